@@ -1,0 +1,59 @@
+"""The one file that knows the backends by name: are we being traced, how does a host array come in."""
+
+import keras
+import numpy as np
+
+_BACKEND = keras.backend.backend()
+
+
+def is_abstract() -> bool:
+    """Tell whether new tensors have a shape and a dtype but no values (torch's meta device)."""
+    return _BACKEND == "torch" and keras.ops.empty(()).device.type == "meta"
+
+
+def is_tracing() -> bool:
+    """Tell whether operations are being recorded into a program instead of being carried out."""
+    if _BACKEND == "jax":
+        import jax
+
+        return isinstance(jax.numpy.ones(()), jax.core.Tracer)
+    if _BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return not tf.executing_eagerly()
+    if _BACKEND == "torch":
+        import torch
+
+        return torch.compiler.is_compiling()
+    return False
+
+
+def to_tensor(array: np.ndarray):
+    """Hand an array that nobody else will write to over to the backend, without a copy where it allows that."""
+    if _BACKEND == "torch" and array.dtype.name != "bfloat16":  # which torch cannot read
+        import torch
+
+        # Keras would copy an array; a tensor it only moves, to the device in use.
+        return keras.ops.convert_to_tensor(torch.from_numpy(array))
+    return keras.ops.convert_to_tensor(array)
+
+
+def next_seed(generator: keras.random.SeedGenerator):
+    """Advance `generator` and return its two seed words, without leaving a tracer in its state."""
+    if _BACKEND == "jax" and is_tracing():
+        import jax
+
+        if not isinstance(generator.state.value, jax.core.Tracer):
+            # The trace does not know this state: it would stay behind in it as a leaked tracer.
+            with jax.ensure_compile_time_eval():
+                return generator.next()
+    return generator.next()
+
+
+def as_written(function):
+    """Keep TensorFlow's AutoGraph from rewriting `function` and what it calls."""
+    if _BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return tf.autograph.experimental.do_not_convert(function)
+    return function

@@ -1,0 +1,129 @@
+"""What every initializer shares: ids, shape and dtype, seed, config, repr and equality."""
+
+import inspect
+import random
+
+import keras
+import numpy as np
+
+from keras_initx import _backend
+from keras_initx.initializers._checks import check_dtype, check_seed, check_shape
+from keras_initx.sampling import Stream, current_namespace
+
+
+def register(*names):
+    """Make a class known to Keras as `initx>ClassName` and as `initx.<name>` for each of `names`."""
+
+    def decorator(cls):
+        keras.saving.register_keras_serializable(package="initx")(cls)
+        for name in names:
+            keras.saving.get_custom_objects()[f"initx.{name}"] = cls
+        return cls
+
+    return decorator
+
+
+class Initializer(keras.initializers.Initializer):
+    """Base class of all initializers.
+
+    A subclass stores its constructor's arguments under their own names, exactly as given, and
+    implements `_values`. Everything else follows from that.
+    """
+
+    @_backend.as_written
+    def __call__(self, shape, dtype=None):
+        """Return a tensor of initial values.
+
+        Args:
+            shape: Shape of the tensor.
+            dtype: Floating dtype of the tensor, Keras' `floatx` by default. Values are computed in
+                float32, in float64 when that is asked for, and cast last.
+
+        Returns:
+            A tensor of the current backend.
+
+        Raises:
+            TypeError: If `shape` is not a sequence of integers.
+            ValueError: If `shape` or `dtype` does not suit the initializer.
+        """
+        shape, dtype = check_shape(shape), check_dtype(dtype)
+        self._check_shape(shape)
+        if _backend.is_abstract():
+            return keras.ops.empty(shape, dtype)
+        values = self._values(shape, "float64" if dtype == "float64" else "float32")
+        if isinstance(values, np.ndarray):
+            return _backend.to_tensor(np.ascontiguousarray(values.astype(dtype, copy=False)))
+        return keras.ops.cast(values, dtype)
+
+    def _check_shape(self, shape):
+        """Raise `ValueError` if this initializer cannot fill `shape`."""
+
+    def _values(self, shape, dtype):
+        """Return values of `shape` and `dtype`: an array on the host, a tensor in a trace."""
+        raise NotImplementedError
+
+    def get_config(self):
+        """Return the constructor's arguments as a JSON-serializable dict."""
+        config = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return {name: value.item() if isinstance(value, np.generic) else value for name, value in config.items()}
+
+    def __repr__(self):
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+    def __eq__(self, other):
+        """Two initializers are equal if they give the same values now and always."""
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.get_config() == other.get_config()
+
+    def __hash__(self):
+        return hash(repr(self))
+
+
+class ConstantInitializer(Initializer):
+    """Base class of initializers without chance."""
+
+    def _values(self, shape, dtype):
+        return self._fill(current_namespace(), shape, dtype)
+
+
+class RandomInitializer(Initializer):
+    """Base class of initializers that draw.
+
+    Args:
+        seed: `None`, an integer in `[0, 2**32)` or a `keras.random.SeedGenerator`. With `None` a
+            seed is drawn from Python's `random` here, once, so that
+            `keras.utils.set_random_seed` rules it. An initializer with an integer or `None` gives
+            the same values each time it is called for one shape; one with a generator advances
+            it and gives new ones.
+    """
+
+    def __init__(self, seed=None):
+        self._init_seed = check_seed(seed)
+        self.seed = random.getrandbits(32) if self._init_seed is None else self._init_seed
+
+    def _values(self, shape, dtype):
+        return self._draw(Stream(self._key()), shape, dtype)
+
+    def _draw(self, stream, shape, dtype):
+        """Return values of `shape` and `dtype` made from `stream`, in its namespace."""
+        raise NotImplementedError
+
+    def _key(self):
+        """Return the two words that key the stream: seed and, with a generator, its counter."""
+        if isinstance(self.seed, int):
+            return self.seed, 0
+        words = _backend.next_seed(self.seed)
+        if _backend.is_tracing():
+            return words[0], words[1]
+        return tuple(int(word) & 0xFFFFFFFF for word in keras.ops.convert_to_numpy(words))
+
+    def get_config(self):
+        return {**super().get_config(), "seed": keras.saving.serialize_keras_object(self._init_seed)}
+
+    def __eq__(self, other):
+        # Two unseeded initializers have drawn different seeds; two generators have their own state.
+        return super().__eq__(other) and self.seed == other.seed
+
+    __hash__ = Initializer.__hash__

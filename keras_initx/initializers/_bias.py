@@ -1,0 +1,35 @@
+"""Initial biases of feed-forward layers."""
+
+from keras_initx.initializers._base import ConstantInitializer, register
+from keras_initx.initializers._checks import check_number
+
+
+@register("relu_bias")
+class ReLUBias(ConstantInitializer):
+    """Give every unit the same small positive bias.
+
+    A rectified unit whose bias starts above zero is active for most inputs, so that it gets a
+    gradient from the first step on.
+
+    Args:
+        value: The bias, a positive number.
+
+    Raises:
+        TypeError: If `value` is not a number.
+        ValueError: If `value` is not positive and finite.
+
+    Example:
+    >>> keras.ops.convert_to_numpy(ReLUBias(0.5)((3,))).tolist()
+    [0.5, 0.5, 0.5]
+    >>> layer = keras.layers.Dense(64, activation="relu", bias_initializer="initx.relu_bias")
+
+    Reference:
+        Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural
+        networks", NIPS 2012, section 5 (with the value 1).
+    """
+
+    def __init__(self, value=0.01):
+        self.value = check_number("value", value, positive=True)
+
+    def _fill(self, xp, shape, dtype):
+        return xp.full(shape, float(self.value), dtype)

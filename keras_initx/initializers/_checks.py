@@ -1,0 +1,82 @@
+"""Argument checks, each rule in one place, each message in one form."""
+
+import math
+import numbers
+import operator
+
+import keras
+
+_DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+def check_shape(shape):
+    """Return `shape` as a tuple of non-negative Python integers."""
+    try:
+        lengths = tuple(operator.index(length) for length in shape)
+    except TypeError:
+        raise TypeError(f"`shape` must be a sequence of integers. Received: shape={shape!r}") from None
+    if any(length < 0 for length in lengths):
+        raise ValueError(f"`shape` must not have negative lengths. Received: shape={shape!r}")
+    return lengths
+
+
+def check_rank(shape, least):
+    """Refuse a `shape` of fewer than `least` dimensions."""
+    if len(shape) < least:
+        raise ValueError(f"`shape` must have at least {least} dimensions. Received: shape={shape}")
+
+
+def check_dtype(dtype):
+    """Return the name of a floating `dtype`, Keras' `floatx` for `None`."""
+    name = _dtype_name(dtype)
+    if name not in _DTYPES:
+        raise ValueError(f"`dtype` must be one of {_DTYPES}. Received: dtype={dtype!r}")
+    return name
+
+
+def _dtype_name(dtype):
+    try:
+        return keras.backend.standardize_dtype(dtype)
+    except (TypeError, ValueError):
+        return None
+
+
+def check_number(name, value, *, positive=False):
+    """Return `value`, a finite real number, greater than 0 if `positive`."""
+    required = f"`{name}` must be a {'positive' if positive else 'finite'} number."
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{required} Received: {name}={value!r}")
+    if not math.isfinite(value) or (positive and value <= 0):
+        raise ValueError(f"{required} Received: {name}={value!r}")
+    return value
+
+
+def check_count(name, value):
+    """Return `value`, a positive integer."""
+    required = f"`{name}` must be a positive integer. Received: {name}={value!r}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(required)
+    if value < 1:
+        raise ValueError(required)
+    return value
+
+
+def check_choice(name, value, choices):
+    """Return `value`, one of `choices`."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"`{name}` must be one of {tuple(choices)}. Received: {name}={value!r}")
+    return value
+
+
+def check_seed(seed):
+    """Return `seed`: `None`, an integer, or a generator, also from its serialized form."""
+    if isinstance(seed, dict):
+        seed = keras.saving.deserialize_keras_object(seed)
+    if seed is None or isinstance(seed, keras.random.SeedGenerator):
+        return seed
+    required = f"`seed` must be `None`, an integer in [0, 2**32) or a `keras.random.SeedGenerator`. Received: {seed=!r}"
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+        raise TypeError(required)
+    if not 0 <= (seed := int(seed)) < 1 << 32:
+        raise ValueError(required)
+    return seed

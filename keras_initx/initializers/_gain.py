@@ -1,0 +1,32 @@
+"""The factor by which weights make up for what an activation does to the variance."""
+
+import math
+
+from keras_initx.initializers._checks import check_choice, check_number
+
+# The first six are those of `torch.nn.init.calculate_gain` (leaky_relu with Keras' slope of 0.2).
+# The others keep the second moment: 1 / sqrt(E[f(z)^2]) for z from N(0, 1), as sqrt(2) is for relu.
+_GAINS = {
+    "linear": 1.0,
+    "sigmoid": 1.0,
+    "tanh": 5 / 3,
+    "relu": math.sqrt(2),
+    "leaky_relu": math.sqrt(2 / (1 + 0.2**2)),
+    "selu": 3 / 4,
+    "elu": 1.2453,
+    "gelu": 1.5335,
+    "silu": 1.6768,
+    "swish": 1.6768,
+}
+
+
+def check_gain(gain):
+    """Return `gain`, a positive number or the name of an activation."""
+    if isinstance(gain, str):
+        return check_choice("gain", gain, _GAINS)
+    return check_number("gain", gain, positive=True)
+
+
+def gain_value(gain):
+    """Return a checked `gain` as a float."""
+    return _GAINS[gain] if isinstance(gain, str) else float(gain)

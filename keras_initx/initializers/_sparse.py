@@ -1,0 +1,89 @@
+"""Sparse initial weights."""
+
+import math
+
+from keras_initx.initializers._base import RandomInitializer, register
+from keras_initx.initializers._checks import check_count, check_number, check_rank
+from keras_initx.initializers._gain import check_gain, gain_value
+from keras_initx.sampling import sparse_normal
+
+_DEFAULT_CONNECTIONS = 10
+
+
+@register("sparse")
+class Sparse(RandomInitializer):
+    """Join each unit to a fixed number of randomly chosen inputs; all other weights are zero.
+
+    Unit `j` of a kernel is the slice `[..., j]`. Exactly `k` of its `n` entries, each set of `k`
+    equally likely, are drawn from `N(0, stddev^2)`. With few inputs a unit cannot be drowned by
+    their number: its input keeps its size however wide the layer below is, and units differ
+    from each other from the first step. A unit that has fewer than `k` inputs joins all of them.
+
+    Args:
+        connections: Number of inputs of each unit, `k`. 10 unless this or `sparsity` is given.
+        sparsity: Fraction of weights that are zero, in `[0, 1)`; a unit keeps at least one
+            connection. Cannot be given together with `connections`.
+        stddev: Standard deviation of the weights that are not zero. By default
+            `gain / sqrt(k)`, which keeps the variance of a unit's input; textbooks use 0.01 to 1.
+        gain: Factor of the default `stddev`: a number, or an activation's name (`"relu"`).
+        seed: See `RandomInitializer`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of its range, if both `connections` and `sparsity` are
+            given, or `stddev` and a `gain`; when called, if the shape has fewer than two
+            dimensions.
+
+    Example:
+    >>> import numpy as np
+    >>> kernel = keras.ops.convert_to_numpy(Sparse(connections=3, seed=0)((64, 32)))
+    >>> np.unique((kernel != 0).sum(axis=0)).tolist()
+    [3]
+    >>> layer = keras.layers.Dense(32, kernel_initializer="initx.sparse")
+
+    Reference:
+        Martens, "Deep learning via Hessian-free optimization", ICML 2010, section 5.
+    """
+
+    def __init__(self, connections=None, sparsity=None, stddev=None, gain=1.0, seed=None):
+        super().__init__(seed)
+        check_gain(gain)
+        if connections is not None:
+            check_count("connections", connections)
+        if sparsity is not None:
+            check_number("sparsity", sparsity)
+            if not 0 <= sparsity < 1:
+                raise ValueError(f"`sparsity` must be in [0, 1). Received: {sparsity=!r}")
+            if connections is not None:
+                raise ValueError(
+                    f"Only one of `connections` and `sparsity` can be given. Received: {connections=!r}, {sparsity=!r}"
+                )
+        if stddev is not None:
+            check_number("stddev", stddev, positive=True)
+            if gain != 1.0:
+                raise ValueError(f"Only one of `stddev` and `gain` can be given. Received: {stddev=!r}, {gain=!r}")
+        self.connections = connections
+        self.sparsity = sparsity
+        self.stddev = stddev
+        self.gain = gain
+
+    def _check_shape(self, shape):
+        check_rank(shape, 2)
+
+    def _draw(self, stream, shape, dtype):
+        inputs, units = math.prod(shape[:-1]), shape[-1]
+        connections = self._connections(inputs)
+        stddev = self.stddev
+        if stddev is None:
+            stddev = gain_value(self.gain) / math.sqrt(max(connections, 1))
+        values = sparse_normal(stream, inputs, units, connections, dtype) * float(stddev)
+        return stream.xp.reshape(values, shape)
+
+    def _connections(self, inputs):
+        """Return the number of connections of a unit with `inputs` inputs."""
+        if self.sparsity is not None:
+            # Rounded half up, so that the count does not depend on whether it is odd or even.
+            connections = max(1, math.floor(inputs * (1 - self.sparsity) + 0.5))
+        else:
+            connections = self.connections or _DEFAULT_CONNECTIONS
+        return min(int(connections), inputs)

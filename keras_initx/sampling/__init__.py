@@ -1,0 +1,17 @@
+"""Numbers from a key: the same on every backend, knowing nothing of layers."""
+
+from keras_initx.sampling._namespace import current_namespace
+from keras_initx.sampling._stiefel import gaussian_frame, householder_frame, qr_frame, svd_frame
+from keras_initx.sampling._stream import Draw, Stream
+from keras_initx.sampling._subset import sparse_normal
+
+__all__ = [
+    "Draw",
+    "Stream",
+    "current_namespace",
+    "gaussian_frame",
+    "householder_frame",
+    "qr_frame",
+    "sparse_normal",
+    "svd_frame",
+]

@@ -1,0 +1,138 @@
+"""One stream of random numbers for every backend: key, draw and index decide a value, nothing else.
+
+Element `i` of draw `d` takes word `i % 2` of block `threefry(key, (i // 2, d))`. Any slice of a
+draw can be made by itself, so the shard of an array equals the slice of the whole.
+"""
+
+import enum
+import math
+
+import numpy as np
+
+from keras_initx.sampling._namespace import HOST, current_namespace
+from keras_initx.sampling._quantiles import normal_table
+from keras_initx.sampling._threefry import threefry2x32
+
+_MAX_SIZE = 1 << 32
+# Words made at a time on the host: few enough for the cache, enough to hide the interpreter.
+_BLOCK = 1 << 16
+
+
+class Draw(enum.IntEnum):
+    """What a draw is for. Draws with different ids are independent of each other."""
+
+    VALUES = 0
+    SUPPORT = 1
+    FRAME = 2
+
+
+class Stream:
+    """Random arrays from one key.
+
+    Every method takes the `draw` and the `shape` wanted, and `start`: the number of the first
+    element, where a part of a draw is enough. Arrays are NumPy's outside a trace and the
+    backend's inside one, with the same bits.
+
+    Args:
+        key: Two words: Python integers in `[0, 2**32)`, or scalar integer tensors.
+
+    Example:
+    >>> stream = Stream((7, 0))
+    >>> stream.normal(Draw.VALUES, (2, 3)).shape
+    (2, 3)
+    """
+
+    def __init__(self, key):
+        self.xp = current_namespace()
+        self._key = tuple(self._word(word) for word in key)
+
+    @property
+    def on_host(self):
+        return self.xp is HOST
+
+    def _word(self, value):
+        if isinstance(value, int):
+            value = np.array([value], "uint32").astype(self.xp.word)
+            return value if self.on_host else self.xp.convert_to_tensor(value)
+        return self.xp.reshape(self.xp.cast(value, self.xp.word), (1,))
+
+    def words(self, draw, shape, start=0):
+        """Return 32 random bits an element: uint32 on the host, int32 in a trace."""
+        return self._map(draw, shape, self.xp.word, lambda words: words, start)
+
+    def uniform(self, draw, shape, dtype="float32", start=0):
+        """Return uniform values in the open interval (0, 1), multiples of 2**-24."""
+
+        def convert(words):
+            return (self.xp.cast(self.xp.shift_right(words, 9), dtype) + 0.5) * 2.0**-23
+
+        return self._map(draw, shape, dtype, convert, start)
+
+    def normal(self, draw, shape, dtype="float32", start=0):
+        """Return draws from N(0, 1), within +-5.9."""
+        return self._map(draw, shape, dtype, lambda words: self._normal_from(words, dtype), start)
+
+    def normal_at(self, draw, index, dtype="float32"):
+        """Return the elements of `normal` whose flat indices are the words `index`."""
+        return self._normal_from(self._words_at(draw, index), dtype)
+
+    def integers(self, draw, shape, bound, start=0):
+        """Return integers in `[0, bound)` as words, from the elements of `draw` from `start` on.
+
+        The high half of a 64-bit product: of `bound` numbers none is more likely than another by
+        more than a share of `bound / 2**32`.
+        """
+        high, low = bound >> 16, bound & 0xFFFF
+
+        def convert(words):
+            # 16-bit limbs, because not every backend has 64-bit integers.
+            upper, lower = self.xp.shift_right(words, 16), words & 0xFFFF
+            middle = upper * low + self.xp.shift_right(lower * low, 16)
+            carry = self.xp.shift_right(lower * high + (middle & 0xFFFF), 16)
+            return upper * high + self.xp.shift_right(middle, 16) + carry
+
+        return self._map(draw, shape, self.xp.word, convert, start)
+
+    def _normal_from(self, words, dtype):
+        table = normal_table(dtype)
+        if not self.on_host:
+            table = self.xp.convert_to_tensor(table)
+        high = self.xp.take(table, self.xp.shift_right(words, 16))
+        return high + self.xp.take(table, words & 0xFFFF)
+
+    def _map(self, draw, shape, dtype, convert, start=0):
+        """Return `convert(words)` in `shape`, the words being those of elements `start` and up."""
+        size = math.prod(shape)
+        if start + size > _MAX_SIZE:
+            raise ValueError(f"`shape` must have at most 2**32 elements. Received: shape={tuple(shape)}")
+        if not self.on_host:
+            return convert(self._words_at(draw, self.flat_index(shape, start)))
+        out = np.empty(size, dtype)
+        for begin in range(0, size, _BLOCK):
+            end = min(begin + _BLOCK, size)
+            out[begin:end] = convert(self._words_between(draw, start + begin, start + end))
+        return out.reshape(shape)
+
+    def _words_between(self, draw, begin, end):
+        """Return the words of elements `begin` to `end`, both of each block's words used."""
+        first = begin // 2
+        blocks = np.arange(first, (end + 1) // 2, dtype=HOST.word)
+        pairs = np.empty((blocks.size, 2), HOST.word)
+        pairs[:, 0], pairs[:, 1] = threefry2x32(HOST, self._key, (blocks, self._word(draw)))
+        return pairs.reshape(-1)[begin - 2 * first : end - 2 * first]
+
+    def _words_at(self, draw, index):
+        """Return the words at `index`, element by element: a compiler fuses this into one loop."""
+        blocks = self.xp.shift_right(index, 1)
+        even, odd = threefry2x32(self.xp, self._key, (blocks, self._word(draw)))
+        return self.xp.where((index & 1) == 0, even, odd)
+
+    def flat_index(self, shape, start=0):
+        """Return the row-major number of each element, plus `start`, as words."""
+        index = self._word(start & 0xFFFFFFFF)
+        stride = math.prod(shape)
+        for axis, length in enumerate(shape):
+            stride //= max(length, 1)
+            steps = self.xp.arange(length, dtype=self.xp.word) * self._word(stride & 0xFFFFFFFF)
+            index = index + self.xp.reshape(steps, (-1,) + (1,) * (len(shape) - axis - 1))
+        return self.xp.reshape(index, shape)

@@ -1,0 +1,112 @@
+"""Exactly k distinct inputs for each unit, and what lies on them.
+
+Both algorithms give every subset of k the same chance. Which one runs depends on k alone, never
+on where it runs, so that the values are the same everywhere.
+"""
+
+import numpy as np
+
+from keras_initx.sampling._stream import Draw
+
+# Up to here Floyd's algorithm, with k^2/2 comparisons a unit; above, one key for each entry.
+_MAX_FLOYD = 32
+_KEY_BITS = 31
+# Keys held at a time on the host, to keep the extra memory a small part of the result.
+_KEYS_PER_BLOCK = 1 << 18
+
+
+def sparse_normal(stream, inputs, units, connections, dtype="float32"):
+    """Return an `(inputs, units)` matrix, N(0, 1) at `connections` random places of each column.
+
+    Args:
+        stream: The `Stream` to draw from.
+        inputs: Number of rows.
+        units: Number of columns.
+        connections: Number of places in each column, at most `inputs`.
+        dtype: `"float32"` or `"float64"`.
+
+    Returns:
+        A matrix of the stream's namespace.
+    """
+    if connections <= _MAX_FLOYD:
+        rows = _floyd(stream, inputs, units, connections)
+        values = stream.normal(Draw.VALUES, (connections, units), dtype)
+        if stream.on_host:
+            return _place_on_host(rows, values, inputs)
+        return _place_in_trace(stream.xp, rows, values, inputs)
+    if stream.on_host:
+        return _smallest_keys_on_host(stream, inputs, units, connections, dtype)
+    return _smallest_keys_in_trace(stream, inputs, units, connections, dtype)
+
+
+def _floyd(stream, inputs, units, connections):
+    """Return `connections` arrays of `units` distinct row numbers.
+
+    Reference:
+        Bentley and Floyd, "A sample of brilliance", Communications of the ACM 30 (1987).
+    """
+    rows: list = []
+    for step in range(connections):
+        last = inputs - connections + step
+        row = stream.integers(Draw.SUPPORT, (units,), last + 1, start=step * units)
+        for earlier in rows:
+            # All earlier rows are below `last`, so a row that was taken is replaced once.
+            row = stream.xp.where(row == earlier, last, row)
+        rows.append(row)
+    return rows
+
+
+def _place_on_host(rows, values, inputs):
+    out = np.zeros((inputs, values.shape[1]), values.dtype)
+    for row, value in zip(rows, values, strict=True):
+        out[row, np.arange(row.size)] = value
+    return out
+
+
+def _place_in_trace(xp, rows, values, inputs):
+    # Entry by entry, without a scatter: it fuses into one loop, and a shard needs no other.
+    here = xp.reshape(xp.arange(inputs, dtype=xp.word), (inputs, 1))
+    out = xp.zeros((inputs, values.shape[1]), values.dtype)
+    for step, row in enumerate(rows):
+        out = xp.where(here == row, values[step], out)
+    return out
+
+
+def _smallest_keys_on_host(stream, inputs, units, connections, dtype):
+    """Give each entry a random key; the entries with a unit's `connections` smallest keys stay."""
+    out = np.zeros((units, inputs), dtype)
+    step = max(1, _KEYS_PER_BLOCK // inputs)
+    for begin in range(0, units, step):
+        block = out[begin : begin + step]
+        keys = stream.words(Draw.SUPPORT, block.shape, start=begin * inputs) >> (32 - _KEY_BITS)
+        threshold = np.partition(keys, connections - 1, axis=1)[:, connections - 1 : connections]
+        chosen = keys <= threshold
+        if chosen.sum() > block.shape[0] * connections:
+            chosen = _without_late_ties(np, keys, threshold, connections, axis=1)
+        values = stream.normal(Draw.VALUES, (block.shape[0], connections), dtype, start=begin * connections)
+        block[chosen] = values.reshape(-1)
+    return out.T
+
+
+def _smallest_keys_in_trace(stream, inputs, units, connections, dtype):
+    """The same entries and values as on the host, entry by entry, by bisection instead of sorting."""
+    xp = stream.xp
+    keys = xp.shift_right(stream.words(Draw.SUPPORT, (units, inputs)), 32 - _KEY_BITS)
+    threshold = xp.zeros((units, 1), xp.word)
+    for bit in reversed(range(_KEY_BITS)):
+        candidate = threshold + (1 << bit)
+        smaller = xp.sum(xp.cast(keys < candidate, xp.word), axis=1, keepdims=True)
+        # The largest number that fewer than `connections` keys are below is the last key chosen.
+        threshold = xp.where(smaller < connections, candidate, threshold)
+    chosen = _without_late_ties(xp, keys, threshold, connections, axis=1)
+    rank = xp.cumsum(xp.cast(chosen, xp.word), axis=1) - 1
+    first = xp.reshape(xp.arange(units, dtype=xp.word) * connections, (units, 1))
+    values = stream.normal_at(Draw.VALUES, first + rank, dtype)
+    return xp.transpose(xp.where(chosen, values, xp.zeros_like(values)))
+
+
+def _without_late_ties(xp, keys, threshold, connections, axis):
+    """Choose the keys below `threshold`, and of those that equal it the first few that are missing."""
+    below, equal = keys < threshold, keys == threshold
+    missing = connections - xp.sum(below, axis=axis, keepdims=True)
+    return below | (equal & (xp.cumsum(equal, axis=axis) <= missing))

@@ -1,0 +1,30 @@
+"""The block function: 64 random bits from a 64-bit key and a 64-bit counter."""
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+
+
+def threefry2x32(xp, key, counter):
+    """Encrypt `counter` under `key` with Threefry-2x32, 20 rounds.
+
+    Args:
+        xp: The namespace of the words, `HOST` or `TRACED`.
+        key: Two arrays of words, which broadcast against the counters.
+        counter: Two arrays of words.
+
+    Returns:
+        Two arrays of random words.
+
+    Reference:
+        Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+    """
+    schedule = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
+    x0 = counter[0] + schedule[0]
+    x1 = counter[1] + schedule[1]
+    for group in range(5):
+        for count in _ROTATIONS[group % 2]:
+            x0 = x0 + x1
+            x1 = xp.rotate_left(x1, count) ^ x0
+        x0 = x0 + schedule[(group + 1) % 3]
+        x1 = x1 + schedule[(group + 2) % 3] + (group + 1)
+    return x0, x1
