@@ -21,10 +21,6 @@ def is_tracing() -> bool:
         import tensorflow as tf
 
         return not tf.executing_eagerly()
-    if _BACKEND == "torch":
-        import torch
-
-        return torch.compiler.is_compiling()
     return False
 
 
@@ -50,10 +46,14 @@ def next_seed(generator: keras.random.SeedGenerator):
     return generator.next()
 
 
-def as_written(function):
-    """Keep TensorFlow's AutoGraph from rewriting `function` and what it calls."""
+def untransformed(function):
+    """Keep TensorFlow's AutoGraph and torch's Dynamo from rewriting `function` and what it calls."""
     if _BACKEND == "tensorflow":
         import tensorflow as tf
 
         return tf.autograph.experimental.do_not_convert(function)
+    if _BACKEND == "torch":
+        import torch
+
+        return torch.compiler.disable(function)
     return function

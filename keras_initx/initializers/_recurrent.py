@@ -47,6 +47,7 @@ class LSTMForgetBias(ConstantInitializer):
     def _check_shape(self, shape):
         layer = layer_using(self)
         units = _units(layer) if self.units is None else self.units
+        expected = _units(layer) in (None, units)
         if _overwrites_forget_bias(layer):
             if self.value != 1:
                 raise ValueError(
@@ -54,9 +55,9 @@ class LSTMForgetBias(ConstantInitializer):
                     "gates itself; give the layer `unit_forget_bias=False`. "
                     f"Received: value={self.value!r}, layer={layer.name!r}"
                 )
-            expected = units is None or shape in ((units,), (2 * units,))
+            expected &= units is None or shape in ((units,), (2 * units,))
         else:
-            expected = len(shape) == 1 and (shape[0] % 4 == 0 if units is None else shape[0] == 4 * units)
+            expected &= len(shape) == 1 and (shape[0] % 4 == 0 if units is None else shape[0] == 4 * units)
         if not expected:
             raise ValueError(
                 "`shape` must be that of an LSTM's bias, (4 * units,). "

@@ -1,7 +1,7 @@
 """What NumPy and `keras.ops` spell differently, so that every algorithm here is written once.
 
-Inside a trace (`jax.jit`, `tf.function`, `torch.compile`) arrays are the backend's and the
-functions are `keras.ops`. Outside one they are NumPy's: host arithmetic compiles no program per
+Inside a trace (`jax.jit`, `tf.function`) arrays are the backend's and the functions are
+`keras.ops`. Outside one they are NumPy's: host arithmetic compiles no program per
 shape, and gives the same bits. Both wrap on overflow, NumPy in uint32 and the backends in int32.
 """
 

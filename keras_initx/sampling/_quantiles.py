@@ -52,7 +52,7 @@ def normal_table(dtype: str) -> np.ndarray:
     """Return `SIZE` values with mean 0 and variance one half, close to quantiles of a normal.
 
     The sum of two entries that are picked independently is close to N(0, 1): mean and variance
-    are exact, the excess kurtosis is -3e-4.
+    are exact, the excess kurtosis is -4e-4.
 
     Reference:
         Thomas, "The table-Hadamard Gaussian random number generator", IEEE TVLSI 2015.

@@ -32,10 +32,10 @@ def householder_frame(xp, gaussian):
     for start in reversed(range(0, columns, _PANEL)):
         panel = vectors[start : start + _PANEL, start:]
         size = panel.shape[0]
-        gram = xp.triu(xp.matmul(panel, xp.transpose(panel)), 1) + xp.eye(size, dtype=gaussian.dtype)
+        gram = xp.triu(panel @ xp.transpose(panel), 1) + xp.eye(size, dtype=gaussian.dtype)
         # Above and left of `start` the frame is still the identity.
-        weights = xp.solve_upper(gram, xp.matmul(panel, frame[start:, start:]))
-        frame = xp.subtract_corner(frame, start, xp.matmul(xp.transpose(panel), weights))
+        weights = xp.solve_upper(gram, panel @ frame[start:, start:])
+        frame = xp.subtract_corner(frame, start, xp.transpose(panel) @ weights)
     return frame * signs
 
 
@@ -77,7 +77,7 @@ def svd_frame(xp, gaussian):
         Comput. 7 (1986).
     """
     u, _, vh = xp.svd(xp.transpose(gaussian))
-    return xp.matmul(u, vh)
+    return u @ vh
 
 
 def gaussian_frame(xp, gaussian):

@@ -69,29 +69,32 @@ class Stream:
         return self._map(draw, shape, dtype, convert, start)
 
     def normal(self, draw, shape, dtype="float32", start=0):
-        """Return draws from N(0, 1), within +-5.9."""
+        """Return draws from N(0, 1), within +-6.12."""
         return self._map(draw, shape, dtype, lambda words: self._normal_from(words, dtype), start)
 
     def normal_at(self, draw, index, dtype="float32"):
         """Return the elements of `normal` whose flat indices are the words `index`."""
         return self._normal_from(self._words_at(draw, index), dtype)
 
-    def integers(self, draw, shape, bound, start=0):
-        """Return integers in `[0, bound)` as words, from the elements of `draw` from `start` on.
+    def integers(self, draw, shape, bounds):
+        """Return integers in `[0, bounds)` as words.
 
-        The high half of a 64-bit product: of `bound` numbers none is more likely than another by
-        more than a share of `bound / 2**32`.
+        The high half of a 64-bit product: of `bounds` numbers none is more likely than another by
+        more than a share of `bounds / 2**32`.
+
+        Args:
+            draw: What the draw is for.
+            shape: Shape of the result.
+            bounds: A positive integer below `2**31`, or words that broadcast against `shape`.
         """
-        high, low = bound >> 16, bound & 0xFFFF
-
-        def convert(words):
-            # 16-bit limbs, because not every backend has 64-bit integers.
-            upper, lower = self.xp.shift_right(words, 16), words & 0xFFFF
-            middle = upper * low + self.xp.shift_right(lower * low, 16)
-            carry = self.xp.shift_right(lower * high + (middle & 0xFFFF), 16)
-            return upper * high + self.xp.shift_right(middle, 16) + carry
-
-        return self._map(draw, shape, self.xp.word, convert, start)
+        words = self.words(draw, shape)
+        bounds = self._word(bounds) if isinstance(bounds, int) else bounds
+        # In 16-bit limbs, because not every backend has 64-bit integers.
+        upper, lower = self.xp.shift_right(words, 16), words & 0xFFFF
+        high, low = self.xp.shift_right(bounds, 16), bounds & 0xFFFF
+        middle = upper * low + self.xp.shift_right(lower * low, 16)
+        carry = self.xp.shift_right(lower * high + (middle & 0xFFFF), 16)
+        return upper * high + self.xp.shift_right(middle, 16) + carry
 
     def _normal_from(self, words, dtype):
         table = normal_table(dtype)

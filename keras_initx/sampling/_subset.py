@@ -40,26 +40,27 @@ def sparse_normal(stream, inputs, units, connections, dtype="float32"):
 
 
 def _floyd(stream, inputs, units, connections):
-    """Return `connections` arrays of `units` distinct row numbers.
+    """Return the row numbers of each unit's connections, `(connections, units)`.
 
     Reference:
         Bentley and Floyd, "A sample of brilliance", Communications of the ACM 30 (1987).
     """
-    rows: list = []
-    for step in range(connections):
-        last = inputs - connections + step
-        row = stream.integers(Draw.SUPPORT, (units,), last + 1, start=step * units)
-        for earlier in rows:
-            # All earlier rows are below `last`, so a row that was taken is replaced once.
-            row = stream.xp.where(row == earlier, last, row)
-        rows.append(row)
+    xp = stream.xp
+    lasts = range(inputs - connections, inputs)
+    bounds = xp.reshape(xp.arange(inputs - connections + 1, inputs + 1, dtype=xp.word), (connections, 1))
+    draws = stream.integers(Draw.SUPPORT, (connections, units), bounds)
+    rows = draws[:1]
+    for step, last in enumerate(lasts[1:], start=1):
+        row = draws[step : step + 1]
+        taken = xp.any(rows == row, axis=0, keepdims=True)
+        # Only from this step on can `last` be drawn, so it is free.
+        rows = xp.concatenate([rows, xp.where(taken, last, row)])
     return rows
 
 
 def _place_on_host(rows, values, inputs):
     out = np.zeros((inputs, values.shape[1]), values.dtype)
-    for row, value in zip(rows, values, strict=True):
-        out[row, np.arange(row.size)] = value
+    out[rows, np.arange(values.shape[1])] = values
     return out
 
 
@@ -67,8 +68,8 @@ def _place_in_trace(xp, rows, values, inputs):
     # Entry by entry, without a scatter: it fuses into one loop, and a shard needs no other.
     here = xp.reshape(xp.arange(inputs, dtype=xp.word), (inputs, 1))
     out = xp.zeros((inputs, values.shape[1]), values.dtype)
-    for step, row in enumerate(rows):
-        out = xp.where(here == row, values[step], out)
+    for step in range(values.shape[0]):
+        out = xp.where(here == rows[step], values[step], out)
     return out
 
 
@@ -82,7 +83,7 @@ def _smallest_keys_on_host(stream, inputs, units, connections, dtype):
         threshold = np.partition(keys, connections - 1, axis=1)[:, connections - 1 : connections]
         chosen = keys <= threshold
         if chosen.sum() > block.shape[0] * connections:
-            chosen = _without_late_ties(np, keys, threshold, connections, axis=1)
+            chosen = _without_late_ties(np, keys, threshold, connections)
         values = stream.normal(Draw.VALUES, (block.shape[0], connections), dtype, start=begin * connections)
         block[chosen] = values.reshape(-1)
     return out.T
@@ -98,15 +99,15 @@ def _smallest_keys_in_trace(stream, inputs, units, connections, dtype):
         smaller = xp.sum(xp.cast(keys < candidate, xp.word), axis=1, keepdims=True)
         # The largest number that fewer than `connections` keys are below is the last key chosen.
         threshold = xp.where(smaller < connections, candidate, threshold)
-    chosen = _without_late_ties(xp, keys, threshold, connections, axis=1)
+    chosen = _without_late_ties(xp, keys, threshold, connections)
     rank = xp.cumsum(xp.cast(chosen, xp.word), axis=1) - 1
     first = xp.reshape(xp.arange(units, dtype=xp.word) * connections, (units, 1))
     values = stream.normal_at(Draw.VALUES, first + rank, dtype)
     return xp.transpose(xp.where(chosen, values, xp.zeros_like(values)))
 
 
-def _without_late_ties(xp, keys, threshold, connections, axis):
-    """Choose the keys below `threshold`, and of those that equal it the first few that are missing."""
+def _without_late_ties(xp, keys, threshold, connections):
+    """Choose from each row the keys below its `threshold`, and of those that equal it the first ones."""
     below, equal = keys < threshold, keys == threshold
-    missing = connections - xp.sum(below, axis=axis, keepdims=True)
-    return below | (equal & (xp.cumsum(equal, axis=axis) <= missing))
+    missing = connections - xp.sum(below, axis=1, keepdims=True)
+    return below | (equal & (xp.cumsum(equal, axis=1) <= missing))

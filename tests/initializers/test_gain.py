@@ -1,0 +1,21 @@
+import keras
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.stats
+from modes import to_numpy
+
+from keras_initx.initializers._gain import _GAINS, gain_value
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "gelu", "silu", "swish"])
+def test_the_gain_keeps_the_second_moment(name):
+    z = np.linspace(-12, 12, 200_001)
+    activated = to_numpy(keras.activations.get(name)(z.astype("float32"))).astype("float64")
+    moment = scipy.integrate.simpson(activated**2 * scipy.stats.norm.pdf(z), x=z)
+    assert gain_value(name) == pytest.approx(1 / np.sqrt(moment), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", _GAINS)
+def test_every_name_is_an_activation_of_keras(name):
+    assert callable(keras.activations.get(name))

@@ -1,0 +1,131 @@
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+
+from keras_initx import LSTMForgetBias
+
+layers = keras.layers
+# With 8 units Keras asks for (8,) and (16,) under `unit_forget_bias=True`: both look like whole biases.
+UNITS = [8, 6]
+
+
+def gates(bias):
+    """Return the value in each gate's part of a bias, which must be the same for all units."""
+    parts = np.split(to_numpy(bias), 4)
+    assert all(np.unique(part).size == 1 for part in parts)
+    return [float(part[0]) for part in parts]
+
+
+def lstm_bias(units, **kwargs):
+    layer = layers.LSTM(units, **kwargs)
+    layer.build((None, 5, 3))
+    return layer.cell.bias
+
+
+@pytest.mark.parametrize("units", UNITS)
+@pytest.mark.parametrize("value", [1.0, 2.0, -1.0])
+def test_fills_the_forget_gates(units, value):
+    bias = lstm_bias(units, bias_initializer=LSTMForgetBias(value), unit_forget_bias=False)
+    assert gates(bias) == [0, value, 0, 0]
+
+
+@pytest.mark.parametrize("units", UNITS)
+@pytest.mark.parametrize("initializer", ["initx.lstm_forget_bias", LSTMForgetBias(), LSTMForgetBias(1)], ids=str)
+def test_is_right_where_keras_writes_the_ones_itself(units, initializer):
+    assert gates(lstm_bias(units, bias_initializer=initializer)) == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("units", UNITS)
+def test_refuses_a_value_that_keras_would_overwrite(units):
+    message = r"`value` must be 1 .*`unit_forget_bias=False`\. Received: value=2\.0, layer="
+    with pytest.raises(ValueError, match=message):
+        lstm_bias(units, bias_initializer=LSTMForgetBias(2.0))
+
+
+@pytest.mark.parametrize("unit_forget_bias", [True, False])
+def test_one_instance_serves_layers_of_any_size(unit_forget_bias):
+    initializer = LSTMForgetBias()
+    for units in (4, 8, 16, 2):
+        bias = lstm_bias(units, bias_initializer=initializer, unit_forget_bias=unit_forget_bias)
+        assert gates(bias) == [0, 1, 0, 0]
+
+
+def test_both_directions_of_a_bidirectional_layer():
+    layer = layers.Bidirectional(layers.LSTM(8, bias_initializer=LSTMForgetBias(2.0), unit_forget_bias=False))
+    layer.build((None, 5, 3))
+    for part in (layer.forward_layer, layer.backward_layer):
+        assert gates(part.cell.bias) == [0, 2, 0, 0]
+
+
+def test_a_stack_of_cells():
+    cells = [layers.LSTMCell(units, bias_initializer=LSTMForgetBias(2.0), unit_forget_bias=False) for units in (8, 2)]
+    layers.RNN(cells).build((None, 5, 3))
+    assert [gates(cell.bias) for cell in cells] == [[0, 2, 0, 0]] * 2
+
+
+@pytest.mark.parametrize("unit_forget_bias", [True, False])
+def test_convolutional_lstm(unit_forget_bias):
+    layer = layers.ConvLSTM2D(8, 3, bias_initializer="initx.lstm_forget_bias", unit_forget_bias=unit_forget_bias)
+    layer.build((None, 5, 9, 9, 3))
+    assert gates(layer.cell.bias) == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda init: layers.GRU(8, bias_initializer=init),
+        lambda init: layers.GRU(8, bias_initializer=init, reset_after=False),
+        lambda init: layers.SimpleRNN(8, bias_initializer=init),
+    ],
+    ids=["GRU", "GRU without reset_after", "SimpleRNN"],
+)
+def test_refuses_other_recurrent_layers(layer):
+    with pytest.raises(ValueError, match=r"`shape` must be that of an LSTM's bias, \(4 \* units,\)\. Received: shape="):
+        layer("initx.lstm_forget_bias").build((None, 5, 3))
+
+
+def test_refuses_a_dense_layer():
+    with pytest.raises(ValueError, match=r"Received: shape=\(8,\), units=8, layer='a_dense_layer'"):
+        layers.Dense(8, bias_initializer="initx.lstm_forget_bias", name="a_dense_layer").build((None, 3))
+
+
+def test_by_hand_the_shape_decides():
+    assert gates(LSTMForgetBias(2.0)((12,))) == [0, 2, 0, 0]
+
+
+def test_units_pin_the_shape():
+    with pytest.raises(ValueError, match=r"Received: shape=\(12,\), units=8, layer=None"):
+        LSTMForgetBias(units=8)((12,))
+
+
+def test_units_must_be_those_of_the_layer():
+    with pytest.raises(ValueError, match=r"Received: shape=\(8,\), units=4, layer="):
+        lstm_bias(8, bias_initializer=LSTMForgetBias(units=4))
+
+
+def test_a_layer_nearby_that_does_not_hold_the_initializer_is_not_asked():
+    class Outer(keras.Layer):
+        units = 77
+
+        def build(self, input_shape):
+            self.weight = self.add_weight(shape=(8,), initializer=LSTMForgetBias())
+
+    outer = Outer()
+    outer.build(None)
+    assert gates(outer.weight) == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"value": "1"}, TypeError, r"`value` must be a finite number\. Received: value='1'"),
+        ({"value": float("nan")}, ValueError, r"`value` must be a finite number\. Received: value=nan"),
+        ({"units": 0}, ValueError, r"`units` must be a positive integer\. Received: units=0"),
+        ({"units": 4.0}, TypeError, r"`units` must be a positive integer\. Received: units=4\.0"),
+    ],
+    ids=str,
+)
+def test_refuses_bad_arguments(kwargs, error, message):
+    with pytest.raises(error, match=message):
+        LSTMForgetBias(**kwargs)

@@ -1,0 +1,99 @@
+import math
+
+import keras
+import numpy as np
+import pytest
+import scipy.stats
+from modes import to_numpy
+
+from keras_initx import Sparse
+
+
+def connections(initializer, shape):
+    counts = np.count_nonzero(to_numpy(initializer(shape)).reshape(-1, shape[-1]), axis=0)
+    assert np.unique(counts).size == 1
+    return counts[0]
+
+
+def test_ten_connections_by_default():
+    assert connections(Sparse(seed=0), (64, 32)) == 10
+
+
+@pytest.mark.parametrize("count", [1, 15, 32, 33, 64])
+def test_as_many_connections_as_asked_for(count):
+    assert connections(Sparse(connections=count, seed=0), (64, 32)) == count
+
+
+def test_a_unit_with_fewer_inputs_joins_all_of_them():
+    assert connections(Sparse(seed=0), (4, 32)) == 4
+
+
+def test_all_axes_but_the_last_are_inputs():
+    assert connections(Sparse(seed=0), (3, 3, 8, 16)) == 10
+
+
+@pytest.mark.parametrize(("sparsity", "count"), [(0, 50), (0.5, 25), (0.9, 5), (0.99, 1), (0.999, 1), (0.85, 8)])
+def test_sparsity_is_the_fraction_of_zeros(sparsity, count):
+    assert connections(Sparse(sparsity=sparsity, seed=0), (50, 32)) == count
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "stddev"),
+    [
+        ({}, 1 / math.sqrt(10)),
+        ({"connections": 40}, 1 / math.sqrt(40)),
+        ({"sparsity": 0.5}, 1 / math.sqrt(200)),
+        ({"gain": 3}, 3 / math.sqrt(10)),
+        ({"gain": "relu"}, math.sqrt(2 / 10)),
+        ({"stddev": 0.01}, 0.01),
+    ],
+    ids=str,
+)
+def test_weights_are_normal_with_the_stddev_asked_for(kwargs, stddev):
+    kernel = to_numpy(Sparse(**kwargs, seed=0)((400, 2000)))
+    # The seed is fixed; with a random one this would fail once in 10,000.
+    assert scipy.stats.kstest(kernel[kernel != 0], scipy.stats.norm(scale=stddev).cdf).pvalue > 1e-4
+
+
+def test_the_default_keeps_the_variance_of_the_input():
+    x = np.random.default_rng(0).standard_normal((500, 300))
+    y = x @ to_numpy(Sparse(seed=0)((300, 1000)))
+    assert y.std() == pytest.approx(1, abs=0.02)
+
+
+def test_the_dotted_id_gives_a_layer_its_kernel():
+    layer = keras.layers.Dense(32, kernel_initializer="initx.sparse")
+    layer.build((None, 64))
+    assert (np.count_nonzero(to_numpy(layer.kernel), axis=0) == 10).all()
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"connections": 0}, ValueError, r"`connections` must be a positive integer\. Received: connections=0"),
+        ({"connections": 2.5}, TypeError, r"`connections` must be a positive integer\. Received: connections=2\.5"),
+        ({"connections": True}, TypeError, r"`connections` must be .* Received: connections=True"),
+        ({"sparsity": 1.0}, ValueError, r"`sparsity` must be in \[0, 1\)\. Received: sparsity=1\.0"),
+        ({"sparsity": -0.1}, ValueError, r"`sparsity` must be in \[0, 1\)\. Received: sparsity=-0\.1"),
+        ({"sparsity": "0.5"}, TypeError, r"`sparsity` must be a finite number\. Received: sparsity='0\.5'"),
+        ({"sparsity": math.nan}, ValueError, r"`sparsity` must be a finite number\. Received: sparsity=nan"),
+        (
+            {"connections": 3, "sparsity": 0.5},
+            ValueError,
+            r"Only one of `connections` and `sparsity` can be given\. Received: connections=3, sparsity=0\.5",
+        ),
+        ({"stddev": 0}, ValueError, r"`stddev` must be a positive number\. Received: stddev=0"),
+        ({"stddev": math.inf}, ValueError, r"`stddev` must be a positive number\. Received: stddev=inf"),
+        ({"stddev": [1]}, TypeError, r"`stddev` must be a positive number\. Received: stddev=\[1\]"),
+        (
+            {"stddev": 1.0, "gain": 2.0},
+            ValueError,
+            r"Only one of `stddev` and `gain` can be given\. Received: stddev=1\.0, gain=2\.0",
+        ),
+        ({"gain": -1}, ValueError, r"`gain` must be a positive number\. Received: gain=-1"),
+    ],
+    ids=str,
+)
+def test_refuses_bad_arguments(kwargs, error, message):
+    with pytest.raises(error, match=message):
+        Sparse(**kwargs)

@@ -1,0 +1,71 @@
+"""The ways to run an initializer on the backend at hand: eagerly and compiled."""
+
+import contextlib
+
+import keras
+import numpy as np
+
+import keras_initx._backend
+
+BACKEND = keras.backend.backend()
+MODES = {
+    "jax": ("eager", "jit"),
+    "tensorflow": ("eager", "function", "jit_compile"),
+    # Dynamo leaves initializers alone, so "ops" shows what they do in operations of torch.
+    "torch": ("eager", "compile", "ops"),
+}[BACKEND]
+STREAM_MODES = tuple(mode for mode in MODES if mode != "compile")
+
+
+def run(mode, function):
+    """Call `function` in `mode` and return its result as an array."""
+    return to_numpy(_wrappers()[mode](function)())
+
+
+def to_numpy(tensor):
+    return np.ascontiguousarray(keras.ops.convert_to_numpy(tensor))
+
+
+def float64():
+    """Return a context in which the backend has float64."""
+    if BACKEND == "jax":
+        import jax
+
+        return jax.enable_x64(True)
+    return contextlib.nullcontext()
+
+
+def _wrappers():
+    if BACKEND == "jax":
+        import jax
+
+        return {"eager": _as_is, "jit": jax.jit}
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return {
+            "eager": _as_is,
+            "function": tf.function,
+            "jit_compile": lambda function: tf.function(function, jit_compile=True),
+        }
+    import torch
+
+    return {"eager": _as_is, "compile": lambda function: torch.compile(function, backend="eager"), "ops": _in_ops}
+
+
+def _as_is(function):
+    return function
+
+
+def _in_ops(function):
+    """Make `function` believe that it is being traced, so that it computes in `keras.ops`."""
+
+    def call():
+        is_tracing = keras_initx._backend.is_tracing
+        keras_initx._backend.is_tracing = lambda: True
+        try:
+            return function()
+        finally:
+            keras_initx._backend.is_tracing = is_tracing
+
+    return call

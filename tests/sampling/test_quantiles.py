@@ -1,0 +1,32 @@
+import hashlib
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from keras_initx.sampling._quantiles import SIZE, normal_table
+
+
+def test_entries_are_scaled_quantiles():
+    quantiles = scipy.stats.norm.ppf((np.arange(SIZE) + 0.5) / SIZE)
+    scaled = quantiles / math.sqrt(2 * np.mean(quantiles**2))
+    np.testing.assert_allclose(normal_table("float64"), scaled, rtol=1e-13)
+
+
+def test_moments_of_a_sum_of_two_entries():
+    table = normal_table("float64")
+    assert table.sum() == 0
+    assert 2 * np.mean(table**2) == pytest.approx(1, abs=1e-12)
+    excess_kurtosis = np.mean(table**4) / np.mean(table**2) ** 2 / 2 - 1.5
+    assert abs(excess_kurtosis) < 5e-4
+
+
+def test_bits_of_the_table_are_frozen():
+    digest = hashlib.sha256(normal_table("float32").tobytes()).hexdigest()
+    assert digest == "dfdb399543b1ac6e4d1d912ee78c6c4a887fba09462a409b98081dfbc7543be3"
+
+
+def test_the_table_cannot_be_written_to():
+    with pytest.raises(ValueError, match="read-only"):
+        normal_table("float32")[0] = 0

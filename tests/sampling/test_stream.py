@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import scipy.stats
+from modes import STREAM_MODES, run
+
+from keras_initx import _backend
+from keras_initx.sampling import Draw, Stream
+
+# The seeds are fixed, so a test passes always or never; a random seed would fail one test here in
+# about 10,000.
+P_VALUE = 1e-4
+
+
+def values(mode, function):
+    """Return `function(stream)` in `mode`, with bits as unsigned integers."""
+
+    def call():
+        result = function(Stream((2024, 7)))
+        return _backend.to_tensor(result) if isinstance(result, np.ndarray) else result
+
+    array = run(mode, call)
+    return array.astype("uint32") if array.dtype == "int32" else array
+
+
+@pytest.mark.parametrize("mode", STREAM_MODES)
+@pytest.mark.parametrize("shape", [(7,), (5, 4), (2, 3, 5), (), (0, 3), (131073,)], ids=str)
+def test_words_are_the_blocks_in_order(mode, shape):
+    stream = Stream((2024, 7))
+    size = int(np.prod(shape))
+    expected = stream._words_at(Draw.VALUES, np.arange(size, dtype="uint32")).reshape(shape)
+    uniform = values(mode, lambda stream: stream.uniform(Draw.VALUES, shape))
+    np.testing.assert_array_equal(uniform, ((expected >> 9).astype("float32") + 0.5) * 2.0**-23)
+
+
+@pytest.mark.parametrize("mode", STREAM_MODES)
+@pytest.mark.parametrize("start", [0, 1, 6, 2**31 + 1, 2**32 - 8])
+def test_a_part_equals_the_slice_of_the_whole(mode, start):
+    part = values(mode, lambda stream: stream.uniform(Draw.VALUES, (2, 4), start=start))
+    index = np.arange(start, start + 8).astype("uint32")
+    whole = Stream((2024, 7))._words_at(Draw.VALUES, index)
+    np.testing.assert_array_equal(part.reshape(-1), ((whole >> 9).astype("float32") + 0.5) * 2.0**-23)
+
+
+@pytest.mark.parametrize("mode", STREAM_MODES)
+def test_normal_at_picks_from_normal(mode):
+    whole = Stream((2024, 7)).normal(Draw.VALUES, (12,))
+    picked = values(mode, lambda stream: stream.normal_at(Draw.VALUES, stream.flat_index((2, 3), start=5)))
+    np.testing.assert_array_equal(picked, whole[5:11].reshape(2, 3))
+
+
+def test_uniform_is_uniform_and_open():
+    sample = Stream((1, 0)).uniform(Draw.VALUES, (1_000_000,))
+    assert 0 < sample.min() < 1e-5
+    assert 1 - 1e-5 < sample.max() < 1
+    assert scipy.stats.kstest(sample, "uniform").pvalue > P_VALUE
+
+
+def test_normal_is_normal():
+    sample = Stream((1, 0)).normal(Draw.VALUES, (1_000_000,))
+    assert scipy.stats.kstest(sample, "norm").pvalue > P_VALUE
+    beyond_four = scipy.stats.poisson(1_000_000 * 2 * scipy.stats.norm.sf(4))
+    low, high = beyond_four.interval(1 - P_VALUE)
+    assert low <= np.sum(np.abs(sample) > 4) <= high
+
+
+@pytest.mark.parametrize("bound", [1, 2, 3, 1000, 65536, 65537, 2**31 - 1])
+@pytest.mark.parametrize("mode", STREAM_MODES)
+def test_integers_are_the_high_half_of_the_product(mode, bound):
+    words = Stream((2024, 7)).words(Draw.SUPPORT, (1000,)).astype("uint64")
+    drawn = values(mode, lambda stream: stream.integers(Draw.SUPPORT, (1000,), bound))
+    np.testing.assert_array_equal(drawn, (words * bound) >> 32)
+
+
+def test_integers_are_uniform():
+    counts = np.bincount(Stream((3, 0)).integers(Draw.SUPPORT, (70_000,), 7), minlength=7)
+    assert scipy.stats.chisquare(counts).pvalue > P_VALUE
+
+
+@pytest.mark.parametrize(
+    ("key", "draw"),
+    [((2, 0), Draw.VALUES), ((1, 1), Draw.VALUES), ((1, 0), Draw.SUPPORT)],
+    ids=["seed", "count", "draw"],
+)
+def test_neighbours_are_uncorrelated(key, draw):
+    first = Stream((1, 0)).normal(Draw.VALUES, (100_000,))
+    second = Stream(key).normal(draw, (100_000,))
+    assert scipy.stats.pearsonr(first, second).pvalue > P_VALUE
+
+
+def test_successive_values_are_uncorrelated():
+    sample = Stream((1, 0)).normal(Draw.VALUES, (100_001,))
+    assert scipy.stats.pearsonr(sample[:-1], sample[1:]).pvalue > P_VALUE
+
+
+def test_refuses_more_elements_than_counters():
+    message = r"`shape` must have at most 2\*\*32 elements\. Received: shape=\(65536, 65537\)"
+    with pytest.raises(ValueError, match=message):
+        Stream((1, 0)).words(Draw.VALUES, (65536, 65537))

@@ -1,0 +1,86 @@
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+from modes import STREAM_MODES, run
+
+from keras_initx import _backend
+from keras_initx.sampling import Stream, _subset, sparse_normal
+
+# With fixed seeds a test passes always or never; a random seed would fail one test here in 10,000.
+P_VALUE = 1e-4
+
+
+@pytest.fixture(params=["floyd", "keys"])
+def algorithm(request, monkeypatch):
+    monkeypatch.setattr(_subset, "_MAX_FLOYD", {"floyd": 10**9, "keys": 0}[request.param])
+    return request.param
+
+
+def matrix(inputs, units, connections, seed=0):
+    return sparse_normal(Stream((seed, 0)), inputs, units, connections)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "units", "connections"), [(9, 50, 1), (40, 7, 33), (6, 4, 6), (5, 1, 3), (4096, 80, 40)]
+)
+def test_each_unit_has_exactly_the_connections_asked_for(algorithm, inputs, units, connections):
+    counts = (matrix(inputs, units, connections) != 0).sum(axis=0)
+    assert counts.tolist() == [connections] * units
+
+
+def test_every_subset_is_equally_likely(algorithm):
+    supports = matrix(5, 20_000, 2).T != 0
+    pairs = [tuple(np.flatnonzero(row)) for row in supports]
+    counts = [pairs.count(pair) for pair in itertools.combinations(range(5), 2)]
+    assert scipy.stats.chisquare(counts).pvalue > P_VALUE
+
+
+def test_every_input_is_equally_likely(algorithm):
+    counts = (matrix(50, 4000, 20) != 0).sum(axis=1)
+    # Without replacement the counts vary less than a multinomial's, by 1 - 20/50.
+    statistic = ((counts - 1600) ** 2 / 1600).sum() / (1 - 20 / 50)
+    assert scipy.stats.chi2(49).sf(statistic) > P_VALUE
+
+
+def test_values_are_normal(algorithm):
+    values = matrix(60, 2000, 40)
+    assert scipy.stats.kstest(values[values != 0], "norm").pvalue > P_VALUE
+
+
+def test_units_are_independent(algorithm):
+    supports = (matrix(400, 400, 40) != 0).astype(float)
+    overlaps = (supports.T @ supports)[np.triu_indices(400, 1)]
+    expected = scipy.stats.hypergeom(400, 40, 40)
+    standard_error = expected.std() / np.sqrt(overlaps.size)
+    assert abs(overlaps.mean() - expected.mean()) < 4 * standard_error
+
+
+@pytest.mark.parametrize("mode", STREAM_MODES)
+@pytest.mark.parametrize(("inputs", "units", "connections"), [(12, 9, 5), (90, 3, 40), (4, 4, 4)])
+def test_the_trace_gives_what_the_host_gives(algorithm, mode, inputs, units, connections):
+    def call():
+        result = matrix(inputs, units, connections)
+        return _backend.to_tensor(result) if isinstance(result, np.ndarray) else result
+
+    np.testing.assert_array_equal(run(mode, call), matrix(inputs, units, connections))
+
+
+def test_the_size_of_a_block_on_the_host_does_not_show(monkeypatch):
+    whole = matrix(100, 50, 40)
+    monkeypatch.setattr(_subset, "_KEYS_PER_BLOCK", 700)
+    np.testing.assert_array_equal(matrix(100, 50, 40), whole)
+
+
+def test_of_equal_keys_the_first_are_chosen():
+    keys = np.array([[5, 7, 5, 5, 1], [3, 3, 3, 3, 3]])
+    chosen = _subset._without_late_ties(np, keys, np.array([[5], [3]]), 3)
+    assert chosen.tolist() == [[True, False, True, False, True], [True, True, True, False, False]]
+
+
+def test_equal_keys_on_the_host_leave_the_count_exact(monkeypatch):
+    stream = Stream((0, 0))
+    monkeypatch.setattr(stream, "words", lambda draw, shape, start: np.zeros(shape, "uint32"))
+    values = sparse_normal(stream, 50, 3, 40)
+    assert (values != 0).sum(axis=0).tolist() == [40, 40, 40]

@@ -1,0 +1,220 @@
+"""What every initializer promises, for every row of the table."""
+
+import json
+import random
+
+import keras
+import numpy as np
+import pytest
+from cases import CASES, RANDOM_CASES
+from modes import float64, to_numpy
+
+import keras_initx
+
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+every_random_case = pytest.mark.parametrize("case", RANDOM_CASES, ids=str)
+every_shape = pytest.mark.parametrize(
+    ("case", "shape"),
+    [(case, shape) for case in CASES for shape in case.shapes],
+    ids=lambda value: str(value),
+)
+every_bad_shape = pytest.mark.parametrize(
+    ("case", "shape"),
+    [(case, shape) for case in CASES for shape in case.bad_shapes],
+    ids=lambda value: str(value),
+)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@every_shape
+def test_gives_the_shape_and_dtype_asked_for(case, shape, dtype):
+    with float64():
+        values = case.make()(shape, dtype)
+        assert tuple(values.shape) == shape
+        assert keras.backend.standardize_dtype(values.dtype) == dtype
+        assert bool(keras.ops.all(keras.ops.isfinite(values)))
+
+
+@every_case
+def test_dtype_defaults_to_floatx(case):
+    values = case.make()(case.shapes[0])
+    assert keras.backend.standardize_dtype(values.dtype) == keras.config.floatx()
+
+
+@every_case
+def test_float64_refines_float32(case):
+    with float64():
+        double = to_numpy(case.make()(case.shapes[0], "float64"))
+    single = to_numpy(case.make()(case.shapes[0], "float32"))
+    np.testing.assert_allclose(single, double, atol=2e-6)
+
+
+@every_case
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_16_bits_are_float32_rounded_once(case, dtype):
+    single = case.make()(case.shapes[0], "float32")
+    half = to_numpy(case.make()(case.shapes[0], dtype))
+    np.testing.assert_array_equal(half, to_numpy(keras.ops.cast(single, dtype)))
+
+
+@every_case
+def test_accepts_a_list_and_numpy_integers_as_shape(case):
+    shape = case.shapes[0]
+    np.testing.assert_array_equal(to_numpy(case.make()(list(np.array(shape)))), to_numpy(case.make()(shape)))
+
+
+@every_bad_shape
+def test_refuses_a_shape_that_it_cannot_fill(case, shape):
+    with pytest.raises(ValueError, match=r"`shape` must.*Received: shape="):
+        case.make()(shape)
+
+
+@every_case
+@pytest.mark.parametrize("dtype", ["int32", "bool", "string", "complex64", "float8_e4m3fn", "no such dtype", 7])
+def test_refuses_other_dtypes(case, dtype):
+    with pytest.raises(ValueError, match=r"`dtype` must be one of .* Received: dtype="):
+        case.make()(case.shapes[0], dtype)
+
+
+@every_case
+@pytest.mark.parametrize("shape", [7, "ab", (2.0, 3), None])
+def test_refuses_what_is_no_shape(case, shape):
+    with pytest.raises(TypeError, match=r"`shape` must be a sequence of integers\. Received: shape="):
+        case.make()(shape)
+
+
+@every_case
+def test_refuses_a_negative_length(case):
+    with pytest.raises(ValueError, match=r"`shape` must not have negative lengths\. Received: shape="):
+        case.make()((-1, 4))
+
+
+@every_case
+def test_config_is_json_and_rebuilds_an_equal_initializer(case):
+    initializer = case.make()
+    config = json.loads(json.dumps(initializer.get_config()))
+    assert case.cls.from_config(config) == initializer
+
+
+@every_case
+def test_config_holds_what_was_given(case):
+    config = case.make().get_config()
+    assert {name: config[name] for name in case.kwargs} == case.kwargs
+
+
+@every_case
+def test_keras_serializes_it_by_its_registered_name(case):
+    initializer = case.make()
+    config = keras.saving.serialize_keras_object(initializer)
+    assert config["registered_name"] == f"initx>{case.cls.__name__}"
+    assert keras.saving.deserialize_keras_object(config) == initializer
+    assert keras.initializers.get(keras.initializers.serialize(initializer)) == initializer
+
+
+@every_case
+def test_repr_is_the_constructor_call(case):
+    initializer = case.make()
+    assert eval(repr(initializer), vars(keras_initx)) == initializer
+
+
+@every_case
+def test_clone_gives_the_same_values(case):
+    initializer, shape = case.make(), case.shapes[0]
+    np.testing.assert_array_equal(to_numpy(initializer.clone()(shape)), to_numpy(initializer(shape)))
+
+
+@every_case
+def test_equal_initializers_have_equal_hashes(case):
+    assert case.make() == case.make()
+    assert hash(case.make()) == hash(case.make())
+
+
+@every_case
+def test_differs_from_other_objects(case):
+    assert case.make() != keras.initializers.Zeros()
+
+
+@every_case
+def test_numpy_scalars_as_arguments_are_plain_numbers_in_the_config(case):
+    numbers = {name: np.array(value)[()] for name, value in case.kwargs.items() if not isinstance(value, str)}
+    config = case.make(**numbers).get_config()
+    assert json.loads(json.dumps(config)) == case.make().get_config()
+
+
+@every_random_case
+def test_an_integer_seed_repeats(case):
+    initializer, shape = case.make(), case.shapes[0]
+    first = to_numpy(initializer(shape))
+    np.testing.assert_array_equal(first, to_numpy(initializer(shape)))
+    np.testing.assert_array_equal(first, to_numpy(case.make()(shape)))
+
+
+@every_random_case
+def test_another_seed_gives_other_values(case):
+    shape = case.shapes[0]
+    assert not np.array_equal(to_numpy(case.make()(shape)), to_numpy(case.make(seed=99)(shape)))
+
+
+@every_random_case
+def test_without_a_seed_python_random_decides(case):
+    shape = case.shapes[0]
+    random.seed(5)
+    first, second = case.make(seed=None), case.make(seed=None)
+    random.seed(5)
+    again = case.make(seed=None)
+    np.testing.assert_array_equal(to_numpy(first(shape)), to_numpy(again(shape)))
+    np.testing.assert_array_equal(to_numpy(first(shape)), to_numpy(first(shape)))
+    assert not np.array_equal(to_numpy(first(shape)), to_numpy(second(shape)))
+    assert first == again
+    assert first != second
+
+
+@every_random_case
+def test_an_unseeded_config_says_so(case):
+    assert case.make(seed=None).get_config()["seed"] is None
+
+
+@every_random_case
+def test_a_generator_starts_like_its_seed_and_advances(case):
+    shape = case.shapes[0]
+    initializer = case.make(seed=keras.random.SeedGenerator(11))
+    first, second = to_numpy(initializer(shape)), to_numpy(initializer(shape))
+    np.testing.assert_array_equal(first, to_numpy(case.make(seed=11)(shape)))
+    assert not np.array_equal(first, second)
+
+
+@every_random_case
+def test_the_second_draw_of_a_generator_is_not_the_first_of_the_next_seed(case):
+    shape = case.shapes[0]
+    initializer = case.make(seed=keras.random.SeedGenerator(41))
+    initializer(shape)
+    assert not np.array_equal(to_numpy(initializer(shape)), to_numpy(case.make(seed=42)(shape)))
+
+
+@every_random_case
+def test_a_generator_survives_the_config(case):
+    initializer = case.make(seed=keras.random.SeedGenerator(11))
+    again = case.cls.from_config(json.loads(json.dumps(initializer.get_config())))
+    shape = case.shapes[0]
+    np.testing.assert_array_equal(to_numpy(again(shape)), to_numpy(initializer(shape)))
+
+
+@every_random_case
+def test_a_refused_call_does_not_advance_the_generator(case):
+    generator = keras.random.SeedGenerator(11)
+    with pytest.raises(ValueError, match="`shape`"):
+        case.make(seed=generator)((-1, 4))
+    with pytest.raises(ValueError, match="`dtype`"):
+        case.make(seed=generator)(case.shapes[0], "int32")
+    assert to_numpy(generator.state.value).tolist() == [11, 0]
+
+
+@every_random_case
+@pytest.mark.parametrize(
+    ("seed", "error"), [(-1, ValueError), (1 << 32, ValueError), (1.0, TypeError), (True, TypeError), ("a", TypeError)]
+)
+def test_refuses_a_bad_seed(case, seed, error):
+    with pytest.raises(error, match=r"`seed` must be .* Received: seed="):
+        case.make(seed=seed)

@@ -1,0 +1,52 @@
+"""Whatever the arguments and the shape: a tensor of that shape, or an error that names the argument."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import keras_initx
+from keras_initx.initializers._gain import _GAINS
+
+ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(-3, 40), st.floats(width=32), st.text(max_size=3))
+GAINS = st.one_of(st.sampled_from(sorted(_GAINS)), st.floats(0.0625, 8, width=32), ANYTHING)
+SEEDS = st.one_of(st.none(), st.integers(0, 2**32 - 1), st.integers(-2, 2**33), ANYTHING)
+SHAPES = st.one_of(st.lists(st.integers(0, 40), max_size=3), st.lists(st.integers(-2, 5), max_size=5), ANYTHING)
+DTYPES = st.sampled_from([None, "float16", "bfloat16", "float32", "int8", "complex64", "nothing"])
+
+ARGUMENTS = {
+    keras_initx.LSTMForgetBias: {"value": ANYTHING, "units": ANYTHING},
+    keras_initx.Orthogonal: {
+        "gain": GAINS,
+        "method": st.one_of(st.sampled_from(["auto", "householder", "qr", "svd", "gaussian"]), ANYTHING),
+        "blocks": st.one_of(st.integers(1, 4), ANYTHING),
+        "seed": SEEDS,
+    },
+    keras_initx.ReLUBias: {"value": ANYTHING},
+    keras_initx.Sparse: {
+        "connections": ANYTHING,
+        "sparsity": st.one_of(st.none(), st.floats(0, 1), ANYTHING),
+        "stddev": ANYTHING,
+        "gain": GAINS,
+        "seed": SEEDS,
+    },
+}
+
+
+@st.composite
+def calls(draw):
+    cls = draw(st.sampled_from(sorted(ARGUMENTS, key=str)))
+    kwargs = draw(st.fixed_dictionaries({}, optional=ARGUMENTS[cls]))
+    return cls, kwargs, draw(SHAPES), draw(DTYPES)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(calls())
+def test_a_tensor_or_a_named_error(call):
+    cls, kwargs, shape, dtype = call
+    try:
+        values = cls(**kwargs)(shape, dtype)
+    except (TypeError, ValueError) as error:
+        named = [name for name in (*kwargs, "shape", "dtype") if f"`{name}`" in str(error)]
+        assert named, error
+        assert "Received: " in str(error)
+    else:
+        assert tuple(values.shape) == tuple(shape)

@@ -1,0 +1,80 @@
+"""The package as a whole: its public names, what it imports, what its examples print."""
+
+import ast
+import doctest
+import importlib
+import pathlib
+import pkgutil
+import subprocess
+import sys
+
+import keras
+import pytest
+from modes import BACKEND
+
+import keras_initx
+import keras_initx.initializers
+import keras_initx.sampling
+
+FRAMEWORKS = {"jax", "tensorflow", "torch"}
+ROOT = pathlib.Path(keras_initx.__file__).parent
+MODULES = sorted(module.name for module in pkgutil.walk_packages([str(ROOT)], "keras_initx."))
+SOURCES = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "package", [keras_initx, keras_initx.initializers, keras_initx.sampling], ids=lambda p: p.__name__
+)
+def test_all_names_are_there_and_sorted(package):
+    assert package.__all__ == sorted(package.__all__)
+    assert all(hasattr(package, name) for name in package.__all__)
+
+
+def test_every_registered_class_is_public():
+    objects = keras.saving.get_custom_objects().values()
+    ours = {cls.__name__ for cls in objects if getattr(cls, "__module__", "").startswith("keras_initx")}
+    assert ours <= set(keras_initx.__all__)
+    assert ours <= set(keras_initx.initializers.__all__)
+
+
+def imported_names(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_sources_import_only_what_they_may(path):
+    names = set(imported_names(path))
+    assert not any(name.startswith("keras.src") for name in names)
+    if path.name != "_backend.py":
+        assert not {name.split(".")[0] for name in names} & FRAMEWORKS
+
+
+@pytest.mark.parametrize("package", ["sampling", "initializers"])
+def test_imports_never_point_back(package):
+    later = {"sampling": {"initializers"}, "initializers": set()}[package] | {"_cli", "_demo"}
+    for path in (ROOT / package).rglob("*.py"):
+        parts = {name.split(".")[1] for name in imported_names(path) if name.startswith("keras_initx.")}
+        assert not parts & later
+
+
+def test_importing_brings_in_no_other_framework():
+    script = "import sys, keras_initx; print(*(name for name in ('jax', 'tensorflow', 'torch') if name in sys.modules))"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    alone = subprocess.run(
+        [sys.executable, "-c", script.replace("keras_initx", "keras")], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == alone.stdout
+    assert BACKEND in result.stdout
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings(name):
+    if name == "keras_initx.__main__":
+        pytest.skip("a script, with no examples")
+    module = importlib.import_module(name)
+    failures, _ = doctest.testmod(module, extraglobs={"keras": keras})
+    assert failures == 0

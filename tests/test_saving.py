@@ -1,0 +1,67 @@
+"""Models with our initializers come back from every format that Keras writes."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_initx
+
+
+@pytest.fixture
+def model():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((6, 8)),
+            keras.layers.LSTM(
+                8,
+                kernel_initializer="initx.sparse",
+                recurrent_initializer=keras_initx.Orthogonal(blocks=4),
+                bias_initializer=keras_initx.LSTMForgetBias(2.0),
+                unit_forget_bias=False,
+            ),
+            keras.layers.Dense(3, kernel_initializer="initx.orthogonal", bias_initializer="initx.relu_bias"),
+        ]
+    )
+
+
+def assert_same_weights(first, second):
+    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_keras_format(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    assert_same_weights(keras.models.load_model(tmp_path / "model.keras"), model)
+
+
+def test_weights_and_json(model, tmp_path):
+    model.save_weights(tmp_path / "model.weights.h5")
+    again = keras.models.model_from_json(model.to_json())
+    again.load_weights(tmp_path / "model.weights.h5")
+    assert_same_weights(again, model)
+
+
+def test_clone_model_keeps_the_initializers(model):
+    again = keras.models.clone_model(model)
+    for name in ("kernel_initializer", "recurrent_initializer", "bias_initializer"):
+        first, second = (getattr(m.layers[0].cell, name) for m in (model, again))
+        assert type(second) is type(first)
+        assert second.get_config() == first.get_config()
+
+
+def test_a_fresh_process_needs_only_the_import(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    script = "import sys, keras, keras_initx; print(keras.models.load_model(sys.argv[1]).count_params())"
+    command = [sys.executable, "-c", script, str(tmp_path / "model.keras")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(result.stdout.splitlines()[-1]) == model.count_params()
+
+
+def test_the_seed_that_an_unseeded_model_was_given_is_not_saved(model):
+    """As in Keras: a model rebuilt from its config draws anew, its weights come from the file."""
+    again = keras.models.model_from_json(model.to_json())
+    assert not np.array_equal(again.get_weights()[0], model.get_weights()[0])
