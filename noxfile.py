@@ -9,10 +9,9 @@ BACKENDS = ("jax", "tensorflow", "torch")
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 
 
-def install(session, *groups, extras=""):
+def install(session, *groups):
     """Install the package and the pinned dependency groups, in one go so that the pins hold."""
-    requirements = [requirement for group in groups for requirement in GROUPS[group]]
-    session.install(*requirements, f".{extras}")
+    session.install(*(requirement for group in groups for requirement in GROUPS[group]), ".")
     session.env["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 
@@ -31,4 +30,19 @@ def tests(session, backend):
     """Run the tests with one framework installed, and no other."""
     install(session, "keras", "test", backend)
     session.env["KERAS_BACKEND"] = backend
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "--ignore=tests/roundtrip", *session.posargs)
+
+
+@nox.session
+def roundtrip(session):
+    """Save under each framework and load under each other, with all of them installed."""
+    install(session, "keras", "test", "demo", *BACKENDS)
+    session.run("pytest", "tests/roundtrip", *session.posargs)
+
+
+@nox.session
+def docs(session):
+    """Build the documentation with warnings as errors, and run its examples."""
+    install(session, "keras", "jax", "docs")
+    session.run("sphinx-build", "-W", "--keep-going", "-n", "-b", "html", "docs", "docs/_build/html")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "doctest", "docs", "docs/_build/doctest")

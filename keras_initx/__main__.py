@@ -1,0 +1,8 @@
+"""Run the command line: `python -m keras_initx`."""
+
+import sys
+
+from keras_initx._cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

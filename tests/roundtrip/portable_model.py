@@ -1,0 +1,63 @@
+"""Build and save a model, or load it, in a process of its own: `portable_model.py save|load folder...`."""
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_initx
+
+
+def save(folder):
+    keras.utils.set_random_seed(0)
+    model = build()
+    model.save(folder / "model.keras")
+    model.save_weights(folder / "model.weights.h5")
+    (folder / "model.json").write_text(model.to_json())
+    write_arrays(model, folder / "saved.npz")
+
+
+def load(folder):
+    backend = keras.backend.backend()
+    write_arrays(keras.models.load_model(folder / "model.keras"), folder / f"keras-{backend}.npz")
+    model = keras.models.model_from_json((folder / "model.json").read_text())
+    model.load_weights(folder / "model.weights.h5")
+    write_arrays(model, folder / f"weights-{backend}.npz")
+
+
+def build():
+    layers = keras.layers
+    images = keras.Input((8, 8, 2))
+    branches = [
+        layers.Dense(12, kernel_initializer="initx.sparse", bias_initializer="initx.relu_bias", name="dense")(
+            layers.Flatten()(images)
+        ),
+        layers.GlobalMaxPooling2D()(
+            layers.Conv2D(6, 3, kernel_initializer="initx.orthogonal", bias_initializer="initx.relu_bias", name="conv")(
+                images
+            )
+        ),
+        layers.LSTM(
+            5,
+            kernel_initializer="initx.sparse",
+            recurrent_initializer=keras_initx.Orthogonal(blocks=4),
+            bias_initializer="initx.lstm_forget_bias",
+            unit_forget_bias=False,
+            name="lstm",
+        )(layers.Reshape((8, 16))(images)),
+    ]
+    kernel = keras_initx.Sparse(connections=3, seed=7)
+    outputs = layers.Dense(4, activation="softmax", kernel_initializer=kernel, name="output")
+    return keras.Model(images, outputs(layers.Concatenate()(branches)))
+
+
+def write_arrays(model, path):
+    images = np.linspace(-1, 1, 3 * 8 * 8 * 2, dtype="float32").reshape((3, 8, 8, 2))
+    weights = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+    np.savez(path, predictions=model.predict(images, verbose=0), **weights)
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[2:]:
+        {"save": save, "load": load}[sys.argv[1]](Path(argument))

@@ -1,0 +1,84 @@
+"""What one backend saves, every other loads; what one seed gives on one, it gives on every other.
+
+Wants all backends at once. With one it is the round trip from that backend to itself.
+"""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import keras_initx
+from keras_initx._default_backend import BACKENDS, installed_backends
+
+# The weights that are multiplied out, not just drawn: equal to rounding.
+ORTHOGONAL = {"conv/kernel", "lstm/lstm_cell/recurrent_kernel"}
+
+
+def run(task, backend, *folders):
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "PYTHONPATH": str(Path(keras_initx.__file__).parents[1]),
+    }
+    script = Path(__file__).with_name("portable_model.py")
+    subprocess.run([sys.executable, script, task, *folders], env=environment, check=True)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Folders by the backend that has saved the model there."""
+    folders = {backend: tmp_path_factory.mktemp(backend) for backend in installed_backends()}
+    for backend, folder in folders.items():
+        run("save", backend, folder)
+    return folders
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def loader(request, saved):
+    """The name of a backend that has loaded the model from every folder."""
+    skip_without(saved, request.param)
+    run("load", request.param, *saved.values())
+    return request.param
+
+
+def skip_without(saved, *backends):
+    for backend in backends:
+        if backend not in saved:
+            pytest.skip(f"{backend} is not installed")
+
+
+def arrays(folder, name):
+    with np.load(folder / f"{name}.npz") as file:
+        arrays = dict(file)
+    return arrays, arrays.pop("predictions")
+
+
+@pytest.mark.parametrize("saver", BACKENDS)
+@pytest.mark.parametrize("file_format", ["keras", "weights"])
+def test_weights_come_back_bit_for_bit(saved, saver, loader, file_format):
+    skip_without(saved, saver)
+    before, predictions_before = arrays(saved[saver], "saved")
+    after, predictions_after = arrays(saved[saver], f"{file_format}-{loader}")
+    assert before.keys() == after.keys()
+    for path in before:
+        assert before[path].dtype == after[path].dtype
+        np.testing.assert_array_equal(before[path].view("uint32"), after[path].view("uint32"), err_msg=path)
+    np.testing.assert_allclose(predictions_before, predictions_after, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations(BACKENDS, 2)))
+def test_one_seed_gives_the_same_weights(saved, first, second):
+    skip_without(saved, first, second)
+    ours, _ = arrays(saved[first], "saved")
+    theirs, _ = arrays(saved[second], "saved")
+    assert ours.keys() == theirs.keys() > ORTHOGONAL
+    for path in ours:
+        if path in ORTHOGONAL:
+            np.testing.assert_allclose(ours[path], theirs[path], rtol=0, atol=1e-5, err_msg=path)
+        else:
+            np.testing.assert_array_equal(ours[path].view("uint32"), theirs[path].view("uint32"), err_msg=path)
