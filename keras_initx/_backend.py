@@ -1,5 +1,7 @@
 """The one file that knows the backends by name: are we being traced, how does a host array come in."""
 
+import contextlib
+
 import keras
 import numpy as np
 
@@ -32,6 +34,15 @@ def to_tensor(array: np.ndarray):
         # Keras would copy an array; a tensor it only moves, to the device in use.
         return keras.ops.convert_to_tensor(torch.from_numpy(array))
     return keras.ops.convert_to_tensor(array)
+
+
+def full_precision():
+    """Return a context in which float32 matrix products are not rounded to fewer bits, as on GPUs."""
+    if _BACKEND == "jax":
+        import jax
+
+        return jax.default_matmul_precision("highest")
+    return contextlib.nullcontext()
 
 
 def next_seed(generator: keras.random.SeedGenerator):

@@ -1,22 +1,26 @@
 """String ids, after `import keras_initx` and nothing else."""
 
+import pathlib
+import re
+
 import keras
 import pytest
 
 import keras_initx
 
-IDS = {
-    "initx.lstm_forget_bias": keras_initx.LSTMForgetBias,
-    "initx.orthogonal": keras_initx.Orthogonal,
-    "initx.orthogonal_qr": keras_initx.Orthogonal,
-    "initx.relu_bias": keras_initx.ReLUBias,
-    "initx.sparse": keras_initx.Sparse,
-}
+ROOT = pathlib.Path(__file__).parents[1]
+# The documentation's table says which ids there are: `| `initx.sparse` | `Sparse` | ... |`, aliases in one cell.
+ROWS = re.findall(r"^\| (`initx\..*?) \| .*?`(\w+)`.*?\|", (ROOT / "docs/initializers.md").read_text(), re.MULTILINE)
+IDS = {name: getattr(keras_initx, cls) for names, cls in ROWS for name in re.findall(r"`(.*?)`", names)}
 
 
-def test_these_are_all_ids():
+def test_the_documentation_lists_all_ids():
     registered = {name for name in keras.saving.get_custom_objects() if name.startswith("initx.")}
     assert registered == set(IDS)
+
+
+def test_the_readme_lists_all_ids():
+    assert set(re.findall(r"`(initx\.\w+)`", (ROOT / "README.md").read_text())) == set(IDS)
 
 
 @pytest.mark.parametrize(("name", "cls"), IDS.items())

@@ -45,6 +45,14 @@ def test_a_large_kernel_is_not_a_constant_of_the_program():
     assert max(np.size(constant) for constant in jaxpr.consts) <= 1 << 16
 
 
+@only["jax"]
+def test_a_frame_is_multiplied_out_in_full_precision():
+    import jax
+
+    program = str(jax.make_jaxpr(lambda: keras_initx.Orthogonal(seed=0)((10, 10)))())
+    assert program.count("dot_general") == program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") > 0
+
+
 @only["torch"]
 @every_case
 def test_the_meta_device_makes_no_values(case):

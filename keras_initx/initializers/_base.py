@@ -85,6 +85,10 @@ class ConstantInitializer(Initializer):
     def _values(self, shape, dtype):
         return self._fill(current_namespace(), shape, dtype)
 
+    def _fill(self, xp, shape, dtype):
+        """Return values of `shape` and `dtype` in the namespace `xp`."""
+        raise NotImplementedError
+
 
 class RandomInitializer(Initializer):
     """Base class of initializers that draw.

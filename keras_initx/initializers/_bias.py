@@ -19,9 +19,9 @@ class ReLUBias(ConstantInitializer):
         ValueError: If `value` is not positive and finite.
 
     Example:
-    >>> keras.ops.convert_to_numpy(ReLUBias(0.5)((3,))).tolist()
-    [0.5, 0.5, 0.5]
-    >>> layer = keras.layers.Dense(64, activation="relu", bias_initializer="initx.relu_bias")
+        >>> keras.ops.convert_to_numpy(ReLUBias(0.5)((3,))).tolist()
+        [0.5, 0.5, 0.5]
+        >>> layer = keras.layers.Dense(64, activation="relu", bias_initializer="initx.relu_bias")
 
     Reference:
         Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural

@@ -13,10 +13,10 @@ _GAINS = {
     "relu": math.sqrt(2),
     "leaky_relu": math.sqrt(2 / (1 + 0.2**2)),
     "selu": 3 / 4,
-    "elu": 1.2453,
-    "gelu": 1.5335,
-    "silu": 1.6765,
-    "swish": 1.6765,
+    "elu": 1.245198,
+    "gelu": 1.533530,
+    "silu": 1.676532,
+    "swish": 1.676532,
 }
 
 

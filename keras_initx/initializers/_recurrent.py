@@ -30,9 +30,9 @@ class LSTMForgetBias(ConstantInitializer):
             LSTM's bias, or if the layer overwrites the forget part with another value.
 
     Example:
-    >>> keras.ops.convert_to_numpy(LSTMForgetBias(2.0)((8,))).tolist()
-    [0.0, 0.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0]
-    >>> layer = keras.layers.LSTM(64, bias_initializer=LSTMForgetBias(2.0), unit_forget_bias=False)
+        >>> keras.ops.convert_to_numpy(LSTMForgetBias(2.0)((8,))).tolist()
+        [0.0, 0.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0]
+        >>> layer = keras.layers.LSTM(64, bias_initializer=LSTMForgetBias(2.0), unit_forget_bias=False)
 
     Reference:
         Gers, Schmidhuber and Cummins, "Learning to forget: continual prediction with LSTM", Neural

@@ -35,11 +35,11 @@ class Sparse(RandomInitializer):
             dimensions.
 
     Example:
-    >>> import numpy as np
-    >>> kernel = keras.ops.convert_to_numpy(Sparse(connections=3, seed=0)((64, 32)))
-    >>> np.unique((kernel != 0).sum(axis=0)).tolist()
-    [3]
-    >>> layer = keras.layers.Dense(32, kernel_initializer="initx.sparse")
+        >>> import numpy as np
+        >>> kernel = keras.ops.convert_to_numpy(Sparse(connections=3, seed=0)((64, 32)))
+        >>> np.unique((kernel != 0).sum(axis=0)).tolist()
+        [3]
+        >>> layer = keras.layers.Dense(32, kernel_initializer="initx.sparse")
 
     Reference:
         Martens, "Deep learning via Hessian-free optimization", ICML 2010, section 5.

@@ -1,7 +1,7 @@
 """Numbers from a key: the same on every backend, knowing nothing of layers."""
 
 from keras_initx.sampling._namespace import current_namespace
-from keras_initx.sampling._stiefel import gaussian_frame, householder_frame, qr_frame, svd_frame
+from keras_initx.sampling._stiefel import householder_frame, qr_frame, svd_frame
 from keras_initx.sampling._stream import Draw, Stream
 from keras_initx.sampling._subset import sparse_normal
 
@@ -9,7 +9,6 @@ __all__ = [
     "Draw",
     "Stream",
     "current_namespace",
-    "gaussian_frame",
     "householder_frame",
     "qr_frame",
     "sparse_normal",

@@ -4,8 +4,6 @@ Every function takes Gaussian draws of shape `(columns, rows)`, one row for each
 result, `columns <= rows`, and returns a `(rows, columns)` matrix.
 """
 
-import math
-
 # Reflections applied at a time: small enough that the work that is not a matrix product stays
 # small, large enough that the products run at full speed.
 _PANEL = 64
@@ -78,8 +76,3 @@ def svd_frame(xp, gaussian):
     """
     u, _, vh = xp.svd(xp.transpose(gaussian))
     return u @ vh
-
-
-def gaussian_frame(xp, gaussian):
-    """Scale the Gaussians to N(0, 1/rows): orthonormal on average, closer the larger it is."""
-    return xp.transpose(gaussian) * (1 / math.sqrt(max(gaussian.shape[1], 1)))

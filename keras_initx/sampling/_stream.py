@@ -37,9 +37,9 @@ class Stream:
         key: Two words: Python integers in `[0, 2**32)`, or scalar integer tensors.
 
     Example:
-    >>> stream = Stream((7, 0))
-    >>> stream.normal(Draw.VALUES, (2, 3)).shape
-    (2, 3)
+        >>> stream = Stream((7, 0))
+        >>> stream.normal(Draw.VALUES, (2, 3)).shape
+        (2, 3)
     """
 
     def __init__(self, key):

@@ -30,7 +30,7 @@ def sparse_normal(stream, inputs, units, connections, dtype="float32"):
     """
     if connections <= _MAX_FLOYD:
         rows = _floyd(stream, inputs, units, connections)
-        values = stream.normal(Draw.VALUES, (connections, units), dtype)
+        values = _nonzero(stream.xp, stream.normal(Draw.VALUES, (connections, units), dtype))
         if stream.on_host:
             return _place_on_host(rows, values, inputs)
         return _place_in_trace(stream.xp, rows, values, inputs)
@@ -85,7 +85,7 @@ def _smallest_keys_on_host(stream, inputs, units, connections, dtype):
         if chosen.sum() > block.shape[0] * connections:
             chosen = _without_late_ties(np, keys, threshold, connections)
         values = stream.normal(Draw.VALUES, (block.shape[0], connections), dtype, start=begin * connections)
-        block[chosen] = values.reshape(-1)
+        block[chosen] = _nonzero(np, values).reshape(-1)
     return out.T
 
 
@@ -102,8 +102,13 @@ def _smallest_keys_in_trace(stream, inputs, units, connections, dtype):
     chosen = _without_late_ties(xp, keys, threshold, connections)
     rank = xp.cumsum(xp.cast(chosen, xp.word), axis=1) - 1
     first = xp.reshape(xp.arange(units, dtype=xp.word) * connections, (units, 1))
-    values = stream.normal_at(Draw.VALUES, first + rank, dtype)
+    values = _nonzero(xp, stream.normal_at(Draw.VALUES, first + rank, dtype))
     return xp.transpose(xp.where(chosen, values, xp.zeros_like(values)))
+
+
+def _nonzero(xp, values):
+    """Move the draws that are zero, one in 65,536, by as much as their neighbours are apart."""
+    return xp.where(values == 0, xp.full_like(values, 2.0**-15), values)
 
 
 def _without_late_ties(xp, keys, threshold, connections):

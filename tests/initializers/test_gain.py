@@ -13,7 +13,7 @@ def test_the_gain_keeps_the_second_moment(name):
     z = np.linspace(-12, 12, 200_001)
     activated = to_numpy(keras.activations.get(name)(z.astype("float32"))).astype("float64")
     moment = scipy.integrate.simpson(activated**2 * scipy.stats.norm.pdf(z), x=z)
-    assert gain_value(name) == pytest.approx(1 / np.sqrt(moment), rel=1e-4)
+    assert gain_value(name) == pytest.approx(1 / np.sqrt(moment), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", _GAINS)

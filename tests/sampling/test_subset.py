@@ -30,6 +30,11 @@ def test_each_unit_has_exactly_the_connections_asked_for(algorithm, inputs, unit
     assert counts.tolist() == [connections] * units
 
 
+def test_no_weight_is_zero_by_chance(algorithm):
+    # Without a rule against it, five of these draws would be expected to be zero.
+    assert (np.count_nonzero(matrix(64, 8192, 40), axis=0) == 40).all()
+
+
 def test_every_subset_is_equally_likely(algorithm):
     supports = matrix(5, 20_000, 2).T != 0
     pairs = [tuple(np.flatnonzero(row)) for row in supports]
