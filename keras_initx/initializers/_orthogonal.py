@@ -85,4 +85,7 @@ class Orthogonal(RandomInitializer):
             frames = [xp.transpose(frame) for frame in frames]
         # One product, so that no compiler can merge two into one that is rounded otherwise.
         scale = gain_value(self.gain) / (math.sqrt(long) if self.method == "gaussian" else 1)
-        return xp.reshape(xp.concatenate(frames, axis=1) * scale, shape)
+        kernel = frames[0] if self.blocks == 1 else xp.concatenate(frames, axis=1)
+        if scale != 1:
+            kernel *= scale
+        return xp.reshape(kernel, shape)

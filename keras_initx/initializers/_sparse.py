@@ -76,8 +76,8 @@ class Sparse(RandomInitializer):
         stddev = self.stddev
         if stddev is None:
             stddev = gain_value(self.gain) / math.sqrt(max(connections, 1))
-        values = sparse_normal(stream, inputs, units, connections, dtype) * float(stddev)
-        return stream.xp.reshape(values, shape)
+        kernel = sparse_normal(stream, inputs, units, connections, float(stddev), dtype)
+        return stream.xp.reshape(kernel, shape)
 
     def _connections(self, inputs):
         """Return the number of connections of a unit with `inputs` inputs."""

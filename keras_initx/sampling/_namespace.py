@@ -5,14 +5,25 @@ Inside a trace (`jax.jit`, `tf.function`) arrays are the backend's and the funct
 shape, and gives the same bits. Both wrap on overflow, NumPy in uint32 and the backends in int32.
 """
 
+import math
+
 import keras
 import numpy as np
 
 from keras_initx import _backend
 
 
+# Rows of a product made at a time, few enough for the cache.
+_STRIP = 256
+# Below this size the inverse of a triangular matrix costs less than to divide it further.
+_SMALL_TRIANGLE = 32
+
+
 class _Host:
-    """NumPy."""
+    """NumPy, in place where it can: the first touch of fresh memory is what is dear.
+
+    `triu`, `set_diagonal` and `subtract_product` change their first argument.
+    """
 
     word = "uint32"
 
@@ -21,6 +32,32 @@ class _Host:
 
     def cast(self, x, dtype):
         return x.astype(dtype)
+
+    def empty(self, shape, dtype):
+        return _aligned(np.empty, shape, dtype)
+
+    def zeros(self, shape, dtype):
+        return _aligned(np.zeros, shape, dtype)
+
+    def eye(self, rows, columns, dtype):
+        out = self.zeros((rows, columns), dtype)
+        np.fill_diagonal(out, 1)
+        return out
+
+    def triu(self, x):
+        for row in range(1, x.shape[0]):
+            x[row, :row] = 0
+        return x
+
+    def set_diagonal(self, x, values):
+        np.fill_diagonal(x, values)
+        return x
+
+    def squared_norms(self, x):
+        return np.einsum("ij,ij->i", x, x)
+
+    def take(self, table, index):
+        return table.take(index, mode="wrap")  # does not look for indices out of range first
 
     def shift_right(self, words, count):
         return words >> count
@@ -35,10 +72,18 @@ class _Host:
         return np.linalg.svd(x, full_matrices=False)
 
     def solve_upper(self, a, b):
-        return np.linalg.solve(a, b)
+        # By halves, so that nearly all of the work is matrix products.
+        half = a.shape[0] // 2
+        if a.shape[0] < _SMALL_TRIANGLE:
+            return np.linalg.inv(a) @ b
+        low = self.solve_upper(a[half:, half:], b[half:])
+        high = self.solve_upper(a[:half, :half], b[:half] - a[:half, half:] @ low)
+        return np.concatenate([high, low])
 
-    def subtract_corner(self, x, start, delta):
-        x[start:, start:] -= delta
+    def subtract_product(self, x, start, a, b):
+        # A strip at a time: what is subtracted never leaves the cache.
+        for row in range(0, a.shape[0], _STRIP):
+            x[start + row : start + row + _STRIP, start:] -= a[row : row + _STRIP] @ b
         return x
 
 
@@ -66,8 +111,22 @@ class _Traced:
     def solve_upper(self, a, b):
         return keras.ops.solve_triangular(a, b, lower=False)
 
-    def subtract_corner(self, x, start, delta):
-        return keras.ops.slice_update(x, (start, start), x[start:, start:] - delta)
+    def squared_norms(self, x):
+        return keras.ops.sum(x * x, axis=1)  # not a matrix product, which a GPU may round
+
+    def set_diagonal(self, x, values):
+        return keras.ops.where(keras.ops.eye(*x.shape, dtype="bool"), keras.ops.reshape(values, (-1, 1)), x)
+
+    def subtract_product(self, x, start, a, b):
+        return keras.ops.slice_update(x, (start, start), x[start:, start:] - a @ b)
+
+
+def _aligned(allocate, shape, dtype):
+    """Allocate an array that a backend can take over."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = allocate(size + _backend.ALIGNMENT, "uint8")
+    start = -memory.ctypes.data % _backend.ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 HOST = _Host()

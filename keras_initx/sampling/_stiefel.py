@@ -1,7 +1,7 @@
 """Random matrices with orthonormal columns, spread evenly over all of them (Haar measure).
 
 Every function takes Gaussian draws of shape `(columns, rows)`, one row for each column of the
-result, `columns <= rows`, and returns a `(rows, columns)` matrix.
+result, `columns <= rows`, and returns a `(rows, columns)` matrix. It may overwrite the draws.
 """
 
 # Reflections applied at a time: small enough that the work that is not a matrix product stays
@@ -30,29 +30,29 @@ def householder_frame(xp, gaussian):
     for start in reversed(range(0, columns, _PANEL)):
         panel = vectors[start : start + _PANEL, start:]
         size = panel.shape[0]
-        gram = xp.triu(panel @ xp.transpose(panel), 1) + xp.eye(size, dtype=gaussian.dtype)
-        # Above and left of `start` the frame is still the identity.
-        weights = xp.solve_upper(gram, panel @ frame[start:, start:])
-        frame = xp.subtract_corner(frame, start, xp.transpose(panel) @ weights)
-    return frame * signs
+        gram = xp.set_diagonal(xp.triu(panel @ xp.transpose(panel)), xp.ones((size,), gaussian.dtype))
+        # Above and left of the panel's end the frame is still the identity.
+        end = start + size
+        product = xp.concatenate([panel[:, :size], panel[:, size:] @ frame[end:, end:]], axis=1)
+        frame = xp.subtract_product(frame, start, xp.transpose(panel), xp.solve_upper(gram, product))
+    frame *= signs
+    return frame
 
 
 def _reflections(xp, gaussian):
     """Return the Householder vectors as rows, `|v|^2 = 2`, and the signs that make the frame Haar."""
-    columns, rows = gaussian.shape
-    x = xp.triu(gaussian)
-    diagonal = xp.eye(columns, rows, dtype=gaussian.dtype)
-    head = xp.sum(x * diagonal, axis=1)
-    norm = xp.sqrt(xp.sum(x * x, axis=1))
+    v = xp.triu(gaussian)
+    head = xp.copy(xp.diagonal(v))
+    norm = xp.sqrt(xp.squared_norms(v))
     # A vector of zeros, once in 65,536 draws for a vector of length one, stands for the first axis.
     zero = norm == 0
     head = xp.where(zero, xp.ones_like(head), head)
     norm = xp.where(zero, xp.ones_like(norm), norm)
     sign = xp.where(head < 0, -xp.ones_like(head), xp.ones_like(head))
     # v = x + sign |x| e_j has |v|^2 = 2 |x| (|x| + |x_j|); the new head is sign (|x_j| + |x|).
-    scale = 1 / xp.sqrt(norm * (norm + xp.abs(head)))
-    v = xp.where(diagonal != 0, xp.reshape(head + sign * norm, (columns, 1)), x)
-    return v * xp.reshape(scale, (columns, 1)), -sign
+    v = xp.set_diagonal(v, head + sign * norm)
+    v *= xp.reshape(1 / xp.sqrt(norm * (norm + xp.abs(head))), (-1, 1))
+    return v, -sign
 
 
 def qr_frame(xp, gaussian):

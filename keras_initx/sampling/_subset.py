@@ -6,23 +6,25 @@ on where it runs, so that the values are the same everywhere.
 
 import numpy as np
 
+from keras_initx.sampling._namespace import HOST
 from keras_initx.sampling._stream import Draw
 
 # Up to here Floyd's algorithm, with k^2/2 comparisons a unit; above, one key for each entry.
 _MAX_FLOYD = 32
 _KEY_BITS = 31
 # Keys held at a time on the host, to keep the extra memory a small part of the result.
-_KEYS_PER_BLOCK = 1 << 18
+_KEYS_PER_BLOCK = 1 << 17
 
 
-def sparse_normal(stream, inputs, units, connections, dtype="float32"):
-    """Return an `(inputs, units)` matrix, N(0, 1) at `connections` random places of each column.
+def sparse_normal(stream, inputs, units, connections, stddev=1.0, dtype="float32"):
+    """Return an `(inputs, units)` matrix, `N(0, stddev^2)` at `connections` random places of each column.
 
     Args:
         stream: The `Stream` to draw from.
         inputs: Number of rows.
         units: Number of columns.
         connections: Number of places in each column, at most `inputs`.
+        stddev: Standard deviation of the values there.
         dtype: `"float32"` or `"float64"`.
 
     Returns:
@@ -30,13 +32,13 @@ def sparse_normal(stream, inputs, units, connections, dtype="float32"):
     """
     if connections <= _MAX_FLOYD:
         rows = _floyd(stream, inputs, units, connections)
-        values = _nonzero(stream.xp, stream.normal(Draw.VALUES, (connections, units), dtype))
+        values = _scaled(stream.xp, stream.normal(Draw.VALUES, (connections, units), dtype), stddev)
         if stream.on_host:
             return _place_on_host(rows, values, inputs)
         return _place_in_trace(stream.xp, rows, values, inputs)
     if stream.on_host:
-        return _smallest_keys_on_host(stream, inputs, units, connections, dtype)
-    return _smallest_keys_in_trace(stream, inputs, units, connections, dtype)
+        return _smallest_keys_on_host(stream, inputs, units, connections, stddev, dtype)
+    return _smallest_keys_in_trace(stream, inputs, units, connections, stddev, dtype)
 
 
 def _floyd(stream, inputs, units, connections):
@@ -59,7 +61,7 @@ def _floyd(stream, inputs, units, connections):
 
 
 def _place_on_host(rows, values, inputs):
-    out = np.zeros((inputs, values.shape[1]), values.dtype)
+    out = HOST.zeros((inputs, values.shape[1]), values.dtype)
     out[rows, np.arange(values.shape[1])] = values
     return out
 
@@ -73,23 +75,25 @@ def _place_in_trace(xp, rows, values, inputs):
     return out
 
 
-def _smallest_keys_on_host(stream, inputs, units, connections, dtype):
+def _smallest_keys_on_host(stream, inputs, units, connections, stddev, dtype):
     """Give each entry a random key; the entries with a unit's `connections` smallest keys stay."""
-    out = np.zeros((units, inputs), dtype)
+    out = HOST.empty((inputs, units), dtype)
     step = max(1, _KEYS_PER_BLOCK // inputs)
     for begin in range(0, units, step):
-        block = out[begin : begin + step]
+        block = np.zeros((min(step, units - begin), inputs), dtype)
         keys = stream.words(Draw.SUPPORT, block.shape, start=begin * inputs) >> (32 - _KEY_BITS)
         threshold = np.partition(keys, connections - 1, axis=1)[:, connections - 1 : connections]
         chosen = keys <= threshold
-        if chosen.sum() > block.shape[0] * connections:
+        if np.count_nonzero(chosen) > block.shape[0] * connections:
             chosen = _without_late_ties(np, keys, threshold, connections)
         values = stream.normal(Draw.VALUES, (block.shape[0], connections), dtype, start=begin * connections)
-        block[chosen] = _nonzero(np, values).reshape(-1)
-    return out.T
+        # By numbers, because a mask as index takes several times as long.
+        block.reshape(-1)[np.flatnonzero(chosen)] = _scaled(np, values, stddev).reshape(-1)
+        out[:, begin : begin + step] = block.T
+    return out
 
 
-def _smallest_keys_in_trace(stream, inputs, units, connections, dtype):
+def _smallest_keys_in_trace(stream, inputs, units, connections, stddev, dtype):
     """The same entries and values as on the host, entry by entry, by bisection instead of sorting."""
     xp = stream.xp
     keys = xp.shift_right(stream.words(Draw.SUPPORT, (units, inputs)), 32 - _KEY_BITS)
@@ -102,13 +106,13 @@ def _smallest_keys_in_trace(stream, inputs, units, connections, dtype):
     chosen = _without_late_ties(xp, keys, threshold, connections)
     rank = xp.cumsum(xp.cast(chosen, xp.word), axis=1) - 1
     first = xp.reshape(xp.arange(units, dtype=xp.word) * connections, (units, 1))
-    values = _nonzero(xp, stream.normal_at(Draw.VALUES, first + rank, dtype))
+    values = _scaled(xp, stream.normal_at(Draw.VALUES, first + rank, dtype), stddev)
     return xp.transpose(xp.where(chosen, values, xp.zeros_like(values)))
 
 
-def _nonzero(xp, values):
-    """Move the draws that are zero, one in 65,536, by as much as their neighbours are apart."""
-    return xp.where(values == 0, xp.full_like(values, 2.0**-15), values)
+def _scaled(xp, values, stddev):
+    """Multiply by `stddev`, after moving draws that are zero, one in 65,536, by the distance to the next."""
+    return xp.where(values == 0, xp.full_like(values, 2.0**-15), values) * stddev
 
 
 def _without_late_ties(xp, keys, threshold, connections):
