@@ -34,8 +34,18 @@ class Case:
 
 MATRICES = ((70, 20), (5, 40), (3, 3, 16, 8), (2, 3, 4, 5, 6), (1, 1), (0, 4), (4, 0))
 NOT_MATRICES = ((), (8,))
+ANY_SHAPES = (*MATRICES, *NOT_MATRICES)
 
 CASES = (
+    Case(keras_initx.FanInNormal, {"seed": 9}, ANY_SHAPES),
+    Case(keras_initx.GlorotNormal, {"seed": 10}, ANY_SHAPES),
+    Case(keras_initx.GlorotUniform, {"seed": 11}, ANY_SHAPES),
+    Case(keras_initx.HeNormal, {"seed": 12}, ANY_SHAPES),
+    Case(
+        keras_initx.HeUniform, {"seed": 13, "input_axes": [0, 1], "output_axes": [0, 1, 3]}, ((3, 3, 16, 8),), ((8,),)
+    ),
+    Case(keras_initx.LecunNormal, {"seed": 14}, ANY_SHAPES),
+    Case(keras_initx.LecunUniform, {"seed": 15}, ANY_SHAPES),
     Case(keras_initx.LSTMForgetBias, {}, ((16,), (4,), (0,)), ((), (6,), (4, 4))),
     Case(keras_initx.LSTMForgetBias, {"value": 2.0, "units": 3}, ((12,),), ((), (3,), (6,), (16,))),
     Case(keras_initx.Orthogonal, {"seed": 1}, MATRICES, NOT_MATRICES, exact=False),
@@ -45,10 +55,30 @@ CASES = (
     Case(keras_initx.Orthogonal, {"method": "qr", "seed": 3}, MATRICES, NOT_MATRICES, exact=False),
     Case(keras_initx.Orthogonal, {"method": "svd", "seed": 4}, MATRICES, NOT_MATRICES, exact=False),
     Case(keras_initx.Orthogonal, {"gain": "tanh", "method": "gaussian", "seed": 5}, MATRICES, NOT_MATRICES),
+    Case(keras_initx.RandomNormal, {"seed": 16}, ANY_SHAPES),
+    Case(keras_initx.RandomNormal, {"mean": 1.5, "stddev": 0.3, "seed": 17}, ANY_SHAPES),
+    Case(keras_initx.RandomUniform, {"seed": 18}, ANY_SHAPES),
+    Case(keras_initx.RandomUniform, {"minval": 0.1, "maxval": 1.7, "seed": 19}, ANY_SHAPES),
     Case(keras_initx.ReLUBias, {}, ((7,), (), (2, 3), (0,))),
+    Case(keras_initx.SmallNormal, {"seed": 20}, ANY_SHAPES),
     Case(keras_initx.Sparse, {"seed": 0}, MATRICES, NOT_MATRICES),
     Case(keras_initx.Sparse, {"connections": 3, "stddev": 0.01, "seed": 4294967295}, MATRICES, NOT_MATRICES),
     Case(keras_initx.Sparse, {"connections": 40, "gain": "relu", "seed": 7}, MATRICES, NOT_MATRICES),
     Case(keras_initx.Sparse, {"sparsity": 0.5, "seed": 8}, (*MATRICES, (300, 30)), NOT_MATRICES),
+    Case(keras_initx.TruncatedNormal, {"seed": 21}, ANY_SHAPES),
+    Case(
+        keras_initx.TruncatedNormal,
+        {"mean": -0.7, "stddev": 0.3, "seed": 22, "lower": -0.5, "upper": 3.0},
+        (*ANY_SHAPES, (300, 300)),
+    ),
+    Case(keras_initx.VarianceScaling, {"seed": 23}, ANY_SHAPES),
+    Case(
+        keras_initx.VarianceScaling,
+        {"scale": 3.0, "mode": "fan_out", "distribution": "untruncated_normal", "seed": 24, "output_axes": [1, -2]},
+        ((3, 3, 16, 8), (0, 4)),
+        ((), (8,)),
+    ),
+    Case(keras_initx.VarianceScaling, {"mode": "fan_avg", "distribution": "uniform", "seed": 25}, ANY_SHAPES),
+    Case(keras_initx.VarianceScaling, {"mode": "fan_geo_avg", "distribution": "normal", "seed": 26}, ANY_SHAPES),
 )
 RANDOM_CASES = tuple(case for case in CASES if case.random)

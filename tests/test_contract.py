@@ -138,8 +138,12 @@ def test_differs_from_other_objects(case):
 
 @every_case
 def test_numpy_scalars_as_arguments_are_plain_numbers_in_the_config(case):
-    numbers = {name: np.array(value)[()] for name, value in case.kwargs.items() if not isinstance(value, str)}
-    config = case.make(**numbers).get_config()
+    def scalars(value):
+        if isinstance(value, list):
+            return [scalars(item) for item in value]
+        return value if isinstance(value, str) else np.array(value)[()]
+
+    config = case.make(**{name: scalars(value) for name, value in case.kwargs.items()}).get_config()
     assert json.loads(json.dumps(config)) == case.make().get_config()
 
 

@@ -12,7 +12,18 @@ SEEDS = st.one_of(st.none(), st.integers(0, 2**32 - 1), st.integers(-2, 2**33), 
 SHAPES = st.one_of(st.lists(st.integers(0, 40), max_size=3), st.lists(st.integers(-2, 5), max_size=5), ANYTHING)
 DTYPES = st.sampled_from([None, "float16", "bfloat16", "float32", "int8", "complex64", "nothing"])
 
+AXES = st.one_of(st.none(), st.lists(st.integers(-4, 4), max_size=3), ANYTHING)
+NUMBERS = st.one_of(st.floats(-4, 4, width=32), ANYTHING)
+NAMED = {"seed": SEEDS, "input_axes": AXES, "output_axes": AXES}
+
 ARGUMENTS = {
+    keras_initx.FanInNormal: NAMED,
+    keras_initx.GlorotNormal: NAMED,
+    keras_initx.GlorotUniform: NAMED,
+    keras_initx.HeNormal: NAMED,
+    keras_initx.HeUniform: NAMED,
+    keras_initx.LecunNormal: NAMED,
+    keras_initx.LecunUniform: NAMED,
     keras_initx.LSTMForgetBias: {"value": ANYTHING, "units": ANYTHING},
     keras_initx.Orthogonal: {
         "gain": GAINS,
@@ -20,13 +31,29 @@ ARGUMENTS = {
         "blocks": st.one_of(st.integers(1, 4), ANYTHING),
         "seed": SEEDS,
     },
+    keras_initx.RandomNormal: {"mean": NUMBERS, "stddev": NUMBERS, "seed": SEEDS},
+    keras_initx.RandomUniform: {"minval": NUMBERS, "maxval": NUMBERS, "seed": SEEDS},
     keras_initx.ReLUBias: {"value": ANYTHING},
+    keras_initx.SmallNormal: {"seed": SEEDS},
     keras_initx.Sparse: {
         "connections": ANYTHING,
         "sparsity": st.one_of(st.none(), st.floats(0, 1), ANYTHING),
         "stddev": ANYTHING,
         "gain": GAINS,
         "seed": SEEDS,
+    },
+    keras_initx.TruncatedNormal: {
+        "mean": NUMBERS,
+        "stddev": NUMBERS,
+        "seed": SEEDS,
+        "lower": NUMBERS,
+        "upper": NUMBERS,
+    },
+    keras_initx.VarianceScaling: {
+        "scale": NUMBERS,
+        "mode": st.one_of(st.sampled_from(["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]), ANYTHING),
+        "distribution": st.one_of(st.sampled_from(["normal", "untruncated_normal", "uniform"]), ANYTHING),
+        **NAMED,
     },
 }
 
@@ -38,7 +65,7 @@ def calls(draw):
     return cls, kwargs, draw(SHAPES), draw(DTYPES)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=1000, deadline=None, derandomize=True)
 @given(calls())
 def test_a_tensor_or_a_named_error(call):
     cls, kwargs, shape, dtype = call

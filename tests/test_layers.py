@@ -31,7 +31,7 @@ KERNEL_LAYERS = {
 }
 
 
-@pytest.mark.parametrize("name", ["initx.sparse", "initx.orthogonal"])
+@pytest.mark.parametrize("name", ["initx.sparse", "initx.orthogonal", "initx.glorot_uniform", "initx.truncated_normal"])
 @pytest.mark.parametrize("layer", KERNEL_LAYERS)
 def test_a_layer_builds_and_runs_with_an_id_for_its_kernel(layer, name):
     make, shape = KERNEL_LAYERS[layer]
@@ -40,7 +40,7 @@ def test_a_layer_builds_and_runs_with_an_id_for_its_kernel(layer, name):
     assert any(np.any(to_numpy(variable)) for variable in model.trainable_variables)
 
 
-@pytest.mark.parametrize("name", ["initx.sparse", "initx.orthogonal"])
+@pytest.mark.parametrize("name", ["initx.sparse", "initx.orthogonal", "initx.glorot_uniform", "initx.random_normal"])
 def test_attention_draws_each_of_its_kernels_anew(name):
     layer = layers.MultiHeadAttention(2, 4, kernel_initializer=name)
     layer.build((None, 5, 8), (None, 5, 8))

@@ -3,16 +3,39 @@
 from keras_initx.initializers._base import ConstantInitializer, Initializer, RandomInitializer, register
 from keras_initx.initializers._bias import ReLUBias
 from keras_initx.initializers._orthogonal import Orthogonal
+from keras_initx.initializers._random import RandomNormal, RandomUniform, SmallNormal, TruncatedNormal
 from keras_initx.initializers._recurrent import LSTMForgetBias
 from keras_initx.initializers._sparse import Sparse
+from keras_initx.initializers._variance import VarianceScaling
+from keras_initx.initializers._variance_named import (
+    FanInNormal,
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    LecunNormal,
+    LecunUniform,
+)
 
 __all__ = [
     "ConstantInitializer",
+    "FanInNormal",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
     "Initializer",
     "LSTMForgetBias",
+    "LecunNormal",
+    "LecunUniform",
     "Orthogonal",
     "RandomInitializer",
+    "RandomNormal",
+    "RandomUniform",
     "ReLUBias",
+    "SmallNormal",
     "Sparse",
+    "TruncatedNormal",
+    "VarianceScaling",
     "register",
 ]

@@ -64,8 +64,7 @@ class Initializer(keras.initializers.Initializer):
 
     def get_config(self):
         """Return the constructor's arguments as a JSON-serializable dict."""
-        config = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        return {name: value.item() if isinstance(value, np.generic) else value for name, value in config.items()}
+        return {name: _plain(getattr(self, name)) for name in inspect.signature(type(self)).parameters}
 
     def __repr__(self):
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
@@ -73,10 +72,19 @@ class Initializer(keras.initializers.Initializer):
 
     def __eq__(self, other):
         """Two initializers are equal if they give the same values, unseeded ones the seed they drew."""
-        return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
+        return _plain(vars(self)) == _plain(vars(other)) if type(other) is type(self) else NotImplemented
 
     def __hash__(self):
         return hash(repr(self))
+
+
+def _plain(value):
+    """Return `value` as it comes back from JSON: NumPy's scalars as Python's, tuples as lists."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 class ConstantInitializer(Initializer):

@@ -1,16 +1,21 @@
 """Numbers from a key: the same on every backend, knowing nothing of layers."""
 
+from keras_initx.sampling._affine import affine
 from keras_initx.sampling._namespace import current_namespace
 from keras_initx.sampling._stiefel import householder_frame, qr_frame, svd_frame
 from keras_initx.sampling._stream import Draw, Stream
 from keras_initx.sampling._subset import sparse_normal
+from keras_initx.sampling._truncated import truncated_normal, uniform_between
 
 __all__ = [
     "Draw",
     "Stream",
+    "affine",
     "current_namespace",
     "householder_frame",
     "qr_frame",
     "sparse_normal",
     "svd_frame",
+    "truncated_normal",
+    "uniform_between",
 ]

@@ -78,6 +78,28 @@ class Stream:
         """Return the elements of `normal` whose flat indices are the words `index`."""
         return self._normal_from(self._words_at(draw, index), dtype)
 
+    def interpolated(self, draw, shape, knots, dtype="float32"):
+        """Return draws from the distribution with given quantiles, as whole numbers.
+
+        Args:
+            draw: What the draw is for.
+            shape: Shape of the result.
+            knots: The quantiles at the multiples of `2**-16`: 65,537 integers from 0 to `2**24`,
+                each larger than the one before. Between two of them every number is as likely.
+            dtype: `"float32"` or `"float64"`.
+        """
+        knots = self.xp.convert_to_tensor(knots) if not self.on_host else knots.astype(self.xp.word)
+
+        def convert(words):
+            cell = self.xp.shift_right(words, 16)
+            low = self.xp.take(knots, cell)
+            width = self.xp.take(knots, cell + 1) - low
+            # The middles of 128 equal parts, in 256ths. The product may take all 32 bits.
+            part = (self.xp.shift_right(words, 8) & 0xFE) | 1
+            return self.xp.cast(low + self.xp.shift_right(width * part, 8), dtype)
+
+        return self._map(draw, shape, dtype, convert)
+
     def integers(self, draw, shape, bounds):
         """Return integers in `[0, bounds)` as words.
 

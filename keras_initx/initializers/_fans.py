@@ -1,0 +1,45 @@
+"""How many inputs a unit has, and how many units an input: read off the shape of a kernel, or told."""
+
+import math
+import numbers
+
+
+def check_axes(name, axes):
+    """Return `axes`, `None` or a list or tuple of integers."""
+    required = f"`{name}` must be `None` or a list of axis numbers. Received: {name}={axes!r}"
+    if axes is None:
+        return axes
+    if not isinstance(axes, list | tuple):
+        raise TypeError(required)
+    if not all(isinstance(axis, numbers.Integral) and not isinstance(axis, bool) for axis in axes):
+        raise TypeError(required)
+    return axes
+
+
+def check_shape_has_axes(shape, name, axes):
+    """Refuse a `shape` that does not have all of `axes`, or in which two of them are the same."""
+    numbers_from_zero = {axis % len(shape) for axis in axes or () if -len(shape) <= axis < len(shape)}
+    if len(numbers_from_zero) < len(axes or ()):
+        raise ValueError(
+            f"`shape` must have each axis that `{name}` names, once. Received: shape={shape}, {name}={axes!r}"
+        )
+
+
+def fans(shape, input_axes=None, output_axes=None):
+    """Return the number of inputs of a unit and the number of units that an input goes to.
+
+    Args:
+        shape: Shape of a kernel.
+        input_axes: The axes that are summed over for one output. By default all but the last.
+        output_axes: The axes along which one input spreads. By default all but the last but one: a
+            kernel of more than two dimensions is that of a convolution, `(*window, inputs, units)`.
+
+    Returns:
+        Two integers, both 1 for a scalar and the length of a vector for a vector.
+    """
+    window = tuple(range(len(shape) - 2))
+    if input_axes is None:
+        input_axes = (*window, -2) if len(shape) > 1 else range(len(shape))
+    if output_axes is None:
+        output_axes = (*window, -1) if len(shape) > 1 else range(len(shape))
+    return math.prod(shape[axis] for axis in input_axes), math.prod(shape[axis] for axis in output_axes)

@@ -1,0 +1,152 @@
+"""Initial weights of a size that is given, whatever the shape."""
+
+from keras_initx.initializers._base import RandomInitializer, register
+from keras_initx.initializers._checks import check_number
+from keras_initx.sampling import Draw, affine, truncated_normal, uniform_between
+
+# The weights of a narrower interval, or of one farther out, would be too few numbers of float32.
+_LEAST_WIDTH = 0.001
+_LARGEST_DISTANCE = 5
+
+
+@register("random_uniform")
+class RandomUniform(RandomInitializer):
+    """Draw weights evenly between `minval` and `maxval`.
+
+    No value is below `minval` or above `maxval`. Drawn in float32, with steps of `2**-23` of the
+    range, so 16-bit weights have no other mean.
+
+    Args:
+        minval: Lower bound.
+        maxval: Upper bound, greater than `minval`.
+        seed: See `RandomInitializer`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> values = RandomUniform(1, 3, seed=0)((100, 100))
+        >>> round(float(keras.ops.mean(values)), 1)
+        2.0
+        >>> layer = keras.layers.Embedding(50, 8, embeddings_initializer="initx.random_uniform")
+    """
+
+    def __init__(self, minval=-0.05, maxval=0.05, seed=None):
+        super().__init__(seed)
+        self.minval = check_number("minval", minval)
+        self.maxval = check_number("maxval", maxval)
+        if not minval < maxval:
+            raise ValueError(f"`maxval` must be greater than `minval`. Received: {minval=!r}, {maxval=!r}")
+
+    def _draw(self, stream, shape, dtype):
+        return uniform_between(stream, shape, float(self.minval), float(self.maxval), dtype)
+
+
+@register("random_normal")
+class RandomNormal(RandomInitializer):
+    """Draw weights from `N(mean, stddev^2)`.
+
+    Args:
+        mean: Mean of the weights.
+        stddev: Standard deviation of the weights, a positive number.
+        seed: See `RandomInitializer`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> values = RandomNormal(stddev=0.2, seed=0)((100, 100))
+        >>> round(float(keras.ops.std(values)), 2)
+        0.2
+        >>> layer = keras.layers.Embedding(50, 8, embeddings_initializer="initx.random_normal")
+    """
+
+    def __init__(self, mean=0.0, stddev=0.05, seed=None):
+        super().__init__(seed)
+        self.mean = check_number("mean", mean)
+        self.stddev = check_number("stddev", stddev, positive=True)
+
+    def _draw(self, stream, shape, dtype):
+        return affine(stream.xp, stream.normal(Draw.VALUES, shape, dtype), self.mean, self.stddev)
+
+
+@register("small_normal")
+class SmallNormal(RandomNormal):
+    """Draw weights from `N(0, 0.01^2)`.
+
+    The textbook's small random numbers: they break the symmetry between units and keep every unit
+    where its activation is steep. In deep networks signals die out: use `HeNormal` or
+    `GlorotNormal` there, whose size follows from the layer's.
+
+    Args:
+        seed: See `RandomInitializer`.
+
+    Raises:
+        TypeError: If `seed` has the wrong type.
+        ValueError: If `seed` is out of its range.
+
+    Example:
+        >>> round(float(keras.ops.std(SmallNormal(seed=0)((100, 100)))), 3)
+        0.01
+        >>> layer = keras.layers.Dense(64, kernel_initializer="initx.small_normal")
+
+    Reference:
+        Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural
+        networks", NIPS 2012, section 5.
+    """
+
+    def __init__(self, seed=None):
+        super().__init__(stddev=0.01, seed=seed)
+
+
+@register("truncated_normal")
+class TruncatedNormal(RandomInitializer):
+    """Draw weights from a normal distribution with its tails cut off.
+
+    The standard deviation of the weights is `stddev`, after the cut: the distribution that is cut
+    is as much wider as that takes. With `s` the standard deviation of `N(0, 1)` cut at `lower` and
+    `upper`, 0.88 for the default, all weights lie between `mean + stddev * lower / s` and
+    `mean + stddev * upper / s`: with the default, within 2.27 standard deviations.
+
+    Bounds beyond 5.2 are as good as none, and no weight is there: use `RandomNormal` instead, whose
+    tails reach farther.
+
+    Args:
+        mean: Mean of the distribution before the cut, and of the weights if the bounds are the
+            same on both sides.
+        stddev: Standard deviation of the weights, a positive number.
+        seed: See `RandomInitializer`.
+        lower: Lower bound, in standard deviations of the distribution that is cut from its mean.
+        upper: Upper bound, at least 0.001 above `lower`. The bounds must not both be more than 5
+            on one side of zero.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> values = TruncatedNormal(stddev=0.5, seed=0)((200, 200))
+        >>> round(float(keras.ops.std(values)), 2), round(float(keras.ops.max(values)), 2)
+        (0.5, 1.14)
+        >>> layer = keras.layers.Dense(64, kernel_initializer="initx.truncated_normal")
+    """
+
+    def __init__(self, mean=0.0, stddev=0.05, seed=None, lower=-2.0, upper=2.0):
+        super().__init__(seed)
+        self.mean = check_number("mean", mean)
+        self.stddev = check_number("stddev", stddev, positive=True)
+        self.lower = check_number("lower", lower)
+        self.upper = check_number("upper", upper)
+        if upper - lower < _LEAST_WIDTH:
+            raise ValueError(f"`upper` must be at least {_LEAST_WIDTH} above `lower`. Received: {lower=!r}, {upper=!r}")
+        if max(lower, -upper) > _LARGEST_DISTANCE:
+            raise ValueError(
+                f"`lower` and `upper` must not both be more than {_LARGEST_DISTANCE} on one side of zero. "
+                f"Received: {lower=!r}, {upper=!r}"
+            )
+
+    def _draw(self, stream, shape, dtype):
+        bounds = float(self.lower), float(self.upper)
+        return truncated_normal(stream, shape, *bounds, float(self.mean), float(self.stddev), dtype)

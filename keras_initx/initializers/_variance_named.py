@@ -1,0 +1,219 @@
+"""The named members of the variance family: `VarianceScaling` with fixed arguments."""
+
+from keras_initx.initializers._base import register
+from keras_initx.initializers._variance import VarianceScaling
+
+
+class _Named(VarianceScaling):
+    """Takes what Keras' own classes of these names take."""
+
+    _fixed: tuple[float, str, str]
+
+    def __init__(self, seed=None, input_axes=None, output_axes=None):
+        super().__init__(*self._fixed, seed, input_axes, output_axes)
+
+
+@register("fan_in_normal")
+class FanInNormal(_Named):
+    """Draw weights from `N(0, 1 / fan_in)`, not truncated.
+
+    The rule of thumb of `1 / sqrt(n)`: a sum over `n` inputs of variance 1 has the variance 1. Like
+    `LecunNormal` with the tails left on.
+
+    Args:
+        seed: See `RandomInitializer`.
+        input_axes: See `VarianceScaling`.
+        output_axes: See `VarianceScaling`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If `seed` is out of its range; when called, if the shape does not have the axes
+            named.
+
+    Example:
+        >>> round(float(keras.ops.std(FanInNormal(seed=0)((400, 50)))), 2)
+        0.05
+        >>> layer = keras.layers.Dense(64, kernel_initializer="initx.fan_in_normal")
+
+    Reference:
+        LeCun, Bottou, Orr and Mueller, "Efficient BackProp", in Neural Networks: Tricks of the
+        Trade, Springer 1998.
+    """
+
+    _fixed = (1.0, "fan_in", "untruncated_normal")
+
+
+@register("glorot_normal")
+class GlorotNormal(_Named):
+    """Draw weights from a truncated normal of variance `2 / (fan_in + fan_out)`.
+
+    Half-way between keeping the variance of signals and that of gradients: for tanh and other
+    activations that are linear around zero.
+
+    Args:
+        seed: See `RandomInitializer`.
+        input_axes: See `VarianceScaling`.
+        output_axes: See `VarianceScaling`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If `seed` is out of its range; when called, if the shape does not have the axes
+            named.
+
+    Example:
+        >>> round(float(keras.ops.std(GlorotNormal(seed=0)((300, 500)))), 2)
+        0.05
+        >>> layer = keras.layers.Dense(64, kernel_initializer="initx.glorot_normal")
+
+    Reference:
+        Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
+        networks", AISTATS 2010.
+    """
+
+    _fixed = (1.0, "fan_avg", "truncated_normal")
+
+
+@register("glorot_uniform")
+class GlorotUniform(_Named):
+    """Draw weights evenly from `(-l, l)`, with `l = sqrt(6 / (fan_in + fan_out))`.
+
+    The variance is that of `GlorotNormal`. Keras gives this to a layer that is told nothing.
+
+    Args:
+        seed: See `RandomInitializer`.
+        input_axes: See `VarianceScaling`.
+        output_axes: See `VarianceScaling`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If `seed` is out of its range; when called, if the shape does not have the axes
+            named.
+
+    Example:
+        >>> round(float(keras.ops.std(GlorotUniform(seed=0)((300, 500)))), 2)
+        0.05
+        >>> layer = keras.layers.Dense(64, kernel_initializer="initx.glorot_uniform")
+
+    Reference:
+        Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
+        networks", AISTATS 2010.
+    """
+
+    _fixed = (1.0, "fan_avg", "uniform")
+
+
+@register("he_normal")
+class HeNormal(_Named):
+    """Draw weights from a truncated normal of variance `2 / fan_in`.
+
+    Relu lets half of the second moment of a signal pass, and the 2 brings it back: for relu and its
+    relatives.
+
+    Args:
+        seed: See `RandomInitializer`.
+        input_axes: See `VarianceScaling`.
+        output_axes: See `VarianceScaling`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If `seed` is out of its range; when called, if the shape does not have the axes
+            named.
+
+    Example:
+        >>> round(float(keras.ops.std(HeNormal(seed=0)((800, 50)))), 2)
+        0.05
+        >>> layer = keras.layers.Dense(64, kernel_initializer="initx.he_normal")
+
+    Reference:
+        He, Zhang, Ren and Sun, "Delving deep into rectifiers: surpassing human-level performance
+        on ImageNet classification", ICCV 2015.
+    """
+
+    _fixed = (2.0, "fan_in", "truncated_normal")
+
+
+@register("he_uniform")
+class HeUniform(_Named):
+    """Draw weights evenly from `(-l, l)`, with `l = sqrt(6 / fan_in)`.
+
+    The variance is that of `HeNormal`.
+
+    Args:
+        seed: See `RandomInitializer`.
+        input_axes: See `VarianceScaling`.
+        output_axes: See `VarianceScaling`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If `seed` is out of its range; when called, if the shape does not have the axes
+            named.
+
+    Example:
+        >>> round(float(keras.ops.std(HeUniform(seed=0)((800, 50)))), 2)
+        0.05
+        >>> layer = keras.layers.Dense(64, kernel_initializer="initx.he_uniform")
+
+    Reference:
+        He, Zhang, Ren and Sun, "Delving deep into rectifiers: surpassing human-level performance
+        on ImageNet classification", ICCV 2015.
+    """
+
+    _fixed = (2.0, "fan_in", "uniform")
+
+
+@register("lecun_normal")
+class LecunNormal(_Named):
+    """Draw weights from a truncated normal of variance `1 / fan_in`.
+
+    A unit's input has the variance of its inputs: for selu, and where nothing else changes it.
+
+    Args:
+        seed: See `RandomInitializer`.
+        input_axes: See `VarianceScaling`.
+        output_axes: See `VarianceScaling`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If `seed` is out of its range; when called, if the shape does not have the axes
+            named.
+
+    Example:
+        >>> round(float(keras.ops.std(LecunNormal(seed=0)((400, 50)))), 2)
+        0.05
+        >>> layer = keras.layers.Dense(64, kernel_initializer="initx.lecun_normal")
+
+    Reference:
+        LeCun, Bottou, Orr and Mueller, "Efficient BackProp", in Neural Networks: Tricks of the
+        Trade, Springer 1998.
+    """
+
+    _fixed = (1.0, "fan_in", "truncated_normal")
+
+
+@register("lecun_uniform")
+class LecunUniform(_Named):
+    """Draw weights evenly from `(-l, l)`, with `l = sqrt(3 / fan_in)`.
+
+    The variance is that of `LecunNormal`.
+
+    Args:
+        seed: See `RandomInitializer`.
+        input_axes: See `VarianceScaling`.
+        output_axes: See `VarianceScaling`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If `seed` is out of its range; when called, if the shape does not have the axes
+            named.
+
+    Example:
+        >>> round(float(keras.ops.std(LecunUniform(seed=0)((400, 50)))), 2)
+        0.05
+        >>> layer = keras.layers.Dense(64, kernel_initializer="initx.lecun_uniform")
+
+    Reference:
+        LeCun, Bottou, Orr and Mueller, "Efficient BackProp", in Neural Networks: Tricks of the
+        Trade, Springer 1998.
+    """
+
+    _fixed = (1.0, "fan_in", "uniform")

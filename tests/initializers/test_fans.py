@@ -1,0 +1,92 @@
+"""The numbers of inputs and outputs are those of the layers, counted by running them."""
+
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+
+from keras_initx.initializers._fans import fans
+
+layers = keras.layers
+ONES = {"kernel_initializer": "ones", "use_bias": False}
+DEPTHWISE = {"input_axes": [0, 1], "output_axes": [0, 1, 3]}
+
+# A layer of ones, the shape of its input, and the axes that its kernel needs to be told.
+LAYERS = {
+    "Dense": (lambda: layers.Dense(7, **ONES), (5,), {}),
+    "Conv1D": (lambda: layers.Conv1D(7, 3, **ONES), (9, 5), {}),
+    "Conv2D": (lambda: layers.Conv2D(7, (3, 2), **ONES), (9, 9, 5), {}),
+    "Conv3D": (lambda: layers.Conv3D(7, (3, 2, 1), **ONES), (7, 7, 7, 5), {}),
+    "Conv2DTranspose": (
+        lambda: layers.Conv2DTranspose(7, (3, 2), **ONES),
+        (9, 9, 5),
+        {"input_axes": [0, 1, 3], "output_axes": [0, 1, 2]},
+    ),
+    "DepthwiseConv1D": (
+        lambda: layers.DepthwiseConv1D(3, depth_multiplier=2, depthwise_initializer="ones", use_bias=False),
+        (9, 5),
+        {"input_axes": [0], "output_axes": [0, 2]},
+    ),
+    "DepthwiseConv2D": (
+        lambda: layers.DepthwiseConv2D((3, 2), depth_multiplier=2, depthwise_initializer="ones", use_bias=False),
+        (9, 9, 5),
+        DEPTHWISE,
+    ),
+    "EinsumDense": (
+        lambda: layers.EinsumDense("abc,bcde->ade", (3, 4), kernel_initializer="ones"),
+        (5, 2),
+        {"input_axes": [0, 1], "output_axes": [2, 3]},
+    ),
+}
+
+
+def counted(layer, shape):
+    """Return the most inputs that an output of a layer of ones adds up, and the outputs of one input."""
+    one = np.zeros((1, *shape), "float32")
+    one[(0, *(length // 2 for length in shape))] = 1
+    return float(to_numpy(layer(np.ones_like(one))).max()), float(to_numpy(layer(one)).sum())
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_fans_are_those_of_the_layer(name):
+    make, shape, axes = LAYERS[name]
+    layer = make()
+    assert counted(layer, shape) == fans(tuple(layer.weights[0].shape), **axes)
+
+
+def test_a_grouped_convolution_has_the_right_inputs_and_too_many_outputs():
+    layer = layers.Conv2D(12, 3, groups=4, **ONES)
+    fan_in, fan_out = counted(layer, (9, 9, 8))
+    assert fans(tuple(layer.kernel.shape)) == (fan_in, 4 * fan_out)
+
+
+def test_a_separable_convolution_has_two_kernels():
+    layer = layers.SeparableConv2D(
+        7, 3, depth_multiplier=2, depthwise_initializer="ones", pointwise_initializer="ones", use_bias=False
+    )
+    fan_in, fan_out = counted(layer, (9, 9, 5))
+    depthwise, pointwise = (tuple(weight.shape) for weight in layer.weights)
+    product = np.multiply(fans(depthwise, **DEPTHWISE), fans(pointwise))
+    assert product.tolist() == [fan_in, fan_out]
+
+
+def test_an_output_of_an_embedding_has_one_input():
+    layer = layers.Embedding(9, 5, embeddings_initializer="ones")
+    output = to_numpy(layer(np.array([3])))
+    assert fans((9, 5), input_axes=[], output_axes=[1]) == (output.max(), output.sum())
+
+
+def test_strides_share_the_inputs_of_a_transposed_convolution_out():
+    layer = layers.Conv2DTranspose(7, 4, strides=2, padding="same", **ONES)
+    fan_in, _ = counted(layer, (9, 9, 5))
+    assert fan_in == fans(tuple(layer.kernel.shape), input_axes=[0, 1, 3])[0] / 4
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((), (1, 1)), ((6,), (6, 6)), ((0, 4), (0, 4)), ((2, 5), (2, 5))])
+def test_small_shapes_as_in_keras(shape, expected):
+    assert fans(shape) == expected
+
+
+def test_one_of_the_axes_may_be_left_out():
+    assert fans((3, 3, 16, 8), input_axes=[0, 1]) == (9, 72)
+    assert fans((3, 3, 16, 8), output_axes=(-1,)) == (144, 8)

@@ -1,0 +1,146 @@
+import hashlib
+import math
+
+import keras
+import pytest
+import scipy.stats
+from modes import MODES, run, to_numpy
+
+import keras_initx
+from keras_initx import RandomNormal, RandomUniform, SmallNormal, TruncatedNormal
+
+# The seeds are fixed; with a random one each of these tests would fail once in 10,000.
+P_VALUE = 1e-4
+MILLIONS = (4_000_000,)
+
+
+def sha256(values):
+    return hashlib.sha256(values.tobytes()).hexdigest()
+
+
+def assert_distribution(values, distribution):
+    assert scipy.stats.kstest(values.astype("float64"), distribution.cdf).pvalue > P_VALUE
+
+
+@pytest.mark.parametrize(
+    ("initializer", "distribution"),
+    [
+        (RandomNormal(seed=0), scipy.stats.norm(0, 0.05)),
+        (RandomNormal(3, 0.2, seed=1), scipy.stats.norm(3, 0.2)),
+        (SmallNormal(seed=2), scipy.stats.norm(0, 0.01)),
+        (RandomUniform(seed=3), scipy.stats.uniform(-0.05, 0.1)),
+        (RandomUniform(2, 7, seed=4), scipy.stats.uniform(2, 5)),
+    ],
+    ids=str,
+)
+def test_distributions(initializer, distribution):
+    assert_distribution(to_numpy(initializer((300_000,))), distribution)
+
+
+@pytest.mark.parametrize(
+    "bounds", [(-2, 2), (-1, 1), (-3, 3), (0, 2), (-0.5, 4), (1, 3), (-20, 30), (-0.01, 0.01), (5, 9)], ids=str
+)
+@pytest.mark.parametrize(("mean", "stddev"), [(0, 0.05), (-1.5, 0.3)], ids=str)
+def test_a_truncated_normal_delivers_what_is_asked_for(bounds, mean, stddev):
+    lower, upper = bounds
+    values = to_numpy(TruncatedNormal(mean, stddev, 0, lower, upper)((300_000,))).astype("float64")
+    cut = scipy.stats.truncnorm(lower, upper)
+    assert values.std() == pytest.approx(stddev, rel=0.01)
+    assert_distribution((values - mean) / stddev * cut.std(), cut)
+
+
+DIGESTS = {
+    "default": ({}, "a3744ff8cd21aa6a5b817639ddafc827bc767f11183a5abc57f635fa643c432b"),
+    "other": (
+        {"mean": 0.3, "stddev": 0.7, "lower": -1.0, "upper": 3.5},
+        "63d1bf170564b39d771e9aa67eae25d68a0081bc4eead2c7f84e5b7030ed82d4",
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", DIGESTS)
+def test_four_million_draws_of_a_truncated_normal(mode, name):
+    kwargs, digest = DIGESTS[name]
+    initializer = TruncatedNormal(**kwargs, seed=0)
+    values = run(mode, lambda: initializer(MILLIONS))
+    assert sha256(values) == digest
+    cut = scipy.stats.truncnorm(initializer.lower, initializer.upper)
+    scale = initializer.stddev / cut.std()
+    # The bounds are where SciPy puts them, to seven digits.
+    assert values.min() > initializer.mean + scale * initializer.lower - 1e-7 * scale
+    assert values.max() < initializer.mean + scale * initializer.upper + 1e-7 * scale
+    assert values.astype("float64").std() == pytest.approx(initializer.stddev, rel=0.001)
+
+
+def test_bounds_on_both_sides_leave_the_mean_where_it_is():
+    values = to_numpy(TruncatedNormal(1.0, 0.5, seed=0)(MILLIONS)).astype("float64")
+    assert values.mean() == pytest.approx(1, abs=4 * 0.5 / math.sqrt(values.size))
+
+
+@pytest.mark.parametrize(("minval", "maxval"), [(-0.05, 0.05), (0.1, 0.7), (1, 1.0001), (-1e-30, 1e30)])
+def test_no_uniform_value_is_out_of_bounds(minval, maxval):
+    values = to_numpy(RandomUniform(minval, maxval, seed=0)(MILLIONS)).astype("float64")
+    assert minval <= values.min()
+    assert values.max() <= maxval
+
+
+def test_16_bit_uniform_values_have_the_right_mean():
+    values = to_numpy(RandomUniform(seed=0)(MILLIONS, "bfloat16")).astype("float64")
+    assert values.mean() == pytest.approx(0, abs=4 * 0.1 / math.sqrt(12 * values.size))
+
+
+def test_a_mean_that_drowns_the_draws_is_given_as_it_is():
+    values = to_numpy(RandomNormal(mean=1.0, stddev=1e-45, seed=0)((10,)))
+    assert values.tolist() == [1.0] * 10
+
+
+@pytest.mark.parametrize("name", ["RandomNormal", "RandomUniform"])
+def test_config_and_attributes_are_those_of_keras(name):
+    ours, theirs = getattr(keras_initx, name)(seed=3), getattr(keras.initializers, name)(seed=3)
+    assert ours.get_config() == theirs.get_config()
+    assert {a: getattr(ours, a) for a in ours.get_config()} == {a: getattr(theirs, a) for a in ours.get_config()}
+
+
+def test_a_truncated_normal_takes_the_arguments_of_keras():
+    config = keras.initializers.TruncatedNormal(0.1, 0.2, 3).get_config()
+    initializer = TruncatedNormal(0.1, 0.2, 3)
+    assert initializer == TruncatedNormal.from_config(config)
+    assert {name: getattr(initializer, name) for name in config} == config
+
+
+@pytest.mark.parametrize(
+    ("cls", "kwargs", "error", "message"),
+    [
+        (RandomNormal, {"mean": "0"}, TypeError, r"`mean` must be a finite number\. Received: mean='0'"),
+        (RandomNormal, {"stddev": 0}, ValueError, r"`stddev` must be a positive number\. Received: stddev=0"),
+        (RandomUniform, {"minval": math.inf}, ValueError, r"`minval` must be a finite number\. Received: minval=inf"),
+        (RandomUniform, {"maxval": None}, TypeError, r"`maxval` must be a finite number\. Received: maxval=None"),
+        (
+            RandomUniform,
+            {"minval": 1, "maxval": 1.0},
+            ValueError,
+            r"`maxval` must be greater than `minval`\. Received: minval=1, maxval=1\.0",
+        ),
+        (TruncatedNormal, {"stddev": -1}, ValueError, r"`stddev` must be a positive number\. Received: stddev=-1"),
+        (TruncatedNormal, {"mean": math.nan}, ValueError, r"`mean` must be a finite number\. Received: mean=nan"),
+        (TruncatedNormal, {"lower": []}, TypeError, r"`lower` must be a finite number\. Received: lower=\[\]"),
+        (TruncatedNormal, {"upper": math.inf}, ValueError, r"`upper` must be a finite number\. Received: upper=inf"),
+        (
+            TruncatedNormal,
+            {"lower": 2},
+            ValueError,
+            r"`upper` must be at least 0\.001 above `lower`\. Received: lower=2, upper=2\.0",
+        ),
+        (
+            TruncatedNormal,
+            {"lower": -9, "upper": -6},
+            ValueError,
+            r"`lower` and `upper` must not both be more than 5 on .* Received: lower=-9, upper=-6",
+        ),
+    ],
+    ids=str,
+)
+def test_refuses_bad_arguments(cls, kwargs, error, message):
+    with pytest.raises(error, match=message):
+        cls(**kwargs)

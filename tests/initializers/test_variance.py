@@ -1,0 +1,174 @@
+import math
+
+import keras
+import numpy as np
+import pytest
+import scipy.stats
+from modes import to_numpy
+
+import keras_initx
+from keras_initx import HeNormal, VarianceScaling
+
+layers = keras.layers
+TRUNCATED = scipy.stats.truncnorm(-2, 2)
+
+# The variance times fan-in and fan-out, for which distribution.
+NAMED = {
+    "FanInNormal": (lambda fan_in, fan_out: 1 / fan_in, scipy.stats.norm),
+    "GlorotNormal": (lambda fan_in, fan_out: 2 / (fan_in + fan_out), TRUNCATED),
+    "GlorotUniform": (lambda fan_in, fan_out: 2 / (fan_in + fan_out), scipy.stats.uniform(-1, 2)),
+    "HeNormal": (lambda fan_in, fan_out: 2 / fan_in, TRUNCATED),
+    "HeUniform": (lambda fan_in, fan_out: 2 / fan_in, scipy.stats.uniform(-1, 2)),
+    "LecunNormal": (lambda fan_in, fan_out: 1 / fan_in, TRUNCATED),
+    "LecunUniform": (lambda fan_in, fan_out: 1 / fan_in, scipy.stats.uniform(-1, 2)),
+}
+KERAS_NAMED = sorted(set(NAMED) - {"FanInNormal"})
+
+
+def assert_distribution(values, distribution, stddev):
+    standard = values.astype("float64").reshape(-1) / stddev * distribution.std()
+    # The seeds are fixed; with a random one this would fail once in 10,000.
+    assert scipy.stats.kstest(standard, distribution.cdf).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_named_classes_follow_their_formula(name):
+    variance, distribution = NAMED[name]
+    values = to_numpy(getattr(keras_initx, name)(seed=0)((500, 700)))
+    assert_distribution(values, distribution, math.sqrt(variance(500, 700)))
+
+
+@pytest.mark.parametrize(
+    ("mode", "n"), [("fan_in", 400), ("fan_out", 900), ("fan_avg", 650), ("fan_geo_avg", 600)], ids=str
+)
+@pytest.mark.parametrize(
+    ("distribution", "expected"),
+    [
+        ("truncated_normal", TRUNCATED),
+        ("normal", TRUNCATED),
+        ("untruncated_normal", scipy.stats.norm),
+        ("uniform", scipy.stats.uniform(-1, 2)),
+    ],
+)
+def test_each_mode_and_distribution(mode, n, distribution, expected):
+    values = to_numpy(VarianceScaling(3, mode, distribution, seed=1)((400, 900)))
+    assert_distribution(values, expected, math.sqrt(3 / n))
+
+
+def test_n_is_at_least_one():
+    assert np.isfinite(to_numpy(VarianceScaling(seed=0)((0, 4)))).all()
+    assert np.abs(to_numpy(VarianceScaling(distribution="uniform", seed=0)(()))) < math.sqrt(3)
+
+
+def built_kernel(make, shape):
+    layer = make()
+    layer.build((None, *shape))
+    return to_numpy(layer.weights[0])
+
+
+BIG_LAYERS = {
+    "Dense": (lambda init: layers.Dense(500, kernel_initializer=init), (700,)),
+    "Conv2D": (lambda init: layers.Conv2D(300, 3, kernel_initializer=init), (9, 9, 100)),
+    "EinsumDense": (lambda init: layers.EinsumDense("ab,bcd->acd", (20, 30), kernel_initializer=init), (500,)),
+}
+
+
+@pytest.mark.parametrize("name", KERAS_NAMED)
+@pytest.mark.parametrize("layer", BIG_LAYERS)
+def test_the_standard_deviation_is_that_of_keras_where_keras_is_right(layer, name):
+    make, shape = BIG_LAYERS[layer]
+    ours = built_kernel(lambda: make(getattr(keras_initx, name)(seed=0)), shape)
+    theirs = built_kernel(lambda: make(getattr(keras.initializers, name)(seed=0)), shape)
+    # 1% is five standard errors or more.
+    assert ours.std() == pytest.approx(theirs.std(), rel=0.01)
+
+
+def test_einsum_dense_tells_the_axes():
+    def make():
+        return layers.EinsumDense("abc,bcde->ade", (20, 30), kernel_initializer="initx.lecun_normal")
+
+    # Read as a convolution, the kernel would have 20 * 500 * 4 inputs.
+    assert built_kernel(make, (500, 4)).std() == pytest.approx(math.sqrt(1 / 2000), rel=0.01)
+
+
+def test_axes_given_to_einsum_dense_are_kept():
+    told = HeNormal(seed=0, input_axes=[0, 1], output_axes=[2])
+    kernel = built_kernel(
+        lambda: layers.EinsumDense("ab,bcd->acd", (20, 30), kernel_initializer=told),
+        (500,),
+    )
+    np.testing.assert_array_equal(kernel, to_numpy(told((500, 20, 30))))
+
+
+@pytest.mark.parametrize("name", ["initx.lecun_uniform", "initx.fan_in_normal"])
+def test_attention_tells_the_axes(name):
+    layer = layers.MultiHeadAttention(8, 50, kernel_initializer=name)
+    layer.build((None, 5, 600), (None, 5, 600))
+    for part, fan_in in [("query", 600), ("key", 600), ("value", 600), ("output", 400)]:
+        kernel = to_numpy(getattr(layer, f"{part}_dense").kernel)
+        assert kernel.std() == pytest.approx(math.sqrt(1 / fan_in), rel=0.01)
+
+
+def test_a_depthwise_convolution_can_tell_its_inputs():
+    told = HeNormal(seed=0, input_axes=[0, 1])
+    kernel = built_kernel(
+        lambda: layers.DepthwiseConv2D(3, depth_multiplier=20, depthwise_initializer=told), (9, 9, 1000)
+    )
+    assert kernel.std() == pytest.approx(math.sqrt(2 / 9), rel=0.01)
+
+
+def test_a_transposed_convolution_can_tell_its_inputs():
+    told = HeNormal(seed=0, input_axes=[0, 1, 3], output_axes=[0, 1, 2])
+    kernel = built_kernel(lambda: layers.Conv2DTranspose(400, 3, kernel_initializer=told), (9, 9, 50))
+    assert kernel.std() == pytest.approx(math.sqrt(2 / 450), rel=0.01)
+
+
+def test_signals_keep_their_size_through_a_strided_transposed_convolution():
+    told = VarianceScaling(scale=2 * 2, seed=0, input_axes=[0, 1, 3])
+    layer = layers.Conv2DTranspose(64, 4, strides=2, padding="same", kernel_initializer=told)
+    x = np.random.default_rng(0).standard_normal((4, 16, 16, 32)).astype("float32")
+    interior = to_numpy(layer(x))[:, 2:-2, 2:-2]
+    assert interior.std() == pytest.approx(1, abs=0.05)
+
+
+def test_layers_take_it_for_keras_own():
+    assert issubclass(VarianceScaling, keras.initializers.VarianceScaling)
+    assert isinstance(HeNormal(), keras.initializers.VarianceScaling)
+
+
+@pytest.mark.parametrize("name", ["VarianceScaling", *KERAS_NAMED])
+def test_config_and_attributes_are_those_of_keras(name):
+    ours, theirs = getattr(keras_initx, name)(seed=3), getattr(keras.initializers, name)(seed=3)
+    assert ours.get_config() == theirs.get_config()
+    attributes = ("scale", "mode", "distribution", "seed", "input_axes", "output_axes")
+    assert [getattr(ours, a) for a in attributes] == [getattr(theirs, a) for a in attributes]
+
+
+def test_a_tuple_of_axes_equals_the_list_that_a_config_makes_of_it():
+    given = HeNormal(seed=0, input_axes=(0, 1))
+    assert given.input_axes == (0, 1)
+    assert given.get_config()["input_axes"] == [0, 1]
+    assert HeNormal.from_config(given.get_config()) == given
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"scale": 0}, ValueError, r"`scale` must be a positive number\. Received: scale=0"),
+        ({"scale": "2"}, TypeError, r"`scale` must be a positive number\. Received: scale='2'"),
+        ({"mode": "fan"}, ValueError, r"`mode` must be one of \('fan_in', .*\)\. Received: mode='fan'"),
+        ({"distribution": "cauchy"}, ValueError, r"`distribution` must be one of .*\. Received: distribution='cauchy'"),
+        ({"input_axes": 0}, TypeError, r"`input_axes` must be `None` or a list of .* Received: input_axes=0"),
+        ({"output_axes": [1.0]}, TypeError, r"`output_axes` must be .* Received: output_axes=\[1\.0\]"),
+    ],
+    ids=str,
+)
+def test_refuses_bad_arguments(kwargs, error, message):
+    with pytest.raises(error, match=message):
+        VarianceScaling(**kwargs)
+
+
+@pytest.mark.parametrize("axes", [[2], [-3], [0, -2]], ids=str)
+def test_refuses_a_shape_without_the_axes(axes):
+    with pytest.raises(ValueError, match=r"`shape` must have each axis .* Received: shape=\(4, 5\), output_axes="):
+        VarianceScaling(output_axes=axes)((4, 5))

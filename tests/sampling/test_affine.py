@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+from modes import STREAM_MODES, run
+
+from keras_initx import _backend
+from keras_initx.sampling import Draw, Stream, affine
+
+CASES = [(0.3, 0.7), (-1, 1e-3), (1e5, 0.01), (0, 0.1), (0.1, 1.6)]
+
+
+def values(mode, draw, *arguments):
+    def call():
+        stream = Stream((5, 0))
+        result = affine(stream.xp, draw(stream), *arguments)
+        return _backend.to_tensor(result) if isinstance(result, np.ndarray) else result
+
+    return run(mode, call)
+
+
+@pytest.mark.parametrize("mode", STREAM_MODES)
+@pytest.mark.parametrize(("offset", "factor"), CASES)
+@pytest.mark.parametrize("draw", ["uniform", "normal"])
+def test_rounds_alike_everywhere(mode, offset, factor, draw):
+    standard = getattr(Stream((5, 0)), draw)(Draw.VALUES, (10_000,))
+    expected = (standard + np.float32(offset / factor)) * np.float32(factor)
+    computed = values(mode, lambda stream: getattr(stream, draw)(Draw.VALUES, (10_000,)), offset, factor)
+    np.testing.assert_array_equal(computed, expected)
+
+
+@pytest.mark.parametrize(("offset", "factor"), CASES)
+def test_is_offset_and_factor_to_rounding(offset, factor):
+    standard = Stream((5, 0)).normal(Draw.VALUES, (10_000,))
+    expected = offset + factor * standard.astype("float64")
+    np.testing.assert_allclose(affine(np, standard, offset, factor), expected, rtol=3e-7, atol=3e-7 * abs(offset))
+
+
+@pytest.mark.parametrize("mode", STREAM_MODES)
+def test_bounds_hold_to_the_last_bit(mode):
+    # Neither is a number of float32: the nearest ones are above 0.1 and 0.8.
+    computed = values(mode, lambda stream: stream.uniform(Draw.VALUES, (10_000,)), 0.0, 1.0, (0.1, 0.8))
+    assert float(computed.min()) == float(np.float32(0.1)) > 0.1
+    assert float(computed.max()) == float(np.nextafter(np.float32(0.8), np.float32(0))) < 0.8

@@ -1,0 +1,53 @@
+import hashlib
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from keras_initx.sampling import Stream, truncated_normal
+from keras_initx.sampling._truncated import CELLS, UNITS, truncated_quantiles
+
+BOUNDS = [(-2.0, 2.0), (-1.0, 3.0), (0.0, 2.0), (1.0, 3.0), (-0.001, 0.0), (4.0, 4.1)]
+EVERY_BOUNDS = [*BOUNDS, (-9.0, 9.0), (-1.0, 1000.0), (5.0, 90.0), (-90.0, -5.0), (0.0, 1e300)]
+
+
+@pytest.mark.parametrize("bounds", BOUNDS, ids=str)
+def test_knots_are_the_quantiles(bounds):
+    quantiles = truncated_quantiles(*bounds)
+    exact = scipy.stats.truncnorm(*bounds).ppf(np.arange(CELLS + 1) / CELLS)
+    np.testing.assert_allclose(quantiles.origin + quantiles.unit * quantiles.knots, exact, atol=quantiles.unit)
+
+
+@pytest.mark.parametrize("bounds", EVERY_BOUNDS, ids=str)
+def test_every_cell_has_a_width(bounds):
+    knots = truncated_quantiles(*bounds).knots
+    assert (knots[0], knots[-1]) == (0, UNITS)
+    assert np.diff(knots).min() > 0
+
+
+@pytest.mark.parametrize(("lower", "upper"), [*BOUNDS, (-4.0, 4.0), (-9.0, 9.0), (5.0, 20.0)], ids=str)
+def test_the_standard_deviation_is_that_of_the_distribution(lower, upper):
+    expected = scipy.stats.truncnorm(lower, min(upper, 8.0)).std()
+    assert truncated_quantiles(lower, upper).stddev == pytest.approx(expected, rel=5e-5)
+
+
+def test_bounds_on_both_sides_give_a_symmetric_table():
+    knots = truncated_quantiles(-2.0, 2.0).knots
+    np.testing.assert_array_equal(knots + knots[::-1], UNITS)
+
+
+def test_bits_of_the_table_are_frozen():
+    digest = hashlib.sha256(truncated_quantiles(-2.0, 2.0).knots.tobytes()).hexdigest()
+    assert digest == "92232f6cff10a8b7e6316777685d20abbca8322abc7b4d5d1856853787a1656b"
+
+
+def test_the_table_cannot_be_written_to():
+    with pytest.raises(ValueError, match="read-only"):
+        truncated_quantiles(-2.0, 2.0).knots[0] = 1
+
+
+def test_standard_draws():
+    draws = truncated_normal(Stream((1, 0)), (1_000_000,), -2, 2, 0, scipy.stats.truncnorm(-2, 2).std())
+    assert np.abs(draws).max() < 2
+    # The key is fixed; with a random one this would fail once in 10,000.
+    assert scipy.stats.kstest(draws, scipy.stats.truncnorm(-2, 2).cdf).pvalue > 1e-4
