@@ -12,7 +12,7 @@ def affine(xp, x, offset, factor, bounds=None):
 
     Args:
         xp: The namespace of `x`.
-        x: Draws, in float32 or float64.
+        x: Draws, in float32 or float64, which may be overwritten.
         offset: A number.
         factor: A positive number.
         bounds: Two numbers that no value may be beyond, not even by rounding.
@@ -20,9 +20,12 @@ def affine(xp, x, offset, factor, bounds=None):
     # Where this is the larger of the two the draws are lost in rounding, and the quotient stays finite.
     offset, factor = float(offset), max(float(factor), abs(float(offset)) * 2.0**-60)
     if offset:
-        x = x + offset / factor
-    x = x * factor
-    return x if bounds is None else xp.clip(x, *_inwards(x.dtype, *bounds))
+        x += offset / factor
+    x *= factor
+    if bounds is None:
+        return x
+    bounds = _inwards(x.dtype, *bounds)
+    return np.clip(x, *bounds, out=x) if isinstance(x, np.ndarray) else xp.clip(x, *bounds)
 
 
 def _inwards(dtype, lower, upper):
