@@ -12,7 +12,6 @@ import numpy as np
 
 from keras_initx import _backend
 
-
 # Rows of a product made at a time, few enough for the cache.
 _STRIP = 256
 # Below this size the inverse of a triangular matrix costs less than to divide it further.
