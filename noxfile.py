@@ -40,6 +40,17 @@ def roundtrip(session):
     session.run("pytest", "tests/roundtrip", *session.posargs)
 
 
+@nox.session(default=False)
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def bench(session, backend):
+    """Run the quick forms of the benchmarks; results go to out/."""
+    # torch is a peer on every backend.
+    install(session, "keras", "bench", backend, "torch")
+    session.env["KERAS_BACKEND"] = backend
+    for script in ("sampling", "build"):
+        session.run("python", f"benchmarks/{script}.py", "--quick", *session.posargs)
+
+
 @nox.session
 def docs(session):
     """Build the documentation with warnings as errors, and run its examples."""

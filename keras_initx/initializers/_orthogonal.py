@@ -1,5 +1,6 @@
 """Orthogonal initial weights."""
 
+import contextlib
 import math
 
 from keras_initx import _backend, sampling
@@ -12,7 +13,7 @@ _FRAMES = {
     "householder": sampling.householder_frame,
     "qr": sampling.qr_frame,
     "svd": sampling.svd_frame,
-    "gaussian": lambda xp, gaussian: xp.transpose(gaussian),
+    "gaussian": sampling.gaussian_frame,
 }
 
 
@@ -78,9 +79,9 @@ class Orthogonal(RandomInitializer):
         if rows * columns == 0:
             return xp.zeros(shape, dtype)
         short, long = sorted((rows, columns))
-        gaussian = stream.normal(sampling.Draw.FRAME, (self.blocks, short, long), dtype)
-        with _backend.full_precision():
-            frames = [_FRAMES[self.method](xp, gaussian[block]) for block in range(self.blocks)]
+        make_frame, starts = _FRAMES[self.method], range(0, self.blocks * short * long, short * long)
+        with contextlib.nullcontext() if stream.on_host else _backend.full_precision():
+            frames = [make_frame(stream, long, short, dtype, start) for start in starts]
         if rows < columns:
             frames = [xp.transpose(frame) for frame in frames]
         # One product, so that no compiler can merge two into one that is rounded otherwise.

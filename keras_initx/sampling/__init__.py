@@ -2,7 +2,7 @@
 
 from keras_initx.sampling._affine import affine
 from keras_initx.sampling._namespace import current_namespace
-from keras_initx.sampling._stiefel import householder_frame, qr_frame, svd_frame
+from keras_initx.sampling._stiefel import gaussian_frame, householder_frame, qr_frame, svd_frame
 from keras_initx.sampling._stream import Draw, Stream
 from keras_initx.sampling._subset import sparse_normal
 from keras_initx.sampling._truncated import truncated_normal, uniform_between
@@ -12,6 +12,7 @@ __all__ = [
     "Stream",
     "affine",
     "current_namespace",
+    "gaussian_frame",
     "householder_frame",
     "qr_frame",
     "sparse_normal",

@@ -21,7 +21,7 @@ _SMALL_TRIANGLE = 32
 class _Host:
     """NumPy, in place where it can: the first touch of fresh memory is what is dear.
 
-    `triu`, `set_diagonal` and `subtract_product` change their first argument.
+    `triu`, `set_diagonal`, `rotate_left` and `subtract_product` change their first argument.
     """
 
     word = "uint32"
@@ -62,7 +62,10 @@ class _Host:
         return words >> count
 
     def rotate_left(self, words, count):
-        return (words << count) | (words >> (32 - count))
+        left = words << count
+        words >>= 32 - count
+        words |= left
+        return words
 
     def qr(self, x):
         return np.linalg.qr(x)

@@ -1,15 +1,19 @@
 """Random matrices with orthonormal columns, spread evenly over all of them (Haar measure).
 
-Every function takes Gaussian draws of shape `(columns, rows)`, one row for each column of the
-result, `columns <= rows`, and returns a `(rows, columns)` matrix. It may overwrite the draws.
+Every function draws Gaussians from `stream`, elements `start` and up of the draw `FRAME`, at most
+`rows * columns` of them, and returns a `(rows, columns)` matrix; `columns <= rows`.
 """
 
+import numpy as np
+
+from keras_initx.sampling._stream import Draw
+
 # Reflections applied at a time: small enough that the work that is not a matrix product stays
-# small, large enough that the products run at full speed.
+# small, large enough that the products run at full speed. The order of the draws depends on it.
 _PANEL = 64
 
 
-def householder_frame(xp, gaussian):
+def householder_frame(stream, rows, columns, dtype="float32", start=0):
     """Make a frame from Householder reflections, without factorising anything.
 
     The reflection that maps a Gaussian vector of length `rows - j` onto the first axis is what a
@@ -24,23 +28,58 @@ def householder_frame(xp, gaussian):
         Notices of the AMS 54 (2007). Joffrain et al., "Accumulating Householder transformations,
         revisited", ACM TOMS 32 (2006).
     """
-    columns, rows = gaussian.shape
-    vectors, signs = _reflections(xp, gaussian)
-    frame = xp.eye(rows, columns, dtype=gaussian.dtype)
-    for start in reversed(range(0, columns, _PANEL)):
-        panel = vectors[start : start + _PANEL, start:]
+    xp = stream.xp
+    draw_panel = _panels_on_host if stream.on_host else _panels_in_trace
+    panel_from = draw_panel(stream, rows, columns, dtype, start)
+    frame = xp.eye(rows, columns, dtype=dtype)
+    signs: list = []
+    for first in reversed(range(0, columns, _PANEL)):
+        panel, sign = _reflections(xp, panel_from(first))
+        signs.insert(0, sign)
         size = panel.shape[0]
-        gram = xp.set_diagonal(xp.triu(panel @ xp.transpose(panel)), xp.ones((size,), gaussian.dtype))
+        gram = xp.set_diagonal(xp.triu(panel @ xp.transpose(panel)), xp.ones((size,), dtype))
         # Above and left of the panel's end the frame is still the identity.
-        end = start + size
-        product = xp.concatenate([panel[:, :size], panel[:, size:] @ frame[end:, end:]], axis=1)
-        frame = xp.subtract_product(frame, start, xp.transpose(panel), xp.solve_upper(gram, product))
-    frame *= signs
+        end, product = first + size, panel[:, :size]
+        if end < columns:
+            product = xp.concatenate([product, panel[:, size:] @ frame[end:, end:]], axis=1)
+        frame = xp.subtract_product(frame, first, xp.transpose(panel), xp.solve_upper(gram, product))
+    frame *= xp.concatenate(signs)
     return frame
 
 
+def _panels_on_host(stream, rows, columns, dtype, start):
+    """Return a function from a panel's first column to its draws, `(size, rows - first)`."""
+
+    def panel_from(first):
+        shape = (min(_PANEL, columns - first), rows - first)
+        return stream.normal(Draw.FRAME, shape, dtype, start + _draws_before(first, rows))
+
+    return panel_from
+
+
+def _panels_in_trace(stream, rows, columns, dtype, start):
+    """The same draws as on the host, but all at once: a program for each panel would be a long one."""
+    column = np.arange(columns)
+    first = column - column % _PANEL
+    # Where a column's draws would begin if it had one for each row, modulo 2**32.
+    begin = start + _draws_before(first, rows) + (column - first) * (rows - first) - first
+    begin = stream.xp.convert_to_tensor(begin.reshape(-1, 1).astype("uint32").astype(stream.xp.word))
+    draws = stream.normal_at(Draw.FRAME, begin + stream.xp.arange(rows, dtype=stream.xp.word), dtype)
+    return lambda first: draws[first : first + _PANEL, first:]
+
+
+def _draws_before(first, rows):
+    """Return how many draws the panels before column `first` take, each `_PANEL` rows of what is left."""
+    return first * rows - first * (first - _PANEL) // 2
+
+
 def _reflections(xp, gaussian):
-    """Return the Householder vectors as rows, `|v|^2 = 2`, and the signs that make the frame Haar."""
+    """Return the Householder vectors as rows, `|v|^2 = 2`, and the signs that make the frame Haar.
+
+    Args:
+        xp: The namespace of the draws.
+        gaussian: Draws, those of vector `j` in row `j` from place `j` on. Overwritten on the host.
+    """
     v = xp.triu(gaussian)
     head = xp.copy(xp.diagonal(v))
     norm = xp.sqrt(xp.squared_norms(v))
@@ -55,24 +94,29 @@ def _reflections(xp, gaussian):
     return v, -sign
 
 
-def qr_frame(xp, gaussian):
+def qr_frame(stream, rows, columns, dtype="float32", start=0):
     """Make a frame by QR factorisation, with the diagonal of R made positive.
 
     Reference:
         Mezzadri, "How to generate random matrices from the classical compact groups", Notices of
         the AMS 54 (2007).
     """
-    q, r = xp.qr(xp.transpose(gaussian))
-    diagonal = xp.diagonal(r)
-    return xp.where(diagonal < 0, -q, q)
+    xp = stream.xp
+    q, r = xp.qr(gaussian_frame(stream, rows, columns, dtype, start))
+    return xp.where(xp.diagonal(r) < 0, -q, q)
 
 
-def svd_frame(xp, gaussian):
+def svd_frame(stream, rows, columns, dtype="float32", start=0):
     """Make a frame from the singular vectors: the orthonormal matrix nearest to the Gaussian one.
 
     Reference:
         Higham, "Computing the polar decomposition - with applications", SIAM J. Sci. Stat.
         Comput. 7 (1986).
     """
-    u, _, vh = xp.svd(xp.transpose(gaussian))
+    u, _, vh = stream.xp.svd(gaussian_frame(stream, rows, columns, dtype, start))
     return u @ vh
+
+
+def gaussian_frame(stream, rows, columns, dtype="float32", start=0):
+    """Return the Gaussians as they are: times `1 / sqrt(rows)` they are orthonormal on average."""
+    return stream.xp.transpose(stream.normal(Draw.FRAME, (columns, rows), dtype, start))

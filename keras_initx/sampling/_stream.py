@@ -6,7 +6,6 @@ draw can be made by itself, so the shard of an array equals the slice of the who
 
 import enum
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from keras_initx.sampling._threefry import threefry2x32
 _MAX_SIZE = 1 << 32
 # Words made at a time on the host: few enough for the cache, enough to hide the interpreter.
 _BLOCK = 1 << 17
-_MIN_THREADED = 4  # blocks that are worth starting threads for
 
 
 class Draw(enum.IntEnum):
@@ -135,18 +133,9 @@ class Stream:
         if not self.on_host:
             return convert(self._words_at(draw, self.flat_index(shape, start)))
         out = self.xp.empty((size,), dtype)
-
-        def fill(begin):
+        for begin in range(0, size, _BLOCK):
             end = min(begin + _BLOCK, size)
             out[begin:end] = convert(self._words_between(draw, start + begin, start + end))
-
-        blocks = range(0, size, _BLOCK)
-        if len(blocks) < _MIN_THREADED:
-            for begin in blocks:
-                fill(begin)
-        else:  # NumPy lets go of the interpreter while it works on a block.
-            with ThreadPoolExecutor() as pool:
-                list(pool.map(fill, blocks))
         return out.reshape(shape)
 
     def _words_between(self, draw, begin, end):

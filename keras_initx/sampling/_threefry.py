@@ -23,8 +23,8 @@ def threefry2x32(xp, key, counter):
     x1 = counter[1] + schedule[1]
     for group in range(5):
         for count in _ROTATIONS[group % 2]:
-            x0 = x0 + x1
+            x0 += x1
             x1 = xp.rotate_left(x1, count) ^ x0
-        x0 = x0 + schedule[(group + 1) % 3]
-        x1 = x1 + schedule[(group + 2) % 3] + (group + 1)
+        x0 += schedule[(group + 1) % 3]
+        x1 += schedule[(group + 2) % 3] + (group + 1)
     return x0, x1

@@ -1,18 +1,25 @@
 import numpy as np
 import pytest
 import scipy.stats
-from modes import float64
+from modes import STREAM_MODES, float64, run
 
+from keras_initx import _backend
 from keras_initx.sampling import Draw, Stream, householder_frame, qr_frame, svd_frame
-from keras_initx.sampling._namespace import HOST, TRACED
+from keras_initx.sampling._namespace import HOST
+from keras_initx.sampling._stiefel import _draws_before, _reflections
 
 # With fixed seeds a test passes always or never; a random seed would fail one test here in 10,000.
 P_VALUE = 1e-4
 SIZES = [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (64, 64), (65, 65), (200, 130), (500, 7), (300, 300)]
 
 
-def gaussian(rows, columns, seed=0, dtype="float32"):
-    return Stream((seed, 0)).normal(Draw.FRAME, (columns, rows), dtype)
+def make(frame, rows, columns, seed=0, dtype="float32", start=0):
+    return frame(Stream((seed, 0)), rows, columns, dtype, start)
+
+
+def zeros(stream, monkeypatch):
+    monkeypatch.setattr(stream, "normal", lambda draw, shape, dtype, start: np.zeros(shape, dtype))
+    return stream
 
 
 @pytest.fixture(params=[householder_frame, qr_frame, svd_frame], ids=lambda frame: frame.__name__)
@@ -22,51 +29,65 @@ def frame(request):
 
 @pytest.mark.parametrize(("rows", "columns"), SIZES)
 def test_columns_are_orthonormal(frame, rows, columns):
-    q = frame(HOST, gaussian(rows, columns))
+    q = make(frame, rows, columns)
     assert q.shape == (rows, columns)
     np.testing.assert_allclose(q.T @ q, np.eye(columns), atol=2e-6)
 
 
 def test_float64_is_orthonormal_to_its_own_precision(frame):
-    q = frame(HOST, gaussian(100, 80, dtype="float64"))
+    q = make(frame, 100, 80, dtype="float64")
     np.testing.assert_allclose(q.T @ q, np.eye(80), atol=1e-14)
 
 
-@pytest.mark.parametrize(("rows", "columns"), SIZES)
-def test_the_trace_gives_what_the_host_gives(frame, rows, columns):
-    draws = gaussian(rows, columns)
-    traced = np.asarray(frame(TRACED, TRACED.convert_to_tensor(draws)))
-    np.testing.assert_allclose(traced, frame(HOST, draws), atol=1e-5)
+@pytest.mark.parametrize("mode", STREAM_MODES)
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 2), (64, 64), (140, 130)])
+def test_the_trace_gives_what_the_host_gives(frame, rows, columns, mode):
+    def call():
+        made = make(frame, rows, columns, start=7)
+        return _backend.to_tensor(np.ascontiguousarray(made)) if isinstance(made, np.ndarray) else made
+
+    np.testing.assert_allclose(run(mode, call), make(frame, rows, columns, start=7), atol=1e-5)
 
 
-def test_householder_multiplies_reflections():
+@pytest.mark.parametrize(("rows", "columns"), [(9, 6), (6, 6), (150, 140)])
+def test_householder_multiplies_reflections(rows, columns):
     """Against the definition: one reflection after the other, in float64."""
-    draws = gaussian(9, 6, dtype="float64")
-    product, signs = np.eye(9), np.ones(6)
-    for j, draw in enumerate(draws):
-        x = np.where(np.arange(9) >= j, draw, 0)
+    product, signs = np.eye(rows), np.ones(columns)
+    for j in range(columns):
+        first = j // 64 * 64
+        begin = _draws_before(first, rows) + (j - first) * (rows - first) + (j - first)
+        x = np.zeros(rows)
+        x[j:] = Stream((0, 0)).normal(Draw.FRAME, (rows - j,), "float64", begin)
         sign = 1 if x[j] >= 0 else -1
-        v = x + sign * np.linalg.norm(x) * np.eye(9)[j]
-        product = product @ (np.eye(9) - 2 * np.outer(v, v) / (v @ v))
+        v = x + sign * np.linalg.norm(x) * np.eye(rows)[j]
+        product -= np.outer(product @ v, v) * (2 / (v @ v))
         signs[j] = -sign
-    np.testing.assert_allclose(householder_frame(HOST, draws), product[:, :6] * signs, atol=1e-13)
+    made = make(householder_frame, rows, columns, dtype="float64")
+    np.testing.assert_allclose(made, product[:, :columns] * signs, atol=1e-13)
 
 
-def test_the_first_column_is_the_first_draw_normalised(frame):
-    if frame is svd_frame:
-        pytest.skip("the polar factor spreads the draws over all columns")
-    draws = gaussian(20, 5)
-    first = draws[0] / np.linalg.norm(draws[0])
-    np.testing.assert_allclose(frame(HOST, draws)[:, 0], first, atol=1e-6)
+def test_no_draw_is_used_twice():
+    rows, columns = 200, 150
+    ends = [_draws_before(first, rows) + 64 * (rows - first) for first in range(0, columns, 64)]
+    assert ends[:-1] == [_draws_before(first, rows) for first in range(64, columns, 64)]
+    assert _draws_before(128, rows) + (columns - 128) * (rows - 128) < rows * columns
 
 
-def test_a_vector_of_zeros_counts_as_the_first_axis():
-    q = householder_frame(HOST, np.zeros((3, 5), "float32"))
+@pytest.mark.parametrize("frame", [householder_frame, qr_frame], ids=lambda frame: frame.__name__)
+def test_the_first_column_is_the_first_draws_normalised(frame):
+    draws = Stream((0, 0)).normal(Draw.FRAME, (20,))
+    np.testing.assert_allclose(make(frame, 20, 5)[:, 0], draws / np.linalg.norm(draws), atol=1e-6)
+
+
+def test_a_vector_of_zeros_counts_as_the_first_axis(monkeypatch):
+    q = householder_frame(zeros(Stream((0, 0)), monkeypatch), 5, 3)
     np.testing.assert_allclose(q, np.eye(5, 3), atol=1e-6)
+    v, _ = _reflections(HOST, np.zeros((3, 5), "float32"))
+    np.testing.assert_allclose(np.linalg.norm(v, axis=1), np.sqrt(2), atol=1e-6)
 
 
-def test_qr_does_not_zero_a_column_where_the_diagonal_is_zero():
-    q = qr_frame(HOST, np.zeros((3, 5), "float32"))
+def test_qr_does_not_zero_a_column_where_the_diagonal_is_zero(monkeypatch):
+    q = qr_frame(zeros(Stream((0, 0)), monkeypatch), 5, 3)
     np.testing.assert_allclose(q.T @ q, np.eye(3), atol=1e-6)
 
 
@@ -74,7 +95,7 @@ def test_qr_does_not_zero_a_column_where_the_diagonal_is_zero():
 def many():
     """Return 4 by 4 frames of 2,000 seeds, by each method."""
     return {
-        frame: np.stack([frame(HOST, gaussian(4, 4, seed)) for seed in range(2000)])
+        frame: np.stack([make(frame, 4, 4, seed) for seed in range(2000)])
         for frame in (householder_frame, qr_frame, svd_frame)
     }
 
@@ -100,12 +121,12 @@ def test_traces_have_the_moments_of_haar(frame, many):
 
 
 def test_a_large_frame_is_orthonormal():
-    q = householder_frame(HOST, gaussian(2048, 2048))
+    q = make(householder_frame, 2048, 2048)
     assert np.abs(q.T @ q - np.eye(2048)).max() < 1e-5
 
 
-def test_the_trace_works_in_float64(frame):
+@pytest.mark.parametrize("mode", STREAM_MODES[1:])
+def test_the_trace_works_in_float64(frame, mode):
     with float64():
-        draws = TRACED.convert_to_tensor(gaussian(30, 20, dtype="float64"))
-        q = np.asarray(frame(TRACED, draws))
+        q = run(mode, lambda: make(frame, 30, 20, dtype="float64"))
     np.testing.assert_allclose(q.T @ q, np.eye(20), atol=1e-14)
