@@ -1,0 +1,162 @@
+"""What the benchmarks share: options, fresh processes, statistics, tables, JSON and plots."""
+
+import argparse
+import contextlib
+import functools
+import json
+import statistics
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import _device
+
+
+def parse_arguments(description):
+    """Read the options that all benchmarks have and choose the device."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="a sample within two minutes instead of everything")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the results (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, help="repeats of each figure, instead of the form's own number")
+    arguments = parser.parse_args()
+    if arguments.repeats is not None and arguments.repeats < 1:
+        parser.error(f"--repeats must be positive. Received: {arguments.repeats}")
+    _device.select(arguments.device)
+    arguments.environment = in_fresh_process(_device.environment, arguments.device)
+    if arguments.environment["device"] is None:
+        parser.error(f"--device gpu: the {arguments.environment['backend']} backend finds no GPU")
+    return arguments
+
+
+def in_fresh_process(function, *arguments):
+    """Return what `function` returns in a new interpreter, which has imported nothing yet."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+@contextlib.contextmanager
+def progress(title, total):
+    """Give a function that reports a step done; nothing shows unless stderr is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(title, total=total)
+        yield functools.partial(bar.advance, task)
+
+
+def spread(figures):
+    """Return the median, the quartiles and the number of `figures`."""
+    quartiles = statistics.quantiles(figures, n=4, method="inclusive") if len(figures) > 1 else [figures[0]] * 3
+    return {"median": quartiles[1], "q1": quartiles[0], "q3": quartiles[2], "n": len(figures)}
+
+
+def ratio(peer, ours):
+    """Return the spread of peer time / our time, taken round by round: what slows one round slows both."""
+    return spread([theirs / own for theirs, own in zip(peer, ours, strict=True)])
+
+
+def judge(what, figure, required, at_most=False):
+    """Return one line of the table of targets."""
+    met = figure["median"] <= required if at_most else figure["median"] >= required
+    return {"what": what, "required": required, "at_most": at_most, "measured": figure, "met": met}
+
+
+def significant(value, digits=3):
+    """Format a number for a table; a dash stands for one that was not measured."""
+    return "-" if value is None else f"{float(f'{value:.{digits - 1}e}'):,g}"
+
+
+def with_spread(figure, scale=1):
+    """Format a median with its quartiles."""
+    if not figure:
+        return "-"
+    low, middle, high = (significant(figure[key] * scale) for key in ("q1", "median", "q3"))
+    return f"{middle} ({low} to {high})" if figure["n"] > 1 else middle
+
+
+def table(header, rows):
+    """Return a Markdown table that also reads well as plain text."""
+    cells = [tuple(header), *(tuple(map(str, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in cells]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def target_table(targets):
+    """Return the table of what was required, what was measured, and whether that is enough."""
+    return table(
+        ("target", "required", "measured (quartiles)", "met"),
+        (
+            (
+                target["what"],
+                f"{'<=' if target['at_most'] else '>='} {significant(target['required'])}",
+                with_spread(target["measured"]),
+                "yes" if target["met"] else "**no**",
+            )
+            for target in targets
+        ),
+    )
+
+
+def write_results(arguments, name, results):
+    """Write `results` as JSON and return the path without its suffix, for the plot beside it."""
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / f"{arguments.device}-{arguments.environment['backend']}-{name}"
+    document = {
+        "benchmark": name,
+        "quick": arguments.quick,
+        "device": arguments.device,
+        "environment": arguments.environment,
+        **results,
+    }
+    path.with_suffix(".json").write_text(json.dumps(_rounded(document), indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def _rounded(value):
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def plot_ratios(path, title, ratios):
+    """Draw the ratios: `ratios` maps a label to peers and their `(ratio, target or None)`."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
+
+    peers = list(dict.fromkeys(peer for row in ratios.values() for peer in row))
+    goals = []
+    figure, axes = plt.subplots(figsize=(8, 1.6 + 0.32 * len(ratios)), layout="constrained")
+    axes.axvline(1, color="0.4", linewidth=1)
+    for color, peer in enumerate(peers):
+        bars = []
+        for y, row in enumerate(ratios.values()):
+            if peer in row:
+                # The peers of a row lie side by side.
+                height = y + 0.24 * (list(row).index(peer) - (len(row) - 1) / 2)
+                ratio, target = row[peer]
+                bars.append((height, ratio["median"], ratio["median"] - ratio["q1"], ratio["q3"] - ratio["median"]))
+                goals += [(target, height)] if target else []
+        heights, middles, below, above = zip(*bars, strict=True)
+        axes.errorbar(middles, heights, xerr=(below, above), fmt="o", markersize=4, color=f"C{color}", label=peer)
+    if goals:
+        axes.plot(*zip(*goals, strict=True), "|", color="black", markersize=8, label="target")
+    axes.set(xscale="log", xlabel="peer time / our time, with quartiles; right of 1 ours is faster", title=title)
+    axes.set(ylim=(len(ratios) - 0.5, -0.5))
+    axes.set_yticks(range(len(ratios)), ratios)
+    axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.tick_params(axis="x", labelsize="small")
+    axes.grid(axis="x", alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=len(peers) + 1)
+    figure.savefig(path.with_suffix(".png"), dpi=120)
+    plt.close(figure)

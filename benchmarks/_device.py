@@ -1,0 +1,164 @@
+"""The device under a benchmark: its name, when its work is done, its memory, its two ceilings.
+
+Nothing here imports a framework before a function is called: backends look for devices when they
+are imported, and `select` must come first.
+"""
+
+import contextlib
+import ctypes
+import gc
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import time
+from pathlib import Path
+
+_PACKAGES = ("keras", "numpy", "jax", "tensorflow", "tensorflow-cpu", "torch")
+_STATUS = Path("/proc/self/status")
+_RATE_REPEATS = 7
+
+
+def select(device):
+    """Set what the backends read when they are imported, in this process and its children."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if device == "cpu":
+        os.environ.update(CUDA_VISIBLE_DEVICES="", JAX_PLATFORMS="cpu")
+    else:  # Two frameworks at a time share the accelerator.
+        os.environ.update(XLA_PYTHON_CLIENT_PREALLOCATE="false", TF_FORCE_GPU_ALLOW_GROWTH="true")
+
+
+def environment(device):
+    """Return what a reader needs to judge the figures; `"device"` is `None` if there is none."""
+    import keras
+
+    import keras_initx
+
+    backend = keras.backend.backend()
+    versions = {"python": platform.python_version(), "keras_initx": keras_initx.__version__}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {
+        "backend": backend,
+        "device": _cpu_name() if device == "cpu" else _gpu_name(backend),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "versions": versions,
+    }
+
+
+def _cpu_name():
+    with contextlib.suppress(OSError):
+        if found := re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()):
+            return found[1]
+    return platform.processor() or platform.machine()
+
+
+def _gpu_name(backend):
+    if backend == "jax":
+        import jax
+
+        return jax.devices()[0].device_kind if jax.default_backend() == "gpu" else None
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else None
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def has_torch():
+    """Tell whether torch is installed, whose initializers are peers on every backend."""
+    return importlib.util.find_spec("torch") is not None
+
+
+def synchronise(tensor):
+    """Wait until `tensor`, of whichever framework, holds its values."""
+    framework = type(tensor).__module__.partition(".")[0]
+    if framework == "torch":
+        if tensor.is_cuda:
+            import torch
+
+            torch.cuda.synchronize()
+    elif framework == "tensorflow":
+        import tensorflow as tf
+
+        tf.test.experimental.sync_devices()
+    else:
+        tensor.block_until_ready()
+
+
+def peak_growth(make, framework, device):
+    """Return by how many bytes memory grows at its peak in `make()`, or `None` where that is not told."""
+    gc.collect()
+    if device == "cpu":
+        return _peak_growth_of_process(make)
+    if framework == "jax":
+        import jax
+
+        # This peak never falls: right in a process that has done nothing larger before.
+        before = jax.devices()[0].memory_stats()["bytes_in_use"]
+        synchronise(make())
+        return jax.devices()[0].memory_stats()["peak_bytes_in_use"] - before
+    if framework == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.reset_memory_stats("GPU:0")
+        before = tf.config.experimental.get_memory_info("GPU:0")["current"]
+        synchronise(make())
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"] - before
+    import torch
+
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    synchronise(make())
+    return torch.cuda.max_memory_allocated() - before
+
+
+def _peak_growth_of_process(make):
+    if not _STATUS.exists():
+        return None
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # memory that is free but still held would hide growth
+    Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is in use now
+    before = _resident("VmRSS")
+    synchronise(make())
+    return _resident("VmHWM") - before
+
+
+def _resident(field):
+    return int(re.search(rf"{field}:\s*(\d+) kB", _STATUS.read_text())[1]) * 1024
+
+
+def write_rate(device):
+    """Return the measured write bandwidth in bytes a second."""
+    import keras
+    import numpy as np
+
+    size = 1 << 26
+    if device == "cpu":  # Memory touched before: a page's first touch costs more than the writing.
+        array = np.zeros(size, "float32")
+        return array.nbytes / _best(lambda: array.fill(1.5))
+    return 4 * size / _best(lambda: synchronise(keras.ops.full((size,), 1.5)))
+
+
+def product_rate(device):
+    """Return the measured float32 matrix-product rate in operations a second."""
+    import keras
+
+    size = 2048 if device == "cpu" else 8192
+    matrix = keras.ops.full((size, size), 1.5)
+    return 2 * size**3 / _best(lambda: synchronise(keras.ops.matmul(matrix, matrix)))
+
+
+def _best(function):
+    times = []
+    for _ in range(_RATE_REPEATS):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)

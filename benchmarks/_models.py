@@ -1,0 +1,46 @@
+"""The models that `build.py` builds."""
+
+WIDTHS = tuple(range(100, 600, 10))
+
+
+def mlp(initializer):
+    """Return 50 dense layers of 50 different widths."""
+    import keras
+
+    inputs = outputs = keras.Input((90,))
+    for width in WIDTHS:
+        outputs = keras.layers.Dense(width, "relu", kernel_initializer=initializer)(outputs)
+    return keras.Model(inputs, outputs)
+
+
+def transformer(initializer, blocks=12, width=768, heads=12):
+    """Return a stack of transformer blocks of 7.1 million weights each."""
+    import keras
+
+    inputs = x = keras.Input((128, width))
+    for _ in range(blocks):
+        y = keras.layers.LayerNormalization()(x)
+        y = keras.layers.MultiHeadAttention(heads, width // heads, kernel_initializer=initializer)(y, y)
+        x = keras.layers.Add()([x, y])
+        y = keras.layers.LayerNormalization()(x)
+        y = keras.layers.Dense(4 * width, "gelu", kernel_initializer=initializer)(y)
+        y = keras.layers.Dense(width, kernel_initializer=initializer)(y)
+        x = keras.layers.Add()([x, y])
+    return keras.Model(inputs, x)
+
+
+def resnet50_config():
+    """Return the config of ResNet-50, to be built in a process that has not built one before."""
+    import keras
+
+    return keras.applications.ResNet50(weights=None).get_config()
+
+
+def resnet50(initializer, config):
+    """Return ResNet-50 with another initializer for its kernels, which it has no argument for."""
+    import keras
+
+    for layer in config["layers"]:
+        if "kernel_initializer" in layer["config"]:
+            layer["config"]["kernel_initializer"] = initializer
+    return keras.Model.from_config(config)

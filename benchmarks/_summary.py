@@ -1,0 +1,100 @@
+"""What follows from the figures of `sampling.py`: ratios, rates, targets met, tables."""
+
+import _common
+import _rows
+from _rows import OURS
+
+_MOST_FRAME_ERROR = 1e-5
+
+
+def summarise(cases, measured, rates, backend, device):
+    """Return the results, with spreads in place of lists of figures."""
+    summaries, targets = {}, []
+    for row, shape, dtype in cases:
+        label = _rows.label(row, shape, dtype)
+        summary = _summarise_case(row, shape, dtype, measured[label], rates)
+        targets += _targets(row, shape, dtype, summary, backend, device)
+        summaries[label] = summary
+    return {"rates": rates, "cases": summaries, "targets": targets}
+
+
+def _summarise_case(row, shape, dtype, figures, rates):
+    size = _rows.size_in_bytes(shape, dtype)
+    warm = {name: _common.spread(times) for name, times in figures["warm"].items()}
+    if row.frame:
+        work, rate = _rows.frame_operations(shape), rates["product_flops_per_s"]
+    else:
+        work, rate = size, rates["write_bytes_per_s"]
+    extra = {name: [growth / size - 1 for growth in growths] for name, growths in figures["growth"].items()}
+    summary = {
+        "cold_seconds": {name: _common.spread(times) for name, times in figures["cold"].items()},
+        "warm_seconds": warm,
+        "cold_ratio": _ratios(figures["cold"]),
+        "warm_ratio": _ratios(figures["warm"]),
+        "gb_per_s": {name: size / figure["median"] / 1e9 for name, figure in warm.items()},
+        "share_of_rate": {name: work / figure["median"] / rate for name, figure in warm.items()},
+        "extra_memory": {name: _common.spread(shares) for name, shares in extra.items()},
+        "errors": figures["errors"],
+    }
+    return summary | ({"frame_error": figures["frame_error"]} if row.frame else {})
+
+
+def _ratios(times):
+    peers = (name for name in times if name != OURS)
+    return {name: _common.ratio(times[name], times[OURS]) for name in peers} if OURS in times else {}
+
+
+def _targets(row, shape, dtype, summary, backend, device):
+    """Return the lines of the table of targets that a case answers."""
+    label = _rows.label(row, shape, dtype)
+    lines = []
+    for name, figure in summary["warm_ratio"].items():
+        if required := row.required(name, shape, dtype, backend, device):
+            lines.append(_common.judge(warm_target(label, name), figure, required))
+    if row.extra_memory is not None and (figure := summary["extra_memory"].get(OURS)):
+        what = f"{label}: memory beyond the result, in results"
+        lines.append(_common.judge(what, figure, row.extra_memory, at_most=True))
+    if device == "gpu" and (required := row.gpu_share.get(backend)):
+        share = _common.spread([summary["share_of_rate"][OURS]])
+        lines.append(_common.judge(f"{label}: share of the write bandwidth", share, required))
+    if row.frame and dtype == "float32":
+        error = _common.spread([summary["frame_error"]])
+        lines.append(_common.judge(f"{label}: largest entry of Q'Q - I", error, _MOST_FRAME_ERROR, at_most=True))
+    return lines
+
+
+def warm_target(label, name):
+    """Return the name of the target for warm calls."""
+    return f"{label}: warm, against {name}"
+
+
+def report(results):
+    """Return the figures as Markdown tables."""
+    ratios, details = [], []
+    for label, case in results["cases"].items():
+        for name in {**case["warm_ratio"], **case["errors"]}:
+            warm = "fails" if name in case["errors"] else _common.with_spread(case["warm_ratio"][name])
+            ratios.append((label, name, warm, _common.with_spread(case["cold_ratio"].get(name))))
+        for name, seconds in case["warm_seconds"].items():
+            cold, extra = case["cold_seconds"].get(name), case["extra_memory"].get(name)
+            row = [label, name, _common.with_spread(cold, 1e3), _common.with_spread(seconds, 1e3)]
+            row += [_common.significant(case["gb_per_s"][name]), f"{case['share_of_rate'][name]:.1%}"]
+            details.append([*row, _common.with_spread(extra)])
+    writing, products = (_common.significant(rate / 1e9) for rate in results["rates"].values())
+    return "\n\n".join(
+        (
+            _common.table(("case", "peer", "peer time / ours, warm", "cold"), ratios),
+            _common.table(("case", "", "cold ms", "warm ms", "GB/s", "of the rate", "extra memory"), details),
+            f"The rates of the device: writing {writing} GB/s, matrix products {products} GFLOP/s.",
+        )
+    )
+
+
+def points(results):
+    """Return the warm ratios as `plot_ratios` wants them."""
+    required = {target["what"]: target["required"] for target in results["targets"]}
+    return {
+        label: {name: (figure, required.get(warm_target(label, name))) for name, figure in case["warm_ratio"].items()}
+        for label, case in results["cases"].items()
+        if case["warm_ratio"]
+    }

@@ -1,0 +1,165 @@
+"""How long whole models take to build from cold, by initializer.
+
+    KERAS_BACKEND=jax python benchmarks/build.py --quick
+
+measures one backend on one device. README.md beside this file says what each figure means.
+"""
+
+import time
+
+import _common
+import _device
+import _models
+
+# Each initializer and the peers it stands beside; those that Keras does not know here are left out.
+PEERS = {
+    "zeros": (),
+    "glorot_uniform": (),
+    "he_normal": (),
+    "orthogonal": (),
+    "initx.glorot_uniform": ("glorot_uniform",),
+    "initx.he_normal": ("he_normal",),
+    "initx.orthogonal": ("orthogonal",),
+    "initx.sparse": ("he_normal",),
+}
+MODELS = {
+    "MLP, 50 widths": _models.mlp,
+    "ResNet-50": _models.resnet50,
+    "transformer, 85M": _models.transformer,
+}
+QUICK_MODELS = ("MLP, 50 widths", "transformer, 85M")
+QUICK_PEERS = ("zeros", "he_normal", "orthogonal", "initx.he_normal", "initx.orthogonal", "initx.sparse")
+
+# Smallest ratio wanted on the CPU, by model, initializer and backend.
+GOALS = {
+    ("MLP, 50 widths", "initx.orthogonal"): {"jax": 10, "tensorflow": 1, "torch": 1},
+    ("MLP, 50 widths", "initx.he_normal"): {"jax": 6, "tensorflow": 1, "torch": 1},
+    ("MLP, 50 widths", "initx.glorot_uniform"): {"jax": 6, "tensorflow": 1, "torch": 1},
+    ("transformer, 85M", "initx.orthogonal"): {"jax": 2, "tensorflow": 2, "torch": 1},
+}
+IMPORT_MILLISECONDS = 50
+
+
+def main():
+    """Measure, print and write everything."""
+    arguments = _common.parse_arguments(__doc__.partition("\n")[0])
+    backend = arguments.environment["backend"]
+    models = QUICK_MODELS if arguments.quick else tuple(MODELS)
+    initializers = _common.in_fresh_process(known, QUICK_PEERS if arguments.quick else tuple(PEERS))
+    config = None if arguments.quick else _common.in_fresh_process(_models.resnet50_config)
+    repeats = arguments.repeats or (1 if arguments.quick else 5)
+    imports = arguments.repeats or (5 if arguments.quick else 11)
+
+    times = {model: {name: [] for name in initializers} for model in models}
+    seconds = []
+    with _common.progress("cold builds", repeats * len(models) * len(initializers) + imports) as step:
+        for _ in range(repeats):
+            for model in models:
+                for name in initializers:
+                    extra = (config,) if model == "ResNet-50" else ()
+                    times[model][name].append(_common.in_fresh_process(build, model, name, *extra))
+                    step()
+        for _ in range(imports):
+            seconds.append(_common.in_fresh_process(import_package))
+            step()
+
+    results = summarise(times, seconds, backend, arguments.device)
+    path = _common.write_results(arguments, "build", results)
+    print(_common.target_table(results["targets"]), report(results), sep="\n\n")
+    points = {
+        f"{model}: {name}": {peer: (figure, _goal(model, name, backend, arguments.device))}
+        for model, name, peer, figure in _ratios(results)
+    }
+    _common.plot_ratios(path, f"Cold builds: {backend} on {arguments.environment['device']}", points)
+    print(f"\nWritten: {path}.json and {path}.png")
+
+
+def known(names):
+    """Return those of `names` that `keras.initializers.get` knows."""
+    import keras
+
+    import keras_initx  # noqa: F401 - registers the ids
+
+    found = []
+    for name in names:
+        try:
+            keras.initializers.get(name)
+        except ValueError:
+            continue
+        found.append(name)
+    return found
+
+
+def build(model, initializer, *extra):
+    """Return how long it takes until a new model's weights are ready, in a process that has built nothing."""
+    import keras
+
+    import keras_initx  # noqa: F401 - registers the ids
+
+    # Nobody starts from less: the framework is imported and has opened the device.
+    _device.synchronise(keras.ops.convert_to_tensor([0.0]))
+    start = time.perf_counter()
+    built = MODELS[model](initializer, *extra)
+    for weight in built.weights:
+        _device.synchronise(weight.value)
+    return time.perf_counter() - start
+
+
+def import_package():
+    """Return how long `import keras_initx` takes after `import keras`."""
+    import keras  # noqa: F401
+
+    start = time.perf_counter()
+    import keras_initx  # noqa: F401
+
+    return time.perf_counter() - start
+
+
+def summarise(times, imports, backend, device):
+    """Return the results: spreads, ratios and targets."""
+    models = {
+        model: {
+            name: {
+                "seconds": _common.spread(seconds),
+                "ratio": {peer: _common.ratio(row[peer], seconds) for peer in PEERS[name] if peer in row},
+            }
+            for name, seconds in row.items()
+        }
+        for model, row in times.items()
+    }
+    results = {"models": models, "import_seconds": _common.spread(imports)}
+    targets = [
+        _common.judge(f"{model}, {name}: cold build, against {peer}", figure, required)
+        for model, name, peer, figure in _ratios(results)
+        if (required := _goal(model, name, backend, device))
+    ]
+    milliseconds = _common.spread([1e3 * seconds for seconds in imports])
+    what = "`import keras_initx` after `import keras`, ms"
+    targets.append(_common.judge(what, milliseconds, IMPORT_MILLISECONDS, at_most=True))
+    return {**results, "targets": targets}
+
+
+def _goal(model, name, backend, device):
+    return GOALS.get((model, name), {}).get(backend) if device == "cpu" else None
+
+
+def _ratios(results):
+    for model, row in results["models"].items():
+        for name, case in row.items():
+            for peer, figure in case["ratio"].items():
+                yield model, name, peer, figure
+
+
+def report(results):
+    """Return the figures as a Markdown table."""
+    rows = []
+    for model, row in results["models"].items():
+        for name, case in row.items():
+            for peer, ratio in (case["ratio"] or {"-": None}).items():
+                rows.append((model, name, _common.with_spread(case["seconds"]), peer, _common.with_spread(ratio)))
+    header = ("model", "kernels", "seconds to build", "peer", "peer time / ours")
+    return _common.table(header, rows)
+
+
+if __name__ == "__main__":
+    main()

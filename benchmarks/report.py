@@ -1,0 +1,57 @@
+"""Write the tables of README.md anew from the JSON files in results/.
+
+python benchmarks/report.py
+"""
+
+import json
+from pathlib import Path
+
+import _common
+import _summary
+import build
+
+HERE = Path(__file__).parent
+RESULTS, README = HERE / "results", HERE / "README.md"
+BEGIN, END = "<!-- tables: written by report.py -->\n", "<!-- end of tables -->\n"
+REPORTS = {"sampling": _summary.report, "build": build.report}
+
+
+def main():
+    """Replace everything between the two marks in README.md."""
+    documents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    README.write_text(before + BEGIN + tables(documents) + END + after, encoding="utf-8")
+    print(f"{README}: {len(documents)} results")
+
+
+def tables(documents):
+    """Return the targets of all `documents` in one table, then every table of each."""
+    targets = [
+        {**target, "what": f"{_title(document)}: {target['what']}"}
+        for document in documents
+        for target in document["targets"]
+    ]
+    parts = ["## Targets", _common.target_table(targets)]
+    for document in documents:
+        report = REPORTS[document["benchmark"]](document)
+        parts += [f"## {_title(document)}", _environment(document), report]
+    return "\n" + "\n\n".join(parts) + "\n\n"
+
+
+def _title(document):
+    return f"{document['device']}, {document['environment']['backend']}, {document['benchmark']}"
+
+
+def _environment(document):
+    environment = document["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    form = "quick form" if document["quick"] else "full form"
+    return (
+        f"{environment['device']}, {environment['cores']} cores, load before the start "
+        f"{environment['load_before']}; {form}; {versions}."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""The accelerator sampling benchmark: our initializers beside their peers, cold and warm.
+
+    KERAS_BACKEND=jax python benchmarks/sampling.py --quick
+
+measures one backend on one device. README.md beside this file says what each figure means.
+"""
+
+import itertools
+import time
+
+import _common
+import _device
+import _rows
+import _summary
+
+# Below this size a page here and there counts as much as the result.
+_LEAST_BYTES_FOR_MEMORY = 1 << 24
+_SMALL = (1024, 1024)
+# Threads that have just computed spin for some 30 ms, and slow those of other libraries; threads that
+# sleep take long to wake up on some machines. So each library computes for this long, in seconds,
+# before a call of its own is timed.
+_RUN_UP = 0.06
+
+
+def main():
+    """Measure, print and write everything."""
+    arguments = _common.parse_arguments(__doc__.partition("\n")[0])
+    cases = _rows.cases(arguments.quick, arguments.device)
+    measured = {_rows.label(*case): {"cold": {}, "growth": {}, "warm": {}, "errors": {}} for case in cases}
+    measure_processes(cases, measured, arguments)
+    rates = {"write_bytes_per_s": _device.write_rate(arguments.device)}
+    rates["product_flops_per_s"] = _device.product_rate(arguments.device)
+    measure_warm(cases, measured, arguments)
+
+    results = _summary.summarise(cases, measured, rates, arguments.environment["backend"], arguments.device)
+    path = _common.write_results(arguments, "sampling", results)
+    print(_common.target_table(results["targets"]), _summary.report(results), sep="\n\n")
+    title = f"Warm calls: {arguments.environment['backend']} on {arguments.environment['device']}"
+    _common.plot_ratios(path, title, _summary.points(results))
+    print(f"\nWritten: {path}.json and {path}.png")
+
+
+def measure_processes(cases, measured, arguments):
+    """Add the times of cold calls and the memory taken, each from a process of its own."""
+    names = None
+    if arguments.quick:  # ours and one peer, at one shape an initializer: the last
+        cases = {row.name: (row, shape, dtype) for row, shape, dtype in cases}.values()
+        names = 2
+    backend = arguments.environment["backend"]
+    pairs = [(case, name) for case in cases for name in list(_rows.makers(case[0], backend))[:names]]
+    large = [
+        (case, name)
+        for case, name in pairs
+        if _rows.size_in_bytes(*case[1:]) >= _LEAST_BYTES_FOR_MEMORY and (name == _rows.OURS or not arguments.quick)
+    ]
+    jobs = [("cold", cold_call, *pair) for pair in pairs] * (1 if arguments.quick else 3)
+    jobs += [("growth", memory_growth, *pair) for pair in large]
+    with _common.progress("cold calls and memory", len(jobs)) as step:
+        for kind, function, case, name in jobs:
+            row, shape, dtype = case
+            figure = _common.in_fresh_process(function, row.name, name, shape, dtype, arguments.device)
+            of_case = measured[_rows.label(*case)]
+            if isinstance(figure, str):
+                of_case["errors"][name] = figure
+            elif figure is not None:
+                of_case[kind].setdefault(name, []).append(figure)
+            step()
+
+
+def cold_call(row_name, name, shape, dtype, device):
+    """Return the time of one call in a process that has made no other, or what went wrong."""
+    import keras
+
+    # Nobody starts from less: the framework is imported and has opened the device.
+    _device.synchronise(keras.ops.convert_to_tensor([0.0]))
+    initializer = _rows.maker(row_name, name)(0)
+    start = time.perf_counter()
+    error = _attempt(initializer, shape, dtype)
+    return error or time.perf_counter() - start
+
+
+def memory_growth(row_name, name, shape, dtype, device):
+    """Return by how many bytes memory grew at the peak of a call, after a smaller one, or what went wrong."""
+    import keras
+
+    initializer = _rows.maker(row_name, name)(0)
+    framework = name if name in ("jax", "torch") else keras.backend.backend()
+    return _attempt(initializer, _SMALL, dtype) or _device.peak_growth(
+        lambda: initializer(shape, dtype), framework, device
+    )
+
+
+def _attempt(initializer, shape, dtype):
+    """Make one call and return what went wrong: that a peer cannot do it is a result too."""
+    try:
+        _device.synchronise(initializer(shape, dtype))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+
+
+def measure_warm(cases, measured, arguments):
+    """Add the times of repeated calls in this process, and how orthonormal the frames are."""
+    repeats, budget = (7, 3) if arguments.quick else (25, 20)
+    with _common.progress("warm calls", len(cases)) as step:
+        for row, shape, dtype in cases:
+            of_case = measured[_rows.label(row, shape, dtype)]
+            makers = {}
+            for name, make in _rows.makers(row, arguments.environment["backend"]).items():
+                if error := _attempt(make(0), shape, dtype):
+                    of_case["errors"][name] = error
+                else:
+                    makers[name] = make
+            of_case["warm"] = warm_calls(makers, shape, dtype, arguments.repeats or repeats, budget)
+            if row.frame:
+                of_case["frame_error"] = frame_error(row.ours(0)(shape, dtype))
+            step()
+
+
+def warm_calls(makers, shape, dtype, repeats, budget):
+    """Return the times of ours and of the peers, one after the other in every round.
+
+    There are `repeats` rounds, fewer if they take more than `budget` seconds, but at least three.
+    """
+    times = {name: [] for name in makers}
+    end = time.perf_counter() + budget
+    for seed in itertools.count(1):
+        for name, make in makers.items():
+            initializer = make(seed)  # a new seed each round: nothing can be remembered
+            begin = time.perf_counter()
+            while time.perf_counter() < begin + _RUN_UP:
+                _timed(initializer, shape, dtype)
+            times[name].append(_timed(initializer, shape, dtype))
+        if seed == repeats or (seed >= 3 and time.perf_counter() > end):
+            return times
+
+
+def _timed(initializer, shape, dtype):
+    start = time.perf_counter()
+    tensor = initializer(shape, dtype)
+    _device.synchronise(tensor)
+    seconds = time.perf_counter() - start
+    del tensor
+    return seconds
+
+
+def frame_error(tensor):
+    """Return how far some columns (or rows) are from orthonormal, judged in float64 on the host."""
+    import keras
+    import numpy as np
+
+    matrix = keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
+    matrix = matrix.reshape(-1, matrix.shape[-1]).astype("float64")
+    matrix = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    some = matrix[:, :64]
+    return float(np.abs(matrix.T @ some - np.eye(matrix.shape[1], some.shape[1])).max())
+
+
+if __name__ == "__main__":
+    main()
