@@ -1,9 +1,8 @@
 """Orthogonal initial weights."""
 
-import contextlib
 import math
 
-from keras_initx import _backend, sampling
+from keras_initx import sampling
 from keras_initx.initializers._base import RandomInitializer, register
 from keras_initx.initializers._checks import check_choice, check_count, check_rank
 from keras_initx.initializers._gain import check_gain, gain_value
@@ -80,7 +79,7 @@ class Orthogonal(RandomInitializer):
             return xp.zeros(shape, dtype)
         short, long = sorted((rows, columns))
         make_frame, starts = _FRAMES[self.method], range(0, self.blocks * short * long, short * long)
-        with contextlib.nullcontext() if stream.on_host else _backend.full_precision():
+        with xp.full_precision():
             frames = [make_frame(stream, long, short, dtype, start) for start in starts]
         if rows < columns:
             frames = [xp.transpose(frame) for frame in frames]

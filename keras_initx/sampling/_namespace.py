@@ -5,6 +5,7 @@ Inside a trace (`jax.jit`, `tf.function`) arrays are the backend's and the funct
 shape, and gives the same bits. Both wrap on overflow, NumPy in uint32 and the backends in int32.
 """
 
+import contextlib
 import math
 
 import keras
@@ -67,6 +68,9 @@ class _Host:
         words |= left
         return words
 
+    def full_precision(self):
+        return contextlib.nullcontext()  # NumPy has no other
+
     def qr(self, x):
         return np.linalg.qr(x)
 
@@ -104,8 +108,8 @@ class _Traced:
     def rotate_left(self, words, count):
         return keras.ops.bitwise_or(keras.ops.left_shift(words, count), self.shift_right(words, 32 - count))
 
-    def qr(self, x):
-        return keras.ops.qr(x)
+    def full_precision(self):
+        return _backend.full_precision()
 
     def svd(self, x):
         return keras.ops.svd(x, full_matrices=False)
