@@ -1,5 +1,6 @@
 """What every initializer shares: ids, shape and dtype, seed, config, repr and equality."""
 
+import dataclasses
 import inspect
 import random
 
@@ -11,13 +12,40 @@ from keras_initx.initializers._checks import check_dtype, check_seed, check_shap
 from keras_initx.sampling import Stream, current_namespace
 
 
-def register(*names):
-    """Make a class known to Keras as `initx>ClassName` and as `initx.<name>` for each of `names`."""
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What the catalogue says of an initializer.
+
+    Attributes:
+        ids: The string ids that stand for it, as `"initx.sparse"`; aliases come after the first.
+        cls: The class.
+        formula: The values in a few signs, in terms of the class' arguments.
+        use: When to use it.
+    """
+
+    ids: tuple[str, ...]
+    cls: type
+    formula: str
+    use: str
+
+
+CATALOG: list[Entry] = []
+
+
+def register(*names, formula, use):
+    """Make a class known to Keras as `initx>ClassName` and as `initx.<name>`, and list it in the catalogue.
+
+    Args:
+        *names: The names; those after the first are aliases.
+        formula: See `Entry`.
+        use: See `Entry`.
+    """
 
     def decorator(cls):
+        ids = tuple(f"initx.{name}" for name in names)
+        CATALOG.append(Entry(ids, cls, formula, use))
         keras.saving.register_keras_serializable(package="initx")(cls)
-        for name in names:
-            keras.saving.get_custom_objects()[f"initx.{name}"] = cls
+        keras.saving.get_custom_objects().update(dict.fromkeys(ids, cls))
         return cls
 
     return decorator

@@ -4,7 +4,7 @@ from keras_initx.initializers._base import ConstantInitializer, register
 from keras_initx.initializers._checks import check_number
 
 
-@register("relu_bias")
+@register("relu_bias", formula="value", use="ReLU layers with small weights: all units take part from the first step")
 class ReLUBias(ConstantInitializer):
     """Give every unit the same small positive bias.
 

@@ -16,7 +16,12 @@ _FRAMES = {
 }
 
 
-@register("orthogonal", "orthogonal_qr")
+@register(
+    "orthogonal",
+    "orthogonal_qr",
+    formula="gain · Q, Q'Q = I or QQ' = I, Haar-uniform",
+    use="very deep networks and recurrent kernels: signals keep their length, forward and backward",
+)
 class Orthogonal(RandomInitializer):
     """Give a matrix with orthonormal columns, or rows if it has fewer of them, times `gain`.
 

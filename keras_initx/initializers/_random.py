@@ -9,7 +9,7 @@ _LEAST_WIDTH = 0.001
 _LARGEST_DISTANCE = 5
 
 
-@register("random_uniform")
+@register("random_uniform", formula="U(minval, maxval)", use="numbers spread evenly between two bounds")
 class RandomUniform(RandomInitializer):
     """Draw weights evenly between `minval` and `maxval`.
 
@@ -43,7 +43,7 @@ class RandomUniform(RandomInitializer):
         return uniform_between(stream, shape, float(self.minval), float(self.maxval), dtype)
 
 
-@register("random_normal")
+@register("random_normal", formula="N(mean, stddev²)", use="a normal distribution of a given size")
 class RandomNormal(RandomInitializer):
     """Draw weights from `N(mean, stddev^2)`.
 
@@ -72,7 +72,7 @@ class RandomNormal(RandomInitializer):
         return affine(stream.xp, stream.normal(Draw.VALUES, shape, dtype), self.mean, self.stddev)
 
 
-@register("small_normal")
+@register("small_normal", formula="N(0, 0.01²)", use="small random numbers, as in textbooks")
 class SmallNormal(RandomNormal):
     """Draw weights from `N(0, 0.01^2)`.
 
@@ -101,7 +101,11 @@ class SmallNormal(RandomNormal):
         super().__init__(stddev=0.01, seed=seed)
 
 
-@register("truncated_normal")
+@register(
+    "truncated_normal",
+    formula="N(mean, stddev²), cut at lower and upper",
+    use="embeddings and transformers: a given size, and nothing far from the mean",
+)
 class TruncatedNormal(RandomInitializer):
     """Draw weights from a normal distribution with its tails cut off.
 

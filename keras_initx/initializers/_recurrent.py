@@ -5,7 +5,11 @@ from keras_initx.initializers._caller import layer_using
 from keras_initx.initializers._checks import check_count, check_number
 
 
-@register("lstm_forget_bias")
+@register(
+    "lstm_forget_bias",
+    formula="value for the forget gates, 0 for the others",
+    use="LSTMs with long memory: forget gates start open, at a bias of 1 or 2",
+)
 class LSTMForgetBias(ConstantInitializer):
     """Open an LSTM's forget gates at the start: `value` in their part of the bias, zero elsewhere.
 

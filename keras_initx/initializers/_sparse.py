@@ -10,7 +10,11 @@ from keras_initx.sampling import sparse_normal
 _DEFAULT_CONNECTIONS = 10
 
 
-@register("sparse")
+@register(
+    "sparse",
+    formula="k of n inputs ~ N(0, gain² / k), the others 0",
+    use="wide layers: each unit starts joined to a few random inputs, and its input keeps its size",
+)
 class Sparse(RandomInitializer):
     """Join each unit to a fixed number of randomly chosen inputs; all other weights are zero.
 

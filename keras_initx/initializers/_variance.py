@@ -18,7 +18,11 @@ _MODES = {
 _DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "normal", "uniform")
 
 
-@register("variance_scaling")
+@register(
+    "variance_scaling",
+    formula="variance scale / n, n counted by mode",
+    use="another variance or distribution than those with a name",
+)
 class VarianceScaling(RandomInitializer, keras.initializers.VarianceScaling):
     """Draw weights of variance `scale / n`, where `n` counts the inputs or outputs of a unit.
 

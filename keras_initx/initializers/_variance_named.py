@@ -13,7 +13,7 @@ class _Named(VarianceScaling):
         super().__init__(*self._fixed, seed, input_axes, output_axes)
 
 
-@register("fan_in_normal")
+@register("fan_in_normal", formula="N(0, 1 / fan_in)", use="the rule of thumb 1 / sqrt(n), with all of the tails")
 class FanInNormal(_Named):
     """Draw weights from `N(0, 1 / fan_in)`, not truncated.
 
@@ -43,7 +43,11 @@ class FanInNormal(_Named):
     _fixed = (1.0, "fan_in", "untruncated_normal")
 
 
-@register("glorot_normal")
+@register(
+    "glorot_normal",
+    formula="truncated normal, variance 2 / (fan_in + fan_out)",
+    use="layers before tanh, and where nothing better is known",
+)
 class GlorotNormal(_Named):
     """Draw weights from a truncated normal of variance `2 / (fan_in + fan_out)`.
 
@@ -73,7 +77,11 @@ class GlorotNormal(_Named):
     _fixed = (1.0, "fan_avg", "truncated_normal")
 
 
-@register("glorot_uniform")
+@register(
+    "glorot_uniform",
+    formula="uniform, variance 2 / (fan_in + fan_out)",
+    use="layers before tanh, evenly spread; what Keras gives to a layer by default",
+)
 class GlorotUniform(_Named):
     """Draw weights evenly from `(-l, l)`, with `l = sqrt(6 / (fan_in + fan_out))`.
 
@@ -102,7 +110,7 @@ class GlorotUniform(_Named):
     _fixed = (1.0, "fan_avg", "uniform")
 
 
-@register("he_normal")
+@register("he_normal", formula="truncated normal, variance 2 / fan_in", use="layers before relu and its relatives")
 class HeNormal(_Named):
     """Draw weights from a truncated normal of variance `2 / fan_in`.
 
@@ -132,7 +140,11 @@ class HeNormal(_Named):
     _fixed = (2.0, "fan_in", "truncated_normal")
 
 
-@register("he_uniform")
+@register(
+    "he_uniform",
+    formula="uniform, variance 2 / fan_in",
+    use="layers before relu, with no weight beyond 1.73 standard deviations",
+)
 class HeUniform(_Named):
     """Draw weights evenly from `(-l, l)`, with `l = sqrt(6 / fan_in)`.
 
@@ -161,7 +173,9 @@ class HeUniform(_Named):
     _fixed = (2.0, "fan_in", "uniform")
 
 
-@register("lecun_normal")
+@register(
+    "lecun_normal", formula="truncated normal, variance 1 / fan_in", use="layers before selu, or without an activation"
+)
 class LecunNormal(_Named):
     """Draw weights from a truncated normal of variance `1 / fan_in`.
 
@@ -190,7 +204,11 @@ class LecunNormal(_Named):
     _fixed = (1.0, "fan_in", "truncated_normal")
 
 
-@register("lecun_uniform")
+@register(
+    "lecun_uniform",
+    formula="uniform, variance 1 / fan_in",
+    use="layers before selu, with no weight beyond 1.73 standard deviations",
+)
 class LecunUniform(_Named):
     """Draw weights evenly from `(-l, l)`, with `l = sqrt(3 / fan_in)`.
 
