@@ -54,6 +54,35 @@ def to_tensor(array: np.ndarray):
     return keras.ops.convert_to_tensor(array)
 
 
+def compiled(function):
+    """Return `function` compiled for the CPU, from int32 scalars to an array, or `None` if the backend has no compiler.
+
+    Args:
+        function: A function of scalar tensors that returns a tensor.
+    """
+    if _BACKEND == "jax":
+        import jax
+
+        program = jax.jit(function)
+
+        def call(*scalars):
+            with jax.default_device(jax.local_devices(backend="cpu")[0]):
+                return np.asarray(program(*scalars))
+
+        return call
+    if _BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        program = tf.function(function, jit_compile=True, autograph=False)
+
+        def call(*scalars):
+            with tf.device("CPU:0"):
+                return program(*map(tf.constant, scalars)).numpy()
+
+        return call
+    return None
+
+
 def full_precision():
     """Return a context in which float32 matrix products are not rounded to fewer bits, as on GPUs."""
     if _BACKEND == "jax":

@@ -9,13 +9,13 @@ import math
 
 import numpy as np
 
+from keras_initx.sampling._host_words import HostWords
 from keras_initx.sampling._namespace import HOST, current_namespace
 from keras_initx.sampling._quantiles import normal_table
-from keras_initx.sampling._threefry import threefry2x32
+from keras_initx.sampling._threefry import words_at
 
 _MAX_SIZE = 1 << 32
-# Words made at a time on the host: few enough for the cache, enough to hide the interpreter.
-_BLOCK = 1 << 17
+_HOST_WORDS = HostWords()
 
 
 class Draw(enum.IntEnum):
@@ -132,25 +132,14 @@ class Stream:
             raise ValueError(f"`shape` must have at most 2**32 elements. Received: shape={tuple(shape)}")
         if not self.on_host:
             return convert(self._words_at(draw, self.flat_index(shape, start)))
-        out = self.xp.empty((size,), dtype)
-        for begin in range(0, size, _BLOCK):
-            end = min(begin + _BLOCK, size)
-            out[begin:end] = convert(self._words_between(draw, start + begin, start + end))
+        out, done = self.xp.empty((size,), dtype), 0
+        for words in _HOST_WORDS.between(self._key, draw, start, start + size):
+            out[done : done + words.size] = convert(words)
+            done += words.size
         return out.reshape(shape)
 
-    def _words_between(self, draw, begin, end):
-        """Return the words of elements `begin` to `end`, both of each block's words used."""
-        first = begin // 2
-        blocks = np.arange(first, (end + 1) // 2, dtype=HOST.word)
-        pairs = np.empty((blocks.size, 2), HOST.word)
-        pairs[:, 0], pairs[:, 1] = threefry2x32(HOST, self._key, (blocks, self._word(draw)))
-        return pairs.reshape(-1)[begin - 2 * first : end - 2 * first]
-
     def _words_at(self, draw, index):
-        """Return the words at `index`, element by element: a compiler fuses this into one loop."""
-        blocks = self.xp.shift_right(index, 1)
-        even, odd = threefry2x32(self.xp, self._key, (blocks, self._word(draw)))
-        return self.xp.where((index & 1) == 0, even, odd)
+        return words_at(self.xp, self._key, self._word(draw), index)
 
     def flat_index(self, shape, start=0):
         """Return the row-major number of each element, plus `start`, as words."""

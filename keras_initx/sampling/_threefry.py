@@ -28,3 +28,9 @@ def threefry2x32(xp, key, counter):
         x0 += schedule[(group + 1) % 3]
         x1 += schedule[(group + 2) % 3] + (group + 1)
     return x0, x1
+
+
+def words_at(xp, key, draw, index):
+    """Return the words of a draw at `index`, element by element: a compiler fuses this into one loop."""
+    even, odd = threefry2x32(xp, key, (xp.shift_right(index, 1), draw))
+    return xp.where((index & 1) == 0, even, odd)

@@ -1,0 +1,67 @@
+"""Words for the host, a few at a time: from NumPy, and from a compiled program once that pays.
+
+Compiling takes as long as NumPy takes for some ten million words, so nothing is compiled before as
+many have been made. The program has one size, with key, draw and start as arguments: it is
+compiled once in a process, whatever the shapes.
+"""
+
+import numpy as np
+
+from keras_initx import _backend
+from keras_initx.sampling._namespace import HOST, TRACED
+from keras_initx.sampling._threefry import threefry2x32, words_at
+
+# Words made at a time: few enough for the cache, enough to hide the interpreter.
+_BLOCK = 1 << 17
+# Words that the program makes in one call.
+_PROGRAM = 1 << 18
+
+
+class HostWords:
+    """Makes words, and remembers how many it has made in order to know when to compile.
+
+    Args:
+        patience: How many words of large draws NumPy makes before a program is compiled.
+    """
+
+    def __init__(self, patience=1 << 24):
+        self._patience = patience
+        self._program = None
+
+    def between(self, key, draw, begin, end):
+        """Yield the words of elements `begin` to `end` in order, at most `_BLOCK` of them at a time."""
+        while begin < end:
+            if end - begin >= _PROGRAM and (program := self._compiled()):
+                words = program(*_signed(*key, draw, begin)).view(HOST.word)
+                yield from words.reshape(-1, _BLOCK)
+                begin += _PROGRAM
+            else:
+                stop = min(begin + _BLOCK, end)
+                yield _between(key, draw, begin, stop)
+                begin = stop
+
+    def _compiled(self):
+        """Return the program if enough words have been asked for by now, and the backend can compile one."""
+        if self._program is None:
+            self._patience -= _BLOCK
+            if self._patience < 0:
+                self._program = _backend.compiled(_from)
+        return self._program
+
+
+def _from(key0, key1, draw, start):
+    index = TRACED.arange(_PROGRAM, dtype=TRACED.word) + start
+    return words_at(TRACED, (key0, key1), draw, index)
+
+
+def _signed(*words):
+    return [np.asarray(word, "uint32").reshape(()).astype(TRACED.word) for word in words]
+
+
+def _between(key, draw, begin, end):
+    """Return the words of elements `begin` to `end`, both of each block's words used."""
+    first = begin // 2
+    blocks = np.arange(first, (end + 1) // 2, dtype=HOST.word)
+    pairs = np.empty((blocks.size, 2), HOST.word)
+    pairs[:, 0], pairs[:, 1] = threefry2x32(HOST, key, (blocks, np.array([draw], HOST.word)))
+    return pairs.reshape(-1)[begin - 2 * first : end - 2 * first]
