@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_initx import _backend
 from keras_initx.initializers._checks import check_dtype, check_seed, check_shape
+from keras_initx.initializers._twins import warn_of_twins
 from keras_initx.sampling import Stream, current_namespace
 
 
@@ -142,6 +143,8 @@ class RandomInitializer(Initializer):
         self.seed = random.getrandbits(32) if self._init_seed is None else self._init_seed
 
     def _values(self, shape, dtype):
+        if self._init_seed is not None:
+            warn_of_twins(self, shape)
         return self._draw(Stream(self._key()), shape, dtype)
 
     def _draw(self, stream, shape, dtype):

@@ -11,12 +11,21 @@ import inspect
 import keras
 
 
-def layer_using(initializer):
-    """Return the layer on the call stack that holds `initializer`, or `None` if called by hand."""
+def asking_layers():
+    """Yield the layers on the call stack, the innermost first, each once."""
     frame = inspect.currentframe()
+    seen: list[keras.Layer] = []
     while frame is not None:
         owner = frame.f_locals.get("self")
-        if isinstance(owner, keras.Layer) and any(value is initializer for value in vars(owner).values()):
-            return owner
+        if isinstance(owner, keras.Layer) and all(owner is not layer for layer in seen):
+            seen.append(owner)
+            yield owner
         frame = frame.f_back
+
+
+def layer_using(initializer):
+    """Return the layer on the call stack that holds `initializer`, or `None` if called by hand."""
+    for layer in asking_layers():
+        if any(value is initializer for value in vars(layer).values()):
+            return layer
     return None
