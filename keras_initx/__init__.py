@@ -2,15 +2,18 @@
 
 from keras_initx import _default_backend  # noqa: F401, before anything imports Keras
 from keras_initx.initializers import (
+    ChronoBias,
     FanInNormal,
     GlorotNormal,
     GlorotUniform,
+    GRUUpdateBias,
     HeNormal,
     HeUniform,
     LecunNormal,
     LecunUniform,
     LSTMForgetBias,
     Orthogonal,
+    PriorBias,
     RandomNormal,
     RandomUniform,
     ReLUBias,
@@ -21,7 +24,9 @@ from keras_initx.initializers import (
 )
 
 __all__ = [
+    "ChronoBias",
     "FanInNormal",
+    "GRUUpdateBias",
     "GlorotNormal",
     "GlorotUniform",
     "HeNormal",
@@ -30,6 +35,7 @@ __all__ = [
     "LecunNormal",
     "LecunUniform",
     "Orthogonal",
+    "PriorBias",
     "RandomNormal",
     "RandomUniform",
     "ReLUBias",

@@ -37,9 +37,16 @@ NOT_MATRICES = ((), (8,))
 ANY_SHAPES = (*MATRICES, *NOT_MATRICES)
 
 CASES = (
+    Case(
+        keras_initx.ChronoBias, {"max_steps": 100, "cell": "lstm", "seed": 27}, ((64,), (4,), (0,)), ((), (6,), (2, 4))
+    ),
+    Case(keras_initx.ChronoBias, {"max_steps": 784, "cell": "gru", "seed": 28}, ((48,), (2, 48)), ((), (4,), (3, 6))),
+    Case(keras_initx.ChronoBias, {"max_steps": 3, "seed": 29}, ((2, 48), (2, 0)), ((), (12,), (2, 4))),
     Case(keras_initx.FanInNormal, {"seed": 9}, ANY_SHAPES),
     Case(keras_initx.GlorotNormal, {"seed": 10}, ANY_SHAPES),
     Case(keras_initx.GlorotUniform, {"seed": 11}, ANY_SHAPES),
+    Case(keras_initx.GRUUpdateBias, {}, ((12,), (2, 12), (0,), (2, 0)), ((), (4,), (3, 12), (2, 4), (2, 1, 3))),
+    Case(keras_initx.GRUUpdateBias, {"value": 2.0, "units": 3}, ((2, 9), (9,)), ((), (3,), (12,), (2, 12))),
     Case(keras_initx.HeNormal, {"seed": 12}, ANY_SHAPES),
     Case(
         keras_initx.HeUniform, {"seed": 13, "input_axes": [0, 1], "output_axes": [0, 1, 3]}, ((3, 3, 16, 8),), ((8,),)
@@ -55,6 +62,10 @@ CASES = (
     Case(keras_initx.Orthogonal, {"method": "qr", "seed": 3}, MATRICES, NOT_MATRICES, exact=False),
     Case(keras_initx.Orthogonal, {"method": "svd", "seed": 4}, MATRICES, NOT_MATRICES, exact=False),
     Case(keras_initx.Orthogonal, {"gain": "tanh", "method": "gaussian", "seed": 5}, MATRICES, NOT_MATRICES),
+    Case(keras_initx.PriorBias, {}, ((7,), (), (2, 3), (0,))),
+    Case(keras_initx.PriorBias, {"frequencies": [900, 90, 10]}, ((3,),), ((), (1,), (4,), (3, 1))),
+    Case(keras_initx.PriorBias, {"frequencies": [0.98, 0.02]}, ((1,), (2,)), ((), (3,), (2, 1))),
+    Case(keras_initx.PriorBias, {"frequencies": [0.5, 0.01], "multi_label": True}, ((2,),), ((), (1,), (3,))),
     Case(keras_initx.RandomNormal, {"seed": 16}, ANY_SHAPES),
     Case(keras_initx.RandomNormal, {"mean": 1.5, "stddev": 0.3, "seed": 17}, ANY_SHAPES),
     Case(keras_initx.RandomUniform, {"seed": 18}, ANY_SHAPES),

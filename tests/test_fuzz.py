@@ -17,9 +17,15 @@ NUMBERS = st.one_of(st.floats(-4, 4, width=32), ANYTHING)
 NAMED = {"seed": SEEDS, "input_axes": AXES, "output_axes": AXES}
 
 ARGUMENTS = {
+    keras_initx.ChronoBias: {
+        "max_steps": st.one_of(st.integers(3, 2000), ANYTHING),
+        "cell": st.one_of(st.sampled_from(["lstm", "gru"]), ANYTHING),
+        "seed": SEEDS,
+    },
     keras_initx.FanInNormal: NAMED,
     keras_initx.GlorotNormal: NAMED,
     keras_initx.GlorotUniform: NAMED,
+    keras_initx.GRUUpdateBias: {"value": ANYTHING, "units": ANYTHING},
     keras_initx.HeNormal: NAMED,
     keras_initx.HeUniform: NAMED,
     keras_initx.LecunNormal: NAMED,
@@ -30,6 +36,10 @@ ARGUMENTS = {
         "method": st.one_of(st.sampled_from(["auto", "householder", "qr", "svd", "gaussian"]), ANYTHING),
         "blocks": st.one_of(st.integers(1, 4), ANYTHING),
         "seed": SEEDS,
+    },
+    keras_initx.PriorBias: {
+        "frequencies": st.one_of(st.floats(0, 1), st.lists(st.floats(0), max_size=4), st.lists(ANYTHING), ANYTHING),
+        "multi_label": st.one_of(st.booleans(), ANYTHING),
     },
     keras_initx.RandomNormal: {"mean": NUMBERS, "stddev": NUMBERS, "seed": SEEDS},
     keras_initx.RandomUniform: {"minval": NUMBERS, "maxval": NUMBERS, "seed": SEEDS},

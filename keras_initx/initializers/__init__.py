@@ -2,9 +2,11 @@
 
 from keras_initx.initializers._base import ConstantInitializer, Initializer, RandomInitializer, register
 from keras_initx.initializers._bias import ReLUBias
+from keras_initx.initializers._chrono import ChronoBias
 from keras_initx.initializers._orthogonal import Orthogonal
+from keras_initx.initializers._prior import PriorBias
 from keras_initx.initializers._random import RandomNormal, RandomUniform, SmallNormal, TruncatedNormal
-from keras_initx.initializers._recurrent import LSTMForgetBias
+from keras_initx.initializers._recurrent import GRUUpdateBias, LSTMForgetBias
 from keras_initx.initializers._sparse import Sparse
 from keras_initx.initializers._variance import VarianceScaling
 from keras_initx.initializers._variance_named import (
@@ -18,8 +20,10 @@ from keras_initx.initializers._variance_named import (
 )
 
 __all__ = [
+    "ChronoBias",
     "ConstantInitializer",
     "FanInNormal",
+    "GRUUpdateBias",
     "GlorotNormal",
     "GlorotUniform",
     "HeNormal",
@@ -29,6 +33,7 @@ __all__ = [
     "LecunNormal",
     "LecunUniform",
     "Orthogonal",
+    "PriorBias",
     "RandomInitializer",
     "RandomNormal",
     "RandomUniform",

@@ -5,6 +5,7 @@ import numbers
 import operator
 
 import keras
+import numpy as np
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 
@@ -58,6 +59,13 @@ def check_count(name, value):
         raise TypeError(required)
     if value < 1:
         raise ValueError(required)
+    return value
+
+
+def check_flag(name, value):
+    """Return `value`, true or false."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"`{name}` must be True or False. Received: {name}={value!r}")
     return value
 
 

@@ -1,8 +1,16 @@
-"""Initial biases of recurrent layers."""
+"""Initial biases of recurrent layers: the same for all units."""
 
 from keras_initx.initializers._base import ConstantInitializer, register
 from keras_initx.initializers._caller import layer_using
 from keras_initx.initializers._checks import check_count, check_number
+from keras_initx.initializers._gates import (
+    check_gru_bias,
+    check_lstm_bias,
+    gru_bias,
+    lstm_bias,
+    overwrites_forget_bias,
+    overwritten_error,
+)
 
 
 @register(
@@ -50,36 +58,62 @@ class LSTMForgetBias(ConstantInitializer):
 
     def _check_shape(self, shape):
         layer = layer_using(self)
-        units = _units(layer) if self.units is None else self.units
-        expected = _units(layer) in (None, units)
-        if _overwrites_forget_bias(layer):
-            if self.value != 1:
-                raise ValueError(
-                    "`value` must be 1 in a layer with `unit_forget_bias=True`, which writes ones into the forget "
-                    "gates itself; give the layer `unit_forget_bias=False`. "
-                    f"Received: value={self.value!r}, layer={layer.name!r}"
-                )
-            expected &= units is None or shape in ((units,), (2 * units,))
-        else:
-            expected &= len(shape) == 1 and (shape[0] % 4 == 0 if units is None else shape[0] == 4 * units)
-        if not expected:
-            raise ValueError(
-                "`shape` must be that of an LSTM's bias, (4 * units,). "
-                f"Received: shape={shape}, units={units}, layer={layer and layer.name!r}"
-            )
+        if self.value != 1 and overwrites_forget_bias(layer):
+            raise overwritten_error("`value` must be 1", layer, "value", self.value)
+        check_lstm_bias(shape, layer, self.units)
 
     def _fill(self, xp, shape, dtype):
-        zeros = xp.zeros(shape, dtype)
-        if _overwrites_forget_bias(layer_using(self)):
-            return zeros
-        units = shape[0] // 4
-        return xp.concatenate([zeros[:units], xp.full((units,), float(self.value), dtype), zeros[2 * units :]])
+        if overwrites_forget_bias(layer_using(self)):
+            return xp.zeros(shape, dtype)
+        forget_gate = xp.full((shape[0] // 4,), float(self.value), dtype)
+        return lstm_bias(xp, xp.zeros_like(forget_gate), forget_gate)
 
 
-def _units(layer):
-    """Return the number of units of a layer (`filters` in a ConvLSTM), or `None` if it does not say."""
-    return getattr(layer, "units", getattr(layer, "filters", None))
+@register(
+    "gru_update_bias",
+    formula="value for the update gates, 0 for the others",
+    use="GRUs with long memory: update gates start out keeping most of the state",
+)
+class GRUUpdateBias(ConstantInitializer):
+    """Let a GRU keep its state at the start: `value` in the update gates' part of the bias, zero elsewhere.
 
+    In Keras the state of a GRU is `z * h + (1 - z) * candidate`, with `z` the update gate: a positive
+    bias keeps more of it. With a bias of 0 the state halves with every step; 1 and 2 keep 0.73 and
+    0.88. Elsewhere `z` and `1 - z` may be the other way round, and so the sign of the bias.
 
-def _overwrites_forget_bias(layer):
-    return getattr(layer, "unit_forget_bias", False)
+    The bias of a GRU with `u` units has `3u` entries, for the update gate, the reset gate and the
+    candidate in this order. With `reset_after=True`, the default of Keras' layers, it has two rows
+    of them, one for the inputs and one for the state. An update gate adds up both, so `value` is
+    in the first row only, the one that a layer with `reset_after=False` has too.
+
+    Args:
+        value: Bias of the update gates; 1 and 2 are what is customary for an LSTM's forget gates.
+        units: Number of units of the layer. Normally left out and read off the layer or the
+            shape; give it where an initializer called by hand should refuse any other shape.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of its range; when called, if the shape is not that of a
+            GRU's bias.
+
+    Example:
+        >>> keras.ops.convert_to_numpy(GRUUpdateBias(2.0)((2, 6))).tolist()
+        [[2.0, 2.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
+        >>> layer = keras.layers.GRU(64, bias_initializer="initx.gru_update_bias")
+
+    Reference:
+        Cho and others, "Learning phrase representations using RNN encoder-decoder for statistical
+        machine translation", EMNLP 2014, for the GRU. Jozefowicz, Zaremba and Sutskever, "An
+        empirical exploration of recurrent network architectures", ICML 2015, for the bias of the
+        gate that keeps, in an LSTM.
+    """
+
+    def __init__(self, value=1.0, units=None):
+        self.value = check_number("value", value)
+        self.units = units if units is None else check_count("units", units)
+
+    def _check_shape(self, shape):
+        check_gru_bias(shape, layer_using(self), self.units)
+
+    def _fill(self, xp, shape, dtype):
+        return gru_bias(xp, xp.full((shape[-1] // 3,), float(self.value), dtype), shape)

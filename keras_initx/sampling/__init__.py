@@ -1,6 +1,7 @@
 """Numbers from a key: the same on every backend, knowing nothing of layers."""
 
 from keras_initx.sampling._affine import affine
+from keras_initx.sampling._log import portable_log
 from keras_initx.sampling._namespace import current_namespace
 from keras_initx.sampling._stiefel import gaussian_frame, householder_frame, qr_frame, svd_frame
 from keras_initx.sampling._stream import Draw, Stream
@@ -14,6 +15,7 @@ __all__ = [
     "current_namespace",
     "gaussian_frame",
     "householder_frame",
+    "portable_log",
     "qr_frame",
     "sparse_normal",
     "svd_frame",

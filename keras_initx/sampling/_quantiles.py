@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+from keras_initx.sampling._log import portable_log
+
 # Wichura, "Algorithm AS 241: the percentage points of the normal distribution", Applied
 # Statistics 37 (1988), PPND16: numerators and denominators, highest power first.
 _CENTRE = (
@@ -28,14 +30,6 @@ def _ratio(coefficients, x):
     return np.polyval(numerator, x) / np.polyval(denominator, x)
 
 
-def _log(x):
-    # Additions, multiplications and divisions are rounded the same everywhere; np.log is not.
-    mantissa, exponent = np.frexp(x)
-    s = (mantissa - 1) / (mantissa + 1)
-    series = np.polyval([2.0 / n for n in range(45, 0, -2)], s * s)
-    return exponent * 0.6931471805599453 + s * series
-
-
 def _upper_quantiles():
     """Return the quantiles of N(0, 1) at the mid-points of the upper half of `SIZE` equal shares."""
     q = (np.arange(SIZE // 2) + 0.5) / SIZE  # probability above one half
@@ -43,7 +37,7 @@ def _upper_quantiles():
     quantiles = np.empty_like(q)
     quantiles[~tail] = q[~tail] * _ratio(_CENTRE, 0.180625 - q[~tail] ** 2)
     # Its third branch, for probabilities below 1.4e-11, is beyond a table of this size.
-    quantiles[tail] = _ratio(_TAIL, np.sqrt(-_log(0.5 - q[tail])) - 1.6)
+    quantiles[tail] = _ratio(_TAIL, np.sqrt(-portable_log(0.5 - q[tail])) - 1.6)
     return quantiles
 
 

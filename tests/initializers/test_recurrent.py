@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from modes import to_numpy
 
-from keras_initx import LSTMForgetBias
+from keras_initx import GRUUpdateBias, LSTMForgetBias, Orthogonal
 
 layers = keras.layers
 # With 8 units Keras asks for (8,) and (16,) under `unit_forget_bias=True`: both look like whole biases.
@@ -129,3 +129,98 @@ def test_a_layer_nearby_that_does_not_hold_the_initializer_is_not_asked():
 def test_refuses_bad_arguments(kwargs, error, message):
     with pytest.raises(error, match=message):
         LSTMForgetBias(**kwargs)
+
+
+def rows(bias):
+    """Return the value in each gate's part of a GRU's bias, row by row; it must be the same for all units."""
+    parts = np.split(np.atleast_2d(to_numpy(bias)), 3, axis=1)
+    assert all(np.unique(part, axis=1).shape[1] == 1 for part in parts)
+    return [[float(part[row, 0]) for part in parts] for row in range(len(parts[0]))]
+
+
+def gru_bias(**kwargs):
+    layer = layers.GRU(8, **kwargs)
+    layer.build((None, 5, 3))
+    return layer.cell.bias
+
+
+@pytest.mark.parametrize("value", [1.0, 2.0, -1.0])
+def test_fills_the_update_gates_once(value):
+    bias = GRUUpdateBias(value)
+    assert rows(gru_bias(bias_initializer=bias)) == [[value, 0, 0], [0, 0, 0]]
+    assert rows(gru_bias(bias_initializer=bias, reset_after=False)) == [[value, 0, 0]]
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_a_gru_keeps_the_share_of_its_state_that_the_bias_says(reset_after):
+    # Without weights the candidate is zero, and what is left of the state is the update gate.
+    zeros = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
+    cell = layers.GRUCell(4, bias_initializer=GRUUpdateBias(2.0), reset_after=reset_after, **zeros)
+    state, _ = cell(np.ones((1, 3), "float32"), np.ones((1, 4), "float32"))
+    np.testing.assert_allclose(to_numpy(state), 1 / (1 + np.exp(-2)), rtol=1e-6)
+
+
+def test_both_directions_of_a_bidirectional_gru():
+    layer = layers.Bidirectional(layers.GRU(8, bias_initializer=GRUUpdateBias(2.0)))
+    layer.build((None, 5, 3))
+    for part in (layer.forward_layer, layer.backward_layer):
+        assert rows(part.cell.bias) == [[2, 0, 0], [0, 0, 0]]
+
+
+def test_a_stack_of_gru_cells():
+    bias = GRUUpdateBias(2.0)
+    cells = [layers.GRUCell(units, bias_initializer=bias, reset_after=units > 4) for units in (8, 2)]
+    layers.RNN(cells).build((None, 5, 3))
+    assert [rows(cell.bias) for cell in cells] == [[[2, 0, 0], [0, 0, 0]], [[2, 0, 0]]]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda init: layers.LSTM(12, bias_initializer=init),
+        lambda init: layers.LSTM(12, bias_initializer=init, unit_forget_bias=False),
+        lambda init: layers.SimpleRNN(12, bias_initializer=init),
+    ],
+    ids=["LSTM", "LSTM without unit_forget_bias", "SimpleRNN"],
+)
+def test_an_update_bias_refuses_other_recurrent_layers(layer):
+    message = r"`shape` must be that of a GRU's bias, \(3 \* units,\) or \(2, 3 \* units\)\. Received: shape="
+    with pytest.raises(ValueError, match=message):
+        layer("initx.gru_update_bias").build((None, 5, 3))
+
+
+def test_units_of_an_update_bias_must_be_those_of_the_layer():
+    with pytest.raises(ValueError, match=r"Received: shape=\(2, 24\), units=4, layer="):
+        gru_bias(bias_initializer=GRUUpdateBias(units=4))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"value": None}, TypeError, r"`value` must be a finite number\. Received: value=None"),
+        ({"units": -1}, ValueError, r"`units` must be a positive integer\. Received: units=-1"),
+    ],
+    ids=str,
+)
+def test_an_update_bias_refuses_bad_arguments(kwargs, error, message):
+    with pytest.raises(error, match=message):
+        GRUUpdateBias(**kwargs)
+
+
+@pytest.mark.parametrize(
+    ("make", "gates", "shape"),
+    [
+        (lambda init: layers.LSTM(6, recurrent_initializer=init), 4, (None, 5, 3)),
+        (lambda init: layers.GRU(6, recurrent_initializer=init), 3, (None, 5, 3)),
+        (lambda init: layers.ConvLSTM2D(6, 3, recurrent_initializer=init), 4, (None, 5, 9, 9, 3)),
+    ],
+    ids=["LSTM", "GRU", "ConvLSTM2D"],
+)
+def test_each_gate_of_a_recurrent_kernel_is_orthogonal_by_itself(make, gates, shape):
+    layer = make(Orthogonal(blocks=gates, seed=0))
+    layer.build(shape)
+    kernel = to_numpy(layer.cell.recurrent_kernel).reshape(-1, 6 * gates)
+    parts = np.split(kernel, gates, axis=1)
+    for part in parts:
+        np.testing.assert_allclose(part.T @ part, np.eye(6), atol=1e-5)
+    assert not np.allclose(parts[0], parts[1])

@@ -1,0 +1,119 @@
+"""Initial biases of recurrent layers: a time scale for each unit."""
+
+import functools
+
+import numpy as np
+
+from keras_initx.initializers._base import RandomInitializer, register
+from keras_initx.initializers._caller import layer_using
+from keras_initx.initializers._checks import check_choice, check_count
+from keras_initx.initializers._gates import (
+    check_gru_bias,
+    check_lstm_bias,
+    gru_bias,
+    is_gru,
+    is_lstm,
+    lstm_bias,
+    overwrites_forget_bias,
+    overwritten_error,
+)
+from keras_initx.sampling import Draw, affine, portable_log
+
+_CELLS = 1 << 16
+_UNITS = 1 << 24
+_MOST_STEPS = 1 << 32
+
+
+@register(
+    "chrono_bias",
+    formula="log U(1, max_steps - 1) for the gates that keep, its negative for an LSTM's input gates, else 0",
+    use="LSTMs and GRUs whose inputs matter over a known number of steps: time scales spread up to it",
+)
+class ChronoBias(RandomInitializer):
+    """Give each unit of an LSTM or a GRU a memory of its own length, spread evenly up to `max_steps`.
+
+    A gate that keeps a share `sigmoid(b)` of the memory at each step remembers for about
+    `1 / (1 - sigmoid(b)) = 1 + exp(b)` steps. With `exp(b)` uniform between 1 and `max_steps - 1` this
+    is uniform between 2 and `max_steps`.
+
+    In an LSTM `b` is the bias of a unit's forget gate, and `-b` that of its input gate, so that a cell
+    takes in as much as it loses; the others are zero. In a GRU of Keras, whose state is `z * h + (1 -
+    z) * candidate`, `b` is the bias of the update gate `z`, in the first row if there are two (see
+    `GRUUpdateBias`), and the others are zero.
+
+    Keras' `unit_forget_bias=True`, the default of its LSTM layers, overwrites the forget gates. This
+    is refused when the layer is built: give the layer `unit_forget_bias=False`.
+
+    Args:
+        max_steps: Longest memory in steps, an integer from 3 to 2**32: the length of the sequences, or
+            how far back an input can matter.
+        cell: `"lstm"` or `"gru"`. Normally left out and read off the layer. It is needed where the
+            initializer is called by hand for a vector, which may be the bias of either.
+        seed: See `RandomInitializer`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of its range; when called, if the shape is not that of
+            the bias of an LSTM or a GRU, if nothing tells which of the two it is, or if the layer
+            overwrites the forget gates.
+
+    Example:
+        >>> bias = keras.ops.convert_to_numpy(ChronoBias(100, cell="lstm", seed=0)((16,)))
+        >>> (1 + np.exp(bias[4:8])).round().astype(int).tolist()
+        [43, 61, 33, 76]
+        >>> layer = keras.layers.LSTM(64, bias_initializer=ChronoBias(784), unit_forget_bias=False)
+        >>> layer = keras.layers.GRU(64, bias_initializer=ChronoBias(784))
+
+    Reference:
+        Tallec and Ollivier, "Can recurrent neural networks warp time?", ICLR 2018.
+    """
+
+    def __init__(self, max_steps=100, cell=None, seed=None):
+        super().__init__(seed)
+        self.max_steps = check_count("max_steps", max_steps)
+        if not 3 <= max_steps <= _MOST_STEPS:
+            raise ValueError(f"`max_steps` must be from 3 to {_MOST_STEPS}. Received: {max_steps=!r}")
+        self.cell = cell if cell is None else check_choice("cell", cell, ("lstm", "gru"))
+
+    def _check_shape(self, shape):
+        layer = layer_using(self)
+        if overwrites_forget_bias(layer):
+            raise overwritten_error("`ChronoBias` cannot be used", layer, "max_steps", self.max_steps)
+        cell = self._cell(layer, shape)
+        if cell is None:
+            raise ValueError(
+                "`shape` must be (2, 3 * units), a GRU's, where neither a layer nor `cell` tells an LSTM from a GRU. "
+                f"Received: shape={shape}, cell=None, layer={layer and layer.name!r}"
+            )
+        {"lstm": check_lstm_bias, "gru": check_gru_bias}[cell](shape, layer)
+
+    def _cell(self, layer, shape):
+        """Return whose bias has `shape`, `None` if nothing tells."""
+        if self.cell is not None:
+            return self.cell
+        if is_lstm(layer):
+            return "lstm"
+        return "gru" if is_gru(layer) or len(shape) == 2 else None
+
+    def _draw(self, stream, shape, dtype):
+        if self._cell(layer_using(self), shape) == "gru":
+            return gru_bias(stream.xp, self._keeping(stream, shape[-1] // 3, dtype), shape)
+        forget_gate = self._keeping(stream, shape[0] // 4, dtype)
+        return lstm_bias(stream.xp, -forget_gate, forget_gate)
+
+    def _keeping(self, stream, units, dtype):
+        """Return the biases of the gates that keep the memory."""
+        knots, largest = _quantiles(int(self.max_steps))
+        draws = stream.interpolated(Draw.VALUES, (units,), knots, dtype)
+        # A draw stands for the middle of its part of the range.
+        return affine(stream.xp, draws, largest / _UNITS / 2, largest / _UNITS, (0, largest))
+
+
+@functools.lru_cache(maxsize=8)
+def _quantiles(max_steps):
+    """Return the quantiles of log U(1, max_steps - 1), as `Stream.interpolated` takes them, and the last of them."""
+    quantiles = portable_log(1 + (max_steps - 2) * (np.arange(_CELLS + 1) / _CELLS))
+    largest = float(quantiles[-1])
+    knots = np.rint(quantiles / largest * _UNITS).astype("int32")
+    knots.flags.writeable = False
+    return knots, largest

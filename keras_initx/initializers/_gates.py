@@ -1,0 +1,71 @@
+"""The bias of an LSTM and of a GRU: its shape, where in it the gates are, and what the layer writes itself."""
+
+
+def is_lstm(layer):
+    return hasattr(layer, "unit_forget_bias")
+
+
+def is_gru(layer):
+    return hasattr(layer, "reset_after")
+
+
+def overwrites_forget_bias(layer):
+    """Tell whether `layer` is an LSTM that writes ones into its forget gates itself."""
+    return getattr(layer, "unit_forget_bias", False)
+
+
+def overwritten_error(required, layer, name, value):
+    """Return the error for an initializer whose forget biases would not take effect in `layer`."""
+    return ValueError(
+        f"{required} in a layer with `unit_forget_bias=True`, which writes ones into the forget gates itself; "
+        f"give the layer `unit_forget_bias=False`. Received: {name}={value!r}, layer={layer.name!r}"
+    )
+
+
+def check_lstm_bias(shape, layer, units=None):
+    """Refuse a `shape` that is not an LSTM's bias, or one of the two pieces of it that `layer` asks for.
+
+    Args:
+        shape: The shape asked for.
+        layer: The layer that asks for it, or `None` if none is known.
+        units: The number of units required, or `None` for the layer's.
+    """
+    patterns = ((1,), (2,)) if overwrites_forget_bias(layer) else ((4,),)
+    _check(shape, patterns, "an LSTM's bias, (4 * units,)", layer, units)
+
+
+def check_gru_bias(shape, layer, units=None):
+    """Refuse a `shape` that is not a GRU's bias. The arguments are those of `check_lstm_bias`."""
+    _check(shape, ((3,), (2, 3)), "a GRU's bias, (3 * units,) or (2, 3 * units)", layer, units)
+
+
+def _check(shape, patterns, required, layer, units):
+    # A ConvLSTM has `filters`. A layer without either says nothing.
+    units_of_layer = getattr(layer, "units", getattr(layer, "filters", None))
+    units = units_of_layer if units is None else units
+    if units_of_layer not in (None, units) or not any(_matches(shape, pattern, units) for pattern in patterns):
+        raise ValueError(
+            f"`shape` must be that of {required}. "
+            f"Received: shape={shape}, units={units}, layer={layer and layer.name!r}"
+        )
+
+
+def _matches(shape, pattern, units):
+    """Tell whether `shape` is `pattern` with the last length multiplied by `units`, by anything if `None`."""
+    if len(shape) != len(pattern) or shape[:-1] != pattern[:-1]:
+        return False
+    return shape[-1] % pattern[-1] == 0 if units is None else shape[-1] == pattern[-1] * units
+
+
+def lstm_bias(xp, input_gate, forget_gate):
+    """Return an LSTM's bias, zero for cell and output gates: Keras' order is input, forget, cell, output."""
+    zeros = xp.zeros_like(forget_gate)
+    return xp.concatenate([input_gate, forget_gate, zeros, zeros])
+
+
+def gru_bias(xp, update_gate, shape):
+    """Return a GRU's bias of `shape`, zero for all but the update gate: Keras' order is update, reset, candidate."""
+    zeros = xp.zeros_like(update_gate)
+    bias = xp.concatenate([update_gate, zeros, zeros])
+    # Of two rows the gate gets the sum. The first one is what a layer with a single row has.
+    return bias if len(shape) == 1 else xp.stack([bias, xp.zeros_like(bias)])

@@ -1,0 +1,180 @@
+"""The output bias at which a classifier predicts how often each class occurs."""
+
+import math
+import numbers
+import sys
+
+import keras
+import numpy as np
+
+from keras_initx.initializers._base import ConstantInitializer, register
+from keras_initx.initializers._checks import check_flag
+from keras_initx.sampling import portable_log
+
+
+@register(
+    "prior_bias",
+    formula="log(p / (1 - p)) before a sigmoid, log(p) for each class before a softmax, p from frequencies",
+    use="the last layer of a classifier with rare classes: predictions start at the frequencies of the classes",
+)
+class PriorBias(ConstantInitializer):
+    """Start a classifier at the frequencies of its classes, by the bias of the last layer.
+
+    As long as nothing is known of an input, the best prediction is how often each class occurs. With
+    a bias of zero the first steps of training are spent on learning that, and where one class is rare
+    the others make up most of the loss. The kernel of the layer should be small or zero, or it adds
+    to the bias.
+
+    What the bias is depends on the units:
+
+    - **Classes that exclude each other, before a softmax**: `frequencies` is a list with a number for
+      each class, counts or probabilities. Unit `c` gets `log(p[c])`, where `p` is the list divided by
+      its sum.
+    - **Two classes and one unit, before a sigmoid**: a list of two. The unit gets `log(p[1] / p[0])`.
+    - **Independent units, each before a sigmoid**: a list with a probability for each unit, and
+      `multi_label=True`; or one number, the probability of every unit, for a bias of any shape. A
+      unit gets `log(p / (1 - p))`.
+
+    Args:
+        frequencies: A probability between 0 and 1, or a list of positive numbers. A class that never
+            occurs is refused, because its bias would be infinite.
+        multi_label: Whether classes do not exclude each other, so that each number of the list is a
+            probability by itself.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of its range; when called, if the shape does not have one
+            unit for each class.
+
+    Example:
+        >>> bias = PriorBias([900, 90, 10])((3,))
+        >>> [round(p, 4) for p in keras.ops.convert_to_numpy(keras.ops.softmax(bias)).tolist()]
+        [0.9, 0.09, 0.01]
+        >>> layer = keras.layers.Dense(1, "sigmoid", bias_initializer=PriorBias([990, 10]))
+        >>> layer = keras.layers.Conv2D(9 * 80, 3, activation="sigmoid", bias_initializer=PriorBias(0.01))
+
+    Reference:
+        Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection", ICCV 2017,
+        sections 3.3 and 4.1 (a probability of 0.01). Karpathy, "A recipe for training neural
+        networks", 2019.
+    """
+
+    def __init__(self, frequencies=0.01, multi_label=False):
+        self.multi_label = check_flag("multi_label", multi_label)
+        self.frequencies = _check_frequencies(frequencies, multi_label)
+
+    @classmethod
+    def from_labels(cls, labels, multi_label=False):
+        """Return a `PriorBias` with the frequencies of the classes in the labels of a training set.
+
+        Args:
+            labels: An array, a list or a tensor. Class numbers from 0 on, of shape `(n,)` or `(n, 1)`; or
+                of shape `(n, classes)` with rows that are one-hot, or probabilities with the sum 1.
+                With `multi_label=True`, zeros and ones of shape `(n, classes)`, or probabilities.
+            multi_label: Whether classes do not exclude each other.
+
+        Returns:
+            An initializer whose `frequencies` are counts, or probabilities with `multi_label=True`.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+            ValueError: If `labels` are none of these, or if a class never occurs.
+
+        Example:
+            >>> PriorBias.from_labels([0, 2, 1, 0, 0, 2])
+            PriorBias(frequencies=[3, 1, 2], multi_label=False)
+            >>> PriorBias.from_labels([[1, 0], [1, 1], [0, 0], [1, 0]], multi_label=True)
+            PriorBias(frequencies=[0.75, 0.25], multi_label=True)
+        """
+        labels = _as_array(labels)
+        if check_flag("multi_label", multi_label):
+            return cls(_shares(labels), multi_label)
+        return cls(_counts(labels), multi_label)
+
+    def _check_shape(self, shape):
+        if not isinstance(self.frequencies, list | tuple):
+            return
+        classes = len(self.frequencies)
+        binary = classes == 2 and not self.multi_label
+        if shape != (classes,) and not (binary and shape == (1,)):
+            raise ValueError(
+                f"`shape` must be ({classes},){' or (1,)' if binary else ''}, one unit for each of `frequencies`. "
+                f"Received: shape={shape}"
+            )
+
+    def _fill(self, xp, shape, dtype):
+        frequencies = np.array(self.frequencies, "float64")
+        if self.multi_label or frequencies.ndim == 0:
+            bias = portable_log(frequencies) - portable_log(1 - frequencies)
+        elif shape == (1,):
+            bias = portable_log(frequencies[1:]) - portable_log(frequencies[:1])
+        else:
+            largest = frequencies.max()  # in parts of it the sum cannot overflow
+            bias = portable_log(frequencies) - (portable_log(largest) + portable_log(math.fsum(frequencies / largest)))
+        return xp.full(shape, float(bias), dtype) if bias.ndim == 0 else xp.array(bias, dtype)
+
+
+def _check_frequencies(frequencies, multi_label):
+    """Return `frequencies`, an array as a list."""
+    frequencies = frequencies.tolist() if isinstance(frequencies, np.ndarray) else frequencies
+    received = f"Received: {frequencies=!r}, multi_label={multi_label!r}"
+    is_list = isinstance(frequencies, list | tuple)
+    given = frequencies if is_list else [frequencies]
+    if any(isinstance(number, bool) or not isinstance(number, numbers.Real) for number in given):
+        raise TypeError(f"`frequencies` must be a number or a list of numbers. {received}")
+    if is_list and len(given) < (1 if multi_label else 2):
+        raise ValueError(f"`frequencies` must have a number for each class, and there must be two. {received}")
+    below, required = (
+        (sys.float_info.max, "positive and finite") if is_list and not multi_label else (1, "between 0 and 1")
+    )
+    for index, number in enumerate(given):
+        if not 0 < number < below:
+            which = f"; that of class {index} is not, and its bias would not be finite" if is_list else ""
+            raise ValueError(f"`frequencies` must be {required}{which}. {received}")
+    return frequencies
+
+
+def _as_array(labels):
+    """Return `labels` in float64."""
+    required = "`labels` must be an array of finite numbers, not empty."
+    try:
+        array = keras.ops.convert_to_numpy(labels)
+    except (TypeError, ValueError):
+        raise TypeError(f"{required} Received: labels of type {type(labels).__name__}") from None
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise TypeError(f"{required} Received: labels of type {array.dtype.name}")
+    array = array.astype("float64")
+    if not (array.size and np.isfinite(array).all()):
+        raise ValueError(f"{required} Received: labels of shape {array.shape}")
+    return array
+
+
+def _shares(labels):
+    """Return how often each class is true, where any number of them may be."""
+    if labels.ndim != 2 or labels.min() < 0 or labels.max() > 1:
+        raise ValueError(
+            "`labels` must have the shape (n, classes) and be between 0 and 1 with `multi_label=True`. "
+            f"Received: labels of shape {labels.shape} between {labels.min():g} and {labels.max():g}"
+        )
+    return labels.mean(axis=0).tolist()
+
+
+def _counts(labels):
+    """Return how often each class occurs, where one of them does in each row."""
+    if labels.ndim == 2 and labels.shape[1] > 1 and labels.min() >= 0 and np.allclose(labels.sum(axis=1), 1, atol=1e-3):
+        counts = labels.sum(axis=0).tolist()
+        return [int(count) if count.is_integer() else count for count in counts]
+    classes, counts = np.unique(labels, return_counts=True)
+    extent = f"labels of shape {labels.shape} between {classes[0]:g} and {classes[-1]:g}"
+    if labels.ndim not in (1, 2) or labels.size != len(labels) or classes[0] < 0 or (classes % 1).any():
+        raise ValueError(
+            "`labels` must be class numbers of shape (n,) or (n, 1), or rows of shape (n, classes) with the sum 1; "
+            f"where any number of classes may be true, give `multi_label=True`. Received: {extent}"
+        )
+    absent = np.flatnonzero(classes != np.arange(len(classes)))
+    if absent.size:
+        raise ValueError(
+            f"`labels` must have each class from 0 on; the bias of class {absent[0]}, which never occurs, "
+            f"would not be finite. Received: {extent}"
+        )
+    return counts.tolist()

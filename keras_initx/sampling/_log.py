@@ -1,0 +1,12 @@
+"""A logarithm with the same bits on every machine."""
+
+import numpy as np
+
+
+def portable_log(x):
+    """Return the natural logarithm of an array of positive float64, within 2e-15 and rounded the same everywhere."""
+    # Additions, multiplications and divisions are rounded the same everywhere; np.log is not.
+    mantissa, exponent = np.frexp(x)
+    s = (mantissa - 1) / (mantissa + 1)
+    series = np.polyval([2.0 / n for n in range(45, 0, -2)], s * s)
+    return exponent * 0.6931471805599453 + s * series

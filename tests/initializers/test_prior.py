@@ -1,0 +1,186 @@
+import math
+
+import keras
+import numpy as np
+import pytest
+import scipy.special
+from modes import float64, to_numpy
+
+from keras_initx import PriorBias
+
+layers = keras.layers
+COUNTS = [900, 90, 10]
+SHARES = np.array(COUNTS) / 1000
+
+
+def classifier(units, activation, bias):
+    """Return a model whose inputs say nothing yet."""
+    output = layers.Dense(units, activation, kernel_initializer="zeros", bias_initializer=bias)
+    return keras.Sequential([keras.Input((4,)), output])
+
+
+def predict(model, rows=1000):
+    return to_numpy(model(np.ones((rows, 4), "float32")))
+
+
+@pytest.mark.parametrize("frequencies", [COUNTS, SHARES.tolist(), tuple(COUNTS), np.array(COUNTS)], ids=str)
+def test_softmax_gives_the_frequencies(frequencies):
+    np.testing.assert_allclose(predict(classifier(3, "softmax", PriorBias(frequencies)), 1)[0], SHARES, rtol=1e-6)
+
+
+def test_the_first_loss_of_a_softmax_is_the_entropy():
+    labels = np.repeat([0, 1, 2], COUNTS)
+    model = classifier(3, "softmax", PriorBias.from_labels(labels))
+    loss = keras.losses.sparse_categorical_crossentropy(labels, predict(model))
+    assert float(keras.ops.mean(loss)) == pytest.approx(-(SHARES * np.log(SHARES)).sum(), rel=1e-5)
+
+
+def test_the_first_loss_of_a_sigmoid_is_the_entropy():
+    labels = np.repeat([[0.0], [1.0]], [990, 10], axis=0)
+    model = classifier(1, "sigmoid", PriorBias.from_labels(labels))
+    np.testing.assert_allclose(predict(model), 0.01, rtol=1e-6)
+    loss = keras.losses.binary_crossentropy(labels, predict(model))
+    assert float(keras.ops.mean(loss)) == pytest.approx(-0.01 * np.log(0.01) - 0.99 * np.log(0.99), rel=1e-4)
+
+
+def test_the_bias_is_not_changed_by_the_first_gradient():
+    """At the frequencies the loss is as small as a bias can make it."""
+    labels = np.repeat([0, 1, 2], COUNTS)
+    model = classifier(3, None, PriorBias(COUNTS))
+    error = scipy.special.softmax(predict(model), axis=1) - np.eye(3)[labels]
+    np.testing.assert_allclose(error.mean(axis=0), 0, atol=1e-7)
+
+
+def test_independent_units_have_probabilities_of_their_own():
+    model = classifier(3, "sigmoid", PriorBias([0.5, 0.01, 0.999], multi_label=True))
+    np.testing.assert_allclose(predict(model, 1)[0], [0.5, 0.01, 0.999], rtol=1e-5)
+
+
+def test_one_number_is_for_units_of_any_shape():
+    bias = to_numpy(PriorBias(0.01)((4, 6)))
+    np.testing.assert_array_equal(bias, np.full((4, 6), -np.log(99), "float32"))
+
+
+def test_equal_frequencies_are_a_bias_of_zero():
+    assert to_numpy(PriorBias([7, 7])((1,))).tolist() == [0]
+    assert to_numpy(PriorBias(0.5)((1,))).tolist() == [0]
+
+
+def test_extreme_frequencies_are_finite_and_right():
+    with float64():
+        bias = to_numpy(PriorBias([1e308, 1e308, 1e-308])((3,), "float64"))
+    np.testing.assert_allclose(bias, [-np.log(2), -np.log(2), np.log(1e-308) - np.log(2) - np.log(1e308)], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("labels", "frequencies"),
+    [
+        ([0, 2, 1, 0, 0, 2], [3, 1, 2]),
+        (np.array([[0], [1], [0]], "uint8"), [2, 1]),
+        (np.array([0.0, 1.0, 0.0], "float32"), [2, 1]),
+        ([True, False, False], [2, 1]),
+        (np.eye(3)[[0, 1, 1, 2]], [1, 2, 1]),
+        (np.eye(2, dtype="int64"), [1, 1]),
+        ([[0.25, 0.75], [0.5, 0.5]], [0.75, 1.25]),
+    ],
+    ids=["list", "column of integers", "floats", "booleans", "one-hot", "one-hot integers", "probabilities"],
+)
+def test_labels_of_exclusive_classes(labels, frequencies):
+    assert PriorBias.from_labels(labels) == PriorBias(frequencies)
+    assert PriorBias.from_labels(keras.ops.convert_to_tensor(labels)) == PriorBias(frequencies)
+
+
+def test_labels_in_16_bits():
+    labels = keras.ops.cast([0, 1, 1], "bfloat16")
+    assert PriorBias.from_labels(labels) == PriorBias([1, 2])
+
+
+def test_labels_of_classes_that_do_not_exclude_each_other():
+    labels = [[1, 0], [1, 1], [0, 0], [1, 0]]
+    assert PriorBias.from_labels(labels, multi_label=True) == PriorBias([0.75, 0.25], multi_label=True)
+
+
+def test_a_bias_from_labels_comes_back_from_its_config():
+    bias = PriorBias.from_labels(np.repeat([0, 1, 2], COUNTS))
+    assert bias.get_config() == {"frequencies": COUNTS, "multi_label": False}
+    assert PriorBias.from_config(bias.get_config()) == bias
+
+
+@pytest.mark.parametrize(
+    ("frequencies", "multi_label", "shape", "required"),
+    [
+        (COUNTS, False, (1,), r"\(3,\)"),
+        ([9, 1], False, (3,), r"\(2,\) or \(1,\)"),
+        ([0.9, 0.1], True, (1,), r"\(2,\)"),
+    ],
+)
+def test_refuses_a_layer_with_another_number_of_units(frequencies, multi_label, shape, required):
+    bias = PriorBias(frequencies, multi_label)
+    message = rf"`shape` must be {required}, one unit for each of `frequencies`\. Received: shape=\({shape[0]},\)"
+    with pytest.raises(ValueError, match=message):
+        layers.Dense(shape[0], bias_initializer=bias).build((None, 4))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"frequencies": 0}, ValueError, r"be between 0 and 1\. Received: frequencies=0, multi_label=False"),
+        ({"frequencies": 1.0}, ValueError, r"be between 0 and 1\. Received: frequencies=1\.0"),
+        ({"frequencies": math.nan}, ValueError, r"be between 0 and 1\. Received: frequencies=nan"),
+        ({"frequencies": [5, 0, 1]}, ValueError, r"be positive and finite; that of class 1 is not, .* Received: "),
+        ({"frequencies": [1, math.inf]}, ValueError, r"be positive and finite; that of class 1 is not"),
+        ({"frequencies": [0.5, 3], "multi_label": True}, ValueError, r"be between 0 and 1; that of class 1 is not"),
+        ({"frequencies": [5]}, ValueError, r"have a number for each class, and there must be two\. Received: "),
+        ({"frequencies": [], "multi_label": True}, ValueError, r"have a number for each class"),
+        ({"frequencies": "ab"}, TypeError, r"be a number or a list of numbers\. Received: frequencies='ab'"),
+        ({"frequencies": [True, 2]}, TypeError, r"be a number or a list of numbers\. Received: "),
+        ({"frequencies": np.ones((2, 2))}, TypeError, r"be a number or a list of numbers\. Received: "),
+    ],
+    ids=str,
+)
+def test_refuses_bad_frequencies(kwargs, error, message):
+    with pytest.raises(error, match=f"`frequencies` must {message}"):
+        PriorBias(**kwargs)
+
+
+@pytest.mark.parametrize("make", [lambda: PriorBias(0.5, multi_label=1), lambda: PriorBias.from_labels([0, 1], "yes")])
+def test_refuses_a_flag_that_is_none(make):
+    with pytest.raises(TypeError, match=r"`multi_label` must be True or False\. Received: multi_label="):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("labels", "multi_label", "error", "message"),
+    [
+        (["cat", "dog"], False, TypeError, r"be an array of finite numbers.* Received: labels of type str"),
+        ([[1], [1, 2]], False, TypeError, r"be an array of finite numbers.* Received: labels of type list"),
+        ([], False, ValueError, r"be an array of finite numbers, not empty\. Received: labels of shape \(0,\)"),
+        ([0.0, math.nan], False, ValueError, r"be an array of finite numbers"),
+        ([0, 1, 3], False, ValueError, r"have each class from 0 on; the bias of class 2, .* between 0 and 3"),
+        ([0, 1, 2**40], False, ValueError, r"have each class from 0 on; the bias of class 2"),
+        ([-1, 0, 1], False, ValueError, r"be class numbers .* between -1 and 1"),
+        ([0.5, 1], False, ValueError, r"be class numbers .* between 0\.5 and 1"),
+        ([[1, 0], [1, 1]], False, ValueError, r"be class numbers .* give `multi_label=True`\. Received: .* \(2, 2\)"),
+        ([[[0], [1]]], False, ValueError, r"be class numbers .* labels of shape \(1, 2, 1\)"),
+        ([0, 1], True, ValueError, r"have the shape \(n, classes\) and be between 0 and 1 .* shape \(2,\)"),
+        ([[0, 2]], True, ValueError, r"have the shape \(n, classes\) and be between 0 and 1 .* between 0 and 2"),
+    ],
+    ids=str,
+)
+def test_refuses_other_labels(labels, multi_label, error, message):
+    with pytest.raises(error, match=f"`labels` must {message}"):
+        PriorBias.from_labels(labels, multi_label)
+
+
+@pytest.mark.parametrize(
+    ("labels", "multi_label", "number"),
+    [([[1, 0], [1, 0]], False, 1), ([[1, 0], [0, 0]], True, 1), ([[1, 0], [1, 1]], True, 0)],
+)
+def test_refuses_labels_with_a_class_that_is_never_or_always_true(labels, multi_label, number):
+    with pytest.raises(ValueError, match=f"`frequencies` must be .*that of class {number} is not"):
+        PriorBias.from_labels(labels, multi_label)
+
+
+def test_refuses_labels_of_one_class():
+    with pytest.raises(ValueError, match=r"`frequencies` must have a number for each class, and there must be two"):
+        PriorBias.from_labels([0, 0, 0])
