@@ -4,7 +4,7 @@ import numpy as np
 
 
 def portable_log(x):
-    """Return the natural logarithm of an array of positive float64, within 2e-15 and rounded the same everywhere."""
+    """Return the natural logarithm of `x`, an array of positive float64, with the same bits on every machine."""
     # Additions, multiplications and divisions are rounded the same everywhere; np.log is not.
     mantissa, exponent = np.frexp(x)
     s = (mantissa - 1) / (mantissa + 1)
