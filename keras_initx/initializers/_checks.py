@@ -27,6 +27,22 @@ def check_rank(shape, least):
         raise ValueError(f"`shape` must have at least {least} dimensions. Received: shape={shape}")
 
 
+def check_kernel(shape):
+    """Refuse a `shape` that is not that of a convolution's kernel."""
+    if not 3 <= len(shape) <= 5:
+        raise ValueError(
+            f"`shape` must have 3 to 5 dimensions, the window and two of channels. Received: shape={shape}"
+        )
+
+
+def check_parts(shape, name, value):
+    """Refuse a `shape` whose last length cannot be cut into `value` equal parts."""
+    if shape[-1] % value:
+        raise ValueError(
+            f"`shape` must have a last length that is a multiple of `{name}`. Received: shape={shape}, {name}={value}"
+        )
+
+
 def check_dtype(dtype):
     """Return the name of a floating `dtype`, Keras' `floatx` for `None`."""
     name = _dtype_name(dtype)

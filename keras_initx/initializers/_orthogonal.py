@@ -4,7 +4,7 @@ import math
 
 from keras_initx import sampling
 from keras_initx.initializers._base import RandomInitializer, register
-from keras_initx.initializers._checks import check_choice, check_count, check_rank
+from keras_initx.initializers._checks import check_choice, check_count, check_parts, check_rank
 from keras_initx.initializers._gain import check_gain, gain_value
 
 _FRAMES = {
@@ -71,26 +71,38 @@ class Orthogonal(RandomInitializer):
 
     def _check_shape(self, shape):
         check_rank(shape, 2)
-        if shape[-1] % self.blocks:
-            raise ValueError(
-                f"`shape` must have a last length that is a multiple of `blocks`. "
-                f"Received: shape={shape}, blocks={self.blocks}"
-            )
+        check_parts(shape, "blocks", self.blocks)
 
     def _draw(self, stream, shape, dtype):
-        xp = stream.xp
-        rows, columns = math.prod(shape[:-1]), shape[-1] // self.blocks
-        if rows * columns == 0:
-            return xp.zeros(shape, dtype)
-        short, long = sorted((rows, columns))
-        make_frame, starts = _FRAMES[self.method], range(0, self.blocks * short * long, short * long)
-        with xp.full_precision():
-            frames = [make_frame(stream, long, short, dtype, start) for start in starts]
-        if rows < columns:
-            frames = [xp.transpose(frame) for frame in frames]
-        # One product, so that no compiler can merge two into one that is rounded otherwise.
-        scale = gain_value(self.gain) / (math.sqrt(long) if self.method == "gaussian" else 1)
-        kernel = frames[0] if self.blocks == 1 else xp.concatenate(frames, axis=1)
-        if scale != 1:
-            kernel *= scale
-        return xp.reshape(kernel, shape)
+        matrix = (math.prod(shape[:-1]), shape[-1])
+        kernel = orthogonal_matrix(stream, matrix, gain_value(self.gain), self.blocks, dtype, self.method)
+        return stream.xp.reshape(kernel, shape)
+
+
+def orthogonal_matrix(stream, shape, gain, blocks, dtype, method="auto"):
+    """Return a matrix of `shape` whose last axis is `blocks` matrices side by side, each orthogonal by itself.
+
+    Args:
+        stream: The `Stream` to draw from.
+        shape: Number of rows and of columns, the latter a multiple of `blocks`.
+        gain: Factor on the matrices, a float.
+        blocks: Number of matrices.
+        dtype: `"float32"` or `"float64"`.
+        method: As in `Orthogonal`.
+    """
+    xp = stream.xp
+    rows, columns = shape[0], shape[1] // blocks
+    if rows * columns == 0:
+        return xp.zeros(shape, dtype)
+    short, long = sorted((rows, columns))
+    make_frame, starts = _FRAMES[method], range(0, blocks * short * long, short * long)
+    with xp.full_precision():
+        frames = [make_frame(stream, long, short, dtype, start) for start in starts]
+    if rows < columns:
+        frames = [xp.transpose(frame) for frame in frames]
+    # One product, so that no compiler can merge two into one that is rounded otherwise.
+    scale = gain / (math.sqrt(long) if method == "gaussian" else 1)
+    matrix = frames[0] if blocks == 1 else xp.concatenate(frames, axis=1)
+    if scale != 1:
+        matrix *= scale
+    return matrix
