@@ -109,6 +109,9 @@ class Initializer(keras.initializers.Initializer):
 
 def _plain(value):
     """Return `value` as it comes back from JSON: NumPy's scalars as Python's, tuples as lists."""
+    if isinstance(value, keras.initializers.Initializer) and not isinstance(value, Initializer):
+        # Keras' own compare by identity.
+        return [keras.saving.serialize_keras_object(value), getattr(value, "seed", None)]
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
