@@ -2,7 +2,11 @@
 
 from keras_initx import _default_backend  # noqa: F401, before anything imports Keras
 from keras_initx.initializers import (
+    ICNR,
+    Bilinear,
     ChronoBias,
+    DeltaOrthogonal,
+    Dirac,
     FanInNormal,
     GlorotNormal,
     GlorotUniform,
@@ -24,7 +28,11 @@ from keras_initx.initializers import (
 )
 
 __all__ = [
+    "ICNR",
+    "Bilinear",
     "ChronoBias",
+    "DeltaOrthogonal",
+    "Dirac",
     "FanInNormal",
     "GRUUpdateBias",
     "GlorotNormal",

@@ -35,6 +35,7 @@ class Case:
 MATRICES = ((70, 20), (5, 40), (3, 3, 16, 8), (2, 3, 4, 5, 6), (1, 1), (0, 4), (4, 0))
 NOT_MATRICES = ((), (8,))
 ANY_SHAPES = (*MATRICES, *NOT_MATRICES)
+NOT_KERNELS = (*NOT_MATRICES, (4, 4), (1, 1, 1, 1, 4, 4))
 
 CASES = (
     Case(
@@ -42,6 +43,26 @@ CASES = (
     ),
     Case(keras_initx.ChronoBias, {"max_steps": 784, "cell": "gru", "seed": 28}, ((48,), (2, 48)), ((), (4,), (3, 6))),
     Case(keras_initx.ChronoBias, {"max_steps": 3, "seed": 29}, ((2, 48), (2, 0)), ((), (12,), (2, 4))),
+    Case(keras_initx.Bilinear, {}, ((4, 4, 3, 3), (5, 2, 2), (2, 3, 4, 1, 1), (1, 0, 0), (0, 2, 2)), NOT_KERNELS),
+    # The first shape has no zeros.
+    Case(
+        keras_initx.DeltaOrthogonal,
+        {"seed": 27},
+        ((1, 5, 9), (3, 3, 4, 8), (4, 2, 2, 2), (2, 3, 1, 4, 4), (3, 0, 4), (0, 2, 2)),
+        (*NOT_KERNELS, (3, 3, 8, 4)),
+        exact=False,
+    ),
+    Case(
+        keras_initx.DeltaOrthogonal,
+        {"gain": "relu", "groups": 2, "seed": 28},
+        ((1, 4, 10), (3, 3, 4, 8)),
+        (*NOT_KERNELS, (3, 4, 9), (3, 8, 8)),
+        exact=False,
+    ),
+    Case(
+        keras_initx.Dirac, {}, ((3, 3, 4, 8), (4, 6, 4), (1, 2, 3, 4, 4), (3, 0, 4), (3, 4, 0), (0, 2, 2)), NOT_KERNELS
+    ),
+    Case(keras_initx.Dirac, {"gain": "relu", "groups": 3}, ((3, 3, 4, 12), (2, 2, 9)), (*NOT_KERNELS, (3, 3, 4))),
     Case(keras_initx.FanInNormal, {"seed": 9}, ANY_SHAPES),
     Case(keras_initx.GlorotNormal, {"seed": 10}, ANY_SHAPES),
     Case(keras_initx.GlorotUniform, {"seed": 11}, ANY_SHAPES),
@@ -50,6 +71,18 @@ CASES = (
     Case(keras_initx.HeNormal, {"seed": 12}, ANY_SHAPES),
     Case(
         keras_initx.HeUniform, {"seed": 13, "input_axes": [0, 1], "output_axes": [0, 1, 3]}, ((3, 3, 16, 8),), ((8,),)
+    ),
+    Case(
+        keras_initx.ICNR,
+        {"initializer": {"class_name": "initx.he_normal", "config": {"seed": 29}}},
+        ((3, 3, 4, 8), (3, 4, 6), (2, 2, 2, 3, 16), (3, 4, 0), (3, 0, 4)),
+        (*NOT_KERNELS, (3, 4, 5), (3, 3, 4, 6)),
+    ),
+    Case(
+        keras_initx.ICNR,
+        {"initializer": {"class_name": "initx.sparse", "config": {"seed": 30}}, "scale": 3},
+        ((3, 3, 4, 18),),
+        ((9,), (3, 3, 4, 4)),
     ),
     Case(keras_initx.LecunNormal, {"seed": 14}, ANY_SHAPES),
     Case(keras_initx.LecunUniform, {"seed": 15}, ANY_SHAPES),

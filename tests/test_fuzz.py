@@ -16,25 +16,32 @@ AXES = st.one_of(st.none(), st.lists(st.integers(-4, 4), max_size=3), ANYTHING)
 NUMBERS = st.one_of(st.floats(-4, 4, width=32), ANYTHING)
 NAMED = {"seed": SEEDS, "input_axes": AXES, "output_axes": AXES}
 
+INITIALIZERS = st.one_of(st.sampled_from(["initx.he_normal", "initx.sparse", "zeros", keras_initx.Dirac()]), ANYTHING)
+WHOLE = st.one_of(st.integers(1, 4), ANYTHING)
+
 ARGUMENTS = {
     keras_initx.ChronoBias: {
         "max_steps": st.one_of(st.integers(3, 2000), ANYTHING),
         "cell": st.one_of(st.sampled_from(["lstm", "gru"]), ANYTHING),
         "seed": SEEDS,
     },
+    keras_initx.Bilinear: {},
+    keras_initx.DeltaOrthogonal: {"gain": GAINS, "groups": WHOLE, "seed": SEEDS},
+    keras_initx.Dirac: {"gain": GAINS, "groups": WHOLE},
     keras_initx.FanInNormal: NAMED,
     keras_initx.GlorotNormal: NAMED,
     keras_initx.GlorotUniform: NAMED,
     keras_initx.GRUUpdateBias: {"value": ANYTHING, "units": ANYTHING},
     keras_initx.HeNormal: NAMED,
     keras_initx.HeUniform: NAMED,
+    keras_initx.ICNR: {"initializer": INITIALIZERS, "scale": WHOLE},
     keras_initx.LecunNormal: NAMED,
     keras_initx.LecunUniform: NAMED,
     keras_initx.LSTMForgetBias: {"value": ANYTHING, "units": ANYTHING},
     keras_initx.Orthogonal: {
         "gain": GAINS,
         "method": st.one_of(st.sampled_from(["auto", "householder", "qr", "svd", "gaussian"]), ANYTHING),
-        "blocks": st.one_of(st.integers(1, 4), ANYTHING),
+        "blocks": WHOLE,
         "seed": SEEDS,
     },
     keras_initx.PriorBias: {

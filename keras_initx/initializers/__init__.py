@@ -3,11 +3,13 @@
 from keras_initx.initializers._base import ConstantInitializer, Initializer, RandomInitializer, register
 from keras_initx.initializers._bias import ReLUBias
 from keras_initx.initializers._chrono import ChronoBias
+from keras_initx.initializers._convolution import DeltaOrthogonal, Dirac
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._prior import PriorBias
 from keras_initx.initializers._random import RandomNormal, RandomUniform, SmallNormal, TruncatedNormal
 from keras_initx.initializers._recurrent import GRUUpdateBias, LSTMForgetBias
 from keras_initx.initializers._sparse import Sparse
+from keras_initx.initializers._upsampling import ICNR, Bilinear
 from keras_initx.initializers._variance import VarianceScaling
 from keras_initx.initializers._variance_named import (
     FanInNormal,
@@ -20,8 +22,12 @@ from keras_initx.initializers._variance_named import (
 )
 
 __all__ = [
+    "ICNR",
+    "Bilinear",
     "ChronoBias",
     "ConstantInitializer",
+    "DeltaOrthogonal",
+    "Dirac",
     "FanInNormal",
     "GRUUpdateBias",
     "GlorotNormal",

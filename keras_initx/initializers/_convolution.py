@@ -1,0 +1,131 @@
+"""Convolutions that see the middle of their window only, and so keep a signal as a matrix can."""
+
+import math
+
+from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
+from keras_initx.initializers._checks import check_count, check_kernel, check_parts
+from keras_initx.initializers._gain import check_gain, gain_value
+from keras_initx.initializers._orthogonal import orthogonal_matrix
+
+
+@register(
+    "delta_orthogonal",
+    formula="gain · Q at the centre of the window, QQ' = I, Haar-uniform; 0 elsewhere",
+    use="very deep convolutional networks: signals keep their norm exactly",
+)
+class DeltaOrthogonal(RandomInitializer):
+    """Give a convolution that turns the channels of each pixel by a random orthogonal matrix, times `gain`.
+
+    A kernel `(*window, inputs, units)` is zero but for the tap in the middle of the window. That
+    holds a matrix `Q` of shape `(inputs, units)` with orthonormal rows, `QQ' = I`, drawn evenly from
+    all such matrices (Haar measure). With `padding="same"` the norm of every signal is kept, at
+    each pixel. A kernel that is orthogonal as a matrix (`Orthogonal`) does not do that, because
+    windows overlap.
+
+    The middle of a window of length `k` is tap `(k - 1) // 2`, counted from zero: the one that
+    `padding="same"` lays over the pixel itself, for even `k` too.
+
+    No matrix keeps the norm of more inputs than units, so such shapes are refused. The same goes for
+    the inputs and units of each group.
+
+    Equal across backends to rounding: within 1e-5.
+
+    Args:
+        gain: Factor on the matrix: a number, or an activation's name (`"relu"` is `sqrt(2)`).
+        groups: The `groups` of the layer. The units of each group get a matrix of their own.
+        seed: See `RandomInitializer`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of its range; when called, if the shape does not have 3 to
+            5 dimensions, its last length is not a multiple of `groups`, or a group has fewer units
+            than inputs.
+
+    Example:
+        >>> layer = keras.layers.Conv2D(32, 3, padding="same", kernel_initializer=DeltaOrthogonal(seed=0))
+        >>> image = keras.random.normal((1, 8, 8, 16), seed=1)
+        >>> change = keras.ops.norm(layer(image), axis=-1) / keras.ops.norm(image, axis=-1)
+        >>> bool(keras.ops.max(keras.ops.abs(change - 1)) < 1e-5)
+        True
+
+    Reference:
+        Xiao, Bahri, Sohl-Dickstein, Schoenholz and Pennington, "Dynamical isometry and a mean field
+        theory of CNNs: how to train 10,000-layer vanilla convolutional neural networks", ICML 2018.
+    """
+
+    def __init__(self, gain=1.0, groups=1, seed=None):
+        super().__init__(seed)
+        self.gain = check_gain(gain)
+        self.groups = check_count("groups", groups)
+
+    def _check_shape(self, shape):
+        check_kernel(shape)
+        check_parts(shape, "groups", self.groups)
+        if shape[-2] * self.groups > shape[-1]:
+            raise ValueError(
+                "`shape` must have at least as many units as inputs in each group, or the norm cannot be kept. "
+                f"Received: shape={shape}, groups={self.groups}"
+            )
+
+    def _draw(self, stream, shape, dtype):
+        matrix = orthogonal_matrix(stream, shape[-2:], gain_value(self.gain), self.groups, dtype)
+        return _at_centre(stream.xp, matrix, shape, dtype)
+
+
+@register(
+    "dirac",
+    formula="gain · I at the centre of the window, 0 elsewhere",
+    use="convolutions that should start as the identity",
+)
+class Dirac(ConstantInitializer):
+    """Give a convolution that hands its input on, times `gain`.
+
+    A kernel `(*window, inputs, units)` is zero but for the tap in the middle of the window. There
+    unit `c` takes input `c`, and nothing else. With `padding="same"` a layer starts as the identity.
+    Units beyond the number of inputs start as zero, inputs beyond the number of units are dropped.
+    With `groups` this holds inside of each group.
+
+    The middle of a window of length `k` is tap `(k - 1) // 2`, counted from zero: the one that
+    `padding="same"` lays over the pixel itself, for even `k` too. (`torch.nn.init.dirac_` takes `k //
+    2`, which is the same for odd `k`.)
+
+    Args:
+        gain: Factor on the kernel: a number, or an activation's name (`"relu"` is `sqrt(2)`).
+        groups: The `groups` of the layer.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of its range; when called, if the shape does not have 3 to
+            5 dimensions or its last length is not a multiple of `groups`.
+
+    Example:
+        >>> layer = keras.layers.Conv1D(2, 3, padding="same", kernel_initializer="initx.dirac")
+        >>> signal = keras.ops.reshape(keras.ops.arange(6, dtype="float32"), (1, 3, 2))
+        >>> keras.ops.convert_to_numpy(layer(signal)).tolist()
+        [[[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]]
+
+    Reference:
+        Zagoruyko and Komodakis, "DiracNets: training very deep neural networks without
+        skip-connections", arXiv 1706.00388, 2017.
+    """
+
+    def __init__(self, gain=1.0, groups=1):
+        self.gain = check_gain(gain)
+        self.groups = check_count("groups", groups)
+
+    def _check_shape(self, shape):
+        check_kernel(shape)
+        check_parts(shape, "groups", self.groups)
+
+    def _fill(self, xp, shape, dtype):
+        group = xp.eye(shape[-2], shape[-1] // self.groups, dtype=dtype) * gain_value(self.gain)
+        return _at_centre(xp, xp.tile(group, (1, self.groups)), shape, dtype)
+
+
+def _at_centre(xp, matrix, shape, dtype):
+    """Return the kernel of `shape` that holds `matrix` at the tap that `padding="same"` lays over a pixel."""
+    if math.prod(shape) == 0:
+        return xp.zeros(shape, dtype)
+    window = shape[:-2]
+    margins = [((length - 1) // 2, length // 2) for length in window]
+    return xp.pad(xp.reshape(matrix, (1,) * len(window) + shape[-2:]), [*margins, (0, 0), (0, 0)])

@@ -1,0 +1,133 @@
+"""Kernels of layers that make an image larger, without a pattern that the image does not have."""
+
+import functools
+
+import numpy as np
+
+from keras_initx.initializers._base import ConstantInitializer, Initializer, register
+from keras_initx.initializers._checks import check_count, check_kernel, check_parts
+from keras_initx.initializers._nested import (
+    check_initializer,
+    check_shape_for,
+    initializer_config,
+    initializer_values,
+)
+from keras_initx.sampling import current_namespace
+
+
+@register(
+    "icnr",
+    formula="one kernel of initializer for each of the scaleⁿ places of a block",
+    use="sub-pixel convolutions: what they enlarge starts without a checkerboard",
+)
+class ICNR(Initializer):
+    """Give a sub-pixel convolution the same kernel for each pixel of a block, so that no checkerboard shows.
+
+    A sub-pixel convolution has `scale ** n` times as many units as the image that it makes has
+    channels, `n` being the rank of the window: depth-to-space lays them out as blocks of `scale`
+    pixels along each axis. With independent weights the pixels of a block are unlike each other,
+    a checkerboard. Here all of them get the kernel that `initializer` gives for `(*window, inputs,
+    units / scale ** n)`: the image starts as a small one, enlarged by repeating each pixel.
+
+    Units are in the order of `tf.nn.depth_to_space`: unit `p * channels + c` is channel `c` of pixel
+    `p` of the block, in row-major order. `torch.nn.PixelShuffle` reads them in another, `c * scale
+    ** 2 + p`; for a single channel both are the same.
+
+    What `initializer` gives is equal across backends if it is one of this package.
+
+    Args:
+        initializer: An initializer, its string id, or its config as a dict. It holds the seed.
+        scale: Factor by which each side of the image becomes longer, a positive integer.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of its range; when called, if the shape does not have 3 to
+            5 dimensions, its last length is not a multiple of `scale ** n`, or `initializer`
+            refuses the shape of the small kernel.
+
+    Example:
+        >>> import numpy as np
+        >>> kernel = keras.ops.convert_to_numpy(ICNR("initx.he_normal", scale=2)((3, 3, 16, 4 * 8)))
+        >>> blocks = np.split(kernel, 4, axis=-1)
+        >>> all(np.array_equal(block, blocks[0]) for block in blocks)
+        True
+
+    Reference:
+        Aitken, Ledig, Theis, Caballero, Wang and Shi, "Checkerboard artifact free sub-pixel
+        convolution", arXiv 1707.02937, 2017.
+    """
+
+    def __init__(self, initializer="initx.he_normal", scale=2):
+        self.initializer = check_initializer("initializer", initializer)
+        self._given = initializer_config(initializer)
+        self.scale = check_count("scale", scale)
+
+    def get_config(self):
+        return {**super().get_config(), "initializer": self._given}
+
+    def _check_shape(self, shape):
+        check_kernel(shape)
+        check_parts(shape, f"scale ** {len(shape) - 2}", self._block(shape))
+        check_shape_for(self.initializer, self._small(shape))
+
+    def _values(self, shape, dtype):
+        kernel = initializer_values(self.initializer, self._small(shape), dtype)
+        return current_namespace().tile(kernel, (1,) * (len(shape) - 1) + (self._block(shape),))
+
+    def _block(self, shape):
+        """Return the number of pixels of a block."""
+        return int(self.scale) ** (len(shape) - 2)
+
+    def _small(self, shape):
+        """Return the shape of the kernel that all pixels of a block have in common."""
+        return (*shape[:-1], shape[-1] // self._block(shape))
+
+
+@register(
+    "bilinear",
+    formula="Π (1 - |t - (k - 1) / 2| / ⌈k / 2⌉) from each channel to itself",
+    use="transposed convolutions that should start by interpolating linearly",
+)
+class Bilinear(ConstantInitializer):
+    """Give a transposed convolution that enlarges by linear interpolation, each channel by itself.
+
+    Along an axis of the window with length `k`, tap `t` is `1 - |t - (k - 1) / 2| / f` with `f = ceil(k
+    / 2)`, a triangle; over two or three axes it is their product. A kernel `(*window, channels,
+    channels)` has these taps from each channel to itself and zeros elsewhere.
+
+    A `Conv1DTranspose`, `Conv2DTranspose` or `Conv3DTranspose` with strides `s`, `padding="same"` and
+    windows of length `2 * s - s % 2` so becomes linear, bilinear or trilinear interpolation, with
+    the pixels' centres aligned as in `keras.ops.image.resize`. Outside of the image it takes zeros,
+    so the outermost `s / 2` pixels fade.
+
+    Raises:
+        ValueError: When called, if the shape does not have 3 to 5 dimensions, or its last two lengths
+            differ.
+
+    Example:
+        >>> keras.ops.convert_to_numpy(Bilinear()((4, 1, 1))).ravel().tolist()
+        [0.25, 0.75, 0.75, 0.25]
+        >>> layer = keras.layers.Conv2DTranspose(
+        ...     16, 4, strides=2, padding="same", kernel_initializer="initx.bilinear"
+        ... )
+
+    Reference:
+        Long, Shelhamer and Darrell, "Fully convolutional networks for semantic segmentation", CVPR
+        2015.
+    """
+
+    def _check_shape(self, shape):
+        check_kernel(shape)
+        if shape[-1] != shape[-2]:
+            raise ValueError(f"`shape` must have as many outputs as inputs, its last two lengths. Received: {shape=}")
+
+    def _fill(self, xp, shape, dtype):
+        # The taps are few, and always from NumPy: so they are rounded the same everywhere.
+        taps = functools.reduce(np.multiply.outer, (_triangle(length) for length in shape[:-2]))
+        taps = xp.array(taps.reshape(*shape[:-2], 1, 1).astype(dtype))
+        return taps * xp.eye(*shape[-2:], dtype=dtype)
+
+
+def _triangle(length):
+    half = (length + 1) // 2
+    return (2 * half - np.abs(2 * np.arange(length) - (length - 1))) / max(2 * half, 1)

@@ -1,0 +1,201 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+from modes import MODES, run, to_numpy
+
+import keras_initx
+from keras_initx import ICNR, Bilinear
+
+layers = keras.layers
+CONVOLUTIONS = {1: layers.Conv1D, 2: layers.Conv2D, 3: layers.Conv3D}
+TRANSPOSED = {1: layers.Conv1DTranspose, 2: layers.Conv2DTranspose, 3: layers.Conv3DTranspose}
+
+every_rank = pytest.mark.parametrize("rank", CONVOLUTIONS)
+
+
+def depth_to_space(x, scale):
+    """Lay the channels out as blocks of pixels, in the order of `tf.nn.depth_to_space`."""
+    batch, *sides, depth = x.shape
+    rank = len(sides)
+    x = np.reshape(x, (batch, *sides, *[scale] * rank, depth // scale**rank))
+    # Each axis of the image is followed by that of the block.
+    x = np.transpose(x, (0, *np.arange(2 * rank).reshape(2, rank).T.ravel() + 1, 2 * rank + 1))
+    return np.reshape(x, (batch, *[side * scale for side in sides], -1))
+
+
+def enlarge(x, scale):
+    """Repeat each pixel."""
+    for axis in range(1, x.ndim - 1):
+        x = np.repeat(x, scale, axis)
+    return x
+
+
+@every_rank
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_a_sub_pixel_convolution_starts_by_repeating_pixels(rank, scale):
+    x = np.random.default_rng(0).normal(size=(2, *(5, 4, 3)[:rank], 4)).astype("float32")
+
+    def convolve(units, initializer):
+        return to_numpy(CONVOLUTIONS[rank](units, 3, padding="same", kernel_initializer=initializer)(x))
+
+    inner = keras_initx.HeNormal(seed=1)
+    large = depth_to_space(convolve(2 * scale**rank, ICNR(inner, scale)), scale)
+    np.testing.assert_allclose(large, enlarge(convolve(2, inner), scale), rtol=1e-5, atol=1e-6)
+
+
+def test_units_are_in_the_order_of_tensorflow():
+    tf = pytest.importorskip("tensorflow")
+    x = np.arange(2 * 3 * 5 * 12, dtype="float32").reshape(2, 3, 5, 12)
+    np.testing.assert_array_equal(depth_to_space(x, 2), tf.nn.depth_to_space(x, 2).numpy())
+
+
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        "initx.lecun_uniform",
+        {"class_name": "initx.lecun_uniform", "config": {"seed": 1}},
+        keras_initx.LecunUniform(seed=1),
+        keras.initializers.LecunUniform(seed=1),
+        keras.initializers.Orthogonal(seed=1),
+        ICNR("initx.he_normal", 1),
+    ],
+    ids=str,
+)
+def test_any_initializer_can_be_inside(initializer):
+    icnr = ICNR(initializer)
+    blocks = np.split(to_numpy(icnr((3, 3, 4, 8))), 4, axis=-1)
+    expected = to_numpy(icnr.initializer((3, 3, 4, 2)))
+    for block in blocks:
+        np.testing.assert_array_equal(block, expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_initializer_of_keras_inside_works_compiled_and_in_16_bits(mode, dtype):
+    values = run(mode, lambda: ICNR(keras.initializers.HeNormal(seed=1))((3, 3, 4, 8), dtype))
+    expected = run(mode, lambda: keras.ops.cast(keras.initializers.HeNormal(seed=1)((3, 3, 4, 2)), dtype))
+    np.testing.assert_allclose(values[..., 2:4].astype("float32"), expected.astype("float32"), rtol=1e-2)
+
+
+def test_an_unseeded_initializer_inside_draws_once_for_each_object():
+    first, second = ICNR(), ICNR()
+    assert first != second
+    np.testing.assert_array_equal(to_numpy(first((3, 4, 4))), to_numpy(first((3, 4, 4))))
+    assert not np.array_equal(to_numpy(first((3, 4, 4))), to_numpy(second((3, 4, 4))))
+
+
+def test_a_generator_inside_advances():
+    icnr = ICNR(keras_initx.HeNormal(seed=keras.random.SeedGenerator(3)))
+    assert not np.array_equal(to_numpy(icnr((3, 4, 4))), to_numpy(icnr((3, 4, 4))))
+
+
+def test_a_refused_call_does_not_advance_the_generator_inside():
+    generator = keras.random.SeedGenerator(3)
+    with pytest.raises(ValueError, match=r"`shape` must have each axis .* Received: shape=\(3, 4, 2\)"):
+        ICNR(keras_initx.HeNormal(seed=generator, input_axes=[3]))((3, 4, 4))
+    assert to_numpy(generator.state.value).tolist() == [3, 0]
+
+
+@pytest.mark.parametrize("initializer", [keras_initx.HeNormal(seed=1), keras.initializers.HeNormal(seed=1)], ids=str)
+def test_an_object_inside_survives_the_config(initializer):
+    icnr = ICNR(initializer, 3)
+    again = ICNR.from_config(json.loads(json.dumps(icnr.get_config())))
+    assert again.get_config() == icnr.get_config()
+    np.testing.assert_array_equal(to_numpy(again((3, 4, 6))), to_numpy(icnr((3, 4, 6))))
+
+
+def test_two_with_initializers_of_keras_are_equal_if_their_seeds_are():
+    inner = keras.initializers.HeNormal
+    assert ICNR(inner(seed=1)) == ICNR(inner(seed=1))
+    assert ICNR(inner(seed=1)) != ICNR(inner(seed=2))
+    assert ICNR(inner()) != ICNR(inner())
+
+
+def test_a_saved_layer_comes_back_with_the_initializer_inside(tmp_path):
+    layer = layers.Conv2D(8, 3, kernel_initializer=ICNR(keras_initx.Orthogonal(seed=1)))
+    keras.Sequential([keras.Input((4, 4, 3)), layer]).save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras").layers[0].kernel_initializer
+    assert again == layer.kernel_initializer
+    assert again.initializer == keras_initx.Orthogonal(seed=1)
+
+
+@every_rank
+def test_icnr_refuses_units_that_make_no_whole_blocks(rank):
+    message = rf"multiple of `scale \*\* {rank}`\. Received: shape=.*, scale \*\* {rank}={2**rank}"
+    with pytest.raises(ValueError, match=message):
+        ICNR()((3,) * rank + (4, 2**rank + 1))
+
+
+@pytest.mark.parametrize("cls", [ICNR, Bilinear])
+@pytest.mark.parametrize("shape", [(4, 4), (1, 1, 1, 1, 4, 4)], ids=str)
+def test_refuses_what_is_no_convolution(cls, shape):
+    with pytest.raises(ValueError, match=r"`shape` must have 3 to 5 dimensions, .* Received: shape="):
+        cls()(shape)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"initializer": None}, TypeError, r"`initializer` must be an initializer, .*\. Received: initializer=None"),
+        ({"initializer": np.ones(3)}, TypeError, r"`initializer` must be an initializer, .*\. Received: initializer="),
+        ({"initializer": "no_such"}, ValueError, r"`initializer` must be .*\. Received: initializer='no_such'"),
+        ({"initializer": {"class_name": "initx.sparse", "config": {"seed": -1}}}, ValueError, "`initializer` must be"),
+        ({"initializer": {"class_name": "initx.sparse", "config": {"a": 1}}}, ValueError, "`initializer` must be"),
+        ({"scale": 0}, ValueError, r"`scale` must be a positive integer\. Received: scale=0"),
+        ({"scale": 2.0}, TypeError, r"`scale` must be a positive integer\. Received: scale=2\.0"),
+    ],
+    ids=str,
+)
+def test_icnr_refuses_bad_arguments(kwargs, error, message):
+    with pytest.raises(error, match=message):
+        ICNR(**kwargs)
+
+
+def test_icnr_refuses_a_function():
+    """Keras takes functions, but they have no config to save."""
+    scope = keras.saving.custom_object_scope({"my_function": lambda shape, dtype: np.ones(shape, dtype)})
+    with scope, pytest.raises(ValueError, match=r"`initializer` must be .*\. Received: initializer='my_function'"):
+        ICNR("my_function")
+
+
+def upsample(x, strides, length):
+    layer = TRANSPOSED[x.ndim - 2](
+        x.shape[-1], length, strides=strides, padding="same", kernel_initializer="initx.bilinear"
+    )
+    return to_numpy(layer(x.astype("float32")))
+
+
+@every_rank
+@pytest.mark.parametrize("strides", [1, 2, 3, 4])
+def test_a_transposed_convolution_continues_a_linear_image(rank, strides):
+    def image(coordinates):
+        """One channel falls, one is constant, one rises: each at its own pace along each axis."""
+        height = sum((axis + 1) * x for axis, x in enumerate(np.meshgrid(*[coordinates] * rank, indexing="ij")))
+        return np.stack([-height, np.ones_like(height), 2 * height + 1], axis=-1)[None]
+
+    # The centres of the new pixels, in the coordinates of the old ones.
+    centres = (np.arange(5 * strides) + 0.5) / strides - 0.5
+    inside = (slice(None), *[slice(strides, -strides)] * rank)
+    large = upsample(image(np.arange(5.0)), strides, 2 * strides - strides % 2)
+    np.testing.assert_allclose(large[inside], image(centres)[inside], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("strides", [2, 3])
+def test_a_transposed_convolution_resizes_as_keras_does(strides):
+    x = np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype("float32")
+    theirs = keras.ops.image.resize(x, (6 * strides,) * 2, interpolation="bilinear", data_format="channels_last")
+    inside = (slice(None), *[slice(strides, -strides)] * 2)
+    large = upsample(x, strides, 2 * strides - strides % 2)
+    np.testing.assert_allclose(large[inside], to_numpy(theirs)[inside], rtol=1e-4, atol=1e-5)
+
+
+def test_the_taps_along_each_axis_are_a_triangle():
+    kernel = to_numpy(Bilinear()((3, 4, 1, 1)))[..., 0, 0]
+    np.testing.assert_array_equal(kernel, np.outer([0.5, 1, 0.5], [0.25, 0.75, 0.75, 0.25]))
+
+
+def test_bilinear_refuses_other_outputs_than_inputs():
+    with pytest.raises(ValueError, match=r"`shape` must have as many outputs as inputs.*shape=\(4, 4, 3, 2\)"):
+        Bilinear()((4, 4, 3, 2))
