@@ -25,6 +25,7 @@ from keras_initx.initializers import (
     Sparse,
     TruncatedNormal,
     VarianceScaling,
+    catalog,
 )
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "TruncatedNormal",
     "VarianceScaling",
     "__version__",
+    "catalog",
 ]
 
 __version__ = "0.1.0"

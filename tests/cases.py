@@ -125,4 +125,5 @@ CASES = (
     Case(keras_initx.VarianceScaling, {"mode": "fan_avg", "distribution": "uniform", "seed": 25}, ANY_SHAPES),
     Case(keras_initx.VarianceScaling, {"mode": "fan_geo_avg", "distribution": "normal", "seed": 26}, ANY_SHAPES),
 )
+FIRST_CASES = {case.cls: case for case in reversed(CASES)}
 RANDOM_CASES = tuple(case for case in CASES if case.random)

@@ -1,36 +1,58 @@
 """String ids, after `import keras_initx` and nothing else."""
 
-import pathlib
-import re
+import inspect
 
 import keras
 import pytest
+from cases import FIRST_CASES
 
 import keras_initx
 
-ROOT = pathlib.Path(__file__).parents[1]
-# The documentation's table says which ids there are: `| `initx.sparse` | `Sparse` | ... |`, aliases in one cell.
-ROWS = re.findall(r"^\| (`initx\..*?) \| .*?`(\w+)`.*?\|", (ROOT / "docs/initializers.md").read_text(), re.MULTILINE)
-IDS = {name: getattr(keras_initx, cls) for names, cls in ROWS for name in re.findall(r"`(.*?)`", names)}
+ENTRIES = keras_initx.catalog()
+IDS = [(name, entry.cls) for entry in ENTRIES for name in entry.ids]
+# What an id alone can stand for.
+WITH_DEFAULTS = [
+    (name, cls)
+    for name, cls in IDS
+    if all(argument.default is not argument.empty for argument in inspect.signature(cls).parameters.values())
+]
+
+every_entry = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.ids[0])
 
 
-def test_the_documentation_lists_all_ids():
-    registered = {name for name in keras.saving.get_custom_objects() if name.startswith("initx.")}
-    assert registered == set(IDS)
+def test_the_catalogue_has_all_ids_once():
+    registered = [name for name in keras.saving.get_custom_objects() if name.startswith("initx.")]
+    assert sorted(registered) == sorted(name for name, _ in IDS)
 
 
-def test_the_readme_lists_all_ids():
-    assert set(re.findall(r"`(initx\.\w+)`", (ROOT / "README.md").read_text())) == set(IDS)
+def test_every_class_of_the_catalogue_has_a_case():
+    assert set(FIRST_CASES) == {entry.cls for entry in ENTRIES}
 
 
-@pytest.mark.parametrize(("name", "cls"), IDS.items())
+@every_entry
+def test_the_catalogue_says_what_a_class_is_in_one_line(entry):
+    assert getattr(keras_initx, entry.cls.__name__) is entry.cls
+    for text in entry.formula, entry.use:
+        assert text == " ".join(text.split())
+        assert text
+        assert not text.endswith(".")
+
+
+@pytest.mark.parametrize(("name", "cls"), WITH_DEFAULTS)
 def test_keras_finds_a_class_by_its_id(name, cls):
     assert type(keras.initializers.get(name)) is cls
 
 
-@pytest.mark.parametrize("cls", sorted(set(IDS.values()), key=str))
-def test_keras_finds_a_class_by_its_registered_name(cls):
-    assert type(keras.initializers.get(f"initx>{cls.__name__}")) is cls
+@pytest.mark.parametrize(("name", "cls"), IDS)
+def test_keras_finds_a_class_by_its_id_with_a_config(name, cls):
+    initializer = FIRST_CASES[cls].make()
+    assert keras.initializers.get({"class_name": name, "config": initializer.get_config()}) == initializer
+
+
+@every_entry
+def test_keras_finds_a_class_by_its_registered_name(entry):
+    config = FIRST_CASES[entry.cls].make().get_config()
+    assert type(keras.initializers.get({"class_name": f"initx>{entry.cls.__name__}", "config": config})) is entry.cls
 
 
 def test_keras_takes_an_id_with_a_config():

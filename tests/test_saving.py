@@ -6,8 +6,32 @@ import sys
 import keras
 import numpy as np
 import pytest
+from cases import FIRST_CASES
+from modes import to_numpy
 
 import keras_initx
+
+IDS = [(name, entry.cls) for entry in keras_initx.catalog() for name in entry.ids]
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class OneWeight(keras.layers.Layer):
+    """A layer with one weight, of any shape."""
+
+    def __init__(self, weight_shape, initializer, **kwargs):
+        super().__init__(**kwargs)
+        self.weight_shape = weight_shape
+        self.initializer = keras.initializers.get(initializer)
+
+    def build(self, input_shape):
+        self.weight = self.add_weight(shape=self.weight_shape, initializer=self.initializer, name="weight")
+
+    def call(self, x):
+        return x
+
+    def get_config(self):
+        initializer = keras.initializers.serialize(self.initializer)
+        return {**super().get_config(), "weight_shape": list(self.weight_shape), "initializer": initializer}
 
 
 @pytest.fixture
@@ -31,6 +55,18 @@ def model():
 def assert_same_weights(first, second):
     for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("name", "cls"), IDS)
+def test_every_id_comes_back(name, cls, tmp_path):
+    case = FIRST_CASES[cls]
+    given = {"class_name": name, "config": case.make().get_config()}
+    model = keras.Sequential([keras.Input((1,)), OneWeight(case.shapes[0], given)])
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.layers[0].initializer == case.make()
+    assert_same_weights(again, model)
+    np.testing.assert_array_equal(model.get_weights()[0], to_numpy(case.make()(case.shapes[0])))
 
 
 def test_keras_format(model, tmp_path):

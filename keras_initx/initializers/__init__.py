@@ -1,6 +1,13 @@
 """What a layer asks for: one family of initializers a file."""
 
-from keras_initx.initializers._base import ConstantInitializer, Initializer, RandomInitializer, register
+from keras_initx.initializers._base import (
+    ConstantInitializer,
+    Entry,
+    Initializer,
+    RandomInitializer,
+    catalog,
+    register,
+)
 from keras_initx.initializers._bias import ReLUBias
 from keras_initx.initializers._chrono import ChronoBias
 from keras_initx.initializers._convolution import DeltaOrthogonal, Dirac
@@ -28,6 +35,7 @@ __all__ = [
     "ConstantInitializer",
     "DeltaOrthogonal",
     "Dirac",
+    "Entry",
     "FanInNormal",
     "GRUUpdateBias",
     "GlorotNormal",
@@ -48,5 +56,6 @@ __all__ = [
     "Sparse",
     "TruncatedNormal",
     "VarianceScaling",
+    "catalog",
     "register",
 ]

@@ -30,7 +30,24 @@ class Entry:
     use: str
 
 
-CATALOG: list[Entry] = []
+_ENTRIES: list[Entry] = []
+
+
+def catalog() -> tuple[Entry, ...]:
+    """Return what there is to know of every initializer, relatives next to each other.
+
+    The tables of the documentation and of `python -m keras_initx list` are made from it.
+
+    Returns:
+        An `Entry` for each class, in an order that does not change from call to call.
+
+    Example:
+        >>> entry = next(entry for entry in catalog() if entry.cls.__name__ == "Orthogonal")
+        >>> entry.ids
+        ('initx.orthogonal', 'initx.orthogonal_qr')
+        >>> layer = keras.layers.Dense(8, kernel_initializer=entry.ids[0])
+    """
+    return tuple(_ENTRIES)
 
 
 def register(*names, formula, use):
@@ -44,7 +61,7 @@ def register(*names, formula, use):
 
     def decorator(cls):
         ids = tuple(f"initx.{name}" for name in names)
-        CATALOG.append(Entry(ids, cls, formula, use))
+        _ENTRIES.append(Entry(ids, cls, formula, use))
         keras.saving.register_keras_serializable(package="initx")(cls)
         keras.saving.get_custom_objects().update(dict.fromkeys(ids, cls))
         return cls
