@@ -2,6 +2,9 @@
 
 import argparse
 import importlib.util
+import json
+import sys
+from pathlib import Path
 
 import keras_initx
 
@@ -21,10 +24,100 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="python -m keras_initx", description=keras_initx.__doc__)
     parser.add_argument("--version", action="version", version=f"keras_initx {keras_initx.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
-    for add_command in (_add_demo,):
+    for add_command in (_add_list, _add_show, _add_demo):
         add_command(commands)
     arguments = parser.parse_args(argv)
     return arguments.run(arguments)
+
+
+def _add_list(commands):
+    parser = commands.add_parser(
+        "list",
+        help="list all initializers",
+        description="List all initializers: the ids by which a layer can name them, the class, what the values are and "
+        "when to use them.",
+    )
+    parser.add_argument("--markdown", action="store_true", help="as a table in Markdown")
+
+    def run(arguments):
+        from keras_initx import _tables
+
+        if arguments.markdown:
+            sys.stdout.write(_tables.markdown(keras_initx.catalog()))
+        else:
+            _tables.write(keras_initx.catalog())
+        return 0
+
+    parser.set_defaults(run=run)
+
+
+def _add_show(commands):
+    parser = commands.add_parser(
+        "show",
+        help="show one initializer: arguments, documentation, the figures of a sample, a plot",
+        description="Show what there is to know of one initializer, and the figures of a sample: of a kernel, its "
+        "singular values too.",
+    )
+    parser.add_argument("name", help='id or class of the initializer: "initx.sparse", "sparse" or "Sparse"')
+    parser.add_argument(
+        "--shape", type=_shape, metavar="N,N...", help="shape of the sample, as 3,3,16,32; by default one that suits"
+    )
+    parser.add_argument(
+        "--config", type=_config, default={}, metavar="JSON", help="arguments of the class, as '{\"connections\": 3}'"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed, where --config has none; by default 0")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="draw the values, and the singular values of a kernel, to a file; its suffix says in which format",
+    )
+
+    def run(arguments):
+        from keras_initx import _show
+
+        try:
+            entry = _show.find(arguments.name)
+        except LookupError as error:
+            parser.error(error.args[0])
+        if arguments.plot:
+            _require(parser, "plot", {"matplotlib": "matplotlib"})
+        sys.stdout.write(_show.about(entry))
+        sys.stdout.flush()  # before any error
+        try:
+            initializer, values = _show.draw(entry.cls, arguments.config, arguments.shape, arguments.seed)
+        except (OSError, TypeError, ValueError) as error:
+            parser.error(f"no sample of {entry.cls.__name__}: {error}\n--config gives arguments, --shape the shape")
+        sys.stdout.write(f"\n{_show.figures(initializer, values)}")
+        if arguments.plot:
+            from keras_initx import _plot
+
+            try:
+                _plot.plot(arguments.plot, initializer, values)
+            except (OSError, ValueError) as error:
+                parser.error(f"no plot: {error}")
+        return 0
+
+    parser.set_defaults(run=run)
+
+
+def _shape(text):
+    """Return the shape that is written as `3,3,16,32`."""
+    lengths = text.split(",")
+    if not all(length.strip().isdecimal() and int(length) for length in lengths):
+        raise argparse.ArgumentTypeError(f"a shape is positive integers and commas, as 3,3,16,32. Received: {text!r}")
+    return tuple(map(int, lengths))
+
+
+def _config(text):
+    """Return the dict that is written as JSON."""
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}. Received: {text!r}") from None
+    if not isinstance(config, dict):
+        raise argparse.ArgumentTypeError(f"a config is an object, as '{{\"connections\": 3}}'. Received: {text!r}")
+    return config
 
 
 def _add_demo(commands):

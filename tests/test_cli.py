@@ -1,14 +1,17 @@
 """The command line, and the comparison on which the demo's verdict rests."""
 
 import importlib.util
+import inspect
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from modes import to_numpy
 
 import keras_initx
-from keras_initx import _cli
+from keras_initx import _cli, _show, _tables
 from keras_initx._demo import TOLERANCE, differences
 
 
@@ -21,10 +24,13 @@ def test_version(capsys):
 def test_help_names_the_commands(capsys):
     with pytest.raises(SystemExit, match=r"^0$"):
         _cli.main(["--help"])
-    assert "demo" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert all(f"    {command} " in shown for command in ("list", "show", "demo"))
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["demo", "nonsense"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [[], ["nonsense"], ["demo", "nonsense"], ["list", "nonsense"], ["show"]], ids=" ".join
+)
 def test_wrong_arguments_are_an_error(capsys, arguments):
     with pytest.raises(SystemExit, match=r"^2$"):
         _cli.main(arguments)
@@ -44,6 +50,174 @@ def test_the_package_runs_as_a_module():
     command = [sys.executable, "-m", "keras_initx", "--version"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout == f"keras_initx {keras_initx.__version__}\n"
+
+
+def refused(capsys, *arguments):
+    """Return the error that the command ends with."""
+    with pytest.raises(SystemExit, match=r"^2$"):
+        _cli.main(arguments)
+    return capsys.readouterr().err
+
+
+def shown(capsys, *arguments):
+    """Return what `show` says."""
+    assert _cli.main(["show", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def figure(text, name):
+    """Return the figure of this name that `show` has written."""
+    return re.search(rf"^{name} +(.*)$", text, re.MULTILINE)[1]
+
+
+def test_list_is_the_catalogue(capsys):
+    assert _cli.main(["list"]) == 0
+    assert capsys.readouterr().out == _tables.plain(keras_initx.catalog())
+
+
+def test_list_writes_markdown(capsys):
+    assert _cli.main(["list", "--markdown"]) == 0
+    assert capsys.readouterr().out == _tables.markdown(keras_initx.catalog())
+
+
+@pytest.mark.parametrize("entry", keras_initx.catalog(), ids=lambda entry: entry.ids[0])
+def test_show_says_what_the_catalogue_says(capsys, entry):
+    arguments = inspect.signature(entry.cls).parameters.values()
+    if any(argument.default is argument.empty for argument in arguments):
+        with pytest.raises(SystemExit, match=r"^2$"):
+            _cli.main(["show", entry.ids[-1]])
+        output = capsys.readouterr()
+        text = output.out
+        assert "--config gives arguments" in output.err
+    else:
+        text = shown(capsys, entry.ids[-1])
+        assert figure(text, "sample of").startswith(f"{entry.cls.__name__}(")
+    assert figure(text, "ids") == ", ".join(entry.ids)
+    assert figure(text, "class").startswith(f"keras_initx.{entry.cls.__name__}(")
+    assert figure(text, "values") == entry.formula
+    assert figure(text, "use") == entry.use
+    assert entry.cls.__doc__.splitlines()[0] in text
+
+
+@pytest.mark.parametrize("name", ["initx.sparse", "sparse", "Sparse"])
+def test_show_takes_an_id_or_a_class(capsys, name):
+    assert figure(shown(capsys, name), "ids") == "initx.sparse"
+
+
+def test_show_suggests_ids_that_are_close(capsys):
+    assert "no initializer is called 'sprase'; did you mean initx.sparse?" in refused(capsys, "show", "sprase")
+    assert "no initializer is called '12345'; `list` shows all ids." in refused(capsys, "show", "12345")
+
+
+def test_show_draws_what_it_is_told(capsys):
+    text = shown(capsys, "sparse", "--shape", "3,3,16,32", "--config", '{"connections": 36}', "--seed", "5")
+    values = to_numpy(keras_initx.Sparse(36, seed=5)((3, 3, 16, 32)))
+    singular = np.linalg.svd(values.reshape(144, 32).astype("float64"), compute_uv=False)
+    assert figure(text, "sample of") == "Sparse(connections=36, sparsity=None, stddev=None, gain=1.0, seed=5)"
+    assert figure(text, "shape") == "(3, 3, 16, 32)"
+    assert figure(text, "zeros") == "75.00%"
+    assert figure(text, "as a matrix") == "(144, 32)"
+    expected = {
+        "mean": values.mean(dtype="float64"),
+        "std": values.std(dtype="float64"),
+        "min": values.min(),
+        "max": values.max(),
+        "largest singular value": singular[0],
+        "smallest singular value": singular[-1],
+        "condition number": singular[0] / singular[-1],
+    }
+    for name, value in expected.items():
+        assert figure(text, name) == f"{value:.4g}"
+
+
+def test_show_repeats_itself(capsys):
+    first = shown(capsys, "he_normal")
+    assert figure(first, "sample of") == "HeNormal(seed=0, input_axes=None, output_axes=None)"
+    assert shown(capsys, "he_normal") == first
+    assert shown(capsys, "he_normal", "--seed", "1") != first
+    assert shown(capsys, "he_normal", "--seed", "1", "--config", '{"seed": 0}') == first
+
+
+def test_show_draws_a_bias_as_a_vector(capsys):
+    text = shown(capsys, "relu_bias")
+    assert figure(text, "shape") == "(384,)"
+    assert "singular" not in text
+
+
+def test_show_finds_a_shape_that_suits(capsys):
+    assert figure(shown(capsys, "he_normal"), "shape") == "(256, 128)"
+    assert figure(shown(capsys, "he_normal", "--config", '{"input_axes": [0, 1, 2]}'), "shape") == "(3, 3, 64, 64)"
+
+
+def test_show_says_why_no_shape_suits(capsys):
+    error = refused(capsys, "show", "he_normal", "--config", '{"input_axes": [7]}')
+    assert "no sample of HeNormal: `shape` must have each axis that `input_axes` names, once." in error
+    assert "Received: shape=(256, 128), input_axes=[7]" in error
+
+
+def test_the_condition_of_a_singular_matrix_is_infinite():
+    assert _show.condition_number(np.array([2.0, 0.0])) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--shape", "8"], r"no sample of Sparse: `shape` must have at least 2 dimensions\. Received: shape=\(8,\)"),
+        (["--config", '{"connections": 0}'], r"no sample of Sparse: `connections` must be a positive integer"),
+        (["--config", '{"links": 3}'], r"no sample of Sparse: .* unexpected keyword argument 'links'"),
+        (["--seed", "-1"], r"no sample of Sparse: `seed` must be"),
+    ],
+    ids=" ".join,
+)
+def test_show_names_what_does_not_suit(capsys, arguments, message):
+    error = refused(capsys, "show", "sparse", *arguments)
+    assert re.search(message, error)
+    assert "--config gives arguments, --shape the shape" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--shape", "3,x"], "a shape is positive integers and commas, as 3,3,16,32. Received: '3,x'"),
+        (["--shape", "0,4"], "a shape is positive integers and commas, as 3,3,16,32. Received: '0,4'"),
+        (["--config", "{connections: 3}"], "not JSON: "),
+        (["--config", "[3]"], """a config is an object, as '{"connections": 3}'. Received: '[3]'"""),
+        (["--seed", "x"], "invalid int value: 'x'"),
+    ],
+    ids=" ".join,
+)
+def test_show_refuses_what_it_cannot_read(capsys, arguments, message):
+    assert message in refused(capsys, "show", "sparse", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "axes"),
+    [
+        (["sparse"], 2),
+        (["orthogonal", "--shape", "3,3,4,8"], 2),
+        (["truncated_normal", "--shape", "50"], 1),
+        (["relu_bias"], 1),
+        (["lstm_forget_bias"], 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_show_plots_values_and_singular_values(capsys, tmp_path, arguments, axes):
+    path = tmp_path / "plot.SVG"
+    shown(capsys, *arguments, "--plot", str(path))
+    assert path.read_text().count('id="axes_') == axes
+
+
+@pytest.mark.parametrize("name", ["plot", "plot.nonsense", "no such folder/plot.png"])
+def test_a_plot_that_cannot_be_written_is_an_error(capsys, tmp_path, name):
+    assert "no plot: " in refused(capsys, "show", "relu_bias", "--plot", str(tmp_path / name))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plot_needs_its_extra(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    error = refused(capsys, "show", "sparse", "--plot", str(tmp_path / "plot.png"))
+    assert "matplotlib not found" in error
+    assert 'pip install "keras_initx[plot]"' in error
 
 
 @pytest.fixture

@@ -1,0 +1,79 @@
+"""A picture of the values that an initializer gave."""
+
+import textwrap
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from keras_initx._show import as_matrix, condition_number, singular_values
+
+# Up to as many different values are shown one by one.
+_FEW = 8
+_BINS = 60
+_COLOR = "#3069a8"
+
+
+def plot(path, initializer, values):
+    """Draw a histogram of `values` and, where they make a matrix, their singular values.
+
+    Args:
+        path: Path of the file to write, whose suffix says in which format.
+        initializer: The initializer that gave the values.
+        values: The values.
+
+    Raises:
+        OSError: If the file cannot be written.
+        ValueError: If the suffix is not that of a format that can be written.
+    """
+    is_matrix = values.ndim > 1
+    figure = Figure(figsize=(10 if is_matrix else 6, 4.2), layout="constrained")
+    title = textwrap.fill(repr(initializer), 110 if is_matrix else 65)
+    figure.suptitle(f"{title}\nshape {values.shape}", fontsize=10, parse_math=False)
+    axes = figure.subplots(1, 2 if is_matrix else 1, squeeze=False)[0]
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) <= _FEW:
+        _draw_bars(axes[0], distinct, counts / values.size)
+    else:
+        _draw_histogram(axes[0], values.astype("float64").ravel())
+    if is_matrix:
+        _draw_singular_values(axes[1], as_matrix(values))
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", color="0.9")
+        axis.set_axisbelow(True)
+    figure.savefig(path, format=path.suffix[1:].lower(), dpi=150)
+
+
+def _draw_bars(axis, distinct, shares):
+    bars = axis.bar([f"{value:.6g}" for value in distinct], shares, width=0.5, color=_COLOR)
+    axis.bar_label(bars, [f"{share:.1%}" for share in shares], padding=2)
+    axis.set_title("Values", fontsize=10)
+    axis.set(xlabel="value", ylabel="share of all entries")
+    axis.set(xlim=(-0.75, len(distinct) - 0.25), ylim=(0, 1.1), yticks=np.linspace(0, 1, 6))
+    axis.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def _draw_histogram(axis, values):
+    title, shown = "Values", values
+    # One value that comes again and again would hide all others.
+    zeros = np.mean(values == 0)
+    if zeros > 0.01:
+        title, shown = f"Values other than zero ({1 - zeros:.1%} of all)", values[values != 0]
+    axis.hist(shown, _BINS, weights=np.full(shown.size, 1 / values.size), color=_COLOR)
+    axis.set_title(f"{title}\nmean {shown.mean():.2g}, standard deviation {shown.std():.3g}", fontsize=10)
+    axis.set(xlabel="value", ylabel=f"share of all entries, in each of {_BINS} bins")
+    axis.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def _draw_singular_values(axis, matrix):
+    singular = singular_values(matrix)
+    axis.plot(np.arange(1, len(singular) + 1), singular, "o-", color=_COLOR, linewidth=1, markersize=3)
+    axis.set_ylim(0, 1.1 * singular[0] or 1)
+    rows, columns = matrix.shape
+    axis.set_title(
+        f"Singular values of the matrix of {rows} by {columns}\n"
+        f"from {singular[0]:.3g} to {singular[-1]:.3g}, condition number {condition_number(singular):.3g}",
+        fontsize=10,
+    )
+    axis.set(xlabel="number, the largest first", ylabel="singular value")

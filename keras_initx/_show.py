@@ -1,0 +1,125 @@
+"""What there is to know of one initializer, and the figures of a sample."""
+
+import difflib
+import inspect
+import math
+
+import keras
+import numpy as np
+
+import keras_initx
+from keras_initx.initializers import ConstantInitializer, Entry
+
+# Of these the first that an initializer fills is its sample's: a kernel, a square one, a bias (of an LSTM or
+# a GRU too), the kernel of a convolution.
+SHAPES = ((256, 128), (128, 128), (384,), (3, 3, 64, 64))
+
+
+def find(name) -> Entry:
+    """Return the entry of the catalogue that `name` stands for: an id, with or without `initx.`, or a class.
+
+    Raises:
+        LookupError: If there is none; says which names are close.
+    """
+    names = {}
+    for entry in keras_initx.catalog():
+        for full in entry.ids:
+            names[full] = names[full.removeprefix("initx.")] = entry
+        names[entry.cls.__name__] = entry
+    if name in names:
+        return names[name]
+    close = {names[match].ids[0] for match in difflib.get_close_matches(name, names)}
+    hint = f"did you mean {' or '.join(sorted(close))}?" if close else "`list` shows all ids."
+    raise LookupError(f"no initializer is called {name!r}; {hint}")
+
+
+def draw(cls, config, shape, seed):
+    """Make an initializer and draw a sample.
+
+    Args:
+        cls: Class of the initializer.
+        config: Dict of its arguments.
+        shape: Shape of the sample, or `None` for one that suits.
+        seed: The seed, if `cls` takes one and `config` has none.
+
+    Returns:
+        The initializer, and its values in float32 as an array.
+
+    Raises:
+        OSError: If the initializer reads a file and cannot.
+        TypeError: If an argument is missing or has the wrong type.
+        ValueError: If an argument or the shape does not suit the initializer.
+    """
+    if "seed" in inspect.signature(cls).parameters:
+        config = {"seed": seed, **config}
+    initializer = cls.from_config(config)
+    shapes = [shape] if shape else _default_shapes(initializer)
+    return initializer, np.asarray(keras.ops.convert_to_numpy(_first(initializer, shapes)))
+
+
+def _default_shapes(initializer):
+    # What is drawn is mostly a kernel. What is fixed is mostly a bias, and would fill a kernel too.
+    return sorted(SHAPES, key=len) if isinstance(initializer, ConstantInitializer) else SHAPES
+
+
+def _first(initializer, shapes):
+    """Return values of the first of `shapes` that `initializer` fills."""
+    errors = []
+    for shape in shapes:
+        try:
+            return initializer(shape, "float32")
+        except ValueError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def about(entry) -> str:
+    """Return what the catalogue and the docstring say of an initializer."""
+    rows = {
+        "ids": ", ".join(entry.ids),
+        "class": f"keras_initx.{entry.cls.__name__}{inspect.signature(entry.cls)}",
+        "values": entry.formula,
+        "use": entry.use,
+    }
+    return f"{_aligned(rows)}\n{inspect.getdoc(entry.cls)}\n"
+
+
+def figures(initializer, values) -> str:
+    """Return what `initializer` and the `values` that it gave look like."""
+    rows = {
+        "sample of": repr(initializer),
+        "shape": str(values.shape),
+        "mean": f"{values.mean(dtype='float64'):.4g}",
+        "std": f"{values.std(dtype='float64'):.4g}",
+        "min": f"{values.min():.4g}",
+        "max": f"{values.max():.4g}",
+        "zeros": f"{np.mean(values == 0):.2%}",
+    }
+    if values.ndim > 1:
+        matrix = as_matrix(values)
+        singular = singular_values(matrix)
+        rows["as a matrix"] = str(matrix.shape)
+        rows["largest singular value"] = f"{singular[0]:.4g}"
+        rows["smallest singular value"] = f"{singular[-1]:.4g}"
+        rows["condition number"] = f"{condition_number(singular):.4g}"
+    return _aligned(rows)
+
+
+def as_matrix(kernel):
+    """Return a kernel as a matrix of shape `(inputs, units)`."""
+    return kernel.reshape(-1, kernel.shape[-1]).astype("float64")
+
+
+def singular_values(matrix):
+    """Return the singular values, the largest first."""
+    return np.linalg.svd(matrix, compute_uv=False)
+
+
+def condition_number(singular):
+    """Return the largest singular value over the smallest."""
+    return singular[0] / singular[-1] if singular[-1] else math.inf
+
+
+def _aligned(rows):
+    width = max(map(len, rows))
+    return "".join(f"{name:{width}}  {text}\n" for name, text in rows.items())

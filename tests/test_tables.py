@@ -1,0 +1,89 @@
+"""The catalogue as a table: what is written of it into pages and to the standard output."""
+
+import itertools
+import pathlib
+import re
+import runpy
+
+import pytest
+
+import keras_initx
+from keras_initx import _tables
+from keras_initx.initializers import Entry
+
+ROOT = pathlib.Path(__file__).parents[1]
+SCRIPT = runpy.run_path(str(ROOT / "docs" / "tables.py"))
+ENTRIES = (
+    Entry(("initx.one", "initx.first"), int, "a * b * c", "where one is enough: for few units, or small ones"),
+    Entry(("initx.another",), float, "x | y", "elsewhere"),
+)
+
+
+@pytest.mark.parametrize("page", SCRIPT["PAGES"], ids=lambda page: page.name)
+def test_pages_have_the_table_of_the_catalogue(page):
+    assert page.read_text() == SCRIPT["with_table"](page.read_text()), "run `python docs/tables.py`"
+    assert _tables.markdown(keras_initx.catalog()) in page.read_text()
+
+
+def test_a_page_without_marks_is_an_error():
+    with pytest.raises(ValueError, match=r"must have the marks of the table once\. Received: 0 pairs"):
+        SCRIPT["with_table"]("| id | class |")
+
+
+def test_markdown_has_a_row_for_each_class():
+    *_, first, second = _tables.markdown(ENTRIES).splitlines()
+    assert first == (
+        r"| `initx.one`, `initx.first` | `int` | a \* b \* c | where one is enough: for few units, or small ones |"
+    )
+    assert second == r"| `initx.another` | `float` | x \| y | elsewhere |"
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("2 $ and $ 3", r"2 \$ and \$ 3"),
+        ("`code` <b>", r"\`code\` \<b\>"),
+        (r"a\b [c] ~d~", r"a\\b \[c\] \~d\~"),
+        ("fan_in _so_", r"fan_in \_so\_"),
+        ("gain² / (k + 1)", "gain² / (k + 1)"),
+    ],
+)
+def test_markdown_shows_signs_as_they_are(text, escaped):
+    table = _tables.markdown([Entry(("initx.one",), int, text, "use")])
+    assert f"| {escaped} |" in table
+
+
+def test_plain_text_has_a_line_for_each_class():
+    header, first, second = _tables.plain(ENTRIES).splitlines()
+    assert first == ("initx.one, initx.first  int    a * b * c  where one is enough: for few units, or small ones")
+    assert second == "initx.another           float  x | y      elsewhere"
+    assert header == "id                      class  values     when to use it"
+
+
+def terminal(monkeypatch, columns):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_a_terminal_shows_every_id_within_its_width(capsys, monkeypatch, columns):
+    terminal(monkeypatch, columns)
+    _tables.write(keras_initx.catalog())
+    lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= columns
+    words = set(itertools.chain.from_iterable(line.split() for line in lines))
+    for entry in keras_initx.catalog():
+        assert {*entry.ids, entry.cls.__name__} <= words
+
+
+def test_a_terminal_without_rich_shows_plain_text(capsys, monkeypatch):
+    terminal(monkeypatch, 80)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    _tables.write(ENTRIES)
+    assert capsys.readouterr().out == _tables.plain(ENTRIES)
+
+
+def test_a_pipe_gets_plain_text(capsys):
+    _tables.write(ENTRIES)
+    assert capsys.readouterr().out == _tables.plain(ENTRIES)
