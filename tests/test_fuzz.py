@@ -114,30 +114,28 @@ UNLIKELY_SHAPES = st.one_of(
     st.lists(st.integers(0, 40), max_size=3), st.lists(st.integers(-2, 5), max_size=5), ANYTHING
 )
 DTYPES = ["float16", "bfloat16", "float32", None]
+UNLIKELY_DTYPES = ["int8", "complex64", "nothing"]
 
 
 @st.composite
 def calls(draw, cls):
-    """Draw arguments, a shape and a dtype: all of them likely ones, or each one whatever may come."""
+    """Draw arguments, a shape and a dtype: likely ones, but for up to two of them."""
     rows = [case for case in CASES if case.cls is cls]
-    careful = draw(st.booleans())
-
-    def either(likely, unlikely):
-        return likely if careful else st.one_of(likely, unlikely)
-
+    parameters = inspect.signature(cls).parameters
+    odd = draw(st.sets(st.sampled_from([*parameters, "shape", "dtype"]), max_size=2))
     required, optional = {}, {}
-    for name, parameter in inspect.signature(cls).parameters.items():
+    for name, parameter in parameters.items():
         unlikely = UNLIKELY.get(name, ANYTHING)
         likely = [st.just(row.kwargs[name]) for row in rows if name in row.kwargs]
         if name in LIKELY:
             likely.append(LIKELY[name])
-        group = required if parameter.default is parameter.empty else optional
-        group[name] = either(st.one_of(likely or [unlikely]), unlikely)
+        group = required if name in odd or parameter.default is parameter.empty else optional
+        group[name] = unlikely if name in odd else st.one_of(likely or [unlikely])
     shapes = st.sampled_from([shape for row in rows for shape in row.shapes])
     return (
         draw(st.fixed_dictionaries(required, optional=optional)),
-        draw(either(shapes, UNLIKELY_SHAPES)),
-        draw(either(st.sampled_from(DTYPES), st.sampled_from(["int8", "complex64", "nothing"]))),
+        draw(UNLIKELY_SHAPES if "shape" in odd else shapes),
+        draw(st.sampled_from(UNLIKELY_DTYPES if "dtype" in odd else DTYPES)),
     )
 
 
