@@ -10,9 +10,9 @@ import numpy as np
 import keras_initx
 from keras_initx.initializers import ConstantInitializer, Entry
 
-# Of these the first that an initializer fills is its sample's: a kernel, a square one, a bias (of an LSTM or
-# a GRU too), the kernel of a convolution.
-SHAPES = ((256, 128), (128, 128), (384,), (3, 3, 64, 64))
+# Of these the first that an initializer fills is its sample's: a kernel, a square one, a bias (of an LSTM or a
+# GRU too; of a GRU with two rows), the kernel of a convolution.
+SHAPES = ((256, 128), (128, 128), (384,), (2, 384), (3, 3, 64, 64))
 
 
 def find(name) -> Entry:

@@ -18,62 +18,6 @@ POSITIVE = st.floats(0.0625, 4, width=32)
 AXES = st.one_of(st.none(), st.lists(st.integers(-3, 3), max_size=3))
 INITIALIZERS = st.sampled_from(["zeros", "he_normal", "initx.sparse", "initx.orthogonal", "initx.relu_bias"])
 
-INITIALIZERS = st.one_of(st.sampled_from(["initx.he_normal", "initx.sparse", "zeros", keras_initx.Dirac()]), ANYTHING)
-WHOLE = st.one_of(st.integers(1, 4), ANYTHING)
-
-ARGUMENTS = {
-    keras_initx.ChronoBias: {
-        "max_steps": st.one_of(st.integers(3, 2000), ANYTHING),
-        "cell": st.one_of(st.sampled_from(["lstm", "gru"]), ANYTHING),
-        "seed": SEEDS,
-    },
-    keras_initx.Bilinear: {},
-    keras_initx.DeltaOrthogonal: {"gain": GAINS, "groups": WHOLE, "seed": SEEDS},
-    keras_initx.Dirac: {"gain": GAINS, "groups": WHOLE},
-    keras_initx.FanInNormal: NAMED,
-    keras_initx.GlorotNormal: NAMED,
-    keras_initx.GlorotUniform: NAMED,
-    keras_initx.GRUUpdateBias: {"value": ANYTHING, "units": ANYTHING},
-    keras_initx.HeNormal: NAMED,
-    keras_initx.HeUniform: NAMED,
-    keras_initx.ICNR: {"initializer": INITIALIZERS, "scale": WHOLE},
-    keras_initx.LecunNormal: NAMED,
-    keras_initx.LecunUniform: NAMED,
-    keras_initx.LSTMForgetBias: {"value": ANYTHING, "units": ANYTHING},
-    keras_initx.Orthogonal: {
-        "gain": GAINS,
-        "method": st.one_of(st.sampled_from(["auto", "householder", "qr", "svd", "gaussian"]), ANYTHING),
-        "blocks": WHOLE,
-        "seed": SEEDS,
-    },
-    keras_initx.PriorBias: {
-        "frequencies": st.one_of(st.floats(0, 1), st.lists(st.floats(0), max_size=4), st.lists(ANYTHING), ANYTHING),
-        "multi_label": st.one_of(st.booleans(), ANYTHING),
-    },
-    keras_initx.RandomNormal: {"mean": NUMBERS, "stddev": NUMBERS, "seed": SEEDS},
-    keras_initx.RandomUniform: {"minval": NUMBERS, "maxval": NUMBERS, "seed": SEEDS},
-    keras_initx.ReLUBias: {"value": ANYTHING},
-    keras_initx.SmallNormal: {"seed": SEEDS},
-    keras_initx.Sparse: {
-        "connections": ANYTHING,
-        "sparsity": st.one_of(st.none(), st.floats(0, 1), ANYTHING),
-        "stddev": ANYTHING,
-        "gain": GAINS,
-        "seed": SEEDS,
-    },
-    keras_initx.TruncatedNormal: {
-        "mean": NUMBERS,
-        "stddev": NUMBERS,
-        "seed": SEEDS,
-        "lower": NUMBERS,
-        "upper": NUMBERS,
-    },
-    keras_initx.VarianceScaling: {
-        "scale": NUMBERS,
-        "mode": st.one_of(st.sampled_from(["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]), ANYTHING),
-        "distribution": st.one_of(st.sampled_from(["normal", "untruncated_normal", "uniform"]), ANYTHING),
-        **NAMED,
-    },
 # What an argument of this name may well be, whichever class it belongs to. What the rows of a class hold comes on
 # top, so a name is needed here only where the rows have few values.
 LIKELY = {
