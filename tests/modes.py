@@ -1,9 +1,11 @@
 """The ways to run an initializer on the backend at hand: eagerly and compiled."""
 
 import contextlib
+import inspect
 
 import keras
 import numpy as np
+import pytest
 
 import keras_initx._backend
 
@@ -15,6 +17,11 @@ MODES = {
     "torch": ("eager", "compile", "ops"),
 }[BACKEND]
 STREAM_MODES = tuple(mode for mode in MODES if mode != "compile")
+
+needs_axes = pytest.mark.skipif(
+    "input_axes" not in inspect.signature(keras.initializers.VarianceScaling).parameters,
+    reason=f"Keras {keras.__version__} tells initializers no axes; 3.15 does",
+)
 
 
 def run(mode, function):
@@ -31,7 +38,11 @@ def float64():
     if BACKEND == "jax":
         import jax
 
-        return jax.enable_x64(True)
+        if hasattr(jax, "enable_x64"):
+            return jax.enable_x64(True)
+        from jax.experimental import enable_x64  # its place before JAX 0.8
+
+        return enable_x64()
     return contextlib.nullcontext()
 
 
