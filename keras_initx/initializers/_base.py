@@ -34,12 +34,12 @@ _ENTRIES: list[Entry] = []
 
 
 def catalog() -> tuple[Entry, ...]:
-    """Return what there is to know of every initializer, relatives next to each other.
+    """Return what there is to know of every initializer, in the order of their ids.
 
     The tables of the documentation and of `python -m keras_initx list` are made from it.
 
     Returns:
-        An `Entry` for each class, in an order that does not change from call to call.
+        An `Entry` for each class.
 
     Example:
         >>> entry = next(entry for entry in catalog() if entry.cls.__name__ == "Orthogonal")
@@ -47,7 +47,7 @@ def catalog() -> tuple[Entry, ...]:
         ('initx.orthogonal', 'initx.orthogonal_qr')
         >>> layer = keras.layers.Dense(8, kernel_initializer=entry.ids[0])
     """
-    return tuple(_ENTRIES)
+    return tuple(sorted(_ENTRIES, key=lambda entry: entry.ids))
 
 
 def register(*names, formula, use):
