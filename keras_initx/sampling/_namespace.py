@@ -22,7 +22,7 @@ _SMALL_TRIANGLE = 32
 class _Host:
     """NumPy, in place where it can: the first touch of fresh memory is what is dear.
 
-    `triu`, `set_diagonal`, `rotate_left` and `subtract_product` change their first argument.
+    `triu`, `set_diagonal`, `slice_update`, `rotate_left` and `subtract_product` change their first argument.
     """
 
     word = "uint32"
@@ -52,6 +52,13 @@ class _Host:
     def set_diagonal(self, x, values):
         np.fill_diagonal(x, values)
         return x
+
+    def slice_update(self, x, start, updates):
+        x[tuple(slice(first, first + length) for first, length in zip(start, updates.shape, strict=True))] = updates
+        return x
+
+    def times(self, x, factor):
+        return x * factor
 
     def squared_norms(self, x):
         return np.einsum("ij,ij->i", x, x)
@@ -116,6 +123,10 @@ class _Traced:
 
     def solve_upper(self, a, b):
         return keras.ops.solve_triangular(a, b, lower=False)
+
+    def times(self, x, factor):
+        # A compiler makes one product of two by constants, which is rounded otherwise; not across a choice.
+        return keras.ops.where(x == x, x, math.nan) * factor
 
     def squared_norms(self, x):
         return keras.ops.sum(x * x, axis=1)  # not a matrix product, which a GPU may round
