@@ -74,6 +74,7 @@ CASES = (
         keras_initx.Dirac, {}, ((3, 3, 4, 8), (4, 6, 4), (1, 2, 3, 4, 4), (3, 0, 4), (3, 4, 0), (0, 2, 2)), NOT_KERNELS
     ),
     Case(keras_initx.Dirac, {"gain": "relu", "groups": 3}, ((3, 3, 4, 12), (2, 2, 9)), (*NOT_KERNELS, (3, 3, 4))),
+    Case(
         keras_initx.Blocks,
         {"initializers": [config("sparse", connections=2, seed=1), config("random_normal", seed=2)]},
         ((70, 20), (3, 3, 16, 8), (1, 2), (0, 4), (4, 0)),
@@ -100,13 +101,13 @@ CASES = (
     ),
     Case(
         keras_initx.ICNR,
-        {"initializer": {"class_name": "initx.he_normal", "config": {"seed": 29}}},
+        {"initializer": config("he_normal", seed=29)},
         ((3, 3, 4, 8), (3, 4, 6), (2, 2, 2, 3, 16), (3, 4, 0), (3, 0, 4)),
         (*NOT_KERNELS, (3, 4, 5), (3, 3, 4, 6)),
     ),
     Case(
         keras_initx.ICNR,
-        {"initializer": {"class_name": "initx.sparse", "config": {"seed": 30}}, "scale": 3},
+        {"initializer": config("sparse", seed=30), "scale": 3},
         ((3, 3, 4, 18),),
         ((9,), (3, 3, 4, 4)),
     ),

@@ -96,6 +96,7 @@ class Initializer(keras.initializers.Initializer):
         self._check_shape(shape)
         if _backend.is_abstract():
             return keras.ops.empty(shape, dtype)
+        warn_of_twins(self, shape)
         values = self._values(shape, "float64" if dtype == "float64" else "float32")
         if isinstance(values, np.ndarray):
             return _backend.to_tensor(np.asarray(values.astype(dtype, copy=False), order="C"))
@@ -185,8 +186,6 @@ class RandomInitializer(Initializer):
         self.seed = random.getrandbits(32) if self._init_seed is None else self._init_seed
 
     def _values(self, shape, dtype):
-        if self._init_seed is not None:
-            warn_of_twins(self, shape)
         return self._draw(Stream(self._key()), shape, dtype)
 
     def _draw(self, stream, shape, dtype):

@@ -7,7 +7,7 @@ import keras
 from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._checks import check_number
 from keras_initx.initializers._fans import check_shape_has_axes
-from keras_initx.initializers._nested import check_initializer, values_of
+from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
 from keras_initx.sampling import current_namespace
 
 
@@ -48,6 +48,9 @@ class Scaled(Initializer):
     def __init__(self, initializer, factor):
         self.initializer = check_initializer("initializer", initializer)
         self.factor = check_number("factor", factor)
+
+    def _check_shape(self, shape):
+        check_shape_for(self.initializer, shape)
 
     def _values(self, shape, dtype):
         return current_namespace().times(values_of(self.initializer, shape, dtype), float(self.factor))
@@ -109,15 +112,19 @@ class Blocks(Initializer):
                 f"`shape` must have a length along `axis` that is {rule}. Received: shape={shape}, "
                 f"axis={self.axis}, sizes={self.sizes}, {len(self.initializers)} initializers"
             )
+        for initializer, part in self._slices(shape):
+            check_shape_for(initializer, part)
 
     def _values(self, shape, dtype):
+        slices = [values_of(initializer, part, dtype) for initializer, part in self._slices(shape)]
+        return current_namespace().concatenate(slices, axis=self.axis)
+
+    def _slices(self, shape):
+        """Return each initializer with the shape of its slice."""
         axis, count = self.axis % len(shape), len(self.initializers)
         lengths = self.sizes or [shape[axis] // count] * count
-        slices = [
-            values_of(initializer, (*shape[:axis], int(length), *shape[axis + 1 :]), dtype)
-            for initializer, length in zip(self.initializers, lengths, strict=True)
-        ]
-        return current_namespace().concatenate(slices, axis=axis)
+        shapes = ((*shape[:axis], int(length), *shape[axis + 1 :]) for length in lengths)
+        return zip(self.initializers, shapes, strict=True)
 
 
 def _check_initializers(initializers):

@@ -11,7 +11,7 @@ from keras_initx.initializers._array_files import FORMATS, read_array, suffix
 from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._caller import loads_a_model
 from keras_initx.initializers._checks import DTYPES
-from keras_initx.initializers._nested import check_initializer, values_of
+from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
 from keras_initx.sampling import current_namespace
 
 # Arrays that a message lists by name.
@@ -68,6 +68,10 @@ class Pretrained(Initializer):
         self.key = _check_string("key", key)
         self.sha256 = _check_sha256(sha256)
         self.pad = pad if pad is None else check_initializer("pad", pad)
+
+    def _check_shape(self, shape):
+        if self.pad is not None:
+            check_shape_for(self.pad, shape)
 
     def _values(self, shape, dtype):
         xp = current_namespace()
