@@ -51,17 +51,16 @@ class MatrixInitializer(AxesInitializer):
         Not in the order given, so that two ways to name the same axes give the same values.
         """
         axes = range(len(shape))
-        if self.input_axes is None and self.output_axes is None:
-            return list(axes[:-1]), list(axes[-1:])
-        inputs, units = (
-            None if named is None else sorted(axes[axis] for axis in named)
-            for named in (self.input_axes, self.output_axes)
-        )
+
+        def others(named):
+            return set(axes).difference(axes[axis] for axis in named)
+
+        inputs, units = self.input_axes, self.output_axes
         if inputs is None:
-            inputs = [axis for axis in axes if axis not in units]
+            inputs = others(axes[-1:] if units is None else units)
         if units is None:
-            units = [axis for axis in axes if axis not in inputs]
-        return inputs, units
+            units = others(inputs)
+        return sorted(axes[axis] for axis in inputs), sorted(axes[axis] for axis in units)
 
     def _matrix_shape(self, shape):
         """Return the numbers of inputs and units of a kernel of `shape`."""
@@ -69,9 +68,10 @@ class MatrixInitializer(AxesInitializer):
         return math.prod(shape[axis] for axis in inputs), math.prod(shape[axis] for axis in units)
 
     def _draw(self, stream, shape, dtype):
+        rows, columns = self._matrix_shape(shape)
+        matrix = self._draw_matrix(stream, rows, columns, dtype)
         inputs, units = self._axes(shape)
         order = inputs + units
-        matrix = self._draw_matrix(stream, *self._matrix_shape(shape), dtype)
         kernel = stream.xp.reshape(matrix, [shape[axis] for axis in order])
         return stream.xp.transpose(kernel, [order.index(axis) for axis in range(len(shape))])
 
