@@ -132,6 +132,7 @@ CASES = (
         {"path": ARRAYS, "key": "bias", "sha256": ARRAYS_SHA256, "pad": config("random_normal", seed=4)},
         ((4,), (6,)),
         ((), (3,), (4, 1)),
+    ),
     Case(
         keras_initx.Orthogonal,
         {"seed": 27, "input_axes": [0, 1]},
