@@ -17,6 +17,8 @@ from keras_initx import _backend
 _STRIP = 256
 # Below this size the inverse of a triangular matrix costs less than to divide it further.
 _SMALL_TRIANGLE = 32
+# Parts of a cumulative sum in a trace, a power of two, as numbers of devices mostly are.
+_MAX_BLOCKS = 256
 
 
 class _Host:
@@ -133,6 +135,15 @@ class _Traced:
 
     def set_diagonal(self, x, values):
         return keras.ops.where(keras.ops.eye(*x.shape, dtype="bool"), keras.ops.reshape(values, (-1, 1)), x)
+
+    def cumsum(self, x, axis):
+        # By blocks: a device that holds some of them needs no more of the others than their sums.
+        shape = keras.ops.shape(x)
+        blocks = math.gcd(shape[axis], _MAX_BLOCKS)
+        parts = keras.ops.reshape(x, (*shape[:axis], blocks, shape[axis] // blocks, *shape[axis + 1 :]))
+        sums = keras.ops.sum(parts, axis + 1, keepdims=True)
+        before = keras.ops.cumsum(sums, axis) - sums
+        return keras.ops.reshape(before + keras.ops.cumsum(parts, axis + 1), shape)
 
     def subtract_product(self, x, start, a, b):
         return keras.ops.slice_update(x, (start, start), x[start:, start:] - a @ b)
