@@ -92,6 +92,19 @@ def full_precision():
     return contextlib.nullcontext()
 
 
+def as_one_value(x):
+    """Return `x`, a tensor of a trace, as something that is computed once and lies where it is used.
+
+    JAX cuts up what follows from constants alone, so that each use has its own copy. Where the
+    place of a copy does not follow from the place of the result, each device would make all of it.
+    """
+    if _BACKEND == "jax":
+        import jax
+
+        return jax.lax.optimization_barrier(x)
+    return x
+
+
 def next_seed(generator: keras.random.SeedGenerator):
     """Advance `generator` and return its two seed words, without leaving a tracer in its state."""
     if _BACKEND == "jax" and is_tracing():

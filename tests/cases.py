@@ -1,9 +1,12 @@
 """The table of cases: a new initializer is one more row, and inherits every test of the contract."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import keras_initx
+
+DATA = pathlib.Path(__file__).with_name("data")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Case:
 
     def __str__(self):
         arguments = ",".join(f"{name}={value}" for name, value in self.kwargs.items() if name != "seed")
-        return f"{self.cls.__name__}({arguments})"
+        return f"{self.cls.__name__}({arguments})".replace(f"{DATA}/", "")
 
     @property
     def random(self):
@@ -32,10 +35,18 @@ class Case:
         return self.cls(**{**self.kwargs, **changes})
 
 
+def config(name, **kwargs):
+    """Return an initializer as another's argument, so written that labels stay what they are when it gets arguments."""
+    return {"class_name": f"initx.{name}", "config": kwargs}
+
+
 MATRICES = ((70, 20), (5, 40), (3, 3, 16, 8), (2, 3, 4, 5, 6), (1, 1), (0, 4), (4, 0))
 NOT_MATRICES = ((), (8,))
 ANY_SHAPES = (*MATRICES, *NOT_MATRICES)
 NOT_KERNELS = (*NOT_MATRICES, (4, 4), (1, 1, 1, 1, 4, 4))
+
+ARRAYS = str(DATA / "arrays.npz")
+ARRAYS_SHA256 = "e7076d6c91b60bea4a2c478c0f3051cf7a13405f5bfc902eb6b5f7e664bec72d"
 
 CASES = (
     Case(
@@ -63,6 +74,22 @@ CASES = (
         keras_initx.Dirac, {}, ((3, 3, 4, 8), (4, 6, 4), (1, 2, 3, 4, 4), (3, 0, 4), (3, 4, 0), (0, 2, 2)), NOT_KERNELS
     ),
     Case(keras_initx.Dirac, {"gain": "relu", "groups": 3}, ((3, 3, 4, 12), (2, 2, 9)), (*NOT_KERNELS, (3, 3, 4))),
+    Case(
+        keras_initx.Blocks,
+        {"initializers": [config("sparse", connections=2, seed=1), config("random_normal", seed=2)]},
+        ((70, 20), (3, 3, 16, 8), (1, 2), (0, 4), (4, 0)),
+        ((), (8,), (4, 5)),
+    ),
+    Case(
+        keras_initx.Blocks,
+        {
+            "initializers": [config("relu_bias"), config("random_uniform", seed=3), config("relu_bias", value=0.5)],
+            "sizes": [2, 0, 3],
+            "axis": 1,
+        },
+        ((2, 5), (4, 5, 2), (0, 5)),
+        ((), (5,), (2, 6), (5, 2)),
+    ),
     Case(keras_initx.FanInNormal, {"seed": 9}, ANY_SHAPES),
     Case(keras_initx.GlorotNormal, {"seed": 10}, ANY_SHAPES),
     Case(keras_initx.GlorotUniform, {"seed": 11}, ANY_SHAPES),
@@ -74,13 +101,13 @@ CASES = (
     ),
     Case(
         keras_initx.ICNR,
-        {"initializer": {"class_name": "initx.he_normal", "config": {"seed": 29}}},
+        {"initializer": config("he_normal", seed=29)},
         ((3, 3, 4, 8), (3, 4, 6), (2, 2, 2, 3, 16), (3, 4, 0), (3, 0, 4)),
         (*NOT_KERNELS, (3, 4, 5), (3, 3, 4, 6)),
     ),
     Case(
         keras_initx.ICNR,
-        {"initializer": {"class_name": "initx.sparse", "config": {"seed": 30}}, "scale": 3},
+        {"initializer": config("sparse", seed=30), "scale": 3},
         ((3, 3, 4, 18),),
         ((9,), (3, 3, 4, 4)),
     ),
@@ -99,16 +126,75 @@ CASES = (
     Case(keras_initx.PriorBias, {"frequencies": [900, 90, 10]}, ((3,),), ((), (1,), (4,), (3, 1))),
     Case(keras_initx.PriorBias, {"frequencies": [0.98, 0.02]}, ((1,), (2,)), ((), (3,), (2, 1))),
     Case(keras_initx.PriorBias, {"frequencies": [0.5, 0.01], "multi_label": True}, ((2,),), ((), (1,), (3,))),
+    Case(keras_initx.Pretrained, {"path": ARRAYS, "key": "kernel"}, ((6, 4),), ((), (6,), (4, 6), (5, 4), (7, 4))),
+    Case(
+        keras_initx.Pretrained,
+        {"path": ARRAYS, "key": "bias", "sha256": ARRAYS_SHA256, "pad": config("random_normal", seed=4)},
+        ((4,), (6,)),
+        ((), (3,), (4, 1)),
+    ),
+    Case(
+        keras_initx.Orthogonal,
+        {"seed": 27, "input_axes": [0, 1]},
+        ((3, 3, 4, 2), (2, 3, 4, 5, 6), (5, 4)),
+        ((), (8,)),
+        exact=False,
+    ),
+    Case(
+        keras_initx.Orthogonal,
+        {"blocks": 2, "seed": 28, "input_axes": [0], "output_axes": [-1, 1]},
+        ((20, 3, 4), (5, 8, 6)),
+        ((), (8,), (8, 6), (8, 3, 3), (8, 2, 2, 2)),
+        exact=False,
+    ),
+    Case(keras_initx.Orthogonal, {"seed": 29, "singular_values": 100.0}, MATRICES, NOT_MATRICES, exact=False),
+    Case(
+        keras_initx.Orthogonal,
+        {"method": "svd", "blocks": 2, "seed": 30, "singular_values": [2.0, 0.5, 0.0]},
+        ((7, 6), (3, 20)),
+        ((), (8,), (8, 5), (8, 8)),
+        exact=False,
+    ),
     Case(keras_initx.RandomNormal, {"seed": 16}, ANY_SHAPES),
     Case(keras_initx.RandomNormal, {"mean": 1.5, "stddev": 0.3, "seed": 17}, ANY_SHAPES),
     Case(keras_initx.RandomUniform, {"seed": 18}, ANY_SHAPES),
     Case(keras_initx.RandomUniform, {"minval": 0.1, "maxval": 1.7, "seed": 19}, ANY_SHAPES),
     Case(keras_initx.ReLUBias, {}, ((7,), (), (2, 3), (0,))),
+    Case(
+        keras_initx.Scaled,
+        {"initializer": config("random_normal", stddev=0.3, seed=5), "factor": 24**-0.5},
+        (*ANY_SHAPES, (300, 300)),
+    ),
+    Case(
+        keras_initx.Scaled,
+        {"initializer": config("pretrained", path=ARRAYS, key="kernel", pad="initx.relu_bias"), "factor": -0.7},
+        ((6, 4), (8, 9)),
+        ((), (5, 4)),
+    ),
+    Case(
+        keras_initx.Scaled,
+        {"initializer": config("orthogonal", seed=6), "factor": 3},
+        MATRICES,
+        NOT_MATRICES,
+        exact=False,
+    ),
     Case(keras_initx.SmallNormal, {"seed": 20}, ANY_SHAPES),
     Case(keras_initx.Sparse, {"seed": 0}, MATRICES, NOT_MATRICES),
     Case(keras_initx.Sparse, {"connections": 3, "stddev": 0.01, "seed": 4294967295}, MATRICES, NOT_MATRICES),
     Case(keras_initx.Sparse, {"connections": 40, "gain": "relu", "seed": 7}, MATRICES, NOT_MATRICES),
     Case(keras_initx.Sparse, {"sparsity": 0.5, "seed": 8}, (*MATRICES, (300, 30)), NOT_MATRICES),
+    Case(
+        keras_initx.Sparse,
+        {"connections": 4, "seed": 31, "input_axes": [0, 1]},
+        ((3, 3, 16, 8), (2, 3, 4, 5, 6), (5, 4)),
+        ((), (8,)),
+    ),
+    Case(
+        keras_initx.Sparse,
+        {"sparsity": 0.5, "seed": 32, "output_axes": [-3, 2]},
+        ((3, 30, 4, 5), (0, 3, 2)),
+        ((), (8,), (8, 6), (8, 6, 3, 2, 2)),
+    ),
     Case(keras_initx.TruncatedNormal, {"seed": 21}, ANY_SHAPES),
     Case(
         keras_initx.TruncatedNormal,

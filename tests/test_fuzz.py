@@ -3,7 +3,7 @@
 import inspect
 
 import pytest
-from cases import CASES
+from cases import ARRAYS, ARRAYS_SHA256, CASES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +21,6 @@ INITIALIZERS = st.sampled_from(["zeros", "he_normal", "initx.sparse", "initx.ort
 # What an argument of this name may well be, whichever class it belongs to. What the rows of a class hold comes on
 # top, so a name is needed here only where the rows have few values.
 LIKELY = {
-    "block_size": COUNTS,
     "blocks": COUNTS,
     "connections": st.one_of(st.none(), COUNTS),
     "distribution": st.sampled_from(["truncated_normal", "untruncated_normal", "normal", "uniform"]),
@@ -31,8 +30,7 @@ LIKELY = {
     "initializer": INITIALIZERS,
     "initializers": st.lists(INITIALIZERS, min_size=1, max_size=4),
     "input_axes": AXES,
-    "key": st.one_of(st.none(), st.text(max_size=3)),
-    "labels": st.lists(st.integers(0, 3), min_size=1, max_size=8),
+    "key": st.sampled_from(["kernel", "bias", "steps"]),
     "lower": st.floats(-4, -0.0625, width=32),
     "max_steps": st.integers(1, 100),
     "maxval": st.floats(1, 4, width=32),
@@ -41,16 +39,17 @@ LIKELY = {
     "minval": st.floats(-4, 1, width=32, exclude_max=True),
     "mode": st.sampled_from(["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]),
     "output_axes": AXES,
-    "path": st.sampled_from(["no such file.npy", "no such folder/file.npz", "no such model.keras"]),
+    "pad": st.one_of(st.none(), INITIALIZERS),
+    "path": st.sampled_from([ARRAYS, "no such file.npy", "no such folder/file.npz", "no such model.keras"]),
+    "factor": POSITIVE,
     "scale": st.one_of(COUNTS, POSITIVE),
     "seed": st.one_of(st.none(), st.integers(0, 2**32 - 1)),
-    "sha256": st.one_of(st.none(), st.text("0123456789abcdef", min_size=64, max_size=64)),
+    "sha256": st.one_of(st.none(), st.sampled_from([ARRAYS_SHA256, "0" * 64])),
     "singular_values": st.lists(POSITIVE, min_size=1, max_size=4),
     "sparsity": st.floats(0, 1, width=32, exclude_max=True),
     "stddev": POSITIVE,
     "units": st.one_of(st.none(), COUNTS),
     "upper": st.floats(-0.0625, 4, width=32),
-    "upsample": COUNTS,
     "value": POSITIVE,
 }
 UNLIKELY = {"seed": st.one_of(ANYTHING, st.integers(-2, 2**33))}
@@ -97,5 +96,5 @@ def test_a_tensor_or_a_named_error(cls, data):
     else:
         assert tuple(values.shape) == tuple(shape)
         return
-    assert any(f"`{name}`" in message for name in (*kwargs, "shape", "dtype"))
+    assert any(f"`{name}`" in message for name in (*inspect.signature(cls).parameters, "shape", "dtype"))
     assert "Received: " in message

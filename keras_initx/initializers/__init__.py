@@ -10,8 +10,10 @@ from keras_initx.initializers._base import (
 )
 from keras_initx.initializers._bias import ReLUBias
 from keras_initx.initializers._chrono import ChronoBias
+from keras_initx.initializers._composition import Blocks, Scaled
 from keras_initx.initializers._convolution import DeltaOrthogonal, Dirac
 from keras_initx.initializers._orthogonal import Orthogonal
+from keras_initx.initializers._pretrained import Pretrained
 from keras_initx.initializers._prior import PriorBias
 from keras_initx.initializers._random import RandomNormal, RandomUniform, SmallNormal, TruncatedNormal
 from keras_initx.initializers._recurrent import GRUUpdateBias, LSTMForgetBias
@@ -31,6 +33,7 @@ from keras_initx.initializers._variance_named import (
 __all__ = [
     "ICNR",
     "Bilinear",
+    "Blocks",
     "ChronoBias",
     "ConstantInitializer",
     "DeltaOrthogonal",
@@ -47,11 +50,13 @@ __all__ = [
     "LecunNormal",
     "LecunUniform",
     "Orthogonal",
+    "Pretrained",
     "PriorBias",
     "RandomInitializer",
     "RandomNormal",
     "RandomUniform",
     "ReLUBias",
+    "Scaled",
     "SmallNormal",
     "Sparse",
     "TruncatedNormal",

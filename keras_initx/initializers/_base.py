@@ -34,12 +34,12 @@ _ENTRIES: list[Entry] = []
 
 
 def catalog() -> tuple[Entry, ...]:
-    """Return what there is to know of every initializer, relatives next to each other.
+    """Return what there is to know of every initializer, in the order of their ids.
 
     The tables of the documentation and of `python -m keras_initx list` are made from it.
 
     Returns:
-        An `Entry` for each class, in an order that does not change from call to call.
+        An `Entry` for each class.
 
     Example:
         >>> entry = next(entry for entry in catalog() if entry.cls.__name__ == "Orthogonal")
@@ -47,7 +47,7 @@ def catalog() -> tuple[Entry, ...]:
         ('initx.orthogonal', 'initx.orthogonal_qr')
         >>> layer = keras.layers.Dense(8, kernel_initializer=entry.ids[0])
     """
-    return tuple(_ENTRIES)
+    return tuple(sorted(_ENTRIES, key=lambda entry: entry.ids))
 
 
 def register(*names, formula, use):
@@ -96,6 +96,7 @@ class Initializer(keras.initializers.Initializer):
         self._check_shape(shape)
         if _backend.is_abstract():
             return keras.ops.empty(shape, dtype)
+        warn_of_twins(self, shape)
         values = self._values(shape, "float64" if dtype == "float64" else "float32")
         if isinstance(values, np.ndarray):
             return _backend.to_tensor(np.asarray(values.astype(dtype, copy=False), order="C"))
@@ -110,30 +111,52 @@ class Initializer(keras.initializers.Initializer):
 
     def get_config(self):
         """Return the constructor's arguments as a JSON-serializable dict."""
-        return {name: _plain(getattr(self, name)) for name in inspect.signature(type(self)).parameters}
+        return _plain(self._arguments(), keras.saving.serialize_keras_object)
+
+    def _arguments(self):
+        """Return the constructor's arguments as they were given."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def __repr__(self):
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
+        arguments = _plain(self._arguments(), _readable).items()
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in arguments)})"
 
     def __eq__(self, other):
         """Two initializers are equal if they give the same values, unseeded ones the seed they drew."""
-        return _plain(vars(self)) == _plain(vars(other)) if type(other) is type(self) else NotImplemented
+        if type(other) is not type(self):
+            return NotImplemented
+        return _plain(vars(self), _comparable) == _plain(vars(other), _comparable)
 
     def __hash__(self):
         return hash(repr(self))
 
 
-def _plain(value):
-    """Return `value` as it comes back from JSON: NumPy's scalars as Python's, tuples as lists."""
-    if isinstance(value, keras.initializers.Initializer) and not isinstance(value, Initializer):
-        # Keras' own compare by identity.
-        return [keras.saving.serialize_keras_object(value), getattr(value, "seed", None)]
+def _plain(value, nested):
+    """Return `value` as it comes back from JSON: NumPy's scalars as Python's, tuples as lists.
+
+    Args:
+        value: An argument of a constructor, or a container of some.
+        nested: Function that is applied to the objects within: initializers and generators.
+    """
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: _plain(item, nested) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, nested) for item in value]
+    if isinstance(value, keras.initializers.Initializer | keras.random.SeedGenerator):
+        return nested(value)
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _readable(value):
+    # The repr of others is no constructor call.
+    return value if isinstance(value, Initializer) else keras.saving.serialize_keras_object(value)
+
+
+def _comparable(value):
+    # Keras' own initializers are equal to themselves only. An unseeded one keeps the seed that it drew here.
+    if isinstance(value, Initializer | keras.random.SeedGenerator):
+        return value
+    return keras.saving.serialize_keras_object(value), getattr(value, "seed", None)
 
 
 class ConstantInitializer(Initializer):
@@ -163,8 +186,6 @@ class RandomInitializer(Initializer):
         self.seed = random.getrandbits(32) if self._init_seed is None else self._init_seed
 
     def _values(self, shape, dtype):
-        if self._init_seed is not None:
-            warn_of_twins(self, shape)
         return self._draw(Stream(self._key()), shape, dtype)
 
     def _draw(self, stream, shape, dtype):
@@ -180,5 +201,5 @@ class RandomInitializer(Initializer):
             return words[0], words[1]
         return tuple(int(word) & 0xFFFFFFFF for word in keras.ops.convert_to_numpy(words))
 
-    def get_config(self):
-        return {**super().get_config(), "seed": keras.saving.serialize_keras_object(self._init_seed)}
+    def _arguments(self):
+        return {**super()._arguments(), "seed": self._init_seed}

@@ -7,7 +7,7 @@ import operator
 import keras
 import numpy as np
 
-_DTYPES = ("float16", "bfloat16", "float32", "float64")
+DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 def check_shape(shape):
@@ -46,8 +46,8 @@ def check_parts(shape, name, value):
 def check_dtype(dtype):
     """Return the name of a floating `dtype`, Keras' `floatx` for `None`."""
     name = _dtype_name(dtype)
-    if name not in _DTYPES:
-        raise ValueError(f"`dtype` must be one of {_DTYPES}. Received: dtype={dtype!r}")
+    if name not in DTYPES:
+        raise ValueError(f"`dtype` must be one of {DTYPES}. Received: dtype={dtype!r}")
     return name
 
 

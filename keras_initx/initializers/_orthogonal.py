@@ -1,10 +1,14 @@
 """Orthogonal initial weights."""
 
 import math
+import numbers
+
+import numpy as np
 
 from keras_initx import sampling
-from keras_initx.initializers._base import RandomInitializer, register
-from keras_initx.initializers._checks import check_choice, check_count, check_parts, check_rank
+from keras_initx.initializers._axes import MatrixInitializer
+from keras_initx.initializers._base import register
+from keras_initx.initializers._checks import check_choice, check_count
 from keras_initx.initializers._gain import check_gain, gain_value
 
 _FRAMES = {
@@ -19,16 +23,21 @@ _FRAMES = {
 @register(
     "orthogonal",
     "orthogonal_qr",
-    formula="gain · Q, Q'Q = I or QQ' = I, Haar-uniform",
+    formula="gain · Q, Q'Q = I or QQ' = I, Haar-uniform; with singular_values s, gain · U diag(s) V'",
     use="very deep networks and recurrent kernels: signals keep their length, forward and backward",
 )
-class Orthogonal(RandomInitializer):
+class Orthogonal(MatrixInitializer):
     """Give a matrix with orthonormal columns, or rows if it has fewer of them, times `gain`.
 
     The matrix `Q`, with `Q'Q = I` (or `QQ' = I`), is drawn evenly from all such matrices (Haar
     measure). It keeps the length of every signal that passes, forward and backward, so that very
     deep and recurrent networks neither vanish nor explode at the start. Kernels of more than two
-    dimensions are flattened to `(inputs, units)`, the last axis being the units.
+    dimensions are flattened to `(inputs, units)`, the last axis being the units unless `input_axes`
+    or `output_axes` say otherwise. From Keras 3.15 on, `EinsumDense` and the attention layers fill
+    the axes in by themselves.
+
+    `singular_values` asks for other lengths along random directions: the matrix is then
+    `U diag(singular_values) V'`, with `U` and `V` drawn like `Q`, independently.
 
     Computed in float32 (float64 when asked for) and cast last, so 16-bit kernels work. Equal across
     backends to rounding: within 1e-5 with the default method, a little more where `"qr"` or `"svd"`
@@ -41,14 +50,25 @@ class Orthogonal(RandomInitializer):
             a Gaussian matrix. All three are Haar-uniform, and give different matrices for one seed.
             `"gaussian"` is near-orthogonal: `N(0, 1/n)` for `n` the longer side. `"auto"`
             is `"householder"`.
-        blocks: Number of equal parts of the last axis that are made orthogonal each by itself:
-            4 for the gates of an LSTM, 3 for a GRU.
+        blocks: Number of equal parts of the units that are made orthogonal each by itself: 4 for
+            the gates of an LSTM, 3 for a GRU. Several axes of units are flattened first.
         seed: See `RandomInitializer`.
+        singular_values: The singular values of each block, before `gain`: a list of
+            `min(inputs, units)` numbers of at least 0. Or one number of at least 1, the condition
+            number: the largest singular value is so many times the smallest, each is the same
+            multiple of the next, and the mean of their squares is 1, so that a signal keeps its
+            length on average. Not for `"gaussian"`.
+        input_axes: Axes of the kernel that are the inputs of a unit, a list of integers. By default
+            all that are not in `output_axes`.
+        output_axes: Axes of the kernel along which the units are. By default all that are not in
+            `input_axes`; the last one if neither is given.
 
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of its range; when called, if the shape has fewer than
-            two dimensions or its last length is not a multiple of `blocks`.
+            two dimensions and no axes are given, if those given do not name each axis once, if
+            the number of units is not a multiple of `blocks`, or if there are more or fewer
+            `singular_values` than a block has.
 
     Example:
         >>> kernel = Orthogonal(seed=0)((3, 3, 16, 32))
@@ -57,29 +77,59 @@ class Orthogonal(RandomInitializer):
         >>> bool(keras.ops.max(keras.ops.abs(gram - keras.ops.eye(32))) < 1e-5)
         True
         >>> layer = keras.layers.LSTM(64, recurrent_initializer=Orthogonal(blocks=4))
+        >>> kernel = Orthogonal(singular_values=[3, 2, 1], seed=0)((5, 3))
+        >>> keras.ops.convert_to_numpy(keras.ops.svd(kernel, compute_uv=False)).round().tolist()
+        [3.0, 2.0, 1.0]
 
     Reference:
         Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in
         deep linear neural networks", ICLR 2014.
     """
 
-    def __init__(self, gain=1.0, method="auto", blocks=1, seed=None):
-        super().__init__(seed)
+    def __init__(
+        self,
+        gain=1.0,
+        method="auto",
+        blocks=1,
+        seed=None,
+        singular_values=None,
+        input_axes=None,
+        output_axes=None,
+    ):
+        super().__init__(seed, input_axes, output_axes)
         self.gain = check_gain(gain)
         self.method = check_choice("method", method, _FRAMES)
         self.blocks = check_count("blocks", blocks)
+        self.singular_values = _check_singular_values(singular_values)
+        if singular_values is not None and method == "gaussian":
+            raise ValueError(
+                f'`singular_values` cannot be given with `method="gaussian"`, which makes no frame. '
+                f"Received: {singular_values=!r}, {method=!r}"
+            )
 
     def _check_shape(self, shape):
-        check_rank(shape, 2)
-        check_parts(shape, "blocks", self.blocks)
+        super()._check_shape(shape)
+        inputs, units = self._matrix_shape(shape)
+        if units % self.blocks:
+            raise ValueError(
+                f"`shape` must have a number of units that is a multiple of `blocks`. "
+                f"Received: shape={shape}, blocks={self.blocks}"
+            )
+        if isinstance(self.singular_values, list | tuple):
+            count = min(inputs, units // self.blocks)
+            if len(self.singular_values) != count:
+                raise ValueError(
+                    f"`shape` must have as many singular values in each block as `singular_values` has numbers, and "
+                    f"has {count}. Received: shape={shape}, blocks={self.blocks}, "
+                    f"singular_values={self.singular_values!r}"
+                )
 
-    def _draw(self, stream, shape, dtype):
-        matrix = (math.prod(shape[:-1]), shape[-1])
-        kernel = orthogonal_matrix(stream, matrix, gain_value(self.gain), self.blocks, dtype, self.method)
-        return stream.xp.reshape(kernel, shape)
+    def _draw_matrix(self, stream, inputs, units, dtype):
+        gain = gain_value(self.gain)
+        return orthogonal_matrix(stream, (inputs, units), gain, self.blocks, dtype, self.method, self.singular_values)
 
 
-def orthogonal_matrix(stream, shape, gain, blocks, dtype, method="auto"):
+def orthogonal_matrix(stream, shape, gain, blocks, dtype, method="auto", singular_values=None):
     """Return a matrix of `shape` whose last axis is `blocks` matrices side by side, each orthogonal by itself.
 
     Args:
@@ -89,20 +139,53 @@ def orthogonal_matrix(stream, shape, gain, blocks, dtype, method="auto"):
         blocks: Number of matrices.
         dtype: `"float32"` or `"float64"`.
         method: As in `Orthogonal`.
+        singular_values: As in `Orthogonal`.
     """
     xp = stream.xp
     rows, columns = shape[0], shape[1] // blocks
     if rows * columns == 0:
         return xp.zeros(shape, dtype)
     short, long = sorted((rows, columns))
-    make_frame, starts = _FRAMES[method], range(0, blocks * short * long, short * long)
+    make_frame = _FRAMES[method]
     with xp.full_precision():
-        frames = [make_frame(stream, long, short, dtype, start) for start in starts]
+        parts = [make_frame(stream, long, short, dtype, block * short * long) for block in range(blocks)]
+        if singular_values is not None:
+            spectrum = _spectrum(singular_values, short).astype(dtype)
+            # Drawn after the last of the first frames, so that no draw is used twice.
+            start = blocks * short * long
+            for block in range(blocks):
+                turn = make_frame(stream, short, short, dtype, start + block * short * short)
+                parts[block] = xp.multiply(parts[block], spectrum) @ xp.transpose(turn)
     if rows < columns:
-        frames = [xp.transpose(frame) for frame in frames]
+        parts = [xp.transpose(part) for part in parts]
     # One product, so that no compiler can merge two into one that is rounded otherwise.
     scale = gain / (math.sqrt(long) if method == "gaussian" else 1)
-    matrix = frames[0] if blocks == 1 else xp.concatenate(frames, axis=1)
+    matrix = parts[0] if blocks == 1 else xp.concatenate(parts, axis=1)
     if scale != 1:
         matrix *= scale
     return matrix
+
+
+def _check_singular_values(value):
+    """Return `value`: `None`, a condition number, or a list or tuple of singular values."""
+    if value is None:
+        return value
+    many = isinstance(value, list | tuple)
+    items, least = (value, 0) if many else ([value], 1)
+    required = (
+        "`singular_values` must be `None`, a number of at least 1 or a list of numbers of at least 0. "
+        f"Received: singular_values={value!r}"
+    )
+    if any(isinstance(item, bool) or not isinstance(item, numbers.Real) for item in items):
+        raise TypeError(required)
+    if not all(least <= item < math.inf for item in items):
+        raise ValueError(required)
+    return value
+
+
+def _spectrum(singular_values, count):
+    """Return `count` singular values, as given or for the condition number given."""
+    if isinstance(singular_values, list | tuple):
+        return np.array(singular_values, "float64")
+    values = float(singular_values) ** -np.linspace(0, 1, count)
+    return values / math.sqrt(np.mean(values**2))

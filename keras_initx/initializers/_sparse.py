@@ -2,8 +2,9 @@
 
 import math
 
-from keras_initx.initializers._base import RandomInitializer, register
-from keras_initx.initializers._checks import check_count, check_number, check_rank
+from keras_initx.initializers._axes import MatrixInitializer
+from keras_initx.initializers._base import register
+from keras_initx.initializers._checks import check_count, check_number
 from keras_initx.initializers._gain import check_gain, gain_value
 from keras_initx.sampling import sparse_normal
 
@@ -15,13 +16,18 @@ _DEFAULT_CONNECTIONS = 10
     formula="k of n inputs ~ N(0, gain² / k), the others 0",
     use="wide layers: each unit starts joined to a few random inputs, and its input keeps its size",
 )
-class Sparse(RandomInitializer):
+class Sparse(MatrixInitializer):
     """Join each unit to a fixed number of randomly chosen inputs; all other weights are zero.
 
-    Unit `j` of a kernel is the slice `[..., j]`. Exactly `k` of its `n` entries, each set of `k`
-    equally likely, are drawn from `N(0, stddev^2)`. With few inputs a unit cannot be drowned by
-    their number: its input keeps its size however wide the layer below is, and units differ
-    from each other from the first step. A unit that has fewer than `k` inputs joins all of them.
+    Unit `j` of a kernel is the slice `[..., j]`, unless `input_axes` or `output_axes` say otherwise.
+    Exactly `k` of its `n` entries, each set of `k` equally likely, are drawn from `N(0, stddev^2)`.
+    With few inputs a unit cannot be drowned by their number: its input keeps its size however wide
+    the layer below is, and units differ from each other from the first step. A unit that has fewer
+    than `k` inputs joins all of them.
+
+    From Keras 3.15 on, `EinsumDense` and the attention layers fill in the axes by themselves. Others
+    have to be told: `input_axes=[0, 1]` for a `DepthwiseConv2D`, whose units have a window of one
+    channel each, `[0, 1, 3]` for a `Conv2DTranspose`.
 
     Args:
         connections: Number of inputs of each unit, `k`. 10 unless this or `sparsity` is given.
@@ -31,12 +37,16 @@ class Sparse(RandomInitializer):
             `gain / sqrt(k)`, which keeps the variance of a unit's input; textbooks use 0.01 to 1.
         gain: Factor of the default `stddev`: a number, or an activation's name (`"relu"`).
         seed: See `RandomInitializer`.
+        input_axes: Axes of the kernel that are the inputs of a unit, a list of integers. By default
+            all that are not in `output_axes`.
+        output_axes: Axes of the kernel along which the units are. By default all that are not in
+            `input_axes`; the last one if neither is given.
 
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of its range, if both `connections` and `sparsity` are
             given, or `stddev` and a `gain`; when called, if the shape has fewer than two
-            dimensions.
+            dimensions and no axes are given, or if those given do not name each axis once.
 
     Example:
         >>> import numpy as np
@@ -44,13 +54,24 @@ class Sparse(RandomInitializer):
         >>> np.unique((kernel != 0).sum(axis=0)).tolist()
         [3]
         >>> layer = keras.layers.Dense(32, kernel_initializer="initx.sparse")
+        >>> told = Sparse(connections=4, input_axes=[0, 1])
+        >>> layer = keras.layers.DepthwiseConv2D(3, depthwise_initializer=told)
 
     Reference:
         Martens, "Deep learning via Hessian-free optimization", ICML 2010, section 5.
     """
 
-    def __init__(self, connections=None, sparsity=None, stddev=None, gain=1.0, seed=None):
-        super().__init__(seed)
+    def __init__(
+        self,
+        connections=None,
+        sparsity=None,
+        stddev=None,
+        gain=1.0,
+        seed=None,
+        input_axes=None,
+        output_axes=None,
+    ):
+        super().__init__(seed, input_axes, output_axes)
         check_gain(gain)
         if connections is not None:
             check_count("connections", connections)
@@ -71,17 +92,12 @@ class Sparse(RandomInitializer):
         self.stddev = stddev
         self.gain = gain
 
-    def _check_shape(self, shape):
-        check_rank(shape, 2)
-
-    def _draw(self, stream, shape, dtype):
-        inputs, units = math.prod(shape[:-1]), shape[-1]
+    def _draw_matrix(self, stream, inputs, units, dtype):
         connections = self._connections(inputs)
         stddev = self.stddev
         if stddev is None:
             stddev = gain_value(self.gain) / math.sqrt(max(connections, 1))
-        kernel = sparse_normal(stream, inputs, units, connections, float(stddev), dtype)
-        return stream.xp.reshape(kernel, shape)
+        return sparse_normal(stream, inputs, units, connections, float(stddev), dtype)
 
     def _connections(self, inputs):
         """Return the number of connections of a unit with `inputs` inputs."""

@@ -15,33 +15,47 @@ from keras_initx.initializers._caller import asking_layers
 def warn_of_twins(initializer, shape):
     """Warn if a sibling of the layer that asks has made a weight of `shape` with the same seeded initializer."""
     layer, *outer = [layer for layer in asking_layers() if not isinstance(layer, keras.Model)] or [None]
-    for name in _names(layer, initializer):
+    if not outer or not _has_seed(initializer.get_config()):
+        return
+    for name, held in _held(layer, initializer):
         for sibling in _parts(outer, layer):
-            if _is_copy(getattr(sibling, name, None), getattr(layer, name)) and _has_weight(sibling, shape):
+            if _is_copy(getattr(sibling, name, None), held) and _has_weight(sibling, shape):
                 warnings.warn(
-                    f"{type(initializer).__name__} with seed={initializer.seed!r} gives layers {sibling.name!r} and "
-                    f"{layer.name!r} of {outer[-1].name!r} the same weights of shape {shape}. Without a seed each "
-                    "part draws its own; `keras.utils.set_random_seed` makes that repeatable.",
+                    f"{held!r} gives layers {sibling.name!r} and {layer.name!r} of {outer[-1].name!r} the same weights "
+                    f"of shape {shape}. Without a seed each part draws its own; `keras.utils.set_random_seed` makes "
+                    "that repeatable.",
                     stacklevel=2,
                 )
                 return
 
 
-def _names(layer, initializer):
-    """Return the attributes of `layer` that hold the initializer asked, or what the layer has rebuilt it from."""
+def _has_seed(config):
+    """Tell whether a config, or one within it, holds a seed."""
+    if isinstance(config, list):
+        return any(map(_has_seed, config))
+    return isinstance(config, dict) and any(
+        _has_seed(value) or (name == "seed" and value is not None) for name, value in config.items()
+    )
+
+
+def _held(layer, initializer):
+    """Return the attributes of `layer` that are the initializer asked, or that the layer has rebuilt it from."""
     return [
-        name
-        for name, value in (vars(layer) if layer else {}).items()
-        if type(value) is type(initializer)
-        and value.seed == initializer.seed
-        and value.get_config()["seed"] is not None
+        (name, value)
+        for name, value in vars(layer).items()
+        if value is initializer
+        or (
+            type(value) is type(initializer)
+            and value.seed == initializer.seed
+            and value.get_config()["seed"] is not None
+        )
     ]
 
 
 def _parts(outer, layer):
     """Return the layers inside the outermost one, without those that `layer` is inside of."""
     # Not public, but the only list of a layer's layers that there is on every backend.
-    parts = outer[-1]._flatten_layers(include_self=False) if outer else ()
+    parts = outer[-1]._flatten_layers(include_self=False)
     return [part for part in parts if all(part is not other for other in (layer, *outer))]
 
 

@@ -6,12 +6,7 @@ import numpy as np
 
 from keras_initx.initializers._base import ConstantInitializer, Initializer, register
 from keras_initx.initializers._checks import check_count, check_kernel, check_parts
-from keras_initx.initializers._nested import (
-    check_initializer,
-    check_shape_for,
-    initializer_config,
-    initializer_values,
-)
+from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
 from keras_initx.sampling import current_namespace
 
 
@@ -59,11 +54,7 @@ class ICNR(Initializer):
 
     def __init__(self, initializer="initx.he_normal", scale=2):
         self.initializer = check_initializer("initializer", initializer)
-        self._given = initializer_config(initializer)
         self.scale = check_count("scale", scale)
-
-    def get_config(self):
-        return {**super().get_config(), "initializer": self._given}
 
     def _check_shape(self, shape):
         check_kernel(shape)
@@ -71,7 +62,7 @@ class ICNR(Initializer):
         check_shape_for(self.initializer, self._small(shape))
 
     def _values(self, shape, dtype):
-        kernel = initializer_values(self.initializer, self._small(shape), dtype)
+        kernel = values_of(self.initializer, self._small(shape), dtype)
         return current_namespace().tile(kernel, (1,) * (len(shape) - 1) + (self._block(shape),))
 
     def _block(self, shape):

@@ -2,11 +2,10 @@
 
 import math
 
-import keras
-
-from keras_initx.initializers._base import RandomInitializer, register
+from keras_initx.initializers._axes import AxesInitializer
+from keras_initx.initializers._base import register
 from keras_initx.initializers._checks import check_choice, check_number
-from keras_initx.initializers._fans import check_axes, check_shape_has_axes, fans
+from keras_initx.initializers._fans import fans
 from keras_initx.sampling import Draw, affine, truncated_normal, uniform_between
 
 _MODES = {
@@ -23,7 +22,7 @@ _DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "normal", "uniform")
     formula="variance scale / n, n counted by mode",
     use="another variance or distribution than those with a name",
 )
-class VarianceScaling(RandomInitializer, keras.initializers.VarianceScaling):
+class VarianceScaling(AxesInitializer):
     """Draw weights of variance `scale / n`, where `n` counts the inputs or outputs of a unit.
 
     All distributions have the mean 0 and the standard deviation `sqrt(scale / n)`. `n` is at least
@@ -73,16 +72,10 @@ class VarianceScaling(RandomInitializer, keras.initializers.VarianceScaling):
         input_axes=None,
         output_axes=None,
     ):
-        super().__init__(seed)
+        super().__init__(seed, input_axes, output_axes)
         self.scale = check_number("scale", scale, positive=True)
         self.mode = check_choice("mode", mode, _MODES)
         self.distribution = check_choice("distribution", distribution, _DISTRIBUTIONS)
-        self.input_axes = check_axes("input_axes", input_axes)
-        self.output_axes = check_axes("output_axes", output_axes)
-
-    def _check_shape(self, shape):
-        check_shape_has_axes(shape, "input_axes", self.input_axes)
-        check_shape_has_axes(shape, "output_axes", self.output_axes)
 
     def _draw(self, stream, shape, dtype):
         n = _MODES[self.mode](*fans(shape, self.input_axes, self.output_axes))

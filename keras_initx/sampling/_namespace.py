@@ -17,12 +17,14 @@ from keras_initx import _backend
 _STRIP = 256
 # Below this size the inverse of a triangular matrix costs less than to divide it further.
 _SMALL_TRIANGLE = 32
+# Parts of a cumulative sum in a trace, a power of two, as numbers of devices mostly are.
+_MAX_BLOCKS = 256
 
 
 class _Host:
     """NumPy, in place where it can: the first touch of fresh memory is what is dear.
 
-    `triu`, `set_diagonal`, `rotate_left` and `subtract_product` change their first argument.
+    `triu`, `set_diagonal`, `slice_update`, `rotate_left` and `subtract_product` change their first argument.
     """
 
     word = "uint32"
@@ -52,6 +54,13 @@ class _Host:
     def set_diagonal(self, x, values):
         np.fill_diagonal(x, values)
         return x
+
+    def slice_update(self, x, start, updates):
+        x[tuple(slice(first, first + length) for first, length in zip(start, updates.shape, strict=True))] = updates
+        return x
+
+    def times(self, x, factor):
+        return x * factor
 
     def squared_norms(self, x):
         return np.einsum("ij,ij->i", x, x)
@@ -117,11 +126,24 @@ class _Traced:
     def solve_upper(self, a, b):
         return keras.ops.solve_triangular(a, b, lower=False)
 
+    def times(self, x, factor):
+        # A compiler makes one product of two by constants, which is rounded otherwise; not across a choice.
+        return keras.ops.where(x == x, x, math.nan) * factor
+
     def squared_norms(self, x):
         return keras.ops.sum(x * x, axis=1)  # not a matrix product, which a GPU may round
 
     def set_diagonal(self, x, values):
         return keras.ops.where(keras.ops.eye(*x.shape, dtype="bool"), keras.ops.reshape(values, (-1, 1)), x)
+
+    def cumsum(self, x, axis):
+        # By blocks: a device that holds some of them needs no more of the others than their sums.
+        shape = keras.ops.shape(x)
+        blocks = math.gcd(shape[axis], _MAX_BLOCKS)
+        parts = keras.ops.reshape(x, (*shape[:axis], blocks, shape[axis] // blocks, *shape[axis + 1 :]))
+        sums = keras.ops.sum(parts, axis + 1, keepdims=True)
+        before = keras.ops.cumsum(sums, axis) - sums
+        return keras.ops.reshape(before + keras.ops.cumsum(parts, axis + 1), shape)
 
     def subtract_product(self, x, start, a, b):
         return keras.ops.slice_update(x, (start, start), x[start:, start:] - a @ b)

@@ -2,9 +2,11 @@ import math
 
 import numpy as np
 import pytest
-from modes import to_numpy
+import scipy.stats
+from modes import MODES, float64, run, to_numpy
 
 from keras_initx import Orthogonal
+from keras_initx.initializers import _orthogonal
 
 METHODS = ("auto", "householder", "qr", "svd")
 
@@ -73,6 +75,91 @@ def test_16_bits_are_orthogonal_to_their_own_precision(dtype):
     assert np.abs(gram(matrix) - np.eye(100)).max() < {"float16": 1e-3, "bfloat16": 8e-3}[dtype]
 
 
+def spectrum(matrix):
+    return np.linalg.svd(np.asarray(matrix, "float64"), compute_uv=False)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shape", [(30, 50), (50, 30), (30, 30)], ids=str)
+def test_singular_values_are_those_given(method, shape, mode):
+    # Neither sorted nor distinct, and one of them zero.
+    values = [*np.linspace(0, 3, 28).tolist(), 2.0, 2.0]
+    kernel = run(mode, lambda: Orthogonal(method=method, seed=0, singular_values=values)(shape))
+    np.testing.assert_allclose(spectrum(kernel), sorted(values, reverse=True), atol=1e-5 * 3)
+
+
+@pytest.mark.parametrize("shape", [(200, 90), (90, 200), (200, 200), (3, 3, 10, 60), (5, 1)], ids=str)
+@pytest.mark.parametrize("condition", [1, 10, 1e4])
+def test_a_number_is_the_condition_number(condition, shape):
+    values = spectrum(to_numpy(Orthogonal(seed=0, singular_values=condition)(shape)).reshape(-1, shape[-1]))
+    # One singular value alone has no other to be larger than.
+    ratio = 1 if values.size == 1 else condition ** (-1 / (values.size - 1))
+    expected = ratio ** np.arange(values.size)
+    np.testing.assert_allclose(values, expected / np.sqrt(np.mean(expected**2)), atol=1e-5 * values[0])
+
+
+def test_a_condition_number_keeps_the_power_of_a_signal():
+    x = np.random.default_rng(0).standard_normal((2000, 64))
+    y = x @ to_numpy(Orthogonal(seed=0, singular_values=30)((64, 64)))
+    # The seed is fixed; the standard error is below 0.7%.
+    assert np.mean(y**2) == pytest.approx(1, rel=0.03)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shape", [(30, 12), (3, 12)], ids=str)
+def test_each_block_has_the_singular_values(method, shape):
+    kernel = to_numpy(Orthogonal(gain=2, method=method, blocks=4, seed=0, singular_values=(1, 5, 3))(shape))
+    parts = np.split(kernel, 4, axis=1)
+    for part in parts:
+        np.testing.assert_allclose(spectrum(part), [10, 6, 2], atol=1e-4)
+    assert not np.allclose(parts[0], parts[1])
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("float16", 2e-3), ("bfloat16", 2e-2), ("float64", 1e-13)])
+def test_singular_values_in_other_dtypes(dtype, error):
+    values = np.linspace(0.1, 1, 40).tolist()
+    with float64():
+        kernel = to_numpy(Orthogonal(seed=0, singular_values=values)((60, 40), dtype))
+    np.testing.assert_allclose(spectrum(kernel), values[::-1], atol=error)
+
+
+def test_singular_values_along_other_axes():
+    kernel = to_numpy(Orthogonal(seed=0, singular_values=[4, 3, 2, 1], input_axes=[1])((2, 9, 2)))
+    matrix = kernel.transpose(1, 0, 2).reshape(9, 4)
+    np.testing.assert_allclose(spectrum(matrix), [4, 3, 2, 1], atol=4e-5)
+
+
+@pytest.mark.parametrize("method", ["householder", "qr", "svd"])
+def test_singular_vectors_are_haar_on_both_sides_and_independent(method):
+    kernels = [
+        to_numpy(Orthogonal(method=method, seed=seed, singular_values=[4, 3, 2, 1])((4, 4))) for seed in range(2000)
+    ]
+    u, _, v = np.linalg.svd(np.stack(kernels))
+    # The seeds are fixed; with random ones each assertion would fail once in 10,000.
+    for row, column in [(0, 0), (2, 1), (3, 3)]:
+        for vectors in u, v:
+            # The square of an entry of a uniform point on the sphere in n dimensions is Beta(1/2, (n-1)/2).
+            squares = vectors[:, row, column] ** 2
+            assert scipy.stats.kstest(squares, scipy.stats.beta(0.5, 1.5).cdf).pvalue > 1e-4
+        # A pair of singular vectors is known up to the sign that both have in common.
+        ours, theirs = u[:, row, column], v[:, column, row]
+        assert scipy.stats.binomtest(int((ours * theirs > 0).sum()), 2000).pvalue > 1e-4
+        assert scipy.stats.spearmanr(ours**2, theirs**2).pvalue > 1e-4
+
+
+def test_no_draw_is_used_for_two_frames(monkeypatch):
+    drawn = []
+
+    def frame(stream, rows, columns, dtype, start):
+        drawn.extend(range(start, start + rows * columns))
+        return np.eye(rows, columns, dtype=dtype)
+
+    monkeypatch.setitem(_orthogonal._FRAMES, "auto", frame)
+    Orthogonal(blocks=3, seed=0, singular_values=2)((7, 12))
+    assert sorted(drawn) == list(range(3 * (7 * 4 + 4 * 4)))
+
+
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),
     [
@@ -83,6 +170,17 @@ def test_16_bits_are_orthogonal_to_their_own_precision(dtype):
         ({"method": ["qr"]}, ValueError, r"`method` must be one of \('auto', .*\)\. Received: method=\['qr'\]"),
         ({"blocks": 0}, ValueError, r"`blocks` must be a positive integer\. Received: blocks=0"),
         ({"blocks": 1.0}, TypeError, r"`blocks` must be a positive integer\. Received: blocks=1\.0"),
+        ({"singular_values": 0.5}, ValueError, r"`singular_values` must be .* at least 1 .*singular_values=0\.5"),
+        ({"singular_values": math.inf}, ValueError, r"`singular_values` must be .*singular_values=inf"),
+        ({"singular_values": [1, -1]}, ValueError, r"list of numbers of at least 0\. .*singular_values=\[1, -1\]"),
+        ({"singular_values": [math.nan]}, ValueError, r"`singular_values` must be .*singular_values=\[nan\]"),
+        ({"singular_values": "ab"}, TypeError, r"`singular_values` must be .*singular_values='ab'"),
+        ({"singular_values": [True]}, TypeError, r"`singular_values` must be .*singular_values=\[True\]"),
+        (
+            {"method": "gaussian", "singular_values": 2},
+            ValueError,
+            r"`singular_values` cannot be given with .* Received: singular_values=2, method='gaussian'",
+        ),
     ],
     ids=str,
 )
@@ -91,6 +189,12 @@ def test_refuses_bad_arguments(kwargs, error, message):
         Orthogonal(**kwargs)
 
 
-def test_refuses_a_last_axis_that_cannot_be_cut_into_blocks():
+def test_refuses_units_that_cannot_be_cut_into_blocks():
     with pytest.raises(ValueError, match=r"multiple of `blocks`\. Received: shape=\(8, 6\), blocks=4"):
         Orthogonal(blocks=4)((8, 6))
+
+
+def test_refuses_a_shape_with_another_number_of_singular_values():
+    message = r"as many singular values .* has 6\. Received: shape=\(8, 12\), blocks=2, singular_values=\[1, 2\]"
+    with pytest.raises(ValueError, match=message):
+        Orthogonal(blocks=2, singular_values=[1, 2])((8, 12))

@@ -36,9 +36,15 @@ SEEDS = [7, keras.random.SeedGenerator(7)]
 @every_layer
 @pytest.mark.parametrize("seed", SEEDS, ids=["integer", "generator"])
 def test_a_seed_that_makes_twins_is_reported(build, seed):
-    with pytest.warns(UserWarning, match=r"HeNormal with seed=.* gives layers '\w+' and '\w+' of '\w+' the same"):
+    with pytest.warns(UserWarning, match=r"HeNormal\(seed=.* gives layers '\w+' and '\w+' of '\w+' the same"):
         one, other = build(keras_initx.HeNormal(seed=seed))
     np.testing.assert_array_equal(one, other)
+
+
+@every_layer
+def test_a_seed_within_another_initializer_is_reported(build):
+    with pytest.warns(UserWarning, match=r"Scaled\(initializer=HeNormal\(seed=7.* the same weights"):
+        build(keras_initx.Scaled(keras_initx.HeNormal(seed=7), 0.5))
 
 
 @every_layer

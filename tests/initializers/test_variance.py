@@ -111,18 +111,31 @@ def test_attention_tells_the_axes(name):
         assert kernel.std() == pytest.approx(math.sqrt(1 / fan_in), rel=0.01)
 
 
-def test_a_depthwise_convolution_can_tell_its_inputs():
-    told = HeNormal(seed=0, input_axes=[0, 1])
-    kernel = built_kernel(
-        lambda: layers.DepthwiseConv2D(3, depth_multiplier=20, depthwise_initializer=told), (9, 9, 1000)
-    )
-    assert kernel.std() == pytest.approx(math.sqrt(2 / 9), rel=0.01)
+# Layers whose axes Keras reads wrongly, the axes to tell, and the true numbers of inputs and outputs.
+TOLD_LAYERS = {
+    "DepthwiseConv2D": (
+        lambda init: layers.DepthwiseConv2D(3, depth_multiplier=20, depthwise_initializer=init),
+        (9, 9, 1000),
+        {"input_axes": [0, 1], "output_axes": [0, 1, 3]},
+        (9, 180),
+    ),
+    "Conv2DTranspose": (
+        lambda init: layers.Conv2DTranspose(400, 3, kernel_initializer=init),
+        (9, 9, 50),
+        {"input_axes": [0, 1, 3], "output_axes": [0, 1, 2]},
+        (450, 3600),
+    ),
+}
 
 
-def test_a_transposed_convolution_can_tell_its_inputs():
-    told = HeNormal(seed=0, input_axes=[0, 1, 3], output_axes=[0, 1, 2])
-    kernel = built_kernel(lambda: layers.Conv2DTranspose(400, 3, kernel_initializer=told), (9, 9, 50))
-    assert kernel.std() == pytest.approx(math.sqrt(2 / 450), rel=0.01)
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("layer", TOLD_LAYERS)
+def test_the_standard_deviation_is_the_true_one_where_the_axes_are_told(layer, name):
+    make, shape, axes, fans = TOLD_LAYERS[layer]
+    variance, _ = NAMED[name]
+    kernel = built_kernel(lambda: make(getattr(keras_initx, name)(seed=0, **axes)), shape)
+    # 1% is five standard errors or more.
+    assert kernel.std() == pytest.approx(math.sqrt(variance(*fans)), rel=0.01)
 
 
 def test_signals_keep_their_size_through_a_strided_transposed_convolution():

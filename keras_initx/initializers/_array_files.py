@@ -1,0 +1,144 @@
+"""Arrays by name from the files that frameworks write. Nothing is ever unpickled.
+
+A format is a context manager that opens a file and gives two functions: `names()` lists its arrays,
+`stored(name)` tells about one of them without reading it, and is `None` if there is none.
+"""
+
+import contextlib
+import functools
+import os
+import zipfile
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Stored(NamedTuple):
+    """An array in a file: its shape, the name of its dtype, and, while the file is open, how to read it."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], np.ndarray]
+
+
+def suffix(path):
+    """Return the suffix of `path`, which says what format the file has."""
+    return os.path.splitext(path)[1].lower()
+
+
+def read_array(path, name, accepts):
+    """Read one array of a file and no other.
+
+    Args:
+        path: The file.
+        name: Name of the array; `None` if it is the only one.
+        accepts: Function of a `Stored`. If it is false for the one named, nothing is read.
+
+    Returns:
+        The array and `None`; or `None` and what the file holds, a dict from name to `Stored`.
+
+    Raises:
+        ValueError: If the file cannot be read.
+        ImportError: If the package that reads the format is missing.
+    """
+    try:
+        with FORMATS[suffix(path)](path) as (names, stored):
+            if name is None and len(names()) == 1:
+                name = names()[0]
+            found = stored(name)
+            if found is not None and accepts(found):
+                return found.read(), None
+            return None, {name: stored(name) for name in names()}
+    except ImportError:
+        raise
+    except Exception as error:  # each format has its own
+        raise ValueError(f"`path` must be a {suffix(path)} file: {error}. Received: path={path!r}") from error
+
+
+@contextlib.contextmanager
+def _npy(path):
+    yield lambda: [None], lambda name: _npy_array(functools.partial(open, path, "rb")) if name is None else None
+
+
+@contextlib.contextmanager
+def _npz(path):
+    with zipfile.ZipFile(path) as archive:
+        members = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
+
+        def stored(name):
+            return _npy_array(functools.partial(archive.open, members[name])) if name in members else None
+
+        yield lambda: list(members), stored
+
+
+def _npy_array(open_file):
+    def read():
+        with open_file() as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+
+    with open_file() as file:
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+    return Stored(shape, dtype.name, read)
+
+
+@contextlib.contextmanager
+def _safetensors(path):
+    try:
+        from safetensors import safe_open
+    except ImportError as error:
+        raise ImportError('safetensors not found; install with `pip install "keras_initx[safetensors]"`') from error
+
+    dtypes = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+    with safe_open(path, framework="numpy") as file:
+        names = file.keys()
+
+        def stored(name):
+            if name not in names:
+                return None
+            about = file.get_slice(name)
+            code = about.get_dtype()
+            return Stored(tuple(about.get_shape()), dtypes.get(code, code), lambda: file.get_tensor(name))
+
+        yield lambda: names, stored
+
+
+@contextlib.contextmanager
+def _hdf5(path_or_file):
+    import h5py  # comes with Keras
+
+    def names():
+        found: list[str] = []
+        file.visititems(lambda name, node: found.append(name) if stored(name) else None)
+        return found
+
+    def stored(name):
+        node = file.get(name) if name else None
+        if not isinstance(node, h5py.Dataset) or node.shape is None:
+            return None
+        if node.file != file or node.external or node.is_virtual:
+            return None  # the values are in another file, which no digest of this one speaks for
+        if node.attrs.get("dtype") == "bfloat16":  # a note of Keras: HDF5 knows no such type
+            return Stored(node.shape, "bfloat16", lambda: np.asarray(node[()]).view("bfloat16"))
+        return Stored(node.shape, node.dtype.name, lambda: np.asarray(node[()]))
+
+    with h5py.File(path_or_file, "r") as file:
+        yield names, stored
+
+
+@contextlib.contextmanager
+def _keras(path):
+    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as weights, _hdf5(weights) as arrays:
+        yield arrays
+
+
+FORMATS: dict[str, Callable[[str], Any]] = {
+    ".npy": _npy,
+    ".npz": _npz,
+    ".safetensors": _safetensors,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
+    ".keras": _keras,
+}

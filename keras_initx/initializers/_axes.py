@@ -1,0 +1,80 @@
+"""Initializers that can be told which axes of a kernel are inputs and which are units."""
+
+import math
+
+import keras
+
+from keras_initx.initializers._base import RandomInitializer
+from keras_initx.initializers._checks import check_rank
+from keras_initx.initializers._fans import check_axes, check_shape_has_axes
+
+
+class AxesInitializer(RandomInitializer, keras.initializers.VarianceScaling):
+    """Base class of initializers that take `input_axes` and `output_axes`.
+
+    Keras' `EinsumDense`, and with it the attention layers, knows which axes of its kernel are
+    inputs, but tells only a `keras.initializers.VarianceScaling`: it builds one again with both in
+    its config, where one of them is `None`. So this derives from that class. Nothing but the type
+    comes from there.
+    """
+
+    def __init__(self, seed=None, input_axes=None, output_axes=None):
+        super().__init__(seed)
+        self.input_axes = check_axes("input_axes", input_axes)
+        self.output_axes = check_axes("output_axes", output_axes)
+
+    def _check_shape(self, shape):
+        check_shape_has_axes(shape, "input_axes", self.input_axes)
+        check_shape_has_axes(shape, "output_axes", self.output_axes)
+
+
+class MatrixInitializer(AxesInitializer):
+    """Base class of initializers that read a kernel as a matrix of shape `(inputs, units)`.
+
+    A subclass implements `_draw_matrix`.
+    """
+
+    def _check_shape(self, shape):
+        super()._check_shape(shape)
+        if self.input_axes is None and self.output_axes is None:
+            check_rank(shape, 2)
+        inputs, units = self._axes(shape)
+        if sorted(inputs + units) != list(range(len(shape))):
+            raise ValueError(
+                f"`shape` must have each of its axes named once, in `input_axes` or in `output_axes`. "
+                f"Received: shape={shape}, input_axes={self.input_axes!r}, output_axes={self.output_axes!r}"
+            )
+
+    def _axes(self, shape):
+        """Return the axes of inputs and those of units, counted from 0, each in increasing order.
+
+        Not in the order given, so that two ways to name the same axes give the same values.
+        """
+        axes = range(len(shape))
+
+        def others(named):
+            return set(axes).difference(axes[axis] for axis in named)
+
+        inputs, units = self.input_axes, self.output_axes
+        if inputs is None:
+            inputs = others(axes[-1:] if units is None else units)
+        if units is None:
+            units = others(inputs)
+        return sorted(axes[axis] for axis in inputs), sorted(axes[axis] for axis in units)
+
+    def _matrix_shape(self, shape):
+        """Return the numbers of inputs and units of a kernel of `shape`."""
+        inputs, units = self._axes(shape)
+        return math.prod(shape[axis] for axis in inputs), math.prod(shape[axis] for axis in units)
+
+    def _draw(self, stream, shape, dtype):
+        rows, columns = self._matrix_shape(shape)
+        matrix = self._draw_matrix(stream, rows, columns, dtype)
+        inputs, units = self._axes(shape)
+        order = inputs + units
+        kernel = stream.xp.reshape(matrix, [shape[axis] for axis in order])
+        return stream.xp.transpose(kernel, [order.index(axis) for axis in range(len(shape))])
+
+    def _draw_matrix(self, stream, inputs, units, dtype):
+        """Return a matrix of shape `(inputs, units)` and `dtype` made from `stream`, in its namespace."""
+        raise NotImplementedError

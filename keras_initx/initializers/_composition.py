@@ -1,0 +1,172 @@
+"""Initial weights made of those of other initializers."""
+
+import numbers
+
+import keras
+
+from keras_initx.initializers._base import Initializer, register
+from keras_initx.initializers._checks import check_number
+from keras_initx.initializers._fans import check_shape_has_axes
+from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
+from keras_initx.sampling import current_namespace
+
+
+@register(
+    "scaled",
+    formula="factor · the values of initializer",
+    use="residual branches: start them small, so that a deep network does not grow with its depth",
+)
+class Scaled(Initializer):
+    """Give the values of another initializer, times `factor`.
+
+    The last layer of a residual branch can so start small, and the sum of many branches keeps its
+    size: GPT-2 takes `1 / sqrt(2 * blocks)`, Fixup `branches ** (-1 / (2 * depth - 2))` for the layers
+    of a branch that has `depth` of them, and 0 for its last.
+
+    Computed in float32 (float64 when asked for) and cast last, like all others.
+
+    Args:
+        initializer: An initializer, as an object, a string id or a config.
+        factor: A number.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of its range; when called, if `initializer` cannot fill
+            the shape.
+
+    Example:
+        >>> keras.ops.convert_to_numpy(Scaled("identity", 0.5)((2, 2))).tolist()
+        [[0.5, 0.0], [0.0, 0.5]]
+        >>> layer = keras.layers.Dense(64, kernel_initializer=Scaled("initx.glorot_uniform", 24**-0.5))
+
+    Reference:
+        Radford, Wu, Child, Luan, Amodei and Sutskever, "Language models are unsupervised multitask
+        learners", OpenAI 2019, section 2.3. Zhang, Dauphin and Ma, "Fixup initialization: residual
+        learning without normalization", ICLR 2019.
+    """
+
+    def __init__(self, initializer, factor):
+        self.initializer = check_initializer("initializer", initializer)
+        self.factor = check_number("factor", factor)
+
+    def _check_shape(self, shape):
+        check_shape_for(self.initializer, shape)
+
+    def _values(self, shape, dtype):
+        return current_namespace().times(values_of(self.initializer, shape, dtype), float(self.factor))
+
+
+@register(
+    "blocks",
+    formula="slices of one axis, each with values of its own initializer",
+    use="kernels that are several in one: gates, heads, fused query, key and value",
+)
+class Blocks(Initializer):
+    """Cut an axis into slices and fill each by an initializer of its own.
+
+    Each initializer is called with the shape of its slice, as if that were a layer of its own: this
+    is what fan-in, fan-out and orthogonality refer to.
+
+    A string id makes a new object for each slice, with a seed of its own. Two slices whose
+    initializers have the same seed would be the same, or alike, so that is refused.
+
+    Args:
+        initializers: List of initializers, as objects, string ids or configs, one for each slice.
+        sizes: List of the lengths of the slices, which add up to the length of the axis. By default
+            all are of one length.
+        axis: The axis that is cut.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of its range, or if two of the initializers have the same
+            seed; when called, if the axis cannot be cut so, or if an initializer cannot fill the
+            shape of its slice.
+
+    Example:
+        >>> fused = Blocks(["initx.orthogonal", "initx.orthogonal", "zeros"])
+        >>> bool(keras.ops.any(fused((4, 12))[:, 8:]))
+        False
+        >>> grouped = Blocks(["initx.glorot_uniform"] * 3, sizes=[512, 128, 128])
+        >>> layer = keras.layers.Dense(768, kernel_initializer=grouped)
+
+    Reference:
+        Ainslie, Lee-Thorp, de Jong, Zemlyanskiy, Lebron and Sanghai, "GQA: training generalized
+        multi-query transformer models from multi-head checkpoints", EMNLP 2023 (on keys and
+        values that have fewer heads than queries).
+    """
+
+    def __init__(self, initializers, sizes=None, axis=-1):
+        self.initializers = _check_initializers(initializers)
+        self.sizes = _check_sizes(sizes, len(self.initializers))
+        self.axis = _check_axis(axis)
+
+    def _check_shape(self, shape):
+        check_shape_has_axes(shape, "axis", [self.axis])
+        if self.sizes is None:
+            cut = shape[self.axis] % len(self.initializers) == 0
+        else:
+            cut = shape[self.axis] == sum(self.sizes)
+        if not cut:
+            rule = "a multiple of the number of initializers" if self.sizes is None else "the sum of `sizes`"
+            raise ValueError(
+                f"`shape` must have a length along `axis` that is {rule}. Received: shape={shape}, "
+                f"axis={self.axis}, sizes={self.sizes}, {len(self.initializers)} initializers"
+            )
+        for initializer, part in self._slices(shape):
+            check_shape_for(initializer, part)
+
+    def _values(self, shape, dtype):
+        slices = [values_of(initializer, part, dtype) for initializer, part in self._slices(shape)]
+        return current_namespace().concatenate(slices, axis=self.axis)
+
+    def _slices(self, shape):
+        """Return each initializer with the shape of its slice."""
+        axis, count = self.axis % len(shape), len(self.initializers)
+        lengths = self.sizes or [shape[axis] // count] * count
+        shapes = ((*shape[:axis], int(length), *shape[axis + 1 :]) for length in lengths)
+        return zip(self.initializers, shapes, strict=True)
+
+
+def _check_initializers(initializers):
+    received = f"Received: initializers={initializers!r}"
+    if not isinstance(initializers, list | tuple):
+        raise TypeError(f"`initializers` must be a list of initializers. {received}")
+    if not initializers:
+        raise ValueError(f"`initializers` must have at least one initializer. {received}")
+    checked = [check_initializer("initializers", initializer) for initializer in initializers]
+    taken: set[int] = set()
+    for seeds in map(_seeds, checked):
+        if taken & seeds:
+            raise ValueError(
+                "`initializers` must not have the same seed twice: slices would be alike. Give string ids, which "
+                f"draw a seed each, or objects with different seeds. {received}"
+            )
+        taken |= seeds
+    return checked
+
+
+def _seeds(initializer):
+    """Return the integers that key the draws of an initializer and of those within it."""
+    arguments = vars(initializer)
+    nested = [item for value in arguments.values() for item in (value if isinstance(value, list) else [value])]
+    seeds = {seed for seed in [arguments.get("seed")] if isinstance(seed, int)}
+    return seeds.union(*(_seeds(item) for item in nested if isinstance(item, keras.initializers.Initializer)))
+
+
+def _check_sizes(sizes, count):
+    required = f"`sizes` must be `None` or a list of {count} lengths. Received: sizes={sizes!r}"
+    if sizes is None:
+        return sizes
+    if not isinstance(sizes, list | tuple):
+        raise TypeError(required)
+    if not all(isinstance(size, numbers.Integral) and not isinstance(size, bool) for size in sizes):
+        raise TypeError(required)
+    if len(sizes) != count or any(size < 0 for size in sizes):
+        raise ValueError(required)
+    return sizes
+
+
+def _check_axis(axis):
+    if isinstance(axis, bool) or not isinstance(axis, numbers.Integral):
+        raise TypeError(f"`axis` must be an integer. Received: axis={axis!r}")
+    return axis

@@ -1,0 +1,161 @@
+"""Initial weights that were trained before."""
+
+import difflib
+import hashlib
+import os
+import re
+
+import numpy as np
+
+from keras_initx.initializers._array_files import FORMATS, read_array, suffix
+from keras_initx.initializers._base import Initializer, register
+from keras_initx.initializers._caller import loads_a_model
+from keras_initx.initializers._checks import DTYPES
+from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
+from keras_initx.sampling import current_namespace
+
+# Arrays that a message lists by name.
+_LISTED = 20
+
+
+@register(
+    "pretrained",
+    formula="the array key of the file path, pad around it",
+    use="fine-tuning: word vectors, a layer of another model, a vocabulary that has grown",
+)
+class Pretrained(Initializer):
+    """Give the values of an array in a file.
+
+    The file is read when values are asked for, and only the array named. The config holds the path,
+    not the values. A saved model has its weights in its own file: `load_model` neither reads this
+    one nor needs it.
+
+    Nothing is unpickled. Arrays have to hold floating-point numbers, and the shape asked for. With
+    `pad` it may be larger along any axis: the array fills the first corner, and `pad` the rest.
+
+    Args:
+        path: The file, a string or an `os.PathLike`: `.npy`, `.npz`, `.safetensors` (with the extra
+            `safetensors`), HDF5 (`.h5`, `.hdf5`, Keras' `.weights.h5`) or a saved model, `.keras`.
+        key: Name of the array in the file; may be left out if the file has only one. HDF5 names
+            are paths, as `"layers/dense/vars/0"`.
+        sha256: The file's SHA-256 digest in hexadecimal digits, which is checked each time the file
+            is read. By default any file of that name is taken.
+        pad: An initializer, as an object, a string id or a config, for what the array does not
+            fill. It is called with the whole shape.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of its range; when called, if the file is not there,
+            cannot be read or is not the one that `sha256` says, if it has no such array, or one
+            of another shape or dtype.
+        ImportError: When called, if the package `safetensors` is needed and missing.
+
+    Example:
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> path = os.path.join(tempfile.mkdtemp(), "vectors.npz")
+        >>> np.savez(path, words=np.full((3, 2), 0.5))
+        >>> keras.ops.convert_to_numpy(Pretrained(path, key="words", pad="zeros")((4, 2))).tolist()
+        [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [0.0, 0.0]]
+
+    Reference:
+        Yosinski, Clune, Bengio and Lipson, "How transferable are features in deep neural
+        networks?", NIPS 2014.
+    """
+
+    def __init__(self, path, key=None, sha256=None, pad=None):
+        self.path = _check_path(path)
+        self.key = _check_string("key", key)
+        self.sha256 = _check_sha256(sha256)
+        self.pad = pad if pad is None else check_initializer("pad", pad)
+
+    def _check_shape(self, shape):
+        if self.pad is not None:
+            check_shape_for(self.pad, shape)
+
+    def _values(self, shape, dtype):
+        xp = current_namespace()
+        if loads_a_model():
+            # To be overwritten. Who hands out a model should not decide which files are opened here; and
+            # should a layer not save this weight, NaN can be taken for no weight.
+            return xp.full(shape, np.nan, dtype)
+        array = self._read(shape).astype(dtype, copy=False)
+        if array.shape == shape:
+            return array
+        return xp.slice_update(values_of(self.pad, shape, dtype), (0,) * len(shape), array)
+
+    def _read(self, shape):
+        """Return the file's array if it fits into `shape`."""
+        if not os.path.isfile(self.path):
+            raise ValueError(
+                f"`path` must be that of a file, and there is none at {os.path.abspath(self.path)}. "
+                f"Received: path={self.path!r}"
+            )
+        self._check_digest()
+        array, contents = read_array(self.path, self.key, lambda found: self._fits(found, shape))
+        if contents is not None:
+            raise ValueError(self._refusal(contents, shape))
+        return array
+
+    def _check_digest(self):
+        if self.sha256 is None:
+            return
+        with open(self.path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != self.sha256.lower():
+            raise ValueError(
+                f"`sha256` must be the digest of the file, {digest!r}. "
+                f"Received: sha256={self.sha256!r}, path={self.path!r}"
+            )
+
+    def _fits(self, found, shape):
+        """Tell whether an array in the file can fill `shape`, `pad` helping if there is one."""
+        if found.dtype not in DTYPES:
+            return False
+        if self.pad is None or len(found.shape) != len(shape):
+            return found.shape == shape
+        return all(length <= whole for length, whole in zip(found.shape, shape, strict=True))
+
+    def _refusal(self, contents, shape):
+        """Return what to say of a file whose `contents` have nothing for `key` and `shape`."""
+        key = next(iter(contents)) if self.key is None and len(contents) == 1 else self.key
+        found = contents.get(key)
+        if found is None:
+            rule = "`key` must be the name of an array in the file"
+        elif found.dtype not in DTYPES:
+            rule = f"`key` must name an array of a dtype in {DTYPES}"
+        else:
+            larger = ", or larger along its axes, with `pad` for the rest" if self.pad is None else ", or larger"
+            rule = f"`shape` must be that of the array, {found.shape}{larger}"
+        # A name may be misspelt; a shape is right or wrong.
+        similar = [] if found else difflib.get_close_matches(key or "", filter(None, contents), n=_LISTED)
+        ranks = {name: rank for rank, name in enumerate(similar)}
+        names = sorted(contents, key=lambda name: (ranks.get(name, _LISTED), not self._fits(contents[name], shape)))
+        listed = [f"{name!r} {contents[name].shape} {contents[name].dtype}" for name in names[:_LISTED]]
+        if len(names) > _LISTED:
+            listed.append(f"and {len(names) - _LISTED} more")
+        return (
+            f"{rule}. The file has: {', '.join(listed) or 'nothing'}. "
+            f"Received: shape={shape}, key={self.key!r}, path={self.path!r}"
+        )
+
+
+def _check_path(path):
+    required = f"`path` must be the path of a file that ends in one of {tuple(FORMATS)}. Received: path={path!r}"
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise TypeError(required)
+    if suffix(path) not in FORMATS:
+        raise ValueError(required)
+    return os.fspath(path)
+
+
+def _check_string(name, value):
+    if not isinstance(value, str | None):
+        raise TypeError(f"`{name}` must be a string or `None`. Received: {name}={value!r}")
+    return value
+
+
+def _check_sha256(sha256):
+    if _check_string("sha256", sha256) is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise ValueError(f"`sha256` must be 64 hexadecimal digits. Received: sha256={sha256!r}")
+    return sha256

@@ -1,0 +1,187 @@
+"""Kernels whose units are not along the last axis, in the layers that have them."""
+
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+
+from keras_initx import Orthogonal, Sparse
+
+layers = keras.layers
+both = pytest.mark.parametrize("cls", [Sparse, Orthogonal])
+
+
+def assert_orthonormal(matrix):
+    small = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
+    np.testing.assert_allclose(small, np.eye(len(small)), atol=1e-5)
+
+
+@both
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"output_axes": [3]},
+        {"output_axes": (-1,)},
+        {"input_axes": [0, 1, 2]},
+        {"input_axes": [-2, 0, 1]},
+        {"input_axes": [2, 1, 0], "output_axes": [3]},
+    ],
+    ids=str,
+)
+def test_the_last_axis_is_the_units_by_default_and_the_order_of_axes_does_not_matter(cls, axes):
+    shape = (3, 3, 4, 8)
+    np.testing.assert_array_equal(to_numpy(cls(seed=0, **axes)(shape)), to_numpy(cls(seed=0)(shape)))
+
+
+@both
+def test_a_matrix_is_put_where_the_axes_say(cls):
+    matrix = to_numpy(cls(seed=0)((20, 12)))
+    kernel = to_numpy(cls(seed=0, input_axes=[1, 3])((3, 5, 4, 4)))
+    np.testing.assert_array_equal(kernel.transpose(1, 3, 0, 2).reshape(20, 12), matrix)
+
+
+@both
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"input_axes": [3]}, r"`shape` must have each axis that `input_axes` names, once\. .*input_axes=\[3\]"),
+        ({"output_axes": [1, -2]}, r"`shape` must have each axis that `output_axes` names, once\. .*=\[1, -2\]"),
+        (
+            {"input_axes": [0], "output_axes": [1]},
+            r"axes named once, in `input_axes` or in `output_axes`\. "
+            r"Received: shape=\(4, 5, 6\), input_axes=\[0\], output_axes=\[1\]",
+        ),
+        ({"input_axes": [0, 1], "output_axes": [-2, 2]}, r"axes named once, in `input_axes` or in `output_axes`"),
+    ],
+    ids=str,
+)
+def test_refuses_axes_that_do_not_make_a_matrix(cls, axes, message):
+    with pytest.raises(ValueError, match=message):
+        cls(**axes)((4, 5, 6))
+
+
+@both
+@pytest.mark.parametrize("name", ["input_axes", "output_axes"])
+def test_refuses_what_is_no_list_of_axes(cls, name):
+    with pytest.raises(TypeError, match=rf"`{name}` must be `None` or a list of axis numbers\. Received: {name}=0"):
+        cls(**{name: 0})
+
+
+# Output shape, and input shape without the batch. What `b` stands for has the length 1.
+EINSUMS = {
+    "ab,bc->ac": ((7,), (20,)),
+    "abc,cde->abde": ((None, 3, 4), (1, 20)),
+    "abc,cde->abed": ((None, 4, 3), (1, 20)),
+    "abcd,cde->abe": ((1, 9), (1, 5, 4)),
+    "abcd,dce->abe": ((1, 9), (1, 5, 4)),
+    "abcd,ecd->abe": ((1, 9), (1, 5, 4)),
+    "abc,bc->ab": ((1,), (1, 20)),
+    "...x,xyz->...yz": ((3, 4), (1, 20)),
+}
+
+
+def einsum_dense(equation, initializer):
+    output_shape, input_shape = EINSUMS[equation]
+    layer = layers.EinsumDense(equation, output_shape, kernel_initializer=initializer)
+    layer.build((None, *input_shape))
+    return layer, input_shape
+
+
+def connections(layer, input_shape):
+    """Return the numbers of inputs that the outputs of a layer are joined to, by counting them with the layer."""
+    layer.kernel.assign(to_numpy(layer.kernel) != 0)
+    return to_numpy(layer(np.ones((1, *input_shape), "float32")))
+
+
+@pytest.mark.parametrize("equation", EINSUMS)
+def test_einsum_dense_joins_each_output_to_k_inputs(equation):
+    assert np.unique(connections(*einsum_dense(equation, Sparse(connections=3)))).tolist() == [3]
+
+
+@pytest.mark.parametrize("equation", EINSUMS)
+def test_einsum_dense_is_orthogonal(equation):
+    layer, input_shape = einsum_dense(equation, "initx.orthogonal")
+    assert_orthonormal(to_numpy(layer(np.eye(20).reshape(20, *input_shape))).reshape(20, -1))
+
+
+def test_a_letter_that_all_share_counts_as_units():
+    layer = layers.EinsumDense("abc,bcd->abd", (6, 4), kernel_initializer=Sparse(connections=3))
+    layer.build((None, 6, 20))
+    assert np.unique(connections(layer, (6, 20))).tolist() == [3]
+
+
+def test_blocks_separate_a_letter_that_all_share():
+    layer = layers.EinsumDense("abc,bcd->abd", (6, 4), kernel_initializer=Orthogonal(blocks=6))
+    layer.build((None, 6, 5))
+    for part in to_numpy(layer.kernel):
+        assert_orthonormal(part)
+
+
+def attention_kernels(initializer):
+    """Return kernels of two layers as `(inputs, units)`: those of queries, keys and values, and those of outputs."""
+    for layer in (
+        layers.MultiHeadAttention(4, 8, kernel_initializer=initializer),
+        layers.GroupQueryAttention(8, 4, 2, kernel_initializer=initializer),
+    ):
+        layer.build((None, 5, 24), (None, 5, 24))
+        kernels = {weight.path: to_numpy(weight) for weight in layer.weights if weight.name == "kernel"}
+        assert len(kernels) == 4
+        for path, kernel in kernels.items():
+            yield kernel.reshape((-1, 24) if "attention_output" in path else (24, -1))
+
+
+def test_attention_joins_each_output_to_k_inputs():
+    for kernel in attention_kernels("initx.sparse"):
+        assert np.unique(np.count_nonzero(kernel, axis=0)).tolist() == [10]
+
+
+def test_attention_is_orthogonal():
+    for kernel in attention_kernels("initx.orthogonal"):
+        assert_orthonormal(kernel)
+
+
+@both
+@pytest.mark.parametrize("seed", [None, 5, "generator"])
+def test_einsum_dense_keeps_the_seed(cls, seed):
+    generator = keras.random.SeedGenerator(5)
+    initializer = cls(seed=generator if seed == "generator" else seed)
+    layer, _ = einsum_dense("abc,cde->abde", initializer)
+    known = initializer.seed if seed is None else 5
+    np.testing.assert_array_equal(to_numpy(layer.kernel), to_numpy(cls(seed=known, input_axes=[0])((20, 3, 4))))
+    if seed == "generator":
+        assert to_numpy(generator.state.value).tolist() == [5, 1]
+
+
+def test_axes_given_to_einsum_dense_are_kept():
+    told = Sparse(seed=0, input_axes=[0, 1], output_axes=[2])
+    layer, _ = einsum_dense("abc,cde->abde", told)
+    np.testing.assert_array_equal(to_numpy(layer.kernel), to_numpy(told((20, 3, 4))))
+
+
+def test_a_depthwise_convolution_joins_each_filter_to_k_of_its_window():
+    told = Sparse(connections=4, input_axes=[0, 1])
+    layer = layers.DepthwiseConv2D(3, depth_multiplier=5, depthwise_initializer=told)
+    layer.build((None, 6, 6, 16))
+    assert np.unique(connections(layer, (6, 6, 16))).tolist() == [4]
+
+
+def test_a_depthwise_convolution_has_orthonormal_filters():
+    told = Orthogonal(blocks=16, input_axes=[0, 1])
+    layer = layers.DepthwiseConv2D(3, depth_multiplier=5, depthwise_initializer=told)
+    layer.build((None, 6, 6, 16))
+    for channel in range(16):
+        assert_orthonormal(to_numpy(layer.kernel)[:, :, channel].reshape(9, 5))
+
+
+def test_a_transposed_convolution_joins_each_unit_to_k_inputs():
+    told = Sparse(connections=6, input_axes=[0, 1, 3])
+    layer = layers.Conv2DTranspose(7, 3, kernel_initializer=told)
+    layer.build((None, 6, 6, 5))
+    # Where the whole window has inputs.
+    assert np.unique(connections(layer, (6, 6, 5))[:, 2:-2, 2:-2]).tolist() == [6]
+
+
+def test_a_transposed_convolution_has_orthonormal_units():
+    layer = layers.Conv2DTranspose(7, 3, kernel_initializer=Orthogonal(input_axes=[0, 1, 3]))
+    layer.build((None, 6, 6, 5))
+    assert_orthonormal(np.moveaxis(to_numpy(layer.kernel), 2, -1).reshape(45, 7))

@@ -1,0 +1,223 @@
+"""Initializers made of others, ours and foreign."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from modes import MODES, run, to_numpy
+
+import keras_initx
+from keras_initx import Blocks, HeNormal, LSTMForgetBias, Orthogonal, Pretrained, RandomNormal, ReLUBias, Scaled, Sparse
+
+layers = keras.layers
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Sevenths(keras.initializers.Initializer):
+    """A foreign initializer, whose values have no exact form in 16 bits."""
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.cast(keras.ops.reshape(keras.ops.arange(np.prod(shape)), shape), dtype) / 7
+
+
+FOREIGN = [Sevenths(), keras.initializers.GlorotUniform(seed=3), keras.initializers.Constant(0.3)]
+NESTED = [
+    Scaled(HeNormal(seed=1), 0.5),
+    Scaled("initx.he_normal", 0.5),
+    Scaled(Scaled("zeros", 2), 3),
+    *(Scaled(initializer, -1.5) for initializer in FOREIGN),
+    Blocks(FOREIGN),
+    Blocks([Blocks(["zeros", "ones"]), Scaled(Sparse(seed=1), 2), "initx.sparse"]),
+]
+every_nested = pytest.mark.parametrize("initializer", NESTED, ids=repr)
+
+
+def test_scaled_multiplies():
+    expected = to_numpy(HeNormal(seed=1)((8, 5))) * np.float32(0.3)
+    np.testing.assert_array_equal(to_numpy(Scaled(HeNormal(seed=1), 0.3)((8, 5))), expected)
+
+
+def test_scaled_multiplies_before_it_rounds_to_16_bits():
+    exact = to_numpy(Sevenths()((8, 5), "float32")) * np.float32(0.3)
+    half = to_numpy(Scaled(Sevenths(), 0.3)((8, 5), "bfloat16"))
+    np.testing.assert_array_equal(half, exact.astype("bfloat16"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_compiler_merges_the_factor_with_another(mode):
+    scaled = Scaled(RandomNormal(stddev=0.3, seed=1), 24**-0.5)
+    np.testing.assert_array_equal(run(mode, lambda: scaled((300, 300))), to_numpy(scaled((300, 300))))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_foreign_initializers_in_every_mode(mode):
+    expected = to_numpy(Sevenths()((6, 4)))
+    blocks = Blocks([Scaled(Sevenths(), 2), "ones"], sizes=[4, 3])
+    values = run(mode, lambda: blocks((6, 7)))
+    np.testing.assert_allclose(values[:, :4], 2 * expected, rtol=1e-6)
+    assert (values[:, 4:] == 1).all()
+
+
+def test_scaled_passes_on_what_it_wraps_refuses():
+    with pytest.raises(ValueError, match=r"`shape` must have at least 2 dimensions\. Received: shape=\(3,\)"):
+        Scaled("initx.orthogonal", 2)((3,))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((None, 1), TypeError, r"`initializer` must be an initializer, its string id or its config\. Received: init"),
+        ((keras.initializers.Zeros, 1), TypeError, r"`initializer` must be .*Received: initializer=<class"),
+        (("initx.no", 1), ValueError, r"`initializer` must be .*Received: initializer='initx\.no'"),
+        (("zeros", "2"), TypeError, r"`factor` must be a finite number\. Received: factor='2'"),
+        (("zeros", float("nan")), ValueError, r"`factor` must be a finite number\. Received: factor=nan"),
+    ],
+)
+def test_scaled_refuses_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Scaled(*arguments)
+
+
+def test_blocks_are_what_their_initializers_give_for_the_slice():
+    parts = [Orthogonal(seed=1), HeNormal(seed=2), ReLUBias()]
+    fused = to_numpy(Blocks(parts, sizes=[4, 2, 3])((4, 9)))
+    for part, columns in zip(parts, np.split(fused, [4, 6], axis=1), strict=True):
+        np.testing.assert_array_equal(columns, to_numpy(part(columns.shape)))
+
+
+@pytest.mark.parametrize("axis", [1, -2, np.int64(1)])
+def test_blocks_cut_the_axis_named(axis):
+    values = to_numpy(Blocks(["zeros", "ones"], axis=axis)((3, 4, 5)))
+    assert (values[:, :2] == 0).all()
+    assert (values[:, 2:] == 1).all()
+
+
+def test_blocks_fill_a_gru_with_one_gate_unlike_the_others():
+    gates = ["initx.orthogonal", "initx.orthogonal", "zeros"]
+    layer = layers.GRU(4, recurrent_initializer=Blocks(gates), bias_initializer=Blocks(["ones", "zeros", "zeros"]))
+    layer.build((None, 5, 3))
+    first, second, third = np.split(to_numpy(layer.cell.recurrent_kernel), 3, axis=1)
+    assert not np.array_equal(first, second)
+    assert not third.any()
+    assert to_numpy(layer.cell.bias).tolist() == [[1] * 4 + [0] * 8] * 2
+
+
+def test_each_use_of_an_id_is_a_draw_of_its_own():
+    first, second = np.split(to_numpy(Blocks(["initx.he_normal"] * 2)((8, 10))), 2, axis=1)
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: [HeNormal()] * 2,
+        lambda: [HeNormal(seed=1), Orthogonal(seed=1)],
+        lambda: [{"class_name": "initx.sparse", "config": {"seed": 1}}] * 2,
+        lambda: [keras.initializers.HeNormal(seed=1), HeNormal(seed=1)],
+        lambda: [Scaled(HeNormal(seed=1), 2), HeNormal(seed=1)],
+        lambda: [Blocks(["zeros", HeNormal(seed=1)]), Pretrained("a.npy", pad=HeNormal(seed=1))],
+    ],
+)
+def test_blocks_refuse_slices_that_would_be_alike(make):
+    with pytest.raises(
+        ValueError, match=r"`initializers` must not have the same seed twice: .*Received: initializers="
+    ):
+        Blocks(make())
+
+
+def test_one_generator_can_fill_several_slices():
+    shared = HeNormal(seed=keras.random.SeedGenerator(1))
+    first, second = np.split(to_numpy(Blocks([shared, shared])((8, 10))), 2, axis=1)
+    assert not np.array_equal(first, second)
+
+
+def test_one_object_without_chance_can_fill_several_slices():
+    ones = keras.initializers.Ones()
+    assert to_numpy(Blocks([ones, ones])((4,))).tolist() == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            {"initializers": "zeros"},
+            TypeError,
+            r"`initializers` must be a list of initializers\. Received: initializers='",
+        ),
+        ({"initializers": []}, ValueError, r"`initializers` must have at least one .*Received: initializers=\[\]"),
+        (
+            {"initializers": ["zeros", 1]},
+            TypeError,
+            r"`initializers` must be an initializer, .*Received: initializers=1",
+        ),
+        ({"sizes": 3}, TypeError, r"`sizes` must be `None` or a list of 2 lengths\. Received: sizes=3"),
+        ({"sizes": [1, 2.0]}, TypeError, r"`sizes` must be .*Received: sizes=\[1, 2\.0\]"),
+        ({"sizes": [1, True]}, TypeError, r"`sizes` must be .*Received: sizes=\[1, True\]"),
+        ({"sizes": [1]}, ValueError, r"`sizes` must be .*Received: sizes=\[1\]"),
+        ({"sizes": [1, -1]}, ValueError, r"`sizes` must be .*Received: sizes=\[1, -1\]"),
+        ({"axis": 1.0}, TypeError, r"`axis` must be an integer\. Received: axis=1\.0"),
+        ({"axis": True}, TypeError, r"`axis` must be an integer\. Received: axis=True"),
+    ],
+)
+def test_blocks_refuse_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Blocks(**{"initializers": ["zeros", "ones"], **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {},
+            r"`shape` must have a length along `axis` that is a multiple of the number .*shape=\(2, 5\), axis=-1",
+        ),
+        ({"sizes": [2, 2]}, r"`shape` must have .* that is the sum of `sizes`\. Received: .*sizes=\[2, 2\]"),
+        ({"axis": 2}, r"`shape` must have each axis that `axis` names, once\. Received: shape=\(2, 5\), axis=\[2\]"),
+    ],
+)
+def test_blocks_refuse_an_axis_that_they_cannot_cut(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Blocks(["zeros", "ones"], **arguments)((2, 5))
+
+
+@every_nested
+def test_two_calls_give_the_same(initializer):
+    np.testing.assert_array_equal(to_numpy(initializer((6, 12))), to_numpy(initializer((6, 12))))
+
+
+@every_nested
+def test_comes_back_from_json_and_from_its_repr(initializer):
+    again = keras.initializers.get(json.loads(json.dumps(keras.initializers.serialize(initializer))))
+    assert again.get_config() == initializer.get_config()
+    assert eval(repr(initializer), vars(keras_initx)).get_config() == initializer.get_config()
+    assert hash(again) == hash(initializer)
+
+
+@pytest.mark.parametrize("inner", [HeNormal, keras.initializers.HeNormal])
+def test_equal_if_the_values_are(inner):
+    assert Scaled(inner(seed=1), 2) == Scaled(inner(seed=1), 2)
+    assert Scaled(inner(seed=1), 2) != Scaled(inner(seed=2), 2)
+    unseeded = inner()
+    assert Scaled(unseeded, 2) == Scaled(unseeded, 2)
+    assert Scaled(unseeded, 2) != Scaled(inner(), 2)
+
+
+def test_a_clone_of_an_unseeded_one_draws_anew():
+    scaled = Scaled("initx.he_normal", 2)
+    assert not np.array_equal(to_numpy(scaled((5, 4))), to_numpy(scaled.clone()((5, 4))))
+
+
+def test_a_model_comes_back_with_them(tmp_path):
+    model = keras.Sequential([keras.Input((6,))] + [layers.Dense(12, kernel_initializer=each) for each in NESTED[:6]])
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    for before, after in zip(model.layers, again.layers, strict=True):
+        np.testing.assert_array_equal(to_numpy(before.kernel), to_numpy(after.kernel))
+        assert after.kernel_initializer.get_config() == before.kernel_initializer.get_config()
+
+
+def test_a_wrapped_forget_bias_takes_the_shape_of_a_whole_bias():
+    layer = layers.LSTM(3, bias_initializer=Scaled(LSTMForgetBias(), 2), unit_forget_bias=False)
+    layer.build((None, 5, 4))
+    assert to_numpy(layer.cell.bias).tolist() == [0] * 3 + [2] * 3 + [0] * 6

@@ -1,0 +1,433 @@
+"""Values from files: every format, every refusal, and models that are loaded without the file."""
+
+import hashlib
+import os
+import pathlib
+import pickle
+import sys
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import safetensors.numpy
+from modes import MODES, float64, run, to_numpy
+
+from keras_initx import Blocks, Pretrained, Scaled
+
+layers = keras.layers
+KERNEL = np.arange(12, dtype="float32").reshape(4, 3) / 8
+BIAS = np.array([0.5, -0.25, 2.0], "float32")
+
+
+@pytest.fixture
+def kernel_file(tmp_path):
+    path = tmp_path / "kernel.npy"
+    np.save(path, KERNEL)
+    return path
+
+
+@pytest.fixture
+def arrays_file(tmp_path):
+    path = tmp_path / "arrays.npz"
+    np.savez(path, kernel=KERNEL, other_kernel=KERNEL + 1, bias=BIAS, steps=np.arange(3))
+    return path
+
+
+def write_hdf5(path, **arrays):
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[f"model/{name}"] = array
+
+
+WRITERS = {
+    "a.npz": (np.savez, "kernel"),
+    "compressed.npz": (np.savez_compressed, "kernel"),
+    "a.safetensors": (lambda path, **arrays: safetensors.numpy.save_file(arrays, path), "kernel"),
+    "a.h5": (write_hdf5, "model/kernel"),
+    "a.HDF5": (write_hdf5, "model/kernel"),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("stored", ["float16", "float32", "float64"])
+def test_reads_the_array_named(name, stored, tmp_path):
+    write, key = WRITERS[name]
+    write(tmp_path / name, kernel=KERNEL.astype(stored), bias=BIAS)
+    np.testing.assert_array_equal(to_numpy(Pretrained(tmp_path / name, key)((4, 3))), KERNEL)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("stored", ["<f4", ">f4"])
+def test_reads_npy(order, stored, tmp_path):
+    np.save(tmp_path / "a.npy", np.asarray(KERNEL, stored, order=order))
+    np.testing.assert_array_equal(to_numpy(Pretrained(str(tmp_path / "a.npy"))((4, 3))), KERNEL)
+
+
+def test_reads_a_scalar_of_the_other_byte_order(tmp_path):
+    write_hdf5(tmp_path / "a.h5", scale=np.array(0.75, ">f4"))
+    assert to_numpy(Pretrained(tmp_path / "a.h5")(())) == 0.75
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_reads_what_keras_saves(name, dtype, tmp_path):
+    inner = keras.Sequential([layers.Dense(3), layers.Dense(2, dtype=dtype, name="last")])
+    model = keras.Sequential([keras.Input((4,)), inner])
+    model.save(tmp_path / name) if name == "model.keras" else model.save_weights(tmp_path / name)
+    values = Pretrained(tmp_path / name, "layers/sequential/layers/dense_1/vars/0")((3, 2))
+    np.testing.assert_array_equal(to_numpy(values), to_numpy(inner.layers[1].kernel).astype("float32"))
+
+
+def test_reads_bfloat16_from_safetensors(tmp_path):
+    kernel = (KERNEL / 3).astype("bfloat16")
+    safetensors.numpy.save_file({"kernel": kernel}, tmp_path / "a.safetensors")
+    for dtype in ("bfloat16", "float32"):
+        values = to_numpy(Pretrained(tmp_path / "a.safetensors")((4, 3), dtype))
+        np.testing.assert_array_equal(values, kernel.astype(dtype))
+
+
+def test_float64_stays_what_it_is(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([0.1]))
+    with float64():
+        assert to_numpy(Pretrained(tmp_path / "a.npy")((1,), "float64")) == [0.1]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_large_array_in_every_mode(mode, tmp_path):
+    whole = np.linspace(-1, 1, 60_000, dtype="float32").reshape(300, 200)
+    np.save(tmp_path / "a.npy", whole)
+    np.testing.assert_array_equal(run(mode, lambda: Pretrained(tmp_path / "a.npy")((300, 200))), whole)
+    grown = run(mode, lambda: Pretrained(tmp_path / "a.npy", pad="ones")((301, 201)))
+    np.testing.assert_array_equal(grown, np.pad(whole, ((0, 1), (0, 1)), constant_values=1))
+
+
+def test_values_do_not_follow_a_file_that_changes(kernel_file):
+    values = Pretrained(kernel_file)((4, 3))
+    np.save(kernel_file, KERNEL + 1)
+    np.testing.assert_array_equal(to_numpy(values), KERNEL)
+
+
+def test_the_constructor_leaves_the_file_alone(tmp_path):
+    initializer = Pretrained(tmp_path / "later.npy", key=None, sha256="ab" * 32)
+    assert initializer.get_config() == {
+        "path": str(tmp_path / "later.npy"),
+        "key": None,
+        "sha256": "ab" * 32,
+        "pad": None,
+    }
+
+
+@pytest.mark.parametrize("convert", [str.lower, str.upper])
+def test_accepts_the_files_digest(kernel_file, convert):
+    digest = convert(hashlib.sha256(kernel_file.read_bytes()).hexdigest())
+    np.testing.assert_array_equal(to_numpy(Pretrained(kernel_file, sha256=digest)((4, 3))), KERNEL)
+
+
+def test_refuses_another_digest(kernel_file):
+    digest = hashlib.sha256(kernel_file.read_bytes()).hexdigest()
+    with pytest.raises(
+        ValueError, match=rf"`sha256` must be the digest of the file, '{digest}'\. Received: sha256='aa"
+    ):
+        Pretrained(kernel_file, sha256="a" * 64)((4, 3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"path": 7}, TypeError, r"`path` must be the path of a file .*Received: path=7"),
+        ({"path": b"a.npy"}, TypeError, r"`path` must be the path of a file .*Received: path=b'a\.npy'"),
+        ({"path": "a.pkl"}, ValueError, r"`path` must be .* ends in one of \('\.npy', .*Received: path='a\.pkl'"),
+        ({"path": "a.npy", "key": 1}, TypeError, r"`key` must be a string or `None`\. Received: key=1"),
+        ({"path": "a.npy", "sha256": 1}, TypeError, r"`sha256` must be a string or `None`\. Received: sha256=1"),
+        (
+            {"path": "a.npy", "sha256": "1"},
+            ValueError,
+            r"`sha256` must be 64 hexadecimal digits\. Received: sha256='1'",
+        ),
+        ({"path": "a.npy", "sha256": ""}, ValueError, r"`sha256` must be 64 hexadecimal digits\. Received: sha256=''"),
+        ({"path": "a.npy", "pad": 0}, TypeError, r"`pad` must be an initializer, .*Received: pad=0"),
+        ({"path": "a.npy", "pad": "no"}, ValueError, r"`pad` must be an initializer, .*Received: pad='no'"),
+        ({"path": "a.npy", "pad": {}}, ValueError, r"`pad` must be an initializer, .*Received: pad=\{\}"),
+        (
+            {"path": "a.npy", "pad": keras.saving.serialize_keras_object(layers.Dense(1))},
+            ValueError,
+            r"`pad` must be an initializer, .*Received: pad=\{",
+        ),
+    ],
+)
+def test_refuses_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Pretrained(**arguments)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.h5", "a.keras"])
+def test_refuses_a_file_that_is_not_there(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = rf"`path` must be that of a file, and there is none at .*{tmp_path.name}.*\. Received: path='{name}'"
+    with pytest.raises(ValueError, match=message):
+        Pretrained(name)((4, 3))
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.h5", "a.keras"])
+def test_refuses_a_file_of_another_format(name, tmp_path):
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ValueError, match=rf"`path` must be a \.{name[2:]} file: .*Received: path="):
+        Pretrained(tmp_path / name)((4, 3))
+
+
+def test_refuses_half_a_file(kernel_file):
+    kernel_file.write_bytes(kernel_file.read_bytes()[:-4])
+    with pytest.raises(ValueError, match=r"`path` must be a \.npy file: .*Received: path="):
+        Pretrained(kernel_file)((4, 3))
+
+
+def test_refuses_a_saved_model_without_weights(arrays_file):
+    renamed = arrays_file.rename(arrays_file.with_suffix(".keras"))
+    with pytest.raises(ValueError, match=r"`path` must be a \.keras file: .*model\.weights\.h5.*Received: path="):
+        Pretrained(renamed)((4, 3))
+
+
+class Bomb:
+    def __reduce__(self):
+        return exec, ("import os; os.environ['KERAS_INITX_UNPICKLED'] = '1'",)
+
+
+@pytest.mark.parametrize("name", ["object.npy", "raw.npy", "object.npz"])
+def test_never_unpickles(name, tmp_path):
+    bomb = np.array([Bomb()], dtype=object)
+    if name == "raw.npy":
+        (tmp_path / name).write_bytes(pickle.dumps(bomb))
+    else:
+        (np.save if name.endswith(".npy") else np.savez)(tmp_path / name, bomb)
+    with pytest.raises(ValueError, match=r"(`path` must be a .npy file: |`key` must name an array of a dtype in )"):
+        Pretrained(tmp_path / name)((1,))
+    assert "KERAS_INITX_UNPICKLED" not in os.environ
+
+
+@pytest.mark.parametrize("dtype", ["int32", "bool", "complex64", "S3"])
+def test_refuses_other_dtypes_in_the_file(dtype, tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((4, 3), dtype))
+    message = r"`key` must name an array of a dtype in \('float16', .*The file has: None \(4, 3\) .*Received: shape="
+    with pytest.raises(ValueError, match=message):
+        Pretrained(tmp_path / "a.npy")((4, 3))
+
+
+def test_wants_a_key_where_there_are_several_and_lists_first_what_fits(arrays_file):
+    message = (
+        r"`key` must be the name of an array in the file\. The file has: 'bias' \(3,\) float32, "
+        r"'kernel' \(4, 3\) float32, .*'steps' \(3,\) int64\. Received: shape=\(3,\), key=None, path="
+    )
+    with pytest.raises(ValueError, match=message):
+        Pretrained(arrays_file)((3,))
+
+
+def test_a_misspelt_key_is_answered_by_the_closest(arrays_file):
+    with pytest.raises(ValueError, match=r"`key` must .*The file has: 'kernel' .*Received: .*key='kernle'"):
+        Pretrained(arrays_file, "kernle")((3,))
+
+
+def test_npy_has_no_keys(kernel_file):
+    with pytest.raises(
+        ValueError, match=r"`key` must .*The file has: None \(4, 3\) float32\. Received: .*key='kernel'"
+    ):
+        Pretrained(kernel_file, "kernel")((4, 3))
+
+
+def test_another_shape_is_answered_by_what_fits(arrays_file):
+    message = (
+        r"`shape` must be that of the array, \(3,\), or larger along its axes, with `pad` for the rest\. "
+        r"The file has: 'kernel' \(4, 3\) float32, 'other_kernel' \(4, 3\) float32, 'bias'.*Received: shape=\(4, 3\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        Pretrained(arrays_file, "bias")((4, 3))
+
+
+def test_a_long_list_is_cut(tmp_path):
+    np.savez(tmp_path / "a.npz", **{f"layer_{number}": BIAS for number in range(50)})
+    with pytest.raises(ValueError, match=r"The file has: 'layer_41' .* and 30 more\. Received") as caught:
+        Pretrained(tmp_path / "a.npz", "layer_41 ")((3,))
+    assert str(caught.value).count("float32") == 20
+
+
+def test_an_empty_file_is_said_to_have_nothing(tmp_path):
+    np.savez(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"`key` must .*The file has: nothing\. Received"):
+        Pretrained(tmp_path / "a.npz")((3,))
+
+
+def test_leaves_out_arrays_whose_values_are_in_other_files(tmp_path):
+    write_hdf5(tmp_path / "other.h5", kernel=KERNEL)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["bias"] = BIAS
+        file["link"] = h5py.ExternalLink("other.h5", "model/kernel")
+        file.create_dataset("outside", (3,), "float32", external=[(tmp_path / "raw", 0, 12)])
+        layout = h5py.VirtualLayout((4, 3), "float32")
+        layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "model/kernel", (4, 3))
+        file.create_virtual_dataset("virtual", layout)
+    for key in ("link", "outside", "virtual"):
+        with pytest.raises(ValueError, match=rf"The file has: 'bias' \(3,\) float32\. Received: .*key='{key}'"):
+            Pretrained(tmp_path / "a.h5", key)((4, 3))
+
+
+def test_names_the_extra_that_reads_safetensors(tmp_path, monkeypatch):
+    safetensors.numpy.save_file({"kernel": KERNEL}, tmp_path / "a.safetensors")
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(ImportError, match=r'safetensors not found; install with `pip install "keras_initx\[safetens'):
+        Pretrained(tmp_path / "a.safetensors")((4, 3))
+
+
+def test_pad_fills_what_the_array_does_not(kernel_file):
+    pad = keras.initializers.RandomNormal(seed=3)
+    expected = to_numpy(pad((6, 5))).copy()
+    expected[:4, :3] = KERNEL
+    np.testing.assert_array_equal(to_numpy(Pretrained(kernel_file, pad=pad)((6, 5))), expected)
+
+
+def test_an_unseeded_pad_stays_the_same(kernel_file):
+    grown = Pretrained(kernel_file, pad="initx.small_normal")
+    np.testing.assert_array_equal(to_numpy(grown((6, 5))), to_numpy(grown((6, 5))))
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (4, 2), (12,), (4, 3, 1)])
+def test_pad_cannot_cut(kernel_file, shape):
+    with pytest.raises(
+        ValueError, match=r"`shape` must be that of the array, \(4, 3\), or larger\. .*Received: shape="
+    ):
+        Pretrained(kernel_file, pad="zeros")(shape)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Subclassed(keras.Model):
+    def __init__(self, file, **kwargs):
+        super().__init__(**kwargs)
+        self.file = file
+        self.dense = layers.Dense(3, kernel_initializer=Pretrained(file))
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def get_config(self):
+        return {**super().get_config(), "file": self.file}
+
+
+def functional(path):
+    x = keras.Input((5, 4))
+    y = layers.Bidirectional(layers.SimpleRNN(3, kernel_initializer=Pretrained(path)))(x)
+    return keras.Model(x, layers.Dense(8, kernel_initializer=Pretrained(path, pad="initx.orthogonal"))(y))
+
+
+def sequential(path):
+    halves = Blocks([Pretrained(path), Scaled(Pretrained(path), 0.5)])
+    return keras.Sequential([keras.Input((4,)), layers.Dense(6, kernel_initializer=halves)])
+
+
+def built_by_a_call(path):
+    model = keras.Sequential([layers.Dense(3, kernel_initializer=Pretrained(path, sha256=None))])
+    model(np.ones((2, 4), "float32"))
+    return model
+
+
+def subclassed(path):
+    model = Subclassed(path)
+    model.build((None, 4))
+    return model
+
+
+MODELS = [sequential, functional, built_by_a_call, subclassed]
+
+
+@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("change", [os.remove, lambda path: np.save(path, BIAS)], ids=["gone", "another"])
+def test_a_saved_model_does_not_need_the_file(make, change, kernel_file, tmp_path):
+    model = make(str(kernel_file))
+    model.save(tmp_path / "model.keras")
+    change(kernel_file)
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for before, after in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_nor_does_one_in_the_old_format(kernel_file, tmp_path):
+    model = sequential(str(kernel_file))
+    keras.saving.save_model(model, tmp_path / "model.h5")
+    kernel_file.unlink()
+    loaded = keras.saving.load_model(tmp_path / "model.h5")
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_a_model_made_from_its_config_needs_the_file(make, kernel_file):
+    model = make(str(kernel_file))
+    kernel_file.unlink()
+    with pytest.raises(ValueError, match="`path` must be that of a file, and there is none"):
+        type(model).from_config(model.get_config()).build(model.input_shape if make is functional else (None, 4))
+
+
+def test_a_clone_needs_the_file(kernel_file):
+    model = sequential(str(kernel_file))
+    np.testing.assert_array_equal(keras.models.clone_model(model).get_weights()[0], model.get_weights()[0])
+    kernel_file.unlink()
+    with pytest.raises(ValueError, match="`path` must be that of a file, and there is none"):
+        keras.models.clone_model(model)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class WithTable(layers.Layer):
+    """A layer with a table that is no weight, so that no saved model holds it."""
+
+    def __init__(self, file, **kwargs):
+        super().__init__(**kwargs)
+        self.file = file
+
+    def build(self, shape):
+        self.table = to_numpy(Pretrained(self.file)((4, 3)))
+
+    def call(self, x):
+        return x @ keras.ops.convert_to_tensor(self.table)
+
+    def get_config(self):
+        return {**super().get_config(), "file": self.file}
+
+
+def test_values_that_are_no_weight_are_read_while_a_model_is_loaded(kernel_file, tmp_path):
+    keras.Sequential([keras.Input((4,)), WithTable(str(kernel_file))]).save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.layers[0].table, KERNEL)
+    kernel_file.unlink()
+    with pytest.raises(ValueError, match="`path` must be that of a file, and there is none"):
+        keras.models.load_model(tmp_path / "model.keras")
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Unsaved(layers.Dense):
+    """A layer that keeps its weights out of the saved model."""
+
+    def save_own_variables(self, store):
+        pass
+
+    def load_own_variables(self, store):
+        pass
+
+
+def test_a_weight_that_the_saved_model_lacks_is_nan(kernel_file, tmp_path):
+    model = keras.Sequential([keras.Input((4,)), Unsaved(3, kernel_initializer=Pretrained(kernel_file))])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert np.isnan(loaded.get_weights()[0]).all()
+
+
+def test_an_embedding_grows(kernel_file):
+    layer = layers.Embedding(10, 3, embeddings_initializer=Pretrained(kernel_file, pad="initx.small_normal"))
+    layer.build((None, 5))
+    table = to_numpy(layer.embeddings)
+    np.testing.assert_array_equal(table[:4], KERNEL)
+    assert np.count_nonzero(table[4:]) == 18
+
+
+def test_a_path_object_is_stored_as_a_string(kernel_file):
+    assert Pretrained(pathlib.Path(kernel_file)) == Pretrained(str(kernel_file))
