@@ -21,6 +21,10 @@ from keras_initx import _backend
 distribution = keras.distribution
 
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
+needs_large = pytest.mark.skipif(
+    tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13),
+    reason=f"Keras {keras.__version__} compiles no initializer; 3.13 does",
+)
 only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
 
 # Into how many parts the last two axes of a kernel are cut, inputs and units; one device for each part.
@@ -107,6 +111,7 @@ def test_a_compiled_initializer_makes_shards_of_the_same_values(case, shape, par
 
 
 @only_jax
+@needs_large
 @pytest.mark.parametrize(
     ("initializer", "parts"),
     [

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from modes import to_numpy
+from modes import needs_axes, to_numpy
 
 from keras_initx import Orthogonal, Sparse
 
@@ -93,23 +93,27 @@ def connections(layer, input_shape):
     return to_numpy(layer(np.ones((1, *input_shape), "float32")))
 
 
+@needs_axes
 @pytest.mark.parametrize("equation", EINSUMS)
 def test_einsum_dense_joins_each_output_to_k_inputs(equation):
     assert np.unique(connections(*einsum_dense(equation, Sparse(connections=3)))).tolist() == [3]
 
 
+@needs_axes
 @pytest.mark.parametrize("equation", EINSUMS)
 def test_einsum_dense_is_orthogonal(equation):
     layer, input_shape = einsum_dense(equation, "initx.orthogonal")
     assert_orthonormal(to_numpy(layer(np.eye(20).reshape(20, *input_shape))).reshape(20, -1))
 
 
+@needs_axes
 def test_a_letter_that_all_share_counts_as_units():
     layer = layers.EinsumDense("abc,bcd->abd", (6, 4), kernel_initializer=Sparse(connections=3))
     layer.build((None, 6, 20))
     assert np.unique(connections(layer, (6, 20))).tolist() == [3]
 
 
+@needs_axes
 def test_blocks_separate_a_letter_that_all_share():
     layer = layers.EinsumDense("abc,bcd->abd", (6, 4), kernel_initializer=Orthogonal(blocks=6))
     layer.build((None, 6, 5))
@@ -130,16 +134,19 @@ def attention_kernels(initializer):
             yield kernel.reshape((-1, 24) if "attention_output" in path else (24, -1))
 
 
+@needs_axes
 def test_attention_joins_each_output_to_k_inputs():
     for kernel in attention_kernels("initx.sparse"):
         assert np.unique(np.count_nonzero(kernel, axis=0)).tolist() == [10]
 
 
+@needs_axes
 def test_attention_is_orthogonal():
     for kernel in attention_kernels("initx.orthogonal"):
         assert_orthonormal(kernel)
 
 
+@needs_axes
 @both
 @pytest.mark.parametrize("seed", [None, 5, "generator"])
 def test_einsum_dense_keeps_the_seed(cls, seed):

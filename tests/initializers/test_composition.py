@@ -1,6 +1,7 @@
 """Initializers made of others, ours and foreign."""
 
 import json
+import math
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ class Sevenths(keras.initializers.Initializer):
     """A foreign initializer, whose values have no exact form in 16 bits."""
 
     def __call__(self, shape, dtype=None):
-        return keras.ops.cast(keras.ops.reshape(keras.ops.arange(np.prod(shape)), shape), dtype) / 7
+        return keras.ops.cast(keras.ops.reshape(keras.ops.arange(math.prod(shape)), shape), dtype) / 7
 
 
 FOREIGN = [Sevenths(), keras.initializers.GlorotUniform(seed=3), keras.initializers.Constant(0.3)]
