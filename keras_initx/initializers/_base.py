@@ -10,7 +10,7 @@ import numpy as np
 from keras_initx import _backend
 from keras_initx.initializers._checks import check_dtype, check_seed, check_shape
 from keras_initx.initializers._twins import warn_of_twins
-from keras_initx.sampling import Stream, current_namespace
+from keras_initx.sampling import Stream, current_namespace, limited
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,11 @@ class Initializer(keras.initializers.Initializer):
         if _backend.is_abstract():
             return keras.ops.empty(shape, dtype)
         warn_of_twins(self, shape)
-        values = self._values(shape, "float64" if dtype == "float64" else "float32")
+        computed = "float64" if dtype == "float64" else "float32"
+        values = self._values(shape, computed)
+        bounds = self._bounds()
+        if bounds is not None and dtype != computed:
+            values = limited(current_namespace(), values, bounds, dtype)
         if isinstance(values, np.ndarray):
             return _backend.to_tensor(np.asarray(values.astype(dtype, copy=False), order="C"))
         return keras.ops.cast(values, dtype)
@@ -108,6 +112,10 @@ class Initializer(keras.initializers.Initializer):
     def _values(self, shape, dtype):
         """Return values of `shape` and `dtype`: an array on the host, a tensor in a trace."""
         raise NotImplementedError
+
+    def _bounds(self):
+        """Return two numbers that no value may be beyond, not even when it is cast to 16 bits, or `None`."""
+        return None
 
     def get_config(self):
         """Return the constructor's arguments as a JSON-serializable dict."""

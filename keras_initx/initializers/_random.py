@@ -2,7 +2,7 @@
 
 from keras_initx.initializers._base import RandomInitializer, register
 from keras_initx.initializers._checks import check_number
-from keras_initx.sampling import Draw, affine, truncated_normal, uniform_between
+from keras_initx.sampling import Draw, affine, truncated_bounds, truncated_normal, uniform_between
 
 # The weights of a narrower interval, or of one farther out, would be too few numbers of float32.
 _LEAST_WIDTH = 0.001
@@ -13,8 +13,8 @@ _LARGEST_DISTANCE = 5
 class RandomUniform(RandomInitializer):
     """Draw weights evenly between `minval` and `maxval`.
 
-    No value is below `minval` or above `maxval`. Drawn in float32, with steps of `2**-23` of the
-    range, so 16-bit weights have no other mean.
+    No value is below `minval` or above `maxval`, in 16 bits neither. Drawn in float32, with steps of
+    `2**-23` of the range, so 16-bit weights have no other mean.
 
     Args:
         minval: Lower bound.
@@ -40,7 +40,10 @@ class RandomUniform(RandomInitializer):
             raise ValueError(f"`maxval` must be greater than `minval`. Received: {minval=!r}, {maxval=!r}")
 
     def _draw(self, stream, shape, dtype):
-        return uniform_between(stream, shape, float(self.minval), float(self.maxval), dtype)
+        return uniform_between(stream, shape, *self._bounds(), dtype)
+
+    def _bounds(self):
+        return float(self.minval), float(self.maxval)
 
 
 @register("random_normal", formula="N(mean, stddev²)", use="a normal distribution of a given size")
@@ -152,5 +155,10 @@ class TruncatedNormal(RandomInitializer):
             )
 
     def _draw(self, stream, shape, dtype):
-        bounds = float(self.lower), float(self.upper)
-        return truncated_normal(stream, shape, *bounds, float(self.mean), float(self.stddev), dtype)
+        return truncated_normal(stream, shape, *self._figures(), dtype)
+
+    def _bounds(self):
+        return truncated_bounds(*self._figures())
+
+    def _figures(self):
+        return float(self.lower), float(self.upper), float(self.mean), float(self.stddev)

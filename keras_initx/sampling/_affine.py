@@ -1,5 +1,6 @@
 """From standard draws to those asked for, with the same bits everywhere."""
 
+import keras
 import numpy as np
 
 
@@ -24,18 +25,28 @@ def affine(xp, x, offset, factor, bounds=None):
     x *= factor
     if bounds is None:
         return x
-    bounds = _inwards(x.dtype, *bounds)
+    return limited(xp, x, bounds, x.dtype)
+
+
+def limited(xp, x, bounds, dtype):
+    """Return `x` limited to the numbers of `dtype` between two bounds, so that a cast to `dtype` stays inside.
+
+    Args:
+        xp: The namespace of `x`.
+        x: An array, which may be overwritten.
+        bounds: Two numbers. With no number of `dtype` between them, the largest below stands for both.
+        dtype: The dtype, or its name.
+    """
+    bounds = _inwards(dtype, *map(float, bounds))
     return np.clip(x, *bounds, out=x) if isinstance(x, np.ndarray) else xp.clip(x, *bounds)
 
 
 def _inwards(dtype, lower, upper):
     """Return the bounds rounded to `dtype`, each towards the other."""
-    lower, upper = float(lower), float(upper)
-    if "float64" in str(dtype):
-        return lower, upper
-    low, high = np.float32(lower), np.float32(upper)
+    with np.errstate(over="ignore"):
+        low, high = np.array([lower, upper]).astype(keras.backend.standardize_dtype(dtype))
     if float(low) < lower:
-        low = np.nextafter(low, np.float32(np.inf))
+        low = np.nextafter(low, high.dtype.type(np.inf))
     if float(high) > upper:
-        high = np.nextafter(high, np.float32(-np.inf))
-    return float(low), float(high)
+        high = np.nextafter(high, high.dtype.type(-np.inf))
+    return min(float(low), float(high)), float(high)

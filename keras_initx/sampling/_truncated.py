@@ -57,7 +57,13 @@ def truncated_normal(stream, shape, lower, upper, mean, stddev, dtype="float32")
     scale = stddev / quantiles.stddev
     # A draw stands for the middle of its unit.
     offset = mean + scale * (quantiles.origin + quantiles.unit / 2)
-    return affine(stream.xp, draws, offset, scale * quantiles.unit, (mean + scale * lower, mean + scale * upper))
+    return affine(stream.xp, draws, offset, scale * quantiles.unit, truncated_bounds(lower, upper, mean, stddev))
+
+
+def truncated_bounds(lower, upper, mean, stddev):
+    """Return the two numbers between which `truncated_normal` draws for the same arguments."""
+    scale = stddev / truncated_quantiles(float(lower), float(upper)).stddev
+    return mean + scale * lower, mean + scale * upper
 
 
 @functools.lru_cache(maxsize=8)

@@ -2,6 +2,7 @@ import hashlib
 import math
 
 import keras
+import numpy as np
 import pytest
 import scipy.stats
 from modes import MODES, run, to_numpy
@@ -78,16 +79,74 @@ def test_bounds_on_both_sides_leave_the_mean_where_it_is():
     assert values.mean() == pytest.approx(1, abs=4 * 0.5 / math.sqrt(values.size))
 
 
-@pytest.mark.parametrize(("minval", "maxval"), [(-0.05, 0.05), (0.1, 0.7), (1, 1.0001), (-1e-30, 1e30)])
-def test_no_uniform_value_is_out_of_bounds(minval, maxval):
-    values = to_numpy(RandomUniform(minval, maxval, seed=0)(MILLIONS)).astype("float64")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize(("minval", "maxval"), [(-0.05, 0.05), (0.1, 0.702), (-1.003, 1.003), (1, 1.0001)], ids=str)
+def test_no_uniform_value_is_out_of_bounds(mode, dtype, minval, maxval):
+    values = run(mode, lambda: RandomUniform(minval, maxval, seed=0)((100_000,), dtype)).astype("float64")
     assert minval <= values.min()
     assert values.max() <= maxval
 
 
-def test_16_bit_uniform_values_have_the_right_mean():
-    values = to_numpy(RandomUniform(seed=0)(MILLIONS, "bfloat16")).astype("float64")
-    assert values.mean() == pytest.approx(0, abs=4 * 0.1 / math.sqrt(12 * values.size))
+def test_the_widest_bounds_leave_16_bit_uniform_values_finite():
+    values = to_numpy(RandomUniform(-1e-30, 1e30, seed=0)((1000,), "float16")).astype("float64")
+    assert 0 < values.max() == 65504
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("bounds", [(-0.3, 0.4), (-2, 2), (1.001, 1.02)], ids=str)
+def test_no_truncated_normal_value_is_out_of_bounds(mode, dtype, bounds):
+    cut = scipy.stats.truncnorm(*bounds)
+    initializer = TruncatedNormal(0, cut.std(), 0, *bounds)  # of scale 1
+    values = run(mode, lambda: initializer((100_000,), dtype)).astype("float64")
+    # The bounds are where SciPy puts them, to five digits.
+    assert bounds[0] - 2e-5 < values.min()
+    assert values.max() < bounds[1] + 2e-5
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_with_no_16_bit_number_between_the_bounds_all_values_are_the_one_below(mode):
+    values = run(mode, lambda: RandomUniform(1.001, 1.002, seed=0)((50,), "bfloat16"))
+    assert values.astype("float64").tolist() == [1.0] * 50
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("initializer", "mean"),
+    [
+        (RandomUniform(seed=0), 0),
+        (RandomUniform(0.1, 0.702, seed=1), 0.401),
+        (TruncatedNormal(seed=2), 0),
+        (TruncatedNormal(0.3, 0.2, seed=3), 0.3),
+        (RandomNormal(0.3, 0.2, seed=4), 0.3),
+    ],
+    ids=str,
+)
+def test_16_bit_values_have_the_right_mean(initializer, mean, dtype):
+    values = to_numpy(initializer(MILLIONS, dtype)).astype("float64")
+    # Four standard errors: with a random seed this would fail once in 16,000.
+    assert values.mean() == pytest.approx(mean, abs=4 * values.std() / math.sqrt(values.size))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("initializer", "distribution"),
+    [
+        (RandomUniform(-1, 1, seed=0), scipy.stats.uniform(-1, 2)),
+        (RandomNormal(0.5, seed=1, stddev=2), scipy.stats.norm(0.5, 2)),
+        (TruncatedNormal(0, scipy.stats.truncnorm(-2, 2).std(), seed=2), scipy.stats.truncnorm(-2, 2)),
+    ],
+    ids=str,
+)
+def test_16_bit_values_are_distributed_as_the_numbers_nearest_to_draws(initializer, distribution, dtype):
+    values = to_numpy(initializer((300_000,), dtype))
+    steps, counts = np.unique(values, return_counts=True)
+    # Half-way to the next number of 16 bits, where the distribution functions agree.
+    ends = (steps[:-1].astype("float64") + steps[1:].astype("float64")) / 2
+    distance = np.abs(counts[:-1].cumsum() / values.size - distribution.cdf(ends)).max()
+    # With fewer steps than values the test is a little stricter on the sampler than P_VALUE says.
+    assert scipy.stats.kstwo(values.size).sf(distance) > P_VALUE
 
 
 def test_a_mean_that_drowns_the_draws_is_given_as_it_is():
