@@ -94,9 +94,9 @@ class Initializer(keras.initializers.Initializer):
         """
         shape, dtype = check_shape(shape), check_dtype(dtype)
         self._check_shape(shape)
+        warn_of_twins(self, shape)  # on the meta device too: a layer that another's `call` builds asks there
         if _backend.is_abstract():
             return keras.ops.empty(shape, dtype)
-        warn_of_twins(self, shape)
         computed = "float64" if dtype == "float64" else "float32"
         values = self._values(shape, computed)
         bounds = self._bounds()

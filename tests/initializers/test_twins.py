@@ -65,6 +65,66 @@ def test_a_seed_in_one_recurrent_layer_is_fine():
     layer.build((None, 5, 4))
 
 
+class Block(layers.Layer):
+    """A layer that leaves it to Keras to build its parts when it is called."""
+
+    def __init__(self, initializer):
+        super().__init__()
+        self.attention = layers.MultiHeadAttention(2, 8, kernel_initializer=initializer)
+
+    def call(self, x):
+        return self.attention(x, x)
+
+
+def test_parts_that_are_built_in_a_call_are_compared():
+    with pytest.warns(UserWarning, match="the same weights"):
+        Block(keras_initx.HeNormal(seed=7))(np.ones((2, 5, 16), "float32"))
+
+
+def time_distributed(first, second):
+    return layers.TimeDistributed(layers.Dense(4, kernel_initializer=first)), (None, 5, 4)
+
+
+def stacked(first, second):
+    cells = [
+        layers.SimpleRNNCell(4, kernel_initializer=first, recurrent_initializer=second),
+        layers.SimpleRNNCell(4, kernel_initializer="initx.he_normal", recurrent_initializer="initx.orthogonal"),
+    ]
+    return layers.RNN(layers.StackedRNNCells(cells)), (None, 5, 4)
+
+
+def separable(first, second):
+    # Its two kernels have the same shape.
+    return layers.SeparableConv1D(1, 1, depthwise_initializer=first, pointwise_initializer=second), (None, 5, 1)
+
+
+def convolutional_lstm(first, second):
+    return layers.ConvLSTM1D(4, 1, kernel_initializer=first, recurrent_initializer=second), (None, 5, 5, 4)
+
+
+def bidirectional_of_two(first, second):
+    forward = layers.GRU(4, kernel_initializer=first)
+    return layers.Bidirectional(forward, backward_layer=layers.GRU(4, kernel_initializer=second, go_backwards=True)), (
+        None,
+        5,
+        4,
+    )
+
+
+def model_of_two(first, second):
+    dense = [layers.Dense(4, kernel_initializer=initializer) for initializer in (first, second)]
+    return keras.Sequential([keras.Sequential(dense), layers.Dense(4, kernel_initializer=first)]), (None, 4)
+
+
+@pytest.mark.parametrize(
+    "make", [time_distributed, stacked, separable, convolutional_lstm, bidirectional_of_two, model_of_two]
+)
+def test_no_false_alarm(make):
+    layer, shape = make(keras_initx.HeNormal(seed=1), keras_initx.HeNormal(seed=2))
+    layer.build(shape)
+    assert layer.weights
+
+
 def test_the_warning_can_be_an_error_or_silent():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
