@@ -1,7 +1,6 @@
 """The ways to run an initializer on the backend at hand: eagerly and compiled."""
 
 import contextlib
-import inspect
 
 import keras
 import numpy as np
@@ -18,10 +17,14 @@ MODES = {
 }[BACKEND]
 STREAM_MODES = tuple(mode for mode in MODES if mode != "compile")
 
-needs_axes = pytest.mark.skipif(
-    "input_axes" not in inspect.signature(keras.initializers.VarianceScaling).parameters,
-    reason=f"Keras {keras.__version__} tells initializers no axes; 3.15 does",
-)
+
+def needs_keras(version, what):
+    """Return a mark that skips a test where Keras is older than `version`, the first that does `what`."""
+    here, there = (tuple(map(int, number.split(".")[:2])) for number in (keras.__version__, version))
+    return pytest.mark.skipif(here < there, reason=f"Keras {keras.__version__} is older than {version}, which {what}")
+
+
+needs_axes = needs_keras("3.15", "tells initializers the axes of a kernel")
 
 
 def run(mode, function):

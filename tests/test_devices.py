@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 from cases import CASES
-from modes import BACKEND, to_numpy
+from modes import BACKEND, needs_keras, to_numpy
 
 import keras_initx
 from keras_initx import _backend
@@ -21,10 +21,6 @@ from keras_initx import _backend
 distribution = keras.distribution
 
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
-needs_large = pytest.mark.skipif(
-    tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13),
-    reason=f"Keras {keras.__version__} compiles no initializer; 3.13 does",
-)
 only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
 
 # Into how many parts the last two axes of a kernel are cut, inputs and units; one device for each part.
@@ -111,7 +107,7 @@ def test_a_compiled_initializer_makes_shards_of_the_same_values(case, shape, par
 
 
 @only_jax
-@needs_large
+@needs_keras("3.13", "compiles initializers of large variables")
 @pytest.mark.parametrize(
     ("initializer", "parts"),
     [

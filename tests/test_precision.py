@@ -1,0 +1,116 @@
+"""Layers of other dtypes than float32: policies of Keras, and models that are quantized after they were made."""
+
+import keras
+import numpy as np
+import pytest
+from cases import FIRST_CASES
+from modes import float64, needs_keras, to_numpy
+
+import keras_initx
+
+layers = keras.layers
+
+# The dtype in which a layer of this policy keeps its weights.
+POLICIES = {
+    "bfloat16": "bfloat16",
+    "float16": "float16",
+    "float64": "float64",
+    "mixed_bfloat16": "float32",
+    "mixed_float16": "float32",
+}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("case", FIRST_CASES.values(), ids=str)
+def test_a_weight_has_the_values_of_its_own_dtype(case, policy):
+    shape = case.shapes[0]
+    with float64():
+        weight = layers.Layer(dtype=policy).add_weight(shape, case.make())
+        assert weight.dtype == POLICIES[policy]
+        np.testing.assert_array_equal(to_numpy(weight.value), to_numpy(case.make()(shape, POLICIES[policy])))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_model_of_the_policy_runs(policy):
+    with float64():
+        model = keras.Sequential(
+            [
+                keras.Input((5, 8)),
+                layers.LSTM(
+                    8,
+                    kernel_initializer="initx.sparse",
+                    recurrent_initializer="initx.orthogonal",
+                    bias_initializer="initx.lstm_forget_bias",
+                    dtype=policy,
+                ),
+                layers.Dense(4, kernel_initializer="initx.he_normal", bias_initializer="initx.relu_bias", dtype=policy),
+            ]
+        )
+        outputs = model(np.ones((2, 5, 8)))
+    assert keras.backend.standardize_dtype(outputs.dtype) == policy.removeprefix("mixed_")
+    assert np.isfinite(to_numpy(outputs).astype("float32")).all()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_recurrent_kernel_of_16_bits_is_orthogonal(dtype):
+    layer = layers.LSTM(8, recurrent_initializer="initx.orthogonal", dtype=dtype)
+    layer.build((None, 3, 4))
+    kernel = to_numpy(layer.cell.recurrent_kernel).astype("float32")
+    np.testing.assert_allclose(kernel @ kernel.T, np.eye(8), atol=2e-2)
+
+
+# How far a prediction may be off, relative to the spread of the predictions.
+QUANTIZATIONS = {"int8": 0.02, "int4": 0.3, "float8": 0.1}
+INT4 = pytest.param("int4", marks=needs_keras("3.11", "has int4"))
+WIDE = (64, 64)
+
+
+def model_of(kernel):
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Embedding(9, WIDE[0], embeddings_initializer="initx.truncated_normal"),
+            layers.EinsumDense("abc,cd->abd", (None, WIDE[1]), kernel_initializer=kernel),
+            layers.Dense(16, kernel_initializer=kernel),
+        ]
+    )
+
+
+# Keras says which layers it leaves as they are.
+@pytest.mark.filterwarnings("ignore:Invalid quantization mode. Expected .*'int8'.*float8:UserWarning")
+@pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize` method:UserWarning")
+@pytest.mark.parametrize("mode", ["int8", INT4, "float8"])
+@pytest.mark.parametrize("kernel", ["initx.sparse", "initx.orthogonal", "initx.he_normal", "initx.glorot_uniform"])
+def test_a_quantized_model_predicts_what_it_did(kernel, mode):
+    keras.utils.set_random_seed(0)
+    model, tokens = model_of(kernel), np.arange(18).reshape(3, 6) % 9
+    before = to_numpy(model(tokens))
+    model.quantize(mode)
+    after = to_numpy(model(tokens))
+    assert 0 < np.sqrt(np.mean((after - before) ** 2)) < QUANTIZATIONS[mode] * before.std()
+
+
+@pytest.mark.parametrize("mode", ["int8", INT4, "float8"])
+def test_a_layer_that_is_built_quantized(mode):
+    layer = layers.Dense(
+        16,
+        kernel_initializer="initx.sparse",
+        bias_initializer="initx.relu_bias",
+        dtype=f"{mode}_from_mixed_bfloat16",
+    )
+    layer.build((None, 64))
+    assert np.unique(to_numpy(layer.bias)).tolist() == [np.float32(0.01)]
+    if mode == "float8":
+        assert np.count_nonzero(to_numpy(layer.kernel)) == 160
+    else:
+        # Keras asks no initializer: weights of integers are there to be loaded.
+        assert not np.any(to_numpy(layer._kernel))
+
+
+@pytest.mark.parametrize("mode", ["int8", INT4])
+def test_adapters_of_a_quantized_layer(mode):
+    layer = layers.Dense(16, kernel_initializer="initx.orthogonal")
+    layer.build((None, 64))
+    layer.quantize(mode)
+    layer.enable_lora(4, a_initializer=keras_initx.Sparse(seed=3), b_initializer="zeros")
+    np.testing.assert_array_equal(to_numpy(layer.lora_kernel_a), to_numpy(keras_initx.Sparse(seed=3)((64, 4))))
