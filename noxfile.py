@@ -1,5 +1,7 @@
 """Run `nox` for everything, `nox -s "tests(torch)"` for one session, `nox -l` for the list."""
 
+import random
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
@@ -38,6 +40,25 @@ def roundtrip(session):
     """Save under each framework and load under each other, with all of them installed."""
     install(session, "keras", "test", "demo", *BACKENDS)
     session.run("pytest", "tests/roundtrip", *session.posargs)
+
+
+@nox.session(default=False)
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def minimums(session, backend):
+    """Run the tests with the oldest versions that are supported."""
+    install(session, "minimums", f"minimums-{backend}", "test")
+    session.env["KERAS_BACKEND"] = backend
+    session.run("pytest", "--ignore=tests/roundtrip", *session.posargs)
+
+
+@nox.session(default=False)
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def fuzz(session, backend):
+    """Try thousands of arguments, shapes and dtypes; `-- --hypothesis-seed=N` repeats a run."""
+    install(session, "keras", "test", backend)
+    session.env["KERAS_BACKEND"] = backend
+    seed = f"--hypothesis-seed={random.getrandbits(32)}"
+    session.run("pytest", "tests/test_fuzz.py", "--hypothesis-profile=fuzz", seed, *session.posargs)
 
 
 @nox.session(default=False)
