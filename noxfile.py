@@ -58,7 +58,14 @@ def fuzz(session, backend):
     install(session, "keras", "test", backend)
     session.env["KERAS_BACKEND"] = backend
     seed = f"--hypothesis-seed={random.getrandbits(32)}"
-    session.run("pytest", "tests/test_fuzz.py", "--hypothesis-profile=fuzz", seed, *session.posargs)
+    session.run(
+        "pytest",
+        "tests/test_fuzz.py",
+        "tests/sampling/test_properties.py",
+        "--hypothesis-profile=fuzz",
+        seed,
+        *session.posargs,
+    )
 
 
 @nox.session(default=False)

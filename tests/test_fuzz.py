@@ -2,10 +2,12 @@
 
 import inspect
 
+import numpy as np
 import pytest
 from cases import ARRAYS, ARRAYS_SHA256, CASES
-from hypothesis import given
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from modes import MODES, run, to_numpy
 
 import keras_initx
 from keras_initx.initializers._gain import _GAINS
@@ -61,11 +63,11 @@ UNLIKELY_DTYPES = ["int8", "complex64", "nothing"]
 
 
 @st.composite
-def calls(draw, cls):
-    """Draw arguments, a shape and a dtype: likely ones, but for up to two of them."""
+def calls(draw, cls, max_odd=2):
+    """Draw arguments, a shape and a dtype: likely ones, but for up to `max_odd` of them."""
     rows = [case for case in CASES if case.cls is cls]
     parameters = inspect.signature(cls).parameters
-    odd = draw(st.sets(st.sampled_from([*parameters, "shape", "dtype"]), max_size=2))
+    odd = draw(st.sets(st.sampled_from([*parameters, "shape", "dtype"]), max_size=max_odd))
     required, optional = {}, {}
     for name, parameter in parameters.items():
         unlikely = UNLIKELY.get(name, ANYTHING)
@@ -97,3 +99,21 @@ def test_a_tensor_or_a_named_error(cls, data):
         return
     assert any(f"`{name}`" in message for name in (*inspect.signature(cls).parameters, "shape", "dtype"))
     assert "Received: " in message
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("cls", CLASSES)
+@settings(max_examples=settings.default.max_examples // 30)  # each is traced and compiled
+@given(st.data())
+def test_a_trace_gives_what_the_host_gives(cls, data):
+    kwargs, shape, _ = data.draw(calls(cls, max_odd=0))
+    try:
+        initializer = cls(**kwargs)
+        expected = to_numpy(initializer(shape))
+    except (OSError, TypeError, ValueError):
+        reject()
+    values = run(data.draw(st.sampled_from(MODES[1:])), lambda: initializer(shape))
+    if all(case.exact for case in CASES if case.cls is cls):
+        np.testing.assert_array_equal(values, expected)
+    else:
+        np.testing.assert_allclose(values, expected, atol=1e-4 * max(1, np.abs(expected).max(initial=0)))

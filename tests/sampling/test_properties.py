@@ -1,0 +1,70 @@
+"""What holds for the samplers whatever their arguments."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_initx.sampling import (
+    Draw,
+    Stream,
+    householder_frame,
+    qr_frame,
+    sparse_normal,
+    svd_frame,
+    truncated_bounds,
+    truncated_normal,
+    uniform_between,
+)
+
+KEYS = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
+SIZES = st.integers(0, 80)
+DTYPES = st.sampled_from(["float32", "float64"])
+NUMBERS = st.floats(-1e30, 1e30)
+
+
+@given(KEYS, st.sampled_from(Draw), st.integers(0, 2**32 - 400), st.integers(0, 300), st.integers(0, 100))
+def test_a_part_of_a_draw_is_that_part_of_the_whole(key, draw, start, begin, size):
+    stream = Stream(key)
+    whole = stream.normal(draw, (400,), start=start)
+    np.testing.assert_array_equal(stream.normal(draw, (size,), start=start + begin), whole[begin : begin + size])
+
+
+@given(KEYS, st.integers(1, 2**31 - 1))
+def test_integers_are_below_their_bound(key, bound):
+    assert np.all(Stream(key).integers(Draw.SUPPORT, (100,), bound) < bound)
+
+
+@given(KEYS, st.integers(1, 80), SIZES, st.data())
+def test_each_unit_of_a_sparse_matrix_has_the_connections_asked_for(key, inputs, units, data):
+    connections = data.draw(st.integers(1, inputs))
+    matrix = sparse_normal(Stream(key), inputs, units, connections)
+    assert np.count_nonzero(matrix, axis=0).tolist() == [connections] * units
+
+
+@given(KEYS, st.sets(NUMBERS, min_size=2, max_size=2).map(sorted), DTYPES)
+def test_uniform_values_are_within_their_bounds(key, bounds, dtype):
+    lower, upper = bounds
+    values = uniform_between(Stream(key), (100,), lower, upper, dtype)
+    if np.nextafter(np.float32(lower), np.float32(np.inf)) < upper:
+        assert lower <= values.min()
+        assert values.max() <= upper
+    assert np.isfinite(values).all()
+
+
+@given(KEYS, st.floats(-9, 4.9), st.floats(0.001, 9), st.floats(-1e3, 1e3), st.floats(1e-3, 1e3), DTYPES)
+def test_truncated_normal_values_are_within_their_bounds(key, lower, width, mean, stddev, dtype):
+    upper = max(lower + width, -5)
+    lowest, highest = truncated_bounds(lower, upper, mean, stddev)
+    values = truncated_normal(Stream(key), (100,), lower, upper, mean, stddev, dtype)
+    if np.nextafter(np.float32(lowest), np.float32(np.inf)) < highest:
+        assert lowest <= values.min()
+        assert values.max() <= highest
+
+
+@given(KEYS, st.sampled_from([householder_frame, qr_frame, svd_frame]), st.integers(1, 80), DTYPES, st.data())
+def test_frames_are_orthonormal(key, make_frame, rows, dtype, data):
+    columns = data.draw(st.integers(1, rows))
+    start = data.draw(st.integers(0, 2**32 - rows * columns))
+    frame = make_frame(Stream(key), rows, columns, dtype, start)
+    tolerance = {"float32": 1e-5, "float64": 1e-12}[dtype]
+    np.testing.assert_allclose(frame.T @ frame, np.eye(columns), atol=tolerance)
