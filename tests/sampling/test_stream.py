@@ -87,6 +87,19 @@ def test_neighbours_are_uncorrelated(key, draw):
     assert scipy.stats.pearsonr(first, second).pvalue > P_VALUE
 
 
+def test_a_hundred_successive_seeds_are_uncorrelated():
+    draws = np.stack([Stream((seed, 0)).normal(Draw.VALUES, (10_000,)) for seed in range(100)])
+    scores = np.corrcoef(draws)[np.triu_indices(100, 1)] * np.sqrt(draws.shape[1])
+    assert scipy.stats.chi2(scores.size).sf((scores**2).sum()) > P_VALUE
+    assert 2 * scipy.stats.norm.sf(np.abs(scores).max()) * scores.size > P_VALUE
+
+
+@pytest.mark.parametrize("element", [0, 1, 1000])
+def test_one_element_is_uniform_over_successive_seeds(element):
+    sample = [Stream((seed, 0)).uniform(Draw.VALUES, (1,), start=element)[0] for seed in range(2000)]
+    assert scipy.stats.kstest(sample, "uniform").pvalue > P_VALUE
+
+
 def test_successive_values_are_uncorrelated():
     sample = Stream((1, 0)).normal(Draw.VALUES, (100_001,))
     assert scipy.stats.pearsonr(sample[:-1], sample[1:]).pvalue > P_VALUE
