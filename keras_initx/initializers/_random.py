@@ -40,7 +40,8 @@ class RandomUniform(RandomInitializer):
             raise ValueError(f"`maxval` must be greater than `minval`. Received: {minval=!r}, {maxval=!r}")
 
     def _draw(self, stream, shape, dtype):
-        return uniform_between(stream, shape, *self._bounds(), dtype)
+        lower, upper = self._bounds()
+        return uniform_between(stream, shape, lower, upper, dtype)
 
     def _bounds(self):
         return float(self.minval), float(self.maxval)
@@ -155,7 +156,8 @@ class TruncatedNormal(RandomInitializer):
             )
 
     def _draw(self, stream, shape, dtype):
-        return truncated_normal(stream, shape, *self._figures(), dtype)
+        lower, upper, mean, stddev = self._figures()
+        return truncated_normal(stream, shape, lower, upper, mean, stddev, dtype)
 
     def _bounds(self):
         return truncated_bounds(*self._figures())
