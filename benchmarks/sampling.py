@@ -20,6 +20,8 @@ _SMALL = (1024, 1024)
 # sleep take long to wake up on some machines. So each library computes for this long, in seconds,
 # before a call of its own is timed.
 _RUN_UP = 0.06
+# Before the first round each library computes for this long: compilers and caches have then done their part.
+_WARM_UP = 0.3
 
 
 def main():
@@ -122,16 +124,22 @@ def warm_calls(makers, shape, dtype, repeats, budget):
     There are `repeats` rounds, fewer if they take more than `budget` seconds, but at least three.
     """
     times = {name: [] for name in makers}
+    for make in makers.values():
+        _call_for(_WARM_UP, make(0), shape, dtype)
     end = time.perf_counter() + budget
     for seed in itertools.count(1):
         for name, make in makers.items():
             initializer = make(seed)  # a new seed each round: nothing can be remembered
-            begin = time.perf_counter()
-            while time.perf_counter() < begin + _RUN_UP:
-                _timed(initializer, shape, dtype)
+            _call_for(_RUN_UP, initializer, shape, dtype)
             times[name].append(_timed(initializer, shape, dtype))
         if seed == repeats or (seed >= 3 and time.perf_counter() > end):
             return times
+
+
+def _call_for(seconds, initializer, shape, dtype):
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        _timed(initializer, shape, dtype)
 
 
 def _timed(initializer, shape, dtype):

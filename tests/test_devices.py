@@ -13,12 +13,11 @@ import keras
 import numpy as np
 import pytest
 from cases import CASES
+from meshes import distribution, fits, layout_of, mesh_of
 from modes import BACKEND, needs_keras, to_numpy
 
 import keras_initx
 from keras_initx import _backend
-
-distribution = keras.distribution
 
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
 only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
@@ -40,21 +39,6 @@ ELEMENTWISE = (
 )
 FEW_CONNECTIONS = keras_initx.Sparse(connections=10, seed=6)
 MANY_CONNECTIONS = keras_initx.Sparse(connections=40, seed=7)
-
-
-def mesh_of(parts):
-    return distribution.DeviceMesh(parts, ("inputs", "units"), distribution.list_devices("cpu")[: math.prod(parts)])
-
-
-def layout_of(parts, rank=2):
-    axes = (None,) * rank + ("inputs", "units")
-    return distribution.TensorLayout(axes[-rank:], mesh_of(parts))
-
-
-def fits(shape, parts):
-    """Tell whether `shape` has elements and can be cut into shards of one size."""
-    lengths = (1, *shape)[-2:]
-    return shape and math.prod(shape) and all(length % part == 0 for length, part in zip(lengths, parts, strict=True))
 
 
 def fitting(meshes):
