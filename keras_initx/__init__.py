@@ -1,6 +1,7 @@
 """Weight initializers for Keras 3 that give the same weights on every backend."""
 
 from keras_initx import _default_backend  # noqa: F401, before anything imports Keras
+from keras_initx.diagnostics import diagnose
 from keras_initx.initializers import (
     ICNR,
     Bilinear,
@@ -54,6 +55,7 @@ __all__ = [
     "VarianceScaling",
     "__version__",
     "catalog",
+    "diagnose",
 ]
 
 __version__ = "0.1.0"

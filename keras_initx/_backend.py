@@ -115,3 +115,61 @@ def untransformed(function):
 
         return torch.compiler.disable(function)
     return function
+
+
+def has_values(tensor) -> bool:
+    """Tell whether `tensor` is one whose values can be looked at, not one that stands for them in a program."""
+    if _BACKEND == "jax":
+        import jax
+
+        return not isinstance(tensor, jax.core.Tracer)
+    if _BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return not tf.is_symbolic_tensor(tensor)
+    return tensor.device.type != "meta"
+
+
+def without_gradients():
+    """Return a context in which nothing is recorded for a later backward pass."""
+    if _BACKEND == "torch":
+        import torch
+
+        return torch.no_grad()
+    return contextlib.nullcontext()
+
+
+def gradients(function, variables):
+    """Return the derivatives of `function()` with respect to `variables`, and leave no trace in any state.
+
+    Args:
+        function: A function without arguments that gives a scalar tensor.
+        variables: Variables of Keras.
+
+    Returns:
+        A list with an array, in float32, for each variable; zeros for those that play no part.
+    """
+    if _BACKEND == "jax":
+        import jax
+
+        def value(values):
+            with keras.StatelessScope(zip(variables, values, strict=True), collect_losses=True):
+                return function()
+
+        found = jax.grad(value)([variable.value for variable in variables])
+    elif _BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape, keras.StatelessScope(collect_losses=True):
+            result = function()
+        sources = [variable.value for variable in variables]
+        found = tape.gradient(result, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        found = [tf.convert_to_tensor(gradient) for gradient in found]  # an embedding's is not a tensor
+    else:
+        import torch
+
+        with torch.enable_grad(), keras.StatelessScope(collect_losses=True):
+            result = function()
+        sources = [variable.value for variable in variables]
+        found = torch.autograd.grad(result, sources, allow_unused=True, materialize_grads=True)
+    return [np.asarray(keras.ops.convert_to_numpy(gradient), "float32") for gradient in found]
