@@ -4,15 +4,19 @@ import keras
 
 from keras_initx.diagnostics._measure import measure
 from keras_initx.diagnostics._report import Report
+from keras_initx.diagnostics._verdicts import Thresholds, judge
 
 
 def diagnose(model, x, y=None, *, loss=None, batch_size=1024, progress=None, **thresholds):
     """Tell what the weights of `model` do to a batch."""
+    limits = Thresholds(**thresholds)
     x, y = (part if part is None else _first(part, batch_size) for part in (x, y))
     if not all(layer.built for layer in model._flatten_layers()):
         model(x)
-    layers, inputs = measure(model, x, y, loss=_loss(model, y, loss), progress=progress)
-    return Report(layers, inputs, [])
+    layers, inputs = measure(
+        model, x, y, loss=_loss(model, y, loss), margin=limits.saturation_margin, progress=progress
+    )
+    return Report(layers, inputs, judge(layers, inputs, limits))
 
 
 def _first(arrays, count):

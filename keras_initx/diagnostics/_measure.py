@@ -19,7 +19,7 @@ from keras_initx.diagnostics._layers import (
 )
 from keras_initx.diagnostics._report import LayerReport
 from keras_initx.diagnostics._statistics import Signal
-from keras_initx.diagnostics._weights import gate_bias, weight_reports
+from keras_initx.diagnostics._weights import forget_bias_overwritten, gate_bias, weight_reports
 
 
 def measure(model, x, y=None, *, loss=None, margin=0.005, progress=None):
@@ -170,6 +170,7 @@ class _Watch:
             after=signals.get("after"),
             weights=weight_reports(layer, weights, slopes),
             gate_bias=gate_bias(layer),
+            forget_bias_overwritten=forget_bias_overwritten(layer),
         )
 
 

@@ -1,7 +1,10 @@
 """What has been measured and judged, and how it is shown."""
 
+import json
+import shutil
 from dataclasses import dataclass, field
 
+from keras_initx.diagnostics import _export, _text
 from keras_initx.diagnostics._statistics import Signal
 from keras_initx.diagnostics._weights import WeightReport
 
@@ -19,6 +22,7 @@ class LayerReport:
         after: `Signal` of the output, `None` if it cannot be seen.
         weights: A `WeightReport` for each weight.
         gate_bias: For an LSTM or a GRU, `"forget"` or `"update"` and the bias of that gate, an array; otherwise `None`.
+        forget_bias_overwritten: Whether it is an LSTM that writes ones over what its bias initializer gives.
     """
 
     name: str
@@ -29,6 +33,7 @@ class LayerReport:
     after: Signal | None = None
     weights: list[WeightReport] = field(default_factory=list)
     gate_bias: tuple | None = None
+    forget_bias_overwritten: bool = False
 
     @property
     def signal(self) -> Signal | None:
@@ -42,13 +47,21 @@ class LayerReport:
 
     @property
     def dead(self) -> float | None:
-        """Share of the units that give zero for all of the batch, though what comes before is not zero."""
-        if not (self.before and self.after) or self.before.unit_is_silent is None:
+        """Share of the units that give zero for all of the batch, though what comes before is not zero.
+
+        `None` if there is no activation that could do so.
+        """
+        if not (self.before and self.after) or self.saturated is not None or self.before.unit_is_silent is None:
             return None
         silent = self.after.unit_is_silent
         if silent is None or silent.shape != self.before.unit_is_silent.shape:
             return None
         return float((silent & ~self.before.unit_is_silent).mean()) if silent.size else None
+
+    @property
+    def gain(self) -> float | None:
+        """By how much the first kernel changes the size of its inputs, `None` without a kernel."""
+        return next((weight.gain for weight in self.weights if weight.gain is not None), None)
 
     @property
     def gradient_norm(self) -> float | None:
@@ -66,7 +79,7 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What `diagnose` has found.
+    """What `diagnose` has found. `print` shows it as a table, and so does a notebook.
 
     Attributes:
         layers: A `LayerReport` for each layer that has weights or an activation, in the order of their outputs.
@@ -87,3 +100,57 @@ class Report:
     def exit_code(self) -> int:
         """0 if no problem was found, otherwise 1."""
         return 0 if self.ok else 1
+
+    def to_dict(self) -> dict:
+        """Return everything as dicts, lists, strings and numbers; `None` for what is not finite."""
+        return _export.as_dict(self)
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def to_csv(self) -> str:
+        """Return a table in CSV with a row for each layer."""
+        return _export.as_csv(self)
+
+    def plot(self, path) -> None:
+        """Draw mean and standard deviation by layer, gradient norms if there are any, and a histogram of each layer.
+
+        Needs matplotlib, which comes with the extra `plot`.
+
+        Args:
+            path: Path of the file to write, whose suffix says in which format.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+            OSError: If the file cannot be written.
+            ValueError: If the suffix is not that of a format that can be written.
+        """
+        plotting().plot(self, path)
+
+    def __str__(self):
+        return _text.shown(self)
+
+    def __repr__(self):
+        return f"<Report of {len(self.layers)} layers: {_text.headline(self)[:-1].lower()}>"
+
+    def __rich__(self):
+        return _text.rich(self, shutil.get_terminal_size().columns)
+
+    def _repr_html_(self):
+        return _text.as_html(self)
+
+
+def plotting():
+    """Return the module that draws.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    try:
+        from keras_initx.diagnostics import _plot
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        raise ImportError('matplotlib not found; install with `pip install "keras_initx[plot]"`') from None
+    return _plot

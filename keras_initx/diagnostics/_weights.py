@@ -2,13 +2,15 @@
 
 import hashlib
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
+from keras_initx.initializers import ICNR
 from keras_initx.initializers._fans import fans
-from keras_initx.initializers._gates import is_gru, is_lstm
+from keras_initx.initializers._gates import is_gru, is_lstm, overwrites_forget_bias
 
 _TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
 _DEPTHWISE = (
@@ -36,6 +38,9 @@ class WeightReport:
         mean: Mean of its entries.
         std: Their standard deviation.
         zeros: Share of the entries that are exactly zero.
+        norm: Norm of the weight.
+        gradient: Norm of its gradient, `None` without targets.
+        axes: For a kernel, the axes that a unit sums over and those that an input spreads along, two tuples.
         fan_in: For a kernel, the number of inputs that a unit sums up, otherwise `None`.
         gain: For a kernel, `std * sqrt(fan_in)`: by how much it changes the size of its inputs.
         expected_std: For a depthwise or transposed kernel, the standard deviation that its initializer would give
@@ -43,8 +48,6 @@ class WeightReport:
         constant: For a trainable kernel, whether all entries are the same.
         identical_units: For a trainable kernel, the number of units whose weights are those of another unit.
         digest: For a trainable kernel of random numbers, what two of them have in common only if they are the same.
-        gradient: Norm of its gradient, `None` without targets.
-        norm: Norm of the weight.
     """
 
     name: str
@@ -54,6 +57,7 @@ class WeightReport:
     zeros: float
     norm: float
     gradient: float | None = None
+    axes: tuple | None = None
     fan_in: int | None = None
     gain: float | None = None
     expected_std: float | None = None
@@ -91,14 +95,14 @@ def _weight_report(layer, weight, values, slope):
     }
     if _is_kernel(weight) and array.size > 1:
         axes = kernel_axes(layer, weight.name, array.ndim)
-        fan_in = fans(array.shape, *axes)[0] if axes else fans(array.shape)[0]
-        facts |= {"fan_in": fan_in, "gain": facts["std"] * math.sqrt(fan_in)}
+        fan_in = fans(array.shape, *axes)[0]
+        facts |= {"axes": axes, "fan_in": fan_in, "gain": facts["std"] * math.sqrt(fan_in)}
         facts["expected_std"] = _expected_std(layer, weight.name, array.shape, axes)
         if weight.trainable:
-            bias = values.get("bias")
             facts["constant"] = bool((array == array.flat[0]).all())
-            facts["identical_units"] = _identical_units(layer, array, bias, axes)
             facts["digest"] = _digest(array)
+            if not _is_copied_on_purpose(layer, weight.name):
+                facts["identical_units"] = _identical_units(array, values.get("bias"), axes[0])
     return WeightReport(**facts)
 
 
@@ -114,7 +118,7 @@ def _is_kernel(weight):
 
 
 def kernel_axes(layer, name, rank):
-    """Return the axes that a unit sums over and those that an input spreads along, `None` if they are the usual ones.
+    """Return the axes of a kernel that a unit sums over and those that an input spreads along, two tuples.
 
     Args:
         layer: The layer.
@@ -132,15 +136,17 @@ def kernel_axes(layer, name, rank):
         inputs, kernel = layer.equation.split("->")[0].replace("...", "").split(",")
         summed = tuple(axis for axis, letter in enumerate(kernel) if letter in inputs)
         return summed, tuple(axis for axis in range(rank) if axis not in summed)
-    return None
+    return (*window, rank - 2), (*window, rank - 1)
 
 
 def _expected_std(layer, name, shape, axes):
-    """Return what the initializer would give if it knew the axes of a depthwise or transposed kernel."""
-    if not isinstance(layer, _DEPTHWISE + _TRANSPOSED) or axes is None:
+    """Return what the initializer of a depthwise or transposed kernel would give if it knew the axes, else `None`."""
+    if isinstance(layer, _DEPTHWISE) and name != "pointwise_kernel":
+        initializer = layer.depthwise_initializer
+    elif isinstance(layer, _TRANSPOSED):
+        initializer = layer.kernel_initializer
+    else:
         return None
-    attribute = "depthwise_initializer" if isinstance(layer, _DEPTHWISE) else "kernel_initializer"
-    initializer = getattr(layer, attribute, None)
     if not isinstance(initializer, keras.initializers.VarianceScaling):
         return None
     fan_in, fan_out = fans(shape, *axes)
@@ -150,22 +156,22 @@ def _expected_std(layer, name, shape, axes):
     return math.sqrt(initializer.scale / max(n, 1))
 
 
-def _identical_units(layer, array, bias, axes):
+def _is_copied_on_purpose(layer, name):
+    """Tell whether the units of a block are the same because the kernel enlarges an image."""
+    return name == "kernel" and isinstance(getattr(layer, "kernel_initializer", None), ICNR)
+
+
+def _identical_units(array, bias, input_axes):
     """Return how many units have the same weights, and the same bias, as another."""
-    if axes is None:
-        units = array.reshape(-1, array.shape[-1]).T
-    else:
-        units = np.moveaxis(array, axes[0], range(-len(axes[0]), 0)) if axes[0] else array.T
-        units = units.reshape(-1, math.prod(array.shape[axis] for axis in axes[0]) if axes[0] else array.shape[0])
-    if units.shape[1] < _COMPARABLE or len(units) < 2:
+    input_axes = input_axes or (0,)  # an embedding's units see one row at a time
+    count = math.prod(array.shape[axis] for axis in input_axes)
+    if count < _COMPARABLE:
         return 0
+    units = np.moveaxis(array, input_axes, range(-len(input_axes), 0)).reshape(-1, count)
     if bias is not None and bias.size == len(units):
         units = np.concatenate([units, bias.reshape(-1, 1)], axis=1)
-    digests: dict = {}
-    for unit in np.ascontiguousarray(units):
-        key = hashlib.blake2b(unit.tobytes(), digest_size=16).digest()
-        digests[key] = digests.get(key, 0) + 1
-    return sum(count for count in digests.values() if count > 1)
+    same = Counter(hashlib.blake2b(unit.tobytes(), digest_size=16).digest() for unit in np.ascontiguousarray(units))
+    return sum(count for count in same.values() if count > 1)
 
 
 def _digest(array):
@@ -193,3 +199,17 @@ def gate_bias(layer):
     if name == "forget":
         return name, bias[units : 2 * units]
     return name, bias.reshape(-1, 3 * units).sum(axis=0)[:units]
+
+
+def forget_bias_overwritten(layer):
+    """Tell whether an LSTM writes ones over the forget biases that its initializer gives.
+
+    Its initializer then fills the other three gates. If these are all 0, it gives what the layer means by
+    default, and if they are all 1, the forget gates are what it would have made them.
+    """
+    cell = getattr(layer, "cell", None)
+    if not overwrites_forget_bias(cell) or getattr(cell, "bias", None) is None:
+        return False
+    gates = _array(cell.bias).reshape(4, -1)
+    others = gates[[0, 2, 3]]
+    return bool((gates[1] == 1).all() and not (others == 0).all() and not (others == 1).all())
