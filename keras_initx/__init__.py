@@ -1,7 +1,7 @@
 """Weight initializers for Keras 3 that give the same weights on every backend."""
 
 from keras_initx import _default_backend  # noqa: F401, before anything imports Keras
-from keras_initx.diagnostics import diagnose
+from keras_initx.diagnostics import SignalMonitor, diagnose
 from keras_initx.initializers import (
     ICNR,
     Bilinear,
@@ -49,6 +49,7 @@ __all__ = [
     "RandomNormal",
     "RandomUniform",
     "ReLUBias",
+    "SignalMonitor",
     "SmallNormal",
     "Sparse",
     "TruncatedNormal",

@@ -32,7 +32,7 @@ def named_layers(model):
     def walk(layer, prefix):
         if isinstance(layer, keras.layers.RNN):
             return
-        for part in children(layer):
+        for part in parts_of(layer, recursive=False):
             if part in names or isinstance(part, keras.layers.InputLayer):
                 continue
             name, number = f"{prefix}{part.name}", 2
@@ -46,15 +46,15 @@ def named_layers(model):
     return names
 
 
-def children(layer):
-    """Return the layers directly inside `layer`."""
+def parts_of(layer, *, recursive=True):
+    """Return the layers inside `layer`, only those directly inside unless `recursive`."""
     # Not public, but the only list of a layer's layers that there is on every backend.
-    return layer._flatten_layers(include_self=False, recursive=False)
+    return layer._flatten_layers(include_self=False, recursive=recursive)
 
 
 def own_weights(layer):
     """Return the weights of `layer` that are not those of a layer inside it."""
-    inside = {id(weight) for part in children(layer) for weight in part.weights}
+    inside = {id(weight) for part in parts_of(layer, recursive=False) for weight in part.weights}
     return [weight for weight in layer.weights if id(weight) not in inside]
 
 

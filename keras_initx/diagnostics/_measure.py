@@ -11,10 +11,10 @@ from keras_initx.diagnostics._layers import (
     LIMITS,
     activation_name,
     activation_of,
-    children,
     is_activation,
     named_layers,
     own_weights,
+    parts_of,
     unit_axis,
 )
 from keras_initx.diagnostics._report import LayerReport
@@ -148,7 +148,7 @@ class _Watch:
         order = [layer for layer, signals in self._seen.items() if "after" in signals]
         owners = {id(weight): layer for layer in reversed(self._names) for weight in self._own[layer]}
         for layer in order:  # The weights of what could not be seen belong to the layer around it.
-            if not any(part in self._seen for part in children(layer)):
+            if not any(part in self._seen for part in parts_of(layer)):
                 owners.update({id(weight): layer for weight in layer.weights})
         order += [layer for layer in self._names if layer not in self._seen and layer in owners.values()]
         weights: dict = {layer: [] for layer in order}
@@ -193,6 +193,6 @@ def _replaced(layer, name, value):
 def _first_float(outputs):
     """Return the first tensor of `outputs` if its values can be seen and are floats, otherwise `None`."""
     first = next(iter(keras.tree.flatten(outputs)), None)
-    if not keras.ops.is_tensor(first) or not _backend.has_values(first):
+    if first is None or not keras.ops.is_tensor(first) or not _backend.has_values(first):
         return None
     return first if "float" in keras.backend.standardize_dtype(first.dtype) else None

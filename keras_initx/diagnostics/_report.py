@@ -51,12 +51,12 @@ class LayerReport:
 
         `None` if there is no activation that could do so.
         """
-        if not (self.before and self.after) or self.saturated is not None or self.before.unit_is_silent is None:
+        if not (self.before and self.after) or self.saturated is not None or self.activation == "softmax":
             return None
-        silent = self.after.unit_is_silent
-        if silent is None or silent.shape != self.before.unit_is_silent.shape:
+        before, after = self.before.unit_is_silent, self.after.unit_is_silent
+        if before is None or after is None or before.shape != after.shape or not after.size:
             return None
-        return float((silent & ~self.before.unit_is_silent).mean()) if silent.size else None
+        return float((after & ~before).mean())
 
     @property
     def gain(self) -> float | None:

@@ -61,7 +61,8 @@ class Signal:
     @property
     def edges(self) -> np.ndarray:
         """Edges of the bins of `counts`, one more than there are bins."""
-        return np.linspace(*self._range(self.low, self.high), BINS + 1)
+        low, high = self._range(self.low, self.high)
+        return np.linspace(low, high, BINS + 1)
 
     def add(self, values, unit_axis=-1) -> None:
         """Take in the values of one call.
@@ -101,9 +102,10 @@ class Signal:
 
     def _add_piece(self, piece, finite):
         self.size += piece.size
-        self._zeros += piece.size - np.count_nonzero(piece)
+        self._zeros += piece.size - int(np.count_nonzero(piece))
         if self._bounds:
-            self._saturated += np.count_nonzero(piece <= self._bounds[0]) + np.count_nonzero(piece >= self._bounds[1])
+            low, high = self._bounds
+            self._saturated += int(np.count_nonzero((piece <= low) | (piece >= high)))
         if not finite.size:
             return
         mean = finite.mean(dtype="float64")

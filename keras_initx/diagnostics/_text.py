@@ -87,9 +87,9 @@ def shown(report) -> str:
         return plain(report, width)
     from rich.console import Console
 
-    console = Console(file=io.StringIO(), width=width, force_terminal=True, highlight=False)
-    console.print(rich(report, width))
-    return console.file.getvalue().rstrip("\n")
+    text = io.StringIO()
+    Console(file=text, width=width, force_terminal=True, highlight=False).print(rich(report, width))
+    return text.getvalue().rstrip("\n")
 
 
 def plain(report, width=None) -> str:
@@ -133,7 +133,7 @@ def rich(report, width):
         grid.add_column(Text(header), justify="left" if header == headers[0] else "right", no_wrap=True)
     for row in rows:
         grid.add_row(*map(Text, row), style="bold red" if row[0].startswith("!") else "")
-    parts = [grid, Text(), Text(headline(report), "bold green" if report.ok else "bold red")]
+    parts: list = [grid, Text(), Text(headline(report), "bold green" if report.ok else "bold red")]
     for verdict in report.verdicts:
         parts += [
             Text(),
@@ -147,9 +147,7 @@ def as_html(report) -> str:
     """Return what a notebook shows."""
     headers, rows = table(report)
     head = "".join(f"<th>{html.escape(header.strip())}</th>" for header in headers)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
+    body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     verdicts = "".join(
         f"<li><b>{html.escape(verdict.problem)}</b>: {html.escape(verdict.evidence)}.<br>"
         f"Instead: {html.escape(verdict.remedy)}.</li>"

@@ -94,12 +94,7 @@ def _all_zero(layers, _inputs, _thresholds):
 
 
 def _constant(layers, _inputs, _thresholds):
-    hit = [
-        (layer, weight)
-        for layer in layers
-        for weight in layer.weights
-        if weight.constant and not _is_zero(weight)
-    ]
+    hit = [(layer, weight) for layer in layers for weight in layer.weights if weight.constant and not _is_zero(weight)]
     if not hit:
         return None
     return Verdict(
@@ -207,9 +202,7 @@ def _exploding(layers, inputs, thresholds):
     if lost:
         evidence += f"; {lost.signal.nonfinite:.0%} of what {lost.name} gives is not finite"
     outside = inputs is not None and (inputs.nonfinite or inputs.std > thresholds.exploding / 10)
-    return Verdict(
-        "exploding", tuple(layer.name for layer in hit), evidence, _signal_remedy(hit[0], inputs, outside)
-    )
+    return Verdict("exploding", tuple(layer.name for layer in hit), evidence, _signal_remedy(hit[0], inputs, outside))
 
 
 def _saturated(layers, inputs, thresholds):

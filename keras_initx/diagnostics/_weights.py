@@ -192,7 +192,7 @@ def gate_bias(layer):
     if cell is None or not (is_lstm(cell) or is_gru(cell)):
         return None
     name = "forget" if is_lstm(cell) else "update"
-    units = getattr(cell, "units", getattr(cell, "filters", None))
+    units = cell.units if hasattr(cell, "units") else cell.filters  # a ConvLSTM has filters
     if getattr(cell, "bias", None) is None:
         return name, np.zeros(units, "float32")
     bias = _array(cell.bias)
@@ -208,7 +208,7 @@ def forget_bias_overwritten(layer):
     default, and if they are all 1, the forget gates are what it would have made them.
     """
     cell = getattr(layer, "cell", None)
-    if not overwrites_forget_bias(cell) or getattr(cell, "bias", None) is None:
+    if cell is None or not overwrites_forget_bias(cell) or getattr(cell, "bias", None) is None:
         return False
     gates = _array(cell.bias).reshape(4, -1)
     others = gates[[0, 2, 3]]
