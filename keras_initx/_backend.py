@@ -130,13 +130,24 @@ def has_values(tensor) -> bool:
     return tensor.device.type != "meta"
 
 
-def without_gradients():
-    """Return a context in which nothing is recorded for a later backward pass."""
-    if _BACKEND == "torch":
-        import torch
+@contextlib.contextmanager
+def leaving_no_trace(*, gradients=False):
+    """Give a context in which whatever a model does to its own state, or to a stream of random numbers, is dropped.
 
-        return torch.no_grad()
-    return contextlib.nullcontext()
+    Args:
+        gradients: Whether what happens is recorded for a backward pass.
+    """
+    with contextlib.ExitStack() as stack:
+        # The counters of random generators are variables too, also of the one that Keras shares.
+        stack.enter_context(keras.StatelessScope(collect_losses=True))
+        if _BACKEND == "torch":
+            import torch
+
+            # A dropout without a seed draws from torch's own stream.
+            devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+            stack.enter_context(torch.random.fork_rng(devices))
+            stack.enter_context(torch.set_grad_enabled(gradients))
+        yield
 
 
 def gradients(function, variables):
@@ -160,7 +171,7 @@ def gradients(function, variables):
     elif _BACKEND == "tensorflow":
         import tensorflow as tf
 
-        with tf.GradientTape() as tape, keras.StatelessScope(collect_losses=True):
+        with tf.GradientTape() as tape, leaving_no_trace(gradients=True):
             result = function()
         sources = [variable.value for variable in variables]
         found = tape.gradient(result, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
@@ -168,7 +179,7 @@ def gradients(function, variables):
     else:
         import torch
 
-        with torch.enable_grad(), keras.StatelessScope(collect_losses=True):
+        with leaving_no_trace(gradients=True):
             result = function()
         sources = [variable.value for variable in variables]
         found = torch.autograd.grad(result, sources, allow_unused=True, materialize_grads=True)

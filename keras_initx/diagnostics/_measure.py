@@ -38,9 +38,8 @@ def measure(model, x, y=None, *, loss=None, margin=0.005, progress=None):
         they give their outputs, and the `Signal` of the inputs.
     """
     watch = _Watch(model, margin, progress)
-    # The pass is that of a training step, of which only the outputs are kept. In a stateless scope whatever is
-    # assigned is dropped: moving averages, the counters of random generators, also the one that Keras shares.
-    with watch.watching(), _backend.without_gradients(), keras.StatelessScope():
+    # The pass is that of a training step.
+    with watch.watching(), _backend.leaving_no_trace():
         outputs = model(x, training=True)
         if y is not None:
             # The compiled loss makes what it needs at its first call, and cannot while gradients are traced.

@@ -120,8 +120,12 @@ class Signal:
 
     @staticmethod
     def _range(low, high):
-        """Return a range that has a width, as a histogram needs it."""
-        return (low, high) if high - low > 1e-6 * max(abs(low), abs(high)) else (low - 0.5, high + 0.5)
+        """Return a range that is wide enough to be cut into bins in float32."""
+        size = max(abs(low), abs(high))
+        if high - low > 1e-5 * size:
+            return low, high
+        margin = max(0.5, 1e-3 * size)
+        return low - margin, high + margin
 
 
 def _finite(values):
