@@ -38,15 +38,31 @@ def measure(model, x, y=None, *, loss=None, margin=0.005, progress=None):
         they give their outputs, and the `Signal` of the inputs.
     """
     watch = _Watch(model, margin, progress)
-    # The pass is that of a training step.
-    with watch.watching(), _backend.leaving_no_trace():
-        outputs = model(x, training=True)
-        if y is not None:
-            # The compiled loss makes what it needs at its first call, and cannot while gradients are traced.
-            _loss(model, loss, x, y, outputs)
-        del outputs
-    slopes = _gradients(model, x, y, loss) if y is not None else {}
+    with _loss_as_it_was(model):
+        # The pass is that of a training step.
+        with watch.watching(), _backend.leaving_no_trace():
+            outputs = model(x, training=True)
+            if y is not None:
+                # The compiled loss makes what it needs at its first call, and cannot while gradients are traced.
+                _loss(model, loss, x, y, outputs)
+            del outputs
+        slopes = _gradients(model, x, y, loss) if y is not None else {}
     return watch.reports(slopes), _input_signal(x)
+
+
+@contextlib.contextmanager
+def _loss_as_it_was(model):
+    """Undo what the compiled loss makes at its first call: with it made, `fit` would draw other random numbers."""
+    loss = getattr(model, "_compile_loss", None)  # not public
+    if loss is None:
+        yield
+        return
+    attributes, metrics = dict(vars(loss)), len(loss.metrics)
+    try:
+        yield
+    finally:
+        vars(loss).update(attributes)
+        del loss.metrics[metrics:]
 
 
 def _loss(model, loss, x, y, outputs):

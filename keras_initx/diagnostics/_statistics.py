@@ -130,6 +130,7 @@ class Signal:
 
 def _finite(values):
     # One sum is cheaper than to look at each value, and mostly says enough.
-    if np.isfinite(values.sum(dtype="float64")):
-        return values
+    with np.errstate(invalid="ignore"):
+        if np.isfinite(values.sum(dtype="float64")):
+            return values
     return values[np.isfinite(values)]

@@ -31,8 +31,8 @@ class Thresholds:
         saturation_margin: How near a limit an output counts as saturated, as a share of the distance between
             the limits: beyond 0.99 for tanh, where 2% of the slope is left.
         dead: Share of units silent for the whole batch above which too few take part. Symmetric weights
-            silence at most half: in a deep network the examples of a batch become alike, and a unit is
-            then on or off for all of them.
+            silence half at most, and by chance some more: in a deep network the examples of a batch become
+            alike, and a unit is then on or off for all of them.
         wrong_fan: Factor between the standard deviation of a depthwise or transposed kernel and the one that its
             initializer stands for. Small kernels are off by chance, but not by so much.
         least_values: Number of values that a signal must have to be judged, and of examples to call units dead.
@@ -48,7 +48,7 @@ class Thresholds:
     exploding_gradient: float = 1e5
     saturated: float = 0.25
     saturation_margin: float = 0.005
-    dead: float = 0.5
+    dead: float = 0.75
     wrong_fan: float = 1.5
     least_values: float = 16
 
