@@ -266,9 +266,9 @@ def test_an_unknown_threshold_is_an_error():
 
 
 def test_thresholds_are_positive_numbers():
-    with pytest.raises(ValueError, match="`dead` must be a positive number. Received: dead=0"):
+    with pytest.raises(ValueError, match=r"`dead` must be a positive number. Received: dead=0"):
         Thresholds(dead=0)
-    with pytest.raises(TypeError, match="`dead` must be a positive number. Received: dead='0'"):
+    with pytest.raises(TypeError, match=r"`dead` must be a positive number. Received: dead='0'"):
         Thresholds(dead="0")
 
 
