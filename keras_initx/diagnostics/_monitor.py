@@ -11,7 +11,7 @@ class SignalMonitor(keras.callbacks.Callback):
     """Record every `every` steps of `fit` what the weights do to a batch.
 
     The first record is made before the first step. The batch is the same each time, so that only the weights
-    differ. Training goes on as it would without.
+    differ, and what dropout drops. Training goes on as it would without.
 
     Args:
         x: The batch, see `diagnose`.

@@ -13,9 +13,9 @@ X = GENERATOR.normal(size=(48, 8)).astype("float32")
 Y = GENERATOR.normal(size=(48, 1)).astype("float32")
 
 
-def network():
+def network(dropout=0.0):
     keras.utils.set_random_seed(0)
-    hidden = [layers.Dense(6, "tanh", name="hidden"), layers.Dropout(0.3), layers.BatchNormalization(name="norm")]
+    hidden = [layers.Dense(6, "tanh", name="hidden"), layers.Dropout(dropout), layers.BatchNormalization(name="norm")]
     model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(1, name="out")])
     model.compile(keras.optimizers.SGD(0.1), "mse")
     return model
@@ -46,7 +46,7 @@ def test_records_are_of_the_weights_of_their_step():
 def test_training_is_as_without():
     weights = []
     for callbacks in ([], [keras_initx.SignalMonitor(X, Y, every=2)]):
-        model = network()
+        model = network(dropout=0.3)
         fit(model, *callbacks)
         weights.append([to_numpy(weight.value) for weight in model.weights])
     for one, other in zip(*weights, strict=True):
