@@ -31,7 +31,7 @@ def diagnose(model, x, y=None, *, loss=None, batch_size=1024, progress=None, **t
         and is `ok` if there are none.
 
     Raises:
-        TypeError: If `model` is not a Keras model, or there is no threshold of a name.
+        TypeError: If `model` is not a Keras model, `x` or `y` are no arrays, or there is no threshold of a name.
         ValueError: If `x` has no examples, a loss is missing, or an argument is out of its range.
 
     Example:
@@ -55,18 +55,26 @@ def diagnose(model, x, y=None, *, loss=None, batch_size=1024, progress=None, **t
             f"`thresholds` must be among {tuple(vars(Thresholds()))}. Received: thresholds={sorted(unknown)}"
         )
     limits = Thresholds(**thresholds)
-    x, y = (part if part is None else _first(part, batch_size) for part in (x, y))
+    x = _first("x", x, batch_size)
+    if y is not None:
+        y = _first("y", y, batch_size)
     if not all(len(array) for array in keras.tree.flatten(x)):
         raise ValueError("`x` must have at least one example. Received: x without any")
     if not (model.built and all(layer.built for layer in parts_of(model))):
-        model(_first(x, 1))
+        model(_first("x", x, 1))
     layers, inputs = measure(
         model, x, y, loss=_loss(model, y, loss), margin=limits.saturation_margin, progress=progress
     )
     return Report(layers, inputs, judge(layers, inputs, limits))
 
 
-def _first(arrays, count):
+def _first(name, arrays, count):
+    """Return the first `count` examples of an array, or of each in a list or dict."""
+    for array in keras.tree.flatten(arrays):
+        if not getattr(array, "shape", None):
+            raise TypeError(
+                f"`{name}` must be an array, or a list or dict of arrays. Received: {name} with {type(array).__name__}"
+            )
     return keras.tree.map_structure(lambda array: array[:count], arrays)
 
 

@@ -74,7 +74,7 @@ def _loss(model, loss, x, y, outputs):
 def _gradients(model, x, y, loss):
     """Return the gradient of each trainable weight, by its identity."""
     variables = model.trainable_variables
-    found = _backend.gradients(lambda: _loss(model, loss, x, y, model(x, training=True)), variables)
+    found = _backend.gradients(lambda x, y: _loss(model, loss, x, y, model(x, training=True)), variables, x, y)
     return {id(variable): gradient for variable, gradient in zip(variables, found, strict=True)}
 
 

@@ -9,7 +9,7 @@ from keras_initx.diagnostics._statistics import Signal
 from keras_initx.diagnostics._weights import WeightReport
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerReport:
     """What a layer is and what it has given.
 
@@ -77,7 +77,7 @@ class LayerReport:
         return self.gradient_norm / norm if self.gradient_norm is not None and norm else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Report:
     """What `diagnose` has found. `print` shows it as a table, and so does a notebook.
 

@@ -59,8 +59,8 @@ class Signal:
         return self._saturated / self.size if self.size else 0.0
 
     @property
-    def edges(self) -> np.ndarray:
-        """Edges of the bins of `counts`, one more than there are bins."""
+    def edges(self):
+        """Edges of the bins of `counts`, an array: one more than there are bins."""
         low, high = self._range(self.low, self.high)
         return np.linspace(low, high, BINS + 1)
 

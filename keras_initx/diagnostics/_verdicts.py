@@ -190,10 +190,11 @@ def _vanishing(layers, inputs, thresholds):
 
 
 def _exploding(layers, inputs, thresholds):
+    judged = _judged(layers, thresholds)
     hit = [
         layer
-        for layer in _judged(layers, thresholds)
-        if layer.signal.nonfinite or layer.signal.std > thresholds.exploding
+        for layer in layers
+        if layer.signal and (layer.signal.nonfinite or (layer in judged and layer.signal.std > thresholds.exploding))
     ]
     if not hit:
         return None
@@ -206,7 +207,7 @@ def _exploding(layers, inputs, thresholds):
 
 
 def _saturated(layers, inputs, thresholds):
-    hit = [layer for layer in layers if (layer.saturated or 0) > thresholds.saturated]
+    hit = [layer for layer in _judged(layers, thresholds) if (layer.saturated or 0) > thresholds.saturated]
     if not hit:
         return None
     worst = max(hit, key=lambda layer: layer.saturated)

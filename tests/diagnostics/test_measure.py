@@ -305,3 +305,10 @@ def test_examples_are_required(dense):
 def test_the_batch_size_is_a_positive_integer(dense, value, error):
     with pytest.raises(error, match=rf"`batch_size` must be a positive integer. Received: batch_size={value}"):
         keras_initx.diagnose(sequential(*dense), X, batch_size=value)
+
+
+def test_arrays_are_required(dense):
+    with pytest.raises(TypeError, match=r"`x` must be an array, or a list or dict of arrays. Received: x with float"):
+        keras_initx.diagnose(sequential(*dense), X.tolist())
+    with pytest.raises(TypeError, match=r"`y` must be an array, or a list or dict of arrays. Received: y with str"):
+        keras_initx.diagnose(sequential(*dense), X, "y", loss="mse")

@@ -182,3 +182,12 @@ def test_plot_names_the_extra(healthy, tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_matplotlib)
     with pytest.raises(ImportError, match=r"matplotlib not found; install with `pip install \"keras_initx\[plot\]\"`"):
         healthy.plot(tmp_path / "plot.png")
+
+
+def test_a_model_without_weights_has_an_empty_report(tmp_path):
+    report = report_of(keras.Sequential([keras.Input((8,)), layers.Flatten()]))
+    assert report.layers == []
+    assert str(report).endswith("No problem found.")
+    assert report.to_dict()["layers"] == []
+    assert report.to_csv() == "\n"
+    report.plot(tmp_path / "plot.png")

@@ -80,6 +80,15 @@ def test_inputs_that_are_not_finite(value):
     assert "inputs that are finite" in verdict.remedy
 
 
+def test_few_values_are_judged_only_if_they_are_not_finite():
+    model = mlp("relu", depth=0)
+    out = model.get_layer("out")
+    out.kernel.assign(1e6 * out.kernel)
+    assert "exploding" in found(model, X[:4])
+    assert found(model, X[:3]) == {}
+    assert "exploding" in found(model, X[:3] * np.nan)
+
+
 def test_overflow_in_16_bits():
     model = mlp("relu", initializers.Constant(200.0), dtype="float16")
     assert "is not finite" in found(model, abs(X))["exploding"].evidence
