@@ -2,10 +2,11 @@
 
 import keras
 
+from keras_initx.diagnostics._judge import judge
 from keras_initx.diagnostics._layers import parts_of
 from keras_initx.diagnostics._measure import measure
 from keras_initx.diagnostics._report import Report
-from keras_initx.diagnostics._verdicts import Thresholds, judge
+from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.initializers._checks import check_count
 
 
