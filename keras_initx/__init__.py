@@ -1,6 +1,7 @@
 """Weight initializers for Keras 3 that give the same weights on every backend."""
 
 from keras_initx import _default_backend  # noqa: F401, before anything imports Keras
+from keras_initx.diagnostics import SignalMonitor, diagnose
 from keras_initx.initializers import (
     ICNR,
     Bilinear,
@@ -54,12 +55,14 @@ __all__ = [
     "RandomUniform",
     "ReLUBias",
     "Scaled",
+    "SignalMonitor",
     "SmallNormal",
     "Sparse",
     "TruncatedNormal",
     "VarianceScaling",
     "__version__",
     "catalog",
+    "diagnose",
 ]
 
 __version__ = "0.1.0"

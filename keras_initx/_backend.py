@@ -128,3 +128,74 @@ def untransformed(function):
 
         return torch.compiler.disable(function)
     return function
+
+
+def has_values(tensor) -> bool:
+    """Tell whether `tensor` is one whose values can be looked at, not one that stands for them in a program."""
+    if _BACKEND == "jax":
+        import jax
+
+        return not isinstance(tensor, jax.core.Tracer)
+    if _BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return not tf.is_symbolic_tensor(tensor)
+    return tensor.device.type != "meta"
+
+
+@contextlib.contextmanager
+def leaving_no_trace(*, gradients=False):
+    """Give a context in which whatever a model does to its own state, or to a stream of random numbers, is dropped.
+
+    Args:
+        gradients: Whether what happens is recorded for a backward pass.
+    """
+    with contextlib.ExitStack() as stack:
+        # The counters of random generators are variables too, also of the one that Keras shares.
+        stack.enter_context(keras.StatelessScope(collect_losses=True))
+        if _BACKEND == "torch":
+            import torch
+
+            # A dropout without a seed draws from torch's own stream.
+            devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+            stack.enter_context(torch.random.fork_rng(devices))
+            stack.enter_context(torch.set_grad_enabled(gradients))
+        yield
+
+
+def gradients(function, variables, *arguments):
+    """Return the derivatives of `function(*arguments)` with respect to `variables`, and leave no trace in any state.
+
+    Args:
+        function: A function that gives a scalar tensor.
+        variables: Variables of Keras.
+        *arguments: Arrays, or lists and dicts of them.
+
+    Returns:
+        A list with an array, in float32, for each variable; zeros for those that play no part.
+    """
+    if _BACKEND == "jax":
+        import jax
+
+        def value(values, arguments):
+            with keras.StatelessScope(zip(variables, values, strict=True), collect_losses=True):
+                return function(*arguments)
+
+        # Compiling it as a whole takes less time than each operation by itself.
+        found = jax.jit(jax.grad(value))([variable.value for variable in variables], arguments)
+    elif _BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape, leaving_no_trace(gradients=True):
+            result = function(*arguments)
+        sources = [variable.value for variable in variables]
+        found = tape.gradient(result, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        found = [tf.convert_to_tensor(gradient) for gradient in found]  # an embedding's is not a tensor
+    else:
+        import torch
+
+        with leaving_no_trace(gradients=True):
+            result = function(*arguments)
+        sources = [variable.value for variable in variables]
+        found = torch.autograd.grad(result, sources, allow_unused=True, materialize_grads=True)
+    return [np.asarray(keras.ops.convert_to_numpy(gradient), "float32") for gradient in found]

@@ -24,7 +24,7 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="python -m keras_initx", description=keras_initx.__doc__)
     parser.add_argument("--version", action="version", version=f"keras_initx {keras_initx.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
-    for add_command in (_add_list, _add_show, _add_demo):
+    for add_command in (_add_list, _add_show, _add_diagnose, _add_demo):
         add_command(commands)
     arguments = parser.parse_args(argv)
     return arguments.run(arguments)
@@ -118,6 +118,75 @@ def _config(text):
     if not isinstance(config, dict):
         raise argparse.ArgumentTypeError(f"a config is an object, as '{{\"connections\": 3}}'. Received: {text!r}")
     return config
+
+
+def _add_diagnose(commands):
+    parser = commands.add_parser(
+        "diagnose",
+        help="tell what the weights of a saved model do to a batch, and what is wrong with them",
+        description="Run a batch through a saved model, with labels also backward, show statistics of each layer, and "
+        "name what is wrong, where, and what to use instead. The exit code is 0 if no problem is found, otherwise 1.",
+    )
+    parser.add_argument("model", type=Path, help="the model, a .keras file")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the inputs: a .npy file; or a .npz file with x, and y for the labels, or with an array for each input "
+        "under its name",
+    )
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="the labels, a .npy file: for gradients")
+    parser.add_argument("--loss", metavar="NAME", help="the loss, unless the model was compiled with one")
+    parser.add_argument("--batch-size", type=int, default=1024, metavar="N", help="use only the first N examples")
+    parser.add_argument(
+        "--threshold",
+        type=_threshold,
+        action="append",
+        default=[],
+        metavar="NAME=X",
+        help="where a problem begins, as vanishing=1e-4; the documentation of keras_initx.diagnose lists all",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to a file as JSON")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table to a file as CSV")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw to a file; its suffix says in which format")
+
+    def run(arguments):
+        if arguments.plot:
+            _require(parser, "plot", {"matplotlib": "matplotlib"})
+        from keras_initx import _diagnose_command
+
+        try:
+            x, y = _diagnose_command.read_data(arguments.data, arguments.labels)
+        except (OSError, ValueError) as error:
+            parser.error(f"no data: {error}")
+        try:
+            report = _diagnose_command.diagnose(
+                arguments.model,
+                x,
+                y,
+                loss=arguments.loss,
+                batch_size=arguments.batch_size,
+                **dict(arguments.threshold),
+            )
+        except Exception as error:  # A model may raise anything, and the exit code 1 has a meaning.
+            parser.error(f"no diagnosis of {arguments.model}: {error}")
+        try:
+            _diagnose_command.write(report, arguments.json, arguments.csv, arguments.plot)
+        except (OSError, ValueError) as error:
+            parser.error(f"not written: {error}")
+        return report.exit_code
+
+    parser.set_defaults(run=run)
+
+
+def _threshold(text):
+    """Return the name and the number that are written as `vanishing=1e-4`."""
+    name, _, number = text.partition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a threshold is written as vanishing=1e-4. Received: {text!r}") from None
 
 
 def _add_demo(commands):

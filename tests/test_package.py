@@ -13,6 +13,7 @@ import pytest
 from modes import BACKEND
 
 import keras_initx
+import keras_initx.diagnostics
 import keras_initx.initializers
 import keras_initx.sampling
 
@@ -23,7 +24,9 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 
 
 @pytest.mark.parametrize(
-    "package", [keras_initx, keras_initx.initializers, keras_initx.sampling], ids=lambda p: p.__name__
+    "package",
+    [keras_initx, keras_initx.diagnostics, keras_initx.initializers, keras_initx.sampling],
+    ids=lambda p: p.__name__,
 )
 def test_all_names_are_there(package):
     assert all(hasattr(package, name) for name in package.__all__)
@@ -52,10 +55,11 @@ def test_sources_import_only_what_they_may(path):
         assert not {name.split(".")[0] for name in names} & FRAMEWORKS
 
 
-@pytest.mark.parametrize("package", ["sampling", "initializers"])
+@pytest.mark.parametrize("package", ["sampling", "initializers", "diagnostics"])
 def test_imports_never_point_back(package):
-    commands = {"_cli", "_demo", "_demo_networks", "_plot", "_show", "_tables"}
-    later = {"sampling": {"initializers"}, "initializers": set()}[package] | commands
+    commands = {"_cli", "_demo", "_demo_networks", "_diagnose_command", "_plot", "_show", "_tables"}
+    rooms = ["sampling", "initializers", "diagnostics"]
+    later = set(rooms[rooms.index(package) + 1 :]) | commands
     for path in (ROOT / package).rglob("*.py"):
         parts = {name.split(".")[1] for name in imported_names(path) if name.startswith("keras_initx.")}
         assert not parts & later

@@ -1,0 +1,93 @@
+"""The one function that measures and judges."""
+
+import keras
+
+from keras_initx.diagnostics._judge import judge
+from keras_initx.diagnostics._layers import parts_of
+from keras_initx.diagnostics._measure import measure
+from keras_initx.diagnostics._report import Report
+from keras_initx.diagnostics._verdicts import Thresholds
+from keras_initx.initializers._checks import check_count
+
+
+def diagnose(model, x, y=None, *, loss=None, batch_size=1024, progress=None, **thresholds) -> Report:
+    """Tell what the weights of `model` do to a batch: what is wrong, where, and what to use instead.
+
+    The batch goes through the model as in a training step: dropout drops, and batch normalization normalizes by
+    the batch, not by moving averages that nothing has moved yet. Each output is reduced to a few numbers when it
+    is given, and not kept. With `y` it goes through again, and back; then the outputs of all layers are in
+    memory, as in training. Weights, other state and the streams of random numbers stay as they were.
+
+    Args:
+        model: A Keras model, sequential, functional or a class of your own. One that has no weights yet gets them.
+        x: Inputs as `model` takes them: an array, or a list or dict of arrays. Standardised, as for training.
+        y: Targets: the gradients are measured too.
+        loss: A loss as in `compile`, if `model` is not compiled with one or it is not to be used.
+        batch_size: Number of examples that are used, the first ones.
+        progress: Function that is called with the name of each layer that has been measured.
+        **thresholds: Where a problem begins, see `keras_initx.diagnostics.Thresholds`.
+
+    Returns:
+        A `Report`, which `print` shows as a table. It has the statistics in `layers`, the problems in `verdicts`,
+        and is `ok` if there are none.
+
+    Raises:
+        TypeError: If `model` is not a Keras model, `x` or `y` are no arrays, or there is no threshold of a name.
+        ValueError: If `x` has no examples, a loss is missing, or an argument is out of its range.
+
+    Example:
+        >>> deep = [keras.layers.Dense(100, "tanh", kernel_initializer="initx.small_normal") for _ in range(5)]
+        >>> report = diagnose(keras.Sequential([keras.Input((100,)), *deep]), keras.random.normal((200, 100)))
+        >>> [verdict.problem for verdict in report.verdicts]
+        ['vanishing']
+        >>> report.layers[-1].after.std < 1e-3
+        True
+
+    Reference:
+        Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS
+        2010, for the means and deviations of activations and gradients by layer.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`model` must be a Keras model. Received: model={model!r}")
+    check_count("batch_size", batch_size)
+    unknown = thresholds.keys() - vars(Thresholds()).keys()
+    if unknown:
+        raise TypeError(
+            f"`thresholds` must be among {tuple(vars(Thresholds()))}. Received: thresholds={sorted(unknown)}"
+        )
+    limits = Thresholds(**thresholds)
+    x = _first("x", x, batch_size)
+    if y is not None:
+        y = _first("y", y, batch_size)
+    if not all(len(array) for array in keras.tree.flatten(x)):
+        raise ValueError("`x` must have at least one example. Received: x without any")
+    if not (model.built and all(layer.built for layer in parts_of(model))):
+        model(_first("x", x, 1))
+    layers, inputs = measure(
+        model, x, y, loss=_loss(model, y, loss), margin=limits.saturation_margin, progress=progress
+    )
+    return Report(layers, inputs, judge(layers, inputs, limits))
+
+
+def _first(name, arrays, count):
+    """Return the first `count` examples of an array, or of each in a list or dict."""
+    for array in keras.tree.flatten(arrays):
+        if not getattr(array, "shape", None):
+            raise TypeError(
+                f"`{name}` must be an array, or a list or dict of arrays. Received: {name} with {type(array).__name__}"
+            )
+    return keras.tree.map_structure(lambda array: array[:count], arrays)
+
+
+def _loss(model, y, loss):
+    """Return a function of targets and outputs, or `None` if the model has been compiled with one."""
+    if y is None or (loss is None and getattr(model, "loss", None) is not None):
+        return None
+    if loss is None:
+        raise ValueError(
+            "`loss` is needed with `y`, unless the model is compiled with one: a name as in `compile`, or a function. "
+            "Received: loss=None"
+        )
+    function = keras.losses.get(loss)
+    # A name gives a function of each example, an object the mean.
+    return lambda targets, outputs: keras.ops.mean(function(targets, outputs))

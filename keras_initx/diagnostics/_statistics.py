@@ -1,0 +1,136 @@
+"""What is kept of a layer's output: a few numbers, added up piece by piece, so that no output is kept."""
+
+import numpy as np
+
+BINS = 50
+# Elements that are looked at in one go: temporary copies in float64 stay at 32 MiB, however large the output.
+_PIECE = 1 << 22
+
+
+class Signal:
+    """Statistics of all values that a layer has given, over examples, positions and units.
+
+    Args:
+        limits: The two values between which the activation stays, or `None`: saturated is what is near them.
+        margin: What is near, as a share of the distance between the limits.
+
+    Attributes:
+        size: Number of values.
+        mean: Mean of the finite values.
+        low: The smallest finite value.
+        high: The largest finite value.
+        counts: Number of finite values in each of `BINS` bins of equal width from `low` to `high`, an array.
+        unit_is_silent: For each unit, whether it has given nothing but zeros, an array.
+    """
+
+    def __init__(self, limits=None, margin=0.0):
+        self.size = 0
+        self.mean = 0.0
+        self.low = self.high = 0.0
+        self.counts = np.zeros(BINS)
+        self.unit_is_silent = None
+        self._finite = self._zeros = self._saturated = 0
+        self._squares = 0.0
+        self._bounds = None
+        if limits:
+            room = margin * (limits[1] - limits[0])
+            self._bounds = (limits[0] + room, limits[1] - room)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the finite values."""
+        return float(np.sqrt(self._squares / self._finite)) if self._finite else 0.0
+
+    @property
+    def zeros(self) -> float:
+        """Share of the values that are exactly zero."""
+        return self._zeros / self.size if self.size else 0.0
+
+    @property
+    def nonfinite(self) -> float:
+        """Share of the values that are infinite or not a number."""
+        return 1 - self._finite / self.size if self.size else 0.0
+
+    @property
+    def saturated(self) -> float | None:
+        """Share of the values near the limits of the activation, `None` if it has none."""
+        if self._bounds is None:
+            return None
+        return self._saturated / self.size if self.size else 0.0
+
+    @property
+    def edges(self):
+        """Edges of the bins of `counts`, an array: one more than there are bins."""
+        low, high = self._range(self.low, self.high)
+        return np.linspace(low, high, BINS + 1)
+
+    def add(self, values, unit_axis=-1) -> None:
+        """Take in the values of one call.
+
+        Args:
+            values: Array of floats.
+            unit_axis: The axis along which the units are.
+        """
+        if values.ndim:
+            self._add_units(np.moveaxis(values, unit_axis, -1))
+        flat = values.reshape(-1)
+        pieces = [flat[start : start + _PIECE] for start in range(0, flat.size, _PIECE)]
+        finite = [_finite(piece) for piece in pieces]
+        self._widen([piece for piece in finite if piece.size])
+        for piece, kept in zip(pieces, finite, strict=True):
+            self._add_piece(piece, kept)
+
+    def _add_units(self, values):
+        silent = ~values.reshape(-1, values.shape[-1]).any(axis=0)
+        if self.unit_is_silent is None or self.unit_is_silent.shape != silent.shape:
+            self.unit_is_silent = silent
+        else:
+            self.unit_is_silent &= silent
+
+    def _widen(self, pieces):
+        """Let the histogram reach from the smallest to the largest value, also of those that are to come."""
+        if not pieces:
+            return
+        low, high = float(min(map(np.min, pieces))), float(max(map(np.max, pieces)))
+        if self._finite:
+            low, high = min(low, self.low), max(high, self.high)
+            edges = self.edges
+            # What is in a bin moves to where the middle of the bin is now.
+            middles = (edges[1:] + edges[:-1]) / 2
+            self.counts = np.histogram(middles, BINS, self._range(low, high), weights=self.counts)[0]
+        self.low, self.high = low, high
+
+    def _add_piece(self, piece, finite):
+        self.size += piece.size
+        self._zeros += piece.size - int(np.count_nonzero(piece))
+        if self._bounds:
+            low, high = self._bounds
+            self._saturated += int(np.count_nonzero((piece <= low) | (piece >= high)))
+        if not finite.size:
+            return
+        mean = finite.mean(dtype="float64")
+        squares = np.square(finite - mean, dtype="float64").sum()
+        # The parallel form of the variance (Chan, Golub and LeVeque, 1983).
+        total = self._finite + finite.size
+        change = mean - self.mean
+        self._squares += squares + change**2 * self._finite * finite.size / total
+        self.mean = float(self.mean + change * finite.size / total)
+        self._finite = total
+        self.counts += np.histogram(finite, BINS, self._range(self.low, self.high))[0]
+
+    @staticmethod
+    def _range(low, high):
+        """Return a range that is wide enough to be cut into bins in float32."""
+        size = max(abs(low), abs(high))
+        if high - low > 1e-5 * size:
+            return low, high
+        margin = max(0.5, 1e-3 * size)
+        return low - margin, high + margin
+
+
+def _finite(values):
+    # One sum is cheaper than to look at each value, and mostly says enough.
+    with np.errstate(invalid="ignore"):
+        if np.isfinite(values.sum(dtype="float64")):
+            return values
+    return values[np.isfinite(values)]

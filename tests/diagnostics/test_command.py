@@ -1,0 +1,159 @@
+"""`python -m keras_initx diagnose` on models that have been saved."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_initx import _cli
+
+GENERATOR = np.random.default_rng(0)
+X = GENERATOR.normal(size=(64, 32)).astype("float32")
+Y = GENERATOR.integers(0, 5, 64)
+FAULTS = {
+    "zeros": ("all-zero weights", lambda: keras.initializers.Zeros()),
+    "saturated": ("saturated", lambda: keras.initializers.RandomNormal(stddev=3.0)),
+    "twins": ("twin tensors", lambda: keras.initializers.GlorotUniform(seed=3)),
+}
+
+
+def save(folder, kernel=None, **arguments):
+    """Save a network of three layers and return the path."""
+    keras.utils.set_random_seed(0)
+    hidden = [layers.Dense(32, "tanh", kernel_initializer=kernel() if kernel else "glorot_uniform") for _ in range(2)]
+    model = keras.Sequential([keras.Input((32,)), *hidden, layers.Dense(5, "softmax")])
+    if arguments:
+        model.compile(**arguments)
+    model.save(folder / "model.keras")
+    return str(folder / "model.keras")
+
+
+@pytest.fixture
+def data(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "y.npy", Y)
+    return tmp_path
+
+
+def refused(capsys, *arguments):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        _cli.main(["diagnose", *map(str, arguments)])
+    return capsys.readouterr().err
+
+
+def test_healthy_models_end_with_0(data, capsys):
+    assert _cli.main(["diagnose", save(data), "--data", str(data / "x.npy")]) == 0
+    assert capsys.readouterr().out.endswith("\n\nNo problem found.\n")
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faulty_models_end_with_1_and_a_name(data, capsys, name):
+    problem, kernel = FAULTS[name]
+    assert _cli.main(["diagnose", save(data, kernel), "--data", str(data / "x.npy")]) == 1
+    assert f"\n{problem}: " in capsys.readouterr().out
+
+
+def test_the_exit_code_is_that_of_the_process(data):
+    command = [
+        sys.executable,
+        "-m",
+        "keras_initx",
+        "diagnose",
+        save(data, FAULTS["zeros"][1]),
+        "--data",
+        data / "x.npy",
+    ]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "all-zero weights" in result.stdout
+    assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_labels_give_gradients(data, capsys):
+    path = save(data, optimizer="sgd", loss="sparse_categorical_crossentropy")
+    arguments = ["diagnose", path, "--data", str(data / "x.npy"), "--labels", str(data / "y.npy")]
+    assert _cli.main(arguments) == 0
+    assert "gradient" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_labels_may_be_in_the_file_of_the_data(data, capsys):
+    np.savez(data / "both.npz", x=X, y=Y)
+    loss = ("--loss", "sparse_categorical_crossentropy")
+    assert _cli.main(["diagnose", save(data), "--data", str(data / "both.npz"), *loss]) == 0
+    assert "gradient" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_inputs_may_have_names(data, capsys):
+    one, two = keras.Input((4,), name="one"), keras.Input((3,), name="two")
+    model = keras.Model({"one": one, "two": two}, layers.Dense(8)(layers.Concatenate()([one, two])))
+    model.save(data / "two.keras")
+    np.savez(data / "two.npz", one=X[:, :4], two=X[:, :3])
+    assert _cli.main(["diagnose", str(data / "two.keras"), "--data", str(data / "two.npz")]) == 0
+
+
+def test_files_are_written(data, capsys):
+    files = {
+        option: data / f"report.{suffix}" for option, suffix in (("json", "json"), ("csv", "csv"), ("plot", "svg"))
+    }
+    options = [text for option, path in files.items() for text in (f"--{option}", str(path))]
+    assert _cli.main(["diagnose", save(data), "--data", str(data / "x.npy"), *options]) == 0
+    assert json.loads(files["json"].read_text())["ok"] is True
+    assert files["csv"].read_text().count("\n") == 4
+    assert "<svg" in files["plot"].read_text()
+
+
+def test_thresholds_and_the_batch_size_are_options(data, capsys):
+    options = ["--threshold", "vanishing=100", "--threshold", "dead=0.9", "--batch-size", "16"]
+    path = data / "report.json"
+    assert _cli.main(["diagnose", save(data), "--data", str(data / "x.npy"), "--json", str(path), *options]) == 1
+    report = json.loads(path.read_text())
+    assert [verdict["problem"] for verdict in report["verdicts"]] == ["vanishing"]
+    assert report["layers"][0]["shape"] == [16, 32]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "the following arguments are required: --data"),
+        (["--data", "nowhere.npy"], "no data: "),
+        (["--data", "x.npy", "--labels", "nowhere.npy"], "no data: "),
+        (["--data", "x.npy", "--labels", "y.npy"], "`loss` is needed with `y`"),
+        (["--data", "y.npy"], "no diagnosis of "),
+        (["--data", "x.npy", "--threshold", "dead"], "a threshold is written as vanishing=1e-4. Received: 'dead'"),
+        (["--data", "x.npy", "--threshold", "daed=1"], "`thresholds` must be among"),
+        (["--data", "x.npy", "--batch-size", "0"], "`batch_size` must be a positive integer"),
+        (["--data", "x.npy", "--plot", "plot.nonsense"], "not written: "),
+        (["--data", "x.npy", "--json", "no such folder/report.json"], "not written: "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_used_is_an_error(data, capsys, monkeypatch, options, message):
+    path = save(data)
+    monkeypatch.chdir(data)
+    assert message in refused(capsys, path, *options)
+
+
+def test_a_file_that_is_no_model_is_an_error(data, capsys):
+    assert "no diagnosis of " in refused(capsys, data / "x.npy", "--data", data / "x.npy")
+
+
+def test_labels_twice_are_an_error(data, capsys):
+    np.savez(data / "both.npz", x=X, y=Y)
+    message = refused(capsys, save(data), "--data", data / "both.npz", "--labels", data / "y.npy")
+    assert "leave out one of the two" in message
+
+
+def test_pickles_are_not_read(data, capsys):
+    np.save(data / "objects.npy", np.array([{}], dtype=object))
+    assert "no data: " in refused(capsys, save(data), "--data", data / "objects.npy")
+
+
+def test_progress_is_shown_on_a_terminal(data, capsys, monkeypatch):
+    pytest.importorskip("rich")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert _cli.main(["diagnose", save(data), "--data", str(data / "x.npy")]) == 0
+    assert "Measured " in capsys.readouterr().err

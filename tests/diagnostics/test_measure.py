@@ -1,0 +1,314 @@
+"""What is measured of each layer is what it does, and leaves the model as it was."""
+
+import random
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from modes import to_numpy
+
+import keras_initx
+
+X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+Y = np.random.default_rng(1).normal(size=(64, 3)).astype("float32")
+
+
+def by_name(report):
+    return {layer.name: layer for layer in report.layers}
+
+
+def assert_signal(signal, values):
+    values = to_numpy(values)
+    assert signal.mean == pytest.approx(values.mean(), abs=1e-5)
+    assert signal.std == pytest.approx(values.std(), rel=1e-4)
+
+
+@pytest.fixture
+def dense():
+    return layers.Dense(6, "tanh", bias_initializer="random_normal", name="hidden"), layers.Dense(3, name="out")
+
+
+def sequential(hidden, out):
+    return keras.Sequential([keras.Input((8,)), hidden, out])
+
+
+def functional(hidden, out):
+    inputs = keras.Input((8,))
+    return keras.Model(inputs, out(hidden(inputs)))
+
+
+def subclassed(hidden, out):
+    class Network(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.out = hidden, out
+
+        def call(self, inputs):
+            return self.out(self.hidden(inputs))
+
+    return Network()
+
+
+@pytest.mark.parametrize("build", [sequential, functional, subclassed])
+def test_signals_before_and_after_the_activation(build, dense):
+    model = build(*dense)
+    report = keras_initx.diagnose(model, X)
+    assert [layer.name for layer in report.layers] == ["hidden", "out"]
+    hidden, out = report.layers
+    inside = X @ to_numpy(dense[0].kernel) + to_numpy(dense[0].bias)
+    assert_signal(hidden.before, inside)
+    assert_signal(hidden.after, np.tanh(inside))
+    assert (hidden.kind, hidden.activation, hidden.shape) == ("Dense", "tanh", (64, 6))
+    assert out.before is None
+    assert_signal(out.after, model(X))
+    assert_signal(report.inputs, X)
+
+
+@pytest.mark.parametrize("activation", [layers.ReLU(), layers.Activation("relu"), layers.PReLU(), layers.LeakyReLU()])
+def test_an_activation_may_be_a_layer(activation):
+    report = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), activation]), X)
+    (layer,) = report.layers
+    assert_signal(layer.before, X)
+    assert_signal(layer.after, activation(X))
+
+
+def test_an_activation_may_be_a_layer_inside_another():
+    hidden = layers.Dense(6, activation=layers.LeakyReLU(), name="hidden")
+    found = by_name(keras_initx.diagnose(keras.Sequential([keras.Input((8,)), hidden]), X))
+    assert_signal(found["hidden"].before, X @ to_numpy(hidden.kernel))
+    assert_signal(found["hidden"].after, hidden(X))
+
+
+def test_layers_inside_models_have_the_names_of_both():
+    inner = keras.Sequential([keras.Input((8,)), layers.Dense(8, name="dense")], name="block")
+    model = keras.Sequential([keras.Input((8,)), inner, layers.Dense(3, name="dense")])
+    assert list(by_name(keras_initx.diagnose(model, X))) == ["block/dense", "dense"]
+
+
+def test_layers_of_one_name_are_told_apart():
+    class Pair(layers.Layer):
+        def __init__(self):
+            super().__init__(name="pair")
+            self.parts = [layers.Dense(8, name="dense"), layers.Dense(8, name="dense")]
+
+        def call(self, inputs):
+            return self.parts[1](self.parts[0](inputs))
+
+    model = keras.Sequential([keras.Input((8,)), Pair()])
+    assert list(by_name(keras_initx.diagnose(model, X))) == ["pair/dense", "pair/dense (2)"]
+
+
+def test_weights_of_a_layer_around_others_are_its_own():
+    class Scaled(layers.Layer):
+        def __init__(self):
+            super().__init__(name="scaled")
+            self.inner = keras.Sequential([layers.Dense(8, name="dense")], name="inner")
+
+        def build(self, shape):
+            self.factor = self.add_weight(shape=(8,), initializer="ones", name="factor")
+            self.inner.build(shape)
+
+        def call(self, inputs):
+            return self.factor * self.inner(inputs)
+
+    found = by_name(keras_initx.diagnose(keras.Sequential([keras.Input((8,)), Scaled()]), X))
+    assert [weight.name for weight in found["scaled/inner/dense"].weights] == ["kernel", "bias"]
+    assert [weight.name for weight in found["scaled"].weights] == ["factor"]
+
+
+def test_a_layer_that_is_called_twice_has_one_signal():
+    shared = layers.Dense(8, name="shared")
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, shared(shared(inputs)))
+    (layer,) = keras_initx.diagnose(model, X).layers
+    once = to_numpy(shared(X))
+    assert_signal(layer.after, np.concatenate([once, to_numpy(shared(once))]))
+
+
+def test_recurrent_layers_are_seen_from_outside():
+    x = np.random.default_rng(0).normal(size=(16, 5, 4)).astype("float32")
+    model = keras.Sequential(
+        [
+            keras.Input((5, 4)),
+            layers.Bidirectional(layers.LSTM(3, return_sequences=True, name="lstm")),
+            layers.TimeDistributed(layers.Dense(4, "relu", name="dense"), name="each"),
+            layers.GRU(3, name="gru"),
+        ]
+    )
+    found = by_name(keras_initx.diagnose(model, x))
+    assert list(found) == ["bidirectional/forward_lstm", "bidirectional/backward_lstm", "each/dense", "gru"]
+    assert_signal(found["gru"].after, model(x))
+    assert [weight.name for weight in found["gru"].weights] == ["kernel", "recurrent_kernel", "bias"]
+    gate, bias = found["gru"].gate_bias
+    assert (gate, bias.tolist()) == ("update", [0, 0, 0])
+    gate, bias = next(iter(found.values())).gate_bias
+    assert (gate, bias.tolist()) == ("forget", [1, 1, 1])
+
+
+def test_several_inputs_and_outputs():
+    first, second = keras.Input((8,), name="first"), keras.Input((3,), name="second")
+    outputs = [layers.Dense(3, name="one")(first), layers.Dense(2, name="two")(second)]
+    model = keras.Model({"first": first, "second": second}, outputs)
+    model.compile(loss=["mse", "mse"])
+    report = keras_initx.diagnose(model, {"first": X, "second": Y}, [Y, Y[:, :2]])
+    assert set(by_name(report)) == {"one", "two"}
+    assert all(layer.gradient_norm > 0 for layer in report.layers)
+
+
+def test_gradients_are_those_of_the_loss(dense):
+    model = sequential(*dense)
+    out = by_name(keras_initx.diagnose(model, X, Y, loss="mse"))["out"]
+    error = 2 * (to_numpy(model(X)) - Y) / Y.size
+    kernel = np.linalg.norm(to_numpy(dense[0](X)).T @ error)
+    bias = np.linalg.norm(error.sum(axis=0))
+    assert [weight.gradient for weight in out.weights] == pytest.approx([kernel, bias], rel=1e-4)
+    assert out.gradient_norm == pytest.approx(np.hypot(kernel, bias), rel=1e-4)
+    norm = np.linalg.norm(to_numpy(dense[1].kernel))
+    assert out.gradient_ratio == pytest.approx(np.hypot(kernel, bias) / norm, rel=1e-4)
+
+
+def test_the_compiled_loss_is_used(dense):
+    model = sequential(*dense)
+    model.compile("sgd", "mae")
+    compiled = keras_initx.diagnose(model, X, Y).layers[-1].gradient_norm
+    assert compiled == keras_initx.diagnose(model, X, Y, loss=keras.losses.MeanAbsoluteError()).layers[-1].gradient_norm
+    assert compiled != keras_initx.diagnose(model, X, Y, loss="mse").layers[-1].gradient_norm
+
+
+def test_without_targets_there_are_no_gradients(dense):
+    report = keras_initx.diagnose(sequential(*dense), X)
+    assert all(layer.gradient_norm is None and layer.gradient_ratio is None for layer in report.layers)
+
+
+def test_weights_without_a_gradient_have_one_of_zero():
+    class Unused(layers.Layer):
+        def build(self, shape):
+            self.used = self.add_weight(shape=(shape[-1], 3), name="used")
+            self.unused = self.add_weight(shape=(5, 3), name="unused")
+
+        def call(self, inputs):
+            return keras.ops.matmul(inputs, self.used)
+
+    (layer,) = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), Unused()]), X, Y, loss="mse").layers
+    used, unused = (weight.gradient for weight in layer.weights)
+    assert used > 0
+    assert unused == 0
+
+
+def test_a_training_step_is_measured():
+    model = keras.Sequential([keras.Input((8,)), layers.Dropout(0.5, seed=0), layers.BatchNormalization(name="bn")])
+    (bn,) = keras_initx.diagnose(model, 100 + X).layers
+    assert bn.after.std == pytest.approx(1, abs=0.01)
+
+
+def random_everywhere():
+    """Return a model that keeps moving averages, draws random numbers and adds a loss of its own."""
+
+    class Noise(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.generator = keras.random.SeedGenerator()
+
+        def call(self, inputs):
+            self.add_loss(keras.ops.mean(inputs**2))
+            return inputs + keras.random.normal(keras.ops.shape(inputs), seed=self.generator)
+
+    model = keras.Sequential(
+        [keras.Input((8,)), Noise(), layers.Dropout(0.5), layers.Dense(6), layers.BatchNormalization(), layers.Dense(3)]
+    )
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_nothing_is_changed():
+    model = random_everywhere()
+    keras.utils.set_random_seed(3)
+    variables = [to_numpy(variable.value).copy() for variable in model.variables]
+    calls = [layer.call for layer in model.layers]
+    before = random.getstate()
+    keras_initx.diagnose(model, X, Y)
+    assert random.getstate() == before
+    for variable, value in zip(model.variables, variables, strict=True):
+        np.testing.assert_array_equal(to_numpy(variable.value), value)
+    assert [layer.call for layer in model.layers] == calls
+    drawn = to_numpy(keras.random.normal((5,)))
+    keras.utils.set_random_seed(3)
+    np.testing.assert_array_equal(to_numpy(keras.random.normal((5,))), drawn)
+
+
+def test_training_goes_on_as_it_would_have():
+    weights = []
+    for diagnosed in (False, True):
+        keras.utils.set_random_seed(0)
+        model = random_everywhere()
+        if diagnosed:
+            keras_initx.diagnose(model, X, Y)
+        model.fit(X, Y, batch_size=32, epochs=2, verbose=0, shuffle=False)
+        weights.append([to_numpy(weight.value) for weight in model.weights])
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_failing_model_is_left_as_it_was(dense):
+    model = sequential(*dense)
+    with pytest.raises(ValueError, match="incompatible"):
+        keras_initx.diagnose(model, X[:, :5])
+    assert "call" not in vars(dense[0])
+    assert vars(dense[0])["activation"] is keras.activations.tanh
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_float16"])
+def test_models_in_16_bits(dtype):
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(6, "tanh", dtype=dtype), layers.Dense(3, dtype=dtype)])
+    report = keras_initx.diagnose(model, X, Y, loss="mse")
+    hidden, out = report.layers
+    assert 0 < hidden.after.std < 1
+    assert out.gradient_norm > 0
+    assert report.ok
+
+
+def test_only_the_first_examples_are_used(dense):
+    report = keras_initx.diagnose(sequential(*dense), X, Y, loss="mse", batch_size=20)
+    assert report.layers[0].shape == (20, 6)
+
+
+def test_integers_are_inputs_too():
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), layers.Embedding(10, 3)])
+    report = keras_initx.diagnose(model, np.random.default_rng(0).integers(0, 10, (20, 4)))
+    assert report.inputs is None
+    assert report.layers[0].shape == (20, 4, 3)
+
+
+def test_progress_is_told_layer_by_layer(dense):
+    names = []
+    keras_initx.diagnose(sequential(*dense), X, progress=names.append)
+    assert names == ["hidden", "out"]
+
+
+def test_targets_need_a_loss(dense):
+    with pytest.raises(ValueError, match=r"`loss` is needed with `y`.*Received: loss=None"):
+        keras_initx.diagnose(sequential(*dense), X, Y)
+
+
+def test_a_model_is_required():
+    with pytest.raises(TypeError, match=r"`model` must be a Keras model. Received: model=<Dense"):
+        keras_initx.diagnose(layers.Dense(3), X)
+
+
+def test_examples_are_required(dense):
+    with pytest.raises(ValueError, match="`x` must have at least one example"):
+        keras_initx.diagnose(sequential(*dense), X[:0])
+
+
+@pytest.mark.parametrize(("value", "error"), [(0, ValueError), (2.5, TypeError)])
+def test_the_batch_size_is_a_positive_integer(dense, value, error):
+    with pytest.raises(error, match=rf"`batch_size` must be a positive integer. Received: batch_size={value}"):
+        keras_initx.diagnose(sequential(*dense), X, batch_size=value)
+
+
+def test_arrays_are_required(dense):
+    with pytest.raises(TypeError, match=r"`x` must be an array, or a list or dict of arrays. Received: x with float"):
+        keras_initx.diagnose(sequential(*dense), X.tolist())
+    with pytest.raises(TypeError, match=r"`y` must be an array, or a list or dict of arrays. Received: y with str"):
+        keras_initx.diagnose(sequential(*dense), X, "y", loss="mse")

@@ -1,0 +1,84 @@
+"""A monitor records during `fit` what `diagnose` says, and does not disturb it."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from modes import to_numpy
+
+import keras_initx
+
+GENERATOR = np.random.default_rng(0)
+X = GENERATOR.normal(size=(48, 8)).astype("float32")
+Y = GENERATOR.normal(size=(48, 1)).astype("float32")
+
+
+def network(dropout=0.0):
+    keras.utils.set_random_seed(0)
+    hidden = [layers.Dense(6, "tanh", name="hidden"), layers.Dropout(dropout), layers.BatchNormalization(name="norm")]
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(1, name="out")])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    return model
+
+
+def fit(model, *callbacks, epochs=2):
+    # 6 steps in each epoch
+    model.fit(X, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks))
+
+
+def test_records_every_few_steps():
+    monitor = keras_initx.SignalMonitor(X, Y, every=4)
+    fit(network(), monitor)
+    assert list(monitor.history) == [0, 4, 8, 12]
+
+
+def test_records_are_of_the_weights_of_their_step():
+    model = network()
+    before = keras_initx.diagnose(model, X, Y).to_dict()
+    monitor = keras_initx.SignalMonitor(X, Y, every=6)
+    fit(model, monitor)
+    assert monitor.history[0].to_dict() == before
+    assert monitor.history[6].to_dict() != before
+    last = monitor.history[12].layers[0]
+    assert last.weights[0].norm == pytest.approx(np.linalg.norm(to_numpy(model.layers[0].kernel)), rel=1e-6)
+
+
+def test_training_is_as_without():
+    weights = []
+    for callbacks in ([], [keras_initx.SignalMonitor(X, Y, every=2)]):
+        model = network(dropout=0.3)
+        fit(model, *callbacks)
+        weights.append([to_numpy(weight.value) for weight in model.weights])
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_another_fit_is_another_history():
+    model, monitor = network(), keras_initx.SignalMonitor(X, every=3)
+    fit(model, monitor)
+    fit(model, monitor, epochs=1)
+    assert list(monitor.history) == [0, 3, 6]
+
+
+def test_arguments_of_diagnose_are_passed_on():
+    monitor = keras_initx.SignalMonitor(X, every=6, batch_size=16, vanishing=100.0)
+    fit(network(), monitor, epochs=1)
+    assert monitor.history[0].layers[0].shape == (16, 6)
+    assert [verdict.problem for verdict in monitor.history[6].verdicts] == ["vanishing"]
+
+
+@pytest.mark.parametrize(("y", "panels"), [(Y, 5), (None, 3)], ids=["gradients", "signals"])
+def test_plot_has_a_panel_for_each_statistic(tmp_path, y, panels):
+    monitor = keras_initx.SignalMonitor(X, y, every=3)
+    fit(network(), monitor, epochs=1)
+    path = tmp_path / "course.svg"
+    monitor.plot(path)
+    text = path.read_text()
+    # Those without a title are what is left of a grid of two columns.
+    assert sum(text.count(f"<!-- {title}") for title in ("standard dev", "mean", "saturated", "gradient")) == panels
+
+
+@pytest.mark.parametrize(("every", "error"), [(0, ValueError), (1.5, TypeError)])
+def test_every_is_a_positive_integer(every, error):
+    with pytest.raises(error, match=rf"`every` must be a positive integer. Received: every={every}"):
+        keras_initx.SignalMonitor(X, every=every)

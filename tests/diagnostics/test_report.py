@@ -1,0 +1,193 @@
+"""A report as text, as data and as a picture."""
+
+import builtins
+import csv
+import io
+import json
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_initx
+from keras_initx.diagnostics import _text
+
+X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+
+
+def report_of(model, y=None):
+    keras.utils.set_random_seed(0)
+    return keras_initx.diagnose(model, X, y, loss="mse")
+
+
+@pytest.fixture(scope="module")
+def healthy():
+    hidden = [layers.Dense(6, name, name=name) for name in ("tanh", "relu")]
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Reshape((3, 2)), layers.LSTM(3, name="lstm")])
+    return report_of(model, np.ones((64, 3), "float32"))
+
+
+@pytest.fixture(scope="module")
+def faulty():
+    hidden = layers.Dense(6, "relu", kernel_initializer="zeros", name="a_layer_with_a_name_of_some_length_" * 3)
+    return report_of(keras.Sequential([keras.Input((8,)), hidden, layers.Dense(3, name="out")]))
+
+
+def test_text_of_a_healthy_network(healthy):
+    text = str(healthy)
+    assert text.endswith("\n\nNo problem found.")
+    header, _, *rows = text.splitlines()
+    assert header.split()[:3] == ["layer", "before", "mean"]
+    assert [row.split()[0] for row in rows[:3]] == ["tanh", "relu", "lstm"]
+    assert repr(healthy) == "<Report of 3 layers: no problem found>"
+
+
+def test_text_of_a_faulty_network(faulty):
+    text = str(faulty)
+    assert "\n! …" in text
+    assert "\n1 problem found.\n\nall-zero weights: " in text
+    assert "\nInstead: " in text
+    assert repr(faulty) == "<Report of 2 layers: 1 problem found>"
+
+
+@pytest.mark.parametrize("width", [50, 80, 200])
+def test_text_fits_a_terminal(healthy, faulty, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for report in (healthy, faulty):
+        assert max(map(len, str(report).splitlines())) <= width
+
+
+def test_a_wide_terminal_shows_everything(healthy):
+    header = _text.plain(healthy, 200).splitlines()[0]
+    assert header.split() == [
+        *("layer", "activation", "before", "mean", "std", "zeros", "sat.", "dead", "gain"),
+        *("gate", "bias", "gradient", "ratio"),
+    ]
+    assert "forget 1" in _text.plain(healthy, 200)
+
+
+def test_columns_without_anything_are_left_out(faulty):
+    header = _text.plain(faulty, 200).splitlines()[0]
+    assert "dead" in header
+    assert "sat." not in header
+    assert "gradient" not in header
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.0, "0%"), (0.001, "<1%"), (0.5, "50%"), (0.999, ">99%"), (1.0, "100%")])
+def test_shares_say_none_and_all_only_where_it_is_so(share, text):
+    assert _text._share(share) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [(0.000123, "0.00012"), (1.23e-5, "1.2e-5"), (-4e10, "-4e10"), (0, "0")])
+def test_numbers_are_short(number, text):
+    assert _text._number(number) == text
+
+
+def test_a_terminal_gets_colours_where_rich_is_installed(faulty, monkeypatch):
+    pytest.importorskip("rich")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    text = str(faulty)
+    assert "\x1b[" in text
+    assert "all-zero weights" in text
+
+
+def test_rich_prints_a_report(faulty):
+    console = pytest.importorskip("rich.console").Console(file=io.StringIO(), width=80)
+    console.print(faulty)
+    assert "1 problem found." in console.file.getvalue()
+    assert max(map(len, console.file.getvalue().splitlines())) <= 80
+
+
+def test_a_notebook_shows_a_table(faulty):
+    page = faulty._repr_html_()
+    assert page.count("<tr>") == 3
+    assert "<b>1 problem found.</b>" in page
+    assert "<b>all-zero weights</b>" in page
+
+
+def test_names_are_escaped_in_a_notebook():
+    report = report_of(keras.Sequential([keras.Input((8,)), layers.Dense(3, name="<b>&")]))
+    assert "&lt;b&gt;&amp;" in report._repr_html_()
+
+
+def test_json_has_everything(healthy):
+    data = json.loads(healthy.to_json())
+    assert data == healthy.to_dict()
+    assert data["ok"] is True
+    tanh, _, lstm = data["layers"]
+    assert (tanh["name"], tanh["activation"], tanh["shape"]) == ("tanh", "tanh", [64, 6])
+    assert sum(tanh["after"]["histogram"]["counts"]) == tanh["after"]["size"] == 64 * 6
+    assert len(tanh["after"]["histogram"]["edges"]) == len(tanh["after"]["histogram"]["counts"]) + 1
+    assert tanh["weights"][0]["fan_in"] == 8
+    assert tanh["gradient_norm"] > 0
+    assert lstm["gate_bias"] == {"gate": "forget", "low": 1, "high": 1}
+
+
+def test_json_has_the_verdicts(faulty):
+    data = json.loads(faulty.to_json())
+    assert data["ok"] is False
+    assert data["verdicts"][0]["problem"] == "all-zero weights"
+    assert set(data["verdicts"][0]) == {"problem", "layers", "evidence", "remedy"}
+
+
+def test_json_has_no_number_for_what_is_not_finite():
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(3)])
+    report = keras_initx.diagnose(model, X * np.nan, np.ones((64, 3)), loss="mse")
+    assert json.loads(report.to_json())["layers"][0]["gradient_norm"] is None
+
+
+def test_csv_has_a_row_for_each_layer(healthy):
+    rows = list(csv.DictReader(io.StringIO(healthy.to_csv())))
+    assert [row["name"] for row in rows] == ["tanh", "relu", "lstm"]
+    assert rows[0]["shape"] == "64x6"
+    assert float(rows[0]["after_std"]) == healthy.layers[0].after.std
+    assert rows[2]["before_mean"] == ""
+
+
+@pytest.mark.parametrize("suffix", ["png", "SVG", "pdf"])
+def test_plot_writes_a_file(healthy, tmp_path, suffix):
+    path = tmp_path / f"plot.{suffix}"
+    healthy.plot(str(path))
+    assert path.stat().st_size > 1000
+
+
+def test_plot_has_panels_and_a_histogram_of_each_layer(healthy, faulty, tmp_path):
+    path = tmp_path / "plot.svg"
+    cells = 8
+    healthy.plot(path)
+    assert path.read_text().count('id="axes_') == 3 + cells
+    faulty.plot(path)
+    assert path.read_text().count('id="axes_') == 2 + cells
+
+
+def test_plot_needs_a_format_that_can_be_written(healthy, tmp_path):
+    with pytest.raises(ValueError, match="nonsense"):
+        healthy.plot(tmp_path / "plot.nonsense")
+
+
+def test_plot_names_the_extra(healthy, tmp_path, monkeypatch):
+    def without_matplotlib(name, *arguments, **others):
+        if name.startswith("matplotlib"):
+            raise ModuleNotFoundError(name=name.partition(".")[0])
+        return original(name, *arguments, **others)
+
+    original = builtins.__import__
+    monkeypatch.delitem(sys.modules, "keras_initx.diagnostics._plot", raising=False)
+    monkeypatch.delattr("keras_initx.diagnostics._plot", raising=False)
+    monkeypatch.setattr(builtins, "__import__", without_matplotlib)
+    with pytest.raises(ImportError, match=r"matplotlib not found; install with `pip install \"keras_initx\[plot\]\"`"):
+        healthy.plot(tmp_path / "plot.png")
+
+
+def test_a_model_without_weights_has_an_empty_report(tmp_path):
+    report = report_of(keras.Sequential([keras.Input((8,)), layers.Flatten()]))
+    assert report.layers == []
+    assert str(report).endswith("No problem found.")
+    assert report.to_dict()["layers"] == []
+    assert report.to_csv() == "\n"
+    report.plot(tmp_path / "plot.png")

@@ -1,0 +1,96 @@
+"""A signal's statistics are those of all its values, however they come in."""
+
+import numpy as np
+import pytest
+
+from keras_initx.diagnostics import Signal
+from keras_initx.diagnostics import _statistics as statistics
+
+
+@pytest.fixture
+def values():
+    return np.random.default_rng(0).normal(3.0, 2.0, (40, 7, 5)).astype("float32")
+
+
+def signal_of(*calls, **arguments):
+    signal = Signal(**arguments)
+    for values in calls:
+        signal.add(values)
+    return signal
+
+
+def assert_statistics_of(signal, values):
+    assert signal.size == values.size
+    assert signal.mean == pytest.approx(values.mean(dtype="float64"), rel=1e-6)
+    assert signal.std == pytest.approx(values.std(dtype="float64"), rel=1e-6)
+    assert (signal.low, signal.high) == (values.min(), values.max())
+    assert signal.counts.sum() == pytest.approx(values.size)
+
+
+def test_one_call(values):
+    signal = signal_of(values)
+    assert_statistics_of(signal, values)
+    counts, edges = np.histogram(values, statistics.BINS)
+    np.testing.assert_array_equal(signal.counts, counts)
+    np.testing.assert_allclose(signal.edges, edges, rtol=1e-6)
+
+
+def test_several_calls_are_one_signal(values):
+    assert_statistics_of(signal_of(values[:3], values[3:30], values[30:]), values)
+
+
+def test_large_outputs_are_looked_at_in_pieces(values, monkeypatch):
+    monkeypatch.setattr(statistics, "_PIECE", 100)
+    assert_statistics_of(signal_of(values), values)
+
+
+def test_small_deviations_from_a_large_mean_are_kept():
+    values = 1e4 + np.random.default_rng(0).normal(size=100_000)
+    assert signal_of(values).std == pytest.approx(values.std(), rel=1e-9)
+
+
+def test_share_of_zeros():
+    assert signal_of(np.array([[0.0, 1.0], [0.0, 0.0]])).zeros == 0.75
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_is_counted_apart(value):
+    signal = signal_of(np.array([1.0, value, 3.0, 2.0]))
+    assert signal.nonfinite == 0.25
+    assert (signal.mean, signal.low, signal.high) == (2.0, 1.0, 3.0)
+
+
+def test_nothing_finite_at_all():
+    signal = signal_of(np.array([np.nan, np.nan]))
+    assert signal.nonfinite == 1
+    assert signal.std == 0
+
+
+def test_constant_values_have_a_histogram():
+    signal = signal_of(np.full(10, 1e8, "float32"))
+    assert signal.counts.sum() == 10
+    assert np.diff(signal.edges).min() > 0
+
+
+def test_saturated_is_what_is_near_a_limit():
+    tanh = np.array([-0.995, -0.985, 0.0, 0.985, 0.995])
+    assert signal_of(tanh, limits=(-1, 1), margin=0.005).saturated == 0.4
+    sigmoid = np.array([0.004, 0.006, 0.5, 0.994, 0.996])
+    assert signal_of(sigmoid, limits=(0, 1), margin=0.005).saturated == 0.4
+    assert signal_of(tanh).saturated is None
+
+
+def test_a_unit_is_silent_if_all_calls_say_so():
+    signal = signal_of(np.array([[0.0, 0.0, 1.0]]), np.array([[0.0, 2.0, 0.0]]))
+    assert signal.unit_is_silent.tolist() == [True, False, False]
+
+
+def test_units_may_be_along_another_axis():
+    signal = Signal()
+    signal.add(np.array([[[0.0, 0.0], [1.0, 0.0]]]), unit_axis=1)
+    assert signal.unit_is_silent.tolist() == [True, False]
+
+
+def test_an_empty_output_has_no_values():
+    signal = signal_of(np.zeros((0, 3)))
+    assert (signal.size, signal.mean, signal.std, signal.zeros) == (0, 0, 0, 0)

@@ -1,0 +1,327 @@
+"""Faults that have been planted are named, where they are and no others; healthy networks have none."""
+
+import keras
+import numpy as np
+import pytest
+from keras import initializers, layers
+
+import keras_initx
+from keras_initx.diagnostics import Thresholds
+
+GENERATOR = np.random.default_rng(0)
+X = GENERATOR.normal(size=(256, 64)).astype("float32")
+LABELS = GENERATOR.integers(0, 5, 256)
+IMAGES = GENERATOR.normal(size=(16, 8, 8, 64)).astype("float32")
+SEQUENCES = GENERATOR.normal(size=(32, 10, 16)).astype("float32")
+TOKENS = GENERATOR.integers(0, 50, (32, 12))
+CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    keras.utils.set_random_seed(0)
+
+
+def mlp(activation, kernel="glorot_uniform", depth=5, units=64, **arguments):
+    """Return dense layers `hidden_1`, `hidden_2`... and `out`, whose kernels are made by `kernel` but for the last."""
+    hidden = [
+        layers.Dense(
+            units, activation, kernel_initializer=initializers.get(kernel), name=f"hidden_{number}", **arguments
+        )
+        for number in range(1, depth + 1)
+    ]
+    return keras.Sequential([keras.Input((64,)), *hidden, layers.Dense(5, name="out")])
+
+
+def found(model, x=X, y=None, **arguments):
+    """Return the verdicts by the name of the problem."""
+    report = keras_initx.diagnose(model, x, y, loss=CROSSENTROPY, **arguments)
+    assert report.ok == (not report.verdicts)
+    assert report.exit_code == (0 if report.ok else 1)
+    for verdict in report.verdicts:
+        assert set(verdict.layers) <= {layer.name for layer in report.layers}
+    return {verdict.problem: verdict for verdict in report.verdicts}
+
+
+def test_vanishing():
+    verdicts = found(mlp("tanh", "initx.small_normal", depth=7), y=LABELS)
+    assert list(verdicts) == ["vanishing", "vanishing gradient"]
+    verdict = verdicts["vanishing"]
+    assert verdict.layers == ("hidden_3", "hidden_4", "hidden_5", "hidden_6", "hidden_7", "out")
+    assert "the standard deviation falls from 0.996 of the inputs to " in verdict.evidence
+    assert "GlorotUniform()" in verdict.remedy
+    assert "hidden_1" in verdicts["vanishing gradient"].layers
+
+
+def test_vanishing_inputs():
+    verdict = found(mlp("relu"), 1e-5 * X)["vanishing"]
+    assert "inputs of mean 0 and standard deviation 1 (theirs is 9.96e-06)" in verdict.remedy
+
+
+def test_exploding():
+    model = mlp("relu", depth=7)
+    for layer in model.layers:
+        layer.kernel.assign(10 * layer.kernel)
+    verdicts = found(model, y=LABELS)
+    assert list(verdicts) == ["exploding", "exploding gradient"]
+    verdict = verdicts["exploding"]
+    assert verdict.layers[0] == "hidden_4"
+    assert verdict.layers[-1] == "out"
+    assert "the standard deviation grows from 0.996 of the inputs to " in verdict.evidence
+    assert "HeNormal()" in verdict.remedy
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_inputs_that_are_not_finite(value):
+    x = X.copy()
+    x[3, 5] = value
+    verdict = found(mlp("relu"), x)["exploding"]
+    assert "of what hidden_1 gives is not finite" in verdict.evidence
+    assert "inputs that are finite" in verdict.remedy
+
+
+def test_few_values_are_judged_only_if_they_are_not_finite():
+    model = mlp("relu", depth=0)
+    out = model.get_layer("out")
+    out.kernel.assign(1e6 * out.kernel)
+    assert "exploding" in found(model, X[:4])
+    assert found(model, X[:3]) == {}
+    assert "exploding" in found(model, X[:3] * np.nan)
+
+
+def test_overflow_in_16_bits():
+    model = mlp("relu", initializers.Constant(200.0), dtype="float16")
+    assert "is not finite" in found(model, abs(X))["exploding"].evidence
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softsign", "hard_sigmoid"])
+def test_saturated(activation):
+    scale = 200.0 if activation == "softsign" else 3.0
+    verdicts = found(mlp(activation, keras_initx.RandomNormal(stddev=scale), depth=1))
+    verdict = verdicts["saturated"]
+    assert verdict.layers == ("hidden_1",)
+    assert f"at the limits of {activation}" in verdict.evidence
+    assert "GlorotUniform()" in verdict.remedy
+
+
+def test_saturated_by_inputs():
+    verdict = found(mlp("tanh", depth=1), 100 * X)["saturated"]
+    assert "inputs of mean 0 and standard deviation 1" in verdict.remedy
+
+
+def test_dead_units():
+    verdict = found(mlp("relu", depth=1, bias_initializer=initializers.Constant(-10.0)))["dead units"]
+    assert verdict.layers == ("hidden_1",)
+    assert "100% of the units of hidden_1 give 0 for all 256 examples" in verdict.evidence
+    assert "bias_initializer=ReLUBias(0.01)" in verdict.remedy
+
+
+def test_few_examples_do_not_tell_dead_units():
+    model = mlp("relu", depth=1, bias_initializer=initializers.Constant(-10.0))
+    assert "dead units" not in found(model, X[:8])
+
+
+def test_all_zero_weights():
+    verdicts = found(mlp("relu", "zeros", depth=2), y=LABELS)
+    assert list(verdicts) == ["all-zero weights"]
+    verdict = verdicts["all-zero weights"]
+    assert verdict.layers == ("hidden_1", "hidden_2")
+    assert "hidden_1/kernel, hidden_2/kernel are 0" in verdict.evidence
+    assert "HeNormal()" in verdict.remedy
+
+
+def test_what_vanishes_before_zeros_is_named_all_the_same():
+    model = mlp("tanh", "initx.small_normal")
+    model.get_layer("out").kernel.assign(np.zeros((64, 5)))
+    verdicts = found(model, y=LABELS)
+    assert list(verdicts) == ["all-zero weights", "vanishing"]
+    assert verdicts["vanishing"].layers == ("hidden_3", "hidden_4", "hidden_5")
+
+
+def test_constant_weights():
+    verdicts = found(mlp("relu", initializers.Constant(0.02), depth=2))
+    assert list(verdicts) == ["constant weights"]
+    assert verdicts["constant weights"].layers == ("hidden_1", "hidden_2")
+    assert "the same, 0.02 in hidden_1/kernel" in verdicts["constant weights"].evidence
+
+
+def test_identical_units():
+    model = mlp("relu", depth=2)
+    kernel = model.get_layer("hidden_2").kernel
+    values = keras.ops.convert_to_numpy(kernel).copy()
+    values[:, 7] = values[:, 3]
+    kernel.assign(values)
+    verdicts = found(model)
+    assert list(verdicts) == ["identical units"]
+    assert verdicts["identical units"].layers == ("hidden_2",)
+    assert "2 units of hidden_2/kernel" in verdicts["identical units"].evidence
+
+
+def test_a_kernel_that_enlarges_has_identical_units_on_purpose():
+    kernel = keras_initx.ICNR(keras.initializers.HeNormal(), scale=2)
+    layer = layers.Conv2D(16, 3, kernel_initializer=kernel)
+    assert found(keras.Sequential([keras.Input((8, 8, 64)), layer]), IMAGES) == {}
+
+
+@pytest.mark.parametrize("seed", [7, None])
+def test_twin_tensors(seed):
+    one = initializers.GlorotUniform(seed=seed)
+    verdicts = found(mlp("relu", one, depth=3))
+    assert list(verdicts) == ["twin tensors"]
+    # The first hidden layer has as many inputs as the others.
+    assert verdicts["twin tensors"].layers == ("hidden_1", "hidden_2", "hidden_3")
+    assert "hidden_1/kernel = hidden_2/kernel = hidden_3/kernel" in verdicts["twin tensors"].evidence
+
+
+def test_twins_of_one_layer():
+    lstm = layers.LSTM(16, kernel_initializer=(one := initializers.Orthogonal(seed=1)), recurrent_initializer=one)
+    verdict = found(keras.Sequential([keras.Input((10, 16)), lstm]), SEQUENCES)["twin tensors"]
+    assert "lstm" in verdict.layers[0]
+    assert verdict.evidence.count("kernel") == 2
+
+
+def test_identities_are_no_twins():
+    assert found(mlp("relu", "identity", depth=2)) == {}
+
+
+@pytest.mark.parametrize(
+    "bias", [initializers.Constant(2.0), initializers.RandomNormal(seed=0)], ids=["constant", "random"]
+)
+def test_forget_bias_overwritten(bias):
+    verdicts = found(keras.Sequential([keras.Input((10, 16)), layers.LSTM(4, bias_initializer=bias)]), SEQUENCES)
+    assert list(verdicts) == ["forget bias overwritten"]
+    assert "unit_forget_bias=False with bias_initializer=LSTMForgetBias" in verdicts["forget bias overwritten"].remedy
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"bias_initializer": "ones"},
+        {"bias_initializer": initializers.Constant(2.0), "unit_forget_bias": False},
+        {"bias_initializer": keras_initx.LSTMForgetBias(2.0), "unit_forget_bias": False},
+        {"bias_initializer": keras_initx.LSTMForgetBias(1.0)},
+        {"use_bias": False},
+    ],
+    ids=str,
+)
+def test_forget_bias_as_it_was_meant(arguments):
+    assert found(keras.Sequential([keras.Input((10, 16)), layers.LSTM(4, **arguments)]), SEQUENCES) == {}
+
+
+@pytest.mark.parametrize(
+    ("layer", "axes"),
+    [
+        (layers.DepthwiseConv2D(3, depthwise_initializer="he_normal"), "input_axes=[0, 1], output_axes=[0, 1, 3]"),
+        (layers.SeparableConv2D(8, 3), "input_axes=[0, 1], output_axes=[0, 1, 3]"),
+        (
+            layers.Conv2DTranspose(8, 3, kernel_initializer=keras_initx.HeNormal()),
+            "input_axes=[0, 1, 3], output_axes=[0, 1, 2]",
+        ),
+    ],
+    ids=["depthwise", "separable", "transposed"],
+)
+def test_wrong_fan(layer, axes):
+    verdicts = found(keras.Sequential([keras.Input((8, 8, 64)), layer]), IMAGES)
+    assert list(verdicts) == ["wrong fan"]
+    assert verdicts["wrong fan"].layers == (layer.name,)
+    assert axes in verdicts["wrong fan"].remedy
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.DepthwiseConv2D(3, depthwise_initializer=keras_initx.HeNormal(input_axes=[0, 1])),
+        layers.DepthwiseConv2D(3, depthwise_initializer="random_normal"),
+        layers.Conv2DTranspose(8, 3, kernel_initializer=keras_initx.HeNormal(input_axes=[0, 1, 3])),
+        layers.Conv2DTranspose(8, 3),  # Glorot's mean of inputs and outputs is the same
+        layers.Conv2D(8, 3, groups=4, kernel_initializer="he_normal"),
+    ],
+    ids=["depthwise", "given", "transposed", "glorot", "grouped"],
+)
+def test_right_fan(layer):
+    assert found(keras.Sequential([keras.Input((8, 8, 64)), layer]), IMAGES) == {}
+
+
+def test_vanishing_gradient():
+    verdicts = found(mlp("sigmoid", depth=10), y=LABELS)
+    assert list(verdicts) == ["vanishing gradient"]
+    verdict = verdicts["vanishing gradient"]
+    assert verdict.layers[0] == "hidden_1"
+    assert "hidden_10" not in verdict.layers
+    assert "Orthogonal" in verdict.remedy
+
+
+def test_a_loss_that_does_not_suit():
+    model = mlp("relu", depth=1)
+    report = keras_initx.diagnose(model, X, LABELS, loss=lambda y, outputs: keras.ops.sqrt(-abs(outputs[:, 0])))
+    (verdict,) = report.verdicts
+    assert verdict.problem == "exploding gradient"
+    assert "a loss that suits the outputs" in verdict.remedy
+
+
+@pytest.mark.parametrize("name", ["vanishing", "exploding", "saturated"])
+def test_thresholds_are_arguments(name):
+    model = mlp("tanh", depth=2)
+    assert found(model) == {}
+    assert name in found(model, **{name: 100.0 if name == "vanishing" else 1e-6})
+
+
+def test_an_unknown_threshold_is_an_error():
+    with pytest.raises(
+        TypeError, match=r"`thresholds` must be among \('vanishing', .*Received: thresholds=\['vanish'\]"
+    ):
+        keras_initx.diagnose(mlp("tanh"), X, vanish=1.0)
+
+
+def test_thresholds_are_positive_numbers():
+    with pytest.raises(ValueError, match=r"`dead` must be a positive number. Received: dead=0"):
+        Thresholds(dead=0)
+    with pytest.raises(TypeError, match=r"`dead` must be a positive number. Received: dead='0'"):
+        Thresholds(dead="0")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: mlp("relu", depth=3),
+        lambda: mlp("tanh", depth=10),
+        lambda: mlp("relu", "he_normal", depth=30),
+        lambda: mlp("selu", "lecun_normal", depth=20),
+        lambda: mlp("sigmoid", depth=3),
+        lambda: mlp("gelu", "he_normal", depth=5),
+        lambda: mlp("tanh", keras_initx.Orthogonal(), depth=1),
+        lambda: mlp("relu", keras_initx.Sparse(), depth=1),
+    ],
+    ids=["relu", "tanh", "deep", "selu", "sigmoid", "gelu", "orthogonal", "sparse"],
+)
+def test_healthy_mlp(model):
+    assert found(model(), y=LABELS) == {}
+
+
+@pytest.mark.parametrize("cell", [layers.LSTM, layers.GRU, layers.SimpleRNN])
+def test_healthy_recurrent_network(cell):
+    stack = [layers.Embedding(50, 16), layers.Bidirectional(cell(16, return_sequences=True)), cell(16), layers.Dense(5)]
+    assert found(keras.Sequential([keras.Input((12,), dtype="int32"), *stack]), TOKENS, LABELS[:32]) == {}
+
+
+def transformer(blocks):
+    inputs = keras.Input((12,), dtype="int32")
+    hidden = layers.Embedding(50, 32)(inputs)
+    for _ in range(blocks):
+        normalized = layers.LayerNormalization()(hidden)
+        hidden += layers.Dropout(0.1)(layers.MultiHeadAttention(4, 8)(normalized, normalized))
+        normalized = layers.LayerNormalization()(hidden)
+        hidden += layers.Dense(32)(layers.Dense(128, "gelu")(normalized))
+    pooled = layers.GlobalAveragePooling1D()(layers.LayerNormalization()(hidden))
+    return keras.Model(inputs, layers.Dense(5)(pooled))
+
+
+def test_healthy_transformer():
+    assert found(transformer(4), TOKENS, LABELS[:32]) == {}
+
+
+def test_healthy_resnet():
+    model = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=5, classifier_activation=None)
+    x = np.random.default_rng(0).normal(size=(8, 64, 64, 3)).astype("float32")
+    assert found(model, x, LABELS[:8]) == {}

@@ -1,0 +1,125 @@
+"""What is said of the weights themselves."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from modes import to_numpy
+
+import keras_initx
+
+
+def weights_of(layer, shape):
+    """Return the reports on the weights of a layer that has been given inputs of `shape`."""
+    model = keras.Sequential([keras.Input(shape), layer])
+    x = np.random.default_rng(0).normal(size=(4, *(length or 4 for length in shape))).astype("float32")
+    (found,) = [report for report in keras_initx.diagnose(model, x).layers if report.weights]
+    return {weight.name: weight for weight in found.weights}
+
+
+def test_size_and_gain_of_a_kernel():
+    layer = layers.Dense(30)
+    kernel = weights_of(layer, (50,))["kernel"]
+    values = to_numpy(layer.kernel)
+    assert kernel.shape == (50, 30)
+    assert kernel.mean == pytest.approx(values.mean(), abs=1e-6)
+    assert kernel.std == pytest.approx(values.std(), rel=1e-5)
+    assert kernel.norm == pytest.approx(np.linalg.norm(values), rel=1e-5)
+    assert kernel.gain == pytest.approx(values.std() * np.sqrt(50), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "name", "fan_in"),
+    [
+        (layers.Dense(3), (5,), "kernel", 5),
+        (layers.Conv2D(4, 3), (8, 8, 6), "kernel", 54),
+        (layers.Conv2D(4, 3, groups=2), (8, 8, 6), "kernel", 27),
+        (layers.DepthwiseConv2D(3), (8, 8, 6), "kernel", 9),
+        (layers.DepthwiseConv1D(3, depth_multiplier=2), (8, 6), "kernel", 3),
+        (layers.SeparableConv2D(4, 3), (8, 8, 6), "depthwise_kernel", 9),
+        (layers.SeparableConv2D(4, 3), (8, 8, 6), "pointwise_kernel", 6),
+        (layers.Conv2DTranspose(4, 3), (8, 8, 6), "kernel", 54),
+        (layers.LSTM(4), (5, 6), "recurrent_kernel", 4),
+        (layers.EinsumDense("abc,bcd->ad", 4), (5, 6), "kernel", 30),
+        (layers.EinsumDense("...c,cde->...de", (4, 7)), (5, 6), "kernel", 6),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_inputs_of_a_unit(layer, shape, name, fan_in):
+    weights = weights_of(layer, shape)
+    # Keras has changed the name of a depthwise kernel between versions.
+    kernel = weights.get(name) or weights["depthwise_kernel"]
+    assert kernel.fan_in == fan_in
+
+
+def test_biases_and_scales_are_no_kernels():
+    assert weights_of(layers.GRU(4), (5, 6))["bias"].fan_in is None
+    scales = weights_of(layers.LayerNormalization(axis=[1, 2]), (5, 6))
+    assert not any(weight.constant for weight in scales.values())
+
+
+def units_that_are_the_same(kernel, bias=None):
+    layer = layers.Dense(kernel.shape[1])
+    model = keras.Sequential([keras.Input((len(kernel),)), layer])
+    layer.set_weights([kernel, np.zeros(kernel.shape[1]) if bias is None else bias])
+    return keras_initx.diagnose(model, np.ones((2, len(kernel)), "float32")).layers[0].weights[0].identical_units
+
+
+def test_units_with_the_same_weights_are_counted():
+    kernel = np.random.default_rng(0).normal(size=(6, 5))
+    assert units_that_are_the_same(kernel) == 0
+    kernel[:, 3] = kernel[:, 1]
+    assert units_that_are_the_same(kernel) == 2
+    kernel[:, 4] = kernel[:, 1]
+    assert units_that_are_the_same(kernel) == 3
+
+
+def test_another_bias_makes_another_unit():
+    kernel = np.random.default_rng(0).normal(size=(6, 5))
+    kernel[:, 3] = kernel[:, 1]
+    assert units_that_are_the_same(kernel, np.arange(5)) == 0
+
+
+def test_heads_with_the_same_weights_are_counted():
+    layer = layers.EinsumDense("ab,bcd->acd", (3, 2))
+    model = keras.Sequential([keras.Input((6,)), layer])
+    kernel = np.random.default_rng(0).normal(size=(6, 3, 2))
+    kernel[:, 2] = kernel[:, 0]
+    layer.set_weights([kernel])
+    assert keras_initx.diagnose(model, np.ones((2, 6), "float32")).layers[0].weights[0].identical_units == 4
+
+
+def test_units_of_few_weights_may_be_the_same_by_chance():
+    layer = layers.Dense(2000, dtype="bfloat16", kernel_initializer=keras_initx.RandomNormal(seed=0))
+    assert weights_of(layer, (1,))["kernel"].identical_units == 0
+
+
+@pytest.mark.parametrize(("after", "expected"), [(True, [2, 2]), (False, [1, 1])])
+def test_update_bias_in_force(after, expected):
+    bias = keras_initx.GRUUpdateBias(2.0) if after else keras.initializers.Ones()
+    layer = layers.GRU(2, reset_after=after, bias_initializer=bias)
+    model = keras.Sequential([keras.Input((5, 3)), layer])
+    assert keras_initx.diagnose(model, np.ones((2, 5, 3), "float32")).layers[0].gate_bias[1].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (layers.LSTM(2, bias_initializer=keras_initx.LSTMForgetBias(2.0), unit_forget_bias=False), (5, 3)),
+        (
+            layers.ConvLSTM1D(2, 3, bias_initializer=keras_initx.LSTMForgetBias(2.0), unit_forget_bias=False),
+            (5, 4, 3),
+        ),
+    ],
+    ids=["lstm", "convolutional"],
+)
+def test_forget_bias_in_force(layer, shape):
+    model = keras.Sequential([keras.Input(shape), layer])
+    (report,) = keras_initx.diagnose(model, np.ones((2, *shape), "float32")).layers
+    assert report.gate_bias[0] == "forget"
+    assert report.gate_bias[1].tolist() == [2, 2]
+
+
+def test_without_a_bias_it_is_zero():
+    model = keras.Sequential([keras.Input((5, 3)), layers.LSTM(2, use_bias=False)])
+    assert keras_initx.diagnose(model, np.ones((2, 5, 3), "float32")).layers[0].gate_bias[1].tolist() == [0, 0]
