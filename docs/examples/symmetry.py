@@ -1,6 +1,6 @@
 """Train a network on handwritten digits from zeros, from constants and from random numbers, and count distinct units.
 
-`KERAS_BACKEND=jax python docs/examples/symmetry.py`; it needs the extras `plot` and `demo` (scikit-learn).
+`KERAS_BACKEND=jax python docs/examples/symmetry.py`; it needs the extras `plot` and `demo`.
 """
 
 import keras_initx  # first: it chooses a backend that is installed
@@ -38,7 +38,7 @@ def train(hidden, output, epochs):
         [
             keras.Input((64,)),
             keras.layers.Dense(UNITS, "tanh", kernel_initializer=hidden),
-            keras.layers.Dense(10, "softmax", kernel_initializer=output),
+            keras.layers.Dense(8, "softmax", kernel_initializer=output),
         ]
     )
     model.compile(keras.optimizers.Adam(0.005), "sparse_categorical_crossentropy", metrics=["accuracy"])

@@ -85,7 +85,9 @@ def draw(activation, reports):
                 counts[0] -= signal.zeros * signal.size
             density = counts / counts.sum() / np.diff(signal.edges)
             # With a line around it, a histogram that is thinner than a pixel can still be seen.
-            axes.stairs(density, signal.edges, fill=True, color=_figures.BLUE, linewidth=1)
+            axes.stairs(density, signal.edges, fill=True, color=_figures.BLUE, edgecolor=_figures.BLUE, linewidth=1)
+            if signal.std > 10 * high:
+                axes.text(high, highest / 2, "beyond →", ha="right", va="center", fontsize=8)
             axes.set(xlim=(low, high), ylim=(0, highest), xticks=(low, high), yticks=())
             axes.set_title(f"σ {signal.std:.2g}", fontsize=8, pad=2)
             axes.spines[["top", "right", "left"]].set_visible(False)
