@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 from matplotlib.figure import Figure
 
 matplotlib.rcParams.update({"font.size": 10, "axes.titlesize": 10})
@@ -37,10 +36,3 @@ def save(figure, path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, facecolor="white", dpi=120, metadata={"Software": None})
     print(f"Figure: {path.name}")
-
-
-def band(axes, runs, color, style, label) -> None:
-    """Draw the median of several runs, each a list with a value for each epoch, and the range of all of them."""
-    epochs = range(1, len(runs[0]) + 1)
-    axes.plot(epochs, np.median(runs, axis=0), style, color=color, label=label)
-    axes.fill_between(epochs, np.min(runs, axis=0), np.max(runs, axis=0), color=color, alpha=0.2, linewidth=0)

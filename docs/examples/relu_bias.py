@@ -22,7 +22,9 @@ STARTS = {
 def build(kernel, bias, seed):
     """Return a network of `LAYERS` hidden layers."""
     seeds = range(100 * seed, 100 * seed + LAYERS)
-    hidden = [keras.layers.Dense(UNITS, "relu", kernel_initializer=kernel(seed=s), bias_initializer=bias) for s in seeds]
+    hidden = [
+        keras.layers.Dense(UNITS, "relu", kernel_initializer=kernel(seed=s), bias_initializer=bias) for s in seeds
+    ]
     output = keras.layers.Dense(8, "softmax", kernel_initializer=keras_initx.GlorotUniform(seed=100 * seed + LAYERS))
     model = keras.Sequential([keras.Input((64,)), *hidden, output])
     model.compile(keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -30,7 +32,7 @@ def build(kernel, bias, seed):
 
 
 def silent(report):
-    """Return the shares of units that are 0: of all outputs of the hidden layers, and units that are 0 for all examples."""
+    """Return two shares for the hidden layers: outputs that are 0, and units that are 0 for all examples."""
     hidden = report.layers[:LAYERS]
     return np.mean([layer.after.zeros for layer in hidden]), np.mean([layer.dead for layer in hidden])
 
@@ -39,7 +41,7 @@ def run(kernel, bias, seed, epochs):
     """Train one network.
 
     Returns:
-        The reports before and after training, and the loss on the training data after each epoch.
+        The reports before and after training, and the history of losses and accuracies.
     """
     train_set, test_set = _digits.load()
     model = build(kernel, bias, seed)
@@ -55,12 +57,20 @@ def draw(losses):
     panels = figure.subplots(1, 2, sharey=True)
     for axes, weights in zip(panels, ("He", "0.01 N"), strict=True):
         for bias, color, style in (("0", _figures.ORANGE, "--"), ("0.01", _figures.BLUE, "-")):
-            _figures.band(axes, losses[weights, bias], color, style, f"bias {bias}")
+            draw_runs(axes, losses[weights, bias], color, style, f"bias {bias}")
         axes.set(title=f"Weights: {weights}", xlabel="epoch", yscale="log")
         axes.legend(frameon=False)
         _figures.tidy(axes)
-    panels[0].set_ylabel("training loss")
+    panels[0].set_ylabel("loss on training data")
+    figure.suptitle("Median over seeds, and the range from the best to the worst", fontsize=10)
     return figure
+
+
+def draw_runs(axes, runs, color, style, label) -> None:
+    """Draw the median of several runs, each a list with a value for each epoch, and the range of all of them."""
+    epochs = range(1, len(runs[0]) + 1)
+    axes.plot(epochs, np.median(runs, axis=0), style, color=color, label=label)
+    axes.fill_between(epochs, np.min(runs, axis=0), np.max(runs, axis=0), color=color, alpha=0.2, linewidth=0)
 
 
 def main(arguments=None):
