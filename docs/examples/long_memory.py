@@ -6,11 +6,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-import keras_initx  # first: it chooses a backend that is installed
 import _figures
 import keras
 import numpy as np
 from matplotlib.ticker import MaxNLocator
+
+import keras_initx
 
 BIASES = {
     "0": lambda steps, seed: keras.initializers.Zeros(),
@@ -42,7 +43,7 @@ def adding(count, steps, draws):
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned, by which network: the loss is `guess` if nothing is, and below `solved` if the task is solved."""
+    """What is learned, by which network; the loss is `guess` if nothing is, below `solved` if all is."""
 
     data: Any
     steps: int

@@ -3,11 +3,12 @@
 `KERAS_BACKEND=jax python docs/examples/symmetry.py`; it needs the extras `plot` and `demo`.
 """
 
-import keras_initx  # first: it chooses a backend that is installed
 import _digits
 import _figures
 import keras
 import numpy as np
+
+import keras_initx
 
 UNITS = 32
 

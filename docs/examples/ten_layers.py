@@ -3,10 +3,11 @@
 `KERAS_BACKEND=jax python docs/examples/ten_layers.py`
 """
 
-import keras_initx  # first: it chooses a backend that is installed
 import _figures
 import keras
 import numpy as np
+
+import keras_initx
 
 LAYERS, UNITS, EXAMPLES = 10, 500, 1000
 
@@ -89,7 +90,7 @@ def draw(activation, reports):
             if signal.std > 10 * high:
                 axes.text(high, highest / 2, "beyond →", ha="right", va="center", fontsize=8)
             axes.set(xlim=(low, high), ylim=(0, highest), xticks=(low, high), yticks=())
-            axes.set_title(f"σ {signal.std:.2g}", fontsize=8, pad=2)
+            axes.set_title(f"std {signal.std:.2g}", fontsize=8, pad=2)
             axes.spines[["top", "right", "left"]].set_visible(False)
         row[0].set_ylabel(name, rotation="horizontal", ha="right", va="center")
     for number, axes in enumerate(rows[-1], 1):
@@ -97,7 +98,7 @@ def draw(activation, reports):
     values = "Outputs" if activation == "tanh" else "Outputs other than 0"
     figure.suptitle(
         f"{values} of ten {activation} layers of {UNITS} units: densities, cut off at {highest}.  "
-        "σ: standard deviation of all outputs",
+        "std: standard deviation of all outputs",
         fontsize=11,
     )
     return figure
