@@ -7,6 +7,7 @@ import _digits
 import _figures
 import keras
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 import keras_initx
 
@@ -58,10 +59,11 @@ def draw(accuracies, kernels):
     colors = (_figures.RED, _figures.ORANGE, _figures.GREEN, _figures.BLUE)
     for (name, accuracy), color, style in zip(accuracies.items(), colors, (":", "--", "-.", "-"), strict=True):
         axes.plot(range(1, len(accuracy) + 1), accuracy, style, color=color, label=name)
-    axes.set(xlabel="epoch", ylabel="accuracy on test data", ylim=(0, 1), title="Accuracy")
-    axes.legend(frameon=False, fontsize=9, loc="center right")
+    axes.set(xlabel="epoch", ylabel="share of test data", ylim=(0, 1.02), title="Accuracy")
+    axes.legend(frameon=False, fontsize=9, loc="center right", bbox_to_anchor=(1, 0.68))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     _figures.tidy(axes)
-    right.suptitle("Weights of the first 8 of the hidden units after training", fontsize=10)
+    right.suptitle("Weights of 8 hidden units after training", fontsize=10)
     rows = right.subplots(len(kernels), 8)
     for row, (name, kernel) in zip(rows, kernels.items(), strict=True):
         limit = abs(kernel).max() or 1
