@@ -1,0 +1,94 @@
+"""Train a network on handwritten digits from zeros, from constants and from random numbers, and count distinct units.
+
+`KERAS_BACKEND=jax python docs/examples/symmetry.py`; it needs the extras `plot` and `demo`.
+"""
+
+import _digits
+import _figures
+import keras
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+import keras_initx
+
+UNITS = 32
+
+# Initializers of the hidden layer and of the output layer.
+STARTS = {
+    "zeros": (keras.initializers.Zeros(), keras.initializers.Zeros()),
+    "constant 0.1": (keras.initializers.Constant(0.1), keras.initializers.Constant(0.1)),
+    "constant, random out": (keras.initializers.Constant(0.1), keras_initx.SmallNormal(seed=2)),
+    "small random": (keras_initx.SmallNormal(seed=1), keras_initx.SmallNormal(seed=2)),
+}
+
+
+def distinct_units(model):
+    """Return how many units of the hidden layer differ in any of the weights that come to them or leave them."""
+    kernel, bias, out, _ = (np.asarray(keras.ops.convert_to_numpy(weight)) for weight in model.weights)
+    return len(np.unique(np.concatenate([kernel.T, bias[:, None], out], axis=1), axis=0))
+
+
+def train(hidden, output, epochs):
+    """Train a network with these initializers.
+
+    Returns:
+        A list with the number of distinct units before and after training, another with the accuracy on the test
+        data after each epoch, the names of what `diagnose` finds before training, and the trained model.
+    """
+    train_set, test_set = _digits.load()
+    model = keras.Sequential(
+        [
+            keras.Input((64,)),
+            keras.layers.Dense(UNITS, "tanh", kernel_initializer=hidden),
+            keras.layers.Dense(8, "softmax", kernel_initializer=output),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.005), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    problems = [verdict.problem for verdict in keras_initx.diagnose(model, *train_set).verdicts]
+    distinct = [distinct_units(model)]
+    keras.utils.set_random_seed(0)  # the order of the examples
+    history = model.fit(*train_set, epochs=epochs, verbose=0, validation_data=test_set).history
+    return [*distinct, distinct_units(model)], history["val_accuracy"], problems, model
+
+
+def draw(accuracies, kernels):
+    """Return a figure with the accuracy by epoch, and the weights of the first hidden units as pictures."""
+    figure = _figures.new(9, 3.6)
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.1))
+    axes = left.subplots()
+    colors = (_figures.RED, _figures.ORANGE, _figures.GREEN, _figures.BLUE)
+    for (name, accuracy), color, style in zip(accuracies.items(), colors, (":", "--", "-.", "-"), strict=True):
+        axes.plot(range(1, len(accuracy) + 1), accuracy, style, color=color, label=name)
+    axes.set(xlabel="epoch", ylabel="share of test data", ylim=(0, 1.02), title="Accuracy")
+    axes.legend(frameon=False, fontsize=9, loc="center right", bbox_to_anchor=(1, 0.68))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    _figures.tidy(axes)
+    right.suptitle("Weights of 8 hidden units after training", fontsize=10)
+    rows = right.subplots(len(kernels), 8)
+    for row, (name, kernel) in zip(rows, kernels.items(), strict=True):
+        limit = abs(kernel).max() or 1
+        for unit, axes in enumerate(row):
+            axes.imshow(kernel[:, unit].reshape(8, 8), cmap="PuOr", vmin=-limit, vmax=limit)
+            axes.set(xticks=(), yticks=())
+        row[0].set_ylabel(name.replace(", ", ",\n"), rotation="horizontal", ha="right", va="center", fontsize=9)
+    return figure
+
+
+def main(arguments=None):
+    """Train, print and draw."""
+    parser = _figures.parser(__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=20, help="rounds of training")
+    options = parser.parse_args(arguments)
+    accuracies, kernels = {}, {}
+    print(f"{'':22}{'distinct units of ' + str(UNITS):>24}{'accuracy':>10}  diagnose before training")
+    print(f"{'start':22}{'before':>12}{'after':>12}{'after':>10}")
+    for name, (hidden, output) in STARTS.items():
+        (before, after), accuracies[name], problems, model = train(hidden, output, options.epochs)
+        kernels[name] = keras.ops.convert_to_numpy(model.weights[0])
+        found = ", ".join(problems) or "no problem found"
+        print(f"{name:22}{before:12}{after:12}{accuracies[name][-1]:10.1%}  {found}")
+    _figures.save(draw(accuracies, kernels), options.out / "symmetry.png")
+
+
+if __name__ == "__main__":
+    main()

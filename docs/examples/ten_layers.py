@@ -1,0 +1,117 @@
+"""Send Gaussian inputs through ten layers, with different initial weights, and look at what comes out of each.
+
+`KERAS_BACKEND=jax python docs/examples/ten_layers.py`
+"""
+
+import _figures
+import keras
+import numpy as np
+
+import keras_initx
+
+LAYERS, UNITS, EXAMPLES = 10, 500, 1000
+
+INITIALIZERS = {
+    "tanh": {
+        "0.01 N": keras_initx.SmallNormal,
+        "1.0 N": lambda seed: keras_initx.RandomNormal(stddev=1.0, seed=seed),
+        "Xavier": keras_initx.FanInNormal,
+        "Glorot": keras_initx.GlorotNormal,
+        "sparse": lambda seed: keras_initx.Sparse(gain="tanh", seed=seed),
+        "orthogonal": lambda seed: keras_initx.Orthogonal(gain="tanh", seed=seed),
+    },
+    "relu": {
+        "0.01 N": keras_initx.SmallNormal,
+        "1.0 N": lambda seed: keras_initx.RandomNormal(stddev=1.0, seed=seed),
+        "Xavier": keras_initx.FanInNormal,
+        "He": keras_initx.HeNormal,
+        "sparse": lambda seed: keras_initx.Sparse(gain="relu", seed=seed),
+        "orthogonal": lambda seed: keras_initx.Orthogonal(gain="relu", seed=seed),
+    },
+}
+
+
+def measure(activation):
+    """Return what `diagnose` reports of a network with each of the initializers, by their names."""
+    inputs = np.random.default_rng(0).normal(size=(EXAMPLES, UNITS)).astype("float32")
+    reports = {}
+    for name, initializer in INITIALIZERS[activation].items():
+        layers = [
+            keras.layers.Dense(UNITS, activation, kernel_initializer=initializer(seed=seed), name=f"layer_{seed}")
+            for seed in range(1, LAYERS + 1)
+        ]
+        model = keras.Sequential([keras.Input((UNITS,)), *layers])
+        reports[name] = keras_initx.diagnose(model, inputs)
+    return reports
+
+
+def show(activation, reports):
+    """Print means and standard deviations by layer, and what is judged to be wrong."""
+    for title, value in (
+        ("mean", lambda layer: f"{layer.after.mean:.1e}"),
+        ("standard deviation", lambda layer: f"{layer.after.std:.1e}"),
+    ):
+        print_rows(f"{activation}: {title} of the outputs", reports, value)
+    if activation == "tanh":
+        print_rows("tanh: share of outputs beyond ±0.99", reports, lambda layer: f"{layer.saturated:.1%}")
+    else:
+        print_rows("relu: share of units that are 0 for all examples", reports, lambda layer: f"{layer.dead:.1%}")
+    print(f"{activation}: verdicts")
+    for name, report in reports.items():
+        found = [f"{verdict.problem} from {verdict.layers[0]} on" for verdict in report.verdicts]
+        print(f"  {name:10}  {'; '.join(found) or 'no problem found'}")
+    print()
+
+
+def print_rows(title, reports, value):
+    """Print a table with a row for each layer and a column for each initializer."""
+    print(title)
+    print(f"  {'layer':5}" + "".join(f"{name:>12}" for name in reports))
+    for number in range(LAYERS):
+        cells = (value(report.layers[number]) for report in reports.values())
+        print(f"  {number + 1:5}" + "".join(f"{cell:>12}" for cell in cells))
+    print()
+
+
+def draw(activation, reports):
+    """Return a figure with a histogram of each layer, and a row for each initializer, all on the same scales."""
+    low, high, highest = (-1, 1, 1.8) if activation == "tanh" else (0, 4, 1.2)
+    figure = _figures.new(10, 1.05 * len(reports) + 0.7)
+    rows = figure.subplots(len(reports), LAYERS, sharex=True, squeeze=False)
+    for row, (name, report) in zip(rows, reports.items(), strict=True):
+        for axes, layer in zip(row, report.layers, strict=True):
+            signal = layer.after
+            counts = signal.counts.copy()
+            if activation == "relu":
+                counts[0] -= signal.zeros * signal.size
+            density = counts / counts.sum() / np.diff(signal.edges)
+            # With a line around it, a histogram that is thinner than a pixel can still be seen.
+            axes.stairs(density, signal.edges, fill=True, color=_figures.BLUE, edgecolor=_figures.BLUE, linewidth=1)
+            if signal.std > 10 * high:
+                axes.text(high, highest / 2, "beyond →", ha="right", va="center", fontsize=8)
+            axes.set(xlim=(low, high), ylim=(0, highest), xticks=(low, high), yticks=())
+            axes.set_title(f"std {signal.std:.2g}", fontsize=8, pad=2)
+            axes.spines[["top", "right", "left"]].set_visible(False)
+        row[0].set_ylabel(name, rotation="horizontal", ha="right", va="center")
+    for number, axes in enumerate(rows[-1], 1):
+        axes.set_xlabel(f"layer {number}", fontsize=9)
+    values = "Outputs" if activation == "tanh" else "Outputs other than 0"
+    figure.suptitle(
+        f"{values} of ten {activation} layers of {UNITS} units: densities, cut off at {highest}.  "
+        "std: standard deviation of all outputs",
+        fontsize=11,
+    )
+    return figure
+
+
+def main(arguments=None):
+    """Measure, print and draw."""
+    out = _figures.parser(__doc__.splitlines()[0]).parse_args(arguments).out
+    for activation in INITIALIZERS:
+        reports = measure(activation)
+        show(activation, reports)
+        _figures.save(draw(activation, reports), out / f"ten_layers_{activation}.png")
+
+
+if __name__ == "__main__":
+    main()
