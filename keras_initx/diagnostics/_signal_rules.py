@@ -40,7 +40,7 @@ def saturated(layers, inputs, thresholds):
         "saturated",
         tuple(layer.name for layer in hit),
         f"{worst.saturated:.0%} of the outputs of {worst.name} are at the limits of {worst.activation}{before}"
-        f"{others(hit)}: almost no gradient passes",
+        f"{others(hit)}: its slope there is almost 0",
         _signal_remedy(hit[0], inputs, outside),
     )
 
