@@ -1,0 +1,8 @@
+"""Studies: compare initializers with repeats and error bars, and restart from several draws."""
+
+from keras_initx.studies._compare import compare
+from keras_initx.studies._folder import SettingsError, Trial
+from keras_initx.studies._log import DamagedFileError
+from keras_initx.studies._study import Study
+
+__all__ = ["DamagedFileError", "SettingsError", "Study", "Trial", "compare"]
