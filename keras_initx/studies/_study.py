@@ -10,11 +10,11 @@ import math
 import numpy as np
 
 from keras_initx.studies._folder import Folder, Trial
+from keras_initx.studies._monitor import resolved
 from keras_initx.studies._pool import needed
 from keras_initx.studies._statistics import holm, paired_p_value, t_interval
 
 SIGNIFICANT = 0.05
-_GREATEST_IS_BEST = ("acc", "auc", "precision", "recall", "f1", "iou", "r2", "similarity")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +60,7 @@ class Study:
             raise ValueError(f"`path` must be a folder of `compare`. Received: path={path}, of {header['kind']}")
         settings = header["settings"]
         trials = {(name, repeat): folder.trial(key) for key, name, repeat in keys(settings)}
-        monitor = _monitor(trials, monitor)
-        if mode not in ("auto", "max", "min"):
-            raise ValueError(f"`mode` must be one of ('auto', 'max', 'min'). Received: mode={mode!r}")
-        if mode == "auto":
-            mode = "max" if any(word in monitor for word in _GREATEST_IS_BEST) else "min"
+        monitor, mode = resolved(trials.values(), monitor, mode)
         study = cls(settings["title"], settings, trials, monitor, mode, threshold)
         return study if threshold is not None else dataclasses.replace(study, threshold=study._usual_threshold())
 
@@ -233,13 +229,3 @@ class Study:
         from keras_initx.studies._report import write
 
         write(self, path)
-
-
-def _monitor(trials, monitor):
-    names = {name for trial in trials.values() for figures in trial.epochs for name in figures}
-    names = sorted(name for name in names if name.startswith("val_"))
-    if monitor is None:
-        return next((name for name in names if name != "val_loss"), "val_loss")
-    if names and monitor not in names:
-        raise ValueError(f"`monitor` must be one of {tuple(names)}. Received: monitor={monitor!r}")
-    return monitor

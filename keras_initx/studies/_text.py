@@ -64,8 +64,8 @@ def table(study):
             (
                 str(places[row["initializer"]]),
                 row["initializer"],
-                f"{number(row['mean'])} ± {number(row['std'])}",
-                f"{number(row['low'])} to {number(row['high'])}",
+                f"{number(row['mean'])} ± {number(row['std'])}" if row["finished"] else "–",
+                f"{number(row['low'])} to {number(row['high'])}" if row["finished"] > 1 else "–",
                 _epochs(row),
                 number(row["gap"]),
                 f"{row['seconds_per_epoch']:.2g}" if row["finished"] else "–",
