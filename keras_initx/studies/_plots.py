@@ -11,12 +11,12 @@ _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 _SIZE = (8, 4.6)
 
 
-def save(study, folder, suffix) -> list[Path]:
-    """Draw all plots to files in `folder`, and return their paths."""
+def save(drawn, folder, suffix) -> list[Path]:
+    """Write plots, a dict from name to figure, to files in `folder`, and return their paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, figure in figures(study).items():
+    for name, figure in drawn.items():
         paths.append(folder / f"{name}.{suffix}")
         figure.savefig(paths[-1], dpi=150, facecolor="white")
     return paths
@@ -31,7 +31,8 @@ def figures(study):
     return {name: function(study, shown) for name, function in draw.items()}
 
 
-def _new(study, title, columns=1, *, same_scale=False):
+def new(study, title, columns=1, *, same_scale=False):
+    """Return a figure whose title ends with that of `study`, and its axes."""
     figure = needed("matplotlib.figure").Figure(figsize=_SIZE, layout="constrained")
     figure.suptitle(f"{title}\n{study.title}", fontsize=10, parse_math=False)
     axes = figure.subplots(1, columns, squeeze=False, sharey=same_scale)[0]
@@ -61,7 +62,7 @@ def _legend(figure, axis):
 def _curves(study, shown):
     own = study.monitor.removeprefix("val_")
     names = list(dict.fromkeys([study.monitor, own]))
-    figure, axes = _new(study, "Mean over the repeats, and from the least to the greatest", len(names), same_scale=True)
+    figure, axes = new(study, "Mean over the repeats, and from the least to the greatest", len(names), same_scale=True)
     for axis, figure_name in zip(axes, names, strict=True):
         for name in shown:
             curves = study.curves(name, figure_name)
@@ -91,7 +92,7 @@ def _rows(axis, study, shown):
 
 def _ends(study, shown):
     epochs = study.settings["epochs"]
-    figure, (axis,) = _new(study, f"{study.monitor} after {epochs} epochs: trials, mean and 95 % interval")
+    figure, (axis,) = new(study, f"{study.monitor} after {epochs} epochs: trials, mean and 95 % interval")
     summary = {row["initializer"]: row for row in study.summary()}
     for place, name in enumerate(shown):
         row, color = summary[name], _style(study, name)["color"]
@@ -107,7 +108,7 @@ def _ends(study, shown):
 
 def _gaps(study, shown):
     own = study.monitor.removeprefix("val_")
-    figure, (axis,) = _new(study, f"Generalization gap: how much better {own} is on the training data, at the end")
+    figure, (axis,) = new(study, f"Generalization gap: how much better {own} is on the training data, at the end")
     for place, name in enumerate(shown):
         gaps, color = study.gaps(name), _style(study, name)["color"]
         axis.barh(place, np.mean(gaps), 0.5, color=color, alpha=0.35)
@@ -119,7 +120,7 @@ def _gaps(study, shown):
 
 
 def _first_epoch(study, shown):
-    figure, (axis,) = _new(study, "The first epoch: loss of each batch, mean over the repeats, least to greatest")
+    figure, (axis,) = new(study, "The first epoch: loss of each batch, mean over the repeats, least to greatest")
     losses = {}
     for name in shown:
         trials = [trial for (own, _), trial in study.trials.items() if own == name and trial.status == "finished"]

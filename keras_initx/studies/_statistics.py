@@ -7,6 +7,7 @@ import numpy as np
 from keras_initx.studies._pool import needed
 
 CONFIDENCE = 0.95
+SIGNIFICANT = 0.05
 
 
 def t_interval(values):

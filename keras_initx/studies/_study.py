@@ -12,9 +12,8 @@ import numpy as np
 from keras_initx.studies._folder import Folder, Trial
 from keras_initx.studies._monitor import resolved
 from keras_initx.studies._pool import needed
-from keras_initx.studies._statistics import holm, paired_p_value, t_interval
+from keras_initx.studies._statistics import SIGNIFICANT, holm, paired_p_value, t_interval
 
-SIGNIFICANT = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,9 +215,9 @@ class Study:
         Raises:
             ImportError: If matplotlib is not installed.
         """
-        from keras_initx.studies._plots import save
+        from keras_initx.studies import _plots
 
-        return save(self, folder, suffix)
+        return _plots.save(_plots.figures(self), folder, suffix)
 
     def report(self, path):
         """Write a page with all tables and plots, which needs no other file.

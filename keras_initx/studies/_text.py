@@ -1,9 +1,10 @@
 """A study in words and in a table that fits a terminal."""
 
 import math
+import textwrap
 import unicodedata
 
-from keras_initx.studies._study import SIGNIFICANT
+from keras_initx.studies._statistics import SIGNIFICANT
 
 _LONGEST = 23
 
@@ -83,8 +84,9 @@ def _epochs(row):
 def conditions(study) -> str:
     """Return in one line what was run."""
     settings = study.settings
+    what = f"{settings['repeats']} repeats" if "repeats" in settings else f"{settings['n']} draws"
     return (
-        f"{settings['repeats']} repeats of {settings['epochs']} epochs, batches of {settings['batch_size']}, "
+        f"{what} of {settings['epochs']} epochs, batches of {settings['batch_size']}, "
         f"seed {settings['seed']}, Keras {settings['keras']} on {settings['backend']}"
     )
 
@@ -152,8 +154,6 @@ def explanation(study) -> str:
 
 def study_text(study) -> str:
     """Return the study as text."""
-    import textwrap
-
     rows = [(place, shortened(name), *rest) for place, name, *rest in table(study)]
     parts = [study.title, conditions(study), "", aligned(rows, left=(1,))]
     parts += [textwrap.fill(remark, 79, subsequent_indent="  ") for remark in remarks(study)]
