@@ -30,6 +30,7 @@ from keras_initx.initializers import (
     VarianceScaling,
     catalog,
 )
+from keras_initx.studies import compare, restarts
 
 __all__ = [
     "ICNR",
@@ -60,6 +61,8 @@ __all__ = [
     "VarianceScaling",
     "__version__",
     "catalog",
+    "compare",
+    "restarts",
 ]
 
 __version__ = "0.1.0"

@@ -15,6 +15,7 @@ from modes import BACKEND
 import keras_initx
 import keras_initx.initializers
 import keras_initx.sampling
+import keras_initx.studies
 
 FRAMEWORKS = {"jax", "tensorflow", "torch"}
 ROOT = pathlib.Path(keras_initx.__file__).parent
@@ -23,7 +24,9 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 
 
 @pytest.mark.parametrize(
-    "package", [keras_initx, keras_initx.initializers, keras_initx.sampling], ids=lambda p: p.__name__
+    "package",
+    [keras_initx, keras_initx.initializers, keras_initx.sampling, keras_initx.studies],
+    ids=lambda p: p.__name__,
 )
 def test_all_names_are_there(package):
     assert all(hasattr(package, name) for name in package.__all__)
@@ -54,8 +57,8 @@ def test_sources_import_only_what_they_may(path):
 
 @pytest.mark.parametrize("package", ["sampling", "initializers"])
 def test_imports_never_point_back(package):
-    commands = {"_cli", "_demo", "_demo_networks", "_plot", "_show", "_tables"}
-    later = {"sampling": {"initializers"}, "initializers": set()}[package] | commands
+    commands = {"_cli", "_cli_studies", "_demo", "_demo_networks", "_extras", "_plot", "_show", "_tables"}
+    later = {"sampling": {"initializers"}, "initializers": set()}[package] | {"studies"} | commands
     for path in (ROOT / package).rglob("*.py"):
         parts = {name.split(".")[1] for name in imported_names(path) if name.startswith("keras_initx.")}
         assert not parts & later

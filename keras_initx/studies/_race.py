@@ -139,7 +139,7 @@ class Race:
         rows = [("place", "draw", "seed", "epochs", self.monitor, "status")]
         for place, draw in enumerate(self.draws, 1):
             last = draw["epochs"][-1] if draw["epochs"] else {}
-            cells = place, draw["draw"], draw["seed"], last.get("epoch", "–")
+            cells = place, draw["draw"], draw["seed"], last.get("epoch", "-")
             rows.append((*map(str, cells), number(last.get(self.monitor, math.nan)), draw["status"]))
         return rows
 

@@ -15,7 +15,6 @@ from keras_initx.studies._pool import needed
 from keras_initx.studies._statistics import SIGNIFICANT, holm, paired_p_value, t_interval
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Study:
     """What `compare` found. Print it for a table.

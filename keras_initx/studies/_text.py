@@ -12,7 +12,7 @@ _LONGEST = 23
 def number(value) -> str:
     """Return a figure with a precision that is about right for accuracies and losses."""
     if math.isnan(value):
-        return "–"
+        return "-"
     return f"{value:.3f}" if value == 0 or 1e-2 <= abs(value) < 100 else f"{value:.2g}"
 
 
@@ -34,14 +34,14 @@ def _width(text):
 
 
 def ranges(numbers) -> str:
-    """Return numbers in their shortest form: `2, 4–7`."""
+    """Return numbers in their shortest form: `2, 4-7`."""
     runs: list[list[int]] = []
     for n in sorted(numbers):
         if runs and n == runs[-1][1] + 1:
             runs[-1][1] = n
         else:
             runs.append([n, n])
-    return ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in runs)
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
 def shortened(name) -> str:
@@ -57,7 +57,7 @@ def table(study):
     for row in study.comparisons():
         if row["significant"]:
             beaten[row["first"]].append(places[row["second"]])
-    goal = "–" if study.threshold is None else number(study.threshold)
+    goal = "-" if study.threshold is None else number(study.threshold)
     header = ("", "initializer", study.monitor, "95 % interval", f"to {goal}", "gap", "s/epoch", "better than")
     rows = [header]
     for row in summary:
@@ -65,12 +65,12 @@ def table(study):
             (
                 str(places[row["initializer"]]),
                 row["initializer"],
-                f"{number(row['mean'])} ± {number(row['std'])}" if row["finished"] else "–",
-                f"{number(row['low'])} to {number(row['high'])}" if row["finished"] > 1 else "–",
+                f"{number(row['mean'])} ± {number(row['std'])}" if row["finished"] else "-",
+                f"{number(row['low'])} to {number(row['high'])}" if row["finished"] > 1 else "-",
                 _epochs(row),
                 number(row["gap"]),
-                f"{row['seconds_per_epoch']:.2g}" if row["finished"] else "–",
-                ranges(beaten[row["initializer"]]) or "–",
+                f"{row['seconds_per_epoch']:.2g}" if row["finished"] else "-",
+                ranges(beaten[row["initializer"]]) or "-",
             )
         )
     return rows
@@ -78,7 +78,7 @@ def table(study):
 
 def _epochs(row):
     median = row["epochs_to_threshold"]
-    return "–" if math.isnan(median) else "never" if math.isinf(median) else f"{median:g}"
+    return "-" if math.isnan(median) else "never" if math.isinf(median) else f"{median:g}"
 
 
 def conditions(study) -> str:
@@ -98,7 +98,9 @@ def remarks(study) -> list[str]:
         total = study.settings["repeats"]
         for status in ("diverged", "failed", "unfinished"):
             if row[status]:
-                lines.append(f"{row['initializer']}: {row[status]} of {total} trials {status}{_why(study, row, status)}.")
+                lines.append(
+                    f"{row['initializer']}: {row[status]} of {total} trials {status}{_why(study, row, status)}."
+                )
     comparisons = study.comparisons()
     if comparisons:
         lines += _verdicts(study, comparisons)
@@ -107,10 +109,12 @@ def remarks(study) -> list[str]:
     return lines
 
 
-def _why(study, row, status):
-    if status != "failed":
-        return ", so it is last and not tested" if status == "diverged" else ""
-    errors = [t.end["error"] for (name, _), t in study.trials.items() if name == row["initializer"] and "error" in t.end]
+def _why(study, name, status):
+    if status == "diverged":
+        return ", so it is last and not tested"
+    if status == "unfinished":
+        return ""
+    errors = [trial.end["error"] for (own, _), trial in study.trials.items() if own == name and "error" in trial.end]
     return f": {errors[0].splitlines()[0].rstrip('.')}"
 
 
