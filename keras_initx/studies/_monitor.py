@@ -17,8 +17,8 @@ def resolved(trials, monitor, mode):
         ValueError: If there is no such figure.
     """
     check_choice("mode", mode, ("auto", "max", "min"))
-    names = {name for trial in trials for figures in trial.epochs for name in figures}
-    names = sorted(name for name in names if name.startswith("val_"))
+    known = {name for trial in trials for figures in trial.epochs for name in figures}
+    names = sorted(name for name in known if name.startswith("val_"))
     if monitor is None:
         monitor = next((name for name in names if name != "val_loss"), "val_loss")
     elif names and monitor not in names:

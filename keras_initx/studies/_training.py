@@ -43,9 +43,8 @@ def train_epoch(model, data, epoch, batch_size, seed):
     ).history
     seconds = time.perf_counter() - begin
     figures = {name: float(values[-1]) for name, values in history.items()}
-    if recorder:
-        figures["batch_losses"] = recorder[0].losses
-    return {**figures, "seconds": seconds}
+    losses = {"batch_losses": recorder[0].losses} if recorder else {}
+    return {**figures, **losses, "seconds": seconds}
 
 
 def judge(model, data):
