@@ -1,5 +1,6 @@
 """The plots of a study."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,8 @@ def figures(study):
 def new(study, title, columns=1, *, same_scale=False):
     """Return a figure whose title ends with that of `study`, and its axes."""
     figure = needed("matplotlib.figure").Figure(figsize=_SIZE, layout="constrained")
-    figure.suptitle(f"{title}\n{study.title}", fontsize=10, parse_math=False)
+    own = textwrap.fill(study.title, 100)
+    figure.suptitle(f"{title}\n{own}", fontsize=10, parse_math=False)
     axes = figure.subplots(1, columns, squeeze=False, sharey=same_scale)[0]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)

@@ -98,9 +98,8 @@ def remarks(study) -> list[str]:
         total = study.settings["repeats"]
         for status in ("diverged", "failed", "unfinished"):
             if row[status]:
-                lines.append(
-                    f"{row['initializer']}: {row[status]} of {total} trials {status}{_why(study, row, status)}."
-                )
+                why = _why(study, row["initializer"], status)
+                lines.append(f"{row['initializer']}: {row[status]} of {total} trials {status}{why}.")
     comparisons = study.comparisons()
     if comparisons:
         lines += _verdicts(study, comparisons)

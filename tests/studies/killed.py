@@ -12,11 +12,11 @@ from networks import build, data, timeless
 
 from keras_initx.studies import Study, compare
 
-INITIALIZERS = {"he": "he_normal", "sparse": "initx.sparse", "zeros": "zeros"}
+INITIALIZERS = {"he": "he_normal", "zeros": "zeros"}
 
 
 def run(folder):
-    return compare(build, INITIALIZERS, data(), repeats=3, epochs=6, out=folder)
+    return compare(build, INITIALIZERS, data(), repeats=2, epochs=6, out=folder)
 
 
 def lines(folder):

@@ -2,7 +2,7 @@
 
 import killed
 import pytest
-from networks import build, build_he, data, timeless
+from networks import build, build_he, data
 
 from keras_initx.studies import SettingsError, Study, compare, restarts
 from keras_initx.studies import _compare as module
@@ -28,17 +28,13 @@ def interrupted_after(monkeypatch, count):
 
 def test_an_interrupted_study_can_be_read(monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
-        interrupted_after(patch, 3)
+        interrupted_after(patch, 1)
         with pytest.raises(KeyboardInterrupt):
-            compare(build, ["he_normal", "zeros"], data(), repeats=3, epochs=2, out=tmp_path)
+            compare(build, ["he_normal", "zeros"], data(), repeats=2, epochs=2, out=tmp_path)
     study = Study.read(tmp_path)
-    statuses = [trial.status for trial in study.trials.values()]
-    assert statuses == ["finished"] * 3 + ["cut off"] + ["missing"] * 2
-    assert len(study.trials["zeros", 2].epochs) == 2
-    assert "zeros: 2 of 3 trials unfinished." in str(study)
-    whole = compare(build, ["he_normal", "zeros"], data(), repeats=3, epochs=2, out=tmp_path)
-    alone = compare(build, ["he_normal", "zeros"], data(), repeats=3, epochs=2)
-    assert timeless(whole.records) == timeless(alone.records)
+    assert [trial.status for trial in study.trials.values()] == ["finished", "cut off", "missing", "missing"]
+    assert len(study.trials["zeros", 1].epochs) == 2
+    assert "zeros: 2 of 2 trials unfinished." in str(study)
 
 
 def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
@@ -63,11 +59,11 @@ def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
 def test_other_settings_are_refused(tmp_path, changes, name):
     settings = {"build": build, "initializers": ["zeros"], "data": data(), "repeats": 1, "epochs": 1}
     compare(**settings, out=tmp_path)
-    with pytest.raises(SettingsError, match=f"holds a run with other settings. Received: {name}"):
+    with pytest.raises(SettingsError, match=rf"holds a run with other settings. Received: {name}"):
         compare(**{**settings, **changes}, out=tmp_path)
 
 
 def test_another_kind_of_run_is_refused(tmp_path):
     compare(build, ["zeros"], data(), repeats=1, epochs=1, out=tmp_path)
-    with pytest.raises(SettingsError, match="holds another kind of run. Received: restarts, there compare"):
+    with pytest.raises(SettingsError, match=r"holds another kind of run. Received: restarts, there compare"):
         restarts(build_he, data(), out=tmp_path)
