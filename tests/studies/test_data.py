@@ -78,7 +78,7 @@ def test_other_names_are_an_error(name):
 def test_networks_suit_images(name, shape):
     model = _networks.Network(name, shape, 10, "adam", 0.25)("initx.he_normal")
     assert model.output_shape == (None, 10)
-    assert float(to_numpy(model.optimizer.learning_rate)) == 0.25
+    assert to_numpy(model.optimizer.learning_rate).item() == 0.25
     kernels = [weight for weight in model.trainable_weights if "kernel" in weight.path]
     assert all(to_numpy(kernel).std() > 0 for kernel in kernels)
 

@@ -34,9 +34,7 @@ def study(ends, title="made up", others=()):
         for repeat, end in enumerate(values, 1)
     }
     settings = {"initializers": dict.fromkeys(ends), "repeats": max(map(len, ends.values())), **SETTINGS}
-    return Study(
-        title, settings, trials | changes.pop("trials", {}), "val_accuracy", "max", changes.pop("threshold", 0.8)
-    )
+    return Study(title, settings, trials | dict(others), "val_accuracy", "max", 0.8)
 
 
 GOOD, FAIR, BAD = [0.90, 0.92, 0.91, 0.93], [0.89, 0.93, 0.90, 0.92], [0.50, 0.52, 0.53, 0.51]
