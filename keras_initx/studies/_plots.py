@@ -58,7 +58,7 @@ def _band(axis, study, name, steps, curves):
 
 
 def _legend(figure, axis):
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
 
 
 def _curves(study, shown):
@@ -132,5 +132,6 @@ def _first_epoch(study, shown):
     axis.set(xlabel="batch", ylabel="loss")
     _limit(axis, losses.values())
     axis.set_xlim(1, max(2, losses[shown[0]].shape[1]))
+    axis.xaxis.get_major_locator().set_params(integer=True)
     _legend(figure, axis)
     return figure

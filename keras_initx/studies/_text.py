@@ -6,14 +6,14 @@ import unicodedata
 
 from keras_initx.studies._statistics import SIGNIFICANT
 
-_LONGEST = 23
+_LONGEST = 18
 
 
 def number(value) -> str:
     """Return a figure with a precision that is about right for accuracies and losses."""
     if math.isnan(value):
         return "-"
-    return f"{value:.3f}" if value == 0 or 1e-2 <= abs(value) < 100 else f"{value:.2g}"
+    return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 100 else f"{value:.2g}"
 
 
 def aligned(rows, left=(0,)) -> str:
@@ -58,7 +58,7 @@ def table(study):
         if row["significant"]:
             beaten[row["first"]].append(places[row["second"]])
     goal = "-" if study.threshold is None else number(study.threshold)
-    header = ("", "initializer", study.monitor, "95 % interval", f"to {goal}", "gap", "s/epoch", "better than")
+    header = ("", "initializer", study.monitor, "95 % interval", f"to {goal}", "gap", "s/epoch", "beats")
     rows = [header]
     for row in summary:
         rows.append(
@@ -150,14 +150,15 @@ def explanation(study) -> str:
     """Return what the columns mean."""
     return (
         f"{study.monitor} after the last epoch: mean ± standard deviation over the repeats, interval of Student's t. "
-        "to: median epoch at which the goal is reached. gap: how much better on the training data. better than: "
-        f"lines that it beats in a paired t test, p < {SIGNIFICANT} after Holm's correction."
+        "to: median epoch at which the goal is reached. gap: how much better on the training data. beats: "
+        f"lines that it is better than in a paired t test, p < {SIGNIFICANT} after Holm's correction."
     )
 
 
 def study_text(study) -> str:
     """Return the study as text."""
-    rows = [(place, shortened(name), *rest) for place, name, *rest in table(study)]
+    # Without the seconds, so that 80 columns are enough.
+    rows = [(place, shortened(name), *rest[:-2], rest[-1]) for place, name, *rest in table(study)]
     parts = [study.title, conditions(study), "", aligned(rows, left=(1,))]
     parts += [textwrap.fill(remark, 79, subsequent_indent="  ") for remark in remarks(study)]
     parts += ["", textwrap.fill(explanation(study), 79)]
