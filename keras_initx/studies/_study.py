@@ -69,7 +69,7 @@ class Study:
 
     @property
     def records(self):
-        """A dict for each epoch of each trial, the epochs before training too: figures, names, status."""
+        """A dict of names, status and figures for each epoch of each trial, where epoch 0 is before training."""
         return [
             {"initializer": name, "repeat": repeat, "status": trial.status}
             | {key: value for key, value in figures.items() if key != "batch_losses"}
