@@ -24,9 +24,10 @@ def train_epoch(model, data, epoch, batch_size, seed):
     """
     (x, y), validation = data
     seed = derived_seed(seed, epoch)
-    keras.utils.set_random_seed(seed)
     order = np.random.default_rng(seed).permutation(count(x))
     recorder = [_BatchLosses(batch_size, len(order))] if epoch == 1 else []
+    # What `fit` prepares before may draw as well, and does so only once for each model.
+    begin_with_seed = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: keras.utils.set_random_seed(seed))
     begin = time.perf_counter()
     # In this order: what the backends shuffle by depends on more than a seed.
     history = model.fit(
@@ -38,7 +39,7 @@ def train_epoch(model, data, epoch, batch_size, seed):
         shuffle=False,
         validation_data=validation,
         validation_batch_size=_JUDGED_AT_ONCE,
-        callbacks=recorder,
+        callbacks=[begin_with_seed, *recorder],
         verbose=0,
     ).history
     seconds = time.perf_counter() - begin

@@ -15,24 +15,24 @@ from keras_initx.studies import Study, compare
 INITIALIZERS = {"he": "he_normal", "zeros": "zeros"}
 
 
-def run(folder):
-    return compare(build, INITIALIZERS, data(), repeats=2, epochs=6, out=folder)
+def run(folder, repeats):
+    return compare(build, INITIALIZERS, data(), repeats=int(repeats), epochs=6, out=folder)
 
 
 def lines(folder):
     return sum(len(file.read_bytes().splitlines()) for file in folder.glob("trials/*.jsonl"))
 
 
-def kill_after_a_while(folder, wait):
-    """Start the study, kill it so many seconds after it has begun to write, and return its exit code."""
-    before = lines(folder)
-    process = subprocess.Popen([sys.executable, __file__, "--run", folder], stderr=subprocess.PIPE)
-    while lines(folder) == before and process.poll() is None:
-        time.sleep(0.01)
+def kill_after(folder, repeats, count, wait):
+    """Start the study, kill it so many seconds after it has written `count` lines, and return its exit code."""
+    enough = lines(folder) + count
+    command = [sys.executable, __file__, "--run", folder, str(repeats)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while lines(folder) < enough and process.poll() is None:
+        time.sleep(0.005)
     time.sleep(wait)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    return process.returncode
+    return process.wait()
 
 
 def settled(folder):
@@ -42,17 +42,18 @@ def settled(folder):
 
 def check(kills, seed=0):
     """Kill a study `kills` times, finish it, and compare it with one that was left alone."""
-    moments = random.Random(seed)
+    moments, repeats = random.Random(seed), max(2, kills // 2)
     with tempfile.TemporaryDirectory() as name:
-        undisturbed, folder = run(Path(name, "whole")), Path(name, "killed")
+        undisturbed, folder = run(Path(name, "whole"), repeats), Path(name, "killed")
         killed, done = 0, {}
         for _ in range(kills):
-            killed += kill_after_a_while(folder, moments.uniform(0, 1)) == -signal.SIGKILL
+            code = kill_after(folder, repeats, moments.randint(1, 14), moments.uniform(0, 0.05))
+            killed += code == -signal.SIGKILL
             now = settled(folder)
             assert now.items() >= done.items(), "something finished was lost"
             done = now
         files = {file.name: file.read_bytes() for file in folder.glob("trials/*.jsonl")}
-        study = run(folder)
+        study = run(folder, repeats)
         for file, content in files.items():
             assert Path(folder, "trials", file).read_bytes() == content, "something written was touched"
         again = {file.name.split(".")[0] for file in folder.glob("trials/*.jsonl") if file.name not in files}
@@ -67,7 +68,7 @@ def check(kills, seed=0):
 
 if __name__ == "__main__":
     if sys.argv[1] == "--run":
-        run(sys.argv[2])
+        run(*sys.argv[2:])
     else:
         killed, done, total = check(int(sys.argv[1]))
         sys.stdout.write(f"Killed {killed} times, when {done} of {total} trials were finished; the same in the end.\n")
