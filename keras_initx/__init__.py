@@ -31,6 +31,7 @@ from keras_initx.initializers import (
     VarianceScaling,
     catalog,
 )
+from keras_initx.studies import compare, restarts
 
 __all__ = [
     "ICNR",
@@ -62,7 +63,9 @@ __all__ = [
     "VarianceScaling",
     "__version__",
     "catalog",
+    "compare",
     "diagnose",
+    "restarts",
 ]
 
 __version__ = "0.1.0"

@@ -1,12 +1,13 @@
 """The command line, `python -m keras_initx`: one function for each subcommand."""
 
 import argparse
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import keras_initx
+from keras_initx import _cli_studies
+from keras_initx._extras import require
 
 
 def main(argv=None) -> int:
@@ -24,7 +25,7 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="python -m keras_initx", description=keras_initx.__doc__)
     parser.add_argument("--version", action="version", version=f"keras_initx {keras_initx.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
-    for add_command in (_add_list, _add_show, _add_diagnose, _add_demo):
+    for add_command in (_add_list, _add_show, _add_diagnose, _add_demo, *_cli_studies.COMMANDS):
         add_command(commands)
     arguments = parser.parse_args(argv)
     return arguments.run(arguments)
@@ -81,7 +82,7 @@ def _add_show(commands):
         except LookupError as error:
             parser.error(error.args[0])
         if arguments.plot:
-            _require(parser, "plot", {"matplotlib": "matplotlib"})
+            require(parser, "plot", {"matplotlib": "matplotlib"})
         sys.stdout.write(_show.about(entry))
         sys.stdout.flush()  # before any error
         try:
@@ -153,7 +154,7 @@ def _add_diagnose(commands):
 
     def run(arguments):
         if arguments.plot:
-            _require(parser, "plot", {"matplotlib": "matplotlib"})
+            require(parser, "plot", {"matplotlib": "matplotlib"})
         from keras_initx import _diagnose_command
 
         try:
@@ -200,22 +201,9 @@ def _add_demo(commands):
     )
 
     def run(_arguments):
-        _require(parser, "demo", {"rich": "rich", "sklearn": "scikit-learn"})
+        require(parser, "demo", {"rich": "rich", "sklearn": "scikit-learn"})
         from keras_initx import _demo
 
         return _demo.run()
 
     parser.set_defaults(run=run)
-
-
-def _require(parser, extra, distributions):
-    """End with an error unless all modules that the `extra` brings are there.
-
-    Args:
-        parser: The command's parser.
-        extra: Name of the extra.
-        distributions: Dict from the name of a module to that of the distribution it comes with.
-    """
-    missing = [name for module, name in distributions.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        parser.error(f'{" and ".join(missing)} not found; install with `pip install "keras_initx[{extra}]"`')

@@ -16,6 +16,7 @@ import keras_initx
 import keras_initx.diagnostics
 import keras_initx.initializers
 import keras_initx.sampling
+import keras_initx.studies
 
 FRAMEWORKS = {"jax", "tensorflow", "torch"}
 ROOT = pathlib.Path(keras_initx.__file__).parent
@@ -25,7 +26,7 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 
 @pytest.mark.parametrize(
     "package",
-    [keras_initx, keras_initx.diagnostics, keras_initx.initializers, keras_initx.sampling],
+    [keras_initx, keras_initx.diagnostics, keras_initx.initializers, keras_initx.sampling, keras_initx.studies],
     ids=lambda p: p.__name__,
 )
 def test_all_names_are_there(package):
@@ -55,18 +56,30 @@ def test_sources_import_only_what_they_may(path):
         assert not {name.split(".")[0] for name in names} & FRAMEWORKS
 
 
-@pytest.mark.parametrize("package", ["sampling", "initializers", "diagnostics"])
+@pytest.mark.parametrize("package", ["sampling", "initializers", "diagnostics", "studies"])
 def test_imports_never_point_back(package):
-    commands = {"_cli", "_demo", "_demo_networks", "_diagnose_command", "_plot", "_show", "_tables"}
-    rooms = ["sampling", "initializers", "diagnostics"]
+    commands = {
+        "_cli",
+        "_cli_studies",
+        "_demo",
+        "_demo_networks",
+        "_diagnose_command",
+        "_extras",
+        "_plot",
+        "_show",
+        "_tables",
+    }
+    rooms = ["sampling", "initializers", "diagnostics", "studies"]
     later = set(rooms[rooms.index(package) + 1 :]) | commands
     for path in (ROOT / package).rglob("*.py"):
         parts = {name.split(".")[1] for name in imported_names(path) if name.startswith("keras_initx.")}
         assert not parts & later
 
 
-def test_importing_brings_in_no_other_framework():
-    script = "import sys, keras_initx; print(*(name for name in ('jax', 'tensorflow', 'torch') if name in sys.modules))"
+def test_importing_brings_in_no_other_framework_and_no_extra():
+    extras = ("joblib", "matplotlib", "pandas", "rich", "scipy", "sklearn")
+    names = (*sorted(FRAMEWORKS), *extras)
+    script = f"import sys, keras_initx; print(*(name for name in {names} if name in sys.modules))"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     alone = subprocess.run(
         [sys.executable, "-c", script.replace("keras_initx", "keras")], capture_output=True, text=True, check=True

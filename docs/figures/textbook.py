@@ -1,0 +1,47 @@
+"""Run the textbook's comparison of initializers and keep its table and plots: `python docs/figures/textbook.py`.
+
+Called again it goes on where it was stopped. It needs the extra `studies`.
+"""
+
+import shutil
+from pathlib import Path
+
+from keras_initx import compare
+from keras_initx.studies import _data, _networks
+
+INITIALIZERS = {
+    "glorot_uniform": "initx.glorot_uniform",
+    "glorot_normal": "initx.glorot_normal",
+    "he_uniform": "initx.he_uniform",
+    "he_normal": "initx.he_normal",
+    "random_uniform": "initx.random_uniform",
+    "random_normal": "initx.random_normal",
+    "sparse": "initx.sparse",
+    "orthogonal": "initx.orthogonal",
+}
+OUT = Path("out", "textbook")
+
+
+def main():
+    """Train 8 times 5 networks for 30 epochs."""
+    data = _data.digits()
+    build = _networks.Network("cnn", data.shape, data.classes, "sgd", 0.1)
+    study = compare(
+        build,
+        INITIALIZERS,
+        (data.train, data.validation),
+        repeats=5,
+        epochs=30,
+        batch_size=512,
+        out=OUT,
+        title=f"{build.name} on {data.name}",
+    )
+    here = Path(__file__).parent
+    here.joinpath("textbook.txt").write_text(f"{study}\n", encoding="utf-8")
+    for path in study.plot(OUT / "plots"):
+        shutil.copy(path, here / f"textbook-{path.name}")
+    study.report(OUT / "report.html")
+
+
+if __name__ == "__main__":
+    main()

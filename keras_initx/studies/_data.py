@@ -1,0 +1,140 @@
+"""The data sets of the command line: by name, or from a file."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+
+DOWNLOADED = ("mnist", "fashion_mnist", "cifar10")
+NAMES = ("digits", *DOWNLOADED, "synthetic")
+# What every table, figure and page calls the set, so that nobody takes it for photographs.
+SYNTHETIC = "synthetic CIFAR-shaped images"
+
+
+class DataError(Exception):
+    """A data set that cannot be had: the download failed, the file is missing or not what is expected."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Images or sequences, and integer labels.
+
+    Attributes:
+        name: What to call it.
+        train: Inputs and labels to train on.
+        validation: Inputs and labels to judge by.
+    """
+
+    name: str
+    train: tuple[np.ndarray, np.ndarray]
+    validation: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def shape(self):
+        """The shape of one input."""
+        return self.train[0].shape[1:]
+
+    @property
+    def classes(self):
+        """The number of classes."""
+        return int(max(self.train[1].max(), self.validation[1].max())) + 1
+
+
+def load(name) -> Dataset:
+    """Return the data set of this name, or that in the file at this path.
+
+    Args:
+        name: One of `NAMES`, or the path of a `.npz` file with the arrays `x_train`, `y_train`, `x_test` and
+            `y_test`.
+
+    Raises:
+        DataError: If it cannot be had.
+    """
+    if name == "digits":
+        return digits()
+    if name == "synthetic":
+        return synthetic()
+    if name in DOWNLOADED:
+        return _downloaded(name)
+    if Path(name).suffix == ".npz":
+        return _from_file(Path(name))
+    raise DataError(f"data must be one of {NAMES} or the path of a .npz file. Received: {name!r}")
+
+
+def digits() -> Dataset:
+    """Return scikit-learn's handwritten digits, 8 by 8 pixels between 0 and 1: 1347 to train on, 450 to judge by."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)
+    images = (images / 16).astype("float32").reshape(-1, 8, 8, 1)
+    images, test_images, labels, test_labels = train_test_split(images, labels, random_state=0)
+    return Dataset("digits", (images, labels), (test_images, test_labels))
+
+
+def synthetic(train=4000, validation=1000, seed=0) -> Dataset:
+    """Return made-up colour images of 32 by 32 pixels in ten classes.
+
+    A class has three smooth random patterns. An image is one of them, shifted, perhaps mirrored, in another
+    contrast and under noise.
+
+    Args:
+        train: Number of images to train on.
+        validation: Number of images to judge by.
+        seed: Seed of patterns and images.
+    """
+    draws = np.random.default_rng(seed)
+    patterns = np.fft.ifft2(_low_frequencies(draws, (10, 3, 3))).real
+    patterns = (patterns / patterns.std(axis=(-2, -1), keepdims=True)).transpose(0, 1, 3, 4, 2)
+    count = train + validation
+    labels = draws.integers(0, 10, count)
+    chosen = patterns[labels, draws.integers(0, 3, count)]
+    contrast = draws.uniform(0.08, 0.2, (count, 1, 1, 1))
+    images = 0.5 + contrast * (chosen + draws.normal(0, 1.5, chosen.shape))
+    shifts, mirrored = draws.integers(-6, 7, (count, 2)), draws.random(count) < 0.5
+    for i in range(count):
+        image = images[i, :, ::-1] if mirrored[i] else images[i]
+        images[i] = np.roll(image, shifts[i], (0, 1))
+    images = images.clip(0, 1).astype("float32")
+    return Dataset(SYNTHETIC, (images[:train], labels[:train]), (images[train:], labels[train:]))
+
+
+def _low_frequencies(draws, shape, size=32, highest=4):
+    frequencies = np.abs(np.fft.fftfreq(size, 1 / size))
+    low = (frequencies[:, None] <= highest) & (frequencies <= highest)
+    low[0, 0] = False
+    values = draws.normal(size=(*shape, size, size, 2))
+    return low * (values[..., 0] + 1j * values[..., 1])
+
+
+def _downloaded(name):
+    try:
+        (images, labels), (test_images, test_labels) = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # Keras raises a bare Exception where a download fails.
+        raise DataError(
+            f"{name} could not be downloaded, and is not in Keras' cache: {error}\n"
+            "Without a network there are digits, synthetic and .npz files."
+        ) from error
+    return Dataset(name, (_scaled(images), labels.ravel()), (_scaled(test_images), test_labels.ravel()))
+
+
+def _from_file(path):
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [file[key] for key in ("x_train", "y_train", "x_test", "y_test")]
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path} must be a .npz file with x_train, y_train, x_test and y_test: {error}") from error
+    x_train, y_train, x_test, y_test = arrays
+    for x, y in ((x_train, y_train), (x_test, y_test)):
+        if len(x) != len(y) or y.size != len(y) or not np.issubdtype(y.dtype, np.integer) or (y.size and y.min() < 0):
+            raise DataError(f"{path} must have one label for each input, an integer from 0 on")
+    return Dataset(path.stem, (_scaled(x_train), y_train.ravel()), (_scaled(x_test), y_test.ravel()))
+
+
+def _scaled(images):
+    """Return bytes as floats between 0 and 1, grey images with their channel, and anything else as it is."""
+    if images.dtype == np.uint8:
+        images = images.astype("float32") / 255
+        return images[..., None] if images.ndim == 3 else images
+    return images.astype("float32")

@@ -1,0 +1,95 @@
+"""Files that survive a killed process: lines with a digest, and whole files that are written at once."""
+
+import hashlib
+import json
+import math
+import os
+
+
+class DamagedFileError(Exception):
+    """A file of a study is not as it was written."""
+
+
+def checksum(text) -> str:
+    """Return the digest that stands in front of a line."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def line(record) -> str:
+    """Return `record`, a dict, as one line: JSON, whose last key is the digest of the rest."""
+    text = json.dumps(_plain(record), ensure_ascii=False, allow_nan=False)
+    return f'{text[:-1]}, "digest": "{checksum(text)}"}}'
+
+
+def _plain(value):
+    """Return `value` as JSON has it, which knows neither NaN nor infinity."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def parse(text):
+    """Return the record in a line, or `None` if it is damaged."""
+    body, separator, digest = text.rpartition(', "digest": "')
+    body += "}"
+    if not separator or digest != f'{checksum(body)}"}}':
+        return None
+    return _numbers(json.loads(body))
+
+
+def _numbers(value):
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return float(value) if value in ("nan", "inf", "-inf") else value
+
+
+class Log:
+    """A new file that lines are added to. Each is on the disk before `write` returns.
+
+    Args:
+        path: Path of the file, which must not exist.
+    """
+
+    def __init__(self, path):
+        self._file = open(path, "x", encoding="utf-8")  # noqa: SIM115, closed by __exit__
+
+    def write(self, **record):
+        """Add a line."""
+        self._file.write(f"{line(record)}\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+
+def read(path):
+    """Return the records of a file that `Log` has written.
+
+    A process that was killed may leave part of a last line, which does not count.
+
+    Raises:
+        DamagedFileError: If another line is not as it was written.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    records = [parse(text) for text in lines if text]
+    if None in records[:-1]:
+        raise DamagedFileError(f"{path}, line {records.index(None) + 1}, is not as it was written")
+    return records[:-1] if records and records[-1] is None else records
+
+
+def write_whole(path, content):
+    """Write `content`, bytes, to `path`, so that no other process ever sees a part of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

@@ -1,0 +1,144 @@
+"""The networks of the command line and of the demo, and how to build them."""
+
+import dataclasses
+import hashlib
+import runpy
+from pathlib import Path
+
+import keras
+from keras import layers
+
+NAMES = ("mlp", "cnn", "vgg", "resnet", "lstm")
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Builds and compiles a network for a classification, with one initializer for all of its kernels.
+
+    Attributes:
+        name: One of `NAMES`.
+        shape: Shape of an input.
+        classes: Number of classes.
+        optimizer: Name of the optimizer.
+        learning_rate: Its learning rate, by default its own.
+    """
+
+    name: str
+    shape: tuple
+    classes: int
+    optimizer: str = "sgd"
+    learning_rate: float | None = None
+
+    def __call__(self, initializer):
+        """Return the network, compiled."""
+        kernels = {"kernel_initializer": initializer}
+        if self.name == "lstm":
+            kernels["recurrent_initializer"] = initializer
+        model = network(self.name, self.shape, self.classes, **kernels)
+        optimizer = keras.optimizers.get(self.optimizer)
+        if self.learning_rate is not None:
+            optimizer.learning_rate = self.learning_rate
+        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+
+@dataclasses.dataclass(frozen=True)
+class FileBuild:
+    """Calls a function of a Python file.
+
+    Attributes:
+        path: Path of the file.
+        function: Name of the function. It takes an initializer and returns a compiled model.
+        digest: Digest of the file, so that a study is not taken up again with another one.
+    """
+
+    path: str
+    function: str
+    digest: str
+
+    @classmethod
+    def parse(cls, text):
+        """Return what `FILE.py:function` stands for.
+
+        Raises:
+            ValueError: If there is no such function.
+        """
+        path, _, function = text.rpartition(":")
+        if not path.endswith(".py") or not Path(path).is_file():
+            raise ValueError(f"a model is one of {NAMES} or FILE.py:function. Received: {text!r}")
+        build = cls(str(Path(path).resolve()), function, hashlib.sha256(Path(path).read_bytes()).hexdigest())
+        if not callable(build._load().get(function)):
+            raise ValueError(f"{path} has no function {function!r}")
+        return build
+
+    @property
+    def name(self):
+        """The name of the file, and the function."""
+        return f"{Path(self.path).name}:{self.function}"
+
+    def _load(self):
+        return runpy.run_path(self.path)
+
+    def __call__(self, initializer):
+        """Return the model that the function builds."""
+        return self._load()[self.function](initializer)
+
+
+def network(name, shape, classes, **initializers):
+    """Return a network from inputs of `shape` to the probabilities of `classes`.
+
+    Args:
+        name: One of `NAMES`.
+        shape: Shape of an input: an image with its channels; for `"mlp"` any, for `"lstm"` the steps first.
+        classes: Number of classes.
+        **initializers: Arguments of the hidden layers; the last layer has the same `kernel_initializer`.
+    """
+    inputs = keras.Input(shape)
+    outputs = {"mlp": _mlp, "cnn": _cnn, "vgg": _vgg, "resnet": _resnet, "lstm": _lstm}[name](inputs, initializers)
+    kernel = initializers["kernel_initializer"]
+    # Not a `Sequential`, whose weights do not have the same paths once it is loaded.
+    return keras.Model(inputs, layers.Dense(classes, "softmax", kernel_initializer=kernel)(outputs))
+
+
+def _mlp(x, initializers):
+    x = layers.Flatten()(x)
+    for _ in range(2):
+        x = layers.Dense(64, "relu", **initializers)(x)
+    return x
+
+
+def _cnn(x, initializers):
+    x = layers.Conv2D(16, 3, activation="relu", **initializers)(x)
+    x = layers.Conv2D(32, 3, strides=2, activation="relu", **initializers)(x)
+    return layers.Flatten()(x)
+
+
+def _vgg(x, initializers):
+    """Pairs of convolutions and pooling, after Simonyan and Zisserman (2015), without normalization."""
+    for filters in (16, 32, 64):
+        for _ in range(2):
+            x = layers.Conv2D(filters, 3, padding="same", activation="relu", **initializers)(x)
+        x = layers.MaxPooling2D(padding="same")(x)
+    x = layers.Flatten()(x)
+    return layers.Dense(128, "relu", **initializers)(x)
+
+
+def _resnet(x, initializers):
+    """Residual blocks with batch normalization before the activation, after He and others (2016)."""
+    x = layers.Conv2D(16, 3, padding="same", use_bias=False, **initializers)(x)
+    for filters, strides in ((16, 1), (32, 2), (64, 2)):
+        y = layers.Activation("relu")(layers.BatchNormalization()(x))
+        if strides > 1:
+            x = layers.Conv2D(filters, 1, strides, padding="same", use_bias=False, **initializers)(y)
+        y = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False, **initializers)(y)
+        y = layers.Activation("relu")(layers.BatchNormalization()(y))
+        y = layers.Conv2D(filters, 3, padding="same", use_bias=False, **initializers)(y)
+        x = layers.Add()([x, y])
+    x = layers.Activation("relu")(layers.BatchNormalization()(x))
+    return layers.GlobalAveragePooling2D()(x)
+
+
+def _lstm(x, initializers):
+    x = layers.Reshape((x.shape[1], -1))(x)  # the rows of an image one after the other
+    # Keras writes ones for the forget gates itself, unless told what the bias is.
+    return layers.LSTM(48, unit_forget_bias="bias_initializer" not in initializers, **initializers)(x)

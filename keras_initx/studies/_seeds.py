@@ -1,0 +1,57 @@
+"""Seeds that follow from a root, and initializers that draw from them."""
+
+import hashlib
+
+import keras
+
+
+def derived_seed(root, *path) -> int:
+    """Return a seed, an integer in `[0, 2**31)`, for the purpose that `path` names.
+
+    Args:
+        root: An integer.
+        *path: Strings and integers.
+    """
+    text = "/".join(map(str, (root, *path)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def seeded(initializer, seed):
+    """Return `initializer` such that `seed` rules what it draws, and each layer gets a draw of its own.
+
+    Args:
+        initializer: An initializer, the string id of one, or a dict, list or tuple of initializers.
+            Anything else is returned as it is.
+        seed: An integer.
+
+    Raises:
+        ValueError: If a string is not the id of an initializer, or an initializer has a seed of its own.
+    """
+    if isinstance(initializer, dict):
+        return {key: seeded(item, derived_seed(seed, key)) for key, item in initializer.items()}
+    if isinstance(initializer, list | tuple):
+        return type(initializer)(seeded(item, derived_seed(seed, i)) for i, item in enumerate(initializer))
+    if isinstance(initializer, str):
+        initializer = keras.initializers.get(initializer)
+    if not isinstance(initializer, keras.initializers.Initializer):
+        return initializer
+    config = _with_seeds(initializer.get_config(), seed, initializer)
+    return type(initializer).from_config(config)
+
+
+def _with_seeds(config, seed, initializer):
+    """Return `config` with a generator in place of each seed that was left open, those of initializers within too."""
+    if isinstance(config, list | tuple):
+        return [_with_seeds(item, derived_seed(seed, i), initializer) for i, item in enumerate(config)]
+    if not isinstance(config, dict):
+        return config
+    if config.get("seed") is not None:
+        raise ValueError(
+            "`initializers` must not have seeds of their own: each repeat gives them another. "
+            f"Received: {initializer!r} with seed={config['seed']!r}"
+        )
+    config = {key: _with_seeds(item, derived_seed(seed, key), initializer) for key, item in config.items()}
+    if "seed" in config:
+        # An initializer with an integer gives layers of one shape the same values; a generator moves on.
+        config["seed"] = keras.saving.serialize_keras_object(keras.random.SeedGenerator(seed))
+    return config

@@ -1,0 +1,58 @@
+"""What makes two runs the same run: digests of data, identities of functions and initializers."""
+
+import hashlib
+import re
+
+import keras
+import numpy as np
+
+import keras_initx
+
+
+def environment():
+    """Return what the figures of a run depend on beside its arguments."""
+    return {
+        "backend": keras.backend.backend(),
+        "keras": keras.__version__,
+        "keras_initx": keras_initx.__version__,
+    }
+
+
+def checked_data(data):
+    """Return `data` as two pairs.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    try:
+        (x, y), (x_val, y_val) = data
+    except (TypeError, ValueError):
+        raise ValueError(
+            "`data` must be two pairs, inputs and targets to train on, and inputs and targets to judge by: "
+            f"((x, y), (x_val, y_val)). Received: data of type {type(data).__name__}"
+        ) from None
+    return (x, y), (x_val, y_val)
+
+
+def data_digest(data) -> str:
+    """Return a digest of all arrays of `data`."""
+    digest = hashlib.sha256()
+    for array in map(np.asarray, keras.tree.flatten(data)):
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+    return digest.hexdigest()
+
+
+def identity(thing):
+    """Return what JSON can say of a function, an initializer, or whatever else tells runs apart."""
+    if thing is None or isinstance(thing, str | bool | int | float):
+        return thing
+    if isinstance(thing, dict):
+        return {str(key): identity(item) for key, item in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [identity(item) for item in thing]
+    if isinstance(thing, keras.initializers.Initializer):
+        return [type(thing).__name__, identity(thing.get_config())]
+    if hasattr(thing, "__qualname__"):
+        return f"{thing.__module__}.{thing.__qualname__}"
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))

@@ -1,0 +1,88 @@
+"""Train a model for one epoch, such that nothing but seeds decides what happens."""
+
+import math
+import time
+
+import keras
+import numpy as np
+
+from keras_initx.studies._seeds import derived_seed
+
+
+def train_epoch(model, data, epoch, batch_size, seed):
+    """Train `model` for one epoch, and judge it.
+
+    Args:
+        model: A compiled model.
+        data: Inputs and targets to train on, and inputs and targets to judge by.
+        epoch: Number of the epoch, 1 for the first.
+        batch_size: Number of examples in a batch.
+        seed: Rules the order of the examples, and whatever else is random in training.
+
+    Returns:
+        A dict of the figures, with `"seconds"` and in the first epoch `"batch_losses"`.
+    """
+    (x, y), validation = data
+    seed = derived_seed(seed, epoch)
+    order = np.random.default_rng(seed).permutation(count(x))
+    recorder = [_BatchLosses(batch_size, len(order))] if epoch == 1 else []
+    # What `fit` prepares before may draw as well, and does so only once for each model.
+    begin_with_seed = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: keras.utils.set_random_seed(seed))
+    begin = time.perf_counter()
+    # In this order: what the backends shuffle by depends on more than a seed.
+    history = model.fit(
+        taken(x, order),
+        taken(y, order),
+        batch_size=batch_size,
+        initial_epoch=epoch - 1,
+        epochs=epoch,
+        shuffle=False,
+        validation_data=validation,
+        validation_batch_size=_JUDGED_AT_ONCE,
+        callbacks=[begin_with_seed, *recorder],
+        verbose=0,
+    ).history
+    seconds = time.perf_counter() - begin
+    figures = {name: float(values[-1]) for name, values in history.items()}
+    losses = {"batch_losses": recorder[0].losses} if recorder else {}
+    return {**figures, **losses, "seconds": seconds}
+
+
+def judge(model, data):
+    """Return the figures of `model` on the data to judge by, as a dict."""
+    x, y = data[1]
+    figures = model.evaluate(x, y, batch_size=_JUDGED_AT_ONCE, return_dict=True, verbose=0)
+    return {f"val_{name}": float(value) for name, value in figures.items()}
+
+
+def diverged(figures) -> bool:
+    """Tell whether a loss or a metric is not a finite number."""
+    return not all(math.isfinite(value) for value in figures.values() if isinstance(value, float))
+
+
+def count(arrays) -> int:
+    """Return the number of examples in `arrays`, an array or a structure of arrays."""
+    return len(keras.tree.flatten(arrays)[0])
+
+
+def taken(arrays, order):
+    """Return the examples of `arrays` in this `order`."""
+    return keras.tree.map_structure(lambda array: array[order], arrays)
+
+
+_JUDGED_AT_ONCE = 256
+
+
+class _BatchLosses(keras.callbacks.Callback):
+    """Keeps the loss of each batch: Keras reports the mean of those so far."""
+
+    def __init__(self, batch_size, examples):
+        super().__init__()
+        self.losses, self._batch_size, self._examples = [], batch_size, examples
+        self._seen, self._sum = 0, 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        seen = min((batch + 1) * self._batch_size, self._examples)
+        total = float(logs["loss"]) * seen
+        self.losses.append((total - self._sum) / (seen - self._seen))
+        self._seen, self._sum = seen, total

@@ -1,0 +1,41 @@
+"""Small data and models for the tests of studies, where processes of their own can import them."""
+
+import keras
+import numpy as np
+
+from keras_initx.studies._data import Dataset
+
+
+def blobs():
+    """Return points around three centres, with their numbers."""
+    draws = np.random.default_rng(0)
+    centres = draws.normal(size=(3, 6))
+    labels = draws.integers(0, 3, 160)
+    points = (centres[labels] + draws.normal(0, 0.5, (160, 6))).astype("float32")
+    return Dataset("blobs", (points[:96], labels[:96]), (points[96:], labels[96:]))
+
+
+def data():
+    return blobs().train, blobs().validation
+
+
+def build(initializer):
+    layers = [
+        keras.Input((6,)),
+        keras.layers.Dense(12, "relu", kernel_initializer=initializer),
+        keras.layers.Dropout(0.1),
+        keras.layers.Dense(3, "softmax", kernel_initializer=initializer),
+    ]
+    model = keras.Sequential(layers)
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.5)
+    # Compiling would take longer than all of the training.
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
+    return model
+
+
+def build_he():
+    return build("he_normal")
+
+
+def timeless(records):
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]

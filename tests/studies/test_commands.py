@@ -1,0 +1,111 @@
+"""Studies on the command line."""
+
+import importlib.util
+import re
+
+import keras
+import numpy as np
+import pytest
+from networks import blobs
+
+from keras_initx import _cli
+from keras_initx.studies import _compare, _pool
+
+
+@pytest.fixture
+def options(tmp_path):
+    """Return options that make a study short."""
+    x, y, x_test, y_test = *blobs().train, *blobs().validation
+    np.savez(tmp_path / "blobs.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
+    options = {"--data": tmp_path / "blobs.npz", "--model": "mlp", "--epochs": 2, "--out": tmp_path / "out"}
+    return [str(part) for option in options.items() for part in option]
+
+
+COMPARE = ("compare", "--initializers", "he_normal,zeros", "--repeats", "2", "--learning-rate", "0.1")
+FILES = {"study.json", "trials", "table.txt", "plots", "report.html", "records.csv", "records.jsonl"}
+
+
+def test_compare_and_report(options, tmp_path, capsys):
+    assert _cli.main([*COMPARE, *options]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("mlp on blobs\n2 repeats of 2 epochs")
+    assert "Traceback" not in printed.err
+    assert "\x1b" not in printed.out + printed.err
+    assert {file.name for file in (tmp_path / "out").iterdir()} == FILES
+    assert _cli.main(["report", str(tmp_path / "out"), "--monitor", "val_loss", "--threshold", "0.5"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"^ +initializer +val_loss +95 % interval +to 0\.500 ", text, re.MULTILINE)
+    assert (tmp_path / "out" / "table.txt").read_text() in text
+
+
+def test_restarts_and_report(options, tmp_path, capsys):
+    assert _cli.main(["restarts", "--n", "2", "--checks", "0", *options]) == 0
+    assert "came out best: val_accuracy" in capsys.readouterr().out
+    model = keras.models.load_model(tmp_path / "out" / "best.keras")
+    assert model.output_shape == (None, 3)
+    assert _cli.main(["report", str(tmp_path / "out")]) == 0
+    assert "came out best: val_accuracy" in capsys.readouterr().out
+
+
+def test_interrupted_studies_show_what_there_is(options, tmp_path, capsys, monkeypatch):
+    run, runs = _compare.run_trial, []
+
+    def interrupted(**arguments):
+        if runs:
+            raise KeyboardInterrupt
+        runs.append(run(**arguments))
+
+    monkeypatch.setattr(_compare, "run_trial", interrupted)
+    assert _cli.main([*COMPARE, *options]) == 130
+    printed = capsys.readouterr()
+    assert "Interrupted; the same command goes on from here." in printed.err
+    assert "he_normal: 1 of 2 trials unfinished." in printed.out
+    assert {file.name for file in (tmp_path / "out").iterdir()} == FILES
+
+
+def test_a_terminal_shows_the_time_that_is_left(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with _pool._progress("compare", 4) as advance:
+        advance(3)
+    assert re.search(r"compare.*3/4.*epochs,.*gone,.*left", capsys.readouterr().err)
+
+
+def refused(capsys, *arguments):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        _cli.main([str(argument) for argument in arguments])
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "--data", "nonsense"], "data must be one of ('digits', "),
+        (["compare", "--model", "nonsense"], "a model is one of ('mlp', "),
+        (["compare", "--initializers", "nonsense"], "nonsense"),
+        (["compare", "--initializers", ","], "`initializers` must not be empty"),
+        (["compare", "--optimizer", "nonsense"], "nonsense"),
+        (["compare", "--repeats", "0"], "invalid positive integer value: '0'"),
+        (["restarts", "--initializer", "nonsense"], "nonsense"),
+        (["restarts", "--checks", "-1"], "`checks` must be a positive integer"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments_are_an_error(capsys, tmp_path, arguments, message):
+    assert message in refused(capsys, *arguments, "--out", tmp_path)
+
+
+def test_other_arguments_for_one_folder_are_an_error(capsys, options):
+    _cli.main([*COMPARE, *options])
+    error = refused(capsys, *COMPARE, *options, "--seed", "1")
+    assert "holds a run with other settings. Received: seed=1, there 0" in error
+
+
+def test_there_is_nothing_to_report(capsys, tmp_path):
+    assert "study.json" in refused(capsys, "report", tmp_path)
+
+
+def test_a_missing_extra_is_named(capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert 'pip install "keras_initx[studies]"' in refused(capsys, "compare")

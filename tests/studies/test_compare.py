@@ -1,0 +1,191 @@
+"""What a comparison finds is what is there, and nothing else."""
+
+import sys
+
+import distributed
+import joblib
+import keras
+import numpy as np
+import pytest
+from modes import BACKEND, to_numpy
+from networks import build, data, timeless
+
+import keras_initx
+from keras_initx.studies import _pool, compare
+from keras_initx.studies._seeds import derived_seed, seeded
+
+TWINS = {"one": "he_normal", "other": "he_normal"}
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return compare(build, {**TWINS, "zeros": "zeros"}, data(), repeats=3, epochs=4, title="blobs")
+
+
+def verdict(study, *names):
+    (row,) = (row for row in study.comparisons() if {row["first"], row["second"]} == set(names))
+    return row["verdict"]
+
+
+def test_twins_have_the_same_curves_bit_for_bit(planted):
+    records = timeless(planted.records)
+    one, other = ([{**r, "initializer": None} for r in records if r["initializer"] == name] for name in TWINS)
+    assert one == other
+    assert len(one) == 3 * 5
+
+
+def test_twins_do_not_differ(planted):
+    assert verdict(planted, "one", "other") == "no significant difference"
+    assert "There is no significant difference between one and other." in str(planted)
+
+
+def test_zeros_are_worse(planted):
+    assert verdict(planted, "one", "zeros") == "one is better"
+    assert "one is better than zeros." in str(planted)
+    assert planted.summary()[-1]["initializer"] == "zeros"
+
+
+def test_repeats_differ(planted):
+    assert len(set(planted.finals("one").values()) | {t.epochs[1]["loss"] for t in planted.trials.values()}) > 4
+
+
+def same_as_first_repeat(study, planted):
+    records = [
+        record for record in timeless(planted.records) if (record["initializer"], record["repeat"]) in study.trials
+    ]
+    for record, other in zip(timeless(study.records), records, strict=True):
+        # Threads share the work of a sum otherwise where there are more of them.
+        assert record == pytest.approx(other, abs=0 if BACKEND == "jax" else 1e-4)
+
+
+def test_processes_find_the_same(planted):
+    study = compare(build, TWINS, data(), repeats=1, epochs=4, n_jobs=2)
+    same_as_first_repeat(study, planted)
+
+
+def test_a_dask_cluster_finds_the_same(planted, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", BACKEND)
+    monkeypatch.setenv("DASK_TEMPORARY_DIRECTORY", str(tmp_path / "dask"))
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+        joblib.parallel_config(backend="dask"),
+    ):
+        study = compare(build, TWINS, data(), repeats=1, epochs=4, n_jobs=-1, out=tmp_path / "study")
+        assert list(client.run(lambda: "keras_initx.studies" in sys.modules).values()) == [True, True]
+    same_as_first_repeat(study, planted)
+
+
+def test_a_worker_on_another_backend_is_an_error():
+    with pytest.raises(RuntimeError, match=f"a worker must run Keras on nonsense, .* Received: {BACKEND}"):
+        _pool._on_backend("nonsense", print, {})
+
+
+@pytest.mark.parametrize("module", ["joblib", "scipy.stats"])
+def test_what_is_missing_is_named(monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=r'not found; install with `pip install "keras_initx\[studies\]"`'):
+        _pool.needed(module)
+
+
+def test_a_failing_trial_does_not_end_the_study(tmp_path):
+    full = True
+
+    def build_if_there_is_room(units):
+        if full and units == 2:
+            raise OSError("no room left")
+        return build("zeros")
+
+    arguments = {"build": build_if_there_is_room, "initializers": {"two": 2, "three": 3}, "data": data()}
+    study = compare(**arguments, repeats=2, epochs=1, out=tmp_path)
+    assert "two: 2 of 2 trials failed: OSError: no room left." in str(study)
+    assert study.trials["two", 1].end["traceback"].startswith("Traceback")
+    assert len(study.finals("three")) == 2
+    full = False
+    assert len(compare(**arguments, repeats=2, epochs=1, out=tmp_path).finals("two")) == 2
+
+
+def build_with_rate(rate):
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(rate), "mse")
+    return model
+
+
+def test_divergence_ends_a_trial_and_is_told():
+    study = compare(build_with_rate, {"small": 0.01, "huge": 1e30}, data(), repeats=2, epochs=3)
+    assert [trial.status for trial in study.trials.values()] == ["finished", "diverged"] * 2
+    assert len(study.trials["huge", 1].epochs) == 2
+    assert not np.isfinite(study.trials["huge", 1].epochs[-1]["loss"])
+    assert "huge: 2 of 2 trials diverged, so it is last and not tested." in str(study)
+    assert study.monitor == "val_loss"
+    assert study.mode == "min"
+
+
+def test_nothing_else_depends_on_the_initializer():
+    seeds = []
+
+    def build_and_look(initializer):
+        model = build(initializer)
+        seeds.append(to_numpy(model.layers[1].seed_generator.state).tolist())
+        return model
+
+    compare(build_and_look, ["zeros", "he_normal", "initx.sparse"], data(), repeats=2, epochs=1)
+    assert seeds[0] == seeds[1] == seeds[2] != seeds[3] == seeds[4] == seeds[5]
+
+
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        "he_normal",
+        "initx.sparse",
+        keras_initx.Orthogonal(),
+        keras_initx.Scaled(keras_initx.HeNormal(), 0.5),
+        keras.initializers.HeNormal(),
+    ],
+    ids=str,
+)
+def test_each_layer_and_each_seed_has_a_draw_of_its_own(initializer):
+    def draws(seed):
+        initializer_of_trial = seeded(initializer, seed)
+        return [to_numpy(initializer_of_trial((12, 12))) for _ in range(2)]
+
+    first, second = draws(1)
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, draws(2)[0])
+    np.testing.assert_array_equal(first, draws(1)[0])
+
+
+def test_initializers_in_a_dict_have_draws_of_their_own():
+    kernel, bias = seeded({"kernel": keras_initx.HeNormal(), "others": [keras_initx.HeNormal()]}, 1).values()
+    assert not np.array_equal(to_numpy(kernel((4, 4))), to_numpy(bias[0]((4, 4))))
+
+
+def test_seeds_of_other_purposes_differ():
+    assert len({derived_seed(0, name, i) for name in ("draw", "train") for i in range(100)}) == 200
+
+
+@pytest.mark.parametrize(
+    ("initializers", "message"),
+    [
+        ([], r"`initializers` must not be empty. Received: initializers=\{\}"),
+        (["zeros", "zeros"], r"`initializers` must be different string ids, or a dict .* Received: initializers="),
+        ([keras_initx.HeNormal()], "`initializers` must be different string ids, or a dict"),
+        ({"a": keras_initx.HeNormal(seed=3)}, r"must not have seeds of their own: .* HeNormal\(seed=3.* seed=3"),
+        (["nonsense"], "nonsense"),
+    ],
+    ids=["empty", "twice", "nameless", "seeded", "unknown"],
+)
+def test_wrong_initializers_are_an_error(initializers, message):
+    with pytest.raises(ValueError, match=message):
+        compare(build, initializers, data())
+
+
+def test_wrong_data_are_an_error():
+    with pytest.raises(ValueError, match=r"`data` must be two pairs, .* Received: data of type ndarray"):
+        compare(build, ["zeros"], np.zeros((4, 3)))
+
+
+@pytest.mark.parametrize("name", ["repeats", "epochs", "batch_size"])
+def test_counts_are_positive(name):
+    with pytest.raises(ValueError, match=f"`{name}` must be a positive integer. Received: {name}=0"):
+        compare(build, ["zeros"], data(), **{name: 0})

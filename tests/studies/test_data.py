@@ -1,0 +1,107 @@
+"""The data sets and networks of the command line."""
+
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+
+from keras_initx.studies import _data, _networks
+
+
+def test_digits():
+    data = _data.load("digits")
+    assert (data.name, data.shape, data.classes) == ("digits", (8, 8, 1), 10)
+    assert (len(data.train[0]), len(data.validation[1])) == (1347, 450)
+    assert (data.train[0].min(), data.train[0].max()) == (0, 1)
+
+
+def test_synthetic_images_have_the_shape_of_cifar_and_a_name_that_says_what_they_are():
+    data, again = _data.load("synthetic"), _data.synthetic()
+    assert data.name == "synthetic CIFAR-shaped images"
+    assert (data.shape, data.classes, data.train[0].dtype) == ((32, 32, 3), 10, np.float32)
+    np.testing.assert_array_equal(data.train[0], again.train[0])
+    np.testing.assert_array_equal(data.validation[1], again.validation[1])
+    assert data.train[0].min() >= 0
+    assert data.train[0].max() <= 1
+
+
+@pytest.mark.parametrize("name", _data.DOWNLOADED)
+def test_what_cannot_be_downloaded_is_told(monkeypatch, name):
+    def offline():
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(getattr(keras.datasets, name), "load_data", offline)
+    with pytest.raises(_data.DataError, match=f"{name} could not be downloaded, and is not in .* no route to host"):
+        _data.load(name)
+
+
+def test_downloaded_images_are_scaled(monkeypatch):
+    images, labels = np.full((4, 28, 28), 255, "uint8"), np.array([[0], [1], [2], [1]], "uint8")
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", lambda: ((images, labels), (images, labels)))
+    data = _data.load("mnist")
+    assert (data.shape, data.classes, data.train[1].shape) == ((28, 28, 1), 3, (4,))
+    assert data.train[0].max() == 1
+
+
+def test_a_file(tmp_path):
+    x, y = np.ones((5, 7)), np.arange(5)
+    np.savez(tmp_path / "own.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    data = _data.load(str(tmp_path / "own.npz"))
+    assert (data.name, data.shape, data.classes) == ("own", (7,), 5)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": [1]}, "must be a .npz file with x_train, y_train, x_test and y_test"),
+        ({"y_train": [0.5, 1.0]}, "must have one label for each input, an integer from 0 on"),
+        ({"y_train": [1]}, "must have one label for each input, an integer from 0 on"),
+        ({"y_test": [-1, 2]}, "must have one label for each input, an integer from 0 on"),
+    ],
+    ids=["missing", "not whole", "too few", "negative"],
+)
+def test_a_file_that_does_not_suit_is_told(tmp_path, arrays, message):
+    whole = {"x_train": np.ones((2, 3)), "y_train": [0, 1], "x_test": np.ones((2, 3)), "y_test": [1, 0]}
+    np.savez(tmp_path / "own.npz", **(arrays if "x" in arrays else whole | arrays))
+    with pytest.raises(_data.DataError, match=message):
+        _data.load(str(tmp_path / "own.npz"))
+
+
+@pytest.mark.parametrize("name", ["nonsense", "nowhere.npz"])
+def test_other_names_are_an_error(name):
+    with pytest.raises(_data.DataError, match=name):
+        _data.load(name)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (32, 32, 3)], ids=str)
+@pytest.mark.parametrize("name", _networks.NAMES)
+def test_networks_suit_images(name, shape):
+    model = _networks.Network(name, shape, 10, "adam", 0.25)("initx.he_normal")
+    assert model.output_shape == (None, 10)
+    assert to_numpy(model.optimizer.learning_rate).item() == 0.25
+    kernels = [weight for weight in model.trainable_weights if "kernel" in weight.path]
+    assert all(to_numpy(kernel).std() > 0 for kernel in kernels)
+
+
+def test_a_function_of_a_file(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text("SIZE = 3\ndef build(initializer):\n    return initializer * SIZE\n")
+    build = _networks.FileBuild.parse(f"{file}:build")
+    assert build("ab") == "ababab"
+    assert build.name == "own.py:build"
+    file.write_text("def build(initializer):\n    return initializer\n")
+    assert _networks.FileBuild.parse(f"{file}:build") != build
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nonsense", r"a model is one of \('mlp', .*\) or FILE.py:function. Received: 'nonsense'"),
+        ("nowhere.py:build", "Received: 'nowhere.py:build'"),
+        (f"{__file__}:nonsense", "has no function 'nonsense'"),
+    ],
+    ids=["unknown", "no file", "no function"],
+)
+def test_models_that_are_not_there_are_told(text, message):
+    with pytest.raises(ValueError, match=message):
+        _networks.FileBuild.parse(text)

@@ -1,0 +1,114 @@
+"""Records survive a kill at any byte, and damage is told."""
+
+import math
+
+import pytest
+
+from keras_initx.studies import DamagedFileError
+from keras_initx.studies._folder import Folder
+from keras_initx.studies._log import line, parse, read
+
+FIGURES = {
+    "epoch": 1,
+    "loss": math.inf,
+    "val_loss": 0.1 + 0.2,
+    "note": 'a "quoted" ü',
+    "batch_losses": [1.5, -math.inf],
+}
+
+
+def test_a_line_comes_back():
+    assert parse(line(FIGURES)) == FIGURES
+
+
+def test_nan_comes_back():
+    assert math.isnan(parse(line({"loss": math.nan}))["loss"])
+
+
+@pytest.mark.parametrize("place", range(0, 60, 7))
+def test_a_line_with_another_sign_is_damaged(place):
+    text = line(FIGURES)
+    assert parse(f"{text[:place]}~{text[place + 1 :]}") is None
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = Folder(tmp_path)
+    folder.open("compare", {"repeats": 1})
+    return folder
+
+
+def write(folder, *epochs, end=None):
+    with folder.begin("0-1") as log:
+        for value in epochs:
+            log.write(event="epoch", figures={"loss": value})
+        if end:
+            log.write(event="end", status=end)
+
+
+def losses(folder):
+    return [figures["loss"] for figures in folder.trial("0-1").epochs]
+
+
+def test_what_a_kill_leaves_of_a_line_does_not_count(folder):
+    write(folder, 1.0, 2.0, 3.0)
+    (file,) = folder.path.glob("trials/*")
+    content = file.read_bytes()
+    begin = content[:-1].rindex(b"\n") + 1
+    for length in range(begin, len(content) - 1):
+        file.write_bytes(content[:length])
+        assert losses(folder) == [1.0, 2.0]
+    assert folder.trial("0-1").status == "cut off"
+
+
+def test_a_line_in_the_middle_must_be_as_it_was_written(folder):
+    write(folder, 1.0, 2.0)
+    (file,) = folder.path.glob("trials/*")
+    file.write_bytes(file.read_bytes().replace(b"1.0", b"1.1"))
+    with pytest.raises(DamagedFileError, match=r"0-1\.1\.jsonl, line 1, is not as it was written"):
+        read(file)
+
+
+def test_a_header_must_be_as_it_was_written(folder):
+    file = folder.path / "study.json"
+    file.write_bytes(file.read_bytes().replace(b"1", b"2", 1))
+    with pytest.raises(DamagedFileError, match=r"study\.json is not as it was written"):
+        folder.header()
+
+
+def test_a_second_attempt_takes_the_place_of_the_first(folder):
+    write(folder, 1.0)
+    write(folder, 2.0, 3.0)
+    assert losses(folder) == [2.0, 3.0]
+
+
+def test_the_attempt_that_came_to_its_end_counts(folder):
+    write(folder, 1.0, end="finished")
+    write(folder, 2.0)
+    assert losses(folder) == [1.0]
+    assert folder.trial("0-1").is_settled
+
+
+def test_a_failed_attempt_counts_until_another_settles(folder):
+    write(folder, 1.0, end="failed")
+    write(folder, 2.0)
+    assert folder.trial("0-1").status == "failed"
+    write(folder, 3.0, end="diverged")
+    assert folder.trial("0-1").status == "diverged"
+    assert losses(folder) == [3.0]
+
+
+def test_what_was_never_begun_is_missing(folder):
+    assert folder.trial("0-1").status == "missing"
+
+
+def test_two_logs_of_a_trial_are_two_files(folder):
+    with folder.begin("0-1") as one, folder.begin("0-1") as other:
+        one.write(event="epoch", figures={"loss": 1.0})
+        other.write(event="epoch", figures={"loss": 2.0})
+    assert len(list(folder.path.glob("trials/*"))) == 2
+
+
+def test_a_folder_without_a_study_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"study\.json"):
+        Folder(tmp_path).header()

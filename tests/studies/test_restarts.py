@@ -1,0 +1,145 @@
+"""Restarts stop the losers early, return what the seed gives again, and do not take luck for gain."""
+
+import types
+
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+from networks import build_he, data
+
+from keras_initx.studies import DamagedFileError, Race, _state, restarts
+from keras_initx.studies._restarts import rounds
+from keras_initx.studies._seeds import derived_seed
+from keras_initx.studies._training import train_epoch
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("race")
+
+
+@pytest.fixture(scope="module")
+def race(folder):
+    return restarts(build_he, data(), n=4, epochs=4, checks=2, out=folder)
+
+
+@pytest.mark.parametrize(
+    ("n", "epochs", "plan"),
+    [
+        (10, 16, [(10, 2), (5, 4), (3, 8), (2, 16)]),
+        (10, 2, [(10, 1), (2, 2)]),
+        (4, 4, [(4, 2), (2, 4)]),
+        (2, 5, [(2, 5)]),
+        (1, 3, [(1, 3)]),
+    ],
+)
+def test_halves_are_trained_twice_as_long(n, epochs, plan):
+    assert rounds(n, epochs) == plan
+
+
+def test_losers_stop_early(race):
+    assert [draw["epochs"][-1]["epoch"] for draw in race.draws] == [4, 4, 2, 2]
+
+
+def test_the_best_comes_first(race):
+    first, second, *rest = (draw["epochs"][-1]["val_accuracy"] for draw in race.draws)
+    assert race.score == first >= second
+    assert min(draw["epochs"][2]["val_accuracy"] for draw in race.draws[:2]) >= max(rest)
+
+
+def test_the_seed_gives_the_model_again(race):
+    keras.utils.set_random_seed(race.seed)
+    model = build_he()
+    for epoch in range(1, 5):
+        train_epoch(model, data(), epoch, 32, derived_seed(0, "train"))
+    for own, other in zip(model.weights, race.model.weights, strict=True):
+        np.testing.assert_array_equal(to_numpy(own), to_numpy(other))
+    assert race.model.evaluate(*data()[1], return_dict=True, verbose=0)["accuracy"] == pytest.approx(race.score)
+
+
+def test_a_finished_race_is_not_run_again(race, folder):
+    files = sorted(folder.glob("trials/*"))
+    again = restarts(build_he, data(), n=4, epochs=4, checks=2, out=folder)
+    assert sorted(folder.glob("trials/*")) == files
+    assert again.draws == race.draws
+    assert str(again) == str(race) == str(Race.read(folder))
+
+
+def test_a_damaged_state_is_told(folder, race, tmp_path):
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "study.json").write_bytes((folder / "study.json").read_bytes())
+    for file in folder.glob("trials/*"):
+        content = file.read_bytes()
+        (tmp_path / "trials" / file.name).write_bytes(content[:-1] if file.suffix == ".state" else content)
+    with pytest.raises(DamagedFileError, match=r"draw\d-2\.state is missing, or not as it was written"):
+        restarts(build_he, data(), n=4, epochs=4, checks=2, out=tmp_path)
+
+
+def test_a_state_is_all_that_training_goes_on_from():
+    def trained(stop):
+        keras.utils.set_random_seed(1)
+        model = build_he()
+        for epoch in range(1, 4):
+            if epoch == stop:
+                content = _state.state(model)
+                model = build_he()
+                _state.restore(model, content)
+            train_epoch(model, data(), epoch, 32, 5)
+        return [to_numpy(variable) for variable in _state._variables(model)]
+
+    for own, other in zip(trained(None), trained(3), strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+def race_with(checks, score=0.9):
+    draws = [{"draw": 1, "seed": 7, "status": "finished", "epochs": [{"epoch": 4, "val_accuracy": score}]}]
+    settings = {"n": 1, "epochs": 4, "batch_size": 8, "seed": 0, "keras": "3", "backend": "none"}
+    return Race("made up", settings, draws, checks, "val_accuracy", "max")
+
+
+def test_a_real_gain_is_told():
+    race = race_with([(0.9, 0.5), (0.91, 0.52), (0.89, 0.5)])
+    assert race.gain()["significant"]
+    assert "more than the noise of single runs" in " ".join(str(race).split())
+
+
+def test_luck_is_no_gain():
+    race = race_with([(0.8, 0.81), (0.82, 0.8), (0.81, 0.82)])
+    text = " ".join(str(race).split())
+    assert not race.gain()["significant"]
+    assert race.gain()["luck"] == pytest.approx(0.09)
+    assert "no significant difference: within the noise of single runs" in text
+    assert "In the search it looked better by 0.090 than in these runs" in text
+
+
+def test_without_checks_nothing_is_claimed():
+    assert "Without checks nobody knows how much of that is luck." in str(race_with([]))
+
+
+def test_a_race_that_nobody_finishes_is_an_error():
+    def build():
+        raise OSError("no room left")
+
+    with pytest.raises(RuntimeError, match=r"no draw could be trained to the end of round 1: OSError: no room left"):
+        restarts(build, data(), n=2, epochs=1)
+
+
+def test_a_race_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
+    monkeypatch.setattr("keras_initx.studies._pool.run", lambda *arguments: None)
+    with pytest.raises(RuntimeError, match="no draw could be trained"):
+        restarts(build_he, data(), out=tmp_path)
+    race = Race.read(tmp_path)
+    assert "No draw has come to the end of a round yet." in str(race)
+    race.report(tmp_path / "report.html")
+
+
+def test_report_and_plots(race, tmp_path):
+    assert [path.name for path in race.plot(tmp_path)] == ["race.png", "checks.png"]
+    race.report(tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text().count('src="data:image/png;base64,') == 2
+
+
+def test_counts_are_positive():
+    with pytest.raises(ValueError, match=r"`n` must be a positive integer. Received: n=0"):
+        restarts(types.SimpleNamespace(), data(), n=0)

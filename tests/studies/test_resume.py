@@ -1,0 +1,69 @@
+"""A study that was killed goes on where it was, and comes to the same end."""
+
+import killed
+import pytest
+from networks import build, build_he, data
+
+from keras_initx.studies import SettingsError, Study, compare, restarts
+from keras_initx.studies import _compare as module
+
+
+def test_a_killed_study_comes_to_the_same_end():
+    times, _, _ = killed.check(kills=2)
+    assert times > 0
+
+
+def interrupted_after(monkeypatch, count):
+    """Have Ctrl-C pressed in the trial after `count` others."""
+    train, done = module.train_epoch, []
+
+    def interrupt(model, data, epoch, *rest):
+        if epoch == 2 and len(done) == count:
+            raise KeyboardInterrupt
+        done.extend([epoch] * (epoch == 2))
+        return train(model, data, epoch, *rest)
+
+    monkeypatch.setattr(module, "train_epoch", interrupt)
+
+
+def test_an_interrupted_study_can_be_read(monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        interrupted_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            compare(build, ["he_normal", "zeros"], data(), repeats=2, epochs=2, out=tmp_path)
+    study = Study.read(tmp_path)
+    assert [trial.status for trial in study.trials.values()] == ["finished", "cut off", "missing", "missing"]
+    assert len(study.trials["zeros", 1].epochs) == 2
+    assert "zeros: 2 of 2 trials unfinished." in str(study)
+
+
+def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
+    monkeypatch.setattr(module._pool, "run", lambda *arguments: None)
+    study = compare(build, ["he_normal", "zeros"], data(), out=tmp_path)
+    assert "zeros: 5 of 5 trials unfinished." in str(study)
+    assert study.plot(tmp_path) == []
+    study.report(tmp_path / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"repeats": 2}, "repeats=2, there 1"),
+        ({"epochs": 2}, "epochs=2, there 1"),
+        ({"seed": 1}, "seed=1, there 0"),
+        ({"initializers": ["ones"]}, "initializers="),
+        ({"data": (data()[1], data()[0])}, "data="),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_other_settings_are_refused(tmp_path, changes, name):
+    settings = {"build": build, "initializers": ["zeros"], "data": data(), "repeats": 1, "epochs": 1}
+    compare(**settings, out=tmp_path)
+    with pytest.raises(SettingsError, match=rf"holds a run with other settings. Received: {name}"):
+        compare(**{**settings, **changes}, out=tmp_path)
+
+
+def test_another_kind_of_run_is_refused(tmp_path):
+    compare(build, ["zeros"], data(), repeats=1, epochs=1, out=tmp_path)
+    with pytest.raises(SettingsError, match=r"holds another kind of run. Received: restarts, there compare"):
+        restarts(build_he, data(), out=tmp_path)

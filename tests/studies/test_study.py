@@ -1,0 +1,187 @@
+"""Tables, tests and pages of made-up trials, whose figures are known."""
+
+import csv
+import json
+import math
+import re
+
+import numpy as np
+import pandas
+import pytest
+import scipy.stats
+
+from keras_initx.studies import Study, Trial
+from keras_initx.studies._statistics import holm, paired_p_value, t_interval
+from keras_initx.studies._text import number, ranges
+
+SETTINGS = {"epochs": 2, "batch_size": 8, "seed": 0, "keras": "3", "backend": "none"}
+
+
+def trial(start, middle, end, train):
+    before = {"epoch": 0, "val_accuracy": start, "val_loss": 1 - start}
+    epochs = [before]
+    for epoch, value in enumerate((middle, end), 1):
+        figures = {"accuracy": train, "loss": 1 - train, "val_accuracy": value, "val_loss": 1 - value, "seconds": 0.5}
+        epochs.append({"epoch": epoch, **figures})
+    epochs[1]["batch_losses"] = [1.0, 0.5]
+    return Trial("key", "finished", tuple(epochs))
+
+
+def study(ends, title="made up", others=()):
+    trials = {
+        (name, repeat): trial(0.1, 0.5, end, 0.95)
+        for name, values in ends.items()
+        for repeat, end in enumerate(values, 1)
+    }
+    settings = {"initializers": dict.fromkeys(ends), "repeats": max(map(len, ends.values())), **SETTINGS}
+    return Study(title, settings, trials | dict(others), "val_accuracy", "max", 0.8)
+
+
+GOOD, FAIR, BAD = [0.90, 0.92, 0.91, 0.93], [0.89, 0.93, 0.90, 0.92], [0.50, 0.52, 0.53, 0.51]
+
+
+@pytest.fixture
+def three():
+    return study({"bad": BAD, "good": GOOD, "fair": FAIR})
+
+
+def test_summary(three):
+    best, _, worst = three.summary()
+    assert (best["initializer"], worst["initializer"]) == ("good", "bad")
+    assert best["mean"] == pytest.approx(0.915)
+    assert best["std"] == pytest.approx(np.std(GOOD, ddof=1))
+    assert (best["low"], best["high"]) == pytest.approx(
+        scipy.stats.t.interval(0.95, 3, 0.915, scipy.stats.sem(GOOD)), rel=1e-9
+    )
+    assert best["worst"] == 0.90
+    assert best["gap"] == pytest.approx(0.95 - 0.915)
+    assert (best["epochs_to_threshold"], best["reached"]) == (2, 4)
+    assert (worst["epochs_to_threshold"], worst["reached"]) == (math.inf, 0)
+    assert best["seconds_per_epoch"] == 0.5
+
+
+def test_comparisons_are_paired_and_corrected(three):
+    rows = {(row["first"], row["second"]): row for row in three.comparisons()}
+    p_values = [scipy.stats.ttest_rel(*pair).pvalue for pair in ((GOOD, FAIR), (GOOD, BAD), (FAIR, BAD))]
+    found = [rows[pair] for pair in (("good", "fair"), ("good", "bad"), ("fair", "bad"))]
+    assert [row["p"] for row in found] == pytest.approx(p_values)
+    assert [row["p_corrected"] for row in found] == pytest.approx(holm(p_values))
+    assert [row["verdict"] for row in found] == ["no significant difference", "good is better", "fair is better"]
+    assert found[1]["difference"] == pytest.approx(0.4)
+
+
+def test_least_is_best_for_a_loss():
+    losses = Study(
+        **{**vars(study({"good": GOOD, "bad": BAD})), "monitor": "val_loss", "mode": "min", "threshold": 0.2}
+    )
+    assert losses.summary()[0]["initializer"] == "good"
+    assert losses.summary()[0]["epochs_to_threshold"] == 2
+    assert losses.summary()[0]["worst"] == pytest.approx(0.1)
+    assert losses.summary()[0]["gap"] == pytest.approx(0.035)
+    assert losses.comparisons()[0]["verdict"] == "good is better"
+
+
+def test_no_difference_at_all_is_said_in_plain_words():
+    text = str(study({"good": GOOD, "fair": FAIR}))
+    assert "There is no significant difference between any two of them (of 1 pairs)." in text
+
+
+def test_one_pair_is_not_enough():
+    text = str(study({"good": GOOD[:1], "bad": BAD[:1]}))
+    assert "One pair is not enough for a test: repeat more often." in text
+
+
+def test_pairs_are_those_that_both_have():
+    partial = study({"good": GOOD, "bad": BAD}, others={("good", 2): Trial("key", "cut off")})
+    assert partial.comparisons()[0]["pairs"] == 3
+    assert "good: 1 of 4 trials unfinished." in str(partial)
+
+
+def test_what_diverged_is_last_and_not_tested():
+    diverged = Trial("key", "diverged", ({"epoch": 0, "val_accuracy": 0.1, "val_loss": math.nan},))
+    partial = study({"good": GOOD, "bad": BAD}, others={("good", 2): diverged})
+    assert [row["initializer"] for row in partial.summary()] == ["bad", "good"]
+    assert partial.comparisons() == []
+    assert "There are no two initializers to compare." in str(partial)
+
+
+def test_a_table_fits_a_terminal():
+    long = study({"an initializer with quite a long name": GOOD, "another": FAIR, "bad": BAD})
+    assert max(map(len, str(long).splitlines())) < 80
+    assert "an initializer wi…" in str(long)
+
+
+def test_interval_of_one_value_is_unknown():
+    assert [math.isnan(value) for value in t_interval([3.0])] == [False, True, True]
+
+
+@pytest.mark.parametrize(("differences", "p"), [([0.0] * 5, 1.0), ([0.1] * 5, 2.0**-4), ([1.0], math.nan)])
+def test_p_value_without_spread(differences, p):
+    assert paired_p_value(differences) == pytest.approx(p, nan_ok=True)
+
+
+def test_p_value_is_that_of_the_paired_t_test():
+    differences = np.random.default_rng(0).normal(0.3, 1, 9)
+    assert paired_p_value(differences) == pytest.approx(scipy.stats.ttest_1samp(differences, 0).pvalue)
+
+
+def test_tests_find_nothing_where_there_is_nothing():
+    """Of 1000 studies of 4 equal initializers at most 5 % should find a difference; 8 % is 4 deviations above."""
+    draws = np.random.default_rng(0).normal(size=(1000, 4, 5))
+    found = 0
+    for values in draws:
+        p_values = [paired_p_value(values[i] - values[j]) for i in range(4) for j in range(i)]
+        found += min(holm(p_values)) < 0.05
+    assert found < 80
+
+
+def test_holm():
+    # Each is multiplied by the number of those that are not smaller, and is no smaller than the one before.
+    assert holm([0.04, 0.01, math.nan, 0.03]) == pytest.approx([0.06, 0.03, math.nan, 0.06], nan_ok=True)
+    assert holm([]) == []
+
+
+def test_records_go_to_files_and_come_back(three, tmp_path):
+    three.to_csv(tmp_path / "records.csv")
+    three.to_jsonl(tmp_path / "records.jsonl")
+    with open(tmp_path / "records.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
+    assert lines == three.records
+    assert len(rows) == len(lines) == 3 * 4 * 3
+    assert rows[-1]["val_accuracy"] == str(FAIR[-1])
+    assert "batch_losses" not in rows[0]
+
+
+def test_records_as_a_data_frame(three):
+    frame = three.to_pandas()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame[frame.epoch == 2].groupby("initializer").val_accuracy.mean()["good"] == pytest.approx(0.915)
+
+
+def test_plots(three, tmp_path):
+    paths = three.plot(tmp_path, "svg")
+    assert [path.name for path in paths] == ["curves.svg", "ends.svg", "gaps.svg", "first-epoch.svg"]
+    assert all("</svg>" in path.read_text() for path in paths)
+
+
+def test_a_page_needs_no_other_file(tmp_path):
+    study({"<b>good</b>": GOOD, "bad": BAD}, title="a & b").report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<img") == page.count('src="data:image/png;base64,') == 4
+    assert not re.search(r'(?:src|href)="(?!data:)|https?://|@import|<script|<link', page)
+    assert "&lt;b&gt;good&lt;/b&gt; is better than bad." in page
+    assert "<b>" not in page
+    assert "<h1>a &amp; b</h1>" in page
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0.000"), (0.12345, "0.123"), (1234.5, "1.2e+03"), (0.000123, "0.00012"), (math.nan, "-")]
+)
+def test_numbers(value, text):
+    assert number(value) == text
+
+
+def test_ranges():
+    assert ranges([7, 2, 5, 6]) == "2, 5-7"
