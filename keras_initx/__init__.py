@@ -1,7 +1,9 @@
 """Weight initializers for Keras 3 that give the same weights on every backend."""
 
+import importlib
+from typing import TYPE_CHECKING
+
 from keras_initx import _default_backend  # noqa: F401, before anything imports Keras
-from keras_initx.diagnostics import SignalMonitor, diagnose
 from keras_initx.initializers import (
     ICNR,
     Bilinear,
@@ -31,7 +33,10 @@ from keras_initx.initializers import (
     VarianceScaling,
     catalog,
 )
-from keras_initx.studies import compare, restarts
+
+if TYPE_CHECKING:
+    from keras_initx.diagnostics import SignalMonitor, diagnose
+    from keras_initx.studies import compare, restarts
 
 __all__ = [
     "ICNR",
@@ -69,3 +74,12 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# What measures and trains models is loaded when it is asked for, so that a layer that only needs an id does not wait.
+_LATER = {"SignalMonitor": "diagnostics", "compare": "studies", "diagnose": "diagnostics", "restarts": "studies"}
+
+
+def __getattr__(name):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -22,7 +22,8 @@ def affine(xp, x, offset, factor, bounds=None):
     offset, factor = float(offset), max(float(factor), abs(float(offset)) * 2.0**-60)
     if offset:
         x += offset / factor
-    x *= factor
+    if factor != 1:
+        x *= factor
     if bounds is None:
         return x
     return limited(xp, x, bounds, x.dtype)
