@@ -8,6 +8,7 @@ import shutil
 import sys
 import textwrap
 
+_NAMES = "  layer"
 _LEAST_NAME = 16
 _GAP = 2
 
@@ -64,12 +65,12 @@ def table(report, width=None):
             columns[header] = ["" if cell is None else _written(write, cell) for cell in values]
     if width:
         for header in _DISPENSABLE:
-            if width - _width(columns) >= min(_LEAST_NAME, max(map(len, names), default=0)):
+            if width - _width(columns) >= min(_LEAST_NAME, max(map(len, [_NAMES, *names]))):
                 break
             columns.pop(header, None)
         room = max(width - _width(columns), _LEAST_NAME)
         names = [name if len(name) <= room else f"{name[:2]}…{name[3 - room :]}" for name in names]
-    return ["  layer", *columns], [list(row) for row in zip(names, *columns.values(), strict=True)]
+    return [_NAMES, *columns], [list(row) for row in zip(names, *columns.values(), strict=True)]
 
 
 def _written(write, cell):

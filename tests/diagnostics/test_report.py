@@ -18,12 +18,12 @@ X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
 
 
 def report_of(model, y=None):
-    keras.utils.set_random_seed(0)
     return keras_initx.diagnose(model, X, y, loss="mse")
 
 
 @pytest.fixture(scope="module")
 def healthy():
+    keras.utils.set_random_seed(0)
     hidden = [layers.Dense(6, name, name=name) for name in ("tanh", "relu")]
     model = keras.Sequential([keras.Input((8,)), *hidden, layers.Reshape((3, 2)), layers.LSTM(3, name="lstm")])
     return report_of(model, np.ones((64, 3), "float32"))
@@ -31,6 +31,7 @@ def healthy():
 
 @pytest.fixture(scope="module")
 def faulty():
+    keras.utils.set_random_seed(0)
     hidden = layers.Dense(6, "relu", kernel_initializer="zeros", name="a_layer_with_a_name_of_some_length_" * 3)
     return report_of(keras.Sequential([keras.Input((8,)), hidden, layers.Dense(3, name="out")]))
 
@@ -52,7 +53,7 @@ def test_text_of_a_faulty_network(faulty):
     assert repr(faulty) == "<Report of 2 layers: 1 problem found>"
 
 
-@pytest.mark.parametrize("width", [50, 80, 200])
+@pytest.mark.parametrize("width", [50, 66, 73, 80, 81, 82, 200])
 def test_text_fits_a_terminal(healthy, faulty, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))
     for report in (healthy, faulty):
