@@ -84,6 +84,19 @@ class Folder:
             raise DamagedFileError(f"{self._header} is not as it was written")
         return header
 
+    def settings(self, kind):
+        """Return the settings of the run.
+
+        Raises:
+            DamagedFileError: If the file is not as it was written.
+            FileNotFoundError: If the folder holds none.
+            ValueError: If the run is of another kind.
+        """
+        header = self.header()
+        if header["kind"] != kind:
+            raise ValueError(f"`path` must be a folder of `{kind}`. Received: path={self.path}, of {header['kind']}")
+        return header["settings"]
+
     def begin(self, key) -> Log:
         """Return the log of a new attempt at a trial."""
         attempt = 1 + max((number for number, _ in self._attempts(key)), default=0)

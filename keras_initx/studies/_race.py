@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_initx.studies._folder import Folder
 from keras_initx.studies._monitor import resolved
-from keras_initx.studies._statistics import SIGNIFICANT, paired_p_value, t_interval
+from keras_initx.studies._statistics import SIGNIFICANT, paired
 from keras_initx.studies._text import aligned, conditions, number
 
 
@@ -54,10 +54,7 @@ class Race:
         from keras_initx.studies._restarts import draw_seed, rounds
 
         folder = Folder(path)
-        header = folder.header()
-        if header["kind"] != "restarts":
-            raise ValueError(f"`path` must be a folder of `restarts`. Received: path={path}, of {header['kind']}")
-        settings = header["settings"]
+        settings = folder.settings("restarts")
         stages = range(1, len(rounds(settings["n"], settings["epochs"])) + 1)
         draws = []
         for i in range(1, settings["n"] + 1):
@@ -99,16 +96,11 @@ class Race:
         """
         sign = 1 if self.mode == "max" else -1
         differences = [sign * (chosen - other) for chosen, other in self.checks]
-        mean, low, high = t_interval(differences) if differences else (math.nan,) * 3
-        p = paired_p_value(differences)
+        found = paired(differences)
         luck = sign * (self.score - np.mean([chosen for chosen, _ in self.checks])) if self.checks else math.nan
         return {
-            "pairs": len(differences),
-            "difference": float(mean),
-            "low": float(low),
-            "high": float(high),
-            "p": p,
-            "significant": p < SIGNIFICANT and mean > 0,
+            **found,
+            "significant": found["p"] < SIGNIFICANT and found["difference"] > 0,
             "luck": float(luck),
         }
 

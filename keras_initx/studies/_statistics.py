@@ -36,6 +36,18 @@ def paired_p_value(differences) -> float:
     return float(2 * _t().sf(abs(mean) / deviation * math.sqrt(n), n - 1))
 
 
+def paired(differences):
+    """Return what the differences of pairs come to: a dict of their number and mean, its interval and the p-value."""
+    mean, low, high = t_interval(differences) if differences else (math.nan,) * 3
+    return {
+        "pairs": len(differences),
+        "difference": float(mean),
+        "low": float(low),
+        "high": float(high),
+        "p": paired_p_value(differences),
+    }
+
+
 def holm(p_values):
     """Return `p_values` corrected for their number by Holm's method; NaN counts for nothing.
 

@@ -12,7 +12,7 @@ import numpy as np
 from keras_initx.studies._folder import Folder, Trial
 from keras_initx.studies._monitor import resolved
 from keras_initx.studies._pool import needed
-from keras_initx.studies._statistics import SIGNIFICANT, holm, paired_p_value, t_interval
+from keras_initx.studies._statistics import SIGNIFICANT, holm, paired, t_interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +53,7 @@ class Study:
         from keras_initx.studies._compare import keys
 
         folder = Folder(path)
-        header = folder.header()
-        if header["kind"] != "compare":
-            raise ValueError(f"`path` must be a folder of `compare`. Received: path={path}, of {header['kind']}")
-        settings = header["settings"]
+        settings = folder.settings("compare")
         trials = {(name, repeat): folder.trial(key) for key, name, repeat in keys(settings)}
         monitor, mode = resolved(trials.values(), monitor, mode)
         study = cls(settings["title"], settings, trials, monitor, mode, threshold)
@@ -192,16 +189,7 @@ class Study:
         differences = [a[repeat] - b[repeat] for repeat in pairs]
         if np.mean(differences or [0]) * (1 if self.mode == "max" else -1) < 0:  # With different pairs than means.
             first, second, differences = second, first, [-difference for difference in differences]
-        mean, low, high = t_interval(differences) if differences else (math.nan,) * 3
-        return {
-            "first": first,
-            "second": second,
-            "pairs": len(pairs),
-            "difference": float(mean),
-            "low": float(low),
-            "high": float(high),
-            "p": paired_p_value(differences),
-        }
+        return {"first": first, "second": second, **paired(differences)}
 
     def __str__(self):
         from keras_initx.studies._text import study_text
