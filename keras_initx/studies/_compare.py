@@ -1,7 +1,6 @@
 """Train a model with several initializers, several times each, under equal conditions."""
 
 import tempfile
-import traceback
 
 import keras
 
@@ -161,5 +160,4 @@ def run_trial(key, path, build, initializer, data, epochs, batch_size, seed, on_
                 figures = train_epoch(model, data, epoch, batch_size, derived_seed(seed, "train"))
             log.write(event="end", status=status)
         except Exception as error:
-            text = "".join(traceback.format_exception(error))
-            log.write(event="end", status="failed", error=f"{type(error).__name__}: {error}", traceback=text)
+            log.fail(error)

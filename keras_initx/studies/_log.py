@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import traceback
 
 
 class DamagedFileError(Exception):
@@ -62,6 +63,11 @@ class Log:
         self._file.write(f"{line(record)}\n")
         self._file.flush()
         os.fsync(self._file.fileno())
+
+    def fail(self, error):
+        """Add the line that ends a trial which `error` has stopped."""
+        text = "".join(traceback.format_exception(error))
+        self.write(event="end", status="failed", error=f"{type(error).__name__}: {error}", traceback=text)
 
     def __enter__(self):
         return self

@@ -2,7 +2,6 @@
 
 import math
 import tempfile
-import traceback
 
 import keras
 
@@ -235,5 +234,4 @@ def run_stage(key, path, build, data, batch_size, before, draw, order, begin, en
                 result["state"] = _state.digest(content)
             log.write(event="end", status=status, **result)
         except Exception as error:
-            text = "".join(traceback.format_exception(error))
-            log.write(event="end", status="failed", error=f"{type(error).__name__}: {error}", traceback=text)
+            log.fail(error)
