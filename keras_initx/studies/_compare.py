@@ -5,7 +5,7 @@ import tempfile
 import keras
 
 from keras_initx.initializers._checks import check_count, check_seed
-from keras_initx.studies import _pool
+from keras_initx.studies import _first_batch, _pool
 from keras_initx.studies._folder import Folder
 from keras_initx.studies._seeds import derived_seed, seeded
 from keras_initx.studies._settings import checked_data, data_digest, environment, identity
@@ -147,7 +147,9 @@ def run_trial(key, path, build, initializer, data, epochs, batch_size, seed, on_
             initializer = seeded(initializer, derived_seed(seed, "draw"))
             keras.utils.set_random_seed(derived_seed(seed, "build"))
             model = build(initializer)
+            order = derived_seed(seed, "train")
             status, figures, epoch = "finished", judge(model, data), 0
+            log.write(event="first batch", found=_first_batch.look(model, data, batch_size, order))
             while True:
                 log.write(event="epoch", figures={"epoch": epoch, **figures})
                 if epoch and on_epoch:
@@ -157,7 +159,7 @@ def run_trial(key, path, build, initializer, data, epochs, batch_size, seed, on_
                 if diverged(figures) or epoch == epochs:
                     break
                 epoch += 1
-                figures = train_epoch(model, data, epoch, batch_size, derived_seed(seed, "train"))
+                figures = train_epoch(model, data, epoch, batch_size, order)
             log.write(event="end", status=status)
         except Exception as error:
             log.fail(error)

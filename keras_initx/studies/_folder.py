@@ -21,17 +21,25 @@ class Trial:
             `"missing"`.
         epochs: A dict of figures for each epoch, the first before any training.
         end: What was written at the end, as the `"error"` of a failed trial.
+        first_batch: What the initial weights do to the first batch: a dict of `"layers"`, with figures of each, and
+            `"verdicts"`, or of an `"error"`. Empty if nobody looked.
     """
 
     key: str
     status: str = "missing"
     epochs: tuple = ()
     end: dict = dataclasses.field(default_factory=dict)
+    first_batch: dict = dataclasses.field(default_factory=dict)
 
     @property
     def is_settled(self):
         """Whether there is no point in running it again. What failed may go well next time."""
         return self.status in ("finished", "diverged")
+
+    @property
+    def problems(self):
+        """Names of the problems that were found in the first batch."""
+        return [verdict["problem"] for verdict in self.first_batch.get("verdicts", [])]
 
 
 class Folder:
@@ -117,10 +125,11 @@ class Folder:
             records = read(file)
             epochs = tuple(record["figures"] for record in records if record["event"] == "epoch")
             end = next((record for record in records if record["event"] == "end"), None)
+            found: dict = next((record["found"] for record in records if record["event"] == "first batch"), {})
             if end:
-                trial = Trial(key, end.pop("status"), epochs, end)
+                trial = Trial(key, end.pop("status"), epochs, end, found)
             elif trial.status != "failed":
-                trial = Trial(key, "cut off", epochs)
+                trial = Trial(key, "cut off", epochs, first_batch=found)
             if trial.is_settled:
                 break
         return trial

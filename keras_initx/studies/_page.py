@@ -12,7 +12,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; marg
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
 th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th { border-bottom: 2px solid #888; } .left { text-align: left; } .right { text-align: right; }
+th { border-bottom: 2px solid #888; } .right { text-align: right; }
+.left { text-align: left; white-space: normal; }
 .wide { overflow-x: auto; }
 img { max-width: 100%; height: auto; } .remarks { font-size: 1.05rem; } .quiet { color: #666; font-size: 0.85rem; }
 """

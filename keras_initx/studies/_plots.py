@@ -1,5 +1,6 @@
 """The plots of a study."""
 
+import itertools
 import textwrap
 from pathlib import Path
 
@@ -25,11 +26,18 @@ def save(drawn, folder, suffix) -> list[Path]:
 
 def figures(study):
     """Return a dict from the name of each plot that there are data for to its `matplotlib.figure.Figure`."""
-    shown = [row["initializer"] for row in study.summary() if row["finished"]]
-    if not shown:
-        return {}
-    draw = {"curves": _curves, "ends": _ends, "gaps": _gaps, "first-epoch": _first_epoch}
-    return {name: function(study, shown) for name, function in draw.items()}
+    ranked = [row["initializer"] for row in study.summary()]
+    trained = [name for name in ranked if study.finals(name)]
+    # Also those that diverge later, for here it may be seen why.
+    measured = [name for name in ranked if any(row["initializer"] == name for row in study.first_batches)]
+    draw = {
+        "curves": (_curves, trained),
+        "ends": (_ends, trained),
+        "gaps": (_gaps, trained),
+        "first-epoch": (_first_epoch, trained),
+        "first-batch": (_first_batch, measured),
+    }
+    return {name: function(study, shown) for name, (function, shown) in draw.items() if shown}
 
 
 def new(study, title, columns=1, *, same_scale=False):
@@ -134,4 +142,23 @@ def _first_epoch(study, shown):
     axis.set_xlim(1, max(2, losses[shown[0]].shape[1]))
     axis.xaxis.get_major_locator().set_params(integer=True)
     _legend(figure, axis)
+    return figure
+
+
+def _first_batch(study, shown):
+    figure, axes = new(study, "The first batch, before training: mean over the repeats, least to greatest", 2)
+    for axis, figure_name in zip(axes, ("std", "gradient_norm"), strict=True):
+        for name in shown:
+            rows = [
+                [layer[figure_name] for layer in trial.first_batch["layers"]]
+                for (own, _), trial in study.trials.items()
+                if own == name and trial.first_batch.get("layers")
+            ]
+            values = np.array(list(itertools.zip_longest(*rows)), "float64").T
+            _band(axis, study, name, range(1, values.shape[1] + 1), np.where(np.isfinite(values), values, np.nan))
+        axis.set(xlabel="layer, the first is nearest to the inputs", yscale="log")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    axes[0].set_title("standard deviation of the output")
+    axes[1].set_title("norm of the gradient")
+    _legend(figure, axes[0])
     return figure

@@ -48,7 +48,10 @@ def _run_elsewhere(function, tasks, n_jobs, total, advance):
     before = os.environ.get("KERAS_BACKEND")
     os.environ["KERAS_BACKEND"] = backend  # For the processes to come: this one may have another reason for it.
     try:
-        parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+        try:
+            parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+        except ValueError:  # Ray's backend tells only when all are done.
+            parallel = joblib.Parallel(n_jobs=n_jobs)
         for _ in parallel(joblib.delayed(_on_backend)(backend, function, task) for task in tasks):
             advance(total)
     finally:

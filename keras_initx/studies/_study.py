@@ -66,13 +66,35 @@ class Study:
 
     @property
     def records(self):
-        """A dict of names, status and figures for each epoch of each trial, where epoch 0 is before training."""
+        """A dict of names, status and figures for each epoch of each trial, where epoch 0 is before training.
+
+        That of epoch 0 has the `"problems"` as well that `diagnose` has found in the first batch.
+        """
         return [
             {"initializer": name, "repeat": repeat, "status": trial.status}
             | {key: value for key, value in figures.items() if key != "batch_losses"}
+            | ({"problems": ", ".join(trial.problems)} if figures["epoch"] == 0 else {})
             for (name, repeat), trial in self.trials.items()
             for figures in trial.epochs
         ]
+
+    @property
+    def first_batches(self):
+        """A dict of names and figures for each layer of each trial, measured in the first batch."""
+        return [
+            {"initializer": name, "repeat": repeat, **layer}
+            for (name, repeat), trial in self.trials.items()
+            for layer in trial.first_batch.get("layers", [])
+        ]
+
+    def problems(self):
+        """Return a dict for each initializer and each problem that `diagnose` has found in its first batches."""
+        rows: dict = {}
+        for (name, _), trial in self.trials.items():
+            for verdict in trial.first_batch.get("verdicts", []):
+                row = {"initializer": name, "problem": verdict["problem"], "trials": 0, **verdict}
+                rows.setdefault((name, verdict["problem"]), row)["trials"] += 1
+        return list(rows.values())
 
     def to_csv(self, path):
         """Write the records to a file of comma-separated values."""

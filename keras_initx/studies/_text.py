@@ -92,7 +92,7 @@ def conditions(study) -> str:
 
 
 def remarks(study) -> list[str]:
-    """Return what the table cannot say: what did not finish, and what the tests found."""
+    """Return what the table cannot say: what did not finish, what the tests found, and what the first batch shows."""
     lines = []
     for row in study.summary():
         total = study.settings["repeats"]
@@ -105,7 +105,7 @@ def remarks(study) -> list[str]:
         lines += _verdicts(study, comparisons)
     else:
         lines.append("There are no two initializers to compare.")
-    return lines
+    return lines + _problems(study)
 
 
 def _why(study, name, status):
@@ -115,6 +115,18 @@ def _why(study, name, status):
         return ""
     errors = [trial.end["error"] for (own, _), trial in study.trials.items() if own == name and "error" in trial.end]
     return f": {errors[0].splitlines()[0].rstrip('.')}"
+
+
+def _problems(study):
+    found: dict[str, list[str]] = {}
+    for row in study.problems():
+        found.setdefault(row["initializer"], []).append(f"{row['problem']} in {row['trials']}")
+    total = study.settings["repeats"]
+    lines = [f"{name}, before training: {_list(problems)} of {total} trials." for name, problems in found.items()]
+    errors = [trial.first_batch["error"] for trial in study.trials.values() if "error" in trial.first_batch]
+    if errors:
+        lines.append(f"The first batch could not be diagnosed in {len(errors)} trials: {errors[0].splitlines()[0]}")
+    return lines
 
 
 def _verdicts(study, comparisons):

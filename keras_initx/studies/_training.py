@@ -23,8 +23,8 @@ def train_epoch(model, data, epoch, batch_size, seed):
         A dict of the figures, with `"seconds"` and in the first epoch `"batch_losses"`.
     """
     (x, y), validation = data
+    order = _order(x, epoch, seed)
     seed = derived_seed(seed, epoch)
-    order = np.random.default_rng(seed).permutation(count(x))
     recorder = [_BatchLosses(batch_size, len(order))] if epoch == 1 else []
     # What `fit` prepares before may draw as well, and does so only once for each model.
     begin_with_seed = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: keras.utils.set_random_seed(seed))
@@ -46,6 +46,18 @@ def train_epoch(model, data, epoch, batch_size, seed):
     figures = {name: float(values[-1]) for name, values in history.items()}
     losses = {"batch_losses": recorder[0].losses} if recorder else {}
     return {**figures, **losses, "seconds": seconds}
+
+
+def _order(x, epoch, seed):
+    """Return the numbers of the examples in the order in which `epoch` has them."""
+    return np.random.default_rng(derived_seed(seed, epoch)).permutation(count(x))
+
+
+def first_batch(data, batch_size, seed):
+    """Return inputs and targets of the first batch that `train_epoch` takes in its first epoch."""
+    x, y = data[0]
+    order = _order(x, 1, seed)[:batch_size]
+    return taken(x, order), taken(y, order)
 
 
 def judge(model, data):

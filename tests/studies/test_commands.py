@@ -1,7 +1,12 @@
 """Studies on the command line."""
 
 import importlib.util
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import keras
 import numpy as np
@@ -61,6 +66,22 @@ def test_interrupted_studies_show_what_there_is(options, tmp_path, capsys, monke
     assert "Interrupted; the same command goes on from here." in printed.err
     assert "he_normal: 1 of 2 trials unfinished." in printed.out
     assert {file.name for file in (tmp_path / "out").iterdir()} == FILES
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a console sends Ctrl-C otherwise there")
+def test_interrupted_processes_show_what_there_is(options, tmp_path):
+    """A terminal sends Ctrl-C to all processes of a command."""
+    study = [*COMPARE, *options, "--repeats", "100", "--jobs", "2"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = subprocess.Popen([sys.executable, "-m", "keras_initx", *study], start_new_session=True, **pipes)
+    while command.poll() is None and not any('"end"' in file.read_text() for file in tmp_path.glob("out/trials/*")):
+        time.sleep(0.05)
+    os.killpg(command.pid, signal.SIGINT)
+    printed, errors = command.communicate()  # which waits for all that could write to the pipes
+    assert command.returncode == 130, errors
+    assert "Interrupted; the same command goes on from here." in errors
+    assert "Traceback" not in errors
+    assert "of 100 trials unfinished." in printed
 
 
 def test_a_terminal_shows_the_time_that_is_left(monkeypatch, capsys):

@@ -11,8 +11,9 @@ from modes import BACKEND, to_numpy
 from networks import build, data, timeless
 
 import keras_initx
-from keras_initx.studies import _pool, compare
+from keras_initx.studies import _first_batch, _pool, compare
 from keras_initx.studies._seeds import derived_seed, seeded
+from keras_initx.studies._training import first_batch
 
 TWINS = {"one": "he_normal", "other": "he_normal"}
 
@@ -45,6 +46,47 @@ def test_zeros_are_worse(planted):
     assert planted.summary()[-1]["initializer"] == "zeros"
 
 
+def test_the_first_batch_is_diagnosed(planted):
+    before = {(r["initializer"], r["repeat"]): r["problems"] for r in planted.records if r["epoch"] == 0}
+    assert before == {(n, r): "all-zero weights" if n == "zeros" else "" for n, r in planted.trials}
+    assert [problem["trials"] for problem in planted.problems()] == [3]
+    assert "zeros, before training: all-zero weights in 3 of 3 trials." in str(planted)
+
+
+def test_the_first_batch_is_that_of_training(planted):
+    """The output layer of zeros has gradients, which tell the batch: of each class, those it has too many of."""
+    keras.utils.set_random_seed(0)
+    model = build("zeros")
+    x, y = first_batch(data(), 32, derived_seed(derived_seed(0, "repeat", 2), "train"))
+    share = np.bincount(y, minlength=3) / 32
+    last = planted.trials["zeros", 2].first_batch["layers"][-1]
+    assert last["gradient_norm"] == pytest.approx(np.linalg.norm(1 / 3 - share), rel=1e-4)
+    assert last["std"] == pytest.approx(to_numpy(model(x)).std(), abs=1e-6)
+    losses = model.fit(x, y, verbose=0).history["loss"]
+    assert planted.trials["zeros", 2].epochs[1]["batch_losses"][0] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_the_diagnosis_leaves_training_as_it_was(planted, monkeypatch):
+    monkeypatch.setattr(_first_batch, "look", lambda *_: {})
+    study = compare(build, TWINS, data(), repeats=1, epochs=4)
+    assert study.problems() == study.first_batches == []
+    same_as_first_repeat(study, planted)
+
+
+def build_without_loss(initializer):
+    layers = [keras.Input((6,)), keras.layers.Dense(2, kernel_initializer=initializer)]
+    model = keras.Sequential([*layers, keras.layers.ActivityRegularization(l2=0.1)])
+    model.compile("sgd")
+    return model
+
+
+def test_what_cannot_be_diagnosed_is_trained():
+    study = compare(build_without_loss, ["he_normal"], data(), repeats=2, epochs=1, monitor="val_loss")
+    assert [trial.status for trial in study.trials.values()] == ["finished"] * 2
+    told = "The first batch could not be diagnosed in 2 trials: ValueError: `loss` is needed"
+    assert told in " ".join(str(study).split())
+
+
 def test_repeats_differ(planted):
     assert len(set(planted.finals("one").values()) | {t.epochs[1]["loss"] for t in planted.trials.values()}) > 4
 
@@ -58,8 +100,19 @@ def same_as_first_repeat(study, planted):
         assert record == pytest.approx(other, abs=0 if BACKEND == "jax" else 1e-4)
 
 
-def test_processes_find_the_same(planted):
-    study = compare(build, TWINS, data(), repeats=1, epochs=4, n_jobs=2)
+class AllAtOnce(joblib.parallel.BACKENDS["loky"]):
+    """A backend that, like Ray's, has no result until it has all."""
+
+    supports_return_generator = False
+
+
+joblib.register_parallel_backend("all-at-once", AllAtOnce)
+
+
+@pytest.mark.parametrize("backend", ["loky", "all-at-once"])
+def test_processes_find_the_same(planted, backend):
+    with joblib.parallel_config(backend):
+        study = compare(build, TWINS, data(), repeats=1, epochs=4, n_jobs=2)
     same_as_first_repeat(study, planted)
 
 

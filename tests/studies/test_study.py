@@ -165,6 +165,21 @@ def test_plots(three, tmp_path):
     assert all("</svg>" in path.read_text() for path in paths)
 
 
+def test_the_first_batch_is_shown(tmp_path):
+    layers = [{"layer": f"dense_{i}", "std": std, "gradient_norm": 1.0} for i, std in enumerate((1e-2, 1e-4, math.inf))]
+    verdict = {"problem": "vanishing", "layers": ["dense_1"], "evidence": "falls to 0.0001", "remedy": "he_normal"}
+    lost = Trial("key", "diverged", first_batch={"layers": layers, "verdicts": [verdict]})
+    shown = study({"good": GOOD}, others={("lost", 1): lost, ("lost", 2): Trial("key", "missing")})
+    shown.settings["initializers"]["lost"] = None
+    assert "lost, before training: vanishing in 1 of 4 trials." in str(shown)
+    assert [row["std"] for row in shown.first_batches] == [1e-2, 1e-4, math.inf]
+    assert "first-batch.svg" in [path.name for path in shown.plot(tmp_path, "svg")]
+    shown.report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "Problems in the first batch" in page
+    assert "falls to 0.0001" in page
+
+
 def test_a_page_needs_no_other_file(tmp_path):
     study({"<b>good</b>": GOOD, "bad": BAD}, title="a & b").report(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
