@@ -1,10 +1,23 @@
-"""The extras of the package, where a command needs them."""
+"""The extras of the package: modules that are imported where they are used, and what to install for them."""
 
+import importlib
 import importlib.util
 
 
+def needed(module, extra):
+    """Return the module of this name, which comes with `extra`.
+
+    Raises:
+        ImportError: If it is not installed; says how to.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(_advice([module.split(".")[0]], extra)) from error
+
+
 def require(parser, extra, distributions):
-    """End with an error unless all modules that the `extra` brings are there.
+    """End a command with an error unless all modules that `extra` brings are there.
 
     Args:
         parser: The command's parser.
@@ -13,4 +26,8 @@ def require(parser, extra, distributions):
     """
     missing = [name for module, name in distributions.items() if importlib.util.find_spec(module) is None]
     if missing:
-        parser.error(f'{" and ".join(missing)} not found; install with `pip install "keras_initx[{extra}]"`')
+        parser.error(_advice(missing, extra))
+
+
+def _advice(missing, extra):
+    return f'{" and ".join(missing)} not found; install with `pip install "keras_initx[{extra}]"`'

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import dataclass, field
 
+from keras_initx._extras import needed
 from keras_initx.diagnostics import _export, _text
 from keras_initx.diagnostics._statistics import Signal
 from keras_initx.diagnostics._weights import WeightReport
@@ -147,10 +148,7 @@ def plotting():
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    try:
-        from keras_initx.diagnostics import _plot
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        raise ImportError('matplotlib not found; install with `pip install "keras_initx[plot]"`') from None
+    needed("matplotlib", "plot")
+    from keras_initx.diagnostics import _plot
+
     return _plot

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_initx._extras import needed
+
 
 class Stored(NamedTuple):
     """An array in a file: its shape, the name of its dtype, and, while the file is open, how to read it."""
@@ -86,11 +88,7 @@ def _npy_array(open_file):
 
 @contextlib.contextmanager
 def _safetensors(path):
-    try:
-        from safetensors import safe_open
-    except ImportError as error:
-        raise ImportError('safetensors not found; install with `pip install "keras_initx[safetensors]"`') from error
-
+    safe_open = needed("safetensors", "safetensors").safe_open
     dtypes = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
     with safe_open(path, framework="numpy") as file:
         names = file.keys()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_initx.studies._pool import needed
+from keras_initx._extras import needed
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; then the same again, dashed.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
@@ -42,7 +42,7 @@ def figures(study):
 
 def new(study, title, columns=1, *, same_scale=False):
     """Return a figure whose title ends with that of `study`, and its axes."""
-    figure = needed("matplotlib.figure").Figure(figsize=_SIZE, layout="constrained")
+    figure = needed("matplotlib.figure", "studies").Figure(figsize=_SIZE, layout="constrained")
     own = textwrap.fill(study.title, 100)
     figure.suptitle(f"{title}\n{own}", fontsize=10, parse_math=False)
     axes = figure.subplots(1, columns, squeeze=False, sharey=same_scale)[0]

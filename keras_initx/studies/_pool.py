@@ -1,12 +1,13 @@
 """Run tasks one after the other, or in several processes, and show how far they are."""
 
 import contextlib
-import importlib
 import importlib.util
 import os
 import sys
 
 import keras
+
+from keras_initx._extras import needed
 
 
 def run(function, tasks, n_jobs, total, label):
@@ -43,7 +44,7 @@ def _run_here(function, task, total, advance):
 
 
 def _run_elsewhere(function, tasks, n_jobs, total, advance):
-    joblib = needed("joblib")
+    joblib = needed("joblib", "studies")
     backend = keras.backend.backend()
     before = os.environ.get("KERAS_BACKEND")
     os.environ["KERAS_BACKEND"] = backend  # For the processes to come: this one may have another reason for it.
@@ -68,19 +69,6 @@ def _on_backend(backend, function, task):
             f"Received: {keras.backend.backend()}"
         )
     function(**task)
-
-
-def needed(module):
-    """Return the module of this name, which comes with the extra `studies`.
-
-    Raises:
-        ImportError: If it is not installed; says how to.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        name = module.split(".")[0]
-        raise ImportError(f'{name} not found; install with `pip install "keras_initx[studies]"`') from error
 
 
 @contextlib.contextmanager

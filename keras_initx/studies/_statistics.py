@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from keras_initx.studies._pool import needed
+from keras_initx._extras import needed
 
 CONFIDENCE = 0.95
 SIGNIFICANT = 0.05
@@ -64,4 +64,4 @@ def holm(p_values):
 
 
 def _t():
-    return needed("scipy.stats").t
+    return needed("scipy.stats", "studies").t

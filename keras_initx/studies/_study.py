@@ -9,9 +9,9 @@ import math
 
 import numpy as np
 
+from keras_initx._extras import needed
 from keras_initx.studies._folder import Folder, Trial
 from keras_initx.studies._monitor import resolved
-from keras_initx.studies._pool import needed
 from keras_initx.studies._statistics import SIGNIFICANT, holm, paired, t_interval
 
 
@@ -117,7 +117,7 @@ class Study:
         Raises:
             ImportError: If pandas is not installed.
         """
-        return needed("pandas").DataFrame(self.records)
+        return needed("pandas", "studies").DataFrame(self.records)
 
     def curves(self, name, figure):
         """Return a figure of all finished trials of an initializer as an array of shape `(trials, epochs + 1)`.

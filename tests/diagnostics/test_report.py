@@ -1,6 +1,5 @@
 """A report as text, as data and as a picture."""
 
-import builtins
 import csv
 import io
 import json
@@ -172,15 +171,7 @@ def test_plot_needs_a_format_that_can_be_written(healthy, tmp_path):
 
 
 def test_plot_names_the_extra(healthy, tmp_path, monkeypatch):
-    def without_matplotlib(name, *arguments, **others):
-        if name.startswith("matplotlib"):
-            raise ModuleNotFoundError(name=name.partition(".")[0])
-        return original(name, *arguments, **others)
-
-    original = builtins.__import__
-    monkeypatch.delitem(sys.modules, "keras_initx.diagnostics._plot", raising=False)
-    monkeypatch.delattr("keras_initx.diagnostics._plot", raising=False)
-    monkeypatch.setattr(builtins, "__import__", without_matplotlib)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"matplotlib not found; install with `pip install \"keras_initx\[plot\]\"`"):
         healthy.plot(tmp_path / "plot.png")
 
