@@ -5,6 +5,8 @@ many have been made. The program has one size, with key, draw and start as argum
 compiled once in a process, whatever the shapes.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from keras_initx import _backend
@@ -13,8 +15,8 @@ from keras_initx.sampling._threefry import threefry2x32, words_at
 
 # Words made at a time: few enough for the cache, enough to hide the interpreter.
 _BLOCK = 1 << 17
-# Words that the program makes in one call.
-_PROGRAM = 1 << 18
+# Words that the program makes in one call, and a thread ahead of their use: enough to hide what calls and threads cost.
+_STEP = 1 << 19
 
 
 class HostWords:
@@ -29,28 +31,39 @@ class HostWords:
         self._program = None
 
     def between(self, key, draw, begin, end):
-        """Yield the words of elements `begin` to `end` in order, at most `_BLOCK` of them at a time."""
-        while begin < end:
-            if end - begin >= _PROGRAM and (program := self._compiled()):
-                words = program(*_signed(*key, draw, begin)).view(HOST.word)
-                yield from words.reshape(-1, _BLOCK)
-                begin += _PROGRAM
-            else:
-                stop = min(begin + _BLOCK, end)
-                yield _between(key, draw, begin, stop)
-                begin = stop
+        """Yield the words of elements `begin` to `end` in order, at most `_BLOCK` of them at a time.
+
+        While those of one step are used, a thread makes those of the next.
+        """
+        steps = [(first, min(first + _STEP, end)) for first in range(begin, end, _STEP)]
+        if len(steps) < 2:
+            yield from self._step(key, draw, begin, end)
+            return
+        with ThreadPoolExecutor(1) as thread:
+            made = thread.submit(list, ())
+            for step in steps:
+                before, made = made, thread.submit(list, self._step(key, draw, *step))
+                yield from before.result()
+            yield from made.result()
+
+    def _step(self, key, draw, begin, end):
+        if end - begin == _STEP and (program := self._compiled()):
+            yield from program(*_signed(*key, draw, begin)).view(HOST.word).reshape(-1, _BLOCK)
+        else:
+            for first in range(begin, end, _BLOCK):
+                yield _between(key, draw, first, min(first + _BLOCK, end))
 
     def _compiled(self):
         """Return the program if enough words have been asked for by now, and the backend can compile one."""
         if self._program is None:
-            self._patience -= _BLOCK
+            self._patience -= _STEP
             if self._patience < 0:
                 self._program = _backend.compiled(_from)
         return self._program
 
 
 def _from(key0, key1, draw, start):
-    index = TRACED.arange(_PROGRAM, dtype=TRACED.word) + start
+    index = TRACED.arange(_STEP, dtype=TRACED.word) + start
     return words_at(TRACED, (key0, key1), draw, index)
 
 

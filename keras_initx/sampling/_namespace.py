@@ -17,6 +17,8 @@ from keras_initx import _backend
 _STRIP = 256
 # Below this size the inverse of a triangular matrix costs less than to divide it further.
 _SMALL_TRIANGLE = 32
+# As arrays: NumPy takes as long to make one of an integer as to shift a thousand words by it.
+_COUNTS = [np.array(count, "uint32") for count in range(33)]
 # Parts of a cumulative sum in a trace, a power of two, as numbers of devices mostly are.
 _MAX_BLOCKS = 256
 
@@ -72,8 +74,8 @@ class _Host:
         return words >> count
 
     def rotate_left(self, words, count):
-        left = words << count
-        words >>= 32 - count
+        left = words << _COUNTS[count]
+        words >>= _COUNTS[32 - count]
         words |= left
         return words
 

@@ -11,8 +11,6 @@ from keras_initx.sampling._stream import Draw
 # Reflections applied at a time: small enough that the work that is not a matrix product stays
 # small, large enough that the products run at full speed. The order of the draws depends on it.
 _PANEL = 64
-# Draws of a frame that the host makes in one go.
-_AT_ONCE = 1 << 18
 
 
 def householder_frame(stream, rows, columns, dtype="float32", start=0):
@@ -53,14 +51,11 @@ def _panels_on_host(stream, rows, columns, dtype, start):
     """Return a function from a panel's first column to its draws, `(size, rows - first)`."""
     last = (columns - 1) // _PANEL * _PANEL
     count = _draws_before(last, rows) + (columns - last) * (rows - last)
-    # Few draws are dear because of the interpreter, many because of the memory.
-    draws = stream.normal(Draw.FRAME, (count,), dtype, start) if count <= _AT_ONCE else None
+    draws = stream.normal(Draw.FRAME, (count,), dtype, start)
 
     def panel_from(first):
         shape = (min(_PANEL, columns - first), rows - first)
         before = _draws_before(first, rows)
-        if draws is None:
-            return stream.normal(Draw.FRAME, shape, dtype, start + before)
         return draws[before : before + shape[0] * shape[1]].reshape(shape)
 
     return panel_from

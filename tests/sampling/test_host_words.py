@@ -7,16 +7,16 @@ from keras_initx.sampling import _host_words
 from keras_initx.sampling._host_words import HostWords
 
 KEY = (np.array([2024], "uint32"), np.array([4294967295], "uint32"))
-PROGRAM = _host_words._PROGRAM
+STEP = _host_words._STEP
 
 
 def words(source, begin, end):
     return np.concatenate(list(source.between(KEY, 1, begin, end)))
 
 
-@pytest.mark.parametrize("begin", [0, 7, 2**31 - 100, 2**32 - 2 * PROGRAM - 3])
+@pytest.mark.parametrize("begin", [0, 7, 2**31 - 100, 2**32 - 2 * STEP - 3])
 def test_a_program_makes_the_words_that_numpy_makes(begin):
-    end = begin + 2 * PROGRAM + 3
+    end = begin + 2 * STEP + 3
     np.testing.assert_array_equal(words(HostWords(patience=0), begin, end), words(HostWords(), begin, end))
 
 
@@ -31,14 +31,14 @@ def compilations(monkeypatch):
 def test_nothing_is_compiled_for_a_model_of_ordinary_size(compilations):
     source = HostWords()
     for _ in range(10):
-        words(source, 0, 3 * PROGRAM)
+        words(source, 0, 3 * STEP)
     assert not compilations
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="torch has no program to compile")
 def test_one_program_serves_all_large_draws(compilations):
-    source = HostWords(patience=PROGRAM)
-    for size in (2 * PROGRAM, 3 * PROGRAM, 5 * PROGRAM + 1):
+    source = HostWords(patience=STEP)
+    for size in (2 * STEP, 3 * STEP, 5 * STEP + 1):
         words(source, 0, size)
     assert len(compilations) == 1
 
@@ -46,5 +46,5 @@ def test_one_program_serves_all_large_draws(compilations):
 def test_small_draws_never_wait_for_a_compiler(compilations):
     source = HostWords(patience=0)
     for _ in range(10):
-        words(source, 0, PROGRAM - 1)
+        words(source, 0, STEP - 1)
     assert not compilations
