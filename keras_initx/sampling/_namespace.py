@@ -6,6 +6,7 @@ shape, and gives the same bits. Both wrap on overflow, NumPy in uint32 and the b
 """
 
 import contextlib
+import functools
 import math
 
 import keras
@@ -16,7 +17,7 @@ from keras_initx import _backend
 # Rows of a product made at a time, few enough for the cache.
 _STRIP = 256
 # Below this size the inverse of a triangular matrix costs less than to divide it further.
-_SMALL_TRIANGLE = 32
+_SMALL_TRIANGLE = 64
 # As arrays: NumPy takes as long to make one of an integer as to shift a thousand words by it.
 _COUNTS = [np.array(count, "uint32") for count in range(33)]
 # Parts of a cumulative sum in a trace, a power of two, as numbers of devices mostly are.
@@ -50,7 +51,7 @@ class _Host:
 
     def triu(self, x):
         square = x[:, : x.shape[0]]  # the rest is above the diagonal
-        square *= np.tri(*square.shape, dtype=x.dtype).T
+        square *= _upper_triangle(x.shape[0], x.dtype)
         return x
 
     def set_diagonal(self, x, values):
@@ -149,6 +150,11 @@ class _Traced:
 
     def subtract_product(self, x, start, a, b):
         return keras.ops.slice_update(x, (start, start), x[start:, start:] - a @ b)
+
+
+@functools.cache  # of few sizes, for a panel of reflections has at most 64
+def _upper_triangle(size, dtype):
+    return np.tri(size, dtype=dtype).T
 
 
 def _aligned(allocate, shape, dtype):

@@ -88,9 +88,9 @@ def _reflections(xp, gaussian):
     head = xp.copy(xp.diagonal(v))
     norm = xp.sqrt(xp.squared_norms(v))
     # A vector of zeros, once in 65,536 draws for a vector of length one, stands for the first axis.
-    zero = norm == 0
-    head = xp.where(zero, xp.ones_like(head), head)
-    norm = xp.where(zero, xp.ones_like(norm), norm)
+    zero = xp.cast(norm == 0, norm.dtype)
+    head = head + zero
+    norm = norm + zero
     sign = xp.where(head < 0, -xp.ones_like(head), xp.ones_like(head))
     # v = x + sign |x| e_j has |v|^2 = 2 |x| (|x| + |x_j|); the new head is sign (|x_j| + |x|).
     v = xp.set_diagonal(v, head + sign * norm)
