@@ -5,7 +5,7 @@ many have been made. The program has one size, with key, draw and start as argum
 compiled once in a process, whatever the shapes.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class HostWords:
             yield from self._step(key, draw, begin, end)
             return
         with ThreadPoolExecutor(1) as thread:
-            made = thread.submit(list, ())
+            made: Future = thread.submit(list, ())
             for step in steps:
                 before, made = made, thread.submit(list, self._step(key, draw, *step))
                 yield from before.result()
