@@ -62,7 +62,7 @@ def _panels_on_host(stream, rows, columns, dtype, start):
 
 
 def _panels_in_trace(stream, rows, columns, dtype, start):
-    """The same draws as on the host, but all at once: a program for each panel would be a long one."""
+    """The same in a trace: draws picked by their numbers, for one draw a panel would make a long program."""
     column = np.arange(columns)
     first = column - column % _PANEL
     # Where a column's draws would begin if it had one for each row, modulo 2**32.
