@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_initx import _backend
 from keras_initx.sampling._namespace import HOST, TRACED
-from keras_initx.sampling._threefry import threefry2x32, words_at
+from keras_initx.sampling._threefry import threefry2x32
 
 # Words made at a time: few enough for the cache, enough to hide the interpreter.
 _BLOCK = 1 << 17
@@ -35,7 +35,8 @@ class HostWords:
 
         While those of one step are used, a thread makes those of the next.
         """
-        steps = [(first, min(first + _STEP, end)) for first in range(begin, end, _STEP)]
+        # From even numbers on, where a block begins.
+        steps = [(max(first, begin), min(first + _STEP, end)) for first in range(begin & ~1, end, _STEP)]
         if len(steps) < 2:
             yield from self._step(key, draw, begin, end)
             return
@@ -48,7 +49,8 @@ class HostWords:
 
     def _step(self, key, draw, begin, end):
         if end - begin == _STEP and (program := self._compiled()):
-            yield from program(*_signed(*key, draw, begin)).view(HOST.word).reshape(-1, _BLOCK)
+            argument = np.concatenate([*key, np.array([draw, begin // 2], HOST.word)]).astype(TRACED.word)
+            yield from program(argument).reshape(-1, _BLOCK)
         else:
             for first in range(begin, end, _BLOCK):
                 yield _between(key, draw, first, min(first + _BLOCK, end))
@@ -58,17 +60,15 @@ class HostWords:
         if self._program is None:
             self._patience -= _STEP
             if self._patience < 0:
-                self._program = _backend.compiled(_from)
+                self._program = _backend.compiled(_blocks)
         return self._program
 
 
-def _from(key0, key1, draw, start):
-    index = TRACED.arange(_STEP, dtype=TRACED.word) + start
-    return words_at(TRACED, (key0, key1), draw, index)
-
-
-def _signed(*words):
-    return [np.asarray(word, "uint32").reshape(()).astype(TRACED.word) for word in words]
+def _blocks(argument):
+    """Return the even and the odd words of as many blocks as a step has."""
+    key0, key1, draw, first = (argument[i] for i in range(4))
+    block = TRACED.arange(_STEP // 2, dtype=TRACED.word) + first
+    return threefry2x32(TRACED, (key0, key1), (block, draw))
 
 
 def _between(key, draw, begin, end):
