@@ -73,7 +73,10 @@ def test_interrupted_processes_show_what_there_is(options, tmp_path):
     """A terminal sends Ctrl-C to all processes of a command."""
     study = [*COMPARE, *options, "--repeats", "100", "--jobs", "2"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # Where tests run in the background Ctrl-C may be ignored, which the command would inherit.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     command = subprocess.Popen([sys.executable, "-m", "keras_initx", *study], start_new_session=True, **pipes)
+    signal.signal(signal.SIGINT, before)
     while command.poll() is None and not any('"end"' in file.read_text() for file in tmp_path.glob("out/trials/*")):
         time.sleep(0.05)
     os.killpg(command.pid, signal.SIGINT)
