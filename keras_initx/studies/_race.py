@@ -118,8 +118,8 @@ class Race:
             return [*lines, "Without checks nobody knows how much of that is luck."]
         text = f"{number(gain['difference'])} ({number(gain['low'])} to {number(gain['high'])}, 95 %)"
         lines.append(
-            f"Trained again with the examples in {gain['pairs']} other orders, it is by {text} better than draws that "
-            f"took no part: {'more than' if gain['significant'] else 'no significant difference: within'} the noise "
+            f"Trained again with the examples in {gain['pairs']} other orders, it is better by {text} than draws that "
+            f"took no part: {'more than' if gain['significant'] else 'no significant difference, within'} the noise "
             "of single runs."
         )
         if gain["luck"] > 0:

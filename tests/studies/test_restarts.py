@@ -109,7 +109,7 @@ def test_luck_is_no_gain():
     text = " ".join(str(race).split())
     assert not race.gain()["significant"]
     assert race.gain()["luck"] == pytest.approx(0.09)
-    assert "no significant difference: within the noise of single runs" in text
+    assert "no significant difference, within the noise of single runs" in text
     assert "In the search it looked better by 0.090 than in these runs" in text
 
 
