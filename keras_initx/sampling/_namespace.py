@@ -33,7 +33,9 @@ class _Host:
     word = "uint32"
 
     def __getattr__(self, name):
-        return getattr(np, name)
+        function = getattr(np, name)
+        setattr(self, name, function)  # so that it is looked up here only once
+        return function
 
     def cast(self, x, dtype):
         return x.astype(dtype)

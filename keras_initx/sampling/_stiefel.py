@@ -91,7 +91,7 @@ def _reflections(xp, gaussian):
     zero = xp.cast(norm == 0, norm.dtype)
     head = head + zero
     norm = norm + zero
-    sign = xp.where(head < 0, -xp.ones_like(head), xp.ones_like(head))
+    sign = 1 - 2 * xp.cast(head < 0, norm.dtype)
     # v = x + sign |x| e_j has |v|^2 = 2 |x| (|x| + |x_j|); the new head is sign (|x_j| + |x|).
     v = xp.set_diagonal(v, head + sign * norm)
     v *= xp.reshape(1 / xp.sqrt(norm * (norm + xp.abs(head))), (-1, 1))
