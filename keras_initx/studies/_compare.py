@@ -4,11 +4,11 @@ import tempfile
 
 import keras
 
-from keras_initx.initializers._checks import check_count, check_seed
+from keras_initx.initializers._checks import check_count
 from keras_initx.studies import _first_batch, _pool
 from keras_initx.studies._folder import Folder
 from keras_initx.studies._seeds import derived_seed, seeded
-from keras_initx.studies._settings import checked_data, data_digest, environment, identity
+from keras_initx.studies._settings import checked_data, identity, run_settings
 from keras_initx.studies._study import Study
 from keras_initx.studies._training import diverged, judge, train_epoch
 
@@ -81,15 +81,9 @@ def compare(
     """
     initializers, data = _named(initializers), checked_data(data)
     settings = {
-        "title": title or f"{identity(build)}",
-        "build": identity(build),
+        **run_settings(build, data, epochs, batch_size, seed, title),
         "initializers": {name: identity(initializer) for name, initializer in initializers.items()},
         "repeats": check_count("repeats", repeats),
-        "epochs": check_count("epochs", epochs),
-        "batch_size": check_count("batch_size", batch_size),
-        "seed": check_seed(seed),
-        "data": data_digest(data),
-        **environment(),
     }
     with tempfile.TemporaryDirectory() as temporary:
         folder = Folder(out or temporary)

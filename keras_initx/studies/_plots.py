@@ -26,10 +26,11 @@ def save(drawn, folder, suffix) -> list[Path]:
 
 def figures(study):
     """Return a dict from the name of each plot that there are data for to its `matplotlib.figure.Figure`."""
-    ranked = [row["initializer"] for row in study.summary()]
-    trained = [name for name in ranked if study.finals(name)]
+    summary = study.summary()
+    trained = [row["initializer"] for row in summary if row["finished"]]
     # Also those that diverge later, for here it may be seen why.
-    measured = [name for name in ranked if any(row["initializer"] == name for row in study.first_batches)]
+    diagnosed = {row["initializer"] for row in study.first_batches}
+    measured = [row["initializer"] for row in summary if row["initializer"] in diagnosed]
     draw = {
         "curves": (_curves, trained),
         "ends": (_ends, trained),

@@ -5,14 +5,14 @@ import tempfile
 
 import keras
 
-from keras_initx.initializers._checks import check_count, check_seed
+from keras_initx.initializers._checks import check_count
 from keras_initx.studies import _pool, _state
 from keras_initx.studies._folder import Folder
 from keras_initx.studies._log import DamagedFileError
 from keras_initx.studies._monitor import resolved
 from keras_initx.studies._race import Race
 from keras_initx.studies._seeds import derived_seed
-from keras_initx.studies._settings import checked_data, data_digest, environment, identity
+from keras_initx.studies._settings import checked_data, run_settings
 from keras_initx.studies._training import diverged, judge, train_epoch
 
 
@@ -84,15 +84,9 @@ def restarts(
     if checks:
         check_count("checks", checks)
     settings = {
-        "title": title or identity(build),
-        "build": identity(build),
+        **run_settings(build, data, epochs, batch_size, seed, title),
         "n": check_count("n", n),
-        "epochs": check_count("epochs", epochs),
-        "batch_size": check_count("batch_size", batch_size),
-        "seed": check_seed(seed),
         "checks": checks,
-        "data": data_digest(data),
-        **environment(),
     }
     with tempfile.TemporaryDirectory() as temporary:
         folder = Folder(out or temporary)

@@ -7,11 +7,23 @@ import keras
 import numpy as np
 
 import keras_initx
+from keras_initx.initializers._checks import check_count, check_seed
 
 
-def environment():
-    """Return what the figures of a run depend on beside its arguments."""
+def run_settings(build, data, epochs, batch_size, seed, title):
+    """Return what the figures of every kind of run depend on, as a dict.
+
+    Raises:
+        TypeError: If a count or the seed is no integer.
+        ValueError: If one of them is out of its range.
+    """
     return {
+        "title": title or str(identity(build)),
+        "build": identity(build),
+        "epochs": check_count("epochs", epochs),
+        "batch_size": check_count("batch_size", batch_size),
+        "seed": check_seed(seed),
+        "data": data_digest(data),
         "backend": keras.backend.backend(),
         "keras": keras.__version__,
         "keras_initx": keras_initx.__version__,

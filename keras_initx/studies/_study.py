@@ -92,7 +92,7 @@ class Study:
         rows: dict = {}
         for (name, _), trial in self.trials.items():
             for verdict in trial.first_batch.get("verdicts", []):
-                row = {"initializer": name, "problem": verdict["problem"], "trials": 0, **verdict}
+                row = {"initializer": name, "trials": 0, **verdict}
                 rows.setdefault((name, verdict["problem"]), row)["trials"] += 1
         return list(rows.values())
 
