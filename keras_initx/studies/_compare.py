@@ -7,7 +7,7 @@ import keras
 from keras_initx.initializers._checks import check_count
 from keras_initx.studies import _first_batch, _pool
 from keras_initx.studies._folder import Folder
-from keras_initx.studies._seeds import derived_seed, seeded
+from keras_initx.studies._seeds import alone, derived_seed, seeded
 from keras_initx.studies._settings import checked_data, identity, run_settings
 from keras_initx.studies._study import Study
 from keras_initx.studies._training import diverged, judge, train_epoch
@@ -33,8 +33,7 @@ def compare(
 
     In repeat `r` every initializer meets the same conditions: the order of the examples, and whatever else is
     random in building and training, follow from the seed of that repeat. So the repeats are pairs, and what an
-    initializer wins or loses in each pair is what the tests look at. Sets Python's, NumPy's and the backend's
-    global seeds.
+    initializer wins or loses in each pair is what the tests look at. Sets NumPy's and the backend's global seeds.
 
     Args:
         build: Function of an initializer that returns a compiled model. It gets a new initializer for each
@@ -135,7 +134,7 @@ def run_trial(key, path, build, initializer, data, epochs, batch_size, seed, on_
         seed: Seed of the repeat.
         on_epoch: Function to call after each epoch.
     """
-    with Folder(path).begin(key) as log:
+    with alone(), Folder(path).begin(key) as log:
         try:
             # Before the global seed is set: what `build` draws from it must not depend on the initializer.
             initializer = seeded(initializer, derived_seed(seed, "draw"))

@@ -11,7 +11,7 @@ from keras_initx.studies._folder import Folder
 from keras_initx.studies._log import DamagedFileError
 from keras_initx.studies._monitor import resolved
 from keras_initx.studies._race import Race
-from keras_initx.studies._seeds import derived_seed
+from keras_initx.studies._seeds import alone, derived_seed
 from keras_initx.studies._settings import checked_data, run_settings
 from keras_initx.studies._training import diverged, judge, train_epoch
 
@@ -37,8 +37,8 @@ def restarts(
     so on, until the last two have been trained for `epochs`. All see the same examples in the same order.
 
     The best of `n` looks better than it is: part of what it won by is luck. So the chosen draw is trained again
-    with the examples in other orders, and beside it draws that took no part. Sets Python's, NumPy's and the
-    backend's global seeds.
+    with the examples in other orders, and beside it draws that took no part. Sets NumPy's and the backend's global
+    seeds.
 
     Args:
         build: Function without arguments that returns a compiled model, whose initializers have no seeds.
@@ -100,7 +100,8 @@ def restarts(
         chosen = _run_rounds(folder, settings, run, monitor, mode)
         run(_check_tasks(settings, chosen), epochs, "checks")
         race = Race.read(folder.path, monitor=monitor, mode=mode)
-        race.model = _initial(build, race.seed)
+        with alone():
+            race.model = _initial(build, race.seed)
         _state.restore(race.model, read_state(folder, f"draw{chosen}-{len(rounds(n, epochs))}"))
         return race
 
@@ -206,7 +207,7 @@ def run_stage(key, path, build, data, batch_size, before, draw, order, begin, en
         on_epoch: Function to call after each epoch.
     """
     folder = Folder(path)
-    with folder.begin(key) as log:
+    with alone(), folder.begin(key) as log:
         try:
             model = _initial(build, draw)
             if before:

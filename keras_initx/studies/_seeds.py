@@ -1,8 +1,38 @@
-"""Seeds that follow from a root, and initializers that draw from them."""
+"""Seeds that follow from a root, initializers that draw from them, and nobody else who does."""
 
+import contextlib
 import hashlib
+import random
+import threading
 
 import keras
+
+_ONE_AT_A_TIME = threading.RLock()
+
+
+@contextlib.contextmanager
+def alone():
+    """Let nothing in this process but the block of this context draw from what its seeds rule.
+
+    Global seeds belong to a process: where several threads train, one waits for the other. And Python's `random`,
+    from which Keras makes up the seeds of layers, is a generator of this thread's own meanwhile: the event loop of
+    a Dask worker draws from the common one twice a second.
+    """
+    thread, own = threading.get_ident(), random.Random()
+
+    def by_thread(name, function):
+        def draw(*args, **kwargs):
+            return (getattr(own, name) if threading.get_ident() == thread else function)(*args, **kwargs)
+
+        return draw
+
+    with _ONE_AT_A_TIME:
+        common = {name: getattr(random, name) for name in random.__all__ if hasattr(random.Random, name)}
+        vars(random).update({name: by_thread(name, function) for name, function in common.items()})
+        try:
+            yield
+        finally:
+            vars(random).update(common)
 
 
 def derived_seed(root, *path) -> int:

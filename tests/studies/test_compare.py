@@ -1,6 +1,8 @@
 """What a comparison finds is what is there, and nothing else."""
 
 import sys
+import threading
+import time
 
 import distributed
 import joblib
@@ -8,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 from modes import BACKEND, to_numpy
-from networks import build, data, timeless
+from networks import build, build_among_others, data, timeless
 
 import keras_initx
 from keras_initx.studies import _first_batch, _pool, compare
@@ -109,8 +111,8 @@ class AllAtOnce(joblib.parallel.BACKENDS["loky"]):
 joblib.register_parallel_backend("all-at-once", AllAtOnce)
 
 
-@pytest.mark.parametrize("backend", ["loky", "all-at-once"])
-def test_processes_find_the_same(planted, backend):
+@pytest.mark.parametrize("backend", ["loky", "all-at-once", "threading"])
+def test_workers_find_the_same(planted, backend):
     with joblib.parallel_config(backend):
         study = compare(build, TWINS, data(), repeats=1, epochs=4, n_jobs=2)
     same_as_first_repeat(study, planted)
@@ -127,6 +129,24 @@ def test_a_dask_cluster_finds_the_same(planted, tmp_path, monkeypatch):
         study = compare(build, TWINS, data(), repeats=1, epochs=4, n_jobs=-1, out=tmp_path / "study")
         assert list(client.run(lambda: "keras_initx.studies" in sys.modules).values()) == [True, True]
     same_as_first_repeat(study, planted)
+
+
+def test_other_threads_change_nothing(planted):
+    same_as_first_repeat(compare(build_among_others, TWINS, data(), repeats=1, epochs=4), planted)
+
+
+def test_only_one_thread_trains_at_a_time():
+    at_work = threading.Lock()
+
+    def build_alone(initializer):
+        assert at_work.acquire(blocking=False)
+        time.sleep(0.05)  # for the other thread to come
+        at_work.release()
+        return build(initializer)
+
+    with joblib.parallel_config("threading"):
+        study = compare(build_alone, TWINS, data(), repeats=2, epochs=1, n_jobs=2)
+    assert [trial.status for trial in study.trials.values()] == ["finished"] * 4
 
 
 def test_a_worker_on_another_backend_is_an_error():

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from modes import to_numpy
-from networks import build_he, data
+from networks import build_among_others, build_he, data
 
 from keras_initx.studies import DamagedFileError, Race, _state, restarts
 from keras_initx.studies._restarts import rounds
@@ -56,6 +56,13 @@ def test_the_seed_gives_the_model_again(race):
     for own, other in zip(model.weights, race.model.weights, strict=True):
         np.testing.assert_array_equal(to_numpy(own), to_numpy(other))
     assert race.model.evaluate(*data()[1], return_dict=True, verbose=0)["accuracy"] == pytest.approx(race.score)
+
+
+def test_other_threads_change_nothing(race):
+    again = restarts(lambda: build_among_others("he_normal"), data(), n=4, epochs=4, checks=0)
+    assert [draw["epochs"][0] for draw in again.draws] == [draw["epochs"][0] for draw in race.draws]
+    for own, other in zip(again.model.weights, race.model.weights, strict=True):
+        np.testing.assert_allclose(to_numpy(own), to_numpy(other), atol=1e-4)
 
 
 def test_a_finished_race_is_not_run_again(race, folder):
