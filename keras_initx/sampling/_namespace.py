@@ -16,6 +16,9 @@ from keras_initx import _backend
 
 # Rows of a product made at a time, few enough for the cache.
 _STRIP = 256
+# Multiplications that OpenBLAS leaves to one thread. Of up to four times as many a second one hardly saves time, and
+# where the machine is busy it is waited for a hundred times as long as they take.
+_ALONE = 1 << 18
 # Below this size the inverse of a triangular matrix costs less than to divide it further.
 _SMALL_TRIANGLE = 64
 # As arrays: NumPy takes as long to make one of an integer as to shift a thousand words by it.
@@ -100,10 +103,17 @@ class _Host:
         high = self.solve_upper(a[:half, :half], b[:half] - a[:half, half:] @ low)
         return np.concatenate([high, low])
 
+    def gram(self, x):
+        if _ALONE < x.shape[0] * x.size <= 2 * _ALONE:
+            half = x.shape[1] // 2
+            return self.gram(x[:, :half]) + self.gram(x[:, half:])
+        return x @ x.T
+
     def subtract_product(self, x, start, a, b):
         # A strip at a time: what is subtracted never leaves the cache.
-        for row in range(0, a.shape[0], _STRIP):
-            x[start + row : start + row + _STRIP, start:] -= a[row : row + _STRIP] @ b
+        strip = _STRIP if a.size * b.shape[1] > 4 * _ALONE else max(_ALONE // b.size, 1)
+        for row in range(0, a.shape[0], strip):
+            x[start + row : start + row + strip, start:] -= a[row : row + strip] @ b
         return x
 
 
@@ -137,6 +147,9 @@ class _Traced:
 
     def squared_norms(self, x):
         return keras.ops.sum(x * x, axis=1)  # not a matrix product, which a GPU may round
+
+    def gram(self, x):
+        return x @ keras.ops.transpose(x)
 
     def set_diagonal(self, x, values):
         return keras.ops.where(keras.ops.eye(*x.shape, dtype="bool"), keras.ops.reshape(values, (-1, 1)), x)

@@ -37,7 +37,7 @@ def householder_frame(stream, rows, columns, dtype="float32", start=0):
         panel, sign = _reflections(xp, panel_from(first))
         signs.insert(0, sign)
         size = panel.shape[0]
-        gram = xp.set_diagonal(xp.triu(panel @ xp.transpose(panel)), xp.ones((size,), dtype))
+        gram = xp.set_diagonal(xp.triu(xp.gram(panel)), xp.ones((size,), dtype))
         # Above and left of the panel's end the frame is still the identity.
         end, product = first + size, panel[:, :size]
         if end < columns:
