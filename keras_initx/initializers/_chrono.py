@@ -104,9 +104,9 @@ class ChronoBias(RandomInitializer):
     def _keeping(self, stream, units, dtype):
         """Return the biases of the gates that keep the memory."""
         knots, largest = _quantiles(int(self.max_steps))
-        draws = stream.interpolated(Draw.VALUES, (units,), knots, dtype)
         # A draw stands for the middle of its part of the range.
-        return affine(stream.xp, draws, largest / _UNITS / 2, largest / _UNITS, (0, largest))
+        then = affine(stream.xp, largest / _UNITS / 2, largest / _UNITS, (0, largest))
+        return stream.interpolated(Draw.VALUES, (units,), knots, dtype, then)
 
 
 @functools.lru_cache(maxsize=8)

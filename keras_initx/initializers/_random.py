@@ -73,7 +73,7 @@ class RandomNormal(RandomInitializer):
         self.stddev = check_number("stddev", stddev, positive=True)
 
     def _draw(self, stream, shape, dtype):
-        return affine(stream.xp, stream.normal(Draw.VALUES, shape, dtype), self.mean, self.stddev)
+        return stream.normal(Draw.VALUES, shape, dtype, then=affine(stream.xp, self.mean, self.stddev))
 
 
 @register("small_normal", formula="N(0, 0.01²)", use="small random numbers, as in textbooks")

@@ -84,5 +84,5 @@ class VarianceScaling(AxesInitializer):
             limit = math.sqrt(3) * stddev
             return uniform_between(stream, shape, -limit, limit, dtype)
         if self.distribution == "untruncated_normal":
-            return affine(stream.xp, stream.normal(Draw.VALUES, shape, dtype), 0, stddev)
+            return stream.normal(Draw.VALUES, shape, dtype, then=affine(stream.xp, 0, stddev))
         return truncated_normal(stream, shape, -2, 2, 0, stddev, dtype)

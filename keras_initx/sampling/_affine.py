@@ -4,29 +4,33 @@ import keras
 import numpy as np
 
 
-def affine(xp, x, offset, factor, bounds=None):
-    """Return `offset + factor * x`, computed so that no compiler can round it in another way.
+def affine(xp, offset, factor, bounds=None):
+    """Return a function from draws `x` to `offset + factor * x`, which no compiler can round in another way.
 
     A multiplication that an addition follows may become one operation, which rounds once instead
     of twice. An addition that a multiplication follows cannot, so this is `(x + offset / factor) *
     factor`.
 
     Args:
-        xp: The namespace of `x`.
-        x: Draws, in float32 or float64, which may be overwritten.
+        xp: The namespace of the draws.
         offset: A number.
         factor: A positive number.
         bounds: Two numbers that no value may be beyond, not even by rounding.
+
+    Returns:
+        A function of draws in float32 or float64, which it may overwrite.
     """
     # Where this is the larger of the two the draws are lost in rounding, and the quotient stays finite.
     offset, factor = float(offset), max(float(factor), abs(float(offset)) * 2.0**-60)
-    if offset:
-        x += offset / factor
-    if factor != 1:
-        x *= factor
-    if bounds is None:
-        return x
-    return limited(xp, x, bounds, x.dtype)
+
+    def apply(x):
+        if offset:
+            x += offset / factor
+        if factor != 1:
+            x *= factor
+        return x if bounds is None else limited(xp, x, bounds, x.dtype)
+
+    return apply
 
 
 def limited(xp, x, bounds, dtype):

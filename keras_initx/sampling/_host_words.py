@@ -13,8 +13,10 @@ from keras_initx import _backend
 from keras_initx.sampling._namespace import HOST, TRACED
 from keras_initx.sampling._threefry import threefry2x32
 
-# Words made at a time: few enough for the cache, enough to hide the interpreter.
-_BLOCK = 1 << 17
+# Words made at a time: few enough for the cache, and for the allocator to keep their memory for the next ones.
+_BLOCK = 1 << 16
+# The same beside a thread, where more of them hide that both wait for the interpreter.
+_BLOCK_IN_STEPS = 1 << 17
 # Words that the program makes in one call, and a thread ahead of their use: enough to hide what calls and threads cost.
 _STEP = 1 << 19
 
@@ -31,29 +33,29 @@ class HostWords:
         self._program = None
 
     def between(self, key, draw, begin, end):
-        """Yield the words of elements `begin` to `end` in order, at most `_BLOCK` of them at a time.
+        """Yield the words of elements `begin` to `end` in order, a block of them at a time.
 
         While those of one step are used, a thread makes those of the next.
         """
         # From even numbers on, where a block begins.
         steps = [(max(first, begin), min(first + _STEP, end)) for first in range(begin & ~1, end, _STEP)]
         if len(steps) < 2:
-            yield from self._step(key, draw, begin, end)
+            yield from self._step(key, draw, begin, end, _BLOCK)
             return
         with ThreadPoolExecutor(1) as thread:
             made: Future = thread.submit(list, ())
             for step in steps:
-                before, made = made, thread.submit(list, self._step(key, draw, *step))
+                before, made = made, thread.submit(list, self._step(key, draw, *step, _BLOCK_IN_STEPS))
                 yield from before.result()
             yield from made.result()
 
-    def _step(self, key, draw, begin, end):
+    def _step(self, key, draw, begin, end, size):
         if end - begin == _STEP and (program := self._compiled()):
             argument = np.concatenate([*key, np.array([draw, begin // 2], HOST.word)]).astype(TRACED.word)
-            yield from program(argument).reshape(-1, _BLOCK)
+            yield from program(argument).reshape(-1, size)
         else:
-            for first in range(begin, end, _BLOCK):
-                yield _between(key, draw, first, min(first + _BLOCK, end))
+            for first in range(begin, end, size):
+                yield _between(key, draw, first, min(first + size, end))
 
     def _compiled(self):
         """Return the program if enough words have been asked for by now, and the backend can compile one."""

@@ -18,6 +18,10 @@ _MAX_SIZE = 1 << 32
 _HOST_WORDS = HostWords()
 
 
+def _same(values):
+    return values
+
+
 class Draw(enum.IntEnum):
     """What a draw is for. Draws with different ids are independent of each other."""
 
@@ -29,9 +33,10 @@ class Draw(enum.IntEnum):
 class Stream:
     """Random arrays from one key.
 
-    Every method takes the `draw` and the `shape` wanted, and `start`: the number of the first
-    element, where a part of a draw is enough. Arrays are NumPy's outside a trace and the
-    backend's inside one, with the same bits.
+    Every method takes the `draw` and the `shape` wanted, and some of them `start`: the number of the
+    first element, where a part of a draw is enough, and `then`: a function that is applied to the
+    draws, on the host to a few at a time, while they are in the cache. Arrays are NumPy's outside
+    a trace and the backend's inside one, with the same bits.
 
     Args:
         key: Two words: Python integers in `[0, 2**32)`, or scalar integer tensors.
@@ -58,35 +63,36 @@ class Stream:
 
     def words(self, draw, shape, start=0):
         """Return 32 random bits an element: uint32 on the host, int32 in a trace."""
-        return self._map(draw, shape, self.xp.word, lambda words: words, start)
+        return self._map(draw, shape, self.xp.word, _same, start)
 
-    def uniform(self, draw, shape, dtype="float32", start=0):
+    def uniform(self, draw, shape, dtype="float32", start=0, then=_same):
         """Return uniform values in the open interval (0, 1), multiples of 2**-24."""
 
         def convert(words):
-            return (self.xp.cast(self.xp.shift_right(words, 9), dtype) + 0.5) * 2.0**-23
+            return then((self.xp.cast(self.xp.shift_right(words, 9), dtype) + 0.5) * 2.0**-23)
 
         return self._map(draw, shape, dtype, convert, start)
 
-    def normal(self, draw, shape, dtype="float32", start=0):
+    def normal(self, draw, shape, dtype="float32", start=0, then=_same):
         """Return draws from N(0, 1), within +-6.12."""
-        return self._map(draw, shape, dtype, lambda words: self._normal_from(words, dtype), start)
+        return self._map(draw, shape, dtype, lambda words: then(self._normal_from(words, dtype)), start)
 
     def normal_at(self, draw, index, dtype="float32"):
         """Return the elements of `normal` whose flat indices are the words `index`."""
         return self._normal_from(self._words_at(draw, index), dtype)
 
-    def interpolated(self, draw, shape, knots, dtype="float32"):
+    def interpolated(self, draw, shape, knots, dtype="float32", then=_same):
         """Return draws from the distribution with given quantiles, as whole numbers.
 
         Args:
             draw: What the draw is for.
             shape: Shape of the result.
-            knots: The quantiles at the multiples of `2**-16`: 65,537 integers from 0 to `2**24`,
+            knots: The quantiles at the multiples of `2**-16`: 65,537 of int32 from 0 to `2**24`,
                 each larger than the one before. Between two of them every number is as likely.
             dtype: `"float32"` or `"float64"`.
+            then: See `Stream`.
         """
-        knots = self.xp.convert_to_tensor(knots) if not self.on_host else knots.astype(self.xp.word)
+        knots = self.xp.convert_to_tensor(knots) if not self.on_host else knots.view(self.xp.word)
 
         def convert(words):
             cell = self.xp.shift_right(words, 16)
@@ -94,7 +100,7 @@ class Stream:
             width = self.xp.take(knots, cell + 1) - low
             # The middles of 128 equal parts, in 256ths. The product may take all 32 bits.
             part = (self.xp.shift_right(words, 8) & 0xFE) | 1
-            return self.xp.cast(low + self.xp.shift_right(width * part, 8), dtype)
+            return then(self.xp.cast(low + self.xp.shift_right(width * part, 8), dtype))
 
         return self._map(draw, shape, dtype, convert)
 

@@ -36,8 +36,7 @@ class Quantiles(NamedTuple):
 
 def uniform_between(stream, shape, lower, upper, dtype="float32"):
     """Return draws that are uniform between `lower` and `upper`."""
-    draws = stream.uniform(Draw.VALUES, shape, dtype)
-    return affine(stream.xp, draws, lower, upper - lower, (lower, upper))
+    return stream.uniform(Draw.VALUES, shape, dtype, then=affine(stream.xp, lower, upper - lower, (lower, upper)))
 
 
 def truncated_normal(stream, shape, lower, upper, mean, stddev, dtype="float32"):
@@ -53,11 +52,12 @@ def truncated_normal(stream, shape, lower, upper, mean, stddev, dtype="float32")
         dtype: `"float32"` or `"float64"`.
     """
     quantiles = truncated_quantiles(float(lower), float(upper))
-    draws = stream.interpolated(Draw.VALUES, shape, quantiles.knots, dtype)
     scale = stddev / quantiles.stddev
     # A draw stands for the middle of its unit.
     offset = mean + scale * (quantiles.origin + quantiles.unit / 2)
-    return affine(stream.xp, draws, offset, scale * quantiles.unit, truncated_bounds(lower, upper, mean, stddev))
+    bounds = truncated_bounds(lower, upper, mean, stddev)
+    then = affine(stream.xp, offset, scale * quantiles.unit, bounds)
+    return stream.interpolated(Draw.VALUES, shape, quantiles.knots, dtype, then)
 
 
 def truncated_bounds(lower, upper, mean, stddev):

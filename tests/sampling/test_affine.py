@@ -11,7 +11,7 @@ CASES = [(0.3, 0.7), (-1, 1e-3), (1e5, 0.01), (0, 0.1), (0.1, 1.6)]
 def values(mode, draw, *arguments):
     def call():
         stream = Stream((5, 0))
-        result = affine(stream.xp, draw(stream), *arguments)
+        result = draw(stream, affine(stream.xp, *arguments))
         return _backend.to_tensor(result) if isinstance(result, np.ndarray) else result
 
     return run(mode, call)
@@ -23,7 +23,9 @@ def values(mode, draw, *arguments):
 def test_rounds_alike_everywhere(mode, offset, factor, draw):
     standard = getattr(Stream((5, 0)), draw)(Draw.VALUES, (10_000,))
     expected = (standard + np.float32(offset / factor)) * np.float32(factor)
-    computed = values(mode, lambda stream: getattr(stream, draw)(Draw.VALUES, (10_000,)), offset, factor)
+    computed = values(
+        mode, lambda stream, then: getattr(stream, draw)(Draw.VALUES, (10_000,), then=then), offset, factor
+    )
     np.testing.assert_array_equal(computed, expected)
 
 
@@ -31,13 +33,15 @@ def test_rounds_alike_everywhere(mode, offset, factor, draw):
 def test_is_offset_and_factor_to_rounding(offset, factor):
     standard = Stream((5, 0)).normal(Draw.VALUES, (10_000,))
     expected = offset + factor * standard.astype("float64")
-    computed = affine(np, standard.copy(), offset, factor)
+    computed = affine(np, offset, factor)(standard.copy())
     np.testing.assert_allclose(computed, expected, rtol=3e-7, atol=3e-7 * abs(offset))
 
 
 @pytest.mark.parametrize("mode", STREAM_MODES)
 def test_bounds_hold_to_the_last_bit(mode):
     # Neither is a number of float32: the nearest ones are above 0.1 and 0.8.
-    computed = values(mode, lambda stream: stream.uniform(Draw.VALUES, (10_000,)), 0.0, 1.0, (0.1, 0.8))
+    computed = values(
+        mode, lambda stream, then: stream.uniform(Draw.VALUES, (10_000,), then=then), 0.0, 1.0, (0.1, 0.8)
+    )
     assert float(computed.min()) == float(np.float32(0.1)) > 0.1
     assert float(computed.max()) == float(np.nextafter(np.float32(0.8), np.float32(0))) < 0.8
