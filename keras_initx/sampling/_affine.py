@@ -1,5 +1,7 @@
 """From standard draws to those asked for, with the same bits everywhere."""
 
+import functools
+
 import keras
 import numpy as np
 
@@ -46,6 +48,7 @@ def limited(xp, x, bounds, dtype):
     return np.clip(x, *bounds, out=x) if isinstance(x, np.ndarray) else xp.clip(x, *bounds)
 
 
+@functools.lru_cache(maxsize=8)  # for every block of a draw asks for the same
 def _inwards(dtype, lower, upper):
     """Return the bounds rounded to `dtype`, each towards the other."""
     with np.errstate(over="ignore"):
