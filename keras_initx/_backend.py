@@ -39,20 +39,23 @@ def to_tensor(array: np.ndarray):
 
         # Unlike jax.numpy.asarray, it compiles no program for each shape.
         return jax.device_put(array)
-    if array.dtype.name == "bfloat16":  # which neither DLPack nor torch can read from NumPy
-        return keras.ops.convert_to_tensor(array)
+    # Neither DLPack nor torch can read bfloat16 from NumPy, so its bits go over as those of an integer.
+    bfloat16 = array.dtype.name == "bfloat16"
+    bits = array.view("int16") if bfloat16 else array
     if _BACKEND == "torch":
         import torch
 
+        tensor = torch.from_numpy(bits)
         # Keras would copy an array; a tensor it only moves, to the device in use.
-        return keras.ops.convert_to_tensor(torch.from_numpy(array))
+        return keras.ops.convert_to_tensor(tensor.view(torch.bfloat16) if bfloat16 else tensor)
     if _BACKEND == "tensorflow":
         import tensorflow as tf
 
         if array.nbytes < _LARGE or array.ctypes.data % ALIGNMENT:
             return tf.constant(array)  # in a third of the time that Keras takes
-        # The identity moves it to the device in use.
-        return tf.identity(tf.experimental.dlpack.from_dlpack(array.__dlpack__()))
+        tensor = tf.experimental.dlpack.from_dlpack(bits.__dlpack__())
+        # Either operation moves it to the device in use.
+        return tf.bitcast(tensor, "bfloat16") if bfloat16 else tf.identity(tensor)
     return keras.ops.convert_to_tensor(array)
 
 

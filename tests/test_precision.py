@@ -19,6 +19,8 @@ POLICIES = {
     "mixed_float16": "float32",
 }
 
+LARGE = [keras_initx.HeNormal(seed=3), keras_initx.Sparse(seed=3), keras_initx.Sparse(sparsity=0.5, seed=3)]
+
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("case", FIRST_CASES.values(), ids=str)
@@ -28,6 +30,15 @@ def test_a_weight_has_the_values_of_its_own_dtype(case, policy):
         weight = layers.Layer(dtype=policy).add_weight(shape, case.make())
         assert weight.dtype == POLICIES[policy]
         np.testing.assert_array_equal(to_numpy(weight.value), to_numpy(case.make()(shape, POLICIES[policy])))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("initializer", LARGE, ids=str)
+def test_a_large_weight_of_16_bits_is_that_of_float32_rounded(initializer, dtype):
+    # Made in several blocks, by two threads, and handed over without a copy where a backend allows that.
+    shape = (600, 1001)
+    rounded = to_numpy(keras.ops.cast(initializer(shape, "float32"), dtype))
+    np.testing.assert_array_equal(to_numpy(initializer(shape, dtype)), rounded)
 
 
 @pytest.mark.parametrize("policy", POLICIES)

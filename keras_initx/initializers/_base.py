@@ -10,7 +10,7 @@ import numpy as np
 from keras_initx import _backend
 from keras_initx.initializers._checks import check_dtype, check_seed, check_shape
 from keras_initx.initializers._twins import warn_of_twins
-from keras_initx.sampling import Stream, current_namespace, limited
+from keras_initx.sampling import Stream, computing_dtype, current_namespace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Initializer(keras.initializers.Initializer):
     """Base class of all initializers.
 
     A subclass stores its constructor's arguments under their own names, exactly as given, and
-    implements `_values`. Everything else follows from that.
+    implements `_fill`, or `_draw` if it is a `RandomInitializer`. Everything else follows from that.
     """
 
     @_backend.untransformed
@@ -97,11 +97,7 @@ class Initializer(keras.initializers.Initializer):
         warn_of_twins(self, shape)  # on the meta device too: a layer that another's `call` builds asks there
         if _backend.is_abstract():
             return keras.ops.empty(shape, dtype)
-        computed = "float64" if dtype == "float64" else "float32"
-        values = self._values(shape, computed)
-        bounds = self._bounds()
-        if bounds is not None and dtype != computed:
-            values = limited(current_namespace(), values, bounds, dtype)
+        values = self._values(shape, dtype)
         if isinstance(values, np.ndarray):
             return _backend.to_tensor(np.asarray(values.astype(dtype, copy=False), order="C"))
         return keras.ops.cast(values, dtype)
@@ -110,12 +106,12 @@ class Initializer(keras.initializers.Initializer):
         """Raise `ValueError` if this initializer cannot fill `shape`."""
 
     def _values(self, shape, dtype):
-        """Return values of `shape` and `dtype`: an array on the host, a tensor in a trace."""
-        raise NotImplementedError
+        """Return values of `shape`, in `dtype` or as they are computed: an array on the host, a tensor in a trace."""
+        return self._fill(current_namespace(), shape, computing_dtype(dtype))
 
-    def _bounds(self):
-        """Return two numbers that no value may be beyond, not even when it is cast to 16 bits, or `None`."""
-        return None
+    def _fill(self, xp, shape, dtype):
+        """Return values of `shape` and `dtype` in the namespace `xp`."""
+        raise NotImplementedError
 
     def get_config(self):
         """Return the constructor's arguments as a JSON-serializable dict."""
@@ -170,13 +166,6 @@ def _comparable(value):
 class ConstantInitializer(Initializer):
     """Base class of initializers without chance."""
 
-    def _values(self, shape, dtype):
-        return self._fill(current_namespace(), shape, dtype)
-
-    def _fill(self, xp, shape, dtype):
-        """Return values of `shape` and `dtype` in the namespace `xp`."""
-        raise NotImplementedError
-
 
 class RandomInitializer(Initializer):
     """Base class of initializers that draw.
@@ -194,11 +183,15 @@ class RandomInitializer(Initializer):
         self.seed = random.getrandbits(32) if self._init_seed is None else self._init_seed
 
     def _values(self, shape, dtype):
-        return self._draw(Stream(self._key()), shape, dtype)
+        return self._draw(Stream(self._key(), dtype, self._bounds()), shape, computing_dtype(dtype))
 
     def _draw(self, stream, shape, dtype):
-        """Return values of `shape` and `dtype` made from `stream`, in its namespace."""
+        """Return values of `shape` made from `stream`, in its namespace, in `dtype` or in the dtype of the stream."""
         raise NotImplementedError
+
+    def _bounds(self):
+        """Return two numbers that no value may be beyond, not even when it is cast to 16 bits, or `None`."""
+        return None
 
     def _key(self):
         """Return the two words that key the stream: seed and, with a generator, its counter."""

@@ -8,7 +8,6 @@ from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._checks import check_number
 from keras_initx.initializers._fans import check_shape_has_axes
 from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
-from keras_initx.sampling import current_namespace
 
 
 @register(
@@ -52,8 +51,8 @@ class Scaled(Initializer):
     def _check_shape(self, shape):
         check_shape_for(self.initializer, shape)
 
-    def _values(self, shape, dtype):
-        return current_namespace().times(values_of(self.initializer, shape, dtype), float(self.factor))
+    def _fill(self, xp, shape, dtype):
+        return xp.times(values_of(self.initializer, shape, dtype), float(self.factor))
 
 
 @register(
@@ -115,9 +114,9 @@ class Blocks(Initializer):
         for initializer, part in self._slices(shape):
             check_shape_for(initializer, part)
 
-    def _values(self, shape, dtype):
+    def _fill(self, xp, shape, dtype):
         slices = [values_of(initializer, part, dtype) for initializer, part in self._slices(shape)]
-        return current_namespace().concatenate(slices, axis=self.axis)
+        return xp.concatenate(slices, axis=self.axis)
 
     def _slices(self, shape):
         """Return each initializer with the shape of its slice."""

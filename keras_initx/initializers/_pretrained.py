@@ -12,7 +12,6 @@ from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._caller import loads_a_model
 from keras_initx.initializers._checks import DTYPES
 from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
-from keras_initx.sampling import current_namespace
 
 # Arrays that a message lists by name.
 _LISTED = 20
@@ -73,8 +72,7 @@ class Pretrained(Initializer):
         if self.pad is not None:
             check_shape_for(self.pad, shape)
 
-    def _values(self, shape, dtype):
-        xp = current_namespace()
+    def _fill(self, xp, shape, dtype):
         if loads_a_model():
             # To be overwritten. Who hands out a model should not decide which files are opened here; and
             # should a layer not save this weight, NaN can be taken for no weight.

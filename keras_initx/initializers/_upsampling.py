@@ -7,7 +7,6 @@ import numpy as np
 from keras_initx.initializers._base import ConstantInitializer, Initializer, register
 from keras_initx.initializers._checks import check_count, check_kernel, check_parts
 from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
-from keras_initx.sampling import current_namespace
 
 
 @register(
@@ -61,9 +60,9 @@ class ICNR(Initializer):
         check_parts(shape, f"scale ** {len(shape) - 2}", self._block(shape))
         check_shape_for(self.initializer, self._small(shape))
 
-    def _values(self, shape, dtype):
+    def _fill(self, xp, shape, dtype):
         kernel = values_of(self.initializer, self._small(shape), dtype)
-        return current_namespace().tile(kernel, (1,) * (len(shape) - 1) + (self._block(shape),))
+        return xp.tile(kernel, (1,) * (len(shape) - 1) + (self._block(shape),))
 
     def _block(self, shape):
         """Return the number of pixels of a block."""

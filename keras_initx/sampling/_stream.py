@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from keras_initx.sampling._affine import limited
 from keras_initx.sampling._host_words import HostWords
 from keras_initx.sampling._namespace import HOST, current_namespace
 from keras_initx.sampling._quantiles import normal_table
@@ -18,8 +19,9 @@ _MAX_SIZE = 1 << 32
 _HOST_WORDS = HostWords()
 
 
-def _same(values):
-    return values
+def computing_dtype(dtype):
+    """Return the dtype in which values are computed that are wanted in `dtype`."""
+    return "float64" if dtype == "float64" else "float32"
 
 
 class Draw(enum.IntEnum):
@@ -34,12 +36,16 @@ class Stream:
     """Random arrays from one key.
 
     Every method takes the `draw` and the `shape` wanted, and some of them `start`: the number of the
-    first element, where a part of a draw is enough, and `then`: a function that is applied to the
-    draws, on the host to a few at a time, while they are in the cache. Arrays are NumPy's outside
-    a trace and the backend's inside one, with the same bits.
+    first element, where a part of a draw is enough, and `then`: the last function that is applied to
+    the draws. They are then finished: brought into the bounds and the dtype of the stream. On the host
+    that happens to a few at a time, while they are in the cache. Arrays are NumPy's outside a trace
+    and the backend's inside one, with the same bits.
 
     Args:
         key: Two words: Python integers in `[0, 2**32)`, or scalar integer tensors.
+        dtype: The dtype of finished draws, by default that in which they are computed.
+        bounds: Two numbers that the draws `then` gives are between, and that a cast to 16 bits must
+            not lead beyond.
 
     Example:
         >>> stream = Stream((7, 0))
@@ -47,13 +53,19 @@ class Stream:
         (2, 3)
     """
 
-    def __init__(self, key):
+    def __init__(self, key, dtype=None, bounds=None):
         self.xp = current_namespace()
+        self._dtype = dtype
+        self._bounds = bounds if dtype != computing_dtype(dtype) else None
         self._key = tuple(self._word(word) for word in key)
 
     @property
     def on_host(self):
         return self.xp is HOST
+
+    def finished_dtype(self, dtype):
+        """Return the dtype of finished draws that are computed in `dtype`."""
+        return self._dtype or dtype
 
     def _word(self, value):
         if isinstance(value, int):
@@ -63,25 +75,25 @@ class Stream:
 
     def words(self, draw, shape, start=0):
         """Return 32 random bits an element: uint32 on the host, int32 in a trace."""
-        return self._map(draw, shape, self.xp.word, _same, start)
+        return self._map(draw, shape, self.xp.word, lambda words: words, start)
 
-    def uniform(self, draw, shape, dtype="float32", start=0, then=_same):
+    def uniform(self, draw, shape, dtype="float32", start=0, then=None):
         """Return uniform values in the open interval (0, 1), multiples of 2**-24."""
 
         def convert(words):
-            return then((self.xp.cast(self.xp.shift_right(words, 9), dtype) + 0.5) * 2.0**-23)
+            return (self.xp.cast(self.xp.shift_right(words, 9), dtype) + 0.5) * 2.0**-23
 
-        return self._map(draw, shape, dtype, convert, start)
+        return self._map(draw, shape, dtype, convert, start, then)
 
-    def normal(self, draw, shape, dtype="float32", start=0, then=_same):
+    def normal(self, draw, shape, dtype="float32", start=0, then=None):
         """Return draws from N(0, 1), within +-6.12."""
-        return self._map(draw, shape, dtype, lambda words: then(self._normal_from(words, dtype)), start)
+        return self._map(draw, shape, dtype, lambda words: self._normal_from(words, dtype), start, then)
 
     def normal_at(self, draw, index, dtype="float32"):
         """Return the elements of `normal` whose flat indices are the words `index`."""
         return self._normal_from(self._words_at(draw, index), dtype)
 
-    def interpolated(self, draw, shape, knots, dtype="float32", then=_same):
+    def interpolated(self, draw, shape, knots, dtype="float32", then=None):
         """Return draws from the distribution with given quantiles, as whole numbers.
 
         Args:
@@ -100,9 +112,9 @@ class Stream:
             width = self.xp.take(knots, cell + 1) - low
             # The middles of 128 equal parts, in 256ths. The product may take all 32 bits.
             part = (self.xp.shift_right(words, 8) & 0xFE) | 1
-            return then(self.xp.cast(low + self.xp.shift_right(width * part, 8), dtype))
+            return self.xp.cast(low + self.xp.shift_right(width * part, 8), dtype)
 
-        return self._map(draw, shape, dtype, convert)
+        return self._map(draw, shape, dtype, convert, then=then)
 
     def integers(self, draw, shape, bounds):
         """Return integers in `[0, bounds)` as words.
@@ -131,18 +143,27 @@ class Stream:
         high = self.xp.take(table, self.xp.shift_right(words, 16))
         return high + self.xp.take(table, words & 0xFFFF)
 
-    def _map(self, draw, shape, dtype, convert, start=0):
-        """Return `convert(words)` in `shape`, the words being those of elements `start` and up."""
+    def _map(self, draw, shape, dtype, convert, start=0, then=None):
+        """Return `convert(words)` in `shape`, the words being those of elements `start` and up.
+
+        With `then` draws are finished, see `Stream`.
+        """
+        if then is not None:
+            dtype = self.finished_dtype(dtype)
+            return self._map(draw, shape, dtype, lambda words: self._limited(then(convert(words))), start)
         size = math.prod(shape)
         if start + size > _MAX_SIZE:
             raise ValueError(f"`shape` must have at most 2**32 elements. Received: shape={tuple(shape)}")
         if not self.on_host:
-            return convert(self._words_at(draw, self.flat_index(shape, start)))
+            return self.xp.cast(convert(self._words_at(draw, self.flat_index(shape, start))), dtype)
         out, done = self.xp.empty((size,), dtype), 0
         for words in _HOST_WORDS.between(self._key, draw, start, start + size):
             out[done : done + words.size] = convert(words)
             done += words.size
         return out.reshape(shape)
+
+    def _limited(self, values):
+        return values if self._bounds is None else limited(self.xp, values, self._bounds, self._dtype)
 
     def _words_at(self, draw, index):
         return words_at(self.xp, self._key, self._word(draw), index)

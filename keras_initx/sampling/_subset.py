@@ -29,11 +29,11 @@ def sparse_normal(stream, inputs, units, connections, stddev=1.0, dtype="float32
         dtype: `"float32"` or `"float64"`.
 
     Returns:
-        A matrix of the stream's namespace.
+        A matrix of the stream's namespace, in the dtype of finished draws.
     """
     if connections <= _MAX_FLOYD:
         rows = _floyd(stream, inputs, units, connections)
-        values = _scaled(stream.xp, stream.normal(Draw.VALUES, (connections, units), dtype), stddev)
+        values = stream.normal(Draw.VALUES, (connections, units), dtype, then=_scaled(stream.xp, stddev))
         if stream.on_host:
             return _place_on_host(rows, values, inputs)
         return _place_in_trace(stream.xp, rows, values, inputs)
@@ -78,18 +78,20 @@ def _place_in_trace(xp, rows, values, inputs):
 
 def _smallest_keys_on_host(stream, inputs, units, connections, stddev, dtype):
     """Give each entry a random key; the entries with a unit's `connections` smallest keys stay."""
-    out = HOST.empty((inputs, units), dtype)
+    out = HOST.empty((inputs, units), stream.finished_dtype(dtype))
+    scaled = _scaled(np, stddev)
     step = max(1, _KEYS_PER_BLOCK // inputs)
     for begin in range(0, units, step):
-        block = np.zeros((min(step, units - begin), inputs), dtype)
+        block = np.zeros((min(step, units - begin), inputs), out.dtype)
         keys = stream.words(Draw.SUPPORT, block.shape, start=begin * inputs) >> (32 - _KEY_BITS)
         threshold = np.partition(keys, connections - 1, axis=1)[:, connections - 1 : connections]
         chosen = keys <= threshold
         if np.count_nonzero(chosen) > block.shape[0] * connections:
             chosen = _without_late_ties(np, keys, threshold, connections)
-        values = stream.normal(Draw.VALUES, (block.shape[0], connections), dtype, start=begin * connections)
+        some = (block.shape[0], connections)
+        values = stream.normal(Draw.VALUES, some, dtype, start=begin * connections, then=scaled)
         # By numbers, because a mask as index takes several times as long.
-        block.reshape(-1)[np.flatnonzero(chosen)] = _scaled(np, values, stddev).reshape(-1)
+        block.reshape(-1)[np.flatnonzero(chosen)] = values.reshape(-1)
         out[:, begin : begin + step] = block.T
     return out
 
@@ -108,13 +110,13 @@ def _smallest_keys_in_trace(stream, inputs, units, connections, stddev, dtype):
     chosen = _without_late_ties(xp, keys, threshold, connections)
     rank = xp.cumsum(xp.cast(chosen, xp.word), axis=1) - 1
     first = xp.reshape(xp.arange(units, dtype=xp.word) * connections, (units, 1))
-    values = _scaled(xp, stream.normal_at(Draw.VALUES, first + rank, dtype), stddev)
+    values = _scaled(xp, stddev)(stream.normal_at(Draw.VALUES, first + rank, dtype))
     return xp.transpose(xp.where(chosen, values, xp.zeros_like(values)))
 
 
-def _scaled(xp, values, stddev):
-    """Multiply by `stddev`, after moving draws that are zero, one in 65,536, by the distance to the next."""
-    return xp.where(values == 0, xp.full_like(values, 2.0**-15), values) * stddev
+def _scaled(xp, stddev):
+    """Return a function that multiplies by `stddev`, after moving draws that are zero, one in 65,536, to the next."""
+    return lambda values: xp.where(values == 0, xp.full_like(values, 2.0**-15), values) * stddev
 
 
 def _without_late_ties(xp, keys, threshold, connections):
