@@ -5,7 +5,8 @@ many have been made. The program has one size, with key, draw and start as argum
 compiled once in a process, whatever the shapes.
 """
 
-from concurrent.futures import Future, ThreadPoolExecutor
+import collections
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -15,9 +16,9 @@ from keras_initx.sampling._threefry import threefry2x32
 
 # Words made at a time: few enough for the cache, and for the allocator to keep their memory for the next ones.
 _BLOCK = 1 << 16
-# The same beside a thread, where more of them hide that both wait for the interpreter.
+# The same in two threads, where more of them hide that each waits for the interpreter.
 _BLOCK_IN_STEPS = 1 << 17
-# Words that the program makes in one call, and a thread ahead of their use: enough to hide what calls and threads cost.
+# Words that the program makes in one call, and a thread until it takes the next ones: enough to hide what both cost.
 _STEP = 1 << 19
 
 
@@ -32,38 +33,67 @@ class HostWords:
         self._patience = patience
         self._program = None
 
-    def between(self, key, draw, begin, end):
-        """Yield the words of elements `begin` to `end` in order, a block of them at a time.
+    def fill(self, out, convert, key, draw, begin):
+        """Set `out` to what `convert` makes of the words of elements `begin` and up, a block of them at a time.
 
-        While those of one step are used, a thread makes those of the next.
+        Two threads share the steps, if there are several.
         """
+        end = begin + out.size
         # From even numbers on, where a block begins.
         steps = [(max(first, begin), min(first + _STEP, end)) for first in range(begin & ~1, end, _STEP)]
-        if len(steps) < 2:
-            yield from self._step(key, draw, begin, end, _BLOCK)
-            return
-        with ThreadPoolExecutor(1) as thread:
-            made: Future = thread.submit(list, ())
-            for step in steps:
-                before, made = made, thread.submit(list, self._step(key, draw, *step, _BLOCK_IN_STEPS))
-                yield from before.result()
-            yield from made.result()
+        program, block = (self._compiled(out.size), _BLOCK_IN_STEPS) if len(steps) > 1 else (None, _BLOCK)
 
-    def _step(self, key, draw, begin, end, size):
-        if end - begin == _STEP and (program := self._compiled()):
-            argument = np.concatenate([*key, np.array([draw, begin // 2], HOST.word)]).astype(TRACED.word)
-            yield from program(argument).reshape(-1, size)
-        else:
-            for first in range(begin, end, size):
-                yield _between(key, draw, first, min(first + size, end))
+        def make(step):
+            done = step[0] - begin
+            for words in _step(program, block, key, draw, *step):
+                out[done : done + words.size] = convert(words)
+                done += words.size
 
-    def _compiled(self):
-        """Return the program if enough words have been asked for by now, and the backend can compile one."""
+        _each_in_two_threads(make, steps)
+
+    def _compiled(self, words):
+        """Return the program if enough words have been asked for, with these, and the backend can compile one."""
         if self._program is None:
-            self._patience -= _STEP
+            self._patience -= words
             if self._patience < 0:
                 self._program = _backend.compiled(_blocks)
+                if self._program:
+                    self._program(np.zeros(4, TRACED.word))  # or each thread would compile it
         return self._program
+
+
+def _step(program, size, key, draw, begin, end):
+    """Yield the words of elements `begin` to `end` in order, `size` at a time."""
+    if program and end - begin == _STEP:
+        argument = np.concatenate([*key, np.array([draw, begin // 2], HOST.word)]).astype(TRACED.word)
+        yield from program(argument).reshape(-1, size)
+    else:
+        for first in range(begin, end, size):
+            yield _between(key, draw, first, min(first + size, end))
+
+
+def _each_in_two_threads(function, parts):
+    """Call `function` with each of `parts`, in this thread and in another one, whichever is free.
+
+    More threads than two wait for the interpreter rather than compute.
+    """
+    if len(parts) < 2:
+        for part in parts:
+            function(part)
+        return
+    remaining = iter(parts)
+
+    def work():
+        for part in remaining:
+            function(part)
+
+    with ThreadPoolExecutor(1) as executor:
+        other = executor.submit(work)
+        try:
+            work()
+        finally:
+            collections.deque(remaining, maxlen=0)  # so that the other one ends too if this one was interrupted
+        other.result()
 
 
 def _blocks(argument):

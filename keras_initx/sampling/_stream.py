@@ -156,10 +156,8 @@ class Stream:
             raise ValueError(f"`shape` must have at most 2**32 elements. Received: shape={tuple(shape)}")
         if not self.on_host:
             return self.xp.cast(convert(self._words_at(draw, self.flat_index(shape, start))), dtype)
-        out, done = self.xp.empty((size,), dtype), 0
-        for words in _HOST_WORDS.between(self._key, draw, start, start + size):
-            out[done : done + words.size] = convert(words)
-            done += words.size
+        out = self.xp.empty((size,), dtype)
+        _HOST_WORDS.fill(out, convert, self._key, draw, start)
         return out.reshape(shape)
 
     def _limited(self, values):

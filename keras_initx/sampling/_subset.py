@@ -81,18 +81,21 @@ def _smallest_keys_on_host(stream, inputs, units, connections, stddev, dtype):
     out = HOST.empty((inputs, units), stream.finished_dtype(dtype))
     scaled = _scaled(np, stddev)
     step = max(1, _KEYS_PER_BLOCK // inputs)
+    # Columns of a block whose rows have a power of two of entries lie on few lines of the cache.
+    row = inputs + (8 - inputs) % 16
     for begin in range(0, units, step):
-        block = np.zeros((min(step, units - begin), inputs), out.dtype)
-        keys = stream.words(Draw.SUPPORT, block.shape, start=begin * inputs) >> (32 - _KEY_BITS)
+        count = min(step, units - begin)
+        keys = stream.words(Draw.SUPPORT, (count, inputs), start=begin * inputs) >> (32 - _KEY_BITS)
         threshold = np.partition(keys, connections - 1, axis=1)[:, connections - 1 : connections]
-        chosen = keys <= threshold
-        if np.count_nonzero(chosen) > block.shape[0] * connections:
-            chosen = _without_late_ties(np, keys, threshold, connections)
-        some = (block.shape[0], connections)
-        values = stream.normal(Draw.VALUES, some, dtype, start=begin * connections, then=scaled)
+        chosen = np.zeros((count, row), bool)
+        np.less_equal(keys, threshold, out=chosen[:, :inputs])
+        if np.count_nonzero(chosen) > count * connections:
+            chosen[:, :inputs] = _without_late_ties(np, keys, threshold, connections)
+        values = stream.normal(Draw.VALUES, (count, connections), dtype, start=begin * connections, then=scaled)
+        block = np.zeros(chosen.shape, out.dtype)
         # By numbers, because a mask as index takes several times as long.
         block.reshape(-1)[np.flatnonzero(chosen)] = values.reshape(-1)
-        out[:, begin : begin + step] = block.T
+        out[:, begin : begin + step] = block[:, :inputs].T
     return out
 
 

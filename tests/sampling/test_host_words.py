@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 from modes import BACKEND
@@ -11,7 +13,9 @@ STEP = _host_words._STEP
 
 
 def words(source, begin, end):
-    return np.concatenate(list(source.between(KEY, 1, begin, end)))
+    out = np.empty(end - begin, "uint32")
+    source.fill(out, lambda words: words, KEY, 1, begin)
+    return out
 
 
 @pytest.mark.parametrize("begin", [0, 7, 2**31 - 100, 2**32 - 2 * STEP - 3])
@@ -37,10 +41,24 @@ def test_nothing_is_compiled_for_a_model_of_ordinary_size(compilations):
 
 @pytest.mark.skipif(BACKEND == "torch", reason="torch has no program to compile")
 def test_one_program_serves_all_large_draws(compilations):
-    source = HostWords(patience=STEP)
+    source = HostWords(patience=2 * STEP)
     for size in (2 * STEP, 3 * STEP, 5 * STEP + 1):
         words(source, 0, size)
     assert len(compilations) == 1
+
+
+def test_an_interrupted_draw_ends_at_once():
+    blocks = []
+
+    def convert(words):
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        blocks.append(1)
+        return words
+
+    with pytest.raises(KeyboardInterrupt):
+        HostWords().fill(np.empty(40 * STEP, "uint32"), convert, KEY, 1, 0)
+    assert len(blocks) <= 8  # of 160: the other thread ends what it is at
 
 
 def test_small_draws_never_wait_for_a_compiler(compilations):
