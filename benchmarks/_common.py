@@ -19,7 +19,7 @@ def parse_arguments(description):
     parser.add_argument("--quick", action="store_true", help="a sample within two minutes instead of everything")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the results (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, help="repeats of each figure, instead of the form's own number")
+    parser.add_argument("--repeats", type=int, help="repeats of each warm call or build (default: the form's own)")
     arguments = parser.parse_args()
     if arguments.repeats is not None and arguments.repeats < 1:
         parser.error(f"--repeats must be positive. Received: {arguments.repeats}")

@@ -1,6 +1,7 @@
 """The one file that knows the backends by name: are we being traced, how does a host array come in."""
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -20,12 +21,30 @@ def is_tracing() -> bool:
     if _BACKEND == "jax":
         import jax
 
-        return isinstance(jax.lax.neg(1.0), jax.core.Tracer)  # what of all operations takes least time
+        state, outside = _trace_state_of_jax()
+        # Of all operations negation takes least time, but outside of traces it would be compiled first.
+        return state() != outside and isinstance(jax.lax.neg(1.0), jax.core.Tracer)
     if _BACKEND == "tensorflow":
         import tensorflow as tf
 
         return not tf.executing_eagerly()
     return False
+
+
+@functools.cache
+def _trace_state_of_jax():
+    """Return a function that tells by which trace JAX records, and what it returns where operations are carried out.
+
+    JAX does not promise to keep its own function, so where there is none every two states are different.
+    """
+    import jax
+    import jax.extend.core
+
+    name = "get_opaque_trace_state"  # in `jax.core` before JAX 0.10
+    module = jax.extend.core if hasattr(jax.extend.core, name) else jax.core
+    state = functools.partial(getattr(module, name, lambda convention: object()), convention="keras_initx")
+    with jax.ensure_compile_time_eval():
+        return state, state()
 
 
 def to_tensor(array: np.ndarray):

@@ -10,6 +10,7 @@ from cases import CASES, FIRST_CASES
 from modes import BACKEND, MODES, run, to_numpy
 
 import keras_initx
+from keras_initx import _backend
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_class = pytest.mark.parametrize("case", FIRST_CASES.values(), ids=str)
@@ -61,6 +62,32 @@ def test_no_tracer_is_left_behind(case, seed):
         compiled = jax.jit(case.make(seed=seed).__call__, static_argnames=["shape", "dtype"])
         values = compiled(shape=case.shapes[0], dtype="bfloat16")
     assert str(values.dtype) == "bfloat16"
+
+
+@only["jax"]
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_tells_where_jax_records(monkeypatch, known):
+    import jax
+
+    if not known:  # a version of JAX that does not tell its traces apart
+        monkeypatch.setattr(_backend, "_trace_state_of_jax", lambda: (object, None))
+
+    def told(transformation, argument=1.0, within=contextlib.nullcontext):
+        answers = []
+
+        def function(x):
+            with within():
+                answers.append(_backend.is_tracing())
+            return x
+
+        transformation(function)(argument)
+        return answers
+
+    assert _backend.is_tracing() is False
+    assert told(jax.jit) == told(lambda function: jax.grad(jax.jit(function))) == [True]
+    # These carry out what does not depend on their argument.
+    assert told(jax.grad) == told(jax.vmap, np.ones(2)) == [False]
+    assert told(jax.jit, within=jax.ensure_compile_time_eval) == [False]
 
 
 @only["jax"]
