@@ -6,6 +6,7 @@ arguments: it is compiled once in a process, whatever the shapes.
 """
 
 import collections
+import functools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -41,7 +42,10 @@ class HostWords:
         end = begin + out.size
         # From even numbers on, where a block begins.
         steps = [(max(first, begin), min(first + _STEP, end)) for first in range(begin & ~1, end, _STEP)]
-        program, block = (self._compiled(out.size), _BLOCK_IN_STEPS) if len(steps) > 1 else (None, _BLOCK)
+        program, block = None, _BLOCK
+        if len(steps) > 1:
+            _keep_freed_memory()
+            program, block = self._compiled(out.size), _BLOCK_IN_STEPS
 
         def make(step):
             done = step[0] - begin
@@ -60,6 +64,17 @@ class HostWords:
                 if self._program:
                     self._program(np.zeros(4, TRACED.word))  # or each thread would compile it
         return self._program
+
+
+@functools.cache
+def _keep_freed_memory():
+    """Let the C library keep the memory of one block for the next, once in a process.
+
+    glibc maps blocks anew that are larger than any it has seen freed, and returns what is free beyond twice that
+    size. Where no large array is ever freed, as when a model is built, two threads so wait for the kernel: a
+    truncated normal takes twice as long. This is the largest size that counts; it is never written to.
+    """
+    np.empty((1 << 25) - (1 << 13), "uint8")
 
 
 def _step(program, size, key, draw, begin, end):
