@@ -48,11 +48,13 @@ def test_one_program_serves_all_large_draws(compilations):
 
 
 def test_an_interrupted_draw_ends_at_once():
-    blocks = []
+    blocks, interrupted = [], threading.Event()
 
     def convert(words):
         if threading.current_thread() is threading.main_thread():
+            interrupted.set()
             raise KeyboardInterrupt
+        assert interrupted.wait(timeout=60)  # however busy the machine is
         blocks.append(1)
         return words
 
