@@ -1,20 +1,37 @@
 """Run `nox` for everything, `nox -s "tests(torch)"` for one session, `nox -l` for the list."""
 
+import os
 import random
 
 import nox
 
 nox.needs_version = ">=2025.2.9"
 nox.options.error_on_missing_interpreters = True
+# Six environments with the same large packages: uv unpacks each once, pip six times.
+nox.options.default_venv_backend = "uv|virtualenv"
+if "PIP_FIND_LINKS" in os.environ:
+    os.environ.setdefault("UV_FIND_LINKS", os.environ["PIP_FIND_LINKS"])
 
 BACKENDS = ("jax", "tensorflow", "torch")
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
+# Tests are independent of each other; what a process has built or compiled serves the tests that follow.
+PARALLEL = ("--numprocesses=logical", "--maxprocesses=4", "--dist=worksteal")
 
 
 def install(session, *groups):
     """Install the package and the pinned dependency groups, in one go so that the pins hold."""
-    session.install(*(requirement for group in groups for requirement in GROUPS[group]), ".")
+    # Few of the files are ever imported, so compiling all of them would take longer than to compile these when needed.
+    session.install("--no-compile", *(requirement for group in groups for requirement in GROUPS[group]), ".")
     session.env["TF_CPP_MIN_LOG_LEVEL"] = "2"
+
+
+def run_tests(session, backend, *arguments):
+    """Run pytest under one backend."""
+    session.env["KERAS_BACKEND"] = backend
+    # What one process has compiled, the others need not.
+    session.env["JAX_COMPILATION_CACHE_DIR"] = session.create_tmp()
+    session.env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    session.run("pytest", *PARALLEL, "--durations=15", *arguments, *session.posargs)
 
 
 @nox.session
@@ -31,8 +48,15 @@ def lint(session):
 def tests(session, backend):
     """Run the tests with one framework installed, and no other."""
     install(session, "keras", "test", backend)
-    session.env["KERAS_BACKEND"] = backend
-    session.run("pytest", "--ignore=tests/roundtrip", *session.posargs)
+    run_tests(session, backend, "--ignore=tests/roundtrip")
+
+
+@nox.session(default=False)
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def full(session, backend):
+    """Run the tests with all of the large products of cases, of which `tests` runs a sample."""
+    install(session, "keras", "test", backend)
+    run_tests(session, backend, "--ignore=tests/roundtrip", "--full")
 
 
 @nox.session
@@ -47,10 +71,9 @@ def roundtrip(session):
 def minimums(session, backend):
     """Run the tests with the oldest versions that are supported."""
     install(session, "minimums", f"minimums-{backend}", "test")
-    session.env["KERAS_BACKEND"] = backend
     # How Keras 3.10 updates a slice under torch.
     old = "ignore:Using a non-tuple sequence for multidimensional indexing:UserWarning"
-    session.run("pytest", "--ignore=tests/roundtrip", "-W", old, *session.posargs)
+    run_tests(session, backend, "--ignore=tests/roundtrip", "-W", old)
 
 
 @nox.session(default=False)
@@ -58,16 +81,9 @@ def minimums(session, backend):
 def fuzz(session, backend):
     """Try thousands of arguments, shapes and dtypes; `-- --hypothesis-seed=N` repeats a run."""
     install(session, "keras", "test", backend)
-    session.env["KERAS_BACKEND"] = backend
     seed = f"--hypothesis-seed={random.getrandbits(32)}"
-    session.run(
-        "pytest",
-        "tests/test_fuzz.py",
-        "tests/sampling/test_properties.py",
-        "--hypothesis-profile=fuzz",
-        seed,
-        *session.posargs,
-    )
+    files = ("tests/test_fuzz.py", "tests/sampling/test_properties.py")
+    run_tests(session, backend, *files, "--hypothesis-profile=fuzz", seed)
 
 
 @nox.session(default=False)

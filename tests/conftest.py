@@ -1,10 +1,11 @@
-"""Virtual devices and the profiles of Hypothesis for all tests, and what `--digests` writes."""
+"""Virtual devices and the profiles of Hypothesis for all tests, the sample of the large products, and `--digests`."""
 
 import json
 import os
 import pathlib
 
 import keras
+import products
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -19,7 +20,7 @@ if keras.backend.backend() == "tensorflow":
     virtual = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], virtual)
 
-settings.register_profile("ordinary", max_examples=60, deadline=None, derandomize=True)
+settings.register_profile("ordinary", max_examples=30, deadline=None, derandomize=True)
 # New cases in each run of `nox -s fuzz`; `--hypothesis-seed` repeats those of one.
 settings.register_profile(
     "fuzz",
@@ -32,8 +33,69 @@ settings.register_profile(
 settings.load_profile("ordinary")
 
 
+# Folders and files of tests in which JAX need not optimize what it compiles: that takes half of their time.
+_UNOPTIMIZED = {"diagnostics", "studies", "test_examples", "test_layers", "test_package", "test_precision", "test_saving"}
+# How many tests run, and how many there are.
+_COUNTS = pytest.StashKey[tuple[int, int]]()
+
+
 def pytest_addoption(parser):
     parser.addoption("--digests", type=pathlib.Path, help="folder for the digests of all values, a file for a backend")
+    parser.addoption("--full", action="store_true", help="run all of the large products of cases, not a sample of each")
+
+
+@pytest.hookimpl(trylast=True)  # after `-k` and the like
+def pytest_collection_modifyitems(config, items):
+    tests: dict = {}
+    for item in items:
+        if item.get_closest_marker("product"):
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    others = {item for item in items if item.get_closest_marker("full") or _is_for_another_backend(item)}
+    left_out = set()
+    if not config.getoption("--full"):
+        left_out |= others
+        for group in tests.values():
+            kept = products.sampled([item.callspec.params for item in group])
+            left_out |= {item for item, keep in zip(group, kept, strict=True) if not keep}
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+    config.stash[_COUNTS] = (len(items), len(items) + len(left_out))
+
+
+def _is_for_another_backend(item):
+    # torch compiles nothing and is imported fastest.
+    return item.get_closest_marker("once") and keras.backend.backend() != "torch"
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # of pytest-xdist, whose controller collects nothing
+        session.config.workeroutput["products"] = session.config.stash.get(_COUNTS, (0, 0))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    node.config.stash[_COUNTS] = tuple(getattr(node, "workeroutput", {}).get("products", (0, 0)))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs_of_jax(request):
+    """Let JAX compile without optimizing, also in processes to come, where the last bit of a result does not count."""
+    if keras.backend.backend() != "jax" or not _UNOPTIMIZED & set(request.path.with_suffix("").parts):
+        yield
+        return
+    import jax
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    count, total = config.stash.get(_COUNTS, (0, 0))
+    others = "" if count == total else "; `--full` runs the others too"
+    terminalreporter.write_line(f"{count:,} of {total:,} tests{others}.")
 
 
 @pytest.fixture(scope="session")

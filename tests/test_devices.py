@@ -75,6 +75,7 @@ def assert_cut(value, parts):
 
 
 @only_jax
+@pytest.mark.product
 @pytest.mark.parametrize(("case", "shape", "parts"), fitting(MESHES))
 def test_a_sharded_variable_has_the_values_of_a_whole_one(case, shape, parts):
     variable = keras.Variable(case.make(), shape, "float32", layout=layout_of(parts, len(shape)))
@@ -83,6 +84,7 @@ def test_a_sharded_variable_has_the_values_of_a_whole_one(case, shape, parts):
 
 
 @only_jax
+@pytest.mark.product
 @pytest.mark.parametrize(("case", "shape", "parts"), fitting([(1, 2), (2, 4)]))
 def test_a_compiled_initializer_makes_shards_of_the_same_values(case, shape, parts):
     value = compile_sharded(case.make(), shape, layout_of(parts, len(shape)))()

@@ -70,6 +70,7 @@ def test_only_random_numbers_break_the_symmetry(name, before, after, found):
     assert (accuracy[-1] > 0.5) == (after > 1)
 
 
+@pytest.mark.once
 def test_ten_layers_prints_tables_and_writes_figures(tanh, relu, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ten_layers, "measure", {"tanh": tanh, "relu": relu}.get)
     ten_layers.main(["--out", str(tmp_path)])
@@ -77,6 +78,7 @@ def test_ten_layers_prints_tables_and_writes_figures(tanh, relu, tmp_path, monke
     assert "0.01 N      vanishing from layer_5 on" in capsys.readouterr().out
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("script", ["symmetry", "relu_bias"])
 def test_scripts_write_a_figure(script, tmp_path, capsys):
     options = ["--repeats", "1"] if script == "relu_bias" else []

@@ -10,6 +10,7 @@ ROWS = tuple(golden.rows(CASES))
 GOLDEN = golden.load()
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("case", "shape", "dtype"), ROWS, ids=[golden.label(*row) for row in ROWS])
 def test_values_are_the_golden_ones(case, shape, dtype, mode):

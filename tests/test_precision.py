@@ -22,6 +22,7 @@ POLICIES = {
 LARGE = [keras_initx.HeNormal(seed=3), keras_initx.Sparse(seed=3), keras_initx.Sparse(sparsity=0.5, seed=3)]
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("case", FIRST_CASES.values(), ids=str)
 def test_a_weight_has_the_values_of_its_own_dtype(case, policy):
@@ -87,6 +88,7 @@ def model_of(kernel):
     )
 
 
+@pytest.mark.product
 # Keras says which layers it leaves as they are.
 @pytest.mark.filterwarnings("ignore:Invalid quantization mode. Expected .*'int8'.*float8:UserWarning")
 @pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize` method:UserWarning")

@@ -321,7 +321,22 @@ def test_healthy_transformer():
     assert found(transformer(4), TOKENS, LABELS[:32]) == {}
 
 
-def test_healthy_resnet():
+def residual_network(blocks):
+    x = inputs = keras.Input((16, 16, 3))
+    for _ in range(blocks):
+        y = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same", use_bias=False)(x)))
+        y = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same", use_bias=False)(y))
+        x = layers.ReLU()(layers.Add()([layers.Conv2D(8, 1)(x) if x is inputs else x, y]))
+    return keras.Model(inputs, layers.Dense(5)(layers.GlobalAveragePooling2D()(x)))
+
+
+def test_healthy_residual_network():
+    x = np.random.default_rng(0).normal(size=(8, 16, 16, 3)).astype("float32")
+    assert found(residual_network(3), x, LABELS[:8]) == {}
+
+
+@pytest.mark.full
+def test_healthy_resnet50():
     model = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=5, classifier_activation=None)
     x = np.random.default_rng(0).normal(size=(8, 64, 64, 3)).astype("float32")
     assert found(model, x, LABELS[:8]) == {}

@@ -68,6 +68,7 @@ def test_interrupted_studies_show_what_there_is(options, tmp_path, capsys, monke
     assert {file.name for file in (tmp_path / "out").iterdir()} == FILES
 
 
+@pytest.mark.once
 @pytest.mark.skipif(sys.platform == "win32", reason="a console sends Ctrl-C otherwise there")
 def test_interrupted_processes_show_what_there_is(options, tmp_path):
     """A terminal sends Ctrl-C to all processes of a command."""

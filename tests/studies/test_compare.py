@@ -111,13 +111,17 @@ class AllAtOnce(joblib.parallel.BACKENDS["loky"]):
 joblib.register_parallel_backend("all-at-once", AllAtOnce)
 
 
-@pytest.mark.parametrize("backend", ["loky", "all-at-once", "threading"])
+ONCE = [pytest.param(backend, marks=pytest.mark.once) for backend in ("all-at-once", "threading")]
+
+
+@pytest.mark.parametrize("backend", ["loky", *ONCE])
 def test_workers_find_the_same(planted, backend):
     with joblib.parallel_config(backend):
         study = compare(build, TWINS, data(), repeats=1, epochs=4, n_jobs=2)
     same_as_first_repeat(study, planted)
 
 
+@pytest.mark.once
 def test_a_dask_cluster_finds_the_same(planted, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", BACKEND)
     monkeypatch.setenv("DASK_TEMPORARY_DIRECTORY", str(tmp_path / "dask"))

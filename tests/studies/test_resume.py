@@ -8,6 +8,7 @@ from keras_initx.studies import SettingsError, Study, compare, restarts
 from keras_initx.studies import _compare as module
 
 
+@pytest.mark.once
 def test_a_killed_study_comes_to_the_same_end():
     times, _, _ = killed.check(kills=2)
     assert times > 0
