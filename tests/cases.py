@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 from typing import Any
 
 import keras_initx
@@ -33,6 +34,11 @@ class Case:
 
     def make(self, **changes):
         return self.cls(**{**self.kwargs, **changes})
+
+
+def label(value):
+    """Return what a test is called after `value`: its text without an address, which each process has another of."""
+    return re.sub(r" object at 0x[0-9a-f]+", "", str(value))
 
 
 def config(name, **kwargs):

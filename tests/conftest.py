@@ -34,7 +34,15 @@ settings.load_profile("ordinary")
 
 
 # Folders and files of tests in which JAX need not optimize what it compiles: that takes half of their time.
-_UNOPTIMIZED = {"diagnostics", "studies", "test_examples", "test_layers", "test_package", "test_precision", "test_saving"}
+_UNOPTIMIZED = {
+    "diagnostics",
+    "studies",
+    "test_examples",
+    "test_layers",
+    "test_package",
+    "test_precision",
+    "test_saving",
+}
 # How many tests run, and how many there are.
 _COUNTS = pytest.StashKey[tuple[int, int]]()
 

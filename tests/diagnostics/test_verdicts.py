@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from cases import label
 from keras import initializers, layers
 
 import keras_initx
@@ -203,7 +204,7 @@ def test_forget_bias_overwritten(bias):
         {"bias_initializer": keras_initx.LSTMForgetBias(1.0)},
         {"use_bias": False},
     ],
-    ids=str,
+    ids=label,
 )
 def test_forget_bias_as_it_was_meant(arguments):
     assert found(keras.Sequential([keras.Input((10, 16)), layers.LSTM(4, **arguments)]), SEQUENCES) == {}

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.stats
+from cases import label
 from modes import MODES, run, to_numpy
 
 import keras_initx
@@ -32,7 +33,7 @@ def assert_distribution(values, distribution):
         (RandomUniform(seed=3), scipy.stats.uniform(-0.05, 0.1)),
         (RandomUniform(2, 7, seed=4), scipy.stats.uniform(2, 5)),
     ],
-    ids=str,
+    ids=label,
 )
 def test_distributions(initializer, distribution):
     assert_distribution(to_numpy(initializer((300_000,))), distribution)
@@ -137,7 +138,7 @@ def test_16_bit_values_have_the_right_mean(initializer, mean, dtype):
         (RandomNormal(0.5, seed=1, stddev=2), scipy.stats.norm(0.5, 2)),
         (TruncatedNormal(0, scipy.stats.truncnorm(-2, 2).std(), seed=2), scipy.stats.truncnorm(-2, 2)),
     ],
-    ids=str,
+    ids=label,
 )
 def test_16_bit_values_are_distributed_as_the_numbers_nearest_to_draws(initializer, distribution, dtype):
     values = to_numpy(initializer((300_000,), dtype))

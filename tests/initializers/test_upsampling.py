@@ -3,6 +3,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from cases import label
 from modes import MODES, run, to_numpy
 
 import keras_initx
@@ -61,7 +62,7 @@ def test_units_are_in_the_order_of_tensorflow():
         keras.initializers.Orthogonal(seed=1),
         ICNR("initx.he_normal", 1),
     ],
-    ids=str,
+    ids=label,
 )
 def test_any_initializer_can_be_inside(initializer):
     icnr = ICNR(initializer)
@@ -98,7 +99,7 @@ def test_a_refused_call_does_not_advance_the_generator_inside():
     assert to_numpy(generator.state.value).tolist() == [3, 0]
 
 
-@pytest.mark.parametrize("initializer", [keras_initx.HeNormal(seed=1), keras.initializers.HeNormal(seed=1)], ids=str)
+@pytest.mark.parametrize("initializer", [keras_initx.HeNormal(seed=1), keras.initializers.HeNormal(seed=1)], ids=label)
 def test_an_object_inside_survives_the_config(initializer):
     icnr = ICNR(initializer, 3)
     again = ICNR.from_config(json.loads(json.dumps(icnr.get_config())))

@@ -9,6 +9,7 @@ import joblib
 import keras
 import numpy as np
 import pytest
+from cases import label
 from modes import BACKEND, to_numpy
 from networks import build, build_among_others, data, timeless
 
@@ -219,7 +220,7 @@ def test_nothing_else_depends_on_the_initializer():
         keras_initx.Scaled(keras_initx.HeNormal(), 0.5),
         keras.initializers.HeNormal(),
     ],
-    ids=str,
+    ids=label,
 )
 def test_each_layer_and_each_seed_has_a_draw_of_its_own(initializer):
     def draws(seed):
