@@ -42,7 +42,8 @@ def test_every_rank_dtype_and_mode_appears_with_each_of_the_others():
 
 
 def test_the_sample_is_a_fraction():
-    assert len(SAMPLE) == sum(len(case.shapes) for case in CASES) < len(PRODUCT) / 4
+    # Of eight combinations of dtype and mode, little more than one for each case in each shape.
+    assert len(SAMPLE) < len(PRODUCT) / 7
 
 
 def test_without_cases_every_value_appears():
