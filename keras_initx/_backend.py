@@ -47,6 +47,15 @@ def _trace_state_of_jax():
         return state, state()
 
 
+def available_dtype(dtype: str) -> str:
+    """Return the dtype that tensors have here when `dtype` is asked for: JAX gives float32 for float64 without x64."""
+    if _BACKEND == "jax" and dtype == "float64":
+        import jax
+
+        return jax.dtypes.canonicalize_dtype(dtype).name
+    return dtype
+
+
 def to_tensor(array: np.ndarray):
     """Hand an array that nobody else will write to over to the backend, without a copy where it allows that.
 
@@ -79,7 +88,7 @@ def to_tensor(array: np.ndarray):
 
 
 def compiled(function):
-    """Return `function` compiled for the CPU, or `None` if the backend has no compiler.
+    """Return `function` compiled for the CPU, or `None` if the backend has no compiler, or does not use the CPU.
 
     Args:
         function: A function of an int32 tensor that returns two int32 tensors of one length.
@@ -90,6 +99,11 @@ def compiled(function):
     if _BACKEND == "jax":
         import jax
 
+        try:
+            cpu = jax.local_devices(backend="cpu")[0]
+        except RuntimeError:  # JAX was told to use other platforms only
+            return None
+
         def both(argument):
             # As one number, because the compiler would make two loops of two results, each with all of the work.
             return jax.lax.complex(*(jax.lax.bitcast_convert_type(part, "float32") for part in function(argument)))
@@ -97,7 +111,7 @@ def compiled(function):
         program = jax.jit(both)
 
         def call(argument):
-            with jax.default_device(jax.local_devices(backend="cpu")[0]):
+            with jax.default_device(cpu):
                 return np.asarray(program(argument)).view("uint32")
 
         return call

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from cases import FIRST_CASES
-from modes import float64, needs_keras, to_numpy
+from modes import BACKEND, MODES, float64, needs_keras, run, to_numpy
 
 import keras_initx
 
@@ -40,6 +40,16 @@ def test_a_large_weight_of_16_bits_is_that_of_float32_rounded(initializer, dtype
     shape = (600, 1001)
     rounded = to_numpy(keras.ops.cast(initializer(shape, "float32"), dtype))
     np.testing.assert_array_equal(to_numpy(initializer(shape, dtype)), rounded)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="the other backends have float64")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", [case for case in FIRST_CASES.values() if case.exact], ids=str)
+def test_where_there_is_no_float64_it_is_float32(case, mode):
+    shape = case.shapes[0]
+    values = run(mode, lambda: case.make()(shape, "float64"))
+    assert values.dtype == "float32"
+    np.testing.assert_array_equal(values, to_numpy(case.make()(shape, "float32")))
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_initx import _backend
+from keras_initx.initializers._caller import forget_unmade_variables
 from keras_initx.initializers._checks import check_dtype, check_seed, check_shape
 from keras_initx.initializers._twins import warn_of_twins
 from keras_initx.sampling import Stream, computing_dtype, current_namespace
@@ -83,7 +84,8 @@ class Initializer(keras.initializers.Initializer):
         Args:
             shape: Shape of the tensor.
             dtype: Floating dtype of the tensor, Keras' `floatx` by default. Values are computed in
-                float32, in float64 when that is asked for, and cast last.
+                float32, in float64 when that is asked for, and cast last. JAX has float64 only with
+                its option `jax_enable_x64`; without it float32 stands for float64.
 
         Returns:
             A tensor of the current backend.
@@ -92,7 +94,15 @@ class Initializer(keras.initializers.Initializer):
             TypeError: If `shape` is not a sequence of integers.
             ValueError: If `shape` or `dtype` does not suit the initializer.
         """
-        shape, dtype = check_shape(shape), check_dtype(dtype)
+        try:
+            return self._tensor(shape, dtype)
+        except BaseException:
+            forget_unmade_variables()
+            raise
+
+    def _tensor(self, shape, dtype):
+        """Return what a call returns."""
+        shape, dtype = check_shape(shape), _backend.available_dtype(check_dtype(dtype))
         self._check_shape(shape)
         warn_of_twins(self, shape)  # on the meta device too: a layer that another's `call` builds asks there
         if _backend.is_abstract():

@@ -3,34 +3,53 @@
 Keras hands an initializer a shape and nothing else. That is not enough for the bias of an LSTM:
 with `unit_forget_bias=True` Keras asks for `(u,)` and `(2u,)`, with `False` for `(4u,)`, and 8 may
 be any of these. Remembering earlier calls would make one initializer's values depend on the
-others', so we look who is asking instead: the layer is a few frames up the stack. So is
-`load_model`, when the weights are there only to be overwritten by those of the saved model.
+others', so we look who is asking instead: the variable that is made is on the call stack, and so
+are layers. Mostly the layer that makes it is among them. Where `fit` builds a model, Keras makes the
+variables after all layers are built, in the call of an outer layer or model, and the variable leads
+to the layer. So does `load_model` stand on the stack, when the weights are there only to be
+overwritten by those of the saved model.
 """
 
 import inspect
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
 
 import keras
 
 
-def asking_layers():
-    """Yield the layers on the call stack, the innermost first, each once."""
-    seen: list[keras.Layer] = []
+def asking() -> tuple[keras.Variable | None, list[keras.Layer]]:
+    """Return the variable whose values are asked for, and the layers on the call stack, the innermost first.
+
+    The variable is `None` if an initializer is called by hand.
+    """
+    variable, layers = None, []
     for frame in _callers():
         owner = frame.f_locals.get("self")
-        if isinstance(owner, keras.Layer) and all(owner is not layer for layer in seen):
-            seen.append(owner)
-            yield owner
+        if isinstance(owner, keras.Layer):
+            if all(owner is not layer for layer in layers):
+                layers.append(owner)
+        elif variable is None and not layers and isinstance(owner, keras.Variable):
+            variable = owner
+    return variable, layers
 
 
-def layer_using(initializer):
-    """Return the layer on the call stack that holds `initializer`, or `None` if called by hand."""
-    for layer in asking_layers():
-        if any(value is initializer for value in vars(layer).values()):
-            return layer
-    return None
+def layer_using(initializer: keras.initializers.Initializer) -> keras.Layer | None:
+    """Return the layer that asks `initializer` for a weight, or `None` if none is known, as in a call by hand."""
+    variable, layers = asking()
+    if variable is not None:
+        for layer in layers:
+            owners = [
+                part
+                for part in layer._flatten_layers()
+                if _uses(part, initializer) and any(weight is variable for weight in part.weights)
+            ]
+            if owners:
+                return owners[-1]  # each layer comes before those within it
+    return next((layer for layer in layers if _uses(layer, initializer)), None)
 
 
-def loads_a_model():
+def loads_a_model() -> bool:
     """Tell whether values are asked for by a variable of a model that `load_model` is about to fill."""
     loader = inspect.unwrap(keras.saving.load_model).__code__
     for_variable = False
@@ -41,7 +60,37 @@ def loads_a_model():
     return False
 
 
-def _callers():
+def forget_unmade_variables() -> None:
+    """Make Keras forget the variables that it is making at the end of a scope, if that is who asks.
+
+    To be called when an error ends that. Keras would keep its list of them, in which some are made by then,
+    and try to make them again whenever another model is built; that fails for good.
+    """
+    making: dict[str, Any] = {}
+    for frame in _callers():
+        if frame.f_code is keras.StatelessScope.__exit__.__code__:
+            for value in making.values():
+                if isinstance(value, list):
+                    value.clear()
+            return
+        making = frame.f_locals
+
+
+def _uses(layer: keras.Layer, initializer: keras.initializers.Initializer) -> bool:
+    """Tell whether `layer` has `initializer`, by itself or within another one, which then gets the same shape."""
+    return any(_hands_on(value, initializer) for value in vars(layer).values())
+
+
+def _hands_on(value: object, initializer: keras.initializers.Initializer) -> bool:
+    if value is initializer:
+        return True
+    # Those in a list, as of `Blocks`, get other shapes.
+    return isinstance(value, keras.initializers.Initializer) and any(
+        _hands_on(part, initializer) for part in vars(value).values()
+    )
+
+
+def _callers() -> Iterator[FrameType]:
     """Yield the frames of the call stack, the innermost first."""
     frame = inspect.currentframe()
     while frame is not None:

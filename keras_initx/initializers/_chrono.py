@@ -47,8 +47,9 @@ class ChronoBias(RandomInitializer):
     Args:
         max_steps: Longest memory in steps, an integer from 3 to 2**32: the length of the sequences, or
             how far back an input can matter.
-        cell: `"lstm"` or `"gru"`. Normally left out and read off the layer. It is needed where the
-            initializer is called by hand for a vector, which may be the bias of either.
+        cell: `"lstm"` or `"gru"`. Normally left out and read off the layer. It is needed where no
+            layer is known, as when the initializer is called by hand, for a vector, which may be the
+            bias of either.
         seed: See `RandomInitializer`.
 
     Raises:
@@ -82,7 +83,8 @@ class ChronoBias(RandomInitializer):
         cell = self._cell(layer, shape)
         if cell is None:
             raise ValueError(
-                "`shape` must be (2, 3 * units), a GRU's, where neither a layer nor `cell` tells an LSTM from a GRU. "
+                "`shape` must be (2, 3 * units), a GRU's, where neither a layer nor `cell` tells an LSTM from a GRU; give "
+                f"the cell, as in `ChronoBias({self.max_steps}, cell=\"lstm\")`. "
                 f"Received: shape={shape}, cell=None, layer={layer and layer.name!r}"
             )
         {"lstm": check_lstm_bias, "gru": check_gru_bias}[cell](shape, layer)

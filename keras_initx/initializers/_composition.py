@@ -2,12 +2,11 @@
 
 import numbers
 
-import keras
-
 from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._checks import check_number
 from keras_initx.initializers._fans import check_shape_has_axes
 from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
+from keras_initx.initializers._twins import seeds_within
 
 
 @register(
@@ -134,7 +133,9 @@ def _check_initializers(initializers):
         raise ValueError(f"`initializers` must have at least one initializer. {received}")
     checked = [check_initializer("initializers", initializer) for initializer in initializers]
     taken: set[int] = set()
-    for seeds in map(_seeds, checked):
+    for initializer in checked:
+        # One generator gives each slice values of its own.
+        seeds = {seed for seed in seeds_within(initializer) if isinstance(seed, int)}
         if taken & seeds:
             raise ValueError(
                 "`initializers` must not have the same seed twice: slices would be alike. Give string ids, which "
@@ -142,14 +143,6 @@ def _check_initializers(initializers):
             )
         taken |= seeds
     return checked
-
-
-def _seeds(initializer):
-    """Return the integers that key the draws of an initializer and of those within it."""
-    arguments = vars(initializer)
-    nested = [item for value in arguments.values() for item in (value if isinstance(value, list) else [value])]
-    seeds = {seed for seed in [arguments.get("seed")] if isinstance(seed, int)}
-    return seeds.union(*(_seeds(item) for item in nested if isinstance(item, keras.initializers.Initializer)))
 
 
 def _check_sizes(sizes, count):

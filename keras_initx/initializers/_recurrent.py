@@ -58,8 +58,11 @@ class LSTMForgetBias(ConstantInitializer):
 
     def _check_shape(self, shape):
         layer = layer_using(self)
-        if self.value != 1 and overwrites_forget_bias(layer):
-            raise overwritten_error("`value` must be 1", layer, "value", self.value)
+        if overwrites_forget_bias(layer):
+            if self.value != 1:
+                raise overwritten_error("`value` must be 1", layer, "value", self.value)
+            if layer.bias_initializer is not self:
+                raise overwritten_error("`LSTMForgetBias` cannot be within another", layer, "value", self.value)
         check_lstm_bias(shape, layer, self.units)
 
     def _fill(self, xp, shape, dtype):

@@ -1,67 +1,89 @@
-"""Warn where one seed makes two weights of a layer the same.
+"""Warn where one seed gives two weights the same values.
 
 `MultiHeadAttention` and `Bidirectional` copy the initializer they are given for each of their
 parts. Copies without a seed draw seeds of their own; copies with a seed give query and key, or
-both directions, the same values, which training may never tell apart.
+both directions, the same values, which training may never tell apart. So does one object, with or
+without a seed, that fills several weights.
 """
 
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 
-from keras_initx.initializers._caller import asking_layers
+from keras_initx.initializers._caller import asking
 
 
-def warn_of_twins(initializer, shape):
-    """Warn if a sibling of the layer that asks has made a weight of `shape` with the same seeded initializer."""
-    layer, *outer = [layer for layer in asking_layers() if not isinstance(layer, keras.Model)] or [None]
-    if not outer or not _has_seed(initializer.get_config()):
+def warn_of_twins(initializer: keras.initializers.Initializer, shape: tuple[int, ...]) -> None:
+    """Warn if the weight of `shape` that asks for values gets those of another one around it."""
+    if next(seeds_within(initializer), None) is None:
         return
-    for name, held in _held(layer, initializer):
-        for sibling in _parts(outer, layer):
-            if _is_copy(getattr(sibling, name, None), held) and _has_weight(sibling, shape):
-                warnings.warn(
-                    f"{held!r} gives layers {sibling.name!r} and {layer.name!r} of {outer[-1].name!r} the same weights "
-                    f"of shape {shape}. Without a seed each part draws its own; `keras.utils.set_random_seed` makes "
-                    "that repeatable.",
-                    stacklevel=2,
-                )
-                return
+    variable, layers = asking()
+    if variable is None or not layers:
+        return
+    held = _argument(layers[0], variable)
+    if held is not initializer and not _rebuilt(held, initializer):
+        return
+    for twin in _twins(variable, shape, layers, held):
+        warnings.warn(
+            f"{held!r} gives {twin.path!r} and {variable.path!r} the same weights of shape {shape}. To draw them apart, "
+            "give a string id, or each layer a `clone()` of an initializer without a seed; "
+            "`keras.utils.set_random_seed` makes that repeatable.",
+            stacklevel=2,
+        )
+        return
 
 
-def _has_seed(config):
+def seeds_within(initializer: keras.initializers.Initializer) -> Iterator[int | keras.random.SeedGenerator]:
+    """Yield the seeds, given or drawn, of an initializer and of those within it."""
+    for name, value in vars(initializer).items():
+        for item in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(item, keras.initializers.Initializer):
+                yield from seeds_within(item)
+            elif name == "seed" and item is not None:
+                yield item
+
+
+def _twins(
+    variable: keras.Variable, shape: tuple[int, ...], layers: list[keras.Layer], held: keras.initializers.Initializer
+) -> Iterator[keras.Variable]:
+    """Yield the weights around `variable` that have its shape, and its values from `held` or from a copy of it."""
+    block, model = ([layer for layer in layers if not isinstance(layer, keras.Model)] or layers)[-1], layers[-1]
+    # Not public, but the only list of a layer's layers that there is on every backend.
+    parts = block._flatten_layers()
+    if model is not block and not _has_seed(held.get_config()):
+        # Layers of a model may have the same seed on purpose. That they share an object is rather an oversight.
+        parts += [part for part in model._flatten_layers() if _argument(part, variable) is held]
+    for part in parts:
+        for weight in vars(part).values():
+            if not isinstance(weight, keras.Variable) or weight is variable or tuple(weight.shape) != shape:
+                continue
+            if _gives_the_same(_argument(part, weight), held):
+                yield weight
+
+
+def _argument(layer: keras.Layer, weight: keras.Variable) -> Any:
+    """Return the initializer that `layer` has for `weight`, by Keras' way to name both, or `None`."""
+    return getattr(layer, f"{weight.name.removesuffix('_kernel')}_initializer", None)
+
+
+def _rebuilt(held: Any, initializer: keras.initializers.Initializer) -> bool:
+    """Tell whether a layer that holds `held` has made `initializer` of it, to tell it its axes."""
+    return type(held) is type(initializer) and getattr(held, "seed", held) == getattr(initializer, "seed", None)
+
+
+def _gives_the_same(other: Any, held: keras.initializers.Initializer) -> bool:
+    if other is held:
+        # A generator gives an object new values each time.
+        return not any(isinstance(seed, keras.random.SeedGenerator) for seed in seeds_within(held))
+    return type(other) is type(held) and _has_seed(held.get_config()) and other.get_config() == held.get_config()
+
+
+def _has_seed(config: Any) -> bool:
     """Tell whether a config, or one within it, holds a seed."""
     if isinstance(config, list):
         return any(map(_has_seed, config))
     return isinstance(config, dict) and any(
         _has_seed(value) or (name == "seed" and value is not None) for name, value in config.items()
     )
-
-
-def _held(layer, initializer):
-    """Return the attributes of `layer` that are the initializer asked, or that the layer has rebuilt it from."""
-    return [
-        (name, value)
-        for name, value in vars(layer).items()
-        if value is initializer
-        or (
-            type(value) is type(initializer)
-            and value.seed == initializer.seed
-            and value.get_config()["seed"] is not None
-        )
-    ]
-
-
-def _parts(outer, layer):
-    """Return the layers inside the outermost one, without those that `layer` is inside of."""
-    # Not public, but the only list of a layer's layers that there is on every backend.
-    parts = outer[-1]._flatten_layers(include_self=False)
-    return [part for part in parts if all(part is not other for other in (layer, *outer))]
-
-
-def _is_copy(one, other):
-    return type(one) is type(other) and one.get_config() == other.get_config()
-
-
-def _has_weight(layer, shape):
-    return any(tuple(weight.shape) == shape for weight in layer.weights)

@@ -115,7 +115,7 @@ def test_refuses_the_bias_of_another_layer(layer, cell, message):
 
 @pytest.mark.parametrize("layer", [None, layers.Dense])
 def test_does_not_guess_whose_bias_a_vector_is(layer):
-    message = r"`shape` must be \(2, 3 \* units\), .* nor `cell` tells.* Received: shape=\(12,\), cell=None, layer="
+    message = r"`shape` must be .*`ChronoBias\(100, cell=\"lstm\"\)`\. Received: shape=\(12,\), cell=None, layer="
     with pytest.raises(ValueError, match=message):
         layer(12, bias_initializer=ChronoBias()).build((None, 3)) if layer else ChronoBias()((12,))
 

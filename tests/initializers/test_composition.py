@@ -222,3 +222,9 @@ def test_a_wrapped_forget_bias_takes_the_shape_of_a_whole_bias():
     layer = layers.LSTM(3, bias_initializer=Scaled(LSTMForgetBias(), 2), unit_forget_bias=False)
     layer.build((None, 5, 4))
     assert to_numpy(layer.cell.bias).tolist() == [0] * 3 + [2] * 3 + [0] * 6
+
+
+def test_a_forget_bias_that_keras_would_overwrite_cannot_be_scaled():
+    message = r"`LSTMForgetBias` cannot be within another .*`unit_forget_bias=False`\. Received: value=1\.0, layer="
+    with pytest.raises(ValueError, match=message):
+        layers.LSTM(8, bias_initializer=Scaled(LSTMForgetBias(), 2)).build((None, 5, 4))

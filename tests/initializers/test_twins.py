@@ -36,15 +36,46 @@ SEEDS = [7, keras.random.SeedGenerator(7)]
 @every_layer
 @pytest.mark.parametrize("seed", SEEDS, ids=["integer", "generator"])
 def test_a_seed_that_makes_twins_is_reported(build, seed):
-    with pytest.warns(UserWarning, match=r"HeNormal\(seed=.* gives layers '\w+' and '\w+' of '\w+' the same"):
+    with pytest.warns(UserWarning, match=r"HeNormal\(seed=.* gives '[\w/]+kernel' and '[\w/]+kernel' the same"):
         one, other = build(keras_initx.HeNormal(seed=seed))
     np.testing.assert_array_equal(one, other)
 
 
+WRAPPED = [
+    keras_initx.Scaled(keras_initx.HeNormal(seed=7), 0.5),
+    keras_initx.Blocks([keras_initx.HeNormal(seed=7), "zeros"]),
+]
+
+
 @every_layer
-def test_a_seed_within_another_initializer_is_reported(build):
-    with pytest.warns(UserWarning, match=r"Scaled\(initializer=HeNormal\(seed=7.* the same weights"):
-        build(keras_initx.Scaled(keras_initx.HeNormal(seed=7), 0.5))
+@pytest.mark.parametrize("initializer", WRAPPED, ids=["Scaled", "Blocks"])
+def test_a_seed_within_another_initializer_is_reported(build, initializer):
+    with pytest.warns(UserWarning, match=r"initializers?=\[?HeNormal\(seed=7.* the same weights"):
+        one, other = build(initializer)
+    np.testing.assert_array_equal(one, other)
+
+
+# Two kernels of one layer, whose shapes are the same, from two objects.
+PAIRS = {
+    "LSTM": lambda one, other: layers.LSTM(4, kernel_initializer=one, recurrent_initializer=other),
+    "GRU": lambda one, other: layers.GRU(4, kernel_initializer=one, recurrent_initializer=other),
+    "Bidirectional": lambda one, other: layers.Bidirectional(
+        layers.LSTM(4, kernel_initializer=one, recurrent_initializer=other)
+    ),
+    "TimeDistributed": lambda one, other: layers.TimeDistributed(
+        layers.Dense(4, kernel_initializer=one, bias_initializer=other)
+    ),
+    "attention": lambda one, other: Block(one, bias_initializer=other),
+}
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: keras_initx.Scaled(inner, 0.5), lambda inner: keras_initx.Blocks([inner])])
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.filterwarnings("ignore:.* the same weights of shape:UserWarning")  # of copies, rightly
+def test_two_seeded_wrappers_in_one_layer_build(name, wrap):
+    layer = PAIRS[name](wrap(keras_initx.HeNormal(seed=1)), wrap(keras_initx.RandomNormal(seed=2)))
+    layer(np.ones((2, 5, 4), "float32"))
+    assert all(np.any(to_numpy(weight)) for weight in layer.weights if weight.name == "kernel")
 
 
 @every_layer
@@ -57,20 +88,35 @@ def test_equal_constants_are_nobodys_twins():
     attention(keras_initx.ReLUBias())
 
 
-def test_a_seed_in_one_recurrent_layer_is_fine():
-    # Its two kernels have the same shape.
-    layer = layers.LSTM(
-        4, kernel_initializer=keras_initx.HeNormal(seed=1), recurrent_initializer=keras_initx.HeNormal(seed=2)
-    )
-    layer.build((None, 5, 4))
+@pytest.mark.parametrize(
+    "initializers",
+    [
+        # Both kernels have the same shape.
+        {
+            "kernel_initializer": keras_initx.HeNormal(seed=1),
+            "recurrent_initializer": keras_initx.HeNormal(seed=2),
+        },
+        {
+            "kernel_initializer": keras_initx.Scaled(keras_initx.HeNormal(seed=1), 0.5),
+            "recurrent_initializer": keras_initx.Scaled(keras_initx.HeNormal(seed=2), 0.5),
+        },
+        {
+            "kernel_initializer": keras_initx.Blocks([keras_initx.HeNormal(seed=1)] + ["zeros"] * 3),
+            "recurrent_initializer": keras_initx.Blocks([keras_initx.HeNormal(seed=2)] + ["zeros"] * 3),
+        },
+    ],
+    ids=["plain", "Scaled", "Blocks"],
+)
+def test_two_seeds_in_one_recurrent_layer_are_fine(initializers):
+    layers.LSTM(4, **initializers).build((None, 5, 4))
 
 
 class Block(layers.Layer):
     """A layer that leaves it to Keras to build its parts when it is called."""
 
-    def __init__(self, initializer):
+    def __init__(self, initializer, **kwargs):
         super().__init__()
-        self.attention = layers.MultiHeadAttention(2, 8, kernel_initializer=initializer)
+        self.attention = layers.MultiHeadAttention(2, 8, kernel_initializer=initializer, **kwargs)
 
     def call(self, x):
         return self.attention(x, x)
@@ -79,6 +125,104 @@ class Block(layers.Layer):
 def test_parts_that_are_built_in_a_call_are_compared():
     with pytest.warns(UserWarning, match="the same weights"):
         Block(keras_initx.HeNormal(seed=7))(np.ones((2, 5, 16), "float32"))
+
+
+class Parts(layers.Layer):
+    """A layer that hands one initializer to each of its parts."""
+
+    def __init__(self, initializer, units=(4, 4)):
+        super().__init__()
+        self.parts = [layers.Dense(count, kernel_initializer=initializer) for count in units]
+
+    def build(self, input_shape):
+        for part in self.parts:
+            part.build(input_shape)
+
+
+def einsum(initializer):
+    return layers.EinsumDense("abc,cd->abd", (None, 4), kernel_initializer=initializer)
+
+
+class Projections(layers.Layer):
+    """As attention in libraries of models: one object for all projections."""
+
+    def __init__(self, initializer):
+        super().__init__()
+        self.query, self.key = einsum(initializer), einsum(initializer)
+
+    def build(self, input_shape):
+        self.query.build(input_shape)
+        self.key.build(input_shape)
+
+
+def in_parts(initializer):
+    layer = Parts(initializer)
+    layer.build((None, 4))
+    return [part.kernel for part in layer.parts]
+
+
+def in_projections(initializer):
+    layer = Projections(initializer)
+    layer.build((None, 5, 4))
+    return [layer.query.kernel, layer.key.kernel]
+
+
+def in_a_sequential_model(initializer):
+    dense = [layers.Dense(4, kernel_initializer=initializer) for _ in range(2)]
+    keras.Sequential([keras.Input((4,)), *dense])
+    return [layer.kernel for layer in dense]
+
+
+def in_a_model_first_called(initializer):
+    dense = [layers.Dense(4, kernel_initializer=initializer) for _ in range(2)]
+    keras.Sequential(dense)(np.ones((2, 4), "float32"))
+    return [layer.kernel for layer in dense]
+
+
+def in_one_layer(initializer):
+    layer = layers.GRU(4, kernel_initializer=initializer, recurrent_initializer=initializer)
+    layer.build((None, 5, 4))
+    return [layer.cell.kernel, layer.cell.recurrent_kernel]
+
+
+every_sharing = pytest.mark.parametrize(
+    "build", [in_parts, in_projections, in_a_sequential_model, in_a_model_first_called, in_one_layer]
+)
+
+
+@every_sharing
+@pytest.mark.parametrize("wrap", [lambda inner: inner, lambda inner: keras_initx.Scaled(inner, 0.5)])
+def test_an_object_without_a_seed_that_is_shared_is_reported(build, wrap):
+    message = r"HeNormal\(seed=None.* gives '[\w/]+' and '[\w/]+' the same weights .*string id, .*`clone\(\)`"
+    with pytest.warns(UserWarning, match=message):
+        one, other = build(wrap(keras_initx.HeNormal()))
+    np.testing.assert_array_equal(to_numpy(one), to_numpy(other))
+
+
+@every_sharing
+def test_a_shared_object_with_a_generator_gives_new_values_and_is_not_reported(build):
+    one, other = build(keras_initx.HeNormal(seed=keras.random.SeedGenerator(1)))
+    assert not np.array_equal(to_numpy(one), to_numpy(other))
+
+
+@every_sharing
+def test_a_string_id_is_the_answer(build):
+    one, other = build("initx.he_normal")
+    assert not np.array_equal(to_numpy(one), to_numpy(other))
+
+
+def test_a_clone_for_each_is_the_answer():
+    shared = keras_initx.HeNormal()
+    keras.Sequential([keras.Input((4,)), *(layers.Dense(4, kernel_initializer=shared.clone()) for _ in range(2))])
+
+
+@every_sharing
+def test_shared_constants_are_nobodys_twins(build):
+    build(keras_initx.Scaled("zeros", 2))
+
+
+def test_shapes_that_differ_are_nobodys_twins():
+    Parts(keras_initx.HeNormal(), units=(4, 5)).build((None, 4))
 
 
 def time_distributed(first, second):
@@ -116,13 +260,80 @@ def model_of_two(first, second):
     return keras.Sequential([keras.Sequential(dense), layers.Dense(4, kernel_initializer=first)]), (None, 4)
 
 
+def block_of_another_kernel(first, second):
+    """The second dense layer's kernel has the shape of the first one's, and its bias the initializer."""
+    return keras.Sequential([layers.Dense(4, kernel_initializer=second), layers.Dense(4, bias_initializer=first)]), (
+        None,
+        4,
+    )
+
+
+def kernel_of_another(first, second):
+    # The bias has the object, and the two kernels are not its.
+    return layers.SimpleRNN(4, kernel_initializer=second, recurrent_initializer=first, bias_initializer=first), (
+        None,
+        5,
+        4,
+    )
+
+
 @pytest.mark.parametrize(
-    "make", [time_distributed, stacked, separable, convolutional_lstm, bidirectional_of_two, model_of_two]
+    "make",
+    [
+        time_distributed,
+        stacked,
+        separable,
+        convolutional_lstm,
+        bidirectional_of_two,
+        model_of_two,
+        block_of_another_kernel,
+        kernel_of_another,
+    ],
 )
 def test_no_false_alarm(make):
     layer, shape = make(keras_initx.HeNormal(seed=1), keras_initx.HeNormal(seed=2))
     layer.build(shape)
     assert layer.weights
+
+
+def test_an_object_for_two_models_is_no_alarm():
+    initializer = keras_initx.HeNormal()
+    models = [
+        keras.Sequential([keras.Input((4,)), layers.Dense(4, kernel_initializer=initializer)]) for _ in range(2)
+    ]
+    again = keras.models.clone_model(models[0])
+    assert to_numpy(models[1].layers[0].kernel).shape == to_numpy(again.layers[0].kernel).shape
+
+
+def test_calls_by_hand_are_no_alarm():
+    class ByHand(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.kernel_initializer = keras_initx.HeNormal()
+            self.dense = layers.Dense(4, kernel_initializer=self.kernel_initializer)
+
+        def call(self, x):
+            return self.dense(x) + self.kernel_initializer((4, 4))[0]
+
+    ByHand()(np.ones((2, 4), "float32"))
+
+
+def test_a_layer_changed_after_it_was_built_is_no_alarm():
+    layer = layers.Dense(4, kernel_initializer=keras_initx.HeNormal())
+    layer.build((None, 4))
+    layer.enable_lora(2, a_initializer=keras_initx.HeNormal(), b_initializer="zeros")
+    layer.quantize("int8")
+
+
+def test_a_model_that_is_trained_loaded_and_cloned_is_no_alarm(tmp_path):
+    initializer = keras_initx.HeNormal(seed=1)
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(4, kernel_initializer=initializer), layers.Dense(4)])
+    model.compile("sgd", "mse")
+    model.fit(np.ones((2, 4)), np.ones((2, 4)), verbose=0)
+    model.save(tmp_path / "model.keras")
+    keras.models.load_model(tmp_path / "model.keras")
+    model.add(layers.Dense(3, kernel_initializer=initializer))
+    assert model.built
 
 
 def test_the_warning_can_be_an_error_or_silent():

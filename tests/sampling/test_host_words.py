@@ -47,6 +47,19 @@ def test_one_program_serves_all_large_draws(compilations):
     assert len(compilations) == 1
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX can be told to leave the CPU alone")
+def test_without_the_cpu_among_its_platforms_jax_compiles_nothing(monkeypatch):
+    """As with JAX_PLATFORMS=cuda."""
+    import jax
+
+    def local_devices(backend=None):
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    monkeypatch.setattr(jax, "local_devices", local_devices)
+    end = 2 * STEP + 3
+    np.testing.assert_array_equal(words(HostWords(patience=0), 0, end), words(HostWords(), 0, end))
+
+
 def test_an_interrupted_draw_ends_at_once():
     blocks, interrupted = [], threading.Event()
 
