@@ -1,0 +1,172 @@
+"""Every layer x every initializer x whoever builds it first: the same values, or the same error, and Keras as it was."""
+
+import re
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from cases import CASES, FIRST_CASES
+from modes import BACKEND, to_numpy
+from test_layers import LORA, TABLE, Functional, Row
+
+layers = keras.layers
+
+# Adapters are made after a layer is built, and a functional model builds its layers when it is made.
+BUILT_LATER = {name: row for name, row in TABLE.items() if row.arguments != LORA and row.make is not Functional}
+WEIGHTS = [(name, argument) for name, row in BUILT_LATER.items() for argument in row.arguments.split()]
+
+
+class Calling(keras.Model):
+    """A subclassed model, for layers that take several inputs."""
+
+    def __init__(self, layer: keras.Layer, inputs: int):
+        super().__init__()
+        self.layer, self.inputs_of_layer = layer, inputs
+
+    def call(self, x):
+        return self.layer(*[x] * self.inputs_of_layer)
+
+
+def by_build(layer: keras.Layer, row: Row) -> None:
+    layer.build(*[row.shape] * row.inputs)
+
+
+def by_input(layer: keras.Layer, row: Row) -> None:
+    inputs = keras.Input(row.shape[1:])
+    keras.Model(inputs, layer(*[inputs] * row.inputs))
+
+
+def by_fit(model: keras.Model, row: Row) -> None:
+    def loss(y, outputs):
+        return keras.ops.mean(keras.ops.cast(outputs, "float32"))
+
+    # The weights stay what they are. All but TensorFlow build before the first epoch.
+    model.compile(keras.optimizers.SGD(0.0), loss, jit_compile=False)
+    epochs = 1 if BACKEND == "tensorflow" else 0
+    model.fit(np.ones((2, *row.shape[1:]), "float32"), np.ones((2, 1), "float32"), epochs=epochs, verbose=0)
+
+
+def by_fit_of_a_sequence(layer: keras.Layer, row: Row) -> None:
+    by_fit(keras.Sequential([layer]), row)
+
+
+def by_fit_of_a_subclass(layer: keras.Layer, row: Row) -> None:
+    by_fit(Calling(layer, row.inputs), row)
+
+
+def built(name, argument, case, build) -> list[np.ndarray] | str:
+    """Return the weights of a layer that `build` has built, or what the error says, from the argument to its value."""
+    row = BUILT_LATER[name]
+    keras.utils.set_random_seed(1)
+    given = {f"{other}_initializer": "zeros" for other in row.arguments.split()}
+    layer = row.make(**{**given, f"{argument}_initializer": case.make()})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* the same weights of shape", UserWarning)
+        # Keras tries to call a layer without a `build` before it raises.
+        warnings.filterwarnings("ignore", "Layer .* looks like it has unbuilt state", UserWarning)
+        try:
+            build(layer, row)
+        except ValueError as error:
+            refusal = re.search(r"`\w+`[^\n]*? (?:must|cannot) .*?Received: \w+=", str(error), re.DOTALL)
+            assert refusal, error
+            return refusal[0]
+    return [to_numpy(weight) for weight in layer.weights]
+
+
+def assert_keras_builds() -> None:
+    """Check that no variables wait to be made, of a model that could not be built."""
+    with keras.StatelessScope():
+        variable = keras.Variable("ones", (2,))
+    assert to_numpy(variable.value).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("case", FIRST_CASES.values(), ids=lambda case: case.cls.__name__)
+@pytest.mark.parametrize(("name", "argument"), WEIGHTS, ids=[f"{name}.{argument}" for name, argument in WEIGHTS])
+def test_a_layer_is_the_same_whoever_builds_it_first(name, argument, case):
+    expected = built(name, argument, case, by_build)
+    ways = [by_input, by_fit_of_a_subclass]
+    if BUILT_LATER[name].inputs == 1:
+        ways.append(by_fit_of_a_sequence)
+    for way in ways:
+        found = built(name, argument, case, way)
+        assert_keras_builds()
+        assert type(found) is type(expected), (way.__name__, found, expected)
+        if isinstance(expected, str):
+            assert found == expected, way.__name__
+            continue
+        for weight, value in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(weight, value, err_msg=way.__name__)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="Inductor compiles for torch")
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_inductor_gives_the_values_of_a_call(case):
+    import torch
+
+    initializer, shape = case.make(), case.shapes[0]
+    compiled = torch.compile(lambda: initializer(shape) * 1)
+    np.testing.assert_array_equal(to_numpy(compiled()), to_numpy(initializer(shape)))
+
+
+def strategies():
+    if BACKEND != "tensorflow":
+        return {}
+    import tensorflow as tf
+
+    return {
+        "one device": lambda: tf.distribute.OneDeviceStrategy("CPU:1"),
+        "mirrored": lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
+        "several workers": tf.distribute.MultiWorkerMirroredStrategy,
+        "central storage": lambda: tf.distribute.experimental.CentralStorageStrategy(["CPU:0", "CPU:1"]),
+    }
+
+
+def replicas(value):
+    return getattr(value, "values", (value,))
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="strategies of TensorFlow")
+@pytest.mark.parametrize("name", strategies())
+def test_under_a_strategy_every_case_has_the_values_of_a_plain_one(name):
+    strategy = strategies()[name]()
+    for case in CASES:
+        shape = case.shapes[0]
+        expected = to_numpy(case.make()(shape))
+        with strategy.scope():
+            variable = keras.Variable(case.make(), shape, "float32")
+        for replica in replicas(variable.value):
+            np.testing.assert_array_equal(to_numpy(replica), expected, err_msg=str(case))
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="strategies of TensorFlow")
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_replica_of_a_step_computes_the_values_of_a_plain_call(case):
+    import tensorflow as tf
+
+    shape = case.shapes[0]
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    values = strategy.run(tf.function(lambda: case.make()(shape)))
+    for replica in replicas(values):
+        np.testing.assert_allclose(to_numpy(replica), to_numpy(case.make()(shape)), atol=0 if case.exact else 1e-5)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="strategies of TensorFlow")
+@pytest.mark.parametrize(("name", "argument"), WEIGHTS, ids=[f"{name}.{argument}" for name, argument in WEIGHTS])
+def test_under_a_strategy_a_layer_first_built_by_fit_is_the_same(name, argument):
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+    def by_fit_in_scope(layer, row):
+        with strategy.scope():
+            model = Calling(layer, row.inputs)
+        by_fit(model, row)
+
+    for case in FIRST_CASES.values():
+        expected, found = (built(name, argument, case, way) for way in (by_build, by_fit_in_scope))
+        assert_keras_builds()
+        assert type(found) is type(expected), (case, found, expected)
+        for weight, value in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(weight, value, err_msg=str(case))
