@@ -23,7 +23,8 @@ def asking() -> tuple[keras.Variable | None, list[keras.Layer]]:
 
     The variable is `None` if an initializer is called by hand.
     """
-    variable, layers = None, []
+    variable = None
+    layers: list[keras.Layer] = []
     for frame in _callers():
         owner = frame.f_locals.get("self")
         if isinstance(owner, keras.Layer):

@@ -83,8 +83,8 @@ class ChronoBias(RandomInitializer):
         cell = self._cell(layer, shape)
         if cell is None:
             raise ValueError(
-                "`shape` must be (2, 3 * units), a GRU's, where neither a layer nor `cell` tells an LSTM from a GRU; give "
-                f"the cell, as in `ChronoBias({self.max_steps}, cell=\"lstm\")`. "
+                "`shape` must be (2, 3 * units), a GRU's, where neither a layer nor `cell` tells an LSTM from a GRU; "
+                f'give the cell, as in `ChronoBias({self.max_steps}, cell="lstm")`. '
                 f"Received: shape={shape}, cell=None, layer={layer and layer.name!r}"
             )
         {"lstm": check_lstm_bias, "gru": check_gru_bias}[cell](shape, layer)

@@ -61,7 +61,7 @@ class LSTMForgetBias(ConstantInitializer):
         if overwrites_forget_bias(layer):
             if self.value != 1:
                 raise overwritten_error("`value` must be 1", layer, "value", self.value)
-            if layer.bias_initializer is not self:
+            if getattr(layer, "bias_initializer", None) is not self:
                 raise overwritten_error("`LSTMForgetBias` cannot be within another", layer, "value", self.value)
         check_lstm_bias(shape, layer, self.units)
 

@@ -27,9 +27,9 @@ def warn_of_twins(initializer: keras.initializers.Initializer, shape: tuple[int,
         return
     for twin in _twins(variable, shape, layers, held):
         warnings.warn(
-            f"{held!r} gives {twin.path!r} and {variable.path!r} the same weights of shape {shape}. To draw them apart, "
-            "give a string id, or each layer a `clone()` of an initializer without a seed; "
-            "`keras.utils.set_random_seed` makes that repeatable.",
+            f"{held!r} gives {twin.path!r} and {variable.path!r} the same weights of shape {shape}. For weights of "
+            "their own give string ids, or each layer a `clone()` of an initializer without a seed; "
+            "`keras.utils.set_random_seed` makes them repeatable.",
             stacklevel=2,
         )
         return
@@ -54,7 +54,8 @@ def _twins(
     parts = block._flatten_layers()
     if model is not block and not _has_seed(held.get_config()):
         # Layers of a model may have the same seed on purpose. That they share an object is rather an oversight.
-        parts += [part for part in model._flatten_layers() if _argument(part, variable) is held]
+        name = _name(variable)
+        parts += [part for part in model._flatten_layers() if vars(part).get(name) is held]
     for part in parts:
         for weight in vars(part).values():
             if not isinstance(weight, keras.Variable) or weight is variable or tuple(weight.shape) != shape:
@@ -64,8 +65,13 @@ def _twins(
 
 
 def _argument(layer: keras.Layer, weight: keras.Variable) -> Any:
-    """Return the initializer that `layer` has for `weight`, by Keras' way to name both, or `None`."""
-    return getattr(layer, f"{weight.name.removesuffix('_kernel')}_initializer", None)
+    """Return the initializer that `layer` has for `weight`, going by the names of both, or `None`."""
+    return getattr(layer, _name(weight), None)
+
+
+def _name(weight: keras.Variable) -> str:
+    """Return how Keras calls the argument of a layer that is the initializer of `weight`."""
+    return f"{weight.name.removesuffix('_kernel')}_initializer"
 
 
 def _rebuilt(held: Any, initializer: keras.initializers.Initializer) -> bool:

@@ -69,7 +69,9 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("wrap", [lambda inner: keras_initx.Scaled(inner, 0.5), lambda inner: keras_initx.Blocks([inner])])
+@pytest.mark.parametrize(
+    "wrap", [lambda inner: keras_initx.Scaled(inner, 0.5), lambda inner: keras_initx.Blocks([inner])]
+)
 @pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.filterwarnings("ignore:.* the same weights of shape:UserWarning")  # of copies, rightly
 def test_two_seeded_wrappers_in_one_layer_build(name, wrap):
@@ -193,7 +195,7 @@ every_sharing = pytest.mark.parametrize(
 @every_sharing
 @pytest.mark.parametrize("wrap", [lambda inner: inner, lambda inner: keras_initx.Scaled(inner, 0.5)])
 def test_an_object_without_a_seed_that_is_shared_is_reported(build, wrap):
-    message = r"HeNormal\(seed=None.* gives '[\w/]+' and '[\w/]+' the same weights .*string id, .*`clone\(\)`"
+    message = r"HeNormal\(seed=None.* gives '[\w/]+' and '[\w/]+' the same weights .*string ids, .*`clone\(\)`"
     with pytest.warns(UserWarning, match=message):
         one, other = build(wrap(keras_initx.HeNormal()))
     np.testing.assert_array_equal(to_numpy(one), to_numpy(other))
@@ -298,9 +300,7 @@ def test_no_false_alarm(make):
 
 def test_an_object_for_two_models_is_no_alarm():
     initializer = keras_initx.HeNormal()
-    models = [
-        keras.Sequential([keras.Input((4,)), layers.Dense(4, kernel_initializer=initializer)]) for _ in range(2)
-    ]
+    models = [keras.Sequential([keras.Input((4,)), layers.Dense(4, kernel_initializer=initializer)]) for _ in range(2)]
     again = keras.models.clone_model(models[0])
     assert to_numpy(models[1].layers[0].kernel).shape == to_numpy(again.layers[0].kernel).shape
 
