@@ -30,13 +30,6 @@ napoleon_custom_sections = ["Reference"]
 nitpick_ignore_regex = [("py:.*", r"keras\..*")]
 
 doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-doctest_global_setup = """
-import keras
-import numpy as np
-from keras_initx import *
-from keras_initx.initializers import *
-from keras_initx.sampling import *
-"""
 
 
 def setup(app):

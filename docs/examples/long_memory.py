@@ -6,12 +6,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+import keras_initx
+
 import _figures
 import keras
 import numpy as np
 from matplotlib.ticker import MaxNLocator
-
-import keras_initx
 
 BIASES = {
     "0": lambda steps, seed: keras.initializers.Zeros(),

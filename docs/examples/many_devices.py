@@ -2,9 +2,9 @@
 
 import hashlib
 
-import keras
-
 import keras_initx
+
+import keras
 
 
 def build():

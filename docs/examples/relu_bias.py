@@ -3,12 +3,12 @@
 `KERAS_BACKEND=jax python docs/examples/relu_bias.py`; it needs the extras `plot` and `demo`.
 """
 
+import keras_initx
+
 import _digits
 import _figures
 import keras
 import numpy as np
-
-import keras_initx
 
 LAYERS, UNITS = 4, 64
 

@@ -3,13 +3,13 @@
 `KERAS_BACKEND=jax python docs/examples/symmetry.py`; it needs the extras `plot` and `demo`.
 """
 
+import keras_initx
+
 import _digits
 import _figures
 import keras
 import numpy as np
 from matplotlib.ticker import MaxNLocator
-
-import keras_initx
 
 UNITS = 32
 

@@ -3,11 +3,11 @@
 `KERAS_BACKEND=jax python docs/examples/ten_layers.py`
 """
 
+import keras_initx
+
 import _figures
 import keras
 import numpy as np
-
-import keras_initx
 
 LAYERS, UNITS, EXAMPLES = 10, 500, 1000
 

@@ -9,11 +9,11 @@ import pathlib
 # The date that matplotlib writes into a file, so that the same picture is the same file.
 os.environ["SOURCE_DATE_EPOCH"] = "0"
 
+import keras_initx
+
 import keras
 import matplotlib as mpl
 import numpy as np
-
-import keras_initx
 
 FOLDER = pathlib.Path(__file__).parent
 

@@ -5,12 +5,12 @@
 
 import pathlib
 
+import keras_initx
+
 import jax
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
-
-import keras_initx
 
 UNITS, INPUTS, BATCH, STEPS = 256, 16, 8, 200
 BIASES = {

@@ -1,0 +1,69 @@
+"""What a reader pastes from a page runs: `keras_initx` is imported before `keras`, which then finds a backend."""
+
+import ast
+import doctest
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+SCRIPTS = sorted((ROOT / "docs").glob("*/*.py"))
+BLOCK = re.compile(r"^```(python|\{testcode\}|\{doctest\})\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks(page):
+    """Return the code blocks of a page that a reader sees, as sources."""
+    parser = doctest.DocTestParser()
+    for kind, text in BLOCK.findall(page.read_text()):
+        yield "".join(example.source for example in parser.get_examples(text)) if "doctest" in kind else text
+
+
+def imported(source):
+    """Return the names of the packages that a source imports, in their order."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    for node in sorted(nodes, key=lambda node: node.lineno):
+        names = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        yield from (name.split(".")[0] for name in names)
+
+
+def assert_keras_initx_comes_first(source):
+    packages = list(imported(source))
+    if "keras" in packages:
+        assert "keras_initx" in packages[: packages.index("keras")]
+
+
+@pytest.mark.parametrize("block", tuple(blocks(README)))
+def test_each_block_of_the_readme_imports_keras_initx_first(block):
+    assert_keras_initx_comes_first(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_pages_import_keras_initx_first(page):
+    assert_keras_initx_comes_first("\n".join(blocks(page)))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_scripts_import_keras_initx_first(script):
+    assert_keras_initx_comes_first(script.read_text())
+
+
+def test_the_readme_runs_without_a_backend_being_named(tmp_path):
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path)}  # where Keras finds no configuration
+    environment.pop("KERAS_BACKEND", None)
+    script = "import json, sys\nfor block in json.load(sys.stdin): exec(block, {})"
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps(list(blocks(README))),
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
