@@ -27,7 +27,7 @@ def use_installed_backend() -> None:
     if not installed:
         raise ImportError(
             f"Keras needs one of the backends {BACKENDS}, and none is installed; "
-            'JAX comes with `pip install "keras_initx[jax]"`.'
+            "install one, such as JAX with `pip install jax`."
         )
     if "tensorflow" not in installed:
         os.environ["KERAS_BACKEND"] = installed[0]

@@ -13,7 +13,7 @@ def needed(module, extra):
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(_advice([module.split(".")[0]], extra)) from error
+        raise ImportError(_advice([module.split(".")[0]])) from error
 
 
 def require(parser, extra, distributions):
@@ -26,8 +26,9 @@ def require(parser, extra, distributions):
     """
     missing = [name for module, name in distributions.items() if importlib.util.find_spec(module) is None]
     if missing:
-        parser.error(_advice(missing, extra))
+        parser.error(_advice(missing))
 
 
-def _advice(missing, extra):
-    return f'{" and ".join(missing)} not found; install with `pip install "keras_initx[{extra}]"`'
+def _advice(missing):
+    # Not the extra, which pip finds only if it is told again where this package came from.
+    return f"{', '.join(missing)} not found; install with `pip install {' '.join(missing)}`"

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 
 import pytest
@@ -66,14 +65,5 @@ def test_keras_that_is_already_there_is_left_alone(fresh, monkeypatch):
 
 
 def test_no_backend_at_all_is_an_error_that_names_the_remedy(fresh):
-    with pytest.raises(ImportError, match=r'`pip install "keras_initx\[jax\]"`'):
+    with pytest.raises(ImportError, match="install one, such as JAX with `pip install jax`"):
         fresh()
-
-
-def test_the_package_imports_without_being_told_a_backend(tmp_path):
-    environment = {**os.environ, "KERAS_HOME": str(tmp_path)}
-    environment.pop("KERAS_BACKEND", None)
-    script = "import keras_initx, keras; print(keras.backend.backend())"
-    command = [sys.executable, "-c", script]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() in _default_backend.installed_backends()

@@ -273,7 +273,7 @@ def test_leaves_out_arrays_whose_values_are_in_other_files(tmp_path):
 def test_names_the_extra_that_reads_safetensors(tmp_path, monkeypatch):
     safetensors.numpy.save_file({"kernel": KERNEL}, tmp_path / "a.safetensors")
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(ImportError, match=r'safetensors not found; install with `pip install "keras_initx\[safetens'):
+    with pytest.raises(ImportError, match="safetensors not found; install with `pip install safetensors`"):
         Pretrained(tmp_path / "a.safetensors")((4, 3))
 
 

@@ -133,4 +133,4 @@ def test_there_is_nothing_to_report(capsys, tmp_path):
 
 def test_a_missing_extra_is_named(capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert 'pip install "keras_initx[studies]"' in refused(capsys, "compare")
+    assert "install with `pip install joblib matplotlib rich scipy scikit-learn`" in refused(capsys, "compare")
