@@ -3,36 +3,40 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from keras_initx import _default_backend  # noqa: F401, before anything imports Keras
-from keras_initx.initializers import (
-    ICNR,
-    Bilinear,
-    Blocks,
-    ChronoBias,
-    DeltaOrthogonal,
-    Dirac,
-    FanInNormal,
-    GlorotNormal,
-    GlorotUniform,
-    GRUUpdateBias,
-    HeNormal,
-    HeUniform,
-    LecunNormal,
-    LecunUniform,
-    LSTMForgetBias,
-    Orthogonal,
-    Pretrained,
-    PriorBias,
-    RandomNormal,
-    RandomUniform,
-    ReLUBias,
-    Scaled,
-    SmallNormal,
-    Sparse,
-    TruncatedNormal,
-    VarianceScaling,
-    catalog,
-)
+from keras_initx._command import is_starting
+
+# The command line reads its arguments first, and loads this when it knows what is asked of it.
+if TYPE_CHECKING or not is_starting():
+    from keras_initx import _default_backend  # noqa: F401, before anything imports Keras
+    from keras_initx.initializers import (
+        ICNR,
+        Bilinear,
+        Blocks,
+        ChronoBias,
+        DeltaOrthogonal,
+        Dirac,
+        FanInNormal,
+        GlorotNormal,
+        GlorotUniform,
+        GRUUpdateBias,
+        HeNormal,
+        HeUniform,
+        LecunNormal,
+        LecunUniform,
+        LSTMForgetBias,
+        Orthogonal,
+        Pretrained,
+        PriorBias,
+        RandomNormal,
+        RandomUniform,
+        ReLUBias,
+        Scaled,
+        SmallNormal,
+        Sparse,
+        TruncatedNormal,
+        VarianceScaling,
+        catalog,
+    )
 
 if TYPE_CHECKING:
     from keras_initx.diagnostics import SignalMonitor, diagnose
@@ -80,6 +84,6 @@ _LATER = {"SignalMonitor": "diagnostics", "compare": "studies", "diagnose": "dia
 
 
 def __getattr__(name):
-    if name not in _LATER:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_LATER.get(name, 'initializers')}"), name)

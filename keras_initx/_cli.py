@@ -1,13 +1,18 @@
 """The command line, `python -m keras_initx`: one function for each subcommand."""
 
 import argparse
+import importlib
 import json
+import os
 import sys
 from pathlib import Path
 
 import keras_initx
 from keras_initx import _cli_studies
 from keras_initx._extras import require
+
+# What a shell reports of a program that writes to a closed pipe.
+_CLOSED_PIPE = 141
 
 
 def main(argv=None) -> int:
@@ -20,15 +25,38 @@ def main(argv=None) -> int:
         The exit code: 0 if all went well.
 
     Raises:
-        SystemExit: With code 2, if the arguments are wrong or an extra of the package is missing.
+        SystemExit: With code 2, if the arguments are wrong or something that the command needs is not installed.
     """
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()  # here, because nothing can be done about a closed pipe at exit
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
+        return _CLOSED_PIPE
+    except KeyboardInterrupt:
+        return _cli_studies._INTERRUPTED
+
+
+def _run(argv):
     parser = argparse.ArgumentParser(prog="python -m keras_initx", description=keras_initx.__doc__)
     parser.add_argument("--version", action="version", version=f"keras_initx {keras_initx.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     for add_command in (_add_list, _add_show, _add_diagnose, _add_demo, *_cli_studies.COMMANDS):
         add_command(commands)
     arguments = parser.parse_args(argv)
+    _load_package(parser)
     return arguments.run(arguments)
+
+
+def _load_package(parser):
+    """Do what `import keras_initx` does elsewhere: choose a backend, import Keras, register the ids."""
+    try:
+        importlib.import_module("keras_initx._default_backend")
+        importlib.import_module("keras_initx.initializers")
+    except (ImportError, ValueError) as error:
+        parser.error(f"Keras cannot be imported: {error}")
 
 
 def _add_list(commands):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -28,6 +29,13 @@ def test_help_names_the_commands(capsys):
     assert all(f"    {command} " in shown for command in ("list", "show", "demo"))
 
 
+def refused(capsys, *arguments):
+    """Return the error that the command ends with."""
+    with pytest.raises(SystemExit, match=r"^2$"):
+        _cli.main(arguments)
+    return capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["nonsense"], ["demo", "nonsense"], ["list", "nonsense"], ["show"]], ids=" ".join
 )
@@ -44,17 +52,55 @@ def test_missing_extra_is_an_error_that_names_the_remedy(capsys, monkeypatch):
     assert "rich, scikit-learn not found; install with `pip install rich scikit-learn`" in capsys.readouterr().err
 
 
-def test_the_package_runs_as_a_module():
-    command = [sys.executable, "-m", "keras_initx", "--version"]
+@pytest.mark.parametrize(("option", "output"), [("--version", f"keras_initx {keras_initx.__version__}\n"), ("-h", "")])
+def test_arguments_are_read_before_anything_large_is_imported(option, output):
+    command = [sys.executable, "-X", "importtime", "-m", "keras_initx", option]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert result.stdout == f"keras_initx {keras_initx.__version__}\n"
+    assert result.stdout.startswith(output)
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "keras_initx._cli" in imported
+    assert not imported & {"jax", "keras", "keras_initx.initializers", "numpy", "tensorflow", "torch"}
 
 
-def refused(capsys, *arguments):
-    """Return the error that the command ends with."""
-    with pytest.raises(SystemExit, match=r"^2$"):
-        _cli.main(arguments)
-    return capsys.readouterr().err
+def test_a_command_has_the_whole_package():
+    """As `compare --model FILE.py:FUNCTION` has it, where the file imports it."""
+    script = """
+import sys
+sys.argv, sys.orig_argv = ["-m", "list"], [sys.executable, "-m", "keras_initx", "list"]
+import keras_initx
+assert "keras" not in sys.modules
+print(keras_initx.Sparse(seed=1) == keras_initx.initializers.Sparse(seed=1))
+import keras
+keras.initializers.get("initx.sparse")
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.stdout == "True\n", result.stderr
+
+
+@pytest.mark.parametrize("missing", ["_default_backend", "initializers"])
+def test_keras_that_does_not_start_is_an_error(capsys, monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, f"keras_initx.{missing}", None)
+    assert f"error: Keras cannot be imported: import of keras_initx.{missing} halted" in refused(capsys, "list")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes are closed otherwise there")
+def test_a_closed_pipe_ends_a_command_quietly():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "keras_initx", "--help"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+    result = subprocess.run(command, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (141, "")
+
+
+def test_an_interrupt_ends_a_command_quietly(capsys, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_show, "draw", interrupted)
+    assert _cli.main(["show", "sparse"]) == 130
+    assert capsys.readouterr().err == ""
 
 
 def shown(capsys, *arguments):
