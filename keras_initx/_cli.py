@@ -83,18 +83,18 @@ def _add_list(commands):
 def _add_show(commands):
     parser = commands.add_parser(
         "show",
-        help="show one initializer: arguments, documentation, the figures of a sample, a plot",
-        description="Show what there is to know of one initializer, and the figures of a sample: of a kernel, its "
-        "singular values too.",
+        help="show one initializer: its documentation, statistics of a sample, a plot",
+        description="Show the documentation of one initializer and statistics of a sample, including the singular "
+        "values of a kernel. An initializer whose arguments have no defaults has a sample with --config only.",
     )
     parser.add_argument("name", help='id or class of the initializer: "initx.sparse", "sparse" or "Sparse"')
     parser.add_argument(
         "--shape", type=_shape, metavar="N,N...", help="shape of the sample, as 3,3,16,32; by default one that suits"
     )
     parser.add_argument(
-        "--config", type=_config, default={}, metavar="JSON", help="arguments of the class, as '{\"connections\": 3}'"
+        "--config", type=_config, metavar="JSON", help="arguments of the class, as '{\"connections\": 3}'"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed, where --config has none; by default 0")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed, where --config has none; by default 0")
     parser.add_argument(
         "--plot",
         type=Path,
@@ -113,11 +113,16 @@ def _add_show(commands):
             require(parser, "plot", {"matplotlib": "matplotlib"})
         sys.stdout.write(_show.about(entry))
         sys.stdout.flush()  # before any error
+        required = _show.required(entry.cls)
+        options = arguments.config, arguments.shape, arguments.seed, arguments.plot
+        if required and all(option is None for option in options):
+            sys.stdout.write(f"\nFor a sample, give {required} with --config.\n")
+            return 0
         try:
-            initializer, values = _show.draw(entry.cls, arguments.config, arguments.shape, arguments.seed)
-        except (OSError, TypeError, ValueError) as error:
+            initializer, values = _show.draw(entry.cls, arguments.config or {}, arguments.shape, arguments.seed or 0)
+        except (MemoryError, OSError, TypeError, ValueError) as error:
             parser.error(f"no sample of {entry.cls.__name__}: {error}\n--config gives arguments, --shape the shape")
-        sys.stdout.write(f"\n{_show.figures(initializer, values)}")
+        sys.stdout.write(f"\n{_show.statistics(initializer, values)}")
         if arguments.plot:
             from keras_initx import _plot
 

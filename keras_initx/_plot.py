@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from keras_initx._show import as_matrix, condition_number, singular_values
+from keras_initx._show import as_matrix, condition_number, is_kernel, singular_values
 
 # Up to as many different values are shown one by one.
 _FEW = 8
@@ -26,7 +26,7 @@ def plot(path, initializer, values):
         OSError: If the file cannot be written.
         ValueError: If the suffix is not that of a format that can be written.
     """
-    is_matrix = values.ndim > 1
+    is_matrix = is_kernel(initializer, values)
     figure = Figure(figsize=(10 if is_matrix else 6, 4.2), layout="constrained")
     title = textwrap.fill(repr(initializer), 110 if is_matrix else 65)
     figure.suptitle(f"{title}\nshape {values.shape}", fontsize=10, parse_math=False)
@@ -73,7 +73,7 @@ def _draw_singular_values(axis, matrix):
     rows, columns = matrix.shape
     axis.set_title(
         f"Singular values of the matrix of {rows} by {columns}\n"
-        f"from {singular[0]:.3g} to {singular[-1]:.3g}, condition number {condition_number(singular):.3g}",
+        f"from {singular[0]:.3g} to {singular[-1]:.3g}, condition number: {condition_number(matrix, singular)}",
         fontsize=10,
     )
     axis.set(xlabel="number, the largest first", ylabel="singular value")

@@ -1,4 +1,4 @@
-"""What there is to know of one initializer, and the figures of a sample."""
+"""The documentation of one initializer, and statistics of a sample."""
 
 import difflib
 import inspect
@@ -7,12 +7,14 @@ import math
 import keras
 import numpy as np
 
-import keras_initx
-from keras_initx.initializers import ConstantInitializer, Entry
+from keras_initx.initializers import ConstantInitializer, Entry, catalog
 
 # Of these the first that an initializer fills is its sample's: a kernel, a square one, a bias (of an LSTM or a
 # GRU too; of a GRU with two rows), the kernel of a convolution.
 SHAPES = ((256, 128), (128, 128), (384,), (2, 384), (3, 3, 64, 64))
+# The values are copied several times, in float64 for the singular values. Where memory is overcommitted, a process that
+# takes too much is killed without a message.
+MAX_ELEMENTS = 2**26
 
 
 def find(name) -> Entry:
@@ -22,7 +24,7 @@ def find(name) -> Entry:
         LookupError: If there is none; says which names are close.
     """
     names = {}
-    for entry in keras_initx.catalog():
+    for entry in catalog():
         for full in entry.ids:
             names[full] = names[full.removeprefix("initx.")] = entry
         names[entry.cls.__name__] = entry
@@ -31,6 +33,12 @@ def find(name) -> Entry:
     close = {names[match].ids[0] for match in difflib.get_close_matches(name, names)}
     hint = f"did you mean {' or '.join(sorted(close))}?" if close else "`list` shows all ids."
     raise LookupError(f"no initializer is called {name!r}; {hint}")
+
+
+def required(cls) -> str:
+    """Return the arguments of `cls` that have no default, as text."""
+    parameters = inspect.signature(cls).parameters.values()
+    return " and ".join(f"`{parameter.name}`" for parameter in parameters if parameter.default is parameter.empty)
 
 
 def draw(cls, config, shape, seed):
@@ -48,8 +56,13 @@ def draw(cls, config, shape, seed):
     Raises:
         OSError: If the initializer reads a file and cannot.
         TypeError: If an argument is missing or has the wrong type.
-        ValueError: If an argument or the shape does not suit the initializer.
+        ValueError: If an argument or the shape does not suit the initializer, or the shape is too large for a sample.
     """
+    if shape and math.prod(shape) > MAX_ELEMENTS:
+        raise ValueError(
+            f"`shape` must have at most {MAX_ELEMENTS} elements, {_size(MAX_ELEMENTS)} of float32. "
+            f"Received: shape={shape}, {_size(math.prod(shape))}"
+        )
     if "seed" in inspect.signature(cls).parameters:
         config = {"seed": seed, **config}
     initializer = cls.from_config(config)
@@ -73,6 +86,11 @@ def _first(initializer, shapes):
     raise errors[0]
 
 
+def _size(elements):
+    """Return the size of so many elements in float32, as text."""
+    return f"{4 * elements / 2**30:.4g} GiB"
+
+
 def about(entry) -> str:
     """Return what the catalogue and the docstring say of an initializer."""
     rows = {
@@ -84,8 +102,8 @@ def about(entry) -> str:
     return f"{_aligned(rows)}\n{inspect.getdoc(entry.cls)}\n"
 
 
-def figures(initializer, values) -> str:
-    """Return what `initializer` and the `values` that it gave look like."""
+def statistics(initializer, values) -> str:
+    """Return a table of statistics of the `values` that `initializer` gave."""
     rows = {
         "sample of": repr(initializer),
         "shape": str(values.shape),
@@ -95,14 +113,19 @@ def figures(initializer, values) -> str:
         "max": f"{values.max():.4g}",
         "zeros": f"{np.mean(values == 0):.2%}",
     }
-    if values.ndim > 1:
+    if is_kernel(initializer, values):
         matrix = as_matrix(values)
         singular = singular_values(matrix)
         rows["as a matrix"] = str(matrix.shape)
         rows["largest singular value"] = f"{singular[0]:.4g}"
         rows["smallest singular value"] = f"{singular[-1]:.4g}"
-        rows["condition number"] = f"{condition_number(singular):.4g}"
+        rows["condition number"] = condition_number(matrix, singular)
     return _aligned(rows)
+
+
+def is_kernel(initializer, values) -> bool:
+    """Tell whether `values` map inputs to units. The bias of a GRU has two rows, and maps nothing."""
+    return values.ndim > 1 and not type(initializer).__name__.endswith("Bias")
 
 
 def as_matrix(kernel):
@@ -115,9 +138,12 @@ def singular_values(matrix):
     return np.linalg.svd(matrix, compute_uv=False)
 
 
-def condition_number(singular):
-    """Return the largest singular value over the smallest."""
-    return singular[0] / singular[-1] if singular[-1] else math.inf
+def condition_number(matrix, singular) -> str:
+    """Return the largest singular value over the smallest as text, or "singular"."""
+    # The rounding error of a singular value, as NumPy's `matrix_rank` has it.
+    if singular[-1] <= singular[0] * max(matrix.shape) * np.finfo("float64").eps:
+        return "singular"
+    return f"{singular[0] / singular[-1]:.4g}"
 
 
 def _aligned(rows):

@@ -126,21 +126,27 @@ def test_list_writes_markdown(capsys):
 
 @pytest.mark.parametrize("entry", keras_initx.catalog(), ids=lambda entry: entry.ids[0])
 def test_show_says_what_the_catalogue_says(capsys, entry):
+    text = shown(capsys, entry.ids[-1])
     arguments = inspect.signature(entry.cls).parameters.values()
-    if any(argument.default is argument.empty for argument in arguments):
-        with pytest.raises(SystemExit, match=r"^2$"):
-            _cli.main(["show", entry.ids[-1]])
-        output = capsys.readouterr()
-        text = output.out
-        assert "--config gives arguments" in output.err
+    required = [f"`{argument.name}`" for argument in arguments if argument.default is argument.empty]
+    if required:
+        assert f"\nFor a sample, give {' and '.join(required)} with --config.\n" in text
     else:
-        text = shown(capsys, entry.ids[-1])
         assert figure(text, "sample of").startswith(f"{entry.cls.__name__}(")
     assert figure(text, "ids") == ", ".join(entry.ids)
     assert figure(text, "class").startswith(f"keras_initx.{entry.cls.__name__}(")
     assert figure(text, "values") == entry.formula
     assert figure(text, "use") == entry.use
     assert entry.cls.__doc__.splitlines()[0] in text
+
+
+@pytest.mark.parametrize(
+    "option", [["--shape", "4,4"], ["--seed", "1"], ["--config", "{}"], ["--plot", "plot.png"]], ids=" ".join
+)
+def test_a_sample_without_required_arguments_is_an_error(capsys, option):
+    error = refused(capsys, "show", "pretrained", *option)
+    assert "no sample of Pretrained: " in error
+    assert "'path'" in error
 
 
 @pytest.mark.parametrize("name", ["initx.sparse", "sparse", "Sparse"])
@@ -188,6 +194,16 @@ def test_show_draws_a_bias_as_a_vector(capsys):
     assert "singular" not in text
 
 
+@pytest.mark.parametrize("arguments", [["chrono_bias"], ["gru_update_bias"], ["gru_update_bias", "--shape", "2,384"]])
+def test_a_bias_of_two_rows_is_no_matrix(capsys, arguments):
+    assert "singular" not in shown(capsys, *arguments)
+
+
+def test_a_singular_kernel_has_no_condition_number(capsys):
+    text = shown(capsys, "scaled", "--config", '{"initializer": "ones", "factor": 2}')
+    assert figure(text, "condition number") == "singular"
+
+
 def test_show_finds_a_shape_that_suits(capsys):
     assert figure(shown(capsys, "he_normal"), "shape") == "(256, 128)"
     assert figure(shown(capsys, "he_normal", "--config", '{"input_axes": [0, 1, 2]}'), "shape") == "(3, 3, 64, 64)"
@@ -199,8 +215,26 @@ def test_show_says_why_no_shape_suits(capsys):
     assert "Received: shape=(256, 128), input_axes=[7]" in error
 
 
-def test_the_condition_of_a_singular_matrix_is_infinite():
-    assert _show.condition_number(np.array([2.0, 0.0])) == np.inf
+@pytest.mark.parametrize(
+    ("shape", "received"),
+    [
+        ("8193,8192", "(8193, 8192), 0.25 GiB"),
+        ("99999,99999", "(99999, 99999), 37.25 GiB"),
+        (f"{10**30}", f"({10**30},), 3.725e+21 GiB"),
+    ],
+)
+def test_show_refuses_samples_that_take_too_much_memory(capsys, shape, received):
+    error = refused(capsys, "show", "sparse", "--shape", shape)
+    required = "`shape` must have at most 67108864 elements, 0.25 GiB of float32"
+    assert f"no sample of Sparse: {required}. Received: shape={received}" in error
+
+
+def test_memory_that_is_refused_is_an_error(capsys, monkeypatch):
+    def refuse(*arguments):
+        raise MemoryError("Unable to allocate 128. MiB")
+
+    monkeypatch.setattr(_show, "draw", refuse)
+    assert "no sample of Sparse: Unable to allocate 128. MiB" in refused(capsys, "show", "sparse")
 
 
 @pytest.mark.parametrize(
