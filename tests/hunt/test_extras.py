@@ -1,0 +1,136 @@
+"""Without any one of the optional modules: what needs it says what to install, and all else works."""
+
+import re
+import sys
+
+import keras
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import keras_initx
+from keras_initx import _cli
+from keras_initx.studies import Study, compare
+
+DISTRIBUTIONS = {
+    "joblib": "joblib",
+    "matplotlib": "matplotlib",
+    "pandas": "pandas",
+    "rich": "rich",
+    "safetensors": "safetensors",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+}
+DRAWS = np.random.default_rng(0)
+X, Y = DRAWS.normal(size=(40, 6)).astype("float32"), DRAWS.integers(0, 3, 40)
+DATA = (X[:20], Y[:20]), (X[20:], Y[20:])
+
+
+def build(initializer="he_normal"):
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, "softmax", kernel_initializer=initializer)])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with what the features read."""
+    folder = tmp_path_factory.mktemp("made")
+    compare(build, ["he_normal", "zeros"], DATA, repeats=2, epochs=1, out=folder / "study")
+    build().save(folder / "model.keras")
+    np.save(folder / "x.npy", X)
+    np.savez(folder / "data.npz", x_train=X[:20], y_train=Y[:20], x_test=X[20:], y_test=Y[20:])
+    safetensors.numpy.save_file({"kernel": X}, folder / "kernel.safetensors")
+    return folder
+
+
+@pytest.fixture
+def hide(monkeypatch):
+    """Return a function after which a module is as if it were not installed."""
+
+    def hide(name):
+        for loaded in [name, *(module for module in sys.modules if module.startswith(f"{name}."))]:
+            monkeypatch.setitem(sys.modules, loaded, None)
+
+    return hide
+
+
+def monitored(folder, out):
+    monitor = keras_initx.SignalMonitor(X, every=1)
+    build().fit(X, Y, verbose=0, callbacks=[monitor])
+    monitor.plot(out / "course.png")
+
+
+# What a feature needs, and the feature.
+FEATURES = {
+    "the picture of a report": (
+        {"matplotlib"},
+        lambda folder, out: keras_initx.diagnose(build(), X).plot(out / "a.png"),
+    ),
+    "the picture of a monitor": ({"matplotlib"}, monitored),
+    "the plots of a study": ({"matplotlib", "scipy"}, lambda folder, out: Study.read(folder / "study").plot(out)),
+    "the page of a study": (
+        {"matplotlib", "scipy"},
+        lambda folder, out: Study.read(folder / "study").report(out / "report.html"),
+    ),
+    "the table of a study": ({"scipy"}, lambda folder, out: str(Study.read(folder / "study"))),
+    "a data frame": ({"pandas"}, lambda folder, out: Study.read(folder / "study").to_pandas()),
+    "a file of safetensors": (
+        {"safetensors"},
+        lambda folder, out: keras_initx.Pretrained(folder / "kernel.safetensors", "kernel")((40, 6)),
+    ),
+    "several processes": (
+        {"joblib"},
+        lambda folder, out: compare(build, ["he_normal"], DATA, repeats=2, epochs=1, n_jobs=2),
+    ),
+    "initializers": (set(), lambda folder, out: [build(id_) for id_ in ("initx.sparse", "initx.orthogonal")]),
+    "diagnose": (set(), lambda folder, out: str(keras_initx.diagnose(build(), X, Y))),
+    "compare": (set(), lambda folder, out: compare(build, ["he_normal"], DATA, repeats=2, epochs=1)),
+    "restarts": (set(), lambda folder, out: keras_initx.restarts(build, DATA, n=2, epochs=1, checks=0)),
+    "records": (set(), lambda folder, out: Study.read(folder / "study").to_csv(out / "records.csv")),
+}
+STUDIES = {"joblib", "matplotlib", "rich", "scipy", "sklearn"}
+TINY = ["--data", "{folder}/data.npz", "--model", "mlp", "--epochs", "1", "--out", "{out}"]
+COMMANDS = {
+    "list": (set(), ["list"]),
+    "show": (set(), ["show", "sparse"]),
+    "show --plot": ({"matplotlib"}, ["show", "sparse", "--plot", "{out}/plot.png"]),
+    "diagnose": (set(), ["diagnose", "{folder}/model.keras", "--data", "{folder}/x.npy"]),
+    "diagnose --plot": (
+        {"matplotlib"},
+        ["diagnose", "{folder}/model.keras", "--data", "{folder}/x.npy", "--plot", "{out}/plot.png"],
+    ),
+    "compare": (STUDIES, ["compare", "--initializers", "he_normal,zeros", "--repeats", "2", *TINY]),
+    "restarts": (STUDIES, ["restarts", "--n", "2", "--checks", "0", *TINY]),
+    "report": (STUDIES, ["report", "{folder}/study"]),
+    "demo": ({"rich", "sklearn"}, ["demo"]),
+}
+
+
+@pytest.mark.parametrize("hidden", DISTRIBUTIONS)
+@pytest.mark.parametrize("name", FEATURES)
+def test_a_feature_works_or_says_what_to_install(name, hidden, folder, hide, tmp_path):
+    needs, feature = FEATURES[name]
+    hide(hidden)
+    if hidden in needs:
+        install = re.escape(f"`pip install {DISTRIBUTIONS[hidden]}`")
+        with pytest.raises(ImportError, match=f"{hidden} not found; install with {install}"):
+            feature(folder, tmp_path)
+    else:
+        feature(folder, tmp_path)
+
+
+@pytest.mark.parametrize("hidden", DISTRIBUTIONS)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_works_or_says_what_to_install(name, hidden, folder, hide, tmp_path, capsys):
+    needs, template = COMMANDS[name]
+    arguments = [argument.format(folder=folder, out=tmp_path) for argument in template]
+    hide(hidden)
+    if hidden in needs:
+        with pytest.raises(SystemExit, match=r"^2$"):
+            _cli.main(arguments)
+        assert f"{DISTRIBUTIONS[hidden]} not found; install with `pip install " in capsys.readouterr().err
+    elif name == "demo":
+        pytest.skip("trains in processes of its own")
+    else:
+        assert _cli.main(arguments) == 0
