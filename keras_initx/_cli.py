@@ -11,6 +11,7 @@ import keras_initx
 from keras_initx import _cli_studies
 from keras_initx._extras import require
 
+_PROGRAM = "python -m keras_initx"
 # What a shell reports of a program that writes to a closed pipe.
 _CLOSED_PIPE = 141
 
@@ -31,16 +32,19 @@ def main(argv=None) -> int:
         try:
             return _run(argv)
         finally:
-            sys.stdout.flush()  # here, because nothing can be done about a closed pipe at exit
-    except BrokenPipeError:
+            sys.stdout.flush()  # here, because nothing can be done about an error at exit
+    except OSError as error:  # also a full disk below the standard output
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
-        return _CLOSED_PIPE
+        if isinstance(error, BrokenPipeError):
+            return _CLOSED_PIPE
+        sys.stderr.write(f"{_PROGRAM}: error: {error}\n")
+        return 2
     except KeyboardInterrupt:
         return _cli_studies._INTERRUPTED
 
 
 def _run(argv):
-    parser = argparse.ArgumentParser(prog="python -m keras_initx", description=keras_initx.__doc__)
+    parser = argparse.ArgumentParser(prog=_PROGRAM, description=keras_initx.__doc__)
     parser.add_argument("--version", action="version", version=f"keras_initx {keras_initx.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     for add_command in (_add_list, _add_show, _add_diagnose, _add_demo, *_cli_studies.COMMANDS):

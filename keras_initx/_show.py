@@ -124,8 +124,8 @@ def statistics(initializer, values) -> str:
 
 
 def is_kernel(initializer, values) -> bool:
-    """Tell whether `values` map inputs to units. The bias of a GRU has two rows, and maps nothing."""
-    return values.ndim > 1 and not type(initializer).__name__.endswith("Bias")
+    """Tell whether `values` are a matrix with singular values. The bias of a GRU has two rows, and maps nothing."""
+    return values.ndim > 1 and not type(initializer).__name__.endswith("Bias") and bool(np.isfinite(values).all())
 
 
 def as_matrix(kernel):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -83,15 +84,26 @@ def test_keras_that_does_not_start_is_an_error(capsys, monkeypatch, missing):
     assert f"error: Keras cannot be imported: import of keras_initx.{missing} halted" in refused(capsys, "list")
 
 
+def written_to(output):
+    """Return the exit code and the errors of a command that writes to the file of this descriptor."""
+    command = [sys.executable, "-m", "keras_initx", "--help"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+    result = subprocess.run(command, env=environment, stdout=output, stderr=subprocess.PIPE, text=True)
+    return result.returncode, result.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes are closed otherwise there")
 def test_a_closed_pipe_ends_a_command_quietly():
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "keras_initx", "--help"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
-    result = subprocess.run(command, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True)
+    assert written_to(writer) == (141, "")
     os.close(writer)
-    assert (result.returncode, result.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
+def test_a_full_disk_ends_a_command_with_an_error():
+    with open("/dev/full", "w") as full:
+        assert written_to(full) == (2, "python -m keras_initx: error: [Errno 28] No space left on device\n")
 
 
 def test_an_interrupt_ends_a_command_quietly(capsys, monkeypatch):
@@ -178,6 +190,14 @@ def test_show_draws_what_it_is_told(capsys):
     }
     for name, value in expected.items():
         assert figure(text, name) == f"{value:.4g}"
+
+
+def test_show_draws_values_that_are_not_finite(capsys, tmp_path):
+    np.save(tmp_path / "nan.npy", np.full((4, 3), np.nan))
+    config = json.dumps({"path": str(tmp_path / "nan.npy")})
+    text = shown(capsys, "pretrained", "--config", config, "--shape", "4,3")
+    assert figure(text, "mean") == "nan"
+    assert "singular" not in text
 
 
 def test_show_repeats_itself(capsys):
