@@ -1,13 +1,12 @@
 """Models with our initializers come back from every format that Keras writes."""
 
-import json
 import subprocess
 import sys
-import zipfile
 
 import keras
 import numpy as np
 import pytest
+from archives import config_of, name_a_missing_optimizer
 from cases import FIRST_CASES
 from modes import BACKEND, to_numpy
 
@@ -115,28 +114,18 @@ def test_the_seed_that_an_unseeded_model_was_given_is_not_saved(model):
     assert not np.array_equal(again.get_weights()[0], model.get_weights()[0])
 
 
-def optimizer_of(path):
-    """Return what the `.keras` file says of the optimizer."""
-    with zipfile.ZipFile(path) as file:
-        return json.loads(file.read("config.json"))["compile_config"]["optimizer"]
-
-
 @pytest.mark.skipif(BACKEND != "torch", reason="other backends save the public class")
 def test_torch_saves_an_optimizer_as_a_class_of_its_own(model, tmp_path):
     model.compile("adam", "mse")
     model.save(tmp_path / "model.keras")
-    assert optimizer_of(tmp_path / "model.keras")["module"] == "keras.src.backend.torch.optimizers.torch_adam"
+    optimizer = config_of(tmp_path / "model.keras")["compile_config"]["optimizer"]
+    assert optimizer["module"] == "keras.src.backend.torch.optimizers.torch_adam"
 
 
 def test_a_model_with_an_optimizer_of_a_missing_backend_loads_uncompiled(model, tmp_path):
     model.compile("adam", "mse")
-    model.save(tmp_path / "saved.keras")
-    with zipfile.ZipFile(tmp_path / "saved.keras") as saved, zipfile.ZipFile(tmp_path / "model.keras", "w") as file:
-        for name in {*saved.namelist()} - {"config.json"}:
-            file.writestr(name, saved.read(name))
-        config = json.loads(saved.read("config.json"))
-        config["compile_config"]["optimizer"]["module"] = "keras.src.backend.missing.optimizers"
-        file.writestr("config.json", json.dumps(config))
+    model.save(tmp_path / "model.keras")
+    name_a_missing_optimizer(tmp_path / "model.keras")
     with pytest.raises(TypeError, match=r"keras\.src\.backend\.missing\.optimizers cannot be imported"):
         keras.models.load_model(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras", compile=False)

@@ -9,6 +9,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from archives import name_a_missing_optimizer
 
 from keras_initx import _demo
 from keras_initx._default_backend import installed_backends
@@ -75,6 +76,10 @@ def test_a_weight_that_is_off_by_one_bit_fails_the_demo(demo, capsys):
     assert table.count("differs by") == 1
     assert "dense_2/kernel" in table
     assert table.count("ok (±") == len(INITIALIZERS) - 1
+
+
+def test_the_demo_does_not_need_the_optimizers(demo):
+    assert demo(lambda folder: name_a_missing_optimizer(folder / "lstm.keras")) == 0
 
 
 def test_a_network_that_cannot_be_loaded_fails_the_demo(demo, capsys):
