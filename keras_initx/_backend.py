@@ -191,15 +191,17 @@ def has_values(tensor) -> bool:
 
 
 @contextlib.contextmanager
-def leaving_no_trace(*, gradients=False):
+def leaving_no_trace(layers: list, *, gradients: bool = False):
     """Give a context in which whatever a model does to its own state, or to a stream of random numbers, is dropped.
 
     Args:
+        layers: The layers of the model. Some keep state that Keras does not know.
         gradients: Whether what happens is recorded for a backward pass.
     """
     with contextlib.ExitStack() as stack:
         # The counters of random generators are variables too, also of the one that Keras shares.
         stack.enter_context(keras.StatelessScope(collect_losses=True))
+        stack.enter_context(foreign_state_kept(layers))
         if _BACKEND == "torch":
             import torch
 
@@ -210,17 +212,58 @@ def leaving_no_trace(*, gradients=False):
         yield
 
 
-def gradients(function, variables, *arguments):
+def foreign_state_kept(layers: list):
+    """Return a context after which what `layers` keep past Keras is as it was."""
+    if _BACKEND == "tensorflow":
+        return _saved_models_as_they_were(layers)
+    return _modules_as_they_were(layers) if _BACKEND == "torch" else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _saved_models_as_they_were(layers):
+    """Put back the variables of TensorFlow's saved models, whose functions assign to them past Keras."""
+    saved = [layer for layer in layers if isinstance(layer, keras.layers.TFSMLayer)]
+    variables = [variable.value for layer in saved for variable in layer.variables]
+    values = [variable.numpy() for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
+@contextlib.contextmanager
+def _modules_as_they_were(layers):
+    """Put back what modules of torch keep past Keras: buffers, as moving averages, and whether they are in training."""
+    modules = list(dict.fromkeys(module for layer in layers for module in layer.modules()))
+    in_training = [(module, module.training) for module in modules]
+    buffers = [(module, *named) for module in modules for named in module.named_buffers(recurse=False)]
+    try:
+        # A backward pass refuses tensors that have changed since the forward pass, so copies are changed and left.
+        for module, name, buffer in buffers:
+            setattr(module, name, buffer.clone())
+        yield
+    finally:
+        for module, name, buffer in buffers:
+            setattr(module, name, buffer)
+        for module, training in in_training:
+            module.training = training
+
+
+def gradients(function, variables: list, layers: list, *arguments) -> list[np.ndarray]:
     """Return the derivatives of `function(*arguments)` with respect to `variables`, and leave no trace in any state.
 
     Args:
         function: A function that gives a scalar tensor.
         variables: Variables of Keras.
+        layers: The layers that `function` calls.
         *arguments: Arrays, or lists and dicts of them.
 
     Returns:
         A list with an array, in float32, for each variable; zeros for those that play no part.
     """
+    if not variables:
+        return []
     if _BACKEND == "jax":
         import jax
 
@@ -233,7 +276,7 @@ def gradients(function, variables, *arguments):
     elif _BACKEND == "tensorflow":
         import tensorflow as tf
 
-        with tf.GradientTape() as tape, leaving_no_trace(gradients=True):
+        with tf.GradientTape() as tape, leaving_no_trace(layers, gradients=True):
             result = function(*arguments)
         sources = [variable.value for variable in variables]
         found = tape.gradient(result, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
@@ -241,8 +284,14 @@ def gradients(function, variables, *arguments):
     else:
         import torch
 
-        with leaving_no_trace(gradients=True):
+        with leaving_no_trace(layers, gradients=True):
             result = function(*arguments)
-        sources = [variable.value for variable in variables]
-        found = torch.autograd.grad(result, sources, allow_unused=True, materialize_grads=True)
+        found = [torch.zeros_like(variable.value) for variable in variables]
+        # A module of torch may have been frozen past Keras, and torch refuses to derive where nothing is trained.
+        trained = [index for index, variable in enumerate(variables) if variable.value.requires_grad]
+        if trained and result.requires_grad:
+            sources = [variables[index].value for index in trained]
+            slopes = torch.autograd.grad(result, sources, allow_unused=True, materialize_grads=True)
+            for index, slope in zip(trained, slopes, strict=True):
+                found[index] = slope
     return [np.asarray(keras.ops.convert_to_numpy(gradient), "float32") for gradient in found]

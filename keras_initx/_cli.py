@@ -163,7 +163,8 @@ def _add_diagnose(commands):
         "diagnose",
         help="tell what the weights of a saved model do to a batch, and what is wrong with them",
         description="Run a batch through a saved model, with labels also backward, show statistics of each layer, and "
-        "name what is wrong, where, and what to use instead. The exit code is 0 if no problem is found, otherwise 1.",
+        "name what is wrong, where, and what to use instead. The exit code is 1 if anything of the level --fail-on, or "
+        "more serious, is found, otherwise 0.",
     )
     parser.add_argument("model", type=Path, help="the model, a .keras file")
     parser.add_argument(
@@ -175,7 +176,7 @@ def _add_diagnose(commands):
         "under its name",
     )
     parser.add_argument("--labels", type=Path, metavar="FILE", help="the labels, a .npy file: for gradients")
-    parser.add_argument("--loss", metavar="NAME", help="the loss, unless the model was compiled with one")
+    parser.add_argument("--loss", metavar="NAME", help="the loss, unless the model is compiled with one")
     parser.add_argument("--batch-size", type=int, default=1024, metavar="N", help="use only the first N examples")
     parser.add_argument(
         "--threshold",
@@ -184,6 +185,12 @@ def _add_diagnose(commands):
         default=[],
         metavar="NAME=X",
         help="where a problem begins, as vanishing=1e-4; the documentation of keras_initx.diagnose lists all",
+    )
+    parser.add_argument(
+        "--fail-on",
+        choices=("error", "warning", "note"),
+        default="warning",
+        help="the least serious level at which the exit code is 1, by default warning",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to a file as JSON")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table to a file as CSV")
@@ -213,7 +220,7 @@ def _add_diagnose(commands):
             _diagnose_command.write(report, arguments.json, arguments.csv, arguments.plot)
         except (OSError, ValueError) as error:
             parser.error(f"not written: {error}")
-        return report.exit_code
+        return int(report.fails_on(arguments.fail_on))
 
     parser.set_defaults(run=run)
 

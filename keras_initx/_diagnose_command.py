@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import sys
+import zipfile
 from pathlib import Path
 
 import keras
@@ -24,27 +25,64 @@ def read_data(path, labels):
         OSError: If a file cannot be read.
         ValueError: If a file is not of its format, or there is more than one array of targets.
     """
-    # Arrays of objects are pickles, which can run anything.
-    data = np.load(path, allow_pickle=False)
+    data = _load(path)
     x, y = data, None
-    if isinstance(data, np.lib.npyio.NpzFile):
-        with data:
-            arrays = dict(data)
-        y = arrays.pop("y", None)
-        x = arrays["x"] if list(arrays) == ["x"] else arrays
+    if isinstance(data, dict):
+        y = data.pop("y", None)
+        x = data["x"] if list(data) == ["x"] else data
     if labels is None:
         return x, y
     if y is not None:
-        raise ValueError(f"the targets are in {path} too, as `y`: leave out one of the two")
-    return x, np.load(labels, allow_pickle=False)
+        raise ValueError(f"the labels are in {path} too, as `y`: leave out one of the two")
+    y = _load(labels)
+    if isinstance(y, dict):
+        raise ValueError(
+            f"{labels} has more than one array: the labels are a .npy file, or `y` in the .npz file of data"
+        )
+    return x, y
 
 
-def diagnose(model, x, y, **arguments) -> Report:
+def _load(path):
+    """Return the array of a `.npy` file, or a dict of those of a `.npz` file."""
+    try:
+        with path.open("rb") as file:
+            # Arrays of objects are pickles, which can run anything.
+            data = np.load(file, allow_pickle=False)
+            if isinstance(data, np.lib.npyio.NpzFile):
+                data = dict(data)
+    except (EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not a .npy or .npz file of arrays without objects ({error})") from None
+    for array in data.values() if isinstance(data, dict) else [data]:
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+            raise ValueError(f"{path} holds something else than arrays of numbers")
+    return data
+
+
+def diagnose(path: Path, x, y, *, loss: str | None = None, **arguments) -> Report:
     """Return the report, and say on a terminal how far it is."""
     with _status() as update:
-        update(f"Loading {model}")
-        loaded = keras.saving.load_model(model)
-        return keras_initx.diagnose(loaded, x, y, progress=lambda name: update(f"Measured {name}"), **arguments)
+        update(f"Loading {path}")
+        model = _load_model(path, compiled=y is not None and loss is None)
+        return keras_initx.diagnose(
+            model, x, y, loss=loss, progress=lambda name: update(f"Measured {name}"), **arguments
+        )
+
+
+def _load_model(path, compiled):
+    """Return the model, and see that it is compiled with a loss if it is to be `compiled`."""
+    if not compiled:
+        # What it was compiled with may not be there: torch has classes of its own for optimizers.
+        return keras.saving.load_model(path, compile=False)
+    try:
+        model = keras.saving.load_model(path)
+    except Exception as error:
+        keras.saving.load_model(path, compile=False)  # raises what is wrong with the model itself
+        raise ValueError(
+            f"what the model was compiled with cannot be loaded here: gradients need --loss ({error})"
+        ) from error
+    if getattr(model, "loss", None) is None:
+        raise ValueError("gradients need --loss, because the model is not compiled with one")
+    return model
 
 
 @contextlib.contextmanager

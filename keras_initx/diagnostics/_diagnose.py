@@ -1,7 +1,9 @@
 """The one function that measures and judges."""
 
 import keras
+import numpy as np
 
+from keras_initx import _backend
 from keras_initx.diagnostics._judge import judge
 from keras_initx.diagnostics._layers import parts_of
 from keras_initx.diagnostics._measure import measure
@@ -28,12 +30,13 @@ def diagnose(model, x, y=None, *, loss=None, batch_size=1024, progress=None, **t
         **thresholds: Where a problem begins, see `keras_initx.diagnostics.Thresholds`.
 
     Returns:
-        A `Report`, which `print` shows as a table. It has the statistics in `layers`, the problems in `verdicts`,
-        and is `ok` if there are none.
+        A `Report`, which `print` shows as a table. It has the statistics in `layers`, what was found in `verdicts`,
+        and is `ok` if there is no error and no warning.
 
     Raises:
         TypeError: If `model` is not a Keras model, `x` or `y` are no arrays, or there is no threshold of a name.
-        ValueError: If `x` has no examples, a loss is missing, or an argument is out of its range.
+        ValueError: If `x` has no examples or not as many as `y`, a loss is missing, or an argument is out of its
+            range.
 
     Example:
         >>> deep = [keras.layers.Dense(100, "tanh", kernel_initializer="initx.small_normal") for _ in range(5)]
@@ -56,27 +59,45 @@ def diagnose(model, x, y=None, *, loss=None, batch_size=1024, progress=None, **t
             f"`thresholds` must be among {tuple(vars(Thresholds()))}. Received: thresholds={sorted(unknown)}"
         )
     limits = Thresholds(**thresholds)
-    x = _first("x", x, batch_size)
-    if y is not None:
-        y = _first("y", y, batch_size)
-    if not all(len(array) for array in keras.tree.flatten(x)):
+    counts = [_counts("x", x), _counts("y", y) if y is not None else []]
+    if 0 in counts[0]:
         raise ValueError("`x` must have at least one example. Received: x without any")
+    if len({count for some in counts for count in some}) > 1:
+        raise ValueError(
+            f"`x` and `y` must have one number of examples. Received: x with {counts[0]}, y with {counts[1]}"
+        )
+    x = _first(x, batch_size)
+    y = _first(y, batch_size) if y is not None else None
     if not (model.built and all(layer.built for layer in parts_of(model))):
-        model(_first("x", x, 1))
-    layers, inputs = measure(
-        model, x, y, loss=_loss(model, y, loss), margin=limits.saturation_margin, progress=progress
-    )
+        _build(model, x)
+    layers, inputs = measure(model, x, y, loss=_loss(model, y, loss), limits=limits, progress=progress)
     return Report(layers, inputs, judge(layers, inputs, limits))
 
 
-def _first(name, arrays, count):
-    """Return the first `count` examples of an array, or of each in a list or dict."""
+def _counts(name, arrays):
+    """Return the number of examples of each array."""
     for array in keras.tree.flatten(arrays):
         if not getattr(array, "shape", None):
             raise TypeError(
                 f"`{name}` must be an array, or a list or dict of arrays. Received: {name} with {type(array).__name__}"
             )
-    return keras.tree.map_structure(lambda array: array[:count], arrays)
+    return [array.shape[0] for array in keras.tree.flatten(arrays)]
+
+
+def _first(arrays, count):
+    """Return the first `count` examples of an array, or of each in a list or dict."""
+    return keras.tree.map_structure(
+        lambda array: array[:count] if keras.ops.is_tensor(array) else np.asarray(array)[:count], arrays
+    )
+
+
+def _build(model, x):
+    """Give `model` its weights by a call that nothing else is left of."""
+    with _backend.foreign_state_kept([model, *parts_of(model)]):
+        model(x)
+    for layer in parts_of(model):
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            layer.reset_state()
 
 
 def _loss(model, y, loss):

@@ -5,6 +5,8 @@ import dataclasses
 import io
 import math
 
+from keras_initx.diagnostics._verdicts import LEVELS
+
 # What a table for other programs has of each signal.
 _STATISTICS = ("mean", "std", "low", "high", "zeros", "nonfinite")
 
@@ -16,22 +18,31 @@ def as_dict(report) -> dict:
             "ok": report.ok,
             "verdicts": [dataclasses.asdict(verdict) for verdict in report.verdicts],
             "inputs": _signal(report.inputs),
-            "layers": [_layer(layer) for layer in report.layers],
+            "layers": [_layer(layer, report.verdicts) for layer in report.layers],
         }
     )
 
 
-def _layer(layer):
+def _layer(layer, verdicts):
     gate, bias = layer.gate_bias or (None, None)
+    levels = {verdict.level for verdict in verdicts if layer.name in verdict.layers}
     return {
         "name": layer.name,
+        # The most serious of the verdicts that name it.
+        "level": next((level for level in LEVELS if level in levels), None),
         "kind": layer.kind,
         "activation": layer.activation,
         "shape": layer.shape,
+        "first_inputs": _signal(layer.first_inputs),
         "before": _signal(layer.before),
         "after": _signal(layer.after),
         "saturated": layer.saturated,
         "dead": layer.dead,
+        "certain": layer.certain,
+        "normalized_by": layer.normalized_by,
+        "loses_signal": layer.loses_signal,
+        "is_starved": layer.is_starved,
+        "is_output": layer.is_output,
         "gain": layer.gain,
         "gradient_norm": layer.gradient_norm,
         "gradient_ratio": layer.gradient_ratio,
@@ -67,7 +78,7 @@ def as_csv(report) -> str:
 
 
 def _row(layer):
-    row = {name: layer[name] for name in ("name", "kind", "activation")}
+    row = {name: layer[name] for name in ("name", "level", "kind", "activation")}
     row["shape"] = "x".join(map(str, layer["shape"] or ()))
     for place in ("before", "after"):
         signal = layer[place] or {}

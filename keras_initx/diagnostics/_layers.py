@@ -12,6 +12,14 @@ LIMITS = {
     "tanh": (-1.0, 1.0),
 }
 
+# Layers that bring what they get to one size.
+NORMALIZATIONS = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+)
+
 # Layers that do nothing but apply an activation, which they do not have in an attribute.
 _ACTIVATION_LAYERS = {
     keras.layers.ELU: "elu",
@@ -56,6 +64,16 @@ def own_weights(layer):
     """Return the weights of `layer` that are not those of a layer inside it."""
     inside = {id(weight) for part in parts_of(layer, recursive=False) for weight in part.weights}
     return [weight for weight in layer.weights if id(weight) not in inside]
+
+
+def weights_on_inputs(layer):
+    """Return the weights that act on the inputs of `layer`: its own, and those of the cell of a recurrent layer."""
+    return layer.weights if isinstance(layer, keras.layers.RNN) else own_weights(layer)
+
+
+def call_name(layer):
+    """Return the name of the method by which Keras calls `layer`."""
+    return "call" if layer.quantization_mode is None else "quantized_call"
 
 
 def activation_of(layer):

@@ -34,7 +34,7 @@ def plot(report, path):
         draw(axis, layers)
         _tidy(axis)
     _name_layers(axes[-1], layers)
-    _draw_histograms(bottom, layers, rows, {name for verdict in report.verdicts for name in verdict.layers})
+    _draw_histograms(bottom, layers, rows, {name for verdict in report.problems for name in verdict.layers})
     _save(figure, path)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from keras_initx._extras import needed
 from keras_initx.diagnostics import _export, _text
 from keras_initx.diagnostics._statistics import Signal
+from keras_initx.diagnostics._verdicts import LEVELS, Verdict
 from keras_initx.diagnostics._weights import WeightReport
 
 
@@ -24,6 +25,14 @@ class LayerReport:
         weights: A `WeightReport` for each weight.
         gate_bias: For an LSTM or a GRU, `"forget"` or `"update"` and the bias of that gate, an array; otherwise `None`.
         forget_bias_overwritten: Whether it is an LSTM that writes ones over what its bias initializer gives.
+        first_inputs: `Signal` of what it gets from outside, if it has a kernel and no weights come before; otherwise
+            `None`.
+        normalized_by: Name of the normalization that takes its output, `None` if nothing or anything else takes it.
+        loses_signal: Whether it gives next to nothing, so that behind it a kernel gets the same for all examples.
+        is_starved: Whether its kernel gets the same for all examples because of a layer before it.
+        is_output: Whether its output, or what layers without weights make of it, is an output of the model.
+        certain: Share of the examples of which its softmax or sigmoid is certain, if it gives an output of the model;
+            otherwise `None`.
     """
 
     name: str
@@ -35,6 +44,12 @@ class LayerReport:
     weights: list[WeightReport] = field(default_factory=list)
     gate_bias: tuple | None = None
     forget_bias_overwritten: bool = False
+    first_inputs: Signal | None = None
+    normalized_by: str | None = None
+    loses_signal: bool = False
+    is_starved: bool = False
+    is_output: bool = False
+    certain: float | None = None
 
     @property
     def signal(self) -> Signal | None:
@@ -85,22 +100,41 @@ class Report:
     Attributes:
         layers: A `LayerReport` for each layer that has weights or an activation, in the order of their outputs.
         inputs: `Signal` of the inputs, `None` if they are integers.
-        verdicts: A list of `Verdict`, empty if no problem was found.
+        verdicts: A list of `Verdict`, causes before effects, and those of level `"note"` last.
     """
 
     layers: list[LayerReport]
     inputs: Signal | None
-    verdicts: list
+    verdicts: list[Verdict]
+
+    @property
+    def problems(self) -> list[Verdict]:
+        """The verdicts that are errors or warnings."""
+        return [verdict for verdict in self.verdicts if verdict.level != "note"]
 
     @property
     def ok(self) -> bool:
-        """Whether no problem was found."""
-        return not self.verdicts
+        """Whether there is no error and no warning."""
+        return not self.problems
 
     @property
     def exit_code(self) -> int:
-        """0 if no problem was found, otherwise 1."""
+        """0 if there is no error and no warning, otherwise 1."""
         return 0 if self.ok else 1
+
+    def fails_on(self, level: str) -> bool:
+        """Tell whether there is a verdict of `level` or a more serious one.
+
+        Args:
+            level: `"error"`, `"warning"` or `"note"`.
+
+        Raises:
+            ValueError: If `level` is another.
+        """
+        if level not in LEVELS:
+            raise ValueError(f"`level` must be one of {LEVELS}. Received: level={level!r}")
+        serious = LEVELS[: LEVELS.index(level) + 1]
+        return any(verdict.level in serious for verdict in self.verdicts)
 
     def to_dict(self) -> dict:
         """Return everything as dicts, lists, strings and numbers; `None` for what is not finite."""

@@ -56,7 +56,7 @@ def table(report, width=None):
         report: A `Report`.
         width: Number of characters that a line may have, or `None` for any.
     """
-    named = {name for verdict in report.verdicts for name in verdict.layers}
+    named = {name for verdict in report.problems for name in verdict.layers}
     names = [f"{'!' if layer.name in named else ' '} {layer.name}" for layer in report.layers]
     columns = {}
     for header, value, write in _COLUMNS:
@@ -110,14 +110,18 @@ def sentences(report, width=None) -> list[str]:
     lines = [headline(report)]
     for verdict in report.verdicts:
         lines.append("")
-        for text in (f"{verdict.problem}: {verdict.evidence}.", f"Instead: {verdict.remedy}."):
+        for text in (f"{_title(verdict)}: {verdict.evidence}.", f"Instead: {verdict.remedy}."):
             lines += textwrap.wrap(text, width or sys.maxsize, subsequent_indent="  ", break_on_hyphens=False)
     return lines
 
 
+def _title(verdict):
+    return f"{verdict.problem} ({verdict.level})"
+
+
 def headline(report) -> str:
-    """Return how many problems there are."""
-    count = len(report.verdicts)
+    """Return how many problems there are, without the notes."""
+    count = len(report.problems)
     return "No problem found." if not count else f"{count} problem{'s' if count > 1 else ''} found."
 
 
@@ -138,7 +142,7 @@ def rich(report, width):
     for verdict in report.verdicts:
         parts += [
             Text(),
-            Text().append(f"{verdict.problem}: ", "bold").append(f"{verdict.evidence}."),
+            Text().append(f"{_title(verdict)}: ", "bold").append(f"{verdict.evidence}."),
             Text().append("Instead: ", "bold").append(f"{verdict.remedy}."),
         ]
     return Group(*parts)
@@ -150,7 +154,7 @@ def as_html(report) -> str:
     head = "".join(f"<th>{html.escape(header.strip())}</th>" for header in headers)
     body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     verdicts = "".join(
-        f"<li><b>{html.escape(verdict.problem)}</b>: {html.escape(verdict.evidence)}.<br>"
+        f"<li><b>{html.escape(_title(verdict))}</b>: {html.escape(verdict.evidence)}.<br>"
         f"Instead: {html.escape(verdict.remedy)}.</li>"
         for verdict in report.verdicts
     )

@@ -26,6 +26,12 @@ class Thresholds:
         dead: Share of units silent for the whole batch above which too few take part. Symmetric weights
             silence half at most, and by chance some more: in a deep network the examples of a batch become
             alike, and a unit is then on or off for all of them.
+        unscaled_inputs: Root mean square of what the first kernels get, above which inputs are not scaled. Of inputs
+            with mean 0 and standard deviation 1 it is 1, of 8-bit images as they are read 150.
+        saturated_output: Share of the examples of which the softmax or sigmoid at the end is certain, above which
+            the outputs are saturated. It is certain of an example within `saturation_margin` of 1, for a sigmoid
+            also of 0, unless a bias makes it so: the values before it then vary less between examples than half of
+            what certainty takes.
         wrong_fan: Factor between the standard deviation of a depthwise or transposed kernel and the one that its
             initializer stands for. Small kernels are off by chance, but not by so much.
         least_values: Number of values that a signal must have to be judged, and of examples to call units dead.
@@ -42,6 +48,8 @@ class Thresholds:
     saturated: float = 0.25
     saturation_margin: float = 0.005
     dead: float = 0.75
+    unscaled_inputs: float = 10
+    saturated_output: float = 0.5
     wrong_fan: float = 1.5
     least_values: float = 16
 
@@ -50,18 +58,25 @@ class Thresholds:
             check_number(name, value, positive=True)
 
 
+# What a verdict means for training, the most serious first.
+LEVELS = ("error", "warning", "note")
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """A problem that was found.
+    """Something that was found.
 
     Attributes:
         problem: What it is: `"vanishing"`.
         layers: Names of the layers that have it.
         evidence: What has been measured.
         remedy: What to use instead.
+        level: What it means for training. `"error"`: part of the model does not learn, or numbers overflow.
+            `"warning"`: it learns slowly, from fewer units, or not as meant. `"note"`: nothing, or what is meant.
     """
 
     problem: str
     layers: tuple[str, ...]
     evidence: str
     remedy: str
+    level: str = "warning"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from keras_initx.diagnostics._layers import NORMALIZATIONS
 from keras_initx.initializers import ICNR
 from keras_initx.initializers._fans import fans
 from keras_initx.initializers._gates import is_gru, is_lstm, overwrites_forget_bias
@@ -46,6 +47,7 @@ class WeightReport:
         expected_std: For a depthwise or transposed kernel, the standard deviation that its initializer would give
             if it counted inputs and outputs rightly, otherwise `None`.
         constant: For a trainable kernel, whether all entries are the same.
+        zero: For a trainable kernel, or the trainable scale of a normalization, whether all entries are 0.
         identical_units: For a trainable kernel, the number of units whose weights are those of another unit.
         digest: For a trainable kernel of random numbers, what two of them have in common only if they are the same.
     """
@@ -62,6 +64,7 @@ class WeightReport:
     gain: float | None = None
     expected_std: float | None = None
     constant: bool = False
+    zero: bool = False
     identical_units: int = 0
     digest: str | None = None
 
@@ -88,12 +91,13 @@ def _weight_report(layer, weight, values, slope):
         "name": weight.name,
         "shape": array.shape,
         "mean": float(array.mean(dtype="float64")) if array.size else 0.0,
-        "std": float(array.std(dtype="float64")) if array.size else 0.0,
+        "std": _std(array),
         "zeros": float(np.mean(array == 0)) if array.size else 0.0,
         "norm": _norm(array),
         "gradient": None if slope is None else _norm(slope),
+        "zero": is_zero(layer, weight),
     }
-    if _is_kernel(weight) and array.size > 1:
+    if is_kernel(weight):
         axes = kernel_axes(layer, weight.name, array.ndim)
         fan_in = fans(array.shape, *axes)[0]
         facts |= {"axes": axes, "fan_in": fan_in, "gain": facts["std"] * math.sqrt(fan_in)}
@@ -106,15 +110,30 @@ def _weight_report(layer, weight, values, slope):
     return WeightReport(**facts)
 
 
+def _std(array):
+    with np.errstate(invalid="ignore"):  # training may have made it infinite
+        return float(array.std(dtype="float64")) if array.size else 0.0
+
+
 def _norm(array):
     return float(np.linalg.norm(array.astype("float64").ravel()))
 
 
-def _is_kernel(weight):
+def is_kernel(weight: keras.Variable) -> bool:
+    """Tell whether `weight` is a matrix or more that inputs are multiplied by."""
+    # Quantized kernels are integers in a unit of their own.
+    if math.prod(weight.shape) < 2 or "float" not in keras.backend.standardize_dtype(weight.dtype):
+        return False
     if weight.name.endswith(_KERNELS):
         return True
     # A layer of the user's own may call its kernel as it likes. What has a single row is a token or a shift.
     return math.prod(weight.shape[:-1]) > 1 and not weight.name.endswith(_NOT_KERNELS)
+
+
+def is_zero(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
+    """Tell whether `weight` is a trainable kernel, or the scale of a normalization, that is 0."""
+    is_scale = isinstance(layer, NORMALIZATIONS) and weight.name in ("gamma", "scale")
+    return bool(weight.trainable and (is_scale or is_kernel(weight)) and not _array(weight).any())
 
 
 def kernel_axes(layer, name, rank):

@@ -41,12 +41,18 @@ def number(value):
     return f"{value:.3g}"
 
 
+def rescaled(layer):
+    """Tell whether a normalization, and nothing else, gets what `layer` computes: its size does not matter then."""
+    is_bounded = layer.saturated is not None or layer.activation == "softmax"
+    return layer.normalized_by is not None and not is_bounded
+
+
+def behind(layer):
+    return f"; {layer.normalized_by} right behind brings what {layer.name} gives to one size"
+
+
 def suggestion(layer):
     """Return the initializer that suits the activation of `layer`."""
     if layer.activation == "selu":
         return "LecunNormal()"
     return "HeNormal()" if layer.activation in _RELU_LIKE else "GlorotUniform()"
-
-
-def is_zero(weight):
-    return weight.constant and weight.zeros == 1

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -54,7 +56,7 @@ def test_healthy_models_end_with_0(data, capsys):
 def test_faulty_models_end_with_1_and_a_name(data, capsys, name):
     problem, kernel = FAULTS[name]
     assert _cli.main(["diagnose", save(data, kernel), "--data", str(data / "x.npy")]) == 1
-    assert f"\n{problem}: " in capsys.readouterr().out
+    assert f"\n{problem} (" in capsys.readouterr().out
 
 
 def test_the_exit_code_is_that_of_the_process(data):
@@ -121,7 +123,15 @@ def test_thresholds_and_the_batch_size_are_options(data, capsys):
         ([], "the following arguments are required: --data"),
         (["--data", "nowhere.npy"], "no data: "),
         (["--data", "x.npy", "--labels", "nowhere.npy"], "no data: "),
-        (["--data", "x.npy", "--labels", "y.npy"], "`loss` is needed with `y`"),
+        (["--data", "x.npy", "--labels", "y.npy"], "gradients need --loss, because the model is not compiled with one"),
+        (["--data", "text.csv"], "no data: text.csv is not a .npy or .npz file of arrays without objects"),
+        (["--data", "empty.npy"], "no data: empty.npy is not a .npy or .npz file"),
+        (["--data", "cut.npz"], "no data: cut.npz is not a .npy or .npz file"),
+        (["--data", "words.npy"], "no data: words.npy holds something else than arrays of numbers"),
+        (["--data", "model.keras"], "no data: model.keras holds something else than arrays of numbers"),
+        (["--data", "x.npy", "--labels", "two.npz"], "no data: two.npz has more than one array: the labels are a .npy"),
+        (["--data", "x.npy", "--labels", "short.npy", "--loss", "mse"], "Received: x with [64], y with [63]"),
+        (["--data", "x.npy", "--fail-on", "notes"], "invalid choice: 'notes'"),
         (["--data", "y.npy"], "no diagnosis of "),
         (["--data", "x.npy", "--threshold", "dead"], "a threshold is written as vanishing=1e-4. Received: 'dead'"),
         (["--data", "x.npy", "--threshold", "daed=1"], "`thresholds` must be among"),
@@ -134,6 +144,12 @@ def test_thresholds_and_the_batch_size_are_options(data, capsys):
 def test_what_cannot_be_used_is_an_error(data, capsys, monkeypatch, options, message):
     path = save(data)
     monkeypatch.chdir(data)
+    Path("text.csv").write_text("1,2,3")
+    Path("empty.npy").write_bytes(b"")
+    Path("cut.npz").write_bytes(b"PK\x03\x04 and no more")
+    np.save("words.npy", np.array(["one", "two"]))
+    np.save("short.npy", Y[:-1])
+    np.savez("two.npz", x=X, y=Y)
     assert message in refused(capsys, path, *options)
 
 
@@ -145,6 +161,43 @@ def test_labels_twice_are_an_error(data, capsys):
     np.savez(data / "both.npz", x=X, y=Y)
     message = refused(capsys, save(data), "--data", data / "both.npz", "--labels", data / "y.npy")
     assert "leave out one of the two" in message
+
+
+@pytest.fixture
+def elsewhere(data):
+    """Return the path of a compiled model whose optimizer is of a class that is not there."""
+    path = Path(save(data, optimizer="sgd", loss="sparse_categorical_crossentropy"))
+    with zipfile.ZipFile(path) as file:
+        content = {name: file.read(name) for name in file.namelist()}
+    config = json.loads(content["config.json"])
+    config["compile_config"]["optimizer"] |= {"module": "keras.src.backend.elsewhere", "class_name": "SGD"}
+    content["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w") as file:
+        for name, value in content.items():
+            file.writestr(name, value)
+    return str(path)
+
+
+def test_a_model_is_read_where_what_it_was_compiled_with_is_not(data, elsewhere, capsys):
+    arguments = ["diagnose", elsewhere, "--data", str(data / "x.npy")]
+    assert _cli.main(arguments) == 0
+    loss = ["--labels", str(data / "y.npy"), "--loss", "sparse_categorical_crossentropy"]
+    assert _cli.main([*arguments, *loss]) == 0
+    assert "gradient" in capsys.readouterr().out
+
+
+def test_gradients_of_such_a_model_need_a_loss(data, elsewhere, capsys):
+    message = refused(capsys, elsewhere, "--data", data / "x.npy", "--labels", data / "y.npy")
+    assert "what the model was compiled with cannot be loaded here: gradients need --loss (" in message
+
+
+@pytest.mark.parametrize(("level", "code"), [("error", 0), ("warning", 0), ("note", 1)])
+def test_the_level_at_which_to_fail_is_an_option(data, capsys, level, code):
+    out = layers.Dense(5, kernel_initializer="zeros")
+    keras.Sequential([keras.Input((32,)), layers.Dense(32, "tanh"), out]).save(data / "noted.keras")
+    arguments = ["diagnose", str(data / "noted.keras"), "--data", str(data / "x.npy"), "--fail-on", level]
+    assert _cli.main(arguments) == code
+    assert "No problem found.\n\nall-zero weights (note): " in capsys.readouterr().out
 
 
 def test_pickles_are_not_read(data, capsys):

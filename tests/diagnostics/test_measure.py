@@ -308,6 +308,22 @@ def test_examples_are_required(dense):
         keras_initx.diagnose(sequential(*dense), X[:0])
 
 
+def test_as_many_targets_as_examples_are_required(dense):
+    with pytest.raises(
+        ValueError, match=r"`x` and `y` must have one number of examples. Received: x with \[64\], y with \[6"
+    ):
+        keras_initx.diagnose(sequential(*dense), X, Y[:-1], loss="mse")
+
+
+def test_rows_of_a_shuffled_frame_keep_their_order(dense):
+    pandas = pytest.importorskip("pandas")
+    order = np.random.default_rng(0).permutation(len(X))
+    x, y = pandas.DataFrame(X).iloc[order], pandas.DataFrame(Y).iloc[order]
+    model = sequential(*dense)
+    shuffled = keras_initx.diagnose(model, x, y, loss="mse", batch_size=20)
+    assert shuffled.to_dict() == keras_initx.diagnose(model, X[order], Y[order], loss="mse", batch_size=20).to_dict()
+
+
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (2.5, TypeError)])
 def test_the_batch_size_is_a_positive_integer(dense, value, error):
     with pytest.raises(error, match=rf"`batch_size` must be a positive integer. Received: batch_size={value}"):

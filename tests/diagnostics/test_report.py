@@ -47,7 +47,7 @@ def test_text_of_a_healthy_network(healthy):
 def test_text_of_a_faulty_network(faulty):
     text = str(faulty)
     assert "\n! …" in text
-    assert "\n1 problem found.\n\nall-zero weights: " in text
+    assert "\n1 problem found.\n\nall-zero weights (error): " in text
     assert "\nInstead: " in text
     assert repr(faulty) == "<Report of 2 layers: 1 problem found>"
 
@@ -107,7 +107,7 @@ def test_a_notebook_shows_a_table(faulty):
     page = faulty._repr_html_()
     assert page.count("<tr>") == 3
     assert "<b>1 problem found.</b>" in page
-    assert "<b>all-zero weights</b>" in page
+    assert "<b>all-zero weights (error)</b>" in page
 
 
 def test_names_are_escaped_in_a_notebook():
@@ -132,7 +132,7 @@ def test_json_has_the_verdicts(faulty):
     data = json.loads(faulty.to_json())
     assert data["ok"] is False
     assert data["verdicts"][0]["problem"] == "all-zero weights"
-    assert set(data["verdicts"][0]) == {"problem", "layers", "evidence", "remedy"}
+    assert set(data["verdicts"][0]) == {"problem", "layers", "evidence", "remedy", "level"}
 
 
 def test_json_has_no_number_for_what_is_not_finite():

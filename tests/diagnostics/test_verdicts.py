@@ -37,7 +37,7 @@ def mlp(activation, kernel="glorot_uniform", depth=5, units=64, **arguments):
 def found(model, x=X, y=None, **arguments):
     """Return the verdicts by the name of the problem."""
     report = keras_initx.diagnose(model, x, y, loss=CROSSENTROPY, **arguments)
-    assert report.ok == (not report.verdicts)
+    assert report.ok == (not report.problems)
     assert report.exit_code == (0 if report.ok else 1)
     for verdict in report.verdicts:
         assert set(verdict.layers) <= {layer.name for layer in report.layers}
@@ -135,7 +135,7 @@ def test_what_vanishes_before_zeros_is_named_all_the_same():
     model = mlp("tanh", "initx.small_normal")
     model.get_layer("out").kernel.assign(np.zeros((64, 5)))
     verdicts = found(model, y=LABELS)
-    assert list(verdicts) == ["all-zero weights", "vanishing"]
+    assert list(verdicts) == ["vanishing", "all-zero weights"]
     assert verdicts["vanishing"].layers == ("hidden_3", "hidden_4", "hidden_5")
 
 

@@ -1,0 +1,60 @@
+"""The values of tensors, brought to the host, and what they tell beside the statistics of a `Signal`."""
+
+import keras
+import numpy as np
+
+from keras_initx import _backend
+
+# Columns that are looked at in one go are as many as have this number of values.
+_PIECE = 1 << 22
+
+
+def tensors_in(nested) -> list:
+    """Return the tensors in `nested` whose values can be seen."""
+    return [leaf for leaf in keras.tree.flatten(nested) if keras.ops.is_tensor(leaf) and _backend.has_values(leaf)]
+
+
+def first_float(nested):
+    """Return the first tensor of `nested` if its values can be seen and are floats, otherwise `None`."""
+    first = next(iter(keras.tree.flatten(nested)), None)
+    if first is None or not keras.ops.is_tensor(first) or not _backend.has_values(first):
+        return None
+    return first if "float" in keras.backend.standardize_dtype(first.dtype) else None
+
+
+def array_of(tensor) -> np.ndarray:
+    """Return the values of `tensor` as an array of floats of at least 32 bits."""
+    values = np.asarray(keras.ops.convert_to_numpy(tensor))
+    if values.dtype.kind != "f" or values.dtype.itemsize < 4:
+        values = values.astype("float32")  # bfloat16 too, which NumPy takes for no float
+    return values
+
+
+def spread(values: np.ndarray) -> float:
+    """Return the standard deviation between examples; of a single example, that of its values.
+
+    It is not a number where a value is not finite.
+    """
+    if not values.size:
+        return 0.0
+    columns = values.reshape(len(values), -1)
+    if len(columns) == 1:
+        columns = columns.T
+    width = max(_PIECE // len(columns), 1)
+    with np.errstate(invalid="ignore"):
+        parts = (columns[:, start : start + width] for start in range(0, columns.shape[1], width))
+        return float(np.sqrt(sum(part.var(axis=0, dtype="float64").sum() for part in parts) / columns.shape[1]))
+
+
+def is_softmax(values: np.ndarray) -> bool:
+    """Tell whether the last axis holds probabilities of which one is true."""
+    if values.ndim < 2 or values.shape[-1] < 2 or not values.size:
+        return False
+    return bool(values.min() >= 0 and (abs(values.sum(axis=-1, dtype="float64") - 1) < 1e-2).all())
+
+
+def certain(values: np.ndarray, margin: float) -> float:
+    """Return the share of probabilities that are next to 0 or 1; of a softmax, of examples with one next to 1."""
+    if is_softmax(values):
+        return float(np.mean(values.max(axis=-1) >= 1 - margin))
+    return float(np.mean((values <= margin) | (values >= 1 - margin)))

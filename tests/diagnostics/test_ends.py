@@ -1,0 +1,112 @@
+"""Inputs that are not scaled and outputs that are saturated are named, where they harm."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_initx
+
+GENERATOR = np.random.default_rng(0)
+PIXELS = GENERATOR.integers(0, 256, (64, 8, 8, 3)).astype("float32")
+SCALED = (PIXELS - PIXELS.mean()) / PIXELS.std()
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    keras.utils.set_random_seed(0)
+
+
+def found(model, x=PIXELS, **arguments):
+    report = keras_initx.diagnose(model, x, **arguments)
+    return {verdict.problem: verdict for verdict in report.verdicts}
+
+
+def classifier(*first, last=("softmax",), **arguments):
+    hidden = [layers.Dense(64, "relu", name=f"hidden_{number}") for number in range(2)]
+    head = [layers.Dense(10, name="out", **arguments), *(layers.Activation(name) for name in last)]
+    return keras.Sequential([keras.Input((8, 8, 3)), *first, layers.Flatten(), *hidden, *head])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_pixels_into_a_relu_network(dtype):
+    verdicts = found(classifier(), PIXELS.astype(dtype))
+    assert list(verdicts) == ["unscaled inputs", "saturated output"]
+    assert verdicts["unscaled inputs"].level == verdicts["saturated output"].level == "warning"
+    assert verdicts["unscaled inputs"].layers == ("hidden_0",)
+    assert "hidden_0 gets inputs from 0 to 255, of mean 12" in verdicts["unscaled inputs"].evidence
+    assert "keras.layers.Rescaling(1 / 127.5, offset=-1)" in verdicts["unscaled inputs"].remedy
+    assert (
+        "of its answers before any training, what comes before has standard deviation"
+        in verdicts["saturated output"].evidence
+    )
+    assert verdicts["saturated output"].remedy.startswith("inputs of mean 0 and standard deviation 1, then")
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        lambda: layers.Rescaling(1 / 255),
+        lambda: layers.Rescaling(1 / 127.5, offset=-1),
+        lambda: layers.Normalization(mean=127.5, variance=75.0**2),
+        lambda: layers.BatchNormalization(),
+    ],
+    ids=["one", "symmetric", "normalization", "batch norm"],
+)
+def test_pixels_that_the_model_scales_itself_are_scaled(first):
+    assert found(classifier(first())) == {}
+
+
+def test_scaled_inputs_have_no_verdict():
+    assert found(classifier(), SCALED) == {}
+
+
+def test_unscaled_inputs_before_a_normalization_are_a_note():
+    model = classifier(layers.Conv2D(8, 3, name="stem"), layers.BatchNormalization())
+    verdicts = found(model)
+    assert list(verdicts) == ["unscaled inputs"]
+    assert (verdicts["unscaled inputs"].level, verdicts["unscaled inputs"].layers) == ("note", ("stem",))
+
+
+def test_every_way_into_a_model_is_looked_at():
+    one, two = keras.Input((4,), name="one"), keras.Input((5, 4), name="two")
+    hidden = layers.Concatenate()([layers.Dense(4, name="dense")(one), layers.LSTM(4, name="lstm")(two)])
+    model = keras.Model({"one": one, "two": two}, layers.Dense(1, name="out")(hidden))
+    x = {"one": GENERATOR.normal(size=(32, 4)), "two": 1000 * GENERATOR.normal(size=(32, 5, 4))}
+    assert found(model, x)["unscaled inputs"].layers == ("lstm",)
+
+
+def test_numbers_of_tokens_are_no_unscaled_inputs():
+    model = keras.Sequential([keras.Input((5,)), layers.Embedding(1000, 8), layers.LSTM(4)])
+    assert found(model, GENERATOR.integers(0, 1000, (16, 5))) == {}
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("place", ["argument", "layer", "function"])
+def test_a_saturated_output_is_found_however_it_is_made(name, place):
+    kernel = keras.initializers.RandomNormal(stddev=20.0)
+    if place == "argument":
+        model = classifier(last=(), kernel_initializer=kernel, activation=name)
+    elif place == "layer":
+        model = classifier(last=(name,), kernel_initializer=kernel)
+    else:
+        if name == "sigmoid":
+            pytest.skip("only a softmax is known by its values")
+        inputs = keras.Input((8, 8, 3))
+        model = keras.Model(inputs, keras.ops.softmax(classifier(last=(), kernel_initializer=kernel)(inputs)))
+    verdicts = found(model, SCALED)
+    assert list(verdicts) == ["saturated output"]
+    assert verdicts["saturated output"].remedy == "GlorotUniform() or smaller weights in the last layer"
+
+
+@pytest.mark.parametrize(
+    ("name", "frequencies"), [("sigmoid", 0.001), ("softmax", [9991, *[1] * 9])], ids=["sigmoid", "softmax"]
+)
+def test_a_bias_for_rare_classes_is_no_saturation(name, frequencies):
+    bias = keras_initx.PriorBias(frequencies)
+    assert found(classifier(last=(), activation=name, bias_initializer=bias), SCALED) == {}
+
+
+def test_thresholds_of_both_ends_are_arguments():
+    assert found(classifier(), unscaled_inputs=1000, saturated_output=1) == {}
+    assert list(found(classifier(), SCALED, unscaled_inputs=0.5)) == ["unscaled inputs"]

@@ -1,0 +1,76 @@
+"""Models are diagnosed whatever becomes of their layers: quantized, adapted, taken apart."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_initx
+
+# The layers that have no quantized form, as that of the inputs.
+pytestmark = pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")
+
+X = np.random.default_rng(0).normal(size=(32, 16)).astype("float32")
+Y = np.random.default_rng(1).normal(size=(32, 4)).astype("float32")
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    keras.utils.set_random_seed(0)
+
+
+def network():
+    return keras.Sequential([keras.Input((16,)), layers.Dense(16, "relu", name="hidden"), layers.Dense(4, name="out")])
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+def test_quantized_models(mode):
+    model = network()
+    plain = keras_initx.diagnose(model, X)
+    model.quantize(mode)
+    report = keras_initx.diagnose(model, X, Y, loss="mse")
+    assert report.ok
+    assert [layer.name for layer in report.layers] == ["hidden", "out"]
+    assert report.layers[1].after.std == pytest.approx(plain.layers[1].after.std, rel=0.2)
+    if mode != "float8":
+        # What is counted in steps of a quantized kernel is no size.
+        assert report.layers[0].gain is None
+
+
+def test_quantized_embeddings():
+    model = keras.Sequential([keras.Input((5,), dtype="int32"), layers.Embedding(20, 8), layers.LSTM(4)])
+    model.quantize("int8")
+    report = keras_initx.diagnose(model, np.random.default_rng(0).integers(0, 20, (16, 5)))
+    assert [layer.kind for layer in report.layers] == ["Embedding", "LSTM"]
+    assert report.ok
+
+
+def test_weights_and_activation_of_a_layer_that_is_not_called():
+    class Borrowing(layers.Layer):
+        def __init__(self):
+            super().__init__(name="borrowing")
+            self.lender = layers.Dense(4, "tanh", name="lender")
+
+        def build(self, shape):
+            self.lender.build(shape)
+
+        def call(self, inputs):
+            return self.lender.activation(keras.ops.matmul(inputs, self.lender.kernel))
+
+    report = keras_initx.diagnose(keras.Sequential([keras.Input((16,)), Borrowing()]), X, Y, loss="mse")
+    lender = {layer.name: layer for layer in report.layers}["borrowing/lender"]
+    assert lender.after is None
+    assert lender.before.std > 0
+    assert lender.weights[0].gradient > 0
+    assert "lender" in str(report)
+    assert report.to_dict()["layers"][-1]["after"] is None
+
+
+def test_adapters_have_zeros_on_purpose():
+    model = network()
+    for layer in model.layers:
+        layer.enable_lora(2)
+    report = keras_initx.diagnose(model, X, Y, loss="mse")
+    assert report.ok
+    assert [(verdict.problem, verdict.level) for verdict in report.verdicts] == [("all-zero weights", "note")]
+    assert "hidden/lora_kernel_b" in report.verdicts[0].evidence

@@ -1,0 +1,256 @@
+"""Verdicts have a level by what they do to training: what is harmless or meant is a note, and no problem."""
+
+import csv
+import io
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_initx
+from keras_initx.diagnostics import Report, Verdict
+
+GENERATOR = np.random.default_rng(0)
+X = GENERATOR.normal(size=(64, 16)).astype("float32")
+IMAGES = GENERATOR.normal(size=(8, 8, 8, 16)).astype("float32")
+NORMALIZATIONS = [
+    layers.BatchNormalization,
+    layers.LayerNormalization,
+    layers.RMSNormalization,
+    lambda: layers.GroupNormalization(4),
+]
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    keras.utils.set_random_seed(0)
+
+
+def found(model, x=X):
+    report = keras_initx.diagnose(model, x)
+    return {(verdict.problem, verdict.level): verdict.layers for verdict in report.verdicts}
+
+
+def images(*stack):
+    return keras.Sequential([keras.Input((8, 8, 16)), *stack])
+
+
+def depthwise(**arguments):
+    return layers.DepthwiseConv2D(3, depthwise_initializer="he_normal", name="depthwise", **arguments)
+
+
+def dense(name, kernel="glorot_uniform", activation=None, units=16):
+    return layers.Dense(units, activation, kernel_initializer=kernel, name=name)
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS, ids=["batch", "layer", "rms", "group"])
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_a_wrong_fan_before_a_normalization_is_a_note(normalization, activation):
+    model = images(depthwise(activation=activation), normalization(), layers.Conv2D(4, 1))
+    assert found(model, IMAGES) == {("wrong fan", "note"): ("depthwise",)}
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        lambda: [depthwise(), layers.Conv2D(4, 1)],
+        lambda: [depthwise(), layers.ReLU(), layers.BatchNormalization()],
+        lambda: [depthwise(activation="tanh"), layers.BatchNormalization()],
+    ],
+    ids=["alone", "not right behind", "bounded before"],
+)
+def test_a_wrong_fan_without_a_normalization_right_behind_is_a_warning(stack):
+    assert found(images(*stack()), IMAGES) == {("wrong fan", "warning"): ("depthwise",)}
+
+
+@pytest.mark.parametrize("addition", ["layer", "operation"])
+def test_a_wrong_fan_is_a_warning_where_something_else_takes_the_output_too(addition):
+    inputs = keras.Input((8, 8, 16))
+    hidden = depthwise()(inputs)
+    normalized = layers.BatchNormalization()(hidden)
+    outputs = layers.Add()([hidden, normalized]) if addition == "layer" else hidden + normalized
+    assert found(keras.Model(inputs, outputs), IMAGES) == {("wrong fan", "warning"): ("depthwise",)}
+
+
+def test_what_follows_is_seen_in_code_of_ones_own_and_through_models():
+    class Block(layers.Layer):
+        def __init__(self):
+            super().__init__(name="block")
+            self.inner = keras.Sequential([keras.Input((8, 8, 16)), depthwise()])
+            self.outer = keras.Sequential([keras.Input((6, 6, 16)), layers.BatchNormalization()])
+
+        def call(self, inputs):
+            return self.outer(self.inner(inputs))
+
+    ((problem, names),) = found(images(Block()), IMAGES).items()
+    assert problem == ("wrong fan", "note")
+    assert names[0].endswith("/depthwise")
+
+
+def test_a_verdict_is_split_by_what_follows():
+    model = images(depthwise(), layers.BatchNormalization(), layers.DepthwiseConv2D(3, name="last"))
+    assert found(model, IMAGES) == {("wrong fan", "warning"): ("last",), ("wrong fan", "note"): ("depthwise",)}
+    assert keras_initx.diagnose(model, IMAGES).verdicts[-1].level == "note"
+
+
+def test_a_large_signal_before_a_normalization_is_a_note():
+    large = keras.initializers.RandomNormal(stddev=1e4)
+    model = keras.Sequential([keras.Input((16,)), dense("large", large), layers.LayerNormalization(), dense("out")])
+    assert found(model) == {("exploding", "note"): ("large",)}
+    assert "right behind brings what large gives to one size" in keras_initx.diagnose(model, X).verdicts[0].evidence
+    model = keras.Sequential([keras.Input((16,)), dense("large", large), dense("out")])
+    assert found(model) == {("exploding", "error"): ("large", "out")}
+
+
+def test_what_is_not_finite_is_an_error_before_a_normalization_too():
+    infinite = keras.initializers.Constant(np.inf)
+    model = keras.Sequential([keras.Input((16,)), dense("large", infinite), layers.LayerNormalization(), dense("out")])
+    assert ("exploding", "error") in found(model)
+
+
+@pytest.mark.parametrize("epsilon", [1e-12, 1e-3])
+def test_a_small_signal_is_a_note_if_a_normalization_brings_it_back(epsilon):
+    small = keras.initializers.RandomNormal(stddev=1e-6)
+    stack = [dense("small", small), layers.LayerNormalization(epsilon=epsilon, name="norm"), dense("out")]
+    verdicts = found(keras.Sequential([keras.Input((16,)), *stack]))
+    if epsilon < 1e-6:
+        assert verdicts == {("vanishing", "note"): ("small",)}
+    else:
+        # A variance of 1e-11 is nothing beside the epsilon of the normalization.
+        assert verdicts == {("vanishing", "error"): ("small", "norm", "out")}
+
+
+def test_a_small_signal_that_is_added_to_another_is_a_note():
+    inputs = keras.Input((16,))
+    hidden = dense("first", activation="relu")(inputs)
+    hidden += dense("branch", keras.initializers.RandomNormal(stddev=1e-6))(hidden)
+    assert found(keras.Model(inputs, dense("out")(hidden))) == {("vanishing", "note"): ("branch",)}
+
+
+def test_zeros_of_a_hidden_layer_are_an_error():
+    model = keras.Sequential([keras.Input((16,)), dense("zero", "zeros", "relu"), dense("out")])
+    assert found(model) == {("all-zero weights", "error"): ("zero",)}
+
+
+def test_zeros_behind_which_a_bias_gives_the_same_for_all_examples_are_an_error():
+    zero = layers.Dense(16, kernel_initializer="zeros", bias_initializer="random_normal", name="zero")
+    model = keras.Sequential([keras.Input((16,)), zero, layers.LayerNormalization(), dense("out")])
+    assert found(model) == {("all-zero weights", "error"): ("zero",)}
+
+
+def test_zeros_of_the_last_layer_are_a_note():
+    stack = [dense("hidden", activation="relu"), dense("out", "zeros"), layers.Softmax()]
+    assert found(keras.Sequential([keras.Input((16,)), *stack])) == {("all-zero weights", "note"): ("out",)}
+
+
+@pytest.mark.parametrize("zero", ["kernel", "gamma"])
+def test_zeros_at_the_end_of_a_residual_branch_are_a_note(zero):
+    inputs = hidden = keras.Input((16,))
+    for number in range(2):
+        branch = dense(f"branch_{number}", activation="relu")(
+            layers.LayerNormalization(name=f"before_{number}")(hidden)
+        )
+        branch = dense(f"end_{number}", "zeros" if zero == "kernel" else "glorot_uniform")(branch)
+        if zero == "gamma":
+            branch = layers.BatchNormalization(gamma_initializer="zeros", name=f"gamma_{number}")(branch)
+        hidden += layers.Dropout(0.1)(branch)
+    names = ("end_0", "end_1") if zero == "kernel" else ("gamma_0", "gamma_1")
+    assert found(keras.Model(inputs, dense("out")(hidden))) == {("all-zero weights", "note"): names}
+
+
+def test_zeros_of_a_residual_branch_do_not_hide_what_vanishes_later():
+    inputs = keras.Input((16,))
+    hidden = inputs + dense("branch", "zeros")(inputs)
+    for number in range(4):
+        hidden = dense(f"small_{number}", "initx.small_normal", "tanh")(hidden)
+    verdicts = found(keras.Model(inputs, dense("out")(hidden)))
+    assert verdicts["all-zero weights", "note"] == ("branch",)
+    assert "small_3" in verdicts["vanishing", "error"]
+
+
+def test_a_scale_of_zeros_that_nothing_passes_by_is_an_error():
+    stack = [dense("hidden"), layers.BatchNormalization(gamma_initializer="zeros", name="norm"), dense("out")]
+    report = keras_initx.diagnose(keras.Sequential([keras.Input((16,)), *stack]), X)
+    (verdict,) = report.verdicts
+    assert (verdict.problem, verdict.level, verdict.layers) == ("all-zero weights", "error", ("norm",))
+    assert verdict.remedy == "ones for the scale of a normalization"
+
+
+def test_a_position_embedding_of_zeros_is_a_note():
+    class Positions(layers.Layer):
+        def build(self, shape):
+            self.table = self.add_weight(shape=shape[1:], initializer="zeros", name="table")
+
+        def call(self, inputs):
+            return inputs + self.table
+
+    tokens = np.random.default_rng(0).integers(0, 20, (8, 5))
+    model = keras.Sequential(
+        [keras.Input((5,), dtype="int32"), layers.Embedding(20, 8), Positions(name="positions"), dense("out")]
+    )
+    assert found(model, tokens) == {("all-zero weights", "note"): ("positions",)}
+
+
+def test_a_token_embedding_of_zeros_is_an_error():
+    tokens = np.random.default_rng(0).integers(0, 20, (8, 5))
+    embedding = layers.Embedding(20, 8, embeddings_initializer="zeros", name="tokens")
+    model = keras.Sequential([keras.Input((5,), dtype="int32"), embedding, dense("out")])
+    assert found(model, tokens) == {("all-zero weights", "error"): ("tokens",)}
+
+
+def reported(*levels):
+    return Report([], None, [Verdict("problem", (), "evidence", "remedy", level) for level in levels])
+
+
+@pytest.mark.parametrize(
+    ("levels", "fails"),
+    [
+        ((), {}),
+        (("note",), {"note"}),
+        (("warning", "note"), {"note", "warning"}),
+        (("error",), {"note", "warning", "error"}),
+    ],
+    ids=str,
+)
+def test_a_report_fails_on_a_level_or_a_more_serious_one(levels, fails):
+    report = reported(*levels)
+    assert {level for level in ("error", "warning", "note") if report.fails_on(level)} == set(fails)
+    assert report.ok == ("warning" not in fails)
+    assert report.exit_code == int("warning" in fails)
+
+
+def test_a_level_is_one_of_three():
+    with pytest.raises(ValueError, match=r"`level` must be one of \('error', 'warning', 'note'\). Received: level='n"):
+        reported().fails_on("notes")
+
+
+@pytest.fixture(scope="module")
+def noted():
+    """Return the report of a healthy model with a note."""
+    keras.utils.set_random_seed(0)
+    return keras_initx.diagnose(
+        keras.Sequential([keras.Input((16,)), dense("hidden", activation="relu"), dense("out", "zeros")]), X
+    )
+
+
+def test_notes_are_no_problems_in_text(noted):
+    lines = str(noted).splitlines()
+    assert not any(line.startswith("!") for line in lines)
+    assert lines[lines.index("No problem found.") + 2].startswith("all-zero weights (note): all weights of out/kernel")
+    assert repr(noted) == "<Report of 2 layers: no problem found>"
+    assert "<b>No problem found.</b>" in noted._repr_html_()
+    assert "<b>all-zero weights (note)</b>" in noted._repr_html_()
+
+
+def test_a_note_is_no_red_histogram(noted, tmp_path):
+    noted.plot(tmp_path / "plot.svg")
+    assert "#c0392b" not in (tmp_path / "plot.svg").read_text()
+
+
+def test_data_has_the_levels(noted):
+    data = json.loads(noted.to_json())
+    assert data["ok"] is True
+    assert data["verdicts"][0]["level"] == "note"
+    assert [row["level"] for row in csv.DictReader(io.StringIO(noted.to_csv()))] == ["", "note"]

@@ -1,0 +1,151 @@
+"""A diagnosis leaves what a model keeps as it was, whoever keeps it, and needs nothing that can be trained."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from modes import BACKEND, to_numpy
+
+import keras_initx
+
+X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
+Y = np.random.default_rng(1).normal(size=(16, 3)).astype("float32")
+
+needs_torch = pytest.mark.skipif(BACKEND != "torch", reason="modules of torch need torch")
+needs_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="saved models of TensorFlow need TensorFlow")
+
+
+def wrapped():
+    """Return a model around a module of torch that keeps moving averages, and the module."""
+    import torch
+
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.5))
+    model = keras.Sequential([keras.Input((6,)), layers.TorchModuleWrapper(module), layers.Dense(3)])
+    return model, module
+
+
+def buffers(module):
+    return {name: buffer.clone().numpy() for name, buffer in module.named_buffers()}
+
+
+@needs_torch
+def test_moving_averages_of_a_wrapped_module_are_left():
+    model, module = wrapped()
+    module.eval()
+    before, outputs = buffers(module), to_numpy(model(5 + X, training=False))
+    report = keras_initx.diagnose(model, 5 + X, Y, loss="mse")
+    assert report.layers[0].gradient_norm > 0
+    assert not module[1].training
+    assert buffers(module).keys() == before.keys() == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+    for name, value in buffers(module).items():
+        np.testing.assert_array_equal(value, before[name])
+    np.testing.assert_array_equal(to_numpy(model(5 + X, training=False)), outputs)
+
+
+@needs_torch
+def test_moving_averages_of_a_failing_model_are_left():
+    model, module = wrapped()
+    before = buffers(module)
+
+    def failing(targets, outputs):
+        raise ArithmeticError("no loss today")
+
+    with pytest.raises(ArithmeticError, match="no loss today"):
+        keras_initx.diagnose(model, X, Y, loss=failing)
+    for name, value in buffers(module).items():
+        np.testing.assert_array_equal(value, before[name])
+    model(X, training=True)
+    assert module[1].num_batches_tracked == 1
+
+
+@needs_torch
+def test_a_module_that_was_frozen_without_telling_keras_has_no_gradient():
+    model, module = wrapped()
+    module.requires_grad_(False)
+    wrapper, out = keras_initx.diagnose(model, X, Y, loss="mse").layers
+    assert wrapper.gradient_norm == 0
+    assert out.gradient_norm > 0
+    assert not module[0].weight.requires_grad
+
+
+@needs_tensorflow
+def test_variables_of_a_saved_model_are_left(tmp_path):
+    import tensorflow as tf
+
+    class Counting(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.count = tf.Variable(0.0, trainable=False)
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 6), "float32")])
+        def serve(self, x):
+            self.count.assign_add(1.0)
+            return x + 0 * self.count
+
+    tf.saved_model.save(Counting(), str(tmp_path))
+    layer = layers.TFSMLayer(str(tmp_path), call_endpoint="serve")
+    keras_initx.diagnose(keras.Sequential([keras.Input((6,)), layer, layers.Dense(3)]), X, Y, loss="mse")
+    assert [float(to_numpy(variable)) for variable in layer.variables] == [0.0]
+
+
+@pytest.mark.parametrize("frozen", ["all", "first"])
+def test_frozen_models_are_diagnosed(frozen):
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(4, "tanh"), layers.Dense(3)])
+    (model if frozen == "all" else model.layers[0]).trainable = False
+    report = keras_initx.diagnose(model, X, Y, loss="mse")
+    assert report.ok
+    assert [layer.gradient_norm is None for layer in report.layers] == [True, frozen == "all"]
+
+
+def test_a_loss_that_nothing_trained_takes_part_in_has_gradients_of_zero():
+    class Stopped(layers.Layer):
+        def call(self, inputs):
+            return keras.ops.stop_gradient(inputs)
+
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(3), Stopped()])
+    (dense,) = keras_initx.diagnose(model, X, Y, loss="mse").layers
+    assert dense.gradient_norm == 0
+
+
+def state(model):
+    return [to_numpy(variable.value).copy() for variable in model.variables]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        lambda: layers.SpectralNormalization(layers.Dense(3)),
+        lambda: layers.Dense(3, activity_regularizer="l2"),
+        lambda: layers.Normalization(mean=1.0, variance=2.0),
+    ],
+    ids=["spectral norm", "activity", "normalization"],
+)
+def test_what_layers_keep_is_left(kept):
+    model = keras.Sequential([keras.Input((6,)), kept(), layers.GaussianNoise(0.1), layers.Dense(3)])
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit(X, Y, epochs=1, verbose=0)
+    before = state(model), [to_numpy(one.value).copy() for one in model.optimizer.variables], model.get_metrics_result()
+    keras_initx.diagnose(model, X, Y)
+    after = state(model), [to_numpy(one.value).copy() for one in model.optimizer.variables], model.get_metrics_result()
+    for one, other in zip(keras.tree.flatten(before), keras.tree.flatten(after), strict=True):
+        np.testing.assert_array_equal(to_numpy(one), to_numpy(other))
+    assert not model.losses
+
+
+def test_states_of_a_recurrent_layer_are_left():
+    sequences = X[:, :, None]
+    model = keras.Sequential([keras.Input(batch_shape=(16, 6, 1)), layers.LSTM(3, stateful=True)])
+    model(sequences)
+    before = state(model)
+    assert before[-1].any()
+    keras_initx.diagnose(model, sequences, Y, loss="mse")
+    for one, other in zip(before, state(model), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_recurrent_layer_that_gets_its_weights_begins_at_zero():
+    sequences = X[:, :, None]
+    model = keras.Sequential([layers.LSTM(3, stateful=True)])
+    assert keras_initx.diagnose(model, sequences).layers[0].shape == (16, 3)
+    assert all(not to_numpy(value).any() for value in model.layers[0].states)
