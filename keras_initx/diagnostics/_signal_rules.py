@@ -103,13 +103,17 @@ def vanishing_gradient(layers, _inputs, thresholds):
     if not hit or not math.isfinite(largest):
         return
     strongest = max(trained, key=lambda layer: layer.gradient_norm)
+    evidence = (
+        f"the gradient of {hit[0].name} has norm {number(hit[0].gradient_norm)}, that of {strongest.name} "
+        f"{number(largest)}{others(hit)}"
+    )
     yield Verdict(
         "vanishing gradient",
         tuple(layer.name for layer in hit),
-        f"the gradient of {hit[0].name} has norm {number(hit[0].gradient_norm)}, that of {strongest.name} "
-        f"{number(largest)}{others(hit)}",
+        evidence if largest else f"all gradients are 0{others(hit)}",
         f"{suggestion(hit[0])} in all layers, or Orthogonal, which keeps lengths backward too; an activation that "
         "does not saturate",
+        "warning" if largest else "error",
     )
 
 
