@@ -22,12 +22,10 @@ from keras_initx.diagnostics._layers import (
 )
 from keras_initx.diagnostics._report import LayerReport
 from keras_initx.diagnostics._statistics import Signal
+from keras_initx.diagnostics._suspects import Suspects
 from keras_initx.diagnostics._values import array_of, certain, first_float, is_softmax, spread, tensors_in
 from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.diagnostics._weights import forget_bias_overwritten, gate_bias, is_kernel, is_zero, weight_reports
-
-# By how much values that are the same for all examples may differ, as a share of the largest: matrix products round.
-_SAME = 1e-5
 
 
 class Watch:
@@ -54,15 +52,11 @@ class Watch:
         self._activated = {layer for layer in self._names if activation_name(layer)}
         on_inputs = {layer: weights_on_inputs(layer) for layer in self._names}
         self._with_kernel = {layer for layer, weights in on_inputs.items() if any(map(is_kernel, weights))}
-        self._zero = {layer for layer, weights in on_inputs.items() if any(is_zero(layer, one) for one in weights)}
         # What comes from outside, for the layers that get it first.
         self._first_inputs: dict = {}
         self._has_begun = False
-        # The last layers in a row that have given next to nothing, those that later layers suffer from, and these.
-        self._suspects: list = []
-        self._row_is_over = False
-        self._losing: set = set()
-        self._starved: set = set()
+        zero = {layer for layer, weights in on_inputs.items() if any(is_zero(layer, one) for one in weights)}
+        self._suspects = Suspects(zero, limits.vanishing)
         # For the layers that give the outputs of the model, the share of examples that they are certain of.
         self._certain: dict = {}
         self._logits_spread: dict = {}
@@ -121,7 +115,7 @@ class Watch:
                 if is_activation(layer) and args:
                     self._add(layer, "before", args[0])
                 self._add(layer, "after", output)
-                self._suspect(layer)
+                self._suspects.note_output(layer, self._seen[layer].get("before") or self._seen[layer]["after"])
                 inside = True
                 if self._progress:
                     self._progress(self._names[layer])
@@ -147,22 +141,7 @@ class Watch:
         if is_first or self._flow.is_input(tensor):
             self._first_inputs.setdefault(layer, Signal()).add(array_of(tensor))
         if self._suspects:
-            values = array_of(tensor)
-            differs = spread(values)
-            is_same = differs <= _SAME * abs(values).max(initial=0)
-            is_weak = differs < self._limits.vanishing
-            losing = {suspect for suspect in self._suspects if (is_same if suspect in self._zero else is_weak)}
-            self._losing |= losing
-            self._starved |= {layer} if losing else set()
-
-    def _suspect(self, layer):
-        """Keep `layer` in mind if it has given next to nothing."""
-        signal = self._seen[layer].get("before") or self._seen[layer]["after"]
-        if layer not in self._zero and not signal.std < self._limits.vanishing:
-            self._row_is_over = True
-            return
-        self._suspects = [*([] if self._row_is_over else self._suspects), layer]
-        self._row_is_over = False
+            self._suspects.note_input(layer, array_of(tensor))
 
     def _is_reported(self, layer, inside):
         """Tell whether `layer` has weights or an activation of its own, or layers whose outputs cannot be seen."""
@@ -229,8 +208,8 @@ class Watch:
             forget_bias_overwritten=forget_bias_overwritten(layer),
             first_inputs=self._first_inputs.get(layer),
             normalized_by=self._names.get(self._flow.normalization_behind(layer)),
-            loses_signal=layer in self._losing,
-            is_starved=layer in self._starved,
+            loses_signal=layer in self._suspects.losing,
+            is_starved=layer in self._suspects.starved,
             is_output=layer in self._certain,
             certain=self._certain.get(layer),
         )

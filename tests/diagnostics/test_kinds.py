@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from modes import BACKEND
 
 import keras_initx
 
@@ -28,7 +29,9 @@ def test_quantized_models(mode):
     model = network()
     plain = keras_initx.diagnose(model, X)
     model.quantize(mode)
-    report = keras_initx.diagnose(model, X, Y, loss="mse")
+    # TensorFlow cannot derive what Keras' float8 does outside of a compiled function.
+    y = None if mode == "float8" and BACKEND == "tensorflow" else Y
+    report = keras_initx.diagnose(model, X, y, loss="mse")
     assert report.ok
     assert [layer.name for layer in report.layers] == ["hidden", "out"]
     assert report.layers[1].after.std == pytest.approx(plain.layers[1].after.std, rel=0.2)

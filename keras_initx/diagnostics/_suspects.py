@@ -1,0 +1,54 @@
+"""Layers that give next to nothing, and whether layers behind them suffer from it."""
+
+import numpy as np
+
+from keras_initx.diagnostics._statistics import Signal
+from keras_initx.diagnostics._values import spread
+
+# By how much values that are the same for all examples may differ, as a share of the largest: matrix products round.
+_SAME = 1e-5
+
+
+class Suspects:
+    """The last layers in a row that have given next to nothing.
+
+    Zeros do no harm as long as something else, as the other branch of an addition, tells the next kernel the examples
+    apart; nor does a small output.
+
+    Args:
+        zero: The layers that have weights of zeros.
+        least: Standard deviation below which a signal has vanished.
+
+    Attributes:
+        losing: The layers because of which a kernel has got next to the same for all examples.
+        starved: The layers with these kernels.
+    """
+
+    def __init__(self, zero: set, least: float):
+        self.losing: set = set()
+        self.starved: set = set()
+        self._zero = zero
+        self._least = least
+        self._row: list = []
+        self._is_over = False
+
+    def __bool__(self):
+        return bool(self._row)
+
+    def note_output(self, layer, signal: Signal) -> None:
+        """Take note of what `layer` has given."""
+        if layer in self._zero or signal.std < self._least:
+            self._row = [*([] if self._is_over else self._row), layer]
+            self._is_over = False
+        else:
+            self._is_over = True
+
+    def note_input(self, layer, values: np.ndarray) -> None:
+        """Look whether the examples still differ in what the kernel of `layer` gets."""
+        differs = spread(values)
+        is_same = differs <= _SAME * abs(values).max(initial=0)
+        is_weak = differs < self._least
+        losing = {suspect for suspect in self._row if (is_same if suspect in self._zero else is_weak)}
+        if losing:
+            self.losing |= losing
+            self.starved.add(layer)
