@@ -18,8 +18,10 @@ from keras_initx.diagnostics._wording import (
 
 def all_zero(layers, _inputs, _thresholds):
     hit = [(layer, weight) for layer in layers for weight in layer.weights if weight.zero]
-    harmful = [pair for pair in hit if pair[0].loses_signal]
-    harmless = [pair for pair in hit if not pair[0].loses_signal]
+    are_lost = any(layer.loses_signal for layer, _ in hit)
+    # Zeros of the outputs are meant, but not where zeros before them leave them nothing to learn from.
+    harmful = [pair for pair in hit if pair[0].loses_signal or (are_lost and pair[0].is_starved)]
+    harmless = [pair for pair in hit if pair not in harmful]
     if harmful:
         yield Verdict(
             "all-zero weights",

@@ -134,6 +134,11 @@ def test_zeros_of_a_hidden_layer_are_an_error():
     assert found(model) == {("all-zero weights", "error"): ("zero",)}
 
 
+def test_zeros_of_the_last_layer_behind_other_zeros_are_an_error():
+    model = keras.Sequential([keras.Input((16,)), dense("zero", "zeros", "tanh"), dense("out", "zeros")])
+    assert found(model) == {("all-zero weights", "error"): ("zero", "out")}
+
+
 def test_zeros_behind_which_a_bias_gives_the_same_for_all_examples_are_an_error():
     zero = layers.Dense(16, kernel_initializer="zeros", bias_initializer="random_normal", name="zero")
     model = keras.Sequential([keras.Input((16,)), zero, layers.LayerNormalization(), dense("out")])

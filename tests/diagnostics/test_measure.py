@@ -131,7 +131,7 @@ def test_recurrent_layers_are_seen_from_outside():
     model = keras.Sequential(
         [
             keras.Input((5, 4)),
-            layers.Bidirectional(layers.LSTM(3, return_sequences=True, name="lstm")),
+            layers.Bidirectional(layers.LSTM(3, return_sequences=True, name="lstm"), name="bidirectional"),
             layers.TimeDistributed(layers.Dense(4, "relu", name="dense"), name="each"),
             layers.GRU(3, name="gru"),
         ]
