@@ -8,9 +8,9 @@ import keras
 import numpy as np
 
 from keras_initx.studies._folder import Folder
-from keras_initx.studies._monitor import resolved
-from keras_initx.studies._statistics import SIGNIFICANT, paired
-from keras_initx.studies._text import aligned, conditions, number
+from keras_initx.studies._monitor import bounds, resolved
+from keras_initx.studies._statistics import SIGNIFICANT, paired, repeats_needed
+from keras_initx.studies._text import aligned, conditions, needed_repeats, number
 
 
 @dataclasses.dataclass
@@ -92,15 +92,18 @@ class Race:
 
         Returns:
             A dict of the mean difference, positive if the chosen draw is better, its interval, the p-value of
-            the paired t test, whether it is significant, and what of the score in the search was luck.
+            the paired t test, whether it is significant, if not, how many pairs would show a difference of this
+            effect with a probability of 80 %, and what of the score in the search was luck.
         """
         sign = 1 if self.mode == "max" else -1
-        differences = [sign * (chosen - other) for chosen, other in self.checks]
-        found = paired(differences)
+        low, high = bounds(self.monitor, [value for pair in self.checks for value in pair])
+        found = paired([sign * (chosen - other) for chosen, other in self.checks], high - low)
+        significant = found["p"] < SIGNIFICANT
         luck = sign * (self.score - np.mean([chosen for chosen, _ in self.checks])) if self.checks else math.nan
         return {
             **found,
-            "significant": found["p"] < SIGNIFICANT and found["difference"] > 0,
+            "significant": significant,
+            "repeats_needed": math.nan if significant else repeats_needed(found["effect"]),
             "luck": float(luck),
         }
 
@@ -116,12 +119,19 @@ class Race:
         gain = self.gain()
         if gain["pairs"] < 2:
             return [*lines, "Without checks nobody knows how much of that is luck."]
-        text = f"{number(gain['difference'])} ({number(gain['low'])} to {number(gain['high'])}, 95 %)"
+        word, sign = ("better", 1) if gain["difference"] >= 0 else ("worse", -1)
+        low, high = sorted((sign * gain["low"], sign * gain["high"]))
         lines.append(
-            f"Trained again with the examples in {gain['pairs']} other orders, it is better by {text} than draws that "
-            f"took no part: {'more than' if gain['significant'] else 'no significant difference, within'} the noise "
-            "of single runs."
+            f"Trained again with the examples in {gain['pairs']} other orders, it is {word} by "
+            f"{number(abs(gain['difference']))} ({number(low)} to {number(high)}, 95 %) than draws that took no part."
         )
+        if gain["significant"]:
+            lines.append("That is more than the noise of single runs.")
+        else:
+            lines.append(
+                f"That this is more than the noise of single runs is not shown with {gain['pairs']} checks, and would "
+                f"take {needed_repeats(gain['repeats_needed'])}."
+            )
         if gain["luck"] > 0:
             lines.append(f"In the search it looked better by {number(gain['luck'])} than in these runs: that was luck.")
         return lines

@@ -11,8 +11,9 @@ import numpy as np
 
 from keras_initx._extras import needed
 from keras_initx.studies._folder import Folder, Trial
-from keras_initx.studies._monitor import resolved
-from keras_initx.studies._statistics import SIGNIFICANT, holm, paired, t_interval
+from keras_initx.studies._monitor import bounds, resolved
+from keras_initx.studies._statistics import SIGNIFICANT, holm, paired, repeats_needed, t_interval
+from keras_initx.studies._text import study_text, verdict_on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +148,7 @@ class Study:
     def _summary(self, name):
         finals = list(self.finals(name).values())
         status = collections.Counter(trial.status for (own, _), trial in self.trials.items() if own == name)
-        mean, low, high = t_interval(finals) if finals else (math.nan,) * 3
+        mean, low, high = t_interval(finals, *bounds(self.monitor, finals)) if finals else (math.nan,) * 3
         reached = self.epochs_to_threshold(name)
         gaps, seconds = self.gaps(name), self.curves(name, "seconds")[:, 1:]
         return {
@@ -195,27 +196,32 @@ class Study:
         """Return a dict for each two initializers: the difference of their ends over the pairs, and what it means.
 
         The p-value is that of the paired t test, corrected by Holm's method for the number of comparisons. An
-        initializer with a trial that diverged is left out: there is no end to compare.
+        initializer with a trial that diverged is left out: there is no end to compare. Where no difference is
+        shown, `"repeats_needed"` says how many repeats would show one with a probability of 80 %, if its effect were
+        that of these repeats.
         """
         ranked = [row["initializer"] for row in self.summary() if row["finished"] and not row["diverged"]]
         rows = [self._comparison(better, other) for better, other in itertools.combinations(ranked, 2)]
         for row, corrected in zip(rows, holm([row["p"] for row in rows]), strict=True):
             row["p_corrected"] = corrected
             row["significant"] = corrected < SIGNIFICANT
-            row["verdict"] = f"{row['first']} is better" if row["significant"] else "no significant difference"
+        # Holm's method tests all that it does not reject at one level, that of the step at which it stops.
+        level = SIGNIFICANT / max(1, sum(row["p_corrected"] >= SIGNIFICANT for row in rows))
+        for row in rows:
+            row["repeats_needed"] = math.nan if row["significant"] else repeats_needed(row["effect"], level)
+            row["verdict"] = verdict_on(row)
         return rows
 
     def _comparison(self, first, second):
         a, b = self.finals(first), self.finals(second)
+        low, high = bounds(self.monitor, [*a.values(), *b.values()])
         pairs = sorted(a.keys() & b.keys())
         differences = [a[repeat] - b[repeat] for repeat in pairs]
         if np.mean(differences or [0]) * (1 if self.mode == "max" else -1) < 0:  # With different pairs than means.
             first, second, differences = second, first, [-difference for difference in differences]
-        return {"first": first, "second": second, **paired(differences)}
+        return {"first": first, "second": second, **paired(differences, high - low)}
 
     def __str__(self):
-        from keras_initx.studies._text import study_text
-
         return study_text(self)
 
     def plot(self, folder, suffix="png"):

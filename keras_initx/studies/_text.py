@@ -4,7 +4,7 @@ import math
 import textwrap
 import unicodedata
 
-from keras_initx.studies._statistics import SIGNIFICANT
+from keras_initx.studies._statistics import MOST_REPEATS, POWER, SIGNIFICANT
 
 _LONGEST = 18
 
@@ -13,7 +13,27 @@ def number(value) -> str:
     """Return a figure with a precision that is about right for accuracies and losses."""
     if math.isnan(value):
         return "-"
+    value += 0.0  # which takes the sign from a zero
     return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 100 else f"{value:.2g}"
+
+
+def counted(count, noun) -> str:
+    """Return a count and its noun."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def needed_repeats(count) -> str:
+    """Return in words what `repeats_needed` returns."""
+    return f"at least {count}" if math.isfinite(count) else f"more than {MOST_REPEATS}"
+
+
+def verdict_on(row) -> str:
+    """Return what the comparison of two initializers came to."""
+    if row["significant"]:
+        return f"{row['first']} is better"
+    if row["pairs"] < 2:
+        return f"not tested with {counted(row['pairs'], 'repeat')}"
+    return f"not shown with {row['pairs']} repeats, would take {needed_repeats(row['repeats_needed'])}"
 
 
 def aligned(rows, left=(0,)) -> str:
@@ -84,9 +104,9 @@ def _epochs(row):
 def conditions(study) -> str:
     """Return in one line what was run."""
     settings = study.settings
-    what = f"{settings['repeats']} repeats" if "repeats" in settings else f"{settings['n']} draws"
+    what = counted(settings["repeats"], "repeat") if "repeats" in settings else counted(settings["n"], "draw")
     return (
-        f"{what} of {settings['epochs']} epochs, batches of {settings['batch_size']}, "
+        f"{what} of {counted(settings['epochs'], 'epoch')}, batches of {settings['batch_size']}, "
         f"seed {settings['seed']}, Keras {settings['keras']} on {settings['backend']}"
     )
 
@@ -130,28 +150,45 @@ def _problems(study):
 
 
 def _verdicts(study, comparisons):
-    found = [row for row in comparisons if row["significant"]]
-    if any(row["pairs"] < 2 for row in comparisons):
-        return ["One pair is not enough for a test: repeat more often."] if not found else []
-    if not found:
-        return [f"There is no significant difference between any two of them (of {len(comparisons)} pairs)."]
-    best = next(row["initializer"] for row in study.summary())
-    behind = [row["second"] for row in found if row["first"] == best]
-    level = {name for row in comparisons if not row["significant"] for name in (row["first"], row["second"])}
+    tested = [row for row in comparisons if row["pairs"] > 1]
+    found = [row for row in tested if row["significant"]]
+    lines = []
+    if len(tested) > 1 and not found:
+        clearest = min(tested, key=lambda row: row["repeats_needed"])
+        lines.append(
+            f"With {_repeats(tested)} no difference is shown between any two of them. The clearest, between "
+            f"{clearest['first']} and {clearest['second']}, would take {needed_repeats(clearest['repeats_needed'])}."
+        )
+    elif tested:
+        lines += _best(study, tested)
+        if len(found) == len(comparisons):
+            lines.append("All differences are significant.")
+    if len(tested) < len(comparisons):
+        lines.append("One pair is not enough for a test: repeat more often.")
+    return lines
+
+
+def _best(study, tested):
+    """Return what the tests say of the best initializer."""
+    best, *others = (row["initializer"] for row in study.summary())
+    pairs = {frozenset((row["first"], row["second"])): row for row in tested}
+    rows = {name: pairs[frozenset((best, name))] for name in others if frozenset((best, name)) in pairs}
+    behind = [name for name, row in rows.items() if row["significant"] and row["first"] == best]
     beside = [
-        name
-        for name in (row["initializer"] for row in study.summary())
-        if name != best
-        and any({best, name} == {row["first"], row["second"]} and not row["significant"] for row in comparisons)
+        f"{name} (would take {needed_repeats(row['repeats_needed'])})"
+        for name, row in rows.items()
+        if not row["significant"]
     ]
     lines = []
     if behind:
         lines.append(f"{best} is better than {_list(behind)}.")
     if beside:
-        lines.append(f"There is no significant difference between {best} and {_list(beside)}.")
-    if not level:
-        lines.append("All differences are significant.")
+        lines.append(f"With {_repeats(rows.values())} no difference is shown between {best} and {_list(beside)}.")
     return lines
+
+
+def _repeats(comparisons):
+    return f"{ranges({row['pairs'] for row in comparisons})} repeats"
 
 
 def _list(names):
@@ -163,7 +200,8 @@ def explanation(study) -> str:
     return (
         f"{study.monitor} after the last epoch: mean ± standard deviation over the repeats, interval of Student's t. "
         "to: median epoch at which the goal is reached. gap: how much better on the training data. beats: "
-        f"lines that it is better than in a paired t test, p < {SIGNIFICANT} after Holm's correction."
+        f"lines that it is better than in a paired t test, p < {SIGNIFICANT} after Holm's correction. would take: "
+        f"repeats for a power of {100 * POWER:g} % at the effect seen."
     )
 
 

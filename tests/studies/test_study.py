@@ -11,7 +11,8 @@ import pytest
 import scipy.stats
 
 from keras_initx.studies import Study, Trial
-from keras_initx.studies._statistics import holm, paired_p_value, t_interval
+from keras_initx.studies._monitor import bounds
+from keras_initx.studies._statistics import holm, paired_p_value, repeats_needed, t_interval
 from keras_initx.studies._text import number, ranges
 
 SETTINGS = {"epochs": 2, "batch_size": 8, "seed": 0, "keras": "3", "backend": "none"}
@@ -66,7 +67,8 @@ def test_comparisons_are_paired_and_corrected(three):
     found = [rows[pair] for pair in (("good", "fair"), ("good", "bad"), ("fair", "bad"))]
     assert [row["p"] for row in found] == pytest.approx(p_values)
     assert [row["p_corrected"] for row in found] == pytest.approx(holm(p_values))
-    assert [row["verdict"] for row in found] == ["no significant difference", "good is better", "fair is better"]
+    open_verdict = "not shown with 4 repeats, would take at least 34"
+    assert [row["verdict"] for row in found] == [open_verdict, "good is better", "fair is better"]
     assert found[1]["difference"] == pytest.approx(0.4)
 
 
@@ -81,13 +83,39 @@ def test_least_is_best_for_a_loss():
     assert losses.comparisons()[0]["verdict"] == "good is better"
 
 
-def test_no_difference_at_all_is_said_in_plain_words():
-    text = str(study({"good": GOOD, "fair": FAIR}))
-    assert "There is no significant difference between any two of them (of 1 pairs)." in text
+def words(study):
+    return " ".join(str(study).split())
+
+
+def test_a_difference_that_is_not_shown_is_not_denied():
+    text = words(study({"good": [0.9, 0.55, 0.82], "bad": [0.35, 0.6, 0.32]}))
+    assert "good 0.757 ± 0.183" in text
+    assert "With 3 repeats no difference is shown between good and bad (would take at least 10)." in text
+    assert "would take: repeats for a power of 80 % at the effect seen." in text
+
+
+def test_of_several_differences_that_are_not_shown_the_clearest_is_named():
+    text = words(study({"good": GOOD, "fair": FAIR, "other": [0.88, 0.93, 0.89, 0.93]}))
+    assert "With 4 repeats no difference is shown between any two of them." in text
+    assert "The clearest, between good and fair, would take at least 45." in text
+
+
+def test_what_is_not_shown_is_counted_at_the_level_where_holms_method_stops():
+    others = {"far": [0.2, 0.21, 0.19, 0.2], "fair": FAIR, "other": [0.88, 0.93, 0.89, 0.93]}
+    rows = study({"good": GOOD, **others}).comparisons()
+    assert sum(row["significant"] for row in rows) == 3
+    (row,) = (row for row in rows if {row["first"], row["second"]} == {"good", "fair"})
+    assert row["repeats_needed"] == repeats_needed(0.5, 0.05 / 3)
 
 
 def test_one_pair_is_not_enough():
     text = str(study({"good": GOOD[:1], "bad": BAD[:1]}))
+    assert "One pair is not enough for a test: repeat more often." in text
+
+
+def test_what_one_pair_says_nothing_of_does_not_hide_the_rest():
+    text = words(study({"good": GOOD, "bad": BAD, "short": GOOD[:1]}))
+    assert "good is better than bad." in text
     assert "One pair is not enough for a test: repeat more often." in text
 
 
@@ -111,6 +139,33 @@ def test_a_table_fits_a_terminal():
     assert "an initializer wi…" in str(long)
 
 
+def test_no_interval_of_an_accuracy_ends_above_one():
+    values = [0.99, 1.0, 0.98]
+    (row,) = study({"good": values}).summary()
+    assert (row["low"], row["high"]) == (t_interval(values)[1], 1.0)
+    assert t_interval(values)[2] > 1.004
+
+
+def test_no_difference_of_accuracies_is_above_one():
+    (row,) = study({"good": [0.9, 1.0, 0.95], "bad": [0.3, 0.0, 0.1]}).comparisons()
+    assert row["high"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("monitor", "values", "expected"),
+    [
+        ("val_accuracy", [0.5, 1.0], (0, 1)),
+        ("val_auc", [0.5], (0, 1)),
+        ("val_cosine_similarity", [-0.5], (-1, 1)),
+        ("val_r2_score", [-3.0], (-math.inf, 1)),
+        ("val_accuracy", [97.0, 98.0], (-math.inf, math.inf)),
+        ("val_loss", [0.5], (-math.inf, math.inf)),
+    ],
+)
+def test_bounds_of_metrics(monitor, values, expected):
+    assert bounds(monitor, values) == expected
+
+
 def test_interval_of_one_value_is_unknown():
     assert [math.isnan(value) for value in t_interval([3.0])] == [False, True, True]
 
@@ -123,6 +178,35 @@ def test_p_value_without_spread(differences, p):
 def test_p_value_is_that_of_the_paired_t_test():
     differences = np.random.default_rng(0).normal(0.3, 1, 9)
     assert paired_p_value(differences) == pytest.approx(scipy.stats.ttest_1samp(differences, 0).pvalue)
+
+
+@pytest.mark.parametrize(
+    ("effect", "level", "repeats"),
+    [
+        (0.2, 0.05, 199),
+        (0.5, 0.05, 34),
+        (0.8, 0.05, 15),
+        (math.inf, 0.05, 6),
+        (math.inf, 0.01, 8),
+        (250.0, 0.05 / 28, 3),
+    ],
+)
+def test_repeats_that_a_difference_takes(effect, level, repeats):
+    """The first three are those of the usual tables for the paired t test with a power of 80 %."""
+    assert repeats_needed(effect, level) == repeats
+
+
+def test_no_number_of_repeats_shows_nothing():
+    assert repeats_needed(0.0) == repeats_needed(0.01) == math.inf
+    assert math.isnan(repeats_needed(math.nan))
+
+
+def test_the_repeats_that_are_said_to_be_needed_find_four_of_five():
+    """Of 2000 studies about 80 % should find the difference; 4 deviations are 3.6 %."""
+    effect = 1.3
+    draws = np.random.default_rng(0).normal(effect, size=(2000, repeats_needed(effect)))
+    found = np.mean([paired_p_value(differences) < 0.05 for differences in draws])
+    assert 0.8 - 0.036 < found < 0.9
 
 
 def test_tests_find_nothing_where_there_is_nothing():
@@ -192,7 +276,8 @@ def test_a_page_needs_no_other_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.0, "0.000"), (0.12345, "0.123"), (1234.5, "1.2e+03"), (0.000123, "0.00012"), (math.nan, "-")]
+    ("value", "text"),
+    [(0.0, "0.000"), (-0.0, "0.000"), (0.12345, "0.123"), (1234.5, "1.2e+03"), (0.000123, "0.00012"), (math.nan, "-")],
 )
 def test_numbers(value, text):
     assert number(value) == text
