@@ -1,34 +1,30 @@
 """Files that survive a killed process: lines with a digest, and whole files that are written at once."""
 
+import contextlib
 import hashlib
 import json
-import math
 import os
 import traceback
+import uuid
 
 
 class DamagedFileError(Exception):
     """A file of a study is not as it was written."""
 
 
+class RecordError(OSError):
+    """A file of a study cannot be written, as on a full disk."""
+
+
 def checksum(text) -> str:
-    """Return the digest that stands in front of a line."""
+    """Return the digest that ends a line."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def line(record) -> str:
-    """Return `record`, a dict, as one line: JSON, whose last key is the digest of the rest."""
-    text = json.dumps(_plain(record), ensure_ascii=False, allow_nan=False)
+    """Return `record`, a dict, as a line: JSON with `NaN` and `Infinity`, whose last key is the digest of the rest."""
+    text = json.dumps(record)
     return f'{text[:-1]}, "digest": "{checksum(text)}"}}'
-
-
-def _plain(value):
-    """Return `value` as JSON has it, which knows neither NaN nor infinity."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def parse(text):
@@ -37,15 +33,7 @@ def parse(text):
     body += "}"
     if not separator or digest != f'{checksum(body)}"}}':
         return None
-    return _numbers(json.loads(body))
-
-
-def _numbers(value):
-    if isinstance(value, dict):
-        return {key: _numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    return float(value) if value in ("nan", "inf", "-inf") else value
+    return json.loads(body)
 
 
 class Log:
@@ -59,10 +47,15 @@ class Log:
         self._file = open(path, "x", encoding="utf-8")  # noqa: SIM115, closed by __exit__
 
     def write(self, **record):
-        """Add a line."""
-        self._file.write(f"{line(record)}\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Add a line.
+
+        Raises:
+            RecordError: If it does not reach the disk.
+        """
+        with _recording(self._file.name):
+            self._file.write(f"{line(record)}\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def fail(self, error):
         """Add the line that ends a trial which `error` has stopped."""
@@ -73,7 +66,9 @@ class Log:
         return self
 
     def __exit__(self, *_):
-        self._file.close()
+        # Closing tries once more to write what `write` could not, and has told.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 def read(path):
@@ -92,10 +87,26 @@ def read(path):
 
 
 def write_whole(path, content):
-    """Write `content`, bytes, to `path`, so that no other process ever sees a part of it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    """Write `content`, bytes, to `path`, so that no other process ever sees a part of it.
+
+    Raises:
+        RecordError: If it does not reach the disk.
+    """
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with _recording(path):
+        try:
+            with open(partial, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _recording(path):
+    try:
+        yield
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written: {error}") from error

@@ -21,6 +21,12 @@ def test_a_line_comes_back():
     assert parse(line(FIGURES)) == FIGURES
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "NaN", "ü\u2028", "a\nb", "\ud800", '", "digest": "'])
+def test_any_string_comes_back(text):
+    assert parse(line({"title": text, text: 1.0})) == {"title": text, text: 1.0}
+    line({"title": text}).encode()
+
+
 def test_nan_comes_back():
     assert math.isnan(parse(line({"loss": math.nan}))["loss"])
 
