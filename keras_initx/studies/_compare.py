@@ -6,9 +6,12 @@ import keras
 
 from keras_initx.initializers._checks import check_count
 from keras_initx.studies import _first_batch, _pool
+from keras_initx.studies._arrays import checked_data
 from keras_initx.studies._folder import Folder
+from keras_initx.studies._log import RecordError
+from keras_initx.studies._monitor import MonitorError, check_mode, check_monitor
 from keras_initx.studies._seeds import alone, derived_seed, seeded
-from keras_initx.studies._settings import checked_data, identity, run_settings
+from keras_initx.studies._settings import identity, run_settings
 from keras_initx.studies._study import Study
 from keras_initx.studies._training import diverged, judge, train_epoch
 
@@ -40,8 +43,9 @@ def compare(
             trial, which gives each layer a draw of its own.
         initializers: String ids, or a dict from names to string ids, initializers without a seed, or dicts of
             them; anything else reaches `build` as it is.
-        data: `((x, y), (x_val, y_val))`: what to train on, and what to judge by. Arrays, or structures of
-            arrays for models with several inputs.
+        data: `((x, y), (x_val, y_val))`: what to train on, and what to evaluate on. Arrays, tensors, pandas Series
+            or DataFrames, or lists, tuples and dicts of them for models with several inputs. Weights of the examples
+            may follow the targets in each pair.
         repeats: Number of trials of each initializer.
         epochs: Number of epochs of each trial.
         batch_size: Number of examples in a batch.
@@ -62,8 +66,10 @@ def compare(
 
     Raises:
         ImportError: If `n_jobs` is not 1 and joblib is missing.
+        RecordError: If a record cannot be written, as on a full disk.
         SettingsError: If `out` holds a run with other settings.
-        ValueError: If an argument is not as described.
+        TypeError: If an argument has the wrong type, as data that are no arrays of numbers.
+        ValueError: If an argument is not as described, as inputs and targets of different lengths.
 
     Example:
         >>> def build(initializer):
@@ -79,6 +85,7 @@ def compare(
         [0, 1, 0, 1, 0, 1, 0, 1]
     """
     initializers, data = _named(initializers), checked_data(data)
+    check_mode(mode)
     settings = {
         **run_settings(build, data, epochs, batch_size, seed, title),
         "initializers": {name: identity(initializer) for name, initializer in initializers.items()},
@@ -87,7 +94,14 @@ def compare(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Folder(out or temporary)
         folder.open("compare", settings)
-        common = {"path": folder.path, "build": build, "data": data, "epochs": epochs, "batch_size": batch_size}
+        common = {
+            "path": folder.path,
+            "build": build,
+            "data": data,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "monitor": monitor,
+        }
         tasks = [
             {"key": key, "initializer": initializers[name], "seed": derived_seed(seed, "repeat", repeat), **common}
             for key, name, repeat in keys(settings)
@@ -111,7 +125,10 @@ def _named(initializers):
         raise ValueError("`initializers` must not be empty. Received: initializers={}")
     for initializer in initializers.values():
         seeded(initializer, 0)
-    return {str(name): initializer for name, initializer in initializers.items()}
+    named = {str(name): initializer for name, initializer in initializers.items()}
+    if len(named) < len(initializers):
+        raise ValueError(f"`initializers` must have names that differ as strings. Received: names {list(initializers)}")
+    return named
 
 
 def keys(settings):
@@ -120,7 +137,7 @@ def keys(settings):
     return [(f"{names.index(name)}-{r}", name, r) for r in range(1, settings["repeats"] + 1) for name in names]
 
 
-def run_trial(key, path, build, initializer, data, epochs, batch_size, seed, on_epoch=None):
+def run_trial(key, path, build, initializer, data, epochs, batch_size, seed, monitor=None, on_epoch=None):
     """Train one model and record it, whatever happens.
 
     Args:
@@ -132,7 +149,12 @@ def run_trial(key, path, build, initializer, data, epochs, batch_size, seed, on_
         epochs: See `compare`.
         batch_size: See `compare`.
         seed: Seed of the repeat.
+        monitor: See `compare`.
         on_epoch: Function to call after each epoch.
+
+    Raises:
+        MonitorError: If the model has no figure called `monitor`.
+        RecordError: If a record does not reach the disk.
     """
     with alone(), Folder(path).begin(key) as log:
         try:
@@ -142,6 +164,7 @@ def run_trial(key, path, build, initializer, data, epochs, batch_size, seed, on_
             model = build(initializer)
             order = derived_seed(seed, "train")
             status, figures, epoch = "finished", judge(model, data), 0
+            check_monitor(monitor, figures)
             log.write(event="first batch", found=_first_batch.look(model, data, batch_size, order))
             while True:
                 log.write(event="epoch", figures={"epoch": epoch, **figures})
@@ -154,5 +177,7 @@ def run_trial(key, path, build, initializer, data, epochs, batch_size, seed, on_
                 epoch += 1
                 figures = train_epoch(model, data, epoch, batch_size, order)
             log.write(event="end", status=status)
+        except (MonitorError, RecordError):
+            raise
         except Exception as error:
             log.fail(error)

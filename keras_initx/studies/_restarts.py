@@ -3,17 +3,15 @@
 import math
 import tempfile
 
-import keras
-
 from keras_initx.initializers._checks import check_count
-from keras_initx.studies import _pool, _state
+from keras_initx.studies import _pool
+from keras_initx.studies._arrays import checked_data
 from keras_initx.studies._folder import Folder
-from keras_initx.studies._log import DamagedFileError
-from keras_initx.studies._monitor import resolved
+from keras_initx.studies._monitor import check_mode, resolved
 from keras_initx.studies._race import Race
 from keras_initx.studies._seeds import alone, derived_seed
-from keras_initx.studies._settings import checked_data, run_settings
-from keras_initx.studies._training import diverged, judge, train_epoch
+from keras_initx.studies._settings import run_settings
+from keras_initx.studies._stage import read_state, restored, run_stage
 
 
 def restarts(
@@ -56,13 +54,16 @@ def restarts(
 
     Returns:
         A `Race`; its `model` is the trained one, its `seed` that of the draw. `keras.utils.set_random_seed(seed)`
-        followed by `build()` gives the initial model again.
+        followed by `build()` gives the initial model again; the weights of one without an `Input` are drawn when it
+        first sees data.
 
     Raises:
         ImportError: If `n_jobs` is not 1 and joblib is missing.
+        RecordError: If a record cannot be written, as on a full disk.
         RuntimeError: If no draw could be trained to its end.
         SettingsError: If `out` holds a run with other settings.
-        ValueError: If an argument is not as described.
+        TypeError: If an argument has the wrong type, as data that are no arrays of numbers.
+        ValueError: If an argument is not as described, as inputs and targets of different lengths.
 
     Example:
         >>> def build():
@@ -81,6 +82,7 @@ def restarts(
         AISTATS 2016.
     """
     data = checked_data(data)
+    check_mode(mode)
     if checks:
         check_count("checks", checks)
     settings = {
@@ -91,7 +93,13 @@ def restarts(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Folder(out or temporary)
         folder.open("restarts", settings)
-        common = {"path": folder.path, "build": build, "data": data, "batch_size": batch_size}
+        common = {
+            "path": folder.path,
+            "build": build,
+            "data": data,
+            "batch_size": batch_size,
+            "monitor": monitor,
+        }
 
         def run(tasks, epochs, label):
             tasks = [{**task, **common} for task in tasks if not folder.trial(task["key"]).is_settled]
@@ -100,9 +108,9 @@ def restarts(
         chosen = _run_rounds(folder, settings, run, monitor, mode)
         run(_check_tasks(settings, chosen), epochs, "checks")
         race = Race.read(folder.path, monitor=monitor, mode=mode)
+        state = read_state(folder, f"draw{chosen}-{len(rounds(n, epochs))}")
         with alone():
-            race.model = _initial(build, race.seed)
-        _state.restore(race.model, read_state(folder, f"draw{chosen}-{len(rounds(n, epochs))}"))
+            race.model = restored(build, race.seed, data, state)
         return race
 
 
@@ -170,63 +178,3 @@ def _check_tasks(settings, chosen):
         for i in range(1, settings["checks"] + 1)
         for who, number in (("chosen", chosen), ("other", settings["n"] + i))
     ]
-
-
-def _initial(build, seed):
-    keras.utils.set_random_seed(seed)
-    return build()
-
-
-def read_state(folder, key):
-    """Return the state at the end of a stage.
-
-    Raises:
-        DamagedFileError: If the file is missing, or not as it was written.
-    """
-    path = folder.path / "trials" / f"{key}.state"
-    if not path.exists() or _state.digest(content := path.read_bytes()) != folder.trial(key).end["state"]:
-        raise DamagedFileError(f"{path} is missing, or not as it was written")
-    return content
-
-
-def run_stage(key, path, build, data, batch_size, before, draw, order, begin, end, keep, on_epoch=None):
-    """Train a draw from one epoch to another and record it, whatever happens.
-
-    Args:
-        key: Name of the trial in the folder.
-        path: Path of the folder.
-        build: See `restarts`.
-        data: See `restarts`.
-        batch_size: See `restarts`.
-        before: Name of the trial that this goes on from, or `None`.
-        draw: Seed of the draw.
-        order: Seed of the examples' order.
-        begin: Number of epochs that it has been trained for.
-        end: Number of epochs that it will have been trained for.
-        keep: Whether to keep the state at the end.
-        on_epoch: Function to call after each epoch.
-    """
-    folder = Folder(path)
-    with alone(), folder.begin(key) as log:
-        try:
-            model = _initial(build, draw)
-            if before:
-                _state.restore(model, read_state(folder, before))
-            else:
-                log.write(event="epoch", figures={"epoch": 0, **judge(model, data)})
-            status, result = "finished", {}
-            for epoch in range(begin + 1, end + 1):
-                figures = train_epoch(model, data, epoch, batch_size, order)
-                log.write(event="epoch", figures={"epoch": epoch, **figures})
-                if on_epoch:
-                    on_epoch()
-                if diverged(figures):
-                    status = "diverged"
-                    break
-            if keep:
-                content = _state.state(model)
-                folder.keep(f"{key}.state", content)
-                result["state"] = _state.digest(content)
-            log.write(event="end", status=status, **result)
-        except Exception as error:
-            log.fail(error)

@@ -1,13 +1,12 @@
-"""What makes two runs the same run: digests of data, identities of functions and initializers."""
+"""What makes two runs the same run: settings, and identities of functions and initializers."""
 
-import hashlib
 import re
 
 import keras
-import numpy as np
 
 import keras_initx
 from keras_initx.initializers._checks import check_count, check_seed
+from keras_initx.studies._arrays import data_digest
 
 
 def run_settings(build, data, epochs, batch_size, seed, title):
@@ -28,31 +27,6 @@ def run_settings(build, data, epochs, batch_size, seed, title):
         "keras": keras.__version__,
         "keras_initx": keras_initx.__version__,
     }
-
-
-def checked_data(data):
-    """Return `data` as two pairs.
-
-    Raises:
-        ValueError: If it is something else.
-    """
-    try:
-        (x, y), (x_val, y_val) = data
-    except (TypeError, ValueError):
-        raise ValueError(
-            "`data` must be two pairs, inputs and targets to train on, and inputs and targets to judge by: "
-            f"((x, y), (x_val, y_val)). Received: data of type {type(data).__name__}"
-        ) from None
-    return (x, y), (x_val, y_val)
-
-
-def data_digest(data) -> str:
-    """Return a digest of all arrays of `data`."""
-    digest = hashlib.sha256()
-    for array in map(np.asarray, keras.tree.flatten(data)):
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
-    return digest.hexdigest()
 
 
 def identity(thing):

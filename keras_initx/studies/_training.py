@@ -6,6 +6,7 @@ import time
 import keras
 import numpy as np
 
+from keras_initx.studies._arrays import count, taken
 from keras_initx.studies._seeds import derived_seed
 
 
@@ -14,7 +15,7 @@ def train_epoch(model, data, epoch, batch_size, seed):
 
     Args:
         model: A compiled model.
-        data: Inputs and targets to train on, and inputs and targets to judge by.
+        data: What `checked_data` returns.
         epoch: Number of the epoch, 1 for the first.
         batch_size: Number of examples in a batch.
         seed: Rules the order of the examples, and whatever else is random in training.
@@ -22,8 +23,9 @@ def train_epoch(model, data, epoch, batch_size, seed):
     Returns:
         A dict of the figures, with `"seconds"` and in the first epoch `"batch_losses"`.
     """
-    (x, y), validation = data
-    order = _order(x, epoch, seed)
+    training, validation = data
+    order = _order(training, epoch, seed)
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(taken(training, order))
     seed = derived_seed(seed, epoch)
     recorder = [_BatchLosses(batch_size, len(order))] if epoch == 1 else []
     # What `fit` prepares before may draw as well, and does so only once for each model.
@@ -31,8 +33,9 @@ def train_epoch(model, data, epoch, batch_size, seed):
     begin = time.perf_counter()
     # In this order: what the backends shuffle by depends on more than a seed.
     history = model.fit(
-        taken(x, order),
-        taken(y, order),
+        x,
+        y,
+        sample_weight=weights,
         batch_size=batch_size,
         initial_epoch=epoch - 1,
         epochs=epoch,
@@ -48,38 +51,36 @@ def train_epoch(model, data, epoch, batch_size, seed):
     return {**figures, **losses, "seconds": seconds}
 
 
-def _order(x, epoch, seed):
+def _order(training, epoch, seed):
     """Return the numbers of the examples in the order in which `epoch` has them."""
-    return np.random.default_rng(derived_seed(seed, epoch)).permutation(count(x))
+    return np.random.default_rng(derived_seed(seed, epoch)).permutation(count(training))
 
 
 def first_batch(data, batch_size, seed):
     """Return inputs and targets of the first batch that `train_epoch` takes in its first epoch."""
-    x, y = data[0]
-    order = _order(x, 1, seed)[:batch_size]
-    return taken(x, order), taken(y, order)
+    training, _ = data
+    return taken(training[:2], _order(training, 1, seed)[:batch_size])
 
 
 def judge(model, data):
     """Return the figures of `model` on the data to judge by, as a dict."""
-    x, y = data[1]
-    figures = model.evaluate(x, y, batch_size=_JUDGED_AT_ONCE, return_dict=True, verbose=0)
+    figures = _evaluate(model, data[1])
     return {f"val_{name}": float(value) for name, value in figures.items()}
+
+
+def build_like_fit(model, data):
+    """Build what `fit` and `evaluate` build when they first see data, in a model that was not told its inputs."""
+    _evaluate(model, taken(data[1], slice(_JUDGED_AT_ONCE)))
+
+
+def _evaluate(model, part):
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(part)
+    return model.evaluate(x, y, sample_weight=weights, batch_size=_JUDGED_AT_ONCE, return_dict=True, verbose=0)
 
 
 def diverged(figures) -> bool:
     """Tell whether a loss or a metric is not a finite number."""
     return not all(math.isfinite(value) for value in figures.values() if isinstance(value, float))
-
-
-def count(arrays) -> int:
-    """Return the number of examples in `arrays`, an array or a structure of arrays."""
-    return len(keras.tree.flatten(arrays)[0])
-
-
-def taken(arrays, order):
-    """Return the examples of `arrays` in this `order`."""
-    return keras.tree.map_structure(lambda array: array[order], arrays)
 
 
 _JUDGED_AT_ONCE = 256

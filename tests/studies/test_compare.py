@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from cases import label
 from modes import BACKEND, to_numpy
-from networks import build, build_among_others, data, timeless
+from networks import build, build_among_others, build_he, data, timeless
 
 import keras_initx
-from keras_initx.studies import _first_batch, _pool, compare
+from keras_initx.studies import _first_batch, _pool, compare, restarts
 from keras_initx.studies._seeds import derived_seed, seeded
 from keras_initx.studies._training import first_batch
 
@@ -39,8 +39,9 @@ def test_twins_have_the_same_curves_bit_for_bit(planted):
 
 
 def test_twins_do_not_differ(planted):
-    assert verdict(planted, "one", "other") == "no significant difference"
-    assert "There is no significant difference between one and other." in str(planted)
+    assert verdict(planted, "one", "other") == "not shown with 3 repeats, would take more than 1000"
+    told = "With 3 repeats no difference is shown between one and other (would take more than 1000)."
+    assert told in " ".join(str(planted).split())
 
 
 def test_zeros_are_worse(planted):
@@ -250,17 +251,28 @@ def test_seeds_of_other_purposes_differ():
         ([keras_initx.HeNormal()], "`initializers` must be different string ids, or a dict"),
         ({"a": keras_initx.HeNormal(seed=3)}, r"must not have seeds of their own: .* HeNormal\(seed=3.* seed=3"),
         (["nonsense"], "nonsense"),
+        ({1: "zeros", "1": "ones"}, r"`initializers` must have names that differ .* Received: names \[1, '1'\]"),
     ],
-    ids=["empty", "twice", "nameless", "seeded", "unknown"],
+    ids=["empty", "twice", "nameless", "seeded", "unknown", "one name"],
 )
 def test_wrong_initializers_are_an_error(initializers, message):
     with pytest.raises(ValueError, match=message):
         compare(build, initializers, data())
 
 
-def test_wrong_data_are_an_error():
-    with pytest.raises(ValueError, match=r"`data` must be two pairs, .* Received: data of type ndarray"):
-        compare(build, ["zeros"], np.zeros((4, 3)))
+def test_a_monitor_that_is_not_there_ends_the_study_before_it_trains(tmp_path):
+    message = r"`monitor` must be one of \('val_accuracy', 'val_loss'\). Received: monitor='val_acc'"
+    with pytest.raises(ValueError, match=message):
+        compare(build, TWINS, data(), monitor="val_acc", out=tmp_path / "compare")
+    with pytest.raises(ValueError, match=message):
+        restarts(build_he, data(), monitor="val_acc", out=tmp_path / "restarts")
+    assert [file.read_bytes() for file in tmp_path.glob("*/trials/*")] == [b"", b""]
+
+
+def test_a_wrong_mode_is_an_error_before_anything_is_trained(tmp_path):
+    with pytest.raises(ValueError, match=r"`mode` must be one of .* Received: mode='most'"):
+        compare(build, ["zeros"], data(), mode="most", out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["repeats", "epochs", "batch_size"])

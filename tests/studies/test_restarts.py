@@ -1,5 +1,6 @@
 """Restarts stop the losers early, return what the seed gives again, and do not take luck for gain."""
 
+import shutil
 import types
 
 import keras
@@ -11,6 +12,7 @@ from networks import build_among_others, build_he, data
 from keras_initx.studies import DamagedFileError, Race, _state, restarts
 from keras_initx.studies._restarts import rounds
 from keras_initx.studies._seeds import derived_seed
+from keras_initx.studies._stage import run_stage
 from keras_initx.studies._training import train_epoch
 
 
@@ -79,8 +81,19 @@ def test_a_damaged_state_is_told(folder, race, tmp_path):
     for file in folder.glob("trials/*"):
         content = file.read_bytes()
         (tmp_path / "trials" / file.name).write_bytes(content[:-1] if file.suffix == ".state" else content)
-    with pytest.raises(DamagedFileError, match=r"draw\d-2\.state is missing, or not as it was written"):
+    with pytest.raises(DamagedFileError, match=r"draw\d-2\.\w+\.state is missing, or not as it was written"):
         restarts(build_he, data(), n=4, epochs=4, checks=2, out=tmp_path)
+
+
+def test_another_run_in_the_folder_does_not_replace_a_state(folder, race, tmp_path):
+    """Two runs at one time both train what neither has finished, and may differ in the last bits."""
+    shutil.copytree(folder, tmp_path / "copy")
+    key = f"draw{race.draws[0]['draw']}-1"
+    run_stage(key, tmp_path / "copy", build_he, data(), 32, None, race.seed, order=5, begin=0, end=2, keep=True)
+    for file in tmp_path.glob("copy/trials/draw*-2.*"):
+        file.unlink()
+    again = restarts(build_he, data(), n=4, epochs=4, checks=2, out=tmp_path / "copy")
+    assert again.score == pytest.approx(race.score)
 
 
 def test_a_state_is_all_that_training_goes_on_from():
@@ -108,7 +121,15 @@ def race_with(checks, score=0.9):
 def test_a_real_gain_is_told():
     race = race_with([(0.9, 0.5), (0.91, 0.52), (0.89, 0.5)])
     assert race.gain()["significant"]
-    assert "more than the noise of single runs" in " ".join(str(race).split())
+    text = " ".join(str(race).split())
+    assert "it is better by 0.393 (0.379 to 0.408, 95 %) than draws that took no part." in text
+    assert "That is more than the noise of single runs." in text
+
+
+def test_a_loss_is_not_called_a_gain():
+    text = " ".join(str(race_with([(0.80, 0.81), (0.82, 0.824), (0.81, 0.82)])).split())
+    assert "it is worse by 0.008 (-0.00061 to 0.017, 95 %) than draws that took no part." in text
+    assert "not shown with 3 checks, and would take at least 4." in text
 
 
 def test_luck_is_no_gain():
@@ -116,7 +137,7 @@ def test_luck_is_no_gain():
     text = " ".join(str(race).split())
     assert not race.gain()["significant"]
     assert race.gain()["luck"] == pytest.approx(0.09)
-    assert "no significant difference, within the noise of single runs" in text
+    assert "it is better by 0.000 " in text
     assert "In the search it looked better by 0.090 than in these runs" in text
 
 

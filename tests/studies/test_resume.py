@@ -1,10 +1,13 @@
 """A study that was killed goes on where it was, and comes to the same end."""
 
+import errno
+import os
+
 import killed
 import pytest
 from networks import build, build_he, data
 
-from keras_initx.studies import SettingsError, Study, compare, restarts
+from keras_initx.studies import RecordError, SettingsError, Study, compare, restarts
 from keras_initx.studies import _compare as module
 
 
@@ -44,6 +47,37 @@ def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
     assert "zeros: 5 of 5 trials unfinished." in str(study)
     assert study.plot(tmp_path) == []
     study.report(tmp_path / "report.html")
+
+
+def full_after(monkeypatch, count):
+    """Have the disk full after so many writes."""
+    write, left = os.fsync, iter(range(count))
+
+    def full(file):
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(file)
+
+    monkeypatch.setattr(os, "fsync", full)
+
+
+def test_a_full_disk_ends_a_study_which_goes_on_when_there_is_room(monkeypatch, tmp_path):
+    arguments = {"build": build, "initializers": ["he_normal", "zeros"], "data": data(), "repeats": 1, "epochs": 2}
+    with monkeypatch.context() as patch:
+        full_after(patch, 7)
+        with pytest.raises(RecordError, match=r"trials/1-1\.1\.jsonl cannot be written: .* No space left on device"):
+            compare(**arguments, out=tmp_path)
+    assert [trial.status for trial in Study.read(tmp_path).trials.values()] == ["finished", "cut off"]
+    study = compare(**arguments, out=tmp_path)
+    assert [trial.status for trial in study.trials.values()] == ["finished"] * 2
+    assert len(list(tmp_path.glob("trials/0-1.*"))) == 1
+
+
+def test_a_state_that_finds_no_room_ends_restarts(monkeypatch, tmp_path):
+    full_after(monkeypatch, 3)
+    with pytest.raises(RecordError, match=r"trials/draw1-1\.\w+\.state cannot be written"):
+        restarts(build_he, data(), n=2, epochs=1, out=tmp_path)
+    assert [file.name for file in tmp_path.glob("trials/*")] == ["draw1-1.1.jsonl"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,106 @@
+"""The data of a study: what `fit` takes, as NumPy arrays of one length."""
+
+import hashlib
+import sys
+
+import keras
+import numpy as np
+
+_NAMES = ("x", "y", "sample_weight"), ("x_val", "y_val", "sample_weight_val")
+
+
+def checked_data(data) -> tuple[tuple, tuple]:
+    """Return `data` as two tuples of arrays, one to train on and one to evaluate on.
+
+    Raises:
+        TypeError: If it holds something that is neither an array nor can become one.
+        ValueError: If a part has too many or too few members, or its arrays differ in length or are empty.
+    """
+    form = (
+        "`data` must be two pairs, inputs and targets to train on, and inputs and targets to evaluate on: "
+        "((x, y), (x_val, y_val)). Weights of the examples may follow the targets in each. Received: data"
+    )
+    if not isinstance(data, list | tuple):
+        raise TypeError(f"{form} of type {type(data).__name__}")
+    for part in data:
+        if not isinstance(part, list | tuple):
+            raise TypeError(f"{form} with a part of type {type(part).__name__}")
+    if len(data) != 2 or not all(len(part) in (2, 3) for part in data):
+        raise ValueError(f"{form} of {len(data)} parts, with {[len(part) for part in data]} members")
+    training, validation = (_arrays(names, part) for names, part in zip(_NAMES, data, strict=True))
+    return training, validation
+
+
+def _arrays(names, part) -> tuple:
+    """Return the members of `part`, which have these `names`, as arrays of one length."""
+    arrays = tuple(_converted(name, value) for name, value in zip(names, part, strict=False))
+    lengths = {name: [len(array) for array in _present(value)] for name, value in zip(names, arrays, strict=False)}
+    if not lengths[names[0]] or len(found := set().union(*lengths.values())) > 1 or 0 in found:
+        received = ", ".join(
+            f"{name} of length {' and '.join(map(str, own)) or 0}"
+            for name, own in lengths.items()
+            if own or name == names[0]
+        )
+        raise ValueError(
+            f"`data` must have at least one example, and as many targets and weights as inputs. Received: {received}"
+        )
+    return arrays
+
+
+def _converted(name, value):
+    return keras.tree.map_structure(lambda leaf: _array(name, leaf), value)
+
+
+def _present(arrays) -> list:
+    """Return the arrays in a structure, in which `None` stands for what a model does without."""
+    return [array for array in keras.tree.flatten(arrays) if array is not None]
+
+
+def _array(name, value):
+    if value is None:
+        return None
+    pandas = sys.modules.get("pandas")  # Whoever has a frame has imported it.
+    if pandas and isinstance(value, pandas.DataFrame):
+        return np.stack([_column(name, column) for _, column in value.items()], axis=1)
+    if pandas and isinstance(value, pandas.Series):
+        return _column(name, value)[:, None]  # the shape that `fit` gives it
+    if not getattr(value, "shape", None) or not hasattr(value, "__array__"):
+        raise TypeError(
+            "`data` must hold arrays, tensors, pandas Series or DataFrames, or lists, tuples and dicts of them; "
+            f"a list of numbers is no array. Received: {name} with {type(value).__name__}"
+        )
+    return _numeric(name, keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else np.asarray(value))
+
+
+def _column(name, column) -> np.ndarray:
+    array = np.asarray(column)
+    if array.dtype == object and sys.modules["pandas"].api.types.is_numeric_dtype(column.dtype):
+        array = column.to_numpy("float64", na_value=np.nan)  # a dtype of pandas' own
+    return _numeric(f"{name}, column {column.name!r},", array)
+
+
+def _numeric(name, array) -> np.ndarray:
+    try:
+        is_float = keras.backend.is_float_dtype(array.dtype)
+    except ValueError:
+        raise TypeError(f"`data` must hold numbers. Received: {name} of dtype {array.dtype}") from None
+    return array.astype(keras.config.floatx(), copy=False) if is_float else array  # as `fit` does
+
+
+def data_digest(data) -> str:
+    """Return a digest of the structure and all arrays of `data`."""
+    kinds = keras.tree.map_structure(lambda array: None if array is None else f"{array.dtype}{array.shape}", data)
+    digest = hashlib.sha256(repr(kinds).encode())
+    for array in _present(data):
+        digest.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
+    return digest.hexdigest()
+
+
+def count(arrays) -> int:
+    """Return the number of examples in `arrays`, an array or a structure of arrays."""
+    return len(_present(arrays)[0])
+
+
+def taken(arrays, order):
+    """Return the examples of `arrays` in this `order`."""
+    return keras.tree.map_structure(lambda array: None if array is None else array[order], arrays)

@@ -1,0 +1,175 @@
+"""Studies take the data that `fit` takes, and refuse what would be cut or mixed up."""
+
+import keras
+import ml_dtypes
+import numpy as np
+import pandas
+import pytest
+import scipy.sparse
+from networks import build, build_he, data, timeless
+
+from keras_initx.studies import compare, restarts
+from keras_initx.studies._arrays import checked_data, data_digest
+
+COLUMNS = [f"x{i}" for i in range(6)]
+
+
+def frames():
+    """Return the data as shuffled frames of pandas, in which labels of rows are not their positions."""
+    for seed, (x, y) in enumerate(data()):
+        yield pandas.DataFrame(x, columns=COLUMNS).assign(label=y).sample(frac=1, random_state=seed)
+
+
+@pytest.fixture(scope="module")
+def records():
+    arrays = tuple((frame[COLUMNS].to_numpy(), frame[["label"]].to_numpy()) for frame in frames())
+    return timeless(compare(build, ["he_normal"], arrays, repeats=1, epochs=2).records)
+
+
+@pytest.mark.parametrize("inputs", [lambda frame: frame.to_numpy(), lambda frame: frame], ids=["array", "frame"])
+def test_shuffled_frames_train_as_their_arrays(records, inputs):
+    of_pandas = tuple((inputs(frame[COLUMNS]), frame["label"]) for frame in frames())
+    study = compare(build, ["he_normal"], of_pandas, repeats=1, epochs=2)
+    for record, other in zip(timeless(study.records), records, strict=True):
+        assert record == pytest.approx(other, abs=1e-6)
+
+
+def build_of_two(initializer):
+    inputs = {name: keras.Input((3,), name=name) for name in ("left", "right")}
+    joined = keras.layers.Concatenate()([inputs["left"], inputs["right"]])
+    model = keras.Model(inputs, keras.layers.Dense(3, "softmax", kernel_initializer=initializer)(joined))
+    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy", run_eagerly=True)
+    return model
+
+
+def test_structures_of_inputs_are_trained():
+    pairs = tuple(
+        ({"left": frame[COLUMNS[:3]], "right": keras.ops.array(frame[COLUMNS[3:]].to_numpy())}, frame["label"])
+        for frame in frames()
+    )
+    study = compare(build_of_two, ["he_normal"], pairs, repeats=1, epochs=2)
+    losses = [epoch["val_loss"] for epoch in study.trials["he_normal", 1].epochs]
+    assert losses[0] > losses[1] > losses[2]
+
+
+def test_weights_count_in_training_and_in_evaluation():
+    (x, y), (x_val, y_val) = data()
+    weighted = (x, y, np.zeros(len(x))), (x_val, y_val, np.full(len(x_val), 2.0))
+    before, after = compare(build, ["he_normal"], weighted, repeats=1, epochs=1).trials["he_normal", 1].epochs
+    plain = compare(build, ["he_normal"], data(), repeats=1, epochs=1).trials["he_normal", 1].epochs[0]
+    assert before["val_loss"] == pytest.approx(2 * plain["val_loss"], rel=1e-4)
+    assert after["val_loss"] == pytest.approx(before["val_loss"])
+
+
+def build_without_targets():
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(2), keras.layers.ActivityRegularization(l2=0.1)])
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    return model
+
+
+def test_a_model_without_targets_is_trained():
+    (x, _), (x_val, _) = data()
+    race = restarts(build_without_targets, ((x, None), (x_val, None)), n=1, epochs=1, checks=0)
+    assert race.draws[0]["epochs"][1]["val_loss"] < race.draws[0]["epochs"][0]["val_loss"]
+
+
+def as_array(value):
+    (x, _), _ = checked_data(((value, np.zeros(len(value))), (np.zeros(1), np.zeros(1))))
+    return x
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (pandas.Series([3, 1], index=[1, 0]), [[3], [1]]),
+        (pandas.Series([3, None], dtype="Int64"), [[3], [np.nan]]),
+        (pandas.Series([True, False], dtype="boolean"), [[True], [False]]),
+        (pandas.Series([7, 5]).astype("category"), [[7], [5]]),
+        (pandas.DataFrame({"a": [1, 2], "b": [0.5, 1.5], "c": pandas.Series([3, 4], dtype="Int8")}), None),
+        (pandas.DataFrame([[1, 2], [3, 4]], columns=["twice", "twice"]), [[1, 2], [3, 4]]),
+        (np.array([0.5, 2.0], ml_dtypes.bfloat16), [0.5, 2.0]),
+        (keras.ops.array([[0.5], [2.0]], "bfloat16"), [[0.5], [2.0]]),
+        (keras.ops.array([1, 2], "int32"), [1, 2]),
+    ],
+    ids=["series", "missing", "boolean", "category", "mixed", "one name", "bfloat16", "tensor", "integers"],
+)
+def test_what_becomes_of_data(value, expected):
+    array = as_array(value)
+    assert type(array) is np.ndarray
+    assert data_digest(array) == data_digest(array.copy())
+    np.testing.assert_array_equal(array, [[1, 0.5, 3], [2, 1.5, 4]] if expected is None else expected)
+
+
+def test_structures_keep_their_form():
+    part = {"a": [np.zeros((4, 1)), pandas.Series(range(4))], "b": (None, keras.ops.zeros((4, 2)))}, np.zeros(4)
+    (x, y), validation = checked_data((part, part))
+    assert [array.shape for array in (*x["a"], x["b"][1], y)] == [(4, 1), (4, 1), (4, 2), (4,)]
+    assert x["b"][0] is None
+    assert data_digest((x, y)) == data_digest(validation)
+
+
+def test_digests_tell_structures_apart():
+    x, y = np.zeros((4, 2)), np.zeros((4, 2))
+    assert len({data_digest(value) for value in ((x, y), ([x, y],), (x, y + 1), (x.reshape(2, 4), y))}) == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "received"),
+    [
+        ([0, 1, 2, 0], "a list of numbers is no array. Received: y with int"),
+        ((i for i in range(4)), "must hold arrays, tensors, .* Received: y with generator"),
+        (scipy.sparse.eye(4).tocsr(), "Received: y with csr_(matrix|array)"),
+        (np.array(["a", "b", "c", "d"]), "must hold numbers. Received: y of dtype <U1"),
+        (
+            pandas.Series(list("abcd"), name="animal"),
+            "must hold numbers. Received: y, column 'animal', of dtype object",
+        ),
+        (pandas.DataFrame({"size": range(4), "animal": list("abcd")}), "Received: y, column 'animal', of dtype object"),
+        (pandas.Series(list("abca"), name="animal", dtype="category"), "Received: y, column 'animal', of dtype object"),
+    ],
+    ids=["numbers", "generator", "sparse", "strings", "series", "column", "category"],
+)
+def test_what_is_no_array_of_numbers_is_refused(value, received):
+    with pytest.raises(TypeError, match=received):
+        checked_data(((np.zeros((4, 2)), value), data()[1]))
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (np.zeros((2, 2, 3)), TypeError, r"`data` must be two pairs, .* Received: data of type ndarray"),
+        ((np.zeros((4, 3)), np.zeros(4)), TypeError, "`data` must be two pairs, .* with a part of type ndarray"),
+        (data()[:1], ValueError, r"`data` must be two pairs, .* Received: data of 1 parts, with \[2\] members"),
+        ((data()[0], ([], [], [], [])), ValueError, r"Received: data of 2 parts, with \[2, 4\] members"),
+    ],
+    ids=["array", "one pair", "one part", "four members"],
+)
+def test_data_are_two_pairs(given, error, message):
+    with pytest.raises(error, match=message):
+        compare(build, ["zeros"], given)
+
+
+X, Y = np.zeros((6, 3)), np.zeros(6)
+
+
+@pytest.mark.parametrize(
+    ("part", "lengths"),
+    [
+        ((X[:5], Y), "x of length 5, y of length 6"),
+        ((X, Y[:5]), "x of length 6, y of length 5"),
+        (([X, X[:4]], Y), "x of length 6 and 4, y of length 6"),
+        ((X, {"a": Y, "b": Y[:2]}), "x of length 6, y of length 6 and 2"),
+        ((X, Y, Y[:3]), "x of length 6, y of length 6, sample_weight of length 3"),
+        ((X[:0], Y[:0]), "x of length 0, y of length 0"),
+        (({}, Y), "x of length 0, y of length 6"),
+    ],
+    ids=["inputs", "targets", "one input", "one target", "weights", "empty", "no input"],
+)
+def test_lengths_that_differ_are_refused_before_anything_is_written(tmp_path, part, lengths):
+    good = data()[1]
+    with pytest.raises(ValueError, match=rf"`data` must have at least one example, .* Received: {lengths}$"):
+        compare(build, ["zeros"], (part, good), out=tmp_path / "out")
+    of_validation = lengths.replace("x ", "x_val ").replace("y ", "y_val ").replace("weight ", "weight_val ")
+    with pytest.raises(ValueError, match=f"Received: {of_validation}$"):
+        restarts(build_he, (good, part), out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
