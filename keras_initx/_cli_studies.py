@@ -209,7 +209,15 @@ def _run(parser, arguments, function, read):
             _write(read(arguments.out, **judging), arguments.out)
             return _INTERRUPTED
         _write(result, arguments.out)
+        _check_any_settled(result)
     return 0
+
+
+def _check_any_settled(result):
+    """Refuse a comparison of which every trial failed; `restarts` does so by itself."""
+    trials = getattr(result, "trials", {}).values()
+    if trials and all(trial.status == "failed" for trial in trials):
+        raise RuntimeError(f"all {len(trials)} trials failed: {next(iter(trials)).end['error']}")
 
 
 def _write(result, folder):

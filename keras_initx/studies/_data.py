@@ -120,15 +120,27 @@ def _downloaded(name):
 
 
 def _from_file(path):
+    names = "x_train", "y_train", "x_test", "y_test"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = [file[key] for key in ("x_train", "y_train", "x_test", "y_test")]
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path} must be a .npz file with x_train, y_train, x_test and y_test: {error}") from error
-    x_train, y_train, x_test, y_test = arrays
-    for x, y in ((x_train, y_train), (x_test, y_test)):
-        if len(x) != len(y) or y.size != len(y) or not np.issubdtype(y.dtype, np.integer) or (y.size and y.min() < 0):
-            raise DataError(f"{path} must have one label for each input, an integer from 0 on")
+        with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in names}
+    except Exception as error:  # What a file that is not such an archive raises is not documented.
+        raise DataError(f"{path} must be a .npz file with {', '.join(names[:-1])} and {names[-1]}: {error}") from error
+    for name, array in arrays.items():
+        if not array.ndim or not len(array) or array.dtype.kind not in "biuf":
+            raise DataError(f"{path} must hold numbers. Received: {name} of dtype {array.dtype}, shape {array.shape}")
+    x_train, y_train, x_test, y_test = arrays.values()
+    for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
+        if len(x) != len(y) or y.size != len(y) or not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
+            raise DataError(
+                f"{path} must have one label for each input, an integer from 0 on. Received: x_{part} of shape "
+                f"{x.shape}, y_{part} of shape {y.shape} and dtype {y.dtype} from {y.min()} on"
+            )
+    if x_train.shape[1:] != x_test.shape[1:]:
+        raise DataError(
+            f"{path} must have inputs of one shape. Received: x_train of shape {x_train.shape}, "
+            f"x_test of shape {x_test.shape}"
+        )
     return Dataset(path.stem, (_scaled(x_train), y_train.ravel()), (_scaled(x_test), y_test.ravel()))
 
 

@@ -121,6 +121,20 @@ def test_wrong_arguments_are_an_error(capsys, tmp_path, arguments, message):
     assert message in refused(capsys, *arguments, "--out", tmp_path)
 
 
+def test_a_study_of_which_every_trial_fails_is_an_error(capsys, options, tmp_path):
+    (tmp_path / "own.py").write_text("def build(initializer):\n    raise OSError('no weights here')\n")
+    error = refused(capsys, *COMPARE, *options, "--model", tmp_path / "own.py:build")
+    assert error.endswith("error: all 4 trials failed: OSError: no weights here\n")
+
+
+def test_lengths_that_differ_are_an_error(capsys, options, tmp_path):
+    np.savez(tmp_path / "short.npz", x_train=np.ones((5, 2)), y_train=[0, 1], x_test=np.ones((2, 2)), y_test=[0, 1])
+    error = refused(capsys, *COMPARE, *options, "--data", tmp_path / "short.npz")
+    assert "must have one label for each input" in error
+    assert "x_train of shape (5, 2), y_train of shape (2,)" in error
+    assert not (tmp_path / "out").exists()
+
+
 def test_other_arguments_for_one_folder_are_an_error(capsys, options):
     _cli.main([*COMPARE, *options])
     error = refused(capsys, *COMPARE, *options, "--seed", "1")

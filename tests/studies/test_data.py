@@ -55,15 +55,29 @@ def test_a_file(tmp_path):
     [
         ({"x": [1]}, "must be a .npz file with x_train, y_train, x_test and y_test"),
         ({"y_train": [0.5, 1.0]}, "must have one label for each input, an integer from 0 on"),
-        ({"y_train": [1]}, "must have one label for each input, an integer from 0 on"),
+        (
+            {"y_train": [1]},
+            r"must have one label for each input, .* x_train of shape \(2, 3\), y_train of shape \(1,\)",
+        ),
+        ({"x_test": np.ones((2, 4))}, r"inputs of one shape. .* x_train of shape \(2, 3\), x_test of shape \(2, 4\)"),
+        ({"x_train": [], "y_train": []}, r"must hold numbers. Received: x_train of dtype float64, shape \(0,\)"),
+        ({"x_train": ["a", "b"]}, "must hold numbers. Received: x_train of dtype <U1"),
+        ({"x_train": 1.0}, r"must hold numbers. Received: x_train of dtype float64, shape \(\)"),
         ({"y_test": [-1, 2]}, "must have one label for each input, an integer from 0 on"),
     ],
-    ids=["missing", "not whole", "too few", "negative"],
+    ids=["missing", "not whole", "too few", "other shape", "empty", "strings", "number", "negative"],
 )
 def test_a_file_that_does_not_suit_is_told(tmp_path, arrays, message):
     whole = {"x_train": np.ones((2, 3)), "y_train": [0, 1], "x_test": np.ones((2, 3)), "y_test": [1, 0]}
     np.savez(tmp_path / "own.npz", **(arrays if "x" in arrays else whole | arrays))
     with pytest.raises(_data.DataError, match=message):
+        _data.load(str(tmp_path / "own.npz"))
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04nonsense", b"\x93NUMPY"], ids=repr)
+def test_a_file_that_is_no_archive_is_told(tmp_path, content):
+    (tmp_path / "own.npz").write_bytes(content)
+    with pytest.raises(_data.DataError, match=r"own.npz must be a .npz file with x_train, y_train, x_test and y_test"):
         _data.load(str(tmp_path / "own.npz"))
 
 
