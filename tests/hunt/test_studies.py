@@ -1,0 +1,147 @@
+"""Studies under two runs in one folder, a full disk and killed processes."""
+
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from keras_initx.studies import Race, RecordError, Study, compare, restarts
+
+# Threads share sums otherwise on a busy machine.
+SAME = {"abs": 1e-4}
+
+
+def data():
+    draws = np.random.default_rng(0)
+    x = draws.normal(size=(160, 6)).astype("float32")
+    y = (x[:, 0] > 0).astype("int32")
+    return (x[:96], y[:96]), (x[96:], y[96:])
+
+
+def build(initializer="he_normal"):
+    hidden = keras.layers.Dense(12, "relu", kernel_initializer=initializer)
+    model = keras.Sequential([keras.Input((6,)), hidden, keras.layers.Dense(2, "softmax")])
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.5)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def run_compare(folder, n_jobs=1):
+    return compare(build, ["he_normal", "zeros"], data(), repeats=4, epochs=3, n_jobs=int(n_jobs), out=folder)
+
+
+def run_restarts(folder, n_jobs=1):
+    return restarts(build, data(), n=4, epochs=4, checks=1, n_jobs=int(n_jobs), out=folder)
+
+
+RUNS = {"compare": run_compare, "restarts": run_restarts}
+
+
+def begin(name, folder, n_jobs=1):
+    """Start a run in a process group of its own."""
+    command = [sys.executable, __file__, name, folder, str(n_jobs)]
+    return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+
+
+def timeless(result):
+    records = result.records if isinstance(result, Study) else [e for draw in result.draws for e in draw["epochs"]]
+    return [{k: v for k, v in record.items() if k not in ("seconds", "batch_losses")} for record in records]
+
+
+def assert_same(result, undisturbed):
+    for record, other in zip(timeless(result), timeless(undisturbed), strict=True):
+        assert record == pytest.approx(other, **SAME)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return {name: run(tmp_path_factory.mktemp(name)) for name, run in RUNS.items()}
+
+
+def read(name, folder):
+    return {"compare": Study, "restarts": Race}[name].read(folder)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_runs_in_one_folder(undisturbed, tmp_path, name):
+    processes = [begin(name, tmp_path) for _ in range(2)]
+    for process in processes:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    assert_same(read(name, tmp_path), undisturbed[name])
+    assert_same(RUNS[name](tmp_path), undisturbed[name])
+
+
+@pytest.mark.parametrize("size", range(100, 6000, 590))
+@pytest.mark.parametrize("name", RUNS)
+def test_a_disk_that_takes_no_more_of_a_file(undisturbed, tmp_path, name, size):
+    """A limit on the size of files stops a write in the middle of a line, as a full disk does."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        with pytest.raises(RecordError, match=str(tmp_path)):
+            RUNS[name](tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    if tmp_path.joinpath("study.json").exists():
+        assert str(read(name, tmp_path))
+    assert not list(tmp_path.rglob(".*"))
+    assert_same(RUNS[name](tmp_path), undisturbed[name])
+
+
+def wait_for(folder, count):
+    while sum(len(file.read_bytes().splitlines()) for file in folder.glob("trials/*.jsonl")) < count:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("lines", [1, 9, 17])
+def test_killed_with_all_its_workers(undisturbed, tmp_path, name, lines):
+    process = begin(name, tmp_path, 2)
+    wait_for(tmp_path, lines)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert str(read(name, tmp_path))
+    assert_same(RUNS[name](tmp_path, 2), undisturbed[name])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_killed_while_its_workers_go_on(undisturbed, tmp_path, name):
+    process = begin(name, tmp_path, 2)
+    wait_for(tmp_path, 3)
+    process.kill()
+    process.wait()
+    assert_same(RUNS[name](tmp_path), undisturbed[name])
+    process.communicate()  # which waits for the workers
+    assert_same(read(name, tmp_path), undisturbed[name])
+
+
+def children(process):
+    return [int(pid) for pid in pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
+def test_a_killed_worker_is_told(undisturbed, tmp_path):
+    process = begin("compare", tmp_path, 2)
+    wait_for(tmp_path, 3)
+    for pid in children(process):
+        if "popen_loky" in pathlib.Path(f"/proc/{pid}/cmdline").read_text():
+            os.kill(pid, signal.SIGKILL)
+            break
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert "TerminatedWorkerError: A worker process managed by the executor was unexpectedly terminated" in errors
+    assert_same(run_compare(tmp_path), undisturbed["compare"])
+
+
+if __name__ == "__main__":
+    from test_studies import RUNS  # where `build` has the name that it has in pytest
+
+    RUNS[sys.argv[1]](*sys.argv[2:])
