@@ -34,6 +34,11 @@ def run_tests(session, backend, *arguments):
     session.run("pytest", *PARALLEL, "--durations=15", *arguments, *session.posargs)
 
 
+def run_ordinary_tests(session, backend, *arguments):
+    """Run the tests that have no session of their own."""
+    run_tests(session, backend, "--ignore=tests/hunt", "--ignore=tests/roundtrip", *arguments)
+
+
 @nox.session
 def lint(session):
     """Check style, formatting and types."""
@@ -48,7 +53,7 @@ def lint(session):
 def tests(session, backend):
     """Run the tests with one framework installed, and no other."""
     install(session, "keras", "test", backend)
-    run_tests(session, backend, "--ignore=tests/roundtrip")
+    run_ordinary_tests(session, backend)
 
 
 @nox.session(default=False)
@@ -56,7 +61,23 @@ def tests(session, backend):
 def full(session, backend):
     """Run the tests with all of the large products of cases, of which `tests` runs a sample."""
     install(session, "keras", "test", backend)
-    run_tests(session, backend, "--ignore=tests/roundtrip", "--full")
+    run_ordinary_tests(session, backend, "--full")
+
+
+@nox.session(default=False)
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def hunt(session, backend):
+    """Try what rarely happens: a zoo of models, every layer first built in every way, full disks, missing extras."""
+    install(session, "keras", "test", backend)
+    run_tests(session, backend, "tests/hunt")
+
+
+@nox.session(default=False)
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def kerashub(session, backend):
+    """Diagnose backbones of KerasHub, which needs TensorFlow beside the backend."""
+    install(session, "keras", "test", "kerashub", backend)
+    run_tests(session, backend, "tests/hunt/test_kerashub.py")
 
 
 @nox.session
@@ -73,7 +94,7 @@ def minimums(session, backend):
     install(session, "minimums", f"minimums-{backend}", "test")
     # How Keras 3.10 updates a slice under torch.
     old = "ignore:Using a non-tuple sequence for multidimensional indexing:UserWarning"
-    run_tests(session, backend, "--ignore=tests/roundtrip", "-W", old)
+    run_ordinary_tests(session, backend, "-W", old)
 
 
 @nox.session(default=False)

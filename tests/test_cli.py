@@ -16,6 +16,8 @@ import keras_initx
 from keras_initx import _cli, _show, _tables
 from keras_initx._demo import TOLERANCE, differences
 
+pytestmark = pytest.mark.once
+
 
 def test_version(capsys):
     with pytest.raises(SystemExit, match=r"^0$"):

@@ -11,6 +11,8 @@ import keras_initx
 from keras_initx import _tables
 from keras_initx.initializers import Entry
 
+pytestmark = pytest.mark.once
+
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = runpy.run_path(str(ROOT / "docs" / "tables.py"))
 ENTRIES = (

@@ -13,6 +13,8 @@ from keras import layers
 
 from keras_initx import _cli
 
+pytestmark = pytest.mark.once
+
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(64, 32)).astype("float32")
 Y = GENERATOR.integers(0, 5, 64)

@@ -13,6 +13,8 @@ from keras import layers
 import keras_initx
 from keras_initx.diagnostics import _text
 
+pytestmark = pytest.mark.once
+
 X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
 
 

@@ -7,6 +7,8 @@ from modes import to_numpy
 
 from keras_initx.initializers._fans import fans
 
+pytestmark = pytest.mark.once
+
 layers = keras.layers
 ONES = {"kernel_initializer": "ones", "use_bias": False}
 DEPTHWISE = {"input_axes": [0, 1], "output_axes": [0, 1, 3]}

@@ -7,6 +7,8 @@ from modes import to_numpy
 
 from keras_initx.initializers._gain import _GAINS, gain_value
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "gelu", "silu", "swish"])
 def test_the_gain_keeps_the_second_moment(name):

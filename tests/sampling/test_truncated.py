@@ -7,6 +7,8 @@ import scipy.stats
 from keras_initx.sampling import Stream, truncated_normal
 from keras_initx.sampling._truncated import CELLS, UNITS, truncated_quantiles
 
+pytestmark = pytest.mark.once
+
 BOUNDS = [(-2.0, 2.0), (-1.0, 3.0), (0.0, 2.0), (1.0, 3.0), (-0.001, 0.0), (4.0, 4.1)]
 EVERY_BOUNDS = [*BOUNDS, (-9.0, 9.0), (-1.0, 1000.0), (5.0, 90.0), (-90.0, -5.0), (0.0, 1e300)]
 

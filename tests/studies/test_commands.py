@@ -16,6 +16,8 @@ from networks import blobs
 from keras_initx import _cli
 from keras_initx.studies import _compare, _pool
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def options(tmp_path):

@@ -7,6 +7,8 @@ from modes import to_numpy
 
 from keras_initx.studies import _data, _networks
 
+pytestmark = pytest.mark.once
+
 
 def test_digits():
     data = _data.load("digits")

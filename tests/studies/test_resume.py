@@ -10,6 +10,8 @@ from networks import build, build_he, data
 from keras_initx.studies import RecordError, SettingsError, Study, compare, restarts
 from keras_initx.studies import _compare as module
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.once
 def test_a_killed_study_comes_to_the_same_end():

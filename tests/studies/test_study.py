@@ -15,6 +15,8 @@ from keras_initx.studies._monitor import bounds
 from keras_initx.studies._statistics import holm, paired_p_value, repeats_needed, t_interval
 from keras_initx.studies._text import number, ranges
 
+pytestmark = pytest.mark.once
+
 SETTINGS = {"epochs": 2, "batch_size": 8, "seed": 0, "keras": "3", "backend": "none"}
 
 

@@ -8,6 +8,8 @@ from keras_initx.studies import DamagedFileError
 from keras_initx.studies._folder import Folder
 from keras_initx.studies._log import line, parse, read
 
+pytestmark = pytest.mark.once
+
 FIGURES = {
     "epoch": 1,
     "loss": math.inf,
