@@ -43,7 +43,7 @@ def main(argv=None) -> int:
         return _cli_studies._INTERRUPTED
 
 
-def _run(argv):
+def _run(argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog=_PROGRAM, description=keras_initx.__doc__)
     parser.add_argument("--version", action="version", version=f"keras_initx {keras_initx.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
@@ -54,7 +54,7 @@ def _run(argv):
     return arguments.run(arguments)
 
 
-def _load_package(parser):
+def _load_package(parser: argparse.ArgumentParser) -> None:
     """Do what `import keras_initx` does elsewhere: choose a backend, import Keras, register the ids."""
     try:
         importlib.import_module("keras_initx._default_backend")
@@ -120,7 +120,8 @@ def _add_show(commands):
         required = _show.required(entry.cls)
         options = arguments.config, arguments.shape, arguments.seed, arguments.plot
         if required and all(option is None for option in options):
-            sys.stdout.write(f"\nFor a sample, give {required} with --config.\n")
+            example = ", ".join(f'"{name}": ...' for name in required)
+            sys.stdout.write(f"\nFor a sample, give its arguments: --config '{{{example}}}'\n")
             return 0
         try:
             initializer, values = _show.draw(entry.cls, arguments.config or {}, arguments.shape, arguments.seed or 0)

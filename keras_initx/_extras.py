@@ -29,6 +29,6 @@ def require(parser, extra, distributions):
         parser.error(_advice(missing))
 
 
-def _advice(missing):
+def _advice(missing: list[str]) -> str:
     # Not the extra, which pip finds only if it is told again where this package came from.
     return f"{', '.join(missing)} not found; install with `pip install {' '.join(missing)}`"

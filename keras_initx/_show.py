@@ -7,7 +7,7 @@ import math
 import keras
 import numpy as np
 
-from keras_initx.initializers import ConstantInitializer, Entry, catalog
+from keras_initx.initializers import ConstantInitializer, Entry, Initializer, catalog
 
 # Of these the first that an initializer fills is its sample's: a kernel, a square one, a bias (of an LSTM or a
 # GRU too; of a GRU with two rows), the kernel of a convolution.
@@ -35,10 +35,10 @@ def find(name) -> Entry:
     raise LookupError(f"no initializer is called {name!r}; {hint}")
 
 
-def required(cls) -> str:
-    """Return the arguments of `cls` that have no default, as text."""
+def required(cls: type) -> list[str]:
+    """Return the names of the arguments of `cls` that have no default."""
     parameters = inspect.signature(cls).parameters.values()
-    return " and ".join(f"`{parameter.name}`" for parameter in parameters if parameter.default is parameter.empty)
+    return [parameter.name for parameter in parameters if parameter.default is parameter.empty]
 
 
 def draw(cls, config, shape, seed):
@@ -86,7 +86,7 @@ def _first(initializer, shapes):
     raise errors[0]
 
 
-def _size(elements):
+def _size(elements: int) -> str:
     """Return the size of so many elements in float32, as text."""
     return f"{4 * elements / 2**30:.4g} GiB"
 
@@ -102,7 +102,7 @@ def about(entry) -> str:
     return f"{_aligned(rows)}\n{inspect.getdoc(entry.cls)}\n"
 
 
-def statistics(initializer, values) -> str:
+def statistics(initializer: Initializer, values: np.ndarray) -> str:
     """Return a table of statistics of the `values` that `initializer` gave."""
     rows = {
         "sample of": repr(initializer),
@@ -123,7 +123,7 @@ def statistics(initializer, values) -> str:
     return _aligned(rows)
 
 
-def is_kernel(initializer, values) -> bool:
+def is_kernel(initializer: Initializer, values: np.ndarray) -> bool:
     """Tell whether `values` are a matrix with singular values. The bias of a GRU has two rows, and maps nothing."""
     return values.ndim > 1 and not type(initializer).__name__.endswith("Bias") and bool(np.isfinite(values).all())
 
@@ -138,7 +138,7 @@ def singular_values(matrix):
     return np.linalg.svd(matrix, compute_uv=False)
 
 
-def condition_number(matrix, singular) -> str:
+def condition_number(matrix: np.ndarray, singular: np.ndarray) -> str:
     """Return the largest singular value over the smallest as text, or "singular"."""
     # The rounding error of a singular value, as NumPy's `matrix_rank` has it.
     if singular[-1] <= singular[0] * max(matrix.shape) * np.finfo("float64").eps:

@@ -142,9 +142,9 @@ def test_list_writes_markdown(capsys):
 def test_show_says_what_the_catalogue_says(capsys, entry):
     text = shown(capsys, entry.ids[-1])
     arguments = inspect.signature(entry.cls).parameters.values()
-    required = [f"`{argument.name}`" for argument in arguments if argument.default is argument.empty]
+    required = [f'"{argument.name}": ...' for argument in arguments if argument.default is argument.empty]
     if required:
-        assert f"\nFor a sample, give {' and '.join(required)} with --config.\n" in text
+        assert text.endswith(f"\nFor a sample, give its arguments: --config '{{{', '.join(required)}}}'\n")
     else:
         assert figure(text, "sample of").startswith(f"{entry.cls.__name__}(")
     assert figure(text, "ids") == ", ".join(entry.ids)

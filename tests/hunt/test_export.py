@@ -62,6 +62,8 @@ def assert_computes(outputs, model, x):
     np.testing.assert_allclose(np.asarray(outputs), to_numpy(model(x)), rtol=0, atol=1e-5)
 
 
+# Keras tells jax2tf what it does by now anyway.
+@pytest.mark.filterwarnings("ignore:The `native_serialization` parameter is deprecated:DeprecationWarning")
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="a SavedModel is written by TensorFlow")
 @pytest.mark.skipif(BACKEND == "torch", reason="torch is exported to a SavedModel by torch_xla only")
 def test_a_saved_model_of_tensorflow(model, tmp_path):
