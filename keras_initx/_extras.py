@@ -1,11 +1,17 @@
 """The extras of the package: modules that are imported where they are used, and what to install for them."""
 
+import argparse
 import importlib
 import importlib.util
+from types import ModuleType
 
 
-def needed(module, extra):
-    """Return the module of this name, which comes with `extra`.
+def needed(module: str, extra: str | None) -> ModuleType:
+    """Return the module of this name.
+
+    Args:
+        module: Name of the module.
+        extra: Name of the extra that it comes with, `None` if it comes with none.
 
     Raises:
         ImportError: If it is not installed; says how to.
@@ -13,10 +19,10 @@ def needed(module, extra):
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(_advice([module.split(".")[0]])) from error
+        raise ImportError(_advice([module.split(".")[0]], extra)) from error
 
 
-def require(parser, extra, distributions):
+def require(parser: argparse.ArgumentParser, extra: str, distributions: dict[str, str]) -> None:
     """End a command with an error unless all modules that `extra` brings are there.
 
     Args:
@@ -26,9 +32,10 @@ def require(parser, extra, distributions):
     """
     missing = [name for module, name in distributions.items() if importlib.util.find_spec(module) is None]
     if missing:
-        parser.error(_advice(missing))
+        parser.error(_advice(missing, extra))
 
 
-def _advice(missing: list[str]) -> str:
-    # Not the extra, which pip finds only if it is told again where this package came from.
-    return f"{', '.join(missing)} not found; install with `pip install {' '.join(missing)}`"
+def _advice(missing: list[str], extra: str | None) -> str:
+    # By their own names first: pip finds the extra only if it is told again where this package came from.
+    text = f"{', '.join(missing)} not found; install with `pip install {' '.join(missing)}`"
+    return f"{text}, or keras_initx with its extra `{extra}`" if extra else text

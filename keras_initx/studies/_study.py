@@ -118,7 +118,7 @@ class Study:
         Raises:
             ImportError: If pandas is not installed.
         """
-        return needed("pandas", "studies").DataFrame(self.records)
+        return needed("pandas", None).DataFrame(self.records)
 
     def curves(self, name, figure):
         """Return a figure of all finished trials of an initializer as an array of shape `(trials, epochs + 1)`.
