@@ -82,7 +82,7 @@ def test_backbones(build, expected):
 
 def _square(targets, outputs):
     pairs = zip(keras.tree.flatten(targets), keras.tree.flatten(outputs), strict=True)
-    return sum(keras.ops.mean(keras.ops.square(output - target)) for target, output in pairs)
+    return sum(keras.ops.mean(keras.ops.square(keras.ops.subtract(output, target))) for target, output in pairs)
 
 
 def test_kernels_that_share_an_initializer_are_named():
