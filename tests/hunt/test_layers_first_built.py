@@ -1,5 +1,6 @@
 """Every layer x every initializer x whoever builds it first: the same values or the same error, and Keras as before."""
 
+import functools
 import re
 import warnings
 
@@ -9,6 +10,8 @@ import pytest
 from cases import CASES, FIRST_CASES
 from modes import BACKEND, to_numpy
 from test_layers import LORA, TABLE, Functional, Row
+
+import keras_initx
 
 layers = keras.layers
 
@@ -112,6 +115,13 @@ def test_inductor_gives_the_values_of_a_call(case):
     np.testing.assert_array_equal(to_numpy(compiled()), to_numpy(initializer(shape)))
 
 
+@functools.cache  # the gradients of a second one on the same devices would meet those of the first
+def mirrored():
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
 def strategies():
     if BACKEND != "tensorflow":
         return {}
@@ -119,7 +129,7 @@ def strategies():
 
     return {
         "one device": lambda: tf.distribute.OneDeviceStrategy("CPU:1"),
-        "mirrored": lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
+        "mirrored": mirrored,
         "several workers": tf.distribute.MultiWorkerMirroredStrategy,
         "central storage": lambda: tf.distribute.experimental.CentralStorageStrategy(["CPU:0", "CPU:1"]),
     }
@@ -148,27 +158,31 @@ def test_each_replica_of_a_step_computes_the_values_of_a_plain_call(case):
     import tensorflow as tf
 
     shape = case.shapes[0]
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    values = strategy.run(tf.function(lambda: case.make()(shape)))
+    values = mirrored().run(tf.function(lambda: case.make()(shape)))
     for replica in replicas(values):
         np.testing.assert_allclose(to_numpy(replica), to_numpy(case.make()(shape)), atol=0 if case.exact else 1e-5)
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="strategies of TensorFlow")
-@pytest.mark.parametrize(("name", "argument"), WEIGHTS, ids=[f"{name}.{argument}" for name, argument in WEIGHTS])
-def test_under_a_strategy_a_layer_first_built_by_fit_is_the_same(name, argument):
-    import tensorflow as tf
-
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+@pytest.mark.parametrize(
+    ("name", "argument", "cls"),
+    [
+        ("Dense", "kernel", keras_initx.HeNormal),
+        ("LSTM of one bias", "bias", keras_initx.ChronoBias),
+        ("GRU", "bias", keras_initx.GRUUpdateBias),
+        ("LSTM of one bias", "bias", keras_initx.LSTMForgetBias),
+        ("MultiHeadAttention", "kernel", keras_initx.Orthogonal),
+    ],
+)
+def test_under_a_strategy_a_layer_first_built_by_fit_is_the_same(name, argument, cls):
+    strategy = mirrored()
 
     def by_fit_in_scope(layer, row):
         with strategy.scope():
-            model = Calling(layer, row.inputs)
-        by_fit(model, row)
+            by_fit(Calling(layer, row.inputs), row)
 
-    for case in FIRST_CASES.values():
-        expected, found = (built(name, argument, case, way) for way in (by_build, by_fit_in_scope))
-        assert_keras_builds()
-        assert type(found) is type(expected), (case, found, expected)
-        for weight, value in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(weight, value, err_msg=str(case))
+    expected, found = (built(name, argument, FIRST_CASES[cls], way) for way in (by_build, by_fit_in_scope))
+    assert_keras_builds()
+    assert type(found) is type(expected), (found, expected)
+    for weight, value in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(weight, value)
