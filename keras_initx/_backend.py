@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -43,8 +44,9 @@ def _trace_state_of_jax():
     name = "get_opaque_trace_state"  # in `jax.core` before JAX 0.10
     module = jax.extend.core if hasattr(jax.extend.core, name) else jax.core
     state = functools.partial(getattr(module, name, lambda convention: object()), convention="keras_initx")
-    with jax.ensure_compile_time_eval():
-        return state, state()
+    # A new thread is outside of every trace; this one may be in one, as where `fit` builds a model.
+    with ThreadPoolExecutor(1) as executor:
+        return state, executor.submit(state).result()
 
 
 def available_dtype(dtype: str) -> str:

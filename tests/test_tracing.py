@@ -1,6 +1,7 @@
 """Initializers inside what Keras and its users wrap around them: traces, scopes, abstract tensors."""
 
 import contextlib
+import functools
 import tracemalloc
 
 import keras
@@ -63,6 +64,16 @@ def test_no_tracer_is_left_behind(case, seed):
         jitted = jax.jit(case.make(seed=seed).__call__, static_argnames=["shape", "dtype"])
         lowered = jitted.lower(shape=case.shapes[0], dtype="bfloat16")
     assert str(lowered.out_info.dtype) == "bfloat16"
+
+
+@only["jax"]
+def test_the_first_question_may_be_asked_in_a_trace(monkeypatch):
+    import jax
+
+    monkeypatch.setattr(_backend, "_trace_state_of_jax", functools.cache(_backend._trace_state_of_jax.__wrapped__))
+    answers = []
+    jax.jit(lambda: answers.append(_backend.is_tracing()))()
+    assert [*answers, _backend.is_tracing()] == [True, False]
 
 
 @only["jax"]
