@@ -53,6 +53,13 @@ def test_float64_refines_float32(case):
     np.testing.assert_allclose(single, double, atol=2e-6)
 
 
+@every_random_case
+def test_float64_has_more_digits_than_float32(case):
+    with float64():
+        double = to_numpy(case.make()(case.shapes[0], "float64"))
+    assert np.any(double != double.astype("float32"))
+
+
 @every_case
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_16_bits_are_float32_rounded_once(case, dtype):
