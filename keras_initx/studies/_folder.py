@@ -37,9 +37,14 @@ class Trial:
         return self.status in ("finished", "diverged")
 
     @property
-    def problems(self):
+    def verdicts(self) -> list[dict]:
+        """The errors and warnings of the first batch, without the notes, which do no harm to training."""
+        return [verdict for verdict in self.first_batch.get("verdicts", []) if verdict["level"] != "note"]
+
+    @property
+    def problems(self) -> list[str]:
         """Names of the problems that were found in the first batch."""
-        return [verdict["problem"] for verdict in self.first_batch.get("verdicts", [])]
+        return [verdict["problem"] for verdict in self.verdicts]
 
 
 class Folder:

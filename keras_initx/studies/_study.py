@@ -92,7 +92,7 @@ class Study:
         """Return a dict for each initializer and each problem that `diagnose` has found in its first batches."""
         rows: dict = {}
         for (name, _), trial in self.trials.items():
-            for verdict in trial.first_batch.get("verdicts", []):
+            for verdict in trial.verdicts:
                 row = {"initializer": name, "trials": 0, **verdict}
                 rows.setdefault((name, verdict["problem"]), row)["trials"] += 1
         return list(rows.values())

@@ -253,7 +253,13 @@ def test_plots(three, tmp_path):
 
 def test_the_first_batch_is_shown(tmp_path):
     layers = [{"layer": f"dense_{i}", "std": std, "gradient_norm": 1.0} for i, std in enumerate((1e-2, 1e-4, math.inf))]
-    verdict = {"problem": "vanishing", "layers": ["dense_1"], "evidence": "falls to 0.0001", "remedy": "he_normal"}
+    verdict = {
+        "problem": "vanishing",
+        "layers": ["dense_1"],
+        "evidence": "falls to 0.0001",
+        "remedy": "he_normal",
+        "level": "error",
+    }
     lost = Trial("key", "diverged", first_batch={"layers": layers, "verdicts": [verdict]})
     shown = study({"good": GOOD}, others={("lost", 1): lost, ("lost", 2): Trial("key", "missing")})
     shown.settings["initializers"]["lost"] = None
@@ -264,6 +270,13 @@ def test_the_first_batch_is_shown(tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "Problems in the first batch" in page
     assert "falls to 0.0001" in page
+
+
+def test_notes_on_the_first_batch_are_no_problems():
+    verdicts = [{"problem": "wrong fan", "level": "note"}, {"problem": "dead units", "level": "warning"}]
+    trials = {("good", 1): Trial("key", "finished", first_batch={"verdicts": verdicts})}
+    assert trials["good", 1].problems == ["dead units"]
+    assert [row["problem"] for row in study({"good": [0.9]}, others=trials).problems()] == ["dead units"]
 
 
 def test_a_page_needs_no_other_file(tmp_path):
