@@ -84,7 +84,8 @@ def kerashub(session, backend):
 def roundtrip(session):
     """Save under each framework and load under each other, with all of them installed."""
     install(session, "keras", "test", "demo", *BACKENDS)
-    session.run("pytest", "tests/roundtrip", *session.posargs)
+    # A process for each file, whose tests share what the processes that they start have saved.
+    session.run("pytest", *PARALLEL, "--dist=loadfile", "tests/roundtrip", *session.posargs)
 
 
 @nox.session(default=False)
