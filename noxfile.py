@@ -28,7 +28,11 @@ def install(session, *groups):
 def run_tests(session, backend, *arguments):
     """Run pytest under one backend."""
     session.env["KERAS_BACKEND"] = backend
-    # What one process has compiled, the others need not.
+    run_pytest(session, *arguments)
+
+
+def run_pytest(session, *arguments):
+    """Run pytest in several processes, which share what JAX has compiled."""
     session.env["JAX_COMPILATION_CACHE_DIR"] = session.create_tmp()
     session.env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     session.run("pytest", *PARALLEL, "--durations=15", *arguments, *session.posargs)
@@ -85,7 +89,7 @@ def roundtrip(session):
     """Save under each framework and load under each other, with all of them installed."""
     install(session, "keras", "test", "demo", *BACKENDS)
     # A process for each file, whose tests share what the processes that they start have saved.
-    session.run("pytest", *PARALLEL, "--dist=loadfile", "tests/roundtrip", *session.posargs)
+    run_pytest(session, "--dist=loadfile", "tests/roundtrip")
 
 
 @nox.session(default=False)
