@@ -88,7 +88,8 @@ def pytest_testnodedown(node):
 @pytest.fixture(autouse=True, scope="module")
 def _programs_of_jax(request):
     """Let JAX compile without optimizing, also in processes to come, where the last bit of a result does not count."""
-    if keras.backend.backend() != "jax" or not _UNOPTIMIZED & set(request.path.with_suffix("").parts):
+    place = request.path.relative_to(pathlib.Path(__file__).parent).with_suffix("")
+    if keras.backend.backend() != "jax" or not _UNOPTIMIZED & set(place.parts):
         yield
         return
     import jax
