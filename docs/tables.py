@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import keras_initx
-from keras_initx._tables import markdown
+from keras_initx.cli._list import markdown
 
 DOCS = Path(__file__).parent
 MARKED = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.DOTALL)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-import keras_initx._backend
+from keras_initx.backends import backend
 
 BACKEND = keras.backend.backend()
 
@@ -85,11 +85,8 @@ def _in_ops(function):
     """Make `function` believe that it is being traced, so that it computes in `keras.ops`."""
 
     def call():
-        is_tracing = keras_initx._backend.is_tracing
-        keras_initx._backend.is_tracing = lambda: True
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(backend, "is_tracing", lambda: True)
             return function()
-        finally:
-            keras_initx._backend.is_tracing = is_tracing
 
     return call

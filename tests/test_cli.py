@@ -13,21 +13,21 @@ import pytest
 from modes import to_numpy
 
 import keras_initx
-from keras_initx import _cli, _show, _tables
-from keras_initx._demo import TOLERANCE, differences
+from keras_initx.cli import _list, _main, _show
+from keras_initx.cli._demo import TOLERANCE, differences
 
 pytestmark = pytest.mark.once
 
 
 def test_version(capsys):
     with pytest.raises(SystemExit, match=r"^0$"):
-        _cli.main(["--version"])
+        _main.main(["--version"])
     assert capsys.readouterr().out == f"keras_initx {keras_initx.__version__}\n"
 
 
 def test_help_names_the_commands(capsys):
     with pytest.raises(SystemExit, match=r"^0$"):
-        _cli.main(["--help"])
+        _main.main(["--help"])
     shown = capsys.readouterr().out
     assert all(f"    {command} " in shown for command in ("list", "show", "demo"))
 
@@ -35,7 +35,7 @@ def test_help_names_the_commands(capsys):
 def refused(capsys, *arguments):
     """Return the error that the command ends with."""
     with pytest.raises(SystemExit, match=r"^2$"):
-        _cli.main(arguments)
+        _main.main(arguments)
     return capsys.readouterr().err
 
 
@@ -44,14 +44,14 @@ def refused(capsys, *arguments):
 )
 def test_wrong_arguments_are_an_error(capsys, arguments):
     with pytest.raises(SystemExit, match=r"^2$"):
-        _cli.main(arguments)
+        _main.main(arguments)
     assert "usage: python -m keras_initx" in capsys.readouterr().err
 
 
 def test_missing_extra_is_an_error_that_names_the_remedy(capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match=r"^2$"):
-        _cli.main(["demo"])
+        _main.main(["demo"])
     assert "rich, scikit-learn not found; install with `pip install rich scikit-learn`" in capsys.readouterr().err
 
 
@@ -61,7 +61,7 @@ def test_arguments_are_read_before_anything_large_is_imported(option, output):
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.startswith(output)
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
-    assert "keras_initx._cli" in imported
+    assert "keras_initx.cli._main" in imported
     assert not imported & {"jax", "keras", "keras_initx.initializers", "numpy", "tensorflow", "torch"}
 
 
@@ -113,13 +113,13 @@ def test_an_interrupt_ends_a_command_quietly(capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_show, "draw", interrupted)
-    assert _cli.main(["show", "sparse"]) == 130
+    assert _main.main(["show", "sparse"]) == 130
     assert capsys.readouterr().err == ""
 
 
 def shown(capsys, *arguments):
     """Return what `show` says."""
-    assert _cli.main(["show", *arguments]) == 0
+    assert _main.main(["show", *arguments]) == 0
     return capsys.readouterr().out
 
 
@@ -129,13 +129,13 @@ def figure(text, name):
 
 
 def test_list_is_the_catalogue(capsys):
-    assert _cli.main(["list"]) == 0
-    assert capsys.readouterr().out == _tables.plain(keras_initx.catalog())
+    assert _main.main(["list"]) == 0
+    assert capsys.readouterr().out == _list.plain(keras_initx.catalog())
 
 
 def test_list_writes_markdown(capsys):
-    assert _cli.main(["list", "--markdown"]) == 0
-    assert capsys.readouterr().out == _tables.markdown(keras_initx.catalog())
+    assert _main.main(["list", "--markdown"]) == 0
+    assert capsys.readouterr().out == _list.markdown(keras_initx.catalog())
 
 
 @pytest.mark.parametrize("entry", keras_initx.catalog(), ids=lambda entry: entry.ids[0])

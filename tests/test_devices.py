@@ -17,7 +17,7 @@ from meshes import distribution, fits, layout_of, mesh_of
 from modes import BACKEND, needs_keras, to_numpy
 
 import keras_initx
-from keras_initx import _backend
+from keras_initx.backends import backend
 
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
 only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
@@ -106,7 +106,7 @@ def test_a_compiled_initializer_makes_shards_of_the_same_values(case, shape, par
 def test_a_large_variable_is_compiled_and_has_the_values_of_a_whole_one(monkeypatch, initializer, parts):
     shape = LARGE[math.prod(parts)]
     expected = on_one_device(initializer, shape)
-    monkeypatch.setattr(_backend, "to_tensor", None)  # no array comes from the host
+    monkeypatch.setattr(backend, "to_tensor", None)  # no array comes from the host
     variable = keras.Variable(initializer, shape, "float32", layout=layout_of(parts))
     assert_cut(variable.value, parts)
     assert np.array_equal(variable.value, expected)

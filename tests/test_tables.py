@@ -8,7 +8,7 @@ import runpy
 import pytest
 
 import keras_initx
-from keras_initx import _tables
+from keras_initx.cli import _list
 from keras_initx.initializers import Entry
 
 pytestmark = pytest.mark.once
@@ -25,7 +25,7 @@ ENTRIES = (
 def test_pages_have_their_tables(page, names):
     assert page.read_text() == SCRIPT["with_tables"](page.read_text(), names), "run `python docs/tables.py`"
     if "catalogue" in names:
-        assert _tables.markdown(keras_initx.catalog()) in page.read_text()
+        assert _list.markdown(keras_initx.catalog()) in page.read_text()
 
 
 def test_a_page_without_marks_is_an_error():
@@ -34,7 +34,7 @@ def test_a_page_without_marks_is_an_error():
 
 
 def test_markdown_has_a_row_for_each_class():
-    *_, first, second = _tables.markdown(ENTRIES).splitlines()
+    *_, first, second = _list.markdown(ENTRIES).splitlines()
     assert first == (
         r"| `initx.one`, `initx.first` | `int` | a \* b \* c | where one is enough: for few units, or small ones |"
     )
@@ -52,12 +52,12 @@ def test_markdown_has_a_row_for_each_class():
     ],
 )
 def test_markdown_shows_signs_as_they_are(text, escaped):
-    table = _tables.markdown([Entry(("initx.one",), int, text, "use")])
+    table = _list.markdown([Entry(("initx.one",), int, text, "use")])
     assert f"| {escaped} |" in table
 
 
 def test_plain_text_has_a_line_for_each_class():
-    header, first, second = _tables.plain(ENTRIES).splitlines()
+    header, first, second = _list.plain(ENTRIES).splitlines()
     assert first == ("initx.one, initx.first  int    a * b * c  where one is enough: for few units, or small ones")
     assert second == "initx.another           float  x | y      elsewhere"
     assert header == "id                      class  values     when to use it"
@@ -72,7 +72,7 @@ def terminal(monkeypatch, columns):
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_a_terminal_shows_every_id_within_its_width(capsys, monkeypatch, columns):
     terminal(monkeypatch, columns)
-    _tables.write(keras_initx.catalog())
+    _list.write(keras_initx.catalog())
     lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
     assert max(map(len, lines)) <= columns
     words = set(itertools.chain.from_iterable(line.split() for line in lines))
@@ -83,10 +83,10 @@ def test_a_terminal_shows_every_id_within_its_width(capsys, monkeypatch, columns
 def test_a_terminal_without_rich_shows_plain_text(capsys, monkeypatch):
     terminal(monkeypatch, 80)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    _tables.write(ENTRIES)
-    assert capsys.readouterr().out == _tables.plain(ENTRIES)
+    _list.write(ENTRIES)
+    assert capsys.readouterr().out == _list.plain(ENTRIES)
 
 
 def test_a_pipe_gets_plain_text(capsys):
-    _tables.write(ENTRIES)
-    assert capsys.readouterr().out == _tables.plain(ENTRIES)
+    _list.write(ENTRIES)
+    assert capsys.readouterr().out == _list.plain(ENTRIES)

@@ -11,7 +11,7 @@ from cases import CASES, FIRST_CASES
 from modes import BACKEND, MODES, run, to_numpy
 
 import keras_initx
-from keras_initx import _backend
+from keras_initx.backends import backend
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_class = pytest.mark.parametrize("case", FIRST_CASES.values(), ids=str)
@@ -70,10 +70,12 @@ def test_no_tracer_is_left_behind(case, seed):
 def test_the_first_question_may_be_asked_in_a_trace(monkeypatch):
     import jax
 
-    monkeypatch.setattr(_backend, "_trace_state_of_jax", functools.cache(_backend._trace_state_of_jax.__wrapped__))
+    from keras_initx.backends import _jax
+
+    monkeypatch.setattr(_jax, "trace_state", functools.cache(_jax.trace_state.__wrapped__))
     answers = []
-    jax.jit(lambda: answers.append(_backend.is_tracing()))()
-    assert [*answers, _backend.is_tracing()] == [True, False]
+    jax.jit(lambda: answers.append(backend.is_tracing()))()
+    assert [*answers, backend.is_tracing()] == [True, False]
 
 
 @only["jax"]
@@ -82,20 +84,20 @@ def test_tells_where_jax_records(monkeypatch, known):
     import jax
 
     if not known:  # a version of JAX that does not tell its traces apart
-        monkeypatch.setattr(_backend, "_trace_state_of_jax", lambda: (object, None))
+        monkeypatch.setattr("keras_initx.backends._jax.trace_state", lambda: (object, None))
 
     def told(transformation, argument=1.0, within=contextlib.nullcontext):
         answers = []
 
         def function(x):
             with within():
-                answers.append(_backend.is_tracing())
+                answers.append(backend.is_tracing())
             return x
 
         transformation(function)(argument)
         return answers
 
-    assert _backend.is_tracing() is False
+    assert backend.is_tracing() is False
     assert told(jax.jit) == told(lambda function: jax.grad(jax.jit(function))) == [True]
     # These carry out what does not depend on their argument.
     assert told(jax.grad) == told(jax.vmap, np.ones(2)) == [False]

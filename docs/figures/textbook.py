@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from keras_initx import compare
-from keras_initx.studies import _data, _networks
+from keras_initx.cli import _data, _networks
 
 INITIALIZERS = {
     "glorot_uniform": "initx.glorot_uniform",

@@ -3,13 +3,13 @@
 import keras
 import numpy as np
 
-from keras_initx import _backend
+from keras_initx._checks import check_count
+from keras_initx.backends import backend
 from keras_initx.diagnostics._judge import judge
 from keras_initx.diagnostics._layers import parts_of
 from keras_initx.diagnostics._measure import measure
 from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics._verdicts import Thresholds
-from keras_initx.initializers._checks import check_count
 
 
 def diagnose(model, x, y=None, *, loss=None, batch_size=1024, progress=None, **thresholds) -> Report:
@@ -93,7 +93,7 @@ def _first(arrays, count):
 
 def _build(model, x):
     """Give `model` its weights by a call that nothing else is left of."""
-    with _backend.foreign_state_kept([model, *parts_of(model)]):
+    with backend.preserve_foreign_state([model, *parts_of(model)]):
         model(x)
     for layer in parts_of(model):
         if isinstance(layer, keras.layers.RNN) and layer.stateful:

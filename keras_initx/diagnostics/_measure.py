@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_initx import _backend
+from keras_initx.backends import backend
 from keras_initx.diagnostics._layers import parts_of
 from keras_initx.diagnostics._report import LayerReport
 from keras_initx.diagnostics._statistics import Signal
@@ -41,7 +41,7 @@ def measure(
     watch = Watch(model, limits, progress)
     with _loss_as_it_was(model):
         # The pass is that of a training step.
-        with watch.watching(), _backend.leaving_no_trace(layers):
+        with watch.watching(), backend.preserve_state(layers):
             outputs = model(x, training=True)
             watch.end(outputs)
             if y is not None:
@@ -80,7 +80,7 @@ def _gradients(model, layers, x, y, loss):
     def value(x, y):
         return _loss(model, loss, x, y, model(x, training=True))
 
-    found = _backend.gradients(value, variables, layers, x, y)
+    found = backend.gradients(value, variables, layers, x, y)
     return {id(variable): gradient for variable, gradient in zip(variables, found, strict=True)}
 
 

@@ -2,9 +2,9 @@
 
 import keras
 
+from keras_initx._checks import check_count
 from keras_initx.diagnostics._diagnose import diagnose
 from keras_initx.diagnostics._report import Report, plotting
-from keras_initx.initializers._checks import check_count
 
 
 class SignalMonitor(keras.callbacks.Callback):

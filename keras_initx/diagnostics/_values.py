@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_initx import _backend
+from keras_initx.backends import backend
 
 # Columns that are looked at in one go are as many as have this number of values.
 _PIECE = 1 << 22
@@ -11,13 +11,13 @@ _PIECE = 1 << 22
 
 def tensors_in(nested) -> list:
     """Return the tensors in `nested` whose values can be seen."""
-    return [leaf for leaf in keras.tree.flatten(nested) if keras.ops.is_tensor(leaf) and _backend.has_values(leaf)]
+    return [leaf for leaf in keras.tree.flatten(nested) if keras.ops.is_tensor(leaf) and backend.is_concrete(leaf)]
 
 
 def first_float(nested):
     """Return the first tensor of `nested` if its values can be seen and are floats, otherwise `None`."""
     first = next(iter(keras.tree.flatten(nested)), None)
-    if first is None or not keras.ops.is_tensor(first) or not _backend.has_values(first):
+    if first is None or not keras.ops.is_tensor(first) or not backend.is_concrete(first):
         return None
     return first if "float" in keras.backend.standardize_dtype(first.dtype) else None
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from keras_initx.initializers._checks import check_number
+from keras_initx._checks import check_number
 
 
 @dataclass(frozen=True)

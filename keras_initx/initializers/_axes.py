@@ -4,8 +4,8 @@ import math
 
 import keras
 
+from keras_initx._checks import check_rank
 from keras_initx.initializers._base import RandomInitializer
-from keras_initx.initializers._checks import check_rank
 from keras_initx.initializers._fans import check_axes, check_shape_has_axes
 
 

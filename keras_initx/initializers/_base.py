@@ -7,9 +7,9 @@ import random
 import keras
 import numpy as np
 
-from keras_initx import _backend
+from keras_initx._checks import check_dtype, check_seed, check_shape
+from keras_initx.backends import backend
 from keras_initx.initializers._caller import forget_unmade_variables
-from keras_initx.initializers._checks import check_dtype, check_seed, check_shape
 from keras_initx.initializers._twins import warn_of_twins
 from keras_initx.sampling import Stream, computing_dtype, current_namespace
 
@@ -77,7 +77,7 @@ class Initializer(keras.initializers.Initializer):
     implements `_fill`, or `_draw` if it is a `RandomInitializer`. Everything else follows from that.
     """
 
-    @_backend.untransformed
+    @backend.untransformed
     def __call__(self, shape, dtype=None):
         """Return a tensor of initial values.
 
@@ -102,14 +102,14 @@ class Initializer(keras.initializers.Initializer):
 
     def _tensor(self, shape, dtype):
         """Return what a call returns."""
-        shape, dtype = check_shape(shape), _backend.available_dtype(check_dtype(dtype))
+        shape, dtype = check_shape(shape), backend.available_dtype(check_dtype(dtype))
         self._check_shape(shape)
         warn_of_twins(self, shape)  # on the meta device too: a layer that another's `call` builds asks there
-        if _backend.is_abstract():
+        if backend.is_abstract():
             return keras.ops.empty(shape, dtype)
         values = self._values(shape, dtype)
         if isinstance(values, np.ndarray):
-            return _backend.to_tensor(np.asarray(values.astype(dtype, copy=False), order="C"))
+            return backend.to_tensor(np.asarray(values.astype(dtype, copy=False), order="C"))
         return keras.ops.cast(values, dtype)
 
     def _check_shape(self, shape):
@@ -207,8 +207,8 @@ class RandomInitializer(Initializer):
         """Return the two words that key the stream: seed and, with a generator, its counter."""
         if isinstance(self.seed, int):
             return self.seed, 0
-        words = _backend.next_seed(self.seed)
-        if _backend.is_tracing():
+        words = backend.next_seed(self.seed)
+        if backend.is_tracing():
             return words[0], words[1]
         return tuple(int(word) & 0xFFFFFFFF for word in keras.ops.convert_to_numpy(words))
 

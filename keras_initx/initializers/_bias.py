@@ -1,7 +1,7 @@
 """Initial biases of feed-forward layers."""
 
+from keras_initx._checks import check_number
 from keras_initx.initializers._base import ConstantInitializer, register
-from keras_initx.initializers._checks import check_number
 
 
 @register("relu_bias", formula="value", use="ReLU layers with small weights: all units take part from the first step")

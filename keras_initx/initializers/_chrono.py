@@ -4,9 +4,9 @@ import functools
 
 import numpy as np
 
+from keras_initx._checks import check_choice, check_count
 from keras_initx.initializers._base import RandomInitializer, register
 from keras_initx.initializers._caller import layer_using
-from keras_initx.initializers._checks import check_choice, check_count
 from keras_initx.initializers._gates import (
     check_gru_bias,
     check_lstm_bias,

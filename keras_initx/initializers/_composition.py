@@ -2,8 +2,8 @@
 
 import numbers
 
+from keras_initx._checks import check_number
 from keras_initx.initializers._base import Initializer, register
-from keras_initx.initializers._checks import check_number
 from keras_initx.initializers._fans import check_shape_has_axes
 from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
 from keras_initx.initializers._twins import seeds_within

@@ -2,8 +2,8 @@
 
 import math
 
+from keras_initx._checks import check_count, check_kernel, check_parts
 from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
-from keras_initx.initializers._checks import check_count, check_kernel, check_parts
 from keras_initx.initializers._gain import check_gain, gain_value
 from keras_initx.initializers._orthogonal import orthogonal_matrix
 

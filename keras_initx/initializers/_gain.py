@@ -2,7 +2,7 @@
 
 import math
 
-from keras_initx.initializers._checks import check_choice, check_number
+from keras_initx._checks import check_choice, check_number
 
 # The first six are those of `torch.nn.init.calculate_gain` (leaky_relu with Keras' slope of 0.2).
 # The others keep the second moment: 1 / sqrt(E[f(z)^2]) for z from N(0, 1), as sqrt(2) is for relu.

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_initx import _backend
+from keras_initx.backends import backend
 from keras_initx.initializers._base import Initializer
 
 
@@ -33,4 +33,4 @@ def values_of(initializer, shape, dtype):
         # Not by a call, which would take the values to the device and back.
         return initializer._values(shape, dtype)
     values = initializer(shape, dtype=dtype)
-    return values if _backend.is_tracing() else np.array(keras.ops.convert_to_numpy(values))
+    return values if backend.is_tracing() else np.array(keras.ops.convert_to_numpy(values))

@@ -6,9 +6,9 @@ import numbers
 import numpy as np
 
 from keras_initx import sampling
+from keras_initx._checks import check_choice, check_count
 from keras_initx.initializers._axes import MatrixInitializer
 from keras_initx.initializers._base import register
-from keras_initx.initializers._checks import check_choice, check_count
 from keras_initx.initializers._gain import check_gain, gain_value
 
 _FRAMES = {

@@ -7,10 +7,10 @@ import re
 
 import numpy as np
 
+from keras_initx._checks import DTYPES
 from keras_initx.initializers._array_files import FORMATS, read_array, suffix
 from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._caller import loads_a_model
-from keras_initx.initializers._checks import DTYPES
 from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
 
 # Arrays that a message lists by name.

@@ -7,8 +7,8 @@ import sys
 import keras
 import numpy as np
 
+from keras_initx._checks import check_flag
 from keras_initx.initializers._base import ConstantInitializer, register
-from keras_initx.initializers._checks import check_flag
 from keras_initx.sampling import portable_log
 
 

@@ -1,7 +1,7 @@
 """Initial weights of a size that is given, whatever the shape."""
 
+from keras_initx._checks import check_number
 from keras_initx.initializers._base import RandomInitializer, register
-from keras_initx.initializers._checks import check_number
 from keras_initx.sampling import Draw, affine, truncated_bounds, truncated_normal, uniform_between
 
 # The weights of a narrower interval, or of one farther out, would be too few numbers of float32.

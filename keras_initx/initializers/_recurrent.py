@@ -1,8 +1,8 @@
 """Initial biases of recurrent layers: the same for all units."""
 
+from keras_initx._checks import check_count, check_number
 from keras_initx.initializers._base import ConstantInitializer, register
 from keras_initx.initializers._caller import layer_using
-from keras_initx.initializers._checks import check_count, check_number
 from keras_initx.initializers._gates import (
     check_gru_bias,
     check_lstm_bias,

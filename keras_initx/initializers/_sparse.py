@@ -2,9 +2,9 @@
 
 import math
 
+from keras_initx._checks import check_count, check_number
 from keras_initx.initializers._axes import MatrixInitializer
 from keras_initx.initializers._base import register
-from keras_initx.initializers._checks import check_count, check_number
 from keras_initx.initializers._gain import check_gain, gain_value
 from keras_initx.sampling import sparse_normal
 

@@ -4,8 +4,8 @@ import functools
 
 import numpy as np
 
+from keras_initx._checks import check_count, check_kernel, check_parts
 from keras_initx.initializers._base import ConstantInitializer, Initializer, register
-from keras_initx.initializers._checks import check_count, check_kernel, check_parts
 from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
 
 

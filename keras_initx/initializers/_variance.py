@@ -2,9 +2,9 @@
 
 import math
 
+from keras_initx._checks import check_choice, check_number
 from keras_initx.initializers._axes import AxesInitializer
 from keras_initx.initializers._base import register
-from keras_initx.initializers._checks import check_choice, check_number
 from keras_initx.initializers._fans import fans
 from keras_initx.sampling import Draw, affine, truncated_normal, uniform_between
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from keras_initx import _backend
+from keras_initx.backends import backend
 from keras_initx.sampling._namespace import HOST, TRACED
 from keras_initx.sampling._threefry import threefry2x32
 
@@ -60,7 +60,7 @@ class HostWords:
         if self._program is None:
             self._patience -= words
             if self._patience < 0:
-                self._program = _backend.compiled(_blocks)
+                self._program = backend.compiled(_blocks)
                 if self._program:
                     self._program(np.zeros(4, TRACED.word))  # or each thread would compile it
         return self._program

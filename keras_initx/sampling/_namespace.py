@@ -12,7 +12,7 @@ import math
 import keras
 import numpy as np
 
-from keras_initx import _backend
+from keras_initx.backends import backend
 
 # Rows of a product made at a time, few enough for the cache.
 _STRIP = 256
@@ -133,7 +133,7 @@ class _Traced:
         return keras.ops.bitwise_or(keras.ops.left_shift(words, count), self.shift_right(words, 32 - count))
 
     def full_precision(self):
-        return _backend.full_precision()
+        return backend.full_precision()
 
     def svd(self, x):
         return keras.ops.svd(x, full_matrices=False)
@@ -175,8 +175,8 @@ def _upper_triangle(size, dtype):
 def _aligned(allocate, shape, dtype):
     """Allocate an array that a backend can take over."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = allocate(size + _backend.ALIGNMENT, "uint8")
-    start = -memory.ctypes.data % _backend.ALIGNMENT
+    memory = allocate(size + backend.alignment, "uint8")
+    start = -memory.ctypes.data % backend.alignment
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
@@ -186,4 +186,4 @@ TRACED = _Traced()
 
 def current_namespace():
     """Return the namespace to compute in here and now."""
-    return TRACED if _backend.is_tracing() else HOST
+    return TRACED if backend.is_tracing() else HOST

@@ -6,7 +6,7 @@ on where it runs, so that the values are the same everywhere.
 
 import numpy as np
 
-from keras_initx import _backend
+from keras_initx.backends import backend
 from keras_initx.sampling._namespace import HOST
 from keras_initx.sampling._stream import Draw
 
@@ -103,7 +103,7 @@ def _smallest_keys_in_trace(stream, inputs, units, connections, stddev, dtype):
     """The same entries and values as on the host, entry by entry, by bisection instead of sorting."""
     xp = stream.xp
     keys = xp.shift_right(stream.words(Draw.SUPPORT, (units, inputs)), 32 - _KEY_BITS)
-    keys = _backend.as_one_value(keys)
+    keys = backend.optimization_barrier(keys)
     threshold = xp.zeros((units, 1), xp.word)
     for bit in reversed(range(_KEY_BITS)):
         candidate = threshold + (1 << bit)

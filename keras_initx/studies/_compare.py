@@ -4,7 +4,7 @@ import tempfile
 
 import keras
 
-from keras_initx.initializers._checks import check_count
+from keras_initx._checks import check_count
 from keras_initx.studies import _first_batch, _pool
 from keras_initx.studies._arrays import checked_data
 from keras_initx.studies._folder import Folder

@@ -2,7 +2,7 @@
 
 import math
 
-from keras_initx.initializers._checks import check_choice
+from keras_initx._checks import check_choice
 
 # What the names of metrics contain whose greatest value is best, and between which numbers those lie.
 _GREATEST_IS_BEST = {

@@ -3,7 +3,7 @@
 import math
 import tempfile
 
-from keras_initx.initializers._checks import check_count
+from keras_initx._checks import check_count
 from keras_initx.studies import _pool
 from keras_initx.studies._arrays import checked_data
 from keras_initx.studies._folder import Folder

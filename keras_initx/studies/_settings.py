@@ -5,7 +5,7 @@ import re
 import keras
 
 import keras_initx
-from keras_initx.initializers._checks import check_count, check_seed
+from keras_initx._checks import check_count, check_seed
 from keras_initx.studies._arrays import data_digest
 
 

@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 import keras_initx
-from keras_initx import _cli
+from keras_initx.cli import _main
 from keras_initx.studies import Study, compare
 
 DISTRIBUTIONS = {
@@ -128,9 +128,9 @@ def test_a_command_works_or_says_what_to_install(name, hidden, folder, hide, tmp
     hide(hidden)
     if hidden in needs:
         with pytest.raises(SystemExit, match=r"^2$"):
-            _cli.main(arguments)
+            _main.main(arguments)
         assert f"{DISTRIBUTIONS[hidden]} not found; install with `pip install " in capsys.readouterr().err
     elif name == "demo":
         pytest.skip("trains in processes of its own")
     else:
-        assert _cli.main(arguments) == 0
+        assert _main.main(arguments) == 0

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from archives import name_a_missing_optimizer
 
-from keras_initx import _demo
 from keras_initx._default_backend import installed_backends
-from keras_initx._demo_networks import INITIALIZERS
+from keras_initx.cli import _demo
+from keras_initx.cli._demo_networks import INITIALIZERS
 
 BACKEND = keras.backend.backend()
 pytestmark = [

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from modes import STREAM_MODES, run
 
-from keras_initx import _backend
+from keras_initx.backends import backend
 from keras_initx.sampling import Draw, Stream, affine
 
 CASES = [(0.3, 0.7), (-1, 1e-3), (1e5, 0.01), (0, 0.1), (0.1, 1.6)]
@@ -12,7 +12,7 @@ def values(mode, draw, *arguments):
     def call():
         stream = Stream((5, 0))
         result = draw(stream, affine(stream.xp, *arguments))
-        return _backend.to_tensor(result) if isinstance(result, np.ndarray) else result
+        return backend.to_tensor(result) if isinstance(result, np.ndarray) else result
 
     return run(mode, call)
 

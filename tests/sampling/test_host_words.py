@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from modes import BACKEND
 
-from keras_initx import _backend
+from keras_initx.backends import backend
 from keras_initx.sampling import _host_words
 from keras_initx.sampling._host_words import HostWords
 
@@ -27,8 +27,8 @@ def test_a_program_makes_the_words_that_numpy_makes(begin):
 @pytest.fixture
 def compilations(monkeypatch):
     """Count the programs compiled."""
-    compiled, count = _backend.compiled, []
-    monkeypatch.setattr(_backend, "compiled", lambda function: count.append(1) or compiled(function))
+    compiled, count = backend.compiled, []
+    monkeypatch.setattr(backend, "compiled", lambda function: count.append(1) or compiled(function))
     return count
 
 

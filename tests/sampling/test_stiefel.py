@@ -3,7 +3,7 @@ import pytest
 import scipy.stats
 from modes import STREAM_MODES, float64, run
 
-from keras_initx import _backend
+from keras_initx.backends import backend
 from keras_initx.sampling import Draw, Stream, householder_frame, qr_frame, svd_frame
 from keras_initx.sampling._namespace import HOST
 from keras_initx.sampling._stiefel import _draws_before, _reflections
@@ -44,7 +44,7 @@ def test_float64_is_orthonormal_to_its_own_precision(frame):
 def test_the_trace_gives_what_the_host_gives(frame, rows, columns, mode):
     def call():
         made = make(frame, rows, columns, start=7)
-        return _backend.to_tensor(np.ascontiguousarray(made)) if isinstance(made, np.ndarray) else made
+        return backend.to_tensor(np.ascontiguousarray(made)) if isinstance(made, np.ndarray) else made
 
     np.testing.assert_allclose(run(mode, call), make(frame, rows, columns, start=7), atol=1e-5)
 

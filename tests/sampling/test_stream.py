@@ -3,7 +3,7 @@ import pytest
 import scipy.stats
 from modes import STREAM_MODES, run
 
-from keras_initx import _backend
+from keras_initx.backends import backend
 from keras_initx.sampling import Draw, Stream
 
 # The seeds are fixed, so a test passes always or never; a random seed would fail one test here in
@@ -16,7 +16,7 @@ def values(mode, function):
 
     def call():
         result = function(Stream((2024, 7)))
-        return _backend.to_tensor(result) if isinstance(result, np.ndarray) else result
+        return backend.to_tensor(result) if isinstance(result, np.ndarray) else result
 
     array = run(mode, call)
     return array.astype("uint32") if array.dtype == "int32" else array

@@ -6,7 +6,7 @@ import threading
 import keras
 import numpy as np
 
-from keras_initx.studies._data import Dataset
+from keras_initx.cli._data import Dataset
 
 
 def blobs():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from networks import blobs
 
-from keras_initx import _cli
+from keras_initx.cli import _main
 from keras_initx.studies import _compare, _pool
 
 pytestmark = pytest.mark.once
@@ -33,24 +33,24 @@ FILES = {"study.json", "trials", "table.txt", "plots", "report.html", "records.c
 
 
 def test_compare_and_report(options, tmp_path, capsys):
-    assert _cli.main([*COMPARE, *options]) == 0
+    assert _main.main([*COMPARE, *options]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("mlp on blobs\n2 repeats of 2 epochs")
     assert "Traceback" not in printed.err
     assert "\x1b" not in printed.out + printed.err
     assert {file.name for file in (tmp_path / "out").iterdir()} == FILES
-    assert _cli.main(["report", str(tmp_path / "out"), "--monitor", "val_loss", "--threshold", "0.5"]) == 0
+    assert _main.main(["report", str(tmp_path / "out"), "--monitor", "val_loss", "--threshold", "0.5"]) == 0
     text = capsys.readouterr().out
     assert re.search(r"^ +initializer +val_loss +95 % interval +to 0\.500 ", text, re.MULTILINE)
     assert (tmp_path / "out" / "table.txt").read_text() in text
 
 
 def test_restarts_and_report(options, tmp_path, capsys):
-    assert _cli.main(["restarts", "--n", "2", "--checks", "0", *options]) == 0
+    assert _main.main(["restarts", "--n", "2", "--checks", "0", *options]) == 0
     assert "came out best: val_accuracy" in capsys.readouterr().out
     model = keras.models.load_model(tmp_path / "out" / "best.keras")
     assert model.output_shape == (None, 3)
-    assert _cli.main(["report", str(tmp_path / "out")]) == 0
+    assert _main.main(["report", str(tmp_path / "out")]) == 0
     assert "came out best: val_accuracy" in capsys.readouterr().out
 
 
@@ -63,7 +63,7 @@ def test_interrupted_studies_show_what_there_is(options, tmp_path, capsys, monke
         runs.append(run(**arguments))
 
     monkeypatch.setattr(_compare, "run_trial", interrupted)
-    assert _cli.main([*COMPARE, *options]) == 130
+    assert _main.main([*COMPARE, *options]) == 130
     printed = capsys.readouterr()
     assert "Interrupted; the same command goes on from here." in printed.err
     assert "he_normal: 1 of 2 trials unfinished." in printed.out
@@ -101,7 +101,7 @@ def test_a_terminal_shows_the_time_that_is_left(monkeypatch, capsys):
 
 def refused(capsys, *arguments):
     with pytest.raises(SystemExit, match=r"^2$"):
-        _cli.main([str(argument) for argument in arguments])
+        _main.main([str(argument) for argument in arguments])
     return capsys.readouterr().err
 
 
@@ -138,7 +138,7 @@ def test_lengths_that_differ_are_an_error(capsys, options, tmp_path):
 
 
 def test_other_arguments_for_one_folder_are_an_error(capsys, options):
-    _cli.main([*COMPARE, *options])
+    _main.main([*COMPARE, *options])
     error = refused(capsys, *COMPARE, *options, "--seed", "1")
     assert "holds a run with other settings. Received: seed=1, there 0" in error
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from modes import to_numpy
 
-from keras_initx.studies import _data, _networks
+from keras_initx.cli import _data, _networks
 
 pytestmark = pytest.mark.once
 

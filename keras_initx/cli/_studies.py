@@ -177,7 +177,7 @@ def _check_ids(names):
 def _prepared(parser, arguments):
     """Return what builds a model of an initializer, and the data."""
     require(parser, "studies", _MODULES)
-    from keras_initx.studies import _data, _networks
+    from keras_initx.cli import _data, _networks
 
     with _ended_by(parser, ValueError, _data.DataError):
         data = _data.load(arguments.data)

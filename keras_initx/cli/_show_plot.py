@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from keras_initx._show import as_matrix, condition_number, is_kernel, singular_values
+from keras_initx.cli._show import as_matrix, condition_number, is_kernel, singular_values
 
 # Up to as many different values are shown one by one.
 _FEW = 8

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 import keras_initx  # noqa: F401, makes the initializers known to Keras: all that loading takes
-from keras_initx.studies._data import digits
-from keras_initx.studies._networks import network
+from keras_initx.cli._data import digits
+from keras_initx.cli._networks import network
 
 INITIALIZERS = {
     "dense": {

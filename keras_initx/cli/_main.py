@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import keras_initx
-from keras_initx import _cli_studies
 from keras_initx._extras import require
+from keras_initx.cli import _studies
 
 _PROGRAM = "python -m keras_initx"
 # What a shell reports of a program that writes to a closed pipe.
@@ -40,14 +40,14 @@ def main(argv=None) -> int:
         sys.stderr.write(f"{_PROGRAM}: error: {error}\n")
         return 2
     except KeyboardInterrupt:
-        return _cli_studies._INTERRUPTED
+        return _studies._INTERRUPTED
 
 
 def _run(argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog=_PROGRAM, description=keras_initx.__doc__)
     parser.add_argument("--version", action="version", version=f"keras_initx {keras_initx.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
-    for add_command in (_add_list, _add_show, _add_diagnose, _add_demo, *_cli_studies.COMMANDS):
+    for add_command in (_add_list, _add_show, _add_diagnose, _add_demo, *_studies.COMMANDS):
         add_command(commands)
     arguments = parser.parse_args(argv)
     _load_package(parser)
@@ -73,12 +73,12 @@ def _add_list(commands):
     parser.add_argument("--markdown", action="store_true", help="as a table in Markdown")
 
     def run(arguments):
-        from keras_initx import _tables
+        from keras_initx.cli import _list
 
         if arguments.markdown:
-            sys.stdout.write(_tables.markdown(keras_initx.catalog()))
+            sys.stdout.write(_list.markdown(keras_initx.catalog()))
         else:
-            _tables.write(keras_initx.catalog())
+            _list.write(keras_initx.catalog())
         return 0
 
     parser.set_defaults(run=run)
@@ -107,7 +107,7 @@ def _add_show(commands):
     )
 
     def run(arguments):
-        from keras_initx import _show
+        from keras_initx.cli import _show
 
         try:
             entry = _show.find(arguments.name)
@@ -129,10 +129,10 @@ def _add_show(commands):
             parser.error(f"no sample of {entry.cls.__name__}: {error}\n--config gives arguments, --shape the shape")
         sys.stdout.write(f"\n{_show.statistics(initializer, values)}")
         if arguments.plot:
-            from keras_initx import _plot
+            from keras_initx.cli import _show_plot
 
             try:
-                _plot.plot(arguments.plot, initializer, values)
+                _show_plot.plot(arguments.plot, initializer, values)
             except (OSError, ValueError) as error:
                 parser.error(f"no plot: {error}")
         return 0
@@ -200,14 +200,14 @@ def _add_diagnose(commands):
     def run(arguments):
         if arguments.plot:
             require(parser, "plot", {"matplotlib": "matplotlib"})
-        from keras_initx import _diagnose_command
+        from keras_initx.cli import _diagnose
 
         try:
-            x, y = _diagnose_command.read_data(arguments.data, arguments.labels)
+            x, y = _diagnose.read_data(arguments.data, arguments.labels)
         except (OSError, ValueError) as error:
             parser.error(f"no data: {error}")
         try:
-            report = _diagnose_command.diagnose(
+            report = _diagnose.diagnose(
                 arguments.model,
                 x,
                 y,
@@ -218,7 +218,7 @@ def _add_diagnose(commands):
         except Exception as error:  # A model may raise anything, and the exit code 1 has a meaning.
             parser.error(f"no diagnosis of {arguments.model}: {error}")
         try:
-            _diagnose_command.write(report, arguments.json, arguments.csv, arguments.plot)
+            _diagnose.write(report, arguments.json, arguments.csv, arguments.plot)
         except (OSError, ValueError) as error:
             parser.error(f"not written: {error}")
         return int(report.fails_on(arguments.fail_on))
@@ -247,7 +247,7 @@ def _add_demo(commands):
 
     def run(_arguments):
         require(parser, "demo", {"rich": "rich", "sklearn": "scikit-learn"})
-        from keras_initx import _demo
+        from keras_initx.cli import _demo
 
         return _demo.run()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_initx._default_backend import installed_backends
-from keras_initx._demo_networks import INITIALIZERS
+from keras_initx.cli._demo_networks import INITIALIZERS
 
 # How far apart the probabilities may be that two backends compute from the same weights: they add
 # in different orders. Differences of 1e-6 are usual.
@@ -55,7 +55,7 @@ def _work(task, backend, folder):
         "OMP_NUM_THREADS": "1",
     }
     process = subprocess.run(
-        [sys.executable, "-m", "keras_initx._demo_networks", task, folder],
+        [sys.executable, "-m", "keras_initx.cli._demo_networks", task, folder],
         env=environment,
         capture_output=True,
         text=True,

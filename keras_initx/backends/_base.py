@@ -1,0 +1,128 @@
+"""The protocol of a backend, and what serves one that only has arrays, such as NumPy or OpenVINO."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import keras
+import numpy as np
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+# A function of an int32 tensor that returns two int32 tensors of one length.
+Blocks = Callable[[Any], tuple[Any, Any]]
+
+
+class Backend:
+    """What this package needs of a backend beyond `keras.ops`.
+
+    The methods here are right for a backend that carries out each operation at once and derives nothing. A subclass
+    replaces those in which its backend differs.
+
+    Attributes:
+        alignment: `to_tensor` takes over arrays that begin at a multiple of so many bytes, if it takes over any.
+    """
+
+    alignment = 64
+
+    def is_abstract(self) -> bool:
+        """Tell whether new tensors have a shape and a dtype but no values."""
+        return False
+
+    def is_tracing(self) -> bool:
+        """Tell whether operations are being recorded into a program instead of being carried out."""
+        return False
+
+    def is_concrete(self, tensor: Any) -> bool:
+        """Tell whether `tensor` is one whose values can be looked at, not one that stands for them in a program."""
+        return True
+
+    def available_dtype(self, dtype: str) -> str:
+        """Return the name of the dtype that tensors have here when `dtype` is asked for."""
+        return dtype
+
+    def to_tensor(self, array: np.ndarray) -> Any:
+        """Hand an array that nobody else will write to over to the backend, without a copy where it allows that."""
+        return keras.ops.convert_to_tensor(array)
+
+    def compiled(self, function: Blocks) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Return `function` compiled for the CPU, or `None` if the backend has no compiler, or does not use the CPU.
+
+        Args:
+            function: A function of an int32 tensor that returns two int32 tensors of one length.
+
+        Returns:
+            A function of an int32 array that returns the elements of both results in turn, as uint32.
+        """
+        return None
+
+    def full_precision(self) -> AbstractContextManager[Any]:
+        """Return a context in which float32 matrix products are not rounded to fewer bits, as on GPUs."""
+        return contextlib.nullcontext()
+
+    def optimization_barrier(self, tensor: Any) -> Any:
+        """Return `tensor`, which is part of a trace, as something that is computed once and lies where it is used."""
+        return tensor
+
+    def next_seed(self, generator: keras.random.SeedGenerator) -> Any:
+        """Advance `generator` and return its two seed words, without leaving a tracer in its state."""
+        return generator.next()
+
+    def untransformed(self, function: Function) -> Function:
+        """Keep the backend from rewriting `function` and what it calls."""
+        return function
+
+    @contextlib.contextmanager
+    def preserve_state(self, layers: Sequence[keras.Layer], *, gradients: bool = False):
+        """Give a context in which whatever a model does to its own state, or to a random generator, is dropped.
+
+        Args:
+            layers: The layers of the model. Some keep state that Keras does not know.
+            gradients: Whether what happens is recorded for a backward pass.
+        """
+        # The counters of random generators are variables too, also of the one that Keras shares.
+        with keras.StatelessScope(collect_losses=True), self.preserve_foreign_state(layers):
+            yield
+
+    def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> AbstractContextManager[Any]:
+        """Return a context after which what `layers` keep past Keras is as it was."""
+        return contextlib.nullcontext()
+
+    def gradients(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        *arguments: Any,
+    ) -> list[np.ndarray]:
+        """Return the derivatives of `function(*arguments)` with respect to `variables`, and leave all state as it was.
+
+        Args:
+            function: A function that gives a scalar tensor.
+            variables: Variables of Keras.
+            layers: The layers that `function` calls.
+            *arguments: Arrays, or lists and dicts of them.
+
+        Returns:
+            A list with an array, in float32, for each variable; zeros for those that play no part.
+
+        Raises:
+            NotImplementedError: If the backend has no gradients.
+        """
+        if not variables:
+            return []
+        found = self._gradients(function, variables, layers, *arguments)
+        return [np.asarray(keras.ops.convert_to_numpy(gradient), "float32") for gradient in found]
+
+    def _gradients(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        *arguments: Any,
+    ) -> Sequence[Any]:
+        """Return what `gradients` returns, as tensors."""
+        raise NotImplementedError(
+            "gradients need a backend that derives, JAX, TensorFlow or torch: set KERAS_BACKEND to one of them. "
+            f"Received: KERAS_BACKEND={keras.backend.backend()}"
+        )

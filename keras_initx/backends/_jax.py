@@ -1,0 +1,96 @@
+"""JAX: traces, arrays without a program for each shape, gradients as one program."""
+
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+
+from keras_initx.backends._base import Backend, Blocks
+
+
+class Implementation(Backend):
+    """What this package needs of JAX."""
+
+    def is_tracing(self) -> bool:
+        state, outside = trace_state()
+        # Of all operations negation takes least time, but outside of traces it would be compiled first.
+        return state() != outside and isinstance(jax.lax.neg(1.0), jax.core.Tracer)
+
+    def is_concrete(self, tensor: Any) -> bool:
+        return not isinstance(tensor, jax.core.Tracer)
+
+    def available_dtype(self, dtype: str) -> str:
+        # Without x64 JAX gives float32 for float64.
+        return jax.dtypes.canonicalize_dtype(dtype).name if dtype == "float64" else dtype
+
+    def to_tensor(self, array: np.ndarray) -> Any:
+        # Unlike jax.numpy.asarray, it compiles no program for each shape. It takes over aligned arrays.
+        return jax.device_put(array)
+
+    def compiled(self, function: Blocks) -> Callable[[np.ndarray], np.ndarray] | None:
+        try:
+            cpu = jax.local_devices(backend="cpu")[0]
+        except RuntimeError:  # JAX was told to use other platforms only
+            return None
+
+        def both(argument):
+            # As one number, because the compiler would make two loops of two results, each with all of the work.
+            return jax.lax.complex(*(jax.lax.bitcast_convert_type(part, "float32") for part in function(argument)))
+
+        program = jax.jit(both)
+
+        def call(argument):
+            with jax.default_device(cpu):
+                return np.asarray(program(argument)).view("uint32")
+
+        return call
+
+    def full_precision(self) -> AbstractContextManager[Any]:
+        return jax.default_matmul_precision("highest")
+
+    def optimization_barrier(self, tensor: Any) -> Any:
+        # JAX cuts up what follows from constants alone, so that each use has its own copy. Where the place of a copy
+        # does not follow from the place of the result, each device would make all of it.
+        return jax.lax.optimization_barrier(tensor)
+
+    def next_seed(self, generator: keras.random.SeedGenerator) -> Any:
+        if self.is_tracing() and self.is_concrete(generator.state.value):
+            # The trace does not know this state: it would stay behind in it as a leaked tracer.
+            with jax.ensure_compile_time_eval():
+                return generator.next()
+        return generator.next()
+
+    def _gradients(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        *arguments: Any,
+    ) -> Sequence[Any]:
+        def value(values, arguments):
+            with keras.StatelessScope(zip(variables, values, strict=True), collect_losses=True):
+                return function(*arguments)
+
+        # Compiling it as a whole takes less time than each operation by itself.
+        return jax.jit(jax.grad(value))([variable.value for variable in variables], arguments)
+
+
+@functools.cache
+def trace_state() -> tuple[Callable[[], object], object]:
+    """Return a function that tells by which trace JAX records, and what it returns where operations are carried out.
+
+    JAX does not promise to keep its own function, so where there is none every two states are different.
+    """
+    import jax.extend.core
+
+    name = "get_opaque_trace_state"  # in `jax.core` before JAX 0.10
+    module = jax.extend.core if hasattr(jax.extend.core, name) else jax.core
+    state = functools.partial(getattr(module, name, lambda convention: object()), convention="keras_initx")
+    # A new thread is outside of every trace; this one may be in one, as where `fit` builds a model.
+    with ThreadPoolExecutor(1) as executor:
+        return state, executor.submit(state).result()

@@ -1,0 +1,80 @@
+"""TensorFlow: graphs, arrays by DLPack, gradients by a tape."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_initx.backends._base import Backend, Blocks, Function
+
+_LARGE = 1 << 16  # bytes from which on handing over is cheaper than copying
+
+
+class Implementation(Backend):
+    """What this package needs of TensorFlow."""
+
+    def is_tracing(self) -> bool:
+        return not tf.executing_eagerly()
+
+    def is_concrete(self, tensor: Any) -> bool:
+        return not tf.is_symbolic_tensor(tensor)
+
+    def to_tensor(self, array: np.ndarray) -> Any:
+        if array.nbytes < _LARGE or array.ctypes.data % self.alignment:
+            return tf.constant(array)  # in a third of the time that Keras takes
+        # DLPack cannot read bfloat16 from NumPy, so its bits go over as those of an integer.
+        bfloat16 = array.dtype.name == "bfloat16"
+        bits = array.view("int16") if bfloat16 else array
+        # The first touch of fresh memory costs more than computing what goes there: a copy would double the time.
+        tensor = tf.experimental.dlpack.from_dlpack(bits.__dlpack__())
+        # Either operation moves it to the device in use.
+        return tf.bitcast(tensor, "bfloat16") if bfloat16 else tf.identity(tensor)
+
+    def compiled(self, function: Blocks) -> Callable[[np.ndarray], np.ndarray] | None:
+        @tf.function(jit_compile=True, autograph=False)
+        def program(argument):
+            # As one number, because the compiler would make two loops of two results, each with all of the work.
+            return tf.complex(*(tf.bitcast(part, "float32") for part in function(argument)))
+
+        def call(argument):
+            with tf.device("CPU:0"):
+                return program(tf.constant(argument)).numpy().view("uint32")
+
+        return call
+
+    def untransformed(self, function: Function) -> Function:
+        kept: Function = tf.autograph.experimental.do_not_convert(function)
+        return kept
+
+    def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> AbstractContextManager[Any]:
+        return _preserve_saved_models(layers)
+
+    def _gradients(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        *arguments: Any,
+    ) -> Sequence[Any]:
+        with tf.GradientTape() as tape, self.preserve_state(layers, gradients=True):
+            result = function(*arguments)
+        sources = [variable.value for variable in variables]
+        found = tape.gradient(result, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [tf.convert_to_tensor(gradient) for gradient in found]  # an embedding's is not a tensor
+
+
+@contextlib.contextmanager
+def _preserve_saved_models(layers: Sequence[keras.Layer]) -> Iterator[None]:
+    """Put back the variables of saved models of TensorFlow, whose functions assign to them past Keras."""
+    saved = [layer for layer in layers if isinstance(layer, keras.layers.TFSMLayer)]
+    variables = [variable.value for layer in saved for variable in layer.variables]
+    values = [variable.numpy() for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)

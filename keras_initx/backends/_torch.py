@@ -1,0 +1,80 @@
+"""PyTorch: the meta device, modules that keep state past Keras, gradients of what is trained."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+
+from keras_initx.backends._base import Backend, Function
+
+
+class Implementation(Backend):
+    """What this package needs of PyTorch, in which nothing is traced: `untransformed` stays out of programs."""
+
+    def is_abstract(self) -> bool:
+        return keras.ops.empty(()).device.type == "meta"
+
+    def is_concrete(self, tensor: Any) -> bool:
+        return tensor.device.type != "meta"
+
+    def to_tensor(self, array: np.ndarray) -> Any:
+        # torch cannot read bfloat16 from NumPy, so its bits go over as those of an integer.
+        bfloat16 = array.dtype.name == "bfloat16"
+        tensor = torch.from_numpy(array.view("int16") if bfloat16 else array)
+        # Keras would copy an array; a tensor it only moves, to the device in use.
+        return keras.ops.convert_to_tensor(tensor.view(torch.bfloat16) if bfloat16 else tensor)
+
+    def untransformed(self, function: Function) -> Function:
+        kept: Function = torch.compiler.disable(function)
+        return kept
+
+    @contextlib.contextmanager
+    def preserve_state(self, layers: Sequence[keras.Layer], *, gradients: bool = False):
+        # A dropout without a seed draws from torch's own generator.
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with super().preserve_state(layers), torch.random.fork_rng(devices), torch.set_grad_enabled(gradients):
+            yield
+
+    def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> AbstractContextManager[Any]:
+        return _preserve_modules(layers)
+
+    def _gradients(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        *arguments: Any,
+    ) -> Sequence[Any]:
+        with self.preserve_state(layers, gradients=True):
+            result = function(*arguments)
+        found = [torch.zeros_like(variable.value) for variable in variables]
+        # A module of torch may have been frozen past Keras, and torch refuses to derive where nothing is trained.
+        trained = [index for index, variable in enumerate(variables) if variable.value.requires_grad]
+        if trained and result.requires_grad:
+            sources = [variables[index].value for index in trained]
+            derived = torch.autograd.grad(result, sources, allow_unused=True, materialize_grads=True)
+            for index, gradient in zip(trained, derived, strict=True):
+                found[index] = gradient
+        return found
+
+
+@contextlib.contextmanager
+def _preserve_modules(layers: Sequence[keras.Layer]) -> Iterator[None]:
+    """Put back what modules of torch keep past Keras: buffers, as moving averages, and whether they are in training."""
+    modules = list(dict.fromkeys(module for layer in layers for module in layer.modules()))
+    in_training = [(module, module.training) for module in modules]
+    buffers = [(module, *named) for module in modules for named in module.named_buffers(recurse=False)]
+    try:
+        # A backward pass refuses tensors that have changed since the forward pass, so copies are changed and left.
+        for module, name, buffer in buffers:
+            setattr(module, name, buffer.clone())
+        yield
+    finally:
+        for module, name, buffer in buffers:
+            setattr(module, name, buffer)
+        for module, training in in_training:
+            module.training = training
