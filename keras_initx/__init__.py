@@ -1,52 +1,27 @@
 """Weight initializers for Keras 3 that give the same weights on every backend."""
 
+# ruff: noqa: F403, F405, the names are listed once, in `__all__`
+
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keras_initx._command import is_starting
 
 # The command line reads its arguments first, and loads this when it knows what is asked of it.
 if TYPE_CHECKING or not is_starting():
     from keras_initx import _default_backend  # noqa: F401, before anything imports Keras
-    from keras_initx.initializers import (
-        ICNR,
-        Bilinear,
-        Blocks,
-        ChronoBias,
-        DeltaOrthogonal,
-        Dirac,
-        FanInNormal,
-        GlorotNormal,
-        GlorotUniform,
-        GRUUpdateBias,
-        HeNormal,
-        HeUniform,
-        LecunNormal,
-        LecunUniform,
-        LSTMForgetBias,
-        Orthogonal,
-        Pretrained,
-        PriorBias,
-        RandomNormal,
-        RandomUniform,
-        ReLUBias,
-        Scaled,
-        SmallNormal,
-        Sparse,
-        TruncatedNormal,
-        VarianceScaling,
-        catalog,
-    )
+    from keras_initx.initializers import *
 
+# What measures and trains models is loaded when it is asked for, so that a layer that only needs an id does not wait.
 if TYPE_CHECKING:
-    from keras_initx.diagnostics import SignalMonitor, diagnose
-    from keras_initx.studies import compare, restarts
+    from keras_initx.diagnostics import *
+    from keras_initx.studies import *
 
 __all__ = [
     "ICNR",
     "Bilinear",
-    "Blocks",
     "ChronoBias",
+    "Concatenated",
     "DeltaOrthogonal",
     "Dirac",
     "FanInNormal",
@@ -59,6 +34,7 @@ __all__ = [
     "LecunNormal",
     "LecunUniform",
     "Orthogonal",
+    "OrthogonalQR",
     "Pretrained",
     "PriorBias",
     "RandomNormal",
@@ -79,11 +55,11 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-# What measures and trains models is loaded when it is asked for, so that a layer that only needs an id does not wait.
-_LATER = {"SignalMonitor": "diagnostics", "compare": "studies", "diagnose": "diagnostics", "restarts": "studies"}
 
-
-def __getattr__(name):
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATER.get(name, 'initializers')}"), name)
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for room in ("initializers", "diagnostics", "studies"):
+            module = importlib.import_module(f"{__name__}.{room}")
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -81,13 +81,13 @@ CASES = (
     ),
     Case(keras_initx.Dirac, {"gain": "relu", "groups": 3}, ((3, 3, 4, 12), (2, 2, 9)), (*NOT_KERNELS, (3, 3, 4))),
     Case(
-        keras_initx.Blocks,
+        keras_initx.Concatenated,
         {"initializers": [config("sparse", connections=2, seed=1), config("random_normal", seed=2)]},
         ((70, 20), (3, 3, 16, 8), (1, 2), (0, 4), (4, 0)),
         ((), (8,), (4, 5)),
     ),
     Case(
-        keras_initx.Blocks,
+        keras_initx.Concatenated,
         {
             "initializers": [config("relu_bias"), config("random_uniform", seed=3), config("relu_bias", value=0.5)],
             "sizes": [2, 0, 3],
@@ -128,6 +128,7 @@ CASES = (
     Case(keras_initx.Orthogonal, {"method": "qr", "seed": 3}, MATRICES, NOT_MATRICES, exact=False),
     Case(keras_initx.Orthogonal, {"method": "svd", "seed": 4}, MATRICES, NOT_MATRICES, exact=False),
     Case(keras_initx.Orthogonal, {"gain": "tanh", "method": "gaussian", "seed": 5}, MATRICES, NOT_MATRICES),
+    Case(keras_initx.OrthogonalQR, {"seed": 3}, MATRICES, NOT_MATRICES, exact=False),
     Case(keras_initx.PriorBias, {}, ((7,), (), (2, 3), (0,))),
     Case(keras_initx.PriorBias, {"frequencies": [900, 90, 10]}, ((3,),), ((), (1,), (4,), (3, 1))),
     Case(keras_initx.PriorBias, {"frequencies": [0.98, 0.02]}, ((1,), (2,)), ((), (3,), (2, 1))),

@@ -9,15 +9,15 @@ import pytest
 
 import keras_initx
 from keras_initx.cli import _list
-from keras_initx.initializers import Entry
+from keras_initx.initializers import CatalogEntry
 
 pytestmark = pytest.mark.once
 
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = runpy.run_path(str(ROOT / "docs" / "tables.py"))
 ENTRIES = (
-    Entry(("initx.one", "initx.first"), int, "a * b * c", "where one is enough: for few units, or small ones"),
-    Entry(("initx.another",), float, "x | y", "elsewhere"),
+    CatalogEntry(("initx.one", "initx.first"), int, "a * b * c", "where one is enough: for few units, or small ones"),
+    CatalogEntry(("initx.another",), float, "x | y", "elsewhere"),
 )
 
 
@@ -52,7 +52,7 @@ def test_markdown_has_a_row_for_each_class():
     ],
 )
 def test_markdown_shows_signs_as_they_are(text, escaped):
-    table = _list.markdown([Entry(("initx.one",), int, text, "use")])
+    table = _list.markdown([CatalogEntry(("initx.one",), int, text, "use")])
     assert f"| {escaped} |" in table
 
 

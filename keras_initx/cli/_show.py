@@ -7,7 +7,7 @@ import math
 import keras
 import numpy as np
 
-from keras_initx.initializers import ConstantInitializer, Entry, Initializer, catalog
+from keras_initx.initializers import CatalogEntry, ConstantInitializer, Initializer, catalog
 
 # Of these the first that an initializer fills is its sample's: a kernel, a square one, a bias (of an LSTM or a
 # GRU too; of a GRU with two rows), the kernel of a convolution.
@@ -17,7 +17,7 @@ SHAPES = ((256, 128), (128, 128), (384,), (2, 384), (3, 3, 64, 64))
 MAX_ELEMENTS = 2**26
 
 
-def find(name) -> Entry:
+def find(name) -> CatalogEntry:
     """Return the entry of the catalogue that `name` stands for: an id, with or without `initx.`, or a class.
 
     Raises:

@@ -1,66 +1,35 @@
 """What a layer asks for: one family of initializers a file."""
 
-from keras_initx.initializers._base import (
-    ConstantInitializer,
-    Entry,
-    Initializer,
-    RandomInitializer,
-    catalog,
-    register,
-)
-from keras_initx.initializers._bias import ReLUBias
-from keras_initx.initializers._chrono import ChronoBias
-from keras_initx.initializers._composition import Blocks, Scaled
-from keras_initx.initializers._convolution import DeltaOrthogonal, Dirac
-from keras_initx.initializers._orthogonal import Orthogonal
-from keras_initx.initializers._pretrained import Pretrained
-from keras_initx.initializers._prior import PriorBias
-from keras_initx.initializers._random import RandomNormal, RandomUniform, SmallNormal, TruncatedNormal
-from keras_initx.initializers._recurrent import GRUUpdateBias, LSTMForgetBias
-from keras_initx.initializers._sparse import Sparse
-from keras_initx.initializers._upsampling import ICNR, Bilinear
-from keras_initx.initializers._variance import VarianceScaling
-from keras_initx.initializers._variance_named import (
-    FanInNormal,
-    GlorotNormal,
-    GlorotUniform,
-    HeNormal,
-    HeUniform,
-    LecunNormal,
-    LecunUniform,
-)
-
-__all__ = [
-    "ICNR",
-    "Bilinear",
-    "Blocks",
-    "ChronoBias",
-    "ConstantInitializer",
-    "DeltaOrthogonal",
-    "Dirac",
-    "Entry",
-    "FanInNormal",
-    "GRUUpdateBias",
-    "GlorotNormal",
-    "GlorotUniform",
-    "HeNormal",
-    "HeUniform",
-    "Initializer",
-    "LSTMForgetBias",
-    "LecunNormal",
-    "LecunUniform",
-    "Orthogonal",
-    "Pretrained",
-    "PriorBias",
-    "RandomInitializer",
-    "RandomNormal",
-    "RandomUniform",
-    "ReLUBias",
-    "Scaled",
-    "SmallNormal",
-    "Sparse",
-    "TruncatedNormal",
-    "VarianceScaling",
-    "catalog",
-    "register",
-]
+from keras_initx.initializers._base import CatalogEntry as CatalogEntry
+from keras_initx.initializers._base import ConstantInitializer as ConstantInitializer
+from keras_initx.initializers._base import Initializer as Initializer
+from keras_initx.initializers._base import RandomInitializer as RandomInitializer
+from keras_initx.initializers._base import catalog as catalog
+from keras_initx.initializers._base import register as register
+from keras_initx.initializers._bias import ReLUBias as ReLUBias
+from keras_initx.initializers._chrono import ChronoBias as ChronoBias
+from keras_initx.initializers._composition import Concatenated as Concatenated
+from keras_initx.initializers._composition import Scaled as Scaled
+from keras_initx.initializers._convolution import DeltaOrthogonal as DeltaOrthogonal
+from keras_initx.initializers._convolution import Dirac as Dirac
+from keras_initx.initializers._orthogonal import Orthogonal as Orthogonal
+from keras_initx.initializers._orthogonal import OrthogonalQR as OrthogonalQR
+from keras_initx.initializers._pretrained import Pretrained as Pretrained
+from keras_initx.initializers._prior import PriorBias as PriorBias
+from keras_initx.initializers._random import RandomNormal as RandomNormal
+from keras_initx.initializers._random import RandomUniform as RandomUniform
+from keras_initx.initializers._random import SmallNormal as SmallNormal
+from keras_initx.initializers._random import TruncatedNormal as TruncatedNormal
+from keras_initx.initializers._recurrent import GRUUpdateBias as GRUUpdateBias
+from keras_initx.initializers._recurrent import LSTMForgetBias as LSTMForgetBias
+from keras_initx.initializers._sparse import Sparse as Sparse
+from keras_initx.initializers._upsampling import ICNR as ICNR
+from keras_initx.initializers._upsampling import Bilinear as Bilinear
+from keras_initx.initializers._variance import VarianceScaling as VarianceScaling
+from keras_initx.initializers._variance_named import FanInNormal as FanInNormal
+from keras_initx.initializers._variance_named import GlorotNormal as GlorotNormal
+from keras_initx.initializers._variance_named import GlorotUniform as GlorotUniform
+from keras_initx.initializers._variance_named import HeNormal as HeNormal
+from keras_initx.initializers._variance_named import HeUniform as HeUniform
+from keras_initx.initializers._variance_named import LecunNormal as LecunNormal
+from keras_initx.initializers._variance_named import LecunUniform as LecunUniform

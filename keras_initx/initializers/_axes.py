@@ -18,8 +18,8 @@ class AxesInitializer(RandomInitializer, keras.initializers.VarianceScaling):
     comes from there.
     """
 
-    def __init__(self, seed=None, input_axes=None, output_axes=None):
-        super().__init__(seed)
+    def __init__(self, *, seed=None, input_axes=None, output_axes=None):
+        super().__init__(seed=seed)
         self.input_axes = check_axes("input_axes", input_axes)
         self.output_axes = check_axes("output_axes", output_axes)
 

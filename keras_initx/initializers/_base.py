@@ -15,7 +15,7 @@ from keras_initx.sampling import Stream, computing_dtype, current_namespace
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class CatalogEntry:
     """What the catalogue says of an initializer.
 
     Attributes:
@@ -31,21 +31,21 @@ class Entry:
     use: str
 
 
-_ENTRIES: list[Entry] = []
+_ENTRIES: list[CatalogEntry] = []
 
 
-def catalog() -> tuple[Entry, ...]:
+def catalog() -> tuple[CatalogEntry, ...]:
     """Return what there is to know of every initializer, in the order of their ids.
 
     The tables of the documentation and of `python -m keras_initx list` are made from it.
 
     Returns:
-        An `Entry` for each class.
+        A `CatalogEntry` for each class.
 
     Example:
         >>> entry = next(entry for entry in catalog() if entry.cls.__name__ == "Orthogonal")
         >>> entry.ids
-        ('initx.orthogonal', 'initx.orthogonal_qr')
+        ('initx.orthogonal',)
         >>> layer = keras.layers.Dense(8, kernel_initializer=entry.ids[0])
     """
     return tuple(sorted(_ENTRIES, key=lambda entry: entry.ids))
@@ -56,13 +56,13 @@ def register(*names, formula, use):
 
     Args:
         *names: The names; those after the first are aliases.
-        formula: See `Entry`.
-        use: See `Entry`.
+        formula: See `CatalogEntry`.
+        use: See `CatalogEntry`.
     """
 
     def decorator(cls):
         ids = tuple(f"initx.{name}" for name in names)
-        _ENTRIES.append(Entry(ids, cls, formula, use))
+        _ENTRIES.append(CatalogEntry(ids, cls, formula, use))
         keras.saving.register_keras_serializable(package="initx")(cls)
         keras.saving.get_custom_objects().update(dict.fromkeys(ids, cls))
         return cls
@@ -188,7 +188,7 @@ class RandomInitializer(Initializer):
             it and gives new ones.
     """
 
-    def __init__(self, seed=None):
+    def __init__(self, *, seed=None):
         self._init_seed = check_seed(seed)
         self.seed = random.getrandbits(32) if self._init_seed is None else self._init_seed
 

@@ -85,7 +85,7 @@ def _uses(layer: keras.Layer, initializer: keras.initializers.Initializer) -> bo
 def _hands_on(value: object, initializer: keras.initializers.Initializer) -> bool:
     if value is initializer:
         return True
-    # Those in a list, as of `Blocks`, get other shapes.
+    # Those in a list, as of `Concatenated`, get other shapes.
     return isinstance(value, keras.initializers.Initializer) and any(
         _hands_on(part, initializer) for part in vars(value).values()
     )

@@ -69,8 +69,8 @@ class ChronoBias(RandomInitializer):
         Tallec and Ollivier, "Can recurrent neural networks warp time?", ICLR 2018.
     """
 
-    def __init__(self, max_steps=100, cell=None, seed=None):
-        super().__init__(seed)
+    def __init__(self, max_steps=100, *, cell=None, seed=None):
+        super().__init__(seed=seed)
         self.max_steps = check_count("max_steps", max_steps)
         if not 3 <= max_steps <= _MOST_STEPS:
             raise ValueError(f"`max_steps` must be from 3 to {_MOST_STEPS}. Received: {max_steps=!r}")

@@ -55,11 +55,11 @@ class Scaled(Initializer):
 
 
 @register(
-    "blocks",
+    "concatenated",
     formula="slices of one axis, each with values of its own initializer",
     use="kernels that are several in one: gates, heads, fused query, key and value",
 )
-class Blocks(Initializer):
+class Concatenated(Initializer):
     """Cut an axis into slices and fill each by an initializer of its own.
 
     Each initializer is called with the shape of its slice, as if that were a layer of its own: this
@@ -81,10 +81,10 @@ class Blocks(Initializer):
             shape of its slice.
 
     Example:
-        >>> fused = Blocks(["initx.orthogonal", "initx.orthogonal", "zeros"])
+        >>> fused = Concatenated(["initx.orthogonal", "initx.orthogonal", "zeros"])
         >>> bool(keras.ops.any(fused((4, 12))[:, 8:]))
         False
-        >>> grouped = Blocks(["initx.glorot_uniform"] * 3, sizes=[512, 128, 128])
+        >>> grouped = Concatenated(["initx.glorot_uniform"] * 3, sizes=[512, 128, 128])
         >>> layer = keras.layers.Dense(768, kernel_initializer=grouped)
 
     Reference:
@@ -93,7 +93,7 @@ class Blocks(Initializer):
         values that have fewer heads than queries).
     """
 
-    def __init__(self, initializers, sizes=None, axis=-1):
+    def __init__(self, initializers, *, sizes=None, axis=-1):
         self.initializers = _check_initializers(initializers)
         self.sizes = _check_sizes(sizes, len(self.initializers))
         self.axis = _check_axis(axis)

@@ -53,8 +53,8 @@ class DeltaOrthogonal(RandomInitializer):
         theory of CNNs: how to train 10,000-layer vanilla convolutional neural networks", ICML 2018.
     """
 
-    def __init__(self, gain=1.0, groups=1, seed=None):
-        super().__init__(seed)
+    def __init__(self, gain=1.0, *, groups=1, seed=None):
+        super().__init__(seed=seed)
         self.gain = check_gain(gain)
         self.groups = check_count("groups", groups)
 
@@ -109,7 +109,7 @@ class Dirac(ConstantInitializer):
         skip-connections", arXiv 1706.00388, 2017.
     """
 
-    def __init__(self, gain=1.0, groups=1):
+    def __init__(self, gain=1.0, *, groups=1):
         self.gain = check_gain(gain)
         self.groups = check_count("groups", groups)
 

@@ -12,7 +12,6 @@ from keras_initx.initializers._base import register
 from keras_initx.initializers._gain import check_gain, gain_value
 
 _FRAMES = {
-    "auto": sampling.householder_frame,
     "householder": sampling.householder_frame,
     "qr": sampling.qr_frame,
     "svd": sampling.svd_frame,
@@ -22,7 +21,6 @@ _FRAMES = {
 
 @register(
     "orthogonal",
-    "orthogonal_qr",
     formula="gain · Q, Q'Q = I or QQ' = I, Haar-uniform; with singular_values s, gain · U diag(s) V'",
     use="very deep networks and recurrent kernels: signals keep their length, forward and backward",
 )
@@ -45,14 +43,13 @@ class Orthogonal(MatrixInitializer):
 
     Args:
         gain: Factor on the matrix: a number, or an activation's name (`"relu"` is `sqrt(2)`).
+        seed: See `RandomInitializer`.
         method: How the matrix is made from Gaussian draws. `"householder"` multiplies random
             reflections; it needs no factorisation and is the fastest. `"qr"` and `"svd"` factorise
             a Gaussian matrix. All three are Haar-uniform, and give different matrices for one seed.
-            `"gaussian"` is near-orthogonal: `N(0, 1/n)` for `n` the longer side. `"auto"`
-            is `"householder"`.
+            `"gaussian"` is near-orthogonal: `N(0, 1/n)` for `n` the longer side.
         blocks: Number of equal parts of the units that are made orthogonal each by itself: 4 for
             the gates of an LSTM, 3 for a GRU. Several axes of units are flattened first.
-        seed: See `RandomInitializer`.
         singular_values: The singular values of each block, before `gain`: a list of
             `min(inputs, units)` numbers of at least 0. Or one number of at least 1, the condition
             number: the largest singular value is so many times the smallest, each is the same
@@ -89,14 +86,15 @@ class Orthogonal(MatrixInitializer):
     def __init__(
         self,
         gain=1.0,
-        method="auto",
-        blocks=1,
         seed=None,
+        *,
+        method="householder",
+        blocks=1,
         singular_values=None,
         input_axes=None,
         output_axes=None,
     ):
-        super().__init__(seed, input_axes, output_axes)
+        super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
         self.gain = check_gain(gain)
         self.method = check_choice("method", method, _FRAMES)
         self.blocks = check_count("blocks", blocks)
@@ -129,7 +127,55 @@ class Orthogonal(MatrixInitializer):
         return orthogonal_matrix(stream, (inputs, units), gain, self.blocks, dtype, self.method, self.singular_values)
 
 
-def orthogonal_matrix(stream, shape, gain, blocks, dtype, method="auto", singular_values=None):
+@register(
+    "orthogonal_qr",
+    formula="gain · Q, G = QR for a Gaussian G; with singular_values s, gain · U diag(s) V'",
+    use="where a QR factorisation is asked for; Orthogonal has the same distribution and is faster",
+)
+class OrthogonalQR(Orthogonal):
+    """Give a matrix with orthonormal columns, or rows if it has fewer of them, from a QR factorisation.
+
+    `Orthogonal` with `method="qr"`: the factor `Q` of a Gaussian matrix, with the signs that make the
+    diagonal of `R` positive. Its distribution is that of `Orthogonal`, which needs no factorisation
+    and is faster; for one seed the two give different matrices.
+
+    Args:
+        gain: See `Orthogonal`.
+        seed: See `RandomInitializer`.
+        blocks: See `Orthogonal`.
+        singular_values: See `Orthogonal`.
+        input_axes: See `Orthogonal`.
+        output_axes: See `Orthogonal`.
+
+    Raises:
+        TypeError: As `Orthogonal`.
+        ValueError: As `Orthogonal`.
+
+    Example:
+        >>> matrix = OrthogonalQR(seed=0)((64, 32))
+        >>> gram = keras.ops.matmul(keras.ops.transpose(matrix), matrix)
+        >>> bool(keras.ops.max(keras.ops.abs(gram - keras.ops.eye(32))) < 1e-5)
+        True
+        >>> layer = keras.layers.SimpleRNN(64, recurrent_initializer="initx.orthogonal_qr")
+
+    Reference:
+        Mezzadri, "How to generate random matrices from the classical compact groups", Notices of
+        the AMS 54 (2007).
+    """
+
+    def __init__(self, gain=1.0, *, seed=None, blocks=1, singular_values=None, input_axes=None, output_axes=None):
+        super().__init__(
+            gain,
+            seed,
+            method="qr",
+            blocks=blocks,
+            singular_values=singular_values,
+            input_axes=input_axes,
+            output_axes=output_axes,
+        )
+
+
+def orthogonal_matrix(stream, shape, gain, blocks, dtype, method="householder", singular_values=None):
     """Return a matrix of `shape` whose last axis is `blocks` matrices side by side, each orthogonal by itself.
 
     Args:

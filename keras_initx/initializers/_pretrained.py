@@ -62,7 +62,7 @@ class Pretrained(Initializer):
         networks?", NIPS 2014.
     """
 
-    def __init__(self, path, key=None, sha256=None, pad=None):
+    def __init__(self, path, key=None, *, sha256=None, pad=None):
         self.path = _check_path(path)
         self.key = _check_string("key", key)
         self.sha256 = _check_sha256(sha256)

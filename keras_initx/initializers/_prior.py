@@ -59,12 +59,12 @@ class PriorBias(ConstantInitializer):
         networks", 2019.
     """
 
-    def __init__(self, frequencies=0.01, multi_label=False):
+    def __init__(self, frequencies=0.01, *, multi_label=False):
         self.multi_label = check_flag("multi_label", multi_label)
         self.frequencies = _check_frequencies(frequencies, multi_label)
 
     @classmethod
-    def from_labels(cls, labels, multi_label=False):
+    def from_labels(cls, labels, *, multi_label=False):
         """Return a `PriorBias` with the frequencies of the classes in the labels of a training set.
 
         Args:
@@ -88,8 +88,8 @@ class PriorBias(ConstantInitializer):
         """
         labels = _as_array(labels)
         if check_flag("multi_label", multi_label):
-            return cls(_shares(labels), multi_label)
-        return cls(_counts(labels), multi_label)
+            return cls(_shares(labels), multi_label=True)
+        return cls(_counts(labels))
 
     def _check_shape(self, shape):
         if not isinstance(self.frequencies, list | tuple):

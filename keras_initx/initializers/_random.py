@@ -33,7 +33,7 @@ class RandomUniform(RandomInitializer):
     """
 
     def __init__(self, minval=-0.05, maxval=0.05, seed=None):
-        super().__init__(seed)
+        super().__init__(seed=seed)
         self.minval = check_number("minval", minval)
         self.maxval = check_number("maxval", maxval)
         if not minval < maxval:
@@ -68,7 +68,7 @@ class RandomNormal(RandomInitializer):
     """
 
     def __init__(self, mean=0.0, stddev=0.05, seed=None):
-        super().__init__(seed)
+        super().__init__(seed=seed)
         self.mean = check_number("mean", mean)
         self.stddev = check_number("stddev", stddev, positive=True)
 
@@ -101,7 +101,7 @@ class SmallNormal(RandomNormal):
         networks", NIPS 2012, section 5.
     """
 
-    def __init__(self, seed=None):
+    def __init__(self, *, seed=None):
         super().__init__(stddev=0.01, seed=seed)
 
 
@@ -141,8 +141,8 @@ class TruncatedNormal(RandomInitializer):
         >>> layer = keras.layers.Dense(64, kernel_initializer="initx.truncated_normal")
     """
 
-    def __init__(self, mean=0.0, stddev=0.05, seed=None, lower=-2.0, upper=2.0):
-        super().__init__(seed)
+    def __init__(self, mean=0.0, stddev=0.05, seed=None, *, lower=-2.0, upper=2.0):
+        super().__init__(seed=seed)
         self.mean = check_number("mean", mean)
         self.stddev = check_number("stddev", stddev, positive=True)
         self.lower = check_number("lower", lower)

@@ -52,7 +52,7 @@ class LSTMForgetBias(ConstantInitializer):
         recurrent network architectures", ICML 2015.
     """
 
-    def __init__(self, value=1.0, units=None):
+    def __init__(self, value=1.0, *, units=None):
         self.value = check_number("value", value)
         self.units = units if units is None else check_count("units", units)
 
@@ -111,7 +111,7 @@ class GRUUpdateBias(ConstantInitializer):
         gate that keeps, in an LSTM.
     """
 
-    def __init__(self, value=1.0, units=None):
+    def __init__(self, value=1.0, *, units=None):
         self.value = check_number("value", value)
         self.units = units if units is None else check_count("units", units)
 

@@ -64,6 +64,7 @@ class Sparse(MatrixInitializer):
     def __init__(
         self,
         connections=None,
+        *,
         sparsity=None,
         stddev=None,
         gain=1.0,
@@ -71,7 +72,7 @@ class Sparse(MatrixInitializer):
         input_axes=None,
         output_axes=None,
     ):
-        super().__init__(seed, input_axes, output_axes)
+        super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
         check_gain(gain)
         if connections is not None:
             check_count("connections", connections)

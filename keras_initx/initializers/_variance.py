@@ -72,7 +72,7 @@ class VarianceScaling(AxesInitializer):
         input_axes=None,
         output_axes=None,
     ):
-        super().__init__(seed, input_axes, output_axes)
+        super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
         self.scale = check_number("scale", scale, positive=True)
         self.mode = check_choice("mode", mode, _MODES)
         self.distribution = check_choice("distribution", distribution, _DISTRIBUTIONS)

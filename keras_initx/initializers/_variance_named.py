@@ -14,11 +14,11 @@ class _Named(VarianceScaling):
 
 
 @register("fan_in_normal", formula="N(0, 1 / fan_in)", use="the rule of thumb 1 / sqrt(n), with all of the tails")
-class FanInNormal(_Named):
+class FanInNormal(VarianceScaling):
     """Draw weights from `N(0, 1 / fan_in)`, not truncated.
 
-    The rule of thumb of `1 / sqrt(n)`: a sum over `n` inputs of variance 1 has the variance 1. Like
-    `LecunNormal` with the tails left on.
+    The rule of thumb `1 / sqrt(n)`: a sum over `n` inputs of variance 1 has the variance 1.
+    `LecunNormal` has the same variance, but is truncated at 2.27 standard deviations.
 
     Args:
         seed: See `RandomInitializer`.
@@ -40,7 +40,14 @@ class FanInNormal(_Named):
         Trade, Springer 1998.
     """
 
-    _fixed = (1.0, "fan_in", "untruncated_normal")
+    def __init__(self, *, seed=None, input_axes=None, output_axes=None):
+        super().__init__(
+            mode="fan_in",
+            distribution="untruncated_normal",
+            seed=seed,
+            input_axes=input_axes,
+            output_axes=output_axes,
+        )
 
 
 @register(

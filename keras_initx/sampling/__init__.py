@@ -1,26 +1,16 @@
 """Numbers from a key: the same on every backend, knowing nothing of layers."""
 
-from keras_initx.sampling._affine import affine
-from keras_initx.sampling._log import portable_log
-from keras_initx.sampling._namespace import current_namespace
-from keras_initx.sampling._stiefel import gaussian_frame, householder_frame, qr_frame, svd_frame
-from keras_initx.sampling._stream import Draw, Stream, computing_dtype
-from keras_initx.sampling._subset import sparse_normal
-from keras_initx.sampling._truncated import truncated_bounds, truncated_normal, uniform_between
-
-__all__ = [
-    "Draw",
-    "Stream",
-    "affine",
-    "computing_dtype",
-    "current_namespace",
-    "gaussian_frame",
-    "householder_frame",
-    "portable_log",
-    "qr_frame",
-    "sparse_normal",
-    "svd_frame",
-    "truncated_bounds",
-    "truncated_normal",
-    "uniform_between",
-]
+from keras_initx.sampling._affine import affine as affine
+from keras_initx.sampling._log import portable_log as portable_log
+from keras_initx.sampling._namespace import current_namespace as current_namespace
+from keras_initx.sampling._stiefel import gaussian_frame as gaussian_frame
+from keras_initx.sampling._stiefel import householder_frame as householder_frame
+from keras_initx.sampling._stiefel import qr_frame as qr_frame
+from keras_initx.sampling._stiefel import svd_frame as svd_frame
+from keras_initx.sampling._stream import Draw as Draw
+from keras_initx.sampling._stream import Stream as Stream
+from keras_initx.sampling._stream import computing_dtype as computing_dtype
+from keras_initx.sampling._subset import sparse_normal as sparse_normal
+from keras_initx.sampling._truncated import truncated_bounds as truncated_bounds
+from keras_initx.sampling._truncated import truncated_normal as truncated_normal
+from keras_initx.sampling._truncated import uniform_between as uniform_between

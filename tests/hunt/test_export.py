@@ -44,7 +44,7 @@ def recurrent():
 def attention():
     x = keras.Input((5, 8))
     y = layers.MultiHeadAttention(2, 4, kernel_initializer="initx.glorot_normal")(x, x)
-    gates = keras_initx.Blocks(["initx.lecun_normal", "initx.orthogonal"])
+    gates = keras_initx.Concatenated(["initx.lecun_normal", "initx.orthogonal"])
     return keras.Model(x, layers.Dense(8, kernel_initializer=gates)(layers.LayerNormalization()(y)))
 
 

@@ -92,7 +92,7 @@ def test_both_directions_and_a_stack_of_cells():
 
 @pytest.mark.parametrize("cell", [None, "lstm", "gru"])
 def test_refuses_a_layer_that_writes_its_forget_biases_itself(cell):
-    layer = layers.LSTM(8, bias_initializer=ChronoBias(50, cell), name="a_layer")
+    layer = layers.LSTM(8, bias_initializer=ChronoBias(50, cell=cell), name="a_layer")
     message = r"`ChronoBias` cannot be used in a layer with `unit_forget_bias=True`, .* Received: max_steps=50, layer='"
     with pytest.raises(ValueError, match=message):
         layer.build((None, 5, 3))
@@ -110,7 +110,7 @@ def test_refuses_a_layer_that_writes_its_forget_biases_itself(cell):
 )
 def test_refuses_the_bias_of_another_layer(layer, cell, message):
     with pytest.raises(ValueError, match=rf"`shape` must be that of {message}, units=8, layer="):
-        layer(ChronoBias(50, cell)).build((None, 5, 3))
+        layer(ChronoBias(50, cell=cell)).build((None, 5, 3))
 
 
 @pytest.mark.parametrize("layer", [None, layers.Dense])

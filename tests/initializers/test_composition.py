@@ -9,7 +9,17 @@ import pytest
 from modes import MODES, run, to_numpy
 
 import keras_initx
-from keras_initx import Blocks, HeNormal, LSTMForgetBias, Orthogonal, Pretrained, RandomNormal, ReLUBias, Scaled, Sparse
+from keras_initx import (
+    Concatenated,
+    HeNormal,
+    LSTMForgetBias,
+    Orthogonal,
+    Pretrained,
+    RandomNormal,
+    ReLUBias,
+    Scaled,
+    Sparse,
+)
 
 layers = keras.layers
 
@@ -28,8 +38,8 @@ NESTED = [
     Scaled("initx.he_normal", 0.5),
     Scaled(Scaled("zeros", 2), 3),
     *(Scaled(initializer, -1.5) for initializer in FOREIGN),
-    Blocks(FOREIGN),
-    Blocks([Blocks(["zeros", "ones"]), Scaled(Sparse(seed=1), 2), "initx.sparse"]),
+    Concatenated(FOREIGN),
+    Concatenated([Concatenated(["zeros", "ones"]), Scaled(Sparse(seed=1), 2), "initx.sparse"]),
 ]
 every_nested = pytest.mark.parametrize("initializer", NESTED, ids=repr)
 
@@ -54,8 +64,8 @@ def test_no_compiler_merges_the_factor_with_another(mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_foreign_initializers_in_every_mode(mode):
     expected = to_numpy(Sevenths()((6, 4)))
-    blocks = Blocks([Scaled(Sevenths(), 2), "ones"], sizes=[4, 3])
-    values = run(mode, lambda: blocks((6, 7)))
+    halves = Concatenated([Scaled(Sevenths(), 2), "ones"], sizes=[4, 3])
+    values = run(mode, lambda: halves((6, 7)))
     np.testing.assert_allclose(values[:, :4], 2 * expected, rtol=1e-6)
     assert (values[:, 4:] == 1).all()
 
@@ -80,23 +90,25 @@ def test_scaled_refuses_bad_arguments(arguments, error, message):
         Scaled(*arguments)
 
 
-def test_blocks_are_what_their_initializers_give_for_the_slice():
+def test_concatenated_are_what_their_initializers_give_for_the_slice():
     parts = [Orthogonal(seed=1), HeNormal(seed=2), ReLUBias()]
-    fused = to_numpy(Blocks(parts, sizes=[4, 2, 3])((4, 9)))
+    fused = to_numpy(Concatenated(parts, sizes=[4, 2, 3])((4, 9)))
     for part, columns in zip(parts, np.split(fused, [4, 6], axis=1), strict=True):
         np.testing.assert_array_equal(columns, to_numpy(part(columns.shape)))
 
 
 @pytest.mark.parametrize("axis", [1, -2, np.int64(1)])
-def test_blocks_cut_the_axis_named(axis):
-    values = to_numpy(Blocks(["zeros", "ones"], axis=axis)((3, 4, 5)))
+def test_concatenated_cut_the_axis_named(axis):
+    values = to_numpy(Concatenated(["zeros", "ones"], axis=axis)((3, 4, 5)))
     assert (values[:, :2] == 0).all()
     assert (values[:, 2:] == 1).all()
 
 
-def test_blocks_fill_a_gru_with_one_gate_unlike_the_others():
+def test_concatenated_fill_a_gru_with_one_gate_unlike_the_others():
     gates = ["initx.orthogonal", "initx.orthogonal", "zeros"]
-    layer = layers.GRU(4, recurrent_initializer=Blocks(gates), bias_initializer=Blocks(["ones", "zeros", "zeros"]))
+    layer = layers.GRU(
+        4, recurrent_initializer=Concatenated(gates), bias_initializer=Concatenated(["ones", "zeros", "zeros"])
+    )
     layer.build((None, 5, 3))
     first, second, third = np.split(to_numpy(layer.cell.recurrent_kernel), 3, axis=1)
     assert not np.array_equal(first, second)
@@ -105,7 +117,7 @@ def test_blocks_fill_a_gru_with_one_gate_unlike_the_others():
 
 
 def test_each_use_of_an_id_is_a_draw_of_its_own():
-    first, second = np.split(to_numpy(Blocks(["initx.he_normal"] * 2)((8, 10))), 2, axis=1)
+    first, second = np.split(to_numpy(Concatenated(["initx.he_normal"] * 2)((8, 10))), 2, axis=1)
     assert not np.array_equal(first, second)
 
 
@@ -117,25 +129,25 @@ def test_each_use_of_an_id_is_a_draw_of_its_own():
         lambda: [{"class_name": "initx.sparse", "config": {"seed": 1}}] * 2,
         lambda: [keras.initializers.HeNormal(seed=1), HeNormal(seed=1)],
         lambda: [Scaled(HeNormal(seed=1), 2), HeNormal(seed=1)],
-        lambda: [Blocks(["zeros", HeNormal(seed=1)]), Pretrained("a.npy", pad=HeNormal(seed=1))],
+        lambda: [Concatenated(["zeros", HeNormal(seed=1)]), Pretrained("a.npy", pad=HeNormal(seed=1))],
     ],
 )
-def test_blocks_refuse_slices_that_would_be_alike(make):
+def test_concatenated_refuse_slices_that_would_be_alike(make):
     with pytest.raises(
         ValueError, match=r"`initializers` must not have the same seed twice: .*Received: initializers="
     ):
-        Blocks(make())
+        Concatenated(make())
 
 
 def test_one_generator_can_fill_several_slices():
     shared = HeNormal(seed=keras.random.SeedGenerator(1))
-    first, second = np.split(to_numpy(Blocks([shared, shared])((8, 10))), 2, axis=1)
+    first, second = np.split(to_numpy(Concatenated([shared, shared])((8, 10))), 2, axis=1)
     assert not np.array_equal(first, second)
 
 
 def test_one_object_without_chance_can_fill_several_slices():
     ones = keras.initializers.Ones()
-    assert to_numpy(Blocks([ones, ones])((4,))).tolist() == [1] * 4
+    assert to_numpy(Concatenated([ones, ones])((4,))).tolist() == [1] * 4
 
 
 @pytest.mark.parametrize(
@@ -161,9 +173,9 @@ def test_one_object_without_chance_can_fill_several_slices():
         ({"axis": True}, TypeError, r"`axis` must be an integer\. Received: axis=True"),
     ],
 )
-def test_blocks_refuse_bad_arguments(arguments, error, message):
+def test_concatenated_refuse_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
-        Blocks(**{"initializers": ["zeros", "ones"], **arguments})
+        Concatenated(**{"initializers": ["zeros", "ones"], **arguments})
 
 
 @pytest.mark.parametrize(
@@ -177,9 +189,9 @@ def test_blocks_refuse_bad_arguments(arguments, error, message):
         ({"axis": 2}, r"`shape` must have each axis that `axis` names, once\. Received: shape=\(2, 5\), axis=\[2\]"),
     ],
 )
-def test_blocks_refuse_an_axis_that_they_cannot_cut(arguments, message):
+def test_concatenated_refuse_an_axis_that_they_cannot_cut(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Blocks(["zeros", "ones"], **arguments)((2, 5))
+        Concatenated(["zeros", "ones"], **arguments)((2, 5))
 
 
 @every_nested

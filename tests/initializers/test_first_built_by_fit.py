@@ -101,7 +101,7 @@ def biases(parts):
 def test_a_model_trains(kind):
     layer = lstm(ChronoBias(50, seed=1))
     fit(kind([layer]), SEQUENCE)
-    np.testing.assert_array_equal(to_numpy(layer.cell.bias), to_numpy(ChronoBias(50, "lstm", seed=1)((24,))))
+    np.testing.assert_array_equal(to_numpy(layer.cell.bias), to_numpy(ChronoBias(50, cell="lstm", seed=1)((24,))))
 
 
 def both_directions():
@@ -134,7 +134,7 @@ FAULTS = {
         "`ChronoBias` cannot be used .* Received: max_steps=50",
     ),
     "of another layer": (
-        lambda: layers.GRU(8, return_sequences=True, bias_initializer=ChronoBias(50, "lstm")),
+        lambda: layers.GRU(8, return_sequences=True, bias_initializer=ChronoBias(50, cell="lstm")),
         r"an LSTM's bias.*Received: shape=\(2, 24\)",
     ),
     "without a file": (
@@ -178,6 +178,6 @@ def test_an_interrupt_leaves_no_variables_behind(monkeypatch):
 
 def test_without_a_layer_the_cell_can_be_named():
     with keras.StatelessScope():
-        layer = lstm(ChronoBias(50, "lstm", seed=1))
+        layer = lstm(ChronoBias(50, cell="lstm", seed=1))
         layer.build((None, *SEQUENCE))
-    np.testing.assert_array_equal(to_numpy(layer.cell.bias), to_numpy(ChronoBias(50, "lstm", seed=1)((24,))))
+    np.testing.assert_array_equal(to_numpy(layer.cell.bias), to_numpy(ChronoBias(50, cell="lstm", seed=1)((24,))))

@@ -5,10 +5,10 @@ import pytest
 import scipy.stats
 from modes import MODES, float64, run, to_numpy
 
-from keras_initx import Orthogonal
+from keras_initx import Orthogonal, OrthogonalQR
 from keras_initx.initializers import _orthogonal
 
-METHODS = ("auto", "householder", "qr", "svd")
+METHODS = ("householder", "qr", "svd")
 
 
 def gram(matrix):
@@ -55,6 +55,12 @@ def test_gain_is_a_factor(gain, value):
     np.testing.assert_allclose(
         to_numpy(Orthogonal(gain=gain, seed=0)((8, 5))), value * to_numpy(Orthogonal(seed=0)((8, 5))), rtol=1e-6
     )
+
+
+def test_orthogonal_qr_is_the_method_qr():
+    fixed = OrthogonalQR("relu", seed=1, blocks=2, singular_values=3.0, input_axes=[1])
+    named = Orthogonal("relu", 1, method="qr", blocks=2, singular_values=3.0, input_axes=[1])
+    np.testing.assert_array_equal(to_numpy(fixed((8, 5))), to_numpy(named((8, 5))))
 
 
 def test_gaussian_is_near_orthogonal():
@@ -155,7 +161,7 @@ def test_no_draw_is_used_for_two_frames(monkeypatch):
         drawn.extend(range(start, start + rows * columns))
         return np.eye(rows, columns, dtype=dtype)
 
-    monkeypatch.setitem(_orthogonal._FRAMES, "auto", frame)
+    monkeypatch.setitem(_orthogonal._FRAMES, "householder", frame)
     Orthogonal(blocks=3, seed=0, singular_values=2)((7, 12))
     assert sorted(drawn) == list(range(3 * (7 * 4 + 4 * 4)))
 
@@ -166,8 +172,9 @@ def test_no_draw_is_used_for_two_frames(monkeypatch):
         ({"gain": 0}, ValueError, r"`gain` must be a positive number\. Received: gain=0"),
         ({"gain": None}, TypeError, r"`gain` must be a positive number\. Received: gain=None"),
         ({"gain": "rleu"}, ValueError, r"`gain` must be one of \('linear', .*\)\. Received: gain='rleu'"),
-        ({"method": "lu"}, ValueError, r"`method` must be one of \('auto', .*\)\. Received: method='lu'"),
-        ({"method": ["qr"]}, ValueError, r"`method` must be one of \('auto', .*\)\. Received: method=\['qr'\]"),
+        ({"method": "lu"}, ValueError, r"`method` must be one of \('householder', .*\)\. Received: method='lu'"),
+        ({"method": "auto"}, ValueError, r"'householder', 'qr', 'svd', 'gaussian'\)\. Received: method='auto'"),
+        ({"method": ["qr"]}, ValueError, r"`method` must be one of \('householder', .*\)\. Received: method=\['qr'\]"),
         ({"blocks": 0}, ValueError, r"`blocks` must be a positive integer\. Received: blocks=0"),
         ({"blocks": 1.0}, TypeError, r"`blocks` must be a positive integer\. Received: blocks=1\.0"),
         ({"singular_values": 0.5}, ValueError, r"`singular_values` must be .* at least 1 .*singular_values=0\.5"),

@@ -13,7 +13,7 @@ import pytest
 import safetensors.numpy
 from modes import MODES, float64, run, to_numpy
 
-from keras_initx import Blocks, Pretrained, Scaled
+from keras_initx import Concatenated, Pretrained, Scaled
 
 layers = keras.layers
 KERNEL = np.arange(12, dtype="float32").reshape(4, 3) / 8
@@ -321,7 +321,7 @@ def functional(path):
 
 
 def sequential(path):
-    halves = Blocks([Pretrained(path), Scaled(Pretrained(path), 0.5)])
+    halves = Concatenated([Pretrained(path), Scaled(Pretrained(path), 0.5)])
     return keras.Sequential([keras.Input((4,)), layers.Dense(6, kernel_initializer=halves)])
 
 

@@ -115,7 +115,7 @@ def test_a_bias_from_labels_comes_back_from_its_config():
     ],
 )
 def test_refuses_a_layer_with_another_number_of_units(frequencies, multi_label, shape, required):
-    bias = PriorBias(frequencies, multi_label)
+    bias = PriorBias(frequencies, multi_label=multi_label)
     message = rf"`shape` must be {required}, one unit for each of `frequencies`\. Received: shape=\({shape[0]},\)"
     with pytest.raises(ValueError, match=message):
         layers.Dense(shape[0], bias_initializer=bias).build((None, 4))
@@ -143,7 +143,9 @@ def test_refuses_bad_frequencies(kwargs, error, message):
         PriorBias(**kwargs)
 
 
-@pytest.mark.parametrize("make", [lambda: PriorBias(0.5, multi_label=1), lambda: PriorBias.from_labels([0, 1], "yes")])
+@pytest.mark.parametrize(
+    "make", [lambda: PriorBias(0.5, multi_label=1), lambda: PriorBias.from_labels([0, 1], multi_label="yes")]
+)
 def test_refuses_a_flag_that_is_none(make):
     with pytest.raises(TypeError, match=r"`multi_label` must be True or False\. Received: multi_label="):
         make()
@@ -169,7 +171,7 @@ def test_refuses_a_flag_that_is_none(make):
 )
 def test_refuses_other_labels(labels, multi_label, error, message):
     with pytest.raises(error, match=f"`labels` must {message}"):
-        PriorBias.from_labels(labels, multi_label)
+        PriorBias.from_labels(labels, multi_label=multi_label)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +180,7 @@ def test_refuses_other_labels(labels, multi_label, error, message):
 )
 def test_refuses_labels_with_a_class_that_is_never_or_always_true(labels, multi_label, number):
     with pytest.raises(ValueError, match=f"`frequencies` must be .*that of class {number} is not"):
-        PriorBias.from_labels(labels, multi_label)
+        PriorBias.from_labels(labels, multi_label=multi_label)
 
 
 def test_refuses_labels_of_one_class():

@@ -45,7 +45,7 @@ def test_distributions(initializer, distribution):
 @pytest.mark.parametrize(("mean", "stddev"), [(0, 0.05), (-1.5, 0.3)], ids=str)
 def test_a_truncated_normal_delivers_what_is_asked_for(bounds, mean, stddev):
     lower, upper = bounds
-    values = to_numpy(TruncatedNormal(mean, stddev, 0, lower, upper)((300_000,))).astype("float64")
+    values = to_numpy(TruncatedNormal(mean, stddev, 0, lower=lower, upper=upper)((300_000,))).astype("float64")
     cut = scipy.stats.truncnorm(lower, upper)
     assert values.std() == pytest.approx(stddev, rel=0.01)
     assert_distribution((values - mean) / stddev * cut.std(), cut)
@@ -99,7 +99,7 @@ def test_the_widest_bounds_leave_16_bit_uniform_values_finite():
 @pytest.mark.parametrize("bounds", [(-0.3, 0.4), (-2, 2), (1.001, 1.02)], ids=str)
 def test_no_truncated_normal_value_is_out_of_bounds(mode, dtype, bounds):
     cut = scipy.stats.truncnorm(*bounds)
-    initializer = TruncatedNormal(0, cut.std(), 0, *bounds)  # of scale 1
+    initializer = TruncatedNormal(0, cut.std(), 0, lower=bounds[0], upper=bounds[1])  # of scale 1
     values = run(mode, lambda: initializer((100_000,), dtype)).astype("float64")
     # The bounds are where SciPy puts them, to five digits.
     assert bounds[0] - 2e-5 < values.min()

@@ -43,12 +43,12 @@ def test_a_seed_that_makes_twins_is_reported(build, seed):
 
 WRAPPED = [
     keras_initx.Scaled(keras_initx.HeNormal(seed=7), 0.5),
-    keras_initx.Blocks([keras_initx.HeNormal(seed=7), "zeros"]),
+    keras_initx.Concatenated([keras_initx.HeNormal(seed=7), "zeros"]),
 ]
 
 
 @every_layer
-@pytest.mark.parametrize("initializer", WRAPPED, ids=["Scaled", "Blocks"])
+@pytest.mark.parametrize("initializer", WRAPPED, ids=["Scaled", "Concatenated"])
 def test_a_seed_within_another_initializer_is_reported(build, initializer):
     with pytest.warns(UserWarning, match=r"initializers?=\[?HeNormal\(seed=7.* the same weights"):
         one, other = build(initializer)
@@ -70,7 +70,7 @@ PAIRS = {
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda inner: keras_initx.Scaled(inner, 0.5), lambda inner: keras_initx.Blocks([inner])]
+    "wrap", [lambda inner: keras_initx.Scaled(inner, 0.5), lambda inner: keras_initx.Concatenated([inner])]
 )
 @pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.filterwarnings("ignore:.* the same weights of shape:UserWarning")  # of copies, rightly
@@ -103,11 +103,11 @@ def test_equal_constants_are_nobodys_twins():
             "recurrent_initializer": keras_initx.Scaled(keras_initx.HeNormal(seed=2), 0.5),
         },
         {
-            "kernel_initializer": keras_initx.Blocks([keras_initx.HeNormal(seed=1)] + ["zeros"] * 3),
-            "recurrent_initializer": keras_initx.Blocks([keras_initx.HeNormal(seed=2)] + ["zeros"] * 3),
+            "kernel_initializer": keras_initx.Concatenated([keras_initx.HeNormal(seed=1)] + ["zeros"] * 3),
+            "recurrent_initializer": keras_initx.Concatenated([keras_initx.HeNormal(seed=2)] + ["zeros"] * 3),
         },
     ],
-    ids=["plain", "Scaled", "Blocks"],
+    ids=["plain", "Scaled", "Concatenated"],
 )
 def test_two_seeds_in_one_recurrent_layer_are_fine(initializers):
     layers.LSTM(4, **initializers).build((None, 5, 4))

@@ -1,0 +1,49 @@
+"""How the classes are called: as Keras' own of the same name, and all else by keyword."""
+
+import inspect
+
+import keras
+import pytest
+
+import keras_initx
+
+CLASSES = {entry.cls.__name__: entry.cls for entry in keras_initx.catalog()}
+NAMESAKES = sorted(name for name in CLASSES if hasattr(keras.initializers, name))
+OTHERS = sorted(CLASSES.keys() - set(NAMESAKES))
+# Keras' family of `VarianceScaling` takes them from 3.15 on.
+AXES = ["input_axes", "output_axes"]
+# With a second argument that says what is done with the first.
+PAIRS = {"ICNR": ["initializer", "scale"], "Pretrained": ["path", "key"], "Scaled": ["initializer", "factor"]}
+
+
+def positional(cls):
+    """Return the parameters of `cls` that may be given by their position."""
+    parameters = inspect.signature(cls).parameters.values()
+    return [parameter for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY]
+
+
+def described(parameters):
+    return [(parameter.name, parameter.kind, parameter.default) for parameter in parameters]
+
+
+def test_classes_have_namesakes_in_keras():
+    assert len(NAMESAKES) == 11
+
+
+@pytest.mark.parametrize("name", NAMESAKES)
+def test_a_namesake_takes_the_positional_arguments_of_keras(name):
+    of_keras = positional(getattr(keras.initializers, name))
+    ours = positional(CLASSES[name])
+    assert described(ours[: len(of_keras)]) == described(of_keras)
+    assert [parameter.name for parameter in ours[len(of_keras) :]] in ([], AXES)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_only_the_natural_arguments_of_others_are_positional(name):
+    names = [parameter.name for parameter in positional(CLASSES[name])]
+    assert "seed" not in names
+    assert names == PAIRS.get(name, names[:1])
+
+
+def test_orthogonal_takes_gain_and_seed():
+    assert keras_initx.Orthogonal(1.0, 42) == keras_initx.Orthogonal(gain=1.0, seed=42)
