@@ -3,14 +3,20 @@
 import math
 import numbers
 import operator
+from collections.abc import Collection
+from typing import TypeVar
 
 import keras
 import numpy as np
 
+from keras_initx._typing import DType, Seed, Shape, ShapeLike
+
+Value = TypeVar("Value")
+
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
-def check_shape(shape):
+def check_shape(shape: ShapeLike) -> Shape:
     """Return `shape` as a tuple of non-negative Python integers."""
     try:
         lengths = tuple(operator.index(length) for length in shape)
@@ -21,13 +27,13 @@ def check_shape(shape):
     return lengths
 
 
-def check_rank(shape, least):
+def check_rank(shape: Shape, least: int) -> None:
     """Refuse a `shape` of fewer than `least` dimensions."""
     if len(shape) < least:
         raise ValueError(f"`shape` must have at least {least} dimensions. Received: shape={shape}")
 
 
-def check_kernel(shape):
+def check_kernel(shape: Shape) -> None:
     """Refuse a `shape` that is not that of a convolution's kernel."""
     if not 3 <= len(shape) <= 5:
         raise ValueError(
@@ -35,7 +41,7 @@ def check_kernel(shape):
         )
 
 
-def check_parts(shape, name, value):
+def check_parts(shape: Shape, name: str, value: int) -> None:
     """Refuse a `shape` whose last length cannot be cut into `value` equal parts."""
     if shape[-1] % value:
         raise ValueError(
@@ -43,7 +49,7 @@ def check_parts(shape, name, value):
         )
 
 
-def check_dtype(dtype):
+def check_dtype(dtype: DType | None) -> DType:
     """Return the name of a floating `dtype`, Keras' `floatx` for `None`."""
     name = _dtype_name(dtype)
     if name not in DTYPES:
@@ -51,14 +57,15 @@ def check_dtype(dtype):
     return name
 
 
-def _dtype_name(dtype):
+def _dtype_name(dtype: DType | None) -> DType | None:
     try:
-        return keras.backend.standardize_dtype(dtype)
+        name: DType = keras.backend.standardize_dtype(dtype)
     except (TypeError, ValueError):
         return None
+    return name
 
 
-def check_number(name, value, *, positive=False):
+def check_number(name: str, value: Value, *, positive: bool = False) -> Value:
     """Return `value`, a finite real number, greater than 0 if `positive`."""
     required = f"`{name}` must be a {'positive' if positive else 'finite'} number."
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -68,7 +75,7 @@ def check_number(name, value, *, positive=False):
     return value
 
 
-def check_count(name, value):
+def check_count(name: str, value: Value) -> Value:
     """Return `value`, a positive integer."""
     required = f"`{name}` must be a positive integer. Received: {name}={value!r}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -78,21 +85,21 @@ def check_count(name, value):
     return value
 
 
-def check_flag(name, value):
+def check_flag(name: str, value: Value) -> Value:
     """Return `value`, true or false."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"`{name}` must be True or False. Received: {name}={value!r}")
     return value
 
 
-def check_choice(name, value, choices):
+def check_choice(name: str, value: Value, choices: Collection[str]) -> Value:
     """Return `value`, one of `choices`."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"`{name}` must be one of {tuple(choices)}. Received: {name}={value!r}")
     return value
 
 
-def check_seed(seed):
+def check_seed(seed: Seed) -> Seed:
     """Return `seed`: `None`, an integer, or a generator, also from its serialized form."""
     if isinstance(seed, dict):
         seed = keras.saving.deserialize_keras_object(seed)

@@ -39,7 +39,8 @@ def _configured_backend() -> str:
         config = json.loads(Path(home, "keras.json").expanduser().read_text())
     except (OSError, ValueError):  # No file, or one that Keras ignores too.
         config = {}
-    return config.get("backend", "tensorflow")
+    backend: str = config.get("backend", "tensorflow")
+    return backend
 
 
 use_installed_backend()

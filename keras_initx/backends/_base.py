@@ -1,16 +1,18 @@
 """The protocol of a backend, and what serves one that only has arrays, such as NumPy or OpenVINO."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import keras
 import numpy as np
 
+from keras_initx._typing import Array, DType, Tensor
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 # A function of an int32 tensor that returns two int32 tensors of one length.
-Blocks = Callable[[Any], tuple[Any, Any]]
+Blocks = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Backend:
@@ -23,7 +25,7 @@ class Backend:
         alignment: `to_tensor` takes over arrays that begin at a multiple of so many bytes, if it takes over any.
     """
 
-    alignment = 64
+    alignment: int = 64
 
     def is_abstract(self) -> bool:
         """Tell whether new tensors have a shape and a dtype but no values."""
@@ -33,19 +35,19 @@ class Backend:
         """Tell whether operations are being recorded into a program instead of being carried out."""
         return False
 
-    def is_concrete(self, tensor: Any) -> bool:
+    def is_concrete(self, tensor: Tensor) -> bool:
         """Tell whether `tensor` is one whose values can be looked at, not one that stands for them in a program."""
         return True
 
-    def available_dtype(self, dtype: str) -> str:
+    def available_dtype(self, dtype: DType) -> DType:
         """Return the name of the dtype that tensors have here when `dtype` is asked for."""
         return dtype
 
-    def to_tensor(self, array: np.ndarray) -> Any:
+    def to_tensor(self, array: Array) -> Tensor:
         """Hand an array that nobody else will write to over to the backend, without a copy where it allows that."""
         return keras.ops.convert_to_tensor(array)
 
-    def compiled(self, function: Blocks) -> Callable[[np.ndarray], np.ndarray] | None:
+    def compiled(self, function: Blocks) -> Callable[[Array], Array] | None:
         """Return `function` compiled for the CPU, or `None` if the backend has no compiler, or does not use the CPU.
 
         Args:
@@ -60,11 +62,11 @@ class Backend:
         """Return a context in which float32 matrix products are not rounded to fewer bits, as on GPUs."""
         return contextlib.nullcontext()
 
-    def optimization_barrier(self, tensor: Any) -> Any:
+    def optimization_barrier(self, tensor: Tensor) -> Tensor:
         """Return `tensor`, which is part of a trace, as something that is computed once and lies where it is used."""
         return tensor
 
-    def next_seed(self, generator: keras.random.SeedGenerator) -> Any:
+    def next_seed(self, generator: keras.random.SeedGenerator) -> Tensor:
         """Advance `generator` and return its two seed words, without leaving a tracer in its state."""
         return generator.next()
 
@@ -73,7 +75,7 @@ class Backend:
         return function
 
     @contextlib.contextmanager
-    def preserve_state(self, layers: Sequence[keras.Layer], *, gradients: bool = False):
+    def preserve_state(self, layers: Sequence[keras.Layer], *, gradients: bool = False) -> Iterator[None]:
         """Give a context in which whatever a model does to its own state, or to a random generator, is dropped.
 
         Args:
@@ -94,7 +96,7 @@ class Backend:
         variables: Sequence[keras.Variable],
         layers: Sequence[keras.Layer],
         *arguments: Any,
-    ) -> list[np.ndarray]:
+    ) -> list[Array]:
         """Return the derivatives of `function(*arguments)` with respect to `variables`, and leave all state as it was.
 
         Args:
@@ -120,7 +122,7 @@ class Backend:
         variables: Sequence[keras.Variable],
         layers: Sequence[keras.Layer],
         *arguments: Any,
-    ) -> Sequence[Any]:
+    ) -> Sequence[Tensor]:
         """Return what `gradients` returns, as tensors."""
         raise NotImplementedError(
             "gradients need a backend that derives, JAX, TensorFlow or torch: set KERAS_BACKEND to one of them. "

@@ -10,6 +10,7 @@ import jax
 import keras
 import numpy as np
 
+from keras_initx._typing import Array, DType, Tensor
 from keras_initx.backends._base import Backend, Blocks
 
 
@@ -21,44 +22,45 @@ class Implementation(Backend):
         # Of all operations negation takes least time, but outside of traces it would be compiled first.
         return state() != outside and isinstance(jax.lax.neg(1.0), jax.core.Tracer)
 
-    def is_concrete(self, tensor: Any) -> bool:
+    def is_concrete(self, tensor: Tensor) -> bool:
         return not isinstance(tensor, jax.core.Tracer)
 
-    def available_dtype(self, dtype: str) -> str:
+    def available_dtype(self, dtype: DType) -> DType:
         # Without x64 JAX gives float32 for float64.
-        return jax.dtypes.canonicalize_dtype(dtype).name if dtype == "float64" else dtype
+        return str(jax.dtypes.canonicalize_dtype(dtype)) if dtype == "float64" else dtype
 
-    def to_tensor(self, array: np.ndarray) -> Any:
+    def to_tensor(self, array: Array) -> Tensor:
         # Unlike jax.numpy.asarray, it compiles no program for each shape. It takes over aligned arrays.
         return jax.device_put(array)
 
-    def compiled(self, function: Blocks) -> Callable[[np.ndarray], np.ndarray] | None:
+    def compiled(self, function: Blocks) -> Callable[[Array], Array] | None:
         try:
             cpu = jax.local_devices(backend="cpu")[0]
         except RuntimeError:  # JAX was told to use other platforms only
             return None
 
-        def both(argument):
+        def both(argument: Tensor) -> Tensor:
             # As one number, because the compiler would make two loops of two results, each with all of the work.
             return jax.lax.complex(*(jax.lax.bitcast_convert_type(part, "float32") for part in function(argument)))
 
         program = jax.jit(both)
 
-        def call(argument):
+        def call(argument: Array) -> Array:
             with jax.default_device(cpu):
                 return np.asarray(program(argument)).view("uint32")
 
         return call
 
     def full_precision(self) -> AbstractContextManager[Any]:
-        return jax.default_matmul_precision("highest")
+        precision: AbstractContextManager[Any] = jax.default_matmul_precision("highest")
+        return precision
 
-    def optimization_barrier(self, tensor: Any) -> Any:
+    def optimization_barrier(self, tensor: Tensor) -> Tensor:
         # JAX cuts up what follows from constants alone, so that each use has its own copy. Where the place of a copy
         # does not follow from the place of the result, each device would make all of it.
         return jax.lax.optimization_barrier(tensor)
 
-    def next_seed(self, generator: keras.random.SeedGenerator) -> Any:
+    def next_seed(self, generator: keras.random.SeedGenerator) -> Tensor:
         if self.is_tracing() and self.is_concrete(generator.state.value):
             # The trace does not know this state: it would stay behind in it as a leaked tracer.
             with jax.ensure_compile_time_eval():
@@ -71,13 +73,14 @@ class Implementation(Backend):
         variables: Sequence[keras.Variable],
         layers: Sequence[keras.Layer],
         *arguments: Any,
-    ) -> Sequence[Any]:
-        def value(values, arguments):
+    ) -> Sequence[Tensor]:
+        def value(values: Sequence[Tensor], arguments: Sequence[Any]) -> Tensor:
             with keras.StatelessScope(zip(variables, values, strict=True), collect_losses=True):
                 return function(*arguments)
 
         # Compiling it as a whole takes less time than each operation by itself.
-        return jax.jit(jax.grad(value))([variable.value for variable in variables], arguments)
+        found: Sequence[Tensor] = jax.jit(jax.grad(value))([variable.value for variable in variables], arguments)
+        return found
 
 
 @functools.cache

@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from keras_initx._typing import Array, Tensor
 from keras_initx.backends._base import Backend, Blocks, Function
 
 _LARGE = 1 << 16  # bytes from which on handing over is cheaper than copying
@@ -20,10 +20,10 @@ class Implementation(Backend):
     def is_tracing(self) -> bool:
         return not tf.executing_eagerly()
 
-    def is_concrete(self, tensor: Any) -> bool:
+    def is_concrete(self, tensor: Tensor) -> bool:
         return not tf.is_symbolic_tensor(tensor)
 
-    def to_tensor(self, array: np.ndarray) -> Any:
+    def to_tensor(self, array: Array) -> Tensor:
         if array.nbytes < _LARGE or array.ctypes.data % self.alignment:
             return tf.constant(array)  # in a third of the time that Keras takes
         # DLPack cannot read bfloat16 from NumPy, so its bits go over as those of an integer.
@@ -34,15 +34,17 @@ class Implementation(Backend):
         # Either operation moves it to the device in use.
         return tf.bitcast(tensor, "bfloat16") if bfloat16 else tf.identity(tensor)
 
-    def compiled(self, function: Blocks) -> Callable[[np.ndarray], np.ndarray] | None:
-        @tf.function(jit_compile=True, autograph=False)
-        def program(argument):
+    def compiled(self, function: Blocks) -> Callable[[Array], Array] | None:
+        def both(argument: Tensor) -> Tensor:
             # As one number, because the compiler would make two loops of two results, each with all of the work.
             return tf.complex(*(tf.bitcast(part, "float32") for part in function(argument)))
 
-        def call(argument):
+        program = tf.function(both, jit_compile=True, autograph=False)
+
+        def call(argument: Array) -> Array:
             with tf.device("CPU:0"):
-                return program(tf.constant(argument)).numpy().view("uint32")
+                words: Array = program(tf.constant(argument)).numpy().view("uint32")
+            return words
 
         return call
 
@@ -59,7 +61,7 @@ class Implementation(Backend):
         variables: Sequence[keras.Variable],
         layers: Sequence[keras.Layer],
         *arguments: Any,
-    ) -> Sequence[Any]:
+    ) -> Sequence[Tensor]:
         with tf.GradientTape() as tape, self.preserve_state(layers, gradients=True):
             result = function(*arguments)
         sources = [variable.value for variable in variables]

@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
-import numpy as np
 import torch
 
+from keras_initx._typing import Array, Tensor
 from keras_initx.backends._base import Backend, Function
 
 
@@ -16,12 +16,12 @@ class Implementation(Backend):
     """What this package needs of PyTorch, in which nothing is traced: `untransformed` stays out of programs."""
 
     def is_abstract(self) -> bool:
-        return keras.ops.empty(()).device.type == "meta"
+        return not self.is_concrete(keras.ops.empty(()))
 
-    def is_concrete(self, tensor: Any) -> bool:
-        return tensor.device.type != "meta"
+    def is_concrete(self, tensor: Tensor) -> bool:
+        return bool(tensor.device.type != "meta")
 
-    def to_tensor(self, array: np.ndarray) -> Any:
+    def to_tensor(self, array: Array) -> Tensor:
         # torch cannot read bfloat16 from NumPy, so its bits go over as those of an integer.
         bfloat16 = array.dtype.name == "bfloat16"
         tensor = torch.from_numpy(array.view("int16") if bfloat16 else array)
@@ -33,7 +33,7 @@ class Implementation(Backend):
         return kept
 
     @contextlib.contextmanager
-    def preserve_state(self, layers: Sequence[keras.Layer], *, gradients: bool = False):
+    def preserve_state(self, layers: Sequence[keras.Layer], *, gradients: bool = False) -> Iterator[None]:
         # A dropout without a seed draws from torch's own generator.
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with super().preserve_state(layers), torch.random.fork_rng(devices), torch.set_grad_enabled(gradients):
@@ -48,7 +48,7 @@ class Implementation(Backend):
         variables: Sequence[keras.Variable],
         layers: Sequence[keras.Layer],
         *arguments: Any,
-    ) -> Sequence[Any]:
+    ) -> Sequence[Tensor]:
         with self.preserve_state(layers, gradients=True):
             result = function(*arguments)
         found = [torch.zeros_like(variable.value) for variable in variables]

@@ -6,30 +6,39 @@ A format is a context manager that opens a file and gives two functions: `names(
 
 import contextlib
 import functools
+import io
 import os
 import zipfile
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import IO, NamedTuple
 
 import numpy as np
 
 from keras_initx._extras import needed
+from keras_initx._typing import Array, DType, Shape
 
 
 class Stored(NamedTuple):
     """An array in a file: its shape, the name of its dtype, and, while the file is open, how to read it."""
 
-    shape: tuple[int, ...]
-    dtype: str
-    read: Callable[[], np.ndarray]
+    shape: Shape
+    dtype: DType
+    read: Callable[[], Array]
 
 
-def suffix(path):
+# The array of a `.npy` file has no name.
+Name = str | None
+Contents = dict[Name, Stored]
+File = tuple[Callable[[], Sequence[Name]], Callable[[Name], Stored | None]]
+
+
+def suffix(path: str) -> str:
     """Return the suffix of `path`, which says what format the file has."""
     return os.path.splitext(path)[1].lower()
 
 
-def read_array(path, name, accepts):
+def read_array(path: str, name: str | None, accepts: Callable[[Stored], bool]) -> Array | Contents:
     """Read one array of a file and no other.
 
     Args:
@@ -38,7 +47,7 @@ def read_array(path, name, accepts):
         accepts: Function of a `Stored`. If it is false for the one named, nothing is read.
 
     Returns:
-        The array and `None`; or `None` and what the file holds, a dict from name to `Stored`.
+        The array, or what the file holds instead, a dict from name to `Stored`.
 
     Raises:
         ValueError: If the file cannot be read.
@@ -50,8 +59,8 @@ def read_array(path, name, accepts):
                 name = names()[0]
             found = stored(name)
             if found is not None and accepts(found):
-                return found.read(), None
-            return None, {name: stored(name) for name in names()}
+                return found.read()
+            return {name: array for name in names() if (array := stored(name))}
     except ImportError:
         raise
     except Exception as error:  # each format has its own
@@ -59,23 +68,23 @@ def read_array(path, name, accepts):
 
 
 @contextlib.contextmanager
-def _npy(path):
-    yield lambda: [None], lambda name: _npy_array(functools.partial(open, path, "rb")) if name is None else None
+def _npy(path: str) -> Iterator[File]:
+    yield lambda: [None], lambda name: _npy_array(functools.partial(io.FileIO, path)) if name is None else None
 
 
 @contextlib.contextmanager
-def _npz(path):
+def _npz(path: str) -> Iterator[File]:
     with zipfile.ZipFile(path) as archive:
         members = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
 
-        def stored(name):
+        def stored(name: Name) -> Stored | None:
             return _npy_array(functools.partial(archive.open, members[name])) if name in members else None
 
         yield lambda: list(members), stored
 
 
-def _npy_array(open_file):
-    def read():
+def _npy_array(open_file: Callable[[], IO[bytes]]) -> Stored:
+    def read() -> Array:
         with open_file() as file:
             return np.lib.format.read_array(file, allow_pickle=False)
 
@@ -87,13 +96,13 @@ def _npy_array(open_file):
 
 
 @contextlib.contextmanager
-def _safetensors(path):
+def _safetensors(path: str) -> Iterator[File]:
     safe_open = needed("safetensors", "safetensors").safe_open
     dtypes = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
     with safe_open(path, framework="numpy") as file:
         names = file.keys()
 
-        def stored(name):
+        def stored(name: Name) -> Stored | None:
             if name not in names:
                 return None
             about = file.get_slice(name)
@@ -104,15 +113,15 @@ def _safetensors(path):
 
 
 @contextlib.contextmanager
-def _hdf5(path_or_file):
+def _hdf5(path_or_file: str | IO[bytes]) -> Iterator[File]:
     import h5py  # comes with Keras
 
-    def names():
+    def names() -> Sequence[str]:
         found: list[str] = []
         file.visititems(lambda name, node: found.append(name) if stored(name) else None)
         return found
 
-    def stored(name):
+    def stored(name: Name) -> Stored | None:
         node = file.get(name) if name else None
         if not isinstance(node, h5py.Dataset) or node.shape is None:
             return None
@@ -127,12 +136,12 @@ def _hdf5(path_or_file):
 
 
 @contextlib.contextmanager
-def _keras(path):
+def _keras(path: str) -> Iterator[File]:
     with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as weights, _hdf5(weights) as arrays:
         yield arrays
 
 
-FORMATS: dict[str, Callable[[str], Any]] = {
+FORMATS: dict[str, Callable[[str], AbstractContextManager[File]]] = {
     ".npy": _npy,
     ".npz": _npz,
     ".safetensors": _safetensors,

@@ -1,12 +1,15 @@
 """Initializers that can be told which axes of a kernel are inputs and which are units."""
 
 import math
+from collections.abc import Iterable
 
 import keras
 
 from keras_initx._checks import check_rank
+from keras_initx._typing import Axes, DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import RandomInitializer
 from keras_initx.initializers._fans import check_axes, check_shape_has_axes
+from keras_initx.sampling import Stream
 
 
 class AxesInitializer(RandomInitializer, keras.initializers.VarianceScaling):
@@ -18,12 +21,12 @@ class AxesInitializer(RandomInitializer, keras.initializers.VarianceScaling):
     comes from there.
     """
 
-    def __init__(self, *, seed=None, input_axes=None, output_axes=None):
+    def __init__(self, *, seed: Seed = None, input_axes: Axes = None, output_axes: Axes = None) -> None:
         super().__init__(seed=seed)
-        self.input_axes = check_axes("input_axes", input_axes)
-        self.output_axes = check_axes("output_axes", output_axes)
+        self.input_axes: Axes = check_axes("input_axes", input_axes)
+        self.output_axes: Axes = check_axes("output_axes", output_axes)
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: Shape) -> None:
         check_shape_has_axes(shape, "input_axes", self.input_axes)
         check_shape_has_axes(shape, "output_axes", self.output_axes)
 
@@ -34,7 +37,7 @@ class MatrixInitializer(AxesInitializer):
     A subclass implements `_draw_matrix`.
     """
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: Shape) -> None:
         super()._check_shape(shape)
         if self.input_axes is None and self.output_axes is None:
             check_rank(shape, 2)
@@ -45,29 +48,30 @@ class MatrixInitializer(AxesInitializer):
                 f"Received: shape={shape}, input_axes={self.input_axes!r}, output_axes={self.output_axes!r}"
             )
 
-    def _axes(self, shape):
+    def _axes(self, shape: Shape) -> tuple[list[int], list[int]]:
         """Return the axes of inputs and those of units, counted from 0, each in increasing order.
 
         Not in the order given, so that two ways to name the same axes give the same values.
         """
         axes = range(len(shape))
 
-        def others(named):
+        def others(named: Iterable[int]) -> set[int]:
             return set(axes).difference(axes[axis] for axis in named)
 
-        inputs, units = self.input_axes, self.output_axes
+        inputs: Iterable[int] | None = self.input_axes
+        units: Iterable[int] | None = self.output_axes
         if inputs is None:
             inputs = others(axes[-1:] if units is None else units)
         if units is None:
             units = others(inputs)
         return sorted(axes[axis] for axis in inputs), sorted(axes[axis] for axis in units)
 
-    def _matrix_shape(self, shape):
+    def _matrix_shape(self, shape: Shape) -> tuple[int, int]:
         """Return the numbers of inputs and units of a kernel of `shape`."""
         inputs, units = self._axes(shape)
         return math.prod(shape[axis] for axis in inputs), math.prod(shape[axis] for axis in units)
 
-    def _draw(self, stream, shape, dtype):
+    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         rows, columns = self._matrix_shape(shape)
         matrix = self._draw_matrix(stream, rows, columns, dtype)
         inputs, units = self._axes(shape)
@@ -75,6 +79,6 @@ class MatrixInitializer(AxesInitializer):
         kernel = stream.xp.reshape(matrix, [shape[axis] for axis in order])
         return stream.xp.transpose(kernel, [order.index(axis) for axis in range(len(shape))])
 
-    def _draw_matrix(self, stream, inputs, units, dtype):
+    def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
         """Return a matrix of shape `(inputs, units)` and `dtype` made from `stream`, in its namespace."""
         raise NotImplementedError

@@ -3,15 +3,20 @@
 import dataclasses
 import inspect
 import random
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
 
 from keras_initx._checks import check_dtype, check_seed, check_shape
+from keras_initx._typing import DType, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers._caller import forget_unmade_variables
 from keras_initx.initializers._twins import warn_of_twins
-from keras_initx.sampling import Stream, computing_dtype, current_namespace
+from keras_initx.sampling import Bounds, Namespace, Stream, computing_dtype, current_namespace
+
+Class = TypeVar("Class", bound=type)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +31,7 @@ class CatalogEntry:
     """
 
     ids: tuple[str, ...]
-    cls: type
+    cls: "type[Initializer]"
     formula: str
     use: str
 
@@ -51,7 +56,7 @@ def catalog() -> tuple[CatalogEntry, ...]:
     return tuple(sorted(_ENTRIES, key=lambda entry: entry.ids))
 
 
-def register(*names, formula, use):
+def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
     """Make a class known to Keras as `initx>ClassName` and as `initx.<name>`, and list it in the catalogue.
 
     Args:
@@ -60,7 +65,7 @@ def register(*names, formula, use):
         use: See `CatalogEntry`.
     """
 
-    def decorator(cls):
+    def decorator(cls: Class) -> Class:
         ids = tuple(f"initx.{name}" for name in names)
         _ENTRIES.append(CatalogEntry(ids, cls, formula, use))
         keras.saving.register_keras_serializable(package="initx")(cls)
@@ -78,7 +83,7 @@ class Initializer(keras.initializers.Initializer):
     """
 
     @backend.untransformed
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: ShapeLike, dtype: DType | None = None) -> Tensor:
         """Return a tensor of initial values.
 
         Args:
@@ -100,7 +105,7 @@ class Initializer(keras.initializers.Initializer):
             forget_unmade_variables()
             raise
 
-    def _tensor(self, shape, dtype):
+    def _tensor(self, shape: ShapeLike, dtype: DType | None) -> Tensor:
         """Return what a call returns."""
         shape, dtype = check_shape(shape), backend.available_dtype(check_dtype(dtype))
         self._check_shape(shape)
@@ -112,40 +117,41 @@ class Initializer(keras.initializers.Initializer):
             return backend.to_tensor(np.asarray(values.astype(dtype, copy=False), order="C"))
         return keras.ops.cast(values, dtype)
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: Shape) -> None:
         """Raise `ValueError` if this initializer cannot fill `shape`."""
 
-    def _values(self, shape, dtype):
+    def _values(self, shape: Shape, dtype: DType) -> Tensor:
         """Return values of `shape`, in `dtype` or as they are computed: an array on the host, a tensor in a trace."""
         return self._fill(current_namespace(), shape, computing_dtype(dtype))
 
-    def _fill(self, xp, shape, dtype):
+    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         """Return values of `shape` and `dtype` in the namespace `xp`."""
         raise NotImplementedError
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments as a JSON-serializable dict."""
-        return _plain(self._arguments(), keras.saving.serialize_keras_object)
+        config: dict[str, Any] = _plain(self._arguments(), keras.saving.serialize_keras_object)
+        return config
 
-    def _arguments(self):
+    def _arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments as they were given."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         arguments = _plain(self._arguments(), _readable).items()
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in arguments)})"
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         """Two initializers are equal if they give the same values, unseeded ones the seed they drew."""
         if type(other) is not type(self):
             return NotImplemented
-        return _plain(vars(self), _comparable) == _plain(vars(other), _comparable)
+        return bool(_plain(vars(self), _comparable) == _plain(vars(other), _comparable))
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(repr(self))
 
 
-def _plain(value, nested):
+def _plain(value: Any, nested: Callable[[Any], Any]) -> Any:
     """Return `value` as it comes back from JSON: NumPy's scalars as Python's, tuples as lists.
 
     Args:
@@ -161,12 +167,12 @@ def _plain(value, nested):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _readable(value):
+def _readable(value: Any) -> Any:
     # The repr of others is no constructor call.
     return value if isinstance(value, Initializer) else keras.saving.serialize_keras_object(value)
 
 
-def _comparable(value):
+def _comparable(value: Any) -> Any:
     # Keras' own initializers are equal to themselves only. An unseeded one keeps the seed that it drew here.
     if isinstance(value, Initializer | keras.random.SeedGenerator):
         return value
@@ -188,29 +194,32 @@ class RandomInitializer(Initializer):
             it and gives new ones.
     """
 
-    def __init__(self, *, seed=None):
+    seed: int | keras.random.SeedGenerator
+
+    def __init__(self, *, seed: Seed = None) -> None:
         self._init_seed = check_seed(seed)
         self.seed = random.getrandbits(32) if self._init_seed is None else self._init_seed
 
-    def _values(self, shape, dtype):
+    def _values(self, shape: Shape, dtype: DType) -> Tensor:
         return self._draw(Stream(self._key(), dtype, self._bounds()), shape, computing_dtype(dtype))
 
-    def _draw(self, stream, shape, dtype):
+    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         """Return values of `shape` made from `stream`, in its namespace, in `dtype` or in the dtype of the stream."""
         raise NotImplementedError
 
-    def _bounds(self):
+    def _bounds(self) -> Bounds | None:
         """Return two numbers that no value may be beyond, not even when it is cast to 16 bits, or `None`."""
         return None
 
-    def _key(self):
+    def _key(self) -> tuple[Tensor, Tensor]:
         """Return the two words that key the stream: seed and, with a generator, its counter."""
         if isinstance(self.seed, int):
             return self.seed, 0
         words = backend.next_seed(self.seed)
         if backend.is_tracing():
             return words[0], words[1]
-        return tuple(int(word) & 0xFFFFFFFF for word in keras.ops.convert_to_numpy(words))
+        first, second = keras.ops.convert_to_numpy(words)
+        return int(first) & 0xFFFFFFFF, int(second) & 0xFFFFFFFF
 
-    def _arguments(self):
+    def _arguments(self) -> dict[str, Any]:
         return {**super()._arguments(), "seed": self._init_seed}

@@ -1,7 +1,9 @@
 """Initial biases of feed-forward layers."""
 
 from keras_initx._checks import check_number
+from keras_initx._typing import DType, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, register
+from keras_initx.sampling import Namespace
 
 
 @register("relu_bias", formula="value", use="ReLU layers with small weights: all units take part from the first step")
@@ -28,8 +30,8 @@ class ReLUBias(ConstantInitializer):
         networks", NIPS 2012, section 5 (with the value 1).
     """
 
-    def __init__(self, value=0.01):
-        self.value = check_number("value", value, positive=True)
+    def __init__(self, value: float = 0.01) -> None:
+        self.value: float = check_number("value", value, positive=True)
 
-    def _fill(self, xp, shape, dtype):
+    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         return xp.full(shape, float(self.value), dtype)

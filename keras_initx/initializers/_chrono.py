@@ -1,10 +1,13 @@
 """Initial biases of recurrent layers: a time scale for each unit."""
 
 import functools
+from typing import Literal, get_args
 
+import keras
 import numpy as np
 
 from keras_initx._checks import check_choice, check_count
+from keras_initx._typing import Array, DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import RandomInitializer, register
 from keras_initx.initializers._caller import layer_using
 from keras_initx.initializers._gates import (
@@ -17,7 +20,9 @@ from keras_initx.initializers._gates import (
     overwrites_forget_bias,
     overwritten_error,
 )
-from keras_initx.sampling import Draw, affine, portable_log
+from keras_initx.sampling import Draw, Stream, affine, portable_log
+
+Cell = Literal["lstm", "gru"]
 
 _CELLS = 1 << 16
 _UNITS = 1 << 24
@@ -69,14 +74,14 @@ class ChronoBias(RandomInitializer):
         Tallec and Ollivier, "Can recurrent neural networks warp time?", ICLR 2018.
     """
 
-    def __init__(self, max_steps=100, *, cell=None, seed=None):
+    def __init__(self, max_steps: int = 100, *, cell: Cell | None = None, seed: Seed = None) -> None:
         super().__init__(seed=seed)
-        self.max_steps = check_count("max_steps", max_steps)
+        self.max_steps: int = check_count("max_steps", max_steps)
         if not 3 <= max_steps <= _MOST_STEPS:
             raise ValueError(f"`max_steps` must be from 3 to {_MOST_STEPS}. Received: {max_steps=!r}")
-        self.cell = cell if cell is None else check_choice("cell", cell, ("lstm", "gru"))
+        self.cell: Cell | None = cell if cell is None else check_choice("cell", cell, get_args(Cell))
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: Shape) -> None:
         layer = layer_using(self)
         if overwrites_forget_bias(layer):
             raise overwritten_error("`ChronoBias` cannot be used", layer, "max_steps", self.max_steps)
@@ -89,7 +94,7 @@ class ChronoBias(RandomInitializer):
             )
         {"lstm": check_lstm_bias, "gru": check_gru_bias}[cell](shape, layer)
 
-    def _cell(self, layer, shape):
+    def _cell(self, layer: keras.Layer | None, shape: Shape) -> Cell | None:
         """Return whose bias has `shape`, `None` if nothing tells."""
         if self.cell is not None:
             return self.cell
@@ -97,13 +102,13 @@ class ChronoBias(RandomInitializer):
             return "lstm"
         return "gru" if is_gru(layer) or len(shape) == 2 else None
 
-    def _draw(self, stream, shape, dtype):
+    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         if self._cell(layer_using(self), shape) == "gru":
             return gru_bias(stream.xp, self._keeping(stream, shape[-1] // 3, dtype), shape)
         forget_gate = self._keeping(stream, shape[0] // 4, dtype)
         return lstm_bias(stream.xp, -forget_gate, forget_gate)
 
-    def _keeping(self, stream, units, dtype):
+    def _keeping(self, stream: Stream, units: int, dtype: DType) -> Tensor:
         """Return the biases of the gates that keep the memory."""
         knots, largest = _quantiles(int(self.max_steps))
         # A draw stands for the middle of its part of the range.
@@ -112,7 +117,7 @@ class ChronoBias(RandomInitializer):
 
 
 @functools.lru_cache(maxsize=8)
-def _quantiles(max_steps):
+def _quantiles(max_steps: int) -> tuple[Array, float]:
     """Return the quantiles of log U(1, max_steps - 1), as `Stream.interpolated` takes them, and the last of them."""
     quantiles = portable_log(1 + (max_steps - 2) * (np.arange(_CELLS + 1) / _CELLS))
     largest = float(quantiles[-1])

@@ -1,12 +1,21 @@
 """Initial weights made of those of other initializers."""
 
 import numbers
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import keras
 
 from keras_initx._checks import check_number
+from keras_initx._typing import DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._fans import check_shape_has_axes
 from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
 from keras_initx.initializers._twins import seeds_within
+from keras_initx.sampling import Namespace
+
+Sizes = list[int] | tuple[int, ...] | None
+Value = TypeVar("Value")
 
 
 @register(
@@ -43,14 +52,14 @@ class Scaled(Initializer):
         learning without normalization", ICLR 2019.
     """
 
-    def __init__(self, initializer, factor):
-        self.initializer = check_initializer("initializer", initializer)
-        self.factor = check_number("factor", factor)
+    def __init__(self, initializer: InitializerLike, factor: float) -> None:
+        self.initializer: keras.initializers.Initializer = check_initializer("initializer", initializer)
+        self.factor: float = check_number("factor", factor)
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: Shape) -> None:
         check_shape_for(self.initializer, shape)
 
-    def _fill(self, xp, shape, dtype):
+    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         return xp.times(values_of(self.initializer, shape, dtype), float(self.factor))
 
 
@@ -93,12 +102,18 @@ class Concatenated(Initializer):
         values that have fewer heads than queries).
     """
 
-    def __init__(self, initializers, *, sizes=None, axis=-1):
-        self.initializers = _check_initializers(initializers)
-        self.sizes = _check_sizes(sizes, len(self.initializers))
-        self.axis = _check_axis(axis)
+    def __init__(
+        self,
+        initializers: list[InitializerLike] | tuple[InitializerLike, ...],
+        *,
+        sizes: Sizes = None,
+        axis: int = -1,
+    ) -> None:
+        self.initializers: list[keras.initializers.Initializer] = _check_initializers(initializers)
+        self.sizes: Sizes = _check_sizes(sizes, len(self.initializers))
+        self.axis: int = _check_axis(axis)
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: Shape) -> None:
         check_shape_has_axes(shape, "axis", [self.axis])
         if self.sizes is None:
             cut = shape[self.axis] % len(self.initializers) == 0
@@ -113,11 +128,11 @@ class Concatenated(Initializer):
         for initializer, part in self._slices(shape):
             check_shape_for(initializer, part)
 
-    def _fill(self, xp, shape, dtype):
+    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         slices = [values_of(initializer, part, dtype) for initializer, part in self._slices(shape)]
         return xp.concatenate(slices, axis=self.axis)
 
-    def _slices(self, shape):
+    def _slices(self, shape: Shape) -> Iterator[tuple[keras.initializers.Initializer, Shape]]:
         """Return each initializer with the shape of its slice."""
         axis, count = self.axis % len(shape), len(self.initializers)
         lengths = self.sizes or [shape[axis] // count] * count
@@ -125,7 +140,7 @@ class Concatenated(Initializer):
         return zip(self.initializers, shapes, strict=True)
 
 
-def _check_initializers(initializers):
+def _check_initializers(initializers: Any) -> list[keras.initializers.Initializer]:
     received = f"Received: initializers={initializers!r}"
     if not isinstance(initializers, list | tuple):
         raise TypeError(f"`initializers` must be a list of initializers. {received}")
@@ -145,7 +160,7 @@ def _check_initializers(initializers):
     return checked
 
 
-def _check_sizes(sizes, count):
+def _check_sizes(sizes: Value, count: int) -> Value:
     required = f"`sizes` must be `None` or a list of {count} lengths. Received: sizes={sizes!r}"
     if sizes is None:
         return sizes
@@ -158,7 +173,7 @@ def _check_sizes(sizes, count):
     return sizes
 
 
-def _check_axis(axis):
+def _check_axis(axis: Value) -> Value:
     if isinstance(axis, bool) or not isinstance(axis, numbers.Integral):
         raise TypeError(f"`axis` must be an integer. Received: axis={axis!r}")
     return axis

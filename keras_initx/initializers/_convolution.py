@@ -3,9 +3,11 @@
 import math
 
 from keras_initx._checks import check_count, check_kernel, check_parts
+from keras_initx._typing import DType, Gain, Seed, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
 from keras_initx.initializers._gain import check_gain, gain_value
 from keras_initx.initializers._orthogonal import orthogonal_matrix
+from keras_initx.sampling import Namespace, Stream
 
 
 @register(
@@ -53,12 +55,12 @@ class DeltaOrthogonal(RandomInitializer):
         theory of CNNs: how to train 10,000-layer vanilla convolutional neural networks", ICML 2018.
     """
 
-    def __init__(self, gain=1.0, *, groups=1, seed=None):
+    def __init__(self, gain: Gain = 1.0, *, groups: int = 1, seed: Seed = None) -> None:
         super().__init__(seed=seed)
-        self.gain = check_gain(gain)
-        self.groups = check_count("groups", groups)
+        self.gain: Gain = check_gain(gain)
+        self.groups: int = check_count("groups", groups)
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: Shape) -> None:
         check_kernel(shape)
         check_parts(shape, "groups", self.groups)
         if shape[-2] * self.groups > shape[-1]:
@@ -67,7 +69,7 @@ class DeltaOrthogonal(RandomInitializer):
                 f"Received: shape={shape}, groups={self.groups}"
             )
 
-    def _draw(self, stream, shape, dtype):
+    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         matrix = orthogonal_matrix(stream, shape[-2:], gain_value(self.gain), self.groups, dtype)
         return _at_centre(stream.xp, matrix, shape, dtype)
 
@@ -109,20 +111,20 @@ class Dirac(ConstantInitializer):
         skip-connections", arXiv 1706.00388, 2017.
     """
 
-    def __init__(self, gain=1.0, *, groups=1):
-        self.gain = check_gain(gain)
-        self.groups = check_count("groups", groups)
+    def __init__(self, gain: Gain = 1.0, *, groups: int = 1) -> None:
+        self.gain: Gain = check_gain(gain)
+        self.groups: int = check_count("groups", groups)
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: Shape) -> None:
         check_kernel(shape)
         check_parts(shape, "groups", self.groups)
 
-    def _fill(self, xp, shape, dtype):
+    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         group = xp.eye(shape[-2], shape[-1] // self.groups, dtype=dtype) * gain_value(self.gain)
         return _at_centre(xp, xp.tile(group, (1, self.groups)), shape, dtype)
 
 
-def _at_centre(xp, matrix, shape, dtype):
+def _at_centre(xp: Namespace, matrix: Tensor, shape: Shape, dtype: DType) -> Tensor:
     """Return the kernel of `shape` that holds `matrix` at the tap that `padding="same"` lays over a pixel."""
     if math.prod(shape) == 0:
         return xp.zeros(shape, dtype)

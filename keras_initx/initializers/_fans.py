@@ -2,9 +2,15 @@
 
 import math
 import numbers
+from collections.abc import Iterable
+from typing import TypeVar
+
+from keras_initx._typing import Axes, Shape
+
+Value = TypeVar("Value")
 
 
-def check_axes(name, axes):
+def check_axes(name: str, axes: Value) -> Value:
     """Return `axes`, `None` or a list or tuple of integers."""
     required = f"`{name}` must be `None` or a list of axis numbers. Received: {name}={axes!r}"
     if axes is None:
@@ -16,7 +22,7 @@ def check_axes(name, axes):
     return axes
 
 
-def check_shape_has_axes(shape, name, axes):
+def check_shape_has_axes(shape: Shape, name: str, axes: Axes) -> None:
     """Refuse a `shape` that does not have all of `axes`, or in which two of them are the same."""
     numbers_from_zero = {axis % len(shape) for axis in axes or () if -len(shape) <= axis < len(shape)}
     if len(numbers_from_zero) < len(axes or ()):
@@ -25,7 +31,9 @@ def check_shape_has_axes(shape, name, axes):
         )
 
 
-def fans(shape, input_axes=None, output_axes=None):
+def fans(
+    shape: Shape, input_axes: Iterable[int] | None = None, output_axes: Iterable[int] | None = None
+) -> tuple[int, int]:
     """Return the number of inputs of a unit and the number of units that an input goes to.
 
     Args:

@@ -3,10 +3,11 @@
 import math
 
 from keras_initx._checks import check_choice, check_number
+from keras_initx._typing import Activation, Gain
 
 # The first six are those of `torch.nn.init.calculate_gain` (leaky_relu with Keras' slope of 0.2).
 # The others keep the second moment: 1 / sqrt(E[f(z)^2]) for z from N(0, 1), as sqrt(2) is for relu.
-_GAINS = {
+_GAINS: dict[Activation, float] = {
     "linear": 1.0,
     "sigmoid": 1.0,
     "tanh": 5 / 3,
@@ -20,13 +21,13 @@ _GAINS = {
 }
 
 
-def check_gain(gain):
+def check_gain(gain: Gain) -> Gain:
     """Return `gain`, a positive number or the name of an activation."""
     if isinstance(gain, str):
         return check_choice("gain", gain, _GAINS)
     return check_number("gain", gain, positive=True)
 
 
-def gain_value(gain):
+def gain_value(gain: Gain) -> float:
     """Return a checked `gain` as a float."""
     return _GAINS[gain] if isinstance(gain, str) else float(gain)

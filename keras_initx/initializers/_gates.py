@@ -1,20 +1,25 @@
 """The bias of an LSTM and of a GRU: its shape, where in it the gates are, and what the layer writes itself."""
 
+import keras
 
-def is_lstm(layer):
+from keras_initx._typing import Shape, Tensor
+from keras_initx.sampling import Namespace
+
+
+def is_lstm(layer: keras.Layer | None) -> bool:
     return hasattr(layer, "unit_forget_bias")
 
 
-def is_gru(layer):
+def is_gru(layer: keras.Layer | None) -> bool:
     return hasattr(layer, "reset_after")
 
 
-def overwrites_forget_bias(layer):
+def overwrites_forget_bias(layer: keras.Layer | None) -> bool:
     """Tell whether `layer` is an LSTM that writes ones into its forget gates itself."""
-    return getattr(layer, "unit_forget_bias", False)
+    return bool(getattr(layer, "unit_forget_bias", False))
 
 
-def overwritten_error(required, layer, name, value):
+def overwritten_error(required: str, layer: keras.Layer, name: str, value: float) -> ValueError:
     """Return the error for an initializer whose forget biases would not take effect in `layer`."""
     return ValueError(
         f"{required} in a layer with `unit_forget_bias=True`, which writes ones into the forget gates itself; "
@@ -22,7 +27,7 @@ def overwritten_error(required, layer, name, value):
     )
 
 
-def check_lstm_bias(shape, layer, units=None):
+def check_lstm_bias(shape: Shape, layer: keras.Layer | None, units: int | None = None) -> None:
     """Refuse a `shape` that is not an LSTM's bias, or one of the two pieces of it that `layer` asks for.
 
     Args:
@@ -30,16 +35,18 @@ def check_lstm_bias(shape, layer, units=None):
         layer: The layer that asks for it, or `None` if none is known.
         units: The number of units required, or `None` for the layer's.
     """
-    patterns = ((1,), (2,)) if overwrites_forget_bias(layer) else ((4,),)
+    patterns: tuple[Shape, ...] = ((1,), (2,)) if overwrites_forget_bias(layer) else ((4,),)
     _check(shape, patterns, "an LSTM's bias, (4 * units,)", layer, units)
 
 
-def check_gru_bias(shape, layer, units=None):
+def check_gru_bias(shape: Shape, layer: keras.Layer | None, units: int | None = None) -> None:
     """Refuse a `shape` that is not a GRU's bias. The arguments are those of `check_lstm_bias`."""
     _check(shape, ((3,), (2, 3)), "a GRU's bias, (3 * units,) or (2, 3 * units)", layer, units)
 
 
-def _check(shape, patterns, required, layer, units):
+def _check(
+    shape: Shape, patterns: tuple[Shape, ...], required: str, layer: keras.Layer | None, units: int | None
+) -> None:
     # A ConvLSTM has `filters`. A layer without either says nothing.
     units_of_layer = getattr(layer, "units", getattr(layer, "filters", None))
     units = units_of_layer if units is None else units
@@ -50,20 +57,20 @@ def _check(shape, patterns, required, layer, units):
         )
 
 
-def _matches(shape, pattern, units):
+def _matches(shape: Shape, pattern: Shape, units: int | None) -> bool:
     """Tell whether `shape` is `pattern` with the last length multiplied by `units`, by anything if `None`."""
     if len(shape) != len(pattern) or shape[:-1] != pattern[:-1]:
         return False
     return shape[-1] % pattern[-1] == 0 if units is None else shape[-1] == pattern[-1] * units
 
 
-def lstm_bias(xp, input_gate, forget_gate):
+def lstm_bias(xp: Namespace, input_gate: Tensor, forget_gate: Tensor) -> Tensor:
     """Return an LSTM's bias, zero for cell and output gates: Keras' order is input, forget, cell, output."""
     zeros = xp.zeros_like(forget_gate)
     return xp.concatenate([input_gate, forget_gate, zeros, zeros])
 
 
-def gru_bias(xp, update_gate, shape):
+def gru_bias(xp: Namespace, update_gate: Tensor, shape: Shape) -> Tensor:
     """Return a GRU's bias of `shape`, zero for all but the update gate: Keras' order is update, reset, candidate."""
     zeros = xp.zeros_like(update_gate)
     bias = xp.concatenate([update_gate, zeros, zeros])

@@ -2,16 +2,24 @@
 
 import math
 import numbers
+from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
 from keras_initx import sampling
 from keras_initx._checks import check_choice, check_count
+from keras_initx._typing import Array, Axes, DType, Gain, Seed, Shape, Tensor
 from keras_initx.initializers._axes import MatrixInitializer
 from keras_initx.initializers._base import register
 from keras_initx.initializers._gain import check_gain, gain_value
+from keras_initx.sampling import Stream
 
-_FRAMES = {
+Method = Literal["householder", "qr", "svd", "gaussian"]
+Numbers = list[float] | tuple[float, ...]
+SingularValues = Numbers | float | None
+
+_FRAMES: dict[Method, Callable[..., Tensor]] = {
     "householder": sampling.householder_frame,
     "qr": sampling.qr_frame,
     "svd": sampling.svd_frame,
@@ -85,27 +93,27 @@ class Orthogonal(MatrixInitializer):
 
     def __init__(
         self,
-        gain=1.0,
-        seed=None,
+        gain: Gain = 1.0,
+        seed: Seed = None,
         *,
-        method="householder",
-        blocks=1,
-        singular_values=None,
-        input_axes=None,
-        output_axes=None,
-    ):
+        method: Method = "householder",
+        blocks: int = 1,
+        singular_values: SingularValues = None,
+        input_axes: Axes = None,
+        output_axes: Axes = None,
+    ) -> None:
         super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
-        self.gain = check_gain(gain)
-        self.method = check_choice("method", method, _FRAMES)
-        self.blocks = check_count("blocks", blocks)
-        self.singular_values = _check_singular_values(singular_values)
+        self.gain: Gain = check_gain(gain)
+        self.method: Method = check_choice("method", method, _FRAMES)
+        self.blocks: int = check_count("blocks", blocks)
+        self.singular_values: SingularValues = _check_singular_values(singular_values)
         if singular_values is not None and method == "gaussian":
             raise ValueError(
                 f'`singular_values` cannot be given with `method="gaussian"`, which makes no frame. '
                 f"Received: {singular_values=!r}, {method=!r}"
             )
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: Shape) -> None:
         super()._check_shape(shape)
         inputs, units = self._matrix_shape(shape)
         if units % self.blocks:
@@ -122,7 +130,7 @@ class Orthogonal(MatrixInitializer):
                     f"singular_values={self.singular_values!r}"
                 )
 
-    def _draw_matrix(self, stream, inputs, units, dtype):
+    def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
         gain = gain_value(self.gain)
         return orthogonal_matrix(stream, (inputs, units), gain, self.blocks, dtype, self.method, self.singular_values)
 
@@ -163,7 +171,16 @@ class OrthogonalQR(Orthogonal):
         the AMS 54 (2007).
     """
 
-    def __init__(self, gain=1.0, *, seed=None, blocks=1, singular_values=None, input_axes=None, output_axes=None):
+    def __init__(
+        self,
+        gain: Gain = 1.0,
+        *,
+        seed: Seed = None,
+        blocks: int = 1,
+        singular_values: SingularValues = None,
+        input_axes: Axes = None,
+        output_axes: Axes = None,
+    ) -> None:
         super().__init__(
             gain,
             seed,
@@ -175,7 +192,15 @@ class OrthogonalQR(Orthogonal):
         )
 
 
-def orthogonal_matrix(stream, shape, gain, blocks, dtype, method="householder", singular_values=None):
+def orthogonal_matrix(
+    stream: Stream,
+    shape: Shape,
+    gain: float,
+    blocks: int,
+    dtype: DType,
+    method: Method = "householder",
+    singular_values: SingularValues = None,
+) -> Tensor:
     """Return a matrix of `shape` whose last axis is `blocks` matrices side by side, each orthogonal by itself.
 
     Args:
@@ -212,12 +237,11 @@ def orthogonal_matrix(stream, shape, gain, blocks, dtype, method="householder", 
     return matrix
 
 
-def _check_singular_values(value):
+def _check_singular_values(value: SingularValues) -> SingularValues:
     """Return `value`: `None`, a condition number, or a list or tuple of singular values."""
     if value is None:
         return value
-    many = isinstance(value, list | tuple)
-    items, least = (value, 0) if many else ([value], 1)
+    items, least = (value, 0) if isinstance(value, list | tuple) else ([value], 1)
     required = (
         "`singular_values` must be `None`, a number of at least 1 or a list of numbers of at least 0. "
         f"Received: singular_values={value!r}"
@@ -229,7 +253,7 @@ def _check_singular_values(value):
     return value
 
 
-def _spectrum(singular_values, count):
+def _spectrum(singular_values: Numbers | float, count: int) -> Array:
     """Return `count` singular values, as given or for the condition number given."""
     if isinstance(singular_values, list | tuple):
         return np.array(singular_values, "float64")

@@ -5,13 +5,16 @@ import hashlib
 import os
 import re
 
+import keras
 import numpy as np
 
 from keras_initx._checks import DTYPES
-from keras_initx.initializers._array_files import FORMATS, read_array, suffix
+from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
+from keras_initx.initializers._array_files import FORMATS, Contents, Stored, read_array, suffix
 from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._caller import loads_a_model
 from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
+from keras_initx.sampling import Namespace
 
 # Arrays that a message lists by name.
 _LISTED = 20
@@ -62,17 +65,24 @@ class Pretrained(Initializer):
         networks?", NIPS 2014.
     """
 
-    def __init__(self, path, key=None, *, sha256=None, pad=None):
-        self.path = _check_path(path)
-        self.key = _check_string("key", key)
-        self.sha256 = _check_sha256(sha256)
-        self.pad = pad if pad is None else check_initializer("pad", pad)
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        key: str | None = None,
+        *,
+        sha256: str | None = None,
+        pad: InitializerLike | None = None,
+    ) -> None:
+        self.path: str = _check_path(path)
+        self.key: str | None = _check_string("key", key)
+        self.sha256: str | None = _check_sha256(sha256)
+        self.pad: keras.initializers.Initializer | None = pad if pad is None else check_initializer("pad", pad)
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: Shape) -> None:
         if self.pad is not None:
             check_shape_for(self.pad, shape)
 
-    def _fill(self, xp, shape, dtype):
+    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         if loads_a_model():
             # To be overwritten. Who hands out a model should not decide which files are opened here; and
             # should a layer not save this weight, NaN can be taken for no weight.
@@ -82,7 +92,7 @@ class Pretrained(Initializer):
             return array
         return xp.slice_update(values_of(self.pad, shape, dtype), (0,) * len(shape), array)
 
-    def _read(self, shape):
+    def _read(self, shape: Shape) -> Array:
         """Return the file's array if it fits into `shape`."""
         if not os.path.isfile(self.path):
             raise ValueError(
@@ -90,12 +100,12 @@ class Pretrained(Initializer):
                 f"Received: path={self.path!r}"
             )
         self._check_digest()
-        array, contents = read_array(self.path, self.key, lambda found: self._fits(found, shape))
-        if contents is not None:
-            raise ValueError(self._refusal(contents, shape))
-        return array
+        found = read_array(self.path, self.key, lambda stored: self._fits(stored, shape))
+        if isinstance(found, dict):
+            raise ValueError(self._refusal(found, shape))
+        return found
 
-    def _check_digest(self):
+    def _check_digest(self) -> None:
         if self.sha256 is None:
             return
         with open(self.path, "rb") as file:
@@ -106,7 +116,7 @@ class Pretrained(Initializer):
                 f"Received: sha256={self.sha256!r}, path={self.path!r}"
             )
 
-    def _fits(self, found, shape):
+    def _fits(self, found: Stored, shape: Shape) -> bool:
         """Tell whether an array in the file can fill `shape`, `pad` helping if there is one."""
         if found.dtype not in DTYPES:
             return False
@@ -114,7 +124,7 @@ class Pretrained(Initializer):
             return found.shape == shape
         return all(length <= whole for length, whole in zip(found.shape, shape, strict=True))
 
-    def _refusal(self, contents, shape):
+    def _refusal(self, contents: Contents, shape: Shape) -> str:
         """Return what to say of a file whose `contents` have nothing for `key` and `shape`."""
         key = next(iter(contents)) if self.key is None and len(contents) == 1 else self.key
         found = contents.get(key)
@@ -127,7 +137,7 @@ class Pretrained(Initializer):
             rule = f"`shape` must be that of the array, {found.shape}{larger}"
         # A name may be misspelt; a shape is right or wrong.
         similar = [] if found else difflib.get_close_matches(key or "", filter(None, contents), n=_LISTED)
-        ranks = {name: rank for rank, name in enumerate(similar)}
+        ranks: dict[str | None, int] = {name: rank for rank, name in enumerate(similar)}
         names = sorted(contents, key=lambda name: (ranks.get(name, _LISTED), not self._fits(contents[name], shape)))
         listed = [f"{name!r} {contents[name].shape} {contents[name].dtype}" for name in names[:_LISTED]]
         if len(names) > _LISTED:
@@ -138,22 +148,23 @@ class Pretrained(Initializer):
         )
 
 
-def _check_path(path):
+def _check_path(path: object) -> str:
     required = f"`path` must be the path of a file that ends in one of {tuple(FORMATS)}. Received: path={path!r}"
-    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+    if not isinstance(path, str | os.PathLike) or not isinstance(name := os.fspath(path), str):
         raise TypeError(required)
-    if suffix(path) not in FORMATS:
+    if suffix(name) not in FORMATS:
         raise ValueError(required)
-    return os.fspath(path)
+    return name
 
 
-def _check_string(name, value):
+def _check_string(name: str, value: str | None) -> str | None:
     if not isinstance(value, str | None):
         raise TypeError(f"`{name}` must be a string or `None`. Received: {name}={value!r}")
     return value
 
 
-def _check_sha256(sha256):
-    if _check_string("sha256", sha256) is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+def _check_sha256(sha256: str | None) -> str | None:
+    _check_string("sha256", sha256)
+    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise ValueError(f"`sha256` must be 64 hexadecimal digits. Received: sha256={sha256!r}")
     return sha256

@@ -3,13 +3,17 @@
 import math
 import numbers
 import sys
+from typing import Any, Self
 
 import keras
 import numpy as np
 
 from keras_initx._checks import check_flag
+from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, register
-from keras_initx.sampling import portable_log
+from keras_initx.sampling import Namespace, portable_log
+
+Frequencies = float | list[float] | tuple[float, ...] | Array
 
 
 @register(
@@ -59,12 +63,12 @@ class PriorBias(ConstantInitializer):
         networks", 2019.
     """
 
-    def __init__(self, frequencies=0.01, *, multi_label=False):
-        self.multi_label = check_flag("multi_label", multi_label)
-        self.frequencies = _check_frequencies(frequencies, multi_label)
+    def __init__(self, frequencies: Frequencies = 0.01, *, multi_label: bool = False) -> None:
+        self.multi_label: bool = check_flag("multi_label", multi_label)
+        self.frequencies: float | list[float] | tuple[float, ...] = _check_frequencies(frequencies, multi_label)
 
     @classmethod
-    def from_labels(cls, labels, *, multi_label=False):
+    def from_labels(cls, labels: Tensor, *, multi_label: bool = False) -> Self:
         """Return a `PriorBias` with the frequencies of the classes in the labels of a training set.
 
         Args:
@@ -91,7 +95,7 @@ class PriorBias(ConstantInitializer):
             return cls(_shares(labels), multi_label=True)
         return cls(_counts(labels))
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: Shape) -> None:
         if not isinstance(self.frequencies, list | tuple):
             return
         classes = len(self.frequencies)
@@ -102,7 +106,7 @@ class PriorBias(ConstantInitializer):
                 f"Received: shape={shape}"
             )
 
-    def _fill(self, xp, shape, dtype):
+    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         frequencies = np.array(self.frequencies, "float64")
         if self.multi_label or frequencies.ndim == 0:
             bias = portable_log(frequencies) - portable_log(1 - frequencies)
@@ -114,7 +118,7 @@ class PriorBias(ConstantInitializer):
         return xp.full(shape, float(bias), dtype) if bias.ndim == 0 else xp.array(bias, dtype)
 
 
-def _check_frequencies(frequencies, multi_label):
+def _check_frequencies(frequencies: Any, multi_label: bool) -> Any:
     """Return `frequencies`, an array as a list."""
     frequencies = frequencies.tolist() if isinstance(frequencies, np.ndarray) else frequencies
     received = f"Received: {frequencies=!r}, multi_label={multi_label!r}"
@@ -134,11 +138,11 @@ def _check_frequencies(frequencies, multi_label):
     return frequencies
 
 
-def _as_array(labels):
+def _as_array(labels: Tensor) -> Array:
     """Return `labels` in float64."""
     required = "`labels` must be an array of finite numbers, not empty."
     try:
-        array = keras.ops.convert_to_numpy(labels)
+        array: Array = keras.ops.convert_to_numpy(labels)
     except (TypeError, ValueError):
         raise TypeError(f"{required} Received: labels of type {type(labels).__name__}") from None
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
@@ -149,17 +153,18 @@ def _as_array(labels):
     return array
 
 
-def _shares(labels):
+def _shares(labels: Array) -> list[float]:
     """Return how often each class is true, where any number of them may be."""
     if labels.ndim != 2 or labels.min() < 0 or labels.max() > 1:
         raise ValueError(
             "`labels` must have the shape (n, classes) and be between 0 and 1 with `multi_label=True`. "
             f"Received: labels of shape {labels.shape} between {labels.min():g} and {labels.max():g}"
         )
-    return labels.mean(axis=0).tolist()
+    shares: list[float] = labels.mean(axis=0).tolist()
+    return shares
 
 
-def _counts(labels):
+def _counts(labels: Array) -> list[float]:
     """Return how often each class occurs, where one of them does in each row."""
     if labels.ndim == 2 and labels.shape[1] > 1 and labels.min() >= 0 and np.allclose(labels.sum(axis=1), 1, atol=1e-3):
         counts = labels.sum(axis=0).tolist()
@@ -177,4 +182,4 @@ def _counts(labels):
             f"`labels` must have each class from 0 on; the bias of class {absent[0]}, which never occurs, "
             f"would not be finite. Received: {extent}"
         )
-    return counts.tolist()
+    return [int(count) for count in counts]

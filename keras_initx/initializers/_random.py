@@ -1,8 +1,9 @@
 """Initial weights of a size that is given, whatever the shape."""
 
 from keras_initx._checks import check_number
+from keras_initx._typing import DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import RandomInitializer, register
-from keras_initx.sampling import Draw, affine, truncated_bounds, truncated_normal, uniform_between
+from keras_initx.sampling import Bounds, Draw, Stream, affine, truncated_bounds, truncated_normal, uniform_between
 
 # The weights of a narrower interval, or of one farther out, would be too few numbers of float32.
 _LEAST_WIDTH = 0.001
@@ -32,18 +33,18 @@ class RandomUniform(RandomInitializer):
         >>> layer = keras.layers.Embedding(50, 8, embeddings_initializer="initx.random_uniform")
     """
 
-    def __init__(self, minval=-0.05, maxval=0.05, seed=None):
+    def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: Seed = None) -> None:
         super().__init__(seed=seed)
-        self.minval = check_number("minval", minval)
-        self.maxval = check_number("maxval", maxval)
+        self.minval: float = check_number("minval", minval)
+        self.maxval: float = check_number("maxval", maxval)
         if not minval < maxval:
             raise ValueError(f"`maxval` must be greater than `minval`. Received: {minval=!r}, {maxval=!r}")
 
-    def _draw(self, stream, shape, dtype):
+    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         lower, upper = self._bounds()
         return uniform_between(stream, shape, lower, upper, dtype)
 
-    def _bounds(self):
+    def _bounds(self) -> Bounds:
         return float(self.minval), float(self.maxval)
 
 
@@ -67,12 +68,12 @@ class RandomNormal(RandomInitializer):
         >>> layer = keras.layers.Embedding(50, 8, embeddings_initializer="initx.random_normal")
     """
 
-    def __init__(self, mean=0.0, stddev=0.05, seed=None):
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: Seed = None) -> None:
         super().__init__(seed=seed)
-        self.mean = check_number("mean", mean)
-        self.stddev = check_number("stddev", stddev, positive=True)
+        self.mean: float = check_number("mean", mean)
+        self.stddev: float = check_number("stddev", stddev, positive=True)
 
-    def _draw(self, stream, shape, dtype):
+    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         return stream.normal(Draw.VALUES, shape, dtype, then=affine(stream.xp, self.mean, self.stddev))
 
 
@@ -101,7 +102,7 @@ class SmallNormal(RandomNormal):
         networks", NIPS 2012, section 5.
     """
 
-    def __init__(self, *, seed=None):
+    def __init__(self, *, seed: Seed = None) -> None:
         super().__init__(stddev=0.01, seed=seed)
 
 
@@ -141,12 +142,14 @@ class TruncatedNormal(RandomInitializer):
         >>> layer = keras.layers.Dense(64, kernel_initializer="initx.truncated_normal")
     """
 
-    def __init__(self, mean=0.0, stddev=0.05, seed=None, *, lower=-2.0, upper=2.0):
+    def __init__(
+        self, mean: float = 0.0, stddev: float = 0.05, seed: Seed = None, *, lower: float = -2.0, upper: float = 2.0
+    ) -> None:
         super().__init__(seed=seed)
-        self.mean = check_number("mean", mean)
-        self.stddev = check_number("stddev", stddev, positive=True)
-        self.lower = check_number("lower", lower)
-        self.upper = check_number("upper", upper)
+        self.mean: float = check_number("mean", mean)
+        self.stddev: float = check_number("stddev", stddev, positive=True)
+        self.lower: float = check_number("lower", lower)
+        self.upper: float = check_number("upper", upper)
         if upper - lower < _LEAST_WIDTH:
             raise ValueError(f"`upper` must be at least {_LEAST_WIDTH} above `lower`. Received: {lower=!r}, {upper=!r}")
         if max(lower, -upper) > _LARGEST_DISTANCE:
@@ -155,12 +158,12 @@ class TruncatedNormal(RandomInitializer):
                 f"Received: {lower=!r}, {upper=!r}"
             )
 
-    def _draw(self, stream, shape, dtype):
-        lower, upper, mean, stddev = self._figures()
+    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
+        lower, upper, mean, stddev = self._parameters()
         return truncated_normal(stream, shape, lower, upper, mean, stddev, dtype)
 
-    def _bounds(self):
-        return truncated_bounds(*self._figures())
+    def _bounds(self) -> Bounds:
+        return truncated_bounds(*self._parameters())
 
-    def _figures(self):
+    def _parameters(self) -> tuple[float, float, float, float]:
         return float(self.lower), float(self.upper), float(self.mean), float(self.stddev)

@@ -1,6 +1,7 @@
 """Initial biases of recurrent layers: the same for all units."""
 
 from keras_initx._checks import check_count, check_number
+from keras_initx._typing import DType, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, register
 from keras_initx.initializers._caller import layer_using
 from keras_initx.initializers._gates import (
@@ -11,6 +12,7 @@ from keras_initx.initializers._gates import (
     overwrites_forget_bias,
     overwritten_error,
 )
+from keras_initx.sampling import Namespace
 
 
 @register(
@@ -52,11 +54,11 @@ class LSTMForgetBias(ConstantInitializer):
         recurrent network architectures", ICML 2015.
     """
 
-    def __init__(self, value=1.0, *, units=None):
-        self.value = check_number("value", value)
-        self.units = units if units is None else check_count("units", units)
+    def __init__(self, value: float = 1.0, *, units: int | None = None) -> None:
+        self.value: float = check_number("value", value)
+        self.units: int | None = units if units is None else check_count("units", units)
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: Shape) -> None:
         layer = layer_using(self)
         if overwrites_forget_bias(layer):
             if self.value != 1:
@@ -65,7 +67,7 @@ class LSTMForgetBias(ConstantInitializer):
                 raise overwritten_error("`LSTMForgetBias` cannot be within another", layer, "value", self.value)
         check_lstm_bias(shape, layer, self.units)
 
-    def _fill(self, xp, shape, dtype):
+    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         if overwrites_forget_bias(layer_using(self)):
             return xp.zeros(shape, dtype)
         forget_gate = xp.full((shape[0] // 4,), float(self.value), dtype)
@@ -111,12 +113,12 @@ class GRUUpdateBias(ConstantInitializer):
         gate that keeps, in an LSTM.
     """
 
-    def __init__(self, value=1.0, *, units=None):
-        self.value = check_number("value", value)
-        self.units = units if units is None else check_count("units", units)
+    def __init__(self, value: float = 1.0, *, units: int | None = None) -> None:
+        self.value: float = check_number("value", value)
+        self.units: int | None = units if units is None else check_count("units", units)
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: Shape) -> None:
         check_gru_bias(shape, layer_using(self), self.units)
 
-    def _fill(self, xp, shape, dtype):
+    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         return gru_bias(xp, xp.full((shape[-1] // 3,), float(self.value), dtype), shape)

@@ -3,10 +3,11 @@
 import math
 
 from keras_initx._checks import check_count, check_number
+from keras_initx._typing import Axes, DType, Gain, Seed, Tensor
 from keras_initx.initializers._axes import MatrixInitializer
 from keras_initx.initializers._base import register
 from keras_initx.initializers._gain import check_gain, gain_value
-from keras_initx.sampling import sparse_normal
+from keras_initx.sampling import Stream, sparse_normal
 
 _DEFAULT_CONNECTIONS = 10
 
@@ -63,15 +64,15 @@ class Sparse(MatrixInitializer):
 
     def __init__(
         self,
-        connections=None,
+        connections: int | None = None,
         *,
-        sparsity=None,
-        stddev=None,
-        gain=1.0,
-        seed=None,
-        input_axes=None,
-        output_axes=None,
-    ):
+        sparsity: float | None = None,
+        stddev: float | None = None,
+        gain: Gain = 1.0,
+        seed: Seed = None,
+        input_axes: Axes = None,
+        output_axes: Axes = None,
+    ) -> None:
         super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
         check_gain(gain)
         if connections is not None:
@@ -88,19 +89,19 @@ class Sparse(MatrixInitializer):
             check_number("stddev", stddev, positive=True)
             if gain != 1.0:
                 raise ValueError(f"Only one of `stddev` and `gain` can be given. Received: {stddev=!r}, {gain=!r}")
-        self.connections = connections
-        self.sparsity = sparsity
-        self.stddev = stddev
-        self.gain = gain
+        self.connections: int | None = connections
+        self.sparsity: float | None = sparsity
+        self.stddev: float | None = stddev
+        self.gain: Gain = gain
 
-    def _draw_matrix(self, stream, inputs, units, dtype):
+    def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
         connections = self._connections(inputs)
         stddev = self.stddev
         if stddev is None:
             stddev = gain_value(self.gain) / math.sqrt(max(connections, 1))
         return sparse_normal(stream, inputs, units, connections, float(stddev), dtype)
 
-    def _connections(self, inputs):
+    def _connections(self, inputs: int) -> int:
         """Return the number of connections of a unit with `inputs` inputs."""
         if self.sparsity is not None:
             # Rounded half up, so that the count does not depend on whether it is odd or even.

@@ -2,11 +2,14 @@
 
 import functools
 
+import keras
 import numpy as np
 
 from keras_initx._checks import check_count, check_kernel, check_parts
+from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, Initializer, register
 from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
+from keras_initx.sampling import Namespace
 
 
 @register(
@@ -51,24 +54,25 @@ class ICNR(Initializer):
         convolution", arXiv 1707.02937, 2017.
     """
 
-    def __init__(self, initializer="initx.he_normal", scale=2):
-        self.initializer = check_initializer("initializer", initializer)
-        self.scale = check_count("scale", scale)
+    def __init__(self, initializer: InitializerLike = "initx.he_normal", scale: int = 2) -> None:
+        self.initializer: keras.initializers.Initializer = check_initializer("initializer", initializer)
+        self.scale: int = check_count("scale", scale)
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: Shape) -> None:
         check_kernel(shape)
         check_parts(shape, f"scale ** {len(shape) - 2}", self._block(shape))
         check_shape_for(self.initializer, self._small(shape))
 
-    def _fill(self, xp, shape, dtype):
+    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         kernel = values_of(self.initializer, self._small(shape), dtype)
         return xp.tile(kernel, (1,) * (len(shape) - 1) + (self._block(shape),))
 
-    def _block(self, shape):
+    def _block(self, shape: Shape) -> int:
         """Return the number of pixels of a block."""
-        return int(self.scale) ** (len(shape) - 2)
+        pixels: int = int(self.scale) ** (len(shape) - 2)
+        return pixels
 
-    def _small(self, shape):
+    def _small(self, shape: Shape) -> Shape:
         """Return the shape of the kernel that all pixels of a block have in common."""
         return (*shape[:-1], shape[-1] // self._block(shape))
 
@@ -106,18 +110,18 @@ class Bilinear(ConstantInitializer):
         2015.
     """
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: Shape) -> None:
         check_kernel(shape)
         if shape[-1] != shape[-2]:
             raise ValueError(f"`shape` must have as many outputs as inputs, its last two lengths. Received: {shape=}")
 
-    def _fill(self, xp, shape, dtype):
+    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         # The taps are few, and always from NumPy: so they are rounded the same everywhere.
         taps = functools.reduce(np.multiply.outer, (_triangle(length) for length in shape[:-2]))
         taps = xp.array(taps.reshape(*shape[:-2], 1, 1).astype(dtype))
-        return taps * xp.eye(*shape[-2:], dtype=dtype)
+        return taps * xp.eye(shape[-2], shape[-1], dtype=dtype)
 
 
-def _triangle(length):
+def _triangle(length: int) -> Array:
     half = (length + 1) // 2
     return (2 * half - np.abs(2 * np.arange(length) - (length - 1))) / max(2 * half, 1)

@@ -1,20 +1,25 @@
 """Initial weights whose variance follows from the number of inputs and outputs."""
 
 import math
+from collections.abc import Callable
+from typing import Literal, get_args
 
 from keras_initx._checks import check_choice, check_number
+from keras_initx._typing import Axes, DType, Seed, Shape, Tensor
 from keras_initx.initializers._axes import AxesInitializer
 from keras_initx.initializers._base import register
 from keras_initx.initializers._fans import fans
-from keras_initx.sampling import Draw, affine, truncated_normal, uniform_between
+from keras_initx.sampling import Draw, Stream, affine, truncated_normal, uniform_between
 
-_MODES = {
+Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
+Distribution = Literal["truncated_normal", "untruncated_normal", "normal", "uniform"]
+
+_MODES: dict[Mode, Callable[[int, int], float]] = {
     "fan_in": lambda fan_in, fan_out: fan_in,
     "fan_out": lambda fan_in, fan_out: fan_out,
     "fan_avg": lambda fan_in, fan_out: (fan_in + fan_out) / 2,
     "fan_geo_avg": lambda fan_in, fan_out: math.sqrt(fan_in * fan_out),
 }
-_DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "normal", "uniform")
 
 
 @register(
@@ -65,19 +70,19 @@ class VarianceScaling(AxesInitializer):
 
     def __init__(
         self,
-        scale=1.0,
-        mode="fan_in",
-        distribution="truncated_normal",
-        seed=None,
-        input_axes=None,
-        output_axes=None,
-    ):
+        scale: float = 1.0,
+        mode: Mode = "fan_in",
+        distribution: Distribution = "truncated_normal",
+        seed: Seed = None,
+        input_axes: Axes = None,
+        output_axes: Axes = None,
+    ) -> None:
         super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
-        self.scale = check_number("scale", scale, positive=True)
-        self.mode = check_choice("mode", mode, _MODES)
-        self.distribution = check_choice("distribution", distribution, _DISTRIBUTIONS)
+        self.scale: float = check_number("scale", scale, positive=True)
+        self.mode: Mode = check_choice("mode", mode, _MODES)
+        self.distribution: Distribution = check_choice("distribution", distribution, get_args(Distribution))
 
-    def _draw(self, stream, shape, dtype):
+    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         n = _MODES[self.mode](*fans(shape, self.input_axes, self.output_axes))
         stddev = math.sqrt(float(self.scale) / max(n, 1))
         if self.distribution == "uniform":

@@ -1,15 +1,16 @@
 """The named members of the variance family: `VarianceScaling` with fixed arguments."""
 
+from keras_initx._typing import Axes, Seed
 from keras_initx.initializers._base import register
-from keras_initx.initializers._variance import VarianceScaling
+from keras_initx.initializers._variance import Distribution, Mode, VarianceScaling
 
 
 class _Named(VarianceScaling):
     """Takes what Keras' own classes of these names take."""
 
-    _fixed: tuple[float, str, str]
+    _fixed: tuple[float, Mode, Distribution]
 
-    def __init__(self, seed=None, input_axes=None, output_axes=None):
+    def __init__(self, seed: Seed = None, input_axes: Axes = None, output_axes: Axes = None) -> None:
         super().__init__(*self._fixed, seed, input_axes, output_axes)
 
 
@@ -40,7 +41,7 @@ class FanInNormal(VarianceScaling):
         Trade, Springer 1998.
     """
 
-    def __init__(self, *, seed=None, input_axes=None, output_axes=None):
+    def __init__(self, *, seed: Seed = None, input_axes: Axes = None, output_axes: Axes = None) -> None:
         super().__init__(
             mode="fan_in",
             distribution="untruncated_normal",

@@ -5,8 +5,13 @@ import functools
 import keras
 import numpy as np
 
+from keras_initx._typing import DType, Elementwise, Tensor
+from keras_initx.sampling._namespace import Namespace
 
-def affine(xp, offset, factor, bounds=None):
+Bounds = tuple[float, float]
+
+
+def affine(xp: Namespace, offset: float, factor: float, bounds: Bounds | None = None) -> Elementwise:
     """Return a function from draws `x` to `offset + factor * x`, which no compiler can round in another way.
 
     A multiplication that an addition follows may become one operation, which rounds once instead
@@ -25,7 +30,7 @@ def affine(xp, offset, factor, bounds=None):
     # Where this is the larger of the two the draws are lost in rounding, and the quotient stays finite.
     offset, factor = float(offset), max(float(factor), abs(float(offset)) * 2.0**-60)
 
-    def apply(x):
+    def apply(x: Tensor) -> Tensor:
         if offset:
             x += offset / factor
         if factor != 1:
@@ -35,7 +40,7 @@ def affine(xp, offset, factor, bounds=None):
     return apply
 
 
-def limited(xp, x, bounds, dtype):
+def limited(xp: Namespace, x: Tensor, bounds: Bounds, dtype: DType) -> Tensor:
     """Return `x` limited to the numbers of `dtype` between two bounds, so that a cast to `dtype` stays inside.
 
     Args:
@@ -49,7 +54,7 @@ def limited(xp, x, bounds, dtype):
 
 
 @functools.lru_cache(maxsize=8)  # for every block of a draw asks for the same
-def _inwards(dtype, lower, upper):
+def _inwards(dtype: DType, lower: float, upper: float) -> Bounds:
     """Return the bounds rounded to `dtype`, each towards the other."""
     with np.errstate(over="ignore"):
         low, high = np.array([lower, upper]).astype(keras.backend.standardize_dtype(dtype))

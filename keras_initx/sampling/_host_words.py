@@ -7,13 +7,18 @@ arguments: it is compiled once in a process, whatever the shapes.
 
 import collections
 import functools
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from keras_initx._typing import Array, Elementwise, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling._namespace import HOST, TRACED
-from keras_initx.sampling._threefry import threefry2x32
+from keras_initx.sampling._threefry import Words, threefry2x32
+
+Program = Callable[[Array], Array]
+Step = tuple[int, int]  # the number of the first element, and that after the last
 
 # Words made at a time: few enough for the cache, and for the allocator to keep their memory for the next ones.
 _BLOCK = 1 << 16
@@ -30,11 +35,11 @@ class HostWords:
         patience: How many words of large draws NumPy makes before a program is compiled.
     """
 
-    def __init__(self, patience=1 << 26):
+    def __init__(self, patience: int = 1 << 26) -> None:
         self._patience = patience
-        self._program = None
+        self._program: Program | None = None
 
-    def fill(self, out, convert, key, draw, begin):
+    def fill(self, out: Array, convert: Elementwise, key: Words, draw: int, begin: int) -> None:
         """Set `out` to what `convert` makes of the words of elements `begin` and up, a block of them at a time.
 
         Two threads share the steps, if there are several.
@@ -42,12 +47,13 @@ class HostWords:
         end = begin + out.size
         # From even numbers on, where a block begins.
         steps = [(max(first, begin), min(first + _STEP, end)) for first in range(begin & ~1, end, _STEP)]
-        program, block = None, _BLOCK
+        program: Program | None = None
+        block = _BLOCK
         if len(steps) > 1:
             _keep_freed_memory()
             program, block = self._compiled(out.size), _BLOCK_IN_STEPS
 
-        def make(step):
+        def make(step: Step) -> None:
             done = step[0] - begin
             for words in _step(program, block, key, draw, *step):
                 out[done : done + words.size] = convert(words)
@@ -55,7 +61,7 @@ class HostWords:
 
         _each_in_two_threads(make, steps)
 
-    def _compiled(self, words):
+    def _compiled(self, words: int) -> Program | None:
         """Return the program if enough words have been asked for, with these, and the backend can compile one."""
         if self._program is None:
             self._patience -= words
@@ -67,7 +73,7 @@ class HostWords:
 
 
 @functools.cache
-def _keep_freed_memory():
+def _keep_freed_memory() -> None:
     """Let the C library keep the memory of one block for the next, once in a process.
 
     glibc maps blocks anew that are larger than any it has seen freed, and returns what is free beyond twice that
@@ -77,7 +83,7 @@ def _keep_freed_memory():
     np.empty((1 << 25) - (1 << 13), "uint8")
 
 
-def _step(program, size, key, draw, begin, end):
+def _step(program: Program | None, size: int, key: Words, draw: int, begin: int, end: int) -> Iterator[Array]:
     """Yield the words of elements `begin` to `end` in order, `size` at a time."""
     if program and end - begin == _STEP:
         argument = np.concatenate([*key, np.array([draw, begin // 2], HOST.word)]).astype(TRACED.word)
@@ -87,7 +93,7 @@ def _step(program, size, key, draw, begin, end):
             yield _between(key, draw, first, min(first + size, end))
 
 
-def _each_in_two_threads(function, parts):
+def _each_in_two_threads(function: Callable[[Step], None], parts: Sequence[Step]) -> None:
     """Call `function` with each of `parts`, in this thread and in another one, whichever is free.
 
     More threads than two wait for the interpreter rather than compute.
@@ -98,7 +104,7 @@ def _each_in_two_threads(function, parts):
         return
     remaining = iter(parts)
 
-    def work():
+    def work() -> None:
         for part in remaining:
             function(part)
 
@@ -111,14 +117,14 @@ def _each_in_two_threads(function, parts):
         other.result()
 
 
-def _blocks(argument):
+def _blocks(argument: Tensor) -> Words:
     """Return the even and the odd words of as many blocks as a step has."""
     key0, key1, draw, first = (argument[i] for i in range(4))
     block = TRACED.arange(_STEP // 2, dtype=TRACED.word) + first
     return threefry2x32(TRACED, (key0, key1), (block, draw))
 
 
-def _between(key, draw, begin, end):
+def _between(key: Words, draw: int, begin: int, end: int) -> Array:
     """Return the words of elements `begin` to `end`, both of each block's words used."""
     first = begin // 2
     blocks = np.arange(first, (end + 1) // 2, dtype=HOST.word)

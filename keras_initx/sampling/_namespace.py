@@ -8,10 +8,15 @@ shape, and gives the same bits. Both wrap on overflow, NumPy in uint32 and the b
 import contextlib
 import functools
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
+from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import backend
 
 # Rows of a product made at a time, few enough for the cache.
@@ -35,66 +40,67 @@ class _Host:
 
     word = "uint32"
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         function = getattr(np, name)
         setattr(self, name, function)  # so that it is looked up here only once
         return function
 
-    def cast(self, x, dtype):
+    def cast(self, x: Array, dtype: npt.DTypeLike) -> Array:
         return x.astype(dtype)
 
-    def empty(self, shape, dtype):
+    def empty(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
         return _aligned(np.empty, shape, dtype)
 
-    def zeros(self, shape, dtype):
+    def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
         return _aligned(np.zeros, shape, dtype)
 
-    def eye(self, rows, columns, dtype):
+    def eye(self, rows: int, columns: int, dtype: npt.DTypeLike) -> Array:
         out = self.zeros((rows, columns), dtype)
         np.fill_diagonal(out, 1)
         return out
 
-    def triu(self, x):
+    def triu(self, x: Array) -> Array:
         square = x[:, : x.shape[0]]  # the rest is above the diagonal
         square *= _upper_triangle(x.shape[0], x.dtype)
         return x
 
-    def set_diagonal(self, x, values):
+    def set_diagonal(self, x: Array, values: Array) -> Array:
         np.fill_diagonal(x, values)
         return x
 
-    def slice_update(self, x, start, updates):
+    def slice_update(self, x: Array, start: Shape, updates: Array) -> Array:
         x[tuple(slice(first, first + length) for first, length in zip(start, updates.shape, strict=True))] = updates
         return x
 
-    def times(self, x, factor):
+    def times(self, x: Array, factor: float) -> Array:
         return x * factor
 
-    def squared_norms(self, x):
-        return np.einsum("ij,ij->i", x, x)
+    def squared_norms(self, x: Array) -> Array:
+        norms: Array = np.einsum("ij,ij->i", x, x)
+        return norms
 
-    def take(self, table, index):
+    def take(self, table: Array, index: Array) -> Array:
         return table.take(index, mode="wrap")  # does not look for indices out of range first
 
-    def shift_right(self, words, count):
+    def shift_right(self, words: Array, count: int) -> Array:
         return words >> count
 
-    def rotate_left(self, words, count):
+    def rotate_left(self, words: Array, count: int) -> Array:
         left = words << _COUNTS[count]
         words >>= _COUNTS[32 - count]
         words |= left
         return words
 
-    def full_precision(self):
+    def full_precision(self) -> AbstractContextManager[Any]:
         return contextlib.nullcontext()  # NumPy has no other
 
-    def qr(self, x):
+    def qr(self, x: Array) -> tuple[Array, Array]:
         return np.linalg.qr(x)
 
-    def svd(self, x):
+    def svd(self, x: Array) -> tuple[Array, Array, Array]:
         return np.linalg.svd(x, full_matrices=False)
 
-    def solve_upper(self, a, b):
+    def solve_upper(self, a: Array, b: Array) -> Array:
         # By halves, so that nearly all of the work is matrix products.
         half = a.shape[0] // 2
         if a.shape[0] < _SMALL_TRIANGLE:
@@ -103,13 +109,13 @@ class _Host:
         high = self.solve_upper(a[:half, :half], b[:half] - a[:half, half:] @ low)
         return np.concatenate([high, low])
 
-    def gram(self, x):
+    def gram(self, x: Array) -> Array:
         if _ALONE < x.shape[0] * x.size <= 2 * _ALONE:
             half = x.shape[1] // 2
             return self.gram(x[:, :half]) + self.gram(x[:, half:])
         return x @ x.T
 
-    def subtract_product(self, x, start, a, b):
+    def subtract_product(self, x: Array, start: int, a: Array, b: Array) -> Array:
         # A strip at a time: what is subtracted never leaves the cache.
         strip = _STRIP if a.size * b.shape[1] > 4 * _ALONE else max(_ALONE // b.size, 1)
         for row in range(0, a.shape[0], strip):
@@ -122,39 +128,40 @@ class _Traced:
 
     word = "int32"
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(keras.ops, name)
 
-    def shift_right(self, words, count):
+    def shift_right(self, words: Tensor, count: int) -> Tensor:
         # int32 shifts copy the sign bit in; a logical shift brings in zeros.
         return keras.ops.bitwise_and(keras.ops.right_shift(words, count), (1 << (32 - count)) - 1)
 
-    def rotate_left(self, words, count):
+    def rotate_left(self, words: Tensor, count: int) -> Tensor:
         return keras.ops.bitwise_or(keras.ops.left_shift(words, count), self.shift_right(words, 32 - count))
 
-    def full_precision(self):
+    def full_precision(self) -> AbstractContextManager[Any]:
         return backend.full_precision()
 
-    def svd(self, x):
-        return keras.ops.svd(x, full_matrices=False)
+    def svd(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        u, s, vh = keras.ops.svd(x, full_matrices=False)
+        return u, s, vh
 
-    def solve_upper(self, a, b):
+    def solve_upper(self, a: Tensor, b: Tensor) -> Tensor:
         return keras.ops.solve_triangular(a, b, lower=False)
 
-    def times(self, x, factor):
+    def times(self, x: Tensor, factor: float) -> Tensor:
         # A compiler makes one product of two by constants, which is rounded otherwise; not across a choice.
         return keras.ops.where(x == x, x, math.nan) * factor
 
-    def squared_norms(self, x):
+    def squared_norms(self, x: Tensor) -> Tensor:
         return keras.ops.sum(x * x, axis=1)  # not a matrix product, which a GPU may round
 
-    def gram(self, x):
+    def gram(self, x: Tensor) -> Tensor:
         return x @ keras.ops.transpose(x)
 
-    def set_diagonal(self, x, values):
+    def set_diagonal(self, x: Tensor, values: Tensor) -> Tensor:
         return keras.ops.where(keras.ops.eye(*x.shape, dtype="bool"), keras.ops.reshape(values, (-1, 1)), x)
 
-    def cumsum(self, x, axis):
+    def cumsum(self, x: Tensor, axis: int) -> Tensor:
         # By blocks: a device that holds some of them needs no more of the others than their sums.
         shape = keras.ops.shape(x)
         blocks = math.gcd(shape[axis], _MAX_BLOCKS)
@@ -163,16 +170,16 @@ class _Traced:
         before = keras.ops.cumsum(sums, axis) - sums
         return keras.ops.reshape(before + keras.ops.cumsum(parts, axis + 1), shape)
 
-    def subtract_product(self, x, start, a, b):
+    def subtract_product(self, x: Tensor, start: int, a: Tensor, b: Tensor) -> Tensor:
         return keras.ops.slice_update(x, (start, start), x[start:, start:] - a @ b)
 
 
 @functools.cache  # of few sizes, for a panel of reflections has at most 64
-def _upper_triangle(size, dtype):
+def _upper_triangle(size: int, dtype: "np.dtype[Any]") -> Array:
     return np.tri(size, dtype=dtype).T
 
 
-def _aligned(allocate, shape, dtype):
+def _aligned(allocate: Callable[..., Array], shape: Shape, dtype: npt.DTypeLike) -> Array:
     """Allocate an array that a backend can take over."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = allocate(size + backend.alignment, "uint8")
@@ -182,8 +189,9 @@ def _aligned(allocate, shape, dtype):
 
 HOST = _Host()
 TRACED = _Traced()
+Namespace: TypeAlias = _Host | _Traced
 
 
-def current_namespace():
+def current_namespace() -> Namespace:
     """Return the namespace to compute in here and now."""
     return TRACED if backend.is_tracing() else HOST

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from keras_initx._typing import Array, DType
 from keras_initx.sampling._log import portable_log
 
 # Wichura, "Algorithm AS 241: the percentage points of the normal distribution", Applied
@@ -25,12 +26,12 @@ _TAIL = (
 SIZE = 1 << 16
 
 
-def _ratio(coefficients, x):
+def _ratio(coefficients: tuple[tuple[float, ...], tuple[float, ...]], x: Array) -> Array:
     numerator, denominator = coefficients
     return np.polyval(numerator, x) / np.polyval(denominator, x)
 
 
-def _upper_quantiles():
+def _upper_quantiles() -> Array:
     """Return the quantiles of N(0, 1) at the mid-points of the upper half of `SIZE` equal shares."""
     q = (np.arange(SIZE // 2) + 0.5) / SIZE  # probability above one half
     tail = q > 0.425  # AS 241 leaves its central approximation here
@@ -42,7 +43,7 @@ def _upper_quantiles():
 
 
 @functools.cache
-def normal_table(dtype: str) -> np.ndarray:
+def normal_table(dtype: DType) -> Array:
     """Return `SIZE` values with mean 0 and variance one half, close to quantiles of a normal.
 
     The sum of two entries that are picked independently is close to N(0, 1): mean and variance

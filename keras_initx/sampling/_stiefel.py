@@ -4,16 +4,24 @@ Every function draws Gaussians from `stream`, elements `start` and up of the dra
 `rows * columns` of them, and returns a `(rows, columns)` matrix; `columns <= rows`.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
-from keras_initx.sampling._stream import Draw
+from keras_initx._typing import DType, Tensor
+from keras_initx.sampling._namespace import Namespace
+from keras_initx.sampling._stream import Draw, Stream
+
+# From the first column of a panel to its draws.
+Panels = Callable[[int], Tensor]
 
 # Reflections applied at a time: small enough that the work that is not a matrix product stays
 # small, large enough that the products run at full speed. The order of the draws depends on it.
 _PANEL = 64
 
 
-def householder_frame(stream, rows, columns, dtype="float32", start=0):
+def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
     """Make a frame from Householder reflections, without factorising anything.
 
     The reflection that maps a Gaussian vector of length `rows - j` onto the first axis is what a
@@ -32,7 +40,7 @@ def householder_frame(stream, rows, columns, dtype="float32", start=0):
     draw_panel = _panels_on_host if stream.on_host else _panels_in_trace
     panel_from = draw_panel(stream, rows, columns, dtype, start)
     frame = xp.eye(rows, columns, dtype=dtype)
-    signs: list = []
+    signs: list[Tensor] = []
     for first in reversed(range(0, columns, _PANEL)):
         panel, sign = _reflections(xp, panel_from(first))
         signs.insert(0, sign)
@@ -47,13 +55,13 @@ def householder_frame(stream, rows, columns, dtype="float32", start=0):
     return frame
 
 
-def _panels_on_host(stream, rows, columns, dtype, start):
+def _panels_on_host(stream: Stream, rows: int, columns: int, dtype: DType, start: int) -> Panels:
     """Return a function from a panel's first column to its draws, `(size, rows - first)`."""
     last = (columns - 1) // _PANEL * _PANEL
     count = _draws_before(last, rows) + (columns - last) * (rows - last)
     draws = stream.normal(Draw.FRAME, (count,), dtype, start)
 
-    def panel_from(first):
+    def panel_from(first: int) -> Tensor:
         shape = (min(_PANEL, columns - first), rows - first)
         before = _draws_before(first, rows)
         return draws[before : before + shape[0] * shape[1]].reshape(shape)
@@ -61,7 +69,7 @@ def _panels_on_host(stream, rows, columns, dtype, start):
     return panel_from
 
 
-def _panels_in_trace(stream, rows, columns, dtype, start):
+def _panels_in_trace(stream: Stream, rows: int, columns: int, dtype: DType, start: int) -> Panels:
     """The same in a trace: draws picked by their numbers, for one draw a panel would make a long program."""
     column = np.arange(columns)
     first = column - column % _PANEL
@@ -72,12 +80,12 @@ def _panels_in_trace(stream, rows, columns, dtype, start):
     return lambda first: draws[first : first + _PANEL, first:]
 
 
-def _draws_before(first, rows):
+def _draws_before(first: Any, rows: int) -> Any:
     """Return how many draws the panels before column `first` take, each `_PANEL` rows of what is left."""
     return first * rows - first * (first - _PANEL) // 2
 
 
-def _reflections(xp, gaussian):
+def _reflections(xp: Namespace, gaussian: Tensor) -> tuple[Tensor, Tensor]:
     """Return the Householder vectors as rows, `|v|^2 = 2`, and the signs that make the frame Haar.
 
     Args:
@@ -98,7 +106,7 @@ def _reflections(xp, gaussian):
     return v, -sign
 
 
-def qr_frame(stream, rows, columns, dtype="float32", start=0):
+def qr_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
     """Make a frame by QR factorisation, with the diagonal of R made positive.
 
     Reference:
@@ -110,7 +118,7 @@ def qr_frame(stream, rows, columns, dtype="float32", start=0):
     return xp.where(xp.diagonal(r) < 0, -q, q)
 
 
-def svd_frame(stream, rows, columns, dtype="float32", start=0):
+def svd_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
     """Make a frame from the singular vectors: the orthonormal matrix nearest to the Gaussian one.
 
     Reference:
@@ -121,6 +129,6 @@ def svd_frame(stream, rows, columns, dtype="float32", start=0):
     return u @ vh
 
 
-def gaussian_frame(stream, rows, columns, dtype="float32", start=0):
+def gaussian_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
     """Return the Gaussians as they are: times `1 / sqrt(rows)` they are orthonormal on average."""
     return stream.xp.transpose(stream.normal(Draw.FRAME, (columns, rows), dtype, start))

@@ -9,9 +9,10 @@ import math
 
 import numpy as np
 
-from keras_initx.sampling._affine import limited
+from keras_initx._typing import Array, DType, Elementwise, Shape, Tensor
+from keras_initx.sampling._affine import Bounds, limited
 from keras_initx.sampling._host_words import HostWords
-from keras_initx.sampling._namespace import HOST, current_namespace
+from keras_initx.sampling._namespace import HOST, Namespace, current_namespace
 from keras_initx.sampling._quantiles import normal_table
 from keras_initx.sampling._threefry import words_at
 
@@ -19,7 +20,7 @@ _MAX_SIZE = 1 << 32
 _HOST_WORDS = HostWords()
 
 
-def computing_dtype(dtype):
+def computing_dtype(dtype: DType | None) -> DType:
     """Return the dtype in which values are computed that are wanted in `dtype`."""
     return "float64" if dtype == "float64" else "float32"
 
@@ -53,47 +54,53 @@ class Stream:
         (2, 3)
     """
 
-    def __init__(self, key, dtype=None, bounds=None):
-        self.xp = current_namespace()
+    def __init__(self, key: tuple[Tensor, Tensor], dtype: DType | None = None, bounds: Bounds | None = None) -> None:
+        self.xp: Namespace = current_namespace()
         self._dtype = dtype
-        self._bounds = bounds if dtype != computing_dtype(dtype) else None
-        self._key = tuple(self._word(word) for word in key)
+        self._limits = (bounds, dtype) if bounds and dtype and dtype != computing_dtype(dtype) else None
+        self._key = self._word(key[0]), self._word(key[1])
 
     @property
-    def on_host(self):
+    def on_host(self) -> bool:
         return self.xp is HOST
 
-    def finished_dtype(self, dtype):
+    def finished_dtype(self, dtype: DType) -> DType:
         """Return the dtype of finished draws that are computed in `dtype`."""
         return self._dtype or dtype
 
-    def _word(self, value):
+    def _word(self, value: Tensor) -> Tensor:
         if isinstance(value, int):
             value = np.array([value], "uint32").astype(self.xp.word)
             return value if self.on_host else self.xp.convert_to_tensor(value)
         return self.xp.reshape(self.xp.cast(value, self.xp.word), (1,))
 
-    def words(self, draw, shape, start=0):
+    def words(self, draw: Draw, shape: Shape, start: int = 0) -> Tensor:
         """Return 32 random bits an element: uint32 on the host, int32 in a trace."""
         return self._map(draw, shape, self.xp.word, lambda words: words, start)
 
-    def uniform(self, draw, shape, dtype="float32", start=0, then=None):
+    def uniform(
+        self, draw: Draw, shape: Shape, dtype: DType = "float32", start: int = 0, then: Elementwise | None = None
+    ) -> Tensor:
         """Return uniform values in the open interval (0, 1), multiples of 2**-24."""
 
-        def convert(words):
+        def convert(words: Tensor) -> Tensor:
             return (self.xp.cast(self.xp.shift_right(words, 9), dtype) + 0.5) * 2.0**-23
 
         return self._map(draw, shape, dtype, convert, start, then)
 
-    def normal(self, draw, shape, dtype="float32", start=0, then=None):
+    def normal(
+        self, draw: Draw, shape: Shape, dtype: DType = "float32", start: int = 0, then: Elementwise | None = None
+    ) -> Tensor:
         """Return draws from N(0, 1), within +-6.12."""
         return self._map(draw, shape, dtype, lambda words: self._normal_from(words, dtype), start, then)
 
-    def normal_at(self, draw, index, dtype="float32"):
+    def normal_at(self, draw: Draw, index: Tensor, dtype: DType = "float32") -> Tensor:
         """Return the elements of `normal` whose flat indices are the words `index`."""
         return self._normal_from(self._words_at(draw, index), dtype)
 
-    def interpolated(self, draw, shape, knots, dtype="float32", then=None):
+    def interpolated(
+        self, draw: Draw, shape: Shape, knots: Array, dtype: DType = "float32", then: Elementwise | None = None
+    ) -> Tensor:
         """Return draws from the distribution with given quantiles, as whole numbers.
 
         Args:
@@ -106,7 +113,7 @@ class Stream:
         """
         knots = self.xp.convert_to_tensor(knots) if not self.on_host else knots.view(self.xp.word)
 
-        def convert(words):
+        def convert(words: Tensor) -> Tensor:
             cell = self.xp.shift_right(words, 16)
             low = self.xp.take(knots, cell)
             width = self.xp.take(knots, cell + 1) - low
@@ -116,7 +123,7 @@ class Stream:
 
         return self._map(draw, shape, dtype, convert, then=then)
 
-    def integers(self, draw, shape, bounds):
+    def integers(self, draw: Draw, shape: Shape, bounds: Tensor) -> Tensor:
         """Return integers in `[0, bounds)` as words.
 
         The high half of a 64-bit product: of `bounds` numbers none is more likely than another by
@@ -136,14 +143,22 @@ class Stream:
         carry = self.xp.shift_right(lower * high + (middle & 0xFFFF), 16)
         return upper * high + self.xp.shift_right(middle, 16) + carry
 
-    def _normal_from(self, words, dtype):
+    def _normal_from(self, words: Tensor, dtype: DType) -> Tensor:
         table = normal_table(dtype)
         if not self.on_host:
             table = self.xp.convert_to_tensor(table)
         high = self.xp.take(table, self.xp.shift_right(words, 16))
         return high + self.xp.take(table, words & 0xFFFF)
 
-    def _map(self, draw, shape, dtype, convert, start=0, then=None):
+    def _map(
+        self,
+        draw: Draw,
+        shape: Shape,
+        dtype: DType,
+        convert: Elementwise,
+        start: int = 0,
+        then: Elementwise | None = None,
+    ) -> Tensor:
         """Return `convert(words)` in `shape`, the words being those of elements `start` and up.
 
         With `then` draws are finished, see `Stream`.
@@ -160,13 +175,13 @@ class Stream:
         _HOST_WORDS.fill(out, convert, self._key, draw, start)
         return out.reshape(shape)
 
-    def _limited(self, values):
-        return values if self._bounds is None else limited(self.xp, values, self._bounds, self._dtype)
+    def _limited(self, values: Tensor) -> Tensor:
+        return values if self._limits is None else limited(self.xp, values, *self._limits)
 
-    def _words_at(self, draw, index):
+    def _words_at(self, draw: Draw, index: Tensor) -> Tensor:
         return words_at(self.xp, self._key, self._word(draw), index)
 
-    def flat_index(self, shape, start=0):
+    def flat_index(self, shape: Shape, start: int = 0) -> Tensor:
         """Return the row-major number of each element, plus `start`, as words."""
         index = self._word(start & 0xFFFFFFFF)
         stride = math.prod(shape)

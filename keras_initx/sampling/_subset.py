@@ -4,11 +4,14 @@ Both algorithms give every subset of k the same chance. Which one runs depends o
 on where it runs, so that the values are the same everywhere.
 """
 
+from typing import Any
+
 import numpy as np
 
+from keras_initx._typing import Array, DType, Elementwise, Tensor
 from keras_initx.backends import backend
-from keras_initx.sampling._namespace import HOST
-from keras_initx.sampling._stream import Draw
+from keras_initx.sampling._namespace import HOST, Namespace
+from keras_initx.sampling._stream import Draw, Stream
 
 # Up to here Floyd's algorithm, with k^2/2 comparisons a unit; above, one key for each entry.
 _MAX_FLOYD = 32
@@ -17,7 +20,9 @@ _KEY_BITS = 31
 _KEYS_PER_BLOCK = 1 << 17
 
 
-def sparse_normal(stream, inputs, units, connections, stddev=1.0, dtype="float32"):
+def sparse_normal(
+    stream: Stream, inputs: int, units: int, connections: int, stddev: float = 1.0, dtype: DType = "float32"
+) -> Tensor:
     """Return an `(inputs, units)` matrix, `N(0, stddev^2)` at `connections` random places of each column.
 
     Args:
@@ -42,7 +47,7 @@ def sparse_normal(stream, inputs, units, connections, stddev=1.0, dtype="float32
     return _smallest_keys_in_trace(stream, inputs, units, connections, stddev, dtype)
 
 
-def _floyd(stream, inputs, units, connections):
+def _floyd(stream: Stream, inputs: int, units: int, connections: int) -> Tensor:
     """Return the row numbers of each unit's connections, `(connections, units)`.
 
     Reference:
@@ -61,13 +66,13 @@ def _floyd(stream, inputs, units, connections):
     return rows
 
 
-def _place_on_host(rows, values, inputs):
+def _place_on_host(rows: Array, values: Array, inputs: int) -> Array:
     out = HOST.zeros((inputs, values.shape[1]), values.dtype)
     out[rows, np.arange(values.shape[1])] = values
     return out
 
 
-def _place_in_trace(xp, rows, values, inputs):
+def _place_in_trace(xp: Namespace, rows: Tensor, values: Tensor, inputs: int) -> Tensor:
     # Entry by entry, without a scatter: it fuses into one loop, and a shard needs no other.
     here = xp.reshape(xp.arange(inputs, dtype=xp.word), (inputs, 1))
     out = xp.zeros((inputs, values.shape[1]), values.dtype)
@@ -76,7 +81,9 @@ def _place_in_trace(xp, rows, values, inputs):
     return out
 
 
-def _smallest_keys_on_host(stream, inputs, units, connections, stddev, dtype):
+def _smallest_keys_on_host(
+    stream: Stream, inputs: int, units: int, connections: int, stddev: float, dtype: DType
+) -> Array:
     """Give each entry a random key; the entries with a unit's `connections` smallest keys stay."""
     out = HOST.empty((inputs, units), stream.finished_dtype(dtype))
     scaled = _scaled(np, stddev)
@@ -99,7 +106,9 @@ def _smallest_keys_on_host(stream, inputs, units, connections, stddev, dtype):
     return out
 
 
-def _smallest_keys_in_trace(stream, inputs, units, connections, stddev, dtype):
+def _smallest_keys_in_trace(
+    stream: Stream, inputs: int, units: int, connections: int, stddev: float, dtype: DType
+) -> Tensor:
     """The same entries and values as on the host, entry by entry, by bisection instead of sorting."""
     xp = stream.xp
     keys = xp.shift_right(stream.words(Draw.SUPPORT, (units, inputs)), 32 - _KEY_BITS)
@@ -117,12 +126,12 @@ def _smallest_keys_in_trace(stream, inputs, units, connections, stddev, dtype):
     return xp.transpose(xp.where(chosen, values, xp.zeros_like(values)))
 
 
-def _scaled(xp, stddev):
+def _scaled(xp: Any, stddev: float) -> Elementwise:
     """Return a function that multiplies by `stddev`, after moving draws that are zero, one in 65,536, to the next."""
     return lambda values: xp.where(values == 0, xp.full_like(values, 2.0**-15), values) * stddev
 
 
-def _without_late_ties(xp, keys, threshold, connections):
+def _without_late_ties(xp: Any, keys: Tensor, threshold: Tensor, connections: int) -> Tensor:
     """Choose from each row the keys below its `threshold`, and of those that equal it the first ones."""
     below, equal = keys < threshold, keys == threshold
     missing = connections - xp.sum(below, axis=1, keepdims=True)

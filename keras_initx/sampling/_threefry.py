@@ -1,10 +1,15 @@
 """The block function: 64 random bits from a 64-bit key and a 64-bit counter."""
 
+from keras_initx._typing import Tensor
+from keras_initx.sampling._namespace import Namespace
+
+Words = tuple[Tensor, Tensor]
+
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 
 
-def threefry2x32(xp, key, counter):
+def threefry2x32(xp: Namespace, key: Words, counter: Words) -> Words:
     """Encrypt `counter` under `key` with Threefry-2x32, 20 rounds.
 
     Args:
@@ -30,7 +35,7 @@ def threefry2x32(xp, key, counter):
     return x0, x1
 
 
-def words_at(xp, key, draw, index):
+def words_at(xp: Namespace, key: Words, draw: Tensor, index: Tensor) -> Tensor:
     """Return the words of a draw at `index`, element by element: a compiler fuses this into one loop."""
     even, odd = threefry2x32(xp, key, (xp.shift_right(index, 1), draw))
     return xp.where((index & 1) == 0, even, odd)

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_initx.sampling._affine import affine
-from keras_initx.sampling._stream import Draw
+from keras_initx._typing import Array, DType, Shape, Tensor
+from keras_initx.sampling._affine import Bounds, affine
+from keras_initx.sampling._stream import Draw, Stream
 
 CELLS = 1 << 16
 # The range of the draws is cut into this many units, as many as float32 can tell apart.
@@ -28,18 +29,20 @@ class Quantiles(NamedTuple):
         stddev: Standard deviation of the draws, that is with straight lines between the knots.
     """
 
-    knots: np.ndarray
+    knots: Array
     origin: float
     unit: float
     stddev: float
 
 
-def uniform_between(stream, shape, lower, upper, dtype="float32"):
+def uniform_between(stream: Stream, shape: Shape, lower: float, upper: float, dtype: DType = "float32") -> Tensor:
     """Return draws that are uniform between `lower` and `upper`."""
     return stream.uniform(Draw.VALUES, shape, dtype, then=affine(stream.xp, lower, upper - lower, (lower, upper)))
 
 
-def truncated_normal(stream, shape, lower, upper, mean, stddev, dtype="float32"):
+def truncated_normal(
+    stream: Stream, shape: Shape, lower: float, upper: float, mean: float, stddev: float, dtype: DType = "float32"
+) -> Tensor:
     """Return draws from a normal distribution cut at `lower` and `upper`, with the `stddev` asked for.
 
     Args:
@@ -60,7 +63,7 @@ def truncated_normal(stream, shape, lower, upper, mean, stddev, dtype="float32")
     return stream.interpolated(Draw.VALUES, shape, quantiles.knots, dtype, then)
 
 
-def truncated_bounds(lower, upper, mean, stddev):
+def truncated_bounds(lower: float, upper: float, mean: float, stddev: float) -> Bounds:
     """Return the two numbers between which `truncated_normal` draws for the same arguments."""
     scale = stddev / truncated_quantiles(float(lower), float(upper)).stddev
     return mean + scale * lower, mean + scale * upper
@@ -90,16 +93,17 @@ def truncated_quantiles(lower: float, upper: float) -> Quantiles:
     return Quantiles(knots, mode + low, unit, unit * _stddev(knots.astype("float64")))
 
 
-def _density(x, mode):
+def _density(x: Array, mode: float) -> Array:
     """Return `exp(-x * x / 2 - mode * x)`: the density at `mode + x` over that at `mode`."""
     # Additions, multiplications and powers of two are rounded the same everywhere; np.exp is not.
     power = -x * (x / 2 + mode)
     twos = np.rint(power * 1.4426950408889634)
     rest = power - twos * 0.6931471805599453
-    return np.ldexp(np.polyval([1 / math.factorial(n) for n in range(15, -1, -1)], rest), twos.astype(int))
+    density: Array = np.ldexp(np.polyval([1 / math.factorial(n) for n in range(15, -1, -1)], rest), twos.astype(int))
+    return density
 
 
-def _stddev(knots):
+def _stddev(knots: Array) -> float:
     middle, width = (knots[:-1] + knots[1:]) / 2, np.diff(knots)
     mean = np.sum(middle) / CELLS  # exact, for all are multiples of one half
     return math.sqrt(math.fsum((middle - mean) ** 2 + width**2 / 12) / CELLS)
