@@ -1,7 +1,7 @@
 """Names for the types that recur in signatures."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex, TypeAlias
 
 import keras
 import numpy.typing as npt
@@ -25,5 +25,26 @@ Activation: TypeAlias = Literal[
     "linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu", "elu", "gelu", "silu", "swish"
 ]
 Gain: TypeAlias = float | Activation
-# An initializer as an object, a string id or a config.
-InitializerLike: TypeAlias = keras.initializers.Initializer | str | dict[str, Any]
+
+if TYPE_CHECKING:
+    # Keras has no types. To a checker its classes are unknown, and so would be every class derived from them.
+    class KerasInitializer:
+        """What this package inherits from `keras.initializers.Initializer`."""
+
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Self:
+            """Return the initializer with these arguments."""
+            ...
+
+        def clone(self) -> Self:
+            """Return an initializer with the same arguments."""
+            ...
+
+    class KerasVarianceScaling(KerasInitializer):
+        """`keras.initializers.VarianceScaling`, of which nothing but the type is inherited."""
+else:
+    KerasInitializer = keras.initializers.Initializer
+    KerasVarianceScaling = keras.initializers.VarianceScaling
+
+# An initializer as an object, of this package or of Keras, as a string id or as a config.
+InitializerLike: TypeAlias = KerasInitializer | keras.initializers.Initializer | str | dict[str, Any]

@@ -22,4 +22,4 @@ def _current() -> Backend:
     return implementation
 
 
-backend = _current()
+backend: Backend = _current()

@@ -13,7 +13,7 @@ from keras_initx.initializers._composition import Scaled as Scaled
 from keras_initx.initializers._convolution import DeltaOrthogonal as DeltaOrthogonal
 from keras_initx.initializers._convolution import Dirac as Dirac
 from keras_initx.initializers._orthogonal import Orthogonal as Orthogonal
-from keras_initx.initializers._orthogonal import OrthogonalQR as OrthogonalQR
+from keras_initx.initializers._orthogonal_qr import OrthogonalQR as OrthogonalQR
 from keras_initx.initializers._pretrained import Pretrained as Pretrained
 from keras_initx.initializers._prior import PriorBias as PriorBias
 from keras_initx.initializers._random import RandomNormal as RandomNormal

@@ -3,16 +3,14 @@
 import math
 from collections.abc import Iterable
 
-import keras
-
 from keras_initx._checks import check_rank
-from keras_initx._typing import Axes, DType, Seed, Shape, Tensor
+from keras_initx._typing import Axes, DType, KerasVarianceScaling, Seed, Shape, Tensor
 from keras_initx.initializers._base import RandomInitializer
 from keras_initx.initializers._fans import check_axes, check_shape_has_axes
 from keras_initx.sampling import Stream
 
 
-class AxesInitializer(RandomInitializer, keras.initializers.VarianceScaling):
+class AxesInitializer(RandomInitializer, KerasVarianceScaling):
     """Base class of initializers that take `input_axes` and `output_axes`.
 
     Keras' `EinsumDense`, and with it the attention layers, knows which axes of its kernel are

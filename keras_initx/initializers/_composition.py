@@ -1,7 +1,7 @@
 """Initial weights made of those of other initializers."""
 
 import numbers
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import keras
@@ -104,7 +104,7 @@ class Concatenated(Initializer):
 
     def __init__(
         self,
-        initializers: list[InitializerLike] | tuple[InitializerLike, ...],
+        initializers: Sequence[InitializerLike],
         *,
         sizes: Sizes = None,
         axis: int = -1,

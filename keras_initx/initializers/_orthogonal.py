@@ -2,8 +2,8 @@
 
 import math
 import numbers
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,8 +16,7 @@ from keras_initx.initializers._gain import check_gain, gain_value
 from keras_initx.sampling import Stream
 
 Method = Literal["householder", "qr", "svd", "gaussian"]
-Numbers = list[float] | tuple[float, ...]
-SingularValues = Numbers | float | None
+SingularValues = float | Sequence[float] | None
 
 _FRAMES: dict[Method, Callable[..., Tensor]] = {
     "householder": sampling.householder_frame,
@@ -35,8 +34,8 @@ _FRAMES: dict[Method, Callable[..., Tensor]] = {
 class Orthogonal(MatrixInitializer):
     """Give a matrix with orthonormal columns, or rows if it has fewer of them, times `gain`.
 
-    The matrix `Q`, with `Q'Q = I` (or `QQ' = I`), is drawn evenly from all such matrices (Haar
-    measure). It keeps the length of every signal that passes, forward and backward, so that very
+    The matrix `Q`, with `Q'Q = I` (or `QQ' = I`), is drawn uniformly from all such matrices
+    (Haar measure). It keeps the length of every signal that passes, forward and backward, so that very
     deep and recurrent networks neither vanish nor explode at the start. Kernels of more than two
     dimensions are flattened to `(inputs, units)`, the last axis being the units unless `input_axes`
     or `output_axes` say otherwise. From Keras 3.15 on, `EinsumDense` and the attention layers fill
@@ -135,63 +134,6 @@ class Orthogonal(MatrixInitializer):
         return orthogonal_matrix(stream, (inputs, units), gain, self.blocks, dtype, self.method, self.singular_values)
 
 
-@register(
-    "orthogonal_qr",
-    formula="gain · Q, G = QR for a Gaussian G; with singular_values s, gain · U diag(s) V'",
-    use="where a QR factorisation is asked for; Orthogonal has the same distribution and is faster",
-)
-class OrthogonalQR(Orthogonal):
-    """Give a matrix with orthonormal columns, or rows if it has fewer of them, from a QR factorisation.
-
-    `Orthogonal` with `method="qr"`: the factor `Q` of a Gaussian matrix, with the signs that make the
-    diagonal of `R` positive. Its distribution is that of `Orthogonal`, which needs no factorisation
-    and is faster; for one seed the two give different matrices.
-
-    Args:
-        gain: See `Orthogonal`.
-        seed: See `RandomInitializer`.
-        blocks: See `Orthogonal`.
-        singular_values: See `Orthogonal`.
-        input_axes: See `Orthogonal`.
-        output_axes: See `Orthogonal`.
-
-    Raises:
-        TypeError: As `Orthogonal`.
-        ValueError: As `Orthogonal`.
-
-    Example:
-        >>> matrix = OrthogonalQR(seed=0)((64, 32))
-        >>> gram = keras.ops.matmul(keras.ops.transpose(matrix), matrix)
-        >>> bool(keras.ops.max(keras.ops.abs(gram - keras.ops.eye(32))) < 1e-5)
-        True
-        >>> layer = keras.layers.SimpleRNN(64, recurrent_initializer="initx.orthogonal_qr")
-
-    Reference:
-        Mezzadri, "How to generate random matrices from the classical compact groups", Notices of
-        the AMS 54 (2007).
-    """
-
-    def __init__(
-        self,
-        gain: Gain = 1.0,
-        *,
-        seed: Seed = None,
-        blocks: int = 1,
-        singular_values: SingularValues = None,
-        input_axes: Axes = None,
-        output_axes: Axes = None,
-    ) -> None:
-        super().__init__(
-            gain,
-            seed,
-            method="qr",
-            blocks=blocks,
-            singular_values=singular_values,
-            input_axes=input_axes,
-            output_axes=output_axes,
-        )
-
-
 def orthogonal_matrix(
     stream: Stream,
     shape: Shape,
@@ -237,7 +179,7 @@ def orthogonal_matrix(
     return matrix
 
 
-def _check_singular_values(value: SingularValues) -> SingularValues:
+def _check_singular_values(value: Any) -> SingularValues:
     """Return `value`: `None`, a condition number, or a list or tuple of singular values."""
     if value is None:
         return value
@@ -250,12 +192,13 @@ def _check_singular_values(value: SingularValues) -> SingularValues:
         raise TypeError(required)
     if not all(least <= item < math.inf for item in items):
         raise ValueError(required)
-    return value
+    checked: SingularValues = value
+    return checked
 
 
-def _spectrum(singular_values: Numbers | float, count: int) -> Array:
+def _spectrum(singular_values: float | Sequence[float], count: int) -> Array:
     """Return `count` singular values, as given or for the condition number given."""
-    if isinstance(singular_values, list | tuple):
+    if isinstance(singular_values, Sequence):
         return np.array(singular_values, "float64")
     values = float(singular_values) ** -np.linspace(0, 1, count)
     return values / math.sqrt(np.mean(values**2))

@@ -3,6 +3,7 @@
 import math
 import numbers
 import sys
+from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
@@ -13,7 +14,7 @@ from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, register
 from keras_initx.sampling import Namespace, portable_log
 
-Frequencies = float | list[float] | tuple[float, ...] | Array
+Frequencies = float | Sequence[float] | Array
 
 
 @register(
@@ -65,7 +66,7 @@ class PriorBias(ConstantInitializer):
 
     def __init__(self, frequencies: Frequencies = 0.01, *, multi_label: bool = False) -> None:
         self.multi_label: bool = check_flag("multi_label", multi_label)
-        self.frequencies: float | list[float] | tuple[float, ...] = _check_frequencies(frequencies, multi_label)
+        self.frequencies: float | Sequence[float] = _check_frequencies(frequencies, multi_label)
 
     @classmethod
     def from_labels(cls, labels: Tensor, *, multi_label: bool = False) -> Self:

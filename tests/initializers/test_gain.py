@@ -1,3 +1,5 @@
+import typing
+
 import keras
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ import scipy.integrate
 import scipy.stats
 from modes import to_numpy
 
+from keras_initx._typing import Activation
 from keras_initx.initializers._gain import _GAINS, gain_value
 
 pytestmark = pytest.mark.once
@@ -21,3 +24,7 @@ def test_the_gain_keeps_the_second_moment(name):
 @pytest.mark.parametrize("name", _GAINS)
 def test_every_name_is_an_activation_of_keras(name):
     assert callable(keras.activations.get(name))
+
+
+def test_the_type_names_every_activation():
+    assert typing.get_args(Activation) == tuple(_GAINS)
