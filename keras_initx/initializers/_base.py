@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_dtype, check_seed, check_shape
-from keras_initx._typing import DType, Seed, Shape, ShapeLike, Tensor
+from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers._caller import forget_unmade_variables
 from keras_initx.initializers._twins import warn_of_twins
@@ -21,12 +21,12 @@ Class = TypeVar("Class", bound=type)
 
 @dataclasses.dataclass(frozen=True)
 class CatalogEntry:
-    """What the catalogue says of an initializer.
+    """The catalog entry of an initializer.
 
     Attributes:
-        ids: The string ids that stand for it, as `"initx.sparse"`; aliases come after the first.
+        ids: Its string ids, as `"initx.sparse"`; aliases come after the first.
         cls: The class.
-        formula: The values in a few signs, in terms of the class' arguments.
+        formula: The values as a short formula, in terms of the class' arguments.
         use: When to use it.
     """
 
@@ -40,7 +40,7 @@ _ENTRIES: list[CatalogEntry] = []
 
 
 def catalog() -> tuple[CatalogEntry, ...]:
-    """Return what there is to know of every initializer, in the order of their ids.
+    """Return the catalog entries of all initializers, sorted by id.
 
     The tables of the documentation and of `python -m keras_initx list` are made from it.
 
@@ -57,7 +57,7 @@ def catalog() -> tuple[CatalogEntry, ...]:
 
 
 def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
-    """Make a class known to Keras as `initx>ClassName` and as `initx.<name>`, and list it in the catalogue.
+    """Make a class known to Keras as `initx>ClassName` and as `initx.<name>`, and list it in the catalog.
 
     Args:
         *names: The names; those after the first are aliases.
@@ -75,7 +75,7 @@ def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
     return decorator
 
 
-class Initializer(keras.initializers.Initializer):
+class Initializer(KerasInitializer):
     """Base class of all initializers.
 
     A subclass stores its constructor's arguments under their own names, exactly as given, and
@@ -180,16 +180,16 @@ def _comparable(value: Any) -> Any:
 
 
 class ConstantInitializer(Initializer):
-    """Base class of initializers without chance."""
+    """Base class of initializers that draw no random numbers."""
 
 
 class RandomInitializer(Initializer):
-    """Base class of initializers that draw.
+    """Base class of initializers that draw random numbers.
 
     Args:
         seed: `None`, an integer in `[0, 2**32)` or a `keras.random.SeedGenerator`. With `None` a
             seed is drawn from Python's `random` here, once, so that
-            `keras.utils.set_random_seed` rules it. An initializer with an integer or `None` gives
+            `keras.utils.set_random_seed` controls it. An initializer with an integer or `None` gives
             the same values each time it is called for one shape; one with a generator advances
             it and gives new ones.
     """

@@ -19,8 +19,8 @@ class DeltaOrthogonal(RandomInitializer):
     """Give a convolution that turns the channels of each pixel by a random orthogonal matrix, times `gain`.
 
     A kernel `(*window, inputs, units)` is zero but for the tap in the middle of the window. That
-    holds a matrix `Q` of shape `(inputs, units)` with orthonormal rows, `QQ' = I`, drawn evenly from
-    all such matrices (Haar measure). With `padding="same"` the norm of every signal is kept, at
+    holds a matrix `Q` of shape `(inputs, units)` with orthonormal rows, `QQ' = I`, drawn uniformly
+    from all such matrices (Haar measure). With `padding="same"` the norm of every signal is kept, at
     each pixel. A kernel that is orthogonal as a matrix (`Orthogonal`) does not do that, because
     windows overlap.
 

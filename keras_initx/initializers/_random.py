@@ -12,10 +12,10 @@ _LARGEST_DISTANCE = 5
 
 @register("random_uniform", formula="U(minval, maxval)", use="numbers spread evenly between two bounds")
 class RandomUniform(RandomInitializer):
-    """Draw weights evenly between `minval` and `maxval`.
+    """Draw weights from the uniform distribution between `minval` and `maxval`.
 
-    No value is below `minval` or above `maxval`, in 16 bits neither. Drawn in float32, with steps of
-    `2**-23` of the range, so 16-bit weights have no other mean.
+    All values lie in `[minval, maxval]`, including in 16-bit dtypes. Drawn in float32, with steps of
+    `2**-23` of the range, so 16-bit weights have the same mean.
 
     Args:
         minval: Lower bound.
@@ -82,7 +82,7 @@ class SmallNormal(RandomNormal):
     """Draw weights from `N(0, 0.01^2)`.
 
     The textbook's small random numbers: they break the symmetry between units and keep every unit
-    where its activation is steep. In deep networks signals die out: use `HeNormal` or
+    where its activation is steep. In deep networks signals vanish: use `HeNormal` or
     `GlorotNormal` there, whose size follows from the layer's.
 
     Args:
@@ -119,8 +119,8 @@ class TruncatedNormal(RandomInitializer):
     `upper`, 0.88 for the default, all weights lie between `mean + stddev * lower / s` and
     `mean + stddev * upper / s`: with the default, within 2.27 standard deviations.
 
-    Bounds beyond 5.2 are as good as none, and no weight is there: use `RandomNormal` instead, whose
-    tails reach farther.
+    No weight lies beyond 5.2 standard deviations, whatever the bounds: use `RandomNormal` for longer
+    tails.
 
     Args:
         mean: Mean of the distribution before the cut, and of the weights if the bounds are the

@@ -91,7 +91,7 @@ class GlorotNormal(_Named):
     use="layers before tanh, evenly spread; what Keras gives to a layer by default",
 )
 class GlorotUniform(_Named):
-    """Draw weights evenly from `(-l, l)`, with `l = sqrt(6 / (fan_in + fan_out))`.
+    """Draw weights from `U(-l, l)`, with `l = sqrt(6 / (fan_in + fan_out))`.
 
     The variance is that of `GlorotNormal`. Keras gives this to a layer that is told nothing.
 
@@ -154,7 +154,7 @@ class HeNormal(_Named):
     use="layers before relu, with no weight beyond 1.73 standard deviations",
 )
 class HeUniform(_Named):
-    """Draw weights evenly from `(-l, l)`, with `l = sqrt(6 / fan_in)`.
+    """Draw weights from `U(-l, l)`, with `l = sqrt(6 / fan_in)`.
 
     The variance is that of `HeNormal`.
 
@@ -218,7 +218,7 @@ class LecunNormal(_Named):
     use="layers before selu, with no weight beyond 1.73 standard deviations",
 )
 class LecunUniform(_Named):
-    """Draw weights evenly from `(-l, l)`, with `l = sqrt(3 / fan_in)`.
+    """Draw weights from `U(-l, l)`, with `l = sqrt(3 / fan_in)`.
 
     The variance is that of `LecunNormal`.
 

@@ -33,7 +33,7 @@ _MAX_BLOCKS = 256
 
 
 class _Host:
-    """NumPy, in place where it can: the first touch of fresh memory is what is dear.
+    """NumPy, in place where it can: most of the cost is the first touch of fresh memory.
 
     `triu`, `set_diagonal`, `slice_update`, `rotate_left` and `subtract_product` change their first argument.
     """

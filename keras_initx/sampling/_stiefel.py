@@ -1,4 +1,4 @@
-"""Random matrices with orthonormal columns, spread evenly over all of them (Haar measure).
+"""Random matrices with orthonormal columns, uniformly distributed over all of them (Haar measure).
 
 Every function draws Gaussians from `stream`, elements `start` and up of the draw `FRAME`, at most
 `rows * columns` of them, and returns a `(rows, columns)` matrix; `columns <= rows`.
