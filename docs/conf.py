@@ -24,6 +24,8 @@ myst_heading_anchors = 2
 # Docstrings write code in single backticks, as Keras does.
 default_role = "code"
 autodoc_member_order = "bysource"
+# The docstrings say what an argument is; spelt out, the types are longer than the rest of a signature.
+autodoc_typehints = "none"
 napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Reference"]
 # Keras builds its own pages, without an inventory that Sphinx could look names up in.

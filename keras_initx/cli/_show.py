@@ -91,11 +91,17 @@ def _size(elements: int) -> str:
     return f"{4 * elements / 2**30:.4g} GiB"
 
 
+def _call(cls: type) -> inspect.Signature:
+    """Return the signature of `cls` without types, which the docstring says in words."""
+    parameters = inspect.signature(cls).parameters.values()
+    return inspect.Signature([parameter.replace(annotation=parameter.empty) for parameter in parameters])
+
+
 def about(entry) -> str:
     """Return what the catalogue and the docstring say of an initializer."""
     rows = {
         "ids": ", ".join(entry.ids),
-        "class": f"keras_initx.{entry.cls.__name__}{inspect.signature(entry.cls)}",
+        "class": f"keras_initx.{entry.cls.__name__}{_call(entry.cls)}",
         "values": entry.formula,
         "use": entry.use,
     }
