@@ -12,7 +12,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "compare",
         help="compare initializers: train a network several times with each, and say which differences are real",
         description="Train a network several times with each of some initializers, under equal conditions, and write "
-        "table, records, plots and a page to a folder. Called again with the same arguments, it goes on where it was.",
+        "table, records, plots and a page to a folder. Called again with the same arguments, it resumes "
+        "where it stopped.",
     )
     parser.add_argument(
         "--initializers",

@@ -24,12 +24,12 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         from keras_initx.studies import DamagedFileError, Race, Study
         from keras_initx.studies._folder import Folder
 
-        judging = {"monitor": arguments.monitor, "mode": arguments.mode}
+        metric = {"monitor": arguments.monitor, "mode": arguments.mode}
         with _study.exits_with(parser, OSError, ValueError, DamagedFileError):
             if Folder(arguments.folder).header()["kind"] == "restarts":
-                result = Race.read(arguments.folder, **judging)
+                result = Race.read(arguments.folder, **metric)
             else:
-                result = Study.read(arguments.folder, threshold=arguments.threshold, **judging)
+                result = Study.read(arguments.folder, threshold=arguments.threshold, **metric)
             _study.write(result, arguments.folder)
         return 0
 

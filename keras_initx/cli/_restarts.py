@@ -12,7 +12,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "restarts",
         help="train several draws of the initial weights, stop the worse ones early, keep the best",
         description="Train several draws of the initial weights by successive halving, save the best model, and say "
-        "how much of its lead is luck. Called again with the same arguments, it goes on where it was.",
+        "how much of its lead is luck. Called again with the same arguments, it resumes where it stopped.",
     )
     parser.add_argument("--initializer", default="he_normal", metavar="ID", help="string id; by default he_normal")
     parser.add_argument("--n", type=_study.count, default=10, metavar="N", help="number of draws; by default 10")

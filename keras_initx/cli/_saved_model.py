@@ -3,6 +3,7 @@
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ from keras_initx.diagnostics import Report
 from keras_initx.rendering._terminal import status
 
 
-def read_data(path, labels):
+def read_data(path: Path, labels: Path | None) -> tuple[Any, np.ndarray | None]:
     """Return inputs and targets.
 
     Args:
@@ -41,7 +42,7 @@ def read_data(path, labels):
     return x, y
 
 
-def _load(path):
+def _load(path: Path) -> Any:
     """Return the array of a `.npy` file, or a dict of those of a `.npz` file."""
     try:
         with path.open("rb") as file:
@@ -57,7 +58,7 @@ def _load(path):
     return data
 
 
-def diagnose(path: Path, x, y, *, loss: str | None = None, **arguments) -> Report:
+def diagnose(path: Path, x: Any, y: np.ndarray | None, *, loss: str | None = None, **arguments: Any) -> Report:
     """Return the report, and say on a terminal how far it is."""
     with status() as update:
         update(f"Loading {path}")
@@ -67,7 +68,7 @@ def diagnose(path: Path, x, y, *, loss: str | None = None, **arguments) -> Repor
         )
 
 
-def _load_model(path, compiled):
+def _load_model(path: Path, compiled: bool) -> keras.Model:
     """Return the model, and see that it is compiled with a loss if it is to be `compiled`."""
     if not compiled:
         # What it was compiled with may not be there: torch has classes of its own for optimizers.
@@ -84,12 +85,14 @@ def _load_model(path, compiled):
     return model
 
 
-def write(report, json_path=None, csv_path=None, plot_path=None) -> None:
+def write(
+    report: Report, json_path: Path | None = None, csv_path: Path | None = None, plot_path: Path | None = None
+) -> None:
     """Write the report to the standard output, and to the files that are asked for."""
     sys.stdout.write(f"{report}\n")
     if json_path:
-        Path(json_path).write_text(f"{report.to_json()}\n")
+        json_path.write_text(f"{report.to_json()}\n")
     if csv_path:
-        Path(csv_path).write_text(report.to_csv())
+        csv_path.write_text(report.to_csv())
     if plot_path:
         report.plot(plot_path)

@@ -1,11 +1,17 @@
 """What the commands for studies share: options, data and model, and what is written to the folder."""
 
+import argparse
 import contextlib
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keras_initx._extras import require
+
+if TYPE_CHECKING:
+    from keras_initx.cli._data import Dataset
+    from keras_initx.cli._networks import FileBuild, Network
 
 if TYPE_CHECKING:
     pass
@@ -13,7 +19,8 @@ if TYPE_CHECKING:
 MODULES = {"joblib": "joblib", "matplotlib": "matplotlib", "rich": "rich", "scipy": "scipy", "sklearn": "scikit-learn"}
 
 
-def add_training_options(parser, epochs):
+def add_training_options(parser: argparse.ArgumentParser, epochs: int) -> None:
+    """Add what a study trains with, and where it is recorded."""
     parser.add_argument(
         "--data",
         default="digits",
@@ -38,14 +45,16 @@ def add_training_options(parser, epochs):
     add_metric_options(parser)
 
 
-def add_metric_options(parser):
-    parser.add_argument("--monitor", metavar="NAME", help="figure to judge by, as val_loss; by default val_accuracy")
+def add_metric_options(parser: argparse.ArgumentParser) -> None:
+    """Add which metric decides."""
+    parser.add_argument("--monitor", metavar="NAME", help="metric to rank by, as val_loss; by default val_accuracy")
     parser.add_argument(
         "--mode", choices=("auto", "max", "min"), default="auto", help="which value of it is best; by default by name"
     )
 
 
-def count(text):
+def count(text: str) -> int:
+    """Return the positive integer that `text` is."""
     value = int(text)
     if value < 1:
         raise ValueError
@@ -55,14 +64,15 @@ def count(text):
 count.__name__ = "positive integer"  # which argparse names in its error
 
 
-def check_ids(names):
+def check_ids(names: Iterable[str]) -> None:
+    """Raise `ValueError` unless all `names` are string ids of initializers."""
     from keras_initx.studies._seeds import seeded
 
     for name in names:
         seeded(name, 0)
 
 
-def prepare(parser, arguments):
+def prepare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> "tuple[FileBuild | Network, Dataset]":
     """Return what builds a model of an initializer, and the data."""
     require(parser, "studies", MODULES)
     from keras_initx.cli import _data, _networks
@@ -77,11 +87,16 @@ def prepare(parser, arguments):
         return build, data
 
 
-def run(parser, arguments, function, read):
+def run(
+    parser: argparse.ArgumentParser,
+    arguments: argparse.Namespace,
+    function: Callable[..., Any],
+    read: Callable[..., Any],
+) -> int:
     """Run a study and write what came of it, also if it is interrupted."""
     from keras_initx.studies import DamagedFileError, SettingsError
 
-    judging = {"monitor": arguments.monitor, "mode": arguments.mode}
+    metric = {"monitor": arguments.monitor, "mode": arguments.mode}
     with exits_with(parser, DamagedFileError, OSError, RuntimeError, SettingsError, ValueError):
         try:
             result = function(
@@ -90,25 +105,25 @@ def run(parser, arguments, function, read):
                 seed=arguments.seed,
                 n_jobs=arguments.jobs,
                 out=arguments.out,
-                **judging,
+                **metric,
             )
         except KeyboardInterrupt:
-            sys.stderr.write("\nInterrupted; the same command goes on from here. So far:\n\n")
-            write(read(arguments.out, **judging), arguments.out)
+            sys.stderr.write("\nInterrupted; the same command resumes from here. So far:\n\n")
+            write(read(arguments.out, **metric), arguments.out)
             raise
         write(result, arguments.out)
         _check_any_settled(result)
     return 0
 
 
-def _check_any_settled(result):
+def _check_any_settled(result: Any) -> None:
     """Refuse a comparison of which every trial failed; `restarts` does so by itself."""
     trials = getattr(result, "trials", {}).values()
     if trials and all(trial.status == "failed" for trial in trials):
         raise RuntimeError(f"all {len(trials)} trials failed: {next(iter(trials)).end['error']}")
 
 
-def write(result, folder):
+def write(result: Any, folder: Path) -> None:
     """Print a result, and write all that can be made of it to its folder."""
     sys.stdout.write(f"{result}\n")
     folder.joinpath("table.txt").write_text(f"{result}\n", encoding="utf-8")
@@ -123,7 +138,7 @@ def write(result, folder):
 
 
 @contextlib.contextmanager
-def exits_with(parser, *errors):
+def exits_with(parser: argparse.ArgumentParser, *errors: type[Exception]) -> Iterator[None]:
     """End the command with the message of these errors."""
     try:
         yield
