@@ -1,0 +1,34 @@
+"""Results for other programs: JSON and CSV."""
+
+import csv
+import io
+import itertools
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def finite(value: Any) -> Any:
+    """Return `value` with lists for tuples, and `None` for numbers that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def as_json(value: Any, *, indent: int | None = None) -> str:
+    """Return `value` as JSON, with `null` for what is not finite."""
+    return json.dumps(finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return `rows` as comma-separated values, with a column for each key that any of them has."""
+    records = list(rows)
+    columns = list(dict.fromkeys(itertools.chain.from_iterable(records)))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return file.getvalue()

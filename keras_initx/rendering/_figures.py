@@ -1,0 +1,60 @@
+"""What all figures have in common: size of the type, axes without a frame, how they become files."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_initx._extras import needed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, PALE_BLUE, RED = "#3069a8", "#9db8d6", "#c0392b"
+# Okabe and Ito's colours, which the colour-blind can tell apart.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
+
+
+def new_figure(title: str = "", *, size: tuple[float, float], extra: str = "plot") -> "Figure":
+    """Return an empty figure.
+
+    Args:
+        title: Its title, shown as it is.
+        size: Width and height in inches.
+        extra: The extra that brings matplotlib to whoever asks.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    figure: Figure = needed("matplotlib.figure", extra).Figure(figsize=size, layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=10, parse_math=False)
+    return figure
+
+
+def tidy(axes: "Iterable[Axes]", **grid: Any) -> None:
+    """Leave out the frame at the top and on the right of `axes`, and draw a grid below all else."""
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(color="0.9", **grid)
+        axis.set_axisbelow(True)
+
+
+def save_figure(figure: "Figure", path: str | Path) -> None:
+    """Write a figure to a file whose suffix says in which format.
+
+    Raises:
+        OSError: If the file cannot be written.
+        ValueError: If the suffix is not that of a format that can be written.
+    """
+    figure.savefig(path, format=Path(path).suffix[1:].lower(), dpi=150, facecolor="white")
+
+
+def save_figures(figures: "Mapping[str, Figure]", folder: str | Path, suffix: str) -> list[Path]:
+    """Write figures to files of their names in `folder`, and return their paths."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{suffix}" for name in figures]
+    for figure, path in zip(figures.values(), paths, strict=True):
+        save_figure(figure, path)
+    return paths
