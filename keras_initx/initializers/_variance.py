@@ -17,6 +17,11 @@ _MODES = {
 _DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "normal", "uniform")
 
 
+def stddev_for(scale, mode, fan_in, fan_out):
+    """Return the standard deviation of weights of variance `scale / n`, with `n` counted by `mode`."""
+    return math.sqrt(float(scale) / max(_MODES[mode](fan_in, fan_out), 1))
+
+
 @register(
     "variance_scaling",
     formula="variance scale / n, n counted by mode",
@@ -78,8 +83,7 @@ class VarianceScaling(AxesInitializer):
         self.distribution = check_choice("distribution", distribution, _DISTRIBUTIONS)
 
     def _draw(self, stream, shape, dtype):
-        n = _MODES[self.mode](*fans(shape, self.input_axes, self.output_axes))
-        stddev = math.sqrt(float(self.scale) / max(n, 1))
+        stddev = stddev_for(self.scale, self.mode, *fans(shape, self.input_axes, self.output_axes))
         if self.distribution == "uniform":
             limit = math.sqrt(3) * stddev
             return uniform_between(stream, shape, -limit, limit, dtype)

@@ -84,7 +84,7 @@ def test_shares_say_none_and_all_only_where_it_is_so(share, text):
 
 @pytest.mark.parametrize(("number", "text"), [(0.000123, "0.00012"), (1.23e-5, "1.2e-5"), (-4e10, "-4e10"), (0, "0")])
 def test_numbers_are_short(number, text):
-    assert _text._number(number) == text
+    assert _text.number(number) == text
 
 
 def test_a_terminal_gets_colours_where_rich_is_installed(faulty, monkeypatch):
@@ -127,7 +127,7 @@ def test_json_has_everything(healthy):
     assert len(tanh["after"]["histogram"]["edges"]) == len(tanh["after"]["histogram"]["counts"]) + 1
     assert tanh["weights"][0]["fan_in"] == 8
     assert tanh["gradient_norm"] > 0
-    assert lstm["gate_bias"] == {"gate": "forget", "low": 1, "high": 1}
+    assert lstm["gate_bias"] == {"gate": "forget", "min": 1, "max": 1}
 
 
 def test_json_has_the_verdicts(faulty):
