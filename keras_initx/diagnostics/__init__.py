@@ -1,6 +1,6 @@
 """Signal propagation: measure what initial weights do to a batch, evaluate it, and show it."""
 
-from keras_initx.diagnostics._diagnose import diagnose
+from keras_initx.diagnostics._diagnose import DiagnoseOptions, diagnose
 from keras_initx.diagnostics._measurements import LayerReport
 from keras_initx.diagnostics._monitor import SignalMonitor
 from keras_initx.diagnostics._report import Report
@@ -10,6 +10,7 @@ from keras_initx.diagnostics._verdicts import Verdict
 from keras_initx.diagnostics._weights import WeightReport
 
 __all__ = [
+    "DiagnoseOptions",
     "LayerReport",
     "Report",
     "Signal",

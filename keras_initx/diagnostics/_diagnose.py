@@ -16,6 +16,14 @@ from keras_initx.diagnostics._types import Arrays, Loss, Progress, Tensor
 from keras_initx.diagnostics.rules import evaluate
 
 
+class DiagnoseOptions(ThresholdOptions, total=False):
+    """The keyword arguments of `diagnose`, for editors and type checkers; a test compares them."""
+
+    loss: Loss | None
+    batch_size: int
+    progress: Progress | None
+
+
 def diagnose(
     model: keras.Model,
     x: Arrays,

@@ -8,18 +8,9 @@ import keras
 
 from keras_initx._checks import check_count
 from keras_initx._extras import needed
-from keras_initx.diagnostics._diagnose import diagnose
+from keras_initx.diagnostics._diagnose import DiagnoseOptions, diagnose
 from keras_initx.diagnostics._report import Report
-from keras_initx.diagnostics._thresholds import ThresholdOptions
-from keras_initx.diagnostics._types import Arrays, Loss, Progress
-
-
-class _Options(ThresholdOptions, total=False):
-    """The keyword arguments of `diagnose`."""
-
-    loss: Loss | None
-    batch_size: int
-    progress: Progress | None
+from keras_initx.diagnostics._types import Arrays
 
 
 class SignalMonitor(keras.callbacks.Callback):
@@ -53,7 +44,9 @@ class SignalMonitor(keras.callbacks.Callback):
         True
     """
 
-    def __init__(self, x: Arrays, y: Arrays | None = None, *, every: int = 100, **arguments: Unpack[_Options]) -> None:
+    def __init__(
+        self, x: Arrays, y: Arrays | None = None, *, every: int = 100, **arguments: Unpack[DiagnoseOptions]
+    ) -> None:
         super().__init__()
         self.x = x
         self.y = y

@@ -13,8 +13,12 @@ _PIECE = 1 << 22
 
 
 def tensors_in(nested: Any) -> list[Tensor]:
-    """Return the tensors in `nested` whose values can be seen."""
-    return [leaf for leaf in keras.tree.flatten(nested) if keras.ops.is_tensor(leaf) and backend.is_concrete(leaf)]
+    """Return the tensors in `nested` whose values can be seen, without the scalars of NumPy.
+
+    These cannot be followed: they allow no weak references.
+    """
+    leaves = (leaf for leaf in keras.tree.flatten(nested) if not isinstance(leaf, np.generic))
+    return [leaf for leaf in leaves if keras.ops.is_tensor(leaf) and backend.is_concrete(leaf)]
 
 
 def first_float(nested: Any) -> Tensor | None:
