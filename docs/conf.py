@@ -28,8 +28,9 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Reference"]
-# Keras builds its own pages, without an inventory that Sphinx could look names up in.
-nitpick_ignore_regex = [("py:.*", r"keras\..*")]
+# Keras builds its own pages, without an inventory that Sphinx could look names up in; those of Python and NumPy would
+# have to come over the network.
+nitpick_ignore_regex = [("py:.*", r"(collections|keras|numpy|pathlib)\..*")]
 
 doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

@@ -2,14 +2,18 @@
 
 - `catalogue`: all initializers, from `keras_initx.catalog()`.
 - `digests`: the digests of their values, from `docs/digests/`, which the tests write.
+- `problems` and `levels`: the rules of `diagnose`, from `keras_initx.diagnostics.rules.RULES`.
 """
 
+import dataclasses
 import json
 import re
 from pathlib import Path
 
 import keras_initx
 from keras_initx.cli._list import markdown
+from keras_initx.diagnostics import Thresholds
+from keras_initx.diagnostics.rules import RULES
 
 DOCS = Path(__file__).parent
 MARKED = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.DOTALL)
@@ -37,9 +41,31 @@ def _digests_of(backend):
     return "\n".join(lines) + "\n"
 
 
-TABLES = {"catalogue": catalogue, "digests": digests}
+def problems():
+    """Return the table of what `diagnose` finds."""
+    thresholds = {name: f"`{name}={value:g}`" for name, value in dataclasses.asdict(Thresholds()).items()}
+    return _rows(
+        ("problem", "what is named", "why there", "remedy"),
+        ((rule.problem, rule.finds.format_map(thresholds), rule.reason, rule.remedy) for rule in RULES),
+    )
+
+
+def levels():
+    """Return the table of how serious it is."""
+    cells = ("; ".join(f"{level} {condition}".strip() for level, condition in rule.levels.items()) for rule in RULES)
+    rows = ((rule.problem, level, rule.level_reason) for rule, level in zip(RULES, cells, strict=True))
+    return _rows(("problem", "level", "reason"), rows)
+
+
+def _rows(headers, rows):
+    """Return a table of cells that are Markdown already."""
+    return "".join(f"| {' | '.join(row)} |\n" for row in (headers, ["---"] * len(headers), *rows))
+
+
+TABLES = {"catalogue": catalogue, "digests": digests, "problems": problems, "levels": levels}
 PAGES = {
     DOCS.parent / "README.md": {"catalogue"},
+    DOCS / "diagnose.md": {"problems", "levels"},
     DOCS / "initializers.md": {"catalogue"},
     DOCS / "values.md": {"digests"},
 }

@@ -46,7 +46,7 @@ def measure(activation):
 
 
 def show(activation, reports):
-    """Print means and standard deviations by layer, and what is judged to be wrong."""
+    """Print means and standard deviations by layer, and what `diagnose` finds."""
     for title, value in (
         ("mean", lambda layer: f"{layer.after.mean:.1e}"),
         ("standard deviation", lambda layer: f"{layer.after.std:.1e}"),

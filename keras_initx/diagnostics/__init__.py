@@ -1,10 +1,23 @@
-"""Signal propagation: measure what initial weights do to a batch, judge it, and show it."""
+"""Signal propagation: measure what initial weights do to a batch, evaluate it, and show it."""
 
-from keras_initx.diagnostics._diagnose import diagnose
+from keras_initx.diagnostics._diagnose import DiagnoseOptions, diagnose
+from keras_initx.diagnostics._measurements import LayerReport
 from keras_initx.diagnostics._monitor import SignalMonitor
-from keras_initx.diagnostics._report import LayerReport, Report
+from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics._statistics import Signal
-from keras_initx.diagnostics._verdicts import Thresholds, Verdict
+from keras_initx.diagnostics._thresholds import ThresholdOptions, Thresholds
+from keras_initx.diagnostics._verdicts import Verdict
 from keras_initx.diagnostics._weights import WeightReport
 
-__all__ = ["LayerReport", "Report", "Signal", "SignalMonitor", "Thresholds", "Verdict", "WeightReport", "diagnose"]
+__all__ = [
+    "DiagnoseOptions",
+    "LayerReport",
+    "Report",
+    "Signal",
+    "SignalMonitor",
+    "ThresholdOptions",
+    "Thresholds",
+    "Verdict",
+    "WeightReport",
+    "diagnose",
+]

@@ -1,24 +1,45 @@
-"""The one function that measures and judges."""
+"""The one function that measures a model and evaluates the rules."""
+
+from collections.abc import Callable
+from typing import Unpack
 
 import keras
 import numpy as np
 
 from keras_initx._checks import check_count
 from keras_initx.backends import backend
-from keras_initx.diagnostics._judge import judge
 from keras_initx.diagnostics._layers import parts_of
 from keras_initx.diagnostics._measure import measure
 from keras_initx.diagnostics._report import Report
-from keras_initx.diagnostics._verdicts import Thresholds
+from keras_initx.diagnostics._thresholds import ThresholdOptions, Thresholds
+from keras_initx.diagnostics._types import Arrays, Loss, Progress, Tensor
+from keras_initx.diagnostics.rules import evaluate
 
 
-def diagnose(model, x, y=None, *, loss=None, batch_size=1024, progress=None, **thresholds) -> Report:
-    """Tell what the weights of `model` do to a batch: what is wrong, where, and what to use instead.
+class DiagnoseOptions(ThresholdOptions, total=False):
+    """The keyword arguments of `diagnose`, for editors and type checkers; a test compares them."""
+
+    loss: Loss | None
+    batch_size: int
+    progress: Progress | None
+
+
+def diagnose(
+    model: keras.Model,
+    x: Arrays,
+    y: Arrays | None = None,
+    *,
+    loss: Loss | None = None,
+    batch_size: int = 1024,
+    progress: Progress | None = None,
+    **thresholds: Unpack[ThresholdOptions],
+) -> Report:
+    """Report the problems that the weights of `model` cause: what is wrong, where, and what to use instead.
 
     The batch goes through the model as in a training step: dropout drops, and batch normalization normalizes by
     the batch, not by moving averages that nothing has moved yet. Each output is reduced to a few numbers when it
-    is given, and not kept. With `y` it goes through again, and back; then the outputs of all layers are in
-    memory, as in training. Weights, other state and the streams of random numbers stay as they were.
+    is given, and not kept. With `y` there is a second forward pass, and a backward pass; then the outputs of all
+    layers are in memory, as in training. Weights, other state and the streams of random numbers stay as they were.
 
     Args:
         model: A Keras model, sequential, functional or a class of your own. One that has no weights yet gets them.
@@ -34,6 +55,7 @@ def diagnose(model, x, y=None, *, loss=None, batch_size=1024, progress=None, **t
         and is `ok` if there is no error and no warning.
 
     Raises:
+        NotImplementedError: If there is a `y`, and the backend has no gradients.
         TypeError: If `model` is not a Keras model, `x` or `y` are no arrays, or there is no threshold of a name.
         ValueError: If `x` has no examples or not as many as `y`, a loss is missing, or an argument is out of its
             range.
@@ -53,12 +75,7 @@ def diagnose(model, x, y=None, *, loss=None, batch_size=1024, progress=None, **t
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a Keras model. Received: model={model!r}")
     check_count("batch_size", batch_size)
-    unknown = thresholds.keys() - vars(Thresholds()).keys()
-    if unknown:
-        raise TypeError(
-            f"`thresholds` must be among {tuple(vars(Thresholds()))}. Received: thresholds={sorted(unknown)}"
-        )
-    limits = Thresholds(**thresholds)
+    limits = Thresholds.of(**thresholds)
     counts = [_counts("x", x), _counts("y", y) if y is not None else []]
     if 0 in counts[0]:
         raise ValueError("`x` must have at least one example. Received: x without any")
@@ -70,11 +87,11 @@ def diagnose(model, x, y=None, *, loss=None, batch_size=1024, progress=None, **t
     y = _first(y, batch_size) if y is not None else None
     if not (model.built and all(layer.built for layer in parts_of(model))):
         _build(model, x)
-    layers, inputs = measure(model, x, y, loss=_loss(model, y, loss), limits=limits, progress=progress)
-    return Report(layers, inputs, judge(layers, inputs, limits))
+    measured = measure(model, x, y, loss=_loss(model, y, loss), thresholds=limits, progress=progress)
+    return Report(measured.layers, measured.inputs, evaluate(measured))
 
 
-def _counts(name, arrays):
+def _counts(name: str, arrays: Arrays) -> list[int]:
     """Return the number of examples of each array."""
     for array in keras.tree.flatten(arrays):
         if not getattr(array, "shape", None):
@@ -84,14 +101,14 @@ def _counts(name, arrays):
     return [array.shape[0] for array in keras.tree.flatten(arrays)]
 
 
-def _first(arrays, count):
+def _first(arrays: Arrays, count: int) -> Arrays:
     """Return the first `count` examples of an array, or of each in a list or dict."""
     return keras.tree.map_structure(
         lambda array: array[:count] if keras.ops.is_tensor(array) else np.asarray(array)[:count], arrays
     )
 
 
-def _build(model, x):
+def _build(model: keras.Model, x: Arrays) -> None:
     """Give `model` its weights by a call that nothing else is left of."""
     with backend.preserve_foreign_state([model, *parts_of(model)]):
         model(x)
@@ -100,7 +117,7 @@ def _build(model, x):
             layer.reset_state()
 
 
-def _loss(model, y, loss):
+def _loss(model: keras.Model, y: Arrays | None, loss: Loss | None) -> Callable[[Tensor, Tensor], Tensor] | None:
     """Return a function of targets and outputs, or `None` if the model has been compiled with one."""
     if y is None or (loss is None and getattr(model, "loss", None) is not None):
         return None

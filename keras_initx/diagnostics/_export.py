@@ -1,35 +1,44 @@
-"""A report for other programs: as a dict, as JSON, as CSV."""
+"""A report for other programs: as a dict, and as a table in CSV."""
 
-import csv
 import dataclasses
-import io
-import math
+from typing import TYPE_CHECKING, Any
 
-from keras_initx.diagnostics._verdicts import LEVELS
+from keras_initx.diagnostics._measurements import LayerReport
+from keras_initx.diagnostics._statistics import Signal
+from keras_initx.diagnostics._verdicts import LEVELS, named_in
+from keras_initx.rendering._export import as_csv, finite
 
-# What a table for other programs has of each signal.
-_STATISTICS = ("mean", "std", "low", "high", "zeros", "nonfinite")
+if TYPE_CHECKING:
+    from keras_initx.diagnostics._report import Report
+
+_STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")
+# What is nested in the dict of a layer has columns of its own in a table.
+_COLUMNS = {**dict.fromkeys(("first_inputs", "before", "after"), _STATISTICS), "gate_bias": ("gate", "min", "max")}
 
 
-def as_dict(report) -> dict:
+def as_dict(report: "Report") -> dict[str, Any]:
     """Return everything of a report, but for the values of single units, as what JSON has; no number for infinity."""
-    return _plain(
+    levels = {level: named_in(one for one in report.verdicts if one.level == level) for level in LEVELS}
+    content: dict[str, Any] = finite(
         {
             "ok": report.ok,
             "verdicts": [dataclasses.asdict(verdict) for verdict in report.verdicts],
             "inputs": _signal(report.inputs),
-            "layers": [_layer(layer, report.verdicts) for layer in report.layers],
+            "layers": [
+                # The most serious level of the verdicts that name it.
+                _layer(layer, next((level for level, names in levels.items() if layer.name in names), None))
+                for layer in report.layers
+            ],
         }
     )
+    return content
 
 
-def _layer(layer, verdicts):
+def _layer(layer: LayerReport, level: str | None) -> dict[str, Any]:
     gate, bias = layer.gate_bias or (None, None)
-    levels = {verdict.level for verdict in verdicts if layer.name in verdict.layers}
     return {
         "name": layer.name,
-        # The most serious of the verdicts that name it.
-        "level": next((level for level in LEVELS if level in levels), None),
+        "level": level,
         "kind": layer.kind,
         "activation": layer.activation,
         "shape": layer.shape,
@@ -46,43 +55,30 @@ def _layer(layer, verdicts):
         "gain": layer.gain,
         "gradient_norm": layer.gradient_norm,
         "gradient_ratio": layer.gradient_ratio,
-        "gate_bias": bias if bias is None else {"gate": gate, "low": float(bias.min()), "high": float(bias.max())},
+        "gate_bias": bias if bias is None else {"gate": gate, "min": float(bias.min()), "max": float(bias.max())},
         "weights": [dataclasses.asdict(weight) for weight in layer.weights],
     }
 
 
-def _signal(signal):
+def _signal(signal: Signal | None) -> dict[str, Any] | None:
     if signal is None:
         return None
     histogram = {"edges": signal.edges.tolist(), "counts": signal.counts.tolist()}
-    return {"size": signal.size, **{name: getattr(signal, name) for name in _STATISTICS}, "histogram": histogram}
+    return {**{name: getattr(signal, name) for name in _STATISTICS}, "histogram": histogram}
 
 
-def _plain(value):
-    """Return `value` with lists for tuples and `None` for numbers that JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def as_csv(report) -> str:
+def csv_of_layers(report: "Report") -> str:
     """Return a table with a row for each layer."""
-    rows = [_row(layer) for layer in as_dict(report)["layers"]]
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+    return as_csv(map(_row, as_dict(report)["layers"]))
 
 
-def _row(layer):
-    row = {name: layer[name] for name in ("name", "level", "kind", "activation")}
-    row["shape"] = "x".join(map(str, layer["shape"] or ()))
-    for place in ("before", "after"):
-        signal = layer[place] or {}
-        row |= {f"{place}_{name}": signal.get(name) for name in _STATISTICS}
-    row |= {name: layer[name] for name in ("saturated", "dead", "gain", "gradient_norm", "gradient_ratio")}
-    gate = layer["gate_bias"] or {}
-    return row | {f"gate_bias_{name}": gate.get(name) for name in ("low", "high")}
+def _row(layer: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name, value in layer.items():
+        if name in _COLUMNS:
+            row |= {f"{name}_{part}": (value or {}).get(part) for part in _COLUMNS[name]}
+        elif name == "shape":
+            row[name] = "x".join(map(str, value or ()))
+        elif name != "weights":
+            row[name] = value
+    return row

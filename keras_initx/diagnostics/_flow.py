@@ -1,89 +1,93 @@
-"""Where the outputs of layers go during a forward pass, as the identity of tensors tells."""
+"""Which layer gives a tensor and what takes it during a forward pass, as the identity of tensors tells."""
 
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import keras
 
 from keras_initx.diagnostics._layers import NORMALIZATIONS
+from keras_initx.diagnostics._types import Tensor
 
 
 @dataclass(eq=False)
-class _Known:
-    """A tensor: the layer that it comes from, `None` for the model's inputs, and what takes it."""
+class _Node:
+    """A tensor: the layer that it comes from, `None` for the model's inputs, and what it goes to."""
 
-    tensor: weakref.ref
-    origin: object
-    takers: list = field(default_factory=list)
+    tensor: weakref.ref[Tensor]
+    origin: keras.layers.Layer | None
+    consumers: list[keras.Operation] = field(default_factory=list)
 
 
 class Flow:
-    """What takes the outputs of layers, and from which layer a tensor comes. No tensor is kept alive."""
+    """The graph of a forward pass: layers and operations, and the tensors between them. No tensor is kept alive."""
 
-    def __init__(self):
-        self._known: dict = {}
-        self._outputs: dict = {}
+    def __init__(self) -> None:
+        self._nodes: dict[int, _Node] = {}
+        self._outputs: dict[keras.Operation, list[_Node | None]] = {}
 
-    def begin(self, tensors) -> None:
-        """Take note of those of `tensors` that are not known yet as inputs of the model."""
+    def add_inputs(self, tensors: Iterable[Tensor]) -> None:
+        """Take those of `tensors` that are not known yet for inputs of the model."""
         for tensor in tensors:
             if not self._find(tensor):
-                self._note(tensor, None)
+                self._add(tensor, None)
 
-    def is_input(self, tensor) -> bool:
+    def is_input(self, tensor: Tensor) -> bool:
         """Tell whether `tensor` is an input of the model, or comes from one by operations alone."""
-        known = self._find(tensor)
-        return known is not None and known.origin is None
+        node = self._find(tensor)
+        return node is not None and node.origin is None
 
-    def origin(self, tensor):
+    def origin(self, tensor: Tensor) -> keras.layers.Layer | None:
         """Return the layer that `tensor` comes from, `None` if that is not known."""
-        known = self._find(tensor)
-        return known and known.origin
+        node = self._find(tensor)
+        return node and node.origin
 
-    def taken(self, taker, tensors) -> None:
-        """Take note that a layer or an operation is called with `tensors`."""
-        if hands_on(taker):
+    def add_consumer(self, consumer: keras.Operation, tensors: Iterable[Tensor]) -> None:
+        """Record that a layer or an operation is called with `tensors`."""
+        if is_container(consumer):
             return
-        for known in filter(None, map(self._find, tensors)):
-            known.takers.append(taker)
+        for node in filter(None, map(self._find, tensors)):
+            node.consumers.append(consumer)
 
-    def given(self, giver, inputs, outputs, *, is_origin) -> None:
-        """Take note of what a layer or an operation has made of its inputs.
+    def add_outputs(
+        self, producer: keras.Operation, inputs: Iterable[Tensor], outputs: Iterable[Tensor], *, is_origin: bool
+    ) -> None:
+        """Record what a layer or an operation has made of its inputs.
 
         Args:
-            giver: The layer or the operation.
+            producer: The layer or the operation.
             inputs: Tensors.
             outputs: Tensors.
             is_origin: Whether the outputs come from here, not from where the inputs come from.
         """
-        sources = [known.origin for known in map(self._find, inputs) if known]
+        sources = [node.origin for node in map(self._find, inputs) if node]
         for tensor in outputs:
-            known = self._find(tensor)
-            if known:
+            node = self._find(tensor)
+            if node:
                 # It is passed on as it is.
-                known.takers = [taker for taker in known.takers if taker is not giver]
+                node.consumers = [consumer for consumer in node.consumers if consumer is not producer]
             elif is_origin or sources:
-                origin = giver if is_origin else next((source for source in sources if source is not None), None)
-                known = self._note(tensor, origin)
-            self._outputs.setdefault(giver, []).append(known)
+                origin = producer if is_origin else next((source for source in sources if source is not None), None)
+                node = self._add(tensor, origin)
+            self._outputs.setdefault(producer, []).append(node)
 
-    def normalization_behind(self, layer):
+    def normalization_after(self, layer: keras.layers.Layer) -> keras.layers.Layer | None:
         """Return the normalization that takes all outputs of `layer`, `None` if anything else takes one too."""
-        takers = [known.takers if known else [] for known in self._outputs.get(layer, [])]
-        if all(takers) and all(isinstance(taker, NORMALIZATIONS) for some in takers for taker in some):
-            return takers[0][0] if takers else None
+        consumers = [node.consumers if node else [] for node in self._outputs.get(layer, [])]
+        if all(consumers) and all(isinstance(consumer, NORMALIZATIONS) for some in consumers for consumer in some):
+            return consumers[0][0] if consumers else None
         return None
 
-    def _find(self, tensor):
-        known = self._known.get(id(tensor))
+    def _find(self, tensor: Tensor) -> _Node | None:
+        node = self._nodes.get(id(tensor))
         # An identity may be used again once a tensor is gone.
-        return known if known and known.tensor() is tensor else None
+        return node if node and node.tensor() is tensor else None
 
-    def _note(self, tensor, origin):
-        self._known[id(tensor)] = known = _Known(weakref.ref(tensor), origin)
-        return known
+    def _add(self, tensor: Tensor, origin: keras.layers.Layer | None) -> _Node:
+        self._nodes[id(tensor)] = node = _Node(weakref.ref(tensor), origin)
+        return node
 
 
-def hands_on(layer) -> bool:
-    """Tell whether all that `layer` does with a tensor is to call layers and operations with it."""
-    return isinstance(layer, keras.Sequential | keras.Function)
+def is_container(operation: keras.Operation) -> bool:
+    """Tell whether all that a layer or operation does with a tensor is to call layers and operations with it."""
+    return isinstance(operation, keras.Sequential | keras.Function)

@@ -1,16 +1,6 @@
-"""The layers of a model: what they are called, which weights are their own, what their activation does."""
+"""The layers of a model: what they are called, which weights are their own, where their units are."""
 
 import keras
-
-# An activation that stays between two limits, by its name.
-LIMITS = {
-    "hard_sigmoid": (0.0, 1.0),
-    "hard_tanh": (-1.0, 1.0),
-    "sigmoid": (0.0, 1.0),
-    "softsign": (-1.0, 1.0),
-    "sparse_sigmoid": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
-}
 
 # Layers that bring what they get to one size.
 NORMALIZATIONS = (
@@ -20,24 +10,16 @@ NORMALIZATIONS = (
     keras.layers.RMSNormalization,
 )
 
-# Layers that do nothing but apply an activation, which they do not have in an attribute.
-_ACTIVATION_LAYERS = {
-    keras.layers.ELU: "elu",
-    keras.layers.LeakyReLU: "leaky_relu",
-    keras.layers.PReLU: "prelu",
-    keras.layers.ReLU: "relu",
-}
 
-
-def named_layers(model):
+def named_layers(model: keras.Model) -> dict[keras.layers.Layer, str]:
     """Return all layers of `model`, itself first, as a dict from the layer to its name.
 
     The layers inside a recurrent layer are left out: it calls them inside a compiled loop, and their weights are its.
     """
-    names: dict = {model: model.name}
+    names: dict[keras.layers.Layer, str] = {model: model.name}
     taken = {model.name}
 
-    def walk(layer, prefix):
+    def walk(layer: keras.layers.Layer, prefix: str) -> None:
         if isinstance(layer, keras.layers.RNN):
             return
         for part in parts_of(layer, recursive=False):
@@ -54,50 +36,29 @@ def named_layers(model):
     return names
 
 
-def parts_of(layer, *, recursive=True):
+def parts_of(layer: keras.layers.Layer, *, recursive: bool = True) -> list[keras.layers.Layer]:
     """Return the layers inside `layer`, only those directly inside unless `recursive`."""
     # Not public, but the only list of a layer's layers that there is on every backend.
-    return layer._flatten_layers(include_self=False, recursive=recursive)
+    return list(layer._flatten_layers(include_self=False, recursive=recursive))
 
 
-def own_weights(layer):
+def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
     """Return the weights of `layer` that are not those of a layer inside it."""
     inside = {id(weight) for part in parts_of(layer, recursive=False) for weight in part.weights}
     return [weight for weight in layer.weights if id(weight) not in inside]
 
 
-def weights_on_inputs(layer):
+def weights_on_inputs(layer: keras.layers.Layer) -> list[keras.Variable]:
     """Return the weights that act on the inputs of `layer`: its own, and those of the cell of a recurrent layer."""
-    return layer.weights if isinstance(layer, keras.layers.RNN) else own_weights(layer)
+    return list(layer.weights) if isinstance(layer, keras.layers.RNN) else own_weights(layer)
 
 
-def call_name(layer):
+def call_name(layer: keras.layers.Layer) -> str:
     """Return the name of the method by which Keras calls `layer`."""
     return "call" if layer.quantization_mode is None else "quantized_call"
 
 
-def activation_of(layer):
-    """Return the function or layer in `layer.activation`, `None` if there is none or it changes nothing."""
-    if isinstance(getattr(type(layer), "activation", None), property):  # a recurrent layer's, which its cell calls
-        return None
-    activation = getattr(layer, "activation", None)
-    return activation if callable(activation) and activation is not keras.activations.linear else None
-
-
-def is_activation(layer):
-    """Tell whether `layer` is an activation that is not in an attribute: its input is what comes before."""
-    return type(layer) in _ACTIVATION_LAYERS
-
-
-def activation_name(layer):
-    """Return the name of the activation that `layer` applies, `None` if it applies none."""
-    activation = activation_of(layer)
-    if activation is None:
-        return _ACTIVATION_LAYERS.get(type(layer))
-    return getattr(activation, "__name__", type(activation).__name__)
-
-
-def unit_axis(layer, rank):
+def unit_axis(layer: keras.layers.Layer, rank: int) -> int:
     """Return the axis of the output of `layer` along which its units are."""
     order = getattr(layer, "data_format", None)
     if order is None and rank > 3 and not layer.weights:

@@ -1,28 +1,33 @@
-"""One forward pass during which each layer's output is looked at, and one backward pass."""
+"""One forward pass during which the output of each layer is recorded, and one backward pass."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 
 from keras_initx.backends import backend
+from keras_initx.diagnostics._layer_reports import layer_reports
 from keras_initx.diagnostics._layers import parts_of
-from keras_initx.diagnostics._report import LayerReport
+from keras_initx.diagnostics._measurements import Measurements
+from keras_initx.diagnostics._recorder import Recorder
 from keras_initx.diagnostics._statistics import Signal
-from keras_initx.diagnostics._verdicts import Thresholds
-from keras_initx.diagnostics._watch import Watch
+from keras_initx.diagnostics._thresholds import Thresholds
+from keras_initx.diagnostics._types import Array, Arrays, Progress, Tensor
+
+# Of targets and outputs; `None` stands for the loss that the model is compiled with.
+_LossFunction = Callable[[Tensor, Tensor], Tensor] | None
 
 
 def measure(
     model: keras.Model,
-    x,
-    y=None,
+    x: Arrays,
+    y: Arrays | None = None,
     *,
-    loss: Callable | None = None,
-    limits: Thresholds,
-    progress: Callable | None = None,
-) -> tuple[list[LayerReport], Signal | None]:
+    loss: _LossFunction = None,
+    thresholds: Thresholds,
+    progress: Progress | None = None,
+) -> Measurements:
     """Measure what a batch does in `model`, which is left as it was.
 
     Args:
@@ -30,30 +35,26 @@ def measure(
         x: Its inputs, arrays.
         y: The targets, or `None`: no gradients.
         loss: Function of targets and outputs, or `None` for the loss that the model is compiled with.
-        limits: Where outputs are saturated, and signals vanish.
+        thresholds: Where outputs are saturated, and signals vanish.
         progress: Function that is called with the name of each layer that has been measured, or `None`.
-
-    Returns:
-        A list with a `LayerReport` for each layer that has weights or an activation, in the order in which
-        they give their outputs, and the `Signal` of the inputs.
     """
     layers = [model, *parts_of(model)]
-    watch = Watch(model, limits, progress)
-    with _loss_as_it_was(model):
+    recorder = Recorder(model, thresholds, progress)
+    with _preserved_loss(model):
         # The pass is that of a training step.
-        with watch.watching(), backend.preserve_state(layers):
+        with recorder.recording(), backend.preserve_state(layers):
             outputs = model(x, training=True)
-            watch.end(outputs)
+            recorder.record_model_outputs(outputs)
             if y is not None:
                 # The compiled loss makes what it needs at its first call, and cannot while gradients are traced.
-                _loss(model, loss, x, y, outputs)
+                _loss_value(model, loss, x, y, outputs)
             del outputs
-        slopes = _gradients(model, layers, x, y, loss) if y is not None else {}
-    return watch.reports(slopes), _input_signal(x)
+        gradients = _gradients(model, layers, x, y, loss) if y is not None else {}
+    return Measurements(layer_reports(recorder, gradients), _input_signal(x), thresholds)
 
 
 @contextlib.contextmanager
-def _loss_as_it_was(model):
+def _preserved_loss(model: keras.Model) -> Iterator[None]:
     """Undo what the compiled loss makes at its first call: with it made, `fit` would draw other random numbers."""
     loss = getattr(model, "_compile_loss", None)  # not public
     if loss is None:
@@ -67,24 +68,26 @@ def _loss_as_it_was(model):
         del loss.metrics[metrics:]
 
 
-def _loss(model, loss, x, y, outputs):
+def _loss_value(model: keras.Model, loss: _LossFunction, x: Arrays, y: Arrays, outputs: Tensor) -> Tensor:
     if loss is not None:
         return loss(y, outputs)
     return model.compute_loss(x=x, y=y, y_pred=outputs)
 
 
-def _gradients(model, layers, x, y, loss):
+def _gradients(
+    model: keras.Model, layers: list[keras.layers.Layer], x: Arrays, y: Arrays, loss: _LossFunction
+) -> dict[int, Array]:
     """Return the gradient of each trainable weight, by its identity."""
     variables = model.trainable_variables
 
-    def value(x, y):
-        return _loss(model, loss, x, y, model(x, training=True))
+    def value(x: Arrays, y: Arrays) -> Tensor:
+        return _loss_value(model, loss, x, y, model(x, training=True))
 
     found = backend.gradients(value, variables, layers, x, y)
     return {id(variable): gradient for variable, gradient in zip(variables, found, strict=True)}
 
 
-def _input_signal(x):
+def _input_signal(x: Arrays) -> Signal | None:
     """Return the statistics of those inputs that are floats, `None` if there are none."""
     floats = [array for array in map(np.asarray, keras.tree.flatten(x)) if array.dtype.kind == "f"]
     if not floats:

@@ -1,9 +1,14 @@
 """What is kept of a layer's output: a few numbers, added up piece by piece, so that no output is kept."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
+
+from keras_initx.diagnostics._types import Array, Limits
 
 BINS = 50
-# Elements that are looked at in one go: temporary copies in float64 stay at 32 MiB, however large the output.
+# Elements that are reduced at once: temporary copies in float64 stay at 32 MiB, however large the output.
 _PIECE = 1 << 22
 
 
@@ -17,21 +22,21 @@ class Signal:
     Attributes:
         size: Number of values.
         mean: Mean of the finite values.
-        low: The smallest finite value.
-        high: The largest finite value.
-        counts: Number of finite values in each of `BINS` bins of equal width from `low` to `high`, an array.
+        min: The smallest finite value.
+        max: The largest finite value.
+        counts: Number of finite values in each of `BINS` bins of equal width from `min` to `max`, an array.
         unit_is_silent: For each unit, whether it has given nothing but zeros, an array.
     """
 
-    def __init__(self, limits=None, margin=0.0):
+    def __init__(self, limits: Limits | None = None, margin: float = 0.0) -> None:
         self.size = 0
         self.mean = 0.0
-        self.low = self.high = 0.0
-        self.counts = np.zeros(BINS)
-        self.unit_is_silent = None
+        self.min = self.max = 0.0
+        self.counts: npt.NDArray[np.float64] = np.zeros(BINS)
+        self.unit_is_silent: npt.NDArray[np.bool_] | None = None
         self._finite = self._zeros = self._saturated = 0
         self._squares = 0.0
-        self._bounds = None
+        self._bounds: Limits | None = None
         if limits:
             room = margin * (limits[1] - limits[0])
             self._bounds = (limits[0] + room, limits[1] - room)
@@ -59,12 +64,14 @@ class Signal:
         return self._saturated / self.size if self.size else 0.0
 
     @property
-    def edges(self):
+    def edges(self) -> npt.NDArray[np.float64]:
         """Edges of the bins of `counts`, an array: one more than there are bins."""
-        low, high = self._range(self.low, self.high)
-        return np.linspace(low, high, BINS + 1)
+        return np.linspace(*self._range(self.min, self.max), BINS + 1)
 
-    def add(self, values, unit_axis=-1) -> None:
+    def __repr__(self) -> str:
+        return f"<Signal of {self.size} values: mean {self.mean:.3g}, std {self.std:.3g}>"
+
+    def add(self, values: Array, unit_axis: int = -1) -> None:
         """Take in the values of one call.
 
         Args:
@@ -80,27 +87,27 @@ class Signal:
         for piece, kept in zip(pieces, finite, strict=True):
             self._add_piece(piece, kept)
 
-    def _add_units(self, values):
-        silent = ~values.reshape(-1, values.shape[-1]).any(axis=0)
+    def _add_units(self, values: Array) -> None:
+        silent = np.asarray(~values.reshape(-1, values.shape[-1]).any(axis=0))
         if self.unit_is_silent is None or self.unit_is_silent.shape != silent.shape:
             self.unit_is_silent = silent
         else:
             self.unit_is_silent &= silent
 
-    def _widen(self, pieces):
+    def _widen(self, pieces: Sequence[Array]) -> None:
         """Let the histogram reach from the smallest to the largest value, also of those that are to come."""
         if not pieces:
             return
-        low, high = float(min(map(np.min, pieces))), float(max(map(np.max, pieces)))
+        low, high = min(float(piece.min()) for piece in pieces), max(float(piece.max()) for piece in pieces)
         if self._finite:
-            low, high = min(low, self.low), max(high, self.high)
+            low, high = min(low, self.min), max(high, self.max)
             edges = self.edges
             # What is in a bin moves to where the middle of the bin is now.
             middles = (edges[1:] + edges[:-1]) / 2
             self.counts = np.histogram(middles, BINS, self._range(low, high), weights=self.counts)[0]
-        self.low, self.high = low, high
+        self.min, self.max = low, high
 
-    def _add_piece(self, piece, finite):
+    def _add_piece(self, piece: Array, finite: Array) -> None:
         self.size += piece.size
         self._zeros += piece.size - int(np.count_nonzero(piece))
         if self._bounds:
@@ -116,10 +123,10 @@ class Signal:
         self._squares += squares + change**2 * self._finite * finite.size / total
         self.mean = float(self.mean + change * finite.size / total)
         self._finite = total
-        self.counts += np.histogram(finite, BINS, self._range(self.low, self.high))[0]
+        self.counts += np.histogram(finite, BINS, self._range(self.min, self.max))[0]
 
     @staticmethod
-    def _range(low, high):
+    def _range(low: float, high: float) -> Limits:
         """Return a range that is wide enough to be cut into bins in float32."""
         size = max(abs(low), abs(high))
         if high - low > 1e-5 * size:
@@ -128,8 +135,8 @@ class Signal:
         return low - margin, high + margin
 
 
-def _finite(values):
-    # One sum is cheaper than to look at each value, and mostly says enough.
+def _finite(values: Array) -> Array:
+    # One sum is cheaper than a test of each value, and mostly says enough.
     with np.errstate(invalid="ignore"):
         if np.isfinite(values.sum(dtype="float64")):
             return values

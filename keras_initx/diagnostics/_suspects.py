@@ -1,8 +1,9 @@
 """Layers that give next to nothing, and whether layers behind them suffer from it."""
 
-import numpy as np
+import keras
 
 from keras_initx.diagnostics._statistics import Signal
+from keras_initx.diagnostics._types import Array
 from keras_initx.diagnostics._values import spread
 
 # By how much values that are the same for all examples may differ, as a share of the largest: matrix products round.
@@ -24,27 +25,27 @@ class Suspects:
         starved: The layers with these kernels.
     """
 
-    def __init__(self, zero: set, least: float):
-        self.losing: set = set()
-        self.starved: set = set()
+    def __init__(self, zero: set[keras.layers.Layer], least: float) -> None:
+        self.losing: set[keras.layers.Layer] = set()
+        self.starved: set[keras.layers.Layer] = set()
         self._zero = zero
         self._least = least
-        self._row: list = []
+        self._row: list[keras.layers.Layer] = []
         self._is_over = False
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return bool(self._row)
 
-    def note_output(self, layer, signal: Signal) -> None:
-        """Take note of what `layer` has given."""
+    def add_output(self, layer: keras.layers.Layer, signal: Signal) -> None:
+        """Record what `layer` has given."""
         if layer in self._zero or signal.std < self._least:
             self._row = [*([] if self._is_over else self._row), layer]
             self._is_over = False
         else:
             self._is_over = True
 
-    def note_input(self, layer, values: np.ndarray) -> None:
-        """Look whether the examples still differ in what the kernel of `layer` gets."""
+    def check_input(self, layer: keras.layers.Layer, values: Array) -> None:
+        """Check whether the examples still differ in what the kernel of `layer` gets."""
         differs = spread(values)
         is_same = differs <= _SAME * abs(values).max(initial=0)
         is_weak = differs < self._least

@@ -14,6 +14,11 @@ def is_gru(layer: keras.Layer | None) -> bool:
     return hasattr(layer, "reset_after")
 
 
+def units_of(layer: keras.Layer | None) -> int | None:
+    """Return the number of units of `layer`, `None` if it does not say."""
+    return getattr(layer, "units", getattr(layer, "filters", None))  # a ConvLSTM has filters
+
+
 def overwrites_forget_bias(layer: keras.Layer | None) -> bool:
     """Tell whether `layer` is an LSTM that writes ones into its forget gates itself."""
     return bool(getattr(layer, "unit_forget_bias", False))
@@ -47,8 +52,7 @@ def check_gru_bias(shape: Shape, layer: keras.Layer | None, units: int | None = 
 def _check(
     shape: Shape, patterns: tuple[Shape, ...], required: str, layer: keras.Layer | None, units: int | None
 ) -> None:
-    # A ConvLSTM has `filters`. A layer without either says nothing.
-    units_of_layer = getattr(layer, "units", getattr(layer, "filters", None))
+    units_of_layer = units_of(layer)
     units = units_of_layer if units is None else units
     if units_of_layer not in (None, units) or not any(_matches(shape, pattern, units) for pattern in patterns):
         raise ValueError(
@@ -76,3 +80,13 @@ def gru_bias(xp: Namespace, update_gate: Tensor, shape: Shape) -> Tensor:
     bias = xp.concatenate([update_gate, zeros, zeros])
     # Of two rows the gate gets the sum. The first one is what a layer with a single row has.
     return bias if len(shape) == 1 else xp.stack([bias, xp.zeros_like(bias)])
+
+
+def lstm_gates(bias):
+    """Return an LSTM's bias, an array, with a row for each gate, in the order of `lstm_bias`."""
+    return bias.reshape(4, -1)
+
+
+def gru_gates(bias):
+    """Return a GRU's bias in force, an array, with a row for each gate, in the order of `gru_bias`."""
+    return bias.reshape(-1, 3, bias.shape[-1] // 3).sum(axis=0)

@@ -22,6 +22,11 @@ _MODES: dict[Mode, Callable[[int, int], float]] = {
 }
 
 
+def stddev_for(scale: float, mode: Mode, fan_in: float, fan_out: float) -> float:
+    """Return the standard deviation of weights of variance `scale / n`, with `n` counted by `mode`."""
+    return math.sqrt(float(scale) / max(_MODES[mode](fan_in, fan_out), 1))
+
+
 @register(
     "variance_scaling",
     formula="variance scale / n, n counted by mode",
@@ -83,8 +88,7 @@ class VarianceScaling(AxesInitializer):
         self.distribution: Distribution = check_choice("distribution", distribution, get_args(Distribution))
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        n = _MODES[self.mode](*fans(shape, self.input_axes, self.output_axes))
-        stddev = math.sqrt(float(self.scale) / max(n, 1))
+        stddev = stddev_for(self.scale, self.mode, *fans(shape, self.input_axes, self.output_axes))
         if self.distribution == "uniform":
             limit = math.sqrt(3) * stddev
             return uniform_between(stream, shape, -limit, limit, dtype)

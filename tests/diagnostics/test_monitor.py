@@ -67,6 +67,14 @@ def test_arguments_of_diagnose_are_passed_on():
     assert [verdict.problem for verdict in monitor.history[6].verdicts] == ["vanishing"]
 
 
+def test_a_monitor_and_its_history_are_shown_in_a_line_for_each_report():
+    monitor = keras_initx.SignalMonitor(X, Y, every=6)
+    fit(network(), monitor, epochs=1)
+    assert repr(monitor) == "<SignalMonitor of 2 reports, every 6 steps>"
+    shown = "<Report of 3 layers: no problem found>"
+    assert repr(monitor.history) == f"{{0: {shown}, 6: {shown}}}"
+
+
 @pytest.mark.parametrize(("y", "panels"), [(Y, 5), (None, 3)], ids=["gradients", "signals"])
 def test_plot_has_a_panel_for_each_statistic(tmp_path, y, panels):
     monitor = keras_initx.SignalMonitor(X, y, every=3)

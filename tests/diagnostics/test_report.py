@@ -46,6 +46,11 @@ def test_text_of_a_healthy_network(healthy):
     assert repr(healthy) == "<Report of 3 layers: no problem found>"
 
 
+def test_a_layer_is_shown_in_a_line(healthy):
+    assert repr(healthy.layers[0]).startswith("<LayerReport of tanh, Dense: output <Signal of 384 values: mean ")
+    assert "\n" not in repr(healthy.layers)
+
+
 def test_text_of_a_faulty_network(faulty):
     text = str(faulty)
     assert "\n! …" in text
@@ -84,7 +89,7 @@ def test_shares_say_none_and_all_only_where_it_is_so(share, text):
 
 @pytest.mark.parametrize(("number", "text"), [(0.000123, "0.00012"), (1.23e-5, "1.2e-5"), (-4e10, "-4e10"), (0, "0")])
 def test_numbers_are_short(number, text):
-    assert _text._number(number) == text
+    assert _text.number(number) == text
 
 
 def test_a_terminal_gets_colours_where_rich_is_installed(faulty, monkeypatch):
@@ -127,7 +132,7 @@ def test_json_has_everything(healthy):
     assert len(tanh["after"]["histogram"]["edges"]) == len(tanh["after"]["histogram"]["counts"]) + 1
     assert tanh["weights"][0]["fan_in"] == 8
     assert tanh["gradient_norm"] > 0
-    assert lstm["gate_bias"] == {"gate": "forget", "low": 1, "high": 1}
+    assert lstm["gate_bias"] == {"gate": "forget", "min": 1, "max": 1}
 
 
 def test_json_has_the_verdicts(faulty):
@@ -149,6 +154,14 @@ def test_csv_has_a_row_for_each_layer(healthy):
     assert rows[0]["shape"] == "64x6"
     assert float(rows[0]["after_std"]) == healthy.layers[0].after.std
     assert rows[2]["before_mean"] == ""
+    assert (rows[2]["gate_bias_gate"], rows[2]["gate_bias_min"]) == ("forget", "1.0")
+
+
+def test_csv_has_all_that_json_has_but_histograms_and_weights(healthy):
+    (row, *_), layer = csv.DictReader(io.StringIO(healthy.to_csv())), healthy.to_dict()["layers"][0]
+    fields = {name for name in row if not name.startswith(("before_", "after_", "first_inputs_", "gate_bias_"))}
+    assert fields == layer.keys() - {"before", "after", "first_inputs", "gate_bias", "weights"}
+    assert {f"after_{name}" for name in layer["after"]} - {"after_histogram"} <= row.keys()
 
 
 @pytest.mark.parametrize("suffix", ["png", "SVG", "pdf"])

@@ -23,7 +23,7 @@ def assert_statistics_of(signal, values):
     assert signal.size == values.size
     assert signal.mean == pytest.approx(values.mean(dtype="float64"), rel=1e-6)
     assert signal.std == pytest.approx(values.std(dtype="float64"), rel=1e-6)
-    assert (signal.low, signal.high) == (values.min(), values.max())
+    assert (signal.min, signal.max) == (values.min(), values.max())
     assert signal.counts.sum() == pytest.approx(values.size)
 
 
@@ -57,7 +57,7 @@ def test_share_of_zeros():
 def test_what_is_not_finite_is_counted_apart(value):
     signal = signal_of(np.array([1.0, value, 3.0, 2.0]))
     assert signal.nonfinite == 0.25
-    assert (signal.mean, signal.low, signal.high) == (2.0, 1.0, 3.0)
+    assert (signal.mean, signal.min, signal.max) == (2.0, 1.0, 3.0)
 
 
 def test_nothing_finite_at_all():

@@ -8,6 +8,7 @@ from keras import initializers, layers
 
 import keras_initx
 from keras_initx.diagnostics import Thresholds
+from keras_initx.diagnostics.rules import RULES
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(256, 64)).astype("float32")
@@ -39,8 +40,10 @@ def found(model, x=X, y=None, **arguments):
     report = keras_initx.diagnose(model, x, y, loss=CROSSENTROPY, **arguments)
     assert report.ok == (not report.problems)
     assert report.exit_code == (0 if report.ok else 1)
+    levels = {rule.problem: rule.levels for rule in RULES}
     for verdict in report.verdicts:
         assert set(verdict.layers) <= {layer.name for layer in report.layers}
+        assert verdict.level in levels[verdict.problem]
     return {verdict.problem: verdict for verdict in report.verdicts}
 
 
@@ -81,7 +84,7 @@ def test_inputs_that_are_not_finite(value):
     assert "inputs that are finite" in verdict.remedy
 
 
-def test_few_values_are_judged_only_if_they_are_not_finite():
+def test_few_values_are_evaluated_only_if_they_are_not_finite():
     model = mlp("relu", depth=0)
     out = model.get_layer("out")
     out.kernel.assign(1e6 * out.kernel)
@@ -237,8 +240,11 @@ def test_wrong_fan(layer, axes):
         layers.Conv2DTranspose(8, 3, kernel_initializer=keras_initx.HeNormal(input_axes=[0, 1, 3])),
         layers.Conv2DTranspose(8, 3),  # Glorot's mean of inputs and outputs is the same
         layers.Conv2D(8, 3, groups=4, kernel_initializer="he_normal"),
+        # Those without a scale say nothing of a standard deviation.
+        layers.Conv2DTranspose(8, 3, kernel_initializer=keras_initx.Orthogonal()),
+        layers.Conv2DTranspose(8, 3, kernel_initializer=keras_initx.Sparse()),
     ],
-    ids=["depthwise", "given", "transposed", "glorot", "grouped"],
+    ids=["depthwise", "given", "transposed", "glorot", "grouped", "orthogonal", "sparse"],
 )
 def test_right_fan(layer):
     assert found(keras.Sequential([keras.Input((8, 8, 64)), layer]), IMAGES) == {}

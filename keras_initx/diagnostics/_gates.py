@@ -1,0 +1,51 @@
+"""The biases of an LSTM or a GRU, as they are in force."""
+
+from typing import Literal
+
+import keras
+import numpy as np
+
+from keras_initx.diagnostics._types import Array
+from keras_initx.diagnostics._values import weight_array
+from keras_initx.initializers._gates import (
+    gru_gates,
+    is_gru,
+    is_lstm,
+    lstm_gates,
+    overwrites_forget_bias,
+    units_of,
+)
+
+
+def gate_bias(layer: keras.layers.Layer) -> tuple[Literal["forget", "update"], Array] | None:
+    """Return the biases in force of the gates that keep the state of an LSTM or a GRU, `None` for another layer.
+
+    Returns:
+        A pair: `"forget"` or `"update"`, and an array with the bias of each unit.
+    """
+    cell = getattr(layer, "cell", None)
+    bias = _bias_of(cell)
+    if is_lstm(cell):
+        return "forget", np.zeros(units_of(cell), "float32") if bias is None else lstm_gates(bias)[1]
+    if is_gru(cell):
+        return "update", np.zeros(units_of(cell), "float32") if bias is None else gru_gates(bias)[0]
+    return None
+
+
+def forget_bias_overwritten(layer: keras.layers.Layer) -> bool:
+    """Tell whether an LSTM writes ones over the forget biases that its initializer gives.
+
+    Its initializer then fills the other three gates. If these are all 0, it gives what the layer means by
+    default, and if they are all 1, the forget gates are what it would have made them.
+    """
+    cell = getattr(layer, "cell", None)
+    bias = _bias_of(cell)
+    if bias is None or not overwrites_forget_bias(cell):
+        return False
+    forget, others = lstm_gates(bias)[1], lstm_gates(bias)[[0, 2, 3]]
+    return bool((forget == 1).all() and not (others == 0).all() and not (others == 1).all())
+
+
+def _bias_of(cell: keras.layers.Layer | None) -> Array | None:
+    bias = getattr(cell, "bias", None)
+    return None if bias is None else weight_array(bias)

@@ -1,0 +1,85 @@
+"""The kernels among the weights of a layer, their axes, and the standard deviation that was meant."""
+
+import math
+
+import keras
+
+from keras_initx.diagnostics._layers import NORMALIZATIONS
+from keras_initx.diagnostics._types import Axes
+from keras_initx.diagnostics._values import weight_array
+from keras_initx.initializers import ICNR
+from keras_initx.initializers._variance import stddev_for
+
+_TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
+_DEPTHWISE = (
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)
+# Weights of which a layer may have more than one dimension without their being a kernel.
+_NOT_KERNELS = ("alpha", "beta", "bias", "gamma", "scale")
+_KERNELS = ("embeddings", "kernel")
+
+
+def is_kernel(weight: keras.Variable) -> bool:
+    """Tell whether `weight` is a matrix or more that inputs are multiplied by."""
+    # Quantized kernels are integers in a unit of their own.
+    if math.prod(weight.shape) < 2 or "float" not in keras.backend.standardize_dtype(weight.dtype):
+        return False
+    if weight.name.endswith(_KERNELS):
+        return True
+    # A layer of the user's own may call its kernel as it likes. What has a single row is a token or a shift.
+    return math.prod(weight.shape[:-1]) > 1 and not weight.name.endswith(_NOT_KERNELS)
+
+
+def is_zero(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
+    """Tell whether `weight` is a trainable kernel, or the scale of a normalization, that is 0."""
+    is_scale = isinstance(layer, NORMALIZATIONS) and weight.name in ("gamma", "scale")
+    return bool(weight.trainable and (is_scale or is_kernel(weight)) and not weight_array(weight).any())
+
+
+def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> tuple[Axes, Axes]:
+    """Return the axes of a kernel that a unit sums over and those that an input spreads along.
+
+    Args:
+        layer: The layer.
+        name: Name of its kernel.
+        rank: Number of dimensions of the kernel.
+    """
+    window = tuple(range(rank - 2))
+    if _is_depthwise(layer, name):
+        return window, (*window, rank - 1)
+    if isinstance(layer, _TRANSPOSED):
+        return (*window, rank - 1), (*window, rank - 2)
+    if isinstance(layer, keras.layers.Embedding):
+        return (), (1,)
+    if isinstance(layer, keras.layers.EinsumDense):
+        inputs, kernel = layer.equation.split("->")[0].replace("...", "").split(",")
+        summed = tuple(axis for axis, letter in enumerate(kernel) if letter in inputs)
+        return summed, tuple(axis for axis in range(rank) if axis not in summed)
+    return (*window, rank - 2), (*window, rank - 1)
+
+
+def expected_std(layer: keras.layers.Layer, name: str, fan_in: int, fan_out: int) -> float | None:
+    """Return what the initializer of a depthwise or transposed kernel would give if it knew the fans, else `None`."""
+    if _is_depthwise(layer, name):
+        initializer = layer.depthwise_initializer
+    elif isinstance(layer, _TRANSPOSED):
+        initializer = layer.kernel_initializer
+    else:
+        return None
+    # Others of this type, as `Orthogonal`, have no scale.
+    if not isinstance(initializer, keras.initializers.VarianceScaling) or not hasattr(initializer, "scale"):
+        return None
+    return float(stddev_for(initializer.scale, initializer.mode, fan_in, fan_out))
+
+
+def repeats_units(layer: keras.layers.Layer, name: str) -> bool:
+    """Tell whether the units of a block are the same on purpose, because the kernel enlarges an image."""
+    return name == "kernel" and isinstance(getattr(layer, "kernel_initializer", None), ICNR)
+
+
+def _is_depthwise(layer: keras.layers.Layer, name: str) -> bool:
+    # A separable convolution has two kernels.
+    return isinstance(layer, _DEPTHWISE) and name != "pointwise_kernel"

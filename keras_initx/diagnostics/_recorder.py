@@ -1,0 +1,220 @@
+"""Hooks on the layers of a model that record what they compute while it is called."""
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import keras
+
+from keras_initx.diagnostics._activations import (
+    LIMITS,
+    activation_name,
+    activation_of,
+    gives_probabilities,
+    is_activation,
+)
+from keras_initx.diagnostics._flow import Flow, is_container
+from keras_initx.diagnostics._kernels import is_kernel, is_zero
+from keras_initx.diagnostics._layers import call_name, named_layers, own_weights, unit_axis, weights_on_inputs
+from keras_initx.diagnostics._statistics import Signal
+from keras_initx.diagnostics._suspects import Suspects
+from keras_initx.diagnostics._thresholds import Thresholds
+from keras_initx.diagnostics._types import Progress, Tensor
+from keras_initx.diagnostics._values import array_of, certain, first_float, is_softmax, spread, tensors_in
+
+
+@dataclass(eq=False)
+class Record:
+    """What has been recorded of a layer.
+
+    Attributes:
+        shape: Shape of its last output.
+        before: `Signal` before the activation, `None` if there has been none.
+        after: `Signal` of the output, `None` if there has been none.
+        logits_spread: By how much the values before a sigmoid or softmax differ between examples.
+        is_output: Whether it gives an output of the model.
+        certain: Share of the examples that this output is certain of, `None` if it is no probability.
+    """
+
+    shape: tuple[int, ...] | None = None
+    before: Signal | None = None
+    after: Signal | None = None
+    logits_spread: float = math.inf
+    is_output: bool = False
+    certain: float | None = None
+
+
+class Recorder:
+    """The layers of a model, and what has been recorded of each.
+
+    Args:
+        model: A model that is built.
+        thresholds: Where outputs are saturated, and signals vanish.
+        progress: Function that is called with the name of each layer that has been measured, or `None`.
+
+    Attributes:
+        names: Dict from each layer to its name.
+        own_weights: Dict from each layer to the weights that no layer inside it has.
+        records: Dict from a layer to its `Record`, in the order in which there was something to record.
+        first_inputs: Dict from a layer to the `Signal` of what it gets from outside of the model.
+        flow: Where the outputs of layers go.
+        suspects: The layers that give next to nothing.
+    """
+
+    def __init__(self, model: keras.Model, thresholds: Thresholds, progress: Progress | None = None) -> None:
+        self.names = named_layers(model)
+        self.own_weights = {layer: own_weights(layer) for layer in self.names}
+        self.records: dict[keras.layers.Layer, Record] = {}
+        self.first_inputs: dict[keras.layers.Layer, Signal] = {}
+        self.flow = Flow()
+        on_inputs = {layer: weights_on_inputs(layer) for layer in self.names}
+        zero = {layer for layer, weights in on_inputs.items() if any(is_zero(layer, one) for one in weights)}
+        self.suspects = Suspects(zero, thresholds.vanishing)
+        self._margin = thresholds.saturation_margin
+        self._progress = progress
+        self._activations = {layer: name for layer in self.names if (name := activation_name(layer))}
+        self._with_kernel = {layer for layer, weights in on_inputs.items() if any(map(is_kernel, weights))}
+        # For each call that is under way, whether a layer inside it has been recorded.
+        self._inside = [False]
+        # How many calls of layers are under way that may do with tensors what cannot be seen.
+        self._hidden = 0
+        self._has_begun = False
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record all outputs while the context is open."""
+        with contextlib.ExitStack() as stack:
+            for layer in self.names:
+                name = call_name(layer)
+                stack.enter_context(_replaced(layer, name, self._hooked_layer(layer, getattr(layer, name))))
+                activation = activation_of(layer)
+                if activation is not None:
+                    stack.enter_context(_replaced(layer, "activation", self._hooked_activation(layer, activation)))
+            # A functional model has operations too, as additions, that are no layers.
+            operations = [part for layer in self.names for part in getattr(layer, "operations", ())]
+            for operation in dict.fromkeys(operations):
+                if operation not in self.names:
+                    stack.enter_context(_replaced(operation, "call", self._hooked(operation, operation.call)))
+            yield
+
+    def _hooked(self, operation: keras.Operation, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """Return `call` with a hook that follows its tensors."""
+        is_hidden = not is_container(operation)
+        is_origin = bool(getattr(operation, "weights", ())) or operation in self._activations
+
+        @functools.wraps(call)
+        def hooked(*args: Tensor, **kwargs: Tensor) -> Tensor:
+            inputs = tensors_in((args, kwargs))
+            if not self._hidden:
+                self.flow.add_inputs(inputs)
+            self.flow.add_consumer(operation, inputs)
+            if operation in self._with_kernel:
+                self._record_inputs(operation, first_float(args))
+            self._hidden += is_hidden
+            try:
+                outputs = call(*args, **kwargs)
+            finally:
+                self._hidden -= is_hidden
+            self.flow.add_outputs(operation, inputs, tensors_in(outputs), is_origin=is_origin)
+            return outputs
+
+        return hooked
+
+    def _hooked_layer(self, layer: keras.layers.Layer, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """Return `call` with a hook that also records its outputs."""
+        followed = self._hooked(layer, call)
+
+        @functools.wraps(call)
+        def hooked(*args: Tensor, **kwargs: Tensor) -> Tensor:
+            self._inside.append(False)
+            try:
+                outputs = followed(*args, **kwargs)
+            finally:
+                inside = self._inside.pop()
+            output = first_float(outputs)
+            if output is not None and self._is_reported(layer, inside):
+                if is_activation(layer) and args:
+                    self._record_before(layer, args[0])
+                self._record_after(layer, output)
+                inside = True
+                if self._progress:
+                    self._progress(self.names[layer])
+            self._inside[-1] |= inside
+            return outputs
+
+        return hooked
+
+    def _hooked_activation(self, layer: keras.layers.Layer, activation: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        @functools.wraps(activation)
+        def hooked(values: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
+            if first_float(values) is not None:
+                self._record_before(layer, values)
+            return activation(values, *args, **kwargs)
+
+        return hooked
+
+    def _is_reported(self, layer: keras.layers.Layer, inside: bool) -> bool:
+        """Tell whether `layer` has weights or an activation of its own, or layers whose outputs cannot be seen."""
+        return bool(self.own_weights[layer] or layer in self._activations or (layer.weights and not inside))
+
+    def _record_inputs(self, layer: keras.layers.Layer, tensor: Tensor | None) -> None:
+        """Keep what the first kernels get, and whether the examples still differ behind a layer that gave nothing."""
+        is_first, self._has_begun = not self._has_begun, True
+        if tensor is None or isinstance(layer, keras.layers.Embedding):  # whose inputs are numbers of rows
+            return
+        if is_first or self.flow.is_input(tensor):
+            self.first_inputs.setdefault(layer, Signal()).add(array_of(tensor))
+        if self.suspects:
+            self.suspects.check_input(layer, array_of(tensor))
+
+    def _record_before(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
+        record, values = self.records.setdefault(layer, Record()), array_of(tensor)
+        record.before = record.before or Signal()
+        record.before.add(values, unit_axis(layer, values.ndim))
+        record.shape = values.shape
+        if gives_probabilities(self._activations.get(layer)) and values.ndim:
+            record.logits_spread = spread(values)
+
+    def _record_after(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
+        record, values = self.records.setdefault(layer, Record()), array_of(tensor)
+        record.after = record.after or Signal(LIMITS.get(self._activations.get(layer, "")), self._margin)
+        record.after.add(values, unit_axis(layer, values.ndim))
+        record.shape = values.shape
+        self.suspects.add_output(layer, record.before or record.after)
+
+    def record_model_outputs(self, outputs: Tensor) -> None:
+        """Record which layers give the outputs of the model, and how certain these are."""
+        recorded = [layer for layer, record in self.records.items() if record.after]
+        for tensor in tensors_in(outputs) if recorded else []:
+            layer = self.flow.origin(tensor)
+            layer = layer if layer in recorded else recorded[-1]  # Code of the user's own has made something of it.
+            self.records[layer].is_output = True
+            self.records[layer].certain = self._certainty(layer, tensor)
+
+    def _certainty(self, layer: keras.layers.Layer, tensor: Tensor) -> float | None:
+        """Return for how many of the examples an output is next to 0 or 1, `None` if it is no probability."""
+        values = array_of(tensor)
+        if not values.size or not (is_softmax(values) or self._activations.get(layer) == "sigmoid"):
+            return None
+        # A bias that gives the frequencies of rare classes makes outputs certain too, and of all examples alike.
+        if self.records[layer].logits_spread < math.log(1 / self._margin - 1) / 2:
+            return 0.0
+        return certain(values, self._margin)
+
+
+@contextlib.contextmanager
+def _replaced(layer: keras.Operation, name: str, value: Callable[..., Tensor]) -> Iterator[None]:
+    """Put `value` in the place of an attribute, past Keras, which would keep a record of it."""
+    attributes = vars(layer)
+    missing = object()
+    before = attributes.get(name, missing)
+    attributes[name] = value
+    try:
+        yield
+    finally:
+        if before is missing:
+            del attributes[name]
+        else:
+            attributes[name] = before

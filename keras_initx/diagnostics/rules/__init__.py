@@ -1,0 +1,21 @@
+"""The rules: what a problem is, and the evaluation of what has been measured.
+
+A new rule is a decorated function in one of these modules. It counts by its place, so nothing else lists it.
+"""
+
+from keras_initx.diagnostics._measurements import Measurements
+from keras_initx.diagnostics._verdicts import Verdict
+from keras_initx.diagnostics.rules import _gradients, _inputs, _signals, _weights
+from keras_initx.diagnostics.rules._rule import Rule
+
+__all__ = ["RULES", "Rule", "evaluate"]
+
+# Causes before effects: in the order of the modules, and within a module in that of the functions.
+_MODULES = (_weights, _inputs, _signals, _gradients)
+RULES = tuple(rule for module in _MODULES for rule in vars(module).values() if isinstance(rule, Rule))
+
+
+def evaluate(measured: Measurements) -> list[Verdict]:
+    """Return a `Verdict` for each problem, causes before effects, and then the notes."""
+    verdicts = [verdict for rule in RULES for verdict in rule.verdicts(measured)]
+    return sorted(verdicts, key=lambda verdict: verdict.level == "note")

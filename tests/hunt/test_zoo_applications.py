@@ -1,0 +1,30 @@
+"""Models of `keras.applications`: the verdicts expected, nothing changed."""
+
+import keras
+import pytest
+from zoo import CLASSES, WRONG_FAN, assert_verdicts, normal, pixels, tokens
+
+
+def application(name, x=normal, *, size=32, gradients=False):
+    """Return a model of `keras.applications`; the larger ones without a backward pass, which takes long to compile."""
+    model = getattr(keras.applications, name)(
+        weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None
+    )
+    return model, x(8, size, size, 3), tokens(8, vocabulary=10) if gradients else None, CLASSES
+
+
+ZOO = {
+    "MobileNetV2": (lambda: application("MobileNetV2", gradients=True), WRONG_FAN),
+    "MobileNetV2, pixels": (lambda: application("MobileNetV2", pixels), {*WRONG_FAN, ("unscaled inputs", "note")}),
+    # Smaller images leave the last batch normalizations too few values to go by.
+    "ResNet50": (lambda: application("ResNet50", size=64, gradients=True), set()),
+    "EfficientNetB0": (lambda: application("EfficientNetB0", pixels), set()),
+    "DenseNet121": (lambda: application("DenseNet121"), set()),
+    # Without normalization Glorot's weights halve the variance in each of 15 layers.
+    "VGG16": (lambda: application("VGG16"), {("vanishing", "error")}),
+}
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_zoo(name):
+    assert_verdicts(*ZOO[name])

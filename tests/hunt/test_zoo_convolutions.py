@@ -1,0 +1,182 @@
+"""Convolutional networks as they are built in practice, and generators: the verdicts expected, nothing changed."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+from zoo import CLASSES, GENERATOR, PROBABILITIES, WRONG_FAN, ZEROS, assert_verdicts, normal, tokens
+
+import keras_initx
+
+
+def resnet(gamma="ones"):
+    inputs = keras.Input((16, 16, 3))
+    hidden = layers.Conv2D(16, 3, padding="same", use_bias=False)(inputs)
+    for filters in (16, 16, 32, 32):
+        strides = 1 if filters == hidden.shape[-1] else 2
+        branch = layers.ReLU()(layers.BatchNormalization()(hidden))
+        branch = layers.Conv2D(filters, 3, strides, "same", use_bias=False, kernel_initializer="he_normal")(branch)
+        branch = layers.ReLU()(layers.BatchNormalization()(branch))
+        branch = layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(branch)
+        branch = layers.BatchNormalization(gamma_initializer=gamma)(branch)
+        hidden = hidden if strides == 1 else layers.Conv2D(filters, 1, strides, use_bias=False)(hidden)
+        hidden = layers.Add()([hidden, branch])
+    pooled = layers.GlobalAveragePooling2D()(layers.ReLU()(layers.BatchNormalization()(hidden)))
+    return keras.Model(inputs, layers.Dense(10)(pooled)), normal(8, 16, 16, 3), tokens(8, vocabulary=10), CLASSES
+
+
+def convnext():
+    class Scale(layers.Layer):
+        def build(self, shape):
+            self.gamma = self.add_weight(shape=shape[-1:], initializer=keras.initializers.Constant(1e-6), name="gamma")
+
+        def call(self, inputs):
+            return inputs * self.gamma
+
+    inputs = keras.Input((16, 16, 3))
+    hidden = layers.LayerNormalization()(layers.Conv2D(32, 4, 4)(inputs))
+    for _ in range(3):
+        branch = layers.DepthwiseConv2D(3, padding="same")(hidden)
+        branch = layers.Dense(128, "gelu")(layers.LayerNormalization(epsilon=1e-6)(branch))
+        hidden = layers.Add()([hidden, Scale()(layers.Dense(32)(branch))])
+    pooled = layers.LayerNormalization(epsilon=1e-6)(layers.GlobalAveragePooling2D()(hidden))
+    return keras.Model(inputs, layers.Dense(10)(pooled)), normal(8, 16, 16, 3), tokens(8, vocabulary=10), CLASSES
+
+
+def unet():
+    def block(hidden, filters):
+        return layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal")(hidden)
+
+    inputs = keras.Input((16, 16, 1))
+    one = block(inputs, 8)
+    two = block(layers.MaxPooling2D()(one), 16)
+    three = block(layers.MaxPooling2D()(two), 32)
+    two = block(layers.Concatenate()([layers.UpSampling2D()(three), two]), 16)
+    one = block(layers.Concatenate()([layers.UpSampling2D()(two), one]), 8)
+    outputs = layers.Conv2D(1, 1, activation="sigmoid", bias_initializer=keras_initx.PriorBias(0.001))(one)
+    return keras.Model(inputs, outputs), normal(4, 16, 16, 1), tokens(4, 16, 16, 1, vocabulary=2), "binary_crossentropy"
+
+
+def squeeze_excitation():
+    inputs = keras.Input((8, 8, 16))
+    hidden = layers.Conv2D(16, 3, padding="same")(inputs)
+    gate = layers.Dense(16, "sigmoid")(layers.Dense(4, "relu")(layers.GlobalAveragePooling2D(keepdims=True)(hidden)))
+    return keras.Model(inputs, layers.Multiply()([hidden, gate])), normal(8, 8, 8, 16), normal(8, 8, 8, 16), "mse"
+
+
+def text_convolution():
+    inputs = keras.Input((20,), dtype="int32")
+    embedded = layers.Embedding(50, 16)(inputs)
+    pooled = [layers.GlobalMaxPooling1D()(layers.Conv1D(8, width, activation="relu")(embedded)) for width in (2, 3)]
+    outputs = layers.Dense(4, "softmax")(layers.Dropout(0.5)(layers.Concatenate()(pooled)))
+    return keras.Model(inputs, outputs), tokens(16, 20), tokens(16, vocabulary=4), PROBABILITIES
+
+
+def autoencoder():
+    encoder = keras.Sequential(
+        [
+            keras.Input((16, 16, 1)),
+            layers.Conv2D(8, 3, 2, "same", activation="relu"),
+            layers.Conv2D(16, 3, 2, "same", activation="relu"),
+            layers.Flatten(),
+            layers.Dense(8),
+        ]
+    )
+    decoder = keras.Sequential(
+        [
+            keras.Input((8,)),
+            layers.Dense(256, "relu"),
+            layers.Reshape((4, 4, 16)),
+            layers.Conv2DTranspose(8, 3, 2, "same", activation="relu"),
+            layers.Conv2DTranspose(1, 3, 2, "same"),
+        ]
+    )
+    x = normal(8, 16, 16, 1)
+    return keras.Sequential([keras.Input((16, 16, 1)), encoder, decoder]), x, x, "mse"
+
+
+def generator(kernel="glorot_uniform"):
+    model = keras.Sequential(
+        [
+            keras.Input((16,)),
+            layers.Dense(4 * 4 * 32, use_bias=False),
+            layers.Reshape((4, 4, 32)),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2DTranspose(8, 4, 2, "same", use_bias=False, kernel_initializer=kernel),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2DTranspose(3, 4, 2, "same", activation="tanh"),
+        ]
+    )
+    return model, normal(16, 16), normal(16, 16, 16, 3), "mse"
+
+
+def discriminator():
+    small = keras.initializers.RandomNormal(stddev=0.02)
+    model = keras.Sequential(
+        [
+            keras.Input((16, 16, 3)),
+            layers.Conv2D(16, 4, 2, "same", kernel_initializer=small),
+            layers.LeakyReLU(),
+            layers.SpectralNormalization(layers.Conv2D(32, 4, 2, "same", kernel_initializer=small)),
+            layers.LeakyReLU(),
+            layers.Flatten(),
+            layers.Dropout(0.3),
+            layers.Dense(1, "sigmoid"),
+        ]
+    )
+    return model, np.tanh(normal(16, 16, 16, 3)), tokens(16, 1, vocabulary=2), "binary_crossentropy"
+
+
+def variational_autoencoder():
+    class Sampling(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.generator = keras.random.SeedGenerator(0)
+
+        def call(self, inputs):
+            mean, variance = inputs
+            self.add_loss(0.5 * ops.mean(ops.square(mean) + ops.exp(variance) - 1 - variance))
+            return mean + ops.exp(variance / 2) * keras.random.normal(ops.shape(mean), seed=self.generator)
+
+    inputs = keras.Input((32,))
+    hidden = layers.Dense(16, "relu")(inputs)
+    code = Sampling()([layers.Dense(4)(hidden), layers.Dense(4, kernel_initializer="zeros")(hidden)])
+    outputs = layers.Dense(32, "sigmoid")(layers.Dense(16, "relu")(code))
+    x = GENERATOR.uniform(size=(32, 32)).astype("float32")
+    return keras.Model(inputs, outputs), x, x, "binary_crossentropy"
+
+
+def frozen():
+    model, *data = resnet()
+    model.trainable = False
+    return model, *data
+
+
+def transferred():
+    backbone, x, y, loss = resnet()
+    backbone.trainable = False
+    return keras.Sequential([backbone, layers.Dense(16, "relu"), layers.Dense(10)]), x, y, loss
+
+
+ZOO = {
+    "resnet": (resnet, set()),
+    "resnet, last gamma of zeros": (lambda: resnet("zeros"), ZEROS),
+    "convnext": (convnext, {*WRONG_FAN, ("vanishing", "note")}),
+    "unet": (unet, set()),
+    "squeeze and excitation": (squeeze_excitation, set()),
+    "text convolution": (text_convolution, set()),
+    "autoencoder": (autoencoder, set()),
+    "generator": (generator, set()),
+    "generator, he": (lambda: generator("he_normal"), WRONG_FAN),
+    "discriminator": (discriminator, set()),
+    "vae": (variational_autoencoder, ZEROS),
+    "frozen": (frozen, set()),
+    "transferred": (transferred, set()),
+}
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_zoo(name):
+    assert_verdicts(*ZOO[name])

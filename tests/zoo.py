@@ -1,0 +1,54 @@
+"""What the files of the zoo share: data, losses, and the check that the verdicts are right and nothing changed."""
+
+import keras
+import numpy as np
+from modes import BACKEND, to_numpy
+
+import keras_initx
+
+GENERATOR = np.random.default_rng(0)
+CLASSES = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+PROBABILITIES = keras.losses.SparseCategoricalCrossentropy()
+WRONG_FAN = {("wrong fan", "note")}
+ZEROS = {("all-zero weights", "note")}
+
+
+def normal(*shape):
+    return GENERATOR.normal(size=shape).astype("float32")
+
+
+def pixels(*shape):
+    return GENERATOR.integers(0, 256, shape).astype("float32")
+
+
+def tokens(*shape, vocabulary=50):
+    return GENERATOR.integers(0, vocabulary, shape)
+
+
+def kept(model, x):
+    """Return what a model keeps, and what it gives, as arrays, without changing it."""
+    values = [variable.value for variable in model.variables]
+    if BACKEND == "torch":
+        values += [buffer.clone() for layer in model._flatten_layers() for buffer in layer.buffers()]
+    with keras.StatelessScope():
+        values += keras.tree.flatten(model(x, training=False))
+    return [to_numpy(value).copy() for value in values]
+
+
+def assert_verdicts(build, expected):
+    """Check the verdicts on a model, and that it keeps and gives what it did.
+
+    Args:
+        build: Function that returns a model, inputs, targets or `None`, and a loss or `None`.
+        expected: Set of pairs of a problem and a level.
+    """
+    keras.utils.set_random_seed(0)
+    model, x, y, loss = build()
+    if not model.built:
+        model(x)
+    before = kept(model, x)
+    report = keras_initx.diagnose(model, x, y, loss=loss)
+    assert {(verdict.problem, verdict.level) for verdict in report.verdicts} == expected, str(report)
+    assert report.ok == all(level == "note" for _, level in expected)
+    for one, other in zip(before, kept(model, x), strict=True):
+        np.testing.assert_array_equal(one, other)
