@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from keras_initx._command import is_starting
+from keras_initx._version import __version__
 
 # The command line reads its arguments first, and loads this when it knows what is asked of it.
 if TYPE_CHECKING or not is_starting():
@@ -40,7 +41,7 @@ if TYPE_CHECKING or not is_starting():
 
 if TYPE_CHECKING:
     from keras_initx.diagnostics import SignalMonitor, diagnose
-    from keras_initx.studies import compare, restarts
+    from keras_initx.studies import compare_initializers, random_restarts
 
 __all__ = [
     "ICNR",
@@ -72,15 +73,18 @@ __all__ = [
     "VarianceScaling",
     "__version__",
     "catalog",
-    "compare",
+    "compare_initializers",
     "diagnose",
-    "restarts",
+    "random_restarts",
 ]
 
-__version__ = "0.1.0"
-
 # What measures and trains models is loaded when it is asked for, so that a layer that only needs an id does not wait.
-_LATER = {"SignalMonitor": "diagnostics", "compare": "studies", "diagnose": "diagnostics", "restarts": "studies"}
+_LATER = {
+    "SignalMonitor": "diagnostics",
+    "compare_initializers": "studies",
+    "diagnose": "diagnostics",
+    "random_restarts": "studies",
+}
 
 
 def __getattr__(name):

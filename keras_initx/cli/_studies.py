@@ -17,7 +17,8 @@ def _add_compare(commands):
         "compare",
         help="compare initializers: train a network several times with each, and say which differences are real",
         description="Train a network several times with each of some initializers, under equal conditions, and write "
-        "table, records, plots and a page to a folder. Called again with the same arguments, it goes on where it was.",
+        "table, records, plots and a page to a folder. Called again with the same arguments, it resumes where it "
+        "stopped.",
     )
     parser.add_argument(
         "--initializers",
@@ -33,7 +34,7 @@ def _add_compare(commands):
 
     def run(arguments):
         build, data = _prepared(parser, arguments)
-        from keras_initx.studies import Study, compare
+        from keras_initx.studies import Study, compare_initializers
 
         with _ended_by(parser, ValueError):
             _check_ids(arguments.initializers)
@@ -41,7 +42,7 @@ def _add_compare(commands):
             parser,
             arguments,
             functools.partial(
-                compare,
+                compare_initializers,
                 build,
                 arguments.initializers,
                 (data.train, data.validation),
@@ -60,7 +61,7 @@ def _add_restarts(commands):
         "restarts",
         help="train several draws of the initial weights, stop the worse ones early, keep the best",
         description="Train several draws of the initial weights by successive halving, save the best model, and say "
-        "how much of its lead is luck. Called again with the same arguments, it goes on where it was.",
+        "how much of its lead is luck. Called again with the same arguments, it resumes where it stopped.",
     )
     parser.add_argument("--initializer", default="he_normal", metavar="ID", help="string id; by default he_normal")
     parser.add_argument("--n", type=_count, default=10, metavar="N", help="number of draws; by default 10")
@@ -69,7 +70,7 @@ def _add_restarts(commands):
 
     def run(arguments):
         build, data = _prepared(parser, arguments)
-        from keras_initx.studies import Race, restarts
+        from keras_initx.studies import RestartStudy, random_restarts
 
         with _ended_by(parser, ValueError):
             _check_ids([arguments.initializer])
@@ -77,14 +78,14 @@ def _add_restarts(commands):
             parser,
             arguments,
             functools.partial(
-                restarts,
+                random_restarts,
                 functools.partial(build, arguments.initializer),
                 (data.train, data.validation),
                 n=arguments.n,
                 checks=arguments.checks,
                 title=f"{build.name} on {data.name}, {arguments.initializer}",
             ),
-            Race.read,
+            RestartStudy.read,
         )
 
     parser.set_defaults(run=run)
@@ -103,13 +104,13 @@ def _add_report(commands):
 
     def run(arguments):
         require(parser, "studies", _MODULES)
-        from keras_initx.studies import DamagedFileError, Race, Study
+        from keras_initx.studies import DamagedFileError, RestartStudy, Study
         from keras_initx.studies._folder import Folder
 
         judging = {"monitor": arguments.monitor, "mode": arguments.mode}
         with _ended_by(parser, OSError, ValueError, DamagedFileError):
             if Folder(arguments.folder).header()["kind"] == "restarts":
-                result = Race.read(arguments.folder, **judging)
+                result = RestartStudy.read(arguments.folder, **judging)
             else:
                 result = Study.read(arguments.folder, threshold=arguments.threshold, **judging)
             _write(result, arguments.folder)
@@ -147,7 +148,7 @@ def _add_training(parser, epochs):
 
 
 def _add_judging(parser):
-    parser.add_argument("--monitor", metavar="NAME", help="figure to judge by, as val_loss; by default val_accuracy")
+    parser.add_argument("--monitor", metavar="NAME", help="metric to compare by, as val_loss; by default val_accuracy")
     parser.add_argument(
         "--mode", choices=("auto", "max", "min"), default="auto", help="which value of it is best; by default by name"
     )
@@ -214,7 +215,7 @@ def _run(parser, arguments, function, read):
 
 
 def _check_any_settled(result):
-    """Refuse a comparison of which every trial failed; `restarts` does so by itself."""
+    """Refuse a comparison of which every trial failed; `random_restarts` does so by itself."""
     trials = getattr(result, "trials", {}).values()
     if trials and all(trial.status == "failed" for trial in trials):
         raise RuntimeError(f"all {len(trials)} trials failed: {next(iter(trials)).end['error']}")
