@@ -144,6 +144,16 @@ def test_luck_is_no_gain():
     assert "In the search it looked better by 0.090 than in these runs" in text
 
 
+def test_repr_is_a_line():
+    assert repr(study_with([])) == "<RestartStudy of 1 draw: the best is draw 1 with val_accuracy 0.900>"
+
+
+def test_a_notebook_shows_the_table_and_the_remarks():
+    shown = study_with([])._repr_html_()
+    assert shown.count("<tr>") == 2
+    assert "Draw 1, seed 7, came out best: val_accuracy 0.900 after 4 epochs." in shown
+
+
 def test_without_checks_nothing_is_claimed():
     assert "Without checks it is not known how much of that is luck." in str(study_with([]))
 
@@ -162,6 +172,7 @@ def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
         random_restarts(build_he, data(), out=tmp_path)
     study = RestartStudy.read(tmp_path)
     assert "No draw has come to the end of a round yet." in str(study)
+    assert repr(study) == "<RestartStudy of 10 draws: none finished>"
     study.report(tmp_path / "report.html")
 
 

@@ -141,6 +141,26 @@ def test_a_table_fits_a_terminal():
     assert "an initializer wi…" in str(long)
 
 
+def test_the_legend_of_a_terminal_is_that_of_its_columns(three):
+    assert "to 0.800: median number of epochs to reach this value." in words(three)
+    assert "s/epoch" not in str(three)
+
+
+def test_repr_is_a_line(three):
+    assert repr(three) == "<Study of 3 initializers, 12 trials: 12 finished>"
+    others = {("good", 2): Trial("key", "interrupted"), ("good", 3): Trial("key")}
+    partial = study({"good": GOOD}, others=others)
+    assert repr(partial) == "<Study of 1 initializer, 4 trials: 2 finished, 1 interrupted, 1 missing>"
+
+
+def test_a_notebook_shows_the_table_and_the_remarks():
+    shown = study({"<b>good</b>": GOOD, "bad": BAD})._repr_html_()
+    assert shown.count("<tr>") == 3
+    assert ">s/epoch</th>" in shown
+    assert "&lt;b&gt;good&lt;/b&gt; is better than bad." in shown
+    assert "<b>" not in shown
+
+
 def test_no_interval_of_an_accuracy_ends_above_one():
     values = [0.99, 1.0, 0.98]
     (row,) = study({"good": values}).summary()
