@@ -109,6 +109,7 @@ def _add_report(commands):
 
         judging = {"monitor": arguments.monitor, "mode": arguments.mode}
         with _ended_by(parser, OSError, ValueError, DamagedFileError):
+            result: RestartStudy | Study
             if Folder(arguments.folder).header()["kind"] == "restarts":
                 result = RestartStudy.read(arguments.folder, **judging)
             else:
