@@ -13,8 +13,8 @@ import pytest
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.cli import _list, _main, _show
-from keras_initx.cli._demo import TOLERANCE, differences
+from keras_initx.cli import _list, _main, _sample
+from keras_initx.cli._round_trip import TOLERANCE, differences
 
 pytestmark = pytest.mark.once
 
@@ -112,7 +112,7 @@ def test_an_interrupt_ends_a_command_quietly(capsys, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_show, "draw", interrupted)
+    monkeypatch.setattr(_sample, "sample", interrupted)
     assert _main.main(["show", "sparse"]) == 130
     assert capsys.readouterr().err == ""
 
@@ -130,7 +130,7 @@ def figure(text, name):
 
 def test_list_is_the_catalogue(capsys):
     assert _main.main(["list"]) == 0
-    assert capsys.readouterr().out == _list.plain(keras_initx.catalog())
+    assert capsys.readouterr().out == _list.table(keras_initx.catalog()).as_text()
 
 
 def test_list_writes_markdown(capsys):
@@ -255,7 +255,7 @@ def test_memory_that_is_refused_is_an_error(capsys, monkeypatch):
     def refuse(*arguments):
         raise MemoryError("Unable to allocate 128. MiB")
 
-    monkeypatch.setattr(_show, "draw", refuse)
+    monkeypatch.setattr(_sample, "sample", refuse)
     assert "no sample of Sparse: Unable to allocate 128. MiB" in refused(capsys, "show", "sparse")
 
 

@@ -57,7 +57,7 @@ def test_markdown_shows_signs_as_they_are(text, escaped):
 
 
 def test_plain_text_has_a_line_for_each_class():
-    header, first, second = _list.plain(ENTRIES).splitlines()
+    header, first, second = _list.table(ENTRIES).as_text().splitlines()
     assert first == ("initx.one, initx.first  int    a * b * c  where one is enough: for few units, or small ones")
     assert second == "initx.another           float  x | y      elsewhere"
     assert header == "id                      class  values     when to use it"
@@ -84,9 +84,9 @@ def test_a_terminal_without_rich_shows_plain_text(capsys, monkeypatch):
     terminal(monkeypatch, 80)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     _list.write(ENTRIES)
-    assert capsys.readouterr().out == _list.plain(ENTRIES)
+    assert capsys.readouterr().out == _list.table(ENTRIES).as_text()
 
 
 def test_a_pipe_gets_plain_text(capsys):
     _list.write(ENTRIES)
-    assert capsys.readouterr().out == _list.plain(ENTRIES)
+    assert capsys.readouterr().out == _list.table(ENTRIES).as_text()

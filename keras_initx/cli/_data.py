@@ -23,7 +23,7 @@ class Dataset:
     Attributes:
         name: What to call it.
         train: Inputs and labels to train on.
-        validation: Inputs and labels to judge by.
+        validation: Inputs and labels to evaluate on.
     """
 
     name: str
@@ -31,17 +31,17 @@ class Dataset:
     validation: tuple[np.ndarray, np.ndarray]
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """The shape of one input."""
         return self.train[0].shape[1:]
 
     @property
-    def classes(self):
+    def classes(self) -> int:
         """The number of classes."""
         return int(max(self.train[1].max(), self.validation[1].max())) + 1
 
 
-def load(name) -> Dataset:
+def load(name: str) -> Dataset:
     """Return the data set of this name, or that in the file at this path.
 
     Args:
@@ -63,7 +63,7 @@ def load(name) -> Dataset:
 
 
 def digits() -> Dataset:
-    """Return scikit-learn's handwritten digits, 8 by 8 pixels between 0 and 1: 1347 to train on, 450 to judge by."""
+    """Return scikit-learn's handwritten digits, 8 by 8 pixels between 0 and 1: 1347 to train on, 450 to evaluate on."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -73,7 +73,7 @@ def digits() -> Dataset:
     return Dataset("digits", (images, labels), (test_images, test_labels))
 
 
-def synthetic(train=4000, validation=1000, seed=0) -> Dataset:
+def synthetic(train: int = 4000, validation: int = 1000, seed: int = 0) -> Dataset:
     """Return made-up colour images of 32 by 32 pixels in ten classes.
 
     A class has three smooth random patterns. An image is one of them, shifted, perhaps mirrored, in another
@@ -81,7 +81,7 @@ def synthetic(train=4000, validation=1000, seed=0) -> Dataset:
 
     Args:
         train: Number of images to train on.
-        validation: Number of images to judge by.
+        validation: Number of images to evaluate on.
         seed: Seed of patterns and images.
     """
     draws = np.random.default_rng(seed)
@@ -100,15 +100,17 @@ def synthetic(train=4000, validation=1000, seed=0) -> Dataset:
     return Dataset(SYNTHETIC, (images[:train], labels[:train]), (images[train:], labels[train:]))
 
 
-def _low_frequencies(draws, shape, size=32, highest=4):
+def _low_frequencies(
+    draws: np.random.Generator, shape: tuple[int, ...], size: int = 32, highest: int = 4
+) -> np.ndarray:
     frequencies = np.abs(np.fft.fftfreq(size, 1 / size))
     low = (frequencies[:, None] <= highest) & (frequencies <= highest)
     low[0, 0] = False
     values = draws.normal(size=(*shape, size, size, 2))
-    return low * (values[..., 0] + 1j * values[..., 1])
+    return np.asarray(low * (values[..., 0] + 1j * values[..., 1]))
 
 
-def _downloaded(name):
+def _downloaded(name: str) -> Dataset:
     try:
         (images, labels), (test_images, test_labels) = getattr(keras.datasets, name).load_data()
     except Exception as error:  # Keras raises a bare Exception where a download fails.
@@ -119,7 +121,7 @@ def _downloaded(name):
     return Dataset(name, (_scaled(images), labels.ravel()), (_scaled(test_images), test_labels.ravel()))
 
 
-def _from_file(path):
+def _from_file(path: Path) -> Dataset:
     names = "x_train", "y_train", "x_test", "y_test"
     try:
         with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
@@ -144,7 +146,7 @@ def _from_file(path):
     return Dataset(path.stem, (_scaled(x_train), y_train.ravel()), (_scaled(x_test), y_test.ravel()))
 
 
-def _scaled(images):
+def _scaled(images: np.ndarray) -> np.ndarray:
     """Return bytes as floats between 0 and 1, grey images with their channel, and anything else as it is."""
     if images.dtype == np.uint8:
         images = images.astype("float32") / 255

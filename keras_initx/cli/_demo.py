@@ -1,116 +1,25 @@
-"""Show on real data that what is trained on one backend is the same on every other."""
+"""The command `demo`: what is trained on one backend is the same on every other."""
 
-import os
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
+import argparse
 
-import numpy as np
-
-from keras_initx._default_backend import installed_backends
-from keras_initx.cli._demo_networks import INITIALIZERS
-
-# How far apart the probabilities may be that two backends compute from the same weights: they add
-# in different orders. Differences of 1e-6 are usual.
-TOLERANCE = 1e-4
+from keras_initx._extras import require
 
 
-def run() -> int:
-    """Train, save, load on every installed backend, compare, and print a table.
-
-    Returns:
-        The exit code: 0 if every network came back everywhere, 1 otherwise.
-    """
-    from rich.console import Console
-
-    backends = installed_backends()
-    trainer = os.environ.get("KERAS_BACKEND") or backends[0]
-    console = Console(markup=False, highlight=False)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with console.status(f"Training on {trainer}") as status:
-            if not _work("train", trainer, folder):
-                return 1
-            rows = []
-            for backend in backends:
-                status.update(f"Loading on {backend}")
-                loaded = _work("load", backend, folder)
-                for network in INITIALIZERS:
-                    accuracy, verdict = _judge(folder, network, backend) if loaded else ("", "not loaded")
-                    rows.append((backend, network, accuracy, verdict))
-    console.print(_table(f"Digits: trained on {trainer}, loaded in a fresh process", rows))
-    return 0 if all(verdict.startswith("ok") for *_, verdict in rows) else 1
-
-
-def _work(task, backend, folder):
-    """Run `task` in a fresh process on `backend`, and return whether it came to its end."""
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        # Accelerators may round float32 products to fewer bits; the networks are small anyway.
-        "CUDA_VISIBLE_DEVICES": "",
-        "JAX_PLATFORMS": "cpu",
-        # So small that threads waiting for each other would take most of the time on a busy machine.
-        "OMP_NUM_THREADS": "1",
-    }
-    process = subprocess.run(
-        [sys.executable, "-m", "keras_initx.cli._demo_networks", task, folder],
-        env=environment,
-        capture_output=True,
-        text=True,
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "demo",
+        help="train three small networks and load them again on every installed backend",
+        description="Train three small networks on scikit-learn's digits with initializers named by string id, save "
+        "them, load them on every installed backend, each in a fresh process, and compare weights and predictions. "
+        "Trains on the backend that KERAS_BACKEND names, by default the first installed of jax, tensorflow and torch; "
+        "everything runs on the CPU. The exit code is 1 if anything differs.",
     )
-    if process.returncode:
-        sys.stderr.write(f"Could not {task} on {backend}:\n{process.stderr}")
-    return process.returncode == 0
 
+    def run(_arguments: argparse.Namespace) -> int:
+        require(parser, "demo", {"rich": "rich", "sklearn": "scikit-learn"})
+        from keras_initx.cli import _round_trip
 
-def _judge(folder, network, backend):
-    """Return the test accuracy of a network that `backend` has loaded, and whether it is what was saved."""
-    with np.load(folder / "test.npz") as test:
-        labels = test["labels"]
-    with np.load(folder / f"{network}.npz") as saved, np.load(folder / f"{network}-{backend}.npz") as loaded:
-        saved, loaded = dict(saved), dict(loaded)
-    accuracy = np.mean(loaded["predictions"].argmax(axis=1) == labels)
-    distance = np.max(np.abs(loaded["predictions"] - saved["predictions"]))
-    return f"{accuracy:.3f}", "\n".join(differences(saved, loaded)) or f"ok (±{distance:.1g})"
+        return _round_trip.run()
 
-
-def differences(saved: dict[str, np.ndarray], loaded: dict[str, np.ndarray]) -> list[str]:
-    """Say what of a network is not as it was saved.
-
-    Args:
-        saved: The weights by path, and the `"predictions"`, of the network that was saved.
-        loaded: The same of the network that was loaded.
-
-    Returns:
-        A phrase for each array that is missing, for each weight that is not equal bit for bit, and
-        for predictions that are further apart than `TOLERANCE`.
-    """
-    found = [f"{name} is missing or new" for name in sorted(saved.keys() ^ loaded.keys())]
-    for name in sorted(saved.keys() & loaded.keys()):
-        before, after = saved[name], loaded[name]
-        if (before.shape, before.dtype) != (after.shape, after.dtype):
-            found.append(f"{name} was {before.dtype}{before.shape}, is {after.dtype}{after.shape}")
-            continue
-        distance = np.max(np.abs(after - before))
-        same = distance <= TOLERANCE if name == "predictions" else before.tobytes() == after.tobytes()
-        if not same:
-            found.append(f"{name} differs by up to {distance:.1g}")
-    return found
-
-
-def _table(title, rows):
-    from rich import box
-    from rich.table import Column, Table
-
-    table = Table(
-        *(Column(header, no_wrap=True) for header in ("Backend", "Network", "Initializers", "Accuracy")),
-        Column("Round trip", overflow="fold"),
-        title=title,
-        caption=f"Weights have to be equal bit for bit, predictions (±) within {TOLERANCE:g}.",
-        box=box.SIMPLE_HEAD,
-    )
-    for backend, network, accuracy, verdict in rows:
-        table.add_row(backend, network, "\n".join(INITIALIZERS[network].values()), accuracy, verdict)
-    return table
+    parser.set_defaults(run=run)

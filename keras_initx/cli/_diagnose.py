@@ -1,109 +1,83 @@
-"""What `python -m keras_initx diagnose` does: read a model and a batch, diagnose, and write what is asked for."""
+"""The command `diagnose`: problems of the weights of a saved model."""
 
-import contextlib
-import importlib.util
-import sys
-import zipfile
+import argparse
 from pathlib import Path
 
-import keras
-import numpy as np
-
-import keras_initx
-from keras_initx.diagnostics import Report
+from keras_initx._extras import require
 
 
-def read_data(path, labels):
-    """Return inputs and targets.
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "diagnose",
+        help="tell what the weights of a saved model do to a batch, and what is wrong with them",
+        description="Run a batch through a saved model, with labels also backward, show statistics of each layer, and "
+        "name what is wrong, where, and what to use instead. The exit code is 1 if anything of the level --fail-on, or "
+        "more serious, is found, otherwise 0.",
+    )
+    parser.add_argument("model", type=Path, help="the model, a .keras file")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the inputs: a .npy file; or a .npz file with x, and y for the labels, or with an array for each input "
+        "under its name",
+    )
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="the labels, a .npy file: for gradients")
+    parser.add_argument("--loss", metavar="NAME", help="the loss, unless the model is compiled with one")
+    parser.add_argument("--batch-size", type=int, default=1024, metavar="N", help="use only the first N examples")
+    parser.add_argument(
+        "--threshold",
+        type=_threshold,
+        action="append",
+        default=[],
+        metavar="NAME=X",
+        help="where a problem begins, as vanishing=1e-4; the documentation of keras_initx.diagnose lists all",
+    )
+    parser.add_argument(
+        "--fail-on",
+        choices=("error", "warning", "note"),
+        default="warning",
+        help="the least serious level at which the exit code is 1, by default warning",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to a file as JSON")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table to a file as CSV")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw to a file; its suffix says in which format")
 
-    Args:
-        path: Path of a `.npy` file with the inputs, or of a `.npz` file with inputs `x` and targets `y`, or with an
-            array for each input under its name.
-        labels: Path of a `.npy` file with the targets, or `None`.
+    def run(arguments: argparse.Namespace) -> int:
+        if arguments.plot:
+            require(parser, "plot", {"matplotlib": "matplotlib"})
+        from keras_initx.cli import _saved_model
 
-    Raises:
-        OSError: If a file cannot be read.
-        ValueError: If a file is not of its format, or there is more than one array of targets.
-    """
-    data = _load(path)
-    x, y = data, None
-    if isinstance(data, dict):
-        y = data.pop("y", None)
-        x = data["x"] if list(data) == ["x"] else data
-    if labels is None:
-        return x, y
-    if y is not None:
-        raise ValueError(f"the labels are in {path} too, as `y`: leave out one of the two")
-    y = _load(labels)
-    if isinstance(y, dict):
-        raise ValueError(
-            f"{labels} has more than one array: the labels are a .npy file, or `y` in the .npz file of data"
-        )
-    return x, y
+        try:
+            x, y = _saved_model.read_data(arguments.data, arguments.labels)
+        except (OSError, ValueError) as error:
+            parser.error(f"no data: {error}")
+        try:
+            report = _saved_model.diagnose(
+                arguments.model,
+                x,
+                y,
+                loss=arguments.loss,
+                batch_size=arguments.batch_size,
+                **dict(arguments.threshold),
+            )
+        except Exception as error:  # A model may raise anything, and the exit code 1 has a meaning.
+            parser.error(f"no diagnosis of {arguments.model}: {error}")
+        try:
+            _saved_model.write(report, arguments.json, arguments.csv, arguments.plot)
+        except (OSError, ValueError) as error:
+            parser.error(f"not written: {error}")
+        return int(report.fails_on(arguments.fail_on))
+
+    parser.set_defaults(run=run)
 
 
-def _load(path):
-    """Return the array of a `.npy` file, or a dict of those of a `.npz` file."""
+def _threshold(text: str) -> tuple[str, float]:
+    """Return the name and the number that are written as `vanishing=1e-4`."""
+    name, _, number = text.partition("=")
     try:
-        with path.open("rb") as file:
-            # Arrays of objects are pickles, which can run anything.
-            data = np.load(file, allow_pickle=False)
-            if isinstance(data, np.lib.npyio.NpzFile):
-                data = dict(data)
-    except (EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a .npy or .npz file of arrays without objects ({error})") from None
-    for array in data.values() if isinstance(data, dict) else [data]:
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
-            raise ValueError(f"{path} holds something else than arrays of numbers")
-    return data
-
-
-def diagnose(path: Path, x, y, *, loss: str | None = None, **arguments) -> Report:
-    """Return the report, and say on a terminal how far it is."""
-    with _status() as update:
-        update(f"Loading {path}")
-        model = _load_model(path, compiled=y is not None and loss is None)
-        return keras_initx.diagnose(
-            model, x, y, loss=loss, progress=lambda name: update(f"Measured {name}"), **arguments
-        )
-
-
-def _load_model(path, compiled):
-    """Return the model, and see that it is compiled with a loss if it is to be `compiled`."""
-    if not compiled:
-        # What it was compiled with may not be there: torch has classes of its own for optimizers.
-        return keras.saving.load_model(path, compile=False)
-    try:
-        model = keras.saving.load_model(path)
-    except Exception as error:
-        keras.saving.load_model(path, compile=False)  # raises what is wrong with the model itself
-        raise ValueError(
-            f"what the model was compiled with cannot be loaded here: gradients need --loss ({error})"
-        ) from error
-    if getattr(model, "loss", None) is None:
-        raise ValueError("gradients need --loss, because the model is not compiled with one")
-    return model
-
-
-@contextlib.contextmanager
-def _status():
-    """Give a function that shows a line on a terminal, where rich is installed, and otherwise does nothing."""
-    if not (sys.stderr.isatty() and importlib.util.find_spec("rich")):
-        yield lambda text: None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-
-    with Console(stderr=True).status("") as status:
-        yield lambda text: status.update(escape(text))
-
-
-def write(report, json_path=None, csv_path=None, plot_path=None) -> None:
-    """Write the report to the standard output, and to the files that are asked for."""
-    sys.stdout.write(f"{report}\n")
-    if json_path:
-        Path(json_path).write_text(f"{report.to_json()}\n")
-    if csv_path:
-        Path(csv_path).write_text(report.to_csv())
-    if plot_path:
-        report.plot(plot_path)
+        return name, float(number)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a threshold is written as vanishing=1e-4. Received: {text!r}") from None

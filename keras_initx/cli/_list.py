@@ -1,52 +1,63 @@
-"""The catalogue as a table: in Markdown, as plain text, and for a terminal."""
+"""The command `list`: all initializers, from the catalog."""
 
-import importlib.util
-import re
+import argparse
 import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-HEADERS = ("id", "class", "values", "when to use it")
+from keras_initx.rendering._table import Column, Table
+from keras_initx.rendering._terminal import is_rich
+
+if TYPE_CHECKING:
+    from keras_initx.initializers import Entry
 
 
-def markdown(entries) -> str:
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "list",
+        help="list all initializers",
+        description="List all initializers: the ids by which a layer can name them, the class, the formula of the "
+        "values and when to use them.",
+    )
+    parser.add_argument("--markdown", action="store_true", help="as a table in Markdown")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    import keras_initx
+
+    entries = keras_initx.catalog()
+    sys.stdout.write(markdown(entries)) if arguments.markdown else write(entries)
+    return 0
+
+
+def table(entries: "Iterable[Entry]", quote: str = "") -> Table:
+    """Return the table of `entries`, with `quote` around what is code."""
+    columns: tuple[Column[Entry], ...] = (
+        Column("id", lambda entry: ", ".join(f"{quote}{name}{quote}" for name in entry.ids), is_text=True),
+        Column("class", lambda entry: f"{quote}{entry.cls.__name__}{quote}", is_text=True),
+        Column("values", lambda entry: entry.formula, is_text=True),
+        Column("when to use it", lambda entry: entry.use, is_text=True),
+    )
+    return Table.of(columns, entries)
+
+
+def markdown(entries: "Iterable[Entry]") -> str:
     """Return the table of the README and of the documentation."""
-    rows = [HEADERS, ("---",) * len(HEADERS)]
-    for entry in entries:
-        ids = ", ".join(f"`{name}`" for name in entry.ids)
-        rows.append((ids, f"`{entry.cls.__name__}`", _escaped(entry.formula), _escaped(entry.use)))
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return table(entries, "`").as_markdown()
 
 
-def _escaped(text):
-    r"""Return `text` as Markdown that shows it as it is: a `$` or a `*` would begin something else."""
-    return re.sub(r"([\\`*$|<>~\[\]]|\b_|_\b)", r"\\\1", text)
-
-
-def plain(entries) -> str:
-    """Return a table of aligned columns with a line for each entry, however long."""
-    rows = [HEADERS, *((", ".join(entry.ids), entry.cls.__name__, entry.formula, entry.use) for entry in entries)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "".join(f"{line.rstrip()}\n" for line in lines)
-
-
-def write(entries) -> None:
-    """Write a table to the standard output: one that fits to a terminal, and one for other programs elsewhere."""
-    if sys.stdout.isatty() and importlib.util.find_spec("rich"):
-        _write_rich(entries)
-    else:
-        sys.stdout.write(plain(entries))
-
-
-def _write_rich(entries):
-    from rich import box
+def write(entries: "Iterable[Entry]") -> None:
+    """Write the table to the standard output: one that fits a terminal, or aligned columns for other programs."""
+    if not is_rich(sys.stdout):
+        sys.stdout.write(table(entries).as_text())
+        return
     from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
 
+    whole = table(entries)
     # The class stands below its ids, so that 80 columns are enough for the others.
-    names = Column(f"{HEADERS[0]}, {HEADERS[1]}", no_wrap=True)
-    table = Table(names, *HEADERS[2:], box=box.SIMPLE_HEAD, leading=1)
-    for entry in entries:
-        name = Text().append("\n".join(entry.ids), "bold").append(f"\n{entry.cls.__name__}")
-        table.add_row(name, Text(entry.formula), Text(entry.use))
-    Console().print(table)
+    names = (", ".join(whole.headers[:2]), *whole.headers[2:])
+    rows = (("\n".join((*ids.split(", "), cls)), *others) for ids, cls, *others in whole.rows)
+    narrow = Table(names, tuple(rows), whole.are_text[1:])
+    Console().print(narrow.as_rich(leading=1))

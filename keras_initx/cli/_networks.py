@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import runpy
 from pathlib import Path
+from typing import Any, Self
 
 import keras
 from keras import layers
@@ -24,12 +25,12 @@ class Network:
     """
 
     name: str
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int
     optimizer: str = "sgd"
     learning_rate: float | None = None
 
-    def __call__(self, initializer):
+    def __call__(self, initializer: Any) -> keras.Model:
         """Return the network, compiled."""
         kernels = {"kernel_initializer": initializer}
         if self.name == "lstm":
@@ -57,7 +58,7 @@ class FileBuild:
     digest: str
 
     @classmethod
-    def parse(cls, text):
+    def parse(cls, text: str) -> Self:
         """Return what `FILE.py:function` stands for.
 
         Raises:
@@ -72,19 +73,19 @@ class FileBuild:
         return build
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The name of the file, and the function."""
         return f"{Path(self.path).name}:{self.function}"
 
-    def _load(self):
+    def _load(self) -> dict[str, Any]:
         return runpy.run_path(self.path)
 
-    def __call__(self, initializer):
+    def __call__(self, initializer: Any) -> keras.Model:
         """Return the model that the function builds."""
         return self._load()[self.function](initializer)
 
 
-def network(name, shape, classes, **initializers):
+def network(name: str, shape: tuple[int, ...], classes: int, **initializers: Any) -> keras.Model:
     """Return a network from inputs of `shape` to the probabilities of `classes`.
 
     Args:
@@ -100,20 +101,20 @@ def network(name, shape, classes, **initializers):
     return keras.Model(inputs, layers.Dense(classes, "softmax", kernel_initializer=kernel)(outputs))
 
 
-def _mlp(x, initializers):
+def _mlp(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTensor:
     x = layers.Flatten()(x)
     for _ in range(2):
         x = layers.Dense(64, "relu", **initializers)(x)
     return x
 
 
-def _cnn(x, initializers):
+def _cnn(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTensor:
     x = layers.Conv2D(16, 3, activation="relu", **initializers)(x)
     x = layers.Conv2D(32, 3, strides=2, activation="relu", **initializers)(x)
     return layers.Flatten()(x)
 
 
-def _vgg(x, initializers):
+def _vgg(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTensor:
     """Pairs of convolutions and pooling, after Simonyan and Zisserman (2015), without normalization."""
     for filters in (16, 32, 64):
         for _ in range(2):
@@ -123,7 +124,7 @@ def _vgg(x, initializers):
     return layers.Dense(128, "relu", **initializers)(x)
 
 
-def _resnet(x, initializers):
+def _resnet(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTensor:
     """Residual blocks with batch normalization before the activation, after He and others (2016)."""
     x = layers.Conv2D(16, 3, padding="same", use_bias=False, **initializers)(x)
     for filters, strides in ((16, 1), (32, 2), (64, 2)):
@@ -138,7 +139,7 @@ def _resnet(x, initializers):
     return layers.GlobalAveragePooling2D()(x)
 
 
-def _lstm(x, initializers):
+def _lstm(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTensor:
     x = layers.Reshape((x.shape[1], -1))(x)  # the rows of an image one after the other
     # Keras writes ones for the forget gates itself, unless told what the bias is.
     return layers.LSTM(48, unit_forget_bias="bias_initializer" not in initializers, **initializers)(x)

@@ -1,151 +1,87 @@
-"""The documentation of one initializer, and statistics of a sample."""
+"""The command `show`: the documentation of one initializer, statistics and a plot of a sample."""
 
-import difflib
-import inspect
-import math
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
 
-import keras
-import numpy as np
-
-from keras_initx.initializers import ConstantInitializer, Entry, Initializer, catalog
-
-# Of these the first that an initializer fills is its sample's: a kernel, a square one, a bias (of an LSTM or a
-# GRU too; of a GRU with two rows), the kernel of a convolution.
-SHAPES = ((256, 128), (128, 128), (384,), (2, 384), (3, 3, 64, 64))
-# The values are copied several times, in float64 for the singular values. Where memory is overcommitted, a process that
-# takes too much is killed without a message.
-MAX_ELEMENTS = 2**26
+from keras_initx._extras import require
 
 
-def find(name) -> Entry:
-    """Return the entry of the catalogue that `name` stands for: an id, with or without `initx.`, or a class.
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "show",
+        help="show one initializer: its documentation, statistics of a sample, a plot",
+        description="Show the documentation of one initializer and statistics of a sample, including the singular "
+        "values of a kernel. An initializer whose arguments have no defaults has a sample with --config only.",
+    )
+    parser.add_argument("name", help='id or class of the initializer: "initx.sparse", "sparse" or "Sparse"')
+    parser.add_argument(
+        "--shape", type=_shape, metavar="N,N...", help="shape of the sample, as 3,3,16,32; by default one that suits"
+    )
+    parser.add_argument(
+        "--config", type=_config, metavar="JSON", help="arguments of the class, as '{\"connections\": 3}'"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="seed, where --config has none; by default 0")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="draw the values, and the singular values of a kernel, to a file; its suffix says in which format",
+    )
 
-    Raises:
-        LookupError: If there is none; says which names are close.
-    """
-    names = {}
-    for entry in catalog():
-        for full in entry.ids:
-            names[full] = names[full.removeprefix("initx.")] = entry
-        names[entry.cls.__name__] = entry
-    if name in names:
-        return names[name]
-    close = {names[match].ids[0] for match in difflib.get_close_matches(name, names)}
-    hint = f"did you mean {' or '.join(sorted(close))}?" if close else "`list` shows all ids."
-    raise LookupError(f"no initializer is called {name!r}; {hint}")
+    def run(arguments: argparse.Namespace) -> int:
+        from keras_initx.cli import _sample
 
-
-def required(cls: type) -> list[str]:
-    """Return the names of the arguments of `cls` that have no default."""
-    parameters = inspect.signature(cls).parameters.values()
-    return [parameter.name for parameter in parameters if parameter.default is parameter.empty]
-
-
-def draw(cls, config, shape, seed):
-    """Make an initializer and draw a sample.
-
-    Args:
-        cls: Class of the initializer.
-        config: Dict of its arguments.
-        shape: Shape of the sample, or `None` for one that suits.
-        seed: The seed, if `cls` takes one and `config` has none.
-
-    Returns:
-        The initializer, and its values in float32 as an array.
-
-    Raises:
-        OSError: If the initializer reads a file and cannot.
-        TypeError: If an argument is missing or has the wrong type.
-        ValueError: If an argument or the shape does not suit the initializer, or the shape is too large for a sample.
-    """
-    if shape and math.prod(shape) > MAX_ELEMENTS:
-        raise ValueError(
-            f"`shape` must have at most {MAX_ELEMENTS} elements, {_size(MAX_ELEMENTS)} of float32. "
-            f"Received: shape={shape}, {_size(math.prod(shape))}"
-        )
-    if "seed" in inspect.signature(cls).parameters:
-        config = {"seed": seed, **config}
-    initializer = cls.from_config(config)
-    shapes = [shape] if shape else _default_shapes(initializer)
-    return initializer, np.asarray(keras.ops.convert_to_numpy(_first(initializer, shapes)))
-
-
-def _default_shapes(initializer):
-    # What is drawn is mostly a kernel. What is fixed is mostly a bias, and would fill a kernel too.
-    return sorted(SHAPES, key=len) if isinstance(initializer, ConstantInitializer) else SHAPES
-
-
-def _first(initializer, shapes):
-    """Return values of the first of `shapes` that `initializer` fills."""
-    errors = []
-    for shape in shapes:
         try:
-            return initializer(shape, "float32")
-        except ValueError as error:
-            errors.append(error)
-    raise errors[0]
+            entry = _sample.find(arguments.name)
+        except LookupError as error:
+            parser.error(error.args[0])
+        if arguments.plot:
+            require(parser, "plot", {"matplotlib": "matplotlib"})
+        sys.stdout.write(_sample.about(entry))
+        sys.stdout.flush()  # before any error
+        required = _sample.required(entry.cls)
+        options = arguments.config, arguments.shape, arguments.seed, arguments.plot
+        if required and all(option is None for option in options):
+            example = ", ".join(f'"{name}": ...' for name in required)
+            sys.stdout.write(f"\nFor a sample, give its arguments: --config '{{{example}}}'\n")
+            return 0
+        try:
+            initializer, values = _sample.sample(
+                entry.cls, arguments.config or {}, arguments.shape, arguments.seed or 0
+            )
+        except (MemoryError, OSError, TypeError, ValueError) as error:
+            parser.error(f"no sample of {entry.cls.__name__}: {error}\n--config gives arguments, --shape the shape")
+        sys.stdout.write(f"\n{_sample.statistics(initializer, values)}")
+        if arguments.plot:
+            from keras_initx.cli import _sample_plot
+
+            try:
+                _sample_plot.plot(arguments.plot, initializer, values)
+            except (OSError, ValueError) as error:
+                parser.error(f"no plot: {error}")
+        return 0
+
+    parser.set_defaults(run=run)
 
 
-def _size(elements: int) -> str:
-    """Return the size of so many elements in float32, as text."""
-    return f"{4 * elements / 2**30:.4g} GiB"
+def _shape(text: str) -> tuple[int, ...]:
+    """Return the shape that is written as `3,3,16,32`."""
+    lengths = text.split(",")
+    if not all(length.strip().isdecimal() and int(length) for length in lengths):
+        raise argparse.ArgumentTypeError(f"a shape is positive integers and commas, as 3,3,16,32. Received: {text!r}")
+    return tuple(map(int, lengths))
 
 
-def about(entry) -> str:
-    """Return what the catalogue and the docstring say of an initializer."""
-    rows = {
-        "ids": ", ".join(entry.ids),
-        "class": f"keras_initx.{entry.cls.__name__}{inspect.signature(entry.cls)}",
-        "values": entry.formula,
-        "use": entry.use,
-    }
-    return f"{_aligned(rows)}\n{inspect.getdoc(entry.cls)}\n"
-
-
-def statistics(initializer: Initializer, values: np.ndarray) -> str:
-    """Return a table of statistics of the `values` that `initializer` gave."""
-    rows = {
-        "sample of": repr(initializer),
-        "shape": str(values.shape),
-        "mean": f"{values.mean(dtype='float64'):.4g}",
-        "std": f"{values.std(dtype='float64'):.4g}",
-        "min": f"{values.min():.4g}",
-        "max": f"{values.max():.4g}",
-        "zeros": f"{np.mean(values == 0):.2%}",
-    }
-    if is_kernel(initializer, values):
-        matrix = as_matrix(values)
-        singular = singular_values(matrix)
-        rows["as a matrix"] = str(matrix.shape)
-        rows["largest singular value"] = f"{singular[0]:.4g}"
-        rows["smallest singular value"] = f"{singular[-1]:.4g}"
-        rows["condition number"] = condition_number(matrix, singular)
-    return _aligned(rows)
-
-
-def is_kernel(initializer: Initializer, values: np.ndarray) -> bool:
-    """Tell whether `values` are a matrix with singular values. The bias of a GRU has two rows, and maps nothing."""
-    return values.ndim > 1 and not type(initializer).__name__.endswith("Bias") and bool(np.isfinite(values).all())
-
-
-def as_matrix(kernel):
-    """Return a kernel as a matrix of shape `(inputs, units)`."""
-    return kernel.reshape(-1, kernel.shape[-1]).astype("float64")
-
-
-def singular_values(matrix):
-    """Return the singular values, the largest first."""
-    return np.linalg.svd(matrix, compute_uv=False)
-
-
-def condition_number(matrix: np.ndarray, singular: np.ndarray) -> str:
-    """Return the largest singular value over the smallest as text, or "singular"."""
-    # The rounding error of a singular value, as NumPy's `matrix_rank` has it.
-    if singular[-1] <= singular[0] * max(matrix.shape) * np.finfo("float64").eps:
-        return "singular"
-    return f"{singular[0] / singular[-1]:.4g}"
-
-
-def _aligned(rows):
-    width = max(map(len, rows))
-    return "".join(f"{name:{width}}  {text}\n" for name, text in rows.items())
+def _config(text: str) -> dict[str, Any]:
+    """Return the dict that is written as JSON."""
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}. Received: {text!r}") from None
+    if not isinstance(config, dict):
+        raise argparse.ArgumentTypeError(f"a config is an object, as '{{\"connections\": 3}}'. Received: {text!r}")
+    return config

@@ -5,7 +5,7 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -25,10 +25,10 @@ def as_json(value: Any, *, indent: int | None = None) -> str:
 
 def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return `rows` as comma-separated values, with a column for each key that any of them has."""
-    rows: Sequence[Mapping[str, Any]] = list(rows)
+    records = list(rows)
+    columns = list(dict.fromkeys(itertools.chain.from_iterable(records)))
     file = io.StringIO()
-    columns = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
     writer = csv.DictWriter(file, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(records)
     return file.getvalue()

@@ -106,8 +106,9 @@ class Table:
         from rich.text import Text
 
         columns = (
-            RichColumn(Text(header), justify="left" if is_text else "right")
-            for header, is_text in zip(self.headers, self.are_text, strict=True)
+            # The first column holds names, which must not be broken.
+            RichColumn(Text(header), justify="left" if is_text else "right", no_wrap=place == 0)
+            for place, (header, is_text) in enumerate(zip(self.headers, self.are_text, strict=True))
         )
         table = RichTable(*columns, **{"box": box.SIMPLE_HEAD, **options})
         for row in self.rows:

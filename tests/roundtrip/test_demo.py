@@ -12,8 +12,8 @@ import pytest
 from archives import name_a_missing_optimizer
 
 from keras_initx._default_backend import installed_backends
-from keras_initx.cli import _demo
-from keras_initx.cli._demo_networks import INITIALIZERS
+from keras_initx.cli import _round_trip
+from keras_initx.cli._demo_worker import INITIALIZERS
 
 BACKEND = keras.backend.backend()
 pytestmark = [
@@ -30,21 +30,21 @@ def test_every_network_comes_back_on_every_backend():
     assert [row[:2] for row in rows] == [(backend, name) for backend in installed_backends() for name in INITIALIZERS]
     for _, name, accuracy, distance in rows:
         assert float(accuracy) > (0.9 if name == "lstm" else 0.93)
-        assert float(distance) <= _demo.TOLERANCE
+        assert float(distance) <= _round_trip.TOLERANCE
     assert "\x1b" not in result.stdout
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    assert _demo._work("train", BACKEND, folder)
+    assert _round_trip._work("train", BACKEND, folder)
     return folder
 
 
 @pytest.fixture
 def demo(monkeypatch, trained):
     """Return a function that runs the demo on one backend and tampers with the networks it has trained."""
-    work = _demo._work
+    work = _round_trip._work
 
     def run(tamper):
         def work_and_tamper(task, backend, folder):
@@ -54,10 +54,10 @@ def demo(monkeypatch, trained):
             tamper(folder)
             return True
 
-        monkeypatch.setattr(_demo, "_work", work_and_tamper)
-        return _demo.run()
+        monkeypatch.setattr(_round_trip, "_work", work_and_tamper)
+        return _round_trip.run()
 
-    monkeypatch.setattr(_demo, "installed_backends", lambda: [BACKEND])
+    monkeypatch.setattr(_round_trip, "installed_backends", lambda: [BACKEND])
     monkeypatch.setenv("COLUMNS", "120")  # so that no phrase is broken
     return run
 
@@ -90,6 +90,6 @@ def test_a_network_that_cannot_be_loaded_fails_the_demo(demo, capsys):
 
 
 def test_training_that_fails_fails_the_demo(monkeypatch, capsys):
-    monkeypatch.setattr(_demo, "_work", lambda *arguments: False)
-    assert _demo.run() == 1
+    monkeypatch.setattr(_round_trip, "_work", lambda *arguments: False)
+    assert _round_trip.run() == 1
     assert capsys.readouterr().out == ""

@@ -1,21 +1,23 @@
 """A picture of the values that an initializer gave."""
 
 import textwrap
+from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from keras_initx.cli._show import as_matrix, condition_number, is_kernel, singular_values
+from keras_initx.cli._sample import as_matrix, condition_number, is_kernel, singular_values
+from keras_initx.initializers import Initializer
+from keras_initx.rendering._figures import BLUE, new_figure, save_figure, tidy
 
 # Up to as many different values are shown one by one.
 _FEW = 8
 _BINS = 60
-_COLOR = "#3069a8"
 
 
-def plot(path, initializer, values):
-    """Draw a histogram of `values` and, where they make a matrix, their singular values.
+def plot(path: Path, initializer: Initializer, values: np.ndarray) -> None:
+    """Plot a histogram of `values` and, where they make a matrix, their singular values.
 
     Args:
         path: Path of the file to write, whose suffix says in which format.
@@ -27,26 +29,22 @@ def plot(path, initializer, values):
         ValueError: If the suffix is not that of a format that can be written.
     """
     is_matrix = is_kernel(initializer, values)
-    figure = Figure(figsize=(10 if is_matrix else 6, 4.2), layout="constrained")
     title = textwrap.fill(repr(initializer), 110 if is_matrix else 65)
-    figure.suptitle(f"{title}\nshape {values.shape}", fontsize=10, parse_math=False)
+    figure = new_figure(f"{title}\nshape {values.shape}", size=(10 if is_matrix else 6, 4.2))
     axes = figure.subplots(1, 2 if is_matrix else 1, squeeze=False)[0]
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) <= _FEW:
-        _draw_bars(axes[0], distinct, counts / values.size)
+        _plot_bars(axes[0], distinct, counts / values.size)
     else:
-        _draw_histogram(axes[0], values.astype("float64").ravel())
+        _plot_histogram(axes[0], values.astype("float64").ravel())
     if is_matrix:
-        _draw_singular_values(axes[1], as_matrix(values))
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="y", color="0.9")
-        axis.set_axisbelow(True)
-    figure.savefig(path, format=path.suffix[1:].lower(), dpi=150)
+        _plot_singular_values(axes[1], as_matrix(values))
+    tidy(axes, axis="y")
+    save_figure(figure, path)
 
 
-def _draw_bars(axis, distinct, shares):
-    bars = axis.bar([f"{value:.6g}" for value in distinct], shares, width=0.5, color=_COLOR)
+def _plot_bars(axis: Axes, distinct: np.ndarray, shares: np.ndarray) -> None:
+    bars = axis.bar([f"{value:.6g}" for value in distinct], shares, width=0.5, color=BLUE)
     axis.bar_label(bars, [f"{share:.1%}" for share in shares], padding=2)
     axis.set_title("Values", fontsize=10)
     axis.set(xlabel="value", ylabel="share of all entries")
@@ -54,21 +52,21 @@ def _draw_bars(axis, distinct, shares):
     axis.yaxis.set_major_formatter(PercentFormatter(1))
 
 
-def _draw_histogram(axis, values):
+def _plot_histogram(axis: Axes, values: np.ndarray) -> None:
     title, shown = "Values", values
     # One value that comes again and again would hide all others.
     zeros = np.mean(values == 0)
     if zeros > 0.01:
         title, shown = f"Values other than zero ({1 - zeros:.1%} of all)", values[values != 0]
-    axis.hist(shown, _BINS, weights=np.full(shown.size, 1 / values.size), color=_COLOR)
+    axis.hist(shown, _BINS, weights=np.full(shown.size, 1 / values.size), color=BLUE)
     axis.set_title(f"{title}\nmean {shown.mean():.2g}, standard deviation {shown.std():.3g}", fontsize=10)
     axis.set(xlabel="value", ylabel=f"share of all entries, in each of {_BINS} bins")
     axis.yaxis.set_major_formatter(PercentFormatter(1))
 
 
-def _draw_singular_values(axis, matrix):
+def _plot_singular_values(axis: Axes, matrix: np.ndarray) -> None:
     singular = singular_values(matrix)
-    axis.plot(np.arange(1, len(singular) + 1), singular, "o-", color=_COLOR, linewidth=1, markersize=3)
+    axis.plot(np.arange(1, len(singular) + 1), singular, "o-", color=BLUE, linewidth=1, markersize=3)
     axis.set_ylim(0, 1.1 * singular[0] or 1)
     rows, columns = matrix.shape
     axis.set_title(

@@ -50,7 +50,7 @@ def load(folder: Path) -> None:
         _write_arrays(model, folder, f"{name}-{keras.backend.backend()}")
 
 
-def _write_arrays(model, folder, name):
+def _write_arrays(model: keras.Model, folder: Path, name: str) -> None:
     with np.load(folder / "test.npz") as test:
         predictions = model.predict(test["images"], verbose=0)
     weights = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}

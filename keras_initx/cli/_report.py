@@ -1,0 +1,37 @@
+"""The command `report`: tables, plots and page of a study that is in a folder."""
+
+import argparse
+from pathlib import Path
+
+from keras_initx._extras import require
+from keras_initx.cli import _study_command as _study
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "report",
+        help="draw tables, plots and page of a study again, finished or not",
+        description="Write table, records, plots and page of a study again from what its folder holds, finished or "
+        "not.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of `compare` or `restarts`")
+    _study.add_metric_options(parser)
+    parser.add_argument("--threshold", type=float, metavar="X", help='value for "epochs to reach", of `compare`')
+
+    def run(arguments: argparse.Namespace) -> int:
+        require(parser, "studies", _study.MODULES)
+        from keras_initx.studies import DamagedFileError, RestartStudy, Study
+        from keras_initx.studies._folder import Folder
+
+        metric = {"monitor": arguments.monitor, "mode": arguments.mode}
+        with _study.exits_with(parser, OSError, ValueError, DamagedFileError):
+            result: RestartStudy | Study
+            if Folder(arguments.folder).header()["kind"] == "restarts":
+                result = RestartStudy.read(arguments.folder, **metric)
+            else:
+                result = Study.read(arguments.folder, threshold=arguments.threshold, **metric)
+            _study.write(result, arguments.folder)
+        return 0
+
+    parser.set_defaults(run=run)

@@ -1,0 +1,116 @@
+"""What the command `demo` does: train on one backend, load on every other, and compare."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from keras_initx._default_backend import installed_backends
+from keras_initx.cli._demo_worker import INITIALIZERS
+from keras_initx.rendering._table import Column, Table
+
+# How far apart the probabilities may be that two backends compute from the same weights: they add
+# in different orders. Differences of 1e-6 are usual.
+TOLERANCE = 1e-4
+
+Row = tuple[str, str, str, str]  # backend, network, accuracy, outcome
+_COLUMNS: tuple[Column[Row], ...] = (
+    Column("Backend", lambda row: row[0], is_text=True),
+    Column("Network", lambda row: row[1], is_text=True),
+    Column("Initializers", lambda row: "\n".join(INITIALIZERS[row[1]].values()), is_text=True),
+    Column("Accuracy", lambda row: row[2], is_text=True),
+    Column("Round trip", lambda row: row[3], is_text=True),
+)
+
+
+def run() -> int:
+    """Train, save, load on every installed backend, compare, and print a table.
+
+    Returns:
+        The exit code: 0 if every network came back everywhere, 1 otherwise.
+    """
+    from rich.console import Console
+
+    backends = installed_backends()
+    trainer = os.environ.get("KERAS_BACKEND") or backends[0]
+    console = Console(markup=False, highlight=False)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with console.status(f"Training on {trainer}") as status:
+            if not _work("train", trainer, folder):
+                return 1
+            rows: list[Row] = []
+            for backend in backends:
+                status.update(f"Loading on {backend}")
+                loaded = _work("load", backend, folder)
+                for network in INITIALIZERS:
+                    accuracy, outcome = _outcome(folder, network, backend) if loaded else ("", "not loaded")
+                    rows.append((backend, network, accuracy, outcome))
+    console.print(
+        Table.of(_COLUMNS, rows).as_rich(
+            title=f"Digits: trained on {trainer}, loaded in a fresh process",
+            caption=f"Weights have to be equal bit for bit, predictions (±) within {TOLERANCE:g}.",
+        )
+    )
+    return 0 if all(outcome.startswith("ok") for *_, outcome in rows) else 1
+
+
+def _work(task: Literal["train", "load"], backend: str, folder: Path) -> bool:
+    """Run `task` in a fresh process on `backend`, and return whether it came to its end."""
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        # Accelerators may round float32 products to fewer bits; the networks are small anyway.
+        "CUDA_VISIBLE_DEVICES": "",
+        "JAX_PLATFORMS": "cpu",
+        # So small that threads waiting for each other would take most of the time on a busy machine.
+        "OMP_NUM_THREADS": "1",
+    }
+    process = subprocess.run(
+        [sys.executable, "-m", "keras_initx.cli._demo_worker", task, folder],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    if process.returncode:
+        sys.stderr.write(f"Could not {task} on {backend}:\n{process.stderr}")
+    return process.returncode == 0
+
+
+def _outcome(folder: Path, network: str, backend: str) -> tuple[str, str]:
+    """Return the test accuracy of a network that `backend` has loaded, and whether it is what was saved."""
+    with np.load(folder / "test.npz") as test:
+        labels = test["labels"]
+    with np.load(folder / f"{network}.npz") as file, np.load(folder / f"{network}-{backend}.npz") as other:
+        saved, loaded = dict(file), dict(other)
+    accuracy = np.mean(loaded["predictions"].argmax(axis=1) == labels)
+    distance = np.max(np.abs(loaded["predictions"] - saved["predictions"]))
+    return f"{accuracy:.3f}", "\n".join(differences(saved, loaded)) or f"ok (±{distance:.1g})"
+
+
+def differences(saved: dict[str, np.ndarray], loaded: dict[str, np.ndarray]) -> list[str]:
+    """Say what of a network is not as it was saved.
+
+    Args:
+        saved: The weights by path, and the `"predictions"`, of the network that was saved.
+        loaded: The same of the network that was loaded.
+
+    Returns:
+        A phrase for each array that is missing, for each weight that is not equal bit for bit, and
+        for predictions that are further apart than `TOLERANCE`.
+    """
+    found = [f"{name} is missing or new" for name in sorted(saved.keys() ^ loaded.keys())]
+    for name in sorted(saved.keys() & loaded.keys()):
+        before, after = saved[name], loaded[name]
+        if (before.shape, before.dtype) != (after.shape, after.dtype):
+            found.append(f"{name} was {before.dtype}{before.shape}, is {after.dtype}{after.shape}")
+            continue
+        distance = np.max(np.abs(after - before))
+        same = distance <= TOLERANCE if name == "predictions" else before.tobytes() == after.tobytes()
+        if not same:
+            found.append(f"{name} differs by up to {distance:.1g}")
+    return found

@@ -1,0 +1,98 @@
+"""What the command `diagnose` does: read a model and a batch, diagnose, and write what is asked for."""
+
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_initx
+from keras_initx.diagnostics import Report
+from keras_initx.rendering._terminal import status
+
+
+def read_data(path: Path, labels: Path | None) -> tuple[Any, np.ndarray | None]:
+    """Return inputs and targets.
+
+    Args:
+        path: Path of a `.npy` file with the inputs, or of a `.npz` file with inputs `x` and targets `y`, or with an
+            array for each input under its name.
+        labels: Path of a `.npy` file with the targets, or `None`.
+
+    Raises:
+        OSError: If a file cannot be read.
+        ValueError: If a file is not of its format, or there is more than one array of targets.
+    """
+    data = _load(path)
+    x, y = data, None
+    if isinstance(data, dict):
+        y = data.pop("y", None)
+        x = data["x"] if list(data) == ["x"] else data
+    if labels is None:
+        return x, y
+    if y is not None:
+        raise ValueError(f"the labels are in {path} too, as `y`: leave out one of the two")
+    y = _load(labels)
+    if isinstance(y, dict):
+        raise ValueError(
+            f"{labels} has more than one array: the labels are a .npy file, or `y` in the .npz file of data"
+        )
+    return x, y
+
+
+def _load(path: Path) -> Any:
+    """Return the array of a `.npy` file, or a dict of those of a `.npz` file."""
+    try:
+        with path.open("rb") as file:
+            # Arrays of objects are pickles, which can run anything.
+            data = np.load(file, allow_pickle=False)
+            if isinstance(data, np.lib.npyio.NpzFile):
+                data = dict(data)
+    except (EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not a .npy or .npz file of arrays without objects ({error})") from None
+    for array in data.values() if isinstance(data, dict) else [data]:
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+            raise ValueError(f"{path} holds something else than arrays of numbers")
+    return data
+
+
+def diagnose(path: Path, x: Any, y: np.ndarray | None, *, loss: str | None = None, **arguments: Any) -> Report:
+    """Return the report, and say on a terminal how far it is."""
+    with status() as update:
+        update(f"Loading {path}")
+        model = _load_model(path, compiled=y is not None and loss is None)
+        return keras_initx.diagnose(
+            model, x, y, loss=loss, progress=lambda name: update(f"Measured {name}"), **arguments
+        )
+
+
+def _load_model(path: Path, compiled: bool) -> keras.Model:
+    """Return the model, and see that it is compiled with a loss if it is to be `compiled`."""
+    if not compiled:
+        # What it was compiled with may not be there: torch has classes of its own for optimizers.
+        return keras.saving.load_model(path, compile=False)
+    try:
+        model = keras.saving.load_model(path)
+    except Exception as error:
+        keras.saving.load_model(path, compile=False)  # raises what is wrong with the model itself
+        raise ValueError(
+            f"what the model was compiled with cannot be loaded here: gradients need --loss ({error})"
+        ) from error
+    if getattr(model, "loss", None) is None:
+        raise ValueError("gradients need --loss, because the model is not compiled with one")
+    return model
+
+
+def write(
+    report: Report, json_path: Path | None = None, csv_path: Path | None = None, plot_path: Path | None = None
+) -> None:
+    """Write the report to the standard output, and to the files that are asked for."""
+    sys.stdout.write(f"{report}\n")
+    if json_path:
+        json_path.write_text(f"{report.to_json()}\n")
+    if csv_path:
+        csv_path.write_text(report.to_csv())
+    if plot_path:
+        report.plot(plot_path)
