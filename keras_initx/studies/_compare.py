@@ -97,7 +97,7 @@ def compare_initializers(
         "initializers": {name: fingerprint(initializer) for name, initializer in named.items()},
         "repeats": check_count("repeats", repeats),
     }
-    needed("scipy.stats", "studies")  # Without it nothing could be said of what takes long to train.
+    needed("scipy.stats", "studies")  # Which the tests of the result need: fail now, not after the training.
     with tempfile.TemporaryDirectory() as temporary:
         folder = Folder(out or temporary)
         folder.open("compare", settings)

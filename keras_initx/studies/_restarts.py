@@ -41,8 +41,7 @@ def random_restarts(
     so on, until the last two have been trained for `epochs`. All see the same examples in the same order.
 
     The best of `n` looks better than it is, by selection bias. So the chosen draw is trained again with the examples in
-    other orders, and beside it draws that took no part. Sets NumPy's and the backend's global
-    seeds.
+    other orders, and beside it draws that took no part. Sets NumPy's and the backend's global seeds.
 
     Args:
         build: Function without arguments that returns a compiled model, whose initializers have no seeds.
@@ -97,7 +96,7 @@ def random_restarts(
         "checks": checks,
     }
     if checks:
-        needed("scipy.stats", "studies")  # Without it nothing could be said of what takes long to train.
+        needed("scipy.stats", "studies")  # Which the tests of the result need: fail now, not after the training.
     with tempfile.TemporaryDirectory() as temporary:
         folder = Folder(out or temporary)
         folder.open("restarts", settings)
