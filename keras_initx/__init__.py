@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from keras_initx._command import is_starting
+from keras_initx._version import __version__
 
 # The command line reads its arguments first, and loads this when it knows what is asked of it.
 if TYPE_CHECKING or not is_starting():
@@ -48,12 +49,10 @@ __all__ = [
     "VarianceScaling",
     "__version__",
     "catalog",
-    "compare",
+    "compare_initializers",
     "diagnose",
-    "restarts",
+    "random_restarts",
 ]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

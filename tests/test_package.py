@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import graphlib
 import importlib
 import inspect
 import pathlib
@@ -50,12 +51,16 @@ def test_every_registered_class_is_public():
     assert ours <= vars(keras_initx.initializers).keys()
 
 
+def imported_names_of(node):
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 def imported_names(path):
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        yield from imported_names_of(node)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -72,6 +77,34 @@ def test_imports_go_down_and_never_back(room):
     for path in (ROOT / room).rglob("*.py"):
         parts = {name.split(".")[1] for name in imported_names(path) if name.startswith("keras_initx.")}
         assert not parts & set(above)
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_for_type_checkers(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def imported_at_run_time(node):
+    """Return the names that a tree imports, at any level, but for what only type checkers see."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        yield from imported_names_of(node)
+    children = node.orelse if is_for_type_checkers(node) else ast.iter_child_nodes(node)
+    for child in children:
+        yield from imported_at_run_time(child)
+
+
+def test_no_modules_import_each_other():
+    sources = {module_name(path): ast.parse(path.read_text()) for path in SOURCES}
+    graph = {
+        module: {name if name in sources else name.rpartition(".")[0] for name in imported_at_run_time(tree)}
+        & sources.keys()
+        for module, tree in sources.items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # which names the modules of a circle
 
 
 def test_importing_brings_in_no_other_framework_and_no_extra():

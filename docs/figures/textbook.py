@@ -1,12 +1,12 @@
 """Run the textbook's comparison of initializers and keep its table and plots: `python docs/figures/textbook.py`.
 
-Called again it goes on where it was stopped. It needs the extra `studies`.
+Called again it resumes where it stopped. It needs the extra `studies`.
 """
 
 import shutil
 from pathlib import Path
 
-from keras_initx import compare
+from keras_initx import compare_initializers
 from keras_initx.cli import _data, _networks
 
 INITIALIZERS = {
@@ -26,7 +26,7 @@ def main():
     """Train 8 times 5 networks for 30 epochs."""
     data = _data.digits()
     build = _networks.Network("cnn", data.shape, data.classes, "sgd", 0.1)
-    study = compare(
+    study = compare_initializers(
         build,
         INITIALIZERS,
         (data.train, data.validation),

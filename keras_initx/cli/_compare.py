@@ -29,7 +29,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
     def run(arguments: argparse.Namespace) -> int:
         build, data = _study.prepare(parser, arguments)
-        from keras_initx.studies import Study, compare
+        from keras_initx.studies import Study, compare_initializers
 
         with _study.exits_with(parser, ValueError):
             _study.check_ids(arguments.initializers)
@@ -37,7 +37,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
             parser,
             arguments,
             functools.partial(
-                compare,
+                compare_initializers,
                 build,
                 arguments.initializers,
                 (data.train, data.validation),

@@ -11,7 +11,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     parser = commands.add_parser(
         "report",
-        help="draw tables, plots and page of a study again, finished or not",
+        help="write tables, plots and page of a study again, finished or not",
         description="Write table, records, plots and page of a study again from what its folder holds, finished or "
         "not.",
     )
@@ -21,13 +21,14 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
     def run(arguments: argparse.Namespace) -> int:
         require(parser, "studies", _study.MODULES)
-        from keras_initx.studies import DamagedFileError, Race, Study
+        from keras_initx.studies import DamagedFileError, RestartStudy, Study
         from keras_initx.studies._folder import Folder
 
         metric = {"monitor": arguments.monitor, "mode": arguments.mode}
         with _study.exits_with(parser, OSError, ValueError, DamagedFileError):
+            result: RestartStudy | Study
             if Folder(arguments.folder).header()["kind"] == "restarts":
-                result = Race.read(arguments.folder, **metric)
+                result = RestartStudy.read(arguments.folder, **metric)
             else:
                 result = Study.read(arguments.folder, threshold=arguments.threshold, **metric)
             _study.write(result, arguments.folder)

@@ -21,7 +21,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
     def run(arguments: argparse.Namespace) -> int:
         build, data = _study.prepare(parser, arguments)
-        from keras_initx.studies import Race, restarts
+        from keras_initx.studies import RestartStudy, random_restarts
 
         with _study.exits_with(parser, ValueError):
             _study.check_ids([arguments.initializer])
@@ -29,14 +29,14 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
             parser,
             arguments,
             functools.partial(
-                restarts,
+                random_restarts,
                 functools.partial(build, arguments.initializer),
                 (data.train, data.validation),
                 n=arguments.n,
                 checks=arguments.checks,
                 title=f"{build.name} on {data.name}, {arguments.initializer}",
             ),
-            Race.read,
+            RestartStudy.read,
         )
 
     parser.set_defaults(run=run)

@@ -91,8 +91,8 @@ def write(
     """Write the report to the standard output, and to the files that are asked for."""
     sys.stdout.write(f"{report}\n")
     if json_path:
-        json_path.write_text(f"{report.to_json()}\n")
+        json_path.write_text(f"{report.to_json()}\n", encoding="utf-8")
     if csv_path:
-        csv_path.write_text(report.to_csv())
+        csv_path.write_text(report.to_csv(), encoding="utf-8")
     if plot_path:
         report.plot(plot_path)

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from keras_initx.cli._data import Dataset
     from keras_initx.cli._networks import FileBuild, Network
 
-if TYPE_CHECKING:
-    pass
-
 MODULES = {"joblib": "joblib", "matplotlib": "matplotlib", "rich": "rich", "scipy": "scipy", "sklearn": "scikit-learn"}
 
 
@@ -117,7 +114,7 @@ def run(
 
 
 def _check_any_settled(result: Any) -> None:
-    """Refuse a comparison of which every trial failed; `restarts` does so by itself."""
+    """Refuse a comparison of which every trial failed; `random_restarts` does so by itself."""
     trials = getattr(result, "trials", {}).values()
     if trials and all(trial.status == "failed" for trial in trials):
         raise RuntimeError(f"all {len(trials)} trials failed: {next(iter(trials)).end['error']}")

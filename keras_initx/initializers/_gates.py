@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_initx._typing import Shape, Tensor
+from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.sampling import Namespace
 
 
@@ -82,11 +82,11 @@ def gru_bias(xp: Namespace, update_gate: Tensor, shape: Shape) -> Tensor:
     return bias if len(shape) == 1 else xp.stack([bias, xp.zeros_like(bias)])
 
 
-def lstm_gates(bias):
+def lstm_gates(bias: Array) -> Array:
     """Return an LSTM's bias, an array, with a row for each gate, in the order of `lstm_bias`."""
     return bias.reshape(4, -1)
 
 
-def gru_gates(bias):
+def gru_gates(bias: Array) -> Array:
     """Return a GRU's bias in force, an array, with a row for each gate, in the order of `gru_bias`."""
     return bias.reshape(-1, 3, bias.shape[-1] // 3).sum(axis=0)

@@ -22,7 +22,7 @@ _MODES: dict[Mode, Callable[[int, int], float]] = {
 }
 
 
-def stddev_for(scale: float, mode: Mode, fan_in: float, fan_out: float) -> float:
+def stddev_for(scale: float, mode: Mode, fan_in: int, fan_out: int) -> float:
     """Return the standard deviation of weights of variance `scale / n`, with `n` counted by `mode`."""
     return math.sqrt(float(scale) / max(_MODES[mode](fan_in, fan_out), 1))
 

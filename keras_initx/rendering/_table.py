@@ -4,7 +4,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 GAP = 2  # characters between two columns
@@ -19,11 +19,39 @@ class Column(Generic[Row]):
         header: Its name.
         cell: Function of a row that returns what the column shows of it: a text, or anything with a `str`.
         is_text: Whether it holds words, which begin at the same place. Numbers end at the same place.
+        note: What it means, for the legend of a table.
+        wide_only: Whether a narrow table is without it.
+        max_width: Number of characters to which a narrow table cuts its texts, `None` if it does not.
     """
 
     header: str
     cell: Callable[[Row], object]
     is_text: bool = False
+    note: str = ""
+    wide_only: bool = False
+    max_width: int | None = None
+
+
+def narrow(columns: Iterable[Column[Row]]) -> list[Column[Row]]:
+    """Return the columns of a table that fits a terminal."""
+    return [_cut(column) for column in columns if not column.wide_only]
+
+
+def _cut(column: Column[Row]) -> Column[Row]:
+    longest = column.max_width
+    if longest is None:
+        return column
+
+    def cell(row: Row) -> str:
+        text = str(column.cell(row))
+        return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+    return replace(column, cell=cell)
+
+
+def legend(columns: Iterable[Column[Row]]) -> str:
+    """Return what the columns mean."""
+    return " ".join(f"{column.header}: {column.note}." for column in columns if column.note)
 
 
 @dataclass(frozen=True)

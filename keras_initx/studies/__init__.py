@@ -1,10 +1,19 @@
-"""Studies: compare initializers with repeats and error bars, and restart from several draws."""
+"""Studies: compare initializers with repeats and error bars, and restart from several random draws."""
 
-from keras_initx.studies._compare import compare
+from keras_initx.studies._compare import compare_initializers
 from keras_initx.studies._folder import SettingsError, Trial
 from keras_initx.studies._log import DamagedFileError, RecordError
-from keras_initx.studies._race import Race
-from keras_initx.studies._restarts import restarts
+from keras_initx.studies._restart_study import RestartStudy
+from keras_initx.studies._restarts import random_restarts
 from keras_initx.studies._study import Study
 
-__all__ = ["DamagedFileError", "Race", "RecordError", "SettingsError", "Study", "Trial", "compare", "restarts"]
+__all__ = [
+    "DamagedFileError",
+    "RecordError",
+    "RestartStudy",
+    "SettingsError",
+    "Study",
+    "Trial",
+    "compare_initializers",
+    "random_restarts",
+]

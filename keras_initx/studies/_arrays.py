@@ -2,14 +2,17 @@
 
 import hashlib
 import sys
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_initx.studies._types import Array, Arrays, Data, Structure
+
 _NAMES = ("x", "y", "sample_weight"), ("x_val", "y_val", "sample_weight_val")
 
 
-def checked_data(data) -> tuple[tuple, tuple]:
+def checked_data(data: Data) -> Arrays:
     """Return `data` as two tuples of arrays, one to train on and one to evaluate on.
 
     Raises:
@@ -31,7 +34,7 @@ def checked_data(data) -> tuple[tuple, tuple]:
     return training, validation
 
 
-def _arrays(names, part) -> tuple:
+def _arrays(names: tuple[str, ...], part: Any) -> tuple[Structure, ...]:
     """Return the members of `part`, which have these `names`, as arrays of one length."""
     arrays = tuple(_converted(name, value) for name, value in zip(names, part, strict=False))
     lengths = {name: [len(array) for array in _present(value)] for name, value in zip(names, arrays, strict=False)}
@@ -47,16 +50,16 @@ def _arrays(names, part) -> tuple:
     return arrays
 
 
-def _converted(name, value):
+def _converted(name: str, value: Structure) -> Structure:
     return keras.tree.map_structure(lambda leaf: _array(name, leaf), value)
 
 
-def _present(arrays) -> list:
+def _present(arrays: Structure) -> list[Array]:
     """Return the arrays in a structure, in which `None` stands for what a model does without."""
     return [array for array in keras.tree.flatten(arrays) if array is not None]
 
 
-def _array(name, value):
+def _array(name: str, value: Any) -> Array | None:
     if value is None:
         return None
     pandas = sys.modules.get("pandas")  # Whoever has a frame has imported it.
@@ -72,14 +75,14 @@ def _array(name, value):
     return _numeric(name, keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else np.asarray(value))
 
 
-def _column(name, column) -> np.ndarray:
+def _column(name: str, column: Any) -> Array:
     array = np.asarray(column)
     if array.dtype == object and sys.modules["pandas"].api.types.is_numeric_dtype(column.dtype):
         array = column.to_numpy("float64", na_value=np.nan)  # a dtype of pandas' own
     return _numeric(f"{name}, column {column.name!r},", array)
 
 
-def _numeric(name, array) -> np.ndarray:
+def _numeric(name: str, array: Array) -> Array:
     try:
         is_float = keras.backend.is_float_dtype(array.dtype)
     except ValueError:
@@ -87,7 +90,7 @@ def _numeric(name, array) -> np.ndarray:
     return array.astype(keras.config.floatx(), copy=False) if is_float else array  # as `fit` does
 
 
-def data_digest(data) -> str:
+def data_digest(data: Structure) -> str:
     """Return a digest of the structure and all arrays of `data`."""
     kinds = keras.tree.map_structure(lambda array: None if array is None else f"{array.dtype}{array.shape}", data)
     digest = hashlib.sha256(repr(kinds).encode())
@@ -96,11 +99,11 @@ def data_digest(data) -> str:
     return digest.hexdigest()
 
 
-def count(arrays) -> int:
+def count(arrays: Structure) -> int:
     """Return the number of examples in `arrays`, an array or a structure of arrays."""
     return len(_present(arrays)[0])
 
 
-def taken(arrays, order):
+def take(arrays: Structure, order: Array | slice) -> Structure:
     """Return the examples of `arrays` in this `order`."""
     return keras.tree.map_structure(lambda array: None if array is None else array[order], arrays)

@@ -1,48 +1,52 @@
 """Train a model with several initializers, several times each, under equal conditions."""
 
+import functools
 import tempfile
-
-import keras
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from keras_initx._checks import check_count
-from keras_initx.studies import _first_batch, _pool
+from keras_initx._extras import needed
+from keras_initx.studies import _pool
 from keras_initx.studies._arrays import checked_data
 from keras_initx.studies._folder import Folder
-from keras_initx.studies._log import RecordError
-from keras_initx.studies._monitor import MonitorError, check_mode, check_monitor
-from keras_initx.studies._seeds import alone, derived_seed, seeded
-from keras_initx.studies._settings import identity, run_settings
+from keras_initx.studies._metric import check_mode
+from keras_initx.studies._plan import Run, plan_trials
+from keras_initx.studies._run_trial import run_trial
+from keras_initx.studies._seeds import seeded
+from keras_initx.studies._settings import fingerprint, run_settings
 from keras_initx.studies._study import Study
-from keras_initx.studies._training import diverged, judge, train_epoch
+from keras_initx.studies._types import BuildWith, Data, Initializers, Mode
 
 
-def compare(
-    build,
-    initializers,
-    data,
-    repeats=5,
-    epochs=10,
+def compare_initializers(
+    build: BuildWith,
+    initializers: Initializers,
+    data: Data,
     *,
-    batch_size=32,
-    seed=0,
-    n_jobs=1,
-    out=None,
-    title=None,
-    monitor=None,
-    mode="auto",
-    threshold=None,
-):
-    """Compare initializers: train a model with each of them, several times, and judge the differences.
+    repeats: int = 5,
+    epochs: int = 10,
+    batch_size: int = 32,
+    seed: int = 0,
+    n_jobs: int = 1,
+    out: str | Path | None = None,
+    title: str | None = None,
+    monitor: str | None = None,
+    mode: Mode = "auto",
+    threshold: float | None = None,
+) -> Study:
+    """Compare initializers: train a model with each of them, several times, and test the differences.
 
-    In repeat `r` every initializer meets the same conditions: the order of the examples, and whatever else is
-    random in building and training, follow from the seed of that repeat. So the repeats are pairs, and what an
-    initializer wins or loses in each pair is what the tests look at. Sets NumPy's and the backend's global seeds.
+    In repeat `r` the conditions are the same for every initializer: the order of the examples, and whatever else is
+    random in building and training, follow from the seed of that repeat. So the repeats are pairs, and the tests are
+    paired tests. Sets NumPy's and the backend's global seeds.
 
     Args:
         build: Function of an initializer that returns a compiled model. It gets a new initializer for each
-            trial, which gives each layer a draw of its own.
+            trial, which gives each layer another draw.
         initializers: String ids, or a dict from names to string ids, initializers without a seed, or dicts of
-            them; anything else reaches `build` as it is.
+            them; other values are passed to `build` unchanged.
         data: `((x, y), (x_val, y_val))`: what to train on, and what to evaluate on. Arrays, tensors, pandas Series
             or DataFrames, or lists, tuples and dicts of them for models with several inputs. Weights of the examples
             may follow the targets in each pair.
@@ -53,9 +57,9 @@ def compare(
         n_jobs: Number of processes, as joblib has it. A parallel backend set by `joblib.parallel_config`
             is used, as `"dask"`; its workers must see the folder `out`.
         out: Folder in which every epoch is recorded as soon as it is finished. If it holds part of this
-            study, what is finished is not run again. By default a temporary one.
-        title: What tables and figures call the study.
-        monitor: Name of the figure to judge by, as `"val_loss"`; by default the first metric on the
+            study, the run resumes where it stopped. By default a temporary one.
+        title: Title of tables and plots.
+        monitor: Name of the metric to compare by, as `"val_loss"`; by default the first metric on the
             validation data, or the loss if there is none.
         mode: `"max"` or `"min"`, whether the greatest or the least value of it is best; `"auto"` goes by the name.
         threshold: Value of it for "epochs to reach"; by default 95 % of the way from the mean before training
@@ -65,11 +69,11 @@ def compare(
         A `Study`.
 
     Raises:
-        ImportError: If `n_jobs` is not 1 and joblib is missing.
+        ImportError: If SciPy is missing, which the tests need, or joblib, which `n_jobs` other than 1 needs.
         RecordError: If a record cannot be written, as on a full disk.
         SettingsError: If `out` holds a run with other settings.
-        TypeError: If an argument has the wrong type, as data that are no arrays of numbers.
-        ValueError: If an argument is not as described, as inputs and targets of different lengths.
+        TypeError: If an argument has the wrong type, for example data that are not arrays of numbers.
+        ValueError: If an argument is not as described, for example inputs and targets of different lengths.
 
     Example:
         >>> def build(initializer):
@@ -80,40 +84,32 @@ def compare(
         >>> x, y = keras.random.normal((2, 64, 4), seed=0), keras.random.normal((2, 64, 3), seed=1)
         >>> x, y = keras.ops.convert_to_numpy(x), keras.ops.convert_to_numpy(y)
         >>> data = (x[0], y[0]), (x[1], y[1])
-        >>> study = compare(build, ["zeros", "initx.he_normal"], data, repeats=2, epochs=1)
+        >>> study = compare_initializers(build, ["zeros", "initx.he_normal"], data, repeats=2, epochs=1)
+        >>> study
+        <Study of 2 initializers, 4 trials: 4 finished>
         >>> [record["epoch"] for record in study.records]
         [0, 1, 0, 1, 0, 1, 0, 1]
     """
-    initializers, data = _named(initializers), checked_data(data)
+    named, arrays = _named(initializers), checked_data(data)
     check_mode(mode)
     settings = {
-        **run_settings(build, data, epochs, batch_size, seed, title),
-        "initializers": {name: identity(initializer) for name, initializer in initializers.items()},
+        **run_settings(build, arrays, epochs, batch_size, seed, title),
+        "initializers": {name: fingerprint(initializer) for name, initializer in named.items()},
         "repeats": check_count("repeats", repeats),
     }
+    needed("scipy.stats", "studies")  # Which the tests of the result need: fail now, not after the training.
     with tempfile.TemporaryDirectory() as temporary:
         folder = Folder(out or temporary)
         folder.open("compare", settings)
-        common = {
-            "path": folder.path,
-            "build": build,
-            "data": data,
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "monitor": monitor,
-        }
-        tasks = [
-            {"key": key, "initializer": initializers[name], "seed": derived_seed(seed, "repeat", repeat), **common}
-            for key, name, repeat in keys(settings)
-            if not folder.trial(key).is_settled
-        ]
-        _pool.run(run_trial, tasks, n_jobs, epochs, "compare")
+        run = Run(folder.path, arrays, batch_size, monitor)
+        trials = [plan for plan in plan_trials(settings) if not folder.trial(plan.key).is_settled]
+        _pool.run(functools.partial(run_trial, run, build, named, epochs), trials, n_jobs, epochs, "compare")
         return Study.read(folder.path, monitor=monitor, mode=mode, threshold=threshold)
 
 
-def _named(initializers):
-    """Return `initializers` as a dict, after a look at each."""
-    if not isinstance(initializers, dict):
+def _named(initializers: Initializers) -> dict[str, Any]:
+    """Return `initializers` as a dict from names, after a check of each."""
+    if not isinstance(initializers, Mapping):
         initializers = list(initializers)
         if not all(isinstance(name, str) for name in initializers) or len(set(initializers)) < len(initializers):
             raise ValueError(
@@ -129,55 +125,3 @@ def _named(initializers):
     if len(named) < len(initializers):
         raise ValueError(f"`initializers` must have names that differ as strings. Received: names {list(initializers)}")
     return named
-
-
-def keys(settings):
-    """Return key, initializer and repeat of each trial, one repeat of all initializers after the other."""
-    names = list(settings["initializers"])
-    return [(f"{names.index(name)}-{r}", name, r) for r in range(1, settings["repeats"] + 1) for name in names]
-
-
-def run_trial(key, path, build, initializer, data, epochs, batch_size, seed, monitor=None, on_epoch=None):
-    """Train one model and record it, whatever happens.
-
-    Args:
-        key: Name of the trial in the folder.
-        path: Path of the folder.
-        build: See `compare`.
-        initializer: The initializer.
-        data: See `compare`.
-        epochs: See `compare`.
-        batch_size: See `compare`.
-        seed: Seed of the repeat.
-        monitor: See `compare`.
-        on_epoch: Function to call after each epoch.
-
-    Raises:
-        MonitorError: If the model has no figure called `monitor`.
-        RecordError: If a record does not reach the disk.
-    """
-    with alone(), Folder(path).begin(key) as log:
-        try:
-            # Before the global seed is set: what `build` draws from it must not depend on the initializer.
-            initializer = seeded(initializer, derived_seed(seed, "draw"))
-            keras.utils.set_random_seed(derived_seed(seed, "build"))
-            model = build(initializer)
-            order = derived_seed(seed, "train")
-            status, figures, epoch = "finished", judge(model, data), 0
-            check_monitor(monitor, figures)
-            log.write(event="first batch", found=_first_batch.look(model, data, batch_size, order))
-            while True:
-                log.write(event="epoch", figures={"epoch": epoch, **figures})
-                if epoch and on_epoch:
-                    on_epoch()
-                if diverged(figures):
-                    status = "diverged"
-                if diverged(figures) or epoch == epochs:
-                    break
-                epoch += 1
-                figures = train_epoch(model, data, epoch, batch_size, order)
-            log.write(event="end", status=status)
-        except (MonitorError, RecordError):
-            raise
-        except Exception as error:
-            log.fail(error)

@@ -1,35 +1,37 @@
 """What the initial weights of a trial do to the first batch that it trains on."""
 
 import dataclasses
+from typing import Any
 
 from keras_initx.diagnostics import diagnose
 from keras_initx.studies._training import first_batch
+from keras_initx.studies._types import Arrays, Model, Record
 
 
-def look(model, data, batch_size, seed):
-    """Diagnose `model` with its first batch, and leave it as it was.
+def diagnose_first_batch(model: Model, data: Arrays, batch_size: int, seed: int) -> Record:
+    """Run `diagnose` on `model` with its first batch, which leaves it unchanged.
 
     Args:
         model: A compiled model that has not been trained.
-        data: See `compare`.
-        batch_size: See `compare`.
-        seed: That of `train_epoch`.
+        data: What `checked_data` returns.
+        batch_size: Number of examples in a batch.
+        seed: See `train_epoch`.
 
     Returns:
-        A dict of `"layers"`, with a few figures for each layer of the report, and `"verdicts"`; or of an
-        `"error"` for a model that `diagnose` cannot look at, which may be trained nonetheless.
+        A dict of `"layers"`, with some statistics of each layer of the report, and `"verdicts"`; or of an
+        `"error"` for a model that `diagnose` does not support, which may be trained nonetheless.
     """
     try:
         report = diagnose(model, *first_batch(data, batch_size, seed), batch_size=batch_size)
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
     return {
-        "layers": [_figures(layer) for layer in report.layers],
+        "layers": [_statistics(layer) for layer in report.layers],
         "verdicts": [dataclasses.asdict(verdict) for verdict in report.verdicts],
     }
 
 
-def _figures(layer):
+def _statistics(layer: Any) -> Record:
     return {
         "layer": layer.name,
         "std": layer.after and layer.after.std,

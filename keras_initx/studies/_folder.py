@@ -4,7 +4,8 @@ import dataclasses
 import json
 from pathlib import Path
 
-from keras_initx.studies._log import DamagedFileError, Log, line, parse, read, write_whole
+from keras_initx.studies._log import DamagedFileError, Log, line, parse, read, write_atomic
+from keras_initx.studies._types import Metrics, Record, Settings, Status
 
 
 class SettingsError(ValueError):
@@ -13,31 +14,31 @@ class SettingsError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """What became of one training run.
+    """The record of one training run.
 
     Attributes:
         key: Its name in the folder.
-        status: `"finished"`, `"diverged"` (a figure was not finite), `"failed"` (an exception), `"cut off"` or
+        status: `"finished"`, `"diverged"` (a metric was not finite), `"failed"` (an exception), `"interrupted"` or
             `"missing"`.
-        epochs: A dict of figures for each epoch, the first before any training.
-        end: What was written at the end, as the `"error"` of a failed trial.
-        first_batch: What the initial weights do to the first batch: a dict of `"layers"`, with figures of each, and
-            `"verdicts"`, or of an `"error"`. Empty if nobody looked.
+        epochs: A dict of metrics for each epoch, the first before any training.
+        end: What was recorded at the end, such as the `"error"` of a failed trial.
+        first_batch: What the initial weights do to the first batch: a dict of `"layers"`, with statistics of each, and
+            `"verdicts"`, or of an `"error"`. Empty if `diagnose` did not run.
     """
 
     key: str
-    status: str = "missing"
-    epochs: tuple = ()
-    end: dict = dataclasses.field(default_factory=dict)
-    first_batch: dict = dataclasses.field(default_factory=dict)
+    status: Status = "missing"
+    epochs: tuple[Metrics, ...] = ()
+    end: Record = dataclasses.field(default_factory=dict)
+    first_batch: Record = dataclasses.field(default_factory=dict)
 
     @property
-    def is_settled(self):
-        """Whether there is no point in running it again. What failed may go well next time."""
+    def is_settled(self) -> bool:
+        """Whether it is not run again. A failed trial is: it may succeed next time."""
         return self.status in ("finished", "diverged")
 
     @property
-    def verdicts(self) -> list[dict]:
+    def verdicts(self) -> list[Record]:
         """The errors and warnings of the first batch, without the notes, which do no harm to training."""
         return [verdict for verdict in self.first_batch.get("verdicts", []) if verdict["level"] != "note"]
 
@@ -57,15 +58,15 @@ class Folder:
         path: Path of the folder.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
     @property
-    def _header(self):
+    def _header(self) -> Path:
         return self.path / "study.json"
 
-    def open(self, kind, settings):
-        """Begin a run of this kind, or take it up again.
+    def open(self, kind: str, settings: Settings) -> None:
+        """Begin a run of this kind, or resume it.
 
         Raises:
             SettingsError: If the folder holds another run.
@@ -73,7 +74,7 @@ class Folder:
         header = {"kind": kind, "settings": settings}
         if not self._header.exists():
             (self.path / "trials").mkdir(parents=True, exist_ok=True)
-            write_whole(self._header, line(header).encode())
+            write_atomic(self._header, line(header).encode())
         found = self.header()
         # As JSON: tuples come back as lists.
         wanted = json.loads(json.dumps(header))
@@ -85,7 +86,7 @@ class Folder:
             details = "; ".join(f"{name}={here.get(name)!r}, there {there.get(name)!r}" for name in changed)
             raise SettingsError(f"{self.path} holds a run with other settings. Received: {details}")
 
-    def header(self):
+    def header(self) -> Record:
         """Return the kind and the settings of the run.
 
         Raises:
@@ -97,7 +98,7 @@ class Folder:
             raise DamagedFileError(f"{self._header} is not as it was written")
         return header
 
-    def settings(self, kind):
+    def settings(self, kind: str) -> Settings:
         """Return the settings of the run.
 
         Raises:
@@ -107,10 +108,13 @@ class Folder:
         """
         header = self.header()
         if header["kind"] != kind:
-            raise ValueError(f"`path` must be a folder of `{kind}`. Received: path={self.path}, of {header['kind']}")
-        return header["settings"]
+            raise ValueError(
+                f"`path` must be the folder of a {kind} run. Received: path={self.path}, of {header['kind']}"
+            )
+        settings: Settings = header["settings"]
+        return settings
 
-    def begin(self, key) -> Log:
+    def begin(self, key: str) -> Log:
         """Return the log of a new attempt at a trial."""
         attempt = 1 + max((number for number, _ in self._attempts(key)), default=0)
         while True:
@@ -119,26 +123,26 @@ class Folder:
             except FileExistsError:
                 attempt += 1
 
-    def _attempts(self, key):
+    def _attempts(self, key: str) -> list[tuple[int, Path]]:
         files = (self.path / "trials").glob(f"{key}.*.jsonl")
         return sorted((int(file.name.split(".")[-2]), file) for file in files)
 
-    def trial(self, key) -> Trial:
-        """Return the record of a trial: of the first attempt that came to its end, else of the last."""
+    def trial(self, key: str) -> Trial:
+        """Return the record of a trial: of the first attempt that settled it, else of the last."""
         trial = Trial(key)
         for _, file in self._attempts(key):
             records = read(file)
-            epochs = tuple(record["figures"] for record in records if record["event"] == "epoch")
+            epochs = tuple(record["metrics"] for record in records if record["event"] == "epoch")
             end = next((record for record in records if record["event"] == "end"), None)
-            found: dict = next((record["found"] for record in records if record["event"] == "first batch"), {})
+            diagnosis: Record = next((r["diagnosis"] for r in records if r["event"] == "first batch"), {})
             if end:
-                trial = Trial(key, end.pop("status"), epochs, end, found)
+                trial = Trial(key, end.pop("status"), epochs, end, diagnosis)
             elif trial.status != "failed":
-                trial = Trial(key, "cut off", epochs, first_batch=found)
+                trial = Trial(key, "interrupted", epochs, first_batch=diagnosis)
             if trial.is_settled:
                 break
         return trial
 
-    def keep(self, name, content):
-        """Write `content`, bytes, to a file of this name, at once."""
-        write_whole(self.path / "trials" / name, content)
+    def keep(self, name: str, content: bytes) -> None:
+        """Write `content` to a file of this name, atomically."""
+        write_atomic(self.path / "trials" / name, content)

@@ -1,69 +1,74 @@
 """Train several draws of the initial weights, stop the worse ones early, and keep the best."""
 
-import math
+import dataclasses
+import functools
 import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from keras_initx._checks import check_count
+from keras_initx._extras import needed
 from keras_initx.studies import _pool
 from keras_initx.studies._arrays import checked_data
 from keras_initx.studies._folder import Folder
-from keras_initx.studies._monitor import check_mode, resolved
-from keras_initx.studies._race import Race
-from keras_initx.studies._seeds import alone, derived_seed
+from keras_initx.studies._metric import check_mode, resolve_metric, sign
+from keras_initx.studies._plan import Run, StagePlan, plan_checks, plan_rounds, plan_stage, stage_key
+from keras_initx.studies._restart_study import RestartStudy
+from keras_initx.studies._run_stage import read_state, restored, run_stage
+from keras_initx.studies._seeds import isolated_rng
 from keras_initx.studies._settings import run_settings
-from keras_initx.studies._stage import read_state, restored, run_stage
+from keras_initx.studies._types import Build, Data, Mode, Settings
 
 
-def restarts(
-    build,
-    data,
-    n=10,
-    epochs=10,
+def random_restarts(
+    build: Build,
+    data: Data,
     *,
-    batch_size=32,
-    seed=0,
-    checks=3,
-    n_jobs=1,
-    out=None,
-    title=None,
-    monitor=None,
-    mode="auto",
-):
+    n: int = 10,
+    epochs: int = 10,
+    batch_size: int = 32,
+    seed: int = 0,
+    checks: int = 3,
+    n_jobs: int = 1,
+    out: str | Path | None = None,
+    title: str | None = None,
+    monitor: str | None = None,
+    mode: Mode = "auto",
+) -> RestartStudy:
     """Train a model from several draws of its initial weights, and return the best.
 
     Successive halving: all draws are trained for a few epochs, the better half of them for twice as many, and
     so on, until the last two have been trained for `epochs`. All see the same examples in the same order.
 
-    The best of `n` looks better than it is: part of what it won by is luck. So the chosen draw is trained again
-    with the examples in other orders, and beside it draws that took no part. Sets NumPy's and the backend's global
-    seeds.
+    The best of `n` looks better than it is, by selection bias. So the chosen draw is trained again with the examples in
+    other orders, and beside it draws that took no part. Sets NumPy's and the backend's global seeds.
 
     Args:
         build: Function without arguments that returns a compiled model, whose initializers have no seeds.
-        data: See `compare`.
+        data: See `compare_initializers`.
         n: Number of draws.
         epochs: Number of epochs that the best draws are trained for.
         batch_size: Number of examples in a batch.
         seed: Integer, the root of all seeds.
         checks: Number of pairs, of the chosen draw and another, by which the gain is measured; 0 for none.
-        n_jobs: See `compare`.
-        out: See `compare`.
-        title: See `compare`.
-        monitor: See `compare`.
-        mode: See `compare`.
+        n_jobs: See `compare_initializers`.
+        out: See `compare_initializers`.
+        title: See `compare_initializers`.
+        monitor: See `compare_initializers`.
+        mode: See `compare_initializers`.
 
     Returns:
-        A `Race`; its `model` is the trained one, its `seed` that of the draw. `keras.utils.set_random_seed(seed)`
-        followed by `build()` gives the initial model again; the weights of one without an `Input` are drawn when it
-        first sees data.
+        A `RestartStudy`; its `model` is the trained one, its `seed` that of the draw.
+        `keras.utils.set_random_seed(seed)` followed by `build()` gives the initial model again; the weights of one
+        without an `Input` are drawn when it first sees data.
 
     Raises:
-        ImportError: If `n_jobs` is not 1 and joblib is missing.
+        ImportError: If SciPy is missing, which `checks` need, or joblib, which `n_jobs` other than 1 needs.
         RecordError: If a record cannot be written, as on a full disk.
         RuntimeError: If no draw could be trained to its end.
         SettingsError: If `out` holds a run with other settings.
-        TypeError: If an argument has the wrong type, as data that are no arrays of numbers.
-        ValueError: If an argument is not as described, as inputs and targets of different lengths.
+        TypeError: If an argument has the wrong type, for example data that are not arrays of numbers.
+        ValueError: If an argument is not as described, for example inputs and targets of different lengths.
 
     Example:
         >>> def build():
@@ -72,7 +77,7 @@ def restarts(
         ...     return model
         >>> x, y = keras.random.normal((2, 64, 4), seed=0), keras.random.normal((2, 64, 3), seed=1)
         >>> x, y = keras.ops.convert_to_numpy(x), keras.ops.convert_to_numpy(y)
-        >>> best = restarts(build, ((x[0], y[0]), (x[1], y[1])), n=4, epochs=2, checks=0)
+        >>> best = random_restarts(build, ((x[0], y[0]), (x[1], y[1])), n=4, epochs=2, checks=0)
         >>> keras.utils.set_random_seed(best.seed)
         >>> initial = build()
 
@@ -81,100 +86,57 @@ def restarts(
         Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization",
         AISTATS 2016.
     """
-    data = checked_data(data)
+    arrays = checked_data(data)
     check_mode(mode)
     if checks:
         check_count("checks", checks)
     settings = {
-        **run_settings(build, data, epochs, batch_size, seed, title),
+        **run_settings(build, arrays, epochs, batch_size, seed, title),
         "n": check_count("n", n),
         "checks": checks,
     }
+    if checks:
+        needed("scipy.stats", "studies")  # Which the tests of the result need: fail now, not after the training.
     with tempfile.TemporaryDirectory() as temporary:
         folder = Folder(out or temporary)
         folder.open("restarts", settings)
-        common = {
-            "path": folder.path,
-            "build": build,
-            "data": data,
-            "batch_size": batch_size,
-            "monitor": monitor,
-        }
+        run = Run(folder.path, arrays, batch_size, monitor)
 
-        def run(tasks, epochs, label):
-            tasks = [{**task, **common} for task in tasks if not folder.trial(task["key"]).is_settled]
-            _pool.run(run_stage, tasks, n_jobs, epochs, label)
+        def train(plans: Sequence[StagePlan], label: str) -> None:
+            left = [plan for plan in plans if not folder.trial(plan.key).is_settled]
+            _pool.run(functools.partial(run_stage, run, build), left, n_jobs, plans[0].end - plans[0].begin, label)
 
-        chosen = _run_rounds(folder, settings, run, monitor, mode)
-        run(_check_tasks(settings, chosen), epochs, "checks")
-        race = Race.read(folder.path, monitor=monitor, mode=mode)
-        state = read_state(folder, f"draw{chosen}-{len(rounds(n, epochs))}")
-        with alone():
-            race.model = restored(build, race.seed, data, state)
-        return race
+        chosen = _run_rounds(folder, settings, train, monitor, mode)
+        if checks:
+            train(plan_checks(settings, chosen), "checks")
+        study = RestartStudy.read(folder.path, monitor=monitor, mode=mode)
+        state = read_state(folder, stage_key(chosen, plan_rounds(settings)[-1].number))
+        with isolated_rng():
+            return dataclasses.replace(study, model=restored(build, study.seed, arrays, state))
 
 
-def rounds(n, epochs):
-    """Return for each round the number of draws in it, and the epoch up to which they are trained."""
-    halvings = max(0, math.ceil(math.log2(n)) - 1)
-    plan: dict[int, int] = {}
-    for i in range(halvings + 1):
-        # Where there are too few epochs to halve them, fewer rounds do.
-        until = math.ceil(epochs / 2 ** (halvings - i))
-        plan.setdefault(until, math.ceil(n / 2**i))
-    return [(count, until) for until, count in plan.items()]
-
-
-def draw_seed(settings, number):
-    """Return the seed of the draw of this number, 1 for the first."""
-    return derived_seed(settings["seed"], "draw", number)
-
-
-def _run_rounds(folder, settings, run, monitor, mode):
+def _run_rounds(
+    folder: Folder,
+    settings: Settings,
+    train: Callable[[Sequence[StagePlan], str], None],
+    monitor: str | None,
+    mode: Mode,
+) -> int:
     """Train all draws, then fewer and fewer, and return the number of the best."""
-    left, begin = list(range(1, settings["n"] + 1)), 0
-    for i, (size, until) in enumerate(rounds(settings["n"], settings["epochs"]), 1):
-        left = left[:size]
-        tasks = [
-            {
-                "key": f"draw{number}-{i}",
-                "before": f"draw{number}-{i - 1}" if begin else None,
-                "draw": draw_seed(settings, number),
-                "order": derived_seed(settings["seed"], "train"),
-                "begin": begin,
-                "end": until,
-                "keep": True,
-            }
-            for number in left
-        ]
-        run(tasks, until - begin, f"round {i}")
-        left, begin = standings(folder, left, i, monitor, mode), until
-        if not left:
-            errors = [folder.trial(task["key"]).end.get("error", "diverged") for task in tasks]
-            raise RuntimeError(f"no draw could be trained to the end of round {i}: {errors[0]}")
-    return left[0]
+    draws = list(range(1, settings["n"] + 1))
+    for round_ in plan_rounds(settings):
+        plans = {draw: plan_stage(settings, draw, round_) for draw in draws[: round_.size]}
+        train(list(plans.values()), f"round {round_.number}")
+        draws = _ranked(folder, plans, monitor, mode)
+        if not draws:
+            errors = [folder.trial(plan.key).end.get("error", "diverged") for plan in plans.values()]
+            raise RuntimeError(f"no draw could be trained to the end of round {round_.number}: {errors[0]}")
+    return draws[0]
 
 
-def standings(folder, numbers, i, monitor, mode):
-    """Return those of the draws that came to the end of round `i`, the best first."""
-    trials = {number: folder.trial(f"draw{number}-{i}") for number in numbers}
-    trials = {number: trial for number, trial in trials.items() if trial.status == "finished"}
-    monitor, mode = resolved(trials.values(), monitor, mode)
-    return sorted(trials, key=lambda n: trials[n].epochs[-1][monitor] * (-1 if mode == "max" else 1))
-
-
-def _check_tasks(settings, chosen):
-    """Return the tasks of pairs: the chosen draw and one that took no part, both with the same new order."""
-    return [
-        {
-            "key": f"check{i}-{who}",
-            "before": None,
-            "draw": draw_seed(settings, number),
-            "order": derived_seed(settings["seed"], "check", i),
-            "begin": 0,
-            "end": settings["epochs"],
-            "keep": False,
-        }
-        for i in range(1, settings["checks"] + 1)
-        for who, number in (("chosen", chosen), ("other", settings["n"] + i))
-    ]
+def _ranked(folder: Folder, plans: dict[int, StagePlan], monitor: str | None, mode: Mode) -> list[int]:
+    """Return the draws that finished their stage, the best first."""
+    trials = {draw: folder.trial(plan.key) for draw, plan in plans.items()}
+    finished = {draw: trial for draw, trial in trials.items() if trial.status == "finished"}
+    name, direction = resolve_metric(finished.values(), monitor, mode)
+    return sorted(finished, key=lambda draw: -sign(direction) * finished[draw].epochs[-1][name])

@@ -1,18 +1,20 @@
-"""Seeds that follow from a root, initializers that draw from them, and nobody else who does."""
+"""Seeds that follow from a root, initializers that draw from them, and random generators isolated from the rest."""
 
 import contextlib
 import hashlib
 import random
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 
-_ONE_AT_A_TIME = threading.RLock()
+_LOCK = threading.RLock()
 
 
 @contextlib.contextmanager
-def alone():
-    """Let nothing in this process but the block of this context draw from what its seeds rule.
+def isolated_rng() -> Iterator[None]:
+    """Let nothing in this process but the block of this context draw from global random generators.
 
     Global seeds belong to a process: where several threads train, one waits for the other. And Python's `random`,
     from which Keras makes up the seeds of layers, is a generator of this thread's own meanwhile: the event loop of
@@ -20,13 +22,13 @@ def alone():
     """
     thread, own = threading.get_ident(), random.Random()
 
-    def by_thread(name, function):
-        def draw(*args, **kwargs):
+    def by_thread(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def draw(*args: Any, **kwargs: Any) -> Any:
             return (getattr(own, name) if threading.get_ident() == thread else function)(*args, **kwargs)
 
         return draw
 
-    with _ONE_AT_A_TIME:
+    with _LOCK:
         common = {name: getattr(random, name) for name in random.__all__ if hasattr(random.Random, name)}
         vars(random).update({name: by_thread(name, function) for name, function in common.items()})
         try:
@@ -35,7 +37,7 @@ def alone():
             vars(random).update(common)
 
 
-def derived_seed(root, *path) -> int:
+def derived_seed(root: int, *path: str | int) -> int:
     """Return a seed, an integer in `[0, 2**31)`, for the purpose that `path` names.
 
     Args:
@@ -46,12 +48,12 @@ def derived_seed(root, *path) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
-def seeded(initializer, seed):
-    """Return `initializer` such that `seed` rules what it draws, and each layer gets a draw of its own.
+def seeded(initializer: Any, seed: int) -> Any:
+    """Return `initializer` such that what it draws follows from `seed`, and each layer gets another draw.
 
     Args:
         initializer: An initializer, the string id of one, or a dict, list or tuple of initializers.
-            Anything else is returned as it is.
+            Anything else is returned unchanged.
         seed: An integer.
 
     Raises:
@@ -69,7 +71,7 @@ def seeded(initializer, seed):
     return type(initializer).from_config(config)
 
 
-def _with_seeds(config, seed, initializer):
+def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
     """Return `config` with a generator in place of each seed that was left open, those of initializers within too."""
     if isinstance(config, list | tuple):
         return [_with_seeds(item, derived_seed(seed, i), initializer) for i, item in enumerate(config)]

@@ -1,44 +1,49 @@
-"""What makes two runs the same run: settings, and identities of functions and initializers."""
+"""What makes two runs the same run: settings, and fingerprints of functions and initializers."""
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
-import keras_initx
 from keras_initx._checks import check_count, check_seed
+from keras_initx._version import __version__
 from keras_initx.studies._arrays import data_digest
+from keras_initx.studies._types import Arrays, Settings
 
 
-def run_settings(build, data, epochs, batch_size, seed, title):
-    """Return what the figures of every kind of run depend on, as a dict.
+def run_settings(
+    build: Callable[..., Any], data: Arrays, epochs: int, batch_size: int, seed: int, title: str | None
+) -> Settings:
+    """Return what the results of every kind of run depend on.
 
     Raises:
         TypeError: If a count or the seed is no integer.
         ValueError: If one of them is out of its range.
     """
     return {
-        "title": title or str(identity(build)),
-        "build": identity(build),
+        "title": title or str(fingerprint(build)),
+        "build": fingerprint(build),
         "epochs": check_count("epochs", epochs),
         "batch_size": check_count("batch_size", batch_size),
         "seed": check_seed(seed),
         "data": data_digest(data),
         "backend": keras.backend.backend(),
         "keras": keras.__version__,
-        "keras_initx": keras_initx.__version__,
+        "keras_initx": __version__,
     }
 
 
-def identity(thing):
-    """Return what JSON can say of a function, an initializer, or whatever else tells runs apart."""
-    if thing is None or isinstance(thing, str | bool | int | float):
-        return thing
-    if isinstance(thing, dict):
-        return {str(key): identity(item) for key, item in thing.items()}
-    if isinstance(thing, list | tuple):
-        return [identity(item) for item in thing]
-    if isinstance(thing, keras.initializers.Initializer):
-        return [type(thing).__name__, identity(thing.get_config())]
-    if hasattr(thing, "__qualname__"):
-        return f"{thing.__module__}.{thing.__qualname__}"
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
+def fingerprint(value: Any) -> Any:
+    """Return what JSON can hold of a function, an initializer, or whatever else tells runs apart."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return {str(key): fingerprint(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [fingerprint(item) for item in value]
+    if isinstance(value, keras.initializers.Initializer):
+        return [type(value).__name__, fingerprint(value.get_config())]
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))

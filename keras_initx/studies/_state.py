@@ -1,37 +1,40 @@
-"""All that training goes on from, as bytes: weights, the optimizer's slots, the seeds of layers."""
+"""All that training resumes from, as bytes: weights, the optimizer's slots, the seeds of layers."""
 
 import hashlib
 import io
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_initx.studies._types import Array, Model
 
-def state(model) -> bytes:
+
+def state(model: Model) -> bytes:
     """Return the state of `model`, which is compiled."""
     content = io.BytesIO()
     np.savez(content, *map(_array, _variables(model)))
     return content.getvalue()
 
 
-def restore(model, content) -> None:
+def restore(model: Model, content: bytes) -> None:
     """Give `model`, freshly built, a state."""
     with np.load(io.BytesIO(content)) as arrays:
         for variable, name in zip(_variables(model), arrays.files, strict=True):
             variable.assign(arrays[name])
 
 
-def digest(content) -> str:
+def digest(content: bytes) -> str:
     """Return a digest of a state."""
     return hashlib.sha256(content).hexdigest()
 
 
-def _variables(model):
+def _variables(model: Model) -> list[Any]:
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     return [*model.trainable_variables, *model.non_trainable_variables, *model.optimizer.variables]
 
 
-def _array(variable):
-    array = keras.ops.convert_to_numpy(variable.value)
+def _array(variable: Any) -> Array:
+    array: Array = keras.ops.convert_to_numpy(variable.value)
     return array.astype("float32") if array.dtype.name == "bfloat16" else array  # which NumPy's files do not know

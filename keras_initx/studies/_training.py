@@ -2,30 +2,34 @@
 
 import math
 import time
+from typing import Any
 
 import keras
 import numpy as np
 
-from keras_initx.studies._arrays import count, taken
+from keras_initx.studies._arrays import count, take
 from keras_initx.studies._seeds import derived_seed
+from keras_initx.studies._types import Array, Arrays, Metrics, Model, Structure
+
+_EVALUATION_BATCH = 256
 
 
-def train_epoch(model, data, epoch, batch_size, seed):
-    """Train `model` for one epoch, and judge it.
+def train_epoch(model: Model, data: Arrays, epoch: int, batch_size: int, seed: int) -> Metrics:
+    """Train `model` for one epoch, and evaluate it.
 
     Args:
         model: A compiled model.
         data: What `checked_data` returns.
         epoch: Number of the epoch, 1 for the first.
         batch_size: Number of examples in a batch.
-        seed: Rules the order of the examples, and whatever else is random in training.
+        seed: Seed of the order of the examples, and of whatever else is random in training.
 
     Returns:
-        A dict of the figures, with `"seconds"` and in the first epoch `"batch_losses"`.
+        A dict of the metrics, with `"seconds"` and in the first epoch `"batch_losses"`.
     """
     training, validation = data
     order = _order(training, epoch, seed)
-    x, y, weights = keras.utils.unpack_x_y_sample_weight(taken(training, order))
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(take(training, order))
     seed = derived_seed(seed, epoch)
     recorder = [_BatchLosses(batch_size, len(order))] if epoch == 1 else []
     # What `fit` prepares before may draw as well, and does so only once for each model.
@@ -41,60 +45,61 @@ def train_epoch(model, data, epoch, batch_size, seed):
         epochs=epoch,
         shuffle=False,
         validation_data=validation,
-        validation_batch_size=_JUDGED_AT_ONCE,
+        validation_batch_size=_EVALUATION_BATCH,
         callbacks=[begin_with_seed, *recorder],
         verbose=0,
     ).history
     seconds = time.perf_counter() - begin
-    figures = {name: float(values[-1]) for name, values in history.items()}
+    metrics = {name: float(values[-1]) for name, values in history.items()}
     losses = {"batch_losses": recorder[0].losses} if recorder else {}
-    return {**figures, **losses, "seconds": seconds}
+    return {**metrics, **losses, "seconds": seconds}
 
 
-def _order(training, epoch, seed):
+def _order(training: Structure, epoch: int, seed: int) -> Array:
     """Return the numbers of the examples in the order in which `epoch` has them."""
     return np.random.default_rng(derived_seed(seed, epoch)).permutation(count(training))
 
 
-def first_batch(data, batch_size, seed):
+def first_batch(data: Arrays, batch_size: int, seed: int) -> tuple[Structure, ...]:
     """Return inputs and targets of the first batch that `train_epoch` takes in its first epoch."""
     training, _ = data
-    return taken(training[:2], _order(training, 1, seed)[:batch_size])
+    batch: tuple[Structure, ...] = take(training[:2], _order(training, 1, seed)[:batch_size])
+    return batch
 
 
-def judge(model, data):
-    """Return the figures of `model` on the data to judge by, as a dict."""
-    figures = _evaluate(model, data[1])
-    return {f"val_{name}": float(value) for name, value in figures.items()}
+def evaluate(model: Model, data: Arrays) -> Metrics:
+    """Return the metrics of `model` on the validation data."""
+    return {f"val_{name}": float(value) for name, value in _evaluate(model, data[1]).items()}
 
 
-def build_like_fit(model, data):
+def build_like_fit(model: Model, data: Arrays) -> None:
     """Build what `fit` and `evaluate` build when they first see data, in a model that was not told its inputs."""
-    _evaluate(model, taken(data[1], slice(_JUDGED_AT_ONCE)))
+    _evaluate(model, take(data[1], slice(_EVALUATION_BATCH)))
 
 
-def _evaluate(model, part):
+def _evaluate(model: Model, part: tuple[Structure, ...]) -> Metrics:
     x, y, weights = keras.utils.unpack_x_y_sample_weight(part)
-    return model.evaluate(x, y, sample_weight=weights, batch_size=_JUDGED_AT_ONCE, return_dict=True, verbose=0)
+    metrics: Metrics = model.evaluate(
+        x, y, sample_weight=weights, batch_size=_EVALUATION_BATCH, return_dict=True, verbose=0
+    )
+    return metrics
 
 
-def diverged(figures) -> bool:
+def diverged(metrics: Metrics) -> bool:
     """Tell whether a loss or a metric is not a finite number."""
-    return not all(math.isfinite(value) for value in figures.values() if isinstance(value, float))
-
-
-_JUDGED_AT_ONCE = 256
+    return not all(math.isfinite(value) for value in metrics.values() if isinstance(value, float))
 
 
 class _BatchLosses(keras.callbacks.Callback):
     """Keeps the loss of each batch: Keras reports the mean of those so far."""
 
-    def __init__(self, batch_size, examples):
+    def __init__(self, batch_size: int, examples: int) -> None:
         super().__init__()
-        self.losses, self._batch_size, self._examples = [], batch_size, examples
+        self.losses: list[float] = []
+        self._batch_size, self._examples = batch_size, examples
         self._seen, self._sum = 0, 0.0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         seen = min((batch + 1) * self._batch_size, self._examples)
         total = float(logs["loss"]) * seen
         self.losses.append((total - self._sum) / (seen - self._seen))

@@ -10,7 +10,7 @@ import safetensors.numpy
 
 import keras_initx
 from keras_initx.cli import _main
-from keras_initx.studies import Study, compare
+from keras_initx.studies import Study, compare_initializers
 
 DISTRIBUTIONS = {
     "joblib": "joblib",
@@ -36,7 +36,7 @@ def build(initializer="he_normal"):
 def folder(tmp_path_factory):
     """A folder with what the features read."""
     folder = tmp_path_factory.mktemp("made")
-    compare(build, ["he_normal", "zeros"], DATA, repeats=2, epochs=1, out=folder / "study")
+    compare_initializers(build, ["he_normal", "zeros"], DATA, repeats=2, epochs=1, out=folder / "study")
     build().save(folder / "model.keras")
     np.save(folder / "x.npy", X)
     np.savez(folder / "data.npz", x_train=X[:20], y_train=Y[:20], x_test=X[20:], y_test=Y[20:])
@@ -80,13 +80,16 @@ FEATURES = {
         lambda folder, out: keras_initx.Pretrained(folder / "kernel.safetensors", "kernel")((40, 6)),
     ),
     "several processes": (
-        {"joblib"},
-        lambda folder, out: compare(build, ["he_normal"], DATA, repeats=2, epochs=1, n_jobs=2),
+        {"joblib", "scipy"},
+        lambda folder, out: compare_initializers(build, ["he_normal"], DATA, repeats=2, epochs=1, n_jobs=2),
     ),
     "initializers": (set(), lambda folder, out: [build(id_) for id_ in ("initx.sparse", "initx.orthogonal")]),
     "diagnose": (set(), lambda folder, out: str(keras_initx.diagnose(build(), X, Y))),
-    "compare": (set(), lambda folder, out: compare(build, ["he_normal"], DATA, repeats=2, epochs=1)),
-    "restarts": (set(), lambda folder, out: keras_initx.restarts(build, DATA, n=2, epochs=1, checks=0)),
+    "compare_initializers": (
+        {"scipy"},
+        lambda folder, out: compare_initializers(build, ["he_normal"], DATA, repeats=2, epochs=1),
+    ),
+    "random_restarts": (set(), lambda folder, out: keras_initx.random_restarts(build, DATA, n=2, epochs=1, checks=0)),
     "records": (set(), lambda folder, out: Study.read(folder / "study").to_csv(out / "records.csv")),
 }
 STUDIES = {"joblib", "matplotlib", "rich", "scipy", "sklearn"}

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initx.studies import Race, RecordError, Study, compare, restarts
+from keras_initx.studies import RecordError, RestartStudy, Study, compare_initializers, random_restarts
 
 # Threads share sums otherwise on a busy machine.
 SAME = {"abs": 1e-4}
@@ -34,11 +34,13 @@ def build(initializer="he_normal"):
 
 
 def run_compare(folder, n_jobs=1):
-    return compare(build, ["he_normal", "zeros"], data(), repeats=4, epochs=3, n_jobs=int(n_jobs), out=folder)
+    return compare_initializers(
+        build, ["he_normal", "zeros"], data(), repeats=4, epochs=3, n_jobs=int(n_jobs), out=folder
+    )
 
 
 def run_restarts(folder, n_jobs=1):
-    return restarts(build, data(), n=4, epochs=4, checks=1, n_jobs=int(n_jobs), out=folder)
+    return random_restarts(build, data(), n=4, epochs=4, checks=1, n_jobs=int(n_jobs), out=folder)
 
 
 RUNS = {"compare": run_compare, "restarts": run_restarts}
@@ -66,7 +68,7 @@ def undisturbed(tmp_path_factory):
 
 
 def read(name, folder):
-    return {"compare": Study, "restarts": Race}[name].read(folder)
+    return {"compare": Study, "restarts": RestartStudy}[name].read(folder)
 
 
 @pytest.mark.parametrize("name", RUNS)

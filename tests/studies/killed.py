@@ -12,14 +12,14 @@ import keras
 import pytest
 from networks import build, data, timeless
 
-from keras_initx.studies import Study, compare
+from keras_initx.studies import Study, compare_initializers
 
 BACKEND = keras.backend.backend()
 INITIALIZERS = {"he": "he_normal", "zeros": "zeros"}
 
 
 def run(folder, repeats):
-    return compare(build, INITIALIZERS, data(), repeats=int(repeats), epochs=6, out=folder)
+    return compare_initializers(build, INITIALIZERS, data(), repeats=int(repeats), epochs=6, out=folder)
 
 
 def lines(folder):

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 from networks import build, build_he, data, timeless
 
-from keras_initx.studies import compare, restarts
+from keras_initx.studies import compare_initializers, random_restarts
 from keras_initx.studies._arrays import checked_data, data_digest
 
 COLUMNS = [f"x{i}" for i in range(6)]
@@ -23,13 +23,13 @@ def frames():
 @pytest.fixture(scope="module")
 def records():
     arrays = tuple((frame[COLUMNS].to_numpy(), frame[["label"]].to_numpy()) for frame in frames())
-    return timeless(compare(build, ["he_normal"], arrays, repeats=1, epochs=2).records)
+    return timeless(compare_initializers(build, ["he_normal"], arrays, repeats=1, epochs=2).records)
 
 
 @pytest.mark.parametrize("inputs", [lambda frame: frame.to_numpy(), lambda frame: frame], ids=["array", "frame"])
 def test_shuffled_frames_train_as_their_arrays(records, inputs):
     of_pandas = tuple((inputs(frame[COLUMNS]), frame["label"]) for frame in frames())
-    study = compare(build, ["he_normal"], of_pandas, repeats=1, epochs=2)
+    study = compare_initializers(build, ["he_normal"], of_pandas, repeats=1, epochs=2)
     for record, other in zip(timeless(study.records), records, strict=True):
         assert record == pytest.approx(other, abs=1e-6)
 
@@ -47,7 +47,7 @@ def test_structures_of_inputs_are_trained():
         ({"left": frame[COLUMNS[:3]], "right": keras.ops.array(frame[COLUMNS[3:]].to_numpy())}, frame["label"])
         for frame in frames()
     )
-    study = compare(build_of_two, ["he_normal"], pairs, repeats=1, epochs=2)
+    study = compare_initializers(build_of_two, ["he_normal"], pairs, repeats=1, epochs=2)
     losses = [epoch["val_loss"] for epoch in study.trials["he_normal", 1].epochs]
     assert losses[0] > losses[1] > losses[2]
 
@@ -55,8 +55,10 @@ def test_structures_of_inputs_are_trained():
 def test_weights_count_in_training_and_in_evaluation():
     (x, y), (x_val, y_val) = data()
     weighted = (x, y, np.zeros(len(x))), (x_val, y_val, np.full(len(x_val), 2.0))
-    before, after = compare(build, ["he_normal"], weighted, repeats=1, epochs=1).trials["he_normal", 1].epochs
-    plain = compare(build, ["he_normal"], data(), repeats=1, epochs=1).trials["he_normal", 1].epochs[0]
+    before, after = (
+        compare_initializers(build, ["he_normal"], weighted, repeats=1, epochs=1).trials["he_normal", 1].epochs
+    )
+    plain = compare_initializers(build, ["he_normal"], data(), repeats=1, epochs=1).trials["he_normal", 1].epochs[0]
     assert before["val_loss"] == pytest.approx(2 * plain["val_loss"], rel=1e-4)
     assert after["val_loss"] == pytest.approx(before["val_loss"])
 
@@ -69,8 +71,8 @@ def build_without_targets():
 
 def test_a_model_without_targets_is_trained():
     (x, _), (x_val, _) = data()
-    race = restarts(build_without_targets, ((x, None), (x_val, None)), n=1, epochs=1, checks=0)
-    assert race.draws[0]["epochs"][1]["val_loss"] < race.draws[0]["epochs"][0]["val_loss"]
+    study = random_restarts(build_without_targets, ((x, None), (x_val, None)), n=1, epochs=1, checks=0)
+    assert study.draws[0]["epochs"][1]["val_loss"] < study.draws[0]["epochs"][0]["val_loss"]
 
 
 def as_array(value):
@@ -146,7 +148,7 @@ def test_what_is_no_array_of_numbers_is_refused(value, received):
 )
 def test_data_are_two_pairs(given, error, message):
     with pytest.raises(error, match=message):
-        compare(build, ["zeros"], given)
+        compare_initializers(build, ["zeros"], given)
 
 
 X, Y = np.zeros((6, 3)), np.zeros(6)
@@ -168,8 +170,8 @@ X, Y = np.zeros((6, 3)), np.zeros(6)
 def test_lengths_that_differ_are_refused_before_anything_is_written(tmp_path, part, lengths):
     good = data()[1]
     with pytest.raises(ValueError, match=rf"`data` must have at least one example, .* Received: {lengths}$"):
-        compare(build, ["zeros"], (part, good), out=tmp_path / "out")
+        compare_initializers(build, ["zeros"], (part, good), out=tmp_path / "out")
     of_validation = lengths.replace("x ", "x_val ").replace("y ", "y_val ").replace("weight ", "weight_val ")
     with pytest.raises(ValueError, match=f"Received: {of_validation}$"):
-        restarts(build_he, (good, part), out=tmp_path / "out")
+        random_restarts(build_he, (good, part), out=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

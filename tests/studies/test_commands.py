@@ -14,7 +14,8 @@ import pytest
 from networks import blobs
 
 from keras_initx.cli import _main
-from keras_initx.studies import _compare, _pool
+from keras_initx.rendering import _terminal
+from keras_initx.studies import _compare
 
 pytestmark = pytest.mark.once
 
@@ -57,10 +58,10 @@ def test_restarts_and_report(options, tmp_path, capsys):
 def test_interrupted_studies_show_what_there_is(options, tmp_path, capsys, monkeypatch):
     run, runs = _compare.run_trial, []
 
-    def interrupted(**arguments):
+    def interrupted(*arguments, **options):
         if runs:
             raise KeyboardInterrupt
-        runs.append(run(**arguments))
+        runs.append(run(*arguments, **options))
 
     monkeypatch.setattr(_compare, "run_trial", interrupted)
     assert _main.main([*COMPARE, *options]) == 130
@@ -94,9 +95,9 @@ def test_a_terminal_shows_the_time_that_is_left(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    with _pool._progress("compare", 4) as advance:
+    with _terminal.progress("compare", 4, "epochs") as advance:
         advance(3)
-    assert re.search(r"compare.*3/4.*epochs,.*gone,.*left", capsys.readouterr().err)
+    assert re.search(r"compare.*3/4.*epochs,.*elapsed,.*left", capsys.readouterr().err)
 
 
 def refused(capsys, *arguments):

@@ -14,7 +14,7 @@ from modes import BACKEND, to_numpy
 from networks import build, build_among_others, build_he, data, timeless
 
 import keras_initx
-from keras_initx.studies import _first_batch, _pool, compare, restarts
+from keras_initx.studies import _pool, _run_trial, compare_initializers, random_restarts
 from keras_initx.studies._seeds import derived_seed, seeded
 from keras_initx.studies._training import first_batch
 
@@ -23,7 +23,7 @@ TWINS = {"one": "he_normal", "other": "he_normal"}
 
 @pytest.fixture(scope="module")
 def planted():
-    return compare(build, {**TWINS, "zeros": "zeros"}, data(), repeats=3, epochs=4, title="blobs")
+    return compare_initializers(build, {**TWINS, "zeros": "zeros"}, data(), repeats=3, epochs=4, title="blobs")
 
 
 def verdict(study, *names):
@@ -71,8 +71,8 @@ def test_the_first_batch_is_that_of_training(planted):
 
 
 def test_the_diagnosis_leaves_training_as_it_was(planted, monkeypatch):
-    monkeypatch.setattr(_first_batch, "look", lambda *_: {})
-    study = compare(build, TWINS, data(), repeats=1, epochs=4)
+    monkeypatch.setattr(_run_trial, "diagnose_first_batch", lambda *_: {})
+    study = compare_initializers(build, TWINS, data(), repeats=1, epochs=4)
     assert study.problems() == study.first_batches == []
     same_as_first_repeat(study, planted)
 
@@ -85,14 +85,14 @@ def build_without_loss(initializer):
 
 
 def test_what_cannot_be_diagnosed_is_trained():
-    study = compare(build_without_loss, ["he_normal"], data(), repeats=2, epochs=1, monitor="val_loss")
+    study = compare_initializers(build_without_loss, ["he_normal"], data(), repeats=2, epochs=1, monitor="val_loss")
     assert [trial.status for trial in study.trials.values()] == ["finished"] * 2
     told = "The first batch could not be diagnosed in 2 trials: ValueError: `loss` is needed"
     assert told in " ".join(str(study).split())
 
 
 def test_repeats_differ(planted):
-    assert len(set(planted.finals("one").values()) | {t.epochs[1]["loss"] for t in planted.trials.values()}) > 4
+    assert len(set(planted.final_values("one").values()) | {t.epochs[1]["loss"] for t in planted.trials.values()}) > 4
 
 
 def same_as_first_repeat(study, planted):
@@ -119,7 +119,7 @@ ONCE = [pytest.param(backend, marks=pytest.mark.once) for backend in ("all-at-on
 @pytest.mark.parametrize("backend", ["loky", *ONCE])
 def test_workers_find_the_same(planted, backend):
     with joblib.parallel_config(backend):
-        study = compare(build, TWINS, data(), repeats=1, epochs=4, n_jobs=2)
+        study = compare_initializers(build, TWINS, data(), repeats=1, epochs=4, n_jobs=2)
     same_as_first_repeat(study, planted)
 
 
@@ -132,13 +132,13 @@ def test_a_dask_cluster_finds_the_same(planted, tmp_path, monkeypatch):
         distributed.Client(cluster) as client,
         joblib.parallel_config(backend="dask"),
     ):
-        study = compare(build, TWINS, data(), repeats=1, epochs=4, n_jobs=-1, out=tmp_path / "study")
+        study = compare_initializers(build, TWINS, data(), repeats=1, epochs=4, n_jobs=-1, out=tmp_path / "study")
         assert list(client.run(lambda: "keras_initx.studies" in sys.modules).values()) == [True, True]
     same_as_first_repeat(study, planted)
 
 
 def test_other_threads_change_nothing(planted):
-    same_as_first_repeat(compare(build_among_others, TWINS, data(), repeats=1, epochs=4), planted)
+    same_as_first_repeat(compare_initializers(build_among_others, TWINS, data(), repeats=1, epochs=4), planted)
 
 
 def test_only_one_thread_trains_at_a_time():
@@ -151,7 +151,7 @@ def test_only_one_thread_trains_at_a_time():
         return build(initializer)
 
     with joblib.parallel_config("threading"):
-        study = compare(build_alone, TWINS, data(), repeats=2, epochs=1, n_jobs=2)
+        study = compare_initializers(build_alone, TWINS, data(), repeats=2, epochs=1, n_jobs=2)
     assert [trial.status for trial in study.trials.values()] == ["finished"] * 4
 
 
@@ -161,10 +161,15 @@ def test_a_worker_on_another_backend_is_an_error():
 
 
 @pytest.mark.parametrize("module", ["joblib", "scipy.stats"])
-def test_what_is_missing_is_named(monkeypatch, module):
+def test_what_is_missing_is_named_before_anything_is_trained(monkeypatch, tmp_path, module):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=rf"not found; install with `pip install {module.split('.')[0]}`"):
-        str(compare(build, ["zeros"], data(), repeats=2, epochs=1, n_jobs=2 if module == "joblib" else 1))
+    jobs = 2 if module == "joblib" else 1
+    advice = rf"not found; install with `pip install {module.split('.')[0]}`, or keras_initx with its extra `studies`"
+    with pytest.raises(ImportError, match=advice):
+        compare_initializers(build, ["zeros"], data(), repeats=2, epochs=1, n_jobs=jobs, out=tmp_path / "compare")
+    with pytest.raises(ImportError, match=advice):
+        random_restarts(build_he, data(), n=1, epochs=1, n_jobs=jobs, out=tmp_path / "restarts")
+    assert list(tmp_path.glob("*/trials/*")) == []
 
 
 def test_a_failing_trial_does_not_end_the_study(tmp_path):
@@ -176,12 +181,12 @@ def test_a_failing_trial_does_not_end_the_study(tmp_path):
         return build("zeros")
 
     arguments = {"build": build_if_there_is_room, "initializers": {"two": 2, "three": 3}, "data": data()}
-    study = compare(**arguments, repeats=2, epochs=1, out=tmp_path)
+    study = compare_initializers(**arguments, repeats=2, epochs=1, out=tmp_path)
     assert "two: 2 of 2 trials failed: OSError: no room left." in str(study)
     assert study.trials["two", 1].end["traceback"].startswith("Traceback")
-    assert len(study.finals("three")) == 2
+    assert len(study.final_values("three")) == 2
     full = False
-    assert len(compare(**arguments, repeats=2, epochs=1, out=tmp_path).finals("two")) == 2
+    assert len(compare_initializers(**arguments, repeats=2, epochs=1, out=tmp_path).final_values("two")) == 2
 
 
 def build_with_rate(rate):
@@ -191,7 +196,7 @@ def build_with_rate(rate):
 
 
 def test_divergence_ends_a_trial_and_is_told():
-    study = compare(build_with_rate, {"small": 0.01, "huge": 1e30}, data(), repeats=2, epochs=3)
+    study = compare_initializers(build_with_rate, {"small": 0.01, "huge": 1e30}, data(), repeats=2, epochs=3)
     assert [trial.status for trial in study.trials.values()] == ["finished", "diverged"] * 2
     assert len(study.trials["huge", 1].epochs) == 2
     assert not np.isfinite(study.trials["huge", 1].epochs[-1]["loss"])
@@ -208,7 +213,7 @@ def test_nothing_else_depends_on_the_initializer():
         seeds.append(to_numpy(model.layers[1].seed_generator.state).tolist())
         return model
 
-    compare(build_and_look, ["zeros", "he_normal", "initx.sparse"], data(), repeats=2, epochs=1)
+    compare_initializers(build_and_look, ["zeros", "he_normal", "initx.sparse"], data(), repeats=2, epochs=1)
     assert seeds[0] == seeds[1] == seeds[2] != seeds[3] == seeds[4] == seeds[5]
 
 
@@ -257,25 +262,25 @@ def test_seeds_of_other_purposes_differ():
 )
 def test_wrong_initializers_are_an_error(initializers, message):
     with pytest.raises(ValueError, match=message):
-        compare(build, initializers, data())
+        compare_initializers(build, initializers, data())
 
 
 def test_a_monitor_that_is_not_there_ends_the_study_before_it_trains(tmp_path):
     message = r"`monitor` must be one of \('val_accuracy', 'val_loss'\). Received: monitor='val_acc'"
     with pytest.raises(ValueError, match=message):
-        compare(build, TWINS, data(), monitor="val_acc", out=tmp_path / "compare")
+        compare_initializers(build, TWINS, data(), monitor="val_acc", out=tmp_path / "compare")
     with pytest.raises(ValueError, match=message):
-        restarts(build_he, data(), monitor="val_acc", out=tmp_path / "restarts")
+        random_restarts(build_he, data(), monitor="val_acc", out=tmp_path / "restarts")
     assert [file.read_bytes() for file in tmp_path.glob("*/trials/*")] == [b"", b""]
 
 
 def test_a_wrong_mode_is_an_error_before_anything_is_trained(tmp_path):
     with pytest.raises(ValueError, match=r"`mode` must be one of .* Received: mode='most'"):
-        compare(build, ["zeros"], data(), mode="most", out=tmp_path / "out")
+        compare_initializers(build, ["zeros"], data(), mode="most", out=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["repeats", "epochs", "batch_size"])
 def test_counts_are_positive(name):
     with pytest.raises(ValueError, match=f"`{name}` must be a positive integer. Received: {name}=0"):
-        compare(build, ["zeros"], data(), **{name: 0})
+        compare_initializers(build, ["zeros"], data(), **{name: 0})

@@ -6,7 +6,7 @@ import pytest
 from modes import to_numpy
 from networks import build_subclassed, build_without_input, data, timeless
 
-from keras_initx.studies import _first_batch, compare, restarts
+from keras_initx.studies import _run_trial, compare_initializers, random_restarts
 from keras_initx.studies._seeds import derived_seed
 from keras_initx.studies._training import train_epoch
 
@@ -22,40 +22,40 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def race(build, folder):
-    return restarts(build, data(), n=3, epochs=2, checks=0, out=folder / build.__name__)
+def study(build, folder):
+    return random_restarts(build, data(), n=3, epochs=2, checks=0, out=folder / build.__name__)
 
 
-def losses(race):
-    return [[epoch["val_loss"] for epoch in draw["epochs"]] for draw in race.draws]
+def losses(study):
+    return [[epoch["val_loss"] for epoch in draw["epochs"]] for draw in study.draws]
 
 
-def test_restarts_return_the_model_that_came_out_best(race):
-    assert [draw["epochs"][-1]["epoch"] for draw in race.draws] == [2, 2, 1]
-    assert race.model.evaluate(*data()[1], return_dict=True, verbose=0)["accuracy"] == pytest.approx(race.score)
+def test_restarts_return_the_model_that_came_out_best(study):
+    assert [draw["epochs"][-1]["epoch"] for draw in study.draws] == [2, 2, 1]
+    assert study.model.evaluate(*data()[1], return_dict=True, verbose=0)["accuracy"] == pytest.approx(study.score)
 
 
-def test_the_seed_gives_the_model_again(build, race):
-    keras.utils.set_random_seed(race.seed)
+def test_the_seed_gives_the_model_again(build, study):
+    keras.utils.set_random_seed(study.seed)
     model = build()
     model(data()[0][0][:1])
     for epoch in (1, 2):
         train_epoch(model, data(), epoch, 32, derived_seed(0, "train"))
-    for own, other in zip(model.weights, race.model.weights, strict=True):
+    for own, other in zip(model.weights, study.model.weights, strict=True):
         np.testing.assert_allclose(to_numpy(own), to_numpy(other), atol=1e-6)
 
 
-def test_a_round_is_taken_up_from_its_states(build, folder, race):
+def test_a_round_is_taken_up_from_its_states(build, folder, study):
     for file in folder.glob(f"{build.__name__}/trials/draw*-2.*"):
         file.unlink()
-    again = restarts(build, data(), n=3, epochs=2, checks=0, out=folder / build.__name__)
-    for own, other in zip(losses(again), losses(race), strict=True):
+    again = random_restarts(build, data(), n=3, epochs=2, checks=0, out=folder / build.__name__)
+    for own, other in zip(losses(again), losses(study), strict=True):
         assert own == pytest.approx(other, abs=1e-6)
 
 
 def test_pairs_stay_pairs(build, monkeypatch):
-    monkeypatch.setattr(_first_batch, "look", lambda *_: {})
-    study = compare(build, {"one": "he_normal", "other": "he_normal"}, data(), repeats=1, epochs=1)
+    monkeypatch.setattr(_run_trial, "diagnose_first_batch", lambda *_: {})
+    study = compare_initializers(build, {"one": "he_normal", "other": "he_normal"}, data(), repeats=1, epochs=1)
     one, other = (timeless(trial.epochs) for trial in study.trials.values())
     assert len(one) == 2
     assert one == other

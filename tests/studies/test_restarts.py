@@ -9,21 +9,21 @@ import pytest
 from modes import to_numpy
 from networks import build_among_others, build_he, data
 
-from keras_initx.studies import DamagedFileError, Race, _state, restarts
-from keras_initx.studies._restarts import rounds
+from keras_initx.studies import DamagedFileError, RestartStudy, _state, random_restarts
+from keras_initx.studies._plan import Run, StagePlan, plan_rounds
+from keras_initx.studies._run_stage import run_stage
 from keras_initx.studies._seeds import derived_seed
-from keras_initx.studies._stage import run_stage
 from keras_initx.studies._training import train_epoch
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("race")
+    return tmp_path_factory.mktemp("restarts")
 
 
 @pytest.fixture(scope="module")
-def race(folder):
-    return restarts(build_he, data(), n=4, epochs=4, checks=2, out=folder)
+def study(folder):
+    return random_restarts(build_he, data(), n=4, epochs=4, checks=2, out=folder)
 
 
 @pytest.mark.parametrize(
@@ -37,63 +37,66 @@ def race(folder):
     ],
 )
 def test_halves_are_trained_twice_as_long(n, epochs, plan):
-    assert rounds(n, epochs) == plan
+    rounds = plan_rounds({"n": n, "epochs": epochs})
+    assert [(round_.size, round_.end) for round_ in rounds] == plan
+    assert [round_.begin for round_ in rounds] == [0, *(end for _, end in plan[:-1])]
 
 
-def test_losers_stop_early(race):
-    assert [draw["epochs"][-1]["epoch"] for draw in race.draws] == [4, 4, 2, 2]
+def test_losers_stop_early(study):
+    assert [draw["epochs"][-1]["epoch"] for draw in study.draws] == [4, 4, 2, 2]
 
 
-def test_the_best_comes_first(race):
-    first, second, *rest = (draw["epochs"][-1]["val_accuracy"] for draw in race.draws)
-    assert race.score == first >= second
-    assert min(draw["epochs"][2]["val_accuracy"] for draw in race.draws[:2]) >= max(rest)
+def test_the_best_comes_first(study):
+    first, second, *rest = (draw["epochs"][-1]["val_accuracy"] for draw in study.draws)
+    assert study.score == first >= second
+    assert min(draw["epochs"][2]["val_accuracy"] for draw in study.draws[:2]) >= max(rest)
 
 
-def test_the_seed_gives_the_model_again(race):
-    keras.utils.set_random_seed(race.seed)
+def test_the_seed_gives_the_model_again(study):
+    keras.utils.set_random_seed(study.seed)
     model = build_he()
     for epoch in range(1, 5):
         train_epoch(model, data(), epoch, 32, derived_seed(0, "train"))
-    for own, other in zip(model.weights, race.model.weights, strict=True):
+    for own, other in zip(model.weights, study.model.weights, strict=True):
         np.testing.assert_array_equal(to_numpy(own), to_numpy(other))
-    assert race.model.evaluate(*data()[1], return_dict=True, verbose=0)["accuracy"] == pytest.approx(race.score)
+    assert study.model.evaluate(*data()[1], return_dict=True, verbose=0)["accuracy"] == pytest.approx(study.score)
 
 
-def test_other_threads_change_nothing(race):
-    again = restarts(lambda: build_among_others("he_normal"), data(), n=4, epochs=4, checks=0)
-    assert [draw["epochs"][0] for draw in again.draws] == [draw["epochs"][0] for draw in race.draws]
-    for own, other in zip(again.model.weights, race.model.weights, strict=True):
+def test_other_threads_change_nothing(study):
+    again = random_restarts(lambda: build_among_others("he_normal"), data(), n=4, epochs=4, checks=0)
+    assert [draw["epochs"][0] for draw in again.draws] == [draw["epochs"][0] for draw in study.draws]
+    for own, other in zip(again.model.weights, study.model.weights, strict=True):
         np.testing.assert_allclose(to_numpy(own), to_numpy(other), atol=1e-4)
 
 
-def test_a_finished_race_is_not_run_again(race, folder):
+def test_a_finished_study_is_not_run_again(study, folder):
     files = sorted(folder.glob("trials/*"))
-    again = restarts(build_he, data(), n=4, epochs=4, checks=2, out=folder)
+    again = random_restarts(build_he, data(), n=4, epochs=4, checks=2, out=folder)
     assert sorted(folder.glob("trials/*")) == files
-    assert again.draws == race.draws
-    assert str(again) == str(race) == str(Race.read(folder))
+    assert again.draws == study.draws
+    assert str(again) == str(study) == str(RestartStudy.read(folder))
 
 
-def test_a_damaged_state_is_told(folder, race, tmp_path):
+def test_a_damaged_state_is_told(folder, study, tmp_path):
     (tmp_path / "trials").mkdir()
     (tmp_path / "study.json").write_bytes((folder / "study.json").read_bytes())
     for file in folder.glob("trials/*"):
         content = file.read_bytes()
         (tmp_path / "trials" / file.name).write_bytes(content[:-1] if file.suffix == ".state" else content)
     with pytest.raises(DamagedFileError, match=r"draw\d-2\.\w+\.state is missing, or not as it was written"):
-        restarts(build_he, data(), n=4, epochs=4, checks=2, out=tmp_path)
+        random_restarts(build_he, data(), n=4, epochs=4, checks=2, out=tmp_path)
 
 
-def test_another_run_in_the_folder_does_not_replace_a_state(folder, race, tmp_path):
+def test_another_run_in_the_folder_does_not_replace_a_state(folder, study, tmp_path):
     """Two runs at one time both train what neither has finished, and may differ in the last bits."""
     shutil.copytree(folder, tmp_path / "copy")
-    key = f"draw{race.draws[0]['draw']}-1"
-    run_stage(key, tmp_path / "copy", build_he, data(), 32, None, race.seed, order=5, begin=0, end=2, keep=True)
+    key = f"draw{study.draws[0]['draw']}-1"
+    run = Run(tmp_path / "copy", data(), 32, monitor=None)
+    run_stage(run, build_he, StagePlan(key, None, study.seed, 5, 0, 2, keep_state=True))
     for file in tmp_path.glob("copy/trials/draw*-2.*"):
         file.unlink()
-    again = restarts(build_he, data(), n=4, epochs=4, checks=2, out=tmp_path / "copy")
-    assert again.score == pytest.approx(race.score)
+    again = random_restarts(build_he, data(), n=4, epochs=4, checks=2, out=tmp_path / "copy")
+    assert again.score == pytest.approx(study.score)
 
 
 def test_a_state_is_all_that_training_goes_on_from():
@@ -112,62 +115,73 @@ def test_a_state_is_all_that_training_goes_on_from():
         np.testing.assert_array_equal(own, other)
 
 
-def race_with(checks, score=0.9):
+def study_with(checks, score=0.9):
     draws = [{"draw": 1, "seed": 7, "status": "finished", "epochs": [{"epoch": 4, "val_accuracy": score}]}]
     settings = {"n": 1, "epochs": 4, "batch_size": 8, "seed": 0, "keras": "3", "backend": "none"}
-    return Race("made up", settings, draws, checks, "val_accuracy", "max")
+    return RestartStudy("made up", settings, draws, checks, "val_accuracy", "max")
 
 
 def test_a_real_gain_is_told():
-    race = race_with([(0.9, 0.5), (0.91, 0.52), (0.89, 0.5)])
-    assert race.gain()["significant"]
-    text = " ".join(str(race).split())
+    study = study_with([(0.9, 0.5), (0.91, 0.52), (0.89, 0.5)])
+    assert study.gain()["significant"]
+    text = " ".join(str(study).split())
     assert "it is better by 0.393 (0.379 to 0.408, 95 %) than draws that took no part." in text
     assert "That is more than the noise of single runs." in text
 
 
 def test_a_loss_is_not_called_a_gain():
-    text = " ".join(str(race_with([(0.80, 0.81), (0.82, 0.824), (0.81, 0.82)])).split())
+    text = " ".join(str(study_with([(0.80, 0.81), (0.82, 0.824), (0.81, 0.82)])).split())
     assert "it is worse by 0.008 (-0.00061 to 0.017, 95 %) than draws that took no part." in text
     assert "not shown with 3 checks, and would take at least 4." in text
 
 
 def test_luck_is_no_gain():
-    race = race_with([(0.8, 0.81), (0.82, 0.8), (0.81, 0.82)])
-    text = " ".join(str(race).split())
-    assert not race.gain()["significant"]
-    assert race.gain()["luck"] == pytest.approx(0.09)
+    study = study_with([(0.8, 0.81), (0.82, 0.8), (0.81, 0.82)])
+    text = " ".join(str(study).split())
+    assert not study.gain()["significant"]
+    assert study.gain()["selection_bias"] == pytest.approx(0.09)
     assert "it is better by 0.000 " in text
     assert "In the search it looked better by 0.090 than in these runs" in text
 
 
+def test_repr_is_a_line():
+    assert repr(study_with([])) == "<RestartStudy of 1 draw: the best is draw 1 with val_accuracy 0.900>"
+
+
+def test_a_notebook_shows_the_table_and_the_remarks():
+    shown = study_with([])._repr_html_()
+    assert shown.count("<tr>") == 2
+    assert "Draw 1, seed 7, came out best: val_accuracy 0.900 after 4 epochs." in shown
+
+
 def test_without_checks_nothing_is_claimed():
-    assert "Without checks nobody knows how much of that is luck." in str(race_with([]))
+    assert "Without checks it is not known how much of that is luck." in str(study_with([]))
 
 
-def test_a_race_that_nobody_finishes_is_an_error():
+def test_a_study_that_nobody_finishes_is_an_error():
     def build():
         raise OSError("no room left")
 
     with pytest.raises(RuntimeError, match=r"no draw could be trained to the end of round 1: OSError: no room left"):
-        restarts(build, data(), n=2, epochs=1)
+        random_restarts(build, data(), n=2, epochs=1)
 
 
-def test_a_race_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
+def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
     monkeypatch.setattr("keras_initx.studies._pool.run", lambda *arguments: None)
     with pytest.raises(RuntimeError, match="no draw could be trained"):
-        restarts(build_he, data(), out=tmp_path)
-    race = Race.read(tmp_path)
-    assert "No draw has come to the end of a round yet." in str(race)
-    race.report(tmp_path / "report.html")
+        random_restarts(build_he, data(), out=tmp_path)
+    study = RestartStudy.read(tmp_path)
+    assert "No draw has come to the end of a round yet." in str(study)
+    assert repr(study) == "<RestartStudy of 10 draws: none finished>"
+    study.report(tmp_path / "report.html")
 
 
-def test_report_and_plots(race, tmp_path):
-    assert [path.name for path in race.plot(tmp_path)] == ["race.png", "checks.png"]
-    race.report(tmp_path / "report.html")
+def test_report_and_plots(study, tmp_path):
+    assert [path.name for path in study.plot(tmp_path)] == ["draws.png", "checks.png"]
+    study.report(tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text().count('src="data:image/png;base64,') == 2
 
 
 def test_counts_are_positive():
     with pytest.raises(ValueError, match=r"`n` must be a positive integer. Received: n=0"):
-        restarts(types.SimpleNamespace(), data(), n=0)
+        random_restarts(types.SimpleNamespace(), data(), n=0)

@@ -1,4 +1,4 @@
-"""A study that was killed goes on where it was, and comes to the same end."""
+"""A study that was killed resumes where it stopped, and has the same result."""
 
 import errno
 import os
@@ -7,8 +7,15 @@ import killed
 import pytest
 from networks import build, build_he, data
 
-from keras_initx.studies import RecordError, SettingsError, Study, compare, restarts
-from keras_initx.studies import _compare as module
+from keras_initx.studies import (
+    RecordError,
+    SettingsError,
+    Study,
+    _pool,
+    _run_trial,
+    compare_initializers,
+    random_restarts,
+)
 
 pytestmark = pytest.mark.once
 
@@ -21,7 +28,7 @@ def test_a_killed_study_comes_to_the_same_end():
 
 def interrupted_after(monkeypatch, count):
     """Have Ctrl-C pressed in the trial after `count` others."""
-    train, done = module.train_epoch, []
+    train, done = _run_trial.train_epoch, []
 
     def interrupt(model, data, epoch, *rest):
         if epoch == 2 and len(done) == count:
@@ -29,23 +36,23 @@ def interrupted_after(monkeypatch, count):
         done.extend([epoch] * (epoch == 2))
         return train(model, data, epoch, *rest)
 
-    monkeypatch.setattr(module, "train_epoch", interrupt)
+    monkeypatch.setattr(_run_trial, "train_epoch", interrupt)
 
 
 def test_an_interrupted_study_can_be_read(monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         interrupted_after(patch, 1)
         with pytest.raises(KeyboardInterrupt):
-            compare(build, ["he_normal", "zeros"], data(), repeats=2, epochs=2, out=tmp_path)
+            compare_initializers(build, ["he_normal", "zeros"], data(), repeats=2, epochs=2, out=tmp_path)
     study = Study.read(tmp_path)
-    assert [trial.status for trial in study.trials.values()] == ["finished", "cut off", "missing", "missing"]
+    assert [trial.status for trial in study.trials.values()] == ["finished", "interrupted", "missing", "missing"]
     assert len(study.trials["zeros", 1].epochs) == 2
     assert "zeros: 2 of 2 trials unfinished." in str(study)
 
 
 def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
-    monkeypatch.setattr(module._pool, "run", lambda *arguments: None)
-    study = compare(build, ["he_normal", "zeros"], data(), out=tmp_path)
+    monkeypatch.setattr(_pool, "run", lambda *arguments: None)
+    study = compare_initializers(build, ["he_normal", "zeros"], data(), out=tmp_path)
     assert "zeros: 5 of 5 trials unfinished." in str(study)
     assert study.plot(tmp_path) == []
     study.report(tmp_path / "report.html")
@@ -68,9 +75,9 @@ def test_a_full_disk_ends_a_study_which_goes_on_when_there_is_room(monkeypatch, 
     with monkeypatch.context() as patch:
         full_after(patch, 7)
         with pytest.raises(RecordError, match=r"trials/1-1\.1\.jsonl cannot be written: .* No space left on device"):
-            compare(**arguments, out=tmp_path)
-    assert [trial.status for trial in Study.read(tmp_path).trials.values()] == ["finished", "cut off"]
-    study = compare(**arguments, out=tmp_path)
+            compare_initializers(**arguments, out=tmp_path)
+    assert [trial.status for trial in Study.read(tmp_path).trials.values()] == ["finished", "interrupted"]
+    study = compare_initializers(**arguments, out=tmp_path)
     assert [trial.status for trial in study.trials.values()] == ["finished"] * 2
     assert len(list(tmp_path.glob("trials/0-1.*"))) == 1
 
@@ -78,7 +85,7 @@ def test_a_full_disk_ends_a_study_which_goes_on_when_there_is_room(monkeypatch, 
 def test_a_state_that_finds_no_room_ends_restarts(monkeypatch, tmp_path):
     full_after(monkeypatch, 3)
     with pytest.raises(RecordError, match=r"trials/draw1-1\.\w+\.state cannot be written"):
-        restarts(build_he, data(), n=2, epochs=1, out=tmp_path)
+        random_restarts(build_he, data(), n=2, epochs=1, out=tmp_path)
     assert [file.name for file in tmp_path.glob("trials/*")] == ["draw1-1.1.jsonl"]
 
 
@@ -95,12 +102,12 @@ def test_a_state_that_finds_no_room_ends_restarts(monkeypatch, tmp_path):
 )
 def test_other_settings_are_refused(tmp_path, changes, name):
     settings = {"build": build, "initializers": ["zeros"], "data": data(), "repeats": 1, "epochs": 1}
-    compare(**settings, out=tmp_path)
+    compare_initializers(**settings, out=tmp_path)
     with pytest.raises(SettingsError, match=rf"holds a run with other settings. Received: {name}"):
-        compare(**{**settings, **changes}, out=tmp_path)
+        compare_initializers(**{**settings, **changes}, out=tmp_path)
 
 
 def test_another_kind_of_run_is_refused(tmp_path):
-    compare(build, ["zeros"], data(), repeats=1, epochs=1, out=tmp_path)
+    compare_initializers(build, ["zeros"], data(), repeats=1, epochs=1, out=tmp_path)
     with pytest.raises(SettingsError, match=r"holds another kind of run. Received: restarts, there compare"):
-        restarts(build_he, data(), out=tmp_path)
+        random_restarts(build_he, data(), out=tmp_path)

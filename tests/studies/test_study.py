@@ -1,4 +1,4 @@
-"""Tables, tests and pages of made-up trials, whose figures are known."""
+"""Tables, tests and pages of made-up trials, whose metrics are known."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 
 from keras_initx.studies import Study, Trial
-from keras_initx.studies._monitor import bounds
+from keras_initx.studies._metric import metric_range
 from keras_initx.studies._statistics import holm, paired_p_value, repeats_needed, t_interval
 from keras_initx.studies._text import number, ranges
 
@@ -24,8 +24,8 @@ def trial(start, middle, end, train):
     before = {"epoch": 0, "val_accuracy": start, "val_loss": 1 - start}
     epochs = [before]
     for epoch, value in enumerate((middle, end), 1):
-        figures = {"accuracy": train, "loss": 1 - train, "val_accuracy": value, "val_loss": 1 - value, "seconds": 0.5}
-        epochs.append({"epoch": epoch, **figures})
+        metrics = {"accuracy": train, "loss": 1 - train, "val_accuracy": value, "val_loss": 1 - value, "seconds": 0.5}
+        epochs.append({"epoch": epoch, **metrics})
     epochs[1]["batch_losses"] = [1.0, 0.5]
     return Trial("key", "finished", tuple(epochs))
 
@@ -53,7 +53,7 @@ def test_summary(three):
     assert (best["initializer"], worst["initializer"]) == ("good", "bad")
     assert best["mean"] == pytest.approx(0.915)
     assert best["std"] == pytest.approx(np.std(GOOD, ddof=1))
-    assert (best["low"], best["high"]) == pytest.approx(
+    assert (best["ci_low"], best["ci_high"]) == pytest.approx(
         scipy.stats.t.interval(0.95, 3, 0.915, scipy.stats.sem(GOOD)), rel=1e-9
     )
     assert best["worst"] == 0.90
@@ -122,7 +122,7 @@ def test_what_one_pair_says_nothing_of_does_not_hide_the_rest():
 
 
 def test_pairs_are_those_that_both_have():
-    partial = study({"good": GOOD, "bad": BAD}, others={("good", 2): Trial("key", "cut off")})
+    partial = study({"good": GOOD, "bad": BAD}, others={("good", 2): Trial("key", "interrupted")})
     assert partial.comparisons()[0]["pairs"] == 3
     assert "good: 1 of 4 trials unfinished." in str(partial)
 
@@ -141,16 +141,36 @@ def test_a_table_fits_a_terminal():
     assert "an initializer wi…" in str(long)
 
 
+def test_the_legend_of_a_terminal_is_that_of_its_columns(three):
+    assert "to 0.800: median number of epochs to reach this value." in words(three)
+    assert "s/epoch" not in str(three)
+
+
+def test_repr_is_a_line(three):
+    assert repr(three) == "<Study of 3 initializers, 12 trials: 12 finished>"
+    others = {("good", 2): Trial("key", "interrupted"), ("good", 3): Trial("key")}
+    partial = study({"good": GOOD}, others=others)
+    assert repr(partial) == "<Study of 1 initializer, 4 trials: 2 finished, 1 interrupted, 1 missing>"
+
+
+def test_a_notebook_shows_the_table_and_the_remarks():
+    shown = study({"<b>good</b>": GOOD, "bad": BAD})._repr_html_()
+    assert shown.count("<tr>") == 3
+    assert ">s/epoch</th>" in shown
+    assert "&lt;b&gt;good&lt;/b&gt; is better than bad." in shown
+    assert "<b>" not in shown
+
+
 def test_no_interval_of_an_accuracy_ends_above_one():
     values = [0.99, 1.0, 0.98]
     (row,) = study({"good": values}).summary()
-    assert (row["low"], row["high"]) == (t_interval(values)[1], 1.0)
+    assert (row["ci_low"], row["ci_high"]) == (t_interval(values)[1], 1.0)
     assert t_interval(values)[2] > 1.004
 
 
 def test_no_difference_of_accuracies_is_above_one():
     (row,) = study({"good": [0.9, 1.0, 0.95], "bad": [0.3, 0.0, 0.1]}).comparisons()
-    assert row["high"] == 1.0
+    assert row["ci_high"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -165,7 +185,7 @@ def test_no_difference_of_accuracies_is_above_one():
     ],
 )
 def test_bounds_of_metrics(monitor, values, expected):
-    assert bounds(monitor, values) == expected
+    assert metric_range(monitor, values) == expected
 
 
 def test_interval_of_one_value_is_unknown():
@@ -247,7 +267,7 @@ def test_records_as_a_data_frame(three):
 
 def test_plots(three, tmp_path):
     paths = three.plot(tmp_path, "svg")
-    assert [path.name for path in paths] == ["curves.svg", "ends.svg", "gaps.svg", "first-epoch.svg"]
+    assert [path.name for path in paths] == ["curves.svg", "final-values.svg", "gaps.svg", "first-epoch.svg"]
     assert all("</svg>" in path.read_text() for path in paths)
 
 

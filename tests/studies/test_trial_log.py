@@ -10,7 +10,7 @@ from keras_initx.studies._log import line, parse, read
 
 pytestmark = pytest.mark.once
 
-FIGURES = {
+METRICS = {
     "epoch": 1,
     "loss": math.inf,
     "val_loss": 0.1 + 0.2,
@@ -20,7 +20,7 @@ FIGURES = {
 
 
 def test_a_line_comes_back():
-    assert parse(line(FIGURES)) == FIGURES
+    assert parse(line(METRICS)) == METRICS
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "NaN", "ü\u2028", "a\nb", "\ud800", '", "digest": "'])
@@ -35,7 +35,7 @@ def test_nan_comes_back():
 
 @pytest.mark.parametrize("place", range(0, 60, 7))
 def test_a_line_with_another_sign_is_damaged(place):
-    text = line(FIGURES)
+    text = line(METRICS)
     assert parse(f"{text[:place]}~{text[place + 1 :]}") is None
 
 
@@ -49,13 +49,13 @@ def folder(tmp_path):
 def write(folder, *epochs, end=None):
     with folder.begin("0-1") as log:
         for value in epochs:
-            log.write(event="epoch", figures={"loss": value})
+            log.write(event="epoch", metrics={"loss": value})
         if end:
             log.write(event="end", status=end)
 
 
 def losses(folder):
-    return [figures["loss"] for figures in folder.trial("0-1").epochs]
+    return [metrics["loss"] for metrics in folder.trial("0-1").epochs]
 
 
 def test_what_a_kill_leaves_of_a_line_does_not_count(folder):
@@ -66,7 +66,7 @@ def test_what_a_kill_leaves_of_a_line_does_not_count(folder):
     for length in range(begin, len(content) - 1):
         file.write_bytes(content[:length])
         assert losses(folder) == [1.0, 2.0]
-    assert folder.trial("0-1").status == "cut off"
+    assert folder.trial("0-1").status == "interrupted"
 
 
 def test_a_line_in_the_middle_must_be_as_it_was_written(folder):
@@ -112,8 +112,8 @@ def test_what_was_never_begun_is_missing(folder):
 
 def test_two_logs_of_a_trial_are_two_files(folder):
     with folder.begin("0-1") as one, folder.begin("0-1") as other:
-        one.write(event="epoch", figures={"loss": 1.0})
-        other.write(event="epoch", figures={"loss": 2.0})
+        one.write(event="epoch", metrics={"loss": 1.0})
+        other.write(event="epoch", metrics={"loss": 2.0})
     assert len(list(folder.path.glob("trials/*"))) == 2
 
 

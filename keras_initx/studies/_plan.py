@@ -1,0 +1,148 @@
+"""The plan of a run, which follows from its settings: what is trained, under which names, from which seeds."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_initx.studies._seeds import derived_seed
+from keras_initx.studies._types import Arrays, Settings
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all trials of a run have in common.
+
+    Attributes:
+        path: Folder of the run.
+        data: What `checked_data` returns.
+        batch_size: Number of examples in a batch.
+        monitor: Name of the metric that has to be there, or `None`.
+    """
+
+    path: Path
+    data: Arrays
+    batch_size: int
+    monitor: str | None
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """One trial of a comparison.
+
+    Attributes:
+        key: Its name in the folder.
+        initializer: Name of the initializer.
+        repeat: Number of the repeat, 1 for the first.
+        seed: Seed of the repeat, the same for all initializers.
+    """
+
+    key: str
+    initializer: str
+    repeat: int
+    seed: int
+
+
+def plan_trials(settings: Settings) -> list[TrialPlan]:
+    """Return the trials of a comparison, one repeat of all initializers after the other."""
+    return [
+        TrialPlan(f"{place}-{repeat}", name, repeat, derived_seed(settings["seed"], "repeat", repeat))
+        for repeat in range(1, settings["repeats"] + 1)
+        for place, name in enumerate(settings["initializers"])
+    ]
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round of successive halving.
+
+    Attributes:
+        number: 1 for the first.
+        size: Number of draws in it.
+        begin: Epoch from which they are trained.
+        end: Epoch up to which they are trained.
+    """
+
+    number: int
+    size: int
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One trial of restarts: a draw of the initial weights, trained from one epoch to another.
+
+    Attributes:
+        key: Its name in the folder.
+        previous: Name of the trial whose state it starts from, `None` for the initial weights.
+        draw_seed: Seed of the draw.
+        order_seed: Seed of the order of the examples.
+        begin: Number of epochs that the draw was trained for before.
+        end: Number of epochs that it is trained for afterwards.
+        keep_state: Whether the state at the end is kept.
+    """
+
+    key: str
+    previous: str | None
+    draw_seed: int
+    order_seed: int
+    begin: int
+    end: int
+    keep_state: bool
+
+
+def plan_rounds(settings: Settings) -> list[Round]:
+    """Return the rounds of restarts."""
+    n, epochs = settings["n"], settings["epochs"]
+    halvings = max(0, math.ceil(math.log2(n)) - 1)
+    sizes: dict[int, int] = {}
+    for i in range(halvings + 1):
+        # Where there are too few epochs to halve them, fewer rounds do.
+        sizes.setdefault(math.ceil(epochs / 2 ** (halvings - i)), math.ceil(n / 2**i))
+    ends = list(sizes)
+    return [Round(i, sizes[end], begin, end) for i, (begin, end) in enumerate(zip([0, *ends], ends, strict=False), 1)]
+
+
+def draw_seed(settings: Settings, draw: int) -> int:
+    """Return the seed of the draw of this number, 1 for the first."""
+    return derived_seed(settings["seed"], "draw", draw)
+
+
+def stage_key(draw: int, number: int) -> str:
+    """Return the name of a draw's trial in the round of this number."""
+    return f"draw{draw}-{number}"
+
+
+def plan_stage(settings: Settings, draw: int, round_: Round) -> StagePlan:
+    """Return the trial of a draw in a round."""
+    return StagePlan(
+        stage_key(draw, round_.number),
+        stage_key(draw, round_.number - 1) if round_.begin else None,
+        draw_seed(settings, draw),
+        derived_seed(settings["seed"], "train"),
+        round_.begin,
+        round_.end,
+        keep_state=True,
+    )
+
+
+def check_keys(settings: Settings) -> list[tuple[str, str]]:
+    """Return the names of each pair of trials: of the chosen draw, and of one that took no part."""
+    return [(f"check{i}-chosen", f"check{i}-other") for i in range(1, settings["checks"] + 1)]
+
+
+def plan_checks(settings: Settings, chosen: int) -> list[StagePlan]:
+    """Return the trials of the pairs. Both of a pair have the same order of the examples, which is a new one."""
+    return [
+        StagePlan(
+            key,
+            None,
+            draw_seed(settings, draw),
+            derived_seed(settings["seed"], "check", i),
+            0,
+            settings["epochs"],
+            keep_state=False,
+        )
+        for i, keys in enumerate(check_keys(settings), 1)
+        for key, draw in zip(keys, (chosen, settings["n"] + i), strict=True)
+    ]

@@ -1,0 +1,112 @@
+"""What all results of a run have in common: how they are shown."""
+
+import abc
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_initx.rendering._figures import save_figures
+from keras_initx.rendering._page import image, page, paragraphs, section
+from keras_initx.rendering._table import Column, Table, legend, narrow
+from keras_initx.studies._log import write_atomic
+from keras_initx.studies._text import conditions
+from keras_initx.studies._types import Record, Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_WIDTH = 79  # characters of a line
+_SETTINGS_COLUMNS: list[Column[tuple[str, Any]]] = [
+    Column("setting", lambda item: item[0], is_text=True),
+    Column("value", lambda item: item[1], is_text=True),
+]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot: the name of its file, its caption, and the figure."""
+
+    name: str
+    caption: str
+    figure: "Figure"
+
+
+class Result(abc.ABC):
+    """A result that shows as text, as a table in a notebook, as plots and as a page.
+
+    Attributes:
+        title: What it is called.
+        settings: Dict of its settings.
+    """
+
+    title: str
+    settings: Settings
+
+    @abc.abstractmethod
+    def remarks(self) -> list[str]:
+        """Return what was found, in sentences."""
+
+    @abc.abstractmethod
+    def _columns(self) -> list[Column[Record]]:
+        """Return the columns of the table."""
+
+    @abc.abstractmethod
+    def _rows(self) -> list[Record]:
+        """Return what the columns show."""
+
+    @abc.abstractmethod
+    def _plots(self) -> list[Plot]:
+        """Return the plots that there are data for."""
+
+    def _legend(self, columns: Sequence[Column[Record]]) -> list[str]:
+        """Return what the columns mean, as paragraphs."""
+        return [text] if (text := legend(columns)) else []
+
+    def _sections(self) -> list[str]:
+        """Return further sections of the page, as HTML."""
+        return []
+
+    def __str__(self) -> str:
+        columns = narrow(self._columns())
+        lines = [self.title, conditions(self.settings), "", Table.of(columns, self._rows()).as_text()]
+        lines += [textwrap.fill(remark, _WIDTH, subsequent_indent="  ") for remark in self.remarks()]
+        lines += [f"\n{textwrap.fill(text, _WIDTH)}" for text in self._legend(columns)]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Return the table and the remarks for a notebook."""
+        table = Table.of(self._columns(), self._rows()).as_html()
+        return section(self.title, paragraphs([conditions(self.settings)], "quiet"), table, paragraphs(self.remarks()))
+
+    def plot(self, folder: str | Path, suffix: str = "png") -> list[Path]:
+        """Write the plots to files in a folder, and return their paths.
+
+        Args:
+            folder: The folder.
+            suffix: Format of the files, as `"png"` or `"svg"`.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+        """
+        return save_figures({plot.name: plot.figure for plot in self._plots()}, folder, suffix)
+
+    def report(self, path: str | Path) -> None:
+        """Write a page with all tables and plots, which needs no other file.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+            RecordError: If the file cannot be written.
+        """
+        columns = self._columns()
+        parts = [
+            paragraphs([conditions(self.settings)], "quiet"),
+            paragraphs(self.remarks()),
+            Table.of(columns, self._rows()).as_html(),
+            paragraphs(self._legend(columns), "quiet"),
+            *(image(plot.figure, plot.caption) for plot in self._plots()),
+            *self._sections(),
+            section("Settings", Table.of(_SETTINGS_COLUMNS, self.settings.items()).as_html()),
+        ]
+        write_atomic(Path(path), page(self.title, parts).encode())

@@ -1,0 +1,89 @@
+"""One trial of restarts: train a draw from one epoch to another, and keep its state for the next stage."""
+
+from typing import Any
+
+import keras
+
+from keras_initx.studies import _state
+from keras_initx.studies._folder import Folder
+from keras_initx.studies._log import DamagedFileError, RecordError
+from keras_initx.studies._metric import MonitorError, check_monitor
+from keras_initx.studies._plan import Run, StagePlan
+from keras_initx.studies._seeds import isolated_rng
+from keras_initx.studies._training import build_like_fit, diverged, evaluate, train_epoch
+from keras_initx.studies._types import Arrays, Build, Model, OnEpoch, Status
+
+
+def run_stage(run: Run, build: Build, plan: StagePlan, on_epoch: OnEpoch | None = None) -> None:
+    """Train a draw from one epoch to another and record it. An exception in it is recorded too.
+
+    Args:
+        run: What all trials have in common.
+        build: See `random_restarts`.
+        plan: The stage.
+        on_epoch: Function to call after each epoch.
+
+    Raises:
+        MonitorError: If the model has no metric called `monitor`.
+        RecordError: If a record does not reach the disk.
+    """
+    folder = Folder(run.path)
+    with isolated_rng(), folder.begin(plan.key) as log:
+        try:
+            if plan.previous:
+                model = restored(build, plan.draw_seed, run.data, read_state(folder, plan.previous))
+            else:
+                model = _initial(build, plan.draw_seed)
+                metrics = evaluate(model, run.data)
+                check_monitor(run.monitor, metrics)
+                log.write(event="epoch", metrics={"epoch": 0, **metrics})
+            status: Status = "finished"
+            result: dict[str, Any] = {}
+            for epoch in range(plan.begin + 1, plan.end + 1):
+                metrics = train_epoch(model, run.data, epoch, run.batch_size, plan.order_seed)
+                log.write(event="epoch", metrics={"epoch": epoch, **metrics})
+                if on_epoch:
+                    on_epoch()
+                if diverged(metrics):
+                    status = "diverged"
+                    break
+            if plan.keep_state:
+                content = _state.state(model)
+                result["state"] = _state.digest(content)
+                folder.keep(_state_file(plan.key, result["state"]), content)
+            log.write(event="end", status=status, **result)
+        except (MonitorError, RecordError):
+            raise
+        except Exception as error:
+            log.fail(error)
+
+
+def _initial(build: Build, seed: int) -> Model:
+    keras.utils.set_random_seed(seed)
+    return build()
+
+
+def restored(build: Build, seed: int, data: Arrays, state: bytes) -> Model:
+    """Return the model of a draw in a state of its training."""
+    model = _initial(build, seed)
+    build_like_fit(model, data)
+    _state.restore(model, state)
+    return model
+
+
+def read_state(folder: Folder, key: str) -> bytes:
+    """Return the state at the end of a stage.
+
+    Raises:
+        DamagedFileError: If the file is missing, or not as it was written.
+    """
+    digest = folder.trial(key).end["state"]
+    path = folder.path / "trials" / _state_file(key, digest)
+    if not path.exists() or _state.digest(content := path.read_bytes()) != digest:
+        raise DamagedFileError(f"{path} is missing, or not as it was written")
+    return content
+
+
+def _state_file(key: str, digest: str) -> str:
+    """Return the name of a state's file, by its content: two runs in one folder may differ in the last bits."""
+    return f"{key}.{digest[:16]}.state"

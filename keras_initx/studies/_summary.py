@@ -1,0 +1,74 @@
+"""Statistics of each initializer of a comparison, and tests of each two."""
+
+import collections
+import itertools
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_initx.studies._metric import metric_range, sign
+from keras_initx.studies._statistics import SIGNIFICANT, holm, paired_test, repeats_needed, t_interval
+from keras_initx.studies._text import verdict
+from keras_initx.studies._types import Record
+
+if TYPE_CHECKING:
+    from keras_initx.studies._study import Study
+
+
+def summarize(study: "Study") -> list[Record]:
+    """Return the statistics of each initializer, the best first."""
+
+    def rank(row: Record) -> tuple[bool, bool, float]:
+        return row["diverged"] > 0, math.isnan(row["mean"]), -sign(study.mode) * row["mean"]
+
+    return sorted((_summarize(study, name) for name in study.initializers), key=rank)
+
+
+def _summarize(study: "Study", name: str) -> Record:
+    status = collections.Counter(trial.status for trial in study.trials_of(name).values())
+    values = list(study.final_values(name).values())
+    mean, ci_low, ci_high = (math.nan,) * 3
+    if values:
+        mean, ci_low, ci_high = t_interval(values, *metric_range(study.monitor, values))
+    reached, gaps, seconds = study.epochs_to_threshold(name), study.gaps(name), study.curves(name, "seconds")[:, 1:]
+    return {
+        "initializer": name,
+        "finished": status["finished"],
+        "diverged": status["diverged"],
+        "failed": status["failed"],
+        "unfinished": status["interrupted"] + status["missing"],
+        "mean": mean,
+        "std": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
+        "ci_low": ci_low,
+        "ci_high": ci_high,
+        "worst": (min if study.mode == "max" else max)(values, default=math.nan),
+        "epochs_to_threshold": float(np.median(reached)) if reached else math.nan,
+        "reached": sum(map(math.isfinite, reached)),
+        "gap": float(np.mean(gaps)) if gaps else math.nan,
+        "seconds_per_epoch": float(np.median(seconds)) if seconds.size else math.nan,
+    }
+
+
+def compare_pairs(study: "Study") -> list[Record]:
+    """Return the test of each two initializers."""
+    ranked = [row["initializer"] for row in summarize(study) if row["finished"] and not row["diverged"]]
+    rows = [_compare(study, better, other) for better, other in itertools.combinations(ranked, 2)]
+    for row, corrected in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p_corrected"] = corrected
+        row["significant"] = corrected < SIGNIFICANT
+    # Holm's method tests all that it does not reject at one level, that of the step at which it stops.
+    level = SIGNIFICANT / max(1, sum(row["p_corrected"] >= SIGNIFICANT for row in rows))
+    for row in rows:
+        row["repeats_needed"] = math.nan if row["significant"] else repeats_needed(row["effect"], level)
+        row["verdict"] = verdict(row)
+    return rows
+
+
+def _compare(study: "Study", first: str, second: str) -> Record:
+    a, b = study.final_values(first), study.final_values(second)
+    min_value, max_value = metric_range(study.monitor, [*a.values(), *b.values()])
+    differences = [a[repeat] - b[repeat] for repeat in sorted(a.keys() & b.keys())]
+    if np.mean(differences or [0]) * sign(study.mode) < 0:  # With different pairs than means.
+        first, second, differences = second, first, [-difference for difference in differences]
+    return {"first": first, "second": second, **paired_test(differences, max_value - min_value)}
