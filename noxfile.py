@@ -45,11 +45,14 @@ def run_ordinary_tests(session, backend, *arguments):
 
 @nox.session
 def lint(session):
-    """Check style, formatting and types."""
+    """Check style, formatting and types, also as users see them."""
     install(session, "keras", "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+    # As the type checkers of users see the installed package.
+    session.run("mypy", "--strict", "tests/user_code.py")
+    session.run("pyright", "--verifytypes", "keras_initx", "--ignoreexternal")
 
 
 @nox.session

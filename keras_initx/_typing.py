@@ -42,7 +42,13 @@ if TYPE_CHECKING:
 
     class KerasVarianceScaling(KerasInitializer):
         """`keras.initializers.VarianceScaling`, of which nothing but the type is inherited."""
+
+    class KerasCallback:
+        """What this package inherits from `keras.callbacks.Callback`."""
+
+        model: keras.Model
 else:
+    KerasCallback = keras.callbacks.Callback
     KerasInitializer = keras.initializers.Initializer
     KerasVarianceScaling = keras.initializers.VarianceScaling
 

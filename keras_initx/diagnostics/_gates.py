@@ -26,9 +26,9 @@ def gate_bias(layer: keras.layers.Layer) -> tuple[Literal["forget", "update"], A
     cell = getattr(layer, "cell", None)
     bias = _bias_of(cell)
     if is_lstm(cell):
-        return "forget", np.zeros(units_of(cell), "float32") if bias is None else lstm_gates(bias)[1]
+        return "forget", np.zeros(units_of(cell) or 0, "float32") if bias is None else lstm_gates(bias)[1]
     if is_gru(cell):
-        return "update", np.zeros(units_of(cell), "float32") if bias is None else gru_gates(bias)[0]
+        return "update", np.zeros(units_of(cell) or 0, "float32") if bias is None else gru_gates(bias)[0]
     return None
 
 

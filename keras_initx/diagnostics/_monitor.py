@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
-import keras
-
 from keras_initx._checks import check_count
 from keras_initx._extras import needed
+from keras_initx._typing import KerasCallback
 from keras_initx.diagnostics._diagnose import DiagnoseOptions, diagnose
 from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics._types import Arrays
 
 
-class SignalMonitor(keras.callbacks.Callback):
+class SignalMonitor(KerasCallback):
     """Diagnose the model every `every` steps of `fit`, with the same batch.
 
     The first record is made before the first step. The batch is the same each time, so that only the weights
@@ -48,10 +47,10 @@ class SignalMonitor(keras.callbacks.Callback):
         self, x: Arrays, y: Arrays | None = None, *, every: int = 100, **arguments: Unpack[DiagnoseOptions]
     ) -> None:
         super().__init__()
-        self.x = x
-        self.y = y
+        self.x: Arrays = x
+        self.y: Arrays | None = y
         self.every: int = check_count("every", every)
-        self.arguments = arguments
+        self.arguments: DiagnoseOptions = arguments
         self.history: dict[int, Report] = {}
         self._steps = self._steps_before_epoch = 0
 

@@ -29,9 +29,10 @@ class Signal:
     """
 
     def __init__(self, limits: Limits | None = None, margin: float = 0.0) -> None:
-        self.size = 0
-        self.mean = 0.0
-        self.min = self.max = 0.0
+        self.size: int = 0
+        self.mean: float = 0.0
+        self.min: float = 0.0
+        self.max: float = 0.0
         self.counts: npt.NDArray[np.float64] = np.zeros(BINS)
         self.unit_is_silent: npt.NDArray[np.bool_] | None = None
         self._finite = self._zeros = self._saturated = 0

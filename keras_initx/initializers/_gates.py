@@ -1,6 +1,7 @@
 """The bias of an LSTM and of a GRU: its shape, where in it the gates are, and what the layer writes itself."""
 
 import keras
+import numpy as np
 
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.sampling import Namespace
@@ -89,4 +90,4 @@ def lstm_gates(bias: Array) -> Array:
 
 def gru_gates(bias: Array) -> Array:
     """Return a GRU's bias in force, an array, with a row for each gate, in the order of `gru_bias`."""
-    return bias.reshape(-1, 3, bias.shape[-1] // 3).sum(axis=0)
+    return np.asarray(bias.reshape(-1, 3, bias.shape[-1] // 3).sum(axis=0))

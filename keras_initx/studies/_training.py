@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initx._typing import KerasCallback
 from keras_initx.studies._arrays import count, take
 from keras_initx.studies._seeds import derived_seed
 from keras_initx.studies._types import Array, Arrays, Metrics, Model, Structure
@@ -90,7 +91,7 @@ def diverged(metrics: Metrics) -> bool:
     return not all(math.isfinite(value) for value in metrics.values() if isinstance(value, float))
 
 
-class _BatchLosses(keras.callbacks.Callback):
+class _BatchLosses(KerasCallback):
     """Keeps the loss of each batch: Keras reports the mean of those so far."""
 
     def __init__(self, batch_size: int, examples: int) -> None:
