@@ -40,7 +40,9 @@ def main(arguments=None):
         for name, values in found.items():
             smallest, median, largest = values[depth]
             # How far orthogonal products are from 1 is in the last digits.
-            texts = (f"{value:.6f}" if name == "orthogonal" else f"{value:.1e}" for value in (smallest, median, largest))
+            texts = (
+                f"{value:.6f}" if name == "orthogonal" else f"{value:.1e}" for value in (smallest, median, largest)
+            )
             print(f"{depth:7}{'':3}{name:12}" + "".join(f"{text:>12}" for text in texts))
 
 

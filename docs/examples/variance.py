@@ -58,9 +58,7 @@ def measure(activation, initializer):
     """Return the same of a network with these weights, Gaussian inputs and Gaussian gradients at the last layer."""
     draws = np.random.default_rng(0)
     signal = draws.normal(size=(EXAMPLES, WIDTHS[0])).astype("float32")
-    kernels = [
-        keras.ops.convert_to_numpy(initializer(seed=seed)(shape)) for seed, shape in enumerate(FANS, 1)
-    ]
+    kernels = [keras.ops.convert_to_numpy(initializer(seed=seed)(shape)) for seed, shape in enumerate(FANS, 1)]
     sums = []
     for kernel in kernels:
         sums.append(signal @ kernel)
