@@ -1,5 +1,7 @@
 """What the pages of experiments and of rules say, measured by their own scripts."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ symmetry = pytest.importorskip("symmetry")
 variants = pytest.importorskip("ten_layers_variants")
 variance = pytest.importorskip("variance")
 assumptions = pytest.importorskip("assumptions")
-products = pytest.importorskip("products")
+matrix_products = pytest.importorskip("matrix_products")
 restarts = pytest.importorskip("restarts")
 
 
@@ -70,7 +72,7 @@ def test_gradients_of_small_weights_are_equally_small(tanh):
 
 def test_gradients_of_large_weights_grow_towards_the_inputs(tanh):
     found = gradients(tanh["1.0 N"])
-    assert all(3 < below / above < 4 for below, above in zip(found, found[1:], strict=False))
+    assert all(3 < below / above < 4 for below, above in pairwise(found))
 
 
 @pytest.mark.parametrize("name", ["Xavier", "He"])
@@ -118,9 +120,9 @@ def test_the_variance_of_relu_layers_is_predicted():
 
 @pytest.mark.once
 def test_products_of_orthogonal_matrices_stay_orthogonal_and_gaussian_ones_do_not():
-    smallest, _, largest = products.singular_values("householder")[50]
+    smallest, _, largest = matrix_products.singular_values("householder")[50]
     assert 1 - 1e-5 < smallest < largest < 1 + 1e-5
-    smallest, median, largest = products.singular_values("gaussian")[50]
+    smallest, median, largest = matrix_products.singular_values("gaussian")[50]
     assert (smallest < 1e-60, median < 1e-7, largest > 5) == (True, True, True)
 
 
@@ -185,7 +187,7 @@ def test_weights_that_are_all_positive_fail(capsys):
     ("script", "options", "found"),
     [
         ("variance", [], "Largest difference in any layer: 20.4%"),
-        ("products", [], "50   orthogonal"),
+        ("matrix_products", [], "50   orthogonal"),
         ("restarts", ["--steps", "10"], "best of 10"),
         ("pretraining", ["--epochs", "1", "--repeats", "1"], "16 images of the digits 4 to 7, 1 seeds"),
     ],

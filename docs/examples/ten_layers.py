@@ -42,7 +42,7 @@ def batch():
 
 
 def run(activation, initializer):
-    """Return what `diagnose` reports of a network with an initializer, which is called with the number of each layer."""
+    """Return what `diagnose` reports of a network with an initializer, which gets a seed for each layer."""
     inputs, targets = batch()
     layers = [
         keras.layers.Dense(UNITS, activation, kernel_initializer=initializer(seed=seed), name=f"layer_{seed}")

@@ -3,6 +3,8 @@
 `KERAS_BACKEND=jax python docs/examples/variance.py`
 """
 
+from itertools import pairwise
+
 import keras_initx
 
 import _figures
@@ -39,7 +41,7 @@ COLORS = {
     "He": _figures.BLUE,
 }
 TICKS = {"linear": (0.4, 0.6, 1, 2, 3), "relu": (0.02, 0.05, 0.1, 0.2, 0.5, 1)}
-FANS = list(zip(WIDTHS, WIDTHS[1:], strict=False))
+FANS = list(pairwise(WIDTHS))
 
 
 def predict(activation, variance):

@@ -1,6 +1,6 @@
 """Multiply 50 Gaussian matrices, and 50 orthogonal ones, and print the singular values of the products.
 
-`KERAS_BACKEND=jax python docs/examples/products.py`
+`KERAS_BACKEND=jax python docs/examples/matrix_products.py`
 """
 
 import keras_initx
