@@ -1,14 +1,26 @@
-"""What the page of experiments says of signals and of symmetry, measured by its own scripts."""
+"""What the pages of experiments and of rules say, measured by their own scripts."""
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
 
 # The scripts come with the repository, not with the package.
 ten_layers = pytest.importorskip("ten_layers")
 symmetry = pytest.importorskip("symmetry")
+variants = pytest.importorskip("ten_layers_variants")
+variance = pytest.importorskip("variance")
+assumptions = pytest.importorskip("assumptions")
+matrix_products = pytest.importorskip("matrix_products")
+restarts = pytest.importorskip("restarts")
 
 
 def problems(report):
     return [verdict.problem for verdict in report.verdicts]
+
+
+def gradients(report):
+    return np.array([ten_layers.kernel_gradient(layer) for layer in report.layers])
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +36,7 @@ def relu():
 # The weights are the same everywhere, so these numbers are too, to rounding.
 def test_small_weights_let_a_signal_vanish_in_tanh(tanh):
     assert tanh["0.01 N"].layers[-1].after.std < 1e-6
-    assert problems(tanh["0.01 N"]) == ["vanishing"]
+    assert problems(tanh["0.01 N"]) == ["vanishing", "vanishing gradient"]
 
 
 def test_large_weights_saturate_tanh(tanh):
@@ -32,7 +44,7 @@ def test_large_weights_saturate_tanh(tanh):
     assert problems(tanh["1.0 N"]) == ["saturated"]
 
 
-@pytest.mark.parametrize("name", ["Xavier", "Glorot", "sparse", "orthogonal"])
+@pytest.mark.parametrize("name", ["Xavier", "Glorot", "He", "sparse", "orthogonal"])
 def test_tanh_keeps_its_spread(tanh, name):
     assert all(layer.after.std > 0.2 and layer.saturated < 0.12 for layer in tanh[name].layers)
     assert tanh[name].ok
@@ -51,7 +63,87 @@ def test_relu_keeps_its_spread(relu, name):
 
 @pytest.mark.parametrize(("name", "problem"), [("0.01 N", "vanishing"), ("1.0 N", "exploding")])
 def test_fixed_sizes_fail_in_relu(relu, name, problem):
-    assert problems(relu[name]) == [problem]
+    assert problems(relu[name]) == [problem, f"{problem} gradient"]
+
+
+def test_gradients_of_small_weights_are_equally_small(tanh):
+    np.testing.assert_allclose(gradients(tanh["0.01 N"]), 8.4e-8, rtol=0.05)
+
+
+def test_gradients_of_large_weights_grow_towards_the_inputs(tanh):
+    found = gradients(tanh["1.0 N"])
+    assert all(3 < below / above < 4 for below, above in pairwise(found))
+
+
+@pytest.mark.parametrize("name", ["Xavier", "He"])
+def test_gradients_are_level_with_scaled_weights(tanh, name):
+    found = gradients(tanh[name])
+    assert found.max() < 1.5 * found.min()
+
+
+@pytest.mark.once
+def test_inputs_of_pixels_saturate_tanh():
+    assert variants.measure("tanh", "Xavier", raw=True).problems == ["unscaled inputs", "saturated"]
+
+
+@pytest.mark.once
+def test_gradients_below_batch_normalization_are_divided_by_the_size_of_the_weights():
+    small, large = (variants.measure("relu", name, normalized=True) for name in ("0.01 N", "1.0 N"))
+    assert small.std == pytest.approx(large.std, rel=0.05)
+    assert small.first == pytest.approx(100 * large.first, rel=0.05)
+
+
+@pytest.mark.once
+def test_dropout_doubles_the_mean_square_at_each_place():
+    plain, dropped = (variants.measure("relu", "Xavier", dropout=share) for share in (0, 0.5))
+    assert dropped.std == pytest.approx(plain.std * 2 ** (9 / 2), rel=0.2)
+
+
+@pytest.mark.once
+def test_the_penalty_is_all_of_the_gradient_of_small_weights():
+    row = variants.measure("relu", "0.01 N", penalty=1e-4)
+    assert row.first == pytest.approx(2e-4 * 0.01 * ten_layers.UNITS, rel=0.01)
+
+
+@pytest.mark.parametrize("rule", variance.RULES["linear"])
+def test_the_variance_of_linear_layers_is_predicted(rule):
+    variances, initializer = variance.RULES["linear"][rule]
+    expected, found = variance.predict("linear", variances), variance.measure("linear", initializer)
+    np.testing.assert_allclose(found, expected, rtol=0.03)
+
+
+def test_the_variance_of_relu_layers_is_predicted():
+    variances, initializer = variance.RULES["relu"]["He"]
+    expected, found = variance.predict("relu", variances), variance.measure("relu", initializer)
+    np.testing.assert_allclose(found, expected, rtol=0.25)
+
+
+@pytest.mark.once
+def test_products_of_orthogonal_matrices_stay_orthogonal_and_gaussian_ones_do_not():
+    smallest, _, largest = matrix_products.singular_values("householder")[50]
+    assert 1 - 1e-5 < smallest < largest < 1 + 1e-5
+    smallest, median, largest = matrix_products.singular_values("gaussian")[50]
+    assert (smallest < 1e-60, median < 1e-7, largest > 5) == (True, True, True)
+
+
+@pytest.mark.once
+def test_restarts_help_a_narrow_network_and_a_wide_one_needs_none():
+    narrow, wide = ((restarts.train(units, 1.0, (1000,)) == 1).mean() for units in (2, 16))
+    assert narrow == pytest.approx(0.815, abs=0.05)
+    assert wide == 1
+
+
+@pytest.mark.once
+def test_tanh_shrinks_and_relu_makes_examples_alike(monkeypatch):
+    monkeypatch.setattr(assumptions, "DEPTHS", (10,))
+    assert assumptions.tanh_spread()[-1] == pytest.approx(20**-0.5, rel=0.05)
+    predicted, measured = assumptions.relu_cosines()
+    assert measured[-1] == pytest.approx(predicted[-1], abs=0.05)
+
+
+@pytest.mark.once
+def test_draws_differ_by_depth_over_width():
+    assert np.log(assumptions.relu_mean_squares(50)).var() == pytest.approx(5 * 50 / 50, rel=0.2)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +166,35 @@ def test_only_random_numbers_break_the_symmetry(name, before, after, found):
 def test_ten_layers_prints_tables_and_writes_figures(tanh, relu, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ten_layers, "measure", {"tanh": tanh, "relu": relu}.get)
     ten_layers.main(["--out", str(tmp_path)])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ten_layers_relu.png", "ten_layers_tanh.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "ten_layers_gradients.png",
+        "ten_layers_relu.png",
+        "ten_layers_tanh.png",
+    ]
     assert "0.01 N      vanishing from layer_5 on" in capsys.readouterr().out
+
+
+@pytest.mark.once
+def test_weights_that_are_all_positive_fail(capsys):
+    assumptions.print_positive()
+    output = capsys.readouterr().out
+    assert "tanh: saturated, vanishing gradient" in output
+    assert "relu: exploding, exploding gradient" in output
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("script", "options", "found"),
+    [
+        ("variance", [], "Largest difference in any layer: 20.4%"),
+        ("matrix_products", [], "50   orthogonal"),
+        ("restarts", ["--steps", "10"], "best of 10"),
+        ("pretraining", ["--epochs", "1", "--repeats", "1"], "16 images of the digits 4 to 7, 1 seeds"),
+    ],
+)
+def test_scripts_print_a_table(script, options, found, tmp_path, capsys):
+    pytest.importorskip(script).main(["--out", str(tmp_path), *options])
+    assert found in capsys.readouterr().out
 
 
 @pytest.mark.once

@@ -1,4 +1,4 @@
-"""Send Gaussian inputs through ten layers, with different initial weights, and look at what comes out of each.
+"""Send Gaussian inputs through ten layers and a gradient back, and measure outputs and gradients of each layer.
 
 `KERAS_BACKEND=jax python docs/examples/ten_layers.py`
 """
@@ -17,6 +17,7 @@ INITIALIZERS = {
         "1.0 N": lambda seed: keras_initx.RandomNormal(stddev=1.0, seed=seed),
         "Xavier": keras_initx.FanInNormal,
         "Glorot": keras_initx.GlorotNormal,
+        "He": keras_initx.HeNormal,
         "sparse": lambda seed: keras_initx.Sparse(gain="tanh", seed=seed),
         "orthogonal": lambda seed: keras_initx.Orthogonal(gain="tanh", seed=seed),
     },
@@ -30,19 +31,35 @@ INITIALIZERS = {
     },
 }
 
+# The four whose outputs and gradients share a figure, and their colours.
+COMPARED = {"0.01 N": _figures.ORANGE, "1.0 N": _figures.RED, "Xavier": _figures.GREEN, "He": _figures.BLUE}
+
+
+def batch():
+    """Return Gaussian inputs, and Gaussian targets that have nothing to do with them."""
+    draws = np.random.default_rng(0)
+    return (draws.normal(size=(EXAMPLES, UNITS)).astype("float32") for _ in ("inputs", "targets"))
+
+
+def run(activation, initializer):
+    """Return what `diagnose` reports of a network with an initializer, which gets a seed for each layer."""
+    inputs, targets = batch()
+    layers = [
+        keras.layers.Dense(UNITS, activation, kernel_initializer=initializer(seed=seed), name=f"layer_{seed}")
+        for seed in range(1, LAYERS + 1)
+    ]
+    model = keras.Sequential([keras.Input((UNITS,)), *layers])
+    return keras_initx.diagnose(model, inputs, targets, loss="mean_squared_error")
+
 
 def measure(activation):
-    """Return what `diagnose` reports of a network with each of the initializers, by their names."""
-    inputs = np.random.default_rng(0).normal(size=(EXAMPLES, UNITS)).astype("float32")
-    reports = {}
-    for name, initializer in INITIALIZERS[activation].items():
-        layers = [
-            keras.layers.Dense(UNITS, activation, kernel_initializer=initializer(seed=seed), name=f"layer_{seed}")
-            for seed in range(1, LAYERS + 1)
-        ]
-        model = keras.Sequential([keras.Input((UNITS,)), *layers])
-        reports[name] = keras_initx.diagnose(model, inputs)
-    return reports
+    """Return the reports of a network with each of the initializers, by their names."""
+    return {name: run(activation, initializer) for name, initializer in INITIALIZERS[activation].items()}
+
+
+def kernel_gradient(layer):
+    """Return the norm of the gradient of a layer's kernel."""
+    return layer.weights[0].gradient
 
 
 def show(activation, reports):
@@ -56,6 +73,8 @@ def show(activation, reports):
         print_rows("tanh: share of outputs beyond ±0.99", reports, lambda layer: f"{layer.saturated:.1%}")
     else:
         print_rows("relu: share of units that are 0 for all examples", reports, lambda layer: f"{layer.dead:.1%}")
+    title = f"{activation}: norm of the gradient of the kernel"
+    print_rows(title, reports, lambda layer: f"{kernel_gradient(layer):.1e}")
     print(f"{activation}: verdicts")
     for name, report in reports.items():
         found = [f"{verdict.problem} from {verdict.layers[0]} on" for verdict in report.verdicts]
@@ -73,7 +92,7 @@ def print_rows(title, reports, value):
     print()
 
 
-def draw(activation, reports):
+def draw_histograms(activation, reports):
     """Return a figure with a histogram of each layer, and a row for each initializer, all on the same scales."""
     low, high, highest = (-1, 1, 1.8) if activation == "tanh" else (0, 4, 1.2)
     figure = _figures.new(10, 1.05 * len(reports) + 0.7)
@@ -104,13 +123,37 @@ def draw(activation, reports):
     return figure
 
 
+def draw_gradients(measured):
+    """Return a figure with a row for each activation: outputs on the left, gradients on the right."""
+    figure = _figures.new(9, 6)
+    panels = figure.subplots(len(measured), 2, sharex=True, squeeze=False)
+    for (outputs, gradients), (activation, reports) in zip(panels, measured.items(), strict=True):
+        for name, color in COMPARED.items():
+            layers = reports[name].layers
+            for axes, values in (
+                (outputs, [layer.after.std for layer in layers]),
+                (gradients, [kernel_gradient(layer) for layer in layers]),
+            ):
+                axes.plot(range(1, LAYERS + 1), values, "o-", color=color, markersize=4, label=name)
+        outputs.set(title=f"{activation}: standard deviation of the outputs", yscale="log")
+        gradients.set(title=f"{activation}: norm of the gradient of the kernel", yscale="log")
+        _figures.tidy(outputs)
+        _figures.tidy(gradients)
+    for axes in panels[-1]:
+        axes.set(xlabel="layer", xticks=range(1, LAYERS + 1))
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(COMPARED), frameon=False)
+    return figure
+
+
 def main(arguments=None):
     """Measure, print and draw."""
     out = _figures.parser(__doc__.splitlines()[0]).parse_args(arguments).out
-    for activation in INITIALIZERS:
-        reports = measure(activation)
+    measured = {activation: measure(activation) for activation in INITIALIZERS}
+    for activation, reports in measured.items():
         show(activation, reports)
-        _figures.save(draw(activation, reports), out / f"ten_layers_{activation}.png")
+        _figures.save(draw_histograms(activation, reports), out / f"ten_layers_{activation}.png")
+    _figures.save(draw_gradients(measured), out / "ten_layers_gradients.png")
 
 
 if __name__ == "__main__":

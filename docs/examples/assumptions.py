@@ -1,0 +1,118 @@
+"""Measure where the variance of a sum of products stops predicting a network: depth, means, width, positive weights.
+
+`KERAS_BACKEND=jax python docs/examples/assumptions.py`
+"""
+
+import keras_initx
+
+import _figures
+import keras
+import numpy as np
+import ten_layers
+
+DEPTHS = (1, 2, 5, 10, 20, 50)
+WIDTHS = (10, 50, 200)
+DRAWS = 200
+
+
+def kernel(initializer, shape):
+    """Return the values that an initializer gives, in float32."""
+    return np.asarray(keras.ops.convert_to_numpy(initializer(shape)))
+
+
+def inputs(count, units):
+    """Return Gaussian inputs."""
+    return np.random.default_rng(0).normal(size=(count, units)).astype("float32")
+
+
+def tanh_spread(units=500):
+    """Return the standard deviation of the outputs of tanh layers with weights of variance 1 / fan-in, by depth."""
+    signal, found = inputs(200, units), []
+    for seed in range(1, max(DEPTHS) + 1):
+        signal = np.tanh(signal @ kernel(keras_initx.FanInNormal(seed=seed), (units, units)))
+        found.append(signal.std())
+    return found
+
+
+def relu_cosines(units=500):
+    """Return the mean cosine between the outputs of ReLU layers for two examples, predicted and measured, by depth."""
+    signal, cosine = inputs(200, units), 0.0
+    predicted, measured = [], []
+    pairs = np.triu_indices(len(signal), 1)
+    for seed in range(1, max(DEPTHS) + 1):
+        signal = np.maximum(signal @ kernel(keras_initx.HeNormal(seed=seed), (units, units)), 0)
+        # The arc-cosine kernel of Cho and Saul: the cosine behind infinitely many rectified units.
+        angle = np.arccos(cosine)
+        cosine = (np.sin(angle) + (np.pi - angle) * cosine) / np.pi
+        directions = signal / np.linalg.norm(signal, axis=1, keepdims=True)
+        predicted.append(cosine)
+        measured.append((directions @ directions.T)[pairs].mean())
+    return predicted, measured
+
+
+def relu_mean_squares(units):
+    """Return the mean square of the outputs of 50 ReLU layers for one input, for each of many draws."""
+    signal = np.ones((DRAWS, 1, units), "float32")
+    for seed in range(1, 51):
+        # One kernel holds those of all draws: its first axis is neither fan-in nor fan-out.
+        he = keras_initx.HeNormal(input_axes=[1], output_axes=[2], seed=seed)
+        signal = np.maximum(signal @ kernel(he, (DRAWS, units, units)), 0)
+    return (signal**2).mean(axis=(1, 2))
+
+
+def print_depth():
+    """Print what depth does to tanh, and what the means of ReLU do."""
+    spread, (predicted, measured) = tanh_spread(), relu_cosines()
+    print("500 units: tanh with variance 1 / fan-in, and ReLU with He's")
+    print(f"  {'':5}{'tanh, standard deviation':>28}{'ReLU, cosine of two examples':>32}")
+    print(f"  {'layer':5}{'predicted':>14}{'measured':>14}{'predicted':>16}{'measured':>16}")
+    for depth in DEPTHS:
+        print(f"  {depth:5}{1:14.2f}{spread[depth - 1]:14.2f}{predicted[depth - 1]:16.3f}{measured[depth - 1]:16.3f}")
+    print()
+
+
+def print_width():
+    """Print how far draws of the weights are apart in a network of finite width."""
+    print(f"50 ReLU layers with He's weights, one input, {DRAWS} draws: mean square over that of the input")
+    print(f"  {'':5}{'variance of the logarithm':>26}{'median':>22}{'quantiles':>18}")
+    print(f"  {'units':5}{'predicted':>14}{'measured':>12}{'predicted':>12}{'measured':>10}{'10%':>9}{'90%':>9}  zero")
+    for units in WIDTHS:
+        squares = relu_mean_squares(units)
+        variance = 5 * 50 / units
+        alive = squares[squares > 0]
+        low, median, high = np.quantile(squares, [0.1, 0.5, 0.9])
+        print(
+            f"  {units:5}{variance:14.2f}{np.log(alive).var():12.2f}{np.exp(-variance / 2):12.2g}{median:10.2g}"
+            f"{low:9.2g}{high:9.2g}{len(squares) - len(alive):6}"
+        )
+    print()
+
+
+def print_positive():
+    """Print what weights between 0 and 0.1 do in ten layers."""
+    print("Ten layers of 500 units, weights uniform in [0, 0.1]")
+    reports = {
+        activation: ten_layers.run(
+            activation, lambda seed: keras_initx.RandomUniform(minval=0.0, maxval=0.1, seed=seed)
+        )
+        for activation in ("tanh", "relu")
+    }
+    print(f"  {'':5}{'tanh: beyond':>14}{'gradient of':>13}{'ReLU: standard':>16}{'gradient of':>13}")
+    print(f"  {'layer':5}{'±0.99':>14}{'kernel':>13}{'deviation':>16}{'kernel':>13}")
+    for number, (tanh, relu) in enumerate(zip(*(report.layers for report in reports.values()), strict=True), 1):
+        gradients = [ten_layers.kernel_gradient(layer) for layer in (tanh, relu)]
+        print(f"  {number:5}{tanh.saturated:14.1%}{gradients[0]:13.1e}{relu.after.std:16.1e}{gradients[1]:13.1e}")
+    for activation, report in reports.items():
+        print(f"  {activation}: {', '.join(verdict.problem for verdict in report.problems)}")
+
+
+def main(arguments=None):
+    """Measure and print."""
+    _figures.parser(__doc__.splitlines()[0]).parse_args(arguments)
+    print_depth()
+    print_width()
+    print_positive()
+
+
+if __name__ == "__main__":
+    main()
