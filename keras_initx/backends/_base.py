@@ -82,8 +82,11 @@ class Backend:
             layers: The layers of the model. Some keep state that Keras does not know.
             gradients: Whether what happens is recorded for a backward pass.
         """
+        # In a scope, Keras looks for what it regularizes among the values that the scope was given.
+        weights = {id(weight): weight for layer in layers for weight in layer.trainable_variables}
+        regularized = [(weight, weight.value) for weight in weights.values() if weight.regularizer is not None]
         # The counters of random generators are variables too, also of the one that Keras shares.
-        with keras.StatelessScope(collect_losses=True), self.preserve_foreign_state(layers):
+        with keras.StatelessScope(regularized, collect_losses=True), self.preserve_foreign_state(layers):
             yield
 
     def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> AbstractContextManager[Any]:

@@ -69,8 +69,9 @@ def _preserved_loss(model: keras.Model) -> Iterator[None]:
 
 
 def _loss_value(model: keras.Model, loss: _LossFunction, x: Arrays, y: Arrays, outputs: Tensor) -> Tensor:
+    """Return what training minimizes: the loss, and what regularizers and `add_loss` add to it."""
     if loss is not None:
-        return loss(y, outputs)
+        return sum(model.losses, loss(y, outputs))
     return model.compute_loss(x=x, y=y, y_pred=outputs)
 
 

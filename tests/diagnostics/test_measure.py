@@ -176,6 +176,25 @@ def test_the_compiled_loss_is_used(dense):
     assert compiled != keras_initx.diagnose(model, X, Y, loss="mse").layers[-1].gradient_norm
 
 
+@pytest.mark.parametrize("loss", [None, "mse"], ids=["compiled", "given"])
+@pytest.mark.parametrize("penalty", ["kernel_regularizer", "activity_regularizer"])
+def test_regularizers_are_part_of_the_loss(loss, penalty):
+    def gradient(strength):
+        keras.utils.set_random_seed(0)
+        regularizer = {penalty: keras.regularizers.L2(strength)}
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(5, **regularizer), layers.Dense(1)])
+        model.compile(loss="mse")
+        (kernel, _), _ = (layer.weights for layer in keras_initx.diagnose(model, X, Y[:, :1], loss=loss).layers)
+        return kernel.gradient, float(np.linalg.norm(to_numpy(model.layers[0].kernel)))
+
+    without, norm = gradient(0.0)
+    with_penalty, _ = gradient(1e3)
+    if penalty == "kernel_regularizer":
+        assert with_penalty == pytest.approx(2e3 * norm, rel=1e-2)  # the derivative of the penalty
+    else:
+        assert with_penalty > 10 * without
+
+
 def test_without_targets_there_are_no_gradients(dense):
     report = keras_initx.diagnose(sequential(*dense), X)
     assert all(layer.gradient_norm is None and layer.gradient_ratio is None for layer in report.layers)
