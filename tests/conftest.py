@@ -42,6 +42,7 @@ _UNOPTIMIZED = {
     "test_package",
     "test_precision",
     "test_saving",
+    "test_symmetry",
 }
 # How many tests run, and how many there are.
 _COUNTS = pytest.StashKey[tuple[int, int]]()

@@ -7,12 +7,14 @@ import pytest
 
 # The scripts come with the repository, not with the package.
 ten_layers = pytest.importorskip("ten_layers")
-symmetry = pytest.importorskip("symmetry")
 variants = pytest.importorskip("ten_layers_variants")
 variance = pytest.importorskip("variance")
 assumptions = pytest.importorskip("assumptions")
 matrix_products = pytest.importorskip("matrix_products")
 restarts = pytest.importorskip("restarts")
+
+# Weights are the same on every backend, as other tests show, so these numbers are too, to rounding.
+pytestmark = pytest.mark.once
 
 
 def problems(report):
@@ -33,7 +35,6 @@ def relu():
     return ten_layers.measure("relu")
 
 
-# The weights are the same everywhere, so these numbers are too, to rounding.
 def test_small_weights_let_a_signal_vanish_in_tanh(tanh):
     assert tanh["0.01 N"].layers[-1].after.std < 1e-6
     assert problems(tanh["0.01 N"]) == ["vanishing", "vanishing gradient"]
@@ -81,25 +82,21 @@ def test_gradients_are_level_with_scaled_weights(tanh, name):
     assert found.max() < 1.5 * found.min()
 
 
-@pytest.mark.once
 def test_inputs_of_pixels_saturate_tanh():
     assert variants.measure("tanh", "Xavier", raw=True).problems == ["unscaled inputs", "saturated"]
 
 
-@pytest.mark.once
 def test_gradients_below_batch_normalization_are_divided_by_the_size_of_the_weights():
     small, large = (variants.measure("relu", name, normalized=True) for name in ("0.01 N", "1.0 N"))
     assert small.std == pytest.approx(large.std, rel=0.05)
     assert small.first == pytest.approx(100 * large.first, rel=0.05)
 
 
-@pytest.mark.once
 def test_dropout_doubles_the_mean_square_at_each_place():
     plain, dropped = (variants.measure("relu", "Xavier", dropout=share) for share in (0, 0.5))
     assert dropped.std == pytest.approx(plain.std * 2 ** (9 / 2), rel=0.2)
 
 
-@pytest.mark.once
 def test_the_penalty_is_all_of_the_gradient_of_small_weights():
     row = variants.measure("relu", "0.01 N", penalty=1e-4)
     assert row.first == pytest.approx(2e-4 * 0.01 * ten_layers.UNITS, rel=0.01)
@@ -118,7 +115,6 @@ def test_the_variance_of_relu_layers_is_predicted():
     np.testing.assert_allclose(found, expected, rtol=0.25)
 
 
-@pytest.mark.once
 def test_products_of_orthogonal_matrices_stay_orthogonal_and_gaussian_ones_do_not():
     smallest, _, largest = matrix_products.singular_values("householder")[50]
     assert 1 - 1e-5 < smallest < largest < 1 + 1e-5
@@ -126,14 +122,12 @@ def test_products_of_orthogonal_matrices_stay_orthogonal_and_gaussian_ones_do_no
     assert (smallest < 1e-60, median < 1e-7, largest > 5) == (True, True, True)
 
 
-@pytest.mark.once
 def test_restarts_help_a_narrow_network_and_a_wide_one_needs_none():
     narrow, wide = ((restarts.train(units, 1.0, (1000,)) == 1).mean() for units in (2, 16))
     assert narrow == pytest.approx(0.815, abs=0.05)
     assert wide == 1
 
 
-@pytest.mark.once
 def test_tanh_shrinks_and_relu_makes_examples_alike(monkeypatch):
     monkeypatch.setattr(assumptions, "DEPTHS", (10,))
     assert assumptions.tanh_spread()[-1] == pytest.approx(20**-0.5, rel=0.05)
@@ -141,28 +135,10 @@ def test_tanh_shrinks_and_relu_makes_examples_alike(monkeypatch):
     assert measured[-1] == pytest.approx(predicted[-1], abs=0.05)
 
 
-@pytest.mark.once
 def test_draws_differ_by_depth_over_width():
     assert np.log(assumptions.relu_mean_squares(50)).var() == pytest.approx(5 * 50 / 50, rel=0.2)
 
 
-@pytest.mark.parametrize(
-    ("name", "before", "after", "found"),
-    [
-        ("zeros", 1, 1, ["all-zero weights"]),
-        ("constant 0.1", 1, 1, ["constant weights", "vanishing gradient"]),
-        ("constant, random out", 32, 32, ["constant weights"]),
-        ("small random", 32, 32, []),
-    ],
-)
-def test_only_random_numbers_break_the_symmetry(name, before, after, found):
-    distinct, accuracy, seen, _ = symmetry.train(*symmetry.STARTS[name], epochs=2)
-    assert distinct == [before, after]
-    assert seen == found
-    assert (accuracy[-1] > 0.5) == (after > 1)
-
-
-@pytest.mark.once
 def test_ten_layers_prints_tables_and_writes_figures(tanh, relu, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ten_layers, "measure", {"tanh": tanh, "relu": relu}.get)
     ten_layers.main(["--out", str(tmp_path)])
@@ -174,7 +150,6 @@ def test_ten_layers_prints_tables_and_writes_figures(tanh, relu, tmp_path, monke
     assert "0.01 N      vanishing from layer_5 on" in capsys.readouterr().out
 
 
-@pytest.mark.once
 def test_weights_that_are_all_positive_fail(capsys):
     assumptions.print_positive()
     output = capsys.readouterr().out
@@ -182,13 +157,13 @@ def test_weights_that_are_all_positive_fail(capsys):
     assert "relu: exploding, exploding gradient" in output
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("script", "options", "found"),
     [
         ("variance", [], "Largest difference in any layer: 20.4%"),
         ("matrix_products", [], "50   orthogonal"),
         ("restarts", ["--steps", "10"], "best of 10"),
+        ("thirty_layers", ["--epochs", "1", "--seeds", "1"], "30 ReLU layers, test accuracy after 1 epochs"),
         ("pretraining", ["--epochs", "1", "--repeats", "1"], "16 images of the digits 4 to 7, 1 seeds"),
     ],
 )
@@ -197,7 +172,6 @@ def test_scripts_print_a_table(script, options, found, tmp_path, capsys):
     assert found in capsys.readouterr().out
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("script", ["symmetry", "relu_bias"])
 def test_scripts_write_a_figure(script, tmp_path, capsys):
     options = ["--repeats", "1"] if script == "relu_bias" else []

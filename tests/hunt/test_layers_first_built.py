@@ -90,10 +90,11 @@ def assert_keras_builds() -> None:
 @pytest.mark.parametrize(("name", "argument"), WEIGHTS, ids=[f"{name}.{argument}" for name, argument in WEIGHTS])
 def test_a_layer_is_the_same_whoever_builds_it_first(name, argument, case):
     expected = built(name, argument, case, by_build)
-    ways = [by_input, by_fit_of_a_subclass]
-    if BUILT_LATER[name].inputs == 1:
-        ways.append(by_fit_of_a_sequence)
-    for way in ways:
+    fits = [by_fit_of_a_subclass] + [by_fit_of_a_sequence] * (BUILT_LATER[name].inputs == 1)
+    if BACKEND == "tensorflow":
+        # Each takes a second and megabytes that TensorFlow does not give back, so cases take turns.
+        fits = [fits[list(FIRST_CASES).index(case.cls) % len(fits)]]
+    for way in [by_input, *fits]:
         found = built(name, argument, case, way)
         assert_keras_builds()
         assert type(found) is type(expected), (way.__name__, found, expected)
@@ -101,7 +102,8 @@ def test_a_layer_is_the_same_whoever_builds_it_first(name, argument, case):
             assert found == expected, way.__name__
             continue
         for weight, value in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(weight, value, err_msg=way.__name__)
+            # Where `fit` builds a model, TensorFlow makes the values in a trace.
+            np.testing.assert_allclose(weight, value, rtol=0, atol=0 if case.exact else 1e-5, err_msg=way.__name__)
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="Inductor compiles for torch")

@@ -1,0 +1,22 @@
+"""What the page of experiments says of symmetry, to the last bit, which each backend adds up in its own way."""
+
+import pytest
+
+# The script comes with the repository, not with the package.
+symmetry = pytest.importorskip("symmetry")
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "found"),
+    [
+        ("zeros", 1, 1, ["all-zero weights"]),
+        ("constant 0.1", 1, 1, ["constant weights", "vanishing gradient"]),
+        ("constant, random out", 32, 32, ["constant weights"]),
+        ("small random", 32, 32, []),
+    ],
+)
+def test_only_random_numbers_break_the_symmetry(name, before, after, found):
+    distinct, accuracy, seen, _ = symmetry.train(*symmetry.STARTS[name], epochs=2)
+    assert distinct == [before, after]
+    assert seen == found
+    assert (accuracy[-1] > 0.5) == (after > 1)
