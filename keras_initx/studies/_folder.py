@@ -34,7 +34,7 @@ class Trial:
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is not run again. A failed trial is: it may succeed next time."""
+        """Whether it is not run again; a failed trial is, because it may succeed next time."""
         return self.status in ("finished", "diverged")
 
     @property
