@@ -29,8 +29,8 @@ def add_training_options(parser: argparse.ArgumentParser, epochs: int) -> None:
         "--model",
         default="cnn",
         metavar="NAME",
-        help="mlp, cnn, vgg, resnet, lstm, or FILE.py:FUNCTION that takes an initializer and returns a compiled model; "
-        "by default cnn",
+        help="mlp, cnn, image_study, vgg, resnet, lstm, or FILE.py:FUNCTION that takes an initializer and returns a "
+        "compiled model; by default cnn",
     )
     parser.add_argument("--epochs", type=count, default=epochs, metavar="N", help=f"by default {epochs}")
     parser.add_argument("--batch-size", type=count, default=32, metavar="N", help="by default 32")
