@@ -136,8 +136,8 @@ def write(result: Any, folder: Path) -> None:
 
 @contextlib.contextmanager
 def exits_with(parser: argparse.ArgumentParser, *errors: type[Exception]) -> Iterator[None]:
-    """End the command with the message of these errors."""
+    """End the command with the message of these errors, and nothing else: its usage is not what is wrong."""
     try:
         yield
     except errors as error:
-        parser.error(str(error))
+        parser.exit(2, f"{parser.prog}: error: {error}\n")

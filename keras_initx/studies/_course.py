@@ -48,11 +48,7 @@ def best_epochs(curves: FloatArray, direction: int) -> list[int]:
 
 
 def jumps(curves: FloatArray) -> list[float]:
-    """Return how much each curve jumps from epoch to epoch over the second half of training.
-
-    This is the mean absolute change between consecutive epochs, less the absolute mean change. A curve that only
-    rises or only falls has 0; one that goes up and down by `a` in turn has `a`.
-    """
+    """Return for each curve what `Study.jumps` says. One that goes up and down by `a` in turn has about `a`."""
     changes = np.diff(curves[:, (curves.shape[1] - 1) // 2 :], axis=1)
     return [float(jump) for jump in np.abs(changes).mean(axis=1) - np.abs(changes.mean(axis=1))]
 

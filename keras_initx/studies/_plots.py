@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_initx.rendering._figures import COLORS, new_figure, tidy
-from keras_initx.studies._course import best_epochs, epochs_to_start, jumps
+from keras_initx.studies._course import best_epochs, epochs_to_start
 from keras_initx.studies._metric import sign
 from keras_initx.studies._result import Plot, Result
 from keras_initx.studies._types import Array, FloatArray
@@ -186,18 +186,18 @@ def _plot_course(study: "Study", shown: Sequence[str]) -> "Figure":
     panels: dict[str, Callable[[str], Sequence[float]]] = {
         "first epoch beyond chance": lambda name: epochs_to_start(study, name),
         "best epoch": lambda name: best_epochs(study.curves(name, study.monitor), sign(study.mode)),
-        "jump from epoch to epoch": lambda name: jumps(study.curves(name, study.monitor)),
+        "mean jump": study.jumps,
     }
     figure, axes = new_plot(study, f"The course of {study.monitor}: each trial, and their median", len(panels))
     for axis, (label, values_of) in zip(axes, panels.items(), strict=True):
         for place, name in enumerate(shown):
             values, color = np.array(values_of(name)), _style(study, name)["color"]
-            # A trial that never gets there has no point.
-            axis.plot(values, [place] * len(values), "o", color=color, alpha=0.5, markersize=4, markeredgewidth=0)
-            axis.plot(np.median(values), place, "|", color=color, markersize=14, markeredgewidth=2)
+            # A trial that never gets there has no point. Many are at the first or at the last epoch.
+            axis.plot(values, [place + 0.2] * len(values), "o", color=color, markersize=4, alpha=0.5, clip_on=False)
+            axis.plot(np.median(values), place, "|", color=color, markersize=14, markeredgewidth=2, clip_on=False)
         _label_rows(axis, shown if axis is axes[0] else [""] * len(shown))
         axis.set(xlabel=label)
-        axis.set_xlim(left=0)
+        axis.set_xlim(left=0, right=study.settings["epochs"] if "epoch" in label else None)
     return figure
 
 

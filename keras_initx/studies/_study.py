@@ -150,6 +150,14 @@ class Study(Result):
         training = self.curves(name, self.monitor.removeprefix("val_"))
         return [float(gap) for gap in sign(self.mode) * (training - validation)[:, -1]]
 
+    def jumps(self, name: str) -> list[float]:
+        """Return how much `monitor` of each finished trial jumps from epoch to epoch in the second half of training.
+
+        This is the mean absolute change between consecutive epochs, less the absolute mean change: a curve that only
+        rises or only falls has 0.
+        """
+        return _course.jumps(self.curves(name, self.monitor))
+
     def epochs_to_threshold(self, name: str) -> list[float]:
         """Return the first epoch at which each finished trial was as good as `threshold`, infinite if never."""
         if self.threshold is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_initx.studies._course import best_epochs, epochs_to_start, jumps
+from keras_initx.studies._course import best_epochs, epochs_to_start
 from keras_initx.studies._metric import metric_range, sign
 from keras_initx.studies._statistics import SIGNIFICANT, holm, paired_test, repeats_needed, t_interval
 from keras_initx.studies._text import verdict
@@ -67,7 +67,7 @@ def _summarize_course(study: "Study", name: str) -> Record:
         "best_epoch": _median(best),
         "stop_epoch": best_epochs(curves.mean(axis=0, keepdims=True), sign(study.mode))[0] if found else math.nan,
         "epochs_to_start": _median(epochs_to_start(study, name)),
-        "jump": float(np.mean(jumps(curves))) if found else math.nan,
+        "jump": float(np.mean(study.jumps(name))) if found else math.nan,
         "seconds_to_threshold": _median(to_threshold),
     }
 
