@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _LONGEST_NAME = 18  # which leaves room for the other columns in a terminal of 80 characters
 _START = (
-    f"median of the first epoch beyond chance: {100 * BEYOND_CHANCE:g} % of the way from the mean before training to "
-    "the best mean at the end"
+    f"median of the epoch from which on it stays beyond chance: {100 * BEYOND_CHANCE:g} % of the way from the mean "
+    "before training to the best mean at the end"
 )
 _JUMP = (
     "mean absolute change from epoch to epoch over the second half of training, without what rises or falls steadily"

@@ -29,17 +29,16 @@ def level(study: "Study", share: float) -> float | None:
     return float(begin + share * (best - begin))
 
 
-def first_epochs(curves: FloatArray, goal: float, direction: int, start: int = 0) -> list[float]:
-    """Return the first epoch, from `start` on, at which each curve is as good as `goal`, infinite if never.
+def first_epochs(curves: FloatArray, goal: float, direction: int) -> list[float]:
+    """Return the first epoch at which each curve is as good as `goal`, infinite if never.
 
     Args:
         curves: Array of shape `(trials, epochs + 1)`.
         goal: The value to reach.
         direction: The factor that makes greater values better.
-        start: The first epoch that counts.
     """
-    reached = direction * (curves[:, start:] - goal) >= 0
-    return [float(start + row.argmax()) if row.any() else math.inf for row in reached]
+    reached = direction * (curves - goal) >= 0
+    return [float(row.argmax()) if row.any() else math.inf for row in reached]
 
 
 def best_epochs(curves: FloatArray, direction: int) -> list[int]:
@@ -54,12 +53,17 @@ def jumps(curves: FloatArray) -> list[float]:
 
 
 def epochs_to_start(study: "Study", name: str) -> list[float]:
-    """Return the first epoch at which each finished trial has left chance, infinite if it never does."""
+    """Return the epoch from which on each finished trial stays beyond chance, infinite if it ends there.
+
+    Not the first one beyond: an accuracy near chance is beyond it now and then by accident.
+    """
     curves, direction = study.curves(name, study.monitor), sign(study.mode)
     chance, goal = level(study, 0), level(study, BEYOND_CHANCE)
     if chance is None or goal is None:
         return []
-    # Where no initializer ends better than it began, none has learned.
-    learned = direction * (goal - chance) > 0
-    # An untrained network is at chance, whatever its accuracy happens to be.
-    return first_epochs(curves, goal if learned else direction * math.inf, direction, start=1)
+    if direction * (goal - chance) <= 0:  # No initializer ends better than it began.
+        return [math.inf] * len(curves)
+    at_chance = direction * (curves - goal) < 0
+    at_chance[:, 0] = True  # An untrained network is, whatever its accuracy happens to be.
+    last = at_chance.shape[1] - 1 - at_chance[:, ::-1].argmax(axis=1)
+    return [float(epoch) if epoch < curves.shape[1] else math.inf for epoch in last + 1]

@@ -184,7 +184,7 @@ def _plot_gaps(study: "Study", shown: Sequence[str]) -> "Figure":
 
 def _plot_course(study: "Study", shown: Sequence[str]) -> "Figure":
     panels: dict[str, Callable[[str], Sequence[float]]] = {
-        "first epoch beyond chance": lambda name: epochs_to_start(study, name),
+        "epoch of leaving chance": lambda name: epochs_to_start(study, name),
         "best epoch": lambda name: best_epochs(study.curves(name, study.monitor), sign(study.mode)),
         "mean jump": study.jumps,
     }

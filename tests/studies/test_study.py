@@ -113,10 +113,10 @@ def test_the_course_of_a_loss():
     assert (rows["rising"]["epochs_to_start"], rows["jumping"]["epochs_to_start"]) == (1, 3)
 
 
-def test_an_untrained_network_is_at_chance_whatever_its_accuracy():
-    lucky, unlucky = [0.3, 0.1, 0.1, 0.1, 0.4], [0.1, 0.1, 0.1, 0.5, 0.9]
-    rows = study_of({"lucky": [lucky], "unlucky": [unlucky]}).summary()
-    assert [row["epochs_to_start"] for row in rows] == [3, 4]
+def test_what_is_beyond_chance_by_accident_has_not_left_it():
+    curves = {"first": [0.3, 0.3, 0.3, 0.9], "between": [0.1, 0.4, 0.1, 0.8], "lost": [0.1, 0.1, 0.7, 0.1]}
+    rows = study_of({name: [curve] for name, curve in curves.items()}).summary()
+    assert {row["initializer"]: row["epochs_to_start"] for row in rows} == {"first": 1, "between": 3, "lost": math.inf}
 
 
 def test_what_never_learns_never_starts():
