@@ -20,6 +20,7 @@ INITIALIZERS = {
     "orthogonal": "initx.orthogonal",
 }
 OUT = Path("out", "textbook")
+PLOTS = ("curves", "first-batch", "final-values", "gaps")  # An epoch has too few batches for a plot of the first one.
 
 
 def main():
@@ -38,8 +39,9 @@ def main():
     )
     here = Path(__file__).parent
     here.joinpath("textbook.txt").write_text(f"{study}\n", encoding="utf-8")
-    for path in study.plot(OUT / "plots"):
-        shutil.copy(path, here / f"textbook-{path.name}")
+    study.plot(OUT / "plots")
+    for name in PLOTS:
+        shutil.copy(OUT / "plots" / f"{name}.png", here / f"textbook-{name}.png")
     study.report(OUT / "report.html")
 
 

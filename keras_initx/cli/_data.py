@@ -115,8 +115,8 @@ def _downloaded(name: str) -> Dataset:
         (images, labels), (test_images, test_labels) = getattr(keras.datasets, name).load_data()
     except Exception as error:  # Keras raises a bare Exception where a download fails.
         raise DataError(
-            f"{name} could not be downloaded, and is not in Keras' cache: {error}\n"
-            "Without a network there are digits, synthetic and .npz files."
+            f"{name} could not be downloaded, and is not in Keras' cache; digits, synthetic and .npz files need no "
+            f"network: {error}"
         ) from error
     return Dataset(name, (_scaled(images), labels.ravel()), (_scaled(test_images), test_labels.ravel()))
 

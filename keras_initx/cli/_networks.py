@@ -9,7 +9,7 @@ from typing import Any, Self
 import keras
 from keras import layers
 
-NAMES = ("mlp", "cnn", "vgg", "resnet", "lstm")
+NAMES = ("mlp", "cnn", "image_study", "vgg", "resnet", "lstm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,8 @@ def network(name: str, shape: tuple[int, ...], classes: int, **initializers: Any
         **initializers: Arguments of the hidden layers; the last layer has the same `kernel_initializer`.
     """
     inputs = keras.Input(shape)
-    outputs = {"mlp": _mlp, "cnn": _cnn, "vgg": _vgg, "resnet": _resnet, "lstm": _lstm}[name](inputs, initializers)
+    bodies = {"mlp": _mlp, "cnn": _cnn, "image_study": _image_study, "vgg": _vgg, "resnet": _resnet, "lstm": _lstm}
+    outputs = bodies[name](inputs, initializers)
     kernel = initializers["kernel_initializer"]
     # Not a `Sequential`, whose weights do not have the same paths once it is loaded.
     return keras.Model(inputs, layers.Dense(classes, "softmax", kernel_initializer=kernel)(outputs))
@@ -112,6 +113,20 @@ def _cnn(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTenso
     x = layers.Conv2D(16, 3, activation="relu", **initializers)(x)
     x = layers.Conv2D(32, 3, strides=2, activation="relu", **initializers)(x)
     return layers.Flatten()(x)
+
+
+def _image_study(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTensor:
+    """The kinds of layers of the image study: convolution, batch normalization, max-pooling, dropout, dense."""
+    for filters in (32, 64):
+        x = layers.Conv2D(filters, 3, padding="same", activation="relu", **initializers)(x)
+        # Evaluation uses moving averages. With Keras' momentum of 0.99 they need hundreds of steps to follow the
+        # data, and 30 epochs of a small data set in large batches have fewer.
+        x = layers.BatchNormalization(momentum=0.9)(x)
+        x = layers.MaxPooling2D(padding="same")(x)
+        x = layers.Dropout(0.25)(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(128, "relu", **initializers)(x)
+    return layers.Dropout(0.5)(x)
 
 
 def _vgg(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTensor:

@@ -29,8 +29,8 @@ def add_training_options(parser: argparse.ArgumentParser, epochs: int) -> None:
         "--model",
         default="cnn",
         metavar="NAME",
-        help="mlp, cnn, vgg, resnet, lstm, or FILE.py:FUNCTION that takes an initializer and returns a compiled model; "
-        "by default cnn",
+        help="mlp, cnn, image_study, vgg, resnet, lstm, or FILE.py:FUNCTION that takes an initializer and returns a "
+        "compiled model; by default cnn",
     )
     parser.add_argument("--epochs", type=count, default=epochs, metavar="N", help=f"by default {epochs}")
     parser.add_argument("--batch-size", type=count, default=32, metavar="N", help="by default 32")
@@ -136,8 +136,8 @@ def write(result: Any, folder: Path) -> None:
 
 @contextlib.contextmanager
 def exits_with(parser: argparse.ArgumentParser, *errors: type[Exception]) -> Iterator[None]:
-    """End the command with the message of these errors."""
+    """End the command with the message of these errors, and nothing else: its usage is not what is wrong."""
     try:
         yield
     except errors as error:
-        parser.error(str(error))
+        parser.exit(2, f"{parser.prog}: error: {error}\n")

@@ -17,7 +17,7 @@ from keras_initx.studies._types import Record, Settings
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_WIDTH = 79  # characters of a line
+WIDTH = 79  # characters of a line
 _SETTINGS_COLUMNS: list[Column[tuple[str, Any]]] = [
     Column("setting", lambda item: item[0], is_text=True),
     Column("value", lambda item: item[1], is_text=True),
@@ -71,8 +71,8 @@ class Result(abc.ABC):
     def __str__(self) -> str:
         columns = narrow(self._columns())
         lines = [self.title, conditions(self.settings), "", Table.of(columns, self._rows()).as_text()]
-        lines += [textwrap.fill(remark, _WIDTH, subsequent_indent="  ") for remark in self.remarks()]
-        lines += [f"\n{textwrap.fill(text, _WIDTH)}" for text in self._legend(columns)]
+        lines += [textwrap.fill(remark, WIDTH, subsequent_indent="  ") for remark in self.remarks()]
+        lines += [f"\n{textwrap.fill(text, WIDTH)}" for text in self._legend(columns)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

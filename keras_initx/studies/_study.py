@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ import numpy as np
 
 from keras_initx._extras import needed
 from keras_initx.rendering._export import as_csv, as_json
-from keras_initx.rendering._page import section
-from keras_initx.rendering._table import Column, Table
-from keras_initx.studies import _plots, _remarks, _summary
-from keras_initx.studies._columns import PAIR_COLUMNS, PROBLEM_COLUMNS, summary_columns, summary_rows
+from keras_initx.rendering._page import paragraphs, section
+from keras_initx.rendering._table import Column, Table, legend, narrow
+from keras_initx.studies import _course, _plots, _remarks, _summary
+from keras_initx.studies._columns import PAIR_COLUMNS, PROBLEM_COLUMNS, course_columns, summary_columns, summary_rows
 from keras_initx.studies._folder import Folder, Trial
 from keras_initx.studies._metric import resolve_metric, sign
 from keras_initx.studies._plan import plan_trials
-from keras_initx.studies._result import Plot, Result
+from keras_initx.studies._result import WIDTH, Plot, Result
 from keras_initx.studies._statistics import POWER
 from keras_initx.studies._text import counted
 from keras_initx.studies._types import Direction, FloatArray, Mode, Record, Settings
@@ -66,7 +67,9 @@ class Study(Result):
         trials = {(plan.initializer, plan.repeat): folder.trial(plan.key) for plan in plan_trials(settings)}
         monitor, direction = resolve_metric(trials.values(), monitor, mode)
         study = cls(settings["title"], settings, trials, monitor, direction, threshold)
-        return study if threshold is not None else dataclasses.replace(study, threshold=study._default_threshold())
+        if threshold is None:
+            threshold = _course.level(study, _course.NEARLY_ALL)
+        return dataclasses.replace(study, threshold=threshold)
 
     @property
     def initializers(self) -> list[str]:
@@ -147,21 +150,19 @@ class Study(Result):
         training = self.curves(name, self.monitor.removeprefix("val_"))
         return [float(gap) for gap in sign(self.mode) * (training - validation)[:, -1]]
 
+    def jumps(self, name: str) -> list[float]:
+        """Return how much `monitor` of each finished trial jumps from epoch to epoch in the second half of training.
+
+        This is the mean absolute change between consecutive epochs, less the absolute mean change: a curve that only
+        rises or only falls has 0.
+        """
+        return _course.jumps(self.curves(name, self.monitor))
+
     def epochs_to_threshold(self, name: str) -> list[float]:
         """Return the first epoch at which each finished trial was as good as `threshold`, infinite if never."""
         if self.threshold is None:
             return []
-        reached = sign(self.mode) * (self.curves(name, self.monitor) - self.threshold) >= 0
-        return [float(row.argmax()) if row.any() else math.inf for row in reached]
-
-    def _default_threshold(self) -> float | None:
-        curves = [self.curves(name, self.monitor) for name in self.initializers]
-        curves = [curve for curve in curves if curve.size]
-        if not curves:
-            return None
-        begin = np.mean([curve[:, 0].mean() for curve in curves])
-        best = (max if self.mode == "max" else min)(curve[:, -1].mean() for curve in curves)
-        return float(begin + 0.95 * (best - begin))
+        return _course.first_epochs(self.curves(name, self.monitor), self.threshold, sign(self.mode))
 
     def summary(self) -> list[Record]:
         """Return a dict of statistics for each initializer, the best first, those with trials that diverged last."""
@@ -191,14 +192,21 @@ class Study(Result):
         (text,) = super()._legend(columns)
         return [f"{text} would take: repeats for a power of {100 * POWER:g} % at the effect seen."]
 
+    def __str__(self) -> str:
+        columns = narrow(course_columns(self))
+        table = Table.of(columns, self._rows()).as_text()
+        return f"{super().__str__()}\n\n{table}\n{textwrap.fill(legend(columns), WIDTH)}"
+
     def _plots(self) -> list[Plot]:
         return _plots.study_plots(self)
 
     def _sections(self) -> list[str]:
-        sections = [section("All pairs", Table.of(PAIR_COLUMNS, self.comparisons()).as_html())]
+        columns = course_columns(self)
+        table = Table.of(columns, self._rows()).as_html()
+        sections = [section("The course of training", table, paragraphs([legend(columns)], "quiet"))]
         if problems := self.problems():
-            sections.insert(0, section("Problems in the first batch", Table.of(PROBLEM_COLUMNS, problems).as_html()))
-        return sections
+            sections.append(section("Problems in the first batch", Table.of(PROBLEM_COLUMNS, problems).as_html()))
+        return [*sections, section("All pairs", Table.of(PAIR_COLUMNS, self.comparisons()).as_html())]
 
     def __repr__(self) -> str:
         status = collections.Counter(trial.status for trial in self.trials.values())

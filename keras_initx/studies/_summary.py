@@ -3,10 +3,12 @@
 import collections
 import itertools
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_initx.studies._course import best_epochs, epochs_to_start
 from keras_initx.studies._metric import metric_range, sign
 from keras_initx.studies._statistics import SIGNIFICANT, holm, paired_test, repeats_needed, t_interval
 from keras_initx.studies._text import verdict
@@ -43,11 +45,35 @@ def _summarize(study: "Study", name: str) -> Record:
         "ci_low": ci_low,
         "ci_high": ci_high,
         "worst": (min if study.mode == "max" else max)(values, default=math.nan),
-        "epochs_to_threshold": float(np.median(reached)) if reached else math.nan,
+        "epochs_to_threshold": _median(reached),
         "reached": sum(map(math.isfinite, reached)),
         "gap": float(np.mean(gaps)) if gaps else math.nan,
         "seconds_per_epoch": float(np.median(seconds)) if seconds.size else math.nan,
+        **_summarize_course(study, name),
     }
+
+
+def _summarize_course(study: "Study", name: str) -> Record:
+    curves, seconds = study.curves(name, study.monitor), study.curves(name, "seconds")[:, 1:]
+    found = len(curves) > 0
+    best = best_epochs(curves, sign(study.mode))
+    # The first epoch also compiles, so the sum of its epochs is not the time that a trial takes.
+    typical = np.median(seconds, axis=1)
+    to_threshold = [float(epochs * each) for epochs, each in zip(study.epochs_to_threshold(name), typical, strict=True)]
+    return {
+        "best": float(np.mean([curve[epoch] for curve, epoch in zip(curves, best, strict=True)]))
+        if found
+        else math.nan,
+        "best_epoch": _median(best),
+        "stop_epoch": best_epochs(curves.mean(axis=0, keepdims=True), sign(study.mode))[0] if found else math.nan,
+        "epochs_to_start": _median(epochs_to_start(study, name)),
+        "jump": float(np.mean(study.jumps(name))) if found else math.nan,
+        "seconds_to_threshold": _median(to_threshold),
+    }
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values)) if values else math.nan
 
 
 def compare_pairs(study: "Study") -> list[Record]:

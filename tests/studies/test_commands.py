@@ -124,6 +124,16 @@ def test_wrong_arguments_are_an_error(capsys, tmp_path, arguments, message):
     assert message in refused(capsys, *arguments, "--out", tmp_path)
 
 
+def test_what_needs_a_network_ends_with_one_sentence(capsys, monkeypatch, tmp_path):
+    def offline():
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", offline)
+    (line,) = refused(capsys, "compare", "--data", "cifar10", "--out", tmp_path / "out").splitlines()
+    assert "error: cifar10 could not be downloaded" in line
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_study_of_which_every_trial_fails_is_an_error(capsys, options, tmp_path):
     (tmp_path / "own.py").write_text("def build(initializer):\n    raise OSError('no weights here')\n")
     error = refused(capsys, *COMPARE, *options, "--model", tmp_path / "own.py:build")

@@ -99,6 +99,14 @@ def test_networks_suit_images(name, shape):
     assert all(to_numpy(kernel).std() > 0 for kernel in kernels)
 
 
+def test_the_network_of_the_image_study_has_its_kinds_of_layers():
+    model = _networks.Network("image_study", (8, 8, 1), 10)("he_normal")
+    kinds = {type(layer).__name__ for layer in model.layers}
+    assert kinds >= {"Conv2D", "MaxPooling2D", "Dropout", "BatchNormalization", "Dense"}
+    assert type(model.optimizer).__name__ == "SGD"
+    assert to_numpy(model.optimizer.learning_rate).item() == np.float32(0.01)
+
+
 def test_a_function_of_a_file(tmp_path):
     file = tmp_path / "own.py"
     file.write_text("SIZE = 3\ndef build(initializer):\n    return initializer * SIZE\n")

@@ -12,6 +12,7 @@ import scipy.stats
 
 from keras_initx.studies import Study, Trial
 from keras_initx.studies._metric import metric_range
+from keras_initx.studies._plots import _families
 from keras_initx.studies._statistics import holm, paired_p_value, repeats_needed, t_interval
 from keras_initx.studies._text import number, ranges
 
@@ -61,6 +62,68 @@ def test_summary(three):
     assert (best["epochs_to_threshold"], best["reached"]) == (2, 4)
     assert (worst["epochs_to_threshold"], worst["reached"]) == (math.inf, 0)
     assert best["seconds_per_epoch"] == 0.5
+
+
+# Curves from before training to epoch 6, of which the second half begins at epoch 3.
+RISING = [0.1, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8]
+JUMPING = [0.1, 0.1, 0.1, 0.9, 0.5, 0.9, 0.5]
+
+
+def study_of(curves, monitor="val_accuracy", mode="max", threshold=0.5):
+    """Return a study of these curves, of which epoch `i` takes `i` seconds."""
+    trials = {
+        (name, repeat): Trial(
+            "key",
+            "finished",
+            tuple({"epoch": i, monitor: value} | ({"seconds": float(i)} if i else {}) for i, value in enumerate(curve)),
+        )
+        for name, repeats in curves.items()
+        for repeat, curve in enumerate(repeats, 1)
+    }
+    epochs = len(next(iter(curves.values()))[0]) - 1
+    settings = {**SETTINGS, "initializers": dict.fromkeys(curves), "repeats": 1, "epochs": epochs}
+    return Study("made up", settings, trials, monitor, mode, threshold)
+
+
+def test_the_course_of_training():
+    rows = {row["initializer"]: row for row in study_of({"rising": [RISING], "jumping": [JUMPING]}).summary()}
+    rising, jumping = rows["rising"], rows["jumping"]
+    assert (rising["best"], rising["best_epoch"], rising["stop_epoch"]) == (0.8, 6, 6)
+    assert (jumping["best"], jumping["best_epoch"], jumping["stop_epoch"]) == (0.9, 3, 3)
+    # A tenth of the way from 0.1 to 0.8 is 0.17.
+    assert (rising["epochs_to_start"], jumping["epochs_to_start"]) == (1, 3)
+    # From 0.9 on: changes of 0.4 down, up and down, of which their mean takes a third.
+    assert rising["jump"] == pytest.approx(0)
+    assert jumping["jump"] == pytest.approx(0.4 - 0.4 / 3)
+    # Three epochs of 3.5 seconds, the median.
+    assert rising["seconds_to_threshold"] == jumping["seconds_to_threshold"] == 3 * 3.5
+
+
+def test_the_epoch_to_stop_at_is_that_of_the_mean_curve():
+    (row,) = study_of({"both": [RISING, JUMPING]}).summary()
+    assert row["best"] == pytest.approx(0.85)
+    assert row["best_epoch"] == 4.5
+    assert row["stop_epoch"] == 5
+
+
+def test_the_course_of_a_loss():
+    losses = {"rising": [[1 - value for value in RISING]], "jumping": [[1 - value for value in JUMPING]]}
+    rows = {row["initializer"]: row for row in study_of(losses, "val_loss", "min").summary()}
+    assert (rows["jumping"]["best"], rows["jumping"]["best_epoch"]) == (pytest.approx(0.1), 3)
+    assert (rows["rising"]["epochs_to_start"], rows["jumping"]["epochs_to_start"]) == (1, 3)
+
+
+def test_what_is_beyond_chance_by_accident_has_not_left_it():
+    curves = {"first": [0.3, 0.3, 0.3, 0.9], "between": [0.1, 0.4, 0.1, 0.8], "lost": [0.1, 0.1, 0.7, 0.1]}
+    rows = study_of({name: [curve] for name, curve in curves.items()}).summary()
+    assert {row["initializer"]: row["epochs_to_start"] for row in rows} == {"first": 1, "between": 3, "lost": math.inf}
+
+
+def test_what_never_learns_never_starts():
+    (row,) = study_of({"constant": [[0.1, 0.1, 0.1]]}).summary()
+    assert row["epochs_to_start"] == row["seconds_to_threshold"] == math.inf
+    text = str(study_of({"constant": [[0.1, 0.1, 0.1]]}))
+    assert re.search(r"^1  constant +never  0\.100   0     0  0\.000 +never$", text, re.MULTILINE)
 
 
 def test_comparisons_are_paired_and_corrected(three):
@@ -143,6 +206,7 @@ def test_a_table_fits_a_terminal():
 
 def test_the_legend_of_a_terminal_is_that_of_its_columns(three):
     assert "to 0.800: median number of epochs to reach this value." in words(three)
+    assert "stop: epoch at which the mean over the repeats is best." in words(three)
     assert "s/epoch" not in str(three)
 
 
@@ -267,8 +331,23 @@ def test_records_as_a_data_frame(three):
 
 def test_plots(three, tmp_path):
     paths = three.plot(tmp_path, "svg")
-    assert [path.name for path in paths] == ["curves.svg", "final-values.svg", "gaps.svg", "first-epoch.svg"]
+    assert [path.stem for path in paths] == ["curves", "course", "final-values", "gaps", "first-epoch"]
     assert all("</svg>" in path.read_text() for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("names", "families"),
+    [
+        (["he_uniform", "initx.he_normal", "glorot_normal", "sparse"], ["he", "initx.he", "glorot"]),
+        (["he_normal", "glorot_normal"], []),
+        (["sparse"], []),
+    ],
+    ids=str,
+)
+def test_uniform_is_beside_normal_where_there_are_both(names, families, tmp_path):
+    paths = study(dict.fromkeys(names, GOOD)).plot(tmp_path, "svg")
+    assert ("distributions" in [path.stem for path in paths]) == bool(families)
+    assert _families(names) == families
 
 
 def test_the_first_batch_is_shown(tmp_path):
@@ -302,7 +381,7 @@ def test_notes_on_the_first_batch_are_no_problems():
 def test_a_page_needs_no_other_file(tmp_path):
     study({"<b>good</b>": GOOD, "bad": BAD}, title="a & b").report(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<img") == page.count('src="data:image/png;base64,') == 4
+    assert page.count("<img") == page.count('src="data:image/png;base64,') == 5
     assert not re.search(r'(?:src|href)="(?!data:)|https?://|@import|<script|<link', page)
     assert "&lt;b&gt;good&lt;/b&gt; is better than bad." in page
     assert "<b>" not in page
