@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from keras_initx.diagnostics._measure import keep_derivative
 from keras_initx.studies import _state
 from keras_initx.studies._seeds import isolated_rng
 from keras_initx.studies._types import Model
@@ -76,9 +77,9 @@ def _program(model: Model) -> str | None:
         # An optimizer that is built may be one for all models.
         if not (model.built and model.compiled) or model.optimizer.built:
             return None
-        if not all(map(_is_described, (model, *_layers(model)))):
+        if not all(map(_is_determined, (model, *_layers(model)))):
             return None
-        return _described(model)
+        return _describe(model)
     except Exception:  # Whatever a config cannot be made of.
         return None
 
@@ -86,14 +87,17 @@ def _program(model: Model) -> str | None:
 def _copy(program: str) -> Model | None:
     """Return a new model of a program, `None` if it cannot be made."""
     try:
-        copy = keras.saving.deserialize_keras_object(json.loads(program)[0])
+        copy: Model = keras.saving.deserialize_keras_object(json.loads(program)[0])
         # A config need not make again what was changed after its layer was made.
-        return copy if _described(copy) == program else None
+        if _describe(copy) != program:
+            return None
     except Exception:  # A name may need a scope that is not open here.
         return None
+    keep_derivative(copy)
+    return copy
 
 
-def _described(model: Model) -> str:
+def _describe(model: Model) -> str:
     return json.dumps([_general(keras.saving.serialize_keras_object(model), model), _settings(model)])
 
 
@@ -102,7 +106,7 @@ def _layers(model: Model) -> list[Any]:
     return list(model._flatten_layers())
 
 
-def _is_described(layer: Any) -> bool:
+def _is_determined(layer: Any) -> bool:
     """Tell whether what `layer` computes follows from its config and its variables."""
     values = vars(layer).values()
     return (
