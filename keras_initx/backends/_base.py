@@ -1,6 +1,7 @@
 """The protocol of a backend, and what serves one that only has arrays, such as NumPy or OpenVINO."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -93,31 +94,35 @@ class Backend:
         """Return a context after which what `layers` keep past Keras is as it was."""
         return contextlib.nullcontext()
 
-    def gradients(
-        self,
-        function: Callable[..., Any],
-        variables: Sequence[keras.Variable],
-        layers: Sequence[keras.Layer],
-        *arguments: Any,
-    ) -> list[Array]:
-        """Return the derivatives of `function(*arguments)` with respect to `variables`, and leave all state as it was.
+    def derivative(
+        self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
+    ) -> Callable[..., list[Array]]:
+        """Return a function that derives `function` with respect to `variables`, and leaves all state as it was.
 
         Args:
-            function: A function that gives a scalar tensor.
+            function: A function that gives a scalar tensor, of arrays or lists and dicts of them.
             variables: Variables of Keras.
             layers: The layers that `function` calls.
-            *arguments: Arrays, or lists and dicts of them.
 
         Returns:
-            A list with an array, in float32, for each variable; zeros for those that play no part.
-
-        Raises:
-            NotImplementedError: If the backend has no gradients.
+            A function of the same arguments that returns a list with an array, in float32, for each variable; zeros for
+            those that play no part. It may compile at its first call, and takes the values that the variables of
+            `layers` have at each call. It raises `NotImplementedError` if the backend has no gradients.
         """
         if not variables:
-            return []
-        found = self._gradients(function, variables, layers, *arguments)
-        return [np.asarray(keras.ops.convert_to_numpy(gradient), "float32") for gradient in found]
+            return lambda *arguments: []
+        derived = self._derivative(function, variables, layers)
+
+        def gradients(*arguments: Any) -> list[Array]:
+            return [np.asarray(keras.ops.convert_to_numpy(found), "float32") for found in derived(*arguments)]
+
+        return gradients
+
+    def _derivative(
+        self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
+    ) -> Callable[..., Sequence[Tensor]]:
+        """Return what `derivative` returns, but it gives tensors."""
+        return functools.partial(self._gradients, function, variables, layers)
 
     def _gradients(
         self,
@@ -126,7 +131,7 @@ class Backend:
         layers: Sequence[keras.Layer],
         *arguments: Any,
     ) -> Sequence[Tensor]:
-        """Return what `gradients` returns, as tensors."""
+        """Return the derivatives of `function(*arguments)`, where nothing is compiled beforehand."""
         raise NotImplementedError(
             "gradients need a backend that derives, JAX, TensorFlow or torch: set KERAS_BACKEND to one of them. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}"

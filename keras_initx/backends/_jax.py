@@ -67,20 +67,31 @@ class Implementation(Backend):
                 return generator.next()
         return generator.next()
 
-    def _gradients(
-        self,
-        function: Callable[..., Any],
-        variables: Sequence[keras.Variable],
-        layers: Sequence[keras.Layer],
-        *arguments: Any,
-    ) -> Sequence[Tensor]:
-        def value(values: Sequence[Tensor], arguments: Sequence[Any]) -> Tensor:
-            with keras.StatelessScope(zip(variables, values, strict=True), collect_losses=True):
+    def _derivative(
+        self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
+    ) -> Callable[..., Sequence[Tensor]]:
+        # All that is not an argument becomes a constant of the program: frozen weights and seeds would stay the same.
+        derived = {id(variable) for variable in variables}
+        every = {id(variable): variable for layer in layers for variable in layer.variables}
+        others = [variable for key, variable in every.items() if key not in derived]
+
+        def value(values: Sequence[Tensor], other_values: Sequence[Tensor], arguments: Sequence[Any]) -> Tensor:
+            known = zip([*variables, *others], [*values, *other_values], strict=True)
+            with keras.StatelessScope(known, collect_losses=True):
                 return function(*arguments)
 
         # Compiling it as a whole takes less time than each operation by itself.
-        found: Sequence[Tensor] = jax.jit(jax.grad(value))([variable.value for variable in variables], arguments)
-        return found
+        program = jax.jit(jax.grad(value))
+
+        def gradients(*arguments: Any) -> Sequence[Tensor]:
+            found: Sequence[Tensor] = program(_values(variables), _values(others), arguments)
+            return found
+
+        return gradients
+
+
+def _values(variables: Sequence[keras.Variable]) -> list[Tensor]:
+    return [variable.value for variable in variables]
 
 
 @functools.cache

@@ -26,6 +26,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("--repeats", type=_study.count, default=5, metavar="N", help="trials of each; by default 5")
     _study.add_training_options(parser, epochs=10)
     parser.add_argument("--threshold", type=float, metavar="X", help='value for "epochs to reach"')
+    parser.add_argument("--no-diagnosis", action="store_true", help="do not diagnose the first batch of each trial")
 
     def run(arguments: argparse.Namespace) -> int:
         build, data = _study.prepare(parser, arguments)
@@ -43,6 +44,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
                 (data.train, data.validation),
                 repeats=arguments.repeats,
                 threshold=arguments.threshold,
+                diagnosis=not arguments.no_diagnosis,
                 title=f"{build.name} on {data.name}",
             ),
             functools.partial(Study.read, threshold=arguments.threshold),

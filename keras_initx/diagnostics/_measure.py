@@ -17,6 +17,8 @@ from keras_initx.diagnostics._types import Array, Arrays, Progress, Tensor
 
 # Of targets and outputs; `None` stands for the loss that the model is compiled with.
 _LossFunction = Callable[[Tensor, Tensor], Tensor] | None
+# Attribute of a model whose programs are used again.
+_KEPT = "_keras_initx_derivative"
 
 
 def measure(
@@ -75,17 +77,32 @@ def _loss_value(model: keras.Model, loss: _LossFunction, x: Arrays, y: Arrays, o
     return model.compute_loss(x=x, y=y, y_pred=outputs)
 
 
+def keep_derivative(model: keras.Model) -> None:
+    """Let all measurements of `model` share one program for its gradients.
+
+    Args:
+        model: A compiled model of which nothing but the values of its variables changes from now on.
+    """
+    # Past Keras, which would keep a record of it.
+    vars(model)[_KEPT] = _derivative(model, [model, *parts_of(model)], None)
+
+
+def _derivative(
+    model: keras.Model, layers: list[keras.layers.Layer], loss: _LossFunction
+) -> Callable[[Arrays, Arrays], list[Array]]:
+    def value(x: Arrays, y: Arrays) -> Tensor:
+        return _loss_value(model, loss, x, y, model(x, training=True))
+
+    return backend.derivative(value, model.trainable_variables, layers)
+
+
 def _gradients(
     model: keras.Model, layers: list[keras.layers.Layer], x: Arrays, y: Arrays, loss: _LossFunction
 ) -> dict[int, Array]:
     """Return the gradient of each trainable weight, by its identity."""
-    variables = model.trainable_variables
-
-    def value(x: Arrays, y: Arrays) -> Tensor:
-        return _loss_value(model, loss, x, y, model(x, training=True))
-
-    found = backend.gradients(value, variables, layers, x, y)
-    return {id(variable): gradient for variable, gradient in zip(variables, found, strict=True)}
+    kept = vars(model).get(_KEPT) if loss is None else None
+    found = (kept or _derivative(model, layers, loss))(x, y)
+    return {id(variable): gradient for variable, gradient in zip(model.trainable_variables, found, strict=True)}
 
 
 def _input_signal(x: Arrays) -> Signal | None:

@@ -13,6 +13,7 @@ from keras_initx.studies._arrays import checked_data
 from keras_initx.studies._folder import Folder
 from keras_initx.studies._metric import check_mode
 from keras_initx.studies._plan import Run, plan_trials
+from keras_initx.studies._reuse import copies_dropped
 from keras_initx.studies._run_trial import run_trial
 from keras_initx.studies._seeds import seeded
 from keras_initx.studies._settings import fingerprint, run_settings
@@ -35,6 +36,7 @@ def compare_initializers(
     monitor: str | None = None,
     mode: Mode = "auto",
     threshold: float | None = None,
+    diagnosis: bool = True,
 ) -> Study:
     """Compare initializers: train a model with each of them, several times, and test the differences.
 
@@ -64,6 +66,7 @@ def compare_initializers(
         mode: `"max"` or `"min"`, whether the greatest or the least value of it is best; `"auto"` goes by the name.
         threshold: Value of it for "epochs to reach"; by default 95 % of the way from the mean before training
             to the best mean at the end.
+        diagnosis: Whether to run `diagnose` on the first batch of each trial.
 
     Returns:
         A `Study`.
@@ -98,12 +101,13 @@ def compare_initializers(
         "repeats": check_count("repeats", repeats),
     }
     needed("scipy.stats", "studies")  # Which the tests of the result need: fail now, not after the training.
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, copies_dropped():
         folder = Folder(out or temporary)
         folder.open("compare", settings)
         run = Run(folder.path, arrays, batch_size, monitor)
         trials = [plan for plan in plan_trials(settings) if not folder.trial(plan.key).is_settled]
-        _pool.run(functools.partial(run_trial, run, build, named, epochs), trials, n_jobs, epochs, "compare")
+        train = functools.partial(run_trial, run, build, named, epochs, diagnosis)
+        _pool.run(train, trials, n_jobs, epochs, "compare")
         return Study.read(folder.path, monitor=monitor, mode=mode, threshold=threshold)
 
 

@@ -14,7 +14,8 @@ from keras_initx.studies._folder import Folder
 from keras_initx.studies._metric import check_mode, resolve_metric, sign
 from keras_initx.studies._plan import Run, StagePlan, plan_checks, plan_rounds, plan_stage, stage_key
 from keras_initx.studies._restart_study import RestartStudy
-from keras_initx.studies._run_stage import read_state, restored, run_stage
+from keras_initx.studies._reuse import copies_dropped
+from keras_initx.studies._run_stage import initial, read_state, restore, run_stage
 from keras_initx.studies._seeds import isolated_rng
 from keras_initx.studies._settings import run_settings
 from keras_initx.studies._types import Build, Data, Mode, Settings
@@ -97,7 +98,7 @@ def random_restarts(
     }
     if checks:
         needed("scipy.stats", "studies")  # Which the tests of the result need: fail now, not after the training.
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, copies_dropped():
         folder = Folder(out or temporary)
         folder.open("restarts", settings)
         run = Run(folder.path, arrays, batch_size, monitor)
@@ -112,7 +113,9 @@ def random_restarts(
         study = RestartStudy.read(folder.path, monitor=monitor, mode=mode)
         state = read_state(folder, stage_key(chosen, plan_rounds(settings)[-1].number))
         with isolated_rng():
-            return dataclasses.replace(study, model=restored(build, study.seed, arrays, state))
+            model = initial(build, study.seed)
+            restore(model, arrays, state)
+            return dataclasses.replace(study, model=model)
 
 
 def _run_rounds(

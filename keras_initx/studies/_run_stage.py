@@ -9,6 +9,7 @@ from keras_initx.studies._folder import Folder
 from keras_initx.studies._log import DamagedFileError, RecordError
 from keras_initx.studies._metric import MonitorError, check_monitor
 from keras_initx.studies._plan import Run, StagePlan
+from keras_initx.studies._reuse import compiled_once
 from keras_initx.studies._seeds import isolated_rng
 from keras_initx.studies._training import build_like_fit, diverged, evaluate, train_epoch
 from keras_initx.studies._types import Arrays, Build, Model, OnEpoch, Status
@@ -30,45 +31,44 @@ def run_stage(run: Run, build: Build, plan: StagePlan, on_epoch: OnEpoch | None 
     folder = Folder(run.path)
     with isolated_rng(), folder.begin(plan.key) as log:
         try:
-            if plan.previous:
-                model = restored(build, plan.draw_seed, run.data, read_state(folder, plan.previous))
-            else:
-                model = _initial(build, plan.draw_seed)
-                metrics = evaluate(model, run.data)
-                check_monitor(run.monitor, metrics)
-                log.write(event="epoch", metrics={"epoch": 0, **metrics})
-            status: Status = "finished"
-            result: dict[str, Any] = {}
-            for epoch in range(plan.begin + 1, plan.end + 1):
-                metrics = train_epoch(model, run.data, epoch, run.batch_size, plan.order_seed)
-                log.write(event="epoch", metrics={"epoch": epoch, **metrics})
-                if on_epoch:
-                    on_epoch()
-                if diverged(metrics):
-                    status = "diverged"
-                    break
-            if plan.keep_state:
-                content = _state.state(model)
-                result["state"] = _state.digest(content)
-                folder.keep(_state_file(plan.key, result["state"]), content)
-            log.write(event="end", status=status, **result)
+            with compiled_once(initial(build, plan.draw_seed)) as model:
+                if plan.previous:
+                    restore(model, run.data, read_state(folder, plan.previous))
+                else:
+                    metrics = evaluate(model, run.data)
+                    check_monitor(run.monitor, metrics)
+                    log.write(event="epoch", metrics={"epoch": 0, **metrics})
+                status: Status = "finished"
+                result: dict[str, Any] = {}
+                for epoch in range(plan.begin + 1, plan.end + 1):
+                    metrics = train_epoch(model, run.data, epoch, run.batch_size, plan.order_seed)
+                    log.write(event="epoch", metrics={"epoch": epoch, **metrics})
+                    if on_epoch:
+                        on_epoch()
+                    if diverged(metrics):
+                        status = "diverged"
+                        break
+                if plan.keep_state:
+                    content = _state.state(model)
+                    result["state"] = _state.digest(content)
+                    folder.keep(_state_file(plan.key, result["state"]), content)
+                log.write(event="end", status=status, **result)
         except (MonitorError, RecordError):
             raise
         except Exception as error:
             log.fail(error)
 
 
-def _initial(build: Build, seed: int) -> Model:
+def initial(build: Build, seed: int) -> Model:
+    """Return the model of a draw, not trained."""
     keras.utils.set_random_seed(seed)
     return build()
 
 
-def restored(build: Build, seed: int, data: Arrays, state: bytes) -> Model:
-    """Return the model of a draw in a state of its training."""
-    model = _initial(build, seed)
+def restore(model: Model, data: Arrays, state: bytes) -> None:
+    """Give the model of a draw a state of its training."""
     build_like_fit(model, data)
     _state.restore(model, state)
-    return model
 
 
 def read_state(folder: Folder, key: str) -> bytes:

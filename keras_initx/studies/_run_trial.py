@@ -10,6 +10,7 @@ from keras_initx.studies._folder import Folder
 from keras_initx.studies._log import RecordError
 from keras_initx.studies._metric import MonitorError, check_monitor
 from keras_initx.studies._plan import Run, TrialPlan
+from keras_initx.studies._reuse import compiled_once
 from keras_initx.studies._seeds import derived_seed, isolated_rng, seeded
 from keras_initx.studies._training import diverged, evaluate, train_epoch
 from keras_initx.studies._types import BuildWith, OnEpoch, Status
@@ -20,6 +21,7 @@ def run_trial(
     build: BuildWith,
     initializers: Mapping[str, Any],
     epochs: int,
+    diagnosis: bool,
     plan: TrialPlan,
     on_epoch: OnEpoch | None = None,
 ) -> None:
@@ -30,6 +32,7 @@ def run_trial(
         build: See `compare_initializers`.
         initializers: The initializers by their names.
         epochs: Number of epochs.
+        diagnosis: Whether to diagnose the first batch.
         plan: The trial.
         on_epoch: Function to call after each epoch.
 
@@ -42,23 +45,25 @@ def run_trial(
             # Before the global seed is set: what `build` draws from it must not depend on the initializer.
             initializer = seeded(initializers[plan.initializer], derived_seed(plan.seed, "draw"))
             keras.utils.set_random_seed(derived_seed(plan.seed, "build"))
-            model = build(initializer)
-            order = derived_seed(plan.seed, "train")
-            status: Status = "finished"
-            metrics, epoch = evaluate(model, run.data), 0
-            check_monitor(run.monitor, metrics)
-            log.write(event="first batch", diagnosis=diagnose_first_batch(model, run.data, run.batch_size, order))
-            while True:
-                log.write(event="epoch", metrics={"epoch": epoch, **metrics})
-                if epoch and on_epoch:
-                    on_epoch()
-                if diverged(metrics):
-                    status = "diverged"
-                if diverged(metrics) or epoch == epochs:
-                    break
-                epoch += 1
-                metrics = train_epoch(model, run.data, epoch, run.batch_size, order)
-            log.write(event="end", status=status)
+            with compiled_once(build(initializer)) as model:
+                order = derived_seed(plan.seed, "train")
+                status: Status = "finished"
+                metrics, epoch = evaluate(model, run.data), 0
+                check_monitor(run.monitor, metrics)
+                if diagnosis:
+                    found = diagnose_first_batch(model, run.data, run.batch_size, order)
+                    log.write(event="first batch", diagnosis=found)
+                while True:
+                    log.write(event="epoch", metrics={"epoch": epoch, **metrics})
+                    if epoch and on_epoch:
+                        on_epoch()
+                    if diverged(metrics):
+                        status = "diverged"
+                    if diverged(metrics) or epoch == epochs:
+                        break
+                    epoch += 1
+                    metrics = train_epoch(model, run.data, epoch, run.batch_size, order)
+                log.write(event="end", status=status)
         except (MonitorError, RecordError):
             raise
         except Exception as error:

@@ -24,6 +24,18 @@ def restore(model: Model, content: bytes) -> None:
             variable.assign(arrays[name])
 
 
+def fits(model: Model, other: Model) -> bool:
+    """Tell whether `other` can have the state of `model`: whether their variables are alike but for the values."""
+    return list(map(_kind, _variables(model))) == list(map(_kind, _variables(other)))
+
+
+def copy(model: Model, other: Model) -> None:
+    """Give `other`, which it fits, the state of `model`."""
+    for source, target in zip(_variables(model), _variables(other), strict=True):
+        # By way of the host: training overwrites the memory of a variable, which both would share under JAX.
+        target.assign(_array(source))
+
+
 def digest(content: bytes) -> str:
     """Return a digest of a state."""
     return hashlib.sha256(content).hexdigest()
@@ -33,6 +45,11 @@ def _variables(model: Model) -> list[Any]:
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     return [*model.trainable_variables, *model.non_trainable_variables, *model.optimizer.variables]
+
+
+def _kind(variable: Any) -> tuple[Any, ...]:
+    serialized = map(keras.saving.serialize_keras_object, (variable.regularizer, variable.constraint))
+    return tuple(variable.shape), variable.dtype, variable.trainable, *serialized
 
 
 def _array(variable: Any) -> Array:

@@ -1,0 +1,109 @@
+"""How many trials a minute a comparison of initializers makes, beside a loop of `fit`.
+
+    KERAS_BACKEND=jax python benchmarks/trials.py --quick
+
+measures one backend on one device. README.md beside this file says what each figure means.
+"""
+
+import contextlib
+import functools
+import time
+from unittest import mock
+
+import _common
+
+INITIALIZERS = ("he_normal", "glorot_uniform")
+REPEATS = 2
+EPOCHS = 3
+ANEW = "compiled anew"
+LOOP = "loop of `fit`"
+
+
+def main():
+    """Measure, print and write everything."""
+    arguments = _common.parse_arguments(__doc__.partition("\n")[0])
+    rounds = arguments.repeats or (3 if arguments.quick else 7)
+    results = {"trials": _common.in_fresh_process(measure, rounds), "targets": []}
+    path = _common.write_results(arguments, "trials", results)
+    print(report(results))
+    rows = {
+        name: {peer: (case["ratio"][peer], None) for peer in case["ratio"]}
+        for name, case in results["trials"].items()
+        if case["ratio"]
+    }
+    _common.plot_ratios(path, f"Trials: {arguments.environment['backend']}", rows)
+    print(f"\nWritten: {path}.json and {path}.png")
+
+
+def measure(rounds):
+    """Return the trials per minute of each form and its ratios; all forms take turns in one process."""
+    from keras_initx.cli import _data, _networks
+
+    data = _data.load("digits")
+    build = _networks.Network("cnn", data.shape, data.classes)
+    forms = {
+        "one compiled copy": functools.partial(study, build, data),
+        "one compiled copy, no diagnosis": functools.partial(study, build, data, diagnosis=False),
+        ANEW: functools.partial(compiled_anew, build, data),
+        LOOP: functools.partial(loop, build, data),
+    }
+    forms[LOOP](seed=0)  # What a process compiles or reads only once belongs to none of them.
+    seconds = {name: [] for name in forms}
+    for seed in range(1, rounds + 1):
+        for name, form in forms.items():
+            begin = time.perf_counter()
+            form(seed=seed)
+            seconds[name].append(time.perf_counter() - begin)
+    trials = len(INITIALIZERS) * REPEATS
+    return {
+        name: {
+            "per_minute": _common.spread([60 * trials / value for value in own]),
+            "ratio": {peer: _common.ratio(seconds[peer], own) for peer in (ANEW, LOOP) if name not in (ANEW, LOOP)},
+        }
+        for name, own in seconds.items()
+    }
+
+
+def study(build, data, *, seed, diagnosis=True):
+    """Compare the initializers."""
+    from keras_initx.studies import compare_initializers
+
+    pairs = data.train, data.validation
+    options = {"repeats": REPEATS, "epochs": EPOCHS, "seed": seed, "diagnosis": diagnosis}
+    found = compare_initializers(build, INITIALIZERS, pairs, **options)
+    assert {trial.status for trial in found.trials.values()} == {"finished"}
+
+
+def compiled_anew(build, data, *, seed):
+    """Compare the initializers, and train each model itself instead of one copy for all."""
+    with mock.patch("keras_initx.studies._run_trial.compiled_once", contextlib.nullcontext):
+        study(build, data, seed=seed)
+
+
+def loop(build, data, *, seed):
+    """Train as many models for as many epochs, and record nothing."""
+    import keras
+
+    for repeat in range(REPEATS):
+        for initializer in INITIALIZERS:
+            keras.utils.set_random_seed(seed * REPEATS + repeat)
+            model = build(initializer)
+            options = {"validation_data": data.validation, "validation_batch_size": 256}
+            model.fit(*data.train, batch_size=32, epochs=EPOCHS, verbose=0, **options)
+
+
+def report(results):
+    """Return the figures as a Markdown table."""
+    rows = [
+        (
+            name,
+            _common.with_spread(case["per_minute"]),
+            *(_common.with_spread(case["ratio"].get(p)) for p in (ANEW, LOOP)),
+        )
+        for name, case in results["trials"].items()
+    ]
+    return _common.table(("form", "trials a minute", f"time {ANEW} / ours", f"time of the {LOOP} / ours"), rows)
+
+
+if __name__ == "__main__":
+    main()
