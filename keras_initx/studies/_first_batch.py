@@ -3,7 +3,10 @@
 import dataclasses
 from typing import Any
 
+import keras
+
 from keras_initx.diagnostics import diagnose
+from keras_initx.studies._seeds import derived_seed
 from keras_initx.studies._training import first_batch
 from keras_initx.studies._types import Arrays, Model, Record
 
@@ -21,6 +24,8 @@ def diagnose_first_batch(model: Model, data: Arrays, batch_size: int, seed: int)
         A dict of `"layers"`, with some statistics of each layer of the report, and `"verdicts"`; or of an
         `"error"` for a model that `diagnose` does not support, which may be trained nonetheless.
     """
+    # What Keras prepares before draws from torch's generator too, and only for a model that is not compiled yet.
+    keras.utils.set_random_seed(derived_seed(seed, "diagnosis"))
     try:
         report = diagnose(model, *first_batch(data, batch_size, seed), batch_size=batch_size)
     except Exception as error:
