@@ -1,6 +1,6 @@
 """Write the tables that follow from elsewhere into the pages: `python docs/tables.py`.
 
-- `catalogue`: all initializers, from `keras_initx.catalog()`.
+- `catalog`: all initializers, from `keras_initx.catalog()`.
 - `digests`: the digests of their values, from `docs/digests/`, which the tests write.
 - `problems` and `levels`: the rules of `diagnose`, from `keras_initx.diagnostics.rules.RULES`.
 """
@@ -21,7 +21,7 @@ WAYS = ("eager", "compiled", "2 devices", "8 devices", "bfloat16")
 BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
 
 
-def catalogue():
+def catalog():
     """Return the table of all initializers."""
     return markdown(keras_initx.catalog())
 
@@ -62,11 +62,11 @@ def _rows(headers, rows):
     return "".join(f"| {' | '.join(row)} |\n" for row in (headers, ["---"] * len(headers), *rows))
 
 
-TABLES = {"catalogue": catalogue, "digests": digests, "problems": problems, "levels": levels}
+TABLES = {"catalog": catalog, "digests": digests, "problems": problems, "levels": levels}
 PAGES = {
-    DOCS.parent / "README.md": {"catalogue"},
+    DOCS.parent / "README.md": {"catalog"},
     DOCS / "diagnose.md": {"problems", "levels"},
-    DOCS / "initializers.md": {"catalogue"},
+    DOCS / "initializers.md": {"catalog"},
     DOCS / "values.md": {"digests"},
 }
 

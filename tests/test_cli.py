@@ -128,7 +128,7 @@ def figure(text, name):
     return re.search(rf"^{name} +(.*)$", text, re.MULTILINE)[1]
 
 
-def test_list_is_the_catalogue(capsys):
+def test_list_is_the_catalog(capsys):
     assert _main.main(["list"]) == 0
     assert capsys.readouterr().out == _list.table(keras_initx.catalog()).as_text()
 
@@ -139,7 +139,7 @@ def test_list_writes_markdown(capsys):
 
 
 @pytest.mark.parametrize("entry", keras_initx.catalog(), ids=lambda entry: entry.ids[0])
-def test_show_says_what_the_catalogue_says(capsys, entry):
+def test_show_says_what_the_catalog_says(capsys, entry):
     text = shown(capsys, entry.ids[-1])
     arguments = inspect.signature(entry.cls).parameters.values()
     required = [f'"{argument.name}": ...' for argument in arguments if argument.default is argument.empty]

@@ -20,17 +20,17 @@ WITH_DEFAULTS = [
 every_entry = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.ids[0])
 
 
-def test_the_catalogue_has_all_ids_once():
+def test_the_catalog_has_all_ids_once():
     registered = [name for name in keras.saving.get_custom_objects() if name.startswith("initx.")]
     assert sorted(registered) == sorted(name for name, _ in IDS)
 
 
-def test_every_class_of_the_catalogue_has_a_case():
+def test_every_class_of_the_catalog_has_a_case():
     assert set(FIRST_CASES) == {entry.cls for entry in ENTRIES}
 
 
 @every_entry
-def test_the_catalogue_says_what_a_class_is_in_one_line(entry):
+def test_the_catalog_says_what_a_class_is_in_one_line(entry):
     assert getattr(keras_initx, entry.cls.__name__) is entry.cls
     for text in entry.formula, entry.use:
         assert text == " ".join(text.split())

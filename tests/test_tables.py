@@ -1,4 +1,4 @@
-"""What is written into pages, and the catalogue on the standard output."""
+"""What is written into pages, and the catalog on the standard output."""
 
 import itertools
 import pathlib
@@ -24,13 +24,13 @@ ENTRIES = (
 @pytest.mark.parametrize(("page", "names"), SCRIPT["PAGES"].items(), ids=lambda value: getattr(value, "name", ""))
 def test_pages_have_their_tables(page, names):
     assert page.read_text() == SCRIPT["with_tables"](page.read_text(), names), "run `python docs/tables.py`"
-    if "catalogue" in names:
+    if "catalog" in names:
         assert _list.markdown(keras_initx.catalog()) in page.read_text()
 
 
 def test_a_page_without_marks_is_an_error():
     with pytest.raises(ValueError, match=r"must have the marks of its tables once\. .* Received: \[\]"):
-        SCRIPT["with_tables"]("| id | class |", {"catalogue"})
+        SCRIPT["with_tables"]("| id | class |", {"catalog"})
 
 
 def test_markdown_has_a_row_for_each_class():

@@ -21,7 +21,7 @@ MAX_ELEMENTS = 2**26
 
 
 def find(name: str) -> CatalogEntry:
-    """Return the entry of the catalogue that `name` stands for: an id, with or without `initx.`, or a class.
+    """Return the entry of the catalog that `name` stands for: an id, with or without `initx.`, or a class.
 
     Raises:
         LookupError: If there is none; says which names are close.
@@ -103,7 +103,7 @@ def _call(cls: type) -> inspect.Signature:
 
 
 def about(entry: CatalogEntry) -> str:
-    """Return what the catalogue and the docstring say of an initializer."""
+    """Return what the catalog and the docstring say of an initializer."""
     rows = {
         "ids": ", ".join(entry.ids),
         "class": f"keras_initx.{entry.cls.__name__}{_call(entry.cls)}",
