@@ -116,7 +116,8 @@ def _is_determined(layer: Any) -> bool:
         # What `adapt` has found is kept in tables or tensors; the states of a stateful layer are made with the data.
         and not hasattr(layer, "adapt")
         and not getattr(layer, "stateful", False)
-        and not any(keras.ops.is_tensor(value) for value in values)
+        # TensorFlow takes variables for tensors.
+        and not any(keras.ops.is_tensor(value) and not isinstance(value, keras.Variable) for value in values)
         # A function that is called `relu` has that name in the config, whosever it is.
         and all(_is_of_keras(value) for value in values if isinstance(value, types.FunctionType))
     )
