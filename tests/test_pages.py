@@ -58,9 +58,11 @@ def test_the_readme_runs_without_a_backend_being_named(tmp_path):
     environment = {**os.environ, "KERAS_HOME": str(tmp_path)}  # where Keras finds no configuration
     environment.pop("KERAS_BACKEND", None)
     script = "import json, sys\nfor block in json.load(sys.stdin): exec(block, {})"
+    # Whether a block runs does not depend on how long it trains.
+    shortened = [block.replace("epochs=10", "epochs=1") for block in blocks(README)]
     result = subprocess.run(
         [sys.executable, "-c", script],
-        input=json.dumps(list(blocks(README))),
+        input=json.dumps(shortened),
         env=environment,
         cwd=tmp_path,
         capture_output=True,
