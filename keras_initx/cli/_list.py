@@ -11,6 +11,11 @@ from keras_initx.rendering._terminal import is_rich
 if TYPE_CHECKING:
     from keras_initx.initializers import CatalogEntry
 
+_DESCRIPTION: "tuple[Column[CatalogEntry], ...]" = (
+    Column("values", lambda entry: entry.formula, is_text=True),
+    Column("when to use it", lambda entry: entry.use, is_text=True),
+)
+
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
@@ -37,8 +42,7 @@ def table(entries: "Iterable[CatalogEntry]", quote: str = "") -> Table:
     columns: tuple[Column[CatalogEntry], ...] = (
         Column("id", lambda entry: ", ".join(f"{quote}{name}{quote}" for name in entry.ids), is_text=True),
         Column("class", lambda entry: f"{quote}{entry.cls.__name__}{quote}", is_text=True),
-        Column("values", lambda entry: entry.formula, is_text=True),
-        Column("when to use it", lambda entry: entry.use, is_text=True),
+        *_DESCRIPTION,
     )
     return Table.of(columns, entries)
 
@@ -55,9 +59,8 @@ def write(entries: "Iterable[CatalogEntry]") -> None:
         return
     from rich.console import Console
 
-    whole = table(entries)
     # The class stands below its ids, so that 80 columns are enough for the others.
-    names = (", ".join(whole.headers[:2]), *whole.headers[2:])
-    rows = (("\n".join((*ids.split(", "), cls)), *others) for ids, cls, *others in whole.rows)
-    narrow = Table(names, tuple(rows), whole.are_text[1:])
-    Console().print(narrow.as_rich(leading=1))
+    names: Column[CatalogEntry] = Column(
+        "id, class", lambda entry: "\n".join((*entry.ids, entry.cls.__name__)), is_text=True
+    )
+    Console().print(Table.of((names, *_DESCRIPTION), entries).as_rich(leading=1))
