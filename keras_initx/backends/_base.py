@@ -1,7 +1,6 @@
 """The protocol of a backend, and what serves one that only has arrays, such as NumPy or OpenVINO."""
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -107,7 +106,10 @@ class Backend:
         Returns:
             A function of the same arguments that returns a list with an array, in float32, for each variable; zeros for
             those that play no part. It may compile at its first call, and takes the values that the variables of
-            `layers` have at each call. It raises `NotImplementedError` if the backend has no gradients.
+            `layers` have at each call.
+
+        Raises:
+            NotImplementedError: If the backend has no gradients.
         """
         if not variables:
             return lambda *arguments: []
@@ -122,16 +124,6 @@ class Backend:
         self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
     ) -> Callable[..., Sequence[Tensor]]:
         """Return what `derivative` returns, but it gives tensors."""
-        return functools.partial(self._gradients, function, variables, layers)
-
-    def _gradients(
-        self,
-        function: Callable[..., Any],
-        variables: Sequence[keras.Variable],
-        layers: Sequence[keras.Layer],
-        *arguments: Any,
-    ) -> Sequence[Tensor]:
-        """Return the derivatives of `function(*arguments)`, where nothing is compiled beforehand."""
         raise NotImplementedError(
             "gradients need a backend that derives, JAX, TensorFlow or torch: set KERAS_BACKEND to one of them. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}"

@@ -55,18 +55,17 @@ class Implementation(Backend):
     def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> AbstractContextManager[Any]:
         return _preserve_saved_models(layers)
 
-    def _gradients(
-        self,
-        function: Callable[..., Any],
-        variables: Sequence[keras.Variable],
-        layers: Sequence[keras.Layer],
-        *arguments: Any,
-    ) -> Sequence[Tensor]:
-        with tf.GradientTape() as tape, self.preserve_state(layers, gradients=True):
-            result = function(*arguments)
-        sources = [variable.value for variable in variables]
-        found = tape.gradient(result, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return [tf.convert_to_tensor(gradient) for gradient in found]  # an embedding's is not a tensor
+    def _derivative(
+        self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
+    ) -> Callable[..., Sequence[Tensor]]:
+        def gradients(*arguments: Any) -> Sequence[Tensor]:
+            with tf.GradientTape() as tape, self.preserve_state(layers, gradients=True):
+                result = function(*arguments)
+            sources = [variable.value for variable in variables]
+            found = tape.gradient(result, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            return [tf.convert_to_tensor(gradient) for gradient in found]  # an embedding's is not a tensor
+
+        return gradients
 
 
 @contextlib.contextmanager

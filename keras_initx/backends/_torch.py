@@ -42,24 +42,23 @@ class Implementation(Backend):
     def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> AbstractContextManager[Any]:
         return _preserve_modules(layers)
 
-    def _gradients(
-        self,
-        function: Callable[..., Any],
-        variables: Sequence[keras.Variable],
-        layers: Sequence[keras.Layer],
-        *arguments: Any,
-    ) -> Sequence[Tensor]:
-        with self.preserve_state(layers, gradients=True):
-            result = function(*arguments)
-        found = [torch.zeros_like(variable.value) for variable in variables]
-        # A module of torch may have been frozen past Keras, and torch refuses to derive where nothing is trained.
-        trained = [index for index, variable in enumerate(variables) if variable.value.requires_grad]
-        if trained and result.requires_grad:
-            sources = [variables[index].value for index in trained]
-            derived = torch.autograd.grad(result, sources, allow_unused=True, materialize_grads=True)
-            for index, gradient in zip(trained, derived, strict=True):
-                found[index] = gradient
-        return found
+    def _derivative(
+        self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
+    ) -> Callable[..., Sequence[Tensor]]:
+        def gradients(*arguments: Any) -> Sequence[Tensor]:
+            with self.preserve_state(layers, gradients=True):
+                result = function(*arguments)
+            found = [torch.zeros_like(variable.value) for variable in variables]
+            # A module of torch may have been frozen past Keras, and torch refuses to derive where nothing is trained.
+            trained = [index for index, variable in enumerate(variables) if variable.value.requires_grad]
+            if trained and result.requires_grad:
+                sources = [variables[index].value for index in trained]
+                derived = torch.autograd.grad(result, sources, allow_unused=True, materialize_grads=True)
+                for index, gradient in zip(trained, derived, strict=True):
+                    found[index] = gradient
+            return found
+
+        return gradients
 
 
 @contextlib.contextmanager

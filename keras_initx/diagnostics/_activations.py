@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import keras
 
-from keras_initx.diagnostics._types import Limits, Tensor
+from keras_initx._typing import Tensor
+from keras_initx.diagnostics._types import Limits
 
 # Activations that stay between two limits.
 LIMITS: dict[str, Limits] = {

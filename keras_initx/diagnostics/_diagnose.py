@@ -7,12 +7,13 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_count
+from keras_initx._typing import Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._layers import parts_of
 from keras_initx.diagnostics._measure import measure
 from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics._thresholds import ThresholdOptions, Thresholds
-from keras_initx.diagnostics._types import Arrays, Loss, Progress, Tensor
+from keras_initx.diagnostics._types import Arrays, Loss, Progress
 from keras_initx.diagnostics.rules import evaluate
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import keras
 
+from keras_initx._typing import Tensor
 from keras_initx.diagnostics._layers import NORMALIZATIONS
-from keras_initx.diagnostics._types import Tensor
 
 
 @dataclass(eq=False)

@@ -5,7 +5,7 @@ from typing import Literal
 import keras
 import numpy as np
 
-from keras_initx.diagnostics._types import Array
+from keras_initx._typing import Array
 from keras_initx.diagnostics._values import weight_array
 from keras_initx.initializers._gates import (
     gru_gates,

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import keras
 
+from keras_initx._typing import Array
 from keras_initx.diagnostics._activations import activation_name
 from keras_initx.diagnostics._gates import forget_bias_overwritten, gate_bias
 from keras_initx.diagnostics._layers import parts_of
 from keras_initx.diagnostics._measurements import LayerReport
 from keras_initx.diagnostics._recorder import Record, Recorder
-from keras_initx.diagnostics._types import Array
 from keras_initx.diagnostics._weights import weight_reports
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 
+from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._layer_reports import layer_reports
 from keras_initx.diagnostics._layers import parts_of
@@ -13,7 +14,7 @@ from keras_initx.diagnostics._measurements import Measurements
 from keras_initx.diagnostics._recorder import Recorder
 from keras_initx.diagnostics._statistics import Signal
 from keras_initx.diagnostics._thresholds import Thresholds
-from keras_initx.diagnostics._types import Array, Arrays, Progress, Tensor
+from keras_initx.diagnostics._types import Arrays, Progress
 
 # Of targets and outputs; `None` stands for the loss that the model is compiled with.
 _LossFunction = Callable[[Tensor, Tensor], Tensor] | None

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from keras_initx._typing import Array
 from keras_initx.diagnostics._activations import is_bounded
 from keras_initx.diagnostics._statistics import Signal
 from keras_initx.diagnostics._thresholds import Thresholds
-from keras_initx.diagnostics._types import Array
 from keras_initx.diagnostics._weights import WeightReport
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import keras
 
+from keras_initx._typing import Tensor
 from keras_initx.diagnostics._activations import (
     LIMITS,
     activation_name,
@@ -21,7 +22,7 @@ from keras_initx.diagnostics._layers import call_name, named_layers, own_weights
 from keras_initx.diagnostics._statistics import Signal
 from keras_initx.diagnostics._suspects import Suspects
 from keras_initx.diagnostics._thresholds import Thresholds
-from keras_initx.diagnostics._types import Progress, Tensor
+from keras_initx.diagnostics._types import Progress
 from keras_initx.diagnostics._values import array_of, certain, first_float, is_softmax, spread, tensors_in
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from keras_initx.diagnostics._types import Array, Limits
+from keras_initx._typing import Array
+from keras_initx.diagnostics._types import Limits
 
 BINS = 50
 # Elements that are reduced at once: temporary copies in float64 stay at 32 MiB, however large the output.

@@ -2,8 +2,8 @@
 
 import keras
 
+from keras_initx._typing import Array
 from keras_initx.diagnostics._statistics import Signal
-from keras_initx.diagnostics._types import Array
 from keras_initx.diagnostics._values import spread
 
 # By how much values that are the same for all examples may differ, as a share of the largest: matrix products round.

@@ -9,8 +9,8 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from keras_initx._typing import Array
 from keras_initx.diagnostics._measurements import LayerReport
-from keras_initx.diagnostics._types import Array
 from keras_initx.diagnostics._verdicts import Verdict, named_in
 from keras_initx.rendering._table import GAP, Column, Table, text_width
 from keras_initx.rendering._terminal import is_rich

@@ -3,17 +3,11 @@
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
-import numpy.typing as npt
-
 Level: TypeAlias = Literal["error", "warning", "note"]
 Axes: TypeAlias = tuple[int, ...]
 Limits: TypeAlias = tuple[float, float]
 Progress: TypeAlias = Callable[[str], object]
 
-# Of any dtype.
-Array: TypeAlias = npt.NDArray[Any]
-# Each backend has a class of its own.
-Tensor: TypeAlias = Any
 # An array, or a list or dict of arrays, also nested.
 Arrays: TypeAlias = Any
 # A name, a loss of Keras, or a function of targets and outputs.

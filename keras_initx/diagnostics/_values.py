@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._types import Array, Tensor
 
 # Columns that are reduced at once are as many as have this number of values.
 _PIECE = 1 << 22

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from keras_initx._typing import Array
 from keras_initx.diagnostics._kernels import expected_std, is_kernel, is_zero, kernel_axes, repeats_units
-from keras_initx.diagnostics._types import Array, Axes
+from keras_initx.diagnostics._types import Axes
 from keras_initx.diagnostics._values import weight_array
 from keras_initx.initializers._fans import fans
 

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.studies._types import Array, Arrays, Data, Structure
+from keras_initx._typing import Array
+from keras_initx.studies._types import Arrays, Data, Structure
 
 _NAMES = ("x", "y", "sample_weight"), ("x_val", "y_val", "sample_weight_val")
 

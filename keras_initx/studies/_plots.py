@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_initx._typing import Array
 from keras_initx.rendering._figures import COLORS, new_figure, tidy
 from keras_initx.studies._course import best_epochs, epochs_to_start
 from keras_initx.studies._metric import sign
 from keras_initx.studies._result import Plot, Result
-from keras_initx.studies._types import Array, FloatArray
+from keras_initx.studies._types import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

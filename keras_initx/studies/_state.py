@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.studies._types import Array, Model
+from keras_initx._typing import Array
+from keras_initx.studies._types import Model
 
 
 def state(model: Model) -> bytes:

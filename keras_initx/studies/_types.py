@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-Array: TypeAlias = npt.NDArray[Any]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 # An array, a tensor, a pandas object, or a list, tuple or dict of them, as `fit` takes them.
