@@ -48,8 +48,7 @@ def assert_same(study, undisturbed):
         # A library that finds the processor busy may share a sum among fewer threads, which rounds it otherwise.
         assert record == pytest.approx(other, abs=0 if BACKEND == "jax" else 1e-4)
     if timeless(study.records) == timeless(undisturbed.records):
-        for row, other in zip(study.summary(), undisturbed.summary(), strict=True):
-            assert row | {"seconds_per_epoch": 0} == other | {"seconds_per_epoch": 0}
+        assert timeless(study.summary()) == timeless(undisturbed.summary())
         assert study.comparisons() == undisturbed.comparisons()
 
 

@@ -52,7 +52,7 @@ def build_he():
 
 
 def timeless(records):
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+    return [{key: value for key, value in record.items() if not key.startswith("seconds")} for record in records]
 
 
 def build_without_input(initializer="he_normal"):
