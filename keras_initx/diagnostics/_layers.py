@@ -36,6 +36,17 @@ def named_layers(model: keras.Model) -> dict[keras.layers.Layer, str]:
     return names
 
 
+def automatic_name(name: str, class_name: str) -> tuple[str, int] | None:
+    """Return the stem and the number of a name of the form that Keras gives, `dense_3` for a `Dense`, else `None`.
+
+    Keras counts the layers of a class that a process has made, so the number depends on what else was made.
+    """
+    stem, _, number = name.rpartition("_")
+    if not (stem and number.isdecimal()):
+        stem, number = name, "0"
+    return (stem, int(number)) if stem.replace("_", "") == class_name.replace("_", "").lower() else None
+
+
 def parts_of(layer: keras.layers.Layer, *, recursive: bool = True) -> list[keras.layers.Layer]:
     """Return the layers inside `layer`, only those directly inside unless `recursive`."""
     # Not public, but the only list of a layer's layers that there is on every backend.

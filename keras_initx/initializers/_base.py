@@ -120,6 +120,14 @@ class Initializer(KerasInitializer):
     def _check_shape(self, shape: Shape) -> None:
         """Raise `ValueError` if this initializer cannot fill `shape`."""
 
+    def expected_std(self, shape: Shape) -> float | None:
+        """Return the standard deviation that the values of `shape` are to have, `None` if that is not known.
+
+        Args:
+            shape: A shape that the initializer fills.
+        """
+        return None
+
     def _values(self, shape: Shape, dtype: DType) -> Tensor:
         """Return values of `shape`, in `dtype` or as they are computed: an array on the host, a tensor in a trace."""
         return self._fill(current_namespace(), shape, computing_dtype(dtype))

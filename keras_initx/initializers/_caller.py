@@ -35,6 +35,11 @@ def asking() -> tuple[keras.Variable | None, list[keras.Layer]]:
     return variable, layers
 
 
+def argument_name(weight: keras.Variable) -> str:
+    """Return how Keras calls the argument of a layer that is the initializer of `weight`."""
+    return f"{weight.name.removesuffix('_kernel')}_initializer"
+
+
 def layer_using(initializer: keras.initializers.Initializer) -> keras.Layer | None:
     """Return the layer that asks `initializer` for a weight, or `None` if none is known, as in a call by hand."""
     variable, layers = asking()

@@ -59,6 +59,10 @@ class Scaled(Initializer):
     def _check_shape(self, shape: Shape) -> None:
         check_shape_for(self.initializer, shape)
 
+    def expected_std(self, shape: Shape) -> float | None:
+        expected = self.initializer.expected_std(shape) if isinstance(self.initializer, Initializer) else None
+        return None if expected is None else abs(float(self.factor)) * expected
+
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         return xp.times(values_of(self.initializer, shape, dtype), float(self.factor))
 

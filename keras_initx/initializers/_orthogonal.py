@@ -129,6 +129,14 @@ class Orthogonal(MatrixInitializer):
                     f"singular_values={self.singular_values!r}"
                 )
 
+    def expected_std(self, shape: Shape) -> float:
+        inputs, units = self._matrix_shape(shape)
+        short, long = sorted((inputs, units // self.blocks))
+        mean_square = 1.0
+        if self.singular_values is not None and short:
+            mean_square = float(np.mean(_spectrum(self.singular_values, short) ** 2))
+        return gain_value(self.gain) * math.sqrt(mean_square / max(long, 1))
+
     def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
         gain = gain_value(self.gain)
         return orthogonal_matrix(stream, (inputs, units), gain, self.blocks, dtype, self.method, self.singular_values)

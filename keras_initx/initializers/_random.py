@@ -1,5 +1,7 @@
 """Initial weights of a size that is given, whatever the shape."""
 
+import math
+
 from keras_initx._checks import check_number
 from keras_initx._typing import DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import RandomInitializer, register
@@ -40,6 +42,9 @@ class RandomUniform(RandomInitializer):
         if not minval < maxval:
             raise ValueError(f"`maxval` must be greater than `minval`. Received: {minval=!r}, {maxval=!r}")
 
+    def expected_std(self, shape: Shape) -> float:
+        return (float(self.maxval) - float(self.minval)) / math.sqrt(12)
+
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         lower, upper = self._bounds()
         return uniform_between(stream, shape, lower, upper, dtype)
@@ -72,6 +77,9 @@ class RandomNormal(RandomInitializer):
         super().__init__(seed=seed)
         self.mean: float = check_number("mean", mean)
         self.stddev: float = check_number("stddev", stddev, positive=True)
+
+    def expected_std(self, shape: Shape) -> float:
+        return float(self.stddev)
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         return stream.normal(Draw.VALUES, shape, dtype, then=affine(stream.xp, self.mean, self.stddev))
@@ -157,6 +165,9 @@ class TruncatedNormal(RandomInitializer):
                 f"`lower` and `upper` must not both be more than {_LARGEST_DISTANCE} on one side of zero. "
                 f"Received: {lower=!r}, {upper=!r}"
             )
+
+    def expected_std(self, shape: Shape) -> float:
+        return float(self.stddev)
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         lower, upper, mean, stddev = self._parameters()

@@ -3,7 +3,7 @@
 import math
 
 from keras_initx._checks import check_count, check_number
-from keras_initx._typing import Axes, DType, Gain, Seed, Tensor
+from keras_initx._typing import Axes, DType, Gain, Seed, Shape, Tensor
 from keras_initx.initializers._axes import MatrixInitializer
 from keras_initx.initializers._base import register
 from keras_initx.initializers._gain import check_gain, gain_value
@@ -94,12 +94,18 @@ class Sparse(MatrixInitializer):
         self.stddev: float | None = stddev
         self.gain: Gain = gain
 
+    def expected_std(self, shape: Shape) -> float:
+        inputs, _ = self._matrix_shape(shape)
+        connections = self._connections(inputs)
+        return self._stddev(connections) * math.sqrt(connections / max(inputs, 1))
+
     def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
         connections = self._connections(inputs)
-        stddev = self.stddev
-        if stddev is None:
-            stddev = gain_value(self.gain) / math.sqrt(max(connections, 1))
-        return sparse_normal(stream, inputs, units, connections, float(stddev), dtype)
+        return sparse_normal(stream, inputs, units, connections, self._stddev(connections), dtype)
+
+    def _stddev(self, connections: int) -> float:
+        """Return the standard deviation of the weights of a unit with so many connections."""
+        return gain_value(self.gain) / math.sqrt(max(connections, 1)) if self.stddev is None else float(self.stddev)
 
     def _connections(self, inputs: int) -> int:
         """Return the number of connections of a unit with `inputs` inputs."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from keras_initx.initializers._caller import asking
+from keras_initx.initializers._caller import argument_name, asking
 
 
 def warn_of_twins(initializer: keras.initializers.Initializer, shape: tuple[int, ...]) -> None:
@@ -52,9 +52,9 @@ def _twins(
     block, model = ([layer for layer in layers if not isinstance(layer, keras.Model)] or layers)[-1], layers[-1]
     # Not public, but the only list of a layer's layers that there is on every backend.
     parts = block._flatten_layers()
-    if model is not block and not _has_seed(held.get_config()):
+    if model is not block and not has_seed(held.get_config()):
         # Layers of a model may have the same seed on purpose. That they share an object is rather an oversight.
-        name = _name(variable)
+        name = argument_name(variable)
         parts += [part for part in model._flatten_layers() if vars(part).get(name) is held]
     for part in parts:
         for weight in vars(part).values():
@@ -66,12 +66,7 @@ def _twins(
 
 def _argument(layer: keras.Layer, weight: keras.Variable) -> Any:
     """Return the initializer that `layer` has for `weight`, going by the names of both, or `None`."""
-    return getattr(layer, _name(weight), None)
-
-
-def _name(weight: keras.Variable) -> str:
-    """Return how Keras calls the argument of a layer that is the initializer of `weight`."""
-    return f"{weight.name.removesuffix('_kernel')}_initializer"
+    return getattr(layer, argument_name(weight), None)
 
 
 def _rebuilt(held: Any, initializer: keras.initializers.Initializer) -> bool:
@@ -83,13 +78,13 @@ def _gives_the_same(other: Any, held: keras.initializers.Initializer) -> bool:
     if other is held:
         # A generator gives an object new values each time.
         return not any(isinstance(seed, keras.random.SeedGenerator) for seed in seeds_within(held))
-    return type(other) is type(held) and _has_seed(held.get_config()) and other.get_config() == held.get_config()
+    return type(other) is type(held) and has_seed(held.get_config()) and other.get_config() == held.get_config()
 
 
-def _has_seed(config: Any) -> bool:
+def has_seed(config: Any) -> bool:
     """Tell whether a config, or one within it, holds a seed."""
     if isinstance(config, list):
-        return any(map(_has_seed, config))
+        return any(map(has_seed, config))
     return isinstance(config, dict) and any(
-        _has_seed(value) or (name == "seed" and value is not None) for name, value in config.items()
+        has_seed(value) or (name == "seed" and value is not None) for name, value in config.items()
     )

@@ -87,8 +87,11 @@ class VarianceScaling(AxesInitializer):
         self.mode: Mode = check_choice("mode", mode, _MODES)
         self.distribution: Distribution = check_choice("distribution", distribution, get_args(Distribution))
 
+    def expected_std(self, shape: Shape) -> float:
+        return stddev_for(self.scale, self.mode, *fans(shape, self.input_axes, self.output_axes))
+
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        stddev = stddev_for(self.scale, self.mode, *fans(shape, self.input_axes, self.output_axes))
+        stddev = self.expected_std(shape)
         if self.distribution == "uniform":
             limit = math.sqrt(3) * stddev
             return uniform_between(stream, shape, -limit, limit, dtype)

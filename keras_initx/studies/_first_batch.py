@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_initx.diagnostics import diagnose
-from keras_initx.studies._seeds import derived_seed
+from keras_initx.initializers._seeding import derived_seed
 from keras_initx.studies._training import first_batch
 from keras_initx.studies._types import Arrays, Model, Record
 

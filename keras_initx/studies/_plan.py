@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_initx.studies._seeds import derived_seed
+from keras_initx.initializers._seeding import derived_seed
 from keras_initx.studies._types import Arrays, Settings
 
 

@@ -6,13 +6,13 @@ says everything, the trials train one copy of the model, each from the state tha
 
 import contextlib
 import json
-import re
 import types
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 
+from keras_initx.diagnostics._layers import automatic_name
 from keras_initx.diagnostics._measure import keep_derivative
 from keras_initx.studies import _state
 from keras_initx.studies._seeds import isolated_rng
@@ -155,10 +155,8 @@ def _find_names(config: Any, names: dict[str, str]) -> None:
     if isinstance(config, dict):
         inner = config.get("config")
         name = inner.get("name") if isinstance(inner, dict) else None
-        if isinstance(name, str):
-            automatic = re.sub(r"_\d+$", "", name).replace("_", "") == config["class_name"].lower()
-            if automatic:
-                names.setdefault(name, f"part{len(names)}")
+        if isinstance(name, str) and automatic_name(name, config["class_name"]):
+            names.setdefault(name, f"part{len(names)}")
     for value in _items(config):
         _find_names(value, names)
 

@@ -5,13 +5,14 @@ from typing import Any
 
 import keras
 
+from keras_initx.initializers._seeding import derived_seed
 from keras_initx.studies._first_batch import diagnose_first_batch
 from keras_initx.studies._folder import Folder
 from keras_initx.studies._log import RecordError
 from keras_initx.studies._metric import MonitorError, check_monitor
 from keras_initx.studies._plan import Run, TrialPlan
 from keras_initx.studies._reuse import compiled_once
-from keras_initx.studies._seeds import derived_seed, isolated_rng, seeded
+from keras_initx.studies._seeds import isolated_rng, seeded
 from keras_initx.studies._training import diverged, evaluate, train_epoch
 from keras_initx.studies._types import BuildWith, OnEpoch, Status
 

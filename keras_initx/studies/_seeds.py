@@ -1,13 +1,14 @@
-"""Seeds that follow from a root, initializers that draw from them, and random generators isolated from the rest."""
+"""Initializers that draw from seeds of a study, and random generators isolated from the rest."""
 
 import contextlib
-import hashlib
 import random
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+
+from keras_initx.initializers._seeding import derived_seed
 
 _LOCK = threading.RLock()
 
@@ -35,17 +36,6 @@ def isolated_rng() -> Iterator[None]:
             yield
         finally:
             vars(random).update(common)
-
-
-def derived_seed(root: int, *path: str | int) -> int:
-    """Return a seed, an integer in `[0, 2**31)`, for the purpose that `path` names.
-
-    Args:
-        root: An integer.
-        *path: Strings and integers.
-    """
-    text = "/".join(map(str, (root, *path)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
 def seeded(initializer: Any, seed: int) -> Any:

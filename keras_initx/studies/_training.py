@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, KerasCallback
+from keras_initx.initializers._seeding import derived_seed
 from keras_initx.studies._arrays import count, take
-from keras_initx.studies._seeds import derived_seed
 from keras_initx.studies._types import Arrays, Metrics, Model, Structure
 
 _EVALUATION_BATCH = 256

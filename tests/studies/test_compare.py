@@ -14,8 +14,9 @@ from modes import BACKEND, to_numpy
 from networks import build, build_among_others, build_he, data, timeless
 
 import keras_initx
+from keras_initx.initializers._seeding import derived_seed
 from keras_initx.studies import _pool, _run_trial, compare_initializers, random_restarts
-from keras_initx.studies._seeds import derived_seed, seeded
+from keras_initx.studies._seeds import seeded
 from keras_initx.studies._training import first_batch
 
 TWINS = {"one": "he_normal", "other": "he_normal"}

@@ -6,8 +6,8 @@ import pytest
 from modes import to_numpy
 from networks import build_subclassed, build_without_input, data, timeless
 
+from keras_initx.initializers._seeding import derived_seed
 from keras_initx.studies import _run_trial, compare_initializers, random_restarts
-from keras_initx.studies._seeds import derived_seed
 from keras_initx.studies._training import train_epoch
 
 

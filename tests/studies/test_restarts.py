@@ -9,10 +9,10 @@ import pytest
 from modes import to_numpy
 from networks import build_among_others, build_he, data
 
+from keras_initx.initializers._seeding import derived_seed
 from keras_initx.studies import DamagedFileError, RestartStudy, _state, random_restarts
 from keras_initx.studies._plan import Run, StagePlan, plan_rounds
 from keras_initx.studies._run_stage import run_stage
-from keras_initx.studies._seeds import derived_seed
 from keras_initx.studies._training import train_epoch
 
 

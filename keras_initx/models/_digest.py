@@ -1,0 +1,37 @@
+"""One digest for all weights of a model."""
+
+import hashlib
+
+import keras
+import numpy as np
+
+from keras_initx.models._weights import find_weights
+
+
+def weights_digest(model: keras.Model) -> str:
+    """Return a digest of the weights of `model`: two models have the same if they have the same weights.
+
+    It is made of paths, dtypes, shapes and bits of all weights, in the order of their paths. So it does not depend on
+    the backend, the machine, the number of devices, or on what else the process has made.
+
+    Args:
+        model: A built model.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Raises:
+        ValueError: If two weights have the same path.
+
+    Example:
+        >>> from keras_initx import initialize
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> plan = initialize(model, seed=0)
+        >>> weights_digest(model)
+        ''
+    """
+    whole = hashlib.blake2b(digest_size=16)
+    for weight in sorted(find_weights(model), key=lambda weight: weight.path):
+        whole.update(f"{weight.path} {weight.dtype} {weight.shape}\n".encode())
+        whole.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight.variable.value)).tobytes())
+    return whole.hexdigest()

@@ -1,0 +1,205 @@
+"""Draw the weights of a whole model anew, by rules over its weights."""
+
+import dataclasses
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_initx._checks import DTYPES, check_flag
+from keras_initx._typing import Shape, Tensor
+from keras_initx.initializers import Initializer as OwnInitializer
+from keras_initx.initializers._nested import check_shape_for
+from keras_initx.initializers._seeding import derived_seed
+from keras_initx.initializers._twins import has_seed
+from keras_initx.models._binding import bound, description
+from keras_initx.models._own import Initializer, own_initializers
+from keras_initx.models._plan import InitializationPlan, WeightPlan
+from keras_initx.models._reset import initial_state
+from keras_initx.models._rules import Rules, matched
+from keras_initx.models._seeds import check_root
+from keras_initx.models._weights import ModelWeight, find_weights
+from keras_initx.rendering._terminal import progress
+
+
+def initialize(
+    model: keras.Model,
+    rules: Rules | None = None,
+    *,
+    seed: int | None = None,
+    reset: bool = True,
+    dry_run: bool = False,
+) -> InitializationPlan:
+    """Draw the weights of a built model anew, in place.
+
+    The first rule that matches a weight gives its initializer. A weight that no rule matches gets the initializer
+    of its layer again; where that cannot be known, the weight is left as it is, and the plan says so. Keras' own
+    random initializers are replaced by their namesakes of this package, which draw from the same distribution.
+    Numbers of inputs and outputs are those of the layer: of depthwise, transposed and grouped convolutions, of
+    `EinsumDense` and the attention layers, and of embeddings.
+
+    The seed of each weight follows from `seed` and its path, see `seeds`. So the weights do not depend on the
+    backend, on what else the process has made, or on other layers with names of their own: inserting, removing or
+    reordering layers changes the others only where names are automatic, and Keras' numbers for a class of layers in
+    one model move up. No two weights share a seed, also where layers share an initializer.
+
+    All values are drawn before the first one is assigned: an error or an interruption changes nothing. Variables keep
+    their place and sharding, and compiled functions go on without another trace.
+
+    Args:
+        model: A built model.
+        rules: Dict from conditions to initializers (objects, string ids or configs, without seeds), in the order they
+            are tried. A condition is a pattern for the path of a weight, as `"*/attention/*/kernel"`, where `*`
+            matches anything; a type of layers, for their weights of two dimensions and more; or a function of a
+            `keras_initx.models.ModelWeight` that returns whether it matches. `None` instead of an initializer leaves
+            the weights as they are.
+        seed: An integer in `[0, 2**32)`. By default one drawn from Python's `random`, which
+            `keras.utils.set_random_seed` controls; the plan tells it.
+        reset: Whether the optimizer, the metrics and the random generators of layers are reset too. The learning rate
+            stays what it is. The statistics of batch normalization are weights, and always initialized.
+        dry_run: Whether to leave the model as it is, and only return the plan.
+
+    Returns:
+        An `InitializationPlan` with a row for each weight.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If the model is not built, two of its weights have one path, a rule matches no weight, or an
+            initializer cannot fill the shape of a weight.
+
+    Example:
+        >>> model = keras.Sequential([
+        ...     keras.Input((64,)),
+        ...     keras.layers.Dense(32, "relu", name="hidden"),
+        ...     keras.layers.Dense(10, name="logits"),
+        ... ])
+        >>> plan = initialize(model, {"hidden/kernel": "initx.he_normal"}, seed=0)
+        >>> {weight.path: weight.initializer for weight in plan.weights if weight.fan_in}
+        {'hidden/kernel': 'HeNormal()', 'logits/kernel': 'GlorotUniform()'}
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`model` must be a Keras model. Received: model={model!r}")
+    check_flag("reset", reset)
+    check_flag("dry_run", dry_run)
+    root = random.getrandbits(32) if seed is None else check_root("seed", seed)
+    if not model.built or not model.weights:
+        raise ValueError(
+            f"`model` must be built: give it a `keras.Input`, or call it once. Received: model={model.name!r} without "
+            "weights"
+        )
+    steps = _steps(find_weights(model), rules, root)
+    if dry_run:
+        return InitializationPlan([step.row for step in steps], root, dry_run)
+    rows, assignments = _drawn(steps)
+    if reset:
+        assignments += initial_state(model)
+    for variable, value in assignments:
+        variable.assign(value)
+    if reset:
+        model.reset_metrics()
+    return InitializationPlan(rows, root, dry_run)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A weight, the initializer that is to fill it, if any, and its row in the plan."""
+
+    weight: ModelWeight
+    initializer: Initializer | None
+    row: WeightPlan
+
+
+def _steps(weights: Sequence[ModelWeight], rules: Rules | None, root: int) -> list[_Step]:
+    by_rule = matched(rules, weights)
+    own = own_initializers([weight for weight in weights if weight.path not in by_rule])
+    steps = []
+    for weight in weights:
+        seed = derived_seed(root, weight.path)
+        initializer, reason = by_rule.get(weight.path), "by rule"
+        if weight.path not in by_rule:
+            initializer, reason = _own(weight, own)
+        if isinstance(initializer, keras.initializers.Initializer):
+            initializer = bound(initializer, seed, weight.axes, len(weight.shape))
+            _check_shape(initializer, weight)
+        steps.append(_Step(weight, initializer, _row(weight, initializer, reason, seed)))
+    _check_seeds(steps)
+    return steps
+
+
+def _own(weight: ModelWeight, own: dict[str, Initializer]) -> tuple[Initializer | None, str]:
+    """Return the initializer of the layer itself, or `None` and why the weight is left as it is."""
+    if weight.dtype not in DTYPES:
+        return None, weight.dtype
+    if hasattr(weight.layer, "adapt"):
+        return None, "adapted to data"
+    return own.get(weight.path), "initializer unknown"
+
+
+def _check_shape(initializer: keras.initializers.Initializer, weight: ModelWeight) -> None:
+    try:
+        check_shape_for(initializer, weight.shape)
+    except ValueError as error:
+        raise ValueError(
+            f"`rules` must suit the weights. Received: {initializer!r} for {weight.path!r}: {error}"
+        ) from None
+
+
+def _check_seeds(steps: Sequence[_Step]) -> None:
+    """Refuse equal seeds of weights of one shape: of a thousand weights two have one in 4,000 cases."""
+    seen: dict[tuple[int, Shape], str] = {}
+    for step in steps:
+        if step.row.seed is None:
+            continue
+        other = seen.setdefault((step.row.seed, step.row.shape), step.row.path)
+        if other != step.row.path:
+            raise ValueError(
+                f"`seed` must give {other!r} and {step.row.path!r} seeds of their own: take another one. "
+                f"Received: the seed {step.row.seed} for both"
+            )
+
+
+def _row(weight: ModelWeight, initializer: Initializer | None, reason: str, seed: int) -> WeightPlan:
+    fans = weight.fans or (None, None)
+    row = WeightPlan(weight.path, weight.shape, weight.dtype, weight.nbytes, None, reason, *fans)
+    if initializer is None:
+        return row
+    if not isinstance(initializer, keras.initializers.Initializer):
+        return dataclasses.replace(row, initializer=getattr(initializer, "__name__", str(initializer)), reason="")
+    return dataclasses.replace(
+        row,
+        initializer=description(initializer),
+        reason="",
+        expected_std=initializer.expected_std(weight.shape) if isinstance(initializer, OwnInitializer) else None,
+        seed=seed if has_seed(initializer.get_config()) else None,
+    )
+
+
+def _std(value: Tensor, row: WeightPlan) -> float:
+    """Return the standard deviation of the values drawn, which must have the shape of the weight."""
+    array = np.asarray(keras.ops.convert_to_numpy(value))
+    if array.shape != row.shape:
+        raise ValueError(
+            f"`rules` must suit the weights. Received: {row.initializer} for {row.path!r} of shape {row.shape}, which "
+            f"gives {array.shape}"
+        )
+    return float(array.std(dtype="float64")) if array.size else 0.0
+
+
+def _drawn(steps: Sequence[_Step]) -> tuple[list[WeightPlan], list[tuple[keras.Variable, Tensor]]]:
+    """Return the rows with what was drawn, and each variable with its new value."""
+    rows, assignments = [], []
+    with progress("initialize", len(steps), "weights") as advance:
+        for step in steps:
+            row = step.row
+            if step.initializer is not None:
+                begin = time.perf_counter()
+                value = step.initializer(row.shape, dtype=row.dtype)
+                seconds = time.perf_counter() - begin
+                row = dataclasses.replace(row, std=_std(value, row), seconds=seconds)
+                assignments.append((step.weight.variable, value))
+            rows.append(row)
+            advance(1)
+    return rows, assignments

@@ -1,0 +1,124 @@
+"""What `initialize` does to each weight of a model, as a table."""
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from keras_initx.diagnostics._text import number
+from keras_initx.rendering._export import as_csv, as_json
+from keras_initx.rendering._table import Column, Table, narrow
+
+
+@dataclass(frozen=True)
+class WeightPlan:
+    """What `initialize` does to one weight.
+
+    Attributes:
+        path: Its path in the model, see `ModelWeight`.
+        shape: Its shape.
+        dtype: The name of its dtype.
+        nbytes: Its size in bytes.
+        initializer: The initializer as text, `None` if the weight is left as it is.
+        reason: Why it is left as it is, otherwise empty.
+        fan_in: For a kernel, the number of inputs of a unit, otherwise `None`.
+        fan_out: For a kernel, the number of units that an input goes to, otherwise `None`.
+        expected_std: The standard deviation that the initializer is to give, `None` if it does not say.
+        seed: The seed of the initializer, `None` if it draws no random numbers.
+        std: The standard deviation of the values drawn, `None` if none were.
+        seconds: How long drawing them took, `None` if none were drawn.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+    initializer: str | None
+    reason: str = ""
+    fan_in: int | None = None
+    fan_out: int | None = None
+    expected_std: float | None = None
+    seed: int | None = None
+    std: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class InitializationPlan:
+    """What `initialize` has done to each weight of a model, or would do. `print` and a notebook show it as a table.
+
+    Attributes:
+        weights: A `WeightPlan` for each weight, in the order of the layers.
+        seed: The seed that all others follow from.
+        dry_run: Whether the model was left as it is.
+    """
+
+    weights: list[WeightPlan]
+    seed: int
+    dry_run: bool
+
+    @property
+    def left(self) -> list[WeightPlan]:
+        """The weights that are left as they are."""
+        return [weight for weight in self.weights if weight.initializer is None]
+
+    def to_json(self) -> str:
+        """Return everything as JSON."""
+        return as_json(dataclasses.asdict(self), indent=1)
+
+    def to_csv(self) -> str:
+        """Return a table in CSV with a row for each weight."""
+        return as_csv([dataclasses.asdict(weight) for weight in self.weights])
+
+    def __str__(self) -> str:
+        text = self._table(_COLUMNS).as_text(rule=True)
+        if text.index("\n") > shutil.get_terminal_size().columns:
+            text = self._table(narrow(_COLUMNS)).as_text(rule=True)
+        return f"{text}\n{self._summary()}"
+
+    def __repr__(self) -> str:
+        return f"<InitializationPlan: {self._summary()[:-1]}>"
+
+    def _repr_html_(self) -> str:
+        return f"{self._table(_COLUMNS).as_html()}<p>{self._summary()}</p>"
+
+    def _table(self, columns: Sequence[Column[WeightPlan]]) -> Table:
+        # Without the columns that no weight has anything for, as of a dry run.
+        return Table.of([column for column in columns if any(map(column.cell, self.weights))], self.weights)
+
+    def _summary(self) -> str:
+        drawn = len(self.weights) - len(self.left)
+        size = sum(weight.nbytes for weight in self.weights)
+        would = "to be drawn" if self.dry_run else "drawn"
+        seconds = "" if self.dry_run else f" in {number(sum(weight.seconds or 0 for weight in self.weights))} s"
+        left = f", {len(self.left)} left as they are" if self.left else ""
+        return f"{drawn} of {len(self.weights)} weights {would}{seconds}{left}; {_size(size)}; seed {self.seed}."
+
+
+def _optional(value: Any) -> str:
+    if value is None:
+        return ""
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes in a readable unit."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} B"
+
+
+_COLUMNS: Sequence[Column[WeightPlan]] = (
+    Column("weight", lambda weight: weight.path, is_text=True),
+    Column("shape", lambda weight: weight.shape),
+    Column("initializer", lambda weight: weight.initializer or f"({weight.reason})", is_text=True, max_width=30),
+    Column("fan in", lambda weight: _optional(weight.fan_in)),
+    Column("fan out", lambda weight: _optional(weight.fan_out)),
+    Column("std expected", lambda weight: _optional(weight.expected_std)),
+    Column("std", lambda weight: _optional(weight.std)),
+    Column("seed", lambda weight: _optional(weight.seed), wide_only=True),
+    Column("seconds", lambda weight: _optional(weight.seconds), wide_only=True),
+    Column("size", lambda weight: _size(weight.nbytes), wide_only=True),
+)

@@ -1,0 +1,129 @@
+"""The weights of a model, each under a path that does not depend on what else a process has made."""
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import keras
+
+from keras_initx._typing import DType, Shape
+from keras_initx.diagnostics._kernels import is_kernel, kernel_axes
+from keras_initx.diagnostics._layers import automatic_name, own_weights, parts_of
+from keras_initx.diagnostics._types import Axes
+from keras_initx.initializers._fans import fans
+
+
+@dataclass(frozen=True, eq=False)
+class ModelWeight:
+    """A weight of a model.
+
+    Attributes:
+        path: The names of the layers around it and its own name, joined by `/`, without the name of the model. Names
+            that Keras makes up are numbered anew in each layer or model: `dense`, `dense_1`.
+        variable: The variable of Keras.
+        layers: The layers around it, the model first, and last the one that holds it.
+        layer_paths: The paths of these, that of the model being empty.
+    """
+
+    path: str
+    variable: keras.Variable
+    layers: tuple[keras.Layer, ...]
+    layer_paths: tuple[str, ...]
+
+    @property
+    def layer(self) -> keras.Layer:
+        """The layer that holds it."""
+        return self.layers[-1]
+
+    @property
+    def name(self) -> str:
+        """Its name in the layer, as `"kernel"`."""
+        return str(self.variable.name)
+
+    @property
+    def shape(self) -> Shape:
+        """Its shape."""
+        return tuple(self.variable.shape)
+
+    @property
+    def dtype(self) -> DType:
+        """The name of its dtype."""
+        return str(keras.backend.standardize_dtype(self.variable.dtype))
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+        bits = next((int(digits) for digits in re.findall(r"\d+", self.dtype)), 8)
+        return math.prod(self.shape) * bits // 8
+
+    @property
+    def axes(self) -> tuple[Axes, Axes] | None:
+        """For a kernel, the axes that a unit sums over and those that an input spreads along, otherwise `None`."""
+        return kernel_axes(self.layer, self.name, len(self.shape)) if is_kernel(self.variable) else None
+
+    @property
+    def fans(self) -> tuple[int, int] | None:
+        """For a kernel, the number of inputs of a unit and of units that an input goes to, otherwise `None`."""
+        return fans(self.shape, *self.axes) if self.axes else None
+
+
+def find_weights(model: keras.Layer) -> list[ModelWeight]:
+    """Return the weights of a model or a layer, in the order of its layers; one that is shared where it is first.
+
+    Raises:
+        ValueError: If two weights have the same path.
+    """
+    weights = list(_walk((model,), ("",), set()))
+    counts = Counter(weight.path for weight in weights)
+    for path, count in counts.items():
+        if count > 1:
+            raise ValueError(
+                f"`model` must have one weight at each path: give layers and weights inside a layer names of their "
+                f"own. Received: model={model.name!r} with {count} weights at {path!r}"
+            )
+    return weights
+
+
+def _walk(layers: tuple[keras.Layer, ...], paths: tuple[str, ...], seen: set[int]) -> Iterator[ModelWeight]:
+    layer, prefix = layers[-1], paths[-1] and f"{paths[-1]}/"
+    own = [weight for weight in own_weights(layer) if id(weight) not in seen]
+    seen.update(map(id, own))
+    names = _numbered([_Name(weight.name, automatic_name(weight.name, "variable")) for weight in own])
+    for weight, name in zip(own, names, strict=True):
+        yield ModelWeight(f"{prefix}{name}", weight, layers, paths)
+    parts = [part for part in parts_of(layer, recursive=False) if part.weights]
+    names = _numbered([_Name(part.name, _automatic(layer, part)) for part in parts])
+    for part, name in zip(parts, names, strict=True):
+        yield from _walk((*layers, part), (*paths, f"{prefix}{name}"), seen)
+
+
+@dataclass(frozen=True)
+class _Name:
+    given: str
+    automatic: tuple[str, int] | None
+
+
+def _automatic(layer: keras.Layer, part: keras.Layer) -> tuple[str, int] | None:
+    """Return stem and number if Keras has made up the name of `part`, a layer directly inside `layer`."""
+    class_name = type(part).__name__
+    if isinstance(layer, keras.layers.Bidirectional):  # `forward_lstm_3`
+        prefix, mark, name = part.name.partition("_")
+        found = automatic_name(name, class_name)
+        return found and (f"{prefix}{mark}{found[0]}", found[1])
+    return automatic_name(part.name, class_name)
+
+
+def _numbered(names: Sequence[_Name]) -> list[str]:
+    """Return the names, automatic ones of one stem with the numbers 0, 1, 2, ... in the order they were made in."""
+    numbers: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for place, name in enumerate(names):
+        if name.automatic:
+            stem, number = name.automatic
+            numbers[stem].append((number, place))
+    result = [name.given for name in names]
+    for stem, found in numbers.items():
+        for index, (_, place) in enumerate(sorted(found)):
+            result[place] = f"{stem}_{index}" if index else stem
+    return result
