@@ -22,7 +22,16 @@ import keras_initx.studies
 
 FRAMEWORKS = {"jax", "tensorflow", "torch"}
 ROOT = pathlib.Path(keras_initx.__file__).parent
-ROOMS = ("backends", "sampling", "initializers", "rendering", "diagnostics", "studies", "cli")  # from below to above
+ROOMS = (
+    "backends",
+    "sampling",
+    "initializers",
+    "rendering",
+    "diagnostics",
+    "models",
+    "studies",
+    "cli",
+)  # from below to above
 OF_OTHER_BACKENDS = {f"keras_initx.backends._{name}" for name in FRAMEWORKS - {BACKEND}}
 MODULES = sorted({module.name for module in pkgutil.walk_packages([str(ROOT)], "keras_initx.")} - OF_OTHER_BACKENDS)
 SOURCES = sorted(ROOT.rglob("*.py"))

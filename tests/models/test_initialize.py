@@ -1,0 +1,389 @@
+"""A whole model is drawn anew: by rules, from one seed, all or nothing."""
+
+import random
+
+import keras
+import numpy as np
+import pytest
+from modes import BACKEND, needs_axes, to_numpy
+
+import keras_initx
+from keras_initx import initialize, seeds
+from keras_initx.models import weights_digest
+from keras_initx.models._weights import find_weights
+
+layers = keras.layers
+
+
+def build(initializer="glorot_uniform"):
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(4, 3, activation="relu", name="conv", kernel_initializer=initializer),
+            layers.BatchNormalization(name="norm"),
+            layers.DepthwiseConv2D(3, name="depthwise", depthwise_initializer="he_normal"),
+            layers.Flatten(),
+            layers.Dense(8, "relu", name="hidden"),
+            layers.Dropout(0.5, seed=3),
+            layers.Dense(2, name="logits", kernel_initializer="random_normal"),
+        ]
+    )
+
+
+def arrays(model):
+    return {weight.path: to_numpy(weight.variable.value).copy() for weight in find_weights(model)}
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    for path, value in one.items():
+        np.testing.assert_array_equal(value, other[path], err_msg=path)
+
+
+def row(plan, path):
+    return next(weight for weight in plan.weights if weight.path == path)
+
+
+def trained(model):
+    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(np.random.default_rng(0).normal(size=(16, 8, 8, 3)), np.arange(16) % 2, epochs=2, verbose=0)
+    return model
+
+
+def test_the_weights_of_a_seed_are_the_same_on_every_backend():
+    model = build()
+    initialize(model, seed=7)
+    assert weights_digest(model) == "209b4427b78c0e069f16a109f80a5fad"
+
+
+def test_a_second_build_and_a_second_draw_give_the_same():
+    first, second = build(), build()
+    initialize(first, seed=7)
+    initialize(second, seed=1)
+    assert weights_digest(first) != weights_digest(second)
+    initialize(second, seed=7)
+    assert weights_digest(first) == weights_digest(second)
+
+
+def test_without_a_seed_one_is_drawn_and_told():
+    keras.utils.set_random_seed(5)
+    model = build()
+    first, second = initialize(model), initialize(model)
+    assert first.seed != second.seed
+    expected = arrays(model)
+    initialize(model, seed=second.seed)
+    assert_equal(arrays(model), expected)
+
+
+def test_an_inserted_layer_changes_no_other():
+    def network(*inserted):
+        names = ("one", "two", "three")
+        dense = [layers.Dense(4, name=name) for name in names]
+        return keras.Sequential([keras.Input((4,)), dense[0], *inserted, *dense[1:]])
+
+    first, second = network(), network(layers.Dense(4, name="new"), layers.Dropout(0.1))
+    initialize(first, seed=0)
+    initialize(second, seed=0)
+    expected = arrays(first)
+    assert_equal({path: value for path, value in arrays(second).items() if path in expected}, expected)
+
+
+def test_a_model_written_with_the_seeds_has_the_same_weights():
+    seed = seeds(7)
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(8, name="hidden", kernel_initializer=keras_initx.HeNormal(seed=seed("hidden/kernel"))),
+            layers.Dense(2, name="logits", kernel_initializer=keras_initx.Orthogonal(seed=seed("logits/kernel"))),
+        ]
+    )
+    before = arrays(model)
+    initialize(model, seed=7)
+    assert_equal(arrays(model), before)
+
+
+def test_layers_that_share_an_initializer_get_values_of_their_own():
+    shared = keras.initializers.RandomNormal(seed=1)
+    model = keras.Sequential([keras.Input((4,)), *(layers.Dense(4, kernel_initializer=shared) for _ in range(2))])
+    assert len({value.tobytes() for path, value in arrays(model).items() if "kernel" in path}) == 1
+    initialize(model, seed=0)
+    assert len({value.tobytes() for path, value in arrays(model).items() if "kernel" in path}) == 2
+
+
+def test_the_initializer_of_the_layer_is_used_again():
+    plan = initialize(build(keras_initx.Sparse(3)), seed=0)
+    found = {weight.path: weight.initializer for weight in plan.weights}
+    assert found["conv/kernel"] == "Sparse(connections=3)"
+    assert found["depthwise/kernel"] == "HeNormal()"
+    assert found["logits/kernel"] == "RandomNormal()"
+    assert found["norm/moving_variance"] == "Ones()"
+    assert all(weight.std == pytest.approx(weight.expected_std, rel=0.5) for weight in plan.weights if weight.fan_in)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "name", "fans"),
+    [
+        (layers.Conv2D(6, 3, groups=2), (8, 8, 4), "kernel", (18, 54)),
+        (layers.DepthwiseConv2D(3, depth_multiplier=2), (8, 8, 4), "kernel", (9, 18)),
+        (layers.Conv2DTranspose(6, 3), (8, 8, 4), "kernel", (36, 54)),
+        (layers.EinsumDense("abc,cde->abde", (None, 2, 3)), (5, 4), "kernel", (4, 6)),
+        (layers.Embedding(50, 4), (5,), "embeddings", (1, 4)),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_inputs_and_outputs_are_counted_as_the_layer_does(layer, shape, name, fans):
+    model = keras.Sequential([keras.Input(shape), layer])
+    plan = initialize(model, {f"*/{name}": "he_normal"}, seed=0)
+    (weight,) = (weight for weight in plan.weights if weight.path.endswith(name))
+    assert (weight.fan_in, weight.fan_out) == fans
+    assert weight.expected_std == pytest.approx((2 / fans[0]) ** 0.5)
+    assert weight.std == pytest.approx(weight.expected_std, rel=0.4)
+
+
+@needs_axes
+def test_attention_is_orthogonal_over_its_inputs():
+    inputs = keras.Input((5, 16))
+    model = keras.Model(inputs, layers.MultiHeadAttention(2, 4, name="attention")(inputs, inputs))
+    initialize(model, {"attention/*/kernel": "initx.orthogonal"}, seed=0)
+    query = arrays(model)["attention/query/kernel"].reshape(16, 8)
+    np.testing.assert_allclose(query.T @ query, np.eye(8), atol=1e-5)
+
+
+def test_an_lstm_keeps_its_forget_bias():
+    model = keras.Sequential([keras.Input((5, 4)), layers.LSTM(3, name="lstm")])
+    before = arrays(model)
+    initialize(model, seed=0)
+    np.testing.assert_array_equal(arrays(model)["lstm/lstm_cell/bias"], before["lstm/lstm_cell/bias"])
+
+
+class Hidden(layers.Layer):
+    """Keeps no initializer."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
+        self.table = self.add_weight((shape[-1], 2), keras.initializers.RandomNormal(stddev=3.0), name="table")
+        self.free = keras.Variable(keras.ops.ones((2,)), name="free")
+
+    def call(self, x):
+        return keras.ops.matmul(x * self.scale, self.table) + self.free
+
+
+class Around(layers.Layer):
+    """Cannot make its layer again from its config, but itself."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.width, self.inner = width, Needy(object())
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        return self.inner(x)
+
+    def get_config(self):
+        return {"width": self.width}
+
+
+class Needy(Hidden):
+    def __init__(self, value):
+        super().__init__()
+
+
+def test_what_a_layer_hands_to_add_weight_is_found():
+    model = keras.Sequential([keras.Input((50,)), Hidden(name="hidden"), Around(2)])
+    state, names = random.getstate(), [weight.path for weight in find_weights(model)]
+    plan = initialize(model, seed=0, dry_run=True)
+    assert random.getstate() == state
+    found = {weight.path: weight.initializer for weight in plan.weights}
+    assert list(found) == names
+    assert found["hidden/scale"] == found["around/needy/scale"] == "Ones()"
+    assert found["hidden/table"] == found["around/needy/table"] == "RandomNormal(stddev=3)"
+    assert [(weight.path, weight.reason) for weight in plan.left] == [
+        ("hidden/free", "initializer unknown"),
+        ("around/needy/free", "initializer unknown"),
+    ]
+
+
+def test_what_was_adapted_to_data_is_left():
+    norm = layers.Normalization(name="normalization")
+    norm.adapt(np.arange(12.0).reshape(4, 3))
+    model = keras.Sequential([keras.Input((3,)), norm, layers.Dense(2)])
+    before = arrays(model)["normalization/mean"]
+    plan = initialize(model, seed=0)
+    assert row(plan, "normalization/mean").reason == "adapted to data"
+    np.testing.assert_array_equal(arrays(model)["normalization/mean"], before)
+
+
+def test_a_weight_in_16_bits_gets_its_dtype():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(4, dtype="bfloat16", name="dense")])
+    plan = initialize(model, {"dense/kernel": "initx.orthogonal"}, seed=0)
+    assert row(plan, "dense/kernel").dtype == "bfloat16"
+    assert row(plan, "dense/kernel").nbytes == 32
+
+
+def test_the_first_rule_that_matches_decides():
+    model = build()
+    rules = {
+        "conv/*": None,
+        layers.Dense: "initx.orthogonal",
+        lambda weight: weight.name == "bias": keras.initializers.Constant(0.5),
+        "*/gamma": {"class_name": "Constant", "config": {"value": 2.0}},
+        "*": "ones",
+    }
+    before = arrays(model)
+    plan = initialize(model, rules, seed=0)
+    after = arrays(model)
+    assert_equal({"": before["conv/kernel"]}, {"": after["conv/kernel"]})
+    assert row(plan, "conv/bias").reason == "by rule"
+    assert row(plan, "hidden/kernel").initializer == "Orthogonal()"
+    assert (after["hidden/bias"] == 0.5).all()
+    assert (after["norm/gamma"] == 2).all()
+    assert (after["norm/beta"] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("rules", "error", "message"),
+    [
+        ({"hiden/kernel": "zeros"}, ValueError, r"Received: 'hiden/kernel', which matches none.*'hidden/kernel'"),
+        ({layers.LSTM: "zeros"}, ValueError, r"`rules` must each match a weight"),
+        ({lambda weight: False: "zeros"}, ValueError, r"`rules` must each match a weight"),
+        ({"*": keras_initx.HeNormal(seed=1)}, ValueError, r"`rules` must have initializers without seeds"),
+        ({"*": "nothing"}, ValueError, r"must be an initializer"),
+        ({"*": 3}, TypeError, r"must be an initializer"),
+        ({3: "zeros"}, TypeError, r"`rules` must have patterns, layer types or functions as keys"),
+        ({int: "zeros"}, TypeError, r"`rules` must have patterns, layer types or functions as keys"),
+        (["zeros"], TypeError, r"`rules` must be a dict"),
+        ({"*/bias": "initx.orthogonal"}, ValueError, r"`rules` must suit the weights.*'conv/bias'.*at least 2 dim"),
+        ({"*/bias": lambda shape, dtype: keras.ops.ones((3,))}, TypeError, r"must be an initializer"),
+    ],
+)
+def test_wrong_rules_change_nothing(rules, error, message):
+    model = build()
+    before = arrays(model)
+    with pytest.raises(error, match=message):
+        initialize(model, rules, seed=0)
+    assert_equal(arrays(model), before)
+
+
+class Wrong(keras.initializers.Initializer):
+    def __call__(self, shape, dtype=None):
+        raise KeyboardInterrupt
+
+
+def test_an_interruption_changes_nothing():
+    model = build()
+    before = arrays(model)
+    with pytest.raises(KeyboardInterrupt):
+        initialize(model, {"logits/bias": Wrong()}, seed=0)
+    assert_equal(arrays(model), before)
+
+
+def test_a_dry_run_changes_nothing():
+    model = trained(build())
+    before, steps = arrays(model), int(model.optimizer.iterations)
+    plan = initialize(model, seed=0, dry_run=True)
+    assert_equal(arrays(model), before)
+    assert int(model.optimizer.iterations) == steps
+    assert plan.dry_run
+    assert all(weight.std is None for weight in plan.weights)
+    assert row(plan, "hidden/kernel").expected_std > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"model": keras.layers.Dense(2)}, TypeError, "`model` must be a Keras model"),
+        ({"model": keras.Sequential([keras.layers.Dense(2)])}, ValueError, "`model` must be built"),
+        ({"seed": -1}, ValueError, r"`seed` must be an integer in \[0, 2\*\*32\). Received: seed=-1"),
+        ({"seed": 1.5}, TypeError, "`seed` must be an integer"),
+        ({"dry_run": "yes"}, TypeError, "`dry_run` must be True or False"),
+    ],
+)
+def test_wrong_arguments(arguments, error, message):
+    model = arguments.pop("model", None) or build()
+    with pytest.raises(error, match=message):
+        initialize(model, **arguments)
+
+
+def test_equal_seeds_of_two_weights_are_refused(monkeypatch):
+    monkeypatch.setattr("keras_initx.models._initialize.derived_seed", lambda *path: 1)
+    with pytest.raises(ValueError, match=r"`seed` must give '.*' and '.*' seeds of their own"):
+        initialize(keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.Dense(4)]), seed=0)
+
+
+def test_a_trained_model_is_as_new():
+    model = trained(build())
+    fresh = build()
+    initialize(fresh, seed=0)
+    initialize(model, seed=0)
+    assert weights_digest(model) == weights_digest(fresh)
+    assert int(model.optimizer.iterations) == 0
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.01)
+    slots = [to_numpy(variable.value) for variable in model.optimizer.variables[2:]]
+    assert slots
+    assert not any(slot.any() for slot in slots)
+    dropout = next(layer for layer in model.layers if isinstance(layer, layers.Dropout))
+    assert to_numpy(dropout.seed_generator.state.value).tolist() == [3, 0]
+
+
+def test_training_state_can_be_kept():
+    model = trained(build())
+    initialize(model, seed=0, reset=False)
+    assert int(model.optimizer.iterations) == 2
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="traces are counted on JAX")
+def test_training_goes_on_without_another_trace():
+    traces = []
+
+    class Counted(layers.Layer):
+        def call(self, x):
+            traces.append(None)
+            return x
+
+    model = keras.Sequential([keras.Input((4,)), Counted(), layers.Dense(2)])
+    model.compile("adam", "mse")
+    x, y = np.ones((8, 4)), np.ones((8, 2))
+    model.fit(x, y, verbose=0)
+    model.predict(x, verbose=0)
+    before = len(traces)
+    initialize(model, seed=0)
+    model.fit(x, y, verbose=0)
+    model.predict(x, verbose=0)
+    assert len(traces) == before
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
+def test_shards_stay_where_they_are():
+    devices = keras.distribution.list_devices("cpu")
+    mesh = keras.distribution.DeviceMesh((1, len(devices)), ("batch", "model"), devices)
+    layout = keras.distribution.LayoutMap(mesh)
+    layout["dense/kernel"] = (None, "model")
+    whole = keras.Sequential([keras.Input((16,)), layers.Dense(16, name="dense")])
+    initialize(whole, seed=0)
+    with keras.distribution.ModelParallel(layout_map=layout, batch_dim_name="batch").scope():
+        model = keras.Sequential([keras.Input((16,)), layers.Dense(16, name="dense")])
+        before = model.layers[0].kernel.value.sharding
+        initialize(model, seed=0)
+    assert len(before.device_set) == len(devices) > 1
+    assert model.layers[0].kernel.value.sharding == before
+    assert weights_digest(model) == weights_digest(whole)
+
+
+def test_the_plan_is_a_table(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    plan = initialize(build(), seed=0)
+    lines = str(plan).splitlines()
+    assert lines[0].split()[:4] == ["weight", "shape", "initializer", "fan"]
+    assert lines[2].startswith("conv/kernel")
+    assert lines[-1].startswith("12 of 12 weights drawn in ")
+    assert repr(plan).startswith("<InitializationPlan: 12 of 12 weights drawn")
+    assert "<td" in plan._repr_html_()
+    assert plan.to_csv().startswith("path,shape,dtype,nbytes,initializer")
+    assert '"seed": 0' in plan.to_json()
+
+
+def test_on_a_narrow_terminal_the_table_is_narrow(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert max(map(len, str(initialize(build(), seed=0)).splitlines())) <= 100

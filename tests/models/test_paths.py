@@ -1,0 +1,101 @@
+"""A weight's path, and so its seed, does not depend on what else the process has made."""
+
+import keras
+import pytest
+
+from keras_initx.models._weights import find_weights
+
+layers = keras.layers
+
+
+def paths(model):
+    return [weight.path for weight in find_weights(model)]
+
+
+def sequential():
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.Dense(4)])
+    return keras.Sequential([keras.Input((4,)), layers.Dense(4), inner, layers.Dense(3, name="logits")])
+
+
+def recurrent():
+    inputs = keras.Input((5, 4))
+    x = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(inputs)
+    x = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(x)
+    x = layers.TimeDistributed(layers.Dense(2))(x)
+    return keras.Model(inputs, layers.RNN([layers.GRUCell(3), layers.GRUCell(3)])(x))
+
+
+class Block(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = layers.Dense(4, "relu"), layers.Dense(4)
+        self.own = keras.Variable(keras.ops.ones((2,)))
+        self.other = keras.Variable(keras.ops.ones((2,)))
+
+    def call(self, x):
+        return self.second(self.first(x))
+
+
+def subclassed():
+    model = Block()
+    model(keras.ops.ones((1, 4)))
+    return model
+
+
+@pytest.mark.parametrize("build", [sequential, recurrent, subclassed])
+def test_each_build_has_the_same_paths(build):
+    assert paths(build()) == paths(build())
+
+
+def test_automatic_names_are_numbered_in_each_model():
+    expected = ["dense", "sequential/dense", "sequential/dense_1", "logits"]
+    assert paths(sequential()) == [f"{path}/{name}" for path in expected for name in ("kernel", "bias")]
+
+
+def test_more_than_ten_layers_keep_their_order():
+    model = keras.Sequential([keras.Input((2,)), *(layers.Dense(2, use_bias=False) for _ in range(12))])
+    assert paths(model) == ["dense/kernel", *(f"dense_{i}/kernel" for i in range(1, 12))]
+
+
+def test_directions_and_cells_are_numbered_too():
+    found = paths(recurrent())
+    assert "bidirectional/forward_lstm/lstm_cell/kernel" in found
+    assert "bidirectional_1/backward_lstm/lstm_cell/kernel" in found
+    assert "rnn/stacked_rnn_cells/gru_cell_1/bias" in found
+
+
+def test_variables_without_a_name_are_numbered():
+    assert {"variable", "variable_1"} < set(paths(subclassed()))
+
+
+def test_a_model_that_is_loaded_has_the_same_paths(tmp_path):
+    model = recurrent()
+    model.save(tmp_path / "model.keras")
+    assert paths(keras.saving.load_model(tmp_path / "model.keras")) == paths(model)
+
+
+def test_all_weights_have_one_path():
+    model = recurrent()
+    assert sorted(id(weight.variable) for weight in find_weights(model)) == sorted(map(id, model.weights))
+
+
+def test_a_shared_layer_has_one_path():
+    shared = layers.Dense(4)
+    inputs = keras.Input((4,))
+    assert paths(keras.Model(inputs, shared(shared(inputs)))) == ["dense/kernel", "dense/bias"]
+
+
+class Twice(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = layers.Dense(2, name="same"), layers.Dense(2, name="same")
+
+    def call(self, x):
+        return self.two(self.one(x))
+
+
+def test_two_weights_of_one_path_are_refused():
+    model = Twice()
+    model(keras.ops.ones((1, 2)))
+    with pytest.raises(ValueError, match=r"`model` must have one weight at each path.*2 weights at 'same/kernel'"):
+        find_weights(model)
