@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 import keras_initx
-from keras_initx.cli import _compare, _demo, _diagnose, _list, _report, _restarts, _show
+from keras_initx.cli import _compare, _demo, _diagnose, _initialize, _list, _report, _restarts, _show
 
 _PROGRAM = "python -m keras_initx"
-_COMMANDS = (_list, _show, _diagnose, _demo, _compare, _restarts, _report)
+_COMMANDS = (_list, _show, _diagnose, _initialize, _demo, _compare, _restarts, _report)
 # What a shell reports of a program that writes to a closed pipe, and of one that Ctrl-C has ended.
 _CLOSED_PIPE = 141
 _INTERRUPTED = 130

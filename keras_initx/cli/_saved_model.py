@@ -1,4 +1,4 @@
-"""What the command `diagnose` does: read a model and a batch, diagnose, and write what is asked for."""
+"""Read saved models, for the commands that take one, and what `diagnose` does: read a batch, and write a report."""
 
 import sys
 import zipfile
@@ -83,6 +83,14 @@ def _load_model(path: Path, compiled: bool) -> keras.Model:
     if getattr(model, "loss", None) is None:
         raise ValueError("gradients need --loss, because the model is not compiled with one")
     return model
+
+
+def load_for_training(path: Path) -> keras.Model:
+    """Return the model, compiled as it was saved where what it was compiled with is there."""
+    try:
+        return keras.saving.load_model(path)
+    except Exception:
+        return keras.saving.load_model(path, compile=False)  # raises what is wrong with the model itself
 
 
 def write(

@@ -1,0 +1,58 @@
+"""The command `initialize`: draw the weights of a saved model anew."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "initialize",
+        help="draw the weights of a saved model anew, by rules and from one seed",
+        description="Draw the weights of a saved model anew, print what each weight got, and save the model to another "
+        "file. Weights that no rule matches get the initializer of their layer again.",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL.keras", help="a saved model")
+    parser.add_argument(
+        "--rules",
+        type=Path,
+        metavar="FILE.json",
+        help='patterns for the paths of weights, each with a string id, a config or null: {"*/kernel": '
+        '"initx.he_normal"}; the first that matches decides, null leaves a weight as it is',
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="root of the seeds of all weights; by default random")
+    parser.add_argument("--out", type=Path, metavar="FILE.keras", help="where the model is saved")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be drawn")
+
+    def run(arguments: argparse.Namespace) -> int:
+        if arguments.dry_run == (arguments.out is not None):
+            parser.error("either --out or --dry-run is required")
+        import keras_initx
+        from keras_initx.cli._saved_model import load_for_training
+
+        try:
+            model = load_for_training(arguments.model)
+            rules = _read_rules(arguments.rules) if arguments.rules else None
+            plan = keras_initx.initialize(model, rules, seed=arguments.seed, dry_run=arguments.dry_run)
+            if arguments.out:
+                model.save(arguments.out)
+        except Exception as error:  # A model may raise anything.
+            parser.exit(2, f"{parser.prog}: error: {error}\n")
+        sys.stdout.write(f"{plan}\n")
+        if arguments.out:
+            from keras_initx.models import weights_digest
+
+            sys.stdout.write(f"Digest of the weights: {weights_digest(model)}. Saved as {arguments.out}.\n")
+        return 0
+
+    parser.set_defaults(run=run)
+
+
+def _read_rules(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None

@@ -1,0 +1,57 @@
+"""`python -m keras_initx initialize` on models that have been saved."""
+
+import json
+
+import keras
+import pytest
+from keras import layers
+
+import keras_initx
+from keras_initx.cli import _main
+from keras_initx.models import weights_digest
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture
+def path(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="hidden"), layers.Dense(2, name="logits")])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    model.save(tmp_path / "model.keras")
+    return tmp_path / "model.keras"
+
+
+def refused(capsys, *arguments):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        _main.main(["initialize", *map(str, arguments)])
+    return capsys.readouterr().err
+
+
+def test_a_saved_model_is_drawn_anew(path, tmp_path, capsys):
+    (tmp_path / "rules.json").write_text(json.dumps({"hidden/kernel": "initx.orthogonal", "logits/*": None}))
+    out = tmp_path / "new.keras"
+    arguments = [str(path), "--rules", str(tmp_path / "rules.json"), "--seed", "0", "--out", str(out)]
+    assert _main.main(["initialize", *arguments]) == 0
+    new, expected = keras.saving.load_model(out), keras.saving.load_model(path)
+    keras_initx.initialize(expected, {"hidden/kernel": "initx.orthogonal", "logits/*": None}, seed=0)
+    assert weights_digest(new) == weights_digest(expected)
+    printed = capsys.readouterr().out
+    assert "Orthogonal()" in printed
+    assert f"Digest of the weights: {weights_digest(new)}. Saved as {out}." in printed
+
+
+def test_a_dry_run_saves_nothing(path, tmp_path, capsys):
+    before = sorted(tmp_path.iterdir())
+    assert _main.main(["initialize", str(path), "--dry-run"]) == 0
+    assert "4 of 4 weights to be drawn" in capsys.readouterr().out
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_is_wrong_is_one_sentence(path, tmp_path, capsys):
+    assert "either --out or --dry-run is required" in refused(capsys, path)
+    (tmp_path / "rules.json").write_text("{")
+    assert "rules.json is not JSON" in refused(capsys, path, "--rules", tmp_path / "rules.json", "--dry-run")
+    (tmp_path / "rules.json").write_text('{"kernel": "zeros"}')
+    assert "which matches none" in refused(capsys, path, "--rules", tmp_path / "rules.json", "--dry-run")
+    assert "no.keras" in refused(capsys, tmp_path / "no.keras", "--dry-run")
