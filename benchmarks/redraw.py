@@ -1,0 +1,67 @@
+"""How long it takes to draw a model's weights anew, beside building the model.
+
+    KERAS_BACKEND=jax python benchmarks/redraw.py --quick
+
+measures one backend on one device. README.md beside this file says what each figure means.
+"""
+
+import time
+
+import _common
+
+FORMS = ("first in a process", "second in a process")
+
+
+def main():
+    """Measure, print and write everything."""
+    arguments = _common.parse_arguments(__doc__.partition("\n")[0])
+    rounds = arguments.repeats or (3 if arguments.quick else 7)
+    seconds = [_common.in_fresh_process(measure) for _ in range(rounds)]
+    cases = {form: _case([found[form] for found in seconds]) for form in FORMS}
+    results = {
+        "redraw": cases,
+        "targets": [_common.judge(f"ResNet-50, {form}: build / initialize", cases[form]["ratio"], 1) for form in FORMS],
+    }
+    path = _common.write_results(arguments, "redraw", results)
+    print(report(results))
+    rows = {form: {"Keras' build": (case["ratio"], 1)} for form, case in cases.items()}
+    _common.plot_ratios(path, f"ResNet-50 drawn anew: {arguments.environment['backend']}", rows)
+    print(f"\nWritten: {path}.json and {path}.png")
+
+
+def measure():
+    """Return the seconds that building ResNet-50 and drawing its weights anew take, the first and the second time."""
+    import keras
+
+    import keras_initx
+    from keras_initx.models import weights_digest
+
+    found, digests = {}, set()
+    for seed, form in enumerate(FORMS):
+        begin = time.perf_counter()
+        model = keras.applications.ResNet50(weights=None)
+        built = time.perf_counter()
+        keras_initx.initialize(model, seed=seed)
+        found[form] = built - begin, time.perf_counter() - built
+        digests.add(weights_digest(model))  # which waits for the device
+    assert len(digests) == len(FORMS)
+    return found
+
+
+def _case(seconds):
+    """Return the spreads of seconds to build and to draw, and of their ratio, each round in a process of its own."""
+    built, drawn = zip(*seconds, strict=True)
+    return {"build": _common.spread(built), "draw": _common.spread(drawn), "ratio": _common.ratio(built, drawn)}
+
+
+def report(results):
+    """Return the figures as a Markdown table."""
+    rows = [
+        (form, *(_common.with_spread(case[key]) for key in ("build", "draw", "ratio")))
+        for form, case in results["redraw"].items()
+    ]
+    return _common.table(("ResNet-50", "seconds to build", "seconds to draw anew", "build / draw"), rows)
+
+
+if __name__ == "__main__":
+    main()
