@@ -25,6 +25,7 @@ def weights_digest(model: keras.Model) -> str:
 
     Example:
         >>> from keras_initx import initialize
+        >>> from keras_initx.models import weights_digest
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         >>> plan = initialize(model, seed=0)
         >>> weights_digest(model)
