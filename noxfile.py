@@ -2,6 +2,7 @@
 
 import os
 import random
+from pathlib import Path
 
 import nox
 
@@ -124,6 +125,28 @@ def bench(session, backend):
     session.env["KERAS_BACKEND"] = backend
     for script in ("sampling", "build"):
         session.run("python", f"benchmarks/{script}.py", "--quick", *session.posargs)
+
+
+@nox.session
+def package(session):
+    """Build what is published, check it, and run the command line of the wheel."""
+    session.install(*GROUPS["package"])
+    folder = session.create_tmp()
+    session.run("python", "-m", "build", "--outdir", folder)  # the wheel from the sdist
+    files = sorted(str(path) for path in Path(folder).iterdir())
+    session.run("twine", "check", "--strict", *files)
+    session.install(
+        "--no-compile", *GROUPS["keras"], *GROUPS["jax"], *(file for file in files if file.endswith(".whl"))
+    )
+    session.run("initx", "show", "sparse", env={"KERAS_BACKEND": "jax"})
+
+
+@nox.session(default=False, python=["3.12", "3.13"])
+@nox.parametrize("backend", ("jax", "tensorflow"), ids=("jax", "tensorflow"))
+def pythons(session, backend):
+    """Run the tests with newer versions of Python."""
+    install(session, "keras", "test", backend)
+    run_ordinary_tests(session, backend)
 
 
 @nox.session

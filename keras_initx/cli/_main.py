@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 import keras_initx
+from keras_initx._command import program
 from keras_initx.cli import _compare, _demo, _diagnose, _initialize, _list, _report, _restarts, _show
 
-_PROGRAM = "python -m keras_initx"
 _COMMANDS = (_list, _show, _diagnose, _initialize, _demo, _compare, _restarts, _report)
 # What a shell reports of a program that writes to a closed pipe, and of one that Ctrl-C has ended.
 _CLOSED_PIPE = 141
@@ -37,14 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
         if isinstance(error, BrokenPipeError):
             return _CLOSED_PIPE
-        sys.stderr.write(f"{_PROGRAM}: error: {error}\n")
+        sys.stderr.write(f"{program()}: error: {error}\n")
         return 2
     except KeyboardInterrupt:
         return _INTERRUPTED
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(prog=_PROGRAM, description=keras_initx.__doc__)
+    parser = argparse.ArgumentParser(prog=program(), description=keras_initx.__doc__)
     parser.add_argument("--version", action="version", version=f"keras_initx {keras_initx.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     for command in _COMMANDS:
