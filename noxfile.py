@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 from pathlib import Path
 
 import nox
@@ -132,6 +133,7 @@ def package(session):
     """Build what is published, check it, and run the command line of the wheel."""
     session.install(*GROUPS["package"])
     folder = session.create_tmp()
+    shutil.rmtree(folder)
     session.run("python", "-m", "build", "--outdir", folder)  # the wheel from the sdist
     files = sorted(str(path) for path in Path(folder).iterdir())
     session.run("twine", "check", "--strict", *files)

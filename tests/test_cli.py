@@ -13,6 +13,7 @@ import pytest
 from modes import to_numpy
 
 import keras_initx
+from keras_initx import _command
 from keras_initx.cli import _list, _main, _sample
 from keras_initx.cli._round_trip import TOLERANCE, differences
 
@@ -63,6 +64,13 @@ def test_arguments_are_read_before_anything_large_is_imported(option, output):
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert "keras_initx.cli._main" in imported
     assert not imported & {"jax", "keras", "keras_initx.initializers", "numpy", "tensorflow", "torch"}
+
+
+@pytest.mark.parametrize(("script", "starts"), [("/bin/initx", True), ("initx.exe", True), ("initx.py", False)])
+def test_the_installed_command_is_known_by_its_name(monkeypatch, script, starts):
+    monkeypatch.setattr(sys, "argv", [script, "list"])
+    assert _command.is_starting() is starts
+    assert _command.program() == ("initx" if starts else "python -m keras_initx")
 
 
 def test_a_command_has_the_whole_package():
