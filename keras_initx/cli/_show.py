@@ -16,7 +16,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "show",
         help="show one initializer: its documentation, statistics of a sample, a plot",
         description="Show the documentation of one initializer and statistics of a sample, including the singular "
-        "values of a kernel. An initializer whose arguments have no defaults has a sample with --config only.",
+        "values of a kernel. An initializer whose arguments have no defaults has a sample with arguments only.",
     )
     parser.add_argument(
         "name",
