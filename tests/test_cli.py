@@ -176,6 +176,13 @@ def test_show_takes_an_id_or_a_class(capsys, name):
     assert figure(shown(capsys, name), "ids") == "initx.sparse"
 
 
+def test_show_takes_arguments_as_compare_does(capsys):
+    text = shown(capsys, "sparse(connections=36, gain=relu)", "--config", '{"gain": "tanh"}')
+    assert figure(text, "sample of") == repr(keras_initx.Sparse(36, gain="tanh", seed=0))
+    assert figure(shown(capsys, "scaled(initializer=ones, factor=2)"), "mean") == "2"
+    assert "is written as id(name=value, ...)" in refused(capsys, "show", "sparse(36)")
+
+
 def test_show_suggests_ids_that_are_close(capsys):
     assert "no initializer is called 'sprase'; did you mean initx.sparse?" in refused(capsys, "show", "sprase")
     assert "no initializer is called '12345'; `list` shows all ids." in refused(capsys, "show", "12345")

@@ -6,7 +6,7 @@ Called again it resumes where it stopped. It needs the extra `studies`.
 import shutil
 from pathlib import Path
 
-from keras_initx import compare_initializers
+import keras_initx
 from keras_initx.cli import _data, _networks
 
 INITIALIZERS = {
@@ -16,8 +16,8 @@ INITIALIZERS = {
     "he_normal": "initx.he_normal",
     "random_uniform": "initx.random_uniform",
     "random_normal": "initx.random_normal",
-    "sparse": "initx.sparse",
-    "orthogonal": "initx.orthogonal",
+    "sparse(gain=relu)": keras_initx.Sparse(gain="relu"),
+    "orthogonal(gain=relu)": keras_initx.Orthogonal(gain="relu"),
 }
 OUT = Path("out", "textbook")
 PLOTS = ("curves", "first-batch", "final-values", "gaps")  # An epoch has too few batches for a plot of the first one.
@@ -27,7 +27,7 @@ def main():
     """Train 8 times 5 networks for 30 epochs."""
     data = _data.digits()
     build = _networks.Network("cnn", data.shape, data.classes, "sgd", 0.1)
-    study = compare_initializers(
+    study = keras_initx.compare_initializers(
         build,
         INITIALIZERS,
         (data.train, data.validation),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_initx._extras import require
+from keras_initx.cli import _initializer_text
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -15,9 +16,13 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "show",
         help="show one initializer: its documentation, statistics of a sample, a plot",
         description="Show the documentation of one initializer and statistics of a sample, including the singular "
-        "values of a kernel. An initializer whose arguments have no defaults has a sample with --config only.",
+        "values of a kernel. An initializer whose arguments have no defaults has a sample with arguments only.",
     )
-    parser.add_argument("name", help='id or class of the initializer: "initx.sparse", "sparse" or "Sparse"')
+    parser.add_argument(
+        "name",
+        help='id or class of the initializer: "initx.sparse", "sparse" or "Sparse"; with arguments for its sample, if '
+        'you like: "sparse(gain=relu)"',
+    )
     parser.add_argument(
         "--shape", type=_shape, metavar="N,N...", help="shape of the sample, as 3,3,16,32; by default one that suits"
     )
@@ -36,23 +41,23 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         from keras_initx.cli import _sample
 
         try:
-            entry = _sample.find(arguments.name)
-        except LookupError as error:
+            name, config = _initializer_text.parse(arguments.name)
+            entry = _sample.find(name)
+        except (LookupError, ValueError) as error:
             parser.error(error.args[0])
         if arguments.plot:
             require(parser, "plot", {"matplotlib": "matplotlib"})
         sys.stdout.write(_sample.about(entry))
         sys.stdout.flush()  # before any error
         required = _sample.required(entry.cls)
+        config |= arguments.config or {}
         options = arguments.config, arguments.shape, arguments.seed, arguments.plot
-        if required and all(option is None for option in options):
+        if required and not config and all(option is None for option in options):
             example = ", ".join(f'"{name}": ...' for name in required)
             sys.stdout.write(f"\nFor a sample, give its arguments: --config '{{{example}}}'\n")
             return 0
         try:
-            initializer, values = _sample.sample(
-                entry.cls, arguments.config or {}, arguments.shape, arguments.seed or 0
-            )
+            initializer, values = _sample.sample(entry.cls, config, arguments.shape, arguments.seed or 0)
         except (MemoryError, OSError, TypeError, ValueError) as error:
             parser.error(f"no sample of {entry.cls.__name__}: {error}\n--config gives arguments, --shape the shape")
         sys.stdout.write(f"\n{_sample.statistics(initializer, values)}")

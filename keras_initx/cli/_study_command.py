@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,14 +59,6 @@ def count(text: str) -> int:
 
 
 count.__name__ = "positive integer"  # which argparse names in its error
-
-
-def check_ids(names: Iterable[str]) -> None:
-    """Raise `ValueError` unless all `names` are string ids of initializers."""
-    from keras_initx.studies._seeds import seeded
-
-    for name in names:
-        seeded(name, 0)
 
 
 def prepare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> "tuple[FileBuild | Network, Dataset]":

@@ -1,7 +1,9 @@
 """Tables as data: columns of texts, written as plain text, as HTML, as Markdown, or for a terminal by rich."""
 
 import html
+import itertools
 import re
+import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +23,7 @@ class Column(Generic[Row]):
         is_text: Whether it holds words, which begin at the same place. Numbers end at the same place.
         note: What it means, for the legend of a table.
         wide_only: Whether a narrow table is without it.
-        max_width: Number of characters to which a narrow table cuts its texts, `None` if it does not.
+        max_width: Number of characters at which a narrow table breaks its texts, `None` if it does not.
     """
 
     header: str
@@ -34,19 +36,20 @@ class Column(Generic[Row]):
 
 def narrow(columns: Iterable[Column[Row]]) -> list[Column[Row]]:
     """Return the columns of a table that fits a terminal."""
-    return [_cut(column) for column in columns if not column.wide_only]
+    return [_broken(column) for column in columns if not column.wide_only]
 
 
-def _cut(column: Column[Row]) -> Column[Row]:
-    longest = column.max_width
-    if longest is None:
+class _Wrapper(textwrap.TextWrapper):
+    """Breaks `initx.sparse(gain=relu)` before the arguments rather than within a word."""
+
+    wordsep_re = re.compile(r"(\s+)|(?=\()|(?<=,)")
+
+
+def _broken(column: Column[Row]) -> Column[Row]:
+    if column.max_width is None:
         return column
-
-    def cell(row: Row) -> str:
-        text = str(column.cell(row))
-        return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-    return replace(column, cell=cell)
+    wrapper = _Wrapper(column.max_width, subsequent_indent=" ")
+    return replace(column, cell=lambda row: "\n".join(wrapper.wrap(str(column.cell(row)))))
 
 
 def legend(columns: Iterable[Column[Row]]) -> str:
@@ -74,7 +77,8 @@ class Table:
     def as_text(self, *, rule: bool = False) -> str:
         """Return the table as aligned columns, with a line below the headers if `rule`."""
         headers = [self.headers] if any(self.headers) else []
-        lines = aligned([*headers, *self.rows], self.are_text)
+        rows = (itertools.zip_longest(*(cell.split("\n") for cell in row), fillvalue="") for row in self.rows)
+        lines = aligned([*headers, *itertools.chain(*rows)], self.are_text)
         if rule:
             lines.insert(1, "-" * max(map(len, lines)))
         return "".join(f"{line}\n" for line in lines)

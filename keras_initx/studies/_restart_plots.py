@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from keras_initx.studies._plots import new_plot
+from keras_initx.studies._plot_parts import new_plot
 from keras_initx.studies._result import Plot
 
 if TYPE_CHECKING:

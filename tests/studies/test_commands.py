@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from networks import blobs
 
+from keras_initx import studies
 from keras_initx.cli import _main
 from keras_initx.rendering import _terminal
-from keras_initx.studies import _compare
+from keras_initx.studies import Study, _compare
 
 pytestmark = pytest.mark.once
 
@@ -53,6 +54,41 @@ def test_restarts_and_report(options, tmp_path, capsys):
     assert model.output_shape == (None, 3)
     assert _main.main(["report", str(tmp_path / "out")]) == 0
     assert "came out best: val_accuracy" in capsys.readouterr().out
+
+
+def test_compare_takes_initializers_with_arguments(options, tmp_path, capsys):
+    names = ["zeros", "initx.sparse(gain=relu)", "initx.sparse(connections=3, gain=relu)"]
+    command = ["compare", "--initializers", ",".join(names), "--repeats", "2", *options]
+    assert _main.main(command) == 0
+    study = Study.read(tmp_path / "out")
+    assert study.initializers == names
+    assert study.settings["initializers"][names[2]][1]["connections"] == 3
+    assert not np.array_equal(study.curves(names[1], "loss"), study.curves(names[2], "loss"))
+    trials = {path: path.read_text() for path in tmp_path.glob("out/trials/*")}
+    assert _main.main(command) == 0
+    assert {path: path.read_text() for path in tmp_path.glob("out/trials/*")} == trials
+
+
+@pytest.mark.parametrize(("model", "gain"), [("mlp", "relu"), ("lstm", 1.0)])
+def test_the_initializers_of_a_comparison_suit_the_model(capsys, tmp_path, monkeypatch, model, gain):
+    def compared(build, initializers, data, **options):
+        received.extend(map(keras.initializers.get, initializers.values()))
+        raise RuntimeError("that is enough")
+
+    received = []
+    monkeypatch.setattr(studies, "compare_initializers", compared)
+    assert "that is enough" in refused(capsys, "compare", "--model", model, "--out", tmp_path / "out")
+    assert [initializer.gain for initializer in received[2:]] == [gain, gain]
+
+
+def test_restarts_give_layers_of_one_shape_different_draws(options, tmp_path, capsys):
+    command = ["restarts", "--initializer", "initx.random_normal(stddev=0.5)", "--n", "1", "--checks", "0", *options]
+    assert _main.main([*command, "--epochs", "1", "--learning-rate", "1e-9"]) == 0
+    assert "mlp on blobs, initx.random_normal(stddev=0.5)" in capsys.readouterr().out
+    model = keras.models.load_model(tmp_path / "out" / "best.keras")
+    first, second, _ = (np.ravel(layer.kernel) for layer in model.layers if layer.weights)
+    assert np.std(second) == pytest.approx(0.5, rel=0.1)
+    assert not np.isin(first, second).any()
 
 
 def test_interrupted_studies_show_what_there_is(options, tmp_path, capsys, monkeypatch):
@@ -113,6 +149,10 @@ def refused(capsys, *arguments):
         (["compare", "--model", "nonsense"], "a model is one of ('mlp', "),
         (["compare", "--initializers", "nonsense"], "nonsense"),
         (["compare", "--initializers", ","], "`initializers` must not be empty"),
+        (["compare", "--initializers", "zeros,zeros"], "`initializers` must differ. Received: zeros, zeros"),
+        (["compare", "--initializers", "initx.sparse(gai=relu)"], "initx.sparse(gai=relu): "),
+        (["compare", "--initializers", "initx.sparse(gain=relu"], "Received: initx.sparse(gain=relu\n"),
+        (["restarts", "--initializer", "initx.sparse(gain=nonsense)"], "`gain` must be one of ('linear', "),
         (["compare", "--optimizer", "nonsense"], "nonsense"),
         (["compare", "--repeats", "0"], "invalid positive integer value: '0'"),
         (["restarts", "--initializer", "nonsense"], "nonsense"),

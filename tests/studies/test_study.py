@@ -12,7 +12,7 @@ import scipy.stats
 
 from keras_initx.studies import Study, Trial
 from keras_initx.studies._metric import metric_range
-from keras_initx.studies._plots import _families
+from keras_initx.studies._plot_curves import families as families_of
 from keras_initx.studies._statistics import holm, paired_p_value, repeats_needed, t_interval
 from keras_initx.studies._text import number, ranges
 
@@ -21,19 +21,19 @@ pytestmark = pytest.mark.once
 SETTINGS = {"epochs": 2, "batch_size": 8, "seed": 0, "keras": "3", "backend": "none"}
 
 
-def trial(start, middle, end, train):
+def trial(start, middle, end, train, batches=10):
     before = {"epoch": 0, "val_accuracy": start, "val_loss": 1 - start}
     epochs = [before]
     for epoch, value in enumerate((middle, end), 1):
         metrics = {"accuracy": train, "loss": 1 - train, "val_accuracy": value, "val_loss": 1 - value, "seconds": 0.5}
         epochs.append({"epoch": epoch, **metrics})
-    epochs[1]["batch_losses"] = [1.0, 0.5]
+    epochs[1]["batch_losses"] = [1 / n for n in range(1, batches + 1)]
     return Trial("key", "finished", tuple(epochs))
 
 
-def study(ends, title="made up", others=()):
+def study(ends, title="made up", others=(), batches=10):
     trials = {
-        (name, repeat): trial(0.1, 0.5, end, 0.95)
+        (name, repeat): trial(0.1, 0.5, end, 0.95, batches)
         for name, values in ends.items()
         for repeat, end in enumerate(values, 1)
     }
@@ -201,7 +201,14 @@ def test_what_diverged_is_last_and_not_tested():
 def test_a_table_fits_a_terminal():
     long = study({"an initializer with quite a long name": GOOD, "another": FAIR, "bad": BAD})
     assert max(map(len, str(long).splitlines())) < 80
-    assert "an initializer wi…" in str(long)
+    assert "  an initializer   " in str(long)
+    assert "\n    with quite a" in str(long)
+
+
+def test_arguments_of_a_long_name_are_in_a_line_of_their_own():
+    long = study({"initx.orthogonal(gain=relu)": GOOD, "bad": BAD})
+    assert "\n1  initx.orthogonal " in str(long)
+    assert "\n    (gain=relu)\n" in str(long)
 
 
 def test_the_legend_of_a_terminal_is_that_of_its_columns(three):
@@ -335,6 +342,11 @@ def test_plots(three, tmp_path):
     assert all("</svg>" in path.read_text() for path in paths)
 
 
+def test_a_first_epoch_of_few_batches_is_not_plotted(tmp_path):
+    paths = study({"good": GOOD, "bad": BAD}, batches=9).plot(tmp_path, "svg")
+    assert "first-epoch" not in [path.stem for path in paths]
+
+
 @pytest.mark.parametrize(
     ("names", "families"),
     [
@@ -347,7 +359,7 @@ def test_plots(three, tmp_path):
 def test_uniform_is_beside_normal_where_there_are_both(names, families, tmp_path):
     paths = study(dict.fromkeys(names, GOOD)).plot(tmp_path, "svg")
     assert ("distributions" in [path.stem for path in paths]) == bool(families)
-    assert _families(names) == families
+    assert families_of(names) == families
 
 
 def test_the_first_batch_is_shown(tmp_path):
