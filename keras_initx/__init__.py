@@ -16,6 +16,7 @@ if TYPE_CHECKING or not is_starting():
 # What measures and trains models is loaded when it is asked for, so that a layer that only needs an id does not wait.
 if TYPE_CHECKING:
     from keras_initx.diagnostics import *
+    from keras_initx.models import *
     from keras_initx.studies import *
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "GlorotUniform",
     "HeNormal",
     "HeUniform",
+    "KeepSparse",
     "LSTMForgetBias",
     "LecunNormal",
     "LecunUniform",
@@ -51,13 +53,14 @@ __all__ = [
     "catalog",
     "compare_initializers",
     "diagnose",
+    "lsuv",
     "random_restarts",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for room in ("initializers", "diagnostics", "studies"):
+        for room in ("initializers", "diagnostics", "models", "studies"):
             module = importlib.import_module(f"{__name__}.{room}")
             if hasattr(module, name):
                 return getattr(module, name)

@@ -17,12 +17,22 @@ from modes import BACKEND
 import keras_initx
 import keras_initx.diagnostics
 import keras_initx.initializers
+import keras_initx.models
 import keras_initx.sampling
 import keras_initx.studies
 
 FRAMEWORKS = {"jax", "tensorflow", "torch"}
 ROOT = pathlib.Path(keras_initx.__file__).parent
-ROOMS = ("backends", "sampling", "initializers", "rendering", "diagnostics", "studies", "cli")  # from below to above
+ROOMS = (
+    "backends",
+    "sampling",
+    "initializers",
+    "rendering",
+    "diagnostics",
+    "models",
+    "studies",
+    "cli",
+)  # from below to above
 OF_OTHER_BACKENDS = {f"keras_initx.backends._{name}" for name in FRAMEWORKS - {BACKEND}}
 MODULES = sorted({module.name for module in pkgutil.walk_packages([str(ROOT)], "keras_initx.")} - OF_OTHER_BACKENDS)
 SOURCES = sorted(ROOT.rglob("*.py"))
@@ -30,7 +40,7 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 
 @pytest.mark.parametrize(
     "package",
-    [keras_initx, keras_initx.diagnostics, keras_initx.studies],
+    [keras_initx, keras_initx.diagnostics, keras_initx.models, keras_initx.studies],
     ids=lambda p: p.__name__,
 )
 def test_all_names_are_there(package):
