@@ -29,6 +29,7 @@ class KeepSparse(KerasConstraint):
         ValueError: When called, if the shape has more than two dimensions and `initializer` not both axes.
 
     Example:
+        >>> import numpy as np
         >>> sparse = Sparse(2, seed=1)
         >>> layer = keras.layers.Dense(3, kernel_initializer=sparse, kernel_constraint=KeepSparse(sparse))
         >>> model = keras.Sequential([keras.Input((5,)), layer])
@@ -59,8 +60,9 @@ class KeepSparse(KerasConstraint):
         Args:
             w: A variable or a tensor, of the shape of the kernel.
         """
+        values = keras.ops.convert_to_tensor(w)
         # Not a product: what is infinite or not a number becomes zero too.
-        return keras.ops.where(self._mask(tuple(w.shape)), w, keras.ops.zeros_like(w))
+        return keras.ops.where(self._mask(tuple(w.shape)), values, keras.ops.zeros_like(values))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments as a JSON-serializable dict."""
@@ -89,5 +91,5 @@ class KeepSparse(KerasConstraint):
                 "`initializer` must have both `input_axes` and `output_axes` for a kernel of more than two dimensions. "
                 f"Received: initializer={self.initializer!r}, shape={shape}"
             )
-        kernel: Array = keras.ops.convert_to_numpy(self.initializer(shape, "float32"))
-        return kernel != 0
+        connected: Array = keras.ops.convert_to_numpy(self.initializer(shape, "float32")) != 0
+        return connected

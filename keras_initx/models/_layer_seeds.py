@@ -13,9 +13,10 @@ def root_seed(seed: Any) -> int:
     required = f"`seed` must be `None` or an integer in [0, 2**32). Received: {seed=!r}"
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(required)
-    if not 0 <= seed < 1 << 32:
+    root = int(seed)
+    if not 0 <= root < 1 << 32:
         raise ValueError(required)
-    return int(seed)
+    return root
 
 
 def layer_seed(root: int, number: int) -> int:
