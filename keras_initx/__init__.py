@@ -32,6 +32,7 @@ __all__ = [
     "GlorotUniform",
     "HeNormal",
     "HeUniform",
+    "KeepSparse",
     "LSTMForgetBias",
     "LecunNormal",
     "LecunUniform",
@@ -53,6 +54,7 @@ __all__ = [
     "compare_initializers",
     "diagnose",
     "initialize",
+    "lsuv",
     "random_restarts",
     "seeds",
 ]

@@ -47,8 +47,17 @@ if TYPE_CHECKING:
         """What this package inherits from `keras.callbacks.Callback`."""
 
         model: keras.Model
+
+    class KerasConstraint:
+        """What this package inherits from `keras.constraints.Constraint`."""
+
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Self:
+            """Return the constraint with these arguments."""
+            ...
 else:
     KerasCallback = keras.callbacks.Callback
+    KerasConstraint = keras.constraints.Constraint
     KerasInitializer = keras.initializers.Initializer
     KerasVarianceScaling = keras.initializers.VarianceScaling
 

@@ -36,6 +36,7 @@ settings.load_profile("ordinary")
 # Folders and files of tests in which JAX need not optimize what it compiles: that takes half of their time.
 _UNOPTIMIZED = {
     "diagnostics",
+    "models",
     "studies",
     "test_examples",
     "test_layers",

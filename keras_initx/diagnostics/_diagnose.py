@@ -4,12 +4,9 @@ from collections.abc import Callable
 from typing import Unpack
 
 import keras
-import numpy as np
 
-from keras_initx._checks import check_count
 from keras_initx._typing import Tensor
-from keras_initx.backends import backend
-from keras_initx.diagnostics._layers import parts_of
+from keras_initx.diagnostics._batch import check_batch, ensure_built, first_examples
 from keras_initx.diagnostics._measure import measure
 from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics._thresholds import ThresholdOptions, Thresholds
@@ -73,49 +70,13 @@ def diagnose(
         Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS
         2010, for the means and deviations of activations and gradients by layer.
     """
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"`model` must be a Keras model. Received: model={model!r}")
-    check_count("batch_size", batch_size)
+    check_batch(model, x, y, batch_size)
     limits = Thresholds.of(**thresholds)
-    counts = [_counts("x", x), _counts("y", y) if y is not None else []]
-    if 0 in counts[0]:
-        raise ValueError("`x` must have at least one example. Received: x without any")
-    if len({count for some in counts for count in some}) > 1:
-        raise ValueError(
-            f"`x` and `y` must have one number of examples. Received: x with {counts[0]}, y with {counts[1]}"
-        )
-    x = _first(x, batch_size)
-    y = _first(y, batch_size) if y is not None else None
-    if not (model.built and all(layer.built for layer in parts_of(model))):
-        _build(model, x)
+    x = first_examples(x, batch_size)
+    y = first_examples(y, batch_size) if y is not None else None
+    ensure_built(model, x)
     measured = measure(model, x, y, loss=_loss(model, y, loss), thresholds=limits, progress=progress)
     return Report(measured.layers, measured.inputs, evaluate(measured))
-
-
-def _counts(name: str, arrays: Arrays) -> list[int]:
-    """Return the number of examples of each array."""
-    for array in keras.tree.flatten(arrays):
-        if not getattr(array, "shape", None):
-            raise TypeError(
-                f"`{name}` must be an array, or a list or dict of arrays. Received: {name} with {type(array).__name__}"
-            )
-    return [array.shape[0] for array in keras.tree.flatten(arrays)]
-
-
-def _first(arrays: Arrays, count: int) -> Arrays:
-    """Return the first `count` examples of an array, or of each in a list or dict."""
-    return keras.tree.map_structure(
-        lambda array: array[:count] if keras.ops.is_tensor(array) else np.asarray(array)[:count], arrays
-    )
-
-
-def _build(model: keras.Model, x: Arrays) -> None:
-    """Give `model` its weights by a call that nothing else is left of."""
-    with backend.preserve_foreign_state([model, *parts_of(model)]):
-        model(x)
-    for layer in parts_of(model):
-        if isinstance(layer, keras.layers.RNN) and layer.stateful:
-            layer.reset_state()
 
 
 def _loss(model: keras.Model, y: Arrays | None, loss: Loss | None) -> Callable[[Tensor, Tensor], Tensor] | None:

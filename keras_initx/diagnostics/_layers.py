@@ -1,6 +1,11 @@
 """The layers of a model: what they are called, which weights are their own, where their units are."""
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 import keras
+
+from keras_initx._typing import Tensor
 
 # Layers that bring what they get to one size.
 NORMALIZATIONS = (
@@ -75,3 +80,19 @@ def unit_axis(layer: keras.layers.Layer, rank: int) -> int:
     if order is None and rank > 3 and not layer.weights:
         order = keras.config.image_data_format()
     return 1 if order == "channels_first" and rank > 2 else -1
+
+
+@contextlib.contextmanager
+def replaced(layer: keras.Operation, name: str, value: Callable[..., Tensor]) -> Iterator[None]:
+    """Put `value` in the place of an attribute, past Keras, which would keep a record of it."""
+    attributes = vars(layer)
+    missing = object()
+    before = attributes.get(name, missing)
+    attributes[name] = value
+    try:
+        yield
+    finally:
+        if before is missing:
+            del attributes[name]
+        else:
+            attributes[name] = before

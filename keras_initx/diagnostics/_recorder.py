@@ -18,7 +18,7 @@ from keras_initx.diagnostics._activations import (
 )
 from keras_initx.diagnostics._flow import Flow, is_container
 from keras_initx.diagnostics._kernels import is_kernel, is_zero
-from keras_initx.diagnostics._layers import call_name, named_layers, own_weights, unit_axis, weights_on_inputs
+from keras_initx.diagnostics._layers import call_name, named_layers, own_weights, replaced, unit_axis, weights_on_inputs
 from keras_initx.diagnostics._statistics import Signal
 from keras_initx.diagnostics._suspects import Suspects
 from keras_initx.diagnostics._thresholds import Thresholds
@@ -89,15 +89,15 @@ class Recorder:
         with contextlib.ExitStack() as stack:
             for layer in self.names:
                 name = call_name(layer)
-                stack.enter_context(_replaced(layer, name, self._hooked_layer(layer, getattr(layer, name))))
+                stack.enter_context(replaced(layer, name, self._hooked_layer(layer, getattr(layer, name))))
                 activation = activation_of(layer)
                 if activation is not None:
-                    stack.enter_context(_replaced(layer, "activation", self._hooked_activation(layer, activation)))
+                    stack.enter_context(replaced(layer, "activation", self._hooked_activation(layer, activation)))
             # A functional model has operations too, as additions, that are no layers.
             operations = [part for layer in self.names for part in getattr(layer, "operations", ())]
             for operation in dict.fromkeys(operations):
                 if operation not in self.names:
-                    stack.enter_context(_replaced(operation, "call", self._hooked(operation, operation.call)))
+                    stack.enter_context(replaced(operation, "call", self._hooked(operation, operation.call)))
             yield
 
     def _hooked(self, operation: keras.Operation, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -203,19 +203,3 @@ class Recorder:
         if self.records[layer].logits_spread < math.log(1 / self._margin - 1) / 2:
             return 0.0
         return certain(values, self._margin)
-
-
-@contextlib.contextmanager
-def _replaced(layer: keras.Operation, name: str, value: Callable[..., Tensor]) -> Iterator[None]:
-    """Put `value` in the place of an attribute, past Keras, which would keep a record of it."""
-    attributes = vars(layer)
-    missing = object()
-    before = attributes.get(name, missing)
-    attributes[name] = value
-    try:
-        yield
-    finally:
-        if before is missing:
-            del attributes[name]
-        else:
-            attributes[name] = before

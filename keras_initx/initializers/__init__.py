@@ -12,6 +12,7 @@ from keras_initx.initializers._composition import Concatenated as Concatenated
 from keras_initx.initializers._composition import Scaled as Scaled
 from keras_initx.initializers._convolution import DeltaOrthogonal as DeltaOrthogonal
 from keras_initx.initializers._convolution import Dirac as Dirac
+from keras_initx.initializers._kept_sparsity import KeepSparse as KeepSparse
 from keras_initx.initializers._orthogonal import Orthogonal as Orthogonal
 from keras_initx.initializers._orthogonal_qr import OrthogonalQR as OrthogonalQR
 from keras_initx.initializers._pretrained import Pretrained as Pretrained

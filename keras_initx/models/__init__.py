@@ -1,16 +1,21 @@
-"""Initialize whole models: rules over their weights, and seeds that follow from where a weight is."""
+"""Whole models: initialize them by rules and from one seed, and scale their layers by a batch."""
 
 from keras_initx.models._digest import weights_digest
 from keras_initx.models._initialize import initialize
+from keras_initx.models._lsuv import lsuv
+from keras_initx.models._lsuv_result import LSUVResult, LSUVRow
 from keras_initx.models._plan import InitializationPlan, WeightPlan
 from keras_initx.models._seeds import seeds
 from keras_initx.models._weights import ModelWeight
 
 __all__ = [
     "InitializationPlan",
+    "LSUVResult",
+    "LSUVRow",
     "ModelWeight",
     "WeightPlan",
     "initialize",
+    "lsuv",
     "seeds",
     "weights_digest",
 ]

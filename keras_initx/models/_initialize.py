@@ -1,7 +1,6 @@
 """Draw the weights of a whole model anew, by rules over its weights."""
 
 import dataclasses
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from keras_initx._checks import DTYPES, check_flag
 from keras_initx._typing import Shape, Tensor
 from keras_initx.initializers import Initializer as OwnInitializer
+from keras_initx.initializers import KeepSparse
 from keras_initx.initializers._nested import check_shape_for
 from keras_initx.initializers._seeding import derived_seed
 from keras_initx.initializers._twins import has_seed
@@ -20,7 +20,7 @@ from keras_initx.models._own import Initializer, own_initializers
 from keras_initx.models._plan import InitializationPlan, WeightPlan
 from keras_initx.models._reset import initial_state
 from keras_initx.models._rules import Rules, matched
-from keras_initx.models._seeds import check_root
+from keras_initx.models._seeds import root_seed
 from keras_initx.models._weights import ModelWeight, find_weights
 from keras_initx.rendering._terminal import progress
 
@@ -39,7 +39,7 @@ def initialize(
     of its layer again; where that cannot be known, the weight is left as it is, and the plan says so. Keras' own
     random initializers are replaced by their namesakes of this package, which draw from the same distribution.
     Numbers of inputs and outputs are those of the layer: of depthwise, transposed and grouped convolutions, of
-    `EinsumDense` and the attention layers, and of embeddings.
+    `EinsumDense` and the attention layers, and of embeddings. Zeros that `KeepSparse` holds stay zeros.
 
     The seed of each weight follows from `seed` and its path, see `seeds`. So the weights do not depend on the
     backend, on what else the process has made, or on other layers with names of their own: inserting, removing or
@@ -84,7 +84,7 @@ def initialize(
         raise TypeError(f"`model` must be a Keras model. Received: model={model!r}")
     check_flag("reset", reset)
     check_flag("dry_run", dry_run)
-    root = random.getrandbits(32) if seed is None else check_root("seed", seed)
+    root = root_seed(seed)
     if not model.built or not model.weights:
         raise ValueError(
             f"`model` must be built: give it a `keras.Input`, or call it once. Received: model={model.name!r} without "
@@ -121,7 +121,11 @@ def _steps(weights: Sequence[ModelWeight], rules: Rules | None, root: int) -> li
         initializer, reason = by_rule.get(weight.path), "by rule"
         if weight.path not in by_rule:
             initializer, reason = _own(weight, own)
-        if isinstance(initializer, keras.initializers.Initializer):
+        constraint = weight.variable.constraint
+        if isinstance(constraint, KeepSparse) and weight.path not in by_rule:
+            # Its zeros follow from its seed, and compiled programs hold them.
+            initializer = constraint.initializer
+        elif isinstance(initializer, keras.initializers.Initializer):
             initializer = bound(initializer, seed, weight.axes, len(weight.shape))
             _check_shape(initializer, weight)
         steps.append(_Step(weight, initializer, _row(weight, initializer, reason, seed)))
@@ -197,6 +201,8 @@ def _drawn(steps: Sequence[_Step]) -> tuple[list[WeightPlan], list[tuple[keras.V
             if step.initializer is not None:
                 begin = time.perf_counter()
                 value = step.initializer(row.shape, dtype=row.dtype)
+                if isinstance(step.weight.variable.constraint, KeepSparse):
+                    value = step.weight.variable.constraint(value)
                 seconds = time.perf_counter() - begin
                 row = dataclasses.replace(row, std=_std(value, row), seconds=seconds)
                 assignments.append((step.weight.variable, value))

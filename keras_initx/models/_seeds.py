@@ -2,6 +2,7 @@
 
 import functools
 import numbers
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,11 @@ def seeds(root: int) -> Callable[[str], int]:
         True
     """
     return functools.partial(derived_seed, check_root("root", root))
+
+
+def root_seed(seed: Any) -> int:
+    """Return `seed`, an integer from which others are derived, or one drawn from Python's `random` for `None`."""
+    return random.getrandbits(32) if seed is None else check_root("seed", seed)
 
 
 def check_root(name: str, value: Any) -> int:

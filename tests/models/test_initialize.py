@@ -212,6 +212,16 @@ def test_what_a_layer_hands_to_add_weight_is_found():
     ]
 
 
+@pytest.mark.parametrize("rules", [None, {"*/kernel": "initx.he_normal"}], ids=["own", "rule"])
+def test_zeros_that_are_kept_stay_zeros(rules):
+    sparse = keras_initx.Sparse(2, seed=1)
+    layer = layers.Dense(6, name="hidden", kernel_initializer=sparse, kernel_constraint=keras_initx.KeepSparse(sparse))
+    model = keras.Sequential([keras.Input((8,)), layer])
+    zeros = arrays(model)["hidden/kernel"] == 0
+    initialize(model, rules, seed=0)
+    np.testing.assert_array_equal(arrays(model)["hidden/kernel"] == 0, zeros)
+
+
 def test_what_was_adapted_to_data_is_left():
     norm = layers.Normalization(name="normalization")
     norm.adapt(np.arange(12.0).reshape(4, 3))

@@ -1,0 +1,71 @@
+"""Train networks on digits for one epoch, from He's weights and from those of LSUV, and compare their losses.
+
+`KERAS_BACKEND=jax python docs/examples/lsuv.py`; it needs the extras `plot` and `demo`.
+"""
+
+import keras_initx
+from keras_initx.cli._networks import network
+
+import _digits
+import _figures
+import keras
+import numpy as np
+from keras import layers
+from scipy.stats import ttest_rel
+
+CLASSES = 8
+TOLERANCE = 0.1
+
+
+def tanh(shape, kernel):
+    """Return a network of ten tanh layers."""
+    hidden = [layers.Dense(64, "tanh", kernel_initializer=kernel) for _ in range(10)]
+    last = layers.Dense(CLASSES, "softmax", kernel_initializer=kernel)
+    return keras.Sequential([keras.Input(shape), layers.Flatten(), *hidden, last])
+
+
+NETWORKS = {
+    "tanh": tanh,
+    "vgg": lambda shape, kernel: network("vgg", shape, CLASSES, kernel_initializer=kernel),
+    "resnet": lambda shape, kernel: network("resnet", shape, CLASSES, kernel_initializer=kernel),
+}
+
+
+def losses(name, seed, data):
+    """Return the test losses after an epoch from He's weights and from LSUV's, and how far a variance is off at most.
+
+    The weights differ, and nothing else: both models get the same examples in the same order.
+    """
+    (images, labels), (test_images, test_labels) = data
+    found, largest = [], 0.0
+    for is_lsuv in (False, True):
+        kernel = keras_initx.HeNormal(seed=keras.random.SeedGenerator(seed))
+        model = NETWORKS[name](images.shape[1:], kernel)
+        if is_lsuv:
+            result = keras_initx.lsuv(model, images, seed=seed, tolerance=TOLERANCE)
+            largest = max(abs(row.after - 1) for row in result.rows)
+        model.compile("adam", "sparse_categorical_crossentropy")
+        order = np.random.default_rng(seed).permutation(len(images))
+        model.fit(images[order], labels[order], batch_size=32, shuffle=False, verbose=0)
+        found.append(model.evaluate(test_images, test_labels, batch_size=419, verbose=0))
+    return *found, largest
+
+
+def main(arguments=None):
+    """Train each network from several seeds, and print the losses."""
+    parser = _figures.parser(__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="number of seeds; by default 5")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="by default all")
+    options = parser.parse_args(arguments)
+    data = tuple((images.reshape(-1, 8, 8, 1), labels) for images, labels in _digits.load())
+    print(f"Test loss after one epoch, mean of {options.seeds} seeds, and the difference for each seed")
+    print(f"{'network':8}{'variance off by':>16}{'He':>8}{'LSUV':>8}{'p':>8}   LSUV - He")
+    for name in options.networks:
+        he, lsuv, off = np.array([losses(name, seed, data) for seed in range(1, options.seeds + 1)]).T
+        p = ttest_rel(lsuv, he).pvalue if options.seeds > 1 else float("nan")
+        differences = "".join(f"{value:+8.3f}" for value in lsuv - he)
+        print(f"{name:8}{off.max():16.3f}{he.mean():8.3f}{lsuv.mean():8.3f}{p:8.3f}{differences}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

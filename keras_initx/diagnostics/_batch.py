@@ -1,0 +1,51 @@
+"""The batch that goes through a model: its checks, its first examples, and the weights that it gives a model."""
+
+import keras
+import numpy as np
+
+from keras_initx._checks import check_count
+from keras_initx.backends import backend
+from keras_initx.diagnostics._layers import parts_of
+from keras_initx.diagnostics._types import Arrays
+
+
+def check_batch(model: keras.Model, x: Arrays, y: Arrays | None, batch_size: int) -> None:
+    """Refuse what is no model, no batch, or a batch without examples or with targets for others."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`model` must be a Keras model. Received: model={model!r}")
+    check_count("batch_size", batch_size)
+    counts = [_counts("x", x), _counts("y", y) if y is not None else []]
+    if not counts[0] or 0 in counts[0]:
+        raise ValueError("`x` must have at least one example. Received: x without any")
+    if len({count for some in counts for count in some}) > 1:
+        raise ValueError(
+            f"`x` and `y` must have one number of examples. Received: x with {counts[0]}, y with {counts[1]}"
+        )
+
+
+def _counts(name: str, arrays: Arrays) -> list[int]:
+    """Return the number of examples of each array."""
+    for array in keras.tree.flatten(arrays):
+        if not getattr(array, "shape", None):
+            raise TypeError(
+                f"`{name}` must be an array, or a list or dict of arrays. Received: {name} with {type(array).__name__}"
+            )
+    return [array.shape[0] for array in keras.tree.flatten(arrays)]
+
+
+def first_examples(arrays: Arrays, count: int) -> Arrays:
+    """Return the first `count` examples of an array, or of each in a list or dict."""
+    return keras.tree.map_structure(
+        lambda array: array[:count] if keras.ops.is_tensor(array) else np.asarray(array)[:count], arrays
+    )
+
+
+def ensure_built(model: keras.Model, x: Arrays) -> None:
+    """Give `model` its weights, if it has none yet, by a call that nothing else is left of."""
+    if model.built and all(layer.built for layer in parts_of(model)):
+        return
+    with backend.preserve_foreign_state([model, *parts_of(model)]):
+        model(x)
+    for layer in parts_of(model):
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            layer.reset_state()

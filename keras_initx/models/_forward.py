@@ -1,0 +1,124 @@
+"""A forward pass that stops at each layer, so that its kernels can be changed before its output goes on."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+import keras
+
+from keras_initx._typing import Array, Tensor
+from keras_initx.backends import backend
+from keras_initx.diagnostics._activations import activation_of
+from keras_initx.diagnostics._layers import call_name, named_layers, parts_of, replaced
+from keras_initx.diagnostics._types import Arrays
+from keras_initx.diagnostics._values import array_of, first_float, tensors_in
+
+# Calls a layer, also repeatedly, and returns what it gives before its activation, `None` if that cannot be seen.
+Outputs = Callable[[], Array | None]
+Visit = Callable[[keras.layers.Layer, Outputs], object]
+
+
+def forward(
+    model: keras.Model,
+    x: Arrays,
+    layers: Collection[keras.layers.Layer],
+    values: Sequence[tuple[keras.Variable, Array]],
+    visit: Visit,
+) -> None:
+    """Send a batch through `model`, and call `visit` at the first call of each of `layers`, in the order of execution.
+
+    The pass is that of a training step, so that batch normalization normalizes by the batch, but layers with a random
+    generator do as in inference: nothing is dropped, and no noise added. All that is assigned to variables
+    meanwhile is forgotten at the end.
+
+    Args:
+        model: A model that is built.
+        x: Its inputs.
+        layers: Layers with kernels.
+        values: Variables, and the arrays that they hold during the pass.
+        visit: Function of a layer and of its `Outputs`, to be called at least once: the last outputs go on.
+    """
+    with contextlib.ExitStack() as stack:
+        for layer in named_layers(model):
+            name = call_name(layer)
+            call = getattr(layer, name)
+            if _is_random(layer):
+                call = _as_in_inference(call)
+            if layer in layers:
+                call = _visited(layer, call, visit)
+            stack.enter_context(replaced(layer, name, call))
+        stack.enter_context(backend.preserve_state([model, *parts_of(model)]))
+        for variable, value in values:
+            variable.assign(value)
+        model(x, training=True)
+
+
+def _is_random(layer: keras.layers.Layer) -> bool:
+    """Tell whether `layer` has a random generator of its own, or in the cell that it calls itself."""
+    parts = [layer, *(parts_of(layer) if isinstance(layer, keras.layers.RNN) else [])]
+    return any(isinstance(value, keras.random.SeedGenerator) for part in parts for value in vars(part).values())
+
+
+def _as_in_inference(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    @functools.wraps(call)
+    def quiet(*args: Any, **kwargs: Any) -> Tensor:
+        if "training" in kwargs:
+            kwargs["training"] = False
+        return call(*args, **kwargs)
+
+    return quiet
+
+
+def _visited(layer: keras.layers.Layer, call: Callable[..., Tensor], visit: Visit) -> Callable[..., Tensor]:
+    """Return `call`, of which `visit` decides how often it is carried out the first time."""
+    is_first = True
+
+    @functools.wraps(call)
+    def hooked(*args: Any, **kwargs: Any) -> Tensor:
+        nonlocal is_first
+        # In a trace there are no values to be seen.
+        tensors = [leaf for leaf in keras.tree.flatten((args, kwargs)) if keras.ops.is_tensor(leaf)]
+        if not is_first or len(tensors_in(tensors)) < len(tensors):
+            return call(*args, **kwargs)
+        is_first = False
+        outputs = None
+
+        def repeated() -> Array | None:
+            nonlocal outputs
+            with _before_activation(layer) as seen:
+                outputs = call(*args, **kwargs)
+            if isinstance(layer, keras.layers.RNN):
+                seen = [_gates(layer.cell, args[0] if args else kwargs["sequences"])]
+            found = first_float(seen or outputs)
+            return None if found is None else array_of(found)
+
+        visit(layer, repeated)
+        return outputs
+
+    return hooked
+
+
+@contextlib.contextmanager
+def _before_activation(layer: keras.layers.Layer) -> Iterator[list[Tensor]]:
+    """Give a list that is filled with what the activation of `layer` is called with."""
+    seen: list[Tensor] = []
+    activation = activation_of(layer)
+    if activation is None:
+        yield seen
+        return
+
+    def hooked(values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        seen.append(values)
+        return activation(values, *args, **kwargs)
+
+    with replaced(layer, "activation", hooked):
+        yield seen
+
+
+def _gates(cell: keras.layers.Layer, inputs: Tensor) -> Tensor:
+    """Return what the kernel of a recurrent layer's cell makes of the inputs of all steps."""
+    if hasattr(cell, "input_conv"):
+        images = keras.ops.reshape(inputs, (-1, *inputs.shape[2:]))
+        return cell.input_conv(images, cell.kernel, padding=cell.padding)
+    return keras.ops.matmul(inputs, cell.kernel)

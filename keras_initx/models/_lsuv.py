@@ -1,0 +1,215 @@
+"""Layer-sequential unit-variance initialization."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+
+from keras_initx._checks import check_count, check_number
+from keras_initx._typing import Array
+from keras_initx.diagnostics._batch import check_batch, ensure_built, first_examples
+from keras_initx.diagnostics._kernels import kernel_axes
+from keras_initx.diagnostics._layers import named_layers
+from keras_initx.diagnostics._types import Arrays
+from keras_initx.diagnostics._values import array_of
+from keras_initx.initializers import Orthogonal
+from keras_initx.initializers._seeding import derived_seed
+from keras_initx.models._forward import Outputs, forward
+from keras_initx.models._kernels import Kernels, kernels_of
+from keras_initx.models._lsuv_result import LSUVResult, LSUVRow, Status
+from keras_initx.models._seeds import root_seed
+from keras_initx.models._unit_variance import Fit, unit_variance
+from keras_initx.models._weights import find_weights
+from keras_initx.rendering._terminal import progress
+
+_Values = list[tuple[keras.Variable, Array]]
+
+
+def lsuv(
+    model: keras.Model,
+    x: Arrays,
+    *,
+    seed: int | None = None,
+    tolerance: float = 0.1,
+    max_steps: int = 10,
+    batch_size: int = 1024,
+) -> LSUVResult:
+    """Draw the kernels of `model` anew: orthonormal, and scaled until the output of each layer has variance 1.
+
+    Layer by layer, in the order of execution, a kernel is replaced by an orthonormal matrix and divided by the standard
+    deviation of the layer's output before its activation, over all examples, positions and units of the batch. So
+    layers of any kind, with any activation, pass the data on at one size, without a formula for each.
+
+    All layers that multiply their inputs by a kernel take part: dense, einsum and attention layers, convolutions of all
+    kinds and layers of your own. A kernel is read as a matrix of all inputs of a unit by units. The kernels of a
+    separable convolution, or of a layer of your own that has several, share the factor. Of a recurrent layer it is the
+    kernel for its inputs, and the variance is that of what it adds to the gates; recurrent kernels stay. A layer that
+    is called more than once is scaled at its first call. Biases, scales and embeddings stay, and so does what is
+    frozen, and a kernel that is all zeros: somebody wanted it so. Constraints of kernels hold.
+
+    The batch goes through the model as in training, so that batch normalization normalizes by it, but nothing is
+    dropped and no noise is added: one seed gives one result, on every backend to rounding. Three passes are enough,
+    one before, one in which each layer is called until its variance is 1, and one after. Nothing else but the
+    kernels changes, nothing at all where there is an error or an interrupt, and compiled functions stay valid.
+
+    Args:
+        model: A Keras model, sequential, functional or a class of your own. One that has no weights yet gets them.
+        x: Inputs as `model` takes them: an array, or a list or dict of arrays. Standardised, as for training.
+        seed: `None` or an integer in `[0, 2**32)`. With `None` a seed is drawn from Python's `random`, so that
+            `keras.utils.set_random_seed` controls it.
+        tolerance: How far from 1 a variance may be.
+        max_steps: How often a kernel may be rescaled; mostly once is enough.
+        batch_size: Number of examples that are used, the first ones.
+
+    Returns:
+        An `LSUVResult` with a row for each layer that has a kernel; `print` shows it as a table. What cannot reach the
+        variance is left as it was, with the reason.
+
+    Raises:
+        TypeError: If `model` is not a Keras model, `x` is no array, or an argument has the wrong type.
+        ValueError: If `x` has no examples, or an argument is out of its range.
+
+    Example:
+        >>> hidden = [keras.layers.Dense(50, "tanh") for _ in range(10)]
+        >>> model = keras.Sequential([keras.Input((20,)), *hidden])
+        >>> result = lsuv(model, keras.random.normal((200, 20)), seed=0)
+        >>> all(abs(row.after - 1) <= 0.1 for row in result.rows)
+        True
+        >>> result
+        <LSUVResult of 10 layers: 10 scaled, seed 0>
+
+    Reference:
+        Mishkin and Matas, "All you need is a good init", ICLR 2016.
+    """
+    check_batch(model, x, None, batch_size)
+    check_number("tolerance", tolerance, positive=True)
+    check_count("max_steps", max_steps)
+    root = root_seed(seed)
+    x = first_examples(x, batch_size)
+    ensure_built(model, x)
+    weights = find_weights(model)
+    paths = {layer: path for weight in weights for layer, path in zip(weight.layers, weight.layer_paths, strict=True)}
+    kernels = {layer: found for layer in named_layers(model) if (found := kernels_of(layer))}
+    before = _variances(model, x, kernels, [])
+    # In the order of execution; what is not called comes last.
+    order = [*before, *(layer for layer in kernels if layer not in before)]
+    with progress("LSUV", len(before), "layers") as advance:
+        seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
+        fitting = _Fitting(kernels, seeds, tolerance, max_steps, advance)
+        forward(model, x, before, [], fitting.visit)
+    after = _variances(model, x, kernels, fitting.values)
+    _assign(fitting.values)
+
+    def row(layer: keras.layers.Layer) -> LSUVRow:
+        fit = fitting.fits.get(layer, Fit(1.0, 0, kernels[layer].reason or "not called, or in a compiled function"))
+        variance = after.get(layer)
+        status: Status = "left" if fit.reason else "not reached"
+        if not fit.reason and variance is not None and abs(variance - 1) <= tolerance:
+            status = "scaled"
+        return LSUVRow(paths[layer], before.get(layer), variance, fit.steps, status, fit.reason)
+
+    return LSUVResult([row(layer) for layer in order], root)
+
+
+def _variances(
+    model: keras.Model, x: Arrays, layers: dict[keras.layers.Layer, Kernels], values: _Values
+) -> dict[keras.layers.Layer, float | None]:
+    """Return the variance of the output of each layer, in the order of execution, with these values of kernels."""
+    found: dict[keras.layers.Layer, float | None] = {}
+
+    def visit(layer: keras.layers.Layer, outputs: Outputs) -> None:
+        found[layer] = None  # in the order of the calls, not of their ends
+        array = outputs()
+        with np.errstate(invalid="ignore", over="ignore"):
+            found[layer] = None if array is None else float(array.var(dtype="float64"))
+
+    forward(model, x, layers, values, visit)
+    return found
+
+
+class _Fitting:
+    """What is done at each layer: an orthonormal start, and the factor that gives its output variance 1.
+
+    Args:
+        layers: Dict from layers to their kernels.
+        seeds: Dict from the identity of each kernel to its seed.
+        tolerance: As in `lsuv`.
+        max_steps: As in `lsuv`.
+        advance: Function that moves the progress on.
+
+    Attributes:
+        fits: Dict from each layer that was visited to its `Fit`.
+        values: The kernels that have been found, and their new values.
+    """
+
+    def __init__(
+        self,
+        layers: dict[keras.layers.Layer, Kernels],
+        seeds: Mapping[int, int],
+        tolerance: float,
+        max_steps: int,
+        advance: Callable[[int], None],
+    ) -> None:
+        self.fits: dict[keras.layers.Layer, Fit] = {}
+        self.values: _Values = []
+        self._kernels = layers
+        self._limits = tolerance, max_steps
+        self._advance = advance
+        self._seeds = seeds
+
+    def visit(self, layer: keras.layers.Layer, outputs: Outputs) -> None:
+        found = self._kernels[layer]
+        if found.reason:
+            outputs()
+            self.fits[layer] = Fit(1.0, 0, found.reason)
+        else:
+            self.fits[layer] = self._fit(layer, found.free, outputs)
+        self._advance(1)
+
+    def _fit(self, layer: keras.layers.Layer, kernels: Sequence[keras.Variable], outputs: Outputs) -> Fit:
+        former = [array_of(kernel) for kernel in kernels]
+        start = [self._orthonormal(layer, kernel) for kernel in kernels]
+
+        def scaled(factor: float) -> _Values:
+            return [
+                (kernel, _constrained(kernel, factor * value)) for kernel, value in zip(kernels, start, strict=True)
+            ]
+
+        def outputs_with(factor: float) -> Array | None:
+            for kernel, value in scaled(factor):
+                kernel.assign(value)
+            return outputs()
+
+        fit = unit_variance(outputs_with, 2 * len(kernels), *self._limits)
+        if fit.reason:
+            for kernel, value in zip(kernels, former, strict=True):
+                kernel.assign(value)
+            outputs()
+        else:
+            self.values += scaled(fit.factor)
+        return fit
+
+    def _orthonormal(self, layer: keras.layers.Layer, kernel: keras.Variable) -> Array:
+        inputs, _ = kernel_axes(layer, kernel.name, len(kernel.shape))
+        draw = Orthogonal(seed=self._seeds[id(kernel)], input_axes=inputs)
+        dtype = "float64" if kernel.dtype == "float64" else "float32"
+        return array_of(draw(kernel.shape, dtype))
+
+
+def _constrained(kernel: keras.Variable, value: Array) -> Array:
+    """Return `value` as the constraint of `kernel` wants it."""
+    if kernel.constraint is None:
+        return value
+    return array_of(kernel.constraint(keras.ops.convert_to_tensor(value)))
+
+
+def _assign(values: _Values) -> None:
+    """Give all variables their values, or none."""
+    former = [np.array(array_of(variable)) for variable, _ in values]
+    try:
+        for variable, value in values:
+            variable.assign(value)
+    except BaseException:
+        for (variable, _), value in zip(values, former, strict=True):
+            variable.assign(value)
+        raise

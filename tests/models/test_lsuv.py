@@ -1,0 +1,334 @@
+"""Layer-sequential unit variance: what is scaled, what is left and why, and that nothing else changes."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_initx
+from keras_initx.models import _lsuv
+from keras_initx.models._unit_variance import unit_variance
+
+X = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
+IMAGES = np.random.default_rng(1).normal(size=(32, 6, 6, 3)).astype("float32")
+STEPS = np.random.default_rng(2).normal(size=(32, 5, 4)).astype("float32")
+
+
+def values_of(model):
+    return [np.array(keras.ops.convert_to_numpy(variable), "float32") for variable in model.variables]
+
+
+def same(first, second):
+    return all(np.array_equal(*pair) for pair in zip(first, second, strict=True))
+
+
+def dense(*hidden, **options):
+    return keras.Sequential([keras.Input((6,)), *hidden, layers.Dense(3, **options)])
+
+
+def status(result):
+    return [row.status for row in result.rows]
+
+
+def reasons(result):
+    return {row.path: row.reason for row in result.rows if row.reason}
+
+
+@pytest.fixture(scope="module")
+def deep():
+    """Return a network of ten tanh layers, what was done to it, and its values before."""
+    keras.utils.set_random_seed(0)
+    model = dense(*(layers.Dense(20, "tanh") for _ in range(9)), activation="tanh")
+    before = values_of(model)
+    return model, keras_initx.lsuv(model, X, seed=0), before
+
+
+def test_each_layer_of_a_deep_network_has_unit_variance_before_its_activation(deep):
+    model, result, _ = deep
+    signal = X
+    for layer, row in zip(model.layers, result.rows, strict=True):
+        before = signal @ keras.ops.convert_to_numpy(layer.kernel)
+        assert before.var() == pytest.approx(1, abs=0.1)
+        assert row.after == pytest.approx(before.var(), rel=1e-3)
+        signal = np.tanh(before)
+    assert status(result) == ["scaled"] * 10
+
+
+def test_kernels_are_orthonormal_up_to_a_factor(deep):
+    kernel = keras.ops.convert_to_numpy(deep[0].layers[5].kernel)
+    gram = kernel.T @ kernel
+    assert gram / gram[0, 0] == pytest.approx(np.eye(20), abs=1e-4)
+
+
+def test_the_row_says_what_the_variance_was(deep):
+    _, result, before = deep
+    assert result.rows[0].before == pytest.approx((X @ before[0]).var(), rel=1e-3)
+
+
+def test_biases_stay(deep):
+    assert not values_of(deep[0])[1].any()
+
+
+def test_a_seed_gives_one_result_whatever_was_built_and_done_before():
+    def run():
+        keras.utils.set_random_seed(np.random.randint(1 << 30))  # noqa: NPY002, what `seed` must not depend on
+        model = dense(layers.Dense(5, "relu"), layers.Dropout(0.5))
+        return keras_initx.lsuv(model, X, seed=3), values_of(model)[0]
+
+    (first, kernel), (second, again) = run(), run()
+    assert np.array_equal(kernel, again)
+    assert [row.after for row in first.rows] == [row.after for row in second.rows]
+
+
+def test_no_seed_draws_one_that_gives_the_same_again():
+    model = dense()
+    result = keras_initx.lsuv(model, X)
+    kernel = values_of(model)[0]
+    keras_initx.lsuv(model, X, seed=result.seed)
+    assert np.array_equal(values_of(model)[0], kernel)
+
+
+def test_all_kinds_of_convolutions_and_residual_branches_are_scaled():
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
+    y = layers.DepthwiseConv2D(3, padding="same")(layers.BatchNormalization()(x))
+    y = layers.SeparableConv2D(8, 3, padding="same", activation="relu")(y)
+    x = layers.Conv2DTranspose(4, 3, strides=2)(layers.Dropout(0.5)(layers.Add()([x, y])))
+    result = keras_initx.lsuv(keras.Model(inputs, x), IMAGES, seed=0)
+    assert status(result) == ["scaled"] * 4
+    assert max(abs(row.after - 1) for row in result.rows) < 0.1
+
+
+def test_attention_and_recurrent_layers_are_scaled():
+    inputs = keras.Input((5, 4))
+    x = layers.MultiHeadAttention(2, 3, dropout=0.5)(inputs, inputs)
+    x = layers.Bidirectional(layers.SimpleRNN(3, return_sequences=True))(x)
+    x = layers.TimeDistributed(layers.Dense(4))(x)
+    result = keras_initx.lsuv(keras.Model(inputs, x), STEPS, seed=0)
+    assert status(result) == ["scaled"] * 7
+    assert max(abs(row.after - 1) for row in result.rows) < 0.1
+
+
+@pytest.mark.full
+def test_a_convolution_over_time_is_scaled_by_what_its_gates_get():
+    frames = IMAGES.reshape(8, 4, 6, 6, 3)
+    result = keras_initx.lsuv(keras.Sequential([keras.Input((4, 6, 6, 3)), layers.ConvLSTM2D(2, 3)]), frames, seed=0)
+    assert result.rows[0].after == pytest.approx(1, abs=0.1)
+
+
+def test_the_recurrent_kernel_stays():
+    model = keras.Sequential([keras.Input((5, 4)), layers.LSTM(3)])
+    kernel, recurrent, _ = values_of(model)[:3]
+    keras_initx.lsuv(model, STEPS, seed=0)
+    assert same(values_of(model)[1:2], [recurrent])
+    assert not np.array_equal(values_of(model)[0], kernel)
+    assert (STEPS @ values_of(model)[0]).var() == pytest.approx(1, abs=0.1)
+
+
+def test_rows_are_in_the_order_of_execution():
+    last, first = layers.Dense(4, name="last"), layers.Dense(5, name="first")
+    last.build((None, 5))
+    inputs = keras.Input((6,))
+    result = keras_initx.lsuv(keras.Model(inputs, last(first(inputs))), X, seed=0)
+    assert [row.path for row in result.rows] == ["first", "last"]
+
+
+def test_a_shared_layer_is_scaled_at_its_first_call():
+    shared, inputs = layers.Dense(6, "relu"), keras.Input((6,))
+    result = keras_initx.lsuv(keras.Model(inputs, shared(shared(inputs))), X, seed=0)
+    assert (X @ keras.ops.convert_to_numpy(shared.kernel)).var() == pytest.approx(1, abs=0.1)
+    assert len(result.rows) == 1
+
+
+def test_a_bias_takes_more_steps():
+    bias = keras.initializers.Constant([0.9, -0.9, 0.0])
+    result = keras_initx.lsuv(dense(bias_initializer=bias), 10 * X, seed=0)
+    assert result.rows[0].steps > 1
+    assert result.rows[0].after == pytest.approx(1, abs=0.1)
+
+
+def test_a_bias_that_is_too_large_is_reported_and_the_kernel_left():
+    model = dense(bias_initializer=keras.initializers.Constant([5.0, -5.0, 0.0]))
+    before = values_of(model)
+    result = keras_initx.lsuv(model, X, seed=0)
+    assert reasons(result) == {"dense": "its output does not follow its kernel"}
+    assert same(values_of(model), before)
+
+
+def test_too_few_steps_are_said_to_be_too_few():
+    bias = keras.initializers.Constant([0.9, -0.9, 0.0])
+    result = keras_initx.lsuv(dense(bias_initializer=bias), 10 * X, seed=0, max_steps=1, tolerance=1e-3)
+    assert status(result) == ["not reached"]
+
+
+def test_what_cannot_be_scaled_is_left_with_the_reason():
+    frozen = layers.Dense(6, name="frozen", trainable=False)
+    branch = layers.Dense(6, kernel_initializer="zeros", name="branch")
+    behind = layers.Dense(6, name="behind")
+    inputs = keras.Input((6,))
+    x = frozen(inputs)
+    x = layers.Add()([x, behind(branch(x))])
+    constant = layers.Dense(2, name="constant")(layers.Lambda(lambda x: 0 * x + 1)(x))
+    model = keras.Model(inputs, [layers.Dense(2, name="last")(x), constant])
+    before = values_of(model)
+    result = keras_initx.lsuv(model, X, seed=0)
+    assert reasons(result) == {
+        "frozen": "frozen",
+        "branch": "its kernel is zero",
+        "behind": "its output is zero",
+        "constant": "its output is the same for all examples",
+    }
+    changed = zip(model.variables, before, values_of(model), strict=True)
+    assert {variable.path.split("/")[0] for variable, *two in changed if not np.array_equal(*two)} == {"last"}
+
+
+def test_embeddings_stay_and_what_follows_is_scaled():
+    model = keras.Sequential([keras.Input((5,), dtype="int32"), layers.Embedding(9, 4), layers.Dense(3)])
+    result = keras_initx.lsuv(model, np.arange(40).reshape(8, 5) % 9, seed=0)
+    assert status(result) == ["left", "scaled"]
+
+
+def test_freezing_a_layer_does_not_change_the_orthonormal_starts_of_others():
+    def last(frozen):
+        first = layers.Dense(6, trainable=not frozen)
+        model = dense(first)
+        keras_initx.lsuv(model, X, seed=0)
+        kernel = keras.ops.convert_to_numpy(model.layers[-1].kernel)
+        return kernel / np.linalg.norm(kernel)
+
+    assert last(True) == pytest.approx(last(False), abs=1e-5)
+
+
+def test_a_layer_of_ones_own_with_two_kernels_shares_the_factor():
+    class Gated(layers.Layer):
+        def build(self, shape):
+            self.first = self.add_weight(shape=(shape[-1], 8))
+            self.second = self.add_weight(shape=(8, 4))
+
+        def call(self, x):
+            return keras.ops.relu(x @ self.first) @ self.second
+
+    result = keras_initx.lsuv(keras.Sequential([keras.Input((6,)), Gated()]), X, seed=0)
+    assert (status(result), result.rows[0].steps) == (["scaled"], 1)
+
+
+def test_a_model_without_weights_gets_them_and_a_dict_of_inputs_is_taken():
+    class Two(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(3)
+
+        def call(self, inputs):
+            return self.dense(inputs["a"]) + inputs["b"]
+
+    result = keras_initx.lsuv(Two(), {"a": X, "b": X[:, :3]}, seed=0, batch_size=32)
+    assert result.rows[0].after == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16"])
+def test_weights_and_outputs_of_16_bits_are_scaled(policy):
+    model = dense(layers.Dense(8, "tanh", dtype=policy), dtype=policy)
+    assert status(keras_initx.lsuv(model, X, seed=0)) == ["scaled", "scaled"]
+
+
+def test_a_constraint_holds():
+    sparse = keras_initx.Sparse(2, seed=0)
+    model = dense(kernel_initializer=sparse, kernel_constraint=keras_initx.KeepSparse(sparse))
+    zeros = values_of(model)[0] == 0
+    assert keras_initx.lsuv(model, X, seed=0).rows[0].after == pytest.approx(1, abs=0.1)
+    assert np.array_equal(values_of(model)[0] == 0, zeros)
+
+
+class Counting(layers.Layer):
+    """Counts how often it is called: in a compiled function, how often that is traced."""
+
+    calls = 0
+
+    def call(self, x):
+        self.calls += 1
+        return x
+
+
+def test_nothing_but_kernels_changes_and_a_compiled_model_trains_on_from_them():
+    counting = Counting()
+    model = dense(layers.BatchNormalization(momentum=0.5), layers.Dropout(0.5), counting)
+    model.compile(keras.optimizers.SGD(0.0, momentum=0.9), "mse")
+    model.fit(X, X[:, :3], verbose=0)
+    before = values_of(model)
+    keras_initx.lsuv(model, X, seed=0)
+    after = values_of(model)
+    changed = [v.name for v, *two in zip(model.variables, before, after, strict=True) if not np.array_equal(*two)]
+    assert changed == ["kernel"]
+    counting.calls = 0
+    model.fit(X, X[:, :3], verbose=0)
+    kernel = next(index for index, variable in enumerate(model.variables) if variable.name == "kernel")
+    assert np.array_equal(values_of(model)[kernel], after[kernel])
+    assert keras.backend.backend() == "torch" or not counting.calls
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_interrupt_changes_nothing(count, monkeypatch):
+    model = dense(layers.Dense(6), layers.Dense(6))
+    before, calls = values_of(model), []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == count:
+            raise KeyboardInterrupt
+        return unit_variance(*arguments)
+
+    monkeypatch.setattr(_lsuv, "unit_variance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        keras_initx.lsuv(model, X, seed=0)
+    assert same(values_of(model), before)
+    monkeypatch.undo()
+    assert status(keras_initx.lsuv(model, X, seed=0)) == ["scaled"] * 3
+
+
+def test_an_interrupt_while_kernels_are_assigned_changes_nothing(monkeypatch):
+    model = dense(layers.Dense(6))
+    before, last = values_of(model), model.layers[-1].kernel
+    assign_all, assign, failures = _lsuv._assign, last.assign, []
+
+    def interrupted(value):
+        if not failures:
+            failures.append(value)
+            raise KeyboardInterrupt
+        return assign(value)
+
+    def interrupted_all(values):
+        monkeypatch.setattr(last, "assign", interrupted)
+        assign_all(values)
+
+    monkeypatch.setattr(_lsuv, "_assign", interrupted_all)
+    with pytest.raises(KeyboardInterrupt):
+        keras_initx.lsuv(model, X, seed=0)
+    assert same(values_of(model), before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"model": "dense"}, TypeError, "`model` must be a Keras model. Received: model='dense'"),
+        ({"x": X[:0]}, ValueError, "`x` must have at least one example"),
+        ({"x": "data"}, TypeError, "`x` must be an array"),
+        ({"seed": -1}, ValueError, "`seed` must be .* Received: seed=-1"),
+        ({"seed": 1.5}, TypeError, "`seed` must be .* Received: seed=1.5"),
+        ({"tolerance": 0}, ValueError, "`tolerance` must be a positive number. Received: tolerance=0"),
+        ({"max_steps": 0}, ValueError, "`max_steps` must be a positive integer. Received: max_steps=0"),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be a positive integer. Received: batch_size=0"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, error, text):
+    given = {"model": dense(), "x": X, **arguments}
+    with pytest.raises(error, match=text):
+        keras_initx.lsuv(given.pop("model"), given.pop("x"), **given)
+
+
+def test_the_result_shows_as_a_table(deep):
+    result = deep[1]
+    header, _, *lines = str(result).splitlines()
+    assert header.split() == ["layer", "before", "after", "steps", "status"]
+    assert len(lines) == 10
+    assert result._repr_html_().count("<tr>") == 11
+    assert repr(result) == "<LSUVResult of 10 layers: 10 scaled, seed 0>"
