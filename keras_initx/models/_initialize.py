@@ -124,7 +124,7 @@ def _steps(weights: Sequence[ModelWeight], rules: Rules | None, root: int) -> li
         constraint = weight.variable.constraint
         if isinstance(constraint, KeepSparse) and weight.path not in by_rule:
             # Its zeros follow from its seed, and compiled programs hold them.
-            initializer = constraint.initializer
+            initializer, seed = constraint.initializer, constraint.initializer.get_config()["seed"]
         elif isinstance(initializer, keras.initializers.Initializer):
             initializer = bound(initializer, seed, weight.axes, len(weight.shape))
             _check_shape(initializer, weight)
