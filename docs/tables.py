@@ -1,6 +1,7 @@
 """Write the tables that follow from elsewhere into the pages: `python docs/tables.py`.
 
 - `catalog`: all initializers, from `keras_initx.catalog()`.
+- `featured`: some of them.
 - `digests`: the digests of their values, from `docs/digests/`, which the tests write.
 - `problems` and `levels`: the rules of `diagnose`, from `keras_initx.diagnostics.rules.RULES`.
 """
@@ -18,12 +19,18 @@ from keras_initx.diagnostics.rules import RULES
 DOCS = Path(__file__).parent
 MARKED = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 WAYS = ("eager", "compiled", "2 devices", "8 devices", "bfloat16")
+FEATURED = {"HeNormal", "LSTMForgetBias", "Orthogonal", "Pretrained", "Sparse", "TruncatedNormal"}
 BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
 
 
 def catalog():
     """Return the table of all initializers."""
     return markdown(keras_initx.catalog())
+
+
+def featured():
+    """Return the table of the initializers that the README names."""
+    return markdown([entry for entry in keras_initx.catalog() if entry.cls.__name__ in FEATURED])
 
 
 def digests():
@@ -62,9 +69,9 @@ def _rows(headers, rows):
     return "".join(f"| {' | '.join(row)} |\n" for row in (headers, ["---"] * len(headers), *rows))
 
 
-TABLES = {"catalog": catalog, "digests": digests, "problems": problems, "levels": levels}
+TABLES = {"catalog": catalog, "featured": featured, "digests": digests, "problems": problems, "levels": levels}
 PAGES = {
-    DOCS.parent / "README.md": {"catalog"},
+    DOCS.parent / "README.md": {"featured"},
     DOCS / "diagnose.md": {"problems", "levels"},
     DOCS / "initializers.md": {"catalog"},
     DOCS / "values.md": {"digests"},
