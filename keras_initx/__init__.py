@@ -53,6 +53,7 @@ __all__ = [
     "compare_initializers",
     "diagnose",
     "initialize",
+    "load_pretrained",
     "random_restarts",
     "seeds",
 ]

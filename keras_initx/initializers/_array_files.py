@@ -38,13 +38,16 @@ def suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def read_array(path: str, name: str | None, accepts: Callable[[Stored], bool]) -> Array | Contents:
+def read_array(
+    path: str, name: str | None, accepts: Callable[[Stored], bool], argument: str = "path"
+) -> Array | Contents:
     """Read one array of a file and no other.
 
     Args:
         path: The file.
         name: Name of the array; `None` if it is the only one.
         accepts: Function of a `Stored`. If it is false for the one named, nothing is read.
+        argument: What the caller's user calls the path.
 
     Returns:
         The array, or what the file holds instead, a dict from name to `Stored`.
@@ -64,7 +67,9 @@ def read_array(path: str, name: str | None, accepts: Callable[[Stored], bool]) -
     except ImportError:
         raise
     except Exception as error:  # each format has its own
-        raise ValueError(f"`path` must be a {suffix(path)} file: {error}. Received: path={path!r}") from error
+        raise ValueError(
+            f"`{argument}` must be a {suffix(path)} file: {error}. Received: {argument}={path!r}"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -1,0 +1,95 @@
+"""Arrays by name from what weights are taken of: a file, another model, or a dict."""
+
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Array
+from keras_initx.initializers._array_files import FORMATS, Stored, read_array, suffix
+from keras_initx.models._layouts import Layout
+from keras_initx.models._weights import check_model, find_weights
+
+# A file, a model, or names with arrays or tensors of any framework.
+Source: TypeAlias = str | os.PathLike[str] | keras.Model | Mapping[str, Any]
+
+# Arrays of a `.npy` file have no names.
+_FORMATS = tuple(name for name in FORMATS if name != ".npy")
+# What only Keras writes.
+_OF_KERAS = (".h5", ".hdf5", ".keras")
+_PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
+
+
+def contents_of(source: Source) -> tuple[dict[str, Stored], Layout | None]:
+    """Return the arrays of `source` by name, none of them read, and its layout if it can have one only.
+
+    Raises:
+        TypeError: If `source` is something else.
+        ValueError: If it is a file that cannot be read, or a model that is not built.
+        ImportError: If the package that reads the file is missing.
+    """
+    if isinstance(source, keras.Model):
+        check_model(source)
+        return {weight.path: _stored(weight.path, weight.variable) for weight in find_weights(source)}, "keras"
+    if isinstance(source, Mapping):
+        return {name: _stored(name, value) for name, value in source.items()}, None
+    if isinstance(source, str | os.PathLike) and isinstance(path := os.fspath(source), str):
+        return _in_file(path), "keras" if suffix(path) in _OF_KERAS else None
+    raise TypeError(
+        "`source` must be the path of a file, a Keras model, or a dict from names to arrays, as the `state_dict()` of "
+        f"a torch module. Received: source={source!r}"
+    )
+
+
+def _in_file(path: str) -> dict[str, Stored]:
+    if suffix(path) in _PICKLES:
+        raise ValueError(
+            "`source` must not be a pickle, which may run any code. This makes a file of arrays of it: "
+            f"`safetensors.torch.save_file(torch.load({path!r}, weights_only=True), 'model.safetensors')`. "
+            f"Received: source={path!r}"
+        )
+    if suffix(path) not in _FORMATS:
+        raise ValueError(f"`source` must be a file that ends in one of {_FORMATS}. Received: source={path!r}")
+    if not os.path.isfile(path):
+        raise ValueError(
+            f"`source` must be a file that is there, and there is none at {os.path.abspath(path)}. "
+            f"Received: source={path!r}"
+        )
+    found = read_array(path, None, lambda stored: False, "source")
+    assert isinstance(found, dict)
+    return {
+        name: Stored(about.shape, about.dtype, functools.partial(_read, path, name))
+        for name, about in found.items()
+        if name is not None
+    }
+
+
+def _read(path: str, name: str) -> Array:
+    found = read_array(path, name, lambda stored: True, "source")
+    if isinstance(found, dict):
+        raise ValueError(f"`source` must stay as it is while it is read, and {name!r} is gone. Received: {path!r}")
+    return found
+
+
+def _stored(name: Any, value: Any) -> Stored:
+    """Return a tensor or an array at hand in the form of one in a file."""
+    if not isinstance(name, str):
+        raise TypeError(f"`source` must be a dict from names to arrays. Received: {name!r} as a name")
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        value = np.asarray(value)
+    if value.dtype == object:
+        raise TypeError(f"`source` must be a dict from names to arrays. Received: {value!r} for {name!r}")
+    return Stored(tuple(value.shape), keras.backend.standardize_dtype(value.dtype), lambda: _array(value))
+
+
+def _array(value: Any) -> Array:
+    if isinstance(value, keras.Variable):
+        return np.asarray(keras.ops.convert_to_numpy(value.value))
+    if hasattr(value, "detach"):  # a tensor of torch, which the backend at hand may not know
+        value = value.detach().cpu()
+        # NumPy has no such type.
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+    return np.asarray(value)
