@@ -19,7 +19,7 @@ Source: TypeAlias = str | os.PathLike[str] | keras.Model | Mapping[str, Any]
 # Arrays of a `.npy` file have no names.
 _FORMATS = tuple(name for name in FORMATS if name != ".npy")
 # What only Keras writes.
-_OF_KERAS = (".h5", ".hdf5", ".keras")
+_OF_KERAS = (".weights.h5", ".keras")
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
 
@@ -37,7 +37,7 @@ def contents_of(source: Source) -> tuple[dict[str, Stored], Layout | None]:
     if isinstance(source, Mapping):
         return {name: _stored(name, value) for name, value in source.items()}, None
     if isinstance(source, str | os.PathLike) and isinstance(path := os.fspath(source), str):
-        return _in_file(path), "keras" if suffix(path) in _OF_KERAS else None
+        return _in_file(path), "keras" if path.lower().endswith(_OF_KERAS) else None
     raise TypeError(
         "`source` must be the path of a file, a Keras model, or a dict from names to arrays, as the `state_dict()` of "
         f"a torch module. Received: source={source!r}"

@@ -48,7 +48,7 @@ def load_pretrained(
             a function, it gets the array and returns the weight, and `layout` does not count. `None` leaves the
             weights as they are.
         layout: The order of axes in the source, `"torch"` or `"keras"`. May be left out only if Keras made the source:
-            a model, or a file that ends in `.h5`, `.hdf5` or `.keras`.
+            a model, or a file that ends in `.weights.h5` or `.keras`.
         dry_run: Whether to leave the model as it is, and only return the plan. Names that are not there and shapes
             that do not fit are then told in the plan, and are no errors.
 
