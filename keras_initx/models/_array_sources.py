@@ -1,15 +1,15 @@
 """Arrays by name from what weights are taken of: a file, another model, or a dict."""
 
-import functools
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.initializers._array_files import FORMATS, Stored, read_array, suffix
+from keras_initx.initializers._array_files import FORMATS, Stored, open_arrays, suffix
 from keras_initx.models._layouts import Layout
 from keras_initx.models._weights import check_model, find_weights
 
@@ -23,8 +23,11 @@ _OF_KERAS = (".weights.h5", ".keras")
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
 
-def contents_of(source: Source) -> tuple[dict[str, Stored], Layout | None]:
-    """Return the arrays of `source` by name, none of them read, and its layout if it can have one only.
+@contextlib.contextmanager
+def opened(source: Source) -> Iterator[tuple[dict[str, Stored], Layout | None]]:
+    """Give the arrays of `source` by name, none of them read, and its layout if it can have one only.
+
+    A file is open while the block runs.
 
     Raises:
         TypeError: If `source` is something else.
@@ -33,18 +36,21 @@ def contents_of(source: Source) -> tuple[dict[str, Stored], Layout | None]:
     """
     if isinstance(source, keras.Model):
         check_model(source)
-        return {weight.path: _stored(weight.path, weight.variable) for weight in find_weights(source)}, "keras"
-    if isinstance(source, Mapping):
-        return {name: _stored(name, value) for name, value in source.items()}, None
-    if isinstance(source, str | os.PathLike) and isinstance(path := os.fspath(source), str):
-        return _in_file(path), "keras" if path.lower().endswith(_OF_KERAS) else None
-    raise TypeError(
-        "`source` must be the path of a file, a Keras model, or a dict from names to arrays, as the `state_dict()` of "
-        f"a torch module. Received: source={source!r}"
-    )
+        yield {weight.path: _stored(weight.path, weight.variable) for weight in find_weights(source)}, "keras"
+    elif isinstance(source, Mapping):
+        yield {name: _stored(name, value) for name, value in source.items()}, None
+    else:
+        path = _checked_path(source)
+        with open_arrays("source", path) as contents:
+            yield contents, "keras" if path.lower().endswith(_OF_KERAS) else None
 
 
-def _in_file(path: str) -> dict[str, Stored]:
+def _checked_path(source: object) -> str:
+    if not isinstance(source, str | os.PathLike) or not isinstance(path := os.fspath(source), str):
+        raise TypeError(
+            "`source` must be the path of a file, a Keras model, or a dict from names to arrays, as the `state_dict()` "
+            f"of a torch module. Received: source={source!r}"
+        )
     if suffix(path) in _PICKLES:
         raise ValueError(
             "`source` must not be a pickle, which may run any code. This makes a file of arrays of it: "
@@ -58,20 +64,7 @@ def _in_file(path: str) -> dict[str, Stored]:
             f"`source` must be a file that is there, and there is none at {os.path.abspath(path)}. "
             f"Received: source={path!r}"
         )
-    found = read_array(path, None, lambda stored: False, "source")
-    assert isinstance(found, dict)
-    return {
-        name: Stored(about.shape, about.dtype, functools.partial(_read, path, name))
-        for name, about in found.items()
-        if name is not None
-    }
-
-
-def _read(path: str, name: str) -> Array:
-    found = read_array(path, name, lambda stored: True, "source")
-    if isinstance(found, dict):
-        raise ValueError(f"`source` must stay as it is while it is read, and {name!r} is gone. Received: {path!r}")
-    return found
+    return path
 
 
 def _stored(name: Any, value: Any) -> Stored:

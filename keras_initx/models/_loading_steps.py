@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from keras_initx._typing import Array, Shape
 from keras_initx.initializers._array_files import Stored
 from keras_initx.models._array_names import Candidate, NameRules, named, wanted
 from keras_initx.models._layouts import Layout, arrangements
-from keras_initx.models._loading_plan import LoadedWeight
+from keras_initx.models._loading_plan import LISTED, LoadedWeight
 from keras_initx.models._weights import ModelWeight
 
 
@@ -30,10 +30,13 @@ def loading_steps(
     weights: Sequence[ModelWeight], contents: Mapping[str, Stored], rules: NameRules | None, layout: Layout
 ) -> list[Step]:
     """Return a step for each weight. What does not fit is told in its row."""
+    hints = iter(range(LISTED))  # to compare all names with all others would take long
     if rules is None:
         candidates = [list(named(weight, layout)) for weight in weights]
         return [
-            _step(weight, contents, found, layout) if _there(found, contents) else _left(weight, "not in the source")
+            _step(weight, contents, found, layout, hints)
+            if _there(found, contents)
+            else _left(weight, "not in the source")
             for weight, found in zip(weights, candidates, strict=True)
         ]
     by_rule = wanted(weights, rules, layout)
@@ -43,7 +46,7 @@ def loading_steps(
         if found is None:
             steps.append(_left(weight, "by rule" if weight.path in by_rule else "no rule"))
         else:
-            steps.append(_step(weight, contents, found, layout))
+            steps.append(_step(weight, contents, found, layout, hints))
     return steps
 
 
@@ -55,11 +58,17 @@ def _there(candidates: Sequence[Candidate], contents: Mapping[str, Stored]) -> C
     return next((candidate for candidate in candidates if contents.keys() >= set(candidate.names)), None)
 
 
-def _step(weight: ModelWeight, contents: Mapping[str, Stored], candidates: Sequence[Candidate], layout: Layout) -> Step:
+def _step(
+    weight: ModelWeight,
+    contents: Mapping[str, Stored],
+    candidates: Sequence[Candidate],
+    layout: Layout,
+    hints: Iterator[int],
+) -> Step:
     row = LoadedWeight(weight.path, weight.shape, weight.dtype)
     candidate = _there(candidates, contents)
     if candidate is None:
-        return Step(weight, dataclasses.replace(row, problem=_missing(candidates, contents)))
+        return Step(weight, dataclasses.replace(row, problem=_missing(candidates, contents, hints)))
     stored = [contents[name] for name in candidate.names]
     row = dataclasses.replace(row, names=candidate.names, source_shape=stored[0].shape)
     for array in stored:
@@ -70,9 +79,10 @@ def _step(weight: ModelWeight, contents: Mapping[str, Stored], candidates: Seque
     return _arranged(weight, row, stored, _index(candidate, stored[0].shape), layout)
 
 
-def _missing(candidates: Sequence[Candidate], contents: Mapping[str, Stored]) -> str:
+def _missing(candidates: Sequence[Candidate], contents: Mapping[str, Stored], hints: Iterator[int]) -> str:
     names = [" and ".join(map(repr, candidate.names)) for candidate in candidates]
-    close = difflib.get_close_matches(candidates[-1].names[0], contents, cutoff=0.5)
+    is_told = next(hints, None) is not None
+    close = difflib.get_close_matches(candidates[-1].names[0], contents, cutoff=0.5) if is_told else []
     similar = f"; close to it are {', '.join(map(repr, close))}" if close else ""
     return f"no array {' or '.join(dict.fromkeys(names))}{similar}"
 

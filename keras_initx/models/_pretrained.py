@@ -4,7 +4,7 @@ import keras
 
 from keras_initx._checks import check_choice, check_flag
 from keras_initx.models._array_names import NameRules
-from keras_initx.models._array_sources import Source, contents_of
+from keras_initx.models._array_sources import Source, opened
 from keras_initx.models._layouts import Layout
 from keras_initx.models._loading_plan import LoadingPlan, listed
 from keras_initx.models._loading_steps import loading_steps
@@ -71,33 +71,37 @@ def load_pretrained(
     """
     check_model(model)
     check_flag("dry_run", dry_run)
-    contents, own_layout = contents_of(source)
-    layout = _layout(layout, own_layout)
-    steps = loading_steps(find_weights(model), contents, rules, layout)
-    used = {name for step in steps for name in step.row.names}
-    unused = {name: stored.shape for name, stored in contents.items() if name not in used}
-    plan = LoadingPlan([step.row for step in steps], unused, dry_run)
-    if dry_run:
-        return plan
-    if plan.problems:
-        raise ValueError(
-            f"`source` must have an array for each weight that is to be loaded. Received: {listed(plan.problems, '; ')}"
-        )
-    if not used:
-        paths, names = ([*map(repr, found)] for found in ((weight.path for weight in plan.weights), unused))
-        raise ValueError(
-            "`rules` must say which arrays the weights are: none has the name of one. "
-            f"Received: weights {listed(paths)}; arrays {listed(names)}"
-        )
-    values = []
-    with progress("Loading weights", len(steps), "weights") as advance:
-        for step in steps:
-            values.append(step.make() if step.make else None)
-            advance(1)
+    with opened(source) as (contents, own_layout):
+        steps = loading_steps(find_weights(model), contents, rules, _layout(layout, own_layout))
+        used = {name for step in steps for name in step.row.names}
+        unused = {name: stored.shape for name, stored in contents.items() if name not in used}
+        plan = LoadingPlan([step.row for step in steps], unused, dry_run)
+        if dry_run:
+            return plan
+        _check(plan)
+        values = []
+        with progress("Loading weights", len(steps), "weights") as advance:
+            for step in steps:
+                values.append(step.make() if step.make else None)
+                advance(1)
     for step, value in zip(steps, values, strict=True):
         if value is not None:
             step.weight.variable.assign(value)
     return plan
+
+
+def _check(plan: LoadingPlan) -> None:
+    """Refuse a plan with problems, or one that loads nothing."""
+    if plan.problems:
+        raise ValueError(
+            f"`source` must have an array for each weight that is to be loaded. Received: {listed(plan.problems, '; ')}"
+        )
+    if not any(weight.names for weight in plan.weights):
+        paths, names = ([*map(repr, found)] for found in ((weight.path for weight in plan.weights), plan.unused))
+        raise ValueError(
+            "`rules` must say which arrays the weights are: none has the name of one. "
+            f"Received: weights {listed(paths)}; arrays {listed(names)}"
+        )
 
 
 def _layout(layout: Layout | None, own: Layout | None) -> Layout:
