@@ -61,6 +61,7 @@ class LoadingPlan(Tabular[LoadedWeight]):
         dry_run: Whether the model was left as it is.
     """
 
+    weights: list[LoadedWeight]
     unused: Mapping[str, Shape]
     dry_run: bool
     _columns = _COLUMNS

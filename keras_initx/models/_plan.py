@@ -80,6 +80,7 @@ class InitializationPlan(Tabular[WeightPlan]):
         dry_run: Whether the model was left as it is.
     """
 
+    weights: list[WeightPlan]
     seed: int
     dry_run: bool
     _columns = _COLUMNS
