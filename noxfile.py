@@ -84,9 +84,9 @@ def hunt(session, backend):
 @nox.session(default=False)
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def kerashub(session, backend):
-    """Diagnose backbones of KerasHub, which needs TensorFlow beside the backend."""
+    """Diagnose and load backbones of KerasHub, which needs TensorFlow beside the backend."""
     install(session, "keras", "test", "kerashub", backend)
-    run_tests(session, backend, "tests/hunt/test_kerashub.py")
+    run_tests(session, backend, "tests/hunt/test_kerashub.py", "tests/hunt/test_kerashub_pretrained.py")
 
 
 @nox.session

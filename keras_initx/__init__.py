@@ -54,6 +54,7 @@ __all__ = [
     "compare_initializers",
     "diagnose",
     "initialize",
+    "load_pretrained",
     "lsuv",
     "random_restarts",
     "seeds",

@@ -48,7 +48,7 @@ def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> tuple[Axes, 
         rank: Number of dimensions of the kernel.
     """
     window = tuple(range(rank - 2))
-    if _is_depthwise(layer, name):
+    if is_depthwise(layer, name):
         return window, (*window, rank - 1)
     if isinstance(layer, _TRANSPOSED):
         return (*window, rank - 1), (*window, rank - 2)
@@ -63,7 +63,7 @@ def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> tuple[Axes, 
 
 def expected_std(layer: keras.layers.Layer, name: str, fan_in: int, fan_out: int) -> float | None:
     """Return what the initializer of a depthwise or transposed kernel would give if it knew the fans, else `None`."""
-    if _is_depthwise(layer, name):
+    if is_depthwise(layer, name):
         initializer = layer.depthwise_initializer
     elif isinstance(layer, _TRANSPOSED):
         initializer = layer.kernel_initializer
@@ -80,6 +80,7 @@ def repeats_units(layer: keras.layers.Layer, name: str) -> bool:
     return name == "kernel" and isinstance(getattr(layer, "kernel_initializer", None), ICNR)
 
 
-def _is_depthwise(layer: keras.layers.Layer, name: str) -> bool:
+def is_depthwise(layer: keras.layers.Layer, name: str) -> bool:
+    """Tell whether the kernel of this name has a window for each channel and sums over none."""
     # A separable convolution has two kernels.
     return isinstance(layer, _DEPTHWISE) and name != "pointwise_kernel"

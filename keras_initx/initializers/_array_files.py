@@ -8,6 +8,8 @@ import contextlib
 import functools
 import io
 import os
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -53,18 +55,50 @@ def read_array(path: str, name: str | None, accepts: Callable[[Stored], bool]) -
         ValueError: If the file cannot be read.
         ImportError: If the package that reads the format is missing.
     """
+    with _refused("path", path), FORMATS[suffix(path)](path) as (names, stored):
+        if name is None and len(names()) == 1:
+            name = names()[0]
+        found = stored(name)
+        if found is not None and accepts(found):
+            return found.read()
+        return {name: array for name in names() if (array := stored(name))}
+
+
+@contextlib.contextmanager
+def open_arrays(argument: str, path: str) -> Iterator[dict[str, Stored]]:
+    """Open a file while the block runs, and give its arrays by name, of which none has been read.
+
+    Args:
+        argument: What the path is called in an error.
+        path: The file, not a `.npy`, whose array has no name.
+
+    Raises:
+        ValueError: If the file cannot be read, also later, when an array is.
+        ImportError: If the package that reads the format is missing.
+    """
+
+    def read(found: Stored) -> Array:
+        with _refused(argument, path):
+            return found.read()
+
+    with contextlib.ExitStack() as stack:
+        with _refused(argument, path):
+            names, stored = stack.enter_context(FORMATS[suffix(path)](path))
+            contents = {name: found for name in names() if name and (found := stored(name))}
+        yield {name: found._replace(read=functools.partial(read, found)) for name, found in contents.items()}
+
+
+@contextlib.contextmanager
+def _refused(argument: str, path: str) -> Iterator[None]:
+    """Make what goes wrong with a file an error that names it."""
     try:
-        with FORMATS[suffix(path)](path) as (names, stored):
-            if name is None and len(names()) == 1:
-                name = names()[0]
-            found = stored(name)
-            if found is not None and accepts(found):
-                return found.read()
-            return {name: array for name in names() if (array := stored(name))}
+        yield
     except ImportError:
         raise
     except Exception as error:  # each format has its own
-        raise ValueError(f"`path` must be a {suffix(path)} file: {error}. Received: path={path!r}") from error
+        raise ValueError(
+            f"`{argument}` must be a {suffix(path)} file: {error}. Received: {argument}={path!r}"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -137,8 +171,12 @@ def _hdf5(path_or_file: str | IO[bytes]) -> Iterator[File]:
 
 @contextlib.contextmanager
 def _keras(path: str) -> Iterator[File]:
-    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as weights, _hdf5(weights) as arrays:
-        yield arrays
+    with tempfile.TemporaryFile() as weights:
+        # HDF5 goes to and fro, and to go back in an archive is to read it from its beginning.
+        with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
+            shutil.copyfileobj(member, weights)
+        with _hdf5(weights) as arrays:
+            yield arrays
 
 
 FORMATS: dict[str, Callable[[str], AbstractContextManager[File]]] = {

@@ -1,10 +1,12 @@
-"""Whole models: initialize them by rules and from one seed, and scale their layers by a batch."""
+"""Whole models: initialize them by rules and from one seed, scale their layers by a batch, load weights of others."""
 
 from keras_initx.models._digest import weights_digest
 from keras_initx.models._initialize import initialize
+from keras_initx.models._loading_plan import LoadedWeight, LoadingPlan
 from keras_initx.models._lsuv import lsuv
 from keras_initx.models._lsuv_result import LSUVResult, LSUVRow
 from keras_initx.models._plan import InitializationPlan, WeightPlan
+from keras_initx.models._pretrained import load_pretrained
 from keras_initx.models._seeds import seeds
 from keras_initx.models._weights import ModelWeight
 
@@ -12,9 +14,12 @@ __all__ = [
     "InitializationPlan",
     "LSUVResult",
     "LSUVRow",
+    "LoadedWeight",
+    "LoadingPlan",
     "ModelWeight",
     "WeightPlan",
     "initialize",
+    "load_pretrained",
     "lsuv",
     "seeds",
     "weights_digest",

@@ -21,7 +21,7 @@ from keras_initx.models._plan import InitializationPlan, WeightPlan
 from keras_initx.models._reset import initial_state
 from keras_initx.models._rules import Rules, matched
 from keras_initx.models._seeds import root_seed
-from keras_initx.models._weights import ModelWeight, find_weights
+from keras_initx.models._weights import ModelWeight, check_model, find_weights
 from keras_initx.rendering._terminal import progress
 
 
@@ -80,16 +80,10 @@ def initialize(
         >>> {weight.path: weight.initializer for weight in plan.weights if weight.fan_in}
         {'hidden/kernel': 'HeNormal()', 'logits/kernel': 'GlorotUniform()'}
     """
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"`model` must be a Keras model. Received: model={model!r}")
+    check_model(model)
     check_flag("reset", reset)
     check_flag("dry_run", dry_run)
     root = root_seed(seed)
-    if not model.built or not model.weights:
-        raise ValueError(
-            f"`model` must be built: give it a `keras.Input`, or call it once. Received: model={model.name!r} without "
-            "weights"
-        )
     steps = _steps(find_weights(model), rules, root)
     if dry_run:
         return InitializationPlan([step.row for step in steps], root, dry_run)

@@ -1,14 +1,12 @@
 """What `initialize` does to each weight of a model, as a table."""
 
-import dataclasses
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from keras_initx.diagnostics._text import number
-from keras_initx.rendering._export import as_csv, as_json
-from keras_initx.rendering._table import Column, Table, narrow
+from keras_initx.models._tabular import Tabular
+from keras_initx.rendering._table import Column
 
 
 @dataclass(frozen=True)
@@ -44,58 +42,6 @@ class WeightPlan:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class InitializationPlan:
-    """What `initialize` has done to each weight of a model, or would do. `print` and a notebook show it as a table.
-
-    Attributes:
-        weights: A `WeightPlan` for each weight, in the order of the layers.
-        seed: The seed that all others follow from.
-        dry_run: Whether the model was left as it is.
-    """
-
-    weights: list[WeightPlan]
-    seed: int
-    dry_run: bool
-
-    @property
-    def left(self) -> list[WeightPlan]:
-        """The weights that are left as they are."""
-        return [weight for weight in self.weights if weight.initializer is None]
-
-    def to_json(self) -> str:
-        """Return everything as JSON."""
-        return as_json(dataclasses.asdict(self), indent=1)
-
-    def to_csv(self) -> str:
-        """Return a table in CSV with a row for each weight."""
-        return as_csv([dataclasses.asdict(weight) for weight in self.weights])
-
-    def __str__(self) -> str:
-        text = self._table(_COLUMNS).as_text(rule=True)
-        if text.index("\n") > shutil.get_terminal_size().columns:
-            text = self._table(narrow(_COLUMNS)).as_text(rule=True)
-        return f"{text}\n{self._summary()}"
-
-    def __repr__(self) -> str:
-        return f"<InitializationPlan: {self._summary()[:-1]}>"
-
-    def _repr_html_(self) -> str:
-        return f"{self._table(_COLUMNS).as_html()}<p>{self._summary()}</p>"
-
-    def _table(self, columns: Sequence[Column[WeightPlan]]) -> Table:
-        # Without the columns that no weight has anything for, as of a dry run.
-        return Table.of([column for column in columns if any(map(column.cell, self.weights))], self.weights)
-
-    def _summary(self) -> str:
-        drawn = len(self.weights) - len(self.left)
-        size = sum(weight.nbytes for weight in self.weights)
-        would = "to be drawn" if self.dry_run else "drawn"
-        seconds = "" if self.dry_run else f" in {number(sum(weight.seconds or 0 for weight in self.weights))} s"
-        left = f", {len(self.left)} left as they are" if self.left else ""
-        return f"{drawn} of {len(self.weights)} weights {would}{seconds}{left}; {_size(size)}; seed {self.seed}."
-
-
 def _optional(value: Any) -> str:
     if value is None:
         return ""
@@ -122,3 +68,32 @@ _COLUMNS: Sequence[Column[WeightPlan]] = (
     Column("seconds", lambda weight: _optional(weight.seconds), wide_only=True),
     Column("size", lambda weight: _size(weight.nbytes), wide_only=True),
 )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class InitializationPlan(Tabular[WeightPlan]):
+    """What `initialize` has done to each weight of a model, or would do. `print` and a notebook show it as a table.
+
+    Attributes:
+        weights: A `WeightPlan` for each weight, in the order of the layers.
+        seed: The seed that all others follow from.
+        dry_run: Whether the model was left as it is.
+    """
+
+    weights: list[WeightPlan]
+    seed: int
+    dry_run: bool
+    _columns = _COLUMNS
+
+    @property
+    def left(self) -> list[WeightPlan]:
+        """The weights that are left as they are."""
+        return [weight for weight in self.weights if weight.initializer is None]
+
+    def _summary(self) -> str:
+        drawn = len(self.weights) - len(self.left)
+        size = sum(weight.nbytes for weight in self.weights)
+        would = "to be drawn" if self.dry_run else "drawn"
+        seconds = "" if self.dry_run else f" in {number(sum(weight.seconds or 0 for weight in self.weights))} s"
+        left = f", {len(self.left)} left as they are" if self.left else ""
+        return f"{drawn} of {len(self.weights)} weights {would}{seconds}{left}; {_size(size)}; seed {self.seed}."

@@ -69,6 +69,17 @@ class ModelWeight:
         return fans(self.shape, *self.axes) if self.axes else None
 
 
+def check_model(model: keras.Model) -> None:
+    """Refuse what is no Keras model, or one without weights."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`model` must be a Keras model. Received: model={model!r}")
+    if not model.built or not model.weights:
+        raise ValueError(
+            f"`model` must be built: give it a `keras.Input`, or call it once. Received: model={model.name!r} without "
+            "weights"
+        )
+
+
 def find_weights(model: keras.Layer) -> list[ModelWeight]:
     """Return the weights of a model or a layer, in the order of its layers; one that is shared where it is first.
 

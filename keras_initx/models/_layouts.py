@@ -1,0 +1,144 @@
+"""How arrays of torch, and flat ones of Keras, become a weight: the order of axes and of gates."""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Array, Shape
+from keras_initx.diagnostics._kernels import is_depthwise
+from keras_initx.diagnostics._layers import NORMALIZATIONS
+from keras_initx.models._weights import ModelWeight
+
+Layout: TypeAlias = Literal["keras", "torch"]
+
+_CONVOLUTIONS = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)
+# torch has reset, update and new, Keras update, reset and new.
+_GRU_GATES = (1, 0, 2)
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """A way from one array, or from two biases, to a weight.
+
+    Attributes:
+        source: The shape of an array; it may have other axes of length 1.
+        split: The shape it is cut into.
+        axes: The order in which these axes are taken.
+        gates: The order of the gates along the first of them, if it is another one.
+        combined: What is done with two arrays.
+    """
+
+    source: Shape
+    split: Shape
+    axes: Shape
+    gates: Sequence[int] = ()
+    combined: Literal["summed", "stacked", ""] = ""
+
+    def fits(self, shapes: Sequence[Shape]) -> bool:
+        """Tell whether arrays of these shapes can be arranged."""
+        count = {"": (1,), "summed": (1, 2), "stacked": (2,)}[self.combined]
+        return len(shapes) in count and all(_without_ones(shape) == _without_ones(self.source) for shape in shapes)
+
+    def apply(self, arrays: Sequence[Array], shape: Shape) -> Array:
+        """Return the weight of this shape."""
+        parts = [array.reshape(self.split) for array in arrays]
+        if self.gates:
+            parts = [part[list(self.gates)] for part in parts]
+        parts = [part.transpose(self.axes) for part in parts]
+        whole: Array = np.stack(parts) if self.combined == "stacked" else functools.reduce(np.add, parts)
+        return whole.reshape(shape)
+
+    def description(self, shapes: Sequence[Shape], shape: Shape) -> str:
+        """Return what happens to arrays of these shapes for a weight of this shape, empty if nothing does."""
+        combined = self.combined if len(shapes) > 1 else ""
+        steps = {
+            "transposed": self.axes != tuple(range(len(self.axes))),
+            "reshaped": not combined and len(shapes[0]) != len(shape),
+            "gates reordered": bool(self.gates),
+            combined: bool(combined),
+        }
+        return ", ".join(step for step, is_done in steps.items() if is_done)
+
+
+def arrangements(weight: ModelWeight, layout: Layout) -> list[Arrangement]:
+    """Return the ways to make `weight` of arrays in a layout; they differ in the number of axes. None if not known."""
+    shape = weight.shape
+    same = Arrangement(shape, shape, tuple(range(len(shape))))
+    flat = Arrangement((math.prod(shape),), shape, same.axes)
+    einsum = isinstance(weight.layer, keras.layers.EinsumDense)
+    if einsum and weight.name == "bias":
+        return [same, flat]
+    if layout == "torch":
+        found = _of_torch(weight, same)
+        return [found] if found else []
+    if einsum and (matrix := _einsum(weight, layout)):
+        return [same, matrix]
+    return [same]
+
+
+def _of_torch(weight: ModelWeight, same: Arrangement) -> Arrangement | None:
+    layer, name, shape = weight.layer, weight.name, weight.shape
+    if isinstance(layer, keras.layers.GRUCell):
+        return _gru(layer, name, shape) if layer.reset_after else None
+    if isinstance(layer, keras.layers.LSTMCell | keras.layers.SimpleRNNCell):
+        return _matrix(shape, (0,), (1,), "torch") if len(shape) > 1 else Arrangement(shape, shape, (0,), (), "summed")
+    if isinstance(layer, keras.layers.Dense) and name == "kernel":
+        return _matrix(shape, (0,), (1,), "torch")
+    if isinstance(layer, keras.layers.EinsumDense) and name == "kernel":
+        return _einsum(weight, "torch")
+    if name != "bias" and is_depthwise(layer, name):
+        *window, channels, multiplier = shape
+        axes = (*range(2, len(shape)), 0, 1)
+        return Arrangement((channels * multiplier, 1, *window), (channels, multiplier, *window), axes)
+    if name.endswith("kernel") and isinstance(layer, _CONVOLUTIONS):
+        # The kernel of a transposed convolution has the two kinds of channels the other way round, in both.
+        source = (shape[-1], shape[-2], *shape[:-2])
+        return Arrangement(source, source, (*range(2, len(shape)), 1, 0))
+    if len(_without_ones(shape)) < 2 or name == "embeddings" or isinstance(layer, NORMALIZATIONS):
+        return same
+    return None
+
+
+def _gru(cell: keras.layers.GRUCell, name: str, shape: Shape) -> Arrangement:
+    whole, units = 3 * cell.units, cell.units
+    if name == "bias":
+        return Arrangement((whole,), (3, units), (0, 1), _GRU_GATES, "stacked")
+    return Arrangement((whole, shape[0]), (3, units, shape[0]), (2, 0, 1), _GRU_GATES)
+
+
+def _einsum(weight: ModelWeight, layout: Layout) -> Arrangement | None:
+    """Return the way from a matrix to the kernel of an `EinsumDense`, `None` if it is one for each of a batch."""
+    inputs, kernel, output = weight.layer.equation.replace("->", ",").replace("...", "").split(",")
+    if set(inputs) & set(kernel) & set(output):
+        return None
+    summed = tuple(axis for axis, letter in enumerate(kernel) if letter in inputs)
+    return _matrix(weight.shape, summed, tuple(axis for axis in range(len(kernel)) if axis not in summed), layout)
+
+
+def _matrix(shape: Shape, inputs: Shape, outputs: Shape, layout: Layout) -> Arrangement:
+    order = (outputs, inputs) if layout == "torch" else (inputs, outputs)
+    lengths = [[shape[axis] for axis in axes] for axes in order]
+    place = [*order[0], *order[1]]
+    return Arrangement(
+        tuple(math.prod(group) for group in lengths),
+        (*lengths[0], *lengths[1]),
+        tuple(place.index(axis) for axis in range(len(shape))),
+    )
+
+
+def _without_ones(shape: Shape) -> Shape:
+    return tuple(length for length in shape if length != 1)

@@ -1,0 +1,371 @@
+"""A whole model takes the weights of a file, of another model or of arrays at hand: by names, all or nothing."""
+
+import keras
+import numpy as np
+import pytest
+import safetensors.numpy
+from modes import to_numpy
+
+from keras_initx import load_pretrained
+from keras_initx.models._weights import find_weights
+
+layers = keras.layers
+RANDOM = np.random.default_rng(0)
+
+
+def normal(*shape):
+    return RANDOM.normal(size=shape).astype("float32")
+
+
+def built(shape, *stack):
+    return keras.Sequential([keras.Input(shape), *stack])
+
+
+def network():
+    return built(
+        (4,), layers.Dense(4, name="hidden"), layers.BatchNormalization(name="norm"), layers.Dense(2, name="out")
+    )
+
+
+# As torch has it.
+STATE = {
+    "body.fc.weight": normal(4, 4),
+    "body.fc.bias": normal(4),
+    "body.bn.weight": normal(4),
+    "body.bn.bias": normal(4),
+    "body.bn.running_mean": normal(4),
+    "body.bn.running_var": normal(4) ** 2,
+    "body.bn.num_batches_tracked": np.array(3),
+    "head.weight": normal(2, 4),
+    "head.bias": normal(2),
+}
+RULES = {"hidden": "body.fc", "norm": "body.bn", "out": "head"}
+
+
+def arrays(model):
+    return {weight.path: to_numpy(weight.variable.value).copy() for weight in find_weights(model)}
+
+
+def row(plan, path):
+    return next(weight for weight in plan.weights if weight.path == path)
+
+
+def assert_as_in_torch(model):
+    found = arrays(model)
+    np.testing.assert_array_equal(found["hidden/kernel"], STATE["body.fc.weight"].T)
+    np.testing.assert_array_equal(found["norm/gamma"], STATE["body.bn.weight"])
+    np.testing.assert_array_equal(found["norm/moving_variance"], STATE["body.bn.running_var"])
+    np.testing.assert_array_equal(found["out/kernel"], STATE["head.weight"].T)
+    np.testing.assert_array_equal(found["out/bias"], STATE["head.bias"])
+
+
+def test_rules_for_layers_cover_their_weights():
+    model = network()
+    plan = load_pretrained(model, STATE, RULES, layout="torch")
+    assert_as_in_torch(model)
+    assert row(plan, "norm/moving_mean").names == ("body.bn.running_mean",)
+    assert row(plan, "hidden/kernel").change == "transposed"
+    assert row(plan, "hidden/bias").change == ""
+    assert not plan.left
+    assert plan.unused == {"body.bn.num_batches_tracked": ()}
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "state.npz"])
+def test_files(name, tmp_path):
+    write = safetensors.numpy.save_file if name.endswith("safetensors") else lambda state, path: np.savez(path, **state)
+    write(STATE, tmp_path / name)
+    model = network()
+    load_pretrained(model, tmp_path / name, RULES, layout="torch")
+    assert_as_in_torch(model)
+
+
+@pytest.mark.parametrize("stored", ["float16", "bfloat16", "float64"])
+def test_values_get_the_dtype_of_the_weight(stored, tmp_path):
+    kernel = normal(3, 2).astype(stored)
+    if stored == "float64":
+        np.savez(tmp_path / "a.npz", **{"dense.kernel": kernel})
+    else:
+        safetensors.numpy.save_file({"dense.kernel": kernel}, tmp_path / "a.safetensors")
+    for dtype in ("float32", "bfloat16"):
+        model = built((3,), layers.Dense(2, use_bias=False, name="dense", dtype=dtype))
+        load_pretrained(model, next(tmp_path.iterdir()), layout="keras")
+        np.testing.assert_array_equal(to_numpy(model.layers[0].kernel.value), kernel.astype(dtype))
+
+
+def test_another_model_gives_weights_by_path():
+    source, model = network(), network()
+    load_pretrained(source, STATE, RULES, layout="torch")
+    load_pretrained(model, source)
+    assert_as_in_torch(model)
+    grown = built((4,), layers.Dense(4, name="hidden"), layers.Dense(3, name="new"))
+    plan = load_pretrained(grown, source)
+    assert [weight.path for weight in plan.left] == ["new/kernel", "new/bias"]
+    assert "out/kernel" in plan.unused
+    with pytest.raises(ValueError, match=r"'hidden/kernel' \(4, 4\): \(4, 2\) is not \(4, 4\)"):
+        load_pretrained(grown, source, {"hidden": "out"})
+
+
+def test_a_saved_model_is_read_by_the_names_in_its_file(tmp_path):
+    source, model = network(), network()
+    load_pretrained(source, STATE, RULES, layout="torch")
+    source.save(tmp_path / "source.keras")
+    names = {"kernel": 0, "bias": 1}
+    rules = {f"hidden/{name}": f"layers/dense/vars/{place}" for name, place in names.items()}
+    load_pretrained(model, tmp_path / "source.keras", rules)
+    np.testing.assert_array_equal(arrays(model)["hidden/kernel"], STATE["body.fc.weight"].T)
+
+
+def test_a_layer_of_many_is_found_by_its_number():
+    state = {f"blocks.{i}.fc.weight": normal(4, 4) for i in range(3)} | {"blocks.9.fc.weight": normal(4, 4)}
+    model = built((4,), *(layers.Dense(4, use_bias=False, name=f"block_{i}") for i in range(3)))
+    plan = load_pretrained(model, state, {"block_*/kernel": "blocks.{0}.fc.weight"}, layout="torch")
+    for i in range(3):
+        np.testing.assert_array_equal(arrays(model)[f"block_{i}/kernel"], state[f"blocks.{i}.fc.weight"].T)
+    assert plan.unused == {"blocks.9.fc.weight": (4, 4)}
+
+
+def test_the_first_rule_that_matches_counts_and_what_none_matches_is_left():
+    model = network()
+    before = arrays(model)
+    rules = {"hidden/bias": None, "hidden": "body.fc", "hidden/*": "head.{0}"}
+    plan = load_pretrained(model, STATE, rules, layout="torch")
+    after = arrays(model)
+    assert [weight.path for weight in plan.weights if not weight.reason] == ["hidden/kernel"]
+    assert row(plan, "hidden/bias").reason == "by rule"
+    assert row(plan, "out/bias").reason == "no rule"
+    np.testing.assert_array_equal(after.pop("hidden/kernel"), STATE["body.fc.weight"].T)
+    assert all((value == before[path]).all() for path, value in after.items())
+
+
+def test_a_square_kernel_is_transposed_or_not_as_the_layout_says():
+    state = {"hidden.kernel": normal(4, 4)}
+    for layout, expected in (("torch", state["hidden.kernel"].T), ("keras", state["hidden.kernel"])):
+        model = network()
+        load_pretrained(model, state, layout=layout)
+        np.testing.assert_array_equal(arrays(model)["hidden/kernel"], expected)
+    with pytest.raises(ValueError, match=r"`layout` must be 'torch' or 'keras'.*Received: layout=None"):
+        load_pretrained(network(), state)
+
+
+def test_a_fused_array_is_taken_apart():
+    fused, bias = normal(6, 12), normal(12)
+    inputs = keras.Input((3, 6))
+    model = keras.Model(inputs, layers.MultiHeadAttention(2, 2, name="attention")(inputs, inputs))
+    parts = {name: np.s_[..., 4 * i : 4 * i + 4] for i, name in enumerate(["query", "key", "value"])}
+    rules = {f"attention/{name}/kernel": ("qkv.weight", part) for name, part in parts.items()}
+    rules |= {f"attention/{name}/bias": ("qkv.bias", part) for name, part in parts.items()}
+    plan = load_pretrained(model, {"qkv.weight": fused, "qkv.bias": bias}, rules, layout="keras")
+    np.testing.assert_array_equal(arrays(model)["attention/key/kernel"], fused[:, 4:8].reshape(6, 2, 2))
+    np.testing.assert_array_equal(arrays(model)["attention/value/bias"], bias[8:].reshape(2, 2))
+    assert row(plan, "attention/query/kernel").change == "[..., 0:4], reshaped"
+
+
+def test_a_function_makes_the_weight_whatever_the_layout():
+    # A dense layer behind a flattened image of 2 by 3 pixels with 4 channels, which torch has first.
+    of_torch = normal(5, 4 * 2 * 3)
+
+    def channels_last(array):
+        return array.reshape(5, 4, 2, 3).transpose(2, 3, 1, 0).reshape(-1, 5)
+
+    model = built((2, 3, 4), layers.Flatten(), layers.Dense(5, name="dense", use_bias=False))
+    plan = load_pretrained(model, {"fc": of_torch}, {"dense/kernel": ("fc", channels_last)}, layout="torch")
+    x = normal(1, 2, 3, 4)
+    np.testing.assert_allclose(to_numpy(model(x)), x.transpose(0, 3, 1, 2).reshape(1, -1) @ of_torch.T, atol=1e-5)
+    assert row(plan, "dense/kernel").change == "channels_last()"
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm(x, h, c, w, u, b):
+    """Return the next states as torch defines them, with the gates input, forget, cell, output."""
+    i, f, g, o = np.split(w @ x + u @ h + b, 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def gru(x, h, w, u, b, d):
+    """Return the next state as torch defines it, with the gates reset, update, new."""
+    (ri, zi, ni), (rh, zh, nh) = np.split(w @ x + b, 3), np.split(u @ h + d, 3)
+    z = sigmoid(zi + zh)
+    return (1 - z) * np.tanh(ni + sigmoid(ri + rh) * nh) + z * h
+
+
+def recurrent_state(gates, module=""):
+    names = {"weight_ih_l0": (3 * gates, 4), "weight_hh_l0": (3 * gates, 3)}
+    names |= {"bias_ih_l0": (3 * gates,), "bias_hh_l0": (3 * gates,)}
+    return {f"{module}{name}": normal(*shape) for name, shape in names.items()}
+
+
+def test_an_lstm_gives_what_torch_defines():
+    state = recurrent_state(4, "lstm.")
+    model = built((5, 4), layers.LSTM(3, name="lstm"))
+    plan = load_pretrained(model, state, layout="torch")
+    x, h, c = normal(5, 4), np.zeros(3), np.zeros(3)
+    w, u, b, d = state.values()
+    for step in x:
+        h, c = lstm(step, h, c, w, u, b + d)
+    np.testing.assert_allclose(to_numpy(model(x[None]))[0], h, atol=1e-5)
+    bias = row(plan, "lstm/lstm_cell/bias")
+    assert bias.names == ("lstm.bias_ih_l0", "lstm.bias_hh_l0")
+    assert bias.change == "summed"
+
+
+def test_a_gru_gives_what_torch_defines():
+    state = recurrent_state(3)
+    model = built((5, 4), layers.GRU(3, name="gru"))
+    names = {"kernel": "weight_ih_l0", "recurrent_kernel": "weight_hh_l0", "bias": "bias_ih_l0"}
+    plan = load_pretrained(model, state, {f"gru/gru_cell/{k}": v for k, v in names.items()}, layout="torch")
+    x, h = normal(5, 4), np.zeros(3)
+    for step in x:
+        h = gru(step, h, *state.values())
+    np.testing.assert_allclose(to_numpy(model(x[None]))[0], h, atol=1e-5)
+    assert row(plan, "gru/gru_cell/bias").change == "gates reordered, stacked"
+    assert not plan.unused
+
+
+def test_a_gru_that_torch_does_not_have_is_refused():
+    model = built((5, 4), layers.GRU(3, reset_after=False, name="gru"))
+    with pytest.raises(ValueError, match="how torch orders the axes of a GRUCell is not known"):
+        load_pretrained(model, recurrent_state(3, "gru."), layout="torch")
+
+
+def convolved(x, kernel):
+    """Return the convolution of (steps, in) with torch's (out, in, window), without padding."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[-1], axis=0)
+    return np.einsum("tik,oik->to", windows, kernel)
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (layers.Conv1D(4, 4, use_bias=False), lambda x, kernel: convolved(x, kernel)),
+        (
+            layers.DepthwiseConv1D(4, use_bias=False),
+            lambda x, kernel: np.concatenate([convolved(x[:, [i]], kernel[[i]]) for i in range(4)], axis=1),
+        ),
+        (layers.EinsumDense("abc,cde->abde", (None, 2, 2)), lambda x, kernel: (x @ kernel.T).reshape(-1, 2, 2)),
+        # The kernel has its units around its inputs.
+        (layers.EinsumDense("abc,dce->abde", (None, 2, 2)), lambda x, kernel: (x @ kernel.T).reshape(-1, 2, 2)),
+    ],
+)
+def test_layers_give_what_torch_defines(layer, expected):
+    model = built((7, 4), layer)
+    (weight,) = find_weights(model)
+    shape = {"kernel": (4, 4)}.get(weight.name) if isinstance(layer, layers.EinsumDense) else (4, 4, 4)
+    kernel = normal(*((4, 1, 4) if isinstance(layer, layers.DepthwiseConv1D) else shape))
+    load_pretrained(model, {"weight": kernel}, {weight.path: "weight"}, layout="torch")
+    x = normal(1, 7, 4)
+    np.testing.assert_allclose(to_numpy(model(x))[0], expected(x[0], kernel), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rules", "error", "message"),
+    [
+        (["hidden"], TypeError, "`rules` must be a dict"),
+        ({layers.Dense: "head"}, TypeError, "`rules` must have patterns for paths as keys"),
+        ({"hidden": 3}, TypeError, r"`rules` must have as values .* Received: 3 for 'hidden'"),
+        ({"hidden": ("head", "head")}, TypeError, r"`rules` must have as values"),
+        ({"hiden": "head"}, ValueError, r"`rules` must each match .*'hiden', which matches none; .* 'hidden'"),
+        (
+            {"hidden": "{1}"},
+            ValueError,
+            r"`rules` must name arrays, with `\{0\}` .* Received: '\{1\}' for 'hidden/kernel'",
+        ),
+        ({"out": ("head", np.s_[:2])}, ValueError, "`rules` must take a part for a weight, not for a layer"),
+        (
+            {"out": "haed"},
+            ValueError,
+            r"Received: 'out/kernel' \(4, 2\): no array .*'haed.weight'; close to it are 'head.weight'.*; 'out/bias'",
+        ),
+        ({"out": "body.fc"}, ValueError, r"'out/kernel' \(4, 2\): \(4, 4\) is not \(2, 4\)"),
+        ({"out/kernel": ("head.weight", np.s_[0, 0, 0])}, ValueError, r"'out/kernel' .*: no part \[0, 0, 0\]"),
+        ({"out/kernel": ("head.weight", np.ravel)}, ValueError, r"'out/kernel' \(4, 2\): the function gives \(8,\)"),
+        ({"out/bias": "body.bn.num_batches_tracked"}, ValueError, r"'out/bias' \(2,\): int64 is not for float32"),
+    ],
+)
+def test_wrong_rules_change_nothing(rules, error, message):
+    model = network()
+    before = arrays(model)
+    # Another rule, which is right, has no effect either.
+    rules = {"hidden": "body.fc", **rules} if isinstance(rules, dict) and "hidden" not in rules else rules
+    with pytest.raises(error, match=message):
+        load_pretrained(model, STATE, rules, layout="torch")
+    assert all((value == before[path]).all() for path, value in arrays(model).items())
+
+
+def test_what_cannot_be_read_to_its_end_changes_nothing(tmp_path):
+    np.savez(tmp_path / "a.npz", **STATE)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    place = content.index(STATE["head.bias"].tobytes())
+    content[place] ^= 1
+    (tmp_path / "a.npz").write_bytes(content)
+    model = network()
+    before = arrays(model)
+    with pytest.raises(ValueError, match=r"`source` must be a \.npz file: .*Received: source="):
+        load_pretrained(model, tmp_path / "a.npz", RULES, layout="torch")
+    assert all((value == before[path]).all() for path, value in arrays(model).items())
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        (3, TypeError, "`source` must be the path of a file, a Keras model, or a dict"),
+        ({1: np.zeros(2)}, TypeError, "`source` must be a dict from names to arrays. Received: 1 as a name"),
+        ({"state_dict": {"a": 1}}, TypeError, "`source` must be a dict from names to arrays"),
+        (
+            "model.pt",
+            ValueError,
+            r"`source` must not be a pickle.*save_file\(torch.load\('model.pt', weights_only=True\)",
+        ),
+        ("a.npy", ValueError, r"`source` must be a file that ends in one of \('.npz'"),
+        ("absent.npz", ValueError, "`source` must be a file that is there"),
+        ({"other": np.zeros(2)}, ValueError, r"`rules` must say which arrays .*'hidden/kernel'.*; arrays 'other'"),
+    ],
+)
+def test_wrong_sources(source, error, message):
+    with pytest.raises(error, match=message):
+        load_pretrained(network(), source, layout="torch")
+
+
+def test_axes_that_are_not_known_want_a_function():
+    class Mixture(layers.Layer):
+        def build(self, shape):
+            self.experts = self.add_weight((2, shape[-1]), name="experts")
+
+        def call(self, x):
+            return keras.ops.matmul(x, keras.ops.transpose(self.experts))
+
+    model, state = built((2,), Mixture(name="mixture")), {"experts": normal(2, 2)}
+    with pytest.raises(ValueError, match=r"how torch orders the axes of a Mixture is not known; give a function"):
+        load_pretrained(model, state, {"mixture/experts": "experts"}, layout="torch")
+    load_pretrained(model, state, {"mixture/experts": ("experts", np.asarray)}, layout="torch")
+    np.testing.assert_array_equal(arrays(model)["mixture/experts"], state["experts"])
+
+
+def test_a_dry_run_tells_everything_and_changes_nothing(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    model = network()
+    before = arrays(model)
+    rules = {"hidden": "body.fc", "norm": None, "out": "haed"}
+    plan = load_pretrained(model, STATE, rules, layout="torch", dry_run=True)
+    assert plan.dry_run
+    assert all((value == before[path]).all() for path, value in arrays(model).items())
+    assert len(plan.problems) == 2
+    lines = str(plan).splitlines()
+    assert lines[0].split() == ["weight", "shape", "array", "its", "shape", "what", "is", "done"]
+    assert lines[2].split() == ["hidden/kernel", "(4,", "4)", "body.fc.weight", "(4,", "4)", "transposed"]
+    assert "ERROR: no array" in str(plan)
+    assert lines[-1].startswith(
+        "2 of 8 weights to be loaded, 4 left as they are, 2 with errors; arrays not used: body.bn.weight (4,), "
+    )
+    assert "haed" in plan._repr_html_()
+    assert plan.to_csv().startswith("path,shape,dtype,names,source_shape")
+    assert '"unused"' in plan.to_json()
+
+
+def test_a_dry_run_without_a_match_shows_the_names():
+    plan = load_pretrained(network(), {"other.weight": normal(4, 4)}, layout="torch", dry_run=True)
+    assert len(plan.left) == len(plan.weights)
+    assert "arrays not used: other.weight (4, 4)" in str(plan)

@@ -1,0 +1,132 @@
+"""What modules of torch give, the layers of Keras give with their weights."""
+
+import keras
+import numpy as np
+import pytest
+from modes import BACKEND, to_numpy
+
+from keras_initx import load_pretrained
+
+if BACKEND != "torch":
+    pytest.skip("needs torch", allow_module_level=True)
+
+import safetensors.torch
+import torch
+from torch import nn
+
+layers = keras.layers
+RNN = {"batch_first": True}
+
+
+def with_statistics(module):
+    """Give a normalization statistics and parameters as after training."""
+    with torch.no_grad():
+        for tensor in module.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.rand(tensor.shape) + 0.5)
+    return module.eval()
+
+
+def outputs_of_torch(module, x):
+    """Return what `module` gives for `x` with channels last."""
+    tensor = torch.from_numpy(x)
+    is_image = tensor.is_floating_point() and not isinstance(module, nn.RNNBase | nn.Linear | nn.LayerNorm)
+    if isinstance(module, nn.MultiheadAttention):
+        return module(tensor, tensor, tensor)[0]
+    result = module(tensor.movedim(-1, 1) if is_image else tensor)
+    if isinstance(module, nn.RNNBase):
+        return result[0]
+    return result.movedim(1, -1) if is_image else result
+
+
+def attention(x):
+    layer = layers.MultiHeadAttention(2, 4, name="layer")
+    return layer(x, x)
+
+
+IMAGE, SEQUENCE, VOLUME = (6, 5, 4), (6, 4), (4, 4, 4, 4)
+PAIRS = {
+    "linear": (lambda: nn.Linear(4, 4), layers.Dense(4), (4,)),
+    "linear without bias": (lambda: nn.Linear(4, 3, bias=False), layers.Dense(3, use_bias=False), SEQUENCE),
+    "einsum": (lambda: nn.Linear(4, 4), layers.EinsumDense("abc,cd->abd", (None, 4), bias_axes="d"), SEQUENCE),
+    "conv1d": (lambda: nn.Conv1d(4, 4, 4), layers.Conv1D(4, 4), SEQUENCE),
+    "conv2d": (lambda: nn.Conv2d(4, 6, (3, 2)), layers.Conv2D(6, (3, 2)), IMAGE),
+    "grouped": (lambda: nn.Conv2d(4, 6, 3, groups=2), layers.Conv2D(6, 3, groups=2), IMAGE),
+    "conv3d": (lambda: nn.Conv3d(4, 2, 2), layers.Conv3D(2, 2), VOLUME),
+    "depthwise": (lambda: nn.Conv2d(4, 8, 3, groups=4), layers.DepthwiseConv2D(3, depth_multiplier=2), IMAGE),
+    "transposed": (lambda: nn.ConvTranspose2d(4, 6, 3, stride=2), layers.Conv2DTranspose(6, 3, strides=2), IMAGE),
+    "batchnorm": (lambda: nn.BatchNorm2d(4), layers.BatchNormalization(epsilon=1e-5), IMAGE),
+    "layernorm": (lambda: nn.LayerNorm(4), layers.LayerNormalization(epsilon=1e-5), SEQUENCE),
+    "groupnorm": (lambda: nn.GroupNorm(2, 4), layers.GroupNormalization(2, epsilon=1e-5), IMAGE),
+    "prelu": (lambda: nn.PReLU(4), layers.PReLU(shared_axes=[1, 2]), IMAGE),
+    "rnn": (lambda: nn.RNN(4, 3, **RNN), layers.SimpleRNN(3, return_sequences=True), SEQUENCE),
+    "lstm": (lambda: nn.LSTM(4, 4, **RNN), layers.LSTM(4, return_sequences=True), SEQUENCE),
+    "gru": (lambda: nn.GRU(4, 3, **RNN), layers.GRU(3, return_sequences=True), SEQUENCE),
+    "bidirectional": (
+        lambda: nn.LSTM(4, 3, bidirectional=True, **RNN),
+        layers.Bidirectional(layers.LSTM(3, return_sequences=True)),
+        SEQUENCE,
+    ),
+    "attention": (lambda: nn.MultiheadAttention(8, 2, **RNN), attention, (6, 8)),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_outputs_are_those_of_torch(name):
+    torch.manual_seed(0)
+    make, layer, shape = PAIRS[name]
+    module = with_statistics(make())
+    inputs = keras.Input(shape)
+    model = keras.Model(inputs, layer(inputs))
+    state = {f"m.{key}": value for key, value in module.state_dict().items()}
+    plan = load_pretrained(model, state, {"*": "m"}, layout="torch")
+    assert set(plan.unused) <= {"m.num_batches_tracked"}
+    x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
+    expected = outputs_of_torch(module, x).detach().numpy()
+    np.testing.assert_allclose(to_numpy(model(x)), expected, atol=1e-5)
+
+
+class Tagger(nn.Module):
+    """Tells a tag for each word; its parts are called as the layers of `tagger`."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(20, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.norm = nn.LayerNorm(8)
+        self.lstm = nn.LSTM(8, 4, bidirectional=True, batch_first=True)
+        self.tags = nn.Linear(8, 8)
+
+    def forward(self, x):
+        x = self.words(x)
+        x = self.norm(x + self.attention(x, x, x)[0])
+        return self.tags(self.lstm(x)[0])
+
+
+def tagger():
+    inputs = keras.Input((7,), dtype="int32")
+    x = layers.Embedding(20, 8, name="words")(inputs)
+    attended = layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+    x = layers.LayerNormalization(epsilon=1e-5, name="norm")(x + attended)
+    x = layers.Bidirectional(layers.LSTM(4, return_sequences=True), name="lstm")(x)
+    return keras.Model(inputs, layers.TimeDistributed(layers.Dense(8), name="tags")(x))
+
+
+def test_a_file_of_torch_needs_no_rules_where_the_parts_have_the_names_of_layers(tmp_path):
+    torch.manual_seed(0)
+    module, model = Tagger(), tagger()
+    safetensors.torch.save_file(module.state_dict(), tmp_path / "tagger.safetensors")
+    plan = load_pretrained(model, tmp_path / "tagger.safetensors", layout="torch")
+    assert not plan.left
+    assert not plan.unused
+    x = np.random.default_rng(0).integers(20, size=(2, 7))
+    np.testing.assert_allclose(to_numpy(model(x)), module(torch.from_numpy(x)).detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_tensors_in_16_bits(dtype):
+    module = nn.Linear(3, 2).to(torch.bfloat16)
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, dtype=dtype, name="linear")])
+    load_pretrained(model, {f"linear.{name}": tensor for name, tensor in module.named_parameters()}, layout="torch")
+    kernel = model.layers[0].kernel.value.detach()
+    assert torch.equal(kernel, module.weight.T.to(kernel.dtype))
