@@ -17,6 +17,7 @@ from modes import BACKEND
 import keras_initx
 import keras_initx.diagnostics
 import keras_initx.initializers
+import keras_initx.recipes
 import keras_initx.sampling
 import keras_initx.studies
 
@@ -29,6 +30,7 @@ ROOMS = (
     "rendering",
     "diagnostics",
     "models",
+    "recipes",
     "studies",
     "cli",
 )  # from below to above
@@ -39,7 +41,7 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 
 @pytest.mark.parametrize(
     "package",
-    [keras_initx, keras_initx.diagnostics, keras_initx.studies],
+    [keras_initx, keras_initx.diagnostics, keras_initx.recipes, keras_initx.studies],
     ids=lambda p: p.__name__,
 )
 def test_all_names_are_there(package):
