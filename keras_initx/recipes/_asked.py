@@ -31,27 +31,28 @@ def paths(model: keras.Model) -> list[str]:
 
 
 def count_of(name: str, value: Any, *patterns: str) -> int:
-    """Return a number that is given, or the number of weights of a model that match one of `patterns`.
+    """Return a number that is given, or the number of weights of a model that match the last of `patterns`.
 
     Args:
         name: Name of the argument.
         value: A positive integer or a built model.
-        patterns: Patterns of paths.
+        patterns: Patterns of paths. Each has to match: a recipe of which half does not fit would be another one.
 
     Raises:
         TypeError: If `value` is neither.
-        ValueError: If it is no positive number, or a model without such weights.
+        ValueError: If it is not positive, or a model without weights at one of the patterns.
     """
     if not isinstance(value, keras.Model):
         return int(check_count(name, value))
     found = paths(check_model(name, value))
-    count = sum(any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns) for path in found)
-    if not count:
-        raise ValueError(
-            f"`{name}` must be a model with weights at {' or '.join(map(repr, patterns))}: give the number instead, "
-            f"and put patterns for your names into the dict. Received: {name}={value.name!r} with {found[0]!r}"
-        )
-    return count
+    counts = [len(fnmatch.filter(found, pattern)) for pattern in patterns]
+    for pattern, count in zip(patterns, counts, strict=True):
+        if not count:
+            raise ValueError(
+                f"`{name}` must be a model with weights at {pattern!r}: give the number instead, and put patterns for "
+                f"your names into the dict. Received: {name}={value.name!r} with {found[-1]!r}"
+            )
+    return counts[-1]
 
 
 def for_model(recipe: Recipe, model: Any) -> Recipe:

@@ -75,7 +75,7 @@ class CoordinateCheck:
                 axis.plot(self.widths, shown, "o-", color=color, label=name, markersize=3, linewidth=1)
             axis.set_xscale("log", base=2)
             axis.set_yscale("log")
-            axis.set_title(f"after {step} steps" if step else "before training", fontsize=10)
+            axis.set_title(f"after step {step}" if step else "before training", fontsize=10)
             axis.set_xlabel("width", fontsize=8)
         axes[0].set_ylabel("root mean square")
         tidy(axes)

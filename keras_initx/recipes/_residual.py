@@ -11,8 +11,11 @@ from keras_initx.recipes._asked import Recipe, check_model, count_of, for_model,
 
 # The kernels of the branches in the residual networks of KerasHub and `keras.applications`; 0 is the shortcut's.
 _FIRST_KERNEL = "*_block*_1_conv/kernel"
-# The last kernels of the branches of transformers: what is normalized comes before.
-_PROJECTIONS = ("*/attention_output/kernel", "*/feedforward_output_dense/kernel", "*/mlp/dense_1/kernel")
+# The last kernels of the two branches in a block of transformers.
+_PROJECTIONS = (
+    ("*/attention_output/kernel", "*/feedforward_output_dense/kernel"),
+    ("*/attention_output/kernel", "*/mlp/dense_1/kernel"),
+)
 
 
 def fixup(branches: keras.Model | int, *, depth: int | None = None) -> Recipe:
@@ -99,16 +102,15 @@ def zero_residual(model: keras.Model) -> Recipe:
     """
     found = paths(check_model("model", model))
     last = _depth(found)
-    candidates = [f"*_block*_{last}_bn/gamma", f"*_block*_{last}_conv/kernel"] if last else []
-    matching = [pattern for pattern in candidates if fnmatch.filter(found, pattern)][:1]
-    matching += [pattern for pattern in _PROJECTIONS if fnmatch.filter(found, pattern)]
-    if not matching:
-        known = " or ".join(map(repr, (_FIRST_KERNEL, *_PROJECTIONS)))
-        raise ValueError(
-            f"`model` must have branches with kernels at {known}: write rules for your names, as in "
-            f'{{"*/last/kernel": "zeros"}}. Received: model={model.name!r} with {found[0]!r}'
-        )
-    return dict.fromkeys(matching, "zeros")
+    convolutions = ((f"*_block*_{last}_bn/gamma",), (f"*_block*_{last}_conv/kernel",)) if last else ()
+    for patterns in (*convolutions, *_PROJECTIONS):
+        if all(fnmatch.filter(found, pattern) for pattern in patterns):
+            return dict.fromkeys(patterns, "zeros")
+    known = " or ".join(repr(pattern) for pattern in (_FIRST_KERNEL, _PROJECTIONS[0]))
+    raise ValueError(
+        f"`model` must have branches with kernels at {known}: write rules for your names, as in "
+        f'{{"*/last/kernel": "zeros"}}. Received: model={model.name!r} with {found[0]!r}'
+    )
 
 
 def _depth(found: Sequence[str]) -> int:

@@ -48,11 +48,7 @@ def gpt2(layers: keras.Model | int) -> Recipe:
         Radford, Wu, Child, Luan, Amodei and Sutskever, "Language models are unsupervised multitask learners", OpenAI
         2019, section 2.3, and `src/model.py` of its code.
     """
-    # The model is asked for the projections themselves.
-    outputs = count_of("layers", layers, _ATTENTION_OUTPUT, _FEEDFORWARD_OUTPUT)
-    if not isinstance(layers, keras.Model):
-        outputs *= 2
-    residual = 0.02 / math.sqrt(outputs)
+    residual = 0.02 / math.sqrt(2 * count_of("layers", layers, _ATTENTION_OUTPUT, _FEEDFORWARD_OUTPUT))
     recipe: Recipe = {
         _ATTENTION_OUTPUT: RandomNormal(stddev=residual),
         _FEEDFORWARD_OUTPUT: RandomNormal(stddev=residual),
@@ -96,7 +92,7 @@ def t_fixup(layers: keras.Model | int, *, part: Part = "encoder") -> Recipe:
         section 3.2.
     """
     check_choice("part", part, get_args(Part))
-    blocks = count_of("layers", layers, _FEEDFORWARD_OUTPUT)
+    blocks = count_of("layers", layers, *_VALUES)
     embedded = (9 * blocks) ** -0.25
     factor = 0.67 * blocks**-0.25 if part == "encoder" else embedded
     recipe: Recipe = {
@@ -137,7 +133,7 @@ def deepnorm(layers: keras.Model | int) -> Recipe:
         Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000 layers", arXiv:2203.00555,
         2022, figure 2.
     """
-    blocks = count_of("layers", layers, _FEEDFORWARD_OUTPUT)
+    blocks = count_of("layers", layers, *_VALUES)
     recipe: Recipe = {
         **{pattern: Scaled(_glorot(), (8 * blocks) ** -0.25) for pattern in _VALUES},
         "*/query/kernel": _glorot(),

@@ -193,7 +193,7 @@ PLAIN = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="mine")])
         (
             lambda: recipes.gpt2(PLAIN),
             ValueError,
-            r"`layers` must be a model with weights at '.*'mine/k",
+            r"`layers` must be a model with weights at '.*'mine/b",
         ),
         (lambda: recipes.gpt2(0), ValueError, r"`layers` must be a positive integer"),
         (lambda: recipes.deepnorm("bert"), TypeError, r"`layers` must be a positive integer"),
