@@ -11,7 +11,7 @@ import _figures
 import keras
 import numpy as np
 
-BLOCKS, CHANNELS, RATE = 16, 8, 0.02
+BLOCKS, CHANNELS, RATES = 16, 8, (0.01, 0.05)
 
 
 class Scalars(keras.layers.Layer):
@@ -27,7 +27,7 @@ class Scalars(keras.layers.Layer):
         return self.factor * x + self.shift
 
 
-def network(blocks):
+def network(blocks, rate):
     """Return a residual network of two convolutions a block, whose layers are called as in `keras.applications`."""
     inputs = keras.Input((64,))
     x = keras.layers.Reshape((8, 8, 1))(inputs)
@@ -41,7 +41,7 @@ def network(blocks):
     x = keras.layers.Flatten()(x)
     model = keras.Model(inputs, keras.layers.Dense(8, name="predictions")(x))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(RATE), loss, metrics=["accuracy"])
+    model.compile(keras.optimizers.SGD(rate), loss, metrics=["accuracy"])
     return model
 
 
@@ -75,6 +75,18 @@ def train(model, recipe, seed, epochs):
     return before, history.history["val_accuracy"]
 
 
+def print_rate(rate, options):
+    """Train with one learning rate, and print a table."""
+    model = network(options.blocks, rate)
+    last_epoch = f"epoch {options.epochs}"
+    print(f"{f'rate {rate}':20}{'signal grows by':>16}{'epoch 1':>10}{last_epoch:>10}{'worst and best':>18}")
+    for name, recipe in rules(model).items():
+        runs = [train(model, recipe, seed, options.epochs) for seed in range(options.repeats)]
+        grown = np.median([before for before, _ in runs])
+        first, last = np.array([course for _, course in runs])[:, [0, -1]].T
+        print(f"{name:20}{grown:16.3g}{first.mean():10.1%}{last.mean():10.1%}{last.min():10.1%}{last.max():8.1%}")
+
+
 def main(arguments=None):
     """Train and print."""
     parser = _figures.parser(__doc__.splitlines()[0])
@@ -82,14 +94,9 @@ def main(arguments=None):
     parser.add_argument("--repeats", type=int, default=5, help="number of seeds")
     parser.add_argument("--blocks", type=int, default=BLOCKS, help="number of residual blocks")
     options = parser.parse_args(arguments)
-    model = network(options.blocks)
     print(f"{options.blocks} residual blocks without normalization, {options.repeats} seeds: accuracy on test data")
-    print(f"{'':20}{'signal grows by':>16}{'epoch 1':>10}{f'epoch {options.epochs}':>10}{'worst and best':>18}")
-    for name, recipe in rules(model).items():
-        runs = [train(model, recipe, seed, options.epochs) for seed in range(options.repeats)]
-        grown = np.median([before for before, _ in runs])
-        first, last = np.array([course for _, course in runs])[:, [0, -1]].T
-        print(f"{name:20}{grown:16.3g}{first.mean():10.1%}{last.mean():10.1%}{last.min():10.1%}{last.max():8.1%}")
+    for rate in RATES:
+        print_rate(rate, options)
 
 
 if __name__ == "__main__":
