@@ -164,7 +164,11 @@ def test_weights_that_are_all_positive_fail(capsys):
         ("matrix_products", [], "50   orthogonal"),
         ("restarts", ["--steps", "10"], "best of 10"),
         ("thirty_layers", ["--epochs", "1", "--seeds", "1"], "30 ReLU layers, test accuracy after 1 epochs"),
-        ("residual_start", ["--epochs", "1", "--repeats", "1", "--blocks", "2"], "Fixup                              1"),
+        (
+            "residual_start",
+            ["--epochs", "1", "--repeats", "1", "--blocks", "2"],
+            "2 residual blocks without normalization",
+        ),
         ("widths", ["--widths", "64", "96"], "Figure: widths_muP.png"),
         ("pretraining", ["--epochs", "1", "--repeats", "1"], "16 images of the digits 4 to 7, 1 seeds"),
     ],
