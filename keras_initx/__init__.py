@@ -15,6 +15,7 @@ if TYPE_CHECKING or not is_starting():
 
 # What measures and trains models is loaded when it is asked for, so that a layer that only needs an id does not wait.
 if TYPE_CHECKING:
+    from keras_initx import recipes
     from keras_initx.diagnostics import *
     from keras_initx.models import *
     from keras_initx.studies import *
@@ -47,6 +48,7 @@ __all__ = [
     "SignalMonitor",
     "SmallNormal",
     "Sparse",
+    "Spectral",
     "TruncatedNormal",
     "VarianceScaling",
     "__version__",
@@ -57,11 +59,14 @@ __all__ = [
     "load_pretrained",
     "lsuv",
     "random_restarts",
+    "recipes",
     "seeds",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "recipes":
+        return importlib.import_module(f"{__name__}.recipes")
     if name in __all__:
         for room in ("initializers", "diagnostics", "models", "studies"):
             module = importlib.import_module(f"{__name__}.{room}")

@@ -202,6 +202,13 @@ CASES = (
         ((3, 30, 4, 5), (0, 3, 2)),
         ((), (8,), (8, 6), (8, 6, 3, 2, 2)),
     ),
+    Case(keras_initx.Spectral, {"seed": 41}, ANY_SHAPES),
+    Case(
+        keras_initx.Spectral,
+        {"scale": 2.0, "seed": 42, "input_axes": [0, 1], "output_axes": [2, 3]},
+        ((4, 8, 3, 5), (2, 3, 4, 5)),
+        ((), (8,)),
+    ),
     Case(keras_initx.TruncatedNormal, {"seed": 21}, ANY_SHAPES),
     Case(
         keras_initx.TruncatedNormal,

@@ -165,6 +165,12 @@ def test_weights_that_are_all_positive_fail(capsys):
         ("restarts", ["--steps", "10"], "best of 10"),
         ("thirty_layers", ["--epochs", "1", "--seeds", "1"], "30 ReLU layers, test accuracy after 1 epochs"),
         ("lsuv", ["--seeds", "1", "--networks", "tanh"], "Test loss after one epoch, mean of 1 seeds"),
+        (
+            "residual_start",
+            ["--epochs", "1", "--repeats", "1", "--blocks", "2"],
+            "2 residual blocks without normalization",
+        ),
+        ("widths", ["--widths", "64", "96"], "Figure: widths_muP.png"),
         ("pretraining", ["--epochs", "1", "--repeats", "1"], "16 images of the digits 4 to 7, 1 seeds"),
     ],
 )

@@ -18,6 +18,7 @@ import keras_initx
 import keras_initx.diagnostics
 import keras_initx.initializers
 import keras_initx.models
+import keras_initx.recipes
 import keras_initx.sampling
 import keras_initx.studies
 
@@ -30,6 +31,7 @@ ROOMS = (
     "rendering",
     "diagnostics",
     "models",
+    "recipes",
     "studies",
     "cli",
 )  # from below to above
@@ -40,7 +42,7 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 
 @pytest.mark.parametrize(
     "package",
-    [keras_initx, keras_initx.diagnostics, keras_initx.models, keras_initx.studies],
+    [keras_initx, keras_initx.diagnostics, keras_initx.models, keras_initx.recipes, keras_initx.studies],
     ids=lambda p: p.__name__,
 )
 def test_all_names_are_there(package):

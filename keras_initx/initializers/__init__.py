@@ -24,6 +24,7 @@ from keras_initx.initializers._random import TruncatedNormal as TruncatedNormal
 from keras_initx.initializers._recurrent import GRUUpdateBias as GRUUpdateBias
 from keras_initx.initializers._recurrent import LSTMForgetBias as LSTMForgetBias
 from keras_initx.initializers._sparse import Sparse as Sparse
+from keras_initx.initializers._spectral import Spectral as Spectral
 from keras_initx.initializers._upsampling import ICNR as ICNR
 from keras_initx.initializers._upsampling import Bilinear as Bilinear
 from keras_initx.initializers._variance import VarianceScaling as VarianceScaling

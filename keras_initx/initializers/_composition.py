@@ -28,7 +28,8 @@ class Scaled(Initializer):
 
     The last layer of a residual branch can so start small, and the sum of many branches keeps its
     size: GPT-2 takes `1 / sqrt(2 * blocks)`, Fixup `branches ** (-1 / (2 * depth - 2))` for the layers
-    of a branch that has `depth` of them, and 0 for its last.
+    of a branch that has `depth` of them, and 0 for its last. `keras_initx.recipes` has such rules for whole
+    models.
 
     Computed in float32 (float64 when asked for) and cast last, like all others.
 

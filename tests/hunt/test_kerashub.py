@@ -6,6 +6,7 @@ import pytest
 from modes import to_numpy
 
 import keras_initx
+from keras_initx import recipes
 from keras_initx.models import weights_digest
 
 keras_hub = pytest.importorskip("keras_hub")
@@ -118,3 +119,64 @@ def test_a_llama_drawn_anew_has_no_twins():
     model, x = llama()
     keras_initx.initialize(model, seed=0)
     assert keras_initx.diagnose(model, x).problems == []
+
+
+def _sizes(report, kind):
+    """Return the root mean square of what each block adds, in their order."""
+    layers = [layer for layer in report.layers if layer.name.endswith(kind) and layer.after]
+    return [float(np.hypot(layer.after.mean, layer.after.std)) for layer in layers]
+
+
+def _std(plan, end):
+    (std,) = {round(weight.std, 2) for weight in plan.weights if weight.path.endswith(end)}
+    return std
+
+
+@pytest.mark.parametrize("build", [gpt2, llama, mistral])
+def test_gpt2s_recipe_makes_what_blocks_add_smaller(build):
+    model, x = build()
+    rules = recipes.gpt2(model)
+    without = {pattern: value for pattern, value in rules.items() if pattern.count("/") < 2}
+    keras_initx.initialize(model, without, seed=0)
+    before = keras_initx.diagnose(model, x)
+    keras_initx.initialize(model, rules, seed=0)
+    after = keras_initx.diagnose(model, x)
+    assert after.ok, str(after)
+    ratio = np.divide(_sizes(after, "/feedforward_output_dense"), _sizes(before, "/feedforward_output_dense"))
+    # Exactly as much for the same seed, but for what the blocks before have changed.
+    assert ratio.size == SIZES["num_layers"]
+    assert (np.abs(ratio * 8**0.5 - 1) < 0.35).all()
+
+
+def test_a_model_of_other_names_is_refused():
+    # The last kernel of its feed-forward network is another: half of the recipe would be left out.
+    with pytest.raises(ValueError, match=r"`layers` must be a model with weights at '\*/feedforward_output_dense"):
+        recipes.gpt2(gemma()[0])
+
+
+@pytest.mark.parametrize("recipe", [recipes.deepnorm, recipes.t_fixup])
+def test_recipes_of_encoders_change_bert(recipe):
+    model, x = bert()
+    before = _sizes(keras_initx.diagnose(model, x), "/attention_output")
+    keras_initx.initialize(model, recipe(model), seed=0)
+    report = keras_initx.diagnose(model, x)
+    assert report.ok, str(report)
+    assert min(_sizes(report, "/attention_output")) > 10 * max(before)
+
+
+@pytest.mark.parametrize("recipe", [recipes.vit_timm, recipes.vit_jax])
+def test_recipes_of_vision_transformers_suit_vit(recipe):
+    model, x = vit()
+    assert recipe(model).keys() >= {"*patch_embedding/kernel", "*position_embedding/*", "*class_token", "*bias"}
+    plan = keras_initx.initialize(model, recipe(model), seed=0)
+    assert _std(plan, "position_embedding/embeddings") == 0.02
+    assert keras_initx.diagnose(model, x).ok
+
+
+@pytest.mark.parametrize("build", [gpt2, llama, vit, resnet])
+def test_blocks_that_start_at_zero_add_nothing(build):
+    model, x = build()
+    keras_initx.initialize(model, recipes.zero_residual(model), seed=0)
+    report = keras_initx.diagnose(model, x)
+    added = _sizes(report, "_block0_2_bn" if build is resnet else "/attention_output")
+    assert added == [0] * SIZES["num_layers"]

@@ -1,0 +1,75 @@
+"""Diagnose models of KerasHub and `keras.applications` before and after a recipe.
+
+`KERAS_BACKEND=jax python docs/examples/backbones.py`; it needs keras-hub.
+"""
+
+import argparse
+
+import keras_initx
+from keras_initx import recipes
+
+import keras
+import keras_hub
+import numpy as np
+
+DRAWS = np.random.default_rng(0)
+SIZES = {"vocabulary_size": 500, "num_layers": 12, "num_heads": 4, "hidden_dim": 64, "intermediate_dim": 256}
+PADDED = {"token_ids": DRAWS.integers(1, 500, (8, 32)), "padding_mask": np.ones((8, 32), "int32")}
+IMAGES = DRAWS.normal(size=(8, 64, 64, 3)).astype("float32")
+
+
+def gpt2():
+    """Return a GPT-2 of 12 small blocks, and a batch."""
+    return keras_hub.models.GPT2Backbone(**SIZES, max_sequence_length=32), PADDED
+
+
+def bert():
+    """Return a BERT of 12 small blocks, and a batch."""
+    model = keras_hub.models.BertBackbone(**SIZES, max_sequence_length=32)
+    return model, {**PADDED, "segment_ids": np.zeros((8, 32), "int32")}
+
+
+def vit():
+    """Return a vision transformer of 12 small blocks, and a batch."""
+    sizes = {"num_layers": 12, "num_heads": 4, "hidden_dim": 64, "mlp_dim": 256}
+    return keras_hub.models.ViTBackbone(image_shape=(64, 64, 3), patch_size=8, **sizes), IMAGES
+
+
+def resnet():
+    """Return a ResNet-50 and a batch."""
+    return keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3)), IMAGES
+
+
+# A model, a recipe for it, and how the names of the layers end whose outputs are added to the stream.
+CASES = (
+    ("GPT-2", gpt2, recipes.gpt2, "/feedforward_output_dense"),
+    ("BERT", bert, recipes.deepnorm, "/feedforward_output_dense"),
+    ("BERT", bert, recipes.t_fixup, "/feedforward_output_dense"),
+    ("ViT", vit, recipes.vit_timm, "/attention_output"),
+    ("ViT", vit, recipes.vit_jax, "/attention_output"),
+    ("ResNet-50", resnet, recipes.zero_residual, "_3_bn"),
+)
+
+
+def measure(model, rules, x, ending):
+    """Return the size of what the first and the last block add, and the number of problems."""
+    keras_initx.initialize(model, rules, seed=0)
+    report = keras_initx.diagnose(model, x)
+    added = [layer.after for layer in report.layers if layer.name.endswith(ending)]
+    first, last = (np.hypot(signal.mean, signal.std) for signal in (added[0], added[-1]))
+    return first, last, len(report.problems)
+
+
+def main(arguments=None):
+    """Measure and print."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
+    print("Root mean square of what the first and the last block add, and the number of problems found")
+    print(f"{'model':11}{'recipe':15}{'before':>24}{'after':>24}")
+    for name, build, recipe, ending in CASES:
+        model, x = build()
+        cells = ("{:9.2g}{:9.2g}{:6}".format(*measure(model, rules, x, ending)) for rules in (None, recipe(model)))
+        print(f"{name:11}{recipe.__name__:15}{''.join(cells)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Recipes: rules for the weights of whole models, each with its source, and what belongs to widths.
+
+A recipe returns a dict of rules, which `keras_initx.initialize` takes. It can be printed, and changed: a rule in front
+of it goes first. Patterns are for the names that KerasHub, `keras.applications` and Keras' own attention layers give.
+"""
+
+from keras_initx.recipes._coordinates import CoordinateCheck, coordinate_check
+from keras_initx.recipes._mup import MupTable, MupWeight, mup
+from keras_initx.recipes._networks import orthogonal_rnn, selu, spectral
+from keras_initx.recipes._residual import fixup, zero_residual
+from keras_initx.recipes._transformers import deepnorm, gpt2, t_fixup
+from keras_initx.recipes._vision import vit_jax, vit_timm
+
+__all__ = [
+    "CoordinateCheck",
+    "MupTable",
+    "MupWeight",
+    "coordinate_check",
+    "deepnorm",
+    "fixup",
+    "gpt2",
+    "mup",
+    "orthogonal_rnn",
+    "selu",
+    "spectral",
+    "t_fixup",
+    "vit_jax",
+    "vit_timm",
+    "zero_residual",
+]

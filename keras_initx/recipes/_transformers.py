@@ -1,0 +1,142 @@
+"""Recipes for transformers."""
+
+import math
+from typing import Literal, get_args
+
+import keras
+
+from keras_initx._checks import check_choice
+from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
+from keras_initx.recipes._asked import Recipe, count_of, for_model
+
+Part = Literal["encoder", "decoder"]
+
+# Where KerasHub's transformers and Keras' attention layer have what the papers speak of.
+_ATTENTION_OUTPUT = "*/attention_output/kernel"
+_FEEDFORWARD_OUTPUT = "*/feedforward_output_dense/kernel"
+_VALUES = ("*/value/kernel", _ATTENTION_OUTPUT, "*/feedforward_intermediate_dense/kernel", _FEEDFORWARD_OUTPUT)
+
+
+def _glorot() -> VarianceScaling:
+    """Return Glorot's normal distribution as the papers have it, which is not truncated."""
+    return VarianceScaling(mode="fan_avg", distribution="untruncated_normal")
+
+
+def gpt2(layers: keras.Model | int) -> Recipe:
+    """Return the rules of GPT-2: all weights from `N(0, 0.02²)`, less where they add to the residual stream.
+
+    Each block adds twice to the residual stream, so after `L` blocks `2 L` projections have. Their kernels get
+    `0.02 / sqrt(2 L)`, embeddings of positions 0.01 as in OpenAI's code, and biases 0.
+
+    Args:
+        layers: The number of blocks, or a built model, which is asked for it. With a model, rules that match none of
+            its weights are left out.
+
+    Returns:
+        A dict of rules for `keras_initx.initialize`.
+
+    Raises:
+        TypeError: If `layers` is neither a model nor an integer.
+        ValueError: If it is not positive, or a model that calls its layers otherwise.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> recipes.gpt2(12)["*/attention_output/kernel"].stddev == 0.02 / 24**0.5
+        True
+
+    Reference:
+        Radford, Wu, Child, Luan, Amodei and Sutskever, "Language models are unsupervised multitask learners", OpenAI
+        2019, section 2.3, and `src/model.py` of its code.
+    """
+    residual = 0.02 / math.sqrt(2 * count_of("layers", layers, _ATTENTION_OUTPUT, _FEEDFORWARD_OUTPUT))
+    recipe: Recipe = {
+        _ATTENTION_OUTPUT: RandomNormal(stddev=residual),
+        _FEEDFORWARD_OUTPUT: RandomNormal(stddev=residual),
+        "*kernel": RandomNormal(stddev=0.02),
+        "*position_embedding/*": RandomNormal(stddev=0.01),
+        "*embeddings": RandomNormal(stddev=0.02),
+        "*bias": "zeros",
+    }
+    return for_model(recipe, layers)
+
+
+def t_fixup(layers: keras.Model | int, *, part: Part = "encoder") -> Recipe:
+    """Return the rules of T-Fixup, for transformers without layer normalization, trained without warmup.
+
+    Values, outputs of the attention and both kernels of the feed-forward network get Glorot's weights times
+    `0.67 N^(-1/4)` in an encoder and `(9 N)^(-1/4)` in a decoder, where `N` is the number of its blocks. Queries and
+    keys get Glorot's weights. Embeddings of tokens get `N(0, 1 / d)` times `(9 N)^(-1/4)`, where `d` is their
+    size; the code of the authors multiplies them by `sqrt(d)` when it looks them up.
+
+    The model has to be one without normalization; the rules do not take it out.
+
+    Args:
+        layers: See `gpt2`.
+        part: Whether the blocks are those of an encoder or of a decoder. A model of both gets the rules of each, with
+            the name of the part in front of the patterns.
+
+    Returns:
+        A dict of rules for `keras_initx.initialize`.
+
+    Raises:
+        TypeError: If `layers` is neither a model nor an integer.
+        ValueError: If it is not positive, or a model that calls its layers otherwise, or there is no such part.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> round(recipes.t_fixup(6)["*/value/kernel"].factor, 4)
+        0.4281
+
+    Reference:
+        Huang, Perez, Ba and Volkovs, "Improving transformer optimization through better initialization", ICML 2020,
+        section 3.2.
+    """
+    check_choice("part", part, get_args(Part))
+    blocks = count_of("layers", layers, *_VALUES)
+    embedded = (9 * blocks) ** -0.25
+    factor = 0.67 * blocks**-0.25 if part == "encoder" else embedded
+    recipe: Recipe = {
+        **{pattern: Scaled(_glorot(), factor) for pattern in _VALUES},
+        "*kernel": _glorot(),
+        "*token_embedding/embeddings": Scaled(VarianceScaling(1.0, "fan_out", "untruncated_normal"), embedded),
+        "*bias": "zeros",
+    }
+    return for_model(recipe, layers)
+
+
+def deepnorm(layers: keras.Model | int) -> Recipe:
+    """Return the rules of DeepNorm, for transformers of one stack that normalize after each sum.
+
+    Values, outputs of the attention and both kernels of the feed-forward network get Glorot's weights times
+    `beta = (8 L)^(-1/4)`, queries and keys Glorot's weights, where `L` is the number of blocks.
+
+    This is one half. The other one is in the architecture: `norm(alpha * x + branch(x))` with `alpha = (2 L)^(1/4)`
+    instead of `norm(x + branch(x))`. You have to write it into the model; without it the weights are too small.
+    The numbers are those of an encoder alone or a decoder alone.
+
+    Args:
+        layers: See `gpt2`.
+
+    Returns:
+        A dict of rules for `keras_initx.initialize`.
+
+    Raises:
+        TypeError: If `layers` is neither a model nor an integer.
+        ValueError: If it is not positive, or a model that calls its layers otherwise.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> recipes.deepnorm(2)["*/value/kernel"].factor
+        0.5
+
+    Reference:
+        Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000 layers", arXiv:2203.00555,
+        2022, figure 2.
+    """
+    blocks = count_of("layers", layers, *_VALUES)
+    recipe: Recipe = {
+        **{pattern: Scaled(_glorot(), (8 * blocks) ** -0.25) for pattern in _VALUES},
+        "*/query/kernel": _glorot(),
+        "*/key/kernel": _glorot(),
+    }
+    return for_model(recipe, layers)
