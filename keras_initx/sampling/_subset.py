@@ -4,14 +4,18 @@ Both algorithms give every subset of k the same chance. Which one runs depends o
 on where it runs, so that the values are the same everywhere.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from keras_initx._typing import Array, DType, Elementwise, Tensor
 from keras_initx.backends import backend
-from keras_initx.sampling._namespace import HOST, Namespace
-from keras_initx.sampling._stream import Draw, Stream
+from keras_initx.sampling._affine import Affine, affine_by
+from keras_initx.sampling._device import as_words, block_length
+from keras_initx.sampling._namespace import HOST, TRACED, Namespace
+from keras_initx.sampling._stream import Draw, Stream, check_size
 
 # Up to here Floyd's algorithm, with k^2/2 comparisons a unit; above, one key for each entry.
 _MAX_FLOYD = 32
@@ -36,27 +40,90 @@ def sparse_normal(
     Returns:
         A matrix of the stream's namespace, in the dtype of finished draws.
     """
+    if connections > _MAX_FLOYD:
+        check_size((units, inputs))
+    if stream.on_device:
+        return _in_blocks(stream, inputs, units, connections, stddev, dtype)
+    if not stream.on_host:
+        return _in_trace(stream, inputs, units, units, 0, connections, _scaled(stream.xp, stddev), dtype)
     if connections <= _MAX_FLOYD:
-        rows = _floyd(stream, inputs, units, connections)
+        rows = _floyd(stream, stream.words(Draw.SUPPORT, (connections, units)), inputs)
         values = stream.normal(Draw.VALUES, (connections, units), dtype, then=_scaled(stream.xp, stddev))
-        if stream.on_host:
-            return _place_on_host(rows, values, inputs)
-        return _place_in_trace(stream.xp, rows, values, inputs)
-    if stream.on_host:
-        return _smallest_keys_on_host(stream, inputs, units, connections, stddev, dtype)
-    return _smallest_keys_in_trace(stream, inputs, units, connections, stddev, dtype)
+        return _place_on_host(rows, values, inputs)
+    return _smallest_keys_on_host(stream, inputs, units, connections, stddev, dtype)
 
 
-def _floyd(stream: Stream, inputs: int, units: int, connections: int) -> Tensor:
-    """Return the row numbers of each unit's connections, `(connections, units)`.
+def _in_blocks(stream: Stream, inputs: int, units: int, connections: int, stddev: float, dtype: DType) -> Tensor:
+    """Return the matrix made on the device, a few units at a time."""
+    out, length = stream.finished_dtype(dtype), block_length(inputs * units, max(inputs, 1))
+    program = _block_program(inputs, connections, length // max(inputs, 1), dtype, out)
+    numbers = stream.xp.convert_to_tensor(_scaled(stream.xp, stddev).numbers(dtype))
+    key = int(stream.key[0]), int(stream.key[1])
+
+    def block(first: int) -> Tensor:
+        return program(as_words(*key, units, first // inputs), numbers)
+
+    return stream.xp.transpose(backend.joined(block, length, (units, inputs), out))
+
+
+@functools.lru_cache(maxsize=64)
+def _block_program(inputs: int, connections: int, count: int, dtype: DType, out: DType) -> Callable[..., Tensor]:
+    """Return the program that makes `count` columns, one after the other."""
+
+    def columns(words: Tensor, numbers: Tensor) -> Tensor:
+        key0, key1, units, first = (words[i : i + 1] for i in range(4))
+        stream = Stream((key0, key1), xp=TRACED)
+
+        def scaled(values: Tensor) -> Tensor:
+            return affine_by(TRACED, values, numbers)
+
+        matrix = _in_trace(stream, inputs, count, units, first, connections, scaled, dtype)
+        return TRACED.cast(TRACED.reshape(TRACED.transpose(matrix), (-1,)), out)
+
+    return backend.program(columns)
+
+
+def _in_trace(
+    stream: Stream,
+    inputs: int,
+    count: int,
+    units: Tensor,
+    first: Tensor,
+    connections: int,
+    scaled: Elementwise,
+    dtype: DType,
+) -> Tensor:
+    """Return columns `first` and up of the matrix, `count` of them, in `keras.ops`.
+
+    Args:
+        stream: The `Stream` to draw from.
+        inputs: Number of rows.
+        count: Number of columns returned.
+        units: Number of columns of the whole matrix, an integer or words.
+        first: Number of the first column, an integer or words.
+        connections: Number of places in each column.
+        scaled: Function that is applied to the draws.
+        dtype: The dtype of the draws.
+    """
+    xp, first = stream.xp, stream.word(first)
+    if connections > _MAX_FLOYD:
+        return _smallest_keys_in_trace(stream, inputs, count, first, connections, scaled, dtype)
+    columns = first + xp.arange(count, dtype=xp.word)
+    index = xp.reshape(xp.arange(connections, dtype=xp.word), (-1, 1)) * stream.word(units) + columns
+    rows = _floyd(stream, stream.words_at(Draw.SUPPORT, index), inputs)
+    return _place_in_trace(xp, rows, scaled(stream.normal_at(Draw.VALUES, index, dtype)), inputs)
+
+
+def _floyd(stream: Stream, words: Tensor, inputs: int) -> Tensor:
+    """Return the row numbers of each unit's connections, from as many words.
 
     Reference:
         Bentley and Floyd, "A sample of brilliance", Communications of the ACM 30 (1987).
     """
-    xp = stream.xp
+    xp, connections = stream.xp, words.shape[0]
     lasts = range(inputs - connections, inputs)
     bounds = xp.reshape(xp.arange(inputs - connections + 1, inputs + 1, dtype=xp.word), (connections, 1))
-    draws = stream.integers(Draw.SUPPORT, (connections, units), bounds)
+    draws = stream.integers_from(words, bounds)
     rows = draws[:1]
     for step, last in enumerate(lasts[1:], start=1):
         row = draws[step : step + 1]
@@ -107,11 +174,12 @@ def _smallest_keys_on_host(
 
 
 def _smallest_keys_in_trace(
-    stream: Stream, inputs: int, units: int, connections: int, stddev: float, dtype: DType
+    stream: Stream, inputs: int, units: int, begin: Tensor, connections: int, scaled: Elementwise, dtype: DType
 ) -> Tensor:
     """The same entries and values as on the host, entry by entry, by bisection instead of sorting."""
     xp = stream.xp
-    keys = xp.shift_right(stream.words(Draw.SUPPORT, (units, inputs)), 32 - _KEY_BITS)
+    index = stream.flat_index((units, inputs), begin * inputs)
+    keys = xp.shift_right(stream.words_at(Draw.SUPPORT, index), 32 - _KEY_BITS)
     keys = backend.optimization_barrier(keys)
     threshold = xp.zeros((units, 1), xp.word)
     for bit in reversed(range(_KEY_BITS)):
@@ -121,14 +189,14 @@ def _smallest_keys_in_trace(
         threshold = xp.where(smaller < connections, candidate, threshold)
     chosen = _without_late_ties(xp, keys, threshold, connections)
     rank = xp.cumsum(xp.cast(chosen, xp.word), axis=1) - 1
-    first = xp.reshape(xp.arange(units, dtype=xp.word) * connections, (units, 1))
-    values = _scaled(xp, stddev)(stream.normal_at(Draw.VALUES, first + rank, dtype))
+    first = xp.reshape(begin + xp.arange(units, dtype=xp.word), (units, 1)) * connections
+    values = scaled(stream.normal_at(Draw.VALUES, first + rank, dtype))
     return xp.transpose(xp.where(chosen, values, xp.zeros_like(values)))
 
 
-def _scaled(xp: Any, stddev: float) -> Elementwise:
+def _scaled(xp: Any, stddev: float) -> Affine:
     """Return a function that multiplies by `stddev`, after moving draws that are zero, one in 65,536, to the next."""
-    return lambda values: xp.where(values == 0, xp.full_like(values, 2.0**-15), values) * stddev
+    return Affine(xp, factor=stddev, zero=2.0**-15)
 
 
 def _without_late_ties(xp: Any, keys: Tensor, threshold: Tensor, connections: int) -> Tensor:
