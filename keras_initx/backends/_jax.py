@@ -57,7 +57,7 @@ class Implementation(Backend):
 
     def on_accelerator(self) -> bool:
         device = jax.config.jax_default_device or jax.devices()[0]
-        return getattr(device, "platform", device) != "cpu"
+        return str(getattr(device, "platform", device)) != "cpu"  # in newer versions it may be the name of a platform
 
     def program(self, function: Function) -> Function:
         program: Function = jax.jit(function)

@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import keras
 import tensorflow as tf
@@ -55,8 +55,16 @@ class Implementation(Backend):
         return "CPU" not in tf.fill([1], 0.0).device  # of an operation that every device has
 
     def program(self, function: Function) -> Function:
-        program: Function = tf.function(function, jit_compile=True, autograph=False)
-        return program
+        traced = tf.function(function, jit_compile=True, autograph=False)
+        programs: list[Any] = []
+
+        def call(*arguments: Any) -> Any:
+            if not programs:
+                with tf.device(None):  # in use on another one later
+                    programs.append(traced.get_concrete_function(*arguments))
+            return programs[0](*arguments)
+
+        return cast(Function, call)
 
     def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
         size = math.prod(shape)

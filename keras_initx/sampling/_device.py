@@ -8,14 +8,13 @@ standard deviations. On torch Triton's kernel takes its place where there is Tri
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling._affine import affine_by
-from keras_initx.sampling._convert import Convert
+from keras_initx.sampling._convert import Convert, as_words
 from keras_initx.sampling._namespace import TRACED
 from keras_initx.sampling._threefry import words_at
 
@@ -29,8 +28,8 @@ def draws(
     shape: Shape,
     start: int,
     convert: Convert,
-    table: Tensor,
-    numbers: Array | None,
+    table: Array | None,
+    numbers: Array,
     dtype: DType,
     out: DType,
 ) -> Tensor:
@@ -43,30 +42,30 @@ def draws(
         start: Number of the first element.
         convert: The kind of draw.
         table: The table that `convert` takes, or `None`.
-        numbers: Those of an `Affine` that is applied, or `None`.
+        numbers: Those of the `Affine` that is applied to all draws but words.
         dtype: The dtype in which draws are computed.
         out: The dtype of the result.
     """
-    words = int(key[0]), int(key[1]), int(draw)
-    numbers = None if numbers is None else TRACED.convert_to_tensor(numbers)
-    if backend.has_triton() and math.prod(shape):
+    words, size = (int(key[0]), int(key[1]), int(draw)), math.prod(shape)
+    tables = TRACED.convert_to_tensor(numbers), *([] if table is None else [TRACED.convert_to_tensor(table)])
+    if backend.has_triton() and size:
         from keras_initx.sampling import _triton
 
-        return _triton.draws(words, shape, start, convert, table, numbers, out)
-    length = block_length(math.prod(shape))
+        return _triton.draws(words, shape, start, convert, tables, out)
+    length = block_length(size)
     program = _program(convert, dtype, out, length)
-    return backend.joined(lambda first: program(as_words(*words, start + first), table, numbers), length, shape, out)
+    return backend.joined(lambda first: program(word_tensor(*words, start + first), *tables), length, shape, out)
 
 
 @functools.cache
 def _program(convert: Convert, dtype: DType, out: DType, length: int) -> Callable[..., Tensor]:
     """Return the program that makes one block."""
 
-    def block(words: Tensor, table: Tensor, numbers: Tensor) -> Tensor:
+    def block(words: Tensor, numbers: Tensor, table: Tensor = None) -> Tensor:
         key0, key1, draw, start = (words[i : i + 1] for i in range(4))
         index = TRACED.arange(length, dtype=TRACED.word) + start
         values = convert(TRACED, words_at(TRACED, (key0, key1), draw, index), table, dtype)
-        return TRACED.cast(values if numbers is None else affine_by(TRACED, values, numbers), out)
+        return TRACED.cast(values if convert is as_words else affine_by(TRACED, values, numbers), out)
 
     return backend.program(block)
 
@@ -77,6 +76,6 @@ def block_length(size: int, unit: int = 1) -> int:
     return length if backend.compiles_shapes else max(min(length, size), 1)
 
 
-def as_words(*values: Any) -> Tensor:
+def word_tensor(*values: int) -> Tensor:
     """Return integers as words on the device."""
     return TRACED.convert_to_tensor(np.array([value & 0xFFFFFFFF for value in values], "uint32").view(TRACED.word))

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_initx._typing import DType, Tensor
 from keras_initx.backends import backend
-from keras_initx.sampling._device import as_words
+from keras_initx.sampling._device import word_tensor
 from keras_initx.sampling._namespace import TRACED, Namespace
 from keras_initx.sampling._stream import Draw, Stream
 
@@ -72,7 +72,7 @@ def _frame_by_program(stream: Stream, rows: int, columns: int, dtype: DType, sta
     frame, signs = stream.xp.eye(rows, columns, dtype=dtype), stream.xp.ones((columns + _PANEL,), dtype)
     program = _panel_program(rows, columns, dtype)
     for first in reversed(range(0, columns, _PANEL)):
-        frame, signs = program(as_words(*key, start + _draws_before(first, rows), first), frame, signs)
+        frame, signs = program(word_tensor(*key, start + _draws_before(first, rows), first), frame, signs)
     return frame * signs[:columns]
 
 

@@ -172,12 +172,12 @@ class Stream:
         """
         check_size(shape, start)
         out = dtype if then is None else self.finished_dtype(dtype)
-        if self.on_device and (then is None or isinstance(then, Affine)):
-            numbers = None if then is None else self._numbers(then, dtype)
-            return _device.draws(self.key, draw, shape, start, convert, self._table(table), numbers, dtype, out)
         if self.on_device:
-            standard = self._map(draw, shape, dtype, convert, table, start)
-            return self.xp.cast(self._limited(then(standard)), out)
+            if then is not None and not isinstance(then, Affine):
+                standard = self._map(draw, shape, dtype, convert, table, start)
+                return self.xp.cast(self._limited(then(standard)), out)
+            numbers = self._numbers(then or Affine(self.xp), dtype)
+            return _device.draws(self.key, draw, shape, start, convert, table, numbers, dtype, out)
         table = self._table(table)
 
         def finished(words: Tensor) -> Tensor:

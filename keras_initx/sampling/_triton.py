@@ -4,6 +4,7 @@ Imported only where there is Triton. All numbers come from memory, so that none 
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -26,8 +27,7 @@ def draws(
     shape: Shape,
     start: int,
     convert: _convert.Convert,
-    table: Tensor,
-    numbers: Tensor,
+    tables: Sequence[Tensor],
     out: DType,
 ) -> Tensor:
     """Return draws of `shape`, made and finished by one launch.
@@ -37,8 +37,8 @@ def draws(
         shape: Shape of the result, which has elements.
         start: Number of the first element.
         convert: The kind of draw.
-        table: The table that `convert` takes, or `None`.
-        numbers: Those of an `Affine` that is applied, or `None`.
+        tables: The numbers of the `Affine` that is applied to all draws but words, and the table of `convert`, if
+            it takes one.
         out: The dtype of the result.
     """
     size = math.prod(shape)
@@ -46,16 +46,14 @@ def draws(
     counters = keras.ops.convert_to_tensor(np.array([*words, start, size], "int64"))
     kind = _KINDS.index(convert)
     grid = (triton.cdiv(size + start % 2, 2 * _BLOCKS),)
-    unused = tensor
     with backend.launching(tensor):
         _fill[grid](
             tensor,
-            unused if table is None else table,
-            unused if numbers is None else numbers,
             counters,
+            tables[0],
+            tables[-1],
             _BLOCKS,
             kind,
-            numbers is not None,
             PARITY,
             *(count for group in ROTATIONS for count in group),
         )
@@ -65,12 +63,11 @@ def draws(
 @triton.jit  # type: ignore[untyped-decorator]
 def _fill(
     out: Any,
-    table: Any,
-    numbers: Any,
     counters: Any,
+    numbers: Any,
+    table: Any,
     blocks: tl.constexpr,
     kind: tl.constexpr,
-    finish: tl.constexpr,
     parity: tl.constexpr,
     a0: tl.constexpr,
     a1: tl.constexpr,
@@ -80,7 +77,7 @@ def _fill(
     b1: tl.constexpr,
     b2: tl.constexpr,
     b3: tl.constexpr,
-):
+) -> None:
     key0 = tl.load(counters).to(tl.uint32)
     key1 = tl.load(counters + 1).to(tl.uint32)
     draw = tl.load(counters + 2).to(tl.uint32)
@@ -103,7 +100,7 @@ def _fill(
     if kind == 0:
         values = words.to(tl.int32, bitcast=True)
     elif kind == 1:
-        values = ((words >> 9).to(numbers.dtype.element_ty if finish else out.dtype.element_ty) + 0.5) * (2.0**-23)
+        values = ((words >> 9).to(numbers.dtype.element_ty) + 0.5) * (2.0**-23)
     elif kind == 2:
         values = tl.load(table + (words >> 16).to(tl.int32)) + tl.load(table + (words & 0xFFFF).to(tl.int32))
     else:
@@ -112,8 +109,8 @@ def _fill(
         width = (tl.load(table + cell + 1) - low).to(tl.uint32)
         part = ((words >> 8) & 0xFE) | 1
         whole = low + ((width * part) >> 8).to(tl.int32)
-        values = whole.to(numbers.dtype.element_ty if finish else out.dtype.element_ty)
-    if finish:  # as `affine_by` does
+        values = whole.to(numbers.dtype.element_ty)
+    if kind != 0:  # as `affine_by` does
         values = tl.where(values == 0, tl.load(numbers), values)
         values = (values + tl.load(numbers + 1)) * tl.load(numbers + 2)
         values = tl.minimum(tl.maximum(values, tl.load(numbers + 3)), tl.load(numbers + 4))
@@ -129,7 +126,7 @@ def _fill(
 @triton.jit  # type: ignore[untyped-decorator]
 def _four_rounds(
     x0: Any, x1: Any, add0: Any, add1: Any, r0: tl.constexpr, r1: tl.constexpr, r2: tl.constexpr, r3: tl.constexpr
-):
+) -> Any:
     x0 += x1
     x1 = ((x1 << r0) | (x1 >> (32 - r0))) ^ x0
     x0 += x1
