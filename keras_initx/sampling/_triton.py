@@ -5,7 +5,6 @@ Imported only where there is Triton. All numbers come from memory, so that none 
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -44,7 +43,6 @@ def draws(
     size = math.prod(shape)
     tensor = keras.ops.empty(shape, out)
     counters = keras.ops.convert_to_tensor(np.array([*words, start, size], "int64"))
-    kind = _KINDS.index(convert)
     grid = (triton.cdiv(size + start % 2, 2 * _BLOCKS),)
     with backend.launching(tensor):
         _fill[grid](
@@ -52,20 +50,23 @@ def draws(
             counters,
             tables[0],
             tables[-1],
+            start % 2,
             _BLOCKS,
-            kind,
+            _KINDS.index(convert),
             PARITY,
             *(count for group in ROTATIONS for count in group),
+            enable_fp_fusion=False,
         )
     return tensor
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _fill(
-    out: Any,
-    counters: Any,
-    numbers: Any,
-    table: Any,
+def _fill(  # type: ignore[no-untyped-def]  # Triton takes every annotation for a constant
+    out,
+    counters,
+    numbers,
+    table,
+    odd: tl.constexpr,
     blocks: tl.constexpr,
     kind: tl.constexpr,
     parity: tl.constexpr,
@@ -77,13 +78,14 @@ def _fill(
     b1: tl.constexpr,
     b2: tl.constexpr,
     b3: tl.constexpr,
-) -> None:
+):
     key0 = tl.load(counters).to(tl.uint32)
     key1 = tl.load(counters + 1).to(tl.uint32)
     draw = tl.load(counters + 2).to(tl.uint32)
     start = tl.load(counters + 3)
     size = tl.load(counters + 4)
-    first = start // 2 + tl.program_id(0).to(tl.int64) * blocks
+    before = tl.program_id(0).to(tl.int64) * (2 * blocks) - odd
+    first = (start + before) // 2
     # The block function, in the words of `threefry2x32`.
     key2 = key0 ^ key1 ^ parity
     x0 = (first + tl.arange(0, blocks)).to(tl.uint32) + key0
@@ -94,8 +96,6 @@ def _fill(
     x0, x1 = _four_rounds(x0, x1, key1, key2 + 4, b0, b1, b2, b3)
     x0, x1 = _four_rounds(x0, x1, key2, key0 + 5, a0, a1, a2, a3)
     words = tl.interleave(x0, x1)
-    place = 2 * first - start + tl.arange(0, 2 * blocks)
-    inside = (place >= 0) & (place < size)
     # The functions of `_convert.py`.
     if kind == 0:
         values = words.to(tl.int32, bitcast=True)
@@ -118,15 +118,21 @@ def _fill(
         # To the nearest, and to the even one of two: Triton's interpreter would cut off.
         bits = values.to(tl.uint32, bitcast=True)
         bits = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-        tl.store(out + place, bits.to(tl.uint16).to(tl.bfloat16, bitcast=True), mask=inside)
+        values = bits.to(tl.uint16).to(tl.bfloat16, bitcast=True)
     else:
-        tl.store(out + place, values.to(out.dtype.element_ty), mask=inside)
+        values = values.to(out.dtype.element_ty)
+    place = before + tl.arange(0, 2 * blocks)
+    # Without a mask, and with an odd start left to a kernel of its own, several elements are stored at a time.
+    if (before >= 0) & (before + 2 * blocks <= size):
+        tl.store(out + place, values)
+    else:
+        tl.store(out + place, values, mask=(place >= 0) & (place < size))
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _four_rounds(
-    x0: Any, x1: Any, add0: Any, add1: Any, r0: tl.constexpr, r1: tl.constexpr, r2: tl.constexpr, r3: tl.constexpr
-) -> Any:
+def _four_rounds(  # type: ignore[no-untyped-def]
+    x0, x1, add0, add1, r0: tl.constexpr, r1: tl.constexpr, r2: tl.constexpr, r3: tl.constexpr
+):
     x0 += x1
     x1 = ((x1 << r0) | (x1 >> (32 - r0))) ^ x0
     x0 += x1
