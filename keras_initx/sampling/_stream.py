@@ -176,7 +176,8 @@ class Stream:
             if then is not None and not isinstance(then, Affine):
                 standard = self._map(draw, shape, dtype, convert, table, start)
                 return self.xp.cast(self._limited(then(standard)), out)
-            numbers = self._numbers(then or Affine(self.xp), dtype)
+            # Nothing is applied to words.
+            numbers = self._numbers(then or Affine(self.xp), "float32" if convert is as_words else dtype)
             return _device.draws(self.key, draw, shape, start, convert, table, numbers, dtype, out)
         table = self._table(table)
 

@@ -45,19 +45,17 @@ def draws(
     counters = keras.ops.convert_to_tensor(np.array([*words, start, size], "int64"))
     grid = (triton.cdiv(size + start % 2, 2 * _BLOCKS),)
     with backend.launching(tensor):
-        _fill[grid](
-            tensor,
-            counters,
-            tables[0],
-            tables[-1],
-            start % 2,
-            _BLOCKS,
-            _KINDS.index(convert),
-            PARITY,
-            *(count for group in ROTATIONS for count in group),
-            enable_fp_fusion=False,
-        )
+        # Not fused: a fused product and sum would be rounded once.
+        _fill[grid](tensor, counters, tables[0], tables[-1], **_constants(convert, start), enable_fp_fusion=False)
     return tensor
+
+
+def _constants(convert: _convert.Convert, start: int) -> dict[str, int]:
+    """Return what is compiled into the kernel: nothing that depends on a shape, but whether the start is odd."""
+    names = ("a0", "a1", "a2", "a3", "b0", "b1", "b2", "b3")
+    rotations = zip(names, (count for group in ROTATIONS for count in group), strict=True)
+    kind = _KINDS.index(convert)
+    return {"odd": start % 2, "blocks": _BLOCKS, "kind": kind, "parity": PARITY, **dict(rotations)}
 
 
 @triton.jit  # type: ignore[untyped-decorator]
