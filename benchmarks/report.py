@@ -9,12 +9,13 @@ from pathlib import Path
 import _common
 import _summary
 import build
+import places
 import trials
 
 HERE = Path(__file__).parent
 RESULTS, README = HERE / "results", HERE / "README.md"
 BEGIN, END = "<!-- tables: written by report.py -->\n", "<!-- end of tables -->\n"
-REPORTS = {"sampling": _summary.report, "build": build.report, "trials": trials.report}
+REPORTS = {"sampling": _summary.report, "build": build.report, "places": places.report, "trials": trials.report}
 
 
 def main():
