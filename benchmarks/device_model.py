@@ -32,9 +32,9 @@ class Device(NamedTuple):
 
 
 # NVIDIA, "H100 Tensor Core GPU architecture" (2022), SXM5: 132 multiprocessors with 64 integer units at 1.98 GHz, and
-# "H200 Tensor Core GPU" (2024). NVIDIA, "A100 Tensor Core GPU architecture" (2020): 108 with 64 at 1.41 GHz. Google Cloud,
-# "TPU v5e": bandwidth and bfloat16 products, of which one in full precision takes six; its vector unit as in Austin et
-# al., "How to scale your model" (2025): 8 by 128 lanes with 4 units at 1.5 GHz, taken to look up 8 words a clock.
+# "H200 Tensor Core GPU" (2024). NVIDIA, "A100 Tensor Core GPU architecture" (2020): 108 with 64 at 1.41 GHz. Google
+# Cloud, "TPU v5e": bandwidth and bfloat16 products, of which one in full precision takes six. Its vector unit has no
+# published rates: 8 by 128 lanes with 4 units at 1.5 GHz, which look up 8 words a clock, are an assumption.
 DEVICES = {
     "H100 SXM": Device(3.35e12, 132 * 64 * 1.98e9, 132 * 1.98e9, 67e12),
     "H200": Device(4.8e12, 132 * 64 * 1.98e9, 132 * 1.98e9, 67e12),
@@ -48,17 +48,11 @@ LOOKUPS = {"uniform": 0, "normal": 2, "truncated normal": 2}
 def main():
     """Count, predict and print."""
     counted = counts()
-    rows = [
-        (
-            name,
-            _common.significant(operations),
-            LOOKUPS[name],
-            written,
-            *_predictions(operations, LOOKUPS[name], written),
-        )
-        for name, operations in counted.items()
-        for written in (4, 2)
-    ]
+    rows = []
+    for name, operations in counted.items():
+        for written in (4, 2):
+            predictions = _predictions(operations, LOOKUPS[name], written)
+            rows.append((name, _common.significant(operations), LOOKUPS[name], written, *predictions))
     header = ("draws", "operations a value", "lookups", "bytes of a value", *DEVICES)
     print(f"Seconds for {_BILLIONS} billion values, and what limits them:\n")
     print(_common.table(header, rows), end="\n\n")
