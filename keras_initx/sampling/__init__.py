@@ -1,5 +1,6 @@
 """Numbers from a key: the same on every backend, knowing nothing of layers."""
 
+from keras_initx.sampling._affine import Affine as Affine
 from keras_initx.sampling._affine import Bounds as Bounds
 from keras_initx.sampling._affine import affine as affine
 from keras_initx.sampling._log import portable_log as portable_log
