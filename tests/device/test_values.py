@@ -4,7 +4,7 @@ import golden
 import keras
 import numpy as np
 import pytest
-from cases import CASES, FIRST_CASES
+from cases import CASES
 from modes import BACKEND, float64, to_numpy
 
 import keras_initx
@@ -133,10 +133,10 @@ def test_parts_too_small_for_a_device_join_one_that_is_not(way, monkeypatch):
     assert_same(monkeypatch, keras_initx.Concatenated(parts, sizes=[10, 50, 60], axis=1), (60, 120), exact=False)
 
 
-@pytest.mark.parametrize("case", [FIRST_CASES[keras_initx.Orthogonal], FIRST_CASES[keras_initx.Sparse]], ids=str)
-def test_elements_lie_in_the_order_of_their_indices(way, case):
-    value = case.make()((40, 30))
-    assert BACKEND != "torch" or value.is_contiguous()
+@pytest.mark.skipif(BACKEND != "torch", reason="the other backends do not tell")
+@pytest.mark.parametrize("cls", [keras_initx.Orthogonal, keras_initx.Sparse])
+def test_elements_lie_in_the_order_of_their_indices(way, cls):
+    assert cls(seed=1)((40, 30)).is_contiguous()
 
 
 def test_a_generator_seeds_a_device_too(way, monkeypatch):
