@@ -75,6 +75,17 @@ def full(session, backend):
 
 @nox.session(default=False)
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def device(session, backend):
+    """Make every case on a device, which a CPU can be: by programs, by operations of torch, by Triton's interpreter."""
+    install(session, "keras", "test", backend, *(["triton"] if backend == "torch" else []))
+    run_tests(session, backend, "--full", "tests/device")
+    if backend == "torch":
+        session.env["TRITON_INTERPRET"] = "1"
+        run_tests(session, backend, "--full", "tests/device")
+
+
+@nox.session(default=False)
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def hunt(session, backend):
     """Try what rarely happens: a zoo of models, every layer first built in every way, full disks, missing extras."""
     install(session, "keras", "test", backend)

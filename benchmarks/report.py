@@ -9,13 +9,20 @@ from pathlib import Path
 import _common
 import _summary
 import build
+import places
 import redraw
 import trials
 
 HERE = Path(__file__).parent
 RESULTS, README = HERE / "results", HERE / "README.md"
 BEGIN, END = "<!-- tables: written by report.py -->\n", "<!-- end of tables -->\n"
-REPORTS = {"sampling": _summary.report, "build": build.report, "redraw": redraw.report, "trials": trials.report}
+REPORTS = {
+    "sampling": _summary.report,
+    "build": build.report,
+    "places": places.report,
+    "redraw": redraw.report,
+    "trials": trials.report,
+}
 
 
 def main():

@@ -12,6 +12,7 @@ import _common
 import _device
 import _rows
 import _summary
+import places
 
 # Below this size a page here and there counts as much as the result.
 _LEAST_BYTES_FOR_MEMORY = 1 << 24
@@ -39,7 +40,8 @@ def main():
     print(_common.target_table(results["targets"]), _summary.report(results), sep="\n\n")
     title = f"Warm calls: {arguments.environment['backend']} on {arguments.environment['device']}"
     _common.plot_ratios(path, title, _summary.points(results))
-    print(f"\nWritten: {path}.json and {path}.png")
+    print(f"\nWritten: {path}.json and {path}.png\n")
+    places.run(arguments)
 
 
 def measure_processes(cases, measured, arguments):

@@ -29,8 +29,8 @@ autodoc_typehints = "none"
 napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Reference"]
 # Keras builds its own pages, without an inventory that Sphinx could look names up in; those of Python and NumPy would
-# have to come over the network.
-nitpick_ignore_regex = [("py:.*", r"(collections|keras|numpy|pathlib)\..*")]
+# have to come over the network. Namespaces are no part of the interface.
+nitpick_ignore_regex = [("py:.*", r"(collections|keras|numpy|pathlib|keras_initx\.sampling\._namespace)\..*")]
 
 doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

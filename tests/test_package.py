@@ -4,6 +4,7 @@ import ast
 import doctest
 import graphlib
 import importlib
+import importlib.util
 import inspect
 import pathlib
 import pkgutil
@@ -36,7 +37,9 @@ ROOMS = (
     "cli",
 )  # from below to above
 OF_OTHER_BACKENDS = {f"keras_initx.backends._{name}" for name in FRAMEWORKS - {BACKEND}}
-MODULES = sorted({module.name for module in pkgutil.walk_packages([str(ROOT)], "keras_initx.")} - OF_OTHER_BACKENDS)
+WITHOUT_TRITON = set() if importlib.util.find_spec("triton") else {"keras_initx.sampling._triton"}
+LEFT_OUT = OF_OTHER_BACKENDS | WITHOUT_TRITON
+MODULES = sorted({module.name for module in pkgutil.walk_packages([str(ROOT)], "keras_initx.")} - LEFT_OUT)
 SOURCES = sorted(ROOT.rglob("*.py"))
 
 

@@ -1,6 +1,7 @@
 """The protocol of a backend, and what serves one that only has arrays, such as NumPy or OpenVINO."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -8,7 +9,7 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
-from keras_initx._typing import Array, DType, Tensor
+from keras_initx._typing import Array, DType, Shape, Tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 # A function of an int32 tensor that returns two int32 tensors of one length.
@@ -23,9 +24,11 @@ class Backend:
 
     Attributes:
         alignment: `to_tensor` takes over arrays that begin at a multiple of so many bytes, if it takes over any.
+        compiles_shapes: Whether `program` compiles a function again for arguments and results of other shapes.
     """
 
     alignment: int = 64
+    compiles_shapes: bool = False
 
     def is_abstract(self) -> bool:
         """Tell whether new tensors have a shape and a dtype but no values."""
@@ -57,6 +60,40 @@ class Backend:
             A function of an int32 array that returns the elements of both results in turn, as uint32.
         """
         return None
+
+    def on_accelerator(self) -> bool:
+        """Tell whether Keras puts a new variable on a GPU, a TPU or the like, in the scopes that are open here."""
+        return False
+
+    def has_triton(self) -> bool:
+        """Tell whether kernels of Triton run where Keras puts a new variable."""
+        return False
+
+    def launching(self, tensor: Tensor) -> AbstractContextManager[Any]:
+        """Return a context in which Triton launches kernels where `tensor` is."""
+        return contextlib.nullcontext()
+
+    def program(self, function: Function) -> Function:
+        """Return `function`, of tensors alone, compiled for the device in use, or as it is without a compiler."""
+        return function
+
+    def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
+        """Return blocks of elements as one tensor, which is made on the device in use.
+
+        Args:
+            block: Function from the number of the first element to a vector of `length`, in `dtype`. What it gives
+                beyond the last element of the tensor is dropped.
+            length: The length of a block.
+            shape: Shape of the tensor.
+            dtype: Dtype of the tensor.
+        """
+        size = math.prod(shape)
+        blocks = [block(first) for first in range(0, size, length)] or [keras.ops.zeros((0,), dtype)]
+        return keras.ops.reshape(keras.ops.concatenate(blocks)[:size], shape)
+
+    def contiguous(self, tensor: Tensor) -> Tensor:
+        """Return `tensor` with its elements in the order of their indices, if others can be told."""
+        return tensor
 
     def full_precision(self) -> AbstractContextManager[Any]:
         """Return a context in which float32 matrix products are not rounded to fewer bits, as on GPUs."""

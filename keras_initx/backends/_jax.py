@@ -1,6 +1,8 @@
 """JAX: traces, arrays without a program for each shape, gradients as one program."""
 
 import functools
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -10,12 +12,14 @@ import jax
 import keras
 import numpy as np
 
-from keras_initx._typing import Array, DType, Tensor
-from keras_initx.backends._base import Backend, Blocks
+from keras_initx._typing import Array, DType, Shape, Tensor
+from keras_initx.backends._base import Backend, Blocks, Function
 
 
 class Implementation(Backend):
     """What this package needs of JAX."""
+
+    compiles_shapes = True
 
     def is_tracing(self) -> bool:
         state, outside = trace_state()
@@ -50,6 +54,27 @@ class Implementation(Backend):
                 return np.asarray(program(argument)).view("uint32")
 
         return call
+
+    def on_accelerator(self) -> bool:
+        device = jax.config.jax_default_device or jax.devices()[0]
+        return str(getattr(device, "platform", device)) != "cpu"  # in newer versions it may be the name of a platform
+
+    def program(self, function: Function) -> Function:
+        program: Function = jax.jit(function)
+        return program
+
+    def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
+        size = math.prod(shape)
+        if size <= length:
+            return _beginning(block(0), shape) if size else jax.numpy.zeros(shape, dtype)
+        flat = jax.numpy.empty((size,), dtype)
+        for first in range(0, size, length):
+            first = min(first, size - length)  # an update that leads beyond the end would be moved
+            flat = _updated(flat, block(first), np.uint32(first))
+        with warnings.catch_warnings():
+            # Older versions of JAX copy where the shape differs, and say so.
+            warnings.filterwarnings("ignore", "Some donated buffers were not usable")
+            return _reshaped(flat, shape)
 
     def full_precision(self) -> AbstractContextManager[Any]:
         precision: AbstractContextManager[Any] = jax.default_matmul_precision("highest")
@@ -88,6 +113,24 @@ class Implementation(Backend):
             return found
 
         return gradients
+
+
+# The programs that depend on a shape. They write into the memory of their first argument.
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _beginning(block: Tensor, shape: Shape) -> Tensor:
+    return block[: math.prod(shape)].reshape(shape)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _updated(flat: Tensor, block: Tensor, first: Tensor) -> Tensor:
+    return jax.lax.dynamic_update_slice(flat, block, (first,))
+
+
+@functools.partial(jax.jit, static_argnums=1, donate_argnums=0)
+def _reshaped(flat: Tensor, shape: Shape) -> Tensor:
+    return flat.reshape(shape)
 
 
 def _values(variables: Sequence[keras.Variable]) -> list[Tensor]:

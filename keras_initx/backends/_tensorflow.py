@@ -1,14 +1,15 @@
 """TensorFlow: graphs, arrays by DLPack, gradients by a tape."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import keras
 import tensorflow as tf
 
-from keras_initx._typing import Array, Tensor
+from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Blocks, Function
 
 _LARGE = 1 << 16  # bytes from which on handing over is cheaper than copying
@@ -16,6 +17,8 @@ _LARGE = 1 << 16  # bytes from which on handing over is cheaper than copying
 
 class Implementation(Backend):
     """What this package needs of TensorFlow."""
+
+    compiles_shapes = True
 
     def is_tracing(self) -> bool:
         return not tf.executing_eagerly()
@@ -47,6 +50,38 @@ class Implementation(Backend):
             return words
 
         return call
+
+    def on_accelerator(self) -> bool:
+        return "CPU" not in tf.fill([1], 0.0).device  # of an operation that every device has
+
+    def program(self, function: Function) -> Function:
+        traced = tf.function(function, jit_compile=True, autograph=False)
+        programs: list[Any] = []
+
+        def call(*arguments: Any) -> Any:
+            if not programs:
+                with tf.device(None):  # in use on another one later
+                    programs.append(traced.get_concrete_function(*arguments))
+            return programs[0](*arguments)
+
+        return cast(Function, call)
+
+    def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
+        size = math.prod(shape)
+        # Rows can be updated in place, and the first elements of a vector share its memory.
+        rows = tf.raw_ops.Empty(shape=[-(-size // length), length], dtype=dtype)
+        for row, first in enumerate(range(0, size, length)):
+            rows = tf.raw_ops.InplaceUpdate(x=rows, i=[row], v=tf.reshape(block(first), (1, length)))
+        return tf.reshape(tf.reshape(rows, (-1,))[:size], shape)
+
+    @contextlib.contextmanager
+    def full_precision(self) -> Iterator[None]:
+        allowed = tf.config.experimental.tensor_float_32_execution_enabled()
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+        try:
+            yield
+        finally:
+            tf.config.experimental.enable_tensor_float_32_execution(allowed)
 
     def untransformed(self, function: Function) -> Function:
         kept: Function = tf.autograph.experimental.do_not_convert(function)

@@ -1,6 +1,8 @@
 """PyTorch: the meta device, modules that keep state past Keras, gradients of what is trained."""
 
 import contextlib
+import importlib.util
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import keras
 import torch
 
-from keras_initx._typing import Array, Tensor
+from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Function
 
 
@@ -27,6 +29,48 @@ class Implementation(Backend):
         tensor = torch.from_numpy(array.view("int16") if bfloat16 else array)
         # Keras would copy an array; a tensor it only moves, to the device in use.
         return keras.ops.convert_to_tensor(tensor.view(torch.bfloat16) if bfloat16 else tensor)
+
+    def on_accelerator(self) -> bool:
+        return _device_type() not in {"cpu", "meta"}
+
+    def has_triton(self) -> bool:
+        # Its interpreter takes tensors of every device.
+        compiles = _device_type() in {"cuda", "xpu"} or os.environ.get("TRITON_INTERPRET") == "1"
+        return compiles and importlib.util.find_spec("triton") is not None
+
+    def launching(self, tensor: Tensor) -> AbstractContextManager[Any]:
+        if tensor.device.type not in {"cuda", "xpu"}:
+            return contextlib.nullcontext()
+        scope: AbstractContextManager[Any] = getattr(torch, tensor.device.type).device(tensor.device)
+        return scope
+
+    def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
+        tensor = keras.ops.empty(shape, dtype)
+        for first, part in enumerate(tensor.view(-1).split(length) if tensor.numel() else ()):
+            part.copy_(block(first * length)[: part.numel()])
+        return tensor
+
+    def contiguous(self, tensor: Tensor) -> Tensor:
+        return tensor.contiguous()
+
+    @contextlib.contextmanager
+    def full_precision(self) -> Iterator[None]:
+        # Two interfaces to one setting. Where only the newer one was used, the older one refuses to tell.
+        matmul, legacy = torch.backends.cuda.matmul, None
+        precision = getattr(matmul, "fp32_precision", None)  # from torch 2.9 on
+        with contextlib.suppress(RuntimeError):
+            legacy = torch.get_float32_matmul_precision()
+        try:
+            if legacy is not None:
+                torch.set_float32_matmul_precision("highest")
+            if precision is not None:
+                matmul.fp32_precision = "ieee"
+            yield
+        finally:
+            if legacy is not None:
+                torch.set_float32_matmul_precision(legacy)
+            if precision is not None:
+                matmul.fp32_precision = precision
 
     def untransformed(self, function: Function) -> Function:
         kept: Function = torch.compiler.disable(function)
@@ -59,6 +103,12 @@ class Implementation(Backend):
             return found
 
         return gradients
+
+
+def _device_type() -> str:
+    """Return the type of the device on which Keras makes tensors."""
+    kind: str = keras.ops.empty(()).device.type
+    return kind
 
 
 @contextlib.contextmanager

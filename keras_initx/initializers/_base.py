@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 import random
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -115,7 +116,7 @@ class Initializer(KerasInitializer):
         values = self._values(shape, dtype)
         if isinstance(values, np.ndarray):
             return backend.to_tensor(np.asarray(values.astype(dtype, copy=False), order="C"))
-        return keras.ops.cast(values, dtype)
+        return backend.contiguous(keras.ops.cast(values, dtype))
 
     def _check_shape(self, shape: Shape) -> None:
         """Raise `ValueError` if this initializer cannot fill `shape`."""
@@ -129,8 +130,8 @@ class Initializer(KerasInitializer):
         return None
 
     def _values(self, shape: Shape, dtype: DType) -> Tensor:
-        """Return values of `shape`, in `dtype` or as they are computed: an array on the host, a tensor in a trace."""
-        return self._fill(current_namespace(), shape, computing_dtype(dtype))
+        """Return values of `shape`, in `dtype` or as they are computed: an array on the host, a tensor elsewhere."""
+        return self._fill(current_namespace(math.prod(shape)), shape, computing_dtype(dtype))
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         """Return values of `shape` and `dtype` in the namespace `xp`."""
@@ -209,7 +210,8 @@ class RandomInitializer(Initializer):
         self.seed = random.getrandbits(32) if self._init_seed is None else self._init_seed
 
     def _values(self, shape: Shape, dtype: DType) -> Tensor:
-        return self._draw(Stream(self._key(), dtype, self._bounds()), shape, computing_dtype(dtype))
+        stream = Stream(self._key(), dtype, self._bounds(), current_namespace(math.prod(shape)))
+        return self._draw(stream, shape, computing_dtype(dtype))
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         """Return values of `shape` made from `stream`, in its namespace, in `dtype` or in the dtype of the stream."""

@@ -1,11 +1,12 @@
 """Initializers that are arguments of others."""
 
+import math
+
 import keras
-import numpy as np
 
 from keras_initx._typing import DType, InitializerLike, Shape, Tensor
-from keras_initx.backends import backend
 from keras_initx.initializers._base import Initializer
+from keras_initx.sampling import current_namespace
 
 
 def check_initializer(name: str, value: InitializerLike) -> keras.initializers.Initializer:
@@ -29,9 +30,8 @@ def check_shape_for(initializer: keras.initializers.Initializer, shape: Shape) -
 
 
 def values_of(initializer: keras.initializers.Initializer, shape: Shape, dtype: DType) -> Tensor:
-    """Return what `initializer` gives: an array of the caller's own on the host, a tensor in a trace."""
+    """Return what `initializer` gives: an array of the caller's own on the host, a tensor elsewhere."""
     if isinstance(initializer, Initializer):
         # Not by a call, which would take the values to the device and back.
         return initializer._values(shape, dtype)
-    values = initializer(shape, dtype=dtype)
-    return values if backend.is_tracing() else np.array(keras.ops.convert_to_numpy(values))
+    return current_namespace(math.prod(shape)).adopt(initializer(shape, dtype=dtype))

@@ -1,10 +1,11 @@
 """Numbers from a key: the same on every backend, knowing nothing of layers."""
 
+from keras_initx.sampling._affine import Affine as Affine
 from keras_initx.sampling._affine import Bounds as Bounds
 from keras_initx.sampling._affine import affine as affine
 from keras_initx.sampling._log import portable_log as portable_log
 from keras_initx.sampling._namespace import Namespace as Namespace
-from keras_initx.sampling._namespace import current_namespace as current_namespace
+from keras_initx.sampling._place import current_namespace as current_namespace
 from keras_initx.sampling._stiefel import gaussian_frame as gaussian_frame
 from keras_initx.sampling._stiefel import householder_frame as householder_frame
 from keras_initx.sampling._stiefel import qr_frame as qr_frame

@@ -1,22 +1,69 @@
 """From standard draws to those asked for, with the same bits everywhere."""
 
+import dataclasses
 import functools
+import math
 
 import keras
 import numpy as np
 
-from keras_initx._typing import DType, Elementwise, Tensor
+from keras_initx._typing import Array, DType, Tensor
 from keras_initx.sampling._namespace import Namespace
 
 Bounds = tuple[float, float]
 
+UNBOUNDED: Bounds = (-math.inf, math.inf)
 
-def affine(xp: Namespace, offset: float, factor: float, bounds: Bounds | None = None) -> Elementwise:
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """The function from draws `x` to `(x + shift) * factor`, which may limit the result.
+
+    Its numbers are data, so that one compiled program serves all of them: see `numbers`.
+
+    Attributes:
+        xp: The namespace of the draws.
+        shift: A number.
+        factor: A positive number.
+        bounds: Two numbers that no value may be beyond, not even by rounding.
+        zero: What draws that are zero become first.
+    """
+
+    xp: Namespace
+    shift: float = 0.0
+    factor: float = 1.0
+    bounds: Bounds | None = None
+    zero: float = 0.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply the function to draws in float32 or float64, which may be overwritten."""
+        if self.zero:
+            x = self.xp.where(x == 0, self.xp.full_like(x, self.zero), x)
+        if self.shift:
+            x += self.shift
+        if self.factor != 1:
+            x *= self.factor
+        return x if self.bounds is None else limited(self.xp, x, self.bounds, x.dtype)
+
+    def numbers(self, dtype: DType) -> Array:
+        """Return the arguments that `affine_by` takes for this function of draws in `dtype`."""
+        bounds = UNBOUNDED if self.bounds is None else inwards(dtype, *map(float, self.bounds))
+        with np.errstate(over="ignore"):
+            return np.array([self.zero, self.shift, self.factor, *bounds], dtype)
+
+
+def affine_by(xp: Namespace, x: Tensor, numbers: Tensor) -> Tensor:
+    """Apply the `Affine` that has these `numbers`: every step of it, for each is exact where it changes nothing."""
+    zero, shift, factor, lower, upper = (numbers[i] for i in range(5))
+    return xp.clip((xp.where(x == 0, zero, x) + shift) * factor, lower, upper)
+
+
+def affine(xp: Namespace, offset: float, factor: float, bounds: Bounds | None = None) -> Affine:
     """Return a function from draws `x` to `offset + factor * x`, which no compiler can round in another way.
 
     A multiplication that an addition follows may become one operation, which rounds once instead
     of twice. An addition that a multiplication follows cannot, so this is `(x + offset / factor) *
-    factor`.
+    factor`, and the quotient is a number before anything is compiled.
 
     Args:
         xp: The namespace of the draws.
@@ -29,15 +76,7 @@ def affine(xp: Namespace, offset: float, factor: float, bounds: Bounds | None = 
     """
     # Where this is the larger of the two the draws are lost in rounding, and the quotient stays finite.
     offset, factor = float(offset), max(float(factor), abs(float(offset)) * 2.0**-60)
-
-    def apply(x: Tensor) -> Tensor:
-        if offset:
-            x += offset / factor
-        if factor != 1:
-            x *= factor
-        return x if bounds is None else limited(xp, x, bounds, x.dtype)
-
-    return apply
+    return Affine(xp, offset / factor, factor, bounds)
 
 
 def limited(xp: Namespace, x: Tensor, bounds: Bounds, dtype: DType) -> Tensor:
@@ -49,12 +88,12 @@ def limited(xp: Namespace, x: Tensor, bounds: Bounds, dtype: DType) -> Tensor:
         bounds: Two numbers. With no number of `dtype` between them, the largest below stands for both.
         dtype: The dtype, or its name.
     """
-    bounds = _inwards(dtype, *map(float, bounds))
+    bounds = inwards(dtype, *map(float, bounds))
     return np.clip(x, *bounds, out=x) if isinstance(x, np.ndarray) else xp.clip(x, *bounds)
 
 
 @functools.lru_cache(maxsize=8)  # for every block of a draw asks for the same
-def _inwards(dtype: DType, lower: float, upper: float) -> Bounds:
+def inwards(dtype: DType, lower: float, upper: float) -> Bounds:
     """Return the bounds rounded to `dtype`, each towards the other."""
     with np.errstate(over="ignore"):
         low, high = np.array([lower, upper]).astype(keras.backend.standardize_dtype(dtype))

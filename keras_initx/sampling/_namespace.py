@@ -3,6 +3,9 @@
 Inside a trace (`jax.jit`, `tf.function`) arrays are the backend's and the functions are
 `keras.ops`. Outside one they are NumPy's: host arithmetic compiles no program per
 shape, and gives the same bits. Both wrap on overflow, NumPy in uint32 and the backends in int32.
+
+For a large array on an accelerator they are `keras.ops` outside a trace too, and `_device.py` draws. `_place.py`
+decides which of the three it is.
 """
 
 import contextlib
@@ -94,6 +97,10 @@ class _Host:
     def full_precision(self) -> AbstractContextManager[Any]:
         return contextlib.nullcontext()  # NumPy has no other
 
+    def adopt(self, values: Tensor) -> Array:
+        """Return a tensor of the backend as an array that may be changed here."""
+        return np.array(keras.ops.convert_to_numpy(values))
+
     def qr(self, x: Array) -> tuple[Array, Array]:
         return np.linalg.qr(x)
 
@@ -141,6 +148,9 @@ class _Traced:
     def full_precision(self) -> AbstractContextManager[Any]:
         return backend.full_precision()
 
+    def adopt(self, values: Tensor) -> Tensor:
+        return values
+
     def svd(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         u, s, vh = keras.ops.svd(x, full_matrices=False)
         return u, s, vh
@@ -174,6 +184,14 @@ class _Traced:
         return keras.ops.slice_update(x, (start, start), x[start:, start:] - a @ b)
 
 
+class _Device(_Traced):
+    """`keras.ops` where each operation is carried out."""
+
+    def subtract_product(self, x: Tensor, start: int, a: Tensor, b: Tensor) -> Tensor:
+        x[start:, start:] -= a @ b  # asked of torch only
+        return x
+
+
 @functools.cache  # of few sizes, for a panel of reflections has at most 64
 def _upper_triangle(size: int, dtype: "np.dtype[Any]") -> Array:
     return np.tri(size, dtype=dtype).T
@@ -189,9 +207,5 @@ def _aligned(allocate: Callable[..., Array], shape: Shape, dtype: npt.DTypeLike)
 
 HOST = _Host()
 TRACED = _Traced()
+DEVICE = _Device()
 Namespace: TypeAlias = _Host | _Traced
-
-
-def current_namespace() -> Namespace:
-    """Return the namespace to compute in here and now."""
-    return TRACED if backend.is_tracing() else HOST

@@ -4,13 +4,17 @@ Every function draws Gaussians from `stream`, elements `start` and up of the dra
 `rows * columns` of them, and returns a `(rows, columns)` matrix; `columns <= rows`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_initx._typing import DType, Tensor
-from keras_initx.sampling._namespace import Namespace
+from keras_initx.backends import backend
+from keras_initx.sampling._device import word_tensor
+from keras_initx.sampling._namespace import TRACED, Namespace
 from keras_initx.sampling._stream import Draw, Stream
 
 # From the first column of a panel to its draws.
@@ -36,9 +40,11 @@ def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "f
         Notices of the AMS 54 (2007). Joffrain et al., "Accumulating Householder transformations,
         revisited", ACM TOMS 32 (2006).
     """
+    if stream.on_device and backend.compiles_shapes:
+        return _frame_by_program(stream, rows, columns, dtype, start)
     xp = stream.xp
-    draw_panel = _panels_on_host if stream.on_host else _panels_in_trace
-    panel_from = draw_panel(stream, rows, columns, dtype, start)
+    draw_panels = _panels_drawn if stream.on_host or stream.on_device else _panels_in_trace
+    panel_from = draw_panels(stream, rows, columns, dtype, start)
     frame = xp.eye(rows, columns, dtype=dtype)
     signs: list[Tensor] = []
     for first in reversed(range(0, columns, _PANEL)):
@@ -55,7 +61,49 @@ def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "f
     return frame
 
 
-def _panels_on_host(stream: Stream, rows: int, columns: int, dtype: DType, start: int) -> Panels:
+def _frame_by_program(stream: Stream, rows: int, columns: int, dtype: DType, start: int) -> Tensor:
+    """Make the frame on the device by one program, which multiplies it by the reflections of a panel.
+
+    Panels get shorter one by one, and a program for each length would take seconds to compile. This one takes the
+    number of the first column as an argument and leaves zeros where a panel has ended: three times as many operations,
+    of a kind that a device is fast in.
+    """
+    key = int(stream.key[0]), int(stream.key[1])
+    frame, signs = stream.xp.eye(rows, columns, dtype=dtype), stream.xp.ones((columns + _PANEL,), dtype)
+    program = _panel_program(rows, columns, dtype)
+    for first in reversed(range(0, columns, _PANEL)):
+        frame, signs = program(word_tensor(*key, start + _draws_before(first, rows), first), frame, signs)
+    return frame * signs[:columns]
+
+
+@functools.lru_cache(maxsize=64)
+def _panel_program(rows: int, columns: int, dtype: DType) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return the program that multiplies a frame by the reflections of one panel, and sets their signs."""
+
+    def step(words: Tensor, frame: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+        xp = TRACED
+        key0, key1, begin, first = (words[i : i + 1] for i in range(4))
+        number = xp.reshape(xp.arange(_PANEL, dtype=xp.word), (-1, 1))
+        place = xp.arange(rows, dtype=xp.word) - first
+        stream = Stream((key0, key1), xp=xp)
+        draws = stream.normal_at(Draw.FRAME, begin + number * (rows - first) + place, dtype)
+        inside, heads = (place >= number) & (first + number < columns), place == number
+        zeros = xp.zeros_like(draws)
+
+        def with_heads(v: Tensor, values: Tensor) -> Tensor:
+            return xp.where(heads, xp.reshape(values, (-1, 1)), v)
+
+        v = xp.where(inside, draws, zeros)
+        v, sign = _normalised(xp, v, xp.sum(xp.where(heads, v, zeros), axis=1), with_heads)
+        v = xp.where(inside, v, zeros)
+        gram = xp.set_diagonal(xp.triu(xp.gram(v)), xp.ones((_PANEL,), dtype))
+        frame = frame - xp.transpose(v) @ xp.solve_upper(gram, v @ frame)
+        return frame, keras.ops.slice_update(signs, (first[0],), sign)
+
+    return backend.program(step)
+
+
+def _panels_drawn(stream: Stream, rows: int, columns: int, dtype: DType, start: int) -> Panels:
     """Return a function from a panel's first column to its draws, `(size, rows - first)`."""
     last = (columns - 1) // _PANEL * _PANEL
     count = _draws_before(last, rows) + (columns - last) * (rows - last)
@@ -93,7 +141,20 @@ def _reflections(xp: Namespace, gaussian: Tensor) -> tuple[Tensor, Tensor]:
         gaussian: Draws, those of vector `j` in row `j` from place `j` on. Overwritten on the host.
     """
     v = xp.triu(gaussian)
-    head = xp.copy(xp.diagonal(v))
+    return _normalised(xp, v, xp.copy(xp.diagonal(v)), xp.set_diagonal)
+
+
+def _normalised(
+    xp: Namespace, v: Tensor, head: Tensor, with_heads: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return the Householder vectors and signs for vectors that are the rows of `v`.
+
+    Args:
+        xp: The namespace of the vectors.
+        v: The vectors, zero before their heads. Overwritten on the host.
+        head: The first element of each.
+        with_heads: Function that puts others in their place.
+    """
     norm = xp.sqrt(xp.squared_norms(v))
     # A vector of zeros, once in 65,536 draws for a vector of length one, stands for the first axis.
     zero = xp.cast(norm == 0, norm.dtype)
@@ -101,7 +162,7 @@ def _reflections(xp: Namespace, gaussian: Tensor) -> tuple[Tensor, Tensor]:
     norm = norm + zero
     sign = 1 - 2 * xp.cast(head < 0, norm.dtype)
     # v = x + sign |x| e_j has |v|^2 = 2 |x| (|x| + |x_j|); the new head is sign (|x_j| + |x|).
-    v = xp.set_diagonal(v, head + sign * norm)
+    v = with_heads(v, head + sign * norm)
     v *= xp.reshape(1 / xp.sqrt(norm * (norm + xp.abs(head))), (-1, 1))
     return v, -sign
 

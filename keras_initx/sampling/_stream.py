@@ -10,9 +10,12 @@ import math
 import numpy as np
 
 from keras_initx._typing import Array, DType, Elementwise, Shape, Tensor
-from keras_initx.sampling._affine import Bounds, limited
+from keras_initx.sampling import _device
+from keras_initx.sampling._affine import Affine, Bounds, inwards, limited
+from keras_initx.sampling._convert import Convert, as_interpolated, as_normal, as_uniform, as_words
 from keras_initx.sampling._host_words import HostWords
-from keras_initx.sampling._namespace import HOST, Namespace, current_namespace
+from keras_initx.sampling._namespace import DEVICE, HOST, Namespace
+from keras_initx.sampling._place import current_namespace
 from keras_initx.sampling._quantiles import normal_table
 from keras_initx.sampling._threefry import words_at
 
@@ -38,15 +41,17 @@ class Stream:
 
     Every method takes the `draw` and the `shape` wanted, and some of them `start`: the number of the
     first element, where a part of a draw is enough, and `then`: the last function that is applied to
-    the draws. They are then finished: brought into the bounds and the dtype of the stream. On the host
-    that happens to a few at a time, while they are in the cache. Arrays are NumPy's outside a trace
-    and the backend's inside one, with the same bits.
+    the draws. They are then finished: brought into the bounds and the dtype of the stream. That happens
+    to a few at a time: on the host while they are in the cache, on a device while they are in registers
+    if the function is one of `affine`. Arrays are NumPy's on the host and the backend's elsewhere, with
+    the same bits.
 
     Args:
         key: Two words: Python integers in `[0, 2**32)`, or scalar integer tensors.
         dtype: The dtype of finished draws, by default that in which they are computed.
         bounds: Two numbers that the draws `then` gives are between, and that a cast to 16 bits must
             not lead beyond.
+        xp: The namespace to draw in, by default the current one.
 
     Example:
         >>> stream = Stream((7, 0))
@@ -54,49 +59,61 @@ class Stream:
         (2, 3)
     """
 
-    def __init__(self, key: tuple[Tensor, Tensor], dtype: DType | None = None, bounds: Bounds | None = None) -> None:
-        self.xp: Namespace = current_namespace()
+    def __init__(
+        self,
+        key: tuple[Tensor, Tensor],
+        dtype: DType | None = None,
+        bounds: Bounds | None = None,
+        xp: Namespace | None = None,
+    ) -> None:
+        self.key = key
+        self.xp: Namespace = current_namespace() if xp is None else xp
         self._dtype = dtype
         self._limits = (bounds, dtype) if bounds and dtype and dtype != computing_dtype(dtype) else None
-        self._key = self._word(key[0]), self._word(key[1])
+        self._key = self.word(key[0]), self.word(key[1])
 
     @property
     def on_host(self) -> bool:
         return self.xp is HOST
 
+    @property
+    def on_device(self) -> bool:
+        return self.xp is DEVICE
+
     def finished_dtype(self, dtype: DType) -> DType:
         """Return the dtype of finished draws that are computed in `dtype`."""
         return self._dtype or dtype
 
-    def _word(self, value: Tensor) -> Tensor:
+    def word(self, value: Tensor) -> Tensor:
+        """Return an integer, or a scalar tensor of one, as an array of one word: its lowest 32 bits."""
         if isinstance(value, int):
-            value = np.array([value], "uint32").astype(self.xp.word)
+            value = np.array([value & 0xFFFFFFFF], "uint32").astype(self.xp.word)
             return value if self.on_host else self.xp.convert_to_tensor(value)
         return self.xp.reshape(self.xp.cast(value, self.xp.word), (1,))
 
     def words(self, draw: Draw, shape: Shape, start: int = 0) -> Tensor:
-        """Return 32 random bits an element: uint32 on the host, int32 in a trace."""
-        return self._map(draw, shape, self.xp.word, lambda words: words, start)
+        """Return 32 random bits an element: uint32 on the host, int32 elsewhere."""
+        return self._map(draw, shape, self.xp.word, as_words, None, start)
+
+    def words_at(self, draw: Draw, index: Tensor) -> Tensor:
+        """Return the elements of `words` whose flat indices are the words `index`."""
+        return words_at(self.xp, self._key, self.word(draw), index)
 
     def uniform(
         self, draw: Draw, shape: Shape, dtype: DType = "float32", start: int = 0, then: Elementwise | None = None
     ) -> Tensor:
         """Return uniform values in the open interval (0, 1), multiples of 2**-24."""
-
-        def convert(words: Tensor) -> Tensor:
-            return (self.xp.cast(self.xp.shift_right(words, 9), dtype) + 0.5) * 2.0**-23
-
-        return self._map(draw, shape, dtype, convert, start, then)
+        return self._map(draw, shape, dtype, as_uniform, None, start, then)
 
     def normal(
         self, draw: Draw, shape: Shape, dtype: DType = "float32", start: int = 0, then: Elementwise | None = None
     ) -> Tensor:
         """Return draws from N(0, 1), within +-6.12."""
-        return self._map(draw, shape, dtype, lambda words: self._normal_from(words, dtype), start, then)
+        return self._map(draw, shape, dtype, as_normal, normal_table(dtype), start, then)
 
     def normal_at(self, draw: Draw, index: Tensor, dtype: DType = "float32") -> Tensor:
         """Return the elements of `normal` whose flat indices are the words `index`."""
-        return self._normal_from(self._words_at(draw, index), dtype)
+        return as_normal(self.xp, self.words_at(draw, index), self._table(normal_table(dtype)), dtype)
 
     def interpolated(
         self, draw: Draw, shape: Shape, knots: Array, dtype: DType = "float32", then: Elementwise | None = None
@@ -111,17 +128,7 @@ class Stream:
             dtype: `"float32"` or `"float64"`.
             then: See `Stream`.
         """
-        knots = self.xp.convert_to_tensor(knots) if not self.on_host else knots.view(self.xp.word)
-
-        def convert(words: Tensor) -> Tensor:
-            cell = self.xp.shift_right(words, 16)
-            low = self.xp.take(knots, cell)
-            width = self.xp.take(knots, cell + 1) - low
-            # The middles of 128 equal parts, in 256ths. The product may take all 32 bits.
-            part = (self.xp.shift_right(words, 8) & 0xFE) | 1
-            return self.xp.cast(low + self.xp.shift_right(width * part, 8), dtype)
-
-        return self._map(draw, shape, dtype, convert, then=then)
+        return self._map(draw, shape, dtype, as_interpolated, knots.view(self.xp.word), 0, then)
 
     def integers(self, draw: Draw, shape: Shape, bounds: Tensor) -> Tensor:
         """Return integers in `[0, bounds)` as words.
@@ -134,8 +141,11 @@ class Stream:
             shape: Shape of the result.
             bounds: A positive integer below `2**31`, or words that broadcast against `shape`.
         """
-        words = self.words(draw, shape)
-        bounds = self._word(bounds) if isinstance(bounds, int) else bounds
+        return self.integers_from(self.words(draw, shape), bounds)
+
+    def integers_from(self, words: Tensor, bounds: Tensor) -> Tensor:
+        """Return what `integers` makes of `words`."""
+        bounds = self.word(bounds) if isinstance(bounds, int) else bounds
         # In 16-bit limbs, because not every backend has 64-bit integers.
         upper, lower = self.xp.shift_right(words, 16), words & 0xFFFF
         high, low = self.xp.shift_right(bounds, 16), bounds & 0xFFFF
@@ -143,50 +153,67 @@ class Stream:
         carry = self.xp.shift_right(lower * high + (middle & 0xFFFF), 16)
         return upper * high + self.xp.shift_right(middle, 16) + carry
 
-    def _normal_from(self, words: Tensor, dtype: DType) -> Tensor:
-        table = normal_table(dtype)
-        if not self.on_host:
-            table = self.xp.convert_to_tensor(table)
-        high = self.xp.take(table, self.xp.shift_right(words, 16))
-        return high + self.xp.take(table, words & 0xFFFF)
+    def _table(self, table: Array | None) -> Tensor:
+        return table if table is None or self.on_host else self.xp.convert_to_tensor(table)
 
     def _map(
         self,
         draw: Draw,
         shape: Shape,
         dtype: DType,
-        convert: Elementwise,
+        convert: Convert,
+        table: Array | None,
         start: int = 0,
         then: Elementwise | None = None,
     ) -> Tensor:
-        """Return `convert(words)` in `shape`, the words being those of elements `start` and up.
+        """Return what `convert` makes of words in `shape`, the words being those of elements `start` and up.
 
         With `then` draws are finished, see `Stream`.
         """
-        if then is not None:
-            dtype = self.finished_dtype(dtype)
-            return self._map(draw, shape, dtype, lambda words: self._limited(then(convert(words))), start)
-        size = math.prod(shape)
-        if start + size > _MAX_SIZE:
-            raise ValueError(f"`shape` must have at most 2**32 elements. Received: shape={tuple(shape)}")
-        if not self.on_host:
-            return self.xp.cast(convert(self._words_at(draw, self.flat_index(shape, start))), dtype)
-        out = self.xp.empty((size,), dtype)
-        _HOST_WORDS.fill(out, convert, self._key, draw, start)
-        return out.reshape(shape)
+        check_size(shape, start)
+        out = dtype if then is None else self.finished_dtype(dtype)
+        if self.on_device:
+            if then is not None and not isinstance(then, Affine):
+                standard = self._map(draw, shape, dtype, convert, table, start)
+                return self.xp.cast(self._limited(then(standard)), out)
+            # Nothing is applied to words.
+            numbers = self._numbers(then or Affine(self.xp), "float32" if convert is as_words else dtype)
+            return _device.draws(self.key, draw, shape, start, convert, table, numbers, dtype, out)
+        table = self._table(table)
+
+        def finished(words: Tensor) -> Tensor:
+            values = convert(self.xp, words, table, dtype)
+            return values if then is None else self._limited(then(values))
+
+        if self.on_host:
+            array = self.xp.empty((math.prod(shape),), out)
+            _HOST_WORDS.fill(array, finished, self._key, draw, start)
+            return array.reshape(shape)
+        return self.xp.cast(finished(self.words_at(draw, self.flat_index(shape, start))), out)
 
     def _limited(self, values: Tensor) -> Tensor:
         return values if self._limits is None else limited(self.xp, values, *self._limits)
 
-    def _words_at(self, draw: Draw, index: Tensor) -> Tensor:
-        return words_at(self.xp, self._key, self._word(draw), index)
+    def _numbers(self, then: Affine, dtype: DType) -> Array:
+        """Return the numbers of `then`, with the limits of the stream in its bounds."""
+        numbers = then.numbers(dtype)
+        if self._limits is not None:
+            bounds, narrow = self._limits
+            numbers[3:] = np.clip(numbers[3:], *inwards(narrow, *map(float, bounds)))
+        return numbers
 
-    def flat_index(self, shape: Shape, start: int = 0) -> Tensor:
+    def flat_index(self, shape: Shape, start: Tensor = 0) -> Tensor:
         """Return the row-major number of each element, plus `start`, as words."""
-        index = self._word(start & 0xFFFFFFFF)
+        index = self.word(start)
         stride = math.prod(shape)
         for axis, length in enumerate(shape):
             stride //= max(length, 1)
-            steps = self.xp.arange(length, dtype=self.xp.word) * self._word(stride & 0xFFFFFFFF)
+            steps = self.xp.arange(length, dtype=self.xp.word) * self.word(stride)
             index = index + self.xp.reshape(steps, (-1,) + (1,) * (len(shape) - axis - 1))
         return self.xp.reshape(index, shape)
+
+
+def check_size(shape: Shape, start: int = 0) -> None:
+    """Raise `ValueError` if a draw has no elements `start` and up for `shape`."""
+    if start + math.prod(shape) > _MAX_SIZE:
+        raise ValueError(f"`shape` must have at most 2**32 elements. Received: shape={tuple(shape)}")

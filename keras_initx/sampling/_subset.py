@@ -4,14 +4,18 @@ Both algorithms give every subset of k the same chance. Which one runs depends o
 on where it runs, so that the values are the same everywhere.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from keras_initx._typing import Array, DType, Elementwise, Tensor
 from keras_initx.backends import backend
-from keras_initx.sampling._namespace import HOST, Namespace
-from keras_initx.sampling._stream import Draw, Stream
+from keras_initx.sampling._affine import Affine, affine_by
+from keras_initx.sampling._device import block_length, word_tensor
+from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
+from keras_initx.sampling._stream import Draw, Stream, check_size
 
 # Up to here Floyd's algorithm, with k^2/2 comparisons a unit; above, one key for each entry.
 _MAX_FLOYD = 32
@@ -36,40 +40,46 @@ def sparse_normal(
     Returns:
         A matrix of the stream's namespace, in the dtype of finished draws.
     """
-    if connections <= _MAX_FLOYD:
-        rows = _floyd(stream, inputs, units, connections)
-        values = stream.normal(Draw.VALUES, (connections, units), dtype, then=_scaled(stream.xp, stddev))
-        if stream.on_host:
-            return _place_on_host(rows, values, inputs)
-        return _place_in_trace(stream.xp, rows, values, inputs)
-    if stream.on_host:
-        return _smallest_keys_on_host(stream, inputs, units, connections, stddev, dtype)
-    return _smallest_keys_in_trace(stream, inputs, units, connections, stddev, dtype)
+    if connections > _MAX_FLOYD:
+        check_size((units, inputs))
+    draw = {HOST: _draw_on_host, DEVICE: _draw_on_device}.get(stream.xp, _draw_in_trace)
+    return draw(stream, inputs, units, connections, _scaled(stream.xp, stddev), dtype)
 
 
-def _floyd(stream: Stream, inputs: int, units: int, connections: int) -> Tensor:
-    """Return the row numbers of each unit's connections, `(connections, units)`.
+def _draw_on_host(stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType) -> Array:
+    if connections > _MAX_FLOYD:
+        return _smallest_keys_on_host(stream, inputs, units, connections, scaled, dtype)
+    rows = _floyd(stream, stream.words(Draw.SUPPORT, (connections, units)), inputs)
+    values = stream.normal(Draw.VALUES, (connections, units), dtype, then=scaled)
+    out = HOST.zeros((inputs, units), values.dtype)
+    out[rows, np.arange(units)] = values
+    return out
+
+
+def _draw_in_trace(stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType) -> Tensor:
+    if connections > _MAX_FLOYD:
+        return _smallest_keys(stream, inputs, units, 0, connections, scaled, dtype)
+    rows = _floyd(stream, stream.words(Draw.SUPPORT, (connections, units)), inputs)
+    values = stream.normal(Draw.VALUES, (connections, units), dtype, then=scaled)
+    return _place_in_trace(stream.xp, rows, values, inputs)
+
+
+def _floyd(stream: Stream, words: Tensor, inputs: Tensor) -> Tensor:
+    """Return the row numbers of each unit's connections, from as many words; `inputs` may be a word.
 
     Reference:
         Bentley and Floyd, "A sample of brilliance", Communications of the ACM 30 (1987).
     """
-    xp = stream.xp
-    lasts = range(inputs - connections, inputs)
-    bounds = xp.reshape(xp.arange(inputs - connections + 1, inputs + 1, dtype=xp.word), (connections, 1))
-    draws = stream.integers(Draw.SUPPORT, (connections, units), bounds)
+    xp, connections = stream.xp, words.shape[0]
+    bounds = xp.reshape(xp.arange(1, connections + 1, dtype=xp.word), (connections, 1)) + (inputs - connections)
+    draws = stream.integers_from(words, bounds)
     rows = draws[:1]
-    for step, last in enumerate(lasts[1:], start=1):
-        row = draws[step : step + 1]
+    for step in range(1, connections):
+        row, last = draws[step : step + 1], bounds[step] - 1
         taken = xp.any(rows == row, axis=0, keepdims=True)
         # Only from this step on can `last` be drawn, so it is free.
         rows = xp.concatenate([rows, xp.where(taken, last, row)])
     return rows
-
-
-def _place_on_host(rows: Array, values: Array, inputs: int) -> Array:
-    out = HOST.zeros((inputs, values.shape[1]), values.dtype)
-    out[rows, np.arange(values.shape[1])] = values
-    return out
 
 
 def _place_in_trace(xp: Namespace, rows: Tensor, values: Tensor, inputs: int) -> Tensor:
@@ -82,11 +92,10 @@ def _place_in_trace(xp: Namespace, rows: Tensor, values: Tensor, inputs: int) ->
 
 
 def _smallest_keys_on_host(
-    stream: Stream, inputs: int, units: int, connections: int, stddev: float, dtype: DType
+    stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType
 ) -> Array:
     """Give each entry a random key; the entries with a unit's `connections` smallest keys stay."""
     out = HOST.empty((inputs, units), stream.finished_dtype(dtype))
-    scaled = _scaled(np, stddev)
     step = max(1, _KEYS_PER_BLOCK // inputs)
     # Columns of a block whose rows have a power of two of entries lie on few lines of the cache.
     row = inputs + (8 - inputs) % 16
@@ -106,29 +115,98 @@ def _smallest_keys_on_host(
     return out
 
 
-def _smallest_keys_in_trace(
-    stream: Stream, inputs: int, units: int, connections: int, stddev: float, dtype: DType
+def _smallest_keys(
+    stream: Stream, inputs: int, units: int, begin: Tensor, connections: Tensor, scaled: Elementwise, dtype: DType
 ) -> Tensor:
-    """The same entries and values as on the host, entry by entry, by bisection instead of sorting."""
+    """The same entries and values as on the host, entry by entry, by bisection instead of sorting.
+
+    Args:
+        stream: The `Stream` to draw from.
+        inputs: Number of rows.
+        units: Number of columns returned.
+        begin: Number of the first of them, an integer or a word.
+        connections: Number of places in each column, an integer or a word.
+        scaled: Function that is applied to the draws.
+        dtype: The dtype of the draws.
+    """
     xp = stream.xp
-    keys = xp.shift_right(stream.words(Draw.SUPPORT, (units, inputs)), 32 - _KEY_BITS)
+    index = stream.flat_index((units, inputs), begin * inputs)
+    keys = xp.shift_right(stream.words_at(Draw.SUPPORT, index), 32 - _KEY_BITS)
     keys = backend.optimization_barrier(keys)
-    threshold = xp.zeros((units, 1), xp.word)
-    for bit in reversed(range(_KEY_BITS)):
-        candidate = threshold + (1 << bit)
+
+    def bisect(step: Tensor, threshold: Tensor) -> Tensor:
+        candidate = threshold + xp.left_shift(xp.ones((1, 1), xp.word), _KEY_BITS - 1 - step)
         smaller = xp.sum(xp.cast(keys < candidate, xp.word), axis=1, keepdims=True)
         # The largest number that fewer than `connections` keys are below is the last key chosen.
-        threshold = xp.where(smaller < connections, candidate, threshold)
+        return xp.where(smaller < connections, candidate, threshold)
+
+    threshold = xp.fori_loop(0, _KEY_BITS, bisect, xp.zeros((units, 1), xp.word))
     chosen = _without_late_ties(xp, keys, threshold, connections)
     rank = xp.cumsum(xp.cast(chosen, xp.word), axis=1) - 1
-    first = xp.reshape(xp.arange(units, dtype=xp.word) * connections, (units, 1))
-    values = _scaled(xp, stddev)(stream.normal_at(Draw.VALUES, first + rank, dtype))
+    first = xp.reshape(begin + xp.arange(units, dtype=xp.word), (units, 1)) * connections
+    values = scaled(stream.normal_at(Draw.VALUES, first + rank, dtype))
     return xp.transpose(xp.where(chosen, values, xp.zeros_like(values)))
 
 
-def _scaled(xp: Any, stddev: float) -> Elementwise:
+def _draw_on_device(stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType) -> Tensor:
+    """The same, a few units at a time: programs take all numbers but one as arguments."""
+    xp, out = stream.xp, stream.finished_dtype(dtype)
+    if inputs * units == 0:
+        return xp.zeros((inputs, units), out)
+    key = int(stream.key[0]), int(stream.key[1])
+    numbers = xp.convert_to_tensor(scaled.numbers(dtype))
+    if connections > _MAX_FLOYD:
+        length = block_length(inputs * units, inputs)
+        columns = _columns_program(inputs, length // inputs, dtype, out)
+
+        def block(first: int) -> Tensor:
+            return columns(word_tensor(*key, first // inputs, connections), numbers)
+
+        return xp.transpose(backend.joined(block, length, (units, inputs), out))
+    count = block_length(units * connections, connections) // connections
+    program = _connections_program(connections, count, dtype, out)
+    parts = [program(word_tensor(*key, units, first, inputs), numbers) for first in range(0, units, count)]
+    places, values = (xp.concatenate(part)[: units * connections] for part in zip(*parts, strict=True))
+    return xp.scatter(places, values, (inputs, units))
+
+
+@functools.lru_cache(maxsize=64)
+def _columns_program(inputs: int, count: int, dtype: DType, out: DType) -> Callable[..., Tensor]:
+    """Return the program that makes `count` columns by keys, one after the other."""
+
+    def columns(words: Tensor, numbers: Tensor) -> Tensor:
+        key0, key1, begin, connections = (words[i : i + 1] for i in range(4))
+        scaled = functools.partial(affine_by, TRACED, numbers=numbers)
+        matrix = _smallest_keys(Stream((key0, key1), xp=TRACED), inputs, count, begin, connections, scaled, dtype)
+        return TRACED.cast(TRACED.reshape(TRACED.transpose(matrix), (-1,)), out)
+
+    return backend.program(columns)
+
+
+@functools.lru_cache(maxsize=64)
+def _connections_program(
+    connections: int, count: int, dtype: DType, out: DType
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return the program that makes places and values of the connections of `count` units, unit by unit."""
+
+    def drawn(words: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        xp = TRACED
+        key0, key1, units, first, inputs = (words[i : i + 1] for i in range(5))
+        stream = Stream((key0, key1), xp=xp)
+        column = first + xp.arange(count, dtype=xp.word)
+        index = xp.reshape(xp.arange(connections, dtype=xp.word), (-1, 1)) * units + column
+        rows = _floyd(stream, stream.words_at(Draw.SUPPORT, index), inputs)
+        values = affine_by(xp, stream.normal_at(Draw.VALUES, index, dtype), numbers)
+        places = xp.stack([rows, xp.broadcast_to(column, rows.shape)], axis=-1)
+        by_unit = xp.reshape(xp.transpose(places, (1, 0, 2)), (-1, 2))
+        return by_unit, xp.cast(xp.reshape(xp.transpose(values), (-1,)), out)
+
+    return backend.program(drawn)
+
+
+def _scaled(xp: Any, stddev: float) -> Affine:
     """Return a function that multiplies by `stddev`, after moving draws that are zero, one in 65,536, to the next."""
-    return lambda values: xp.where(values == 0, xp.full_like(values, 2.0**-15), values) * stddev
+    return Affine(xp, factor=stddev, zero=2.0**-15)
 
 
 def _without_late_ties(xp: Any, keys: Tensor, threshold: Tensor, connections: int) -> Tensor:

@@ -5,8 +5,8 @@ from keras_initx.sampling._namespace import Namespace
 
 Words = tuple[Tensor, Tensor]
 
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-_PARITY = 0x1BD11BDA
+ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+PARITY = 0x1BD11BDA
 
 
 def threefry2x32(xp: Namespace, key: Words, counter: Words) -> Words:
@@ -23,11 +23,11 @@ def threefry2x32(xp: Namespace, key: Words, counter: Words) -> Words:
     Reference:
         Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
     """
-    schedule = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
+    schedule = (key[0], key[1], key[0] ^ key[1] ^ PARITY)
     x0 = counter[0] + schedule[0]
     x1 = counter[1] + schedule[1]
     for group in range(5):
-        for count in _ROTATIONS[group % 2]:
+        for count in ROTATIONS[group % 2]:
             x0 += x1
             x1 = xp.rotate_left(x1, count) ^ x0
         x0 += schedule[(group + 1) % 3]

@@ -27,7 +27,7 @@ def values(mode, function):
 def test_words_are_the_blocks_in_order(mode, shape):
     stream = Stream((2024, 7))
     size = int(np.prod(shape))
-    expected = stream._words_at(Draw.VALUES, np.arange(size, dtype="uint32")).reshape(shape)
+    expected = stream.words_at(Draw.VALUES, np.arange(size, dtype="uint32")).reshape(shape)
     uniform = values(mode, lambda stream: stream.uniform(Draw.VALUES, shape))
     np.testing.assert_array_equal(uniform, ((expected >> 9).astype("float32") + 0.5) * 2.0**-23)
 
@@ -37,7 +37,7 @@ def test_words_are_the_blocks_in_order(mode, shape):
 def test_a_part_equals_the_slice_of_the_whole(mode, start):
     part = values(mode, lambda stream: stream.uniform(Draw.VALUES, (2, 4), start=start))
     index = np.arange(start, start + 8).astype("uint32")
-    whole = Stream((2024, 7))._words_at(Draw.VALUES, index)
+    whole = Stream((2024, 7)).words_at(Draw.VALUES, index)
     np.testing.assert_array_equal(part.reshape(-1), ((whole >> 9).astype("float32") + 0.5) * 2.0**-23)
 
 

@@ -1,0 +1,108 @@
+"""A model on paper of values made on an accelerator: the compiler's counts against published rates.
+
+    KERAS_BACKEND=jax python benchmarks/device_model.py
+
+needs no accelerator, and prints the table of docs/devices.md. All seconds are predictions.
+"""
+
+from typing import NamedTuple
+
+import _common
+
+_SIZE = 1 << 20
+_BILLIONS = 7
+_FRAME = 4096
+_PANEL = 64
+
+
+class Device(NamedTuple):
+    """Published rates of an accelerator.
+
+    Attributes:
+        bandwidth: Bytes of memory read or written in a second.
+        operations: Integer operations in a second, each of a multiply-add counting as one.
+        lookups: Words looked up in a table in a second: one a clock for each multiprocessor, an assumption.
+        products: Operations of float32 matrix products in a second, in full precision.
+    """
+
+    bandwidth: float
+    operations: float
+    lookups: float
+    products: float
+
+
+# NVIDIA, "H100 Tensor Core GPU architecture" (2022), SXM5: 132 multiprocessors with 64 integer units at 1.98 GHz, and
+# "H200 Tensor Core GPU" (2024). NVIDIA, "A100 Tensor Core GPU architecture" (2020): 108 with 64 at 1.41 GHz. Google
+# Cloud, "TPU v5e": bandwidth and bfloat16 products, of which one in full precision takes six. Its vector unit has no
+# published rates: 8 by 128 lanes with 4 units at 1.5 GHz, which look up 8 words a clock, are an assumption.
+DEVICES = {
+    "H100 SXM": Device(3.35e12, 132 * 64 * 1.98e9, 132 * 1.98e9, 67e12),
+    "H200": Device(4.8e12, 132 * 64 * 1.98e9, 132 * 1.98e9, 67e12),
+    "A100 80GB": Device(2.039e12, 108 * 64 * 1.41e9, 108 * 1.41e9, 19.5e12),
+    "TPU v5e": Device(0.819e12, 8 * 128 * 4 * 1.5e9, 8 * 1.5e9, 197e12 / 6),
+}
+# What the compiler counts as reading a table is no traffic of the memory: a table stays in the cache.
+LOOKUPS = {"uniform": 0, "normal": 2, "truncated normal": 2}
+
+
+def main():
+    """Count, predict and print."""
+    counted = counts()
+    rows = []
+    for name, operations in counted.items():
+        for written in (4, 2):
+            predictions = _predictions(operations, LOOKUPS[name], written)
+            rows.append((name, _common.significant(operations), LOOKUPS[name], written, *predictions))
+    header = ("draws", "operations a value", "lookups", "bytes of a value", *DEVICES)
+    print(f"Seconds for {_BILLIONS} billion values, and what limits them:\n")
+    print(_common.table(header, rows), end="\n\n")
+    print(f"Milliseconds for an orthogonal kernel of {_FRAME} by {_FRAME}:\n")
+    print(_common.table(("", *DEVICES), [("orthogonal", *map(_frame, DEVICES.values()))]))
+
+
+def counts():
+    """Return the operations that one value takes in the program of a block, as the compiler counts them."""
+    import numpy as np
+
+    from keras_initx.sampling import _convert, _device
+    from keras_initx.sampling._quantiles import normal_table
+    from keras_initx.sampling._truncated import truncated_quantiles
+
+    kinds = {
+        "uniform": (_convert.as_uniform, ()),
+        "normal": (_convert.as_normal, (normal_table("float32"),)),
+        "truncated normal": (_convert.as_interpolated, (truncated_quantiles(-2.0, 2.0).knots,)),
+    }
+    found = {}
+    for name, (convert, tables) in kinds.items():
+        program = _device._program(convert, "float32", "float32", _SIZE)
+        arguments = (np.zeros(4, "int32"), np.zeros(5, "float32"), *tables)
+        found[name] = program.lower(*arguments).compile().cost_analysis()["flops"] / _SIZE
+    return found
+
+
+def _predictions(operations, lookups, written):
+    for device in DEVICES.values():
+        # A block is written, read again and written into the array, which is filled with zeros first.
+        seconds = {
+            "memory": 4 * written / device.bandwidth,
+            "arithmetic": operations / device.operations,
+            "lookups": lookups / device.lookups,
+        }
+        limit = max(seconds, key=seconds.get)
+        yield f"{_common.significant(_BILLIONS * 1e9 * seconds[limit], 2)} ({limit})"
+
+
+def _frame(device):
+    """Return the milliseconds of a square frame: for each panel two products, and the frame read twice and written."""
+    panels = _FRAME // _PANEL
+    seconds = {
+        "products": panels * 4 * _PANEL * _FRAME**2 / device.products,
+        "memory": panels * 3 * 4 * _FRAME**2 / device.bandwidth,
+    }
+    limit = max(seconds, key=seconds.get)
+    return f"{_common.significant(1e3 * seconds[limit], 2)} ({limit})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Draws on a device: programs that make one block whatever the shape, and blocks that are joined there.
+
+A program is the form that a draw has in a trace, for a fixed number of elements. Everything else is an argument: key,
+draw, start, the numbers of what is applied to the draws, and the table. So one program serves all shapes and all
+standard deviations. On torch Triton's kernel takes its place where there is Triton.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from keras_initx._typing import Array, DType, Shape, Tensor
+from keras_initx.backends import backend
+from keras_initx.sampling._affine import affine_by
+from keras_initx.sampling._convert import Convert, as_words
+from keras_initx.sampling._namespace import TRACED
+from keras_initx.sampling._threefry import words_at
+
+# Elements made at a time: enough to hide what two calls cost, few enough beside an array that is worth a device.
+BLOCK = 1 << 22
+
+
+def draws(
+    key: tuple[Tensor, Tensor],
+    draw: int,
+    shape: Shape,
+    start: int,
+    convert: Convert,
+    table: Array | None,
+    numbers: Array,
+    dtype: DType,
+    out: DType,
+) -> Tensor:
+    """Return draws of `shape`, made and finished on the device.
+
+    Args:
+        key: The two words of the stream's key, as integers or scalar tensors.
+        draw: Number of the draw.
+        shape: Shape of the result.
+        start: Number of the first element.
+        convert: The kind of draw.
+        table: The table that `convert` takes, or `None`.
+        numbers: Those of the `Affine` that is applied to all draws but words.
+        dtype: The dtype in which draws are computed.
+        out: The dtype of the result.
+    """
+    words, size = (int(key[0]), int(key[1]), int(draw)), math.prod(shape)
+    tables = TRACED.convert_to_tensor(numbers), *([] if table is None else [TRACED.convert_to_tensor(table)])
+    if backend.has_triton() and size:
+        from keras_initx.sampling import _triton
+
+        return _triton.draws(words, shape, start, convert, tables, out)
+    length = block_length(size)
+    program = _program(convert, dtype, out, length)
+    return backend.joined(lambda first: program(word_tensor(*words, start + first), *tables), length, shape, out)
+
+
+@functools.cache
+def _program(convert: Convert, dtype: DType, out: DType, length: int) -> Callable[..., Tensor]:
+    """Return the program that makes one block."""
+
+    def block(words: Tensor, numbers: Tensor, table: Tensor = None) -> Tensor:
+        key0, key1, draw, start = (words[i : i + 1] for i in range(4))
+        index = TRACED.arange(length, dtype=TRACED.word) + start
+        values = convert(TRACED, words_at(TRACED, (key0, key1), draw, index), table, dtype)
+        return TRACED.cast(values if convert is as_words else affine_by(TRACED, values, numbers), out)
+
+    return backend.program(block)
+
+
+def block_length(size: int, unit: int = 1) -> int:
+    """Return how many elements to make at a time of `size`, a multiple of `unit`."""
+    length = max(BLOCK // unit, 1) * unit
+    return length if backend.compiles_shapes else max(min(length, size), 1)
+
+
+def word_tensor(*values: int) -> Tensor:
+    """Return integers as words on the device."""
+    return TRACED.convert_to_tensor(np.array([value & 0xFFFFFFFF for value in values], "uint32").view(TRACED.word))

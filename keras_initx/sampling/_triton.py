@@ -1,0 +1,142 @@
+"""Draws on a device as one kernel of Triton, which fills an array of any shape in place.
+
+Imported only where there is Triton. All numbers come from memory, so that none of them is compiled into the kernel.
+"""
+
+import math
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import triton
+import triton.language as tl
+
+from keras_initx._typing import DType, Shape, Tensor
+from keras_initx.backends import backend
+from keras_initx.sampling import _convert
+from keras_initx.sampling._threefry import PARITY, ROTATIONS
+
+# Blocks of the cipher in one program, each of which gives two elements.
+_BLOCKS = 512
+_KINDS = (_convert.as_words, _convert.as_uniform, _convert.as_normal, _convert.as_interpolated)
+
+
+def draws(
+    words: tuple[int, int, int],
+    shape: Shape,
+    start: int,
+    convert: _convert.Convert,
+    tables: Sequence[Tensor],
+    out: DType,
+) -> Tensor:
+    """Return draws of `shape`, made and finished by one launch.
+
+    Args:
+        words: The words of the key and the number of the draw.
+        shape: Shape of the result, which has elements.
+        start: Number of the first element.
+        convert: The kind of draw.
+        tables: The numbers of the `Affine` that is applied to all draws but words, and the table of `convert`, if
+            it takes one.
+        out: The dtype of the result.
+    """
+    size = math.prod(shape)
+    tensor = keras.ops.empty(shape, out)
+    counters = keras.ops.convert_to_tensor(np.array([*words, start, size], "int64"))
+    grid = (triton.cdiv(size + start % 2, 2 * _BLOCKS),)
+    with backend.launching(tensor):
+        # Not fused: a fused product and sum would be rounded once.
+        _fill[grid](tensor, counters, tables[0], tables[-1], **_constants(convert, start), enable_fp_fusion=False)
+    return tensor
+
+
+def _constants(convert: _convert.Convert, start: int) -> dict[str, int]:
+    """Return what is compiled into the kernel: nothing that depends on a shape, but whether the start is odd."""
+    names = ("a0", "a1", "a2", "a3", "b0", "b1", "b2", "b3")
+    rotations = zip(names, (count for group in ROTATIONS for count in group), strict=True)
+    kind = _KINDS.index(convert)
+    return {"odd": start % 2, "blocks": _BLOCKS, "kind": kind, "parity": PARITY, **dict(rotations)}
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _fill(  # type: ignore[no-untyped-def]  # Triton takes every annotation for a constant
+    out,
+    counters,
+    numbers,
+    table,
+    odd: tl.constexpr,
+    blocks: tl.constexpr,
+    kind: tl.constexpr,
+    parity: tl.constexpr,
+    a0: tl.constexpr,
+    a1: tl.constexpr,
+    a2: tl.constexpr,
+    a3: tl.constexpr,
+    b0: tl.constexpr,
+    b1: tl.constexpr,
+    b2: tl.constexpr,
+    b3: tl.constexpr,
+):
+    key0 = tl.load(counters).to(tl.uint32)
+    key1 = tl.load(counters + 1).to(tl.uint32)
+    draw = tl.load(counters + 2).to(tl.uint32)
+    start = tl.load(counters + 3)
+    size = tl.load(counters + 4)
+    before = tl.program_id(0).to(tl.int64) * (2 * blocks) - odd
+    first = (start + before) // 2
+    # The block function, in the words of `threefry2x32`.
+    key2 = key0 ^ key1 ^ parity
+    x0 = (first + tl.arange(0, blocks)).to(tl.uint32) + key0
+    x1 = draw + key1 + tl.zeros((blocks,), tl.uint32)
+    x0, x1 = _four_rounds(x0, x1, key1, key2 + 1, a0, a1, a2, a3)
+    x0, x1 = _four_rounds(x0, x1, key2, key0 + 2, b0, b1, b2, b3)
+    x0, x1 = _four_rounds(x0, x1, key0, key1 + 3, a0, a1, a2, a3)
+    x0, x1 = _four_rounds(x0, x1, key1, key2 + 4, b0, b1, b2, b3)
+    x0, x1 = _four_rounds(x0, x1, key2, key0 + 5, a0, a1, a2, a3)
+    words = tl.interleave(x0, x1)
+    # The functions of `_convert.py`.
+    if kind == 0:
+        values = words.to(tl.int32, bitcast=True)
+    elif kind == 1:
+        values = ((words >> 9).to(numbers.dtype.element_ty) + 0.5) * (2.0**-23)
+    elif kind == 2:
+        values = tl.load(table + (words >> 16).to(tl.int32)) + tl.load(table + (words & 0xFFFF).to(tl.int32))
+    else:
+        cell = (words >> 16).to(tl.int32)
+        low = tl.load(table + cell)
+        width = (tl.load(table + cell + 1) - low).to(tl.uint32)
+        part = ((words >> 8) & 0xFE) | 1
+        whole = low + ((width * part) >> 8).to(tl.int32)
+        values = whole.to(numbers.dtype.element_ty)
+    if kind != 0:  # as `affine_by` does
+        values = tl.where(values == 0, tl.load(numbers), values)
+        values = (values + tl.load(numbers + 1)) * tl.load(numbers + 2)
+        values = tl.minimum(tl.maximum(values, tl.load(numbers + 3)), tl.load(numbers + 4))
+    if out.dtype.element_ty == tl.bfloat16 and values.dtype == tl.float32:
+        # To the nearest, and to the even one of two: Triton's interpreter would cut off.
+        bits = values.to(tl.uint32, bitcast=True)
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+        values = bits.to(tl.uint16).to(tl.bfloat16, bitcast=True)
+    else:
+        values = values.to(out.dtype.element_ty)
+    place = before + tl.arange(0, 2 * blocks)
+    # Without a mask, and with an odd start left to a kernel of its own, several elements are stored at a time.
+    if (before >= 0) & (before + 2 * blocks <= size):
+        tl.store(out + place, values)
+    else:
+        tl.store(out + place, values, mask=(place >= 0) & (place < size))
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _four_rounds(  # type: ignore[no-untyped-def]
+    x0, x1, add0, add1, r0: tl.constexpr, r1: tl.constexpr, r2: tl.constexpr, r3: tl.constexpr
+):
+    x0 += x1
+    x1 = ((x1 << r0) | (x1 >> (32 - r0))) ^ x0
+    x0 += x1
+    x1 = ((x1 << r1) | (x1 >> (32 - r1))) ^ x0
+    x0 += x1
+    x1 = ((x1 << r2) | (x1 >> (32 - r2))) ^ x0
+    x0 += x1
+    x1 = ((x1 << r3) | (x1 >> (32 - r3))) ^ x0
+    return x0 + add0, x1 + add1

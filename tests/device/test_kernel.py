@@ -1,0 +1,49 @@
+"""The kernel compiles for GPUs, which takes none: its interpreter takes more than its compiler does."""
+
+import os
+
+import pytest
+from modes import BACKEND
+
+from keras_initx.sampling import _convert
+
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(BACKEND != "torch", reason="a kernel of torch"),
+    pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="nothing is compiled in the interpreter"),
+]
+
+TARGETS = (("cuda", 80, 32), ("cuda", 90, 32), ("hip", "gfx942", 64))
+KINDS = (_convert.as_words, _convert.as_uniform, _convert.as_normal, _convert.as_interpolated)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_the_kernel_compiles_for_gpus(kind, target):
+    pytest.importorskip("triton")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, compile
+
+    from keras_initx.sampling import _triton as module
+
+    names = module._fill.arg_names
+    for start, out in ((0, "fp32"), (1, "fp32"), (0, "bf16"), (0, "fp16"), (0, "fp64")):
+        number = "fp64" if out == "fp64" else "fp32"
+        pointers = {
+            "out": "*i32" if kind is _convert.as_words else f"*{out}",
+            "counters": "*i64",
+            "numbers": f"*{number}",
+            "table": "*i32" if kind is _convert.as_interpolated else f"*{number}",
+        }
+        constants = module._constants(kind, start)
+        source = ASTSource(
+            fn=module._fill,
+            signature={**pointers, **dict.fromkeys(constants, "constexpr")},
+            constexprs={(names.index(name),): value for name, value in constants.items()},
+            attrs={(i,): [["tt.divisibility", 16]] for i in range(len(pointers))},
+        )
+        compiled = compile(source, target=GPUTarget(*target), options={"enable_fp_fusion": False})
+        assembly = compiled.asm["ptx" if target[0] == "cuda" else "amdgcn"]
+        assert "fma.rn" not in assembly
+        # With an even start several elements are stored at a time.
+        assert target[0] != "cuda" or start or ".v4.b32" in assembly or ".v2.b64" in assembly

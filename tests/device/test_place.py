@@ -1,0 +1,162 @@
+"""Where values are made, and what that costs: programs, memory on the host, precision."""
+
+import tracemalloc
+import types
+
+import keras
+import numpy as np
+import pytest
+from modes import BACKEND, MODES, run, to_numpy
+
+import keras_initx
+from keras_initx.backends import backend
+from keras_initx.sampling import _device, _place, current_namespace
+from keras_initx.sampling._namespace import DEVICE, HOST, TRACED
+
+LARGE = _place.WORTH_A_DEVICE
+compiling = pytest.mark.skipif(BACKEND == "torch", reason="torch compiles nothing on a CPU")
+
+
+def test_on_a_cpu_the_host_makes_all(monkeypatch):
+    monkeypatch.delenv("KERAS_INITX_SAMPLE_ON", raising=False)
+    assert current_namespace(2**40) is HOST
+
+
+@pytest.mark.parametrize(("size", "namespace"), [(0, HOST), (LARGE - 1, HOST), (LARGE, DEVICE)])
+def test_an_accelerator_makes_what_is_large(monkeypatch, size, namespace):
+    monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "auto")
+    monkeypatch.setattr(backend, "on_accelerator", lambda: True)
+    assert current_namespace(size) is namespace
+
+
+@pytest.mark.parametrize("size", [0, LARGE])
+def test_the_environment_forces_either_at_each_call(monkeypatch, size):
+    monkeypatch.setattr(backend, "on_accelerator", lambda: True)
+    for place, namespace in (("host", HOST), ("device", DEVICE), ("host", HOST)):
+        monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", place)
+        assert current_namespace(size) is namespace
+
+
+def test_an_unknown_place_is_an_error(monkeypatch):
+    monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "gpu")
+    message = "`KERAS_INITX_SAMPLE_ON` must be one of .*'device'.*Received: KERAS_INITX_SAMPLE_ON='gpu'"
+    with pytest.raises(ValueError, match=message):
+        keras_initx.RandomNormal(seed=1)((2, 3))
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode not in ("eager", "compile")])
+def test_a_trace_is_never_left(monkeypatch, mode):
+    monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "device")
+    found = []
+    run(mode, lambda: found.append(current_namespace(LARGE)) or keras.ops.zeros(()))
+    assert set(found) == {TRACED}
+
+
+def test_the_device_is_the_one_that_keras_uses(monkeypatch):
+    assert backend.on_accelerator() is False
+    if BACKEND == "jax":
+        import jax
+
+        with keras.device("cpu:0"), monkeypatch.context() as patch:
+            cpu = jax.config.jax_default_device
+            patch.setattr(jax, "devices", lambda: [types.SimpleNamespace(platform="gpu")])
+            assert backend.on_accelerator() is False
+            with jax.default_device(None):
+                assert backend.on_accelerator() is True
+                with jax.default_device(cpu):
+                    assert backend.on_accelerator() is False
+    if BACKEND == "torch":
+        with keras.device("meta"):
+            assert backend.on_accelerator() is False
+
+
+@compiling
+@pytest.mark.parametrize("name", ["RandomNormal", "RandomUniform", "TruncatedNormal"])
+def test_no_program_is_compiled_for_another_shape_or_scale(way, monkeypatch, name):
+    compilations, words_at = [], _device.words_at
+    monkeypatch.setattr(_device, "words_at", lambda *arguments: compilations.append(1) or words_at(*arguments))
+    _device._program.cache_clear()
+    cls = getattr(keras_initx, name)
+    for argument, shape in ((0.5, (70, 30)), (0.7, (70, 30)), (0.7, (3, 3, 10, 5)), (0.7, (5000,)), (0.2, (7,))):
+        cls(-0.3, argument, seed=1)(shape)
+    assert len(compilations) == 1
+
+
+@compiling
+def test_no_program_is_compiled_for_other_sparse_matrices(way, monkeypatch):
+    from keras_initx.sampling import _subset
+
+    compilations, program = [], backend.program
+    monkeypatch.setattr(backend, "program", lambda function: compilations.append(1) or program(function))
+    for cached in (_subset._columns_program, _subset._connections_program):
+        cached.cache_clear()
+    for shape in ((70, 30), (90, 500)):
+        keras_initx.Sparse(4, seed=1)(shape)
+    assert len(compilations) == 1
+    for connections, units in ((40, 30), (50, 60)):  # a program serves one number of inputs
+        keras_initx.Sparse(connections, seed=1)((70, units))
+    assert len(compilations) == 2
+
+
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        keras_initx.RandomNormal(seed=1),
+        keras_initx.Sparse(seed=1),
+        pytest.param(keras_initx.TruncatedNormal(seed=1), marks=pytest.mark.full),
+        pytest.param(keras_initx.Sparse(sparsity=0.5, seed=1), marks=pytest.mark.full),
+        pytest.param(keras_initx.Orthogonal(method="gaussian", seed=1), marks=pytest.mark.full),
+        pytest.param(keras_initx.Scaled("initx.relu_bias", 0.5), marks=pytest.mark.full),
+    ],
+    ids=str,
+)
+def test_the_memory_of_the_host_does_not_grow_with_the_array(monkeypatch, initializer):
+    # Of what the host allocates by NumPy; the memory of a CPU device is its framework's.
+    monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "device")
+    monkeypatch.setattr(backend, "has_triton", lambda: False)  # whose interpreter is NumPy
+    monkeypatch.setattr(_device, "BLOCK", 1 << 16)
+
+    def peak(shape):
+        initializer(shape)  # tables and programs are made once
+        tracemalloc.start()
+        try:
+            initializer(shape)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak((512, 1024)) < 4 * 512 * 1024 / 4
+    assert np.isfinite(to_numpy(initializer((8, 8)))).all()
+
+
+def test_products_are_in_full_precision_on_a_device(monkeypatch):
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        read = tf.config.experimental.tensor_float_32_execution_enabled
+        with backend.full_precision():
+            assert read() is False
+        assert read() is True
+    if BACKEND == "torch":
+        import torch
+
+        torch.set_float32_matmul_precision("high")
+        try:
+            with backend.full_precision():
+                assert torch.get_float32_matmul_precision() == "highest"
+            assert torch.get_float32_matmul_precision() == "high"
+        finally:
+            torch.set_float32_matmul_precision("highest")
+        matmul = torch.backends.cuda.matmul
+        if hasattr(matmul, "fp32_precision"):  # the newer interface, which the older one cannot be mixed with
+            before, matmul.fp32_precision = matmul.fp32_precision, "tf32"
+            with backend.full_precision():
+                assert matmul.fp32_precision == "ieee"
+            assert matmul.fp32_precision == "tf32"
+            matmul.fp32_precision = before
+    if BACKEND == "jax":
+        import jax
+
+        with backend.full_precision():
+            assert jax.config.jax_default_matmul_precision == "highest"
+        assert jax.config.jax_default_matmul_precision is None

@@ -1,0 +1,162 @@
+"""What is made on a device has the bits of what is made on the host."""
+
+import golden
+import keras
+import numpy as np
+import pytest
+from cases import CASES
+from modes import BACKEND, float64, to_numpy
+
+import keras_initx
+from keras_initx.backends import backend
+from keras_initx.initializers import RandomInitializer
+from keras_initx.sampling import Draw, Stream, _place, affine, uniform_between
+
+GOLDEN = golden.load()
+# An ordinary run makes one row of each class, `nox -s device` all.
+FIRST_ROWS = list({row[0].cls: row for row in reversed(list(golden.rows(CASES)))}.values())
+
+
+def rows():
+    for row in golden.rows(CASES):
+        marks = () if row in FIRST_ROWS else pytest.mark.full
+        yield pytest.param(*row, marks=marks, id=golden.label(*row))
+
+
+def on_host(monkeypatch, function):
+    with monkeypatch.context() as patch:
+        patch.setenv("KERAS_INITX_SAMPLE_ON", "host")
+        return function()
+
+
+def assert_same(monkeypatch, initializer, shape, dtype="float32", exact=True):
+    values = initializer(shape, dtype)
+    expected = on_host(monkeypatch, lambda: initializer(shape, dtype))
+    assert (tuple(values.shape), values.dtype) == (tuple(expected.shape), expected.dtype)
+    if dtype.endswith("float16"):  # TensorFlow has no array of a scalar in bfloat16
+        values, expected = keras.ops.cast(values, "float32"), keras.ops.cast(expected, "float32")
+    values, expected = to_numpy(values), to_numpy(expected)
+    tolerance = {"float16": 1e-3, "bfloat16": 1e-2}.get(dtype, 1e-5)
+    np.testing.assert_allclose(values, expected, rtol=0, atol=0 if exact else tolerance)
+
+
+@pytest.mark.parametrize(("case", "shape", "dtype"), list(rows()))
+def test_values_are_the_golden_ones(way, case, shape, dtype):
+    expected = GOLDEN[golden.label(case, shape, dtype)]
+    values = to_numpy(case.make()(shape, dtype))
+    if case.exact:
+        assert golden.record(case, values) == expected
+    else:
+        np.testing.assert_allclose(golden.sample(values), expected, atol=1e-5)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+@pytest.mark.parametrize(
+    ("case", "shape"), [pytest.param(case, shape, id=f"{case}-{shape}") for case in CASES for shape in case.shapes]
+)
+def test_every_shape_has_the_values_of_the_host(way, monkeypatch, case, shape, dtype):
+    with float64():
+        assert_same(monkeypatch, case.make(), shape, dtype, case.exact)
+
+
+@pytest.mark.parametrize(("start", "size"), [(0, 1), (1, 5000), (6, 3001), (2**31 + 1, 2000), (2**32 - 2003, 2003)])
+@pytest.mark.parametrize("kind", ["words", "uniform", "normal"])
+def test_a_part_of_a_draw_may_begin_anywhere(way, monkeypatch, kind, start, size):
+    def part():
+        made = getattr(Stream((2024, 2**32 - 1)), kind)(Draw.FRAME, (size,), start=start)
+        return np.asarray(made if isinstance(made, np.ndarray) else to_numpy(made))
+
+    expected = on_host(monkeypatch, part)
+    np.testing.assert_array_equal(part().view(expected.dtype), expected)
+
+
+@pytest.mark.parametrize("bounds", [None, (0.1, 0.8)])
+@pytest.mark.parametrize(("offset", "factor"), [(0.3, 0.7), (-1, 1e-3), (1e5, 0.01), (0, 0.1)])
+def test_offset_and_factor_round_as_on_the_host(way, monkeypatch, offset, factor, bounds):
+    def draw():
+        stream = Stream((5, 0))
+        made = stream.normal(Draw.VALUES, (3000,), then=affine(stream.xp, offset, factor, bounds))
+        return made if isinstance(made, np.ndarray) else to_numpy(made)
+
+    np.testing.assert_array_equal(draw(), on_host(monkeypatch, draw))
+
+
+@keras.saving.register_keras_serializable("tests")
+class Squares(RandomInitializer):
+    """An initializer of a user's, whose last step is a function of his."""
+
+    def _draw(self, stream, shape, dtype):
+        return stream.uniform(Draw.VALUES, shape, dtype, then=lambda values: values * values)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Narrow(RandomInitializer):
+    """An initializer with bounds that 16 bits have no number between."""
+
+    def _draw(self, stream, shape, dtype):
+        return uniform_between(stream, shape, *self._bounds(), dtype)
+
+    def _bounds(self):
+        return 1.0001, 1.0002
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("cls", [Squares, Narrow])
+def test_other_functions_and_bounds_hold_as_on_the_host(way, monkeypatch, cls, dtype):
+    assert_same(monkeypatch, cls(seed=3), (70, 50), dtype)
+
+
+@pytest.mark.parametrize("connections", [10, 40])
+def test_a_sparse_matrix_of_many_blocks(way, monkeypatch, connections):
+    assert_same(monkeypatch, keras_initx.Sparse(connections, seed=3), (90, 333))
+
+
+@pytest.mark.parametrize("shape", [(150, 130), (130, 150)])
+def test_a_frame_of_several_panels(way, monkeypatch, shape):
+    assert_same(monkeypatch, keras_initx.Orthogonal(seed=3), shape, exact=False)
+
+
+@pytest.mark.parametrize("place", ["host", "device"])
+def test_an_initializer_of_keras_within_another(way, monkeypatch, place):
+    monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", place)
+    inner = keras.initializers.RandomNormal(seed=3)
+    scaled = to_numpy(keras_initx.Scaled(inner, 0.5)((20, 30)))
+    np.testing.assert_array_equal(scaled, to_numpy(inner((20, 30))) * np.float32(0.5))
+
+
+def test_parts_too_small_for_a_device_join_one_that_is_not(way, monkeypatch):
+    monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "auto")
+    monkeypatch.setattr(backend, "on_accelerator", lambda: True)
+    monkeypatch.setattr(_place, "WORTH_A_DEVICE", 1000)
+    parts = [keras_initx.RandomNormal(seed=1), keras_initx.Sparse(2, seed=2), keras_initx.Orthogonal(seed=3)]
+    assert_same(monkeypatch, keras_initx.Concatenated(parts, sizes=[10, 50, 60], axis=1), (60, 120), exact=False)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="the other backends do not tell")
+@pytest.mark.parametrize("cls", [keras_initx.Orthogonal, keras_initx.Sparse])
+def test_elements_lie_in_the_order_of_their_indices(way, cls):
+    assert cls(seed=1)((40, 30)).is_contiguous()
+
+
+def test_a_generator_seeds_a_device_too(way, monkeypatch):
+    def two():
+        initializer = keras_initx.RandomNormal(seed=keras.random.SeedGenerator(5))
+        return np.stack([to_numpy(initializer((30, 40))) for _ in range(2)])
+
+    np.testing.assert_array_equal(two(), on_host(monkeypatch, two))
+
+
+def test_a_model_starts_with_the_weights_of_the_host(way, monkeypatch):
+    def weights():
+        keras.utils.set_random_seed(7)
+        layers = [
+            keras.layers.Embedding(20, 8, embeddings_initializer="initx.truncated_normal"),
+            keras.layers.LSTM(8, recurrent_initializer="initx.random_normal", unit_forget_bias=False),
+            keras.layers.Dense(4, kernel_initializer="initx.sparse", bias_initializer="initx.relu_bias"),
+        ]
+        model = keras.Sequential([keras.Input((5,)), *layers])
+        return model.get_weights()
+
+    pairs = zip(weights(), on_host(monkeypatch, weights), strict=True)
+    assert all(np.array_equal(made, expected) for made, expected in pairs)
