@@ -38,7 +38,7 @@ class CoordinateCheck:
 
     @property
     def exponents(self) -> npt.NDArray[np.float64]:
-        """The powers of the width by which the sizes grow, by least squares to three digits: for each step and layer.
+        """The power of the width by which each layer grows, for each step and layer, by least squares to three digits.
 
         Not a number where a size is 0 or not finite.
         """
