@@ -35,7 +35,7 @@ def opened(source: Source) -> Iterator[tuple[dict[str, Stored], Layout | None]]:
         ImportError: If the package that reads the file is missing.
     """
     if isinstance(source, keras.Model):
-        check_model(source)
+        check_model("source", source)
         yield {weight.path: _stored(weight.path, weight.variable) for weight in find_weights(source)}, "keras"
     elif isinstance(source, Mapping):
         yield {name: _stored(name, value) for name, value in source.items()}, None

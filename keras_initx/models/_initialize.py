@@ -80,7 +80,7 @@ def initialize(
         >>> {weight.path: weight.initializer for weight in plan.weights if weight.fan_in}
         {'hidden/kernel': 'HeNormal()', 'logits/kernel': 'GlorotUniform()'}
     """
-    check_model(model)
+    check_model("model", model)
     check_flag("reset", reset)
     check_flag("dry_run", dry_run)
     root = root_seed(seed)

@@ -69,7 +69,7 @@ def load_pretrained(
         >>> keras.ops.convert_to_numpy(model.layers[0].kernel).tolist()
         [[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]
     """
-    check_model(model)
+    check_model("model", model)
     check_flag("dry_run", dry_run)
     with opened(source) as (contents, own_layout):
         steps = loading_steps(find_weights(model), contents, rules, _layout(layout, own_layout))

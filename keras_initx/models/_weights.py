@@ -5,6 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
@@ -69,15 +70,16 @@ class ModelWeight:
         return fans(self.shape, *self.axes) if self.axes else None
 
 
-def check_model(model: keras.Model) -> None:
-    """Refuse what is no Keras model, or one without weights."""
+def check_model(name: str, model: Any) -> keras.Model:
+    """Return `model`, which must be a Keras model that has weights."""
     if not isinstance(model, keras.Model):
-        raise TypeError(f"`model` must be a Keras model. Received: model={model!r}")
+        raise TypeError(f"`{name}` must be a Keras model. Received: {name}={model!r}")
     if not model.built or not model.weights:
         raise ValueError(
-            f"`model` must be built: give it a `keras.Input`, or call it once. Received: model={model.name!r} without "
-            "weights"
+            f"`{name}` must be built: give it a `keras.Input`, or call it once. Received: {name}={model.name!r} "
+            "without weights"
         )
+    return model
 
 
 def find_weights(model: keras.Layer) -> list[ModelWeight]:

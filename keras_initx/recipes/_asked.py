@@ -7,22 +7,10 @@ import keras
 
 from keras_initx._checks import check_count
 from keras_initx._typing import InitializerLike
-from keras_initx.models._weights import find_weights
+from keras_initx.models._weights import check_model, find_weights
 
 # Rules by patterns, which a user can change.
 Recipe: TypeAlias = dict[str, InitializerLike | None]
-
-
-def check_model(name: str, model: Any) -> keras.Model:
-    """Return `model`, a built model."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"`{name}` must be a Keras model. Received: {name}={model!r}")
-    if not model.weights:
-        raise ValueError(
-            f"`{name}` must be built: give it a `keras.Input`, or call it once. Received: {name}={model.name!r} "
-            "without weights"
-        )
-    return model
 
 
 def paths(model: keras.Model) -> list[str]:

@@ -3,7 +3,8 @@
 import keras
 
 from keras_initx.initializers import LSTMForgetBias, Orthogonal
-from keras_initx.recipes._asked import Recipe, check_model, for_model
+from keras_initx.models._weights import check_model
+from keras_initx.recipes._asked import Recipe, for_model
 
 
 def selu(model: keras.Model) -> Recipe:

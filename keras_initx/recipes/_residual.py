@@ -7,7 +7,8 @@ import keras
 
 from keras_initx._checks import check_count
 from keras_initx.initializers import Scaled
-from keras_initx.recipes._asked import Recipe, check_model, count_of, for_model, paths
+from keras_initx.models._weights import check_model
+from keras_initx.recipes._asked import Recipe, count_of, for_model, paths
 
 # The kernels of the branches in the residual networks of KerasHub and `keras.applications`; 0 is the shortcut's.
 _FIRST_KERNEL = "*_block*_1_conv/kernel"

@@ -3,7 +3,8 @@
 import keras
 
 from keras_initx.initializers import RandomNormal, VarianceScaling
-from keras_initx.recipes._asked import Recipe, check_model, for_model
+from keras_initx.models._weights import check_model
+from keras_initx.recipes._asked import Recipe, for_model
 
 _HEAD = "*predictions/kernel"
 _PATCHES = "*patch_embedding/kernel"
