@@ -54,6 +54,7 @@ def test_scripts_import_keras_initx_first(script):
     assert_keras_initx_comes_first(script.read_text())
 
 
+@pytest.mark.once
 def test_the_readme_runs_without_a_backend_being_named(tmp_path):
     environment = {**os.environ, "KERAS_HOME": str(tmp_path)}  # where Keras finds no configuration
     environment.pop("KERAS_BACKEND", None)

@@ -100,6 +100,7 @@ def test_clone_model_keeps_the_initializers(model):
         assert second.get_config() == first.get_config()
 
 
+@pytest.mark.once
 def test_a_fresh_process_needs_only_the_import(model, tmp_path):
     model.save(tmp_path / "model.keras")
     script = "import sys, keras, keras_initx; print(keras.models.load_model(sys.argv[1]).count_params())"
