@@ -50,6 +50,10 @@ class Backend:
         """Hand an array that nobody else will write to over to the backend, without a copy where it allows that."""
         return keras.ops.convert_to_tensor(array)
 
+    def host_view(self, tensor: Tensor) -> Array:
+        """Return the values of `tensor` as an array, to be read only: it may share the memory."""
+        return np.asarray(keras.ops.convert_to_numpy(tensor))
+
     def compiled(self, function: Blocks) -> Callable[[Array], Array] | None:
         """Return `function` compiled for the CPU, or `None` if the backend has no compiler, or does not use the CPU.
 

@@ -30,6 +30,12 @@ class Implementation(Backend):
         # Keras would copy an array; a tensor it only moves, to the device in use.
         return keras.ops.convert_to_tensor(tensor.view(torch.bfloat16) if bfloat16 else tensor)
 
+    def host_view(self, tensor: Tensor) -> Array:
+        tensor = tensor.detach().cpu()  # Keras would copy
+        # torch cannot give bfloat16 to NumPy.
+        array: Array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        return array
+
     def on_accelerator(self) -> bool:
         return _device_type() not in {"cpu", "meta"}
 

@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import keras
@@ -144,7 +144,7 @@ class Initializer(KerasInitializer):
 
     def _arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments as they were given."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return {name: getattr(self, name) for name in parameters_of(type(self))}
 
     def __repr__(self) -> str:
         arguments = _plain(self._arguments(), _readable).items()
@@ -158,6 +158,16 @@ class Initializer(KerasInitializer):
 
     def __hash__(self) -> int:
         return hash(repr(self))
+
+
+_PARAMETERS: dict[type, Mapping[str, inspect.Parameter]] = {}
+
+
+def parameters_of(cls: type) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of the constructor of `cls`, which are looked up once."""
+    if cls not in _PARAMETERS:
+        _PARAMETERS[cls] = inspect.signature(cls).parameters
+    return _PARAMETERS[cls]
 
 
 def _plain(value: Any, nested: Callable[[Any], Any]) -> Any:

@@ -1,6 +1,5 @@
 """Bind an initializer to one weight: to its seed, and to the axes that its layer sums over."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import keras
 from keras_initx.diagnostics._types import Axes
 from keras_initx.initializers import catalog
 from keras_initx.initializers._axes import MatrixInitializer
+from keras_initx.initializers._base import parameters_of
 from keras_initx.initializers._seeding import derived_seed
 from keras_initx.sampling._truncated import truncated_quantiles
 
@@ -60,7 +60,7 @@ def _bound_within(value: Any, seed: int, axes: tuple[Axes, Axes] | None, rank: i
 
 def _takes(cls: type, axes: tuple[Axes, Axes] | None, rank: int) -> bool:
     """Tell whether `cls` is to be told the axes: whether it takes them, and would count others."""
-    if axes is None or not inspect.signature(cls).parameters.keys() >= set(_AXES):
+    if axes is None or not parameters_of(cls).keys() >= set(_AXES):
         return False
     inputs, units = axes
     if issubclass(cls, MatrixInitializer):  # which takes each axis once
@@ -71,7 +71,7 @@ def _takes(cls: type, axes: tuple[Axes, Axes] | None, rank: int) -> bool:
 
 def description(initializer: keras.initializers.Initializer) -> str:
     """Return an initializer as a call, without seed, axes and what is left at its default."""
-    parameters = inspect.signature(type(initializer)).parameters
+    parameters = parameters_of(type(initializer))
     config = {
         name: value
         for name, value in initializer.get_config().items()
