@@ -35,6 +35,8 @@ def run_tests(session, backend, *arguments):
 
 def run_pytest(session, *arguments):
     """Run pytest in several processes, which share what JAX has compiled."""
+    # Two processes on two cores: threads of one would wait for those of the other, many times over under torch.
+    session.env["OMP_NUM_THREADS"] = "1"
     session.env["JAX_COMPILATION_CACHE_DIR"] = session.create_tmp()
     session.env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     session.run("pytest", *PARALLEL, "--durations=15", *arguments, *session.posargs)

@@ -163,7 +163,7 @@ def test_weights_that_are_all_positive_fail(capsys):
         ("variance", [], "Largest difference in any layer: 20.4%"),
         ("matrix_products", [], "50   orthogonal"),
         ("restarts", ["--steps", "10"], "best of 10"),
-        ("thirty_layers", ["--epochs", "1", "--seeds", "1"], "30 ReLU layers, test accuracy after 1 epochs"),
+        ("thirty_layers", ["--layers", "3", "--epochs", "1", "--seeds", "1"], "3 ReLU layers, test accuracy after 1"),
         ("lsuv", ["--seeds", "1", "--networks", "tanh"], "Test loss after one epoch, mean of 1 seeds"),
         (
             "residual_start",
