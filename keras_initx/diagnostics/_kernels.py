@@ -8,6 +8,7 @@ from keras_initx.diagnostics._layers import NORMALIZATIONS
 from keras_initx.diagnostics._types import Axes
 from keras_initx.diagnostics._values import weight_array
 from keras_initx.initializers import ICNR
+from keras_initx.initializers._fans import default_axes
 from keras_initx.initializers._variance import stddev_for
 
 _TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
@@ -58,7 +59,7 @@ def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> tuple[Axes, 
         inputs, kernel = layer.equation.split("->")[0].replace("...", "").split(",")
         summed = tuple(axis for axis, letter in enumerate(kernel) if letter in inputs)
         return summed, tuple(axis for axis in range(rank) if axis not in summed)
-    return (*window, rank - 2), (*window, rank - 1)
+    return default_axes(rank)
 
 
 def expected_std(layer: keras.layers.Layer, name: str, fan_in: int, fan_out: int) -> float | None:

@@ -31,6 +31,17 @@ def check_shape_has_axes(shape: Shape, name: str, axes: Axes) -> None:
         )
 
 
+def default_axes(rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the axes that a unit sums over and those that an input spreads along, for a kernel that tells neither.
+
+    A kernel of more than two dimensions is that of a convolution, `(*window, inputs, units)`. A vector has one axis,
+    which is both.
+    """
+    window = tuple(range(rank - 2))
+    last = tuple(range(max(rank - 2, 0), rank))
+    return (*window, *last[:1]), (*window, *last[-1:])
+
+
 def fans(
     shape: Shape, input_axes: Iterable[int] | None = None, output_axes: Iterable[int] | None = None
 ) -> tuple[int, int]:
@@ -38,16 +49,13 @@ def fans(
 
     Args:
         shape: Shape of a kernel.
-        input_axes: The axes that are summed over for one output. By default all but the last.
-        output_axes: The axes along which one input spreads. By default all but the last but one: a
-            kernel of more than two dimensions is that of a convolution, `(*window, inputs, units)`.
+        input_axes: The axes that are summed over for one output. By default see `default_axes`.
+        output_axes: The axes along which one input spreads. By default see `default_axes`.
 
     Returns:
         Two integers, both 1 for a scalar and the length of a vector for a vector.
     """
-    window = tuple(range(len(shape) - 2))
-    if input_axes is None:
-        input_axes = (*window, -2) if len(shape) > 1 else range(len(shape))
-    if output_axes is None:
-        output_axes = (*window, -1) if len(shape) > 1 else range(len(shape))
+    inputs, outputs = default_axes(len(shape))
+    input_axes = inputs if input_axes is None else input_axes
+    output_axes = outputs if output_axes is None else output_axes
     return math.prod(shape[axis] for axis in input_axes), math.prod(shape[axis] for axis in output_axes)

@@ -9,6 +9,7 @@ from keras_initx.diagnostics._types import Axes
 from keras_initx.initializers import catalog
 from keras_initx.initializers._axes import MatrixInitializer
 from keras_initx.initializers._base import parameters_of
+from keras_initx.initializers._fans import default_axes
 from keras_initx.initializers._seeding import derived_seed
 from keras_initx.sampling._truncated import truncated_quantiles
 
@@ -65,8 +66,7 @@ def _takes(cls: type, axes: tuple[Axes, Axes] | None, rank: int) -> bool:
     inputs, units = axes
     if issubclass(cls, MatrixInitializer):  # which takes each axis once
         return rank > 2 and sorted(inputs + units) == list(range(rank)) and bool(inputs and units)
-    window = tuple(range(rank - 2))
-    return axes != ((*window, rank - 2), (*window, rank - 1))
+    return axes != default_axes(rank)
 
 
 def description(initializer: keras.initializers.Initializer) -> str:

@@ -13,12 +13,10 @@ class Kernels:
     """The kernels of a layer.
 
     Attributes:
-        all: Those that act on its inputs, frozen ones too.
-        free: Those of them that may be changed.
+        free: Those that act on its inputs and may be changed.
         reason: Why none may be changed, empty if one may.
     """
 
-    all: tuple[keras.Variable, ...]
     free: tuple[keras.Variable, ...]
     reason: str
 
@@ -29,7 +27,7 @@ def kernels_of(layer: keras.layers.Layer) -> Kernels | None:
         # Its recurrent kernel acts on its state, and what is in a loop of several cells cannot be seen.
         kernel = getattr(layer.cell, "kernel", None)
         if not isinstance(kernel, keras.Variable):
-            return Kernels((), (), "the kernels of its cell are not known") if layer.weights else None
+            return Kernels((), "the kernels of its cell are not known") if layer.weights else None
         found = [kernel]
     else:
         found = [weight for weight in own_weights(layer) if len(weight.shape) > 1 and is_kernel(weight)]
@@ -37,10 +35,10 @@ def kernels_of(layer: keras.layers.Layer) -> Kernels | None:
         return None
     free = [weight for weight in found if weight.trainable]
     if not free:
-        return Kernels(tuple(found), (), "frozen")
+        return Kernels((), "frozen")
     # What is looked up or added is not multiplied by anything.
     free = [weight for weight in free if not isinstance(layer, keras.layers.Embedding) and "embed" not in weight.name]
     if not free:
-        return Kernels(tuple(found), (), "an embedding, which multiplies no input")
+        return Kernels((), "an embedding, which multiplies no input")
     free = [weight for weight in free if not is_zero(layer, weight)]
-    return Kernels(tuple(found), tuple(free), "" if free else "its kernel is zero")
+    return Kernels(tuple(free), "" if free else "its kernel is zero")

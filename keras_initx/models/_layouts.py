@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Shape
-from keras_initx.diagnostics._kernels import is_depthwise
+from keras_initx.diagnostics._kernels import is_depthwise, kernel_axes
 from keras_initx.diagnostics._layers import NORMALIZATIONS
 from keras_initx.models._weights import ModelWeight
 
@@ -125,8 +125,7 @@ def _einsum(weight: ModelWeight, layout: Layout) -> Arrangement | None:
     inputs, kernel, output = weight.layer.equation.replace("->", ",").replace("...", "").split(",")
     if set(inputs) & set(kernel) & set(output):
         return None
-    summed = tuple(axis for axis, letter in enumerate(kernel) if letter in inputs)
-    return _matrix(weight.shape, summed, tuple(axis for axis in range(len(kernel)) if axis not in summed), layout)
+    return _matrix(weight.shape, *kernel_axes(weight.layer, weight.name, len(kernel)), layout)
 
 
 def _matrix(shape: Shape, inputs: Shape, outputs: Shape, layout: Layout) -> Arrangement:
