@@ -84,8 +84,8 @@ def report(results):
     return "\n\n".join(
         (
             _common.table(("case", "peer", "peer time / ours, warm", "cold"), ratios),
-            _common.table(("case", "", "cold ms", "warm ms", "GB/s", "of the rate", "extra memory"), details),
-            f"The rates of the device: writing {writing} GB/s, matrix products {products} GFLOP/s.",
+            _common.table(("case", "", "cold ms", "warm ms", "GB/s", "of peak", "extra memory"), details),
+            f"Peak rates of the device: writing {writing} GB/s, matrix products {products} GFLOP/s.",
         )
     )
 

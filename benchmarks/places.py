@@ -180,16 +180,15 @@ def report(results):
                 _common.significant(figures["host_memory"]),
             )
             rows.append((name, place, first, later, warm, f"{figures['share_of_rate']:.1%}", copy, memory))
-    header = ("case", "made", "compile ms", "for a later shape", "warm ms", "of the rate", "copy ms", "host memory")
+    header = ("case", "computed", "compile ms", "new shape", "warm ms", "of peak", "copy ms", "host memory")
     plan = "; ".join(
-        f"made on the {place} {_common.significant(figures['extrapolated'])} s"
-        for place, figures in results["plan"].items()
+        f"on the {place} {_common.significant(figures['extrapolated'])} s" for place, figures in results["plan"].items()
     )
     return "\n\n".join(
         (
             _common.table(header, rows),
-            "A plan of 6.7 billion float32 values of `HeNormal`, extrapolated from one of its 32 layers and one of its "
-            f"two ends: {plan}.",
+            "Seconds for 6.7 billion float32 values of `HeNormal`, extrapolated from one of 32 layers and one of the "
+            f"two matrices outside of them: {plan}.",
         )
     )
 

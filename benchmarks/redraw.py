@@ -60,7 +60,7 @@ def report(results):
         (form, *(_common.with_spread(case[key]) for key in ("build", "draw", "ratio")))
         for form, case in results["redraw"].items()
     ]
-    return _common.table(("ResNet-50", "seconds to build", "seconds to draw anew", "build / draw"), rows)
+    return _common.table(("ResNet-50", "seconds to build", "seconds to re-initialize", "ratio"), rows)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the tables of README.md anew from the JSON files in results/.
+"""Write the summary in README.md and all tables in results/README.md from the JSON files in results/.
 
 python benchmarks/report.py
 """
@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import _common
+import _overview
 import _summary
 import build
 import places
@@ -15,7 +16,12 @@ import trials
 
 HERE = Path(__file__).parent
 RESULTS, README = HERE / "results", HERE / "README.md"
-BEGIN, END = "<!-- tables: written by report.py -->\n", "<!-- end of tables -->\n"
+BEGIN, END = "<!-- summary: written by report.py -->\n", "<!-- end of summary -->\n"
+HEAD = """# All results
+
+Written by `python benchmarks/report.py` from the JSON files in this folder. [The benchmarks](../README.md) explains the
+columns. A figure with a range is a median with its quartiles; a figure without one is a single measurement.
+"""
 REPORTS = {
     "sampling": _summary.report,
     "build": build.report,
@@ -26,11 +32,13 @@ REPORTS = {
 
 
 def main():
-    """Replace everything between the two marks in README.md."""
+    """Replace everything between the two marks in README.md, and write results/README.md."""
     documents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
     before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    README.write_text(before + BEGIN + tables(documents) + END + after, encoding="utf-8")
+    summary = f"\n{_overview.overview(documents)}\n\n"
+    README.write_text(before + BEGIN + summary + END + after, encoding="utf-8")
+    (RESULTS / "README.md").write_text(HEAD + tables(documents), encoding="utf-8")
     print(f"{README}: {len(documents)} results")
 
 
@@ -45,7 +53,7 @@ def tables(documents):
     for document in documents:
         report = REPORTS[document["benchmark"]](document)
         parts += [f"## {_title(document)}", _environment(document), report]
-    return "\n" + "\n\n".join(parts) + "\n\n"
+    return "\n" + "\n\n".join(parts) + "\n"
 
 
 def _title(document):
@@ -57,7 +65,7 @@ def _environment(document):
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     form = "quick form" if document["quick"] else "full form"
     return (
-        f"{environment['device']}, {environment['cores']} cores, load before the start "
+        f"{environment['device']}, {environment['cores']} cores, load average before the start "
         f"{environment['load_before']}; {form}; {versions}."
     )
 

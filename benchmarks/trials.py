@@ -102,7 +102,7 @@ def report(results):
         )
         for name, case in results["trials"].items()
     ]
-    return _common.table(("form", "trials a minute", f"time {ANEW} / ours", f"time of the {LOOP} / ours"), rows)
+    return _common.table(("form", "trials a minute", f"time {ANEW} / ours", f"time of a {LOOP} / ours"), rows)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""Write the tables that follow from elsewhere into the pages: `python docs/tables.py`.
+"""Write the generated parts of the pages: `python docs/tables.py`.
 
 - `catalog`: all initializers, from `keras_initx.catalog()`.
 - `featured`: some of them.
+- `reference`: the entries of the API reference for all initializers, by family.
 - `digests`: the digests of their values, from `docs/digests/`, which the tests write.
 - `problems` and `levels`: the rules of `diagnose`, from `keras_initx.diagnostics.rules.RULES`.
 """
 
 import dataclasses
+import importlib
 import json
 import re
 from pathlib import Path
@@ -18,9 +20,20 @@ from keras_initx.diagnostics.rules import RULES
 
 DOCS = Path(__file__).parent
 MARKED = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.DOTALL)
-WAYS = ("eager", "compiled", "2 devices", "8 devices", "bfloat16")
 FEATURED = {"HeNormal", "LSTMForgetBias", "Orthogonal", "Pretrained", "Sparse", "TruncatedNormal"}
-BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
+BACKENDS = ("jax", "tensorflow", "torch")
+# The files of `keras_initx/initializers/` in the order of the API reference.
+FAMILIES = {
+    "Variance scaling": ("_variance", "_variance_named", "_spectral"),
+    "Random": ("_random",),
+    "Orthogonal": ("_orthogonal", "_orthogonal_qr"),
+    "Sparse": ("_sparse",),
+    "Convolutions": ("_convolution", "_upsampling"),
+    "Recurrent layers": ("_recurrent", "_chrono"),
+    "Biases": ("_bias", "_prior"),
+    "Composition": ("_composition",),
+    "Pretrained": ("_pretrained",),
+}
 
 
 def catalog():
@@ -33,19 +46,38 @@ def featured():
     return markdown([entry for entry in keras_initx.catalog() if entry.cls.__name__ in FEATURED])
 
 
+def reference():
+    """Return the `autoclass` directives of all initializers, with a heading for each family."""
+    remaining = {entry.cls.__name__: entry.cls.__module__ for entry in keras_initx.catalog()}
+    sections = []
+    for title, files in FAMILIES.items():
+        directives = []
+        for file in files:
+            module = importlib.import_module(f"keras_initx.initializers.{file}")
+            for name in [name for name in vars(module) if remaining.get(name) == module.__name__]:
+                directives.append(f".. autoclass:: {name}\n   :members:\n")
+                del remaining[name]
+        listed = "\n".join(directives)
+        sections.append(f"### {title}\n\n```{{eval-rst}}\n.. currentmodule:: keras_initx\n\n{listed}```\n")
+    if remaining:
+        raise ValueError(f"`FAMILIES` must have every file with initializers. Received: none with {remaining}")
+    return "\n".join(sections)
+
+
 def digests():
-    """Return a table for each backend."""
-    return "\n".join(_digests_of(backend) for backend in BACKENDS)
-
-
-def _digests_of(backend):
-    found = json.loads((DOCS / "digests" / f"{backend}.json").read_text())
-    lines = [f"| {BACKENDS[backend]} | {' | '.join(WAYS)} |", f"|---|{'---|' * len(WAYS)}"]
-    for label, cells in sorted(found.items(), key=lambda item: item[0].lower()):
-        # What the initializer has for arguments is in the file.
+    """Return the table of digests, which must be the same for all backends and all ways to compute the values."""
+    found = [json.loads((DOCS / "digests" / f"{backend}.json").read_text()) for backend in BACKENDS]
+    rows = []
+    for label in sorted(found[0], key=str.lower):
+        cells = {dtype: set() for dtype in ("float32", "bfloat16")}
+        for way, cell in (item for backend in found for item in backend[label].items()):
+            cells["bfloat16" if way == "bfloat16" else "float32"].add(cell)
+        if any(len(values) > 1 for values in cells.values()):
+            raise ValueError(f"the digests of an initializer must be equal on all backends. Received: {label} {cells}")
+        # The arguments of the initializer are in the file.
         name, shape = re.match(r"(\w+)\(.*\) (\(.*\))$", label).groups()
-        lines.append(f"| `{name}` {shape} | {' | '.join(cells.get(way, '') for way in WAYS)} |")
-    return "\n".join(lines) + "\n"
+        rows.append((f"`{name}`", shape, *(values.pop() for values in cells.values())))
+    return _rows(("initializer", "shape", "float32", "bfloat16"), rows)
 
 
 def problems():
@@ -69,9 +101,17 @@ def _rows(headers, rows):
     return "".join(f"| {' | '.join(row)} |\n" for row in (headers, ["---"] * len(headers), *rows))
 
 
-TABLES = {"catalog": catalog, "featured": featured, "digests": digests, "problems": problems, "levels": levels}
+TABLES = {
+    "catalog": catalog,
+    "featured": featured,
+    "reference": reference,
+    "digests": digests,
+    "problems": problems,
+    "levels": levels,
+}
 PAGES = {
     DOCS.parent / "README.md": {"featured"},
+    DOCS / "api.md": {"reference"},
     DOCS / "diagnose.md": {"problems", "levels"},
     DOCS / "initializers.md": {"catalog"},
     DOCS / "values.md": {"digests"},

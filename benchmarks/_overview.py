@@ -1,0 +1,126 @@
+"""The summary in README.md: one table for each question, with a column for each backend, from all results."""
+
+import _common
+import _rows
+import build
+import trials
+
+_BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
+
+
+def overview(documents):
+    """Return the tables of the summary."""
+    parts = []
+    for question, benchmark, table, counted in (
+        ("How fast is a single initializer?", "sampling", _sampling, "warm_ratio"),
+        ("How fast is building a model?", "build", _build, "seconds"),
+        ("Is re-initializing a model faster than building it again?", "redraw", _redraw, "ratio"),
+        ("How many trials a minute does a study run?", "trials", _trials, "per_minute"),
+        ("Where are large arrays computed fastest?", "places", _places, "warm_seconds"),
+    ):
+        found = {name: _find(documents, benchmark, name) for name in _BACKENDS}
+        found = {name: document for name, document in found.items() if document}
+        rounds = "; ".join(f"{_BACKENDS[name]}: {_rounds(document, counted)}" for name, document in found.items())
+        parts += [f"### {question}", f"{rounds}.", table(list(found.values()), [_BACKENDS[name] for name in found])]
+    return "\n\n".join([*parts, "### Which targets are missed?", _missed(documents)])
+
+
+def _find(documents, benchmark, backend):
+    of_benchmark = (document for document in documents if document["benchmark"] == benchmark)
+    return next((document for document in of_benchmark if document["environment"]["backend"] == backend), None)
+
+
+def _rounds(document, counted):
+    counts = sorted(set(_counts(document, counted)))
+    span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return "one measurement" if counts == [1] else f"medians of {span} rounds"
+
+
+def _counts(found, counted):
+    """Yield the number of rounds behind each figure under the key `counted`."""
+    for key, value in found.items():
+        if key == counted:
+            figures = [value] if "n" in value else value.values()
+            yield from (figure["n"] for figure in figures)
+        elif isinstance(value, dict):
+            yield from _counts(value, counted)
+
+
+def _sampling(documents, backends):
+    rows = []
+    for row in _rows.ROWS:
+        peer = next(iter(row.peers))
+        for shape in (*row.shapes, *row.more):
+            label = _rows.label(row, shape, "float32")
+            cases = [document["cases"][label] for document in documents]
+            ratios = (_median(case[key][peer]) for case in cases for key in ("warm_ratio", "cold_ratio"))
+            rows.append((label, peer, *ratios))
+    columns = (f"{backend}, {form}" for backend in backends for form in ("warm", "first call"))
+    return _common.table(("case", "peer", *columns), rows)
+
+
+def _build(documents, backends):
+    rows = []
+    for model in build.MODELS:
+        for ours, peers in build.PEERS.items():
+            for peer in peers:
+                found = [document["models"].get(model, {}) for document in documents]
+                cells = (
+                    f"{_median(row[ours]['seconds'])} / {_median(row[peer]['seconds'])}: "
+                    f"**{_median(row[ours]['ratio'][peer])}**"
+                    if ours in row
+                    else "-"
+                    for row in found
+                )
+                rows.append((model, ours, peer, *cells))
+    return _common.table(("model", "ours", "peer", *backends), rows)
+
+
+def _redraw(documents, backends):
+    rows = []
+    for form in documents[0]["redraw"]:
+        cases = [document["redraw"][form] for document in documents]
+        cells = (f"{_median(case['draw'])} / {_median(case['build'])}: **{_median(case['ratio'])}**" for case in cases)
+        rows.append((form, *cells))
+    return _common.table(("ResNet-50", *backends), rows)
+
+
+def _trials(documents, backends):
+    rows = []
+    for form in documents[0]["trials"]:
+        cases = (document["trials"][form] for document in documents)
+        rows.append((form, *(_per_minute(case) for case in cases)))
+    return _common.table(("form", *backends), rows)
+
+
+def _per_minute(case):
+    ratio = case["ratio"].get(trials.LOOP)
+    return _median(case["per_minute"]) + (f": **{_median(ratio)}**" if ratio else "")
+
+
+def _places(documents, backends):
+    places = list(documents[0]["cases"]["normal"])
+    rows = []
+    for name in documents[0]["cases"]:
+        figures = [document["cases"][name].get(place) for document in documents for place in places]
+        rows.append((name, *(_median(figure and figure["warm_seconds"], 1e3) for figure in figures)))
+    return _common.table(("case", *(f"{backend}, {place}" for backend in backends for place in places)), rows)
+
+
+def _missed(documents):
+    targets = [(document, target) for document in documents for target in document["targets"]]
+    rows = [
+        (
+            f"{_BACKENDS[document['environment']['backend']]}, {document['benchmark']}: {target['what']}",
+            f"{'<=' if target['at_most'] else '>='} {_common.significant(target['required'])}",
+            _common.with_spread(target["measured"]),
+        )
+        for document, target in targets
+        if not target["met"]
+    ]
+    header = ("target", "required", "measured (quartiles)")
+    return f"{len(rows)} of {len(targets)}:\n\n{_common.table(header, rows)}"
+
+
+def _median(figure, scale=1):
+    return _common.significant(figure["median"] * scale if figure else None)
