@@ -68,7 +68,7 @@ def draw(accuracies, kernels):
     for (name, accuracy), color, style in zip(accuracies.items(), colors, (":", "--", "-.", "-"), strict=True):
         axes.plot(range(1, len(accuracy) + 1), accuracy, style, color=color, label=name)
     axes.set(xlabel="epoch", ylabel="share of test data", ylim=(0, 1.02), title="Accuracy")
-    axes.legend(frameon=False, fontsize=9, loc="center right", bbox_to_anchor=(1, 0.68))
+    axes.legend(frameon=False, fontsize=9, loc="center right", bbox_to_anchor=(1, 0.36))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     _figures.tidy(axes)
     right.suptitle("Weights of 8 hidden units after training", fontsize=10)
