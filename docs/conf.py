@@ -19,7 +19,7 @@ html_show_copyright = False
 html_math_renderer = "mathml"
 
 myst_enable_extensions = ["deflist", "dollarmath"]
-myst_heading_anchors = 2
+myst_heading_anchors = 3
 
 # Docstrings write code in single backticks, as Keras does.
 default_role = "code"
