@@ -36,6 +36,7 @@ settings.load_profile("ordinary")
 # Folders and files of tests in which JAX need not optimize what it compiles: that takes half of their time.
 _UNOPTIMIZED = {
     "diagnostics",
+    "initializers",
     "models",
     "studies",
     "test_examples",
@@ -45,6 +46,8 @@ _UNOPTIMIZED = {
     "test_saving",
     "test_symmetry",
 }
+# But in this file it is asked what an optimizing compiler makes of the last bit.
+_OPTIMIZED = {"test_composition"}
 # How many tests run, and how many there are.
 _COUNTS = pytest.StashKey[tuple[int, int]]()
 
@@ -91,7 +94,7 @@ def pytest_testnodedown(node):
 def _programs_of_jax(request):
     """Let JAX compile without optimizing, also in processes to come, where the last bit of a result does not count."""
     place = request.path.relative_to(pathlib.Path(__file__).parent).with_suffix("")
-    if keras.backend.backend() != "jax" or not _UNOPTIMIZED & set(place.parts):
+    if keras.backend.backend() != "jax" or place.name in _OPTIMIZED or not _UNOPTIMIZED & set(place.parts):
         yield
         return
     import jax

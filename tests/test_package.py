@@ -133,6 +133,7 @@ def test_importing_brings_in_no_other_framework_and_no_extra():
     assert BACKEND in without
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings(name):
     module = importlib.import_module(name)

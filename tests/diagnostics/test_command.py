@@ -61,6 +61,7 @@ def test_faulty_models_end_with_1_and_a_name(data, capsys, name):
     assert f"\n{problem} (" in capsys.readouterr().out
 
 
+@pytest.mark.once
 def test_the_exit_code_is_that_of_the_process(data):
     command = [
         sys.executable,

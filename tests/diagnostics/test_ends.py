@@ -7,6 +7,9 @@ from keras import layers
 
 import keras_initx
 
+# Measurements are tested on each backend in test_measure.py, kinds of faults in test_command.py.
+pytestmark = pytest.mark.once
+
 GENERATOR = np.random.default_rng(0)
 PIXELS = GENERATOR.integers(0, 256, (64, 8, 8, 3)).astype("float32")
 SCALED = (PIXELS - PIXELS.mean()) / PIXELS.std()

@@ -12,6 +12,9 @@ from keras import layers
 import keras_initx
 from keras_initx.diagnostics import Report, Verdict
 
+# Measurements are tested on each backend in test_measure.py, kinds of faults in test_command.py.
+pytestmark = pytest.mark.once
+
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(64, 16)).astype("float32")
 IMAGES = GENERATOR.normal(size=(8, 8, 8, 16)).astype("float32")

@@ -18,6 +18,9 @@ SEQUENCES = GENERATOR.normal(size=(32, 10, 16)).astype("float32")
 TOKENS = GENERATOR.integers(0, 50, (32, 12))
 CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
+# Measurements are tested on each backend in test_measure.py, kinds of faults in test_command.py.
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(autouse=True)
 def seeded():

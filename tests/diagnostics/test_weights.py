@@ -8,6 +8,9 @@ from modes import to_numpy
 
 import keras_initx
 
+# Measurements are tested on each backend in test_measure.py, kinds of faults in test_command.py.
+pytestmark = pytest.mark.once
+
 
 def weights_of(layer, shape):
     """Return the reports on the weights of a layer that has been given inputs of `shape`."""

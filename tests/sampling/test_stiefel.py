@@ -39,6 +39,7 @@ def test_float64_is_orthonormal_to_its_own_precision(frame):
     np.testing.assert_allclose(q.T @ q, np.eye(80), atol=1e-14)
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("mode", STREAM_MODES)
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 2), (64, 64), (140, 130)])
 def test_the_trace_gives_what_the_host_gives(frame, rows, columns, mode):

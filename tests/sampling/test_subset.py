@@ -62,6 +62,7 @@ def test_units_are_independent(algorithm):
     assert abs(overlaps.mean() - expected.mean()) < 4 * standard_error
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("mode", STREAM_MODES)
 @pytest.mark.parametrize(("inputs", "units", "connections"), [(12, 9, 5), (90, 3, 40), (4, 4, 4)])
 def test_the_trace_gives_what_the_host_gives(algorithm, mode, inputs, units, connections):

@@ -26,6 +26,7 @@ def records():
     return timeless(compare_initializers(build, ["he_normal"], arrays, repeats=1, epochs=2).records)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("inputs", [lambda frame: frame.to_numpy(), lambda frame: frame], ids=["array", "frame"])
 def test_shuffled_frames_train_as_their_arrays(records, inputs):
     of_pandas = tuple((inputs(frame[COLUMNS]), frame["label"]) for frame in frames())

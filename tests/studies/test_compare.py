@@ -114,10 +114,8 @@ class AllAtOnce(joblib.parallel.BACKENDS["loky"]):
 joblib.register_parallel_backend("all-at-once", AllAtOnce)
 
 
-ONCE = [pytest.param(backend, marks=pytest.mark.once) for backend in ("all-at-once", "threading")]
-
-
-@pytest.mark.parametrize("backend", ["loky", *ONCE])
+@pytest.mark.once
+@pytest.mark.parametrize("backend", ["loky", "all-at-once", "threading"])
 def test_workers_find_the_same(planted, backend):
     with joblib.parallel_config(backend):
         study = compare_initializers(build, TWINS, data(), repeats=1, epochs=4, n_jobs=2)
@@ -129,19 +127,21 @@ def test_a_dask_cluster_finds_the_same(planted, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", BACKEND)
     monkeypatch.setenv("DASK_TEMPORARY_DIRECTORY", str(tmp_path / "dask"))
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
         joblib.parallel_config(backend="dask"),
     ):
         study = compare_initializers(build, TWINS, data(), repeats=1, epochs=4, n_jobs=-1, out=tmp_path / "study")
-        assert list(client.run(lambda: "keras_initx.studies" in sys.modules).values()) == [True, True]
+        assert list(client.run(lambda: "keras_initx.studies" in sys.modules).values()) == [True]
     same_as_first_repeat(study, planted)
 
 
+@pytest.mark.once
 def test_other_threads_change_nothing(planted):
     same_as_first_repeat(compare_initializers(build_among_others, TWINS, data(), repeats=1, epochs=4), planted)
 
 
+@pytest.mark.once
 def test_only_one_thread_trains_at_a_time():
     at_work = threading.Lock()
 

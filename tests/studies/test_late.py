@@ -45,6 +45,7 @@ def test_the_seed_gives_the_model_again(build, study):
         np.testing.assert_allclose(to_numpy(own), to_numpy(other), atol=1e-6)
 
 
+@pytest.mark.once
 def test_a_round_is_taken_up_from_its_states(build, folder, study):
     for file in folder.glob(f"{build.__name__}/trials/draw*-2.*"):
         file.unlink()
@@ -53,6 +54,7 @@ def test_a_round_is_taken_up_from_its_states(build, folder, study):
         assert own == pytest.approx(other, abs=1e-6)
 
 
+@pytest.mark.once
 def test_pairs_stay_pairs(build, monkeypatch):
     monkeypatch.setattr(_run_trial, "diagnose_first_batch", lambda *_: {})
     study = compare_initializers(build, {"one": "he_normal", "other": "he_normal"}, data(), repeats=1, epochs=1)

@@ -62,6 +62,7 @@ def test_the_seed_gives_the_model_again(study):
     assert study.model.evaluate(*data()[1], return_dict=True, verbose=0)["accuracy"] == pytest.approx(study.score)
 
 
+@pytest.mark.once
 def test_other_threads_change_nothing(study):
     again = random_restarts(lambda: build_among_others("he_normal"), data(), n=4, epochs=4, checks=0)
     assert [draw["epochs"][0] for draw in again.draws] == [draw["epochs"][0] for draw in study.draws]
@@ -69,6 +70,7 @@ def test_other_threads_change_nothing(study):
         np.testing.assert_allclose(to_numpy(own), to_numpy(other), atol=1e-4)
 
 
+@pytest.mark.once
 def test_a_finished_study_is_not_run_again(study, folder):
     files = sorted(folder.glob("trials/*"))
     again = random_restarts(build_he, data(), n=4, epochs=4, checks=2, out=folder)
@@ -77,6 +79,7 @@ def test_a_finished_study_is_not_run_again(study, folder):
     assert str(again) == str(study) == str(RestartStudy.read(folder))
 
 
+@pytest.mark.once
 def test_a_damaged_state_is_told(folder, study, tmp_path):
     (tmp_path / "trials").mkdir()
     (tmp_path / "study.json").write_bytes((folder / "study.json").read_bytes())
@@ -87,6 +90,7 @@ def test_a_damaged_state_is_told(folder, study, tmp_path):
         random_restarts(build_he, data(), n=4, epochs=4, checks=2, out=tmp_path)
 
 
+@pytest.mark.once
 def test_another_run_in_the_folder_does_not_replace_a_state(folder, study, tmp_path):
     """Two runs at one time both train what neither has finished, and may differ in the last bits."""
     shutil.copytree(folder, tmp_path / "copy")
@@ -176,6 +180,7 @@ def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
     study.report(tmp_path / "report.html")
 
 
+@pytest.mark.once
 def test_report_and_plots(study, tmp_path):
     assert [path.name for path in study.plot(tmp_path)] == ["draws.png", "checks.png"]
     study.report(tmp_path / "report.html")
