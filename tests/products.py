@@ -17,7 +17,8 @@ def sampled(items) -> list[bool]:
     Args:
         items: A dict of parameters for each test.
     """
-    named = [{name: str(value) for name, value in item.items()} for item in items]
+    # The text of a function has its address, which differs between processes.
+    named = [{name: getattr(value, "__name__", str(value)) for name, value in item.items()} for item in items]
     kept, seen = [False] * len(items), set()
     # In an order without meaning, or the first dtype would be that of nearly all.
     for i in sorted(range(len(items)), key=lambda i: hashlib.sha256(repr(named[i]).encode()).digest()):
