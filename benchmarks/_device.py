@@ -72,7 +72,7 @@ def _gpu_name(backend):
 
 
 def has_torch():
-    """Tell whether torch is installed, whose initializers are peers on every backend."""
+    """Return whether torch is installed, whose initializers are peers on every backend."""
     return importlib.util.find_spec("torch") is not None
 
 

@@ -12,7 +12,7 @@ def program() -> str:
 
 
 def is_starting() -> bool:
-    """Tell whether the command line is being started, by `initx` or by `python -m keras_initx`.
+    """Return whether the command line is being started, by `initx` or by `python -m keras_initx`.
 
     While Python imports the package that `-m` names, `sys.argv[0]` is "-m", and the name is in `sys.orig_argv` only.
     """

@@ -248,7 +248,7 @@ def test_show_finds_a_shape_that_suits(capsys):
 
 def test_show_says_why_no_shape_suits(capsys):
     error = refused(capsys, "show", "he_normal", "--config", '{"input_axes": [7]}')
-    assert "no sample of HeNormal: `shape` must have each axis that `input_axes` names, once." in error
+    assert "no sample of HeNormal: `shape` must have every axis in `input_axes`, without repeats." in error
     assert "Received: shape=(256, 128), input_axes=[7]" in error
 
 

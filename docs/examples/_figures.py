@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 matplotlib.rcParams.update({"font.size": 10, "axes.titlesize": 10})
 
-# Okabe and Ito's colours, which the colour-blind tell apart too.
+# Okabe and Ito's colors, which the color-blind tell apart too.
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"
 
 

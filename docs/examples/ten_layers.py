@@ -31,7 +31,7 @@ INITIALIZERS = {
     },
 }
 
-# The four whose outputs and gradients share a figure, and their colours.
+# The four whose outputs and gradients share a figure, and their colors.
 COMPARED = {"0.01 N": _figures.ORANGE, "1.0 N": _figures.RED, "Xavier": _figures.GREEN, "He": _figures.BLUE}
 
 

@@ -31,15 +31,15 @@ class Backend:
     compiles_shapes: bool = False
 
     def is_abstract(self) -> bool:
-        """Tell whether new tensors have a shape and a dtype but no values."""
+        """Return whether new tensors have a shape and a dtype but no values."""
         return False
 
     def is_tracing(self) -> bool:
-        """Tell whether operations are being recorded into a program instead of being carried out."""
+        """Return whether operations are being recorded into a program instead of being carried out."""
         return False
 
     def is_concrete(self, tensor: Tensor) -> bool:
-        """Tell whether `tensor` is one whose values can be looked at, not one that stands for them in a program."""
+        """Return whether `tensor` is one whose values can be looked at, not one that stands for them in a program."""
         return True
 
     def available_dtype(self, dtype: DType) -> DType:
@@ -66,11 +66,11 @@ class Backend:
         return None
 
     def on_accelerator(self) -> bool:
-        """Tell whether Keras puts a new variable on a GPU, a TPU or the like, in the scopes that are open here."""
+        """Return whether Keras puts a new variable on a GPU, a TPU or the like, in the scopes that are open here."""
         return False
 
     def has_triton(self) -> bool:
-        """Tell whether kernels of Triton run where Keras puts a new variable."""
+        """Return whether kernels of Triton run where Keras puts a new variable."""
         return False
 
     def launching(self, tensor: Tensor) -> AbstractContextManager[Any]:

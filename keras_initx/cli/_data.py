@@ -74,7 +74,7 @@ def digits() -> Dataset:
 
 
 def synthetic(train: int = 4000, validation: int = 1000, seed: int = 0) -> Dataset:
-    """Return made-up colour images of 32 by 32 pixels in ten classes.
+    """Return made-up color images of 32 by 32 pixels in ten classes.
 
     A class has three smooth random patterns. An image is one of them, shifted, perhaps mirrored, in another
     contrast and under noise.
@@ -147,7 +147,7 @@ def _from_file(path: Path) -> Dataset:
 
 
 def _scaled(images: np.ndarray) -> np.ndarray:
-    """Return bytes as floats between 0 and 1, grey images with their channel, and anything else as it is."""
+    """Return bytes as floats between 0 and 1, gray images with their channel, and anything else as it is."""
     if images.dtype == np.uint8:
         images = images.astype("float32") / 255
         return images[..., None] if images.ndim == 3 else images

@@ -135,7 +135,7 @@ def statistics(initializer: Initializer, values: np.ndarray) -> str:
 
 
 def is_kernel(initializer: Initializer, values: np.ndarray) -> bool:
-    """Tell whether `values` are a matrix with singular values. The bias of a GRU has two rows, and maps nothing."""
+    """Return whether `values` are a matrix with singular values. The bias of a GRU has two rows, and maps nothing."""
     return values.ndim > 1 and not type(initializer).__name__.endswith("Bias") and bool(np.isfinite(values).all())
 
 

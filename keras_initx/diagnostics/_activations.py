@@ -38,7 +38,7 @@ def activation_of(layer: keras.layers.Layer) -> Callable[..., Tensor] | None:
 
 
 def is_activation(layer: keras.layers.Layer) -> bool:
-    """Tell whether `layer` is an activation that is not in an attribute: its input is what comes before."""
+    """Return whether `layer` is an activation that is not in an attribute: its input is what comes before."""
     return type(layer) in _ACTIVATION_LAYERS
 
 
@@ -51,12 +51,12 @@ def activation_name(layer: keras.layers.Layer) -> str | None:
 
 
 def is_bounded(activation: str | None) -> bool:
-    """Tell whether the activation of this name stays between two limits."""
+    """Return whether the activation of this name stays between two limits."""
     return activation in LIMITS or activation == "softmax"
 
 
 def gives_probabilities(activation: str | None) -> bool:
-    """Tell whether the outputs of the activation of this name are mostly read as probabilities."""
+    """Return whether the outputs of the activation of this name are mostly read as probabilities."""
     return activation in ("sigmoid", "softmax")
 
 

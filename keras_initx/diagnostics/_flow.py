@@ -33,7 +33,7 @@ class Flow:
                 self._add(tensor, None)
 
     def is_input(self, tensor: Tensor) -> bool:
-        """Tell whether `tensor` is an input of the model, or comes from one by operations alone."""
+        """Return whether `tensor` is an input of the model, or comes from one by operations alone."""
         node = self._find(tensor)
         return node is not None and node.origin is None
 
@@ -89,5 +89,5 @@ class Flow:
 
 
 def is_container(operation: keras.Operation) -> bool:
-    """Tell whether all that a layer or operation does with a tensor is to call layers and operations with it."""
+    """Return whether all that a layer or operation does with a tensor is to call layers and operations with it."""
     return isinstance(operation, keras.Sequential | keras.Function)

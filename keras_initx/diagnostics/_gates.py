@@ -33,7 +33,7 @@ def gate_bias(layer: keras.layers.Layer) -> tuple[Literal["forget", "update"], A
 
 
 def forget_bias_overwritten(layer: keras.layers.Layer) -> bool:
-    """Tell whether an LSTM writes ones over the forget biases that its initializer gives.
+    """Return whether an LSTM writes ones over the forget biases that its initializer gives.
 
     Its initializer then fills the other three gates. If these are all 0, it gives what the layer means by
     default, and if they are all 1, the forget gates are what it would have made them.

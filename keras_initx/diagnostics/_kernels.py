@@ -24,7 +24,7 @@ _KERNELS = ("embeddings", "kernel")
 
 
 def is_kernel(weight: keras.Variable) -> bool:
-    """Tell whether `weight` is a matrix or more that inputs are multiplied by."""
+    """Return whether `weight` is a matrix or more that inputs are multiplied by."""
     # Quantized kernels are integers in a unit of their own.
     if math.prod(weight.shape) < 2 or "float" not in keras.backend.standardize_dtype(weight.dtype):
         return False
@@ -35,7 +35,7 @@ def is_kernel(weight: keras.Variable) -> bool:
 
 
 def is_zero(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
-    """Tell whether `weight` is a trainable kernel, or the scale of a normalization, that is 0."""
+    """Return whether `weight` is a trainable kernel, or the scale of a normalization, that is 0."""
     is_scale = isinstance(layer, NORMALIZATIONS) and weight.name in ("gamma", "scale")
     return bool(weight.trainable and (is_scale or is_kernel(weight)) and not weight_array(weight).any())
 
@@ -77,11 +77,11 @@ def expected_std(layer: keras.layers.Layer, name: str, fan_in: int, fan_out: int
 
 
 def repeats_units(layer: keras.layers.Layer, name: str) -> bool:
-    """Tell whether the units of a block are the same on purpose, because the kernel enlarges an image."""
+    """Return whether the units of a block are the same on purpose, because the kernel enlarges an image."""
     return name == "kernel" and isinstance(getattr(layer, "kernel_initializer", None), ICNR)
 
 
 def is_depthwise(layer: keras.layers.Layer, name: str) -> bool:
-    """Tell whether the kernel of this name has a window for each channel and sums over none."""
+    """Return whether the kernel of this name has a window for each channel and sums over none."""
     # A separable convolution has two kernels.
     return isinstance(layer, _DEPTHWISE) and name != "pointwise_kernel"

@@ -157,7 +157,7 @@ class Recorder:
         return hooked
 
     def _is_reported(self, layer: keras.layers.Layer, inside: bool) -> bool:
-        """Tell whether `layer` has weights or an activation of its own, or layers whose outputs cannot be seen."""
+        """Return whether `layer` has weights or an activation of its own, or layers whose outputs cannot be seen."""
         return bool(self.own_weights[layer] or layer in self._activations or (layer.weights and not inside))
 
     def _record_inputs(self, layer: keras.layers.Layer, tensor: Tensor | None) -> None:

@@ -48,7 +48,7 @@ class Report:
         return 0 if self.ok else 1
 
     def fails_on(self, level: Level) -> bool:
-        """Tell whether there is a verdict of `level` or a more serious one.
+        """Return whether there is a verdict of `level` or a more serious one.
 
         Args:
             level: `"error"`, `"warning"` or `"note"`.

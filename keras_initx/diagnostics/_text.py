@@ -110,7 +110,7 @@ def _shortened(name: str, room: int) -> str:
 
 
 def shown(report: "Report") -> str:
-    """Return the report for the standard output: in colours on a terminal where rich is installed."""
+    """Return the report for the standard output: in colors on a terminal where rich is installed."""
     width = shutil.get_terminal_size().columns
     if not is_rich(sys.stdout):
         return plain(report, width)

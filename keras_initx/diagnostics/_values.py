@@ -59,7 +59,7 @@ def spread(values: Array) -> float:
 
 
 def is_softmax(values: Array) -> bool:
-    """Tell whether the last axis holds probabilities of which one is true."""
+    """Return whether the last axis holds probabilities of which one is true."""
     if values.ndim < 2 or values.shape[-1] < 2 or not values.size:
         return False
     return bool(values.min() >= 0 and (abs(values.sum(axis=-1, dtype="float64") - 1) < 1e-2).all())

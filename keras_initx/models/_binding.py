@@ -60,7 +60,7 @@ def _bound_within(value: Any, seed: int, axes: tuple[Axes, Axes] | None, rank: i
 
 
 def _takes(cls: type, axes: tuple[Axes, Axes] | None, rank: int) -> bool:
-    """Tell whether `cls` is to be told the axes: whether it takes them, and would count others."""
+    """Return whether `cls` is to be told the axes: whether it takes them, and would count others."""
     if axes is None or not parameters_of(cls).keys() >= set(_AXES):
         return False
     inputs, units = axes

@@ -55,7 +55,7 @@ def forward(
 
 
 def _is_random(layer: keras.layers.Layer) -> bool:
-    """Tell whether `layer` has a random generator of its own, or in the cell that it calls itself."""
+    """Return whether `layer` has a random generator of its own, or in the cell that it calls itself."""
     parts = [layer, *(parts_of(layer) if isinstance(layer, keras.layers.RNN) else [])]
     return any(isinstance(value, keras.random.SeedGenerator) for part in parts for value in vars(part).values())
 

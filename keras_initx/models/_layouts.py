@@ -49,7 +49,7 @@ class Arrangement:
     combined: Literal["summed", "stacked", ""] = ""
 
     def fits(self, shapes: Sequence[Shape]) -> bool:
-        """Tell whether arrays of these shapes can be arranged."""
+        """Return whether arrays of these shapes can be arranged."""
         count = {"": (1,), "summed": (1, 2), "stacked": (2,)}[self.combined]
         return len(shapes) in count and all(_without_ones(shape) == _without_ones(self.source) for shape in shapes)
 

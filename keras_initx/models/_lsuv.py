@@ -67,7 +67,7 @@ def lsuv(
 
     Raises:
         TypeError: If `model` is not a Keras model, `x` is no array, or an argument has the wrong type.
-        ValueError: If `x` has no examples, or an argument is out of its range.
+        ValueError: If `x` has no examples, or an argument is out of range.
 
     Example:
         >>> hidden = [keras.layers.Dense(50, "tanh") for _ in range(10)]

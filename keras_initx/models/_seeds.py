@@ -24,7 +24,7 @@ def seeds(root: int) -> Callable[[str], int]:
 
     Raises:
         TypeError: If `root` is not an integer.
-        ValueError: If `root` is out of its range.
+        ValueError: If `root` is out of range.
 
     Example:
         >>> from keras_initx import HeNormal, initialize

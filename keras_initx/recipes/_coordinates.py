@@ -125,7 +125,7 @@ def coordinate_check(
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range, or the models do not have the same number of layers.
+        ValueError: If an argument is out of range, or the models do not have the same number of layers.
 
     Example:
         >>> from keras_initx import recipes

@@ -40,7 +40,7 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None) -> Recipe:
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range, `branches` is a model that calls its layers otherwise, or
+        ValueError: If an argument is out of range, `branches` is a model that calls its layers otherwise, or
             a number without `depth`.
 
     Example:

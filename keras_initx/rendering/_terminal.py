@@ -1,4 +1,4 @@
-"""What is shown on a terminal, where rich is installed, and nowhere else: colours and progress."""
+"""What is shown on a terminal, where rich is installed, and nowhere else: colors and progress."""
 
 import contextlib
 import importlib.util
@@ -8,7 +8,7 @@ from typing import TextIO
 
 
 def is_rich(stream: TextIO) -> bool:
-    """Tell whether `stream` is a terminal that rich can write to."""
+    """Return whether `stream` is a terminal that rich can write to."""
     return stream.isatty() and importlib.util.find_spec("rich") is not None
 
 

@@ -94,7 +94,7 @@ def limited(xp: Namespace, x: Tensor, bounds: Bounds, dtype: DType) -> Tensor:
 
 @functools.lru_cache(maxsize=8)  # for every block of a draw asks for the same
 def inwards(dtype: DType, lower: float, upper: float) -> Bounds:
-    """Return the bounds rounded to `dtype`, each towards the other."""
+    """Return the bounds rounded to `dtype`, each toward the other."""
     with np.errstate(over="ignore"):
         low, high = np.array([lower, upper]).astype(keras.backend.standardize_dtype(dtype))
     if float(low) < lower:

@@ -26,10 +26,10 @@ _PANEL = 64
 
 
 def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
-    """Make a frame from Householder reflections, without factorising anything.
+    """Make a frame from Householder reflections, without factorizing anything.
 
     The reflection that maps a Gaussian vector of length `rows - j` onto the first axis is what a
-    QR factorisation of a Gaussian matrix would compute in step `j`: by rotation invariance the
+    QR factorization of a Gaussian matrix would compute in step `j`: by rotation invariance the
     rest of the matrix stays Gaussian. So the vectors can be drawn at once, and only their product
     is left to compute, a panel at a time in the compact WY form
     `H_1 ... H_b = I - V inv(triu(V'V, 1) + I) V'` for vectors with `|v|^2 = 2`.
@@ -168,7 +168,7 @@ def _normalised(
 
 
 def qr_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
-    """Make a frame by QR factorisation, with the diagonal of R made positive.
+    """Make a frame by QR factorization, with the diagonal of R made positive.
 
     Reference:
         Mezzadri, "How to generate random matrices from the classical compact groups", Notices of

@@ -42,7 +42,7 @@ def _new_panels(study: "Study", title: str, shown: Sequence[str]) -> "tuple[Figu
 def _plot_panels(
     study: "Study", panels: "dict[str, Axes]", steps: Sequence[int], curves: dict[str, FloatArray]
 ) -> None:
-    """Plot the curves of each initializer in its panel, and behind them in grey the means of all others."""
+    """Plot the curves of each initializer in its panel, and behind them in gray the means of all others."""
     for name, axis in panels.items():
         for other in curves.values():
             axis.plot(steps, other.mean(axis=0), color="0.82", linewidth=0.8)
@@ -54,7 +54,7 @@ def plot_curves(study: "Study", shown: Sequence[str]) -> "Figure":
     own = study.monitor.removeprefix("val_")
     curves = {name: study.curves(name, study.monitor) for name in shown}
     training = {name: study.curves(name, own) for name in shown if own != study.monitor}
-    title = f"{study.monitor}: mean over the repeats, and from the least to the greatest; grey: the others"
+    title = f"{study.monitor}: mean over the repeats, and from the least to the greatest; gray: the others"
     if training:
         title += f"\ndashed: mean of {own}, on the training data"
     figure, panels = _new_panels(study, title, shown)
@@ -118,7 +118,7 @@ def losses_of_first_epoch(study: "Study", names: Sequence[str]) -> dict[str, Flo
 def plot_first_epoch(study: "Study", shown: Sequence[str]) -> "Figure":
     """Plot the loss of the first batches, with a panel for each initializer."""
     losses = losses_of_first_epoch(study, shown)
-    title = "The first epoch, loss of each batch: mean over the repeats, least to greatest; grey: the others"
+    title = "The first epoch, loss of each batch: mean over the repeats, least to greatest; gray: the others"
     figure, panels = _new_panels(study, title, shown)
     count = losses[shown[0]].shape[1]
     _plot_panels(study, panels, range(1, count + 1), losses)

@@ -1,4 +1,4 @@
-"""What the plots of studies have in common: titles, colours, curves with their range, axes."""
+"""What the plots of studies have in common: titles, colors, curves with their range, axes."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ def titled(result: Result, title: str, size: tuple[float, float]) -> "Figure":
 
 
 def color_of(study: "Study", name: str) -> str:
-    """Return the colour of an initializer; where there are more initializers than colours, these come again."""
+    """Return the color of an initializer; where there are more initializers than colors, these come again."""
     return COLORS[study.initializers.index(name) % len(COLORS)]
 
 

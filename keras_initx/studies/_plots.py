@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from keras_initx.studies._study import Study
 
-_MARKERS = "o^s"  # in this order, where there are more initializers than colours
+_MARKERS = "o^s"  # in this order, where there are more initializers than colors
 
 
 def study_plots(study: "Study") -> list[Plot]:

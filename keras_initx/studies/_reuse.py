@@ -107,7 +107,7 @@ def _layers(model: Model) -> list[Any]:
 
 
 def _is_determined(layer: Any) -> bool:
-    """Tell whether what `layer` computes follows from its config and its variables."""
+    """Return whether what `layer` computes follows from its config and its variables."""
     values = vars(layer).values()
     return (
         _is_of_keras(type(layer))

@@ -19,7 +19,7 @@ def run_settings(
 
     Raises:
         TypeError: If a count or the seed is no integer.
-        ValueError: If one of them is out of its range.
+        ValueError: If one of them is out of range.
     """
     return {
         "title": title or str(fingerprint(build)),

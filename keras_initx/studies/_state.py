@@ -26,7 +26,7 @@ def restore(model: Model, content: bytes) -> None:
 
 
 def fits(model: Model, other: Model) -> bool:
-    """Tell whether `other` can have the state of `model`: whether their variables are alike but for the values."""
+    """Return whether `other` can have the state of `model`: whether their variables are alike but for the values."""
     return list(map(_kind, _variables(model))) == list(map(_kind, _variables(other)))
 
 

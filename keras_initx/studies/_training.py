@@ -87,7 +87,7 @@ def _evaluate(model: Model, part: tuple[Structure, ...]) -> Metrics:
 
 
 def diverged(metrics: Metrics) -> bool:
-    """Tell whether a loss or a metric is not a finite number."""
+    """Return whether a loss or a metric is not a finite number."""
     return not all(math.isfinite(value) for value in metrics.values() if isinstance(value, float))
 
 

@@ -73,7 +73,7 @@ def root_mean_square(signal: Signal) -> float:
 
 
 def is_rescaled(layer: LayerReport) -> bool:
-    """Tell whether a normalization, and nothing else, gets what `layer` computes: its size does not matter then."""
+    """Return whether a normalization, and nothing else, gets what `layer` computes: its size does not matter then."""
     return layer.normalized_by is not None and not is_bounded(layer.activation)
 
 
@@ -83,7 +83,7 @@ def normalization_of(layer: LayerReport) -> str:
 
 
 def has_zeros(layer: LayerReport) -> bool:
-    """Tell whether all of a kernel, or of the scale of a normalization, is 0."""
+    """Return whether all of a kernel, or of the scale of a normalization, is 0."""
     return any(weight.zero for weight in layer.weights)
 
 
