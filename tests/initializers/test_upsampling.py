@@ -94,7 +94,7 @@ def test_a_generator_inside_advances():
 
 def test_a_refused_call_does_not_advance_the_generator_inside():
     generator = keras.random.SeedGenerator(3)
-    with pytest.raises(ValueError, match=r"`shape` must have each axis .* Received: shape=\(3, 4, 2\)"):
+    with pytest.raises(ValueError, match=r"`shape` must have every axis .* Received: shape=\(3, 4, 2\)"):
         ICNR(keras_initx.HeNormal(seed=generator, input_axes=[3]))((3, 4, 4))
     assert to_numpy(generator.state.value).tolist() == [3, 0]
 
