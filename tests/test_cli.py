@@ -184,8 +184,8 @@ def test_show_takes_arguments_as_compare_does(capsys):
 
 
 def test_show_suggests_ids_that_are_close(capsys):
-    assert "no initializer is called 'sprase'; did you mean initx.sparse?" in refused(capsys, "show", "sprase")
-    assert "no initializer is called '12345'; `list` shows all ids." in refused(capsys, "show", "12345")
+    assert "no initializer is named 'sprase'; did you mean initx.sparse?" in refused(capsys, "show", "sprase")
+    assert "no initializer is named '12345'; `list` shows all ids." in refused(capsys, "show", "12345")
 
 
 def test_show_draws_what_it_is_told(capsys):
@@ -287,7 +287,7 @@ def test_memory_that_is_refused_is_an_error(capsys, monkeypatch):
 def test_show_names_what_does_not_suit(capsys, arguments, message):
     error = refused(capsys, "show", "sparse", *arguments)
     assert re.search(message, error)
-    assert "--config gives arguments, --shape the shape" in error
+    assert "use --config to set arguments, --shape to set the shape" in error
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_show_plots_values_and_singular_values(capsys, tmp_path, arguments, axes
 
 @pytest.mark.parametrize("name", ["plot", "plot.nonsense", "no such folder/plot.png"])
 def test_a_plot_that_cannot_be_written_is_an_error(capsys, tmp_path, name):
-    assert "no plot: " in refused(capsys, "show", "relu_bias", "--plot", str(tmp_path / name))
+    assert "cannot plot: " in refused(capsys, "show", "relu_bias", "--plot", str(tmp_path / name))
     assert not list(tmp_path.iterdir())
 
 

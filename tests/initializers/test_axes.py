@@ -51,7 +51,10 @@ def test_a_matrix_is_put_where_the_axes_say(cls):
             r"axes listed exactly once, in `input_axes` or in `output_axes`\. "
             r"Received: shape=\(4, 5, 6\), input_axes=\[0\], output_axes=\[1\]",
         ),
-        ({"input_axes": [0, 1], "output_axes": [-2, 2]}, r"axes listed exactly once, in `input_axes` or in `output_axes`"),
+        (
+            {"input_axes": [0, 1], "output_axes": [-2, 2]},
+            r"axes listed exactly once, in `input_axes` or in `output_axes`",
+        ),
     ],
     ids=str,
 )

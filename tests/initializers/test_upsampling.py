@@ -198,5 +198,7 @@ def test_the_taps_along_each_axis_are_a_triangle():
 
 
 def test_bilinear_refuses_other_outputs_than_inputs():
-    with pytest.raises(ValueError, match=r"`shape` must have equal numbers of inputs and outputs.*shape=\(4, 4, 3, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"`shape` must have equal numbers of inputs and outputs.*shape=\(4, 4, 3, 2\)"
+    ):
         Bilinear()((4, 4, 3, 2))

@@ -281,7 +281,11 @@ def test_layers_give_what_torch_defines(layer, expected):
         ),
         ({"out": "body.fc"}, ValueError, r"'out/kernel' \(4, 2\): the shape is \(4, 4\) instead of \(2, 4\)"),
         ({"out/kernel": ("head.weight", np.s_[0, 0, 0])}, ValueError, r"'out/kernel' .*: no part \[0, 0, 0\]"),
-        ({"out/kernel": ("head.weight", np.ravel)}, ValueError, r"'out/kernel' \(4, 2\): the function returns shape \(8,\)"),
+        (
+            {"out/kernel": ("head.weight", np.ravel)},
+            ValueError,
+            r"'out/kernel' \(4, 2\): the function returns shape \(8,\)",
+        ),
         ({"out/bias": "body.bn.num_batches_tracked"}, ValueError, r"'out/bias' \(2,\): cannot cast int64 to float32"),
     ],
 )

@@ -102,7 +102,7 @@ def test_interrupted_studies_show_what_there_is(options, tmp_path, capsys, monke
     monkeypatch.setattr(_compare, "run_trial", interrupted)
     assert _main.main([*COMPARE, *options]) == 130
     printed = capsys.readouterr()
-    assert "Interrupted; the same command resumes from here." in printed.err
+    assert "Interrupted; run the same command again to resume." in printed.err
     assert "he_normal: 1 of 2 trials unfinished." in printed.out
     assert {file.name for file in (tmp_path / "out").iterdir()} == FILES
 
@@ -122,7 +122,7 @@ def test_interrupted_processes_show_what_there_is(options, tmp_path):
     os.killpg(command.pid, signal.SIGINT)
     printed, errors = command.communicate()  # which waits for all that could write to the pipes
     assert command.returncode == 130, errors
-    assert "Interrupted; the same command resumes from here." in errors
+    assert "Interrupted; run the same command again to resume." in errors
     assert "Traceback" not in errors
     assert "of 100 trials unfinished." in printed
 
