@@ -39,7 +39,7 @@ def count_of(name: str, value: Any, *patterns: str) -> int:
     for pattern, count in zip(patterns, counts, strict=True):
         if not count:
             raise ValueError(
-                f"`{name}` must be a model with weights that match {pattern!r}; otherwise pass the number, and edit the "
+                f"`{name}` must be a model with weights that match {pattern!r}; otherwise pass the number and edit the "
                 f"patterns in the returned dict. Received: {name}={value.name!r} with {found[-1]!r}"
             )
     return counts[-1]

@@ -52,7 +52,7 @@ def test_vanishing():
     assert list(verdicts) == ["vanishing", "vanishing gradient"]
     verdict = verdicts["vanishing"]
     assert verdict.layers == ("hidden_3", "hidden_4", "hidden_5", "hidden_6", "hidden_7", "out")
-    assert "the standard deviation falls from 0.996 of the inputs to " in verdict.evidence
+    assert "the standard deviation falls from 0.996 at the inputs to " in verdict.evidence
     assert "GlorotUniform()" in verdict.remedy
     assert "hidden_1" in verdicts["vanishing gradient"].layers
 
@@ -116,7 +116,7 @@ def test_saturated_by_inputs():
 def test_dead_units():
     verdict = found(mlp("relu", depth=1, bias_initializer=initializers.Constant(-10.0)))["dead units"]
     assert verdict.layers == ("hidden_1",)
-    assert "100% of the units of hidden_1 give 0 for all 256 examples" in verdict.evidence
+    assert "100% of the units of hidden_1 output 0 for all 256 examples" in verdict.evidence
     assert "bias_initializer=ReLUBias(0.01)" in verdict.remedy
 
 

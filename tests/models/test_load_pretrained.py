@@ -325,7 +325,7 @@ def test_what_cannot_be_read_to_its_end_changes_nothing(tmp_path):
         ),
         ("a.npy", ValueError, r"`source` must be a file that ends in one of \('.npz'"),
         ("absent.npz", ValueError, "`source` must be an existing file"),
-        ({"other": np.zeros(2)}, ValueError, r"`rules` must map weights to arrays .*'hidden/kernel'.*; arrays 'other'"),
+        ({"other": np.zeros(2)}, ValueError, r"`rules` must map weights to arrays.*'hidden/kernel'.*; arrays 'other'"),
     ],
 )
 def test_wrong_sources(source, error, message):

@@ -191,7 +191,7 @@ def test_lengths_that_differ_are_an_error(capsys, options, tmp_path):
 def test_other_arguments_for_one_folder_are_an_error(capsys, options):
     _main.main([*COMPARE, *options])
     error = refused(capsys, *COMPARE, *options, "--seed", "1")
-    assert "holds a run with other settings. Received: seed=1, there 0" in error
+    assert "contains a run with other settings. Received: seed=1, there 0" in error
 
 
 def test_there_is_nothing_to_report(capsys, tmp_path):
