@@ -88,7 +88,7 @@ def _loss(model: keras.Model, y: Arrays | None, loss: Loss | None) -> Callable[[
         return None
     if loss is None:
         raise ValueError(
-            "`loss` is required with `y`, unless the model is compiled with one: a name as in `compile`, a function. "
+            "`loss` is required with `y` unless the model is compiled with one: a name as in `compile`, a function. "
             "Received: loss=None"
         )
     function = keras.losses.get(loss)

@@ -46,7 +46,7 @@ def _arrays(names: tuple[str, ...], part: Any) -> tuple[Structure, ...]:
             if own or name == names[0]
         )
         raise ValueError(
-            f"`data` must have at least one example, and inputs, targets and weights of equal length. Received: {received}"
+            f"`data` must have at least one example, and inputs and targets of equal length. Received: {received}"
         )
     return arrays
 

@@ -146,7 +146,7 @@ class Study(Result):
         return {repeat: trial.epochs[-1][self.monitor] for repeat, trial in self._finished(name).items()}
 
     def gaps(self, name: str) -> list[float]:
-        """Return the generalization gap of each finished trial: how much better its final metric is on training data."""
+        """Return the generalization gap of each finished trial: how much better it ended on the training data."""
         validation = self.curves(name, self.monitor)
         training = self.curves(name, self.monitor.removeprefix("val_"))
         return [float(gap) for gap in sign(self.mode) * (training - validation)[:, -1]]

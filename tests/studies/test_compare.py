@@ -253,9 +253,9 @@ def test_seeds_of_other_purposes_differ():
     ("initializers", "message"),
     [
         ([], r"`initializers` must not be empty. Received: initializers=\{\}"),
-        (["zeros", "zeros"], r"`initializers` must be different string ids, or a dict .* Received: initializers="),
-        ([keras_initx.HeNormal()], "`initializers` must be different string ids, or a dict"),
-        ({"a": keras_initx.HeNormal(seed=3)}, r"must not have seeds of their own: .* HeNormal\(seed=3.* seed=3"),
+        (["zeros", "zeros"], r"`initializers` must be distinct string ids, or a dict .* Received: initializers="),
+        ([keras_initx.HeNormal()], "`initializers` must be distinct string ids, or a dict"),
+        ({"a": keras_initx.HeNormal(seed=3)}, r"must not have seeds, .* HeNormal\(seed=3.* seed=3"),
         (["nonsense"], "nonsense"),
         ({1: "zeros", "1": "ones"}, r"`initializers` must have names that differ .* Received: names \[1, '1'\]"),
     ],

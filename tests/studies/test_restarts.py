@@ -171,7 +171,7 @@ def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
     with pytest.raises(RuntimeError, match="no draw could be trained"):
         random_restarts(build_he, data(), out=tmp_path)
     study = RestartStudy.read(tmp_path)
-    assert "No draw has come to the end of a round yet." in str(study)
+    assert "No draw has finished a round yet." in str(study)
     assert repr(study) == "<RestartStudy of 10 draws: none finished>"
     study.report(tmp_path / "report.html")
 
