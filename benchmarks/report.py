@@ -1,4 +1,4 @@
-"""Write the tables of README.md anew from the JSON files in results/.
+"""Regenerate the tables of README.md from the JSON files in results/.
 
 python benchmarks/report.py
 """
@@ -35,7 +35,7 @@ def main():
 
 
 def tables(documents):
-    """Return the targets of all `documents` in one table, then every table of each."""
+    """Return the targets of all `documents` in one table, followed by the tables of each document."""
     targets = [
         {**target, "what": f"{_title(document)}: {target['what']}"}
         for document in documents

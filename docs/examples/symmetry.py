@@ -1,4 +1,4 @@
-"""Train a network on handwritten digits from zeros, from constants and from random numbers, and count distinct units.
+"""Train a network on handwritten digits from zero, constant and random weights, and count distinct units.
 
 `KERAS_BACKEND=jax python docs/examples/symmetry.py`; it needs the extras `plot` and `demo`.
 """
@@ -23,7 +23,7 @@ STARTS = {
 
 
 def distinct_units(model):
-    """Return how many units of the hidden layer differ in any of the weights that come to them or leave them."""
+    """Return the number of distinct units in the hidden layer, by their incoming and outgoing weights."""
     kernel, bias, out, _ = (np.asarray(keras.ops.convert_to_numpy(weight)) for weight in model.weights)
     return len(np.unique(np.concatenate([kernel.T, bias[:, None], out], axis=1), axis=0))
 
@@ -32,8 +32,9 @@ def train(hidden, output, epochs):
     """Train a network with these initializers.
 
     Returns:
-        A list with the number of distinct units before and after training, another with the accuracy on the test
-        data after each epoch, the names of what `diagnose` finds before training, and the trained model.
+        A list with the number of distinct units before and after training, a list with the accuracy
+        on the test data after each epoch, the names of the problems that `diagnose` reports before
+        training, and the trained model.
     """
     train_set, test_set = _digits.load()
     model = keras.Sequential(
@@ -52,7 +53,7 @@ def train(hidden, output, epochs):
 
 
 def draw(accuracies, kernels):
-    """Return a figure with the accuracy by epoch, and the weights of the first hidden units as pictures."""
+    """Return a figure with the accuracy by epoch, and the weights of the first hidden units as images."""
     figure = _figures.new(9, 3.6)
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.1))
     axes = left.subplots()

@@ -81,7 +81,7 @@ class Backend:
         return contextlib.nullcontext()
 
     def program(self, function: Function) -> Function:
-        """Compile `function`, which takes only tensors, for the current device; or return it if there is no compiler."""
+        """Compile `function`, which takes only tensors, for the current device, or return it without a compiler."""
         return function
 
     def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:

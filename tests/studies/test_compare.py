@@ -88,7 +88,7 @@ def build_without_loss(initializer):
 def test_what_cannot_be_diagnosed_is_trained():
     study = compare_initializers(build_without_loss, ["he_normal"], data(), repeats=2, epochs=1, monitor="val_loss")
     assert [trial.status for trial in study.trials.values()] == ["finished"] * 2
-    told = "The first batch could not be diagnosed in 2 trials: ValueError: `loss` is needed"
+    told = "The first batch could not be diagnosed in 2 trials: ValueError: `loss` is required"
     assert told in " ".join(str(study).split())
 
 
@@ -157,7 +157,7 @@ def test_only_one_thread_trains_at_a_time():
 
 
 def test_a_worker_on_another_backend_is_an_error():
-    with pytest.raises(RuntimeError, match=f"a worker must run Keras on nonsense, .* Received: {BACKEND}"):
+    with pytest.raises(RuntimeError, match=f"a worker must run Keras on nonsense; .* Received: {BACKEND}"):
         _pool._on_backend("nonsense", print, {})
 
 
