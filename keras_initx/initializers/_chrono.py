@@ -55,7 +55,7 @@ class ChronoBias(RandomInitializer):
         cell: `"lstm"` or `"gru"`. Usually not needed, because it is inferred from the layer.
             Required when the initializer is called directly with a 1D shape, which may be the bias
             of either.
-        seed: See `RandomInitializer`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
 
     Raises:
         TypeError: If an argument has the wrong type.

@@ -35,7 +35,7 @@ class DeltaOrthogonal(RandomInitializer):
     Args:
         gain: Scale factor: a number, or the name of an activation (`"relu"` is `sqrt(2)`).
         groups: The `groups` of the layer. Each group gets its own matrix.
-        seed: See `RandomInitializer`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
 
     Raises:
         TypeError: If an argument has the wrong type.

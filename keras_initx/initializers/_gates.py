@@ -37,7 +37,7 @@ def check_lstm_bias(shape: Shape, layer: keras.Layer | None, units: int | None =
     """Raise `ValueError` unless `shape` is that of an LSTM bias, or of one of the two pieces that `layer` asks for.
 
     Args:
-        shape: The shape asked for.
+        shape: The requested shape.
         layer: The layer that asks for it, or `None` if it is unknown.
         units: The required number of units, or `None` to use the layer's.
     """

@@ -50,7 +50,7 @@ class Orthogonal(MatrixInitializer):
 
     Args:
         gain: Scale factor: a number, or the name of an activation (`"relu"` is `sqrt(2)`).
-        seed: See `RandomInitializer`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
         method: How the matrix is computed from Gaussian draws. `"householder"` multiplies random
             reflections; it needs no factorization and is the fastest. `"qr"` and `"svd"` factorize
             a Gaussian matrix. All three are Haar-uniform, but give different matrices for the same

@@ -19,7 +19,7 @@ class OrthogonalQR(Orthogonal):
 
     Args:
         gain: See `Orthogonal`.
-        seed: See `RandomInitializer`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
         blocks: See `Orthogonal`.
         singular_values: See `Orthogonal`.
         input_axes: See `Orthogonal`.

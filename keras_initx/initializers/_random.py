@@ -22,7 +22,7 @@ class RandomUniform(RandomInitializer):
     Args:
         minval: Lower bound.
         maxval: Upper bound, greater than `minval`.
-        seed: See `RandomInitializer`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -60,7 +60,7 @@ class RandomNormal(RandomInitializer):
     Args:
         mean: Mean of the weights.
         stddev: Standard deviation of the weights, a positive number.
-        seed: See `RandomInitializer`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -94,7 +94,7 @@ class SmallNormal(RandomNormal):
     which scale with the size of the layer.
 
     Args:
-        seed: See `RandomInitializer`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
 
     Raises:
         TypeError: If `seed` has the wrong type.
@@ -133,7 +133,7 @@ class TruncatedNormal(RandomInitializer):
     Args:
         mean: Mean before truncation, and of the weights if the bounds are symmetric.
         stddev: Standard deviation of the weights, a positive number.
-        seed: See `RandomInitializer`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
         lower: Lower bound, relative to the mean, in standard deviations before truncation.
         upper: Upper bound, at least 0.001 above `lower`. The bounds must not both be above 5 or
             both below -5.

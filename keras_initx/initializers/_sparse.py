@@ -38,7 +38,7 @@ class Sparse(MatrixInitializer):
         stddev: Standard deviation of the nonzero weights. The default, `gain / sqrt(k)`, preserves
             the variance of the input. Textbooks use 0.01 to 1.
         gain: Factor in the default `stddev`: a number, or the name of an activation (`"relu"`).
-        seed: See `RandomInitializer`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
         input_axes: List of the axes of the kernel that are inputs. By default all that are not in
             `output_axes`.
         output_axes: List of the axes of the kernel that are units. By default all that are not in
@@ -56,8 +56,8 @@ class Sparse(MatrixInitializer):
         >>> np.unique((kernel != 0).sum(axis=0)).tolist()
         [3]
         >>> layer = keras.layers.Dense(32, kernel_initializer="initx.sparse")
-        >>> told = Sparse(connections=4, input_axes=[0, 1])
-        >>> layer = keras.layers.DepthwiseConv2D(3, depthwise_initializer=told)
+        >>> sparse = Sparse(connections=4, input_axes=[0, 1])
+        >>> layer = keras.layers.DepthwiseConv2D(3, depthwise_initializer=sparse)
 
     Reference:
         Martens, "Deep learning via Hessian-free optimization", ICML 2010, section 5.

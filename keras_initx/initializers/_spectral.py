@@ -31,9 +31,9 @@ class Spectral(AxesInitializer):
 
     Args:
         scale: Scale factor, a positive number. Use `sqrt(2)` before relu.
-        seed: See `RandomInitializer`.
-        input_axes: See `VarianceScaling`.
-        output_axes: See `VarianceScaling`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes that count for fan-in; see `VarianceScaling`.
+        output_axes: List of the axes that count for fan-out; see `VarianceScaling`.
 
     Raises:
         TypeError: If an argument has the wrong type.

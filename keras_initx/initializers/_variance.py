@@ -51,7 +51,7 @@ class VarianceScaling(AxesInitializer):
             `"fan_geo_avg"` (their geometric mean).
         distribution: `"truncated_normal"` or its alias `"normal"`, truncated at 2.27 standard
             deviations; `"untruncated_normal"`; or `"uniform"`.
-        seed: See `RandomInitializer`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
         input_axes: List of the axes of the kernel whose lengths multiply to fan-in.
         output_axes: List of the axes of the kernel whose lengths multiply to fan-out.
 
@@ -64,8 +64,8 @@ class VarianceScaling(AxesInitializer):
         >>> kernel = VarianceScaling(2.0, distribution="uniform", seed=0)((50, 400))
         >>> round(float(keras.ops.std(kernel)), 2)
         0.2
-        >>> told = VarianceScaling(2.0, input_axes=[0, 1], seed=0)
-        >>> layer = keras.layers.DepthwiseConv2D(3, depthwise_initializer=told)
+        >>> initializer = VarianceScaling(2.0, input_axes=[0, 1], seed=0)
+        >>> layer = keras.layers.DepthwiseConv2D(3, depthwise_initializer=initializer)
 
     Reference:
         He, Zhang, Ren and Sun, "Delving deep into rectifiers: surpassing human-level performance

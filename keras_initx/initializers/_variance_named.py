@@ -22,9 +22,9 @@ class FanInNormal(VarianceScaling):
     `LecunNormal` has the same variance but is truncated at 2.27 standard deviations.
 
     Args:
-        seed: See `RandomInitializer`.
-        input_axes: See `VarianceScaling`.
-        output_axes: See `VarianceScaling`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes that count for fan-in; see `VarianceScaling`.
+        output_axes: List of the axes that count for fan-out; see `VarianceScaling`.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -63,9 +63,9 @@ class GlorotNormal(_Named):
     other activations that are linear around zero.
 
     Args:
-        seed: See `RandomInitializer`.
-        input_axes: See `VarianceScaling`.
-        output_axes: See `VarianceScaling`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes that count for fan-in; see `VarianceScaling`.
+        output_axes: List of the axes that count for fan-out; see `VarianceScaling`.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -96,9 +96,9 @@ class GlorotUniform(_Named):
     The variance is that of `GlorotNormal`. This is the default of Keras layers.
 
     Args:
-        seed: See `RandomInitializer`.
-        input_axes: See `VarianceScaling`.
-        output_axes: See `VarianceScaling`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes that count for fan-in; see `VarianceScaling`.
+        output_axes: List of the axes that count for fan-out; see `VarianceScaling`.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -126,9 +126,9 @@ class HeNormal(_Named):
     for that.
 
     Args:
-        seed: See `RandomInitializer`.
-        input_axes: See `VarianceScaling`.
-        output_axes: See `VarianceScaling`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes that count for fan-in; see `VarianceScaling`.
+        output_axes: List of the axes that count for fan-out; see `VarianceScaling`.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -159,9 +159,9 @@ class HeUniform(_Named):
     The variance is that of `HeNormal`.
 
     Args:
-        seed: See `RandomInitializer`.
-        input_axes: See `VarianceScaling`.
-        output_axes: See `VarianceScaling`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes that count for fan-in; see `VarianceScaling`.
+        output_axes: List of the axes that count for fan-out; see `VarianceScaling`.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -191,9 +191,9 @@ class LecunNormal(_Named):
     activation.
 
     Args:
-        seed: See `RandomInitializer`.
-        input_axes: See `VarianceScaling`.
-        output_axes: See `VarianceScaling`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes that count for fan-in; see `VarianceScaling`.
+        output_axes: List of the axes that count for fan-out; see `VarianceScaling`.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -224,9 +224,9 @@ class LecunUniform(_Named):
     The variance is that of `LecunNormal`.
 
     Args:
-        seed: See `RandomInitializer`.
-        input_axes: See `VarianceScaling`.
-        output_axes: See `VarianceScaling`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes that count for fan-in; see `VarianceScaling`.
+        output_axes: List of the axes that count for fan-out; see `VarianceScaling`.
 
     Raises:
         TypeError: If an argument has the wrong type.

@@ -37,7 +37,7 @@ def study_plots(study: "Study") -> list[Plot]:
     measured = [row["initializer"] for row in summary if row["initializer"] in diagnosed]
     plots = (
         ("curves", "Learning curves", plot_curves, trained),
-        ("distributions", "Uniform beside normal", plot_distributions, families(trained)),
+        ("distributions", "Uniform and normal", plot_distributions, families(trained)),
         ("course", "The course of training", _plot_course, trained),
         ("final-values", "Final values of the trials", _plot_final_values, trained),
         ("gaps", "Generalization gap", _plot_gaps, trained),

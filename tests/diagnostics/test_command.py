@@ -125,7 +125,7 @@ def test_thresholds_and_the_batch_size_are_options(data, capsys):
         ([], "the following arguments are required: --data"),
         (["--data", "nowhere.npy"], "cannot read data: "),
         (["--data", "x.npy", "--labels", "nowhere.npy"], "cannot read data: "),
-        (["--data", "x.npy", "--labels", "y.npy"], "gradients need --loss, because the model is not compiled with one"),
+        (["--data", "x.npy", "--labels", "y.npy"], "gradients need --loss, because the model is not compiled with a loss"),
         (["--data", "text.csv"], "cannot read data: text.csv is not a .npy or .npz file of numeric arrays"),
         (["--data", "empty.npy"], "cannot read data: empty.npy is not a .npy or .npz file"),
         (["--data", "cut.npz"], "cannot read data: cut.npz is not a .npy or .npz file"),
@@ -193,7 +193,7 @@ def test_a_model_is_read_where_what_it_was_compiled_with_is_not(data, elsewhere,
 
 def test_gradients_of_such_a_model_need_a_loss(data, elsewhere, capsys):
     message = refused(capsys, elsewhere, "--data", data / "x.npy", "--labels", data / "y.npy")
-    assert "what the model was compiled with cannot be loaded here: gradients need --loss (" in message
+    assert "the compile configuration of the model cannot be loaded here; gradients need --loss (" in message
 
 
 @pytest.mark.parametrize(("level", "code"), [("error", 0), ("warning", 0), ("note", 1)])
