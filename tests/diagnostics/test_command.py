@@ -125,7 +125,10 @@ def test_thresholds_and_the_batch_size_are_options(data, capsys):
         ([], "the following arguments are required: --data"),
         (["--data", "nowhere.npy"], "cannot read data: "),
         (["--data", "x.npy", "--labels", "nowhere.npy"], "cannot read data: "),
-        (["--data", "x.npy", "--labels", "y.npy"], "gradients need --loss, because the model is not compiled with a loss"),
+        (
+            ["--data", "x.npy", "--labels", "y.npy"],
+            "gradients need --loss, because the model is not compiled with a loss",
+        ),
         (["--data", "text.csv"], "cannot read data: text.csv is not a .npy or .npz file of numeric arrays"),
         (["--data", "empty.npy"], "cannot read data: empty.npy is not a .npy or .npz file"),
         (["--data", "cut.npz"], "cannot read data: cut.npz is not a .npy or .npz file"),
