@@ -152,7 +152,7 @@ def test_show_says_what_the_catalog_says(capsys, entry):
     arguments = inspect.signature(entry.cls).parameters.values()
     required = [f'"{argument.name}": ...' for argument in arguments if argument.default is argument.empty]
     if required:
-        assert text.endswith(f"\nFor a sample, give its arguments: --config '{{{', '.join(required)}}}'\n")
+        assert text.endswith(f"\nFor a sample, pass the required arguments: --config '{{{', '.join(required)}}}'\n")
     else:
         assert figure(text, "sample of").startswith(f"{entry.cls.__name__}(")
     assert figure(text, "ids") == ", ".join(entry.ids)
@@ -180,7 +180,7 @@ def test_show_takes_arguments_as_compare_does(capsys):
     text = shown(capsys, "sparse(connections=36, gain=relu)", "--config", '{"gain": "tanh"}')
     assert figure(text, "sample of") == repr(keras_initx.Sparse(36, gain="tanh", seed=0))
     assert figure(shown(capsys, "scaled(initializer=ones, factor=2)"), "mean") == "2"
-    assert "is written as id(name=value, ...)" in refused(capsys, "show", "sparse(36)")
+    assert "must have the form id(name=value, ...)" in refused(capsys, "show", "sparse(36)")
 
 
 def test_show_suggests_ids_that_are_close(capsys):
@@ -293,10 +293,10 @@ def test_show_names_what_does_not_suit(capsys, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--shape", "3,x"], "a shape is positive integers and commas, as 3,3,16,32. Received: '3,x'"),
-        (["--shape", "0,4"], "a shape is positive integers and commas, as 3,3,16,32. Received: '0,4'"),
+        (["--shape", "3,x"], "a shape must be positive integers separated by commas, e.g. 3,3,16,32. Received: '3,x'"),
+        (["--shape", "0,4"], "a shape must be positive integers separated by commas, e.g. 3,3,16,32. Received: '0,4'"),
         (["--config", "{connections: 3}"], "not JSON: "),
-        (["--config", "[3]"], """a config is an object, as '{"connections": 3}'. Received: '[3]'"""),
+        (["--config", "[3]"], """a config must be a JSON object, e.g. '{"connections": 3}'. Received: '[3]'"""),
         (["--seed", "x"], "invalid int value: 'x'"),
     ],
     ids=" ".join,

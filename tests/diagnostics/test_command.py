@@ -141,7 +141,7 @@ def test_thresholds_and_the_batch_size_are_options(data, capsys):
         (["--data", "x.npy", "--labels", "short.npy", "--loss", "mse"], "Received: x with [64], y with [63]"),
         (["--data", "x.npy", "--fail-on", "notes"], "invalid choice: 'notes'"),
         (["--data", "y.npy"], "cannot diagnose "),
-        (["--data", "x.npy", "--threshold", "dead"], "a threshold is written as vanishing=1e-4. Received: 'dead'"),
+        (["--data", "x.npy", "--threshold", "dead"], "a threshold must have the form vanishing=1e-4. Received: 'dead'"),
         (["--data", "x.npy", "--threshold", "daed=1"], "`thresholds` must be among"),
         (["--data", "x.npy", "--batch-size", "0"], "`batch_size` must be a positive integer"),
         (["--data", "x.npy", "--plot", "plot.nonsense"], "cannot write: "),
@@ -168,7 +168,7 @@ def test_a_file_that_is_no_model_is_an_error(data, capsys):
 def test_labels_twice_are_an_error(data, capsys):
     np.savez(data / "both.npz", x=X, y=Y)
     message = refused(capsys, save(data), "--data", data / "both.npz", "--labels", data / "y.npy")
-    assert "leave out one of the two" in message
+    assert "use only one of the two" in message
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ def refused(capsys, *arguments):
     ("arguments", "message"),
     [
         (["compare", "--data", "nonsense"], "data must be one of ('digits', "),
-        (["compare", "--model", "nonsense"], "a model is one of ('mlp', "),
+        (["compare", "--model", "nonsense"], "a model must be one of ('mlp', "),
         (["compare", "--initializers", "nonsense"], "nonsense"),
         (["compare", "--initializers", ","], "`initializers` must not be empty"),
         (["compare", "--initializers", "zeros,zeros"], "`initializers` must differ. Received: zeros, zeros"),
