@@ -38,7 +38,7 @@ class CoordinateCheck:
 
     @property
     def exponents(self) -> npt.NDArray[np.float64]:
-        """The exponent of the width in the output size, for each step and layer: a least-squares fit, to three digits.
+        """The exponent of the width in the output size by least squares, to three digits, for each step and layer.
 
         NaN where a size is 0 or not finite.
         """
