@@ -1,4 +1,4 @@
-"""What the benchmarks share: options, fresh processes, statistics, tables, JSON and plots."""
+"""Shared code of the benchmarks: options, fresh processes, statistics, tables, JSON and plots."""
 
 import argparse
 import contextlib
@@ -14,12 +14,12 @@ import _device
 
 
 def parse_arguments(description):
-    """Read the options that all benchmarks have and choose the device."""
+    """Parse the options of all benchmarks and select the device."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="a sample within two minutes instead of everything")
+    parser.add_argument("--quick", action="store_true", help="run a sample in two minutes instead of everything")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the results (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, help="repeats of each warm call or build (default: the form's own)")
+    parser.add_argument("--repeats", type=int, help="repeats of each warm call or build (default: depends on the form)")
     arguments = parser.parse_args()
     if arguments.repeats is not None and arguments.repeats < 1:
         parser.error(f"--repeats must be positive. Received: {arguments.repeats}")
@@ -31,14 +31,14 @@ def parse_arguments(description):
 
 
 def in_fresh_process(function, *arguments):
-    """Return what `function` returns in a new interpreter, which has imported nothing yet."""
+    """Return the result of `function` in a new interpreter."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 @contextlib.contextmanager
 def progress(title, total):
-    """Give a function that reports a step done; nothing shows unless stderr is a terminal."""
+    """Yield a function that reports a finished step. Progress is shown only if stderr is a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -54,18 +54,18 @@ def spread(figures):
 
 
 def ratio(peer, ours):
-    """Return the spread of peer time / our time, taken round by round: what slows one round slows both."""
+    """Return the spread of peer time / our time per round, because disturbances affect both times of a round."""
     return spread([theirs / own for theirs, own in zip(peer, ours, strict=True)])
 
 
 def judge(what, figure, required, at_most=False):
-    """Return one line of the table of targets."""
+    """Return one row of the table of targets."""
     met = figure["median"] <= required if at_most else figure["median"] >= required
     return {"what": what, "required": required, "at_most": at_most, "measured": figure, "met": met}
 
 
 def significant(value, digits=3):
-    """Format a number for a table; a dash stands for one that was not measured."""
+    """Format a number for a table, with a dash for a missing measurement."""
     return "-" if value is None else f"{float(f'{value:.{digits - 1}e}'):,g}"
 
 
@@ -87,7 +87,7 @@ def table(header, rows):
 
 
 def target_table(targets):
-    """Return the table of what was required, what was measured, and whether that is enough."""
+    """Return the table of targets: required value, measured value, and whether the target is met."""
     return table(
         ("target", "required", "measured (quartiles)", "met"),
         (
@@ -103,7 +103,7 @@ def target_table(targets):
 
 
 def write_results(arguments, name, results):
-    """Write `results` as JSON and return the path without its suffix, for the plot beside it."""
+    """Write `results` as JSON and return the path without suffix, for the plot."""
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / f"{arguments.device}-{arguments.environment['backend']}-{name}"
     document = {
@@ -140,7 +140,7 @@ def plot_ratios(path, title, ratios):
         bars = []
         for y, row in enumerate(ratios.values()):
             if peer in row:
-                # The peers of a row lie side by side.
+                # The peers of a row are side by side.
                 height = y + 0.24 * (list(row).index(peer) - (len(row) - 1) / 2)
                 ratio, target = row[peer]
                 bars.append((height, ratio["median"], ratio["median"] - ratio["q1"], ratio["q3"] - ratio["median"]))

@@ -1,7 +1,7 @@
-"""The device under a benchmark: its name, when its work is done, its memory, its two ceilings.
+"""The device of a benchmark: its name, synchronization, memory, and peak rates.
 
-Nothing here imports a framework before a function is called: backends look for devices when they
-are imported, and `select` must come first.
+No framework is imported until a function is called, because backends look for devices at import and
+`select` must run before.
 """
 
 import contextlib
@@ -21,16 +21,16 @@ _RATE_REPEATS = 7
 
 
 def select(device):
-    """Set what the backends read when they are imported, in this process and its children."""
+    """Set the environment variables that backends read at import, for this process and its children."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if device == "cpu":
         os.environ.update(CUDA_VISIBLE_DEVICES="", JAX_PLATFORMS="cpu")
-    else:  # Two frameworks at a time share the accelerator.
+    else:  # Two frameworks share the accelerator.
         os.environ.update(XLA_PYTHON_CLIENT_PREALLOCATE="false", TF_FORCE_GPU_ALLOW_GROWTH="true")
 
 
 def environment(device):
-    """Return what a reader needs to judge the figures; `"device"` is `None` if there is none."""
+    """Return the environment of the measurements; `"device"` is `None` if there is none."""
     import keras
 
     import keras_initx
@@ -72,12 +72,12 @@ def _gpu_name(backend):
 
 
 def has_torch():
-    """Tell whether torch is installed, whose initializers are peers on every backend."""
+    """Return whether torch is installed. Its initializers are compared with on every backend."""
     return importlib.util.find_spec("torch") is not None
 
 
 def synchronise(tensor):
-    """Wait until `tensor`, of whichever framework, holds its values."""
+    """Wait until `tensor`, of any framework, is computed."""
     framework = type(tensor).__module__.partition(".")[0]
     if framework == "torch":
         if tensor.is_cuda:
@@ -93,14 +93,14 @@ def synchronise(tensor):
 
 
 def peak_growth(make, framework, device):
-    """Return by how many bytes memory grows at its peak in `make()`, or `None` where that is not told."""
+    """Return the peak memory growth of `make()` in bytes, or `None` if it is not available."""
     gc.collect()
     if device == "cpu":
         return _peak_growth_of_process(make)
     if framework == "jax":
         import jax
 
-        # This peak never falls: right in a process that has done nothing larger before.
+        # This peak never decreases, so it is valid only if nothing larger ran before in this process.
         before = jax.devices()[0].memory_stats()["bytes_in_use"]
         synchronise(make())
         return jax.devices()[0].memory_stats()["peak_bytes_in_use"] - before
@@ -123,8 +123,8 @@ def _peak_growth_of_process(make):
     if not _STATUS.exists():
         return None
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # memory that is free but still held would hide growth
-    Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is in use now
+        ctypes.CDLL(None).malloc_trim(0)  # free memory that is still held would hide growth
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current use
     before = _resident("VmRSS")
     synchronise(make())
     return _resident("VmHWM") - before
@@ -135,19 +135,19 @@ def _resident(field):
 
 
 def write_rate(device):
-    """Return the measured write bandwidth in bytes a second."""
+    """Return the measured write bandwidth in bytes per second."""
     import keras
     import numpy as np
 
     size = 1 << 26
-    if device == "cpu":  # Memory touched before: a page's first touch costs more than the writing.
+    if device == "cpu":  # Reuse touched memory, because the first touch of a page costs more than writing.
         array = np.zeros(size, "float32")
         return array.nbytes / _best(lambda: array.fill(1.5))
     return 4 * size / _best(lambda: synchronise(keras.ops.full((size,), 1.5)))
 
 
 def product_rate(device):
-    """Return the measured float32 matrix-product rate in operations a second."""
+    """Return the measured rate of float32 matrix products in operations per second."""
     import keras
 
     size = 2048 if device == "cpu" else 8192

@@ -1,4 +1,4 @@
-"""The models that `build.py` builds."""
+"""The models of `build.py`."""
 
 WIDTHS = tuple(range(100, 600, 10))
 
@@ -14,7 +14,7 @@ def mlp(initializer):
 
 
 def transformer(initializer, blocks=12, width=768, heads=12):
-    """Return a stack of transformer blocks of 7.1 million weights each."""
+    """Return a stack of transformer blocks with 7.1 million weights each."""
     import keras
 
     inputs = x = keras.Input((128, width))
@@ -30,14 +30,14 @@ def transformer(initializer, blocks=12, width=768, heads=12):
 
 
 def resnet50_config():
-    """Return the config of ResNet-50, to be built in a process that has not built one before."""
+    """Return the config of ResNet-50, to build it in a process that has not built it before."""
     import keras
 
     return keras.applications.ResNet50(weights=None).get_config()
 
 
 def resnet50(initializer, config):
-    """Return ResNet-50 with another initializer for its kernels, which it has no argument for."""
+    """Return ResNet-50 with another kernel initializer, for which it has no argument."""
     import keras
 
     for layer in config["layers"]:

@@ -1,4 +1,4 @@
-"""What `sampling.py` measures: one row for each initializer, with its peers, shapes and targets."""
+"""The cases of `sampling.py`: one row for each initializer, with its peers, shapes and targets."""
 
 import functools
 import math
@@ -11,7 +11,7 @@ OURS = "keras_initx"
 
 
 def ours(name, **arguments):
-    """Return a function from a seed to our initializer `name`."""
+    """Return a function that maps a seed to our initializer `name`."""
 
     def make(seed):
         import keras_initx
@@ -22,7 +22,7 @@ def ours(name, **arguments):
 
 
 def keras_builtin(name, **arguments):
-    """Return a function from a seed to Keras' initializer `name`."""
+    """Return a function that maps a seed to Keras' initializer `name`."""
 
     def make(seed):
         import keras
@@ -33,7 +33,7 @@ def keras_builtin(name, **arguments):
 
 
 def jax_builtin(name, **arguments):
-    """Return a function from a seed to `jax.nn.initializers.<name>`."""
+    """Return a function that maps a seed to `jax.nn.initializers.<name>`."""
 
     def make(seed):
         import jax
@@ -44,7 +44,7 @@ def jax_builtin(name, **arguments):
 
 
 def torch_builtin(name, **arguments):
-    """Return a function from a seed to `torch.nn.init.<name>`; an argument may depend on the shape."""
+    """Return a function that maps a seed to `torch.nn.init.<name>`. An argument may depend on the shape."""
 
     def make(seed):
         import keras
@@ -66,21 +66,21 @@ def torch_builtin(name, **arguments):
 
 
 class Row(NamedTuple):
-    """An initializer, its peers and what is asked of it.
+    """An initializer, its peers and its targets.
 
     Attributes:
         name: Name in the tables.
-        ours: Function from a seed to an initializer.
-        peers: The same for each peer, by the name of its library.
+        ours: Function that maps a seed to an initializer.
+        peers: The same for each peer, by library name.
         shapes: Shapes that have a target. All are measured in the quick form too.
         more: Shapes measured in the full form only.
-        goals: Smallest ratio wanted at `shapes` on the CPU, by peer and backend.
-        elsewhere: Smallest ratio wanted against Keras at all other shapes on the CPU.
-        extra_memory: Most memory wanted beyond the result, in sizes of the result.
-        gpu_shapes: Shapes for an accelerator, in place of `shapes` and `more`.
-        gpu_goals: Smallest ratio wanted there, by peer and backend.
-        gpu_goals_from: Least length of the first axis where that is wanted.
-        gpu_share: Smallest share of the write bandwidth wanted there, by backend.
+        goals: Target ratio at `shapes` on the CPU, by peer and backend.
+        elsewhere: Target ratio against Keras at all other shapes on the CPU.
+        extra_memory: Maximum memory beyond the result, relative to the size of the result.
+        gpu_shapes: Shapes for an accelerator, instead of `shapes` and `more`.
+        gpu_goals: Target ratio on an accelerator, by peer and backend.
+        gpu_goals_from: Minimum length of the first axis for this target.
+        gpu_share: Target fraction of the write bandwidth on an accelerator, by backend.
         frame: Whether the result has orthonormal columns or rows.
     """
 
@@ -99,7 +99,7 @@ class Row(NamedTuple):
     frame: bool = False
 
     def required(self, peer, shape, dtype, backend, device):
-        """Return the smallest ratio wanted against `peer`, or `None`."""
+        """Return the target ratio against `peer`, or `None`."""
         if device == "gpu":
             return self.gpu_goals.get(peer, {}).get(backend) if shape[0] >= self.gpu_goals_from else None
         if shape in self.shapes and dtype == "float32":
@@ -175,7 +175,7 @@ ROWS = (
 
 
 def cases(quick, device):
-    """Return the (row, shape, dtype) to measure."""
+    """Return the cases to measure as tuples (row, shape, dtype)."""
     found = []
     for row in ROWS:
         shapes = row.gpu_shapes if device == "gpu" else row.shapes + (() if quick else row.more)
@@ -191,10 +191,10 @@ def label(row, shape, dtype):
 
 
 def makers(row, backend):
-    """Return ours and the peers that exist here, by name.
+    """Return our initializer and the available peers, by name.
 
-    torch stands beside another backend only where nothing else does the same job: two sets of threads
-    that wait for each other would slow both.
+    torch is used with another backend only if there is no other peer, because two thread pools
+    would slow each other.
     """
     torch = _device.has_torch() and (backend == "torch" or set(row.peers) == {"torch"})
     here = {"keras": True, "jax": backend == "jax", "torch": torch}
@@ -202,7 +202,7 @@ def makers(row, backend):
 
 
 def maker(row_name, name):
-    """Return the function from a seed to the initializer `name` of a row."""
+    """Return the function that maps a seed to the initializer `name` of a row."""
     row = next(row for row in ROWS if row.name == row_name)
     return row.ours if name == OURS else row.peers[name]
 
@@ -213,7 +213,7 @@ def size_in_bytes(shape, dtype):
 
 
 def frame_operations(shape):
-    """Return the operations it takes to multiply out the reflections of a frame; the same for all peers."""
+    """Return the number of operations to multiply the reflections of a frame, the same for all peers."""
     rows, columns = math.prod(shape[:-1]), shape[-1]
     long, short = max(rows, columns), min(rows, columns)
     return 2 * long * short**2 - 2 * short**3 / 3

@@ -1,4 +1,4 @@
-"""What follows from the figures of `sampling.py`: ratios, rates, targets met, tables."""
+"""Summarize the measurements of `sampling.py`: ratios, rates, targets, tables."""
 
 import _common
 import _rows
@@ -8,7 +8,7 @@ _MOST_FRAME_ERROR = 1e-5
 
 
 def summarise(cases, measured, rates, backend, device):
-    """Return the results, with spreads in place of lists of figures."""
+    """Return the results, with spreads instead of lists of measurements."""
     summaries, targets = {}, []
     for row, shape, dtype in cases:
         label = _rows.label(row, shape, dtype)
@@ -45,7 +45,7 @@ def _ratios(times):
 
 
 def _targets(row, shape, dtype, summary, backend, device):
-    """Return the lines of the table of targets that a case answers."""
+    """Return the rows of a case in the table of targets."""
     label = _rows.label(row, shape, dtype)
     lines = []
     for name, figure in summary["warm_ratio"].items():
@@ -69,7 +69,7 @@ def warm_target(label, name):
 
 
 def report(results):
-    """Return the figures as Markdown tables."""
+    """Return the results as Markdown tables."""
     ratios, details = [], []
     for label, case in results["cases"].items():
         for name in {**case["warm_ratio"], **case["errors"]}:
@@ -91,7 +91,7 @@ def report(results):
 
 
 def points(results):
-    """Return the warm ratios as `plot_ratios` wants them."""
+    """Return the warm ratios for `plot_ratios`."""
     required = {target["what"]: target["required"] for target in results["targets"]}
     return {
         label: {name: (figure, required.get(warm_target(label, name))) for name, figure in case["warm_ratio"].items()}

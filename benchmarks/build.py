@@ -1,8 +1,8 @@
-"""How long whole models take to build from cold, by initializer.
+"""Measure the time of cold builds of whole models, by initializer.
 
     KERAS_BACKEND=jax python benchmarks/build.py --quick
 
-measures one backend on one device. README.md beside this file says what each figure means.
+measures one backend on one device. README.md in this folder explains the results.
 """
 
 import time
@@ -11,7 +11,7 @@ import _common
 import _device
 import _models
 
-# Each initializer and the peers it stands beside; those that Keras does not know here are left out.
+# Each initializer and its peers. Initializers that this version of Keras does not have are left out.
 PEERS = {
     "zeros": (),
     "glorot_uniform": (),
@@ -30,7 +30,7 @@ MODELS = {
 QUICK_MODELS = ("MLP, 50 widths", "transformer, 85M")
 QUICK_PEERS = ("zeros", "he_normal", "orthogonal", "initx.he_normal", "initx.orthogonal", "initx.sparse")
 
-# Smallest ratio wanted on the CPU, by model, initializer and backend.
+# Target ratio on the CPU, by model, initializer and backend.
 GOALS = {
     ("MLP, 50 widths", "initx.orthogonal"): {"jax": 10, "tensorflow": 1, "torch": 1},
     ("MLP, 50 widths", "initx.he_normal"): {"jax": 6, "tensorflow": 1, "torch": 1},
@@ -75,7 +75,7 @@ def main():
 
 
 def known(names):
-    """Return those of `names` that `keras.initializers.get` knows."""
+    """Return the `names` that `keras.initializers.get` accepts."""
     import keras
 
     import keras_initx  # noqa: F401 - registers the ids
@@ -91,12 +91,12 @@ def known(names):
 
 
 def build(model, initializer, *extra):
-    """Return how long it takes until a new model's weights are ready, in a process that has built nothing."""
+    """Return the time until the weights of a new model are ready, in a process that has built nothing before."""
     import keras
 
     import keras_initx  # noqa: F401 - registers the ids
 
-    # Nobody starts from less: the framework is imported and has opened the device.
+    # The baseline: the framework is imported and has opened the device.
     _device.synchronise(keras.ops.convert_to_tensor([0.0]))
     start = time.perf_counter()
     built = MODELS[model](initializer, *extra)
@@ -106,7 +106,7 @@ def build(model, initializer, *extra):
 
 
 def import_package():
-    """Return how long `import keras_initx` takes after `import keras`."""
+    """Return the time of `import keras_initx` after `import keras`."""
     import keras  # noqa: F401
 
     start = time.perf_counter()
@@ -151,7 +151,7 @@ def _ratios(results):
 
 
 def report(results):
-    """Return the figures as a Markdown table."""
+    """Return the results as a Markdown table."""
     rows = []
     for model, row in results["models"].items():
         for name, case in row.items():

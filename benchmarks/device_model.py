@@ -1,8 +1,8 @@
-"""A model on paper of values made on an accelerator: the compiler's counts against published rates.
+"""Predict the time to make values on an accelerator, from the compiler's operation counts and published rates.
 
     KERAS_BACKEND=jax python benchmarks/device_model.py
 
-needs no accelerator, and prints the table of docs/devices.md. All seconds are predictions.
+needs no accelerator and prints the table of docs/devices.md. All times are predictions.
 """
 
 from typing import NamedTuple
@@ -19,10 +19,10 @@ class Device(NamedTuple):
     """Published rates of an accelerator.
 
     Attributes:
-        bandwidth: Bytes of memory read or written in a second.
-        operations: Integer operations in a second, each of a multiply-add counting as one.
-        lookups: Words looked up in a table in a second: one a clock for each multiprocessor, an assumption.
-        products: Operations of float32 matrix products in a second, in full precision.
+        bandwidth: Bytes of memory read or written per second.
+        operations: Integer operations per second. A multiply-add counts as one.
+        lookups: Table lookups per second. One per clock and multiprocessor is assumed.
+        products: Operations of float32 matrix products per second, in full precision.
     """
 
     bandwidth: float
@@ -41,7 +41,7 @@ DEVICES = {
     "A100 80GB": Device(2.039e12, 108 * 64 * 1.41e9, 108 * 1.41e9, 19.5e12),
     "TPU v5e": Device(0.819e12, 8 * 128 * 4 * 1.5e9, 8 * 1.5e9, 197e12 / 6),
 }
-# What the compiler counts as reading a table is no traffic of the memory: a table stays in the cache.
+# Table reads that the compiler counts are not memory traffic, because a table stays in the cache.
 LOOKUPS = {"uniform": 0, "normal": 2, "truncated normal": 2}
 
 
@@ -61,7 +61,7 @@ def main():
 
 
 def counts():
-    """Return the operations that one value takes in the program of a block, as the compiler counts them."""
+    """Return the number of operations per value in the program of a block, as counted by the compiler."""
     import numpy as np
 
     from keras_initx.sampling import _convert, _device
@@ -83,7 +83,7 @@ def counts():
 
 def _predictions(operations, lookups, written):
     for device in DEVICES.values():
-        # A block is written, read again and written into the array, which is filled with zeros first.
+        # A block is written, read again, and written to the array, which is filled with zeros first.
         seconds = {
             "memory": 4 * written / device.bandwidth,
             "arithmetic": operations / device.operations,
@@ -94,7 +94,7 @@ def _predictions(operations, lookups, written):
 
 
 def _frame(device):
-    """Return the milliseconds of a square frame: for each panel two products, and the frame read twice and written."""
+    """Return the milliseconds for a square frame: per panel two products, and the frame read twice and written once."""
     panels = _FRAME // _PANEL
     seconds = {
         "products": panels * 4 * _PANEL * _FRAME**2 / device.products,

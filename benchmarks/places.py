@@ -1,8 +1,9 @@
-"""Where values are made: the host, a trace and the device side by side, and a plan of seven billion parameters.
+"""Compare the host, a trace and the device as places to make values, and estimate a model of 6.7 billion parameters.
 
     KERAS_BACKEND=jax python benchmarks/places.py --quick
 
-measures one backend on one device. `sampling.py` ends with it. README.md beside this file says what each figure means.
+measures one backend on one device. `sampling.py` runs it at the end. README.md in this folder
+explains the results.
 """
 
 import os
@@ -16,10 +17,10 @@ import _rows
 
 _OWN = "own generator"
 _PLACES = ("host", "trace", "device", _OWN)
-# The first shape, and one that comes later: as many values, to the row.
+# The first shape and a later one, with the same number of values up to one row.
 _SHAPES = {"cpu": ((2048, 4096), (4096, 2049)), "gpu": ((16384, 16384), (16384, 16385))}
 _FRAMES = {"cpu": ((1024, 1024), (1024, 1025)), "gpu": ((4096, 4096), (4096, 4097))}
-# The matrices of a model like Llama 2 with 6.7 billion parameters: in each of its layers, and beside them.
+# The matrices of a model like Llama 2 with 6.7 billion parameters: in each of its layers, and outside of them.
 _LAYERS, _LAYER, _ENDS = (
     32,
     ((4096, 4096),) * 4 + ((4096, 11008),) * 2 + ((11008, 4096),),
@@ -58,7 +59,7 @@ def main():
 
 
 def run(arguments):
-    """The same for given arguments."""
+    """Do the same for given arguments."""
     rates = {"write_bytes_per_s": _device.write_rate(arguments.device)}
     rates["product_flops_per_s"] = _device.product_rate(arguments.device)
     jobs = [(name, place) for name, case in CASES.items() for place in _places(case, arguments.environment["backend"])]
@@ -80,13 +81,13 @@ def run(arguments):
 
 
 def _places(case, backend):
-    # torch traces nothing; a frame in a trace takes half a minute to compile.
+    # torch does not trace; a frame in a trace takes half a minute to compile.
     left_out = {"trace"} if backend == "torch" or case is CASES["orthogonal"] else set()
     return [place for place in _PLACES if place not in left_out and (place != _OWN or case[1])]
 
 
 def measure(name, place, device, repeats):
-    """Return the figures of a case made in one place, in a process that has made nothing before."""
+    """Return the measurements of a case in one place, in a fresh process."""
     os.environ["KERAS_INITX_SAMPLE_ON"] = place if place in ("host", "device") else "auto"
     import keras
 
@@ -110,7 +111,7 @@ def measure(name, place, device, repeats):
 
 
 def _share(name, seconds, rates, device):
-    """Return the share of the device's rate of writing, or of products for frames."""
+    """Return the fraction of the device's write rate, or of its rate of matrix products for frames."""
     if name == "orthogonal":
         return _rows.frame_operations(_FRAMES[device][0]) / seconds / rates["product_flops_per_s"]
     return _rows.size_in_bytes(_SHAPES[device][0], CASES[name][2]) / seconds / rates["write_bytes_per_s"]
@@ -135,7 +136,7 @@ def _seconds(call):
 
 
 def _host_memory(initializer, shape, dtype):
-    """Return the peak of what a call allocates by NumPy, in sizes of the result."""
+    """Return the peak of NumPy's allocations in a call, relative to the size of the result."""
     tracemalloc.start()
     _device.synchronise(initializer(shape, dtype))
     peak = tracemalloc.get_traced_memory()[1]
@@ -144,7 +145,7 @@ def _host_memory(initializer, shape, dtype):
 
 
 def _copy_seconds(shape, dtype):
-    """Return how long it takes to hand an array of the host over to the device."""
+    """Return the time to transfer an array from the host to the device."""
     import keras
     import numpy as np
 
@@ -156,12 +157,12 @@ def _copy_seconds(shape, dtype):
 
 
 def plan_seconds(place):
-    """Return the seconds for all matrices of the plan, of which one layer and one end are made, after a first one."""
+    """Return the estimated seconds for all matrices, from one layer and one end matrix after a warm-up."""
     os.environ["KERAS_INITX_SAMPLE_ON"] = place
     import keras_initx
 
     initializer = keras_initx.HeNormal(seed=1)
-    for shape in (*set(_LAYER), _ENDS[0]):  # compiles, and makes the words that NumPy makes first
+    for shape in (*set(_LAYER), _ENDS[0]):  # warm-up: compiles, and uses up the words that NumPy makes first
         _seconds(lambda shape=shape: initializer(shape))
     layer = sum(_seconds(lambda shape=shape: initializer(shape)) for shape in _LAYER)
     end = _seconds(lambda: initializer(_ENDS[0]))
@@ -169,7 +170,7 @@ def plan_seconds(place):
 
 
 def report(results):
-    """Return the figures as Markdown tables."""
+    """Return the results as Markdown tables."""
     rows = []
     for name, places in results["cases"].items():
         for place, figures in places.items():

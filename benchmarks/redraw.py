@@ -1,8 +1,8 @@
-"""How long it takes to draw a model's weights anew, beside building the model.
+"""Measure the time to reinitialize a model's weights, compared to building the model.
 
     KERAS_BACKEND=jax python benchmarks/redraw.py --quick
 
-measures one backend on one device. README.md beside this file says what each figure means.
+measures one backend on one device. README.md in this folder explains the results.
 """
 
 import time
@@ -30,7 +30,7 @@ def main():
 
 
 def measure():
-    """Return the seconds that building ResNet-50 and drawing its weights anew take, the first and the second time."""
+    """Return the seconds to build ResNet-50 and to reinitialize it, the first and the second time."""
     import keras
 
     import keras_initx
@@ -49,13 +49,13 @@ def measure():
 
 
 def _case(seconds):
-    """Return the spreads of seconds to build and to draw, and of their ratio, each round in a process of its own."""
+    """Return the spreads of the build and draw times and of their ratio. Each round runs in a separate process."""
     built, drawn = zip(*seconds, strict=True)
     return {"build": _common.spread(built), "draw": _common.spread(drawn), "ratio": _common.ratio(built, drawn)}
 
 
 def report(results):
-    """Return the figures as a Markdown table."""
+    """Return the results as a Markdown table."""
     rows = [
         (form, *(_common.with_spread(case[key]) for key in ("build", "draw", "ratio")))
         for form, case in results["redraw"].items()

@@ -43,7 +43,7 @@ def main():
 
 
 def tables(documents):
-    """Return the targets of all `documents` in one table, then every table of each."""
+    """Return the targets of all `documents` in one table, followed by the tables of each document."""
     targets = [
         {**target, "what": f"{_title(document)}: {target['what']}"}
         for document in documents

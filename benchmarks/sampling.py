@@ -1,8 +1,8 @@
-"""The accelerator sampling benchmark: our initializers beside their peers, cold and warm.
+"""Measure the sampling time of our initializers and their peers, cold and warm.
 
     KERAS_BACKEND=jax python benchmarks/sampling.py --quick
 
-measures one backend on one device. README.md beside this file says what each figure means.
+measures one backend on one device. README.md in this folder explains the results.
 """
 
 import itertools
@@ -14,14 +14,13 @@ import _rows
 import _summary
 import places
 
-# Below this size a page here and there counts as much as the result.
+# Below this size, a few pages of memory are as large as the result.
 _LEAST_BYTES_FOR_MEMORY = 1 << 24
 _SMALL = (1024, 1024)
-# Threads that have just computed spin for some 30 ms, and slow those of other libraries; threads that
-# sleep take long to wake up on some machines. So each library computes for this long, in seconds,
-# before a call of its own is timed.
+# Threads that have just computed spin for some 30 ms and slow those of other libraries; sleeping threads take long to
+# wake up on some machines. So each library computes for this long, in seconds, before one of its calls is timed.
 _RUN_UP = 0.06
-# Before the first round each library computes for this long: compilers and caches have then done their part.
+# Before the first round each library computes for this long, so that compilers and caches are warm.
 _WARM_UP = 0.3
 
 
@@ -45,9 +44,9 @@ def main():
 
 
 def measure_processes(cases, measured, arguments):
-    """Add the times of cold calls and the memory taken, each from a process of its own."""
+    """Add the times of cold calls and the memory use, each from a separate process."""
     names = None
-    if arguments.quick:  # ours and one peer, at one shape an initializer: the last
+    if arguments.quick:  # ours and one peer, at the last shape of each initializer
         cases = {row.name: (row, shape, dtype) for row, shape, dtype in cases}.values()
         names = 2
     backend = arguments.environment["backend"]
@@ -72,10 +71,10 @@ def measure_processes(cases, measured, arguments):
 
 
 def cold_call(row_name, name, shape, dtype, device):
-    """Return the time of one call in a process that has made no other, or what went wrong."""
+    """Return the time of the first call in a process, or an error message."""
     import keras
 
-    # Nobody starts from less: the framework is imported and has opened the device.
+    # The baseline: the framework is imported and has opened the device.
     _device.synchronise(keras.ops.convert_to_tensor([0.0]))
     initializer = _rows.maker(row_name, name)(0)
     start = time.perf_counter()
@@ -84,7 +83,7 @@ def cold_call(row_name, name, shape, dtype, device):
 
 
 def memory_growth(row_name, name, shape, dtype, device):
-    """Return by how many bytes memory grew at the peak of a call, after a smaller one, or what went wrong."""
+    """Return the peak memory growth of a call in bytes, after a smaller one, or an error message."""
     import keras
 
     initializer = _rows.maker(row_name, name)(0)
@@ -95,7 +94,7 @@ def memory_growth(row_name, name, shape, dtype, device):
 
 
 def _attempt(initializer, shape, dtype):
-    """Make one call and return what went wrong: that a peer cannot do it is a result too."""
+    """Make one call and return its error message, because failures of peers are results too."""
     try:
         _device.synchronise(initializer(shape, dtype))
     except Exception as error:
@@ -103,7 +102,7 @@ def _attempt(initializer, shape, dtype):
 
 
 def measure_warm(cases, measured, arguments):
-    """Add the times of repeated calls in this process, and how orthonormal the frames are."""
+    """Add the times of repeated calls in this process, and the orthonormality errors of frames."""
     repeats, budget = (7, 3) if arguments.quick else (25, 20)
     with _common.progress("warm calls", len(cases)) as step:
         for row, shape, dtype in cases:
@@ -121,7 +120,7 @@ def measure_warm(cases, measured, arguments):
 
 
 def warm_calls(makers, shape, dtype, repeats, budget):
-    """Return the times of ours and of the peers, one after the other in every round.
+    """Return the times of our initializer and its peers, which take turns in every round.
 
     There are `repeats` rounds, fewer if they take more than `budget` seconds, but at least three.
     """
@@ -131,7 +130,7 @@ def warm_calls(makers, shape, dtype, repeats, budget):
     end = time.perf_counter() + budget
     for seed in itertools.count(1):
         for name, make in makers.items():
-            initializer = make(seed)  # a new seed each round: nothing can be remembered
+            initializer = make(seed)  # a new seed each round prevents caching
             _call_for(_RUN_UP, initializer, shape, dtype)
             times[name].append(_timed(initializer, shape, dtype))
         if seed == repeats or (seed >= 3 and time.perf_counter() > end):
@@ -154,7 +153,7 @@ def _timed(initializer, shape, dtype):
 
 
 def frame_error(tensor):
-    """Return how far some columns (or rows) are from orthonormal, judged in float64 on the host."""
+    """Return the orthonormality error of some columns (or rows), computed in float64 on the host."""
     import keras
     import numpy as np
 

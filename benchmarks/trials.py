@@ -1,8 +1,8 @@
-"""How many trials a minute a comparison of initializers makes, beside a loop of `fit`.
+"""Measure the trials per minute of a comparison of initializers, compared to a loop of `fit`.
 
     KERAS_BACKEND=jax python benchmarks/trials.py --quick
 
-measures one backend on one device. README.md beside this file says what each figure means.
+measures one backend on one device. README.md in this folder explains the results.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ def main():
 
 
 def measure(rounds):
-    """Return the trials per minute of each form and its ratios; all forms take turns in one process."""
+    """Return the trials per minute of each form and the ratios. All forms take turns in one process."""
     from keras_initx.cli import _data, _networks
 
     data = _data.load("digits")
@@ -47,7 +47,7 @@ def measure(rounds):
         ANEW: functools.partial(compiled_anew, build, data),
         LOOP: functools.partial(loop, build, data),
     }
-    forms[LOOP](seed=0)  # What a process compiles or reads only once belongs to none of them.
+    forms[LOOP](seed=0)  # Warm-up: one-time compilation and reads do not count for any form.
     seconds = {name: [] for name in forms}
     for seed in range(1, rounds + 1):
         for name, form in forms.items():
@@ -75,13 +75,13 @@ def study(build, data, *, seed, diagnosis=True):
 
 
 def compiled_anew(build, data, *, seed):
-    """Compare the initializers, and train each model itself instead of one copy for all."""
+    """Compare the initializers, training each model itself instead of a shared copy."""
     with mock.patch("keras_initx.studies._run_trial.compiled_once", contextlib.nullcontext):
         study(build, data, seed=seed)
 
 
 def loop(build, data, *, seed):
-    """Train as many models for as many epochs, and record nothing."""
+    """Train the same number of models for the same number of epochs, without records."""
     import keras
 
     for repeat in range(REPEATS):
@@ -93,7 +93,7 @@ def loop(build, data, *, seed):
 
 
 def report(results):
-    """Return the figures as a Markdown table."""
+    """Return the results as a Markdown table."""
     rows = [
         (
             name,

@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages: `sphinx-build -W -n docs docs/_build/html`."""
+"""Sphinx configuration. Build with `sphinx-build -W -n docs docs/_build/html`."""
 
 import doctest
 import os
@@ -21,15 +21,15 @@ html_math_renderer = "mathml"
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 
-# Docstrings write code in single backticks, as Keras does.
+# Docstrings use single backticks for code, as in Keras.
 default_role = "code"
 autodoc_member_order = "bysource"
-# The docstrings say what an argument is; spelt out, the types are longer than the rest of a signature.
+# Docstrings describe the arguments; written out, the types would be longer than the rest of a signature.
 autodoc_typehints = "none"
 napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Reference"]
-# Keras builds its own pages, without an inventory that Sphinx could look names up in; those of Python and NumPy would
-# have to come over the network. Namespaces are no part of the interface.
+# Keras' documentation has no Sphinx inventory, and those of Python and NumPy would need network access. Namespaces are
+# not public.
 nitpick_ignore_regex = [("py:.*", r"(collections|keras|numpy|pathlib|keras_initx\.sampling\._namespace)\..*")]
 
 doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -40,7 +40,7 @@ def setup(app):
 
 
 def _visit_math(translator, node):
-    # Browsers read MathML by themselves; MathJax would have to come over the network.
+    # Browsers support MathML; MathJax would need network access.
     translator.body.append(tex2mathml(node.astext()))
     raise nodes.SkipNode
 

@@ -42,7 +42,7 @@ def catalog():
 
 
 def featured():
-    """Return the table of the initializers that the README names."""
+    """Return the table of the initializers in the README."""
     return markdown([entry for entry in keras_initx.catalog() if entry.cls.__name__ in FEATURED])
 
 
@@ -81,23 +81,23 @@ def digests():
 
 
 def problems():
-    """Return the table of what `diagnose` finds."""
+    """Return the table of the problems that `diagnose` reports."""
     thresholds = {name: f"`{name}={value:g}`" for name, value in dataclasses.asdict(Thresholds()).items()}
     return _rows(
-        ("problem", "what is named", "why there", "remedy"),
+        ("problem", "what is reported", "why", "remedy"),
         ((rule.problem, rule.finds.format_map(thresholds), rule.reason, rule.remedy) for rule in RULES),
     )
 
 
 def levels():
-    """Return the table of how serious it is."""
+    """Return the table of the levels of these problems."""
     cells = ("; ".join(f"{level} {condition}".strip() for level, condition in rule.levels.items()) for rule in RULES)
     rows = ((rule.problem, level, rule.level_reason) for rule, level in zip(RULES, cells, strict=True))
     return _rows(("problem", "level", "reason"), rows)
 
 
 def _rows(headers, rows):
-    """Return a table of cells that are Markdown already."""
+    """Return a table from cells in Markdown."""
     return "".join(f"| {' | '.join(row)} |\n" for row in (headers, ["---"] * len(headers), *rows))
 
 
@@ -119,7 +119,7 @@ PAGES = {
 
 
 def with_tables(text, names):
-    """Return `text` with the tables called `names`, each between its marks."""
+    """Return `text` with the tables named `names` between their marks."""
     found = [marks[2] for marks in MARKED.finditer(text)]
     if sorted(found) != sorted(names):
         raise ValueError(f"a page must have the marks of its tables once. Required: {sorted(names)}. Received: {found}")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from keras_initx._command import is_starting
 from keras_initx._version import __version__
 
-# The command line reads its arguments first, and loads this when it knows what is asked of it.
+# The command line parses its arguments first and imports this later.
 if TYPE_CHECKING or not is_starting():
     from keras_initx import _default_backend  # noqa: F401, before anything imports Keras
     from keras_initx.initializers import *
 
-# What measures and trains models is loaded when it is asked for, so that a layer that only needs an id does not wait.
+# Tools that measure and train models are imported on first use, so that using a string id stays fast.
 if TYPE_CHECKING:
     from keras_initx import recipes
     from keras_initx.diagnostics import *

@@ -1,4 +1,4 @@
-"""Argument checks, each rule in one place, each message in one form."""
+"""Argument checks with uniform error messages."""
 
 import math
 import numbers
@@ -28,21 +28,21 @@ def check_shape(shape: ShapeLike) -> Shape:
 
 
 def check_rank(shape: Shape, least: int) -> None:
-    """Refuse a `shape` of fewer than `least` dimensions."""
+    """Raise `ValueError` if `shape` has fewer than `least` dimensions."""
     if len(shape) < least:
         raise ValueError(f"`shape` must have at least {least} dimensions. Received: shape={shape}")
 
 
 def check_kernel(shape: Shape) -> None:
-    """Refuse a `shape` that is not that of a convolution's kernel."""
+    """Raise `ValueError` unless `shape` is that of a convolution kernel."""
     if not 3 <= len(shape) <= 5:
         raise ValueError(
-            f"`shape` must have 3 to 5 dimensions, the window and two of channels. Received: shape={shape}"
+            f"`shape` must have 3 to 5 dimensions, the window and two channel axes. Received: shape={shape}"
         )
 
 
 def check_parts(shape: Shape, name: str, value: int) -> None:
-    """Refuse a `shape` whose last length cannot be cut into `value` equal parts."""
+    """Raise `ValueError` if the last length of `shape` is not a multiple of `value`."""
     if shape[-1] % value:
         raise ValueError(
             f"`shape` must have a last length that is a multiple of `{name}`. Received: shape={shape}, {name}={value}"
@@ -50,7 +50,7 @@ def check_parts(shape: Shape, name: str, value: int) -> None:
 
 
 def check_dtype(dtype: DType | None) -> DType:
-    """Return the name of a floating `dtype`, Keras' `floatx` for `None`."""
+    """Return the name of a floating-point `dtype`; for `None`, that of `keras.config.floatx()`."""
     name = _dtype_name(dtype)
     if name not in DTYPES:
         raise ValueError(f"`dtype` must be one of {DTYPES}. Received: dtype={dtype!r}")
@@ -66,7 +66,7 @@ def _dtype_name(dtype: DType | None) -> DType | None:
 
 
 def check_number(name: str, value: Value, *, positive: bool = False) -> Value:
-    """Return `value`, a finite real number, greater than 0 if `positive`."""
+    """Return `value`, which must be a finite real number, greater than 0 if `positive`."""
     required = f"`{name}` must be a {'positive' if positive else 'finite'} number."
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{required} Received: {name}={value!r}")
@@ -76,7 +76,7 @@ def check_number(name: str, value: Value, *, positive: bool = False) -> Value:
 
 
 def check_count(name: str, value: Value) -> Value:
-    """Return `value`, a positive integer."""
+    """Return `value`, which must be a positive integer."""
     required = f"`{name}` must be a positive integer. Received: {name}={value!r}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(required)
@@ -86,21 +86,21 @@ def check_count(name: str, value: Value) -> Value:
 
 
 def check_flag(name: str, value: Value) -> Value:
-    """Return `value`, true or false."""
+    """Return `value`, which must be a bool."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"`{name}` must be True or False. Received: {name}={value!r}")
     return value
 
 
 def check_choice(name: str, value: Value, choices: Collection[str]) -> Value:
-    """Return `value`, one of `choices`."""
+    """Return `value`, which must be one of `choices`."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"`{name}` must be one of {tuple(choices)}. Received: {name}={value!r}")
     return value
 
 
 def check_seed(seed: Seed) -> Seed:
-    """Return `seed`: `None`, an integer, or a generator, also from its serialized form."""
+    """Return `seed`, which must be `None`, an integer, or a generator (possibly serialized)."""
     if isinstance(seed, dict):
         seed = keras.saving.deserialize_keras_object(seed)
     if seed is None or isinstance(seed, keras.random.SeedGenerator):

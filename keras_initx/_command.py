@@ -1,4 +1,4 @@
-"""Whether this process is the command line. Imported before Keras, which it does not need."""
+"""Detect whether this process is the command line. Does not import Keras."""
 
 import sys
 from pathlib import Path
@@ -7,14 +7,15 @@ _SCRIPTS = ("initx", "initx.exe")
 
 
 def program() -> str:
-    """Return how the command line was called."""
+    """Return the command that was used to start the command line."""
     return "initx" if _is_script() else "python -m keras_initx"
 
 
 def is_starting() -> bool:
-    """Tell whether the command line is being started, by `initx` or by `python -m keras_initx`.
+    """Return whether the command line is starting, through `initx` or `python -m keras_initx`.
 
-    While Python imports the package that `-m` names, `sys.argv[0]` is "-m", and the name is in `sys.orig_argv` only.
+    While Python imports the package given by `-m`, `sys.argv[0]` is "-m", and the name is only in
+    `sys.orig_argv`.
     """
     return _is_script() or (sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)] == "keras_initx")
 

@@ -1,8 +1,8 @@
-"""Let Keras start with a backend that is installed.
+"""Choose an installed backend for Keras.
 
-Keras takes TensorFlow unless told otherwise, and fails where it is not installed. It also writes that
-default into its configuration file, so "tensorflow" there need not be anyone's choice. Keras reads both
-when it is first imported: this module has to be imported before.
+Keras uses TensorFlow by default and fails if it is not installed. It also writes this default into
+its configuration file, so "tensorflow" there may not be the user's choice. Keras reads the
+environment variable and the file when it is first imported, so this module must be imported before.
 """
 
 import importlib.util
@@ -15,12 +15,12 @@ BACKENDS = ("jax", "tensorflow", "torch")
 
 
 def installed_backends() -> list[str]:
-    """Return the names of the installed backends, the preferred one first."""
+    """Return the names of the installed backends, in order of preference."""
     return [backend for backend in BACKENDS if importlib.util.find_spec(backend)]
 
 
 def use_installed_backend() -> None:
-    """Set `KERAS_BACKEND` if Keras would otherwise look for a TensorFlow that is not there."""
+    """Set `KERAS_BACKEND` if Keras would otherwise use TensorFlow and it is not installed."""
     if "keras" in sys.modules or os.environ.get("KERAS_BACKEND") or _configured_backend() != "tensorflow":
         return
     installed = installed_backends()
@@ -37,7 +37,7 @@ def _configured_backend() -> str:
     home = os.environ.get("KERAS_HOME", "~/.keras")
     try:
         config = json.loads(Path(home, "keras.json").expanduser().read_text())
-    except (OSError, ValueError):  # No file, or one that Keras ignores too.
+    except (OSError, ValueError):  # no file, or one that Keras ignores too
         config = {}
     backend: str = config.get("backend", "tensorflow")
     return backend

@@ -1,4 +1,4 @@
-"""The extras of the package: modules that are imported where they are used, and what to install for them."""
+"""Import optional dependencies, or raise an error that says how to install them."""
 
 import argparse
 import importlib
@@ -7,14 +7,14 @@ from types import ModuleType
 
 
 def needed(module: str, extra: str | None) -> ModuleType:
-    """Return the module of this name.
+    """Import and return a module.
 
     Args:
         module: Name of the module.
-        extra: Name of the extra that it comes with, `None` if it comes with none.
+        extra: Name of the extra that installs it, or `None`.
 
     Raises:
-        ImportError: If it is not installed; says how to.
+        ImportError: If it is not installed. The message says how to install it.
     """
     try:
         return importlib.import_module(module)
@@ -23,12 +23,12 @@ def needed(module: str, extra: str | None) -> ModuleType:
 
 
 def require(parser: argparse.ArgumentParser, extra: str, distributions: dict[str, str]) -> None:
-    """End a command with an error unless all modules that `extra` brings are there.
+    """Exit a command with an error unless all modules of `extra` are installed.
 
     Args:
         parser: The command's parser.
         extra: Name of the extra.
-        distributions: Dict from the name of a module to that of the distribution it comes with.
+        distributions: Dict from module names to distribution names.
     """
     missing = [name for module, name in distributions.items() if importlib.util.find_spec(module) is None]
     if missing:
@@ -36,6 +36,6 @@ def require(parser: argparse.ArgumentParser, extra: str, distributions: dict[str
 
 
 def _advice(missing: list[str], extra: str | None) -> str:
-    # By their own names first: pip finds the extra only if it is told again where this package came from.
+    # Name the packages first: pip finds the extra only if it knows where this package came from.
     text = f"{', '.join(missing)} not found; install with `pip install {' '.join(missing)}`"
     return f"{text}, or keras_initx with its extra `{extra}`" if extra else text

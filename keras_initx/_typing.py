@@ -1,4 +1,4 @@
-"""Names for the types that recur in signatures."""
+"""Type aliases for signatures."""
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex, TypeAlias
@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex, TypeAlias
 import keras
 import numpy.typing as npt
 
-# What is asked for, and what has been checked.
+# A shape as an argument, and after checking.
 ShapeLike: TypeAlias = Iterable[SupportsIndex]
 Shape: TypeAlias = tuple[int, ...]
 
 # The name of a dtype.
 DType: TypeAlias = str
 
-# A tensor of the backend, or an array of NumPy's where the host computes: they have no type in common.
+# A backend tensor, or a NumPy array in host computations. They have no common type.
 Tensor: TypeAlias = Any
 Array: TypeAlias = npt.NDArray[Any]
-# A function that is applied to draws, value by value.
+# A function that is applied to draws element by element.
 Elementwise: TypeAlias = Callable[[Tensor], Tensor]
 
 Seed: TypeAlias = int | keras.random.SeedGenerator | None
@@ -27,9 +27,9 @@ Activation: TypeAlias = Literal[
 Gain: TypeAlias = float | Activation
 
 if TYPE_CHECKING:
-    # Keras has no types. To a checker its classes are unknown, and so would be every class derived from them.
+    # Keras is untyped. For a type checker its classes, and all classes derived from them, would be unknown.
     class KerasInitializer:
-        """What this package inherits from `keras.initializers.Initializer`."""
+        """The interface inherited from `keras.initializers.Initializer`."""
 
         @classmethod
         def from_config(cls, config: dict[str, Any]) -> Self:
@@ -41,15 +41,15 @@ if TYPE_CHECKING:
             ...
 
     class KerasVarianceScaling(KerasInitializer):
-        """`keras.initializers.VarianceScaling`, of which nothing but the type is inherited."""
+        """`keras.initializers.VarianceScaling`, from which only the type is inherited."""
 
     class KerasCallback:
-        """What this package inherits from `keras.callbacks.Callback`."""
+        """The interface inherited from `keras.callbacks.Callback`."""
 
         model: keras.Model
 
     class KerasConstraint:
-        """What this package inherits from `keras.constraints.Constraint`."""
+        """The interface inherited from `keras.constraints.Constraint`."""
 
         @classmethod
         def from_config(cls, config: dict[str, Any]) -> Self:
@@ -61,5 +61,5 @@ else:
     KerasInitializer = keras.initializers.Initializer
     KerasVarianceScaling = keras.initializers.VarianceScaling
 
-# An initializer as an object, of this package or of Keras, as a string id or as a config.
+# An initializer of this package or of Keras, as an object, a string id or a config.
 InitializerLike: TypeAlias = KerasInitializer | keras.initializers.Initializer | str | dict[str, Any]

@@ -152,7 +152,7 @@ def test_show_says_what_the_catalog_says(capsys, entry):
     arguments = inspect.signature(entry.cls).parameters.values()
     required = [f'"{argument.name}": ...' for argument in arguments if argument.default is argument.empty]
     if required:
-        assert text.endswith(f"\nFor a sample, give its arguments: --config '{{{', '.join(required)}}}'\n")
+        assert text.endswith(f"\nFor a sample, pass the required arguments: --config '{{{', '.join(required)}}}'\n")
     else:
         assert figure(text, "sample of").startswith(f"{entry.cls.__name__}(")
     assert figure(text, "ids") == ", ".join(entry.ids)
@@ -180,12 +180,12 @@ def test_show_takes_arguments_as_compare_does(capsys):
     text = shown(capsys, "sparse(connections=36, gain=relu)", "--config", '{"gain": "tanh"}')
     assert figure(text, "sample of") == repr(keras_initx.Sparse(36, gain="tanh", seed=0))
     assert figure(shown(capsys, "scaled(initializer=ones, factor=2)"), "mean") == "2"
-    assert "is written as id(name=value, ...)" in refused(capsys, "show", "sparse(36)")
+    assert "must have the form id(name=value, ...)" in refused(capsys, "show", "sparse(36)")
 
 
 def test_show_suggests_ids_that_are_close(capsys):
-    assert "no initializer is called 'sprase'; did you mean initx.sparse?" in refused(capsys, "show", "sprase")
-    assert "no initializer is called '12345'; `list` shows all ids." in refused(capsys, "show", "12345")
+    assert "no initializer is named 'sprase'; did you mean initx.sparse?" in refused(capsys, "show", "sprase")
+    assert "no initializer is named '12345'; `list` shows all ids." in refused(capsys, "show", "12345")
 
 
 def test_show_draws_what_it_is_told(capsys):
@@ -248,7 +248,7 @@ def test_show_finds_a_shape_that_suits(capsys):
 
 def test_show_says_why_no_shape_suits(capsys):
     error = refused(capsys, "show", "he_normal", "--config", '{"input_axes": [7]}')
-    assert "no sample of HeNormal: `shape` must have each axis that `input_axes` names, once." in error
+    assert "no sample of HeNormal: `shape` must have every axis in `input_axes`, without repeats." in error
     assert "Received: shape=(256, 128), input_axes=[7]" in error
 
 
@@ -287,16 +287,16 @@ def test_memory_that_is_refused_is_an_error(capsys, monkeypatch):
 def test_show_names_what_does_not_suit(capsys, arguments, message):
     error = refused(capsys, "show", "sparse", *arguments)
     assert re.search(message, error)
-    assert "--config gives arguments, --shape the shape" in error
+    assert "use --config to set arguments, --shape to set the shape" in error
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--shape", "3,x"], "a shape is positive integers and commas, as 3,3,16,32. Received: '3,x'"),
-        (["--shape", "0,4"], "a shape is positive integers and commas, as 3,3,16,32. Received: '0,4'"),
+        (["--shape", "3,x"], "a shape must be positive integers separated by commas, e.g. 3,3,16,32. Received: '3,x'"),
+        (["--shape", "0,4"], "a shape must be positive integers separated by commas, e.g. 3,3,16,32. Received: '0,4'"),
         (["--config", "{connections: 3}"], "not JSON: "),
-        (["--config", "[3]"], """a config is an object, as '{"connections": 3}'. Received: '[3]'"""),
+        (["--config", "[3]"], """a config must be a JSON object, e.g. '{"connections": 3}'. Received: '[3]'"""),
         (["--seed", "x"], "invalid int value: 'x'"),
     ],
     ids=" ".join,
@@ -324,7 +324,7 @@ def test_show_plots_values_and_singular_values(capsys, tmp_path, arguments, axes
 
 @pytest.mark.parametrize("name", ["plot", "plot.nonsense", "no such folder/plot.png"])
 def test_a_plot_that_cannot_be_written_is_an_error(capsys, tmp_path, name):
-    assert "no plot: " in refused(capsys, "show", "relu_bias", "--plot", str(tmp_path / name))
+    assert "cannot plot: " in refused(capsys, "show", "relu_bias", "--plot", str(tmp_path / name))
     assert not list(tmp_path.iterdir())
 
 

@@ -57,7 +57,7 @@ def test_arguments_are_numbers_words_strings_or_lists(text, name, config):
     ],
 )
 def test_what_is_written_otherwise_is_refused(text):
-    with pytest.raises(ValueError, match=r"is written as id\(name=value, \.\.\.\), .* Received: a\("):
+    with pytest.raises(ValueError, match=r"must have the form id\(name=value, \.\.\.\) .* Received: a\("):
         parse(text)
 
 
@@ -74,7 +74,7 @@ def test_an_initializer_of_keras_has_arguments_too():
         ("initx.sparse(connections=2.5)", r"`connections` must be a positive integer. Received: connections=2.5"),
         ("random_normal(std=1)", r"RandomNormal.__init__\(\) got an unexpected keyword argument 'std'"),
         ("initx.scaled", r"Scaled.__init__\(\) missing 2 required positional arguments: 'initializer' and 'factor'"),
-        ("he_normal(seed=1)", "must not have seeds of their own"),
+        ("he_normal(seed=1)", "must not have seeds, because each repeat sets its own"),
     ],
 )
 def test_the_error_names_the_argument_and_not_how_keras_loads_it(text, reason):

@@ -1,14 +1,15 @@
-"""The handwritten digits that come with scikit-learn, 8 by 8 pixels each."""
+"""Load scikit-learn's handwritten digits, 8 by 8 pixels each."""
 
 import numpy as np
 from sklearn.datasets import load_digits
 
 
 def load():
-    """Return images and labels of the digits 0 to 7: 1024 for training and 419 for a test, as two pairs.
+    """Return images and labels of the digits 0 to 7: 1024 for training and 419 for testing, as two pairs.
 
-    There are as many classes as there are lanes in a vector of a processor, and the training data make full batches:
-    where nothing is left over, libraries for matrix products treat all units alike, down to the last bit.
+    The number of classes equals the number of lanes in a processor's vector unit, and the training
+    data divide into full batches. Without remainders, matrix products treat all units in the same
+    way, down to the last bit.
     """
     images, labels = load_digits(n_class=8, return_X_y=True)
     images = ((images - images.mean()) / images.std()).astype("float32")

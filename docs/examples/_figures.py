@@ -1,4 +1,4 @@
-"""What the examples have in common: where their figures go, and how they look."""
+"""Shared code of the examples: output folder and style of the figures."""
 
 import argparse
 from pathlib import Path
@@ -8,24 +8,24 @@ from matplotlib.figure import Figure
 
 matplotlib.rcParams.update({"font.size": 10, "axes.titlesize": 10})
 
-# Okabe and Ito's colours, which the colour-blind tell apart too.
+# The colorblind-safe palette of Okabe and Ito.
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"
 
 
 def parser(text) -> argparse.ArgumentParser:
-    """Return a parser of the command line with the option `--out`."""
+    """Return a command-line parser with the option `--out`."""
     found = argparse.ArgumentParser(description=text)
     found.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "figures", help="folder for the figures")
     return found
 
 
 def new(width, height) -> Figure:
-    """Return an empty figure of a size in inches; a page is 7.5 wide."""
+    """Return an empty figure with a size in inches. A page is 7.5 inches wide."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def tidy(axes) -> None:
-    """Take from a plot what does not show data."""
+    """Remove the parts of a plot that do not show data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.9")
     axes.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""Measure where the variance of a sum of products stops predicting a network: depth, means, width, positive weights.
+"""Measure where the variance formula stops predicting a network: depth, means, width, positive weights.
 
 `KERAS_BACKEND=jax python docs/examples/assumptions.py`
 """
@@ -16,7 +16,7 @@ DRAWS = 200
 
 
 def kernel(initializer, shape):
-    """Return the values that an initializer gives, in float32."""
+    """Return the values of an initializer in float32."""
     return np.asarray(keras.ops.convert_to_numpy(initializer(shape)))
 
 
@@ -41,7 +41,7 @@ def relu_cosines(units=500):
     pairs = np.triu_indices(len(signal), 1)
     for seed in range(1, max(DEPTHS) + 1):
         signal = np.maximum(signal @ kernel(keras_initx.HeNormal(seed=seed), (units, units)), 0)
-        # The arc-cosine kernel of Cho and Saul: the cosine behind infinitely many rectified units.
+        # The arc-cosine kernel of Cho and Saul: the cosine after infinitely many ReLU units.
         angle = np.arccos(cosine)
         cosine = (np.sin(angle) + (np.pi - angle) * cosine) / np.pi
         directions = signal / np.linalg.norm(signal, axis=1, keepdims=True)
@@ -54,14 +54,14 @@ def relu_mean_squares(units):
     """Return the mean square of the outputs of 50 ReLU layers for one input, for each of many draws."""
     signal = np.ones((DRAWS, 1, units), "float32")
     for seed in range(1, 51):
-        # One kernel holds those of all draws: its first axis is neither fan-in nor fan-out.
+        # One array holds the kernels of all draws: its first axis is neither fan-in nor fan-out.
         he = keras_initx.HeNormal(input_axes=[1], output_axes=[2], seed=seed)
         signal = np.maximum(signal @ kernel(he, (DRAWS, units, units)), 0)
     return (signal**2).mean(axis=(1, 2))
 
 
 def print_depth():
-    """Print what depth does to tanh, and what the means of ReLU do."""
+    """Print the effect of depth on tanh, and of the means of ReLU outputs."""
     spread, (predicted, measured) = tanh_spread(), relu_cosines()
     print("500 units: tanh with variance 1 / fan-in, and ReLU with He's")
     print(f"  {'':5}{'tanh, standard deviation':>28}{'ReLU, cosine of two examples':>32}")
@@ -72,7 +72,7 @@ def print_depth():
 
 
 def print_width():
-    """Print how far draws of the weights are apart in a network of finite width."""
+    """Print the variation between draws of the weights in networks of finite width."""
     print(f"50 ReLU layers with He's weights, one input, {DRAWS} draws: mean square over that of the input")
     print(f"  {'':5}{'variance of the logarithm':>26}{'median':>22}{'quantiles':>18}")
     print(f"  {'units':5}{'predicted':>14}{'measured':>12}{'predicted':>12}{'measured':>10}{'10%':>9}{'90%':>9}  zero")
@@ -89,7 +89,7 @@ def print_width():
 
 
 def print_positive():
-    """Print what weights between 0 and 0.1 do in ten layers."""
+    """Print the effect of weights between 0 and 0.1 in ten layers."""
     print("Ten layers of 500 units, weights uniform in [0, 0.1]")
     reports = {
         activation: ten_layers.run(

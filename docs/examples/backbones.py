@@ -40,7 +40,7 @@ def resnet():
     return keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3)), IMAGES
 
 
-# A model, a recipe for it, and how the names of the layers end whose outputs are added to the stream.
+# A model, a recipe for it, and the suffix of the layers whose outputs are added to the residual stream.
 CASES = (
     ("GPT-2", gpt2, recipes.gpt2, "/feedforward_output_dense"),
     ("BERT", bert, recipes.deepnorm, "/feedforward_output_dense"),
@@ -52,7 +52,7 @@ CASES = (
 
 
 def measure(model, rules, x, ending):
-    """Return the size of what the first and the last block add, and the number of problems."""
+    """Return the size of the outputs that the first and the last block add, and the number of problems."""
     keras_initx.initialize(model, rules, seed=0)
     report = keras_initx.diagnose(model, x)
     added = [layer.after for layer in report.layers if layer.name.endswith(ending)]

@@ -1,4 +1,4 @@
-"""Train LSTMs with different forget biases on a task that needs a long memory.
+"""Train LSTMs with different forget-gate biases on a task that needs a long memory.
 
 `KERAS_BACKEND=jax python docs/examples/long_memory.py recall`, and the same with `adding`; it needs the extra `plot`.
 """
@@ -22,7 +22,7 @@ BIASES = {
 
 
 def recall(count, steps, draws):
-    """Return sequences of noise, with a sign beside the noise of the first step, and the signs as 0 and 1."""
+    """Return sequences of noise with a sign as a second input in the first step, and the signs as 0 and 1."""
     inputs = np.zeros((count, steps, 2), "float32")
     signs = draws.integers(0, 2, count)
     inputs[:, 0, 0] = 2 * signs - 1
@@ -31,7 +31,7 @@ def recall(count, steps, draws):
 
 
 def adding(count, steps, draws):
-    """Return sequences of numbers, one marked in each half, and the sums of the two that are marked."""
+    """Return sequences of numbers, one marked in each half, and the sums of the two marked numbers."""
     inputs = np.zeros((count, steps, 2), "float32")
     inputs[:, :, 0] = draws.uniform(size=(count, steps))
     rows = np.arange(count)
@@ -43,7 +43,7 @@ def adding(count, steps, draws):
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned, by which network; the loss is `guess` if nothing is, below `solved` if all is."""
+    """A task and its network. A loss of `guess` means nothing learned, a loss below `solved` means solved."""
 
     data: Any
     steps: int

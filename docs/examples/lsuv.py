@@ -1,4 +1,4 @@
-"""Train networks on digits for one epoch, from He's weights and from those of LSUV, and compare their losses.
+"""Train networks on digits for one epoch from He weights and from LSUV weights, and compare their losses.
 
 `KERAS_BACKEND=jax python docs/examples/lsuv.py`; it needs the extras `plot` and `demo`.
 """
@@ -32,9 +32,9 @@ NETWORKS = {
 
 
 def losses(name, seed, data):
-    """Return the test losses after an epoch from He's weights and from LSUV's, and how far a variance is off at most.
+    """Return the test losses after one epoch from He and from LSUV weights, and the largest deviation of a variance.
 
-    The weights differ, and nothing else: both models get the same examples in the same order.
+    Only the weights differ: both models get the same examples in the same order.
     """
     (images, labels), (test_images, test_labels) = data
     found, largest = [], 0.0

@@ -1,4 +1,4 @@
-"""Build a model on one device, then sharded over eight, and compare the weights."""
+"""Build a model on one device, then sharded over eight devices, and compare the weights."""
 
 import hashlib
 
@@ -20,18 +20,18 @@ def build():
 
 
 def digest(variable):
-    """Return the beginning of the SHA-256 of a variable's values."""
+    """Return the first digits of the SHA-256 of a variable's values."""
     return hashlib.sha256(keras.ops.convert_to_numpy(variable).tobytes()).hexdigest()[:16]
 
 
 plain = build()
 
-# 2 x 4 devices: batches are cut in two, kernels in four.
+# 2 x 4 devices: batches are split in two, kernels in four.
 mesh = keras.distribution.DeviceMesh((2, 4), ("batch", "model"))
 layout_map = keras.distribution.LayoutMap(mesh)
 layout_map[".*up/kernel"] = (None, "model")  # each device has a quarter of the units
-layout_map[".*down/kernel"] = ("model", None)  # and here of the inputs
-layout_map[".*out/kernel"] = ("batch", "model")  # cut both ways, in eight
+layout_map[".*down/kernel"] = ("model", None)  # each device has a quarter of the inputs
+layout_map[".*out/kernel"] = ("batch", "model")  # split along both axes, in eight
 
 with keras.distribution.ModelParallel(layout_map=layout_map, batch_dim_name="batch").scope():
     sharded = build()

@@ -1,4 +1,4 @@
-"""Multiply 50 Gaussian matrices, and 50 orthogonal ones, and print the singular values of the products.
+"""Multiply 50 Gaussian and 50 orthogonal matrices, and print the singular values of the products.
 
 `KERAS_BACKEND=jax python docs/examples/matrix_products.py`
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 UNITS, DEPTHS = 100, (1, 2, 10, 50)
 
-# Gaussian entries of variance 1 / 100, so that the product of a matrix and its transpose is the identity in the mean.
+# Gaussian entries of variance 1 / 100, so that the expected product of a matrix and its transpose is the identity.
 METHODS = {"Gaussian": "gaussian", "orthogonal": "householder"}
 
 
@@ -24,8 +24,8 @@ def singular_values(method):
         product, inverse = product @ factor, np.linalg.solve(factor, inverse)
         if seed in DEPTHS:
             values = np.linalg.svd(product, compute_uv=False)
-            # In the product itself everything below 1e-16 of the largest value is rounding. The largest singular
-            # value of the inverse has no such limit.
+            # In the product, everything below 1e-16 of the largest value is rounding error. The largest singular value
+            # of the inverse has no such limit.
             found[seed] = 1 / np.linalg.norm(inverse, 2), np.median(values), values[0]
     return found
 
@@ -39,7 +39,7 @@ def main(arguments=None):
     for depth in DEPTHS:
         for name, values in found.items():
             smallest, median, largest = values[depth]
-            # How far orthogonal products are from 1 is in the last digits.
+            # Orthogonal products differ from 1 only in the last digits.
             texts = (
                 f"{value:.6f}" if name == "orthogonal" else f"{value:.1e}" for value in (smallest, median, largest)
             )

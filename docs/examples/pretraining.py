@@ -1,4 +1,4 @@
-"""Train on few images of four digits, from random weights and from weights that were trained on four other digits.
+"""Train on few images of four digits, from random weights and from weights pretrained on four other digits.
 
 `KERAS_BACKEND=jax python docs/examples/pretraining.py`; it needs the extras `plot` and `demo`.
 """
@@ -23,7 +23,7 @@ def split(images, labels):
 
 
 def train(kernel, seed, train_set, test_set, epochs):
-    """Train a network whose hidden layer has this kernel.
+    """Train a network with this kernel in the hidden layer.
 
     Returns:
         The model, and its accuracy on the test data after each epoch.
@@ -41,10 +41,10 @@ def train(kernel, seed, train_set, test_set, epochs):
 
 
 def compare(seed, examples, epochs, path):
-    """Return the accuracies on digits 4 to 7 by epoch: from random weights, and from those trained on 0 to 3."""
+    """Return the accuracies on digits 4 to 7 by epoch, from random weights and from weights pretrained on 0 to 3."""
     train_set, test_set = _digits.load()
     (source, target), (source_test, target_test) = split(*train_set), split(*test_set)
-    # Other examples for each seed.
+    # Different examples for each seed.
     chosen = np.random.default_rng(seed).permutation(len(target[0]))[:examples]
     few = target[0][chosen], target[1][chosen]
     model, _ = train(keras_initx.HeNormal(seed=seed), seed, source, source_test, epochs)

@@ -1,4 +1,4 @@
-"""Train ReLU networks on handwritten digits with a bias of 0 and of 0.01, and see what the bias changes.
+"""Train ReLU networks on handwritten digits with biases of 0 and 0.01, and compare them.
 
 `KERAS_BACKEND=jax python docs/examples/relu_bias.py`; it needs the extras `plot` and `demo`.
 """
@@ -33,7 +33,7 @@ def build(kernel, bias, seed):
 
 
 def silent(report):
-    """Return two shares for the hidden layers: outputs that are 0, and units that are 0 for all examples."""
+    """Return two fractions for the hidden layers: outputs that are 0, and units that are 0 for all examples."""
     hidden = report.layers[:LAYERS]
     return np.mean([layer.after.zeros for layer in hidden]), np.mean([layer.dead for layer in hidden])
 
@@ -53,7 +53,7 @@ def run(kernel, bias, seed, epochs):
 
 
 def draw(losses):
-    """Return a figure with the training loss by epoch, for each kind of weights, with its spread over repeats."""
+    """Return a figure with the training loss by epoch for each initializer, with the range over repeats."""
     figure = _figures.new(8, 3.4)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, weights in zip(panels, ("He", "0.01 N"), strict=True):

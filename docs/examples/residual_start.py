@@ -1,4 +1,4 @@
-"""Train a residual network without normalization from weights by several recipes, on the digits of scikit-learn.
+"""Train a residual network without normalization from the weights of several recipes, on scikit-learn's digits.
 
 `KERAS_BACKEND=jax python docs/examples/residual_start.py`; it needs the extras `plot` and `demo`.
 """
@@ -18,7 +18,7 @@ class Scalars(keras.layers.Layer):
     """Multiply by a scalar that starts at 1, and add one that starts at 0, as in the architecture of Fixup."""
 
     def build(self, shape):
-        """Make both scalars."""
+        """Create both scalars."""
         self.factor = self.add_weight((), "ones", name="factor")
         self.shift = self.add_weight((), "zeros", name="shift")
 
@@ -28,7 +28,7 @@ class Scalars(keras.layers.Layer):
 
 
 def network(blocks, rate):
-    """Return a residual network of two convolutions a block, whose layers are called as in `keras.applications`."""
+    """Return a residual network with two convolutions per block and layer names as in `keras.applications`."""
     inputs = keras.Input((64,))
     x = keras.layers.Reshape((8, 8, 1))(inputs)
     x = keras.layers.Conv2D(CHANNELS, 3, 2, padding="same", activation="relu", name="stem_conv")(x)
@@ -46,7 +46,7 @@ def network(blocks, rate):
 
 
 def rules(model):
-    """Return the recipes that are compared, by their names."""
+    """Return the recipes to compare, by name."""
     he = {"*kernel": "initx.he_normal"}
     return {
         "Glorot, as Keras": None,
@@ -57,7 +57,7 @@ def rules(model):
 
 
 def growth(model, x):
-    """Return by how much the last block gives more than the stem."""
+    """Return the ratio of the output size of the last block to that of the stem."""
     layers = keras_initx.diagnose(model, x).layers
     found = [layer.after for layer in layers if layer.name.endswith(("stem_conv", "_out"))]
     first, last = (np.hypot(signal.mean, signal.std) for signal in (found[0], found[-1]))
@@ -67,7 +67,7 @@ def growth(model, x):
 def train(model, recipe, seed, epochs):
     """Return the growth of signals before training, and the accuracy on test data after each epoch."""
     train_set, test_set = _digits.load()
-    # The compiled model stays what it is: only weights and optimizer begin anew.
+    # The compiled model is reused: only weights and optimizer are reset.
     keras_initx.initialize(model, recipe, seed=seed)
     before = growth(model, train_set[0][:256])
     keras.utils.set_random_seed(seed)  # the order of the examples

@@ -1,4 +1,4 @@
-"""Train small networks on XOR from many starts, and count how many have learned it, and when.
+"""Train small networks on XOR from many starts, and count how many have learned it after some steps.
 
 `KERAS_BACKEND=jax python docs/examples/restarts.py`
 """
@@ -18,11 +18,11 @@ TARGETS = np.array([-1, 1, 1, -1], "float32")
 
 
 def train(units, stddev, checks):
-    """Train all starts at once, each a network of its own, by gradient descent on the mean squared error.
+    """Train a separate network for each start, all at once, by gradient descent on the mean squared error.
 
     Returns:
-        An array with a row for each number of steps in `checks`: the share of the four examples that each start gets
-        right.
+        An array with a row for each number of steps in `checks`: the fraction of the four examples
+        that each network classifies correctly.
     """
 
     def draw(seed, shape):

@@ -1,4 +1,4 @@
-"""Train a network on handwritten digits from zeros, from constants and from random numbers, and count distinct units.
+"""Train a network on handwritten digits from zero, constant and random weights, and count distinct units.
 
 `KERAS_BACKEND=jax python docs/examples/symmetry.py`; it needs the extras `plot` and `demo`.
 """
@@ -24,7 +24,7 @@ STARTS = {
 
 
 def distinct_units(model):
-    """Return how many units of the hidden layer differ by more than rounding in any weight into them or out of them.
+    """Return how many units of the hidden layer differ by more than rounding.
 
     A processor may sum up some units in another order than others, and training enlarges the difference of their last
     bits. With the optimizer below it stays far below `ROUNDING`.
@@ -39,8 +39,9 @@ def train(hidden, output, epochs):
     """Train a network with these initializers.
 
     Returns:
-        A list with the number of distinct units before and after training, another with the accuracy on the test
-        data after each epoch, the names of what `diagnose` finds before training, and the trained model.
+        A list with the number of distinct units before and after training, a list with the accuracy
+        on the test data after each epoch, the names of the problems that `diagnose` reports before
+        training, and the trained model.
     """
     train_set, test_set = _digits.load()
     model = keras.Sequential(
@@ -60,7 +61,7 @@ def train(hidden, output, epochs):
 
 
 def draw(accuracies, kernels):
-    """Return a figure with the accuracy by epoch, and the weights of the first hidden units as pictures."""
+    """Return a figure with the accuracy by epoch, and the weights of the first hidden units as images."""
     figure = _figures.new(9, 3.6)
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.1))
     axes = left.subplots()

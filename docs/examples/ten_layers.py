@@ -1,4 +1,4 @@
-"""Send Gaussian inputs through ten layers and a gradient back, and measure outputs and gradients of each layer.
+"""Run Gaussian inputs forward and gradients backward through ten layers, and measure them in each layer.
 
 `KERAS_BACKEND=jax python docs/examples/ten_layers.py`
 """
@@ -31,18 +31,18 @@ INITIALIZERS = {
     },
 }
 
-# The four whose outputs and gradients share a figure, and their colours.
+# The four initializers in the figure of outputs and gradients, and their colors.
 COMPARED = {"0.01 N": _figures.ORANGE, "1.0 N": _figures.RED, "Xavier": _figures.GREEN, "He": _figures.BLUE}
 
 
 def batch():
-    """Return Gaussian inputs, and Gaussian targets that have nothing to do with them."""
+    """Return Gaussian inputs and independent Gaussian targets."""
     draws = np.random.default_rng(0)
     return (draws.normal(size=(EXAMPLES, UNITS)).astype("float32") for _ in ("inputs", "targets"))
 
 
 def run(activation, initializer):
-    """Return what `diagnose` reports of a network with an initializer, which gets a seed for each layer."""
+    """Return the report of `diagnose` for a network with an initializer, which gets a seed for each layer."""
     inputs, targets = batch()
     layers = [
         keras.layers.Dense(UNITS, activation, kernel_initializer=initializer(seed=seed), name=f"layer_{seed}")
@@ -53,7 +53,7 @@ def run(activation, initializer):
 
 
 def measure(activation):
-    """Return the reports of a network with each of the initializers, by their names."""
+    """Return the reports of a network with each of the initializers, by name."""
     return {name: run(activation, initializer) for name, initializer in INITIALIZERS[activation].items()}
 
 
@@ -63,7 +63,7 @@ def kernel_gradient(layer):
 
 
 def show(activation, reports):
-    """Print means and standard deviations by layer, and what `diagnose` finds."""
+    """Print means and standard deviations by layer, and the problems that `diagnose` reports."""
     for title, value in (
         ("mean", lambda layer: f"{layer.after.mean:.1e}"),
         ("standard deviation", lambda layer: f"{layer.after.std:.1e}"),
@@ -93,7 +93,7 @@ def print_rows(title, reports, value):
 
 
 def draw_histograms(activation, reports):
-    """Return a figure with a histogram of each layer, and a row for each initializer, all on the same scales."""
+    """Return a figure with a histogram per layer and a row per initializer, all on the same scales."""
     low, high, highest = (-1, 1, 1.8) if activation == "tanh" else (0, 4, 1.2)
     figure = _figures.new(10, 1.05 * len(reports) + 0.7)
     rows = figure.subplots(len(reports), LAYERS, sharex=True, squeeze=False)
@@ -104,7 +104,7 @@ def draw_histograms(activation, reports):
             if activation == "relu":
                 counts[0] -= signal.zeros * signal.size
             density = counts / counts.sum() / np.diff(signal.edges)
-            # With a line around it, a histogram that is thinner than a pixel can still be seen.
+            # The outline keeps histograms visible that are thinner than a pixel.
             axes.stairs(density, signal.edges, fill=True, color=_figures.BLUE, edgecolor=_figures.BLUE, linewidth=1)
             if signal.std > 10 * high:
                 axes.text(high, highest / 2, "beyond →", ha="right", va="center", fontsize=8)

@@ -1,4 +1,4 @@
-"""Change the inputs or the layers of the ten-layer network, and see what is left of the initial weights' effect.
+"""Change the inputs or the layers of the ten-layer network, and measure the remaining effect of the initial weights.
 
 `KERAS_BACKEND=jax python docs/examples/ten_layers_variants.py relu`, and the same with `tanh`
 """
@@ -23,7 +23,7 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Row:
-    """What a variant of the network does with some initial weights."""
+    """The measurements of a variant of the network with some initial weights."""
 
     std: float
     first: float
@@ -32,7 +32,7 @@ class Row:
 
 
 def build(activation, initializer, normalized, dropout):
-    """Return a network whose kernels are those of the layers `layer_1` to `layer_10`."""
+    """Return a network with kernels in the layers `layer_1` to `layer_10`."""
     layers = []
     for seed in range(1, ten_layers.LAYERS + 1):
         kernel = initializer(seed=seed)
@@ -46,7 +46,7 @@ def build(activation, initializer, normalized, dropout):
 
 
 def measure(activation, name, raw=False, normalized=False, dropout=0.0, penalty=0.0):
-    """Return the `Row` of a network with the weights of a name."""
+    """Return the `Row` of a network with the weights called `name`."""
     inputs, targets = ten_layers.batch()
     if raw:
         inputs = np.random.default_rng(0).integers(0, 256, inputs.shape).astype("float32")
@@ -54,7 +54,7 @@ def measure(activation, name, raw=False, normalized=False, dropout=0.0, penalty=
     dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
 
     def loss(y, outputs):
-        # What `kernel_regularizer=keras.regularizers.L2(penalty)` adds in training.
+        # The term that `kernel_regularizer=keras.regularizers.L2(penalty)` adds in training.
         squares = sum(keras.ops.sum(keras.ops.square(layer.kernel)) for layer in dense)
         return keras.losses.mean_squared_error(y, outputs) + penalty * squares
 

@@ -1,4 +1,4 @@
-"""Train thirty ReLU layers on digits from Keras' default weights, from He's and from orthogonal ones.
+"""Train thirty ReLU layers on digits from Keras' default weights, He weights and orthogonal weights.
 
 `KERAS_BACKEND=jax python docs/examples/thirty_layers.py`
 """
@@ -19,7 +19,7 @@ INITIALIZERS = {
 
 
 def accuracy(initializer, seed, layers, epochs):
-    """Return the share of test digits that the network gets right after training."""
+    """Return the accuracy on test digits after training."""
     keras.utils.set_random_seed(seed)
     x, y = load_digits(return_X_y=True)
     x = (x - x.mean()) / x.std()

@@ -1,4 +1,4 @@
-"""Predict the standard deviations of signals and gradients in ten layers by one formula, and measure them.
+"""Predict the standard deviations of signals and gradients in ten layers with one formula, and measure them.
 
 `KERAS_BACKEND=jax python docs/examples/variance.py`
 """
@@ -13,10 +13,10 @@ import numpy as np
 from matplotlib.ticker import NullLocator
 
 EXAMPLES = 1000
-# Each layer has 0.8 times the units of the one before, so that fan-in and fan-out differ.
+# Each layer has 0.8 times the units of the previous one, so that fan-in and fan-out differ.
 WIDTHS = [1000, 800, 640, 512, 410, 328, 262, 210, 168, 134, 107]
 
-# For each activation the variance of a weight, of which the name says the rule, and the initializer that draws it.
+# For each activation, rules by name: the variance of a weight, and the initializer that draws it.
 RULES = {
     "linear": {
         "1 / fan-in": (lambda fan_in, fan_out: 1 / fan_in, keras_initx.FanInNormal),
@@ -32,7 +32,7 @@ RULES = {
         "Glorot": (lambda fan_in, fan_out: 2 / (fan_in + fan_out), keras_initx.GlorotNormal),
     },
 }
-# The share of the mean square that an activation passes on, forward and backward.
+# The fraction of the mean square that an activation passes on, forward and backward.
 PASSED = {"linear": 1.0, "relu": 0.5}
 COLORS = {
     "1 / fan-in": _figures.GREEN,
@@ -57,7 +57,7 @@ def predict(activation, variance):
 
 
 def measure(activation, initializer):
-    """Return the same of a network with these weights, Gaussian inputs and Gaussian gradients at the last layer."""
+    """Measure the same in a network with these weights, Gaussian inputs and Gaussian gradients at the last layer."""
     draws = np.random.default_rng(0)
     signal = draws.normal(size=(EXAMPLES, WIDTHS[0])).astype("float32")
     kernels = [keras.ops.convert_to_numpy(initializer(seed=seed)(shape)) for seed, shape in enumerate(FANS, 1)]

@@ -1,4 +1,4 @@
-"""Check how the outputs of layers depend on the width: with one learning rate for all, and with those of muP.
+"""Check how the outputs of layers depend on the width, with a single learning rate and with those of muP.
 
 `KERAS_BACKEND=jax python docs/examples/widths.py`; it needs the extras `plot` and `demo`.
 """
@@ -16,14 +16,14 @@ BASE, RATE = 64, 0.01
 
 
 class AdamForEach(keras.optimizers.Adam):
-    """Adam with a factor on the learning rate of each trainable variable, in their order."""
+    """Adam with a factor on the learning rate of each trainable variable, in order."""
 
     def __init__(self, learning_rate, factors):
         super().__init__(learning_rate)
         self.factors = factors
 
     def update_step(self, gradient, variable, learning_rate):
-        """Update one variable at its own rate."""
+        """Update one variable with its own learning rate."""
         factor = self.factors[self._get_variable_index(variable)]
         super().update_step(gradient, variable, learning_rate * factor)
 
@@ -35,7 +35,7 @@ def network(width):
 
 
 def build(parametrization, width):
-    """Return a compiled network of a width."""
+    """Return a compiled network with this width."""
     model = network(width)
     optimizer = keras.optimizers.Adam(RATE)
     if parametrization == "muP":

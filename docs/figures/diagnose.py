@@ -1,4 +1,4 @@
-"""Draw the pictures of diagnose.md, to diagnose.svg and monitor.svg beside this file.
+"""Draw the figures of diagnose.md to diagnose.svg and monitor.svg in this folder.
 
 `KERAS_BACKEND=jax python docs/figures/diagnose.py`; it needs JAX and matplotlib.
 """
@@ -6,7 +6,7 @@
 import os
 import pathlib
 
-# The date that matplotlib writes into a file, so that the same picture is the same file.
+# The date that matplotlib writes to a file, fixed so that files are reproducible.
 os.environ["SOURCE_DATE_EPOCH"] = "0"
 
 import keras_initx
@@ -26,7 +26,7 @@ def data():
 
 
 def network(kernel):
-    """Return a network of ten tanh layers, whose kernels `kernel` makes from a seed."""
+    """Return a network of ten tanh layers. `kernel` returns the kernel initializer for a seed."""
     hidden = [
         keras.layers.Dense(100, "tanh", kernel_initializer=kernel(seed), name=f"hidden_{seed}") for seed in range(1, 11)
     ]
@@ -37,7 +37,7 @@ def network(kernel):
 
 
 def save(draw, name):
-    """Let `draw` write a picture, without what a diff would stumble over."""
+    """Let `draw` write a figure, and normalize the file for diffs."""
     path = FOLDER / name
     mpl.rcParams.update({"svg.hashsalt": name, "svg.fonttype": "none"})
     draw(path)
@@ -45,7 +45,7 @@ def save(draw, name):
 
 
 def main():
-    """Draw a network whose signal vanishes, and the course of a training that begins well."""
+    """Draw the report of a network with a vanishing signal, and the monitor of a healthy training run."""
     x, y = data()
     report = keras_initx.diagnose(network(lambda seed: keras_initx.RandomNormal(stddev=0.03, seed=seed)), x, y)
     save(report.plot, "diagnose.svg")

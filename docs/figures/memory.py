@@ -1,4 +1,4 @@
-"""Draw how much of an LSTM's memory is left after some steps, with different biases, to memory.svg beside this file.
+"""Draw how an LSTM's memory decays over time steps with different biases, to memory.svg in this folder.
 
 `KERAS_BACKEND=jax python docs/figures/memory.py`; it needs JAX and matplotlib.
 """
@@ -22,7 +22,7 @@ BIASES = {
 
 
 def memory_left(bias):
-    """Return the length of what is left in the cells, after each step, of a change of length 1 before the first."""
+    """Return the norm of the remaining effect on the cells, after each step, of a unit change before the first step."""
     cell = keras.layers.LSTMCell(
         UNITS,
         kernel_initializer=keras_initx.GlorotUniform(seed=1),
@@ -38,7 +38,7 @@ def memory_left(bias):
 
     def cells_after_each_step(start):
         def step(states, x):
-            # What comes back through the output is new to a cell, not its memory.
+            # The feedback through the output is new input to a cell, not its memory.
             output, memory = states
             _, states = cell(x, [jax.lax.stop_gradient(output), memory])
             return states, states[1]

@@ -1,6 +1,6 @@
-"""Run the textbook's comparison of initializers and keep its table and plots: `python docs/figures/textbook.py`.
+"""Run the textbook comparison of initializers and save its table and plots: `python docs/figures/textbook.py`.
 
-Called again it resumes where it stopped. It needs the extra `studies`.
+An interrupted run resumes where it stopped. Requires the extra `studies`.
 """
 
 import shutil
@@ -20,7 +20,7 @@ INITIALIZERS = {
     "orthogonal(gain=relu)": keras_initx.Orthogonal(gain="relu"),
 }
 OUT = Path("out", "textbook")
-PLOTS = ("curves", "first-batch", "final-values", "gaps")  # An epoch has too few batches for a plot of the first one.
+PLOTS = ("curves", "first-batch", "final-values", "gaps")  # An epoch has too few batches for a plot of the first epoch.
 
 
 def main():

@@ -1,7 +1,7 @@
-"""What depends on the backend: one class for each, behind the protocol of `Backend`.
+"""Backend-specific code: one class per backend that implements `Backend`.
 
-Keras has chosen its backend when it is imported, so there is one object, `backend`. A new backend is a file
-called `_<name>.py` with a class `Implementation`.
+Keras chooses its backend at import, so there is a single object, `backend`. To add a backend, write
+a module `_<name>.py` with a class `Implementation`.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The protocol of a backend, and what serves one that only has arrays, such as NumPy or OpenVINO."""
+"""The base class of backends, with defaults for backends that only have arrays, such as NumPy or OpenVINO."""
 
 import contextlib
 import math
@@ -12,81 +12,84 @@ import numpy as np
 from keras_initx._typing import Array, DType, Shape, Tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-# A function of an int32 tensor that returns two int32 tensors of one length.
+# A function of an int32 tensor that returns two int32 tensors of equal length.
 Blocks = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Backend:
-    """What this package needs of a backend beyond `keras.ops`.
+    """The operations that this package needs from a backend beyond `keras.ops`.
 
-    The methods here are right for a backend that carries out each operation at once and derives nothing. A subclass
-    replaces those in which its backend differs.
+    The defaults suit a backend with eager execution only and without gradients. A subclass
+    overrides the methods in which its backend differs.
 
     Attributes:
-        alignment: `to_tensor` takes over arrays that begin at a multiple of so many bytes, if it takes over any.
-        compiles_shapes: Whether `program` compiles a function again for arguments and results of other shapes.
+        alignment: Alignment in bytes that arrays need for `to_tensor` to take them over without a
+            copy.
+        compiles_shapes: Whether `program` recompiles a function for other shapes of arguments or
+            results.
     """
 
     alignment: int = 64
     compiles_shapes: bool = False
 
     def is_abstract(self) -> bool:
-        """Tell whether new tensors have a shape and a dtype but no values."""
+        """Return whether new tensors have a shape and a dtype but no values."""
         return False
 
     def is_tracing(self) -> bool:
-        """Tell whether operations are being recorded into a program instead of being carried out."""
+        """Return whether operations are currently traced instead of executed."""
         return False
 
     def is_concrete(self, tensor: Tensor) -> bool:
-        """Tell whether `tensor` is one whose values can be looked at, not one that stands for them in a program."""
+        """Return whether `tensor` has concrete values, i.e. is not a tracer."""
         return True
 
     def available_dtype(self, dtype: DType) -> DType:
-        """Return the name of the dtype that tensors have here when `dtype` is asked for."""
+        """Return the dtype that the backend uses when `dtype` is requested."""
         return dtype
 
     def to_tensor(self, array: Array) -> Tensor:
-        """Hand an array that nobody else will write to over to the backend, without a copy where it allows that."""
+        """Convert an array to a tensor, without a copy if possible. The array must not be written to afterward."""
         return keras.ops.convert_to_tensor(array)
 
     def host_view(self, tensor: Tensor) -> Array:
-        """Return the values of `tensor` as an array, to be read only: it may share the memory."""
+        """Return the values of `tensor` as a read-only array, which may share its memory."""
         return np.asarray(keras.ops.convert_to_numpy(tensor))
 
     def compiled(self, function: Blocks) -> Callable[[Array], Array] | None:
-        """Return `function` compiled for the CPU, or `None` if the backend has no compiler, or does not use the CPU.
+        """Return `function` compiled for the CPU, or `None` if the backend has no compiler or does not use the CPU.
 
         Args:
-            function: A function of an int32 tensor that returns two int32 tensors of one length.
+            function: A function of an int32 tensor that returns two int32 tensors of equal length.
 
         Returns:
-            A function of an int32 array that returns the elements of both results in turn, as uint32.
+            A function of an int32 array that returns the interleaved elements of both results as
+            uint32.
         """
         return None
 
     def on_accelerator(self) -> bool:
-        """Tell whether Keras puts a new variable on a GPU, a TPU or the like, in the scopes that are open here."""
+        """Return whether Keras would currently place a new variable on a GPU, a TPU or another accelerator."""
         return False
 
     def has_triton(self) -> bool:
-        """Tell whether kernels of Triton run where Keras puts a new variable."""
+        """Return whether Triton kernels run on the device where Keras places a new variable."""
         return False
 
     def launching(self, tensor: Tensor) -> AbstractContextManager[Any]:
-        """Return a context in which Triton launches kernels where `tensor` is."""
+        """Return a context in which Triton launches kernels on the device of `tensor`."""
         return contextlib.nullcontext()
 
     def program(self, function: Function) -> Function:
-        """Return `function`, of tensors alone, compiled for the device in use, or as it is without a compiler."""
+        """Compile `function`, which takes only tensors, for the current device, or return it without a compiler."""
         return function
 
     def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
-        """Return blocks of elements as one tensor, which is made on the device in use.
+        """Join blocks of elements to one tensor on the current device.
 
         Args:
-            block: Function from the number of the first element to a vector of `length`, in `dtype`. What it gives
-                beyond the last element of the tensor is dropped.
+            block: Function that maps the index of the first element to a vector of `length`, in
+                `dtype`. Elements beyond the end of the tensor are dropped.
             length: The length of a block.
             shape: Shape of the tensor.
             dtype: Dtype of the tensor.
@@ -96,15 +99,15 @@ class Backend:
         return keras.ops.reshape(keras.ops.concatenate(blocks)[:size], shape)
 
     def contiguous(self, tensor: Tensor) -> Tensor:
-        """Return `tensor` with its elements in the order of their indices, if others can be told."""
+        """Return `tensor` with a contiguous memory layout, if the backend exposes layouts."""
         return tensor
 
     def full_precision(self) -> AbstractContextManager[Any]:
-        """Return a context in which float32 matrix products are not rounded to fewer bits, as on GPUs."""
+        """Return a context in which float32 matrix products have full precision, also on GPUs."""
         return contextlib.nullcontext()
 
     def optimization_barrier(self, tensor: Tensor) -> Tensor:
-        """Return `tensor`, which is part of a trace, as something that is computed once and lies where it is used."""
+        """Return a traced `tensor` such that it is computed once and placed where it is used."""
         return tensor
 
     def next_seed(self, generator: keras.random.SeedGenerator) -> Tensor:
@@ -112,42 +115,43 @@ class Backend:
         return generator.next()
 
     def untransformed(self, function: Function) -> Function:
-        """Keep the backend from rewriting `function` and what it calls."""
+        """Prevent the backend from rewriting `function` and the functions that it calls."""
         return function
 
     @contextlib.contextmanager
     def preserve_state(self, layers: Sequence[keras.Layer], *, gradients: bool = False) -> Iterator[None]:
-        """Give a context in which whatever a model does to its own state, or to a random generator, is dropped.
+        """Yield a context in which changes to the state of a model and to random generators are discarded.
 
         Args:
-            layers: The layers of the model. Some keep state that Keras does not know.
-            gradients: Whether what happens is recorded for a backward pass.
+            layers: The layers of the model. Some have state that Keras does not track.
+            gradients: Whether operations are recorded for a backward pass.
         """
-        # In a scope, Keras looks for what it regularizes among the values that the scope was given.
+        # Inside a scope, Keras looks up regularized variables in the values of the scope.
         weights = {id(weight): weight for layer in layers for weight in layer.trainable_variables}
         regularized = [(weight, weight.value) for weight in weights.values() if weight.regularizer is not None]
-        # The counters of random generators are variables too, also of the one that Keras shares.
+        # The counters of random generators are variables too, including the global one of Keras.
         with keras.StatelessScope(regularized, collect_losses=True), self.preserve_foreign_state(layers):
             yield
 
     def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> AbstractContextManager[Any]:
-        """Return a context after which what `layers` keep past Keras is as it was."""
+        """Return a context that restores state of `layers` that Keras does not track."""
         return contextlib.nullcontext()
 
     def derivative(
         self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
     ) -> Callable[..., list[Array]]:
-        """Return a function that derives `function` with respect to `variables`, and leaves all state as it was.
+        """Return a function that computes gradients of `function` with respect to `variables`, without changing state.
 
         Args:
-            function: A function that gives a scalar tensor, of arrays or lists and dicts of them.
-            variables: Variables of Keras.
+            function: A function of arrays, or lists and dicts of them, that returns a scalar
+                tensor.
+            variables: Keras variables.
             layers: The layers that `function` calls.
 
         Returns:
-            A function of the same arguments that returns a list with an array, in float32, for each variable; zeros for
-            those that play no part. It may compile at its first call, and takes the values that the variables of
-            `layers` have at each call.
+            A function of the same arguments that returns a list with a float32 array for each
+            variable; zeros for unused variables. It may compile at its first call, and uses the
+            current values of the variables of `layers` at each call.
 
         Raises:
             NotImplementedError: If the backend has no gradients.
@@ -164,8 +168,8 @@ class Backend:
     def _derivative(
         self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
     ) -> Callable[..., Sequence[Tensor]]:
-        """Return what `derivative` returns, but it gives tensors."""
+        """Return the same function as `derivative`, but with tensors as results."""
         raise NotImplementedError(
-            "gradients need a backend that derives, JAX, TensorFlow or torch: set KERAS_BACKEND to one of them. "
+            "gradients need JAX, TensorFlow or torch: set KERAS_BACKEND to one of them. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}"
         )

@@ -1,4 +1,4 @@
-"""TensorFlow: graphs, arrays by DLPack, gradients by a tape."""
+"""The TensorFlow backend: graphs, transfers by DLPack, gradients by tape."""
 
 import contextlib
 import math
@@ -12,11 +12,11 @@ import tensorflow as tf
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Blocks, Function
 
-_LARGE = 1 << 16  # bytes from which on handing over is cheaper than copying
+_LARGE = 1 << 16  # size in bytes above which DLPack is cheaper than copying
 
 
 class Implementation(Backend):
-    """What this package needs of TensorFlow."""
+    """Implementation for TensorFlow."""
 
     compiles_shapes = True
 
@@ -28,13 +28,13 @@ class Implementation(Backend):
 
     def to_tensor(self, array: Array) -> Tensor:
         if array.nbytes < _LARGE or array.ctypes.data % self.alignment:
-            return tf.constant(array)  # in a third of the time that Keras takes
-        # DLPack cannot read bfloat16 from NumPy, so its bits go over as those of an integer.
+            return tf.constant(array)  # takes a third of the time of Keras
+        # DLPack cannot read bfloat16 from NumPy, so its bits are passed as integers.
         bfloat16 = array.dtype.name == "bfloat16"
         bits = array.view("int16") if bfloat16 else array
-        # The first touch of fresh memory costs more than computing what goes there: a copy would double the time.
+        # The first touch of fresh memory costs more than computing the values, so a copy would double the time.
         tensor = tf.experimental.dlpack.from_dlpack(bits.__dlpack__())
-        # Either operation moves it to the device in use.
+        # Both operations move it to the current device.
         return tf.bitcast(tensor, "bfloat16") if bfloat16 else tf.identity(tensor)
 
     def compiled(self, function: Blocks) -> Callable[[Array], Array] | None:
@@ -52,7 +52,7 @@ class Implementation(Backend):
         return call
 
     def on_accelerator(self) -> bool:
-        return "CPU" not in tf.fill([1], 0.0).device  # of an operation that every device has
+        return "CPU" not in tf.fill([1], 0.0).device  # an operation that every device supports
 
     def program(self, function: Function) -> Function:
         traced = tf.function(function, jit_compile=True, autograph=False)
@@ -60,7 +60,7 @@ class Implementation(Backend):
 
         def call(*arguments: Any) -> Any:
             if not programs:
-                with tf.device(None):  # in use on another one later
+                with tf.device(None):  # may be used on another device later
                     programs.append(traced.get_concrete_function(*arguments))
             return programs[0](*arguments)
 
@@ -68,7 +68,7 @@ class Implementation(Backend):
 
     def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
         size = math.prod(shape)
-        # Rows can be updated in place, and the first elements of a vector share its memory.
+        # Rows can be updated in place, and a prefix of a vector shares its memory.
         rows = tf.raw_ops.Empty(shape=[-(-size // length), length], dtype=dtype)
         for row, first in enumerate(range(0, size, length)):
             rows = tf.raw_ops.InplaceUpdate(x=rows, i=[row], v=tf.reshape(block(first), (1, length)))
@@ -98,14 +98,16 @@ class Implementation(Backend):
                 result = function(*arguments)
             sources = [variable.value for variable in variables]
             found = tape.gradient(result, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            return [tf.convert_to_tensor(gradient) for gradient in found]  # an embedding's is not a tensor
+            return [
+                tf.convert_to_tensor(gradient) for gradient in found
+            ]  # the gradient of an embedding is not a tensor
 
         return gradients
 
 
 @contextlib.contextmanager
 def _preserve_saved_models(layers: Sequence[keras.Layer]) -> Iterator[None]:
-    """Put back the variables of saved models of TensorFlow, whose functions assign to them past Keras."""
+    """Restore the variables of TensorFlow saved models, whose functions assign to them without Keras' knowledge."""
     saved = [layer for layer in layers if isinstance(layer, keras.layers.TFSMLayer)]
     variables = [variable.value for layer in saved for variable in layer.variables]
     values = [variable.numpy() for variable in variables]

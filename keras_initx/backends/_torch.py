@@ -1,4 +1,4 @@
-"""PyTorch: the meta device, modules that keep state past Keras, gradients of what is trained."""
+"""The PyTorch backend: the meta device, modules with state that Keras does not track, gradients."""
 
 import contextlib
 import importlib.util
@@ -15,7 +15,7 @@ from keras_initx.backends._base import Backend, Function
 
 
 class Implementation(Backend):
-    """What this package needs of PyTorch, in which nothing is traced: `untransformed` stays out of programs."""
+    """Implementation for PyTorch, which is never traced: `untransformed` is excluded from compilation."""
 
     def is_abstract(self) -> bool:
         return not self.is_concrete(keras.ops.empty(()))
@@ -24,15 +24,15 @@ class Implementation(Backend):
         return bool(tensor.device.type != "meta")
 
     def to_tensor(self, array: Array) -> Tensor:
-        # torch cannot read bfloat16 from NumPy, so its bits go over as those of an integer.
+        # torch cannot read bfloat16 from NumPy, so its bits are passed as integers.
         bfloat16 = array.dtype.name == "bfloat16"
         tensor = torch.from_numpy(array.view("int16") if bfloat16 else array)
-        # Keras would copy an array; a tensor it only moves, to the device in use.
+        # Keras would copy an array, but only moves a tensor to the current device.
         return keras.ops.convert_to_tensor(tensor.view(torch.bfloat16) if bfloat16 else tensor)
 
     def host_view(self, tensor: Tensor) -> Array:
         tensor = tensor.detach().cpu()  # Keras would copy
-        # torch cannot give bfloat16 to NumPy.
+        # torch cannot convert bfloat16 to NumPy.
         array: Array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
         return array
 
@@ -40,7 +40,7 @@ class Implementation(Backend):
         return _device_type() not in {"cpu", "meta"}
 
     def has_triton(self) -> bool:
-        # Its interpreter takes tensors of every device.
+        # Its interpreter accepts tensors on any device.
         compiles = _device_type() in {"cuda", "xpu"} or os.environ.get("TRITON_INTERPRET") == "1"
         return compiles and importlib.util.find_spec("triton") is not None
 
@@ -61,7 +61,8 @@ class Implementation(Backend):
 
     @contextlib.contextmanager
     def full_precision(self) -> Iterator[None]:
-        # Two interfaces to one setting. Where only the newer one was used, the older one refuses to tell.
+        # There are two interfaces to this setting. If only the newer one was used, reading the older one raises an
+        # error.
         matmul, legacy = torch.backends.cuda.matmul, None
         precision = getattr(matmul, "fp32_precision", None)  # from torch 2.9 on
         with contextlib.suppress(RuntimeError):
@@ -84,7 +85,7 @@ class Implementation(Backend):
 
     @contextlib.contextmanager
     def preserve_state(self, layers: Sequence[keras.Layer], *, gradients: bool = False) -> Iterator[None]:
-        # A dropout without a seed draws from torch's own generator.
+        # Dropout without a seed draws from torch's own generator.
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with super().preserve_state(layers), torch.random.fork_rng(devices), torch.set_grad_enabled(gradients):
             yield
@@ -99,7 +100,8 @@ class Implementation(Backend):
             with self.preserve_state(layers, gradients=True):
                 result = function(*arguments)
             found = [torch.zeros_like(variable.value) for variable in variables]
-            # A module of torch may have been frozen past Keras, and torch refuses to derive where nothing is trained.
+            # A torch module may have been frozen without Keras' knowledge, and torch raises an error if nothing is
+            # trainable.
             trained = [index for index, variable in enumerate(variables) if variable.value.requires_grad]
             if trained and result.requires_grad:
                 sources = [variables[index].value for index in trained]
@@ -112,19 +114,19 @@ class Implementation(Backend):
 
 
 def _device_type() -> str:
-    """Return the type of the device on which Keras makes tensors."""
+    """Return the type of the device on which Keras creates tensors."""
     kind: str = keras.ops.empty(()).device.type
     return kind
 
 
 @contextlib.contextmanager
 def _preserve_modules(layers: Sequence[keras.Layer]) -> Iterator[None]:
-    """Put back what modules of torch keep past Keras: buffers, as moving averages, and whether they are in training."""
+    """Restore the state of torch modules that Keras does not track: buffers and the training mode."""
     modules = list(dict.fromkeys(module for layer in layers for module in layer.modules()))
     in_training = [(module, module.training) for module in modules]
     buffers = [(module, *named) for module in modules for named in module.named_buffers(recurse=False)]
     try:
-        # A backward pass refuses tensors that have changed since the forward pass, so copies are changed and left.
+        # A backward pass fails if tensors have changed since the forward pass, so the modules change copies.
         for module, name, buffer in buffers:
             setattr(module, name, buffer.clone())
         yield

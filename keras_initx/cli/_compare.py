@@ -1,4 +1,4 @@
-"""The command `compare`: train a network several times with each of some initializers."""
+"""The command `compare`: train a network repeatedly with each of several initializers."""
 
 import argparse
 import functools
@@ -8,7 +8,7 @@ from typing import Any
 from keras_initx.cli import _initializer_text
 from keras_initx.cli import _study_command as _study
 
-# With the gain that suits ReLUs, so that all but Glorot's give signals the same size; an LSTM has none.
+# With the gain for ReLU, so that all but Glorot's preserve the signal scale. An LSTM has no ReLUs.
 _WITH_RELU = "glorot_uniform,he_normal,initx.sparse(gain=relu),initx.orthogonal(gain=relu)"
 _DEFAULTS = {"lstm": "glorot_uniform,he_normal,initx.sparse,initx.orthogonal"}
 
@@ -17,21 +17,23 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     parser = commands.add_parser(
         "compare",
-        help="compare initializers: train a network several times with each, and say which differences are real",
-        description="Train a network several times with each of some initializers, under equal conditions, and write "
-        "table, records, plots and a page to a folder. Called again with the same arguments, it resumes "
-        "where it stopped.",
+        help="compare initializers: train a network repeatedly with each, and test which differences are significant",
+        description="Train a network repeatedly with each of several initializers, under equal conditions, and write "
+        "a table, records, plots and a report to a folder. Run it again with the same arguments to resume an "
+        "interrupted study.",
     )
     parser.add_argument(
         "--initializers",
         type=_initializer_text.split,
         metavar="A,B,C",
-        help="string ids, of this package or of Keras, with arguments where they need some, as "
-        f"'initx.sparse(gain=relu)'; by default {_WITH_RELU}, for lstm without the gains",
+        help="string ids of this package or of Keras, optionally with arguments, e.g. "
+        f"'initx.sparse(gain=relu)'; default: {_WITH_RELU}, without the gains for lstm",
     )
-    parser.add_argument("--repeats", type=_study.count, default=5, metavar="N", help="trials of each; by default 5")
+    parser.add_argument(
+        "--repeats", type=_study.count, default=5, metavar="N", help="trials per initializer; default: 5"
+    )
     _study.add_training_options(parser, epochs=10)
-    parser.add_argument("--threshold", type=float, metavar="X", help='value for "epochs to reach"')
+    parser.add_argument("--threshold", type=float, metavar="X", help='metric value for the "epochs to reach" column')
     parser.add_argument("--no-diagnosis", action="store_true", help="do not diagnose the first batch of each trial")
 
     def run(arguments: argparse.Namespace) -> int:
@@ -63,13 +65,13 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _named(texts: Sequence[str]) -> dict[str, Any]:
-    """Return the initializers by their texts."""
+    """Return the initializers, keyed by their text."""
     import keras
 
     identifiers = {text: _initializer_text.identifier(text) for text in texts}
     if len(identifiers) < len(texts):
         raise ValueError(f"`initializers` must differ. Received: {', '.join(texts)}")
-    # A config would be taken for several initializers in a dict; an id stays as it is, and so do settings of studies.
+    # A bare config would be mistaken for a dict of several initializers. An id is kept, and with it a study's settings.
     return {
         text: found if isinstance(found, str) else keras.initializers.get(found) for text, found in identifiers.items()
     }

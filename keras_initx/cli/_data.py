@@ -1,4 +1,4 @@
-"""The data sets of the command line: by name, or from a file."""
+"""The datasets of the command line, by name or from a file."""
 
 import dataclasses
 from pathlib import Path
@@ -8,12 +8,12 @@ import numpy as np
 
 DOWNLOADED = ("mnist", "fashion_mnist", "cifar10")
 NAMES = ("digits", *DOWNLOADED, "synthetic")
-# What every table, figure and page calls the set, so that nobody takes it for photographs.
+# The name in all tables, figures and reports, so that nobody mistakes the images for photographs.
 SYNTHETIC = "synthetic CIFAR-shaped images"
 
 
 class DataError(Exception):
-    """A data set that cannot be had: the download failed, the file is missing or not what is expected."""
+    """Raised if a dataset is not available: the download failed, or the file is missing or invalid."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Dataset:
     """Images or sequences, and integer labels.
 
     Attributes:
-        name: What to call it.
+        name: Its name in reports.
         train: Inputs and labels to train on.
         validation: Inputs and labels to evaluate on.
     """
@@ -42,14 +42,14 @@ class Dataset:
 
 
 def load(name: str) -> Dataset:
-    """Return the data set of this name, or that in the file at this path.
+    """Load a dataset by name or from a file.
 
     Args:
         name: One of `NAMES`, or the path of a `.npz` file with the arrays `x_train`, `y_train`, `x_test` and
             `y_test`.
 
     Raises:
-        DataError: If it cannot be had.
+        DataError: If it is not available.
     """
     if name == "digits":
         return digits()
@@ -63,7 +63,7 @@ def load(name: str) -> Dataset:
 
 
 def digits() -> Dataset:
-    """Return scikit-learn's handwritten digits, 8 by 8 pixels between 0 and 1: 1347 to train on, 450 to evaluate on."""
+    """Return scikit-learn's handwritten digits, 8 by 8 pixels in [0, 1]: 1347 for training, 450 for validation."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -74,15 +74,15 @@ def digits() -> Dataset:
 
 
 def synthetic(train: int = 4000, validation: int = 1000, seed: int = 0) -> Dataset:
-    """Return made-up colour images of 32 by 32 pixels in ten classes.
+    """Return synthetic color images of 32 by 32 pixels in ten classes.
 
-    A class has three smooth random patterns. An image is one of them, shifted, perhaps mirrored, in another
-    contrast and under noise.
+    Each class has three smooth random patterns. An image is one of them, randomly shifted and
+    flipped, with random contrast and noise.
 
     Args:
-        train: Number of images to train on.
-        validation: Number of images to evaluate on.
-        seed: Seed of patterns and images.
+        train: Number of training images.
+        validation: Number of validation images.
+        seed: Seed of the patterns and images.
     """
     draws = np.random.default_rng(seed)
     patterns = np.fft.ifft2(_low_frequencies(draws, (10, 3, 3))).real
@@ -113,7 +113,7 @@ def _low_frequencies(
 def _downloaded(name: str) -> Dataset:
     try:
         (images, labels), (test_images, test_labels) = getattr(keras.datasets, name).load_data()
-    except Exception as error:  # Keras raises a bare Exception where a download fails.
+    except Exception as error:  # Keras raises a bare Exception if a download fails.
         raise DataError(
             f"{name} could not be downloaded, and is not in Keras' cache; digits, synthetic and .npz files need no "
             f"network: {error}"
@@ -126,7 +126,7 @@ def _from_file(path: Path) -> Dataset:
     try:
         with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in names}
-    except Exception as error:  # What a file that is not such an archive raises is not documented.
+    except Exception as error:  # The exceptions for an invalid archive are not documented.
         raise DataError(f"{path} must be a .npz file with {', '.join(names[:-1])} and {names[-1]}: {error}") from error
     for name, array in arrays.items():
         if not array.ndim or not len(array) or array.dtype.kind not in "biuf":
@@ -135,7 +135,7 @@ def _from_file(path: Path) -> Dataset:
     for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
         if len(x) != len(y) or y.size != len(y) or not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
             raise DataError(
-                f"{path} must have one label for each input, an integer from 0 on. Received: x_{part} of shape "
+                f"{path} must have one label for each input, a non-negative integer. Received: x_{part} of shape "
                 f"{x.shape}, y_{part} of shape {y.shape} and dtype {y.dtype} from {y.min()} on"
             )
     if x_train.shape[1:] != x_test.shape[1:]:
@@ -147,7 +147,7 @@ def _from_file(path: Path) -> Dataset:
 
 
 def _scaled(images: np.ndarray) -> np.ndarray:
-    """Return bytes as floats between 0 and 1, grey images with their channel, and anything else as it is."""
+    """Scale bytes to floats between 0 and 1 and add a channel axis to gray images; other data is unchanged."""
     if images.dtype == np.uint8:
         images = images.astype("float32") / 255
         return images[..., None] if images.ndim == 3 else images

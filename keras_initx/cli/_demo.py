@@ -1,4 +1,4 @@
-"""The command `demo`: what is trained on one backend is the same on every other."""
+"""The command `demo`: models trained on one backend give the same predictions on every other."""
 
 import argparse
 
@@ -9,10 +9,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     parser = commands.add_parser(
         "demo",
-        help="train three small networks and load them again on every installed backend",
+        help="train three small networks and load them on every installed backend",
         description="Train three small networks on scikit-learn's digits with initializers named by string id, save "
         "them, load them on every installed backend, each in a fresh process, and compare weights and predictions. "
-        "Trains on the backend that KERAS_BACKEND names, by default the first installed of jax, tensorflow and torch; "
+        "Trains on the backend in KERAS_BACKEND, or on the first installed one of jax, tensorflow and torch; "
         "everything runs on the CPU. The exit code is 1 if anything differs.",
     )
 

@@ -1,4 +1,4 @@
-"""What the demo does in processes of its own: `train` its networks, and `load` them again."""
+"""The subprocesses of the demo: `train` the networks, and `load` them."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-import keras_initx  # noqa: F401, makes the initializers known to Keras: all that loading takes
+import keras_initx  # noqa: F401, registers the initializers with Keras, which loading needs
 from keras_initx.cli._data import digits
 from keras_initx.cli._networks import network
 
@@ -29,7 +29,7 @@ KINDS = {"dense": "mlp", "convolutional": "cnn", "lstm": "lstm"}
 
 
 def train(folder: Path) -> None:
-    """Train each network, and save it with the test data and what it makes of them."""
+    """Train each network and save it with its predictions on the test data."""
     data = digits()
     (images, labels), (test_images, test_labels) = data.train, data.validation
     np.savez(folder / "test.npz", images=test_images, labels=test_labels)
@@ -43,9 +43,9 @@ def train(folder: Path) -> None:
 
 
 def load(folder: Path) -> None:
-    """Load each network, and save what it makes of the test data here."""
+    """Load each network and save its predictions on the test data with this backend."""
     for name in INITIALIZERS:
-        # Under torch an optimizer is saved as a class of that backend, and predictions need none.
+        # With torch, an optimizer is saved as a class of that backend, and predictions do not need it.
         model = keras.models.load_model(folder / f"{name}.keras", compile=False)
         _write_arrays(model, folder, f"{name}-{keras.backend.backend()}")
 

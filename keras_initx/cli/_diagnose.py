@@ -1,4 +1,4 @@
-"""The command `diagnose`: problems of the weights of a saved model."""
+"""The command `diagnose`: find problems with the weights of a saved model."""
 
 import argparse
 from pathlib import Path
@@ -10,10 +10,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     parser = commands.add_parser(
         "diagnose",
-        help="tell what the weights of a saved model do to a batch, and what is wrong with them",
-        description="Run a batch through a saved model, with labels also backward, show statistics of each layer, and "
-        "name what is wrong, where, and what to use instead. The exit code is 1 if anything of the level --fail-on, or "
-        "more serious, is found, otherwise 0.",
+        help="run a batch through a saved model and report problems caused by its weights",
+        description="Run a batch forward through a saved model, and backward if labels are given. Show statistics of "
+        "each layer, and report each problem with its location and a remedy. The exit code is 1 if a problem of the "
+        "--fail-on level or higher is found, otherwise 0.",
     )
     parser.add_argument("model", type=Path, help="the model, a .keras file")
     parser.add_argument(
@@ -21,11 +21,11 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         type=Path,
         required=True,
         metavar="FILE",
-        help="the inputs: a .npy file; or a .npz file with x, and y for the labels, or with an array for each input "
-        "under its name",
+        help="the inputs: a .npy file, or a .npz file with x and optionally y for the labels, or with an array for "
+        "each named input",
     )
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="the labels, a .npy file: for gradients")
-    parser.add_argument("--loss", metavar="NAME", help="the loss, unless the model is compiled with one")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="the labels, a .npy file; needed for gradients")
+    parser.add_argument("--loss", metavar="NAME", help="the loss; default: the one that the model is compiled with")
     parser.add_argument("--batch-size", type=int, default=1024, metavar="N", help="use only the first N examples")
     parser.add_argument(
         "--threshold",
@@ -33,17 +33,19 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         action="append",
         default=[],
         metavar="NAME=X",
-        help="where a problem begins, as vanishing=1e-4; the documentation of keras_initx.diagnose lists all",
+        help="change a threshold, e.g. vanishing=1e-4; the documentation of keras_initx.diagnose lists all",
     )
     parser.add_argument(
         "--fail-on",
         choices=("error", "warning", "note"),
         default="warning",
-        help="the least serious level at which the exit code is 1, by default warning",
+        help="the lowest level at which the exit code is 1; default: warning",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to a file as JSON")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table to a file as CSV")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw to a file; its suffix says in which format")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to a file as JSON")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table to a file as CSV")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="plot the report to a file; the suffix sets the format"
+    )
 
     def run(arguments: argparse.Namespace) -> int:
         if arguments.plot:
@@ -53,7 +55,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         try:
             x, y = _saved_model.read_data(arguments.data, arguments.labels)
         except (OSError, ValueError) as error:
-            parser.error(f"no data: {error}")
+            parser.error(f"cannot read data: {error}")
         try:
             report = _saved_model.diagnose(
                 arguments.model,
@@ -63,21 +65,21 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
                 batch_size=arguments.batch_size,
                 **dict(arguments.threshold),
             )
-        except Exception as error:  # A model may raise anything, and the exit code 1 has a meaning.
-            parser.error(f"no diagnosis of {arguments.model}: {error}")
+        except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
+            parser.error(f"cannot diagnose {arguments.model}: {error}")
         try:
             _saved_model.write(report, arguments.json, arguments.csv, arguments.plot)
         except (OSError, ValueError) as error:
-            parser.error(f"not written: {error}")
+            parser.error(f"cannot write: {error}")
         return int(report.fails_on(arguments.fail_on))
 
     parser.set_defaults(run=run)
 
 
 def _threshold(text: str) -> tuple[str, float]:
-    """Return the name and the number that are written as `vanishing=1e-4`."""
+    """Parse the name and value of a threshold such as `vanishing=1e-4`."""
     name, _, number = text.partition("=")
     try:
         return name, float(number)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"a threshold is written as vanishing=1e-4. Received: {text!r}") from None
+        raise argparse.ArgumentTypeError(f"a threshold must have the form vanishing=1e-4. Received: {text!r}") from None

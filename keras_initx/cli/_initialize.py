@@ -1,4 +1,4 @@
-"""The command `initialize`: draw the weights of a saved model anew."""
+"""The command `initialize`: initialize the weights of a saved model."""
 
 import argparse
 import json
@@ -11,21 +11,21 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     parser = commands.add_parser(
         "initialize",
-        help="draw the weights of a saved model anew, by rules and from one seed",
-        description="Draw the weights of a saved model anew, print what each weight got, and save the model to another "
-        "file. Weights that no rule matches get the initializer of their layer again.",
+        help="initialize the weights of a saved model, by rules and from one seed",
+        description="Initialize the weights of a saved model, print the initializer of each weight, and save the model "
+        "to another file. Weights that no rule matches are initialized by the initializer of their layer.",
     )
     parser.add_argument("model", type=Path, metavar="MODEL.keras", help="a saved model")
     parser.add_argument(
         "--rules",
         type=Path,
         metavar="FILE.json",
-        help='patterns for the paths of weights, each with a string id, a config or null: {"*/kernel": '
-        '"initx.he_normal"}; the first that matches decides, null leaves a weight as it is',
+        help='a JSON object from patterns for weight paths to string ids, configs or null: {"*/kernel": '
+        '"initx.he_normal"}; the first match is used, null leaves a weight unchanged',
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="root of the seeds of all weights; by default random")
-    parser.add_argument("--out", type=Path, metavar="FILE.keras", help="where the model is saved")
-    parser.add_argument("--dry-run", action="store_true", help="only print what would be drawn")
+    parser.add_argument("--seed", type=int, metavar="N", help="root of the seeds of all weights; default: random")
+    parser.add_argument("--out", type=Path, metavar="FILE.keras", help="file to save the model to")
+    parser.add_argument("--dry-run", action="store_true", help="only print the plan, without initializing or saving")
 
     def run(arguments: argparse.Namespace) -> int:
         if arguments.dry_run == (arguments.out is not None):
@@ -45,7 +45,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         if arguments.out:
             from keras_initx.models import weights_digest
 
-            sys.stdout.write(f"Digest of the weights: {weights_digest(model)}. Saved as {arguments.out}.\n")
+            sys.stdout.write(f"Digest of the weights: {weights_digest(model)}. Saved to {arguments.out}.\n")
         return 0
 
     parser.set_defaults(run=run)

@@ -1,15 +1,15 @@
-"""Initializers as they are written on the command line: ids, with arguments or without."""
+"""Parse initializers on the command line: ids, with or without arguments."""
 
 import ast
 import re
 from typing import Any
 
-# A comma within a quoted string or within brackets separates no initializers.
+# Commas inside quotes or brackets do not separate initializers.
 _MARKS = re.compile(r"""'[^']*'|"[^"]*"|[()\[\]{},]""")
 
 
 def split(text: str) -> list[str]:
-    """Return the initializers that commas separate in `text`."""
+    """Split `text` into initializers at the separating commas."""
     parts, depth, begin = [], 0, 0
     for match in _MARKS.finditer(text):
         mark = match[0]
@@ -21,10 +21,10 @@ def split(text: str) -> list[str]:
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
-    """Return the id and the arguments of an initializer that is written as `id` or `id(name=value, ...)`.
+    """Parse an initializer of the form `id` or `id(name=value, ...)` to its id and arguments.
 
     Raises:
-        ValueError: If `text` is not written so.
+        ValueError: If `text` does not have this form.
     """
     name, bracket, arguments = text.partition("(")
     if not bracket:
@@ -34,18 +34,18 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise ValueError
         config = {keyword.arg: ast.literal_eval(_Words().visit(keyword.value)) for keyword in call.keywords}
-        if None in config or len(config) < len(call.keywords):  # as with `**a`, or with a name that comes twice
+        if None in config or len(config) < len(call.keywords):  # `**a`, or a repeated name
             raise ValueError
     except (SyntaxError, TypeError, ValueError):
         raise ValueError(
-            "an initializer with arguments is written as id(name=value, ...), each value a number, a word, a string "
-            f"in quotes, True, False, None or a list. Received: {text}"
+            "an initializer with arguments must have the form id(name=value, ...) with numbers, words, strings "
+            f"in quotes, True, False, None or lists as values. Received: {text}"
         ) from None
     return name.strip(), {str(key): value for key, value in config.items()}
 
 
 class _Words(ast.NodeTransformer):
-    """Makes strings of words: in `gain=relu` and in `initializer=initx.orthogonal` there are no variables."""
+    """Turn names into strings, as in `gain=relu` and `initializer=initx.orthogonal`."""
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         return ast.Constant(node.id)
@@ -55,10 +55,10 @@ class _Words(ast.NodeTransformer):
 
 
 def identifier(text: str) -> str | dict[str, Any]:
-    """Return what `text` is for `keras.initializers.get` and for layers: an id, or a config.
+    """Return `text` as an id or a config for `keras.initializers.get` and layers.
 
     Raises:
-        ValueError: If it is not an initializer, or one with a seed.
+        ValueError: If it is not an initializer, or has a seed.
     """
     import keras
 
@@ -69,6 +69,6 @@ def identifier(text: str) -> str | dict[str, Any]:
     try:
         seeded(keras.initializers.get(found), 0)
     except (TypeError, ValueError) as error:
-        # Keras wraps what is wrong with an argument into a page about saved models.
+        # Keras wraps the error about an argument in a long message about saved models.
         raise ValueError(f"{text}: {error.__context__ or error}") from error
     return found

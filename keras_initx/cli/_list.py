@@ -1,4 +1,4 @@
-"""The command `list`: all initializers, from the catalog."""
+"""The command `list`: print the catalog of initializers."""
 
 import argparse
 import sys
@@ -22,10 +22,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser = commands.add_parser(
         "list",
         help="list all initializers",
-        description="List all initializers: the ids by which a layer can name them, the class, the formula of the "
-        "values and when to use them.",
+        description="List all initializers: the string ids for layers, the class, a formula for the values, and "
+        "when to use them.",
     )
-    parser.add_argument("--markdown", action="store_true", help="as a table in Markdown")
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     parser.set_defaults(run=_run)
 
 
@@ -38,7 +38,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def table(entries: "Iterable[CatalogEntry]", quote: str = "") -> Table:
-    """Return the table of `entries`, with `quote` around what is code."""
+    """Return the table of `entries`, with `quote` around code."""
     columns: tuple[Column[CatalogEntry], ...] = (
         Column("id", lambda entry: ", ".join(f"{quote}{name}{quote}" for name in entry.ids), is_text=True),
         Column("class", lambda entry: f"{quote}{entry.cls.__name__}{quote}", is_text=True),
@@ -48,18 +48,18 @@ def table(entries: "Iterable[CatalogEntry]", quote: str = "") -> Table:
 
 
 def markdown(entries: "Iterable[CatalogEntry]") -> str:
-    """Return the table of the README and of the documentation."""
+    """Return the table for the README and the documentation."""
     return table(entries, "`").as_markdown()
 
 
 def write(entries: "Iterable[CatalogEntry]") -> None:
-    """Write the table to the standard output: one that fits a terminal, or aligned columns for other programs."""
+    """Write the table to standard output: wrapped on a terminal, otherwise in plain aligned columns."""
     if not is_rich(sys.stdout):
         sys.stdout.write(table(entries).as_text())
         return
     from rich.console import Console
 
-    # The class stands below its ids, so that 80 columns are enough for the others.
+    # The class is below its ids, so that the table fits 80 columns.
     names: Column[CatalogEntry] = Column(
         "id, class", lambda entry: "\n".join((*entry.ids, entry.cls.__name__)), is_text=True
     )

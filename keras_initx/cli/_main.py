@@ -1,4 +1,4 @@
-"""The command line: reads the arguments, and turns what goes wrong into an exit code."""
+"""The entry point: parse the arguments, run a command, and return an exit code."""
 
 import argparse
 import importlib
@@ -11,29 +11,29 @@ from keras_initx._command import program
 from keras_initx.cli import _compare, _demo, _diagnose, _initialize, _list, _report, _restarts, _show
 
 _COMMANDS = (_list, _show, _diagnose, _initialize, _demo, _compare, _restarts, _report)
-# What a shell reports of a program that writes to a closed pipe, and of one that Ctrl-C has ended.
+# The exit codes of shells after a write to a closed pipe and after Ctrl-C.
 _CLOSED_PIPE = 141
 _INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command given by `argv`, by default the process' own arguments.
+    """Run the command in `argv`.
 
     Args:
-        argv: The arguments.
+        argv: The arguments, by default those of the process.
 
     Returns:
-        The exit code: 0 if all went well.
+        The exit code: 0 on success.
 
     Raises:
-        SystemExit: With code 2, if the arguments are wrong or something that the command needs is not installed.
+        SystemExit: With code 2 if the arguments are invalid or a required package is not installed.
     """
     try:
         try:
             return _run(argv)
         finally:
-            sys.stdout.flush()  # here, because nothing can be done about an error at exit
-    except OSError as error:  # also a full disk below the standard output
+            sys.stdout.flush()  # here, because errors at exit cannot be handled
+    except OSError as error:  # also if standard output is on a full disk
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
         if isinstance(error, BrokenPipeError):
             return _CLOSED_PIPE
@@ -56,7 +56,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _load_package(parser: argparse.ArgumentParser) -> None:
-    """Do what `import keras_initx` does elsewhere: choose a backend, import Keras, register the ids."""
+    """Do what `import keras_initx` does otherwise: choose a backend, import Keras, register the ids."""
     try:
         importlib.import_module("keras_initx._default_backend")
         importlib.import_module("keras_initx.initializers")

@@ -1,4 +1,4 @@
-"""The networks of the command line and of the demo, and how to build them."""
+"""The networks of the command line and the demo."""
 
 import dataclasses
 import hashlib
@@ -14,14 +14,14 @@ NAMES = ("mlp", "cnn", "image_study", "vgg", "resnet", "lstm")
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Builds and compiles a network for a classification, with one initializer for all of its kernels.
+    """Build and compile a classifier with one initializer for all of its kernels.
 
     Attributes:
         name: One of `NAMES`.
         shape: Shape of an input.
         classes: Number of classes.
         optimizer: Name of the optimizer.
-        learning_rate: Its learning rate, by default its own.
+        learning_rate: Its learning rate, by default that of Keras.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Network:
     learning_rate: float | None = None
 
     def __call__(self, initializer: Any) -> keras.Model:
-        """Return the network, compiled."""
+        """Return the compiled network."""
         kernels = {"kernel_initializer": initializer}
         if self.name == "lstm":
             kernels["recurrent_initializer"] = initializer
@@ -45,12 +45,12 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class FileBuild:
-    """Calls a function of a Python file.
+    """Build a model with a function from a Python file.
 
     Attributes:
         path: Path of the file.
         function: Name of the function. It takes an initializer and returns a compiled model.
-        digest: Digest of the file, so that a study is not taken up again with another one.
+        digest: Digest of the file, so that a study is not resumed with a changed file.
     """
 
     path: str
@@ -59,14 +59,14 @@ class FileBuild:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return what `FILE.py:function` stands for.
+        """Parse `FILE.py:function`.
 
         Raises:
             ValueError: If there is no such function.
         """
         path, _, function = text.rpartition(":")
         if not path.endswith(".py") or not Path(path).is_file():
-            raise ValueError(f"a model is one of {NAMES} or FILE.py:function. Received: {text!r}")
+            raise ValueError(f"a model must be one of {NAMES} or FILE.py:function. Received: {text!r}")
         build = cls(str(Path(path).resolve()), function, hashlib.sha256(Path(path).read_bytes()).hexdigest())
         if not callable(build._load().get(function)):
             raise ValueError(f"{path} has no function {function!r}")
@@ -74,7 +74,7 @@ class FileBuild:
 
     @property
     def name(self) -> str:
-        """The name of the file, and the function."""
+        """The names of the file and the function."""
         return f"{Path(self.path).name}:{self.function}"
 
     def _load(self) -> dict[str, Any]:
@@ -86,19 +86,21 @@ class FileBuild:
 
 
 def network(name: str, shape: tuple[int, ...], classes: int, **initializers: Any) -> keras.Model:
-    """Return a network from inputs of `shape` to the probabilities of `classes`.
+    """Return a classifier that maps inputs of `shape` to class probabilities.
 
     Args:
         name: One of `NAMES`.
-        shape: Shape of an input: an image with its channels; for `"mlp"` any, for `"lstm"` the steps first.
+        shape: Shape of an input: an image with channels; any shape for `"mlp"`, time steps first
+            for `"lstm"`.
         classes: Number of classes.
-        **initializers: Arguments of the hidden layers; the last layer has the same `kernel_initializer`.
+        **initializers: Initializer arguments of the hidden layers. The last layer uses the same
+            `kernel_initializer`.
     """
     inputs = keras.Input(shape)
     bodies = {"mlp": _mlp, "cnn": _cnn, "image_study": _image_study, "vgg": _vgg, "resnet": _resnet, "lstm": _lstm}
     outputs = bodies[name](inputs, initializers)
     kernel = initializers["kernel_initializer"]
-    # Not a `Sequential`, whose weights do not have the same paths once it is loaded.
+    # Not a `Sequential`, whose weight paths change when it is loaded.
     return keras.Model(inputs, layers.Dense(classes, "softmax", kernel_initializer=kernel)(outputs))
 
 
@@ -116,7 +118,7 @@ def _cnn(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTenso
 
 
 def _image_study(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTensor:
-    """The kinds of layers of the image study: convolution, batch normalization, max-pooling, dropout, dense."""
+    """The layer types of the image study: convolution, batch normalization, max-pooling, dropout, dense."""
     for filters in (32, 64):
         x = layers.Conv2D(filters, 3, padding="same", activation="relu", **initializers)(x)
         # Evaluation uses moving averages. With Keras' momentum of 0.99 they need hundreds of steps to follow the
@@ -155,6 +157,6 @@ def _resnet(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTe
 
 
 def _lstm(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTensor:
-    x = layers.Reshape((x.shape[1], -1))(x)  # the rows of an image one after the other
-    # Keras writes ones for the forget gates itself, unless told what the bias is.
+    x = layers.Reshape((x.shape[1], -1))(x)  # the rows of an image as a sequence
+    # Let Keras set the forget-gate bias to 1, unless there is a bias initializer.
     return layers.LSTM(48, unit_forget_bias="bias_initializer" not in initializers, **initializers)(x)

@@ -1,4 +1,4 @@
-"""The command `report`: tables, plots and page of a study that is in a folder."""
+"""The command `report`: write the table, plots and report of a study again."""
 
 import argparse
 from pathlib import Path
@@ -11,13 +11,15 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     parser = commands.add_parser(
         "report",
-        help="write tables, plots and page of a study again, finished or not",
-        description="Write table, records, plots and page of a study again from what its folder holds, finished or "
-        "not.",
+        help="write the table, plots and report of a study again",
+        description="Write the table, records, plots and report of a study again from its folder. The study may be "
+        "unfinished.",
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of `compare` or `restarts`")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="output folder of `compare` or `restarts`")
     _study.add_metric_options(parser)
-    parser.add_argument("--threshold", type=float, metavar="X", help='value for "epochs to reach", of `compare`')
+    parser.add_argument(
+        "--threshold", type=float, metavar="X", help='for `compare`: metric value for the "epochs to reach" column'
+    )
 
     def run(arguments: argparse.Namespace) -> int:
         require(parser, "studies", _study.MODULES)

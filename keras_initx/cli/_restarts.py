@@ -1,4 +1,4 @@
-"""The command `restarts`: train several draws of the initial weights, and keep the best."""
+"""The command `restarts`: train from several draws of the initial weights and keep the best model."""
 
 import argparse
 import functools
@@ -11,18 +11,20 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     parser = commands.add_parser(
         "restarts",
-        help="train several draws of the initial weights, stop the worse ones early, keep the best",
-        description="Train several draws of the initial weights by successive halving, save the best model, and say "
-        "how much of its lead is luck. Called again with the same arguments, it resumes where it stopped.",
+        help="train from several draws of the initial weights, stop the worst early, and keep the best model",
+        description="Train from several draws of the initial weights by successive halving, save the best model, and "
+        "estimate how much of its lead is luck. Run it again with the same arguments to resume an interrupted study.",
     )
     parser.add_argument(
         "--initializer",
         default="he_normal",
         metavar="ID",
-        help="string id, with arguments where it needs some, as 'initx.sparse(gain=relu)'; by default he_normal",
+        help="string id, optionally with arguments, e.g. 'initx.sparse(gain=relu)'; default: he_normal",
     )
-    parser.add_argument("--n", type=_study.count, default=10, metavar="N", help="number of draws; by default 10")
-    parser.add_argument("--checks", type=int, default=3, metavar="N", help="pairs that measure the gain; by default 3")
+    parser.add_argument("--n", type=_study.count, default=10, metavar="N", help="number of draws; default: 10")
+    parser.add_argument(
+        "--checks", type=int, default=3, metavar="N", help="number of pairs that measure the gain; default: 3"
+    )
     _study.add_training_options(parser, epochs=16)
 
     def run(arguments: argparse.Namespace) -> int:
@@ -30,7 +32,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         from keras_initx.studies import RestartStudy, random_restarts
 
         with _study.exits_with(parser, ValueError):
-            # Not one object, with which layers of one shape would start with the same weights.
+            # Not a single object, which would give layers of the same shape the same weights.
             initializer = _initializer_text.identifier(arguments.initializer)
         return _study.run(
             parser,

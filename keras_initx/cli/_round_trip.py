@@ -1,4 +1,4 @@
-"""What the command `demo` does: train on one backend, load on every other, and compare."""
+"""The command `demo`: train on one backend, load on all others, and compare."""
 
 import os
 import subprocess
@@ -13,8 +13,8 @@ from keras_initx._default_backend import installed_backends
 from keras_initx.cli._demo_worker import INITIALIZERS
 from keras_initx.rendering._table import Column, Table
 
-# How far apart the probabilities may be that two backends compute from the same weights: they add
-# in different orders. Differences of 1e-6 are usual.
+# Maximum difference between the probabilities that two backends compute from the same weights. Backends sum in
+# different orders; differences of 1e-6 are usual.
 TOLERANCE = 1e-4
 
 Row = tuple[str, str, str, str]  # backend, network, accuracy, outcome
@@ -31,7 +31,7 @@ def run() -> int:
     """Train, save, load on every installed backend, compare, and print a table.
 
     Returns:
-        The exit code: 0 if every network came back everywhere, 1 otherwise.
+        The exit code: 0 if every network is the same on every backend, otherwise 1.
     """
     from rich.console import Console
 
@@ -53,21 +53,21 @@ def run() -> int:
     console.print(
         Table.of(_COLUMNS, rows).as_rich(
             title=f"Digits: trained on {trainer}, loaded in a fresh process",
-            caption=f"Weights have to be equal bit for bit, predictions (±) within {TOLERANCE:g}.",
+            caption=f"Weights must be equal bit for bit, predictions (±) within {TOLERANCE:g}.",
         )
     )
     return 0 if all(outcome.startswith("ok") for *_, outcome in rows) else 1
 
 
 def _work(task: Literal["train", "load"], backend: str, folder: Path) -> bool:
-    """Run `task` in a fresh process on `backend`, and return whether it came to its end."""
+    """Run `task` in a fresh process on `backend`, and return whether it succeeded."""
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,
         # Accelerators may round float32 products to fewer bits; the networks are small anyway.
         "CUDA_VISIBLE_DEVICES": "",
         "JAX_PLATFORMS": "cpu",
-        # So small that threads waiting for each other would take most of the time on a busy machine.
+        # The networks are so small that on a busy machine threads would mostly wait for each other.
         "OMP_NUM_THREADS": "1",
     }
     process = subprocess.run(
@@ -82,7 +82,7 @@ def _work(task: Literal["train", "load"], backend: str, folder: Path) -> bool:
 
 
 def _outcome(folder: Path, network: str, backend: str) -> tuple[str, str]:
-    """Return the test accuracy of a network that `backend` has loaded, and whether it is what was saved."""
+    """Return the test accuracy of a network loaded on `backend`, and "ok" or the differences to the saved one."""
     with np.load(folder / "test.npz") as test:
         labels = test["labels"]
     with np.load(folder / f"{network}.npz") as file, np.load(folder / f"{network}-{backend}.npz") as other:
@@ -93,15 +93,15 @@ def _outcome(folder: Path, network: str, backend: str) -> tuple[str, str]:
 
 
 def differences(saved: dict[str, np.ndarray], loaded: dict[str, np.ndarray]) -> list[str]:
-    """Say what of a network is not as it was saved.
+    """Describe the differences between a saved and a loaded network.
 
     Args:
-        saved: The weights by path, and the `"predictions"`, of the network that was saved.
-        loaded: The same of the network that was loaded.
+        saved: The weights by path, and the `"predictions"`, of the saved network.
+        loaded: The same for the loaded network.
 
     Returns:
-        A phrase for each array that is missing, for each weight that is not equal bit for bit, and
-        for predictions that are further apart than `TOLERANCE`.
+        A phrase for each missing array, for each weight that is not equal bit for bit, and for
+        predictions that differ by more than `TOLERANCE`.
     """
     found = [f"{name} is missing or new" for name in sorted(saved.keys() ^ loaded.keys())]
     for name in sorted(saved.keys() & loaded.keys()):

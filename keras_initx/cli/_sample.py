@@ -1,4 +1,4 @@
-"""What the command `show` shows: the documentation of one initializer, and statistics of a sample."""
+"""The output of `show`: the documentation of one initializer, and statistics of a sample."""
 
 import difflib
 import inspect
@@ -12,19 +12,19 @@ import numpy as np
 from keras_initx.initializers import CatalogEntry, ConstantInitializer, Initializer, catalog
 from keras_initx.rendering._table import named_values
 
-# Of these the first that an initializer fills is its sample's: a kernel, a square one, a bias (of an LSTM or a
-# GRU too; of a GRU with two rows), the kernel of a convolution.
+# The sample has the first of these shapes that the initializer supports: a kernel, a square kernel, a bias (also of an
+# LSTM or a GRU), a GRU bias with two rows, a convolution kernel.
 SHAPES = ((256, 128), (128, 128), (384,), (2, 384), (3, 3, 64, 64))
-# The values are copied several times, in float64 for the singular values. Where memory is overcommitted, a process that
-# takes too much is killed without a message.
+# The values are copied several times, in float64 for the singular values. With memory overcommit, a process that takes
+# too much is killed without a message.
 MAX_ELEMENTS = 2**26
 
 
 def find(name: str) -> CatalogEntry:
-    """Return the entry of the catalog that `name` stands for: an id, with or without `initx.`, or a class.
+    """Return the catalog entry for `name`: an id, with or without `initx.`, or a class name.
 
     Raises:
-        LookupError: If there is none; says which names are close.
+        LookupError: If there is none. The message suggests similar names.
     """
     names = {}
     for entry in catalog():
@@ -35,7 +35,7 @@ def find(name: str) -> CatalogEntry:
         return names[name]
     close = {names[match].ids[0] for match in difflib.get_close_matches(name, names)}
     hint = f"did you mean {' or '.join(sorted(close))}?" if close else "`list` shows all ids."
-    raise LookupError(f"no initializer is called {name!r}; {hint}")
+    raise LookupError(f"no initializer is named {name!r}; {hint}")
 
 
 def required(cls: type) -> list[str]:
@@ -47,21 +47,22 @@ def required(cls: type) -> list[str]:
 def sample(
     cls: type[Initializer], config: dict[str, Any], shape: tuple[int, ...] | None, seed: int
 ) -> tuple[Initializer, np.ndarray]:
-    """Make an initializer and take a sample of its values.
+    """Create an initializer and draw a sample.
 
     Args:
         cls: Class of the initializer.
         config: Dict of its arguments.
-        shape: Shape of the sample, or `None` for one that suits.
-        seed: The seed, if `cls` takes one and `config` has none.
+        shape: Shape of the sample, or `None` for the first suitable one.
+        seed: The seed to use if `cls` takes one and `config` has none.
 
     Returns:
-        The initializer, and its values in float32 as an array.
+        The initializer, and its values as a float32 array.
 
     Raises:
-        OSError: If the initializer reads a file and cannot.
+        OSError: If the initializer cannot read its file.
         TypeError: If an argument is missing or has the wrong type.
-        ValueError: If an argument or the shape does not suit the initializer, or the shape is too large for a sample.
+        ValueError: If an argument or the shape is invalid for the initializer, or the shape is too
+            large.
     """
     if shape and math.prod(shape) > MAX_ELEMENTS:
         raise ValueError(
@@ -76,12 +77,12 @@ def sample(
 
 
 def _default_shapes(initializer: Initializer) -> Sequence[tuple[int, ...]]:
-    # What is drawn is mostly a kernel. What is fixed is mostly a bias, and would fill a kernel too.
+    # Random values are mostly for kernels. Constants are mostly for biases, but would also fill a kernel.
     return sorted(SHAPES, key=len) if isinstance(initializer, ConstantInitializer) else SHAPES
 
 
 def _first(initializer: Initializer, shapes: Sequence[tuple[int, ...]]) -> Any:
-    """Return values of the first of `shapes` that `initializer` fills."""
+    """Return values of the first of `shapes` that `initializer` supports."""
     errors = []
     for shape in shapes:
         try:
@@ -92,18 +93,18 @@ def _first(initializer: Initializer, shapes: Sequence[tuple[int, ...]]) -> Any:
 
 
 def _size(elements: int) -> str:
-    """Return the size of so many elements in float32, as text."""
+    """Format the size of this many float32 elements."""
     return f"{4 * elements / 2**30:.4g} GiB"
 
 
 def _call(cls: type) -> inspect.Signature:
-    """Return the signature of `cls` without types, which the docstring says in words."""
+    """Return the signature of `cls` without types, which the docstring describes in words."""
     parameters = inspect.signature(cls).parameters.values()
     return inspect.Signature([parameter.replace(annotation=parameter.empty) for parameter in parameters])
 
 
 def about(entry: CatalogEntry) -> str:
-    """Return what the catalog and the docstring say of an initializer."""
+    """Return the catalog entry and the docstring of an initializer as text."""
     rows = {
         "ids": ", ".join(entry.ids),
         "class": f"keras_initx.{entry.cls.__name__}{_call(entry.cls)}",
@@ -114,7 +115,7 @@ def about(entry: CatalogEntry) -> str:
 
 
 def statistics(initializer: Initializer, values: np.ndarray) -> str:
-    """Return a table of statistics of the `values` that `initializer` gave."""
+    """Return a table of statistics of the `values` of `initializer`."""
     rows = {
         "sample of": repr(initializer),
         "shape": str(values.shape),
@@ -135,7 +136,7 @@ def statistics(initializer: Initializer, values: np.ndarray) -> str:
 
 
 def is_kernel(initializer: Initializer, values: np.ndarray) -> bool:
-    """Tell whether `values` are a matrix with singular values. The bias of a GRU has two rows, and maps nothing."""
+    """Return whether `values` have singular values to show. The bias of a GRU has two rows but is not a kernel."""
     return values.ndim > 1 and not type(initializer).__name__.endswith("Bias") and bool(np.isfinite(values).all())
 
 
@@ -145,13 +146,13 @@ def as_matrix(kernel: np.ndarray) -> np.ndarray:
 
 
 def singular_values(matrix: np.ndarray) -> np.ndarray:
-    """Return the singular values, the largest first."""
+    """Return the singular values in descending order."""
     return np.linalg.svd(matrix, compute_uv=False)
 
 
 def condition_number(matrix: np.ndarray, singular: np.ndarray) -> str:
-    """Return the largest singular value over the smallest as text, or "singular"."""
-    # The rounding error of a singular value, as NumPy's `matrix_rank` has it.
+    """Return the ratio of the largest to the smallest singular value as text, or "singular"."""
+    # The rounding error of a singular value, as in NumPy's `matrix_rank`.
     if singular[-1] <= singular[0] * max(matrix.shape) * np.finfo("float64").eps:
         return "singular"
     return f"{singular[0] / singular[-1]:.4g}"

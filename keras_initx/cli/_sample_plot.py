@@ -1,4 +1,4 @@
-"""A picture of the values that an initializer gave."""
+"""Plot the values of an initializer."""
 
 import textwrap
 from pathlib import Path
@@ -11,22 +11,22 @@ from keras_initx.cli._sample import as_matrix, condition_number, is_kernel, sing
 from keras_initx.initializers import Initializer
 from keras_initx.rendering._figures import BLUE, new_figure, save_figure, tidy
 
-# Up to as many different values are shown one by one.
+# Up to this many distinct values are shown as bars.
 _FEW = 8
 _BINS = 60
 
 
 def plot(path: Path, initializer: Initializer, values: np.ndarray) -> None:
-    """Plot a histogram of `values` and, where they make a matrix, their singular values.
+    """Plot a histogram of `values` and, if they form a matrix, their singular values.
 
     Args:
-        path: Path of the file to write, whose suffix says in which format.
-        initializer: The initializer that gave the values.
+        path: Path of the output file. The suffix sets the format.
+        initializer: The initializer of the values.
         values: The values.
 
     Raises:
         OSError: If the file cannot be written.
-        ValueError: If the suffix is not that of a format that can be written.
+        ValueError: If the suffix is not that of a supported format.
     """
     is_matrix = is_kernel(initializer, values)
     title = textwrap.fill(repr(initializer), 110 if is_matrix else 65)
@@ -47,14 +47,14 @@ def _plot_bars(axis: Axes, distinct: np.ndarray, shares: np.ndarray) -> None:
     bars = axis.bar([f"{value:.6g}" for value in distinct], shares, width=0.5, color=BLUE)
     axis.bar_label(bars, [f"{share:.1%}" for share in shares], padding=2)
     axis.set_title("Values", fontsize=10)
-    axis.set(xlabel="value", ylabel="share of all entries")
+    axis.set(xlabel="value", ylabel="fraction of all entries")
     axis.set(xlim=(-0.75, len(distinct) - 0.25), ylim=(0, 1.1), yticks=np.linspace(0, 1, 6))
     axis.yaxis.set_major_formatter(PercentFormatter(1))
 
 
 def _plot_histogram(axis: Axes, values: np.ndarray) -> None:
     title, shown = "Values", values
-    # One value that comes again and again would hide all others.
+    # A single frequent value would hide all others.
     zeros = np.mean(values == 0)
     if zeros > 0.01:
         title, shown = f"Values other than zero ({1 - zeros:.1%} of all)", values[values != 0]
@@ -74,4 +74,4 @@ def _plot_singular_values(axis: Axes, matrix: np.ndarray) -> None:
         f"from {singular[0]:.3g} to {singular[-1]:.3g}, condition number: {condition_number(matrix, singular)}",
         fontsize=10,
     )
-    axis.set(xlabel="number, the largest first", ylabel="singular value")
+    axis.set(xlabel="index, in descending order", ylabel="singular value")

@@ -1,4 +1,4 @@
-"""What the commands for studies share: options, data and model, and what is written to the folder."""
+"""Shared code of the study commands: options, data and model, and output files."""
 
 import argparse
 import contextlib
@@ -17,52 +17,59 @@ MODULES = {"joblib": "joblib", "matplotlib": "matplotlib", "rich": "rich", "scip
 
 
 def add_training_options(parser: argparse.ArgumentParser, epochs: int) -> None:
-    """Add what a study trains with, and where it is recorded."""
+    """Add the options for training and for the output folder."""
     parser.add_argument(
         "--data",
         default="digits",
         metavar="NAME",
-        help="digits, mnist, fashion_mnist, cifar10, PATH.npz with x_train, y_train, x_test and y_test, or synthetic: "
-        "made-up images of the shape of CIFAR-10's; by default digits",
+        help="digits, mnist, fashion_mnist, cifar10, synthetic (random images with the shape of CIFAR-10), or PATH.npz "
+        "with x_train, y_train, x_test and y_test; default: digits",
     )
     parser.add_argument(
         "--model",
         default="cnn",
         metavar="NAME",
-        help="mlp, cnn, image_study, vgg, resnet, lstm, or FILE.py:FUNCTION that takes an initializer and returns a "
-        "compiled model; by default cnn",
+        help="mlp, cnn, image_study, vgg, resnet, lstm, or FILE.py:FUNCTION, a function that takes an initializer and "
+        "returns a compiled model; default: cnn",
     )
-    parser.add_argument("--epochs", type=count, default=epochs, metavar="N", help=f"by default {epochs}")
-    parser.add_argument("--batch-size", type=count, default=32, metavar="N", help="by default 32")
-    parser.add_argument("--optimizer", default="sgd", metavar="NAME", help="as Keras calls it; by default sgd")
-    parser.add_argument("--learning-rate", type=float, metavar="X", help="by default that of the optimizer in Keras")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="root of all seeds; by default 0")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes, -1 for all cores; by default 1")
-    parser.add_argument("--out", type=Path, default=Path("study"), metavar="DIR", help="folder; by default study")
+    parser.add_argument(
+        "--epochs", type=count, default=epochs, metavar="N", help=f"number of epochs; default: {epochs}"
+    )
+    parser.add_argument("--batch-size", type=count, default=32, metavar="N", help="default: 32")
+    parser.add_argument("--optimizer", default="sgd", metavar="NAME", help="name of a Keras optimizer; default: sgd")
+    parser.add_argument("--learning-rate", type=float, metavar="X", help="default: that of the Keras optimizer")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="root of all seeds; default: 0")
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="number of processes, -1 for all cores; default: 1"
+    )
+    parser.add_argument("--out", type=Path, default=Path("study"), metavar="DIR", help="output folder; default: study")
     add_metric_options(parser)
 
 
 def add_metric_options(parser: argparse.ArgumentParser) -> None:
-    """Add which metric decides."""
-    parser.add_argument("--monitor", metavar="NAME", help="metric to rank by, as val_loss; by default val_accuracy")
+    """Add the options for the metric to rank by."""
+    parser.add_argument("--monitor", metavar="NAME", help="metric to rank by, e.g. val_loss; default: val_accuracy")
     parser.add_argument(
-        "--mode", choices=("auto", "max", "min"), default="auto", help="which value of it is best; by default by name"
+        "--mode",
+        choices=("auto", "max", "min"),
+        default="auto",
+        help="whether larger or smaller values are better; default: inferred from the name",
     )
 
 
 def count(text: str) -> int:
-    """Return the positive integer that `text` is."""
+    """Parse a positive integer."""
     value = int(text)
     if value < 1:
         raise ValueError
     return value
 
 
-count.__name__ = "positive integer"  # which argparse names in its error
+count.__name__ = "positive integer"  # shown in argparse's error
 
 
 def prepare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> "tuple[FileBuild | Network, Dataset]":
-    """Return what builds a model of an initializer, and the data."""
+    """Return the function that builds a model from an initializer, and the data."""
     require(parser, "studies", MODULES)
     from keras_initx.cli import _data, _networks
 
@@ -72,7 +79,7 @@ def prepare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> "
             return _networks.FileBuild.parse(arguments.model), data
         optimizer = arguments.optimizer, arguments.learning_rate
         build = _networks.Network(arguments.model, data.shape, data.classes, *optimizer)
-        build("zeros")  # so that what does not fit the data is an error now
+        build("zeros")  # so that a model that does not fit the data fails now
         return build, data
 
 
@@ -82,7 +89,7 @@ def run(
     function: Callable[..., Any],
     read: Callable[..., Any],
 ) -> int:
-    """Run a study and write what came of it, also if it is interrupted."""
+    """Run a study and write its results, also if it is interrupted."""
     from keras_initx.studies import DamagedFileError, SettingsError
 
     metric = {"monitor": arguments.monitor, "mode": arguments.mode}
@@ -97,7 +104,7 @@ def run(
                 **metric,
             )
         except KeyboardInterrupt:
-            sys.stderr.write("\nInterrupted; the same command resumes from here. So far:\n\n")
+            sys.stderr.write("\nInterrupted; run the same command again to resume. Results so far:\n\n")
             write(read(arguments.out, **metric), arguments.out)
             raise
         write(result, arguments.out)
@@ -106,14 +113,14 @@ def run(
 
 
 def _check_any_settled(result: Any) -> None:
-    """Refuse a comparison of which every trial failed; `random_restarts` does so by itself."""
+    """Raise `RuntimeError` if every trial of a comparison failed; `random_restarts` checks this itself."""
     trials = getattr(result, "trials", {}).values()
     if trials and all(trial.status == "failed" for trial in trials):
         raise RuntimeError(f"all {len(trials)} trials failed: {next(iter(trials)).end['error']}")
 
 
 def write(result: Any, folder: Path) -> None:
-    """Print a result, and write all that can be made of it to its folder."""
+    """Print a result and write its files to the folder."""
     sys.stdout.write(f"{result}\n")
     folder.joinpath("table.txt").write_text(f"{result}\n", encoding="utf-8")
     result.plot(folder / "plots")
@@ -128,7 +135,7 @@ def write(result: Any, folder: Path) -> None:
 
 @contextlib.contextmanager
 def exits_with(parser: argparse.ArgumentParser, *errors: type[Exception]) -> Iterator[None]:
-    """End the command with the message of these errors, and nothing else: its usage is not what is wrong."""
+    """Exit with the message of these errors, without the usage."""
     try:
         yield
     except errors as error:

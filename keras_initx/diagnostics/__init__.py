@@ -1,4 +1,4 @@
-"""Signal propagation: measure what initial weights do to a batch, evaluate it, and show it."""
+"""Signal propagation: run a batch through a model, measure each layer, and report problems with the weights."""
 
 from keras_initx.diagnostics._diagnose import DiagnoseOptions, diagnose
 from keras_initx.diagnostics._measurements import LayerReport

@@ -1,4 +1,4 @@
-"""The batch that goes through a model: its checks, its first examples, and the weights that it gives a model."""
+"""Handle the batch for a model: check it, take the first examples, and build the model with it."""
 
 import keras
 import numpy as np
@@ -10,16 +10,16 @@ from keras_initx.diagnostics._types import Arrays
 
 
 def check_batch(model: keras.Model, x: Arrays, y: Arrays | None, batch_size: int) -> None:
-    """Refuse what is no model, no batch, or a batch without examples or with targets for others."""
+    """Raise an error if `model` is not a model, or `x` and `y` are not a batch of matching, nonempty arrays."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a Keras model. Received: model={model!r}")
     check_count("batch_size", batch_size)
     counts = [_counts("x", x), _counts("y", y) if y is not None else []]
     if not counts[0] or 0 in counts[0]:
-        raise ValueError("`x` must have at least one example. Received: x without any")
+        raise ValueError("`x` must have at least one example. Received: x with none")
     if len({count for some in counts for count in some}) > 1:
         raise ValueError(
-            f"`x` and `y` must have one number of examples. Received: x with {counts[0]}, y with {counts[1]}"
+            f"`x` and `y` must have the same number of examples. Received: x with {counts[0]}, y with {counts[1]}"
         )
 
 
@@ -34,14 +34,14 @@ def _counts(name: str, arrays: Arrays) -> list[int]:
 
 
 def first_examples(arrays: Arrays, count: int) -> Arrays:
-    """Return the first `count` examples of an array, or of each in a list or dict."""
+    """Return the first `count` examples of an array, or of each array in a list or dict."""
     return keras.tree.map_structure(
         lambda array: array[:count] if keras.ops.is_tensor(array) else np.asarray(array)[:count], arrays
     )
 
 
 def ensure_built(model: keras.Model, x: Arrays) -> None:
-    """Give `model` its weights, if it has none yet, by a call that nothing else is left of."""
+    """Build `model` if it has no weights yet, by a call without other side effects."""
     if model.built and all(layer.built for layer in parts_of(model)):
         return
     with backend.preserve_foreign_state([model, *parts_of(model)]):

@@ -1,4 +1,4 @@
-"""The one function that measures a model and evaluates the rules."""
+"""The function `diagnose`: measure a model and evaluate the rules."""
 
 from collections.abc import Callable
 from typing import Unpack
@@ -15,7 +15,7 @@ from keras_initx.diagnostics.rules import evaluate
 
 
 class DiagnoseOptions(ThresholdOptions, total=False):
-    """The keyword arguments of `diagnose`, for editors and type checkers; a test compares them."""
+    """The keyword arguments of `diagnose`, for editors and type checkers. A test checks that they match."""
 
     loss: Loss | None
     batch_size: int
@@ -32,31 +32,34 @@ def diagnose(
     progress: Progress | None = None,
     **thresholds: Unpack[ThresholdOptions],
 ) -> Report:
-    """Report the problems that the weights of `model` cause: what is wrong, where, and what to use instead.
+    """Run a batch through `model` and report problems caused by its weights, with locations and remedies.
 
-    The batch goes through the model as in a training step: dropout drops, and batch normalization normalizes by
-    the batch, not by moving averages that nothing has moved yet. Each output is reduced to a few numbers when it
-    is given, and not kept. With `y` there is a second forward pass, and a backward pass; then the outputs of all
-    layers are in memory, as in training. Weights, other state and the streams of random numbers stay as they were.
+    The model runs in training mode: dropout is active, and batch normalization uses batch
+    statistics instead of its initial moving averages. The output of each layer is reduced to a few
+    statistics at once and not stored. With `y`, there is a second forward pass and a backward pass,
+    which keep the outputs of all layers in memory, as in training. Weights, other state and random
+    generators are left unchanged.
 
     Args:
-        model: A Keras model, sequential, functional or a class of your own. One that has no weights yet gets them.
-        x: Inputs as `model` takes them: an array, or a list or dict of arrays. Standardised, as for training.
-        y: Targets: the gradients are measured too.
-        loss: A loss as in `compile`, if `model` is not compiled with one or it is not to be used.
-        batch_size: Number of examples that are used, the first ones.
-        progress: Function that is called with the name of each layer that has been measured.
-        **thresholds: Where a problem begins, see `keras_initx.diagnostics.Thresholds`.
+        model: A Keras model: sequential, functional or subclassed. It is built if necessary.
+        x: Inputs of `model`: an array, or a list or dict of arrays. Preprocess them as for
+            training.
+        y: Targets. If given, gradients are measured too.
+        loss: A loss as in `compile`. By default the loss that `model` is compiled with.
+        batch_size: Number of examples to use, taken from the start of `x`.
+        progress: Function that is called with the name of each layer after it is measured.
+        **thresholds: Thresholds of the rules, see `keras_initx.diagnostics.Thresholds`.
 
     Returns:
-        A `Report`, which `print` shows as a table. It has the statistics in `layers`, what was found in `verdicts`,
-        and is `ok` if there is no error and no warning.
+        A `Report`, which `print` shows as a table. `layers` has the statistics, `verdicts` the
+        problems, and `ok` is true if there are no errors or warnings.
 
     Raises:
-        NotImplementedError: If there is a `y`, and the backend has no gradients.
-        TypeError: If `model` is not a Keras model, `x` or `y` are no arrays, or there is no threshold of a name.
-        ValueError: If `x` has no examples or not as many as `y`, a loss is missing, or an argument is out of its
-            range.
+        NotImplementedError: If `y` is given and the backend has no gradients.
+        TypeError: If `model` is not a Keras model, `x` or `y` is not an array, or a threshold has
+            an unknown name.
+        ValueError: If `x` is empty or its length differs from that of `y`, a loss is missing, or an
+            argument is out of range.
 
     Example:
         >>> deep = [keras.layers.Dense(100, "tanh", kernel_initializer="initx.small_normal") for _ in range(5)]
@@ -80,14 +83,14 @@ def diagnose(
 
 
 def _loss(model: keras.Model, y: Arrays | None, loss: Loss | None) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """Return a function of targets and outputs, or `None` if the model has been compiled with one."""
+    """Return a function of targets and outputs, or `None` to use the compiled loss."""
     if y is None or (loss is None and getattr(model, "loss", None) is not None):
         return None
     if loss is None:
         raise ValueError(
-            "`loss` is needed with `y`, unless the model is compiled with one: a name as in `compile`, or a function. "
+            "`loss` is required with `y` unless the model is compiled with one: a name as in `compile`, a function. "
             "Received: loss=None"
         )
     function = keras.losses.get(loss)
-    # A name gives a function of each example, an object the mean.
+    # A name gives a loss for each example, an object gives the mean.
     return lambda targets, outputs: keras.ops.mean(function(targets, outputs))

@@ -1,4 +1,4 @@
-"""A report for other programs: as a dict, and as a table in CSV."""
+"""Export a report as a dict and as CSV."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from keras_initx.diagnostics._report import Report
 
 _STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")
-# What is nested in the dict of a layer has columns of its own in a table.
+# The nested dicts of a layer become separate columns.
 _COLUMNS = {**dict.fromkeys(("first_inputs", "before", "after"), _STATISTICS), "gate_bias": ("gate", "min", "max")}
 
 
 def as_dict(report: "Report") -> dict[str, Any]:
-    """Return everything of a report, but for the values of single units, as what JSON has; no number for infinity."""
+    """Return a report as JSON types, without values of single units, and with `None` for infinities and NaN."""
     levels = {level: named_in(one for one in report.verdicts if one.level == level) for level in LEVELS}
     content: dict[str, Any] = finite(
         {
@@ -25,7 +25,7 @@ def as_dict(report: "Report") -> dict[str, Any]:
             "verdicts": [dataclasses.asdict(verdict) for verdict in report.verdicts],
             "inputs": _signal(report.inputs),
             "layers": [
-                # The most serious level of the verdicts that name it.
+                # The most serious level of the verdicts on this layer.
                 _layer(layer, next((level for level, names in levels.items() if layer.name in names), None))
                 for layer in report.layers
             ],

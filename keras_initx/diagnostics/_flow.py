@@ -1,4 +1,4 @@
-"""Which layer gives a tensor and what takes it during a forward pass, as the identity of tensors tells."""
+"""Track producers and consumers of tensors during a forward pass, by the identity of tensors."""
 
 import weakref
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from keras_initx.diagnostics._layers import NORMALIZATIONS
 
 @dataclass(eq=False)
 class _Node:
-    """A tensor: the layer that it comes from, `None` for the model's inputs, and what it goes to."""
+    """A tensor: the layer that produced it, `None` for model inputs, and its consumers."""
 
     tensor: weakref.ref[Tensor]
     origin: keras.layers.Layer | None
@@ -20,25 +20,25 @@ class _Node:
 
 
 class Flow:
-    """The graph of a forward pass: layers and operations, and the tensors between them. No tensor is kept alive."""
+    """The graph of a forward pass: layers, operations, and the tensors between them. It keeps no tensor alive."""
 
     def __init__(self) -> None:
         self._nodes: dict[int, _Node] = {}
         self._outputs: dict[keras.Operation, list[_Node | None]] = {}
 
     def add_inputs(self, tensors: Iterable[Tensor]) -> None:
-        """Take those of `tensors` that are not known yet for inputs of the model."""
+        """Record all unknown tensors among `tensors` as model inputs."""
         for tensor in tensors:
             if not self._find(tensor):
                 self._add(tensor, None)
 
     def is_input(self, tensor: Tensor) -> bool:
-        """Tell whether `tensor` is an input of the model, or comes from one by operations alone."""
+        """Return whether `tensor` is a model input, or computed from one by operations only."""
         node = self._find(tensor)
         return node is not None and node.origin is None
 
     def origin(self, tensor: Tensor) -> keras.layers.Layer | None:
-        """Return the layer that `tensor` comes from, `None` if that is not known."""
+        """Return the layer that produced `tensor`, or `None` if it is unknown."""
         node = self._find(tensor)
         return node and node.origin
 
@@ -52,19 +52,20 @@ class Flow:
     def add_outputs(
         self, producer: keras.Operation, inputs: Iterable[Tensor], outputs: Iterable[Tensor], *, is_origin: bool
     ) -> None:
-        """Record what a layer or an operation has made of its inputs.
+        """Record the outputs of a layer or an operation.
 
         Args:
             producer: The layer or the operation.
             inputs: Tensors.
             outputs: Tensors.
-            is_origin: Whether the outputs come from here, not from where the inputs come from.
+            is_origin: Whether `producer` is the origin of the outputs; otherwise it is the origin
+                of the inputs.
         """
         sources = [node.origin for node in map(self._find, inputs) if node]
         for tensor in outputs:
             node = self._find(tensor)
             if node:
-                # It is passed on as it is.
+                # It is passed on unchanged.
                 node.consumers = [consumer for consumer in node.consumers if consumer is not producer]
             elif is_origin or sources:
                 origin = producer if is_origin else next((source for source in sources if source is not None), None)
@@ -72,7 +73,7 @@ class Flow:
             self._outputs.setdefault(producer, []).append(node)
 
     def normalization_after(self, layer: keras.layers.Layer) -> keras.layers.Layer | None:
-        """Return the normalization that takes all outputs of `layer`, `None` if anything else takes one too."""
+        """Return the normalization layer that is the only consumer of the outputs of `layer`, or `None`."""
         consumers = [node.consumers if node else [] for node in self._outputs.get(layer, [])]
         if all(consumers) and all(isinstance(consumer, NORMALIZATIONS) for some in consumers for consumer in some):
             return consumers[0][0] if consumers else None
@@ -80,7 +81,7 @@ class Flow:
 
     def _find(self, tensor: Tensor) -> _Node | None:
         node = self._nodes.get(id(tensor))
-        # An identity may be used again once a tensor is gone.
+        # An id may be reused after a tensor is deleted.
         return node if node and node.tensor() is tensor else None
 
     def _add(self, tensor: Tensor, origin: keras.layers.Layer | None) -> _Node:
@@ -89,5 +90,5 @@ class Flow:
 
 
 def is_container(operation: keras.Operation) -> bool:
-    """Tell whether all that a layer or operation does with a tensor is to call layers and operations with it."""
+    """Return whether a layer or operation only calls other layers and operations."""
     return isinstance(operation, keras.Sequential | keras.Function)

@@ -1,4 +1,4 @@
-"""The biases of an LSTM or a GRU, as they are in force."""
+"""The effective gate biases of an LSTM or a GRU."""
 
 from typing import Literal
 
@@ -18,7 +18,7 @@ from keras_initx.initializers._gates import (
 
 
 def gate_bias(layer: keras.layers.Layer) -> tuple[Literal["forget", "update"], Array] | None:
-    """Return the biases in force of the gates that keep the state of an LSTM or a GRU, `None` for another layer.
+    """Return the effective forget-gate bias of an LSTM or update-gate bias of a GRU, `None` for other layers.
 
     Returns:
         A pair: `"forget"` or `"update"`, and an array with the bias of each unit.
@@ -33,10 +33,10 @@ def gate_bias(layer: keras.layers.Layer) -> tuple[Literal["forget", "update"], A
 
 
 def forget_bias_overwritten(layer: keras.layers.Layer) -> bool:
-    """Tell whether an LSTM writes ones over the forget biases that its initializer gives.
+    """Return whether an LSTM overwrites the forget-gate bias of its initializer with ones.
 
-    Its initializer then fills the other three gates. If these are all 0, it gives what the layer means by
-    default, and if they are all 1, the forget gates are what it would have made them.
+    The initializer then fills only the other three gates. If these are all 0, it agrees with the default of the layer;
+    if they are all 1, the forget gates have the value that it would have given them.
     """
     cell = getattr(layer, "cell", None)
     bias = _bias_of(cell)

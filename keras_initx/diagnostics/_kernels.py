@@ -1,4 +1,4 @@
-"""The kernels among the weights of a layer, their axes, and the standard deviation that was meant."""
+"""Find the kernels among the weights of a layer, their axes, and their intended standard deviation."""
 
 import math
 
@@ -18,30 +18,30 @@ _DEPTHWISE = (
     keras.layers.SeparableConv1D,
     keras.layers.SeparableConv2D,
 )
-# Weights of which a layer may have more than one dimension without their being a kernel.
+# Weights that may have more than one dimension but are not kernels.
 _NOT_KERNELS = ("alpha", "beta", "bias", "gamma", "scale")
 _KERNELS = ("embeddings", "kernel")
 
 
 def is_kernel(weight: keras.Variable) -> bool:
-    """Tell whether `weight` is a matrix or more that inputs are multiplied by."""
-    # Quantized kernels are integers in a unit of their own.
+    """Return whether `weight` is a matrix or tensor that multiplies inputs."""
+    # Quantized kernels are scaled integers.
     if math.prod(weight.shape) < 2 or "float" not in keras.backend.standardize_dtype(weight.dtype):
         return False
     if weight.name.endswith(_KERNELS):
         return True
-    # A layer of the user's own may call its kernel as it likes. What has a single row is a token or a shift.
+    # In a custom layer the kernel may have any name. A weight with a single row is a token or an offset.
     return math.prod(weight.shape[:-1]) > 1 and not weight.name.endswith(_NOT_KERNELS)
 
 
 def is_zero(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
-    """Tell whether `weight` is a trainable kernel, or the scale of a normalization, that is 0."""
+    """Return whether `weight` is a trainable kernel, or the scale of a normalization, and all 0."""
     is_scale = isinstance(layer, NORMALIZATIONS) and weight.name in ("gamma", "scale")
     return bool(weight.trainable and (is_scale or is_kernel(weight)) and not weight_array(weight).any())
 
 
 def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> tuple[Axes, Axes]:
-    """Return the axes of a kernel that a unit sums over and those that an input spreads along.
+    """Return the input and output axes of a kernel.
 
     Args:
         layer: The layer.
@@ -63,25 +63,25 @@ def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> tuple[Axes, 
 
 
 def expected_std(layer: keras.layers.Layer, name: str, fan_in: int, fan_out: int) -> float | None:
-    """Return what the initializer of a depthwise or transposed kernel would give if it knew the fans, else `None`."""
+    """Return the std that the initializer of a depthwise or transposed kernel intends, or `None` for other kernels."""
     if is_depthwise(layer, name):
         initializer = layer.depthwise_initializer
     elif isinstance(layer, _TRANSPOSED):
         initializer = layer.kernel_initializer
     else:
         return None
-    # Others of this type, as `Orthogonal`, have no scale.
+    # Other subclasses, such as `Orthogonal`, have no scale.
     if not isinstance(initializer, keras.initializers.VarianceScaling) or not hasattr(initializer, "scale"):
         return None
     return float(stddev_for(initializer.scale, initializer.mode, fan_in, fan_out))
 
 
 def repeats_units(layer: keras.layers.Layer, name: str) -> bool:
-    """Tell whether the units of a block are the same on purpose, because the kernel enlarges an image."""
+    """Return whether units are identical on purpose, in an upsampling kernel."""
     return name == "kernel" and isinstance(getattr(layer, "kernel_initializer", None), ICNR)
 
 
 def is_depthwise(layer: keras.layers.Layer, name: str) -> bool:
-    """Tell whether the kernel of this name has a window for each channel and sums over none."""
+    """Return whether the kernel of this name is depthwise: it does not sum over channels."""
     # A separable convolution has two kernels.
     return isinstance(layer, _DEPTHWISE) and name != "pointwise_kernel"

@@ -1,4 +1,4 @@
-"""A `LayerReport` for each layer, from what has been recorded of it."""
+"""Build a `LayerReport` for each layer from its record."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,25 +14,25 @@ from keras_initx.diagnostics._weights import weight_reports
 
 
 def layer_reports(recorder: Recorder, gradients: Mapping[int, Array]) -> list[LayerReport]:
-    """Return a `LayerReport` for each layer that has been recorded or has weights that no other has.
+    """Return a `LayerReport` for each layer that has a record or weights of its own.
 
     Args:
-        recorder: What has been recorded.
-        gradients: Dict from the identity of a weight to its gradient.
+        recorder: The recorder after the forward pass.
+        gradients: Dict from the id of a weight to its gradient.
     """
     weights = _weights_of_layers(recorder)
     return [_report(recorder, layer, own, gradients) for layer, own in weights.items()]
 
 
 def _weights_of_layers(recorder: Recorder) -> dict[keras.layers.Layer, list[keras.Variable]]:
-    """Return the layers to report, in the order of their outputs, each with its weights: a weight has one layer."""
+    """Return the layers to report, in the order of their outputs, with their weights. Each weight has one layer."""
     records = recorder.records
     order = [layer for layer, record in records.items() if record.after]
     owners = {id(weight): layer for layer in reversed(recorder.names) for weight in recorder.own_weights[layer]}
-    for layer in order:  # The weights of what could not be seen belong to the layer around it.
+    for layer in order:  # The weights of layers that could not be observed belong to the layer around them.
         if not any(part in records for part in parts_of(layer)):
             owners.update({id(weight): layer for weight in layer.weights})
-    # Another layer may have used the weights, and the activation, of one that was not called itself.
+    # A layer that was not called itself may have been used by another layer.
     order += [layer for layer in recorder.names if layer not in order and layer in owners.values()]
     weights: dict[keras.layers.Layer, list[keras.Variable]] = {layer: [] for layer in order}
     for layer in recorder.names:

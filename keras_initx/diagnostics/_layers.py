@@ -1,4 +1,4 @@
-"""The layers of a model: what they are called, which weights are their own, where their units are."""
+"""The layers of a model: their names, their own weights, and their unit axis."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ import keras
 
 from keras_initx._typing import Tensor
 
-# Layers that bring what they get to one size.
+# Layers that normalize the scale of their inputs.
 NORMALIZATIONS = (
     keras.layers.BatchNormalization,
     keras.layers.GroupNormalization,
@@ -17,9 +17,10 @@ NORMALIZATIONS = (
 
 
 def named_layers(model: keras.Model) -> dict[keras.layers.Layer, str]:
-    """Return all layers of `model`, itself first, as a dict from the layer to its name.
+    """Return all layers of `model`, starting with the model, as a dict from layer to name.
 
-    The layers inside a recurrent layer are left out: it calls them inside a compiled loop, and their weights are its.
+    Layers inside a recurrent layer are left out: they run inside a compiled loop, and their weights
+    count as its own.
     """
     names: dict[keras.layers.Layer, str] = {model: model.name}
     taken = {model.name}
@@ -42,9 +43,9 @@ def named_layers(model: keras.Model) -> dict[keras.layers.Layer, str]:
 
 
 def automatic_name(name: str, class_name: str) -> tuple[str, int] | None:
-    """Return the stem and the number of a name of the form that Keras gives, `dense_3` for a `Dense`, else `None`.
+    """Return the stem and number of an automatic name, such as `dense_3` for a `Dense`, else `None`.
 
-    Keras counts the layers of a class that a process has made, so the number depends on what else was made.
+    Keras numbers the layers of each class in the process, so the number depends on other models.
     """
     stem, _, number = name.rpartition("_")
     if not (stem and number.isdecimal()):
@@ -54,18 +55,18 @@ def automatic_name(name: str, class_name: str) -> tuple[str, int] | None:
 
 def parts_of(layer: keras.layers.Layer, *, recursive: bool = True) -> list[keras.layers.Layer]:
     """Return the layers inside `layer`, only those directly inside unless `recursive`."""
-    # Not public, but the only list of a layer's layers that there is on every backend.
+    # Not public, but the only list of sublayers that exists on every backend.
     return list(layer._flatten_layers(include_self=False, recursive=recursive))
 
 
 def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Return the weights of `layer` that are not those of a layer inside it."""
+    """Return the weights of `layer` that do not belong to a layer inside it."""
     inside = {id(weight) for part in parts_of(layer, recursive=False) for weight in part.weights}
     return [weight for weight in layer.weights if id(weight) not in inside]
 
 
 def weights_on_inputs(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Return the weights that act on the inputs of `layer`: its own, and those of the cell of a recurrent layer."""
+    """Return the weights that multiply the inputs of `layer`: its own, and those of a recurrent layer's cell."""
     return list(layer.weights) if isinstance(layer, keras.layers.RNN) else own_weights(layer)
 
 
@@ -75,7 +76,7 @@ def call_name(layer: keras.layers.Layer) -> str:
 
 
 def unit_axis(layer: keras.layers.Layer, rank: int) -> int:
-    """Return the axis of the output of `layer` along which its units are."""
+    """Return the axis of the units in the output of `layer`."""
     order = getattr(layer, "data_format", None)
     if order is None and rank > 3 and not layer.weights:
         order = keras.config.image_data_format()
@@ -84,7 +85,7 @@ def unit_axis(layer: keras.layers.Layer, rank: int) -> int:
 
 @contextlib.contextmanager
 def replaced(layer: keras.Operation, name: str, value: Callable[..., Tensor]) -> Iterator[None]:
-    """Put `value` in the place of an attribute, past Keras, which would keep a record of it."""
+    """Replace an attribute temporarily, bypassing Keras' attribute tracking."""
     attributes = vars(layer)
     missing = object()
     before = attributes.get(name, missing)

@@ -1,4 +1,4 @@
-"""One forward pass during which the output of each layer is recorded, and one backward pass."""
+"""Run a forward pass that records the output of each layer, and a backward pass."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -16,9 +16,9 @@ from keras_initx.diagnostics._statistics import Signal
 from keras_initx.diagnostics._thresholds import Thresholds
 from keras_initx.diagnostics._types import Arrays, Progress
 
-# Of targets and outputs; `None` stands for the loss that the model is compiled with.
+# Function of targets and outputs; `None` means the compiled loss.
 _LossFunction = Callable[[Tensor, Tensor], Tensor] | None
-# Attribute of a model whose programs are used again.
+# Attribute of a model that holds its compiled gradient function for reuse.
 _KEPT = "_keras_initx_derivative"
 
 
@@ -31,25 +31,26 @@ def measure(
     thresholds: Thresholds,
     progress: Progress | None = None,
 ) -> Measurements:
-    """Measure what a batch does in `model`, which is left as it was.
+    """Run a batch through `model` and measure each layer. The model is left unchanged.
 
     Args:
-        model: A model that is built.
-        x: Its inputs, arrays.
-        y: The targets, or `None`: no gradients.
-        loss: Function of targets and outputs, or `None` for the loss that the model is compiled with.
-        thresholds: Where outputs are saturated, and signals vanish.
-        progress: Function that is called with the name of each layer that has been measured, or `None`.
+        model: A built model.
+        x: Its inputs, as arrays.
+        y: The targets, or `None` to skip gradients.
+        loss: Function of targets and outputs, or `None` for the compiled loss.
+        thresholds: Thresholds of saturation and vanishing signals.
+        progress: Function that is called with the name of each layer after it is measured, or
+            `None`.
     """
     layers = [model, *parts_of(model)]
     recorder = Recorder(model, thresholds, progress)
     with _preserved_loss(model):
-        # The pass is that of a training step.
+        # The pass runs in training mode.
         with recorder.recording(), backend.preserve_state(layers):
             outputs = model(x, training=True)
             recorder.record_model_outputs(outputs)
             if y is not None:
-                # The compiled loss makes what it needs at its first call, and cannot while gradients are traced.
+                # The compiled loss builds itself at its first call, which is not possible while gradients are traced.
                 _loss_value(model, loss, x, y, outputs)
             del outputs
         gradients = _gradients(model, layers, x, y, loss) if y is not None else {}
@@ -58,7 +59,7 @@ def measure(
 
 @contextlib.contextmanager
 def _preserved_loss(model: keras.Model) -> Iterator[None]:
-    """Undo what the compiled loss makes at its first call: with it made, `fit` would draw other random numbers."""
+    """Undo the building of the compiled loss, because it would change the random numbers that `fit` draws."""
     loss = getattr(model, "_compile_loss", None)  # not public
     if loss is None:
         yield
@@ -72,19 +73,19 @@ def _preserved_loss(model: keras.Model) -> Iterator[None]:
 
 
 def _loss_value(model: keras.Model, loss: _LossFunction, x: Arrays, y: Arrays, outputs: Tensor) -> Tensor:
-    """Return what training minimizes: the loss, and what regularizers and `add_loss` add to it."""
+    """Return the training objective: the loss plus the terms of regularizers and `add_loss`."""
     if loss is not None:
         return sum(model.losses, loss(y, outputs))
     return model.compute_loss(x=x, y=y, y_pred=outputs)
 
 
 def keep_derivative(model: keras.Model) -> None:
-    """Let all measurements of `model` share one program for its gradients.
+    """Reuse one compiled gradient function for all measurements of `model`.
 
     Args:
-        model: A compiled model of which nothing but the values of its variables changes from now on.
+        model: A compiled model. From now on only the values of its variables may change.
     """
-    # Past Keras, which would keep a record of it.
+    # Bypasses Keras' attribute tracking.
     vars(model)[_KEPT] = _derivative(model, [model, *parts_of(model)], None)
 
 
@@ -100,14 +101,14 @@ def _derivative(
 def _gradients(
     model: keras.Model, layers: list[keras.layers.Layer], x: Arrays, y: Arrays, loss: _LossFunction
 ) -> dict[int, Array]:
-    """Return the gradient of each trainable weight, by its identity."""
+    """Return the gradient of each trainable weight, by its id."""
     kept = vars(model).get(_KEPT) if loss is None else None
     found = (kept or _derivative(model, layers, loss))(x, y)
     return {id(variable): gradient for variable, gradient in zip(model.trainable_variables, found, strict=True)}
 
 
 def _input_signal(x: Arrays) -> Signal | None:
-    """Return the statistics of those inputs that are floats, `None` if there are none."""
+    """Return the statistics of the floating-point inputs, or `None` if there are none."""
     floats = [array for array in map(np.asarray, keras.tree.flatten(x)) if array.dtype.kind == "f"]
     if not floats:
         return None

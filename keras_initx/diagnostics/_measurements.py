@@ -1,4 +1,4 @@
-"""What has been measured of a model, which the rules evaluate."""
+"""The measurements of a model that the rules evaluate."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,26 +13,33 @@ from keras_initx.diagnostics._weights import WeightReport
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerReport:
-    """What a layer is and what it has given.
+    """The measurements of one layer.
 
     Attributes:
-        name: Name of the layer, with those of the layers that it is inside of: `"encoder/dense"`.
-        kind: Its class.
-        activation: Name of its activation, `None` if it has none.
+        name: Name of the layer, prefixed with the names of the layers around it: `"encoder/dense"`.
+        kind: Name of its class.
+        activation: Name of its activation, or `None` if it has none.
         shape: Shape of its output.
-        before: `Signal` before the activation, `None` if there is no activation or it cannot be seen.
-        after: `Signal` of the output, `None` if it cannot be seen.
+        before: `Signal` before the activation, or `None` if there is no activation or it is not
+            accessible.
+        after: `Signal` of the output, or `None` if it is not accessible.
         weights: A `WeightReport` for each weight.
-        gate_bias: For an LSTM or a GRU, `"forget"` or `"update"` and the bias of that gate, an array; otherwise `None`.
-        forget_bias_overwritten: Whether it is an LSTM that writes ones over what its bias initializer gives.
-        first_inputs: `Signal` of what it gets from outside, if it has a kernel and no weights come before; otherwise
+        gate_bias: For an LSTM or a GRU, a pair of `"forget"` or `"update"` and an array with the
+            bias of that gate; otherwise `None`.
+        forget_bias_overwritten: Whether it is an LSTM that overwrites the forget-gate bias of its
+            initializer with ones.
+        first_inputs: `Signal` of its inputs if it has a kernel and no layer with weights comes
+            before it; otherwise `None`.
+        normalized_by: Name of the normalization layer that is the only consumer of its output, or
             `None`.
-        normalized_by: Name of the normalization that takes its output, `None` if nothing or anything else takes it.
-        loses_signal: Whether it gives next to nothing, so that behind it a kernel gets the same for all examples.
-        is_starved: Whether its kernel gets the same for all examples because of a layer before it.
-        is_output: Whether its output, or what layers without weights make of it, is an output of the model.
-        certain: Share of the examples of which its softmax or sigmoid is certain, if it gives an output of the model;
-            otherwise `None`.
+        loses_signal: Whether its output is nearly zero, so that a later kernel gets the same input
+            for all examples.
+        is_starved: Whether its kernel gets the same input for all examples because of an earlier
+            layer.
+        is_output: Whether its output, possibly after layers without weights, is an output of the
+            model.
+        certain: Fraction of the examples for which its softmax or sigmoid is saturated, if it is a
+            model output; otherwise `None`.
     """
 
     name: str
@@ -53,19 +60,19 @@ class LayerReport:
 
     @property
     def signal(self) -> Signal | None:
-        """What the layer computes, before its activation if there is one."""
+        """`Signal` of the output before the activation if there is one, otherwise of the output."""
         return self.before or self.after
 
     @property
     def saturated(self) -> float | None:
-        """Share of the outputs near the limits of the activation, `None` if it has none."""
+        """Fraction of the outputs near the limits of the activation, or `None` if it is unbounded."""
         return self.after.saturated if self.after else None
 
     @property
     def dead(self) -> float | None:
-        """Share of the units that give zero for all of the batch, though what comes before is not zero.
+        """Fraction of the units whose output is zero for the whole batch although their input is not.
 
-        `None` if there is no activation that could do so.
+        `None` if no activation could cause this.
         """
         if not (self.before and self.after) or is_bounded(self.activation):
             return None
@@ -76,18 +83,18 @@ class LayerReport:
 
     @property
     def gain(self) -> float | None:
-        """By how much the first kernel changes the size of its inputs, `None` without a kernel."""
+        """Factor by which the first kernel scales its inputs, or `None` without a kernel."""
         return next((weight.gain for weight in self.weights if weight.gain is not None), None)
 
     @property
     def gradient_norm(self) -> float | None:
-        """Norm of the gradient of all trainable weights of the layer, `None` without any."""
+        """Norm of the gradient of all trainable weights of the layer, or `None` without any."""
         found = [weight.gradient for weight in self.weights if weight.gradient is not None]
         return _norm_of(found) if found else None
 
     @property
     def gradient_ratio(self) -> float | None:
-        """Norm of that gradient over the norm of the same weights, `None` without any or if they are zero."""
+        """Ratio of that norm to the norm of the same weights, or `None` without any or if they are zero."""
         norm = _norm_of(weight.norm for weight in self.weights if weight.gradient is not None)
         return self.gradient_norm / norm if self.gradient_norm is not None and norm else None
 
@@ -96,18 +103,18 @@ class LayerReport:
 
 
 def _norm_of(norms: Iterable[float]) -> float:
-    """Return the norm of what has parts of these norms."""
+    """Return the norm of a vector from the norms of its parts."""
     return float(sum(norm**2 for norm in norms) ** 0.5)
 
 
 @dataclass(frozen=True, eq=False)
 class Measurements:
-    """What has been measured of a model.
+    """The measurements of a model.
 
     Attributes:
         layers: A `LayerReport` for each layer that has weights or an activation, in the order of their outputs.
-        inputs: `Signal` of the inputs, `None` if they are integers.
-        thresholds: Where a problem begins.
+        inputs: `Signal` of the inputs, or `None` if they are integers.
+        thresholds: The thresholds of the rules.
     """
 
     layers: list[LayerReport]

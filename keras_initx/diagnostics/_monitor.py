@@ -1,4 +1,4 @@
-"""A callback that measures while a model is trained."""
+"""A callback that diagnoses a model during training."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,19 +13,19 @@ from keras_initx.diagnostics._types import Arrays
 
 
 class SignalMonitor(KerasCallback):
-    """Diagnose the model every `every` steps of `fit`, with the same batch.
+    """Callback that diagnoses the model every `every` steps of `fit`, on a fixed batch.
 
-    The first record is made before the first step. The batch is the same each time, so that only the weights
-    differ, and what dropout drops. Training goes on as it would without.
+    The first report is made before the first step. The batch is the same each time, so that only
+    the weights and dropout masks differ. The callback does not affect training.
 
     Args:
         x: The batch, see `diagnose`.
-        y: Its targets, or `None`: no gradients.
-        every: Number of steps from one record to the next, a positive integer.
+        y: Its targets, or `None` to skip gradients.
+        every: Number of steps between reports, a positive integer.
         **arguments: Other arguments of `diagnose`.
 
     Attributes:
-        history: Dict from the number of steps taken to the `Report` of what was found then.
+        history: Dict from the number of steps taken to the `Report` at that step.
 
     Raises:
         TypeError: If `every` is not an integer.
@@ -55,30 +55,30 @@ class SignalMonitor(KerasCallback):
         self._steps = self._steps_before_epoch = 0
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Forget what was recorded in an earlier `fit`, and make the first record."""
+        """Clear the history of an earlier `fit`, and make the first report."""
         self.history = {}
         self._steps = 0
         self._record()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Keep how many steps there have been: batches are counted from 0 again."""
+        """Remember the number of steps so far, because batches are counted from 0 again."""
         self._steps_before_epoch = self._steps
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Record if it is time."""
+        """Make a report if it is due."""
         before, self._steps = self._steps, self._steps_before_epoch + batch + 1
-        # Several steps may have been taken in one call.
+        # One call may cover several steps.
         if self._steps // self.every > before // self.every:
             self._record()
 
     def _record(self) -> None:
         if hasattr(self.model, "jax_state_sync"):
-            # On JAX the weights come back to the model at the end of an epoch, or when asked for.
+            # On JAX the weights are written back to the model at the end of an epoch, or on request.
             self.model.jax_state_sync()
         self.history[self._steps] = diagnose(self.model, self.x, self.y, **self.arguments)
 
     def plot(self, path: str | Path) -> None:
-        """Plot the course of the statistics of each layer. The argument and the errors are those of `Report.plot`."""
+        """Plot the statistics of each layer over the training steps. Argument and errors as in `Report.plot`."""
         needed("matplotlib", "plot")
         from keras_initx.diagnostics._plot_course import plot_course
 

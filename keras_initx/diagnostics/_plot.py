@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from keras_initx.diagnostics._report import Report
 
-WIDTH = 12  # inches, as are the heights
+WIDTH = 12  # in inches, like the heights
 _PANEL, _CELL = 2.6, 1.25
 _CELLS_IN_A_ROW = 8
-# Up to as many layers have their names below a panel; more have numbers.
+# Up to this many layers are labeled with their names; more are numbered.
 _NAMED = 40
 
 
 def plot_report(report: "Report", path: str | Path) -> None:
-    """Plot a `Report`. The arguments are those of `Report.plot`."""
+    """Plot a `Report`. Arguments as in `Report.plot`."""
     layers = [layer for layer in report.layers if layer.after]
     panels = [_plot_std, _plot_mean]
     if any(layer.gradient_norm is not None for layer in layers):
@@ -85,18 +85,18 @@ def _plot_gradients(axis: "Axes", layers: Sequence[LayerReport]) -> None:
 def values_of(
     layers: Sequence[LayerReport | None], value: Callable[[LayerReport], float | None]
 ) -> npt.NDArray[np.float64]:
-    """Return the value of each layer, not a number for those that have none."""
+    """Return the value of each layer, NaN for layers without one."""
     found = [None if layer is None else value(layer) for layer in layers]
     return np.array([np.nan if one is None else one for one in found], "float64")
 
 
 def for_logarithm(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return `values` with gaps for those that a logarithmic axis does not have."""
+    """Return `values` with NaN for those that a logarithmic axis cannot show."""
     return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 
 def widen(axis: "Axes") -> None:
-    """Let a logarithmic axis span at least two decades, so that what is nearly equal looks so."""
+    """Make a logarithmic axis span at least two decades, so that nearly equal values look equal."""
     low, high = axis.get_ylim()
     middle = math.sqrt(low * high)
     axis.set_ylim(min(low, middle / 10), max(high, middle * 10))
@@ -130,7 +130,7 @@ def _plot_histograms(figure: "SubFigure", layers: Sequence[LayerReport], rows: i
 
 
 def _heights(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return what is shown of `counts`: a bin that dwarfs all others, as the zeros of relu do, is cut off."""
+    """Return the heights to show for `counts`, truncating a dominant bin such as the zeros of relu."""
     second = np.partition(counts, -2)[-2]
     return np.minimum(counts, 3 * second) if second else counts
 

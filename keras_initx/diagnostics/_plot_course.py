@@ -1,4 +1,4 @@
-"""Plots of the course of several reports, taken during a training."""
+"""Plot several reports over the steps of a training."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from keras_initx.diagnostics._report import Report
 
-# Up to as many layers have lines of their own in a legend; more have numbers.
+# Up to this many layers are in a legend; more are shown by a color bar.
 _LEGEND = 12
 
 
 class _Course(NamedTuple):
-    """A panel of the course: what of each layer, and on which scale."""
+    """A panel: a statistic of each layer, and the scale of its axis."""
 
     title: str
     scale: Literal["linear", "log", "share"]
@@ -48,7 +48,7 @@ def plot_course(history: Mapping[int, "Report"], path: str | Path) -> None:
     """Plot how the statistics of each layer change over the steps of a training.
 
     Args:
-        history: Dict from a step to the `Report` of it.
+        history: Dict from a step to its `Report`.
         path: See `Report.plot`.
     """
     steps = list(history)

@@ -1,4 +1,4 @@
-"""Hooks on the layers of a model that record what they compute while it is called."""
+"""Hooks that record the outputs of all layers while a model is called."""
 
 import contextlib
 import functools
@@ -28,15 +28,16 @@ from keras_initx.diagnostics._values import array_of, certain, first_float, is_s
 
 @dataclass(eq=False)
 class Record:
-    """What has been recorded of a layer.
+    """The record of one layer.
 
     Attributes:
         shape: Shape of its last output.
-        before: `Signal` before the activation, `None` if there has been none.
-        after: `Signal` of the output, `None` if there has been none.
-        logits_spread: By how much the values before a sigmoid or softmax differ between examples.
-        is_output: Whether it gives an output of the model.
-        certain: Share of the examples that this output is certain of, `None` if it is no probability.
+        before: `Signal` before the activation, or `None` if there was none.
+        after: `Signal` of the output, or `None` if there was none.
+        logits_spread: Spread of the values before a sigmoid or softmax between examples.
+        is_output: Whether its output is an output of the model.
+        certain: Fraction of the examples for which this output is saturated, or `None` if it is not
+            a probability.
     """
 
     shape: tuple[int, ...] | None = None
@@ -48,20 +49,21 @@ class Record:
 
 
 class Recorder:
-    """The layers of a model, and what has been recorded of each.
+    """The layers of a model and their records.
 
     Args:
-        model: A model that is built.
-        thresholds: Where outputs are saturated, and signals vanish.
-        progress: Function that is called with the name of each layer that has been measured, or `None`.
+        model: A built model.
+        thresholds: Thresholds of saturation and vanishing signals.
+        progress: Function that is called with the name of each layer after it is measured, or
+            `None`.
 
     Attributes:
         names: Dict from each layer to its name.
-        own_weights: Dict from each layer to the weights that no layer inside it has.
-        records: Dict from a layer to its `Record`, in the order in which there was something to record.
-        first_inputs: Dict from a layer to the `Signal` of what it gets from outside of the model.
-        flow: Where the outputs of layers go.
-        suspects: The layers that give next to nothing.
+        own_weights: Dict from each layer to its weights without those of layers inside it.
+        records: Dict from a layer to its `Record`, in the order of recording.
+        first_inputs: Dict from a layer to the `Signal` of its inputs from outside the model.
+        flow: The graph of the forward pass.
+        suspects: The layers whose outputs are nearly zero.
     """
 
     def __init__(self, model: keras.Model, thresholds: Thresholds, progress: Progress | None = None) -> None:
@@ -77,15 +79,15 @@ class Recorder:
         self._progress = progress
         self._activations = {layer: name for layer in self.names if (name := activation_name(layer))}
         self._with_kernel = {layer for layer, weights in on_inputs.items() if any(map(is_kernel, weights))}
-        # For each call that is under way, whether a layer inside it has been recorded.
+        # For each active call, whether a layer inside it has been recorded.
         self._inside = [False]
-        # How many calls of layers are under way that may do with tensors what cannot be seen.
+        # Number of active calls of layers that may transform tensors in ways that cannot be observed.
         self._hidden = 0
         self._has_begun = False
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
-        """Record all outputs while the context is open."""
+        """Record all outputs for the duration of the block."""
         with contextlib.ExitStack() as stack:
             for layer in self.names:
                 name = call_name(layer)
@@ -93,7 +95,7 @@ class Recorder:
                 activation = activation_of(layer)
                 if activation is not None:
                     stack.enter_context(replaced(layer, "activation", self._hooked_activation(layer, activation)))
-            # A functional model has operations too, as additions, that are no layers.
+            # A functional model also has operations that are not layers, such as additions.
             operations = [part for layer in self.names for part in getattr(layer, "operations", ())]
             for operation in dict.fromkeys(operations):
                 if operation not in self.names:
@@ -101,7 +103,7 @@ class Recorder:
             yield
 
     def _hooked(self, operation: keras.Operation, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """Return `call` with a hook that follows its tensors."""
+        """Wrap `call` with a hook that tracks its tensors."""
         is_hidden = not is_container(operation)
         is_origin = bool(getattr(operation, "weights", ())) or operation in self._activations
 
@@ -124,7 +126,7 @@ class Recorder:
         return hooked
 
     def _hooked_layer(self, layer: keras.layers.Layer, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """Return `call` with a hook that also records its outputs."""
+        """Wrap `call` with a hook that also records its outputs."""
         followed = self._hooked(layer, call)
 
         @functools.wraps(call)
@@ -157,13 +159,13 @@ class Recorder:
         return hooked
 
     def _is_reported(self, layer: keras.layers.Layer, inside: bool) -> bool:
-        """Tell whether `layer` has weights or an activation of its own, or layers whose outputs cannot be seen."""
+        """Return whether `layer` has its own weights or activation, or sublayers that cannot be observed."""
         return bool(self.own_weights[layer] or layer in self._activations or (layer.weights and not inside))
 
     def _record_inputs(self, layer: keras.layers.Layer, tensor: Tensor | None) -> None:
-        """Keep what the first kernels get, and whether the examples still differ behind a layer that gave nothing."""
+        """Record the inputs of the first kernels, and whether examples still differ after a layer with no signal."""
         is_first, self._has_begun = not self._has_begun, True
-        if tensor is None or isinstance(layer, keras.layers.Embedding):  # whose inputs are numbers of rows
+        if tensor is None or isinstance(layer, keras.layers.Embedding):  # whose inputs are row indices
             return
         if is_first or self.flow.is_input(tensor):
             self.first_inputs.setdefault(layer, Signal()).add(array_of(tensor))
@@ -186,20 +188,20 @@ class Recorder:
         self.suspects.add_output(layer, record.before or record.after)
 
     def record_model_outputs(self, outputs: Tensor) -> None:
-        """Record which layers give the outputs of the model, and how certain these are."""
+        """Record which layers produce the outputs of the model, and how saturated these are."""
         recorded = [layer for layer, record in self.records.items() if record.after]
         for tensor in tensors_in(outputs) if recorded else []:
             layer = self.flow.origin(tensor)
-            layer = layer if layer in recorded else recorded[-1]  # Code of the user's own has made something of it.
+            layer = layer if layer in recorded else recorded[-1]  # Custom code has transformed it.
             self.records[layer].is_output = True
             self.records[layer].certain = self._certainty(layer, tensor)
 
     def _certainty(self, layer: keras.layers.Layer, tensor: Tensor) -> float | None:
-        """Return for how many of the examples an output is next to 0 or 1, `None` if it is no probability."""
+        """Return the fraction of examples with an output near 0 or 1, or `None` if it is not a probability."""
         values = array_of(tensor)
         if not values.size or not (is_softmax(values) or self._activations.get(layer) == "sigmoid"):
             return None
-        # A bias that gives the frequencies of rare classes makes outputs certain too, and of all examples alike.
+        # A bias set to the frequencies of rare classes also saturates outputs, but in the same way for all examples.
         if self.records[layer].logits_spread < math.log(1 / self._margin - 1) / 2:
             return 0.0
         return certain(values, self._margin)

@@ -1,4 +1,4 @@
-"""What `diagnose` has found, and how it is shown."""
+"""The report of `diagnose`."""
 
 import shutil
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Report:
-    """What `diagnose` has found. `print` shows it as a table, and so does a notebook.
+    """The result of `diagnose`, shown as a table by `print` and in notebooks.
 
     Attributes:
         layers: A `LayerReport` for each layer that has weights or an activation, in the order of their outputs.
-        inputs: `Signal` of the inputs, `None` if they are integers.
-        verdicts: A list of `Verdict`, causes before effects, and those of level `"note"` last.
+        inputs: `Signal` of the inputs, or `None` if they are integers.
+        verdicts: A list of `Verdict`, causes before effects, with those of level `"note"` last.
     """
 
     layers: list[LayerReport]
@@ -39,28 +39,28 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether there is no error and no warning."""
+        """Whether there are no errors and no warnings."""
         return not self.problems
 
     @property
     def exit_code(self) -> int:
-        """0 if there is no error and no warning, otherwise 1."""
+        """0 if there are no errors and no warnings, otherwise 1."""
         return 0 if self.ok else 1
 
     def fails_on(self, level: Level) -> bool:
-        """Tell whether there is a verdict of `level` or a more serious one.
+        """Return whether there is a verdict of `level` or higher.
 
         Args:
             level: `"error"`, `"warning"` or `"note"`.
 
         Raises:
-            ValueError: If `level` is another.
+            ValueError: If `level` is none of these.
         """
         serious = LEVELS[: LEVELS.index(check_choice("level", level, LEVELS)) + 1]
         return any(verdict.level in serious for verdict in self.verdicts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as dicts, lists, strings and numbers; `None` for what is not finite."""
+        """Return the report as dicts, lists, strings and numbers, with `None` for values that are not finite."""
         return _export.as_dict(self)
 
     def to_json(self) -> str:
@@ -68,21 +68,21 @@ class Report:
         return as_json(self.to_dict(), indent=1)
 
     def to_csv(self) -> str:
-        """Return a table in CSV with a row for each layer: what `to_dict` has, without histograms and weights."""
+        """Return a CSV table with a row for each layer: the data of `to_dict` without histograms and weights."""
         return _export.csv_of_layers(self)
 
     def plot(self, path: str | Path) -> None:
-        """Plot mean and standard deviation by layer, gradient norms if there are any, and a histogram of each layer.
+        """Plot mean and standard deviation by layer, gradient norms if measured, and a histogram of each layer.
 
-        Needs matplotlib, which comes with the extra `plot`.
+        Requires matplotlib, which the extra `plot` installs.
 
         Args:
-            path: Path of the file to write, whose suffix says in which format.
+            path: Path of the output file. The suffix sets the format.
 
         Raises:
             ImportError: If matplotlib is not installed.
             OSError: If the file cannot be written.
-            ValueError: If the suffix is not that of a format that can be written.
+            ValueError: If the suffix is not that of a supported format.
         """
         needed("matplotlib", "plot")
         from keras_initx.diagnostics._plot import plot_report

@@ -1,4 +1,4 @@
-"""What is kept of a layer's output: a few numbers, added up piece by piece, so that no output is kept."""
+"""Statistics of a layer's output, accumulated in chunks, so that no output is stored."""
 
 from collections.abc import Sequence
 
@@ -9,24 +9,26 @@ from keras_initx._typing import Array
 from keras_initx.diagnostics._types import Limits
 
 BINS = 50
-# Elements that are reduced at once: temporary copies in float64 stay at 32 MiB, however large the output.
+# Elements per chunk: limits temporary float64 copies to 32 MiB for outputs of any size.
 _PIECE = 1 << 22
 
 
 class Signal:
-    """Statistics of all values that a layer has given, over examples, positions and units.
+    """Statistics of all output values of a layer, over examples, positions and units.
 
     Args:
-        limits: The two values between which the activation stays, or `None`: saturated is what is near them.
-        margin: What is near, as a share of the distance between the limits.
+        limits: The lower and upper limit of the activation, or `None`. Values near them count as
+            saturated.
+        margin: Distance that counts as near, as a fraction of the distance between the limits.
 
     Attributes:
         size: Number of values.
         mean: Mean of the finite values.
         min: The smallest finite value.
         max: The largest finite value.
-        counts: Number of finite values in each of `BINS` bins of equal width from `min` to `max`, an array.
-        unit_is_silent: For each unit, whether it has given nothing but zeros, an array.
+        counts: Array with the number of finite values in each of `BINS` bins of equal width from
+            `min` to `max`.
+        unit_is_silent: Array that is true for each unit whose outputs are all zero.
     """
 
     def __init__(self, limits: Limits | None = None, margin: float = 0.0) -> None:
@@ -50,35 +52,35 @@ class Signal:
 
     @property
     def zeros(self) -> float:
-        """Share of the values that are exactly zero."""
+        """Fraction of the values that are exactly zero."""
         return self._zeros / self.size if self.size else 0.0
 
     @property
     def nonfinite(self) -> float:
-        """Share of the values that are infinite or not a number."""
+        """Fraction of the values that are infinite or NaN."""
         return 1 - self._finite / self.size if self.size else 0.0
 
     @property
     def saturated(self) -> float | None:
-        """Share of the values near the limits of the activation, `None` if it has none."""
+        """Fraction of the values near the limits of the activation, or `None` if it is unbounded."""
         if self._bounds is None:
             return None
         return self._saturated / self.size if self.size else 0.0
 
     @property
     def edges(self) -> npt.NDArray[np.float64]:
-        """Edges of the bins of `counts`, an array: one more than there are bins."""
+        """Array with the edges of the bins of `counts`, one more than there are bins."""
         return np.linspace(*self._range(self.min, self.max), BINS + 1)
 
     def __repr__(self) -> str:
         return f"<Signal of {self.size} values: mean {self.mean:.3g}, std {self.std:.3g}>"
 
     def add(self, values: Array, unit_axis: int = -1) -> None:
-        """Take in the values of one call.
+        """Add the values of one call.
 
         Args:
             values: Array of floats.
-            unit_axis: The axis along which the units are.
+            unit_axis: The axis of the units.
         """
         if values.ndim:
             self._add_units(np.moveaxis(values, unit_axis, -1))
@@ -97,14 +99,14 @@ class Signal:
             self.unit_is_silent &= silent
 
     def _widen(self, pieces: Sequence[Array]) -> None:
-        """Let the histogram reach from the smallest to the largest value, also of those that are to come."""
+        """Extend the histogram to the range of `pieces`, which are added next."""
         if not pieces:
             return
         low, high = min(float(piece.min()) for piece in pieces), max(float(piece.max()) for piece in pieces)
         if self._finite:
             low, high = min(low, self.min), max(high, self.max)
             edges = self.edges
-            # What is in a bin moves to where the middle of the bin is now.
+            # Reassign the counts of each bin to the new bin that contains its center.
             middles = (edges[1:] + edges[:-1]) / 2
             self.counts = np.histogram(middles, BINS, self._range(low, high), weights=self.counts)[0]
         self.min, self.max = low, high
@@ -129,7 +131,7 @@ class Signal:
 
     @staticmethod
     def _range(low: float, high: float) -> Limits:
-        """Return a range that is wide enough to be cut into bins in float32."""
+        """Return a range that is wide enough for float32 bins."""
         size = max(abs(low), abs(high))
         if high - low > 1e-5 * size:
             return low, high
@@ -138,7 +140,7 @@ class Signal:
 
 
 def _finite(values: Array) -> Array:
-    # One sum is cheaper than a test of each value, and mostly says enough.
+    # One sum is cheaper than a test of each value, and usually sufficient.
     with np.errstate(invalid="ignore"):
         if np.isfinite(values.sum(dtype="float64")):
             return values

@@ -1,4 +1,4 @@
-"""Layers that give next to nothing, and whether layers behind them suffer from it."""
+"""Find layers whose output is nearly zero, and later layers that get no signal because of them."""
 
 import keras
 
@@ -6,22 +6,22 @@ from keras_initx._typing import Array
 from keras_initx.diagnostics._statistics import Signal
 from keras_initx.diagnostics._values import spread
 
-# By how much values that are the same for all examples may differ, as a share of the largest: matrix products round.
+# Relative tolerance for values that are equal for all examples, because matrix products round.
 _SAME = 1e-5
 
 
 class Suspects:
-    """The last layers in a row that have given next to nothing.
+    """The most recent consecutive layers whose output was nearly zero.
 
-    Zeros do no harm as long as something else, as the other branch of an addition, tells the next kernel the examples
-    apart; nor does a small output.
+    Zeros are harmless if the inputs of the next kernel still differ between examples, e.g. through the other branch of
+    an addition. The same holds for small outputs.
 
     Args:
-        zero: The layers that have weights of zeros.
+        zero: The layers with all-zero weights.
         least: Standard deviation below which a signal has vanished.
 
     Attributes:
-        losing: The layers because of which a kernel has got next to the same for all examples.
+        losing: The layers because of which a kernel got nearly the same input for all examples.
         starved: The layers with these kernels.
     """
 
@@ -37,7 +37,7 @@ class Suspects:
         return bool(self._row)
 
     def add_output(self, layer: keras.layers.Layer, signal: Signal) -> None:
-        """Record what `layer` has given."""
+        """Record the output of `layer`."""
         if layer in self._zero or signal.std < self._least:
             self._row = [*([] if self._is_over else self._row), layer]
             self._is_over = False
@@ -45,7 +45,7 @@ class Suspects:
             self._is_over = True
 
     def check_input(self, layer: keras.layers.Layer, values: Array) -> None:
-        """Check whether the examples still differ in what the kernel of `layer` gets."""
+        """Check whether the inputs of the kernel of `layer` still differ between examples."""
         differs = spread(values)
         is_same = differs <= _SAME * abs(values).max(initial=0)
         is_weak = differs < self._least

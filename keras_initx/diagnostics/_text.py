@@ -1,4 +1,4 @@
-"""A report as a table and sentences: as plain text, for a terminal and for a notebook."""
+"""Format a report as plain text, for a terminal, and for a notebook."""
 
 import html
 import io
@@ -25,7 +25,7 @@ _LEAST_NAME = 16
 
 
 def number(value: float) -> str:
-    """Return a few digits, as short as they go: `1.2e-5`."""
+    """Format a number with two digits in the shortest form: `1.2e-5`."""
     if not math.isfinite(value):
         return str(value)
     mantissa, mark, exponent = f"{value:.2g}".partition("e")
@@ -33,7 +33,7 @@ def number(value: float) -> str:
 
 
 def _share(value: float) -> str:
-    """Return a percentage that says 0 and 100 only where it is meant."""
+    """Format a percentage that is 0% or 100% only if that is exact."""
     return f"{value:.0%}" if value in (0, 1) or 0.01 <= value <= 0.99 else "<1%" if value < 0.5 else ">99%"
 
 
@@ -46,7 +46,7 @@ def _gate(value: tuple[str, Array]) -> str:
 def _column(
     header: str, value: Callable[[LayerReport], Value | None], write: Callable[[Value], str]
 ) -> Column[LayerReport]:
-    """Return a column that shows `value` as `write` writes it, and nothing for `None`."""
+    """Return a column that formats `value` with `write`, and is empty for `None`."""
 
     def cell(layer: LayerReport) -> str:
         found = value(layer)
@@ -68,16 +68,16 @@ _COLUMNS = (
     _column("gradient", lambda layer: layer.gradient_norm, number),
     _column("ratio", lambda layer: layer.gradient_ratio, number),
 )
-# Where a terminal is too narrow, columns are left out in this order.
+# Columns to drop, in this order, if a terminal is too narrow.
 _DISPENSABLE = ("activation", "ratio", "gain", "before", "zeros", "gate bias", "mean")
 
 
 def table(report: "Report", width: int | None = None) -> Table:
-    """Return the table with a row for each layer, without the columns that no layer has anything for.
+    """Return the table with a row for each layer, without empty columns.
 
     Args:
         report: A `Report`.
-        width: Number of characters that a line may have, or `None` for any.
+        width: Maximum number of characters per line, or `None` for no limit.
     """
     named = named_in(report.problems)
     columns = [column for column in _COLUMNS if any(map(column.cell, report.layers))]
@@ -99,18 +99,18 @@ def table(report: "Report", width: int | None = None) -> Table:
 
 
 def _width(columns: Sequence[Column[LayerReport]], layers: Sequence[LayerReport]) -> int:
-    """Return how many characters `columns` take, each with a gap."""
+    """Return the width of `columns` in characters, including gaps."""
     texts = ([column.header, *(str(column.cell(layer)) for layer in layers)] for column in columns)
     return sum(GAP + max(map(text_width, column)) for column in texts)
 
 
 def _shortened(name: str, room: int) -> str:
-    """Return a name behind its mark, without its beginning where it is longer than `room`."""
+    """Truncate the start of a name, after its mark, if it is longer than `room`."""
     return name if len(name) <= room else f"{name[:2]}…{name[3 - room :]}"
 
 
 def shown(report: "Report") -> str:
-    """Return the report for the standard output: in colours on a terminal where rich is installed."""
+    """Return the report for standard output, in color on a terminal if rich is installed."""
     width = shutil.get_terminal_size().columns
     if not is_rich(sys.stdout):
         return plain(report, width)
@@ -122,7 +122,7 @@ def shown(report: "Report") -> str:
 
 
 def plain(report: "Report", width: int | None = None) -> str:
-    """Return the table and the verdicts as plain text of lines of at most `width` characters."""
+    """Return the table and the verdicts as plain text with lines of at most `width` characters."""
     return f"{table(report, width).as_text(rule=True)}\n{_sentences(report, width)}"
 
 
@@ -131,7 +131,7 @@ def _sentences(report: "Report", width: int | None) -> str:
     lines = [headline(report)]
     for verdict in report.verdicts:
         lines.append("")
-        for text in (f"{_title(verdict)}: {verdict.evidence}.", f"Instead: {verdict.remedy}."):
+        for text in (f"{_title(verdict)}: {verdict.evidence}.", f"Remedy: {verdict.remedy}."):
             lines += textwrap.wrap(text, width or sys.maxsize, subsequent_indent="  ", break_on_hyphens=False)
     return "\n".join(lines)
 
@@ -141,13 +141,13 @@ def _title(verdict: Verdict) -> str:
 
 
 def headline(report: "Report") -> str:
-    """Return how many problems there are, without the notes."""
+    """Return the number of problems, not counting notes, as a sentence."""
     count = len(report.problems)
     return "No problem found." if not count else f"{count} problem{'s' if count > 1 else ''} found."
 
 
 def rich(report: "Report", width: int) -> "Group":
-    """Return what rich shows."""
+    """Return the report as rich renderables."""
     from rich.console import Group, RenderableType
     from rich.text import Text
 
@@ -162,16 +162,16 @@ def rich(report: "Report", width: int) -> "Group":
         parts += [
             Text(),
             Text().append(f"{_title(verdict)}: ", "bold").append(f"{verdict.evidence}."),
-            Text().append("Instead: ", "bold").append(f"{verdict.remedy}."),
+            Text().append("Remedy: ", "bold").append(f"{verdict.remedy}."),
         ]
     return Group(*parts)
 
 
 def as_html(report: "Report") -> str:
-    """Return what a notebook shows."""
+    """Return the report as HTML for notebooks."""
     verdicts = "".join(
         f"<li><b>{html.escape(_title(verdict))}</b>: {html.escape(verdict.evidence)}.<br>"
-        f"Instead: {html.escape(verdict.remedy)}.</li>"
+        f"Remedy: {html.escape(verdict.remedy)}.</li>"
         for verdict in report.verdicts
     )
     return f"<p><b>{headline(report)}</b></p><ul>{verdicts}</ul>{table(report).as_html()}"

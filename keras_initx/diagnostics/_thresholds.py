@@ -1,4 +1,4 @@
-"""Where a problem begins."""
+"""The thresholds of the rules."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from keras_initx._checks import check_number
 
 
 class ThresholdOptions(TypedDict, total=False):
-    """The fields of `Thresholds` as optional keyword arguments, for editors and type checkers; a test compares them."""
+    """The fields of `Thresholds` as keyword arguments, for editors and type checkers. A test checks that they match."""
 
     vanishing: float
     exploding: float
@@ -25,34 +25,39 @@ class ThresholdOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where a problem begins. All are arguments of `diagnose`, positive numbers.
+    """Thresholds of the rules of `diagnose`, which takes them as arguments. All are positive numbers.
 
     Args:
-        vanishing: Standard deviation of a signal below which it has vanished. Inputs and weights that are made
-            for each other keep it near 1, and what is a thousand times smaller is lost beside a bias that
-            has taken its first step.
-        exploding: Standard deviation above which a signal has exploded: a thousand times more than inputs have,
-            and enough for a softmax to be certain of anything.
-        vanishing_gradient: The gradient of the first layers over the largest gradient of a layer, below which the
-            first layers do not learn. One learning rate cannot serve both.
-        exploding_gradient: Norm of a layer's gradient above which a step of any usual length diverges.
-            Batch normalization makes it grow with depth: a ResNet-50 begins at a thousand, and trains.
-        saturated: Share of saturated outputs above which an activation passes on too little. An input of
-            standard deviation 1 saturates 1% of tanh, one of 2.3 a quarter.
-        saturation_margin: How near a limit an output counts as saturated, as a share of the distance between
-            the limits: beyond 0.99 for tanh, where 2% of the gradient is left.
-        dead: Share of units silent for the whole batch above which too few take part. Symmetric weights
-            silence half at most, and by chance some more: in a deep network the examples of a batch become
-            alike, and a unit is then on or off for all of them.
-        unscaled_inputs: Root mean square of what the first kernels get, above which inputs are not scaled. Of inputs
-            with mean 0 and standard deviation 1 it is 1, of 8-bit images as they are read 150.
-        saturated_output: Share of the examples of which the softmax or sigmoid at the end is certain, above which
-            the outputs are saturated. It is certain of an example within `saturation_margin` of 1, for a sigmoid
-            also of 0, unless a bias makes it so: the values before it then vary less between examples than half of
-            what certainty takes.
-        wrong_fan: Factor between the standard deviation of a depthwise or transposed kernel and the one that its
-            initializer stands for. Small kernels are off by chance, but not by so much.
-        least_values: Number of values that a signal must have to be evaluated, and of examples to call units dead.
+        vanishing: Standard deviation below which a signal has vanished. With suitable weights it
+            stays near that of standardized inputs, 1. A signal a thousand times smaller is
+            negligible next to a bias after its first update.
+        exploding: Standard deviation above which a signal has exploded: a thousand times that of
+            standardized inputs, enough to saturate any softmax.
+        vanishing_gradient: Ratio of the gradient norm of the first layers to the largest gradient
+            norm of a layer, below which the first layers do not learn. No single learning rate
+            suits both.
+        exploding_gradient: Gradient norm of a layer above which training diverges with any usual
+            learning rate. Batch normalization makes gradients grow with depth: a ResNet-50 starts
+            at a thousand and still trains.
+        saturated: Fraction of saturated outputs above which an activation passes too little
+            gradient. Inputs of standard deviation 1 saturate 1% of the outputs of tanh; inputs of
+            standard deviation 2.3 saturate a quarter.
+        saturation_margin: Distance from a limit within which an output counts as saturated, as a
+            fraction of the distance between the limits. For tanh this means beyond 0.99, where 2%
+            of the gradient is left.
+        dead: Fraction of units with zero output for the whole batch above which too few are active.
+            With symmetric weights about half of the units can be inactive: in a deep network the
+            examples of a batch become similar, so that a unit is on or off for all of them.
+        unscaled_inputs: Root mean square of the inputs of the first kernels above which inputs are
+            not scaled. It is 1 for standardized inputs and 150 for raw 8-bit images.
+        saturated_output: Fraction of the examples above which the final softmax or sigmoid is
+            saturated. An example counts if its output is within `saturation_margin` of 1, or of 0
+            for a sigmoid. Saturation caused by a bias does not count: then the values before the
+            activation vary between examples by less than half of what saturation takes.
+        wrong_fan: Factor between the standard deviation of a depthwise or transposed kernel and the
+            one that its initializer intends. Small kernels deviate by chance, but not by this much.
+        least_values: Minimum number of values for a signal to be evaluated, and of examples for
+            units to count as dead.
 
     Raises:
         TypeError: If a threshold is not a number.
@@ -77,10 +82,10 @@ class Thresholds:
 
     @classmethod
     def of(cls, **options: Unpack[ThresholdOptions]) -> "Thresholds":
-        """Return the thresholds with these options, and a clear error for one that there is not.
+        """Return the thresholds with these options, with a clear error for an unknown one.
 
         Raises:
-            TypeError: If there is no threshold of a name, or one is not a number.
+            TypeError: If a threshold has an unknown name or is not a number.
             ValueError: If a threshold is not positive.
         """
         names = tuple(field.name for field in dataclasses.fields(cls))

@@ -1,4 +1,4 @@
-"""Types that recur, and what takes the place of those that no framework shares."""
+"""Recurring types, with `Any` for those that frameworks do not share."""
 
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias

@@ -1,4 +1,4 @@
-"""The values of tensors, brought to the host, and what they tell beside the statistics of a `Signal`."""
+"""Copy tensors to the host, and compute statistics that a `Signal` does not have."""
 
 from typing import Any
 
@@ -8,21 +8,21 @@ import numpy as np
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 
-# Columns that are reduced at once are as many as have this number of values.
+# Number of values per chunk of columns.
 _PIECE = 1 << 22
 
 
 def tensors_in(nested: Any) -> list[Tensor]:
-    """Return the tensors in `nested` whose values can be seen, without the scalars of NumPy.
+    """Return the concrete tensors in `nested`, without NumPy scalars.
 
-    These cannot be followed: they allow no weak references.
+    NumPy scalars cannot be tracked because they do not support weak references.
     """
     leaves = (leaf for leaf in keras.tree.flatten(nested) if not isinstance(leaf, np.generic))
     return [leaf for leaf in leaves if keras.ops.is_tensor(leaf) and backend.is_concrete(leaf)]
 
 
 def first_float(nested: Any) -> Tensor | None:
-    """Return the first tensor of `nested` if its values can be seen and are floats, otherwise `None`."""
+    """Return the first tensor of `nested` if it is concrete and floating-point, otherwise `None`."""
     first = next(iter(keras.tree.flatten(nested)), None)
     if first is None or not keras.ops.is_tensor(first) or not backend.is_concrete(first):
         return None
@@ -33,19 +33,19 @@ def array_of(tensor: Tensor) -> Array:
     """Return the values of `tensor` as an array of floats of at least 32 bits."""
     values = np.asarray(keras.ops.convert_to_numpy(tensor))
     if values.dtype.kind != "f" or values.dtype.itemsize < 4:
-        values = values.astype("float32")  # bfloat16 too, which NumPy takes for no float
+        values = values.astype("float32")  # also bfloat16, which NumPy does not treat as a float
     return values
 
 
 def weight_array(weight: keras.Variable) -> Array:
-    """Return the values of `weight` as an array in float32."""
+    """Return the values of `weight` as a float32 array."""
     return array_of(weight).astype("float32", copy=False)
 
 
 def spread(values: Array) -> float:
-    """Return the standard deviation between examples; of a single example, that of its values.
+    """Return the standard deviation between examples, or that of the values of a single example.
 
-    It is not a number where a value is not finite.
+    It is NaN if a value is not finite.
     """
     if not values.size:
         return 0.0
@@ -59,14 +59,14 @@ def spread(values: Array) -> float:
 
 
 def is_softmax(values: Array) -> bool:
-    """Tell whether the last axis holds probabilities of which one is true."""
+    """Return whether the last axis holds probabilities that sum to 1."""
     if values.ndim < 2 or values.shape[-1] < 2 or not values.size:
         return False
     return bool(values.min() >= 0 and (abs(values.sum(axis=-1, dtype="float64") - 1) < 1e-2).all())
 
 
 def certain(values: Array, margin: float) -> float:
-    """Return the share of probabilities that are next to 0 or 1; of a softmax, of examples with one next to 1."""
+    """Return the fraction of probabilities near 0 or 1; for a softmax, of examples with one probability near 1."""
     if is_softmax(values):
         return float(np.mean(values.max(axis=-1) >= 1 - margin))
     return float(np.mean((values <= margin) | (values >= 1 - margin)))

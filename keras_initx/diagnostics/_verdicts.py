@@ -1,4 +1,4 @@
-"""What a problem is, and how serious."""
+"""The problems in a report, and their levels."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,21 +6,22 @@ from typing import get_args
 
 from keras_initx.diagnostics._types import Level
 
-# What a verdict means for training, the most serious first.
+# The most serious level first.
 LEVELS: tuple[Level, ...] = get_args(Level)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Something that was found.
+    """A problem in a report.
 
     Attributes:
-        problem: What it is: `"vanishing"`.
-        layers: Names of the layers that have it.
-        evidence: What has been measured.
+        problem: Name of the problem, e.g. `"vanishing"`.
+        layers: Names of the affected layers.
+        evidence: The measurements that show it.
         remedy: What to use instead.
-        level: What it means for training. `"error"`: part of the model does not learn, or numbers overflow.
-            `"warning"`: it learns slowly, from fewer units, or not as meant. `"note"`: nothing, or what is meant.
+        level: Its effect on training. `"error"`: part of the model does not learn, or numbers
+            overflow. `"warning"`: the model learns slowly, with fewer units, or not as intended.
+            `"note"`: harmless, or usually intended.
     """
 
     problem: str
@@ -31,5 +32,5 @@ class Verdict:
 
 
 def named_in(verdicts: Iterable[Verdict]) -> set[str]:
-    """Return the names of the layers that any of `verdicts` names."""
+    """Return the names of all layers in `verdicts`."""
     return {name for verdict in verdicts for name in verdict.layers}

@@ -1,4 +1,4 @@
-"""What the weights of a layer are: their size, whether units are the same, whether the number of inputs was right."""
+"""Measure the weights of a layer: their scale, identical units, and wrong fans."""
 
 import dataclasses
 import hashlib
@@ -16,33 +16,35 @@ from keras_initx.diagnostics._types import Axes
 from keras_initx.diagnostics._values import weight_array
 from keras_initx.initializers._fans import fans
 
-# Units with fewer weights may be the same by chance, in 16 bits.
+# Units with fewer weights may be equal by chance in 16-bit dtypes.
 _COMPARABLE = 4
-# And so may kernels with fewer weights.
+# The same holds for kernels with fewer weights.
 _TELLING = 8
 
 
 @dataclass(frozen=True)
 class WeightReport:
-    """What one weight of a layer is.
+    """The measurements of one weight of a layer.
 
     Attributes:
         name: Name of the weight, `"kernel"`.
         shape: Its shape.
         mean: Mean of its entries.
         std: Their standard deviation.
-        zeros: Share of the entries that are exactly zero.
+        zeros: Fraction of the entries that are exactly zero.
         norm: Norm of the weight.
-        gradient: Norm of its gradient, `None` without targets.
-        axes: For a kernel, the axes that a unit sums over and those that an input spreads along, two tuples.
-        fan_in: For a kernel, the number of inputs that a unit sums up, otherwise `None`.
-        gain: For a kernel, `std * sqrt(fan_in)`: by how much it changes the size of its inputs.
-        expected_std: For a depthwise or transposed kernel, the standard deviation that its initializer would give
-            if it counted inputs and outputs rightly, otherwise `None`.
+        gradient: Norm of its gradient, or `None` without targets.
+        axes: For a kernel, a tuple of input axes and a tuple of output axes.
+        fan_in: For a kernel, the number of inputs of a unit, otherwise `None`.
+        gain: For a kernel, `std * sqrt(fan_in)`: the factor by which it scales its inputs.
+        expected_std: For a depthwise or transposed kernel, the standard deviation that its
+            initializer would give with the correct fans, otherwise `None`.
         constant: For a trainable kernel, whether all entries are the same.
         zero: For a trainable kernel, or the trainable scale of a normalization, whether all entries are 0.
-        identical_units: For a trainable kernel, the number of units whose weights are those of another unit.
-        digest: For a trainable kernel of random numbers, what two of them have in common only if they are the same.
+        identical_units: For a trainable kernel, the number of units with the same weights as
+            another unit.
+        digest: For a trainable kernel of random numbers, a digest that two kernels share only if
+            they are equal.
     """
 
     name: str
@@ -70,7 +72,7 @@ def weight_reports(
     Args:
         layer: The layer that they belong to.
         weights: Variables.
-        gradients: Dict from the identity of a variable to its gradient.
+        gradients: Dict from the id of a variable to its gradient.
     """
     bias = {weight.name: weight_array(weight) for weight in weights}.get("bias")
     return [_weight_report(layer, weight, bias, gradients.get(id(weight))) for weight in weights if weight.shape]
@@ -112,7 +114,7 @@ def _weight_report(
 
 
 def _std(array: Array) -> float:
-    with np.errstate(invalid="ignore"):  # training may have made it infinite
+    with np.errstate(invalid="ignore"):  # may have become infinite in training
         return float(array.std(dtype="float64")) if array.size else 0.0
 
 
@@ -121,8 +123,8 @@ def _norm(array: Array) -> float:
 
 
 def _identical_units(array: Array, bias: Array | None, input_axes: Axes) -> int:
-    """Return how many units have the same weights, and the same bias, as another."""
-    input_axes = input_axes or (0,)  # an embedding's units see one row at a time
+    """Return the number of units with the same weights and bias as another unit."""
+    input_axes = input_axes or (0,)  # an embedding uses one row at a time
     count = math.prod(array.shape[axis] for axis in input_axes)
     if count < _COMPARABLE:
         return 0
@@ -134,7 +136,7 @@ def _identical_units(array: Array, bias: Array | None, input_axes: Axes) -> int:
 
 
 def _digest(array: Array) -> str | None:
-    """Return what stands for the values of a kernel, `None` if they are few: two identities are not drawn alike."""
+    """Return a digest of a random kernel, or `None` for kernels with few distinct values, such as an identity."""
     nonzero = array[array != 0]
     if nonzero.size < _TELLING or len(np.unique(nonzero)) <= min(nonzero.size / 2, 64):
         return None

@@ -1,4 +1,4 @@
-"""What a layer asks for: one family of initializers a file."""
+"""Weight initializers, one family per file."""
 
 from keras_initx.initializers._base import CatalogEntry as CatalogEntry
 from keras_initx.initializers._base import ConstantInitializer as ConstantInitializer

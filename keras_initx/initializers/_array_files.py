@@ -1,7 +1,8 @@
-"""Arrays by name from the files that frameworks write. Nothing is ever unpickled.
+"""Read arrays by name from the weight files of frameworks. Nothing is ever unpickled.
 
-A format is a context manager that opens a file and gives two functions: `names()` lists its arrays,
-`stored(name)` tells about one of them without reading it, and is `None` if there is none.
+A format is a context manager that opens a file and yields two functions: `names()` lists its
+arrays, `stored(name)` describes one of them without reading it, or returns `None` if it does not
+exist.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from keras_initx._typing import Array, DType, Shape
 
 
 class Stored(NamedTuple):
-    """An array in a file: its shape, the name of its dtype, and, while the file is open, how to read it."""
+    """An array in a file: its shape, the name of its dtype, and a function that reads it while the file is open."""
 
     shape: Shape
     dtype: DType
@@ -36,20 +37,21 @@ File = tuple[Callable[[], Sequence[Name]], Callable[[Name], Stored | None]]
 
 
 def suffix(path: str) -> str:
-    """Return the suffix of `path`, which says what format the file has."""
+    """Return the suffix of `path`, which determines the file format."""
     return os.path.splitext(path)[1].lower()
 
 
 def read_array(path: str, name: str | None, accepts: Callable[[Stored], bool]) -> Array | Contents:
-    """Read one array of a file and no other.
+    """Read a single array from a file.
 
     Args:
         path: The file.
         name: Name of the array; `None` if it is the only one.
-        accepts: Function of a `Stored`. If it is false for the one named, nothing is read.
+        accepts: Predicate on a `Stored`. If it is false for the named array, nothing is read.
 
     Returns:
-        The array, or what the file holds instead, a dict from name to `Stored`.
+        The array; or, if it was not found or not accepted, the contents of the file: a dict from
+        name to `Stored`.
 
     Raises:
         ValueError: If the file cannot be read.
@@ -66,14 +68,14 @@ def read_array(path: str, name: str | None, accepts: Callable[[Stored], bool]) -
 
 @contextlib.contextmanager
 def open_arrays(argument: str, path: str) -> Iterator[dict[str, Stored]]:
-    """Open a file while the block runs, and give its arrays by name, of which none has been read.
+    """Open a file for the duration of the block and yield its arrays by name, none of them read yet.
 
     Args:
-        argument: What the path is called in an error.
-        path: The file, not a `.npy`, whose array has no name.
+        argument: Name of the argument in error messages.
+        path: The file. Not a `.npy` file, whose array has no name.
 
     Raises:
-        ValueError: If the file cannot be read, also later, when an array is.
+        ValueError: If the file cannot be read, now or later, when an array is read.
         ImportError: If the package that reads the format is missing.
     """
 
@@ -90,12 +92,12 @@ def open_arrays(argument: str, path: str) -> Iterator[dict[str, Stored]]:
 
 @contextlib.contextmanager
 def _refused(argument: str, path: str) -> Iterator[None]:
-    """Make what goes wrong with a file an error that names it."""
+    """Turn any exception about a file into a `ValueError` that names the file."""
     try:
         yield
     except ImportError:
         raise
-    except Exception as error:  # each format has its own
+    except Exception as error:  # each format raises its own exceptions
         raise ValueError(
             f"`{argument}` must be a {suffix(path)} file: {error}. Received: {argument}={path!r}"
         ) from error
@@ -160,8 +162,8 @@ def _hdf5(path_or_file: str | IO[bytes]) -> Iterator[File]:
         if not isinstance(node, h5py.Dataset) or node.shape is None:
             return None
         if node.file != file or node.external or node.is_virtual:
-            return None  # the values are in another file, which no digest of this one speaks for
-        if node.attrs.get("dtype") == "bfloat16":  # a note of Keras: HDF5 knows no such type
+            return None  # the values are in another file, which the digest of this one does not cover
+        if node.attrs.get("dtype") == "bfloat16":  # set by Keras: HDF5 has no such type
             return Stored(node.shape, "bfloat16", lambda: np.asarray(node[()]).view("bfloat16"))
         return Stored(node.shape, node.dtype.name, lambda: np.asarray(node[()]))
 
@@ -172,7 +174,7 @@ def _hdf5(path_or_file: str | IO[bytes]) -> Iterator[File]:
 @contextlib.contextmanager
 def _keras(path: str) -> Iterator[File]:
     with tempfile.TemporaryFile() as weights:
-        # HDF5 goes to and fro, and to go back in an archive is to read it from its beginning.
+        # HDF5 seeks back and forth, and seeking back in an archive means reading it again from the start.
         with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
             shutil.copyfileobj(member, weights)
         with _hdf5(weights) as arrays:

@@ -1,4 +1,4 @@
-"""Initializers that can be told which axes of a kernel are inputs and which are units."""
+"""Base classes of initializers that take the input and output axes of a kernel."""
 
 import math
 from collections.abc import Iterable
@@ -14,9 +14,9 @@ class AxesInitializer(RandomInitializer, KerasVarianceScaling):
     """Base class of initializers that take `input_axes` and `output_axes`.
 
     Keras' `EinsumDense`, and with it the attention layers, knows which axes of its kernel are
-    inputs, but tells only a `keras.initializers.VarianceScaling`: it builds one again with both in
-    its config, where one of them is `None`. So this derives from that class. Nothing but the type
-    comes from there.
+    inputs, but passes them only to a `keras.initializers.VarianceScaling`: where one of the two is
+    `None`, it rebuilds the initializer with both in its config. This class therefore derives from
+    `VarianceScaling`; it inherits only the type.
     """
 
     def __init__(self, *, seed: Seed = None, input_axes: Axes = None, output_axes: Axes = None) -> None:
@@ -30,7 +30,7 @@ class AxesInitializer(RandomInitializer, KerasVarianceScaling):
 
 
 class MatrixInitializer(AxesInitializer):
-    """Base class of initializers that read a kernel as a matrix of shape `(inputs, units)`.
+    """Base class of initializers that treat a kernel as a matrix of shape `(inputs, units)`.
 
     A subclass implements `_draw_matrix`.
     """
@@ -42,14 +42,14 @@ class MatrixInitializer(AxesInitializer):
         inputs, units = self._axes(shape)
         if sorted(inputs + units) != list(range(len(shape))):
             raise ValueError(
-                f"`shape` must have each of its axes named once, in `input_axes` or in `output_axes`. "
+                f"`shape` must have each of its axes listed exactly once, in `input_axes` or in `output_axes`. "
                 f"Received: shape={shape}, input_axes={self.input_axes!r}, output_axes={self.output_axes!r}"
             )
 
     def _axes(self, shape: Shape) -> tuple[list[int], list[int]]:
-        """Return the axes of inputs and those of units, counted from 0, each in increasing order.
+        """Return the non-negative input axes and output axes, each in increasing order.
 
-        Not in the order given, so that two ways to name the same axes give the same values.
+        Sorted, so that the same axes give the same values in whatever order they were listed.
         """
         axes = range(len(shape))
 
@@ -65,7 +65,7 @@ class MatrixInitializer(AxesInitializer):
         return sorted(axes[axis] for axis in inputs), sorted(axes[axis] for axis in units)
 
     def _matrix_shape(self, shape: Shape) -> tuple[int, int]:
-        """Return the numbers of inputs and units of a kernel of `shape`."""
+        """Return the number of inputs and the number of units of a kernel of `shape`."""
         inputs, units = self._axes(shape)
         return math.prod(shape[axis] for axis in inputs), math.prod(shape[axis] for axis in units)
 
@@ -78,5 +78,5 @@ class MatrixInitializer(AxesInitializer):
         return stream.xp.transpose(kernel, [order.index(axis) for axis in range(len(shape))])
 
     def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
-        """Return a matrix of shape `(inputs, units)` and `dtype` made from `stream`, in its namespace."""
+        """Return a matrix of shape `(inputs, units)` and `dtype`, drawn from `stream` in its namespace."""
         raise NotImplementedError

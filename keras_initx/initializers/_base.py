@@ -1,4 +1,4 @@
-"""What every initializer shares: ids, shape and dtype, seed, config, repr and equality."""
+"""Base classes of all initializers: ids, shape and dtype, seed, config, repr and equality."""
 
 import dataclasses
 import inspect
@@ -25,9 +25,9 @@ class CatalogEntry:
     """The catalog entry of an initializer.
 
     Attributes:
-        ids: Its string ids, as `"initx.sparse"`; aliases come after the first.
+        ids: Its string ids, e.g. `"initx.sparse"`. Any after the first are aliases.
         cls: The class.
-        formula: The values as a short formula, in terms of the class' arguments.
+        formula: A short formula for the values, in terms of the constructor's arguments.
         use: When to use it.
     """
 
@@ -43,7 +43,7 @@ _ENTRIES: list[CatalogEntry] = []
 def catalog() -> tuple[CatalogEntry, ...]:
     """Return the catalog entries of all initializers, sorted by id.
 
-    The tables of the documentation and of `python -m keras_initx list` are made from it.
+    The tables in the documentation and of `python -m keras_initx list` are generated from it.
 
     Returns:
         A `CatalogEntry` for each class.
@@ -58,7 +58,7 @@ def catalog() -> tuple[CatalogEntry, ...]:
 
 
 def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
-    """Make a class known to Keras as `initx>ClassName` and as `initx.<name>`, and list it in the catalog.
+    """Register a class with Keras as `initx>ClassName` and `initx.<name>`, and add it to the catalog.
 
     Args:
         *names: The names; those after the first are aliases.
@@ -79,8 +79,9 @@ def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
 class Initializer(KerasInitializer):
     """Base class of all initializers.
 
-    A subclass stores its constructor's arguments under their own names, exactly as given, and
-    implements `_fill`, or `_draw` if it is a `RandomInitializer`. Everything else follows from that.
+    A subclass stores the arguments of its constructor as attributes of the same names, exactly as
+    given, and implements `_fill`, or `_draw` if it is a `RandomInitializer`. Config, repr, equality
+    and serialization follow from these.
     """
 
     @backend.untransformed
@@ -89,16 +90,17 @@ class Initializer(KerasInitializer):
 
         Args:
             shape: Shape of the tensor.
-            dtype: Floating dtype of the tensor, Keras' `floatx` by default. Values are computed in
-                float32, in float64 when that is asked for, and cast last. JAX has float64 only with
-                its option `jax_enable_x64`; without it float32 stands for float64.
+            dtype: Floating-point dtype of the tensor, `keras.config.floatx()` by default. Values
+                are computed in float32, or in float64 if that is requested, and cast last. JAX
+                supports float64 only with its option `jax_enable_x64`; without it, float64 means
+                float32.
 
         Returns:
             A tensor of the current backend.
 
         Raises:
             TypeError: If `shape` is not a sequence of integers.
-            ValueError: If `shape` or `dtype` does not suit the initializer.
+            ValueError: If `shape` or `dtype` is invalid for this initializer.
         """
         try:
             return self._tensor(shape, dtype)
@@ -107,10 +109,10 @@ class Initializer(KerasInitializer):
             raise
 
     def _tensor(self, shape: ShapeLike, dtype: DType | None) -> Tensor:
-        """Return what a call returns."""
+        """Return the tensor for a call."""
         shape, dtype = check_shape(shape), backend.available_dtype(check_dtype(dtype))
         self._check_shape(shape)
-        warn_of_twins(self, shape)  # on the meta device too: a layer that another's `call` builds asks there
+        warn_of_twins(self, shape)  # also on the meta device, for layers built in a `call`
         if backend.is_abstract():
             return keras.ops.empty(shape, dtype)
         values = self._values(shape, dtype)
@@ -122,7 +124,7 @@ class Initializer(KerasInitializer):
         """Raise `ValueError` if this initializer cannot fill `shape`."""
 
     def expected_std(self, shape: Shape) -> float | None:
-        """Return the standard deviation that the values of `shape` are to have, `None` if that is not known.
+        """Return the standard deviation that values of `shape` should have, or `None` if it is unknown.
 
         Args:
             shape: A shape that the initializer fills.
@@ -130,7 +132,7 @@ class Initializer(KerasInitializer):
         return None
 
     def _values(self, shape: Shape, dtype: DType) -> Tensor:
-        """Return values of `shape`, in `dtype` or as they are computed: an array on the host, a tensor elsewhere."""
+        """Return values of `shape`, in `dtype` or the computing dtype: an array on the host, a tensor elsewhere."""
         return self._fill(current_namespace(math.prod(shape)), shape, computing_dtype(dtype))
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
@@ -151,7 +153,7 @@ class Initializer(KerasInitializer):
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in arguments)})"
 
     def __eq__(self, other: object) -> bool:
-        """Two initializers are equal if they give the same values, unseeded ones the seed they drew."""
+        """Compare by class and arguments: equal initializers give the same values. Drawn seeds are compared too."""
         if type(other) is not type(self):
             return NotImplemented
         return bool(_plain(vars(self), _comparable) == _plain(vars(other), _comparable))
@@ -164,18 +166,18 @@ _PARAMETERS: dict[type, Mapping[str, inspect.Parameter]] = {}
 
 
 def parameters_of(cls: type) -> Mapping[str, inspect.Parameter]:
-    """Return the parameters of the constructor of `cls`, which are looked up once."""
+    """Return the parameters of the constructor of `cls` (cached)."""
     if cls not in _PARAMETERS:
         _PARAMETERS[cls] = inspect.signature(cls).parameters
     return _PARAMETERS[cls]
 
 
 def _plain(value: Any, nested: Callable[[Any], Any]) -> Any:
-    """Return `value` as it comes back from JSON: NumPy's scalars as Python's, tuples as lists.
+    """Return `value` as JSON would return it: NumPy scalars as Python scalars, tuples as lists.
 
     Args:
-        value: An argument of a constructor, or a container of some.
-        nested: Function that is applied to the objects within: initializers and generators.
+        value: A constructor argument, or a container of arguments.
+        nested: Function applied to the objects inside: initializers and seed generators.
     """
     if isinstance(value, dict):
         return {name: _plain(item, nested) for name, item in value.items()}
@@ -187,30 +189,30 @@ def _plain(value: Any, nested: Callable[[Any], Any]) -> Any:
 
 
 def _readable(value: Any) -> Any:
-    # The repr of others is no constructor call.
+    # The repr of other objects is not a constructor call.
     return value if isinstance(value, Initializer) else keras.saving.serialize_keras_object(value)
 
 
 def _comparable(value: Any) -> Any:
-    # Keras' own initializers are equal to themselves only. An unseeded one keeps the seed that it drew here.
+    # Keras' own initializers are equal only to themselves. An unseeded one keeps the seed that it drew here.
     if isinstance(value, Initializer | keras.random.SeedGenerator):
         return value
     return keras.saving.serialize_keras_object(value), getattr(value, "seed", None)
 
 
 class ConstantInitializer(Initializer):
-    """Base class of initializers that draw no random numbers."""
+    """Base class of deterministic initializers."""
 
 
 class RandomInitializer(Initializer):
     """Base class of initializers that draw random numbers.
 
     Args:
-        seed: `None`, an integer in `[0, 2**32)` or a `keras.random.SeedGenerator`. With `None` a
-            seed is drawn from Python's `random` here, once, so that
-            `keras.utils.set_random_seed` controls it. An initializer with an integer or `None` gives
-            the same values each time it is called for one shape; one with a generator advances
-            it and gives new ones.
+        seed: `None`, an integer in `[0, 2**32)` or a `keras.random.SeedGenerator`. With `None`, a
+            seed is drawn once, here, from Python's `random`, so that `keras.utils.set_random_seed`
+            controls it. An initializer with an integer or `None` returns the same values each time
+            it is called with the same shape; with a generator, each call advances the generator and
+            returns new values.
     """
 
     seed: int | keras.random.SeedGenerator
@@ -224,15 +226,15 @@ class RandomInitializer(Initializer):
         return self._draw(stream, shape, computing_dtype(dtype))
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        """Return values of `shape` made from `stream`, in its namespace, in `dtype` or in the dtype of the stream."""
+        """Return values of `shape` drawn from `stream` in its namespace, in `dtype` or in the stream's dtype."""
         raise NotImplementedError
 
     def _bounds(self) -> Bounds | None:
-        """Return two numbers that no value may be beyond, not even when it is cast to 16 bits, or `None`."""
+        """Return the lower and upper bound of the values, which also hold after a cast to 16 bits, or `None`."""
         return None
 
     def _key(self) -> tuple[Tensor, Tensor]:
-        """Return the two words that key the stream: seed and, with a generator, its counter."""
+        """Return the two words of the stream's key: the seed and, for a generator, its counter."""
         if isinstance(self.seed, int):
             return self.seed, 0
         words = backend.next_seed(self.seed)

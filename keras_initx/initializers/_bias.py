@@ -6,12 +6,12 @@ from keras_initx.initializers._base import ConstantInitializer, register
 from keras_initx.sampling import Namespace
 
 
-@register("relu_bias", formula="value", use="ReLU layers with small weights: all units take part from the first step")
+@register("relu_bias", formula="value", use="ReLU layers with small weights: all units are active from the first step")
 class ReLUBias(ConstantInitializer):
-    """Give every unit the same small positive bias.
+    """Initialize every bias to the same small positive value.
 
-    A rectified unit whose bias starts above zero is active for most inputs, so that it gets a
-    gradient from the first step on.
+    A ReLU unit whose bias starts above zero is active for most inputs and therefore receives a
+    gradient from the first step.
 
     Args:
         value: The bias, a positive number.

@@ -1,12 +1,12 @@
-"""Find out who asks for weights, and what for.
+"""Find out which variable and which layer an initializer is called for.
 
-Keras hands an initializer a shape and nothing else. That is not enough for the bias of an LSTM:
-with `unit_forget_bias=True` Keras asks for `(u,)` and `(2u,)`, with `False` for `(4u,)`, and 8 may
-be any of these. Remembering earlier calls would make one initializer's values depend on the
-others', so we look who is asking instead: the variable that is made is on the call stack, and so
-are layers. Mostly the layer that makes it is among them. Where `fit` builds a model, Keras makes the
-variables after all layers are built, in the call of an outer layer or model, and the variable leads
-to the layer. So does `load_model` stand on the stack, when the weights are there only to be
+Keras passes only a shape to an initializer. That is not enough for the bias of an LSTM: with
+`unit_forget_bias=True` Keras asks for `(u,)` and `(2u,)`, with `False` for `(4u,)`, and a length of
+8 may be any of these. Remembering earlier calls would make the values depend on other initializers.
+Instead, the call stack is inspected: it contains the variable being created and the layers around
+it. Usually the layer that owns the variable is among them. When `fit` builds a model, Keras creates
+the variables after all layers are built, in the call of an outer layer or model; then the layer is
+found through the variable. `load_model` is on the stack as well when the weights are about to be
 overwritten by those of the saved model.
 """
 
@@ -19,9 +19,9 @@ import keras
 
 
 def asking() -> tuple[keras.Variable | None, list[keras.Layer]]:
-    """Return the variable whose values are asked for, and the layers on the call stack, the innermost first.
+    """Return the variable being initialized and the layers on the call stack, innermost first.
 
-    The variable is `None` if an initializer is called by hand.
+    The variable is `None` if the initializer is called directly.
     """
     variable = None
     layers: list[keras.Layer] = []
@@ -36,12 +36,12 @@ def asking() -> tuple[keras.Variable | None, list[keras.Layer]]:
 
 
 def argument_name(weight: keras.Variable) -> str:
-    """Return how Keras calls the argument of a layer that is the initializer of `weight`."""
+    """Return the name of the layer argument that sets the initializer of `weight`."""
     return f"{weight.name.removesuffix('_kernel')}_initializer"
 
 
 def layer_using(initializer: keras.initializers.Initializer) -> keras.Layer | None:
-    """Return the layer that asks `initializer` for a weight, or `None` if none is known, as in a call by hand."""
+    """Return the layer that calls `initializer`, or `None` if it is unknown, as in a direct call."""
     variable, layers = asking()
     if variable is not None:
         for layer in layers:
@@ -56,7 +56,7 @@ def layer_using(initializer: keras.initializers.Initializer) -> keras.Layer | No
 
 
 def loads_a_model() -> bool:
-    """Tell whether values are asked for by a variable of a model that `load_model` is about to fill."""
+    """Return whether the values are for a model whose weights `load_model` is about to overwrite."""
     loader = inspect.unwrap(keras.saving.load_model).__code__
     for_variable = False
     for frame in _callers():
@@ -67,10 +67,10 @@ def loads_a_model() -> bool:
 
 
 def forget_unmade_variables() -> None:
-    """Make Keras forget the variables that it is making at the end of a scope, if that is who asks.
+    """Clear Keras' list of variables to be created at the end of a scope, if the caller is creating them.
 
-    To be called when an error ends that. Keras would keep its list of them, in which some are made by then,
-    and try to make them again whenever another model is built; that fails for good.
+    Called when an error interrupts their creation. Otherwise Keras keeps the list, in which some variables have been
+    created by then, and every later attempt to build a model fails.
     """
     making: dict[str, Any] = {}
     for frame in _callers():
@@ -83,21 +83,21 @@ def forget_unmade_variables() -> None:
 
 
 def _uses(layer: keras.Layer, initializer: keras.initializers.Initializer) -> bool:
-    """Tell whether `layer` has `initializer`, by itself or within another one, which then gets the same shape."""
+    """Return whether `layer` uses `initializer`, directly or inside another one that passes the same shape on."""
     return any(_hands_on(value, initializer) for value in vars(layer).values())
 
 
 def _hands_on(value: object, initializer: keras.initializers.Initializer) -> bool:
     if value is initializer:
         return True
-    # Those in a list, as of `Concatenated`, get other shapes.
+    # Initializers in a list, as in `Concatenated`, get other shapes.
     return isinstance(value, keras.initializers.Initializer) and any(
         _hands_on(part, initializer) for part in vars(value).values()
     )
 
 
 def _callers() -> Iterator[FrameType]:
-    """Yield the frames of the call stack, the innermost first."""
+    """Yield the frames of the call stack, innermost first."""
     frame = inspect.currentframe()
     while frame is not None:
         yield frame

@@ -1,4 +1,4 @@
-"""Initial biases of recurrent layers: a time scale for each unit."""
+"""Chrono initialization: biases of recurrent layers that give each unit its own time scale."""
 
 import functools
 from typing import Literal, get_args
@@ -31,37 +31,37 @@ _MOST_STEPS = 1 << 32
 
 @register(
     "chrono_bias",
-    formula="log U(1, max_steps - 1) for the gates that keep, its negative for an LSTM's input gates, else 0",
-    use="LSTMs and GRUs whose inputs matter over a known number of steps: time scales spread up to it",
+    formula="log U(1, max_steps - 1) for forget or update gates, its negative for an LSTM's input gates, else 0",
+    use="LSTMs and GRUs with long-range dependencies of known length: memory lengths are spread up to it",
 )
 class ChronoBias(RandomInitializer):
-    """Give each unit of an LSTM or a GRU a memory of its own length, spread evenly up to `max_steps`.
+    """Initialize LSTM or GRU biases so that memory lengths are spread evenly up to `max_steps`.
 
-    A gate that keeps a share `sigmoid(b)` of the memory at each step remembers for about
-    `1 / (1 - sigmoid(b)) = 1 + exp(b)` steps. With `exp(b)` uniform between 1 and `max_steps - 1` this
-    is uniform between 2 and `max_steps`.
+    A gate that keeps a fraction `sigmoid(b)` of the memory at each step has a memory of about `1 /
+    (1 - sigmoid(b)) = 1 + exp(b)` steps. With `exp(b)` uniform between 1 and `max_steps - 1`, the
+    memory length is uniform between 2 and `max_steps`.
 
-    In an LSTM `b` is the bias of a unit's forget gate, and `-b` that of its input gate, so that a cell
-    takes in as much as it loses; the others are zero. In a GRU of Keras, whose state is `z * h + (1 -
-    z) * candidate`, `b` is the bias of the update gate `z`, in the first row if there are two (see
-    `GRUUpdateBias`), and the others are zero.
+    In an LSTM, `b` is the bias of a unit's forget gate and `-b` that of its input gate, so that a
+    cell takes in as much as it forgets; all other biases are zero. In a Keras GRU, whose state is
+    `z * h + (1 - z) * candidate`, `b` is the bias of the update gate `z`, in the first row if the
+    bias has two (see `GRUUpdateBias`); all other biases are zero.
 
-    Keras' `unit_forget_bias=True`, the default of its LSTM layers, overwrites the forget gates. This
-    is refused when the layer is built: give the layer `unit_forget_bias=False`.
+    Keras' `unit_forget_bias=True`, the default of its LSTM layers, overwrites the forget-gate bias.
+    Building such a layer raises an error: set `unit_forget_bias=False`.
 
     Args:
-        max_steps: Longest memory in steps, an integer from 3 to 2**32: the length of the sequences, or
-            how far back an input can matter.
-        cell: `"lstm"` or `"gru"`. Normally left out and read off the layer. It is needed where no
-            layer is known, as when the initializer is called by hand, for a vector, which may be the
-            bias of either.
-        seed: See `RandomInitializer`.
+        max_steps: Longest memory in time steps, an integer from 3 to 2**32. Use the sequence
+            length, or the longest dependency that you expect.
+        cell: `"lstm"` or `"gru"`. Usually not needed, because it is inferred from the layer.
+            Required when the initializer is called directly with a 1D shape, which may be the bias
+            of either.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range; when called, if the shape is not that of
-            the bias of an LSTM or a GRU, if nothing tells which of the two it is, or if the layer
-            overwrites the forget gates.
+        ValueError: If an argument is out of range; when called, if the shape is not that of
+            the bias of an LSTM or a GRU, if it is unknown which of the two it is, or if the layer
+            overwrites the forget-gate bias.
 
     Example:
         >>> bias = keras.ops.convert_to_numpy(ChronoBias(100, cell="lstm", seed=0)((16,)))
@@ -88,14 +88,14 @@ class ChronoBias(RandomInitializer):
         cell = self._cell(layer, shape)
         if cell is None:
             raise ValueError(
-                "`shape` must be (2, 3 * units), a GRU's, where neither a layer nor `cell` tells an LSTM from a GRU; "
+                "`shape` must be (2, 3 * units), a GRU's, if neither the layer nor `cell` tells an LSTM from a GRU; "
                 f'give the cell, as in `ChronoBias({self.max_steps}, cell="lstm")`. '
                 f"Received: shape={shape}, cell=None, layer={layer and layer.name!r}"
             )
         {"lstm": check_lstm_bias, "gru": check_gru_bias}[cell](shape, layer)
 
     def _cell(self, layer: keras.Layer | None, shape: Shape) -> Cell | None:
-        """Return whose bias has `shape`, `None` if nothing tells."""
+        """Return which cell a bias of `shape` belongs to, or `None` if that is unknown."""
         if self.cell is not None:
             return self.cell
         if is_lstm(layer):
@@ -109,16 +109,16 @@ class ChronoBias(RandomInitializer):
         return lstm_bias(stream.xp, -forget_gate, forget_gate)
 
     def _keeping(self, stream: Stream, units: int, dtype: DType) -> Tensor:
-        """Return the biases of the gates that keep the memory."""
+        """Return the biases of the forget gates of an LSTM or the update gates of a GRU."""
         knots, largest = _quantiles(int(self.max_steps))
-        # A draw stands for the middle of its part of the range.
+        # Each draw represents the midpoint of its interval.
         then = affine(stream.xp, largest / _UNITS / 2, largest / _UNITS, (0, largest))
         return stream.interpolated(Draw.VALUES, (units,), knots, dtype, then)
 
 
 @functools.lru_cache(maxsize=8)
 def _quantiles(max_steps: int) -> tuple[Array, float]:
-    """Return the quantiles of log U(1, max_steps - 1), as `Stream.interpolated` takes them, and the last of them."""
+    """Return the quantiles of log U(1, max_steps - 1) for `Stream.interpolated`, and the largest of them."""
     quantiles = portable_log(1 + (max_steps - 2) * (np.arange(_CELLS + 1) / _CELLS))
     largest = float(quantiles[-1])
     knots = np.rint(quantiles / largest * _UNITS).astype("int32")

@@ -1,4 +1,4 @@
-"""Initial weights made of those of other initializers."""
+"""Initializers that combine other initializers."""
 
 import numbers
 from collections.abc import Iterator, Sequence
@@ -20,18 +20,18 @@ Value = TypeVar("Value")
 
 @register(
     "scaled",
-    formula="factor · the values of initializer",
-    use="residual branches: start them small, so that a deep network does not grow with its depth",
+    formula="factor · values of initializer",
+    use="residual branches: start small, so that signals do not grow with depth",
 )
 class Scaled(Initializer):
-    """Give the values of another initializer, times `factor`.
+    """Multiply the values of another initializer by `factor`.
 
-    The last layer of a residual branch can so start small, and the sum of many branches keeps its
-    size: GPT-2 takes `1 / sqrt(2 * blocks)`, Fixup `branches ** (-1 / (2 * depth - 2))` for the layers
-    of a branch that has `depth` of them, and 0 for its last. `keras_initx.recipes` has such rules for whole
-    models.
+    Use it to start the last layer of a residual branch small, so that the sum of many branches
+    keeps its scale. GPT-2 uses `1 / sqrt(2 * blocks)`. Fixup uses `branches ** (-1 / (2 * depth -
+    2))` for the layers of a branch of `depth` layers, and 0 for the last. `keras_initx.recipes` has
+    such rules for whole models.
 
-    Computed in float32 (float64 when asked for) and cast last, like all others.
+    Computed in float32 (float64 if requested) and cast last, like all initializers.
 
     Args:
         initializer: An initializer, as an object, a string id or a config.
@@ -39,7 +39,7 @@ class Scaled(Initializer):
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range; when called, if `initializer` cannot fill
+        ValueError: If an argument is out of range; when called, if `initializer` cannot fill
             the shape.
 
     Example:
@@ -70,29 +70,29 @@ class Scaled(Initializer):
 
 @register(
     "concatenated",
-    formula="slices of one axis, each with values of its own initializer",
-    use="kernels that are several in one: gates, heads, fused query, key and value",
+    formula="slices along one axis, each filled by its own initializer",
+    use="fused kernels: gates, heads, or query, key and value in one weight",
 )
 class Concatenated(Initializer):
-    """Cut an axis into slices and fill each by an initializer of its own.
+    """Split an axis into slices and fill each slice with its own initializer.
 
-    Each initializer is called with the shape of its slice, as if that were a layer of its own: this
-    is what fan-in, fan-out and orthogonality refer to.
+    Each initializer is called with the shape of its slice, as if the slice were a separate layer.
+    Fan-in, fan-out and orthogonality refer to the slice.
 
-    A string id makes a new object for each slice, with a seed of its own. Two slices whose
-    initializers have the same seed would be the same, or alike, so that is refused.
+    A string id creates a new object with its own seed for each slice. Initializers with the same
+    seed raise an error, because their slices would be identical or correlated.
 
     Args:
         initializers: List of initializers, as objects, string ids or configs, one for each slice.
-        sizes: List of the lengths of the slices, which add up to the length of the axis. By default
-            all are of one length.
-        axis: The axis that is cut.
+        sizes: List of the lengths of the slices, which must add up to the length of the axis. By
+            default all slices have the same length.
+        axis: The axis to split.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range, or if two of the initializers have the same
-            seed; when called, if the axis cannot be cut so, or if an initializer cannot fill the
-            shape of its slice.
+        ValueError: If an argument is out of range, or if two of the initializers have the same
+            seed; when called, if the axis cannot be split this way, or if an initializer cannot
+            fill the shape of its slice.
 
     Example:
         >>> fused = Concatenated(["initx.orthogonal", "initx.orthogonal", "zeros"])
@@ -103,8 +103,8 @@ class Concatenated(Initializer):
 
     Reference:
         Ainslie, Lee-Thorp, de Jong, Zemlyanskiy, Lebron and Sanghai, "GQA: training generalized
-        multi-query transformer models from multi-head checkpoints", EMNLP 2023 (on keys and
-        values that have fewer heads than queries).
+        multi-query transformer models from multi-head checkpoints", EMNLP 2023 (for keys and values
+        with fewer heads than queries).
     """
 
     def __init__(
@@ -154,11 +154,11 @@ def _check_initializers(initializers: Any) -> list[keras.initializers.Initialize
     checked = [check_initializer("initializers", initializer) for initializer in initializers]
     taken: set[int] = set()
     for initializer in checked:
-        # One generator gives each slice values of its own.
+        # A shared generator is fine: it gives each slice different values.
         seeds = {seed for seed in seeds_within(initializer) if isinstance(seed, int)}
         if taken & seeds:
             raise ValueError(
-                "`initializers` must not have the same seed twice: slices would be alike. Give string ids, which "
+                "`initializers` must not have the same seed twice: slices would be correlated. Give string ids, which "
                 f"draw a seed each, or objects with different seeds. {received}"
             )
         taken |= seeds

@@ -1,4 +1,4 @@
-"""Convolutions that see the middle of their window only, and so keep a signal as a matrix can."""
+"""Convolution kernels that are zero except at the center of the window."""
 
 import math
 
@@ -12,34 +12,34 @@ from keras_initx.sampling import Namespace, Stream
 
 @register(
     "delta_orthogonal",
-    formula="gain · Q at the centre of the window, QQ' = I, Haar-uniform; 0 elsewhere",
-    use="very deep convolutional networks: signals keep their norm exactly",
+    formula="gain · Q at the window's center, QQ' = I, Haar-uniform; 0 elsewhere",
+    use="very deep convolutional networks: each layer preserves the norm of its input exactly",
 )
 class DeltaOrthogonal(RandomInitializer):
-    """Give a convolution that turns the channels of each pixel by a random orthogonal matrix, times `gain`.
+    """Initialize a convolution to multiply the channels of each pixel by a random orthogonal matrix.
 
-    A kernel `(*window, inputs, units)` is zero but for the tap in the middle of the window. That
-    holds a matrix `Q` of shape `(inputs, units)` with orthonormal rows, `QQ' = I`, drawn uniformly
-    from all such matrices (Haar measure). With `padding="same"` the norm of every signal is kept, at
-    each pixel. A kernel that is orthogonal as a matrix (`Orthogonal`) does not do that, because
-    windows overlap.
+    A kernel `(*window, inputs, units)` is zero except at the center of the window. The center is
+    `gain` times a matrix `Q` of shape `(inputs, units)` with orthonormal rows, `QQ' = I`, drawn
+    uniformly from all such matrices (Haar measure). With `padding="same"` and `gain=1` the layer
+    preserves the norm of the signal at each pixel. A kernel that is orthogonal as a flattened
+    matrix (`Orthogonal`) does not, because windows overlap.
 
-    The middle of a window of length `k` is tap `(k - 1) // 2`, counted from zero: the one that
-    `padding="same"` lays over the pixel itself, for even `k` too.
+    The center of a window of length `k` is index `(k - 1) // 2`, which `padding="same"` aligns with
+    the output pixel, also for even `k`.
 
-    No matrix keeps the norm of more inputs than units, so such shapes are refused. The same goes for
-    the inputs and units of each group.
+    The number of units must be at least the number of inputs, in each group: no matrix preserves
+    the norm of more inputs than units.
 
-    Equal across backends to rounding: within 1e-5.
+    Backends agree to rounding: within 1e-5.
 
     Args:
-        gain: Factor on the matrix: a number, or an activation's name (`"relu"` is `sqrt(2)`).
-        groups: The `groups` of the layer. The units of each group get a matrix of their own.
-        seed: See `RandomInitializer`.
+        gain: Scale factor: a number, or the name of an activation (`"relu"` is `sqrt(2)`).
+        groups: The `groups` of the layer. Each group gets its own matrix.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range; when called, if the shape does not have 3 to
+        ValueError: If an argument is out of range; when called, if the shape does not have 3 to
             5 dimensions, its last length is not a multiple of `groups`, or a group has fewer units
             than inputs.
 
@@ -65,7 +65,7 @@ class DeltaOrthogonal(RandomInitializer):
         check_parts(shape, "groups", self.groups)
         if shape[-2] * self.groups > shape[-1]:
             raise ValueError(
-                "`shape` must have at least as many units as inputs in each group, or the norm cannot be kept. "
+                "`shape` must have at least as many units as inputs in each group, to preserve the norm. "
                 f"Received: shape={shape}, groups={self.groups}"
             )
 
@@ -76,28 +76,27 @@ class DeltaOrthogonal(RandomInitializer):
 
 @register(
     "dirac",
-    formula="gain · I at the centre of the window, 0 elsewhere",
+    formula="gain · I at the window's center; 0 elsewhere",
     use="convolutions that should start as the identity",
 )
 class Dirac(ConstantInitializer):
-    """Give a convolution that hands its input on, times `gain`.
+    """Initialize a convolution to the identity, times `gain`.
 
-    A kernel `(*window, inputs, units)` is zero but for the tap in the middle of the window. There
-    unit `c` takes input `c`, and nothing else. With `padding="same"` a layer starts as the identity.
-    Units beyond the number of inputs start as zero, inputs beyond the number of units are dropped.
-    With `groups` this holds inside of each group.
+    A kernel `(*window, inputs, units)` is zero except at the center of the window, where unit `c`
+    is connected to input `c` only. With `padding="same"` the layer starts as the identity. Surplus
+    units output zero, surplus inputs are ignored. With `groups` this holds within each group.
 
-    The middle of a window of length `k` is tap `(k - 1) // 2`, counted from zero: the one that
-    `padding="same"` lays over the pixel itself, for even `k` too. (`torch.nn.init.dirac_` takes `k //
-    2`, which is the same for odd `k`.)
+    The center of a window of length `k` is index `(k - 1) // 2`, which `padding="same"` aligns with
+    the output pixel, also for even `k`. (`torch.nn.init.dirac_` uses `k // 2`, which is the same
+    for odd `k`.)
 
     Args:
-        gain: Factor on the kernel: a number, or an activation's name (`"relu"` is `sqrt(2)`).
+        gain: Scale factor: a number, or the name of an activation (`"relu"` is `sqrt(2)`).
         groups: The `groups` of the layer.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range; when called, if the shape does not have 3 to
+        ValueError: If an argument is out of range; when called, if the shape does not have 3 to
             5 dimensions or its last length is not a multiple of `groups`.
 
     Example:
@@ -125,7 +124,7 @@ class Dirac(ConstantInitializer):
 
 
 def _at_centre(xp: Namespace, matrix: Tensor, shape: Shape, dtype: DType) -> Tensor:
-    """Return the kernel of `shape` that holds `matrix` at the tap that `padding="same"` lays over a pixel."""
+    """Return a kernel of `shape` with `matrix` at the center of the window and zeros elsewhere."""
     if math.prod(shape) == 0:
         return xp.zeros(shape, dtype)
     window = shape[:-2]

@@ -1,4 +1,4 @@
-"""How many inputs a unit has, and how many units an input: read off the shape of a kernel, or told."""
+"""Fan-in and fan-out of a kernel, from its shape or from given axes."""
 
 import math
 import numbers
@@ -11,7 +11,7 @@ Value = TypeVar("Value")
 
 
 def check_axes(name: str, axes: Value) -> Value:
-    """Return `axes`, `None` or a list or tuple of integers."""
+    """Return `axes`, which must be `None` or a list or tuple of integers."""
     required = f"`{name}` must be `None` or a list of axis numbers. Received: {name}={axes!r}"
     if axes is None:
         return axes
@@ -23,19 +23,19 @@ def check_axes(name: str, axes: Value) -> Value:
 
 
 def check_shape_has_axes(shape: Shape, name: str, axes: Axes) -> None:
-    """Refuse a `shape` that does not have all of `axes`, or in which two of them are the same."""
+    """Raise `ValueError` if `shape` lacks one of `axes`, or if two of them are the same axis."""
     numbers_from_zero = {axis % len(shape) for axis in axes or () if -len(shape) <= axis < len(shape)}
     if len(numbers_from_zero) < len(axes or ()):
         raise ValueError(
-            f"`shape` must have each axis that `{name}` names, once. Received: shape={shape}, {name}={axes!r}"
+            f"`shape` must have every axis in `{name}`, without repeats. Received: shape={shape}, {name}={axes!r}"
         )
 
 
 def default_axes(rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the axes that a unit sums over and those that an input spreads along, for a kernel that tells neither.
+    """Return the default input axes and output axes of a kernel.
 
-    A kernel of more than two dimensions is that of a convolution, `(*window, inputs, units)`. A vector has one axis,
-    which is both.
+    A kernel with more than two dimensions is taken as that of a convolution, `(*window, inputs,
+    units)`. The only axis of a vector counts as both.
     """
     window = tuple(range(rank - 2))
     last = tuple(range(max(rank - 2, 0), rank))
@@ -45,15 +45,15 @@ def default_axes(rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def fans(
     shape: Shape, input_axes: Iterable[int] | None = None, output_axes: Iterable[int] | None = None
 ) -> tuple[int, int]:
-    """Return the number of inputs of a unit and the number of units that an input goes to.
+    """Return fan-in and fan-out: the inputs per unit and the units per input.
 
     Args:
         shape: Shape of a kernel.
-        input_axes: The axes that are summed over for one output. By default see `default_axes`.
-        output_axes: The axes along which one input spreads. By default see `default_axes`.
+        input_axes: The axes that one output sums over. Default: see `default_axes`.
+        output_axes: The axes that one input contributes to. Default: see `default_axes`.
 
     Returns:
-        Two integers, both 1 for a scalar and the length of a vector for a vector.
+        Two integers. Both are 1 for a scalar, and the length for a vector.
     """
     inputs, outputs = default_axes(len(shape))
     input_axes = inputs if input_axes is None else input_axes

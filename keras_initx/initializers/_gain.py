@@ -1,4 +1,4 @@
-"""The factor by which weights make up for what an activation does to the variance."""
+"""Gains: factors on weights that compensate for the effect of an activation on the variance."""
 
 import math
 
@@ -6,7 +6,7 @@ from keras_initx._checks import check_choice, check_number
 from keras_initx._typing import Activation, Gain
 
 # The first six are those of `torch.nn.init.calculate_gain` (leaky_relu with Keras' slope of 0.2).
-# The others keep the second moment: 1 / sqrt(E[f(z)^2]) for z from N(0, 1), as sqrt(2) is for relu.
+# The others preserve the second moment: 1 / sqrt(E[f(z)^2]) for z ~ N(0, 1), as sqrt(2) does for relu.
 _GAINS: dict[Activation, float] = {
     "linear": 1.0,
     "sigmoid": 1.0,
@@ -22,7 +22,7 @@ _GAINS: dict[Activation, float] = {
 
 
 def check_gain(gain: Gain) -> Gain:
-    """Return `gain`, a positive number or the name of an activation."""
+    """Return `gain`, which must be a positive number or the name of an activation."""
     if isinstance(gain, str):
         return check_choice("gain", gain, _GAINS)
     return check_number("gain", gain, positive=True)

@@ -1,4 +1,4 @@
-"""Sparse weights that stay sparse while they are trained."""
+"""A constraint that keeps sparse weights sparse during training."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,21 +12,23 @@ from keras_initx.initializers._sparse import Sparse
 
 @keras.saving.register_keras_serializable(package="initx")
 class KeepSparse(KerasConstraint):
-    """Hold the zeros of `Sparse` at zero while a model is trained.
+    """Keep the zeros of `Sparse` at zero during training.
 
-    A constraint, given to a layer beside the initializer, which it needs to know where the zeros are. Keras applies
-    it after each step, whatever the optimizer and whoever wrote the loop, so that the weights between are trained and
-    the zeros are exactly zero. Which they are follows from the initializer's seed: nothing is saved with the model
-    but the initializer's config, and a loaded model goes on with the same zeros, on any backend.
+    Pass it to a layer as the constraint of a weight, together with the `Sparse` initializer of that
+    weight. Keras applies it after each update, with any optimizer and in custom training loops:
+    connected weights are trained, all others stay exactly zero. The positions of the zeros follow
+    from the initializer's seed. Only the initializer's config is saved with the model, and a loaded
+    model keeps the same zeros on any backend.
 
     Args:
-        initializer: A `Sparse` with an integer `seed`, the one of the layer. For a kernel of more than two dimensions
-            it needs both `input_axes` and `output_axes`: some layers fill in what is missing, and a constraint cannot
-            know with what.
+        initializer: The `Sparse` initializer of the layer, with an integer `seed`. For a kernel of
+            more than two dimensions it needs both `input_axes` and `output_axes`: some layers fill
+            in missing axes, which a constraint cannot see.
 
     Raises:
-        TypeError: If `initializer` is not a `Sparse`, or its seed is no integer.
-        ValueError: When called, if the shape has more than two dimensions and `initializer` not both axes.
+        TypeError: If `initializer` is not a `Sparse`, or its seed is not an integer.
+        ValueError: When called, if the shape has more than two dimensions and `initializer` lacks
+            `input_axes` or `output_axes`.
 
     Example:
         >>> import numpy as np
@@ -47,7 +49,7 @@ class KeepSparse(KerasConstraint):
             raise TypeError(f"`initializer` must be a `Sparse`. Received: initializer={initializer!r}")
         if not isinstance(given.get_config()["seed"], int):
             raise TypeError(
-                "`initializer` must have an integer `seed`, from which the zeros can be known again. "
+                "`initializer` must have an integer `seed`, which determines the positions of the zeros. "
                 f"Received: initializer={initializer!r}"
             )
         self.initializer: Sparse = given
@@ -55,13 +57,13 @@ class KeepSparse(KerasConstraint):
         self._tensors: dict[Shape, Tensor] = {}
 
     def __call__(self, w: keras.Variable | Tensor) -> Tensor:
-        """Return the values of `w` with zeros where the initializer has them.
+        """Return `w` with the positions of the initializer's zeros set to zero.
 
         Args:
-            w: A variable or a tensor, of the shape of the kernel.
+            w: A variable or a tensor with the shape of the kernel.
         """
         values = keras.ops.convert_to_tensor(w)
-        # Not a product: what is infinite or not a number becomes zero too.
+        # Not a product: infinities and NaNs become zero too.
         return keras.ops.where(self._mask(tuple(w.shape)), values, keras.ops.zeros_like(values))
 
     def get_config(self) -> dict[str, Any]:
@@ -73,10 +75,10 @@ class KeepSparse(KerasConstraint):
 
     @backend.untransformed
     def _mask(self, shape: Shape) -> Tensor:
-        """Return where a kernel of `shape` has connections, as booleans."""
+        """Return a boolean mask of the connections in a kernel of `shape`."""
         if shape not in self._masks:
-            # In a trace the initializer would become part of the program, to be run at each step. A new thread is
-            # outside of every trace.
+            # Inside a trace the initializer would become part of the program and run at each step. A new thread is
+            # outside of any trace.
             with ThreadPoolExecutor(1) as executor:
                 self._masks[shape] = executor.submit(self._connections, shape).result()
         if backend.is_tracing():

@@ -1,4 +1,4 @@
-"""Initializers that are arguments of others."""
+"""Handle initializers that are arguments of other initializers."""
 
 import math
 
@@ -10,7 +10,7 @@ from keras_initx.sampling import current_namespace
 
 
 def check_initializer(name: str, value: InitializerLike) -> keras.initializers.Initializer:
-    """Return the initializer that `value` is or stands for: a string id or a config."""
+    """Return the initializer given as an object, a string id or a config."""
     required = f"`{name}` must be an initializer, its string id or its config. Received: {name}={value!r}"
     if not isinstance(value, str | dict | keras.initializers.Initializer):
         raise TypeError(required)
@@ -24,14 +24,14 @@ def check_initializer(name: str, value: InitializerLike) -> keras.initializers.I
 
 
 def check_shape_for(initializer: keras.initializers.Initializer, shape: Shape) -> None:
-    """Raise `ValueError` if `initializer` is known not to fill `shape`, before anything is drawn."""
+    """Raise `ValueError` before drawing anything if `initializer` is known not to support `shape`."""
     if isinstance(initializer, Initializer):
         initializer._check_shape(shape)
 
 
 def values_of(initializer: keras.initializers.Initializer, shape: Shape, dtype: DType) -> Tensor:
-    """Return what `initializer` gives: an array of the caller's own on the host, a tensor elsewhere."""
+    """Return the values of `initializer`: a new array on the host, a tensor elsewhere."""
     if isinstance(initializer, Initializer):
-        # Not by a call, which would take the values to the device and back.
+        # Not through `__call__`, which would move the values to the device and back.
         return initializer._values(shape, dtype)
     return current_namespace(math.prod(shape)).adopt(initializer(shape, dtype=dtype))

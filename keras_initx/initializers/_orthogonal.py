@@ -29,50 +29,50 @@ _FRAMES: dict[Method, Callable[..., Tensor]] = {
 @register(
     "orthogonal",
     formula="gain · Q, Q'Q = I or QQ' = I, Haar-uniform; with singular_values s, gain · U diag(s) V'",
-    use="very deep networks and recurrent kernels: signals keep their length, forward and backward",
+    use="very deep networks and recurrent kernels: preserves the norm of signals and gradients",
 )
 class Orthogonal(MatrixInitializer):
-    """Give a matrix with orthonormal columns, or rows if it has fewer of them, times `gain`.
+    """Draw a random orthogonal matrix, times `gain`.
 
-    The matrix `Q`, with `Q'Q = I` (or `QQ' = I`), is drawn uniformly from all such matrices
-    (Haar measure). It keeps the length of every signal that passes, forward and backward, so that very
-    deep and recurrent networks neither vanish nor explode at the start. Kernels of more than two
-    dimensions are flattened to `(inputs, units)`, the last axis being the units unless `input_axes`
-    or `output_axes` say otherwise. From Keras 3.15 on, `EinsumDense` and the attention layers fill
-    the axes in by themselves.
+    The matrix `Q` has orthonormal columns, `Q'Q = I`, or orthonormal rows, `QQ' = I`, if it has
+    fewer rows than columns. It is drawn uniformly from all such matrices (Haar measure). A square
+    `Q` preserves the norm of signals and gradients, so that they neither vanish nor explode at the
+    start of training in very deep and recurrent networks. Kernels of more than two dimensions are
+    flattened to `(inputs, units)`; the last axis is the units unless `input_axes` or `output_axes`
+    are given. Since Keras 3.15, `EinsumDense` and the attention layers set these axes themselves.
 
-    `singular_values` asks for other lengths along random directions: the matrix is then
-    `U diag(singular_values) V'`, with `U` and `V` drawn like `Q`, independently.
+    With `singular_values` the matrix is `U diag(singular_values) V'` instead, with `U` and `V`
+    drawn independently in the same way as `Q`.
 
-    Computed in float32 (float64 when asked for) and cast last, so 16-bit kernels work. Equal across
-    backends to rounding: within 1e-5 with the default method, a little more where `"qr"` or `"svd"`
-    factorise draws that are badly conditioned.
+    Computed in float32 (float64 if requested) and cast last, so 16-bit kernels work. Backends agree
+    to rounding: within 1e-5 with the default method; slightly more is possible with `"qr"` and
+    `"svd"` for ill-conditioned draws.
 
     Args:
-        gain: Factor on the matrix: a number, or an activation's name (`"relu"` is `sqrt(2)`).
-        seed: See `RandomInitializer`.
-        method: How the matrix is made from Gaussian draws. `"householder"` multiplies random
-            reflections; it needs no factorisation and is the fastest. `"qr"` and `"svd"` factorise
-            a Gaussian matrix. All three are Haar-uniform, and give different matrices for one seed.
-            `"gaussian"` is near-orthogonal: `N(0, 1/n)` for `n` the longer side.
-        blocks: Number of equal parts of the units that are made orthogonal each by itself: 4 for
-            the gates of an LSTM, 3 for a GRU. Several axes of units are flattened first.
-        singular_values: The singular values of each block, before `gain`: a list of
-            `min(inputs, units)` numbers of at least 0. Or one number of at least 1, the condition
-            number: the largest singular value is so many times the smallest, each is the same
-            multiple of the next, and the mean of their squares is 1, so that a signal keeps its
-            length on average. Not for `"gaussian"`.
-        input_axes: Axes of the kernel that are the inputs of a unit, a list of integers. By default
-            all that are not in `output_axes`.
-        output_axes: Axes of the kernel along which the units are. By default all that are not in
-            `input_axes`; the last one if neither is given.
+        gain: Scale factor: a number, or the name of an activation (`"relu"` is `sqrt(2)`).
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        method: How the matrix is computed from Gaussian draws. `"householder"` multiplies random
+            reflections; it needs no factorization and is the fastest. `"qr"` and `"svd"` factorize
+            a Gaussian matrix. All three are Haar-uniform, but give different matrices for the same
+            seed. `"gaussian"` is only approximately orthogonal: `N(0, 1/n)`, where `n` is the
+            longer side.
+        blocks: Number of equal blocks that the units are divided into, each orthogonal by itself: 4
+            for the gates of an LSTM, 3 for a GRU. Multiple output axes are flattened first.
+        singular_values: The singular values of each block, before `gain`: a list of `min(inputs,
+            units)` numbers of at least 0. Or a single number of at least 1, the condition number:
+            the singular values are then spaced geometrically, with mean square 1, so that the norm
+            of a signal is preserved on average. Not available with `"gaussian"`.
+        input_axes: List of the axes of the kernel that are inputs. By default all that are not in
+            `output_axes`.
+        output_axes: List of the axes of the kernel that are units. By default all that are not in
+            `input_axes`, or the last axis if neither is given.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range; when called, if the shape has fewer than
-            two dimensions and no axes are given, if those given do not name each axis once, if
-            the number of units is not a multiple of `blocks`, or if there are more or fewer
-            `singular_values` than a block has.
+        ValueError: If an argument is out of range; when called, if the shape has fewer than two
+            dimensions and no axes are given, if the given axes do not list each axis exactly once,
+            if the number of units is not a multiple of `blocks`, or if the length of
+            `singular_values` does not match the shape of a block.
 
     Example:
         >>> kernel = Orthogonal(seed=0)((3, 3, 16, 32))
@@ -108,7 +108,7 @@ class Orthogonal(MatrixInitializer):
         self.singular_values: SingularValues = _check_singular_values(singular_values)
         if singular_values is not None and method == "gaussian":
             raise ValueError(
-                f'`singular_values` cannot be given with `method="gaussian"`, which makes no frame. '
+                f'`singular_values` cannot be used with `method="gaussian"`. '
                 f"Received: {singular_values=!r}, {method=!r}"
             )
 
@@ -124,8 +124,8 @@ class Orthogonal(MatrixInitializer):
             count = min(inputs, units // self.blocks)
             if len(self.singular_values) != count:
                 raise ValueError(
-                    f"`shape` must have as many singular values in each block as `singular_values` has numbers, and "
-                    f"has {count}. Received: shape={shape}, blocks={self.blocks}, "
+                    f"`singular_values` must have {count} numbers, the number of singular values in each block of this "
+                    f"`shape`. Received: shape={shape}, blocks={self.blocks}, "
                     f"singular_values={self.singular_values!r}"
                 )
 
@@ -151,12 +151,12 @@ def orthogonal_matrix(
     method: Method = "householder",
     singular_values: SingularValues = None,
 ) -> Tensor:
-    """Return a matrix of `shape` whose last axis is `blocks` matrices side by side, each orthogonal by itself.
+    """Return a matrix of `shape` that consists of `blocks` orthogonal matrices side by side.
 
     Args:
         stream: The `Stream` to draw from.
-        shape: Number of rows and of columns, the latter a multiple of `blocks`.
-        gain: Factor on the matrices, a float.
+        shape: Numbers of rows and columns; the latter is a multiple of `blocks`.
+        gain: Scale factor, a float.
         blocks: Number of matrices.
         dtype: `"float32"` or `"float64"`.
         method: As in `Orthogonal`.
@@ -172,14 +172,14 @@ def orthogonal_matrix(
         parts = [make_frame(stream, long, short, dtype, block * short * long) for block in range(blocks)]
         if singular_values is not None:
             spectrum = _spectrum(singular_values, short).astype(dtype)
-            # Drawn after the last of the first frames, so that no draw is used twice.
+            # V starts after the last element of all U, so that no draw is used twice.
             start = blocks * short * long
             for block in range(blocks):
                 turn = make_frame(stream, short, short, dtype, start + block * short * short)
                 parts[block] = xp.multiply(parts[block], spectrum) @ xp.transpose(turn)
     if rows < columns:
         parts = [xp.transpose(part) for part in parts]
-    # One product, so that no compiler can merge two into one that is rounded otherwise.
+    # A single factor, so that no compiler can merge two multiplications and round differently.
     scale = gain / (math.sqrt(long) if method == "gaussian" else 1)
     matrix = parts[0] if blocks == 1 else xp.concatenate(parts, axis=1)
     if scale != 1:
@@ -188,7 +188,7 @@ def orthogonal_matrix(
 
 
 def _check_singular_values(value: Any) -> SingularValues:
-    """Return `value`: `None`, a condition number, or a list or tuple of singular values."""
+    """Return `value`, which must be `None`, a condition number, or a list or tuple of singular values."""
     if value is None:
         return value
     items, least = (value, 0) if isinstance(value, list | tuple) else ([value], 1)
@@ -205,7 +205,7 @@ def _check_singular_values(value: Any) -> SingularValues:
 
 
 def _spectrum(singular_values: float | Sequence[float], count: int) -> Array:
-    """Return `count` singular values, as given or for the condition number given."""
+    """Return `count` singular values: those given, or a geometric sequence for a condition number."""
     if isinstance(singular_values, Sequence):
         return np.array(singular_values, "float64")
     values = float(singular_values) ** -np.linspace(0, 1, count)

@@ -8,26 +8,26 @@ from keras_initx.initializers._orthogonal import Orthogonal, SingularValues
 @register(
     "orthogonal_qr",
     formula="gain · Q, G = QR for a Gaussian G; with singular_values s, gain · U diag(s) V'",
-    use="where a QR factorisation is asked for; Orthogonal has the same distribution and is faster",
+    use="when a QR factorization is required; Orthogonal has the same distribution and is faster",
 )
 class OrthogonalQR(Orthogonal):
-    """Give a matrix with orthonormal columns, or rows if it has fewer of them, from a QR factorisation.
+    """Draw a random orthogonal matrix by QR factorization, times `gain`.
 
-    `Orthogonal` with `method="qr"`: the factor `Q` of a Gaussian matrix, with the signs that make the
-    diagonal of `R` positive. Its distribution is that of `Orthogonal`, which needs no factorisation
-    and is faster; for one seed the two give different matrices.
+    Same as `Orthogonal` with `method="qr"`: the factor `Q` of a Gaussian matrix, with signs chosen
+    so that the diagonal of `R` is positive. The default method of `Orthogonal` has the same
+    distribution and is faster; for the same seed the two give different matrices.
 
     Args:
         gain: See `Orthogonal`.
-        seed: See `RandomInitializer`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
         blocks: See `Orthogonal`.
         singular_values: See `Orthogonal`.
         input_axes: See `Orthogonal`.
         output_axes: See `Orthogonal`.
 
     Raises:
-        TypeError: As `Orthogonal`.
-        ValueError: As `Orthogonal`.
+        TypeError: See `Orthogonal`.
+        ValueError: See `Orthogonal`.
 
     Example:
         >>> matrix = OrthogonalQR(seed=0)((64, 32))

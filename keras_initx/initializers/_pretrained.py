@@ -1,4 +1,4 @@
-"""Initial weights that were trained before."""
+"""Initial weights from a file."""
 
 import difflib
 import hashlib
@@ -16,41 +16,42 @@ from keras_initx.initializers._caller import loads_a_model
 from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
 from keras_initx.sampling import Namespace
 
-# Arrays that a message lists by name.
+# Number of arrays that an error message lists.
 _LISTED = 20
 
 
 @register(
     "pretrained",
-    formula="the array key of the file path, pad around it",
-    use="fine-tuning: word vectors, a layer of another model, a vocabulary that has grown",
+    formula="the array key in the file path; pad fills the rest",
+    use="fine-tuning: word vectors, a layer of another model, an extended vocabulary",
 )
 class Pretrained(Initializer):
-    """Give the values of an array in a file.
+    """Load an array from a file.
 
-    The file is read when values are asked for, and only the array named. The config holds the path,
-    not the values. A saved model has its weights in its own file: `load_model` neither reads this
-    one nor needs it.
+    The file is read when the initializer is called, and only the array `key` is read. The config
+    stores the path, not the values. A saved model contains its own weights: `load_model` neither
+    reads nor needs this file.
 
-    Nothing is unpickled. Arrays have to hold floating-point numbers, and the shape asked for. With
-    `pad` it may be larger along any axis: the array fills the first corner, and `pad` the rest.
+    Nothing is unpickled. The array must have a floating-point dtype and the shape of the weight.
+    With `pad` the weight may be larger along any axis: the array fills the first entries of each
+    axis, and `pad` the rest.
 
     Args:
         path: The file, a string or an `os.PathLike`: `.npy`, `.npz`, `.safetensors` (with the extra
             `safetensors`), HDF5 (`.h5`, `.hdf5`, Keras' `.weights.h5`) or a saved model, `.keras`.
-        key: Name of the array in the file; may be left out if the file has only one. HDF5 names
-            are paths, as `"layers/dense/vars/0"`.
-        sha256: The file's SHA-256 digest in hexadecimal digits, which is checked each time the file
-            is read. By default any file of that name is taken.
-        pad: An initializer, as an object, a string id or a config, for what the array does not
-            fill. It is called with the whole shape.
+        key: Name of the array in the file; optional if the file has only one. HDF5 names are paths,
+            e.g. `"layers/dense/vars/0"`.
+        sha256: SHA-256 digest of the file in hexadecimal digits, which is checked each time the
+            file is read. By default the file is not checked.
+        pad: An initializer, as an object, a string id or a config, for the entries that the array
+            does not fill. It is called with the whole shape.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range; when called, if the file is not there,
-            cannot be read or is not the one that `sha256` says, if it has no such array, or one
-            of another shape or dtype.
-        ImportError: When called, if the package `safetensors` is needed and missing.
+        ValueError: If an argument is out of range; when called, if the file does not exist, cannot
+            be read or does not match `sha256`, or if it has no array of that name, shape and a
+            floating-point dtype.
+        ImportError: When called, if the package `safetensors` is needed but not installed.
 
     Example:
         >>> import os, tempfile
@@ -84,8 +85,8 @@ class Pretrained(Initializer):
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         if loads_a_model():
-            # To be overwritten. Who hands out a model should not decide which files are opened here; and
-            # should a layer not save this weight, NaN can be taken for no weight.
+            # These values will be overwritten. The author of a saved model must not decide which files are opened here.
+            # If a layer does not save this weight, NaN cannot be mistaken for a trained value.
             return xp.full(shape, np.nan, dtype)
         array = self._read(shape).astype(dtype, copy=False)
         if array.shape == shape:
@@ -93,10 +94,10 @@ class Pretrained(Initializer):
         return xp.slice_update(values_of(self.pad, shape, dtype), (0,) * len(shape), array)
 
     def _read(self, shape: Shape) -> Array:
-        """Return the file's array if it fits into `shape`."""
+        """Return the array from the file if it fits into `shape`."""
         if not os.path.isfile(self.path):
             raise ValueError(
-                f"`path` must be that of a file, and there is none at {os.path.abspath(self.path)}. "
+                f"`path` must be an existing file, but there is none at {os.path.abspath(self.path)}. "
                 f"Received: path={self.path!r}"
             )
         self._check_digest()
@@ -117,7 +118,7 @@ class Pretrained(Initializer):
             )
 
     def _fits(self, found: Stored, shape: Shape) -> bool:
-        """Tell whether an array in the file can fill `shape`, `pad` helping if there is one."""
+        """Return whether an array of the file fits into `shape`, with padding if `pad` is given."""
         if found.dtype not in DTYPES:
             return False
         if self.pad is None or len(found.shape) != len(shape):
@@ -125,7 +126,7 @@ class Pretrained(Initializer):
         return all(length <= whole for length, whole in zip(found.shape, shape, strict=True))
 
     def _refusal(self, contents: Contents, shape: Shape) -> str:
-        """Return what to say of a file whose `contents` have nothing for `key` and `shape`."""
+        """Return the error message for a file whose `contents` have no array for `key` and `shape`."""
         key = next(iter(contents)) if self.key is None and len(contents) == 1 else self.key
         found = contents.get(key)
         if found is None:
@@ -135,7 +136,7 @@ class Pretrained(Initializer):
         else:
             larger = ", or larger along its axes, with `pad` for the rest" if self.pad is None else ", or larger"
             rule = f"`shape` must be that of the array, {found.shape}{larger}"
-        # A name may be misspelt; a shape is right or wrong.
+        # A misspelled name has close matches; a wrong shape has none.
         similar = [] if found else difflib.get_close_matches(key or "", filter(None, contents), n=_LISTED)
         ranks: dict[str | None, int] = {name: rank for rank, name in enumerate(similar)}
         names = sorted(contents, key=lambda name: (ranks.get(name, _LISTED), not self._fits(contents[name], shape)))

@@ -1,4 +1,4 @@
-"""The output bias at which a classifier predicts how often each class occurs."""
+"""Output biases that make a classifier start at the class frequencies."""
 
 import math
 import numbers
@@ -19,36 +19,35 @@ Frequencies = float | Sequence[float] | Array
 
 @register(
     "prior_bias",
-    formula="log(p / (1 - p)) before a sigmoid, log(p) for each class before a softmax, p from frequencies",
-    use="the last layer of a classifier with rare classes: predictions start at the frequencies of the classes",
+    formula="log(p / (1 - p)) before a sigmoid, log(p) for each class before a softmax, with p from frequencies",
+    use="last layer of a classifier with rare classes: predictions start at the class frequencies",
 )
 class PriorBias(ConstantInitializer):
-    """Start a classifier at the frequencies of its classes, by the bias of the last layer.
+    """Initialize the output bias so that a classifier starts by predicting the class frequencies.
 
-    As long as nothing is known of an input, the best prediction is how often each class occurs. With
-    a bias of zero the first steps of training are spent on learning that, and where one class is rare
-    the others make up most of the loss. The kernel of the layer should be small or zero, or it adds
-    to the bias.
+    Before anything is learned, the best prediction is the frequency of each class. With a zero bias
+    the first training steps are spent learning these frequencies, and if a class is rare, the loss
+    is dominated by the others. The kernel of the layer should be small or zero, because its output
+    adds to the bias.
 
-    What the bias is depends on the units:
+    The bias depends on the output layer:
 
-    - **Classes that exclude each other, before a softmax**: `frequencies` is a list with a number for
-      each class, counts or probabilities. Unit `c` gets `log(p[c])`, where `p` is the list divided by
-      its sum.
-    - **Two classes and one unit, before a sigmoid**: a list of two. The unit gets `log(p[1] / p[0])`.
-    - **Independent units, each before a sigmoid**: a list with a probability for each unit, and
-      `multi_label=True`; or one number, the probability of every unit, for a bias of any shape. A
-      unit gets `log(p / (1 - p))`.
+    - **Mutually exclusive classes, softmax**: `frequencies` is a list with a count or a probability
+      for each class. Unit `c` gets `log(p[c])`, where `p` is the list divided by its sum.
+    - **Two classes, one sigmoid unit**: a list of two. The unit gets `log(p[1] / p[0])`.
+    - **Independent sigmoid units**: a list with a probability for each unit, and
+      `multi_label=True`; or one number, the probability for every unit, for a bias of any shape.
+      Each unit gets `log(p / (1 - p))`.
 
     Args:
-        frequencies: A probability between 0 and 1, or a list of positive numbers. A class that never
-            occurs is refused, because its bias would be infinite.
-        multi_label: Whether classes do not exclude each other, so that each number of the list is a
-            probability by itself.
+        frequencies: A probability between 0 and 1, or a list of positive numbers. A frequency of
+            zero raises an error, because the bias would be infinite.
+        multi_label: Whether an example can belong to several classes, so that each number in the
+            list is an independent probability.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range; when called, if the shape does not have one
+        ValueError: If an argument is out of range; when called, if the shape does not have one
             unit for each class.
 
     Example:
@@ -73,17 +72,17 @@ class PriorBias(ConstantInitializer):
         """Return a `PriorBias` with the frequencies of the classes in the labels of a training set.
 
         Args:
-            labels: An array, a list or a tensor. Class numbers from 0 on, of shape `(n,)` or `(n, 1)`; or
-                of shape `(n, classes)` with rows that are one-hot, or probabilities with the sum 1.
-                With `multi_label=True`, zeros and ones of shape `(n, classes)`, or probabilities.
-            multi_label: Whether classes do not exclude each other.
+            labels: An array, a list or a tensor. Integer class labels from 0, of shape `(n,)` or
+                `(n, 1)`; or one-hot rows or probabilities that sum to 1, of shape `(n, classes)`.
+                With `multi_label=True`, zeros and ones or probabilities, of shape `(n, classes)`.
+            multi_label: Whether an example can belong to several classes.
 
         Returns:
             An initializer whose `frequencies` are counts, or probabilities with `multi_label=True`.
 
         Raises:
             TypeError: If an argument has the wrong type.
-            ValueError: If `labels` are none of these, or if a class never occurs.
+            ValueError: If `labels` have another form, or if a class never occurs.
 
         Example:
             >>> PriorBias.from_labels([0, 2, 1, 0, 0, 2])
@@ -114,13 +113,13 @@ class PriorBias(ConstantInitializer):
         elif shape == (1,):
             bias = portable_log(frequencies[1:]) - portable_log(frequencies[:1])
         else:
-            largest = frequencies.max()  # in parts of it the sum cannot overflow
+            largest = frequencies.max()  # relative to it, the sum cannot overflow
             bias = portable_log(frequencies) - (portable_log(largest) + portable_log(math.fsum(frequencies / largest)))
         return xp.full(shape, float(bias), dtype) if bias.ndim == 0 else xp.array(bias, dtype)
 
 
 def _check_frequencies(frequencies: Any, multi_label: bool) -> Any:
-    """Return `frequencies`, an array as a list."""
+    """Return `frequencies`, with an array converted to a list."""
     frequencies = frequencies.tolist() if isinstance(frequencies, np.ndarray) else frequencies
     received = f"Received: {frequencies=!r}, multi_label={multi_label!r}"
     is_list = isinstance(frequencies, list | tuple)
@@ -128,13 +127,13 @@ def _check_frequencies(frequencies: Any, multi_label: bool) -> Any:
     if any(isinstance(number, bool) or not isinstance(number, numbers.Real) for number in given):
         raise TypeError(f"`frequencies` must be a number or a list of numbers. {received}")
     if is_list and len(given) < (1 if multi_label else 2):
-        raise ValueError(f"`frequencies` must have a number for each class, and there must be two. {received}")
+        raise ValueError(f"`frequencies` must have a number for each of at least two classes. {received}")
     below, required = (
         (sys.float_info.max, "positive and finite") if is_list and not multi_label else (1, "between 0 and 1")
     )
     for index, number in enumerate(given):
         if not 0 < number < below:
-            which = f"; that of class {index} is not, and its bias would not be finite" if is_list else ""
+            which = f"; that of class {index} is not, so its bias would be infinite" if is_list else ""
             raise ValueError(f"`frequencies` must be {required}{which}. {received}")
     return frequencies
 
@@ -155,7 +154,7 @@ def _as_array(labels: Tensor) -> Array:
 
 
 def _shares(labels: Array) -> list[float]:
-    """Return how often each class is true, where any number of them may be."""
+    """Return the frequency of each class in multi-label `labels`."""
     if labels.ndim != 2 or labels.min() < 0 or labels.max() > 1:
         raise ValueError(
             "`labels` must have the shape (n, classes) and be between 0 and 1 with `multi_label=True`. "
@@ -166,7 +165,7 @@ def _shares(labels: Array) -> list[float]:
 
 
 def _counts(labels: Array) -> list[float]:
-    """Return how often each class occurs, where one of them does in each row."""
+    """Return the count of each class, with one class per row."""
     if labels.ndim == 2 and labels.shape[1] > 1 and labels.min() >= 0 and np.allclose(labels.sum(axis=1), 1, atol=1e-3):
         counts = labels.sum(axis=0).tolist()
         return [int(count) if count.is_integer() else count for count in counts]
@@ -174,13 +173,13 @@ def _counts(labels: Array) -> list[float]:
     extent = f"labels of shape {labels.shape} between {classes[0]:g} and {classes[-1]:g}"
     if labels.ndim not in (1, 2) or labels.size != len(labels) or classes[0] < 0 or (classes % 1).any():
         raise ValueError(
-            "`labels` must be class numbers of shape (n,) or (n, 1), or rows of shape (n, classes) with the sum 1; "
-            f"where any number of classes may be true, give `multi_label=True`. Received: {extent}"
+            "`labels` must be integers of shape (n,) or (n, 1), or have shape (n, classes) with rows that sum to 1; "
+            f"for multi-label data use `multi_label=True`. Received: {extent}"
         )
     absent = np.flatnonzero(classes != np.arange(len(classes)))
     if absent.size:
         raise ValueError(
-            f"`labels` must have each class from 0 on; the bias of class {absent[0]}, which never occurs, "
-            f"would not be finite. Received: {extent}"
+            f"`labels` must contain each class from 0 on; class {absent[0]} never occurs, so its bias "
+            f"would be infinite. Received: {extent}"
         )
     return [int(count) for count in counts]

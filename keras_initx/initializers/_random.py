@@ -1,4 +1,4 @@
-"""Initial weights of a size that is given, whatever the shape."""
+"""Initial weights from a fixed distribution, independent of the shape."""
 
 import math
 
@@ -7,26 +7,26 @@ from keras_initx._typing import DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import RandomInitializer, register
 from keras_initx.sampling import Bounds, Draw, Stream, affine, truncated_bounds, truncated_normal, uniform_between
 
-# The weights of a narrower interval, or of one farther out, would be too few numbers of float32.
+# A narrower interval, or one farther out, would contain too few float32 values.
 _LEAST_WIDTH = 0.001
 _LARGEST_DISTANCE = 5
 
 
-@register("random_uniform", formula="U(minval, maxval)", use="numbers spread evenly between two bounds")
+@register("random_uniform", formula="U(minval, maxval)", use="a uniform distribution with given bounds")
 class RandomUniform(RandomInitializer):
     """Draw weights from the uniform distribution between `minval` and `maxval`.
 
-    All values lie in `[minval, maxval]`, including in 16-bit dtypes. Drawn in float32, with steps of
-    `2**-23` of the range, so 16-bit weights have the same mean.
+    All values lie in `[minval, maxval]`, including in 16-bit dtypes. Values are drawn in float32
+    with a resolution of `2**-23` of the range, so 16-bit weights have the same mean.
 
     Args:
         minval: Lower bound.
         maxval: Upper bound, greater than `minval`.
-        seed: See `RandomInitializer`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> values = RandomUniform(1, 3, seed=0)((100, 100))
@@ -53,18 +53,18 @@ class RandomUniform(RandomInitializer):
         return float(self.minval), float(self.maxval)
 
 
-@register("random_normal", formula="N(mean, stddev²)", use="a normal distribution of a given size")
+@register("random_normal", formula="N(mean, stddev²)", use="a normal distribution with a given standard deviation")
 class RandomNormal(RandomInitializer):
-    """Draw weights from `N(mean, stddev^2)`.
+    """Draw weights from the normal distribution `N(mean, stddev^2)`.
 
     Args:
         mean: Mean of the weights.
         stddev: Standard deviation of the weights, a positive number.
-        seed: See `RandomInitializer`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> values = RandomNormal(stddev=0.2, seed=0)((100, 100))
@@ -85,20 +85,20 @@ class RandomNormal(RandomInitializer):
         return stream.normal(Draw.VALUES, shape, dtype, then=affine(stream.xp, self.mean, self.stddev))
 
 
-@register("small_normal", formula="N(0, 0.01²)", use="small random numbers, as in textbooks")
+@register("small_normal", formula="N(0, 0.01²)", use="small random weights, as in textbooks")
 class SmallNormal(RandomNormal):
-    """Draw weights from `N(0, 0.01^2)`.
+    """Draw weights from the normal distribution `N(0, 0.01^2)`.
 
-    The textbook's small random numbers: they break the symmetry between units and keep every unit
-    where its activation is steep. In deep networks signals vanish: use `HeNormal` or
-    `GlorotNormal` there, whose size follows from the layer's.
+    The small random weights of textbooks: they break the symmetry between units and keep units out
+    of saturation. In deep networks the signals vanish: use `HeNormal` or `GlorotNormal` there,
+    which scale with the size of the layer.
 
     Args:
-        seed: See `RandomInitializer`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
 
     Raises:
         TypeError: If `seed` has the wrong type.
-        ValueError: If `seed` is out of its range.
+        ValueError: If `seed` is out of range.
 
     Example:
         >>> round(float(keras.ops.std(SmallNormal(seed=0)((100, 100)))), 3)
@@ -116,32 +116,31 @@ class SmallNormal(RandomNormal):
 
 @register(
     "truncated_normal",
-    formula="N(mean, stddev²), cut at lower and upper",
-    use="embeddings and transformers: a given size, and nothing far from the mean",
+    formula="N(mean, stddev²), truncated at lower and upper",
+    use="embeddings and transformers: a given standard deviation without outliers",
 )
 class TruncatedNormal(RandomInitializer):
-    """Draw weights from a normal distribution with its tails cut off.
+    """Draw weights from a truncated normal distribution.
 
-    The standard deviation of the weights is `stddev`, after the cut: the distribution that is cut
-    is as much wider as that takes. With `s` the standard deviation of `N(0, 1)` cut at `lower` and
-    `upper`, 0.88 for the default, all weights lie between `mean + stddev * lower / s` and
-    `mean + stddev * upper / s`: with the default, within 2.27 standard deviations.
+    `stddev` is the standard deviation of the weights, after truncation; the underlying normal
+    distribution is wider. Let `s` be the standard deviation of `N(0, 1)` truncated at `lower` and
+    `upper`, which is 0.88 by default. All weights lie between `mean + stddev * lower / s` and `mean
+    + stddev * upper / s`: by default, within 2.27 standard deviations.
 
-    No weight lies beyond 5.2 standard deviations, whatever the bounds: use `RandomNormal` for longer
-    tails.
+    No weight lies beyond 5.2 standard deviations, regardless of the bounds: use `RandomNormal` for
+    longer tails.
 
     Args:
-        mean: Mean of the distribution before the cut, and of the weights if the bounds are the
-            same on both sides.
+        mean: Mean before truncation, and of the weights if the bounds are symmetric.
         stddev: Standard deviation of the weights, a positive number.
-        seed: See `RandomInitializer`.
-        lower: Lower bound, in standard deviations of the distribution that is cut from its mean.
-        upper: Upper bound, at least 0.001 above `lower`. The bounds must not both be more than 5
-            on one side of zero.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        lower: Lower bound, relative to the mean, in standard deviations before truncation.
+        upper: Upper bound, at least 0.001 above `lower`. The bounds must not both be above 5 or
+            both below -5.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> values = TruncatedNormal(stddev=0.5, seed=0)((200, 200))
@@ -162,7 +161,7 @@ class TruncatedNormal(RandomInitializer):
             raise ValueError(f"`upper` must be at least {_LEAST_WIDTH} above `lower`. Received: {lower=!r}, {upper=!r}")
         if max(lower, -upper) > _LARGEST_DISTANCE:
             raise ValueError(
-                f"`lower` and `upper` must not both be more than {_LARGEST_DISTANCE} on one side of zero. "
+                f"`lower` and `upper` must not both be above {_LARGEST_DISTANCE} or both below -{_LARGEST_DISTANCE}. "
                 f"Received: {lower=!r}, {upper=!r}"
             )
 

@@ -1,4 +1,4 @@
-"""Initial biases of recurrent layers: the same for all units."""
+"""Initial biases of recurrent layers: one value for all units."""
 
 from keras_initx._checks import check_count, check_number
 from keras_initx._typing import DType, Shape, Tensor
@@ -18,30 +18,30 @@ from keras_initx.sampling import Namespace
 @register(
     "lstm_forget_bias",
     formula="value for the forget gates, 0 for the others",
-    use="LSTMs with long memory: forget gates start open, at a bias of 1 or 2",
+    use="LSTMs with long memory: forget gates start open, with a bias of 1 or 2",
 )
 class LSTMForgetBias(ConstantInitializer):
-    """Open an LSTM's forget gates at the start: `value` in their part of the bias, zero elsewhere.
+    """Set the forget-gate bias of an LSTM to `value`, and all other biases to zero.
 
     The bias of an LSTM with `u` units has `4u` entries, for the input, forget, cell and output
     gates in this order. With a bias of 0 a forget gate starts half closed, at `sigmoid(0) = 0.5`,
-    and the memory of a cell halves with every step; 1 and 2 (0.73 and 0.88 kept) let gradients
-    reach far back.
+    and the cell loses half of its memory at each step. Biases of 1 and 2 keep 0.73 and 0.88 of it,
+    so that gradients reach further back.
 
-    Keras' own `unit_forget_bias=True`, the default of its layers, writes ones into the forget part
-    and asks the initializer only for the other parts, in two pieces. The result is right for
-    `value=1`, and a `value` that could not take effect is refused when the layer is built: give
-    the layer `unit_forget_bias=False` then.
+    Keras' own `unit_forget_bias=True`, the default of its layers, sets the forget-gate bias to 1
+    and calls the initializer only for the other parts, in two pieces. The result is correct for
+    `value=1`. For any other value, building the layer raises an error: set
+    `unit_forget_bias=False`.
 
     Args:
-        value: Bias of the forget gates; 1 and 2 are customary.
-        units: Number of units of the layer. Normally left out and read off the layer or the
-            shape; give it where an initializer called by hand should refuse any other shape.
+        value: Bias of the forget gates, usually 1 or 2.
+        units: Number of units of the layer. Usually not needed, because it is inferred from the
+            layer or the shape. If given, any other shape raises an error.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range; when called, if the shape is not that of an
-            LSTM's bias, or if the layer overwrites the forget part with another value.
+        ValueError: If an argument is out of range; when called, if the shape is not that of an
+            LSTM's bias, or if the layer overwrites the forget-gate bias with another value.
 
     Example:
         >>> keras.ops.convert_to_numpy(LSTMForgetBias(2.0)((8,))).tolist()
@@ -77,28 +77,29 @@ class LSTMForgetBias(ConstantInitializer):
 @register(
     "gru_update_bias",
     formula="value for the update gates, 0 for the others",
-    use="GRUs with long memory: update gates start out keeping most of the state",
+    use="GRUs with long memory: update gates start by keeping most of the state",
 )
 class GRUUpdateBias(ConstantInitializer):
-    """Let a GRU keep its state at the start: `value` in the update gates' part of the bias, zero elsewhere.
+    """Set the update-gate bias of a GRU to `value`, and all other biases to zero.
 
-    In Keras the state of a GRU is `z * h + (1 - z) * candidate`, with `z` the update gate: a positive
-    bias keeps more of it. With a bias of 0 the state halves with every step; 1 and 2 keep 0.73 and
-    0.88. Elsewhere `z` and `1 - z` may be the other way round, and so the sign of the bias.
+    In Keras the new state of a GRU is `z * h + (1 - z) * candidate`, where `z` is the update gate:
+    a positive bias keeps more of the old state. With a bias of 0 the state keeps half at each step;
+    1 and 2 keep 0.73 and 0.88. Other libraries may swap `z` and `1 - z`, which reverses the sign of
+    the bias.
 
     The bias of a GRU with `u` units has `3u` entries, for the update gate, the reset gate and the
-    candidate in this order. With `reset_after=True`, the default of Keras' layers, it has two rows
-    of them, one for the inputs and one for the state. An update gate adds up both, so `value` is
-    in the first row only, the one that a layer with `reset_after=False` has too.
+    candidate in this order. With `reset_after=True`, the default of Keras' layers, it has two rows,
+    one for the inputs and one for the state. The update gate adds both, so `value` is only in the
+    first row, the one that a layer with `reset_after=False` also has.
 
     Args:
-        value: Bias of the update gates; 1 and 2 are what is customary for an LSTM's forget gates.
-        units: Number of units of the layer. Normally left out and read off the layer or the
-            shape; give it where an initializer called by hand should refuse any other shape.
+        value: Bias of the update gates. For the forget gates of an LSTM, 1 and 2 are usual.
+        units: Number of units of the layer. Usually not needed, because it is inferred from the
+            layer or the shape. If given, any other shape raises an error.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range; when called, if the shape is not that of a
+        ValueError: If an argument is out of range; when called, if the shape is not that of a
             GRU's bias.
 
     Example:
@@ -109,8 +110,8 @@ class GRUUpdateBias(ConstantInitializer):
     Reference:
         Cho and others, "Learning phrase representations using RNN encoder-decoder for statistical
         machine translation", EMNLP 2014, for the GRU. Jozefowicz, Zaremba and Sutskever, "An
-        empirical exploration of recurrent network architectures", ICML 2015, for the bias of the
-        gate that keeps, in an LSTM.
+        empirical exploration of recurrent network architectures", ICML 2015, for the forget-gate
+        bias of an LSTM.
     """
 
     def __init__(self, value: float = 1.0, *, units: int | None = None) -> None:

@@ -1,10 +1,10 @@
-"""Seeds that follow from a root and a name, the same on every machine and for ever."""
+"""Seeds derived from a root and a name, the same on every machine and in every release."""
 
 import hashlib
 
 
 def derived_seed(root: int, *path: str | int) -> int:
-    """Return a seed, an integer in `[0, 2**31)`, for the purpose that `path` names.
+    """Return a seed in `[0, 2**31)` derived from `root` and `path`.
 
     Args:
         root: An integer.

@@ -15,39 +15,40 @@ _DEFAULT_CONNECTIONS = 10
 @register(
     "sparse",
     formula="k of n inputs ~ N(0, gain² / k), the others 0",
-    use="wide layers: each unit starts joined to a few random inputs, and its input keeps its size",
+    use="wide layers: each unit starts connected to a few random inputs, so its input scale does not grow with width",
 )
 class Sparse(MatrixInitializer):
-    """Join each unit to a fixed number of randomly chosen inputs; all other weights are zero.
+    """Connect each unit to a fixed number of randomly chosen inputs; all other weights are zero.
 
-    Unit `j` of a kernel is the slice `[..., j]`, unless `input_axes` or `output_axes` say otherwise.
-    Exactly `k` of its `n` entries, each set of `k` equally likely, are drawn from `N(0, stddev^2)`.
-    With few inputs a unit cannot be drowned by their number: its input keeps its size however wide
-    the layer below is, and units differ from each other from the first step. A unit that has fewer
-    than `k` inputs joins all of them.
+    Unit `j` of a kernel is the slice `[..., j]`, unless `input_axes` or `output_axes` are given.
+    Exactly `k` of its `n` weights are nonzero; their positions are chosen uniformly at random,
+    their values from `N(0, stddev^2)`. The scale of a unit's input does not depend on the width of
+    the previous layer, and units differ from each other from the first step. A unit with fewer than
+    `k` inputs is connected to all of them.
 
-    From Keras 3.15 on, `EinsumDense` and the attention layers fill in the axes by themselves. Others
-    have to be told: `input_axes=[0, 1]` for a `DepthwiseConv2D`, whose units have a window of one
-    channel each, `[0, 1, 3]` for a `Conv2DTranspose`.
+    Since Keras 3.15, `EinsumDense` and the attention layers set the axes themselves. For other
+    layers set them explicitly: `input_axes=[0, 1]` for a `DepthwiseConv2D`, where each unit has a
+    window of a single channel, and `[0, 1, 3]` for a `Conv2DTranspose`.
 
     Args:
-        connections: Number of inputs of each unit, `k`. 10 unless this or `sparsity` is given.
-        sparsity: Fraction of weights that are zero, in `[0, 1)`; a unit keeps at least one
-            connection. Cannot be given together with `connections`.
-        stddev: Standard deviation of the weights that are not zero. By default
-            `gain / sqrt(k)`, which keeps the variance of a unit's input; textbooks use 0.01 to 1.
-        gain: Factor of the default `stddev`: a number, or an activation's name (`"relu"`).
-        seed: See `RandomInitializer`.
-        input_axes: Axes of the kernel that are the inputs of a unit, a list of integers. By default
-            all that are not in `output_axes`.
-        output_axes: Axes of the kernel along which the units are. By default all that are not in
-            `input_axes`; the last one if neither is given.
+        connections: Number of inputs of each unit, `k`. The default is 10, unless `sparsity` is
+            given.
+        sparsity: Fraction of weights that are zero, in `[0, 1)`. Each unit keeps at least one
+            connection. Cannot be combined with `connections`.
+        stddev: Standard deviation of the nonzero weights. The default, `gain / sqrt(k)`, preserves
+            the variance of the input. Textbooks use 0.01 to 1.
+        gain: Factor in the default `stddev`: a number, or the name of an activation (`"relu"`).
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes of the kernel that are inputs. By default all that are not in
+            `output_axes`.
+        output_axes: List of the axes of the kernel that are units. By default all that are not in
+            `input_axes`, or the last axis if neither is given.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range, if both `connections` and `sparsity` are
-            given, or `stddev` and a `gain`; when called, if the shape has fewer than two
-            dimensions and no axes are given, or if those given do not name each axis once.
+        ValueError: If an argument is out of range, or if both `connections` and `sparsity`, or both
+            `stddev` and `gain`, are given; when called, if the shape has fewer than two dimensions
+            and no axes are given, or if the given axes do not list each axis exactly once.
 
     Example:
         >>> import numpy as np
@@ -55,8 +56,8 @@ class Sparse(MatrixInitializer):
         >>> np.unique((kernel != 0).sum(axis=0)).tolist()
         [3]
         >>> layer = keras.layers.Dense(32, kernel_initializer="initx.sparse")
-        >>> told = Sparse(connections=4, input_axes=[0, 1])
-        >>> layer = keras.layers.DepthwiseConv2D(3, depthwise_initializer=told)
+        >>> sparse = Sparse(connections=4, input_axes=[0, 1])
+        >>> layer = keras.layers.DepthwiseConv2D(3, depthwise_initializer=sparse)
 
     Reference:
         Martens, "Deep learning via Hessian-free optimization", ICML 2010, section 5.
@@ -104,13 +105,13 @@ class Sparse(MatrixInitializer):
         return sparse_normal(stream, inputs, units, connections, self._stddev(connections), dtype)
 
     def _stddev(self, connections: int) -> float:
-        """Return the standard deviation of the weights of a unit with so many connections."""
+        """Return the standard deviation of the weights of a unit with this number of connections."""
         return gain_value(self.gain) / math.sqrt(max(connections, 1)) if self.stddev is None else float(self.stddev)
 
     def _connections(self, inputs: int) -> int:
         """Return the number of connections of a unit with `inputs` inputs."""
         if self.sparsity is not None:
-            # Rounded half up, so that the count does not depend on whether it is odd or even.
+            # Round half up: Python's `round` would round half to even.
             connections = max(1, math.floor(inputs * (1 - self.sparsity) + 0.5))
         else:
             connections = self.connections or _DEFAULT_CONNECTIONS

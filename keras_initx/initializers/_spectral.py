@@ -1,4 +1,4 @@
-"""Initial weights whose largest singular value follows from the numbers of inputs and outputs."""
+"""Initial weights with a prescribed spectral norm."""
 
 import math
 
@@ -13,31 +13,32 @@ from keras_initx.sampling import Draw, Stream, affine
 @register(
     "spectral",
     formula="N(0, s²), s = scale / sqrt(fan_in) · min(1, sqrt(fan_out / fan_in))",
-    use="networks of several widths that should learn alike: the spectral norm is about sqrt(fan_out / fan_in)",
+    use="training dynamics that do not depend on width: the spectral norm is about sqrt(fan_out / fan_in)",
 )
 class Spectral(AxesInitializer):
-    """Draw weights from a normal distribution so that a kernel has the spectral norm `sqrt(fan_out / fan_in)`, about.
+    """Draw normal weights scaled so that the spectral norm of a kernel is about `sqrt(fan_out / fan_in)`.
 
-    The norm of a vector of `n` values near 1 is `sqrt(n)`. So this is the factor between the norms of
-    inputs and outputs that have the right size, and no kernel can give more, whatever its inputs. A
-    kernel that has to bring them together, as that of the last layer, starts smaller than with
-    `FanInNormal`: outputs are small at first, and grow to their size in a few steps.
+    A vector of `n` values near 1 has the norm `sqrt(n)`. If inputs and outputs are both of that
+    size, the ratio of their norms is `sqrt(fan_out / fan_in)`; with this spectral norm the outputs
+    cannot be larger. A kernel with fewer units than inputs, such as that of the last layer, starts
+    smaller than with `FanInNormal`: its outputs are small at first and grow within a few training
+    steps.
 
     The standard deviation is `scale / sqrt(fan_in) * min(1, sqrt(fan_out / fan_in))`. The largest
-    singular value is then `scale * (1 + sqrt(r)) * sqrt(fan_out / fan_in)`, about, where `r` is the
-    smaller of both fans over the larger: between once and twice what the condition says, which fixes
-    it up to a factor that does not depend on the width.
+    singular value is then about `scale * (1 + sqrt(r)) * sqrt(fan_out / fan_in)`, where `r` is the
+    ratio of the smaller to the larger fan. This is once to twice the prescribed value; the spectral
+    condition allows any constant factor that does not depend on the width.
 
     Args:
-        scale: Factor on the weights, a positive number: `sqrt(2)` makes up for relu.
-        seed: See `RandomInitializer`.
-        input_axes: See `VarianceScaling`.
-        output_axes: See `VarianceScaling`.
+        scale: Scale factor, a positive number. Use `sqrt(2)` before relu.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes that count for fan-in; see `VarianceScaling`.
+        output_axes: List of the axes that count for fan-out; see `VarianceScaling`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range; when called, if the shape does not have
-            the axes named.
+        ValueError: If an argument is out of range; when called, if the shape does not have the
+            given axes.
 
     Example:
         >>> kernel = Spectral(seed=0)((400, 100))

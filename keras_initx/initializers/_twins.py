@@ -1,9 +1,9 @@
-"""Warn where one seed gives two weights the same values.
+"""Warn if two weights get the same values from the same seed.
 
-`MultiHeadAttention` and `Bidirectional` copy the initializer they are given for each of their
-parts. Copies without a seed draw seeds of their own; copies with a seed give query and key, or
-both directions, the same values, which training may never tell apart. So does one object, with or
-without a seed, that fills several weights.
+`MultiHeadAttention` and `Bidirectional` copy their initializer for each of their parts. Copies
+without a seed draw new seeds. Copies with a seed give query and key, or both directions, the same
+values, and training may never break this symmetry. The same happens if one object, with or without
+a seed, is used for several weights.
 """
 
 import warnings
@@ -16,7 +16,7 @@ from keras_initx.initializers._caller import argument_name, asking
 
 
 def warn_of_twins(initializer: keras.initializers.Initializer, shape: tuple[int, ...]) -> None:
-    """Warn if the weight of `shape` that asks for values gets those of another one around it."""
+    """Warn if the weight being initialized gets the same values as another weight of the same block."""
     if next(seeds_within(initializer), None) is None:
         return
     variable, layers = asking()
@@ -28,15 +28,15 @@ def warn_of_twins(initializer: keras.initializers.Initializer, shape: tuple[int,
     for twin in _twins(variable, shape, layers, held):
         warnings.warn(
             f"{held!r} gives {twin.path!r} and {variable.path!r} the same weights of shape {shape}. For weights of "
-            "their own give string ids, or each layer a `clone()` of an initializer without a seed; "
-            "`keras.utils.set_random_seed` makes them repeatable.",
+            "their own use string ids, or give each layer a `clone()` of an initializer without a seed; "
+            "`keras.utils.set_random_seed` makes them reproducible.",
             stacklevel=2,
         )
         return
 
 
 def seeds_within(initializer: keras.initializers.Initializer) -> Iterator[int | keras.random.SeedGenerator]:
-    """Yield the seeds, given or drawn, of an initializer and of those within it."""
+    """Yield the seeds, given or drawn, of an initializer and of all initializers inside it."""
     for name, value in vars(initializer).items():
         for item in value if isinstance(value, list | tuple) else [value]:
             if isinstance(item, keras.initializers.Initializer):
@@ -48,12 +48,12 @@ def seeds_within(initializer: keras.initializers.Initializer) -> Iterator[int | 
 def _twins(
     variable: keras.Variable, shape: tuple[int, ...], layers: list[keras.Layer], held: keras.initializers.Initializer
 ) -> Iterator[keras.Variable]:
-    """Yield the weights around `variable` that have its shape, and its values from `held` or from a copy of it."""
+    """Yield the weights near `variable` with the same shape and with values from `held` or a copy of it."""
     block, model = ([layer for layer in layers if not isinstance(layer, keras.Model)] or layers)[-1], layers[-1]
-    # Not public, but the only list of a layer's layers that there is on every backend.
+    # Not public, but the only list of sublayers that exists on every backend.
     parts = block._flatten_layers()
     if model is not block and not has_seed(held.get_config()):
-        # Layers of a model may have the same seed on purpose. That they share an object is rather an oversight.
+        # Layers of a model may have the same seed on purpose. A shared object is more likely a mistake.
         name = argument_name(variable)
         parts += [part for part in model._flatten_layers() if vars(part).get(name) is held]
     for part in parts:
@@ -65,24 +65,24 @@ def _twins(
 
 
 def _argument(layer: keras.Layer, weight: keras.Variable) -> Any:
-    """Return the initializer that `layer` has for `weight`, going by the names of both, or `None`."""
+    """Return the initializer of `weight` in `layer`, found by name, or `None`."""
     return getattr(layer, argument_name(weight), None)
 
 
 def _rebuilt(held: Any, initializer: keras.initializers.Initializer) -> bool:
-    """Tell whether a layer that holds `held` has made `initializer` of it, to tell it its axes."""
+    """Return whether a layer rebuilt `initializer` from `held` to set its axes."""
     return type(held) is type(initializer) and getattr(held, "seed", held) == getattr(initializer, "seed", None)
 
 
 def _gives_the_same(other: Any, held: keras.initializers.Initializer) -> bool:
     if other is held:
-        # A generator gives an object new values each time.
+        # With a generator, each call returns new values.
         return not any(isinstance(seed, keras.random.SeedGenerator) for seed in seeds_within(held))
     return type(other) is type(held) and has_seed(held.get_config()) and other.get_config() == held.get_config()
 
 
 def has_seed(config: Any) -> bool:
-    """Tell whether a config, or one within it, holds a seed."""
+    """Return whether a config, or a config nested in it, has a seed."""
     if isinstance(config, list):
         return any(map(has_seed, config))
     return isinstance(config, dict) and any(

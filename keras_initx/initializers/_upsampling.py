@@ -1,4 +1,4 @@
-"""Kernels of layers that make an image larger, without a pattern that the image does not have."""
+"""Kernels of upsampling layers that start without artifacts."""
 
 import functools
 
@@ -14,33 +14,33 @@ from keras_initx.sampling import Namespace
 
 @register(
     "icnr",
-    formula="one kernel of initializer for each of the scaleⁿ places of a block",
-    use="sub-pixel convolutions: what they enlarge starts without a checkerboard",
+    formula="one kernel from initializer, repeated for all scaleⁿ pixels of a block",
+    use="sub-pixel convolutions: upsampling starts without checkerboard artifacts",
 )
 class ICNR(Initializer):
-    """Give a sub-pixel convolution the same kernel for each pixel of a block, so that no checkerboard shows.
+    """Initialize a sub-pixel convolution without checkerboard artifacts.
 
-    A sub-pixel convolution has `scale ** n` times as many units as the image that it makes has
-    channels, `n` being the rank of the window: depth-to-space lays them out as blocks of `scale`
-    pixels along each axis. With independent weights the pixels of a block are unlike each other,
-    a checkerboard. Here all of them get the kernel that `initializer` gives for `(*window, inputs,
-    units / scale ** n)`: the image starts as a small one, enlarged by repeating each pixel.
+    A sub-pixel convolution with a window of `n` dimensions has `scale ** n` units for each channel
+    of its output image; depth-to-space arranges them as blocks of `scale` pixels along each axis.
+    With independent weights the pixels of a block differ, which shows as a checkerboard. Here all
+    pixels of a block get the same kernel, drawn by `initializer` with shape `(*window, inputs,
+    units / scale ** n)`, so the layer starts as nearest-neighbor upsampling.
 
-    Units are in the order of `tf.nn.depth_to_space`: unit `p * channels + c` is channel `c` of pixel
-    `p` of the block, in row-major order. `torch.nn.PixelShuffle` reads them in another, `c * scale
-    ** 2 + p`; for a single channel both are the same.
+    Units are in the order of `tf.nn.depth_to_space`: unit `p * channels + c` is channel `c` of
+    pixel `p` of the block, in row-major order. `torch.nn.PixelShuffle` uses another order, `c *
+    scale ** 2 + p`; for a single channel both are the same.
 
-    What `initializer` gives is equal across backends if it is one of this package.
+    Values are equal across backends if `initializer` is one of this package.
 
     Args:
-        initializer: An initializer, its string id, or its config as a dict. It holds the seed.
-        scale: Factor by which each side of the image becomes longer, a positive integer.
+        initializer: An initializer, as an object, a string id or a config. It holds the seed.
+        scale: Upsampling factor along each axis, a positive integer.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range; when called, if the shape does not have 3 to
-            5 dimensions, its last length is not a multiple of `scale ** n`, or `initializer`
-            refuses the shape of the small kernel.
+        ValueError: If an argument is out of range; when called, if the shape does not have 3 to
+            5 dimensions, its last length is not a multiple of `scale ** n`, or `initializer` does
+            not support the shape of the small kernel.
 
     Example:
         >>> import numpy as np
@@ -73,26 +73,26 @@ class ICNR(Initializer):
         return pixels
 
     def _small(self, shape: Shape) -> Shape:
-        """Return the shape of the kernel that all pixels of a block have in common."""
+        """Return the shape of the kernel that all pixels of a block share."""
         return (*shape[:-1], shape[-1] // self._block(shape))
 
 
 @register(
     "bilinear",
     formula="Π (1 - |t - (k - 1) / 2| / ⌈k / 2⌉) from each channel to itself",
-    use="transposed convolutions that should start by interpolating linearly",
+    use="transposed convolutions that should start as linear interpolation",
 )
 class Bilinear(ConstantInitializer):
-    """Give a transposed convolution that enlarges by linear interpolation, each channel by itself.
+    """Initialize a transposed convolution to linear interpolation of each channel.
 
-    Along an axis of the window with length `k`, tap `t` is `1 - |t - (k - 1) / 2| / f` with `f = ceil(k
-    / 2)`, a triangle; over two or three axes it is their product. A kernel `(*window, channels,
-    channels)` has these taps from each channel to itself and zeros elsewhere.
+    Along a window axis of length `k`, weight `t` is `1 - |t - (k - 1) / 2| / f` with `f = ceil(k /
+    2)`, a triangle; over two or three axes it is the product of the triangles. A kernel `(*window,
+    channels, channels)` has these weights from each channel to itself and zeros elsewhere.
 
     A `Conv1DTranspose`, `Conv2DTranspose` or `Conv3DTranspose` with strides `s`, `padding="same"` and
-    windows of length `2 * s - s % 2` so becomes linear, bilinear or trilinear interpolation, with
-    the pixels' centres aligned as in `keras.ops.image.resize`. Outside of the image it takes zeros,
-    so the outermost `s / 2` pixels fade.
+    windows of length `2 * s - s % 2` then starts as linear, bilinear or trilinear interpolation,
+    with pixel centers aligned as in `keras.ops.image.resize`. The image is padded with zeros, so
+    the outermost `s / 2` pixels fade.
 
     Raises:
         ValueError: When called, if the shape does not have 3 to 5 dimensions, or its last two lengths
@@ -113,10 +113,12 @@ class Bilinear(ConstantInitializer):
     def _check_shape(self, shape: Shape) -> None:
         check_kernel(shape)
         if shape[-1] != shape[-2]:
-            raise ValueError(f"`shape` must have as many outputs as inputs, its last two lengths. Received: {shape=}")
+            raise ValueError(
+                f"`shape` must have equal numbers of inputs and outputs, its last two lengths. Received: {shape=}"
+            )
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
-        # The taps are few, and always from NumPy: so they are rounded the same everywhere.
+        # Always computed with NumPy, so that they are rounded the same everywhere.
         taps = functools.reduce(np.multiply.outer, (_triangle(length) for length in shape[:-2]))
         taps = xp.array(taps.reshape(*shape[:-2], 1, 1).astype(dtype))
         return taps * xp.eye(shape[-2], shape[-1], dtype=dtype)

@@ -1,4 +1,4 @@
-"""Initial weights whose variance follows from the number of inputs and outputs."""
+"""Initial weights whose variance is scaled by fan-in or fan-out."""
 
 import math
 from collections.abc import Callable
@@ -23,49 +23,49 @@ _MODES: dict[Mode, Callable[[int, int], float]] = {
 
 
 def stddev_for(scale: float, mode: Mode, fan_in: int, fan_out: int) -> float:
-    """Return the standard deviation of weights of variance `scale / n`, with `n` counted by `mode`."""
+    """Return the standard deviation of weights with variance `scale / n`, where `n` is chosen by `mode`."""
     return math.sqrt(float(scale) / max(_MODES[mode](fan_in, fan_out), 1))
 
 
 @register(
     "variance_scaling",
-    formula="variance scale / n, n counted by mode",
-    use="another variance or distribution than those with a name",
+    formula="variance scale / n, with n chosen by mode",
+    use="variances and distributions that no named initializer has",
 )
 class VarianceScaling(AxesInitializer):
-    """Draw weights of variance `scale / n`, where `n` counts the inputs or outputs of a unit.
+    """Draw weights with variance `scale / n`, where `n` is fan-in, fan-out or their mean.
 
-    All distributions have the mean 0 and the standard deviation `sqrt(scale / n)`. `n` is at least
-    1. From the shape `(*window, inputs, units)` the number of inputs of a unit, fan-in, is taken
-    to be `window * inputs`, and the number of units that an input goes to, fan-out, `window *
-    units`. That is right for `Dense` and the convolutions. `input_axes` and `output_axes` give
-    the right numbers where it is not: `[0, 1]` and `[0, 1, 3]` for a `DepthwiseConv2D`, `[0, 1, 3]`
-    and `[0, 1, 2]` for a `Conv2DTranspose`, `[]` and `[1]` for an `Embedding`. From Keras 3.15
-    on, `EinsumDense` and `MultiHeadAttention` fill them in by themselves.
+    All distributions have mean 0 and standard deviation `sqrt(scale / n)`, with `n` at least 1. For
+    a shape `(*window, inputs, units)`, fan-in, the number of inputs of a unit, is `window *
+    inputs`, and fan-out, the number of units connected to an input, is `window * units`. This is
+    correct for `Dense` and convolution layers. For other layers set `input_axes` and `output_axes`:
+    `[0, 1]` and `[0, 1, 3]` for a `DepthwiseConv2D`, `[0, 1, 3]` and `[0, 1, 2]` for a
+    `Conv2DTranspose`, `[]` and `[1]` for an `Embedding`. Since Keras 3.15, `EinsumDense` and
+    `MultiHeadAttention` set them themselves.
 
-    A subclass of Keras' own class, because that is what these layers look for.
+    This is a subclass of Keras' own class, because these layers check for it.
 
     Args:
-        scale: Factor of the variance, a positive number: 2 makes up for relu.
-        mode: What `n` is: `"fan_in"`, `"fan_out"`, `"fan_avg"`, their mean, or `"fan_geo_avg"`,
-            their geometric mean.
-        distribution: `"truncated_normal"`, with nothing beyond 2.27 standard deviations, or
-            `"normal"`, which is the same; `"untruncated_normal"`; or `"uniform"`.
-        seed: See `RandomInitializer`.
-        input_axes: Axes of the kernel whose lengths multiply to fan-in, a list of integers.
-        output_axes: Axes of the kernel whose lengths multiply to fan-out.
+        scale: Factor in the variance, a positive number. Use 2 before relu.
+        mode: How `n` is chosen: `"fan_in"`, `"fan_out"`, `"fan_avg"` (their mean) or
+            `"fan_geo_avg"` (their geometric mean).
+        distribution: `"truncated_normal"` or its alias `"normal"`, truncated at 2.27 standard
+            deviations; `"untruncated_normal"`; or `"uniform"`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes of the kernel whose lengths multiply to fan-in.
+        output_axes: List of the axes of the kernel whose lengths multiply to fan-out.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range; when called, if the shape does not have
-            the axes named.
+        ValueError: If an argument is out of range; when called, if the shape does not have the
+            given axes.
 
     Example:
         >>> kernel = VarianceScaling(2.0, distribution="uniform", seed=0)((50, 400))
         >>> round(float(keras.ops.std(kernel)), 2)
         0.2
-        >>> told = VarianceScaling(2.0, input_axes=[0, 1], seed=0)
-        >>> layer = keras.layers.DepthwiseConv2D(3, depthwise_initializer=told)
+        >>> initializer = VarianceScaling(2.0, input_axes=[0, 1], seed=0)
+        >>> layer = keras.layers.DepthwiseConv2D(3, depthwise_initializer=initializer)
 
     Reference:
         He, Zhang, Ren and Sun, "Delving deep into rectifiers: surpassing human-level performance

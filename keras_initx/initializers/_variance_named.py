@@ -6,7 +6,7 @@ from keras_initx.initializers._variance import Distribution, Mode, VarianceScali
 
 
 class _Named(VarianceScaling):
-    """Takes what Keras' own classes of these names take."""
+    """Base class with the same constructor arguments as Keras' classes of these names."""
 
     _fixed: tuple[float, Mode, Distribution]
 
@@ -14,22 +14,22 @@ class _Named(VarianceScaling):
         super().__init__(*self._fixed, seed, input_axes, output_axes)
 
 
-@register("fan_in_normal", formula="N(0, 1 / fan_in)", use="the rule of thumb 1 / sqrt(n), with all of the tails")
+@register("fan_in_normal", formula="N(0, 1 / fan_in)", use="the rule of thumb 1 / sqrt(n), not truncated")
 class FanInNormal(VarianceScaling):
     """Draw weights from `N(0, 1 / fan_in)`, not truncated.
 
-    The rule of thumb `1 / sqrt(n)`: a sum over `n` inputs of variance 1 has the variance 1.
-    `LecunNormal` has the same variance, but is truncated at 2.27 standard deviations.
+    The rule of thumb `1 / sqrt(n)`: the weighted sum of `n` inputs of variance 1 has variance 1.
+    `LecunNormal` has the same variance but is truncated at 2.27 standard deviations.
 
     Args:
-        seed: See `RandomInitializer`.
-        input_axes: See `VarianceScaling`.
-        output_axes: See `VarianceScaling`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes that count for fan-in; see `VarianceScaling`.
+        output_axes: List of the axes that count for fan-out; see `VarianceScaling`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If `seed` is out of its range; when called, if the shape does not have the axes
-            named.
+        ValueError: If `seed` is out of range; when called, if the shape does not have the given
+            axes.
 
     Example:
         >>> round(float(keras.ops.std(FanInNormal(seed=0)((400, 50)))), 2)
@@ -54,23 +54,23 @@ class FanInNormal(VarianceScaling):
 @register(
     "glorot_normal",
     formula="truncated normal, variance 2 / (fan_in + fan_out)",
-    use="layers before tanh, and where nothing better is known",
+    use="layers before tanh, and as a general default",
 )
 class GlorotNormal(_Named):
-    """Draw weights from a truncated normal of variance `2 / (fan_in + fan_out)`.
+    """Draw weights from a truncated normal distribution with variance `2 / (fan_in + fan_out)`.
 
-    Half-way between keeping the variance of signals and that of gradients: for tanh and other
-    activations that are linear around zero.
+    A compromise between preserving the variance of signals and that of gradients, for tanh and
+    other activations that are linear around zero.
 
     Args:
-        seed: See `RandomInitializer`.
-        input_axes: See `VarianceScaling`.
-        output_axes: See `VarianceScaling`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes that count for fan-in; see `VarianceScaling`.
+        output_axes: List of the axes that count for fan-out; see `VarianceScaling`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If `seed` is out of its range; when called, if the shape does not have the axes
-            named.
+        ValueError: If `seed` is out of range; when called, if the shape does not have the given
+            axes.
 
     Example:
         >>> round(float(keras.ops.std(GlorotNormal(seed=0)((300, 500)))), 2)
@@ -88,22 +88,22 @@ class GlorotNormal(_Named):
 @register(
     "glorot_uniform",
     formula="uniform, variance 2 / (fan_in + fan_out)",
-    use="layers before tanh, evenly spread; what Keras gives to a layer by default",
+    use="layers before tanh; the default of Keras layers",
 )
 class GlorotUniform(_Named):
     """Draw weights from `U(-l, l)`, with `l = sqrt(6 / (fan_in + fan_out))`.
 
-    The variance is that of `GlorotNormal`. Keras gives this to a layer that is told nothing.
+    The variance is that of `GlorotNormal`. This is the default of Keras layers.
 
     Args:
-        seed: See `RandomInitializer`.
-        input_axes: See `VarianceScaling`.
-        output_axes: See `VarianceScaling`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes that count for fan-in; see `VarianceScaling`.
+        output_axes: List of the axes that count for fan-out; see `VarianceScaling`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If `seed` is out of its range; when called, if the shape does not have the axes
-            named.
+        ValueError: If `seed` is out of range; when called, if the shape does not have the given
+            axes.
 
     Example:
         >>> round(float(keras.ops.std(GlorotUniform(seed=0)((300, 500)))), 2)
@@ -118,22 +118,22 @@ class GlorotUniform(_Named):
     _fixed = (1.0, "fan_avg", "uniform")
 
 
-@register("he_normal", formula="truncated normal, variance 2 / fan_in", use="layers before relu and its relatives")
+@register("he_normal", formula="truncated normal, variance 2 / fan_in", use="layers before relu and its variants")
 class HeNormal(_Named):
-    """Draw weights from a truncated normal of variance `2 / fan_in`.
+    """Draw weights from a truncated normal distribution with variance `2 / fan_in`.
 
-    Relu lets half of the second moment of a signal pass, and the 2 brings it back: for relu and its
-    relatives.
+    For relu and its variants. Relu halves the second moment of a signal; the factor 2 compensates
+    for that.
 
     Args:
-        seed: See `RandomInitializer`.
-        input_axes: See `VarianceScaling`.
-        output_axes: See `VarianceScaling`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes that count for fan-in; see `VarianceScaling`.
+        output_axes: List of the axes that count for fan-out; see `VarianceScaling`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If `seed` is out of its range; when called, if the shape does not have the axes
-            named.
+        ValueError: If `seed` is out of range; when called, if the shape does not have the given
+            axes.
 
     Example:
         >>> round(float(keras.ops.std(HeNormal(seed=0)((800, 50)))), 2)
@@ -159,14 +159,14 @@ class HeUniform(_Named):
     The variance is that of `HeNormal`.
 
     Args:
-        seed: See `RandomInitializer`.
-        input_axes: See `VarianceScaling`.
-        output_axes: See `VarianceScaling`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes that count for fan-in; see `VarianceScaling`.
+        output_axes: List of the axes that count for fan-out; see `VarianceScaling`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If `seed` is out of its range; when called, if the shape does not have the axes
-            named.
+        ValueError: If `seed` is out of range; when called, if the shape does not have the given
+            axes.
 
     Example:
         >>> round(float(keras.ops.std(HeUniform(seed=0)((800, 50)))), 2)
@@ -182,22 +182,23 @@ class HeUniform(_Named):
 
 
 @register(
-    "lecun_normal", formula="truncated normal, variance 1 / fan_in", use="layers before selu, or without an activation"
+    "lecun_normal", formula="truncated normal, variance 1 / fan_in", use="layers before selu or without an activation"
 )
 class LecunNormal(_Named):
-    """Draw weights from a truncated normal of variance `1 / fan_in`.
+    """Draw weights from a truncated normal distribution with variance `1 / fan_in`.
 
-    A unit's input has the variance of its inputs: for selu, and where nothing else changes it.
+    Preserves the variance of a signal through a linear layer. For selu and layers without an
+    activation.
 
     Args:
-        seed: See `RandomInitializer`.
-        input_axes: See `VarianceScaling`.
-        output_axes: See `VarianceScaling`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes that count for fan-in; see `VarianceScaling`.
+        output_axes: List of the axes that count for fan-out; see `VarianceScaling`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If `seed` is out of its range; when called, if the shape does not have the axes
-            named.
+        ValueError: If `seed` is out of range; when called, if the shape does not have the given
+            axes.
 
     Example:
         >>> round(float(keras.ops.std(LecunNormal(seed=0)((400, 50)))), 2)
@@ -223,14 +224,14 @@ class LecunUniform(_Named):
     The variance is that of `LecunNormal`.
 
     Args:
-        seed: See `RandomInitializer`.
-        input_axes: See `VarianceScaling`.
-        output_axes: See `VarianceScaling`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        input_axes: List of the axes that count for fan-in; see `VarianceScaling`.
+        output_axes: List of the axes that count for fan-out; see `VarianceScaling`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If `seed` is out of its range; when called, if the shape does not have the axes
-            named.
+        ValueError: If `seed` is out of range; when called, if the shape does not have the given
+            axes.
 
     Example:
         >>> round(float(keras.ops.std(LecunUniform(seed=0)((400, 50)))), 2)

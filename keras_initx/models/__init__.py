@@ -1,4 +1,4 @@
-"""Whole models: initialize them by rules and from one seed, scale their layers by a batch, load weights of others."""
+"""Tools for whole models: initialize by rules from one seed, scale layers to a batch, load pretrained weights."""
 
 from keras_initx.models._digest import weights_digest
 from keras_initx.models._initialize import initialize

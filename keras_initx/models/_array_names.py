@@ -1,4 +1,4 @@
-"""Which arrays of a source a weight may be: by rules, and by the names that Keras and torch give."""
+"""Find the arrays of a source for each weight, by rules and by the naming conventions of Keras and torch."""
 
 import difflib
 import re
@@ -13,12 +13,12 @@ from keras_initx._typing import Array
 from keras_initx.models._layouts import Layout
 from keras_initx.models._weights import ModelWeight
 
-# What `numpy.s_` gives, or a function of the array that returns the weight.
+# An index from `numpy.s_`, or a function that maps the array to the weight.
 Part: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType, ...] | Callable[[Array], Any]
-# Patterns for the paths of weights and layers, with the names of arrays and modules.
+# Maps patterns for the paths of weights or layers to names of arrays or modules.
 NameRules: TypeAlias = Mapping[str, str | tuple[str, Part] | None]
 
-# What others call a weight of Keras.
+# Names that other frameworks use for a Keras weight.
 _OTHER_NAMES = {
     "kernel": "weight",
     "bias": "bias",
@@ -32,19 +32,19 @@ _OTHER_NAMES = {
 }
 _CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
 _RECURRENT = {"kernel": ("weight_ih",), "recurrent_kernel": ("weight_hh",), "bias": ("bias_ih", "bias_hh")}
-# What is inside these has no name of its own in torch.
+# In torch, the layers inside these have no names of their own.
 _AROUND = (keras.layers.Bidirectional, keras.layers.RNN, keras.layers.Wrapper)
 _PROJECTIONS = ("query", "key", "value")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Arrays that a weight may be made of, which all have to be there.
+    """Arrays that a weight may be built from. All of them must exist.
 
     Attributes:
-        names: Their names, mostly one.
-        part: The part that is taken, or a function that makes the weight of the array.
-        third: The number of the third that is taken of the first axis, `None` if it is no third.
+        names: Their names, usually one.
+        part: The index of the part to use, or a function that maps the array to the weight.
+        third: Which third of the first axis to use, or `None` for the whole array.
     """
 
     names: tuple[str, ...]
@@ -53,7 +53,7 @@ class Candidate:
 
 
 def wanted(weights: Sequence[ModelWeight], rules: NameRules, layout: Layout) -> dict[str, list[Candidate] | None]:
-    """Return what the first rule that matches a weight stands for, by path; `None` if the rule says to leave it.
+    """Return the candidates from the first matching rule of each weight, by path; `None` if the rule skips the weight.
 
     Raises:
         TypeError: If `rules` is not a mapping of patterns to names.
@@ -68,8 +68,8 @@ def wanted(weights: Sequence[ModelWeight], rules: NameRules, layout: Layout) -> 
         matches = {weight: match for weight in weights if (match := expression.fullmatch(weight.path))}
         if not matches:
             raise ValueError(
-                f"`rules` must each match a weight or a layer. Received: {pattern!r}, which matches none; close to it "
-                f"are {_close(pattern, weights)}"
+                f"Each of `rules` must match a weight or a layer. Received: {pattern!r}, which matches none; close "
+                f"matches are {_close(pattern, weights)}"
             )
         for weight, match in matches.items():
             if weight.path not in found:
@@ -79,13 +79,13 @@ def wanted(weights: Sequence[ModelWeight], rules: NameRules, layout: Layout) -> 
 
 def _check(pattern: Any, value: Any) -> None:
     if not isinstance(pattern, str):
-        raise TypeError(f"`rules` must have patterns for paths as keys. Received: {pattern!r} as a key")
+        raise TypeError(f"`rules` must have path patterns as keys. Received: {pattern!r} as a key")
     name, part = value if isinstance(value, tuple) and len(value) == 2 else (value, ...)
     if value is not None and not (
         isinstance(name, str) and (isinstance(part, int | slice | EllipsisType | tuple) or callable(part))
     ):
         raise TypeError(
-            "`rules` must have as values a name, a pair of a name and a part (`numpy.s_[...]` or a function), or "
+            "The values of `rules` must be a name, a pair of a name and a part (`numpy.s_[...]` or a function), or "
             f"`None`. Received: {value!r} for {pattern!r}"
         )
 
@@ -98,14 +98,14 @@ def _by_rule(
         name = template.format(*match.groups()[:-1])
     except (IndexError, KeyError, ValueError, AttributeError) as error:
         raise ValueError(
-            "`rules` must name arrays, with `{0}` for what the first `*` of the pattern stands for. "
+            "`rules` must name arrays, with `{0}` for the text that the first `*` of the pattern matches. "
             f"Received: {template!r} for {weight.path!r}: {error}"
         ) from None
     if match["rest"] is None:
         return [Candidate(_with_second_bias(weight, name, layout), part)]
     if part is not None:
         raise ValueError(
-            "`rules` must take a part for a weight, not for a layer, which may have several. "
+            "`rules` must not have a part for a layer, which may have several weights: use the pattern of one weight. "
             f"Received: {value!r} for a layer of {weight.path!r}"
         )
     consumed = weight.path.count("/") + 1 - match["rest"].count("/")
@@ -113,19 +113,19 @@ def _by_rule(
 
 
 def _with_second_bias(weight: ModelWeight, name: str, layout: Layout) -> tuple[str, ...]:
-    """Return `name`, and for a first bias of torch the name of the second, as `bias_hh_l0` for `bias_ih_l0`."""
+    """Return `name`, and for the first bias of torch also that of the second: `bias_hh_l0` for `bias_ih_l0`."""
     is_first = layout == "torch" and isinstance(weight.layer, _CELLS) and "bias_ih" in name
     return (name, name.replace("bias_ih", "bias_hh")) if is_first else (name,)
 
 
 def named(weight: ModelWeight, layout: Layout, module: str = "", consumed: int = 0) -> Iterator[Candidate]:
-    """Give what `weight` may be called in a source, the most likely first.
+    """Yield the possible names of `weight` in a source, most likely first.
 
     Args:
         weight: A weight.
         layout: The layout of the source.
-        module: The name in the source of a layer around it, empty for the whole.
-        consumed: How many names of its path lead to that layer.
+        module: The name in the source of an enclosing layer, empty for the whole model.
+        consumed: The number of path components up to that layer.
     """
     names = weight.path.split("/")
     for mark in "/.":
@@ -142,7 +142,7 @@ def named(weight: ModelWeight, layout: Layout, module: str = "", consumed: int =
 
 
 def _of_torch(weight: ModelWeight, module: str, inner: list[str], *, is_projection: bool) -> Iterator[Candidate]:
-    """Give the names in the modules of torch that hold the weights of several layers or gates."""
+    """Yield the names in torch modules that fuse the weights of several layers or gates."""
     if isinstance(weight.layer, _CELLS) and weight.name in _RECURRENT:
         for suffix in ["_l0_reverse"] if _is_backward(weight) else ["_l0", ""]:
             yield _candidate(".", module, inner, *(f"{name}{suffix}" for name in _RECURRENT[weight.name]))

@@ -1,4 +1,4 @@
-"""Arrays by name from what weights are taken of: a file, another model, or a dict."""
+"""Read arrays by name from a source: a file, another model, or a dict."""
 
 import contextlib
 import os
@@ -13,25 +13,25 @@ from keras_initx.initializers._array_files import FORMATS, Stored, open_arrays, 
 from keras_initx.models._layouts import Layout
 from keras_initx.models._weights import check_model, find_weights
 
-# A file, a model, or names with arrays or tensors of any framework.
+# A file, a model, or a dict from names to arrays or tensors of any framework.
 Source: TypeAlias = str | os.PathLike[str] | keras.Model | Mapping[str, Any]
 
 # Arrays of a `.npy` file have no names.
 _FORMATS = tuple(name for name in FORMATS if name != ".npy")
-# What only Keras writes.
+# Formats that only Keras writes.
 _OF_KERAS = (".weights.h5", ".keras")
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
 
 @contextlib.contextmanager
 def opened(source: Source) -> Iterator[tuple[dict[str, Stored], Layout | None]]:
-    """Give the arrays of `source` by name, none of them read, and its layout if it can have one only.
+    """Yield the arrays of `source` by name, not yet read, and its layout if only one is possible.
 
-    A file is open while the block runs.
+    A file stays open for the duration of the block.
 
     Raises:
-        TypeError: If `source` is something else.
-        ValueError: If it is a file that cannot be read, or a model that is not built.
+        TypeError: If `source` has another type.
+        ValueError: If the file cannot be read or the model is not built.
         ImportError: If the package that reads the file is missing.
     """
     if isinstance(source, keras.Model):
@@ -53,7 +53,7 @@ def _checked_path(source: object) -> str:
         )
     if suffix(path) in _PICKLES:
         raise ValueError(
-            "`source` must not be a pickle, which may run any code. This makes a file of arrays of it: "
+            "`source` must not be a pickle, which can run arbitrary code. Convert it first: "
             f"`safetensors.torch.save_file(torch.load({path!r}, weights_only=True), 'model.safetensors')`. "
             f"Received: source={path!r}"
         )
@@ -61,14 +61,14 @@ def _checked_path(source: object) -> str:
         raise ValueError(f"`source` must be a file that ends in one of {_FORMATS}. Received: source={path!r}")
     if not os.path.isfile(path):
         raise ValueError(
-            f"`source` must be a file that is there, and there is none at {os.path.abspath(path)}. "
+            f"`source` must be an existing file, but there is none at {os.path.abspath(path)}. "
             f"Received: source={path!r}"
         )
     return path
 
 
 def _stored(name: Any, value: Any) -> Stored:
-    """Return a tensor or an array at hand in the form of one in a file."""
+    """Return a tensor or array in memory in the same form as one in a file."""
     if not isinstance(name, str):
         raise TypeError(f"`source` must be a dict from names to arrays. Received: {name!r} as a name")
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
@@ -81,8 +81,8 @@ def _stored(name: Any, value: Any) -> Stored:
 def _array(value: Any) -> Array:
     if isinstance(value, keras.Variable):
         return np.asarray(keras.ops.convert_to_numpy(value.value))
-    if hasattr(value, "detach"):  # a tensor of torch, which the backend at hand may not know
+    if hasattr(value, "detach"):  # a torch tensor, which the current backend may not know
         value = value.detach().cpu()
-        # NumPy has no such type.
+        # NumPy has no bfloat16.
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
     return np.asarray(value)

@@ -1,4 +1,4 @@
-"""Bind an initializer to one weight: to its seed, and to the axes that its layer sums over."""
+"""Bind an initializer to one weight: set its seed and its input and output axes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from keras_initx.initializers._fans import default_axes
 from keras_initx.initializers._seeding import derived_seed
 from keras_initx.sampling._truncated import truncated_quantiles
 
-# Keras' classes whose namesakes here give the same distribution, with the same bits on every backend.
+# Keras classes whose counterparts here have the same distribution, and the same bits on every backend.
 _NAMESAKES = {
     getattr(keras.initializers, entry.cls.__name__): entry.cls
     for entry in catalog()
@@ -25,14 +25,15 @@ _AXES = ("input_axes", "output_axes")
 def bound(
     initializer: keras.initializers.Initializer, seed: int, axes: tuple[Axes, Axes] | None, rank: int
 ) -> keras.initializers.Initializer:
-    """Return `initializer` with a seed and the axes of a kernel, where it takes them and has none of its own.
+    """Return a copy of `initializer` with a seed, and with the axes of a kernel if it takes them and has none.
 
-    One of Keras' own becomes its namesake of this package. Those within it are bound too.
+    An initializer of Keras is replaced by its counterpart in this package. Nested initializers are
+    bound too.
 
     Args:
-        initializer: An initializer. A seed of its own is replaced.
+        initializer: An initializer. Its seed, if any, is replaced.
         seed: An integer.
-        axes: The axes that a unit sums over and those that an input spreads along, `None` if it is no kernel.
+        axes: The input and output axes of a kernel, or `None` for other weights.
         rank: Number of dimensions of the weight.
     """
     cls = _NAMESAKES.get(type(initializer), type(initializer))
@@ -41,7 +42,7 @@ def bound(
         for name, value in initializer.get_config().items()
     }
     if type(initializer) is keras.initializers.TruncatedNormal:
-        config["stddev"] *= truncated_quantiles(-2.0, 2.0).stddev  # Keras takes the one before the cut.
+        config["stddev"] *= truncated_quantiles(-2.0, 2.0).stddev  # Keras takes the value before truncation.
     if _takes(cls, axes, rank) and config.get("input_axes") is config.get("output_axes") is None:
         config["input_axes"], config["output_axes"] = map(list, axes or ())
     result: keras.initializers.Initializer = cls.from_config(config)
@@ -49,7 +50,7 @@ def bound(
 
 
 def _bound_within(value: Any, seed: int, axes: tuple[Axes, Axes] | None, rank: int) -> Any:
-    """Return a value of a config, with the initializers in it bound."""
+    """Return a config value with all initializers in it bound."""
     if isinstance(value, list | tuple):
         return [_bound_within(item, derived_seed(seed, i), axes, rank) for i, item in enumerate(value)]
     if isinstance(value, Mapping) and "class_name" in value:
@@ -60,17 +61,17 @@ def _bound_within(value: Any, seed: int, axes: tuple[Axes, Axes] | None, rank: i
 
 
 def _takes(cls: type, axes: tuple[Axes, Axes] | None, rank: int) -> bool:
-    """Tell whether `cls` is to be told the axes: whether it takes them, and would count others."""
+    """Return whether to set the axes of `cls`: whether it takes them and its defaults would be different."""
     if axes is None or not parameters_of(cls).keys() >= set(_AXES):
         return False
     inputs, units = axes
-    if issubclass(cls, MatrixInitializer):  # which takes each axis once
+    if issubclass(cls, MatrixInitializer):  # which needs each axis exactly once
         return rank > 2 and sorted(inputs + units) == list(range(rank)) and bool(inputs and units)
     return axes != default_axes(rank)
 
 
 def description(initializer: keras.initializers.Initializer) -> str:
-    """Return an initializer as a call, without seed, axes and what is left at its default."""
+    """Return an initializer as a constructor call, without seed, axes and default arguments."""
     parameters = parameters_of(type(initializer))
     config = {
         name: value

@@ -1,4 +1,4 @@
-"""One digest for all weights of a model."""
+"""A digest of all weights of a model."""
 
 import hashlib
 
@@ -9,10 +9,10 @@ from keras_initx.models._weights import find_weights
 
 
 def weights_digest(model: keras.Model) -> str:
-    """Return a digest of the weights of `model`: two models have the same if they have the same weights.
+    """Return a digest of all weights of `model`. Models with equal weights have equal digests.
 
-    It is made of paths, dtypes, shapes and bits of all weights, in the order of their paths. So it does not depend on
-    the backend, the machine, the number of devices, or on what else the process has made.
+    The digest covers the paths, dtypes, shapes and bits of all weights, sorted by path. It does not
+    depend on the backend, the machine, the number of devices, or on other objects in the process.
 
     Args:
         model: A built model.

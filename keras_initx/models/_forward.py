@@ -1,4 +1,4 @@
-"""A forward pass that stops at each layer, so that its kernels can be changed before its output goes on."""
+"""A forward pass that pauses at each layer, so that its kernels can be changed before its output is passed on."""
 
 import contextlib
 import functools
@@ -14,7 +14,7 @@ from keras_initx.diagnostics._layers import call_name, named_layers, parts_of, r
 from keras_initx.diagnostics._types import Arrays
 from keras_initx.diagnostics._values import array_of, first_float, tensors_in
 
-# Calls a layer, also repeatedly, and returns what it gives before its activation, `None` if that cannot be seen.
+# Calls a layer, possibly again, and returns its output before the activation, or `None` if that is not accessible.
 Outputs = Callable[[], Array | None]
 Visit = Callable[[keras.layers.Layer, Outputs], object]
 
@@ -26,18 +26,19 @@ def forward(
     values: Sequence[tuple[keras.Variable, Array]],
     visit: Visit,
 ) -> None:
-    """Send a batch through `model`, and call `visit` at the first call of each of `layers`, in the order of execution.
+    """Run a batch through `model` and call `visit` at the first call of each of `layers`, in execution order.
 
-    The pass is that of a training step, so that batch normalization normalizes by the batch, but layers with a random
-    generator do as in inference: nothing is dropped, and no noise added. All that is assigned to variables
-    meanwhile is forgotten at the end.
+    The pass runs in training mode, so that batch normalization uses batch statistics. Layers with a
+    random generator run in inference mode: no dropout and no noise. All variables are restored at
+    the end.
 
     Args:
-        model: A model that is built.
+        model: A built model.
         x: Its inputs.
         layers: Layers with kernels.
-        values: Variables, and the arrays that they hold during the pass.
-        visit: Function of a layer and of its `Outputs`, to be called at least once: the last outputs go on.
+        values: Variables with the arrays to assign to them during the pass.
+        visit: Function of a layer and its `Outputs`, which it must call at least once: the last
+            outputs are passed on.
     """
     with contextlib.ExitStack() as stack:
         for layer in named_layers(model):
@@ -55,7 +56,7 @@ def forward(
 
 
 def _is_random(layer: keras.layers.Layer) -> bool:
-    """Tell whether `layer` has a random generator of its own, or in the cell that it calls itself."""
+    """Return whether `layer`, or the cell that it calls directly, has a random generator."""
     parts = [layer, *(parts_of(layer) if isinstance(layer, keras.layers.RNN) else [])]
     return any(isinstance(value, keras.random.SeedGenerator) for part in parts for value in vars(part).values())
 
@@ -71,13 +72,13 @@ def _as_in_inference(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _visited(layer: keras.layers.Layer, call: Callable[..., Tensor], visit: Visit) -> Callable[..., Tensor]:
-    """Return `call`, of which `visit` decides how often it is carried out the first time."""
+    """Wrap `call` so that `visit` decides how often its first call is repeated."""
     is_first = True
 
     @functools.wraps(call)
     def hooked(*args: Any, **kwargs: Any) -> Tensor:
         nonlocal is_first
-        # In a trace there are no values to be seen.
+        # Inside a trace there are no values.
         tensors = [leaf for leaf in keras.tree.flatten((args, kwargs)) if keras.ops.is_tensor(leaf)]
         if not is_first or len(tensors_in(tensors)) < len(tensors):
             return call(*args, **kwargs)
@@ -101,7 +102,7 @@ def _visited(layer: keras.layers.Layer, call: Callable[..., Tensor], visit: Visi
 
 @contextlib.contextmanager
 def _before_activation(layer: keras.layers.Layer) -> Iterator[list[Tensor]]:
-    """Give a list that is filled with what the activation of `layer` is called with."""
+    """Yield a list that collects the inputs of the activation of `layer`."""
     seen: list[Tensor] = []
     activation = activation_of(layer)
     if activation is None:
@@ -117,7 +118,7 @@ def _before_activation(layer: keras.layers.Layer) -> Iterator[list[Tensor]]:
 
 
 def _gates(cell: keras.layers.Layer, inputs: Tensor) -> Tensor:
-    """Return what the kernel of a recurrent layer's cell makes of the inputs of all steps."""
+    """Return the product of a recurrent cell's kernel with the inputs of all steps."""
     if hasattr(cell, "input_conv"):
         images = keras.ops.reshape(inputs, (-1, *inputs.shape[2:]))
         return cell.input_conv(images, cell.kernel, padding=cell.padding)

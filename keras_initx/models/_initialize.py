@@ -1,4 +1,4 @@
-"""Draw the weights of a whole model anew, by rules over its weights."""
+"""Initialize the weights of a whole model by rules."""
 
 import dataclasses
 import math
@@ -36,42 +36,47 @@ def initialize(
     reset: bool = True,
     dry_run: bool = False,
 ) -> InitializationPlan:
-    """Draw the weights of a built model anew, in place.
+    """Initialize all weights of a built model in place, from one seed.
 
-    The first rule that matches a weight gives its initializer. A weight that no rule matches gets the initializer
-    of its layer again; where that cannot be known, the weight is left as it is, and the plan says so. Keras' own
-    random initializers are replaced by their namesakes of this package, which draw from the same distribution.
-    Numbers of inputs and outputs are those of the layer: of depthwise, transposed and grouped convolutions, of
-    `EinsumDense` and the attention layers, and of embeddings. Zeros that `KeepSparse` holds stay zeros.
+    The first rule that matches a weight determines its initializer. A weight that no rule matches
+    is initialized by the initializer of its layer. If that is unknown, the weight is left
+    unchanged, and the plan says so. Keras' own random initializers are replaced by their
+    counterparts in this package, which draw from the same distribution. Fan-in and fan-out are
+    computed for the actual layer, including depthwise, transposed and grouped convolutions,
+    `EinsumDense`, attention layers and embeddings. Zeros kept by `KeepSparse` stay zero.
 
-    The seed of each weight follows from `seed` and its path, see `seeds`. So the weights do not depend on the
-    backend, on what else the process has made, or on other layers with names of their own: inserting, removing or
-    reordering layers changes the others only where names are automatic, and Keras' numbers for a class of layers in
-    one model move up. No two weights share a seed, also where layers share an initializer.
+    The seed of each weight is derived from `seed` and the path of the weight, see `seeds`. The
+    weights therefore do not depend on the backend, on other objects in the process, or on other
+    named layers. Inserting, removing or reordering layers changes other weights only if their
+    layers have automatic names, because Keras then renumbers them. Each weight has its own seed,
+    even if layers share an initializer.
 
-    All values are drawn before the first one is assigned: an error or an interruption changes nothing. Variables keep
-    their place and sharding, and compiled functions go on without another trace.
+    All values are drawn before the first one is assigned: after an error or an interruption the
+    model is unchanged. Variables keep their device and sharding, and compiled functions are not
+    traced again.
 
     Args:
         model: A built model.
-        rules: Dict from conditions to initializers (objects, string ids or configs, without seeds), in the order they
-            are tried. A condition is a pattern for the path of a weight, as `"*/attention/*/kernel"`, where `*`
-            matches anything; a type of layers, for their weights of two dimensions and more; or a function of a
-            `keras_initx.models.ModelWeight` that returns whether it matches. `None` instead of an initializer leaves
-            the weights as they are.
-        seed: An integer in `[0, 2**32)`. By default one drawn from Python's `random`, which
-            `keras.utils.set_random_seed` controls; the plan tells it.
-        reset: Whether the optimizer, the metrics and the random generators of layers are reset too. The learning rate
-            stays what it is. The statistics of batch normalization are weights, and always initialized.
-        dry_run: Whether to leave the model as it is, and only return the plan.
+        rules: Dict from conditions to initializers (objects, string ids or configs, without seeds),
+            tried in order. A condition is a pattern for the path of a weight, e.g.
+            `"*/attention/*/kernel"`, where `*` matches anything; a layer type, for the weights of
+            such layers with two or more dimensions; or a function that takes a
+            `keras_initx.models.ModelWeight` and returns whether it matches. `None` instead of an
+            initializer leaves the matching weights unchanged.
+        seed: An integer in `[0, 2**32)`. By default it is drawn from Python's `random`, which
+            `keras.utils.set_random_seed` controls, and reported in the plan.
+        reset: Whether to reset the optimizer, the metrics and the random generators of layers too.
+            The learning rate is kept. Batch normalization statistics are weights and always
+            initialized.
+        dry_run: If true, only return the plan and do not change the model.
 
     Returns:
         An `InitializationPlan` with a row for each weight.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If the model is not built, two of its weights have one path, a rule matches no weight, or an
-            initializer cannot fill the shape of a weight.
+        ValueError: If the model is not built, two of its weights have the same path, a rule matches
+            no weight, or an initializer cannot fill the shape of a weight.
 
     Example:
         >>> model = keras.Sequential([
@@ -102,7 +107,7 @@ def initialize(
 
 @dataclass(frozen=True)
 class _Step:
-    """A weight, the initializer that is to fill it, if any, and its row in the plan."""
+    """A weight, its initializer if it has one, and its row in the plan."""
 
     weight: ModelWeight
     initializer: Initializer | None
@@ -120,7 +125,7 @@ def _steps(weights: Sequence[ModelWeight], rules: Rules | None, root: int) -> li
             initializer, reason = _own(weight, own)
         constraint = weight.variable.constraint
         if isinstance(constraint, KeepSparse) and weight.path not in by_rule:
-            # Its zeros follow from its seed, and compiled programs hold them.
+            # Keep this seed: it determines the zeros, which are constants in compiled programs.
             initializer, seed = constraint.initializer, constraint.initializer.get_config()["seed"]
         elif isinstance(initializer, keras.initializers.Initializer):
             initializer = bound(initializer, seed, weight.axes, len(weight.shape))
@@ -131,7 +136,7 @@ def _steps(weights: Sequence[ModelWeight], rules: Rules | None, root: int) -> li
 
 
 def _own(weight: ModelWeight, own: dict[str, Initializer]) -> tuple[Initializer | None, str]:
-    """Return the initializer of the layer itself, or `None` and why the weight is left as it is."""
+    """Return the initializer of the layer, or `None` and the reason why the weight is left unchanged."""
     if weight.dtype not in DTYPES:
         return None, weight.dtype
     if hasattr(weight.layer, "adapt"):
@@ -149,7 +154,7 @@ def _check_shape(initializer: keras.initializers.Initializer, weight: ModelWeigh
 
 
 def _check_seeds(steps: Sequence[_Step]) -> None:
-    """Refuse equal seeds of weights of one shape: of a thousand weights two have one in 4,000 cases."""
+    """Raise `ValueError` if two weights of the same shape share a seed. For 1,000 weights the odds are 1 in 4,000."""
     seen: dict[tuple[int, Shape], str] = {}
     for step in steps:
         if step.row.seed is None:
@@ -157,7 +162,7 @@ def _check_seeds(steps: Sequence[_Step]) -> None:
         other = seen.setdefault((step.row.seed, step.row.shape), step.row.path)
         if other != step.row.path:
             raise ValueError(
-                f"`seed` must give {other!r} and {step.row.path!r} seeds of their own: take another one. "
+                f"`seed` must give {other!r} and {step.row.path!r} different seeds: use another `seed`. "
                 f"Received: the seed {step.row.seed} for both"
             )
 
@@ -179,7 +184,7 @@ def _row(weight: ModelWeight, initializer: Initializer | None, reason: str, seed
 
 
 def _std(value: Tensor, row: WeightPlan) -> float:
-    """Return the standard deviation of the values drawn, which must have the shape of the weight."""
+    """Return the standard deviation of the drawn values, after checking their shape."""
     array = backend.host_view(keras.ops.convert_to_tensor(value))
     if array.shape != row.shape:
         raise ValueError(
@@ -190,7 +195,7 @@ def _std(value: Tensor, row: WeightPlan) -> float:
         return 0.0
     flat = array.reshape(-1)
     total = square = 0.0
-    # In pieces that stay in the cache: memory that is touched for the first time costs more than the sums.
+    # In chunks that stay in the cache: touching fresh memory costs more than the sums.
     for begin in range(0, flat.size, _PIECE):
         piece = flat[begin : begin + _PIECE].astype("float64")
         total, square = total + float(piece.sum()), square + float(piece @ piece)
@@ -198,7 +203,7 @@ def _std(value: Tensor, row: WeightPlan) -> float:
 
 
 def _drawn(steps: Sequence[_Step]) -> tuple[list[WeightPlan], list[tuple[keras.Variable, Tensor]]]:
-    """Return the rows with what was drawn, and each variable with its new value."""
+    """Return the rows with statistics of the drawn values, and each variable with its new value."""
     rows, assignments = [], []
     with progress("initialize", len(steps), "weights") as advance:
         for step in steps:

@@ -1,4 +1,4 @@
-"""Which weights of a layer are kernels that can be drawn and scaled anew, and why others cannot."""
+"""Find the kernels of a layer that can be initialized and scaled, and the reasons why others cannot."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ class Kernels:
     """The kernels of a layer.
 
     Attributes:
-        free: Those that act on its inputs and may be changed.
-        reason: Why none may be changed, empty if one may.
+        free: The kernels that multiply its inputs and may be changed.
+        reason: Why no kernel may be changed; empty if one may.
     """
 
     free: tuple[keras.Variable, ...]
@@ -22,9 +22,9 @@ class Kernels:
 
 
 def kernels_of(layer: keras.layers.Layer) -> Kernels | None:
-    """Return the `Kernels` of `layer`, `None` if it has none."""
+    """Return the `Kernels` of `layer`, or `None` if it has none."""
     if isinstance(layer, keras.layers.RNN):
-        # Its recurrent kernel acts on its state, and what is in a loop of several cells cannot be seen.
+        # The recurrent kernel multiplies the state, and the inside of a loop over several cells is not accessible.
         kernel = getattr(layer.cell, "kernel", None)
         if not isinstance(kernel, keras.Variable):
             return Kernels((), "the kernels of its cell are not known") if layer.weights else None
@@ -36,9 +36,9 @@ def kernels_of(layer: keras.layers.Layer) -> Kernels | None:
     free = [weight for weight in found if weight.trainable]
     if not free:
         return Kernels((), "frozen")
-    # What is looked up or added is not multiplied by anything.
+    # Embeddings are looked up or added, not multiplied.
     free = [weight for weight in free if not isinstance(layer, keras.layers.Embedding) and "embed" not in weight.name]
     if not free:
-        return Kernels((), "an embedding, which multiplies no input")
+        return Kernels((), "an embedding, which does not multiply its input")
     free = [weight for weight in free if not is_zero(layer, weight)]
     return Kernels(tuple(free), "" if free else "its kernel is zero")

@@ -1,4 +1,4 @@
-"""How arrays of torch, and flat ones of Keras, become a weight: the order of axes and of gates."""
+"""Convert arrays of torch, and flattened arrays of Keras, to a weight: the order of axes and gates."""
 
 import functools
 import math
@@ -26,20 +26,20 @@ _CONVOLUTIONS = (
     keras.layers.SeparableConv1D,
     keras.layers.SeparableConv2D,
 )
-# torch has reset, update and new, Keras update, reset and new.
+# torch: reset, update, new. Keras: update, reset, new.
 _GRU_GATES = (1, 0, 2)
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """A way from one array, or from two biases, to a weight.
+    """A conversion from one array, or from two biases, to a weight.
 
     Attributes:
-        source: The shape of an array; it may have other axes of length 1.
-        split: The shape it is cut into.
-        axes: The order in which these axes are taken.
-        gates: The order of the gates along the first of them, if it is another one.
-        combined: What is done with two arrays.
+        source: The required shape of an array; axes of length 1 may differ.
+        split: The shape that it is reshaped to.
+        axes: The order to transpose these axes to.
+        gates: The order of the gates along the first axis, if it differs.
+        combined: How two arrays are combined.
     """
 
     source: Shape
@@ -49,12 +49,12 @@ class Arrangement:
     combined: Literal["summed", "stacked", ""] = ""
 
     def fits(self, shapes: Sequence[Shape]) -> bool:
-        """Tell whether arrays of these shapes can be arranged."""
+        """Return whether arrays of these shapes can be converted."""
         count = {"": (1,), "summed": (1, 2), "stacked": (2,)}[self.combined]
         return len(shapes) in count and all(_without_ones(shape) == _without_ones(self.source) for shape in shapes)
 
     def apply(self, arrays: Sequence[Array], shape: Shape) -> Array:
-        """Return the weight of this shape."""
+        """Return the weight, with this shape."""
         parts = [array.reshape(self.split) for array in arrays]
         if self.gates:
             parts = [part[list(self.gates)] for part in parts]
@@ -63,7 +63,7 @@ class Arrangement:
         return whole.reshape(shape)
 
     def description(self, shapes: Sequence[Shape], shape: Shape) -> str:
-        """Return what happens to arrays of these shapes for a weight of this shape, empty if nothing does."""
+        """Describe the conversion of arrays of these shapes to a weight of this shape; empty if nothing changes."""
         combined = self.combined if len(shapes) > 1 else ""
         steps = {
             "transposed": self.axes != tuple(range(len(self.axes))),
@@ -75,7 +75,7 @@ class Arrangement:
 
 
 def arrangements(weight: ModelWeight, layout: Layout) -> list[Arrangement]:
-    """Return the ways to make `weight` of arrays in a layout; they differ in the number of axes. None if not known."""
+    """Return the possible conversions of arrays in a layout to `weight`, empty if none is known."""
     shape = weight.shape
     same = Arrangement(shape, shape, tuple(range(len(shape))))
     flat = Arrangement((math.prod(shape),), shape, same.axes)
@@ -105,7 +105,7 @@ def _of_torch(weight: ModelWeight, same: Arrangement) -> Arrangement | None:
         axes = (*range(2, len(shape)), 0, 1)
         return Arrangement((channels * multiplier, 1, *window), (channels, multiplier, *window), axes)
     if name.endswith("kernel") and isinstance(layer, _CONVOLUTIONS):
-        # The kernel of a transposed convolution has the two kinds of channels the other way round, in both.
+        # The kernel of a transposed convolution has its two channel axes swapped, in both frameworks.
         source = (shape[-1], shape[-2], *shape[:-2])
         return Arrangement(source, source, (*range(2, len(shape)), 1, 0))
     if len(_without_ones(shape)) < 2 or name == "embeddings" or isinstance(layer, NORMALIZATIONS):
@@ -121,7 +121,7 @@ def _gru(cell: keras.layers.GRUCell, name: str, shape: Shape) -> Arrangement:
 
 
 def _einsum(weight: ModelWeight, layout: Layout) -> Arrangement | None:
-    """Return the way from a matrix to the kernel of an `EinsumDense`, `None` if it is one for each of a batch."""
+    """Return the conversion of a matrix to the kernel of an `EinsumDense`, or `None` for a batch of matrices."""
     inputs, kernel, output = weight.layer.equation.replace("->", ",").replace("...", "").split(",")
     if set(inputs) & set(kernel) & set(output):
         return None

@@ -1,4 +1,4 @@
-"""What `load_pretrained` does to each weight of a model, as a table."""
+"""The plan that `load_pretrained` returns: the source of each weight, as a table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,23 +7,23 @@ from keras_initx._typing import Shape
 from keras_initx.models._tabular import Tabular
 from keras_initx.rendering._table import Column
 
-# Names and problems that a text lists.
+# Maximum number of names and problems that a text lists.
 LISTED = 20
 
 
 @dataclass(frozen=True)
 class LoadedWeight:
-    """What `load_pretrained` does to one weight.
+    """The source of one weight in `load_pretrained`.
 
     Attributes:
         path: Its path in the model, see `ModelWeight`.
         shape: Its shape.
         dtype: The name of its dtype.
-        names: The names of the arrays that it is made of, empty if there are none.
-        source_shape: Their shape, `None` if there are none.
-        change: What is done to them, empty if nothing is.
-        reason: Why the weight is left as it is, otherwise empty.
-        problem: What is wrong, otherwise empty.
+        names: The names of the arrays that it is loaded from, empty if there are none.
+        source_shape: Their shape, or `None` if there are none.
+        change: How they are converted; empty if they are used as they are.
+        reason: Why the weight is left unchanged, otherwise empty.
+        problem: Why it cannot be loaded, otherwise empty.
     """
 
     path: str
@@ -40,8 +40,8 @@ _COLUMNS: Sequence[Column[LoadedWeight]] = (
     Column("weight", lambda weight: weight.path, is_text=True),
     Column("shape", lambda weight: weight.shape),
     Column("array", lambda weight: " + ".join(weight.names), is_text=True, max_width=40),
-    Column("its shape", lambda weight: weight.source_shape or ""),
-    Column("what is done", lambda weight: _done(weight), is_text=True, max_width=30),
+    Column("array shape", lambda weight: weight.source_shape or ""),
+    Column("conversion", lambda weight: _done(weight), is_text=True, max_width=30),
 )
 
 
@@ -53,12 +53,12 @@ def _done(weight: LoadedWeight) -> str:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LoadingPlan(Tabular[LoadedWeight]):
-    """What `load_pretrained` has done to each weight, or would do. `print` and a notebook show it as a table.
+    """The source of each weight in `load_pretrained`, shown as a table by `print` and in notebooks.
 
     Attributes:
         weights: A `LoadedWeight` for each weight, in the order of the layers.
-        unused: Dict from the names of the arrays that no weight is made of to their shapes.
-        dry_run: Whether the model was left as it is.
+        unused: Dict from the names of the unused arrays to their shapes.
+        dry_run: Whether the model was left unchanged.
     """
 
     weights: list[LoadedWeight]
@@ -68,12 +68,12 @@ class LoadingPlan(Tabular[LoadedWeight]):
 
     @property
     def left(self) -> list[LoadedWeight]:
-        """The weights that are left as they are."""
+        """The weights that are left unchanged."""
         return [weight for weight in self.weights if weight.reason]
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, a sentence for each weight. Only a dry run returns a plan that has any."""
+        """A message for each weight that cannot be loaded. Only the plan of a dry run can have any."""
         return [f"{weight.path!r} {weight.shape}: {weight.problem}" for weight in self.weights if weight.problem]
 
     def _summary(self) -> str:
@@ -83,15 +83,15 @@ class LoadingPlan(Tabular[LoadedWeight]):
             + ("to be loaded" if self.dry_run else "loaded")
         ]
         if left:
-            parts.append(f"{len(left)} left as they are")
+            parts.append(f"{len(left)} left unchanged")
         if problems:
             parts.append(f"{len(problems)} with errors")
         arrays = [f"{name} {shape}" for name, shape in self.unused.items()]
-        unused = f"; arrays not used: {listed(arrays)}" if arrays else ""
+        unused = f"; unused arrays: {listed(arrays)}" if arrays else ""
         return f"{', '.join(parts)}{unused}."
 
 
 def listed(texts: Sequence[str], mark: str = ", ") -> str:
-    """Return `texts` in one line, a long list without its end."""
+    """Join `texts` in one line, truncating a long list."""
     more = [f"and {len(texts) - LISTED} more"] if len(texts) > LISTED else []
     return mark.join([*texts[:LISTED], *more])

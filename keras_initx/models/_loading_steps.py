@@ -1,4 +1,4 @@
-"""Match each weight of a model with arrays of a source, and check that they fit."""
+"""Match each weight of a model with the arrays of a source, and check that they fit."""
 
 import dataclasses
 import difflib
@@ -19,7 +19,7 @@ from keras_initx.models._weights import ModelWeight
 
 @dataclass(frozen=True)
 class Step:
-    """A weight, its row in the plan, and how to make its values, `None` if it is left as it is."""
+    """A weight, its row in the plan, and a function that makes its values, or `None` if it is left unchanged."""
 
     weight: ModelWeight
     row: LoadedWeight
@@ -29,8 +29,8 @@ class Step:
 def loading_steps(
     weights: Sequence[ModelWeight], contents: Mapping[str, Stored], rules: NameRules | None, layout: Layout
 ) -> list[Step]:
-    """Return a step for each weight. What does not fit is told in its row."""
-    hints = iter(range(LISTED))  # to compare all names with all others would take long
+    """Return a step for each weight. Mismatches are reported in its row."""
+    hints = iter(range(LISTED))  # comparing all names with all others would be slow
     if rules is None:
         candidates = [list(named(weight, layout)) for weight in weights]
         return [
@@ -73,7 +73,7 @@ def _step(
     row = dataclasses.replace(row, names=candidate.names, source_shape=stored[0].shape)
     for array in stored:
         if array.dtype != weight.dtype and not {array.dtype, weight.dtype} <= set(DTYPES):
-            return Step(weight, dataclasses.replace(row, problem=f"{array.dtype} is not for {weight.dtype}"))
+            return Step(weight, dataclasses.replace(row, problem=f"cannot cast {array.dtype} to {weight.dtype}"))
     if callable(candidate.part):
         return _by_function(weight, row, stored[0], candidate.part)
     return _arranged(weight, row, stored, _index(candidate, stored[0].shape), layout)
@@ -83,14 +83,14 @@ def _missing(candidates: Sequence[Candidate], contents: Mapping[str, Stored], hi
     names = [" and ".join(map(repr, candidate.names)) for candidate in candidates]
     is_told = next(hints, None) is not None
     close = difflib.get_close_matches(candidates[-1].names[0], contents, cutoff=0.5) if is_told else []
-    similar = f"; close to it are {', '.join(map(repr, close))}" if close else ""
+    similar = f"; close matches are {', '.join(map(repr, close))}" if close else ""
     return f"no array {' or '.join(dict.fromkeys(names))}{similar}"
 
 
 def _by_function(weight: ModelWeight, row: LoadedWeight, stored: Stored, function: Callable[[Array], Any]) -> Step:
     value = np.asarray(function(stored.read()))
     if value.shape != weight.shape:
-        return Step(weight, dataclasses.replace(row, problem=f"the function gives {value.shape}"))
+        return Step(weight, dataclasses.replace(row, problem=f"the function returns shape {value.shape}"))
     change = f"{getattr(function, '__name__', type(function).__name__)}()"
     return Step(weight, dataclasses.replace(row, change=change), lambda: value.astype(weight.dtype))
 
@@ -106,7 +106,7 @@ def _arranged(weight: ModelWeight, row: LoadedWeight, stored: Sequence[Stored], 
     shapes = [array.shape for array in stored]
     if index is not None:
         try:
-            # Of arrays that take no memory.
+            # Arrays of these shapes that take no memory.
             shapes = [np.broadcast_to(np.int8(0), shape)[index].shape for shape in shapes]
         except (IndexError, TypeError) as error:
             return Step(weight, dataclasses.replace(row, problem=f"no part {_text(index)}: {error}"))
@@ -127,14 +127,14 @@ def _arranged(weight: ModelWeight, row: LoadedWeight, stored: Sequence[Stored], 
 def _misfit(weight: ModelWeight, shapes: Sequence[Shape], expected: Sequence[Shape]) -> str:
     if not expected:
         return (
-            f"how torch orders the axes of a {type(weight.layer).__name__} is not known; give a function of the array, "
+            f"the order of axes of a {type(weight.layer).__name__} in torch is unknown; pass a function of the array, "
             "as in `(name, function)`"
         )
-    return f"{' and '.join(map(str, shapes))} is not {' or '.join(map(str, expected))}"
+    return f"the shape is {' and '.join(map(str, shapes))} instead of {' or '.join(map(str, expected))}"
 
 
 def _text(index: Any) -> str:
-    """Return an index as it is written."""
+    """Return an index as source text."""
 
     def part(value: Any) -> str:
         if not isinstance(value, slice):

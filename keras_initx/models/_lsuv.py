@@ -34,40 +34,46 @@ def lsuv(
     max_steps: int = 10,
     batch_size: int = 1024,
 ) -> LSUVResult:
-    """Draw the kernels of `model` anew: orthonormal, and scaled until the output of each layer has variance 1.
+    """Initialize kernels orthogonally and scale them so that the output of each layer has variance 1 on a batch.
 
-    Layer by layer, in the order of execution, a kernel is replaced by an orthonormal matrix and divided by the standard
-    deviation of the layer's output before its activation, over all examples, positions and units of the batch. So
-    layers of any kind, with any activation, pass the data on at one size, without a formula for each.
+    This is layer-sequential unit-variance (LSUV) initialization. Layer by layer, in execution
+    order, a kernel is replaced by a random orthogonal matrix and divided by the standard deviation
+    of the layer's output before its activation, over all examples, positions and units of the
+    batch. Signals then keep their scale through layers of any kind, with any activation, without a
+    formula for each.
 
-    All layers that multiply their inputs by a kernel take part: dense, einsum and attention layers, convolutions of all
-    kinds and layers of your own. A kernel is read as a matrix of all inputs of a unit by units. The kernels of a
-    separable convolution, or of a layer of your own that has several, share the factor. Of a recurrent layer it is the
-    kernel for its inputs, and the variance is that of what it adds to the gates; recurrent kernels stay. A layer that
-    is called more than once is scaled at its first call. Biases, scales and embeddings stay, and so does what is
-    frozen, and a kernel that is all zeros: somebody wanted it so. Constraints of kernels hold.
+    All layers that multiply their inputs by a kernel are scaled: dense, einsum and attention
+    layers, all convolutions and custom layers. A kernel is treated as a matrix of shape `(inputs,
+    units)`. The kernels of a separable convolution, or of a custom layer with several kernels,
+    share one factor. In a recurrent layer the input kernel is scaled, so that its contribution to
+    the gates has variance 1; the recurrent kernel is unchanged. A layer that is called more than
+    once is scaled at its first call. Biases, scales, embeddings, frozen weights and kernels that
+    are all zero are left unchanged. Kernel constraints are applied.
 
-    The batch goes through the model as in training, so that batch normalization normalizes by it, but nothing is
-    dropped and no noise is added: one seed gives one result, on every backend to rounding. Three passes are enough,
-    one before, one in which each layer is called until its variance is 1, and one after. Nothing else but the
-    kernels changes, nothing at all where there is an error or an interrupt, and compiled functions stay valid.
+    The model runs in training mode, so that batch normalization uses batch statistics, but without
+    dropout and noise. The same seed gives the same result on every backend, to rounding. There are
+    three passes: one before, one in which each layer is called until its variance is 1, and one
+    after. Only kernels change. After an error or an interruption the model is unchanged, and
+    compiled functions stay valid.
 
     Args:
-        model: A Keras model, sequential, functional or a class of your own. One that has no weights yet gets them.
-        x: Inputs as `model` takes them: an array, or a list or dict of arrays. Standardised, as for training.
-        seed: `None` or an integer in `[0, 2**32)`. With `None` a seed is drawn from Python's `random`, so that
-            `keras.utils.set_random_seed` controls it.
-        tolerance: How far from 1 a variance may be.
-        max_steps: How often a kernel may be rescaled; mostly once is enough.
-        batch_size: Number of examples that are used, the first ones.
+        model: A Keras model: sequential, functional or subclassed. It is built if necessary.
+        x: Inputs of `model`: an array, or a list or dict of arrays. Preprocess them as for
+            training.
+        seed: `None` or an integer in `[0, 2**32)`. With `None`, a seed is drawn from Python's
+            `random`, so that `keras.utils.set_random_seed` controls it.
+        tolerance: Maximum deviation of a variance from 1.
+        max_steps: Maximum number of times that a kernel is rescaled. Once is usually enough.
+        batch_size: Number of examples to use, taken from the start of `x`.
 
     Returns:
-        An `LSUVResult` with a row for each layer that has a kernel; `print` shows it as a table. What cannot reach the
-        variance is left as it was, with the reason.
+        An `LSUVResult` with a row for each layer that has a kernel; `print` shows it as a table. A
+        layer that cannot be scaled is left unchanged, and its row has the reason.
 
     Raises:
-        TypeError: If `model` is not a Keras model, `x` is no array, or an argument has the wrong type.
-        ValueError: If `x` has no examples, or an argument is out of its range.
+        TypeError: If `model` is not a Keras model, `x` is not an array, or an argument has the
+            wrong type.
+        ValueError: If `x` has no examples, or an argument is out of range.
 
     Example:
         >>> hidden = [keras.layers.Dense(50, "tanh") for _ in range(10)]
@@ -91,7 +97,7 @@ def lsuv(
     paths = {layer: path for weight in weights for layer, path in zip(weight.layers, weight.layer_paths, strict=True)}
     kernels = {layer: found for layer in named_layers(model) if (found := kernels_of(layer))}
     before = _variances(model, x, kernels, [])
-    # In the order of execution; what is not called comes last.
+    # In execution order; layers that are not called come last.
     order = [*before, *(layer for layer in kernels if layer not in before)]
     with progress("LSUV", len(before), "layers") as advance:
         seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
@@ -114,11 +120,11 @@ def lsuv(
 def _variances(
     model: keras.Model, x: Arrays, layers: dict[keras.layers.Layer, Kernels], values: _Values
 ) -> dict[keras.layers.Layer, float | None]:
-    """Return the variance of the output of each layer, in the order of execution, with these values of kernels."""
+    """Return the output variance of each layer, in execution order, with these kernel values."""
     found: dict[keras.layers.Layer, float | None] = {}
 
     def visit(layer: keras.layers.Layer, outputs: Outputs) -> None:
-        found[layer] = None  # in the order of the calls, not of their ends
+        found[layer] = None  # in the order in which calls start
         array = outputs()
         with np.errstate(invalid="ignore", over="ignore"):
             found[layer] = None if array is None else float(array.var(dtype="float64"))
@@ -128,18 +134,18 @@ def _variances(
 
 
 class _Fitting:
-    """What is done at each layer: an orthonormal start, and the factor that gives its output variance 1.
+    """Fit the kernels of each visited layer: an orthogonal start, scaled so that the output has variance 1.
 
     Args:
         layers: Dict from layers to their kernels.
         seeds: Dict from the identity of each kernel to its seed.
-        tolerance: As in `lsuv`.
-        max_steps: As in `lsuv`.
-        advance: Function that moves the progress on.
+        tolerance: See `lsuv`.
+        max_steps: See `lsuv`.
+        advance: Function that advances the progress bar.
 
     Attributes:
         fits: Dict from each layer that was visited to its `Fit`.
-        values: The kernels that have been found, and their new values.
+        values: The fitted kernels and their new values.
     """
 
     def __init__(
@@ -197,14 +203,14 @@ class _Fitting:
 
 
 def _constrained(kernel: keras.Variable, value: Array) -> Array:
-    """Return `value` as the constraint of `kernel` wants it."""
+    """Return `value` after applying the constraint of `kernel`."""
     if kernel.constraint is None:
         return value
     return array_of(kernel.constraint(keras.ops.convert_to_tensor(value)))
 
 
 def _assign(values: _Values) -> None:
-    """Give all variables their values, or none."""
+    """Assign the values to all variables, or to none if there is an error."""
     former = [np.array(array_of(variable)) for variable, _ in values]
     try:
         for variable, value in values:

@@ -1,4 +1,4 @@
-"""What `lsuv` has done to each layer, and how it is shown."""
+"""The result of `lsuv`, shown as a table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ Status = Literal["scaled", "not reached", "left"]
 
 @dataclass(frozen=True)
 class LSUVRow:
-    """What `lsuv` has done to a layer.
+    """The result of `lsuv` for one layer.
 
     Attributes:
         path: Path of the layer in the model, see `ModelWeight`.
-        before: Variance of its output before its activation, with the weights that the model had. `None` if it
-            could not be seen.
-        after: The same with the weights that the model has now.
-        steps: How often its kernel was rescaled.
-        status: `"scaled"` if the variance is 1 within the tolerance, `"not reached"` if the kernel was scaled but it
-            is not, `"left"` if the kernel is as it was.
-        reason: Why it was left.
+        before: Variance of its output before its activation, with the original weights. `None` if
+            it is not accessible.
+        after: The same with the new weights.
+        steps: Number of times that its kernel was rescaled.
+        status: `"scaled"` if the variance is 1 within the tolerance, `"not reached"` if the kernel
+            was scaled but the variance is not, `"left"` if the kernel is unchanged.
+        reason: Why the kernel was left unchanged.
     """
 
     path: str
@@ -47,11 +47,11 @@ _COLUMNS = (
 
 @dataclass(frozen=True, repr=False)
 class LSUVResult:
-    """What `lsuv` has done. `print` shows it as a table, and so does a notebook.
+    """The result of `lsuv`, shown as a table by `print` and in notebooks.
 
     Attributes:
-        rows: An `LSUVRow` for each layer with a kernel, in the order of execution.
-        seed: The seed, also one that was drawn.
+        rows: An `LSUVRow` for each layer with a kernel, in execution order.
+        seed: The seed, given or drawn.
     """
 
     rows: Sequence[LSUVRow]

@@ -1,8 +1,9 @@
-"""Find the initializer that a layer gives to each of its weights.
+"""Find the initializer that a layer uses for each of its weights.
 
-Most layers keep it as `kernel_initializer` and the like. The others hand it to `add_weight` and forget it. So such a
-layer is made again from its config, and what it hands to `add_weight` then is recorded. Where a layer cannot be made
-again by itself, the one around it is, up to the whole model.
+Most layers store it as an attribute such as `kernel_initializer`. Others only pass it to
+`add_weight`. Such a layer is rebuilt from its config, and the arguments of its `add_weight` calls
+are recorded. If a layer cannot be rebuilt on its own, the layer around it is, up to the whole
+model.
 """
 
 import contextlib
@@ -18,14 +19,14 @@ from keras_initx.initializers._caller import argument_name
 from keras_initx.initializers._gates import overwrites_forget_bias
 from keras_initx.models._weights import ModelWeight, find_weights
 
-# An object, or a function of shape and dtype, which Keras takes too.
+# An object, or a function of shape and dtype, which Keras accepts too.
 Initializer: TypeAlias = keras.initializers.Initializer | Callable[..., Any]
 
 _LOCK = threading.RLock()
 
 
 def own_initializers(weights: Sequence[ModelWeight]) -> dict[str, Initializer]:
-    """Return the initializers that layers give to `weights`, by path; without those that cannot be known."""
+    """Return the initializers that layers use for `weights`, by path. Unknown ones are left out."""
     found: dict[str, Initializer] = {}
     recorded: dict[str, Mapping[str, Initializer]] = {}
     for weight in weights:
@@ -36,14 +37,14 @@ def own_initializers(weights: Sequence[ModelWeight]) -> dict[str, Initializer]:
 
 
 def _attribute(weight: ModelWeight) -> Initializer | None:
-    """Return the initializer that the layer keeps for `weight`, `None` if it keeps none."""
+    """Return the initializer that the layer stores for `weight`, or `None`."""
     value = getattr(weight.layer, argument_name(weight.variable), None)
     initializer: Initializer | None = keras.initializers.get(value)
     return initializer
 
 
 def _with_forget_bias(initializer: Initializer, weight: ModelWeight) -> Initializer:
-    """Return what an LSTM that writes ones into the forget gates' part of its bias makes of `initializer`."""
+    """Return the effective bias initializer of an LSTM that sets its forget-gate bias to 1."""
     if weight.name != "bias" or not overwrites_forget_bias(weight.layer) or isinstance(initializer, LSTMForgetBias):
         return initializer
     units = weight.shape[0] // 4
@@ -51,11 +52,12 @@ def _with_forget_bias(initializer: Initializer, weight: ModelWeight) -> Initiali
 
 
 def _recorded(weight: ModelWeight, recorded: dict[str, Mapping[str, Initializer]]) -> Initializer | None:
-    """Return the initializer that is handed to `add_weight` for `weight`, `None` if that cannot be found out.
+    """Return the initializer that is passed to `add_weight` for `weight`, or `None` if it cannot be determined.
 
     Args:
         weight: A weight.
-        recorded: What has been recorded before, by the path of the layer that was made again, to be added to.
+        recorded: Cache of recorded initializers, by the path of the rebuilt layer. New ones are
+            added.
     """
     for layer, path in zip(reversed(weight.layers), reversed(weight.layer_paths), strict=True):
         if path not in recorded:
@@ -67,8 +69,8 @@ def _recorded(weight: ModelWeight, recorded: dict[str, Mapping[str, Initializer]
 
 
 def _record(layer: keras.Layer) -> dict[str, Initializer]:
-    """Make `layer` again, and return the initializers of its weights by their paths inside it."""
-    state = random.getstate()  # from which Keras makes up seeds
+    """Rebuild `layer`, and return the initializers of its weights by their paths inside it."""
+    state = random.getstate()  # Keras draws seeds from it
     try:
         with _recorded_calls() as calls:
             copy = type(layer).from_config(layer.get_config())
@@ -77,7 +79,7 @@ def _record(layer: keras.Layer) -> dict[str, Initializer]:
             return {
                 weight.path: calls[id(weight.variable)] for weight in find_weights(copy) if id(weight.variable) in calls
             }
-    except Exception:  # Layers of others may do anything, and most have no complete config.
+    except Exception:  # Custom layers may raise anything, and many have no complete config.
         return {}
     finally:
         random.setstate(state)
@@ -85,7 +87,7 @@ def _record(layer: keras.Layer) -> dict[str, Initializer]:
 
 @contextlib.contextmanager
 def _recorded_calls() -> Iterator[dict[int, Initializer]]:
-    """Give a dict from the identity of each variable that `add_weight` makes to its initializer; the values are 0."""
+    """Yield a dict from the id of each variable that `add_weight` creates to its initializer; the values are 0."""
     original = keras.layers.Layer.add_weight
     thread = threading.get_ident()
     calls: dict[int, Initializer] = {}

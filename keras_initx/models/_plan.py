@@ -1,4 +1,4 @@
-"""What `initialize` does to each weight of a model, as a table."""
+"""The plan that `initialize` returns: the initializer of each weight, as a table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,21 +11,22 @@ from keras_initx.rendering._table import Column
 
 @dataclass(frozen=True)
 class WeightPlan:
-    """What `initialize` does to one weight.
+    """The initialization of one weight.
 
     Attributes:
         path: Its path in the model, see `ModelWeight`.
         shape: Its shape.
         dtype: The name of its dtype.
         nbytes: Its size in bytes.
-        initializer: The initializer as text, `None` if the weight is left as it is.
-        reason: Why it is left as it is, otherwise empty.
-        fan_in: For a kernel, the number of inputs of a unit, otherwise `None`.
-        fan_out: For a kernel, the number of units that an input goes to, otherwise `None`.
-        expected_std: The standard deviation that the initializer is to give, `None` if it does not say.
-        seed: The seed of the initializer, `None` if it draws no random numbers.
-        std: The standard deviation of the values drawn, `None` if none were.
-        seconds: How long drawing them took, `None` if none were drawn.
+        initializer: The initializer as text, or `None` if the weight is left unchanged.
+        reason: Why it is left unchanged, otherwise empty.
+        fan_in: The number of inputs of a unit if this is a kernel, otherwise `None`.
+        fan_out: The number of units connected to an input if this is a kernel, otherwise `None`.
+        expected_std: The standard deviation expected from the initializer, or `None` if it is
+            unknown.
+        seed: The seed of the initializer, or `None` if it is deterministic.
+        std: The standard deviation of the drawn values, or `None` if none were drawn.
+        seconds: The time it took to draw them, or `None` if none were drawn.
     """
 
     path: str
@@ -49,7 +50,7 @@ def _optional(value: Any) -> str:
 
 
 def _size(count: int) -> str:
-    """Return a number of bytes in a readable unit."""
+    """Format a number of bytes with a readable unit."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -72,12 +73,12 @@ _COLUMNS: Sequence[Column[WeightPlan]] = (
 
 @dataclass(frozen=True, eq=False, repr=False)
 class InitializationPlan(Tabular[WeightPlan]):
-    """What `initialize` has done to each weight of a model, or would do. `print` and a notebook show it as a table.
+    """The initialization of each weight of a model, shown as a table by `print` and in notebooks.
 
     Attributes:
         weights: A `WeightPlan` for each weight, in the order of the layers.
-        seed: The seed that all others follow from.
-        dry_run: Whether the model was left as it is.
+        seed: The seed from which all others are derived.
+        dry_run: Whether the model was left unchanged.
     """
 
     weights: list[WeightPlan]
@@ -87,7 +88,7 @@ class InitializationPlan(Tabular[WeightPlan]):
 
     @property
     def left(self) -> list[WeightPlan]:
-        """The weights that are left as they are."""
+        """The weights that are left unchanged."""
         return [weight for weight in self.weights if weight.initializer is None]
 
     def _summary(self) -> str:
@@ -95,5 +96,5 @@ class InitializationPlan(Tabular[WeightPlan]):
         size = sum(weight.nbytes for weight in self.weights)
         would = "to be drawn" if self.dry_run else "drawn"
         seconds = "" if self.dry_run else f" in {number(sum(weight.seconds or 0 for weight in self.weights))} s"
-        left = f", {len(self.left)} left as they are" if self.left else ""
+        left = f", {len(self.left)} left unchanged" if self.left else ""
         return f"{drawn} of {len(self.weights)} weights {would}{seconds}{left}; {_size(size)}; seed {self.seed}."

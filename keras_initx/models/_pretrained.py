@@ -1,4 +1,4 @@
-"""Load the weights of a whole model from arrays that have other names and other layouts."""
+"""Load the weights of a whole model from arrays with other names and layouts."""
 
 import keras
 
@@ -20,46 +20,51 @@ def load_pretrained(
     layout: Layout | None = None,
     dry_run: bool = False,
 ) -> LoadingPlan:
-    """Load the weights of a built model from arrays that have other names and another layout.
+    """Load the weights of a built model from arrays with other names and another layout.
 
-    A rule leads from a path in the model to a name in the source: `{"block_*/dense": "blocks.{0}.fc"}`, where `*`
-    stands for any part of one name and `{0}` for what the first `*` stands for. The pattern of a layer covers all
-    weights inside it; below it names are the same, or those of torch: `kernel` is `weight`, `moving_mean` is
-    `running_mean`. The first rule that matches a weight counts, and what no rule matches is left as it is. Without
-    rules each weight is looked for under its own path, `/` being also `.`, and left as it is if it is not there.
+    A rule maps a path in the model to a name in the source: `{"block_*/dense": "blocks.{0}.fc"}`,
+    where `*` matches any part of one name and `{0}` is the text that the first `*` matched. The
+    pattern of a layer covers all weights inside it; the names below it must be the same in the
+    source, or those of torch: `weight` for `kernel`, `running_mean` for `moving_mean`. The first
+    matching rule is used. Weights that no rule matches are left unchanged. Without rules, each
+    weight is looked up by its own path, with `/` or `.` as separator, and left unchanged if it is
+    not found.
 
-    With `layout="torch"` kernels are transposed as their layers need it: dense and einsum layers, convolutions, also
-    transposed, depthwise and separable ones, attention from a fused `in_proj_weight`, `LSTM` and `GRU` from
-    `weight_ih_l0` and the others, with both biases and the order of gates. With `layout="keras"` axes stay in their
-    order. The shape alone would not tell: a square kernel fits both ways. Two things are for you to see to. A dense
-    layer that follows a flattened image has its inputs in another order in torch, channels first. And torch has other
-    defaults: 1e-5 is the epsilon of its normalizations.
+    With `layout="torch"`, kernels are transposed as their layers require: dense and einsum layers;
+    convolutions, including transposed, depthwise and separable ones; attention from a fused
+    `in_proj_weight`; `LSTM` and `GRU` from `weight_ih_l0` and the like, with both biases and the
+    order of gates. With `layout="keras"`, the order of axes is kept. The layout cannot be inferred
+    from shapes, because a square kernel fits both ways. Two differences are not handled: in torch,
+    a dense layer after a flattened image has its inputs in another order, channels first; and torch
+    has other defaults, such as an epsilon of 1e-5 in normalization layers.
 
-    All names, shapes and dtypes are checked, and all arrays read, before the first weight is assigned: an error
-    changes nothing. Values are cast to the dtype of the weight. Of a file only the arrays that are used are read.
+    All names, shapes and dtypes are checked, and all arrays read, before the first weight is
+    assigned: after an error the model is unchanged. Values are cast to the dtype of the weight.
+    Only the arrays that are used are read from a file.
 
     Args:
         model: A built model.
-        source: The path of a file, `.safetensors` (with the extra `safetensors`), `.npz`, `.h5`, `.hdf5` or `.keras`;
-            another Keras model; or a dict from names to arrays or tensors, as the `state_dict()` of a torch module.
-            Nothing is unpickled.
-        rules: Dict from patterns to names, in the order they are tried. Instead of a name, a pair `(name, part)` with
-            the pattern of a weight takes a part, `numpy.s_[:64]`, from the array as it is in the source; if `part` is
-            a function, it gets the array and returns the weight, and `layout` does not count. `None` leaves the
-            weights as they are.
-        layout: The order of axes in the source, `"torch"` or `"keras"`. May be left out only if Keras made the source:
-            a model, or a file that ends in `.weights.h5` or `.keras`.
-        dry_run: Whether to leave the model as it is, and only return the plan. Names that are not there and shapes
-            that do not fit are then told in the plan, and are no errors.
+        source: The path of a file: `.safetensors` (with the extra `safetensors`), `.npz`, `.h5`,
+            `.hdf5` or `.keras`; another Keras model; or a dict from names to arrays or tensors,
+            such as the `state_dict()` of a torch module. Nothing is unpickled.
+        rules: Dict from patterns to names, tried in order. If the pattern is that of a weight, the
+            value may be a pair `(name, part)`: an index such as `numpy.s_[:64]` selects a part of
+            the source array, before any transposition; a function takes the array and returns the
+            weight, and `layout` is ignored. `None` leaves the matching weights unchanged.
+        layout: The order of axes in the source, `"torch"` or `"keras"`. Required unless the source
+            is from Keras: a model, or a file that ends in `.weights.h5` or `.keras`.
+        dry_run: If true, only return the plan and do not change the model. Missing names and shapes
+            that do not fit are then reported in the plan instead of raising an error.
 
     Returns:
-        A `LoadingPlan` with a row for each weight, and the arrays that were not used.
+        A `LoadingPlan` with a row for each weight, and the unused arrays.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If the model is not built, a rule matches nothing, an array is not there or does not fit, no weight
-            is found at all, the layout is not known, or the file cannot be read.
-        ImportError: If the package `safetensors` is needed and missing.
+        ValueError: If the model is not built, a rule matches nothing, an array does not exist or
+            does not fit, no weight is found at all, the layout is unknown, or the file cannot be
+            read.
+        ImportError: If the package `safetensors` is needed but not installed.
 
     Example:
         >>> import numpy as np
@@ -91,7 +96,7 @@ def load_pretrained(
 
 
 def _check(plan: LoadingPlan) -> None:
-    """Refuse a plan with problems, or one that loads nothing."""
+    """Raise `ValueError` if the plan has problems or loads nothing."""
     if plan.problems:
         raise ValueError(
             f"`source` must have an array for each weight that is to be loaded. Received: {listed(plan.problems, '; ')}"
@@ -99,7 +104,7 @@ def _check(plan: LoadingPlan) -> None:
     if not any(weight.names for weight in plan.weights):
         paths, names = ([*map(repr, found)] for found in ((weight.path for weight in plan.weights), plan.unused))
         raise ValueError(
-            "`rules` must say which arrays the weights are: none has the name of one. "
+            "`rules` must map weights to arrays, because no array has the name of a weight. "
             f"Received: weights {listed(paths)}; arrays {listed(names)}"
         )
 
@@ -109,6 +114,6 @@ def _layout(layout: Layout | None, own: Layout | None) -> Layout:
         return own
     if layout is None:
         raise ValueError(
-            "`layout` must be 'torch' or 'keras': names and shapes do not tell the order of axes. Received: layout=None"
+            "`layout` must be 'torch' or 'keras': names and shapes do not show the order of axes. Received: layout=None"
         )
     return check_choice("layout", layout, ("torch", "keras"))

@@ -1,4 +1,4 @@
-"""What a model has besides its weights, as it is before the first step of training."""
+"""The initial state of a model apart from its weights."""
 
 from collections.abc import Iterator
 
@@ -10,9 +10,9 @@ from keras_initx.diagnostics._layers import parts_of
 
 
 def initial_state(model: keras.Model) -> list[tuple[keras.Variable, Tensor]]:
-    """Return the variables of the optimizer and of the random generators of layers, each with its initial value.
+    """Return the variables of the optimizer and of the layers' random generators, each with its initial value.
 
-    The learning rate stays what it is, and generators keep their seeds.
+    The learning rate and the seeds of the generators are kept.
     """
     return [*_optimizer_state(model), *_generator_states(model)]
 
@@ -32,5 +32,5 @@ def _generator_states(model: keras.Model) -> Iterator[tuple[keras.Variable, Tens
         for value in vars(layer).values():
             for item in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(item, keras.random.SeedGenerator):
-                    # Its seed and the number of draws.
+                    # The state is the seed and the number of draws.
                     yield item.state, keras.ops.convert_to_numpy(item.state.value) * np.array([1, 0], item.state.dtype)

@@ -1,4 +1,4 @@
-"""Rules: patterns, layer types and functions, each with the initializer of the weights that it matches."""
+"""Rules that map patterns, layer types and functions to initializers."""
 
 import difflib
 import fnmatch
@@ -12,18 +12,18 @@ from keras_initx.initializers._nested import check_initializer
 from keras_initx.initializers._twins import has_seed
 from keras_initx.models._weights import ModelWeight
 
-# What a rule matches: a pattern for paths, a type of layers, or a function of a weight.
+# A pattern for paths, a layer type, or a predicate on a weight.
 Condition: TypeAlias = str | type[keras.Layer] | Callable[[ModelWeight], bool]
-# Each condition with an initializer, or with `None` for weights that are left as they are.
+# Maps conditions to initializers, or to `None` for weights that are left unchanged.
 Rules: TypeAlias = Mapping[Condition, InitializerLike | None]
 
 
 def matched(rules: Rules | None, weights: Sequence[ModelWeight]) -> dict[str, keras.initializers.Initializer | None]:
-    """Return what the first rule that matches gives, for the path of each weight that a rule matches.
+    """Return the value of the first matching rule, by the path of each weight that a rule matches.
 
     Raises:
         TypeError: If `rules` is not a mapping of conditions to initializers.
-        ValueError: If a rule matches no weight, or an initializer is none or has a seed.
+        ValueError: If a rule matches no weight, or its value is not an initializer or has a seed.
     """
     if rules is None:
         return {}
@@ -35,7 +35,7 @@ def matched(rules: Rules | None, weights: Sequence[ModelWeight]) -> dict[str, ke
         paths = [weight.path for weight in weights if _matches(condition, weight)]
         if not paths:
             raise ValueError(
-                f"`rules` must each match a weight. Received: {condition!r}, which matches none"
+                f"Each of `rules` must match a weight. Received: {condition!r}, which matches none"
                 f"{_similar(condition, weights)}"
             )
         for path in paths:
@@ -56,7 +56,7 @@ def _checked(condition: Any, value: InitializerLike | None) -> keras.initializer
     initializer = check_initializer(f"rules[{condition!r}]", value)
     if has_seed(initializer.get_config()):
         raise ValueError(
-            "`rules` must have initializers without seeds: each weight gets one of its own, from `seed`. "
+            "`rules` must have initializers without seeds: each weight gets its own, derived from `seed`. "
             f"Received: {initializer!r} for {condition!r}"
         )
     return initializer
@@ -66,14 +66,16 @@ def _matches(condition: Condition, weight: ModelWeight) -> bool:
     if isinstance(condition, str):
         return fnmatch.fnmatchcase(weight.path, condition)
     if isinstance(condition, type):
-        # Not the biases, which no initializer for kernels suits.
+        # Not biases, for which an initializer for kernels is unsuitable.
         return len(weight.shape) > 1 and any(isinstance(layer, condition) for layer in weight.layers)
     return bool(condition(weight))
 
 
 def _similar(condition: Condition, weights: Sequence[ModelWeight]) -> str:
-    """Return the paths that a pattern may have been meant for, as the end of a sentence."""
+    """Return a hint with the paths that are close to a pattern, as the end of a sentence."""
     if not isinstance(condition, str):
         return ""
     close = difflib.get_close_matches(condition, [weight.path for weight in weights], cutoff=0.5)
-    return f"; close to it are {', '.join(map(repr, close))}" if close else f"; there is {weights[0].path!r}"
+    return (
+        f"; close matches are {', '.join(map(repr, close))}" if close else f"; an existing path is {weights[0].path!r}"
+    )

@@ -1,4 +1,4 @@
-"""A seed for every weight of a model: from one root and the path of the weight."""
+"""A seed for every weight of a model, derived from one root and the path of the weight."""
 
 import functools
 import numbers
@@ -10,21 +10,21 @@ from keras_initx.initializers._seeding import derived_seed
 
 
 def seeds(root: int) -> Callable[[str], int]:
-    """Return a function from the path of a weight to its seed.
+    """Return a function that derives the seed of a weight from its path.
 
-    `initialize(model, seed=root)` gives each weight the seed of its path. With this function a model is written with
-    the same seeds from the start. A seed depends on nothing but the root and the path.
+    `initialize(model, seed=root)` uses these seeds. Use this function to define a model with the
+    same seeds from the start. A seed depends only on the root and the path.
 
     Args:
         root: An integer in `[0, 2**32)`.
 
     Returns:
-        A function that takes a path, the names of the layers around a weight and its own name, joined by `/` and
-        without the name of the model, and returns an integer.
+        A function that takes a path and returns an integer. A path is the names of the layers
+        around a weight and its own name, joined by `/`, without the name of the model.
 
     Raises:
         TypeError: If `root` is not an integer.
-        ValueError: If `root` is out of its range.
+        ValueError: If `root` is out of range.
 
     Example:
         >>> from keras_initx import HeNormal, initialize
@@ -40,12 +40,12 @@ def seeds(root: int) -> Callable[[str], int]:
 
 
 def root_seed(seed: Any) -> int:
-    """Return `seed`, an integer from which others are derived, or one drawn from Python's `random` for `None`."""
+    """Return `seed`, checked; for `None`, draw one from Python's `random`."""
     return random.getrandbits(32) if seed is None else check_root("seed", seed)
 
 
 def check_root(name: str, value: Any) -> int:
-    """Return `value`, an integer from which seeds are derived."""
+    """Return `value`, which must be an integer in `[0, 2**32)`."""
     required = f"`{name}` must be an integer in [0, 2**32). Received: {name}={value!r}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(required)

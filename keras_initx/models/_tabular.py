@@ -1,4 +1,4 @@
-"""A plan for the weights of a model, as a table, JSON and CSV."""
+"""Base class of plans: a row for each weight of a model, as a table, JSON and CSV."""
 
 import dataclasses
 import shutil
@@ -13,21 +13,21 @@ Row = TypeVar("Row")
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Tabular(Generic[Row]):
-    """A plan with a row for each weight. `print` and a notebook show it as a table.
+    """A plan with a row for each weight, shown as a table by `print` and in notebooks.
 
     Attributes:
-        weights: The rows, dataclasses, in the order of the layers.
+        weights: The rows, which are dataclasses, in the order of the layers.
     """
 
     weights: list[Row]
     _columns: ClassVar[Sequence[Column[Any]]] = ()
 
     def to_json(self) -> str:
-        """Return everything as JSON."""
+        """Return the plan as JSON."""
         return as_json(dataclasses.asdict(self), indent=1)
 
     def to_csv(self) -> str:
-        """Return a table in CSV with a row for each weight."""
+        """Return the plan as CSV, with a row for each weight."""
         return as_csv([dataclasses.asdict(weight) for weight in self.weights])  # type: ignore[call-overload]
 
     def __str__(self) -> str:
@@ -43,9 +43,9 @@ class Tabular(Generic[Row]):
         return f"{self._table(self._columns).as_html()}<p>{self._summary()}</p>"
 
     def _table(self, columns: Sequence[Column[Row]]) -> Table:
-        # Without the columns that no weight has anything for, as of a dry run.
+        # Leave out columns that are empty for all weights, e.g. in a dry run.
         return Table.of([column for column in columns if any(map(column.cell, self.weights))], self.weights)
 
     def _summary(self) -> str:
-        """Return a sentence."""
+        """Return a one-sentence summary."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The factor on a kernel with which the variance of a layer's output is 1."""
+"""Find the factor on a kernel that gives a layer's output variance 1."""
 
 import math
 from collections.abc import Callable
@@ -9,14 +9,14 @@ import numpy as np
 from keras_initx._typing import Array
 from keras_initx.diagnostics._values import spread
 
-# A kernel that is doubled and changes the variance by less than this power of 2 does not decide it.
+# If the variance grows with less than this power of the kernel's scale, the kernel does not determine it.
 _LEAST_POWER = 0.1
-# Examples that differ by less than this share of their size are the same up to rounding.
+# Examples that differ by less than this relative amount are equal up to rounding.
 _LEAST_SPREAD = 1e-5
 
 
 class Fit(NamedTuple):
-    """The factor, how many there were before it was found, and why there is none."""
+    """The factor, the number of steps that it took to find it, and the reason if there is none."""
 
     factor: float
     steps: int
@@ -24,19 +24,21 @@ class Fit(NamedTuple):
 
 
 def unit_variance(outputs: Callable[[float], Array | None], power: float, tolerance: float, max_steps: int) -> Fit:
-    """Return the factor with which the variance of `outputs` is within `tolerance` of 1.
+    """Return the factor that brings the variance of `outputs` within `tolerance` of 1.
 
-    The output of a layer is mostly proportional to its kernel, and one step is enough. A bias, or what else is added,
-    makes it less than that: then the next step follows the line through the last two, on logarithmic scales.
+    The output of a layer is usually proportional to its kernel, so that one step is enough. A bias
+    or another added term breaks the proportionality: then each step is a secant step through the
+    last two points on logarithmic scales.
 
     Args:
         outputs: Function of a factor on the kernel.
-        power: By which power of the factor the variance changes: twice the number of kernels that are multiplied.
+        power: The power of the factor by which the variance scales: twice the number of multiplied
+            kernels.
         tolerance: A positive number.
-        max_steps: Number of factors to be tried.
+        max_steps: Maximum number of factors to try.
 
     Returns:
-        A `Fit` to the closest variance found, or one with a reason.
+        A `Fit` with the best factor found, or with a reason.
     """
     values = outputs(1.0)
     reason = _obstacle(values)
@@ -58,7 +60,7 @@ def unit_variance(outputs: Callable[[float], Array | None], power: float, tolera
                 reason = "its output does not follow its kernel"
                 break
         logarithm -= tried[-1][1] / power
-        if abs(logarithm) > 80:  # of float32's range
+        if abs(logarithm) > 80:  # beyond the range of float32
             reason = "its output does not follow its kernel"
             break
         values = outputs(math.exp(logarithm))
@@ -73,9 +75,9 @@ def unit_variance(outputs: Callable[[float], Array | None], power: float, tolera
 
 
 def _obstacle(values: Array | None) -> str:
-    """Return why no factor brings the variance of `values` to 1, empty if one may."""
+    """Return why no factor can bring the variance of `values` to 1, empty if one can."""
     if values is None:
-        return "it gives no floats"
+        return "its output is not floating-point"
     if not np.isfinite(values).all():
         return "its output is not finite"
     size = math.sqrt(float(np.square(values, dtype="float64").mean())) if values.size else 0.0

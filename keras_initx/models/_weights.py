@@ -1,4 +1,4 @@
-"""The weights of a model, each under a path that does not depend on what else a process has made."""
+"""The weights of a model, with paths that do not depend on other objects in the process."""
 
 import math
 import re
@@ -21,11 +21,12 @@ class ModelWeight:
     """A weight of a model.
 
     Attributes:
-        path: The names of the layers around it and its own name, joined by `/`, without the name of the model. Names
-            that Keras makes up are numbered anew in each layer or model: `dense`, `dense_1`.
+        path: The names of the layers around it and its own name, joined by `/`, without the name of
+            the model. Automatic names are renumbered within each layer or model: `dense`,
+            `dense_1`.
         variable: The variable of Keras.
-        layers: The layers around it, the model first, and last the one that holds it.
-        layer_paths: The paths of these, that of the model being empty.
+        layers: The layers around it, from the model to the layer that holds it.
+        layer_paths: The paths of these layers. The path of the model is empty.
     """
 
     path: str
@@ -40,7 +41,7 @@ class ModelWeight:
 
     @property
     def name(self) -> str:
-        """Its name in the layer, as `"kernel"`."""
+        """Its name in the layer, e.g. `"kernel"`."""
         return str(self.variable.name)
 
     @property
@@ -61,29 +62,29 @@ class ModelWeight:
 
     @property
     def axes(self) -> tuple[Axes, Axes] | None:
-        """For a kernel, the axes that a unit sums over and those that an input spreads along, otherwise `None`."""
+        """The input and output axes if this is a kernel, otherwise `None`."""
         return kernel_axes(self.layer, self.name, len(self.shape)) if is_kernel(self.variable) else None
 
     @property
     def fans(self) -> tuple[int, int] | None:
-        """For a kernel, the number of inputs of a unit and of units that an input goes to, otherwise `None`."""
+        """Fan-in and fan-out if this is a kernel, otherwise `None`."""
         return fans(self.shape, *self.axes) if self.axes else None
 
 
 def check_model(name: str, model: Any) -> keras.Model:
-    """Return `model`, which must be a Keras model that has weights."""
+    """Return `model`, which must be a Keras model with weights."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"`{name}` must be a Keras model. Received: {name}={model!r}")
     if not model.built or not model.weights:
         raise ValueError(
-            f"`{name}` must be built: give it a `keras.Input`, or call it once. Received: {name}={model.name!r} "
+            f"`{name}` must be built: add a `keras.Input`, or call it once. Received: {name}={model.name!r} "
             "without weights"
         )
     return model
 
 
 def find_weights(model: keras.Layer) -> list[ModelWeight]:
-    """Return the weights of a model or a layer, in the order of its layers; one that is shared where it is first.
+    """Return the weights of a model or a layer, in the order of its layers. A shared weight is listed once.
 
     Raises:
         ValueError: If two weights have the same path.
@@ -93,8 +94,8 @@ def find_weights(model: keras.Layer) -> list[ModelWeight]:
     for path, count in counts.items():
         if count > 1:
             raise ValueError(
-                f"`model` must have one weight at each path: give layers and weights inside a layer names of their "
-                f"own. Received: model={model.name!r} with {count} weights at {path!r}"
+                f"`model` must have one weight at each path: give layers and weights inside a layer distinct names. "
+                f"Received: model={model.name!r} with {count} weights at {path!r}"
             )
     return weights
 
@@ -119,7 +120,7 @@ class _Name:
 
 
 def _automatic(layer: keras.Layer, part: keras.Layer) -> tuple[str, int] | None:
-    """Return stem and number if Keras has made up the name of `part`, a layer directly inside `layer`."""
+    """Return the stem and number of an automatic name of `part`, a direct sublayer of `layer`; otherwise `None`."""
     class_name = type(part).__name__
     if isinstance(layer, keras.layers.Bidirectional):  # `forward_lstm_3`
         prefix, mark, name = part.name.partition("_")
@@ -129,7 +130,7 @@ def _automatic(layer: keras.Layer, part: keras.Layer) -> tuple[str, int] | None:
 
 
 def _numbered(names: Sequence[_Name]) -> list[str]:
-    """Return the names, automatic ones of one stem with the numbers 0, 1, 2, ... in the order they were made in."""
+    """Return the names, with automatic names of each stem renumbered 0, 1, 2, ... in order of creation."""
     numbers: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for place, name in enumerate(names):
         if name.automatic:

@@ -1,7 +1,8 @@
-"""Recipes: rules for the weights of whole models, each with its source, and what belongs to widths.
+"""Recipes: published initialization rules for whole models, and tools for scaling the width of a model.
 
-A recipe returns a dict of rules, which `keras_initx.initialize` takes. It can be printed, and changed: a rule in front
-of it goes first. Patterns are for the names that KerasHub, `keras.applications` and Keras' own attention layers give.
+A recipe returns a dict of rules for `keras_initx.initialize`. It can be printed and changed; rules
+that come first take precedence. Patterns match the layer names of KerasHub, `keras.applications`
+and Keras' own attention layers.
 """
 
 from keras_initx.recipes._coordinates import CoordinateCheck, coordinate_check

@@ -1,4 +1,4 @@
-"""What a recipe asks a model: how many blocks it has, and which of the rules are for it."""
+"""Adapt a recipe to a model: count its blocks, and select the rules that match."""
 
 import fnmatch
 from typing import Any, TypeAlias
@@ -9,7 +9,7 @@ from keras_initx._checks import check_count
 from keras_initx._typing import InitializerLike
 from keras_initx.models._weights import check_model, find_weights
 
-# Rules by patterns, which a user can change.
+# Maps patterns to initializers.
 Recipe: TypeAlias = dict[str, InitializerLike | None]
 
 
@@ -19,16 +19,18 @@ def paths(model: keras.Model) -> list[str]:
 
 
 def count_of(name: str, value: Any, *patterns: str) -> int:
-    """Return a number that is given, or the number of weights of a model that match the last of `patterns`.
+    """Return `value` if it is a number, or the number of weights of a model that match the last of `patterns`.
 
     Args:
         name: Name of the argument.
         value: A positive integer or a built model.
-        patterns: Patterns of paths. Each has to match: a recipe of which half does not fit would be another one.
+        patterns: Path patterns. Each must match a weight, because a recipe must not be applied in
+            part.
 
     Raises:
         TypeError: If `value` is neither.
-        ValueError: If it is not positive, or a model without weights at one of the patterns.
+        ValueError: If it is not positive, or is a model without weights that match one of the
+            patterns.
     """
     if not isinstance(value, keras.Model):
         return int(check_count(name, value))
@@ -37,14 +39,14 @@ def count_of(name: str, value: Any, *patterns: str) -> int:
     for pattern, count in zip(patterns, counts, strict=True):
         if not count:
             raise ValueError(
-                f"`{name}` must be a model with weights at {pattern!r}: give the number instead, and put patterns for "
-                f"your names into the dict. Received: {name}={value.name!r} with {found[-1]!r}"
+                f"`{name}` must be a model with weights that match {pattern!r}; otherwise pass the number and edit the "
+                f"patterns in the returned dict. Received: {name}={value.name!r} with {found[-1]!r}"
             )
     return counts[-1]
 
 
 def for_model(recipe: Recipe, model: Any) -> Recipe:
-    """Return the rules that match a weight of `model`, all of them if it is not a model."""
+    """Return the rules that match a weight of `model`, or all rules if it is not a model."""
     if not isinstance(model, keras.Model):
         return recipe
     found = paths(model)

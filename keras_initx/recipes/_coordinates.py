@@ -1,4 +1,4 @@
-"""The coordinate check: how large the outputs of each layer are in models of several widths, while they learn."""
+"""The coordinate check: how the size of each layer's outputs scales with the width, before and during training."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -23,13 +23,13 @@ from keras_initx.rendering._terminal import progress
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CoordinateCheck:
-    """How large the outputs of each layer are in models of several widths. `print` shows how they grow with the width.
+    """The size of each layer's outputs in models of several widths. `print` shows how it scales with the width.
 
     Attributes:
         widths: The widths.
         layers: The names of the layers in the first model.
-        sizes: An array with the root mean square of what each layer computes, before its activation if there is one:
-            an entry for each step, layer and width. Step 0 is before the training.
+        sizes: An array of shape `(steps + 1, layers, widths)` with the root mean square of each
+            layer's output, before its activation if there is one. Step 0 is before training.
     """
 
     widths: list[int]
@@ -38,9 +38,9 @@ class CoordinateCheck:
 
     @property
     def exponents(self) -> npt.NDArray[np.float64]:
-        """The power of the width by which each layer grows, for each step and layer, by least squares to three digits.
+        """The exponent of the width in the output size by least squares, to three digits, for each step and layer.
 
-        Not a number where a size is 0 or not finite.
+        NaN where a size is 0 or not finite.
         """
         with np.errstate(divide="ignore"):
             logarithms = np.log(self.sizes)
@@ -50,22 +50,22 @@ class CoordinateCheck:
         return np.round(slopes, 3) + 0.0  # so that none is -0.0
 
     def to_json(self) -> str:
-        """Return everything as JSON."""
+        """Return the result as JSON."""
         values = asdict(self) | {"sizes": self.sizes.tolist(), "exponents": self.exponents.tolist()}
         return as_json(values, indent=1)
 
     def plot(self, path: str | Path) -> None:
-        """Plot the sizes over the widths, with a panel for each step and a line for each layer.
+        """Plot the sizes against the width, with a panel for each step and a line for each layer.
 
-        Needs matplotlib, which comes with the extra `plot`.
+        Requires matplotlib, which the extra `plot` installs.
 
         Args:
-            path: Path of the file to write, whose suffix says in which format.
+            path: Path of the output file. The suffix sets the format.
 
         Raises:
             ImportError: If matplotlib is not installed.
             OSError: If the file cannot be written.
-            ValueError: If the suffix is not that of a format that can be written.
+            ValueError: If the suffix is not that of a supported format.
         """
         figure = new_figure(size=(1.5 + 2.2 * len(self.sizes), 3))
         axes = figure.subplots(1, len(self.sizes), sharey=True, squeeze=False)[0]
@@ -101,31 +101,32 @@ class CoordinateCheck:
         return Table.of([names, *steps], range(len(self.layers)))
 
 
-_CAPTION = "Powers of the width by which the outputs grow: 0 where they do not depend on it."
+_CAPTION = "Exponents of the width in the output size: 0 means independent of the width."
 
 
 def coordinate_check(
     build: Callable[[int], keras.Model], widths: Sequence[int], x: Arrays, y: Arrays, *, steps: int = 3
 ) -> CoordinateCheck:
-    """Measure how the size of each layer's outputs depends on the width of a model, before and during training.
+    """Measure how the size of each layer's outputs scales with the width of a model, before and during training.
 
-    Where initial weights and learning rates follow the width as they should, the outputs of no layer grow or shrink
-    with it, also after some steps; then the best learning rate of a narrow model is good for a wide one. Outputs of
-    the last layer may shrink before the first step, at most by the root of the width.
+    If initial weights and learning rates scale correctly with the width, the outputs of no layer
+    grow or shrink with it, also after some training steps. The best learning rate of a narrow model
+    then transfers to a wide one. Before the first step, the outputs of the last layer may shrink,
+    at most with the square root of the width.
 
     Args:
-        build: Function of a width that returns a compiled model, with its initial weights.
+        build: Function that takes a width and returns a compiled model with its initial weights.
         widths: At least two different widths.
-        x: Inputs, one batch, with which each step is made.
+        x: One batch of inputs, used in every step.
         y: Targets.
-        steps: Number of steps.
+        steps: Number of training steps.
 
     Returns:
         A `CoordinateCheck`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range, or the models do not have the same number of layers.
+        ValueError: If an argument is out of range, or the models do not have the same number of layers.
 
     Example:
         >>> from keras_initx import recipes
@@ -157,7 +158,7 @@ def coordinate_check(
             names = names or found
             if len(found) != len(names):
                 raise ValueError(
-                    f"`build` must return models with one number of layers. Received: {len(names)} with width "
+                    f"`build` must return models with the same number of layers. Received: {len(names)} with width "
                     f"{widths[0]}, and {len(found)} with width {width}"
                 )
             columns.append([_sizes(report) for report in reports])
@@ -166,7 +167,7 @@ def coordinate_check(
 
 
 def _reports(model: keras.Model, x: Any, y: Any, steps: int) -> list[Report]:
-    """Return what `diagnose` reports before the training and after each step."""
+    """Return the reports of `diagnose` before training and after each step."""
     reports = [diagnose(model, x)]
     for _ in range(steps):
         model.train_on_batch(x, y)

@@ -1,4 +1,4 @@
-"""What becomes of initial weights and learning rates where a model is made wider: the table of muP."""
+"""Scale initial weights and learning rates with the width of a model: the table of muP."""
 
 import math
 from collections.abc import Sequence
@@ -20,16 +20,18 @@ Optimizer = Literal["adam", "sgd"]
 
 @dataclass(frozen=True)
 class MupWeight:
-    """What becomes of one weight where a model is made wider.
+    """The muP factors of one weight when a model is made wider.
 
     Attributes:
         path: Its path, see `ModelWeight`.
         shape: Its shape.
         base_shape: Its shape in the base model.
-        role: For a kernel, `"input"` if only the number of its units grows, `"output"` if only that of its inputs,
-            `"hidden"` if both do; for any other weight `"vector"`. `"fixed"` if neither does.
-        std: Factor on the standard deviation that it has in the base model.
-        adam: Factor on the learning rate of Adam, and of others that bring each gradient to one size.
+        role: For a kernel, `"input"` if only its number of units grows, `"output"` if only its
+            number of inputs grows, `"hidden"` if both do. `"vector"` for any other weight that
+            grows. `"fixed"` if the shape does not change.
+        std: Factor on its standard deviation in the base model.
+        adam: Factor on the learning rate of Adam and of other optimizers that normalize the size of
+            gradients.
         sgd: Factor on the learning rate of SGD, with or without momentum.
     """
 
@@ -44,7 +46,7 @@ class MupWeight:
 
 @dataclass(frozen=True, repr=False)
 class MupTable:
-    """What becomes of each trainable weight where a model is made wider. `print` shows it as a table.
+    """The muP factors of each trainable weight when a model is made wider. `print` shows them as a table.
 
     Attributes:
         weights: A `MupWeight` for each trainable weight, in the order of `model.trainable_variables`.
@@ -59,17 +61,17 @@ class MupTable:
             optimizer: `"adam"` or `"sgd"`.
 
         Raises:
-            ValueError: If `optimizer` is another.
+            ValueError: If `optimizer` is neither.
         """
         check_choice("optimizer", optimizer, get_args(Optimizer))
         return [weight.adam if optimizer == "adam" else weight.sgd for weight in self.weights]
 
     def to_json(self) -> str:
-        """Return everything as JSON."""
+        """Return the table as JSON."""
         return as_json(asdict(self), indent=1)
 
     def to_csv(self) -> str:
-        """Return a table in CSV with a row for each weight."""
+        """Return the table as CSV, with a row for each weight."""
         return as_csv([asdict(weight) for weight in self.weights])
 
     def __str__(self) -> str:
@@ -83,26 +85,28 @@ class MupTable:
 
 
 def mup(model: keras.Model, base: keras.Model) -> MupTable:
-    """Return the factors on initial weights and learning rates that muP has for a model that is wider than `base`.
+    """Return the muP factors on initial weights and learning rates for a model that is wider than `base`.
 
-    With them, a learning rate that is best for a narrow model is best for wide ones too. With `n` times as many inputs
-    and `m` times as many units as in the base model, Adam's rate is divided by `n`, SGD's multiplied by `m / n`. The
-    standard deviation is divided by `sqrt(n)`, and by `n` where only the inputs grow. Embeddings, biases and scales
-    have one input.
+    With these factors the best learning rate of a narrow model is also the best for wider ones. If
+    a kernel has `n` times as many inputs and `m` times as many units as in the base model, the
+    learning rate of Adam is divided by `n`, and that of SGD is multiplied by `m / n`. The standard
+    deviation is divided by `sqrt(n)`, or by `n` if only the inputs grow. Embeddings, biases and
+    scales count as having one input.
 
-    The initial weights of `recipes.spectral` follow the table; so do those that go by fan-in, but for the last layer.
-    Attention has to divide by the size of a head instead of its root; that is up to the model.
+    The initial weights of `recipes.spectral` follow this table; initializers that scale with fan-in
+    do so except in the last layer. Attention must divide by the head size instead of its square
+    root; this is up to the model.
 
     Args:
         model: A built model.
-        base: The same model with fewer units, built too.
+        base: The same model with fewer units, also built.
 
     Returns:
         A `MupTable`.
 
     Raises:
         TypeError: If `model` or `base` is not a Keras model.
-        ValueError: If one is not built, or they have other weights than each other.
+        ValueError: If a model is not built, or if the two have different weights.
 
     Example:
         >>> from keras_initx import recipes
@@ -127,7 +131,7 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
     weights, others = _trainable("model", model), _trainable("base", base)
     if [weight.path for weight in weights] != [weight.path for weight in others]:
         raise ValueError(
-            f"`base` must have the weights of `model`, at the same paths. Received: base={base.name!r} with "
+            f"`base` must have the same weight paths as `model`. Received: base={base.name!r} with "
             f"{len(others)} trainable weights and model={model.name!r} with {len(weights)}"
         )
     rows = {id(weight.variable): _row(weight, other) for weight, other in zip(weights, others, strict=True)}
@@ -142,7 +146,7 @@ def _row(weight: ModelWeight, other: ModelWeight) -> MupWeight:
     shape, base = weight.shape, other.shape
     if len(shape) != len(base):
         raise ValueError(
-            f"`base` must have the weights of `model`, with as many dimensions. Received: {weight.path!r} of shape "
+            f"`base` must have weights of the same rank as `model`. Received: {weight.path!r} of shape "
             f"{base} and {shape}"
         )
     inputs, units = _growth(weight, other)
@@ -152,7 +156,7 @@ def _row(weight: ModelWeight, other: ModelWeight) -> MupWeight:
 
 
 def _growth(weight: ModelWeight, other: ModelWeight) -> tuple[float, float]:
-    """Return by how much inputs and units of a weight are more than those of the other; a vector has one input."""
+    """Return the ratios of inputs and of units between two weights. A vector has one input."""
     if weight.fans is None or other.fans is None:
         return 1.0, math.prod(weight.shape) / math.prod(other.shape)
     (inputs, units), (base_inputs, base_units) = weight.fans, other.fans

@@ -1,4 +1,4 @@
-"""Recipes for plain and recurrent networks, and for networks of several widths."""
+"""Recipes for plain and recurrent networks, and for scaling the width."""
 
 import keras
 
@@ -8,10 +8,10 @@ from keras_initx.recipes._asked import Recipe, for_model
 
 
 def selu(model: keras.Model) -> Recipe:
-    """Return the rules of self-normalizing networks: LeCun's normal weights, biases 0.
+    """Return rules for self-normalizing networks: LeCun normal kernels, zero biases.
 
-    With the activation `selu` and inputs of mean 0 and variance 1, signals then stay near both. Dropout has to be
-    `keras.layers.AlphaDropout`.
+    With the activation `selu` and inputs of mean 0 and variance 1, signals keep approximately this
+    mean and variance. Use `keras.layers.AlphaDropout` for dropout.
 
     Args:
         model: A built model. Rules that match none of its weights are left out.
@@ -36,10 +36,10 @@ def selu(model: keras.Model) -> Recipe:
 
 
 def orthogonal_rnn(model: keras.Model) -> Recipe:
-    """Return rules for recurrent networks: recurrent kernels orthogonal for each gate, forget biases 1.
+    """Return rules for recurrent networks: recurrent kernels orthogonal in each gate, forget-gate biases 1.
 
-    Kernels on the inputs get Glorot's uniform weights. What is not part of a recurrent layer gets the initializers of
-    its layers. The cells have to have the names that Keras gives them.
+    Input kernels get Glorot uniform weights. Weights of other layers are initialized by their own
+    layers. Recurrent cells must have their default names.
 
     Args:
         model: See `selu`.
@@ -49,7 +49,7 @@ def orthogonal_rnn(model: keras.Model) -> Recipe:
 
     Raises:
         TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or has no recurrent cell with one of Keras' names.
+        ValueError: If it is not built, or has no recurrent cell with a default name.
 
     Example:
         >>> from keras_initx import recipes
@@ -71,17 +71,18 @@ def orthogonal_rnn(model: keras.Model) -> Recipe:
     found = for_model(recipe, check_model("model", model))
     if not found:
         raise ValueError(
-            "`model` must have an LSTM, a GRU or a simple RNN whose cell has its name from Keras. "
+            "`model` must have an LSTM, a GRU or a simple RNN whose cell has its default name. "
             f"Received: model={model.name!r}"
         )
     return {**found, "*_cell*/kernel": "initx.glorot_uniform"}
 
 
 def spectral(model: keras.Model) -> Recipe:
-    """Return the rules of the spectral condition: networks of all widths start, and learn, alike.
+    """Return the rules of the spectral condition, for training dynamics that do not depend on the width.
 
-    Every kernel gets `Spectral`, biases 0. Embeddings keep the initializers of their layers, which do not depend on
-    the width. The learning rates have to follow the width as well: `mup` tells them.
+    All kernels get `Spectral`, and biases are 0. Embeddings use the initializers of their layers,
+    which do not depend on the width. Learning rates must be scaled with the width as well: see
+    `mup`.
 
     Args:
         model: See `selu`.

@@ -1,4 +1,4 @@
-"""Recipes for residual networks: branches that start at zero."""
+"""Recipes for residual networks whose branches start at zero."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from keras_initx.initializers import Scaled
 from keras_initx.models._weights import check_model
 from keras_initx.recipes._asked import Recipe, count_of, for_model, paths
 
-# The kernels of the branches in the residual networks of KerasHub and `keras.applications`; 0 is the shortcut's.
+# The branch kernels of residual networks in KerasHub and `keras.applications`; number 0 is the shortcut.
 _FIRST_KERNEL = "*_block*_1_conv/kernel"
-# The last kernels of the two branches in a block of transformers.
+# The last kernels of the two branches of a transformer block.
 _PROJECTIONS = (
     ("*/attention_output/kernel", "*/feedforward_output_dense/kernel"),
     ("*/attention_output/kernel", "*/mlp/dense_1/kernel"),
@@ -20,27 +20,30 @@ _PROJECTIONS = (
 
 
 def fixup(branches: keras.Model | int, *, depth: int | None = None) -> Recipe:
-    """Return the rules of Fixup, for residual networks without normalization.
+    """Return the rules of Fixup for residual networks without normalization.
 
-    The last kernel of each branch is 0, so that each block starts as the identity. The other kernels of a branch of
-    `m` kernels get He's weights times `L^(-1 / (2 m - 2))` where `L` is the number of branches; the last layer of the
-    network, `predictions`, is 0, other kernels get He's weights, and biases are 0.
+    The last kernel of each branch is 0, so that each block starts as the identity. The other
+    kernels in a branch of `m` kernels get He normal weights times `L^(-1 / (2 m - 2))`, where `L`
+    is the number of branches. The last layer of the network, `predictions`, is 0, all other kernels
+    get He normal weights, and biases are 0.
 
-    The architecture is the other half: no normalization, a scalar bias before each kernel and each activation, and a
-    scalar factor at the end of each branch, which starts at 1. The kernels of the branches have to be called
-    `..._block..._1_conv`, `..._2_conv` and so on, as in KerasHub's `ResNetBackbone` and in `keras.applications`.
+    Fixup also needs changes to the architecture: no normalization, a scalar bias before each kernel
+    and each activation, and a scalar factor at the end of each branch, which starts at 1. The
+    branch kernels must be named `..._block..._1_conv`, `..._2_conv` and so on, as in KerasHub's
+    `ResNetBackbone` and in `keras.applications`.
 
     Args:
-        branches: The number of branches, or a built model, which is asked for it. With a model, rules that match none
-            of its weights are left out.
-        depth: Number of kernels in each branch, at least 2. By default that of the model; to be given with a number.
+        branches: The number of branches, or a built model to count them in. With a model, rules
+            that match none of its weights are left out.
+        depth: Number of kernels in each branch, at least 2. By default inferred from the model;
+            required if `branches` is a number.
 
     Returns:
         A dict of rules for `keras_initx.initialize`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range, `branches` is a model that calls its layers otherwise, or
+        ValueError: If an argument is out of range, `branches` is a model with other layer names, or
             a number without `depth`.
 
     Example:
@@ -55,7 +58,7 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None) -> Recipe:
     count = count_of("branches", branches, _FIRST_KERNEL)
     if depth is None:
         if not isinstance(branches, keras.Model):
-            raise ValueError(f"`depth` is needed where `branches` is a number. Received: {branches=!r}, depth=None")
+            raise ValueError(f"`depth` is required if `branches` is a number. Received: {branches=!r}, depth=None")
         depth = _depth(paths(branches))
     if check_count("depth", depth) < 2:
         raise ValueError(f"`depth` must be at least 2. Received: {depth=!r}")
@@ -71,15 +74,15 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None) -> Recipe:
 
 
 def zero_residual(model: keras.Model) -> Recipe:
-    """Return rules by which each residual branch starts at 0, and so each block as the identity.
+    """Return rules that start each residual branch at 0, and so each block as the identity.
 
-    Where a branch ends with a normalization, its scale is 0; otherwise its last kernel is. All other weights get the
-    initializers of their layers.
+    If a branch ends with a normalization, its scale is 0; otherwise its last kernel is 0. All other
+    weights are initialized by their own layers.
 
-    The last weights are known of the residual networks of KerasHub and `keras.applications`, and of transformers whose
-    layers have the names of Keras' attention and KerasHub's dense layers. The transformer has to be one that normalizes
-    at the beginning of a branch, as GPT-2 and ViT; BERT, which normalizes after each sum, would start with a constant
-    size all the same.
+    The patterns match the residual networks of KerasHub and `keras.applications`, and transformers
+    with the layer names of Keras' attention and KerasHub's dense layers. A transformer must
+    normalize at the start of each branch (pre-norm), as in GPT-2 and ViT. BERT, which normalizes
+    after each sum, has no use for this recipe.
 
     Args:
         model: A built model.
@@ -89,7 +92,7 @@ def zero_residual(model: keras.Model) -> Recipe:
 
     Raises:
         TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or calls its layers otherwise.
+        ValueError: If it is not built, or has other layer names.
 
     Example:
         >>> from keras_initx import recipes
@@ -98,8 +101,8 @@ def zero_residual(model: keras.Model) -> Recipe:
         {'*_block*_3_bn/gamma': 'zeros'}
 
     Reference:
-        Goyal and others, "Accurate, large minibatch SGD: training ImageNet in 1 hour", arXiv:1706.02677, 2017, section
-        5.1, for the scale of the last normalization.
+        Goyal and others, "Accurate, large minibatch SGD: training ImageNet in 1 hour",
+        arXiv:1706.02677, 2017, section 5.1, for the scale of the last normalization.
     """
     found = paths(check_model("model", model))
     last = _depth(found)
@@ -109,13 +112,13 @@ def zero_residual(model: keras.Model) -> Recipe:
             return dict.fromkeys(patterns, "zeros")
     known = " or ".join(repr(pattern) for pattern in (_FIRST_KERNEL, _PROJECTIONS[0]))
     raise ValueError(
-        f"`model` must have branches with kernels at {known}: write rules for your names, as in "
+        f"`model` must have branches with kernels that match {known}. For other names write your own rules, e.g. "
         f'{{"*/last/kernel": "zeros"}}. Received: model={model.name!r} with {found[0]!r}'
     )
 
 
 def _depth(found: Sequence[str]) -> int:
-    """Return the largest number of a kernel in a branch, 0 if there are none."""
+    """Return the largest kernel number in a branch, or 0 if there are none."""
     depth = 0
     while fnmatch.filter(found, f"*_block*_{depth + 1}_conv/kernel"):
         depth += 1

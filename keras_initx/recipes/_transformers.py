@@ -11,33 +11,34 @@ from keras_initx.recipes._asked import Recipe, count_of, for_model
 
 Part = Literal["encoder", "decoder"]
 
-# Where KerasHub's transformers and Keras' attention layer have what the papers speak of.
+# Layer names of KerasHub's transformers and Keras' attention layer.
 _ATTENTION_OUTPUT = "*/attention_output/kernel"
 _FEEDFORWARD_OUTPUT = "*/feedforward_output_dense/kernel"
 _VALUES = ("*/value/kernel", _ATTENTION_OUTPUT, "*/feedforward_intermediate_dense/kernel", _FEEDFORWARD_OUTPUT)
 
 
 def _glorot() -> VarianceScaling:
-    """Return Glorot's normal distribution as the papers have it, which is not truncated."""
+    """Return the Glorot normal initializer of the papers, which is not truncated."""
     return VarianceScaling(mode="fan_avg", distribution="untruncated_normal")
 
 
 def gpt2(layers: keras.Model | int) -> Recipe:
-    """Return the rules of GPT-2: all weights from `N(0, 0.02²)`, less where they add to the residual stream.
+    """Return the rules of GPT-2: weights from `N(0, 0.02²)`, smaller in layers that add to the residual stream.
 
-    Each block adds twice to the residual stream, so after `L` blocks `2 L` projections have. Their kernels get
-    `0.02 / sqrt(2 L)`, embeddings of positions 0.01 as in OpenAI's code, and biases 0.
+    Each of the `L` blocks has two projections that add to the residual stream. Their kernels get
+    the standard deviation `0.02 / sqrt(2 L)`. Position embeddings get 0.01, as in OpenAI's code,
+    and biases are 0.
 
     Args:
-        layers: The number of blocks, or a built model, which is asked for it. With a model, rules that match none of
-            its weights are left out.
+        layers: The number of blocks, or a built model to count them in. With a model, rules that
+            match none of its weights are left out.
 
     Returns:
         A dict of rules for `keras_initx.initialize`.
 
     Raises:
         TypeError: If `layers` is neither a model nor an integer.
-        ValueError: If it is not positive, or a model that calls its layers otherwise.
+        ValueError: If it is not positive, or is a model with other layer names.
 
     Example:
         >>> from keras_initx import recipes
@@ -61,26 +62,27 @@ def gpt2(layers: keras.Model | int) -> Recipe:
 
 
 def t_fixup(layers: keras.Model | int, *, part: Part = "encoder") -> Recipe:
-    """Return the rules of T-Fixup, for transformers without layer normalization, trained without warmup.
+    """Return the rules of T-Fixup for transformers without layer normalization and without warmup.
 
-    Values, outputs of the attention and both kernels of the feed-forward network get Glorot's weights times
-    `0.67 N^(-1/4)` in an encoder and `(9 N)^(-1/4)` in a decoder, where `N` is the number of its blocks. Queries and
-    keys get Glorot's weights. Embeddings of tokens get `N(0, 1 / d)` times `(9 N)^(-1/4)`, where `d` is their
-    size; the code of the authors multiplies them by `sqrt(d)` when it looks them up.
+    Value and output kernels of the attention and both kernels of the feed-forward network get
+    Glorot normal weights times `0.67 N^(-1/4)` in an encoder and `(9 N)^(-1/4)` in a decoder, where
+    `N` is the number of blocks. Query and key kernels get Glorot normal weights. Token embeddings
+    get `N(0, 1 / d)` times `(9 N)^(-1/4)`, where `d` is their size; the authors' code multiplies
+    them by `sqrt(d)` at lookup.
 
-    The model has to be one without normalization; the rules do not take it out.
+    The model must have no normalization layers; the rules do not remove them.
 
     Args:
         layers: See `gpt2`.
-        part: Whether the blocks are those of an encoder or of a decoder. A model of both gets the rules of each, with
-            the name of the part in front of the patterns.
+        part: `"encoder"` or `"decoder"`. For a model with both, combine the rules of both and
+            prefix the patterns with the name of the part.
 
     Returns:
         A dict of rules for `keras_initx.initialize`.
 
     Raises:
         TypeError: If `layers` is neither a model nor an integer.
-        ValueError: If it is not positive, or a model that calls its layers otherwise, or there is no such part.
+        ValueError: If it is not positive, is a model with other layer names, or `part` is invalid.
 
     Example:
         >>> from keras_initx import recipes
@@ -105,14 +107,15 @@ def t_fixup(layers: keras.Model | int, *, part: Part = "encoder") -> Recipe:
 
 
 def deepnorm(layers: keras.Model | int) -> Recipe:
-    """Return the rules of DeepNorm, for transformers of one stack that normalize after each sum.
+    """Return the rules of DeepNorm for encoder-only or decoder-only transformers that normalize after each sum.
 
-    Values, outputs of the attention and both kernels of the feed-forward network get Glorot's weights times
-    `beta = (8 L)^(-1/4)`, queries and keys Glorot's weights, where `L` is the number of blocks.
+    Value and output kernels of the attention and both kernels of the feed-forward network get
+    Glorot normal weights times `beta = (8 L)^(-1/4)`, where `L` is the number of blocks. Query and
+    key kernels get Glorot normal weights.
 
-    This is one half. The other one is in the architecture: `norm(alpha * x + branch(x))` with `alpha = (2 L)^(1/4)`
-    instead of `norm(x + branch(x))`. You have to write it into the model; without it the weights are too small.
-    The numbers are those of an encoder alone or a decoder alone.
+    DeepNorm also needs a change to the architecture, which you make in the model: `norm(alpha * x +
+    branch(x))` with `alpha = (2 L)^(1/4)` instead of `norm(x + branch(x))`. Without it the weights
+    are too small.
 
     Args:
         layers: See `gpt2`.
@@ -122,7 +125,7 @@ def deepnorm(layers: keras.Model | int) -> Recipe:
 
     Raises:
         TypeError: If `layers` is neither a model nor an integer.
-        ValueError: If it is not positive, or a model that calls its layers otherwise.
+        ValueError: If it is not positive, or is a model with other layer names.
 
     Example:
         >>> from keras_initx import recipes

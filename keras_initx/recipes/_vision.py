@@ -11,11 +11,12 @@ _PATCHES = "*patch_embedding/kernel"
 
 
 def vit_timm(model: keras.Model) -> Recipe:
-    """Return the rules by which timm initializes a vision transformer: `N(0, 0.02²)`, biases 0.
+    """Return timm's rules for vision transformers: weights from `N(0, 0.02²)`, biases 0.
 
-    timm cuts its normal distribution at 2, which is a hundred standard deviations, so none is cut here. Embeddings of
-    positions get the same, the class token `N(0, 1e-6²)`. The kernel that embeds the patches gets what torch gives to
-    any convolution, `U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))`.
+    timm truncates its normal distribution at 2, which is 100 standard deviations, so it is not
+    truncated here. Position embeddings get the same distribution, and the class token gets `N(0,
+    1e-6²)`. The patch embedding kernel gets torch's default for convolutions, `U(-1 / sqrt(fan_in),
+    1 / sqrt(fan_in))`.
 
     Args:
         model: A built model. Rules that match none of its weights are left out.
@@ -48,10 +49,11 @@ def vit_timm(model: keras.Model) -> Recipe:
 
 
 def vit_jax(model: keras.Model) -> Recipe:
-    """Return the rules by which the authors initialize a vision transformer: Glorot uniform, the head 0.
+    """Return the original authors' rules for vision transformers: Glorot uniform weights, head 0.
 
-    The kernel that embeds the patches gets LeCun's weights, biases of the feed-forward network `N(0, 1e-6²)`, all
-    other biases 0, embeddings of positions `N(0, 0.02²)`, and the class token 0. The head is the layer `predictions`.
+    The patch embedding kernel gets LeCun normal weights, biases of the feed-forward network get
+    `N(0, 1e-6²)`, all other biases are 0, position embeddings get `N(0, 0.02²)`, and the class
+    token is 0. The head is the layer `predictions`.
 
     Args:
         model: See `vit_timm`.

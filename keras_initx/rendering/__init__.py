@@ -1,1 +1,1 @@
-"""How results are shown: tables, pages, JSON and CSV, figures, progress. Each way is written here, once."""
+"""Output formats for results: tables, HTML pages, JSON and CSV, figures, progress bars."""

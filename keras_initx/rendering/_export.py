@@ -1,4 +1,4 @@
-"""Results for other programs: JSON and CSV."""
+"""Export results as JSON and CSV."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def finite(value: Any) -> Any:
-    """Return `value` with lists for tuples, and `None` for numbers that JSON does not have."""
+    """Return `value` with tuples as lists, and infinities and NaN as `None`."""
     if isinstance(value, Mapping):
         return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -19,12 +19,12 @@ def finite(value: Any) -> Any:
 
 
 def as_json(value: Any, *, indent: int | None = None) -> str:
-    """Return `value` as JSON, with `null` for what is not finite."""
+    """Return `value` as JSON, with `null` for infinities and NaN."""
     return json.dumps(finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return `rows` as comma-separated values, with a column for each key that any of them has."""
+    """Return `rows` as CSV, with a column for each key that occurs in any row."""
     records = list(rows)
     columns = list(dict.fromkeys(itertools.chain.from_iterable(records)))
     file = io.StringIO()

@@ -1,4 +1,4 @@
-"""What all figures have in common: size of the type, axes without a frame, how they become files."""
+"""The common style of all figures, and saving them to files."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, PALE_BLUE, RED = "#3069a8", "#9db8d6", "#c0392b"
-# Okabe and Ito's colours, which the colour-blind can tell apart.
+# The colorblind-safe palette of Okabe and Ito.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 
 
@@ -19,9 +19,9 @@ def new_figure(title: str = "", *, size: tuple[float, float], extra: str = "plot
     """Return an empty figure.
 
     Args:
-        title: Its title, shown as it is.
+        title: Its title, shown literally.
         size: Width and height in inches.
-        extra: The extra that brings matplotlib to whoever asks.
+        extra: The extra to name in the error if matplotlib is missing.
 
     Raises:
         ImportError: If matplotlib is not installed.
@@ -33,7 +33,7 @@ def new_figure(title: str = "", *, size: tuple[float, float], extra: str = "plot
 
 
 def tidy(axes: "Iterable[Axes]", **grid: Any) -> None:
-    """Leave out the frame at the top and on the right of `axes`, and draw a grid below all else."""
+    """Remove the top and right spines of `axes`, and draw a grid in the background."""
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(color="0.9", **grid)
@@ -41,17 +41,17 @@ def tidy(axes: "Iterable[Axes]", **grid: Any) -> None:
 
 
 def save_figure(figure: "Figure", path: str | Path) -> None:
-    """Write a figure to a file whose suffix says in which format.
+    """Write a figure to a file. The suffix sets the format.
 
     Raises:
         OSError: If the file cannot be written.
-        ValueError: If the suffix is not that of a format that can be written.
+        ValueError: If the suffix is not that of a supported format.
     """
     figure.savefig(path, format=Path(path).suffix[1:].lower(), dpi=150, facecolor="white")
 
 
 def save_figures(figures: "Mapping[str, Figure]", folder: str | Path, suffix: str) -> list[Path]:
-    """Write figures to files of their names in `folder`, and return their paths."""
+    """Write figures to files named after them in `folder`, and return the paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{suffix}" for name in figures]

@@ -1,4 +1,4 @@
-"""HTML pages that need no other file."""
+"""Self-contained HTML pages."""
 
 import base64
 import html
@@ -20,7 +20,7 @@ img { max-width: 100%; height: auto; } .remarks { font-size: 1.05rem; } .quiet {
 
 
 def page(title: str, parts: Iterable[str]) -> str:
-    """Return a page with the title as heading, and `parts` of HTML."""
+    """Return a page with a title and `parts` of HTML."""
     title = html.escape(title)
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     head += f"<style>{_STYLE}</style>"
@@ -29,7 +29,7 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 
 def section(heading: str, *parts: str) -> str:
-    """Return `parts` of HTML below a heading."""
+    """Return a heading followed by `parts` of HTML."""
     return f"<h2>{html.escape(heading)}</h2>{''.join(parts)}"
 
 
@@ -39,7 +39,7 @@ def paragraphs(lines: Iterable[str], style: str = "remarks") -> str:
 
 
 def image(figure: "Figure", caption: str) -> str:
-    """Return a figure with a heading, its pixels within the page."""
+    """Return a figure with a heading, embedded as PNG."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=130, facecolor="white")
     pixels = base64.b64encode(content.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""Tables as data: columns of texts, written as plain text, as HTML, as Markdown, or for a terminal by rich."""
+"""Tables of text cells, rendered as plain text, HTML, Markdown, or by rich."""
 
 import html
 import itertools
@@ -19,11 +19,12 @@ class Column(Generic[Row]):
 
     Attributes:
         header: Its name.
-        cell: Function of a row that returns what the column shows of it: a text, or anything with a `str`.
-        is_text: Whether it holds words, which begin at the same place. Numbers end at the same place.
-        note: What it means, for the legend of a table.
-        wide_only: Whether a narrow table is without it.
-        max_width: Number of characters at which a narrow table breaks its texts, `None` if it does not.
+        cell: Function that maps a row to the cell: a text, or any object to convert with `str`.
+        is_text: Whether it is left-aligned. Columns of numbers are right-aligned.
+        note: Its meaning, for the legend of the table.
+        wide_only: Whether it is left out of narrow tables.
+        max_width: Number of characters at which texts are wrapped in narrow tables, or `None` for
+            no wrapping.
     """
 
     header: str
@@ -35,12 +36,12 @@ class Column(Generic[Row]):
 
 
 def narrow(columns: Iterable[Column[Row]]) -> list[Column[Row]]:
-    """Return the columns of a table that fits a terminal."""
+    """Return the columns for a table that fits a terminal."""
     return [_broken(column) for column in columns if not column.wide_only]
 
 
 class _Wrapper(textwrap.TextWrapper):
-    """Breaks `initx.sparse(gain=relu)` before the arguments rather than within a word."""
+    """A wrapper that breaks `initx.sparse(gain=relu)` before the arguments rather than within a word."""
 
     wordsep_re = re.compile(r"(\s+)|(?=\()|(?<=,)")
 
@@ -53,13 +54,13 @@ def _broken(column: Column[Row]) -> Column[Row]:
 
 
 def legend(columns: Iterable[Column[Row]]) -> str:
-    """Return what the columns mean."""
+    """Return the notes of the columns as text."""
     return " ".join(f"{column.header}: {column.note}." for column in columns if column.note)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Headers, rows of texts, and which of the columns hold words."""
+    """A table: headers, rows of texts, and which columns are left-aligned."""
 
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -67,7 +68,7 @@ class Table:
 
     @classmethod
     def of(cls, columns: Sequence[Column[Row]], rows: Iterable[Row]) -> "Table":
-        """Return the table that `columns` make of `rows`."""
+        """Return the table of `rows` with these `columns`."""
         return cls(
             tuple(column.header for column in columns),
             tuple(tuple(str(column.cell(row)) for column in columns) for row in rows),
@@ -84,7 +85,7 @@ class Table:
         return "".join(f"{line}\n" for line in lines)
 
     def as_html(self) -> str:
-        """Return the table as HTML that needs no style sheet."""
+        """Return the table as HTML with inline styles."""
         head = f"<thead>{self._html_row(self.headers, 'th')}</thead>"
         body = "".join(self._html_row(row, "td") for row in self.rows)
         return f'<div style="overflow-x: auto"><table>{head}<tbody>{body}</tbody></table></div>'
@@ -97,20 +98,20 @@ class Table:
         return f"<tr>{''.join(cells)}</tr>"
 
     def as_markdown(self) -> str:
-        """Return the table as Markdown that shows the cells as they are; between backticks they are code."""
+        """Return the table as Markdown with escaped cells. Cells in backticks are code."""
         rule = ("---" if is_text else "---:" for is_text in self.are_text)
         rows = [self.headers, tuple(rule), *(tuple(map(_escaped, row)) for row in self.rows)]
         return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
     def as_rich(self, **options: Any) -> Any:
-        """Return the table as one of rich, made with these options of `rich.table.Table`."""
+        """Return a `rich.table.Table`, created with these options."""
         from rich import box
         from rich.table import Column as RichColumn
         from rich.table import Table as RichTable
         from rich.text import Text
 
         columns = (
-            # The first column holds names, which must not be broken.
+            # The first column holds names, which must not be wrapped.
             RichColumn(Text(header), justify="left" if is_text else "right", no_wrap=place == 0)
             for place, (header, is_text) in enumerate(zip(self.headers, self.are_text, strict=True))
         )
@@ -121,7 +122,7 @@ class Table:
 
 
 def aligned(rows: Sequence[Sequence[str]], are_text: Sequence[bool]) -> list[str]:
-    """Return `rows` of cells as lines in which columns of words begin, and others end, at the same place."""
+    """Return `rows` of cells as lines, with text columns left-aligned and others right-aligned."""
     widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
     return [(" " * GAP).join(map(_padded, row, widths, are_text)).rstrip() for row in rows]
 
@@ -132,17 +133,17 @@ def _padded(cell: str, width: int, is_text: bool) -> str:
 
 
 def text_width(text: str) -> int:
-    """Return how many characters of a terminal `text` takes."""
+    """Return the width of `text` in terminal characters."""
     return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
 def named_values(values: dict[str, str]) -> str:
-    """Return a line for each of `values`: its name, and the value behind the longest name."""
+    """Return a line for each of `values`, with names and values aligned."""
     return "".join(f"{line}\n" for line in aligned(list(values.items()), (True, True)))
 
 
 def _escaped(cell: str) -> str:
-    r"""Return `cell` as Markdown that shows it as it is: a `$` or a `*` would begin something else."""
+    r"""Return `cell` with special characters such as `$` and `*` escaped for Markdown."""
     if re.fullmatch("(`[^`]+`(, )?)+", cell):
         return cell
     return re.sub(r"([\\`*$|<>~\[\]]|\b_|_\b)", r"\\\1", cell)

@@ -1,4 +1,4 @@
-"""What is shown on a terminal, where rich is installed, and nowhere else: colours and progress."""
+"""Colors and progress bars, shown only on a terminal and if rich is installed."""
 
 import contextlib
 import importlib.util
@@ -8,13 +8,13 @@ from typing import TextIO
 
 
 def is_rich(stream: TextIO) -> bool:
-    """Tell whether `stream` is a terminal that rich can write to."""
+    """Return whether `stream` is a terminal and rich is installed."""
     return stream.isatty() and importlib.util.find_spec("rich") is not None
 
 
 @contextlib.contextmanager
 def status() -> Iterator[Callable[[str], None]]:
-    """Give a function that shows a text, in the place of the last one, while the block runs."""
+    """Yield a function that shows a status text, replacing the last one, for the duration of the block."""
     if not is_rich(sys.stderr):
         yield lambda text: None
         return
@@ -27,12 +27,12 @@ def status() -> Iterator[Callable[[str], None]]:
 
 @contextlib.contextmanager
 def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Give a function that moves a bar on by a number of steps.
+    """Yield a function that advances a progress bar by a number of steps.
 
     Args:
-        label: What stands before the bar.
+        label: The text before the bar.
         total: Number of steps.
-        unit: What a step is, in the plural.
+        unit: The name of the steps, in the plural.
     """
     if not is_rich(sys.stderr):
         yield lambda count: None
@@ -54,7 +54,7 @@ def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None
         TextColumn(f"{unit},"),
         TimeElapsedColumn(),
         TextColumn("elapsed,"),
-        # Compiling a new model takes longer than an epoch: only a long memory sees both.
+        # Compiling a new model takes longer than an epoch. A long averaging window covers both.
         TimeRemainingColumn(),
         TextColumn("left"),
     )

@@ -1,4 +1,4 @@
-"""Numbers from a key: the same on every backend, knowing nothing of layers."""
+"""Random numbers from a key, the same on every backend. Independent of layers."""
 
 from keras_initx.sampling._affine import Affine as Affine
 from keras_initx.sampling._affine import Bounds as Bounds

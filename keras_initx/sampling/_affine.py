@@ -1,4 +1,4 @@
-"""From standard draws to those asked for, with the same bits everywhere."""
+"""Shift and scale standard draws, with the same bits everywhere."""
 
 import dataclasses
 import functools
@@ -17,16 +17,17 @@ UNBOUNDED: Bounds = (-math.inf, math.inf)
 
 @dataclasses.dataclass(frozen=True)
 class Affine:
-    """The function from draws `x` to `(x + shift) * factor`, which may limit the result.
+    """The function that maps draws `x` to `(x + shift) * factor`, optionally clipped.
 
-    Its numbers are data, so that one compiled program serves all of them: see `numbers`.
+    Its parameters are passed as data, so that one compiled program serves all values: see
+    `numbers`.
 
     Attributes:
         xp: The namespace of the draws.
         shift: A number.
         factor: A positive number.
-        bounds: Two numbers that no value may be beyond, not even by rounding.
-        zero: What draws that are zero become first.
+        bounds: Lower and upper bound of the values, which also hold after rounding.
+        zero: Replacement for draws that are zero.
     """
 
     xp: Namespace
@@ -53,48 +54,49 @@ class Affine:
 
 
 def affine_by(xp: Namespace, x: Tensor, numbers: Tensor) -> Tensor:
-    """Apply the `Affine` that has these `numbers`: every step of it, for each is exact where it changes nothing."""
+    """Apply the `Affine` with these `numbers`. All steps are always applied, because unused ones are exact."""
     zero, shift, factor, lower, upper = (numbers[i] for i in range(5))
     return xp.clip((xp.where(x == 0, zero, x) + shift) * factor, lower, upper)
 
 
 def affine(xp: Namespace, offset: float, factor: float, bounds: Bounds | None = None) -> Affine:
-    """Return a function from draws `x` to `offset + factor * x`, which no compiler can round in another way.
+    """Return a function that maps draws `x` to `offset + factor * x`, with the same rounding under every compiler.
 
-    A multiplication that an addition follows may become one operation, which rounds once instead
-    of twice. An addition that a multiplication follows cannot, so this is `(x + offset / factor) *
-    factor`, and the quotient is a number before anything is compiled.
+    A compiler may fuse a multiplication followed by an addition into one operation, which rounds
+    once instead of twice. An addition followed by a multiplication cannot be fused, so this
+    computes `(x + offset / factor) * factor`, and the quotient is computed before compilation.
 
     Args:
         xp: The namespace of the draws.
         offset: A number.
         factor: A positive number.
-        bounds: Two numbers that no value may be beyond, not even by rounding.
+        bounds: Lower and upper bound of the values, which also hold after rounding.
 
     Returns:
         A function of draws in float32 or float64, which it may overwrite.
     """
-    # Where this is the larger of the two the draws are lost in rounding, and the quotient stays finite.
+    # If the second is larger, the draws are negligible after rounding, and the quotient stays finite.
     offset, factor = float(offset), max(float(factor), abs(float(offset)) * 2.0**-60)
     return Affine(xp, offset / factor, factor, bounds)
 
 
 def limited(xp: Namespace, x: Tensor, bounds: Bounds, dtype: DType) -> Tensor:
-    """Return `x` limited to the numbers of `dtype` between two bounds, so that a cast to `dtype` stays inside.
+    """Clip `x` to the range of `dtype` values between two bounds, so that a cast to `dtype` stays inside.
 
     Args:
         xp: The namespace of `x`.
         x: An array, which may be overwritten.
-        bounds: Two numbers. With no number of `dtype` between them, the largest below stands for both.
+        bounds: Two numbers. If no value of `dtype` lies between them, the largest value below
+            replaces both.
         dtype: The dtype, or its name.
     """
     bounds = inwards(dtype, *map(float, bounds))
     return np.clip(x, *bounds, out=x) if isinstance(x, np.ndarray) else xp.clip(x, *bounds)
 
 
-@functools.lru_cache(maxsize=8)  # for every block of a draw asks for the same
+@functools.lru_cache(maxsize=8)  # each block of a draw needs the same
 def inwards(dtype: DType, lower: float, upper: float) -> Bounds:
-    """Return the bounds rounded to `dtype`, each towards the other."""
+    """Return the bounds rounded inward to `dtype`."""
     with np.errstate(over="ignore"):
         low, high = np.array([lower, upper]).astype(keras.backend.standardize_dtype(dtype))
     if float(low) < lower:

@@ -1,4 +1,4 @@
-"""From random words to standard draws: one function for each kind, in integer operations and single roundings.
+"""Convert random words to standard draws: one function per kind, with integer operations and single roundings.
 
 Every function takes the namespace of the words, the words, a table or `None`, and the dtype of the draws.
 """
@@ -12,7 +12,7 @@ Convert = Callable[[Namespace, Tensor, Tensor, DType], Tensor]
 
 
 def as_words(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -> Tensor:
-    """Return the words as they are."""
+    """Return the words unchanged."""
     return words
 
 
@@ -27,10 +27,10 @@ def as_normal(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -> Tens
 
 
 def as_interpolated(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -> Tensor:
-    """Return whole numbers between the quantiles in the table, see `Stream.interpolated`."""
+    """Return integers interpolated between the quantiles in the table, see `Stream.interpolated`."""
     cell = xp.shift_right(words, 16)
     low = xp.take(table, cell)
     width = xp.take(table, cell + 1) - low
-    # The middles of 128 equal parts, in 256ths. The product may take all 32 bits.
+    # The midpoints of 128 equal parts, in 256ths. The product may need all 32 bits.
     part = (xp.shift_right(words, 8) & 0xFE) | 1
     return xp.cast(low + xp.shift_right(width * part, 8), dtype)

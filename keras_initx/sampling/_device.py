@@ -1,8 +1,8 @@
-"""Draws on a device: programs that make one block whatever the shape, and blocks that are joined there.
+"""Draw on a device: compiled programs make blocks of a fixed size, which are joined on the device.
 
-A program is the form that a draw has in a trace, for a fixed number of elements. Everything else is an argument: key,
-draw, start, the numbers of what is applied to the draws, and the table. So one program serves all shapes and all
-standard deviations. On torch Triton's kernel takes its place where there is Triton.
+A program is a traced draw of a fixed number of elements. Everything else is an argument: key, draw,
+start, the parameters of the affine function, and the table. So one program serves all shapes and
+standard deviations. On torch, a Triton kernel replaces it if Triton is available.
 """
 
 import functools
@@ -18,7 +18,7 @@ from keras_initx.sampling._convert import Convert, as_words
 from keras_initx.sampling._namespace import TRACED
 from keras_initx.sampling._threefry import words_at
 
-# Elements made at a time: enough to hide what two calls cost, few enough beside an array that is worth a device.
+# Elements per block: enough to amortize two calls, and small compared to arrays that are worth a device.
 BLOCK = 1 << 22
 
 
@@ -42,7 +42,7 @@ def draws(
         start: Number of the first element.
         convert: The kind of draw.
         table: The table that `convert` takes, or `None`.
-        numbers: Those of the `Affine` that is applied to all draws but words.
+        numbers: The numbers of the `Affine` that is applied to all draws except words.
         dtype: The dtype in which draws are computed.
         out: The dtype of the result.
     """
@@ -71,7 +71,7 @@ def _program(convert: Convert, dtype: DType, out: DType, length: int) -> Callabl
 
 
 def block_length(size: int, unit: int = 1) -> int:
-    """Return how many elements to make at a time of `size`, a multiple of `unit`."""
+    """Return the number of elements per block for `size` elements, a multiple of `unit`."""
     length = max(BLOCK // unit, 1) * unit
     return length if backend.compiles_shapes else max(min(length, size), 1)
 

@@ -1,8 +1,8 @@
-"""Words for the host, a few at a time: from NumPy, and from a compiled program once that pays.
+"""Random words on the host, block by block: from NumPy, or from a compiled program once that pays off.
 
-Compiling takes about 0.1 s, and that is what NumPy loses on some sixty million words, so nothing is
-compiled before as many have been made. The program has one size, with key, draw and start as
-arguments: it is compiled once in a process, whatever the shapes.
+Compilation takes about 0.1 s, which is what NumPy loses on some sixty million words, so nothing is
+compiled before that number. The program has a fixed size and takes key, draw and start as
+arguments, so it is compiled once per process for all shapes.
 """
 
 import collections
@@ -18,21 +18,21 @@ from keras_initx.sampling._namespace import HOST, TRACED
 from keras_initx.sampling._threefry import Words, threefry2x32
 
 Program = Callable[[Array], Array]
-Step = tuple[int, int]  # the number of the first element, and that after the last
+Step = tuple[int, int]  # begin and end of the elements
 
-# Words made at a time: few enough for the cache, and for the allocator to keep their memory for the next ones.
+# Words per block: few enough for the cache, and for the allocator to reuse their memory.
 _BLOCK = 1 << 16
-# The same in two threads, where more of them hide that each waits for the interpreter.
+# The same with two threads, where larger blocks hide the waiting for the interpreter.
 _BLOCK_IN_STEPS = 1 << 17
-# Words that the program makes in one call, and a thread until it takes the next ones: enough to hide what both cost.
+# Words per call of the program, and per step of a thread: enough to amortize both.
 _STEP = 1 << 19
 
 
 class HostWords:
-    """Makes words, and remembers how many it has made in order to know when to compile.
+    """Makes words, and counts them to decide when to compile.
 
     Args:
-        patience: How many words of large draws NumPy makes before a program is compiled.
+        patience: Number of words of large draws that NumPy makes before a program is compiled.
     """
 
     def __init__(self, patience: int = 1 << 26) -> None:
@@ -40,12 +40,12 @@ class HostWords:
         self._program: Program | None = None
 
     def fill(self, out: Array, convert: Elementwise, key: Words, draw: int, begin: int) -> None:
-        """Set `out` to what `convert` makes of the words of elements `begin` and up, a block of them at a time.
+        """Fill `out` with converted words, starting at element `begin`, block by block.
 
-        Two threads share the steps, if there are several.
+        Two threads share the steps if there are several.
         """
         end = begin + out.size
-        # From even numbers on, where a block begins.
+        # Start at even numbers, where a cipher block begins.
         steps = [(max(first, begin), min(first + _STEP, end)) for first in range(begin & ~1, end, _STEP)]
         program: Program | None = None
         block = _BLOCK
@@ -62,23 +62,24 @@ class HostWords:
         _each_in_two_threads(make, steps)
 
     def _compiled(self, words: int) -> Program | None:
-        """Return the program if enough words have been asked for, with these, and the backend can compile one."""
+        """Return the program if enough words have been requested, including these, and the backend can compile it."""
         if self._program is None:
             self._patience -= words
             if self._patience < 0:
                 self._program = backend.compiled(_blocks)
                 if self._program:
-                    self._program(np.zeros(4, TRACED.word))  # or each thread would compile it
+                    self._program(np.zeros(4, TRACED.word))  # compile now, or each thread would
         return self._program
 
 
 @functools.cache
 def _keep_freed_memory() -> None:
-    """Let the C library keep the memory of one block for the next, once in a process.
+    """Make the C library reuse the memory of one block for the next; done once per process.
 
-    glibc maps blocks anew that are larger than any it has seen freed, and returns what is free beyond twice that
-    size. Where no large array is ever freed, as when a model is built, two threads so wait for the kernel: a
-    truncated normal takes twice as long. This is the largest size that counts; it is never written to.
+    glibc maps new memory for blocks larger than any that was freed before, and returns free memory
+    beyond twice that size. If no large array is ever freed, as while building a model, two threads
+    keep waiting for the kernel, and a truncated normal takes twice as long. The size freed here is
+    the largest that counts; the memory is never written.
     """
     np.empty((1 << 25) - (1 << 13), "uint8")
 
@@ -94,9 +95,9 @@ def _step(program: Program | None, size: int, key: Words, draw: int, begin: int,
 
 
 def _each_in_two_threads(function: Callable[[Step], None], parts: Sequence[Step]) -> None:
-    """Call `function` with each of `parts`, in this thread and in another one, whichever is free.
+    """Call `function` with each of `parts`, in this thread or in another one, whichever is free.
 
-    More threads than two wait for the interpreter rather than compute.
+    More than two threads would mostly wait for the interpreter.
     """
     if len(parts) < 2:
         for part in parts:
@@ -113,19 +114,19 @@ def _each_in_two_threads(function: Callable[[Step], None], parts: Sequence[Step]
         try:
             work()
         finally:
-            collections.deque(remaining, maxlen=0)  # so that the other one ends too if this one was interrupted
+            collections.deque(remaining, maxlen=0)  # so that the other thread ends too if this one is interrupted
         other.result()
 
 
 def _blocks(argument: Tensor) -> Words:
-    """Return the even and the odd words of as many blocks as a step has."""
+    """Return the even and the odd words of all blocks in a step."""
     key0, key1, draw, first = (argument[i] for i in range(4))
     block = TRACED.arange(_STEP // 2, dtype=TRACED.word) + first
     return threefry2x32(TRACED, (key0, key1), (block, draw))
 
 
 def _between(key: Words, draw: int, begin: int, end: int) -> Array:
-    """Return the words of elements `begin` to `end`, both of each block's words used."""
+    """Return the words of elements `begin` to `end`, using both words of each block."""
     first = begin // 2
     blocks = np.arange(first, (end + 1) // 2, dtype=HOST.word)
     pairs = np.empty((blocks.size, 2), HOST.word)

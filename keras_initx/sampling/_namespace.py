@@ -1,11 +1,11 @@
-"""What NumPy and `keras.ops` spell differently, so that every algorithm here is written once.
+"""A common namespace for NumPy and `keras.ops`, so that each algorithm is written once.
 
-Inside a trace (`jax.jit`, `tf.function`) arrays are the backend's and the functions are
-`keras.ops`. Outside one they are NumPy's: host arithmetic compiles no program per
-shape, and gives the same bits. Both wrap on overflow, NumPy in uint32 and the backends in int32.
+Inside a trace (`jax.jit`, `tf.function`), arrays are backend tensors and functions are `keras.ops`.
+Outside, they are NumPy's: host arithmetic does not compile a program per shape and gives the same
+bits. Both wrap on overflow, NumPy in uint32 and the backends in int32.
 
-For a large array on an accelerator they are `keras.ops` outside a trace too, and `_device.py` draws. `_place.py`
-decides which of the three it is.
+For large arrays on an accelerator, `keras.ops` is used outside a trace too, and `_device.py` draws.
+`_place.py` chooses between the three.
 """
 
 import contextlib
@@ -22,21 +22,21 @@ import numpy.typing as npt
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import backend
 
-# Rows of a product made at a time, few enough for the cache.
+# Rows per strip of a product, few enough for the cache.
 _STRIP = 256
-# Multiplications that OpenBLAS leaves to one thread. Of up to four times as many a second one hardly saves time, and
-# where the machine is busy it is waited for a hundred times as long as they take.
+# OpenBLAS uses one thread for up to this many multiplications. For up to four times as many, a second thread hardly
+# saves time, and on a busy machine waiting for it takes a hundred times as long.
 _ALONE = 1 << 18
-# Below this size the inverse of a triangular matrix costs less than to divide it further.
+# Below this size, inverting a triangular matrix is cheaper than dividing it further.
 _SMALL_TRIANGLE = 64
-# As arrays: NumPy takes as long to make one of an integer as to shift a thousand words by it.
+# As arrays, because converting an integer takes NumPy as long as shifting a thousand words.
 _COUNTS = [np.array(count, "uint32") for count in range(33)]
-# Parts of a cumulative sum in a trace, a power of two, as numbers of devices mostly are.
+# Number of parts of a cumulative sum in a trace, a power of two like most numbers of devices.
 _MAX_BLOCKS = 256
 
 
 class _Host:
-    """NumPy, in place where it can: most of the cost is the first touch of fresh memory.
+    """NumPy, in place if possible, because most of the cost is the first touch of fresh memory.
 
     `triu`, `set_diagonal`, `slice_update`, `rotate_left` and `subtract_product` change their first argument.
     """
@@ -45,7 +45,7 @@ class _Host:
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(np, name)
-        setattr(self, name, function)  # so that it is looked up here only once
+        setattr(self, name, function)  # cache the lookup
         return function
 
     def cast(self, x: Array, dtype: npt.DTypeLike) -> Array:
@@ -83,7 +83,7 @@ class _Host:
         return norms
 
     def take(self, table: Array, index: Array) -> Array:
-        return table.take(index, mode="wrap")  # does not look for indices out of range first
+        return table.take(index, mode="wrap")  # skips the check for indices out of range
 
     def shift_right(self, words: Array, count: int) -> Array:
         return words >> count
@@ -95,10 +95,10 @@ class _Host:
         return words
 
     def full_precision(self) -> AbstractContextManager[Any]:
-        return contextlib.nullcontext()  # NumPy has no other
+        return contextlib.nullcontext()  # NumPy always has full precision
 
     def adopt(self, values: Tensor) -> Array:
-        """Return a tensor of the backend as an array that may be changed here."""
+        """Return a backend tensor as a writable array."""
         return np.array(keras.ops.convert_to_numpy(values))
 
     def qr(self, x: Array) -> tuple[Array, Array]:
@@ -108,7 +108,7 @@ class _Host:
         return np.linalg.svd(x, full_matrices=False)
 
     def solve_upper(self, a: Array, b: Array) -> Array:
-        # By halves, so that nearly all of the work is matrix products.
+        # By halving, so that nearly all of the work is matrix products.
         half = a.shape[0] // 2
         if a.shape[0] < _SMALL_TRIANGLE:
             return np.linalg.inv(a) @ b
@@ -123,7 +123,7 @@ class _Host:
         return x @ x.T
 
     def subtract_product(self, x: Array, start: int, a: Array, b: Array) -> Array:
-        # A strip at a time: what is subtracted never leaves the cache.
+        # Strip by strip, so that the product stays in the cache.
         strip = _STRIP if a.size * b.shape[1] > 4 * _ALONE else max(_ALONE // b.size, 1)
         for row in range(0, a.shape[0], strip):
             x[start + row : start + row + strip, start:] -= a[row : row + strip] @ b
@@ -139,7 +139,7 @@ class _Traced:
         return getattr(keras.ops, name)
 
     def shift_right(self, words: Tensor, count: int) -> Tensor:
-        # int32 shifts copy the sign bit in; a logical shift brings in zeros.
+        # int32 shifts fill with the sign bit; a logical shift fills with zeros.
         return keras.ops.bitwise_and(keras.ops.right_shift(words, count), (1 << (32 - count)) - 1)
 
     def rotate_left(self, words: Tensor, count: int) -> Tensor:
@@ -159,11 +159,11 @@ class _Traced:
         return keras.ops.solve_triangular(a, b, lower=False)
 
     def times(self, x: Tensor, factor: float) -> Tensor:
-        # A compiler makes one product of two by constants, which is rounded otherwise; not across a choice.
+        # A compiler merges two products by constants, which rounds differently, but not across a `where`.
         return keras.ops.where(x == x, x, math.nan) * factor
 
     def squared_norms(self, x: Tensor) -> Tensor:
-        return keras.ops.sum(x * x, axis=1)  # not a matrix product, which a GPU may round
+        return keras.ops.sum(x * x, axis=1)  # not a matrix product, which a GPU may round to fewer bits
 
     def gram(self, x: Tensor) -> Tensor:
         return x @ keras.ops.transpose(x)
@@ -172,7 +172,7 @@ class _Traced:
         return keras.ops.where(keras.ops.eye(*x.shape, dtype="bool"), keras.ops.reshape(values, (-1, 1)), x)
 
     def cumsum(self, x: Tensor, axis: int) -> Tensor:
-        # By blocks: a device that holds some of them needs no more of the others than their sums.
+        # By blocks: a device that holds some blocks needs only the sums of the others.
         shape = keras.ops.shape(x)
         blocks = math.gcd(shape[axis], _MAX_BLOCKS)
         parts = keras.ops.reshape(x, (*shape[:axis], blocks, shape[axis] // blocks, *shape[axis + 1 :]))
@@ -185,20 +185,20 @@ class _Traced:
 
 
 class _Device(_Traced):
-    """`keras.ops` where each operation is carried out."""
+    """`keras.ops` with eager execution."""
 
     def subtract_product(self, x: Tensor, start: int, a: Tensor, b: Tensor) -> Tensor:
-        x[start:, start:] -= a @ b  # asked of torch only
+        x[start:, start:] -= a @ b  # used with torch only
         return x
 
 
-@functools.cache  # of few sizes, for a panel of reflections has at most 64
+@functools.cache  # few sizes, because a panel has at most 64 reflections
 def _upper_triangle(size: int, dtype: "np.dtype[Any]") -> Array:
     return np.tri(size, dtype=dtype).T
 
 
 def _aligned(allocate: Callable[..., Array], shape: Shape, dtype: npt.DTypeLike) -> Array:
-    """Allocate an array that a backend can take over."""
+    """Allocate an array that is aligned for a backend to take over."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = allocate(size + backend.alignment, "uint8")
     start = -memory.ctypes.data % backend.alignment

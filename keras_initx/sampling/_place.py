@@ -1,4 +1,4 @@
-"""Where values are made: the one place that decides it."""
+"""Decide where values are made: on the host, in a trace, or on a device."""
 
 import os
 
@@ -7,20 +7,22 @@ from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
 
 VARIABLE = "KERAS_INITX_SAMPLE_ON"
 PLACES = ("auto", "host", "device")
-# How many values are worth a device. The host takes 10 ms for 4 million and the copy, a device less than 1. But JAX
-# compiles small programs for each shape, to put blocks together, which takes 0.1 s: as long as ten arrays of this size
-# take on the host, or one of 40 million. A model that is too large for the host's time has many arrays of few shapes.
+# Minimum number of values for a device. The host takes 10 ms for 4 million values including the copy, a device less
+# than 1 ms. But JAX compiles small programs for each shape to join blocks, which takes 0.1 s: as long as the host takes
+# for ten arrays of this size, or for one of 40 million. Models that are too large for the host have many arrays of few
+# shapes.
 WORTH_A_DEVICE = 1 << 22
 
 
 def current_namespace(size: int = 0) -> Namespace:
-    """Return the namespace to compute in here and now.
+    """Return the namespace to compute in at this point.
 
     Args:
-        size: How many values are wanted in all.
+        size: Total number of values.
 
     Raises:
-        ValueError: If the environment variable `KERAS_INITX_SAMPLE_ON` is none of `auto`, `host` and `device`.
+        ValueError: If the environment variable `KERAS_INITX_SAMPLE_ON` is not `auto`, `host` or
+            `device`.
     """
     place = os.environ.get(VARIABLE, "auto")
     if place not in PLACES:

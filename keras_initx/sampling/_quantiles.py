@@ -1,4 +1,4 @@
-"""The table behind the normal draws, the same to the last bit on every machine."""
+"""The quantile table for normal draws, the same to the last bit on every machine."""
 
 import functools
 import math
@@ -32,9 +32,9 @@ def _ratio(coefficients: tuple[tuple[float, ...], tuple[float, ...]], x: Array) 
 
 
 def _upper_quantiles() -> Array:
-    """Return the quantiles of N(0, 1) at the mid-points of the upper half of `SIZE` equal shares."""
+    """Return the quantiles of N(0, 1) at the midpoints of the upper half of `SIZE` equal intervals."""
     q = (np.arange(SIZE // 2) + 0.5) / SIZE  # probability above one half
-    tail = q > 0.425  # AS 241 leaves its central approximation here
+    tail = q > 0.425  # end of the central approximation of AS 241
     quantiles = np.empty_like(q)
     quantiles[~tail] = q[~tail] * _ratio(_CENTRE, 0.180625 - q[~tail] ** 2)
     # Its third branch, for probabilities below 1.4e-11, is beyond a table of this size.
@@ -44,10 +44,10 @@ def _upper_quantiles() -> Array:
 
 @functools.cache
 def normal_table(dtype: DType) -> Array:
-    """Return `SIZE` values with mean 0 and variance one half, close to quantiles of a normal.
+    """Return `SIZE` values with mean 0 and variance one half, close to normal quantiles.
 
-    The sum of two entries that are picked independently is close to N(0, 1): mean and variance
-    are exact, the excess kurtosis is -4e-4.
+    The sum of two independently chosen entries is close to N(0, 1): mean and variance are exact,
+    and the excess kurtosis is -4e-4.
 
     Reference:
         Thomas, "The table-Hadamard Gaussian random number generator", IEEE TVLSI 2015.

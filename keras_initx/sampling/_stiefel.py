@@ -26,10 +26,10 @@ _PANEL = 64
 
 
 def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
-    """Make a frame from Householder reflections, without factorising anything.
+    """Make a frame from Householder reflections, without a factorization.
 
     The reflection that maps a Gaussian vector of length `rows - j` onto the first axis is what a
-    QR factorisation of a Gaussian matrix would compute in step `j`: by rotation invariance the
+    QR factorization of a Gaussian matrix would compute in step `j`: by rotation invariance the
     rest of the matrix stays Gaussian. So the vectors can be drawn at once, and only their product
     is left to compute, a panel at a time in the compact WY form
     `H_1 ... H_b = I - V inv(triu(V'V, 1) + I) V'` for vectors with `|v|^2 = 2`.
@@ -52,7 +52,7 @@ def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "f
         signs.insert(0, sign)
         size = panel.shape[0]
         gram = xp.set_diagonal(xp.triu(xp.gram(panel)), xp.ones((size,), dtype))
-        # Above and left of the panel's end the frame is still the identity.
+        # Above and to the left of the panel's end the frame is still the identity.
         end, product = first + size, panel[:, :size]
         if end < columns:
             product = xp.concatenate([product, panel[:, size:] @ frame[end:, end:]], axis=1)
@@ -62,11 +62,11 @@ def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "f
 
 
 def _frame_by_program(stream: Stream, rows: int, columns: int, dtype: DType, start: int) -> Tensor:
-    """Make the frame on the device by one program, which multiplies it by the reflections of a panel.
+    """Make the frame on the device with one program, which multiplies it by the reflections of a panel.
 
-    Panels get shorter one by one, and a program for each length would take seconds to compile. This one takes the
-    number of the first column as an argument and leaves zeros where a panel has ended: three times as many operations,
-    of a kind that a device is fast in.
+    Each panel is shorter than the last, and a program for each length would take seconds to
+    compile. This one takes the index of the first column as an argument and pads panels with zeros:
+    three times as many operations, but fast ones on a device.
     """
     key = int(stream.key[0]), int(stream.key[1])
     frame, signs = stream.xp.eye(rows, columns, dtype=dtype), stream.xp.ones((columns + _PANEL,), dtype)
@@ -78,7 +78,7 @@ def _frame_by_program(stream: Stream, rows: int, columns: int, dtype: DType, sta
 
 @functools.lru_cache(maxsize=64)
 def _panel_program(rows: int, columns: int, dtype: DType) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return the program that multiplies a frame by the reflections of one panel, and sets their signs."""
+    """Return the program that multiplies a frame by the reflections of one panel and sets their signs."""
 
     def step(words: Tensor, frame: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
         xp = TRACED
@@ -104,7 +104,7 @@ def _panel_program(rows: int, columns: int, dtype: DType) -> Callable[..., tuple
 
 
 def _panels_drawn(stream: Stream, rows: int, columns: int, dtype: DType, start: int) -> Panels:
-    """Return a function from a panel's first column to its draws, `(size, rows - first)`."""
+    """Return a function that maps the first column of a panel to its draws, `(size, rows - first)`."""
     last = (columns - 1) // _PANEL * _PANEL
     count = _draws_before(last, rows) + (columns - last) * (rows - last)
     draws = stream.normal(Draw.FRAME, (count,), dtype, start)
@@ -118,10 +118,10 @@ def _panels_drawn(stream: Stream, rows: int, columns: int, dtype: DType, start: 
 
 
 def _panels_in_trace(stream: Stream, rows: int, columns: int, dtype: DType, start: int) -> Panels:
-    """The same in a trace: draws picked by their numbers, for one draw a panel would make a long program."""
+    """Do the same in a trace, selecting draws by index, because one draw per panel would make the program long."""
     column = np.arange(columns)
     first = column - column % _PANEL
-    # Where a column's draws would begin if it had one for each row, modulo 2**32.
+    # Where the draws of a column would begin if it had one for each row, modulo 2**32.
     begin = start + _draws_before(first, rows) + (column - first) * (rows - first) - first
     begin = stream.xp.convert_to_tensor(begin.reshape(-1, 1).astype("uint32").astype(stream.xp.word))
     draws = stream.normal_at(Draw.FRAME, begin + stream.xp.arange(rows, dtype=stream.xp.word), dtype)
@@ -129,16 +129,16 @@ def _panels_in_trace(stream: Stream, rows: int, columns: int, dtype: DType, star
 
 
 def _draws_before(first: Any, rows: int) -> Any:
-    """Return how many draws the panels before column `first` take, each `_PANEL` rows of what is left."""
+    """Return the number of draws in all panels before column `first`."""
     return first * rows - first * (first - _PANEL) // 2
 
 
 def _reflections(xp: Namespace, gaussian: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the Householder vectors as rows, `|v|^2 = 2`, and the signs that make the frame Haar.
+    """Return the Householder vectors as rows, `|v|^2 = 2`, and the signs that make the frame Haar-uniform.
 
     Args:
         xp: The namespace of the draws.
-        gaussian: Draws, those of vector `j` in row `j` from place `j` on. Overwritten on the host.
+        gaussian: Draws; those of vector `j` are in row `j` from index `j`. Overwritten on the host.
     """
     v = xp.triu(gaussian)
     return _normalised(xp, v, xp.copy(xp.diagonal(v)), xp.set_diagonal)
@@ -153,10 +153,10 @@ def _normalised(
         xp: The namespace of the vectors.
         v: The vectors, zero before their heads. Overwritten on the host.
         head: The first element of each.
-        with_heads: Function that puts others in their place.
+        with_heads: Function that replaces these elements.
     """
     norm = xp.sqrt(xp.squared_norms(v))
-    # A vector of zeros, once in 65,536 draws for a vector of length one, stands for the first axis.
+    # A vector of zeros, which occurs once in 65,536 draws of length one, is replaced by the first axis.
     zero = xp.cast(norm == 0, norm.dtype)
     head = head + zero
     norm = norm + zero
@@ -168,7 +168,7 @@ def _normalised(
 
 
 def qr_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
-    """Make a frame by QR factorisation, with the diagonal of R made positive.
+    """Make a frame by QR factorization, with the diagonal of R made positive.
 
     Reference:
         Mezzadri, "How to generate random matrices from the classical compact groups", Notices of
@@ -180,7 +180,7 @@ def qr_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", 
 
 
 def svd_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
-    """Make a frame from the singular vectors: the orthonormal matrix nearest to the Gaussian one.
+    """Make a frame from the singular vectors: the orthonormal matrix nearest to the Gaussian matrix.
 
     Reference:
         Higham, "Computing the polar decomposition - with applications", SIAM J. Sci. Stat.
@@ -191,5 +191,5 @@ def svd_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32",
 
 
 def gaussian_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
-    """Return the Gaussians as they are: times `1 / sqrt(rows)` they are orthonormal on average."""
+    """Return the Gaussian matrix unchanged: times `1 / sqrt(rows)` it is orthonormal on average."""
     return stream.xp.transpose(stream.normal(Draw.FRAME, (columns, rows), dtype, start))

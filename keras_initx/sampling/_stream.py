@@ -1,7 +1,7 @@
-"""One stream of random numbers for every backend: key, draw and index decide a value, nothing else.
+"""A stream of random numbers for every backend: each value depends only on key, draw and index.
 
 Element `i` of draw `d` takes word `i % 2` of block `threefry(key, (i // 2, d))`. Any slice of a
-draw can be made by itself, so the shard of an array equals the slice of the whole.
+draw can be computed independently, so a shard of an array equals the slice of the whole.
 """
 
 import enum
@@ -24,12 +24,12 @@ _HOST_WORDS = HostWords()
 
 
 def computing_dtype(dtype: DType | None) -> DType:
-    """Return the dtype in which values are computed that are wanted in `dtype`."""
+    """Return the dtype in which to compute values of `dtype`."""
     return "float64" if dtype == "float64" else "float32"
 
 
 class Draw(enum.IntEnum):
-    """What a draw is for. Draws with different ids are independent of each other."""
+    """The purpose of a draw. Draws for different purposes are independent."""
 
     VALUES = 0
     SUPPORT = 1
@@ -39,18 +39,17 @@ class Draw(enum.IntEnum):
 class Stream:
     """Random arrays from one key.
 
-    Every method takes the `draw` and the `shape` wanted, and some of them `start`: the number of the
-    first element, where a part of a draw is enough, and `then`: the last function that is applied to
-    the draws. They are then finished: brought into the bounds and the dtype of the stream. That happens
-    to a few at a time: on the host while they are in the cache, on a device while they are in registers
-    if the function is one of `affine`. Arrays are NumPy's on the host and the backend's elsewhere, with
-    the same bits.
+    Every method takes the `draw` and the `shape`. Some take `start`, the index of the first
+    element, to compute a part of a draw, and `then`, a function to apply to the draws. Draws with
+    `then` are finished: clipped to the bounds and cast to the dtype of the stream. This is done
+    block by block: on the host while they are in the cache, and on a device in registers if the
+    function is from `affine`. Arrays are NumPy's on the host and the backend's elsewhere, with the
+    same bits.
 
     Args:
         key: Two words: Python integers in `[0, 2**32)`, or scalar integer tensors.
-        dtype: The dtype of finished draws, by default that in which they are computed.
-        bounds: Two numbers that the draws `then` gives are between, and that a cast to 16 bits must
-            not lead beyond.
+        dtype: The dtype of finished draws. By default the dtype in which they are computed.
+        bounds: Lower and upper bound of finished draws, which also hold after a cast to 16 bits.
         xp: The namespace to draw in, by default the current one.
 
     Example:
@@ -85,14 +84,14 @@ class Stream:
         return self._dtype or dtype
 
     def word(self, value: Tensor) -> Tensor:
-        """Return an integer, or a scalar tensor of one, as an array of one word: its lowest 32 bits."""
+        """Return the lowest 32 bits of an integer or a scalar integer tensor as an array of one word."""
         if isinstance(value, int):
             value = np.array([value & 0xFFFFFFFF], "uint32").astype(self.xp.word)
             return value if self.on_host else self.xp.convert_to_tensor(value)
         return self.xp.reshape(self.xp.cast(value, self.xp.word), (1,))
 
     def words(self, draw: Draw, shape: Shape, start: int = 0) -> Tensor:
-        """Return 32 random bits an element: uint32 on the host, int32 elsewhere."""
+        """Return 32 random bits per element: uint32 on the host, int32 elsewhere."""
         return self._map(draw, shape, self.xp.word, as_words, None, start)
 
     def words_at(self, draw: Draw, index: Tensor) -> Tensor:
@@ -108,7 +107,7 @@ class Stream:
     def normal(
         self, draw: Draw, shape: Shape, dtype: DType = "float32", start: int = 0, then: Elementwise | None = None
     ) -> Tensor:
-        """Return draws from N(0, 1), within +-6.12."""
+        """Return draws from N(0, 1), limited to +-6.12."""
         return self._map(draw, shape, dtype, as_normal, normal_table(dtype), start, then)
 
     def normal_at(self, draw: Draw, index: Tensor, dtype: DType = "float32") -> Tensor:
@@ -118,13 +117,13 @@ class Stream:
     def interpolated(
         self, draw: Draw, shape: Shape, knots: Array, dtype: DType = "float32", then: Elementwise | None = None
     ) -> Tensor:
-        """Return draws from the distribution with given quantiles, as whole numbers.
+        """Return integer draws from a distribution given by its quantiles.
 
         Args:
-            draw: What the draw is for.
+            draw: The purpose of the draw.
             shape: Shape of the result.
-            knots: The quantiles at the multiples of `2**-16`: 65,537 of int32 from 0 to `2**24`,
-                each larger than the one before. Between two of them every number is as likely.
+            knots: The quantiles at the multiples of `2**-16`: 65,537 strictly increasing int32
+                values from 0 to `2**24`. Between two of them the distribution is uniform.
             dtype: `"float32"` or `"float64"`.
             then: See `Stream`.
         """
@@ -133,18 +132,18 @@ class Stream:
     def integers(self, draw: Draw, shape: Shape, bounds: Tensor) -> Tensor:
         """Return integers in `[0, bounds)` as words.
 
-        The high half of a 64-bit product: of `bounds` numbers none is more likely than another by
-        more than a share of `bounds / 2**32`.
+        Uses the high half of a 64-bit product. The relative difference between the probabilities of
+        two integers is at most `bounds / 2**32`.
 
         Args:
-            draw: What the draw is for.
+            draw: The purpose of the draw.
             shape: Shape of the result.
             bounds: A positive integer below `2**31`, or words that broadcast against `shape`.
         """
         return self.integers_from(self.words(draw, shape), bounds)
 
     def integers_from(self, words: Tensor, bounds: Tensor) -> Tensor:
-        """Return what `integers` makes of `words`."""
+        """Convert `words` to integers, see `integers`."""
         bounds = self.word(bounds) if isinstance(bounds, int) else bounds
         # In 16-bit limbs, because not every backend has 64-bit integers.
         upper, lower = self.xp.shift_right(words, 16), words & 0xFFFF
@@ -166,7 +165,7 @@ class Stream:
         start: int = 0,
         then: Elementwise | None = None,
     ) -> Tensor:
-        """Return what `convert` makes of words in `shape`, the words being those of elements `start` and up.
+        """Apply `convert` to the words of `shape`, starting at element `start`.
 
         With `then` draws are finished, see `Stream`.
         """
@@ -203,7 +202,7 @@ class Stream:
         return numbers
 
     def flat_index(self, shape: Shape, start: Tensor = 0) -> Tensor:
-        """Return the row-major number of each element, plus `start`, as words."""
+        """Return the row-major index of each element, plus `start`, as words."""
         index = self.word(start)
         stride = math.prod(shape)
         for axis, length in enumerate(shape):
@@ -214,6 +213,6 @@ class Stream:
 
 
 def check_size(shape: Shape, start: int = 0) -> None:
-    """Raise `ValueError` if a draw has no elements `start` and up for `shape`."""
+    """Raise `ValueError` if a draw has too few elements for `shape` from `start`."""
     if start + math.prod(shape) > _MAX_SIZE:
         raise ValueError(f"`shape` must have at most 2**32 elements. Received: shape={tuple(shape)}")

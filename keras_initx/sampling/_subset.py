@@ -1,7 +1,7 @@
-"""Exactly k distinct inputs for each unit, and what lies on them.
+"""Choose exactly k distinct inputs for each unit, and draw their weights.
 
-Both algorithms give every subset of k the same chance. Which one runs depends on k alone, never
-on where it runs, so that the values are the same everywhere.
+Both algorithms choose each subset of size k with equal probability. The choice of the algorithm
+depends only on k, so that the values are the same everywhere.
 """
 
 import functools
@@ -17,24 +17,24 @@ from keras_initx.sampling._device import block_length, word_tensor
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
 from keras_initx.sampling._stream import Draw, Stream, check_size
 
-# Up to here Floyd's algorithm, with k^2/2 comparisons a unit; above, one key for each entry.
+# Up to this k use Floyd's algorithm, with k^2/2 comparisons per unit; above it, one key per entry.
 _MAX_FLOYD = 32
 _KEY_BITS = 31
-# Keys held at a time on the host, to keep the extra memory a small part of the result.
+# Keys per block on the host, to keep the extra memory small compared to the result.
 _KEYS_PER_BLOCK = 1 << 17
 
 
 def sparse_normal(
     stream: Stream, inputs: int, units: int, connections: int, stddev: float = 1.0, dtype: DType = "float32"
 ) -> Tensor:
-    """Return an `(inputs, units)` matrix, `N(0, stddev^2)` at `connections` random places of each column.
+    """Return an `(inputs, units)` matrix with `N(0, stddev^2)` at `connections` random positions of each column.
 
     Args:
         stream: The `Stream` to draw from.
         inputs: Number of rows.
         units: Number of columns.
-        connections: Number of places in each column, at most `inputs`.
-        stddev: Standard deviation of the values there.
+        connections: Number of positions in each column, at most `inputs`.
+        stddev: Standard deviation of the nonzero values.
         dtype: `"float32"` or `"float64"`.
 
     Returns:
@@ -65,7 +65,7 @@ def _draw_in_trace(stream: Stream, inputs: int, units: int, connections: int, sc
 
 
 def _floyd(stream: Stream, words: Tensor, inputs: Tensor) -> Tensor:
-    """Return the row numbers of each unit's connections, from as many words; `inputs` may be a word.
+    """Return the row indices of each unit's connections, from one word each; `inputs` may be a word.
 
     Reference:
         Bentley and Floyd, "A sample of brilliance", Communications of the ACM 30 (1987).
@@ -77,13 +77,13 @@ def _floyd(stream: Stream, words: Tensor, inputs: Tensor) -> Tensor:
     for step in range(1, connections):
         row, last = draws[step : step + 1], bounds[step] - 1
         taken = xp.any(rows == row, axis=0, keepdims=True)
-        # Only from this step on can `last` be drawn, so it is free.
+        # `last` cannot have been drawn before this step, so it is free.
         rows = xp.concatenate([rows, xp.where(taken, last, row)])
     return rows
 
 
 def _place_in_trace(xp: Namespace, rows: Tensor, values: Tensor, inputs: int) -> Tensor:
-    # Entry by entry, without a scatter: it fuses into one loop, and a shard needs no other.
+    # Entry by entry, without a scatter: it fuses into one loop, and shards are independent.
     here = xp.reshape(xp.arange(inputs, dtype=xp.word), (inputs, 1))
     out = xp.zeros((inputs, values.shape[1]), values.dtype)
     for step in range(values.shape[0]):
@@ -94,10 +94,10 @@ def _place_in_trace(xp: Namespace, rows: Tensor, values: Tensor, inputs: int) ->
 def _smallest_keys_on_host(
     stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType
 ) -> Array:
-    """Give each entry a random key; the entries with a unit's `connections` smallest keys stay."""
+    """Give each entry a random key, and keep the entries with the `connections` smallest keys of each unit."""
     out = HOST.empty((inputs, units), stream.finished_dtype(dtype))
     step = max(1, _KEYS_PER_BLOCK // inputs)
-    # Columns of a block whose rows have a power of two of entries lie on few lines of the cache.
+    # If the row length of a block is a power of two, its columns map to few cache lines.
     row = inputs + (8 - inputs) % 16
     for begin in range(0, units, step):
         count = min(step, units - begin)
@@ -109,7 +109,7 @@ def _smallest_keys_on_host(
             chosen[:, :inputs] = _without_late_ties(np, keys, threshold, connections)
         values = stream.normal(Draw.VALUES, (count, connections), dtype, start=begin * connections, then=scaled)
         block = np.zeros(chosen.shape, out.dtype)
-        # By numbers, because a mask as index takes several times as long.
+        # By indices, because indexing with a mask takes several times as long.
         block.reshape(-1)[np.flatnonzero(chosen)] = values.reshape(-1)
         out[:, begin : begin + step] = block[:, :inputs].T
     return out
@@ -118,14 +118,14 @@ def _smallest_keys_on_host(
 def _smallest_keys(
     stream: Stream, inputs: int, units: int, begin: Tensor, connections: Tensor, scaled: Elementwise, dtype: DType
 ) -> Tensor:
-    """The same entries and values as on the host, entry by entry, by bisection instead of sorting.
+    """Return the same entries and values as on the host, by bisection instead of sorting.
 
     Args:
         stream: The `Stream` to draw from.
         inputs: Number of rows.
         units: Number of columns returned.
-        begin: Number of the first of them, an integer or a word.
-        connections: Number of places in each column, an integer or a word.
+        begin: Index of the first column, an integer or a word.
+        connections: Number of positions in each column, an integer or a word.
         scaled: Function that is applied to the draws.
         dtype: The dtype of the draws.
     """
@@ -137,7 +137,7 @@ def _smallest_keys(
     def bisect(step: Tensor, threshold: Tensor) -> Tensor:
         candidate = threshold + xp.left_shift(xp.ones((1, 1), xp.word), _KEY_BITS - 1 - step)
         smaller = xp.sum(xp.cast(keys < candidate, xp.word), axis=1, keepdims=True)
-        # The largest number that fewer than `connections` keys are below is the last key chosen.
+        # The last chosen key is the largest number with fewer than `connections` keys below it.
         return xp.where(smaller < connections, candidate, threshold)
 
     threshold = xp.fori_loop(0, _KEY_BITS, bisect, xp.zeros((units, 1), xp.word))
@@ -149,7 +149,7 @@ def _smallest_keys(
 
 
 def _draw_on_device(stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType) -> Tensor:
-    """The same, a few units at a time: programs take all numbers but one as arguments."""
+    """Do the same on a device, in blocks of units. Programs take all parameters except one as arguments."""
     xp, out = stream.xp, stream.finished_dtype(dtype)
     if inputs * units == 0:
         return xp.zeros((inputs, units), out)
@@ -187,7 +187,7 @@ def _columns_program(inputs: int, count: int, dtype: DType, out: DType) -> Calla
 def _connections_program(
     connections: int, count: int, dtype: DType, out: DType
 ) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return the program that makes places and values of the connections of `count` units, unit by unit."""
+    """Return the program that makes positions and values of the connections of `count` units, unit by unit."""
 
     def drawn(words: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
         xp = TRACED
@@ -205,12 +205,12 @@ def _connections_program(
 
 
 def _scaled(xp: Any, stddev: float) -> Affine:
-    """Return a function that multiplies by `stddev`, after moving draws that are zero, one in 65,536, to the next."""
+    """Return a function that multiplies by `stddev`, and replaces zero draws (1 in 65,536) by the next value."""
     return Affine(xp, factor=stddev, zero=2.0**-15)
 
 
 def _without_late_ties(xp: Any, keys: Tensor, threshold: Tensor, connections: int) -> Tensor:
-    """Choose from each row the keys below its `threshold`, and of those that equal it the first ones."""
+    """Choose the keys of each row below its `threshold`, and of keys equal to it the first ones."""
     below, equal = keys < threshold, keys == threshold
     missing = connections - xp.sum(below, axis=1, keepdims=True)
     return below | (equal & (xp.cumsum(equal, axis=1) <= missing))

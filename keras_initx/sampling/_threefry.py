@@ -36,6 +36,6 @@ def threefry2x32(xp: Namespace, key: Words, counter: Words) -> Words:
 
 
 def words_at(xp: Namespace, key: Words, draw: Tensor, index: Tensor) -> Tensor:
-    """Return the words of a draw at `index`, element by element: a compiler fuses this into one loop."""
+    """Return the words of a draw at `index`, element by element, which a compiler fuses into one loop."""
     even, odd = threefry2x32(xp, key, (xp.shift_right(index, 1), draw))
     return xp.where((index & 1) == 0, even, odd)

@@ -1,6 +1,7 @@
-"""Draws on a device as one kernel of Triton, which fills an array of any shape in place.
+"""Draw on a device with a Triton kernel that fills an array of any shape in place.
 
-Imported only where there is Triton. All numbers come from memory, so that none of them is compiled into the kernel.
+Imported only if Triton is available. All parameters are read from memory, so that none is compiled
+into the kernel.
 """
 
 import math
@@ -16,7 +17,7 @@ from keras_initx.backends import backend
 from keras_initx.sampling import _convert
 from keras_initx.sampling._threefry import PARITY, ROTATIONS
 
-# Blocks of the cipher in one program, each of which gives two elements.
+# Cipher blocks per program. Each gives two elements.
 _BLOCKS = 512
 _KINDS = (_convert.as_words, _convert.as_uniform, _convert.as_normal, _convert.as_interpolated)
 
@@ -29,15 +30,15 @@ def draws(
     tables: Sequence[Tensor],
     out: DType,
 ) -> Tensor:
-    """Return draws of `shape`, made and finished by one launch.
+    """Return draws of `shape`, made and finished in one launch.
 
     Args:
         words: The words of the key and the number of the draw.
-        shape: Shape of the result, which has elements.
+        shape: Shape of the result, which must not be empty.
         start: Number of the first element.
         convert: The kind of draw.
-        tables: The numbers of the `Affine` that is applied to all draws but words, and the table of `convert`, if
-            it takes one.
+        tables: The numbers of the `Affine` that is applied to all draws except words, and the table
+            of `convert` if it takes one.
         out: The dtype of the result.
     """
     size = math.prod(shape)
@@ -51,7 +52,7 @@ def draws(
 
 
 def _constants(convert: _convert.Convert, start: int) -> dict[str, int]:
-    """Return what is compiled into the kernel: nothing that depends on a shape, but whether the start is odd."""
+    """Return the compile-time constants of the kernel, which depend on the parity of the start but not on the shape."""
     names = ("a0", "a1", "a2", "a3", "b0", "b1", "b2", "b3")
     rotations = zip(names, (count for group in ROTATIONS for count in group), strict=True)
     kind = _KINDS.index(convert)
@@ -59,7 +60,7 @@ def _constants(convert: _convert.Convert, start: int) -> dict[str, int]:
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _fill(  # type: ignore[no-untyped-def]  # Triton takes every annotation for a constant
+def _fill(  # type: ignore[no-untyped-def]  # Triton treats every annotation as a constant
     out,
     counters,
     numbers,
@@ -113,14 +114,14 @@ def _fill(  # type: ignore[no-untyped-def]  # Triton takes every annotation for 
         values = (values + tl.load(numbers + 1)) * tl.load(numbers + 2)
         values = tl.minimum(tl.maximum(values, tl.load(numbers + 3)), tl.load(numbers + 4))
     if out.dtype.element_ty == tl.bfloat16 and values.dtype == tl.float32:
-        # To the nearest, and to the even one of two: Triton's interpreter would cut off.
+        # Round half to even, because Triton's interpreter would truncate.
         bits = values.to(tl.uint32, bitcast=True)
         bits = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
         values = bits.to(tl.uint16).to(tl.bfloat16, bitcast=True)
     else:
         values = values.to(out.dtype.element_ty)
     place = before + tl.arange(0, 2 * blocks)
-    # Without a mask, and with an odd start left to a kernel of its own, several elements are stored at a time.
+    # Without a mask, and with a separate kernel for odd starts, stores are vectorized.
     if (before >= 0) & (before + 2 * blocks <= size):
         tl.store(out + place, values)
     else:

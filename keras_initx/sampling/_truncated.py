@@ -11,11 +11,11 @@ from keras_initx.sampling._affine import Bounds, affine
 from keras_initx.sampling._stream import Draw, Stream
 
 CELLS = 1 << 16
-# The range of the draws is cut into this many units, as many as float32 can tell apart.
+# The range of the draws is divided into this many units, the resolution of float32.
 UNITS = 1 << 24
 _GRID = 1 << 16
-# Nothing is drawn where the density is below exp(-13.5) of its largest value: 5.2 standard deviations
-# from the mean. With this end, the straight line of the outermost cell has the variance of the tail.
+# Draws are limited to densities above exp(-13.5) times the maximum, 5.2 standard deviations from the mean. With this
+# limit, the linear interpolation in the outermost cell has the variance of the tail.
 _REACH = 13.5
 
 
@@ -26,7 +26,7 @@ class Quantiles(NamedTuple):
         knots: The quantiles at the multiples of `1 / CELLS`, in units from `origin`.
         origin: The lowest value.
         unit: Size of a unit.
-        stddev: Standard deviation of the draws, that is with straight lines between the knots.
+        stddev: Standard deviation of the draws, with linear interpolation between the knots.
     """
 
     knots: Array
@@ -36,27 +36,28 @@ class Quantiles(NamedTuple):
 
 
 def uniform_between(stream: Stream, shape: Shape, lower: float, upper: float, dtype: DType = "float32") -> Tensor:
-    """Return draws that are uniform between `lower` and `upper`."""
+    """Return uniform draws between `lower` and `upper`."""
     return stream.uniform(Draw.VALUES, shape, dtype, then=affine(stream.xp, lower, upper - lower, (lower, upper)))
 
 
 def truncated_normal(
     stream: Stream, shape: Shape, lower: float, upper: float, mean: float, stddev: float, dtype: DType = "float32"
 ) -> Tensor:
-    """Return draws from a normal distribution cut at `lower` and `upper`, with the `stddev` asked for.
+    """Return draws from a normal distribution truncated at `lower` and `upper`, with standard deviation `stddev`.
 
     Args:
         stream: The `Stream` to draw from.
         shape: Shape of the result.
-        lower: Where the distribution is cut, in its standard deviations from its mean.
-        upper: The same for the upper end.
-        mean: Mean of the distribution before it is cut.
-        stddev: Standard deviation after it is cut.
+        lower: Lower truncation point, relative to the mean, in standard deviations before
+            truncation.
+        upper: Upper truncation point.
+        mean: Mean before truncation.
+        stddev: Standard deviation after truncation.
         dtype: `"float32"` or `"float64"`.
     """
     quantiles = truncated_quantiles(float(lower), float(upper))
     scale = stddev / quantiles.stddev
-    # A draw stands for the middle of its unit.
+    # Each draw represents the midpoint of its unit.
     offset = mean + scale * (quantiles.origin + quantiles.unit / 2)
     bounds = truncated_bounds(lower, upper, mean, stddev)
     then = affine(stream.xp, offset, scale * quantiles.unit, bounds)
@@ -64,7 +65,7 @@ def truncated_normal(
 
 
 def truncated_bounds(lower: float, upper: float, mean: float, stddev: float) -> Bounds:
-    """Return the two numbers between which `truncated_normal` draws for the same arguments."""
+    """Return the bounds of `truncated_normal` for the same arguments."""
     scale = stddev / truncated_quantiles(float(lower), float(upper)).stddev
     return mean + scale * lower, mean + scale * upper
 
@@ -72,7 +73,7 @@ def truncated_bounds(lower: float, upper: float, mean: float, stddev: float) -> 
 @functools.lru_cache(maxsize=8)
 def truncated_quantiles(lower: float, upper: float) -> Quantiles:
     """Return the quantiles of N(0, 1) between `lower` and `upper`."""
-    # Everything is measured from the point of highest density, so that no tail is too far out.
+    # All positions are relative to the mode, so that far tails stay in range.
     mode = min(max(lower, 0.0), upper)
     reach = 2 * _REACH / (abs(mode) + math.sqrt(mode * mode + 2 * _REACH))
     low, high = max(lower - mode, -reach), min(upper - mode, reach)
@@ -80,7 +81,7 @@ def truncated_quantiles(lower: float, upper: float) -> Quantiles:
     x = low + step * np.arange(_GRID + 1)
     mass = np.cumsum(_density(x[:-1], mode) + 4 * _density(x[:-1] + step / 2, mode) + _density(x[1:], mode))
     share = np.concatenate([[0.0], mass / mass[-1]])
-    # The inverse of the distribution function, by straight lines on the grid.
+    # The inverse of the distribution function, by linear interpolation on the grid.
     wanted = np.arange(CELLS + 1) / CELLS
     cell = np.minimum(np.searchsorted(share, wanted, side="right"), _GRID) - 1
     inside = (wanted - share[cell]) / (share[cell + 1] - share[cell])
@@ -94,7 +95,7 @@ def truncated_quantiles(lower: float, upper: float) -> Quantiles:
 
 
 def _density(x: Array, mode: float) -> Array:
-    """Return `exp(-x * x / 2 - mode * x)`: the density at `mode + x` over that at `mode`."""
+    """Return `exp(-x * x / 2 - mode * x)`, the ratio of the density at `mode + x` to that at `mode`."""
     # Additions, multiplications and powers of two are rounded the same everywhere; np.exp is not.
     power = -x * (x / 2 + mode)
     twos = np.rint(power * 1.4426950408889634)
@@ -105,5 +106,5 @@ def _density(x: Array, mode: float) -> Array:
 
 def _stddev(knots: Array) -> float:
     middle, width = (knots[:-1] + knots[1:]) / 2, np.diff(knots)
-    mean = np.sum(middle) / CELLS  # exact, for all are multiples of one half
+    mean = np.sum(middle) / CELLS  # exact, because all are multiples of one half
     return math.sqrt(math.fsum((middle - mean) ** 2 + width**2 / 12) / CELLS)

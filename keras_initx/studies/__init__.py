@@ -1,4 +1,4 @@
-"""Studies: compare initializers with repeats and error bars, and restart from several random draws."""
+"""Studies: compare initializers over repeated trials with error bars, and train from several random draws."""
 
 from keras_initx.studies._compare import compare_initializers
 from keras_initx.studies._folder import SettingsError, Trial

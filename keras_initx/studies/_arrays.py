@@ -1,4 +1,4 @@
-"""The data of a study: what `fit` takes, as NumPy arrays of one length."""
+"""Check the data of a study and convert them to NumPy arrays."""
 
 import hashlib
 import sys
@@ -14,15 +14,15 @@ _NAMES = ("x", "y", "sample_weight"), ("x_val", "y_val", "sample_weight_val")
 
 
 def checked_data(data: Data) -> Arrays:
-    """Return `data` as two tuples of arrays, one to train on and one to evaluate on.
+    """Return `data` as two tuples of arrays, for training and for validation.
 
     Raises:
-        TypeError: If it holds something that is neither an array nor can become one.
+        TypeError: If it contains values that cannot be converted to arrays.
         ValueError: If a part has too many or too few members, or its arrays differ in length or are empty.
     """
     form = (
-        "`data` must be two pairs, inputs and targets to train on, and inputs and targets to evaluate on: "
-        "((x, y), (x_val, y_val)). Weights of the examples may follow the targets in each. Received: data"
+        "`data` must be two pairs, inputs and targets for training and inputs and targets for validation: "
+        "((x, y), (x_val, y_val)). Each may have sample weights as a third member. Received: data"
     )
     if not isinstance(data, list | tuple):
         raise TypeError(f"{form} of type {type(data).__name__}")
@@ -36,7 +36,7 @@ def checked_data(data: Data) -> Arrays:
 
 
 def _arrays(names: tuple[str, ...], part: Any) -> tuple[Structure, ...]:
-    """Return the members of `part`, which have these `names`, as arrays of one length."""
+    """Return the members of `part`, named `names`, as arrays of equal length."""
     arrays = tuple(_converted(name, value) for name, value in zip(names, part, strict=False))
     lengths = {name: [len(array) for array in _present(value)] for name, value in zip(names, arrays, strict=False)}
     if not lengths[names[0]] or len(found := set().union(*lengths.values())) > 1 or 0 in found:
@@ -46,7 +46,7 @@ def _arrays(names: tuple[str, ...], part: Any) -> tuple[Structure, ...]:
             if own or name == names[0]
         )
         raise ValueError(
-            f"`data` must have at least one example, and as many targets and weights as inputs. Received: {received}"
+            f"`data` must have at least one example, and inputs and targets of equal length. Received: {received}"
         )
     return arrays
 
@@ -56,22 +56,22 @@ def _converted(name: str, value: Structure) -> Structure:
 
 
 def _present(arrays: Structure) -> list[Array]:
-    """Return the arrays in a structure, in which `None` stands for what a model does without."""
+    """Return the arrays in a structure, without `None` entries."""
     return [array for array in keras.tree.flatten(arrays) if array is not None]
 
 
 def _array(name: str, value: Any) -> Array | None:
     if value is None:
         return None
-    pandas = sys.modules.get("pandas")  # Whoever has a frame has imported it.
+    pandas = sys.modules.get("pandas")  # imported already if the data are pandas objects
     if pandas and isinstance(value, pandas.DataFrame):
         return np.stack([_column(name, column) for _, column in value.items()], axis=1)
     if pandas and isinstance(value, pandas.Series):
-        return _column(name, value)[:, None]  # the shape that `fit` gives it
+        return _column(name, value)[:, None]  # the same shape as in `fit`
     if not getattr(value, "shape", None) or not hasattr(value, "__array__"):
         raise TypeError(
             "`data` must hold arrays, tensors, pandas Series or DataFrames, or lists, tuples and dicts of them; "
-            f"a list of numbers is no array. Received: {name} with {type(value).__name__}"
+            f"convert lists of numbers to arrays. Received: {name} with {type(value).__name__}"
         )
     return _numeric(name, keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else np.asarray(value))
 
@@ -79,7 +79,7 @@ def _array(name: str, value: Any) -> Array | None:
 def _column(name: str, column: Any) -> Array:
     array = np.asarray(column)
     if array.dtype == object and sys.modules["pandas"].api.types.is_numeric_dtype(column.dtype):
-        array = column.to_numpy("float64", na_value=np.nan)  # a dtype of pandas' own
+        array = column.to_numpy("float64", na_value=np.nan)  # a pandas extension dtype
     return _numeric(f"{name}, column {column.name!r},", array)
 
 

@@ -12,7 +12,7 @@ from keras_initx.studies._types import Record
 if TYPE_CHECKING:
     from keras_initx.studies._study import Study
 
-_LONGEST_NAME = 18  # which leaves room for the other columns in a terminal of 80 characters
+_LONGEST_NAME = 18  # leaves room for the other columns in 80 characters
 _START = (
     f"median of the epoch from which on it stays beyond chance: {100 * BEYOND_CHANCE:g} % of the way from the mean "
     "before training to the best mean at the end"
@@ -23,7 +23,7 @@ _JUMP = (
 
 
 def summary_columns(study: "Study") -> list[Column[Record]]:
-    """Return the columns of the table of `study`, of which `summary_rows` are the rows."""
+    """Return the columns of the main table of `study`, with rows from `summary_rows`."""
     goal = "-" if study.threshold is None else number(study.threshold)
     return [
         Column("", lambda row: row["place"]),
@@ -46,7 +46,7 @@ def summary_columns(study: "Study") -> list[Column[Record]]:
 
 
 def course_columns(study: "Study") -> list[Column[Record]]:
-    """Return the columns of the table of how `study` went, of which `summary_rows` are the rows."""
+    """Return the columns of the training-course table of `study`, with rows from `summary_rows`."""
     goal = "-" if study.threshold is None else number(study.threshold)
     return [
         *summary_columns(study)[:2],
@@ -60,7 +60,7 @@ def course_columns(study: "Study") -> list[Column[Record]]:
 
 
 def summary_rows(study: "Study") -> list[Record]:
-    """Return the summary of each initializer, with its `"place"` and the places of those that it `"beats"`."""
+    """Return the summary of each initializer, with its `"place"` and the places of those it `"beats"`."""
     summary = study.summary()
     places = {row["initializer"]: place for place, row in enumerate(summary, 1)}
     beats: dict[str, list[int]] = {name: [] for name in places}
@@ -91,7 +91,7 @@ def _seconds_to_goal(row: Record) -> str:
     return f"{seconds:.2g}" if math.isfinite(seconds) else _epochs(seconds)
 
 
-# Of the rows that `Study.problems` returns.
+# For the rows of `Study.problems`.
 PROBLEM_COLUMNS: list[Column[Record]] = [
     Column("initializer", lambda row: row["initializer"], is_text=True),
     Column("problem", lambda row: row["problem"], is_text=True),
@@ -100,7 +100,7 @@ PROBLEM_COLUMNS: list[Column[Record]] = [
     Column("instead", lambda row: row["remedy"], is_text=True),
 ]
 
-# Of the rows that `Study.comparisons` returns.
+# For the rows of `Study.comparisons`.
 PAIR_COLUMNS: list[Column[Record]] = [
     Column("first", lambda row: row["first"], is_text=True),
     Column("second", lambda row: row["second"], is_text=True),

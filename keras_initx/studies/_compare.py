@@ -1,4 +1,4 @@
-"""Train a model with several initializers, several times each, under equal conditions."""
+"""Train a model repeatedly with each of several initializers, under equal conditions."""
 
 import functools
 import tempfile
@@ -38,45 +38,48 @@ def compare_initializers(
     threshold: float | None = None,
     diagnosis: bool = True,
 ) -> Study:
-    """Compare initializers: train a model with each of them, several times, and test the differences.
+    """Train a model repeatedly with each of several initializers, and test which differences are significant.
 
-    In repeat `r` the conditions are the same for every initializer: the order of the examples, and whatever else is
-    random in building and training, follow from the seed of that repeat. So the repeats are pairs, and the tests are
-    paired tests. Sets NumPy's and the backend's global seeds.
+    Within a repeat, the conditions are the same for all initializers: the order of the examples and
+    all other randomness in building and training are derived from the seed of that repeat. Trials
+    of the same repeat therefore form pairs, which allows paired tests. This function sets the
+    global seeds of NumPy and the backend.
 
     Args:
-        build: Function of an initializer that returns a compiled model. It gets a new initializer for each
-            trial, which gives each layer another draw.
-        initializers: String ids, or a dict from names to string ids, initializers without a seed, or dicts of
-            them; other values are passed to `build` unchanged.
-        data: `((x, y), (x_val, y_val))`: what to train on, and what to evaluate on. Arrays, tensors, pandas Series
-            or DataFrames, or lists, tuples and dicts of them for models with several inputs. Weights of the examples
-            may follow the targets in each pair.
-        repeats: Number of trials of each initializer.
-        epochs: Number of epochs of each trial.
+        build: Function that takes an initializer and returns a compiled model. It gets a new
+            initializer for each trial, which draws different values for each layer.
+        initializers: List of string ids, or a dict from names to string ids, initializers without a
+            seed, or dicts of them. Other values are passed to `build` unchanged.
+        data: `((x, y), (x_val, y_val))`: training data and validation data. Arrays, tensors, pandas
+            Series or DataFrames, or lists, tuples and dicts of them for models with several inputs.
+            Each pair may have sample weights as a third member.
+        repeats: Number of trials per initializer.
+        epochs: Number of epochs per trial.
         batch_size: Number of examples in a batch.
         seed: Integer, the root of all seeds.
-        n_jobs: Number of processes, as joblib has it. A parallel backend set by `joblib.parallel_config`
-            is used, as `"dask"`; its workers must see the folder `out`.
-        out: Folder in which every epoch is recorded as soon as it is finished. If it holds part of this
-            study, the run resumes where it stopped. By default a temporary one.
+        n_jobs: Number of processes, as in joblib. A parallel backend set by
+            `joblib.parallel_config`, such as `"dask"`, is used; its workers need access to the
+            folder `out`.
+        out: Folder in which each epoch is recorded as soon as it is finished. If it contains part
+            of this study, the run resumes where it stopped. By default a temporary folder.
         title: Title of tables and plots.
-        monitor: Name of the metric to compare by, as `"val_loss"`; by default the first metric on the
-            validation data, or the loss if there is none.
-        mode: `"max"` or `"min"`, whether the greatest or the least value of it is best; `"auto"` goes by the name.
-        threshold: Value of it for "epochs to reach"; by default 95 % of the way from the mean before training
-            to the best mean at the end.
+        monitor: Name of the metric to compare by, e.g. `"val_loss"`. By default the first metric on
+            the validation data, or the validation loss if there is none.
+        mode: `"max"` or `"min"`: whether larger or smaller values of the metric are better.
+            `"auto"` infers this from its name.
+        threshold: Value of the metric for "epochs to reach". By default 95 % of the way from the
+            mean before training to the best mean at the end.
         diagnosis: Whether to run `diagnose` on the first batch of each trial.
 
     Returns:
         A `Study`.
 
     Raises:
-        ImportError: If SciPy is missing, which the tests need, or joblib, which `n_jobs` other than 1 needs.
-        RecordError: If a record cannot be written, as on a full disk.
-        SettingsError: If `out` holds a run with other settings.
+        ImportError: If SciPy is not installed, or joblib for `n_jobs` other than 1.
+        RecordError: If a record cannot be written, for example because the disk is full.
+        SettingsError: If `out` contains a run with other settings.
         TypeError: If an argument has the wrong type, for example data that are not arrays of numbers.
-        ValueError: If an argument is not as described, for example inputs and targets of different lengths.
+        ValueError: If an argument is invalid, for example inputs and targets of different lengths.
 
     Example:
         >>> def build(initializer):
@@ -100,7 +103,7 @@ def compare_initializers(
         "initializers": {name: fingerprint(initializer) for name, initializer in named.items()},
         "repeats": check_count("repeats", repeats),
     }
-    needed("scipy.stats", "studies")  # Which the tests of the result need: fail now, not after the training.
+    needed("scipy.stats", "studies")  # The tests need it: fail now rather than after training.
     with tempfile.TemporaryDirectory() as temporary, copies_dropped():
         folder = Folder(out or temporary)
         folder.open("compare", settings)
@@ -112,12 +115,12 @@ def compare_initializers(
 
 
 def _named(initializers: Initializers) -> dict[str, Any]:
-    """Return `initializers` as a dict from names, after a check of each."""
+    """Check `initializers` and return them as a dict by name."""
     if not isinstance(initializers, Mapping):
         initializers = list(initializers)
         if not all(isinstance(name, str) for name in initializers) or len(set(initializers)) < len(initializers):
             raise ValueError(
-                "`initializers` must be different string ids, or a dict that gives each initializer a name. "
+                "`initializers` must be distinct string ids, or a dict from names to initializers. "
                 f"Received: initializers={initializers!r}"
             )
         initializers = {name: name for name in initializers}

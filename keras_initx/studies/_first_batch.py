@@ -1,4 +1,4 @@
-"""What the initial weights of a trial do to the first batch that it trains on."""
+"""Diagnose the initial weights of a trial on its first training batch."""
 
 import dataclasses
 from typing import Any
@@ -12,19 +12,19 @@ from keras_initx.studies._types import Arrays, Model, Record
 
 
 def diagnose_first_batch(model: Model, data: Arrays, batch_size: int, seed: int) -> Record:
-    """Run `diagnose` on `model` with its first batch, which leaves it unchanged.
+    """Run `diagnose` on `model` with its first batch. The model is left unchanged.
 
     Args:
         model: A compiled model that has not been trained.
-        data: What `checked_data` returns.
+        data: The result of `checked_data`.
         batch_size: Number of examples in a batch.
         seed: See `train_epoch`.
 
     Returns:
-        A dict of `"layers"`, with some statistics of each layer of the report, and `"verdicts"`; or of an
-        `"error"` for a model that `diagnose` does not support, which may be trained nonetheless.
+        A dict with `"layers"`, some statistics of each layer, and `"verdicts"`; or with an
+        `"error"` for a model that `diagnose` does not support, which can still be trained.
     """
-    # What Keras prepares before draws from torch's generator too, and only for a model that is not compiled yet.
+    # Before this, Keras may draw from torch's generator, but only for a model that is not compiled yet.
     keras.utils.set_random_seed(derived_seed(seed, "diagnosis"))
     try:
         report = diagnose(model, *first_batch(data, batch_size, seed), batch_size=batch_size)

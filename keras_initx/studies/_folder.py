@@ -9,7 +9,7 @@ from keras_initx.studies._types import Metrics, Record, Settings, Status
 
 
 class SettingsError(ValueError):
-    """A folder holds a run with other settings."""
+    """Raised if a folder contains a run with other settings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +18,13 @@ class Trial:
 
     Attributes:
         key: Its name in the folder.
-        status: `"finished"`, `"diverged"` (a metric was not finite), `"failed"` (an exception), `"interrupted"` or
-            `"missing"`.
-        epochs: A dict of metrics for each epoch, the first before any training.
-        end: What was recorded at the end, such as the `"error"` of a failed trial.
-        first_batch: What the initial weights do to the first batch: a dict of `"layers"`, with statistics of each, and
-            `"verdicts"`, or of an `"error"`. Empty if `diagnose` did not run.
+        status: `"finished"`, `"diverged"` (a metric was not finite), `"failed"` (an exception was
+            raised), `"interrupted"` or `"missing"`.
+        epochs: A dict of metrics for each epoch. The first is before training.
+        end: The last record, e.g. with the `"error"` of a failed trial.
+        first_batch: Diagnosis of the initial weights on the first batch: a dict with `"layers"`,
+            the statistics of each layer, and `"verdicts"`, or with an `"error"`. Empty if
+            `diagnose` did not run.
     """
 
     key: str
@@ -34,25 +35,25 @@ class Trial:
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is not run again; a failed trial is, because it may succeed next time."""
+        """Whether it will not be run again. A failed trial is run again, because it may succeed next time."""
         return self.status in ("finished", "diverged")
 
     @property
     def verdicts(self) -> list[Record]:
-        """The errors and warnings of the first batch, without the notes, which do no harm to training."""
+        """The errors and warnings of the first batch, without notes, which are harmless."""
         return [verdict for verdict in self.first_batch.get("verdicts", []) if verdict["level"] != "note"]
 
     @property
     def problems(self) -> list[str]:
-        """Names of the problems that were found in the first batch."""
+        """Names of the problems in the first batch."""
         return [verdict["problem"] for verdict in self.verdicts]
 
 
 class Folder:
     """A folder in which trials are recorded.
 
-    Each attempt at a trial writes a file of its own, which nobody else writes to. So neither a process that
-    outlives the one that was killed nor a second run in the same folder can harm a record.
+    Each attempt at a trial writes its own file, and no other process writes to it. So neither a
+    worker that survives a killed run nor a second run in the same folder can damage a record.
 
     Args:
         path: Path of the folder.
@@ -66,10 +67,10 @@ class Folder:
         return self.path / "study.json"
 
     def open(self, kind: str, settings: Settings) -> None:
-        """Begin a run of this kind, or resume it.
+        """Start a run of this kind, or resume it.
 
         Raises:
-            SettingsError: If the folder holds another run.
+            SettingsError: If the folder contains another run.
         """
         header = {"kind": kind, "settings": settings}
         if not self._header.exists():
@@ -79,31 +80,31 @@ class Folder:
         # As JSON: tuples come back as lists.
         wanted = json.loads(json.dumps(header))
         if found["kind"] != kind:
-            raise SettingsError(f"{self.path} holds another kind of run. Received: {kind}, there {found['kind']}")
+            raise SettingsError(f"{self.path} contains another kind of run. Received: {kind}, there {found['kind']}")
         there, here = found["settings"], wanted["settings"]
         changed = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
         if changed:
             details = "; ".join(f"{name}={here.get(name)!r}, there {there.get(name)!r}" for name in changed)
-            raise SettingsError(f"{self.path} holds a run with other settings. Received: {details}")
+            raise SettingsError(f"{self.path} contains a run with other settings. Received: {details}")
 
     def header(self) -> Record:
         """Return the kind and the settings of the run.
 
         Raises:
-            FileNotFoundError: If the folder holds none.
-            DamagedFileError: If the file is not as it was written.
+            FileNotFoundError: If the folder contains none.
+            DamagedFileError: If the file is damaged.
         """
         header = parse(self._header.read_text(encoding="utf-8"))
         if header is None:
-            raise DamagedFileError(f"{self._header} is not as it was written")
+            raise DamagedFileError(f"{self._header} is damaged")
         return header
 
     def settings(self, kind: str) -> Settings:
         """Return the settings of the run.
 
         Raises:
-            DamagedFileError: If the file is not as it was written.
-            FileNotFoundError: If the folder holds none.
+            DamagedFileError: If the file is damaged.
+            FileNotFoundError: If the folder contains none.
             ValueError: If the run is of another kind.
         """
         header = self.header()
@@ -128,7 +129,7 @@ class Folder:
         return sorted((int(file.name.split(".")[-2]), file) for file in files)
 
     def trial(self, key: str) -> Trial:
-        """Return the record of a trial: of the first attempt that settled it, else of the last."""
+        """Return the record of a trial: the first attempt that settled it, or else the last attempt."""
         trial = Trial(key)
         for _, file in self._attempts(key):
             records = read(file)

@@ -1,4 +1,4 @@
-"""Files that survive a killed process: lines with a digest, and whole files that are written atomically."""
+"""Files that survive a killed process: logs of lines with digests, and files that are written atomically."""
 
 import contextlib
 import hashlib
@@ -14,20 +14,20 @@ from keras_initx.studies._types import Record
 
 
 class DamagedFileError(Exception):
-    """A file of a study is not as it was written."""
+    """Raised if a file of a study is damaged."""
 
 
 class RecordError(OSError):
-    """A file of a study cannot be written, as on a full disk."""
+    """Raised if a file of a study cannot be written, for example because the disk is full."""
 
 
 def checksum(text: str) -> str:
-    """Return the digest that ends a line."""
+    """Return the digest for the end of a line."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def line(record: Record) -> str:
-    """Return `record`, a dict, as a line: JSON with `NaN` and `Infinity`, whose last key is the digest of the rest."""
+    """Return the dict `record` as a line: JSON with `NaN` and `Infinity`, and a digest of the rest as the last key."""
     text = json.dumps(record)
     return f'{text[:-1]}, "digest": "{checksum(text)}"}}'
 
@@ -43,7 +43,7 @@ def parse(text: str) -> Record | None:
 
 
 class Log:
-    """A new file that lines are added to. Each is on the disk before `write` returns.
+    """A new file to append lines to. Each line is on disk before `write` returns.
 
     Args:
         path: Path of the file, which must not exist.
@@ -53,7 +53,7 @@ class Log:
         self._file = open(path, "x", encoding="utf-8")  # noqa: SIM115, closed by __exit__
 
     def write(self, **record: Any) -> None:
-        """Add a line.
+        """Append a line.
 
         Raises:
             RecordError: If it does not reach the disk.
@@ -64,7 +64,7 @@ class Log:
             os.fsync(self._file.fileno())
 
     def fail(self, error: Exception) -> None:
-        """Add the line that ends a trial which `error` has stopped."""
+        """Append the final line of a trial that was stopped by `error`."""
         text = "".join(traceback.format_exception(error))
         self.write(event="end", status="failed", error=f"{type(error).__name__}: {error}", traceback=text)
 
@@ -72,28 +72,28 @@ class Log:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Closing tries once more to write what `write` could not, and has told.
+        # Closing retries a failed write, which `write` has already reported.
         with contextlib.suppress(OSError):
             self._file.close()
 
 
 def read(path: Path) -> list[Record]:
-    """Return the records of a file that `Log` has written.
+    """Return the records of a file written by `Log`.
 
-    A process that was killed may leave part of a last line, which does not count.
+    An incomplete last line, left by a killed process, is ignored.
 
     Raises:
-        DamagedFileError: If another line is not as it was written.
+        DamagedFileError: If another line is damaged.
     """
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     records = [parse(text) for text in lines if text]
     if None in records[:-1]:
-        raise DamagedFileError(f"{path}, line {records.index(None) + 1}, is not as it was written")
+        raise DamagedFileError(f"{path}, line {records.index(None) + 1}, is damaged")
     return [record for record in records if record is not None]
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, so that no other process ever sees a part of it.
+    """Write `content` to `path` atomically, so that no other process ever sees a partial file.
 
     Raises:
         RecordError: If it does not reach the disk.

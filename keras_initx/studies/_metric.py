@@ -1,4 +1,4 @@
-"""Which metric a run is evaluated by, which value of it is best, and which values it can have."""
+"""The metric of a run: its name, its direction, and its range."""
 
 import math
 from collections.abc import Collection, Iterable
@@ -7,7 +7,7 @@ from keras_initx._checks import check_choice
 from keras_initx.studies._folder import Trial
 from keras_initx.studies._types import Direction, Mode
 
-# What the names of metrics contain whose greatest value is best, and between which numbers those lie.
+# Substrings of the names of metrics for which larger values are better, with their ranges.
 _GREATEST_IS_BEST = {
     **dict.fromkeys(("acc", "auc", "precision", "recall", "f1", "iou"), (0.0, 1.0)),
     "r2": (-math.inf, 1.0),
@@ -17,20 +17,20 @@ _UNBOUNDED = (-math.inf, math.inf)
 
 
 class MonitorError(ValueError):
-    """No metric has the name that `monitor` gives."""
+    """Raised if no metric is named `monitor`."""
 
 
 def resolve_metric(trials: Iterable[Trial], monitor: str | None, mode: Mode) -> tuple[str, Direction]:
-    """Return name and direction of the metric to compare by.
+    """Return the name and direction of the metric to compare by.
 
     Args:
-        trials: The trials whose metrics there are to choose from.
+        trials: The trials whose metrics are available.
         monitor: A name, or `None` for the first metric on the validation data, or the loss if there is none.
         mode: `"max"`, `"min"`, or `"auto"` to go by the name.
 
     Raises:
-        MonitorError: If there is no such metric.
-        ValueError: If there is no such mode.
+        MonitorError: If there is no metric of this name.
+        ValueError: If `mode` is invalid.
     """
     check_mode(mode)
     names = {name for trial in trials for metrics in trial.epochs for name in metrics if name.startswith("val_")}
@@ -44,27 +44,28 @@ def resolve_metric(trials: Iterable[Trial], monitor: str | None, mode: Mode) -> 
 
 
 def check_monitor(monitor: str | None, names: Collection[str]) -> None:
-    """Refuse a `monitor` that is neither `None` nor one of `names`."""
+    """Raise `MonitorError` unless `monitor` is `None` or one of `names`."""
     if monitor is not None and monitor not in names:
         raise MonitorError(f"`monitor` must be one of {tuple(sorted(names))}. Received: monitor={monitor!r}")
 
 
 def check_mode(mode: Mode) -> None:
-    """Refuse a `mode` that is none."""
+    """Raise `ValueError` unless `mode` is valid."""
     check_choice("mode", mode, ("auto", "max", "min"))
 
 
 def sign(mode: Direction) -> int:
-    """Return the factor that makes greater values better."""
+    """Return 1 if larger values are better, -1 if smaller values are better."""
     return 1 if mode == "max" else -1
 
 
 def metric_range(monitor: str, values: Collection[float]) -> tuple[float, float]:
-    """Return the least and the greatest value that a metric of this name can have, infinite if they are not known.
+    """Return the minimum and maximum of a metric of this name, infinite if unknown.
 
     Args:
         monitor: Name of the metric.
-        values: Values of it. If one is out of range, as an accuracy in percent, the name means something else.
+        values: Its values. If one is out of range, e.g. an accuracy in percent, the range is
+            unknown.
     """
     known = next((known for word, known in _GREATEST_IS_BEST.items() if word in monitor), _UNBOUNDED)
     return known if all(known[0] <= value <= known[1] for value in values) else _UNBOUNDED

@@ -1,4 +1,4 @@
-"""The plan of a run, which follows from its settings: what is trained, under which names, from which seeds."""
+"""The plan of a run, derived from its settings: the trials with their names and seeds."""
 
 import math
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from keras_initx.studies._types import Arrays, Settings
 
 @dataclass(frozen=True)
 class Run:
-    """What all trials of a run have in common.
+    """The parameters that all trials of a run share.
 
     Attributes:
         path: Folder of the run.
-        data: What `checked_data` returns.
+        data: The result of `checked_data`.
         batch_size: Number of examples in a batch.
-        monitor: Name of the metric that has to be there, or `None`.
+        monitor: Name of a required metric, or `None`.
     """
 
     path: Path
@@ -43,7 +43,7 @@ class TrialPlan:
 
 
 def plan_trials(settings: Settings) -> list[TrialPlan]:
-    """Return the trials of a comparison, one repeat of all initializers after the other."""
+    """Return the trials of a comparison, repeat by repeat."""
     return [
         TrialPlan(f"{place}-{repeat}", name, repeat, derived_seed(settings["seed"], "repeat", repeat))
         for repeat in range(1, settings["repeats"] + 1)
@@ -58,8 +58,8 @@ class Round:
     Attributes:
         number: 1 for the first.
         size: Number of draws in it.
-        begin: Epoch from which they are trained.
-        end: Epoch up to which they are trained.
+        begin: Number of epochs trained before the round.
+        end: Number of epochs trained after the round.
     """
 
     number: int
@@ -74,12 +74,13 @@ class StagePlan:
 
     Attributes:
         key: Its name in the folder.
-        previous: Name of the trial whose state it starts from, `None` for the initial weights.
+        previous: Name of the trial whose final state it starts from, or `None` for the initial
+            weights.
         draw_seed: Seed of the draw.
         order_seed: Seed of the order of the examples.
-        begin: Number of epochs that the draw was trained for before.
-        end: Number of epochs that it is trained for afterwards.
-        keep_state: Whether the state at the end is kept.
+        begin: Number of epochs trained before.
+        end: Number of epochs trained afterward.
+        keep_state: Whether to keep the final state.
     """
 
     key: str
@@ -97,7 +98,7 @@ def plan_rounds(settings: Settings) -> list[Round]:
     halvings = max(0, math.ceil(math.log2(n)) - 1)
     sizes: dict[int, int] = {}
     for i in range(halvings + 1):
-        # Where there are too few epochs to halve them, fewer rounds do.
+        # With too few epochs to halve, there are fewer rounds.
         sizes.setdefault(math.ceil(epochs / 2 ** (halvings - i)), math.ceil(n / 2**i))
     ends = list(sizes)
     return [Round(i, sizes[end], begin, end) for i, (begin, end) in enumerate(zip([0, *ends], ends, strict=False), 1)]
@@ -127,12 +128,12 @@ def plan_stage(settings: Settings, draw: int, round_: Round) -> StagePlan:
 
 
 def check_keys(settings: Settings) -> list[tuple[str, str]]:
-    """Return the names of each pair of trials: of the chosen draw, and of one that took no part."""
+    """Return the names of each pair of trials: the chosen draw, and a draw that was not in the search."""
     return [(f"check{i}-chosen", f"check{i}-other") for i in range(1, settings["checks"] + 1)]
 
 
 def plan_checks(settings: Settings, chosen: int) -> list[StagePlan]:
-    """Return the trials of the pairs. Both of a pair have the same order of the examples, which is a new one."""
+    """Return the trials of the pairs. Both trials of a pair share a new order of the examples."""
     return [
         StagePlan(
             key,

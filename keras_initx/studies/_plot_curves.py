@@ -1,4 +1,4 @@
-"""The plots of a comparison that show curves: over the epochs, and over the batches of the first one."""
+"""Plots of curves in a comparison: over the epochs, and over the batches of the first epoch."""
 
 import itertools
 import math
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from keras_initx.studies._study import Study
 
-# How a name ends says how its weights are distributed; what stands before is the same for both.
+# Suffixes for the distribution of the weights. The part before them is the family.
 _DISTRIBUTIONS = ("_uniform", "_normal")
-_MIN_BATCHES = 10  # of an epoch whose batches are shown one by one
+_MIN_BATCHES = 10  # minimum number of batches in an epoch for a curve
 
 
 def _new_panels(study: "Study", title: str, shown: Sequence[str]) -> "tuple[Figure, dict[str, Axes]]":
-    """Return a figure and a panel for each initializer: in a single one their bands would hide each other."""
+    """Return a figure with a panel for each initializer, because in one panel their bands would overlap."""
     rows = math.ceil(len(shown) / 4)
     columns = math.ceil(len(shown) / rows)
     figure = titled(study, title, (SIZE[0], 1 + 1.9 * rows))
@@ -31,7 +31,7 @@ def _new_panels(study: "Study", title: str, shown: Sequence[str]) -> "tuple[Figu
     tidy(grid.flat)
     for axis in grid.flat[len(shown) :]:
         axis.remove()
-    for axis in grid.flat[len(shown) - columns : len(shown)]:  # which have none below them
+    for axis in grid.flat[len(shown) - columns : len(shown)]:  # the last panel of each column
         axis.tick_params(labelbottom=True)
     panels = dict(zip(shown, grid.flat, strict=False))
     for name, axis in panels.items():
@@ -42,7 +42,7 @@ def _new_panels(study: "Study", title: str, shown: Sequence[str]) -> "tuple[Figu
 def _plot_panels(
     study: "Study", panels: "dict[str, Axes]", steps: Sequence[int], curves: dict[str, FloatArray]
 ) -> None:
-    """Plot the curves of each initializer in its panel, and behind them in grey the means of all others."""
+    """Plot the curves of each initializer in its panel, with the means of all others in gray."""
     for name, axis in panels.items():
         for other in curves.values():
             axis.plot(steps, other.mean(axis=0), color="0.82", linewidth=0.8)
@@ -54,7 +54,7 @@ def plot_curves(study: "Study", shown: Sequence[str]) -> "Figure":
     own = study.monitor.removeprefix("val_")
     curves = {name: study.curves(name, study.monitor) for name in shown}
     training = {name: study.curves(name, own) for name in shown if own != study.monitor}
-    title = f"{study.monitor}: mean over the repeats, and from the least to the greatest; grey: the others"
+    title = f"{study.monitor}: mean over the repeats, and from the least to the greatest; gray: the others"
     if training:
         title += f"\ndashed: mean of {own}, on the training data"
     figure, panels = _new_panels(study, title, shown)
@@ -70,16 +70,16 @@ def plot_curves(study: "Study", shown: Sequence[str]) -> "Figure":
 
 
 def families(names: Sequence[str]) -> list[str]:
-    """Return what stands before the suffix in the names that say how weights are distributed.
+    """Return the families of the names that end with the name of a distribution.
 
-    Where no initializer is uniform, or none is normal, there is nothing to set side by side.
+    Empty unless there are both uniform and normal initializers.
     """
     groups = [[name.removesuffix(end) for name in names if name.endswith(end)] for end in _DISTRIBUTIONS]
     return list(dict.fromkeys(itertools.chain(*groups))) if all(groups) else []
 
 
 def plot_distributions(study: "Study", families: Sequence[str]) -> "Figure":
-    """Plot a row for the metric and one for the loss, each with a panel for each distribution."""
+    """Plot a row for the metric and a row for the loss, with a panel for each distribution."""
     metrics = list(dict.fromkeys([study.monitor.removeprefix("val_"), "loss"]))
     title = "Mean over the repeats: validation solid and with its range, training dashed"
     figure = titled(study, title, (SIZE[0], 0.8 + 3.2 * len(metrics)))
@@ -91,7 +91,7 @@ def plot_distributions(study: "Study", families: Sequence[str]) -> "Figure":
             for color, family in zip(itertools.cycle(COLORS), families):
                 name = family + suffix
                 training, validation = study.curves(name, metric)[:, 1:], study.curves(name, f"val_{metric}")
-                if not len(validation):  # as where a family has one of the distributions only
+                if not len(validation):  # e.g. a family with only one of the distributions
                     continue
                 plotted += [training, validation]
                 plot_band(axis, range(validation.shape[1]), validation, family, color)
@@ -107,7 +107,7 @@ def plot_distributions(study: "Study", families: Sequence[str]) -> "Figure":
 
 
 def losses_of_first_epoch(study: "Study", names: Sequence[str]) -> dict[str, FloatArray]:
-    """Return the loss of each batch, with a row for each trial; none where an epoch has too few for a curve."""
+    """Return the loss of each batch, with a row per trial; empty if an epoch has too few batches for a curve."""
     losses = {}
     for name in names:
         trials = [trial for trial in study.trials_of(name).values() if trial.status == "finished"]
@@ -118,7 +118,7 @@ def losses_of_first_epoch(study: "Study", names: Sequence[str]) -> dict[str, Flo
 def plot_first_epoch(study: "Study", shown: Sequence[str]) -> "Figure":
     """Plot the loss of the first batches, with a panel for each initializer."""
     losses = losses_of_first_epoch(study, shown)
-    title = "The first epoch, loss of each batch: mean over the repeats, least to greatest; grey: the others"
+    title = "The first epoch, loss of each batch: mean over the repeats, least to greatest; gray: the others"
     figure, panels = _new_panels(study, title, shown)
     count = losses[shown[0]].shape[1]
     _plot_panels(study, panels, range(1, count + 1), losses)

@@ -1,4 +1,4 @@
-"""What the plots of studies have in common: titles, colours, curves with their range, axes."""
+"""Shared parts of the plots of studies: titles, colors, curves with ranges, axes."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -33,30 +33,30 @@ def titled(result: Result, title: str, size: tuple[float, float]) -> "Figure":
 
 
 def color_of(study: "Study", name: str) -> str:
-    """Return the colour of an initializer; where there are more initializers than colours, these come again."""
+    """Return the color of an initializer. Colors repeat if there are more initializers than colors."""
     return COLORS[study.initializers.index(name) % len(COLORS)]
 
 
 def plot_band(axis: "Axes", steps: Sequence[int], curves: FloatArray, label: str, color: str) -> None:
-    """Plot the mean over the repeats, and the range from the least to the greatest."""
+    """Plot the mean over the repeats, and the range from minimum to maximum."""
     axis.plot(steps, curves.mean(axis=0), linewidth=1.6, color=color, label=label)
     axis.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.12, linewidth=0)
 
 
 def add_legend(figure: "Figure", *axes: "Axes") -> None:
-    """Add a legend of all lines of `axes`, in which a name that several have stands once."""
+    """Add a legend of all lines of `axes`, with each label once."""
     lines = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(lines.values(), lines.keys(), loc="outside right center", frameon=False, fontsize=8)
 
 
 def label_epochs(axis: "Axes", study: "Study") -> None:
-    """Label the axis of the epochs."""
+    """Label the epoch axis."""
     axis.set(xlabel="epoch", xlim=(0, study.settings["epochs"]))
     axis.xaxis.get_major_locator().set_params(integer=True)
 
 
 def limit(axis: "Axes", curves: Iterable[FloatArray]) -> None:
-    """Limit the axis, so that a loss that explodes does not flatten all other curves."""
+    """Limit the axis, so that an exploding loss does not flatten all other curves."""
     values = np.concatenate([curve.ravel() for curve in curves])
     values = values[~np.isnan(values)]
     least, typical = values.min(), np.quantile(values, 0.98)

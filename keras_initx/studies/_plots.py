@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
     from keras_initx.studies._study import Study
 
-_MARKERS = "o^s"  # in this order, where there are more initializers than colours
+_MARKERS = "o^s"  # used in turn if there are more initializers than colors
 
 
 def study_plots(study: "Study") -> list[Plot]:
-    """Return the plots of `study` that there are data for."""
+    """Return the plots of `study` for which there are data."""
     summary = study.summary()
     trained = [row["initializer"] for row in summary if row["finished"]]
-    # Also those that diverge later, for here it may be seen why.
+    # Include trials that diverge later, because the first batch may show why.
     diagnosed = {row["initializer"] for row in study.first_batches}
     measured = [row["initializer"] for row in summary if row["initializer"] in diagnosed]
     plots = (
         ("curves", "Learning curves", plot_curves, trained),
-        ("distributions", "Uniform beside normal", plot_distributions, families(trained)),
+        ("distributions", "Uniform and normal", plot_distributions, families(trained)),
         ("course", "The course of training", _plot_course, trained),
         ("final-values", "Final values of the trials", _plot_final_values, trained),
         ("gaps", "Generalization gap", _plot_gaps, trained),
@@ -92,7 +92,7 @@ def _plot_course(study: "Study", shown: Sequence[str]) -> "Figure":
     for axis, (label, values_of) in zip(axes, panels.items(), strict=True):
         for place, name in enumerate(shown):
             values, color = np.array(values_of(name)), color_of(study, name)
-            # A trial that never gets there has no point. Many are at the first or at the last epoch.
+            # A trial that never gets there has no point. Many points are at the first or the last epoch.
             axis.plot(values, [place + 0.2] * len(values), "o", color=color, markersize=4, alpha=0.5, clip_on=False)
             axis.plot(np.median(values), place, "|", color=color, markersize=14, markeredgewidth=2, clip_on=False)
         _label_rows(axis, shown if axis is axes[0] else [""] * len(shown))
@@ -112,7 +112,7 @@ def _plot_first_batch(study: "Study", shown: Sequence[str]) -> "Figure":
             ]
             values = np.array(list(itertools.zip_longest(*rows)), "float64").T
             known = np.where(np.isfinite(values), values, np.nan)
-            # Side by side, because values that two initializers have in common would hide each other.
+            # Side by side, because equal values would hide each other.
             layers = np.arange(1, values.shape[1] + 1) + 0.6 * ((place + 0.5) / len(shown) - 0.5)
             color = color_of(study, name)
             axis.vlines(layers, known.min(axis=0), known.max(axis=0), color=color, linewidth=1.2)

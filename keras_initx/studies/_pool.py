@@ -1,4 +1,4 @@
-"""Run tasks one after the other, or in several processes, and show how far they are."""
+"""Run tasks sequentially or in several processes, with a progress bar."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -14,12 +14,12 @@ def run(function: Callable[..., None], tasks: Sequence[Any], n_jobs: int, epochs
     """Call `function` once for each task.
 
     Args:
-        function: A function of a module's top level, or a `functools.partial` of one. In this process it also gets
-            `on_epoch`, to be called after each epoch.
+        function: A module-level function, or a `functools.partial` of one. In this process it also
+            gets `on_epoch`, a function to call after each epoch.
         tasks: Its arguments, one for each call.
-        n_jobs: Number of processes, as joblib has it; 1 does without joblib.
-        epochs: Number of epochs of one task.
-        label: What the progress bar says.
+        n_jobs: Number of processes, as in joblib. With 1, joblib is not needed.
+        epochs: Number of epochs per task.
+        label: Label of the progress bar.
     """
     if not tasks:
         return
@@ -40,7 +40,7 @@ def _run_here(function: Callable[..., None], task: Any, epochs: int, advance: Ca
         advance(1)
 
     function(task, on_epoch=on_epoch)
-    advance(epochs - done)  # What a trial that diverged or failed left out.
+    advance(epochs - done)  # the epochs that a diverged or failed trial skipped
 
 
 def _run_elsewhere(
@@ -49,11 +49,11 @@ def _run_elsewhere(
     joblib = needed("joblib", "studies")
     backend = keras.backend.backend()
     before = os.environ.get("KERAS_BACKEND")
-    os.environ["KERAS_BACKEND"] = backend  # For the processes to come: this one may have another reason for it.
+    os.environ["KERAS_BACKEND"] = backend  # for worker processes: in this process the backend may be set in another way
     try:
         try:
             parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-        except ValueError:  # Ray's backend returns nothing before all are done.
+        except ValueError:  # Ray's backend cannot return results one by one.
             parallel = joblib.Parallel(n_jobs=n_jobs)
         for _ in parallel(joblib.delayed(_on_backend)(backend, function, task) for task in tasks):
             advance(epochs)
@@ -67,7 +67,6 @@ def _run_elsewhere(
 def _on_backend(backend: str, function: Callable[..., None], task: Any) -> None:
     if keras.backend.backend() != backend:
         raise RuntimeError(
-            f"a worker must run Keras on {backend}, which KERAS_BACKEND there decides. "
-            f"Received: {keras.backend.backend()}"
+            f"a worker must run Keras on {backend}; set KERAS_BACKEND there. Received: {keras.backend.backend()}"
         )
     function(task)

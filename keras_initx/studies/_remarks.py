@@ -1,4 +1,4 @@
-"""What the table of a comparison cannot say, in sentences."""
+"""Sentences about a comparison that complement its table."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def remarks(study: "Study") -> list[str]:
-    """Return what did not finish, what the tests found, and what the first batch shows."""
+    """Return sentences on unfinished trials, the results of the tests, and the first batch."""
     return [*_unfinished(study), *_tests(study), *_problems(study)]
 
 
@@ -57,7 +57,7 @@ def _tests(study: "Study") -> list[str]:
 
 
 def _best(study: "Study", tested: list[Record]) -> list[str]:
-    """Return what the tests say of the best initializer."""
+    """Return sentences on the tests of the best initializer."""
     best, *others = (row["initializer"] for row in study.summary())
     pairs = {frozenset((row["first"], row["second"])): row for row in tested}
     rows = {name: pairs[frozenset((best, name))] for name in others if frozenset((best, name)) in pairs}

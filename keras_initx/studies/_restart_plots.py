@@ -14,7 +14,7 @@ _CHOSEN, _REST = "#d55e00", "#8aa4b8"
 
 
 def restart_plots(study: "RestartStudy") -> list[Plot]:
-    """Return the plots of `study` that there are data for."""
+    """Return the plots of `study` for which there are data."""
     plots = (
         ("draws", "Draws", _plot_draws, any(draw["epochs"] for draw in study.draws)),
         ("checks", "Checks", _plot_checks, study.checks),

@@ -1,4 +1,4 @@
-"""The result of restarts: what each draw came to, and how much better the chosen one is."""
+"""The result of restarts: the metrics of each draw, and the gain of the chosen one."""
 
 import dataclasses
 import math
@@ -19,18 +19,18 @@ from keras_initx.studies._types import Direction, Mode, Model, Record, Settings
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class RestartStudy(Result):
-    """What `random_restarts` found. Print it for a table; a notebook shows one by itself.
+    """The result of `random_restarts`, shown as a table by `print` and in notebooks.
 
     Attributes:
-        title: What it is called.
+        title: Its title.
         settings: Dict of its settings.
-        draws: A dict for each draw, the chosen one first: its number, its seed, its status, and its metrics after
-            each epoch.
-        checks: A list of pairs of values of `monitor`: of the chosen draw, and of one that took no part, with the
-            examples in the same new order.
+        draws: A dict for each draw, the chosen one first, with its number, its seed, its status,
+            and its metrics after each epoch.
+        checks: A list of pairs of values of `monitor`: of the chosen draw, and of a draw that was
+            not in the search, trained with the examples in the same new order.
         monitor: Name of the metric that draws are compared by.
-        mode: `"max"` or `"min"`: which value of it is best.
-        model: The best model, trained; `None` if the study was read from a folder.
+        mode: `"max"` or `"min"`: whether larger or smaller values are better.
+        model: The best model, trained, or `None` if the study was read from a folder.
     """
 
     title: str
@@ -43,7 +43,7 @@ class RestartStudy(Result):
 
     @classmethod
     def read(cls, path: str | Path, *, monitor: str | None = None, mode: Mode = "auto") -> "RestartStudy":
-        """Return the study that is in a folder, or as much of it as there is.
+        """Read a study from a folder. The study may be unfinished.
 
         Args:
             path: Path of the folder.
@@ -51,9 +51,10 @@ class RestartStudy(Result):
             mode: See `random_restarts`.
 
         Raises:
-            DamagedFileError: If a file is not as it was written.
-            FileNotFoundError: If the folder holds none.
-            ValueError: If the folder holds something else, or there is no metric called `monitor`.
+            DamagedFileError: If a file is damaged.
+            FileNotFoundError: If the folder contains none.
+            ValueError: If the folder contains another kind of run, or there is no metric named
+                `monitor`.
         """
         folder = Folder(path)
         settings = folder.settings("restarts")
@@ -75,7 +76,7 @@ class RestartStudy(Result):
 
     @property
     def seed(self) -> int:
-        """Seed of the chosen draw."""
+        """The seed of the chosen draw."""
         seed: int = self.draws[0]["seed"]
         return seed
 
@@ -86,12 +87,13 @@ class RestartStudy(Result):
         return float(epochs[-1][self.monitor]) if epochs else math.nan
 
     def gain(self) -> Record:
-        """Return how much better the chosen draw is than one that took no part, over the pairs.
+        """Return how much better the chosen draw is than draws that were not in the search, over the pairs.
 
         Returns:
-            A dict of the mean difference, positive if the chosen draw is better, its interval, the p-value of
-            the paired t test, whether it is significant, if not, how many pairs would show a difference of this
-            effect with a probability of 80 %, and by how much selection made the score in the search look better.
+            A dict with the mean difference (positive if the chosen draw is better), its interval,
+            the p-value of the paired t test, whether it is significant, the number of pairs that
+            would show this effect with a power of 80 % if it is not, and the bias of the search
+            score due to selection.
         """
         min_value, max_value = metric_range(self.monitor, [value for pair in self.checks for value in pair])
         differences = [sign(self.mode) * (chosen - other) for chosen, other in self.checks]
@@ -106,17 +108,17 @@ class RestartStudy(Result):
         }
 
     def remarks(self) -> list[str]:
-        """Return which draw is best, and whether it is better than others, in sentences."""
+        """Return sentences on which draw is best, and whether it is better than others."""
         best = self.draws[0]
         if best["status"] != "finished":
-            return ["No draw has come to the end of a round yet."]
+            return ["No draw has finished a round yet."]
         lines = [
             f"Draw {best['draw']}, seed {self.seed}, came out best: {self.monitor} {number(self.score)} "
             f"after {best['epochs'][-1]['epoch']} epochs."
         ]
         gain = self.gain()
         if gain["pairs"] < 2:
-            return [*lines, "Without checks it is not known how much of that is luck."]
+            return [*lines, "Without checks it is unknown how much of that is luck."]
         word, factor = ("better", 1) if gain["difference"] >= 0 else ("worse", -1)
         ci_low, ci_high = sorted((factor * gain["ci_low"], factor * gain["ci_high"]))
         lines.append(

@@ -1,4 +1,4 @@
-"""Train several draws of the initial weights, stop the worse ones early, and keep the best."""
+"""Train from several draws of the initial weights, stop the worst early, and keep the best."""
 
 import dataclasses
 import functools
@@ -38,20 +38,23 @@ def random_restarts(
 ) -> RestartStudy:
     """Train a model from several draws of its initial weights, and return the best.
 
-    Successive halving: all draws are trained for a few epochs, the better half of them for twice as many, and
-    so on, until the last two have been trained for `epochs`. All see the same examples in the same order.
+    Uses successive halving: all draws are trained for a few epochs, the better half of them for
+    twice as many, and so on, until the last two have been trained for `epochs`. All draws see the
+    same examples in the same order.
 
-    The best of `n` looks better than it is, by selection bias. So the chosen draw is trained again with the examples in
-    other orders, and beside it draws that took no part. Sets NumPy's and the backend's global seeds.
+    The score of the best of `n` draws is biased by selection. To measure the real gain, the chosen
+    draw is trained again with the examples in other orders, and so are draws that were not in the
+    search. This function sets the global seeds of NumPy and the backend.
 
     Args:
         build: Function without arguments that returns a compiled model, whose initializers have no seeds.
         data: See `compare_initializers`.
         n: Number of draws.
-        epochs: Number of epochs that the best draws are trained for.
+        epochs: Number of epochs to train the best draws for.
         batch_size: Number of examples in a batch.
         seed: Integer, the root of all seeds.
-        checks: Number of pairs, of the chosen draw and another, by which the gain is measured; 0 for none.
+        checks: Number of pairs of the chosen draw and another draw that measure the gain; 0 for
+            none.
         n_jobs: See `compare_initializers`.
         out: See `compare_initializers`.
         title: See `compare_initializers`.
@@ -59,17 +62,18 @@ def random_restarts(
         mode: See `compare_initializers`.
 
     Returns:
-        A `RestartStudy`; its `model` is the trained one, its `seed` that of the draw.
-        `keras.utils.set_random_seed(seed)` followed by `build()` gives the initial model again; the weights of one
-        without an `Input` are drawn when it first sees data.
+        A `RestartStudy` with the trained `model` and the `seed` of its draw.
+        `keras.utils.set_random_seed(seed)` followed by `build()` gives the initial model again;
+        without an `Input`, its weights are drawn when it first sees data.
 
     Raises:
-        ImportError: If SciPy is missing, which `checks` need, or joblib, which `n_jobs` other than 1 needs.
-        RecordError: If a record cannot be written, as on a full disk.
-        RuntimeError: If no draw could be trained to its end.
-        SettingsError: If `out` holds a run with other settings.
+        ImportError: If SciPy is not installed and `checks` are requested, or joblib for `n_jobs`
+            other than 1.
+        RecordError: If a record cannot be written, for example because the disk is full.
+        RuntimeError: If no draw finished a round of training.
+        SettingsError: If `out` contains a run with other settings.
         TypeError: If an argument has the wrong type, for example data that are not arrays of numbers.
-        ValueError: If an argument is not as described, for example inputs and targets of different lengths.
+        ValueError: If an argument is invalid, for example inputs and targets of different lengths.
 
     Example:
         >>> def build():
@@ -97,7 +101,7 @@ def random_restarts(
         "checks": checks,
     }
     if checks:
-        needed("scipy.stats", "studies")  # Which the tests of the result need: fail now, not after the training.
+        needed("scipy.stats", "studies")  # The tests need it: fail now rather than after training.
     with tempfile.TemporaryDirectory() as temporary, copies_dropped():
         folder = Folder(out or temporary)
         folder.open("restarts", settings)
@@ -125,7 +129,7 @@ def _run_rounds(
     monitor: str | None,
     mode: Mode,
 ) -> int:
-    """Train all draws, then fewer and fewer, and return the number of the best."""
+    """Run the rounds of successive halving, and return the number of the best draw."""
     draws = list(range(1, settings["n"] + 1))
     for round_ in plan_rounds(settings):
         plans = {draw: plan_stage(settings, draw, round_) for draw in draws[: round_.size]}
@@ -138,7 +142,7 @@ def _run_rounds(
 
 
 def _ranked(folder: Folder, plans: dict[int, StagePlan], monitor: str | None, mode: Mode) -> list[int]:
-    """Return the draws that finished their stage, the best first."""
+    """Return the draws that finished their stage, best first."""
     trials = {draw: folder.trial(plan.key) for draw, plan in plans.items()}
     finished = {draw: trial for draw, trial in trials.items() if trial.status == "finished"}
     name, direction = resolve_metric(finished.values(), monitor, mode)

@@ -1,4 +1,4 @@
-"""What all results of a run have in common: how they are shown."""
+"""Base class of results: show them as text, in notebooks, as plots and as an HTML report."""
 
 import abc
 import textwrap
@@ -26,7 +26,7 @@ _SETTINGS_COLUMNS: list[Column[tuple[str, Any]]] = [
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot: the name of its file, its caption, and the figure."""
+    """A plot: its file name, its caption, and the figure."""
 
     name: str
     caption: str
@@ -34,10 +34,10 @@ class Plot:
 
 
 class Result(abc.ABC):
-    """A result that shows as text, as a table in a notebook, as plots and as a page.
+    """A result that can be shown as text, in notebooks, as plots and as an HTML report.
 
     Attributes:
-        title: What it is called.
+        title: Its title.
         settings: Dict of its settings.
     """
 
@@ -46,7 +46,7 @@ class Result(abc.ABC):
 
     @abc.abstractmethod
     def remarks(self) -> list[str]:
-        """Return what was found, in sentences."""
+        """Return the findings as sentences."""
 
     @abc.abstractmethod
     def _columns(self) -> list[Column[Record]]:
@@ -54,18 +54,18 @@ class Result(abc.ABC):
 
     @abc.abstractmethod
     def _rows(self) -> list[Record]:
-        """Return what the columns show."""
+        """Return the rows of the table."""
 
     @abc.abstractmethod
     def _plots(self) -> list[Plot]:
-        """Return the plots that there are data for."""
+        """Return the plots for which there are data."""
 
     def _legend(self, columns: Sequence[Column[Record]]) -> list[str]:
-        """Return what the columns mean, as paragraphs."""
+        """Return paragraphs that explain the columns."""
         return [text] if (text := legend(columns)) else []
 
     def _sections(self) -> list[str]:
-        """Return further sections of the page, as HTML."""
+        """Return further sections of the report, as HTML."""
         return []
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ class Result(abc.ABC):
 
         Args:
             folder: The folder.
-            suffix: Format of the files, as `"png"` or `"svg"`.
+            suffix: Format of the files, e.g. `"png"` or `"svg"`.
 
         Raises:
             ImportError: If matplotlib is not installed.
@@ -93,7 +93,7 @@ class Result(abc.ABC):
         return save_figures({plot.name: plot.figure for plot in self._plots()}, folder, suffix)
 
     def report(self, path: str | Path) -> None:
-        """Write a page with all tables and plots, which needs no other file.
+        """Write a self-contained HTML report with all tables and plots.
 
         Raises:
             ImportError: If matplotlib is not installed.

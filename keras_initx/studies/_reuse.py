@@ -1,7 +1,7 @@
-"""Compile a network once for all trials of a process: only their weights differ.
+"""Compile a network once and reuse it for all trials of a process, which differ only in their weights.
 
-A program is compiled for a model, and what the program does follows from the config of the model. So where the config
-says everything, the trials train one copy of the model, each from the state that its own model was built with.
+The compiled program of a model depends on its config. If the config describes the model completely,
+all trials train one copy of the model, each starting from the state of its own model.
 """
 
 import contextlib
@@ -18,28 +18,29 @@ from keras_initx.studies import _state
 from keras_initx.studies._seeds import isolated_rng
 from keras_initx.studies._types import Model
 
-# Their configs hold code or state of another framework.
+# Their configs contain code or state of another framework.
 _FOREIGN = (
     keras.layers.FlaxLayer,
     keras.layers.JaxLayer,
     keras.layers.TFSMLayer,
     keras.layers.TorchModuleWrapper,
 )
-# Copies by their programs, the last used one last. A copy that is in use is not in it.
+# Copies by program, most recently used last. Copies in use are not included.
 _KEPT: dict[str, Model] = {}
 _KEPT_AT_MOST = 2
 
 
 class _UnknownError(Exception):
-    """The config of a model does not say everything."""
+    """Raised if the config of a model is not a complete description."""
 
 
 @contextlib.contextmanager
 def compiled_once(model: Model) -> Iterator[Model]:
-    """Give a context with a model to train in place of `model`, which is then left as it is.
+    """Yield a model to train in place of `model`, which is then left unchanged.
 
-    It is a copy with the same weights and other state, and may have been compiled in an earlier context. After an
-    exception in the context it is dropped. Where a copy may differ in what it computes, `model` itself is given.
+    It is a copy with the same weights and state, which may have been compiled in an earlier
+    context. After an exception in the context the copy is dropped. If a copy might compute
+    something else, `model` itself is yielded.
 
     Args:
         model: A compiled model that has not been trained.
@@ -51,7 +52,7 @@ def compiled_once(model: Model) -> Iterator[Model]:
         return
     _state.copy(model, copy)
     for own, other in zip(_layers(model), _layers(copy), strict=True):
-        other.name = own.name  # The diagnosis names layers.
+        other.name = own.name  # The diagnosis reports layer names.
     yield copy
     _KEPT[program] = copy
     if len(_KEPT) > _KEPT_AT_MOST:
@@ -60,7 +61,7 @@ def compiled_once(model: Model) -> Iterator[Model]:
 
 @contextlib.contextmanager
 def copies_dropped() -> Iterator[None]:
-    """Free the memory of all copies in this process at the end of the context."""
+    """Drop all copies in this process at the end of the context."""
     try:
         yield
     finally:
@@ -69,26 +70,26 @@ def copies_dropped() -> Iterator[None]:
 
 
 def _program(model: Model) -> str | None:
-    """Return the config of `model` for any weights and automatic names, `None` if it does not say everything."""
-    # A strategy for several devices places variables by their paths.
+    """Return the config of `model` without weights and automatic names, or `None` if it is not complete."""
+    # A distribution places variables by their paths.
     if keras.distribution.distribution() is not None:
         return None
     try:
-        # An optimizer that is built may be one for all models.
+        # A built optimizer may be shared between models.
         if not (model.built and model.compiled) or model.optimizer.built:
             return None
         if not all(map(_is_determined, (model, *_layers(model)))):
             return None
         return _describe(model)
-    except Exception:  # Whatever a config cannot be made of.
+    except Exception:  # The config cannot be serialized.
         return None
 
 
 def _copy(program: str) -> Model | None:
-    """Return a new model of a program, `None` if it cannot be made."""
+    """Return a new model from a program, or `None` if that is not possible."""
     try:
         copy: Model = keras.saving.deserialize_keras_object(json.loads(program)[0])
-        # A config need not make again what was changed after its layer was made.
+        # The config may miss changes that were made after a layer was created.
         if _describe(copy) != program:
             return None
     except Exception:  # A name may need a scope that is not open here.
@@ -102,23 +103,23 @@ def _describe(model: Model) -> str:
 
 
 def _layers(model: Model) -> list[Any]:
-    # Not public, but the only list of all layers that there is on every backend.
+    # Not public, but the only list of all layers that exists on every backend.
     return list(model._flatten_layers())
 
 
 def _is_determined(layer: Any) -> bool:
-    """Tell whether what `layer` computes follows from its config and its variables."""
+    """Return whether the computation of `layer` is determined by its config and its variables."""
     values = vars(layer).values()
     return (
         _is_of_keras(type(layer))
         and layer.built
         and not isinstance(layer, _FOREIGN)
-        # What `adapt` has found is kept in tables or tensors; the states of a stateful layer are made with the data.
+        # `adapt` stores its results in tables or tensors; a stateful layer creates its states with the data.
         and not hasattr(layer, "adapt")
         and not getattr(layer, "stateful", False)
-        # TensorFlow takes variables for tensors.
+        # TensorFlow counts variables as tensors.
         and not any(keras.ops.is_tensor(value) and not isinstance(value, keras.Variable) for value in values)
-        # A function that is called `relu` has that name in the config, whosever it is.
+        # The config has only the name of a function, and a custom function may be named `relu` too.
         and all(_is_of_keras(value) for value in values if isinstance(value, types.FunctionType))
     )
 
@@ -128,7 +129,7 @@ def _is_of_keras(value: Any) -> bool:
 
 
 def _settings(model: Model) -> list[Any]:
-    """Return what decides how `model` is compiled besides its config."""
+    """Return the settings besides the config that determine how `model` is compiled."""
     return [
         *(model.run_eagerly, model.jit_compile, model.steps_per_execution),
         *(keras.config.floatx(), keras.config.epsilon(), keras.config.dtype_policy().name),
@@ -136,22 +137,23 @@ def _settings(model: Model) -> list[Any]:
 
 
 def _general(config: Any, model: Model) -> Any:
-    """Return `config` with zeros for all initializers, and numbers of the parts for their automatic names.
+    """Return `config` with all initializers replaced by zeros, and automatic names by numbers.
 
     Raises:
-        _UnknownError: If there is an object in it that is not of Keras, or a name that results are found by.
+        _UnknownError: If it contains an object that is not from Keras, or a name that data or
+            metrics refer to.
     """
     names: dict[str, str] = {}
     _find_names(config, names)
     for ends in ([tensor.name for tensor in model.inputs], getattr(model, "output_names", [])):
-        # Data find several inputs by their names, and metrics are called after several outputs.
+        # With several inputs or outputs, data and metrics refer to their names.
         if len(ends) > 1 and names.keys() & set(ends):
             raise _UnknownError
     return _without(config, names)
 
 
 def _find_names(config: Any, names: dict[str, str]) -> None:
-    """Collect the automatic names, which depend on what else was made in the process."""
+    """Collect the automatic names, which depend on other objects in the process."""
     if isinstance(config, dict):
         inner = config.get("config")
         name = inner.get("name") if isinstance(inner, dict) else None

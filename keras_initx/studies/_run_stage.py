@@ -16,16 +16,16 @@ from keras_initx.studies._types import Arrays, Build, Model, OnEpoch, Status
 
 
 def run_stage(run: Run, build: Build, plan: StagePlan, on_epoch: OnEpoch | None = None) -> None:
-    """Train a draw from one epoch to another and record it. An exception in it is recorded too.
+    """Train a draw from one epoch to another and record it. Exceptions are recorded too.
 
     Args:
-        run: What all trials have in common.
+        run: The parameters that all trials share.
         build: See `random_restarts`.
         plan: The stage.
         on_epoch: Function to call after each epoch.
 
     Raises:
-        MonitorError: If the model has no metric called `monitor`.
+        MonitorError: If the model has no metric named `monitor`.
         RecordError: If a record does not reach the disk.
     """
     folder = Folder(run.path)
@@ -60,30 +60,30 @@ def run_stage(run: Run, build: Build, plan: StagePlan, on_epoch: OnEpoch | None 
 
 
 def initial(build: Build, seed: int) -> Model:
-    """Return the model of a draw, not trained."""
+    """Return the untrained model of a draw."""
     keras.utils.set_random_seed(seed)
     return build()
 
 
 def restore(model: Model, data: Arrays, state: bytes) -> None:
-    """Give the model of a draw a state of its training."""
+    """Restore a training state of a draw into its model."""
     build_like_fit(model, data)
     _state.restore(model, state)
 
 
 def read_state(folder: Folder, key: str) -> bytes:
-    """Return the state at the end of a stage.
+    """Return the final state of a stage.
 
     Raises:
-        DamagedFileError: If the file is missing, or not as it was written.
+        DamagedFileError: If the file is missing or damaged.
     """
     digest = folder.trial(key).end["state"]
     path = folder.path / "trials" / _state_file(key, digest)
     if not path.exists() or _state.digest(content := path.read_bytes()) != digest:
-        raise DamagedFileError(f"{path} is missing, or not as it was written")
+        raise DamagedFileError(f"{path} is missing or damaged")
     return content
 
 
 def _state_file(key: str, digest: str) -> str:
-    """Return the name of a state's file, by its content: two runs in one folder may differ in the last bits."""
+    """Return a file name that depends on the content, because two runs in one folder may differ in the last bits."""
     return f"{key}.{digest[:16]}.state"

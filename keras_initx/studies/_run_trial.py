@@ -26,24 +26,24 @@ def run_trial(
     plan: TrialPlan,
     on_epoch: OnEpoch | None = None,
 ) -> None:
-    """Train one model and record it. An exception in it is recorded too.
+    """Train one model and record it. Exceptions are recorded too.
 
     Args:
-        run: What all trials have in common.
+        run: The parameters that all trials share.
         build: See `compare_initializers`.
-        initializers: The initializers by their names.
+        initializers: The initializers by name.
         epochs: Number of epochs.
         diagnosis: Whether to diagnose the first batch.
         plan: The trial.
         on_epoch: Function to call after each epoch.
 
     Raises:
-        MonitorError: If the model has no metric called `monitor`.
+        MonitorError: If the model has no metric named `monitor`.
         RecordError: If a record does not reach the disk.
     """
     with isolated_rng(), Folder(run.path).begin(plan.key) as log:
         try:
-            # Before the global seed is set: what `build` draws from it must not depend on the initializer.
+            # Before the global seed is set, so that the draws of `build` do not depend on the initializer.
             initializer = seeded(initializers[plan.initializer], derived_seed(plan.seed, "draw"))
             keras.utils.set_random_seed(derived_seed(plan.seed, "build"))
             with compiled_once(build(initializer)) as model:

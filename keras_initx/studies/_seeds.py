@@ -1,4 +1,4 @@
-"""Initializers that draw from seeds of a study, and random generators isolated from the rest."""
+"""Seed the initializers of a study, and isolate random generators from other threads."""
 
 import contextlib
 import random
@@ -15,11 +15,12 @@ _LOCK = threading.RLock()
 
 @contextlib.contextmanager
 def isolated_rng() -> Iterator[None]:
-    """Let nothing in this process but the block of this context draw from global random generators.
+    """Reserve the global random generators of this process for the block of this context.
 
-    Global seeds belong to a process: where several threads train, one waits for the other. And Python's `random`,
-    from which Keras makes up the seeds of layers, is a generator of this thread's own meanwhile: the event loop of
-    a Dask worker draws from the common one twice a second.
+    Global seeds belong to the process, so threads that train wait for each other. Python's
+    `random`, from which Keras draws the seeds of layers, is replaced by a generator for this
+    thread, because for example the event loop of a Dask worker draws from the shared one twice a
+    second.
     """
     thread, own = threading.get_ident(), random.Random()
 
@@ -39,15 +40,15 @@ def isolated_rng() -> Iterator[None]:
 
 
 def seeded(initializer: Any, seed: int) -> Any:
-    """Return `initializer` such that what it draws follows from `seed`, and each layer gets another draw.
+    """Return `initializer` with draws derived from `seed`, different for each layer.
 
     Args:
-        initializer: An initializer, the string id of one, or a dict, list or tuple of initializers.
+        initializer: An initializer, its string id, or a dict, list or tuple of initializers.
             Anything else is returned unchanged.
         seed: An integer.
 
     Raises:
-        ValueError: If a string is not the id of an initializer, or an initializer has a seed of its own.
+        ValueError: If a string is not the id of an initializer, or an initializer has a seed.
     """
     if isinstance(initializer, dict):
         return {key: seeded(item, derived_seed(seed, key)) for key, item in initializer.items()}
@@ -62,18 +63,18 @@ def seeded(initializer: Any, seed: int) -> Any:
 
 
 def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
-    """Return `config` with a generator in place of each seed that was left open, those of initializers within too."""
+    """Return `config` with a generator for each seed that is `None`, also in nested initializers."""
     if isinstance(config, list | tuple):
         return [_with_seeds(item, derived_seed(seed, i), initializer) for i, item in enumerate(config)]
     if not isinstance(config, dict):
         return config
     if config.get("seed") is not None:
         raise ValueError(
-            "`initializers` must not have seeds of their own: each repeat gives them another. "
+            "`initializers` must not have seeds, because each repeat sets its own. "
             f"Received: {initializer!r} with seed={config['seed']!r}"
         )
     config = {key: _with_seeds(item, derived_seed(seed, key), initializer) for key, item in config.items()}
     if "seed" in config:
-        # An initializer with an integer gives layers of one shape the same values; a generator moves on.
+        # With an integer, layers of the same shape would get the same values. A generator advances.
         config["seed"] = keras.saving.serialize_keras_object(keras.random.SeedGenerator(seed))
     return config

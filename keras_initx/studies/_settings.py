@@ -1,4 +1,4 @@
-"""What makes two runs the same run: settings, and fingerprints of functions and initializers."""
+"""The identity of a run: its settings, with fingerprints of functions and initializers."""
 
 import re
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from keras_initx.studies._types import Arrays, Settings
 def run_settings(
     build: Callable[..., Any], data: Arrays, epochs: int, batch_size: int, seed: int, title: str | None
 ) -> Settings:
-    """Return what the results of every kind of run depend on.
+    """Return the settings that determine the results of any kind of run.
 
     Raises:
-        TypeError: If a count or the seed is no integer.
-        ValueError: If one of them is out of its range.
+        TypeError: If a count or the seed is not an integer.
+        ValueError: If one of them is out of range.
     """
     return {
         "title": title or str(fingerprint(build)),
@@ -35,7 +35,7 @@ def run_settings(
 
 
 def fingerprint(value: Any) -> Any:
-    """Return what JSON can hold of a function, an initializer, or whatever else tells runs apart."""
+    """Return a JSON-serializable description of a function, an initializer, or another value that identifies a run."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""All that training resumes from, as bytes: weights, the optimizer's slots, the seeds of layers."""
+"""The training state as bytes: weights, optimizer variables, and random generators of layers."""
 
 import hashlib
 import io
@@ -12,28 +12,28 @@ from keras_initx.studies._types import Model
 
 
 def state(model: Model) -> bytes:
-    """Return the state of `model`, which is compiled."""
+    """Return the state of a compiled `model`."""
     content = io.BytesIO()
     np.savez(content, *map(_array, _variables(model)))
     return content.getvalue()
 
 
 def restore(model: Model, content: bytes) -> None:
-    """Give `model`, freshly built, a state."""
+    """Restore a state into a freshly built `model`."""
     with np.load(io.BytesIO(content)) as arrays:
         for variable, name in zip(_variables(model), arrays.files, strict=True):
             variable.assign(arrays[name])
 
 
 def fits(model: Model, other: Model) -> bool:
-    """Tell whether `other` can have the state of `model`: whether their variables are alike but for the values."""
+    """Return whether the variables of `model` and `other` differ only in their values."""
     return list(map(_kind, _variables(model))) == list(map(_kind, _variables(other)))
 
 
 def copy(model: Model, other: Model) -> None:
-    """Give `other`, which it fits, the state of `model`."""
+    """Copy the state of `model` to `other`, for which `fits` must be true."""
     for source, target in zip(_variables(model), _variables(other), strict=True):
-        # By way of the host: training overwrites the memory of a variable, which both would share under JAX.
+        # Through the host: with JAX both would share memory, which training overwrites.
         target.assign(_array(source))
 
 
@@ -55,4 +55,4 @@ def _kind(variable: Any) -> tuple[Any, ...]:
 
 def _array(variable: Any) -> Array:
     array: Array = keras.ops.convert_to_numpy(variable.value)
-    return array.astype("float32") if array.dtype.name == "bfloat16" else array  # which NumPy's files do not know
+    return array.astype("float32") if array.dtype.name == "bfloat16" else array  # which NumPy files do not support

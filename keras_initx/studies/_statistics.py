@@ -1,4 +1,4 @@
-"""Intervals and paired tests for few repeats."""
+"""Confidence intervals and paired tests for few repeats."""
 
 import bisect
 import math
@@ -19,12 +19,13 @@ MAX_REPEATS = 1000
 def t_interval(
     values: Sequence[float], min_mean: float = -math.inf, max_mean: float = math.inf
 ) -> tuple[float, float, float]:
-    """Return mean, lower and upper end of the interval of Student's t for the mean of `values`.
+    """Return the mean of `values` and the lower and upper end of its Student's t interval.
 
     Args:
         values: Sequence of numbers.
-        min_mean: The least that the mean can be. An interval covers the mean as often if what lies below is cut off.
-        max_mean: The greatest that the mean can be.
+        min_mean: The minimum of the mean. Truncating the interval there does not change its
+            coverage.
+        max_mean: The maximum of the mean.
     """
     sample = np.asarray(values, "float64")
     mean, n = float(sample.mean()), len(sample)
@@ -37,8 +38,8 @@ def t_interval(
 def paired_p_value(differences: Sequence[float] | FloatArray) -> float:
     """Return the two-sided p-value of the paired t test, whose null hypothesis is a mean difference of 0.
 
-    Where all differences are the same number, t is infinite and means nothing; the sign test stands in. One
-    difference alone says nothing.
+    If all differences are equal, t is infinite and meaningless, and the sign test is used instead.
+    A single difference gives NaN.
     """
     n = len(differences)
     if n < 2:
@@ -55,9 +56,9 @@ def _sign_p_value(n: int) -> float:
 
 
 def _effect(differences: Sequence[float] | FloatArray) -> float:
-    """Return the size of the mean difference in standard deviations, infinite if all differences are one number.
+    """Return the absolute mean difference in standard deviations, infinite if all differences are equal.
 
-    Rounding errors are ignored: a mean or a deviation of 1e-12 of the other counts as zero.
+    Rounding errors are ignored: a mean or a deviation below 1e-12 times the other counts as zero.
     """
     sample = np.asarray(differences, "float64")
     if len(sample) < 2:
@@ -69,15 +70,15 @@ def _effect(differences: Sequence[float] | FloatArray) -> float:
 
 
 def paired_test(differences: Sequence[float], max_difference: float = math.inf) -> Record:
-    """Test whether the mean of the differences of pairs is 0.
+    """Test whether the mean of paired differences is 0.
 
     Args:
         differences: List of numbers.
-        max_difference: The greatest absolute value that a difference can have.
+        max_difference: The maximum absolute value of a difference.
 
     Returns:
-        A dict of their number and mean, its interval, the p-value, and the effect: the size of the mean in standard
-        deviations of the differences.
+        A dict with their number, their mean, its interval, the p-value, and the effect: the
+        absolute mean in standard deviations of the differences.
     """
     mean, ci_low, ci_high = (math.nan,) * 3
     if differences:
@@ -94,14 +95,15 @@ def paired_test(differences: Sequence[float], max_difference: float = math.inf) 
 
 
 def repeats_needed(effect: float, level: float = SIGNIFICANT) -> float:
-    """Return how many pairs the test of `paired_p_value` needs to find a difference with a probability of `POWER`.
+    """Return the number of pairs with which `paired_p_value` finds a difference with probability `POWER`.
 
     Args:
-        effect: Size of the difference in standard deviations.
-        level: Level of the test.
+        effect: The absolute mean difference in standard deviations.
+        level: Significance level of the test.
 
     Returns:
-        An integer of at least 2; infinity if it is above `MAX_REPEATS`, and NaN if the effect is not known.
+        An integer of at least 2, infinity if it is above `MAX_REPEATS`, or NaN if the effect is
+        unknown.
     """
     if math.isnan(effect):
         return math.nan
@@ -110,11 +112,11 @@ def repeats_needed(effect: float, level: float = SIGNIFICANT) -> float:
         if math.isinf(effect):
             return _sign_p_value(n) < level
         critical = _distribution("t").ppf(1 - level / 2, n - 1)
-        # The chance of a difference with the wrong sign is left out: that would not be found.
+        # A significant difference with the wrong sign does not count.
         return float(_distribution("nct").sf(critical, n - 1, effect * math.sqrt(n)))
 
     end = 2
-    while end < MAX_REPEATS and power(end) < POWER:  # SciPy warns where the power is 1 many times over.
+    while end < MAX_REPEATS and power(end) < POWER:  # SciPy warns if the power is far beyond 1.
         end = min(2 * end, MAX_REPEATS)
     candidates = range(2, end + 1)
     found = bisect.bisect_left(candidates, POWER, key=power)
@@ -122,7 +124,7 @@ def repeats_needed(effect: float, level: float = SIGNIFICANT) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return `p_values` corrected for their number by Holm's method; NaN is ignored.
+    """Return `p_values` corrected for multiple testing by Holm's method. NaN is ignored.
 
     Reference:
         Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics, 1979.

@@ -1,4 +1,4 @@
-"""The result of a comparison: records, statistics of each initializer, and tests between them."""
+"""The result of a comparison: records, statistics of each initializer, and pairwise tests."""
 
 import collections
 import dataclasses
@@ -27,15 +27,15 @@ from keras_initx.studies._types import Direction, FloatArray, Mode, Record, Sett
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Study(Result):
-    """What `compare_initializers` found. Print it for a table; a notebook shows one by itself.
+    """The result of `compare_initializers`, shown as a table by `print` and in notebooks.
 
     Attributes:
-        title: What the study is called.
+        title: The title of the study.
         settings: Dict of its settings.
         trials: Dict from `(initializer, repeat)` to a `Trial`.
         monitor: Name of the metric that initializers are compared by.
-        mode: `"max"` or `"min"`: which value of it is best.
-        threshold: Value of it for "epochs to reach", or `None` as long as no trial is finished.
+        mode: `"max"` or `"min"`: whether larger or smaller values are better.
+        threshold: Value of the metric for "epochs to reach", or `None` while no trial is finished.
     """
 
     title: str
@@ -49,7 +49,7 @@ class Study(Result):
     def read(
         cls, path: str | Path, *, monitor: str | None = None, mode: Mode = "auto", threshold: float | None = None
     ) -> "Study":
-        """Return the study that is in a folder, or as much of it as there is.
+        """Read a study from a folder. The study may be unfinished.
 
         Args:
             path: Path of the folder.
@@ -58,9 +58,10 @@ class Study(Result):
             threshold: See `compare_initializers`.
 
         Raises:
-            DamagedFileError: If a file is not as it was written.
-            FileNotFoundError: If the folder holds no study.
-            ValueError: If the folder holds something else, or there is no metric called `monitor`.
+            DamagedFileError: If a file is damaged.
+            FileNotFoundError: If the folder contains no study.
+            ValueError: If the folder contains another kind of run, or there is no metric named
+                `monitor`.
         """
         folder = Folder(path)
         settings = folder.settings("compare")
@@ -78,9 +79,9 @@ class Study(Result):
 
     @property
     def records(self) -> list[Record]:
-        """A dict of names, status and metrics for each epoch of each trial, where epoch 0 is before training.
+        """A list of dicts with names, status and metrics of each epoch of each trial. Epoch 0 is before training.
 
-        The record of epoch 0 also has the `"problems"` that `diagnose` has found in the first batch.
+        The record of epoch 0 also has the `"problems"` that `diagnose` found in the first batch.
         """
         return [
             {"initializer": name, "repeat": repeat, "status": trial.status}
@@ -92,7 +93,7 @@ class Study(Result):
 
     @property
     def first_batches(self) -> list[Record]:
-        """A dict of names and statistics for each layer of each trial, measured in the first batch."""
+        """A list of dicts with names and first-batch statistics of each layer of each trial."""
         return [
             {"initializer": name, "repeat": repeat, **layer}
             for (name, repeat), trial in self.trials.items()
@@ -100,7 +101,7 @@ class Study(Result):
         ]
 
     def problems(self) -> list[Record]:
-        """Return a dict for each initializer and each problem that `diagnose` has found in its first batches."""
+        """Return a dict for each initializer and each problem that `diagnose` found in its first batches."""
         rows: dict[tuple[str, str], Record] = {}
         for (name, _), trial in self.trials.items():
             for verdict in trial.verdicts:
@@ -109,11 +110,11 @@ class Study(Result):
         return list(rows.values())
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the records to a file of comma-separated values."""
+        """Write the records to a CSV file."""
         Path(path).write_text(as_csv(self.records), encoding="utf-8", newline="")
 
     def to_jsonl(self, path: str | Path) -> None:
-        """Write the records to a file of one JSON object in each line, with `null` for what is not finite."""
+        """Write the records to a file with one JSON object per line, and `null` for infinities and NaN."""
         Path(path).write_text("".join(f"{as_json(record)}\n" for record in self.records), encoding="utf-8")
 
     def to_pandas(self) -> Any:
@@ -134,7 +135,7 @@ class Study(Result):
     def curves(self, name: str, metric: str) -> FloatArray:
         """Return a metric of all finished trials of an initializer as an array of shape `(trials, epochs + 1)`.
 
-        What is not there before training, as the training loss, is NaN.
+        Values that do not exist before training, such as the training loss, are NaN.
         """
         trials = self._finished(name).values()
         values = [[metrics.get(metric, math.nan) for metrics in trial.epochs] for trial in trials]
@@ -151,35 +152,35 @@ class Study(Result):
         return [float(gap) for gap in sign(self.mode) * (training - validation)[:, -1]]
 
     def jumps(self, name: str) -> list[float]:
-        """Return how much `monitor` of each finished trial jumps from epoch to epoch in the second half of training.
+        """Return how much `monitor` fluctuates between epochs in the second half of training, for each finished trial.
 
-        This is the mean absolute change between consecutive epochs, less the absolute mean change: a curve that only
-        rises or only falls has 0.
+        This is the mean absolute change between consecutive epochs minus the absolute mean change.
+        It is 0 for a monotonic curve.
         """
         return _course.jumps(self.curves(name, self.monitor))
 
     def epochs_to_threshold(self, name: str) -> list[float]:
-        """Return the first epoch at which each finished trial was as good as `threshold`, infinite if never."""
+        """Return the first epoch at which each finished trial was as good as `threshold`, or infinity if never."""
         if self.threshold is None:
             return []
         return _course.first_epochs(self.curves(name, self.monitor), self.threshold, sign(self.mode))
 
     def summary(self) -> list[Record]:
-        """Return a dict of statistics for each initializer, the best first, those with trials that diverged last."""
+        """Return a dict of statistics for each initializer, best first. Initializers with diverged trials are last."""
         return _summary.summarize(self)
 
     def comparisons(self) -> list[Record]:
-        """Return a dict for each two initializers: the difference of their final values over the pairs, and its test.
+        """Return a dict for each pair of initializers: the paired difference of their final values, and its test.
 
-        The p-value is that of the paired t test, corrected by Holm's method for the number of comparisons. An
-        initializer with a trial that diverged is left out, because it has no final value there. Where no difference
-        is shown, `"repeats_needed"` says how many repeats would show one with a probability of 80 %, if its effect
-        were that of these repeats.
+        The p-value is that of the paired t test, corrected by Holm's method for the number of
+        comparisons. Initializers with a diverged trial are left out, because that trial has no
+        final value. If a difference is not significant, `"repeats_needed"` is the number of repeats
+        that would show it with a power of 80 %, assuming the observed effect.
         """
         return _summary.compare_pairs(self)
 
     def remarks(self) -> list[str]:
-        """Return what did not finish, what the tests found, and what the first batch shows, in sentences."""
+        """Return sentences on unfinished trials, the results of the tests, and the first batch."""
         return _remarks.remarks(self)
 
     def _columns(self) -> list[Column[Record]]:

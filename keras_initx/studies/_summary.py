@@ -1,4 +1,4 @@
-"""Statistics of each initializer of a comparison, and tests of each two."""
+"""Statistics of each initializer of a comparison, and tests of each pair."""
 
 import collections
 import itertools
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def summarize(study: "Study") -> list[Record]:
-    """Return the statistics of each initializer, the best first."""
+    """Return the statistics of each initializer, best first."""
 
     def rank(row: Record) -> tuple[bool, bool, float]:
         return row["diverged"] > 0, math.isnan(row["mean"]), -sign(study.mode) * row["mean"]
@@ -57,7 +57,7 @@ def _summarize_course(study: "Study", name: str) -> Record:
     curves, seconds = study.curves(name, study.monitor), study.curves(name, "seconds")[:, 1:]
     found = len(curves) > 0
     best = best_epochs(curves, sign(study.mode))
-    # The first epoch also compiles, so the sum of its epochs is not the time that a trial takes.
+    # The first epoch includes compilation, so the sum over the epochs is not the training time.
     typical = np.median(seconds, axis=1)
     to_threshold = [float(epochs * each) for epochs, each in zip(study.epochs_to_threshold(name), typical, strict=True)]
     return {
@@ -77,13 +77,13 @@ def _median(values: Sequence[float]) -> float:
 
 
 def compare_pairs(study: "Study") -> list[Record]:
-    """Return the test of each two initializers."""
+    """Return the test of each pair of initializers."""
     ranked = [row["initializer"] for row in summarize(study) if row["finished"] and not row["diverged"]]
     rows = [_compare(study, better, other) for better, other in itertools.combinations(ranked, 2)]
     for row, corrected in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_corrected"] = corrected
         row["significant"] = corrected < SIGNIFICANT
-    # Holm's method tests all that it does not reject at one level, that of the step at which it stops.
+    # Holm's method tests all remaining hypotheses at the level of the step at which it stops.
     level = SIGNIFICANT / max(1, sum(row["p_corrected"] >= SIGNIFICANT for row in rows))
     for row in rows:
         row["repeats_needed"] = math.nan if row["significant"] else repeats_needed(row["effect"], level)
@@ -95,6 +95,6 @@ def _compare(study: "Study", first: str, second: str) -> Record:
     a, b = study.final_values(first), study.final_values(second)
     min_value, max_value = metric_range(study.monitor, [*a.values(), *b.values()])
     differences = [a[repeat] - b[repeat] for repeat in sorted(a.keys() & b.keys())]
-    if np.mean(differences or [0]) * sign(study.mode) < 0:  # With different pairs than means.
+    if np.mean(differences or [0]) * sign(study.mode) < 0:  # The pairs may be other trials than those of the means.
         first, second, differences = second, first, [-difference for difference in differences]
     return {"first": first, "second": second, **paired_test(differences, max_value - min_value)}

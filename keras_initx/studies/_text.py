@@ -1,4 +1,4 @@
-"""Words and numbers of the texts about a run."""
+"""Format words and numbers in the texts about a run."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,25 +8,25 @@ from keras_initx.studies._types import Record, Settings
 
 
 def number(value: float) -> str:
-    """Return a number with a precision that is about right for accuracies and losses."""
+    """Format a number with a suitable precision for accuracies and losses."""
     if math.isnan(value):
         return "-"
-    value += 0.0  # which takes the sign from a zero
+    value += 0.0  # removes the sign of a zero
     return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 100 else f"{value:.2g}"
 
 
 def counted(count: int, noun: str) -> str:
-    """Return a count and its noun."""
+    """Format a count with its noun."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def needed_repeats(count: float) -> str:
-    """Return in words what `repeats_needed` returns."""
+    """Format the result of `repeats_needed` in words."""
     return f"at least {count}" if math.isfinite(count) else f"more than {MAX_REPEATS}"
 
 
 def verdict(row: Record) -> str:
-    """Return what the comparison of two initializers found."""
+    """Format the result of the comparison of two initializers."""
     if row["significant"]:
         return f"{row['first']} is better"
     if row["pairs"] < 2:
@@ -35,7 +35,7 @@ def verdict(row: Record) -> str:
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Return numbers in their shortest form: `2, 4-7`."""
+    """Format numbers in their shortest form: `2, 4-7`."""
     runs: list[list[int]] = []
     for n in sorted(numbers):
         if runs and n == runs[-1][1] + 1:
@@ -46,12 +46,12 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return names as a part of a sentence."""
+    """Join names as part of a sentence."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def conditions(settings: Settings) -> str:
-    """Return in one line what was run."""
+    """Describe a run in one line."""
     what = counted(settings["repeats"], "repeat") if "repeats" in settings else counted(settings["n"], "draw")
     return (
         f"{what} of {counted(settings['epochs'], 'epoch')}, batches of {settings['batch_size']}, "

@@ -1,4 +1,4 @@
-"""Train a model for one epoch, such that nothing but seeds decides what happens."""
+"""Train a model for one epoch, with all randomness determined by seeds."""
 
 import math
 import time
@@ -20,23 +20,23 @@ def train_epoch(model: Model, data: Arrays, epoch: int, batch_size: int, seed: i
 
     Args:
         model: A compiled model.
-        data: What `checked_data` returns.
+        data: The result of `checked_data`.
         epoch: Number of the epoch, 1 for the first.
         batch_size: Number of examples in a batch.
-        seed: Seed of the order of the examples, and of whatever else is random in training.
+        seed: Seed of the order of the examples and all other randomness in training.
 
     Returns:
-        A dict of the metrics, with `"seconds"` and in the first epoch `"batch_losses"`.
+        A dict of the metrics, with `"seconds"` and, in the first epoch, `"batch_losses"`.
     """
     training, validation = data
     order = _order(training, epoch, seed)
     x, y, weights = keras.utils.unpack_x_y_sample_weight(take(training, order))
     seed = derived_seed(seed, epoch)
     recorder = [_BatchLosses(batch_size, len(order))] if epoch == 1 else []
-    # What `fit` prepares before may draw as well, and does so only once for each model.
+    # `fit` may also draw while it prepares a model, which happens only once per model.
     begin_with_seed = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: keras.utils.set_random_seed(seed))
     begin = time.perf_counter()
-    # In this order: what the backends shuffle by depends on more than a seed.
+    # Shuffled here, because shuffling by the backends does not depend on the seed alone.
     history = model.fit(
         x,
         y,
@@ -57,12 +57,12 @@ def train_epoch(model: Model, data: Arrays, epoch: int, batch_size: int, seed: i
 
 
 def _order(training: Structure, epoch: int, seed: int) -> Array:
-    """Return the numbers of the examples in the order in which `epoch` has them."""
+    """Return the indices of the examples in the order of `epoch`."""
     return np.random.default_rng(derived_seed(seed, epoch)).permutation(count(training))
 
 
 def first_batch(data: Arrays, batch_size: int, seed: int) -> tuple[Structure, ...]:
-    """Return inputs and targets of the first batch that `train_epoch` takes in its first epoch."""
+    """Return the inputs and targets of the first batch in the first epoch of `train_epoch`."""
     training, _ = data
     batch: tuple[Structure, ...] = take(training[:2], _order(training, 1, seed)[:batch_size])
     return batch
@@ -74,7 +74,7 @@ def evaluate(model: Model, data: Arrays) -> Metrics:
 
 
 def build_like_fit(model: Model, data: Arrays) -> None:
-    """Build what `fit` and `evaluate` build when they first see data, in a model that was not told its inputs."""
+    """Build a model without an `Input` in the way that `fit` and `evaluate` do on their first data."""
     _evaluate(model, take(data[1], slice(_EVALUATION_BATCH)))
 
 
@@ -87,12 +87,12 @@ def _evaluate(model: Model, part: tuple[Structure, ...]) -> Metrics:
 
 
 def diverged(metrics: Metrics) -> bool:
-    """Tell whether a loss or a metric is not a finite number."""
+    """Return whether a loss or a metric is not a finite number."""
     return not all(math.isfinite(value) for value in metrics.values() if isinstance(value, float))
 
 
 class _BatchLosses(KerasCallback):
-    """Keeps the loss of each batch: Keras reports the mean of those so far."""
+    """Record the loss of each batch. Keras itself reports the running mean."""
 
     def __init__(self, batch_size: int, examples: int) -> None:
         super().__init__()

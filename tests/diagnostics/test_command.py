@@ -124,23 +124,29 @@ def test_thresholds_and_the_batch_size_are_options(data, capsys):
     ("options", "message"),
     [
         ([], "the following arguments are required: --data"),
-        (["--data", "nowhere.npy"], "no data: "),
-        (["--data", "x.npy", "--labels", "nowhere.npy"], "no data: "),
-        (["--data", "x.npy", "--labels", "y.npy"], "gradients need --loss, because the model is not compiled with one"),
-        (["--data", "text.csv"], "no data: text.csv is not a .npy or .npz file of arrays without objects"),
-        (["--data", "empty.npy"], "no data: empty.npy is not a .npy or .npz file"),
-        (["--data", "cut.npz"], "no data: cut.npz is not a .npy or .npz file"),
-        (["--data", "words.npy"], "no data: words.npy holds something else than arrays of numbers"),
-        (["--data", "model.keras"], "no data: model.keras holds something else than arrays of numbers"),
-        (["--data", "x.npy", "--labels", "two.npz"], "no data: two.npz has more than one array: the labels are a .npy"),
+        (["--data", "nowhere.npy"], "cannot read data: "),
+        (["--data", "x.npy", "--labels", "nowhere.npy"], "cannot read data: "),
+        (
+            ["--data", "x.npy", "--labels", "y.npy"],
+            "gradients need --loss, because the model is not compiled with a loss",
+        ),
+        (["--data", "text.csv"], "cannot read data: text.csv is not a .npy or .npz file of numeric arrays"),
+        (["--data", "empty.npy"], "cannot read data: empty.npy is not a .npy or .npz file"),
+        (["--data", "cut.npz"], "cannot read data: cut.npz is not a .npy or .npz file"),
+        (["--data", "words.npy"], "cannot read data: words.npy must contain only arrays of numbers"),
+        (["--data", "model.keras"], "cannot read data: model.keras must contain only arrays of numbers"),
+        (
+            ["--data", "x.npy", "--labels", "two.npz"],
+            "cannot read data: two.npz has more than one array: the labels must be a .npy",
+        ),
         (["--data", "x.npy", "--labels", "short.npy", "--loss", "mse"], "Received: x with [64], y with [63]"),
         (["--data", "x.npy", "--fail-on", "notes"], "invalid choice: 'notes'"),
-        (["--data", "y.npy"], "no diagnosis of "),
-        (["--data", "x.npy", "--threshold", "dead"], "a threshold is written as vanishing=1e-4. Received: 'dead'"),
+        (["--data", "y.npy"], "cannot diagnose "),
+        (["--data", "x.npy", "--threshold", "dead"], "a threshold must have the form vanishing=1e-4. Received: 'dead'"),
         (["--data", "x.npy", "--threshold", "daed=1"], "`thresholds` must be among"),
         (["--data", "x.npy", "--batch-size", "0"], "`batch_size` must be a positive integer"),
-        (["--data", "x.npy", "--plot", "plot.nonsense"], "not written: "),
-        (["--data", "x.npy", "--json", "no such folder/report.json"], "not written: "),
+        (["--data", "x.npy", "--plot", "plot.nonsense"], "cannot write: "),
+        (["--data", "x.npy", "--json", "no such folder/report.json"], "cannot write: "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -157,13 +163,13 @@ def test_what_cannot_be_used_is_an_error(data, capsys, monkeypatch, options, mes
 
 
 def test_a_file_that_is_no_model_is_an_error(data, capsys):
-    assert "no diagnosis of " in refused(capsys, data / "x.npy", "--data", data / "x.npy")
+    assert "cannot diagnose " in refused(capsys, data / "x.npy", "--data", data / "x.npy")
 
 
 def test_labels_twice_are_an_error(data, capsys):
     np.savez(data / "both.npz", x=X, y=Y)
     message = refused(capsys, save(data), "--data", data / "both.npz", "--labels", data / "y.npy")
-    assert "leave out one of the two" in message
+    assert "use only one of the two" in message
 
 
 @pytest.fixture
@@ -191,7 +197,7 @@ def test_a_model_is_read_where_what_it_was_compiled_with_is_not(data, elsewhere,
 
 def test_gradients_of_such_a_model_need_a_loss(data, elsewhere, capsys):
     message = refused(capsys, elsewhere, "--data", data / "x.npy", "--labels", data / "y.npy")
-    assert "what the model was compiled with cannot be loaded here: gradients need --loss (" in message
+    assert "the compile configuration of the model cannot be loaded here; gradients need --loss (" in message
 
 
 @pytest.mark.parametrize(("level", "code"), [("error", 0), ("warning", 0), ("note", 1)])
@@ -205,7 +211,7 @@ def test_the_level_at_which_to_fail_is_an_option(data, capsys, level, code):
 
 def test_pickles_are_not_read(data, capsys):
     np.save(data / "objects.npy", np.array([{}], dtype=object))
-    assert "no data: " in refused(capsys, save(data), "--data", data / "objects.npy")
+    assert "cannot read data: " in refused(capsys, save(data), "--data", data / "objects.npy")
 
 
 def test_progress_is_shown_on_a_terminal(data, capsys, monkeypatch):

@@ -37,13 +37,10 @@ def test_pixels_into_a_relu_network(dtype):
     assert list(verdicts) == ["unscaled inputs", "saturated output"]
     assert verdicts["unscaled inputs"].level == verdicts["saturated output"].level == "warning"
     assert verdicts["unscaled inputs"].layers == ("hidden_0",)
-    assert "hidden_0 gets inputs from 0 to 255, of mean 12" in verdicts["unscaled inputs"].evidence
+    assert "hidden_0 gets inputs from 0 to 255, with mean 12" in verdicts["unscaled inputs"].evidence
     assert "keras.layers.Rescaling(1 / 127.5, offset=-1)" in verdicts["unscaled inputs"].remedy
-    assert (
-        "of its answers before any training, what comes before has standard deviation"
-        in verdicts["saturated output"].evidence
-    )
-    assert verdicts["saturated output"].remedy.startswith("inputs of mean 0 and standard deviation 1, then")
+    assert "of the examples before training, its input has standard deviation" in verdicts["saturated output"].evidence
+    assert verdicts["saturated output"].remedy.startswith("standardize the inputs, then")
 
 
 @pytest.mark.parametrize(

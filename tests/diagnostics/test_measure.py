@@ -313,7 +313,7 @@ def test_progress_is_told_layer_by_layer(dense):
 
 
 def test_targets_need_a_loss(dense):
-    with pytest.raises(ValueError, match=r"`loss` is needed with `y`.*Received: loss=None"):
+    with pytest.raises(ValueError, match=r"`loss` is required with `y`.*Received: loss=None"):
         keras_initx.diagnose(sequential(*dense), X, Y)
 
 
@@ -329,7 +329,7 @@ def test_examples_are_required(dense):
 
 def test_as_many_targets_as_examples_are_required(dense):
     with pytest.raises(
-        ValueError, match=r"`x` and `y` must have one number of examples. Received: x with \[64\], y with \[6"
+        ValueError, match=r"`x` and `y` must have the same number of examples. Received: x with \[64\], y with \[6"
     ):
         keras_initx.diagnose(sequential(*dense), X, Y[:-1], loss="mse")
 

@@ -55,7 +55,7 @@ def test_text_of_a_faulty_network(faulty):
     text = str(faulty)
     assert "\n! …" in text
     assert "\n1 problem found.\n\nall-zero weights (error): " in text
-    assert "\nInstead: " in text
+    assert "\nRemedy: " in text
     assert repr(faulty) == "<Report of 2 layers: 1 problem found>"
 
 

@@ -55,14 +55,14 @@ def test_vanishing():
     assert list(verdicts) == ["vanishing", "vanishing gradient"]
     verdict = verdicts["vanishing"]
     assert verdict.layers == ("hidden_3", "hidden_4", "hidden_5", "hidden_6", "hidden_7", "out")
-    assert "the standard deviation falls from 0.996 of the inputs to " in verdict.evidence
+    assert "the standard deviation falls from 0.996 at the inputs to " in verdict.evidence
     assert "GlorotUniform()" in verdict.remedy
     assert "hidden_1" in verdicts["vanishing gradient"].layers
 
 
 def test_vanishing_inputs():
     verdict = found(mlp("relu"), 1e-5 * X)["vanishing"]
-    assert "inputs of mean 0 and standard deviation 1 (theirs is 9.96e-06)" in verdict.remedy
+    assert "standardize the inputs (their standard deviation is 9.96e-06)" in verdict.remedy
 
 
 def test_exploding():
@@ -74,7 +74,7 @@ def test_exploding():
     verdict = verdicts["exploding"]
     assert verdict.layers[0] == "hidden_4"
     assert verdict.layers[-1] == "out"
-    assert "the standard deviation grows from 0.996 of the inputs to " in verdict.evidence
+    assert "the standard deviation grows from 0.996 at the inputs to " in verdict.evidence
     assert "HeNormal()" in verdict.remedy
 
 
@@ -83,8 +83,8 @@ def test_inputs_that_are_not_finite(value):
     x = X.copy()
     x[3, 5] = value
     verdict = found(mlp("relu"), x)["exploding"]
-    assert "of what hidden_1 gives is not finite" in verdict.evidence
-    assert "inputs that are finite" in verdict.remedy
+    assert "of the outputs of hidden_1 are not finite" in verdict.evidence
+    assert "finite inputs" in verdict.remedy
 
 
 def test_few_values_are_evaluated_only_if_they_are_not_finite():
@@ -98,7 +98,7 @@ def test_few_values_are_evaluated_only_if_they_are_not_finite():
 
 def test_overflow_in_16_bits():
     model = mlp("relu", initializers.Constant(200.0), dtype="float16")
-    assert "is not finite" in found(model, abs(X))["exploding"].evidence
+    assert "are not finite" in found(model, abs(X))["exploding"].evidence
 
 
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softsign", "hard_sigmoid"])
@@ -113,13 +113,13 @@ def test_saturated(activation):
 
 def test_saturated_by_inputs():
     verdict = found(mlp("tanh", depth=1), 100 * X)["saturated"]
-    assert "inputs of mean 0 and standard deviation 1" in verdict.remedy
+    assert "standardize the inputs" in verdict.remedy
 
 
 def test_dead_units():
     verdict = found(mlp("relu", depth=1, bias_initializer=initializers.Constant(-10.0)))["dead units"]
     assert verdict.layers == ("hidden_1",)
-    assert "100% of the units of hidden_1 give 0 for all 256 examples" in verdict.evidence
+    assert "100% of the units of hidden_1 output 0 for all 256 examples" in verdict.evidence
     assert "bias_initializer=ReLUBias(0.01)" in verdict.remedy
 
 
@@ -149,7 +149,7 @@ def test_constant_weights():
     verdicts = found(mlp("relu", initializers.Constant(0.02), depth=2))
     assert list(verdicts) == ["constant weights"]
     assert verdicts["constant weights"].layers == ("hidden_1", "hidden_2")
-    assert "the same, 0.02 in hidden_1/kernel" in verdicts["constant weights"].evidence
+    assert "equal, 0.02 in hidden_1/kernel" in verdicts["constant weights"].evidence
 
 
 def test_identical_units():
@@ -267,7 +267,7 @@ def test_a_loss_that_does_not_suit():
     report = keras_initx.diagnose(model, X, LABELS, loss=lambda y, outputs: keras.ops.sqrt(-abs(outputs[:, 0])))
     (verdict,) = report.verdicts
     assert verdict.problem == "exploding gradient"
-    assert "a loss that suits the outputs" in verdict.remedy
+    assert "a loss that matches the outputs" in verdict.remedy
 
 
 @pytest.mark.parametrize("name", ["vanishing", "exploding", "saturated"])

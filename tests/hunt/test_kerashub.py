@@ -150,7 +150,7 @@ def test_gpt2s_recipe_makes_what_blocks_add_smaller(build):
 
 def test_a_model_of_other_names_is_refused():
     # The last kernel of its feed-forward network is another: half of the recipe would be left out.
-    with pytest.raises(ValueError, match=r"`layers` must be a model with weights at '\*/feedforward_output_dense"):
+    with pytest.raises(ValueError, match=r"must be a model with weights that match '\*/feedforward_output_dense"):
         recipes.gpt2(gemma()[0])
 
 

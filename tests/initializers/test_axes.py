@@ -44,14 +44,17 @@ def test_a_matrix_is_put_where_the_axes_say(cls):
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        ({"input_axes": [3]}, r"`shape` must have each axis that `input_axes` names, once\. .*input_axes=\[3\]"),
-        ({"output_axes": [1, -2]}, r"`shape` must have each axis that `output_axes` names, once\. .*=\[1, -2\]"),
+        ({"input_axes": [3]}, r"`shape` must have every axis in `input_axes`, without repeats\. .*input_axes=\[3\]"),
+        ({"output_axes": [1, -2]}, r"`shape` must have every axis in `output_axes`, without repeats\. .*=\[1, -2\]"),
         (
             {"input_axes": [0], "output_axes": [1]},
-            r"axes named once, in `input_axes` or in `output_axes`\. "
+            r"axes listed exactly once, in `input_axes` or in `output_axes`\. "
             r"Received: shape=\(4, 5, 6\), input_axes=\[0\], output_axes=\[1\]",
         ),
-        ({"input_axes": [0, 1], "output_axes": [-2, 2]}, r"axes named once, in `input_axes` or in `output_axes`"),
+        (
+            {"input_axes": [0, 1], "output_axes": [-2, 2]},
+            r"axes listed exactly once, in `input_axes` or in `output_axes`",
+        ),
     ],
     ids=str,
 )

@@ -186,7 +186,10 @@ def test_concatenated_refuse_bad_arguments(arguments, error, message):
             r"`shape` must have a length along `axis` that is a multiple of the number .*shape=\(2, 5\), axis=-1",
         ),
         ({"sizes": [2, 2]}, r"`shape` must have .* that is the sum of `sizes`\. Received: .*sizes=\[2, 2\]"),
-        ({"axis": 2}, r"`shape` must have each axis that `axis` names, once\. Received: shape=\(2, 5\), axis=\[2\]"),
+        (
+            {"axis": 2},
+            r"`shape` must have every axis in `axis`, without repeats\. Received: shape=\(2, 5\), axis=\[2\]",
+        ),
     ],
 )
 def test_concatenated_refuse_an_axis_that_they_cannot_cut(arguments, message):

@@ -139,7 +139,7 @@ FAULTS = {
     ),
     "without a file": (
         lambda: layers.Dense(4, kernel_initializer=Pretrained("none.npy")),
-        "`path` must be that of a file.* Received: path='none.npy'",
+        "`path` must be an existing file.* Received: path='none.npy'",
     ),
 }
 

@@ -186,7 +186,7 @@ def test_no_draw_is_used_for_two_frames(monkeypatch):
         (
             {"method": "gaussian", "singular_values": 2},
             ValueError,
-            r"`singular_values` cannot be given with .* Received: singular_values=2, method='gaussian'",
+            r"`singular_values` cannot be used with .* Received: singular_values=2, method='gaussian'",
         ),
     ],
     ids=str,
@@ -202,6 +202,6 @@ def test_refuses_units_that_cannot_be_cut_into_blocks():
 
 
 def test_refuses_a_shape_with_another_number_of_singular_values():
-    message = r"as many singular values .* has 6\. Received: shape=\(8, 12\), blocks=2, singular_values=\[1, 2\]"
+    message = r"`singular_values` must have 6 numbers, .* Received: shape=\(8, 12\), blocks=2, singular_values=\[1, 2\]"
     with pytest.raises(ValueError, match=message):
         Orthogonal(blocks=2, singular_values=[1, 2])((8, 12))

@@ -164,7 +164,7 @@ def test_refuses_bad_arguments(arguments, error, message):
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.h5", "a.keras"])
 def test_refuses_a_file_that_is_not_there(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    message = rf"`path` must be that of a file, and there is none at .*{tmp_path.name}.*\. Received: path='{name}'"
+    message = rf"`path` must be an existing file, but there is none at .*{tmp_path.name}.*\. Received: path='{name}'"
     with pytest.raises(ValueError, match=message):
         Pretrained(name)((4, 3))
 
@@ -364,7 +364,7 @@ def test_nor_does_one_in_the_old_format(kernel_file, tmp_path):
 def test_a_model_made_from_its_config_needs_the_file(make, kernel_file):
     model = make(str(kernel_file))
     kernel_file.unlink()
-    with pytest.raises(ValueError, match="`path` must be that of a file, and there is none"):
+    with pytest.raises(ValueError, match="`path` must be an existing file, but there is none"):
         type(model).from_config(model.get_config()).build(model.input_shape if make is functional else (None, 4))
 
 
@@ -372,7 +372,7 @@ def test_a_clone_needs_the_file(kernel_file):
     model = sequential(str(kernel_file))
     np.testing.assert_array_equal(keras.models.clone_model(model).get_weights()[0], model.get_weights()[0])
     kernel_file.unlink()
-    with pytest.raises(ValueError, match="`path` must be that of a file, and there is none"):
+    with pytest.raises(ValueError, match="`path` must be an existing file, but there is none"):
         keras.models.clone_model(model)
 
 
@@ -399,7 +399,7 @@ def test_values_that_are_no_weight_are_read_while_a_model_is_loaded(kernel_file,
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.layers[0].table, KERNEL)
     kernel_file.unlink()
-    with pytest.raises(ValueError, match="`path` must be that of a file, and there is none"):
+    with pytest.raises(ValueError, match="`path` must be an existing file, but there is none"):
         keras.models.load_model(tmp_path / "model.keras")
 
 

@@ -130,8 +130,8 @@ def test_refuses_a_layer_with_another_number_of_units(frequencies, multi_label, 
         ({"frequencies": [5, 0, 1]}, ValueError, r"be positive and finite; that of class 1 is not, .* Received: "),
         ({"frequencies": [1, math.inf]}, ValueError, r"be positive and finite; that of class 1 is not"),
         ({"frequencies": [0.5, 3], "multi_label": True}, ValueError, r"be between 0 and 1; that of class 1 is not"),
-        ({"frequencies": [5]}, ValueError, r"have a number for each class, and there must be two\. Received: "),
-        ({"frequencies": [], "multi_label": True}, ValueError, r"have a number for each class"),
+        ({"frequencies": [5]}, ValueError, r"have a number for each of at least two classes\. Received: "),
+        ({"frequencies": [], "multi_label": True}, ValueError, r"have a number for each of at least two classes"),
         ({"frequencies": "ab"}, TypeError, r"be a number or a list of numbers\. Received: frequencies='ab'"),
         ({"frequencies": [True, 2]}, TypeError, r"be a number or a list of numbers\. Received: "),
         ({"frequencies": np.ones((2, 2))}, TypeError, r"be a number or a list of numbers\. Received: "),
@@ -158,12 +158,12 @@ def test_refuses_a_flag_that_is_none(make):
         ([[1], [1, 2]], False, TypeError, r"be an array of finite numbers.* Received: labels of type list"),
         ([], False, ValueError, r"be an array of finite numbers, not empty\. Received: labels of shape \(0,\)"),
         ([0.0, math.nan], False, ValueError, r"be an array of finite numbers"),
-        ([0, 1, 3], False, ValueError, r"have each class from 0 on; the bias of class 2, .* between 0 and 3"),
-        ([0, 1, 2**40], False, ValueError, r"have each class from 0 on; the bias of class 2"),
-        ([-1, 0, 1], False, ValueError, r"be class numbers .* between -1 and 1"),
-        ([0.5, 1], False, ValueError, r"be class numbers .* between 0\.5 and 1"),
-        ([[1, 0], [1, 1]], False, ValueError, r"be class numbers .* give `multi_label=True`\. Received: .* \(2, 2\)"),
-        ([[[0], [1]]], False, ValueError, r"be class numbers .* labels of shape \(1, 2, 1\)"),
+        ([0, 1, 3], False, ValueError, r"contain each class from 0 on; class 2 never .* between 0 and 3"),
+        ([0, 1, 2**40], False, ValueError, r"contain each class from 0 on; class 2"),
+        ([-1, 0, 1], False, ValueError, r"be integers .* between -1 and 1"),
+        ([0.5, 1], False, ValueError, r"be integers .* between 0\.5 and 1"),
+        ([[1, 0], [1, 1]], False, ValueError, r"be integers .* use `multi_label=True`\. Received: .* \(2, 2\)"),
+        ([[[0], [1]]], False, ValueError, r"be integers .* labels of shape \(1, 2, 1\)"),
         ([0, 1], True, ValueError, r"have the shape \(n, classes\) and be between 0 and 1 .* shape \(2,\)"),
         ([[0, 2]], True, ValueError, r"have the shape \(n, classes\) and be between 0 and 1 .* between 0 and 2"),
     ],
@@ -184,5 +184,5 @@ def test_refuses_labels_with_a_class_that_is_never_or_always_true(labels, multi_
 
 
 def test_refuses_labels_of_one_class():
-    with pytest.raises(ValueError, match=r"`frequencies` must have a number for each class, and there must be two"):
+    with pytest.raises(ValueError, match=r"`frequencies` must have a number for each of at least two classes"):
         PriorBias.from_labels([0, 0, 0])

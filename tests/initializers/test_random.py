@@ -196,7 +196,7 @@ def test_a_truncated_normal_takes_the_arguments_of_keras():
             TruncatedNormal,
             {"lower": -9, "upper": -6},
             ValueError,
-            r"`lower` and `upper` must not both be more than 5 on .* Received: lower=-9, upper=-6",
+            r"`lower` and `upper` must not both be above 5 or both below -5\. Received: lower=-9, upper=-6",
         ),
     ],
     ids=str,

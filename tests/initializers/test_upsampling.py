@@ -94,7 +94,7 @@ def test_a_generator_inside_advances():
 
 def test_a_refused_call_does_not_advance_the_generator_inside():
     generator = keras.random.SeedGenerator(3)
-    with pytest.raises(ValueError, match=r"`shape` must have each axis .* Received: shape=\(3, 4, 2\)"):
+    with pytest.raises(ValueError, match=r"`shape` must have every axis .* Received: shape=\(3, 4, 2\)"):
         ICNR(keras_initx.HeNormal(seed=generator, input_axes=[3]))((3, 4, 4))
     assert to_numpy(generator.state.value).tolist() == [3, 0]
 
@@ -198,5 +198,7 @@ def test_the_taps_along_each_axis_are_a_triangle():
 
 
 def test_bilinear_refuses_other_outputs_than_inputs():
-    with pytest.raises(ValueError, match=r"`shape` must have as many outputs as inputs.*shape=\(4, 4, 3, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"`shape` must have equal numbers of inputs and outputs.*shape=\(4, 4, 3, 2\)"
+    ):
         Bilinear()((4, 4, 3, 2))

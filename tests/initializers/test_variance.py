@@ -187,5 +187,5 @@ def test_refuses_bad_arguments(kwargs, error, message):
 
 @pytest.mark.parametrize("axes", [[2], [-3], [0, -2]], ids=str)
 def test_refuses_a_shape_without_the_axes(axes):
-    with pytest.raises(ValueError, match=r"`shape` must have each axis .* Received: shape=\(4, 5\), output_axes="):
+    with pytest.raises(ValueError, match=r"`shape` must have every axis .* Received: shape=\(4, 5\), output_axes="):
         VarianceScaling(output_axes=axes)((4, 5))

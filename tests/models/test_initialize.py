@@ -263,8 +263,8 @@ def test_the_first_rule_that_matches_decides():
     ("rules", "error", "message"),
     [
         ({"hiden/kernel": "zeros"}, ValueError, r"Received: 'hiden/kernel', which matches none.*'hidden/kernel'"),
-        ({layers.LSTM: "zeros"}, ValueError, r"`rules` must each match a weight"),
-        ({lambda weight: False: "zeros"}, ValueError, r"`rules` must each match a weight"),
+        ({layers.LSTM: "zeros"}, ValueError, r"Each of `rules` must match a weight"),
+        ({lambda weight: False: "zeros"}, ValueError, r"Each of `rules` must match a weight"),
         ({"*": keras_initx.HeNormal(seed=1)}, ValueError, r"`rules` must have initializers without seeds"),
         ({"*": "nothing"}, ValueError, r"must be an initializer"),
         ({"*": 3}, TypeError, r"must be an initializer"),
@@ -325,7 +325,7 @@ def test_wrong_arguments(arguments, error, message):
 
 def test_equal_seeds_of_two_weights_are_refused(monkeypatch):
     monkeypatch.setattr("keras_initx.models._initialize.derived_seed", lambda *path: 1)
-    with pytest.raises(ValueError, match=r"`seed` must give '.*' and '.*' seeds of their own"):
+    with pytest.raises(ValueError, match=r"`seed` must give '.*' and '.*' different seeds"):
         initialize(keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.Dense(4)]), seed=0)
 
 

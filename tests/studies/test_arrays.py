@@ -119,7 +119,7 @@ def test_digests_tell_structures_apart():
 @pytest.mark.parametrize(
     ("value", "received"),
     [
-        ([0, 1, 2, 0], "a list of numbers is no array. Received: y with int"),
+        ([0, 1, 2, 0], "convert lists of numbers to arrays. Received: y with int"),
         ((i for i in range(4)), "must hold arrays, tensors, .* Received: y with generator"),
         (scipy.sparse.eye(4).tocsr(), "Received: y with csr_(matrix|array)"),
         (np.array(["a", "b", "c", "d"]), "must hold numbers. Received: y of dtype <U1"),

@@ -102,7 +102,7 @@ def test_interrupted_studies_show_what_there_is(options, tmp_path, capsys, monke
     monkeypatch.setattr(_compare, "run_trial", interrupted)
     assert _main.main([*COMPARE, *options]) == 130
     printed = capsys.readouterr()
-    assert "Interrupted; the same command resumes from here." in printed.err
+    assert "Interrupted; run the same command again to resume." in printed.err
     assert "he_normal: 1 of 2 trials unfinished." in printed.out
     assert {file.name for file in (tmp_path / "out").iterdir()} == FILES
 
@@ -122,7 +122,7 @@ def test_interrupted_processes_show_what_there_is(options, tmp_path):
     os.killpg(command.pid, signal.SIGINT)
     printed, errors = command.communicate()  # which waits for all that could write to the pipes
     assert command.returncode == 130, errors
-    assert "Interrupted; the same command resumes from here." in errors
+    assert "Interrupted; run the same command again to resume." in errors
     assert "Traceback" not in errors
     assert "of 100 trials unfinished." in printed
 
@@ -146,7 +146,7 @@ def refused(capsys, *arguments):
     ("arguments", "message"),
     [
         (["compare", "--data", "nonsense"], "data must be one of ('digits', "),
-        (["compare", "--model", "nonsense"], "a model is one of ('mlp', "),
+        (["compare", "--model", "nonsense"], "a model must be one of ('mlp', "),
         (["compare", "--initializers", "nonsense"], "nonsense"),
         (["compare", "--initializers", ","], "`initializers` must not be empty"),
         (["compare", "--initializers", "zeros,zeros"], "`initializers` must differ. Received: zeros, zeros"),
@@ -191,7 +191,7 @@ def test_lengths_that_differ_are_an_error(capsys, options, tmp_path):
 def test_other_arguments_for_one_folder_are_an_error(capsys, options):
     _main.main([*COMPARE, *options])
     error = refused(capsys, *COMPARE, *options, "--seed", "1")
-    assert "holds a run with other settings. Received: seed=1, there 0" in error
+    assert "contains a run with other settings. Received: seed=1, there 0" in error
 
 
 def test_there_is_nothing_to_report(capsys, tmp_path):

@@ -88,7 +88,7 @@ def build_without_loss(initializer):
 def test_what_cannot_be_diagnosed_is_trained():
     study = compare_initializers(build_without_loss, ["he_normal"], data(), repeats=2, epochs=1, monitor="val_loss")
     assert [trial.status for trial in study.trials.values()] == ["finished"] * 2
-    told = "The first batch could not be diagnosed in 2 trials: ValueError: `loss` is needed"
+    told = "The first batch could not be diagnosed in 2 trials: ValueError: `loss` is required"
     assert told in " ".join(str(study).split())
 
 
@@ -157,7 +157,7 @@ def test_only_one_thread_trains_at_a_time():
 
 
 def test_a_worker_on_another_backend_is_an_error():
-    with pytest.raises(RuntimeError, match=f"a worker must run Keras on nonsense, .* Received: {BACKEND}"):
+    with pytest.raises(RuntimeError, match=f"a worker must run Keras on nonsense; .* Received: {BACKEND}"):
         _pool._on_backend("nonsense", print, {})
 
 
@@ -253,9 +253,9 @@ def test_seeds_of_other_purposes_differ():
     ("initializers", "message"),
     [
         ([], r"`initializers` must not be empty. Received: initializers=\{\}"),
-        (["zeros", "zeros"], r"`initializers` must be different string ids, or a dict .* Received: initializers="),
-        ([keras_initx.HeNormal()], "`initializers` must be different string ids, or a dict"),
-        ({"a": keras_initx.HeNormal(seed=3)}, r"must not have seeds of their own: .* HeNormal\(seed=3.* seed=3"),
+        (["zeros", "zeros"], r"`initializers` must be distinct string ids, or a dict .* Received: initializers="),
+        ([keras_initx.HeNormal()], "`initializers` must be distinct string ids, or a dict"),
+        ({"a": keras_initx.HeNormal(seed=3)}, r"must not have seeds, .* HeNormal\(seed=3.* seed=3"),
         (["nonsense"], "nonsense"),
         ({1: "zeros", "1": "ones"}, r"`initializers` must have names that differ .* Received: names \[1, '1'\]"),
     ],

@@ -56,7 +56,7 @@ def test_a_file(tmp_path):
     ("arrays", "message"),
     [
         ({"x": [1]}, "must be a .npz file with x_train, y_train, x_test and y_test"),
-        ({"y_train": [0.5, 1.0]}, "must have one label for each input, an integer from 0 on"),
+        ({"y_train": [0.5, 1.0]}, "must have one label for each input, a non-negative integer"),
         (
             {"y_train": [1]},
             r"must have one label for each input, .* x_train of shape \(2, 3\), y_train of shape \(1,\)",
@@ -65,7 +65,7 @@ def test_a_file(tmp_path):
         ({"x_train": [], "y_train": []}, r"must hold numbers. Received: x_train of dtype float64, shape \(0,\)"),
         ({"x_train": ["a", "b"]}, "must hold numbers. Received: x_train of dtype <U1"),
         ({"x_train": 1.0}, r"must hold numbers. Received: x_train of dtype float64, shape \(\)"),
-        ({"y_test": [-1, 2]}, "must have one label for each input, an integer from 0 on"),
+        ({"y_test": [-1, 2]}, "must have one label for each input, a non-negative integer"),
     ],
     ids=["missing", "not whole", "too few", "other shape", "empty", "strings", "number", "negative"],
 )
@@ -120,7 +120,7 @@ def test_a_function_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense", r"a model is one of \('mlp', .*\) or FILE.py:function. Received: 'nonsense'"),
+        ("nonsense", r"a model must be one of \('mlp', .*\) or FILE.py:function. Received: 'nonsense'"),
         ("nowhere.py:build", "Received: 'nowhere.py:build'"),
         (f"{__file__}:nonsense", "has no function 'nonsense'"),
     ],

@@ -102,11 +102,11 @@ def test_a_state_that_finds_no_room_ends_restarts(monkeypatch, tmp_path):
 def test_other_settings_are_refused(tmp_path, changes, name):
     settings = {"build": build, "initializers": ["zeros"], "data": data(), "repeats": 1, "epochs": 1}
     compare_initializers(**settings, out=tmp_path)
-    with pytest.raises(SettingsError, match=rf"holds a run with other settings. Received: {name}"):
+    with pytest.raises(SettingsError, match=rf"contains a run with other settings. Received: {name}"):
         compare_initializers(**{**settings, **changes}, out=tmp_path)
 
 
 def test_another_kind_of_run_is_refused(tmp_path):
     compare_initializers(build, ["zeros"], data(), repeats=1, epochs=1, out=tmp_path)
-    with pytest.raises(SettingsError, match=r"holds another kind of run. Received: restarts, there compare"):
+    with pytest.raises(SettingsError, match=r"contains another kind of run. Received: restarts, there compare"):
         random_restarts(build_he, data(), out=tmp_path)

@@ -73,14 +73,14 @@ def test_a_line_in_the_middle_must_be_as_it_was_written(folder):
     write(folder, 1.0, 2.0)
     (file,) = folder.path.glob("trials/*")
     file.write_bytes(file.read_bytes().replace(b"1.0", b"1.1"))
-    with pytest.raises(DamagedFileError, match=r"0-1\.1\.jsonl, line 1, is not as it was written"):
+    with pytest.raises(DamagedFileError, match=r"0-1\.1\.jsonl, line 1, is damaged"):
         read(file)
 
 
 def test_a_header_must_be_as_it_was_written(folder):
     file = folder.path / "study.json"
     file.write_bytes(file.read_bytes().replace(b"1", b"2", 1))
-    with pytest.raises(DamagedFileError, match=r"study\.json is not as it was written"):
+    with pytest.raises(DamagedFileError, match=r"study\.json is damaged"):
         folder.header()
 
 

@@ -1,6 +1,7 @@
-"""The rules: what a problem is, and the evaluation of what has been measured.
+"""The rules that find problems in measurements.
 
-A new rule is a decorated function in one of these modules. It counts by its place, so nothing else lists it.
+To add a rule, write a decorated function in one of these modules. Rules are ordered by their
+position in the modules and not listed anywhere else.
 """
 
 from keras_initx.diagnostics._measurements import Measurements
@@ -10,12 +11,12 @@ from keras_initx.diagnostics.rules._rule import Rule
 
 __all__ = ["RULES", "Rule", "evaluate"]
 
-# Causes before effects: in the order of the modules, and within a module in that of the functions.
+# Causes before effects: in the order of the modules, and of the functions within a module.
 _MODULES = (_weights, _inputs, _signals, _gradients)
 RULES = tuple(rule for module in _MODULES for rule in vars(module).values() if isinstance(rule, Rule))
 
 
 def evaluate(measured: Measurements) -> list[Verdict]:
-    """Return a `Verdict` for each problem, causes before effects, and then the notes."""
+    """Return a `Verdict` for each problem, causes before effects, with notes last."""
     verdicts = [verdict for rule in RULES for verdict in rule.verdicts(measured)]
     return sorted(verdicts, key=lambda verdict: verdict.level == "note")

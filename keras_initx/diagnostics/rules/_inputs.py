@@ -1,4 +1,4 @@
-"""The rule about what goes into a model."""
+"""The rule about the inputs of a model."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,12 +18,12 @@ from keras_initx.diagnostics.rules._wording import (
 
 @rule(
     "unscaled inputs",
-    levels={"warning": "", "note": "if a normalization is right behind"},
-    finds="a kernel that gets inputs of the model with a root mean square above {unscaled_inputs}",
-    reason="standardized inputs have 1, images in [0, 1] have 0.6, 8-bit images as they are read 150; ten times the "
-    "scale saturates most activations",
+    levels={"warning": "", "note": "if a normalization follows directly"},
+    finds="a kernel whose inputs come from outside the model and have a root mean square above {unscaled_inputs}",
+    reason="it is 1 for standardized inputs, 0.6 for images in [0, 1], and 150 for raw 8-bit images; inputs ten times "
+    "too large saturate most activations",
     remedy="`Normalization`, `Rescaling`",
-    level_reason="the normalization divides by the scale, as for a wrong fan",
+    level_reason="a normalization divides by the scale, as for a wrong fan",
 )
 def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
     hit = [
@@ -36,7 +36,7 @@ def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
     harmless = [layer for layer in hit if is_rescaled(layer)]
     harmful = [layer for layer in hit if not is_rescaled(layer)]
     if harmful:
-        yield _unscaled(harmful, "warning", ": weights are made for inputs of standard deviation 1")
+        yield _unscaled(harmful, "warning", ": initializers assume inputs of standard deviation 1")
     if harmless:
         yield _unscaled(harmless, "note", normalization_of(harmless[0]))
 
@@ -45,9 +45,9 @@ def _unscaled(hit: Sequence[LayerReport], level: Level, reason: str) -> Finding:
     signal = hit[0].first_inputs or Signal()
     return Finding(
         names_of(hit),
-        f"{hit[0].name} gets inputs from {number(signal.min)} to {number(signal.max)}, of mean {number(signal.mean)} "
+        f"{hit[0].name} gets inputs from {number(signal.min)} to {number(signal.max)}, with mean {number(signal.mean)} "
         f"and standard deviation {number(signal.std)}{others(hit)}{reason}",
-        "inputs of mean 0 and standard deviation 1: keras.layers.Normalization() adapted to the data, or "
+        "standardize the inputs: keras.layers.Normalization() adapted to the data, or "
         "keras.layers.Rescaling(1 / 127.5, offset=-1) for images from 0 to 255",
         level,
     )

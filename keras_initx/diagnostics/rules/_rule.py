@@ -1,4 +1,4 @@
-"""What a rule is: a function that finds one problem, with what the documentation says of it."""
+"""The decorator for rules: functions that find one problem, with texts for the documentation."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from keras_initx.diagnostics._verdicts import Verdict
 
 @dataclass(frozen=True)
 class Finding:
-    """A `Verdict` without the name of the problem, which the rule has.
+    """A `Verdict` without the name of the problem, which is that of the rule.
 
     Attributes:
         layers: See `Verdict`.
         evidence: See `Verdict`.
         remedy: See `Verdict`.
-        level: See `Verdict`; `None` for the first of the rule's levels.
+        level: See `Verdict`. `None` means the first level of the rule.
     """
 
     layers: tuple[str, ...]
@@ -30,16 +30,18 @@ _Check = Callable[[Measurements], Iterator[Finding]]
 
 @dataclass(frozen=True)
 class Rule:
-    """A function that finds one problem. All else is for the documentation, in Markdown.
+    """A function that finds one problem. The other attributes are Markdown texts for the documentation.
 
     Attributes:
         problem: Name of the problem.
-        levels: Dict from each level that it may have to when it has it, `""` for whenever no other applies.
-        finds: What is named. `{vanishing}` stands for the threshold of this name and its default.
-        reason: Why there.
-        remedy: What helps.
-        level_reason: Why these levels.
-        check: The function: of measurements, gives a `Finding` for each level.
+        levels: Dict from each possible level to its condition; `""` means whenever no other
+            applies.
+        finds: What the rule reports. `{vanishing}` is replaced by the threshold of this name and
+            its default.
+        reason: Why this is a problem, and why at this threshold.
+        remedy: How to fix it.
+        level_reason: Why it has these levels.
+        check: The function, which takes measurements and yields a `Finding` for each level.
     """
 
     problem: str
@@ -51,7 +53,7 @@ class Rule:
     check: _Check
 
     def verdicts(self, measured: Measurements) -> Iterator[Verdict]:
-        """Give the verdicts on what has been measured."""
+        """Yield the verdicts on the measurements."""
         first, *_ = self.levels
         for found in self.check(measured):
             yield Verdict(self.problem, found.layers, found.evidence, found.remedy, found.level or first)
@@ -60,5 +62,5 @@ class Rule:
 def rule(
     problem: str, *, levels: Mapping[Level, str], finds: str, reason: str, remedy: str, level_reason: str
 ) -> Callable[[_Check], Rule]:
-    """Make a function a rule. The arguments are the attributes of `Rule`."""
+    """Turn a function into a rule. Arguments are the attributes of `Rule`."""
     return lambda check: Rule(problem, levels, finds, reason, remedy, level_reason, check)

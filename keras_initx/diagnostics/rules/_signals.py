@@ -1,4 +1,4 @@
-"""The rules about signals: what comes out of the layers."""
+"""The rules about signals, the outputs of layers."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,11 +21,11 @@ from keras_initx.diagnostics.rules._wording import (
 
 @rule(
     "exploding",
-    levels={"error": "", "note": "if a normalization is right behind and all values are finite"},
+    levels={"error": "", "note": "if a normalization follows directly and all values are finite"},
     finds="a standard deviation above {exploding}, or a value that is not finite",
-    reason="a thousand times that of the inputs, and enough for a softmax to be certain of anything",
+    reason="a thousand times that of standardized inputs, enough to saturate any softmax",
     remedy="`HeNormal`, `GlorotUniform`",
-    level_reason="the normalization divides by the scale; without it the loss and its gradients are as large",
+    level_reason="a normalization divides by the scale; without it the loss and its gradients are equally large",
 )
 def exploding(measured: Measurements) -> Iterator[Finding]:
     inputs, limit = measured.inputs, measured.thresholds.exploding
@@ -38,7 +38,7 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
         lost = next((layer for layer in harmful if _nonfinite(layer)), None)
         evidence = _course(inputs, harmful, "grows")
         if lost:
-            evidence += f"; {_nonfinite(lost):.0%} of what {lost.name} gives is not finite"
+            evidence += f"; {_nonfinite(lost):.0%} of the outputs of {lost.name} are not finite"
         yield Finding(names_of(harmful), evidence, _remedy(harmful[0], outside), "error")
     if harmless:
         evidence = _course(inputs, harmless, "grows") + normalization_of(harmless[0])
@@ -48,18 +48,18 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "saturated",
     levels={"warning": ""},
-    finds="more than {saturated} of the outputs within {saturation_margin} of a limit, as a share of the distance "
+    finds="a fraction above {saturated} of the outputs within {saturation_margin} of a limit, relative to the distance "
     "between the limits",
-    reason="beyond 0.99 tanh has 2% of its gradient; inputs of standard deviation 1 take 1% of it there, 2.3 take a "
-    "quarter",
+    reason="beyond 0.99 tanh has 2% of its gradient; this happens to 1% of the outputs for inputs of standard "
+    "deviation 1, and to a quarter for 2.3",
     remedy="`GlorotUniform`, smaller inputs",
-    level_reason="gradients are small where the activation is saturated, and the others undo it in time",
+    level_reason="gradients are small where the activation is saturated, but training recovers in time",
 )
 def saturated(measured: Measurements) -> Iterator[Finding]:
     hit = [
         layer
         for layer in _with_enough_values(measured.layers, measured.thresholds)
-        # The gradient of a sigmoid at the end does not matter to a crossentropy.
+        # The gradient of a final sigmoid does not matter with a crossentropy loss.
         if (layer.saturated or 0) > measured.thresholds.saturated
         and not (layer.is_output and layer.activation == "sigmoid")
     ]
@@ -72,7 +72,7 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
     yield Finding(
         names_of(hit),
         f"{worst.saturated:.0%} of the outputs of {worst.name} are at the limits of {worst.activation}{before}"
-        f"{others(hit)}: its gradient there is almost 0",
+        f"{others(hit)}, where its gradient is almost 0",
         _remedy(hit[0], outside),
     )
 
@@ -80,28 +80,28 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "saturated output",
     levels={"warning": ""},
-    finds="a softmax or sigmoid at the end of the model that is certain of more than {saturated_output} of the "
-    "examples: within `saturation_margin` of 1, a sigmoid also of 0",
-    reason="with standardized inputs and the usual weights a softmax is certain of next to no example; where most are "
-    "certain, the loss begins far above that of guessing, and the first steps only undo it",
+    finds="a final softmax or sigmoid that is saturated for a fraction of the examples above {saturated_output}: "
+    "within `saturation_margin` of 1, or of 0 for a sigmoid",
+    reason="with standardized inputs and usual weights few outputs are saturated; if most are, the loss starts far "
+    "above that of guessing, and the first steps only undo this",
     remedy="scaled inputs, smaller weights in the last layer",
-    level_reason="gradients are small where the activation is saturated, and the others undo it in time",
+    level_reason="gradients are small where the activation is saturated, but training recovers in time",
 )
 def saturated_output(measured: Measurements) -> Iterator[Finding]:
     hit = [layer for layer in measured.layers if (layer.certain or 0) > measured.thresholds.saturated_output]
     if not hit:
         return
     worst = max(hit, key=lambda layer: layer.certain or 0)
-    before = f", what comes before has standard deviation {number(worst.before.std)}" if worst.before else ""
+    before = f", its input has standard deviation {number(worst.before.std)}" if worst.before else ""
     unscaled = any(
         layer.first_inputs and root_mean_square(layer.first_inputs) > measured.thresholds.unscaled_inputs
         for layer in measured.layers
     )
-    first = "inputs of mean 0 and standard deviation 1, then " if unscaled else ""
+    first = "standardize the inputs, then " if unscaled else ""
     yield Finding(
         names_of(hit),
-        f"{worst.name} is certain of {worst.certain:.0%} of its answers before any training{before}{others(hit)}: "
-        "the loss begins far above that of guessing, and the first steps only undo it",
+        f"{worst.name} is saturated for {worst.certain:.0%} of the examples before training{before}{others(hit)}: "
+        "the loss starts far above that of guessing, and the first steps only undo this",
         f"{first}GlorotUniform() or smaller weights in the last layer",
     )
 
@@ -109,11 +109,11 @@ def saturated_output(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "dead units",
     levels={"warning": "", "error": "if all units of a layer are dead"},
-    finds="more than {dead} of the units",
-    reason="in a deep network the examples of a batch become alike, and symmetric weights then silence half of the "
-    "units for all of them, by chance some more",
+    finds="a fraction above {dead} of the units with output 0 for the whole batch",
+    reason="a dead unit gets no gradient; about half is normal, because in a deep network the examples of a batch "
+    "become similar, so that a unit is on or off for all of them",
     remedy="`HeNormal` and `ReLUBias`",
-    level_reason="the others learn; where there are none, the layers before get no gradient",
+    level_reason="the other units learn; if there are none, earlier layers get no gradient",
 )
 def dead(measured: Measurements) -> Iterator[Finding]:
     hit = [
@@ -129,26 +129,25 @@ def dead(measured: Measurements) -> Iterator[Finding]:
     examples, before = (worst.shape or (0,))[0], worst.before or Signal()
     yield Finding(
         names_of(hit),
-        f"{worst.dead:.0%} of the units of {worst.name} give 0 for all {examples} examples, their inputs have "
+        f"{worst.dead:.0%} of the units of {worst.name} output 0 for all {examples} examples; their inputs have "
         f"mean {number(before.mean)} and standard deviation {number(before.std)}{others(hit)}: "
         "they get no gradient",
-        "weights of mean 0 and a bias that is not negative: HeNormal() with bias_initializer=ReLUBias(0.01)",
+        "weights with mean 0 and a nonnegative bias: HeNormal() with bias_initializer=ReLUBias(0.01)",
         "error" if worst.dead == 1 else "warning",
     )
 
 
 @rule(
     "vanishing",
-    levels={"error": "", "note": "if no kernel gets too little because of it"},
+    levels={"error": "", "note": "if no kernel gets too small an input because of it"},
     finds="a standard deviation below {vanishing} before the activation",
-    reason="lost beside a bias that has taken its first step",
+    reason="negligible next to a bias after its first update",
     remedy="`HeNormal`, `GlorotUniform`",
-    level_reason="a small output does no harm where it is added to a larger one, or a normalization brings it back to "
-    "size",
+    level_reason="a small output is harmless if it is added to a larger one or normalized",
 )
 def vanishing(measured: Measurements) -> Iterator[Finding]:
     inputs, limit = measured.inputs, measured.thresholds.vanishing
-    # What comes after a kernel of zeros is its effect, and named already.
+    # A kernel of zeros causes everything after it, and has its own verdict.
     before_zeros = itertools.takewhile(lambda layer: not (layer.loses_signal and has_zeros(layer)), measured.layers)
     hit = [
         layer
@@ -161,7 +160,7 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
     if harmful:
         yield Finding(names_of(harmful), _course(inputs, harmful, "falls"), _remedy(harmful[0], outside), "error")
     if harmless:
-        evidence = f"{_course(inputs, harmless, 'falls')}; no layer behind gets too little because of it"
+        evidence = f"{_course(inputs, harmless, 'falls')}; no later layer gets too small an input because of it"
         yield Finding(names_of(harmless), evidence, _remedy(harmless[0], outside), "note")
 
 
@@ -178,9 +177,9 @@ def _with_enough_values(layers: Iterable[LayerReport], thresholds: Thresholds) -
 
 
 def _course(inputs: Signal | None, hit: Sequence[LayerReport], verb: str) -> str:
-    """Say how the standard deviation goes from the inputs to the last of the layers that are named."""
+    """Describe the standard deviation from the inputs to the first and last affected layer."""
     first, last = hit[0], hit[-1]
-    start = f"from {number(inputs.std)} of the inputs " if inputs else ""
+    start = f"from {number(inputs.std)} at the inputs " if inputs else ""
     text = f"the standard deviation {verb} {start}to {number(_std(first))} in {first.name}"
     if last is not first:
         text += f" and {number(_std(last))} in {last.name}"
@@ -188,9 +187,9 @@ def _course(inputs: Signal | None, hit: Sequence[LayerReport], verb: str) -> str
 
 
 def _remedy(layer: LayerReport, inputs: Signal | None) -> str:
-    """Return the remedy that begins with `inputs` if these are the cause, otherwise `None`."""
+    """Return the remedy, which starts with `inputs` if they are the cause."""
     if inputs and inputs.nonfinite:
-        return f"inputs that are finite ({inputs.nonfinite:.0%} of them are not), then {suggestion(layer)}"
+        return f"finite inputs ({inputs.nonfinite:.0%} of them are not), then {suggestion(layer)}"
     if inputs:
-        return f"inputs of mean 0 and standard deviation 1 (theirs is {number(inputs.std)}), then {suggestion(layer)}"
-    return f"{suggestion(layer)} in this and the layers before it"
+        return f"standardize the inputs (their standard deviation is {number(inputs.std)}), then {suggestion(layer)}"
+    return f"{suggestion(layer)} in this and all earlier layers"

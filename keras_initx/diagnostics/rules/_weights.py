@@ -1,4 +1,4 @@
-"""The rules about weights: those that training cannot tell apart, and those that are not what was meant."""
+"""The rules about weights: those without random differences, and those that differ from the intention."""
 
 from collections.abc import Iterator, Sequence
 
@@ -28,26 +28,25 @@ from keras_initx.diagnostics.rules._wording import (
     "all-zero weights",
     levels={
         "note": "",
-        "error": "if a kernel behind gets the same inputs for all examples because of them",
+        "error": "if a later kernel gets the same inputs for all examples because of them",
     },
-    finds="a trainable kernel of zeros, or the scale of a normalization",
-    reason="units give the same output, and no gradient passes back",
+    finds="a trainable kernel, or the scale of a normalization, that is all 0",
+    reason="all units have the same output, and no gradient passes back",
     remedy="random weights",
-    level_reason="what is behind cannot tell the examples apart, and nothing passes back. Zeros that are meant leave "
-    "the signal another way: at the end of a residual branch (the last kernel, or the last scale), in an adapter such "
-    "as LoRA's second kernel, in a position embedding; behind the outputs there is no kernel. Zeros behind such zeros "
-    "are an error too",
+    level_reason="later layers cannot distinguish examples, and no gradient passes back. Intended zeros leave another "
+    "path for the signal: at the end of a residual branch (the last kernel or scale), in an adapter such as LoRA's "
+    "second kernel, in a position embedding, or at the output. Zeros after such zeros are an error too",
 )
 def all_zero(measured: Measurements) -> Iterator[Finding]:
     hit = [(layer, weight) for layer, weight in pairs_of(measured) if weight.zero]
     are_lost = any(layer.loses_signal for layer, _ in hit)
-    # Zeros of the outputs are meant, but not where zeros before them leave them nothing to learn from.
+    # Zeros at the output are intended, unless earlier zeros leave them no signal to learn from.
     harmful = [pair for pair in hit if pair[0].loses_signal or (are_lost and pair[0].is_starved)]
     harmless = [pair for pair in hit if pair not in harmful]
     if harmful:
         yield Finding(
             layer_names(harmful),
-            f"all weights of {weight_names(harmful)} are 0: units give the same output, and no gradient passes back "
+            f"all weights of {weight_names(harmful)} are 0: units have the same output, and no gradient passes back "
             "through them",
             _instead_of_zeros(*harmful[0]),
             "error",
@@ -55,10 +54,10 @@ def all_zero(measured: Measurements) -> Iterator[Finding]:
     if harmless:
         yield Finding(
             layer_names(harmless),
-            f"all weights of {weight_names(harmless)} are 0; no layer behind gets the same for all examples because "
+            f"all weights of {weight_names(harmless)} are 0; no later layer gets equal inputs for all examples because "
             "of it",
-            f"{_instead_of_zeros(*harmless[0])}, unless the zeros are meant, as at the end of a residual branch, for "
-            "the outputs, in an adapter or a position embedding",
+            f"{_instead_of_zeros(*harmless[0])}, unless the zeros are intended, as at the end of a residual branch, at "
+            "the output, in an adapter or a position embedding",
             "note",
         )
 
@@ -70,10 +69,10 @@ def _instead_of_zeros(layer: LayerReport, weight: WeightReport) -> str:
 @rule(
     "constant weights",
     levels={"error": ""},
-    finds="a trainable kernel of one other value",
-    reason="the units are one unit",
+    finds="a trainable kernel with a single nonzero value",
+    reason="all units are the same",
     remedy="random weights",
-    level_reason="the units stay one unit",
+    level_reason="the units stay the same during training",
 )
 def constant(measured: Measurements) -> Iterator[Finding]:
     hit = [(layer, weight) for layer, weight in pairs_of(measured) if weight.constant and not weight.zero]
@@ -81,8 +80,8 @@ def constant(measured: Measurements) -> Iterator[Finding]:
         return
     yield Finding(
         layer_names(hit),
-        f"all weights of {weight_names(hit)} are the same, {number(hit[0][1].mean)}{in_first(hit)}: the units are one "
-        "unit, and training changes them alike",
+        f"all weights of {weight_names(hit)} are equal, {number(hit[0][1].mean)}{in_first(hit)}: the units are "
+        "identical, and training updates them in the same way",
         f"random weights: {suggestion(hit[0][0])}",
     )
 
@@ -90,10 +89,10 @@ def constant(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "identical units",
     levels={"warning": ""},
-    finds="units of a kernel with exactly the same weights, and bias",
-    reason="training changes them alike",
+    finds="units of a kernel with exactly the same weights and bias",
+    reason="training updates them in the same way",
     remedy="independent weights",
-    level_reason="some units begin alike; they often get different gradients and part",
+    level_reason="identical units often get different gradients later and diverge",
 )
 def identical_units(measured: Measurements) -> Iterator[Finding]:
     hit = [(layer, weight) for layer, weight in pairs_of(measured) if weight.identical_units and not weight.constant]
@@ -101,8 +100,8 @@ def identical_units(measured: Measurements) -> Iterator[Finding]:
         return
     yield Finding(
         layer_names(hit),
-        f"{hit[0][1].identical_units} units of {weight_name(*hit[0])} have the very weights of another unit"
-        f"{and_others(hit)}: where they also go to the same weights, training changes them alike",
+        f"{hit[0][1].identical_units} units of {weight_name(*hit[0])} have the same weights as another unit"
+        f"{and_others(hit)}: if their outgoing weights are equal too, training updates them in the same way",
         f"independent random weights for each unit: {suggestion(hit[0][0])}",
     )
 
@@ -111,9 +110,9 @@ def identical_units(measured: Measurements) -> Iterator[Finding]:
     "twin tensors",
     levels={"warning": ""},
     finds="two trainable kernels with the same random values",
-    reason="an initializer or a seed was used twice",
-    remedy="an initializer for each",
-    level_reason="two kernels begin alike; they often get different gradients and part",
+    reason="an initializer object or a seed was used twice",
+    remedy="a separate initializer for each",
+    level_reason="identical kernels often get different gradients and diverge",
 )
 def twins(measured: Measurements) -> Iterator[Finding]:
     groups: dict[str, list[Pair]] = {}
@@ -126,19 +125,18 @@ def twins(measured: Measurements) -> Iterator[Finding]:
     yield Finding(
         layer_names([pair for group in twins for pair in group]),
         "the same random values: " + "; ".join(weight_names(group, " = ") for group in twins[:3]) + and_more(twins, 3),
-        "an initializer of its own for each weight, without a seed or with a seed of its own: "
-        'a string id, `kernel_initializer="initx.glorot_uniform"`, makes a new one for each layer',
+        "a separate initializer for each weight, without a seed or with different seeds: "
+        'a string id, `kernel_initializer="initx.glorot_uniform"`, creates a new one for each layer',
     )
 
 
 @rule(
     "forget bias overwritten",
     levels={"warning": ""},
-    finds="an LSTM whose forget biases are 1, but whose other biases come from an initializer that gives something "
-    "else",
-    reason="`unit_forget_bias=True` writes ones over it",
+    finds="an LSTM whose forget-gate bias is 1 although its bias initializer gives other values",
+    reason="`unit_forget_bias=True` overwrites it",
     remedy="`LSTMForgetBias` and `unit_forget_bias=False`",
-    level_reason="the layer learns, with another memory than was meant",
+    level_reason="the layer learns, but with another memory length than intended",
 )
 def forget_bias(measured: Measurements) -> Iterator[Finding]:
     hit = [layer for layer in measured.layers if layer.forget_bias_overwritten]
@@ -146,21 +144,22 @@ def forget_bias(measured: Measurements) -> Iterator[Finding]:
         return
     yield Finding(
         names_of(hit),
-        f"{join_names(names_of(hit))}: the bias initializer fills the other gates, but the forget "
-        "gates are 1, because `unit_forget_bias=True` writes ones over what it gave",
-        "unit_forget_bias=False with bias_initializer=LSTMForgetBias(1.0), 2.0 for a longer memory",
+        f"{join_names(names_of(hit))}: the bias initializer fills the other gates, but the forget-gate bias "
+        "is 1, because `unit_forget_bias=True` overwrites it",
+        "unit_forget_bias=False with bias_initializer=LSTMForgetBias(1.0), or 2.0 for a longer memory",
     )
 
 
 @rule(
     "wrong fan",
-    levels={"warning": "", "note": "if a normalization is right behind"},
-    finds="a depthwise or transposed kernel whose standard deviation is not what its initializer stands for, by a "
-    "factor of {wrong_fan}",
-    reason="Keras takes its number of inputs from the wrong axes; small kernels are off by chance, but not by so much",
+    levels={"warning": "", "note": "if a normalization follows directly"},
+    finds="a depthwise or transposed kernel whose standard deviation differs from what its initializer intends by a "
+    "factor above {wrong_fan}",
+    reason="Keras computes the fans of such kernels from the wrong axes; small kernels deviate by chance, but not this "
+    "much",
     remedy="`input_axes`, `output_axes`",
-    level_reason="the normalization divides by the scale. What is left is the effective learning rate: the ratio of "
-    "gradient and weights still differs",
+    level_reason="a normalization divides by the scale, but the effective learning rate, the ratio of gradient to "
+    "weights, still differs",
 )
 def wrong_fan(measured: Measurements) -> Iterator[Finding]:
     factor = measured.thresholds.wrong_fan
@@ -182,9 +181,9 @@ def _wrong_fan(hit: Sequence[Pair], level: Level, reason: str) -> Finding:
     input_axes, output_axes = (list(axes) for axes in weight.axes or ())
     return Finding(
         layer_names(hit),
-        f"{weight_name(layer, weight)} has standard deviation {number(weight.std)}; its initializer stands for "
-        f"{number(weight.expected_std or 0)} with the {weight.fan_in} inputs that a unit has{and_others(hit)}: "
-        f"from the shape of this kernel, inputs and outputs are counted wrongly{reason}",
-        f"HeNormal(input_axes={input_axes}, output_axes={output_axes}), or another of its family with these axes",
+        f"{weight_name(layer, weight)} has standard deviation {number(weight.std)}; its initializer intends "
+        f"{number(weight.expected_std or 0)} for the {weight.fan_in} inputs of a unit{and_others(hit)}: "
+        f"it computes wrong fans from the shape of this kernel{reason}",
+        f"HeNormal(input_axes={input_axes}, output_axes={output_axes}), or a similar initializer with these axes",
         level,
     )

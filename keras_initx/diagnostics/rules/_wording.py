@@ -1,4 +1,4 @@
-"""What the rules share: how they say where a problem is, and which initializer suits a layer."""
+"""Wording that the rules share: locations of problems and suitable initializers."""
 
 import math
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ Pair: TypeAlias = tuple[LayerReport, WeightReport]
 
 
 def pairs_of(measured: Measurements) -> list[Pair]:
-    """Return all weights, each with its layer."""
+    """Return all pairs of a layer and one of its weights."""
     return [(layer, weight) for layer in measured.layers for weight in layer.weights]
 
 
 def names_of(layers: Sequence[LayerReport]) -> tuple[str, ...]:
-    """Return the names of layers, each once."""
+    """Return the names of layers, without repeats."""
     return tuple(dict.fromkeys(layer.name for layer in layers))
 
 
 def layer_names(pairs: Sequence[Pair]) -> tuple[str, ...]:
-    """Return the names of the layers in pairs of a layer and a weight, each once."""
+    """Return the names of the layers in pairs of a layer and a weight, without repeats."""
     return names_of([layer for layer, _ in pairs])
 
 
 def weight_name(layer: LayerReport, weight: WeightReport) -> str:
-    """Return the name of a weight with that of its layer."""
+    """Return the name of a weight, prefixed with that of its layer."""
     return f"{layer.name}/{weight.name}"
 
 
@@ -43,27 +43,27 @@ def join_names(names: Sequence[str], between: str = ", ") -> str:
 
 
 def and_more(items: Sequence[object], shown: int) -> str:
-    """Return how many of `items` come after those `shown`."""
+    """Return a phrase with the number of `items` beyond those `shown`."""
     return f" and {len(items) - shown} more" if len(items) > shown else ""
 
 
 def in_first(pairs: Sequence[Pair]) -> str:
-    """Return the name of the first weight, where there are several."""
+    """Return a phrase with the name of the first weight if there are several."""
     return f" in {weight_name(*pairs[0])}" if len(pairs) > 1 else ""
 
 
 def and_others(pairs: Sequence[Pair]) -> str:
-    """Return how many other weights there are."""
-    return f", and so in {len(pairs) - 1} more" if len(pairs) > 1 else ""
+    """Return a phrase with the number of other weights."""
+    return f", and {len(pairs) - 1} more weights" if len(pairs) > 1 else ""
 
 
 def others(layers: Sequence[LayerReport]) -> str:
-    """Return how many layers there are, where there are several."""
+    """Return a phrase with the number of layers if there are several."""
     return f" ({len(layers)} layers)" if len(layers) > 1 else ""
 
 
 def number(value: float) -> str:
-    """Return three digits of a number."""
+    """Format a number with three digits."""
     return f"{value:.3g}"
 
 
@@ -73,20 +73,20 @@ def root_mean_square(signal: Signal) -> float:
 
 
 def is_rescaled(layer: LayerReport) -> bool:
-    """Tell whether a normalization, and nothing else, gets what `layer` computes: its size does not matter then."""
+    """Return whether a normalization is the only consumer of `layer`, so that the scale does not matter."""
     return layer.normalized_by is not None and not is_bounded(layer.activation)
 
 
 def normalization_of(layer: LayerReport) -> str:
-    """Say which normalization makes the size of what `layer` computes harmless."""
-    return f"; {layer.normalized_by} right behind brings what {layer.name} gives to one size"
+    """Return a phrase with the normalization that makes the output scale of `layer` harmless."""
+    return f"; {layer.normalized_by} directly after {layer.name} normalizes this scale"
 
 
 def has_zeros(layer: LayerReport) -> bool:
-    """Tell whether all of a kernel, or of the scale of a normalization, is 0."""
+    """Return whether a kernel, or the scale of a normalization, is all 0."""
     return any(weight.zero for weight in layer.weights)
 
 
 def suggestion(layer: LayerReport) -> str:
-    """Return the initializer that suits `layer`."""
+    """Return a suitable initializer for `layer`, as text."""
     return suitable_initializer(layer.activation)
