@@ -76,7 +76,7 @@ def has_torch():
     return importlib.util.find_spec("torch") is not None
 
 
-def synchronise(tensor):
+def synchronize(tensor):
     """Wait until `tensor`, of any framework, is computed."""
     framework = type(tensor).__module__.partition(".")[0]
     if framework == "torch":
@@ -102,20 +102,20 @@ def peak_growth(make, framework, device):
 
         # This peak never decreases, so it is valid only if nothing larger ran before in this process.
         before = jax.devices()[0].memory_stats()["bytes_in_use"]
-        synchronise(make())
+        synchronize(make())
         return jax.devices()[0].memory_stats()["peak_bytes_in_use"] - before
     if framework == "tensorflow":
         import tensorflow as tf
 
         tf.config.experimental.reset_memory_stats("GPU:0")
         before = tf.config.experimental.get_memory_info("GPU:0")["current"]
-        synchronise(make())
+        synchronize(make())
         return tf.config.experimental.get_memory_info("GPU:0")["peak"] - before
     import torch
 
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    synchronise(make())
+    synchronize(make())
     return torch.cuda.max_memory_allocated() - before
 
 
@@ -126,7 +126,7 @@ def _peak_growth_of_process(make):
         ctypes.CDLL(None).malloc_trim(0)  # free memory that is still held would hide growth
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current use
     before = _resident("VmRSS")
-    synchronise(make())
+    synchronize(make())
     return _resident("VmHWM") - before
 
 
@@ -143,7 +143,7 @@ def write_rate(device):
     if device == "cpu":  # Reuse touched memory, because the first touch of a page costs more than writing.
         array = np.zeros(size, "float32")
         return array.nbytes / _best(lambda: array.fill(1.5))
-    return 4 * size / _best(lambda: synchronise(keras.ops.full((size,), 1.5)))
+    return 4 * size / _best(lambda: synchronize(keras.ops.full((size,), 1.5)))
 
 
 def product_rate(device):
@@ -152,7 +152,7 @@ def product_rate(device):
 
     size = 2048 if device == "cpu" else 8192
     matrix = keras.ops.full((size, size), 1.5)
-    return 2 * size**3 / _best(lambda: synchronise(keras.ops.matmul(matrix, matrix)))
+    return 2 * size**3 / _best(lambda: synchronize(keras.ops.matmul(matrix, matrix)))
 
 
 def _best(function):

@@ -7,18 +7,18 @@ from _rows import OURS
 _MOST_FRAME_ERROR = 1e-5
 
 
-def summarise(cases, measured, rates, backend, device):
+def summarize(cases, measured, rates, backend, device):
     """Return the results, with spreads instead of lists of measurements."""
     summaries, targets = {}, []
     for row, shape, dtype in cases:
         label = _rows.label(row, shape, dtype)
-        summary = _summarise_case(row, shape, dtype, measured[label], rates)
+        summary = _summarize_case(row, shape, dtype, measured[label], rates)
         targets += _targets(row, shape, dtype, summary, backend, device)
         summaries[label] = summary
     return {"rates": rates, "cases": summaries, "targets": targets}
 
 
-def _summarise_case(row, shape, dtype, figures, rates):
+def _summarize_case(row, shape, dtype, figures, rates):
     size = _rows.size_in_bytes(shape, dtype)
     warm = {name: _common.spread(times) for name, times in figures["warm"].items()}
     if row.frame:

@@ -63,7 +63,7 @@ def main():
             seconds.append(_common.in_fresh_process(import_package))
             step()
 
-    results = summarise(times, seconds, backend, arguments.device)
+    results = summarize(times, seconds, backend, arguments.device)
     path = _common.write_results(arguments, "build", results)
     print(_common.target_table(results["targets"]), report(results), sep="\n\n")
     points = {
@@ -97,11 +97,11 @@ def build(model, initializer, *extra):
     import keras_initx  # noqa: F401 - registers the ids
 
     # The baseline: the framework is imported and has opened the device.
-    _device.synchronise(keras.ops.convert_to_tensor([0.0]))
+    _device.synchronize(keras.ops.convert_to_tensor([0.0]))
     start = time.perf_counter()
     built = MODELS[model](initializer, *extra)
     for weight in built.weights:
-        _device.synchronise(weight.value)
+        _device.synchronize(weight.value)
     return time.perf_counter() - start
 
 
@@ -115,7 +115,7 @@ def import_package():
     return time.perf_counter() - start
 
 
-def summarise(times, imports, backend, device):
+def summarize(times, imports, backend, device):
     """Return the results: spreads, ratios and targets."""
     models = {
         model: {

@@ -91,7 +91,7 @@ def measure(name, place, device, repeats):
     os.environ["KERAS_INITX_SAMPLE_ON"] = place if place in ("host", "device") else "auto"
     import keras
 
-    _device.synchronise(keras.ops.convert_to_tensor([0.0]))
+    _device.synchronize(keras.ops.convert_to_tensor([0.0]))
     ours, own, dtype = CASES[name]
     make = own if place == _OWN else ours
     shapes = (_FRAMES if name == "orthogonal" else _SHAPES)[device]
@@ -131,14 +131,14 @@ def _compiled(function):
 
 def _seconds(call):
     start = time.perf_counter()
-    _device.synchronise(call())
+    _device.synchronize(call())
     return time.perf_counter() - start
 
 
 def _host_memory(initializer, shape, dtype):
     """Return the peak of NumPy's allocations in a call, relative to the size of the result."""
     tracemalloc.start()
-    _device.synchronise(initializer(shape, dtype))
+    _device.synchronize(initializer(shape, dtype))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak / _rows.size_in_bytes(shape, dtype)

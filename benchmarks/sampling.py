@@ -34,7 +34,7 @@ def main():
     rates["product_flops_per_s"] = _device.product_rate(arguments.device)
     measure_warm(cases, measured, arguments)
 
-    results = _summary.summarise(cases, measured, rates, arguments.environment["backend"], arguments.device)
+    results = _summary.summarize(cases, measured, rates, arguments.environment["backend"], arguments.device)
     path = _common.write_results(arguments, "sampling", results)
     print(_common.target_table(results["targets"]), _summary.report(results), sep="\n\n")
     title = f"Warm calls: {arguments.environment['backend']} on {arguments.environment['device']}"
@@ -75,7 +75,7 @@ def cold_call(row_name, name, shape, dtype, device):
     import keras
 
     # The baseline: the framework is imported and has opened the device.
-    _device.synchronise(keras.ops.convert_to_tensor([0.0]))
+    _device.synchronize(keras.ops.convert_to_tensor([0.0]))
     initializer = _rows.maker(row_name, name)(0)
     start = time.perf_counter()
     error = _attempt(initializer, shape, dtype)
@@ -96,7 +96,7 @@ def memory_growth(row_name, name, shape, dtype, device):
 def _attempt(initializer, shape, dtype):
     """Make one call and return its error message, because failures of peers are results too."""
     try:
-        _device.synchronise(initializer(shape, dtype))
+        _device.synchronize(initializer(shape, dtype))
     except Exception as error:
         return f"{type(error).__name__}: {error}".partition("\n")[0][:200]
 
@@ -146,7 +146,7 @@ def _call_for(seconds, initializer, shape, dtype):
 def _timed(initializer, shape, dtype):
     start = time.perf_counter()
     tensor = initializer(shape, dtype)
-    _device.synchronise(tensor)
+    _device.synchronize(tensor)
     seconds = time.perf_counter() - start
     del tensor
     return seconds

@@ -15,7 +15,7 @@ class Case:
     """An initializer, shapes that it fills and shapes that it refuses.
 
     `exact` says whether its values are the same to the last bit wherever they are made; what is
-    factorised or multiplied is the same to rounding.
+    factorized or multiplied is the same to rounding.
     """
 
     cls: type

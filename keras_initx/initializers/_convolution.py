@@ -71,7 +71,7 @@ class DeltaOrthogonal(RandomInitializer):
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         matrix = orthogonal_matrix(stream, shape[-2:], gain_value(self.gain), self.groups, dtype)
-        return _at_centre(stream.xp, matrix, shape, dtype)
+        return _at_center(stream.xp, matrix, shape, dtype)
 
 
 @register(
@@ -120,10 +120,10 @@ class Dirac(ConstantInitializer):
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         group = xp.eye(shape[-2], shape[-1] // self.groups, dtype=dtype) * gain_value(self.gain)
-        return _at_centre(xp, xp.tile(group, (1, self.groups)), shape, dtype)
+        return _at_center(xp, xp.tile(group, (1, self.groups)), shape, dtype)
 
 
-def _at_centre(xp: Namespace, matrix: Tensor, shape: Shape, dtype: DType) -> Tensor:
+def _at_center(xp: Namespace, matrix: Tensor, shape: Shape, dtype: DType) -> Tensor:
     """Return a kernel of `shape` with `matrix` at the center of the window and zeros elsewhere."""
     if math.prod(shape) == 0:
         return xp.zeros(shape, dtype)

@@ -10,7 +10,7 @@ from keras_initx.sampling._log import portable_log
 
 # Wichura, "Algorithm AS 241: the percentage points of the normal distribution", Applied
 # Statistics 37 (1988), PPND16: numerators and denominators, highest power first.
-_CENTRE = (
+_CENTER = (
     (2.5090809287301226727e3, 3.3430575583588128105e4, 6.7265770927008700853e4, 4.5921953931549871457e4,
      1.3731693765509461125e4, 1.9715909503065514427e3, 1.3314166789178437745e2, 3.3871328727963666080e0),
     (5.2264952788528545610e3, 2.8729085735721942674e4, 3.9307895800092710610e4, 2.1213794301586595867e4,
@@ -36,7 +36,7 @@ def _upper_quantiles() -> Array:
     q = (np.arange(SIZE // 2) + 0.5) / SIZE  # probability above one half
     tail = q > 0.425  # end of the central approximation of AS 241
     quantiles = np.empty_like(q)
-    quantiles[~tail] = q[~tail] * _ratio(_CENTRE, 0.180625 - q[~tail] ** 2)
+    quantiles[~tail] = q[~tail] * _ratio(_CENTER, 0.180625 - q[~tail] ** 2)
     # Its third branch, for probabilities below 1.4e-11, is beyond a table of this size.
     quantiles[tail] = _ratio(_TAIL, np.sqrt(-portable_log(0.5 - q[tail])) - 1.6)
     return quantiles

@@ -94,7 +94,7 @@ def _panel_program(rows: int, columns: int, dtype: DType) -> Callable[..., tuple
             return xp.where(heads, xp.reshape(values, (-1, 1)), v)
 
         v = xp.where(inside, draws, zeros)
-        v, sign = _normalised(xp, v, xp.sum(xp.where(heads, v, zeros), axis=1), with_heads)
+        v, sign = _normalized(xp, v, xp.sum(xp.where(heads, v, zeros), axis=1), with_heads)
         v = xp.where(inside, v, zeros)
         gram = xp.set_diagonal(xp.triu(xp.gram(v)), xp.ones((_PANEL,), dtype))
         frame = frame - xp.transpose(v) @ xp.solve_upper(gram, v @ frame)
@@ -141,10 +141,10 @@ def _reflections(xp: Namespace, gaussian: Tensor) -> tuple[Tensor, Tensor]:
         gaussian: Draws; those of vector `j` are in row `j` from index `j`. Overwritten on the host.
     """
     v = xp.triu(gaussian)
-    return _normalised(xp, v, xp.copy(xp.diagonal(v)), xp.set_diagonal)
+    return _normalized(xp, v, xp.copy(xp.diagonal(v)), xp.set_diagonal)
 
 
-def _normalised(
+def _normalized(
     xp: Namespace, v: Tensor, head: Tensor, with_heads: Callable[[Tensor, Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Return the Householder vectors and signs for vectors that are the rows of `v`.

@@ -92,7 +92,7 @@ def test_numbers_are_short(number, text):
     assert _text.number(number) == text
 
 
-def test_a_terminal_gets_colours_where_rich_is_installed(faulty, monkeypatch):
+def test_a_terminal_gets_colors_where_rich_is_installed(faulty, monkeypatch):
     pytest.importorskip("rich")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("NO_COLOR", raising=False)

@@ -176,11 +176,11 @@ def test_a_transposed_convolution_continues_a_linear_image(rank, strides):
         height = sum((axis + 1) * x for axis, x in enumerate(np.meshgrid(*[coordinates] * rank, indexing="ij")))
         return np.stack([-height, np.ones_like(height), 2 * height + 1], axis=-1)[None]
 
-    # The centres of the new pixels, in the coordinates of the old ones.
-    centres = (np.arange(5 * strides) + 0.5) / strides - 0.5
+    # The centers of the new pixels, in the coordinates of the old ones.
+    centers = (np.arange(5 * strides) + 0.5) / strides - 0.5
     inside = (slice(None), *[slice(strides, -strides)] * rank)
     large = upsample(image(np.arange(5.0)), strides, 2 * strides - strides % 2)
-    np.testing.assert_allclose(large[inside], image(centres)[inside], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(large[inside], image(centers)[inside], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("strides", [2, 3])

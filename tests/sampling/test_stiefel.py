@@ -75,7 +75,7 @@ def test_no_draw_is_used_twice():
 
 
 @pytest.mark.parametrize("frame", [householder_frame, qr_frame], ids=lambda frame: frame.__name__)
-def test_the_first_column_is_the_first_draws_normalised(frame):
+def test_the_first_column_is_the_first_draws_normalized(frame):
     draws = Stream((0, 0)).normal(Draw.FRAME, (20,))
     np.testing.assert_allclose(make(frame, 20, 5)[:, 0], draws / np.linalg.norm(draws), atol=1e-6)
 

@@ -81,7 +81,7 @@ def test_integers_are_uniform():
     [((2, 0), Draw.VALUES), ((1, 1), Draw.VALUES), ((1, 0), Draw.SUPPORT)],
     ids=["seed", "count", "draw"],
 )
-def test_neighbours_are_uncorrelated(key, draw):
+def test_neighbors_are_uncorrelated(key, draw):
     first = Stream((1, 0)).normal(Draw.VALUES, (100_000,))
     second = Stream(key).normal(draw, (100_000,))
     assert scipy.stats.pearsonr(first, second).pvalue > P_VALUE

@@ -10,11 +10,11 @@ from keras_initx.cli._data import Dataset
 
 
 def blobs():
-    """Return points around three centres, with their numbers."""
+    """Return points around three centers, with their numbers."""
     draws = np.random.default_rng(0)
-    centres = draws.normal(size=(3, 6))
+    centers = draws.normal(size=(3, 6))
     labels = draws.integers(0, 3, 160)
-    points = (centres[labels] + draws.normal(0, 0.5, (160, 6))).astype("float32")
+    points = (centers[labels] + draws.normal(0, 0.5, (160, 6))).astype("float32")
     return Dataset("blobs", (points[:96], labels[:96]), (points[96:], labels[96:]))
 
 
