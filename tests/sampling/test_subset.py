@@ -72,9 +72,10 @@ def test_the_trace_gives_what_the_host_gives(algorithm, mode, inputs, units, con
     np.testing.assert_array_equal(run(mode, call), matrix(inputs, units, connections))
 
 
-def test_the_size_of_a_block_on_the_host_does_not_show(monkeypatch):
+@pytest.mark.parametrize("size", [50, 700])
+def test_the_size_of_a_block_on_the_host_does_not_show(monkeypatch, size):
     whole = matrix(100, 50, 40)
-    monkeypatch.setattr(_subset, "_KEYS_PER_BLOCK", 700)
+    monkeypatch.setattr(_subset, "_KEYS_PER_BLOCK", size)
     np.testing.assert_array_equal(matrix(100, 50, 40), whole)
 
 
