@@ -108,10 +108,18 @@ def test_other_functions_and_bounds_hold_as_on_the_host(way, monkeypatch, cls, d
     assert_same(monkeypatch, cls(seed=3), (70, 50), dtype)
 
 
-# A column of the last is larger than a block.
-@pytest.mark.parametrize(("connections", "shape"), [(10, (90, 333)), (40, (90, 333)), (40, (1100, 3))])
-def test_a_sparse_matrix_of_many_blocks(way, monkeypatch, connections, shape):
-    assert_same(monkeypatch, keras_initx.Sparse(connections, seed=3), shape)
+@pytest.mark.parametrize(
+    ("connections", "shape", "dtype"),
+    [
+        (10, (90, 333), "bfloat16"),
+        (40, (90, 333), "bfloat16"),
+        (40, (1100, 3), "float32"),  # a column is larger than a block
+        (10, (0, 4), "float32"),
+        (40, (4, 0), "float32"),
+    ],
+)
+def test_a_sparse_matrix_of_many_blocks_or_none(way, monkeypatch, connections, shape, dtype):
+    assert_same(monkeypatch, keras_initx.Sparse(connections, seed=3), shape, dtype)
 
 
 @pytest.mark.parametrize("shape", [(150, 130), (130, 150)])

@@ -6,7 +6,7 @@ import scipy.stats
 from modes import STREAM_MODES, run
 
 from keras_initx.backends import backend
-from keras_initx.sampling import Stream, _subset, sparse_normal
+from keras_initx.sampling import Stream, _stream, _subset, sparse_normal
 
 # With fixed seeds a test passes always or never; a random seed would fail one test here in 10,000.
 P_VALUE = 1e-4
@@ -90,3 +90,11 @@ def test_equal_keys_on_the_host_leave_the_count_exact(monkeypatch):
     monkeypatch.setattr(stream, "words", lambda draw, shape, start: np.zeros(shape, "uint32"))
     values = sparse_normal(stream, 50, 3, 40)
     assert (values != 0).sum(axis=0).tolist() == [40, 40, 40]
+
+
+def test_only_keys_are_limited_by_the_size_of_the_matrix(monkeypatch):
+    # Otherwise it is the number of connections that cannot exceed that of a draw's elements.
+    monkeypatch.setattr(_stream, "_MAX_SIZE", 100)
+    assert matrix(40, 3, 32).shape == (40, 3)
+    with pytest.raises(ValueError, match=r"`shape` must have at most 2\*\*32 elements\. Received: shape=\(3, 40\)"):
+        matrix(40, 3, 33)
