@@ -10,7 +10,7 @@ from modes import BACKEND, float64, to_numpy
 import keras_initx
 from keras_initx.backends import backend
 from keras_initx.initializers import RandomInitializer
-from keras_initx.sampling import Draw, Stream, _place, affine, uniform_between
+from keras_initx.sampling import Draw, Stream, _place, _stream, affine, uniform_between
 
 GOLDEN = golden.load()
 
@@ -120,6 +120,13 @@ def test_other_functions_and_bounds_hold_as_on_the_host(way, monkeypatch, cls, d
 )
 def test_a_sparse_matrix_of_many_blocks_or_none(way, monkeypatch, connections, shape, dtype):
     assert_same(monkeypatch, keras_initx.Sparse(connections, seed=3), shape, dtype)
+
+
+@pytest.mark.parametrize(("connections", "shape"), [(10, (90, 11)), (40, (90, 2))])
+def test_a_sparse_matrix_of_too_many_draws_is_refused(way, monkeypatch, connections, shape):
+    monkeypatch.setattr(_stream, "_MAX_SIZE", 100)
+    with pytest.raises(ValueError, match=r"`shape` must have at most 2\*\*32 elements"):
+        keras_initx.Sparse(connections, seed=3)(shape)
 
 
 @pytest.mark.parametrize("shape", [(150, 130), (130, 150)])

@@ -92,9 +92,9 @@ def test_equal_keys_on_the_host_leave_the_count_exact(monkeypatch):
     assert (values != 0).sum(axis=0).tolist() == [40, 40, 40]
 
 
-def test_only_keys_are_limited_by_the_size_of_the_matrix(monkeypatch):
-    # Otherwise it is the number of connections that cannot exceed that of a draw's elements.
+def test_refuses_more_keys_or_connections_than_counters(monkeypatch):
     monkeypatch.setattr(_stream, "_MAX_SIZE", 100)
     assert matrix(40, 3, 32).shape == (40, 3)
-    with pytest.raises(ValueError, match=r"`shape` must have at most 2\*\*32 elements\. Received: shape=\(3, 40\)"):
-        matrix(40, 3, 33)
+    for units, connections, shape in ((3, 33, r"\(3, 40\)"), (4, 32, r"\(32, 4\)")):
+        with pytest.raises(ValueError, match=rf"`shape` must have at most 2\*\*32 elements\. Received: shape={shape}"):
+            matrix(40, units, connections)
