@@ -247,6 +247,8 @@ RARE_CASES = (
     Case(keras_initx.TruncatedNormal, {"stddev": 0.3, "seed": 2, "lower": 5.0, "upper": 90.0}, ((70, 20),)),
     # The one draw of the second reflection is zero. Then more columns than one panel of reflections has.
     Case(keras_initx.Orthogonal, {"seed": 21453}, ((2, 2), (65, 65)), exact=False),
+    # The first draw of the first reflection is zero, and has a sign.
+    Case(keras_initx.Orthogonal, {"seed": 13896}, ((3, 2),), exact=False),
 )
 FIRST_CASES = {case.cls: case for case in reversed(CASES)}
 RANDOM_CASES = tuple(case for case in CASES if case.random)
