@@ -169,6 +169,11 @@ def test_a_truncated_normal_takes_the_arguments_of_keras():
     assert {name: getattr(initializer, name) for name in config} == config
 
 
+@pytest.mark.parametrize("bounds", [(0, 0.001), (5, 9), (-9, -5)], ids=str)
+def test_bounds_may_be_as_close_and_as_far_out_as_a_refusal_says(bounds):
+    assert TruncatedNormal(lower=bounds[0], upper=bounds[1]).lower == bounds[0]
+
+
 @pytest.mark.parametrize(
     ("cls", "kwargs", "error", "message"),
     [
