@@ -166,6 +166,7 @@ def test_refuses_a_flag_that_is_none(make):
         ([[[0], [1]]], False, ValueError, r"be class numbers .* labels of shape \(1, 2, 1\)"),
         ([0, 1], True, ValueError, r"have the shape \(n, classes\) and be between 0 and 1 .* shape \(2,\)"),
         ([[0, 2]], True, ValueError, r"have the shape \(n, classes\) and be between 0 and 1 .* between 0 and 2"),
+        ([[-1, 1]], True, ValueError, r"have the shape \(n, classes\) and be between 0 and 1 .* between -1 and 1"),
     ],
     ids=str,
 )
