@@ -163,7 +163,7 @@ class Stream:
         dtype: DType,
         convert: Convert,
         table: Array | None,
-        start: int = 0,
+        start: int,
         then: Elementwise | None = None,
     ) -> Tensor:
         """Return what `convert` makes of words in `shape`, the words being those of elements `start` and up.
