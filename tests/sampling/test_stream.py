@@ -48,6 +48,10 @@ def test_normal_at_picks_from_normal(mode):
     np.testing.assert_array_equal(picked, whole[5:11].reshape(2, 3))
 
 
+def test_elements_are_numbered_from_zero_row_by_row():
+    np.testing.assert_array_equal(Stream((2024, 7)).flat_index((2, 1, 3)), np.arange(6).reshape(2, 1, 3))
+
+
 def test_finished_draws_have_the_dtype_and_the_bounds_of_the_stream():
     stream = Stream((2024, 7), "float16", (0.1, 0.8))
     draws = stream.uniform(Draw.VALUES, (100,))
