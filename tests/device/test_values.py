@@ -106,7 +106,7 @@ class Narrow(RandomInitializer):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("cls", [Squares, Narrow, keras_initx.RandomUniform])
 def test_other_functions_and_bounds_hold_as_on_the_host(way, monkeypatch, cls, dtype):
-    assert_same(monkeypatch, cls(seed=3), (70, 50), dtype)
+    assert_same(monkeypatch, cls(seed=5), (70, 50), dtype)  # a seed with uniform values that 16 bits lead over a bound
 
 
 @pytest.mark.parametrize(
