@@ -66,6 +66,10 @@ def test_equal_frequencies_are_a_bias_of_zero():
     assert to_numpy(PriorBias(0.5)((1,))).tolist() == [0]
 
 
+def test_one_class_that_excludes_no_other():
+    np.testing.assert_allclose(to_numpy(PriorBias([0.2], multi_label=True)((1,))), -np.log(4), rtol=1e-6)
+
+
 def test_extreme_frequencies_are_finite_and_right():
     with float64():
         bias = to_numpy(PriorBias([1e308, 1e308, 1e-308])((3,), "float64"))
