@@ -157,8 +157,8 @@ def test_a_mean_that_drowns_the_draws_is_given_as_it_is():
 
 
 def test_a_seed_that_is_not_given_is_32_bits_of_python():
-    random.seed(5)
-    assert RandomNormal().seed == random.Random(5).getrandbits(32)
+    random.seed(1)
+    assert RandomNormal().seed == random.Random(1).getrandbits(32)
 
 
 @pytest.mark.parametrize("name", ["RandomNormal", "RandomUniform"])
