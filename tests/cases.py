@@ -225,5 +225,30 @@ CASES = (
     Case(keras_initx.VarianceScaling, {"mode": "fan_avg", "distribution": "uniform", "seed": 25}, ANY_SHAPES),
     Case(keras_initx.VarianceScaling, {"mode": "fan_geo_avg", "distribution": "normal", "seed": 26}, ANY_SHAPES),
 )
+
+# Values that a change could leave alone in all cases: the two sides of a switch, and what happens once in many draws.
+# They have golden values, and run no other test of the contract.
+RARE_CASES = (
+    # The last count for Floyd's algorithm and the first for keys. One of the draws is zero. Then each input is chosen.
+    Case(keras_initx.Sparse, {"connections": 32, "seed": 142}, ((40, 6),)),
+    Case(keras_initx.Sparse, {"connections": 33, "seed": 142}, ((40, 6), (33, 2))),
+    # In the first column the 33rd and the 34th key are equal, and the first of the two inputs has the larger word.
+    Case(keras_initx.Sparse, {"connections": 33, "seed": 670972}, ((100, 4),)),
+    # In the first column the 69th and the 70th key differ in their last bit only.
+    Case(keras_initx.Sparse, {"connections": 69, "seed": 110422}, ((100, 4),)),
+    # Both bounds are numbers of every dtype, and drawn.
+    Case(keras_initx.RandomUniform, {"minval": 0.25, "maxval": 0.5, "seed": 1764}, ((300, 300),)),
+    # Where float32 is coarse, rounding would lead over the upper bound. The lower one is beyond all draws.
+    Case(
+        keras_initx.TruncatedNormal,
+        {"mean": 1000.0, "stddev": 0.001, "seed": 1, "lower": -9.0, "upper": 1.0},
+        ((70, 20),),
+    ),
+    Case(keras_initx.TruncatedNormal, {"stddev": 0.3, "seed": 2, "lower": 5.0, "upper": 90.0}, ((70, 20),)),
+    # The one draw of the second reflection is zero. Then more columns than one panel of reflections has.
+    Case(keras_initx.Orthogonal, {"seed": 21453}, ((2, 2), (65, 65)), exact=False),
+    # The first draw of the first reflection is zero, and has a sign.
+    Case(keras_initx.Orthogonal, {"seed": 13896}, ((3, 2),), exact=False),
+)
 FIRST_CASES = {case.cls: case for case in reversed(CASES)}
 RANDOM_CASES = tuple(case for case in CASES if case.random)

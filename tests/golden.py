@@ -48,10 +48,10 @@ def sample(values):
 
 
 def main():
-    from cases import CASES
+    from cases import CASES, RARE_CASES
 
     golden = load()
-    for case, shape, dtype in rows(CASES):
+    for case, shape, dtype in rows(CASES + RARE_CASES):
         golden.setdefault(label(case, shape, dtype), record(case, to_numpy(case.make()(shape, dtype))))
     PATH.write_text(json.dumps(golden, indent=1) + "\n")
 

@@ -3,17 +3,19 @@
 import golden
 import numpy as np
 import pytest
-from cases import CASES
+from cases import CASES, RARE_CASES
 from modes import MODES, run
 
 ROWS = tuple(golden.rows(CASES))
+RARE_ROWS = tuple(golden.rows(RARE_CASES))
 GOLDEN = golden.load()
 
 
-@pytest.mark.product
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("case", "shape", "dtype"), ROWS, ids=[golden.label(*row) for row in ROWS])
-def test_values_are_the_golden_ones(case, shape, dtype, mode):
+def each_of(rows):
+    return pytest.mark.parametrize(("case", "shape", "dtype"), rows, ids=[golden.label(*row) for row in rows])
+
+
+def assert_golden(case, shape, dtype, mode):
     expected = GOLDEN[golden.label(case, shape, dtype)]
     values = run(mode, lambda: case.make()(shape, dtype))
     if case.exact:
@@ -22,5 +24,24 @@ def test_values_are_the_golden_ones(case, shape, dtype, mode):
         np.testing.assert_allclose(golden.sample(values), expected, atol=1e-5)
 
 
+@pytest.mark.product
+@pytest.mark.parametrize("mode", MODES)
+@each_of(ROWS)
+def test_values_are_the_golden_ones(case, shape, dtype, mode):
+    assert_golden(case, shape, dtype, mode)
+
+
+@each_of(RARE_ROWS)
+def test_rare_values_are_the_golden_ones(case, shape, dtype):
+    assert_golden(case, shape, dtype, "eager")
+
+
+@pytest.mark.product
+@pytest.mark.parametrize("mode", MODES[1:])
+@each_of(RARE_ROWS)
+def test_rare_values_are_the_golden_ones_in_a_program(case, shape, dtype, mode):
+    assert_golden(case, shape, dtype, mode)
+
+
 def test_no_golden_value_is_left_over():
-    assert set(GOLDEN) == {golden.label(*row) for row in ROWS}
+    assert set(GOLDEN) == {golden.label(*row) for row in ROWS + RARE_ROWS}

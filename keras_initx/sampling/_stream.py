@@ -162,7 +162,7 @@ class Stream:
         dtype: DType,
         convert: Convert,
         table: Array | None,
-        start: int = 0,
+        start: int,
         then: Elementwise | None = None,
     ) -> Tensor:
         """Apply `convert` to the words of `shape`, starting at element `start`.

@@ -40,8 +40,8 @@ def sparse_normal(
     Returns:
         A matrix of the stream's namespace, in the dtype of finished draws.
     """
-    if connections > _MAX_FLOYD:
-        check_size((units, inputs))
+    # A word for each entry or for each connection: on a device nothing else would notice that they begin again.
+    check_size((units, inputs) if connections > _MAX_FLOYD else (connections, units))
     draw = {HOST: _draw_on_host, DEVICE: _draw_on_device}.get(stream.xp, _draw_in_trace)
     return draw(stream, inputs, units, connections, _scaled(stream.xp, stddev), dtype)
 

@@ -4,22 +4,23 @@ import golden
 import keras
 import numpy as np
 import pytest
-from cases import CASES
+from cases import CASES, RARE_CASES
 from modes import BACKEND, float64, to_numpy
 
 import keras_initx
 from keras_initx.backends import backend
 from keras_initx.initializers import RandomInitializer
-from keras_initx.sampling import Draw, Stream, _place, affine, uniform_between
+from keras_initx.sampling import Draw, Stream, _place, _stream, affine, uniform_between
 
 GOLDEN = golden.load()
-# An ordinary run makes one row of each class, `nox -s device` all.
-FIRST_ROWS = list({row[0].cls: row for row in reversed(list(golden.rows(CASES)))}.values())
 
 
-def rows():
-    for row in golden.rows(CASES):
-        marks = () if row in FIRST_ROWS else pytest.mark.full
+def rows(cases):
+    """Yield the golden rows: an ordinary run makes the first of each class, `nox -s device` all."""
+    classes = set()
+    for row in golden.rows(cases):
+        marks = pytest.mark.full if row[0].cls in classes else ()
+        classes.add(row[0].cls)
         yield pytest.param(*row, marks=marks, id=golden.label(*row))
 
 
@@ -40,7 +41,7 @@ def assert_same(monkeypatch, initializer, shape, dtype="float32", exact=True):
     np.testing.assert_allclose(values, expected, rtol=0, atol=0 if exact else tolerance)
 
 
-@pytest.mark.parametrize(("case", "shape", "dtype"), list(rows()))
+@pytest.mark.parametrize(("case", "shape", "dtype"), [*rows(CASES), *rows(RARE_CASES)])
 def test_values_are_the_golden_ones(way, case, shape, dtype):
     expected = GOLDEN[golden.label(case, shape, dtype)]
     values = to_numpy(case.make()(shape, dtype))
@@ -71,11 +72,12 @@ def test_a_part_of_a_draw_may_begin_anywhere(way, monkeypatch, kind, start, size
     np.testing.assert_array_equal(part().view(expected.dtype), expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("bounds", [None, (0.1, 0.8)])
 @pytest.mark.parametrize(("offset", "factor"), [(0.3, 0.7), (-1, 1e-3), (1e5, 0.01), (0, 0.1)])
-def test_offset_and_factor_round_as_on_the_host(way, monkeypatch, offset, factor, bounds):
+def test_offset_and_factor_round_as_on_the_host(way, monkeypatch, offset, factor, bounds, dtype):
     def draw():
-        stream = Stream((5, 0))
+        stream = Stream((5, 0), dtype)
         made = stream.normal(Draw.VALUES, (3000,), then=affine(stream.xp, offset, factor, bounds))
         return made if isinstance(made, np.ndarray) else to_numpy(made)
 
@@ -102,14 +104,30 @@ class Narrow(RandomInitializer):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("cls", [Squares, Narrow])
+@pytest.mark.parametrize("cls", [Squares, Narrow, keras_initx.RandomUniform])
 def test_other_functions_and_bounds_hold_as_on_the_host(way, monkeypatch, cls, dtype):
-    assert_same(monkeypatch, cls(seed=3), (70, 50), dtype)
+    assert_same(monkeypatch, cls(seed=5), (70, 50), dtype)  # a seed with uniform values that 16 bits lead over a bound
 
 
-@pytest.mark.parametrize("connections", [10, 40])
-def test_a_sparse_matrix_of_many_blocks(way, monkeypatch, connections):
-    assert_same(monkeypatch, keras_initx.Sparse(connections, seed=3), (90, 333))
+@pytest.mark.parametrize(
+    ("connections", "shape", "dtype"),
+    [
+        (10, (90, 333), "bfloat16"),
+        (40, (90, 333), "bfloat16"),
+        (40, (1100, 3), "float32"),  # a column is larger than a block
+        (10, (0, 4), "float32"),
+        (40, (4, 0), "float32"),
+    ],
+)
+def test_a_sparse_matrix_of_many_blocks_or_none(way, monkeypatch, connections, shape, dtype):
+    assert_same(monkeypatch, keras_initx.Sparse(connections, seed=3), shape, dtype)
+
+
+@pytest.mark.parametrize(("connections", "shape"), [(10, (90, 11)), (40, (90, 2))])
+def test_a_sparse_matrix_of_too_many_draws_is_refused(way, monkeypatch, connections, shape):
+    monkeypatch.setattr(_stream, "_MAX_SIZE", 100)
+    with pytest.raises(ValueError, match=r"`shape` must have at most 2\*\*32 elements"):
+        keras_initx.Sparse(connections, seed=3)(shape)
 
 
 @pytest.mark.parametrize("shape", [(150, 130), (130, 150)])

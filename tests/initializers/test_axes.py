@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from modes import needs_axes, to_numpy
 
-from keras_initx import Orthogonal, Sparse
+from keras_initx import Orthogonal, Sparse, catalog
+from keras_initx.initializers._axes import AxesInitializer
 
 layers = keras.layers
 both = pytest.mark.parametrize("cls", [Sparse, Orthogonal])
@@ -195,3 +196,18 @@ def test_a_transposed_convolution_has_orthonormal_units():
     layer = layers.Conv2DTranspose(7, 3, kernel_initializer=Orthogonal(input_axes=[0, 1, 3]))
     layer.build((None, 6, 6, 5))
     assert_orthonormal(np.moveaxis(to_numpy(layer.kernel), 2, -1).reshape(45, 7))
+
+
+@pytest.mark.parametrize("axes", ["input_axes", "output_axes"])
+def test_a_vector_is_a_matrix_once_its_axis_is_named(axes):
+    inputs, units = (8, 1) if axes == "input_axes" else (1, 8)
+    vector = to_numpy(Sparse(3, seed=0, **{axes: [0]})((8,)))
+    np.testing.assert_array_equal(vector, to_numpy(Sparse(3, seed=0)((inputs, units))).reshape(8))
+
+
+@pytest.mark.parametrize(
+    "entry", [entry for entry in catalog() if issubclass(entry.cls, AxesInitializer)], ids=lambda entry: entry.ids[0]
+)
+def test_axes_are_in_the_config(entry):
+    config = entry.cls(input_axes=[0], output_axes=[1]).get_config()
+    assert (config["input_axes"], config["output_axes"]) == ([0], [1])

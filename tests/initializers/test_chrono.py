@@ -1,3 +1,5 @@
+import hashlib
+
 import keras
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ import scipy.stats
 from modes import to_numpy
 
 from keras_initx import ChronoBias
+from keras_initx.initializers._chrono import _quantiles
 
 layers = keras.layers
 # A right sample fails a test of a distribution with this chance. The seeds are fixed, so it fails always or never.
@@ -41,6 +44,23 @@ def test_time_scales_are_uniform(max_steps):
     steps = 1 + np.exp(forget_gate.astype("float64"))
     test = scipy.stats.kstest(steps, scipy.stats.uniform(2, max_steps - 2).cdf)
     assert test.pvalue > ERROR_RATE
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("max_steps", "largest", "digest"),
+    [
+        (3, "0x1.62e42fefa39f0p-1", "05087dc7c90b931d"),
+        (100, "0x1.2616719161d2bp+2", "99a1a704e74906cd"),
+        (2**32, "0x1.62e42fef939efp+4", "5ef1dff08a6d40b2"),
+    ],
+)
+def test_bits_of_the_table_are_frozen(max_steps, largest, digest):
+    knots, end = _quantiles(ChronoBias(max_steps).max_steps)
+    assert end.hex() == largest
+    assert hashlib.sha256(knots.tobytes()).hexdigest()[:16] == digest
+    with pytest.raises(ValueError, match="read-only"):
+        knots[0] = 1
 
 
 def test_an_lstm():

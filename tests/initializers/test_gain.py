@@ -21,6 +21,21 @@ def test_the_gain_keeps_the_second_moment(name):
     assert gain_value(name) == pytest.approx(1 / np.sqrt(moment), rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"])
+def test_is_the_gain_of_torch(name):
+    torch = pytest.importorskip("torch")
+
+    slope = 0.2 if name == "leaky_relu" else None
+    assert gain_value(name) == torch.nn.init.calculate_gain(name, slope)
+
+
+@pytest.mark.parametrize(
+    ("name", "gain"), [("elu", 1.245198), ("gelu", 1.53353), ("silu", 1.676532), ("swish", 1.676532)]
+)
+def test_the_gain_is_frozen(name, gain):
+    assert gain_value(name) == gain
+
+
 @pytest.mark.parametrize("name", _GAINS)
 def test_every_name_is_an_activation_of_keras(name):
     assert callable(keras.activations.get(name))

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from modes import MODES, float64, run, to_numpy
+from modes import BACKEND, MODES, float64, run, to_numpy
 
 from keras_initx import Orthogonal, OrthogonalQR
 from keras_initx.initializers import _orthogonal
@@ -182,6 +182,7 @@ def test_no_draw_is_used_for_two_frames(monkeypatch):
         ({"singular_values": [1, -1]}, ValueError, r"list of numbers of at least 0\. .*singular_values=\[1, -1\]"),
         ({"singular_values": [math.nan]}, ValueError, r"`singular_values` must be .*singular_values=\[nan\]"),
         ({"singular_values": "ab"}, TypeError, r"`singular_values` must be .*singular_values='ab'"),
+        ({"singular_values": [2.0, True]}, TypeError, r"`singular_values` must be .*singular_values=\[2\.0, True\]"),
         ({"singular_values": [True]}, TypeError, r"`singular_values` must be .*singular_values=\[True\]"),
         (
             {"method": "gaussian", "singular_values": 2},
@@ -205,3 +206,9 @@ def test_refuses_a_shape_with_another_number_of_singular_values():
     message = r"`singular_values` must have 6 numbers, .* Received: shape=\(8, 12\), blocks=2, singular_values=\[1, 2\]"
     with pytest.raises(ValueError, match=message):
         Orthogonal(blocks=2, singular_values=[1, 2])((8, 12))
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="the other backends do not tell")
+@pytest.mark.parametrize("shape", [(30, 40), (40, 30)])
+def test_elements_lie_in_the_order_of_their_indices(shape):
+    assert Orthogonal(seed=1)(shape).is_contiguous()

@@ -11,9 +11,10 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
+from cases import ARRAYS
 from modes import MODES, float64, run, to_numpy
 
-from keras_initx import Concatenated, Pretrained, Scaled
+from keras_initx import Concatenated, Orthogonal, Pretrained, Scaled
 
 layers = keras.layers
 KERNEL = np.arange(12, dtype="float32").reshape(4, 3) / 8
@@ -431,3 +432,9 @@ def test_an_embedding_grows(kernel_file):
 
 def test_a_path_object_is_stored_as_a_string(kernel_file):
     assert Pretrained(pathlib.Path(kernel_file)) == Pretrained(str(kernel_file))
+
+
+def test_refuses_a_shape_that_the_padding_cannot_fill():
+    padded = Pretrained(ARRAYS, key="kernel", pad=Orthogonal(blocks=4, seed=0))
+    with pytest.raises(ValueError, match=r"`shape` must have a number of units that is a multiple of `blocks`"):
+        padded((6, 6))

@@ -66,6 +66,10 @@ def test_equal_frequencies_are_a_bias_of_zero():
     assert to_numpy(PriorBias(0.5)((1,))).tolist() == [0]
 
 
+def test_one_class_that_excludes_no_other():
+    np.testing.assert_allclose(to_numpy(PriorBias([0.2], multi_label=True)((1,))), -np.log(4), rtol=1e-6)
+
+
 def test_extreme_frequencies_are_finite_and_right():
     with float64():
         bias = to_numpy(PriorBias([1e308, 1e308, 1e-308])((3,), "float64"))
@@ -166,6 +170,7 @@ def test_refuses_a_flag_that_is_none(make):
         ([[[0], [1]]], False, ValueError, r"be integers .* labels of shape \(1, 2, 1\)"),
         ([0, 1], True, ValueError, r"have the shape \(n, classes\) and be between 0 and 1 .* shape \(2,\)"),
         ([[0, 2]], True, ValueError, r"have the shape \(n, classes\) and be between 0 and 1 .* between 0 and 2"),
+        ([[-1, 1]], True, ValueError, r"have the shape \(n, classes\) and be between 0 and 1 .* between -1 and 1"),
     ],
     ids=str,
 )

@@ -1,5 +1,6 @@
 import hashlib
 import math
+import random
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ from cases import label
 from modes import MODES, run, to_numpy
 
 import keras_initx
-from keras_initx import RandomNormal, RandomUniform, SmallNormal, TruncatedNormal
+from keras_initx import RandomNormal, RandomUniform, SmallNormal, Spectral, TruncatedNormal
 
 # The seeds are fixed; with a random one each of these tests would fail once in 10,000.
 P_VALUE = 1e-4
@@ -155,6 +156,11 @@ def test_a_mean_that_drowns_the_draws_is_given_as_it_is():
     assert values.tolist() == [1.0] * 10
 
 
+def test_a_seed_that_is_not_given_is_32_bits_of_python():
+    random.seed(1)
+    assert RandomNormal().seed == random.Random(1).getrandbits(32)
+
+
 @pytest.mark.parametrize("name", ["RandomNormal", "RandomUniform"])
 def test_config_and_attributes_are_those_of_keras(name):
     ours, theirs = getattr(keras_initx, name)(seed=3), getattr(keras.initializers, name)(seed=3)
@@ -169,10 +175,16 @@ def test_a_truncated_normal_takes_the_arguments_of_keras():
     assert {name: getattr(initializer, name) for name in config} == config
 
 
+@pytest.mark.parametrize("bounds", [(0, 0.001), (5, 9), (-9, -5)], ids=str)
+def test_bounds_may_be_as_close_and_as_far_out_as_a_refusal_says(bounds):
+    assert TruncatedNormal(lower=bounds[0], upper=bounds[1]).lower == bounds[0]
+
+
 @pytest.mark.parametrize(
     ("cls", "kwargs", "error", "message"),
     [
         (RandomNormal, {"mean": "0"}, TypeError, r"`mean` must be a finite number\. Received: mean='0'"),
+        (Spectral, {"scale": 0}, ValueError, r"`scale` must be a positive number\. Received: scale=0"),
         (RandomNormal, {"stddev": 0}, ValueError, r"`stddev` must be a positive number\. Received: stddev=0"),
         (RandomUniform, {"minval": math.inf}, ValueError, r"`minval` must be a finite number\. Received: minval=inf"),
         (RandomUniform, {"maxval": None}, TypeError, r"`maxval` must be a finite number\. Received: maxval=None"),

@@ -45,3 +45,10 @@ def test_bounds_hold_to_the_last_bit(mode):
     )
     assert float(computed.min()) == float(np.float32(0.1)) > 0.1
     assert float(computed.max()) == float(np.nextafter(np.float32(0.8), np.float32(0))) < 0.8
+
+
+@pytest.mark.parametrize("mode", STREAM_MODES)
+def test_bounds_that_are_numbers_of_the_dtype_are_values(mode):
+    bounds = (0.25, 0.75)
+    computed = values(mode, lambda stream, then: stream.uniform(Draw.VALUES, (100,), then=then), 0.0, 1.0, bounds)
+    assert (float(computed.min()), float(computed.max())) == bounds

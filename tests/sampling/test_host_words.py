@@ -76,6 +76,20 @@ def test_an_interrupted_draw_ends_at_once():
     assert len(blocks) <= 8  # of 160: the other thread ends what it is at
 
 
+def test_an_error_in_the_other_thread_is_raised():
+    failed = threading.Event()
+
+    def convert(words):
+        if threading.current_thread() is threading.main_thread():
+            assert failed.wait(timeout=60)
+            return words
+        failed.set()
+        raise ValueError("an error")
+
+    with pytest.raises(ValueError, match="an error"):
+        HostWords().fill(np.empty(4 * STEP, "uint32"), convert, KEY, 1, 0)
+
+
 def test_small_draws_never_wait_for_a_compiler(compilations):
     source = HostWords(patience=0)
     for _ in range(10):

@@ -24,9 +24,15 @@ def test_moments_of_a_sum_of_two_entries():
     assert abs(excess_kurtosis) < 5e-4
 
 
-def test_bits_of_the_table_are_frozen():
-    digest = hashlib.sha256(normal_table("float32").tobytes()).hexdigest()
-    assert digest == "dfdb399543b1ac6e4d1d912ee78c6c4a887fba09462a409b98081dfbc7543be3"
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        ("float32", "dfdb399543b1ac6e4d1d912ee78c6c4a887fba09462a409b98081dfbc7543be3"),
+        ("float64", "d4a69c755066d237d3cb18ec2d7d0022d5999d49c21cb211cac0584fd085b8c1"),
+    ],
+)
+def test_bits_of_the_table_are_frozen(dtype, expected):
+    assert hashlib.sha256(normal_table(dtype).tobytes()).hexdigest() == expected
 
 
 def test_the_table_cannot_be_written_to():

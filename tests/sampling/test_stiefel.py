@@ -4,7 +4,7 @@ import scipy.stats
 from modes import STREAM_MODES, float64, run
 
 from keras_initx.backends import backend
-from keras_initx.sampling import Draw, Stream, householder_frame, qr_frame, svd_frame
+from keras_initx.sampling import Draw, Stream, gaussian_frame, householder_frame, qr_frame, svd_frame
 from keras_initx.sampling._namespace import HOST
 from keras_initx.sampling._stiefel import _draws_before, _reflections
 
@@ -90,6 +90,11 @@ def test_a_vector_of_zeros_counts_as_the_first_axis(monkeypatch):
 def test_qr_does_not_zero_a_column_where_the_diagonal_is_zero(monkeypatch):
     q = qr_frame(zeros(Stream((0, 0)), monkeypatch), 5, 3)
     np.testing.assert_allclose(q.T @ q, np.eye(3), atol=1e-6)
+
+
+@pytest.mark.parametrize("frame", [householder_frame, qr_frame, svd_frame, gaussian_frame])
+def test_begins_with_the_first_draw_if_not_told_another(frame):
+    np.testing.assert_array_equal(frame(Stream((0, 0)), 5, 3), frame(Stream((0, 0)), 5, 3, "float32", 0))
 
 
 @pytest.fixture(scope="module")

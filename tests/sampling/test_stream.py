@@ -48,6 +48,21 @@ def test_normal_at_picks_from_normal(mode):
     np.testing.assert_array_equal(picked, whole[5:11].reshape(2, 3))
 
 
+def test_elements_are_numbered_from_zero_row_by_row():
+    np.testing.assert_array_equal(Stream((2024, 7)).flat_index((2, 1, 3)), np.arange(6).reshape(2, 1, 3))
+
+
+def test_finished_draws_have_the_dtype_and_the_bounds_of_the_stream():
+    stream = Stream((2024, 7), "float16", (0.1, 0.8))
+    draws = stream.uniform(Draw.VALUES, (100,))
+    assert draws.dtype == "float32"
+    finished = stream.uniform(Draw.VALUES, (100,), then=lambda values: values)
+    assert finished.dtype == "float16"
+    # Both bounds are rounded down to 16 bits, the lower one out of the range.
+    low, high = np.nextafter(np.float16(0.1), np.float16(1)), np.float16(0.8)
+    np.testing.assert_array_equal(finished, draws.clip(low, high).astype("float16"))
+
+
 def test_uniform_is_uniform_and_open():
     sample = Stream((1, 0)).uniform(Draw.VALUES, (1_000_000,))
     assert 0 < sample.min() < 1e-5

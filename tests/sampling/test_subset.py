@@ -6,7 +6,7 @@ import scipy.stats
 from modes import STREAM_MODES, run
 
 from keras_initx.backends import backend
-from keras_initx.sampling import Stream, _subset, sparse_normal
+from keras_initx.sampling import Stream, _stream, _subset, sparse_normal
 
 # With fixed seeds a test passes always or never; a random seed would fail one test here in 10,000.
 P_VALUE = 1e-4
@@ -73,9 +73,10 @@ def test_the_trace_gives_what_the_host_gives(algorithm, mode, inputs, units, con
     np.testing.assert_array_equal(run(mode, call), matrix(inputs, units, connections))
 
 
-def test_the_size_of_a_block_on_the_host_does_not_show(monkeypatch):
+@pytest.mark.parametrize("size", [50, 700])
+def test_the_size_of_a_block_on_the_host_does_not_show(monkeypatch, size):
     whole = matrix(100, 50, 40)
-    monkeypatch.setattr(_subset, "_KEYS_PER_BLOCK", 700)
+    monkeypatch.setattr(_subset, "_KEYS_PER_BLOCK", size)
     np.testing.assert_array_equal(matrix(100, 50, 40), whole)
 
 
@@ -90,3 +91,11 @@ def test_equal_keys_on_the_host_leave_the_count_exact(monkeypatch):
     monkeypatch.setattr(stream, "words", lambda draw, shape, start: np.zeros(shape, "uint32"))
     values = sparse_normal(stream, 50, 3, 40)
     assert (values != 0).sum(axis=0).tolist() == [40, 40, 40]
+
+
+def test_refuses_more_keys_or_connections_than_counters(monkeypatch):
+    monkeypatch.setattr(_stream, "_MAX_SIZE", 3 * 32)
+    assert matrix(40, 3, 32).shape == (40, 3)
+    for units, connections, shape in ((3, 33, r"\(3, 40\)"), (4, 32, r"\(32, 4\)")):
+        with pytest.raises(ValueError, match=rf"`shape` must have at most 2\*\*32 elements\. Received: shape={shape}"):
+            matrix(40, units, connections)
