@@ -15,7 +15,7 @@ from keras_initx._typing import DType, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling._device import word_tensor
 from keras_initx.sampling._namespace import TRACED, Namespace
-from keras_initx.sampling._stream import Draw, Stream
+from keras_initx.sampling._stream import Draw, Stream, check_size
 
 # From the first column of a panel to its draws.
 Panels = Callable[[int], Tensor]
@@ -40,6 +40,7 @@ def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "f
         Notices of the AMS 54 (2007). Joffrain et al., "Accumulating Householder transformations,
         revisited", ACM TOMS 32 (2006).
     """
+    check_size((_draws_in(rows, columns),), start)  # where draws are selected by index, nothing else would notice
     if stream.on_device and backend.compiles_shapes:
         return _frame_by_program(stream, rows, columns, dtype, start)
     xp = stream.xp
@@ -105,9 +106,7 @@ def _panel_program(rows: int, columns: int, dtype: DType) -> Callable[..., tuple
 
 def _panels_drawn(stream: Stream, rows: int, columns: int, dtype: DType, start: int) -> Panels:
     """Return a function that maps the first column of a panel to its draws, `(size, rows - first)`."""
-    last = (columns - 1) // _PANEL * _PANEL
-    count = _draws_before(last, rows) + (columns - last) * (rows - last)
-    draws = stream.normal(Draw.FRAME, (count,), dtype, start)
+    draws = stream.normal(Draw.FRAME, (_draws_in(rows, columns),), dtype, start)
 
     def panel_from(first: int) -> Tensor:
         shape = (min(_PANEL, columns - first), rows - first)
@@ -126,6 +125,12 @@ def _panels_in_trace(stream: Stream, rows: int, columns: int, dtype: DType, star
     begin = stream.xp.convert_to_tensor(begin.reshape(-1, 1).astype("uint32").astype(stream.xp.word))
     draws = stream.normal_at(Draw.FRAME, begin + stream.xp.arange(rows, dtype=stream.xp.word), dtype)
     return lambda first: draws[first : first + _PANEL, first:]
+
+
+def _draws_in(rows: int, columns: int) -> int:
+    """Return the number of draws in a frame."""
+    last = (columns - 1) // _PANEL * _PANEL
+    return _draws_before(last, rows) + (columns - last) * (rows - last)
 
 
 def _draws_before(first: Any, rows: int) -> Any:

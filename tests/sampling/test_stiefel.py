@@ -5,7 +5,7 @@ from modes import STREAM_MODES, float64, run
 
 from keras_initx.backends import backend
 from keras_initx.sampling import Draw, Stream, gaussian_frame, householder_frame, qr_frame, svd_frame
-from keras_initx.sampling._namespace import HOST
+from keras_initx.sampling._namespace import HOST, TRACED
 from keras_initx.sampling._stiefel import _draws_before, _reflections
 
 # With fixed seeds a test passes always or never; a random seed would fail one test here in 10,000.
@@ -136,3 +136,9 @@ def test_the_trace_works_in_float64(frame, mode):
     with float64():
         q = run(mode, lambda: make(frame, 30, 20, dtype="float64"))
     np.testing.assert_allclose(q.T @ q, np.eye(20), atol=1e-14)
+
+
+@pytest.mark.parametrize("xp", [HOST, TRACED], ids=["host", "trace"])
+def test_a_frame_of_more_numbers_than_a_draw_has_is_refused(xp):
+    with pytest.raises(ValueError, match=r"at most 2\*\*32 elements"):
+        householder_frame(Stream((0, 0), xp=xp), 2**17, 2**16)
