@@ -124,8 +124,8 @@ class Orthogonal(MatrixInitializer):
             count = min(inputs, units // self.blocks)
             if len(self.singular_values) != count:
                 raise ValueError(
-                    f"`singular_values` must have {count} numbers, the number of singular values in each block of this "
-                    f"`shape`. Received: shape={shape}, blocks={self.blocks}, "
+                    f"`shape` must have as many singular values in each block as there are numbers in "
+                    f"`singular_values`; it has {count}. Received: shape={shape}, blocks={self.blocks}, "
                     f"singular_values={self.singular_values!r}"
                 )
 

@@ -130,7 +130,7 @@ def _panels_in_trace(stream: Stream, rows: int, columns: int, dtype: DType, star
 def _draws_in(rows: int, columns: int) -> int:
     """Return the number of draws in a frame."""
     last = (columns - 1) // _PANEL * _PANEL
-    return _draws_before(last, rows) + (columns - last) * (rows - last)
+    return int(_draws_before(last, rows)) + (columns - last) * (rows - last)
 
 
 def _draws_before(first: Any, rows: int) -> Any:
