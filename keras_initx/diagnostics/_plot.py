@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from keras_initx.diagnostics._report import Report
 
-WIDTH = 12  # inches, as are the heights
+WIDTH = 9  # inches, as are the heights
 _PANEL, _CELL = 2.6, 1.25
-_CELLS_IN_A_ROW = 8
+_CELLS_IN_A_ROW = 6
 # Up to as many layers have their names below a panel; more have numbers.
 _NAMED = 40
 

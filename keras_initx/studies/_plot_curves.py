@@ -54,7 +54,7 @@ def plot_curves(study: "Study", shown: Sequence[str]) -> "Figure":
     own = study.monitor.removeprefix("val_")
     curves = {name: study.curves(name, study.monitor) for name in shown}
     training = {name: study.curves(name, own) for name in shown if own != study.monitor}
-    title = f"{study.monitor}: mean over the repeats, and from the least to the greatest; grey: the others"
+    title = f"{study.monitor}: mean over the repeats, and from the least to the greatest; gray: the others"
     if training:
         title += f"\ndashed: mean of {own}, on the training data"
     figure, panels = _new_panels(study, title, shown)
@@ -64,7 +64,7 @@ def plot_curves(study: "Study", shown: Sequence[str]) -> "Figure":
     for axis in panels.values():
         label_epochs(axis, study)
         axis.label_outer()
-    panels[shown[0]].set_ylabel(own)
+    figure.supylabel(own, fontsize=10)
     limit(panels[shown[0]], [*curves.values(), *training.values()])
     return figure
 
@@ -118,7 +118,7 @@ def losses_of_first_epoch(study: "Study", names: Sequence[str]) -> dict[str, Flo
 def plot_first_epoch(study: "Study", shown: Sequence[str]) -> "Figure":
     """Plot the loss of the first batches, with a panel for each initializer."""
     losses = losses_of_first_epoch(study, shown)
-    title = "The first epoch, loss of each batch: mean over the repeats, least to greatest; grey: the others"
+    title = "The first epoch, loss of each batch: mean over the repeats, least to greatest; gray: the others"
     figure, panels = _new_panels(study, title, shown)
     count = losses[shown[0]].shape[1]
     _plot_panels(study, panels, range(1, count + 1), losses)
@@ -126,6 +126,6 @@ def plot_first_epoch(study: "Study", shown: Sequence[str]) -> "Figure":
         axis.set(xlabel="batch", xlim=(1, count))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.label_outer()
-    panels[shown[0]].set_ylabel("loss")
+    figure.supylabel("loss", fontsize=10)
     limit(panels[shown[0]], losses.values())
     return figure

@@ -174,7 +174,7 @@ def test_plot_writes_a_file(healthy, tmp_path, suffix):
 
 def test_plot_has_panels_and_a_histogram_of_each_layer(healthy, faulty, tmp_path):
     path = tmp_path / "plot.svg"
-    cells = 8
+    cells = 6
     healthy.plot(path)
     assert path.read_text().count('id="axes_') == 3 + cells
     faulty.plot(path)
