@@ -47,6 +47,11 @@ def progress(title, total):
         yield functools.partial(bar.advance, task)
 
 
+# The color of a library in all plots.
+_COLORS = {"keras": "#0072b2", "jax": "#e69f00", "torch": "#d55e00", "keras_initx": "#009e73"}
+_LEAST_FOR_QUARTILES = 3  # Those of two figures would only interpolate.
+
+
 def spread(figures):
     """Return the median, the quartiles and the number of `figures`."""
     quartiles = statistics.quantiles(figures, n=4, method="inclusive") if len(figures) > 1 else [figures[0]] * 3
@@ -74,7 +79,19 @@ def with_spread(figure, scale=1):
     if not figure:
         return "-"
     low, middle, high = (significant(figure[key] * scale) for key in ("q1", "median", "q3"))
-    return f"{middle} ({low} to {high})" if figure["n"] > 1 else middle
+    return f"{middle} ({low} to {high})" if has_quartiles(figure) else middle
+
+
+def has_quartiles(figure):
+    """Tell whether a figure is from enough rounds for quartiles."""
+    return figure["n"] >= _LEAST_FOR_QUARTILES
+
+
+def rounds(counts):
+    """Say from how many rounds figures are, given the number of rounds of each."""
+    fewest, most = min(counts), max(counts)
+    span = most if fewest == most else f"{fewest} to {most}"
+    return "one measurement" if most == 1 else f"medians of {span} rounds"
 
 
 def table(header, rows):
@@ -126,33 +143,45 @@ def _rounded(value):
 
 
 def plot_ratios(path, title, ratios):
-    """Draw the ratios: `ratios` maps a label to peers and their `(ratio, target or None)`."""
+    """Draw the ratios.
+
+    `ratios` maps a label to peers and their `(ratio, target or None)`. The name of a peer begins with its library;
+    what it does may follow after a comma.
+    """
     import matplotlib as mpl
 
     mpl.use("agg")
     import matplotlib.pyplot as plt
 
     peers = list(dict.fromkeys(peer for row in ratios.values() for peer in row))
+    figures = [ratio for row in ratios.values() for ratio, _ in row.values()]
+    measured = rounds([ratio["n"] for ratio in figures])
+    measured += ", lines between the quartiles" if any(map(has_quartiles, figures)) else ""
     goals = []
     figure, axes = plt.subplots(figsize=(8, 1.6 + 0.32 * len(ratios)), layout="constrained")
     axes.axvline(1, color="0.4", linewidth=1)
-    for color, peer in enumerate(peers):
+    for peer in peers:
         bars = []
         for y, row in enumerate(ratios.values()):
             if peer in row:
                 # The peers of a row are side by side.
                 height = y + 0.24 * (list(row).index(peer) - (len(row) - 1) / 2)
                 ratio, target = row[peer]
-                bars.append((height, ratio["median"], ratio["median"] - ratio["q1"], ratio["q3"] - ratio["median"]))
+                low, high = (ratio["q1"], ratio["q3"]) if has_quartiles(ratio) else [ratio["median"]] * 2
+                bars.append((height, ratio["median"], ratio["median"] - low, high - ratio["median"]))
                 goals += [(target, height)] if target else []
         heights, middles, below, above = zip(*bars, strict=True)
-        axes.errorbar(middles, heights, xerr=(below, above), fmt="o", markersize=4, color=f"C{color}", label=peer)
+        color = _COLORS[peer.split(",")[0]]
+        axes.errorbar(middles, heights, xerr=(below, above), fmt="o", markersize=4, color=color, label=peer)
     if goals:
         axes.plot(*zip(*goals, strict=True), "|", color="black", markersize=8, label="target")
-    axes.set(xscale="log", xlabel="peer time / our time, with quartiles; right of 1 ours is faster", title=title)
+    axes.set(xscale="log", xlabel=f"peer time / our time; right of 1 ours is faster\n{measured}", title=title)
     axes.set(ylim=(len(ratios) - 0.5, -0.5))
     axes.set_yticks(range(len(ratios)), ratios)
-    axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(
+        mpl.ticker.LogLocator(subs=(1, 2, 5) if high > 20 * low else (1, 1.2, 1.5, 2, 3, 4, 6, 8))
+    )
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")
     axes.tick_params(axis="x", labelsize="small")

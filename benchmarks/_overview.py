@@ -6,22 +6,31 @@ import build
 import trials
 
 _BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
+# The key of the figures whose rounds count, by benchmark.
+_COUNTED = {
+    "sampling": "warm_ratio",
+    "build": "seconds",
+    "redraw": "ratio",
+    "trials": "per_minute",
+    "places": "warm_seconds",
+}
 
 
 def overview(documents):
     """Return the tables of the summary."""
     parts = []
-    for question, benchmark, table, counted in (
-        ("How fast is a single initializer?", "sampling", _sampling, "warm_ratio"),
-        ("How fast is building a model?", "build", _build, "seconds"),
-        ("Is re-initializing a model faster than building it again?", "redraw", _redraw, "ratio"),
-        ("How many trials a minute does a study run?", "trials", _trials, "per_minute"),
-        ("Where are large arrays computed fastest?", "places", _places, "warm_seconds"),
+    for question, benchmark, table in (
+        ("How fast is a single initializer?", "sampling", _sampling),
+        ("How fast is building a model?", "build", _build),
+        ("Is re-initializing a model faster than building it again?", "redraw", _redraw),
+        ("How many trials a minute does a study run?", "trials", _trials),
+        ("Where are large arrays computed fastest?", "places", _places),
     ):
         found = {name: _find(documents, benchmark, name) for name in _BACKENDS}
         found = {name: document for name, document in found.items() if document}
-        rounds = "; ".join(f"{_BACKENDS[name]}: {_rounds(document, counted)}" for name, document in found.items())
-        parts += [f"### {question}", f"{rounds}.", table(list(found.values()), [_BACKENDS[name] for name in found])]
+        from_rounds = "; ".join(f"{_BACKENDS[name]}: {rounds(document)}" for name, document in found.items())
+        tables = table(list(found.values()), [_BACKENDS[name] for name in found])
+        parts += [f"### {question}", f"{from_rounds}.", tables]
     return "\n\n".join([*parts, "### Which targets are missed?", _missed(documents)])
 
 
@@ -30,10 +39,9 @@ def _find(documents, benchmark, backend):
     return next((document for document in of_benchmark if document["environment"]["backend"] == backend), None)
 
 
-def _rounds(document, counted):
-    counts = sorted(set(_counts(document, counted)))
-    span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return "one measurement" if counts == [1] else f"medians of {span} rounds"
+def rounds(document):
+    """Say from how many rounds the figures of a benchmark are."""
+    return _common.rounds(list(_counts(document, _COUNTED[document["benchmark"]])))
 
 
 def _counts(found, counted):

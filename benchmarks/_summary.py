@@ -90,11 +90,12 @@ def report(results):
     )
 
 
-def points(results):
-    """Return the warm ratios for `plot_ratios`."""
+def plot(path, environment, results):
+    """Draw the warm ratios."""
     required = {target["what"]: target["required"] for target in results["targets"]}
-    return {
+    points = {
         label: {name: (figure, required.get(warm_target(label, name))) for name, figure in case["warm_ratio"].items()}
         for label, case in results["cases"].items()
         if case["warm_ratio"]
     }
+    _common.plot_ratios(path, f"Warm calls: {environment['backend']} on {environment['device']}", points)

@@ -66,11 +66,7 @@ def main():
     results = summarize(times, seconds, backend, arguments.device)
     path = _common.write_results(arguments, "build", results)
     print(_common.target_table(results["targets"]), report(results), sep="\n\n")
-    points = {
-        f"{model}: {name}": {peer: (figure, _goal(model, name, backend, arguments.device))}
-        for model, name, peer, figure in _ratios(results)
-    }
-    _common.plot_ratios(path, f"Cold builds: {backend} on {arguments.environment['device']}", points)
+    plot(path, arguments.environment, results)
     print(f"\nWritten: {path}.json and {path}.png")
 
 
@@ -129,7 +125,7 @@ def summarize(times, imports, backend, device):
     }
     results = {"models": models, "import_seconds": _common.spread(imports)}
     targets = [
-        _common.judge(f"{model}, {name}: cold build, against {peer}", figure, required)
+        _common.judge(_target(model, name, peer), figure, required)
         for model, name, peer, figure in _ratios(results)
         if (required := _goal(model, name, backend, device))
     ]
@@ -148,6 +144,20 @@ def _ratios(results):
         for name, case in row.items():
             for peer, figure in case["ratio"].items():
                 yield model, name, peer, figure
+
+
+def _target(model, name, peer):
+    return f"{model}, {name}: cold build, against {peer}"
+
+
+def plot(path, environment, results):
+    """Draw the ratios: every peer is an initializer of Keras."""
+    required = {target["what"]: target["required"] for target in results["targets"]}
+    points = {
+        f"{model}: {name} against {peer}": {"keras": (figure, required.get(_target(model, name, peer)))}
+        for model, name, peer, figure in _ratios(results)
+    }
+    _common.plot_ratios(path, f"Cold builds: {environment['backend']} on {environment['device']}", points)
 
 
 def report(results):

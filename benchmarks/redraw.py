@@ -24,8 +24,7 @@ def main():
     }
     path = _common.write_results(arguments, "redraw", results)
     print(report(results))
-    rows = {form: {"Keras' build": (case["ratio"], 1)} for form, case in cases.items()}
-    _common.plot_ratios(path, f"ResNet-50 drawn anew: {arguments.environment['backend']}", rows)
+    plot(path, arguments.environment, results)
     print(f"\nWritten: {path}.json and {path}.png")
 
 
@@ -52,6 +51,12 @@ def _case(seconds):
     """Return the spreads of the build and draw times and of their ratio. Each round runs in a separate process."""
     built, drawn = zip(*seconds, strict=True)
     return {"build": _common.spread(built), "draw": _common.spread(drawn), "ratio": _common.ratio(built, drawn)}
+
+
+def plot(path, environment, results):
+    """Draw the ratios."""
+    points = {form: {"keras, build": (case["ratio"], 1)} for form, case in results["redraw"].items()}
+    _common.plot_ratios(path, f"ResNet-50 re-initialized: {environment['backend']} on {environment['device']}", points)
 
 
 def report(results):

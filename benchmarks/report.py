@@ -1,4 +1,4 @@
-"""Write the summary in README.md and all tables in results/README.md from the JSON files in results/.
+"""Write the summary in README.md, all tables in results/README.md and the plots from the JSON files in results/.
 
 python benchmarks/report.py
 """
@@ -20,7 +20,8 @@ BEGIN, END = "<!-- summary: written by report.py -->\n", "<!-- end of summary --
 HEAD = """# All results
 
 Written by `python benchmarks/report.py` from the JSON files in this folder. [The benchmarks](../README.md) explains the
-columns. A figure with a range is a median with its quartiles; a figure without one is a single measurement.
+columns. A figure with a range is a median of at least three rounds with its quartiles; a figure without one is from one
+or two rounds.
 """
 REPORTS = {
     "sampling": _summary.report,
@@ -29,11 +30,16 @@ REPORTS = {
     "redraw": redraw.report,
     "trials": trials.report,
 }
+PLOTS = {"sampling": _summary.plot, "build": build.plot, "redraw": redraw.plot, "trials": trials.plot}
 
 
 def main():
-    """Replace everything between the two marks in README.md, and write results/README.md."""
-    documents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    """Replace everything between the two marks in README.md, write results/README.md and draw the plots."""
+    found = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+    for path, document in found.items():
+        if document["benchmark"] in PLOTS:
+            PLOTS[document["benchmark"]](path, document["environment"], document)
+    documents = list(found.values())
     before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     summary = f"\n{_overview.overview(documents)}\n\n"
@@ -66,7 +72,7 @@ def _environment(document):
     form = "quick form" if document["quick"] else "full form"
     return (
         f"{environment['device']}, {environment['cores']} cores, load average before the start "
-        f"{environment['load_before']}; {form}; {versions}."
+        f"{environment['load_before']}; {form}; {_overview.rounds(document)}; {versions}."
     )
 
 

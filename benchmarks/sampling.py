@@ -37,8 +37,7 @@ def main():
     results = _summary.summarize(cases, measured, rates, arguments.environment["backend"], arguments.device)
     path = _common.write_results(arguments, "sampling", results)
     print(_common.target_table(results["targets"]), _summary.report(results), sep="\n\n")
-    title = f"Warm calls: {arguments.environment['backend']} on {arguments.environment['device']}"
-    _common.plot_ratios(path, title, _summary.points(results))
+    _summary.plot(path, arguments.environment, results)
     print(f"\nWritten: {path}.json and {path}.png\n")
     places.run(arguments)
 

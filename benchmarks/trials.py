@@ -26,12 +26,7 @@ def main():
     results = {"trials": _common.in_fresh_process(measure, rounds), "targets": []}
     path = _common.write_results(arguments, "trials", results)
     print(report(results))
-    rows = {
-        name: {peer: (case["ratio"][peer], None) for peer in case["ratio"]}
-        for name, case in results["trials"].items()
-        if case["ratio"]
-    }
-    _common.plot_ratios(path, f"Trials: {arguments.environment['backend']}", rows)
+    plot(path, arguments.environment, results)
     print(f"\nWritten: {path}.json and {path}.png")
 
 
@@ -90,6 +85,17 @@ def loop(build, data, *, seed):
             model = build(initializer)
             options = {"validation_data": data.validation, "validation_batch_size": 256}
             model.fit(*data.train, batch_size=32, epochs=EPOCHS, verbose=0, **options)
+
+
+def plot(path, environment, results):
+    """Draw the ratios."""
+    libraries = {LOOP: "keras", ANEW: "keras_initx"}
+    points = {
+        name: {f"{libraries[peer]}, {peer}": (ratio, None) for peer, ratio in case["ratio"].items()}
+        for name, case in results["trials"].items()
+        if case["ratio"]
+    }
+    _common.plot_ratios(path, f"Trials of a study: {environment['backend']} on {environment['device']}", points)
 
 
 def report(results):

@@ -57,7 +57,8 @@ def draw(losses):
     figure = _figures.new(8, 3.4)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, weights in zip(panels, ("He", "0.01 N"), strict=True):
-        for bias, color, style in (("0", _figures.ORANGE, "--"), ("0.01", _figures.BLUE, "-")):
+        # The dashes come last: where both are equal, the other line is seen between them.
+        for bias, color, style in (("0.01", _figures.BLUE, "-"), ("0", _figures.ORANGE, "--")):
             draw_runs(axes, losses[weights, bias], color, style, f"bias {bias}")
         axes.set(title=f"Weights: {weights}", xlabel="epoch", yscale="log")
         axes.legend(frameon=False)

@@ -6,6 +6,7 @@
 import pathlib
 
 import keras_initx
+from keras_initx.rendering._figures import COLORS
 
 import jax
 import keras
@@ -54,8 +55,8 @@ def main():
     plt.rcParams.update({"svg.hashsalt": "memory", "svg.fonttype": "none", "font.size": 11})
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     steps = np.arange(1, STEPS + 1)
-    for label, bias in reversed(BIASES.items()):
-        axes.semilogy(steps, memory_left(bias), label=label)
+    for (label, bias), color in zip(reversed(BIASES.items()), COLORS, strict=False):
+        axes.semilogy(steps, memory_left(bias), color=color, label=label)
     axes.legend(loc="center right", frameon=False)
     axes.set(xlim=(0, STEPS), ylim=(1e-4, 1.2), xlabel="steps", ylabel="memory that is left")
     axes.spines[["top", "right"]].set_visible(False)

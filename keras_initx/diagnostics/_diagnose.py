@@ -79,7 +79,7 @@ def diagnose(
     y = first_examples(y, batch_size) if y is not None else None
     ensure_built(model, x)
     measured = measure(model, x, y, loss=_loss(model, y, loss), thresholds=limits, progress=progress)
-    return Report(measured.layers, measured.inputs, evaluate(measured))
+    return Report(measured.layers, measured.inputs, evaluate(measured), limits)
 
 
 def _loss(model: keras.Model, y: Arrays | None, loss: Loss | None) -> Callable[[Tensor, Tensor], Tensor] | None:

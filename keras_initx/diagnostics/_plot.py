@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from keras_initx.diagnostics._measurements import LayerReport
 from keras_initx.diagnostics._statistics import Signal
+from keras_initx.diagnostics._thresholds import Thresholds
 from keras_initx.diagnostics._verdicts import named_in
 from keras_initx.rendering._figures import BLUE, PALE_BLUE, RED, new_figure, save_figure, tidy
 
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
     from keras_initx.diagnostics._report import Report
 
-WIDTH = 12  # in inches, like the heights
+WIDTH = 9  # in inches, like the heights
 _PANEL, _CELL = 2.6, 1.25
-_CELLS_IN_A_ROW = 8
+_CELLS_IN_A_ROW = 6
 # Up to this many layers are labeled with their names; more are numbered.
 _NAMED = 40
 
@@ -33,20 +34,21 @@ def plot_report(report: "Report", path: str | Path) -> None:
     if any(layer.gradient_norm is not None for layer in layers):
         panels.append(_plot_gradients)
     rows = max(math.ceil(len(layers) / _CELLS_IN_A_ROW), 1)
+    columns = math.ceil(len(layers) / rows) if rows > 1 else _CELLS_IN_A_ROW  # rows of equal length
     names = 1.2 if len(layers) <= _NAMED else 0
     heights = (_PANEL * len(panels) + names, _CELL * rows + 0.4)
     figure = new_figure(size=(WIDTH, sum(heights)))
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     axes = top.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for plot_panel, axis in zip(panels, axes, strict=True):
-        plot_panel(axis, layers)
+        plot_panel(axis, layers, report.thresholds)
     tidy(axes, axis="y")
     _name_layers(axes[-1], layers)
-    _plot_histograms(bottom, layers, rows, named_in(report.problems))
+    _plot_histograms(bottom, layers, (rows, columns), named_in(report.problems))
     save_figure(figure, path)
 
 
-def _plot_std(axis: "Axes", layers: Sequence[LayerReport]) -> None:
+def _plot_std(axis: "Axes", layers: Sequence[LayerReport], thresholds: Thresholds) -> None:
     numbers = range(1, len(layers) + 1)
     before = values_of(layers, lambda layer: layer.before.std if layer.before else None)
     if not np.isnan(before).all():
@@ -57,17 +59,23 @@ def _plot_std(axis: "Axes", layers: Sequence[LayerReport]) -> None:
     axis.set_ylabel("standard deviation")
     axis.legend(frameon=False, fontsize=8)
     widen(axis)
+    mark(axis, thresholds, ("vanishing", "exploding"))
 
 
-def _plot_mean(axis: "Axes", layers: Sequence[LayerReport]) -> None:
+def _plot_mean(axis: "Axes", layers: Sequence[LayerReport], _thresholds: Thresholds) -> None:
     numbers = range(1, len(layers) + 1)
     axis.axhline(0, color="0.6", linewidth=0.8)
     means = values_of(layers, lambda layer: layer.after.mean if layer.after else None)
     axis.plot(numbers, means, "o-", color=BLUE, markersize=3, linewidth=1)
     axis.set_ylabel("mean of the output")
+    # A mean that is small beside the deviation looks small.
+    spread = values_of(layers, lambda layer: layer.after.std if layer.after else None)
+    most = np.nanmax(np.abs([*means, *spread / 2]), initial=0, where=np.isfinite([*means, *spread]))
+    if most:
+        axis.set_ylim(-1.1 * most, 1.1 * most)
 
 
-def _plot_gradients(axis: "Axes", layers: Sequence[LayerReport]) -> None:
+def _plot_gradients(axis: "Axes", layers: Sequence[LayerReport], thresholds: Thresholds) -> None:
     numbers = range(1, len(layers) + 1)
     ratios = values_of(layers, lambda layer: layer.gradient_ratio)
     norms = values_of(layers, lambda layer: layer.gradient_norm)
@@ -80,6 +88,8 @@ def _plot_gradients(axis: "Axes", layers: Sequence[LayerReport]) -> None:
     axis.set_ylabel("gradient")
     axis.legend(frameon=False, fontsize=8)
     widen(axis)
+    mark(axis, thresholds, ("exploding_gradient",))
+    mark(axis, thresholds, ("vanishing_gradient",), norms[np.isfinite(norms)].max(initial=0), " of the largest norm")
 
 
 def values_of(
@@ -95,11 +105,33 @@ def for_logarithm(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 
-def widen(axis: "Axes") -> None:
-    """Make a logarithmic axis span at least two decades, so that nearly equal values look equal."""
+def widen(axis: "Axes", decades: int = 2) -> None:
+    """Make a logarithmic axis span at least `decades` decades, so that nearly equal values look equal."""
     low, high = axis.get_ylim()
-    middle = math.sqrt(low * high)
-    axis.set_ylim(min(low, middle / 10), max(high, middle * 10))
+    middle, factor = math.sqrt(low * high), 10 ** (decades / 2)
+    axis.set_ylim(min(low, middle / factor), max(high, middle * factor))
+
+
+def mark(axis: "Axes", thresholds: Thresholds, names: Sequence[str], unit: float = 1, of: str = "") -> None:
+    """Draw a line at each threshold, in multiples of `unit`, that is in the range of `axis`.
+
+    The range stays as it is: a threshold far from the values would flatten them.
+    """
+    low, high = axis.get_ylim()
+    for name in names:
+        threshold = getattr(thresholds, name)
+        if low < threshold * unit < high:
+            axis.axhline(threshold * unit, color=RED, linestyle="--", linewidth=1)
+            axis.annotate(
+                f"{name}={threshold:g}{of}",
+                (1, threshold * unit),
+                (-4, 3),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                horizontalalignment="right",
+                fontsize=8,
+                color=RED,
+            )
 
 
 def _name_layers(axis: "Axes", layers: Sequence[LayerReport]) -> None:
@@ -111,9 +143,11 @@ def _name_layers(axis: "Axes", layers: Sequence[LayerReport]) -> None:
     axis.set_xlim(0.5, max(len(layers), 1) + 0.5)
 
 
-def _plot_histograms(figure: "SubFigure", layers: Sequence[LayerReport], rows: int, named: set[str]) -> None:
+def _plot_histograms(
+    figure: "SubFigure", layers: Sequence[LayerReport], grid: tuple[int, int], named: set[str]
+) -> None:
     figure.suptitle("Histograms of the outputs, in red where a problem was found", fontsize=10)
-    cells = figure.subplots(rows, _CELLS_IN_A_ROW, squeeze=False).ravel()
+    cells = figure.subplots(*grid, squeeze=False).ravel()
     for number, (axis, layer) in enumerate(zip(cells, layers, strict=False), 1):
         signal = layer.after or Signal()
         edges, bad = signal.edges, layer.name in named

@@ -1,7 +1,7 @@
 """The report of `diagnose`."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from keras_initx._extras import needed
 from keras_initx.diagnostics import _export, _text
 from keras_initx.diagnostics._measurements import LayerReport
 from keras_initx.diagnostics._statistics import Signal
+from keras_initx.diagnostics._thresholds import Thresholds
 from keras_initx.diagnostics._types import Level
 from keras_initx.diagnostics._verdicts import LEVELS, Verdict
 from keras_initx.rendering._export import as_json
@@ -26,11 +27,13 @@ class Report:
         layers: A `LayerReport` for each layer that has weights or an activation, in the order of their outputs.
         inputs: `Signal` of the inputs, or `None` if they are integers.
         verdicts: A list of `Verdict`, causes before effects, with those of level `"note"` last.
+        thresholds: The `Thresholds` of the rules. Plots show those in the range of the values.
     """
 
     layers: list[LayerReport]
     inputs: Signal | None
     verdicts: list[Verdict]
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     @property
     def problems(self) -> list[Verdict]:

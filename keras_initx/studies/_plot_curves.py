@@ -64,7 +64,7 @@ def plot_curves(study: "Study", shown: Sequence[str]) -> "Figure":
     for axis in panels.values():
         label_epochs(axis, study)
         axis.label_outer()
-    panels[shown[0]].set_ylabel(own)
+    figure.supylabel(own, fontsize=10)
     limit(panels[shown[0]], [*curves.values(), *training.values()])
     return figure
 
@@ -126,6 +126,6 @@ def plot_first_epoch(study: "Study", shown: Sequence[str]) -> "Figure":
         axis.set(xlabel="batch", xlim=(1, count))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.label_outer()
-    panels[shown[0]].set_ylabel("loss")
+    figure.supylabel("loss", fontsize=10)
     limit(panels[shown[0]], losses.values())
     return figure

@@ -1,5 +1,7 @@
 """A monitor records during `fit` what `diagnose` says, and does not disturb it."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -82,8 +84,19 @@ def test_plot_has_a_panel_for_each_statistic(tmp_path, y, panels):
     path = tmp_path / "course.svg"
     monitor.plot(path)
     text = path.read_text()
-    # Those without a title are what is left of a grid of two columns.
-    assert sum(text.count(f"<!-- {title}") for title in ("standard dev", "mean", "saturated", "gradient")) == panels
+    titles = ("standard dev", "mean of", "saturated -->", "gradient norm", "gradient over")
+    assert sum(text.count(f"<!-- {title}") for title in titles) == panels
+    # The layers are named in what is left of a grid of two columns.
+    assert text.count('id="axes_') == panels + 1
+    assert text.count('id="legend_') == 1
+
+
+def test_plot_shows_the_thresholds_that_are_in_the_range_of_a_panel(tmp_path):
+    monitor = keras_initx.SignalMonitor(X, every=3, vanishing=0.5, exploding=1e9, saturated=0.1)
+    fit(network(), monitor, epochs=1)
+    path = tmp_path / "course.svg"
+    monitor.plot(path)
+    assert re.findall(r"<!-- (\w+=\S+) -->", path.read_text()) == ["vanishing=0.5", "saturated=0.1"]
 
 
 @pytest.mark.parametrize(("every", "error"), [(0, ValueError), (1.5, TypeError)])

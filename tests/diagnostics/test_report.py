@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import sys
 
 import keras
@@ -173,11 +174,23 @@ def test_plot_writes_a_file(healthy, tmp_path, suffix):
 
 def test_plot_has_panels_and_a_histogram_of_each_layer(healthy, faulty, tmp_path):
     path = tmp_path / "plot.svg"
-    cells = 8
+    cells = 6
     healthy.plot(path)
     assert path.read_text().count('id="axes_') == 3 + cells
     faulty.plot(path)
     assert path.read_text().count('id="axes_') == 2 + cells
+
+
+def test_plot_shows_the_thresholds_that_are_in_the_range_of_a_panel(tmp_path):
+    keras.utils.set_random_seed(0)
+    small = [layers.Dense(8, "tanh", kernel_initializer="initx.small_normal") for _ in range(4)]
+    model = keras.Sequential([keras.Input((8,)), *small, layers.Dense(1)])
+    options = {"vanishing": 1e-4, "vanishing_gradient": 0.5}
+    report = keras_initx.diagnose(model, X, X[:, :1], loss="mse", **options)
+    report.plot(tmp_path / "plot.svg")
+    shown = re.findall(r"<!-- (\w+=.+) -->", (tmp_path / "plot.svg").read_text())
+    assert shown == ["vanishing=0.0001", "vanishing_gradient=0.5 of the largest norm"]
+    assert report.thresholds == keras_initx.diagnostics.Thresholds(**options)
 
 
 def test_plot_needs_a_format_that_can_be_written(healthy, tmp_path):
