@@ -38,7 +38,7 @@ def test_a_saved_model_is_drawn_anew(path, tmp_path, capsys):
     assert weights_digest(new) == weights_digest(expected)
     printed = capsys.readouterr().out
     assert "Orthogonal()" in printed
-    assert f"Digest of the weights: {weights_digest(new)}. Saved as {out}." in printed
+    assert f"Digest of the weights: {weights_digest(new)}. Saved to {out}." in printed
 
 
 def test_a_dry_run_saves_nothing(path, tmp_path, capsys):
