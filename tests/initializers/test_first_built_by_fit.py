@@ -77,6 +77,7 @@ def fit(model, shape, epochs=1):
 EPOCHS = 1 if BACKEND == "tensorflow" else 0
 
 
+@pytest.mark.product
 @both_kinds
 @pytest.mark.parametrize(("make", "shape"), [(of_sequences, SEQUENCE), (of_images, IMAGES)])
 def test_a_layer_has_the_bias_that_it_has_when_it_is_built_first(make, shape, kind):

@@ -85,6 +85,7 @@ def spectrum(matrix):
     return np.linalg.svd(np.asarray(matrix, "float64"), compute_uv=False)
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", [(30, 50), (50, 30), (30, 30)], ids=str)
