@@ -11,6 +11,8 @@ import sys
 
 import pytest
 
+from keras_initx.cli import _main
+
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -70,3 +72,12 @@ def test_the_readme_runs_without_a_backend_being_named(tmp_path):
         text=True,
     )
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.once
+def test_the_page_of_the_command_line_has_every_command(capsys):
+    with pytest.raises(SystemExit):
+        _main.main(["--help"])
+    commands = re.findall(r"^    (\w+)(?:  |$)", capsys.readouterr().out.partition("commands:")[2], re.MULTILINE)
+    listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "command_line.md").read_text(), re.MULTILINE)
+    assert {*commands} - {"command"} == {*listed}
