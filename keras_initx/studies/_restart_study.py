@@ -118,7 +118,7 @@ class RestartStudy(Result):
         ]
         gain = self.gain()
         if gain["pairs"] < 2:
-            return [*lines, "Without checks it is unknown how much of that is luck."]
+            return [*lines, "With fewer than two checks it is unknown how much of that is luck."]
         word, factor = ("better", 1) if gain["difference"] >= 0 else ("worse", -1)
         ci_low, ci_high = sorted((factor * gain["ci_low"], factor * gain["ci_high"]))
         lines.append(

@@ -158,8 +158,9 @@ def test_a_notebook_shows_the_table_and_the_remarks():
     assert "Draw 1, seed 7, came out best: val_accuracy 0.900 after 4 epochs." in shown
 
 
-def test_without_checks_nothing_is_claimed():
-    assert "Without checks it is unknown how much of that is luck." in str(study_with([]))
+@pytest.mark.parametrize("checks", [[], [(0.9, 0.5)]], ids=len)
+def test_without_two_checks_nothing_is_claimed(checks):
+    assert "With fewer than two checks it is unknown how much of that is luck." in str(study_with(checks))
 
 
 def test_a_study_that_nobody_finishes_is_an_error():
