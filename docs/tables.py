@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 import keras_initx
+from keras_initx._default_backend import BACKENDS
 from keras_initx.cli._list import markdown
 from keras_initx.diagnostics import Thresholds
 from keras_initx.diagnostics.rules import RULES
@@ -21,7 +22,6 @@ from keras_initx.diagnostics.rules import RULES
 DOCS = Path(__file__).parent
 MARKED = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 FEATURED = {"HeNormal", "LSTMForgetBias", "Orthogonal", "Pretrained", "Sparse", "TruncatedNormal"}
-BACKENDS = ("jax", "tensorflow", "torch")
 # The files of `keras_initx/initializers/` in the order of the API reference.
 FAMILIES = {
     "Variance scaling": ("_variance", "_variance_named", "_spectral"),

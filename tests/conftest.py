@@ -46,7 +46,7 @@ _UNOPTIMIZED = {
     "test_saving",
     "test_symmetry",
 }
-# But in this file it is asked what an optimizing compiler makes of the last bit.
+# Except this file, which tests how an optimizing compiler rounds.
 _OPTIMIZED = {"test_composition"}
 # How many tests run, and how many there are.
 _COUNTS = pytest.StashKey[tuple[int, int]]()

@@ -70,7 +70,8 @@ def _plot_mean(axis: "Axes", layers: Sequence[LayerReport], _thresholds: Thresho
     axis.set_ylabel("mean of the output")
     # A mean that is small beside the deviation looks small.
     spread = values_of(layers, lambda layer: layer.after.std if layer.after else None)
-    most = np.nanmax(np.abs([*means, *spread / 2]), initial=0, where=np.isfinite([*means, *spread]))
+    sizes = np.abs([*means, *spread / 2])
+    most = sizes[np.isfinite(sizes)].max(initial=0)
     if most:
         axis.set_ylim(-1.1 * most, 1.1 * most)
 
