@@ -71,15 +71,22 @@ def _floyd(stream: Stream, words: Tensor, inputs: Tensor) -> Tensor:
         Bentley and Floyd, "A sample of brilliance", Communications of the ACM 30 (1987).
     """
     xp, connections = stream.xp, words.shape[0]
-    bounds = xp.reshape(xp.arange(1, connections + 1, dtype=xp.word), (connections, 1)) + (inputs - connections)
-    draws = stream.integers_from(words, bounds)
-    rows = draws[:1]
-    for step in range(1, connections):
-        row, last = draws[step : step + 1], bounds[step] - 1
-        taken = xp.any(rows == row, axis=0, keepdims=True)
+    steps = xp.reshape(xp.arange(connections, dtype=xp.word), (connections, 1))
+    last = steps + (inputs - connections)
+    rows = stream.integers_from(words, last + 1)
+    if xp is HOST:
+        for i in range(1, connections):
+            np.copyto(rows[i], last[i], where=np.any(rows[:i] == rows[i], axis=0))
+        return rows
+
+    # The same steps over all rows, because unrolled they take seconds to compile.
+    def step(i: Tensor, rows: Tensor) -> Tensor:
+        drawn = xp.sum(xp.where(steps == i, rows, xp.zeros_like(rows)), axis=0, keepdims=True)
+        taken = xp.any((steps < i) & (rows == drawn), axis=0, keepdims=True)
         # `last` cannot have been drawn before this step, so it is free.
-        rows = xp.concatenate([rows, xp.where(taken, last, row)])
-    return rows
+        return xp.where((steps == i) & taken, last, rows)
+
+    return xp.fori_loop(1, connections, step, rows)
 
 
 def _place_in_trace(xp: Namespace, rows: Tensor, values: Tensor, inputs: int) -> Tensor:
