@@ -98,6 +98,7 @@ def _plot_course(study: "Study", shown: Sequence[str]) -> "Figure":
         _label_rows(axis, shown if axis is axes[0] else [""] * len(shown))
         axis.set(xlabel=label)
         axis.set_xlim(left=0, right=study.settings["epochs"] if "epoch" in label else None)
+        axis.xaxis.set_major_formatter("{x:g}")  # the labels of two panels must not touch
     return figure
 
 
