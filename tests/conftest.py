@@ -4,21 +4,9 @@ import json
 import os
 import pathlib
 
-import keras
 import products
 import pytest
 from hypothesis import HealthCheck, settings
-
-# Cut the processor before a backend looks at it. One of the devices is used unless a test asks for more.
-
-if keras.backend.backend() == "jax":
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-
-    virtual = [tf.config.LogicalDeviceConfiguration()] * 2
-    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], virtual)
 
 settings.register_profile("ordinary", max_examples=30, deadline=None, derandomize=True)
 # New cases in each run of `nox -s fuzz`; `--hypothesis-seed` repeats those of one.
@@ -57,18 +45,41 @@ def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run all of the large products of cases, not a sample of each")
 
 
+def pytest_configure(config):
+    # The controller of pytest-xdist runs no test, and would import a backend for nothing.
+    if config.getoption("dist", "no") == "no" or hasattr(config, "workerinput"):
+        _cut_the_processor()
+
+
+def _cut_the_processor():
+    """Make several devices before a backend looks at it. One of them is used unless a test asks for more."""
+    if _backend() == "jax":
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    if _backend() == "tensorflow":
+        import tensorflow as tf
+
+        virtual = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], virtual)
+
+
+def _backend():
+    import keras
+
+    return keras.backend.backend()
+
+
 @pytest.hookimpl(trylast=True)  # after `-k` and the like
 def pytest_collection_modifyitems(config, items):
     tests: dict = {}
     for item in items:
-        if item.get_closest_marker("product"):
-            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+        if product := item.get_closest_marker("product"):
+            tests.setdefault((item.nodeid.partition("[")[0], product.args or products.ROW), []).append(item)
     others = {item for item in items if item.get_closest_marker("full") or _is_for_another_backend(item)}
     left_out = set()
     if not config.getoption("--full"):
         left_out |= others
-        for group in tests.values():
-            kept = products.sampled([item.callspec.params for item in group])
+        for (_, row), group in tests.items():
+            kept = products.sampled([item.callspec.params for item in group], row)
             left_out |= {item for item, keep in zip(group, kept, strict=True) if not keep}
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
@@ -77,7 +88,7 @@ def pytest_collection_modifyitems(config, items):
 
 def _is_for_another_backend(item):
     # torch compiles nothing and is imported fastest.
-    return item.get_closest_marker("once") and keras.backend.backend() != "torch"
+    return item.get_closest_marker("once") and _backend() != "torch"
 
 
 def pytest_sessionfinish(session):
@@ -94,7 +105,7 @@ def pytest_testnodedown(node):
 def _programs_of_jax(request):
     """Let JAX compile without optimizing, also in processes to come, where the last bit of a result does not count."""
     place = request.path.relative_to(pathlib.Path(__file__).parent).with_suffix("")
-    if keras.backend.backend() != "jax" or place.name in _OPTIMIZED or not _UNOPTIMIZED & set(place.parts):
+    if _backend() != "jax" or place.name in _OPTIMIZED or not _UNOPTIMIZED & set(place.parts):
         yield
         return
     import jax
@@ -121,4 +132,4 @@ def digests(request):
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(found, indent=1, ensure_ascii=False)
-        (folder / f"{keras.backend.backend()}.json").write_text(text + "\n")
+        (folder / f"{_backend()}.json").write_text(text + "\n")

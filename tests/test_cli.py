@@ -73,21 +73,6 @@ def test_the_installed_command_is_known_by_its_name(monkeypatch, script, starts)
     assert _command.program() == ("initx" if starts else "python -m keras_initx")
 
 
-def test_a_command_has_the_whole_package():
-    """As `compare --model FILE.py:FUNCTION` has it, where the file imports it."""
-    script = """
-import sys
-sys.argv, sys.orig_argv = ["-m", "list"], [sys.executable, "-m", "keras_initx", "list"]
-import keras_initx
-assert "keras" not in sys.modules
-print(keras_initx.Sparse(seed=1) == keras_initx.initializers.Sparse(seed=1))
-import keras
-keras.initializers.get("initx.sparse")
-"""
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert result.stdout == "True\n", result.stderr
-
-
 @pytest.mark.parametrize("missing", ["_default_backend", "initializers"])
 def test_keras_that_does_not_start_is_an_error(capsys, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, f"keras_initx.{missing}", None)

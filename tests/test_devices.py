@@ -3,16 +3,14 @@
 import functools
 import itertools
 import math
-import os
 import pathlib
 import re
-import subprocess
-import sys
+import runpy
 
 import keras
 import numpy as np
 import pytest
-from cases import CASES
+from cases import CASES, FIRST_CASES
 from meshes import distribution, fits, layout_of, mesh_of
 from modes import BACKEND, needs_keras, to_numpy
 
@@ -24,6 +22,7 @@ only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy
 
 # Into how many parts the last two axes of a kernel are cut, inputs and units; one device for each part.
 ON_EIGHT = ((8, 1), (1, 8), (2, 4))
+ON_TWO_AND_EIGHT = ((1, 2), (2, 4))
 MESHES = ((1, 1), (2, 1), (1, 2), *ON_EIGHT)
 # Keras compiles an initializer from 250 MiB on, counted once for each device.
 LARGE = {1: (8192, 8192), 2: (8192, 4096), 8: (4096, 2048)}
@@ -37,15 +36,16 @@ ELEMENTWISE = (
     keras_initx.HeNormal(seed=4),
     keras_initx.VarianceScaling(mode="fan_avg", distribution="uniform", seed=5),
 )
+OTHER_CASES = [case for case in CASES if case not in FIRST_CASES.values()]
 FEW_CONNECTIONS = keras_initx.Sparse(connections=10, seed=6)
 MANY_CONNECTIONS = keras_initx.Sparse(connections=40, seed=7)
 
 
-def fitting(meshes):
-    """Return a row for each case and each of `meshes`, with the first of the case's shapes that fits."""
+def fitting(meshes, cases=CASES, marks=()):
+    """Return a row for each of `cases` and each of `meshes`, with the first of the case's shapes that fits."""
     return [
-        pytest.param(case, shape, parts, id=f"{case}-{shape}-{parts}")
-        for case, parts in itertools.product(CASES, meshes)
+        pytest.param(case, shape, parts, marks=marks, id=f"{case}-{shape}-{parts}")
+        for case, parts in itertools.product(cases, meshes)
         for shape in [shape for shape in case.shapes if fits(shape, parts)][:1]
     ]
 
@@ -85,7 +85,10 @@ def test_a_sharded_variable_has_the_values_of_a_whole_one(case, shape, parts):
 
 @only_jax
 @pytest.mark.product
-@pytest.mark.parametrize(("case", "shape", "parts"), fitting([(1, 2), (2, 4)]))
+@pytest.mark.parametrize(
+    ("case", "shape", "parts"),
+    [*fitting(ON_TWO_AND_EIGHT, FIRST_CASES.values()), *fitting(ON_TWO_AND_EIGHT, OTHER_CASES, pytest.mark.full)],
+)
 def test_a_compiled_initializer_makes_shards_of_the_same_values(case, shape, parts):
     value = compile_sharded(case.make(), shape, layout_of(parts, len(shape)))()
     assert_cut(value, parts)
@@ -97,7 +100,8 @@ def test_a_compiled_initializer_makes_shards_of_the_same_values(case, shape, par
 @pytest.mark.parametrize(
     ("initializer", "parts"),
     [
-        *itertools.product(ELEMENTWISE[:1], MESHES),
+        *itertools.product(ELEMENTWISE[:1], ((1, 1), *ON_TWO_AND_EIGHT)),
+        *(pytest.param(ELEMENTWISE[0], parts, marks=pytest.mark.full) for parts in ((2, 1), (8, 1), (1, 8))),
         (FEW_CONNECTIONS, (2, 4)),
         (MANY_CONNECTIONS, (2, 4)),
     ],
@@ -260,10 +264,9 @@ def test_a_generator_advances_once_for_all_replicas():
 
 
 @only_jax
-def test_the_example_of_the_documentation_prints_what_is_shown():
+def test_the_example_of_the_documentation_prints_what_is_shown(capsys):
     docs = pathlib.Path(__file__).parents[1] / "docs"
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "KERAS_BACKEND": "jax"}
-    command = [sys.executable, docs / "examples" / "many_devices.py"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert "The weights are equal: True" in result.stdout
-    assert result.stdout in (docs / "devices.md").read_text()
+    runpy.run_path(str(docs / "examples" / "many_devices.py"))
+    printed = capsys.readouterr().out
+    assert "The weights are equal: True" in printed
+    assert printed in (docs / "devices.md").read_text()

@@ -15,7 +15,7 @@ def each_of(rows):
     return pytest.mark.parametrize(("case", "shape", "dtype"), rows, ids=[golden.label(*row) for row in rows])
 
 
-def assert_golden(case, shape, dtype, mode):
+def assert_golden(case, shape, dtype, mode="eager"):
     expected = GOLDEN[golden.label(case, shape, dtype)]
     values = run(mode, lambda: case.make()(shape, dtype))
     if case.exact:
@@ -24,16 +24,16 @@ def assert_golden(case, shape, dtype, mode):
         np.testing.assert_allclose(golden.sample(values), expected, atol=1e-5)
 
 
-@pytest.mark.product
-@pytest.mark.parametrize("mode", MODES)
+@each_of(ROWS + RARE_ROWS)
+def test_values_are_the_golden_ones(case, shape, dtype):
+    assert_golden(case, shape, dtype)
+
+
+@pytest.mark.product("case")
+@pytest.mark.parametrize("mode", MODES[1:])
 @each_of(ROWS)
-def test_values_are_the_golden_ones(case, shape, dtype, mode):
+def test_values_are_the_golden_ones_in_a_program(case, shape, dtype, mode):
     assert_golden(case, shape, dtype, mode)
-
-
-@each_of(RARE_ROWS)
-def test_rare_values_are_the_golden_ones(case, shape, dtype):
-    assert_golden(case, shape, dtype, "eager")
 
 
 @pytest.mark.product

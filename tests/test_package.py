@@ -122,15 +122,19 @@ def test_no_modules_import_each_other():
     graphlib.TopologicalSorter(graph).prepare()  # which names the modules of a circle
 
 
-def test_importing_brings_in_no_other_framework_and_no_extra():
+def test_importing_brings_in_no_other_framework_and_no_extra_and_is_all_that_a_saved_model_needs(tmp_path):
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, kernel_initializer="initx.sparse")])
+    model.save(tmp_path / "model.keras")
     extras = ("joblib", "matplotlib", "pandas", "rich", "scipy", "sklearn")
-    names = (*sorted(FRAMEWORKS), *extras)
-    found = f"print(*(name for name in {names} if name in sys.modules))"
-    script = f"import sys, keras; {found}; import keras_initx; {found}"
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    without, with_package = result.stdout.splitlines()
+    found = f"print(*(name for name in {(*sorted(FRAMEWORKS), *extras)} if name in sys.modules))"
+    load = "print(keras.models.load_model(sys.argv[1]).count_params())"
+    script = f"import sys, keras; {found}; import keras_initx; {found}; {load}"
+    command = [sys.executable, "-c", script, tmp_path / "model.keras"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    without, with_package, count = result.stdout.splitlines()
     assert with_package == without
     assert BACKEND in without
+    assert int(count) == model.count_params()
 
 
 @pytest.mark.once

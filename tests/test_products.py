@@ -19,6 +19,10 @@ def shown(items, *traits):
     return {tuple(trait(item) for trait in traits) for item in items}
 
 
+def case(item):
+    return str(item["case"])
+
+
 def rank(item):
     return len(item["shape"])
 
@@ -44,6 +48,14 @@ def test_every_rank_dtype_and_mode_appears_with_each_of_the_others():
 def test_the_sample_is_a_fraction():
     # Of eight combinations of dtype and mode, little more than one for each case in each shape.
     assert len(SAMPLE) < len(PRODUCT) / 7
+
+
+def test_a_case_may_appear_in_one_shape_only():
+    sample = [item for item, keep in zip(PRODUCT, sampled(PRODUCT, ("case",)), strict=True) if keep]
+    assert shown(sample, case) == shown(PRODUCT, case)
+    for trait in (rank, dtype, mode):
+        assert shown(sample, trait) == shown(PRODUCT, trait)
+    assert len(sample) < 1.2 * len(CASES)
 
 
 def test_without_cases_every_value_appears():

@@ -1,7 +1,7 @@
 """`python -m keras_initx diagnose` on models that have been saved."""
 
 import json
-import subprocess
+import runpy
 import sys
 import zipfile
 from pathlib import Path
@@ -61,21 +61,14 @@ def test_faulty_models_end_with_1_and_a_name(data, capsys, name):
     assert f"\n{problem} (" in capsys.readouterr().out
 
 
-@pytest.mark.once
-def test_the_exit_code_is_that_of_the_process(data):
-    command = [
-        sys.executable,
-        "-m",
-        "keras_initx",
-        "diagnose",
-        save(data, FAULTS["zeros"][1]),
-        "--data",
-        data / "x.npy",
-    ]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 1
-    assert "all-zero weights" in result.stdout
-    assert "\x1b" not in result.stdout + result.stderr
+def test_the_exit_code_is_that_of_the_process(data, monkeypatch, capsys):
+    model = save(data, FAULTS["zeros"][1])
+    monkeypatch.setattr(sys, "argv", ["keras_initx", "diagnose", model, "--data", str(data / "x.npy")])
+    with pytest.raises(SystemExit, match=r"^1$"):
+        runpy.run_module("keras_initx", run_name="__main__")
+    printed = capsys.readouterr()
+    assert "all-zero weights" in printed.out
+    assert "\x1b" not in printed.out + printed.err
 
 
 def test_labels_give_gradients(data, capsys):

@@ -1,4 +1,4 @@
-"""Build and save a model, or load it, in a process of its own: `portable_model.py save|load folder...`."""
+"""Build and save a model, and load it: each line read is `save` or `load` and folders, and is repeated when done."""
 
 import sys
 from pathlib import Path
@@ -59,5 +59,9 @@ def write_arrays(model, path):
 
 
 if __name__ == "__main__":
-    for argument in sys.argv[2:]:
-        {"save": save, "load": load}[sys.argv[1]](Path(argument))
+    for line in sys.stdin:
+        task, *folders = line.split()
+        for folder in folders:
+            {"save": save, "load": load}[task](Path(folder))
+        sys.stdout.write(line)
+        sys.stdout.flush()

@@ -19,30 +19,52 @@ from keras_initx._default_backend import BACKENDS, installed_backends
 ORTHOGONAL = {"conv/kernel", "lstm/lstm_cell/recurrent_kernel"}
 
 
-def run(task, backend, *folders):
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        "PYTHONPATH": str(Path(keras_initx.__file__).parents[1]),
-    }
-    script = Path(__file__).with_name("portable_model.py")
-    subprocess.run([sys.executable, script, task, *folders], env=environment, check=True)
+class Process:
+    """A process with a backend of its own."""
+
+    def __init__(self, backend):
+        environment = {
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "PYTHONPATH": str(Path(keras_initx.__file__).parents[1]),
+        }
+        command = [sys.executable, Path(__file__).with_name("portable_model.py")]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(command, env=environment, **pipes)
+
+    def run(self, task, *folders):
+        line = " ".join(map(str, (task, *folders))) + "\n"
+        self._process.stdin.write(line)
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == line
+
+    def end(self):
+        self._process.communicate()
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
+def processes():
+    """A process for each backend, in which a model is saved and those of all are loaded."""
+    processes = {backend: Process(backend) for backend in installed_backends()}
+    yield processes
+    for process in processes.values():
+        process.end()
+
+
+@pytest.fixture(scope="module")
+def saved(processes, tmp_path_factory):
     """Folders by the backend that has saved the model there."""
-    folders = {backend: tmp_path_factory.mktemp(backend) for backend in installed_backends()}
-    for backend, folder in folders.items():
-        run("save", backend, folder)
+    folders = {backend: tmp_path_factory.mktemp(backend) for backend in processes}
+    for backend, process in processes.items():
+        process.run("save", folders[backend])
     return folders
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
-def loader(request, saved):
+def loader(request, processes, saved):
     """The name of a backend that has loaded the model from every folder."""
     skip_without(saved, request.param)
-    run("load", request.param, *saved.values())
+    processes[request.param].run("load", *saved.values())
     return request.param
 
 

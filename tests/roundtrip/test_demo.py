@@ -12,7 +12,7 @@ import pytest
 from archives import name_a_missing_optimizer
 
 from keras_initx._default_backend import installed_backends
-from keras_initx.cli import _round_trip
+from keras_initx.cli import _demo_worker, _round_trip
 from keras_initx.cli._demo_worker import INITIALIZERS
 
 BACKEND = keras.backend.backend()
@@ -37,19 +37,22 @@ def test_every_network_comes_back_on_every_backend():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    assert _round_trip._work("train", BACKEND, folder)
+    _demo_worker.train(folder)
     return folder
 
 
 @pytest.fixture
 def demo(monkeypatch, trained):
     """Return a function that runs the demo on one backend and tampers with the networks it has trained."""
-    work = _round_trip._work
 
-    def run(tamper):
+    def load(task, backend, folder):
+        _demo_worker.load(folder)
+        return True
+
+    def run(tamper, load=load):
         def work_and_tamper(task, backend, folder):
             if task == "load":
-                return work(task, backend, folder)
+                return load(task, backend, folder)
             shutil.copytree(trained, folder, dirs_exist_ok=True)
             tamper(folder)
             return True
@@ -83,7 +86,8 @@ def test_the_demo_does_not_need_the_optimizers(demo):
 
 
 def test_a_network_that_cannot_be_loaded_fails_the_demo(demo, capsys):
-    assert demo(lambda folder: (folder / "lstm.keras").unlink()) == 1
+    in_a_process = _round_trip._work
+    assert demo(lambda folder: (folder / "lstm.keras").unlink(), in_a_process) == 1
     output = capsys.readouterr()
     assert "not loaded" in output.out
     assert "lstm.keras" in output.err

@@ -107,11 +107,25 @@ def test_interrupted_studies_show_what_there_is(options, tmp_path, capsys, monke
     assert {file.name for file in (tmp_path / "out").iterdir()} == FILES
 
 
-@pytest.mark.once
+# The file imports the package as the command has it: as a whole, and once.
+OWN = """
+import keras_initx
+import keras
+
+print("One package:", keras_initx.Sparse is keras_initx.initializers.Sparse)
+
+def build(initializer):
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, "softmax", kernel_initializer=initializer)])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a console sends Ctrl-C otherwise there")
 def test_interrupted_processes_show_what_there_is(options, tmp_path):
     """A terminal sends Ctrl-C to all processes of a command."""
-    study = [*COMPARE, *options, "--repeats", "100", "--jobs", "2"]
+    (tmp_path / "own.py").write_text(OWN)
+    study = [*COMPARE, *options, "--model", f"{tmp_path / 'own.py'}:build", "--repeats", "100", "--jobs", "2"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # Where tests run in the background Ctrl-C may be ignored, which the command would inherit.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -125,6 +139,7 @@ def test_interrupted_processes_show_what_there_is(options, tmp_path):
     assert "Interrupted; run the same command again to resume." in errors
     assert "Traceback" not in errors
     assert "of 100 trials unfinished." in printed
+    assert "One package: True" in printed
 
 
 def test_a_terminal_shows_the_time_that_is_left(monkeypatch, capsys):

@@ -81,6 +81,7 @@ def test_a_copy_gives_the_same_records_bit_for_bit(build, copies, monkeypatch):
     assert shared == results(build, initializers, epochs=2)
 
 
+@pytest.mark.once
 def test_what_differs_is_not_mixed_up(copies, monkeypatch):
     initializers = {str(number): number for number in range(len(VARIANTS))}
     shared = results(variant, initializers, epochs=1)

@@ -1,17 +1,21 @@
-"""Under a backend without gradients a model is diagnosed without them, and targets are a clear error."""
+"""Keras' NumPy backend, which has no gradients: the same values, and a diagnosis without gradients."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
-from modes import BACKEND
+from modes import BACKEND, to_numpy
+
+import keras_initx
 
 pytestmark = pytest.mark.skipif(BACKEND != "jax", reason="Keras' NumPy backend imports JAX")
 
 SCRIPT = """
 import keras_initx
 import keras
+print(keras_initx.Sparse(seed=1)((8, 4)).tolist())
 import numpy as np
 from keras import layers
 
@@ -32,11 +36,13 @@ except NotImplementedError as error:
 """
 
 
-def test_numpy_has_all_but_gradients(tmp_path):
+def test_numpy_gives_the_same_values_and_all_of_a_diagnosis_but_gradients(tmp_path):
     environment = {**os.environ, "KERAS_BACKEND": "numpy", "KERAS_HOME": str(tmp_path)}
     result = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines() == [
+    values, *diagnosis = result.stdout.splitlines()
+    assert json.loads(values) == to_numpy(keras_initx.Sparse(seed=1)((8, 4))).tolist()
+    assert diagnosis == [
         "[('all-zero weights', 'note', ('out',))]",
         "gradients need JAX, TensorFlow or torch: set KERAS_BACKEND to one of them. Received: KERAS_BACKEND=numpy",
     ]
