@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ nox.needs_version = ">=2025.2.9"
 nox.options.error_on_missing_interpreters = True
 # Six environments share the same large packages: uv unpacks each package once, pip six times.
 nox.options.default_venv_backend = "uv|virtualenv"
+# Without its compiled files each process would compile all of Keras and the backend, which takes 10 seconds and more.
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 if "PIP_FIND_LINKS" in os.environ:
     os.environ.setdefault("UV_FIND_LINKS", os.environ["PIP_FIND_LINKS"])
 
@@ -111,6 +114,22 @@ def roundtrip(session):
 
 
 @nox.session(default=False)
+def coverage(session):
+    """Measure the branch coverage of the tests of all backends, devices and round trips together."""
+    install(session, "keras", "test", "coverage", "triton", *BACKENDS)
+    # Also read by processes that the tests start.
+    session.env["COVERAGE_FILE"] = str(Path(session.create_tmp(), "coverage"))
+    session.run("coverage", "erase")
+    measured = ("--cov", "--cov-append", "--cov-report=")
+    for backend in BACKENDS:
+        run_ordinary_tests(session, backend, *measured)
+    session.env["TRITON_INTERPRET"] = "1"
+    run_tests(session, "torch", *measured, "tests/device")
+    run_pytest(session, "--dist=loadfile", *measured, "tests/roundtrip")
+    session.run("coverage", "report", "--skip-covered", "--show-missing", "--fail-under=97")
+
+
+@nox.session(default=False)
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def minimums(session, backend):
     """Run the tests with the oldest supported versions."""
@@ -154,6 +173,9 @@ def package(session):
         "--no-compile", *GROUPS["keras"], *GROUPS["jax"], *(file for file in files if file.endswith(".whl"))
     )
     session.run("initx", "show", "sparse", env={"KERAS_BACKEND": "jax"})
+    read = "import importlib.metadata; print(importlib.metadata.metadata('keras_initx').get_payload())"
+    if broken := re.findall(r"\]\((?!https?:).*", session.run("python", "-c", read, silent=True)):
+        session.error(f"links that a package index cannot follow: {broken}")
 
 
 @nox.session(default=False, python=["3.12", "3.13"])
