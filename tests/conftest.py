@@ -1,5 +1,6 @@
 """Virtual devices and the profiles of Hypothesis for all tests, the sample of the large products, and `--digests`."""
 
+import gc
 import json
 import os
 import pathlib
@@ -27,6 +28,8 @@ _UNOPTIMIZED = {
     "initializers",
     "models",
     "studies",
+    "test_coming_from",
+    "test_contract",
     "test_examples",
     "test_layers",
     "test_package",
@@ -84,6 +87,11 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
     config.stash[_COUNTS] = (len(items), len(items) + len(left_out))
+
+
+def pytest_collection_finish():
+    # All of it stays until the end: the collector of garbage need not look at it again and again.
+    gc.freeze()
 
 
 def _is_for_another_backend(item):
