@@ -1,9 +1,11 @@
 """The command `demo`: train on one backend, load on all others, and compare."""
 
+import itertools
 import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -43,13 +45,13 @@ def run() -> int:
         with console.status(f"Training on {trainer}") as status:
             if not _work("train", trainer, folder):
                 return 1
+            status.update(f"Loading on {', '.join(backends)}")
+            with ThreadPoolExecutor() as executor:  # most of the time is spent on importing the backends
+                loaded = executor.map(lambda backend: _work("load", backend, folder), backends)
             rows: list[Row] = []
-            for backend in backends:
-                status.update(f"Loading on {backend}")
-                loaded = _work("load", backend, folder)
-                for network in INITIALIZERS:
-                    accuracy, outcome = _outcome(folder, network, backend) if loaded else ("", "not loaded")
-                    rows.append((backend, network, accuracy, outcome))
+            for (backend, succeeded), network in itertools.product(zip(backends, loaded, strict=True), INITIALIZERS):
+                accuracy, outcome = _outcome(folder, network, backend) if succeeded else ("", "not loaded")
+                rows.append((backend, network, accuracy, outcome))
     console.print(
         Table.of(_COLUMNS, rows).as_rich(
             title=f"Digits: trained on {trainer}, loaded in a fresh process",

@@ -137,6 +137,7 @@ def test_singular_values_along_other_axes():
     np.testing.assert_allclose(spectrum(matrix), [4, 3, 2, 1], atol=4e-5)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("method", ["householder", "qr", "svd"])
 def test_singular_vectors_are_haar_on_both_sides_and_independent(method):
     kernels = [

@@ -106,6 +106,7 @@ def many():
     }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (2, 1), (0, 3), (3, 3)])
 def test_each_entry_has_the_haar_marginal(frame, many, row, column):
     # The square of an entry of a uniform point on the sphere in n dimensions is Beta(1/2, (n-1)/2).
@@ -114,10 +115,12 @@ def test_each_entry_has_the_haar_marginal(frame, many, row, column):
     assert scipy.stats.binomtest(int((many[frame][:, row, column] > 0).sum()), 2000).pvalue > P_VALUE
 
 
+@pytest.mark.once
 def test_rotations_and_reflections_are_equally_likely(frame, many):
     assert scipy.stats.binomtest(int((np.linalg.det(many[frame]) > 0).sum()), 2000).pvalue > P_VALUE
 
 
+@pytest.mark.once
 def test_traces_have_the_moments_of_haar(frame, many):
     # Diaconis and Shahshahani (1994): E tr Q = 0, E (tr Q)^2 = 1, E (tr Q)^4 = 3.
     traces = np.trace(many[frame], axis1=1, axis2=2)

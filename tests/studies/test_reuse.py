@@ -91,10 +91,10 @@ def test_what_differs_is_not_mixed_up(copies, monkeypatch):
 
 
 def test_restarts_find_the_same_with_copies(copies, monkeypatch):
-    found = random_restarts(sequential, data(), n=3, epochs=2, checks=1)
+    found = random_restarts(sequential, data(), n=2, epochs=2, checks=1)
     assert len(copies) == 1
     without_copies(monkeypatch)
-    again = random_restarts(sequential, data(), n=3, epochs=2, checks=1)
+    again = random_restarts(sequential, data(), n=2, epochs=2, checks=1)
     assert [timeless(draw["epochs"]) for draw in found.draws] == [timeless(draw["epochs"]) for draw in again.draws]
     for own, other in zip(found.model.weights, again.model.weights, strict=True):
         np.testing.assert_array_equal(to_numpy(own), to_numpy(other))

@@ -1,0 +1,78 @@
+"""The demo fails where a network does not come back."""
+
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from archives import name_a_missing_optimizer
+
+from keras_initx.cli import _demo_worker, _round_trip
+from keras_initx.cli._demo_worker import INITIALIZERS
+
+BACKEND = keras.backend.backend()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    _demo_worker.train(folder)
+    return folder
+
+
+@pytest.fixture
+def demo(monkeypatch, trained):
+    """Return a function that runs the demo on one backend and tampers with the networks it has trained."""
+
+    def load(task, backend, folder):
+        _demo_worker.load(folder)
+        return True
+
+    def run(tamper, load=load):
+        def work_and_tamper(task, backend, folder):
+            if task == "load":
+                return load(task, backend, folder)
+            shutil.copytree(trained, folder, dirs_exist_ok=True)
+            tamper(folder)
+            return True
+
+        monkeypatch.setattr(_round_trip, "_work", work_and_tamper)
+        return _round_trip.run()
+
+    monkeypatch.setattr(_round_trip, "installed_backends", lambda: [BACKEND])
+    monkeypatch.setenv("COLUMNS", "120")  # so that no phrase is broken
+    return run
+
+
+def test_a_weight_that_is_off_by_one_bit_fails_the_demo(demo, capsys):
+    def tamper(folder):
+        network = keras.models.load_model(folder / "dense.keras")
+        kernel = network.get_layer("dense_2").kernel
+        values = np.array(keras.ops.convert_to_numpy(kernel))
+        values[0] = np.nextafter(values[0], np.float32(1))
+        kernel.assign(values)
+        network.save(folder / "dense.keras")
+
+    assert demo(tamper) == 1
+    table = capsys.readouterr().out
+    assert table.count("differs by") == 1
+    assert "dense_2/kernel" in table
+    assert table.count("ok (±") == len(INITIALIZERS) - 1
+
+
+def test_the_demo_does_not_need_the_optimizers(demo):
+    assert demo(lambda folder: name_a_missing_optimizer(folder / "lstm.keras")) == 0
+
+
+def test_a_network_that_cannot_be_loaded_fails_the_demo(demo, capsys):
+    in_a_process = _round_trip._work
+    assert demo(lambda folder: (folder / "lstm.keras").unlink(), in_a_process) == 1
+    output = capsys.readouterr()
+    assert "not loaded" in output.out
+    assert "lstm.keras" in output.err
+
+
+def test_training_that_fails_fails_the_demo(monkeypatch, capsys):
+    monkeypatch.setattr(_round_trip, "_work", lambda *arguments: False)
+    assert _round_trip.run() == 1
+    assert capsys.readouterr().out == ""
