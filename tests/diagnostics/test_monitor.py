@@ -99,6 +99,20 @@ def test_plot_shows_the_thresholds_that_are_in_the_range_of_a_panel(tmp_path):
     assert re.findall(r"<!-- (\w+=\S+) -->", path.read_text()) == ["vanishing=0.5", "saturated=0.1"]
 
 
+@pytest.mark.once
+@pytest.mark.parametrize(("activation", "panels"), [("tanh", 3), ("linear", 2)])
+def test_plot_of_many_layers_has_a_scale_of_colors(tmp_path, activation, panels):
+    model = keras.Sequential([keras.Input((8,)), *(layers.Dense(4, activation) for _ in range(13))])
+    model.compile("sgd", "mse")
+    monitor = keras_initx.SignalMonitor(X, every=6)
+    model.fit(X, X[:, :4], batch_size=8, verbose=0, callbacks=[monitor])
+    monitor.plot(tmp_path / "course.svg")
+    text = (tmp_path / "course.svg").read_text()
+    assert "number of the layer" in text
+    assert 'id="legend_' not in text
+    assert sum(text.count(f"<!-- {title}") for title in ("standard dev", "mean of", "saturated -->")) == panels
+
+
 @pytest.mark.parametrize(("every", "error"), [(0, ValueError), (1.5, TypeError)])
 def test_every_is_a_positive_integer(every, error):
     with pytest.raises(error, match=rf"`every` must be a positive integer. Received: every={every}"):
