@@ -90,7 +90,7 @@ def _add_key(
     if colors:
         cell = free[0].inset_axes((0, 0.45, 1, 0.1)) if len(free) else None
         place = {"cax": cell, "orientation": "horizontal"} if cell else {"ax": axes}
-        bar = figure.colorbar(colors, label="number of the layer, in the order of the outputs", **place)
+        bar = figure.colorbar(colors, label="layer, in the order of outputs", **place)
         bar.locator = MaxNLocator(integer=True)
         return
     handles, labels = axes[0].get_legend_handles_labels()

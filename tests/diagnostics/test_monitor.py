@@ -108,7 +108,7 @@ def test_plot_of_many_layers_has_a_scale_of_colors(tmp_path, activation, panels)
     model.fit(X, X[:, :4], batch_size=8, verbose=0, callbacks=[monitor])
     monitor.plot(tmp_path / "course.svg")
     text = (tmp_path / "course.svg").read_text()
-    assert "number of the layer" in text
+    assert "layer, in the order of outputs" in text
     assert 'id="legend_' not in text
     assert sum(text.count(f"<!-- {title}") for title in ("standard dev", "mean of", "saturated -->")) == panels
 
