@@ -90,6 +90,7 @@ def test_what_differs_is_not_mixed_up(copies, monkeypatch):
     assert shared == results(variant, initializers, epochs=1)
 
 
+@pytest.mark.once
 def test_restarts_find_the_same_with_copies(copies, monkeypatch):
     found = random_restarts(sequential, data(), n=2, epochs=2, checks=1)
     assert len(copies) == 1
