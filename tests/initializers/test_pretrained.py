@@ -15,6 +15,7 @@ from cases import ARRAYS
 from modes import MODES, float64, run, to_numpy
 
 from keras_initx import Concatenated, Orthogonal, Pretrained, Scaled
+from keras_initx.initializers import _array_files
 
 layers = keras.layers
 KERNEL = np.arange(12, dtype="float32").reshape(4, 3) / 8
@@ -203,6 +204,15 @@ def test_never_unpickles(name, tmp_path):
         (np.save if name.endswith(".npy") else np.savez)(tmp_path / name, bomb)
     with pytest.raises(ValueError, match=r"(`path` must be a .npy file: |`key` must name an array of a dtype in )"):
         Pretrained(tmp_path / name)((1,))
+    assert "KERAS_INITX_UNPICKLED" not in os.environ
+
+
+def test_the_values_of_an_object_array_are_not_read_either(tmp_path):
+    """Behind the check of the dtype, which refuses them first."""
+    np.save(tmp_path / "object.npy", np.array([Bomb()], dtype=object))
+    array = _array_files._npy_array(lambda: open(tmp_path / "object.npy", "rb"))
+    with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
+        array.read()
     assert "KERAS_INITX_UNPICKLED" not in os.environ
 
 
