@@ -1,5 +1,6 @@
-"""Build and save a model, and load it: each line read is `save` or `load` and folders, and is repeated when done."""
+"""Build and save a model, and load it: each line read is `["save", folder]` or `["load", folder...]`, and echoed."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def write_arrays(model, path):
 
 if __name__ == "__main__":
     for line in sys.stdin:
-        task, *folders = line.split()
+        task, *folders = json.loads(line)
         for folder in folders:
             {"save": save, "load": load}[task](Path(folder))
         sys.stdout.write(line)

@@ -4,6 +4,7 @@ Wants all backends at once. With one it is the round trip from that backend to i
 """
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -33,7 +34,7 @@ class Process:
         self._process = subprocess.Popen(command, env=environment, **pipes)
 
     def run(self, task, *folders):
-        line = " ".join(map(str, (task, *folders))) + "\n"
+        line = json.dumps([task, *map(str, folders)]) + "\n"
         self._process.stdin.write(line)
         self._process.stdin.flush()
         assert self._process.stdout.readline() == line

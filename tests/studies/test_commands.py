@@ -112,6 +112,7 @@ OWN = """
 import keras_initx
 import keras
 
+keras.initializers.get("initx.sparse")
 print("One package:", keras_initx.Sparse is keras_initx.initializers.Sparse)
 
 def build(initializer):
