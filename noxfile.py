@@ -118,17 +118,17 @@ def coverage(session):
     """Measure the branch coverage of the tests of all backends, devices and round trips together."""
     install(session, "keras", "test", "coverage", "triton", *BACKENDS)
     # Also read by processes that the tests start.
-    measured_in = session.env["COVERAGE_FILE"] = str(Path(session.create_tmp(), "measured"))
+    data = session.env["COVERAGE_FILE"] = str(Path(session.create_tmp(), "measured"))
     session.run("coverage", "erase")
-    measured = ("--cov", "--cov-append", "--cov-report=")
+    options = ("--cov", "--cov-append", "--cov-report=")
     for backend in BACKENDS:
-        run_ordinary_tests(session, backend, *measured)
+        run_ordinary_tests(session, backend, *options)
     session.env["TRITON_INTERPRET"] = "1"
-    run_tests(session, "torch", *measured, "tests/device")
-    run_pytest(session, "--dist=loadfile", *measured, "tests/roundtrip")
+    run_tests(session, "torch", *options, "tests/device")
+    run_pytest(session, "--dist=loadfile", *options, "tests/roundtrip")
     # Some of these processes import the package from the repository.
     result = str(Path(session.create_tmp(), "coverage"))
-    session.run("coverage", "combine", "--quiet", "--keep", f"--data-file={result}", measured_in)
+    session.run("coverage", "combine", "--quiet", "--keep", f"--data-file={result}", data)
     session.run("coverage", "report", f"--data-file={result}", "--skip-covered", "--show-missing", "--fail-under=97")
 
 
