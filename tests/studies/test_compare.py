@@ -24,7 +24,7 @@ TWINS = {"one": "he_normal", "other": "he_normal"}
 
 @pytest.fixture(scope="module")
 def planted():
-    return compare_initializers(build, {**TWINS, "zeros": "zeros"}, data(), repeats=3, epochs=4, title="blobs")
+    return compare_initializers(build, {**TWINS, "zeros": "zeros"}, data(), repeats=3, epochs=2, title="blobs")
 
 
 def verdict(study, *names):
@@ -36,7 +36,7 @@ def test_twins_have_the_same_curves_bit_for_bit(planted):
     records = timeless(planted.records)
     one, other = ([{**r, "initializer": None} for r in records if r["initializer"] == name] for name in TWINS)
     assert one == other
-    assert len(one) == 3 * 5
+    assert len(one) == 3 * 3
 
 
 def test_twins_do_not_differ(planted):
@@ -73,7 +73,7 @@ def test_the_first_batch_is_that_of_training(planted):
 
 def test_the_diagnosis_leaves_training_as_it_was(planted, monkeypatch):
     monkeypatch.setattr(_run_trial, "diagnose_first_batch", lambda *_: {})
-    study = compare_initializers(build, TWINS, data(), repeats=1, epochs=4)
+    study = compare_initializers(build, TWINS, data(), repeats=1, epochs=2)
     assert study.problems() == study.first_batches == []
     same_as_first_repeat(study, planted)
 
@@ -118,7 +118,7 @@ joblib.register_parallel_backend("all-at-once", AllAtOnce)
 @pytest.mark.parametrize("backend", ["loky", "all-at-once", "threading"])
 def test_workers_find_the_same(planted, backend):
     with joblib.parallel_config(backend):
-        study = compare_initializers(build, TWINS, data(), repeats=1, epochs=4, n_jobs=2)
+        study = compare_initializers(build, TWINS, data(), repeats=1, epochs=2, n_jobs=2)
     same_as_first_repeat(study, planted)
 
 
@@ -131,14 +131,14 @@ def test_a_dask_cluster_finds_the_same(planted, tmp_path, monkeypatch):
         distributed.Client(cluster) as client,
         joblib.parallel_config(backend="dask"),
     ):
-        study = compare_initializers(build, TWINS, data(), repeats=1, epochs=4, n_jobs=-1, out=tmp_path / "study")
+        study = compare_initializers(build, TWINS, data(), repeats=1, epochs=2, n_jobs=-1, out=tmp_path / "study")
         assert list(client.run(lambda: "keras_initx.studies" in sys.modules).values()) == [True, True]
     same_as_first_repeat(study, planted)
 
 
 @pytest.mark.once
 def test_other_threads_change_nothing(planted):
-    same_as_first_repeat(compare_initializers(build_among_others, TWINS, data(), repeats=1, epochs=4), planted)
+    same_as_first_repeat(compare_initializers(build_among_others, TWINS, data(), repeats=1, epochs=2), planted)
 
 
 @pytest.mark.once

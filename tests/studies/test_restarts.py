@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def study(folder):
-    return random_restarts(build_he, data(), n=4, epochs=4, checks=2, out=folder)
+    return random_restarts(build_he, data(), n=4, epochs=2, checks=2, out=folder)
 
 
 @pytest.mark.parametrize(
@@ -43,19 +43,19 @@ def test_halves_are_trained_twice_as_long(n, epochs, plan):
 
 
 def test_losers_stop_early(study):
-    assert [draw["epochs"][-1]["epoch"] for draw in study.draws] == [4, 4, 2, 2]
+    assert [draw["epochs"][-1]["epoch"] for draw in study.draws] == [2, 2, 1, 1]
 
 
 def test_the_best_comes_first(study):
     first, second, *rest = (draw["epochs"][-1]["val_accuracy"] for draw in study.draws)
     assert study.score == first >= second
-    assert min(draw["epochs"][2]["val_accuracy"] for draw in study.draws[:2]) >= max(rest)
+    assert min(draw["epochs"][1]["val_accuracy"] for draw in study.draws[:2]) >= max(rest)
 
 
 def test_the_seed_gives_the_model_again(study):
     keras.utils.set_random_seed(study.seed)
     model = build_he()
-    for epoch in range(1, 5):
+    for epoch in range(1, 3):
         train_epoch(model, data(), epoch, 32, derived_seed(0, "train"))
     for own, other in zip(model.weights, study.model.weights, strict=True):
         np.testing.assert_array_equal(to_numpy(own), to_numpy(other))
@@ -64,7 +64,7 @@ def test_the_seed_gives_the_model_again(study):
 
 @pytest.mark.once
 def test_other_threads_change_nothing(study):
-    again = random_restarts(lambda: build_among_others("he_normal"), data(), n=4, epochs=4, checks=0)
+    again = random_restarts(lambda: build_among_others("he_normal"), data(), n=4, epochs=2, checks=0)
     assert [draw["epochs"][0] for draw in again.draws] == [draw["epochs"][0] for draw in study.draws]
     for own, other in zip(again.model.weights, study.model.weights, strict=True):
         np.testing.assert_allclose(to_numpy(own), to_numpy(other), atol=1e-4)
@@ -73,7 +73,7 @@ def test_other_threads_change_nothing(study):
 @pytest.mark.once
 def test_a_finished_study_is_not_run_again(study, folder):
     files = sorted(folder.glob("trials/*"))
-    again = random_restarts(build_he, data(), n=4, epochs=4, checks=2, out=folder)
+    again = random_restarts(build_he, data(), n=4, epochs=2, checks=2, out=folder)
     assert sorted(folder.glob("trials/*")) == files
     assert again.draws == study.draws
     assert str(again) == str(study) == str(RestartStudy.read(folder))
@@ -87,7 +87,7 @@ def test_a_damaged_state_is_told(folder, study, tmp_path):
         content = file.read_bytes()
         (tmp_path / "trials" / file.name).write_bytes(content[:-1] if file.suffix == ".state" else content)
     with pytest.raises(DamagedFileError, match=r"draw\d-2\.\w+\.state is missing or damaged"):
-        random_restarts(build_he, data(), n=4, epochs=4, checks=2, out=tmp_path)
+        random_restarts(build_he, data(), n=4, epochs=2, checks=2, out=tmp_path)
 
 
 @pytest.mark.once
@@ -96,10 +96,10 @@ def test_another_run_in_the_folder_does_not_replace_a_state(folder, study, tmp_p
     shutil.copytree(folder, tmp_path / "copy")
     key = f"draw{study.draws[0]['draw']}-1"
     run = Run(tmp_path / "copy", data(), 32, monitor=None)
-    run_stage(run, build_he, StagePlan(key, None, study.seed, 5, 0, 2, keep_state=True))
+    run_stage(run, build_he, StagePlan(key, None, study.seed, 5, 0, 1, keep_state=True))
     for file in tmp_path.glob("copy/trials/draw*-2.*"):
         file.unlink()
-    again = random_restarts(build_he, data(), n=4, epochs=4, checks=2, out=tmp_path / "copy")
+    again = random_restarts(build_he, data(), n=4, epochs=2, checks=2, out=tmp_path / "copy")
     assert again.score == pytest.approx(study.score)
 
 
