@@ -18,12 +18,17 @@ def as_words(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -> Tenso
 
 def as_uniform(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -> Tensor:
     """Return uniform values in the open interval (0, 1), multiples of 2**-24."""
-    return (xp.cast(xp.shift_right(words, 9), dtype) + 0.5) * 2.0**-23
+    x = xp.cast(xp.shift_right(words, 9), dtype)
+    x += 0.5
+    x *= 2.0**-23
+    return x
 
 
 def as_normal(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -> Tensor:
     """Return draws from N(0, 1); the table is `normal_table(dtype)`."""
-    return xp.take(table, xp.shift_right(words, 16)) + xp.take(table, words & 0xFFFF)
+    x = xp.take(table, xp.shift_right(words, 16))
+    x += xp.take(table, words & 0xFFFF)
+    return x
 
 
 def as_interpolated(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -> Tensor:

@@ -7,7 +7,9 @@ arguments, so it is compiled once per process for all shapes.
 
 import collections
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import math
+import os
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,13 +20,13 @@ from keras_initx.sampling._namespace import HOST, TRACED
 from keras_initx.sampling._threefry import Words, threefry2x32
 
 Program = Callable[[Array], Array]
-Step = tuple[int, int]  # begin and end of the elements
 
-# Words per block: few enough for the cache, and for the allocator to reuse their memory.
+# Words per block in one thread: few enough for the cache, and for the allocator to reuse their memory.
 _BLOCK = 1 << 16
-# The same with two threads, where larger blocks hide the waiting for the interpreter.
-_BLOCK_IN_STEPS = 1 << 17
-# Words per call of the program, and per step of a thread: enough to amortize both.
+# The fewest words for which a second thread pays off.
+_LARGE = 1 << 18
+# Most words per block in two threads, and the words that the program makes. Around each operation two threads wait for
+# the interpreter, so a block that leaves the cache is faster than many that do not.
 _STEP = 1 << 19
 
 
@@ -42,24 +44,26 @@ class HostWords:
     def fill(self, out: Array, convert: Elementwise, key: Words, draw: int, begin: int) -> None:
         """Fill `out` with converted words, starting at element `begin`, block by block.
 
-        Two threads share the steps if there are several.
+        Two threads share a large draw.
         """
         end = begin + out.size
-        # Start at even numbers, where a cipher block begins.
-        steps = [(max(first, begin), min(first + _STEP, end)) for first in range(begin & ~1, end, _STEP)]
-        program: Program | None = None
-        block = _BLOCK
-        if len(steps) > 1:
+        large = out.size >= _LARGE
+        program = self._compiled(out.size) if large else None
+        size = (_STEP if program else _even_share(out.size)) if large else _BLOCK
+
+        def make(block: int) -> None:
+            first, last = max(block, begin), min(block + size, end)
+            source = program if last - first > _STEP // 8 else None
+            out[first - begin : last - begin] = convert(_words(source, key, draw, first, last))
+
+        # Each starts at an even number, where a block of the cipher begins.
+        blocks = range(begin & ~1, end, size)
+        if large:
             _keep_freed_memory()
-            program, block = self._compiled(out.size), _BLOCK_IN_STEPS
-
-        def make(step: Step) -> None:
-            done = step[0] - begin
-            for words in _step(program, block, key, draw, *step):
-                out[done : done + words.size] = convert(words)
-                done += words.size
-
-        _each_in_two_threads(make, steps)
+            _each_in_two_threads(make, blocks)
+        else:
+            for block in blocks:
+                make(block)
 
     def _compiled(self, words: int) -> Program | None:
         """Return the program if enough words have been requested, including these, and the backend can compile it."""
@@ -84,37 +88,41 @@ def _keep_freed_memory() -> None:
     np.empty((1 << 25) - (1 << 13), "uint8")
 
 
-def _step(program: Program | None, size: int, key: Words, draw: int, begin: int, end: int) -> Iterator[Array]:
-    """Yield the words of elements `begin` to `end` in order, `size` at a time."""
-    if program and end - begin == _STEP:
-        argument = np.concatenate([*key, np.array([draw, begin // 2], HOST.word)]).astype(TRACED.word)
-        yield from program(argument).reshape(-1, size)
-    else:
-        for first in range(begin, end, size):
-            yield _between(key, draw, first, min(first + size, end))
+def _even_share(words: int) -> int:
+    """Return the size of the blocks that share `words` evenly among two threads."""
+    blocks = 2 * math.ceil(words / (2 * _STEP))
+    return 2 * math.ceil(words / (2 * blocks))
 
 
-def _each_in_two_threads(function: Callable[[Step], None], parts: Sequence[Step]) -> None:
-    """Call `function` with each of `parts`, in this thread or in another one, whichever is free.
+@functools.cache
+def _other_thread(process: int) -> ThreadPoolExecutor:
+    """Return the second thread, which stays, because a new one may take milliseconds to find a free processor.
+
+    Args:
+        process: Number of this process. One that is forked has no threads of its parent.
+    """
+    return ThreadPoolExecutor(1, "keras_initx")
+
+
+def _each_in_two_threads(function: Callable[[int], None], blocks: Iterable[int]) -> None:
+    """Call `function` with each of `blocks`, in this thread or in another one, whichever is free.
 
     More than two threads would mostly wait for the interpreter.
     """
-    if len(parts) < 2:
-        for part in parts:
-            function(part)
-        return
-    remaining = iter(parts)
+    remaining = iter(blocks)
 
     def work() -> None:
-        for part in remaining:
-            function(part)
+        for block in remaining:
+            function(block)
 
-    with ThreadPoolExecutor(1) as executor:
-        other = executor.submit(work)
-        try:
-            work()
-        finally:
-            collections.deque(remaining, maxlen=0)  # so that the other thread ends too if this one is interrupted
+    other = _other_thread(os.getpid()).submit(work)
+    try:
+        work()
+    finally:
+        collections.deque(remaining, maxlen=0)  # so that the other thread ends too if this one is interrupted
+        # It may be busy with a draw of another thread.
+        started = not other.cancel()
+    if started:
         other.result()
 
 
@@ -125,10 +133,14 @@ def _blocks(argument: Tensor) -> Words:
     return threefry2x32(TRACED, (key0, key1), (block, draw))
 
 
-def _between(key: Words, draw: int, begin: int, end: int) -> Array:
-    """Return the words of elements `begin` to `end`, using both words of each block."""
+def _words(program: Program | None, key: Words, draw: int, begin: int, end: int) -> Array:
+    """Return the words of elements `begin` to `end`, using both words of each block of the cipher."""
     first = begin // 2
-    blocks = np.arange(first, (end + 1) // 2, dtype=HOST.word)
-    pairs = np.empty((blocks.size, 2), HOST.word)
-    pairs[:, 0], pairs[:, 1] = threefry2x32(HOST, key, (blocks, np.array([draw], HOST.word)))
-    return pairs.reshape(-1)[begin - 2 * first : end - 2 * first]
+    if program:
+        argument = np.concatenate([*key, np.array([draw, first], HOST.word)]).astype(TRACED.word)
+        words = program(argument)
+    else:
+        blocks = np.arange(first, (end + 1) // 2, dtype=HOST.word)
+        words = np.empty((blocks.size, 2), HOST.word)
+        words[:, 0], words[:, 1] = threefry2x32(HOST, key, (blocks, np.array([draw], HOST.word)))
+    return words.reshape(-1)[begin - 2 * first : end - 2 * first]

@@ -38,7 +38,8 @@ _MAX_BLOCKS = 256
 class _Host:
     """NumPy, in place if possible, because most of the cost is the first touch of fresh memory.
 
-    `triu`, `set_diagonal`, `slice_update`, `rotate_left` and `subtract_product` change their first argument.
+    `triu`, `set_diagonal`, `slice_update`, `rotate_left`, `bitwise_xor` and `subtract_product` change their first
+    argument, if it has room for the result.
     """
 
     word = "uint32"
@@ -93,6 +94,10 @@ class _Host:
         words >>= _COUNTS[32 - count]
         words |= left
         return words
+
+    def bitwise_xor(self, x: Array, y: Array) -> Array:
+        result: Array = np.bitwise_xor(x, y, out=x if x.shape == y.shape else None)
+        return result
 
     def full_precision(self) -> AbstractContextManager[Any]:
         return contextlib.nullcontext()  # NumPy always has full precision

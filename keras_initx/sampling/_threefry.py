@@ -29,7 +29,7 @@ def threefry2x32(xp: Namespace, key: Words, counter: Words) -> Words:
     for group in range(5):
         for count in ROTATIONS[group % 2]:
             x0 += x1
-            x1 = xp.rotate_left(x1, count) ^ x0
+            x1 = xp.bitwise_xor(xp.rotate_left(x1, count), x0)
         x0 += schedule[(group + 1) % 3]
         x1 += schedule[(group + 2) % 3] + (group + 1)
     return x0, x1

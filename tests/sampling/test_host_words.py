@@ -1,4 +1,6 @@
+import multiprocessing
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from keras_initx.sampling._host_words import HostWords
 
 KEY = (np.array([2024], "uint32"), np.array([4294967295], "uint32"))
 STEP = _host_words._STEP
+LARGE = _host_words._LARGE
 
 
 def words(source, begin, end):
@@ -73,7 +76,7 @@ def test_an_interrupted_draw_ends_at_once():
 
     with pytest.raises(KeyboardInterrupt):
         HostWords().fill(np.empty(40 * STEP, "uint32"), convert, KEY, 1, 0)
-    assert len(blocks) <= 8  # of 160: the other thread ends what it is at
+    assert len(blocks) <= 2  # of 40: the other thread ends what it is at
 
 
 def test_an_error_in_the_other_thread_is_raised():
@@ -93,5 +96,42 @@ def test_an_error_in_the_other_thread_is_raised():
 def test_small_draws_never_wait_for_a_compiler(compilations):
     source = HostWords(patience=0)
     for _ in range(10):
-        words(source, 0, STEP - 1)
+        words(source, 0, LARGE - 1)
     assert not compilations
+
+
+def test_all_draws_share_a_second_thread():
+    threads = set()
+
+    def convert(words):
+        threads.add(threading.current_thread())
+        return words
+
+    for _ in range(20):
+        HostWords().fill(np.empty(LARGE, "uint32"), convert, KEY, 1, 0)
+    assert len(threads) <= 2
+
+
+def test_draws_at_one_time_have_the_values_of_each():
+    expected = [words(HostWords(), begin, begin + LARGE) for begin in range(4)]
+    with ThreadPoolExecutor(4) as executor:
+        found = list(executor.map(lambda begin: words(HostWords(), begin, begin + LARGE), range(4)))
+    np.testing.assert_array_equal(found, expected)
+
+
+def draw_in_a_process(expected):
+    np.testing.assert_array_equal(words(HostWords(), 0, LARGE), expected)
+
+
+@pytest.mark.once
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_process_draws_too():
+    """It has no threads of its parent."""
+    expected = words(HostWords(), 0, LARGE)
+    process = multiprocessing.get_context("fork").Process(target=draw_in_a_process, args=(expected,))
+    process.start()
+    process.join(60)
+    code = process.exitcode
+    process.kill()
+    assert code == 0
