@@ -55,16 +55,21 @@ def _counts(found, counted):
 
 
 def _sampling(documents, backends):
+    forms = [("warm", "warm_ratio"), ("early", "early_ratio"), ("first call", "cold_ratio")]
+    columns = [
+        (document, f"{backend}, {form}", key)
+        for document, backend in zip(documents, backends, strict=True)
+        for form, key in forms
+        if any(case[key] for case in document["cases"].values())
+    ]
     rows = []
     for row in _rows.ROWS:
         peer = next(iter(row.peers))
         for shape in (*row.shapes, *row.more):
             label = _rows.label(row, shape, "float32")
-            cases = [document["cases"][label] for document in documents]
-            ratios = (_median(case[key][peer]) for case in cases for key in ("warm_ratio", "cold_ratio"))
-            rows.append((label, peer, *ratios))
-    columns = (f"{backend}, {form}" for backend in backends for form in ("warm", "first call"))
-    return _common.table(("case", "peer", *columns), rows)
+            ratios = (document["cases"][label][key].get(peer) for document, _, key in columns)
+            rows.append((label, peer, *map(_median, ratios)))
+    return _common.table(("case", "peer", *(column for _, column, _ in columns)), rows)
 
 
 def _build(documents, backends):

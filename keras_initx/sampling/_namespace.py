@@ -24,9 +24,11 @@ from keras_initx.backends import backend
 
 # Rows per strip of a product, few enough for the cache.
 _STRIP = 256
-# OpenBLAS uses one thread for up to this many multiplications. For up to four times as many, a second thread hardly
-# saves time, and on a busy machine waiting for it takes a hundred times as long.
+# OpenBLAS uses one thread for up to this many multiplications, which a product of two square blocks has.
 _ALONE = 1 << 18
+_BLOCK = 64
+# For up to this many, a second thread hardly saves time, and on a busy machine waiting for it takes ten times as long.
+_WORTH_WAITING = 1 << 22
 # Below this size, inverting a triangular matrix is cheaper than dividing it further.
 _SMALL_TRIANGLE = 64
 # As arrays, because converting an integer takes NumPy as long as shifting a thousand words.
@@ -121,15 +123,19 @@ class _Host:
         high = self.solve_upper(a[:half, :half], b[:half] - a[:half, half:] @ low)
         return np.concatenate([high, low])
 
-    def gram(self, x: Array) -> Array:
-        if _ALONE < x.shape[0] * x.size <= 2 * _ALONE:
-            half = x.shape[1] // 2
-            return self.gram(x[:, :half]) + self.gram(x[:, half:])
-        return x @ x.T
+    def matmul(self, a: Array, b: Array) -> Array:
+        if not _ALONE < a.size * b.shape[1] <= _WORTH_WAITING:
+            return a @ b
+        out = np.zeros((a.shape[0], b.shape[1]), a.dtype)
+        for column in range(0, b.shape[1], _BLOCK):
+            part = out[:, column : column + _BLOCK]
+            for row in range(0, b.shape[0], _BLOCK):
+                part += a[:, row : row + _BLOCK] @ b[row : row + _BLOCK, column : column + _BLOCK]
+        return out
 
     def subtract_product(self, x: Array, start: int, a: Array, b: Array) -> Array:
         # Strip by strip, so that the product stays in the cache.
-        strip = _STRIP if a.size * b.shape[1] > 4 * _ALONE else max(_ALONE // b.size, 1)
+        strip = _STRIP if a.size * b.shape[1] > _WORTH_WAITING else max(_ALONE // b.size, 1)
         for row in range(0, a.shape[0], strip):
             x[start + row : start + row + strip, start:] -= a[row : row + strip] @ b
         return x
@@ -170,8 +176,8 @@ class _Traced:
     def squared_norms(self, x: Tensor) -> Tensor:
         return keras.ops.sum(x * x, axis=1)  # not a matrix product, which a GPU may round to fewer bits
 
-    def gram(self, x: Tensor) -> Tensor:
-        return x @ keras.ops.transpose(x)
+    def matmul(self, a: Tensor, b: Tensor) -> Tensor:
+        return a @ b  # that of `keras.ops` may cast float64 to float32
 
     def set_diagonal(self, x: Tensor, values: Tensor) -> Tensor:
         return keras.ops.where(keras.ops.eye(*x.shape, dtype="bool"), keras.ops.reshape(values, (-1, 1)), x)

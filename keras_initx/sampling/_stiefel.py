@@ -52,11 +52,11 @@ def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "f
         panel, sign = _reflections(xp, panel_from(first))
         signs.insert(0, sign)
         size = panel.shape[0]
-        gram = xp.set_diagonal(xp.triu(xp.gram(panel)), xp.ones((size,), dtype))
+        gram = xp.set_diagonal(xp.triu(xp.matmul(panel, xp.transpose(panel))), xp.ones((size,), dtype))
         # Above and to the left of the panel's end the frame is still the identity.
         end, product = first + size, panel[:, :size]
         if end < columns:
-            product = xp.concatenate([product, panel[:, size:] @ frame[end:, end:]], axis=1)
+            product = xp.concatenate([product, xp.matmul(panel[:, size:], frame[end:, end:])], axis=1)
         frame = xp.subtract_product(frame, first, xp.transpose(panel), xp.solve_upper(gram, product))
     frame *= xp.concatenate(signs)
     return frame
@@ -97,7 +97,7 @@ def _panel_program(rows: int, columns: int, dtype: DType) -> Callable[..., tuple
         v = xp.where(inside, draws, zeros)
         v, sign = _normalized(xp, v, xp.sum(xp.where(heads, v, zeros), axis=1), with_heads)
         v = xp.where(inside, v, zeros)
-        gram = xp.set_diagonal(xp.triu(xp.gram(v)), xp.ones((_PANEL,), dtype))
+        gram = xp.set_diagonal(xp.triu(xp.matmul(v, xp.transpose(v))), xp.ones((_PANEL,), dtype))
         frame = frame - xp.transpose(v) @ xp.solve_upper(gram, v @ frame)
         return frame, keras.ops.slice_update(signs, (first[0],), sign)
 
