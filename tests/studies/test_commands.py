@@ -139,7 +139,7 @@ def test_interrupted_processes_show_what_there_is(options, tmp_path):
     assert command.returncode == 130, errors
     assert "Interrupted; run the same command again to resume." in errors
     # Python tells when Ctrl-C comes in a callback of its collector of garbage, as JAX has one, and goes on.
-    errors = re.sub(r"Exception ignored in: <function _xla_gc_callback.*?KeyboardInterrupt: ?\n", "", errors, flags=re.S)
+    errors = re.sub(r"(?s)Exception ignored in: <function _xla_gc_callback.*?KeyboardInterrupt: ?\n", "", errors)
     assert "Traceback" not in errors
     assert "of 100 trials unfinished." in printed
     assert "One package: True" in printed
