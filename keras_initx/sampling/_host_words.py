@@ -47,23 +47,21 @@ class HostWords:
         Two threads share a large draw.
         """
         end = begin + out.size
-        large = out.size >= _LARGE
-        program = self._compiled(out.size) if large else None
-        size = (_STEP if program else _even_share(out.size)) if large else _BLOCK
+        each, size = _each, _BLOCK
+        program: Program | None = None
+        if out.size >= _LARGE:
+            _keep_freed_memory()
+            program = self._compiled(out.size)
+            each, size = _each_in_two_threads, _STEP if program else _even_share(out.size)
 
         def make(block: int) -> None:
             first, last = max(block, begin), min(block + size, end)
+            # The program takes as long for a few words as for all that it makes.
             source = program if last - first > _STEP // 8 else None
             out[first - begin : last - begin] = convert(_words(source, key, draw, first, last))
 
-        # Each starts at an even number, where a block of the cipher begins.
-        blocks = range(begin & ~1, end, size)
-        if large:
-            _keep_freed_memory()
-            _each_in_two_threads(make, blocks)
-        else:
-            for block in blocks:
-                make(block)
+        # Blocks start at even numbers, where a block of the cipher begins.
+        each(make, range(begin & ~1, end, size))
 
     def _compiled(self, words: int) -> Program | None:
         """Return the program if enough words have been requested, including these, and the backend can compile it."""
@@ -104,6 +102,12 @@ def _other_thread(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "keras_initx")
 
 
+def _each(function: Callable[[int], None], blocks: Iterable[int]) -> None:
+    """Call `function` with each of `blocks`."""
+    for block in blocks:
+        function(block)
+
+
 def _each_in_two_threads(function: Callable[[int], None], blocks: Iterable[int]) -> None:
     """Call `function` with each of `blocks`, in this thread or in another one, whichever is free.
 
@@ -111,13 +115,9 @@ def _each_in_two_threads(function: Callable[[int], None], blocks: Iterable[int])
     """
     remaining = iter(blocks)
 
-    def work() -> None:
-        for block in remaining:
-            function(block)
-
-    other = _other_thread(os.getpid()).submit(work)
+    other = _other_thread(os.getpid()).submit(_each, function, remaining)
     try:
-        work()
+        _each(function, remaining)
     finally:
         collections.deque(remaining, maxlen=0)  # so that the other thread ends too if this one is interrupted
         # It may be busy with a draw of another thread.
