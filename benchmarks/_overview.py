@@ -60,14 +60,14 @@ def _sampling(documents, backends):
         (document, f"{backend}, {form}", key)
         for document, backend in zip(documents, backends, strict=True)
         for form, key in forms
-        if any(case[key] for case in document["cases"].values())
+        if any(case.get(key) for case in document["cases"].values())
     ]
     rows = []
     for row in _rows.ROWS:
         peer = next(iter(row.peers))
         for shape in (*row.shapes, *row.more):
             label = _rows.label(row, shape, "float32")
-            ratios = (document["cases"][label][key].get(peer) for document, _, key in columns)
+            ratios = (document["cases"][label].get(key, {}).get(peer) for document, _, key in columns)
             rows.append((label, peer, *map(_median, ratios)))
     return _common.table(("case", "peer", *(column for _, column, _ in columns)), rows)
 

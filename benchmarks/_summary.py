@@ -75,7 +75,7 @@ def report(results):
     for label, case in results["cases"].items():
         for name in {**case["warm_ratio"], **case["errors"]}:
             warm = "fails" if name in case["errors"] else _common.with_spread(case["warm_ratio"][name])
-            early, cold = (_common.with_spread(case[key].get(name)) for key in ("early_ratio", "cold_ratio"))
+            early, cold = (_common.with_spread(case.get(key, {}).get(name)) for key in ("early_ratio", "cold_ratio"))
             ratios.append((label, name, warm, early, cold))
         for name, seconds in case["warm_seconds"].items():
             cold, extra = case["cold_seconds"].get(name), case["extra_memory"].get(name)

@@ -25,8 +25,10 @@ Program = Callable[[Array], Array]
 _BLOCK = 1 << 16
 # The fewest words for which a second thread pays off.
 _LARGE = 1 << 18
-# Most words per block in two threads, and the words that the program makes. Around each operation two threads wait for
-# the interpreter, so a block that leaves the cache is faster than many that do not.
+# Most words per block in two threads. Around each operation they wait for the interpreter, so a block that leaves the
+# cache is faster than many that do not.
+_MOST = 3 << 17
+# Words that the program makes.
 _STEP = 1 << 19
 
 
@@ -88,7 +90,7 @@ def _keep_freed_memory() -> None:
 
 def _even_share(words: int) -> int:
     """Return the size of the blocks that share `words` evenly among two threads."""
-    blocks = 2 * math.ceil(words / (2 * _STEP))
+    blocks = 2 * math.ceil(words / (2 * _MOST))
     return 2 * math.ceil(words / (2 * blocks))
 
 
