@@ -223,9 +223,10 @@ def makers(row, backend):
     return {OURS: row.ours} | {name: make for name, make in row.peers.items() if here[name]}
 
 
-def warm_makers(row, backend):
-    """Return `makers`, with ours a second time on backends that compile."""
-    return ({} if backend == "torch" else {EARLY: early(row.ours)}) | makers(row, backend)
+def warm_makers(row, backend, device):
+    """Return `makers`, with ours a second time where a program makes the words of the host."""
+    compiles = backend != "torch" and device == "cpu"
+    return ({EARLY: early(row.ours)} if compiles else {}) | makers(row, backend)
 
 
 def maker(row_name, name):

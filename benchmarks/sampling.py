@@ -105,12 +105,13 @@ def _attempt(initializer, shape, dtype):
 def measure_warm(cases, measured, arguments):
     """Add the times of repeated calls in this process, and the orthonormality errors of frames."""
     repeats, budget = (7, 3) if arguments.quick else (25, 20)
+    backend = arguments.environment["backend"]
     _rows.maker("normal", _rows.OURS)(0)(_MANY)
     with _common.progress("warm calls", len(cases)) as step:
         for row, shape, dtype in cases:
             of_case = measured[_rows.label(row, shape, dtype)]
             makers = {}
-            for name, make in _rows.warm_makers(row, arguments.environment["backend"]).items():
+            for name, make in _rows.warm_makers(row, backend, arguments.device).items():
                 if error := _attempt(make(0), shape, dtype):
                     of_case["errors"][name] = error
                 else:

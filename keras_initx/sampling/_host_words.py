@@ -116,7 +116,6 @@ def _each_in_two_threads(function: Callable[[int], None], blocks: Iterable[int])
     More than two threads would mostly wait for the interpreter.
     """
     remaining = iter(blocks)
-
     other = _other_thread(os.getpid()).submit(_each, function, remaining)
     try:
         _each(function, remaining)

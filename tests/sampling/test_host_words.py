@@ -1,3 +1,5 @@
+"""Random words on the host: NumPy and a program, one thread and two, and what ends them."""
+
 import multiprocessing
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -76,7 +78,7 @@ def test_an_interrupted_draw_ends_at_once():
 
     with pytest.raises(KeyboardInterrupt):
         HostWords().fill(np.empty(40 * STEP, "uint32"), convert, KEY, 1, 0)
-    assert len(blocks) <= 2  # of 40: the other thread ends what it is at
+    assert len(blocks) <= 2  # of 54: the other thread ends what it is at
 
 
 def test_an_error_in_the_other_thread_is_raised():
