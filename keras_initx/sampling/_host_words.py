@@ -5,18 +5,14 @@ compiled before that number. The program has a fixed size and takes key, draw an
 arguments, so it is compiled once per process for all shapes.
 """
 
-import collections
-import functools
-import math
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 
 import numpy as np
 
 from keras_initx._typing import Array, Elementwise, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling._namespace import HOST, TRACED
+from keras_initx.sampling._threads import each, each_in_two_threads, even_share
 from keras_initx.sampling._threefry import Words, threefry2x32
 
 Program = Callable[[Array], Array]
@@ -49,12 +45,11 @@ class HostWords:
         Two threads share a large draw.
         """
         end = begin + out.size
-        each, size = _each, _BLOCK
+        run, size = each, _BLOCK
         program: Program | None = None
         if out.size >= _LARGE:
-            _keep_freed_memory()
             program = self._compiled(out.size)
-            each, size = _each_in_two_threads, _STEP if program else _even_share(out.size)
+            run, size = each_in_two_threads, _STEP if program else even_share(out.size, _MOST)
 
         def make(block: int) -> None:
             first, last = max(block, begin), min(block + size, end)
@@ -63,7 +58,7 @@ class HostWords:
             out[first - begin : last - begin] = convert(_words(source, key, draw, first, last))
 
         # Blocks start at even numbers, where a block of the cipher begins.
-        each(make, range(begin & ~1, end, size))
+        run(make, range(begin & ~1, end, size))
 
     def _compiled(self, words: int) -> Program | None:
         """Return the program if enough words have been requested, including these, and the backend can compile it."""
@@ -74,57 +69,6 @@ class HostWords:
                 if self._program:
                     self._program(np.zeros(4, TRACED.word))  # compile now, or each thread would
         return self._program
-
-
-@functools.cache
-def _keep_freed_memory() -> None:
-    """Make the C library reuse the memory of one block for the next; done once per process.
-
-    glibc maps new memory for blocks larger than any that was freed before, and returns free memory
-    beyond twice that size. If no large array is ever freed, as while building a model, two threads
-    keep waiting for the kernel, and a truncated normal takes twice as long. The size freed here is
-    the largest that counts; the memory is never written.
-    """
-    np.empty((1 << 25) - (1 << 13), "uint8")
-
-
-def _even_share(words: int) -> int:
-    """Return the size of the blocks that share `words` evenly among two threads."""
-    blocks = 2 * math.ceil(words / (2 * _MOST))
-    return 2 * math.ceil(words / (2 * blocks))
-
-
-@functools.cache
-def _other_thread(process: int) -> ThreadPoolExecutor:
-    """Return the second thread, which stays, because a new one may take milliseconds to find a free processor.
-
-    Args:
-        process: Number of this process. One that is forked has no threads of its parent.
-    """
-    return ThreadPoolExecutor(1, "keras_initx")
-
-
-def _each(function: Callable[[int], None], blocks: Iterable[int]) -> None:
-    """Call `function` with each of `blocks`."""
-    for block in blocks:
-        function(block)
-
-
-def _each_in_two_threads(function: Callable[[int], None], blocks: Iterable[int]) -> None:
-    """Call `function` with each of `blocks`, in this thread or in another one, whichever is free.
-
-    More than two threads would mostly wait for the interpreter.
-    """
-    remaining = iter(blocks)
-    other = _other_thread(os.getpid()).submit(_each, function, remaining)
-    try:
-        _each(function, remaining)
-    finally:
-        collections.deque(remaining, maxlen=0)  # so that the other thread ends too if this one is interrupted
-        # It may be busy with a draw of another thread.
-        started = not other.cancel()
-    if started:
-        other.result()
 
 
 def _blocks(argument: Tensor) -> Words:

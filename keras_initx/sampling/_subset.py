@@ -5,6 +5,7 @@ depends only on k, so that the values are the same everywhere.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +17,13 @@ from keras_initx.sampling._affine import Affine, affine_by
 from keras_initx.sampling._device import block_length, word_tensor
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
 from keras_initx.sampling._stream import Draw, Stream, check_size
+from keras_initx.sampling._threads import each, each_in_two_threads, even_share
 
 # Up to this k use Floyd's algorithm, with k^2/2 comparisons per unit; above it, one key per entry.
 _MAX_FLOYD = 32
 _KEY_BITS = 31
-# Keys per block on the host, to keep the extra memory small compared to the result.
-_KEYS_PER_BLOCK = 1 << 17
+# Most keys per block on the host, to keep the extra memory small compared to the result.
+_KEYS_PER_BLOCK = 1 << 19
 
 
 def sparse_normal(
@@ -103,10 +105,14 @@ def _smallest_keys_on_host(
 ) -> Array:
     """Give each entry a random key, and keep the entries with the `connections` smallest keys of each unit."""
     out = HOST.empty((inputs, units), stream.finished_dtype(dtype))
-    step = max(1, _KEYS_PER_BLOCK // inputs)
+    run, keys = each, out.size
+    if keys > _KEYS_PER_BLOCK:
+        run, keys = each_in_two_threads, even_share(keys, _KEYS_PER_BLOCK)
+    step = max(math.ceil(keys / inputs), 1)
     # If the row length of a block is a power of two, its columns map to few cache lines.
     row = inputs + (8 - inputs) % 16
-    for begin in range(0, units, step):
+
+    def make(begin: int) -> None:
         count = min(step, units - begin)
         keys = stream.words(Draw.SUPPORT, (count, inputs), start=begin * inputs) >> (32 - _KEY_BITS)
         threshold = np.partition(keys, connections - 1, axis=1)[:, connections - 1 : connections]
@@ -119,6 +125,8 @@ def _smallest_keys_on_host(
         # By indices, because indexing with a mask takes several times as long.
         block.reshape(-1)[np.flatnonzero(chosen)] = values.reshape(-1)
         out[:, begin : begin + step] = block[:, :inputs].T
+
+    run(make, range(0, units, step))
     return out
 
 
