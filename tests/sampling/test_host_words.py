@@ -125,7 +125,7 @@ def draw_in_a_process(expected):
     np.testing.assert_array_equal(words(HostWords(), 0, LARGE), expected)
 
 
-@pytest.mark.once
+@pytest.mark.skipif(BACKEND != "torch", reason="the other backends do not work in a forked process")
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_process_draws_too():
