@@ -117,6 +117,7 @@ def one_object_for_two():
     return [layers.Dense(3, kernel_initializer=shared) for _ in range(2)]
 
 
+@pytest.mark.product("make")
 @both_kinds
 @pytest.mark.parametrize("make", [both_directions, one_object_for_two])
 def test_twins_are_reported(make, kind):

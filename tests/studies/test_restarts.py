@@ -42,16 +42,19 @@ def test_halves_are_trained_twice_as_long(n, epochs, plan):
     assert [round_.begin for round_ in rounds] == [0, *(end for _, end in plan[:-1])]
 
 
+@pytest.mark.once
 def test_losers_stop_early(study):
     assert [draw["epochs"][-1]["epoch"] for draw in study.draws] == [2, 2, 1, 1]
 
 
+@pytest.mark.once
 def test_the_best_comes_first(study):
     first, second, *rest = (draw["epochs"][-1]["val_accuracy"] for draw in study.draws)
     assert study.score == first >= second
     assert min(draw["epochs"][1]["val_accuracy"] for draw in study.draws[:2]) >= max(rest)
 
 
+@pytest.mark.once
 def test_the_seed_gives_the_model_again(study):
     keras.utils.set_random_seed(study.seed)
     model = build_he()

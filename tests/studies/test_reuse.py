@@ -101,6 +101,7 @@ def test_restarts_find_the_same_with_copies(copies, monkeypatch):
         np.testing.assert_array_equal(to_numpy(own), to_numpy(other))
 
 
+@pytest.mark.once
 def test_the_models_of_the_user_stay_as_they_were_built():
     built = []
 
@@ -117,6 +118,7 @@ def test_the_models_of_the_user_stay_as_they_were_built():
     assert best is built[-1][0]
 
 
+@pytest.mark.once
 def test_the_diagnosis_names_the_layers_of_the_users_model():
     names = []
 
