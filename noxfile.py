@@ -32,7 +32,7 @@ def install(session, *groups):
 
 
 def share_bytecode(session):
-    """Link what Python has compiled in other environments, which takes 10 seconds in each. It checks the dates of files."""
+    """Link what Python has compiled in other environments, which takes 10 seconds in each. It checks the dates."""
     own = Path(session.virtualenv.location)
     for packages in own.parent.glob("*/lib/python*/site-packages"):
         target = own / Path(*packages.parts[-3:])

@@ -74,11 +74,11 @@ def _backend():
 
 @pytest.hookimpl(trylast=True)  # after `-k` and the like
 def pytest_collection_modifyitems(config, items):
+    others = {item for item in items if item.get_closest_marker("full") or _is_for_another_backend(item)}
     tests: dict = {}
     for item in items:
-        if product := item.get_closest_marker("product"):
+        if (product := item.get_closest_marker("product")) and item not in others:
             tests.setdefault((item.nodeid.partition("[")[0], product.args or products.ROW), []).append(item)
-    others = {item for item in items if item.get_closest_marker("full") or _is_for_another_backend(item)}
     left_out = set()
     if not config.getoption("--full"):
         left_out |= others
