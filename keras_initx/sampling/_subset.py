@@ -114,16 +114,19 @@ def _smallest_keys_on_host(
 
     def make(begin: int) -> None:
         count = min(step, units - begin)
-        keys = stream.words(Draw.SUPPORT, (count, inputs), start=begin * inputs) >> (32 - _KEY_BITS)
-        threshold = np.partition(keys, connections - 1, axis=1)[:, connections - 1 : connections]
+        keys = stream.words(Draw.SUPPORT, (count, inputs), start=begin * inputs)
+        keys >>= 32 - _KEY_BITS
+        threshold = np.partition(keys, connections - 1, axis=1)[:, connections - 1 : connections].copy()
         chosen = np.zeros((count, row), bool)
         np.less_equal(keys, threshold, out=chosen[:, :inputs])
         if np.count_nonzero(chosen) > count * connections:
             chosen[:, :inputs] = _without_late_ties(np, keys, threshold, connections)
+        del keys
+        # By indices, because indexing with a mask takes several times as long.
+        index = np.flatnonzero(chosen)
         values = stream.normal(Draw.VALUES, (count, connections), dtype, start=begin * connections, then=scaled)
         block = np.zeros(chosen.shape, out.dtype)
-        # By indices, because indexing with a mask takes several times as long.
-        block.reshape(-1)[np.flatnonzero(chosen)] = values.reshape(-1)
+        block.reshape(-1)[index] = values.reshape(-1)
         out[:, begin : begin + step] = block[:, :inputs].T
 
     run(make, range(0, units, step))

@@ -4,10 +4,13 @@ import collections
 import functools
 import math
 import os
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+
+_OF_THREAD = threading.local()
 
 
 @functools.cache
@@ -41,19 +44,29 @@ def each(function: Callable[[int], None], blocks: Iterable[int]) -> None:
 def each_in_two_threads(function: Callable[[int], None], blocks: Iterable[int]) -> None:
     """Call `function` with each of `blocks`, in this thread or in another one, whichever is free.
 
-    More than two threads would mostly wait for the interpreter.
+    More than two threads would mostly wait for the interpreter, so `function` has no other one in turn.
     """
+    if getattr(_OF_THREAD, "shares", False):
+        return each(function, blocks)
     _keep_freed_memory()
     remaining = iter(blocks)
-    other = _other_thread(os.getpid()).submit(each, function, remaining)
+    other = _other_thread(os.getpid()).submit(_share, function, remaining)
     try:
-        each(function, remaining)
+        _share(function, remaining)
     finally:
         collections.deque(remaining, maxlen=0)  # so that the other thread ends too if this one is interrupted
         # It may be busy with a draw of another thread.
         started = not other.cancel()
     if started:
         other.result()
+
+
+def _share(function: Callable[[int], None], blocks: Iterable[int]) -> None:
+    _OF_THREAD.shares = True
+    try:
+        each(function, blocks)
+    finally:
+        _OF_THREAD.shares = False
 
 
 def even_share(count: int, most: int) -> int:
