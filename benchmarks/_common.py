@@ -16,7 +16,7 @@ import _device
 def parse_arguments(description):
     """Parse the options of all benchmarks and select the device."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="run a sample in two minutes instead of everything")
+    parser.add_argument("--quick", action="store_true", help="run a sample in two to seven minutes, not everything")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the results (default: %(default)s)")
     parser.add_argument("--repeats", type=int, help="repeats of each warm call or build (default: depends on the form)")
