@@ -22,7 +22,7 @@ from keras_initx.sampling._threads import each, each_in_two_threads, even_share
 # Up to this k use Floyd's algorithm, with k^2/2 comparisons per unit; above it, one key per entry.
 _MAX_FLOYD = 32
 _KEY_BITS = 31
-# Most keys per block on the host, to keep the extra memory small compared to the result.
+# Most keys per block on the host. Twice as many take twice the memory, half as many a third more time.
 _KEYS_PER_BLOCK = 1 << 19
 
 

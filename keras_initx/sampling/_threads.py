@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+# `shares` is true in a thread that works on blocks shared between two.
 _OF_THREAD = threading.local()
 
 
@@ -44,7 +45,8 @@ def each(function: Callable[[int], None], blocks: Iterable[int]) -> None:
 def each_in_two_threads(function: Callable[[int], None], blocks: Iterable[int]) -> None:
     """Call `function` with each of `blocks`, in this thread or in another one, whichever is free.
 
-    More than two threads would mostly wait for the interpreter, so `function` has no other one in turn.
+    More than two threads would mostly wait for the interpreter, so `function` itself gets no second one: what waited
+    for it would also keep its arrays.
     """
     if getattr(_OF_THREAD, "shares", False):
         return each(function, blocks)
