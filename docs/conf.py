@@ -35,6 +35,7 @@ napoleon_custom_sections = ["Reference"]
 nitpick_ignore_regex = [("py:.*", r"(collections|keras|numpy|pathlib|keras_initx\.sampling\._namespace)\..*")]
 
 doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+doctest_test_doctest_blocks = ""  # those of docstrings, which `tests/test_package.py` runs
 
 
 def setup(app):

@@ -40,6 +40,8 @@ _UNOPTIMIZED = {
 }
 # Except this file, which tests how an optimizing compiler rounds.
 _OPTIMIZED = {"test_composition"}
+# Those in which a full run compiles as users do.
+_UNOPTIMIZED_IN_A_SAMPLE = {"device", "test_devices", "test_fuzz"}
 # How many tests run, and how many there are.
 _COUNTS = pytest.StashKey[tuple[int, int]]()
 
@@ -58,7 +60,9 @@ def pytest_configure(config):
 def _cut_the_processor():
     """Make several devices before a backend looks at it. One of them is used unless a test asks for more."""
     if _backend() == "jax":
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+        # Small programs are compiled faster as a whole than in parts.
+        flags = "--xla_force_host_platform_device_count=8 --xla_cpu_parallel_codegen_split_count=1"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
     if _backend() == "tensorflow":
         import tensorflow as tf
 
@@ -114,7 +118,8 @@ def pytest_testnodedown(node):
 def _programs_of_jax(request):
     """Let JAX compile without optimizing, also in processes to come, where the last bit of a result does not count."""
     place = request.path.relative_to(pathlib.Path(__file__).parent).with_suffix("")
-    if _backend() != "jax" or place.name in _OPTIMIZED or not _UNOPTIMIZED & set(place.parts):
+    plain = _UNOPTIMIZED if request.config.getoption("--full") else _UNOPTIMIZED | _UNOPTIMIZED_IN_A_SAMPLE
+    if _backend() != "jax" or place.name in _OPTIMIZED or not plain & set(place.parts):
         yield
         return
     import jax

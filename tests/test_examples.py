@@ -1,5 +1,6 @@
 """What the pages of experiments and of rules say, measured by their own scripts."""
 
+import functools
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +13,7 @@ variance = pytest.importorskip("variance")
 assumptions = pytest.importorskip("assumptions")
 matrix_products = pytest.importorskip("matrix_products")
 restarts = pytest.importorskip("restarts")
+digits = pytest.importorskip("_digits")
 
 # Weights are the same on every backend, as other tests show, so these numbers are too, to rounding.
 pytestmark = pytest.mark.once
@@ -25,60 +27,58 @@ def gradients(report):
     return np.array([ten_layers.kernel_gradient(layer) for layer in report.layers])
 
 
-@pytest.fixture(scope="module")
-def tanh():
-    return ten_layers.measure("tanh")
+@functools.cache
+def measured(activation, name):
+    return ten_layers.run(activation, ten_layers.INITIALIZERS[activation][name])
 
 
-@pytest.fixture(scope="module")
-def relu():
-    return ten_layers.measure("relu")
+tanh, relu = (functools.partial(measured, activation) for activation in ("tanh", "relu"))
 
 
-def test_small_weights_let_a_signal_vanish_in_tanh(tanh):
-    assert tanh["0.01 N"].layers[-1].after.std < 1e-6
-    assert problems(tanh["0.01 N"]) == ["vanishing", "vanishing gradient"]
+def test_small_weights_let_a_signal_vanish_in_tanh():
+    assert tanh("0.01 N").layers[-1].after.std < 1e-6
+    assert problems(tanh("0.01 N")) == ["vanishing", "vanishing gradient"]
 
 
-def test_large_weights_saturate_tanh(tanh):
-    assert all(layer.saturated > 0.9 for layer in tanh["1.0 N"].layers)
-    assert problems(tanh["1.0 N"]) == ["saturated"]
+def test_large_weights_saturate_tanh():
+    assert all(layer.saturated > 0.9 for layer in tanh("1.0 N").layers)
+    assert problems(tanh("1.0 N")) == ["saturated"]
 
 
 @pytest.mark.parametrize("name", ["Xavier", "Glorot", "He", "sparse", "orthogonal"])
-def test_tanh_keeps_its_spread(tanh, name):
-    assert all(layer.after.std > 0.2 and layer.saturated < 0.12 for layer in tanh[name].layers)
-    assert tanh[name].ok
+def test_tanh_keeps_its_spread(name):
+    assert all(layer.after.std > 0.2 and layer.saturated < 0.12 for layer in tanh(name).layers)
+    assert tanh(name).ok
 
 
-def test_xavier_decays_in_relu(relu):
-    spread = [layer.after.std for layer in relu["Xavier"].layers]
+def test_xavier_decays_in_relu():
+    spread = [layer.after.std for layer in relu("Xavier").layers]
     assert spread[-1] < spread[0] / 20
 
 
 @pytest.mark.parametrize("name", ["He", "sparse", "orthogonal"])
-def test_relu_keeps_its_spread(relu, name):
-    assert all(0.6 < layer.after.std < 1 for layer in relu[name].layers)
-    assert relu[name].ok
+def test_relu_keeps_its_spread(name):
+    assert all(0.6 < layer.after.std < 1 for layer in relu(name).layers)
+    assert relu(name).ok
 
 
 @pytest.mark.parametrize(("name", "problem"), [("0.01 N", "vanishing"), ("1.0 N", "exploding")])
-def test_fixed_sizes_fail_in_relu(relu, name, problem):
-    assert problems(relu[name]) == [problem, f"{problem} gradient"]
+def test_fixed_sizes_fail_in_relu(name, problem):
+    assert problems(relu(name)) == [problem, f"{problem} gradient"]
 
 
-def test_gradients_of_small_weights_are_equally_small(tanh):
-    np.testing.assert_allclose(gradients(tanh["0.01 N"]), 8.4e-8, rtol=0.05)
+def test_gradients_of_small_weights_are_equally_small():
+    np.testing.assert_allclose(gradients(tanh("0.01 N")), 8.4e-8, rtol=0.05)
 
 
-def test_gradients_of_large_weights_grow_towards_the_inputs(tanh):
-    found = gradients(tanh["1.0 N"])
+def test_gradients_of_large_weights_grow_towards_the_inputs():
+    found = gradients(tanh("1.0 N"))
     assert all(3 < below / above < 4 for below, above in pairwise(found))
 
 
 @pytest.mark.parametrize("name", ["Xavier", "He"])
-def test_gradients_are_level_with_scaled_weights(tanh, name):
-    found = gradients(tanh[name])
+def test_gradients_are_level_with_scaled_weights(name):
+    found = gradients(tanh(name))
     assert found.max() < 1.5 * found.min()
 
 
@@ -139,13 +139,11 @@ def test_draws_differ_by_depth_over_width():
     assert np.log(assumptions.relu_mean_squares(50)).var() == pytest.approx(5 * 50 / 50, rel=0.2)
 
 
-def test_ten_layers_prints_tables_and_writes_figures(tanh, relu, tmp_path, monkeypatch, capsys):
+def test_ten_layers_prints_tables_and_writes_figures(tmp_path, monkeypatch, capsys):
     # The tables and figures of two initializers, because those of all take long to draw.
     two = {name: ten_layers.COMPARED[name] for name in ("0.01 N", "He")}
     monkeypatch.setattr(ten_layers, "COMPARED", two)
-    monkeypatch.setattr(
-        ten_layers, "measure", lambda activation: {name: {"tanh": tanh, "relu": relu}[activation][name] for name in two}
-    )
+    monkeypatch.setattr(ten_layers, "measure", lambda activation: {name: measured(activation, name) for name in two})
     ten_layers.main(["--out", str(tmp_path)])
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "ten_layers_gradients.png",
@@ -162,6 +160,14 @@ def test_weights_that_are_all_positive_fail(capsys):
     assert "relu: exploding, exploding gradient" in output
 
 
+@pytest.fixture
+def few_digits(monkeypatch):
+    """Let scripts train on an eighth of the images."""
+    pairs = [(images[::8], labels[::8]) for images, labels in digits.load()]
+    monkeypatch.setattr(digits, "load", lambda: pairs)
+
+
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize(
     ("script", "options", "found"),
     [
@@ -184,6 +190,7 @@ def test_scripts_print_a_table(script, options, found, tmp_path, capsys):
     assert found in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize("script", ["symmetry", "relu_bias"])
 def test_scripts_write_a_figure(script, tmp_path, capsys):
     options = ["--repeats", "1"] if script == "relu_bias" else []

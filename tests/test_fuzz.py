@@ -85,6 +85,7 @@ def calls(draw, cls, max_odd=2):
 
 
 # A bias of 1e30 is infinite in float16, as NumPy says.
+@pytest.mark.once
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 @pytest.mark.parametrize("cls", CLASSES)
 @given(st.data())

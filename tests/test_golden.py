@@ -42,7 +42,7 @@ def test_values_are_the_golden_ones_in_a_program(case, shape, dtype, mode):
     assert_golden(case, shape, dtype, mode)
 
 
-@pytest.mark.product
+@pytest.mark.product("case")
 @pytest.mark.parametrize("mode", MODES[1:])
 @each_of(RARE_ROWS)
 def test_rare_values_are_the_golden_ones_in_a_program(case, shape, dtype, mode):

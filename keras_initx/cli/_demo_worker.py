@@ -26,6 +26,7 @@ INITIALIZERS = {
     },
 }
 KINDS = {"dense": "mlp", "convolutional": "cnn", "lstm": "lstm"}
+EPOCHS = 15
 
 
 def train(folder: Path) -> None:
@@ -37,7 +38,7 @@ def train(folder: Path) -> None:
         keras.utils.set_random_seed(0)
         model = network(KINDS[name], data.shape, data.classes, **INITIALIZERS[name])
         model.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
-        model.fit(images, labels, epochs=15, verbose=0)
+        model.fit(images, labels, epochs=EPOCHS, verbose=0)
         model.save(folder / f"{name}.keras")
         _write_arrays(model, folder, name)
 

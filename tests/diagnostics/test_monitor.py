@@ -77,6 +77,7 @@ def test_a_monitor_and_its_history_are_shown_in_a_line_for_each_report():
     assert repr(monitor.history) == f"{{0: {shown}, 6: {shown}}}"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("y", "panels"), [(Y, 5), (None, 3)], ids=["gradients", "signals"])
 def test_plot_has_a_panel_for_each_statistic(tmp_path, y, panels):
     monitor = keras_initx.SignalMonitor(X, y, every=3)
@@ -91,6 +92,7 @@ def test_plot_has_a_panel_for_each_statistic(tmp_path, y, panels):
     assert text.count('id="legend_') == 1
 
 
+@pytest.mark.once
 def test_plot_shows_the_thresholds_that_are_in_the_range_of_a_panel(tmp_path):
     monitor = keras_initx.SignalMonitor(X, every=3, vanishing=0.5, exploding=1e9, saturated=0.1)
     fit(network(), monitor, epochs=1)

@@ -63,6 +63,7 @@ DIGESTS = {
 }
 
 
+@pytest.mark.product("mode")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", DIGESTS)
 def test_four_million_draws_of_a_truncated_normal(mode, name):

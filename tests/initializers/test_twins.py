@@ -69,6 +69,7 @@ PAIRS = {
 }
 
 
+@pytest.mark.product("name")
 @pytest.mark.parametrize(
     "wrap", [lambda inner: keras_initx.Scaled(inner, 0.5), lambda inner: keras_initx.Concatenated([inner])]
 )

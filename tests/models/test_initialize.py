@@ -296,6 +296,7 @@ def test_an_interruption_changes_nothing():
     assert_equal(arrays(model), before)
 
 
+@pytest.mark.once
 def test_a_dry_run_changes_nothing():
     model = trained(build())
     before, steps = arrays(model), int(model.optimizer.iterations)

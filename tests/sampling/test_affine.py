@@ -17,7 +17,7 @@ def values(mode, draw, *arguments):
     return run(mode, call)
 
 
-@pytest.mark.product("mode", "offset")
+@pytest.mark.product("mode")
 @pytest.mark.parametrize("mode", STREAM_MODES)
 @pytest.mark.parametrize(("offset", "factor"), CASES)
 @pytest.mark.parametrize("draw", ["uniform", "normal"])

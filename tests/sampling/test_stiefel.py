@@ -134,6 +134,7 @@ def test_a_large_frame_is_orthonormal():
     assert np.abs(q.T @ q - np.eye(2048)).max() < 1e-5
 
 
+@pytest.mark.product("mode")
 @pytest.mark.parametrize("mode", STREAM_MODES[1:])
 def test_the_trace_works_in_float64(frame, mode):
     with float64():

@@ -43,6 +43,7 @@ def build_of_two(initializer):
     return model
 
 
+@pytest.mark.once
 def test_structures_of_inputs_are_trained():
     pairs = tuple(
         ({"left": frame[COLUMNS[:3]], "right": keras.ops.array(frame[COLUMNS[3:]].to_numpy())}, frame["label"])
@@ -70,6 +71,7 @@ def build_without_targets():
     return model
 
 
+@pytest.mark.once
 def test_a_model_without_targets_is_trained():
     (x, _), (x_val, _) = data()
     study = random_restarts(build_without_targets, ((x, None), (x_val, None)), n=1, epochs=1, checks=0)

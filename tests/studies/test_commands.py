@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 import keras
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from networks import blobs
 
 from keras_initx import studies
@@ -28,6 +30,17 @@ def options(tmp_path):
     np.savez(tmp_path / "blobs.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
     options = {"--data": tmp_path / "blobs.npz", "--model": "mlp", "--epochs": 2, "--out": tmp_path / "out"}
     return [str(part) for option in options.items() for part in option]
+
+
+@pytest.fixture
+def blank_figures(monkeypatch):
+    """Write empty files in place of figures, because drawing takes most of the time of a short study."""
+
+    def write(figure, file, **options):
+        if isinstance(file, pathlib.Path):
+            file.touch()
+
+    monkeypatch.setattr(Figure, "savefig", write)
 
 
 COMPARE = ("compare", "--initializers", "he_normal,zeros", "--repeats", "2", "--learning-rate", "0.1")
@@ -56,6 +69,7 @@ def test_restarts_and_report(options, tmp_path, capsys):
     assert "came out best: val_accuracy" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_compare_takes_initializers_with_arguments(options, tmp_path, capsys):
     names = ["zeros", "initx.sparse(gain=relu)", "initx.sparse(connections=3, gain=relu)"]
     command = ["compare", "--initializers", ",".join(names), "--repeats", "2", *options]
@@ -81,6 +95,7 @@ def test_the_initializers_of_a_comparison_suit_the_model(capsys, tmp_path, monke
     assert [initializer.gain for initializer in received[2:]] == [gain, gain]
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_restarts_give_layers_of_one_shape_different_draws(options, tmp_path, capsys):
     command = ["restarts", "--initializer", "initx.random_normal(stddev=0.5)", "--n", "1", "--checks", "0", *options]
     assert _main.main([*command, "--epochs", "1", "--learning-rate", "1e-9"]) == 0
@@ -91,6 +106,7 @@ def test_restarts_give_layers_of_one_shape_different_draws(options, tmp_path, ca
     assert not np.isin(first, second).any()
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_interrupted_studies_show_what_there_is(options, tmp_path, capsys, monkeypatch):
     run, runs = _compare.run_trial, []
 
@@ -206,6 +222,7 @@ def test_lengths_that_differ_are_an_error(capsys, options, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_other_arguments_for_one_folder_are_an_error(capsys, options):
     _main.main([*COMPARE, *options])
     error = refused(capsys, *COMPARE, *options, "--seed", "1")

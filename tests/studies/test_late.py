@@ -11,7 +11,7 @@ from keras_initx.studies import _run_trial, compare_initializers, random_restart
 from keras_initx.studies._training import train_epoch
 
 
-@pytest.fixture(scope="module", params=[build_without_input, build_subclassed])
+@pytest.fixture(scope="module", params=[build_without_input, pytest.param(build_subclassed, marks=pytest.mark.once)])
 def build(request):
     return request.param
 

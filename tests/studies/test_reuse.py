@@ -72,7 +72,7 @@ def without_copies(monkeypatch):
     monkeypatch.setattr(_run_stage, "compiled_once", contextlib.nullcontext)
 
 
-@pytest.mark.parametrize("build", [sequential, functional])
+@pytest.mark.parametrize("build", [sequential, pytest.param(functional, marks=pytest.mark.once)])
 def test_a_copy_gives_the_same_records_bit_for_bit(build, copies, monkeypatch):
     initializers = ["he_normal", "initx.sparse"]
     shared = results(build, initializers, epochs=2)
