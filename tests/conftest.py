@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import pathlib
+import zlib
 
 import products
 import pytest
@@ -42,6 +43,10 @@ _UNOPTIMIZED = {
 _OPTIMIZED = {"test_composition"}
 # Those in which a full run compiles as users do.
 _UNOPTIMIZED_IN_A_SAMPLE = {"device", "test_devices", "test_fuzz"}
+# Folders of tests of code that is the same on all backends: each test runs under torch and one other, in turn.
+_IN_TURN = {"diagnostics", "initializers", "models", "studies"}
+# Except these files: gradients and states are computed otherwise on each backend.
+_IN_EVERY = {"test_measure.py", "test_state.py"}
 # How many tests run, and how many there are.
 _COUNTS = pytest.StashKey[tuple[int, int]]()
 
@@ -100,8 +105,14 @@ def pytest_collection_finish():
 
 
 def _is_for_another_backend(item):
-    # torch compiles nothing and is imported fastest.
-    return item.get_closest_marker("once") and _backend() != "torch"
+    if _backend() == "torch":  # which compiles nothing
+        return False
+    if item.get_closest_marker("once"):
+        return True
+    if item.path.parent.name not in _IN_TURN or item.path.name in _IN_EVERY or item.get_closest_marker("skipif"):
+        return False
+    number = zlib.crc32(item.nodeid.partition("[")[0].encode())
+    return _backend() != ("jax", "tensorflow")[number % 2]
 
 
 def pytest_sessionfinish(session):

@@ -82,12 +82,14 @@ def test_accepts_a_list_and_numpy_integers_as_shape(case):
     np.testing.assert_array_equal(to_numpy(case.make()(list(np.array(shape)))), to_numpy(case.make()(shape)))
 
 
+@pytest.mark.once
 @every_bad_shape
 def test_refuses_a_shape_that_it_cannot_fill(case, shape):
     with pytest.raises(ValueError, match=r"`shape` must.*Received: shape="):
         case.make()(shape)
 
 
+@pytest.mark.once
 @every_case
 @pytest.mark.parametrize("dtype", ["int32", "bool", "string", "complex64", "float8_e4m3fn", "no such dtype", 7])
 def test_refuses_other_dtypes(case, dtype):
@@ -95,6 +97,7 @@ def test_refuses_other_dtypes(case, dtype):
         case.make()(case.shapes[0], dtype)
 
 
+@pytest.mark.once
 @every_case
 @pytest.mark.parametrize("shape", [7, "ab", (2.0, 3), None])
 def test_refuses_what_is_no_shape(case, shape):
@@ -102,12 +105,14 @@ def test_refuses_what_is_no_shape(case, shape):
         case.make()(shape)
 
 
+@pytest.mark.once
 @every_case
 def test_refuses_a_negative_length(case):
     with pytest.raises(ValueError, match=r"`shape` must not have negative lengths\. Received: shape="):
         case.make()((-1, 4))
 
 
+@pytest.mark.once
 @every_case
 def test_config_is_json_and_rebuilds_an_equal_initializer(case):
     initializer = case.make()
@@ -115,6 +120,7 @@ def test_config_is_json_and_rebuilds_an_equal_initializer(case):
     assert case.cls.from_config(config) == initializer
 
 
+@pytest.mark.once
 @every_case
 def test_config_holds_what_was_given(case):
     def as_config(value):
@@ -126,6 +132,7 @@ def test_config_holds_what_was_given(case):
     assert {name: config[name] for name in case.kwargs} == {name: as_config(case.kwargs[name]) for name in case.kwargs}
 
 
+@pytest.mark.once
 @every_case
 def test_keras_serializes_it_by_its_registered_name(case):
     initializer = case.make()
@@ -135,6 +142,7 @@ def test_keras_serializes_it_by_its_registered_name(case):
     assert keras.initializers.get(keras.initializers.serialize(initializer)) == initializer
 
 
+@pytest.mark.once
 @every_case
 def test_repr_is_the_constructor_call(case):
     initializer = case.make()
@@ -147,17 +155,20 @@ def test_clone_gives_the_same_values(case):
     np.testing.assert_array_equal(to_numpy(initializer.clone()(shape)), to_numpy(initializer(shape)))
 
 
+@pytest.mark.once
 @every_case
 def test_equal_initializers_have_equal_hashes(case):
     assert case.make() == case.make()
     assert hash(case.make()) == hash(case.make())
 
 
+@pytest.mark.once
 @every_case
 def test_differs_from_other_objects(case):
     assert case.make() != keras.initializers.Zeros()
 
 
+@pytest.mark.once
 @every_case
 def test_numpy_scalars_as_arguments_are_plain_numbers_in_the_config(case):
     def scalars(value):
@@ -197,6 +208,7 @@ def test_without_a_seed_python_random_decides(case):
     assert first != second
 
 
+@pytest.mark.once
 @every_random_case
 def test_an_unseeded_config_says_so(case):
     assert case.make(seed=None).get_config()["seed"] is None
@@ -237,6 +249,7 @@ def test_a_refused_call_does_not_advance_the_generator(case):
     assert to_numpy(generator.state.value).tolist() == [11, 0]
 
 
+@pytest.mark.once
 @every_random_case
 @pytest.mark.parametrize(
     ("seed", "error"), [(-1, ValueError), (1 << 32, ValueError), (1.0, TypeError), (True, TypeError), ("a", TypeError)]

@@ -78,6 +78,7 @@ def imported_names(path):
         yield from imported_names_of(node)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_sources_import_only_what_they_may(path):
     names = set(imported_names(path))
@@ -86,6 +87,7 @@ def test_sources_import_only_what_they_may(path):
     assert not {name.split(".")[0] for name in names} & FRAMEWORKS - own
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("room", ROOMS)
 def test_imports_go_down_and_never_back(room):
     above = ROOMS[ROOMS.index(room) + 1 :]
@@ -112,6 +114,7 @@ def imported_at_run_time(node):
         yield from imported_at_run_time(child)
 
 
+@pytest.mark.once
 def test_no_modules_import_each_other():
     sources = {module_name(path): ast.parse(path.read_text()) for path in SOURCES}
     graph = {

@@ -42,6 +42,7 @@ def test_a_large_weight_of_16_bits_is_that_of_float32_rounded(initializer, dtype
     np.testing.assert_array_equal(to_numpy(initializer(shape, dtype)), rounded)
 
 
+@pytest.mark.product("case")
 @pytest.mark.skipif(BACKEND != "jax", reason="the other backends have float64")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", [case for case in FIRST_CASES.values() if case.exact], ids=str)

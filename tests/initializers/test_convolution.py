@@ -29,6 +29,7 @@ def norms(x):
     return np.linalg.norm(x, axis=-1)
 
 
+@pytest.mark.product("rank", "window")
 @every_rank
 @every_window
 @pytest.mark.parametrize("units", [4, 7])

@@ -168,6 +168,7 @@ def upsample(x, strides, length):
     return to_numpy(layer(x.astype("float32")))
 
 
+@pytest.mark.product("rank")
 @every_rank
 @pytest.mark.parametrize("strides", [1, 2, 3, 4])
 def test_a_transposed_convolution_continues_a_linear_image(rank, strides):
