@@ -34,7 +34,11 @@ def options(tmp_path):
 
 @pytest.fixture
 def blank_figures(monkeypatch):
-    """Write empty files in place of figures, because drawing takes most of the time of a short study."""
+    blank(monkeypatch)
+
+
+def blank(monkeypatch):
+    """Have empty files written in place of figures, because drawing takes most of the time of a short study."""
 
     def write(figure, file, **options):
         if isinstance(file, pathlib.Path):
@@ -47,19 +51,21 @@ COMPARE = ("compare", "--initializers", "he_normal,zeros", "--repeats", "2", "--
 FILES = {"study.json", "trials", "table.txt", "plots", "report.html", "records.csv", "records.jsonl"}
 
 
-def test_compare_and_report(options, tmp_path, capsys):
+def test_compare_and_report(options, tmp_path, capsys, monkeypatch):
     assert _main.main([*COMPARE, *options]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("mlp on blobs\n2 repeats of 2 epochs")
     assert "Traceback" not in printed.err
     assert "\x1b" not in printed.out + printed.err
     assert {file.name for file in (tmp_path / "out").iterdir()} == FILES
+    blank(monkeypatch)
     assert _main.main(["report", str(tmp_path / "out"), "--monitor", "val_loss", "--threshold", "0.5"]) == 0
     text = capsys.readouterr().out
     assert re.search(r"^ +initializer +val_loss +95 % interval +to 0\.500 ", text, re.MULTILINE)
     assert (tmp_path / "out" / "table.txt").read_text() in text
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_restarts_and_report(options, tmp_path, capsys):
     assert _main.main(["restarts", "--n", "2", "--checks", "0", *options]) == 0
     assert "came out best: val_accuracy" in capsys.readouterr().out
