@@ -43,10 +43,10 @@ _UNOPTIMIZED = {
 _OPTIMIZED = {"test_composition"}
 # Those in which a full run compiles as users do.
 _UNOPTIMIZED_IN_A_SAMPLE = {"device", "test_devices", "test_fuzz"}
-# Folders of tests of code that is the same on all backends: each test runs under torch and one other, in turn.
-_IN_TURN = {"diagnostics", "initializers", "models", "studies"}
+# Tests of code that is the same on all backends: each runs under torch and one other, in turn.
+_IN_TURN = {"diagnostics", "initializers", "models", "studies", "test_layers", "test_symmetry"}
 # Except these files: gradients and states are computed otherwise on each backend.
-_IN_EVERY = {"test_measure.py", "test_state.py"}
+_IN_EVERY = {"test_measure", "test_state"}
 # How many tests run, and how many there are.
 _COUNTS = pytest.StashKey[tuple[int, int]]()
 
@@ -109,7 +109,9 @@ def _is_for_another_backend(item):
         return False
     if item.get_closest_marker("once"):
         return True
-    if item.path.parent.name not in _IN_TURN or item.path.name in _IN_EVERY or item.get_closest_marker("skipif"):
+    if item.path.stem in _IN_EVERY or not _IN_TURN & {item.path.stem, item.path.parent.name}:
+        return False
+    if item.get_closest_marker("skipif"):  # on some backends
         return False
     number = zlib.crc32(item.nodeid.partition("[")[0].encode())
     return _backend() != ("jax", "tensorflow")[number % 2]

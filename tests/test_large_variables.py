@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables
 
 # Into how many parts inputs and units are cut, for each of the eight devices one.
 ON_EIGHT = ((8, 1), (1, 8), (2, 4))
+OTHERS = ((1, 1), (2, 1), (1, 2), (8, 1), (1, 8))
 # Keras compiles an initializer from 250 MiB on, counted once for each device.
 LARGE = {1: (8192, 8192), 2: (8192, 4096), 8: (4096, 2048)}
 COLLECTIVES = re.compile(r" (?:all-|collective-|reduce-scatter|ragged-all-)[\w-]*\(.*")
@@ -44,10 +45,8 @@ def on_one_device(initializer, shape):
 @pytest.mark.parametrize(
     ("initializer", "parts"),
     [
-        *((ELEMENTWISE[0], parts) for parts in ((1, 2), (2, 4))),
-        *(pytest.param(ELEMENTWISE[0], parts, marks=pytest.mark.full) for parts in ((1, 1), (2, 1), (8, 1), (1, 8))),
-        (FEW_CONNECTIONS, (2, 4)),
-        (MANY_CONNECTIONS, (2, 4)),
+        *((initializer, (2, 4)) for initializer in (ELEMENTWISE[0], FEW_CONNECTIONS, MANY_CONNECTIONS)),
+        *(pytest.param(ELEMENTWISE[0], parts, marks=pytest.mark.full) for parts in OTHERS),
     ],
     ids=str,
 )
@@ -60,6 +59,7 @@ def test_a_large_variable_is_compiled_and_has_the_values_of_a_whole_one(monkeypa
     assert np.array_equal(variable.value, expected)
 
 
+@pytest.mark.product("initializer")
 @pytest.mark.parametrize("parts", ON_EIGHT, ids=str)
 @pytest.mark.parametrize("initializer", ELEMENTWISE, ids=str)
 def test_a_device_makes_its_shard_with_no_memory_and_no_other_device(initializer, parts):

@@ -121,10 +121,11 @@ def _check_any_settled(result: Any) -> None:
 
 def write(result: Any, folder: Path) -> None:
     """Print a result and write its files to the folder."""
+    from keras_initx.studies._result import write_plots_and_report
+
     sys.stdout.write(f"{result}\n")
     folder.joinpath("table.txt").write_text(f"{result}\n", encoding="utf-8")
-    result.plot(folder / "plots")
-    result.report(folder / "report.html")
+    write_plots_and_report(result, folder)
     if hasattr(result, "records"):
         result.to_csv(folder / "records.csv")
         result.to_jsonl(folder / "records.jsonl")

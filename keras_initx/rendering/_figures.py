@@ -1,8 +1,9 @@
 """The common style of all figures, and saving them to files."""
 
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from keras_initx._extras import needed
 
@@ -47,7 +48,18 @@ def save_figure(figure: "Figure", path: str | Path) -> None:
         OSError: If the file cannot be written.
         ValueError: If the suffix is not that of a supported format.
     """
-    figure.savefig(path, format=Path(path).suffix[1:].lower(), dpi=150, facecolor="white")
+    _save(figure, path, Path(path).suffix[1:].lower())
+
+
+def as_png(figure: "Figure") -> bytes:
+    """Return what `save_figure` writes to a `.png` file."""
+    content = io.BytesIO()
+    _save(figure, content, "png")
+    return content.getvalue()
+
+
+def _save(figure: "Figure", file: str | Path | IO[bytes], suffix: str) -> None:
+    figure.savefig(file, format=suffix, dpi=150, facecolor="white")
 
 
 def save_figures(figures: "Mapping[str, Figure]", folder: str | Path, suffix: str) -> list[Path]:

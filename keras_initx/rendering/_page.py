@@ -2,12 +2,7 @@
 
 import base64
 import html
-import io
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -38,9 +33,7 @@ def paragraphs(lines: Iterable[str], style: str = "remarks") -> str:
     return f'<div class="{style}">{"".join(f"<p>{html.escape(line)}</p>" for line in lines)}</div>'
 
 
-def image(figure: "Figure", caption: str) -> str:
-    """Return a figure with a heading, embedded as PNG."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=130, facecolor="white")
-    pixels = base64.b64encode(content.getvalue()).decode()
+def image(png: bytes, caption: str) -> str:
+    """Return an embedded picture with a heading."""
+    pixels = base64.b64encode(png).decode()
     return section(caption, f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{pixels}">')

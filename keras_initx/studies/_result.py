@@ -2,12 +2,12 @@
 
 import abc
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_initx.rendering._figures import save_figures
+from keras_initx.rendering._figures import as_png, save_figures
 from keras_initx.rendering._page import image, page, paragraphs, section
 from keras_initx.rendering._table import Column, Table, legend, narrow
 from keras_initx.studies._log import write_atomic
@@ -99,14 +99,30 @@ class Result(abc.ABC):
             ImportError: If matplotlib is not installed.
             RecordError: If the file cannot be written.
         """
+        self._write_report(Path(path), [(as_png(plot.figure), plot.caption) for plot in self._plots()])
+
+    def _write_report(self, path: Path, pictures: Iterable[tuple[bytes, str]]) -> None:
         columns = self._columns()
         parts = [
             paragraphs([conditions(self.settings)], "quiet"),
             paragraphs(self.remarks()),
             Table.of(columns, self._rows()).as_html(),
             paragraphs(self._legend(columns), "quiet"),
-            *(image(plot.figure, plot.caption) for plot in self._plots()),
+            *(image(png, caption) for png, caption in pictures),
             *self._sections(),
             section("Settings", Table.of(_SETTINGS_COLUMNS, self.settings.items()).as_html()),
         ]
-        write_atomic(Path(path), page(self.title, parts).encode())
+        write_atomic(path, page(self.title, parts).encode())
+
+
+def write_plots_and_report(result: Result, folder: Path) -> None:
+    """Write `plots` and `report.html` to a folder, and draw each plot once.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        RecordError: If the report cannot be written.
+    """
+    plots = result._plots()
+    paths = save_figures({plot.name: plot.figure for plot in plots}, folder / "plots", "png")
+    pictures = [(path.read_bytes(), plot.caption) for path, plot in zip(paths, plots, strict=True)]
+    result._write_report(folder / "report.html", pictures)

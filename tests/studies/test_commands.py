@@ -58,6 +58,8 @@ def test_compare_and_report(options, tmp_path, capsys, monkeypatch):
     assert "Traceback" not in printed.err
     assert "\x1b" not in printed.out + printed.err
     assert {file.name for file in (tmp_path / "out").iterdir()} == FILES
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("<img ") == len(list((tmp_path / "out" / "plots").iterdir())) > 1
     blank(monkeypatch)
     assert _main.main(["report", str(tmp_path / "out"), "--monitor", "val_loss", "--threshold", "0.5"]) == 0
     text = capsys.readouterr().out
