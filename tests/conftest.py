@@ -10,6 +10,9 @@ import products
 import pytest
 from hypothesis import HealthCheck, settings
 
+# What is imported and collected stays until the end: the collector of garbage need not look at it again and again.
+gc.disable()
+
 settings.register_profile("ordinary", max_examples=30, deadline=None, derandomize=True)
 # New cases in each run of `nox -s fuzz`; `--hypothesis-seed` repeats those of one.
 settings.register_profile(
@@ -100,8 +103,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    # All of it stays until the end: the collector of garbage need not look at it again and again.
     gc.freeze()
+    gc.enable()
 
 
 def _is_for_another_backend(item):
