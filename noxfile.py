@@ -99,7 +99,7 @@ def tests(session, backend):
 @nox.session(default=False)
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def full(session, backend):
-    """Run all combinations of the large test products, of which `tests` runs a sample."""
+    """Run all tests in all combinations on all backends, of which `tests` runs a sample."""
     install(session, "keras", "test", backend)
     run_ordinary_tests(session, backend, "--full")
 
