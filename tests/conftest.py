@@ -56,7 +56,7 @@ _COUNTS = pytest.StashKey[tuple[int, int]]()
 
 def pytest_addoption(parser):
     parser.addoption("--digests", type=pathlib.Path, help="folder for the digests of all values, a file for a backend")
-    parser.addoption("--full", action="store_true", help="run all of the large products of cases, not a sample of each")
+    parser.addoption("--full", action="store_true", help="run all tests in all combinations, not a sample")
 
 
 def pytest_configure(config):
