@@ -64,7 +64,7 @@ def run_pytest(session, *arguments):
     session.env["OMP_NUM_THREADS"] = "1"
     session.env["JAX_COMPILATION_CACHE_DIR"] = session.create_tmp()
     session.env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    session.env["JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS"] = "0"  # which take a tenth of the time of small programs
+    session.env["JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS"] = "0"  # which take long for small programs
     session.run("pytest", *PARALLEL, "--durations=15", *arguments, *session.posargs)
 
 
