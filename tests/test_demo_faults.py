@@ -72,14 +72,11 @@ def test_the_demo_does_not_need_the_optimizers(demo):
 
 
 def test_a_network_that_cannot_be_loaded_fails_the_demo(demo, capsys):
-    def load_elsewhere(task, backend, folder, in_a_process=_round_trip._work):
-        return in_a_process(task, "nonsense", folder)  # fails at once, without importing a framework
-
-    assert demo(lambda folder: None, load_elsewhere) == 1
+    in_a_process = _round_trip._work
+    assert demo(lambda folder: (folder / "lstm.keras").unlink(), in_a_process) == 1
     output = capsys.readouterr()
     assert "not loaded" in output.out
-    assert "Could not load on nonsense" in output.err
-    assert "Traceback" in output.err
+    assert "lstm.keras" in output.err
 
 
 def test_training_that_fails_fails_the_demo(monkeypatch, capsys):

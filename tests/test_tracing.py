@@ -64,10 +64,13 @@ def test_a_generator_advances_in_a_trace_and_stays_usable(case, mode):
 
 @only["jax"]
 @pytest.mark.parametrize("seed", [int, keras.random.SeedGenerator])
-def test_no_tracer_is_left_behind(seed):
+@pytest.mark.parametrize(
+    "cases", [tuple(FIRST_CASES.values()), pytest.param(CASES, marks=pytest.mark.full)], ids=["first", "all"]
+)
+def test_no_tracer_is_left_behind(cases, seed):
     import jax
 
-    made = [(case.make(seed=seed(5)), case.shapes[0]) for case in FIRST_CASES.values() if case.random]
+    made = [(case.make(seed=seed(5)), case.shapes[0]) for case in cases if case.random]
     with jax.checking_leaks():  # of all in one program, because looking for leaks takes a second
         lowered = jax.jit(lambda: [initializer(shape, "bfloat16") for initializer, shape in made]).lower()
     assert {str(value.dtype) for value in lowered.out_info} == {"bfloat16"}
