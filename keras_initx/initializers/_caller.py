@@ -8,6 +8,10 @@ it. Usually the layer that owns the variable is among them. When `fit` builds a 
 the variables after all layers are built, in the call of an outer layer or model; then the layer is
 found through the variable. `load_model` is on the stack as well when the weights are about to be
 overwritten by those of the saved model.
+
+Only the variables of Keras' own functions are read. Until Python 3.12, reading those of a function
+keeps all of them alive until it returns, also what the user has deleted by then; and a function
+that reads its own makes a cycle, which keeps the result until the garbage collector runs.
 """
 
 import inspect
@@ -25,8 +29,9 @@ def asking() -> tuple[keras.Variable | None, list[keras.Layer]]:
     """
     variable = None
     layers: list[keras.Layer] = []
-    for frame in _callers():
-        owner = frame.f_locals.get("self")
+    for frame in _functions_of_keras():
+        # A function around the `build` of every layer, also of a user's, has the layer as `obj`.
+        owner = frame.f_locals.get("self", frame.f_locals.get("obj"))
         if isinstance(owner, keras.Layer):
             if all(owner is not layer for layer in layers):
                 layers.append(owner)
@@ -59,7 +64,7 @@ def loads_a_model() -> bool:
     """Return whether the values are for a model whose weights `load_model` is about to overwrite."""
     loader = inspect.unwrap(keras.saving.load_model).__code__
     for_variable = False
-    for frame in _callers():
+    for frame in _functions_of_keras():
         for_variable |= isinstance(frame.f_locals.get("self"), keras.Variable)
         if frame.f_code is loader:
             return for_variable
@@ -73,7 +78,7 @@ def forget_unmade_variables() -> None:
     created by then, and every later attempt to build a model fails.
     """
     making: dict[str, Any] = {}
-    for frame in _callers():
+    for frame in _functions_of_keras():
         if frame.f_code is keras.StatelessScope.__exit__.__code__:
             for value in making.values():
                 if isinstance(value, list):
@@ -96,9 +101,10 @@ def _hands_on(value: object, initializer: keras.initializers.Initializer) -> boo
     )
 
 
-def _callers() -> Iterator[FrameType]:
-    """Yield the frames of the call stack, innermost first."""
+def _functions_of_keras() -> Iterator[FrameType]:
+    """Yield the frames of Keras' functions on the call stack, innermost first."""
     frame = inspect.currentframe()
     while frame is not None:
-        yield frame
+        if str(frame.f_globals.get("__name__")).startswith("keras."):
+            yield frame
         frame = frame.f_back

@@ -40,7 +40,8 @@ def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "f
         Notices of the AMS 54 (2007). Joffrain et al., "Accumulating Householder transformations,
         revisited", ACM TOMS 32 (2006).
     """
-    check_size((_draws_in(rows, columns),), start)  # where draws are selected by index, nothing else would notice
+    # Where draws are selected by index, nothing else would notice.
+    check_size(start + _draws_in(rows, columns), (rows, columns))
     if stream.on_device and backend.compiles_shapes:
         return _frame_by_program(stream, rows, columns, dtype, start)
     xp = stream.xp

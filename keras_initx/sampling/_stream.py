@@ -169,7 +169,7 @@ class Stream:
 
         With `then` draws are finished, see `Stream`.
         """
-        check_size(shape, start)
+        check_size(start + math.prod(shape), shape)
         out = dtype if then is None else self.finished_dtype(dtype)
         if self.on_device:
             if then is not None and not isinstance(then, Affine):
@@ -212,7 +212,9 @@ class Stream:
         return self.xp.reshape(index, shape)
 
 
-def check_size(shape: Shape, start: int = 0) -> None:
-    """Raise `ValueError` if a draw has too few elements for `shape` from `start`."""
-    if start + math.prod(shape) > _MAX_SIZE:
-        raise ValueError(f"`shape` must have at most 2**32 elements. Received: shape={tuple(shape)}")
+def check_size(count: int, shape: Shape) -> None:
+    """Raise `ValueError` if values of `shape` need `count` elements of a draw, and it has fewer."""
+    if count > _MAX_SIZE:
+        raise ValueError(
+            f"`shape` must need at most 2**32 random numbers. Received: shape={tuple(shape)}, which needs {count}"
+        )

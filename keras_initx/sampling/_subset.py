@@ -42,8 +42,9 @@ def sparse_normal(
     Returns:
         A matrix of the stream's namespace, in the dtype of finished draws.
     """
-    # A word for each entry or for each connection: on a device nothing else would notice that they begin again.
-    check_size((units, inputs) if connections > _MAX_FLOYD else (connections, units))
+    # A word for each entry or for each connection: on a device nothing else would notice that they begin again. Up to
+    # `inputs` a word is drawn.
+    check_size(max(inputs, units * (inputs if connections > _MAX_FLOYD else connections)), (inputs, units))
     draw = {HOST: _draw_on_host, DEVICE: _draw_on_device}.get(stream.xp, _draw_in_trace)
     return draw(stream, inputs, units, connections, _scaled(stream.xp, stddev), dtype)
 

@@ -126,7 +126,7 @@ def test_a_sparse_matrix_of_many_blocks_or_none(way, monkeypatch, connections, s
 @pytest.mark.parametrize(("connections", "shape"), [(10, (90, 11)), (40, (90, 2))])
 def test_a_sparse_matrix_of_too_many_draws_is_refused(way, monkeypatch, connections, shape):
     monkeypatch.setattr(_stream, "_MAX_SIZE", 100)
-    with pytest.raises(ValueError, match=r"`shape` must have at most 2\*\*32 elements"):
+    with pytest.raises(ValueError, match=r"`shape` must need at most 2\*\*32 random numbers"):
         keras_initx.Sparse(connections, seed=3)(shape)
 
 

@@ -124,6 +124,6 @@ def test_successive_values_are_uncorrelated():
 
 
 def test_refuses_more_elements_than_counters():
-    message = r"`shape` must have at most 2\*\*32 elements\. Received: shape=\(65536, 65537\)"
+    message = r"`shape` must need at most 2\*\*32 random numbers\. Received: shape=\(65536, 65537\)"
     with pytest.raises(ValueError, match=message):
         Stream((1, 0)).words(Draw.VALUES, (65536, 65537))
