@@ -4,13 +4,18 @@
 - `featured`: some of them.
 - `reference`: the entries of the API reference for all initializers, by family.
 - `digests`: the digests of their values, from `docs/digests/`, which the tests write.
+- `versions`: the oldest and newest versions that the tests run with, from `pyproject.toml`.
+- `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the sessions write.
+- `sessions`: the sessions that plain `nox` leaves out, from `noxfile.py`.
 - `problems` and `levels`: the rules of `diagnose`, from `keras_initx.diagnostics.rules.RULES`.
 """
 
+import ast
 import dataclasses
 import importlib
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import keras_initx
@@ -22,6 +27,8 @@ from keras_initx.diagnostics.rules import RULES
 DOCS = Path(__file__).parent
 MARKED = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 FEATURED = {"HeNormal", "LSTMForgetBias", "Orthogonal", "Pretrained", "Sparse", "TruncatedNormal"}
+# The packages of the table of versions, as pinned in the tests.
+TITLES = {"keras": "Keras", "numpy": "NumPy", "jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
 # The files of `keras_initx/initializers/` in the order of the API reference.
 FAMILIES = {
     "Variance scaling": ("_variance", "_variance_named", "_spectral"),
@@ -80,6 +87,58 @@ def digests():
     return _rows(("initializer", "shape", "float32", "bfloat16"), rows)
 
 
+def versions():
+    """Return the table of the oldest and newest versions."""
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())
+    pins = {
+        (group, re.split("-cpu|==", pin)[0]): pin.partition("==")[2]
+        for group, pinned in project["dependency-groups"].items()
+        for pin in pinned
+    }
+    oldest = project["project"]["requires-python"].removeprefix(">=")
+    rows = [("Python", oldest, max([oldest, *_pythons()], key=_numbers))]
+    for name, title in TITLES.items():
+        groups = ("minimums", "keras") if name in ("keras", "numpy") else (f"minimums-{name}", name)
+        rows.append((title, *(pins[group, name] for group in groups)))
+    return _rows(("", "oldest", "newest tested"), rows)
+
+
+def _runs():
+    return json.loads((DOCS / "runs.json").read_text())
+
+
+def _pythons():
+    """Yield the minor versions of Python in which all tests were run."""
+    for name, run in _runs().items():
+        if name.partition("-")[0] in ("pythons", "minimums"):
+            yield run["python"].rpartition(".")[0]
+
+
+def _numbers(version):
+    return [int(number) for number in version.split(".")]
+
+
+def runs():
+    """Return the table of what was run with which versions."""
+    rows = []
+    for name, run in _runs().items():
+        packages = ", ".join(f"{package} {version}" for package, version in run["packages"].items())
+        counts = f"{run['passed']:,}", f"{run['skipped']:,}"
+        rows.append((f"`{name}`", run["python"], packages, *counts, run["date"], f"`{run['commit']}`"))
+    return _rows(("session", "Python", "packages", "passed", "skipped", "date", "commit"), rows)
+
+
+def sessions():
+    """Return the table of the sessions that plain `nox` leaves out, with the minutes that their tests took last."""
+    rows = []
+    for function in ast.parse((DOCS.parent / "noxfile.py").read_text()).body:
+        if any("release" in ast.unparse(decorator) for decorator in getattr(function, "decorator_list", [])):
+            seconds = [run["seconds"] for name, run in _runs().items() if re.match(rf"{function.name}\b", name)]
+            minutes = f"{sum(seconds) / 60:.0f}" if seconds else ""
+            rows.append((f"`nox -s {function.name}`", ast.get_docstring(function).splitlines()[0], minutes))
+    return _rows(("session", "what it does", "minutes"), rows)
+
+
 def problems():
     """Return the table of the problems that `diagnose` reports."""
     thresholds = {name: f"`{name}={value:g}`" for name, value in dataclasses.asdict(Thresholds()).items()}
@@ -106,14 +165,19 @@ TABLES = {
     "featured": featured,
     "reference": reference,
     "digests": digests,
+    "versions": versions,
+    "runs": runs,
+    "sessions": sessions,
     "problems": problems,
     "levels": levels,
 }
 PAGES = {
     DOCS.parent / "README.md": {"featured"},
+    DOCS.parent / "CONTRIBUTING.md": {"sessions"},
     DOCS / "api.md": {"reference"},
     DOCS / "diagnose.md": {"problems", "levels"},
     DOCS / "initializers.md": {"catalog"},
+    DOCS / "support.md": {"versions", "runs"},
     DOCS / "values.md": {"digests"},
 }
 

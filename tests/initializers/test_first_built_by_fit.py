@@ -157,7 +157,8 @@ FAULTS = {
 @pytest.mark.filterwarnings("ignore:Layer .* looks like it has unbuilt state:UserWarning")
 def test_after_a_model_that_cannot_be_built_the_next_one_can(kind, fault):
     make, message = FAULTS[fault]
-    with pytest.raises(ValueError, match=message):
+    # Keras 3.10 raises an error of its own with the message in it.
+    with pytest.raises((ValueError, RuntimeError), match=message):
         fit(kind([layers.Dense(3), make(), make(), layers.Dense(1)]), SEQUENCE, EPOCHS)
     assert train_another(kind)
 
