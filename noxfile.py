@@ -1,4 +1,4 @@
-"""Run `nox` for the usual checks, `nox -t release` for all others, `nox -s "tests(jax)"` for one; `nox -l` lists all."""
+"""Run `nox` for the usual checks, `nox -t release` for all others, `nox -s "tests(jax)"` for one; see `nox -l`."""
 
 import os
 import random
