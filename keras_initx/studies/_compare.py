@@ -107,8 +107,9 @@ def compare_initializers(
     with tempfile.TemporaryDirectory() as temporary, copies_dropped():
         folder = Folder(out or temporary)
         folder.open("compare", settings)
-        run = Run(folder.path, arrays, batch_size, monitor)
-        trials = [plan for plan in plan_trials(settings) if not folder.trial(plan.key).is_settled]
+        plans = plan_trials(settings)
+        run = Run(folder.path, arrays, batch_size, monitor, mode, plans[0].key)
+        trials = [plan for plan in plans if not folder.trial(plan.key).is_settled]
         train = functools.partial(run_trial, run, build, named, epochs, diagnosis)
         _pool.run(train, trials, n_jobs, epochs, "compare")
         return Study.read(folder.path, monitor=monitor, mode=mode, threshold=threshold)

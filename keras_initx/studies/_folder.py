@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from keras_initx.studies._log import DamagedFileError, Log, line, parse, read, write_atomic
-from keras_initx.studies._types import Metrics, Record, Settings, Status
+from keras_initx.studies._types import Direction, Metrics, Record, Settings, Status
 
 
 class SettingsError(ValueError):
@@ -25,6 +25,8 @@ class Trial:
         first_batch: Diagnosis of the initial weights on the first batch: a dict with `"layers"`,
             the statistics of each layer, and `"verdicts"`, or with an `"error"`. Empty if
             `diagnose` did not run.
+        directions: For each metric `"max"` or `"min"`, whether larger or smaller values are better, or
+            `None` if that is unknown.
     """
 
     key: str
@@ -32,6 +34,7 @@ class Trial:
     epochs: tuple[Metrics, ...] = ()
     end: Record = dataclasses.field(default_factory=dict)
     first_batch: Record = dataclasses.field(default_factory=dict)
+    directions: dict[str, Direction | None] = dataclasses.field(default_factory=dict)
 
     @property
     def is_settled(self) -> bool:
@@ -126,7 +129,9 @@ class Folder:
 
     def _attempts(self, key: str) -> list[tuple[int, Path]]:
         files = (self.path / "trials").glob(f"{key}.*.jsonl")
-        return sorted((int(file.name.split(".")[-2]), file) for file in files)
+        numbers = {file: file.name.removeprefix(f"{key}.").removesuffix(".jsonl") for file in files}
+        # Others are copies, made by a user or by a program that synchronizes folders.
+        return sorted((int(number), file) for file, number in numbers.items() if number.isdecimal())
 
     def trial(self, key: str) -> Trial:
         """Return the record of a trial: the first attempt that settled it, or else the last attempt."""
@@ -136,10 +141,13 @@ class Folder:
             epochs = tuple(record["metrics"] for record in records if record["event"] == "epoch")
             end = next((record for record in records if record["event"] == "end"), None)
             diagnosis: Record = next((r["diagnosis"] for r in records if r["event"] == "first batch"), {})
+            known: dict[str, Direction | None] = next(
+                (record["directions"] for record in records if "directions" in record), {}
+            )
             if end:
-                trial = Trial(key, end.pop("status"), epochs, end, diagnosis)
+                trial = Trial(key, end.pop("status"), epochs, end, diagnosis, known)
             elif trial.status != "failed":
-                trial = Trial(key, "interrupted", epochs, first_batch=diagnosis)
+                trial = Trial(key, "interrupted", epochs, first_batch=diagnosis, directions=known)
             if trial.is_settled:
                 break
         return trial

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_initx.initializers._seeding import derived_seed
-from keras_initx.studies._types import Arrays, Settings
+from keras_initx.studies._types import Arrays, Mode, Settings
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,16 @@ class Run:
         data: The result of `checked_data`.
         batch_size: Number of examples in a batch.
         monitor: Name of a required metric, or `None`.
+        mode: Its direction, `"max"`, `"min"` or `"auto"`.
+        first: Key of the first trial, whose metrics all others must have, or `None`.
     """
 
     path: Path
     data: Arrays
     batch_size: int
     monitor: str | None
+    mode: Mode = "auto"
+    first: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,17 @@
 """The result of restarts: the metrics of each draw, and the gain of the chosen one."""
 
 import dataclasses
+import itertools
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from keras_initx.rendering._table import Column
 from keras_initx.studies import _restart_plots
-from keras_initx.studies._folder import Folder
-from keras_initx.studies._metric import metric_range, resolve_metric, sign
+from keras_initx.studies._folder import Folder, Trial
+from keras_initx.studies._metric import agreed, metric_range, resolve_metric, sign
 from keras_initx.studies._plan import check_keys, draw_seed, plan_rounds, stage_key
 from keras_initx.studies._result import Plot, Result
 from keras_initx.studies._statistics import SIGNIFICANT, paired_test, repeats_needed
@@ -58,9 +60,13 @@ class RestartStudy(Result):
         """
         folder = Folder(path)
         settings = folder.settings("restarts")
-        draws = [_read_draw(folder, settings, draw) for draw in range(1, settings["n"] + 1)]
-        first = [folder.trial(stage_key(draw, 1)) for draw in range(1, settings["n"] + 1)]
-        monitor, direction = resolve_metric(first, monitor, mode)
+        stages = [
+            stage_key(draw, round_.number) for draw in range(1, settings["n"] + 1) for round_ in plan_rounds(settings)
+        ]
+        pairs = check_keys(settings)
+        trials = agreed({key: folder.trial(key) for key in (*stages, *itertools.chain(*pairs))})
+        draws = [_read_draw(trials, settings, draw) for draw in range(1, settings["n"] + 1)]
+        monitor, direction = resolve_metric(trials.values(), monitor, mode)
 
         def rank(draw: Record) -> tuple[bool, int, float]:
             epochs = draw["epochs"]
@@ -68,8 +74,8 @@ class RestartStudy(Result):
             return draw["status"] != "finished", -len(epochs), value
 
         checks = []
-        for keys in check_keys(settings):
-            chosen, other = map(folder.trial, keys)
+        for keys in pairs:
+            chosen, other = (trials[key] for key in keys)
             if chosen.status == other.status == "finished":
                 checks.append((chosen.epochs[-1][monitor], other.epochs[-1][monitor]))
         return cls(settings["title"], settings, sorted(draws, key=rank), checks, monitor, direction)
@@ -165,8 +171,8 @@ class RestartStudy(Result):
         return f"<RestartStudy of {counted(len(self.draws), 'draw')}: {found}>"
 
 
-def _read_draw(folder: Folder, settings: Settings, draw: int) -> Record:
-    stages = [folder.trial(stage_key(draw, round_.number)) for round_ in plan_rounds(settings)]
+def _read_draw(recorded: Mapping[str, Trial], settings: Settings, draw: int) -> Record:
+    stages = [recorded[stage_key(draw, round_.number)] for round_ in plan_rounds(settings)]
     trials = [trial for trial in stages if trial.status != "missing"]
     return {
         "draw": draw,

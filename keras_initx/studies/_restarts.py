@@ -3,15 +3,15 @@
 import dataclasses
 import functools
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from keras_initx._checks import check_count
 from keras_initx._extras import needed
 from keras_initx.studies import _pool
 from keras_initx.studies._arrays import checked_data
-from keras_initx.studies._folder import Folder
-from keras_initx.studies._metric import check_mode, resolve_metric, sign
+from keras_initx.studies._folder import Folder, Trial
+from keras_initx.studies._metric import agreed, check_mode, resolve_metric, sign
 from keras_initx.studies._plan import Run, StagePlan, plan_checks, plan_rounds, plan_stage, stage_key
 from keras_initx.studies._restart_study import RestartStudy
 from keras_initx.studies._reuse import copies_dropped
@@ -105,13 +105,15 @@ def random_restarts(
     with tempfile.TemporaryDirectory() as temporary, copies_dropped():
         folder = Folder(out or temporary)
         folder.open("restarts", settings)
-        run = Run(folder.path, arrays, batch_size, monitor)
+        run = Run(folder.path, arrays, batch_size, monitor, mode, stage_key(1, 1))
 
         def train(plans: Sequence[StagePlan], label: str) -> None:
             left = [plan for plan in plans if not folder.trial(plan.key).is_settled]
             _pool.run(functools.partial(run_stage, run, build), left, n_jobs, plans[0].end - plans[0].begin, label)
 
-        chosen = _run_rounds(folder, settings, train, monitor, mode)
+        _run_rounds(folder, settings, train, monitor, mode)
+        # Of draws that are equally good, the one that the study shows first.
+        chosen = RestartStudy.read(folder.path, monitor=monitor, mode=mode).draws[0]["draw"]
         if checks:
             train(plan_checks(settings, chosen), "checks")
         study = RestartStudy.read(folder.path, monitor=monitor, mode=mode)
@@ -128,22 +130,29 @@ def _run_rounds(
     train: Callable[[Sequence[StagePlan], str], None],
     monitor: str | None,
     mode: Mode,
-) -> int:
-    """Run the rounds of successive halving, and return the number of the best draw."""
+) -> None:
+    """Run the rounds of successive halving."""
     draws = list(range(1, settings["n"] + 1))
+    trials: dict[str, Trial] = {}
     for round_ in plan_rounds(settings):
         plans = {draw: plan_stage(settings, draw, round_) for draw in draws[: round_.size]}
         train(list(plans.values()), f"round {round_.number}")
-        draws = _ranked(folder, plans, monitor, mode)
+        trials = agreed(trials | {plan.key: folder.trial(plan.key) for plan in plans.values()})
+        draws = _ranked(trials, plans, monitor, mode)
         if not draws:
-            errors = [folder.trial(plan.key).end.get("error", "diverged") for plan in plans.values()]
+            errors = [trials[plan.key].end.get("error", "diverged") for plan in plans.values()]
             raise RuntimeError(f"no draw could be trained to the end of round {round_.number}: {errors[0]}")
-    return draws[0]
 
 
-def _ranked(folder: Folder, plans: dict[int, StagePlan], monitor: str | None, mode: Mode) -> list[int]:
-    """Return the draws that finished their stage, best first."""
-    trials = {draw: folder.trial(plan.key) for draw, plan in plans.items()}
-    finished = {draw: trial for draw, trial in trials.items() if trial.status == "finished"}
-    name, direction = resolve_metric(finished.values(), monitor, mode)
+def _ranked(trials: Mapping[str, Trial], plans: Mapping[int, StagePlan], monitor: str | None, mode: Mode) -> list[int]:
+    """Return the draws that finished their stage, one of `plans`, best first.
+
+    Args:
+        trials: The trials of all rounds so far. The first round has the directions of the metrics.
+        plans: The stages by draw.
+        monitor: See `random_restarts`.
+        mode: See `random_restarts`.
+    """
+    finished = {draw: trial for draw, plan in plans.items() if (trial := trials[plan.key]).status == "finished"}
+    name, direction = resolve_metric(trials.values(), monitor, mode)
     return sorted(finished, key=lambda draw: -sign(direction) * finished[draw].epochs[-1][name])

@@ -25,7 +25,7 @@ _FOREIGN = (
     keras.layers.TFSMLayer,
     keras.layers.TorchModuleWrapper,
 )
-# Copies by program, most recently used last. Copies in use are not included.
+# Copies by the keys of their programs, most recently used last. Copies in use are not included.
 _KEPT: dict[str, Model] = {}
 _KEPT_AT_MOST = 2
 
@@ -46,15 +46,16 @@ def compiled_once(model: Model) -> Iterator[Model]:
         model: A compiled model that has not been trained.
     """
     program = _program(model)
-    copy = program and (_KEPT.pop(program, None) or _copy(program))
-    if not (program and copy and _state.fits(model, copy)):
+    key = _key(program) if program else ""
+    copy = program and (_KEPT.pop(key, None) or _copy(program))
+    if not (copy and _state.fits(model, copy)):
         yield model
         return
     _state.copy(model, copy)
     for own, other in zip(_layers(model), _layers(copy), strict=True):
         other.name = own.name  # The diagnosis reports layer names.
     yield copy
-    _KEPT[program] = copy
+    _KEPT[key] = copy
     if len(_KEPT) > _KEPT_AT_MOST:
         del _KEPT[next(iter(_KEPT))]
 
@@ -70,7 +71,7 @@ def copies_dropped() -> Iterator[None]:
 
 
 def _program(model: Model) -> str | None:
-    """Return the config of `model` without weights and automatic names, or `None` if it is not complete."""
+    """Return the config of `model` without weights and automatic names of layers, or `None` if it is not complete."""
     # A distribution places variables by their paths.
     if keras.distribution.distribution() is not None:
         return None
@@ -88,7 +89,9 @@ def _program(model: Model) -> str | None:
 def _copy(program: str) -> Model | None:
     """Return a new model from a program, or `None` if that is not possible."""
     try:
-        copy: Model = keras.saving.deserialize_keras_object(json.loads(program)[0])
+        config, metrics, _ = json.loads(program)
+        config["compile_config"] |= metrics
+        copy: Model = keras.saving.deserialize_keras_object(config)
         # The config may miss changes that were made after a layer was created.
         if _describe(copy) != program:
             return None
@@ -99,7 +102,18 @@ def _copy(program: str) -> Model | None:
 
 
 def _describe(model: Model) -> str:
-    return json.dumps([_general(keras.saving.serialize_keras_object(model), model), _settings(model)])
+    config = keras.saving.serialize_keras_object(model)
+    # With their names, which are those of the results.
+    metrics = {name: config["compile_config"].pop(name) for name in ("metrics", "weighted_metrics")}
+    return json.dumps([_general(config, model), _without(metrics, {}), _settings(model)])
+
+
+def _key(program: str) -> str:
+    """Return a program without the automatic names of metrics, which differ between models of one program."""
+    config, metrics, settings = json.loads(program)
+    names: dict[str, str] = {}
+    _find_names(metrics, names)
+    return json.dumps([config, _without(metrics, names), settings])
 
 
 def _layers(model: Model) -> list[Any]:
@@ -111,7 +125,7 @@ def _is_determined(layer: Any) -> bool:
     """Return whether the computation of `layer` is determined by its config and its variables."""
     values = vars(layer).values()
     return (
-        _is_of_keras(type(layer))
+        is_of_keras(type(layer))
         and layer.built
         and not isinstance(layer, _FOREIGN)
         # `adapt` stores its results in tables or tensors; a stateful layer creates its states with the data.
@@ -120,11 +134,12 @@ def _is_determined(layer: Any) -> bool:
         # TensorFlow counts variables as tensors.
         and not any(keras.ops.is_tensor(value) and not isinstance(value, keras.Variable) for value in values)
         # The config has only the name of a function, and a custom function may be named `relu` too.
-        and all(_is_of_keras(value) for value in values if isinstance(value, types.FunctionType))
+        and all(is_of_keras(value) for value in values if isinstance(value, types.FunctionType))
     )
 
 
-def _is_of_keras(value: Any) -> bool:
+def is_of_keras(value: Any) -> bool:
+    """Return whether a class or a function is from Keras."""
     return str(value.__module__).partition(".")[0] == "keras"
 
 
@@ -143,6 +158,7 @@ def _general(config: Any, model: Model) -> Any:
         _UnknownError: If it contains an object that is not from Keras, or a name that data or
             metrics refer to.
     """
+    config = _without(config, {})  # The generators in initializers have automatic names too.
     names: dict[str, str] = {}
     _find_names(config, names)
     for ends in ([tensor.name for tensor in model.inputs], getattr(model, "output_names", [])):

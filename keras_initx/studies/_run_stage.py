@@ -7,12 +7,13 @@ import keras
 from keras_initx.studies import _state
 from keras_initx.studies._folder import Folder
 from keras_initx.studies._log import DamagedFileError, RecordError
-from keras_initx.studies._metric import MonitorError, check_monitor
+from keras_initx.studies._metric import BuildError
 from keras_initx.studies._plan import Run, StagePlan
 from keras_initx.studies._reuse import compiled_once
 from keras_initx.studies._seeds import isolated_rng
-from keras_initx.studies._training import build_like_fit, diverged, evaluate, train_epoch
+from keras_initx.studies._training import build_like_fit, diverged, train_epoch
 from keras_initx.studies._types import Arrays, Build, Model, OnEpoch, Status
+from keras_initx.studies._untrained import before_training, new_model
 
 
 def run_stage(run: Run, build: Build, plan: StagePlan, on_epoch: OnEpoch | None = None) -> None:
@@ -25,7 +26,7 @@ def run_stage(run: Run, build: Build, plan: StagePlan, on_epoch: OnEpoch | None 
         on_epoch: Function to call after each epoch.
 
     Raises:
-        MonitorError: If the model has no metric named `monitor`.
+        BuildError: If the trial could not be compared with others.
         RecordError: If a record does not reach the disk.
     """
     folder = Folder(run.path)
@@ -35,9 +36,7 @@ def run_stage(run: Run, build: Build, plan: StagePlan, on_epoch: OnEpoch | None 
                 if plan.previous:
                     restore(model, run.data, read_state(folder, plan.previous))
                 else:
-                    metrics = evaluate(model, run.data)
-                    check_monitor(run.monitor, metrics)
-                    log.write(event="epoch", metrics={"epoch": 0, **metrics})
+                    log.write(event="epoch", **before_training(model, run))
                 status: Status = "finished"
                 result: dict[str, Any] = {}
                 for epoch in range(plan.begin + 1, plan.end + 1):
@@ -53,7 +52,7 @@ def run_stage(run: Run, build: Build, plan: StagePlan, on_epoch: OnEpoch | None 
                     result["state"] = _state.digest(content)
                     folder.keep(_state_file(plan.key, result["state"]), content)
                 log.write(event="end", status=status, **result)
-        except (MonitorError, RecordError):
+        except (BuildError, RecordError):
             raise
         except Exception as error:
             log.fail(error)
@@ -62,7 +61,7 @@ def run_stage(run: Run, build: Build, plan: StagePlan, on_epoch: OnEpoch | None 
 def initial(build: Build, seed: int) -> Model:
     """Return the untrained model of a draw."""
     keras.utils.set_random_seed(seed)
-    return build()
+    return new_model(build)
 
 
 def restore(model: Model, data: Arrays, state: bytes) -> None:

@@ -9,12 +9,13 @@ from keras_initx.initializers._seeding import derived_seed
 from keras_initx.studies._first_batch import diagnose_first_batch
 from keras_initx.studies._folder import Folder
 from keras_initx.studies._log import RecordError
-from keras_initx.studies._metric import MonitorError, check_monitor
+from keras_initx.studies._metric import BuildError
 from keras_initx.studies._plan import Run, TrialPlan
 from keras_initx.studies._reuse import compiled_once
 from keras_initx.studies._seeds import isolated_rng, seeded
-from keras_initx.studies._training import diverged, evaluate, train_epoch
+from keras_initx.studies._training import diverged, train_epoch
 from keras_initx.studies._types import BuildWith, OnEpoch, Status
+from keras_initx.studies._untrained import before_training, new_model
 
 
 def run_trial(
@@ -38,7 +39,7 @@ def run_trial(
         on_epoch: Function to call after each epoch.
 
     Raises:
-        MonitorError: If the model has no metric named `monitor`.
+        BuildError: If the trial could not be compared with others.
         RecordError: If a record does not reach the disk.
     """
     with isolated_rng(), Folder(run.path).begin(plan.key) as log:
@@ -46,26 +47,26 @@ def run_trial(
             # Before the global seed is set, so that the draws of `build` do not depend on the initializer.
             initializer = seeded(initializers[plan.initializer], derived_seed(plan.seed, "draw"))
             keras.utils.set_random_seed(derived_seed(plan.seed, "build"))
-            with compiled_once(build(initializer)) as model:
+            with compiled_once(new_model(build, initializer)) as model:
                 order = derived_seed(plan.seed, "train")
                 status: Status = "finished"
-                metrics, epoch = evaluate(model, run.data), 0
-                check_monitor(run.monitor, metrics)
+                record, epoch = before_training(model, run), 0
                 if diagnosis:
                     found = diagnose_first_batch(model, run.data, run.batch_size, order)
                     log.write(event="first batch", diagnosis=found)
                 while True:
-                    log.write(event="epoch", metrics={"epoch": epoch, **metrics})
+                    log.write(event="epoch", **record)
                     if epoch and on_epoch:
                         on_epoch()
-                    if diverged(metrics):
+                    if diverged(record["metrics"]):
                         status = "diverged"
-                    if diverged(metrics) or epoch == epochs:
+                    if status == "diverged" or epoch == epochs:
                         break
                     epoch += 1
                     metrics = train_epoch(model, run.data, epoch, run.batch_size, order)
+                    record = {"metrics": {"epoch": epoch, **metrics}}
                 log.write(event="end", status=status)
-        except (MonitorError, RecordError):
+        except (BuildError, RecordError):
             raise
         except Exception as error:
             log.fail(error)

@@ -17,7 +17,7 @@ from keras_initx.rendering._table import Column, Table, legend, narrow
 from keras_initx.studies import _course, _plots, _remarks, _summary
 from keras_initx.studies._columns import PAIR_COLUMNS, PROBLEM_COLUMNS, course_columns, summary_columns, summary_rows
 from keras_initx.studies._folder import Folder, Trial
-from keras_initx.studies._metric import resolve_metric, sign
+from keras_initx.studies._metric import agreed, resolve_metric, sign
 from keras_initx.studies._plan import plan_trials
 from keras_initx.studies._result import WIDTH, Plot, Result
 from keras_initx.studies._statistics import POWER
@@ -65,7 +65,7 @@ class Study(Result):
         """
         folder = Folder(path)
         settings = folder.settings("compare")
-        trials = {(plan.initializer, plan.repeat): folder.trial(plan.key) for plan in plan_trials(settings)}
+        trials = agreed({(plan.initializer, plan.repeat): folder.trial(plan.key) for plan in plan_trials(settings)})
         monitor, direction = resolve_metric(trials.values(), monitor, mode)
         study = cls(settings["title"], settings, trials, monitor, direction, threshold)
         if threshold is None:

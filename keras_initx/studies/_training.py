@@ -70,7 +70,7 @@ def first_batch(data: Arrays, batch_size: int, seed: int) -> tuple[Structure, ..
 
 def evaluate(model: Model, data: Arrays) -> Metrics:
     """Return the metrics of `model` on the validation data."""
-    return {f"val_{name}": float(value) for name, value in _evaluate(model, data[1]).items()}
+    return {f"val_{name}": value for name, value in _evaluate(model, data[1]).items()}
 
 
 def build_like_fit(model: Model, data: Arrays) -> None:
