@@ -10,8 +10,8 @@ from modes import to_numpy
 from networks import build_among_others, build_he, data
 
 from keras_initx.initializers._seeding import derived_seed
-from keras_initx.studies import DamagedFileError, RestartStudy, _state, random_restarts
-from keras_initx.studies._plan import Run, StagePlan, plan_rounds
+from keras_initx.studies import DamagedFileError, RestartStudy, _run_stage, _state, random_restarts
+from keras_initx.studies._plan import Run, StagePlan, plan_checks, plan_rounds, plan_stage
 from keras_initx.studies._run_stage import run_stage
 from keras_initx.studies._training import train_epoch
 
@@ -63,6 +63,36 @@ def test_the_seed_gives_the_model_again(study):
     for own, other in zip(model.weights, study.model.weights, strict=True):
         np.testing.assert_array_equal(to_numpy(own), to_numpy(other))
     assert study.model.evaluate(*data()[1], return_dict=True, verbose=0)["accuracy"] == pytest.approx(study.score)
+
+
+@pytest.mark.once
+def test_of_draws_that_are_equally_good_the_seed_is_that_of_the_model(monkeypatch):
+    def even(model, data, epoch, *rest):
+        metrics = train_epoch(model, data, epoch, *rest)
+        return metrics if epoch == 1 else {**metrics, "val_accuracy": 0.5}
+
+    monkeypatch.setattr(_run_stage, "train_epoch", even)
+    study = random_restarts(build_he, data(), n=4, epochs=2, checks=0)
+    first, second = study.draws[:2]
+    # After the first round the other one of the two was ahead.
+    assert first["epochs"][1]["val_accuracy"] < second["epochs"][1]["val_accuracy"]
+    keras.utils.set_random_seed(study.seed)
+    model = build_he()
+    for epoch in range(1, 3):
+        train_epoch(model, data(), epoch, 32, derived_seed(0, "train"))
+    for own, other in zip(model.weights, study.model.weights, strict=True):
+        np.testing.assert_array_equal(to_numpy(own), to_numpy(other))
+
+
+@pytest.mark.once
+def test_checks_use_draws_and_orders_that_the_search_never_used():
+    settings = {"n": 5, "epochs": 4, "seed": 3, "checks": 4}
+    stages = [plan_stage(settings, draw, round_) for round_ in plan_rounds(settings) for draw in range(1, 6)]
+    chosen, others = (plan_checks(settings, chosen=2)[i::2] for i in (0, 1))
+    assert {plan.draw_seed for plan in chosen} == {stages[1].draw_seed}
+    assert len({plan.draw_seed for plan in (*stages, *others)}) == 5 + 4
+    assert [plan.order_seed for plan in chosen] == [plan.order_seed for plan in others]
+    assert len({plan.order_seed for plan in (*stages, *others)}) == 1 + 4
 
 
 @pytest.mark.once
