@@ -18,7 +18,8 @@ def checked_data(data: Data) -> Arrays:
 
     Raises:
         TypeError: If it contains values that cannot be converted to arrays.
-        ValueError: If a part has too many or too few members, or its arrays differ in length or are empty.
+        ValueError: If a part has too many or too few members, its arrays differ in length or are empty,
+            or values are masked or too large for the floats of Keras.
     """
     form = (
         "`data` must be two pairs, inputs and targets for training and inputs and targets for validation: "
@@ -73,6 +74,11 @@ def _array(name: str, value: Any) -> Array | None:
             "`data` must hold arrays, tensors, pandas Series or DataFrames, or lists, tuples and dicts of them; "
             f"convert lists of numbers to arrays. Received: {name} with {type(value).__name__}"
         )
+    if np.ma.is_masked(value):
+        raise ValueError(
+            "`data` must not have masked values: fill them, or leave out their examples. "
+            f"Received: {name} with {np.ma.getmaskarray(value).sum()} masked values"
+        )
     return _numeric(name, keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else np.asarray(value))
 
 
@@ -88,7 +94,22 @@ def _numeric(name: str, array: Array) -> Array:
         is_float = keras.backend.is_float_dtype(array.dtype)
     except ValueError:
         raise TypeError(f"`data` must hold numbers. Received: {name} of dtype {array.dtype}") from None
-    return array.astype(keras.config.floatx(), copy=False) if is_float else array  # as `fit` does
+    if np.iscomplexobj(array):
+        raise TypeError(
+            "`data` must hold real numbers: split complex ones into real and imaginary parts. "
+            f"Received: {name} of dtype {array.dtype}"
+        )
+    if not is_float:
+        return array
+    floatx = keras.config.floatx()
+    try:
+        with np.errstate(over="raise"):
+            return array.astype(floatx, copy=False)  # as `fit` does
+    except FloatingPointError:
+        raise ValueError(
+            f"`data` must hold numbers that {floatx} can represent. Received: {name} with a value of "
+            f"{np.abs(array[np.isfinite(array)]).max():.3g}"
+        ) from None
 
 
 def data_digest(data: Structure) -> str:

@@ -131,12 +131,40 @@ def test_digests_tell_structures_apart():
         ),
         (pandas.DataFrame({"size": range(4), "animal": list("abcd")}), "Received: y, column 'animal', of dtype object"),
         (pandas.Series(list("abca"), name="animal", dtype="category"), "Received: y, column 'animal', of dtype object"),
+        (np.full(4, 1j), "must hold real numbers: split complex ones .* Received: y of dtype complex128"),
+        (keras.ops.cast(np.ones(4), "complex64"), "must hold real numbers: .* Received: y of dtype complex64"),
+        (
+            pandas.Series([1j] * 4, name="wave"),
+            "must hold real numbers: .* Received: y, column 'wave', of dtype complex",
+        ),
     ],
-    ids=["numbers", "generator", "sparse", "strings", "series", "column", "category"],
+    ids=[
+        *("numbers", "generator", "sparse", "strings", "series", "column", "category"),
+        *("complex", "complex tensor", "complex column"),
+    ],
 )
 def test_what_is_no_array_of_numbers_is_refused(value, received):
     with pytest.raises(TypeError, match=received):
         checked_data(((np.zeros((4, 2)), value), data()[1]))
+
+
+def test_masked_values_are_refused():
+    masked = np.ma.masked_less(np.arange(4), 2)
+    with pytest.raises(ValueError, match=r"must not have masked values: .* Received: y with 2 masked values"):
+        checked_data(((np.zeros((4, 2)), masked), data()[1]))
+    np.testing.assert_array_equal(as_array(np.ma.masked_less(np.arange(4), 0)), np.arange(4))
+
+
+@pytest.mark.parametrize("floatx", ["float32", "float16"])
+def test_values_that_overflow_are_refused(monkeypatch, floatx):
+    monkeypatch.setattr(keras.config, "floatx", lambda: floatx)
+    large = np.array([1.0, np.inf, np.nan, -1e5 if floatx == "float16" else -1e39])
+    message = rf"must hold numbers that {floatx} can represent. Received: x with a value of 1e\+"
+    with pytest.raises(ValueError, match=message):
+        as_array(large)
+    assert as_array(large[:3]).dtype == floatx
+    with pytest.raises(ValueError, match=message.replace("x with", "x, column 'a', with")):
+        as_array(pandas.DataFrame({"a": large}))
 
 
 @pytest.mark.parametrize(
