@@ -106,6 +106,19 @@ def test_a_failed_attempt_counts_until_another_settles(folder):
     assert losses(folder) == [3.0]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["0-1.1 (conflicted copy).jsonl", "0-1.1.sync-conflict.jsonl", "0-1.copy.jsonl", "0-1.1_0.jsonl", "0-1..jsonl"],
+)
+def test_a_copy_of_a_record_does_not_count(folder, name):
+    write(folder, 1.0, end="finished")
+    (file,) = folder.path.glob("trials/*")
+    (folder.path / "trials" / name).write_bytes(file.read_bytes().replace(b"1.0", b"2.0"))
+    assert losses(folder) == [1.0]
+    write(folder, 3.0)
+    assert (folder.path / "trials" / "0-1.2.jsonl").exists()
+
+
 def test_what_was_never_begun_is_missing(folder):
     assert folder.trial("0-1").status == "missing"
 
