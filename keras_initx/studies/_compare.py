@@ -2,16 +2,16 @@
 
 import functools
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_initx._checks import check_count
+from keras_initx._checks import check_count, check_flag
 from keras_initx._extras import needed
 from keras_initx.studies import _pool
 from keras_initx.studies._arrays import checked_data
 from keras_initx.studies._folder import Folder
-from keras_initx.studies._metric import check_mode
+from keras_initx.studies._metric import check_monitor, check_threshold
 from keras_initx.studies._plan import Run, plan_trials
 from keras_initx.studies._reuse import copies_dropped
 from keras_initx.studies._run_trial import run_trial
@@ -97,33 +97,39 @@ def compare_initializers(
         [0, 1, 0, 1, 0, 1, 0, 1]
     """
     named, arrays = _named(initializers), checked_data(data)
-    check_mode(mode)
+    check_monitor(monitor, mode)
+    check_threshold(threshold)
+    check_flag("diagnosis", diagnosis)
+    _pool.check_jobs(n_jobs)
     settings = {
         **run_settings(build, arrays, epochs, batch_size, seed, title),
         "initializers": {name: fingerprint(initializer) for name, initializer in named.items()},
-        "repeats": check_count("repeats", repeats),
+        "repeats": int(check_count("repeats", repeats)),
     }
     needed("scipy.stats", "studies")  # The tests need it: fail now rather than after training.
     with tempfile.TemporaryDirectory() as temporary, copies_dropped():
         folder = Folder(out or temporary)
         folder.open("compare", settings)
         plans = plan_trials(settings)
-        run = Run(folder.path, arrays, batch_size, monitor, mode, plans[0].key)
+        run = Run(folder.path, arrays, settings["batch_size"], monitor, mode, plans[0].key)
         trials = [plan for plan in plans if not folder.trial(plan.key).is_settled]
-        train = functools.partial(run_trial, run, build, named, epochs, diagnosis)
-        _pool.run(train, trials, n_jobs, epochs, "compare")
+        train = functools.partial(run_trial, run, build, named, settings["epochs"], diagnosis)
+        _pool.run(train, trials, n_jobs, settings["epochs"], "compare")
         return Study.read(folder.path, monitor=monitor, mode=mode, threshold=threshold)
 
 
 def _named(initializers: Initializers) -> dict[str, Any]:
     """Check `initializers` and return them as a dict by name."""
     if not isinstance(initializers, Mapping):
+        required = (
+            "`initializers` must be distinct string ids, or a dict from names to initializers. "
+            f"Received: {initializers=!r}"
+        )
+        if isinstance(initializers, str) or not isinstance(initializers, Iterable):
+            raise TypeError(required)
         initializers = list(initializers)
         if not all(isinstance(name, str) for name in initializers) or len(set(initializers)) < len(initializers):
-            raise ValueError(
-                "`initializers` must be distinct string ids, or a dict from names to initializers. "
-                f"Received: initializers={initializers!r}"
-            )
+            raise ValueError(required)
         initializers = {name: name for name in initializers}
     if not initializers:
         raise ValueError("`initializers` must not be empty. Received: initializers={}")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
-from keras_initx._checks import check_choice
+from keras_initx._checks import check_choice, check_number
 from keras_initx.diagnostics._layers import automatic_name
 from keras_initx.studies._folder import Trial
 from keras_initx.studies._reuse import is_of_keras
@@ -162,9 +162,10 @@ def resolve_metric(trials: Collection[Trial], monitor: str | None, mode: Mode) -
 
     Raises:
         BuildError: If there is no metric of this name, or its direction is unknown.
+        TypeError: If `monitor` is not a string.
         ValueError: If `mode` is invalid.
     """
-    check_mode(mode)
+    check_monitor(monitor, mode)
     names = {name for trial in trials if trial.epochs for name in _names(trial)}
     if monitor is None:
         monitor = min((name for name in names if not name.endswith("_loss")), default="val_loss")
@@ -194,9 +195,17 @@ def _found(monitor: str, names: Collection[str]) -> str:
     return found[0]
 
 
-def check_mode(mode: Mode) -> None:
-    """Raise `ValueError` unless `mode` is valid."""
+def check_monitor(monitor: str | None, mode: Mode) -> None:
+    """Raise `TypeError` or `ValueError` unless a metric may have this name and this direction."""
+    if monitor is not None and not isinstance(monitor, str):
+        raise TypeError(f"`monitor` must be the name of a metric or `None`. Received: {monitor=!r}")
     check_choice("mode", mode, ("auto", "max", "min"))
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Raise `TypeError` or `ValueError` unless `threshold` is a finite number or `None`."""
+    if threshold is not None:
+        check_number("threshold", threshold)
 
 
 def sign(mode: Direction) -> int:

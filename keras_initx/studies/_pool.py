@@ -1,5 +1,6 @@
 """Run tasks sequentially or in several processes, with a progress bar."""
 
+import numbers
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,6 +9,15 @@ import keras
 
 from keras_initx._extras import needed
 from keras_initx.rendering._terminal import progress
+
+
+def check_jobs(n_jobs: Any) -> None:
+    """Raise `TypeError` or `ValueError` unless `n_jobs` is a number of processes, as in joblib."""
+    required = f"`n_jobs` must be an integer other than 0. Received: {n_jobs=!r}"
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, numbers.Integral):
+        raise TypeError(required)
+    if n_jobs == 0:
+        raise ValueError(required)
 
 
 def run(function: Callable[..., None], tasks: Sequence[Any], n_jobs: int, epochs: int, label: str) -> None:

@@ -55,8 +55,9 @@ class RestartStudy(Result):
         Raises:
             DamagedFileError: If a file is damaged.
             FileNotFoundError: If the folder contains none.
-            ValueError: If the folder contains another kind of run, or there is no metric named
-                `monitor`.
+            TypeError: If an argument has the wrong type.
+            ValueError: If the folder contains another kind of run, there is no metric named
+                `monitor`, or its direction is unknown and not given by `mode`.
         """
         folder = Folder(path)
         settings = folder.settings("restarts")

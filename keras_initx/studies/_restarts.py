@@ -11,7 +11,7 @@ from keras_initx._extras import needed
 from keras_initx.studies import _pool
 from keras_initx.studies._arrays import checked_data
 from keras_initx.studies._folder import Folder, Trial
-from keras_initx.studies._metric import agreed, check_mode, resolve_metric, sign
+from keras_initx.studies._metric import agreed, check_monitor, resolve_metric, sign
 from keras_initx.studies._plan import Run, StagePlan, plan_checks, plan_rounds, plan_stage, stage_key
 from keras_initx.studies._restart_study import RestartStudy
 from keras_initx.studies._reuse import copies_dropped
@@ -92,20 +92,22 @@ def random_restarts(
         AISTATS 2016.
     """
     arrays = checked_data(data)
-    check_mode(mode)
-    if checks:
+    check_monitor(monitor, mode)
+    _pool.check_jobs(n_jobs)
+    check_count("n", n)
+    if checks != 0:
         check_count("checks", checks)
     settings = {
         **run_settings(build, arrays, epochs, batch_size, seed, title),
-        "n": check_count("n", n),
-        "checks": checks,
+        "n": int(n),
+        "checks": int(checks),
     }
     if checks:
         needed("scipy.stats", "studies")  # The tests need it: fail now rather than after training.
     with tempfile.TemporaryDirectory() as temporary, copies_dropped():
         folder = Folder(out or temporary)
         folder.open("restarts", settings)
-        run = Run(folder.path, arrays, batch_size, monitor, mode, stage_key(1, 1))
+        run = Run(folder.path, arrays, settings["batch_size"], monitor, mode, stage_key(1, 1))
 
         def train(plans: Sequence[StagePlan], label: str) -> None:
             left = [plan for plan in plans if not folder.trial(plan.key).is_settled]

@@ -18,15 +18,21 @@ def run_settings(
     """Return the settings that determine the results of any kind of run.
 
     Raises:
-        TypeError: If a count or the seed is not an integer.
+        TypeError: If `build` is not callable, a count or the seed is not an integer, or `title` is not a string.
         ValueError: If one of them is out of range.
     """
+    if not callable(build):
+        raise TypeError(f"`build` must be a function that returns a compiled model. Received: {build=!r}")
+    if not isinstance(check_seed(seed), int):
+        raise TypeError(f"`seed` must be an integer, from which all others are derived. Received: {seed=!r}")
+    if title is not None and not isinstance(title, str):
+        raise TypeError(f"`title` must be a string or `None`. Received: {title=!r}")
     return {
         "title": title or str(fingerprint(build)),
         "build": fingerprint(build),
-        "epochs": check_count("epochs", epochs),
-        "batch_size": check_count("batch_size", batch_size),
-        "seed": check_seed(seed),
+        "epochs": int(check_count("epochs", epochs)),  # JSON has no integers of NumPy
+        "batch_size": int(check_count("batch_size", batch_size)),
+        "seed": int(seed),
         "data": data_digest(data),
         "backend": keras.backend.backend(),
         "keras": keras.__version__,

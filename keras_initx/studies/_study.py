@@ -17,7 +17,7 @@ from keras_initx.rendering._table import Column, Table, legend, narrow
 from keras_initx.studies import _course, _plots, _remarks, _summary
 from keras_initx.studies._columns import PAIR_COLUMNS, PROBLEM_COLUMNS, course_columns, summary_columns, summary_rows
 from keras_initx.studies._folder import Folder, Trial
-from keras_initx.studies._metric import agreed, resolve_metric, sign
+from keras_initx.studies._metric import agreed, check_threshold, resolve_metric, sign
 from keras_initx.studies._plan import plan_trials
 from keras_initx.studies._result import WIDTH, Plot, Result
 from keras_initx.studies._statistics import POWER
@@ -60,9 +60,11 @@ class Study(Result):
         Raises:
             DamagedFileError: If a file is damaged.
             FileNotFoundError: If the folder contains no study.
-            ValueError: If the folder contains another kind of run, or there is no metric named
-                `monitor`.
+            TypeError: If an argument has the wrong type.
+            ValueError: If the folder contains another kind of run, there is no metric named
+                `monitor`, or its direction is unknown and not given by `mode`.
         """
+        check_threshold(threshold)
         folder = Folder(path)
         settings = folder.settings("compare")
         trials = agreed({(plan.initializer, plan.repeat): folder.trial(plan.key) for plan in plan_trials(settings)})

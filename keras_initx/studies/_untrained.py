@@ -52,8 +52,8 @@ def before_training(model: Model, run: Run) -> Record:
             f"`F1Score(average='macro')`. Received: {several[0]} of shape {np.shape(values[several[0]])}"
         )
     metrics = {name: float(value) for name, value in values.items()}
-    record = {"metrics": {"epoch": 0, **metrics}, "directions": directions(model, metrics)}
+    known = directions(model, metrics)
+    metrics = {"epoch": 0, **metrics}
     first = Folder(run.path).trial(run.first) if run.first else Trial("")
-    trial = Trial("", "interrupted", (record["metrics"],), directions=record["directions"])
-    check_metrics(trial, first, run.monitor, run.mode)
-    return record
+    check_metrics(Trial("", epochs=(metrics,), directions=known), first, run.monitor, run.mode)
+    return {"metrics": metrics, "directions": known}

@@ -296,3 +296,94 @@ def test_a_wrong_mode_is_an_error_before_anything_is_trained(tmp_path):
 def test_counts_are_positive(name):
     with pytest.raises(ValueError, match=f"`{name}` must be a positive integer. Received: {name}=0"):
         compare_initializers(build, ["zeros"], data(), **{name: 0})
+
+
+WRONG = [
+    ({"title": 3}, TypeError, r"`title` must be a string or `None`. Received: title=3"),
+    ({"monitor": 3}, TypeError, r"`monitor` must be the name of a metric or `None`. Received: monitor=3"),
+    ({"n_jobs": 0}, ValueError, r"`n_jobs` must be an integer other than 0. Received: n_jobs=0"),
+    ({"n_jobs": 1.5}, TypeError, r"`n_jobs` must be an integer other than 0. Received: n_jobs=1.5"),
+    ({"seed": None}, TypeError, r"`seed` must be an integer, .* Received: seed=None"),
+    ({"build": None}, TypeError, r"`build` must be a function that returns a compiled model. Received: build=None"),
+]
+OF_COMPARISONS = [
+    ({"threshold": "a"}, TypeError, r"`threshold` must be a finite number. Received: threshold='a'"),
+    ({"threshold": float("nan")}, ValueError, r"`threshold` must be a finite number. Received: threshold=nan"),
+    ({"diagnosis": "no"}, TypeError, r"`diagnosis` must be True or False. Received: diagnosis='no'"),
+    ({"initializers": "zeros"}, TypeError, r"`initializers` must be distinct string ids, .* initializers='zeros'"),
+    ({"initializers": 3}, TypeError, r"`initializers` must be distinct string ids, .* initializers=3"),
+]
+
+
+def names_of(value):
+    return next(iter(value)) if isinstance(value, dict) else ""
+
+
+@pytest.mark.parametrize(("changes", "error", "message"), [*WRONG, *OF_COMPARISONS], ids=names_of)
+def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path, changes, error, message):
+    arguments = {"build": build, "initializers": ["zeros"], "data": data(), "out": tmp_path / "out", **changes}
+    with pytest.raises(error, match=message):
+        compare_initializers(**arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("changes", "error", "message"), WRONG, ids=names_of)
+def test_wrong_arguments_of_restarts_are_refused_before_anything_is_written(tmp_path, changes, error, message):
+    with pytest.raises(error, match=message):
+        random_restarts(**{"build": build_he, "data": data(), "out": tmp_path / "out", **changes})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.once
+def test_integers_of_numpy_are_counts():
+    one = np.int64(1)
+    counts = {"epochs": one, "batch_size": np.int32(32), "seed": np.uint8(0)}
+    study = compare_initializers(build, ["zeros"], data(), repeats=one, diagnosis=False, **counts)
+    assert study.trials["zeros", 1].status == "finished"
+    assert random_restarts(build_he, data(), n=one, checks=0 * one, **counts).settings["n"] == 1
+
+
+def sharing(layer):
+    def build(initializer="he_normal"):
+        model = keras.Sequential([keras.Input((6,)), layer, keras.layers.Dense(3, "softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=BACKEND != "jax")
+        return model
+
+    return build
+
+
+class OwnDense(keras.layers.Dense):
+    """Its model is trained itself, not a copy."""
+
+
+@pytest.mark.parametrize("layer", [keras.layers.Dense, OwnDense], ids=["copied", "own"])
+def test_one_model_in_all_trials_is_refused(layer, tmp_path):
+    model = sharing(layer(4, name="hidden"))()
+    message = r"`build` must make a new model in each trial, .* Received: 'sequential\w*' again"
+    with pytest.raises(ValueError, match=message):
+        compare_initializers(lambda _: model, ["zeros"], data(), repeats=2, epochs=1, out=tmp_path)
+    first, second = sorted(tmp_path.glob("trials/*"))
+    assert (first.read_bytes(), second.read_bytes()) != (b"", b"")
+    assert second.read_bytes() == b""
+    again = sharing(layer(4, name="hidden"))()
+    with pytest.raises(ValueError, match=message):
+        random_restarts(lambda: again, data(), n=2, epochs=1)
+
+
+@pytest.mark.once
+def test_a_trained_part_in_all_trials_is_refused():
+    with pytest.raises(ValueError, match=r"`build` must make a new model in each trial, .* 'kernel' again"):
+        compare_initializers(sharing(keras.layers.Dense(4)), ["zeros"], data(), repeats=2, epochs=1)
+
+
+@pytest.mark.once
+def test_a_frozen_part_may_be_in_all_trials():
+    build = sharing(keras.layers.Dense(4, trainable=False))
+    study = compare_initializers(build, ["zeros"], data(), repeats=2, epochs=1)
+    assert [trial.status for trial in study.trials.values()] == ["finished"] * 2
+
+
+@pytest.mark.once
+def test_what_is_no_model_is_told():
+    study = compare_initializers(lambda _: None, ["zeros"], data(), repeats=1, epochs=1)
+    assert "`build` must return a compiled Keras model. Received: None." in " ".join(str(study).split())
