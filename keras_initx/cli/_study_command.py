@@ -53,7 +53,7 @@ def add_metric_options(parser: argparse.ArgumentParser) -> None:
         "--mode",
         choices=("auto", "max", "min"),
         default="auto",
-        help="whether larger or smaller values are better; default: inferred from the name",
+        help="whether larger or smaller values are better; default: as known for the metrics of Keras",
     )
 
 

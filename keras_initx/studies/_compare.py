@@ -46,7 +46,7 @@ def compare_initializers(
     global seeds of NumPy and the backend.
 
     Args:
-        build: Function that takes an initializer and returns a compiled model. It gets a new
+        build: Function that takes an initializer and returns a new compiled model. It gets a new
             initializer for each trial, which draws different values for each layer.
         initializers: List of string ids, or a dict from names to string ids, initializers without a
             seed, or dicts of them. Other values are passed to `build` unchanged.
@@ -63,10 +63,11 @@ def compare_initializers(
         out: Folder in which each epoch is recorded as soon as it is finished. If it contains part
             of this study, the run resumes where it stopped. By default a temporary folder.
         title: Title of tables and plots.
-        monitor: Name of the metric to compare by, e.g. `"val_loss"`. By default the first metric on
-            the validation data, or the validation loss if there is none.
-        mode: `"max"` or `"min"`: whether larger or smaller values of the metric are better.
-            `"auto"` infers this from its name.
+        monitor: Name of the metric to compare by, e.g. `"val_loss"`. The number that Keras may add to a
+            name is not needed, as in `"val_auc"` for `"val_auc_3"`. By default the first metric on the
+            validation data in alphabetical order, or the validation loss if there is none.
+        mode: `"max"` or `"min"`: whether larger or smaller values of the metric are better. `"auto"`
+            knows this of losses and of the metrics of Keras. It is required for others.
         threshold: Value of the metric for "epochs to reach". By default 95 % of the way from the
             mean before training to the best mean at the end.
         diagnosis: Whether to run `diagnose` on the first batch of each trial.
@@ -79,7 +80,8 @@ def compare_initializers(
         RecordError: If a record cannot be written, for example because the disk is full.
         SettingsError: If `out` contains a run with other settings.
         TypeError: If an argument has the wrong type, for example data that are not arrays of numbers.
-        ValueError: If an argument is invalid, for example inputs and targets of different lengths.
+        ValueError: If an argument is invalid, for example inputs and targets of different lengths, if
+            `mode` is required, or if `build` returns one model twice or models of different metrics.
 
     Example:
         >>> def build(initializer):

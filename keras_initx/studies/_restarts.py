@@ -47,7 +47,7 @@ def random_restarts(
     search. This function sets the global seeds of NumPy and the backend.
 
     Args:
-        build: Function without arguments that returns a compiled model, whose initializers have no seeds.
+        build: Function without arguments that returns a new compiled model, whose initializers have no seeds.
         data: See `compare_initializers`.
         n: Number of draws.
         epochs: Number of epochs to train the best draws for.
@@ -73,7 +73,8 @@ def random_restarts(
         RuntimeError: If no draw finished a round of training.
         SettingsError: If `out` contains a run with other settings.
         TypeError: If an argument has the wrong type, for example data that are not arrays of numbers.
-        ValueError: If an argument is invalid, for example inputs and targets of different lengths.
+        ValueError: If an argument is invalid, for example inputs and targets of different lengths, if
+            `mode` is required, or if `build` returns one model twice or models of different metrics.
 
     Example:
         >>> def build():

@@ -146,6 +146,47 @@ def build(initializer):
 """
 
 
+OBJECTS = """
+import keras
+
+class ErrorRate(keras.metrics.SparseCategoricalAccuracy):
+    def result(self):
+        return 1 - super().result()
+
+def build(initializer, metric):
+    hidden = keras.layers.Dense(12, "relu", kernel_initializer=initializer)
+    model = keras.Sequential([keras.Input((6,)), hidden, keras.layers.Dense(3, "softmax")])
+    optimizer = keras.optimizers.SGD(0.5)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=[metric], run_eagerly=True)
+    return model
+
+def known(initializer):
+    return build(initializer, keras.metrics.SparseCategoricalAccuracy())
+
+def unknown(initializer):
+    return build(initializer, ErrorRate(name="error"))
+"""
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_a_file_with_a_metric_object(options, tmp_path, capsys):
+    (tmp_path / "own.py").write_text(OBJECTS)
+    message = "`mode` must be 'max' or 'min' for a metric of which it is not known"
+    for command in (COMPARE, ["restarts", "--n", "2", "--checks", "0"]):
+        out = tmp_path / command[0]
+        arguments = [*command, *options, "--model", f"{tmp_path / 'own.py'}:known", "--out", str(out)]
+        assert _main.main(arguments) == 0
+        assert "val_sparse_categorical_accuracy" in capsys.readouterr().out
+        assert message in refused(capsys, *arguments[:-3], f"{tmp_path / 'own.py'}:unknown", "--out", f"{out}-2")
+        assert not any(file.read_bytes() for file in tmp_path.glob(f"{command[0]}-2/trials/*"))
+    study = Study.read(tmp_path / "compare")
+    assert [row["initializer"] for row in study.summary()] == ["he_normal", "zeros"]
+    assert _main.main([*COMPARE, *options, "--model", f"{tmp_path / 'own.py'}:unknown", "--mode", "min"]) == 0
+    assert message in refused(capsys, "report", tmp_path / "out")
+    assert _main.main(["report", str(tmp_path / "out"), "--mode", "min"]) == 0
+    assert re.search("^1  he_normal.*^2  zeros", capsys.readouterr().out, re.MULTILINE | re.DOTALL)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a console sends Ctrl-C otherwise there")
 def test_interrupted_processes_show_what_there_is(options, tmp_path):
     """A terminal sends Ctrl-C to all processes of a command."""
