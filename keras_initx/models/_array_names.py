@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_initx._typing import Array
-from keras_initx.models._layouts import Layout
+from keras_initx.models._layouts import CELLS, Layout
 from keras_initx.models._weights import ModelWeight
 
 # An index from `numpy.s_`, or a function that maps the array to the weight.
-Part: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType, ...] | Callable[[Array], Any]
+Part: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...] | Callable[[Array], Any]
 # Maps patterns for the paths of weights or layers to names of arrays or modules.
 NameRules: TypeAlias = Mapping[str, str | tuple[str, Part] | None]
 
@@ -30,7 +30,6 @@ _OTHER_NAMES = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
-_CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
 _RECURRENT = {"kernel": ("weight_ih",), "recurrent_kernel": ("weight_hh",), "bias": ("bias_ih", "bias_hh")}
 # In torch, the layers inside these have no names of their own.
 _AROUND = (keras.layers.Bidirectional, keras.layers.RNN, keras.layers.Wrapper)
@@ -114,7 +113,7 @@ def _by_rule(
 
 def _with_second_bias(weight: ModelWeight, name: str, layout: Layout) -> tuple[str, ...]:
     """Return `name`, and for the first bias of torch also that of the second: `bias_hh_l0` for `bias_ih_l0`."""
-    is_first = layout == "torch" and isinstance(weight.layer, _CELLS) and "bias_ih" in name
+    is_first = layout == "torch" and isinstance(weight.layer, CELLS) and "bias_ih" in name
     return (name, name.replace("bias_ih", "bias_hh")) if is_first else (name,)
 
 
@@ -143,7 +142,7 @@ def named(weight: ModelWeight, layout: Layout, module: str = "", consumed: int =
 
 def _of_torch(weight: ModelWeight, module: str, inner: list[str], *, is_projection: bool) -> Iterator[Candidate]:
     """Yield the names in torch modules that fuse the weights of several layers or gates."""
-    if isinstance(weight.layer, _CELLS) and weight.name in _RECURRENT:
+    if isinstance(weight.layer, CELLS) and weight.name in _RECURRENT:
         for suffix in ["_l0_reverse"] if _is_backward(weight) else ["_l0", ""]:
             yield _candidate(".", module, inner, *(f"{name}{suffix}" for name in _RECURRENT[weight.name]))
     if is_projection and weight.name in _OTHER_NAMES and isinstance(weight.layers[-2], keras.layers.MultiHeadAttention):

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Shape
-from keras_initx.diagnostics._kernels import is_depthwise, kernel_axes
+from keras_initx.diagnostics._kernels import is_depthwise, is_kernel
 from keras_initx.diagnostics._layers import NORMALIZATIONS
 from keras_initx.models._weights import ModelWeight
 
@@ -26,6 +26,7 @@ _CONVOLUTIONS = (
     keras.layers.SeparableConv1D,
     keras.layers.SeparableConv2D,
 )
+CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
 # torch: reset, update, new. Keras: update, reset, new.
 _GRU_GATES = (1, 0, 2)
 
@@ -35,7 +36,7 @@ class Arrangement:
     """A conversion from one array, or from two biases, to a weight.
 
     Attributes:
-        source: The required shape of an array; axes of length 1 may differ.
+        source: The required shape of an array.
         split: The shape that it is reshaped to.
         axes: The order to transpose these axes to.
         gates: The order of the gates along the first axis, if it differs.
@@ -51,7 +52,7 @@ class Arrangement:
     def fits(self, shapes: Sequence[Shape]) -> bool:
         """Return whether arrays of these shapes can be converted."""
         count = {"": (1,), "summed": (1, 2), "stacked": (2,)}[self.combined]
-        return len(shapes) in count and all(_without_ones(shape) == _without_ones(self.source) for shape in shapes)
+        return len(shapes) in count and all(shape == self.source for shape in shapes)
 
     def apply(self, arrays: Sequence[Array], shape: Shape) -> Array:
         """Return the weight, with this shape."""
@@ -76,25 +77,28 @@ class Arrangement:
 
 def arrangements(weight: ModelWeight, layout: Layout) -> list[Arrangement]:
     """Return the possible conversions of arrays in a layout to `weight`, empty if none is known."""
-    shape = weight.shape
+    layer, shape = weight.layer, weight.shape
     same = Arrangement(shape, shape, tuple(range(len(shape))))
     flat = Arrangement((math.prod(shape),), shape, same.axes)
-    einsum = isinstance(weight.layer, keras.layers.EinsumDense)
-    if einsum and weight.name == "bias":
+    if isinstance(layer, keras.layers.EinsumDense) and weight.name == "bias":
         return [same, flat]
     if layout == "torch":
-        found = _of_torch(weight, same)
-        return [found] if found else []
-    if einsum and (matrix := _einsum(weight, layout)):
+        if found := _of_torch(weight):
+            return [found]
+        if isinstance(layer, CELLS):
+            return []
+        return [same, flat] if _is_vector(weight) else [same] if _is_table(weight) else []
+    # The order of the axes of an array with as many of them as the weight is kept.
+    if isinstance(layer, keras.layers.EinsumDense) and len(shape) > 2 and (matrix := _einsum(weight, layout)):
         return [same, matrix]
     return [same]
 
 
-def _of_torch(weight: ModelWeight, same: Arrangement) -> Arrangement | None:
+def _of_torch(weight: ModelWeight) -> Arrangement | None:
     layer, name, shape = weight.layer, weight.name, weight.shape
     if isinstance(layer, keras.layers.GRUCell):
         return _gru(layer, name, shape) if layer.reset_after else None
-    if isinstance(layer, keras.layers.LSTMCell | keras.layers.SimpleRNNCell):
+    if isinstance(layer, CELLS):
         return _matrix(shape, (0,), (1,), "torch") if len(shape) > 1 else Arrangement(shape, shape, (0,), (), "summed")
     if isinstance(layer, keras.layers.Dense) and name == "kernel":
         return _matrix(shape, (0,), (1,), "torch")
@@ -108,9 +112,19 @@ def _of_torch(weight: ModelWeight, same: Arrangement) -> Arrangement | None:
         # The kernel of a transposed convolution has its two channel axes swapped, in both frameworks.
         source = (shape[-1], shape[-2], *shape[:-2])
         return Arrangement(source, source, (*range(2, len(shape)), 1, 0))
-    if len(_without_ones(shape)) < 2 or name == "embeddings" or isinstance(layer, NORMALIZATIONS):
-        return same
     return None
+
+
+def _is_vector(weight: ModelWeight) -> bool:
+    """Return whether only the last axis counts, as in the slopes of a `PReLU`, whose others are shared."""
+    is_matrix = len(weight.shape) > 1 and is_kernel(weight.variable)
+    return not is_matrix and all(length == 1 for length in weight.shape[:-1])
+
+
+def _is_table(weight: ModelWeight) -> bool:
+    """Return whether torch has the axes in the same order. Those of a normalized image it has channels first."""
+    is_scale = isinstance(weight.layer, NORMALIZATIONS) and len(weight.shape) < 3
+    return weight.name == "embeddings" or is_scale
 
 
 def _gru(cell: keras.layers.GRUCell, name: str, shape: Shape) -> Arrangement:
@@ -123,9 +137,10 @@ def _gru(cell: keras.layers.GRUCell, name: str, shape: Shape) -> Arrangement:
 def _einsum(weight: ModelWeight, layout: Layout) -> Arrangement | None:
     """Return the conversion of a matrix to the kernel of an `EinsumDense`, or `None` for a batch of matrices."""
     inputs, kernel, output = weight.layer.equation.replace("->", ",").replace("...", "").split(",")
-    if set(inputs) & set(kernel) & set(output):
-        return None
-    return _matrix(weight.shape, *kernel_axes(weight.layer, weight.name, len(kernel)), layout)
+    # Flattened, inputs and units are in the order of the layer's inputs and outputs, which may not be the kernel's.
+    summed = tuple(kernel.index(letter) for letter in inputs if letter in kernel and letter not in output)
+    units = tuple(kernel.index(letter) for letter in output if letter in kernel and letter not in inputs)
+    return _matrix(weight.shape, summed, units, layout) if len(summed) + len(units) == len(kernel) else None
 
 
 def _matrix(shape: Shape, inputs: Shape, outputs: Shape, layout: Layout) -> Arrangement:
@@ -137,7 +152,3 @@ def _matrix(shape: Shape, inputs: Shape, outputs: Shape, layout: Layout) -> Arra
         (*lengths[0], *lengths[1]),
         tuple(place.index(axis) for axis in range(len(shape))),
     )
-
-
-def _without_ones(shape: Shape) -> Shape:
-    return tuple(length for length in shape if length != 1)

@@ -34,9 +34,12 @@ def load_pretrained(
     convolutions, including transposed, depthwise and separable ones; attention from a fused
     `in_proj_weight`; `LSTM` and `GRU` from `weight_ih_l0` and the like, with both biases and the
     order of gates. With `layout="keras"`, the order of axes is kept. The layout cannot be inferred
-    from shapes, because a square kernel fits both ways. Two differences are not handled: in torch,
-    a dense layer after a flattened image has its inputs in another order, channels first; and torch
-    has other defaults, such as an epsilon of 1e-5 in normalization layers.
+    from shapes, because a square kernel fits both ways. An array must have exactly the shape that
+    its layer has in that layout, also where an axis has length 1; an index adds or drops such axes,
+    as in `("conv.weight", numpy.s_[:, :, 0, 0])` for a dense layer. Two differences are not
+    handled: in torch, a dense layer after a flattened image has its inputs in another order,
+    channels first; and torch has other defaults, such as an epsilon of 1e-5 in normalization
+    layers.
 
     All names, shapes and dtypes are checked, and all arrays read, before the first weight is
     assigned: after an error the model is unchanged. Values are cast to the dtype of the weight.

@@ -1,5 +1,7 @@
 """A whole model takes the weights of a file, of another model or of arrays at hand: by names, all or nothing."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -258,6 +260,82 @@ def test_layers_give_what_torch_defines(layer, expected):
     load_pretrained(model, {"weight": kernel}, {weight.path: "weight"}, layout="torch")
     x = normal(1, 7, 4)
     np.testing.assert_allclose(to_numpy(model(x))[0], expected(x[0], kernel), atol=1e-5)
+
+
+IMAGE = (6, 6, 4)
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape", "layer", "given"),
+    [
+        ("torch", IMAGE, layers.Conv2D(5, (3, 1)), (5, 4, 1, 3)),
+        ("torch", IMAGE, layers.Conv2D(1, 3), (4, 1, 3, 3)),
+        ("torch", IMAGE, layers.DepthwiseConv2D(3), (1, 4, 3, 3)),
+        ("torch", IMAGE, layers.Conv2DTranspose(1, 3), (1, 4, 3, 3)),
+        ("torch", (6, 4), layers.Conv1D(5, 1), (5, 4)),
+        ("torch", (5,), layers.Dense(1), (5, 1)),
+        ("torch", (5,), layers.Dense(1), (5,)),
+        ("torch", (1,), layers.Dense(5), (1, 5)),
+        ("torch", (4,), layers.Dense(5), (5, 4, 1, 1)),
+        ("torch", (6, 5), layers.EinsumDense("abc,cd->abd", (None, 1)), (5, 1)),
+        ("torch", (6, 1), layers.SimpleRNN(5), (1, 5)),
+        ("torch", (6,), layers.Embedding(5, 1), (1, 5)),
+        ("keras", (5,), layers.Dense(1), (1, 5)),
+        ("keras", (6, 4), layers.Conv1D(5, 1), (4, 5)),
+        ("keras", IMAGE, layers.Conv2D(5, (3, 1)), (1, 3, 4, 5)),
+    ],
+)
+def test_axes_of_length_1_are_neither_moved_nor_dropped(layout, shape, layer, given):
+    model = built(shape, layer)
+    path = find_weights(model)[0].path
+    with pytest.raises(ValueError, match=rf"'{path}' .*: the shape is {re.escape(str(given))} instead of "):
+        load_pretrained(model, {"weight": normal(*given)}, {path: "weight"}, layout=layout)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (layers.PReLU(shared_axes=[2, 3]), (5, 6, 4)),
+        (layers.LayerNormalization([1, 2, 3]), (4, 4, 4)),
+        (layers.ConvLSTM1D(1, 1), (5, 6, 1)),
+    ],
+)
+def test_axes_that_torch_may_have_elsewhere_want_a_function(layer, shape):
+    # torch has channels first, and slopes for each channel only.
+    model = built(shape, layer)
+    weight = find_weights(model)[0]
+    with pytest.raises(ValueError, match=r"the order of axes of a \w+ in torch is unknown"):
+        load_pretrained(model, {"weight": normal(*weight.shape)}, {weight.path: "weight"}, layout="torch")
+
+
+def test_an_index_drops_and_adds_axes():
+    convolution, matrix = normal(5, 4, 1, 1), normal(3, 5)
+    model = built((6, 4), layers.Dense(5, name="dense"), layers.Conv1D(3, 1, name="conv"))
+    rules = {"dense/kernel": ("a", np.s_[:, :, 0, 0]), "conv/kernel": ("b", np.s_[:, :, None])}
+    load_pretrained(model, {"a": convolution, "b": matrix}, rules, layout="torch")
+    np.testing.assert_array_equal(arrays(model)["dense/kernel"], convolution[:, :, 0, 0].T)
+    np.testing.assert_array_equal(arrays(model)["conv/kernel"][0], matrix.T)
+
+
+@pytest.mark.parametrize("layout", ["torch", "keras"])
+@pytest.mark.parametrize(
+    ("equation", "shape", "units"), [("abcd,dce->abe", (7, 4, 4), (7, 2)), ("abc,ced->abde", (7, 4), (7, 3, 2))]
+)
+def test_inputs_and_units_of_a_matrix_are_in_the_order_of_the_layers(equation, shape, units, layout):
+    model, x = built(shape, layers.EinsumDense(equation, units, name="layer")), normal(1, *shape)
+    matrix = normal(x[0, 0].size, np.prod(units[1:]))
+    state = {"weight": matrix.T if layout == "torch" else matrix}
+    load_pretrained(model, state, {"layer/kernel": "weight"}, layout=layout)
+    np.testing.assert_allclose(to_numpy(model(x))[0], (x.reshape(7, -1) @ matrix).reshape(units), atol=1e-4)
+
+
+def test_a_square_matrix_in_the_layout_of_keras_is_the_kernel_itself():
+    model, kernel = built((6, 4), layers.EinsumDense("abc,dc->abd", (None, 4), name="layer")), normal(4, 4)
+    load_pretrained(model, {"layer.kernel": kernel}, layout="keras")
+    np.testing.assert_array_equal(arrays(model)["layer/kernel"], kernel)
+    model = built((6, 4), layers.EinsumDense("abc,dc->abd", (None, 5), name="layer"))
+    with pytest.raises(ValueError, match=r"the shape is \(4, 5\) instead of \(5, 4\)"):
+        load_pretrained(model, {"layer.kernel": normal(4, 5)}, layout="keras")
 
 
 @pytest.mark.parametrize(
