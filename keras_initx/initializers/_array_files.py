@@ -41,6 +41,16 @@ def suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
+def check_file(argument: str, path: str) -> None:
+    """Raise `ValueError` unless there is a file at `path`."""
+    if not os.path.isfile(path):
+        found = "a folder" if os.path.isdir(path) else "none"
+        raise ValueError(
+            f"`{argument}` must be an existing file, but there is {found} at {os.path.abspath(path)}. "
+            f"Received: {argument}={path!r}"
+        )
+
+
 def read_array(path: str, name: str | None, accepts: Callable[[Stored], bool]) -> Array | Contents:
     """Read a single array from a file.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_initx._checks import DTYPES
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
-from keras_initx.initializers._array_files import FORMATS, Contents, Stored, read_array, suffix
+from keras_initx.initializers._array_files import FORMATS, Contents, Stored, check_file, read_array, suffix
 from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._caller import loads_a_model
 from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
@@ -95,11 +95,7 @@ class Pretrained(Initializer):
 
     def _read(self, shape: Shape) -> Array:
         """Return the array from the file if it fits into `shape`."""
-        if not os.path.isfile(self.path):
-            raise ValueError(
-                f"`path` must be an existing file, but there is none at {os.path.abspath(self.path)}. "
-                f"Received: path={self.path!r}"
-            )
+        check_file("path", self.path)
         self._check_digest()
         found = read_array(self.path, self.key, lambda stored: self._fits(stored, shape))
         if isinstance(found, dict):

@@ -174,6 +174,15 @@ def test_refuses_a_file_that_is_not_there(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.h5", "a.keras"])
+def test_refuses_a_folder_with_the_name_of_a_file(name, tmp_path):
+    (tmp_path / name).mkdir()
+    with pytest.raises(
+        ValueError, match=r"`path` must be an existing file, but there is a folder at .* Received: path="
+    ):
+        Pretrained(tmp_path / name)((4, 3))
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.h5", "a.keras"])
 def test_refuses_a_file_of_another_format(name, tmp_path):
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(ValueError, match=rf"`path` must be a \.{name[2:]} file: .*Received: path="):
