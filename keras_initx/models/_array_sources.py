@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.initializers._array_files import FORMATS, Stored, open_arrays, suffix
+from keras_initx.initializers._array_files import FORMATS, Stored, check_file, open_arrays, suffix
 from keras_initx.models._layouts import Layout
 from keras_initx.models._weights import check_model, find_weights
 
@@ -36,9 +36,9 @@ def opened(source: Source) -> Iterator[tuple[dict[str, Stored], Layout | None]]:
     """
     if isinstance(source, keras.Model):
         check_model("source", source)
-        yield {weight.path: _stored(weight.path, weight.variable) for weight in find_weights(source)}, "keras"
+        yield {weight.path: in_memory(weight.variable) for weight in find_weights(source)}, "keras"
     elif isinstance(source, Mapping):
-        yield {name: _stored(name, value) for name, value in source.items()}, None
+        yield _named(source), None
     else:
         path = _checked_path(source)
         with open_arrays("source", path) as contents:
@@ -59,23 +59,37 @@ def _checked_path(source: object) -> str:
         )
     if suffix(path) not in _FORMATS:
         raise ValueError(f"`source` must be a file that ends in one of {_FORMATS}. Received: source={path!r}")
-    if not os.path.isfile(path):
-        raise ValueError(
-            f"`source` must be an existing file, but there is none at {os.path.abspath(path)}. "
-            f"Received: source={path!r}"
-        )
+    check_file("source", path)
     return path
 
 
-def _stored(name: Any, value: Any) -> Stored:
-    """Return a tensor or array in memory in the same form as one in a file."""
-    if not isinstance(name, str):
-        raise TypeError(f"`source` must be a dict from names to arrays. Received: {name!r} as a name")
+def _named(source: Mapping[Any, Any]) -> dict[str, Stored]:
+    contents = {}
+    for name, value in source.items():
+        if not isinstance(name, str):
+            raise TypeError(f"`source` must be a dict from names to arrays. Received: {name!r} as a name")
+        contents[name] = in_memory(value)
+    if contents and all(found.dtype == "object" for found in contents.values()):
+        raise TypeError(
+            f"`source` must be a dict from names to arrays. Received: the names {list(contents)}, no arrays"
+        )
+    return contents
+
+
+def in_memory(value: Any) -> Stored:
+    """Return a tensor or array in memory in the same form as one in a file; its dtype says if it is anything else."""
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
-        value = np.asarray(value)
-    if value.dtype == object:
-        raise TypeError(f"`source` must be a dict from names to arrays. Received: {value!r} for {name!r}")
-    return Stored(tuple(value.shape), keras.backend.standardize_dtype(value.dtype), lambda: _array(value))
+        try:
+            value = np.asarray(value)
+        except Exception:  # a `state_dict()` may hold any object, and each fails in its own way
+            value = np.array(None)
+    try:
+        dtype = keras.backend.standardize_dtype(value.dtype)
+    except ValueError:
+        dtype = str(value.dtype)
+    if isinstance(value, np.ma.MaskedArray):
+        dtype = f"masked {dtype}"
+    return Stored(tuple(value.shape), dtype, lambda: _array(value))
 
 
 def _array(value: Any) -> Array:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from keras_initx._checks import DTYPES
 from keras_initx._typing import Array, Shape
 from keras_initx.initializers._array_files import Stored
 from keras_initx.models._array_names import Candidate, NameRules, named, wanted
+from keras_initx.models._array_sources import in_memory
 from keras_initx.models._layouts import Layout, arrangements
 from keras_initx.models._loading_plan import LISTED, LoadedWeight
 from keras_initx.models._weights import ModelWeight
@@ -72,11 +74,17 @@ def _step(
     stored = [contents[name] for name in candidate.names]
     row = dataclasses.replace(row, names=candidate.names, source_shape=stored[0].shape)
     for array in stored:
-        if array.dtype != weight.dtype and not {array.dtype, weight.dtype} <= set(DTYPES):
+        if not _can_be_cast(array, weight):
             return Step(weight, dataclasses.replace(row, problem=f"cannot cast {array.dtype} to {weight.dtype}"))
     if callable(candidate.part):
         return _by_function(weight, row, stored[0], candidate.part)
+    if candidate.third is not None and math.prod(stored[0].shape[:1]) % 3:
+        return Step(weight, dataclasses.replace(row, problem=f"the shape {stored[0].shape} has no thirds"))
     return _arranged(weight, row, stored, _index(candidate, stored[0].shape), layout)
+
+
+def _can_be_cast(array: Stored, weight: ModelWeight) -> bool:
+    return array.dtype == weight.dtype or {array.dtype, weight.dtype} <= set(DTYPES)
 
 
 def _missing(candidates: Sequence[Candidate], contents: Mapping[str, Stored], hints: Iterator[int]) -> str:
@@ -88,17 +96,19 @@ def _missing(candidates: Sequence[Candidate], contents: Mapping[str, Stored], hi
 
 
 def _by_function(weight: ModelWeight, row: LoadedWeight, stored: Stored, function: Callable[[Array], Any]) -> Step:
-    value = np.asarray(function(stored.read()))
-    if value.shape != weight.shape:
-        return Step(weight, dataclasses.replace(row, problem=f"the function returns shape {value.shape}"))
+    made = in_memory(function(stored.read()))
+    if made.shape != weight.shape:
+        return Step(weight, dataclasses.replace(row, problem=f"the function returns shape {made.shape}"))
+    if not _can_be_cast(made, weight):
+        return Step(weight, dataclasses.replace(row, problem=f"the function returns {made.dtype}"))
     change = f"{getattr(function, '__name__', type(function).__name__)}()"
-    return Step(weight, dataclasses.replace(row, change=change), lambda: value.astype(weight.dtype))
+    return Step(weight, dataclasses.replace(row, change=change), lambda: made.read().astype(weight.dtype))
 
 
 def _index(candidate: Candidate, shape: Shape) -> Any:
     if candidate.third is None:
         return candidate.part
-    length = shape[0] // 3 if shape else 0
+    length = shape[0] // 3
     return slice(candidate.third * length, (candidate.third + 1) * length)
 
 

@@ -49,13 +49,15 @@ def load_pretrained(
         model: A built model.
         source: The path of a file: `.safetensors` (with the extra `safetensors`), `.npz`, `.h5`,
             `.hdf5` or `.keras`; another Keras model; or a dict from names to arrays or tensors,
-            such as the `state_dict()` of a torch module. Nothing is unpickled.
+            such as the `state_dict()` of a torch module, where entries that no weight needs may be
+            anything. Nothing is unpickled.
         rules: Dict from patterns to names, tried in order. If the pattern is that of a weight, the
             value may be a pair `(name, part)`: an index such as `numpy.s_[:64]` selects a part of
             the source array, before any transposition; a function takes the array and returns the
             weight, and `layout` is ignored. `None` leaves the matching weights unchanged.
         layout: The order of axes in the source, `"torch"` or `"keras"`. Required unless the source
-            is from Keras: a model, or a file that ends in `.weights.h5` or `.keras`.
+            is from Keras, whose layout is `"keras"`: a model, or a file that ends in `.weights.h5` or
+            `.keras`.
         dry_run: If true, only return the plan and do not change the model. Missing names and shapes
             that do not fit are then reported in the plan instead of raising an error.
 
@@ -65,8 +67,8 @@ def load_pretrained(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, a rule matches nothing, an array does not exist or
-            does not fit, no weight is found at all, the layout is unknown, or the file cannot be
-            read.
+            does not fit, is masked or complex, no weight is found at all, the layout is unknown or
+            not that of the source, or the file cannot be read.
         ImportError: If the package `safetensors` is needed but not installed.
 
     Example:
@@ -113,7 +115,9 @@ def _check(plan: LoadingPlan) -> None:
 
 
 def _layout(layout: Layout | None, own: Layout | None) -> Layout:
-    if layout is None and own is not None:
+    if own is not None:
+        if layout not in (None, own):
+            raise ValueError(f"`layout` must be {own!r} or `None` for this source. Received: layout={layout!r}")
         return own
     if layout is None:
         raise ValueError(

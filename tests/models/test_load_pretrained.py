@@ -149,6 +149,56 @@ def test_a_square_kernel_is_transposed_or_not_as_the_layout_says():
         load_pretrained(network(), state)
 
 
+def test_the_layout_of_a_model_of_keras_is_known(tmp_path):
+    source = network()
+    source.save(tmp_path / "source.keras")
+    for stored in (source, tmp_path / "source.keras"):
+        with pytest.raises(ValueError, match=r"`layout` must be 'keras' or `None` .* Received: layout='torch'"):
+            load_pretrained(network(), stored, layout="torch")
+
+
+OTHER_ENTRIES = {
+    "none": None,
+    "string": "body.fc",
+    "bytes": b"state",
+    "dict": {"epoch": 3},
+    "integer": 3,
+    "ragged": [[1.0], [1.0, 2.0]],
+    "strings": np.array(["a", "b", "c", "d"]),
+    "objects": np.array([None] * 4),
+    "complex": np.ones(4, "complex64"),
+    "masked": np.ma.masked_array(np.ones(4, "float32"), [0, 0, 0, 1]),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_ENTRIES)
+def test_an_entry_that_is_no_array_of_numbers_is_refused_only_where_a_weight_needs_it(name):
+    model = network()
+    plan = load_pretrained(model, STATE | {"body.fc._extra_state": OTHER_ENTRIES[name]}, RULES, layout="torch")
+    assert_as_in_torch(model)
+    assert "body.fc._extra_state" in plan.unused
+    before = arrays(model)
+    with pytest.raises(ValueError, match=r"Received: 'hidden/bias' \(4,\): cannot cast .* to float32"):
+        load_pretrained(model, STATE | {"body.fc.bias": OTHER_ENTRIES[name]}, RULES, layout="torch")
+    assert all((value == before[path]).all() for path, value in arrays(model).items())
+
+
+@pytest.mark.parametrize("name", ["complex", "masked"])
+def test_a_function_must_return_numbers_as_well(name):
+    rules = {"hidden/bias": ("body.fc.bias", lambda array: OTHER_ENTRIES[name])}
+    with pytest.raises(ValueError, match=rf"'hidden/bias' \(4,\): the function returns {name}"):
+        load_pretrained(network(), STATE, rules, layout="torch")
+
+
+@pytest.mark.parametrize("rows", [13, 14])
+def test_what_has_no_thirds_is_not_query_key_and_value(rows):
+    inputs = keras.Input((3, 6))
+    model = keras.Model(inputs, layers.MultiHeadAttention(2, 2, use_bias=False, name="attention")(inputs, inputs))
+    state = {"attention.in_proj_weight": normal(rows, 6)}
+    with pytest.raises(ValueError, match=rf"'attention/query/kernel' .*: the shape \({rows}, 6\) has no thirds"):
+        load_pretrained(model, state, layout="torch")
+
+
 def test_a_fused_array_is_taken_apart():
     fused, bias = normal(6, 12), normal(12)
     inputs = keras.Input((3, 6))
@@ -409,6 +459,12 @@ def test_what_cannot_be_read_to_its_end_changes_nothing(tmp_path):
 def test_wrong_sources(source, error, message):
     with pytest.raises(error, match=message):
         load_pretrained(network(), source, layout="torch")
+
+
+def test_a_folder_with_the_name_of_a_file_is_said_to_be_one(tmp_path):
+    (tmp_path / "d.npz").mkdir()
+    with pytest.raises(ValueError, match=r"`source` must be an existing file, but there is a folder at .*d\.npz"):
+        load_pretrained(network(), tmp_path / "d.npz", layout="torch")
 
 
 def test_axes_that_are_not_known_want_a_function():
