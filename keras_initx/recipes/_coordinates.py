@@ -105,7 +105,12 @@ _CAPTION = "Exponents of the width in the output size: 0 means independent of th
 
 
 def coordinate_check(
-    build: Callable[[int], keras.Model], widths: Sequence[int], x: Arrays, y: Arrays, *, steps: int = 3
+    build: Callable[[int], keras.Model],
+    widths: Sequence[int] | npt.NDArray[np.integer],
+    x: Arrays,
+    y: Arrays,
+    *,
+    steps: int = 3,
 ) -> CoordinateCheck:
     """Measure how the size of each layer's outputs scales with the width of a model, before and during training.
 
@@ -145,8 +150,7 @@ def coordinate_check(
         arXiv:2203.03466, 2022, appendix D.1.
     """
     check_count("steps", steps)
-    for width in widths:
-        check_count("widths", width)
+    widths = [int(check_count("widths", width)) for width in widths]  # layers refuse the integers of NumPy
     if len(set(widths)) < 2:
         raise ValueError(f"`widths` must have at least two different widths. Received: {widths=!r}")
     columns: list[list[list[float]]] = []
@@ -163,7 +167,7 @@ def coordinate_check(
                 )
             columns.append([_sizes(report) for report in reports])
             advance(1)
-    return CoordinateCheck([int(width) for width in widths], names, np.moveaxis(np.array(columns), 0, -1))
+    return CoordinateCheck(widths, names, np.moveaxis(np.array(columns), 0, -1))
 
 
 def _reports(model: keras.Model, x: Any, y: Any, steps: int) -> list[Report]:

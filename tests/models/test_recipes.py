@@ -70,6 +70,13 @@ def test_gpt2_divides_by_the_root_of_all_projections():
     assert mean(found, "bias") == 0
 
 
+def test_gpt2_gives_position_embeddings_a_deviation_of_their_own():
+    tokens = keras.Input((6,))
+    positions = layers.Embedding(1000, 4, name="position_embedding")(tokens)
+    model = keras.Model(tokens, layers.Add()([transformer()(tokens), positions]))
+    assert stds(model, recipes.gpt2(model))["position_embedding/embeddings"] == pytest.approx(0.01, rel=0.05)
+
+
 @pytest.mark.parametrize("recipe", [recipes.gpt2, recipes.t_fixup, recipes.deepnorm])
 def test_a_model_and_its_number_of_blocks_give_the_same(recipe):
     asked, told = recipe(transformer()), recipe(BLOCKS)
@@ -244,14 +251,14 @@ def test_spectral_weights_follow_the_table_of_mup():
             assert expected[0][weight.path] == pytest.approx(weight.std * expected[1][weight.path])
 
 
-def check(initializer, **options):
+def check(initializer, *, widths=(16, 64), **options):
     def build(width):
         model = wide(width, initializer)
         model.compile(keras.optimizers.SGD(0.1), "mse")
         return model
 
     x = np.random.default_rng(0).normal(size=(32, 8)).astype("float32")
-    return recipes.coordinate_check(build, [16, 64], x, x[:, :3], **options)
+    return recipes.coordinate_check(build, widths, x, x[:, :3], **options)
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +273,12 @@ def test_the_coordinate_check_finds_the_power_of_the_width(constant):
     assert (np.abs(constant.exponents[1] - constant.exponents[0]) > 0.1).any()
     assert "step 0  step 1" in str(constant)
     assert json.loads(constant.to_json())["widths"] == [16, 64]
+
+
+def test_widths_may_be_an_array_of_numpy():
+    found = check("ones", steps=1, widths=np.array([2, 4]))
+    assert found.widths == [2, 4]
+    assert json.loads(found.to_json())["widths"] == [2, 4]
 
 
 @pytest.mark.once
