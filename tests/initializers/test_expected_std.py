@@ -26,6 +26,7 @@ EXPECTED = (
     (HeUniform(), (3, 3, 4, 8), math.sqrt(2 / 36)),
     (FanInNormal(), (0, 4), 1),
     (Spectral(3), (64, 16), 3 / 16),
+    (Spectral(), (100, 400), 1 / 10),
     (Spectral(), (0, 0), 1),
     (Sparse(4), (64, 8), 0.5 * math.sqrt(4 / 64)),
     (Sparse(4, gain=3), (64, 8), 1.5 * math.sqrt(4 / 64)),
