@@ -13,6 +13,7 @@ from keras_initx.diagnostics._activations import activation_of
 from keras_initx.diagnostics._layers import call_name, named_layers, parts_of, replaced
 from keras_initx.diagnostics._types import Arrays
 from keras_initx.diagnostics._values import array_of, first_float, tensors_in
+from keras_initx.models._kernels import input_kernel
 
 # Calls a layer, possibly again, and returns its output before the activation, or `None` if that is not accessible.
 Outputs = Callable[[], Array | None]
@@ -90,8 +91,9 @@ def _visited(layer: keras.layers.Layer, call: Callable[..., Tensor], visit: Visi
             with _before_activation(layer) as seen:
                 outputs = call(*args, **kwargs)
             if isinstance(layer, keras.layers.RNN):
-                seen = [_gates(layer.cell, args[0] if args else kwargs["sequences"])]
-            found = first_float(seen or outputs)
+                found = _gates(layer, args[0] if args else kwargs["sequences"])
+            else:
+                found = first_float(seen or outputs)
             return None if found is None else array_of(found)
 
         visit(layer, repeated)
@@ -117,9 +119,12 @@ def _before_activation(layer: keras.layers.Layer) -> Iterator[list[Tensor]]:
         yield seen
 
 
-def _gates(cell: keras.layers.Layer, inputs: Tensor) -> Tensor:
-    """Return the product of a recurrent cell's kernel with the inputs of all steps."""
+def _gates(layer: keras.layers.RNN, inputs: Tensor) -> Tensor | None:
+    """Return the product of the cell's kernel with the inputs of all steps, or `None` if it is not known."""
+    cell, kernel = layer.cell, input_kernel(layer)
+    if kernel is None:
+        return None
     if hasattr(cell, "input_conv"):
         images = keras.ops.reshape(inputs, (-1, *inputs.shape[2:]))
-        return cell.input_conv(images, cell.kernel, padding=cell.padding)
-    return keras.ops.matmul(inputs, cell.kernel)
+        return cell.input_conv(images, kernel, padding=cell.padding)
+    return keras.ops.matmul(inputs, kernel) if kernel.shape[:-1] == inputs.shape[-1:] else None

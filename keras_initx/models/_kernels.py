@@ -21,18 +21,28 @@ class Kernels:
     reason: str
 
 
+def input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
+    """Return the matrix or filters by which the cell of `layer` multiplies its inputs, or `None` if it is not known.
+
+    The recurrent kernel multiplies the state, and the inside of a loop over several cells is not accessible.
+    """
+    kernel = getattr(layer.cell, "kernel", None)
+    return kernel if isinstance(kernel, keras.Variable) and len(kernel.shape) > 1 else None
+
+
 def kernels_of(layer: keras.layers.Layer) -> Kernels | None:
     """Return the `Kernels` of `layer`, or `None` if it has none."""
     if isinstance(layer, keras.layers.RNN):
-        # The recurrent kernel multiplies the state, and the inside of a loop over several cells is not accessible.
-        kernel = getattr(layer.cell, "kernel", None)
-        if not isinstance(kernel, keras.Variable):
+        kernel = input_kernel(layer)
+        if kernel is None:
             return Kernels((), "the kernels of its cell are not known") if layer.weights else None
         found = [kernel]
     else:
         found = [weight for weight in own_weights(layer) if len(weight.shape) > 1 and is_kernel(weight)]
+    # The factors of LoRA start a change of the kernel at zero. While they train, it is frozen.
+    found = [weight for weight in found if not weight.name.startswith("lora_")]
     if not found:
-        return None
+        return Kernels((), "quantized") if layer.quantization_mode and own_weights(layer) else None
     free = [weight for weight in found if weight.trainable]
     if not free:
         return Kernels((), "frozen")

@@ -46,9 +46,11 @@ def lsuv(
     layers, all convolutions and custom layers. A kernel is treated as a matrix of shape `(inputs,
     units)`. The kernels of a separable convolution, or of a custom layer with several kernels,
     share one factor. In a recurrent layer the input kernel is scaled, so that its contribution to
-    the gates has variance 1; the recurrent kernel is unchanged. A layer that is called more than
-    once is scaled at its first call. Biases, scales, embeddings, frozen weights and kernels that
-    are all zero are left unchanged. Kernel constraints are applied.
+    the gates has variance 1; the recurrent kernel is unchanged, and so is a recurrent layer with
+    several cells, or with one of your own that has no matrix `kernel` of shape `(inputs, ...)`. A
+    layer that is called more than once is scaled at its first call. Biases, scales, embeddings,
+    frozen and quantized weights, the factors of LoRA and kernels that are all zero are left
+    unchanged. Kernel constraints are applied.
 
     The model runs in training mode, so that batch normalization uses batch statistics, but without
     dropout and noise. The same seed gives the same result on every backend, to rounding. There are

@@ -77,7 +77,7 @@ def unit_variance(outputs: Callable[[float], Array | None], power: float, tolera
 def _obstacle(values: Array | None) -> str:
     """Return why no factor can bring the variance of `values` to 1, empty if one can."""
     if values is None:
-        return "its output is not floating-point"
+        return "its output is not known or not floating-point"
     if not np.isfinite(values).all():
         return "its output is not finite"
     size = math.sqrt(float(np.square(values, dtype="float64").mean())) if values.size else 0.0

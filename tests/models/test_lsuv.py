@@ -125,6 +125,88 @@ def test_the_recurrent_kernel_stays():
     assert (STEPS @ values_of(model)[0]).var() == pytest.approx(1, abs=0.1)
 
 
+class Cell(layers.Layer):
+    """A cell of one's own, with a kernel of any name and order of axes."""
+
+    def __init__(self, name, *, is_transposed=False):
+        super().__init__()
+        self.kernel_name, self.is_transposed = name, is_transposed
+        self.state_size = 3
+
+    def build(self, shape):
+        sizes = (self.state_size, shape[-1])
+        kernel = self.add_weight(sizes if self.is_transposed else sizes[::-1], name=self.kernel_name)
+        setattr(self, self.kernel_name, kernel)
+
+    def call(self, inputs, states):
+        kernel = getattr(self, self.kernel_name)
+        state = keras.ops.tanh(inputs @ (keras.ops.transpose(kernel) if self.is_transposed else kernel) + states[0])
+        return state, [state]
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (lambda: [layers.LSTMCell(3, dropout=0.5), layers.GRUCell(3)], "the kernels of its cell are not known"),
+        (lambda: Cell("weight"), "the kernels of its cell are not known"),
+        (lambda: Cell("kernel", is_transposed=True), "its output is not known or not floating-point"),
+    ],
+    ids=["stacked", "another name", "transposed"],
+)
+def test_cells_whose_kernel_is_not_known_stay_and_what_follows_is_scaled(cell, reason):
+    recurrent = layers.RNN(cell(), name="recurrent")
+    model = keras.Sequential([keras.Input((5, 4)), recurrent, layers.Dense(3)])
+    before = values_of(recurrent)
+    result = keras_initx.lsuv(model, STEPS, seed=0)
+    assert reasons(result) == {"recurrent": reason}
+    assert result.rows[0].before is None
+    assert same(values_of(recurrent), before)
+    assert result.rows[1].after == pytest.approx(1, abs=0.1)
+
+
+def test_a_cell_of_ones_own_with_the_kernel_of_keras_is_scaled():
+    model = keras.Sequential([keras.Input((5, 4)), layers.RNN(Cell("kernel"))])
+    keras_initx.lsuv(model, STEPS, seed=0)
+    assert (STEPS @ values_of(model)[0]).var() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_a_quantized_layer_stays_and_what_follows_is_scaled(mode):
+    quantized = layers.Dense(6, name="quantized")
+    model = dense(quantized)
+    quantized.quantize(mode)
+    before = values_of(quantized)
+    result = keras_initx.lsuv(model, X, seed=0)
+    assert reasons(result) == {"quantized": "quantized"}
+    assert same(values_of(quantized), before)
+    assert result.rows[-1].after == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("mode", [None, "int8"])
+def test_the_factors_of_lora_stay_as_the_kernel_that_they_change(mode):
+    adapted = layers.Dense(6, name="adapted")
+    model = dense(adapted)
+    if mode:
+        adapted.quantize(mode)
+    adapted.enable_lora(2)
+    adapted.lora_kernel_b.assign(np.full((2, 6), 10.0))
+    before = values_of(adapted)
+    result = keras_initx.lsuv(model, X, seed=0)
+    assert reasons(result) == {"adapted": "quantized" if mode else "frozen"}
+    assert same(values_of(adapted), before)
+    assert result.rows[-1].after == pytest.approx(1, abs=0.1)
+
+
+def test_a_kernel_is_scaled_behind_a_normalization_in_training_mode():
+    norm = layers.BatchNormalization()
+    model = dense(norm)
+    before = values_of(norm)
+    keras_initx.lsuv(model, 100 * X, seed=0)
+    kernel = keras.ops.convert_to_numpy(model.layers[-1].kernel)
+    assert (((X - X.mean(axis=0)) / X.std(axis=0)) @ kernel).var() == pytest.approx(1, abs=0.1)
+    assert same(values_of(norm), before)
+
+
 def test_rows_are_in_the_order_of_execution():
     last, first = layers.Dense(4, name="last"), layers.Dense(5, name="first")
     last.build((None, 5))

@@ -30,6 +30,12 @@ def test_an_added_term_takes_secant_steps():
     assert found.steps == len(factors) - 1 > 1
 
 
+def test_a_large_added_term_takes_few_secant_steps():
+    # 79 % of the variance that is asked for. Steps that take the output for proportional to its kernel would be many.
+    found, _ = search(lambda factor: 0.89 * X[:, :4] + factor * X[:, 1:], max_steps=6)
+    assert abs((0.89 * X[:, :4] + found.factor * X[:, 1:]).var() - 1) < 1e-6
+
+
 def test_the_closest_factor_is_set_last():
     # The second factor leads away from a variance of 1.
     found, factors = search(lambda factor: X * (2.0 if factor == 1 else 9.0), max_steps=1)
