@@ -85,9 +85,12 @@ def _visited(layer: keras.layers.Layer, call: Callable[..., Tensor], visit: Visi
             return call(*args, **kwargs)
         is_first = False
         outputs = None
+        state = [(variable, variable.value) for variable in _state(layer)]
 
         def repeated() -> Array | None:
             nonlocal outputs
+            for variable, value in state:
+                variable.assign(value)
             with _before_activation(layer) as seen:
                 outputs = call(*args, **kwargs)
             if isinstance(layer, keras.layers.RNN):
@@ -100,6 +103,12 @@ def _visited(layer: keras.layers.Layer, call: Callable[..., Tensor], visit: Visi
         return outputs
 
     return hooked
+
+
+def _state(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Return what a call may change: statistics, and the states of a recurrent layer, which Keras does not list."""
+    states = keras.tree.flatten(getattr(layer, "states", None))
+    return [*layer.non_trainable_variables, *(state for state in states if isinstance(state, keras.Variable))]
 
 
 @contextlib.contextmanager

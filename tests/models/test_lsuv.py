@@ -116,6 +116,27 @@ def test_a_convolution_over_time_is_scaled_by_what_its_gates_get():
     assert result.rows[0].after == pytest.approx(1, abs=0.1)
 
 
+class Averaging(layers.Layer):
+    """Subtracts a mean over all calls from what its kernel gives."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight((shape[-1], 3), name="kernel")
+        self.mean = self.add_weight((3,), "zeros", trainable=False, name="mean")
+
+    def call(self, x):
+        self.mean.assign_add(keras.ops.mean(x @ self.kernel, axis=0) + 1)
+        return x @ self.kernel - self.mean
+
+
+@pytest.mark.parametrize(
+    ("first", "shape"), [(layers.LSTM(3, stateful=True), (5, 4)), (Averaging(), (6,))], ids=["recurrent", "custom"]
+)
+def test_a_layer_with_state_passes_on_what_its_first_call_gives(first, shape):
+    model = keras.Sequential([keras.Input(shape, batch_size=32), first, layers.Dense(3)])
+    result = keras_initx.lsuv(model, (STEPS if len(shape) == 2 else X)[:32], seed=0)
+    assert result.rows[-1].after == pytest.approx(1, abs=1e-3)
+
+
 def test_the_recurrent_kernel_stays():
     model = keras.Sequential([keras.Input((5, 4)), layers.LSTM(3)])
     kernel, recurrent, _ = values_of(model)[:3]
