@@ -87,7 +87,7 @@ def arrangements(weight: ModelWeight, layout: Layout) -> list[Arrangement]:
             return [found]
         if isinstance(layer, CELLS):
             return []
-        return [same, flat] if _is_vector(weight) else [same] if _is_table(weight) else []
+        return [same] if _is_table(weight) else [same, flat] if _is_vector(weight) else []
     # The order of the axes of an array with as many of them as the weight is kept.
     if isinstance(layer, keras.layers.EinsumDense) and len(shape) > 2 and (matrix := _einsum(weight, layout)):
         return [same, matrix]

@@ -330,6 +330,7 @@ IMAGE = (6, 6, 4)
         ("torch", (6, 5), layers.EinsumDense("abc,cd->abd", (None, 1)), (5, 1)),
         ("torch", (6, 1), layers.SimpleRNN(5), (1, 5)),
         ("torch", (6,), layers.Embedding(5, 1), (1, 5)),
+        ("torch", (6,), layers.Embedding(1, 1), (1,)),
         ("keras", (5,), layers.Dense(1), (1, 5)),
         ("keras", (6, 4), layers.Conv1D(5, 1), (4, 5)),
         ("keras", IMAGE, layers.Conv2D(5, (3, 1)), (1, 3, 4, 5)),
