@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import to_numpy
+from modes import needs_keras, to_numpy
 
 from keras_initx import load_pretrained, lsuv
 from keras_initx.models._weights import find_weights
@@ -177,7 +177,7 @@ TREATMENTS = {
 }
 UNKNOWN = {"two cells", "stack in a stack", "own cell, another name", "two own cells"}
 TREATED = [
-    (name, treatment, policy)
+    pytest.param(name, treatment, policy, marks=needs_keras("3.11", "has int4") if treatment == "int4" else ())
     for name in LAYERS
     for treatment in TREATMENTS
     for policy in ("float32", "mixed_bfloat16")

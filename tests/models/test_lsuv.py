@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from modes import needs_keras
 
 import keras_initx
 from keras_initx.models import _lsuv
@@ -191,7 +192,7 @@ def test_a_cell_of_ones_own_with_the_kernel_of_keras_is_scaled():
     assert (STEPS @ values_of(model)[0]).var() == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("mode", ["int8", "int4"])
+@pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=needs_keras("3.11", "has int4"))])
 def test_a_quantized_layer_stays_and_what_follows_is_scaled(mode):
     quantized = layers.Dense(6, name="quantized")
     model = dense(quantized)
