@@ -144,10 +144,12 @@ LAYERS = {
     "lstm": lambda **kwargs: layers.LSTM(6, **kwargs),
     "stateful": lambda **kwargs: layers.LSTM(6, stateful=True, **kwargs),
     "both ways": lambda **kwargs: layers.Bidirectional(layers.GRU(6, **kwargs)),
-    "one cell": lambda **kwargs: layers.RNN(layers.GRUCell(6, dropout=0.5), **kwargs),
-    "two cells": lambda **kwargs: layers.RNN([layers.LSTMCell(4, dropout=0.5), layers.SimpleRNNCell(6)], **kwargs),
+    "one cell": lambda **kwargs: layers.RNN(layers.GRUCell(6, dropout=0.5, **kwargs), **kwargs),
+    "two cells": lambda **kwargs: layers.RNN(
+        [layers.LSTMCell(4, dropout=0.5, **kwargs), layers.SimpleRNNCell(6, **kwargs)], **kwargs
+    ),
     "stack in a stack": lambda **kwargs: layers.RNN(
-        [layers.StackedRNNCells([layers.LSTMCell(4)]), layers.GRUCell(6)], **kwargs
+        [layers.StackedRNNCells([layers.LSTMCell(4, **kwargs)]), layers.GRUCell(6, **kwargs)], **kwargs
     ),
     "own cell": lambda **kwargs: layers.RNN(Cell(), **kwargs),
     "own cell, another name": lambda **kwargs: layers.RNN(Cell("w"), **kwargs),
