@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_count
+from keras_initx._typing import Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._layers import parts_of
 from keras_initx.diagnostics._types import Arrays
@@ -11,8 +12,18 @@ from keras_initx.diagnostics._types import Arrays
 
 def check_batch(model: keras.Model, x: Arrays, y: Arrays | None, batch_size: int) -> None:
     """Raise an error if `model` is not a model, or `x` and `y` are not a batch of matching, nonempty arrays."""
+    check_model(model)
+    check_data(x, y, batch_size)
+
+
+def check_model(model: keras.Model) -> None:
+    """Raise `TypeError` if `model` is not a model."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a Keras model. Received: model={model!r}")
+
+
+def check_data(x: Arrays, y: Arrays | None, batch_size: int) -> None:
+    """Raise an error if `x` and `y` are not matching, nonempty arrays, or `batch_size` is no count."""
     check_count("batch_size", batch_size)
     counts = [_counts("x", x), _counts("y", y) if y is not None else []]
     if not counts[0] or 0 in counts[0]:
@@ -26,18 +37,26 @@ def check_batch(model: keras.Model, x: Arrays, y: Arrays | None, batch_size: int
 def _counts(name: str, arrays: Arrays) -> list[int]:
     """Return the number of examples of each array."""
     for array in keras.tree.flatten(arrays):
+        kind = type(array).__name__
         if not getattr(array, "shape", None):
-            raise TypeError(
-                f"`{name}` must be an array, or a list or dict of arrays. Received: {name} with {type(array).__name__}"
-            )
+            raise TypeError(f"`{name}` must be an array, or a list or dict of arrays. Received: {name} with {kind}")
     return [array.shape[0] for array in keras.tree.flatten(arrays)]
 
 
 def first_examples(arrays: Arrays, count: int) -> Arrays:
-    """Return the first `count` examples of an array, or of each array in a list or dict."""
+    """Return the first `count` examples of an array, or of each array in a list or dict, as `fit` passes them."""
     return keras.tree.map_structure(
-        lambda array: array[:count] if keras.ops.is_tensor(array) else np.asarray(array)[:count], arrays
+        lambda array: _tensor(array[:count] if keras.ops.is_tensor(array) else np.asarray(array)[:count]), arrays
     )
+
+
+def _tensor(array: Tensor) -> Tensor:
+    """Return a tensor, of `floatx` for floats. Strings stay as they are."""
+    try:
+        is_float = keras.backend.is_float_dtype(array.dtype)
+    except ValueError:
+        return array
+    return keras.ops.convert_to_tensor(array, keras.config.floatx() if is_float else None)
 
 
 def ensure_built(model: keras.Model, x: Arrays) -> None:

@@ -6,7 +6,8 @@ from typing import Unpack
 import keras
 
 from keras_initx._typing import Tensor
-from keras_initx.diagnostics._batch import check_batch, ensure_built, first_examples
+from keras_initx.diagnostics._batch import check_data, check_model, ensure_built, first_examples
+from keras_initx.diagnostics._loss import check_loss, loss_function
 from keras_initx.diagnostics._measure import measure
 from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics._thresholds import ThresholdOptions, Thresholds
@@ -45,7 +46,10 @@ def diagnose(
         x: Inputs of `model`: an array, or a list or dict of arrays. Preprocess them as for
             training.
         y: Targets. If given, gradients are measured too.
-        loss: A loss as in `compile`. By default the loss that `model` is compiled with.
+        loss: A loss as in `compile`: a name, a `keras.losses.Loss`, a function of targets and
+            outputs, or a list or dict of them, one for each output. It is computed as in training;
+            a loss without a reduction counts with its mean. By default the loss that `model` is
+            compiled with, or that of its own `compute_loss`.
         batch_size: Number of examples to use, taken from the start of `x`.
         progress: Function that is called with the name of each layer after it is measured.
         **thresholds: Thresholds of the rules, see `keras_initx.diagnostics.Thresholds`.
@@ -58,8 +62,8 @@ def diagnose(
         NotImplementedError: If `y` is given and the backend has no gradients.
         TypeError: If `model` is not a Keras model, `x` or `y` is not an array, or a threshold has
             an unknown name.
-        ValueError: If `x` is empty or its length differs from that of `y`, a loss is missing, or an
-            argument is out of range.
+        ValueError: If `x` is empty or its length differs from that of `y`, `loss` is missing or
+            unknown, or an argument is out of range.
 
     Example:
         >>> deep = [keras.layers.Dense(100, "tanh", kernel_initializer="initx.small_normal") for _ in range(5)]
@@ -73,8 +77,8 @@ def diagnose(
         Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS
         2010, for the means and deviations of activations and gradients by layer.
     """
-    check_batch(model, x, y, batch_size)
-    limits = Thresholds.of(**thresholds)
+    check_model(model)
+    limits = check_arguments(x, y, loss=loss, batch_size=batch_size, progress=progress, **thresholds)
     x = first_examples(x, batch_size)
     y = first_examples(y, batch_size) if y is not None else None
     ensure_built(model, x)
@@ -82,15 +86,32 @@ def diagnose(
     return Report(measured.layers, measured.inputs, evaluate(measured), limits)
 
 
+def check_arguments(
+    x: Arrays,
+    y: Arrays | None,
+    *,
+    loss: Loss | None = None,
+    batch_size: int = 1024,
+    progress: Progress | None = None,
+    **thresholds: Unpack[ThresholdOptions],
+) -> Thresholds:
+    """Check the arguments of `diagnose` without a model, and return the thresholds. Errors are those of `diagnose`."""
+    check_data(x, y, batch_size)
+    check_loss(loss)
+    if progress is not None and not callable(progress):
+        raise TypeError(f"`progress` must be a function. Received: progress={progress!r}")
+    return Thresholds.of(**thresholds)
+
+
 def _loss(model: keras.Model, y: Arrays | None, loss: Loss | None) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """Return a function of targets and outputs, or `None` to use the compiled loss."""
-    if y is None or (loss is None and getattr(model, "loss", None) is not None):
+    """Return a function of targets and outputs, or `None` to use that of the model."""
+    if y is None:
         return None
-    if loss is None:
+    if loss is not None:
+        return loss_function(model, loss)
+    if getattr(model, "loss", None) is None and type(model).compute_loss is keras.Model.compute_loss:
         raise ValueError(
             "`loss` is required with `y` unless the model is compiled with one: a name as in `compile`, a function. "
             "Received: loss=None"
         )
-    function = keras.losses.get(loss)
-    # A name gives a loss for each example, an object gives the mean.
-    return lambda targets, outputs: keras.ops.mean(function(targets, outputs))
+    return None

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import keras
-import numpy as np
 
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
@@ -15,6 +14,7 @@ from keras_initx.diagnostics._recorder import Recorder
 from keras_initx.diagnostics._statistics import Signal
 from keras_initx.diagnostics._thresholds import Thresholds
 from keras_initx.diagnostics._types import Arrays, Progress
+from keras_initx.diagnostics._values import array_of, tensors_in
 
 # Function of targets and outputs; `None` means the compiled loss.
 _LossFunction = Callable[[Tensor, Tensor], Tensor] | None
@@ -35,7 +35,7 @@ def measure(
 
     Args:
         model: A built model.
-        x: Its inputs, as arrays.
+        x: Its inputs, as tensors.
         y: The targets, or `None` to skip gradients.
         loss: Function of targets and outputs, or `None` for the compiled loss.
         thresholds: Thresholds of saturation and vanishing signals.
@@ -75,8 +75,8 @@ def _preserved_loss(model: keras.Model) -> Iterator[None]:
 def _loss_value(model: keras.Model, loss: _LossFunction, x: Arrays, y: Arrays, outputs: Tensor) -> Tensor:
     """Return the training objective: the loss plus the terms of regularizers and `add_loss`."""
     if loss is not None:
-        return sum(model.losses, loss(y, outputs))
-    return model.compute_loss(x=x, y=y, y_pred=outputs)
+        return sum(map(keras.ops.sum, model.losses), loss(y, outputs))
+    return model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=None)
 
 
 def keep_derivative(model: keras.Model) -> None:
@@ -109,10 +109,10 @@ def _gradients(
 
 def _input_signal(x: Arrays) -> Signal | None:
     """Return the statistics of the floating-point inputs, or `None` if there are none."""
-    floats = [array for array in map(np.asarray, keras.tree.flatten(x)) if array.dtype.kind == "f"]
+    floats = [tensor for tensor in tensors_in(x) if "float" in keras.backend.standardize_dtype(tensor.dtype)]
     if not floats:
         return None
     signal = Signal()
-    for array in floats:
-        signal.add(array)
+    for tensor in floats:
+        signal.add(array_of(tensor))
     return signal

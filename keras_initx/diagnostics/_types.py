@@ -10,5 +10,5 @@ Progress: TypeAlias = Callable[[str], object]
 
 # An array, or a list or dict of arrays, also nested.
 Arrays: TypeAlias = Any
-# A name, a loss of Keras, or a function of targets and outputs.
+# A name, a loss of Keras, a function of targets and outputs, or a list or dict of them.
 Loss: TypeAlias = Any

@@ -1,0 +1,176 @@
+"""A loss may have every form that `compile` takes, and is computed as in training."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from modes import to_numpy
+
+import keras_initx
+
+X = np.random.default_rng(0).normal(size=(16, 6))
+Y = np.random.default_rng(1).normal(size=(16, 3))
+
+
+def squares(targets, outputs):
+    return keras.ops.mean((targets - outputs) ** 2, axis=-1)
+
+
+class Squares(keras.losses.Loss):
+    def call(self, targets, outputs):
+        return squares(targets, outputs)
+
+
+MEAN_OF_SQUARES = {
+    "name": "mse",
+    "class": keras.losses.MeanSquaredError,
+    "object": keras.losses.MeanSquaredError(),
+    "own": Squares(),
+    "without reduction": Squares(reduction=None),
+    "for each value": lambda targets, outputs: (targets - outputs) ** 2,
+    "for each example": squares,
+    "mean": lambda targets, outputs: keras.ops.mean((targets - outputs) ** 2),
+    "list": [squares],
+    "dict": {"out": squares},
+}
+
+
+def network():
+    return keras.Sequential([keras.Input((6,)), layers.Dense(3, use_bias=False, name="out")])
+
+
+def gradients(model, x, y, **options):
+    """Return the norm of the gradient of each layer, by its name."""
+    return {layer.name: layer.gradient_norm for layer in keras_initx.diagnose(model, x, y, **options).layers}
+
+
+def of_mean_of_squares(model):
+    """Return the norm of the gradient of `network` with a mean of squares, from its formula."""
+    return np.linalg.norm(2 * X.T @ (X @ to_numpy(model.layers[0].kernel) - Y) / Y.size)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["alone", "compiled with another"])
+@pytest.mark.parametrize("loss", MEAN_OF_SQUARES.values(), ids=MEAN_OF_SQUARES)
+def test_a_mean_has_one_gradient_in_all_forms(loss, compiled):
+    model = network()
+    if compiled:
+        model.compile("sgd", "mae")
+    assert gradients(model, X, Y, loss=loss)["out"] == pytest.approx(of_mean_of_squares(model), rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", [squares, Squares(), ["mse"]], ids=["function", "object", "list"])
+def test_a_compiled_loss_may_have_these_forms_too(loss):
+    model = network()
+    model.compile("sgd", loss)
+    assert gradients(model, X, Y)["out"] == pytest.approx(of_mean_of_squares(model), rel=1e-4)
+
+
+def test_a_sum_is_not_averaged():
+    model = network()
+    found = gradients(model, X, Y, loss=Squares(reduction="sum"))["out"]
+    assert found == pytest.approx(len(X) * of_mean_of_squares(model), rel=1e-4)
+
+
+def test_a_crossentropy_is_chosen_by_shapes():
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(3, "softmax", name="out")])
+    labels = np.arange(16) % 3
+    chosen = gradients(model, X, labels, loss="crossentropy")
+    assert chosen == gradients(model, X, labels, loss="sparse_categorical_crossentropy")
+    assert chosen["out"] > 0
+
+
+def two_outputs(outputs):
+    inputs = keras.Input((6,))
+    one, two = layers.Dense(3, use_bias=False, name="one")(inputs), layers.Dense(2, name="two")(inputs)
+    return keras.Model(inputs, {"one": one, "two": two} if outputs == "dict" else [one, two])
+
+
+@pytest.mark.parametrize("y", [[Y, Y[:, :2]], {"two": Y[:, :2], "one": Y}], ids=["list", "dict"])
+@pytest.mark.parametrize("outputs", ["list", "dict"])
+@pytest.mark.parametrize(
+    "loss",
+    ["mse", squares, Squares(), ["mse", squares], {"two": Squares(), "one": "mse"}],
+    ids=["name", "function", "object", "list", "dict"],
+)
+def test_each_output_has_its_loss(outputs, y, loss):
+    model = two_outputs(outputs)
+    model.compile("sgd", loss)
+    given = gradients(model, X, y, loss=loss)
+    assert given == gradients(model, X, y)
+    out = to_numpy(model.get_layer("one").kernel)
+    assert given["one"] == pytest.approx(np.linalg.norm(2 * X.T @ (X @ out - Y) / Y.size), rel=1e-4)
+
+
+def test_an_output_may_have_no_loss():
+    found = gradients(two_outputs("dict"), X, {"one": Y, "two": Y[:, :2]}, loss={"one": "mse", "two": None})
+    assert found["one"] > 0
+    assert found["two"] == 0
+
+
+@pytest.mark.parametrize("loss", ["mse", squares, Squares()], ids=["name", "function", "object"])
+def test_masked_steps_have_no_loss(loss):
+    tokens = np.tile([[1, 2, 0, 0], [3, 0, 0, 0]], (8, 1))
+    embedding = layers.Embedding(5, 4, mask_zero=True, name="tokens")
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), embedding, layers.GRU(3, return_sequences=True)])
+    y = np.random.default_rng(1).normal(size=(16, 4, 3))
+    other = np.where((tokens == 0)[..., None], 100.0, y)
+    assert gradients(model, tokens, y, loss=loss) == gradients(model, tokens, other, loss=loss)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_model_may_compute_its_loss_itself(compiled):
+    class Own(keras.Sequential):
+        def compute_loss(self, x, y, y_pred, sample_weight, training=True):
+            return keras.ops.mean((y - y_pred) ** 2) + 0 * keras.ops.sum(x)
+
+    model = Own([keras.Input((6,)), layers.Dense(3, use_bias=False, name="out")])
+    model.compile("sgd", "mae" if compiled else None)
+    assert gradients(model, X, Y)["out"] == pytest.approx(of_mean_of_squares(model), rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", [None, "mse"], ids=["compiled", "given"])
+def test_a_penalty_may_have_a_value_for_each_example(loss):
+    class Penalty(layers.Layer):
+        def __init__(self, factor):
+            super().__init__()
+            self.factor = factor
+
+        def call(self, inputs):
+            self.add_loss(self.factor * keras.ops.mean(inputs**2, axis=-1))
+            return inputs
+
+    keras.utils.set_random_seed(0)
+    layer = layers.Dense(3, use_bias=False, name="out")
+    model = keras.Sequential([keras.Input((6,)), layer, Penalty(1.0)])
+    model.compile("sgd", "mse")
+    outputs = X @ to_numpy(layer.kernel)
+    expected = 2 * X.T @ ((outputs - Y) / Y.size + outputs / 3)
+    assert gradients(model, X, Y, loss=loss)["out"] == pytest.approx(np.linalg.norm(expected), rel=1e-4)
+
+
+def test_the_loss_of_the_model_stays():
+    model = two_outputs("list")
+    model.compile("sgd", ["mse", "mae"], metrics=[["mae"], ["mae"]])
+    named = [metric.name for metric in model.metrics]
+    keras_initx.diagnose(model, X, [Y, Y[:, :2]], loss={"one": Squares(), "two": "mse"})
+    assert model.loss == ["mse", "mae"]
+    assert [metric.name for metric in model.metrics] == named
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("loss", ["msee", 3, ["mse", "maee"], {"out": "msee"}], ids=str)
+def test_an_unknown_loss_is_refused_before_anything_runs(loss):
+    ran = []
+    model = keras.Sequential([keras.Input((6,)), layers.Lambda(lambda x: ran.append(0) or x), layers.Dense(3)])
+    ran.clear()
+    with pytest.raises(
+        ValueError, match=r"`loss` must be the name of a loss, .* list or dict of them. Received: loss="
+    ):
+        keras_initx.diagnose(model, X, Y, loss=loss)
+    assert not ran
+
+
+@pytest.mark.once
+def test_names_in_a_loss_are_those_of_outputs():
+    with pytest.raises(ValueError, match=r"Expected keys \['out'\] in loss dict, but found loss.keys\(\)=\['other'\]"):
+        keras_initx.diagnose(network(), X, Y, loss={"other": "mse"})

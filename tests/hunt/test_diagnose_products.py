@@ -1,0 +1,266 @@
+"""Each kind of loss and metric with each kind of model: gradients are those of training, and nothing is changed."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from modes import BACKEND, to_numpy
+
+import keras_initx
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Model doesn't support `jit_compile=True`:UserWarning"),
+]
+
+GENERATOR = np.random.default_rng(0)
+X = GENERATOR.normal(size=(16, 6)).astype("float32")
+Y = GENERATOR.normal(size=(16, 3)).astype("float32")
+STEPS = X[:, :, None]
+TOKENS = np.tile([[1, 2, 3, 0, 0, 0], [4, 1, 0, 0, 0, 0]], (8, 1))
+SEQUENCE = GENERATOR.normal(size=(16, 6, 3)).astype("float32")
+
+
+def dense():
+    return [layers.Dense(8, "tanh", name="hidden"), layers.Dense(3, name="out")]
+
+
+def sequential(*stack, shape=(6,)):
+    return keras.Sequential([keras.Input(shape), *stack])
+
+
+def functional():
+    hidden, out = dense()
+    inputs = keras.Input((6,))
+    return keras.Model(inputs, out(hidden(inputs)))
+
+
+class Network(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.out = dense()
+
+    def call(self, inputs):
+        return self.out(self.hidden(inputs))
+
+
+def subclassed():
+    model = Network()
+    model(X)
+    return model
+
+
+def quantized(mode):
+    model = sequential(*dense())
+    model.quantize(mode)
+    return model
+
+
+def adapted(mode=None):
+    model = sequential(*dense())
+    for layer in model.layers:
+        layer.enable_lora(2)
+    if mode:
+        model.quantize(mode)
+    return model
+
+
+def frozen():
+    model = sequential(*dense())
+    model.layers[0].trainable = False
+    return model
+
+
+def stateful():
+    return keras.Sequential([keras.Input(batch_shape=(16, 6, 1)), layers.LSTM(3, stateful=True)])
+
+
+class Penalty(layers.Layer):
+    def call(self, inputs):
+        self.add_loss(keras.ops.mean(inputs**2, axis=-1))
+        return inputs
+
+
+MODELS = {
+    "sequential": lambda: sequential(*dense()),
+    "functional": functional,
+    "subclassed": subclassed,
+    "regularized": lambda: sequential(layers.Dense(3, kernel_regularizer="l2", activity_regularizer="l1")),
+    "penalty": lambda: sequential(layers.Dense(3), Penalty()),
+    "dropout": lambda: sequential(layers.Dense(8), layers.Dropout(0.5, seed=1), layers.Dense(3)),
+    "normalized": lambda: sequential(layers.Dense(8), layers.BatchNormalization(), layers.Dense(3)),
+    "int8": lambda: quantized("int8"),
+    "int4": lambda: quantized("int4"),
+    "lora": adapted,
+    "lora int8": lambda: adapted("int8"),
+    "frozen": frozen,
+    "stateful": stateful,
+    "cells": lambda: sequential(layers.RNN([layers.LSTMCell(4), layers.GRUCell(3)]), shape=(6, 1)),
+    "masked": lambda: sequential(layers.Embedding(5, 4, mask_zero=True), layers.GRU(3, return_sequences=True)),
+}
+
+
+def squares(targets, outputs):
+    return keras.ops.mean((targets - outputs) ** 2, axis=-1)
+
+
+def mean_of_squares(targets, outputs):
+    return keras.ops.mean((targets - outputs) ** 2)
+
+
+class Squares(keras.losses.Loss):
+    def call(self, targets, outputs):
+        return squares(targets, outputs)
+
+
+LOSSES = {
+    "name": lambda: "mse",
+    "function": lambda: squares,
+    "object": keras.losses.MeanSquaredError,
+    "own": Squares,
+    "sum": lambda: keras.losses.MeanSquaredError(reduction="sum"),
+    "list": lambda: [squares],
+}
+METRICS = {
+    "none": lambda: None,
+    "name": lambda: ["mae"],
+    "function": lambda: [squares],
+    "object": lambda: [keras.metrics.MeanAbsoluteError()],
+}
+
+
+class Plain(keras.optimizers.SGD):
+    """An optimizer whose config is not complete."""
+
+    def __init__(self, rates):
+        super().__init__(rates[0])
+        self.rates = rates
+
+
+def data(kind):
+    if kind == "masked":
+        return TOKENS, SEQUENCE
+    return (STEPS if kind in ("stateful", "cells") else X), Y
+
+
+def state(model):
+    optimizer = model.optimizer.variables if model.compiled else []
+    return [to_numpy(variable.value).copy() for variable in [*model.variables, *optimizer, *model.metrics_variables]]
+
+
+def numbers():
+    """Return the numbers of the next automatic names."""
+    made = [layers.Dense(1), keras.Sequential(), Squares(), keras.Variable(0.0), Plain([0.1])]
+    return [int("".join(filter(str.isdigit, one.name)) or 0) for one in made]
+
+
+def diagnose_unnoticed(model, *arguments, **options):
+    """Return the report, after comparing everything that a diagnosis could change."""
+    before, named, count = state(model), numbers(), len(model.metrics)
+    report = keras_initx.diagnose(model, *arguments, **options)
+    assert numbers() == [number + 1 for number in named]
+    assert len(model.metrics) == count
+    for one, other in zip(before, state(model), strict=True):
+        np.testing.assert_array_equal(one, other)
+    return report
+
+
+def gradients(report):
+    return [weight.gradient for layer in report.layers for weight in layer.weights if weight.gradient is not None]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_given_loss_is_that_of_training(kind, loss):
+    keras.utils.set_random_seed(0)
+    model = MODELS[kind]()
+    x, y = data(kind)
+    given = diagnose_unnoticed(model, x, y, loss=LOSSES[loss]())
+    model.compile(Plain([0.1]), "mae")
+    assert gradients(diagnose_unnoticed(model, x, y, loss=LOSSES[loss]())) == gradients(given)
+    model.compile(Plain([0.1]), LOSSES[loss]())
+    assert gradients(diagnose_unnoticed(model, x, y)) == gradients(given)
+    assert gradients(given)
+
+
+@pytest.mark.parametrize("metrics", METRICS)
+@pytest.mark.parametrize("kind", MODELS)
+def test_gradients_are_those_of_a_training_step(kind, metrics):
+    if kind == "stateful" and BACKEND == "torch":
+        pytest.skip("Keras cannot train it on torch")
+    keras.utils.set_random_seed(0)
+    model = MODELS[kind]()
+    x, y = data(kind)
+    model.compile(keras.optimizers.SGD(1.0), "mse", metrics=METRICS[metrics]())
+    found = {
+        id(variable): weight.gradient
+        for layer in diagnose_unnoticed(model, x, y).layers
+        for variable in model.trainable_variables
+        for weight in layer.weights
+        if variable.path.endswith(f"{layer.name.rpartition('/')[2]}/{weight.name}") and weight.gradient is not None
+    }
+    before = {id(variable): to_numpy(variable.value).copy() for variable in model.trainable_variables}
+    model.fit(x, y, batch_size=16, shuffle=False, verbose=0)
+    for variable in model.trainable_variables:
+        step = np.linalg.norm(before[id(variable)] - to_numpy(variable.value))
+        assert step == pytest.approx(found.get(id(variable), step), rel=1e-3, abs=1e-5), variable.path
+    assert found or kind == "cells"
+
+
+TARGETS = {"list": [Y, Y[:, :1]], "tuple": (Y, Y[:, :1]), "dict": {"b": Y[:, :1], "a": Y}}
+LOSSES_OF_TWO = {
+    "name": lambda: "mse",
+    "function": lambda: squares,
+    "object": Squares,
+    "list": lambda: ["mse", squares],
+    "dict": lambda: {"b": squares, "a": "mse"},
+    "dict of objects": lambda: {"a": Squares(), "b": keras.losses.MeanSquaredError()},
+}
+METRICS_OF_TWO = {
+    "none": lambda: None,
+    "list": lambda: [["mae"], [keras.metrics.MeanAbsoluteError()]],
+    "dict": lambda: {"a": ["mae", squares], "b": keras.metrics.MeanAbsoluteError()},
+}
+
+
+def two_outputs(outputs):
+    inputs = keras.Input((6,))
+    hidden = layers.Dense(8, "tanh", name="hidden")(inputs)
+    a, b = layers.Dense(3, name="a")(hidden), layers.Dense(1, name="b")(hidden)
+    return keras.Model(inputs, {"a": a, "b": b} if outputs == "dict" else [a, b])
+
+
+@pytest.mark.parametrize("metrics", METRICS_OF_TWO)
+@pytest.mark.parametrize("loss", LOSSES_OF_TWO)
+@pytest.mark.parametrize("targets", TARGETS)
+@pytest.mark.parametrize("outputs", ["list", "dict"])
+def test_losses_of_two_outputs(outputs, targets, loss, metrics):
+    keras.utils.set_random_seed(0)
+    model = two_outputs(outputs)
+    y = TARGETS[targets]
+    model.compile("sgd", "mae", metrics=METRICS_OF_TWO[metrics]())
+    report = diagnose_unnoticed(model, X, y, loss=LOSSES_OF_TWO[loss]())
+    model.compile("sgd", LOSSES_OF_TWO[loss](), metrics=METRICS_OF_TWO[metrics]())
+    assert gradients(diagnose_unnoticed(model, X, y)) == gradients(report)
+    (kernel, _) = {layer.name: layer for layer in report.layers}["a"].weights
+    out = to_numpy(model.get_layer("hidden")(X))
+    error = 2 * (out @ to_numpy(model.get_layer("a").kernel) - Y) / Y.size
+    assert kernel.gradient == pytest.approx(np.linalg.norm(out.T @ error), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_monitor_is_unnoticed(kind):
+    if kind == "stateful" and BACKEND == "torch":
+        pytest.skip("Keras cannot train it on torch")
+    x, y = data(kind)
+    courses = []
+    for monitored in (False, True):
+        keras.utils.set_random_seed(0)
+        model = MODELS[kind]()
+        model.compile(Plain([0.1]), squares, metrics=[keras.metrics.MeanAbsoluteError()])
+        monitor = keras_initx.SignalMonitor(x, y, every=1)
+        history = model.fit(x, y, batch_size=16, epochs=3, verbose=0, callbacks=[monitor] if monitored else [])
+        courses.append((history.history, state(model)))
+        assert list(monitor.history) == ([0, 1, 2, 3] if monitored else [])
+    for one, other in zip(*map(keras.tree.flatten, courses), strict=True):
+        np.testing.assert_array_equal(one, other)
