@@ -23,7 +23,7 @@ def check_model(model: keras.Model) -> None:
 
 
 def check_data(x: Arrays, y: Arrays | None, batch_size: int) -> None:
-    """Raise an error if `x` and `y` are not matching, nonempty arrays, or `batch_size` is no count."""
+    """Raise an error if `x` and `y` are not matching, nonempty arrays of real numbers, or `batch_size` is no count."""
     check_count("batch_size", batch_size)
     counts = [_counts("x", x), _counts("y", y) if y is not None else []]
     if not counts[0] or 0 in counts[0]:
@@ -38,8 +38,14 @@ def _counts(name: str, arrays: Arrays) -> list[int]:
     """Return the number of examples of each array."""
     for array in keras.tree.flatten(arrays):
         kind = type(array).__name__
-        if not getattr(array, "shape", None):
+        if not getattr(array, "shape", None) or not hasattr(array, "__array__"):
             raise TypeError(f"`{name}` must be an array, or a list or dict of arrays. Received: {name} with {kind}")
+        # Keras would drop the imaginary parts and the mask.
+        dtype = array.dtype if keras.ops.is_tensor(array) else np.asarray(array).dtype
+        if isinstance(array, np.ma.MaskedArray) or "complex" in str(dtype):
+            raise TypeError(
+                f"`{name}` must hold real numbers, without a mask. Received: {name} with {kind} of dtype {dtype}"
+            )
     return [array.shape[0] for array in keras.tree.flatten(arrays)]
 
 

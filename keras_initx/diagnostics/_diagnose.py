@@ -60,8 +60,8 @@ def diagnose(
 
     Raises:
         NotImplementedError: If `y` is given and the backend has no gradients.
-        TypeError: If `model` is not a Keras model, `x` or `y` is not an array, or a threshold has
-            an unknown name.
+        TypeError: If `model` is not a Keras model, `x` or `y` is not an array, has complex values
+            or a mask, or a threshold has an unknown name.
         ValueError: If `x` is empty or its length differs from that of `y`, `loss` is missing or
             unknown, or an argument is out of range.
 

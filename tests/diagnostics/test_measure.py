@@ -354,3 +354,41 @@ def test_arrays_are_required(dense):
         keras_initx.diagnose(sequential(*dense), X.tolist())
     with pytest.raises(TypeError, match=r"`y` must be an array, or a list or dict of arrays. Received: y with str"):
         keras_initx.diagnose(sequential(*dense), X, "y", loss="mse")
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda array: array.astype("complex64"),
+        lambda array: keras.ops.convert_to_tensor(array.astype("complex64")),
+        lambda array: np.ma.masked_less(array, 0),
+    ],
+    ids=["complex", "complex tensor", "masked"],
+)
+def test_imaginary_parts_and_masks_are_not_ignored(dense, name, convert):
+    arrays = {"x": X, "y": Y}
+    arrays[name] = convert(arrays[name])
+    with pytest.raises(TypeError, match=f"`{name}` must hold real numbers, without a mask. Received: {name} with "):
+        keras_initx.diagnose(sequential(*dense), **arrays, loss="mse")
+
+
+@pytest.mark.once
+def test_sparse_matrices_are_no_arrays(dense):
+    sparse = pytest.importorskip("scipy.sparse")
+    with pytest.raises(TypeError, match=r"`x` must be an array, .* Received: x with csr_matrix"):
+        keras_initx.diagnose(sequential(*dense), sparse.csr_matrix(X))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_inputs_may_be_floats_of_any_size(dense, dtype):
+    x = keras.ops.cast(keras.ops.convert_to_tensor(X), dtype)
+    report = keras_initx.diagnose(sequential(*dense), x, Y, loss="mse")
+    assert report.inputs.std == pytest.approx(X.std(), rel=1e-2)
+    assert report.layers[1].gradient_norm > 0
+
+
+@pytest.mark.once
+def test_progress_is_a_function(dense):
+    with pytest.raises(TypeError, match=r"`progress` must be a function. Received: progress=True"):
+        keras_initx.diagnose(sequential(*dense), X, progress=True)
