@@ -7,7 +7,7 @@ from typing import Any, Unpack
 from keras_initx._checks import check_count
 from keras_initx._extras import needed
 from keras_initx._typing import KerasCallback
-from keras_initx.diagnostics._diagnose import DiagnoseOptions, diagnose
+from keras_initx.diagnostics._diagnose import DiagnoseOptions, check_arguments, diagnose
 from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics._types import Arrays
 
@@ -28,8 +28,8 @@ class SignalMonitor(KerasCallback):
         history: Dict from the number of steps taken to the `Report` at that step.
 
     Raises:
-        TypeError: If `every` is not an integer.
-        ValueError: If `every` is not positive.
+        TypeError: If `every` is not an integer, or another argument is one that `diagnose` refuses.
+        ValueError: If `every` is not positive, or another argument is one that `diagnose` refuses.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)])
@@ -47,6 +47,8 @@ class SignalMonitor(KerasCallback):
         self, x: Arrays, y: Arrays | None = None, *, every: int = 100, **arguments: Unpack[DiagnoseOptions]
     ) -> None:
         super().__init__()
+        # Before the training, which a wrong argument would end.
+        check_arguments(x, y, **arguments)
         self.x: Arrays = x
         self.y: Arrays | None = y
         self.every: int = check_count("every", every)

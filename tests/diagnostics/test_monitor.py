@@ -1,6 +1,7 @@
 """A monitor records during `fit` what `diagnose` says, and does not disturb it."""
 
 import re
+from typing import get_type_hints
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ from keras import layers
 from modes import to_numpy
 
 import keras_initx
+from keras_initx.diagnostics import DiagnoseOptions
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(48, 8)).astype("float32")
@@ -119,3 +121,50 @@ def test_plot_of_many_layers_has_a_scale_of_colors(tmp_path, activation, panels)
 def test_every_is_a_positive_integer(every, error):
     with pytest.raises(error, match=rf"`every` must be a positive integer. Received: every={every}"):
         keras_initx.SignalMonitor(X, every=every)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", get_type_hints(DiagnoseOptions))
+def test_a_wrong_option_is_found_before_the_training(name):
+    with pytest.raises((TypeError, ValueError), match=rf"`{name}` must be .* Received: {name}='wrong'"):
+        keras_initx.SignalMonitor(X, Y, **{name: "wrong"})
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"x": X, "vanish": 1.0}, TypeError, "`thresholds` must be among"),
+        ({"x": X, "y": Y, "loss": {"out": "msee"}}, ValueError, "`loss` must be"),
+        ({"x": X, "dead": -1}, ValueError, "`dead` must be a positive number"),
+        ({"x": X.tolist()}, TypeError, "`x` must be an array"),
+        ({"x": X, "y": np.ma.masked_less(Y, 0)}, TypeError, "`y` must hold real numbers"),
+        ({"x": X[:0]}, ValueError, "`x` must have at least one example"),
+        ({"x": X, "y": Y[:3]}, ValueError, "`x` and `y` must have the same number of examples"),
+    ],
+    ids=["unknown", "loss", "negative", "list", "mask", "empty", "unequal"],
+)
+def test_wrong_arguments_are_found_before_the_training(arguments, error, message):
+    with pytest.raises(error, match=message):
+        keras_initx.SignalMonitor(**arguments)
+
+
+def test_losses_and_metrics_may_be_objects_and_functions():
+    def squares(targets, outputs):
+        return keras.ops.mean((targets - outputs) ** 2, axis=-1)
+
+    courses, y = [], {"one": Y, "two": 2 * Y}
+    for monitored in (False, True):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((8,))
+        model = keras.Model(inputs, {name: layers.Dense(1, name=name)(inputs) for name in y})
+        losses = {"one": squares, "two": keras.losses.MeanSquaredError()}
+        model.compile("sgd", losses, metrics={"one": [squares], "two": keras.metrics.MeanAbsoluteError()})
+        monitors = [keras_initx.SignalMonitor(X, y, every=3, loss=loss) for loss in (None, squares)]
+        callbacks = monitors if monitored else []
+        history = model.fit(X, y, batch_size=8, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
+        courses.append(history.history)
+    assert courses[0] == courses[1]
+    for monitor in monitors:
+        assert list(monitor.history) == [0, 3, 6]
+        assert all(layer.gradient_norm > 0 for report in monitor.history.values() for layer in report.layers)
