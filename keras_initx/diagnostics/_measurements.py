@@ -83,8 +83,10 @@ class LayerReport:
 
     @property
     def gain(self) -> float | None:
-        """Factor by which the first kernel scales its inputs, or `None` without a kernel."""
-        return next((weight.gain for weight in self.weights if weight.gain is not None), None)
+        """Factor by which the first kernel scales its inputs, or `None` without a kernel or for a quantized one."""
+        # The kernels of an adapter come after the one that they are added to, which may be quantized.
+        kernels = (weight for weight in self.weights if not weight.name.startswith("lora_"))
+        return next((weight.gain for weight in kernels if weight.gain is not None), None)
 
     @property
     def gradient_norm(self) -> float | None:

@@ -77,3 +77,17 @@ def test_adapters_have_zeros_on_purpose():
     assert report.ok
     assert [(verdict.problem, verdict.level) for verdict in report.verdicts] == [("all-zero weights", "note")]
     assert "hidden/lora_kernel_b" in report.verdicts[0].evidence
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_the_gain_of_an_adapter_is_not_that_of_its_layer(mode):
+    model = network()
+    plain = keras_initx.diagnose(model, X).layers
+    for layer in model.layers:
+        layer.enable_lora(2)
+    adapted = keras_initx.diagnose(model, X).layers
+    assert [layer.gain for layer in adapted] == [layer.gain for layer in plain]
+    model.quantize(mode)
+    quantized = keras_initx.diagnose(model, X, Y, loss="mse").layers
+    assert [layer.gain for layer in quantized] == [None, None]
+    assert all(layer.gradient_norm > 0 for layer in quantized)
