@@ -73,4 +73,6 @@ def ensure_built(model: keras.Model, x: Arrays) -> None:
         model(x)
     for layer in parts_of(model):
         if isinstance(layer, keras.layers.RNN) and layer.stateful:
-            layer.reset_state()
+            # `reset_state` of Keras knows no states of several cells.
+            for state in keras.tree.flatten(layer.states):
+                state.assign(np.zeros(state.shape, "float32"))

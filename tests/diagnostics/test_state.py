@@ -141,8 +141,12 @@ def test_states_of_a_recurrent_layer_are_left():
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_recurrent_layer_that_gets_its_weights_begins_at_zero():
+@pytest.mark.parametrize("cells", ["one", "several"])
+def test_a_recurrent_layer_that_gets_its_weights_begins_at_zero(cells):
     sequences = X[:, :, None]
-    model = keras.Sequential([layers.LSTM(3, stateful=True)])
-    assert keras_initx.diagnose(model, sequences).layers[0].shape == (16, 3)
-    assert all(not to_numpy(value).any() for value in model.layers[0].states)
+    stack = [layers.GRUCell(4), layers.LSTMCell(3)]
+    layer = layers.LSTM(3, stateful=True) if cells == "one" else layers.RNN(stack, stateful=True)
+    assert keras_initx.diagnose(keras.Sequential([layer]), sequences).layers[0].shape == (16, 3)
+    states = keras.tree.flatten(layer.states)
+    assert len(states) == (2 if cells == "one" else 3)
+    assert not any(to_numpy(state.value).any() for state in states)
