@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import BACKEND
+from modes import BACKEND, needs_keras
 
 import keras_initx
 
@@ -24,7 +24,10 @@ def network():
     return keras.Sequential([keras.Input((16,)), layers.Dense(16, "relu", name="hidden"), layers.Dense(4, name="out")])
 
 
-@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+INT4 = pytest.param("int4", marks=needs_keras("3.11", "has 4 bits"))
+
+
+@pytest.mark.parametrize("mode", ["int8", INT4, "float8"])
 def test_quantized_models(mode):
     model = network()
     plain = keras_initx.diagnose(model, X)
@@ -79,7 +82,7 @@ def test_adapters_have_zeros_on_purpose():
     assert "hidden/lora_kernel_b" in report.verdicts[0].evidence
 
 
-@pytest.mark.parametrize("mode", ["int8", "int4"])
+@pytest.mark.parametrize("mode", ["int8", INT4])
 def test_the_gain_of_an_adapter_is_not_that_of_its_layer(mode):
     model = network()
     plain = keras_initx.diagnose(model, X).layers
