@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 import keras_initx
+from keras_initx.diagnostics._activations import LIMITS
 
 # Measurements are tested on each backend in test_measure.py, kinds of faults in test_command.py.
 pytestmark = pytest.mark.once
@@ -110,3 +111,29 @@ def test_a_bias_for_rare_classes_is_no_saturation(name, frequencies):
 def test_thresholds_of_both_ends_are_arguments():
     assert found(classifier(), unscaled_inputs=1000, saturated_output=1) == {}
     assert list(found(classifier(), SCALED, unscaled_inputs=0.5)) == ["unscaled inputs"]
+
+
+@pytest.mark.parametrize("end", [-30.0, 30.0], ids=["near 0", "near 1"])
+def test_a_sigmoid_is_certain_near_both_limits(end):
+    logits = np.array([end, end, end, 0.0] * 8, "float32")[:, None]
+    model = keras.Sequential([keras.Input((1,)), layers.Dense(1, "sigmoid", kernel_initializer="ones", name="out")])
+    report = keras_initx.diagnose(model, logits, unscaled_inputs=100)
+    assert report.layers[0].certain == 0.75
+    assert [verdict.problem for verdict in report.verdicts] == ["saturated output"]
+
+
+def test_a_softmax_is_certain_near_1_only():
+    # All but one of the probabilities of the other examples are near 0.
+    logits = np.array([[30.0, 0, 0, 0], [30.0, 30.0, 0, 0]] * 8, "float32")
+    model = keras.Sequential([keras.Input((4,)), layers.Activation("softmax", name="out")])
+    assert keras_initx.diagnose(model, logits).layers[0].certain == 0.5
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_limits_are_those_of_the_activation(name):
+    x = np.array([-1e6, 1e6, 0.0, 0.0] * 8, "float32")[:, None]
+    model = keras.Sequential([keras.Input((1,)), layers.Activation(name)])
+    (layer,) = keras_initx.diagnose(model, x).layers
+    assert (layer.after.min, layer.after.max) == pytest.approx(LIMITS[name], abs=1e-5)
+    # 0 is a limit of none, but the middle.
+    assert layer.saturated == 0.5

@@ -262,6 +262,18 @@ def test_vanishing_gradient():
     assert "Orthogonal" in verdict.remedy
 
 
+def test_a_small_side_branch_is_no_vanishing_gradient():
+    inputs = keras.Input((64,))
+    hidden = layers.Dense(64, "tanh", name="hidden")(inputs)
+    side = layers.Dense(64, name="side")(hidden)
+    report = keras_initx.diagnose(
+        keras.Model(inputs, layers.Dense(5)(hidden + 1e-8 * side)), X, LABELS, loss=CROSSENTROPY
+    )
+    hidden, side, _ = report.layers
+    assert side.gradient_norm < 1e-6 * hidden.gradient_norm
+    assert report.verdicts == []
+
+
 def test_a_loss_that_does_not_suit():
     model = mlp("relu", depth=1)
     report = keras_initx.diagnose(model, X, LABELS, loss=lambda y, outputs: keras.ops.sqrt(-abs(outputs[:, 0])))
