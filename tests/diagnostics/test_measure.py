@@ -295,8 +295,12 @@ def test_models_in_16_bits(dtype):
 
 
 def test_only_the_first_examples_are_used(dense):
-    report = keras_initx.diagnose(sequential(*dense), X, Y, loss="mse", batch_size=20)
+    model = sequential(*dense)
+    report = keras_initx.diagnose(model, X, Y, loss="mse", batch_size=20)
     assert report.layers[0].shape == (20, 6)
+    assert report.to_dict() == keras_initx.diagnose(model, X[:20], Y[:20], loss="mse").to_dict()
+    tensors = keras.ops.convert_to_tensor(X), keras.ops.convert_to_tensor(Y)
+    assert report.to_dict() == keras_initx.diagnose(model, *tensors, loss="mse", batch_size=20).to_dict()
 
 
 def test_integers_are_inputs_too():

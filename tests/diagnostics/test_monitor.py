@@ -168,3 +168,14 @@ def test_losses_and_metrics_may_be_objects_and_functions():
     for monitor in monitors:
         assert list(monitor.history) == [0, 3, 6]
         assert all(layer.gradient_norm > 0 for report in monitor.history.values() for layer in report.layers)
+
+
+@pytest.mark.once
+def test_a_call_for_several_steps_has_a_report_if_one_was_due_in_it():
+    monitor = keras_initx.SignalMonitor(X, every=3)
+    monitor.set_model(network())
+    monitor.on_train_begin()
+    monitor.on_epoch_begin(0)
+    for batch in (1, 3, 5):  # two steps in each call
+        monitor.on_train_batch_end(batch)
+    assert list(monitor.history) == [0, 4, 6]

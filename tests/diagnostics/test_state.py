@@ -130,6 +130,24 @@ def test_what_layers_keep_is_left():
     assert not model.losses
 
 
+def next_numbers():
+    """Return the numbers of the next automatic names."""
+    made = [layers.Dense(1), keras.Sequential(), keras.Model(), keras.Variable(0.0), keras.random.SeedGenerator(0)]
+    return [int("".join(filter(str.isdigit, one.name)) or 0) for one in made]
+
+
+@pytest.mark.parametrize("loss", [None, ["mse", "mae"]], ids=["compiled", "given"])
+def test_names_and_metrics_of_two_outputs_are_left(loss):
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, [layers.Dense(3)(inputs), layers.Dense(3)(inputs)])
+    model.compile("sgd", ["mse", "mse"], metrics=[["mae"], [keras.metrics.MeanSquaredError()]])
+    model.fit(X, [Y, Y], verbose=0)
+    metrics, numbers = model.get_metrics_result(), next_numbers()
+    keras_initx.diagnose(model, X, [Y, Y], loss=loss)
+    assert next_numbers() == [number + 1 for number in numbers]
+    assert model.get_metrics_result() == metrics
+
+
 def test_states_of_a_recurrent_layer_are_left():
     sequences = X[:, :, None]
     model = keras.Sequential([keras.Input(batch_shape=(16, 6, 1)), layers.LSTM(3, stateful=True)])

@@ -262,16 +262,16 @@ def test_vanishing_gradient():
     assert "Orthogonal" in verdict.remedy
 
 
-def test_a_small_side_branch_is_no_vanishing_gradient():
+@pytest.mark.parametrize("place", ["inside", "at the inputs"])
+def test_a_small_side_branch_is_no_vanishing_gradient_inside_a_model(place):
     inputs = keras.Input((64,))
     hidden = layers.Dense(64, "tanh", name="hidden")(inputs)
-    side = layers.Dense(64, name="side")(hidden)
-    report = keras_initx.diagnose(
-        keras.Model(inputs, layers.Dense(5)(hidden + 1e-8 * side)), X, LABELS, loss=CROSSENTROPY
-    )
-    hidden, side, _ = report.layers
-    assert side.gradient_norm < 1e-6 * hidden.gradient_norm
-    assert report.verdicts == []
+    side = layers.Dense(64, name="side")(hidden if place == "inside" else inputs)
+    model = keras.Model(inputs, layers.Dense(5)(hidden + 1e-8 * side))
+    report = keras_initx.diagnose(model, X, LABELS, loss=CROSSENTROPY)
+    norms = {layer.name: layer.gradient_norm for layer in report.layers}
+    assert norms["side"] < 1e-6 * norms["hidden"]
+    assert [verdict.layers for verdict in report.verdicts] == ([] if place == "inside" else [("side",)])
 
 
 def test_a_loss_that_does_not_suit():
