@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import streams
 from modes import to_numpy
 
 import keras_initx
@@ -99,6 +100,67 @@ def test_a_closed_pipe_ends_a_command_quietly():
 def test_a_full_disk_ends_a_command_with_an_error():
     with open("/dev/full", "w") as full:
         assert written_to(full) == (2, "python -m keras_initx: error: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
+def test_errors_may_be_written_to_the_full_disk_too(monkeypatch):
+    with streams.full() as stdout, streams.full() as stderr:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with pytest.raises(SystemExit, match=r"^2$"):
+            _main.main(["list"])
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_signs_that_an_encoding_lacks_are_escaped(monkeypatch, encoding):
+    stdout = streams.encoded(encoding)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert _main.main(["list"]) == 0
+    text = _list.table(keras_initx.catalog()).as_text().replace("\n", os.linesep)
+    assert stdout.buffer.getvalue() == text.encode(encoding, "backslashreplace")
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_closed_stream_is_no_error(capsys, monkeypatch, name):
+    monkeypatch.setattr(sys, name, None)
+    assert _main.main(["list"]) == 0
+    with getattr(sys, name) as opened:
+        assert opened.name == os.devnull
+
+
+def test_an_error_that_nobody_foresaw_is_no_problem_that_was_found(capsys, monkeypatch):
+    def fail(*arguments):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(_sample, "sample", fail)
+    assert refused(capsys, "show", "sparse").startswith("Traceback (most recent call last):\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "required"),
+    [
+        ("show sparse --seed -1", "integer in [0, 2**32)"),
+        ("show sparse --seed 4294967296", "integer in [0, 2**32)"),
+        ("initialize model.keras --dry-run --seed -1", "integer in [0, 2**32)"),
+        ("diagnose model.keras --data x.npy --batch-size 0", "positive integer"),
+        ("compare --repeats 0", "positive integer"),
+        ("compare --epochs 0", "positive integer"),
+        ("compare --batch-size 0", "positive integer"),
+        ("compare --learning-rate -1", "positive number"),
+        ("compare --learning-rate inf", "positive number"),
+        ("compare --learning-rate nan", "positive number"),
+        ("compare --seed -1", "integer in [0, 2**32)"),
+        ("compare --jobs 0", "integer other than 0"),
+        ("compare --threshold nan", "finite number"),
+        ("restarts --n 0", "positive integer"),
+        ("restarts --checks -1", "non-negative integer"),
+        ("report folder --threshold inf", "finite number"),
+    ],
+)
+def test_a_number_out_of_range_is_an_error_that_names_the_option(capsys, arguments, required):
+    option, value = arguments.split()[-2:]
+    error = refused(capsys, *arguments.split())
+    assert error.endswith(f"error: argument {option}: invalid {required} value: '{value}'\n")
 
 
 def test_an_interrupt_ends_a_command_quietly(capsys, monkeypatch):
@@ -265,7 +327,7 @@ def test_memory_that_is_refused_is_an_error(capsys, monkeypatch):
         (["--shape", "8"], r"no sample of Sparse: `shape` must have at least 2 dimensions\. Received: shape=\(8,\)"),
         (["--config", '{"connections": 0}'], r"no sample of Sparse: `connections` must be a positive integer"),
         (["--config", '{"links": 3}'], r"no sample of Sparse: .* unexpected keyword argument 'links'"),
-        (["--seed", "-1"], r"no sample of Sparse: `seed` must be"),
+        (["--config", '{"seed": -1}'], r"no sample of Sparse: `seed` must be"),
     ],
     ids=" ".join,
 )
@@ -282,7 +344,7 @@ def test_show_names_what_does_not_suit(capsys, arguments, message):
         (["--shape", "0,4"], "a shape must be positive integers separated by commas, e.g. 3,3,16,32. Received: '0,4'"),
         (["--config", "{connections: 3}"], "not JSON: "),
         (["--config", "[3]"], """a config must be a JSON object, e.g. '{"connections": 3}'. Received: '[3]'"""),
-        (["--seed", "x"], "invalid int value: 'x'"),
+        (["--seed", "x"], "argument --seed: invalid integer in [0, 2**32) value: 'x'"),
     ],
     ids=" ".join,
 )

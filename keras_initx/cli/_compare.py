@@ -5,7 +5,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from keras_initx.cli import _initializer_text
+from keras_initx.cli import _initializer_text, _numbers
 from keras_initx.cli import _study_command as _study
 
 # With the gain for ReLU, so that all but Glorot's preserve the signal scale. An LSTM has no ReLUs.
@@ -30,10 +30,12 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         f"'initx.sparse(gain=relu)'; default: {_WITH_RELU}, without the gains for lstm",
     )
     parser.add_argument(
-        "--repeats", type=_study.count, default=5, metavar="N", help="trials per initializer; default: 5"
+        "--repeats", type=_numbers.count, default=5, metavar="N", help="trials per initializer; default: 5"
     )
     _study.add_training_options(parser, epochs=10)
-    parser.add_argument("--threshold", type=float, metavar="X", help='metric value for the "epochs to reach" column')
+    parser.add_argument(
+        "--threshold", type=_numbers.finite, metavar="X", help='metric value for the "epochs to reach" column'
+    )
     parser.add_argument("--no-diagnosis", action="store_true", help="do not diagnose the first batch of each trial")
 
     def run(arguments: argparse.Namespace) -> int:

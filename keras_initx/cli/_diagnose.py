@@ -1,9 +1,11 @@
 """The command `diagnose`: find problems with the weights of a saved model."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from keras_initx._extras import require
+from keras_initx.cli import _numbers
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -26,7 +28,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     parser.add_argument("--labels", type=Path, metavar="FILE", help="the labels, a .npy file; needed for gradients")
     parser.add_argument("--loss", metavar="NAME", help="the loss; default: the one that the model is compiled with")
-    parser.add_argument("--batch-size", type=int, default=1024, metavar="N", help="use only the first N examples")
+    parser.add_argument(
+        "--batch-size", type=_numbers.count, default=1024, metavar="N", help="use only the first N examples"
+    )
     parser.add_argument(
         "--threshold",
         type=_threshold,
@@ -67,6 +71,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
             )
         except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
             parser.error(f"cannot diagnose {arguments.model}: {error}")
+        sys.stdout.write(f"{report}\n")
         try:
             _saved_model.write(report, arguments.json, arguments.csv, arguments.plot)
         except (OSError, ValueError) as error:
@@ -80,6 +85,8 @@ def _threshold(text: str) -> tuple[str, float]:
     """Parse the name and value of a threshold such as `vanishing=1e-4`."""
     name, _, number = text.partition("=")
     try:
-        return name, float(number)
+        return name, _numbers.positive(number)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"a threshold must have the form vanishing=1e-4. Received: {text!r}") from None
+        raise argparse.ArgumentTypeError(
+            f"a threshold must have the form vanishing=1e-4, with a positive number. Received: {text!r}"
+        ) from None

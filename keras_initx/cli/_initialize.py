@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from keras_initx.cli import _numbers
+
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
@@ -23,7 +25,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         help='a JSON object from patterns for weight paths to string ids, configs or null: {"*/kernel": '
         '"initx.he_normal"}; the first match is used, null leaves a weight unchanged',
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="root of the seeds of all weights; default: random")
+    parser.add_argument(
+        "--seed", type=_numbers.seed, metavar="N", help="root of the seeds of all weights; default: random"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE.keras", help="file to save the model to")
     parser.add_argument("--dry-run", action="store_true", help="only print the plan, without initializing or saving")
 
@@ -53,6 +57,6 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _read_rules(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        return json.loads(path.read_bytes())  # of any Unicode encoding: a shell of Windows writes UTF-16
+    except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None

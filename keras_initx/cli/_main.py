@@ -2,9 +2,12 @@
 
 import argparse
 import importlib
+import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 import keras_initx
 from keras_initx._command import program
@@ -26,8 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 on success.
 
     Raises:
-        SystemExit: With code 2 if the arguments are invalid or a required package is not installed.
+        SystemExit: With code 2 if the arguments are invalid, a required package is not installed, or the command
+            fails.
     """
+    _prepare_streams()
     try:
         try:
             return _run(argv)
@@ -37,10 +42,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
         if isinstance(error, BrokenPipeError):
             return _CLOSED_PIPE
-        sys.stderr.write(f"{program()}: error: {error}\n")
-        return 2
+        _exit(f"{program()}: error: {error}\n")
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except Exception:  # Python's exit code would be 1, which means that a problem was found.
+        _exit(traceback.format_exc())
+
+
+def _prepare_streams() -> None:
+    """Make standard output and errors take any text, whatever their encoding, and also if they are closed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # This also takes the free descriptor, which else would be that of the next file: of the model to save.
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, open until the end
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _exit(message: str) -> NoReturn:
+    """Exit with code 2. Not with `sys.stderr.write`, which fails if a full disk takes the errors too."""
+    argparse.ArgumentParser(prog=program()).exit(2, message)
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from keras_initx._extras import require
+from keras_initx.cli import _numbers
 from keras_initx.cli import _study_command as _study
 
 
@@ -18,7 +19,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("folder", type=Path, metavar="DIR", help="output folder of `compare` or `restarts`")
     _study.add_metric_options(parser)
     parser.add_argument(
-        "--threshold", type=float, metavar="X", help='for `compare`: metric value for the "epochs to reach" column'
+        "--threshold",
+        type=_numbers.finite,
+        metavar="X",
+        help='for `compare`: metric value for the "epochs to reach" column',
     )
 
     def run(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 import functools
 
-from keras_initx.cli import _initializer_text
+from keras_initx.cli import _initializer_text, _numbers
 from keras_initx.cli import _study_command as _study
 
 
@@ -21,9 +21,13 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         metavar="ID",
         help="string id, optionally with arguments, e.g. 'initx.sparse(gain=relu)'; default: he_normal",
     )
-    parser.add_argument("--n", type=_study.count, default=10, metavar="N", help="number of draws; default: 10")
+    parser.add_argument("--n", type=_numbers.count, default=10, metavar="N", help="number of draws; default: 10")
     parser.add_argument(
-        "--checks", type=int, default=3, metavar="N", help="number of pairs that measure the gain; default: 3"
+        "--checks",
+        type=_numbers.count_or_zero,
+        default=3,
+        metavar="N",
+        help="number of pairs that measure the gain; default: 3",
     )
     _study.add_training_options(parser, epochs=16)
 

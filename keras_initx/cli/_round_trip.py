@@ -52,12 +52,14 @@ def run() -> int:
             for (backend, succeeded), network in itertools.product(zip(backends, loaded, strict=True), INITIALIZERS):
                 accuracy, outcome = _outcome(folder, network, backend) if succeeded else ("", "not loaded")
                 rows.append((backend, network, accuracy, outcome))
-    console.print(
-        Table.of(_COLUMNS, rows).as_rich(
-            title=f"Digits: trained on {trainer}, loaded in a fresh process",
-            caption=f"Weights must be equal bit for bit, predictions (±) within {TOLERANCE:g}.",
+    with console.capture() as capture:  # Rich exits with code 1 if standard output is closed.
+        console.print(
+            Table.of(_COLUMNS, rows).as_rich(
+                title=f"Digits: trained on {trainer}, loaded in a fresh process",
+                caption=f"Weights must be equal bit for bit, predictions (±) within {TOLERANCE:g}.",
+            )
         )
-    )
+    sys.stdout.write(capture.get())
     return 0 if all(outcome.startswith("ok") for *_, outcome in rows) else 1
 
 
@@ -77,6 +79,7 @@ def _work(task: Literal["train", "load"], backend: str, folder: Path) -> bool:
         env=environment,
         capture_output=True,
         text=True,
+        errors="backslashreplace",
     )
     if process.returncode:
         sys.stderr.write(f"Could not {task} on {backend}:\n{process.stderr}")

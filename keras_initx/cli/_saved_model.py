@@ -1,6 +1,5 @@
 """Load saved models for commands; for `diagnose` also read the data and write the report."""
 
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -96,8 +95,7 @@ def load_for_training(path: Path) -> keras.Model:
 def write(
     report: Report, json_path: Path | None = None, csv_path: Path | None = None, plot_path: Path | None = None
 ) -> None:
-    """Write the report to standard output and to the requested files."""
-    sys.stdout.write(f"{report}\n")
+    """Write the report to the requested files."""
     if json_path:
         json_path.write_text(f"{report.to_json()}\n", encoding="utf-8")
     if csv_path:

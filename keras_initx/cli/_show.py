@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_initx._extras import require
-from keras_initx.cli import _initializer_text
+from keras_initx.cli import _initializer_text, _numbers
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -29,7 +29,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument(
         "--config", type=_config, metavar="JSON", help="arguments of the class, e.g. '{\"connections\": 3}'"
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="seed, if --config has none; default: 0")
+    parser.add_argument("--seed", type=_numbers.seed, metavar="N", help="seed, if --config has none; default: 0")
     parser.add_argument(
         "--plot",
         type=Path,

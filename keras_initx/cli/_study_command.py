@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_initx._extras import require
+from keras_initx.cli import _numbers
 
 if TYPE_CHECKING:
     from keras_initx.cli._data import Dataset
@@ -33,14 +34,20 @@ def add_training_options(parser: argparse.ArgumentParser, epochs: int) -> None:
         "returns a compiled model; default: cnn",
     )
     parser.add_argument(
-        "--epochs", type=count, default=epochs, metavar="N", help=f"number of epochs; default: {epochs}"
+        "--epochs", type=_numbers.count, default=epochs, metavar="N", help=f"number of epochs; default: {epochs}"
     )
-    parser.add_argument("--batch-size", type=count, default=32, metavar="N", help="default: 32")
+    parser.add_argument("--batch-size", type=_numbers.count, default=32, metavar="N", help="default: 32")
     parser.add_argument("--optimizer", default="sgd", metavar="NAME", help="name of a Keras optimizer; default: sgd")
-    parser.add_argument("--learning-rate", type=float, metavar="X", help="default: that of the Keras optimizer")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="root of all seeds; default: 0")
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="number of processes, -1 for all cores; default: 1"
+        "--learning-rate", type=_numbers.positive, metavar="X", help="default: that of the Keras optimizer"
+    )
+    parser.add_argument("--seed", type=_numbers.seed, default=0, metavar="N", help="root of all seeds; default: 0")
+    parser.add_argument(
+        "--jobs",
+        type=_numbers.processes,
+        default=1,
+        metavar="N",
+        help="number of processes, -1 for all cores; default: 1",
     )
     parser.add_argument("--out", type=Path, default=Path("study"), metavar="DIR", help="output folder; default: study")
     add_metric_options(parser)
@@ -55,17 +62,6 @@ def add_metric_options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="whether larger or smaller values are better; default: as known for the metrics of Keras",
     )
-
-
-def count(text: str) -> int:
-    """Parse a positive integer."""
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-count.__name__ = "positive integer"  # shown in argparse's error
 
 
 def prepare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> "tuple[FileBuild | Network, Dataset]":
@@ -139,5 +135,7 @@ def exits_with(parser: argparse.ArgumentParser, *errors: type[Exception]) -> Ite
     """Exit with the message of these errors, without the usage."""
     try:
         yield
+    except BrokenPipeError:  # of standard output, which `main` handles
+        raise
     except errors as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 
-def is_rich(stream: TextIO) -> bool:
-    """Return whether `stream` is a terminal and rich is installed."""
-    return stream.isatty() and importlib.util.find_spec("rich") is not None
+def is_rich(stream: TextIO | None) -> bool:
+    """Return whether `stream` is a terminal and rich is installed. Python has `None` for a closed stream."""
+    return stream is not None and stream.isatty() and importlib.util.find_spec("rich") is not None
 
 
 @contextlib.contextmanager

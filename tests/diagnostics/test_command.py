@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import streams
 from keras import layers
 
 from keras_initx.cli import _main
@@ -113,6 +114,9 @@ def test_thresholds_and_the_batch_size_are_options(data, capsys):
     assert report["layers"][0]["shape"] == [16, 32]
 
 
+FORM = "argument --threshold: a threshold must have the form vanishing=1e-4, with a positive number. "
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -135,9 +139,11 @@ def test_thresholds_and_the_batch_size_are_options(data, capsys):
         (["--data", "x.npy", "--labels", "short.npy", "--loss", "mse"], "Received: x with [64], y with [63]"),
         (["--data", "x.npy", "--fail-on", "notes"], "invalid choice: 'notes'"),
         (["--data", "y.npy"], "cannot diagnose "),
-        (["--data", "x.npy", "--threshold", "dead"], "a threshold must have the form vanishing=1e-4. Received: 'dead'"),
+        (["--data", "x.npy", "--threshold", "dead"], FORM + "Received: 'dead'"),
+        (["--data", "x.npy", "--threshold", "dead=-1"], FORM + "Received: 'dead=-1'"),
+        (["--data", "x.npy", "--threshold", "dead=nan"], FORM + "Received: 'dead=nan'"),
         (["--data", "x.npy", "--threshold", "daed=1"], "`thresholds` must be among"),
-        (["--data", "x.npy", "--batch-size", "0"], "`batch_size` must be a positive integer"),
+        (["--data", "x.npy", "--batch-size", "0"], "argument --batch-size: invalid positive integer value: '0'"),
         (["--data", "x.npy", "--plot", "plot.nonsense"], "cannot write: "),
         (["--data", "x.npy", "--json", "no such folder/report.json"], "cannot write: "),
     ],
@@ -200,6 +206,13 @@ def test_the_level_at_which_to_fail_is_an_option(data, capsys, level, code):
     arguments = ["diagnose", str(data / "noted.keras"), "--data", str(data / "x.npy"), "--fail-on", level]
     assert _main.main(arguments) == code
     assert "No problem found.\n\nall-zero weights (note): " in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes are closed otherwise there")
+def test_a_closed_pipe_is_no_file_that_cannot_be_written(data, monkeypatch):
+    with streams.without_reader() as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert _main.main(["diagnose", save(data), "--data", str(data / "x.npy")]) == 141
 
 
 def test_pickles_are_not_read(data, capsys):

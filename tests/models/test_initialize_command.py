@@ -48,6 +48,13 @@ def test_a_dry_run_saves_nothing(path, tmp_path, capsys):
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_rules_are_read_in_any_encoding_of_unicode(path, tmp_path, capsys, encoding):
+    (tmp_path / "rules.json").write_text('{"*/kernel": "initx.orthogonal"}', encoding)
+    assert _main.main(["initialize", str(path), "--rules", str(tmp_path / "rules.json"), "--dry-run"]) == 0
+    assert "Orthogonal()" in capsys.readouterr().out
+
+
 def test_what_is_wrong_is_one_sentence(path, tmp_path, capsys):
     assert "either --out or --dry-run is required" in refused(capsys, path)
     (tmp_path / "rules.json").write_text("{")

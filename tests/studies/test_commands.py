@@ -12,6 +12,7 @@ import time
 import keras
 import numpy as np
 import pytest
+import streams
 from matplotlib.figure import Figure
 from networks import blobs
 
@@ -239,7 +240,7 @@ def refused(capsys, *arguments):
         (["compare", "--optimizer", "nonsense"], "nonsense"),
         (["compare", "--repeats", "0"], "invalid positive integer value: '0'"),
         (["restarts", "--initializer", "nonsense"], "nonsense"),
-        (["restarts", "--checks", "-1"], "`checks` must be a positive integer"),
+        (["restarts", "--checks", "-1"], "argument --checks: invalid non-negative integer value: '-1'"),
     ],
     ids=" ".join,
 )
@@ -276,6 +277,14 @@ def test_other_arguments_for_one_folder_are_an_error(capsys, options):
     _main.main([*COMPARE, *options])
     error = refused(capsys, *COMPARE, *options, "--seed", "1")
     assert "contains a run with other settings. Received: seed=1, there 0" in error
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes are closed otherwise there")
+@pytest.mark.usefixtures("blank_figures")
+def test_a_closed_pipe_ends_a_study_quietly(options, monkeypatch):
+    with streams.without_reader() as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert _main.main([*COMPARE, *options]) == 141
 
 
 def test_there_is_nothing_to_report(capsys, tmp_path):
