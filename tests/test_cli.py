@@ -80,11 +80,11 @@ def test_keras_that_does_not_start_is_an_error(capsys, monkeypatch, missing):
     assert f"error: Keras cannot be imported: import of keras_initx.{missing} halted" in refused(capsys, "list")
 
 
-def written_to(output):
+def written_to(output, errors=subprocess.PIPE, option="--help"):
     """Return the exit code and the errors of a command that writes to the file of this descriptor."""
-    command = [sys.executable, "-m", "keras_initx", "--help"]
+    command = [sys.executable, "-m", "keras_initx", option]
     environment = {**os.environ, "PYTHONUNBUFFERED": ""}
-    result = subprocess.run(command, env=environment, stdout=output, stderr=subprocess.PIPE, text=True)
+    result = subprocess.run(command, env=environment, stdout=output, stderr=errors, text=True)
     return result.returncode, result.stderr
 
 
@@ -103,12 +103,10 @@ def test_a_full_disk_ends_a_command_with_an_error():
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
-def test_errors_may_be_written_to_the_full_disk_too(monkeypatch):
-    with streams.full() as stdout, streams.full() as stderr:
-        monkeypatch.setattr(sys, "stdout", stdout)
-        monkeypatch.setattr(sys, "stderr", stderr)
-        with pytest.raises(SystemExit, match=r"^2$"):
-            _main.main(["list"])
+@pytest.mark.parametrize("option", ["--help", "--nonsense"])
+def test_errors_may_be_written_to_the_full_disk_too(option):
+    with open("/dev/full", "w") as full:
+        assert written_to(full, full, option) == (2, None)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

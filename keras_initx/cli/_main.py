@@ -1,13 +1,14 @@
 """The entry point: parse the arguments, run a command, and return an exit code."""
 
 import argparse
+import contextlib
 import importlib
 import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import keras_initx
 from keras_initx._command import program
@@ -34,12 +35,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _prepare_streams()
     try:
+        return _exit_code(argv)
+    finally:
+        with contextlib.suppress(OSError):
+            _flush(sys.stderr)
+
+
+def _exit_code(argv: Sequence[str] | None) -> int:
+    try:
         try:
             return _run(argv)
         finally:
-            sys.stdout.flush()  # here, because errors at exit cannot be handled
+            _flush(sys.stdout)
     except OSError as error:  # also if standard output is on a full disk
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
         if isinstance(error, BrokenPipeError):
             return _CLOSED_PIPE
         _exit(f"{program()}: error: {error}\n")
@@ -58,6 +66,15 @@ def _prepare_streams() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _flush(stream: TextIO) -> None:
+    """Write what is in the buffer of `stream`. Python does this at exit, where errors change the exit code to 120."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # Python tries again
+        raise
 
 
 def _exit(message: str) -> NoReturn:
