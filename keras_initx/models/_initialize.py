@@ -17,6 +17,7 @@ from keras_initx.initializers._nested import check_shape_for
 from keras_initx.initializers._seeding import derived_seed
 from keras_initx.initializers._twins import has_seed
 from keras_initx.models._binding import bound, description
+from keras_initx.models._kernels import is_quantized
 from keras_initx.models._own import Initializer, own_initializers
 from keras_initx.models._plan import InitializationPlan, WeightPlan
 from keras_initx.models._reset import initial_state
@@ -39,8 +40,8 @@ def initialize(
     """Initialize all weights of a built model in place, from one seed.
 
     The first rule that matches a weight determines its initializer. A weight that no rule matches
-    is initialized by the initializer of its layer. If that is unknown, the weight is left
-    unchanged, and the plan says so. Keras' own random initializers are replaced by their
+    is initialized by the initializer of its layer. If that is unknown, or the layer is quantized to
+    integers, the weight is left unchanged, and the plan says so. Keras' own random initializers are replaced by their
     counterparts in this package, which draw from the same distribution. Fan-in and fan-out are
     computed for the actual layer, including depthwise, transposed and grouped convolutions,
     `EinsumDense`, attention layers and embeddings. Zeros kept by `KeepSparse` stay zero.
@@ -76,7 +77,7 @@ def initialize(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, two of its weights have the same path, a rule matches
-            no weight, or an initializer cannot fill the shape of a weight.
+            no weight or one of a quantized layer, or an initializer cannot fill the shape of a weight.
 
     Example:
         >>> model = keras.Sequential([
@@ -123,6 +124,11 @@ def _steps(weights: Sequence[ModelWeight], rules: Rules | None, root: int) -> li
         initializer, reason = by_rule.get(weight.path), "by rule"
         if weight.path not in by_rule:
             initializer, reason = _own(weight, own)
+        elif initializer is not None and is_quantized(weight.layer):
+            raise ValueError(
+                f"`rules` must leave quantized layers unchanged: put a rule with `None` for them first. "
+                f"Received: {initializer!r} for {weight.path!r}, whose layer is quantized"
+            )
         constraint = weight.variable.constraint
         if isinstance(constraint, KeepSparse) and weight.path not in by_rule:
             # Keep this seed: it determines the zeros, which are constants in compiled programs.
@@ -137,6 +143,8 @@ def _steps(weights: Sequence[ModelWeight], rules: Rules | None, root: int) -> li
 
 def _own(weight: ModelWeight, own: dict[str, Initializer]) -> tuple[Initializer | None, str]:
     """Return the initializer of the layer, or `None` and the reason why the weight is left unchanged."""
+    if is_quantized(weight.layer):
+        return None, "quantized"
     if weight.dtype not in DTYPES:
         return None, weight.dtype
     if hasattr(weight.layer, "adapt"):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import keras
 
+from keras_initx._checks import DTYPES
 from keras_initx.diagnostics._kernels import is_kernel, is_zero
 from keras_initx.diagnostics._layers import own_weights
 
@@ -21,6 +22,14 @@ class Kernels:
     reason: str
 
 
+def is_quantized(layer: keras.layers.Layer) -> bool:
+    """Return whether `layer` stores quantized integers: then its scales and biases are values of these integers."""
+    # Layers without integers may have a quantization mode too: with float8, and from a global dtype policy.
+    return layer.quantization_mode is not None and any(
+        keras.backend.standardize_dtype(weight.dtype) not in DTYPES for weight in own_weights(layer)
+    )
+
+
 def input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
     """Return the matrix or filters by which the cell of `layer` multiplies its inputs, or `None` if it is not known.
 
@@ -32,6 +41,8 @@ def input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
 
 def kernels_of(layer: keras.layers.Layer) -> Kernels | None:
     """Return the `Kernels` of `layer`, or `None` if it has none."""
+    if is_quantized(layer):
+        return Kernels((), "quantized")
     if isinstance(layer, keras.layers.RNN):
         kernel = input_kernel(layer)
         if kernel is None:
@@ -42,7 +53,7 @@ def kernels_of(layer: keras.layers.Layer) -> Kernels | None:
     # The factors of LoRA start a change of the kernel at zero. While they train, it is frozen.
     found = [weight for weight in found if not weight.name.startswith("lora_")]
     if not found:
-        return Kernels((), "quantized") if layer.quantization_mode and own_weights(layer) else None
+        return None
     free = [weight for weight in found if weight.trainable]
     if not free:
         return Kernels((), "frozen")

@@ -1,0 +1,85 @@
+"""Quantized layers keep their integers, and with them their scales and biases."""
+
+import keras
+import numpy as np
+import pytest
+from modes import needs_keras, to_numpy
+
+from keras_initx import initialize, lsuv
+from keras_initx.models._weights import find_weights
+
+layers = keras.layers
+
+MODES = ["int8", pytest.param("int4", marks=needs_keras("3.11", "has int4"))]
+LAYERS = {
+    "dense": (lambda: layers.Dense(8, bias_initializer="ones", name="hidden"), (16,)),
+    "embedding": (lambda: layers.Embedding(20, 8, name="hidden"), (5,)),
+    "einsum": (lambda: layers.EinsumDense("abc,cde->abde", (None, 2, 4), bias_axes="de", name="hidden"), (5, 16)),
+}
+
+
+def quantized(mode, kind="dense", rank=None):
+    make, shape = LAYERS[kind]
+    model = keras.Sequential([keras.Input(shape), make(), layers.Dense(3, name="logits")])
+    if rank:
+        model.layers[0].enable_lora(rank)
+    model.layers[0].quantize(mode)
+    return model
+
+
+def arrays(model, layer=""):
+    weights = [weight for weight in find_weights(model) if weight.path.startswith(layer)]
+    return {weight.path: to_numpy(weight.variable.value).copy() for weight in weights}
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    for path, value in one.items():
+        np.testing.assert_array_equal(value, other[path], err_msg=path)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_initialize_leaves_a_quantized_layer(mode, kind):
+    model = quantized(mode, kind)
+    hidden, logits = arrays(model, "hidden"), arrays(model, "logits")
+    plan = initialize(model, seed=0)
+    assert {weight.path: weight.reason for weight in plan.left} == dict.fromkeys(hidden, "quantized")
+    assert_equal(arrays(model, "hidden"), hidden)
+    assert not np.array_equal(arrays(model)["logits/kernel"], logits["logits/kernel"])
+
+
+@pytest.mark.parametrize("rules", [{"*": "zeros"}, {"*/bias": "ones"}, {layers.Dense: "zeros"}])
+def test_rules_for_a_quantized_layer_are_refused(rules):
+    model = quantized("int8")
+    before = arrays(model)
+    with pytest.raises(
+        ValueError, match=r"`rules` must leave quantized layers unchanged.*'hidden/\w+', whose layer is"
+    ):
+        initialize(model, rules, seed=0)
+    assert_equal(arrays(model), before)
+    assert len(initialize(model, {"hidden/*": None, **rules}, seed=0).left) == 3
+
+
+def test_a_layer_in_float8_is_drawn():
+    model = quantized("float8")
+    before = arrays(model)
+    assert not initialize(model, seed=0).left
+    assert not np.array_equal(arrays(model)["hidden/kernel"], before["hidden/kernel"])
+
+
+def test_a_layer_without_integers_is_drawn_under_a_quantized_policy():
+    model = keras.Sequential([keras.Input((4,)), layers.LayerNormalization(dtype="int8_from_float32")])
+    assert not initialize(model, seed=0).left
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("rank", [None, 2])
+def test_lsuv_leaves_a_quantized_layer(mode, rank):
+    model = quantized(mode, rank=rank)
+    if rank:
+        model.layers[0].lora_kernel_b.assign(np.ones((rank, 8)))  # as if it had been trained
+    before = arrays(model, "hidden")
+    hidden, logits = lsuv(model, np.random.default_rng(0).normal(size=(64, 16)).astype("float32"), seed=0).rows
+    assert (hidden.status, hidden.reason, logits.status) == ("left", "quantized", "scaled")
+    assert_equal(arrays(model, "hidden"), before)
