@@ -166,9 +166,18 @@ _PARAMETERS: dict[type, Mapping[str, inspect.Parameter]] = {}
 
 
 def parameters_of(cls: type) -> Mapping[str, inspect.Parameter]:
-    """Return the parameters of the constructor of `cls` (cached)."""
+    """Return the named parameters of the constructor of `cls`, and those that it passes on as `**kwargs` (cached)."""
     if cls not in _PARAMETERS:
-        _PARAMETERS[cls] = inspect.signature(cls).parameters
+        found: dict[str, inspect.Parameter] = {}
+        for base in cls.__mro__:
+            if "__init__" in vars(base):
+                _, *parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+                named = [item for item in parameters if item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)]
+                for item in named:
+                    found.setdefault(item.name, item)
+                if len(named) == len(parameters):
+                    break
+        _PARAMETERS[cls] = found
     return _PARAMETERS[cls]
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_initx.diagnostics._types import Axes
-from keras_initx.initializers import catalog
+from keras_initx.initializers import Initializer, catalog
 from keras_initx.initializers._axes import MatrixInitializer
 from keras_initx.initializers._base import parameters_of
 from keras_initx.initializers._fans import default_axes
@@ -28,7 +29,8 @@ def bound(
     """Return a copy of `initializer` with a seed, and with the axes of a kernel if it takes them and has none.
 
     An initializer of Keras is replaced by its counterpart in this package. Nested initializers are
-    bound too.
+    bound too. An initializer of a user whose config lacks an argument is returned itself: a copy
+    would have other values.
 
     Args:
         initializer: An initializer. Its seed, if any, is replaced.
@@ -37,23 +39,43 @@ def bound(
         rank: Number of dimensions of the weight.
     """
     cls = _NAMESAKES.get(type(initializer), type(initializer))
-    config = {
-        name: seed if name == "seed" else _bound_within(value, derived_seed(seed, name), axes, rank)
-        for name, value in initializer.get_config().items()
-    }
+    given = _arguments(initializer)
+    if not _is_complete(initializer, given):
+        return initializer
     if type(initializer) is keras.initializers.TruncatedNormal:
-        config["stddev"] *= truncated_quantiles(-2.0, 2.0).stddev  # Keras takes the value before truncation.
-    if _takes(cls, axes, rank) and config.get("input_axes") is config.get("output_axes") is None:
-        config["input_axes"], config["output_axes"] = map(list, axes or ())
-    result: keras.initializers.Initializer = cls.from_config(config)
-    return result
+        given["stddev"] *= truncated_quantiles(-2.0, 2.0).stddev  # Keras takes the value before truncation.
+    if _takes(cls, axes, rank) and given.get("input_axes") is given.get("output_axes") is None:
+        given["input_axes"], given["output_axes"] = map(list, axes or ())
+    try:
+        return cls.from_config(
+            {
+                name: seed if name == "seed" else _bound_within(value, derived_seed(seed, name), axes, rank)
+                for name, value in given.items()
+            }
+        )
+    except Exception:  # A user's class may refuse its own config, or hold one that is not registered.
+        return initializer
+
+
+def _arguments(initializer: keras.initializers.Initializer) -> dict[str, Any]:
+    """Return the arguments of `initializer`, as far as they are known."""
+    if isinstance(initializer, Initializer):
+        # Not the config: a nested initializer of a user may lack one, or not be registered.
+        return initializer._arguments()
+    return dict(initializer.get_config())
+
+
+def _is_complete(initializer: keras.initializers.Initializer, arguments: Mapping[str, Any]) -> bool:
+    return arguments.keys() >= parameters_of(type(initializer)).keys()
 
 
 def _bound_within(value: Any, seed: int, axes: tuple[Axes, Axes] | None, rank: int) -> Any:
-    """Return a config value with all initializers in it bound."""
+    """Return an argument with all initializers in it bound."""
     if isinstance(value, list | tuple):
         return [_bound_within(item, derived_seed(seed, i), axes, rank) for i, item in enumerate(value)]
-    if isinstance(value, Mapping) and "class_name" in value:
+    if isinstance(value, keras.initializers.Initializer):
+        return bound(value, seed, axes, rank)
+    if isinstance(value, Mapping) and "class_name" in value:  # in the config of a user's initializer
         inner = keras.saving.deserialize_keras_object(value)
         if isinstance(inner, keras.initializers.Initializer):
             return keras.saving.serialize_keras_object(bound(inner, seed, axes, rank))
@@ -72,19 +94,21 @@ def _takes(cls: type, axes: tuple[Axes, Axes] | None, rank: int) -> bool:
 
 def description(initializer: keras.initializers.Initializer) -> str:
     """Return an initializer as a constructor call, without seed, axes and default arguments."""
-    parameters = parameters_of(type(initializer))
-    config = {
+    parameters, arguments = parameters_of(type(initializer)), _arguments(initializer)
+    if not _is_complete(initializer, arguments):
+        return f"{type(initializer).__name__}(...)"
+    shown = {
         name: value
-        for name, value in initializer.get_config().items()
+        for name, value in arguments.items()
         if name not in ("seed", *_AXES) and (name not in parameters or value != parameters[name].default)
     }
-    return f"{type(initializer).__name__}({', '.join(f'{name}={_plain(value)}' for name, value in config.items())})"
+    return f"{type(initializer).__name__}({', '.join(f'{name}={_text(value)}' for name, value in shown.items())})"
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(map(_plain, value))}]"
-    if isinstance(value, dict) and "class_name" in value:
-        inner = keras.saving.deserialize_keras_object(value)
-        return description(inner) if isinstance(inner, keras.initializers.Initializer) else repr(inner)
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, keras.initializers.Initializer):
+        return description(value)
+    value = value.item() if isinstance(value, np.generic) else value
     return f"{value:.4g}" if isinstance(value, float) else repr(value)

@@ -41,9 +41,10 @@ def initialize(
 
     The first rule that matches a weight determines its initializer. A weight that no rule matches
     is initialized by the initializer of its layer. If that is unknown, or the layer is quantized to
-    integers, the weight is left unchanged, and the plan says so. Keras' own random initializers are replaced by their
-    counterparts in this package, which draw from the same distribution. Fan-in and fan-out are
-    computed for the actual layer, including depthwise, transposed and grouped convolutions,
+    integers, the weight is left unchanged, and the plan says so. Keras' own random initializers are
+    replaced by their counterparts in this package, which draw from the same distribution. A user's
+    initializer is called itself, with its own seed, unless its config has all of its arguments.
+    Fan-in and fan-out are computed for the actual layer, including depthwise, transposed and grouped convolutions,
     `EinsumDense`, attention layers and embeddings. Zeros kept by `KeepSparse` stay zero.
 
     The seed of each weight is derived from `seed` and the path of the weight, see `seeds`. The
@@ -77,7 +78,8 @@ def initialize(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, two of its weights have the same path, a rule matches
-            no weight or one of a quantized layer, or an initializer cannot fill the shape of a weight.
+            no weight or one of a quantized layer, or an initializer cannot fill the shape of a weight
+            or gives values that its dtype cannot hold.
 
     Example:
         >>> model = keras.Sequential([
@@ -120,7 +122,7 @@ def _steps(weights: Sequence[ModelWeight], rules: Rules | None, root: int) -> li
     own = own_initializers([weight for weight in weights if weight.path not in by_rule])
     steps = []
     for weight in weights:
-        seed = derived_seed(root, weight.path)
+        seed: int | None = (derived := derived_seed(root, weight.path))
         initializer, reason = by_rule.get(weight.path), "by rule"
         if weight.path not in by_rule:
             initializer, reason = _own(weight, own)
@@ -134,7 +136,8 @@ def _steps(weights: Sequence[ModelWeight], rules: Rules | None, root: int) -> li
             # Keep this seed: it determines the zeros, which are constants in compiled programs.
             initializer, seed = constraint.initializer, constraint.initializer.get_config()["seed"]
         elif isinstance(initializer, keras.initializers.Initializer):
-            initializer = bound(initializer, seed, weight.axes, len(weight.shape))
+            given, initializer = initializer, bound(initializer, derived, weight.axes, len(weight.shape))
+            seed = None if initializer is given else seed  # A user's object has its own.
             _check_shape(initializer, weight)
         steps.append(_Step(weight, initializer, _row(weight, initializer, reason, seed)))
     _check_seeds(steps)
@@ -175,13 +178,14 @@ def _check_seeds(steps: Sequence[_Step]) -> None:
             )
 
 
-def _row(weight: ModelWeight, initializer: Initializer | None, reason: str, seed: int) -> WeightPlan:
+def _row(weight: ModelWeight, initializer: Initializer | None, reason: str, seed: int | None) -> WeightPlan:
     fans = weight.fans or (None, None)
     row = WeightPlan(weight.path, weight.shape, weight.dtype, weight.nbytes, None, reason, *fans)
     if initializer is None:
         return row
     if not isinstance(initializer, keras.initializers.Initializer):
-        return dataclasses.replace(row, initializer=getattr(initializer, "__name__", str(initializer)), reason="")
+        name = getattr(initializer, "__name__", type(initializer).__name__)
+        return dataclasses.replace(row, initializer=name, reason="")
     return dataclasses.replace(
         row,
         initializer=description(initializer),
@@ -192,12 +196,16 @@ def _row(weight: ModelWeight, initializer: Initializer | None, reason: str, seed
 
 
 def _std(value: Tensor, row: WeightPlan) -> float:
-    """Return the standard deviation of the drawn values, after checking their shape."""
+    """Return the standard deviation of the drawn values, after checking their shape and kind."""
     array = backend.host_view(keras.ops.convert_to_tensor(value))
     if array.shape != row.shape:
         raise ValueError(
             f"`rules` must suit the weights. Received: {row.initializer} for {row.path!r} of shape {row.shape}, which "
             f"gives {array.shape}"
+        )
+    if array.dtype.kind == "c" and "complex" not in row.dtype:
+        raise ValueError(
+            f"`rules` must suit the weights. Received: {row.initializer} for {row.path!r}, which gives complex numbers"
         )
     if not array.size:
         return 0.0
@@ -208,6 +216,17 @@ def _std(value: Tensor, row: WeightPlan) -> float:
         piece = flat[begin : begin + _PIECE].astype("float64")
         total, square = total + float(piece.sum()), square + float(piece @ piece)
     return math.sqrt(max(square / flat.size - (total / flat.size) ** 2, 0.0))
+
+
+def _check_range(initializer: Initializer, row: WeightPlan) -> None:
+    """Raise `ValueError` if the values have overflowed, other than those that are infinite by intention."""
+    if row.dtype != "float16" or row.std is None or math.isfinite(row.std):
+        return
+    if math.isfinite(_std(initializer(row.shape, dtype="float32"), row)):
+        raise ValueError(
+            f"`rules` must suit the weights. Received: {row.initializer} for {row.path!r}, which gives numbers beyond "
+            f"the range of {row.dtype}"
+        )
 
 
 def _drawn(steps: Sequence[_Step]) -> tuple[list[WeightPlan], list[tuple[keras.Variable, Tensor]]]:
@@ -223,6 +242,7 @@ def _drawn(steps: Sequence[_Step]) -> tuple[list[WeightPlan], list[tuple[keras.V
                     value = step.weight.variable.constraint(value)
                 seconds = time.perf_counter() - begin
                 row = dataclasses.replace(row, std=_std(value, row), seconds=seconds)
+                _check_range(step.initializer, row)
                 assignments.append((step.weight.variable, value))
             rows.append(row)
             advance(1)

@@ -24,7 +24,8 @@ class WeightPlan:
         fan_out: The number of units connected to an input if this is a kernel, otherwise `None`.
         expected_std: The standard deviation expected from the initializer, or `None` if it is
             unknown.
-        seed: The seed of the initializer, or `None` if it is deterministic.
+        seed: The seed of the initializer, or `None` if it is deterministic, or an object or function
+            of a user that cannot be given a seed.
         std: The standard deviation of the drawn values, or `None` if none were drawn.
         seconds: The time it took to draw them, or `None` if none were drawn.
     """

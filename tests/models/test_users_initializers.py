@@ -1,0 +1,217 @@
+"""Initializers of users: functions, objects without a config or with a part of one, subclasses of this package's."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+
+import keras_initx
+from keras_initx import initialize
+
+layers = keras.layers
+
+
+def fill(shape, dtype=None, value=2.0):
+    return keras.ops.full(shape, value, dtype or "float32")
+
+
+class Callable:
+    def __call__(self, shape, dtype=None):
+        return fill(shape, dtype)
+
+
+class Fill(keras.initializers.Initializer):
+    """Has no config."""
+
+    def __init__(self, value=1.0):
+        self.value = value
+
+    def __call__(self, shape, dtype=None):
+        return fill(shape, dtype, self.value)
+
+
+class Needy(Fill):
+    """Cannot be made without an argument."""
+
+    def __init__(self, value):
+        super().__init__(value)
+
+
+class Partial(Fill):
+    """Has a config without one of its arguments."""
+
+    def __init__(self, value=1.0, factor=1.0):
+        super().__init__(value * factor)
+
+    def get_config(self):
+        return {"value": self.value}
+
+
+class Picky(Fill):
+    """Refuses its own config."""
+
+    def __init__(self, value=None, **others):
+        if others:
+            raise RuntimeError
+        super().__init__(value)
+
+    def get_config(self):
+        return {"value": self.value, "other": 1}
+
+
+class Times(keras.initializers.VarianceScaling):
+    """A subclass of Keras' without a config of its own."""
+
+    def __init__(self, factor, seed=None):
+        super().__init__(seed=seed)
+        self.factor = factor
+
+    def __call__(self, shape, dtype=None):
+        return self.factor * keras.ops.sign(super().__call__(shape, dtype))
+
+
+def dense(initializer):
+    return keras.Sequential([keras.Input((4,)), layers.Dense(3, kernel_initializer=initializer)])
+
+
+def kernel(model):
+    return to_numpy(model.layers[0].kernel).copy()
+
+
+USERS = {
+    "function": fill,
+    "partial": functools.partial(fill, value=2.0),
+    "callable": Callable(),
+    "no config": Fill(2.0),
+    "needy": Needy(2.0),
+    "part of a config": Partial(1.0, 2.0),
+    "refused config": Picky(2.0),
+    "subclass": Times(2.0, seed=1),
+    "nested": keras_initx.Scaled(Fill(4.0), 0.5),
+    "needy and nested": keras_initx.Concatenated([Needy(2.0), "zeros"], sizes=[3, 0]),
+}
+
+
+@pytest.mark.parametrize("name", USERS)
+def test_a_users_initializer_is_called_itself(name):
+    model = dense(USERS[name])
+    model.layers[0].kernel.assign(np.zeros((4, 3)))
+    weight = initialize(model, seed=0).weights[0]
+    np.testing.assert_array_equal(abs(kernel(model)), np.full((4, 3), 2.0))
+    assert "0x" not in weight.initializer
+    assert weight.seed is None
+
+
+# Rules take no functions and no seeds.
+@pytest.mark.parametrize(
+    "name", [name for name in USERS if name not in ("function", "partial", "callable", "subclass")]
+)
+def test_a_users_initializer_is_called_itself_in_a_rule(name):
+    model = dense("zeros")
+    initialize(model, {"*/kernel": USERS[name]}, seed=0)
+    np.testing.assert_array_equal(kernel(model), np.full((4, 3), 2.0))
+
+
+def test_the_plan_says_that_arguments_are_unknown():
+    plan = initialize(dense(keras_initx.Scaled(Fill(2.0), 0.5)), seed=0, dry_run=True)
+    assert plan.weights[0].initializer == "Scaled(initializer=Fill(...), factor=0.5)"
+
+
+class Seeded(keras.initializers.Initializer):
+    """Has a complete config."""
+
+    def __init__(self, stddev, seed=None):
+        self.stddev, self.seed = stddev, seed
+
+    def __call__(self, shape, dtype=None):
+        return fill(shape, dtype, self.stddev * (self.seed % 1000))
+
+    def get_config(self):
+        return {"stddev": self.stddev, "seed": self.seed}
+
+
+def test_a_users_initializer_with_a_complete_config_gets_the_seed_of_the_weight():
+    model = dense(Seeded(2.0, seed=5))
+    weight = initialize(model, seed=0).weights[0]
+    assert weight.seed == keras_initx.seeds(0)("dense/kernel") != 5
+    np.testing.assert_array_equal(kernel(model), np.full((4, 3), 2.0 * (weight.seed % 1000)))
+
+
+class Passing(keras_initx.HeNormal):
+    def __init__(self, **options):
+        super().__init__(**options)
+
+
+class More(keras_initx.VarianceScaling):
+    def __init__(self, factor=2.0, *args, **options):
+        super().__init__(*args, **options)
+        self.factor = factor
+
+    def _draw(self, stream, shape, dtype):
+        return super()._draw(stream, shape, dtype) * self.factor
+
+
+class Positional(keras_initx.HeNormal):
+    def __init__(self, *args):
+        super().__init__(*args)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "config", "text"),
+    [
+        (Passing(seed=3), {"seed": 3}, "Passing(seed=3, "),
+        (More(3.0, 4.0, seed=1), {"factor": 3.0, "scale": 4.0, "seed": 1}, "More(factor=3.0, scale=4.0, "),
+        (Positional(7), {"seed": 7}, "Positional(seed=7, "),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_arguments_that_a_subclass_passes_on_are_in_its_config(initializer, config, text):
+    assert initializer.get_config().items() >= config.items()
+    assert repr(initializer).startswith(text)
+
+
+@pytest.mark.parametrize("initializer", [Passing(seed=3), More(3.0, 4.0, seed=1)])
+def test_a_subclass_that_passes_arguments_on_can_be_cloned_and_drawn(initializer):
+    assert initializer.clone() == initializer
+    first, second = dense(initializer), dense(type(initializer)(**{**initializer.get_config(), "seed": 9}))
+    assert initialize(first, seed=0).weights[0].seed == keras_initx.seeds(0)("dense/kernel")
+    initialize(second, seed=0)
+    np.testing.assert_array_equal(kernel(first), kernel(second))
+
+
+def test_a_subclass_that_takes_positions_only_is_called_itself():
+    model = dense(Positional(7))
+    before = kernel(model)
+    assert initialize(model, seed=0).weights[0].seed is None
+    np.testing.assert_array_equal(kernel(model), before)
+
+
+class Imaginary(keras.initializers.Initializer):
+    def __call__(self, shape, dtype=None):
+        return np.ones(shape) + 1j
+
+
+@pytest.mark.parametrize(
+    ("initializer", "dtype", "message"),
+    [
+        (Imaginary(), "float32", "which gives complex numbers"),
+        (keras.initializers.Constant(1e6), "float16", "which gives numbers beyond the range of float16"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_values_that_a_weight_cannot_hold_are_refused(initializer, dtype, message):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, dtype=dtype)])
+    before = kernel(model)
+    with pytest.raises(
+        ValueError, match=rf"`rules` must suit the weights\. Received: .* for 'dense/kernel', {message}"
+    ):
+        initialize(model, {"*/kernel": initializer}, seed=0)
+    np.testing.assert_array_equal(kernel(model), before)
+
+
+def test_infinite_values_are_allowed():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, dtype="float16")])
+    initialize(model, {"*/kernel": keras.initializers.Constant(-np.inf)}, seed=0)
+    assert np.isneginf(kernel(model)).all()
