@@ -67,8 +67,8 @@ def initialize(
             initializer leaves the matching weights unchanged.
         seed: An integer in `[0, 2**32)`. By default it is drawn from Python's `random`, which
             `keras.utils.set_random_seed` controls, and reported in the plan.
-        reset: Whether to reset the optimizer, the metrics and the random generators of layers too.
-            The learning rate is kept. Batch normalization statistics are weights and always
+        reset: Whether to reset the optimizer, the metrics, and the random generators and recurrent
+            states of layers too. The learning rate is kept. Batch normalization statistics are weights and always
             initialized.
         dry_run: If true, only return the plan and do not change the model.
 
@@ -79,7 +79,8 @@ def initialize(
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, two of its weights have the same path, a rule matches
             no weight or one of a quantized layer, or an initializer cannot fill the shape of a weight
-            or gives values that its dtype cannot hold.
+            or gives values that its dtype cannot hold; or if `reset` is true and the initial state
+            of the optimizer cannot be found, because its config lacks arguments.
 
     Example:
         >>> model = keras.Sequential([
@@ -98,12 +99,14 @@ def initialize(
     steps = _steps(find_weights(model), rules, root)
     if dry_run:
         return InitializationPlan([step.row for step in steps], root, dry_run)
-    rows, assignments = _drawn(steps)
     if reset:
-        assignments += initial_state(model)
+        initial_state(model)  # for its errors, before anything is changed
+    rows, assignments = _drawn(steps)
     for variable, value in assignments:
         variable.assign(value)
     if reset:
+        for variable, value in initial_state(model):
+            variable.assign(value)
         model.reset_metrics()
     return InitializationPlan(rows, root, dry_run)
 
