@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from keras_initx._checks import check_rank
 from keras_initx._typing import Axes, DType, KerasVarianceScaling, Seed, Shape, Tensor
 from keras_initx.initializers._base import RandomInitializer
-from keras_initx.initializers._fans import check_axes, check_shape_has_axes
+from keras_initx.initializers._fans import check_axes, check_shape_has_axes, fans
 from keras_initx.sampling import Stream
 
 
@@ -19,10 +19,16 @@ class AxesInitializer(RandomInitializer, KerasVarianceScaling):
     `VarianceScaling`; it inherits only the type.
     """
 
+    _groups = 1  # of a convolution whose kernel `initialize` draws
+
     def __init__(self, *, seed: Seed = None, input_axes: Axes = None, output_axes: Axes = None) -> None:
         super().__init__(seed=seed)
         self.input_axes: Axes = check_axes("input_axes", input_axes)
         self.output_axes: Axes = check_axes("output_axes", output_axes)
+
+    def _fans(self, shape: Shape) -> tuple[int, int]:
+        """Return fan-in and fan-out of a kernel of `shape`."""
+        return fans(shape, self.input_axes, self.output_axes, self._groups)
 
     def _check_shape(self, shape: Shape) -> None:
         check_shape_has_axes(shape, "input_axes", self.input_axes)

@@ -43,7 +43,10 @@ def default_axes(rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def fans(
-    shape: Shape, input_axes: Iterable[int] | None = None, output_axes: Iterable[int] | None = None
+    shape: Shape,
+    input_axes: Iterable[int] | None = None,
+    output_axes: Iterable[int] | None = None,
+    groups: int = 1,
 ) -> tuple[int, int]:
     """Return fan-in and fan-out: the inputs per unit and the units per input.
 
@@ -51,6 +54,7 @@ def fans(
         shape: Shape of a kernel.
         input_axes: The axes that one output sums over. Default: see `default_axes`.
         output_axes: The axes that one input contributes to. Default: see `default_axes`.
+        groups: Number of equal groups of units. An input contributes to those of one group.
 
     Returns:
         Two integers. Both are 1 for a scalar, and the length for a vector.
@@ -58,4 +62,5 @@ def fans(
     inputs, outputs = default_axes(len(shape))
     input_axes = inputs if input_axes is None else input_axes
     output_axes = outputs if output_axes is None else output_axes
-    return math.prod(shape[axis] for axis in input_axes), math.prod(shape[axis] for axis in output_axes)
+    fan_in, fan_out = (math.prod(shape[axis] for axis in axes) for axes in (input_axes, output_axes))
+    return fan_in, fan_out // groups

@@ -6,7 +6,6 @@ from keras_initx._checks import check_number
 from keras_initx._typing import Axes, DType, Seed, Shape, Tensor
 from keras_initx.initializers._axes import AxesInitializer
 from keras_initx.initializers._base import register
-from keras_initx.initializers._fans import fans
 from keras_initx.sampling import Draw, Stream, affine
 
 
@@ -58,7 +57,7 @@ class Spectral(AxesInitializer):
         self.scale: float = check_number("scale", scale, positive=True)
 
     def expected_std(self, shape: Shape) -> float:
-        fan_in, fan_out = (max(fan, 1) for fan in fans(shape, self.input_axes, self.output_axes))
+        fan_in, fan_out = (max(fan, 1) for fan in self._fans(shape))
         return float(self.scale) / math.sqrt(fan_in) * min(1.0, math.sqrt(fan_out / fan_in))
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:

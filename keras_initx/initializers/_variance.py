@@ -8,7 +8,6 @@ from keras_initx._checks import check_choice, check_number
 from keras_initx._typing import Axes, DType, Seed, Shape, Tensor
 from keras_initx.initializers._axes import AxesInitializer
 from keras_initx.initializers._base import register
-from keras_initx.initializers._fans import fans
 from keras_initx.sampling import Draw, Stream, affine, truncated_normal, uniform_between
 
 Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
@@ -88,7 +87,7 @@ class VarianceScaling(AxesInitializer):
         self.distribution: Distribution = check_choice("distribution", distribution, get_args(Distribution))
 
     def expected_std(self, shape: Shape) -> float:
-        return stddev_for(self.scale, self.mode, *fans(shape, self.input_axes, self.output_axes))
+        return stddev_for(self.scale, self.mode, *self._fans(shape))
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         stddev = self.expected_std(shape)

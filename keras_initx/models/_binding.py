@@ -8,10 +8,11 @@ import numpy as np
 
 from keras_initx.diagnostics._types import Axes
 from keras_initx.initializers import Initializer, catalog
-from keras_initx.initializers._axes import MatrixInitializer
+from keras_initx.initializers._axes import AxesInitializer, MatrixInitializer
 from keras_initx.initializers._base import parameters_of
 from keras_initx.initializers._fans import default_axes
 from keras_initx.initializers._seeding import derived_seed
+from keras_initx.models._weights import ModelWeight
 from keras_initx.sampling._truncated import truncated_quantiles
 
 # Keras classes whose counterparts here have the same distribution, and the same bits on every backend.
@@ -24,9 +25,9 @@ _AXES = ("input_axes", "output_axes")
 
 
 def bound(
-    initializer: keras.initializers.Initializer, seed: int, axes: tuple[Axes, Axes] | None, rank: int
+    initializer: keras.initializers.Initializer, seed: int, weight: ModelWeight
 ) -> keras.initializers.Initializer:
-    """Return a copy of `initializer` with a seed, and with the axes of a kernel if it takes them and has none.
+    """Return a copy of `initializer` for `weight`, with a seed, and with the axes of a kernel if it has none.
 
     An initializer of Keras is replaced by its counterpart in this package. Nested initializers are
     bound too. An initializer of a user whose config lacks an argument is returned itself: a copy
@@ -35,8 +36,7 @@ def bound(
     Args:
         initializer: An initializer. Its seed, if any, is replaced.
         seed: An integer.
-        axes: The input and output axes of a kernel, or `None` for other weights.
-        rank: Number of dimensions of the weight.
+        weight: A weight.
     """
     cls = _NAMESAKES.get(type(initializer), type(initializer))
     given = _arguments(initializer)
@@ -44,17 +44,21 @@ def bound(
         return initializer
     if type(initializer) is keras.initializers.TruncatedNormal:
         given["stddev"] *= truncated_quantiles(-2.0, 2.0).stddev  # Keras takes the value before truncation.
-    if _takes(cls, axes, rank) and given.get("input_axes") is given.get("output_axes") is None:
-        given["input_axes"], given["output_axes"] = map(list, axes or ())
+    without_axes = given.get("input_axes") is given.get("output_axes") is None
+    if without_axes and _takes(cls, weight.axes, len(weight.shape)):
+        given["input_axes"], given["output_axes"] = map(list, weight.axes or ())
     try:
-        return cls.from_config(
+        copy: keras.initializers.Initializer = cls.from_config(
             {
-                name: seed if name == "seed" else _bound_within(value, derived_seed(seed, name), axes, rank)
+                name: seed if name == "seed" else _bound_within(value, derived_seed(seed, name), weight)
                 for name, value in given.items()
             }
         )
     except Exception:  # A user's class may refuse its own config, or hold one that is not registered.
         return initializer
+    if without_axes and isinstance(copy, AxesInitializer):
+        copy._groups = weight.groups
+    return copy
 
 
 def _arguments(initializer: keras.initializers.Initializer) -> dict[str, Any]:
@@ -69,16 +73,16 @@ def _is_complete(initializer: keras.initializers.Initializer, arguments: Mapping
     return arguments.keys() >= parameters_of(type(initializer)).keys()
 
 
-def _bound_within(value: Any, seed: int, axes: tuple[Axes, Axes] | None, rank: int) -> Any:
+def _bound_within(value: Any, seed: int, weight: ModelWeight) -> Any:
     """Return an argument with all initializers in it bound."""
     if isinstance(value, list | tuple):
-        return [_bound_within(item, derived_seed(seed, i), axes, rank) for i, item in enumerate(value)]
+        return [_bound_within(item, derived_seed(seed, i), weight) for i, item in enumerate(value)]
     if isinstance(value, keras.initializers.Initializer):
-        return bound(value, seed, axes, rank)
+        return bound(value, seed, weight)
     if isinstance(value, Mapping) and "class_name" in value:  # in the config of a user's initializer
         inner = keras.saving.deserialize_keras_object(value)
         if isinstance(inner, keras.initializers.Initializer):
-            return keras.saving.serialize_keras_object(bound(inner, seed, axes, rank))
+            return keras.saving.serialize_keras_object(bound(inner, seed, weight))
     return value
 
 

@@ -44,8 +44,9 @@ def initialize(
     integers, the weight is left unchanged, and the plan says so. Keras' own random initializers are
     replaced by their counterparts in this package, which draw from the same distribution. A user's
     initializer is called itself, with its own seed, unless its config has all of its arguments.
-    Fan-in and fan-out are computed for the actual layer, including depthwise, transposed and grouped convolutions,
-    `EinsumDense`, attention layers and embeddings. Zeros kept by `KeepSparse` stay zero.
+    Fan-in and fan-out are computed for the actual layer, including depthwise, transposed and
+    grouped convolutions, `EinsumDense`, attention layers and embeddings. Zeros kept by `KeepSparse`
+    stay zero.
 
     The seed of each weight is derived from `seed` and the path of the weight, see `seeds`. The
     weights therefore do not depend on the backend, on other objects in the process, or on other
@@ -139,7 +140,7 @@ def _steps(weights: Sequence[ModelWeight], rules: Rules | None, root: int) -> li
             # Keep this seed: it determines the zeros, which are constants in compiled programs.
             initializer, seed = constraint.initializer, constraint.initializer.get_config()["seed"]
         elif isinstance(initializer, keras.initializers.Initializer):
-            given, initializer = initializer, bound(initializer, derived, weight.axes, len(weight.shape))
+            given, initializer = initializer, bound(initializer, derived, weight)
             seed = None if initializer is given else seed  # A user's object has its own.
             _check_shape(initializer, weight)
         steps.append(_Step(weight, initializer, _row(weight, initializer, reason, seed)))

@@ -15,6 +15,8 @@ from keras_initx.diagnostics._layers import automatic_name, own_weights, parts_o
 from keras_initx.diagnostics._types import Axes
 from keras_initx.initializers._fans import fans
 
+_WITH_GROUPS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+
 
 @dataclass(frozen=True, eq=False)
 class ModelWeight:
@@ -66,9 +68,14 @@ class ModelWeight:
         return kernel_axes(self.layer, self.name, len(self.shape)) if is_kernel(self.variable) else None
 
     @property
+    def groups(self) -> int:
+        """The number of groups of a convolution, otherwise 1: each input is connected to the units of its group."""
+        return int(self.layer.groups) if self.axes and isinstance(self.layer, _WITH_GROUPS) else 1
+
+    @property
     def fans(self) -> tuple[int, int] | None:
         """Fan-in and fan-out if this is a kernel, otherwise `None`."""
-        return fans(self.shape, *self.axes) if self.axes else None
+        return fans(self.shape, *self.axes, self.groups) if self.axes else None
 
 
 def check_model(name: str, model: Any) -> keras.Model:

@@ -130,7 +130,9 @@ def test_the_initializer_of_the_layer_is_used_again():
 @pytest.mark.parametrize(
     ("layer", "shape", "name", "fans"),
     [
-        (layers.Conv2D(6, 3, groups=2), (8, 8, 4), "kernel", (18, 54)),
+        (layers.Conv2D(6, 3, groups=2), (8, 8, 4), "kernel", (18, 27)),
+        (layers.Conv1D(64, 3, groups=8), (8, 64), "kernel", (24, 24)),
+        (layers.Conv3D(4, 2, groups=2), (4, 4, 4, 6), "kernel", (24, 16)),
         (layers.DepthwiseConv2D(3, depth_multiplier=2), (8, 8, 4), "kernel", (9, 18)),
         (layers.Conv2DTranspose(6, 3), (8, 8, 4), "kernel", (36, 54)),
         (layers.EinsumDense("abc,cde->abde", (None, 2, 3)), (5, 4), "kernel", (4, 6)),
@@ -145,6 +147,24 @@ def test_inputs_and_outputs_are_counted_as_the_layer_does(layer, shape, name, fa
     assert (weight.fan_in, weight.fan_out) == fans
     assert weight.expected_std == pytest.approx((2 / fans[0]) ** 0.5)
     assert weight.std == pytest.approx(weight.expected_std, rel=0.4)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "fans"),
+    [
+        ("glorot_uniform", (72, 72)),
+        (keras_initx.Scaled("initx.glorot_normal", 1.0), (72, 72)),
+        (keras_initx.VarianceScaling(mode="fan_out"), (72,)),
+        (keras_initx.VarianceScaling(mode="fan_out", output_axes=[0, 1, 3]), (576,)),
+    ],
+    ids=str,
+)
+def test_a_grouped_convolution_is_drawn_for_the_units_of_one_group(initializer, fans):
+    model = keras.Sequential([keras.Input((8, 8, 64)), layers.Conv2D(64, 3, groups=8, kernel_initializer=initializer)])
+    (weight, _) = initialize(model, seed=0).weights
+    assert (weight.fan_in, weight.fan_out) == (72, 72)
+    assert weight.expected_std == pytest.approx(np.mean(fans) ** -0.5)
+    assert weight.std == pytest.approx(weight.expected_std, rel=0.05)
 
 
 @needs_axes

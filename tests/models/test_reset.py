@@ -65,6 +65,7 @@ def state(optimizer):
     return [to_numpy(variable.value).copy() for variable in optimizer.variables]
 
 
+@pytest.mark.product("name")
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("change", [None, "freeze", "lora", "quantize"])
 def test_the_optimizer_is_as_new(name, change):
