@@ -7,22 +7,26 @@ model.
 """
 
 import contextlib
+import itertools
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import keras
 
+from keras_initx.diagnostics._layers import parts_of
 from keras_initx.initializers import Concatenated, LSTMForgetBias
 from keras_initx.initializers._caller import argument_name
 from keras_initx.initializers._gates import overwrites_forget_bias
-from keras_initx.models._weights import ModelWeight, find_weights
+from keras_initx.models._weights import ModelWeight, weights_within
 
 # An object, or a function of shape and dtype, which Keras accepts too.
 Initializer: TypeAlias = keras.initializers.Initializer | Callable[..., Any]
 
 _LOCK = threading.RLock()
+_THREAD = "keras_initx-copy"
 
 
 def own_initializers(weights: Sequence[ModelWeight]) -> dict[str, Initializer]:
@@ -71,18 +75,45 @@ def _recorded(weight: ModelWeight, recorded: dict[str, Mapping[str, Initializer]
 def _record(layer: keras.Layer) -> dict[str, Initializer]:
     """Rebuild `layer`, and return the initializers of its weights by their paths inside it."""
     state = random.getstate()  # Keras draws seeds from it
+    with keras.saving.CustomObjectScope({}) as scope:
+        custom_objects = scope.backup
+    distribution = keras.distribution.distribution()
+
+    def record() -> dict[str, Initializer]:
+        keras.distribution.set_distribution(distribution)
+        with keras.saving.CustomObjectScope(custom_objects):
+            return _of_copy(layer)
+
     try:
-        with _recorded_calls() as calls:
-            copy = type(layer).from_config(layer.get_config())
-            if not copy.built:
-                copy.build_from_config(layer.get_build_config())
-            return {
-                weight.path: calls[id(weight.variable)] for weight in find_weights(copy) if id(weight.variable) in calls
-            }
+        if threading.current_thread().name.startswith(_THREAD):  # A layer may call `initialize` while it is built.
+            return _of_copy(layer)
+        # Keras counts names in each thread, so those of the caller are not used up.
+        with ThreadPoolExecutor(1, _THREAD) as executor:
+            return executor.submit(record).result()
     except Exception:  # Custom layers may raise anything, and many have no complete config.
         return {}
     finally:
         random.setstate(state)
+
+
+def _of_copy(layer: keras.Layer) -> dict[str, Initializer]:
+    """Return the initializers that a copy of `layer` passes to `add_weight`, by the paths of the weights in `layer`."""
+    with _recorded_calls() as calls:
+        copy = type(layer).from_config(layer.get_config())
+        if not copy.built:
+            copy.build_from_config(layer.get_build_config())
+        found = {
+            _place(weight): calls[id(weight.variable)]
+            for weight in weights_within(copy)
+            if id(weight.variable) in calls
+        }
+    return {weight.path: found[_place(weight)] for weight in weights_within(layer) if _place(weight) in found}
+
+
+def _place(weight: ModelWeight) -> tuple[Any, ...]:
+    """Return where a weight is. Not its path: automatic names in a copy have other numbers, maybe in another order."""
+    steps = [parts_of(outer, recursive=False).index(inner) for outer, inner in itertools.pairwise(weight.layers)]
+    return *steps, weight.path.rpartition("/")[2], weight.shape
 
 
 @contextlib.contextmanager

@@ -90,13 +90,18 @@ def check_model(name: str, model: Any) -> keras.Model:
     return model
 
 
+def weights_within(layer: keras.Layer) -> list[ModelWeight]:
+    """Return the same as `find_weights`, where weights may have the same path."""
+    return list(_walk((layer,), ("",), set()))
+
+
 def find_weights(model: keras.Layer) -> list[ModelWeight]:
     """Return the weights of a model or a layer, in the order of its layers. A shared weight is listed once.
 
     Raises:
         ValueError: If two weights have the same path.
     """
-    weights = list(_walk((model,), ("",), set()))
+    weights = weights_within(model)
     counts = Counter(weight.path for weight in weights)
     for path, count in counts.items():
         if count > 1:

@@ -232,6 +232,52 @@ def test_what_a_layer_hands_to_add_weight_is_found():
     ]
 
 
+class Block(layers.Layer):
+    """Gets one layer, and makes another one of the same class."""
+
+    def __init__(self, given, **options):
+        super().__init__(**options)
+        self.given = keras.saving.deserialize_keras_object(given) if isinstance(given, dict) else given
+        self.made = Hidden()
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(2,), initializer="he_normal", name="scale")
+        if not self.given.built:
+            self.given.build(shape)
+        self.made.build((None, 2))
+
+    def call(self, x):
+        return self.made(self.given(x)) * self.scale
+
+    def get_config(self):
+        return {**super().get_config(), "given": keras.saving.serialize_keras_object(self.given)}
+
+
+def test_looking_for_initializers_in_a_copy_uses_up_no_names():
+    with keras.saving.custom_object_scope({"Hidden": Hidden, "Block": Block}):
+        model = keras.Sequential([keras.Input((4,)), Block(Hidden()), layers.Dense(2)])
+        before = Hidden().name, layers.Dense(2).name
+        plan = initialize(model, seed=0, dry_run=True)
+        after = Hidden().name, layers.Dense(2).name
+    for one, other in zip(before, after, strict=True):
+        assert int(other.rpartition("_")[2]) == int(one.rpartition("_")[2]) + 1
+    assert plan.weights[0].initializer == "HeNormal()"
+
+
+class Starting(Hidden):
+    """Initializes a model of its own while it is built."""
+
+    def build(self, shape):
+        inner = keras.Sequential([keras.Input((50,)), Hidden()])
+        assert initialize(inner, seed=0, dry_run=True).weights[0].initializer == "Ones()"
+        super().build(shape)
+
+
+def test_a_layer_may_initialize_a_model_while_it_is_built():
+    model = keras.Sequential([keras.Input((50,)), Starting()])
+    assert initialize(model, seed=0).weights[0].initializer == "Ones()"
+
+
 @pytest.mark.parametrize("rules", [None, {"*/kernel": "initx.he_normal"}], ids=["own", "rule"])
 def test_zeros_that_are_kept_stay_zeros(rules):
     sparse = keras_initx.Sparse(2, seed=1)
