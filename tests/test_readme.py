@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import keras
+import pytest
 
 TEXT = pathlib.Path(__file__).parents[1].joinpath("README.md").read_text()
 
@@ -14,3 +15,11 @@ def test_a_report_looks_as_shown(capsys, monkeypatch):
     keras.utils.clear_session()  # names of layers are counted from the start
     exec(example, {})
     assert capsys.readouterr().out == output
+
+
+@pytest.mark.full  # it trains as long as the example says
+def test_thirty_layers_learn_as_much_as_is_said():
+    ((example, percent),) = re.findall(r"```python\n([^`]*model\.fit[^`]*)```\n\n[^`]*more than (\d+) %", TEXT)
+    names = {}
+    exec(example, names)
+    assert names["model"].history.history["val_accuracy"][-1] > int(percent) / 100

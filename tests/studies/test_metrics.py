@@ -66,7 +66,6 @@ FORMS = {
     "object": ({"metrics": [metrics.BinaryAccuracy()]}, "val_binary_accuracy", "max"),
     "named": ({"metrics": [metrics.BinaryAccuracy(name="quality")]}, "val_quality", "max"),
     "numbered": ({"metrics": [metrics.AUC(name="auc_7")]}, "val_auc_7", "max"),
-    "intersection": ({"metrics": [metrics.BinaryIoU(name="binary_io_u")]}, "val_binary_io_u", "max"),
     "subclass": ({"metrics": [OwnAccuracy()]}, "val_binary_accuracy", "max"),
     "string": ({"metrics": ["AUC"]}, "val_AUC", "max"),
     "function": ({"metrics": [metrics.binary_accuracy]}, "val_binary_accuracy", "max"),
