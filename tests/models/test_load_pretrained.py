@@ -264,6 +264,13 @@ def test_an_lstm_gives_what_torch_defines():
     assert bias.change == "summed"
 
 
+def test_an_lstm_takes_a_bias_that_was_summed_before():
+    model, bias = built((5, 4), layers.LSTM(3, name="lstm")), normal(12)
+    plan = load_pretrained(model, {"b": bias}, {"lstm/lstm_cell/bias": "b"}, layout="torch")
+    np.testing.assert_array_equal(arrays(model)["lstm/lstm_cell/bias"], bias)
+    assert row(plan, "lstm/lstm_cell/bias").change == ""
+
+
 def test_a_gru_gives_what_torch_defines():
     state = recurrent_state(3)
     model = built((5, 4), layers.GRU(3, name="gru"))

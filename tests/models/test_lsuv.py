@@ -259,9 +259,10 @@ def test_a_bias_that_is_too_large_is_reported_and_the_kernel_left():
     assert same(values_of(model), before)
 
 
-def test_too_few_steps_are_said_to_be_too_few():
+@pytest.mark.parametrize("scale", [10, 0.1], ids=["from above", "from below"])
+def test_too_few_steps_are_said_to_be_too_few(scale):
     bias = keras.initializers.Constant([0.9, -0.9, 0.0])
-    result = keras_initx.lsuv(dense(bias_initializer=bias), 10 * X, seed=0, max_steps=1, tolerance=1e-3)
+    result = keras_initx.lsuv(dense(bias_initializer=bias), scale * X, seed=0, max_steps=1, tolerance=1e-3)
     assert status(result) == ["not reached"]
 
 

@@ -269,6 +269,8 @@ def constant():
 def test_the_coordinate_check_finds_the_power_of_the_width(constant):
     assert constant.layers == ["first", "second", "last"]
     assert constant.sizes.shape == (2, 3, 2)
+    x = np.random.default_rng(0).normal(size=(32, 8))
+    np.testing.assert_allclose(constant.sizes[0, 0], np.sqrt(np.mean((0.1 * x.sum(axis=1)) ** 2)), rtol=1e-3)
     np.testing.assert_allclose(constant.exponents[0], [0, 1, 2], atol=0.01)
     assert (np.abs(constant.exponents[1] - constant.exponents[0]) > 0.1).any()
     assert "step 0  step 1" in str(constant)
