@@ -251,13 +251,16 @@ def test_spectral_weights_follow_the_table_of_mup():
             assert expected[0][weight.path] == pytest.approx(weight.std * expected[1][weight.path])
 
 
+X = np.random.default_rng(0).normal(1, size=(32, 8))
+
+
 def check(initializer, *, widths=(16, 64), **options):
     def build(width):
         model = wide(width, initializer)
         model.compile(keras.optimizers.SGD(0.1), "mse")
         return model
 
-    x = np.random.default_rng(0).normal(size=(32, 8)).astype("float32")
+    x = X.astype("float32")
     return recipes.coordinate_check(build, widths, x, x[:, :3], **options)
 
 
@@ -269,8 +272,7 @@ def constant():
 def test_the_coordinate_check_finds_the_power_of_the_width(constant):
     assert constant.layers == ["first", "second", "last"]
     assert constant.sizes.shape == (2, 3, 2)
-    x = np.random.default_rng(0).normal(size=(32, 8))
-    np.testing.assert_allclose(constant.sizes[0, 0], np.sqrt(np.mean((0.1 * x.sum(axis=1)) ** 2)), rtol=1e-3)
+    np.testing.assert_allclose(constant.sizes[0, 0], np.sqrt(np.mean((0.1 * X.sum(axis=1)) ** 2)), rtol=1e-3)
     np.testing.assert_allclose(constant.exponents[0], [0, 1, 2], atol=0.01)
     assert (np.abs(constant.exponents[1] - constant.exponents[0]) > 0.1).any()
     assert "step 0  step 1" in str(constant)
