@@ -69,6 +69,12 @@ def test_unscaled_inputs_before_a_normalization_are_a_note():
     assert (verdicts["unscaled inputs"].level, verdicts["unscaled inputs"].layers) == ("note", ("stem",))
 
 
+@pytest.mark.parametrize(("examples", "problems"), [(3, []), (4, ["unscaled inputs"])])
+def test_few_inputs_say_nothing_of_their_scale(examples, problems):
+    x = 100 * GENERATOR.normal(size=(examples, 4))
+    assert list(found(keras.Sequential([keras.Input((4,)), layers.Dense(4)]), x)) == problems
+
+
 def test_every_way_into_a_model_is_looked_at():
     one, two = keras.Input((4,), name="one"), keras.Input((5, 4), name="two")
     hidden = layers.Concatenate()([layers.Dense(4, name="dense")(one), layers.LSTM(4, name="lstm")(two)])
@@ -120,6 +126,13 @@ def test_a_sigmoid_is_certain_near_both_limits(end):
     report = keras_initx.diagnose(model, logits, unscaled_inputs=100)
     assert report.layers[0].certain == 0.75
     assert [verdict.problem for verdict in report.verdicts] == ["saturated output"]
+
+
+@pytest.mark.parametrize(("deviation", "certain"), [(2.5, 0), (2.8, 1)])
+def test_what_is_certain_differs_by_half_of_what_certainty_takes(deviation, certain):
+    logits = np.array([-30 - deviation, -30 + deviation] * 8, "float32")[:, None]
+    model = keras.Sequential([keras.Input((1,)), layers.Activation("sigmoid")])
+    assert keras_initx.diagnose(model, logits).layers[0].certain == certain
 
 
 def test_a_softmax_is_certain_near_1_only():

@@ -78,6 +78,11 @@ def test_exploding():
     assert "HeNormal()" in verdict.remedy
 
 
+def test_exploding_by_inputs():
+    verdict = found(mlp("relu"), 1e4 * X)["exploding"]
+    assert verdict.remedy.startswith("standardize the inputs (their standard deviation is 9.96e+03), then ")
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_inputs_that_are_not_finite(value):
     x = X.copy()
