@@ -195,19 +195,12 @@ def test_gradients_are_those_of_a_training_step(kind, metrics):
     model = MODELS[kind]()
     x, y = data(kind)
     model.compile(keras.optimizers.SGD(1.0), "mse", metrics=METRICS[metrics]())
-    found = {
-        id(variable): weight.gradient
-        for layer in diagnose_unnoticed(model, x, y).layers
-        for variable in model.trainable_variables
-        for weight in layer.weights
-        if variable.path.endswith(f"{layer.name.rpartition('/')[2]}/{weight.name}") and weight.gradient is not None
-    }
-    before = {id(variable): to_numpy(variable.value).copy() for variable in model.trainable_variables}
+    found = gradients(diagnose_unnoticed(model, x, y))
+    before = [to_numpy(variable.value).copy() for variable in model.trainable_variables]
     model.fit(x, y, batch_size=16, shuffle=False, verbose=0)
-    for variable in model.trainable_variables:
-        step = np.linalg.norm(before[id(variable)] - to_numpy(variable.value))
-        assert step == pytest.approx(found.get(id(variable), step), rel=1e-3, abs=1e-5), variable.path
-    assert found or kind == "cells"
+    after = [to_numpy(variable.value) for variable in model.trainable_variables]
+    steps = [np.linalg.norm(one - other) for one, other in zip(before, after, strict=True)]
+    assert sorted(found) == pytest.approx(sorted(steps), rel=1e-3, abs=1e-5)
 
 
 TARGETS = {"list": [Y, Y[:, :1]], "tuple": (Y, Y[:, :1]), "dict": {"b": Y[:, :1], "a": Y}}
@@ -221,7 +214,6 @@ LOSSES_OF_TWO = {
 }
 METRICS_OF_TWO = {
     "none": lambda: None,
-    "list": lambda: [["mae"], [keras.metrics.MeanAbsoluteError()]],
     "dict": lambda: {"a": ["mae", squares], "b": keras.metrics.MeanAbsoluteError()},
 }
 
