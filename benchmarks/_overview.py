@@ -5,6 +5,28 @@ import _rows
 import build
 import trials
 
+# Where each result was measured, and the commit that recorded it.
+_FIRST, _SECOND, _THIRD = "first machine", "second machine", "third machine"
+_SECOND_SAMPLING = f"{_SECOND}, commit e5c4e5b, the rows of `Sparse` 4cea7f2"
+_MEASURED = {
+    ("sampling", "cpu", "jax"): f"{_FIRST}, commit 29f2149",
+    ("sampling", "cpu", "tensorflow"): f"{_FIRST}, commit 29f2149",
+    ("sampling", "cpu", "torch"): f"{_FIRST}, commit 29f2149",
+    ("sampling", "slow cpu", "jax"): _SECOND_SAMPLING,
+    ("sampling", "slow cpu", "tensorflow"): _SECOND_SAMPLING,
+    ("sampling", "slow cpu", "torch"): _SECOND_SAMPLING,
+    ("build", "cpu", "jax"): f"{_THIRD}, commit cdcd9a5",
+    ("build", "cpu", "tensorflow"): f"{_SECOND}, commit e5c4e5b",
+    ("build", "cpu", "torch"): f"{_SECOND}, commit e4489a1",
+    ("redraw", "cpu", "jax"): f"{_FIRST}, commit 1862f39",
+    ("redraw", "cpu", "tensorflow"): f"{_FIRST}, commit 1862f39",
+    ("redraw", "cpu", "torch"): f"{_FIRST}, commit 1862f39",
+    ("trials", "cpu", "jax"): f"{_FIRST}, commit 2b2474f",
+    ("trials", "cpu", "tensorflow"): f"{_FIRST}, commit 2b2474f",
+    ("trials", "cpu", "torch"): f"{_FIRST}, commit 2b2474f",
+    ("places", "cpu", "jax"): f"{_FIRST}, commit 94f5dd9",
+    ("places", "cpu", "tensorflow"): f"{_FIRST}, commit 31b41f8",
+}
 _BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
 # The key of the figures whose rounds count, by benchmark.
 _COUNTED = {
@@ -19,19 +41,22 @@ _COUNTED = {
 def overview(documents):
     """Return the tables of the summary."""
     parts = []
-    for question, benchmark, device, table in (
-        ("How fast is a single initializer?", "sampling", "cpu", _sampling),
-        ("How fast is a single initializer on a slower machine?", "sampling", "slow cpu", _sampling),
-        ("How fast is building a model?", "build", "cpu", _build),
-        ("Is re-initializing a model faster than building it again?", "redraw", "cpu", _redraw),
-        ("How many trials a minute does a study run?", "trials", "cpu", _trials),
-        ("Where are large arrays computed fastest?", "places", "cpu", _places),
+    for question, benchmark, device, backends, table in (
+        ("How fast is a single initializer?", "sampling", "cpu", _BACKENDS, _sampling),
+        ("How fast is a single initializer on the second machine?", "sampling", "slow cpu", _BACKENDS, _sampling),
+        ("How fast is building a model with TensorFlow and torch?", "build", "cpu", ("tensorflow", "torch"), _build),
+        ("How fast is building a model with JAX?", "build", "cpu", ("jax",), _build),
+        ("Is re-initializing a model faster than building it again?", "redraw", "cpu", _BACKENDS, _redraw),
+        ("How many trials a minute does a study run?", "trials", "cpu", _BACKENDS, _trials),
+        ("Where are large arrays computed fastest?", "places", "cpu", _BACKENDS, _places),
     ):
-        found = {name: _find(documents, benchmark, device, name) for name in _BACKENDS}
+        found = {name: _find(documents, benchmark, device, name) for name in backends}
         found = {name: document for name, document in found.items() if document}
-        from_rounds = "; ".join(f"{_BACKENDS[name]}: {rounds(document)}" for name, document in found.items())
+        origins = "; ".join(
+            f"{_BACKENDS[name]}: {rounds(document)}, {measured(document)}" for name, document in found.items()
+        )
         tables = table(list(found.values()), [_BACKENDS[name] for name in found])
-        parts += [f"### {question}", f"{from_rounds}.", tables]
+        parts += [f"### {question}", f"{origins}.", tables]
     return "\n\n".join([*parts, "### Which targets are missed?", _missed(documents)])
 
 
@@ -43,6 +68,11 @@ def _find(documents, benchmark, device, backend):
         and document["environment"]["backend"] == backend
     )
     return next(found, None)
+
+
+def measured(document):
+    """Say where a result was measured, and which commit recorded it."""
+    return _MEASURED[document["benchmark"], document["device"], document["environment"]["backend"]]
 
 
 def rounds(document):
@@ -133,11 +163,12 @@ def _missed(documents):
             f"{_BACKENDS[document['environment']['backend']]}, {document['benchmark']}: {target['what']}",
             f"{'<=' if target['at_most'] else '>='} {_common.significant(target['required'])}",
             _common.with_spread(target["measured"]),
+            measured(document),
         )
         for document, target in targets
         if not target["met"]
     ]
-    header = ("target", "required", "measured (quartiles)")
+    header = ("target", "required", "measured (quartiles)", "where")
     return f"{len(rows)} of {len(targets)}:\n\n{_common.table(header, rows)}"
 
 

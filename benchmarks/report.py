@@ -35,17 +35,27 @@ PLOTS = {"sampling": _summary.plot, "build": build.plot, "redraw": redraw.plot, 
 
 def main():
     """Replace everything between the two marks in README.md, write results/README.md and draw the plots."""
-    found = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+    found = results()
     for path, document in found.items():
         if document["benchmark"] in PLOTS:
             PLOTS[document["benchmark"]](path, document["environment"], document)
+    for page, text in pages(found).items():
+        page.write_text(text, encoding="utf-8")
+    print(f"{README}: {len(found)} results")
+
+
+def results():
+    """Return the documents in results/ by path."""
+    return {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+
+
+def pages(found):
+    """Return the text of each page."""
     documents = list(found.values())
     before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     summary = f"\n{_overview.overview(documents)}\n\n"
-    README.write_text(before + BEGIN + summary + END + after, encoding="utf-8")
-    (RESULTS / "README.md").write_text(HEAD + tables(documents), encoding="utf-8")
-    print(f"{README}: {len(documents)} results")
+    return {README: before + BEGIN + summary + END + after, RESULTS / "README.md": HEAD + tables(documents)}
 
 
 def tables(documents):
@@ -71,8 +81,8 @@ def _environment(document):
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     form = "quick form" if document["quick"] else "full form"
     return (
-        f"{environment['device']}, {environment['cores']} cores, load average before the start "
-        f"{environment['load_before']}; {form}; {_overview.rounds(document)}; {versions}."
+        f"{environment['device']}, {environment['cores']} cores, {_overview.measured(document)}, load average before "
+        f"the start {environment['load_before']}; {form}; {_overview.rounds(document)}; {versions}."
     )
 
 

@@ -4,6 +4,8 @@ import itertools
 import pathlib
 import re
 import runpy
+import subprocess
+import sys
 
 import pytest
 
@@ -26,6 +28,15 @@ def test_pages_have_their_tables(page, names):
     assert page.read_text() == SCRIPT["with_tables"](page.read_text(), names), "run `python docs/tables.py`"
     if "catalog" in names:
         assert _list.markdown(keras_initx.catalog()) in page.read_text()
+
+
+def test_pages_have_their_measurements():
+    read = (
+        "import report; print(all(page.read_text() == text for page, text in report.pages(report.results()).items()))"
+    )
+    command = [sys.executable, "-c", read]
+    result = subprocess.run(command, cwd=ROOT / "benchmarks", capture_output=True, text=True, check=True)
+    assert result.stdout == "True\n", "run `python benchmarks/report.py`"
 
 
 def test_a_page_without_marks_is_an_error():
