@@ -1,7 +1,9 @@
 """What `docs/coming_from.md` says of other libraries: the sizes that their initializers give, and ours."""
 
+import inspect
 import math
 
+import keras
 import numpy as np
 import pytest
 from modes import BACKEND, to_numpy
@@ -79,6 +81,45 @@ def test_a_linear_layer_of_torch():
     assert float(layer.bias.detach().abs().max()) <= INPUTS**-0.5
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="compares with torch")
+@pytest.mark.parametrize(
+    ("name", "slope"),
+    [("linear", None), ("sigmoid", None), ("tanh", None), ("relu", None), ("selu", None), ("leaky_relu", 0.2)],
+)
+def test_a_gain_of_torch(name, slope):
+    import torch
+
+    largest = np.linalg.norm(to_numpy(initx.Orthogonal(name, seed=0)((8, 8))), 2)
+    assert largest == pytest.approx(torch.nn.init.calculate_gain(name, slope), rel=1e-5)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="compares with torch")
+def test_dirac_of_torch():
+    import torch
+
+    weight = torch.nn.init.dirac_(torch.empty(6, 3, 3, 3), groups=2)
+    assert np.array_equal(weight.permute(2, 3, 1, 0), to_numpy(initx.Dirac(groups=2)((3, 3, 3, 6))))
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="compares with torch")
+def test_an_lstm_of_torch():
+    import torch
+
+    torch.manual_seed(0)
+    largest = [float(weight.detach().abs().max()) for weight in torch.nn.LSTM(50, 64).parameters()]
+    assert largest == pytest.approx([64**-0.5] * 4, rel=0.05)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="compares with torch")
+def test_the_default_bounds_of_a_uniform_distribution():
+    import torch
+
+    torch.manual_seed(0)
+    there, here = torch.nn.init.uniform_(torch.empty(1000)), to_numpy(initx.RandomUniform(seed=0)((1000,)))
+    assert [float(there.min()), float(there.max())] == pytest.approx([0, 1], abs=0.01)
+    assert [here.min(), here.max()] == pytest.approx([-0.05, 0.05], abs=0.001)
+
+
 @pytest.mark.skipif(BACKEND != "jax", reason="compares with JAX")
 @pytest.mark.parametrize(
     ("name", "arguments", "here"),
@@ -103,8 +144,6 @@ def test_jax(name, arguments, here):
 
 
 def test_keras_truncated_normal_is_smaller():
-    import keras
-
     assert spread(keras.initializers.TruncatedNormal(stddev=0.02, seed=0))[0] == pytest.approx(0.0176, **CLOSE)
     assert spread(initx.TruncatedNormal(stddev=0.02, seed=0))[0] == pytest.approx(0.02, **CLOSE)
 
@@ -112,3 +151,50 @@ def test_keras_truncated_normal_is_smaller():
 def test_a_truncated_normal_without_a_correction():
     # As TensorFlow 1 had it: of the variance asked for, the square of 0.88 was left.
     assert spread(initx.VarianceScaling(0.774, seed=0))[0] == pytest.approx(0.8796 / INPUTS**0.5, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"{name}{kind}" for name in ("Glorot", "He", "Lecun") for kind in ("Normal", "Uniform")]
+    + ["Orthogonal", "RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling"],
+)
+def test_names_and_positional_arguments_of_keras(name):
+    there, here = (list(inspect.signature(getattr(module, name)).parameters) for module in (keras.initializers, initx))
+    assert here[: len(there)] == there
+
+
+def test_bounds_in_bfloat16():
+    def largest(initializer):
+        values = keras.ops.cast(initializer((1000, 1000), "bfloat16"), "float32")
+        return np.abs(to_numpy(values)).max()
+
+    assert largest(keras.initializers.RandomUniform(seed=0)) > 0.05
+    assert largest(initx.RandomUniform(seed=0)) <= 0.05
+
+
+def test_orthogonal_in_16_bits():
+    with pytest.raises(Exception, match=r"(?i)qr|bfloat16"):
+        keras.initializers.Orthogonal(seed=0)((4, 4), "bfloat16")
+    assert keras.backend.standardize_dtype(initx.Orthogonal(seed=0)((4, 4), "bfloat16").dtype) == "bfloat16"
+
+
+def two_layers(initializer):
+    kernels = {"kernel_initializer": initializer}
+    return keras.Sequential([keras.Input((8,)), keras.layers.Dense(8, **kernels), keras.layers.Dense(8, **kernels)])
+
+
+@pytest.mark.parametrize("initializer", [keras.initializers.HeNormal(), initx.HeNormal(seed=3)], ids=["Keras", "seed"])
+def test_the_same_weights_twice_are_found_by_diagnose(initializer):
+    report = initx.diagnose(two_layers(initializer), np.ones((4, 8), "float32"))
+    assert "twin tensors" in {verdict.problem for verdict in report.verdicts}
+
+
+def test_a_shared_object_without_a_seed_is_warned_of():
+    with pytest.warns(UserWarning, match="the same weights of shape"):
+        two_layers(initx.HeNormal())
+
+
+def test_numbers_of_connections():
+    shares = [np.mean(to_numpy(initx.Sparse(sparsity=sparsity)((100, 50))) != 0) for sparsity in (0.1, 0.9)]
+    assert shares == pytest.approx([0.9, 0.1])
+    assert {*(to_numpy(initx.Sparse(15, stddev=1.0)((100, 50))) != 0).sum(axis=0)} == {15}
