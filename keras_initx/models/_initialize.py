@@ -45,8 +45,8 @@ def initialize(
     replaced by their counterparts in this package, which draw from the same distribution. A user's
     initializer is called itself, with its own seed, unless its config has all of its arguments.
     Fan-in and fan-out are computed for the actual layer, including depthwise, transposed and
-    grouped convolutions, `EinsumDense`, attention layers and embeddings. Zeros kept by `KeepSparse`
-    stay zero.
+    grouped convolutions, `EinsumDense`, attention layers and embeddings. A kernel with `KeepSparse`
+    gets the values of its `Sparse`, for every `seed`; under a rule its zeros stay zero.
 
     The seed of each weight is derived from `seed` and the path of the weight, see `seeds`. The
     weights therefore do not depend on the backend, on other objects in the process, or on other
@@ -54,8 +54,8 @@ def initialize(
     layers have automatic names, because Keras then renumbers them. Each weight has its own seed,
     even if layers share an initializer.
 
-    All values are drawn before the first one is assigned: after an error or an interruption the
-    model is unchanged. Variables keep their device and sharding, and compiled functions are not
+    All values are drawn before the first one is assigned: an error, or an interruption until then,
+    leaves the model unchanged. Variables keep their device and sharding, and compiled functions are not
     traced again.
 
     Args:

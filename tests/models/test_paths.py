@@ -52,6 +52,11 @@ def test_automatic_names_are_numbered_in_each_model():
     assert paths(sequential()) == [f"{path}/{name}" for path in expected for name in ("kernel", "bias")]
 
 
+def test_automatic_names_are_numbered_in_the_order_of_creation():
+    first, second = layers.Dense(3, use_bias=False), layers.Dense(4, use_bias=False)
+    assert paths(keras.Sequential([keras.Input((2,)), second, first])) == ["dense_1/kernel", "dense/kernel"]
+
+
 def test_more_than_ten_layers_keep_their_order():
     model = keras.Sequential([keras.Input((2,)), *(layers.Dense(2, use_bias=False) for _ in range(12))])
     assert paths(model) == ["dense/kernel", *(f"dense_{i}/kernel" for i in range(1, 12))]
