@@ -49,7 +49,7 @@ def before_training(model: Model, run: Run) -> Record:
     if several:
         raise BuildError(
             "`build` must return a model whose metrics are single numbers, for example by "
-            f"`F1Score(average='macro')`. Received: {several[0]} of shape {np.shape(values[several[0]])}"
+            f"`F1Score(average='macro')`. Received: {several[0]} of shape {tuple(np.shape(values[several[0]]))}"
         )
     metrics = {name: float(value) for name, value in values.items()}
     known = directions(model, metrics)
