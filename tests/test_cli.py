@@ -15,7 +15,7 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx import _command
-from keras_initx.cli import _list, _main, _sample
+from keras_initx.cli import _list, _main, _round_trip, _sample
 from keras_initx.cli._round_trip import TOLERANCE, differences
 
 pytestmark = pytest.mark.once
@@ -94,6 +94,15 @@ def test_a_closed_pipe_ends_a_command_quietly():
     os.close(reader)
     assert written_to(writer) == (141, "")
     os.close(writer)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes are closed otherwise there")
+def test_a_closed_pipe_is_no_difference_that_the_demo_found(monkeypatch):
+    monkeypatch.setattr(_round_trip, "_work", lambda *arguments: True)
+    monkeypatch.setattr(_round_trip, "_outcome", lambda *arguments: ("0.900", "ok"))
+    with streams.without_reader() as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert _main.main(["demo"]) == 141
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
