@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 
 from keras_initx._typing import DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._base import Initializer
@@ -30,8 +31,19 @@ def check_shape_for(initializer: keras.initializers.Initializer, shape: Shape) -
 
 
 def values_of(initializer: keras.initializers.Initializer, shape: Shape, dtype: DType) -> Tensor:
-    """Return the values of `initializer`: a new array on the host, a tensor elsewhere."""
+    """Return the values of `initializer`: a new array on the host, a tensor elsewhere.
+
+    Raises:
+        ValueError: If they are complex or masked.
+    """
     if isinstance(initializer, Initializer):
         # Not through `__call__`, which would move the values to the device and back.
         return initializer._values(shape, dtype)
-    return current_namespace(math.prod(shape)).adopt(initializer(shape, dtype=dtype))
+    values = initializer(shape, dtype=dtype)
+    if isinstance(values, np.ma.MaskedArray) or "complex" in str(getattr(values, "dtype", "")):
+        # A cast would drop the mask or the imaginary parts.
+        raise ValueError(
+            f"An initializer within another must give real numbers, without a mask. Received: {initializer!r}, which "
+            f"gives {type(values).__name__} of dtype {values.dtype}"
+        )
+    return current_namespace(math.prod(shape)).adopt(values)

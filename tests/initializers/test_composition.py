@@ -70,6 +70,25 @@ def test_foreign_initializers_in_every_mode(mode):
     assert (values[:, 4:] == 1).all()
 
 
+class Given(keras.initializers.Initializer):
+    """A foreign initializer that gives the same value for each weight."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, shape, dtype=None):
+        return self.value
+
+
+@pytest.mark.parametrize(
+    "values", [np.full((4, 3), 1 + 2j), np.ma.array(np.ones((4, 3)), mask=True)], ids=["complex", "masked"]
+)
+@pytest.mark.parametrize("wrap", [lambda inner: Scaled(inner, 2), lambda inner: Concatenated([inner], axis=0)])
+def test_imaginary_parts_and_masks_are_not_dropped(wrap, values):
+    with pytest.raises(ValueError, match=r"must give real numbers, without a mask\. Received: "):
+        wrap(Given(values))((4, 3))
+
+
 def test_scaled_passes_on_what_it_wraps_refuses():
     with pytest.raises(ValueError, match=r"`shape` must have at least 2 dimensions\. Received: shape=\(3,\)"):
         Scaled("initx.orthogonal", 2)((3,))
