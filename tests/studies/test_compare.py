@@ -15,7 +15,7 @@ from networks import build, build_among_others, build_he, data, timeless
 
 import keras_initx
 from keras_initx.initializers._seeding import derived_seed
-from keras_initx.studies import _pool, _run_trial, compare_initializers, random_restarts
+from keras_initx.studies import _pool, _run_trial, _training, compare_initializers, random_restarts
 from keras_initx.studies._seeds import seeded
 from keras_initx.studies._training import first_batch
 
@@ -254,6 +254,48 @@ def test_each_layer_and_each_seed_has_a_draw_of_its_own(initializer):
 def test_initializers_in_a_dict_have_draws_of_their_own():
     kernel, bias = seeded({"kernel": keras_initx.HeNormal(), "others": [keras_initx.HeNormal()]}, 1).values()
     assert not np.array_equal(to_numpy(kernel((4, 4))), to_numpy(bias[0]((4, 4))))
+
+
+def test_initializers_in_a_list_have_draws_of_their_own():
+    first, second = seeded([keras_initx.HeNormal(), keras_initx.HeNormal()], 1)
+    assert not np.array_equal(to_numpy(first((4, 4))), to_numpy(second((4, 4))))
+
+
+@pytest.mark.once
+def test_losses_of_batches_are_those_of_each_batch():
+    x, y = data()[0]
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, "softmax")])
+    model.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy", run_eagerly=True)
+    order = _training._order((x, y), 1, 5)
+    batches = [order[begin : begin + 40] for begin in (0, 40, 80)]
+    found = _training.train_epoch(model, data(), 1, 40, 5)["batch_losses"]
+    assert found == pytest.approx([model.evaluate(x[batch], y[batch], verbose=0) for batch in batches], rel=1e-4)
+
+
+class Drawing(keras.layers.Layer):
+    """Draws from the global generator of NumPy."""
+
+    def call(self, x, training=None):
+        if training:
+            self.drawn.append(np.random.random())  # noqa: NPY002
+        return x
+
+
+@pytest.mark.once
+def test_each_epoch_has_a_seed_of_its_own():
+    def drawn(seed):
+        layer = Drawing()
+        layer.drawn = []
+        model = keras.Sequential([keras.Input((6,)), layer, keras.layers.Dense(3, "softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        for epoch in (1, 2):
+            _training.train_epoch(model, data(), epoch, 96, seed)
+        return list(layer.drawn)
+
+    first, second = drawn(1)
+    assert first != second
+    assert drawn(1) == [first, second]
+    assert drawn(2)[0] != first
 
 
 def test_seeds_of_other_purposes_differ():

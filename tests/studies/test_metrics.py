@@ -193,10 +193,11 @@ def test_automatic_names_of_metrics_agree_without_a_copy(tmp_path):
 
 def test_automatic_numbers_keep_the_order_of_the_metrics():
     def trial(*names):
-        return Trial("key", "finished", ({"epoch": 0, **{f"val_{name}": i for i, name in enumerate(names)}},))
+        epochs = ({"epoch": 0, **{f"val_{name}": i for i, name in enumerate(names)}},)
+        return Trial("key", "finished", epochs, directions={f"val_{name}": "max" for name in names})
 
     first, second = agreed({1: trial("auc_8", "auc_9"), 2: trial("auc_9", "auc_10")}).values()
-    assert second.epochs == first.epochs
+    assert second == first
     (explicit,) = agreed({1: trial("auc_2", "auc_1")}).values()
     assert explicit.epochs == ({"epoch": 0, "val_auc_2": 0, "val_auc_1": 1},)
 

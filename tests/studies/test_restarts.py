@@ -1,5 +1,6 @@
 """Restarts stop the losers early, return what the seed gives again, and do not take luck for gain."""
 
+import dataclasses
 import shutil
 import types
 
@@ -179,6 +180,11 @@ def test_luck_is_no_gain():
     assert study.gain()["selection_bias"] == pytest.approx(0.09)
     assert "it is better by 0.000 " in text
     assert "In the search it looked better by 0.090 than in these runs" in text
+
+
+def test_luck_in_a_loss_is_no_gain():
+    study = dataclasses.replace(study_with([(0.3, 0.28), (0.28, 0.3)], score=0.1), mode="min")
+    assert study.gain()["selection_bias"] == pytest.approx(0.19)
 
 
 def test_repr_is_a_line():

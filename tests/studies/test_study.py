@@ -11,6 +11,8 @@ import pytest
 import scipy.stats
 
 from keras_initx.studies import Study, Trial
+from keras_initx.studies._columns import summary_rows
+from keras_initx.studies._course import jumps
 from keras_initx.studies._metric import metric_range
 from keras_initx.studies._plot_curves import families as families_of
 from keras_initx.studies._statistics import holm, paired_p_value, repeats_needed, t_interval
@@ -99,6 +101,11 @@ def test_the_course_of_training():
     assert rising["seconds_to_threshold"] == jumping["seconds_to_threshold"] == 3 * 3.5
 
 
+def test_jumps_are_those_of_the_second_half():
+    # Of five epochs from the second on: up, down and up by 1.
+    assert jumps(np.array([[5.0, 9.0, 0.0, 1.0, 0.0, 1.0]])) == pytest.approx([1 - 1 / 3])
+
+
 def test_the_epoch_to_stop_at_is_that_of_the_mean_curve():
     (row,) = study_of({"both": [RISING, JUMPING]}).summary()
     assert row["best"] == pytest.approx(0.85)
@@ -135,6 +142,10 @@ def test_comparisons_are_paired_and_corrected(three):
     open_verdict = "not shown with 4 repeats, would take at least 34"
     assert [row["verdict"] for row in found] == [open_verdict, "good is better", "fair is better"]
     assert found[1]["difference"] == pytest.approx(0.4)
+
+
+def test_a_line_says_which_lines_it_beats(three):
+    assert {row["initializer"]: row["beats"] for row in summary_rows(three)} == {"good": [3], "fair": [3], "bad": []}
 
 
 def test_least_is_best_for_a_loss():
@@ -181,6 +192,7 @@ def test_one_pair_is_not_enough():
 def test_what_one_pair_says_nothing_of_does_not_hide_the_rest():
     text = words(study({"good": GOOD, "bad": BAD, "short": GOOD[:1]}))
     assert "good is better than bad." in text
+    assert "All differences" not in text
     assert "One pair is not enough for a test: repeat more often." in text
 
 
