@@ -154,6 +154,7 @@ def test_an_error_that_nobody_foresaw_is_no_problem_that_was_found(capsys, monke
         ("compare --epochs 0", "positive integer"),
         ("compare --batch-size 0", "positive integer"),
         ("compare --learning-rate -1", "positive number"),
+        ("compare --learning-rate 0", "positive number"),
         ("compare --learning-rate inf", "positive number"),
         ("compare --learning-rate nan", "positive number"),
         ("compare --seed -1", "integer in [0, 2**32)"),

@@ -220,6 +220,13 @@ def test_a_terminal_shows_the_time_that_is_left(monkeypatch, capsys):
     assert re.search(r"compare.*3/4.*epochs,.*elapsed,.*left", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("shown", [_terminal.status, lambda: _terminal.progress("compare", 4, "epochs")])
+def test_nothing_is_shown_where_the_error_stream_is_closed(monkeypatch, shown):
+    monkeypatch.setattr(sys, "stderr", None)
+    with shown() as update:
+        update(1)
+
+
 def refused(capsys, *arguments):
     with pytest.raises(SystemExit, match=r"^2$"):
         _main.main([str(argument) for argument in arguments])
