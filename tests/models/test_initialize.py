@@ -288,6 +288,49 @@ def test_zeros_that_are_kept_stay_zeros(rules):
     np.testing.assert_array_equal(arrays(model)["hidden/kernel"] == 0, zeros)
 
 
+def test_a_rule_draws_other_values_where_zeros_are_kept():
+    sparse = keras_initx.Sparse(2, seed=1)
+    layer = layers.Dense(6, name="hidden", kernel_initializer=sparse, kernel_constraint=keras_initx.KeepSparse(sparse))
+    model = keras.Sequential([keras.Input((8,)), layer])
+    initialize(model, {"*/kernel": "ones"}, seed=0)
+    assert np.unique(arrays(model)["hidden/kernel"]).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("initializer", "std"),
+    [
+        ("ones", 0.0),
+        (keras_initx.RandomUniform(1.0, 2.0), 12**-0.5),
+        (keras.initializers.TruncatedNormal(stddev=0.02), 0.0176),  # Keras takes the value before truncation
+        (keras_initx.TruncatedNormal(stddev=0.02), 0.02),
+    ],
+    ids=["ones", "uniform", "Keras' truncated", "truncated"],
+)
+def test_the_plan_has_the_spread_of_the_values(initializer, std):
+    model = keras.Sequential([keras.Input((200,)), layers.Dense(100, kernel_initializer=initializer)])
+    weight = initialize(model, seed=0).weights[0]
+    assert weight.std == pytest.approx(std, rel=0.02)
+    assert weight.std == pytest.approx(arrays(model)["dense/kernel"].std(), abs=1e-6)
+
+
+def test_parts_of_an_initializer_have_seeds_of_their_own():
+    parts = keras_initx.Concatenated(["initx.random_normal", "initx.random_normal"], sizes=[3, 3])
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(6, kernel_initializer=parts)])
+    assert initialize(model, seed=0).weights[0].seed == seeds(0)("dense/kernel")
+    assert not np.array_equal(*np.split(arrays(model)["dense/kernel"], 2, axis=1))
+
+
+def test_a_layer_type_matches_the_layers_inside_it():
+    inputs = keras.Input((5, 8))
+    x = layers.MultiHeadAttention(2, 4, name="attention")(inputs, inputs)
+    model = keras.Model(inputs, layers.Dense(2, name="logits")(x))
+    plan = initialize(model, {layers.MultiHeadAttention: "zeros"}, seed=0)
+    kernels = {weight.path: weight.initializer for weight in plan.weights if weight.path.endswith("kernel")}
+    assert kernels.pop("logits/kernel") == "GlorotUniform()"
+    assert len(kernels) == 4
+    assert set(kernels.values()) == {"Zeros()"}
+
+
 def test_what_was_adapted_to_data_is_left():
     norm = layers.Normalization(name="normalization")
     norm.adapt(np.arange(12.0).reshape(4, 3))

@@ -90,6 +90,23 @@ def test_a_shared_layer_has_one_path():
     assert paths(keras.Model(inputs, shared(shared(inputs)))) == ["dense/kernel", "dense/bias"]
 
 
+class Tied(layers.Layer):
+    """Uses the kernel of another layer, which it does not hold."""
+
+    def __init__(self, kernel):
+        super().__init__()
+        self.kernel = kernel
+
+    def call(self, x):
+        return keras.ops.matmul(x, keras.ops.transpose(self.kernel))
+
+
+def test_a_shared_weight_has_one_path():
+    first = layers.Dense(4, use_bias=False)
+    first.build((None, 2))
+    assert paths(keras.Sequential([keras.Input((2,)), first, Tied(first.kernel)])) == ["dense/kernel"]
+
+
 class Twice(keras.Model):
     def __init__(self):
         super().__init__()
