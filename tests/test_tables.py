@@ -12,6 +12,8 @@ import pytest
 import keras_initx
 from keras_initx.cli import _list
 from keras_initx.initializers import CatalogEntry
+from keras_initx.rendering._page import section
+from keras_initx.rendering._table import text_width
 
 pytestmark = pytest.mark.once
 
@@ -72,6 +74,14 @@ def test_plain_text_has_a_line_for_each_class():
     assert first == ("initx.one, initx.first  int    a * b * c  where one is enough: for few units, or small ones")
     assert second == "initx.another           float  x | y      elsewhere"
     assert header == "id                      class  values     when to use it"
+
+
+def test_wide_characters_take_two_columns_of_a_terminal():
+    assert [text_width(text) for text in ("ab", "\u6f22\u5b57", "\uff21\uff22")] == [2, 4, 4]
+
+
+def test_headings_of_pages_are_text():
+    assert section("a < b") == "<h2>a &lt; b</h2>"
 
 
 def terminal(monkeypatch, columns):

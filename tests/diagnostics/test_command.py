@@ -94,6 +94,13 @@ def test_inputs_may_have_names(data, capsys):
     assert _main.main(["diagnose", str(data / "two.keras"), "--data", str(data / "two.npz")]) == 0
 
 
+def test_an_input_may_be_called_x(data, capsys):
+    one, two = keras.Input((4,), name="x"), keras.Input((3,), name="z")
+    keras.Model({"x": one, "z": two}, layers.Dense(8)(layers.Concatenate()([one, two]))).save(data / "two.keras")
+    np.savez(data / "two.npz", x=X[:, :4], z=X[:, :3])
+    assert _main.main(["diagnose", str(data / "two.keras"), "--data", str(data / "two.npz")]) == 0
+
+
 def test_files_are_written(data, capsys):
     files = {
         option: data / f"report.{suffix}" for option, suffix in (("json", "json"), ("csv", "csv"), ("plot", "svg"))

@@ -1,5 +1,6 @@
 """Studies on the command line."""
 
+import contextlib
 import importlib.util
 import os
 import pathlib
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -17,7 +19,7 @@ from matplotlib.figure import Figure
 from networks import blobs
 
 from keras_initx import studies
-from keras_initx.cli import _main
+from keras_initx.cli import _main, _study_command
 from keras_initx.rendering import _terminal
 from keras_initx.studies import Study, _compare
 
@@ -102,6 +104,40 @@ def test_the_initializers_of_a_comparison_suit_the_model(capsys, tmp_path, monke
     monkeypatch.setattr(studies, "compare_initializers", compared)
     assert "that is enough" in refused(capsys, "compare", "--model", model, "--out", tmp_path / "out")
     assert [initializer.gain for initializer in received[2:]] == [gain, gain]
+
+
+@pytest.mark.parametrize(
+    ("command", "function", "expected"),
+    [
+        ("compare --repeats 7 --no-diagnosis", "compare_initializers", {"repeats": 7, "diagnosis": False}),
+        ("compare --threshold 0.5 --mode max", "compare_initializers", {"threshold": 0.5, "mode": "max"}),
+        (
+            "restarts --n 6 --checks 4 --monitor val_loss",
+            "random_restarts",
+            {"n": 6, "checks": 4, "monitor": "val_loss"},
+        ),
+        ("restarts --seed 5 --jobs 2 --batch-size 9", "random_restarts", {"seed": 5, "n_jobs": 2, "batch_size": 9}),
+    ],
+)
+def test_options_reach_the_study(capsys, tmp_path, monkeypatch, command, function, expected):
+    def study(*arguments, **options):
+        received.update(options)
+        raise RuntimeError("that is enough")
+
+    received = {}
+    monkeypatch.setattr(studies, function, study)
+    refused(capsys, *command.split(), "--model", "mlp", "--out", tmp_path / "out")
+    assert {name: received[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("failed", [1, 2])
+def test_a_study_of_which_some_trials_fail_is_no_error(failed):
+    ends = [{"error": "no weights here"}] * failed + [{}] * (2 - failed)
+    trials = {
+        number: SimpleNamespace(end=end, status="failed" if end else "complete") for number, end in enumerate(ends)
+    }
+    with pytest.raises(RuntimeError, match="all 2 trials failed") if failed == 2 else contextlib.nullcontext():
+        _study_command._check_any_settled(SimpleNamespace(trials=trials))
 
 
 @pytest.mark.usefixtures("blank_figures")

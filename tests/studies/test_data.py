@@ -52,6 +52,18 @@ def test_a_file(tmp_path):
     assert (data.name, data.shape, data.classes) == ("own", (7,), 5)
 
 
+@pytest.mark.parametrize(("train", "validation"), [([0, 1], [2, 0]), ([2, 0], [0, 1])])
+def test_a_class_may_occur_in_one_part_only(tmp_path, train, validation):
+    np.savez(tmp_path / "own.npz", x_train=np.ones((2, 3)), y_train=train, x_test=np.ones((2, 3)), y_test=validation)
+    assert _data.load(str(tmp_path / "own.npz")).classes == 3
+
+
+def test_a_folder_is_told(tmp_path):
+    (tmp_path / "d.npz").mkdir()
+    with pytest.raises(_data.DataError, match=r"d.npz must be a .npz file with x_train, y_train, x_test and y_test"):
+        _data.load(str(tmp_path / "d.npz"))
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -64,10 +76,11 @@ def test_a_file(tmp_path):
         ({"x_test": np.ones((2, 4))}, r"inputs of one shape. .* x_train of shape \(2, 3\), x_test of shape \(2, 4\)"),
         ({"x_train": [], "y_train": []}, r"must hold numbers. Received: x_train of dtype float64, shape \(0,\)"),
         ({"x_train": ["a", "b"]}, "must hold numbers. Received: x_train of dtype <U1"),
+        ({"x_train": np.ones((2, 3)) * 1j}, "must hold numbers. Received: x_train of dtype complex128"),
         ({"x_train": 1.0}, r"must hold numbers. Received: x_train of dtype float64, shape \(\)"),
         ({"y_test": [-1, 2]}, "must have one label for each input, a non-negative integer"),
     ],
-    ids=["missing", "not whole", "too few", "other shape", "empty", "strings", "number", "negative"],
+    ids=["missing", "not whole", "too few", "other shape", "empty", "strings", "complex", "number", "negative"],
 )
 def test_a_file_that_does_not_suit_is_told(tmp_path, arrays, message):
     whole = {"x_train": np.ones((2, 3)), "y_train": [0, 1], "x_test": np.ones((2, 3)), "y_test": [1, 0]}
@@ -97,6 +110,13 @@ def test_networks_suit_images(name, shape):
     assert to_numpy(model.optimizer.learning_rate).item() == 0.25
     kernels = [weight for weight in model.trainable_weights if "kernel" in weight.path]
     assert all(to_numpy(kernel).std() > 0 for kernel in kernels)
+
+
+def test_an_lstm_has_one_initializer_for_both_kernels():
+    model = _networks.Network("lstm", (8, 8, 1), 10)("zeros")
+    kernels = [weight for weight in model.trainable_weights if "kernel" in weight.path]
+    assert len(kernels) == 3
+    assert not any(to_numpy(kernel).any() for kernel in kernels)
 
 
 def test_the_network_of_the_image_study_has_its_kinds_of_layers():
