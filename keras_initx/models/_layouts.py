@@ -89,8 +89,10 @@ def arrangements(weight: ModelWeight, layout: Layout) -> list[Arrangement]:
             return []
         return [same] if _is_table(weight) else [same, flat] if _is_vector(weight) else []
     # The order of the axes of an array with as many of them as the weight is kept.
-    if isinstance(layer, keras.layers.EinsumDense) and len(shape) > 2 and (matrix := _einsum(weight, layout)):
-        return [same, matrix]
+    # Other weights of the layer are scales of a quantized kernel, or factors of LoRA.
+    if isinstance(layer, keras.layers.EinsumDense) and weight.name == "kernel" and len(shape) > 2:
+        matrix = _einsum(weight, layout)
+        return [same, matrix] if matrix else [same]
     return [same]
 
 

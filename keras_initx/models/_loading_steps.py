@@ -128,7 +128,7 @@ def _arranged(weight: ModelWeight, row: LoadedWeight, stored: Sequence[Stored], 
     def make() -> Array:
         arrays = [array.read() for array in stored]
         parts = arrays if index is None else [array[index] for array in arrays]
-        return np.ascontiguousarray(way.apply([part.astype(weight.dtype) for part in parts], weight.shape))
+        return np.asarray(way.apply([part.astype(weight.dtype) for part in parts], weight.shape), order="C")
 
     steps = [_text(index) if index is not None else "", way.description(shapes, weight.shape)]
     return Step(weight, dataclasses.replace(row, change=", ".join(filter(None, steps))), make)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from modes import needs_keras, to_numpy
 
-from keras_initx import initialize, lsuv
+from keras_initx import initialize, load_pretrained, lsuv
 from keras_initx.models._weights import find_weights
 
 layers = keras.layers
@@ -83,3 +83,14 @@ def test_lsuv_leaves_a_quantized_layer(mode, rank):
     hidden, logits = lsuv(model, np.random.default_rng(0).normal(size=(64, 16)).astype("float32"), seed=0).rows
     assert (hidden.status, hidden.reason, logits.status) == ("left", "quantized", "scaled")
     assert_equal(arrays(model, "hidden"), before)
+
+
+@pytest.mark.parametrize("rank", [None, 2], ids=["alone", "with LoRA"])
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("mode", [*MODES, "float8"])
+def test_a_quantized_model_is_loaded_from_another(mode, kind, rank):
+    if mode == "float8" and (kind == "embedding" or rank):
+        pytest.skip("Keras has no such layer")
+    source, model = quantized(mode, kind, rank), quantized(mode, kind, rank)
+    load_pretrained(model, source)
+    assert_equal(arrays(model), arrays(source))
