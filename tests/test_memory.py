@@ -87,12 +87,9 @@ def test_what_a_caller_deletes_is_gone(use, tmp_path, no_collector):
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc/self/statm").exists(), reason="only Linux says what is resident")
-@pytest.mark.parametrize(
-    ("initializer", "shape"),
-    [(keras_initx.LSTMForgetBias(), (1 << 22,)), (keras_initx.Sparse(connections=10, seed=1), (1 << 11, 1 << 11))],
-    ids=["dense", "sparse"],
-)
-def test_ten_calls_take_the_memory_of_one(initializer, shape, no_collector):
+def test_ten_calls_take_the_memory_of_one(no_collector):
+    # Few random numbers, after many of which a program is compiled.
+    initializer, shape = keras_initx.Sparse(connections=10, seed=1), (1 << 11, 1 << 11)
     initializer(shape)  # 16 MiB
     before = _resident()
     for _ in range(10):
