@@ -51,9 +51,19 @@ def train_epoch(model: Model, data: Arrays, epoch: int, batch_size: int, seed: i
         verbose=0,
     ).history
     seconds = time.perf_counter() - begin
-    metrics = {name: float(values[-1]) for name, values in history.items()}
+    metrics = {name: as_number(values[-1]) for name, values in history.items()}
     losses = {"batch_losses": recorder[0].losses} if recorder else {}
     return {**metrics, **losses, "seconds": seconds}
+
+
+def as_number(value: Any) -> float:
+    """Return the value of a metric, which may be in an array of one element."""
+    return float(np.reshape(_array(value), ()))
+
+
+def _array(value: Any) -> Array:
+    array: Array = keras.ops.convert_to_numpy(value)
+    return array
 
 
 def _order(training: Structure, epoch: int, seed: int) -> Array:
@@ -69,8 +79,8 @@ def first_batch(data: Arrays, batch_size: int, seed: int) -> tuple[Structure, ..
 
 
 def evaluate(model: Model, data: Arrays) -> Metrics:
-    """Return the metrics of `model` on the validation data."""
-    return {f"val_{name}": value for name, value in _evaluate(model, data[1]).items()}
+    """Return the metrics of `model` on the validation data, as arrays."""
+    return {f"val_{name}": _array(value) for name, value in _evaluate(model, data[1]).items()}
 
 
 def build_like_fit(model: Model, data: Arrays) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from keras_initx.studies._folder import Folder, Trial
 from keras_initx.studies._metric import BuildError, check_metrics, directions
 from keras_initx.studies._plan import Run
-from keras_initx.studies._training import evaluate
+from keras_initx.studies._training import as_number, evaluate
 from keras_initx.studies._types import Model, Record
 
 # The models of earlier trials, and the variables that they trained, by their ids.
@@ -45,13 +45,13 @@ def before_training(model: Model, run: Run) -> Record:
         BuildError: If the trial could not be compared with others.
     """
     values = evaluate(model, run.data)
-    several = [name for name, value in values.items() if np.ndim(value)]
+    several = [name for name, value in values.items() if np.size(value) > 1]
     if several:
         raise BuildError(
             "`build` must return a model whose metrics are single numbers, for example by "
             f"`F1Score(average='macro')`. Received: {several[0]} of shape {tuple(np.shape(values[several[0]]))}"
         )
-    metrics = {name: float(value) for name, value in values.items()}
+    metrics = {name: as_number(value) for name, value in values.items()}
     known = directions(model, metrics)
     metrics = {"epoch": 0, **metrics}
     first = Folder(run.path).trial(run.first) if run.first else Trial("")

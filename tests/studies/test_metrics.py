@@ -54,14 +54,6 @@ class ErrorRate(metrics.BinaryAccuracy):
         return 1 - super().result()
 
 
-class Several(metrics.Metric):
-    def update_state(self, y, outputs, sample_weight=None):
-        pass
-
-    def result(self):
-        return keras.ops.ones((2,))
-
-
 class Own(metrics.Metric):
     def update_state(self, y, outputs, sample_weight=None):
         pass
@@ -79,6 +71,7 @@ FORMS = {
     "function": ({"metrics": [metrics.binary_accuracy]}, "val_binary_accuracy", "max"),
     "function of a loss": ({"metrics": [keras.losses.mean_squared_error]}, "val_mean_squared_error", "min"),
     "loss": ({"metrics": [keras.losses.MeanSquaredError()]}, "val_mean_squared_error", "min"),
+    "array of one number": ({"metrics": [metrics.F1Score()]}, "val_f1_score", "max"),
     "weighted": ({"weighted_metrics": [metrics.Recall(name="found")]}, "val_found", "max"),
     "twice": ({"metrics": ["mse"], "weighted_metrics": ["mse"]}, "val_mse", "min"),
     "none": ({}, "val_loss", "min"),
@@ -261,9 +254,14 @@ def test_trials_of_other_metrics_that_were_trained_at_the_same_time_count_as_fai
     )
 
 
+class Pair(Own):
+    def result(self):
+        return keras.ops.zeros(2)
+
+
 def test_a_metric_of_several_numbers_is_refused_before_anything_is_trained(tmp_path):
-    build = builder(lambda: {"metrics": [Several()]})
-    with pytest.raises(ValueError, match=r"metrics are single numbers, .* Received: val_several of shape \(2,\)"):
+    build = builder(lambda: {"metrics": [Pair(name="pair")]})
+    with pytest.raises(ValueError, match=r"metrics are single numbers, .* Received: val_pair of shape \(2,\)"):
         compared(build, out=tmp_path)
     assert [file.read_bytes() for file in tmp_path.glob("trials/*")] == [b""]
 
