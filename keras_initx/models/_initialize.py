@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
 from keras_initx._checks import DTYPES, check_flag
 from keras_initx._typing import Shape, Tensor
@@ -207,9 +208,11 @@ def _std(value: Tensor, row: WeightPlan) -> float:
             f"`rules` must suit the weights. Received: {row.initializer} for {row.path!r} of shape {row.shape}, which "
             f"gives {array.shape}"
         )
-    if array.dtype.kind == "c" and "complex" not in row.dtype:
+    masked = isinstance(value, np.ma.MaskedArray)
+    if masked or (array.dtype.kind == "c" and "complex" not in row.dtype):
+        kind = "a masked array" if masked else "complex numbers"
         raise ValueError(
-            f"`rules` must suit the weights. Received: {row.initializer} for {row.path!r}, which gives complex numbers"
+            f"`rules` must suit the weights. Received: {row.initializer} for {row.path!r}, which gives {kind}"
         )
     if not array.size:
         return 0.0

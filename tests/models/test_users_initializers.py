@@ -193,10 +193,16 @@ class Imaginary(keras.initializers.Initializer):
         return np.ones(shape) + 1j
 
 
+class Masked(keras.initializers.Initializer):
+    def __call__(self, shape, dtype=None):
+        return np.ma.array(np.ones(shape), mask=True)
+
+
 @pytest.mark.parametrize(
     ("initializer", "dtype", "message"),
     [
         (Imaginary(), "float32", "which gives complex numbers"),
+        (Masked(), "float32", "which gives a masked array"),
         (keras.initializers.Constant(1e6), "float16", "which gives numbers beyond the range of float16"),
     ],
 )
