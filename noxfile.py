@@ -62,7 +62,8 @@ def run_pytest(session, *arguments):
     """Run pytest in several processes, which share JAX' compilation cache."""
     # With two processes on two cores, their threads would wait for each other, especially with torch.
     session.env["OMP_NUM_THREADS"] = "1"
-    session.env["JAX_COMPILATION_CACHE_DIR"] = session.create_tmp()
+    # An absolute path, since some tests change the current folder.
+    session.env["JAX_COMPILATION_CACHE_DIR"] = str(Path(session.create_tmp()).resolve())
     session.env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     session.env["JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS"] = "0"  # which take long for small programs
     session.run("pytest", *PARALLEL, "--durations=15", *arguments, *session.posargs)

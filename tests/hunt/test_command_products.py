@@ -12,6 +12,10 @@ from matplotlib.figure import Figure
 
 from keras_initx.cli import _main, _round_trip
 
+STUDIES = (
+    "compare --data blobs.npz --model mlp --initializers he_normal,zeros --repeats 2 --epochs 1 --out study",
+    "restarts --data blobs.npz --model mlp --n 2 --checks 0 --epochs 1 --out draws",
+)
 COMMANDS = {
     "--help": 0,
     "--version": 0,
@@ -29,8 +33,7 @@ COMMANDS = {
     "initialize model.keras --seed 1 --dry-run": 0,
     "initialize model.keras --seed 1 --out é→.out.keras": 0,
     "initialize é→.keras --dry-run": 2,
-    "compare --data blobs.npz --model mlp --initializers he_normal,zeros --repeats 2 --epochs 1 --out study": 0,
-    "restarts --data blobs.npz --model mlp --n 2 --checks 0 --epochs 1 --out draws": 0,
+    **dict.fromkeys(STUDIES, 0),
     "compare --data d.npz --model mlp --out other": 2,
     "compare --data €.npz --model mlp --out other": 2,
     "compare --data blobs.npz --model é.py:build --out other": 2,
@@ -58,6 +61,10 @@ def folder(tmp_path_factory):
     x, y = draws.normal(size=(40, 4)).astype("float32"), draws.integers(0, 3, 40)
     np.savez(path / "blobs.npz", x_train=x[:30], y_train=y[:30], x_test=x[30:], y_test=y[30:])
     (path / "d.npz").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        for command in STUDIES:
+            assert _main.main(command.split()) == 0
     return path
 
 
