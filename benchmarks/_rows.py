@@ -25,7 +25,8 @@ def ours(name, **arguments):
 
 def early(make):
     """Return the function `make` for initializers that let NumPy generate all words, however many have been drawn."""
-    from keras_initx.sampling import _host_words, _stream
+    from keras_initx.sampling import _stream
+    from keras_initx.sampling import _words as _host_words
 
     def make_early(seed):
         initializer = make(seed)

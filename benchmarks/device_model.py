@@ -64,9 +64,10 @@ def counts():
     """Return the number of operations per value in the program of a block, as counted by the compiler."""
     import numpy as np
 
-    from keras_initx.sampling import _convert, _device
-    from keras_initx.sampling._quantiles import normal_table
-    from keras_initx.sampling._truncated import truncated_quantiles
+    from keras_initx.sampling import _conversion as _convert
+    from keras_initx.sampling import _device
+    from keras_initx.sampling._conversion import normal_table
+    from keras_initx.sampling._stream import truncated_quantiles
 
     kinds = {
         "uniform": (_convert.as_uniform, ()),

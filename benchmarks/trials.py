@@ -71,7 +71,7 @@ def study(build, data, *, seed, diagnosis=True):
 
 def compiled_anew(build, data, *, seed):
     """Compare the initializers, training each model itself instead of a shared copy."""
-    with mock.patch("keras_initx.studies._run_trial.compiled_once", contextlib.nullcontext):
+    with mock.patch("keras_initx.studies._trial.compiled_once", contextlib.nullcontext):
         study(build, data, seed=seed)
 
 

@@ -19,7 +19,7 @@ import tomllib
 from pathlib import Path
 
 import keras_initx
-from keras_initx._default_backend import BACKENDS
+from keras_initx._startup import BACKENDS
 from keras_initx.cli._list import markdown
 from keras_initx.diagnostics import Thresholds
 from keras_initx.diagnostics.rules import RULES
@@ -31,13 +31,13 @@ FEATURED = {"HeNormal", "LSTMForgetBias", "Orthogonal", "Pretrained", "Sparse", 
 TITLES = {"keras": "Keras", "numpy": "NumPy", "jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
 # The files of `keras_initx/initializers/` in the order of the API reference.
 FAMILIES = {
-    "Variance scaling": ("_variance", "_variance_named", "_spectral"),
+    "Variance scaling": ("_variance", "_variance_named"),
     "Random": ("_random",),
-    "Orthogonal": ("_orthogonal", "_orthogonal_qr"),
+    "Orthogonal": ("_orthogonal",),
     "Sparse": ("_sparse",),
-    "Convolutions": ("_convolution", "_upsampling"),
-    "Recurrent layers": ("_recurrent", "_chrono"),
-    "Biases": ("_bias", "_prior"),
+    "Convolutions": ("_convolution",),
+    "Recurrent layers": ("_recurrent",),
+    "Biases": ("_biases",),
     "Composition": ("_composition",),
     "Pretrained": ("_pretrained",),
 }

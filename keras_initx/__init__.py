@@ -5,12 +5,12 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from keras_initx._command import is_starting
+from keras_initx._startup import is_starting, use_installed_backend
 from keras_initx._version import __version__
 
 # The command line parses its arguments first and imports this later.
 if TYPE_CHECKING or not is_starting():
-    from keras_initx import _default_backend  # noqa: F401, before anything imports Keras
+    use_installed_backend()  # before anything imports Keras
     from keras_initx.initializers import *
 
 # Tools that measure and train models are imported on first use, so that using a string id stays fast.

@@ -6,7 +6,7 @@ import importlib.util
 from types import ModuleType
 
 
-def needed(module: str, extra: str | None) -> ModuleType:
+def import_optional(module: str, extra: str | None) -> ModuleType:
     """Import and return a module.
 
     Args:

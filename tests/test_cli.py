@@ -14,7 +14,7 @@ import streams
 from modes import to_numpy
 
 import keras_initx
-from keras_initx import _command
+from keras_initx import _startup
 from keras_initx.cli import _list, _main, _round_trip, _sample
 from keras_initx.cli._round_trip import TOLERANCE, differences
 
@@ -70,14 +70,20 @@ def test_arguments_are_read_before_anything_large_is_imported(option, output):
 @pytest.mark.parametrize(("script", "starts"), [("/bin/initx", True), ("initx.exe", True), ("initx.py", False)])
 def test_the_installed_command_is_known_by_its_name(monkeypatch, script, starts):
     monkeypatch.setattr(sys, "argv", [script, "list"])
-    assert _command.is_starting() is starts
-    assert _command.program() == ("initx" if starts else "python -m keras_initx")
+    assert _startup.is_starting() is starts
+    assert _startup.program() == ("initx" if starts else "python -m keras_initx")
 
 
-@pytest.mark.parametrize("missing", ["_default_backend", "initializers"])
-def test_keras_that_does_not_start_is_an_error(capsys, monkeypatch, missing):
-    monkeypatch.setitem(sys.modules, f"keras_initx.{missing}", None)
-    assert f"error: Keras cannot be imported: import of keras_initx.{missing} halted" in refused(capsys, "list")
+def test_keras_that_does_not_start_is_an_error(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras_initx.initializers", None)
+    assert "error: Keras cannot be imported: import of keras_initx.initializers halted" in refused(capsys, "list")
+
+
+def test_no_backend_is_an_error(capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "keras")
+    monkeypatch.setenv("KERAS_BACKEND", "")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "error: Keras cannot be imported: Keras needs one of the backends" in refused(capsys, "list")
 
 
 def written_to(output, errors=subprocess.PIPE, option="--help"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from modes import MODES, run, to_numpy
 
 import keras_initx
-from keras_initx.initializers._gain import _GAINS
+from keras_initx.initializers._scale import _GAINS
 
 CLASSES = [entry.cls for entry in keras_initx.catalog()]
 

@@ -12,7 +12,7 @@ import pytest
 import keras_initx
 from keras_initx.cli import _list
 from keras_initx.initializers import CatalogEntry
-from keras_initx.rendering._page import section
+from keras_initx.rendering._export import section
 from keras_initx.rendering._table import text_width
 
 pytestmark = pytest.mark.once

@@ -62,7 +62,7 @@ def identifier(text: str) -> str | dict[str, Any]:
     """
     import keras
 
-    from keras_initx.studies._seeds import seeded
+    from keras_initx._seeds import seeded
 
     name, config = parse(text)
     found: str | dict[str, Any] = {"class_name": name, "config": config} if config else name

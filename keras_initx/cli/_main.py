@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 import keras_initx
-from keras_initx._command import program
+from keras_initx._startup import program, use_installed_backend
 from keras_initx.cli import _compare, _demo, _diagnose, _initialize, _list, _report, _restarts, _show
 
 _COMMANDS = (_list, _show, _diagnose, _initialize, _demo, _compare, _restarts, _report)
@@ -97,7 +97,7 @@ def _run(argv: Sequence[str] | None) -> int:
 def _load_package(parser: argparse.ArgumentParser) -> None:
     """Do what `import keras_initx` does otherwise: choose a backend, import Keras, register the ids."""
     try:
-        importlib.import_module("keras_initx._default_backend")
+        use_installed_backend()
         importlib.import_module("keras_initx.initializers")
     except (ImportError, ValueError) as error:
         parser.error(f"Keras cannot be imported: {error}")

@@ -28,7 +28,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     def run(arguments: argparse.Namespace) -> int:
         require(parser, "studies", _study.MODULES)
         from keras_initx.studies import DamagedFileError, RestartStudy, Study
-        from keras_initx.studies._folder import Folder
+        from keras_initx.studies._records import Folder
 
         metric = {"monitor": arguments.monitor, "mode": arguments.mode}
         with _study.exits_with(parser, OSError, ValueError, DamagedFileError):

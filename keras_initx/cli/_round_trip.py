@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from keras_initx._default_backend import installed_backends
+from keras_initx._startup import installed_backends
 from keras_initx.cli._demo_worker import INITIALIZERS
 from keras_initx.rendering._table import Column, Table
 

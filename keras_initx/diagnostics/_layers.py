@@ -1,11 +1,13 @@
-"""The layers of a model: their names, their own weights, and their unit axis."""
+"""The layers of a model: their names, their own weights, their unit axis, and their activation."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 
 import keras
 
+from keras_initx._keras import layers_of
 from keras_initx._typing import Tensor
+from keras_initx.diagnostics._verdicts import Limits
 
 # Layers that normalize the scale of their inputs.
 NORMALIZATIONS = (
@@ -56,7 +58,7 @@ def automatic_name(name: str, class_name: str) -> tuple[str, int] | None:
 def parts_of(layer: keras.layers.Layer, *, recursive: bool = True) -> list[keras.layers.Layer]:
     """Return the layers inside `layer`, only those directly inside unless `recursive`."""
     # Not public, but the only list of sublayers that exists on every backend.
-    return list(layer._flatten_layers(include_self=False, recursive=recursive))
+    return layers_of(layer, include_self=False, recursive=recursive)
 
 
 def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
@@ -97,3 +99,63 @@ def replaced(layer: keras.Operation, name: str, value: Callable[..., Tensor]) ->
             del attributes[name]
         else:
             attributes[name] = before
+
+
+# Bounded activations and their limits.
+LIMITS: dict[str, Limits] = {
+    "hard_sigmoid": (0.0, 1.0),
+    "hard_tanh": (-1.0, 1.0),
+    "sigmoid": (0.0, 1.0),
+    "softsign": (-1.0, 1.0),
+    "sparse_sigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+}
+
+# Activations for which He initialization is suitable.
+_RELU_LIKE = {"relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "silu", "swish", "mish", "softplus"}
+
+# Layers that only apply an activation and have no `activation` attribute.
+_ACTIVATION_LAYERS = {
+    keras.layers.ELU: "elu",
+    keras.layers.LeakyReLU: "leaky_relu",
+    keras.layers.PReLU: "prelu",
+    keras.layers.ReLU: "relu",
+}
+
+
+def activation_of(layer: keras.layers.Layer) -> Callable[..., Tensor] | None:
+    """Return the function or layer in `layer.activation`, or `None` if it is missing or linear."""
+    if isinstance(getattr(type(layer), "activation", None), property):  # of a recurrent layer, whose cell calls it
+        return None
+    activation = getattr(layer, "activation", None)
+    return activation if callable(activation) and activation is not keras.activations.linear else None
+
+
+def is_activation(layer: keras.layers.Layer) -> bool:
+    """Return whether `layer` is itself an activation, so that its input is the value before the activation."""
+    return type(layer) in _ACTIVATION_LAYERS
+
+
+def activation_name(layer: keras.layers.Layer) -> str | None:
+    """Return the name of the activation that `layer` applies, or `None` if it applies none."""
+    activation = activation_of(layer)
+    if activation is None:
+        return _ACTIVATION_LAYERS.get(type(layer))
+    return getattr(activation, "__name__", type(activation).__name__)
+
+
+def is_bounded(activation: str | None) -> bool:
+    """Return whether the activation of this name is bounded."""
+    return activation in LIMITS or activation == "softmax"
+
+
+def gives_probabilities(activation: str | None) -> bool:
+    """Return whether the outputs of the activation of this name are usually probabilities."""
+    return activation in ("sigmoid", "softmax")
+
+
+def suitable_initializer(activation: str | None) -> str:
+    """Return a suitable initializer for the activation of this name."""
+    if activation == "selu":
+        return "LecunNormal()"
+    return "HeNormal()" if activation in _RELU_LIKE else "GlorotUniform()"

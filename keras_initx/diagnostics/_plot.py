@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from keras_initx.diagnostics._measurements import LayerReport
-from keras_initx.diagnostics._statistics import Signal
-from keras_initx.diagnostics._thresholds import Thresholds
-from keras_initx.diagnostics._verdicts import named_in
+from keras_initx.diagnostics._measure import LayerReport
+from keras_initx.diagnostics._signal import Signal
+from keras_initx.diagnostics._verdicts import Thresholds, named_in
 from keras_initx.rendering._figures import BLUE, PALE_BLUE, RED, new_figure, save_figure, tidy
 
 if TYPE_CHECKING:

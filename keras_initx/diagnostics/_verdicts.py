@@ -1,10 +1,22 @@
-"""The problems in a report, and their levels."""
+"""The problems in a report, their levels, and the thresholds of the rules that find them."""
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack, get_args
 
-from keras_initx.diagnostics._types import Level
+from keras_initx._checks import check_number
+
+Level: TypeAlias = Literal["error", "warning", "note"]
+Axes: TypeAlias = tuple[int, ...]
+Limits: TypeAlias = tuple[float, float]
+Progress: TypeAlias = Callable[[str], object]
+
+# An array, or a list or dict of arrays, also nested.
+Arrays: TypeAlias = Any
+# A name, a loss of Keras, a function of targets and outputs, or a list or dict of them.
+Loss: TypeAlias = Any
+
 
 # The most serious level first.
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -34,3 +46,91 @@ class Verdict:
 def named_in(verdicts: Iterable[Verdict]) -> set[str]:
     """Return the names of all layers in `verdicts`."""
     return {name for verdict in verdicts for name in verdict.layers}
+
+
+class ThresholdOptions(TypedDict, total=False):
+    """The fields of `Thresholds` as keyword arguments, for editors and type checkers. A test checks that they match."""
+
+    vanishing: float
+    exploding: float
+    vanishing_gradient: float
+    exploding_gradient: float
+    saturated: float
+    saturation_margin: float
+    dead: float
+    unscaled_inputs: float
+    saturated_output: float
+    wrong_fan: float
+    least_values: float
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Thresholds of the rules of `diagnose`, which takes them as arguments. All are positive numbers.
+
+    Args:
+        vanishing: Standard deviation below which a signal has vanished. With suitable weights it
+            stays near that of standardized inputs, 1. A signal a thousand times smaller is
+            negligible next to a bias after its first update.
+        exploding: Standard deviation above which a signal has exploded: a thousand times that of
+            standardized inputs, enough to saturate any softmax.
+        vanishing_gradient: Ratio of the gradient norm of the first layers to the largest gradient
+            norm of a layer, below which the first layers do not learn. No single learning rate
+            suits both.
+        exploding_gradient: Gradient norm of a layer above which training diverges with any usual
+            learning rate. Batch normalization makes gradients grow with depth: a ResNet-50 starts
+            at a thousand and still trains.
+        saturated: Fraction of saturated outputs above which an activation passes too little
+            gradient. Inputs of standard deviation 1 saturate 1% of the outputs of tanh; inputs of
+            standard deviation 2.3 saturate a quarter.
+        saturation_margin: Distance from a limit within which an output counts as saturated, as a
+            fraction of the distance between the limits. For tanh this means beyond 0.99, where 2%
+            of the gradient is left.
+        dead: Fraction of units with zero output for the whole batch above which too few are active.
+            With symmetric weights about half of the units can be inactive: in a deep network the
+            examples of a batch become similar, so that a unit is on or off for all of them.
+        unscaled_inputs: Root mean square of the inputs of the first kernels above which inputs are
+            not scaled. It is 1 for standardized inputs and 150 for raw 8-bit images.
+        saturated_output: Fraction of the examples above which the final softmax or sigmoid is
+            saturated. An example counts if its output is within `saturation_margin` of 1, or of 0
+            for a sigmoid. Saturation caused by a bias does not count: then the values before the
+            activation vary between examples by less than half of what saturation takes.
+        wrong_fan: Factor between the standard deviation of a depthwise or transposed kernel and the
+            one that its initializer intends. Small kernels deviate by chance, but not by this much.
+        least_values: Minimum number of values for a signal to be evaluated, and of examples for
+            units to count as dead.
+
+    Raises:
+        TypeError: If a threshold is not a number.
+        ValueError: If it is not positive.
+    """
+
+    vanishing: float = 1e-3
+    exploding: float = 1e3
+    vanishing_gradient: float = 1e-4
+    exploding_gradient: float = 1e5
+    saturated: float = 0.25
+    saturation_margin: float = 0.005
+    dead: float = 0.75
+    unscaled_inputs: float = 10
+    saturated_output: float = 0.5
+    wrong_fan: float = 1.5
+    least_values: float = 16
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            check_number(name, value, positive=True)
+
+    @classmethod
+    def of(cls, **options: Unpack[ThresholdOptions]) -> "Thresholds":
+        """Return the thresholds with these options, with a clear error for an unknown one.
+
+        Raises:
+            TypeError: If a threshold has an unknown name or is not a number.
+            ValueError: If a threshold is not positive.
+        """
+        names = tuple(field.name for field in dataclasses.fields(cls))
+        unknown = sorted(options.keys() - set(names))
+        if unknown:
+            raise TypeError(f"`thresholds` must be among {names}. Received: thresholds={unknown}")
+        return cls(**options)

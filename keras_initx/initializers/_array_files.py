@@ -18,7 +18,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from keras_initx._extras import needed
+from keras_initx._extras import import_optional
 from keras_initx._typing import Array, DType, Shape
 
 
@@ -143,7 +143,7 @@ def _npy_array(open_file: Callable[[], IO[bytes]]) -> Stored:
 
 @contextlib.contextmanager
 def _safetensors(path: str) -> Iterator[File]:
-    safe_open = needed("safetensors", "safetensors").safe_open
+    safe_open = import_optional("safetensors", "safetensors").safe_open
     dtypes = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
     with safe_open(path, framework="numpy") as file:
         names = file.keys()

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_dtype, check_seed, check_shape
+from keras_initx._keras import forget_unmade_variables
 from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends import backend
-from keras_initx.initializers._caller import forget_unmade_variables
 from keras_initx.initializers._twins import warn_of_twins
 from keras_initx.sampling import Bounds, Namespace, Stream, computing_dtype, current_namespace
 

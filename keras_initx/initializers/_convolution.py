@@ -1,12 +1,17 @@
-"""Convolution kernels that are zero except at the center of the window."""
+"""Initial kernels of convolutions: identities, and upsampling without artifacts."""
 
+import functools
 import math
 
+import keras
+import numpy as np
+
 from keras_initx._checks import check_count, check_kernel, check_parts
-from keras_initx._typing import DType, Gain, Seed, Shape, Tensor
-from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
-from keras_initx.initializers._gain import check_gain, gain_value
+from keras_initx._typing import Array, DType, Gain, InitializerLike, Seed, Shape, Tensor
+from keras_initx.initializers._base import ConstantInitializer, Initializer, RandomInitializer, register
+from keras_initx.initializers._composition import check_initializer, check_shape_for, values_of
 from keras_initx.initializers._orthogonal import orthogonal_matrix
+from keras_initx.initializers._scale import check_gain, gain_value
 from keras_initx.sampling import Namespace, Stream
 
 
@@ -130,3 +135,120 @@ def _at_center(xp: Namespace, matrix: Tensor, shape: Shape, dtype: DType) -> Ten
     window = shape[:-2]
     margins = [((length - 1) // 2, length // 2) for length in window]
     return xp.pad(xp.reshape(matrix, (1,) * len(window) + shape[-2:]), [*margins, (0, 0), (0, 0)])
+
+
+@register(
+    "icnr",
+    formula="one kernel from initializer, repeated for all scaleⁿ pixels of a block",
+    use="sub-pixel convolutions: upsampling starts without checkerboard artifacts",
+)
+class ICNR(Initializer):
+    """Initialize a sub-pixel convolution without checkerboard artifacts.
+
+    A sub-pixel convolution with a window of `n` dimensions has `scale ** n` units for each channel
+    of its output image; depth-to-space arranges them as blocks of `scale` pixels along each axis.
+    With independent weights the pixels of a block differ, which shows as a checkerboard. Here all
+    pixels of a block get the same kernel, drawn by `initializer` with shape `(*window, inputs,
+    units / scale ** n)`, so the layer starts as nearest-neighbor upsampling.
+
+    Units are in the order of `tf.nn.depth_to_space`: unit `p * channels + c` is channel `c` of
+    pixel `p` of the block, in row-major order. `torch.nn.PixelShuffle` uses another order, `c *
+    scale ** 2 + p`; for a single channel both are the same.
+
+    Values are equal across backends if `initializer` is one of this package.
+
+    Args:
+        initializer: An initializer, as an object, a string id or a config. It holds the seed.
+        scale: Upsampling factor along each axis, a positive integer.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range; when called, if the shape does not have 3 to
+            5 dimensions, its last length is not a multiple of `scale ** n`, or `initializer` does
+            not support the shape of the small kernel.
+
+    Example:
+        >>> import numpy as np
+        >>> kernel = keras.ops.convert_to_numpy(ICNR("initx.he_normal", scale=2)((3, 3, 16, 4 * 8)))
+        >>> blocks = np.split(kernel, 4, axis=-1)
+        >>> all(np.array_equal(block, blocks[0]) for block in blocks)
+        True
+
+    Reference:
+        Aitken, Ledig, Theis, Caballero, Wang and Shi, "Checkerboard artifact free sub-pixel
+        convolution", arXiv 1707.02937, 2017.
+    """
+
+    def __init__(self, initializer: InitializerLike = "initx.he_normal", scale: int = 2) -> None:
+        self.initializer: keras.initializers.Initializer = check_initializer("initializer", initializer)
+        self.scale: int = check_count("scale", scale)
+
+    def _check_shape(self, shape: Shape) -> None:
+        check_kernel(shape)
+        check_parts(shape, f"scale ** {len(shape) - 2}", self._block(shape))
+        check_shape_for(self.initializer, self._small(shape))
+
+    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
+        kernel = values_of(self.initializer, self._small(shape), dtype)
+        return xp.tile(kernel, (1,) * (len(shape) - 1) + (self._block(shape),))
+
+    def _block(self, shape: Shape) -> int:
+        """Return the number of pixels of a block."""
+        pixels: int = int(self.scale) ** (len(shape) - 2)
+        return pixels
+
+    def _small(self, shape: Shape) -> Shape:
+        """Return the shape of the kernel that all pixels of a block share."""
+        return (*shape[:-1], shape[-1] // self._block(shape))
+
+
+@register(
+    "bilinear",
+    formula="Π (1 - |t - (k - 1) / 2| / ⌈k / 2⌉) from each channel to itself",
+    use="transposed convolutions that should start as linear interpolation",
+)
+class Bilinear(ConstantInitializer):
+    """Initialize a transposed convolution to linear interpolation of each channel.
+
+    Along a window axis of length `k`, weight `t` is `1 - |t - (k - 1) / 2| / f` with `f = ceil(k /
+    2)`, a triangle; over two or three axes it is the product of the triangles. A kernel `(*window,
+    channels, channels)` has these weights from each channel to itself and zeros elsewhere.
+
+    A `Conv1DTranspose`, `Conv2DTranspose` or `Conv3DTranspose` with strides `s`, `padding="same"` and
+    windows of length `2 * s - s % 2` then starts as linear, bilinear or trilinear interpolation,
+    with pixel centers aligned as in `keras.ops.image.resize`. The image is padded with zeros, so
+    the outermost `s / 2` pixels fade.
+
+    Raises:
+        ValueError: When called, if the shape does not have 3 to 5 dimensions, or its last two lengths
+            differ.
+
+    Example:
+        >>> keras.ops.convert_to_numpy(Bilinear()((4, 1, 1))).ravel().tolist()
+        [0.25, 0.75, 0.75, 0.25]
+        >>> layer = keras.layers.Conv2DTranspose(
+        ...     16, 4, strides=2, padding="same", kernel_initializer="initx.bilinear"
+        ... )
+
+    Reference:
+        Long, Shelhamer and Darrell, "Fully convolutional networks for semantic segmentation", CVPR
+        2015.
+    """
+
+    def _check_shape(self, shape: Shape) -> None:
+        check_kernel(shape)
+        if shape[-1] != shape[-2]:
+            raise ValueError(
+                f"`shape` must have equal numbers of inputs and outputs, its last two lengths. Received: {shape=}"
+            )
+
+    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
+        # Always computed with NumPy, so that they are rounded the same everywhere.
+        taps = functools.reduce(np.multiply.outer, (_triangle(length) for length in shape[:-2]))
+        taps = xp.array(taps.reshape(*shape[:-2], 1, 1).astype(dtype))
+        return taps * xp.eye(shape[-2], shape[-1], dtype=dtype)
+
+
+def _triangle(length: int) -> Array:
+    half = (length + 1) // 2
+    return (2 * half - np.abs(2 * np.arange(length) - (length - 1))) / max(2 * half, 1)

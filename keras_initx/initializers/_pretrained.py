@@ -9,11 +9,11 @@ import keras
 import numpy as np
 
 from keras_initx._checks import DTYPES
+from keras_initx._keras import loads_a_model
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._array_files import FORMATS, Contents, Stored, check_file, read_array, suffix
 from keras_initx.initializers._base import Initializer, register
-from keras_initx.initializers._caller import loads_a_model
-from keras_initx.initializers._nested import check_initializer, check_shape_for, values_of
+from keras_initx.initializers._composition import check_initializer, check_shape_for, values_of
 from keras_initx.sampling import Namespace
 
 # Number of arrays that an error message lists.

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from keras_initx.initializers._caller import argument_name, asking
+from keras_initx._keras import argument_name, asking, layers_of
 
 
 def warn_of_twins(initializer: keras.initializers.Initializer, shape: tuple[int, ...]) -> None:
@@ -50,12 +50,11 @@ def _twins(
 ) -> Iterator[keras.Variable]:
     """Yield the weights near `variable` with the same shape and with values from `held` or a copy of it."""
     block, model = ([layer for layer in layers if not isinstance(layer, keras.Model)] or layers)[-1], layers[-1]
-    # Not public, but the only list of sublayers that exists on every backend.
-    parts = block._flatten_layers()
+    parts = layers_of(block)
     if model is not block and not has_seed(held.get_config()):
         # Layers of a model may have the same seed on purpose. A shared object is more likely a mistake.
         name = argument_name(variable)
-        parts += [part for part in model._flatten_layers() if vars(part).get(name) is held]
+        parts += [part for part in layers_of(model) if vars(part).get(name) is held]
     for part in parts:
         for weight in vars(part).values():
             if not isinstance(weight, keras.Variable) or weight is variable or tuple(weight.shape) != shape:

@@ -1,19 +1,20 @@
-"""A forward pass that pauses at each layer, so that its kernels can be changed before its output is passed on."""
+"""A forward pass that pauses at each layer, and the factor that gives its output variance 1."""
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._activations import activation_of
-from keras_initx.diagnostics._layers import call_name, named_layers, parts_of, replaced
-from keras_initx.diagnostics._types import Arrays
-from keras_initx.diagnostics._values import array_of, first_float, tensors_in
-from keras_initx.models._kernels import input_kernel
+from keras_initx.diagnostics._layers import activation_of, call_name, named_layers, parts_of, replaced
+from keras_initx.diagnostics._signal import array_of, first_float, spread, tensors_in
+from keras_initx.diagnostics._verdicts import Arrays
+from keras_initx.models._weights import input_kernel
 
 # Calls a layer, possibly again, and returns its output before the activation, or `None` if that is not accessible.
 Outputs = Callable[[], Array | None]
@@ -137,3 +138,82 @@ def _gates(layer: keras.layers.RNN, inputs: Tensor) -> Tensor | None:
         images = keras.ops.reshape(inputs, (-1, *inputs.shape[2:]))
         return cell.input_conv(images, kernel, padding=cell.padding)
     return keras.ops.matmul(inputs, kernel) if kernel.shape[:-1] == inputs.shape[-1:] else None
+
+
+# If the variance grows with less than this power of the kernel's scale, the kernel does not determine it.
+_LEAST_POWER = 0.1
+# Examples that differ by less than this relative amount are equal up to rounding.
+_LEAST_SPREAD = 1e-5
+
+
+class Fit(NamedTuple):
+    """The factor, the number of steps that it took to find it, and the reason if there is none."""
+
+    factor: float
+    steps: int
+    reason: str = ""
+
+
+def unit_variance(outputs: Callable[[float], Array | None], power: float, tolerance: float, max_steps: int) -> Fit:
+    """Return the factor that brings the variance of `outputs` within `tolerance` of 1.
+
+    The output of a layer is usually proportional to its kernel, so that one step is enough. A bias
+    or another added term breaks the proportionality: then each step is a secant step through the
+    last two points on logarithmic scales.
+
+    Args:
+        outputs: Function of a factor on the kernel.
+        power: The power of the factor by which the variance scales: twice the number of multiplied
+            kernels.
+        tolerance: A positive number.
+        max_steps: Maximum number of factors to try.
+
+    Returns:
+        A `Fit` with the best factor found, or with a reason.
+    """
+    values = outputs(1.0)
+    reason = _obstacle(values)
+    tried: list[tuple[float, float]] = []
+    logarithm = 0.0
+    while not reason:
+        assert values is not None
+        variance = float(values.var(dtype="float64"))
+        if not 0 < variance < math.inf:
+            reason = "its output vanishes or overflows"
+            break
+        tried.append((logarithm, math.log(variance)))
+        if abs(variance - 1) <= tolerance or len(tried) > max_steps:
+            break
+        if len(tried) > 1:
+            (before, from_), (after, to) = tried[-2:]
+            power = (to - from_) / (after - before)
+            if not power > _LEAST_POWER:
+                reason = "its output does not follow its kernel"
+                break
+        logarithm -= tried[-1][1] / power
+        if abs(logarithm) > 80:  # beyond the range of float32
+            reason = "its output does not follow its kernel"
+            break
+        values = outputs(math.exp(logarithm))
+        if values is None or not np.isfinite(values).all():
+            reason = "its output vanishes or overflows"
+    if reason:
+        return Fit(1.0, 0, reason)
+    closest = min(tried, key=lambda one: abs(one[1]))
+    if closest is not tried[-1]:
+        outputs(math.exp(closest[0]))
+    return Fit(math.exp(closest[0]), len(tried) - 1)
+
+
+def _obstacle(values: Array | None) -> str:
+    """Return why no factor can bring the variance of `values` to 1, empty if one can."""
+    if values is None:
+        return "its output is not known or not floating-point"
+    if not np.isfinite(values).all():
+        return "its output is not finite"
+    size = math.sqrt(float(np.square(values, dtype="float64").mean())) if values.size else 0.0
+    if not size:
+        return "its output is zero"
+    if spread(values) <= _LEAST_SPREAD * size:
+        return "its output is the same for all examples"
+    return ""

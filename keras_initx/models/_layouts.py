@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Shape
-from keras_initx.diagnostics._kernels import is_depthwise, is_kernel
 from keras_initx.diagnostics._layers import NORMALIZATIONS
+from keras_initx.diagnostics._weights import is_depthwise, is_kernel
 from keras_initx.models._weights import ModelWeight
 
 Layout: TypeAlias = Literal["keras", "torch"]

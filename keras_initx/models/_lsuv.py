@@ -1,26 +1,93 @@
 """Layer-sequential unit-variance initialization."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import keras
 import numpy as np
 
 from keras_initx._checks import check_count, check_number
+from keras_initx._seeds import derived_seed, root_seed
 from keras_initx._typing import Array
-from keras_initx.diagnostics._batch import check_batch, ensure_built, first_examples
-from keras_initx.diagnostics._kernels import kernel_axes
+from keras_initx.diagnostics._diagnose import check_batch, ensure_built, first_examples
 from keras_initx.diagnostics._layers import named_layers
-from keras_initx.diagnostics._types import Arrays
-from keras_initx.diagnostics._values import array_of
+from keras_initx.diagnostics._signal import array_of
+from keras_initx.diagnostics._verdicts import Arrays
+from keras_initx.diagnostics._weights import kernel_axes
 from keras_initx.initializers import Orthogonal
-from keras_initx.initializers._seeding import derived_seed
-from keras_initx.models._forward import Outputs, forward
-from keras_initx.models._kernels import Kernels, kernels_of
-from keras_initx.models._lsuv_result import LSUVResult, LSUVRow, Status
-from keras_initx.models._seeds import root_seed
-from keras_initx.models._unit_variance import Fit, unit_variance
-from keras_initx.models._weights import find_weights
+from keras_initx.models._forward import Fit, Outputs, forward, unit_variance
+from keras_initx.models._weights import Kernels, find_weights, kernels_of
+from keras_initx.rendering._table import Column, Table
 from keras_initx.rendering._terminal import progress
+
+Status = Literal["scaled", "not reached", "left"]
+
+
+@dataclass(frozen=True)
+class LSUVRow:
+    """The result of `lsuv` for one layer.
+
+    Attributes:
+        path: Path of the layer in the model, see `ModelWeight`.
+        before: Variance of its output before its activation, with the original weights. `None` if
+            it is not accessible.
+        after: The same with the new weights.
+        steps: Number of times that its kernel was rescaled.
+        status: `"scaled"` if the variance is 1 within the tolerance, `"not reached"` if the kernel
+            was scaled but the variance is not, `"left"` if the kernel is unchanged.
+        reason: Why the kernel was left unchanged.
+    """
+
+    path: str
+    before: float | None
+    after: float | None
+    steps: int
+    status: Status
+    reason: str = ""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+_COLUMNS = (
+    Column[LSUVRow]("layer", lambda row: row.path, is_text=True),
+    Column[LSUVRow]("before", lambda row: _number(row.before)),
+    Column[LSUVRow]("after", lambda row: _number(row.after)),
+    Column[LSUVRow]("steps", lambda row: row.steps),
+    Column[LSUVRow]("status", lambda row: f"{row.status}: {row.reason}" if row.reason else row.status, is_text=True),
+)
+
+
+@dataclass(frozen=True, repr=False)
+class LSUVResult:
+    """The result of `lsuv`, shown as a table by `print` and in notebooks.
+
+    Attributes:
+        rows: An `LSUVRow` for each layer with a kernel, in execution order.
+        seed: The seed, given or drawn.
+    """
+
+    rows: Sequence[LSUVRow]
+    seed: int
+
+    def __str__(self) -> str:
+        return self._table().as_text(rule=True).rstrip("\n")
+
+    def __repr__(self) -> str:
+        counts = (
+            (status, sum(row.status == status for row in self.rows)) for status in ("scaled", "not reached", "left")
+        )
+        found = ", ".join(f"{count} {status}" for status, count in counts if count)
+        return f"<LSUVResult of {len(self.rows)} layers: {found or 'none'}, seed {self.seed}>"
+
+    def _repr_html_(self) -> str:
+        return self._table().as_html()
+
+    def _table(self) -> Table:
+        return Table.of(_COLUMNS, self.rows)
+
 
 _Values = list[tuple[keras.Variable, Array]]
 

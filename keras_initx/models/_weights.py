@@ -1,5 +1,6 @@
 """The weights of a model, with paths that do not depend on other objects in the process."""
 
+import hashlib
 import math
 import re
 from collections import Counter, defaultdict
@@ -8,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
+from keras_initx._checks import DTYPES
 from keras_initx._typing import DType, Shape
-from keras_initx.diagnostics._kernels import is_kernel, kernel_axes
 from keras_initx.diagnostics._layers import automatic_name, own_weights, parts_of
-from keras_initx.diagnostics._types import Axes
-from keras_initx.initializers._fans import fans
+from keras_initx.diagnostics._verdicts import Axes
+from keras_initx.diagnostics._weights import is_kernel, is_zero, kernel_axes
+from keras_initx.initializers._scale import fans
 
 _WITH_GROUPS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
@@ -153,3 +156,89 @@ def _numbered(names: Sequence[_Name]) -> list[str]:
         for index, (_, place) in enumerate(sorted(found)):
             result[place] = f"{stem}_{index}" if index else stem
     return result
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The kernels of a layer.
+
+    Attributes:
+        free: The kernels that multiply its inputs and may be changed.
+        reason: Why no kernel may be changed; empty if one may.
+    """
+
+    free: tuple[keras.Variable, ...]
+    reason: str
+
+
+def is_quantized(layer: keras.layers.Layer) -> bool:
+    """Return whether `layer` stores quantized integers: then its scales and biases are values of these integers."""
+    # Layers without integers may have a quantization mode too: with float8, and from a global dtype policy.
+    return layer.quantization_mode is not None and any(
+        keras.backend.standardize_dtype(weight.dtype) not in DTYPES for weight in own_weights(layer)
+    )
+
+
+def input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
+    """Return the matrix or filters by which the cell of `layer` multiplies its inputs, or `None` if it is not known.
+
+    The recurrent kernel multiplies the state, and the inside of a loop over several cells is not accessible.
+    """
+    kernel = getattr(layer.cell, "kernel", None)
+    return kernel if isinstance(kernel, keras.Variable) and len(kernel.shape) > 1 else None
+
+
+def kernels_of(layer: keras.layers.Layer) -> Kernels | None:
+    """Return the `Kernels` of `layer`, or `None` if it has none."""
+    if is_quantized(layer):
+        return Kernels((), "quantized")
+    if isinstance(layer, keras.layers.RNN):
+        kernel = input_kernel(layer)
+        if kernel is None:
+            return Kernels((), "the kernels of its cell are not known") if layer.weights else None
+        found = [kernel]
+    else:
+        found = [weight for weight in own_weights(layer) if len(weight.shape) > 1 and is_kernel(weight)]
+    # The factors of LoRA start a change of the kernel at zero. While they train, it is frozen.
+    found = [weight for weight in found if not weight.name.startswith("lora_")]
+    if not found:
+        return None
+    free = [weight for weight in found if weight.trainable]
+    if not free:
+        return Kernels((), "frozen")
+    # Embeddings are looked up or added, not multiplied.
+    free = [weight for weight in free if not isinstance(layer, keras.layers.Embedding) and "embed" not in weight.name]
+    if not free:
+        return Kernels((), "an embedding, which does not multiply its input")
+    free = [weight for weight in free if not is_zero(layer, weight)]
+    return Kernels(tuple(free), "" if free else "its kernel is zero")
+
+
+def weights_digest(model: keras.Model) -> str:
+    """Return a digest of all weights of `model`. Models with equal weights have equal digests.
+
+    The digest covers the paths, dtypes, shapes and bits of all weights, sorted by path. It does not
+    depend on the backend, the machine, the number of devices, or on other objects in the process.
+
+    Args:
+        model: A built model.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Raises:
+        ValueError: If two weights have the same path.
+
+    Example:
+        >>> from keras_initx import initialize
+        >>> from keras_initx.models import weights_digest
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> plan = initialize(model, seed=0)
+        >>> weights_digest(model)
+        '47ba36bc2d1d7b6714b98d459a3b46ad'
+    """
+    whole = hashlib.blake2b(digest_size=16)
+    for weight in sorted(find_weights(model), key=lambda weight: weight.path):
+        whole.update(f"{weight.path} {weight.dtype} {weight.shape}\n".encode())
+        whole.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight.variable.value)).tobytes())
+    return whole.hexdigest()

@@ -7,10 +7,8 @@ and Keras' own attention layers.
 
 from keras_initx.recipes._coordinates import CoordinateCheck, coordinate_check
 from keras_initx.recipes._mup import MupTable, MupWeight, mup
-from keras_initx.recipes._networks import orthogonal_rnn, selu, spectral
-from keras_initx.recipes._residual import fixup, zero_residual
-from keras_initx.recipes._transformers import deepnorm, gpt2, t_fixup
-from keras_initx.recipes._vision import vit_jax, vit_timm
+from keras_initx.recipes._networks import fixup, orthogonal_rnn, selu, spectral, zero_residual
+from keras_initx.recipes._transformers import deepnorm, gpt2, t_fixup, vit_jax, vit_timm
 
 __all__ = [
     "CoordinateCheck",

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from keras_initx._checks import check_count
 from keras_initx.diagnostics import Report, diagnose
-from keras_initx.diagnostics._text import number
-from keras_initx.diagnostics._types import Arrays
+from keras_initx.diagnostics._report import number
+from keras_initx.diagnostics._verdicts import Arrays
 from keras_initx.models._weights import check_model
 from keras_initx.rendering._export import as_json
 from keras_initx.rendering._figures import COLORS, new_figure, save_figure, tidy

@@ -9,7 +9,7 @@ import keras
 
 from keras_initx._checks import check_choice
 from keras_initx._typing import Shape
-from keras_initx.diagnostics._text import number
+from keras_initx.diagnostics._report import number
 from keras_initx.models._weights import ModelWeight, check_model, find_weights
 from keras_initx.rendering._export import as_csv, as_json
 from keras_initx.rendering._table import Column, Table

@@ -1,10 +1,58 @@
-"""Recipes for plain and recurrent networks, and for scaling the width."""
+"""Recipes for plain, recurrent and residual networks, and what all recipes share."""
+
+import fnmatch
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import keras
 
-from keras_initx.initializers import LSTMForgetBias, Orthogonal
-from keras_initx.models._weights import check_model
-from keras_initx.recipes._asked import Recipe, for_model
+from keras_initx._checks import check_count
+from keras_initx._typing import InitializerLike
+from keras_initx.initializers import LSTMForgetBias, Orthogonal, Scaled
+from keras_initx.models._weights import check_model, find_weights
+
+# Maps patterns to initializers.
+Recipe: TypeAlias = dict[str, InitializerLike | None]
+
+
+def paths(model: keras.Model) -> list[str]:
+    """Return the paths of all weights of a model."""
+    return [weight.path for weight in find_weights(model)]
+
+
+def count_of(name: str, value: Any, *patterns: str) -> int:
+    """Return `value` if it is a number, or the number of weights of a model that match the last of `patterns`.
+
+    Args:
+        name: Name of the argument.
+        value: A positive integer or a built model.
+        patterns: Path patterns. Each must match a weight, because a recipe must not be applied in
+            part.
+
+    Raises:
+        TypeError: If `value` is neither.
+        ValueError: If it is not positive, or is a model without weights that match one of the
+            patterns.
+    """
+    if not isinstance(value, keras.Model):
+        return int(check_count(name, value))
+    found = paths(check_model(name, value))
+    counts = [len(fnmatch.filter(found, pattern)) for pattern in patterns]
+    for pattern, count in zip(patterns, counts, strict=True):
+        if not count:
+            raise ValueError(
+                f"`{name}` must be a model with weights that match {pattern!r}; otherwise pass the number and edit the "
+                f"patterns in the returned dict. Received: {name}={value.name!r} with {found[-1]!r}"
+            )
+    return counts[-1]
+
+
+def for_model(recipe: Recipe, model: Any) -> Recipe:
+    """Return the rules that match a weight of `model`, or all rules if it is not a model."""
+    if not isinstance(model, keras.Model):
+        return recipe
+    found = paths(model)
+    return {pattern: value for pattern, value in recipe.items() if fnmatch.filter(found, pattern)}
 
 
 def selu(model: keras.Model) -> Recipe:
@@ -104,3 +152,118 @@ def spectral(model: keras.Model) -> Recipe:
     """
     recipe: Recipe = {"*kernel": "initx.spectral", "*bias": "zeros"}
     return for_model(recipe, check_model("model", model))
+
+
+# The branch kernels of residual networks in KerasHub and `keras.applications`; number 0 is the shortcut.
+_FIRST_KERNEL = "*_block*_1_conv/kernel"
+# The last kernels of the two branches of a transformer block.
+_PROJECTIONS = (
+    ("*/attention_output/kernel", "*/feedforward_output_dense/kernel"),
+    ("*/attention_output/kernel", "*/mlp/dense_1/kernel"),
+)
+
+
+def fixup(branches: keras.Model | int, *, depth: int | None = None) -> Recipe:
+    """Return the rules of Fixup for residual networks without normalization.
+
+    The last kernel of each branch is 0, so that each block starts as the identity. The other
+    kernels in a branch of `m` kernels get He normal weights times `L^(-1 / (2 m - 2))`, where `L`
+    is the number of branches. The last layer of the network, `predictions`, is 0, all other kernels
+    get He normal weights, and biases are 0.
+
+    Fixup also needs changes to the architecture: no normalization, a scalar bias before each kernel
+    and each activation, and a scalar factor at the end of each branch, which starts at 1. The
+    branch kernels must be named `..._block..._1_conv`, `..._2_conv` and so on, as in KerasHub's
+    `ResNetBackbone` and in `keras.applications`.
+
+    Args:
+        branches: The number of branches, or a built model to count them in. With a model, rules
+            that match none of its weights are left out.
+        depth: Number of kernels in each branch, at least 2. By default inferred from the model;
+            required if `branches` is a number.
+
+    Returns:
+        A dict of rules for `keras_initx.initialize`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, `branches` is a model with other layer names, or
+            a number without `depth`.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> rules = recipes.fixup(16, depth=3)
+        >>> rules["*_block*_3_conv/kernel"], rules["*_block*_2_conv/kernel"].factor
+        ('zeros', 0.5)
+
+    Reference:
+        Zhang, Dauphin and Ma, "Fixup initialization: residual learning without normalization", ICLR 2019.
+    """
+    count = count_of("branches", branches, _FIRST_KERNEL)
+    if depth is None:
+        if not isinstance(branches, keras.Model):
+            raise ValueError(f"`depth` is required if `branches` is a number. Received: {branches=!r}, depth=None")
+        depth = _depth(paths(branches))
+    if check_count("depth", depth) < 2:
+        raise ValueError(f"`depth` must be at least 2. Received: {depth=!r}")
+    factor = count ** (-1 / (2 * depth - 2))
+    recipe: Recipe = {
+        f"*_block*_{depth}_conv/kernel": "zeros",
+        **{f"*_block*_{place}_conv/kernel": Scaled("initx.he_normal", factor) for place in range(1, depth)},
+        "*predictions/kernel": "zeros",
+        "*kernel": "initx.he_normal",
+        "*bias": "zeros",
+    }
+    return for_model(recipe, branches)
+
+
+def zero_residual(model: keras.Model) -> Recipe:
+    """Return rules that start each residual branch at 0, and so each block as the identity.
+
+    If a branch ends with a normalization, its scale is 0; otherwise its last kernel is 0. All other
+    weights are initialized by their own layers.
+
+    The patterns match the residual networks of KerasHub and `keras.applications`, and transformers
+    with the layer names of Keras' attention and KerasHub's dense layers. A transformer must
+    normalize at the start of each branch (pre-norm), as in GPT-2 and ViT. BERT, which normalizes
+    after each sum, has no use for this recipe.
+
+    Args:
+        model: A built model.
+
+    Returns:
+        A dict of rules for `keras_initx.initialize`.
+
+    Raises:
+        TypeError: If `model` is not a Keras model.
+        ValueError: If it is not built, or has other layer names.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> model = keras.applications.ResNet50(weights=None, input_shape=(32, 32, 3), include_top=False)
+        >>> recipes.zero_residual(model)
+        {'*_block*_3_bn/gamma': 'zeros'}
+
+    Reference:
+        Goyal and others, "Accurate, large minibatch SGD: training ImageNet in 1 hour",
+        arXiv:1706.02677, 2017, section 5.1, for the scale of the last normalization.
+    """
+    found = paths(check_model("model", model))
+    last = _depth(found)
+    convolutions = ((f"*_block*_{last}_bn/gamma",), (f"*_block*_{last}_conv/kernel",)) if last else ()
+    for patterns in (*convolutions, *_PROJECTIONS):
+        if all(fnmatch.filter(found, pattern) for pattern in patterns):
+            return dict.fromkeys(patterns, "zeros")
+    known = " or ".join(repr(pattern) for pattern in (_FIRST_KERNEL, _PROJECTIONS[0]))
+    raise ValueError(
+        f"`model` must have branches with kernels that match {known}. For other names write your own rules, e.g. "
+        f'{{"*/last/kernel": "zeros"}}. Received: model={model.name!r} with {found[0]!r}'
+    )
+
+
+def _depth(found: Sequence[str]) -> int:
+    """Return the largest kernel number in a branch, or 0 if there are none."""
+    depth = 0
+    while fnmatch.filter(found, f"*_block*_{depth + 1}_conv/kernel"):
+        depth += 1
+    return depth

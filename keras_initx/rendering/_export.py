@@ -1,6 +1,8 @@
-"""Export results as JSON and CSV."""
+"""Export results as JSON and CSV, and as self-contained HTML pages."""
 
+import base64
 import csv
+import html
 import io
 import itertools
 import json
@@ -32,3 +34,38 @@ def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(records)
     return file.getvalue()
+
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
+th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
+td[style*="left"] { white-space: normal; } th { border-bottom: 2px solid #888; }
+img { max-width: 100%; height: auto; } .remarks { font-size: 1.05rem; } .quiet { color: #666; font-size: 0.85rem; }
+"""
+
+
+def page(title: str, parts: Iterable[str]) -> str:
+    """Return a page with a title and `parts` of HTML."""
+    title = html.escape(title)
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
+    head += f"<style>{_STYLE}</style>"
+    body = "\n".join([f"<h1>{title}</h1>", *parts])
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+
+
+def section(heading: str, *parts: str) -> str:
+    """Return a heading followed by `parts` of HTML."""
+    return f"<h2>{html.escape(heading)}</h2>{''.join(parts)}"
+
+
+def paragraphs(lines: Iterable[str], style: str = "remarks") -> str:
+    """Return `lines` as paragraphs, in the style `"remarks"` or `"quiet"`."""
+    return f'<div class="{style}">{"".join(f"<p>{html.escape(line)}</p>" for line in lines)}</div>'
+
+
+def image(png: bytes, caption: str) -> str:
+    """Return an embedded picture with a heading."""
+    pixels = base64.b64encode(png).decode()
+    return section(caption, f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{pixels}">')

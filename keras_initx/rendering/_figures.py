@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from keras_initx._extras import needed
+from keras_initx._extras import import_optional
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,7 @@ def new_figure(title: str = "", *, size: tuple[float, float], extra: str = "plot
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    figure: Figure = needed("matplotlib.figure", extra).Figure(figsize=size, layout="constrained")
+    figure: Figure = import_optional("matplotlib.figure", extra).Figure(figsize=size, layout="constrained")
     if title:
         figure.suptitle(title, fontsize=10, parse_math=False)
     return figure

@@ -1,19 +1,19 @@
 """Random numbers from a key, the same on every backend. Independent of layers."""
 
-from keras_initx.sampling._affine import Affine as Affine
-from keras_initx.sampling._affine import Bounds as Bounds
-from keras_initx.sampling._affine import affine as affine
-from keras_initx.sampling._log import portable_log as portable_log
+from keras_initx.sampling._conversion import Affine as Affine
+from keras_initx.sampling._conversion import Bounds as Bounds
+from keras_initx.sampling._conversion import affine as affine
+from keras_initx.sampling._conversion import portable_log as portable_log
+from keras_initx.sampling._frames import gaussian_frame as gaussian_frame
+from keras_initx.sampling._frames import householder_frame as householder_frame
+from keras_initx.sampling._frames import qr_frame as qr_frame
+from keras_initx.sampling._frames import svd_frame as svd_frame
 from keras_initx.sampling._namespace import Namespace as Namespace
-from keras_initx.sampling._place import current_namespace as current_namespace
-from keras_initx.sampling._stiefel import gaussian_frame as gaussian_frame
-from keras_initx.sampling._stiefel import householder_frame as householder_frame
-from keras_initx.sampling._stiefel import qr_frame as qr_frame
-from keras_initx.sampling._stiefel import svd_frame as svd_frame
+from keras_initx.sampling._namespace import current_namespace as current_namespace
+from keras_initx.sampling._sparse import sparse_normal as sparse_normal
 from keras_initx.sampling._stream import Draw as Draw
 from keras_initx.sampling._stream import Stream as Stream
 from keras_initx.sampling._stream import computing_dtype as computing_dtype
-from keras_initx.sampling._subset import sparse_normal as sparse_normal
-from keras_initx.sampling._truncated import truncated_bounds as truncated_bounds
-from keras_initx.sampling._truncated import truncated_normal as truncated_normal
-from keras_initx.sampling._truncated import uniform_between as uniform_between
+from keras_initx.sampling._stream import truncated_bounds as truncated_bounds
+from keras_initx.sampling._stream import truncated_normal as truncated_normal
+from keras_initx.sampling._stream import uniform_between as uniform_between

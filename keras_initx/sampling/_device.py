@@ -13,10 +13,9 @@ import numpy as np
 
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
-from keras_initx.sampling._affine import affine_by
-from keras_initx.sampling._convert import Convert, as_words
+from keras_initx.sampling._conversion import Convert, affine_by, as_words
 from keras_initx.sampling._namespace import TRACED
-from keras_initx.sampling._threefry import words_at
+from keras_initx.sampling._words import words_at
 
 # Elements per block: enough to amortize two calls, and small compared to arrays that are worth a device.
 BLOCK = 1 << 22

@@ -14,8 +14,8 @@ import triton.language as tl
 
 from keras_initx._typing import DType, Shape, Tensor
 from keras_initx.backends import backend
-from keras_initx.sampling import _convert
-from keras_initx.sampling._threefry import PARITY, ROTATIONS
+from keras_initx.sampling import _conversion as _convert
+from keras_initx.sampling._words import PARITY, ROTATIONS
 
 # Cipher blocks per program. Each gives two elements.
 _BLOCKS = 512

@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from keras_initx._checks import check_count, check_flag
-from keras_initx._extras import needed
+from keras_initx._extras import import_optional
+from keras_initx._seeds import seeded
 from keras_initx.studies import _pool
-from keras_initx.studies._arrays import checked_data
-from keras_initx.studies._folder import Folder
+from keras_initx.studies._data import checked_data
 from keras_initx.studies._metric import check_monitor, check_threshold
-from keras_initx.studies._plan import Run, plan_trials
+from keras_initx.studies._plan import Run, fingerprint, plan_trials, run_settings
+from keras_initx.studies._records import BuildWith, Data, Folder, Initializers, Mode
 from keras_initx.studies._reuse import copies_dropped
-from keras_initx.studies._run_trial import run_trial
-from keras_initx.studies._seeds import seeded
-from keras_initx.studies._settings import fingerprint, run_settings
 from keras_initx.studies._study import Study
-from keras_initx.studies._types import BuildWith, Data, Initializers, Mode
+from keras_initx.studies._trial import run_trial
 
 
 def compare_initializers(
@@ -108,7 +106,7 @@ def compare_initializers(
         "initializers": {name: fingerprint(initializer) for name, initializer in named.items()},
         "repeats": int(check_count("repeats", repeats)),
     }
-    needed("scipy.stats", "studies")  # The tests need it: fail now rather than after training.
+    import_optional("scipy.stats", "studies")  # The tests need it: fail now rather than after training.
     with tempfile.TemporaryDirectory() as temporary, copies_dropped():
         folder = Folder(out or temporary)
         folder.open("compare", settings)

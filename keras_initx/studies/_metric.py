@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 
 from keras_initx._checks import check_choice, check_number
 from keras_initx.diagnostics._layers import automatic_name
-from keras_initx.studies._folder import Trial
+from keras_initx.studies._records import Direction, Mode, Model, Trial
 from keras_initx.studies._reuse import is_of_keras
-from keras_initx.studies._types import Direction, Mode, Model
 
 Key = TypeVar("Key")
 

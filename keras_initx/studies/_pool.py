@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_initx._extras import needed
+from keras_initx._extras import import_optional
 from keras_initx.rendering._terminal import progress
 
 
@@ -56,7 +56,7 @@ def _run_here(function: Callable[..., None], task: Any, epochs: int, advance: Ca
 def _run_elsewhere(
     function: Callable[..., None], tasks: Sequence[Any], n_jobs: int, epochs: int, advance: Callable[[int], None]
 ) -> None:
-    joblib = needed("joblib", "studies")
+    joblib = import_optional("joblib", "studies")
     backend = keras.backend.backend()
     before = os.environ.get("KERAS_BACKEND")
     os.environ["KERAS_BACKEND"] = backend  # for worker processes: in this process the backend may be set in another way

@@ -5,18 +5,65 @@ import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_initx.rendering._table import Column
-from keras_initx.studies import _restart_plots
-from keras_initx.studies._folder import Folder, Trial
+from keras_initx.rendering._text import counted, number
 from keras_initx.studies._metric import agreed, metric_range, resolve_metric, sign
 from keras_initx.studies._plan import check_keys, draw_seed, plan_rounds, stage_key
+from keras_initx.studies._plots import new_plot
+from keras_initx.studies._records import Direction, Folder, Mode, Model, Record, Settings, Trial
 from keras_initx.studies._result import Plot, Result
-from keras_initx.studies._statistics import SIGNIFICANT, paired_test, repeats_needed
-from keras_initx.studies._text import counted, needed_repeats, number
-from keras_initx.studies._types import Direction, Mode, Model, Record, Settings
+from keras_initx.studies._summary import SIGNIFICANT, needed_repeats, paired_test, repeats_needed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+_CHOSEN, _REST = "#d55e00", "#8aa4b8"
+
+
+def restart_plots(study: "RestartStudy") -> list[Plot]:
+    """Return the plots of `study` for which there are data."""
+    plots = (
+        ("draws", "Draws", _plot_draws, any(draw["epochs"] for draw in study.draws)),
+        ("checks", "Checks", _plot_checks, study.checks),
+    )
+    return [Plot(name, caption, function(study)) for name, caption, function, data in plots if data]
+
+
+def _plot_draws(study: "RestartStudy") -> "Figure":
+    figure, (axis,) = new_plot(study, "Each draw as far as it was trained")
+    for place, draw in enumerate(study.draws):
+        epochs = draw["epochs"]
+        style: dict[str, Any] = {"color": _REST, "linewidth": 1.2}
+        if place == 0:
+            style = {"color": _CHOSEN, "linewidth": 2.2, "zorder": 3}
+        label = {0: f"draw {draw['draw']}, the best", 1: "the others"}.get(place)
+        steps, values = [e["epoch"] for e in epochs], [e.get(study.monitor) for e in epochs]
+        axis.plot(steps, values, label=label, **style)
+        axis.plot(steps[-1:], values[-1:], "o", markersize=4, color=style["color"], zorder=style.get("zorder", 2))
+    axis.set(xlabel="epoch", ylabel=study.monitor, xlim=(0, study.settings["epochs"] * 1.02))
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.legend(frameon=False)
+    return figure
+
+
+def _plot_checks(study: "RestartStudy") -> "Figure":
+    figure, (axis,) = new_plot(study, "The chosen draw and others, with the examples in other orders")
+    for i, (chosen, other) in enumerate(study.checks, 1):
+        axis.plot([chosen, other], [i, i], color="0.8", zorder=1)
+        axis.plot(other, i, "o", color=_REST, label="a draw that took no part" if i == 1 else None)
+        axis.plot(chosen, i, "o", color=_CHOSEN, label="the chosen draw" if i == 1 else None)
+    axis.axvline(study.score, color=_CHOSEN, linestyle=":", label="the chosen draw in the search")
+    count = len(study.checks)
+    axis.set(xlabel=study.monitor, yticks=range(1, count + 1), ylim=(count + 0.6, 0.4))
+    axis.set_yticklabels([f"order {i}" for i in range(1, count + 1)])
+    axis.grid(visible=False, axis="y")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -162,7 +209,7 @@ class RestartStudy(Result):
         ]
 
     def _plots(self) -> list[Plot]:
-        return _restart_plots.restart_plots(self)
+        return restart_plots(self)
 
     def __repr__(self) -> str:
         best = self.draws[0]

@@ -5,20 +5,107 @@ import functools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import keras
 
 from keras_initx._checks import check_count
-from keras_initx._extras import needed
+from keras_initx._extras import import_optional
+from keras_initx._seeds import isolated_rng
 from keras_initx.studies import _pool
-from keras_initx.studies._arrays import checked_data
-from keras_initx.studies._folder import Folder, Trial
-from keras_initx.studies._metric import agreed, check_monitor, resolve_metric, sign
-from keras_initx.studies._plan import Run, StagePlan, plan_checks, plan_rounds, plan_stage, stage_key
+from keras_initx.studies import _reuse as _state
+from keras_initx.studies._data import checked_data
+from keras_initx.studies._metric import BuildError, agreed, check_monitor, resolve_metric, sign
+from keras_initx.studies._plan import Run, StagePlan, plan_checks, plan_rounds, plan_stage, run_settings, stage_key
+from keras_initx.studies._records import (
+    Arrays,
+    Build,
+    DamagedFileError,
+    Data,
+    Folder,
+    Mode,
+    Model,
+    OnEpoch,
+    RecordError,
+    Settings,
+    Status,
+    Trial,
+)
 from keras_initx.studies._restart_study import RestartStudy
-from keras_initx.studies._reuse import copies_dropped
-from keras_initx.studies._run_stage import initial, read_state, restore, run_stage
-from keras_initx.studies._seeds import isolated_rng
-from keras_initx.studies._settings import run_settings
-from keras_initx.studies._types import Build, Data, Mode, Settings
+from keras_initx.studies._reuse import compiled_once, copies_dropped
+from keras_initx.studies._trial import before_training, build_like_fit, diverged, new_model, train_epoch
+
+
+def run_stage(run: Run, build: Build, plan: StagePlan, on_epoch: OnEpoch | None = None) -> None:
+    """Train a draw from one epoch to another and record it. Exceptions are recorded too.
+
+    Args:
+        run: The parameters that all trials share.
+        build: See `random_restarts`.
+        plan: The stage.
+        on_epoch: Function to call after each epoch.
+
+    Raises:
+        BuildError: If the trial could not be compared with others.
+        RecordError: If a record does not reach the disk.
+    """
+    folder = Folder(run.path)
+    with isolated_rng(), folder.begin(plan.key) as log:
+        try:
+            with compiled_once(initial(build, plan.draw_seed)) as model:
+                if plan.previous:
+                    restore(model, run.data, read_state(folder, plan.previous))
+                else:
+                    log.write(event="epoch", **before_training(model, run))
+                status: Status = "finished"
+                result: dict[str, Any] = {}
+                for epoch in range(plan.begin + 1, plan.end + 1):
+                    metrics = train_epoch(model, run.data, epoch, run.batch_size, plan.order_seed)
+                    log.write(event="epoch", metrics={"epoch": epoch, **metrics})
+                    if on_epoch:
+                        on_epoch()
+                    if diverged(metrics):
+                        status = "diverged"
+                        break
+                if plan.keep_state:
+                    content = _state.state(model)
+                    result["state"] = _state.digest(content)
+                    folder.keep(_state_file(plan.key, result["state"]), content)
+                log.write(event="end", status=status, **result)
+        except (BuildError, RecordError):
+            raise
+        except Exception as error:
+            log.fail(error)
+
+
+def initial(build: Build, seed: int) -> Model:
+    """Return the untrained model of a draw."""
+    keras.utils.set_random_seed(seed)
+    return new_model(build)
+
+
+def restore(model: Model, data: Arrays, state: bytes) -> None:
+    """Restore a training state of a draw into its model."""
+    build_like_fit(model, data)
+    _state.restore(model, state)
+
+
+def read_state(folder: Folder, key: str) -> bytes:
+    """Return the final state of a stage.
+
+    Raises:
+        DamagedFileError: If the file is missing or damaged.
+    """
+    digest = folder.trial(key).end["state"]
+    path = folder.path / "trials" / _state_file(key, digest)
+    if not path.exists() or _state.digest(content := path.read_bytes()) != digest:
+        raise DamagedFileError(f"{path} is missing or damaged")
+    return content
+
+
+def _state_file(key: str, digest: str) -> str:
+    """Return a file name that depends on the content, because two runs in one folder may differ in the last bits."""
+    return f"{key}.{digest[:16]}.state"
 
 
 def random_restarts(
@@ -104,7 +191,7 @@ def random_restarts(
         "checks": int(checks),
     }
     if checks:
-        needed("scipy.stats", "studies")  # The tests need it: fail now rather than after training.
+        import_optional("scipy.stats", "studies")  # The tests need it: fail now rather than after training.
     with tempfile.TemporaryDirectory() as temporary, copies_dropped():
         folder = Folder(out or temporary)
         folder.open("restarts", settings)

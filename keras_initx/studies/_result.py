@@ -7,15 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_initx.rendering._export import image, page, paragraphs, section
 from keras_initx.rendering._figures import as_png, save_figures
-from keras_initx.rendering._page import image, page, paragraphs, section
 from keras_initx.rendering._table import Column, Table, legend, narrow
-from keras_initx.studies._log import write_atomic
-from keras_initx.studies._text import conditions
-from keras_initx.studies._types import Record, Settings
+from keras_initx.rendering._text import counted
+from keras_initx.studies._records import Record, Settings, write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def conditions(settings: Settings) -> str:
+    """Describe a run in one line."""
+    what = counted(settings["repeats"], "repeat") if "repeats" in settings else counted(settings["n"], "draw")
+    return (
+        f"{what} of {counted(settings['epochs'], 'epoch')}, batches of {settings['batch_size']}, "
+        f"seed {settings['seed']}, Keras {settings['keras']} on {settings['backend']}"
+    )
+
 
 WIDTH = 79  # characters of a line
 _SETTINGS_COLUMNS: list[Column[tuple[str, Any]]] = [

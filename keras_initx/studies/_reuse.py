@@ -1,22 +1,70 @@
-"""Compile a network once and reuse it for all trials of a process, which differ only in their weights.
-
-The compiled program of a model depends on its config. If the config describes the model completely,
-all trials train one copy of the model, each starting from the state of its own model.
-"""
+"""Compile a network once and reuse it for all trials of a process, which differ only in their weights."""
 
 import contextlib
+import hashlib
+import io
 import json
 import types
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
+from keras_initx._keras import layers_of
+from keras_initx._seeds import isolated_rng
+from keras_initx._typing import Array
 from keras_initx.diagnostics._layers import automatic_name
 from keras_initx.diagnostics._measure import keep_derivative
-from keras_initx.studies import _state
-from keras_initx.studies._seeds import isolated_rng
-from keras_initx.studies._types import Model
+from keras_initx.studies._records import Model
+
+
+def state(model: Model) -> bytes:
+    """Return the state of a compiled `model`."""
+    content = io.BytesIO()
+    np.savez(content, *map(_array, _variables(model)))
+    return content.getvalue()
+
+
+def restore(model: Model, content: bytes) -> None:
+    """Restore a state into a freshly built `model`."""
+    with np.load(io.BytesIO(content)) as arrays:
+        for variable, name in zip(_variables(model), arrays.files, strict=True):
+            variable.assign(arrays[name])
+
+
+def fits(model: Model, other: Model) -> bool:
+    """Return whether the variables of `model` and `other` differ only in their values."""
+    return list(map(_kind, _variables(model))) == list(map(_kind, _variables(other)))
+
+
+def copy_state(model: Model, other: Model) -> None:
+    """Copy the state of `model` to `other`, for which `fits` must be true."""
+    for source, target in zip(_variables(model), _variables(other), strict=True):
+        # Through the host: with JAX both would share memory, which training overwrites.
+        target.assign(_array(source))
+
+
+def digest(content: bytes) -> str:
+    """Return a digest of a state."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _variables(model: Model) -> list[Any]:
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    return [*model.trainable_variables, *model.non_trainable_variables, *model.optimizer.variables]
+
+
+def _kind(variable: Any) -> tuple[Any, ...]:
+    serialized = map(keras.saving.serialize_keras_object, (variable.regularizer, variable.constraint))
+    return tuple(variable.shape), variable.dtype, variable.trainable, *serialized
+
+
+def _array(variable: Any) -> Array:
+    array: Array = keras.ops.convert_to_numpy(variable.value)
+    return array.astype("float32") if array.dtype.name == "bfloat16" else array  # which NumPy files do not support
+
 
 # Their configs contain code or state of another framework.
 _FOREIGN = (
@@ -48,10 +96,10 @@ def compiled_once(model: Model) -> Iterator[Model]:
     program = _program(model)
     key = _key(program) if program else ""
     copy = program and (_KEPT.pop(key, None) or _copy(program))
-    if not (copy and _state.fits(model, copy)):
+    if not (copy and fits(model, copy)):
         yield model
         return
-    _state.copy(model, copy)
+    copy_state(model, copy)
     for own, other in zip(_layers(model), _layers(copy), strict=True):
         other.name = own.name  # The diagnosis reports layer names.
     yield copy
@@ -118,7 +166,7 @@ def _key(program: str) -> str:
 
 def _layers(model: Model) -> list[Any]:
     # Not public, but the only list of all layers that exists on every backend.
-    return list(model._flatten_layers())
+    return layers_of(model)
 
 
 def _is_determined(layer: Any) -> bool:

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from keras_initx._extras import needed
-from keras_initx.rendering._export import as_csv, as_json
-from keras_initx.rendering._page import paragraphs, section
+from keras_initx._extras import import_optional
+from keras_initx.rendering._export import as_csv, as_json, paragraphs, section
 from keras_initx.rendering._table import Column, Table, legend, narrow
-from keras_initx.studies import _course, _plots, _remarks, _summary
-from keras_initx.studies._columns import PAIR_COLUMNS, PROBLEM_COLUMNS, course_columns, summary_columns, summary_rows
-from keras_initx.studies._folder import Folder, Trial
+from keras_initx.rendering._text import counted
+from keras_initx.studies import _plots, _summary
+from keras_initx.studies import _summary as _course
+from keras_initx.studies import _tables as _remarks
 from keras_initx.studies._metric import agreed, check_threshold, resolve_metric, sign
 from keras_initx.studies._plan import plan_trials
+from keras_initx.studies._records import Direction, FloatArray, Folder, Mode, Record, Settings, Trial
 from keras_initx.studies._result import WIDTH, Plot, Result
-from keras_initx.studies._statistics import POWER
-from keras_initx.studies._text import counted
-from keras_initx.studies._types import Direction, FloatArray, Mode, Record, Settings
+from keras_initx.studies._summary import POWER
+from keras_initx.studies._tables import PAIR_COLUMNS, PROBLEM_COLUMNS, course_columns, summary_columns, summary_rows
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -125,7 +125,7 @@ class Study(Result):
         Raises:
             ImportError: If pandas is not installed.
         """
-        return needed("pandas", None).DataFrame(self.records)
+        return import_optional("pandas", None).DataFrame(self.records)
 
     def trials_of(self, name: str) -> dict[int, Trial]:
         """Return the trials of an initializer, by repeat."""

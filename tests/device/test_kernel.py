@@ -5,7 +5,7 @@ import os
 import pytest
 from modes import BACKEND
 
-from keras_initx.sampling import _convert
+from keras_initx.sampling import _conversion as _convert
 
 pytestmark = [
     pytest.mark.full,

@@ -10,7 +10,8 @@ from modes import BACKEND, MODES, run, to_numpy
 
 import keras_initx
 from keras_initx.backends import backend
-from keras_initx.sampling import _device, _place, current_namespace
+from keras_initx.sampling import _device, current_namespace
+from keras_initx.sampling import _namespace as _place
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED
 
 LARGE = _place.WORTH_A_DEVICE
@@ -84,7 +85,7 @@ def test_no_program_is_compiled_for_another_shape_or_scale(way, monkeypatch, nam
 
 @compiling
 def test_no_program_is_compiled_for_other_sparse_matrices(way, monkeypatch):
-    from keras_initx.sampling import _subset
+    from keras_initx.sampling import _sparse as _subset
 
     compilations, program = [], backend.program
     monkeypatch.setattr(backend, "program", lambda function: compilations.append(1) or program(function))

@@ -10,7 +10,8 @@ from modes import BACKEND, float64, to_numpy
 import keras_initx
 from keras_initx.backends import backend
 from keras_initx.initializers import RandomInitializer
-from keras_initx.sampling import Draw, Stream, _place, _stream, affine, uniform_between
+from keras_initx.sampling import Draw, Stream, _stream, affine, uniform_between
+from keras_initx.sampling import _namespace as _place
 
 GOLDEN = golden.load()
 

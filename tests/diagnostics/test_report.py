@@ -12,7 +12,7 @@ import pytest
 from keras import layers
 
 import keras_initx
-from keras_initx.diagnostics import _text
+from keras_initx.diagnostics import _report as _text
 
 pytestmark = pytest.mark.once
 

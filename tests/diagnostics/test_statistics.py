@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_initx.diagnostics import Signal
-from keras_initx.diagnostics import _statistics as statistics
+from keras_initx.diagnostics import _signal as statistics
 
 
 @pytest.fixture

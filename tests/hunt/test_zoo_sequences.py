@@ -5,6 +5,8 @@ import pytest
 from keras import layers, ops
 from zoo import CLASSES, ZEROS, assert_verdicts, normal, tokens
 
+from keras_initx._keras import layers_of
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning"),
     # How Keras calls a quantized embedding in reverse under torch.
@@ -123,7 +125,7 @@ def translator():
 
 def lora():
     model, *data = gpt()
-    for layer in model._flatten_layers():
+    for layer in layers_of(model):
         if isinstance(layer, layers.Dense | layers.EinsumDense | layers.Embedding) and layer.built:
             layer.enable_lora(2)
     return model, *data

@@ -7,7 +7,7 @@ import scipy.stats
 from modes import to_numpy
 
 from keras_initx import ChronoBias
-from keras_initx.initializers._chrono import _quantiles
+from keras_initx.initializers._recurrent import _quantiles
 
 layers = keras.layers
 # A right sample fails a test of a distribution with this chance. The seeds are fixed, so it fails always or never.

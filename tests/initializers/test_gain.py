@@ -8,7 +8,7 @@ import scipy.stats
 from modes import to_numpy
 
 from keras_initx._typing import Activation
-from keras_initx.initializers._gain import _GAINS, gain_value
+from keras_initx.initializers._scale import _GAINS, gain_value
 
 pytestmark = pytest.mark.once
 

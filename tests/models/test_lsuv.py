@@ -8,7 +8,7 @@ from modes import needs_keras
 
 import keras_initx
 from keras_initx.models import _lsuv
-from keras_initx.models._unit_variance import unit_variance
+from keras_initx.models._forward import unit_variance
 
 X = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
 IMAGES = np.random.default_rng(1).normal(size=(32, 6, 6, 3)).astype("float32")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_initx.models._unit_variance import unit_variance
+from keras_initx.models._forward import unit_variance
 
 pytestmark = pytest.mark.once
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import keras_initx
-from keras_initx._default_backend import BACKENDS, installed_backends
+from keras_initx._startup import BACKENDS, installed_backends
 
 # The weights that are multiplied out, not just drawn: equal to rounding.
 ORTHOGONAL = {"conv/kernel", "lstm/lstm_cell/recurrent_kernel"}

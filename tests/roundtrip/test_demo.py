@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 
-from keras_initx._default_backend import installed_backends
+from keras_initx._startup import installed_backends
 from keras_initx.cli import _round_trip
 from keras_initx.cli._demo_worker import INITIALIZERS
 

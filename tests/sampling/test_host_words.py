@@ -9,8 +9,8 @@ import pytest
 from modes import BACKEND
 
 from keras_initx.backends import backend
-from keras_initx.sampling import _host_words
-from keras_initx.sampling._host_words import HostWords
+from keras_initx.sampling import _words as _host_words
+from keras_initx.sampling._words import HostWords
 
 KEY = (np.array([2024], "uint32"), np.array([4294967295], "uint32"))
 STEP = _host_words._STEP

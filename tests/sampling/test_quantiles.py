@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from keras_initx.sampling._quantiles import SIZE, normal_table
+from keras_initx.sampling._conversion import SIZE, normal_table
 
 pytestmark = pytest.mark.once
 

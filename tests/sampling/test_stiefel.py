@@ -5,8 +5,8 @@ from modes import STREAM_MODES, float64, run
 
 from keras_initx.backends import backend
 from keras_initx.sampling import Draw, Stream, gaussian_frame, householder_frame, qr_frame, svd_frame
+from keras_initx.sampling._frames import _draws_before, _reflections
 from keras_initx.sampling._namespace import HOST, TRACED
-from keras_initx.sampling._stiefel import _draws_before, _reflections
 
 # With fixed seeds a test passes always or never; a random seed would fail one test here in 10,000.
 P_VALUE = 1e-4

@@ -2,7 +2,7 @@
 
 import threading
 
-from keras_initx.sampling._threads import each_in_two_threads, even_share
+from keras_initx.sampling._words import each_in_two_threads, even_share
 
 
 def test_all_blocks_are_done_once():

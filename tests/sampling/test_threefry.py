@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keras_initx.sampling._namespace import HOST, TRACED
-from keras_initx.sampling._threefry import threefry2x32
+from keras_initx.sampling._words import threefry2x32
 
 # Known answers of Threefry-2x32 with 20 rounds: key, counter, result.
 KNOWN = (

@@ -9,7 +9,7 @@ import scipy.sparse
 from networks import build, build_he, data, timeless
 
 from keras_initx.studies import compare_initializers, random_restarts
-from keras_initx.studies._arrays import checked_data, data_digest
+from keras_initx.studies._data import checked_data, data_digest
 
 COLUMNS = [f"x{i}" for i in range(6)]
 

@@ -14,10 +14,11 @@ from modes import BACKEND, to_numpy
 from networks import build, build_among_others, build_he, data, timeless
 
 import keras_initx
-from keras_initx.initializers._seeding import derived_seed
-from keras_initx.studies import _pool, _run_trial, _training, compare_initializers, random_restarts
-from keras_initx.studies._seeds import seeded
-from keras_initx.studies._training import first_batch
+from keras_initx._seeds import derived_seed, seeded
+from keras_initx.studies import _pool, compare_initializers, random_restarts
+from keras_initx.studies import _trial as _run_trial
+from keras_initx.studies import _trial as _training
+from keras_initx.studies._trial import first_batch
 
 TWINS = {"one": "he_normal", "other": "he_normal"}
 

@@ -6,9 +6,10 @@ import pytest
 from modes import to_numpy
 from networks import build_subclassed, build_without_input, data, timeless
 
-from keras_initx.initializers._seeding import derived_seed
-from keras_initx.studies import _run_trial, compare_initializers, random_restarts
-from keras_initx.studies._training import train_epoch
+from keras_initx._seeds import derived_seed
+from keras_initx.studies import _trial as _run_trial
+from keras_initx.studies import compare_initializers, random_restarts
+from keras_initx.studies._trial import train_epoch
 
 
 @pytest.fixture(scope="module", params=[build_without_input, pytest.param(build_subclassed, marks=pytest.mark.once)])

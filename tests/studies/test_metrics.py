@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from keras_initx.studies import RestartStudy, Study, _reuse, compare_initializers, random_restarts
-from keras_initx.studies._folder import Folder, Trial
 from keras_initx.studies._metric import agreed, directions, resolve_metric
+from keras_initx.studies._records import Folder, Trial
 
 pytestmark = pytest.mark.once
 
@@ -246,7 +246,7 @@ def test_trials_of_other_metrics_that_were_trained_at_the_same_time_count_as_fai
     def build(initializer="he_normal"):
         return builder(lambda: {"metrics": [metrics.BinaryAccuracy(name=next(names))]})(initializer)
 
-    monkeypatch.setattr("keras_initx.studies._untrained.check_metrics", lambda *_: None)
+    monkeypatch.setattr("keras_initx.studies._trial.check_metrics", lambda *_: None)
     study = compared(build, repeats=1, epochs=1, out=tmp_path)
     assert [trial.status for trial in study.trials.values()] == ["finished", "failed"]
     assert "he_normal: 1 of 1 trials failed: BuildError: `build` must return models with the same metrics" in " ".join(

@@ -10,11 +10,13 @@ import pytest
 from modes import to_numpy
 from networks import build_among_others, build_he, data
 
-from keras_initx.initializers._seeding import derived_seed
-from keras_initx.studies import DamagedFileError, RestartStudy, _run_stage, _state, random_restarts
+from keras_initx._seeds import derived_seed
+from keras_initx.studies import DamagedFileError, RestartStudy, random_restarts
+from keras_initx.studies import _restarts as _run_stage
+from keras_initx.studies import _reuse as _state
 from keras_initx.studies._plan import Run, StagePlan, plan_checks, plan_rounds, plan_stage
-from keras_initx.studies._run_stage import run_stage
-from keras_initx.studies._training import train_epoch
+from keras_initx.studies._restarts import run_stage
+from keras_initx.studies._trial import train_epoch
 
 
 @pytest.fixture(scope="module")

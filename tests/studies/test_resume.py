@@ -7,15 +7,8 @@ import killed
 import pytest
 from networks import build, build_he, data
 
-from keras_initx.studies import (
-    RecordError,
-    SettingsError,
-    Study,
-    _pool,
-    _run_trial,
-    compare_initializers,
-    random_restarts,
-)
+from keras_initx.studies import RecordError, SettingsError, Study, _pool, compare_initializers, random_restarts
+from keras_initx.studies import _trial as _run_trial
 
 pytestmark = pytest.mark.once
 

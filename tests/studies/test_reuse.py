@@ -8,7 +8,9 @@ import pytest
 from modes import to_numpy
 from networks import Subclassed, build_without_input, data, timeless
 
-from keras_initx.studies import _reuse, _run_stage, _run_trial, compare_initializers, random_restarts
+from keras_initx.studies import _restarts as _run_stage
+from keras_initx.studies import _reuse, compare_initializers, random_restarts
+from keras_initx.studies import _trial as _run_trial
 
 LOSS = "sparse_categorical_crossentropy"
 

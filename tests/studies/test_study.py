@@ -10,13 +10,12 @@ import pandas
 import pytest
 import scipy.stats
 
+from keras_initx.rendering._text import number, ranges
 from keras_initx.studies import Study, Trial
-from keras_initx.studies._columns import summary_rows
-from keras_initx.studies._course import jumps
 from keras_initx.studies._metric import metric_range
-from keras_initx.studies._plot_curves import families as families_of
-from keras_initx.studies._statistics import holm, paired_p_value, repeats_needed, t_interval
-from keras_initx.studies._text import number, ranges
+from keras_initx.studies._plots import families as families_of
+from keras_initx.studies._summary import holm, jumps, paired_p_value, repeats_needed, t_interval
+from keras_initx.studies._tables import summary_rows
 
 pytestmark = pytest.mark.once
 

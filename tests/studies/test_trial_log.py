@@ -5,8 +5,7 @@ import math
 import pytest
 
 from keras_initx.studies import DamagedFileError
-from keras_initx.studies._folder import Folder
-from keras_initx.studies._log import line, parse, read
+from keras_initx.studies._records import Folder, line, parse, read
 
 pytestmark = pytest.mark.once
 

@@ -4,15 +4,15 @@ To add a rule, write a decorated function in one of these modules. Rules are ord
 position in the modules and not listed anywhere else.
 """
 
-from keras_initx.diagnostics._measurements import Measurements
+from keras_initx.diagnostics._measure import Measurements
 from keras_initx.diagnostics._verdicts import Verdict
-from keras_initx.diagnostics.rules import _gradients, _inputs, _signals, _weights
+from keras_initx.diagnostics.rules import _signals, _weights
 from keras_initx.diagnostics.rules._rule import Rule
 
 __all__ = ["RULES", "Rule", "evaluate"]
 
 # Causes before effects: in the order of the modules, and of the functions within a module.
-_MODULES = (_weights, _inputs, _signals, _gradients)
+_MODULES = (_weights, _signals)
 RULES = tuple(rule for module in _MODULES for rule in vars(module).values() if isinstance(rule, Rule))
 
 

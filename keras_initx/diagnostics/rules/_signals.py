@@ -1,13 +1,14 @@
-"""The rules about signals, the outputs of layers."""
+"""The rules about signals: the inputs of a model, the outputs of its layers, and gradients."""
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from keras_initx.diagnostics._measurements import LayerReport, Measurements
-from keras_initx.diagnostics._statistics import Signal
-from keras_initx.diagnostics._thresholds import Thresholds
-from keras_initx.diagnostics.rules._rule import Finding, rule
-from keras_initx.diagnostics.rules._wording import (
+from keras_initx.diagnostics._measure import LayerReport, Measurements
+from keras_initx.diagnostics._signal import Signal
+from keras_initx.diagnostics._verdicts import Level, Thresholds
+from keras_initx.diagnostics.rules._rule import (
+    Finding,
     has_zeros,
     is_rescaled,
     names_of,
@@ -15,8 +16,46 @@ from keras_initx.diagnostics.rules._wording import (
     number,
     others,
     root_mean_square,
+    rule,
     suggestion,
 )
+
+
+@rule(
+    "unscaled inputs",
+    levels={"warning": "", "note": "if a normalization follows directly"},
+    finds="a kernel whose inputs come from outside the model and have a root mean square above {unscaled_inputs}",
+    reason="it is 1 for standardized inputs, 0.6 for images in [0, 1], and 150 for raw 8-bit images; inputs ten times "
+    "too large saturate most activations",
+    remedy="`Normalization`, `Rescaling`",
+    level_reason="a normalization divides by the scale, as for a wrong fan",
+)
+def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
+    hit = [
+        layer
+        for layer in measured.layers
+        if layer.first_inputs
+        and layer.first_inputs.size >= measured.thresholds.least_values
+        and root_mean_square(layer.first_inputs) > measured.thresholds.unscaled_inputs
+    ]
+    harmless = [layer for layer in hit if is_rescaled(layer)]
+    harmful = [layer for layer in hit if not is_rescaled(layer)]
+    if harmful:
+        yield _unscaled(harmful, "warning", ": initializers assume inputs of standard deviation 1")
+    if harmless:
+        yield _unscaled(harmless, "note", normalization_of(harmless[0]))
+
+
+def _unscaled(hit: Sequence[LayerReport], level: Level, reason: str) -> Finding:
+    signal = hit[0].first_inputs or Signal()
+    return Finding(
+        names_of(hit),
+        f"{hit[0].name} gets inputs from {number(signal.min)} to {number(signal.max)}, with mean {number(signal.mean)} "
+        f"and standard deviation {number(signal.std)}{others(hit)}{reason}",
+        "standardize the inputs: keras.layers.Normalization() adapted to the data, or "
+        "keras.layers.Rescaling(1 / 127.5, offset=-1) for images from 0 to 255",
+        level,
+    )
 
 
 @rule(
@@ -193,3 +232,71 @@ def _remedy(layer: LayerReport, inputs: Signal | None) -> str:
     if inputs:
         return f"standardize the inputs (their standard deviation is {number(inputs.std)}), then {suggestion(layer)}"
     return f"{suggestion(layer)} in this and all earlier layers"
+
+
+@rule(
+    "vanishing gradient",
+    levels={"warning": "", "error": "if all gradients are 0"},
+    finds="first layers whose gradients are below {vanishing_gradient} times the largest gradient of a layer",
+    reason="no single learning rate suits both",
+    remedy="`Orthogonal`, another activation",
+    level_reason="optimizers that normalize gradients, such as Adam, can compensate for it",
+)
+def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
+    trained = [(layer, norm) for layer in measured.layers if (norm := layer.gradient_norm) is not None]
+    strongest, largest = max(trained, key=lambda pair: pair[1], default=(None, 0.0))
+    hit = []
+    # Only the first layers count, because all gradients to them pass through the others. A small gradient elsewhere may
+    # be harmless, e.g. that of queries and keys while attention is still uniform.
+    for layer, norm in trained:
+        if not norm <= measured.thresholds.vanishing_gradient * largest:
+            break
+        hit.append((layer, norm))
+    if any(map(has_zeros, measured.layers)):
+        # No gradient passes through zeros, which have their own verdict.
+        hit = [(layer, norm) for layer, norm in hit if norm]
+    if not hit or not strongest or not math.isfinite(largest):
+        return
+    layers = [layer for layer, _ in hit]
+    first, norm = hit[0]
+    evidence = (
+        f"the gradient norm of {first.name} is {number(norm)}, that of {strongest.name} "
+        f"{number(largest)}{others(layers)}"
+    )
+    yield Finding(
+        names_of(layers),
+        evidence if largest else f"all gradients are 0{others(layers)}",
+        f"{suggestion(first)} in all layers, or Orthogonal, which also preserves gradient norms; an activation that "
+        "does not saturate",
+        "warning" if largest else "error",
+    )
+
+
+@rule(
+    "exploding gradient",
+    levels={"warning": "", "error": "if it is not finite"},
+    finds="a gradient whose norm is above {exploding_gradient}, or not finite",
+    reason="no usual learning rate is small enough; a ResNet-50, in which batch normalization lets gradients grow, "
+    "starts at a thousand and trains",
+    remedy="smaller weights, another loss",
+    level_reason="gradient clipping or Adam can compensate for it",
+)
+def exploding_gradient(measured: Measurements) -> Iterator[Finding]:
+    limit = measured.thresholds.exploding_gradient
+    hit = [
+        (layer, norm)
+        for layer in measured.layers
+        if (norm := layer.gradient_norm) is not None and not norm <= limit  # also true for NaN
+    ]
+    if not hit:
+        return
+    layers = [layer for layer, _ in hit]
+    remedy = f"smaller weights: {suggestion(layers[0])}, or Orthogonal, which also preserves gradient norms"
+    if all(layer.signal is None or not layer.signal.nonfinite for layer in measured.layers):
+        remedy = "a loss that matches the outputs (`from_logits=True` if there is no softmax), or " + remedy
+    yield Finding(
+        names_of(layers),
+        f"the gradient norm of {layers[0].name} is {number(hit[0][1])}{others(layers)}",
+        remedy,
+        "warning" if all(math.isfinite(norm) for _, norm in hit) else "error",
+    )

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from keras_initx.diagnostics._measurements import LayerReport, Measurements
-from keras_initx.diagnostics._types import Level
+from keras_initx.diagnostics._measure import LayerReport, Measurements
+from keras_initx.diagnostics._verdicts import Level
 from keras_initx.diagnostics._weights import WeightReport
-from keras_initx.diagnostics.rules._rule import Finding, rule
-from keras_initx.diagnostics.rules._wording import (
+from keras_initx.diagnostics.rules._rule import (
+    Finding,
     Pair,
     and_more,
     and_others,
@@ -18,6 +18,7 @@ from keras_initx.diagnostics.rules._wording import (
     normalization_of,
     number,
     pairs_of,
+    rule,
     suggestion,
     weight_name,
     weight_names,

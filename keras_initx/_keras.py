@@ -1,0 +1,125 @@
+"""What Keras does not document: the call stack around an initializer, the sublayers of a layer, the compiled loss.
+
+Nothing else in the package uses more of Keras than its public names.
+
+Keras passes only a shape to an initializer. That is not enough for the bias of an LSTM: with
+`unit_forget_bias=True` Keras asks for `(u,)` and `(2u,)`, with `False` for `(4u,)`, and a length of
+8 may be any of these. Remembering earlier calls would make the values depend on other initializers.
+Instead, the call stack is inspected: it contains the variable being created and the layers around
+it. Usually the layer that owns the variable is among them. When `fit` builds a model, Keras creates
+the variables after all layers are built, in the call of an outer layer or model; then the layer is
+found through the variable. `load_model` is on the stack as well when the weights are about to be
+overwritten by those of the saved model.
+
+Only the variables of Keras' own functions are read. Until Python 3.12, reading those of a function
+keeps all of them alive until it returns, also what the user has deleted by then; and a function
+that reads its own makes a cycle, which keeps the result until the garbage collector runs.
+"""
+
+import inspect
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import keras
+
+
+def asking() -> tuple[keras.Variable | None, list[keras.Layer]]:
+    """Return the variable being initialized and the layers on the call stack, innermost first.
+
+    The variable is `None` if the initializer is called directly.
+    """
+    variable = None
+    layers: list[keras.Layer] = []
+    for frame in _functions_of_keras():
+        # A function around the `build` of every layer, also of a user's, has the layer as `obj`.
+        owner = frame.f_locals.get("self", frame.f_locals.get("obj"))
+        if isinstance(owner, keras.Layer):
+            if all(owner is not layer for layer in layers):
+                layers.append(owner)
+        elif variable is None and not layers and isinstance(owner, keras.Variable):
+            variable = owner
+    return variable, layers
+
+
+def argument_name(weight: keras.Variable) -> str:
+    """Return the name of the layer argument that sets the initializer of `weight`."""
+    return f"{weight.name.removesuffix('_kernel')}_initializer"
+
+
+def layer_using(initializer: keras.initializers.Initializer) -> keras.Layer | None:
+    """Return the layer that calls `initializer`, or `None` if it is unknown, as in a direct call."""
+    variable, layers = asking()
+    if variable is not None:
+        for layer in layers:
+            owners = [
+                part
+                for part in layers_of(layer)
+                if _uses(part, initializer) and any(weight is variable for weight in part.weights)
+            ]
+            if owners:
+                return owners[-1]  # each layer comes before those within it
+    return next((layer for layer in layers if _uses(layer, initializer)), None)
+
+
+def loads_a_model() -> bool:
+    """Return whether the values are for a model whose weights `load_model` is about to overwrite."""
+    loader = inspect.unwrap(keras.saving.load_model).__code__
+    for_variable = False
+    for frame in _functions_of_keras():
+        for_variable |= isinstance(frame.f_locals.get("self"), keras.Variable)
+        if frame.f_code is loader:
+            return for_variable
+    return False
+
+
+def forget_unmade_variables() -> None:
+    """Clear Keras' list of variables to be created at the end of a scope, if the caller is creating them.
+
+    Called when an error interrupts their creation. Otherwise Keras keeps the list, in which some variables have been
+    created by then, and every later attempt to build a model fails.
+    """
+    making: dict[str, Any] = {}
+    for frame in _functions_of_keras():
+        if frame.f_code is keras.StatelessScope.__exit__.__code__:
+            for value in making.values():
+                if isinstance(value, list):
+                    value.clear()
+            return
+        making = frame.f_locals
+
+
+def _uses(layer: keras.Layer, initializer: keras.initializers.Initializer) -> bool:
+    """Return whether `layer` uses `initializer`, directly or inside another one that passes the same shape on."""
+    return any(_hands_on(value, initializer) for value in vars(layer).values())
+
+
+def _hands_on(value: object, initializer: keras.initializers.Initializer) -> bool:
+    if value is initializer:
+        return True
+    # Initializers in a list, as in `Concatenated`, get other shapes.
+    return isinstance(value, keras.initializers.Initializer) and any(
+        _hands_on(part, initializer) for part in vars(value).values()
+    )
+
+
+def _functions_of_keras() -> Iterator[FrameType]:
+    """Yield the frames of Keras' functions on the call stack, innermost first."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith("keras."):
+            yield frame
+        frame = frame.f_back
+
+
+def layers_of(layer: keras.Layer, *, include_self: bool = True, recursive: bool = True) -> list[keras.Layer]:
+    """Return a layer and all layers within it, in the order in which Keras tracks them, each before its parts.
+
+    Seen in Keras 3.10 to 3.15. No public attribute lists the parts of a layer that is not a model.
+    """
+    return list(layer._flatten_layers(include_self=include_self, recursive=recursive))
+
+
+def compiled_loss(model: keras.Model) -> Any:
+    """Return the object in which Keras keeps the compiled loss, or `None`. Seen in Keras 3.10 to 3.15."""
+    return getattr(model, "_compile_loss", None)

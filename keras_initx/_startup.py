@@ -1,0 +1,62 @@
+"""How the process starts: as the command line or not, and with which backend. Does not import Keras.
+
+Keras uses TensorFlow by default and fails if it is not installed. It also writes this default into
+its configuration file, so "tensorflow" there may not be the user's choice. Keras reads the
+environment variable and the file when it is first imported, so the backend is chosen before.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+BACKENDS = ("jax", "tensorflow", "torch")
+_SCRIPTS = ("initx", "initx.exe")
+
+
+def program() -> str:
+    """Return the command that was used to start the command line."""
+    return "initx" if _is_script() else "python -m keras_initx"
+
+
+def is_starting() -> bool:
+    """Return whether the command line is starting, through `initx` or `python -m keras_initx`.
+
+    While Python imports the package given by `-m`, `sys.argv[0]` is "-m", and the name is only in
+    `sys.orig_argv`.
+    """
+    return _is_script() or (sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)] == "keras_initx")
+
+
+def _is_script() -> bool:
+    return Path(*sys.argv[:1]).name in _SCRIPTS
+
+
+def installed_backends() -> list[str]:
+    """Return the names of the installed backends, in order of preference."""
+    return [backend for backend in BACKENDS if importlib.util.find_spec(backend)]
+
+
+def use_installed_backend() -> None:
+    """Set `KERAS_BACKEND` if Keras would otherwise use TensorFlow and it is not installed."""
+    if "keras" in sys.modules or os.environ.get("KERAS_BACKEND") or _configured_backend() != "tensorflow":
+        return
+    installed = installed_backends()
+    if not installed:
+        raise ImportError(
+            f"Keras needs one of the backends {BACKENDS}, and none is installed; "
+            "install one, such as JAX with `pip install jax`."
+        )
+    if "tensorflow" not in installed:
+        os.environ["KERAS_BACKEND"] = installed[0]
+
+
+def _configured_backend() -> str:
+    home = os.environ.get("KERAS_HOME", "~/.keras")
+    try:
+        config = json.loads(Path(home, "keras.json").expanduser().read_text())
+    except (OSError, ValueError):  # no file, or one that Keras ignores too
+        config = {}
+    backend: str = config.get("backend", "tensorflow")
+    return backend

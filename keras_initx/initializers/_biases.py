@@ -1,0 +1,217 @@
+"""Initial biases of feed-forward layers: for ReLU units, and for the output of a classifier."""
+
+import math
+import numbers
+import sys
+from collections.abc import Sequence
+from typing import Any, Self
+
+import keras
+import numpy as np
+
+from keras_initx._checks import check_flag, check_number
+from keras_initx._typing import Array, DType, Shape, Tensor
+from keras_initx.initializers._base import ConstantInitializer, register
+from keras_initx.sampling import Namespace, portable_log
+
+
+@register("relu_bias", formula="value", use="ReLU layers with small weights: all units are active from the first step")
+class ReLUBias(ConstantInitializer):
+    """Initialize every bias to the same small positive value.
+
+    A ReLU unit whose bias starts above zero is active for most inputs and therefore receives a
+    gradient from the first step.
+
+    Args:
+        value: The bias, a positive number.
+
+    Raises:
+        TypeError: If `value` is not a number.
+        ValueError: If `value` is not positive and finite.
+
+    Example:
+        >>> keras.ops.convert_to_numpy(ReLUBias(0.5)((3,))).tolist()
+        [0.5, 0.5, 0.5]
+        >>> layer = keras.layers.Dense(64, activation="relu", bias_initializer="initx.relu_bias")
+
+    Reference:
+        Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural
+        networks", NIPS 2012, section 5 (with the value 1).
+    """
+
+    def __init__(self, value: float = 0.01) -> None:
+        self.value: float = check_number("value", value, positive=True)
+
+    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
+        return xp.full(shape, float(self.value), dtype)
+
+
+Frequencies = float | Sequence[float] | Array
+
+
+@register(
+    "prior_bias",
+    formula="log(p / (1 - p)) before a sigmoid, log(p) for each class before a softmax, with p from frequencies",
+    use="last layer of a classifier with rare classes: predictions start at the class frequencies",
+)
+class PriorBias(ConstantInitializer):
+    """Initialize the output bias so that a classifier starts by predicting the class frequencies.
+
+    Before anything is learned, the best prediction is the frequency of each class. With a zero bias
+    the first training steps are spent learning these frequencies, and if a class is rare, the loss
+    is dominated by the others. The kernel of the layer should be small or zero, because its output
+    adds to the bias.
+
+    The bias depends on the output layer:
+
+    - **Mutually exclusive classes, softmax**: `frequencies` is a list with a count or a probability
+      for each class. Unit `c` gets `log(p[c])`, where `p` is the list divided by its sum.
+    - **Two classes, one sigmoid unit**: a list of two. The unit gets `log(p[1] / p[0])`.
+    - **Independent sigmoid units**: a list with a probability for each unit, and
+      `multi_label=True`; or one number, the probability for every unit, for a bias of any shape.
+      Each unit gets `log(p / (1 - p))`.
+
+    Args:
+        frequencies: A probability between 0 and 1, or a list of positive numbers. A frequency of
+            zero raises an error, because the bias would be infinite.
+        multi_label: Whether an example can belong to several classes, so that each number in the
+            list is an independent probability.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range; when called, if the shape does not have one
+            unit for each class.
+
+    Example:
+        >>> bias = PriorBias([900, 90, 10])((3,))
+        >>> [round(p, 4) for p in keras.ops.convert_to_numpy(keras.ops.softmax(bias)).tolist()]
+        [0.9, 0.09, 0.01]
+        >>> layer = keras.layers.Dense(1, "sigmoid", bias_initializer=PriorBias([990, 10]))
+        >>> layer = keras.layers.Conv2D(9 * 80, 3, activation="sigmoid", bias_initializer=PriorBias(0.01))
+
+    Reference:
+        Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection", ICCV 2017,
+        sections 3.3 and 4.1 (a probability of 0.01). Karpathy, "A recipe for training neural
+        networks", 2019.
+    """
+
+    def __init__(self, frequencies: Frequencies = 0.01, *, multi_label: bool = False) -> None:
+        self.multi_label: bool = check_flag("multi_label", multi_label)
+        self.frequencies: float | Sequence[float] = _check_frequencies(frequencies, multi_label)
+
+    @classmethod
+    def from_labels(cls, labels: Tensor, *, multi_label: bool = False) -> Self:
+        """Return a `PriorBias` with the frequencies of the classes in the labels of a training set.
+
+        Args:
+            labels: An array, a list or a tensor. Integer class labels from 0, of shape `(n,)` or
+                `(n, 1)`; or one-hot rows or probabilities that sum to 1, of shape `(n, classes)`.
+                With `multi_label=True`, zeros and ones or probabilities, of shape `(n, classes)`.
+            multi_label: Whether an example can belong to several classes.
+
+        Returns:
+            An initializer whose `frequencies` are counts, or probabilities with `multi_label=True`.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+            ValueError: If `labels` have another form, or if a class never occurs.
+
+        Example:
+            >>> PriorBias.from_labels([0, 2, 1, 0, 0, 2])
+            PriorBias(frequencies=[3, 1, 2], multi_label=False)
+            >>> PriorBias.from_labels([[1, 0], [1, 1], [0, 0], [1, 0]], multi_label=True)
+            PriorBias(frequencies=[0.75, 0.25], multi_label=True)
+        """
+        labels = _as_array(labels)
+        if check_flag("multi_label", multi_label):
+            return cls(_shares(labels), multi_label=True)
+        return cls(_counts(labels))
+
+    def _check_shape(self, shape: Shape) -> None:
+        if not isinstance(self.frequencies, list | tuple):
+            return
+        classes = len(self.frequencies)
+        binary = classes == 2 and not self.multi_label
+        if shape != (classes,) and not (binary and shape == (1,)):
+            raise ValueError(
+                f"`shape` must be ({classes},){' or (1,)' if binary else ''}, one unit for each of `frequencies`. "
+                f"Received: shape={shape}"
+            )
+
+    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
+        frequencies = np.array(self.frequencies, "float64")
+        if self.multi_label or frequencies.ndim == 0:
+            bias = portable_log(frequencies) - portable_log(1 - frequencies)
+        elif shape == (1,):
+            bias = portable_log(frequencies[1:]) - portable_log(frequencies[:1])
+        else:
+            largest = frequencies.max()  # relative to it, the sum cannot overflow
+            bias = portable_log(frequencies) - (portable_log(largest) + portable_log(math.fsum(frequencies / largest)))
+        return xp.full(shape, float(bias), dtype) if bias.ndim == 0 else xp.array(bias, dtype)
+
+
+def _check_frequencies(frequencies: Any, multi_label: bool) -> Any:
+    """Return `frequencies`, with an array converted to a list."""
+    frequencies = frequencies.tolist() if isinstance(frequencies, np.ndarray) else frequencies
+    received = f"Received: {frequencies=!r}, multi_label={multi_label!r}"
+    is_list = isinstance(frequencies, list | tuple)
+    given = frequencies if is_list else [frequencies]
+    if any(isinstance(number, bool) or not isinstance(number, numbers.Real) for number in given):
+        raise TypeError(f"`frequencies` must be a number or a list of numbers. {received}")
+    if is_list and len(given) < (1 if multi_label else 2):
+        raise ValueError(f"`frequencies` must have a number for each of at least two classes. {received}")
+    below, required = (
+        (sys.float_info.max, "positive and finite") if is_list and not multi_label else (1, "between 0 and 1")
+    )
+    for index, number in enumerate(given):
+        if not 0 < number < below:
+            which = f"; that of class {index} is not, so its bias would be infinite" if is_list else ""
+            raise ValueError(f"`frequencies` must be {required}{which}. {received}")
+    return frequencies
+
+
+def _as_array(labels: Tensor) -> Array:
+    """Return `labels` in float64."""
+    required = "`labels` must be an array of finite numbers, not empty."
+    try:
+        array: Array = keras.ops.convert_to_numpy(labels)
+    except (TypeError, ValueError):
+        raise TypeError(f"{required} Received: labels of type {type(labels).__name__}") from None
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise TypeError(f"{required} Received: labels of type {array.dtype.name}")
+    array = array.astype("float64")
+    if not (array.size and np.isfinite(array).all()):
+        raise ValueError(f"{required} Received: labels of shape {array.shape}")
+    return array
+
+
+def _shares(labels: Array) -> list[float]:
+    """Return the frequency of each class in multi-label `labels`."""
+    if labels.ndim != 2 or labels.min() < 0 or labels.max() > 1:
+        raise ValueError(
+            "`labels` must have the shape (n, classes) and be between 0 and 1 with `multi_label=True`. "
+            f"Received: labels of shape {labels.shape} between {labels.min():g} and {labels.max():g}"
+        )
+    shares: list[float] = labels.mean(axis=0).tolist()
+    return shares
+
+
+def _counts(labels: Array) -> list[float]:
+    """Return the count of each class, with one class per row."""
+    if labels.ndim == 2 and labels.shape[1] > 1 and labels.min() >= 0 and np.allclose(labels.sum(axis=1), 1, atol=1e-3):
+        counts = labels.sum(axis=0).tolist()
+        return [int(count) if count.is_integer() else count for count in counts]
+    classes, counts = np.unique(labels, return_counts=True)
+    extent = f"labels of shape {labels.shape} between {classes[0]:g} and {classes[-1]:g}"
+    if labels.ndim not in (1, 2) or labels.size != len(labels) or classes[0] < 0 or (classes % 1).any():
+        raise ValueError(
+            "`labels` must be integers of shape (n,) or (n, 1), or have shape (n, classes) with rows that sum to 1; "
+            f"for multi-label data use `multi_label=True`. Received: {extent}"
+        )
+    absent = np.flatnonzero(classes != np.arange(len(classes)))
+    if absent.size:
+        raise ValueError(
+            f"`labels` must contain each class from 0 on; class {absent[0]} never occurs, so its bias "
+            f"would be infinite. Received: {extent}"
+        )
+    return [int(count) for count in counts]

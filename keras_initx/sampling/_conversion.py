@@ -1,0 +1,203 @@
+"""From random words to uniform and normal values, shifted and scaled, with the same bits on every machine."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Array, DType, Tensor
+from keras_initx.sampling._namespace import Namespace
+
+
+def portable_log(x: Array | float) -> Array:
+    """Return the natural logarithm of `x`, an array of positive float64, with the same bits on every machine."""
+    # Additions, multiplications and divisions are rounded the same everywhere; np.log is not.
+    mantissa, exponent = np.frexp(x)
+    s = (mantissa - 1) / (mantissa + 1)
+    series = np.polyval([2.0 / n for n in range(45, 0, -2)], s * s)
+    logarithm: Array = exponent * 0.6931471805599453 + s * series
+    return logarithm
+
+
+# Wichura, "Algorithm AS 241: the percentage points of the normal distribution", Applied
+# Statistics 37 (1988), PPND16: numerators and denominators, highest power first.
+_CENTER = (
+    (2.5090809287301226727e3, 3.3430575583588128105e4, 6.7265770927008700853e4, 4.5921953931549871457e4,
+     1.3731693765509461125e4, 1.9715909503065514427e3, 1.3314166789178437745e2, 3.3871328727963666080e0),
+    (5.2264952788528545610e3, 2.8729085735721942674e4, 3.9307895800092710610e4, 2.1213794301586595867e4,
+     5.3941960214247511077e3, 6.8718700749205790830e2, 4.2313330701600911252e1, 1.0),
+)  # fmt: skip
+_TAIL = (
+    (7.7454501427834140764e-4, 2.27238449892691845833e-2, 2.41780725177450611770e-1, 1.27045825245236838258e0,
+     3.64784832476320460504e0, 5.76949722146069140550e0, 4.63033784615654529590e0, 1.42343711074968357734e0),
+    (1.05075007164441684324e-9, 5.475938084995344946e-4, 1.51986665636164571966e-2, 1.48103976427480074590e-1,
+     6.89767334985100004550e-1, 1.67638483018380384940e0, 2.05319162663775882187e0, 1.0),
+)  # fmt: skip
+
+SIZE = 1 << 16
+
+
+def _ratio(coefficients: tuple[tuple[float, ...], tuple[float, ...]], x: Array) -> Array:
+    numerator, denominator = coefficients
+    return np.polyval(numerator, x) / np.polyval(denominator, x)
+
+
+def _upper_quantiles() -> Array:
+    """Return the quantiles of N(0, 1) at the midpoints of the upper half of `SIZE` equal intervals."""
+    q = (np.arange(SIZE // 2) + 0.5) / SIZE  # probability above one half
+    tail = q > 0.425  # end of the central approximation of AS 241
+    quantiles = np.empty_like(q)
+    quantiles[~tail] = q[~tail] * _ratio(_CENTER, 0.180625 - q[~tail] ** 2)
+    # Its third branch, for probabilities below 1.4e-11, is beyond a table of this size.
+    quantiles[tail] = _ratio(_TAIL, np.sqrt(-portable_log(0.5 - q[tail])) - 1.6)
+    return quantiles
+
+
+@functools.cache
+def normal_table(dtype: DType) -> Array:
+    """Return `SIZE` values with mean 0 and variance one half, close to normal quantiles.
+
+    The sum of two independently chosen entries is close to N(0, 1): mean and variance are exact,
+    and the excess kurtosis is -4e-4.
+
+    Reference:
+        Thomas, "The table-Hadamard Gaussian random number generator", IEEE TVLSI 2015.
+    """
+    upper = _upper_quantiles()
+    variance = math.fsum(upper**2) / upper.size
+    upper = upper / math.sqrt(2 * variance)
+    table = np.concatenate([-upper[::-1], upper]).astype(dtype)
+    table.flags.writeable = False
+    return table
+
+
+Convert = Callable[[Namespace, Tensor, Tensor, DType], Tensor]
+
+
+def as_words(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -> Tensor:
+    """Return the words unchanged."""
+    return words
+
+
+def as_uniform(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -> Tensor:
+    """Return uniform values in the open interval (0, 1), multiples of 2**-24."""
+    x = xp.cast(xp.shift_right(words, 9), dtype)
+    x += 0.5
+    x *= 2.0**-23
+    return x
+
+
+def as_normal(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -> Tensor:
+    """Return draws from N(0, 1); the table is `normal_table(dtype)`."""
+    x = xp.take(table, xp.shift_right(words, 16))
+    x += xp.take(table, words & 0xFFFF)
+    return x
+
+
+def as_interpolated(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -> Tensor:
+    """Return integers interpolated between the quantiles in the table, see `Stream.interpolated`."""
+    cell = xp.shift_right(words, 16)
+    low = xp.take(table, cell)
+    width = xp.take(table, cell + 1) - low
+    # The midpoints of 128 equal parts, in 256ths. The product may need all 32 bits.
+    part = (xp.shift_right(words, 8) & 0xFE) | 1
+    return xp.cast(low + xp.shift_right(width * part, 8), dtype)
+
+
+Bounds = tuple[float, float]
+
+UNBOUNDED: Bounds = (-math.inf, math.inf)
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """The function that maps draws `x` to `(x + shift) * factor`, optionally clipped.
+
+    Its parameters are passed as data, so that one compiled program serves all values: see
+    `numbers`.
+
+    Attributes:
+        xp: The namespace of the draws.
+        shift: A number.
+        factor: A positive number.
+        bounds: Lower and upper bound of the values, which also hold after rounding.
+        zero: Replacement for draws that are zero.
+    """
+
+    xp: Namespace
+    shift: float = 0.0
+    factor: float = 1.0
+    bounds: Bounds | None = None
+    zero: float = 0.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply the function to draws in float32 or float64, which may be overwritten."""
+        if self.zero:
+            x = self.xp.where(x == 0, self.xp.full_like(x, self.zero), x)
+        if self.shift:
+            x += self.shift
+        if self.factor != 1:
+            x *= self.factor
+        return x if self.bounds is None else limited(self.xp, x, self.bounds, x.dtype)
+
+    def numbers(self, dtype: DType) -> Array:
+        """Return the arguments that `affine_by` takes for this function of draws in `dtype`."""
+        bounds = UNBOUNDED if self.bounds is None else inwards(dtype, *map(float, self.bounds))
+        with np.errstate(over="ignore"):
+            return np.array([self.zero, self.shift, self.factor, *bounds], dtype)
+
+
+def affine_by(xp: Namespace, x: Tensor, numbers: Tensor) -> Tensor:
+    """Apply the `Affine` with these `numbers`. All steps are always applied, because unused ones are exact."""
+    zero, shift, factor, lower, upper = (numbers[i] for i in range(5))
+    return xp.clip((xp.where(x == 0, zero, x) + shift) * factor, lower, upper)
+
+
+def affine(xp: Namespace, offset: float, factor: float, bounds: Bounds | None = None) -> Affine:
+    """Return a function that maps draws `x` to `offset + factor * x`, with the same rounding under every compiler.
+
+    A compiler may fuse a multiplication followed by an addition into one operation, which rounds
+    once instead of twice. An addition followed by a multiplication cannot be fused, so this
+    computes `(x + offset / factor) * factor`, and the quotient is computed before compilation.
+
+    Args:
+        xp: The namespace of the draws.
+        offset: A number.
+        factor: A positive number.
+        bounds: Lower and upper bound of the values, which also hold after rounding.
+
+    Returns:
+        A function of draws in float32 or float64, which it may overwrite.
+    """
+    # If the second is larger, the draws are negligible after rounding, and the quotient stays finite.
+    offset, factor = float(offset), max(float(factor), abs(float(offset)) * 2.0**-60)
+    return Affine(xp, offset / factor, factor, bounds)
+
+
+def limited(xp: Namespace, x: Tensor, bounds: Bounds, dtype: DType) -> Tensor:
+    """Clip `x` to the range of `dtype` values between two bounds, so that a cast to `dtype` stays inside.
+
+    Args:
+        xp: The namespace of `x`.
+        x: An array, which may be overwritten.
+        bounds: Two numbers. If no value of `dtype` lies between them, the largest value below
+            replaces both.
+        dtype: The dtype, or its name.
+    """
+    bounds = inwards(dtype, *map(float, bounds))
+    return np.clip(x, *bounds, out=x) if isinstance(x, np.ndarray) else xp.clip(x, *bounds)
+
+
+@functools.lru_cache(maxsize=8)  # each block of a draw needs the same
+def inwards(dtype: DType, lower: float, upper: float) -> Bounds:
+    """Return the bounds rounded inward to `dtype`."""
+    with np.errstate(over="ignore"):
+        low, high = np.array([lower, upper]).astype(keras.backend.standardize_dtype(dtype))
+    if float(low) < lower:
+        low = np.nextafter(low, high.dtype.type(np.inf))
+    if float(high) > upper:
+        high = np.nextafter(high, high.dtype.type(-np.inf))
+    return min(float(low), float(high)), float(high)

@@ -1,0 +1,197 @@
+"""Random matrices with orthonormal columns, uniformly distributed over all of them (Haar measure)."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initx._typing import DType, Tensor
+from keras_initx.backends import backend
+from keras_initx.sampling._device import word_tensor
+from keras_initx.sampling._namespace import TRACED, Namespace
+from keras_initx.sampling._stream import Draw, Stream, check_size
+
+# From the first column of a panel to its draws.
+Panels = Callable[[int], Tensor]
+
+# Reflections applied at a time: small enough that the work that is not a matrix product stays
+# small, large enough that the products run at full speed. The order of the draws depends on it.
+_PANEL = 64
+
+
+def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
+    """Make a frame from Householder reflections, without a factorization.
+
+    The reflection that maps a Gaussian vector of length `rows - j` onto the first axis is what a
+    QR factorization of a Gaussian matrix would compute in step `j`: by rotation invariance the
+    rest of the matrix stays Gaussian. So the vectors can be drawn at once, and only their product
+    is left to compute, a panel at a time in the compact WY form
+    `H_1 ... H_b = I - V inv(triu(V'V, 1) + I) V'` for vectors with `|v|^2 = 2`.
+
+    Reference:
+        Stewart, "The efficient generation of random orthogonal matrices", SIAM J. Numer. Anal. 17
+        (1980). Mezzadri, "How to generate random matrices from the classical compact groups",
+        Notices of the AMS 54 (2007). Joffrain et al., "Accumulating Householder transformations,
+        revisited", ACM TOMS 32 (2006).
+    """
+    # Where draws are selected by index, nothing else would notice.
+    check_size(start + _draws_in(rows, columns), (rows, columns))
+    if stream.on_device and backend.compiles_shapes:
+        return _frame_by_program(stream, rows, columns, dtype, start)
+    xp = stream.xp
+    draw_panels = _panels_drawn if stream.on_host or stream.on_device else _panels_in_trace
+    panel_from = draw_panels(stream, rows, columns, dtype, start)
+    frame = xp.eye(rows, columns, dtype=dtype)
+    signs: list[Tensor] = []
+    for first in reversed(range(0, columns, _PANEL)):
+        panel, sign = _reflections(xp, panel_from(first))
+        signs.insert(0, sign)
+        size = panel.shape[0]
+        gram = xp.set_diagonal(xp.triu(xp.matmul(panel, xp.transpose(panel))), xp.ones((size,), dtype))
+        # Above and to the left of the panel's end the frame is still the identity.
+        end, product = first + size, panel[:, :size]
+        if end < columns:
+            product = xp.concatenate([product, xp.matmul(panel[:, size:], frame[end:, end:])], axis=1)
+        frame = xp.subtract_product(frame, first, xp.transpose(panel), xp.solve_upper(gram, product))
+    frame *= xp.concatenate(signs)
+    return frame
+
+
+def _frame_by_program(stream: Stream, rows: int, columns: int, dtype: DType, start: int) -> Tensor:
+    """Make the frame on the device with one program, which multiplies it by the reflections of a panel.
+
+    Each panel is shorter than the last, and a program for each length would take seconds to
+    compile. This one takes the index of the first column as an argument and pads panels with zeros:
+    three times as many operations, but fast ones on a device.
+    """
+    key = int(stream.key[0]), int(stream.key[1])
+    frame, signs = stream.xp.eye(rows, columns, dtype=dtype), stream.xp.ones((columns + _PANEL,), dtype)
+    program = _panel_program(rows, columns, dtype)
+    for first in reversed(range(0, columns, _PANEL)):
+        frame, signs = program(word_tensor(*key, start + _draws_before(first, rows), first), frame, signs)
+    return frame * signs[:columns]
+
+
+@functools.lru_cache(maxsize=64)
+def _panel_program(rows: int, columns: int, dtype: DType) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return the program that multiplies a frame by the reflections of one panel and sets their signs."""
+
+    def step(words: Tensor, frame: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+        xp = TRACED
+        key0, key1, begin, first = (words[i : i + 1] for i in range(4))
+        number = xp.reshape(xp.arange(_PANEL, dtype=xp.word), (-1, 1))
+        place = xp.arange(rows, dtype=xp.word) - first
+        stream = Stream((key0, key1), xp=xp)
+        draws = stream.normal_at(Draw.FRAME, begin + number * (rows - first) + place, dtype)
+        inside, heads = (place >= number) & (first + number < columns), place == number
+        zeros = xp.zeros_like(draws)
+
+        def with_heads(v: Tensor, values: Tensor) -> Tensor:
+            return xp.where(heads, xp.reshape(values, (-1, 1)), v)
+
+        v = xp.where(inside, draws, zeros)
+        v, sign = _normalized(xp, v, xp.sum(xp.where(heads, v, zeros), axis=1), with_heads)
+        v = xp.where(inside, v, zeros)
+        gram = xp.set_diagonal(xp.triu(xp.matmul(v, xp.transpose(v))), xp.ones((_PANEL,), dtype))
+        frame = frame - xp.transpose(v) @ xp.solve_upper(gram, v @ frame)
+        return frame, keras.ops.slice_update(signs, (first[0],), sign)
+
+    return backend.program(step)
+
+
+def _panels_drawn(stream: Stream, rows: int, columns: int, dtype: DType, start: int) -> Panels:
+    """Return a function that maps the first column of a panel to its draws, `(size, rows - first)`."""
+    draws = stream.normal(Draw.FRAME, (_draws_in(rows, columns),), dtype, start)
+
+    def panel_from(first: int) -> Tensor:
+        shape = (min(_PANEL, columns - first), rows - first)
+        before = _draws_before(first, rows)
+        return draws[before : before + shape[0] * shape[1]].reshape(shape)
+
+    return panel_from
+
+
+def _panels_in_trace(stream: Stream, rows: int, columns: int, dtype: DType, start: int) -> Panels:
+    """Do the same in a trace, selecting draws by index, because one draw per panel would make the program long."""
+    column = np.arange(columns)
+    first = column - column % _PANEL
+    # Where the draws of a column would begin if it had one for each row, modulo 2**32.
+    begin = start + _draws_before(first, rows) + (column - first) * (rows - first) - first
+    begin = stream.xp.convert_to_tensor(begin.reshape(-1, 1).astype("uint32").astype(stream.xp.word))
+    draws = stream.normal_at(Draw.FRAME, begin + stream.xp.arange(rows, dtype=stream.xp.word), dtype)
+    return lambda first: draws[first : first + _PANEL, first:]
+
+
+def _draws_in(rows: int, columns: int) -> int:
+    """Return the number of draws in a frame."""
+    last = (columns - 1) // _PANEL * _PANEL
+    return int(_draws_before(last, rows)) + (columns - last) * (rows - last)
+
+
+def _draws_before(first: Any, rows: int) -> Any:
+    """Return the number of draws in all panels before column `first`."""
+    return first * rows - first * (first - _PANEL) // 2
+
+
+def _reflections(xp: Namespace, gaussian: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the Householder vectors as rows, `|v|^2 = 2`, and the signs that make the frame Haar-uniform.
+
+    Args:
+        xp: The namespace of the draws.
+        gaussian: Draws; those of vector `j` are in row `j` from index `j`. Overwritten on the host.
+    """
+    v = xp.triu(gaussian)
+    return _normalized(xp, v, xp.copy(xp.diagonal(v)), xp.set_diagonal)
+
+
+def _normalized(
+    xp: Namespace, v: Tensor, head: Tensor, with_heads: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return the Householder vectors and signs for vectors that are the rows of `v`.
+
+    Args:
+        xp: The namespace of the vectors.
+        v: The vectors, zero before their heads. Overwritten on the host.
+        head: The first element of each.
+        with_heads: Function that replaces these elements.
+    """
+    norm = xp.sqrt(xp.squared_norms(v))
+    # A vector of zeros, which occurs once in 65,536 draws of length one, is replaced by the first axis.
+    zero = xp.cast(norm == 0, norm.dtype)
+    head = head + zero
+    norm = norm + zero
+    sign = 1 - 2 * xp.cast(head < 0, norm.dtype)
+    # v = x + sign |x| e_j has |v|^2 = 2 |x| (|x| + |x_j|); the new head is sign (|x_j| + |x|).
+    v = with_heads(v, head + sign * norm)
+    v *= xp.reshape(1 / xp.sqrt(norm * (norm + xp.abs(head))), (-1, 1))
+    return v, -sign
+
+
+def qr_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
+    """Make a frame by QR factorization, with the diagonal of R made positive.
+
+    Reference:
+        Mezzadri, "How to generate random matrices from the classical compact groups", Notices of
+        the AMS 54 (2007).
+    """
+    xp = stream.xp
+    q, r = xp.qr(gaussian_frame(stream, rows, columns, dtype, start))
+    return xp.where(xp.diagonal(r) < 0, -q, q)
+
+
+def svd_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
+    """Make a frame from the singular vectors: the orthonormal matrix nearest to the Gaussian matrix.
+
+    Reference:
+        Higham, "Computing the polar decomposition - with applications", SIAM J. Sci. Stat.
+        Comput. 7 (1986).
+    """
+    u, _, vh = stream.xp.svd(gaussian_frame(stream, rows, columns, dtype, start))
+    return u @ vh
+
+
+def gaussian_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
+    """Return the Gaussian matrix unchanged: times `1 / sqrt(rows)` it is orthonormal on average."""
+    return stream.xp.transpose(stream.normal(Draw.FRAME, (columns, rows), dtype, start))

@@ -1,0 +1,231 @@
+"""Choose exactly k distinct inputs for each unit, and draw their weights."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from keras_initx._typing import Array, DType, Elementwise, Tensor
+from keras_initx.backends import backend
+from keras_initx.sampling._conversion import Affine, affine_by
+from keras_initx.sampling._device import block_length, word_tensor
+from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
+from keras_initx.sampling._stream import Draw, Stream, check_size
+from keras_initx.sampling._words import each, each_in_two_threads, even_share
+
+# Up to this k use Floyd's algorithm, with k^2/2 comparisons per unit; above it, one key per entry.
+_MAX_FLOYD = 32
+_KEY_BITS = 31
+# Most keys per block on the host. Twice as many take twice the memory, half as many a third more time.
+_KEYS_PER_BLOCK = 1 << 19
+
+
+def sparse_normal(
+    stream: Stream, inputs: int, units: int, connections: int, stddev: float = 1.0, dtype: DType = "float32"
+) -> Tensor:
+    """Return an `(inputs, units)` matrix with `N(0, stddev^2)` at `connections` random positions of each column.
+
+    Args:
+        stream: The `Stream` to draw from.
+        inputs: Number of rows.
+        units: Number of columns.
+        connections: Number of positions in each column, at most `inputs`.
+        stddev: Standard deviation of the nonzero values.
+        dtype: `"float32"` or `"float64"`.
+
+    Returns:
+        A matrix of the stream's namespace, in the dtype of finished draws.
+    """
+    # A word for each entry or for each connection: on a device nothing else would notice that they begin again. Up to
+    # `inputs` a word is drawn.
+    check_size(max(inputs, units * (inputs if connections > _MAX_FLOYD else connections)), (inputs, units))
+    draw = {HOST: _draw_on_host, DEVICE: _draw_on_device}.get(stream.xp, _draw_in_trace)
+    return draw(stream, inputs, units, connections, _scaled(stream.xp, stddev), dtype)
+
+
+def _draw_on_host(stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType) -> Array:
+    if connections > _MAX_FLOYD:
+        return _smallest_keys_on_host(stream, inputs, units, connections, scaled, dtype)
+    rows = _floyd(stream, stream.words(Draw.SUPPORT, (connections, units)), inputs)
+    values = stream.normal(Draw.VALUES, (connections, units), dtype, then=scaled)
+    out = HOST.zeros((inputs, units), values.dtype)
+    out[rows, np.arange(units)] = values
+    return out
+
+
+def _draw_in_trace(stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType) -> Tensor:
+    if connections > _MAX_FLOYD:
+        return _smallest_keys(stream, inputs, units, 0, connections, scaled, dtype)
+    rows = _floyd(stream, stream.words(Draw.SUPPORT, (connections, units)), inputs)
+    values = stream.normal(Draw.VALUES, (connections, units), dtype, then=scaled)
+    return _place_in_trace(stream.xp, rows, values, inputs)
+
+
+def _floyd(stream: Stream, words: Tensor, inputs: Tensor) -> Tensor:
+    """Return the row indices of each unit's connections, from one word each; `inputs` may be a word.
+
+    Reference:
+        Bentley and Floyd, "A sample of brilliance", Communications of the ACM 30 (1987).
+    """
+    xp, connections = stream.xp, words.shape[0]
+    steps = xp.reshape(xp.arange(connections, dtype=xp.word), (connections, 1))
+    last = steps + (inputs - connections)
+    rows = stream.integers_from(words, last + 1)
+    if xp is HOST:
+        for i in range(1, connections):
+            np.copyto(rows[i], last[i], where=np.any(rows[:i] == rows[i], axis=0))
+        return rows
+
+    # The same steps over all rows, because unrolled they take seconds to compile.
+    def step(i: Tensor, rows: Tensor) -> Tensor:
+        drawn = xp.sum(xp.where(steps == i, rows, xp.zeros_like(rows)), axis=0, keepdims=True)
+        taken = xp.any((steps < i) & (rows == drawn), axis=0, keepdims=True)
+        # `last` cannot have been drawn before this step, so it is free.
+        return xp.where((steps == i) & taken, last, rows)
+
+    return xp.fori_loop(1, connections, step, rows)
+
+
+def _place_in_trace(xp: Namespace, rows: Tensor, values: Tensor, inputs: int) -> Tensor:
+    # Entry by entry, without a scatter: it fuses into one loop, and shards are independent.
+    here = xp.reshape(xp.arange(inputs, dtype=xp.word), (inputs, 1))
+    out = xp.zeros((inputs, values.shape[1]), values.dtype)
+    for step in range(values.shape[0]):
+        out = xp.where(here == rows[step], values[step], out)
+    return out
+
+
+def _smallest_keys_on_host(
+    stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType
+) -> Array:
+    """Give each entry a random key, and keep the entries with the `connections` smallest keys of each unit."""
+    out = HOST.empty((inputs, units), stream.finished_dtype(dtype))
+    run, keys = each, out.size
+    if keys > _KEYS_PER_BLOCK:
+        run, keys = each_in_two_threads, even_share(keys, _KEYS_PER_BLOCK)
+    step = max(math.ceil(keys / inputs), 1)
+    # If the row length of a block is a power of two, its columns map to few cache lines.
+    row = inputs + (8 - inputs) % 16
+
+    def make(begin: int) -> None:
+        count = min(step, units - begin)
+        keys = stream.words(Draw.SUPPORT, (count, inputs), start=begin * inputs)
+        keys >>= 32 - _KEY_BITS
+        threshold = np.partition(keys, connections - 1, axis=1)[:, connections - 1 : connections].copy()
+        chosen = np.zeros((count, row), bool)
+        np.less_equal(keys, threshold, out=chosen[:, :inputs])
+        if np.count_nonzero(chosen) > count * connections:
+            chosen[:, :inputs] = _without_late_ties(np, keys, threshold, connections)
+        del keys
+        # By indices, because indexing with a mask takes several times as long.
+        index = np.flatnonzero(chosen)
+        values = stream.normal(Draw.VALUES, (count, connections), dtype, start=begin * connections, then=scaled)
+        block = np.zeros(chosen.shape, out.dtype)
+        block.reshape(-1)[index] = values.reshape(-1)
+        out[:, begin : begin + step] = block[:, :inputs].T
+
+    run(make, range(0, units, step))
+    return out
+
+
+def _smallest_keys(
+    stream: Stream, inputs: int, units: int, begin: Tensor, connections: Tensor, scaled: Elementwise, dtype: DType
+) -> Tensor:
+    """Return the same entries and values as on the host, by bisection instead of sorting.
+
+    Args:
+        stream: The `Stream` to draw from.
+        inputs: Number of rows.
+        units: Number of columns returned.
+        begin: Index of the first column, an integer or a word.
+        connections: Number of positions in each column, an integer or a word.
+        scaled: Function that is applied to the draws.
+        dtype: The dtype of the draws.
+    """
+    xp = stream.xp
+    index = stream.flat_index((units, inputs), begin * inputs)
+    keys = xp.shift_right(stream.words_at(Draw.SUPPORT, index), 32 - _KEY_BITS)
+    keys = backend.optimization_barrier(keys)
+
+    def bisect(step: Tensor, threshold: Tensor) -> Tensor:
+        candidate = threshold + xp.left_shift(xp.ones((1, 1), xp.word), _KEY_BITS - 1 - step)
+        smaller = xp.sum(xp.cast(keys < candidate, xp.word), axis=1, keepdims=True)
+        # The last chosen key is the largest number with fewer than `connections` keys below it.
+        return xp.where(smaller < connections, candidate, threshold)
+
+    threshold = xp.fori_loop(0, _KEY_BITS, bisect, xp.zeros((units, 1), xp.word))
+    chosen = _without_late_ties(xp, keys, threshold, connections)
+    rank = xp.cumsum(xp.cast(chosen, xp.word), axis=1) - 1
+    first = xp.reshape(begin + xp.arange(units, dtype=xp.word), (units, 1)) * connections
+    values = scaled(stream.normal_at(Draw.VALUES, first + rank, dtype))
+    return xp.transpose(xp.where(chosen, values, xp.zeros_like(values)))
+
+
+def _draw_on_device(stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType) -> Tensor:
+    """Do the same on a device, in blocks of units. Programs take all parameters except one as arguments."""
+    xp, out = stream.xp, stream.finished_dtype(dtype)
+    if inputs * units == 0:
+        return xp.zeros((inputs, units), out)
+    key = int(stream.key[0]), int(stream.key[1])
+    numbers = xp.convert_to_tensor(scaled.numbers(dtype))
+    if connections > _MAX_FLOYD:
+        length = block_length(inputs * units, inputs)
+        columns = _columns_program(inputs, length // inputs, dtype, out)
+
+        def block(first: int) -> Tensor:
+            return columns(word_tensor(*key, first // inputs, connections), numbers)
+
+        return xp.transpose(backend.joined(block, length, (units, inputs), out))
+    count = block_length(units * connections, connections) // connections
+    program = _connections_program(connections, count, dtype, out)
+    parts = [program(word_tensor(*key, units, first, inputs), numbers) for first in range(0, units, count)]
+    places, values = (xp.concatenate(part)[: units * connections] for part in zip(*parts, strict=True))
+    return xp.scatter(places, values, (inputs, units))
+
+
+@functools.lru_cache(maxsize=64)
+def _columns_program(inputs: int, count: int, dtype: DType, out: DType) -> Callable[..., Tensor]:
+    """Return the program that makes `count` columns by keys, one after the other."""
+
+    def columns(words: Tensor, numbers: Tensor) -> Tensor:
+        key0, key1, begin, connections = (words[i : i + 1] for i in range(4))
+        scaled = functools.partial(affine_by, TRACED, numbers=numbers)
+        matrix = _smallest_keys(Stream((key0, key1), xp=TRACED), inputs, count, begin, connections, scaled, dtype)
+        return TRACED.cast(TRACED.reshape(TRACED.transpose(matrix), (-1,)), out)
+
+    return backend.program(columns)
+
+
+@functools.lru_cache(maxsize=64)
+def _connections_program(
+    connections: int, count: int, dtype: DType, out: DType
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return the program that makes positions and values of the connections of `count` units, unit by unit."""
+
+    def drawn(words: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        xp = TRACED
+        key0, key1, units, first, inputs = (words[i : i + 1] for i in range(5))
+        stream = Stream((key0, key1), xp=xp)
+        column = first + xp.arange(count, dtype=xp.word)
+        index = xp.reshape(xp.arange(connections, dtype=xp.word), (-1, 1)) * units + column
+        rows = _floyd(stream, stream.words_at(Draw.SUPPORT, index), inputs)
+        values = affine_by(xp, stream.normal_at(Draw.VALUES, index, dtype), numbers)
+        places = xp.stack([rows, xp.broadcast_to(column, rows.shape)], axis=-1)
+        by_unit = xp.reshape(xp.transpose(places, (1, 0, 2)), (-1, 2))
+        return by_unit, xp.cast(xp.reshape(xp.transpose(values), (-1,)), out)
+
+    return backend.program(drawn)
+
+
+def _scaled(xp: Any, stddev: float) -> Affine:
+    """Return a function that multiplies by `stddev`, and replaces zero draws (1 in 65,536) by the next value."""
+    return Affine(xp, factor=stddev, zero=2.0**-15)
+
+
+def _without_late_ties(xp: Any, keys: Tensor, threshold: Tensor, connections: int) -> Tensor:
+    """Choose the keys of each row below its `threshold`, and of keys equal to it the first ones."""
+    below, equal = keys < threshold, keys == threshold
+    missing = connections - xp.sum(below, axis=1, keepdims=True)
+    return below | (equal & (xp.cumsum(equal, axis=1) <= missing))

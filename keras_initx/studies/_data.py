@@ -1,0 +1,131 @@
+"""Check the data of a study and convert them to NumPy arrays."""
+
+import hashlib
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Array
+from keras_initx.studies._records import Arrays, Data, Structure
+
+_NAMES = ("x", "y", "sample_weight"), ("x_val", "y_val", "sample_weight_val")
+
+
+def checked_data(data: Data) -> Arrays:
+    """Return `data` as two tuples of arrays, for training and for validation.
+
+    Raises:
+        TypeError: If it contains values that cannot be converted to arrays.
+        ValueError: If a part has too many or too few members, its arrays differ in length or are empty,
+            or values are masked or too large for the floats of Keras.
+    """
+    form = (
+        "`data` must be two pairs, inputs and targets for training and inputs and targets for validation: "
+        "((x, y), (x_val, y_val)). Each may have sample weights as a third member. Received: data"
+    )
+    if not isinstance(data, list | tuple):
+        raise TypeError(f"{form} of type {type(data).__name__}")
+    for part in data:
+        if not isinstance(part, list | tuple):
+            raise TypeError(f"{form} with a part of type {type(part).__name__}")
+    if len(data) != 2 or not all(len(part) in (2, 3) for part in data):
+        raise ValueError(f"{form} of {len(data)} parts, with {[len(part) for part in data]} members")
+    training, validation = (_arrays(names, part) for names, part in zip(_NAMES, data, strict=True))
+    return training, validation
+
+
+def _arrays(names: tuple[str, ...], part: Any) -> tuple[Structure, ...]:
+    """Return the members of `part`, named `names`, as arrays of equal length."""
+    arrays = tuple(_converted(name, value) for name, value in zip(names, part, strict=False))
+    lengths = {name: [len(array) for array in _present(value)] for name, value in zip(names, arrays, strict=False)}
+    if not lengths[names[0]] or len(found := set().union(*lengths.values())) > 1 or 0 in found:
+        received = ", ".join(
+            f"{name} of length {' and '.join(map(str, own)) or 0}"
+            for name, own in lengths.items()
+            if own or name == names[0]
+        )
+        raise ValueError(
+            f"`data` must have at least one example, and inputs and targets of equal length. Received: {received}"
+        )
+    return arrays
+
+
+def _converted(name: str, value: Structure) -> Structure:
+    return keras.tree.map_structure(lambda leaf: _array(name, leaf), value)
+
+
+def _present(arrays: Structure) -> list[Array]:
+    """Return the arrays in a structure, without `None` entries."""
+    return [array for array in keras.tree.flatten(arrays) if array is not None]
+
+
+def _array(name: str, value: Any) -> Array | None:
+    if value is None:
+        return None
+    pandas = sys.modules.get("pandas")  # imported already if the data are pandas objects
+    if pandas and isinstance(value, pandas.DataFrame):
+        return np.stack([_column(name, column) for _, column in value.items()], axis=1)
+    if pandas and isinstance(value, pandas.Series):
+        return _column(name, value)[:, None]  # the same shape as in `fit`
+    if not getattr(value, "shape", None) or not hasattr(value, "__array__"):
+        raise TypeError(
+            "`data` must hold arrays, tensors, pandas Series or DataFrames, or lists, tuples and dicts of them; "
+            f"convert lists of numbers to arrays. Received: {name} with {type(value).__name__}"
+        )
+    if np.ma.is_masked(value):
+        raise ValueError(
+            "`data` must not have masked values: fill them, or leave out their examples. "
+            f"Received: {name} with {np.ma.getmaskarray(value).sum()} masked values"
+        )
+    return _numeric(name, keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else np.asarray(value))
+
+
+def _column(name: str, column: Any) -> Array:
+    array = np.asarray(column)
+    if array.dtype == object and sys.modules["pandas"].api.types.is_numeric_dtype(column.dtype):
+        array = column.to_numpy("float64", na_value=np.nan)  # a pandas extension dtype
+    return _numeric(f"{name}, column {column.name!r},", array)
+
+
+def _numeric(name: str, array: Array) -> Array:
+    try:
+        is_float = keras.backend.is_float_dtype(array.dtype)
+    except ValueError:
+        raise TypeError(f"`data` must hold numbers. Received: {name} of dtype {array.dtype}") from None
+    if np.iscomplexobj(array):
+        raise TypeError(
+            "`data` must hold real numbers: split complex ones into real and imaginary parts. "
+            f"Received: {name} of dtype {array.dtype}"
+        )
+    if not is_float:
+        return array
+    floatx = keras.config.floatx()
+    try:
+        with np.errstate(over="raise"):
+            return array.astype(floatx, copy=False)  # as `fit` does
+    except FloatingPointError:
+        raise ValueError(
+            f"`data` must hold numbers that {floatx} can represent. Received: {name} with a value of "
+            f"{np.abs(array[np.isfinite(array)]).max():.3g}"
+        ) from None
+
+
+def data_digest(data: Structure) -> str:
+    """Return a digest of the structure and all arrays of `data`."""
+    kinds = keras.tree.map_structure(lambda array: None if array is None else f"{array.dtype}{array.shape}", data)
+    digest = hashlib.sha256(repr(kinds).encode())
+    for array in _present(data):
+        digest.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
+    return digest.hexdigest()
+
+
+def count(arrays: Structure) -> int:
+    """Return the number of examples in `arrays`, an array or a structure of arrays."""
+    return len(_present(arrays)[0])
+
+
+def take(arrays: Structure, order: Array | slice) -> Structure:
+    """Return the examples of `arrays` in this `order`."""
+    return keras.tree.map_structure(lambda array: None if array is None else array[order], arrays)

@@ -1,0 +1,298 @@
+"""The folder of a run: its settings, and a log for each attempt at a trial, which survive a killed process."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+
+# An array, a tensor, a pandas object, or a list, tuple or dict of them, as for `fit`.
+Structure: TypeAlias = Any
+# ((x, y), (x_val, y_val)) as given by the user, and as arrays. Sample weights may follow the targets.
+Data: TypeAlias = Sequence[Sequence[Structure]]
+Arrays: TypeAlias = tuple[tuple[Structure, ...], tuple[Structure, ...]]
+
+Model: TypeAlias = keras.Model
+# Takes an initializer, or another value of `initializers`.
+BuildWith: TypeAlias = Callable[[Any], Model]
+Build: TypeAlias = Callable[[], Model]
+Initializers: TypeAlias = Sequence[str] | Mapping[str, Any]
+
+Mode: TypeAlias = Literal["auto", "max", "min"]
+Direction: TypeAlias = Literal["max", "min"]
+Status: TypeAlias = Literal["finished", "diverged", "failed", "interrupted", "missing"]
+
+# Metrics by name, with `"epoch"`, `"seconds"` and, in the first epoch, the list `"batch_losses"`.
+Metrics: TypeAlias = dict[str, Any]
+# A row of a machine-readable table: names, numbers and lists by column.
+Record: TypeAlias = dict[str, Any]
+# The arguments of a run as JSON types.
+Settings: TypeAlias = dict[str, Any]
+
+# Called after each epoch.
+OnEpoch: TypeAlias = Callable[[], None]
+
+
+class DamagedFileError(Exception):
+    """Raised if a file of a study is damaged."""
+
+
+class RecordError(OSError):
+    """Raised if a file of a study cannot be written, for example because the disk is full."""
+
+
+def checksum(text: str) -> str:
+    """Return the digest for the end of a line."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def line(record: Record) -> str:
+    """Return the dict `record` as a line: JSON with `NaN` and `Infinity`, and a digest of the rest as the last key."""
+    text = json.dumps(record)
+    return f'{text[:-1]}, "digest": "{checksum(text)}"}}'
+
+
+def parse(text: str) -> Record | None:
+    """Return the record in a line, or `None` if it is damaged."""
+    body, separator, digest = text.rpartition(', "digest": "')
+    body += "}"
+    if not separator or digest != f'{checksum(body)}"}}':
+        return None
+    record: Record = json.loads(body)
+    return record
+
+
+class Log:
+    """A new file to append lines to. Each line is on disk before `write` returns.
+
+    Args:
+        path: Path of the file, which must not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "x", encoding="utf-8")  # noqa: SIM115, closed by __exit__
+
+    def write(self, **record: Any) -> None:
+        """Append a line.
+
+        Raises:
+            RecordError: If it does not reach the disk.
+        """
+        with _recording(self._file.name):
+            self._file.write(f"{line(record)}\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def fail(self, error: Exception) -> None:
+        """Append the final line of a trial that was stopped by `error`."""
+        text = "".join(traceback.format_exception(error))
+        self.write(event="end", status="failed", error=f"{type(error).__name__}: {error}", traceback=text)
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Closing retries a failed write, which `write` has already reported.
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+def read(path: Path) -> list[Record]:
+    """Return the records of a file written by `Log`.
+
+    An incomplete last line, left by a killed process, is ignored.
+
+    Raises:
+        DamagedFileError: If another line is damaged.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    records = [parse(text) for text in lines if text]
+    if None in records[:-1]:
+        raise DamagedFileError(f"{path}, line {records.index(None) + 1}, is damaged")
+    return [record for record in records if record is not None]
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write `content` to `path` atomically, so that no other process ever sees a partial file.
+
+    Raises:
+        RecordError: If it does not reach the disk.
+    """
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with _recording(path):
+        try:
+            with open(partial, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _recording(path: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written: {error}") from error
+
+
+class SettingsError(ValueError):
+    """Raised if a folder contains a run with other settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """The record of one training run.
+
+    Attributes:
+        key: Its name in the folder.
+        status: `"finished"`, `"diverged"` (a metric was not finite), `"failed"` (an exception was
+            raised), `"interrupted"` or `"missing"`.
+        epochs: A dict of metrics for each epoch. The first is before training.
+        end: The last record, e.g. with the `"error"` of a failed trial.
+        first_batch: Diagnosis of the initial weights on the first batch: a dict with `"layers"`,
+            the statistics of each layer, and `"verdicts"`, or with an `"error"`. Empty if
+            `diagnose` did not run.
+        directions: For each metric `"max"` or `"min"`, whether larger or smaller values are better, or
+            `None` if that is unknown.
+    """
+
+    key: str
+    status: Status = "missing"
+    epochs: tuple[Metrics, ...] = ()
+    end: Record = dataclasses.field(default_factory=dict)
+    first_batch: Record = dataclasses.field(default_factory=dict)
+    directions: dict[str, Direction | None] = dataclasses.field(default_factory=dict)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it will not be run again. A failed trial is run again, because it may succeed next time."""
+        return self.status in ("finished", "diverged")
+
+    @property
+    def verdicts(self) -> list[Record]:
+        """The errors and warnings of the first batch, without notes, which are harmless."""
+        return [verdict for verdict in self.first_batch.get("verdicts", []) if verdict["level"] != "note"]
+
+    @property
+    def problems(self) -> list[str]:
+        """Names of the problems in the first batch."""
+        return [verdict["problem"] for verdict in self.verdicts]
+
+
+class Folder:
+    """A folder in which trials are recorded.
+
+    Each attempt at a trial writes its own file, and no other process writes to it. So neither a
+    worker that survives a killed run nor a second run in the same folder can damage a record.
+
+    Args:
+        path: Path of the folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def _header(self) -> Path:
+        return self.path / "study.json"
+
+    def open(self, kind: str, settings: Settings) -> None:
+        """Start a run of this kind, or resume it.
+
+        Raises:
+            SettingsError: If the folder contains another run.
+        """
+        header = {"kind": kind, "settings": settings}
+        if not self._header.exists():
+            (self.path / "trials").mkdir(parents=True, exist_ok=True)
+            write_atomic(self._header, line(header).encode())
+        found = self.header()
+        # As JSON: tuples come back as lists.
+        wanted = json.loads(json.dumps(header))
+        if found["kind"] != kind:
+            raise SettingsError(f"{self.path} contains another kind of run. Received: {kind}, there {found['kind']}")
+        there, here = found["settings"], wanted["settings"]
+        changed = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
+        if changed:
+            details = "; ".join(f"{name}={here.get(name)!r}, there {there.get(name)!r}" for name in changed)
+            raise SettingsError(f"{self.path} contains a run with other settings. Received: {details}")
+
+    def header(self) -> Record:
+        """Return the kind and the settings of the run.
+
+        Raises:
+            FileNotFoundError: If the folder contains none.
+            DamagedFileError: If the file is damaged.
+        """
+        header = parse(self._header.read_text(encoding="utf-8"))
+        if header is None:
+            raise DamagedFileError(f"{self._header} is damaged")
+        return header
+
+    def settings(self, kind: str) -> Settings:
+        """Return the settings of the run.
+
+        Raises:
+            DamagedFileError: If the file is damaged.
+            FileNotFoundError: If the folder contains none.
+            ValueError: If the run is of another kind.
+        """
+        header = self.header()
+        if header["kind"] != kind:
+            raise ValueError(
+                f"`path` must be the folder of a {kind} run. Received: path={self.path}, of {header['kind']}"
+            )
+        settings: Settings = header["settings"]
+        return settings
+
+    def begin(self, key: str) -> Log:
+        """Return the log of a new attempt at a trial."""
+        attempt = 1 + max((number for number, _ in self._attempts(key)), default=0)
+        while True:
+            try:
+                return Log(self.path / "trials" / f"{key}.{attempt}.jsonl")
+            except FileExistsError:
+                attempt += 1
+
+    def _attempts(self, key: str) -> list[tuple[int, Path]]:
+        files = (self.path / "trials").glob(f"{key}.*.jsonl")
+        numbers = {file: file.name.removeprefix(f"{key}.").removesuffix(".jsonl") for file in files}
+        # Others are copies, made by a user or by a program that synchronizes folders.
+        return sorted((int(number), file) for file, number in numbers.items() if number.isdecimal())
+
+    def trial(self, key: str) -> Trial:
+        """Return the record of a trial: the first attempt that settled it, or else the last attempt."""
+        trial = Trial(key)
+        for _, file in self._attempts(key):
+            records = read(file)
+            epochs = tuple(record["metrics"] for record in records if record["event"] == "epoch")
+            end = next((record for record in records if record["event"] == "end"), None)
+            diagnosis: Record = next((r["diagnosis"] for r in records if r["event"] == "first batch"), {})
+            known: dict[str, Direction | None] = next(
+                (record["directions"] for record in records if "directions" in record), {}
+            )
+            if end:
+                trial = Trial(key, end.pop("status"), epochs, end, diagnosis, known)
+            elif trial.status != "failed":
+                trial = Trial(key, "interrupted", epochs, first_batch=diagnosis, directions=known)
+            if trial.is_settled:
+                break
+        return trial
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Write `content` to a file of this name, atomically."""
+        write_atomic(self.path / "trials" / name, content)

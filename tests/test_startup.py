@@ -1,0 +1,69 @@
+"""Without a word from the user, Keras starts with a backend that is installed."""
+
+import importlib.util
+import json
+import os
+import sys
+
+import pytest
+
+from keras_initx import _startup
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """Return a function that asks for a backend as a new process would, with some backends installed."""
+    monkeypatch.delitem(sys.modules, "keras")
+    monkeypatch.setenv("KERAS_BACKEND", "")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+
+    def choose(*installed):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in installed else None)
+        _startup.use_installed_backend()
+        return os.environ["KERAS_BACKEND"]
+
+    return choose
+
+
+@pytest.mark.parametrize(
+    ("installed", "backend"),
+    [
+        (("jax",), "jax"),
+        (("torch",), "torch"),
+        (("torch", "jax"), "jax"),
+        (("tensorflow",), ""),
+        (("jax", "tensorflow", "torch"), ""),
+    ],
+)
+def test_another_backend_is_used_only_in_place_of_a_missing_tensorflow(fresh, installed, backend):
+    assert fresh(*installed) == backend
+
+
+def test_a_configuration_that_says_tensorflow_is_keras_own_default(fresh, tmp_path):
+    (tmp_path / "keras.json").write_text(json.dumps({"backend": "tensorflow"}))
+    assert fresh("torch") == "torch"
+
+
+def test_any_other_configuration_is_left_alone(fresh, tmp_path):
+    (tmp_path / "keras.json").write_text(json.dumps({"backend": "torch"}))
+    assert fresh("jax") == ""
+
+
+def test_a_broken_configuration_counts_as_none(fresh, tmp_path):
+    (tmp_path / "keras.json").write_text("{")
+    assert fresh("jax") == "jax"
+
+
+def test_the_environment_is_left_alone(fresh, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    assert fresh("jax") == "tensorflow"
+
+
+def test_keras_that_is_already_there_is_left_alone(fresh, monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    assert fresh("jax") == ""
+
+
+def test_no_backend_at_all_is_an_error_that_names_the_remedy(fresh):
+    with pytest.raises(ImportError, match="install one, such as JAX with `pip install jax`"):
+        fresh()
