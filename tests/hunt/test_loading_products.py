@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import needs_keras, to_numpy
+from modes import BACKEND, needs_keras, to_numpy
 
 from keras_initx import load_pretrained, lsuv
 from keras_initx.models._weights import find_weights
@@ -178,6 +178,13 @@ TREATMENTS = {
     "zero": (lambda layer: [weight.assign(0 * weight) for weight in layer.weights], False),
 }
 UNKNOWN = {"two cells", "stack in a stack", "own cell, another name", "two own cells"}
+
+
+def refused_by_keras(name, policy):
+    """Return whether Keras cannot call the layer, whose stacked cells change the kind of their states on JAX."""
+    return BACKEND == "jax" and (name == "stack in a stack" or (name, policy) == ("two cells", "mixed_bfloat16"))
+
+
 TREATED = [
     pytest.param(name, treatment, policy, marks=needs_keras("3.11", "has int4") if treatment == "int4" else ())
     for name in LAYERS
@@ -187,6 +194,7 @@ TREATED = [
     if treatment in ("as it is", "frozen", "zero")
     or name in ("dense", "einsum")
     or (name in ("conv", "distributed") and treatment in ("lora", "trained lora"))
+    if not refused_by_keras(name, policy)
 ]
 
 
