@@ -28,21 +28,7 @@ def install(session, *groups):
     """Install the package and the pinned dependency groups in one step, so that the pins hold."""
     # Few of the files are ever imported, so compiling on demand is faster than compiling all of them.
     session.install("--no-compile", *(requirement for group in groups for requirement in GROUPS[group]), ".")
-    share_bytecode(session)
     session.env["TF_CPP_MIN_LOG_LEVEL"] = "2"
-
-
-def share_bytecode(session):
-    """Link what Python has compiled in other environments, which takes 10 seconds in each. It checks the dates."""
-    own = Path(session.virtualenv.location)
-    for packages in own.parent.glob("*/lib/python*/site-packages"):
-        target = own / Path(*packages.parts[-3:])
-        for folder, _, files in os.walk(packages) if target.exists() and target != packages else ():
-            compiled = target / Path(folder).relative_to(packages)
-            if compiled.name == "__pycache__" and compiled.parent.exists():
-                compiled.mkdir(exist_ok=True)
-                for file in {*files} - {*os.listdir(compiled)}:
-                    os.link(Path(folder, file), compiled / file)
 
 
 def run_side_by_side(session, *commands):

@@ -26,7 +26,7 @@ def ours(name, **arguments):
 def early(make):
     """Return the function `make` for initializers that let NumPy generate all words, however many have been drawn."""
     from keras_initx.sampling import _stream
-    from keras_initx.sampling import _words as _host_words
+    from keras_initx.sampling._words import HostWords
 
     def make_early(seed):
         initializer = make(seed)
@@ -40,7 +40,7 @@ def early(make):
 
         return call
 
-    numpy_words = _host_words.HostWords(patience=math.inf)
+    numpy_words = HostWords(patience=math.inf)
     return make_early
 
 

@@ -64,19 +64,16 @@ def counts():
     """Return the number of operations per value in the program of a block, as counted by the compiler."""
     import numpy as np
 
-    from keras_initx.sampling import _conversion as _convert
-    from keras_initx.sampling import _device
-    from keras_initx.sampling._conversion import normal_table
-    from keras_initx.sampling._stream import truncated_quantiles
+    from keras_initx.sampling import _conversion, _stream
 
     kinds = {
-        "uniform": (_convert.as_uniform, ()),
-        "normal": (_convert.as_normal, (normal_table("float32"),)),
-        "truncated normal": (_convert.as_interpolated, (truncated_quantiles(-2.0, 2.0).knots,)),
+        "uniform": (_conversion.as_uniform, ()),
+        "normal": (_conversion.as_normal, (_conversion.normal_table("float32"),)),
+        "truncated normal": (_conversion.as_interpolated, (_conversion.truncated_quantiles(-2.0, 2.0).knots,)),
     }
     found = {}
     for name, (convert, tables) in kinds.items():
-        program = _device._program(convert, "float32", "float32", _SIZE)
+        program = _stream._block_program(convert, "float32", "float32", _SIZE)
         arguments = (np.zeros(4, "int32"), np.zeros(5, "float32"), *tables)
         found[name] = program.lower(*arguments).compile().cost_analysis()["flops"] / _SIZE
     return found

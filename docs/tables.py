@@ -3,15 +3,14 @@
 - `catalog`: all initializers, from `keras_initx.catalog()`.
 - `featured`: some of them.
 - `reference`: the entries of the API reference for all initializers, by family.
-- `digests`: the digests of their values, from `docs/digests/`, which the tests write.
+- `digests`: the digests of their values, from `docs/digests/`, which `tests/golden.py` writes.
 - `versions`: the oldest and newest versions that the tests run with, from `pyproject.toml`.
 - `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the sessions write.
 - `sessions`: the sessions that plain `nox` leaves out, from `noxfile.py`.
-- `problems` and `levels`: the rules of `diagnose`, from `keras_initx.diagnostics.rules.RULES`.
+- `problems` and `levels`: the rules of `diagnose`, from `keras_initx.diagnostics._diagnose.RULES`.
 """
 
 import ast
-import dataclasses
 import importlib
 import json
 import re
@@ -20,9 +19,9 @@ from pathlib import Path
 
 import keras_initx
 from keras_initx._startup import BACKENDS
-from keras_initx.cli._list import markdown
+from keras_initx.cli._catalog import markdown
 from keras_initx.diagnostics import Thresholds
-from keras_initx.diagnostics.rules import RULES
+from keras_initx.diagnostics._diagnose import RULES
 
 DOCS = Path(__file__).parent
 MARKED = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.DOTALL)
@@ -141,7 +140,7 @@ def sessions():
 
 def problems():
     """Return the table of the problems that `diagnose` reports."""
-    thresholds = {name: f"`{name}={value:g}`" for name, value in dataclasses.asdict(Thresholds()).items()}
+    thresholds = {name: f"`{name}={value:g}`" for name, value in vars(Thresholds()).items()}
     return _rows(
         ("problem", "what is reported", "why", "remedy"),
         ((rule.problem, rule.finds.format_map(thresholds), rule.reason, rule.remedy) for rule in RULES),

@@ -4,7 +4,7 @@ import math
 import numbers
 import operator
 from collections.abc import Collection
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -51,36 +51,33 @@ def check_parts(shape: Shape, name: str, value: int) -> None:
 
 def check_dtype(dtype: DType | None) -> DType:
     """Return the name of a floating-point `dtype`; for `None`, that of `keras.config.floatx()`."""
-    name = _dtype_name(dtype)
+    try:
+        name: DType | None = keras.backend.standardize_dtype(dtype)
+    except (TypeError, ValueError):
+        name = None
     if name not in DTYPES:
         raise ValueError(f"`dtype` must be one of {DTYPES}. Received: dtype={dtype!r}")
     return name
 
 
-def _dtype_name(dtype: DType | None) -> DType | None:
-    try:
-        name: DType = keras.backend.standardize_dtype(dtype)
-    except (TypeError, ValueError):
-        return None
-    return name
-
-
 def check_number(name: str, value: Value, *, positive: bool = False) -> Value:
     """Return `value`, which must be a finite real number, greater than 0 if `positive`."""
-    required = f"`{name}` must be a {'positive' if positive else 'finite'} number."
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{required} Received: {name}={value!r}")
-    if not math.isfinite(value) or (positive and value <= 0):
-        raise ValueError(f"{required} Received: {name}={value!r}")
+    required = f"`{name}` must be a {'positive' if positive else 'finite'} number. Received: {name}={value!r}"
+    number: Any = value
+    if not is_real(number):
+        raise TypeError(required)
+    if not math.isfinite(number) or (positive and number <= 0):
+        raise ValueError(required)
     return value
 
 
 def check_count(name: str, value: Value) -> Value:
     """Return `value`, which must be a positive integer."""
     required = f"`{name}` must be a positive integer. Received: {name}={value!r}"
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    count: Any = value
+    if not is_integer(count):
         raise TypeError(required)
-    if value < 1:
+    if count < 1:
         raise ValueError(required)
     return value
 
@@ -105,9 +102,25 @@ def check_seed(seed: Seed) -> Seed:
         seed = keras.saving.deserialize_keras_object(seed)
     if seed is None or isinstance(seed, keras.random.SeedGenerator):
         return seed
-    required = f"`seed` must be `None`, an integer in [0, 2**32) or a `keras.random.SeedGenerator`. Received: {seed=!r}"
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
-        raise TypeError(required)
-    if not 0 <= (seed := int(seed)) < 1 << 32:
-        raise ValueError(required)
-    return seed
+    required = "`None`, an integer in [0, 2**32) or a `keras.random.SeedGenerator`"
+    return check_root("seed", seed, required)
+
+
+def check_root(name: str, value: Any, required: str = "an integer in [0, 2**32)") -> int:
+    """Return `value`, which must be an integer in `[0, 2**32)`."""
+    message = f"`{name}` must be {required}. Received: {name}={value!r}"
+    if not is_integer(value):
+        raise TypeError(message)
+    if not 0 <= (root := int(value)) < 1 << 32:
+        raise ValueError(message)
+    return root
+
+
+def is_integer(value: Any) -> bool:
+    """Return whether `value` is an integer, of Python or NumPy, and not a bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def is_real(value: Any) -> bool:
+    """Return whether `value` is a real number, of Python or NumPy, and not a bool."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

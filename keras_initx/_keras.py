@@ -1,6 +1,7 @@
-"""What Keras does not document: the call stack around an initializer, the sublayers of a layer, the compiled loss.
+"""The only place that relies on what Keras does not document. Everything else uses its public names.
 
-Nothing else in the package uses more of Keras than its public names.
+Each function says what it relies on. All of it was seen in Keras 3.10 to 3.15, and `tests/test_keras.py` shows
+whether it holds in another version.
 
 Keras passes only a shape to an initializer. That is not enough for the bias of an LSTM: with
 `unit_forget_bias=True` Keras asks for `(u,)` and `(2u,)`, with `False` for `(4u,)`, and a length of
@@ -9,7 +10,7 @@ Instead, the call stack is inspected: it contains the variable being created and
 it. Usually the layer that owns the variable is among them. When `fit` builds a model, Keras creates
 the variables after all layers are built, in the call of an outer layer or model; then the layer is
 found through the variable. `load_model` is on the stack as well when the weights are about to be
-overwritten by those of the saved model.
+overwritten by those of the saved model. Keras has no public function for any of this.
 
 Only the variables of Keras' own functions are read. Until Python 3.12, reading those of a function
 keeps all of them alive until it returns, also what the user has deleted by then; and a function
@@ -24,15 +25,45 @@ from typing import Any
 import keras
 
 
-def asking() -> tuple[keras.Variable | None, list[keras.Layer]]:
+def layer_using(initializer: keras.initializers.Initializer) -> keras.Layer | None:
+    """Return the layer that calls `initializer`, or `None` if it is unknown, as in a direct call.
+
+    Relies on `variable_and_layers`, and on layers that keep their initializers as attributes.
+    """
+    variable, layers = variable_and_layers()
+    if variable is not None:
+        for layer in layers:
+            owners = [
+                part
+                for part in layers_of(layer)
+                if _holds(part, initializer) and any(weight is variable for weight in part.weights)
+            ]
+            if owners:
+                return owners[-1]  # each layer comes before those within it
+    return next((layer for layer in layers if _holds(layer, initializer)), None)
+
+
+def _holds(owner: object, initializer: keras.initializers.Initializer) -> bool:
+    """Return whether an attribute is `initializer`, or another one around it that passes the same shape on."""
+    return any(
+        # Initializers in a list, as in `Concatenated`, get other shapes.
+        value is initializer or (isinstance(value, keras.initializers.Initializer) and _holds(value, initializer))
+        for value in vars(owner).values()
+    )
+
+
+def variable_and_layers() -> tuple[keras.Variable | None, list[keras.Layer]]:
     """Return the variable being initialized and the layers on the call stack, innermost first.
 
-    The variable is `None` if the initializer is called directly.
+    Relies on methods of Keras that call initializers and have the variable or the layer as `self`, and on the function
+    around the `build` of every layer, also of a user's, that has the layer as `obj`.
+
+    Returns:
+        The variable is `None` if the initializer is called directly.
     """
     variable = None
     layers: list[keras.Layer] = []
     for frame in _functions_of_keras():
-        # A function around the `build` of every layer, also of a user's, has the layer as `obj`.
         owner = frame.f_locals.get("self", frame.f_locals.get("obj"))
         if isinstance(owner, keras.Layer):
             if all(owner is not layer for layer in layers):
@@ -42,28 +73,11 @@ def asking() -> tuple[keras.Variable | None, list[keras.Layer]]:
     return variable, layers
 
 
-def argument_name(weight: keras.Variable) -> str:
-    """Return the name of the layer argument that sets the initializer of `weight`."""
-    return f"{weight.name.removesuffix('_kernel')}_initializer"
-
-
-def layer_using(initializer: keras.initializers.Initializer) -> keras.Layer | None:
-    """Return the layer that calls `initializer`, or `None` if it is unknown, as in a direct call."""
-    variable, layers = asking()
-    if variable is not None:
-        for layer in layers:
-            owners = [
-                part
-                for part in layers_of(layer)
-                if _uses(part, initializer) and any(weight is variable for weight in part.weights)
-            ]
-            if owners:
-                return owners[-1]  # each layer comes before those within it
-    return next((layer for layer in layers if _uses(layer, initializer)), None)
-
-
 def loads_a_model() -> bool:
-    """Return whether the values are for a model whose weights `load_model` is about to overwrite."""
+    """Return whether the values are for a model whose weights `load_model` is about to overwrite.
+
+    Relies on `load_model`, which tools that log calls may have wrapped, to create the variables before it returns.
+    """
     loader = inspect.unwrap(keras.saving.load_model).__code__
     for_variable = False
     for frame in _functions_of_keras():
@@ -78,6 +92,8 @@ def forget_unmade_variables() -> None:
 
     Called when an error interrupts their creation. Otherwise Keras keeps the list, in which some variables have been
     created by then, and every later attempt to build a model fails.
+
+    Relies on the end of a `StatelessScope`, which calls a function that has the list as a variable.
     """
     making: dict[str, Any] = {}
     for frame in _functions_of_keras():
@@ -89,20 +105,6 @@ def forget_unmade_variables() -> None:
         making = frame.f_locals
 
 
-def _uses(layer: keras.Layer, initializer: keras.initializers.Initializer) -> bool:
-    """Return whether `layer` uses `initializer`, directly or inside another one that passes the same shape on."""
-    return any(_hands_on(value, initializer) for value in vars(layer).values())
-
-
-def _hands_on(value: object, initializer: keras.initializers.Initializer) -> bool:
-    if value is initializer:
-        return True
-    # Initializers in a list, as in `Concatenated`, get other shapes.
-    return isinstance(value, keras.initializers.Initializer) and any(
-        _hands_on(part, initializer) for part in vars(value).values()
-    )
-
-
 def _functions_of_keras() -> Iterator[FrameType]:
     """Yield the frames of Keras' functions on the call stack, innermost first."""
     frame = inspect.currentframe()
@@ -112,14 +114,27 @@ def _functions_of_keras() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+def argument_name(weight: keras.Variable) -> str:
+    """Return the name of the layer argument that sets the initializer of `weight`.
+
+    Relies on the names that Keras gives them: `recurrent_kernel` is set by `recurrent_initializer`.
+    """
+    return f"{weight.name.removesuffix('_kernel')}_initializer"
+
+
 def layers_of(layer: keras.Layer, *, include_self: bool = True, recursive: bool = True) -> list[keras.Layer]:
     """Return a layer and all layers within it, in the order in which Keras tracks them, each before its parts.
 
-    Seen in Keras 3.10 to 3.15. No public attribute lists the parts of a layer that is not a model.
+    Relies on the private method behind `keras.Model.layers`, because other layers do not list their parts. A walk over
+    their attributes would also find what Keras keeps beside the parts, such as the functional model within a
+    `Sequential`, and could skip it only by private names.
     """
     return list(layer._flatten_layers(include_self=include_self, recursive=recursive))
 
 
 def compiled_loss(model: keras.Model) -> Any:
-    """Return the object in which Keras keeps the compiled loss, or `None`. Seen in Keras 3.10 to 3.15."""
+    """Return the object behind `model.compute_loss` that computes the compiled loss, or `None`.
+
+    Relies on a private attribute. `model.loss` is public, but is what the user passed to `compile`.
+    """
     return getattr(model, "_compile_loss", None)

@@ -1,15 +1,18 @@
-"""Seeds derived from one root: by names, for every weight of a model, for the initializers of a study."""
+"""Seeds: derived from one root by names, those of initializers and their configs, and a warning of repeated ones."""
 
 import contextlib
 import functools
 import hashlib
-import numbers
 import random
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+
+from keras_initx._checks import check_root
+from keras_initx._keras import argument_name, layers_of, variable_and_layers
 
 
 def derived_seed(root: int, *path: str | int) -> int:
@@ -56,16 +59,6 @@ def seeds(root: int) -> Callable[[str], int]:
 def root_seed(seed: Any) -> int:
     """Return `seed`, checked; for `None`, draw one from Python's `random`."""
     return random.getrandbits(32) if seed is None else check_root("seed", seed)
-
-
-def check_root(name: str, value: Any) -> int:
-    """Return `value`, which must be an integer in `[0, 2**32)`."""
-    required = f"`{name}` must be an integer in [0, 2**32). Received: {name}={value!r}"
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(required)
-    if not 0 <= (root := int(value)) < 1 << 32:
-        raise ValueError(required)
-    return root
 
 
 _LOCK = threading.RLock()
@@ -136,3 +129,52 @@ def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
         # With an integer, layers of the same shape would get the same values. A generator advances.
         config["seed"] = keras.saving.serialize_keras_object(keras.random.SeedGenerator(seed))
     return config
+
+
+def seeds_within(initializer: keras.initializers.Initializer) -> Iterator[int | keras.random.SeedGenerator]:
+    """Yield the seeds, given or drawn, of an initializer and of all initializers inside it."""
+    for name, value in vars(initializer).items():
+        for item in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(item, keras.initializers.Initializer):
+                yield from seeds_within(item)
+            elif name == "seed" and item is not None:
+                yield item
+
+
+def has_seed(config: Any) -> bool:
+    """Return whether a config, or a config nested in it, has a seed."""
+    if isinstance(config, list):
+        return any(map(has_seed, config))
+    return isinstance(config, dict) and any(
+        has_seed(value) or (name == "seed" and value is not None) for name, value in config.items()
+    )
+
+
+def warn_of_twins(initializer: keras.initializers.Initializer, shape: tuple[int, ...]) -> None:
+    """Warn if the weight being initialized gets the values of another one, from a copy of `initializer`.
+
+    `MultiHeadAttention` and `Bidirectional` copy their initializer for each of their parts. Copies without a seed draw
+    new ones. Copies with a seed give query and key, or both directions, the same values, and training may never break
+    this symmetry. Layers that share one object may be intended; `diagnose` reports them.
+    """
+    variable, layers = variable_and_layers()
+    if variable is None or not layers:
+        return
+    held: Any = getattr(layers[0], argument_name(variable), None)
+    # A layer may call a copy of what it holds, with axes, and with the seed that was drawn.
+    if type(held) is not type(initializer) or not has_seed(held.get_config()):
+        return
+    block = ([layer for layer in layers if not isinstance(layer, keras.Model)] or layers)[-1]
+    for part in layers_of(block):
+        for weight in vars(part).values():
+            if not isinstance(weight, keras.Variable) or weight is variable or tuple(weight.shape) != shape:
+                continue
+            other: Any = getattr(part, argument_name(weight), None)
+            if other is not held and type(other) is type(held) and other.get_config() == held.get_config():
+                warnings.warn(
+                    f"{held!r} gives {weight.path!r} and {variable.path!r} the same weights of shape {shape}. For "
+                    "weights of their own use string ids, or give each layer a `clone()` of an initializer without a "
+                    "seed; `keras.utils.set_random_seed` makes them reproducible.",
+                    stacklevel=2,
+                )
+                return

@@ -20,7 +20,7 @@ Array: TypeAlias = npt.NDArray[Any]
 Elementwise: TypeAlias = Callable[[Tensor], Tensor]
 
 Seed: TypeAlias = int | keras.random.SeedGenerator | None
-Axes: TypeAlias = list[int] | tuple[int, ...] | None
+AxesLike: TypeAlias = list[int] | tuple[int, ...] | None
 Activation: TypeAlias = Literal[
     "linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu", "elu", "gelu", "silu", "swish"
 ]

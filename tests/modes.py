@@ -1,6 +1,7 @@
 """The ways to run an initializer on the backend at hand: eagerly and compiled."""
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -24,7 +25,7 @@ MODES = {
     "jax": lambda: ("eager", "jit"),
     "tensorflow": lambda: ("eager", "function", "jit_compile"),
     "torch": _modes_of_torch,
-}[BACKEND]()
+}.get(BACKEND, lambda: ("eager",))()
 STREAM_MODES = tuple(mode for mode in MODES if mode != "compile")
 
 
@@ -72,9 +73,11 @@ def _wrappers():
             "function": tf.function,
             "jit_compile": lambda function: tf.function(function, jit_compile=True),
         }
-    import torch
+    if BACKEND == "torch":
+        import torch
 
-    return {"eager": _as_is, "compile": lambda function: torch.compile(function, backend="eager"), "ops": _in_ops}
+        return {"eager": _as_is, "compile": functools.partial(torch.compile, backend="eager"), "ops": _in_ops}
+    return {"eager": _as_is}
 
 
 def _as_is(function):

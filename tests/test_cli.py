@@ -15,8 +15,8 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx import _startup
-from keras_initx.cli import _list, _main, _round_trip, _sample
-from keras_initx.cli._round_trip import TOLERANCE, differences
+from keras_initx.cli import _catalog, _demo, _main
+from keras_initx.cli._demo import TOLERANCE, differences
 
 pytestmark = pytest.mark.once
 
@@ -104,8 +104,8 @@ def test_a_closed_pipe_ends_a_command_quietly():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes are closed otherwise there")
 def test_a_closed_pipe_is_no_difference_that_the_demo_found(monkeypatch):
-    monkeypatch.setattr(_round_trip, "_work", lambda *arguments: True)
-    monkeypatch.setattr(_round_trip, "_outcome", lambda *arguments: ("0.900", "ok"))
+    monkeypatch.setattr(_demo, "_work", lambda *arguments: True)
+    monkeypatch.setattr(_demo, "_outcome", lambda *arguments: ("0.900", "ok"))
     with streams.without_reader() as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
         assert _main.main(["demo"]) == 141
@@ -129,7 +129,7 @@ def test_signs_that_an_encoding_lacks_are_escaped(monkeypatch, encoding):
     stdout = streams.encoded(encoding)
     monkeypatch.setattr(sys, "stdout", stdout)
     assert _main.main(["list"]) == 0
-    text = _list.table(keras_initx.catalog()).as_text().replace("\n", os.linesep)
+    text = _catalog.table(keras_initx.catalog()).as_text().replace("\n", os.linesep)
     assert stdout.buffer.getvalue() == text.encode(encoding, "backslashreplace")
 
 
@@ -145,7 +145,7 @@ def test_an_error_that_nobody_foresaw_is_no_problem_that_was_found(capsys, monke
     def fail(*arguments):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(_sample, "sample", fail)
+    monkeypatch.setattr(_catalog, "_sample", fail)
     assert refused(capsys, "show", "sparse").startswith("Traceback (most recent call last):\n")
 
 
@@ -181,7 +181,7 @@ def test_an_interrupt_ends_a_command_quietly(capsys, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_sample, "sample", interrupted)
+    monkeypatch.setattr(_catalog, "_sample", interrupted)
     assert _main.main(["show", "sparse"]) == 130
     assert capsys.readouterr().err == ""
 
@@ -199,12 +199,12 @@ def figure(text, name):
 
 def test_list_is_the_catalog(capsys):
     assert _main.main(["list"]) == 0
-    assert capsys.readouterr().out == _list.table(keras_initx.catalog()).as_text()
+    assert capsys.readouterr().out == _catalog.table(keras_initx.catalog()).as_text()
 
 
 def test_list_writes_markdown(capsys):
     assert _main.main(["list", "--markdown"]) == 0
-    assert capsys.readouterr().out == _list.markdown(keras_initx.catalog())
+    assert capsys.readouterr().out == _catalog.markdown(keras_initx.catalog())
 
 
 @pytest.mark.parametrize("entry", keras_initx.catalog(), ids=lambda entry: entry.ids[0])
@@ -331,7 +331,7 @@ def test_memory_that_is_refused_is_an_error(capsys, monkeypatch):
     def refuse(*arguments):
         raise MemoryError("Unable to allocate 128. MiB")
 
-    monkeypatch.setattr(_sample, "sample", refuse)
+    monkeypatch.setattr(_catalog, "_sample", refuse)
     assert "no sample of Sparse: Unable to allocate 128. MiB" in refused(capsys, "show", "sparse")
 
 

@@ -28,7 +28,6 @@ every_bad_shape = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.product
 @pytest.mark.parametrize("dtype", DTYPES)
 @every_shape
 def test_gives_the_shape_and_dtype_asked_for(case, shape, dtype):

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from archives import name_a_missing_optimizer
 
-from keras_initx.cli import _demo_worker, _round_trip
-from keras_initx.cli._demo_worker import INITIALIZERS
+from keras_initx.cli import _demo, _main
 
 pytestmark = pytest.mark.once
 
@@ -19,8 +18,8 @@ BACKEND = keras.backend.backend()
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_demo_worker, "EPOCHS", 1)
-        _demo_worker.train(folder)
+        patch.setattr(_demo, "EPOCHS", 1)
+        _demo.train(folder)
     return folder
 
 
@@ -29,7 +28,7 @@ def demo(monkeypatch, trained):
     """Return a function that runs the demo on one backend and tampers with the networks it has trained."""
 
     def load(task, backend, folder):
-        _demo_worker.load(folder)
+        _demo.load(folder)
         return True
 
     def run(tamper, load=load):
@@ -40,10 +39,10 @@ def demo(monkeypatch, trained):
             tamper(folder)
             return True
 
-        monkeypatch.setattr(_round_trip, "_work", work_and_tamper)
-        return _round_trip.run()
+        monkeypatch.setattr(_demo, "_work", work_and_tamper)
+        return _main.main(["demo"])
 
-    monkeypatch.setattr(_round_trip, "installed_backends", lambda: [BACKEND])
+    monkeypatch.setattr(_demo, "installed_backends", lambda: [BACKEND])
     monkeypatch.setenv("COLUMNS", "120")  # so that no phrase is broken
     return run
 
@@ -64,7 +63,7 @@ def test_a_weight_that_is_off_by_one_bit_fails_the_demo(demo, capsys):
     table = capsys.readouterr().out
     assert table.count("differs by") == 1
     assert changed[0] in table
-    assert table.count("ok (±") == len(INITIALIZERS) - 1
+    assert table.count("ok (±") == len(_demo.NETWORKS) - 1
 
 
 def test_the_demo_does_not_need_the_optimizers(demo):
@@ -72,7 +71,7 @@ def test_the_demo_does_not_need_the_optimizers(demo):
 
 
 def test_a_network_that_cannot_be_loaded_fails_the_demo(demo, capsys):
-    in_a_process = _round_trip._work
+    in_a_process = _demo._work
     assert demo(lambda folder: (folder / "lstm.keras").unlink(), in_a_process) == 1
     output = capsys.readouterr()
     assert "not loaded" in output.out
@@ -80,6 +79,6 @@ def test_a_network_that_cannot_be_loaded_fails_the_demo(demo, capsys):
 
 
 def test_training_that_fails_fails_the_demo(monkeypatch, capsys):
-    monkeypatch.setattr(_round_trip, "_work", lambda *arguments: False)
-    assert _round_trip.run() == 1
+    monkeypatch.setattr(_demo, "_work", lambda *arguments: False)
+    assert _main.main(["demo"]) == 1
     assert capsys.readouterr().out == ""

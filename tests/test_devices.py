@@ -34,7 +34,6 @@ def assert_same(actual, expected, exact=True):
 
 
 @only_jax
-@pytest.mark.product
 @pytest.mark.parametrize(("case", "shape", "parts"), fitting(MESHES))
 def test_a_sharded_variable_has_the_values_of_a_whole_one(case, shape, parts):
     variable = keras.Variable(case.make(), shape, "float32", layout=layout_of(parts, len(shape)))
@@ -43,7 +42,6 @@ def test_a_sharded_variable_has_the_values_of_a_whole_one(case, shape, parts):
 
 
 @only_jax
-@pytest.mark.product
 @pytest.mark.parametrize(
     ("case", "shape", "parts"),
     [*fitting(ON_TWO_AND_EIGHT, FIRST_CASES.values()), *fitting(ON_TWO_AND_EIGHT, OTHER_CASES, pytest.mark.full)],

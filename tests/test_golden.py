@@ -9,16 +9,17 @@ from modes import MODES, run
 ROWS = tuple(golden.rows(CASES))
 RARE_ROWS = tuple(golden.rows(RARE_CASES))
 GOLDEN = golden.load()
-# Those that `test_digests.py` compiles too.
-COMPILED = {str(case) for case in FIRST_CASES.values()}
+# One of each case that `test_digests.py` does not compile.
+COMPILED = [next(golden.rows([case])) for case in CASES if case not in FIRST_CASES.values()]
+
+pytestmark = pytest.mark.usefixtures("optimized")
 
 
-def each_of(rows, left_to_full=()):
-    marked = [
-        pytest.param(*row, id=golden.label(*row), marks=pytest.mark.full if str(row[0]) in left_to_full else ())
-        for row in rows
-    ]
-    return pytest.mark.parametrize(("case", "shape", "dtype"), marked)
+def each_of(rows, in_full=()):
+    """Return a mark for a test of `rows`, and of those that run with `--full` only."""
+    params = [pytest.param(*row, id=golden.label(*row)) for row in rows]
+    params += [pytest.param(*row, id=golden.label(*row), marks=pytest.mark.full) for row in in_full]
+    return pytest.mark.parametrize(("case", "shape", "dtype"), params)
 
 
 def assert_golden(case, shape, dtype, mode="eager"):
@@ -35,17 +36,9 @@ def test_values_are_the_golden_ones(case, shape, dtype):
     assert_golden(case, shape, dtype)
 
 
-@pytest.mark.product("case")
 @pytest.mark.parametrize("mode", MODES[1:])
-@each_of(ROWS, left_to_full=COMPILED)
+@each_of([*COMPILED, *RARE_ROWS], in_full=[row for row in ROWS if row not in COMPILED])
 def test_values_are_the_golden_ones_in_a_program(case, shape, dtype, mode):
-    assert_golden(case, shape, dtype, mode)
-
-
-@pytest.mark.product("case")
-@pytest.mark.parametrize("mode", MODES[1:])
-@each_of(RARE_ROWS)
-def test_rare_values_are_the_golden_ones_in_a_program(case, shape, dtype, mode):
     assert_golden(case, shape, dtype, mode)
 
 

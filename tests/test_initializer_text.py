@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from keras_initx.cli._initializer_text import identifier, parse, split
+from keras_initx.cli._options import parse_initializer, split_initializers
+from keras_initx.cli._studies import identifier
 
 pytestmark = pytest.mark.once
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.once
     ids=str,
 )
 def test_commas_outside_of_brackets_separate_initializers(text, parts):
-    assert split(text) == parts
+    assert split_initializers(text) == parts
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_commas_outside_of_brackets_separate_initializers(text, parts):
     ids=str,
 )
 def test_arguments_are_numbers_words_strings_or_lists(text, name, config):
-    assert parse(text) == (name, config)
+    assert parse_initializer(text) == (name, config)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_arguments_are_numbers_words_strings_or_lists(text, name, config):
 )
 def test_what_is_written_otherwise_is_refused(text):
     with pytest.raises(ValueError, match=r"must have the form id\(name=value, \.\.\.\) .* Received: a\("):
-        parse(text)
+        parse_initializer(text)
 
 
 def test_an_initializer_of_keras_has_arguments_too():

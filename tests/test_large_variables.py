@@ -15,7 +15,10 @@ from modes import BACKEND, needs_keras, to_numpy
 import keras_initx
 from keras_initx.backends import backend
 
-pytestmark = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
+pytestmark = [
+    pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only"),
+    pytest.mark.usefixtures("optimized"),
+]
 
 # Into how many parts inputs and units are cut, for each of the eight devices one.
 ON_EIGHT = ((8, 1), (1, 8), (2, 4))
@@ -59,7 +62,6 @@ def test_a_large_variable_is_compiled_and_has_the_values_of_a_whole_one(monkeypa
     assert np.array_equal(variable.value, expected)
 
 
-@pytest.mark.product("initializer")
 @pytest.mark.parametrize("parts", ON_EIGHT, ids=str)
 @pytest.mark.parametrize("initializer", ELEMENTWISE, ids=str)
 def test_a_device_makes_its_shard_with_no_memory_and_no_other_device(initializer, parts):

@@ -173,7 +173,6 @@ def must_build(case, name, argument):
     )
 
 
-@pytest.mark.product
 @pytest.mark.parametrize("case", FIRST_CASES.values(), ids=lambda case: case.cls.__name__)
 @pytest.mark.parametrize(("name", "argument"), WEIGHTS, ids=[f"{name}.{argument}" for name, argument in WEIGHTS])
 def test_a_layer_builds_or_an_error_names_the_argument(name, argument, case):

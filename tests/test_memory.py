@@ -17,7 +17,6 @@ MEBIBYTE = 1 << 20
 
 @pytest.fixture
 def no_collector():
-    gc.collect()
     gc.disable()
     yield
     gc.enable()

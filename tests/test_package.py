@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import pathlib
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -22,8 +23,9 @@ import keras_initx.models
 import keras_initx.recipes
 import keras_initx.sampling
 import keras_initx.studies
+from keras_initx._startup import BACKENDS
 
-FRAMEWORKS = {"jax", "tensorflow", "torch"}
+FRAMEWORKS = set(BACKENDS)
 ROOT = pathlib.Path(keras_initx.__file__).parent
 ROOMS = (
     "backends",
@@ -45,11 +47,18 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 
 @pytest.mark.parametrize(
     "package",
-    [keras_initx, keras_initx.diagnostics, keras_initx.models, keras_initx.recipes, keras_initx.studies],
+    [
+        keras_initx,
+        keras_initx.diagnostics,
+        keras_initx.models,
+        keras_initx.recipes,
+        keras_initx.studies,
+    ],
     ids=lambda p: p.__name__,
 )
 def test_all_names_are_there(package):
     assert all(hasattr(package, name) for name in package.__all__)
+    assert len(package.__all__) == len(set(package.__all__))
 
 
 @pytest.mark.parametrize("package", [keras_initx.initializers, keras_initx.sampling], ids=lambda p: p.__name__)
@@ -85,6 +94,60 @@ def test_sources_import_only_what_they_may(path):
     assert not any(name.startswith("keras.src") for name in names)
     own = {path.stem.removeprefix("_")} if path.parent.name == "backends" else set()
     assert not {name.split(".")[0] for name in names} & FRAMEWORKS - own
+
+
+READERS = ("delattr", "getattr", "hasattr", "setattr", "get", "pop")
+
+
+def private_names(tree):
+    """Yield the private names that a tree reads: after a dot, between brackets, and in `getattr` or `get`."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(attr=name, ctx=ast.Load()) | ast.Subscript(slice=ast.Constant(value=name)):
+                names = [name]
+            case ast.Call(func=ast.Name(id=function) | ast.Attribute(attr=function), args=arguments) if (
+                function in READERS
+            ):
+                names = [argument.value for argument in arguments if isinstance(argument, ast.Constant)]
+            case _:
+                names = []
+        yield from (name for name in names if isinstance(name, str) and re.fullmatch(r"_[A-Za-z]\w*", name))
+
+
+def defined_names(tree):
+    """Yield the names of the functions, classes, variables and attributes that a tree defines."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                yield name
+
+
+def foreign_private_names(*planted):
+    """Return the private names that the package uses and does not define, outside the file that may."""
+    trees = [ast.parse(path.read_text()) for path in SOURCES if path != ROOT / "_keras.py"]
+    own = {"_replace"}.union(*map(defined_names, trees))  # that of a `NamedTuple` is documented
+    return {name for tree in (*trees, *map(ast.parse, planted)) for name in private_names(tree)} - own
+
+
+@pytest.mark.once
+def test_only_one_file_uses_private_names_of_keras():
+    assert foreign_private_names() == set()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("planted", "name"),
+    [
+        ("list(layer._flatten_layers())", "_flatten_layers"),
+        ('getattr(model, "_compile_loss", None)', "_compile_loss"),
+        ('vars(model).get("_tracker")', "_tracker"),
+        ('vars(layer)["_inbound_nodes"]', "_inbound_nodes"),
+    ],
+)
+def test_a_private_name_is_found(planted, name):
+    assert foreign_private_names(planted) == {name}
 
 
 @pytest.mark.once

@@ -22,7 +22,6 @@ POLICIES = {
 LARGE = [keras_initx.HeNormal(seed=3), keras_initx.Sparse(seed=3), keras_initx.Sparse(sparsity=0.5, seed=3)]
 
 
-@pytest.mark.product
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("case", FIRST_CASES.values(), ids=str)
 def test_a_weight_has_the_values_of_its_own_dtype(case, policy):
@@ -42,7 +41,6 @@ def test_a_large_weight_of_16_bits_is_that_of_float32_rounded(initializer, dtype
     np.testing.assert_array_equal(to_numpy(initializer(shape, dtype)), rounded)
 
 
-@pytest.mark.product("case")
 @pytest.mark.skipif(BACKEND != "jax", reason="the other backends have float64")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", [case for case in FIRST_CASES.values() if case.exact], ids=str)
@@ -84,7 +82,8 @@ def test_a_recurrent_kernel_of_16_bits_is_orthogonal(dtype):
 
 # How far a prediction may be off, relative to the spread of the predictions.
 QUANTIZATIONS = {"int8": 0.02, "int4": 0.3, "float8": 0.1}
-INT4 = pytest.param("int4", marks=needs_keras("3.11", "has int4"))
+NEEDS_INT4 = needs_keras("3.11", "has int4")
+INT4 = pytest.param("int4", marks=NEEDS_INT4)
 WIDE = (64, 64)
 
 
@@ -99,12 +98,18 @@ def model_of(kernel):
     )
 
 
-@pytest.mark.product
 # Keras says which layers it leaves as they are.
 @pytest.mark.filterwarnings("ignore:Invalid quantization mode. Expected .*'int8'.*float8:UserWarning")
 @pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize` method:UserWarning")
-@pytest.mark.parametrize("mode", ["int8", INT4, "float8"])
-@pytest.mark.parametrize("kernel", ["initx.sparse", "initx.orthogonal", "initx.he_normal", "initx.glorot_uniform"])
+@pytest.mark.parametrize(
+    ("kernel", "mode"),
+    [
+        ("initx.sparse", "int8"),
+        ("initx.orthogonal", "float8"),
+        pytest.param("initx.he_normal", "int4", marks=NEEDS_INT4),
+        ("initx.glorot_uniform", "int8"),
+    ],
+)
 def test_a_quantized_model_predicts_what_it_did(kernel, mode):
     keras.utils.set_random_seed(0)
     model, tokens = model_of(kernel), np.arange(18).reshape(3, 6) % 9

@@ -26,10 +26,6 @@ def described(parameters):
     return [(parameter.name, parameter.kind, parameter.default) for parameter in parameters]
 
 
-def test_classes_have_namesakes_in_keras():
-    assert len(NAMESAKES) == 11
-
-
 @pytest.mark.parametrize("name", NAMESAKES)
 def test_a_namesake_takes_the_positional_arguments_of_keras(name):
     of_keras = positional(getattr(keras.initializers, name))

@@ -1,12 +1,14 @@
-"""Without a word from the user, Keras starts with a backend that is installed."""
+"""Without a word from the user, Keras starts with a backend that is installed, and the command line without Keras."""
 
 import importlib.util
 import json
 import os
+import pathlib
 import sys
 
 import pytest
 
+import keras_initx
 from keras_initx import _startup
 
 
@@ -67,3 +69,15 @@ def test_keras_that_is_already_there_is_left_alone(fresh, monkeypatch):
 def test_no_backend_at_all_is_an_error_that_names_the_remedy(fresh):
     with pytest.raises(ImportError, match="install one, such as JAX with `pip install jax`"):
         fresh()
+
+
+def test_the_command_line_gets_every_name_on_first_use(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/bin/initx", "list"])
+    namespace = {"__name__": "keras_initx"}
+    exec(pathlib.Path(keras_initx.__file__).read_text(), namespace)
+    assert not namespace.keys() & {"HeNormal", "initializers"}
+    find = namespace["__getattr__"]
+    names = set(keras_initx.__all__) - {"__version__"}
+    assert all(find(name) is getattr(keras_initx, name) for name in names)
+    with pytest.raises(AttributeError, match="module 'keras_initx' has no attribute 'HeNormall'"):
+        find("HeNormall")

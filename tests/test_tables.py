@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import keras_initx
-from keras_initx.cli import _list
+from keras_initx.cli import _catalog
 from keras_initx.initializers import CatalogEntry
 from keras_initx.rendering._export import section
 from keras_initx.rendering._table import text_width
@@ -29,7 +29,7 @@ ENTRIES = (
 def test_pages_have_their_tables(page, names):
     assert page.read_text() == SCRIPT["with_tables"](page.read_text(), names), "run `python docs/tables.py`"
     if "catalog" in names:
-        assert _list.markdown(keras_initx.catalog()) in page.read_text()
+        assert _catalog.markdown(keras_initx.catalog()) in page.read_text()
 
 
 def test_pages_have_their_measurements():
@@ -47,7 +47,7 @@ def test_a_page_without_marks_is_an_error():
 
 
 def test_markdown_has_a_row_for_each_class():
-    *_, first, second = _list.markdown(ENTRIES).splitlines()
+    *_, first, second = _catalog.markdown(ENTRIES).splitlines()
     assert first == (
         r"| `initx.one`, `initx.first` | `int` | a \* b \* c | where one is enough: for few units, or small ones |"
     )
@@ -65,12 +65,12 @@ def test_markdown_has_a_row_for_each_class():
     ],
 )
 def test_markdown_shows_signs_as_they_are(text, escaped):
-    table = _list.markdown([CatalogEntry(("initx.one",), int, text, "use")])
+    table = _catalog.markdown([CatalogEntry(("initx.one",), int, text, "use")])
     assert f"| {escaped} |" in table
 
 
 def test_plain_text_has_a_line_for_each_class():
-    header, first, second = _list.table(ENTRIES).as_text().splitlines()
+    header, first, second = _catalog.table(ENTRIES).as_text().splitlines()
     assert first == ("initx.one, initx.first  int    a * b * c  where one is enough: for few units, or small ones")
     assert second == "initx.another           float  x | y      elsewhere"
     assert header == "id                      class  values     when to use it"
@@ -93,7 +93,7 @@ def terminal(monkeypatch, columns):
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_a_terminal_shows_every_id_within_its_width(capsys, monkeypatch, columns):
     terminal(monkeypatch, columns)
-    _list.write(keras_initx.catalog())
+    _catalog.write(keras_initx.catalog())
     lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
     assert max(map(len, lines)) <= columns
     words = set(itertools.chain.from_iterable(line.split() for line in lines))
@@ -104,10 +104,10 @@ def test_a_terminal_shows_every_id_within_its_width(capsys, monkeypatch, columns
 def test_a_terminal_without_rich_shows_plain_text(capsys, monkeypatch):
     terminal(monkeypatch, 80)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    _list.write(ENTRIES)
-    assert capsys.readouterr().out == _list.table(ENTRIES).as_text()
+    _catalog.write(ENTRIES)
+    assert capsys.readouterr().out == _catalog.table(ENTRIES).as_text()
 
 
 def test_a_pipe_gets_plain_text(capsys):
-    _list.write(ENTRIES)
-    assert capsys.readouterr().out == _list.table(ENTRIES).as_text()
+    _catalog.write(ENTRIES)
+    assert capsys.readouterr().out == _catalog.table(ENTRIES).as_text()

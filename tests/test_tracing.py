@@ -45,7 +45,6 @@ def large(case):
     pytest.skip("of a fixed size")
 
 
-@pytest.mark.product
 @pytest.mark.parametrize("mode", MODES)
 @three_classes
 def test_a_generator_advances_in_a_trace_and_stays_usable(case, mode):

@@ -1,10 +1,9 @@
-"""Backend-specific code: one class per backend that implements `Backend`.
+"""What differs between backends: one class for each, which implements `Backend`.
 
-Keras chooses its backend at import, so there is a single object, `backend`. To add a backend, write
-a module `_<name>.py` with a class `Implementation`.
+Keras chooses its backend at import, so there is a single object, `backend`. A new backend needs a
+module `_<name>.py` here, with a class `Implementation`, and its name in `BACKENDS` of `_startup.py`.
 """
 
-import importlib
 import importlib.util
 
 import keras

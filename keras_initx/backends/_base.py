@@ -3,12 +3,12 @@
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import keras
 import numpy as np
 
+from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, DType, Shape, Tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -32,12 +32,12 @@ class Backend:
     alignment: int = 64
     compiles_shapes: bool = False
 
-    def is_abstract(self) -> bool:
-        """Return whether new tensors have a shape and a dtype but no values."""
-        return False
-
     def is_tracing(self) -> bool:
         """Return whether operations are currently traced instead of executed."""
+        return False
+
+    def is_abstract(self) -> bool:
+        """Return whether new tensors have a shape and a dtype but no values."""
         return False
 
     def is_concrete(self, tensor: Tensor) -> bool:
@@ -56,29 +56,17 @@ class Backend:
         """Return the values of `tensor` as a read-only array, which may share its memory."""
         return np.asarray(keras.ops.convert_to_numpy(tensor))
 
-    def compiled(self, function: Blocks) -> Callable[[Array], Array] | None:
-        """Return `function` compiled for the CPU, or `None` if the backend has no compiler or does not use the CPU.
+    def contiguous(self, tensor: Tensor) -> Tensor:
+        """Return `tensor` with a contiguous memory layout, if the backend exposes layouts."""
+        return tensor
 
-        Args:
-            function: A function of an int32 tensor that returns two int32 tensors of equal length.
-
-        Returns:
-            A function of an int32 array that returns the interleaved elements of both results as
-            uint32.
-        """
-        return None
+    def next_seed(self, generator: keras.random.SeedGenerator) -> Tensor:
+        """Advance `generator` and return its two seed words, without leaving a tracer in its state."""
+        return generator.next()
 
     def on_accelerator(self) -> bool:
         """Return whether Keras would currently place a new variable on a GPU, a TPU or another accelerator."""
         return False
-
-    def has_triton(self) -> bool:
-        """Return whether Triton kernels run on the device where Keras places a new variable."""
-        return False
-
-    def launching(self, tensor: Tensor) -> AbstractContextManager[Any]:
-        """Return a context in which Triton launches kernels on the device of `tensor`."""
-        return contextlib.nullcontext()
 
     def program(self, function: Function) -> Function:
         """Compile `function`, which takes only tensors, for the current device, or return it without a compiler."""
@@ -98,21 +86,33 @@ class Backend:
         blocks = [block(first) for first in range(0, size, length)] or [keras.ops.zeros((0,), dtype)]
         return keras.ops.reshape(keras.ops.concatenate(blocks)[:size], shape)
 
-    def contiguous(self, tensor: Tensor) -> Tensor:
-        """Return `tensor` with a contiguous memory layout, if the backend exposes layouts."""
-        return tensor
+    def has_triton(self) -> bool:
+        """Return whether Triton kernels run on the device where Keras places a new variable."""
+        return False
 
-    def full_precision(self) -> AbstractContextManager[Any]:
+    def device_of(self, tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
+        """Return a context in which Triton kernels run on the device of `tensor`."""
+        return contextlib.nullcontext()
+
+    def cpu_program(self, function: Blocks) -> Callable[[Array], Array] | None:
+        """Compile `function` for the CPU, or return `None` if the backend has no compiler or does not use the CPU.
+
+        Args:
+            function: A function of an int32 tensor that returns two int32 tensors of equal length.
+
+        Returns:
+            A function of an int32 array that returns the interleaved elements of both results as
+            uint32.
+        """
+        return None
+
+    def full_precision(self) -> contextlib.AbstractContextManager[Any]:
         """Return a context in which float32 matrix products have full precision, also on GPUs."""
         return contextlib.nullcontext()
 
     def optimization_barrier(self, tensor: Tensor) -> Tensor:
         """Return a traced `tensor` such that it is computed once and placed where it is used."""
         return tensor
-
-    def next_seed(self, generator: keras.random.SeedGenerator) -> Tensor:
-        """Advance `generator` and return its two seed words, without leaving a tracer in its state."""
-        return generator.next()
 
     def untransformed(self, function: Function) -> Function:
         """Prevent the backend from rewriting `function` and the functions that it calls."""
@@ -133,7 +133,7 @@ class Backend:
         with keras.StatelessScope(regularized, collect_losses=True), self.preserve_foreign_state(layers):
             yield
 
-    def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> AbstractContextManager[Any]:
+    def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> contextlib.AbstractContextManager[Any]:
         """Return a context that restores state of `layers` that Keras does not track."""
         return contextlib.nullcontext()
 
@@ -170,6 +170,6 @@ class Backend:
     ) -> Callable[..., Sequence[Tensor]]:
         """Return the same function as `derivative`, but with tensors as results."""
         raise NotImplementedError(
-            "gradients need JAX, TensorFlow or torch: set KERAS_BACKEND to one of them. "
+            f"gradients need one of the backends {BACKENDS}: set KERAS_BACKEND to one of them. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}"
         )

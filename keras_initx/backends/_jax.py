@@ -37,7 +37,7 @@ class Implementation(Backend):
         # Unlike jax.numpy.asarray, this does not compile a program per shape. It takes over aligned arrays.
         return jax.device_put(array)
 
-    def compiled(self, function: Blocks) -> Callable[[Array], Array] | None:
+    def cpu_program(self, function: Blocks) -> Callable[[Array], Array] | None:
         try:
             cpu = jax.local_devices(backend="cpu")[0]
         except RuntimeError:  # JAX is configured to use other platforms only

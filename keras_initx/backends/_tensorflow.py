@@ -3,7 +3,6 @@
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import keras
@@ -37,7 +36,7 @@ class Implementation(Backend):
         # Both operations move it to the current device.
         return tf.bitcast(tensor, "bfloat16") if bfloat16 else tf.identity(tensor)
 
-    def compiled(self, function: Blocks) -> Callable[[Array], Array] | None:
+    def cpu_program(self, function: Blocks) -> Callable[[Array], Array] | None:
         def both(argument: Tensor) -> Tensor:
             # As one number, because the compiler would make two loops of two results, each with all of the work.
             return tf.complex(*(tf.bitcast(part, "float32") for part in function(argument)))
@@ -87,8 +86,17 @@ class Implementation(Backend):
         kept: Function = tf.autograph.experimental.do_not_convert(function)
         return kept
 
-    def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> AbstractContextManager[Any]:
-        return _preserve_saved_models(layers)
+    @contextlib.contextmanager
+    def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
+        # The variables of TensorFlow saved models, whose functions assign to them without Keras' knowledge.
+        saved = [layer for layer in layers if isinstance(layer, keras.layers.TFSMLayer)]
+        variables = [variable.value for layer in saved for variable in layer.variables]
+        values = [variable.numpy() for variable in variables]
+        try:
+            yield
+        finally:
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
 
     def _derivative(
         self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
@@ -98,21 +106,7 @@ class Implementation(Backend):
                 result = function(*arguments)
             sources = [variable.value for variable in variables]
             found = tape.gradient(result, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            return [
-                tf.convert_to_tensor(gradient) for gradient in found
-            ]  # the gradient of an embedding is not a tensor
+            # The gradient of an embedding is not a tensor.
+            return [tf.convert_to_tensor(gradient) for gradient in found]
 
         return gradients
-
-
-@contextlib.contextmanager
-def _preserve_saved_models(layers: Sequence[keras.Layer]) -> Iterator[None]:
-    """Restore the variables of TensorFlow saved models, whose functions assign to them without Keras' knowledge."""
-    saved = [layer for layer in layers if isinstance(layer, keras.layers.TFSMLayer)]
-    variables = [variable.value for layer in saved for variable in layer.variables]
-    values = [variable.numpy() for variable in variables]
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)

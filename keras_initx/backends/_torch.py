@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -44,10 +43,10 @@ class Implementation(Backend):
         compiles = _device_type() in {"cuda", "xpu"} or os.environ.get("TRITON_INTERPRET") == "1"
         return compiles and importlib.util.find_spec("triton") is not None
 
-    def launching(self, tensor: Tensor) -> AbstractContextManager[Any]:
+    def device_of(self, tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
         if tensor.device.type not in {"cuda", "xpu"}:
             return contextlib.nullcontext()
-        scope: AbstractContextManager[Any] = getattr(torch, tensor.device.type).device(tensor.device)
+        scope: contextlib.AbstractContextManager[Any] = getattr(torch, tensor.device.type).device(tensor.device)
         return scope
 
     def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
@@ -90,8 +89,22 @@ class Implementation(Backend):
         with super().preserve_state(layers), torch.random.fork_rng(devices), torch.set_grad_enabled(gradients):
             yield
 
-    def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> AbstractContextManager[Any]:
-        return _preserve_modules(layers)
+    @contextlib.contextmanager
+    def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
+        # Buffers and the training mode of torch modules.
+        modules = list(dict.fromkeys(module for layer in layers for module in layer.modules()))
+        in_training = [(module, module.training) for module in modules]
+        buffers = [(module, *named) for module in modules for named in module.named_buffers(recurse=False)]
+        try:
+            # A backward pass fails if tensors have changed since the forward pass, so the modules change copies.
+            for module, name, buffer in buffers:
+                setattr(module, name, buffer.clone())
+            yield
+        finally:
+            for module, name, buffer in buffers:
+                setattr(module, name, buffer)
+            for module, training in in_training:
+                module.training = training
 
     def _derivative(
         self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
@@ -117,21 +130,3 @@ def _device_type() -> str:
     """Return the type of the device on which Keras creates tensors."""
     kind: str = keras.ops.empty(()).device.type
     return kind
-
-
-@contextlib.contextmanager
-def _preserve_modules(layers: Sequence[keras.Layer]) -> Iterator[None]:
-    """Restore the state of torch modules that Keras does not track: buffers and the training mode."""
-    modules = list(dict.fromkeys(module for layer in layers for module in layer.modules()))
-    in_training = [(module, module.training) for module in modules]
-    buffers = [(module, *named) for module in modules for named in module.named_buffers(recurse=False)]
-    try:
-        # A backward pass fails if tensors have changed since the forward pass, so the modules change copies.
-        for module, name, buffer in buffers:
-            setattr(module, name, buffer.clone())
-        yield
-    finally:
-        for module, name, buffer in buffers:
-            setattr(module, name, buffer)
-        for module, training in in_training:
-            module.training = training

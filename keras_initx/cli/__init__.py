@@ -1,6 +1,5 @@
-"""The command line, `python -m keras_initx`: one module per command, and helpers for commands only.
+"""The command line, `python -m keras_initx`.
 
-A command is a module with a function `add_to(commands)`, which adds its parser. Arguments are
-parsed before Keras is imported, so modules that need Keras are imported inside the functions that
-run.
+`_main` reads the arguments with `_parser`, imports Keras, and runs a command: a function of `_catalog`, `_models`,
+`_demo` or `_studies`.
 """

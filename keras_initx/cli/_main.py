@@ -1,20 +1,19 @@
-"""The entry point: parse the arguments, run a command, and return an exit code."""
+"""The entry point: read the arguments, run a command, and return an exit code."""
 
 import argparse
 import contextlib
 import importlib
 import io
 import os
+import pkgutil
 import sys
 import traceback
 from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
-import keras_initx
-from keras_initx._startup import program, use_installed_backend
-from keras_initx.cli import _compare, _demo, _diagnose, _initialize, _list, _report, _restarts, _show
+from keras_initx import _startup
+from keras_initx.cli import _parser
 
-_COMMANDS = (_list, _show, _diagnose, _initialize, _demo, _compare, _restarts, _report)
 # The exit codes of shells after a write to a closed pipe and after Ctrl-C.
 _CLOSED_PIPE = 141
 _INTERRUPTED = 130
@@ -41,22 +40,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             _flush(sys.stderr)
 
 
-def _exit_code(argv: Sequence[str] | None) -> int:
-    try:
-        try:
-            return _run(argv)
-        finally:
-            _flush(sys.stdout)
-    except OSError as error:  # also if standard output is on a full disk
-        if isinstance(error, BrokenPipeError):
-            return _CLOSED_PIPE
-        _exit(f"{program()}: error: {error}\n")
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except Exception:  # Python's exit code would be 1, which means that a problem was found.
-        _exit(traceback.format_exc())
-
-
 def _prepare_streams() -> None:
     """Make standard output and errors take any text, whatever their encoding, and also if they are closed."""
     for name in ("stdout", "stderr"):
@@ -66,6 +49,33 @@ def _prepare_streams() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _exit_code(argv: Sequence[str] | None) -> int:
+    try:
+        try:
+            return _run(argv)
+        finally:
+            _flush(sys.stdout)
+    except OSError as error:  # also if standard output is on a full disk
+        if isinstance(error, BrokenPipeError):
+            return _CLOSED_PIPE
+        _exit(f"{_startup.program()}: error: {error}\n")
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except Exception:  # Python's exit code would be 1, which means that a problem was found.
+        _exit(traceback.format_exc())
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = _parser.build()
+    arguments = parser.parse_args(argv)
+    try:  # what `import keras_initx` does otherwise: choose a backend, import Keras, register the ids
+        _startup.use_installed_backend()
+        importlib.import_module("keras_initx.initializers")
+    except (ImportError, ValueError) as error:
+        parser.error(f"Keras cannot be imported: {error}")
+    return int(pkgutil.resolve_name(arguments.run)(arguments.parser, arguments))
 
 
 def _flush(stream: TextIO) -> None:
@@ -79,25 +89,4 @@ def _flush(stream: TextIO) -> None:
 
 def _exit(message: str) -> NoReturn:
     """Exit with code 2. Not with `sys.stderr.write`, which fails if a full disk takes the errors too."""
-    argparse.ArgumentParser(prog=program()).exit(2, message)
-
-
-def _run(argv: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(prog=program(), description=keras_initx.__doc__)
-    parser.add_argument("--version", action="version", version=f"keras_initx {keras_initx.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="command", required=True)
-    for command in _COMMANDS:
-        command.add_to(commands)
-    arguments = parser.parse_args(argv)
-    _load_package(parser)
-    exit_code: int = arguments.run(arguments)
-    return exit_code
-
-
-def _load_package(parser: argparse.ArgumentParser) -> None:
-    """Do what `import keras_initx` does otherwise: choose a backend, import Keras, register the ids."""
-    try:
-        use_installed_backend()
-        importlib.import_module("keras_initx.initializers")
-    except (ImportError, ValueError) as error:
-        parser.error(f"Keras cannot be imported: {error}")
+    argparse.ArgumentParser(prog=_startup.program()).exit(2, message)

@@ -9,8 +9,6 @@ from typing import Any, Self
 import keras
 from keras import layers
 
-NAMES = ("mlp", "cnn", "image_study", "vgg", "resnet", "lstm")
-
 
 @dataclasses.dataclass(frozen=True)
 class Network:
@@ -97,8 +95,7 @@ def network(name: str, shape: tuple[int, ...], classes: int, **initializers: Any
             `kernel_initializer`.
     """
     inputs = keras.Input(shape)
-    bodies = {"mlp": _mlp, "cnn": _cnn, "image_study": _image_study, "vgg": _vgg, "resnet": _resnet, "lstm": _lstm}
-    outputs = bodies[name](inputs, initializers)
+    outputs = _HIDDEN_LAYERS[name](inputs, initializers)
     kernel = initializers["kernel_initializer"]
     # Not a `Sequential`, whose weight paths change when it is loaded.
     return keras.Model(inputs, layers.Dense(classes, "softmax", kernel_initializer=kernel)(outputs))
@@ -160,3 +157,7 @@ def _lstm(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTens
     x = layers.Reshape((x.shape[1], -1))(x)  # the rows of an image as a sequence
     # Let Keras set the forget-gate bias to 1, unless there is a bias initializer.
     return layers.LSTM(48, unit_forget_bias="bias_initializer" not in initializers, **initializers)(x)
+
+
+_HIDDEN_LAYERS = {"mlp": _mlp, "cnn": _cnn, "image_study": _image_study, "vgg": _vgg, "resnet": _resnet, "lstm": _lstm}
+NAMES = tuple(_HIDDEN_LAYERS)

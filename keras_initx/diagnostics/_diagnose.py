@@ -1,116 +1,28 @@
 """The function `diagnose`: check its arguments, measure the model, and evaluate the rules."""
 
 from collections.abc import Callable
-from typing import Unpack
+from typing import Any, TypeAlias, Unpack
 
 import keras
 import numpy as np
 
 from keras_initx._checks import check_count
+from keras_initx._keras import layers_of
 from keras_initx._typing import Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._layers import parts_of
-from keras_initx.diagnostics._measure import measure
+from keras_initx.diagnostics import _signal_rules, _weight_rules
+from keras_initx.diagnostics._measure import Batch, measure
+from keras_initx.diagnostics._recorder import Progress
 from keras_initx.diagnostics._report import Report
-from keras_initx.diagnostics._verdicts import Arrays, Loss, Progress, ThresholdOptions, Thresholds
-from keras_initx.diagnostics.rules import evaluate
+from keras_initx.diagnostics._rule import Rule
+from keras_initx.diagnostics._verdicts import ThresholdOptions, Thresholds
 
+# A name, a loss of Keras, a function of targets and outputs, or a list or dict of them.
+Loss: TypeAlias = Any
 
-def check_batch(model: keras.Model, x: Arrays, y: Arrays | None, batch_size: int) -> None:
-    """Raise an error if `model` is not a model, or `x` and `y` are not a batch of matching, nonempty arrays."""
-    check_model(model)
-    check_data(x, y, batch_size)
-
-
-def check_model(model: keras.Model) -> None:
-    """Raise `TypeError` if `model` is not a model."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"`model` must be a Keras model. Received: model={model!r}")
-
-
-def check_data(x: Arrays, y: Arrays | None, batch_size: int) -> None:
-    """Raise an error if `x` and `y` are not matching, nonempty arrays of real numbers, or `batch_size` is no count."""
-    check_count("batch_size", batch_size)
-    counts = [_counts("x", x), _counts("y", y) if y is not None else []]
-    if not counts[0] or 0 in counts[0]:
-        raise ValueError("`x` must have at least one example. Received: x with none")
-    if len({count for some in counts for count in some}) > 1:
-        raise ValueError(
-            f"`x` and `y` must have the same number of examples. Received: x with {counts[0]}, y with {counts[1]}"
-        )
-
-
-def _counts(name: str, arrays: Arrays) -> list[int]:
-    """Return the number of examples of each array."""
-    for array in keras.tree.flatten(arrays):
-        kind = type(array).__name__
-        if not getattr(array, "shape", None) or not hasattr(array, "__array__"):
-            raise TypeError(f"`{name}` must be an array, or a list or dict of arrays. Received: {name} with {kind}")
-        # Keras would drop the imaginary parts and the mask.
-        dtype = array.dtype if keras.ops.is_tensor(array) else np.asarray(array).dtype
-        if isinstance(array, np.ma.MaskedArray) or "complex" in str(dtype):
-            raise TypeError(
-                f"`{name}` must hold real numbers, without a mask. Received: {name} with {kind} of dtype {dtype}"
-            )
-    return [array.shape[0] for array in keras.tree.flatten(arrays)]
-
-
-def first_examples(arrays: Arrays, count: int) -> Arrays:
-    """Return the first `count` examples of an array, or of each array in a list or dict, as `fit` passes them."""
-    return keras.tree.map_structure(
-        lambda array: _tensor(array[:count] if keras.ops.is_tensor(array) else np.asarray(array)[:count]), arrays
-    )
-
-
-def _tensor(array: Tensor) -> Tensor:
-    """Return a tensor, of `floatx` for floats. Strings stay as they are."""
-    try:
-        is_float = keras.backend.is_float_dtype(array.dtype)
-    except ValueError:
-        return array
-    return keras.ops.convert_to_tensor(array, keras.config.floatx() if is_float else None)
-
-
-def ensure_built(model: keras.Model, x: Arrays) -> None:
-    """Build `model` if it has no weights yet, by a call without other side effects."""
-    if model.built and all(layer.built for layer in parts_of(model)):
-        return
-    with backend.preserve_foreign_state([model, *parts_of(model)]):
-        model(x)
-    for layer in parts_of(model):
-        if isinstance(layer, keras.layers.RNN) and layer.stateful:
-            # `reset_state` of Keras knows no states of several cells.
-            for state in keras.tree.flatten(layer.states):
-                state.assign(np.zeros(state.shape, "float32"))
-
-
-# Names that `compile` accepts besides those of losses.
-_CHOSEN_BY_SHAPES = ("crossentropy", "ce")
-
-
-def check_loss(loss: Loss | None) -> None:
-    """Raise `ValueError` if `loss` is not a loss as in `compile`, or a list or dict of them."""
-    for one in keras.tree.flatten(loss):
-        if one is None or str(one).lower() in _CHOSEN_BY_SHAPES:
-            continue
-        try:
-            keras.losses.get(one)
-        except ValueError:
-            raise ValueError(
-                "`loss` must be the name of a loss, a `keras.losses.Loss`, a function of targets and outputs, or a "
-                f"list or dict of them. Received: loss={loss!r}"
-            ) from None
-
-
-def loss_function(model: keras.Model, loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a function of targets and outputs of `model` that computes `loss` by the rules of `compile`."""
-    # The model itself may be compiled with another loss.
-    compiled = keras.Model(name="loss")
-    sequential = isinstance(model, keras.Sequential)
-    compiled.output_names = [model.layers[-1].name] if sequential else getattr(model, "output_names", [])
-    compiled.compile(optimizer=None, loss=loss, jit_compile=False)
-    # A loss without a reduction has a value for each example.
-    return lambda targets, outputs: keras.ops.mean(compiled.compute_loss(y=targets, y_pred=outputs))
+# Causes before effects: in the order of the modules, and of the functions within a module.
+_MODULES = (_weight_rules, _signal_rules)
+RULES = tuple(rule for module in _MODULES for rule in vars(module).values() if isinstance(rule, Rule))
 
 
 class DiagnoseOptions(ThresholdOptions, total=False):
@@ -123,8 +35,8 @@ class DiagnoseOptions(ThresholdOptions, total=False):
 
 def diagnose(
     model: keras.Model,
-    x: Arrays,
-    y: Arrays | None = None,
+    x: Batch,
+    y: Batch | None = None,
     *,
     loss: Loss | None = None,
     batch_size: int = 1024,
@@ -180,13 +92,15 @@ def diagnose(
     x = first_examples(x, batch_size)
     y = first_examples(y, batch_size) if y is not None else None
     ensure_built(model, x)
-    measured = measure(model, x, y, loss=_loss(model, y, loss), thresholds=limits, progress=progress)
-    return Report(measured.layers, measured.inputs, evaluate(measured), limits)
+    measured = measure(model, x, y, loss=_loss_function(model, y, loss), thresholds=limits, progress=progress)
+    verdicts = [verdict for rule in RULES for verdict in rule.verdicts(measured)]
+    verdicts.sort(key=lambda verdict: verdict.level == "note")
+    return Report(measured.layers, measured.inputs, verdicts, limits)
 
 
 def check_arguments(
-    x: Arrays,
-    y: Arrays | None,
+    x: Batch,
+    y: Batch | None,
     *,
     loss: Loss | None = None,
     batch_size: int = 1024,
@@ -195,21 +109,113 @@ def check_arguments(
 ) -> Thresholds:
     """Check the arguments of `diagnose` without a model, and return the thresholds. Errors are those of `diagnose`."""
     check_data(x, y, batch_size)
-    check_loss(loss)
+    _check_loss(loss)
     if progress is not None and not callable(progress):
         raise TypeError(f"`progress` must be a function. Received: progress={progress!r}")
-    return Thresholds.of(**thresholds)
+    return Thresholds(**thresholds)
 
 
-def _loss(model: keras.Model, y: Arrays | None, loss: Loss | None) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """Return a function of targets and outputs, or `None` to use that of the model."""
+def check_batch(model: keras.Model, x: Batch, y: Batch | None, batch_size: int) -> None:
+    """Raise an error if `model` is not a model, or `x` and `y` are not a batch of matching, nonempty arrays."""
+    check_model(model)
+    check_data(x, y, batch_size)
+
+
+def check_model(model: keras.Model) -> None:
+    """Raise `TypeError` if `model` is not a model."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`model` must be a Keras model. Received: model={model!r}")
+
+
+def check_data(x: Batch, y: Batch | None, batch_size: int) -> None:
+    """Raise an error if `x` and `y` are not matching, nonempty arrays of real numbers, or `batch_size` is no count."""
+    check_count("batch_size", batch_size)
+    counts = [_counts("x", x), _counts("y", y) if y is not None else []]
+    if not counts[0] or 0 in counts[0]:
+        raise ValueError("`x` must have at least one example. Received: x with none")
+    if len({count for some in counts for count in some}) > 1:
+        raise ValueError(
+            f"`x` and `y` must have the same number of examples. Received: x with {counts[0]}, y with {counts[1]}"
+        )
+
+
+def _counts(name: str, arrays: Batch) -> list[int]:
+    """Return the number of examples of each array."""
+    for array in keras.tree.flatten(arrays):
+        kind = type(array).__name__
+        if not getattr(array, "shape", None) or not hasattr(array, "__array__"):
+            raise TypeError(f"`{name}` must be an array, or a list or dict of arrays. Received: {name} with {kind}")
+        # Keras would drop the imaginary parts and the mask.
+        dtype = array.dtype if keras.ops.is_tensor(array) else np.asarray(array).dtype
+        if isinstance(array, np.ma.MaskedArray) or "complex" in str(dtype):
+            raise TypeError(
+                f"`{name}` must hold real numbers, without a mask. Received: {name} with {kind} of dtype {dtype}"
+            )
+    return [array.shape[0] for array in keras.tree.flatten(arrays)]
+
+
+def _check_loss(loss: Loss | None) -> None:
+    """Raise `ValueError` if `loss` is not a loss as in `compile`, or a list or dict of them."""
+    for one in keras.tree.flatten(loss):
+        # `compile` also chooses a crossentropy by the shapes.
+        if one is None or str(one).lower() in ("crossentropy", "ce"):
+            continue
+        try:
+            keras.losses.get(one)
+        except ValueError:
+            raise ValueError(
+                "`loss` must be the name of a loss, a `keras.losses.Loss`, a function of targets and outputs, or a "
+                f"list or dict of them. Received: loss={loss!r}"
+            ) from None
+
+
+def first_examples(arrays: Batch, count: int) -> Batch:
+    """Return the first `count` examples of an array, or of each array in a list or dict, as `fit` passes them."""
+    return keras.tree.map_structure(
+        lambda array: _tensor(array[:count] if keras.ops.is_tensor(array) else np.asarray(array)[:count]), arrays
+    )
+
+
+def _tensor(array: Tensor) -> Tensor:
+    """Return a tensor, of `floatx` for floats. Strings stay as they are."""
+    try:
+        is_float = keras.backend.is_float_dtype(array.dtype)
+    except ValueError:
+        return array
+    return keras.ops.convert_to_tensor(array, keras.config.floatx() if is_float else None)
+
+
+def ensure_built(model: keras.Model, x: Batch) -> None:
+    """Build `model` if it has no weights yet, by a call without other side effects."""
+    if all(layer.built for layer in layers_of(model)):
+        return
+    with backend.preserve_foreign_state(layers_of(model)):
+        model(x)
+    for layer in layers_of(model):
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            # `reset_state` of Keras knows no states of several cells.
+            for state in keras.tree.flatten(layer.states):
+                state.assign(np.zeros(state.shape, "float32"))
+
+
+def _loss_function(model: keras.Model, y: Batch | None, loss: Loss | None) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Return a function of targets and outputs that computes `loss` by the rules of `compile`.
+
+    It is `None` without targets, and without `loss`, if the model has its own.
+    """
     if y is None:
         return None
-    if loss is not None:
-        return loss_function(model, loss)
-    if getattr(model, "loss", None) is None and type(model).compute_loss is keras.Model.compute_loss:
-        raise ValueError(
-            "`loss` is required with `y` unless the model is compiled with one: a name as in `compile`, a function. "
-            "Received: loss=None"
-        )
-    return None
+    if loss is None:
+        if getattr(model, "loss", None) is None and type(model).compute_loss is keras.Model.compute_loss:
+            raise ValueError(
+                "`loss` is required with `y` unless the model is compiled with one: a name as in `compile`, a "
+                "function. Received: loss=None"
+            )
+        return None
+    # The model itself may be compiled with another loss.
+    compiled = keras.Model(name="loss")
+    is_sequential = isinstance(model, keras.Sequential)
+    compiled.output_names = [model.layers[-1].name] if is_sequential else getattr(model, "output_names", [])
+    compiled.compile(optimizer=None, loss=loss, jit_compile=False)
+    # A loss without a reduction has a value for each example.
+    return lambda targets, outputs: keras.ops.mean(compiled.compute_loss(y=targets, y_pred=outputs))

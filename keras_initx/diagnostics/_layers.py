@@ -1,21 +1,53 @@
-"""The layers of a model: their names, their own weights, their unit axis, and their activation."""
+"""The layers of a model: their names, their weights, their unit axis, and their activation."""
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import keras
 
 from keras_initx._keras import layers_of
 from keras_initx._typing import Tensor
-from keras_initx.diagnostics._verdicts import Limits
+from keras_initx.diagnostics._weights import is_kernel, is_zero
 
-# Layers that normalize the scale of their inputs.
-NORMALIZATIONS = (
-    keras.layers.BatchNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.RMSNormalization,
-)
+
+@dataclass(frozen=True, eq=False)
+class LayerFacts:
+    """What is known of a layer before the model runs.
+
+    Attributes:
+        name: Its name, prefixed with those of the layers around it.
+        own_weights: Its weights without those of layers inside it.
+        has_kernel: Whether a kernel multiplies its inputs.
+        has_zeros: Whether such a kernel, or the scale of a normalization, is all 0.
+        activation: Name of the activation that it applies, or `None`.
+        is_activation: Whether it is itself an activation, so that its input is the value before the activation.
+    """
+
+    name: str
+    own_weights: list[keras.Variable]
+    has_kernel: bool
+    has_zeros: bool
+    activation: str | None
+    is_activation: bool
+
+
+def layer_facts(model: keras.Model) -> dict[keras.layers.Layer, LayerFacts]:
+    """Return the facts of all layers of `model`, in the order of `named_layers`."""
+    facts = {}
+    for layer, name in named_layers(model).items():
+        own = own_weights(layer)
+        # The cell of a recurrent layer multiplies the inputs.
+        on_inputs = layer.weights if isinstance(layer, keras.layers.RNN) else own
+        facts[layer] = LayerFacts(
+            name=name,
+            own_weights=own,
+            has_kernel=any(map(is_kernel, on_inputs)),
+            has_zeros=any(is_zero(layer, weight) for weight in on_inputs),
+            activation=activation_name(layer),
+            is_activation=type(layer) in _ACTIVATION_LAYERS,
+        )
+    return facts
 
 
 def named_layers(model: keras.Model) -> dict[keras.layers.Layer, str]:
@@ -57,7 +89,6 @@ def automatic_name(name: str, class_name: str) -> tuple[str, int] | None:
 
 def parts_of(layer: keras.layers.Layer, *, recursive: bool = True) -> list[keras.layers.Layer]:
     """Return the layers inside `layer`, only those directly inside unless `recursive`."""
-    # Not public, but the only list of sublayers that exists on every backend.
     return layers_of(layer, include_self=False, recursive=recursive)
 
 
@@ -67,18 +98,13 @@ def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
     return [weight for weight in layer.weights if id(weight) not in inside]
 
 
-def weights_on_inputs(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Return the weights that multiply the inputs of `layer`: its own, and those of a recurrent layer's cell."""
-    return list(layer.weights) if isinstance(layer, keras.layers.RNN) else own_weights(layer)
-
-
 def call_name(layer: keras.layers.Layer) -> str:
     """Return the name of the method by which Keras calls `layer`."""
     return "call" if layer.quantization_mode is None else "quantized_call"
 
 
 def unit_axis(layer: keras.layers.Layer, rank: int) -> int:
-    """Return the axis of the units in the output of `layer`."""
+    """Return the axis of the units in an output of `layer` with `rank` dimensions."""
     order = getattr(layer, "data_format", None)
     if order is None and rank > 3 and not layer.weights:
         order = keras.config.image_data_format()
@@ -102,7 +128,7 @@ def replaced(layer: keras.Operation, name: str, value: Callable[..., Tensor]) ->
 
 
 # Bounded activations and their limits.
-LIMITS: dict[str, Limits] = {
+LIMITS: dict[str, tuple[float, float]] = {
     "hard_sigmoid": (0.0, 1.0),
     "hard_tanh": (-1.0, 1.0),
     "sigmoid": (0.0, 1.0),
@@ -110,9 +136,6 @@ LIMITS: dict[str, Limits] = {
     "sparse_sigmoid": (0.0, 1.0),
     "tanh": (-1.0, 1.0),
 }
-
-# Activations for which He initialization is suitable.
-_RELU_LIKE = {"relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "silu", "swish", "mish", "softplus"}
 
 # Layers that only apply an activation and have no `activation` attribute.
 _ACTIVATION_LAYERS = {
@@ -131,11 +154,6 @@ def activation_of(layer: keras.layers.Layer) -> Callable[..., Tensor] | None:
     return activation if callable(activation) and activation is not keras.activations.linear else None
 
 
-def is_activation(layer: keras.layers.Layer) -> bool:
-    """Return whether `layer` is itself an activation, so that its input is the value before the activation."""
-    return type(layer) in _ACTIVATION_LAYERS
-
-
 def activation_name(layer: keras.layers.Layer) -> str | None:
     """Return the name of the activation that `layer` applies, or `None` if it applies none."""
     activation = activation_of(layer)
@@ -147,15 +165,3 @@ def activation_name(layer: keras.layers.Layer) -> str | None:
 def is_bounded(activation: str | None) -> bool:
     """Return whether the activation of this name is bounded."""
     return activation in LIMITS or activation == "softmax"
-
-
-def gives_probabilities(activation: str | None) -> bool:
-    """Return whether the outputs of the activation of this name are usually probabilities."""
-    return activation in ("sigmoid", "softmax")
-
-
-def suitable_initializer(activation: str | None) -> str:
-    """Return a suitable initializer for the activation of this name."""
-    if activation == "selu":
-        return "LecunNormal()"
-    return "HeNormal()" if activation in _RELU_LIKE else "GlorotUniform()"

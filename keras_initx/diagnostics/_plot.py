@@ -1,118 +1,269 @@
-"""The plot of a report."""
+"""The plots of a report, and of the reports of a training."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from keras_initx.diagnostics._measure import LayerReport
 from keras_initx.diagnostics._signal import Signal
-from keras_initx.diagnostics._verdicts import Thresholds, named_in
+from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.rendering._figures import BLUE, PALE_BLUE, RED, new_figure, save_figure, tidy
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import SubFigure
-
-    from keras_initx.diagnostics._report import Report
-
-WIDTH = 9  # in inches, like the heights
-_PANEL, _CELL = 2.6, 1.25
+_WIDTH = 9  # in inches, like the heights
+_PANEL_HEIGHT, _CELL_HEIGHT = 2.6, 1.25
 _CELLS_IN_A_ROW = 6
 # Up to this many layers are labeled with their names; more are numbered.
 _NAMED = 40
+# Up to this many layers are in a legend; more are shown by a color bar.
+_LEGEND = 12
+_MARKERS = "os^D"  # so that layers beside each other, whose colors are alike, differ
 
 
-def plot_report(report: "Report", path: str | Path) -> None:
-    """Plot a `Report`. Arguments as in `Report.plot`."""
-    layers = [layer for layer in report.layers if layer.after]
+def plot_layers(
+    layers: Sequence[LayerReport], marked: Collection[str], thresholds: Thresholds, path: str | Path
+) -> None:
+    """Plot the measurements of each layer.
+
+    Args:
+        layers: The layers.
+        marked: Names of the layers whose histograms are red.
+        thresholds: Thresholds to show.
+        path: See `Report.plot`.
+    """
+    layers = [layer for layer in layers if layer.after]
     panels = [_plot_std, _plot_mean]
     if any(layer.gradient_norm is not None for layer in layers):
         panels.append(_plot_gradients)
     rows = max(math.ceil(len(layers) / _CELLS_IN_A_ROW), 1)
     columns = math.ceil(len(layers) / rows) if rows > 1 else _CELLS_IN_A_ROW  # rows of equal length
     names = 1.2 if len(layers) <= _NAMED else 0
-    heights = (_PANEL * len(panels) + names, _CELL * rows + 0.4)
-    figure = new_figure(size=(WIDTH, sum(heights)))
+    heights = (_PANEL_HEIGHT * len(panels) + names, _CELL_HEIGHT * rows + 0.4)
+    figure = new_figure(size=(_WIDTH, sum(heights)))
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     axes = top.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for plot_panel, axis in zip(panels, axes, strict=True):
-        plot_panel(axis, layers, report.thresholds)
+        plot_panel(axis, layers, thresholds)
     tidy(axes, axis="y")
     _name_layers(axes[-1], layers)
-    _plot_histograms(bottom, layers, (rows, columns), named_in(report.problems))
+    _plot_histograms(bottom, layers, (rows, columns), marked)
     save_figure(figure, path)
 
 
-def _plot_std(axis: "Axes", layers: Sequence[LayerReport], thresholds: Thresholds) -> None:
+def _plot_std(axis: Axes, layers: Sequence[LayerReport], thresholds: Thresholds) -> None:
     numbers = range(1, len(layers) + 1)
-    before = values_of(layers, lambda layer: layer.before.std if layer.before else None)
+    before = _values_of(layers, lambda layer: layer.before.std if layer.before else None)
     if not np.isnan(before).all():
-        axis.plot(numbers, for_logarithm(before), "o", color=PALE_BLUE, label="before the activation", markersize=6)
-    after = values_of(layers, lambda layer: layer.after.std if layer.after else None)
-    axis.plot(numbers, for_logarithm(after), "o-", color=BLUE, label="output", markersize=3, linewidth=1)
-    axis.set_yscale("log")
-    axis.set_ylabel("standard deviation")
-    axis.legend(frameon=False, fontsize=8)
-    widen(axis)
-    mark(axis, thresholds, ("vanishing", "exploding"))
+        axis.plot(numbers, _for_logarithm(before), "o", color=PALE_BLUE, label="before the activation", markersize=6)
+    after = _values_of(layers, lambda layer: layer.after.std if layer.after else None)
+    axis.plot(numbers, _for_logarithm(after), "o-", color=BLUE, label="output", markersize=3, linewidth=1)
+    _make_logarithmic(axis, "standard deviation")
+    _mark(axis, thresholds, ("vanishing", "exploding"))
 
 
-def _plot_mean(axis: "Axes", layers: Sequence[LayerReport], _thresholds: Thresholds) -> None:
+def _plot_mean(axis: Axes, layers: Sequence[LayerReport], _thresholds: Thresholds) -> None:
     numbers = range(1, len(layers) + 1)
     axis.axhline(0, color="0.6", linewidth=0.8)
-    means = values_of(layers, lambda layer: layer.after.mean if layer.after else None)
+    means = _values_of(layers, lambda layer: layer.after.mean if layer.after else None)
     axis.plot(numbers, means, "o-", color=BLUE, markersize=3, linewidth=1)
     axis.set_ylabel("mean of the output")
     # A mean that is small beside the deviation looks small.
-    spread = values_of(layers, lambda layer: layer.after.std if layer.after else None)
+    spread = _values_of(layers, lambda layer: layer.after.std if layer.after else None)
     sizes = np.abs([*means, *spread / 2])
     most = sizes[np.isfinite(sizes)].max(initial=0)
     if most:
         axis.set_ylim(-1.1 * most, 1.1 * most)
 
 
-def _plot_gradients(axis: "Axes", layers: Sequence[LayerReport], thresholds: Thresholds) -> None:
+def _plot_gradients(axis: Axes, layers: Sequence[LayerReport], thresholds: Thresholds) -> None:
     numbers = range(1, len(layers) + 1)
-    ratios = values_of(layers, lambda layer: layer.gradient_ratio)
-    norms = values_of(layers, lambda layer: layer.gradient_norm)
+    ratios = _values_of(layers, lambda layer: layer.gradient_ratio)
+    norms = _values_of(layers, lambda layer: layer.gradient_norm)
     for values, color, label in (
         (ratios, PALE_BLUE, "over the norm of the weights"),
         (norms, BLUE, "norm of the gradient"),
     ):
-        axis.plot(numbers, for_logarithm(values), "o", color=color, label=label, markersize=4)
+        axis.plot(numbers, _for_logarithm(values), "o", color=color, label=label, markersize=4)
+    _make_logarithmic(axis, "gradient")
+    _mark(axis, thresholds, ("exploding_gradient",))
+    _mark(axis, thresholds, ("vanishing_gradient",), norms[np.isfinite(norms)].max(initial=0), " of the largest norm")
+
+
+def _make_logarithmic(axis: Axes, label: str) -> None:
     axis.set_yscale("log")
-    axis.set_ylabel("gradient")
+    axis.set_ylabel(label)
     axis.legend(frameon=False, fontsize=8)
-    widen(axis)
-    mark(axis, thresholds, ("exploding_gradient",))
-    mark(axis, thresholds, ("vanishing_gradient",), norms[np.isfinite(norms)].max(initial=0), " of the largest norm")
+    _widen(axis)
 
 
-def values_of(
+def _name_layers(axis: Axes, layers: Sequence[LayerReport]) -> None:
+    if len(layers) <= _NAMED:
+        labels = [_short(layer.name, 24) for layer in layers]
+        axis.set_xticks(range(1, len(layers) + 1), labels, rotation=40, ha="right", fontsize=8)
+    else:
+        axis.set_xlabel("number of the layer, in the order of the outputs")
+    axis.set_xlim(0.5, max(len(layers), 1) + 0.5)
+
+
+def _plot_histograms(
+    figure: SubFigure, layers: Sequence[LayerReport], grid: tuple[int, int], marked: Collection[str]
+) -> None:
+    figure.suptitle("Histograms of the outputs, in red where a problem was found", fontsize=10)
+    cells = figure.subplots(*grid, squeeze=False).ravel()
+    for number, (axis, layer) in enumerate(zip(cells, layers, strict=False), 1):
+        signal = layer.after or Signal()
+        edges, bad = signal.edges, layer.name in marked
+        axis.stairs(_heights(signal.counts), edges, fill=True, color=RED if bad else BLUE)
+        axis.set_title(f"{number}  {_short(layer.name, 18)}", fontsize=7, pad=2, color=RED if bad else "black")
+        axis.set_xticks([edges[0], edges[-1]], [f"{edges[0]:.2g}", f"{edges[-1]:.2g}"], fontsize=6)
+        left, right = axis.get_xticklabels()
+        left.set_horizontalalignment("left")
+        right.set_horizontalalignment("right")
+        axis.set_yticks([])
+        axis.spines[["top", "right", "left"]].set_visible(False)
+    for axis in cells[len(layers) :]:
+        axis.set_axis_off()
+
+
+def _heights(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the heights to show for `counts`, truncating a dominant bin such as the zeros of relu."""
+    second = np.partition(counts, -2)[-2]
+    return np.minimum(counts, 3 * second) if second else counts
+
+
+class _Panel(NamedTuple):
+    """A panel: a statistic of each layer, the scale of its axis, and the thresholds for it."""
+
+    title: str
+    scale: Literal["linear", "log", "share"]
+    value: Callable[[LayerReport], float | None]
+    thresholds: tuple[str, ...] = ()
+
+
+_HISTORY_PANELS = (
+    _Panel(
+        "standard deviation before the activation",
+        "log",
+        lambda layer: layer.signal.std if layer.signal else None,
+        ("vanishing", "exploding"),
+    ),
+    _Panel("mean of the output", "linear", lambda layer: layer.after.mean if layer.after else None),
+    _Panel("saturated", "share", lambda layer: layer.saturated, ("saturated",)),
+    _Panel("dead units", "share", lambda layer: layer.dead, ("dead",)),
+    _Panel("gradient norm", "log", lambda layer: layer.gradient_norm, ("exploding_gradient",)),
+    _Panel("gradient over weights", "log", lambda layer: layer.gradient_ratio),
+)
+
+
+def plot_history(history: Mapping[int, Sequence[LayerReport]], thresholds: Thresholds, path: str | Path) -> None:
+    """Plot how the measurements of each layer change over the steps of a training.
+
+    Args:
+        history: Dict from a step to the layers.
+        thresholds: Thresholds to show.
+        path: See `Report.plot`.
+    """
+    steps = list(history)
+    names = [layer.name for layer in history[steps[0]] if layer.after] if steps else []
+    by_name = [{layer.name: layer for layer in layers} for layers in history.values()]
+    panels = {}
+    for panel in _HISTORY_PANELS:
+        lines = {name: _values_of([layers.get(name) for layers in by_name], panel.value) for name in names}
+        if any(not np.isnan(line).all() for line in lines.values()):
+            panels[panel] = lines
+    rows = math.ceil(len(panels) / 2)
+    figure = new_figure(size=(_WIDTH, 3 * rows + 0.2))
+    axes = figure.subplots(rows or 1, 2, squeeze=False, sharex=True).ravel()
+    # The last colors of the map are too pale for lines.
+    palette = ListedColormap(colormaps["plasma"](np.linspace(0, 0.9, max(len(names), 2))))
+    colors = ScalarMappable(Normalize(0.5, max(len(names), 2) + 0.5), palette)
+    for axis, (panel, lines) in zip(axes, panels.items(), strict=False):
+        _plot_panel(axis, panel, steps, lines, colors, thresholds)
+    tidy(axes[: len(panels)], axis="y")
+    free = axes[len(panels) :]
+    for axis in free:
+        axis.set_axis_off()
+    if names:
+        _add_key(figure, axes, free, colors if len(names) > _LEGEND else None)
+    save_figure(figure, path)
+
+
+def _add_key(
+    figure: Figure, axes: npt.NDArray[np.object_], free: npt.NDArray[np.object_], colors: ScalarMappable | None
+) -> None:
+    """Say which line is which layer, where a cell of the grid is free, otherwise beside the panels."""
+    if colors:
+        cell = free[0].inset_axes((0, 0.45, 1, 0.1)) if len(free) else None
+        place = {"cax": cell, "orientation": "horizontal"} if cell else {"ax": axes}
+        bar = figure.colorbar(colors, label="layer, in the order of outputs", **place)
+        bar.locator = MaxNLocator(integer=True)
+        return
+    handles, labels = axes[0].get_legend_handles_labels()
+    if len(free):
+        free[0].legend(handles, labels, loc="center", ncols=2, frameon=False)
+    else:
+        figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
+
+
+def _plot_panel(
+    axis: Axes,
+    panel: _Panel,
+    steps: Sequence[int],
+    lines: Mapping[str, npt.NDArray[np.float64]],
+    colors: ScalarMappable,
+    thresholds: Thresholds,
+) -> None:
+    """Plot a line over the steps for each layer that has values, and the thresholds."""
+    for number, (name, line) in enumerate(lines.items(), 1):
+        if not np.isnan(line).all():
+            shown = _for_logarithm(line) if panel.scale == "log" else line
+            style = {"color": colors.to_rgba(np.array(number)), "marker": _MARKERS[number % len(_MARKERS)]}
+            axis.plot(steps, shown, **style, label=_short(name, 24), linewidth=1, markersize=4)
+    if panel.scale == "log":
+        axis.set_yscale("log")
+        _widen(axis, decades=1)
+    elif panel.scale == "share":
+        largest = max(np.nanmax(line, initial=0) for line in lines.values())
+        # The threshold is in the panel, so that a share is large where it looks so.
+        axis.set_ylim(-0.02, 1.1 * max(largest, *(getattr(thresholds, name) for name in panel.thresholds)))
+        axis.yaxis.set_major_formatter(PercentFormatter(1))
+    _mark(axis, thresholds, panel.thresholds)
+    axis.set_title(panel.title, fontsize=10)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_tick_params(labelbottom=True)
+    axis.set_xlabel("steps", fontsize=8)
+
+
+def _values_of(
     layers: Sequence[LayerReport | None], value: Callable[[LayerReport], float | None]
 ) -> npt.NDArray[np.float64]:
     """Return the value of each layer, NaN for layers without one."""
-    found = [None if layer is None else value(layer) for layer in layers]
-    return np.array([np.nan if one is None else one for one in found], "float64")
+    # NumPy makes NaN of `None`.
+    return np.array([None if layer is None else value(layer) for layer in layers], "float64")
 
 
-def for_logarithm(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _for_logarithm(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return `values` with NaN for those that a logarithmic axis cannot show."""
     return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 
-def widen(axis: "Axes", decades: int = 2) -> None:
+def _widen(axis: Axes, decades: int = 2) -> None:
     """Make a logarithmic axis span at least `decades` decades, so that nearly equal values look equal."""
     low, high = axis.get_ylim()
     middle, factor = math.sqrt(low * high), 10 ** (decades / 2)
     axis.set_ylim(min(low, middle / factor), max(high, middle * factor))
 
 
-def mark(axis: "Axes", thresholds: Thresholds, names: Sequence[str], unit: float = 1, of: str = "") -> None:
+def _mark(axis: Axes, thresholds: Thresholds, names: Sequence[str], unit: float = 1, of: str = "") -> None:
     """Draw a line at each threshold, in multiples of `unit`, that is in the range of `axis`.
 
     The range stays as it is: a threshold far from the values would flatten them.
@@ -134,40 +285,5 @@ def mark(axis: "Axes", thresholds: Thresholds, names: Sequence[str], unit: float
             )
 
 
-def _name_layers(axis: "Axes", layers: Sequence[LayerReport]) -> None:
-    if len(layers) <= _NAMED:
-        labels = [short(layer.name, 24) for layer in layers]
-        axis.set_xticks(range(1, len(layers) + 1), labels, rotation=40, ha="right", fontsize=8)
-    else:
-        axis.set_xlabel("number of the layer, in the order of the outputs")
-    axis.set_xlim(0.5, max(len(layers), 1) + 0.5)
-
-
-def _plot_histograms(
-    figure: "SubFigure", layers: Sequence[LayerReport], grid: tuple[int, int], named: set[str]
-) -> None:
-    figure.suptitle("Histograms of the outputs, in red where a problem was found", fontsize=10)
-    cells = figure.subplots(*grid, squeeze=False).ravel()
-    for number, (axis, layer) in enumerate(zip(cells, layers, strict=False), 1):
-        signal = layer.after or Signal()
-        edges, bad = signal.edges, layer.name in named
-        axis.stairs(_heights(signal.counts), edges, fill=True, color=RED if bad else BLUE)
-        axis.set_title(f"{number}  {short(layer.name, 18)}", fontsize=7, pad=2, color=RED if bad else "black")
-        axis.set_xticks([edges[0], edges[-1]], [f"{edges[0]:.2g}", f"{edges[-1]:.2g}"], fontsize=6)
-        left, right = axis.get_xticklabels()
-        left.set_horizontalalignment("left")
-        right.set_horizontalalignment("right")
-        axis.set_yticks([])
-        axis.spines[["top", "right", "left"]].set_visible(False)
-    for axis in cells[len(layers) :]:
-        axis.set_axis_off()
-
-
-def _heights(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the heights to show for `counts`, truncating a dominant bin such as the zeros of relu."""
-    second = np.partition(counts, -2)[-2]
-    return np.minimum(counts, 3 * second) if second else counts
-
-
-def short(name: str, length: int) -> str:
+def _short(name: str, length: int) -> str:
     return name if len(name) <= length else f"…{name[1 - length :]}"

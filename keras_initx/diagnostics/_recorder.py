@@ -1,4 +1,4 @@
-"""Hooks that record the outputs of all layers while a model is called."""
+"""Hooks that record the outputs of all layers while a model is called, and the graph of the call."""
 
 import contextlib
 import functools
@@ -6,36 +6,188 @@ import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import keras
+import numpy as np
 
-from keras_initx._typing import Tensor
-from keras_initx.diagnostics._layers import (
-    LIMITS,
-    NORMALIZATIONS,
-    activation_name,
-    activation_of,
-    call_name,
-    gives_probabilities,
-    is_activation,
-    named_layers,
-    own_weights,
-    replaced,
-    unit_axis,
-    weights_on_inputs,
-)
-from keras_initx.diagnostics._signal import (
-    Signal,
-    Suspects,
-    array_of,
-    certain,
-    first_float,
-    is_softmax,
-    spread,
-    tensors_in,
-)
-from keras_initx.diagnostics._verdicts import Progress, Thresholds
-from keras_initx.diagnostics._weights import is_kernel, is_zero
+from keras_initx._typing import Array, Tensor
+from keras_initx.diagnostics._layers import LIMITS, activation_of, call_name, layer_facts, replaced, unit_axis
+from keras_initx.diagnostics._signal import Signal, array_of, first_float, spread, tensors_in
+from keras_initx.diagnostics._verdicts import Thresholds
+from keras_initx.diagnostics._weights import NORMALIZATIONS
+
+# Is called with the name of each layer after it is measured.
+Progress: TypeAlias = Callable[[str], object]
+
+
+@dataclass(eq=False)
+class Record:
+    """The record of one layer.
+
+    Attributes:
+        shape: Shape of its last output.
+        before: `Signal` before the activation, or `None` if there was none.
+        after: `Signal` of the output, or `None` if there was none.
+        logits_spread: Spread of the values before a sigmoid or softmax between examples.
+        is_output: Whether its output is an output of the model.
+        certain: Fraction of the examples for which this output is saturated, or `None` if it is not
+            a probability.
+    """
+
+    shape: tuple[int, ...] | None = None
+    before: Signal | None = None
+    after: Signal | None = None
+    logits_spread: float = math.inf
+    is_output: bool = False
+    certain: float | None = None
+
+
+class Recorder:
+    """The layers of a model and their records.
+
+    Args:
+        model: A built model.
+        thresholds: Thresholds of saturation and vanishing signals.
+        progress: Function that is called with the name of each layer, or `None`.
+
+    Attributes:
+        facts: Dict from each layer to its `LayerFacts`.
+        records: Dict from a layer to its `Record`, in the order of recording.
+        first_inputs: Dict from a layer to the `Signal` of its inputs from outside the model.
+        graph: The graph of the forward pass.
+        lost: The signals that are lost in it.
+    """
+
+    def __init__(self, model: keras.Model, thresholds: Thresholds, progress: Progress | None = None) -> None:
+        self.facts = layer_facts(model)
+        self.records: dict[keras.layers.Layer, Record] = {}
+        self.first_inputs: dict[keras.layers.Layer, Signal] = {}
+        self.graph = ForwardGraph()
+        self.lost = LostSignals({layer for layer, facts in self.facts.items() if facts.has_zeros}, thresholds.vanishing)
+        self._margin = thresholds.saturation_margin
+        self._progress = progress
+        # For each active call, whether a layer inside it has been recorded.
+        self._inside = [False]
+        # Number of active calls of layers that may transform tensors in ways that cannot be observed.
+        self._hidden = 0
+        self._has_begun = False
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record all outputs for the duration of the block."""
+        with contextlib.ExitStack() as stack:
+            for layer in self.facts:
+                name = call_name(layer)
+                stack.enter_context(replaced(layer, name, self._hooked(layer, getattr(layer, name))))
+                activation = activation_of(layer)
+                if activation is not None:
+                    stack.enter_context(replaced(layer, "activation", self._hooked_activation(layer, activation)))
+            # A functional model also has operations that are not layers, such as additions.
+            operations = [part for layer in self.facts for part in getattr(layer, "operations", ())]
+            for operation in dict.fromkeys(operations):
+                if operation not in self.facts:
+                    stack.enter_context(replaced(operation, "call", self._hooked(operation, operation.call)))
+            yield
+
+    def _hooked(self, operation: keras.Operation, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """Wrap `call` with a hook that tracks its tensors and, for a layer, records its inputs and outputs."""
+        facts = self.facts.get(operation)
+        is_hidden = not is_container(operation)
+        is_origin = facts is not None and bool(operation.weights or facts.activation)
+
+        @functools.wraps(call)
+        def hooked(*args: Tensor, **kwargs: Tensor) -> Tensor:
+            inputs = tensors_in((args, kwargs))
+            if not self._hidden:
+                self.graph.add_inputs(inputs)
+            self.graph.add_consumer(operation, inputs)
+            if facts and facts.has_kernel:
+                self._record_inputs(operation, first_float(args))
+            self._hidden += is_hidden
+            self._inside.append(False)
+            try:
+                outputs = call(*args, **kwargs)
+            finally:
+                self._hidden -= is_hidden
+                inside = self._inside.pop()
+            self.graph.add_outputs(operation, inputs, tensors_in(outputs), is_origin=is_origin)
+            output = first_float(outputs)
+            # Layers around others are not reported, unless they have own weights or the others cannot be observed.
+            if facts and output is not None and is_origin and (facts.own_weights or facts.activation or not inside):
+                if facts.is_activation and args:
+                    self._record_before(operation, args[0])
+                self._record_after(operation, output)
+                inside = True
+                if self._progress:
+                    self._progress(facts.name)
+            self._inside[-1] |= inside
+            return outputs
+
+        return hooked
+
+    def _hooked_activation(self, layer: keras.layers.Layer, activation: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        @functools.wraps(activation)
+        def hooked(values: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
+            if first_float(values) is not None:
+                self._record_before(layer, values)
+            return activation(values, *args, **kwargs)
+
+        return hooked
+
+    def _record_inputs(self, layer: keras.layers.Layer, tensor: Tensor | None) -> None:
+        """Record the inputs of the first kernels, and whether examples still differ after a layer with no signal."""
+        is_first, self._has_begun = not self._has_begun, True
+        if tensor is None or isinstance(layer, keras.layers.Embedding):  # whose inputs are row indices
+            return
+        if is_first or self.graph.is_input(tensor):
+            self.first_inputs.setdefault(layer, Signal()).add(array_of(tensor))
+        if self.lost.is_possible:
+            self.lost.check_input(layer, array_of(tensor))
+
+    def _record_before(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
+        record, values = self.records.setdefault(layer, Record()), array_of(tensor)
+        record.before = record.before or Signal()
+        record.before.add(values, unit_axis(layer, values.ndim))
+        record.shape = values.shape
+        if self.facts[layer].activation in ("sigmoid", "softmax") and values.ndim:
+            record.logits_spread = spread(values)
+
+    def _record_after(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
+        record, values = self.records.setdefault(layer, Record()), array_of(tensor)
+        record.after = record.after or Signal(LIMITS.get(self.facts[layer].activation or ""), self._margin)
+        record.after.add(values, unit_axis(layer, values.ndim))
+        record.shape = values.shape
+        self.lost.add_output(layer, record.before or record.after)
+
+    def record_model_outputs(self, outputs: Tensor) -> None:
+        """Record which layers produce the outputs of the model, and how saturated these are."""
+        recorded = [layer for layer, record in self.records.items() if record.after]
+        for tensor in tensors_in(outputs) if recorded else []:
+            layer = self.graph.origin(tensor)
+            layer = layer if layer in recorded else recorded[-1]  # Custom code has transformed it.
+            self.records[layer].is_output = True
+            self.records[layer].certain = self._certainty(layer, array_of(tensor))
+
+    def _certainty(self, layer: keras.layers.Layer, values: Array) -> float | None:
+        """Return the fraction of probabilities near 0 or 1, or `None` if the outputs are no probabilities.
+
+        For a softmax, it is that of the examples with one probability near 1.
+        """
+        is_softmax = (
+            values.ndim > 1
+            and values.shape[-1] > 1
+            and values.min(initial=0) >= 0
+            and (abs(values.sum(axis=-1, dtype="float64") - 1) < 1e-2).all()
+        )
+        if not values.size or not (is_softmax or self.facts[layer].activation == "sigmoid"):
+            return None
+        # A bias set to the frequencies of rare classes also saturates outputs, but in the same way for all examples.
+        if self.records[layer].logits_spread < math.log(1 / self._margin - 1) / 2:
+            return 0.0
+        if is_softmax:
+            return float(np.mean(values.max(axis=-1) >= 1 - self._margin))
+        return float(np.mean((values <= self._margin) | (values >= 1 - self._margin)))
 
 
 @dataclass(eq=False)
@@ -47,7 +199,7 @@ class _Node:
     consumers: list[keras.Operation] = field(default_factory=list)
 
 
-class Flow:
+class ForwardGraph:
     """The graph of a forward pass: layers, operations, and the tensors between them. It keeps no tensor alive."""
 
     def __init__(self) -> None:
@@ -122,182 +274,53 @@ def is_container(operation: keras.Operation) -> bool:
     return isinstance(operation, keras.Sequential | keras.Function)
 
 
-@dataclass(eq=False)
-class Record:
-    """The record of one layer.
-
-    Attributes:
-        shape: Shape of its last output.
-        before: `Signal` before the activation, or `None` if there was none.
-        after: `Signal` of the output, or `None` if there was none.
-        logits_spread: Spread of the values before a sigmoid or softmax between examples.
-        is_output: Whether its output is an output of the model.
-        certain: Fraction of the examples for which this output is saturated, or `None` if it is not
-            a probability.
-    """
-
-    shape: tuple[int, ...] | None = None
-    before: Signal | None = None
-    after: Signal | None = None
-    logits_spread: float = math.inf
-    is_output: bool = False
-    certain: float | None = None
+# Relative tolerance for values that are equal for all examples, because matrix products round.
+_SAME = 1e-5
 
 
-class Recorder:
-    """The layers of a model and their records.
+class LostSignals:
+    """The layers with nearly zero output because of which a later kernel gets the same inputs for all examples.
+
+    Zeros are harmless if the inputs of the next kernel still differ between examples, e.g. through the other branch of
+    an addition. The same holds for small outputs.
 
     Args:
-        model: A built model.
-        thresholds: Thresholds of saturation and vanishing signals.
-        progress: Function that is called with the name of each layer after it is measured, or
-            `None`.
+        zero: The layers with all-zero weights.
+        least: Standard deviation below which a signal has vanished.
 
     Attributes:
-        names: Dict from each layer to its name.
-        own_weights: Dict from each layer to its weights without those of layers inside it.
-        records: Dict from a layer to its `Record`, in the order of recording.
-        first_inputs: Dict from a layer to the `Signal` of its inputs from outside the model.
-        flow: The graph of the forward pass.
-        suspects: The layers whose outputs are nearly zero.
+        causes: The layers because of which a kernel got nearly the same input for all examples.
+        starved: The layers with these kernels.
     """
 
-    def __init__(self, model: keras.Model, thresholds: Thresholds, progress: Progress | None = None) -> None:
-        self.names = named_layers(model)
-        self.own_weights = {layer: own_weights(layer) for layer in self.names}
-        self.records: dict[keras.layers.Layer, Record] = {}
-        self.first_inputs: dict[keras.layers.Layer, Signal] = {}
-        self.flow = Flow()
-        on_inputs = {layer: weights_on_inputs(layer) for layer in self.names}
-        zero = {layer for layer, weights in on_inputs.items() if any(is_zero(layer, one) for one in weights)}
-        self.suspects = Suspects(zero, thresholds.vanishing)
-        self._margin = thresholds.saturation_margin
-        self._progress = progress
-        self._activations = {layer: name for layer in self.names if (name := activation_name(layer))}
-        self._with_kernel = {layer for layer, weights in on_inputs.items() if any(map(is_kernel, weights))}
-        # For each active call, whether a layer inside it has been recorded.
-        self._inside = [False]
-        # Number of active calls of layers that may transform tensors in ways that cannot be observed.
-        self._hidden = 0
-        self._has_begun = False
+    def __init__(self, zero: set[keras.layers.Layer], least: float) -> None:
+        self.causes: set[keras.layers.Layer] = set()
+        self.starved: set[keras.layers.Layer] = set()
+        self._zero = zero
+        self._least = least
+        # The most recent consecutive layers whose output was nearly zero.
+        self._row: list[keras.layers.Layer] = []
+        self._is_over = False
 
-    @contextlib.contextmanager
-    def recording(self) -> Iterator[None]:
-        """Record all outputs for the duration of the block."""
-        with contextlib.ExitStack() as stack:
-            for layer in self.names:
-                name = call_name(layer)
-                stack.enter_context(replaced(layer, name, self._hooked_layer(layer, getattr(layer, name))))
-                activation = activation_of(layer)
-                if activation is not None:
-                    stack.enter_context(replaced(layer, "activation", self._hooked_activation(layer, activation)))
-            # A functional model also has operations that are not layers, such as additions.
-            operations = [part for layer in self.names for part in getattr(layer, "operations", ())]
-            for operation in dict.fromkeys(operations):
-                if operation not in self.names:
-                    stack.enter_context(replaced(operation, "call", self._hooked(operation, operation.call)))
-            yield
+    @property
+    def is_possible(self) -> bool:
+        """Whether a layer with nearly zero output has been recorded."""
+        return bool(self._row)
 
-    def _hooked(self, operation: keras.Operation, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """Wrap `call` with a hook that tracks its tensors."""
-        is_hidden = not is_container(operation)
-        is_origin = bool(getattr(operation, "weights", ())) or operation in self._activations
+    def add_output(self, layer: keras.layers.Layer, signal: Signal) -> None:
+        """Record the output of `layer`."""
+        if layer in self._zero or signal.std < self._least:
+            self._row = [*([] if self._is_over else self._row), layer]
+            self._is_over = False
+        else:
+            self._is_over = True
 
-        @functools.wraps(call)
-        def hooked(*args: Tensor, **kwargs: Tensor) -> Tensor:
-            inputs = tensors_in((args, kwargs))
-            if not self._hidden:
-                self.flow.add_inputs(inputs)
-            self.flow.add_consumer(operation, inputs)
-            if operation in self._with_kernel:
-                self._record_inputs(operation, first_float(args))
-            self._hidden += is_hidden
-            try:
-                outputs = call(*args, **kwargs)
-            finally:
-                self._hidden -= is_hidden
-            self.flow.add_outputs(operation, inputs, tensors_in(outputs), is_origin=is_origin)
-            return outputs
-
-        return hooked
-
-    def _hooked_layer(self, layer: keras.layers.Layer, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """Wrap `call` with a hook that also records its outputs."""
-        followed = self._hooked(layer, call)
-
-        @functools.wraps(call)
-        def hooked(*args: Tensor, **kwargs: Tensor) -> Tensor:
-            self._inside.append(False)
-            try:
-                outputs = followed(*args, **kwargs)
-            finally:
-                inside = self._inside.pop()
-            output = first_float(outputs)
-            if output is not None and self._is_reported(layer, inside):
-                if is_activation(layer) and args:
-                    self._record_before(layer, args[0])
-                self._record_after(layer, output)
-                inside = True
-                if self._progress:
-                    self._progress(self.names[layer])
-            self._inside[-1] |= inside
-            return outputs
-
-        return hooked
-
-    def _hooked_activation(self, layer: keras.layers.Layer, activation: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        @functools.wraps(activation)
-        def hooked(values: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
-            if first_float(values) is not None:
-                self._record_before(layer, values)
-            return activation(values, *args, **kwargs)
-
-        return hooked
-
-    def _is_reported(self, layer: keras.layers.Layer, inside: bool) -> bool:
-        """Return whether `layer` has its own weights or activation, or sublayers that cannot be observed."""
-        return bool(self.own_weights[layer] or layer in self._activations or (layer.weights and not inside))
-
-    def _record_inputs(self, layer: keras.layers.Layer, tensor: Tensor | None) -> None:
-        """Record the inputs of the first kernels, and whether examples still differ after a layer with no signal."""
-        is_first, self._has_begun = not self._has_begun, True
-        if tensor is None or isinstance(layer, keras.layers.Embedding):  # whose inputs are row indices
-            return
-        if is_first or self.flow.is_input(tensor):
-            self.first_inputs.setdefault(layer, Signal()).add(array_of(tensor))
-        if self.suspects:
-            self.suspects.check_input(layer, array_of(tensor))
-
-    def _record_before(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
-        record, values = self.records.setdefault(layer, Record()), array_of(tensor)
-        record.before = record.before or Signal()
-        record.before.add(values, unit_axis(layer, values.ndim))
-        record.shape = values.shape
-        if gives_probabilities(self._activations.get(layer)) and values.ndim:
-            record.logits_spread = spread(values)
-
-    def _record_after(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
-        record, values = self.records.setdefault(layer, Record()), array_of(tensor)
-        record.after = record.after or Signal(LIMITS.get(self._activations.get(layer, "")), self._margin)
-        record.after.add(values, unit_axis(layer, values.ndim))
-        record.shape = values.shape
-        self.suspects.add_output(layer, record.before or record.after)
-
-    def record_model_outputs(self, outputs: Tensor) -> None:
-        """Record which layers produce the outputs of the model, and how saturated these are."""
-        recorded = [layer for layer, record in self.records.items() if record.after]
-        for tensor in tensors_in(outputs) if recorded else []:
-            layer = self.flow.origin(tensor)
-            layer = layer if layer in recorded else recorded[-1]  # Custom code has transformed it.
-            self.records[layer].is_output = True
-            self.records[layer].certain = self._certainty(layer, tensor)
-
-    def _certainty(self, layer: keras.layers.Layer, tensor: Tensor) -> float | None:
-        """Return the fraction of examples with an output near 0 or 1, or `None` if it is not a probability."""
-        values = array_of(tensor)
-        if not values.size or not (is_softmax(values) or self._activations.get(layer) == "sigmoid"):
-            return None
-        # A bias set to the frequencies of rare classes also saturates outputs, but in the same way for all examples.
-        if self.records[layer].logits_spread < math.log(1 / self._margin - 1) / 2:
-            return 0.0
-        return certain(values, self._margin)
+    def check_input(self, layer: keras.layers.Layer, values: Array) -> None:
+        """Check whether the inputs of the kernel of `layer` still differ between examples."""
+        differs = spread(values)
+        is_same = differs <= _SAME * abs(values).max(initial=0)
+        is_weak = differs < self._least
+        causes = {suspect for suspect in self._row if (is_same if suspect in self._zero else is_weak)}
+        if causes:
+            self.causes |= causes
+            self.starved.add(layer)

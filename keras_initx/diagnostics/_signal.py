@@ -9,74 +9,11 @@ import numpy.typing as npt
 
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._verdicts import Limits
 
-# Number of values per chunk of columns.
-_PIECE = 1 << 22
-
-
-def tensors_in(nested: Any) -> list[Tensor]:
-    """Return the concrete tensors in `nested`, without NumPy scalars.
-
-    NumPy scalars cannot be tracked because they do not support weak references.
-    """
-    leaves = (leaf for leaf in keras.tree.flatten(nested) if not isinstance(leaf, np.generic))
-    return [leaf for leaf in leaves if keras.ops.is_tensor(leaf) and backend.is_concrete(leaf)]
-
-
-def first_float(nested: Any) -> Tensor | None:
-    """Return the first tensor of `nested` if it is concrete and floating-point, otherwise `None`."""
-    first = next(iter(keras.tree.flatten(nested)), None)
-    if first is None or not keras.ops.is_tensor(first) or not backend.is_concrete(first):
-        return None
-    return first if "float" in keras.backend.standardize_dtype(first.dtype) else None
-
-
-def array_of(tensor: Tensor) -> Array:
-    """Return the values of `tensor` as an array of floats of at least 32 bits."""
-    values = np.asarray(keras.ops.convert_to_numpy(tensor))
-    if values.dtype.kind != "f" or values.dtype.itemsize < 4:
-        values = values.astype("float32")  # also bfloat16, which NumPy does not treat as a float
-    return values
-
-
-def weight_array(weight: keras.Variable) -> Array:
-    """Return the values of `weight` as a float32 array."""
-    return array_of(weight).astype("float32", copy=False)
-
-
-def spread(values: Array) -> float:
-    """Return the standard deviation between examples, or that of the values of a single example.
-
-    It is NaN if a value is not finite.
-    """
-    if not values.size:
-        return 0.0
-    columns = values.reshape(len(values), -1)
-    if len(columns) == 1:
-        columns = columns.T
-    width = max(_PIECE // len(columns), 1)
-    with np.errstate(invalid="ignore"):
-        parts = (columns[:, start : start + width] for start in range(0, columns.shape[1], width))
-        return float(np.sqrt(sum(part.var(axis=0, dtype="float64").sum() for part in parts) / columns.shape[1]))
-
-
-def is_softmax(values: Array) -> bool:
-    """Return whether the last axis holds probabilities that sum to 1."""
-    if values.ndim < 2 or values.shape[-1] < 2 or not values.size:
-        return False
-    return bool(values.min() >= 0 and (abs(values.sum(axis=-1, dtype="float64") - 1) < 1e-2).all())
-
-
-def certain(values: Array, margin: float) -> float:
-    """Return the fraction of probabilities near 0 or 1; for a softmax, of examples with one probability near 1."""
-    if is_softmax(values):
-        return float(np.mean(values.max(axis=-1) >= 1 - margin))
-    return float(np.mean((values <= margin) | (values >= 1 - margin)))
-
-
+# The number of bins of a histogram.
 BINS = 50
 # Elements per chunk: limits temporary float64 copies to 32 MiB for outputs of any size.
+_PIECE = 1 << 22
 
 
 class Signal:
@@ -97,7 +34,7 @@ class Signal:
         unit_is_silent: Array that is true for each unit whose outputs are all zero.
     """
 
-    def __init__(self, limits: Limits | None = None, margin: float = 0.0) -> None:
+    def __init__(self, limits: tuple[float, float] | None = None, margin: float = 0.0) -> None:
         self.size: int = 0
         self.mean: float = 0.0
         self.min: float = 0.0
@@ -106,7 +43,7 @@ class Signal:
         self.unit_is_silent: npt.NDArray[np.bool_] | None = None
         self._finite = self._zeros = self._saturated = 0
         self._squares = 0.0
-        self._bounds: Limits | None = None
+        self._bounds: tuple[float, float] | None = None
         if limits:
             room = margin * (limits[1] - limits[0])
             self._bounds = (limits[0] + room, limits[1] - room)
@@ -149,20 +86,17 @@ class Signal:
             unit_axis: The axis of the units.
         """
         if values.ndim:
-            self._add_units(np.moveaxis(values, unit_axis, -1))
+            units = np.moveaxis(values, unit_axis, -1)
+            silent = np.asarray(~units.reshape(-1, units.shape[-1]).any(axis=0))
+            if self.unit_is_silent is not None and self.unit_is_silent.shape == silent.shape:
+                silent &= self.unit_is_silent
+            self.unit_is_silent = silent
         flat = values.reshape(-1)
         pieces = [flat[start : start + _PIECE] for start in range(0, flat.size, _PIECE)]
         finite = [_finite(piece) for piece in pieces]
         self._widen([piece for piece in finite if piece.size])
         for piece, kept in zip(pieces, finite, strict=True):
             self._add_piece(piece, kept)
-
-    def _add_units(self, values: Array) -> None:
-        silent = np.asarray(~values.reshape(-1, values.shape[-1]).any(axis=0))
-        if self.unit_is_silent is None or self.unit_is_silent.shape != silent.shape:
-            self.unit_is_silent = silent
-        else:
-            self.unit_is_silent &= silent
 
     def _widen(self, pieces: Sequence[Array]) -> None:
         """Extend the histogram to the range of `pieces`, which are added next."""
@@ -196,7 +130,7 @@ class Signal:
         self.counts += np.histogram(finite, BINS, self._range(self.min, self.max))[0]
 
     @staticmethod
-    def _range(low: float, high: float) -> Limits:
+    def _range(low: float, high: float) -> tuple[float, float]:
         """Return a range that is wide enough for float32 bins."""
         size = max(abs(low), abs(high))
         if high - low > 1e-5 * size:
@@ -213,50 +147,42 @@ def _finite(values: Array) -> Array:
     return values[np.isfinite(values)]
 
 
-# Relative tolerance for values that are equal for all examples, because matrix products round.
-_SAME = 1e-5
+def tensors_in(nested: Any) -> list[Tensor]:
+    """Return the concrete tensors in `nested`, without NumPy scalars.
 
-
-class Suspects:
-    """The most recent consecutive layers whose output was nearly zero.
-
-    Zeros are harmless if the inputs of the next kernel still differ between examples, e.g. through the other branch of
-    an addition. The same holds for small outputs.
-
-    Args:
-        zero: The layers with all-zero weights.
-        least: Standard deviation below which a signal has vanished.
-
-    Attributes:
-        losing: The layers because of which a kernel got nearly the same input for all examples.
-        starved: The layers with these kernels.
+    NumPy scalars cannot be tracked because they do not support weak references.
     """
+    leaves = (leaf for leaf in keras.tree.flatten(nested) if not isinstance(leaf, np.generic))
+    return [leaf for leaf in leaves if keras.ops.is_tensor(leaf) and backend.is_concrete(leaf)]
 
-    def __init__(self, zero: set[keras.layers.Layer], least: float) -> None:
-        self.losing: set[keras.layers.Layer] = set()
-        self.starved: set[keras.layers.Layer] = set()
-        self._zero = zero
-        self._least = least
-        self._row: list[keras.layers.Layer] = []
-        self._is_over = False
 
-    def __bool__(self) -> bool:
-        return bool(self._row)
+def first_float(nested: Any) -> Tensor | None:
+    """Return the first tensor of `nested` if it is concrete and floating-point, otherwise `None`."""
+    first = next(iter(keras.tree.flatten(nested)), None)
+    if first is None or not keras.ops.is_tensor(first) or not backend.is_concrete(first):
+        return None
+    return first if "float" in keras.backend.standardize_dtype(first.dtype) else None
 
-    def add_output(self, layer: keras.layers.Layer, signal: Signal) -> None:
-        """Record the output of `layer`."""
-        if layer in self._zero or signal.std < self._least:
-            self._row = [*([] if self._is_over else self._row), layer]
-            self._is_over = False
-        else:
-            self._is_over = True
 
-    def check_input(self, layer: keras.layers.Layer, values: Array) -> None:
-        """Check whether the inputs of the kernel of `layer` still differ between examples."""
-        differs = spread(values)
-        is_same = differs <= _SAME * abs(values).max(initial=0)
-        is_weak = differs < self._least
-        losing = {suspect for suspect in self._row if (is_same if suspect in self._zero else is_weak)}
-        if losing:
-            self.losing |= losing
-            self.starved.add(layer)
+def array_of(tensor: Tensor) -> Array:
+    """Return the values of `tensor` as an array of floats of at least 32 bits."""
+    values = np.asarray(keras.ops.convert_to_numpy(tensor))
+    if values.dtype.kind != "f" or values.dtype.itemsize < 4:
+        values = values.astype("float32")  # also bfloat16, which NumPy does not treat as a float
+    return values
+
+
+def spread(values: Array) -> float:
+    """Return the standard deviation between examples, or that of the values of a single example.
+
+    It is NaN if a value is not finite.
+    """
+    if not values.size:
+        return 0.0
+    columns = values.reshape(len(values), -1)
+    if len(columns) == 1:
+        columns = columns.T
+    width = max(_PIECE // len(columns), 1)
+    with np.errstate(invalid="ignore"):
+        parts = (columns[:, start : start + width] for start in range(0, columns.shape[1], width))
+        return float(np.sqrt(sum(part.var(axis=0, dtype="float64").sum() for part in parts) / columns.shape[1]))

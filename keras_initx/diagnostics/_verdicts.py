@@ -1,23 +1,13 @@
 """The problems in a report, their levels, and the thresholds of the rules that find them."""
 
-import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypedDict, Unpack, get_args
+from types import SimpleNamespace
+from typing import Annotated, Literal, TypeAlias, TypedDict, Unpack, get_args, get_type_hints
 
 from keras_initx._checks import check_number
 
 Level: TypeAlias = Literal["error", "warning", "note"]
-Axes: TypeAlias = tuple[int, ...]
-Limits: TypeAlias = tuple[float, float]
-Progress: TypeAlias = Callable[[str], object]
-
-# An array, or a list or dict of arrays, also nested.
-Arrays: TypeAlias = Any
-# A name, a loss of Keras, a function of targets and outputs, or a list or dict of them.
-Loss: TypeAlias = Any
-
-
 # The most serious level first.
 LEVELS: tuple[Level, ...] = get_args(Level)
 
@@ -43,29 +33,32 @@ class Verdict:
     level: Level = "warning"
 
 
-def named_in(verdicts: Iterable[Verdict]) -> set[str]:
-    """Return the names of all layers in `verdicts`."""
-    return {name for verdict in verdicts for name in verdict.layers}
+def problems_among(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Return the verdicts that are errors or warnings."""
+    return [verdict for verdict in verdicts if verdict.level != "note"]
 
 
 class ThresholdOptions(TypedDict, total=False):
-    """The fields of `Thresholds` as keyword arguments, for editors and type checkers. A test checks that they match."""
+    """The thresholds with their defaults, as keyword arguments that editors and type checkers know."""
 
-    vanishing: float
-    exploding: float
-    vanishing_gradient: float
-    exploding_gradient: float
-    saturated: float
-    saturation_margin: float
-    dead: float
-    unscaled_inputs: float
-    saturated_output: float
-    wrong_fan: float
-    least_values: float
+    vanishing: Annotated[float, 1e-3]
+    exploding: Annotated[float, 1e3]
+    vanishing_gradient: Annotated[float, 1e-4]
+    exploding_gradient: Annotated[float, 1e5]
+    saturated: Annotated[float, 0.25]
+    saturation_margin: Annotated[float, 0.005]
+    dead: Annotated[float, 0.75]
+    unscaled_inputs: Annotated[float, 10]
+    saturated_output: Annotated[float, 0.5]
+    wrong_fan: Annotated[float, 1.5]
+    least_values: Annotated[float, 16]
 
 
-@dataclass(frozen=True)
-class Thresholds:
+_HINTS = get_type_hints(ThresholdOptions, include_extras=True)
+_DEFAULTS = {name: hint.__metadata__[0] for name, hint in _HINTS.items()}
+
+
+class Thresholds(SimpleNamespace):
     """Thresholds of the rules of `diagnose`, which takes them as arguments. All are positive numbers.
 
     Args:
@@ -101,36 +94,13 @@ class Thresholds:
             units to count as dead.
 
     Raises:
-        TypeError: If a threshold is not a number.
+        TypeError: If a threshold has an unknown name or is not a number.
         ValueError: If it is not positive.
     """
 
-    vanishing: float = 1e-3
-    exploding: float = 1e3
-    vanishing_gradient: float = 1e-4
-    exploding_gradient: float = 1e5
-    saturated: float = 0.25
-    saturation_margin: float = 0.005
-    dead: float = 0.75
-    unscaled_inputs: float = 10
-    saturated_output: float = 0.5
-    wrong_fan: float = 1.5
-    least_values: float = 16
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            check_number(name, value, positive=True)
-
-    @classmethod
-    def of(cls, **options: Unpack[ThresholdOptions]) -> "Thresholds":
-        """Return the thresholds with these options, with a clear error for an unknown one.
-
-        Raises:
-            TypeError: If a threshold has an unknown name or is not a number.
-            ValueError: If a threshold is not positive.
-        """
-        names = tuple(field.name for field in dataclasses.fields(cls))
-        unknown = sorted(options.keys() - set(names))
+    def __init__(self, **options: Unpack[ThresholdOptions]) -> None:
+        unknown = sorted(options.keys() - _DEFAULTS.keys())
         if unknown:
-            raise TypeError(f"`thresholds` must be among {names}. Received: thresholds={unknown}")
-        return cls(**options)
+            raise TypeError(f"`thresholds` must be among {tuple(_DEFAULTS)}. Received: thresholds={unknown}")
+        values = {**_DEFAULTS, **options}
+        super().__init__(**{name: check_number(name, value, positive=True) for name, value in values.items()})

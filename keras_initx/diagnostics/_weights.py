@@ -6,20 +6,28 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import keras
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.diagnostics._layers import NORMALIZATIONS
-from keras_initx.diagnostics._signal import weight_array
-from keras_initx.diagnostics._verdicts import Axes
+from keras_initx.diagnostics._signal import array_of
 from keras_initx.initializers import ICNR
 from keras_initx.initializers._recurrent import gru_gates, is_gru, is_lstm, lstm_gates, overwrites_forget_bias, units_of
 from keras_initx.initializers._scale import default_axes, fans
 from keras_initx.initializers._variance import stddev_for
 
+# The input and output axes of a kernel.
+KernelAxes: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
+
+# Layers that normalize the scale of their inputs.
+NORMALIZATIONS = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+)
 _TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
 _DEPTHWISE = (
     keras.layers.DepthwiseConv1D,
@@ -30,106 +38,6 @@ _DEPTHWISE = (
 # Weights that may have more than one dimension but are not kernels.
 _NOT_KERNELS = ("alpha", "beta", "bias", "gamma", "scale")
 _KERNELS = ("embeddings", "kernel")
-
-
-def is_kernel(weight: keras.Variable) -> bool:
-    """Return whether `weight` is a matrix or tensor that multiplies inputs."""
-    # Quantized kernels are scaled integers.
-    if math.prod(weight.shape) < 2 or "float" not in keras.backend.standardize_dtype(weight.dtype):
-        return False
-    if weight.name.endswith(_KERNELS):
-        return True
-    # In a custom layer the kernel may have any name. A weight with a single row is a token or an offset.
-    return math.prod(weight.shape[:-1]) > 1 and not weight.name.endswith(_NOT_KERNELS)
-
-
-def is_zero(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
-    """Return whether `weight` is a trainable kernel, or the scale of a normalization, and all 0."""
-    is_scale = isinstance(layer, NORMALIZATIONS) and weight.name in ("gamma", "scale")
-    return bool(weight.trainable and (is_scale or is_kernel(weight)) and not weight_array(weight).any())
-
-
-def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> tuple[Axes, Axes]:
-    """Return the input and output axes of a kernel.
-
-    Args:
-        layer: The layer.
-        name: Name of its kernel.
-        rank: Number of dimensions of the kernel.
-    """
-    window = tuple(range(rank - 2))
-    if is_depthwise(layer, name):
-        return window, (*window, rank - 1)
-    if isinstance(layer, _TRANSPOSED):
-        return (*window, rank - 1), (*window, rank - 2)
-    if isinstance(layer, keras.layers.Embedding):
-        return (), (1,)
-    if isinstance(layer, keras.layers.EinsumDense):
-        inputs, kernel = layer.equation.split("->")[0].replace("...", "").split(",")
-        summed = tuple(axis for axis, letter in enumerate(kernel) if letter in inputs)
-        return summed, tuple(axis for axis in range(rank) if axis not in summed)
-    return default_axes(rank)
-
-
-def expected_std(layer: keras.layers.Layer, name: str, fan_in: int, fan_out: int) -> float | None:
-    """Return the std that the initializer of a depthwise or transposed kernel intends, or `None` for other kernels."""
-    if is_depthwise(layer, name):
-        initializer = layer.depthwise_initializer
-    elif isinstance(layer, _TRANSPOSED):
-        initializer = layer.kernel_initializer
-    else:
-        return None
-    # Other subclasses, such as `Orthogonal`, have no scale.
-    if not isinstance(initializer, keras.initializers.VarianceScaling) or not hasattr(initializer, "scale"):
-        return None
-    return float(stddev_for(initializer.scale, initializer.mode, fan_in, fan_out))
-
-
-def repeats_units(layer: keras.layers.Layer, name: str) -> bool:
-    """Return whether units are identical on purpose, in an upsampling kernel."""
-    return name == "kernel" and isinstance(getattr(layer, "kernel_initializer", None), ICNR)
-
-
-def is_depthwise(layer: keras.layers.Layer, name: str) -> bool:
-    """Return whether the kernel of this name is depthwise: it does not sum over channels."""
-    # A separable convolution has two kernels.
-    return isinstance(layer, _DEPTHWISE) and name != "pointwise_kernel"
-
-
-def gate_bias(layer: keras.layers.Layer) -> tuple[Literal["forget", "update"], Array] | None:
-    """Return the effective forget-gate bias of an LSTM or update-gate bias of a GRU, `None` for other layers.
-
-    Returns:
-        A pair: `"forget"` or `"update"`, and an array with the bias of each unit.
-    """
-    cell = getattr(layer, "cell", None)
-    bias = _bias_of(cell)
-    if is_lstm(cell):
-        return "forget", np.zeros(units_of(cell) or 0, "float32") if bias is None else lstm_gates(bias)[1]
-    if is_gru(cell):
-        return "update", np.zeros(units_of(cell) or 0, "float32") if bias is None else gru_gates(bias)[0]
-    return None
-
-
-def forget_bias_overwritten(layer: keras.layers.Layer) -> bool:
-    """Return whether an LSTM overwrites the forget-gate bias of its initializer with ones.
-
-    The initializer then fills only the other three gates. If these are all 0, it agrees with the default of the layer;
-    if they are all 1, the forget gates have the value that it would have given them.
-    """
-    cell = getattr(layer, "cell", None)
-    bias = _bias_of(cell)
-    if bias is None or not overwrites_forget_bias(cell):
-        return False
-    forget, others = lstm_gates(bias)[1], lstm_gates(bias)[[0, 2, 3]]
-    return bool((forget == 1).all() and not (others == 0).all() and not (others == 1).all())
-
-
-def _bias_of(cell: keras.layers.Layer | None) -> Array | None:
-    bias = getattr(cell, "bias", None)
-    return None if bias is None else weight_array(bias)
-
-
 # Units with fewer weights may be equal by chance in 16-bit dtypes.
 _COMPARABLE = 4
 # The same holds for kernels with fewer weights.
@@ -168,7 +76,7 @@ class WeightReport:
     zeros: float
     norm: float
     gradient: float | None = None
-    axes: tuple[Axes, Axes] | None = None
+    axes: KernelAxes | None = None
     fan_in: int | None = None
     gain: float | None = None
     expected_std: float | None = None
@@ -188,19 +96,22 @@ def weight_reports(
         weights: Variables.
         gradients: Dict from the id of a variable to its gradient.
     """
-    bias = {weight.name: weight_array(weight) for weight in weights}.get("bias")
+    biases = [weight for weight in weights if weight.name == "bias"]
+    bias = _weight_array(biases[-1]) if biases else None
     return [_weight_report(layer, weight, bias, gradients.get(id(weight))) for weight in weights if weight.shape]
 
 
 def _weight_report(
     layer: keras.layers.Layer, weight: keras.Variable, bias: Array | None, gradient: Array | None
 ) -> WeightReport:
-    array = weight_array(weight)
+    array = _weight_array(weight)
+    with np.errstate(invalid="ignore"):  # may have become infinite in training
+        std = float(array.std(dtype="float64")) if array.size else 0.0
     report = WeightReport(
         name=weight.name,
         shape=array.shape,
         mean=float(array.mean(dtype="float64")) if array.size else 0.0,
-        std=_std(array),
+        std=std,
         zeros=float(np.mean(array == 0)) if array.size else 0.0,
         norm=_norm(array),
         gradient=None if gradient is None else _norm(gradient),
@@ -214,29 +125,89 @@ def _weight_report(
         report,
         axes=axes,
         fan_in=fan_in,
-        gain=report.std * math.sqrt(fan_in),
-        expected_std=expected_std(layer, weight.name, fan_in, fan_out),
+        gain=std * math.sqrt(fan_in),
+        expected_std=_expected_std(layer, weight.name, fan_in, fan_out),
     )
     if not weight.trainable:
         return report
+    # The kernel of an upsampling layer repeats units on purpose.
+    repeats_units = weight.name == "kernel" and isinstance(getattr(layer, "kernel_initializer", None), ICNR)
     return dataclasses.replace(
         report,
         constant=bool((array == array.flat[0]).all()),
-        identical_units=0 if repeats_units(layer, weight.name) else _identical_units(array, bias, axes[0]),
+        identical_units=0 if repeats_units else _identical_units(array, bias, axes[0]),
         digest=_digest(array),
     )
 
 
-def _std(array: Array) -> float:
-    with np.errstate(invalid="ignore"):  # may have become infinite in training
-        return float(array.std(dtype="float64")) if array.size else 0.0
+def _weight_array(weight: keras.Variable) -> Array:
+    return array_of(weight).astype("float32", copy=False)
 
 
 def _norm(array: Array) -> float:
     return float(np.linalg.norm(array.astype("float64").ravel()))
 
 
-def _identical_units(array: Array, bias: Array | None, input_axes: Axes) -> int:
+def is_kernel(weight: keras.Variable) -> bool:
+    """Return whether `weight` is a matrix or tensor that multiplies inputs."""
+    # Quantized kernels are scaled integers.
+    if math.prod(weight.shape) < 2 or "float" not in keras.backend.standardize_dtype(weight.dtype):
+        return False
+    if weight.name.endswith(_KERNELS):
+        return True
+    # In a custom layer the kernel may have any name. A weight with a single row is a token or an offset.
+    return math.prod(weight.shape[:-1]) > 1 and not weight.name.endswith(_NOT_KERNELS)
+
+
+def is_zero(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
+    """Return whether `weight` is a trainable kernel, or the scale of a normalization, and all 0."""
+    is_scale = isinstance(layer, NORMALIZATIONS) and weight.name in ("gamma", "scale")
+    return bool(weight.trainable and (is_scale or is_kernel(weight)) and not _weight_array(weight).any())
+
+
+def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> KernelAxes:
+    """Return the input and output axes of a kernel.
+
+    Args:
+        layer: The layer.
+        name: Name of its kernel.
+        rank: Number of dimensions of the kernel.
+    """
+    window = tuple(range(rank - 2))
+    if is_depthwise(layer, name):
+        return window, (*window, rank - 1)
+    if isinstance(layer, _TRANSPOSED):
+        return (*window, rank - 1), (*window, rank - 2)
+    if isinstance(layer, keras.layers.Embedding):
+        return (), (1,)
+    if isinstance(layer, keras.layers.EinsumDense):
+        inputs, kernel = layer.equation.split("->")[0].replace("...", "").split(",")
+        summed = tuple(axis for axis, letter in enumerate(kernel) if letter in inputs)
+        return summed, tuple(axis for axis in range(rank) if axis not in summed)
+    return default_axes(rank)
+
+
+def is_depthwise(layer: keras.layers.Layer, name: str) -> bool:
+    """Return whether the kernel of this name is depthwise: it does not sum over channels."""
+    # A separable convolution has two kernels.
+    return isinstance(layer, _DEPTHWISE) and name != "pointwise_kernel"
+
+
+def _expected_std(layer: keras.layers.Layer, name: str, fan_in: int, fan_out: int) -> float | None:
+    """Return the std that the initializer of a depthwise or transposed kernel intends, or `None` for other kernels."""
+    if is_depthwise(layer, name):
+        initializer = layer.depthwise_initializer
+    elif isinstance(layer, _TRANSPOSED):
+        initializer = layer.kernel_initializer
+    else:
+        return None
+    # Other subclasses, such as `Orthogonal`, have no scale.
+    if not isinstance(initializer, keras.initializers.VarianceScaling) or not hasattr(initializer, "scale"):
+        return None
+    return float(stddev_for(initializer.scale, initializer.mode, fan_in, fan_out))
+
+
+def _identical_units(array: Array, bias: Array | None, input_axes: tuple[int, ...]) -> int:
     """Return the number of units with the same weights and bias as another unit."""
     input_axes = input_axes or (0,)  # an embedding uses one row at a time
     count = math.prod(array.shape[axis] for axis in input_axes)
@@ -255,3 +226,37 @@ def _digest(array: Array) -> str | None:
     if nonzero.size < _TELLING or len(np.unique(nonzero)) <= min(nonzero.size / 2, 64):
         return None
     return hashlib.blake2b(array.tobytes(), digest_size=16).hexdigest()
+
+
+def gate_bias(layer: keras.layers.Layer) -> tuple[Literal["forget", "update"], Array] | None:
+    """Return the effective forget-gate bias of an LSTM or update-gate bias of a GRU, `None` for other layers.
+
+    Returns:
+        A pair: `"forget"` or `"update"`, and an array with the bias of each unit.
+    """
+    cell = getattr(layer, "cell", None)
+    bias = _bias_of(cell)
+    if is_lstm(cell):
+        return "forget", np.zeros(units_of(cell) or 0, "float32") if bias is None else lstm_gates(bias)[1]
+    if is_gru(cell):
+        return "update", np.zeros(units_of(cell) or 0, "float32") if bias is None else gru_gates(bias)[0]
+    return None
+
+
+def forget_bias_overwritten(layer: keras.layers.Layer) -> bool:
+    """Return whether an LSTM overwrites the forget-gate bias of its initializer with ones.
+
+    The initializer then fills only the other three gates. If these are all 0, it agrees with the default of the layer;
+    if they are all 1, the forget gates have the value that it would have given them.
+    """
+    cell = getattr(layer, "cell", None)
+    bias = _bias_of(cell)
+    if bias is None or not overwrites_forget_bias(cell):
+        return False
+    forget, others = lstm_gates(bias)[1], lstm_gates(bias)[[0, 2, 3]]
+    return bool((forget == 1).all() and not (others == 0).all() and not (others == 1).all())
+
+
+def _bias_of(cell: keras.layers.Layer | None) -> Array | None:
+    bias = getattr(cell, "bias", None)
+    return None if bias is None else _weight_array(bias)

@@ -12,10 +12,10 @@ import numpy as np
 
 from keras_initx._checks import check_dtype, check_seed, check_shape
 from keras_initx._keras import forget_unmade_variables
+from keras_initx._seeds import warn_of_twins
 from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends import backend
-from keras_initx.initializers._twins import warn_of_twins
-from keras_initx.sampling import Bounds, Namespace, Stream, computing_dtype, current_namespace
+from keras_initx.sampling import Bounds, Namespace, Stream, choose_namespace, computing_dtype
 
 Class = TypeVar("Class", bound=type)
 
@@ -133,7 +133,7 @@ class Initializer(KerasInitializer):
 
     def _values(self, shape: Shape, dtype: DType) -> Tensor:
         """Return values of `shape`, in `dtype` or the computing dtype: an array on the host, a tensor elsewhere."""
-        return self._fill(current_namespace(math.prod(shape)), shape, computing_dtype(dtype))
+        return self._fill(choose_namespace(math.prod(shape)), shape, computing_dtype(dtype))
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         """Return values of `shape` and `dtype` in the namespace `xp`."""
@@ -231,7 +231,7 @@ class RandomInitializer(Initializer):
         self.seed = random.getrandbits(32) if self._init_seed is None else self._init_seed
 
     def _values(self, shape: Shape, dtype: DType) -> Tensor:
-        stream = Stream(self._key(), dtype, self._bounds(), current_namespace(math.prod(shape)))
+        stream = Stream(self._key(), dtype, self._bounds(), choose_namespace(math.prod(shape)))
         return self._draw(stream, shape, computing_dtype(dtype))
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:

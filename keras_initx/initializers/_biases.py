@@ -1,7 +1,6 @@
 """Initial biases of feed-forward layers: for ReLU units, and for the output of a classifier."""
 
 import math
-import numbers
 import sys
 from collections.abc import Sequence
 from typing import Any, Self
@@ -9,10 +8,12 @@ from typing import Any, Self
 import keras
 import numpy as np
 
-from keras_initx._checks import check_flag, check_number
+from keras_initx._checks import check_flag, check_number, is_real
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, register
 from keras_initx.sampling import Namespace, portable_log
+
+__all__ = ["PriorBias", "ReLUBias"]
 
 
 @register("relu_bias", formula="value", use="ReLU layers with small weights: all units are active from the first step")
@@ -156,7 +157,7 @@ def _check_frequencies(frequencies: Any, multi_label: bool) -> Any:
     received = f"Received: {frequencies=!r}, multi_label={multi_label!r}"
     is_list = isinstance(frequencies, list | tuple)
     given = frequencies if is_list else [frequencies]
-    if any(isinstance(number, bool) or not isinstance(number, numbers.Real) for number in given):
+    if not all(map(is_real, given)):
         raise TypeError(f"`frequencies` must be a number or a list of numbers. {received}")
     if is_list and len(given) < (1 if multi_label else 2):
         raise ValueError(f"`frequencies` must have a number for each of at least two classes. {received}")

@@ -1,59 +1,20 @@
 """Initializers that combine other initializers."""
 
 import math
-import numbers
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import keras
 import numpy as np
 
-from keras_initx._checks import check_number
+from keras_initx._checks import check_number, is_integer
+from keras_initx._seeds import seeds_within
 from keras_initx._typing import DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._scale import check_shape_has_axes
-from keras_initx.initializers._twins import seeds_within
-from keras_initx.sampling import Namespace, current_namespace
+from keras_initx.sampling import Namespace, choose_namespace
 
-
-def check_initializer(name: str, value: InitializerLike) -> keras.initializers.Initializer:
-    """Return the initializer given as an object, a string id or a config."""
-    required = f"`{name}` must be an initializer, its string id or its config. Received: {name}={value!r}"
-    if not isinstance(value, str | dict | keras.initializers.Initializer):
-        raise TypeError(required)
-    try:
-        initializer = keras.initializers.get(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(required) from error
-    if not isinstance(initializer, keras.initializers.Initializer):
-        raise ValueError(required)
-    return initializer
-
-
-def check_shape_for(initializer: keras.initializers.Initializer, shape: Shape) -> None:
-    """Raise `ValueError` before drawing anything if `initializer` is known not to support `shape`."""
-    if isinstance(initializer, Initializer):
-        initializer._check_shape(shape)
-
-
-def values_of(initializer: keras.initializers.Initializer, shape: Shape, dtype: DType) -> Tensor:
-    """Return the values of `initializer`: a new array on the host, a tensor elsewhere.
-
-    Raises:
-        ValueError: If they are complex or masked.
-    """
-    if isinstance(initializer, Initializer):
-        # Not through `__call__`, which would move the values to the device and back.
-        return initializer._values(shape, dtype)
-    values = initializer(shape, dtype=dtype)
-    if isinstance(values, np.ma.MaskedArray) or "complex" in str(getattr(values, "dtype", "")):
-        # A cast would drop the mask or the imaginary parts.
-        raise ValueError(
-            f"An initializer within another must give real numbers, without a mask. Received: {initializer!r}, which "
-            f"gives {type(values).__name__} of dtype {values.dtype}"
-        )
-    return current_namespace(math.prod(shape)).adopt(values)
-
+__all__ = ["Concatenated", "Scaled"]
 
 Sizes = list[int] | tuple[int, ...] | None
 Value = TypeVar("Value")
@@ -148,16 +109,12 @@ class Concatenated(Initializer):
         with fewer heads than queries).
     """
 
-    def __init__(
-        self,
-        initializers: Sequence[InitializerLike],
-        *,
-        sizes: Sizes = None,
-        axis: int = -1,
-    ) -> None:
+    def __init__(self, initializers: Sequence[InitializerLike], *, sizes: Sizes = None, axis: int = -1) -> None:
         self.initializers: list[keras.initializers.Initializer] = _check_initializers(initializers)
         self.sizes: Sizes = _check_sizes(sizes, len(self.initializers))
-        self.axis: int = _check_axis(axis)
+        if not is_integer(axis):
+            raise TypeError(f"`axis` must be an integer. Received: {axis=!r}")
+        self.axis: int = axis
 
     def _check_shape(self, shape: Shape) -> None:
         check_shape_has_axes(shape, "axis", [self.axis])
@@ -210,16 +167,47 @@ def _check_sizes(sizes: Value, count: int) -> Value:
     required = f"`sizes` must be `None` or a list of {count} lengths. Received: sizes={sizes!r}"
     if sizes is None:
         return sizes
-    if not isinstance(sizes, list | tuple):
-        raise TypeError(required)
-    if not all(isinstance(size, numbers.Integral) and not isinstance(size, bool) for size in sizes):
+    if not isinstance(sizes, list | tuple) or not all(map(is_integer, sizes)):
         raise TypeError(required)
     if len(sizes) != count or any(size < 0 for size in sizes):
         raise ValueError(required)
     return sizes
 
 
-def _check_axis(axis: Value) -> Value:
-    if isinstance(axis, bool) or not isinstance(axis, numbers.Integral):
-        raise TypeError(f"`axis` must be an integer. Received: axis={axis!r}")
-    return axis
+def check_initializer(name: str, value: InitializerLike) -> keras.initializers.Initializer:
+    """Return the initializer given as an object, a string id or a config."""
+    required = f"`{name}` must be an initializer, its string id or its config. Received: {name}={value!r}"
+    if not isinstance(value, str | dict | keras.initializers.Initializer):
+        raise TypeError(required)
+    try:
+        initializer = keras.initializers.get(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(required) from error
+    if not isinstance(initializer, keras.initializers.Initializer):
+        raise ValueError(required)
+    return initializer
+
+
+def check_shape_for(initializer: keras.initializers.Initializer, shape: Shape) -> None:
+    """Raise `ValueError` before drawing anything if `initializer` is known not to support `shape`."""
+    if isinstance(initializer, Initializer):
+        initializer._check_shape(shape)
+
+
+def values_of(initializer: keras.initializers.Initializer, shape: Shape, dtype: DType) -> Tensor:
+    """Return the values of `initializer`: a new array on the host, a tensor elsewhere.
+
+    Raises:
+        ValueError: If they are complex or masked.
+    """
+    if isinstance(initializer, Initializer):
+        # Not through `__call__`, which would move the values to the device and back.
+        return initializer._values(shape, dtype)
+    values = initializer(shape, dtype=dtype)
+    if isinstance(values, np.ma.MaskedArray) or "complex" in str(getattr(values, "dtype", "")):
+        # A cast would drop the mask or the imaginary parts.
+        raise ValueError(
+            f"An initializer within another must give real numbers, without a mask. Received: {initializer!r}, which "
+            f"gives {type(values).__name__} of dtype {values.dtype}"
+        )
+    return choose_namespace(math.prod(shape)).adopt(values)

@@ -14,6 +14,8 @@ from keras_initx.initializers._orthogonal import orthogonal_matrix
 from keras_initx.initializers._scale import check_gain, gain_value
 from keras_initx.sampling import Namespace, Stream
 
+__all__ = ["ICNR", "Bilinear", "DeltaOrthogonal", "Dirac"]
+
 
 @register(
     "delta_orthogonal",
@@ -126,15 +128,6 @@ class Dirac(ConstantInitializer):
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         group = xp.eye(shape[-2], shape[-1] // self.groups, dtype=dtype) * gain_value(self.gain)
         return _at_center(xp, xp.tile(group, (1, self.groups)), shape, dtype)
-
-
-def _at_center(xp: Namespace, matrix: Tensor, shape: Shape, dtype: DType) -> Tensor:
-    """Return a kernel of `shape` with `matrix` at the center of the window and zeros elsewhere."""
-    if math.prod(shape) == 0:
-        return xp.zeros(shape, dtype)
-    window = shape[:-2]
-    margins = [((length - 1) // 2, length // 2) for length in window]
-    return xp.pad(xp.reshape(matrix, (1,) * len(window) + shape[-2:]), [*margins, (0, 0), (0, 0)])
 
 
 @register(
@@ -252,3 +245,12 @@ class Bilinear(ConstantInitializer):
 def _triangle(length: int) -> Array:
     half = (length + 1) // 2
     return (2 * half - np.abs(2 * np.arange(length) - (length - 1))) / max(2 * half, 1)
+
+
+def _at_center(xp: Namespace, matrix: Tensor, shape: Shape, dtype: DType) -> Tensor:
+    """Return a kernel of `shape` with `matrix` at the center of the window and zeros elsewhere."""
+    if math.prod(shape) == 0:
+        return xp.zeros(shape, dtype)
+    window = shape[:-2]
+    margins = [((length - 1) // 2, length // 2) for length in window]
+    return xp.pad(xp.reshape(matrix, (1,) * len(window) + shape[-2:]), [*margins, (0, 0), (0, 0)])

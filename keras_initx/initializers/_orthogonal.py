@@ -1,18 +1,19 @@
 """Orthogonal initial weights."""
 
 import math
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from keras_initx import sampling
-from keras_initx._checks import check_choice, check_count
-from keras_initx._typing import Array, Axes, DType, Gain, Seed, Shape, Tensor
+from keras_initx._checks import check_choice, check_count, is_real
+from keras_initx._typing import Array, AxesLike, DType, Gain, Seed, Shape, Tensor
 from keras_initx.initializers._base import register
 from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
 from keras_initx.sampling import Stream
+
+__all__ = ["Orthogonal", "OrthogonalQR"]
 
 Method = Literal["householder", "qr", "svd", "gaussian"]
 SingularValues = float | Sequence[float] | None
@@ -97,8 +98,8 @@ class Orthogonal(MatrixInitializer):
         method: Method = "householder",
         blocks: int = 1,
         singular_values: SingularValues = None,
-        input_axes: Axes = None,
-        output_axes: Axes = None,
+        input_axes: AxesLike = None,
+        output_axes: AxesLike = None,
     ) -> None:
         super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
         self.gain: Gain = check_gain(gain)
@@ -139,6 +140,63 @@ class Orthogonal(MatrixInitializer):
     def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
         gain = gain_value(self.gain)
         return orthogonal_matrix(stream, (inputs, units), gain, self.blocks, dtype, self.method, self.singular_values)
+
+
+@register(
+    "orthogonal_qr",
+    formula="gain · Q, G = QR for a Gaussian G; with singular_values s, gain · U diag(s) V'",
+    use="when a QR factorization is required; Orthogonal has the same distribution and is faster",
+)
+class OrthogonalQR(Orthogonal):
+    """Draw a random orthogonal matrix by QR factorization, times `gain`.
+
+    Same as `Orthogonal` with `method="qr"`: the factor `Q` of a Gaussian matrix, with signs chosen
+    so that the diagonal of `R` is positive. The default method of `Orthogonal` has the same
+    distribution and is faster; for the same seed the two give different matrices.
+
+    Args:
+        gain: See `Orthogonal`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+        blocks: See `Orthogonal`.
+        singular_values: See `Orthogonal`.
+        input_axes: See `Orthogonal`.
+        output_axes: See `Orthogonal`.
+
+    Raises:
+        TypeError: See `Orthogonal`.
+        ValueError: See `Orthogonal`.
+
+    Example:
+        >>> matrix = OrthogonalQR(seed=0)((64, 32))
+        >>> gram = keras.ops.matmul(keras.ops.transpose(matrix), matrix)
+        >>> bool(keras.ops.max(keras.ops.abs(gram - keras.ops.eye(32))) < 1e-5)
+        True
+        >>> layer = keras.layers.SimpleRNN(64, recurrent_initializer="initx.orthogonal_qr")
+
+    Reference:
+        Mezzadri, "How to generate random matrices from the classical compact groups", Notices of
+        the AMS 54 (2007).
+    """
+
+    def __init__(
+        self,
+        gain: Gain = 1.0,
+        *,
+        seed: Seed = None,
+        blocks: int = 1,
+        singular_values: SingularValues = None,
+        input_axes: AxesLike = None,
+        output_axes: AxesLike = None,
+    ) -> None:
+        super().__init__(
+            gain,
+            seed,
+            method="qr",
+            blocks=blocks,
+            singular_values=singular_values,
+            input_axes=input_axes,
+            output_axes=output_axes,
+        )
 
 
 def orthogonal_matrix(
@@ -195,7 +253,7 @@ def _check_singular_values(value: Any) -> SingularValues:
         "`singular_values` must be `None`, a number of at least 1 or a list of numbers of at least 0. "
         f"Received: singular_values={value!r}"
     )
-    if any(isinstance(item, bool) or not isinstance(item, numbers.Real) for item in items):
+    if not all(map(is_real, items)):
         raise TypeError(required)
     if not all(least <= item < math.inf for item in items):
         raise ValueError(required)
@@ -209,60 +267,3 @@ def _spectrum(singular_values: float | Sequence[float], count: int) -> Array:
         return np.array(singular_values, "float64")
     values = float(singular_values) ** -np.linspace(0, 1, count)
     return values / math.sqrt(np.mean(values**2))
-
-
-@register(
-    "orthogonal_qr",
-    formula="gain · Q, G = QR for a Gaussian G; with singular_values s, gain · U diag(s) V'",
-    use="when a QR factorization is required; Orthogonal has the same distribution and is faster",
-)
-class OrthogonalQR(Orthogonal):
-    """Draw a random orthogonal matrix by QR factorization, times `gain`.
-
-    Same as `Orthogonal` with `method="qr"`: the factor `Q` of a Gaussian matrix, with signs chosen
-    so that the diagonal of `R` is positive. The default method of `Orthogonal` has the same
-    distribution and is faster; for the same seed the two give different matrices.
-
-    Args:
-        gain: See `Orthogonal`.
-        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
-        blocks: See `Orthogonal`.
-        singular_values: See `Orthogonal`.
-        input_axes: See `Orthogonal`.
-        output_axes: See `Orthogonal`.
-
-    Raises:
-        TypeError: See `Orthogonal`.
-        ValueError: See `Orthogonal`.
-
-    Example:
-        >>> matrix = OrthogonalQR(seed=0)((64, 32))
-        >>> gram = keras.ops.matmul(keras.ops.transpose(matrix), matrix)
-        >>> bool(keras.ops.max(keras.ops.abs(gram - keras.ops.eye(32))) < 1e-5)
-        True
-        >>> layer = keras.layers.SimpleRNN(64, recurrent_initializer="initx.orthogonal_qr")
-
-    Reference:
-        Mezzadri, "How to generate random matrices from the classical compact groups", Notices of
-        the AMS 54 (2007).
-    """
-
-    def __init__(
-        self,
-        gain: Gain = 1.0,
-        *,
-        seed: Seed = None,
-        blocks: int = 1,
-        singular_values: SingularValues = None,
-        input_axes: Axes = None,
-        output_axes: Axes = None,
-    ) -> None:
-        super().__init__(
-            gain,
-            seed,
-            method="qr",
-            blocks=blocks,
-            singular_values=singular_values,
-            input_axes=input_axes,
-            output_axes=output_axes,
-        )

@@ -16,6 +16,8 @@ from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._composition import check_initializer, check_shape_for, values_of
 from keras_initx.sampling import Namespace
 
+__all__ = ["Pretrained"]
+
 # Number of arrays that an error message lists.
 _LISTED = 20
 

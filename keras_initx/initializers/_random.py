@@ -7,6 +7,8 @@ from keras_initx._typing import DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import RandomInitializer, register
 from keras_initx.sampling import Bounds, Draw, Stream, affine, truncated_bounds, truncated_normal, uniform_between
 
+__all__ = ["RandomNormal", "RandomUniform", "SmallNormal", "TruncatedNormal"]
+
 # A narrower interval, or one farther out, would contain too few float32 values.
 _LEAST_WIDTH = 0.001
 _LARGEST_DISTANCE = 5

@@ -12,91 +12,13 @@ from keras_initx._typing import Array, DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
 from keras_initx.sampling import Draw, Namespace, Stream, affine, portable_log
 
+__all__ = ["ChronoBias", "GRUUpdateBias", "LSTMForgetBias"]
 
-def is_lstm(layer: keras.Layer | None) -> bool:
-    return hasattr(layer, "unit_forget_bias")
+Cell = Literal["lstm", "gru"]
 
-
-def is_gru(layer: keras.Layer | None) -> bool:
-    return hasattr(layer, "reset_after")
-
-
-def units_of(layer: keras.Layer | None) -> int | None:
-    """Return the number of units of `layer`, or `None` if it has no such attribute."""
-    return getattr(layer, "units", getattr(layer, "filters", None))  # a ConvLSTM has filters
-
-
-def overwrites_forget_bias(layer: keras.Layer | None) -> bool:
-    """Return whether `layer` is an LSTM that sets its forget-gate bias to 1 itself."""
-    return bool(getattr(layer, "unit_forget_bias", False))
-
-
-def overwritten_error(required: str, layer: keras.Layer, name: str, value: float) -> ValueError:
-    """Return the error for an initializer whose forget-gate bias would be overwritten by `layer`."""
-    return ValueError(
-        f"{required} in a layer with `unit_forget_bias=True`, which sets the forget-gate bias to 1 itself; "
-        f"give the layer `unit_forget_bias=False`. Received: {name}={value!r}, layer={layer.name!r}"
-    )
-
-
-def check_lstm_bias(shape: Shape, layer: keras.Layer | None, units: int | None = None) -> None:
-    """Raise `ValueError` unless `shape` is that of an LSTM bias, or of one of the two pieces that `layer` asks for.
-
-    Args:
-        shape: The requested shape.
-        layer: The layer that asks for it, or `None` if it is unknown.
-        units: The required number of units, or `None` to use the layer's.
-    """
-    patterns: tuple[Shape, ...] = ((1,), (2,)) if overwrites_forget_bias(layer) else ((4,),)
-    _check(shape, patterns, "an LSTM's bias, (4 * units,)", layer, units)
-
-
-def check_gru_bias(shape: Shape, layer: keras.Layer | None, units: int | None = None) -> None:
-    """Raise `ValueError` unless `shape` is that of a GRU bias. Arguments as in `check_lstm_bias`."""
-    _check(shape, ((3,), (2, 3)), "a GRU's bias, (3 * units,) or (2, 3 * units)", layer, units)
-
-
-def _check(
-    shape: Shape, patterns: tuple[Shape, ...], required: str, layer: keras.Layer | None, units: int | None
-) -> None:
-    units_of_layer = units_of(layer)
-    units = units_of_layer if units is None else units
-    if units_of_layer not in (None, units) or not any(_matches(shape, pattern, units) for pattern in patterns):
-        raise ValueError(
-            f"`shape` must be that of {required}. "
-            f"Received: shape={shape}, units={units}, layer={layer and layer.name!r}"
-        )
-
-
-def _matches(shape: Shape, pattern: Shape, units: int | None) -> bool:
-    """Return whether `shape` is `pattern` with its last length times `units`, or times any integer if `None`."""
-    if len(shape) != len(pattern) or shape[:-1] != pattern[:-1]:
-        return False
-    return shape[-1] % pattern[-1] == 0 if units is None else shape[-1] == pattern[-1] * units
-
-
-def lstm_bias(xp: Namespace, input_gate: Tensor, forget_gate: Tensor) -> Tensor:
-    """Return an LSTM bias, zero for cell and output gates. Keras' order: input, forget, cell, output."""
-    zeros = xp.zeros_like(forget_gate)
-    return xp.concatenate([input_gate, forget_gate, zeros, zeros])
-
-
-def gru_bias(xp: Namespace, update_gate: Tensor, shape: Shape) -> Tensor:
-    """Return a GRU bias of `shape`, zero except for the update gate. Keras' order: update, reset, candidate."""
-    zeros = xp.zeros_like(update_gate)
-    bias = xp.concatenate([update_gate, zeros, zeros])
-    # The gate gets the sum of both rows. The first is the one that a layer with a single row has.
-    return bias if len(shape) == 1 else xp.stack([bias, xp.zeros_like(bias)])
-
-
-def lstm_gates(bias: Array) -> Array:
-    """Return an LSTM bias as an array with a row for each gate, in the order of `lstm_bias`."""
-    return bias.reshape(4, -1)
-
-
-def gru_gates(bias: Array) -> Array:
-    """Return the effective bias of a GRU as an array with a row for each gate, in the order of `gru_bias`."""
-    return np.asarray(bias.reshape(-1, 3, bias.shape[-1] // 3).sum(axis=0))
+_CELLS = 1 << 16
+_UNITS = 1 << 24
+_MOST_STEPS = 1 << 32
 
 
 @register(
@@ -146,16 +68,16 @@ class LSTMForgetBias(ConstantInitializer):
         layer = layer_using(self)
         if overwrites_forget_bias(layer):
             if self.value != 1:
-                raise overwritten_error("`value` must be 1", layer, "value", self.value)
+                raise _overwritten_error("`value` must be 1", layer, "value", self.value)
             if getattr(layer, "bias_initializer", None) is not self:
-                raise overwritten_error("`LSTMForgetBias` cannot be within another", layer, "value", self.value)
-        check_lstm_bias(shape, layer, self.units)
+                raise _overwritten_error("`LSTMForgetBias` cannot be within another", layer, "value", self.value)
+        _check_bias(shape, "lstm", layer, self.units)
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         if overwrites_forget_bias(layer_using(self)):
             return xp.zeros(shape, dtype)
         forget_gate = xp.full((shape[0] // 4,), float(self.value), dtype)
-        return lstm_bias(xp, xp.zeros_like(forget_gate), forget_gate)
+        return _lstm_bias(xp, xp.zeros_like(forget_gate), forget_gate)
 
 
 @register(
@@ -203,17 +125,10 @@ class GRUUpdateBias(ConstantInitializer):
         self.units: int | None = units if units is None else check_count("units", units)
 
     def _check_shape(self, shape: Shape) -> None:
-        check_gru_bias(shape, layer_using(self), self.units)
+        _check_bias(shape, "gru", layer_using(self), self.units)
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
-        return gru_bias(xp, xp.full((shape[-1] // 3,), float(self.value), dtype), shape)
-
-
-Cell = Literal["lstm", "gru"]
-
-_CELLS = 1 << 16
-_UNITS = 1 << 24
-_MOST_STEPS = 1 << 32
+        return _gru_bias(xp, xp.full((shape[-1] // 3,), float(self.value), dtype), shape)
 
 
 @register(
@@ -271,7 +186,7 @@ class ChronoBias(RandomInitializer):
     def _check_shape(self, shape: Shape) -> None:
         layer = layer_using(self)
         if overwrites_forget_bias(layer):
-            raise overwritten_error("`ChronoBias` cannot be used", layer, "max_steps", self.max_steps)
+            raise _overwritten_error("`ChronoBias` cannot be used", layer, "max_steps", self.max_steps)
         cell = self._cell(layer, shape)
         if cell is None:
             raise ValueError(
@@ -279,7 +194,7 @@ class ChronoBias(RandomInitializer):
                 f'give the cell, as in `ChronoBias({self.max_steps}, cell="lstm")`. '
                 f"Received: shape={shape}, cell=None, layer={layer and layer.name!r}"
             )
-        {"lstm": check_lstm_bias, "gru": check_gru_bias}[cell](shape, layer)
+        _check_bias(shape, cell, layer)
 
     def _cell(self, layer: keras.Layer | None, shape: Shape) -> Cell | None:
         """Return which cell a bias of `shape` belongs to, or `None` if that is unknown."""
@@ -291,9 +206,9 @@ class ChronoBias(RandomInitializer):
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         if self._cell(layer_using(self), shape) == "gru":
-            return gru_bias(stream.xp, self._keeping(stream, shape[-1] // 3, dtype), shape)
+            return _gru_bias(stream.xp, self._keeping(stream, shape[-1] // 3, dtype), shape)
         forget_gate = self._keeping(stream, shape[0] // 4, dtype)
-        return lstm_bias(stream.xp, -forget_gate, forget_gate)
+        return _lstm_bias(stream.xp, -forget_gate, forget_gate)
 
     def _keeping(self, stream: Stream, units: int, dtype: DType) -> Tensor:
         """Return the biases of the forget gates of an LSTM or the update gates of a GRU."""
@@ -311,3 +226,81 @@ def _quantiles(max_steps: int) -> tuple[Array, float]:
     knots = np.rint(quantiles / largest * _UNITS).astype("int32")
     knots.flags.writeable = False
     return knots, largest
+
+
+def is_lstm(layer: keras.Layer | None) -> bool:
+    return hasattr(layer, "unit_forget_bias")
+
+
+def is_gru(layer: keras.Layer | None) -> bool:
+    return hasattr(layer, "reset_after")
+
+
+def units_of(layer: keras.Layer | None) -> int | None:
+    """Return the number of units of `layer`, or `None` if it has no such attribute."""
+    return getattr(layer, "units", getattr(layer, "filters", None))  # a ConvLSTM has filters
+
+
+def overwrites_forget_bias(layer: keras.Layer | None) -> bool:
+    """Return whether `layer` is an LSTM that sets its forget-gate bias to 1 itself."""
+    return bool(getattr(layer, "unit_forget_bias", False))
+
+
+def _overwritten_error(required: str, layer: keras.Layer, name: str, value: float) -> ValueError:
+    """Return the error for an initializer whose forget-gate bias would be overwritten by `layer`."""
+    return ValueError(
+        f"{required} in a layer with `unit_forget_bias=True`, which sets the forget-gate bias to 1 itself; "
+        f"give the layer `unit_forget_bias=False`. Received: {name}={value!r}, layer={layer.name!r}"
+    )
+
+
+def _check_bias(shape: Shape, cell: Cell, layer: keras.Layer | None, units: int | None = None) -> None:
+    """Raise `ValueError` unless `shape` is that of a bias, or of one of the two pieces that an LSTM may ask for.
+
+    Args:
+        shape: The requested shape.
+        cell: Whether it must be the bias of an LSTM or of a GRU.
+        layer: The layer that asks for it, or `None` if it is unknown.
+        units: The required number of units, or `None` to use the layer's. If that is unknown too, any number fits.
+    """
+    patterns: tuple[Shape, ...]
+    if cell == "gru":
+        required, patterns = "a GRU's bias, (3 * units,) or (2, 3 * units)", ((3,), (2, 3))
+    else:
+        required, patterns = "an LSTM's bias, (4 * units,)", ((1,), (2,)) if overwrites_forget_bias(layer) else ((4,),)
+    of_layer = units_of(layer)
+    units = of_layer if units is None else units
+
+    def matches(pattern: Shape) -> bool:
+        *rows, gates = pattern
+        return len(shape) == len(pattern) and shape == (*rows, gates * (shape[-1] // gates if units is None else units))
+
+    if of_layer not in (None, units) or not any(map(matches, patterns)):
+        raise ValueError(
+            f"`shape` must be that of {required}. "
+            f"Received: shape={shape}, units={units}, layer={layer and layer.name!r}"
+        )
+
+
+def _lstm_bias(xp: Namespace, input_gate: Tensor, forget_gate: Tensor) -> Tensor:
+    """Return an LSTM bias, zero for cell and output gates. Keras' order: input, forget, cell, output."""
+    zeros = xp.zeros_like(forget_gate)
+    return xp.concatenate([input_gate, forget_gate, zeros, zeros])
+
+
+def _gru_bias(xp: Namespace, update_gate: Tensor, shape: Shape) -> Tensor:
+    """Return a GRU bias of `shape`, zero except for the update gate. Keras' order: update, reset, candidate."""
+    zeros = xp.zeros_like(update_gate)
+    bias = xp.concatenate([update_gate, zeros, zeros])
+    # The gate gets the sum of both rows. The first is the one that a layer with a single row has.
+    return bias if len(shape) == 1 else xp.stack([bias, xp.zeros_like(bias)])
+
+
+def lstm_gates(bias: Array) -> Array:
+    """Return an LSTM bias as an array with a row for each gate, in the order of `_lstm_bias`."""
+    return bias.reshape(4, -1)
+
+
+def gru_gates(bias: Array) -> Array:
+    """Return the effective bias of a GRU as an array with a row for each gate, in the order of `_gru_bias`."""
+    return np.asarray(bias.reshape(-1, 3, bias.shape[-1] // 3).sum(axis=0))

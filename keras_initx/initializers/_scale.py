@@ -1,73 +1,15 @@
 """What the scale of a kernel follows from: its fans and axes, and the gain of an activation."""
 
 import math
-import numbers
 from collections.abc import Iterable
 from typing import TypeVar
 
-from keras_initx._checks import check_choice, check_number, check_rank
-from keras_initx._typing import Activation, Axes, DType, Gain, KerasVarianceScaling, Seed, Shape, Tensor
+from keras_initx._checks import check_choice, check_number, check_rank, is_integer
+from keras_initx._typing import Activation, AxesLike, DType, Gain, KerasVarianceScaling, Seed, Shape, Tensor
 from keras_initx.initializers._base import RandomInitializer
 from keras_initx.sampling import Stream
 
 Value = TypeVar("Value")
-
-
-def check_axes(name: str, axes: Value) -> Value:
-    """Return `axes`, which must be `None` or a list or tuple of integers."""
-    required = f"`{name}` must be `None` or a list of axis numbers. Received: {name}={axes!r}"
-    if axes is None:
-        return axes
-    if not isinstance(axes, list | tuple):
-        raise TypeError(required)
-    if not all(isinstance(axis, numbers.Integral) and not isinstance(axis, bool) for axis in axes):
-        raise TypeError(required)
-    return axes
-
-
-def check_shape_has_axes(shape: Shape, name: str, axes: Axes) -> None:
-    """Raise `ValueError` if `shape` lacks one of `axes`, or if two of them are the same axis."""
-    numbers_from_zero = {axis % len(shape) for axis in axes or () if -len(shape) <= axis < len(shape)}
-    if len(numbers_from_zero) < len(axes or ()):
-        raise ValueError(
-            f"`shape` must have every axis in `{name}`, without repeats. Received: shape={shape}, {name}={axes!r}"
-        )
-
-
-def default_axes(rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the default input axes and output axes of a kernel.
-
-    A kernel with more than two dimensions is taken as that of a convolution, `(*window, inputs,
-    units)`. The only axis of a vector counts as both.
-    """
-    window = tuple(range(rank - 2))
-    last = tuple(range(max(rank - 2, 0), rank))
-    return (*window, *last[:1]), (*window, *last[-1:])
-
-
-def fans(
-    shape: Shape,
-    input_axes: Iterable[int] | None = None,
-    output_axes: Iterable[int] | None = None,
-    groups: int = 1,
-) -> tuple[int, int]:
-    """Return fan-in and fan-out: the inputs per unit and the units per input.
-
-    Args:
-        shape: Shape of a kernel.
-        input_axes: The axes that one output sums over. Default: see `default_axes`.
-        output_axes: The axes that one input contributes to. Default: see `default_axes`.
-        groups: Number of equal groups of units. An input contributes to those of one group.
-
-    Returns:
-        Two integers. Both are 1 for a scalar, and the length for a vector.
-    """
-    inputs, outputs = default_axes(len(shape))
-    input_axes = inputs if input_axes is None else input_axes
-    output_axes = outputs if output_axes is None else output_axes
-    fan_in, fan_out = (math.prod(shape[axis] for axis in axes) for axes in (input_axes, output_axes))
-    return fan_in, fan_out // groups
-
 
 # The first six are those of `torch.nn.init.calculate_gain` (leaky_relu with Keras' slope of 0.2).
 # The others preserve the second moment: 1 / sqrt(E[f(z)^2]) for z ~ N(0, 1), as sqrt(2) does for relu.
@@ -85,18 +27,6 @@ _GAINS: dict[Activation, float] = {
 }
 
 
-def check_gain(gain: Gain) -> Gain:
-    """Return `gain`, which must be a positive number or the name of an activation."""
-    if isinstance(gain, str):
-        return check_choice("gain", gain, _GAINS)
-    return check_number("gain", gain, positive=True)
-
-
-def gain_value(gain: Gain) -> float:
-    """Return a checked `gain` as a float."""
-    return _GAINS[gain] if isinstance(gain, str) else float(gain)
-
-
 class AxesInitializer(RandomInitializer, KerasVarianceScaling):
     """Base class of initializers that take `input_axes` and `output_axes`.
 
@@ -108,10 +38,10 @@ class AxesInitializer(RandomInitializer, KerasVarianceScaling):
 
     _groups = 1  # of a convolution whose kernel `initialize` draws
 
-    def __init__(self, *, seed: Seed = None, input_axes: Axes = None, output_axes: Axes = None) -> None:
+    def __init__(self, *, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
         super().__init__(seed=seed)
-        self.input_axes: Axes = check_axes("input_axes", input_axes)
-        self.output_axes: Axes = check_axes("output_axes", output_axes)
+        self.input_axes: AxesLike = _check_axes("input_axes", input_axes)
+        self.output_axes: AxesLike = _check_axes("output_axes", output_axes)
 
     def _fans(self, shape: Shape) -> tuple[int, int]:
         """Return fan-in and fan-out of a kernel of `shape`."""
@@ -173,3 +103,69 @@ class MatrixInitializer(AxesInitializer):
     def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
         """Return a matrix of shape `(inputs, units)` and `dtype`, drawn from `stream` in its namespace."""
         raise NotImplementedError
+
+
+def _check_axes(name: str, axes: Value) -> Value:
+    """Return `axes`, which must be `None` or a list or tuple of integers."""
+    required = f"`{name}` must be `None` or a list of axis numbers. Received: {name}={axes!r}"
+    if axes is None:
+        return axes
+    if not isinstance(axes, list | tuple) or not all(map(is_integer, axes)):
+        raise TypeError(required)
+    return axes
+
+
+def check_shape_has_axes(shape: Shape, name: str, axes: AxesLike) -> None:
+    """Raise `ValueError` if `shape` lacks one of `axes`, or if two of them are the same axis."""
+    numbers_from_zero = {axis % len(shape) for axis in axes or () if -len(shape) <= axis < len(shape)}
+    if len(numbers_from_zero) < len(axes or ()):
+        raise ValueError(
+            f"`shape` must have every axis in `{name}`, without repeats. Received: shape={shape}, {name}={axes!r}"
+        )
+
+
+def fans(
+    shape: Shape,
+    input_axes: Iterable[int] | None = None,
+    output_axes: Iterable[int] | None = None,
+    groups: int = 1,
+) -> tuple[int, int]:
+    """Return fan-in and fan-out: the inputs per unit and the units per input.
+
+    Args:
+        shape: Shape of a kernel.
+        input_axes: The axes that one output sums over. Default: see `default_axes`.
+        output_axes: The axes that one input contributes to. Default: see `default_axes`.
+        groups: Number of equal groups of units. An input contributes to those of one group.
+
+    Returns:
+        Two integers. Both are 1 for a scalar, and the length for a vector.
+    """
+    inputs, outputs = default_axes(len(shape))
+    input_axes = inputs if input_axes is None else input_axes
+    output_axes = outputs if output_axes is None else output_axes
+    fan_in, fan_out = (math.prod(shape[axis] for axis in axes) for axes in (input_axes, output_axes))
+    return fan_in, fan_out // groups
+
+
+def default_axes(rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the default input axes and output axes of a kernel.
+
+    A kernel with more than two dimensions is taken as that of a convolution, `(*window, inputs,
+    units)`. The only axis of a vector counts as both.
+    """
+    window = tuple(range(rank - 2))
+    last = tuple(range(max(rank - 2, 0), rank))
+    return (*window, *last[:1]), (*window, *last[-1:])
+
+
+def check_gain(gain: Gain) -> Gain:
+    """Return `gain`, which must be a positive number or the name of an activation."""
+    if isinstance(gain, str):
+        return check_choice("gain", gain, _GAINS)
+    return check_number("gain", gain, positive=True)
+
+
+def gain_value(gain: Gain) -> float:
+    """Return a checked `gain` as a float."""
+    return _GAINS[gain] if isinstance(gain, str) else float(gain)

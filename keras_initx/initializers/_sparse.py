@@ -7,11 +7,13 @@ from typing import Any
 import keras
 
 from keras_initx._checks import check_count, check_number
-from keras_initx._typing import Array, Axes, DType, Gain, KerasConstraint, Seed, Shape, Tensor
+from keras_initx._typing import Array, AxesLike, DType, Gain, KerasConstraint, Seed, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers._base import register
 from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
 from keras_initx.sampling import Stream, sparse_normal
+
+__all__ = ["KeepSparse", "Sparse"]
 
 _DEFAULT_CONNECTIONS = 10
 
@@ -75,8 +77,8 @@ class Sparse(MatrixInitializer):
         stddev: float | None = None,
         gain: Gain = 1.0,
         seed: Seed = None,
-        input_axes: Axes = None,
-        output_axes: Axes = None,
+        input_axes: AxesLike = None,
+        output_axes: AxesLike = None,
     ) -> None:
         super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
         check_gain(gain)

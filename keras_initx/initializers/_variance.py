@@ -5,10 +5,12 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 from keras_initx._checks import check_choice, check_number
-from keras_initx._typing import Axes, DType, Seed, Shape, Tensor
+from keras_initx._typing import AxesLike, DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import register
 from keras_initx.initializers._scale import AxesInitializer
 from keras_initx.sampling import Draw, Stream, affine, truncated_normal, uniform_between
+
+__all__ = ["Spectral", "VarianceScaling"]
 
 Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
 Distribution = Literal["truncated_normal", "untruncated_normal", "normal", "uniform"]
@@ -78,8 +80,8 @@ class VarianceScaling(AxesInitializer):
         mode: Mode = "fan_in",
         distribution: Distribution = "truncated_normal",
         seed: Seed = None,
-        input_axes: Axes = None,
-        output_axes: Axes = None,
+        input_axes: AxesLike = None,
+        output_axes: AxesLike = None,
     ) -> None:
         super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
         self.scale: float = check_number("scale", scale, positive=True)
@@ -141,7 +143,7 @@ class Spectral(AxesInitializer):
     """
 
     def __init__(
-        self, scale: float = 1.0, *, seed: Seed = None, input_axes: Axes = None, output_axes: Axes = None
+        self, scale: float = 1.0, *, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None
     ) -> None:
         super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
         self.scale: float = check_number("scale", scale, positive=True)

@@ -1,17 +1,10 @@
 """The named members of the variance family: `VarianceScaling` with fixed arguments."""
 
-from keras_initx._typing import Axes, Seed
+from keras_initx._typing import AxesLike, Seed
 from keras_initx.initializers._base import register
-from keras_initx.initializers._variance import Distribution, Mode, VarianceScaling
+from keras_initx.initializers._variance import VarianceScaling
 
-
-class _Named(VarianceScaling):
-    """Base class with the same constructor arguments as Keras' classes of these names."""
-
-    _fixed: tuple[float, Mode, Distribution]
-
-    def __init__(self, seed: Seed = None, input_axes: Axes = None, output_axes: Axes = None) -> None:
-        super().__init__(*self._fixed, seed, input_axes, output_axes)
+__all__ = ["FanInNormal", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "LecunNormal", "LecunUniform"]
 
 
 @register("fan_in_normal", formula="N(0, 1 / fan_in)", use="the rule of thumb 1 / sqrt(n), not truncated")
@@ -41,14 +34,8 @@ class FanInNormal(VarianceScaling):
         Trade, Springer 1998.
     """
 
-    def __init__(self, *, seed: Seed = None, input_axes: Axes = None, output_axes: Axes = None) -> None:
-        super().__init__(
-            mode="fan_in",
-            distribution="untruncated_normal",
-            seed=seed,
-            input_axes=input_axes,
-            output_axes=output_axes,
-        )
+    def __init__(self, *, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
+        super().__init__(1.0, "fan_in", "untruncated_normal", seed, input_axes, output_axes)
 
 
 @register(
@@ -56,7 +43,7 @@ class FanInNormal(VarianceScaling):
     formula="truncated normal, variance 2 / (fan_in + fan_out)",
     use="layers before tanh, and as a general default",
 )
-class GlorotNormal(_Named):
+class GlorotNormal(VarianceScaling):
     """Draw weights from a truncated normal distribution with variance `2 / (fan_in + fan_out)`.
 
     A compromise between preserving the variance of signals and that of gradients, for tanh and
@@ -82,7 +69,8 @@ class GlorotNormal(_Named):
         networks", AISTATS 2010.
     """
 
-    _fixed = (1.0, "fan_avg", "truncated_normal")
+    def __init__(self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
+        super().__init__(1.0, "fan_avg", "truncated_normal", seed, input_axes, output_axes)
 
 
 @register(
@@ -90,7 +78,7 @@ class GlorotNormal(_Named):
     formula="uniform, variance 2 / (fan_in + fan_out)",
     use="layers before tanh; the default of Keras layers",
 )
-class GlorotUniform(_Named):
+class GlorotUniform(VarianceScaling):
     """Draw weights from `U(-l, l)`, with `l = sqrt(6 / (fan_in + fan_out))`.
 
     The variance is that of `GlorotNormal`. This is the default of Keras layers.
@@ -115,11 +103,12 @@ class GlorotUniform(_Named):
         networks", AISTATS 2010.
     """
 
-    _fixed = (1.0, "fan_avg", "uniform")
+    def __init__(self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
+        super().__init__(1.0, "fan_avg", "uniform", seed, input_axes, output_axes)
 
 
 @register("he_normal", formula="truncated normal, variance 2 / fan_in", use="layers before relu and its variants")
-class HeNormal(_Named):
+class HeNormal(VarianceScaling):
     """Draw weights from a truncated normal distribution with variance `2 / fan_in`.
 
     For relu and its variants. Relu halves the second moment of a signal; the factor 2 compensates
@@ -145,7 +134,8 @@ class HeNormal(_Named):
         on ImageNet classification", ICCV 2015.
     """
 
-    _fixed = (2.0, "fan_in", "truncated_normal")
+    def __init__(self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
+        super().__init__(2.0, "fan_in", "truncated_normal", seed, input_axes, output_axes)
 
 
 @register(
@@ -153,7 +143,7 @@ class HeNormal(_Named):
     formula="uniform, variance 2 / fan_in",
     use="layers before relu, with no weight beyond 1.73 standard deviations",
 )
-class HeUniform(_Named):
+class HeUniform(VarianceScaling):
     """Draw weights from `U(-l, l)`, with `l = sqrt(6 / fan_in)`.
 
     The variance is that of `HeNormal`.
@@ -178,13 +168,14 @@ class HeUniform(_Named):
         on ImageNet classification", ICCV 2015.
     """
 
-    _fixed = (2.0, "fan_in", "uniform")
+    def __init__(self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
+        super().__init__(2.0, "fan_in", "uniform", seed, input_axes, output_axes)
 
 
 @register(
     "lecun_normal", formula="truncated normal, variance 1 / fan_in", use="layers before selu or without an activation"
 )
-class LecunNormal(_Named):
+class LecunNormal(VarianceScaling):
     """Draw weights from a truncated normal distribution with variance `1 / fan_in`.
 
     Preserves the variance of a signal through a linear layer. For selu and layers without an
@@ -210,7 +201,8 @@ class LecunNormal(_Named):
         Trade, Springer 1998.
     """
 
-    _fixed = (1.0, "fan_in", "truncated_normal")
+    def __init__(self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
+        super().__init__(1.0, "fan_in", "truncated_normal", seed, input_axes, output_axes)
 
 
 @register(
@@ -218,7 +210,7 @@ class LecunNormal(_Named):
     formula="uniform, variance 1 / fan_in",
     use="layers before selu, with no weight beyond 1.73 standard deviations",
 )
-class LecunUniform(_Named):
+class LecunUniform(VarianceScaling):
     """Draw weights from `U(-l, l)`, with `l = sqrt(3 / fan_in)`.
 
     The variance is that of `LecunNormal`.
@@ -243,4 +235,5 @@ class LecunUniform(_Named):
         Trade, Springer 1998.
     """
 
-    _fixed = (1.0, "fan_in", "uniform")
+    def __init__(self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
+        super().__init__(1.0, "fan_in", "uniform", seed, input_axes, output_axes)

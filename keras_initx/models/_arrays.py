@@ -4,23 +4,25 @@ import contextlib
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from types import EllipsisType
 from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
+from keras_initx._checks import check_choice
 from keras_initx._typing import Array
 from keras_initx.initializers._array_files import FORMATS, Stored, check_file, open_arrays, suffix
-from keras_initx.models._layouts import CELLS, Layout
+from keras_initx.models._layouts import LAYOUTS, OTHER_NAMES, Candidate, KerasLayout, LayoutName, Part, joined
 from keras_initx.models._weights import ModelWeight, check_model, find_weights
 
 # A file, a model, or a dict from names to arrays or tensors of any framework.
 Source: TypeAlias = str | os.PathLike[str] | keras.Model | Mapping[str, Any]
+# Maps patterns for the paths of weights or layers to names of arrays or modules.
+NameRules: TypeAlias = Mapping[str, str | tuple[str, Part] | None]
 
-# Arrays of a `.npy` file have no names.
+# Batch of a `.npy` file have no names.
 _FORMATS = tuple(name for name in FORMATS if name != ".npy")
 # Formats that only Keras writes.
 _OF_KERAS = (".weights.h5", ".keras")
@@ -28,7 +30,7 @@ _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
 
 @contextlib.contextmanager
-def opened(source: Source) -> Iterator[tuple[dict[str, Stored], Layout | None]]:
+def open_source(source: Source) -> Iterator[tuple[dict[str, Stored], LayoutName | None]]:
     """Yield the arrays of `source` by name, not yet read, and its layout if only one is possible.
 
     A file stays open for the duration of the block.
@@ -40,9 +42,9 @@ def opened(source: Source) -> Iterator[tuple[dict[str, Stored], Layout | None]]:
     """
     if isinstance(source, keras.Model):
         check_model("source", source)
-        yield {weight.path: in_memory(weight.variable) for weight in find_weights(source)}, "keras"
+        yield {weight.path: as_stored(weight.variable) for weight in find_weights(source)}, "keras"
     elif isinstance(source, Mapping):
-        yield _named(source), None
+        yield _checked_arrays(source), None
     else:
         path = _checked_path(source)
         with open_arrays("source", path) as contents:
@@ -67,12 +69,12 @@ def _checked_path(source: object) -> str:
     return path
 
 
-def _named(source: Mapping[Any, Any]) -> dict[str, Stored]:
+def _checked_arrays(source: Mapping[Any, Any]) -> dict[str, Stored]:
     contents = {}
     for name, value in source.items():
         if not isinstance(name, str):
             raise TypeError(f"`source` must be a dict from names to arrays. Received: {name!r} as a name")
-        contents[name] = in_memory(value)
+        contents[name] = as_stored(value)
     if contents and all(found.dtype == "object" for found in contents.values()):
         raise TypeError(
             f"`source` must be a dict from names to arrays. Received: the names {list(contents)}, no arrays"
@@ -80,7 +82,7 @@ def _named(source: Mapping[Any, Any]) -> dict[str, Stored]:
     return contents
 
 
-def in_memory(value: Any) -> Stored:
+def as_stored(value: Any) -> Stored:
     """Return a tensor or array in memory in the same form as one in a file; its dtype says if it is anything else."""
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         try:
@@ -93,10 +95,10 @@ def in_memory(value: Any) -> Stored:
         dtype = str(value.dtype)
     if isinstance(value, np.ma.MaskedArray):
         dtype = f"masked {dtype}"
-    return Stored(tuple(value.shape), dtype, lambda: _array(value))
+    return Stored(tuple(value.shape), dtype, lambda: _read(value))
 
 
-def _array(value: Any) -> Array:
+def _read(value: Any) -> Array:
     if isinstance(value, keras.Variable):
         return np.asarray(keras.ops.convert_to_numpy(value.value))
     if hasattr(value, "detach"):  # a torch tensor, which the current backend may not know
@@ -106,45 +108,49 @@ def _array(value: Any) -> Array:
     return np.asarray(value)
 
 
-# An index from `numpy.s_`, or a function that maps the array to the weight.
-Part: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...] | Callable[[Array], Any]
-# Maps patterns for the paths of weights or layers to names of arrays or modules.
-NameRules: TypeAlias = Mapping[str, str | tuple[str, Part] | None]
+def layout_of_source(given: LayoutName | None, own: LayoutName | None) -> KerasLayout:
+    """Return the layout: the one that the source has in any case, or else the one given."""
+    if own is not None:
+        if given not in (None, own):
+            raise ValueError(f"`layout` must be {own!r} or `None` for this source. Received: layout={given!r}")
+        return LAYOUTS[own]
+    if given is None:
+        raise ValueError(
+            f"`layout` must be {' or '.join(map(repr, LAYOUTS))}: names and shapes do not show the order of axes. "
+            "Received: layout=None"
+        )
+    return LAYOUTS[check_choice("layout", given, LAYOUTS)]
 
-# Names that other frameworks use for a Keras weight.
-_OTHER_NAMES = {
-    "kernel": "weight",
-    "bias": "bias",
-    "embeddings": "weight",
-    "gamma": "weight",
-    "beta": "bias",
-    "scale": "weight",
-    "alpha": "weight",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
-_RECURRENT = {"kernel": ("weight_ih",), "recurrent_kernel": ("weight_hh",), "bias": ("bias_ih", "bias_hh")}
+
 # In torch, the layers inside these have no names of their own.
 _AROUND = (keras.layers.Bidirectional, keras.layers.RNN, keras.layers.Wrapper)
-_PROJECTIONS = ("query", "key", "value")
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """Arrays that a weight may be built from. All of them must exist.
+def candidates_by_path(weight: ModelWeight, layout: KerasLayout, module: str = "", depth: int = 0) -> list[Candidate]:
+    """Return the arrays that may hold `weight` by its path in the model, most likely first.
 
-    Attributes:
-        names: Their names, usually one.
-        part: The index of the part to use, or a function that maps the array to the weight.
-        third: Which third of the first axis to use, or `None` for the whole array.
+    Args:
+        weight: A weight.
+        layout: The layout of the source.
+        module: The name in the source of a layer around it, empty for the whole model.
+        depth: The number of names in the path up to that layer.
     """
+    names = weight.path.split("/")
+    inner = [
+        name
+        for place, name in enumerate(names[:-1])
+        if place >= depth and not isinstance(weight.layers[place], _AROUND)
+    ]
+    found = [Candidate((joined(module, *names[depth:], mark=mark),)) for mark in "/."]
+    found += layout.special_names(weight, module, inner)
+    if weight.name in OTHER_NAMES:
+        found.append(Candidate((joined(module, *inner, OTHER_NAMES[weight.name]),)))
+    return found
 
-    names: tuple[str, ...]
-    part: Part | None = None
-    third: int | None = None
 
-
-def wanted(weights: Sequence[ModelWeight], rules: NameRules, layout: Layout) -> dict[str, list[Candidate] | None]:
+def candidates_by_rule(
+    weights: Sequence[ModelWeight], rules: NameRules, layout: KerasLayout
+) -> dict[str, list[Candidate] | None]:
     """Return the candidates from the first matching rule of each weight, by path; `None` if the rule skips the weight.
 
     Raises:
@@ -155,21 +161,23 @@ def wanted(weights: Sequence[ModelWeight], rules: NameRules, layout: Layout) -> 
         raise TypeError(f"`rules` must be a dict from patterns to names. Received: rules={rules!r}")
     found: dict[str, list[Candidate] | None] = {}
     for pattern, value in rules.items():
-        _check(pattern, value)
+        _check_rule(pattern, value)
         expression = re.compile(re.escape(pattern).replace(r"\*", "([^/]*)") + "(?P<rest>/.+)?")
         matches = {weight: match for weight in weights if (match := expression.fullmatch(weight.path))}
         if not matches:
+            paths = dict.fromkeys(path for weight in weights for path in (*weight.layer_paths[1:], weight.path))
+            close = difflib.get_close_matches(pattern, paths, cutoff=0.0)
             raise ValueError(
                 f"Each of `rules` must match a weight or a layer. Received: {pattern!r}, which matches none; close "
-                f"matches are {_close(pattern, weights)}"
+                f"matches are {', '.join(map(repr, close))}"
             )
         for weight, match in matches.items():
             if weight.path not in found:
-                found[weight.path] = None if value is None else _by_rule(weight, match, value, layout)
+                found[weight.path] = None if value is None else _candidates_of_rule(weight, match, value, layout)
     return found
 
 
-def _check(pattern: Any, value: Any) -> None:
+def _check_rule(pattern: Any, value: Any) -> None:
     if not isinstance(pattern, str):
         raise TypeError(f"`rules` must have path patterns as keys. Received: {pattern!r} as a key")
     name, part = value if isinstance(value, tuple) and len(value) == 2 else (value, ...)
@@ -182,8 +190,8 @@ def _check(pattern: Any, value: Any) -> None:
         )
 
 
-def _by_rule(
-    weight: ModelWeight, match: re.Match[str], value: str | tuple[str, Part], layout: Layout
+def _candidates_of_rule(
+    weight: ModelWeight, match: re.Match[str], value: str | tuple[str, Part], layout: KerasLayout
 ) -> list[Candidate]:
     template, part = value if isinstance(value, tuple) else (value, None)
     try:
@@ -194,71 +202,10 @@ def _by_rule(
             f"Received: {template!r} for {weight.path!r}: {error}"
         ) from None
     if match["rest"] is None:
-        return [Candidate(_with_second_bias(weight, name, layout), part)]
+        return [Candidate((name, *layout.partners(weight, name)), part)]
     if part is not None:
         raise ValueError(
             "`rules` must not have a part for a layer, which may have several weights: use the pattern of one weight. "
             f"Received: {value!r} for a layer of {weight.path!r}"
         )
-    consumed = weight.path.count("/") + 1 - match["rest"].count("/")
-    return list(named(weight, layout, name, consumed))
-
-
-def _with_second_bias(weight: ModelWeight, name: str, layout: Layout) -> tuple[str, ...]:
-    """Return `name`, and for the first bias of torch also that of the second: `bias_hh_l0` for `bias_ih_l0`."""
-    is_first = layout == "torch" and isinstance(weight.layer, CELLS) and "bias_ih" in name
-    return (name, name.replace("bias_ih", "bias_hh")) if is_first else (name,)
-
-
-def named(weight: ModelWeight, layout: Layout, module: str = "", consumed: int = 0) -> Iterator[Candidate]:
-    """Yield the possible names of `weight` in a source, most likely first.
-
-    Args:
-        weight: A weight.
-        layout: The layout of the source.
-        module: The name in the source of an enclosing layer, empty for the whole model.
-        consumed: The number of path components up to that layer.
-    """
-    names = weight.path.split("/")
-    for mark in "/.":
-        yield _candidate(mark, module, names[consumed:])
-    inner = [
-        name
-        for place, name in enumerate(names[:-1])
-        if place >= consumed and not isinstance(weight.layers[place], _AROUND)
-    ]
-    if layout == "torch":
-        yield from _of_torch(weight, module, inner, is_projection=consumed < len(names) - 1)
-    if weight.name in _OTHER_NAMES:
-        yield _candidate(".", module, [*inner, _OTHER_NAMES[weight.name]])
-
-
-def _of_torch(weight: ModelWeight, module: str, inner: list[str], *, is_projection: bool) -> Iterator[Candidate]:
-    """Yield the names in torch modules that fuse the weights of several layers or gates."""
-    if isinstance(weight.layer, CELLS) and weight.name in _RECURRENT:
-        for suffix in ["_l0_reverse"] if _is_backward(weight) else ["_l0", ""]:
-            yield _candidate(".", module, inner, *(f"{name}{suffix}" for name in _RECURRENT[weight.name]))
-    if is_projection and weight.name in _OTHER_NAMES and isinstance(weight.layers[-2], keras.layers.MultiHeadAttention):
-        kind, ending = inner[-1], _OTHER_NAMES[weight.name]
-        if kind in _PROJECTIONS:
-            fused = _candidate(".", module, inner[:-1], f"in_proj_{ending}")
-            yield Candidate(fused.names, third=_PROJECTIONS.index(kind))
-            yield _candidate(".", module, inner[:-1], f"{kind[0]}_proj_{ending}")
-        elif kind == "attention_output":
-            yield _candidate(".", module, [*inner[:-1], "out_proj", ending])
-
-
-def _is_backward(weight: ModelWeight) -> bool:
-    around = (layer for layer in weight.layers if isinstance(layer, keras.layers.Bidirectional))
-    return any(layer.backward_layer in weight.layers for layer in around)
-
-
-def _candidate(mark: str, module: str, inner: Sequence[str], *last: str) -> Candidate:
-    first = [module] if module else []
-    return Candidate(tuple(mark.join([*first, *inner, *ending]) for ending in ([[name] for name in last] or [[]])))
-
-
-def _close(pattern: str, weights: Sequence[ModelWeight]) -> str:
-    paths = dict.fromkeys(path for weight in weights for path in (*weight.layer_paths[1:], weight.path))
-    close = difflib.get_close_matches(pattern, paths, cutoff=0.0)
-    return ", ".join(map(repr, close))
+    return candidates_by_path(weight, layout, name, depth=weight.path.count("/") + 1 - match["rest"].count("/"))

@@ -1,20 +1,19 @@
-"""A forward pass that pauses at each layer, and the factor that gives its output variance 1."""
+"""A forward pass that pauses at each layer, and the kernels that may be changed there."""
 
 import contextlib
 import functools
-import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._layers import activation_of, call_name, named_layers, parts_of, replaced
-from keras_initx.diagnostics._signal import array_of, first_float, spread, tensors_in
-from keras_initx.diagnostics._verdicts import Arrays
-from keras_initx.models._weights import input_kernel
+from keras_initx.diagnostics._layers import activation_of, call_name, named_layers, own_weights, parts_of, replaced
+from keras_initx.diagnostics._measure import Batch
+from keras_initx.diagnostics._signal import array_of, first_float, tensors_in
+from keras_initx.diagnostics._weights import is_kernel, is_zero
+from keras_initx.models._weights import is_quantized
 
 # Calls a layer, possibly again, and returns its output before the activation, or `None` if that is not accessible.
 Outputs = Callable[[], Array | None]
@@ -23,7 +22,7 @@ Visit = Callable[[keras.layers.Layer, Outputs], object]
 
 def forward(
     model: keras.Model,
-    x: Arrays,
+    x: Batch,
     layers: Collection[keras.layers.Layer],
     values: Sequence[tuple[keras.Variable, Array]],
     visit: Visit,
@@ -46,7 +45,9 @@ def forward(
         for layer in named_layers(model):
             name = call_name(layer)
             call = getattr(layer, name)
-            if _is_random(layer):
+            # A recurrent layer calls its cell directly.
+            parts = [layer, *(parts_of(layer) if isinstance(layer, keras.layers.RNN) else [])]
+            if any(isinstance(value, keras.random.SeedGenerator) for part in parts for value in vars(part).values()):
                 call = _as_in_inference(call)
             if layer in layers:
                 call = _visited(layer, call, visit)
@@ -55,12 +56,6 @@ def forward(
         for variable, value in values:
             variable.assign(value)
         model(x, training=True)
-
-
-def _is_random(layer: keras.layers.Layer) -> bool:
-    """Return whether `layer`, or the cell that it calls directly, has a random generator."""
-    parts = [layer, *(parts_of(layer) if isinstance(layer, keras.layers.RNN) else [])]
-    return any(isinstance(value, keras.random.SeedGenerator) for part in parts for value in vars(part).values())
 
 
 def _as_in_inference(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -86,18 +81,28 @@ def _visited(layer: keras.layers.Layer, call: Callable[..., Tensor], visit: Visi
             return call(*args, **kwargs)
         is_first = False
         outputs = None
-        state = [(variable, variable.value) for variable in _state(layer)]
+        # What a call may change: statistics, and the states of a recurrent layer, which Keras does not list.
+        changing = [*layer.non_trainable_variables, *keras.tree.flatten(getattr(layer, "states", None))]
+        state = [(variable, variable.value) for variable in changing if isinstance(variable, keras.Variable)]
+
+        activation: Any = activation_of(layer)
+        before: list[Tensor] = []
+
+        def recorded(values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            before.append(values)
+            return activation(values, *args, **kwargs)
 
         def repeated() -> Array | None:
             nonlocal outputs
             for variable, value in state:
                 variable.assign(value)
-            with _before_activation(layer) as seen:
+            before.clear()
+            with replaced(layer, "activation", recorded) if activation else contextlib.nullcontext():
                 outputs = call(*args, **kwargs)
             if isinstance(layer, keras.layers.RNN):
                 found = _gates(layer, args[0] if args else kwargs["sequences"])
             else:
-                found = first_float(seen or outputs)
+                found = first_float(before or outputs)
             return None if found is None else array_of(found)
 
         visit(layer, repeated)
@@ -106,32 +111,9 @@ def _visited(layer: keras.layers.Layer, call: Callable[..., Tensor], visit: Visi
     return hooked
 
 
-def _state(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Return what a call may change: statistics, and the states of a recurrent layer, which Keras does not list."""
-    states = keras.tree.flatten(getattr(layer, "states", None))
-    return [*layer.non_trainable_variables, *(state for state in states if isinstance(state, keras.Variable))]
-
-
-@contextlib.contextmanager
-def _before_activation(layer: keras.layers.Layer) -> Iterator[list[Tensor]]:
-    """Yield a list that collects the inputs of the activation of `layer`."""
-    seen: list[Tensor] = []
-    activation = activation_of(layer)
-    if activation is None:
-        yield seen
-        return
-
-    def hooked(values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        seen.append(values)
-        return activation(values, *args, **kwargs)
-
-    with replaced(layer, "activation", hooked):
-        yield seen
-
-
 def _gates(layer: keras.layers.RNN, inputs: Tensor) -> Tensor | None:
     """Return the product of the cell's kernel with the inputs of all steps, or `None` if it is not known."""
-    cell, kernel = layer.cell, input_kernel(layer)
+    cell, kernel = layer.cell, _input_kernel(layer)
     if kernel is None:
         return None
     if hasattr(cell, "input_conv"):
@@ -140,80 +122,48 @@ def _gates(layer: keras.layers.RNN, inputs: Tensor) -> Tensor | None:
     return keras.ops.matmul(inputs, kernel) if kernel.shape[:-1] == inputs.shape[-1:] else None
 
 
-# If the variance grows with less than this power of the kernel's scale, the kernel does not determine it.
-_LEAST_POWER = 0.1
-# Examples that differ by less than this relative amount are equal up to rounding.
-_LEAST_SPREAD = 1e-5
+class Kernels(NamedTuple):
+    """The kernels of a layer.
 
-
-class Fit(NamedTuple):
-    """The factor, the number of steps that it took to find it, and the reason if there is none."""
-
-    factor: float
-    steps: int
-    reason: str = ""
-
-
-def unit_variance(outputs: Callable[[float], Array | None], power: float, tolerance: float, max_steps: int) -> Fit:
-    """Return the factor that brings the variance of `outputs` within `tolerance` of 1.
-
-    The output of a layer is usually proportional to its kernel, so that one step is enough. A bias
-    or another added term breaks the proportionality: then each step is a secant step through the
-    last two points on logarithmic scales.
-
-    Args:
-        outputs: Function of a factor on the kernel.
-        power: The power of the factor by which the variance scales: twice the number of multiplied
-            kernels.
-        tolerance: A positive number.
-        max_steps: Maximum number of factors to try.
-
-    Returns:
-        A `Fit` with the best factor found, or with a reason.
+    Attributes:
+        free: The kernels that multiply its inputs and may be changed.
+        reason: Why no kernel may be changed; empty if one may.
     """
-    values = outputs(1.0)
-    reason = _obstacle(values)
-    tried: list[tuple[float, float]] = []
-    logarithm = 0.0
-    while not reason:
-        assert values is not None
-        variance = float(values.var(dtype="float64"))
-        if not 0 < variance < math.inf:
-            reason = "its output vanishes or overflows"
-            break
-        tried.append((logarithm, math.log(variance)))
-        if abs(variance - 1) <= tolerance or len(tried) > max_steps:
-            break
-        if len(tried) > 1:
-            (before, from_), (after, to) = tried[-2:]
-            power = (to - from_) / (after - before)
-            if not power > _LEAST_POWER:
-                reason = "its output does not follow its kernel"
-                break
-        logarithm -= tried[-1][1] / power
-        if abs(logarithm) > 80:  # beyond the range of float32
-            reason = "its output does not follow its kernel"
-            break
-        values = outputs(math.exp(logarithm))
-        if values is None or not np.isfinite(values).all():
-            reason = "its output vanishes or overflows"
-    if reason:
-        return Fit(1.0, 0, reason)
-    closest = min(tried, key=lambda one: abs(one[1]))
-    if closest is not tried[-1]:
-        outputs(math.exp(closest[0]))
-    return Fit(math.exp(closest[0]), len(tried) - 1)
+
+    free: tuple[keras.Variable, ...]
+    reason: str
 
 
-def _obstacle(values: Array | None) -> str:
-    """Return why no factor can bring the variance of `values` to 1, empty if one can."""
-    if values is None:
-        return "its output is not known or not floating-point"
-    if not np.isfinite(values).all():
-        return "its output is not finite"
-    size = math.sqrt(float(np.square(values, dtype="float64").mean())) if values.size else 0.0
-    if not size:
-        return "its output is zero"
-    if spread(values) <= _LEAST_SPREAD * size:
-        return "its output is the same for all examples"
-    return ""
+def kernels_of(layer: keras.layers.Layer) -> Kernels | None:
+    """Return the `Kernels` of `layer`, or `None` if it has none."""
+    if is_quantized(layer):
+        return Kernels((), "quantized")
+    if isinstance(layer, keras.layers.RNN):
+        kernel = _input_kernel(layer)
+        if kernel is None:
+            return Kernels((), "the kernels of its cell are not known") if layer.weights else None
+        found = [kernel]
+    else:
+        found = [weight for weight in own_weights(layer) if len(weight.shape) > 1 and is_kernel(weight)]
+    # The factors of LoRA start a change of the kernel at zero. While they train, it is frozen.
+    found = [weight for weight in found if not weight.name.startswith("lora_")]
+    if not found:
+        return None
+    free = [weight for weight in found if weight.trainable]
+    if not free:
+        return Kernels((), "frozen")
+    # Embeddings are looked up or added, not multiplied.
+    free = [weight for weight in free if not isinstance(layer, keras.layers.Embedding) and "embed" not in weight.name]
+    if not free:
+        return Kernels((), "an embedding, which does not multiply its input")
+    free = [weight for weight in free if not is_zero(layer, weight)]
+    return Kernels(tuple(free), "" if free else "its kernel is zero")
+
+
+def _input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
+    """Return the matrix or filters by which the cell of `layer` multiplies its inputs, or `None` if it is not known.
+
+    The recurrent kernel multiplies the state, and the inside of a loop over several cells is not accessible.
+    """
+    kernel = getattr(layer.cell, "kernel", None)
+    return kernel if isinstance(kernel, keras.Variable) and len(kernel.shape) > 1 else None

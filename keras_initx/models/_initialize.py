@@ -1,29 +1,26 @@
 """Initialize the weights of a whole model by rules."""
 
-import dataclasses
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, check_flag
-from keras_initx._seeds import derived_seed, root_seed
-from keras_initx._typing import Shape, Tensor
+from keras_initx._checks import check_flag
+from keras_initx._seeds import derived_seed, has_seed, root_seed
+from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._report import number
-from keras_initx.initializers import Initializer as OwnInitializer
-from keras_initx.initializers import KeepSparse
+from keras_initx.initializers import Initializer, KeepSparse
 from keras_initx.initializers._composition import check_shape_for
-from keras_initx.initializers._twins import has_seed
-from keras_initx.models._layer_initializers import Initializer, initial_state, own_initializers
-from keras_initx.models._rules import Rules, bound, description, matched
-from keras_initx.models._weights import ModelWeight, check_model, find_weights, is_quantized
-from keras_initx.rendering._table import Column, Tabular
+from keras_initx.models._layer_initializers import LayerInitializer, initial_state, layer_initializers
+from keras_initx.models._rules import Rules, description, initializers_by_rule, with_seed_and_axes
+from keras_initx.models._weights import ModelWeight, Plan, check_model, find_weights, is_quantized
+from keras_initx.rendering._table import Column, filled
 from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._text import short_number as number
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,51 @@ class WeightPlan:
     seconds: float | None = None
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class InitializationPlan(Plan[WeightPlan]):
+    """The initialization of each weight of a model, shown as a table by `print` and in notebooks.
+
+    Attributes:
+        weights: A `WeightPlan` for each weight, in the order of the layers.
+        seed: The seed from which all others are derived.
+        dry_run: Whether the model was left unchanged.
+    """
+
+    weights: list[WeightPlan]
+    seed: int
+    dry_run: bool
+
+    @property
+    def left(self) -> list[WeightPlan]:
+        """The weights that are left unchanged."""
+        return [weight for weight in self.weights if weight.initializer is None]
+
+    def _columns(self) -> list[Column[WeightPlan]]:
+        columns: list[Column[WeightPlan]] = [
+            Column("weight", lambda weight: weight.path, is_text=True),
+            Column("shape", lambda weight: weight.shape),
+            Column(
+                "initializer", lambda weight: weight.initializer or f"({weight.reason})", is_text=True, max_width=30
+            ),
+            Column("fan in", lambda weight: _optional(weight.fan_in)),
+            Column("fan out", lambda weight: _optional(weight.fan_out)),
+            Column("std expected", lambda weight: _optional(weight.expected_std)),
+            Column("std", lambda weight: _optional(weight.std)),
+            Column("seed", lambda weight: _optional(weight.seed), wide_only=True),
+            Column("seconds", lambda weight: _optional(weight.seconds), wide_only=True),
+            Column("size", lambda weight: _size(weight.nbytes), wide_only=True),
+        ]
+        return filled(columns, self.weights)
+
+    def _summary(self) -> str:
+        drawn = len(self.weights) - len(self.left)
+        size = sum(weight.nbytes for weight in self.weights)
+        would = "to be drawn" if self.dry_run else "drawn"
+        seconds = "" if self.dry_run else f" in {number(sum(weight.seconds or 0 for weight in self.weights))} s"
+        left = f", {len(self.left)} left unchanged" if self.left else ""
+        return f"{drawn} of {len(self.weights)} weights {would}{seconds}{left}; {_size(size)}; seed {self.seed}."
+
+
 def _optional(value: Any) -> str:
     if value is None:
         return ""
@@ -73,52 +115,6 @@ def _size(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count} B"
-
-
-_COLUMNS: Sequence[Column[WeightPlan]] = (
-    Column("weight", lambda weight: weight.path, is_text=True),
-    Column("shape", lambda weight: weight.shape),
-    Column("initializer", lambda weight: weight.initializer or f"({weight.reason})", is_text=True, max_width=30),
-    Column("fan in", lambda weight: _optional(weight.fan_in)),
-    Column("fan out", lambda weight: _optional(weight.fan_out)),
-    Column("std expected", lambda weight: _optional(weight.expected_std)),
-    Column("std", lambda weight: _optional(weight.std)),
-    Column("seed", lambda weight: _optional(weight.seed), wide_only=True),
-    Column("seconds", lambda weight: _optional(weight.seconds), wide_only=True),
-    Column("size", lambda weight: _size(weight.nbytes), wide_only=True),
-)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class InitializationPlan(Tabular[WeightPlan]):
-    """The initialization of each weight of a model, shown as a table by `print` and in notebooks.
-
-    Attributes:
-        weights: A `WeightPlan` for each weight, in the order of the layers.
-        seed: The seed from which all others are derived.
-        dry_run: Whether the model was left unchanged.
-    """
-
-    weights: list[WeightPlan]
-    seed: int
-    dry_run: bool
-    _columns = _COLUMNS
-
-    @property
-    def left(self) -> list[WeightPlan]:
-        """The weights that are left unchanged."""
-        return [weight for weight in self.weights if weight.initializer is None]
-
-    def _summary(self) -> str:
-        drawn = len(self.weights) - len(self.left)
-        size = sum(weight.nbytes for weight in self.weights)
-        would = "to be drawn" if self.dry_run else "drawn"
-        seconds = "" if self.dry_run else f" in {number(sum(weight.seconds or 0 for weight in self.weights))} s"
-        left = f", {len(self.left)} left unchanged" if self.left else ""
-        return f"{drawn} of {len(self.weights)} weights {would}{seconds}{left}; {_size(size)}; seed {self.seed}."
-
-
-_PIECE = 1 << 16
 
 
 def initialize(
@@ -190,11 +186,21 @@ def initialize(
     check_flag("dry_run", dry_run)
     root = root_seed(seed)
     steps = _steps(find_weights(model), rules, root)
+    _check_seeds(steps)
     if dry_run:
         return InitializationPlan([step.row for step in steps], root, dry_run)
     if reset:
         initial_state(model)  # for its errors, before anything is changed
-    rows, assignments = _drawn(steps)
+    rows, assignments = [], []
+    with progress("initialize", len(steps), "weights") as advance:
+        for weight, initializer, row in steps:
+            if initializer is None:
+                rows.append(row)
+            else:
+                value, drawn = _draw(weight, initializer, row)
+                rows.append(drawn)
+                assignments.append((weight.variable, value))
+            advance(1)
     for variable, value in assignments:
         variable.assign(value)
     if reset:
@@ -204,144 +210,104 @@ def initialize(
     return InitializationPlan(rows, root, dry_run)
 
 
-@dataclass(frozen=True)
-class _Step:
+class _Step(NamedTuple):
     """A weight, its initializer if it has one, and its row in the plan."""
 
     weight: ModelWeight
-    initializer: Initializer | None
+    initializer: LayerInitializer | None
     row: WeightPlan
 
 
 def _steps(weights: Sequence[ModelWeight], rules: Rules | None, root: int) -> list[_Step]:
-    by_rule = matched(rules, weights)
-    own = own_initializers([weight for weight in weights if weight.path not in by_rule])
+    """Return a step for each weight: its initializer by the rules or its layer, with a seed and axes."""
+    by_rule = initializers_by_rule(rules, weights)
+    by_layer = layer_initializers([weight for weight in weights if weight.path not in by_rule])
     steps = []
     for weight in weights:
-        seed: int | None = (derived := derived_seed(root, weight.path))
-        initializer, reason = by_rule.get(weight.path), "by rule"
-        if weight.path not in by_rule:
-            initializer, reason = _own(weight, own)
-        elif initializer is not None and is_quantized(weight.layer):
+        has_rule = weight.path in by_rule
+        initializer, reason = (by_rule[weight.path], "by rule") if has_rule else by_layer[weight.path]
+        if has_rule and initializer is not None and is_quantized(weight.layer):
             raise ValueError(
                 f"`rules` must leave quantized layers unchanged: put a rule with `None` for them first. "
                 f"Received: {initializer!r} for {weight.path!r}, whose layer is quantized"
             )
+        seed = None
         constraint = weight.variable.constraint
-        if isinstance(constraint, KeepSparse) and weight.path not in by_rule:
+        if isinstance(constraint, KeepSparse) and not has_rule:
             # Keep this seed: it determines the zeros, which are constants in compiled programs.
-            initializer, seed = constraint.initializer, constraint.initializer.get_config()["seed"]
+            initializer = constraint.initializer
+            seed = initializer.get_config()["seed"]
         elif isinstance(initializer, keras.initializers.Initializer):
-            given, initializer = initializer, bound(initializer, derived, weight)
-            seed = None if initializer is given else seed  # A user's object has its own.
-            _check_shape(initializer, weight)
-        steps.append(_Step(weight, initializer, _row(weight, initializer, reason, seed)))
-    _check_seeds(steps)
+            given, derived = initializer, derived_seed(root, weight.path)
+            initializer = with_seed_and_axes(given, derived, weight)
+            if initializer is not given and has_seed(initializer.get_config()):
+                seed = derived  # A user's object has its own.
+            try:
+                check_shape_for(initializer, weight.shape)
+            except ValueError as error:
+                raise _unsuitable(repr(initializer), weight.path, f": {error}") from None
+        fan_in, fan_out = weight.fans or (None, None)
+        row = WeightPlan(weight.path, weight.shape, weight.dtype, weight.nbytes, None, reason, fan_in, fan_out)
+        if initializer is not None:
+            std = initializer.expected_std(weight.shape) if isinstance(initializer, Initializer) else None
+            text = description(initializer)
+            row = replace(row, initializer=text, reason="", expected_std=std, seed=seed)
+        steps.append(_Step(weight, initializer, row))
     return steps
 
 
-def _own(weight: ModelWeight, own: dict[str, Initializer]) -> tuple[Initializer | None, str]:
-    """Return the initializer of the layer, or `None` and the reason why the weight is left unchanged."""
-    if is_quantized(weight.layer):
-        return None, "quantized"
-    if weight.dtype not in DTYPES:
-        return None, weight.dtype
-    if hasattr(weight.layer, "adapt"):
-        return None, "adapted to data"
-    return own.get(weight.path), "initializer unknown"
-
-
-def _check_shape(initializer: keras.initializers.Initializer, weight: ModelWeight) -> None:
-    try:
-        check_shape_for(initializer, weight.shape)
-    except ValueError as error:
-        raise ValueError(
-            f"`rules` must suit the weights. Received: {initializer!r} for {weight.path!r}: {error}"
-        ) from None
+def _unsuitable(initializer: str | None, path: str, problem: str) -> ValueError:
+    return ValueError(f"`rules` must suit the weights. Received: {initializer} for {path!r}{problem}")
 
 
 def _check_seeds(steps: Sequence[_Step]) -> None:
     """Raise `ValueError` if two weights of the same shape share a seed. For 1,000 weights the odds are 1 in 4,000."""
     seen: dict[tuple[int, Shape], str] = {}
-    for step in steps:
-        if step.row.seed is None:
+    for _, _, row in steps:
+        if row.seed is None:
             continue
-        other = seen.setdefault((step.row.seed, step.row.shape), step.row.path)
-        if other != step.row.path:
+        other = seen.setdefault((row.seed, row.shape), row.path)
+        if other != row.path:
             raise ValueError(
-                f"`seed` must give {other!r} and {step.row.path!r} different seeds: use another `seed`. "
-                f"Received: the seed {step.row.seed} for both"
+                f"`seed` must give {other!r} and {row.path!r} different seeds: use another `seed`. "
+                f"Received: the seed {row.seed} for both"
             )
 
 
-def _row(weight: ModelWeight, initializer: Initializer | None, reason: str, seed: int | None) -> WeightPlan:
-    fans = weight.fans or (None, None)
-    row = WeightPlan(weight.path, weight.shape, weight.dtype, weight.nbytes, None, reason, *fans)
-    if initializer is None:
-        return row
-    if not isinstance(initializer, keras.initializers.Initializer):
-        name = getattr(initializer, "__name__", type(initializer).__name__)
-        return dataclasses.replace(row, initializer=name, reason="")
-    return dataclasses.replace(
-        row,
-        initializer=description(initializer),
-        reason="",
-        expected_std=initializer.expected_std(weight.shape) if isinstance(initializer, OwnInitializer) else None,
-        seed=seed if has_seed(initializer.get_config()) else None,
-    )
-
-
-def _std(value: Tensor, row: WeightPlan) -> float:
-    """Return the standard deviation of the drawn values, after checking their shape and kind."""
-    array = backend.host_view(keras.ops.convert_to_tensor(value))
+def _draw(weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan) -> tuple[Tensor, WeightPlan]:
+    """Return new values of a weight, checked, and its row with their statistics."""
+    begin = time.perf_counter()
+    value = initializer(row.shape, dtype=row.dtype)
+    if isinstance(weight.variable.constraint, KeepSparse):
+        value = weight.variable.constraint(value)
+    seconds = time.perf_counter() - begin
+    array = _array(value)
     if array.shape != row.shape:
-        raise ValueError(
-            f"`rules` must suit the weights. Received: {row.initializer} for {row.path!r} of shape {row.shape}, which "
-            f"gives {array.shape}"
-        )
-    masked = isinstance(value, np.ma.MaskedArray)
-    if masked or (array.dtype.kind == "c" and "complex" not in row.dtype):
-        kind = "a masked array" if masked else "complex numbers"
-        raise ValueError(
-            f"`rules` must suit the weights. Received: {row.initializer} for {row.path!r}, which gives {kind}"
-        )
+        raise _unsuitable(row.initializer, row.path, f" of shape {row.shape}, which gives {array.shape}")
+    if isinstance(value, np.ma.MaskedArray):
+        raise _unsuitable(row.initializer, row.path, ", which gives a masked array")
+    if array.dtype.kind == "c" and "complex" not in row.dtype:
+        raise _unsuitable(row.initializer, row.path, ", which gives complex numbers")
+    std = _std(array)
+    # Values that are infinite in float32 too are so by intention.
+    overflows = row.dtype == "float16" and not math.isfinite(std)
+    if overflows and math.isfinite(_std(_array(initializer(row.shape, dtype="float32")))):
+        raise _unsuitable(row.initializer, row.path, f", which gives numbers beyond the range of {row.dtype}")
+    return value, replace(row, std=std, seconds=seconds)
+
+
+def _array(value: Tensor) -> Array:
+    array: Array = backend.host_view(keras.ops.convert_to_tensor(value))
+    return array
+
+
+def _std(array: Array) -> float:
+    """Return the standard deviation, in chunks that stay in the cache: fresh memory costs more than the sums."""
     if not array.size:
         return 0.0
     flat = array.reshape(-1)
     total = square = 0.0
-    # In chunks that stay in the cache: touching fresh memory costs more than the sums.
-    for begin in range(0, flat.size, _PIECE):
-        piece = flat[begin : begin + _PIECE].astype("float64")
-        total, square = total + float(piece.sum()), square + float(piece @ piece)
+    for begin in range(0, flat.size, 1 << 16):
+        chunk = flat[begin : begin + (1 << 16)].astype("float64")
+        total, square = total + float(chunk.sum()), square + float(chunk @ chunk)
     return math.sqrt(max(square / flat.size - (total / flat.size) ** 2, 0.0))
-
-
-def _check_range(initializer: Initializer, row: WeightPlan) -> None:
-    """Raise `ValueError` if the values have overflowed, other than those that are infinite by intention."""
-    if row.dtype != "float16" or row.std is None or math.isfinite(row.std):
-        return
-    if math.isfinite(_std(initializer(row.shape, dtype="float32"), row)):
-        raise ValueError(
-            f"`rules` must suit the weights. Received: {row.initializer} for {row.path!r}, which gives numbers beyond "
-            f"the range of {row.dtype}"
-        )
-
-
-def _drawn(steps: Sequence[_Step]) -> tuple[list[WeightPlan], list[tuple[keras.Variable, Tensor]]]:
-    """Return the rows with statistics of the drawn values, and each variable with its new value."""
-    rows, assignments = [], []
-    with progress("initialize", len(steps), "weights") as advance:
-        for step in steps:
-            row = step.row
-            if step.initializer is not None:
-                begin = time.perf_counter()
-                value = step.initializer(row.shape, dtype=row.dtype)
-                if isinstance(step.weight.variable.constraint, KeepSparse):
-                    value = step.weight.variable.constraint(value)
-                seconds = time.perf_counter() - begin
-                row = dataclasses.replace(row, std=_std(value, row), seconds=seconds)
-                _check_range(step.initializer, row)
-                assignments.append((step.weight.variable, value))
-            rows.append(row)
-            advance(1)
-    return rows, assignments

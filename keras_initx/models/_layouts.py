@@ -1,21 +1,38 @@
-"""Convert arrays of torch, and flattened arrays of Keras, to a weight: the order of axes and gates."""
+"""The layouts of weights in a source: the names of their arrays, and the order of axes and gates.
+
+A layout is a class, listed in `LayoutName` and `LAYOUTS` at the end.
+"""
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from types import EllipsisType
+from typing import Any, Literal, TypeAlias
 
 import keras
 import numpy as np
 
 from keras_initx._typing import Array, Shape
-from keras_initx.diagnostics._layers import NORMALIZATIONS
-from keras_initx.diagnostics._weights import is_depthwise, is_kernel
+from keras_initx.diagnostics._weights import NORMALIZATIONS, is_depthwise, is_kernel
 from keras_initx.models._weights import ModelWeight
 
-Layout: TypeAlias = Literal["keras", "torch"]
+# An index from `numpy.s_`, or a function that maps the array to the weight.
+Part: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...] | Callable[[Array], Any]
 
+# Names that other frameworks use for a Keras weight. They are tried in every layout.
+OTHER_NAMES = {
+    "kernel": "weight",
+    "bias": "bias",
+    "embeddings": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+    "scale": "weight",
+    "alpha": "weight",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+_CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
 _CONVOLUTIONS = (
     keras.layers.Conv1D,
     keras.layers.Conv2D,
@@ -26,9 +43,26 @@ _CONVOLUTIONS = (
     keras.layers.SeparableConv1D,
     keras.layers.SeparableConv2D,
 )
-CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
-# torch: reset, update, new. Keras: update, reset, new.
-_GRU_GATES = (1, 0, 2)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Batch that a weight may be built from. All of them must exist.
+
+    Attributes:
+        names: Their names, usually one.
+        part: The index of the part to use, or a function that maps the array to the weight.
+        third: Which third of the first axis to use, or `None` for the whole array.
+    """
+
+    names: tuple[str, ...]
+    part: Part | None = None
+    third: int | None = None
+
+
+def joined(*names: str, mark: str = ".") -> str:
+    """Return the name of an array inside modules. Empty names are left out."""
+    return mark.join(filter(None, names))
 
 
 @dataclass(frozen=True)
@@ -49,7 +83,7 @@ class Arrangement:
     gates: Sequence[int] = ()
     combined: Literal["summed", "stacked", ""] = ""
 
-    def fits(self, shapes: Sequence[Shape]) -> bool:
+    def can_convert(self, shapes: Sequence[Shape]) -> bool:
         """Return whether arrays of these shapes can be converted."""
         count = {"": (1,), "summed": (1, 2), "stacked": (2,)}[self.combined]
         return len(shapes) in count and all(shape == self.source for shape in shapes)
@@ -75,82 +109,137 @@ class Arrangement:
         return ", ".join(step for step, is_done in steps.items() if is_done)
 
 
-def arrangements(weight: ModelWeight, layout: Layout) -> list[Arrangement]:
-    """Return the possible conversions of arrays in a layout to `weight`, empty if none is known."""
-    layer, shape = weight.layer, weight.shape
-    same = Arrangement(shape, shape, tuple(range(len(shape))))
-    flat = Arrangement((math.prod(shape),), shape, same.axes)
-    if isinstance(layer, keras.layers.EinsumDense) and weight.name == "bias":
-        return [same, flat]
-    if layout == "torch":
-        if found := _of_torch(weight):
-            return [found]
-        if isinstance(layer, CELLS):
-            return []
-        return [same] if _is_table(weight) else [same, flat] if _is_vector(weight) else []
-    # The order of the axes of an array with as many of them as the weight is kept.
-    # Other weights of the layer are scales of a quantized kernel, or factors of LoRA.
-    if isinstance(layer, keras.layers.EinsumDense) and weight.name == "kernel" and len(shape) > 2:
-        matrix = _einsum(weight, layout)
-        return [same, matrix] if matrix else [same]
-    return [same]
+def _same(shape: Shape) -> Arrangement:
+    return Arrangement(shape, shape, tuple(range(len(shape))))
 
 
-def _of_torch(weight: ModelWeight) -> Arrangement | None:
-    layer, name, shape = weight.layer, weight.name, weight.shape
-    if isinstance(layer, keras.layers.GRUCell):
-        return _gru(layer, name, shape) if layer.reset_after else None
-    if isinstance(layer, CELLS):
-        return _matrix(shape, (0,), (1,), "torch") if len(shape) > 1 else Arrangement(shape, shape, (0,), (), "summed")
-    if isinstance(layer, keras.layers.Dense) and name == "kernel":
-        return _matrix(shape, (0,), (1,), "torch")
-    if isinstance(layer, keras.layers.EinsumDense) and name == "kernel":
-        return _einsum(weight, "torch")
-    if name != "bias" and is_depthwise(layer, name):
-        *window, channels, multiplier = shape
-        axes = (*range(2, len(shape)), 0, 1)
-        return Arrangement((channels * multiplier, 1, *window), (channels, multiplier, *window), axes)
-    if name.endswith("kernel") and isinstance(layer, _CONVOLUTIONS):
-        # The kernel of a transposed convolution has its two channel axes swapped, in both frameworks.
-        source = (shape[-1], shape[-2], *shape[:-2])
-        return Arrangement(source, source, (*range(2, len(shape)), 1, 0))
-    return None
+def _flat(shape: Shape) -> Arrangement:
+    return Arrangement((math.prod(shape),), shape, tuple(range(len(shape))))
 
 
-def _is_vector(weight: ModelWeight) -> bool:
-    """Return whether only the last axis counts, as in the slopes of a `PReLU`, whose others are shared."""
-    is_matrix = len(weight.shape) > 1 and is_kernel(weight.variable)
-    return not is_matrix and all(length == 1 for length in weight.shape[:-1])
+class KerasLayout:
+    """The layout of Keras. Other layouts override what they have differently."""
+
+    name = "keras"
+    # Whether the first axis of a matrix is that of its units.
+    units_first = False
+
+    def special_names(self, weight: ModelWeight, module: str, inner: Sequence[str]) -> Iterator[Candidate]:
+        """Yield the arrays that have no name of their own for `weight`, such as those that fuse several weights.
+
+        Args:
+            weight: A weight.
+            module: The name in the source of a layer around it, empty for the whole model.
+            inner: The names of the layers within that layer, around the weight.
+        """
+        yield from ()
+
+    def partners(self, weight: ModelWeight, name: str) -> tuple[str, ...]:
+        """Return the names of the arrays that are used with the array `name` for `weight`."""
+        return ()
+
+    def arrangements(self, weight: ModelWeight) -> list[Arrangement]:
+        """Return the possible conversions of arrays to `weight`, empty if none is known."""
+        shape = weight.shape
+        same = _same(shape)
+        # The order of the axes of an array with as many of them as the weight is kept.
+        # Other weights of the layer are scales of a quantized kernel, or factors of LoRA.
+        if isinstance(weight.layer, keras.layers.EinsumDense):
+            if weight.name == "bias":
+                return [same, _flat(shape)]
+            if weight.name == "kernel" and len(shape) > 2:
+                return [same, *self._einsum(weight)]
+        return [same]
+
+    def _einsum(self, weight: ModelWeight) -> list[Arrangement]:
+        """Return the conversion of a matrix to the kernel of an `EinsumDense`, none for a batch of matrices."""
+        inputs, kernel, output = weight.layer.equation.replace("->", ",").replace("...", "").split(",")
+        # Flattened, inputs and units are in the order of the layer's inputs and outputs, which may not be the kernel's.
+        summed = tuple(kernel.index(letter) for letter in inputs if letter in kernel and letter not in output)
+        units = tuple(kernel.index(letter) for letter in output if letter in kernel and letter not in inputs)
+        return [self._matrix(weight.shape, summed, units)] if len(summed) + len(units) == len(kernel) else []
+
+    def _matrix(self, shape: Shape, inputs: Shape = (0,), units: Shape = (1,)) -> Arrangement:
+        order = (units, inputs) if self.units_first else (inputs, units)
+        lengths = [[shape[axis] for axis in axes] for axes in order]
+        place = [*order[0], *order[1]]
+        return Arrangement(
+            tuple(math.prod(group) for group in lengths),
+            (*lengths[0], *lengths[1]),
+            tuple(place.index(axis) for axis in range(len(shape))),
+        )
 
 
-def _is_table(weight: ModelWeight) -> bool:
-    """Return whether torch has the axes in the same order. Those of a normalized image it has channels first."""
-    is_scale = isinstance(weight.layer, NORMALIZATIONS) and len(weight.shape) < 3
-    return weight.name == "embeddings" or is_scale
+class TorchLayout(KerasLayout):
+    """The layout of torch: units, then inputs, then the window."""
+
+    name = "torch"
+    units_first = True
+    _recurrent = {"kernel": ("weight_ih",), "recurrent_kernel": ("weight_hh",), "bias": ("bias_ih", "bias_hh")}
+    _projections = ("query", "key", "value")
+    # torch: reset, update, new. Keras: update, reset, new.
+    _gru_gates = (1, 0, 2)
+
+    def special_names(self, weight: ModelWeight, module: str, inner: Sequence[str]) -> Iterator[Candidate]:
+        """Yield the arrays of torch modules that fuse the weights of several layers or gates."""
+        if isinstance(weight.layer, _CELLS) and weight.name in self._recurrent:
+            around = (layer for layer in weight.layers if isinstance(layer, keras.layers.Bidirectional))
+            is_backward = any(layer.backward_layer in weight.layers for layer in around)
+            for suffix in ["_l0_reverse"] if is_backward else ["_l0", ""]:
+                names = (joined(module, *inner, f"{name}{suffix}") for name in self._recurrent[weight.name])
+                yield Candidate(tuple(names))
+        if inner and weight.name in OTHER_NAMES and isinstance(weight.layers[-2], keras.layers.MultiHeadAttention):
+            *outer, kind = inner
+            ending = OTHER_NAMES[weight.name]
+            if kind in self._projections:
+                fused = joined(module, *outer, f"in_proj_{ending}")
+                yield Candidate((fused,), third=self._projections.index(kind))
+                yield Candidate((joined(module, *outer, f"{kind[0]}_proj_{ending}"),))
+            elif kind == "attention_output":
+                yield Candidate((joined(module, *outer, "out_proj", ending),))
+
+    def partners(self, weight: ModelWeight, name: str) -> tuple[str, ...]:
+        """Return the second bias of a recurrent layer for the first: `bias_hh_l0` for `bias_ih_l0`."""
+        is_first = isinstance(weight.layer, _CELLS) and "bias_ih" in name
+        return (name.replace("bias_ih", "bias_hh"),) if is_first else ()
+
+    def arrangements(self, weight: ModelWeight) -> list[Arrangement]:
+        """Return the possible conversions of arrays to `weight`, empty if none is known."""
+        layer, name, shape = weight.layer, weight.name, weight.shape
+        if isinstance(layer, _CELLS):
+            return self._recurrent_weight(layer, name, shape)
+        if isinstance(layer, keras.layers.EinsumDense) and name == "bias":
+            return super().arrangements(weight)
+        if isinstance(layer, keras.layers.EinsumDense) and name == "kernel" and (matrix := self._einsum(weight)):
+            return matrix
+        if isinstance(layer, keras.layers.Dense) and name == "kernel":
+            return [self._matrix(shape)]
+        if name != "bias" and is_depthwise(layer, name):
+            *window, channels, multiplier = shape
+            axes = (*range(2, len(shape)), 0, 1)
+            return [Arrangement((channels * multiplier, 1, *window), (channels, multiplier, *window), axes)]
+        if name.endswith("kernel") and isinstance(layer, _CONVOLUTIONS):
+            # The kernel of a transposed convolution has its two channel axes swapped, in both frameworks.
+            source = (shape[-1], shape[-2], *shape[:-2])
+            return [Arrangement(source, source, (*range(2, len(shape)), 1, 0))]
+        # A normalized image has its channels first in torch.
+        if name == "embeddings" or (isinstance(layer, NORMALIZATIONS) and len(shape) < 3):
+            return [_same(shape)]
+        # Only the last axis counts, as in the slopes of a `PReLU`, whose others are shared.
+        is_matrix = len(shape) > 1 and is_kernel(weight.variable)
+        is_vector = not is_matrix and all(length == 1 for length in shape[:-1])
+        return [_same(shape), _flat(shape)] if is_vector else []
+
+    def _recurrent_weight(self, cell: keras.layers.Layer, name: str, shape: Shape) -> list[Arrangement]:
+        if not isinstance(cell, keras.layers.GRUCell):
+            return [self._matrix(shape) if len(shape) > 1 else Arrangement(shape, shape, (0,), (), "summed")]
+        if not cell.reset_after:
+            return []  # torch has no such layer
+        whole, units = 3 * cell.units, cell.units
+        if name == "bias":
+            return [Arrangement((whole,), (3, units), (0, 1), self._gru_gates, "stacked")]
+        return [Arrangement((whole, shape[0]), (3, units, shape[0]), (2, 0, 1), self._gru_gates)]
 
 
-def _gru(cell: keras.layers.GRUCell, name: str, shape: Shape) -> Arrangement:
-    whole, units = 3 * cell.units, cell.units
-    if name == "bias":
-        return Arrangement((whole,), (3, units), (0, 1), _GRU_GATES, "stacked")
-    return Arrangement((whole, shape[0]), (3, units, shape[0]), (2, 0, 1), _GRU_GATES)
-
-
-def _einsum(weight: ModelWeight, layout: Layout) -> Arrangement | None:
-    """Return the conversion of a matrix to the kernel of an `EinsumDense`, or `None` for a batch of matrices."""
-    inputs, kernel, output = weight.layer.equation.replace("->", ",").replace("...", "").split(",")
-    # Flattened, inputs and units are in the order of the layer's inputs and outputs, which may not be the kernel's.
-    summed = tuple(kernel.index(letter) for letter in inputs if letter in kernel and letter not in output)
-    units = tuple(kernel.index(letter) for letter in output if letter in kernel and letter not in inputs)
-    return _matrix(weight.shape, summed, units, layout) if len(summed) + len(units) == len(kernel) else None
-
-
-def _matrix(shape: Shape, inputs: Shape, outputs: Shape, layout: Layout) -> Arrangement:
-    order = (outputs, inputs) if layout == "torch" else (inputs, outputs)
-    lengths = [[shape[axis] for axis in axes] for axes in order]
-    place = [*order[0], *order[1]]
-    return Arrangement(
-        tuple(math.prod(group) for group in lengths),
-        (*lengths[0], *lengths[1]),
-        tuple(place.index(axis) for axis in range(len(shape))),
-    )
+LayoutName: TypeAlias = Literal["keras", "torch"]
+LAYOUTS = {layout.name: layout for layout in (TorchLayout(), KerasLayout())}

@@ -1,26 +1,25 @@
 """Load the weights of a whole model from arrays with other names and layouts."""
 
-import dataclasses
 import difflib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, check_choice, check_flag
-from keras_initx._typing import Array, Shape
+from keras_initx._checks import DTYPES, check_flag
+from keras_initx._typing import Array, DType, Shape
 from keras_initx.initializers._array_files import Stored
-from keras_initx.models._arrays import Candidate, NameRules, Source, in_memory, named, opened, wanted
-from keras_initx.models._layouts import Layout, arrangements
-from keras_initx.models._weights import ModelWeight, check_model, find_weights
-from keras_initx.rendering._table import Column, Tabular
+from keras_initx.models import _arrays
+from keras_initx.models._layouts import Candidate, KerasLayout, LayoutName
+from keras_initx.models._weights import ModelWeight, Plan, check_model, find_weights
+from keras_initx.rendering._table import Column, filled
 from keras_initx.rendering._terminal import progress
 
 # Maximum number of names and problems that a text lists.
-LISTED = 20
+_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -48,23 +47,8 @@ class LoadedWeight:
     problem: str = ""
 
 
-_COLUMNS: Sequence[Column[LoadedWeight]] = (
-    Column("weight", lambda weight: weight.path, is_text=True),
-    Column("shape", lambda weight: weight.shape),
-    Column("array", lambda weight: " + ".join(weight.names), is_text=True, max_width=40),
-    Column("array shape", lambda weight: weight.source_shape or ""),
-    Column("conversion", lambda weight: _done(weight), is_text=True, max_width=30),
-)
-
-
-def _done(weight: LoadedWeight) -> str:
-    if weight.problem:
-        return f"ERROR: {weight.problem}"
-    return f"({weight.reason})" if weight.reason else weight.change
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class LoadingPlan(Tabular[LoadedWeight]):
+class LoadingPlan(Plan[LoadedWeight]):
     """The source of each weight in `load_pretrained`, shown as a table by `print` and in notebooks.
 
     Attributes:
@@ -76,7 +60,6 @@ class LoadingPlan(Tabular[LoadedWeight]):
     weights: list[LoadedWeight]
     unused: Mapping[str, Shape]
     dry_run: bool
-    _columns = _COLUMNS
 
     @property
     def left(self) -> list[LoadedWeight]:
@@ -87,6 +70,16 @@ class LoadingPlan(Tabular[LoadedWeight]):
     def problems(self) -> list[str]:
         """A message for each weight that cannot be loaded. Only the plan of a dry run can have any."""
         return [f"{weight.path!r} {weight.shape}: {weight.problem}" for weight in self.weights if weight.problem]
+
+    def _columns(self) -> list[Column[LoadedWeight]]:
+        columns: list[Column[LoadedWeight]] = [
+            Column("weight", lambda weight: weight.path, is_text=True),
+            Column("shape", lambda weight: weight.shape),
+            Column("array", lambda weight: " + ".join(weight.names), is_text=True, max_width=40),
+            Column("array shape", lambda weight: weight.source_shape or ""),
+            Column("conversion", _conversion_text, is_text=True, max_width=30),
+        ]
+        return filled(columns, self.weights)
 
     def _summary(self) -> str:
         problems, left = self.problems, self.left
@@ -99,158 +92,22 @@ class LoadingPlan(Tabular[LoadedWeight]):
         if problems:
             parts.append(f"{len(problems)} with errors")
         arrays = [f"{name} {shape}" for name, shape in self.unused.items()]
-        unused = f"; unused arrays: {listed(arrays)}" if arrays else ""
+        unused = f"; unused arrays: {_truncated(arrays)}" if arrays else ""
         return f"{', '.join(parts)}{unused}."
 
 
-def listed(texts: Sequence[str], mark: str = ", ") -> str:
-    """Join `texts` in one line, truncating a long list."""
-    more = [f"and {len(texts) - LISTED} more"] if len(texts) > LISTED else []
-    return mark.join([*texts[:LISTED], *more])
-
-
-@dataclass(frozen=True)
-class Step:
-    """A weight, its row in the plan, and a function that makes its values, or `None` if it is left unchanged."""
-
-    weight: ModelWeight
-    row: LoadedWeight
-    make: Callable[[], Array] | None = None
-
-
-def loading_steps(
-    weights: Sequence[ModelWeight], contents: Mapping[str, Stored], rules: NameRules | None, layout: Layout
-) -> list[Step]:
-    """Return a step for each weight. Mismatches are reported in its row."""
-    hints = iter(range(LISTED))  # comparing all names with all others would be slow
-    if rules is None:
-        candidates = [list(named(weight, layout)) for weight in weights]
-        return [
-            _step(weight, contents, found, layout, hints)
-            if _there(found, contents)
-            else _left(weight, "not in the source")
-            for weight, found in zip(weights, candidates, strict=True)
-        ]
-    by_rule = wanted(weights, rules, layout)
-    steps = []
-    for weight in weights:
-        found = by_rule.get(weight.path)
-        if found is None:
-            steps.append(_left(weight, "by rule" if weight.path in by_rule else "no rule"))
-        else:
-            steps.append(_step(weight, contents, found, layout, hints))
-    return steps
-
-
-def _left(weight: ModelWeight, reason: str) -> Step:
-    return Step(weight, LoadedWeight(weight.path, weight.shape, weight.dtype, reason=reason))
-
-
-def _there(candidates: Sequence[Candidate], contents: Mapping[str, Stored]) -> Candidate | None:
-    return next((candidate for candidate in candidates if contents.keys() >= set(candidate.names)), None)
-
-
-def _step(
-    weight: ModelWeight,
-    contents: Mapping[str, Stored],
-    candidates: Sequence[Candidate],
-    layout: Layout,
-    hints: Iterator[int],
-) -> Step:
-    row = LoadedWeight(weight.path, weight.shape, weight.dtype)
-    candidate = _there(candidates, contents)
-    if candidate is None:
-        return Step(weight, dataclasses.replace(row, problem=_missing(candidates, contents, hints)))
-    stored = [contents[name] for name in candidate.names]
-    row = dataclasses.replace(row, names=candidate.names, source_shape=stored[0].shape)
-    for array in stored:
-        if not _can_be_cast(array, weight):
-            return Step(weight, dataclasses.replace(row, problem=f"cannot cast {array.dtype} to {weight.dtype}"))
-    if callable(candidate.part):
-        return _by_function(weight, row, stored[0], candidate.part)
-    if candidate.third is not None and math.prod(stored[0].shape[:1]) % 3:
-        return Step(weight, dataclasses.replace(row, problem=f"the shape {stored[0].shape} has no thirds"))
-    return _arranged(weight, row, stored, _index(candidate, stored[0].shape), layout)
-
-
-def _can_be_cast(array: Stored, weight: ModelWeight) -> bool:
-    return array.dtype == weight.dtype or {array.dtype, weight.dtype} <= set(DTYPES)
-
-
-def _missing(candidates: Sequence[Candidate], contents: Mapping[str, Stored], hints: Iterator[int]) -> str:
-    names = [" and ".join(map(repr, candidate.names)) for candidate in candidates]
-    is_told = next(hints, None) is not None
-    close = difflib.get_close_matches(candidates[-1].names[0], contents, cutoff=0.5) if is_told else []
-    similar = f"; close matches are {', '.join(map(repr, close))}" if close else ""
-    return f"no array {' or '.join(dict.fromkeys(names))}{similar}"
-
-
-def _by_function(weight: ModelWeight, row: LoadedWeight, stored: Stored, function: Callable[[Array], Any]) -> Step:
-    made = in_memory(function(stored.read()))
-    if made.shape != weight.shape:
-        return Step(weight, dataclasses.replace(row, problem=f"the function returns shape {made.shape}"))
-    if not _can_be_cast(made, weight):
-        return Step(weight, dataclasses.replace(row, problem=f"the function returns {made.dtype}"))
-    change = f"{getattr(function, '__name__', type(function).__name__)}()"
-    return Step(weight, dataclasses.replace(row, change=change), lambda: made.read().astype(weight.dtype))
-
-
-def _index(candidate: Candidate, shape: Shape) -> Any:
-    if candidate.third is None:
-        return candidate.part
-    length = shape[0] // 3
-    return slice(candidate.third * length, (candidate.third + 1) * length)
-
-
-def _arranged(weight: ModelWeight, row: LoadedWeight, stored: Sequence[Stored], index: Any, layout: Layout) -> Step:
-    shapes = [array.shape for array in stored]
-    if index is not None:
-        try:
-            # Arrays of these shapes that take no memory.
-            shapes = [np.broadcast_to(np.int8(0), shape)[index].shape for shape in shapes]
-        except (IndexError, TypeError) as error:
-            return Step(weight, dataclasses.replace(row, problem=f"no part {_text(index)}: {error}"))
-    ways = arrangements(weight, layout)
-    way = next((way for way in ways if way.fits(shapes)), None)
-    if way is None:
-        return Step(weight, dataclasses.replace(row, problem=_misfit(weight, shapes, [way.source for way in ways])))
-
-    def make() -> Array:
-        arrays = [array.read() for array in stored]
-        parts = arrays if index is None else [array[index] for array in arrays]
-        return np.asarray(way.apply([part.astype(weight.dtype) for part in parts], weight.shape), order="C")
-
-    steps = [_text(index) if index is not None else "", way.description(shapes, weight.shape)]
-    return Step(weight, dataclasses.replace(row, change=", ".join(filter(None, steps))), make)
-
-
-def _misfit(weight: ModelWeight, shapes: Sequence[Shape], expected: Sequence[Shape]) -> str:
-    if not expected:
-        return (
-            f"the order of axes of a {type(weight.layer).__name__} in torch is unknown; pass a function of the array, "
-            "as in `(name, function)`"
-        )
-    return f"the shape is {' and '.join(map(str, shapes))} instead of {' or '.join(map(str, expected))}"
-
-
-def _text(index: Any) -> str:
-    """Return an index as source text."""
-
-    def part(value: Any) -> str:
-        if not isinstance(value, slice):
-            return "..." if value is ... else str(value)
-        ends = ["" if end is None else str(end) for end in (value.start, value.stop)]
-        return ":".join(ends if value.step is None else [*ends, str(value.step)])
-
-    return f"[{', '.join(map(part, index if isinstance(index, tuple) else (index,)))}]"
+def _conversion_text(weight: LoadedWeight) -> str:
+    if weight.problem:
+        return f"ERROR: {weight.problem}"
+    return f"({weight.reason})" if weight.reason else weight.change
 
 
 def load_pretrained(
     model: keras.Model,
-    source: Source,
-    rules: NameRules | None = None,
+    source: _arrays.Source,
+    rules: _arrays.NameRules | None = None,
     *,
-    layout: Layout | None = None,
+    layout: LayoutName | None = None,
     dry_run: bool = False,
 ) -> LoadingPlan:
     """Load the weights of a built model from arrays with other names and another layout.
@@ -314,18 +171,18 @@ def load_pretrained(
     """
     check_model("model", model)
     check_flag("dry_run", dry_run)
-    with opened(source) as (contents, own_layout):
-        steps = loading_steps(find_weights(model), contents, rules, _layout(layout, own_layout))
+    with _arrays.open_source(source) as (contents, own_layout):
+        steps = _steps(find_weights(model), contents, rules, _arrays.layout_of_source(layout, own_layout))
         used = {name for step in steps for name in step.row.names}
         unused = {name: stored.shape for name, stored in contents.items() if name not in used}
         plan = LoadingPlan([step.row for step in steps], unused, dry_run)
         if dry_run:
             return plan
-        _check(plan)
+        _check_plan(plan)
         values = []
         with progress("Loading weights", len(steps), "weights") as advance:
             for step in steps:
-                values.append(step.make() if step.make else None)
+                values.append(step.read() if step.read else None)
                 advance(1)
     for step, value in zip(steps, values, strict=True):
         if value is not None:
@@ -333,27 +190,143 @@ def load_pretrained(
     return plan
 
 
-def _check(plan: LoadingPlan) -> None:
+class _Step(NamedTuple):
+    """A weight, its row in the plan, and a function that reads its new values, or `None` if it is left unchanged."""
+
+    weight: ModelWeight
+    row: LoadedWeight
+    read: Callable[[], Array] | None
+
+
+class _MismatchError(Exception):
+    """Says why arrays cannot be converted to a weight."""
+
+
+def _steps(
+    weights: Sequence[ModelWeight],
+    contents: Mapping[str, Stored],
+    rules: _arrays.NameRules | None,
+    layout: KerasLayout,
+) -> list[_Step]:
+    """Return a step for each weight. Mismatches are reported in its row."""
+    if rules is None:
+        found: Mapping[str, list[Candidate] | None] = {
+            weight.path: _arrays.candidates_by_path(weight, layout) for weight in weights
+        }
+    else:
+        found = _arrays.candidates_by_rule(weights, rules, layout)
+    steps = []
+    missing = 0
+    for weight in weights:
+        row, read = LoadedWeight(weight.path, weight.shape, weight.dtype), None
+        candidates = found.get(weight.path)
+        candidate = next((one for one in candidates or () if contents.keys() >= set(one.names)), None)
+        if candidate is not None:
+            stored = [contents[name] for name in candidate.names]
+            row = replace(row, names=candidate.names, source_shape=stored[0].shape)
+            try:
+                change, read = _conversion(weight, candidate, stored, layout)
+                row = replace(row, change=change)
+            except _MismatchError as mismatch:
+                row = replace(row, problem=str(mismatch))
+        elif candidates is None:
+            row = replace(row, reason="by rule" if weight.path in found else "no rule")
+        elif rules is None:
+            row = replace(row, reason="not in the source")
+        else:
+            missing += 1
+            # Comparing all names with all others would be slow.
+            row = replace(row, problem=_no_array(candidates, contents if missing <= _LISTED else ()))
+        steps.append(_Step(weight, row, read))
+    return steps
+
+
+def _no_array(candidates: Sequence[Candidate], known: Iterable[str]) -> str:
+    names = dict.fromkeys(" and ".join(map(repr, candidate.names)) for candidate in candidates)
+    close = difflib.get_close_matches(candidates[-1].names[0], known, cutoff=0.5)
+    similar = f"; close matches are {', '.join(map(repr, close))}" if close else ""
+    return f"no array {' or '.join(names)}{similar}"
+
+
+def _conversion(
+    weight: ModelWeight, candidate: Candidate, stored: Sequence[Stored], layout: KerasLayout
+) -> tuple[str, Callable[[], Array]]:
+    """Return how arrays are converted to `weight`, as text and as a function that reads and converts them."""
+    for array in stored:
+        if not _can_be_cast(array.dtype, weight.dtype):
+            raise _MismatchError(f"cannot cast {array.dtype} to {weight.dtype}")
+    index = candidate.part
+    if callable(index):
+        made = _arrays.as_stored(index(stored[0].read()))
+        if made.shape != weight.shape:
+            raise _MismatchError(f"the function returns shape {made.shape}")
+        if not _can_be_cast(made.dtype, weight.dtype):
+            raise _MismatchError(f"the function returns {made.dtype}")
+        return f"{getattr(index, '__name__', type(index).__name__)}()", lambda: made.read().astype(weight.dtype)
+    shapes = [array.shape for array in stored]
+    if candidate.third is not None:
+        if math.prod(shapes[0][:1]) % 3:
+            raise _MismatchError(f"the shape {shapes[0]} has no thirds")
+        length = shapes[0][0] // 3
+        index = slice(candidate.third * length, (candidate.third + 1) * length)
+    if index is not None:
+        try:
+            # Batch of these shapes that take no memory.
+            shapes = [np.broadcast_to(np.int8(0), shape)[index].shape for shape in shapes]
+        except (IndexError, TypeError) as error:
+            raise _MismatchError(f"no part {_index_text(index)}: {error}") from None
+    arrangements = layout.arrangements(weight)
+    arrangement = next((one for one in arrangements if one.can_convert(shapes)), None)
+    if arrangement is None and arrangements:
+        expected = " or ".join(str(one.source) for one in arrangements)
+        raise _MismatchError(f"the shape is {' and '.join(map(str, shapes))} instead of {expected}")
+    if arrangement is None:
+        raise _MismatchError(
+            f"the order of axes of a {type(weight.layer).__name__} in {layout.name} is unknown; pass a function of the "
+            "array, as in `(name, function)`"
+        )
+
+    def read() -> Array:
+        arrays = [array.read() for array in stored]
+        parts = arrays if index is None else [array[index] for array in arrays]
+        return np.asarray(arrangement.apply([part.astype(weight.dtype) for part in parts], weight.shape), order="C")
+
+    changes = ["" if index is None else _index_text(index), arrangement.description(shapes, weight.shape)]
+    return ", ".join(filter(None, changes)), read
+
+
+def _can_be_cast(source: DType, target: DType) -> bool:
+    return source == target or {source, target} <= set(DTYPES)
+
+
+def _index_text(index: Any) -> str:
+    """Return an index as source text."""
+
+    def part(value: Any) -> str:
+        if not isinstance(value, slice):
+            return "..." if value is ... else str(value)
+        ends = ["" if end is None else str(end) for end in (value.start, value.stop)]
+        return ":".join(ends if value.step is None else [*ends, str(value.step)])
+
+    return f"[{', '.join(map(part, index if isinstance(index, tuple) else (index,)))}]"
+
+
+def _check_plan(plan: LoadingPlan) -> None:
     """Raise `ValueError` if the plan has problems or loads nothing."""
     if plan.problems:
         raise ValueError(
-            f"`source` must have an array for each weight that is to be loaded. Received: {listed(plan.problems, '; ')}"
+            "`source` must have an array for each weight that is to be loaded. Received: "
+            f"{_truncated(plan.problems, '; ')}"
         )
     if not any(weight.names for weight in plan.weights):
         paths, names = ([*map(repr, found)] for found in ((weight.path for weight in plan.weights), plan.unused))
         raise ValueError(
             "`rules` must map weights to arrays, because no array has the name of a weight. "
-            f"Received: weights {listed(paths)}; arrays {listed(names)}"
+            f"Received: weights {_truncated(paths)}; arrays {_truncated(names)}"
         )
 
 
-def _layout(layout: Layout | None, own: Layout | None) -> Layout:
-    if own is not None:
-        if layout not in (None, own):
-            raise ValueError(f"`layout` must be {own!r} or `None` for this source. Received: layout={layout!r}")
-        return own
-    if layout is None:
-        raise ValueError(
-            "`layout` must be 'torch' or 'keras': names and shapes do not show the order of axes. Received: layout=None"
-        )
-    return check_choice("layout", layout, ("torch", "keras"))
+def _truncated(texts: Sequence[str], mark: str = ", ") -> str:
+    """Join `texts` in one line, leaving out the end of a long list."""
+    more = [f"and {len(texts) - _LISTED} more"] if len(texts) > _LISTED else []
+    return mark.join([*texts[:_LISTED], *more])

@@ -1,8 +1,10 @@
 """Layer-sequential unit-variance initialization."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 import keras
 import numpy as np
@@ -12,13 +14,13 @@ from keras_initx._seeds import derived_seed, root_seed
 from keras_initx._typing import Array
 from keras_initx.diagnostics._diagnose import check_batch, ensure_built, first_examples
 from keras_initx.diagnostics._layers import named_layers
-from keras_initx.diagnostics._signal import array_of
-from keras_initx.diagnostics._verdicts import Arrays
+from keras_initx.diagnostics._measure import Batch
+from keras_initx.diagnostics._signal import array_of, spread
 from keras_initx.diagnostics._weights import kernel_axes
 from keras_initx.initializers import Orthogonal
-from keras_initx.models._forward import Fit, Outputs, forward, unit_variance
-from keras_initx.models._weights import Kernels, find_weights, kernels_of
-from keras_initx.rendering._table import Column, Table
+from keras_initx.models._forward import Kernels, Outputs, forward, kernels_of
+from keras_initx.models._weights import find_weights
+from keras_initx.rendering._table import Column, Tabular
 from keras_initx.rendering._terminal import progress
 
 Status = Literal["scaled", "not reached", "left"]
@@ -47,21 +49,8 @@ class LSUVRow:
     reason: str = ""
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
-
-
-_COLUMNS = (
-    Column[LSUVRow]("layer", lambda row: row.path, is_text=True),
-    Column[LSUVRow]("before", lambda row: _number(row.before)),
-    Column[LSUVRow]("after", lambda row: _number(row.after)),
-    Column[LSUVRow]("steps", lambda row: row.steps),
-    Column[LSUVRow]("status", lambda row: f"{row.status}: {row.reason}" if row.reason else row.status, is_text=True),
-)
-
-
 @dataclass(frozen=True, repr=False)
-class LSUVResult:
+class LSUVResult(Tabular[LSUVRow]):
     """The result of `lsuv`, shown as a table by `print` and in notebooks.
 
     Attributes:
@@ -72,21 +61,22 @@ class LSUVResult:
     rows: Sequence[LSUVRow]
     seed: int
 
-    def __str__(self) -> str:
-        return self._table().as_text(rule=True).rstrip("\n")
+    def _rows(self) -> Sequence[LSUVRow]:
+        return self.rows
 
-    def __repr__(self) -> str:
-        counts = (
-            (status, sum(row.status == status for row in self.rows)) for status in ("scaled", "not reached", "left")
-        )
-        found = ", ".join(f"{count} {status}" for status, count in counts if count)
-        return f"<LSUVResult of {len(self.rows)} layers: {found or 'none'}, seed {self.seed}>"
+    def _columns(self) -> list[Column[LSUVRow]]:
+        return [
+            Column("layer", lambda row: row.path, is_text=True),
+            Column("before", lambda row: "" if row.before is None else f"{row.before:.3g}"),
+            Column("after", lambda row: "" if row.after is None else f"{row.after:.3g}"),
+            Column("steps", lambda row: row.steps),
+            Column("status", lambda row: f"{row.status}: {row.reason}" if row.reason else row.status, is_text=True),
+        ]
 
-    def _repr_html_(self) -> str:
-        return self._table().as_html()
-
-    def _table(self) -> Table:
-        return Table.of(_COLUMNS, self.rows)
+    def _headline(self) -> str:
+        counts = Counter(row.status for row in self.rows)
+        found = ", ".join(f"{counts[status]} {status}" for status in get_args(Status) if counts[status])
+        return f" of {len(self.rows)} layers: {found or 'none'}, seed {self.seed}"
 
 
 _Values = list[tuple[keras.Variable, Array]]
@@ -94,7 +84,7 @@ _Values = list[tuple[keras.Variable, Array]]
 
 def lsuv(
     model: keras.Model,
-    x: Arrays,
+    x: Batch,
     *,
     seed: int | None = None,
     tolerance: float = 0.1,
@@ -165,29 +155,41 @@ def lsuv(
     weights = find_weights(model)
     paths = {layer: path for weight in weights for layer, path in zip(weight.layers, weight.layer_paths, strict=True)}
     kernels = {layer: found for layer in named_layers(model) if (found := kernels_of(layer))}
+    seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
     before = _variances(model, x, kernels, [])
-    # In execution order; layers that are not called come last.
-    order = [*before, *(layer for layer in kernels if layer not in before)]
+    fits: dict[keras.layers.Layer, Fit] = {}
+    values: _Values = []
     with progress("LSUV", len(before), "layers") as advance:
-        seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
-        fitting = _Fitting(kernels, seeds, tolerance, max_steps, advance)
-        forward(model, x, before, [], fitting.visit)
-    after = _variances(model, x, kernels, fitting.values)
-    _assign(fitting.values)
 
-    def row(layer: keras.layers.Layer) -> LSUVRow:
-        fit = fitting.fits.get(layer, Fit(1.0, 0, kernels[layer].reason or "not called, or in a compiled function"))
+        def visit(layer: keras.layers.Layer, outputs: Outputs) -> None:
+            free, reason = kernels[layer]
+            if reason:
+                outputs()
+                fits[layer] = Fit(1.0, 0, reason)
+            else:
+                start = [(kernel, _orthonormal(layer, kernel, seeds[id(kernel)])) for kernel in free]
+                fits[layer], fitted = _fit(start, outputs, tolerance, max_steps)
+                values.extend(fitted)
+            advance(1)
+
+        forward(model, x, before, [], visit)
+    after = _variances(model, x, kernels, values)
+    _assign(values)
+
+    rows = []
+    # In execution order; layers that are not called come last.
+    for layer in [*before, *(layer for layer in kernels if layer not in before)]:
+        fit = fits.get(layer, Fit(1.0, 0, kernels[layer].reason or "not called, or in a compiled function"))
         variance = after.get(layer)
         status: Status = "left" if fit.reason else "not reached"
         if not fit.reason and variance is not None and abs(variance - 1) <= tolerance:
             status = "scaled"
-        return LSUVRow(paths[layer], before.get(layer), variance, fit.steps, status, fit.reason)
-
-    return LSUVResult([row(layer) for layer in order], root)
+        rows.append(LSUVRow(paths[layer], before.get(layer), variance, fit.steps, status, fit.reason))
+    return LSUVResult(rows, root)
 
 
 def _variances(
-    model: keras.Model, x: Arrays, layers: dict[keras.layers.Layer, Kernels], values: _Values
+    model: keras.Model, x: Batch, layers: dict[keras.layers.Layer, Kernels], values: _Values
 ) -> dict[keras.layers.Layer, float | None]:
     """Return the output variance of each layer, in execution order, with these kernel values."""
     found: dict[keras.layers.Layer, float | None] = {}
@@ -202,73 +204,42 @@ def _variances(
     return found
 
 
-class _Fitting:
-    """Fit the kernels of each visited layer: an orthogonal start, scaled so that the output has variance 1.
+def _orthonormal(layer: keras.layers.Layer, kernel: keras.Variable, seed: int) -> Array:
+    inputs, _ = kernel_axes(layer, kernel.name, len(kernel.shape))
+    dtype = "float64" if kernel.dtype == "float64" else "float32"
+    return array_of(Orthogonal(seed=seed, input_axes=inputs)(kernel.shape, dtype))
 
-    Args:
-        layers: Dict from layers to their kernels.
-        seeds: Dict from the identity of each kernel to its seed.
-        tolerance: See `lsuv`.
-        max_steps: See `lsuv`.
-        advance: Function that advances the progress bar.
 
-    Attributes:
-        fits: Dict from each layer that was visited to its `Fit`.
-        values: The fitted kernels and their new values.
+class Fit(NamedTuple):
+    """The factor, the number of steps that it took to find it, and the reason if there is none."""
+
+    factor: float
+    steps: int
+    reason: str = ""
+
+
+def _fit(start: _Values, outputs: Outputs, tolerance: float, max_steps: int) -> tuple[Fit, _Values]:
+    """Return the factor that scales the kernels of a layer from `start`, and their new values, none without a factor.
+
+    The kernels have these values when `outputs` is called last, or else their former ones.
     """
+    former = [(kernel, array_of(kernel)) for kernel, _ in start]
 
-    def __init__(
-        self,
-        layers: dict[keras.layers.Layer, Kernels],
-        seeds: Mapping[int, int],
-        tolerance: float,
-        max_steps: int,
-        advance: Callable[[int], None],
-    ) -> None:
-        self.fits: dict[keras.layers.Layer, Fit] = {}
-        self.values: _Values = []
-        self._kernels = layers
-        self._limits = tolerance, max_steps
-        self._advance = advance
-        self._seeds = seeds
+    def scaled(factor: float) -> _Values:
+        return [(kernel, _constrained(kernel, factor * value)) for kernel, value in start]
 
-    def visit(self, layer: keras.layers.Layer, outputs: Outputs) -> None:
-        found = self._kernels[layer]
-        if found.reason:
-            outputs()
-            self.fits[layer] = Fit(1.0, 0, found.reason)
-        else:
-            self.fits[layer] = self._fit(layer, found.free, outputs)
-        self._advance(1)
+    def outputs_with(factor: float) -> Array | None:
+        for kernel, value in scaled(factor):
+            kernel.assign(value)
+        return outputs()
 
-    def _fit(self, layer: keras.layers.Layer, kernels: Sequence[keras.Variable], outputs: Outputs) -> Fit:
-        former = [array_of(kernel) for kernel in kernels]
-        start = [self._orthonormal(layer, kernel) for kernel in kernels]
-
-        def scaled(factor: float) -> _Values:
-            return [
-                (kernel, _constrained(kernel, factor * value)) for kernel, value in zip(kernels, start, strict=True)
-            ]
-
-        def outputs_with(factor: float) -> Array | None:
-            for kernel, value in scaled(factor):
-                kernel.assign(value)
-            return outputs()
-
-        fit = unit_variance(outputs_with, 2 * len(kernels), *self._limits)
-        if fit.reason:
-            for kernel, value in zip(kernels, former, strict=True):
-                kernel.assign(value)
-            outputs()
-        else:
-            self.values += scaled(fit.factor)
-        return fit
-
-    def _orthonormal(self, layer: keras.layers.Layer, kernel: keras.Variable) -> Array:
-        inputs, _ = kernel_axes(layer, kernel.name, len(kernel.shape))
-        draw = Orthogonal(seed=self._seeds[id(kernel)], input_axes=inputs)
-        dtype = "float64" if kernel.dtype == "float64" else "float32"
-        return array_of(draw(kernel.shape, dtype))
+    fit = unit_variance(outputs_with, 2 * len(start), tolerance, max_steps)
+    if not fit.reason:
+        return fit, scaled(fit.factor)
+    for kernel, value in former:
+        kernel.assign(value)
+    outputs()
+    return fit, []
 
 
 def _constrained(kernel: keras.Variable, value: Array) -> Array:
@@ -276,6 +247,77 @@ def _constrained(kernel: keras.Variable, value: Array) -> Array:
     if kernel.constraint is None:
         return value
     return array_of(kernel.constraint(keras.ops.convert_to_tensor(value)))
+
+
+# If the variance grows with less than this power of the kernel's scale, the kernel does not determine it.
+_LEAST_POWER = 0.1
+# Examples that differ by less than this relative amount are equal up to rounding.
+_LEAST_SPREAD = 1e-5
+
+
+def unit_variance(outputs: Callable[[float], Array | None], power: float, tolerance: float, max_steps: int) -> Fit:
+    """Return the factor that brings the variance of `outputs` within `tolerance` of 1.
+
+    The output of a layer is usually proportional to its kernel, so that one step is enough. A bias
+    or another added term breaks the proportionality: then each step is a secant step through the
+    last two points on logarithmic scales.
+
+    Args:
+        outputs: Function of a factor on the kernel.
+        power: The power of the factor by which the variance scales: twice the number of multiplied
+            kernels.
+        tolerance: A positive number.
+        max_steps: Maximum number of factors to try.
+
+    Returns:
+        A `Fit` with the best factor found, or with a reason.
+    """
+    values = outputs(1.0)
+    reason = _obstacle(values)
+    tried: list[tuple[float, float]] = []
+    logarithm = 0.0
+    while not reason:
+        assert values is not None
+        variance = float(values.var(dtype="float64"))
+        if not 0 < variance < math.inf:
+            reason = "its output vanishes or overflows"
+            break
+        tried.append((logarithm, math.log(variance)))
+        if abs(variance - 1) <= tolerance or len(tried) > max_steps:
+            break
+        if len(tried) > 1:
+            (before, from_), (after, to) = tried[-2:]
+            power = (to - from_) / (after - before)
+            if not power > _LEAST_POWER:
+                reason = "its output does not follow its kernel"
+                break
+        logarithm -= tried[-1][1] / power
+        if abs(logarithm) > 80:  # beyond the range of float32
+            reason = "its output does not follow its kernel"
+            break
+        values = outputs(math.exp(logarithm))
+        if values is None or not np.isfinite(values).all():
+            reason = "its output vanishes or overflows"
+    if reason:
+        return Fit(1.0, 0, reason)
+    closest = min(tried, key=lambda one: abs(one[1]))
+    if closest is not tried[-1]:
+        outputs(math.exp(closest[0]))
+    return Fit(math.exp(closest[0]), len(tried) - 1)
+
+
+def _obstacle(values: Array | None) -> str:
+    """Return why no factor can bring the variance of `values` to 1, empty if one can."""
+    if values is None:
+        return "its output is not known or not floating-point"
+    if not np.isfinite(values).all():
+        return "its output is not finite"
+    size = math.sqrt(float(np.square(values, dtype="float64").mean())) if values.size else 0.0
+    if not size:
+        return "its output is zero"
+    if spread(values) <= _LEAST_SPREAD * size:
+        return "its output is the same for all examples"
+    return ""
 
 
 def _assign(values: _Values) -> None:

@@ -8,16 +8,14 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._seeds import derived_seed
-from keras_initx._typing import InitializerLike
-from keras_initx.diagnostics._verdicts import Axes
+from keras_initx._seeds import derived_seed, has_seed
+from keras_initx._typing import InitializerLike, Shape
 from keras_initx.initializers import Initializer, catalog
 from keras_initx.initializers._base import parameters_of
 from keras_initx.initializers._composition import check_initializer
 from keras_initx.initializers._scale import AxesInitializer, MatrixInitializer, default_axes
-from keras_initx.initializers._twins import has_seed
 from keras_initx.models._weights import ModelWeight
-from keras_initx.sampling._stream import truncated_quantiles
+from keras_initx.sampling._conversion import truncated_quantiles
 
 # A pattern for paths, a layer type, or a predicate on a weight.
 Condition: TypeAlias = str | type[keras.Layer] | Callable[[ModelWeight], bool]
@@ -25,7 +23,9 @@ Condition: TypeAlias = str | type[keras.Layer] | Callable[[ModelWeight], bool]
 Rules: TypeAlias = Mapping[Condition, InitializerLike | None]
 
 
-def matched(rules: Rules | None, weights: Sequence[ModelWeight]) -> dict[str, keras.initializers.Initializer | None]:
+def initializers_by_rule(
+    rules: Rules | None, weights: Sequence[ModelWeight]
+) -> dict[str, keras.initializers.Initializer | None]:
     """Return the value of the first matching rule, by the path of each weight that a rule matches.
 
     Raises:
@@ -41,10 +41,12 @@ def matched(rules: Rules | None, weights: Sequence[ModelWeight]) -> dict[str, ke
         initializer = _checked(condition, value)
         paths = [weight.path for weight in weights if _matches(condition, weight)]
         if not paths:
-            raise ValueError(
-                f"Each of `rules` must match a weight. Received: {condition!r}, which matches none"
-                f"{_similar(condition, weights)}"
-            )
+            hint = ""
+            if isinstance(condition, str):
+                close = difflib.get_close_matches(condition, [weight.path for weight in weights], cutoff=0.5)
+                hint = f"; an existing path is {weights[0].path!r}"
+                hint = f"; close matches are {', '.join(map(repr, close))}" if close else hint
+            raise ValueError(f"Each of `rules` must match a weight. Received: {condition!r}, which matches none{hint}")
         for path in paths:
             found.setdefault(path, initializer)
     return found
@@ -78,16 +80,6 @@ def _matches(condition: Condition, weight: ModelWeight) -> bool:
     return bool(condition(weight))
 
 
-def _similar(condition: Condition, weights: Sequence[ModelWeight]) -> str:
-    """Return a hint with the paths that are close to a pattern, as the end of a sentence."""
-    if not isinstance(condition, str):
-        return ""
-    close = difflib.get_close_matches(condition, [weight.path for weight in weights], cutoff=0.5)
-    return (
-        f"; close matches are {', '.join(map(repr, close))}" if close else f"; an existing path is {weights[0].path!r}"
-    )
-
-
 # Keras classes whose counterparts here have the same distribution, and the same bits on every backend.
 _NAMESAKES = {
     getattr(keras.initializers, entry.cls.__name__): entry.cls
@@ -97,14 +89,14 @@ _NAMESAKES = {
 _AXES = ("input_axes", "output_axes")
 
 
-def bound(
+def with_seed_and_axes(
     initializer: keras.initializers.Initializer, seed: int, weight: ModelWeight
 ) -> keras.initializers.Initializer:
     """Return a copy of `initializer` for `weight`, with a seed, and with the axes of a kernel if it has none.
 
-    An initializer of Keras is replaced by its counterpart in this package. Nested initializers are
-    bound too. An initializer of a user whose config lacks an argument is returned itself: a copy
-    would have other values.
+    An initializer of Keras is replaced by its counterpart in this package. Nested initializers get
+    seeds and axes too. An initializer of a user whose config lacks an argument is returned itself:
+    a copy would have other values.
 
     Args:
         initializer: An initializer. Its seed, if any, is replaced.
@@ -113,17 +105,18 @@ def bound(
     """
     cls = _NAMESAKES.get(type(initializer), type(initializer))
     given = _arguments(initializer)
-    if not _is_complete(initializer, given):
+    if given is None:
         return initializer
     if type(initializer) is keras.initializers.TruncatedNormal:
         given["stddev"] *= truncated_quantiles(-2.0, 2.0).stddev  # Keras takes the value before truncation.
     without_axes = given.get("input_axes") is given.get("output_axes") is None
-    if without_axes and _takes(cls, weight.axes, len(weight.shape)):
-        given["input_axes"], given["output_axes"] = map(list, weight.axes or ())
+    axes = weight.axes
+    if without_axes and axes and _needs_axes(cls, *axes, len(weight.shape)):
+        given["input_axes"], given["output_axes"] = map(list, axes)
     try:
         copy: keras.initializers.Initializer = cls.from_config(
             {
-                name: seed if name == "seed" else _bound_within(value, derived_seed(seed, name), weight)
+                name: seed if name == "seed" else _argument_for(value, derived_seed(seed, name), weight)
                 for name, value in given.items()
             }
         )
@@ -134,57 +127,55 @@ def bound(
     return copy
 
 
-def _arguments(initializer: keras.initializers.Initializer) -> dict[str, Any]:
-    """Return the arguments of `initializer`, as far as they are known."""
+def _arguments(initializer: keras.initializers.Initializer) -> dict[str, Any] | None:
+    """Return the arguments of `initializer`, or `None` if they are not all known."""
     if isinstance(initializer, Initializer):
         # Not the config: a nested initializer of a user may lack one, or not be registered.
         return initializer._arguments()
-    return dict(initializer.get_config())
+    arguments = dict(initializer.get_config())
+    return arguments if arguments.keys() >= parameters_of(type(initializer)).keys() else None
 
 
-def _is_complete(initializer: keras.initializers.Initializer, arguments: Mapping[str, Any]) -> bool:
-    return arguments.keys() >= parameters_of(type(initializer)).keys()
+def _needs_axes(cls: type, inputs: Shape, units: Shape, rank: int) -> bool:
+    """Return whether an initializer of type `cls` takes axes and its defaults would be different."""
+    if not parameters_of(cls).keys() >= set(_AXES):
+        return False
+    if issubclass(cls, MatrixInitializer):  # which needs each axis exactly once
+        return rank > 2 and sorted(inputs + units) == list(range(rank)) and bool(inputs and units)
+    return (inputs, units) != default_axes(rank)
 
 
-def _bound_within(value: Any, seed: int, weight: ModelWeight) -> Any:
-    """Return an argument with all initializers in it bound."""
+def _argument_for(value: Any, seed: int, weight: ModelWeight) -> Any:
+    """Return an argument in which all initializers have a seed and axes."""
     if isinstance(value, list | tuple):
-        return [_bound_within(item, derived_seed(seed, i), weight) for i, item in enumerate(value)]
+        return [_argument_for(item, derived_seed(seed, i), weight) for i, item in enumerate(value)]
     if isinstance(value, keras.initializers.Initializer):
-        return bound(value, seed, weight)
+        return with_seed_and_axes(value, seed, weight)
     if isinstance(value, Mapping) and "class_name" in value:  # in the config of a user's initializer
         inner = keras.saving.deserialize_keras_object(value)
         if isinstance(inner, keras.initializers.Initializer):
-            return keras.saving.serialize_keras_object(bound(inner, seed, weight))
+            return keras.saving.serialize_keras_object(with_seed_and_axes(inner, seed, weight))
     return value
 
 
-def _takes(cls: type, axes: tuple[Axes, Axes] | None, rank: int) -> bool:
-    """Return whether to set the axes of `cls`: whether it takes them and its defaults would be different."""
-    if axes is None or not parameters_of(cls).keys() >= set(_AXES):
-        return False
-    inputs, units = axes
-    if issubclass(cls, MatrixInitializer):  # which needs each axis exactly once
-        return rank > 2 and sorted(inputs + units) == list(range(rank)) and bool(inputs and units)
-    return axes != default_axes(rank)
-
-
-def description(initializer: keras.initializers.Initializer) -> str:
-    """Return an initializer as a constructor call, without seed, axes and default arguments."""
+def description(initializer: Callable[..., Any]) -> str:
+    """Return an initializer as a constructor call, without seed, axes and default arguments, or a function's name."""
+    if not isinstance(initializer, keras.initializers.Initializer):
+        return str(getattr(initializer, "__name__", type(initializer).__name__))
     parameters, arguments = parameters_of(type(initializer)), _arguments(initializer)
-    if not _is_complete(initializer, arguments):
+    if arguments is None:
         return f"{type(initializer).__name__}(...)"
-    shown = {
-        name: value
+    shown = (
+        f"{name}={_argument_text(value)}"
         for name, value in arguments.items()
         if name not in ("seed", *_AXES) and (name not in parameters or value != parameters[name].default)
-    }
-    return f"{type(initializer).__name__}({', '.join(f'{name}={_text(value)}' for name, value in shown.items())})"
+    )
+    return f"{type(initializer).__name__}({', '.join(shown)})"
 
 
-def _text(value: Any) -> str:
+def _argument_text(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_text, value))}]"
+        return f"[{', '.join(map(_argument_text, value))}]"
     if isinstance(value, keras.initializers.Initializer):
         return description(value)
     value = value.item() if isinstance(value, np.generic) else value

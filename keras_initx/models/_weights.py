@@ -1,10 +1,11 @@
 """The weights of a model, with paths that do not depend on other objects in the process."""
 
+import abc
 import hashlib
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,9 @@ import numpy as np
 from keras_initx._checks import DTYPES
 from keras_initx._typing import DType, Shape
 from keras_initx.diagnostics._layers import automatic_name, own_weights, parts_of
-from keras_initx.diagnostics._verdicts import Axes
-from keras_initx.diagnostics._weights import is_kernel, is_zero, kernel_axes
+from keras_initx.diagnostics._weights import is_kernel, kernel_axes
 from keras_initx.initializers._scale import fans
+from keras_initx.rendering._table import Row, WeightTable
 
 _WITH_GROUPS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
@@ -66,7 +67,7 @@ class ModelWeight:
         return math.prod(self.shape) * bits // 8
 
     @property
-    def axes(self) -> tuple[Axes, Axes] | None:
+    def axes(self) -> tuple[Shape, Shape] | None:
         """The input and output axes if this is a kernel, otherwise `None`."""
         return kernel_axes(self.layer, self.name, len(self.shape)) if is_kernel(self.variable) else None
 
@@ -93,11 +94,6 @@ def check_model(name: str, model: Any) -> keras.Model:
     return model
 
 
-def weights_within(layer: keras.Layer) -> list[ModelWeight]:
-    """Return the same as `find_weights`, where weights may have the same path."""
-    return list(_walk((layer,), ("",), set()))
-
-
 def find_weights(model: keras.Layer) -> list[ModelWeight]:
     """Return the weights of a model or a layer, in the order of its layers. A shared weight is listed once.
 
@@ -115,23 +111,22 @@ def find_weights(model: keras.Layer) -> list[ModelWeight]:
     return weights
 
 
+def weights_within(layer: keras.Layer) -> list[ModelWeight]:
+    """Return the same as `find_weights`, where weights may have the same path."""
+    return list(_walk((layer,), ("",), set()))
+
+
 def _walk(layers: tuple[keras.Layer, ...], paths: tuple[str, ...], seen: set[int]) -> Iterator[ModelWeight]:
     layer, prefix = layers[-1], paths[-1] and f"{paths[-1]}/"
     own = [weight for weight in own_weights(layer) if id(weight) not in seen]
     seen.update(map(id, own))
-    names = _numbered([_Name(weight.name, automatic_name(weight.name, "variable")) for weight in own])
+    names = _numbered((weight.name, automatic_name(weight.name, "variable")) for weight in own)
     for weight, name in zip(own, names, strict=True):
         yield ModelWeight(f"{prefix}{name}", weight, layers, paths)
     parts = [part for part in parts_of(layer, recursive=False) if part.weights]
-    names = _numbered([_Name(part.name, _automatic(layer, part)) for part in parts])
+    names = _numbered((part.name, _automatic(layer, part)) for part in parts)
     for part, name in zip(parts, names, strict=True):
         yield from _walk((*layers, part), (*paths, f"{prefix}{name}"), seen)
-
-
-@dataclass(frozen=True)
-class _Name:
-    given: str
-    automatic: tuple[str, int] | None
 
 
 def _automatic(layer: keras.Layer, part: keras.Layer) -> tuple[str, int] | None:
@@ -144,31 +139,23 @@ def _automatic(layer: keras.Layer, part: keras.Layer) -> tuple[str, int] | None:
     return automatic_name(part.name, class_name)
 
 
-def _numbered(names: Sequence[_Name]) -> list[str]:
-    """Return the names, with automatic names of each stem renumbered 0, 1, 2, ... in order of creation."""
+def _numbered(names: Iterable[tuple[str, tuple[str, int] | None]]) -> list[str]:
+    """Return the names, with automatic names of each stem renumbered 0, 1, 2, ... in order of creation.
+
+    Args:
+        names: Pairs of a name, and its stem and number if it is automatic.
+    """
+    result: list[str] = []
     numbers: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for place, name in enumerate(names):
-        if name.automatic:
-            stem, number = name.automatic
+    for place, (name, automatic) in enumerate(names):
+        result.append(name)
+        if automatic:
+            stem, number = automatic
             numbers[stem].append((number, place))
-    result = [name.given for name in names]
     for stem, found in numbers.items():
         for index, (_, place) in enumerate(sorted(found)):
             result[place] = f"{stem}_{index}" if index else stem
     return result
-
-
-@dataclass(frozen=True)
-class Kernels:
-    """The kernels of a layer.
-
-    Attributes:
-        free: The kernels that multiply its inputs and may be changed.
-        reason: Why no kernel may be changed; empty if one may.
-    """
-
-    free: tuple[keras.Variable, ...]
-    reason: str
 
 
 def is_quantized(layer: keras.layers.Layer) -> bool:
@@ -177,41 +164,6 @@ def is_quantized(layer: keras.layers.Layer) -> bool:
     return layer.quantization_mode is not None and any(
         keras.backend.standardize_dtype(weight.dtype) not in DTYPES for weight in own_weights(layer)
     )
-
-
-def input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
-    """Return the matrix or filters by which the cell of `layer` multiplies its inputs, or `None` if it is not known.
-
-    The recurrent kernel multiplies the state, and the inside of a loop over several cells is not accessible.
-    """
-    kernel = getattr(layer.cell, "kernel", None)
-    return kernel if isinstance(kernel, keras.Variable) and len(kernel.shape) > 1 else None
-
-
-def kernels_of(layer: keras.layers.Layer) -> Kernels | None:
-    """Return the `Kernels` of `layer`, or `None` if it has none."""
-    if is_quantized(layer):
-        return Kernels((), "quantized")
-    if isinstance(layer, keras.layers.RNN):
-        kernel = input_kernel(layer)
-        if kernel is None:
-            return Kernels((), "the kernels of its cell are not known") if layer.weights else None
-        found = [kernel]
-    else:
-        found = [weight for weight in own_weights(layer) if len(weight.shape) > 1 and is_kernel(weight)]
-    # The factors of LoRA start a change of the kernel at zero. While they train, it is frozen.
-    found = [weight for weight in found if not weight.name.startswith("lora_")]
-    if not found:
-        return None
-    free = [weight for weight in found if weight.trainable]
-    if not free:
-        return Kernels((), "frozen")
-    # Embeddings are looked up or added, not multiplied.
-    free = [weight for weight in free if not isinstance(layer, keras.layers.Embedding) and "embed" not in weight.name]
-    if not free:
-        return Kernels((), "an embedding, which does not multiply its input")
-    free = [weight for weight in free if not is_zero(layer, weight)]
-    return Kernels(tuple(free), "" if free else "its kernel is zero")
 
 
 def weights_digest(model: keras.Model) -> str:
@@ -242,3 +194,18 @@ def weights_digest(model: keras.Model) -> str:
         whole.update(f"{weight.path} {weight.dtype} {weight.shape}\n".encode())
         whole.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight.variable.value)).tobytes())
     return whole.hexdigest()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan(WeightTable[Row]):
+    """What is done with each weight of a model: a table with a summary below it."""
+
+    @abc.abstractmethod
+    def _summary(self) -> str:
+        """Return a sentence."""
+
+    def _headline(self) -> str:
+        return f": {self._summary()[:-1]}"
+
+    def _below(self) -> list[str]:
+        return ["", self._summary()]

@@ -5,25 +5,11 @@ that come first take precedence. Patterns match the layer names of KerasHub, `ke
 and Keras' own attention layers.
 """
 
-from keras_initx.recipes._coordinates import CoordinateCheck, coordinate_check
-from keras_initx.recipes._mup import MupTable, MupWeight, mup
-from keras_initx.recipes._networks import fixup, orthogonal_rnn, selu, spectral, zero_residual
-from keras_initx.recipes._transformers import deepnorm, gpt2, t_fixup, vit_jax, vit_timm
+# ruff: noqa: F403, each name is listed once, in `__all__` of its module
 
-__all__ = [
-    "CoordinateCheck",
-    "MupTable",
-    "MupWeight",
-    "coordinate_check",
-    "deepnorm",
-    "fixup",
-    "gpt2",
-    "mup",
-    "orthogonal_rnn",
-    "selu",
-    "spectral",
-    "t_fixup",
-    "vit_jax",
-    "vit_timm",
-    "zero_residual",
-]
+from keras_initx.recipes import _mup, _networks, _transformers
+from keras_initx.recipes._mup import *
+from keras_initx.recipes._networks import *
+from keras_initx.recipes._transformers import *
+
+__all__ = sorted([*_mup.__all__, *_networks.__all__, *_transformers.__all__])

@@ -1,18 +1,29 @@
-"""Scale initial weights and learning rates with the width of a model: the table of muP."""
+"""Scale a model with its width: the table of muP, and a check that no layer's outputs grow or shrink with the width."""
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from operator import itemgetter
+from pathlib import Path
 from typing import Literal, get_args
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
-from keras_initx._checks import check_choice
+from keras_initx._checks import check_choice, check_count
 from keras_initx._typing import Shape
-from keras_initx.diagnostics._report import number
+from keras_initx.diagnostics import diagnose
+from keras_initx.diagnostics._measure import Batch
 from keras_initx.models._weights import ModelWeight, check_model, find_weights
-from keras_initx.rendering._export import as_csv, as_json
-from keras_initx.rendering._table import Column, Table
+from keras_initx.rendering._export import as_json
+from keras_initx.rendering._figures import COLORS, new_figure, save_figure, tidy
+from keras_initx.rendering._table import Column, Tabular, WeightTable
+from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._text import short_number as number
+
+__all__ = ["CoordinateCheck", "MupTable", "MupWeight", "coordinate_check", "mup"]
 
 Role = Literal["input", "hidden", "output", "vector", "fixed"]
 Optimizer = Literal["adam", "sgd"]
@@ -45,7 +56,7 @@ class MupWeight:
 
 
 @dataclass(frozen=True, repr=False)
-class MupTable:
+class MupTable(WeightTable[MupWeight]):
     """The muP factors of each trainable weight when a model is made wider. `print` shows them as a table.
 
     Attributes:
@@ -66,22 +77,22 @@ class MupTable:
         check_choice("optimizer", optimizer, get_args(Optimizer))
         return [weight.adam if optimizer == "adam" else weight.sgd for weight in self.weights]
 
-    def to_json(self) -> str:
-        """Return the table as JSON."""
-        return as_json(asdict(self), indent=1)
+    def _columns(self) -> list[Column[MupWeight]]:
+        return [
+            Column("weight", lambda weight: weight.path, is_text=True),
+            Column("shape", lambda weight: weight.shape, is_text=True),
+            Column("base", lambda weight: weight.base_shape, is_text=True),
+            Column("role", lambda weight: weight.role, is_text=True),
+            Column("std", lambda weight: number(weight.std)),
+            Column("adam", lambda weight: number(weight.adam)),
+            Column("sgd", lambda weight: number(weight.sgd)),
+        ]
 
-    def to_csv(self) -> str:
-        """Return the table as CSV, with a row for each weight."""
-        return as_csv([asdict(weight) for weight in self.weights])
+    def _headline(self) -> str:
+        return f" of {len(self.weights)} weights"
 
-    def __str__(self) -> str:
-        return f"{Table.of(_COLUMNS, self.weights).as_text(rule=True)}{_CAPTION}"
-
-    def __repr__(self) -> str:
-        return f"<MupTable of {len(self.weights)} weights>"
-
-    def _repr_html_(self) -> str:
-        return f"{Table.of(_COLUMNS, self.weights).as_html()}<p>{_CAPTION}</p>"
+    def _below(self) -> list[str]:
+        return ["Factors on the standard deviation in the base model, and on the learning rates of Adam and SGD."]
 
 
 def mup(model: keras.Model, base: keras.Model) -> MupTable:
@@ -143,41 +154,171 @@ def _trainable(name: str, model: keras.Model) -> list[ModelWeight]:
 
 
 def _row(weight: ModelWeight, other: ModelWeight) -> MupWeight:
-    shape, base = weight.shape, other.shape
-    if len(shape) != len(base):
+    shape, base_shape, fans, base_fans = weight.shape, other.shape, weight.fans, other.fans
+    if len(shape) != len(base_shape):
         raise ValueError(
             f"`base` must have weights of the same rank as `model`. Received: {weight.path!r} of shape "
-            f"{base} and {shape}"
+            f"{base_shape} and {shape}"
         )
-    inputs, units = _growth(weight, other)
-    role = _role(weight, inputs, units)
-    std = 1 / inputs if role == "output" else 1 / math.sqrt(inputs)
-    return MupWeight(weight.path, shape, base, role, std, 1 / inputs, units / inputs)
-
-
-def _growth(weight: ModelWeight, other: ModelWeight) -> tuple[float, float]:
-    """Return the ratios of inputs and of units between two weights. A vector has one input."""
-    if weight.fans is None or other.fans is None:
-        return 1.0, math.prod(weight.shape) / math.prod(other.shape)
-    (inputs, units), (base_inputs, base_units) = weight.fans, other.fans
-    return inputs / base_inputs, units / base_units
-
-
-def _role(weight: ModelWeight, inputs: float, units: float) -> Role:
+    if fans is None or base_fans is None:  # a vector, which has one input
+        inputs, units = 1.0, math.prod(shape) / math.prod(base_shape)
+    else:
+        inputs, units = fans[0] / base_fans[0], fans[1] / base_fans[1]
+    role: Role
     if inputs == units == 1:
-        return "fixed"
-    if weight.fans is None:
-        return "vector"
-    return "input" if inputs == 1 else "output" if units == 1 else "hidden"
+        role = "fixed"
+    elif fans is None:
+        role = "vector"
+    else:
+        role = "input" if inputs == 1 else "output" if units == 1 else "hidden"
+    std = 1 / inputs if role == "output" else 1 / math.sqrt(inputs)
+    return MupWeight(weight.path, shape, base_shape, role, std, 1 / inputs, units / inputs)
 
 
-_CAPTION = "Factors on the standard deviation in the base model, and on the learning rates of Adam and SGD."
-_COLUMNS: Sequence[Column[MupWeight]] = (
-    Column("weight", lambda weight: weight.path, is_text=True),
-    Column("shape", lambda weight: weight.shape, is_text=True),
-    Column("base", lambda weight: weight.base_shape, is_text=True),
-    Column("role", lambda weight: weight.role, is_text=True),
-    Column("std", lambda weight: number(weight.std)),
-    Column("adam", lambda weight: number(weight.adam)),
-    Column("sgd", lambda weight: number(weight.sgd)),
-)
+@dataclass(frozen=True, eq=False, repr=False)
+class CoordinateCheck(Tabular[tuple[str, ...]]):
+    """The size of each layer's outputs in models of several widths. `print` shows how it scales with the width.
+
+    Attributes:
+        widths: The widths.
+        layers: The names of the layers in the first model.
+        sizes: An array of shape `(steps + 1, layers, widths)` with the root mean square of each
+            layer's output, before its activation if there is one. Step 0 is before training.
+    """
+
+    widths: list[int]
+    layers: list[str]
+    sizes: npt.NDArray[np.float64]
+
+    @property
+    def exponents(self) -> npt.NDArray[np.float64]:
+        """The exponent of the width in the output size by least squares, to three digits, for each step and layer.
+
+        NaN where a size is 0 or not finite.
+        """
+        with np.errstate(divide="ignore"):
+            logarithms = np.log(self.sizes)
+        logarithms[~np.isfinite(logarithms)] = np.nan
+        widths = np.log(self.widths) - np.mean(np.log(self.widths))
+        slopes: npt.NDArray[np.float64] = logarithms @ widths / (widths @ widths)
+        return np.round(slopes, 3) + 0.0  # so that none is -0.0
+
+    def to_json(self) -> str:
+        """Return the result as JSON."""
+        values = asdict(self) | {"sizes": self.sizes.tolist(), "exponents": self.exponents.tolist()}
+        return as_json(values, indent=1)
+
+    def plot(self, path: str | Path) -> None:
+        """Plot the sizes against the width, with a panel for each step and a line for each layer.
+
+        Requires matplotlib, which the extra `plot` installs.
+
+        Args:
+            path: Path of the output file. The suffix sets the format.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+            OSError: If the file cannot be written.
+            ValueError: If the suffix is not that of a supported format.
+        """
+        figure = new_figure(size=(1.5 + 2.2 * len(self.sizes), 3))
+        axes = figure.subplots(1, len(self.sizes), sharey=True, squeeze=False)[0]
+        for step, (axis, sizes) in enumerate(zip(axes, self.sizes, strict=True)):
+            for name, line, color in zip(self.layers, sizes, itertools.cycle(COLORS), strict=False):
+                shown = np.where(line > 0, line, np.nan)
+                axis.plot(self.widths, shown, "o-", color=color, label=name, markersize=3, linewidth=1)
+            axis.set_xscale("log", base=2)
+            axis.set_yscale("log")
+            axis.set_title(f"after step {step}" if step else "before training", fontsize=10)
+            axis.set_xlabel("width", fontsize=8)
+        axes[0].set_ylabel("root mean square")
+        tidy(axes)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
+        save_figure(figure, path)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [(name, *map(number, found)) for name, found in zip(self.layers, self.exponents.T, strict=True)]
+
+    def _columns(self) -> list[Column[tuple[str, ...]]]:
+        columns: list[Column[tuple[str, ...]]] = [Column("layer", itemgetter(0), is_text=True)]
+        for step in range(len(self.sizes)):
+            columns.append(Column(f"step {step}", itemgetter(step + 1)))
+        return columns
+
+    def _headline(self) -> str:
+        return f" of {len(self.layers)} layers at widths {self.widths}"
+
+    def _below(self) -> list[str]:
+        return ["Exponents of the width in the output size: 0 means independent of the width."]
+
+
+def coordinate_check(
+    build: Callable[[int], keras.Model],
+    widths: Sequence[int] | npt.NDArray[np.integer],
+    x: Batch,
+    y: Batch,
+    *,
+    steps: int = 3,
+) -> CoordinateCheck:
+    """Measure how the size of each layer's outputs scales with the width of a model, before and during training.
+
+    If initial weights and learning rates scale correctly with the width, the outputs of no layer
+    grow or shrink with it, also after some training steps. The best learning rate of a narrow model
+    then transfers to a wide one. Before the first step, the outputs of the last layer may shrink,
+    at most with the square root of the width.
+
+    Args:
+        build: Function that takes a width and returns a compiled model with its initial weights.
+        widths: At least two different widths.
+        x: One batch of inputs, used in every step.
+        y: Targets.
+        steps: Number of training steps.
+
+    Returns:
+        A `CoordinateCheck`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, or the models do not have the same number of layers.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> def build(width):
+        ...     layers = [keras.layers.Dense(units, kernel_initializer="ones") for units in (width, 1)]
+        ...     model = keras.Sequential([keras.Input((2,)), *layers])
+        ...     model.compile("sgd", "mse")
+        ...     return model
+        >>> x = np.ones((4, 2))
+        >>> check = recipes.coordinate_check(build, [8, 16, 32], x, x[:, :1], steps=1)
+        >>> check.exponents[0].tolist()
+        [0.0, 1.0]
+
+    Reference:
+        Yang, Hu and others, "Tensor programs V: tuning large neural networks via zero-shot hyperparameter transfer",
+        arXiv:2203.03466, 2022, appendix D.1.
+    """
+    check_count("steps", steps)
+    widths = [int(check_count("widths", width)) for width in widths]  # layers refuse the integers of NumPy
+    if len(set(widths)) < 2:
+        raise ValueError(f"`widths` must have at least two different widths. Received: {widths=!r}")
+    columns: list[list[list[float]]] = []
+    names: list[str] = []
+    with progress("coordinate check", len(widths), "widths") as advance:
+        for width in widths:
+            model = check_model("build", build(width))
+            reports = [diagnose(model, x)]
+            for _ in range(steps):
+                model.train_on_batch(x, y)
+                reports.append(diagnose(model, x))
+            found = [layer.name for layer in reports[0].layers if layer.signal]
+            names = names or found
+            if len(found) != len(names):
+                raise ValueError(
+                    f"`build` must return models with the same number of layers. Received: {len(names)} with width "
+                    f"{widths[0]}, and {len(found)} with width {width}"
+                )
+            signals = [[layer.signal for layer in report.layers if layer.signal] for report in reports]
+            columns.append([[float(np.hypot(signal.mean, signal.std)) for signal in step] for step in signals])
+            advance(1)
+    return CoordinateCheck(widths, names, np.moveaxis(np.array(columns), 0, -1))

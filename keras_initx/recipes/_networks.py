@@ -11,6 +11,8 @@ from keras_initx._typing import InitializerLike
 from keras_initx.initializers import LSTMForgetBias, Orthogonal, Scaled
 from keras_initx.models._weights import check_model, find_weights
 
+__all__ = ["fixup", "orthogonal_rnn", "selu", "spectral", "zero_residual"]
+
 # Maps patterns to initializers.
 Recipe: TypeAlias = dict[str, InitializerLike | None]
 

@@ -10,6 +10,8 @@ from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
 from keras_initx.models._weights import check_model
 from keras_initx.recipes._networks import Recipe, count_of, for_model
 
+__all__ = ["deepnorm", "gpt2", "t_fixup", "vit_jax", "vit_timm"]
+
 Part = Literal["encoder", "decoder"]
 
 # Layer names of KerasHub's transformers and Keras' attention layer.
@@ -28,7 +30,7 @@ def gpt2(layers: keras.Model | int) -> Recipe:
 
     Each of the `L` blocks has two projections that add to the residual stream. Their kernels get
     the standard deviation `0.02 / sqrt(2 L)`. Position embeddings get 0.01, as in OpenAI's code,
-    and biases are 0.
+    and biases are 0. The rules are for transformers that normalize at the start of each branch.
 
     Args:
         layers: The number of blocks, or a built model to count them in. With a model, rules that

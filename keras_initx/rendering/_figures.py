@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from keras_initx._extras import import_optional
 
@@ -41,6 +41,9 @@ def tidy(axes: "Iterable[Axes]", **grid: Any) -> None:
         axis.set_axisbelow(True)
 
 
+_SAVING: dict[str, Any] = {"dpi": 150, "facecolor": "white"}
+
+
 def save_figure(figure: "Figure", path: str | Path) -> None:
     """Write a figure to a file. The suffix sets the format.
 
@@ -48,18 +51,14 @@ def save_figure(figure: "Figure", path: str | Path) -> None:
         OSError: If the file cannot be written.
         ValueError: If the suffix is not that of a supported format.
     """
-    _save(figure, path, Path(path).suffix[1:].lower())
+    figure.savefig(path, format=Path(path).suffix[1:].lower(), **_SAVING)
 
 
 def as_png(figure: "Figure") -> bytes:
     """Return what `save_figure` writes to a `.png` file."""
     content = io.BytesIO()
-    _save(figure, content, "png")
+    figure.savefig(content, format="png", **_SAVING)
     return content.getvalue()
-
-
-def _save(figure: "Figure", file: str | Path | IO[bytes], suffix: str) -> None:
-    figure.savefig(file, format=suffix, dpi=150, facecolor="white")
 
 
 def save_figures(figures: "Mapping[str, Figure]", folder: str | Path, suffix: str) -> list[Path]:

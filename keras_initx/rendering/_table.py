@@ -1,5 +1,6 @@
 """Tables of text cells, rendered as plain text, HTML, Markdown, or by rich."""
 
+import abc
 import dataclasses
 import html
 import itertools
@@ -8,7 +9,6 @@ import shutil
 import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 from keras_initx.rendering._export import as_csv, as_json
@@ -17,7 +17,7 @@ GAP = 2  # characters between two columns
 Row = TypeVar("Row")
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Column(Generic[Row]):
     """A column of a table.
 
@@ -39,30 +39,7 @@ class Column(Generic[Row]):
     max_width: int | None = None
 
 
-def narrow(columns: Iterable[Column[Row]]) -> list[Column[Row]]:
-    """Return the columns for a table that fits a terminal."""
-    return [_broken(column) for column in columns if not column.wide_only]
-
-
-class _Wrapper(textwrap.TextWrapper):
-    """A wrapper that breaks `initx.sparse(gain=relu)` before the arguments rather than within a word."""
-
-    wordsep_re = re.compile(r"(\s+)|(?=\()|(?<=,)")
-
-
-def _broken(column: Column[Row]) -> Column[Row]:
-    if column.max_width is None:
-        return column
-    wrapper = _Wrapper(column.max_width, subsequent_indent=" ")
-    return replace(column, cell=lambda row: "\n".join(wrapper.wrap(str(column.cell(row)))))
-
-
-def legend(columns: Iterable[Column[Row]]) -> str:
-    """Return the notes of the columns as text."""
-    return " ".join(f"{column.header}: {column.note}." for column in columns if column.note)
-
-
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Table:
     """A table: headers, rows of texts, and which columns are left-aligned."""
 
@@ -83,7 +60,7 @@ class Table:
         """Return the table as aligned columns, with a line below the headers if `rule`."""
         headers = [self.headers] if any(self.headers) else []
         rows = (itertools.zip_longest(*(cell.split("\n") for cell in row), fillvalue="") for row in self.rows)
-        lines = aligned([*headers, *itertools.chain(*rows)], self.are_text)
+        lines = _aligned([*headers, *itertools.chain(*rows)], self.are_text)
         if rule:
             lines.insert(1, "-" * max(map(len, lines)))
         return "".join(f"{line}\n" for line in lines)
@@ -109,23 +86,18 @@ class Table:
 
     def as_rich(self, **options: Any) -> Any:
         """Return a `rich.table.Table`, created with these options."""
-        from rich import box
-        from rich.table import Column as RichColumn
-        from rich.table import Table as RichTable
-        from rich.text import Text
+        from rich import box, table, text
 
-        columns = (
+        grid = table.Table(**{"box": box.SIMPLE_HEAD, **options})
+        for header, is_text in zip(self.headers, self.are_text, strict=True):
             # The first column holds names, which must not be wrapped.
-            RichColumn(Text(header), justify="left" if is_text else "right", no_wrap=place == 0)
-            for place, (header, is_text) in enumerate(zip(self.headers, self.are_text, strict=True))
-        )
-        table = RichTable(*columns, **{"box": box.SIMPLE_HEAD, **options})
+            grid.add_column(text.Text(header), justify="left" if is_text else "right", no_wrap=not grid.columns)
         for row in self.rows:
-            table.add_row(*map(Text, row))
-        return table
+            grid.add_row(*map(text.Text, row))
+        return grid
 
 
-def aligned(rows: Sequence[Sequence[str]], are_text: Sequence[bool]) -> list[str]:
+def _aligned(rows: Sequence[Sequence[str]], are_text: Sequence[bool]) -> list[str]:
     """Return `rows` of cells as lines, with text columns left-aligned and others right-aligned."""
     widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
     return [(" " * GAP).join(map(_padded, row, widths, are_text)).rstrip() for row in rows]
@@ -143,7 +115,7 @@ def text_width(text: str) -> int:
 
 def named_values(values: dict[str, str]) -> str:
     """Return a line for each of `values`, with names and values aligned."""
-    return "".join(f"{line}\n" for line in aligned(list(values.items()), (True, True)))
+    return "".join(f"{line}\n" for line in _aligned(list(values.items()), (True, True)))
 
 
 def _escaped(cell: str) -> str:
@@ -153,41 +125,93 @@ def _escaped(cell: str) -> str:
     return re.sub(r"([\\`*$|<>~\[\]]|\b_|_\b)", r"\\\1", cell)
 
 
+def narrow(columns: Iterable[Column[Row]]) -> list[Column[Row]]:
+    """Return the columns for a table that fits a terminal."""
+    return [_wrapped(column) for column in columns if not column.wide_only]
+
+
+def _wrapped(column: Column[Row]) -> Column[Row]:
+    if column.max_width is None:
+        return column
+    wrapper = _Wrapper(column.max_width, subsequent_indent=" ")
+    return dataclasses.replace(column, cell=lambda row: "\n".join(wrapper.wrap(str(column.cell(row)))))
+
+
+class _Wrapper(textwrap.TextWrapper):
+    """A wrapper that breaks `initx.sparse(gain=relu)` before the arguments rather than within a word."""
+
+    wordsep_re = re.compile(r"(\s+)|(?=\()|(?<=,)")
+
+
+def filled(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> list[Column[Row]]:
+    """Return the columns that have a value in any row."""
+    return [column for column in columns if any(map(column.cell, rows))]
+
+
+def legend(columns: Iterable[Column[Row]]) -> str:
+    """Return the notes of the columns as text."""
+    return " ".join(f"{column.header}: {column.note}." for column in columns if column.note)
+
+
+class Tabular(abc.ABC, Generic[Row]):
+    """A result that is shown as a table by `print` and in notebooks.
+
+    A result gives its rows, its columns and a headline; what else it has to say stands below the table.
+    """
+
+    _has_rule: ClassVar[bool] = True  # a line below the headers of the text
+
+    @abc.abstractmethod
+    def _rows(self) -> Sequence[Row]:
+        """Return the rows of the table."""
+
+    @abc.abstractmethod
+    def _columns(self) -> Sequence[Column[Row]]:
+        """Return the columns of the table."""
+
+    @abc.abstractmethod
+    def _headline(self) -> str:
+        """Return what `repr` says after the name of the class, e.g. `" of 3 weights"`."""
+
+    def _below(self) -> list[str]:
+        """Return the lines below the table."""
+        return []
+
+    def _text_columns(self) -> Sequence[Column[Row]]:
+        """Return the columns of the text: all of them, or those of a narrow table if the terminal is too narrow."""
+        columns = self._columns()
+        width = Table.of(columns, self._rows()).as_text().index("\n")
+        return columns if width <= shutil.get_terminal_size().columns else narrow(columns)
+
+    def __str__(self) -> str:
+        table = Table.of(self._text_columns(), self._rows()).as_text(rule=self._has_rule)
+        return "\n".join([table[:-1], *self._below()])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}{self._headline()}>"
+
+    def _repr_html_(self) -> str:
+        table = Table.of(self._columns(), self._rows()).as_html()
+        return "".join([table, *(f"<p>{html.escape(line)}</p>" for line in self._below() if line)])
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Tabular(Generic[Row]):
-    """A plan with a row for each weight, shown as a table by `print` and in notebooks.
+class WeightTable(Tabular[Row]):
+    """A table with a row for each weight.
 
     Attributes:
-        weights: The rows, which are dataclasses, in the order of the layers.
+        weights: The rows, which are dataclasses.
     """
 
     weights: list[Row]
-    _columns: ClassVar[Sequence[Column[Any]]] = ()
 
     def to_json(self) -> str:
-        """Return the plan as JSON."""
+        """Return the result as JSON."""
         return as_json(dataclasses.asdict(self), indent=1)
 
     def to_csv(self) -> str:
-        """Return the plan as CSV, with a row for each weight."""
+        """Return the result as CSV, with a row for each weight."""
         return as_csv([dataclasses.asdict(weight) for weight in self.weights])  # type: ignore[call-overload]
 
-    def __str__(self) -> str:
-        text = self._table(self._columns).as_text(rule=True)
-        if text.index("\n") > shutil.get_terminal_size().columns:
-            text = self._table(narrow(self._columns)).as_text(rule=True)
-        return f"{text}\n{self._summary()}"
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self._summary()[:-1]}>"
-
-    def _repr_html_(self) -> str:
-        return f"{self._table(self._columns).as_html()}<p>{self._summary()}</p>"
-
-    def _table(self, columns: Sequence[Column[Row]]) -> Table:
-        # Leave out columns that are empty for all weights, e.g. in a dry run.
-        return Table.of([column for column in columns if any(map(column.cell, self.weights))], self.weights)
-
-    def _summary(self) -> str:
-        """Return a one-sentence summary."""
-        raise NotImplementedError
+    def _rows(self) -> Sequence[Row]:
+        return self.weights

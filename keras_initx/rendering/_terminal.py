@@ -18,11 +18,10 @@ def status() -> Iterator[Callable[[str], None]]:
     if not is_rich(sys.stderr):
         yield lambda text: None
         return
-    from rich.console import Console
-    from rich.markup import escape
+    from rich import console, markup
 
-    with Console(stderr=True).status("") as line:
-        yield lambda text: line.update(escape(text))
+    with console.Console(stderr=True).status("") as line:
+        yield lambda text: line.update(markup.escape(text))
 
 
 @contextlib.contextmanager
@@ -37,27 +36,20 @@ def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None
     if not is_rich(sys.stderr):
         yield lambda count: None
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich import console
+    from rich import progress as rich_progress
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(f"{unit},"),
-        TimeElapsedColumn(),
-        TextColumn("elapsed,"),
-        # Compiling a new model takes longer than an epoch. A long averaging window covers both.
-        TimeRemainingColumn(),
-        TextColumn("left"),
+        "{task.description}",
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        f"{unit},",
+        rich_progress.TimeElapsedColumn(),
+        "elapsed,",
+        rich_progress.TimeRemainingColumn(),
+        "left",
     )
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as bar:
+    # Compiling a new model takes longer than an epoch. A long averaging window covers both.
+    with rich_progress.Progress(*columns, console=console.Console(stderr=True), speed_estimate_period=600) as bar:
         task = bar.add_task(label, total=total)
         yield lambda count: bar.advance(task, count)

@@ -12,6 +12,14 @@ def number(value: float) -> str:
     return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 100 else f"{value:.2g}"
 
 
+def short_number(value: float) -> str:
+    """Format a number with two digits in the shortest form: `1.2e-5`."""
+    if not math.isfinite(value):
+        return str(value)
+    mantissa, mark, exponent = f"{value:.2g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if mark else mantissa
+
+
 def counted(count: int, noun: str) -> str:
     """Format a count with its noun."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

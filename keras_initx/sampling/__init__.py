@@ -1,19 +1,34 @@
 """Random numbers from a key, the same on every backend. Independent of layers."""
 
-from keras_initx.sampling._conversion import Affine as Affine
-from keras_initx.sampling._conversion import Bounds as Bounds
-from keras_initx.sampling._conversion import affine as affine
-from keras_initx.sampling._conversion import portable_log as portable_log
-from keras_initx.sampling._frames import gaussian_frame as gaussian_frame
-from keras_initx.sampling._frames import householder_frame as householder_frame
-from keras_initx.sampling._frames import qr_frame as qr_frame
-from keras_initx.sampling._frames import svd_frame as svd_frame
-from keras_initx.sampling._namespace import Namespace as Namespace
-from keras_initx.sampling._namespace import current_namespace as current_namespace
-from keras_initx.sampling._sparse import sparse_normal as sparse_normal
-from keras_initx.sampling._stream import Draw as Draw
-from keras_initx.sampling._stream import Stream as Stream
-from keras_initx.sampling._stream import computing_dtype as computing_dtype
-from keras_initx.sampling._stream import truncated_bounds as truncated_bounds
-from keras_initx.sampling._stream import truncated_normal as truncated_normal
-from keras_initx.sampling._stream import uniform_between as uniform_between
+from keras_initx.sampling._conversion import Affine, Bounds, affine, portable_log
+from keras_initx.sampling._frames import gaussian_frame, householder_frame, qr_frame, svd_frame
+from keras_initx.sampling._namespace import Namespace, choose_namespace
+from keras_initx.sampling._sparse import sparse_normal
+from keras_initx.sampling._stream import (
+    Draw,
+    Stream,
+    computing_dtype,
+    truncated_bounds,
+    truncated_normal,
+    uniform_between,
+)
+
+__all__ = [
+    "Affine",
+    "Bounds",
+    "Draw",
+    "Namespace",
+    "Stream",
+    "affine",
+    "choose_namespace",
+    "computing_dtype",
+    "gaussian_frame",
+    "householder_frame",
+    "portable_log",
+    "qr_frame",
+    "sparse_normal",
+    "svd_frame",
+    "truncated_bounds",
+    "truncated_normal",
+    "uniform_between",
+]

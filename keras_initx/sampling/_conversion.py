@@ -4,75 +4,13 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from keras_initx._typing import Array, DType, Tensor
 from keras_initx.sampling._namespace import Namespace
-
-
-def portable_log(x: Array | float) -> Array:
-    """Return the natural logarithm of `x`, an array of positive float64, with the same bits on every machine."""
-    # Additions, multiplications and divisions are rounded the same everywhere; np.log is not.
-    mantissa, exponent = np.frexp(x)
-    s = (mantissa - 1) / (mantissa + 1)
-    series = np.polyval([2.0 / n for n in range(45, 0, -2)], s * s)
-    logarithm: Array = exponent * 0.6931471805599453 + s * series
-    return logarithm
-
-
-# Wichura, "Algorithm AS 241: the percentage points of the normal distribution", Applied
-# Statistics 37 (1988), PPND16: numerators and denominators, highest power first.
-_CENTER = (
-    (2.5090809287301226727e3, 3.3430575583588128105e4, 6.7265770927008700853e4, 4.5921953931549871457e4,
-     1.3731693765509461125e4, 1.9715909503065514427e3, 1.3314166789178437745e2, 3.3871328727963666080e0),
-    (5.2264952788528545610e3, 2.8729085735721942674e4, 3.9307895800092710610e4, 2.1213794301586595867e4,
-     5.3941960214247511077e3, 6.8718700749205790830e2, 4.2313330701600911252e1, 1.0),
-)  # fmt: skip
-_TAIL = (
-    (7.7454501427834140764e-4, 2.27238449892691845833e-2, 2.41780725177450611770e-1, 1.27045825245236838258e0,
-     3.64784832476320460504e0, 5.76949722146069140550e0, 4.63033784615654529590e0, 1.42343711074968357734e0),
-    (1.05075007164441684324e-9, 5.475938084995344946e-4, 1.51986665636164571966e-2, 1.48103976427480074590e-1,
-     6.89767334985100004550e-1, 1.67638483018380384940e0, 2.05319162663775882187e0, 1.0),
-)  # fmt: skip
-
-SIZE = 1 << 16
-
-
-def _ratio(coefficients: tuple[tuple[float, ...], tuple[float, ...]], x: Array) -> Array:
-    numerator, denominator = coefficients
-    return np.polyval(numerator, x) / np.polyval(denominator, x)
-
-
-def _upper_quantiles() -> Array:
-    """Return the quantiles of N(0, 1) at the midpoints of the upper half of `SIZE` equal intervals."""
-    q = (np.arange(SIZE // 2) + 0.5) / SIZE  # probability above one half
-    tail = q > 0.425  # end of the central approximation of AS 241
-    quantiles = np.empty_like(q)
-    quantiles[~tail] = q[~tail] * _ratio(_CENTER, 0.180625 - q[~tail] ** 2)
-    # Its third branch, for probabilities below 1.4e-11, is beyond a table of this size.
-    quantiles[tail] = _ratio(_TAIL, np.sqrt(-portable_log(0.5 - q[tail])) - 1.6)
-    return quantiles
-
-
-@functools.cache
-def normal_table(dtype: DType) -> Array:
-    """Return `SIZE` values with mean 0 and variance one half, close to normal quantiles.
-
-    The sum of two independently chosen entries is close to N(0, 1): mean and variance are exact,
-    and the excess kurtosis is -4e-4.
-
-    Reference:
-        Thomas, "The table-Hadamard Gaussian random number generator", IEEE TVLSI 2015.
-    """
-    upper = _upper_quantiles()
-    variance = math.fsum(upper**2) / upper.size
-    upper = upper / math.sqrt(2 * variance)
-    table = np.concatenate([-upper[::-1], upper]).astype(dtype)
-    table.flags.writeable = False
-    return table
-
 
 Convert = Callable[[Namespace, Tensor, Tensor, DType], Tensor]
 
@@ -107,9 +45,135 @@ def as_interpolated(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -
     return xp.cast(low + xp.shift_right(width * part, 8), dtype)
 
 
-Bounds = tuple[float, float]
+SIZE = 1 << 16
 
-UNBOUNDED: Bounds = (-math.inf, math.inf)
+
+@functools.cache
+def normal_table(dtype: DType) -> Array:
+    """Return `SIZE` values with mean 0 and variance one half, close to normal quantiles.
+
+    The sum of two independently chosen entries is close to N(0, 1): mean and variance are exact,
+    and the excess kurtosis is -4e-4.
+
+    Reference:
+        Thomas, "The table-Hadamard Gaussian random number generator", IEEE TVLSI 2015.
+    """
+    upper = _upper_quantiles()
+    variance = math.fsum(upper**2) / upper.size
+    upper = upper / math.sqrt(2 * variance)
+    table = np.concatenate([-upper[::-1], upper]).astype(dtype)
+    table.flags.writeable = False
+    return table
+
+
+# Wichura, "Algorithm AS 241: the percentage points of the normal distribution", Applied
+# Statistics 37 (1988), PPND16: numerators and denominators, highest power first.
+_CENTER = (
+    (2.5090809287301226727e3, 3.3430575583588128105e4, 6.7265770927008700853e4, 4.5921953931549871457e4,
+     1.3731693765509461125e4, 1.9715909503065514427e3, 1.3314166789178437745e2, 3.3871328727963666080e0),
+    (5.2264952788528545610e3, 2.8729085735721942674e4, 3.9307895800092710610e4, 2.1213794301586595867e4,
+     5.3941960214247511077e3, 6.8718700749205790830e2, 4.2313330701600911252e1, 1.0),
+)  # fmt: skip
+_TAIL = (
+    (7.7454501427834140764e-4, 2.27238449892691845833e-2, 2.41780725177450611770e-1, 1.27045825245236838258e0,
+     3.64784832476320460504e0, 5.76949722146069140550e0, 4.63033784615654529590e0, 1.42343711074968357734e0),
+    (1.05075007164441684324e-9, 5.475938084995344946e-4, 1.51986665636164571966e-2, 1.48103976427480074590e-1,
+     6.89767334985100004550e-1, 1.67638483018380384940e0, 2.05319162663775882187e0, 1.0),
+)  # fmt: skip
+
+
+def _upper_quantiles() -> Array:
+    """Return the quantiles of N(0, 1) at the midpoints of the upper half of `SIZE` equal intervals."""
+    q = (np.arange(SIZE // 2) + 0.5) / SIZE  # probability above one half
+    tail = q > 0.425  # end of the central approximation of AS 241
+    quantiles = np.empty_like(q)
+    quantiles[~tail] = q[~tail] * _ratio(_CENTER, 0.180625 - q[~tail] ** 2)
+    # Its third branch, for probabilities below 1.4e-11, is beyond a table of this size.
+    quantiles[tail] = _ratio(_TAIL, np.sqrt(-portable_log(0.5 - q[tail])) - 1.6)
+    return quantiles
+
+
+def _ratio(coefficients: tuple[tuple[float, ...], tuple[float, ...]], x: Array) -> Array:
+    numerator, denominator = coefficients
+    return np.polyval(numerator, x) / np.polyval(denominator, x)
+
+
+def portable_log(x: Array | float) -> Array:
+    """Return the natural logarithm of `x`, an array of positive float64, with the same bits on every machine."""
+    # Additions, multiplications and divisions are rounded the same everywhere; np.log is not.
+    mantissa, exponent = np.frexp(x)
+    s = (mantissa - 1) / (mantissa + 1)
+    series = np.polyval([2.0 / n for n in range(45, 0, -2)], s * s)
+    logarithm: Array = exponent * 0.6931471805599453 + s * series
+    return logarithm
+
+
+CELLS = 1 << 16
+# The range of the draws is divided into this many units, the resolution of float32.
+UNITS = 1 << 24
+_GRID = 1 << 16
+# Draws are limited to densities above exp(-13.5) times the maximum, 5.2 standard deviations from the mean. With this
+# limit, the linear interpolation in the outermost cell has the variance of the tail.
+_REACH = 13.5
+
+
+class Quantiles(NamedTuple):
+    """A truncated normal distribution in fixed point.
+
+    Attributes:
+        knots: The quantiles at the multiples of `1 / CELLS`, in units from `origin`.
+        origin: The lowest value.
+        unit: Size of a unit.
+        stddev: Standard deviation of the draws, with linear interpolation between the knots.
+    """
+
+    knots: Array
+    origin: float
+    unit: float
+    stddev: float
+
+
+@functools.lru_cache(maxsize=8)
+def truncated_quantiles(lower: float, upper: float) -> Quantiles:
+    """Return the quantiles of N(0, 1) between `lower` and `upper`."""
+    # All positions are relative to the mode, so that far tails stay in range.
+    mode = min(max(lower, 0.0), upper)
+    reach = 2 * _REACH / (abs(mode) + math.sqrt(mode * mode + 2 * _REACH))
+    low, high = max(lower - mode, -reach), min(upper - mode, reach)
+    step = (high - low) / _GRID
+    x = low + step * np.arange(_GRID + 1)
+    mass = np.cumsum(_density(x[:-1], mode) + 4 * _density(x[:-1] + step / 2, mode) + _density(x[1:], mode))
+    share = np.concatenate([[0.0], mass / mass[-1]])
+    # The inverse of the distribution function, by linear interpolation on the grid.
+    levels = np.arange(CELLS + 1) / CELLS
+    cell = np.minimum(np.searchsorted(share, levels, side="right"), _GRID) - 1
+    inside = (levels - share[cell]) / (share[cell + 1] - share[cell])
+    quantiles = (cell + inside) / _GRID
+    if lower == -upper:
+        quantiles = (quantiles + (1 - quantiles[::-1])) / 2
+    knots = np.rint(quantiles * UNITS).astype("int32")
+    knots.flags.writeable = False
+    unit = (high - low) / UNITS
+    return Quantiles(knots, mode + low, unit, unit * _stddev(knots.astype("float64")))
+
+
+def _density(x: Array, mode: float) -> Array:
+    """Return `exp(-x * x / 2 - mode * x)`, the ratio of the density at `mode + x` to that at `mode`."""
+    # Additions, multiplications and powers of two are rounded the same everywhere; np.exp is not.
+    power = -x * (x / 2 + mode)
+    twos = np.rint(power * 1.4426950408889634)
+    rest = power - twos * 0.6931471805599453
+    density: Array = np.ldexp(np.polyval([1 / math.factorial(n) for n in range(15, -1, -1)], rest), twos.astype(int))
+    return density
+
+
+def _stddev(knots: Array) -> float:
+    middle, width = (knots[:-1] + knots[1:]) / 2, np.diff(knots)
+    mean = np.sum(middle) / CELLS  # exact, because all are multiples of one half
+    return math.sqrt(math.fsum((middle - mean) ** 2 + width**2 / 12) / CELLS)
+
+
+Bounds = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,19 +205,13 @@ class Affine:
             x += self.shift
         if self.factor != 1:
             x *= self.factor
-        return x if self.bounds is None else limited(self.xp, x, self.bounds, x.dtype)
+        return x if self.bounds is None else clip(self.xp, x, self.bounds, x.dtype)
 
     def numbers(self, dtype: DType) -> Array:
         """Return the arguments that `affine_by` takes for this function of draws in `dtype`."""
-        bounds = UNBOUNDED if self.bounds is None else inwards(dtype, *map(float, self.bounds))
+        bounds = round_inward(dtype, *(self.bounds or (-math.inf, math.inf)))
         with np.errstate(over="ignore"):
             return np.array([self.zero, self.shift, self.factor, *bounds], dtype)
-
-
-def affine_by(xp: Namespace, x: Tensor, numbers: Tensor) -> Tensor:
-    """Apply the `Affine` with these `numbers`. All steps are always applied, because unused ones are exact."""
-    zero, shift, factor, lower, upper = (numbers[i] for i in range(5))
-    return xp.clip((xp.where(x == 0, zero, x) + shift) * factor, lower, upper)
 
 
 def affine(xp: Namespace, offset: float, factor: float, bounds: Bounds | None = None) -> Affine:
@@ -177,7 +235,13 @@ def affine(xp: Namespace, offset: float, factor: float, bounds: Bounds | None = 
     return Affine(xp, offset / factor, factor, bounds)
 
 
-def limited(xp: Namespace, x: Tensor, bounds: Bounds, dtype: DType) -> Tensor:
+def affine_by(xp: Namespace, x: Tensor, numbers: Tensor) -> Tensor:
+    """Apply the `Affine` with these `numbers`. All steps are always applied, because unused ones are exact."""
+    zero, shift, factor, lower, upper = (numbers[i] for i in range(5))
+    return xp.clip((xp.where(x == 0, zero, x) + shift) * factor, lower, upper)
+
+
+def clip(xp: Namespace, x: Tensor, bounds: Bounds, dtype: DType) -> Tensor:
     """Clip `x` to the range of `dtype` values between two bounds, so that a cast to `dtype` stays inside.
 
     Args:
@@ -187,13 +251,14 @@ def limited(xp: Namespace, x: Tensor, bounds: Bounds, dtype: DType) -> Tensor:
             replaces both.
         dtype: The dtype, or its name.
     """
-    bounds = inwards(dtype, *map(float, bounds))
+    bounds = round_inward(dtype, *bounds)
     return np.clip(x, *bounds, out=x) if isinstance(x, np.ndarray) else xp.clip(x, *bounds)
 
 
 @functools.lru_cache(maxsize=8)  # each block of a draw needs the same
-def inwards(dtype: DType, lower: float, upper: float) -> Bounds:
-    """Return the bounds rounded inward to `dtype`."""
+def round_inward(dtype: DType, lower: float, upper: float) -> Bounds:
+    """Return the bounds of a range rounded to `dtype`, the lower one up and the upper one down."""
+    lower, upper = float(lower), float(upper)
     with np.errstate(over="ignore"):
         low, high = np.array([lower, upper]).astype(keras.backend.standardize_dtype(dtype))
     if float(low) < lower:

@@ -2,19 +2,13 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import keras
-import numpy as np
 
 from keras_initx._typing import DType, Tensor
 from keras_initx.backends import backend
-from keras_initx.sampling._device import word_tensor
-from keras_initx.sampling._namespace import TRACED, Namespace
+from keras_initx.sampling._namespace import DEVICE, TRACED, Namespace
 from keras_initx.sampling._stream import Draw, Stream, check_size
-
-# From the first column of a panel to its draws.
-Panels = Callable[[int], Tensor]
 
 # Reflections applied at a time: small enough that the work that is not a matrix product stays
 # small, large enough that the products run at full speed. The order of the draws depends on it.
@@ -36,19 +30,18 @@ def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "f
         Notices of the AMS 54 (2007). Joffrain et al., "Accumulating Householder transformations,
         revisited", ACM TOMS 32 (2006).
     """
-    # Where draws are selected by index, nothing else would notice.
-    check_size(start + _draws_in(rows, columns), (rows, columns))
-    if stream.on_device and backend.compiles_shapes:
+    xp, count = stream.xp, _draws_in(rows, columns)
+    check_size(start + count, (rows, columns))
+    if xp is DEVICE and backend.compiles_shapes:
         return _frame_by_program(stream, rows, columns, dtype, start)
-    xp = stream.xp
-    draw_panels = _panels_drawn if stream.on_host or stream.on_device else _panels_in_trace
-    panel_from = draw_panels(stream, rows, columns, dtype, start)
+    draws = stream.normal(Draw.FRAME, (count,), dtype, start)
     frame = xp.eye(rows, columns, dtype=dtype)
     signs: list[Tensor] = []
     for first in reversed(range(0, columns, _PANEL)):
-        panel, sign = _reflections(xp, panel_from(first))
+        size, before = min(_PANEL, columns - first), _draws_before(first, rows)
+        panel = xp.triu(xp.reshape(draws[before : before + size * (rows - first)], (size, rows - first)))
+        panel, sign = _reflections(xp, panel, xp.copy(xp.diagonal(panel)), xp.set_diagonal)
         signs.insert(0, sign)
-        size = panel.shape[0]
         gram = xp.set_diagonal(xp.triu(xp.matmul(panel, xp.transpose(panel))), xp.ones((size,), dtype))
         # Above and to the left of the panel's end the frame is still the identity.
         end, product = first + size, panel[:, :size]
@@ -66,11 +59,10 @@ def _frame_by_program(stream: Stream, rows: int, columns: int, dtype: DType, sta
     compile. This one takes the index of the first column as an argument and pads panels with zeros:
     three times as many operations, but fast ones on a device.
     """
-    key = int(stream.key[0]), int(stream.key[1])
     frame, signs = stream.xp.eye(rows, columns, dtype=dtype), stream.xp.ones((columns + _PANEL,), dtype)
     program = _panel_program(rows, columns, dtype)
     for first in reversed(range(0, columns, _PANEL)):
-        frame, signs = program(word_tensor(*key, start + _draws_before(first, rows), first), frame, signs)
+        frame, signs = program(stream.arguments(start + _draws_before(first, rows), first), frame, signs)
     return frame * signs[:columns]
 
 
@@ -92,7 +84,7 @@ def _panel_program(rows: int, columns: int, dtype: DType) -> Callable[..., tuple
             return xp.where(heads, xp.reshape(values, (-1, 1)), v)
 
         v = xp.where(inside, draws, zeros)
-        v, sign = _normalized(xp, v, xp.sum(xp.where(heads, v, zeros), axis=1), with_heads)
+        v, sign = _reflections(xp, v, xp.sum(xp.where(heads, v, zeros), axis=1), with_heads)
         v = xp.where(inside, v, zeros)
         gram = xp.set_diagonal(xp.triu(xp.matmul(v, xp.transpose(v))), xp.ones((_PANEL,), dtype))
         frame = frame - xp.transpose(v) @ xp.solve_upper(gram, v @ frame)
@@ -101,52 +93,18 @@ def _panel_program(rows: int, columns: int, dtype: DType) -> Callable[..., tuple
     return backend.program(step)
 
 
-def _panels_drawn(stream: Stream, rows: int, columns: int, dtype: DType, start: int) -> Panels:
-    """Return a function that maps the first column of a panel to its draws, `(size, rows - first)`."""
-    draws = stream.normal(Draw.FRAME, (_draws_in(rows, columns),), dtype, start)
-
-    def panel_from(first: int) -> Tensor:
-        shape = (min(_PANEL, columns - first), rows - first)
-        before = _draws_before(first, rows)
-        return draws[before : before + shape[0] * shape[1]].reshape(shape)
-
-    return panel_from
-
-
-def _panels_in_trace(stream: Stream, rows: int, columns: int, dtype: DType, start: int) -> Panels:
-    """Do the same in a trace, selecting draws by index, because one draw per panel would make the program long."""
-    column = np.arange(columns)
-    first = column - column % _PANEL
-    # Where the draws of a column would begin if it had one for each row, modulo 2**32.
-    begin = start + _draws_before(first, rows) + (column - first) * (rows - first) - first
-    begin = stream.xp.convert_to_tensor(begin.reshape(-1, 1).astype("uint32").astype(stream.xp.word))
-    draws = stream.normal_at(Draw.FRAME, begin + stream.xp.arange(rows, dtype=stream.xp.word), dtype)
-    return lambda first: draws[first : first + _PANEL, first:]
-
-
 def _draws_in(rows: int, columns: int) -> int:
     """Return the number of draws in a frame."""
     last = (columns - 1) // _PANEL * _PANEL
-    return int(_draws_before(last, rows)) + (columns - last) * (rows - last)
+    return _draws_before(last, rows) + (columns - last) * (rows - last)
 
 
-def _draws_before(first: Any, rows: int) -> Any:
+def _draws_before(first: int, rows: int) -> int:
     """Return the number of draws in all panels before column `first`."""
     return first * rows - first * (first - _PANEL) // 2
 
 
-def _reflections(xp: Namespace, gaussian: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the Householder vectors as rows, `|v|^2 = 2`, and the signs that make the frame Haar-uniform.
-
-    Args:
-        xp: The namespace of the draws.
-        gaussian: Draws; those of vector `j` are in row `j` from index `j`. Overwritten on the host.
-    """
-    v = xp.triu(gaussian)
-    return _normalized(xp, v, xp.copy(xp.diagonal(v)), xp.set_diagonal)
-
-
-def _normalized(
+def _reflections(
     xp: Namespace, v: Tensor, head: Tensor, with_heads: Callable[[Tensor, Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Return the Householder vectors and signs for vectors that are the rows of `v`.

@@ -1,11 +1,10 @@
-"""Where values are made, and a common namespace for NumPy and `keras.ops`, so that each algorithm is written once."""
+"""Where values are computed, and a common namespace for NumPy and `keras.ops`: each algorithm is written once."""
 
 import contextlib
 import functools
 import math
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 import keras
@@ -14,6 +13,35 @@ import numpy.typing as npt
 
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import backend
+
+_VARIABLE = "KERAS_INITX_SAMPLE_ON"
+_PLACES = ("auto", "host", "device")
+# Minimum number of values for a device. The host takes 10 ms for 4 million values including the copy, a device less
+# than 1 ms. But JAX compiles small programs for each shape to join blocks, which takes 0.1 s: as long as the host takes
+# for ten arrays of this size, or for one of 40 million. Models that are too large for the host have many arrays of few
+# shapes.
+WORTH_A_DEVICE = 1 << 22
+
+
+def choose_namespace(size: int = 0) -> "Namespace":
+    """Return the namespace to compute in at this point.
+
+    Args:
+        size: Total number of values.
+
+    Raises:
+        ValueError: If the environment variable `KERAS_INITX_SAMPLE_ON` is not `auto`, `host` or
+            `device`.
+    """
+    place = os.environ.get(_VARIABLE, "auto")
+    if place not in _PLACES:
+        raise ValueError(f"`{_VARIABLE}` must be one of {_PLACES}. Received: {_VARIABLE}={place!r}")
+    if backend.is_tracing():
+        return TRACED
+    if place == "auto":
+        return DEVICE if size >= WORTH_A_DEVICE and backend.on_accelerator() else HOST
+    return DEVICE if place == "device" else HOST
+
 
 # Rows per strip of a product, few enough for the cache.
 _STRIP = 256
@@ -26,8 +54,6 @@ _WORTH_WAITING = 1 << 22
 _SMALL_TRIANGLE = 64
 # As arrays, because converting an integer takes NumPy as long as shifting a thousand words.
 _COUNTS = [np.array(count, "uint32") for count in range(33)]
-# Number of parts of a cumulative sum in a trace, a power of two like most numbers of devices.
-_MAX_BLOCKS = 256
 
 
 class _Host:
@@ -94,7 +120,7 @@ class _Host:
         result: Array = np.bitwise_xor(x, y, out=x if x.shape == y.shape else None)
         return result
 
-    def full_precision(self) -> AbstractContextManager[Any]:
+    def full_precision(self) -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext()  # NumPy always has full precision
 
     def adopt(self, values: Tensor) -> Array:
@@ -134,6 +160,23 @@ class _Host:
         return x
 
 
+@functools.cache  # few sizes, because a panel has at most 64 reflections
+def _upper_triangle(size: int, dtype: "np.dtype[Any]") -> Array:
+    return np.tri(size, dtype=dtype).T
+
+
+def _aligned(allocate: Callable[..., Array], shape: Shape, dtype: npt.DTypeLike) -> Array:
+    """Allocate an array that is aligned for a backend to take over."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = allocate(size + backend.alignment, "uint8")
+    start = -memory.ctypes.data % backend.alignment
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+# Number of parts of a cumulative sum in a trace, a power of two like most numbers of devices.
+_MAX_BLOCKS = 256
+
+
 class _Traced:
     """`keras.ops`."""
 
@@ -149,7 +192,7 @@ class _Traced:
     def rotate_left(self, words: Tensor, count: int) -> Tensor:
         return keras.ops.bitwise_or(keras.ops.left_shift(words, count), self.shift_right(words, 32 - count))
 
-    def full_precision(self) -> AbstractContextManager[Any]:
+    def full_precision(self) -> contextlib.AbstractContextManager[Any]:
         return backend.full_precision()
 
     def adopt(self, values: Tensor) -> Tensor:
@@ -196,49 +239,7 @@ class _Device(_Traced):
         return x
 
 
-@functools.cache  # few sizes, because a panel has at most 64 reflections
-def _upper_triangle(size: int, dtype: "np.dtype[Any]") -> Array:
-    return np.tri(size, dtype=dtype).T
-
-
-def _aligned(allocate: Callable[..., Array], shape: Shape, dtype: npt.DTypeLike) -> Array:
-    """Allocate an array that is aligned for a backend to take over."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = allocate(size + backend.alignment, "uint8")
-    start = -memory.ctypes.data % backend.alignment
-    return memory[start : start + size].view(dtype).reshape(shape)
-
-
 HOST = _Host()
 TRACED = _Traced()
 DEVICE = _Device()
 Namespace: TypeAlias = _Host | _Traced
-
-
-VARIABLE = "KERAS_INITX_SAMPLE_ON"
-PLACES = ("auto", "host", "device")
-# Minimum number of values for a device. The host takes 10 ms for 4 million values including the copy, a device less
-# than 1 ms. But JAX compiles small programs for each shape to join blocks, which takes 0.1 s: as long as the host takes
-# for ten arrays of this size, or for one of 40 million. Models that are too large for the host have many arrays of few
-# shapes.
-WORTH_A_DEVICE = 1 << 22
-
-
-def current_namespace(size: int = 0) -> Namespace:
-    """Return the namespace to compute in at this point.
-
-    Args:
-        size: Total number of values.
-
-    Raises:
-        ValueError: If the environment variable `KERAS_INITX_SAMPLE_ON` is not `auto`, `host` or
-            `device`.
-    """
-    place = os.environ.get(VARIABLE, "auto")
-    if place not in PLACES:
-        raise ValueError(f"`{VARIABLE}` must be one of {PLACES}. Received: {VARIABLE}={place!r}")
-    if backend.is_tracing():
-        return TRACED
-    if place == "auto":
-        return DEVICE if size >= WORTH_A_DEVICE and backend.on_accelerator() else HOST
-    return DEVICE if place == "device" else HOST

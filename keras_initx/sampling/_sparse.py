@@ -3,17 +3,15 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from keras_initx._typing import Array, DType, Elementwise, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling._conversion import Affine, affine_by
-from keras_initx.sampling._device import block_length, word_tensor
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
-from keras_initx.sampling._stream import Draw, Stream, check_size
-from keras_initx.sampling._words import each, each_in_two_threads, even_share
+from keras_initx.sampling._stream import Draw, Stream, block_length, check_size
+from keras_initx.sampling._words import run_blocks, shared_block
 
 # Up to this k use Floyd's algorithm, with k^2/2 comparisons per unit; above it, one key per entry.
 _MAX_FLOYD = 32
@@ -41,26 +39,26 @@ def sparse_normal(
     # A word for each entry or for each connection: on a device nothing else would notice that they begin again. Up to
     # `inputs` a word is drawn.
     check_size(max(inputs, units * (inputs if connections > _MAX_FLOYD else connections)), (inputs, units))
-    draw = {HOST: _draw_on_host, DEVICE: _draw_on_device}.get(stream.xp, _draw_in_trace)
-    return draw(stream, inputs, units, connections, _scaled(stream.xp, stddev), dtype)
-
-
-def _draw_on_host(stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType) -> Array:
+    xp = stream.xp
+    # Zero draws, 1 in 65,536, are replaced by the next value.
+    scaled = Affine(xp, factor=stddev, zero=2.0**-15)
+    if xp is DEVICE:
+        return _draw_on_device(stream, inputs, units, connections, scaled, dtype)
     if connections > _MAX_FLOYD:
-        return _smallest_keys_on_host(stream, inputs, units, connections, scaled, dtype)
-    rows = _floyd(stream, stream.words(Draw.SUPPORT, (connections, units)), inputs)
-    values = stream.normal(Draw.VALUES, (connections, units), dtype, then=scaled)
-    out = HOST.zeros((inputs, units), values.dtype)
-    out[rows, np.arange(units)] = values
-    return out
-
-
-def _draw_in_trace(stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType) -> Tensor:
-    if connections > _MAX_FLOYD:
+        if xp is HOST:
+            return _smallest_keys_on_host(stream, inputs, units, connections, scaled, dtype)
         return _smallest_keys(stream, inputs, units, 0, connections, scaled, dtype)
     rows = _floyd(stream, stream.words(Draw.SUPPORT, (connections, units)), inputs)
     values = stream.normal(Draw.VALUES, (connections, units), dtype, then=scaled)
-    return _place_in_trace(stream.xp, rows, values, inputs)
+    out = xp.zeros((inputs, units), values.dtype)
+    if xp is HOST:
+        out[rows, np.arange(units)] = values
+        return out
+    # Entry by entry, without a scatter: it fuses into one loop, and shards are independent.
+    here = xp.reshape(xp.arange(inputs, dtype=xp.word), (inputs, 1))
+    for step in range(connections):
+        out = xp.where(here == rows[step], values[step], out)
+    return out
 
 
 def _floyd(stream: Stream, words: Tensor, inputs: Tensor) -> Tensor:
@@ -88,24 +86,14 @@ def _floyd(stream: Stream, words: Tensor, inputs: Tensor) -> Tensor:
     return xp.fori_loop(1, connections, step, rows)
 
 
-def _place_in_trace(xp: Namespace, rows: Tensor, values: Tensor, inputs: int) -> Tensor:
-    # Entry by entry, without a scatter: it fuses into one loop, and shards are independent.
-    here = xp.reshape(xp.arange(inputs, dtype=xp.word), (inputs, 1))
-    out = xp.zeros((inputs, values.shape[1]), values.dtype)
-    for step in range(values.shape[0]):
-        out = xp.where(here == rows[step], values[step], out)
-    return out
-
-
 def _smallest_keys_on_host(
     stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType
 ) -> Array:
     """Give each entry a random key, and keep the entries with the `connections` smallest keys of each unit."""
     out = HOST.empty((inputs, units), stream.finished_dtype(dtype))
-    run, keys = each, out.size
-    if keys > _KEYS_PER_BLOCK:
-        run, keys = each_in_two_threads, even_share(keys, _KEYS_PER_BLOCK)
-    step = max(math.ceil(keys / inputs), 1)
+    is_large = out.size > _KEYS_PER_BLOCK
+    keys_per_block = shared_block(out.size, _KEYS_PER_BLOCK) if is_large else out.size
+    step = max(math.ceil(keys_per_block / inputs), 1)
     # If the row length of a block is a power of two, its columns map to few cache lines.
     row = inputs + (8 - inputs) % 16
 
@@ -117,7 +105,7 @@ def _smallest_keys_on_host(
         chosen = np.zeros((count, row), bool)
         np.less_equal(keys, threshold, out=chosen[:, :inputs])
         if np.count_nonzero(chosen) > count * connections:
-            chosen[:, :inputs] = _without_late_ties(np, keys, threshold, connections)
+            chosen[:, :inputs] = _without_late_ties(HOST, keys, threshold, connections)
         del keys
         # By indices, because indexing with a mask takes several times as long.
         index = np.flatnonzero(chosen)
@@ -126,7 +114,7 @@ def _smallest_keys_on_host(
         block.reshape(-1)[index] = values.reshape(-1)
         out[:, begin : begin + step] = block[:, :inputs].T
 
-    run(make, range(0, units, step))
+    run_blocks(make, range(0, units, step), two_threads=is_large)
     return out
 
 
@@ -168,19 +156,18 @@ def _draw_on_device(stream: Stream, inputs: int, units: int, connections: int, s
     xp, out = stream.xp, stream.finished_dtype(dtype)
     if inputs * units == 0:
         return xp.zeros((inputs, units), out)
-    key = int(stream.key[0]), int(stream.key[1])
     numbers = xp.convert_to_tensor(scaled.numbers(dtype))
     if connections > _MAX_FLOYD:
         length = block_length(inputs * units, inputs)
         columns = _columns_program(inputs, length // inputs, dtype, out)
 
         def block(first: int) -> Tensor:
-            return columns(word_tensor(*key, first // inputs, connections), numbers)
+            return columns(stream.arguments(first // inputs, connections), numbers)
 
         return xp.transpose(backend.joined(block, length, (units, inputs), out))
     count = block_length(units * connections, connections) // connections
     program = _connections_program(connections, count, dtype, out)
-    parts = [program(word_tensor(*key, units, first, inputs), numbers) for first in range(0, units, count)]
+    parts = [program(stream.arguments(units, first, inputs), numbers) for first in range(0, units, count)]
     places, values = (xp.concatenate(part)[: units * connections] for part in zip(*parts, strict=True))
     return xp.scatter(places, values, (inputs, units))
 
@@ -219,12 +206,7 @@ def _connections_program(
     return backend.program(drawn)
 
 
-def _scaled(xp: Any, stddev: float) -> Affine:
-    """Return a function that multiplies by `stddev`, and replaces zero draws (1 in 65,536) by the next value."""
-    return Affine(xp, factor=stddev, zero=2.0**-15)
-
-
-def _without_late_ties(xp: Any, keys: Tensor, threshold: Tensor, connections: int) -> Tensor:
+def _without_late_ties(xp: Namespace, keys: Tensor, threshold: Tensor, connections: int) -> Tensor:
     """Choose the keys of each row below its `threshold`, and of keys equal to it the first ones."""
     below, equal = keys < threshold, keys == threshold
     missing = connections - xp.sum(below, axis=1, keepdims=True)

@@ -14,19 +14,19 @@ import triton.language as tl
 
 from keras_initx._typing import DType, Shape, Tensor
 from keras_initx.backends import backend
-from keras_initx.sampling import _conversion as _convert
-from keras_initx.sampling._words import PARITY, ROTATIONS
+from keras_initx.sampling import _conversion
+from keras_initx.sampling._words import PARITY
 
 # Cipher blocks per program. Each gives two elements.
 _BLOCKS = 512
-_KINDS = (_convert.as_words, _convert.as_uniform, _convert.as_normal, _convert.as_interpolated)
+_KINDS = (_conversion.as_words, _conversion.as_uniform, _conversion.as_normal, _conversion.as_interpolated)
 
 
 def draws(
-    words: tuple[int, int, int],
+    words: Sequence[int],
     shape: Shape,
     start: int,
-    convert: _convert.Convert,
+    convert: _conversion.Convert,
     tables: Sequence[Tensor],
     out: DType,
 ) -> Tensor:
@@ -45,18 +45,15 @@ def draws(
     tensor = keras.ops.empty(shape, out)
     counters = keras.ops.convert_to_tensor(np.array([*words, start, size], "int64"))
     grid = (triton.cdiv(size + start % 2, 2 * _BLOCKS),)
-    with backend.launching(tensor):
+    with backend.device_of(tensor):
         # Not fused: a fused product and sum would be rounded once.
         _fill[grid](tensor, counters, tables[0], tables[-1], **_constants(convert, start), enable_fp_fusion=False)
     return tensor
 
 
-def _constants(convert: _convert.Convert, start: int) -> dict[str, int]:
+def _constants(convert: _conversion.Convert, start: int) -> dict[str, int]:
     """Return the compile-time constants of the kernel, which depend on the parity of the start but not on the shape."""
-    names = ("a0", "a1", "a2", "a3", "b0", "b1", "b2", "b3")
-    rotations = zip(names, (count for group in ROTATIONS for count in group), strict=True)
-    kind = _KINDS.index(convert)
-    return {"odd": start % 2, "blocks": _BLOCKS, "kind": kind, "parity": PARITY, **dict(rotations)}
+    return {"odd": start % 2, "blocks": _BLOCKS, "kind": _KINDS.index(convert), "parity": PARITY}
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -69,14 +66,6 @@ def _fill(  # type: ignore[no-untyped-def]  # Triton treats every annotation as 
     blocks: tl.constexpr,
     kind: tl.constexpr,
     parity: tl.constexpr,
-    a0: tl.constexpr,
-    a1: tl.constexpr,
-    a2: tl.constexpr,
-    a3: tl.constexpr,
-    b0: tl.constexpr,
-    b1: tl.constexpr,
-    b2: tl.constexpr,
-    b3: tl.constexpr,
 ):
     key0 = tl.load(counters).to(tl.uint32)
     key1 = tl.load(counters + 1).to(tl.uint32)
@@ -85,17 +74,17 @@ def _fill(  # type: ignore[no-untyped-def]  # Triton treats every annotation as 
     size = tl.load(counters + 4)
     before = tl.program_id(0).to(tl.int64) * (2 * blocks) - odd
     first = (start + before) // 2
-    # The block function, in the words of `threefry2x32`.
+    # `threefry2x32`.
     key2 = key0 ^ key1 ^ parity
     x0 = (first + tl.arange(0, blocks)).to(tl.uint32) + key0
     x1 = draw + key1 + tl.zeros((blocks,), tl.uint32)
-    x0, x1 = _four_rounds(x0, x1, key1, key2 + 1, a0, a1, a2, a3)
-    x0, x1 = _four_rounds(x0, x1, key2, key0 + 2, b0, b1, b2, b3)
-    x0, x1 = _four_rounds(x0, x1, key0, key1 + 3, a0, a1, a2, a3)
-    x0, x1 = _four_rounds(x0, x1, key1, key2 + 4, b0, b1, b2, b3)
-    x0, x1 = _four_rounds(x0, x1, key2, key0 + 5, a0, a1, a2, a3)
+    x0, x1 = _four_rounds(x0, x1, key1, key2 + 1, 13, 15, 26, 6)
+    x0, x1 = _four_rounds(x0, x1, key2, key0 + 2, 17, 29, 16, 24)
+    x0, x1 = _four_rounds(x0, x1, key0, key1 + 3, 13, 15, 26, 6)
+    x0, x1 = _four_rounds(x0, x1, key1, key2 + 4, 17, 29, 16, 24)
+    x0, x1 = _four_rounds(x0, x1, key2, key0 + 5, 13, 15, 26, 6)
     words = tl.interleave(x0, x1)
-    # The functions of `_convert.py`.
+    # `as_words`, `as_uniform`, `as_normal` and `as_interpolated`, in the order of `_KINDS`.
     if kind == 0:
         values = words.to(tl.int32, bitcast=True)
     elif kind == 1:

@@ -1,5 +1,6 @@
 """Check the data of a study and convert them to NumPy arrays."""
 
+import functools
 import hashlib
 import sys
 from typing import Any
@@ -8,12 +9,12 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.studies._records import Arrays, Data, Structure
+from keras_initx.studies._records import Data, DataLike, Structure
 
 _NAMES = ("x", "y", "sample_weight"), ("x_val", "y_val", "sample_weight_val")
 
 
-def checked_data(data: Data) -> Arrays:
+def checked_data(data: DataLike) -> Data:
     """Return `data` as two tuples of arrays, for training and for validation.
 
     Raises:
@@ -38,7 +39,10 @@ def checked_data(data: Data) -> Arrays:
 
 def _arrays(names: tuple[str, ...], part: Any) -> tuple[Structure, ...]:
     """Return the members of `part`, named `names`, as arrays of equal length."""
-    arrays = tuple(_converted(name, value) for name, value in zip(names, part, strict=False))
+    arrays = tuple(
+        keras.tree.map_structure(functools.partial(_array, name), value)
+        for name, value in zip(names, part, strict=False)
+    )
     lengths = {name: [len(array) for array in _present(value)] for name, value in zip(names, arrays, strict=False)}
     if not lengths[names[0]] or len(found := set().union(*lengths.values())) > 1 or 0 in found:
         received = ", ".join(
@@ -50,10 +54,6 @@ def _arrays(names: tuple[str, ...], part: Any) -> tuple[Structure, ...]:
             f"`data` must have at least one example, and inputs and targets of equal length. Received: {received}"
         )
     return arrays
-
-
-def _converted(name: str, value: Structure) -> Structure:
-    return keras.tree.map_structure(lambda leaf: _array(name, leaf), value)
 
 
 def _present(arrays: Structure) -> list[Array]:
@@ -121,11 +121,11 @@ def data_digest(data: Structure) -> str:
     return digest.hexdigest()
 
 
-def count(arrays: Structure) -> int:
+def number_of_examples(arrays: Structure) -> int:
     """Return the number of examples in `arrays`, an array or a structure of arrays."""
     return len(_present(arrays)[0])
 
 
-def take(arrays: Structure, order: Array | slice) -> Structure:
-    """Return the examples of `arrays` in this `order`."""
-    return keras.tree.map_structure(lambda array: None if array is None else array[order], arrays)
+def select_examples(arrays: Structure, selection: Array | slice) -> Structure:
+    """Return the examples of `arrays` at these indices, in their order."""
+    return keras.tree.map_structure(lambda array: None if array is None else array[selection], arrays)

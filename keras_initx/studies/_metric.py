@@ -6,9 +6,11 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
+import keras
+
 from keras_initx._checks import check_choice, check_number
 from keras_initx.diagnostics._layers import automatic_name
-from keras_initx.studies._records import Direction, Mode, Model, Trial
+from keras_initx.studies._records import BuildError, Direction, Mode, Trial
 from keras_initx.studies._reuse import is_of_keras
 
 Key = TypeVar("Key")
@@ -40,34 +42,24 @@ _RANGES = {
 _UNBOUNDED = (-math.inf, math.inf)
 
 
-class BuildError(ValueError):
-    """Raised if the trials of a run cannot be compared, because of what `build` returns or the metric to compare by."""
-
-
-def directions(model: Model, names: Iterable[str]) -> dict[str, Direction | None]:
+def directions(model: keras.Model, names: Iterable[str]) -> dict[str, Direction | None]:
     """Return whether larger or smaller values are better for each of the metrics `names`, or `None` if unknown.
 
     Args:
         model: A model that has been evaluated.
         names: The names of its metrics on the validation data.
     """
-    metrics = _metrics(model)
-    return {name: _direction(name, metrics.get(name)) for name in names}
-
-
-def _metrics(model: Model) -> dict[str, Any]:
-    """Return the metrics of a model that has been evaluated, by their names on the validation data."""
-    found: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     for metric in model.metrics:
         if metric.name != "compile_metrics":
-            found[metric.name] = metric
+            metrics[metric.name] = metric
         # A name that two metrics have does not say which of them it is.
         elif len(results := metric.result()) == len(metric.metrics):
-            found.update(zip(results, metric.metrics, strict=True))
-    return {f"val_{name}": metric for name, metric in found.items()}
+            metrics.update(zip(results, metric.metrics, strict=True))
+    return {name: _direction(metrics.get(name.removeprefix("val_")), name) for name in names}
 
 
-def _direction(name: str, metric: Any) -> Direction | None:
+def _direction(metric: Any, name: str) -> Direction | None:
     for kind in type(metric).__mro__:
         if is_of_keras(kind) and kind.__name__ in _DIRECTIONS:
             # A subclass may have a result that means the opposite.
@@ -90,19 +82,17 @@ def _named_direction(name: str) -> Direction | None:
     )
 
 
-def agreed(trials: Mapping[Key, Trial]) -> dict[Key, Trial]:
+def unify_metric_names(trials: Mapping[Key, Trial]) -> dict[Key, Trial]:
     """Return `trials` with the names that the metrics have in the first of them that has any.
 
     Keras numbers the names of metrics and outputs in the process, so they may differ between
     trials. A trial with other metrics counts as failed, because it cannot be compared.
     """
     first = next((trial for trial in trials.values() if trial.epochs), None)
-    return {key: trial if first is None else _renamed(trial, first) for key, trial in trials.items()}
+    return {key: _renamed(trial, first) if first and trial.epochs else trial for key, trial in trials.items()}
 
 
 def _renamed(trial: Trial, first: Trial) -> Trial:
-    if not trial.epochs:
-        return trial
     try:
         names = _same_names(trial, first)
     except BuildError as error:
@@ -147,14 +137,14 @@ def check_metrics(trial: Trial, first: Trial, monitor: str | None, mode: Mode) -
     """Raise `BuildError` unless `trial` can be compared with `first`, which may be missing, by `monitor`."""
     if first.epochs:
         _same_names(trial, first)
-    resolve_metric(agreed({"first": first, "trial": trial}).values(), monitor, mode)
+    resolve_metric(unify_metric_names({"first": first, "trial": trial}).values(), monitor, mode)
 
 
 def resolve_metric(trials: Collection[Trial], monitor: str | None, mode: Mode) -> tuple[str, Direction]:
     """Return the name and direction of the metric to compare by.
 
     Args:
-        trials: The trials whose metrics are available, from `agreed`.
+        trials: The trials whose metrics are available, from `unify_metric_names`.
         monitor: A name, with or without its automatic number, or `None` for the first metric on the
             validation data, in alphabetical order, or the loss if there is none.
         mode: `"max"`, `"min"`, or `"auto"` to go by the kind of the metric.
@@ -169,7 +159,11 @@ def resolve_metric(trials: Collection[Trial], monitor: str | None, mode: Mode) -
     if monitor is None:
         monitor = min((name for name in names if not name.endswith("_loss")), default="val_loss")
     elif names:
-        monitor = _found(monitor, names)
+        # With or without its automatic number.
+        found = [name for name in names if name == monitor] or [name for name in names if _unnumbered(name) == monitor]
+        if len(found) != 1:
+            raise BuildError(f"`monitor` must be one of {tuple(sorted(names))}. Received: monitor={monitor!r}")
+        monitor = found[0]
     if mode != "auto":
         return monitor, mode
     known: dict[str, Direction | None] = {}
@@ -184,14 +178,6 @@ def resolve_metric(trials: Collection[Trial], monitor: str | None, mode: Mode) -
             f"{_listed(names)}"
         )
     return monitor, direction or "min"
-
-
-def _found(monitor: str, names: Collection[str]) -> str:
-    """Return the one of `names` that `monitor` is, with or without its automatic number."""
-    found = [name for name in names if name == monitor] or [name for name in names if _unnumbered(name) == monitor]
-    if len(found) != 1:
-        raise BuildError(f"`monitor` must be one of {tuple(sorted(names))}. Received: monitor={monitor!r}")
-    return found[0]
 
 
 def check_monitor(monitor: str | None, mode: Mode) -> None:

@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,11 +12,11 @@ from keras_initx._checks import check_count, check_seed
 from keras_initx._seeds import derived_seed
 from keras_initx._version import __version__
 from keras_initx.studies._data import data_digest
-from keras_initx.studies._records import Arrays, Mode, Settings
+from keras_initx.studies._records import Data, Settings
 
 
 def run_settings(
-    build: Callable[..., Any], data: Arrays, epochs: int, batch_size: int, seed: int, title: str | None
+    build: Callable[..., Any], data: Data, epochs: int, batch_size: int, seed: int, title: str | None
 ) -> Settings:
     """Return the settings that determine the results of any kind of run.
 
@@ -60,50 +59,51 @@ def fingerprint(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Run:
-    """The parameters that all trials of a run share.
-
-    Attributes:
-        path: Folder of the run.
-        data: The result of `checked_data`.
-        batch_size: Number of examples in a batch.
-        monitor: Name of a required metric, or `None`.
-        mode: Its direction, `"max"`, `"min"` or `"auto"`.
-        first: Key of the first trial, whose metrics all others must have, or `None`.
-    """
-
-    path: Path
-    data: Arrays
-    batch_size: int
-    monitor: str | None
-    mode: Mode = "auto"
-    first: str | None = None
-
-
-@dataclass(frozen=True)
 class TrialPlan:
-    """One trial of a comparison.
+    """One training run: a trial of a comparison, or a stage of a draw's training in restarts.
 
     Attributes:
         key: Its name in the folder.
-        initializer: Name of the initializer.
-        repeat: Number of the repeat, 1 for the first.
-        seed: Seed of the repeat, the same for all initializers.
+        build_seed: Global seed under which its model is built.
+        order_seed: Seed of the order of the examples and of all other randomness in training.
+        end: Number of epochs trained afterward.
+        begin: Number of epochs trained before.
+        previous: Name of the trial whose final state it starts from, or `None` for the initial
+            weights.
+        keep_state: Whether to keep the final state.
+        initializer: Name of the initializer, or `None` if `build` takes none.
+        initializer_seed: Seed of its draws.
     """
 
     key: str
-    initializer: str
-    repeat: int
-    seed: int
+    build_seed: int
+    order_seed: int
+    end: int
+    begin: int = 0
+    previous: str | None = None
+    keep_state: bool = False
+    initializer: str | None = None
+    initializer_seed: int = 0
 
 
-def plan_trials(settings: Settings) -> list[TrialPlan]:
-    """Return the trials of a comparison, repeat by repeat."""
-    return [
-        TrialPlan(f"{place}-{repeat}", name, repeat, derived_seed(settings["seed"], "repeat", repeat))
+def comparison_keys(settings: Settings) -> dict[tuple[str, int], str]:
+    """Return the names of the trials of a comparison, by initializer and repeat, repeat by repeat."""
+    return {
+        (name, repeat): f"{place}-{repeat}"
         for repeat in range(1, settings["repeats"] + 1)
         for place, name in enumerate(settings["initializers"])
-    ]
+    }
+
+
+def plan_comparison(settings: Settings) -> list[TrialPlan]:
+    """Return the trials of a comparison. All seeds derive from that of the repeat, the same for all initializers."""
+    plans = []
+    for (name, repeat), key in comparison_keys(settings).items():
+        seed = derived_seed(settings["seed"], "repeat", repeat)
+        build_seed, order_seed, draw_seed = (derived_seed(seed, purpose) for purpose in ("build", "train", "draw"))
+        plan = TrialPlan(key, build_seed, order_seed, settings["epochs"], initializer=name, initializer_seed=draw_seed)
+        plans.append(plan)
+    return plans
 
 
 @dataclass(frozen=True)
@@ -121,30 +121,6 @@ class Round:
     size: int
     begin: int
     end: int
-
-
-@dataclass(frozen=True)
-class StagePlan:
-    """One trial of restarts: a draw of the initial weights, trained from one epoch to another.
-
-    Attributes:
-        key: Its name in the folder.
-        previous: Name of the trial whose final state it starts from, or `None` for the initial
-            weights.
-        draw_seed: Seed of the draw.
-        order_seed: Seed of the order of the examples.
-        begin: Number of epochs trained before.
-        end: Number of epochs trained afterward.
-        keep_state: Whether to keep the final state.
-    """
-
-    key: str
-    previous: str | None
-    draw_seed: int
-    order_seed: int
-    begin: int
-    end: int
-    keep_state: bool
 
 
 def plan_rounds(settings: Settings) -> list[Round]:
@@ -169,15 +145,15 @@ def stage_key(draw: int, number: int) -> str:
     return f"draw{draw}-{number}"
 
 
-def plan_stage(settings: Settings, draw: int, round_: Round) -> StagePlan:
+def plan_stage(settings: Settings, draw: int, round_: Round) -> TrialPlan:
     """Return the trial of a draw in a round."""
-    return StagePlan(
+    return TrialPlan(
         stage_key(draw, round_.number),
-        stage_key(draw, round_.number - 1) if round_.begin else None,
         draw_seed(settings, draw),
         derived_seed(settings["seed"], "train"),
-        round_.begin,
         round_.end,
+        round_.begin,
+        previous=stage_key(draw, round_.number - 1) if round_.begin else None,
         keep_state=True,
     )
 
@@ -187,18 +163,10 @@ def check_keys(settings: Settings) -> list[tuple[str, str]]:
     return [(f"check{i}-chosen", f"check{i}-other") for i in range(1, settings["checks"] + 1)]
 
 
-def plan_checks(settings: Settings, chosen: int) -> list[StagePlan]:
+def plan_checks(settings: Settings, chosen: int) -> list[TrialPlan]:
     """Return the trials of the pairs. Both trials of a pair share a new order of the examples."""
     return [
-        StagePlan(
-            key,
-            None,
-            draw_seed(settings, draw),
-            derived_seed(settings["seed"], "check", i),
-            0,
-            settings["epochs"],
-            keep_state=False,
-        )
+        TrialPlan(key, draw_seed(settings, draw), derived_seed(settings["seed"], "check", i), settings["epochs"])
         for i, keys in enumerate(check_keys(settings), 1)
         for key, draw in zip(keys, (chosen, settings["n"] + i), strict=True)
     ]

@@ -19,29 +19,28 @@ FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 # An array, a tensor, a pandas object, or a list, tuple or dict of them, as for `fit`.
 Structure: TypeAlias = Any
-# ((x, y), (x_val, y_val)) as given by the user, and as arrays. Sample weights may follow the targets.
-Data: TypeAlias = Sequence[Sequence[Structure]]
-Arrays: TypeAlias = tuple[tuple[Structure, ...], tuple[Structure, ...]]
+# ((x, y), (x_val, y_val)) as an argument, and as arrays after checking. Sample weights may follow the targets.
+DataLike: TypeAlias = Sequence[Sequence[Structure]]
+Part: TypeAlias = tuple[Structure, ...]
+Data: TypeAlias = tuple[Part, Part]
 
-Model: TypeAlias = keras.Model
 # Takes an initializer, or another value of `initializers`.
-BuildWith: TypeAlias = Callable[[Any], Model]
-Build: TypeAlias = Callable[[], Model]
+BuildWith: TypeAlias = Callable[[Any], keras.Model]
+Build: TypeAlias = Callable[[], keras.Model]
 Initializers: TypeAlias = Sequence[str] | Mapping[str, Any]
 
 Mode: TypeAlias = Literal["auto", "max", "min"]
 Direction: TypeAlias = Literal["max", "min"]
 Status: TypeAlias = Literal["finished", "diverged", "failed", "interrupted", "missing"]
 
-# Metrics by name, with `"epoch"`, `"seconds"` and, in the first epoch, the list `"batch_losses"`.
-Metrics: TypeAlias = dict[str, Any]
 # A row of a machine-readable table: names, numbers and lists by column.
 Record: TypeAlias = dict[str, Any]
 # The arguments of a run as JSON types.
 Settings: TypeAlias = dict[str, Any]
 
-# Called after each epoch.
-OnEpoch: TypeAlias = Callable[[], None]
+
+class BuildError(ValueError):
+    """Raised if the trials of a run cannot be compared, because of what `build` returns or the metric to compare by."""
 
 
 class DamagedFileError(Exception):
@@ -50,103 +49,6 @@ class DamagedFileError(Exception):
 
 class RecordError(OSError):
     """Raised if a file of a study cannot be written, for example because the disk is full."""
-
-
-def checksum(text: str) -> str:
-    """Return the digest for the end of a line."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def line(record: Record) -> str:
-    """Return the dict `record` as a line: JSON with `NaN` and `Infinity`, and a digest of the rest as the last key."""
-    text = json.dumps(record)
-    return f'{text[:-1]}, "digest": "{checksum(text)}"}}'
-
-
-def parse(text: str) -> Record | None:
-    """Return the record in a line, or `None` if it is damaged."""
-    body, separator, digest = text.rpartition(', "digest": "')
-    body += "}"
-    if not separator or digest != f'{checksum(body)}"}}':
-        return None
-    record: Record = json.loads(body)
-    return record
-
-
-class Log:
-    """A new file to append lines to. Each line is on disk before `write` returns.
-
-    Args:
-        path: Path of the file, which must not exist.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = open(path, "x", encoding="utf-8")  # noqa: SIM115, closed by __exit__
-
-    def write(self, **record: Any) -> None:
-        """Append a line.
-
-        Raises:
-            RecordError: If it does not reach the disk.
-        """
-        with _recording(self._file.name):
-            self._file.write(f"{line(record)}\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-
-    def fail(self, error: Exception) -> None:
-        """Append the final line of a trial that was stopped by `error`."""
-        text = "".join(traceback.format_exception(error))
-        self.write(event="end", status="failed", error=f"{type(error).__name__}: {error}", traceback=text)
-
-    def __enter__(self) -> "Log":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # Closing retries a failed write, which `write` has already reported.
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-
-def read(path: Path) -> list[Record]:
-    """Return the records of a file written by `Log`.
-
-    An incomplete last line, left by a killed process, is ignored.
-
-    Raises:
-        DamagedFileError: If another line is damaged.
-    """
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    records = [parse(text) for text in lines if text]
-    if None in records[:-1]:
-        raise DamagedFileError(f"{path}, line {records.index(None) + 1}, is damaged")
-    return [record for record in records if record is not None]
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write `content` to `path` atomically, so that no other process ever sees a partial file.
-
-    Raises:
-        RecordError: If it does not reach the disk.
-    """
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with _recording(path):
-        try:
-            with open(partial, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _recording(path: Path | str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RecordError(f"{path} cannot be written: {error}") from error
 
 
 class SettingsError(ValueError):
@@ -161,7 +63,8 @@ class Trial:
         key: Its name in the folder.
         status: `"finished"`, `"diverged"` (a metric was not finite), `"failed"` (an exception was
             raised), `"interrupted"` or `"missing"`.
-        epochs: A dict of metrics for each epoch. The first is before training.
+        epochs: A dict of metrics for each epoch, with `"epoch"`, `"seconds"` and, in the first epoch,
+            the list `"batch_losses"`. The first dict is before training.
         end: The last record, e.g. with the `"error"` of a failed trial.
         first_batch: Diagnosis of the initial weights on the first batch: a dict with `"layers"`,
             the statistics of each layer, and `"verdicts"`, or with an `"error"`. Empty if
@@ -172,7 +75,7 @@ class Trial:
 
     key: str
     status: Status = "missing"
-    epochs: tuple[Metrics, ...] = ()
+    epochs: tuple[Record, ...] = ()
     end: Record = dataclasses.field(default_factory=dict)
     first_batch: Record = dataclasses.field(default_factory=dict)
     directions: dict[str, Direction | None] = dataclasses.field(default_factory=dict)
@@ -205,10 +108,7 @@ class Folder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-
-    @property
-    def _header(self) -> Path:
-        return self.path / "study.json"
+        self._header, self._trials = self.path / "study.json", self.path / "trials"
 
     def open(self, kind: str, settings: Settings) -> None:
         """Start a run of this kind, or resume it.
@@ -218,14 +118,13 @@ class Folder:
         """
         header = {"kind": kind, "settings": settings}
         if not self._header.exists():
-            (self.path / "trials").mkdir(parents=True, exist_ok=True)
-            write_atomic(self._header, line(header).encode())
+            self._trials.mkdir(parents=True, exist_ok=True)
+            write_atomic(self._header, as_line(header).encode())
         found = self.header()
-        # As JSON: tuples come back as lists.
-        wanted = json.loads(json.dumps(header))
         if found["kind"] != kind:
             raise SettingsError(f"{self.path} contains another kind of run. Received: {kind}, there {found['kind']}")
-        there, here = found["settings"], wanted["settings"]
+        # As JSON: tuples come back as lists.
+        there, here = found["settings"], json.loads(json.dumps(settings))
         changed = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
         if changed:
             details = "; ".join(f"{name}={here.get(name)!r}, there {there.get(name)!r}" for name in changed)
@@ -238,7 +137,7 @@ class Folder:
             FileNotFoundError: If the folder contains none.
             DamagedFileError: If the file is damaged.
         """
-        header = parse(self._header.read_text(encoding="utf-8"))
+        header = from_line(self._header.read_text(encoding="utf-8"))
         if header is None:
             raise DamagedFileError(f"{self._header} is damaged")
         return header
@@ -259,40 +158,150 @@ class Folder:
         settings: Settings = header["settings"]
         return settings
 
-    def begin(self, key: str) -> Log:
+    def begin(self, key: str) -> "Log":
         """Return the log of a new attempt at a trial."""
         attempt = 1 + max((number for number, _ in self._attempts(key)), default=0)
         while True:
             try:
-                return Log(self.path / "trials" / f"{key}.{attempt}.jsonl")
+                return Log(self._trials / f"{key}.{attempt}.jsonl")
             except FileExistsError:
                 attempt += 1
-
-    def _attempts(self, key: str) -> list[tuple[int, Path]]:
-        files = (self.path / "trials").glob(f"{key}.*.jsonl")
-        numbers = {file: file.name.removeprefix(f"{key}.").removesuffix(".jsonl") for file in files}
-        # Others are copies, made by a user or by a program that synchronizes folders.
-        return sorted((int(number), file) for file, number in numbers.items() if number.isdecimal())
 
     def trial(self, key: str) -> Trial:
         """Return the record of a trial: the first attempt that settled it, or else the last attempt."""
         trial = Trial(key)
         for _, file in self._attempts(key):
-            records = read(file)
+            records = read_log(file)
             epochs = tuple(record["metrics"] for record in records if record["event"] == "epoch")
-            end = next((record for record in records if record["event"] == "end"), None)
-            diagnosis: Record = next((r["diagnosis"] for r in records if r["event"] == "first batch"), {})
-            known: dict[str, Direction | None] = next(
-                (record["directions"] for record in records if "directions" in record), {}
-            )
-            if end:
-                trial = Trial(key, end.pop("status"), epochs, end, diagnosis, known)
-            elif trial.status != "failed":
-                trial = Trial(key, "interrupted", epochs, first_batch=diagnosis, directions=known)
+            end = next((record for record in records if record["event"] == "end"), {})
+            diagnosis: Record = next((record["diagnosis"] for record in records if "diagnosis" in record), {})
+            directions: Record = next((record["directions"] for record in records if "directions" in record), {})
+            if end or trial.status != "failed":
+                trial = Trial(key, end.pop("status", "interrupted"), epochs, end, diagnosis, directions)
             if trial.is_settled:
                 break
         return trial
 
-    def keep(self, name: str, content: bytes) -> None:
-        """Write `content` to a file of this name, atomically."""
-        write_atomic(self.path / "trials" / name, content)
+    def _attempts(self, key: str) -> list[tuple[int, Path]]:
+        files = self._trials.glob(f"{key}.*.jsonl")
+        numbers = {file: file.name.removeprefix(f"{key}.").removesuffix(".jsonl") for file in files}
+        # Others are copies, made by a user or by a program that synchronizes folders.
+        return sorted((int(number), file) for file, number in numbers.items() if number.isdecimal())
+
+    def keep_state(self, key: str, state: bytes) -> str:
+        """Write the state in which a trial ends, and return its digest, with which the log must end."""
+        digest = hashlib.sha256(state).hexdigest()
+        write_atomic(self._state_file(key, digest), state)
+        return digest
+
+    def state(self, key: str) -> bytes:
+        """Return the state in which a trial ended.
+
+        Raises:
+            DamagedFileError: If the file is missing or damaged.
+        """
+        digest = self.trial(key).end["state"]
+        path = self._state_file(key, digest)
+        if not path.exists() or hashlib.sha256(state := path.read_bytes()).hexdigest() != digest:
+            raise DamagedFileError(f"{path} is missing or damaged")
+        return state
+
+    def _state_file(self, key: str, digest: str) -> Path:
+        # Named after its content too, because two runs in one folder may differ in the last bits.
+        return self._trials / f"{key}.{digest[:16]}.state"
+
+
+class Log:
+    """A new file to append lines to. Each line is on disk before `write` returns.
+
+    Args:
+        path: Path of the file, which must not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "x", encoding="utf-8")  # noqa: SIM115, closed by __exit__
+
+    def write(self, **record: Any) -> None:
+        """Append a line.
+
+        Raises:
+            RecordError: If it does not reach the disk.
+        """
+        with _recording(self._file.name):
+            self._file.write(f"{as_line(record)}\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def fail(self, error: Exception) -> None:
+        """Append the final line of a trial that was stopped by `error`."""
+        text = "".join(traceback.format_exception(error))
+        self.write(event="end", status="failed", error=f"{type(error).__name__}: {error}", traceback=text)
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Closing retries a failed write, which `write` has already reported.
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+def read_log(path: Path) -> list[Record]:
+    """Return the records of a file written by `Log`.
+
+    An incomplete last line, left by a killed process, is ignored.
+
+    Raises:
+        DamagedFileError: If another line is damaged.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    records = [from_line(text) for text in lines if text]
+    if None in records[:-1]:
+        raise DamagedFileError(f"{path}, line {records.index(None) + 1}, is damaged")
+    return [record for record in records if record is not None]
+
+
+def as_line(record: Record) -> str:
+    """Return the dict `record` as a line: JSON with `NaN` and `Infinity`, and a digest of the rest as the last key."""
+    text = json.dumps(record)
+    return f'{text[:-1]}, "digest": "{_checksum(text)}"}}'
+
+
+def from_line(text: str) -> Record | None:
+    """Return the record in a line, or `None` if it is damaged."""
+    body, separator, digest = text.rpartition(', "digest": "')
+    body += "}"
+    if not separator or digest != f'{_checksum(body)}"}}':
+        return None
+    record: Record = json.loads(body)
+    return record
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write `content` to `path` atomically, so that no other process ever sees a partial file.
+
+    Raises:
+        RecordError: If it does not reach the disk.
+    """
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with _recording(path):
+        try:
+            with open(partial, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _recording(path: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written: {error}") from error

@@ -3,18 +3,18 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 
 from keras_initx.rendering._table import Column
 from keras_initx.rendering._text import counted, number
-from keras_initx.studies._metric import agreed, metric_range, resolve_metric, sign
+from keras_initx.studies._metric import metric_range, resolve_metric, sign, unify_metric_names
 from keras_initx.studies._plan import check_keys, draw_seed, plan_rounds, stage_key
 from keras_initx.studies._plots import new_plot
-from keras_initx.studies._records import Direction, Folder, Mode, Model, Record, Settings, Trial
+from keras_initx.studies._records import Direction, Folder, Mode, Record, Settings
 from keras_initx.studies._result import Plot, Result
 from keras_initx.studies._summary import SIGNIFICANT, needed_repeats, paired_test, repeats_needed
 
@@ -23,47 +23,6 @@ if TYPE_CHECKING:
 
 
 _CHOSEN, _REST = "#d55e00", "#8aa4b8"
-
-
-def restart_plots(study: "RestartStudy") -> list[Plot]:
-    """Return the plots of `study` for which there are data."""
-    plots = (
-        ("draws", "Draws", _plot_draws, any(draw["epochs"] for draw in study.draws)),
-        ("checks", "Checks", _plot_checks, study.checks),
-    )
-    return [Plot(name, caption, function(study)) for name, caption, function, data in plots if data]
-
-
-def _plot_draws(study: "RestartStudy") -> "Figure":
-    figure, (axis,) = new_plot(study, "Each draw as far as it was trained")
-    for place, draw in enumerate(study.draws):
-        epochs = draw["epochs"]
-        style: dict[str, Any] = {"color": _REST, "linewidth": 1.2}
-        if place == 0:
-            style = {"color": _CHOSEN, "linewidth": 2.2, "zorder": 3}
-        label = {0: f"draw {draw['draw']}, the best", 1: "the others"}.get(place)
-        steps, values = [e["epoch"] for e in epochs], [e.get(study.monitor) for e in epochs]
-        axis.plot(steps, values, label=label, **style)
-        axis.plot(steps[-1:], values[-1:], "o", markersize=4, color=style["color"], zorder=style.get("zorder", 2))
-    axis.set(xlabel="epoch", ylabel=study.monitor, xlim=(0, study.settings["epochs"] * 1.02))
-    axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.legend(frameon=False)
-    return figure
-
-
-def _plot_checks(study: "RestartStudy") -> "Figure":
-    figure, (axis,) = new_plot(study, "The chosen draw and others, with the examples in other orders")
-    for i, (chosen, other) in enumerate(study.checks, 1):
-        axis.plot([chosen, other], [i, i], color="0.8", zorder=1)
-        axis.plot(other, i, "o", color=_REST, label="a draw that took no part" if i == 1 else None)
-        axis.plot(chosen, i, "o", color=_CHOSEN, label="the chosen draw" if i == 1 else None)
-    axis.axvline(study.score, color=_CHOSEN, linestyle=":", label="the chosen draw in the search")
-    count = len(study.checks)
-    axis.set(xlabel=study.monitor, yticks=range(1, count + 1), ylim=(count + 0.6, 0.4))
-    axis.set_yticklabels([f"order {i}" for i in range(1, count + 1)])
-    axis.grid(visible=False, axis="y")
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    return figure
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -88,7 +47,7 @@ class RestartStudy(Result):
     checks: list[tuple[float, float]]
     monitor: str
     mode: Direction
-    model: Model | None = None
+    model: keras.Model | None = None
 
     @classmethod
     def read(cls, path: str | Path, *, monitor: str | None = None, mode: Mode = "auto") -> "RestartStudy":
@@ -108,13 +67,17 @@ class RestartStudy(Result):
         """
         folder = Folder(path)
         settings = folder.settings("restarts")
-        stages = [
-            stage_key(draw, round_.number) for draw in range(1, settings["n"] + 1) for round_ in plan_rounds(settings)
-        ]
-        pairs = check_keys(settings)
-        trials = agreed({key: folder.trial(key) for key in (*stages, *itertools.chain(*pairs))})
-        draws = [_read_draw(trials, settings, draw) for draw in range(1, settings["n"] + 1)]
+        rounds, numbers, pairs = plan_rounds(settings), range(1, settings["n"] + 1), check_keys(settings)
+        stages = {draw: [stage_key(draw, round_.number) for round_ in rounds] for draw in numbers}
+        keys = itertools.chain(*stages.values(), *pairs)
+        trials = unify_metric_names({key: folder.trial(key) for key in keys})
         monitor, direction = resolve_metric(trials.values(), monitor, mode)
+        draws = []
+        for draw, own in stages.items():
+            begun = [trials[key] for key in own if trials[key].status != "missing"]
+            status = begun[-1].status if begun else "missing"
+            epochs = [metrics for trial in begun for metrics in trial.epochs]
+            draws.append({"draw": draw, "seed": draw_seed(settings, draw), "status": status, "epochs": epochs})
 
         def rank(draw: Record) -> tuple[bool, int, float]:
             epochs = draw["epochs"]
@@ -122,8 +85,8 @@ class RestartStudy(Result):
             return draw["status"] != "finished", -len(epochs), value
 
         checks = []
-        for keys in pairs:
-            chosen, other = (trials[key] for key in keys)
+        for pair in pairs:
+            chosen, other = (trials[key] for key in pair)
             if chosen.status == other.status == "finished":
                 checks.append((chosen.epochs[-1][monitor], other.epochs[-1][monitor]))
         return cls(settings["title"], settings, sorted(draws, key=rank), checks, monitor, direction)
@@ -209,22 +172,46 @@ class RestartStudy(Result):
         ]
 
     def _plots(self) -> list[Plot]:
-        return restart_plots(self)
+        plots = []
+        if any(draw["epochs"] for draw in self.draws):
+            plots.append(Plot("draws", "Draws", self._plot_draws()))
+        if self.checks:
+            plots.append(Plot("checks", "Checks", self._plot_checks()))
+        return plots
 
-    def __repr__(self) -> str:
+    def _plot_draws(self) -> "Figure":
+        figure, (axis,) = new_plot(self.title, "Each draw as far as it was trained")
+        for place, draw in enumerate(self.draws):
+            style: dict[str, Any] = {"color": _REST, "linewidth": 1.2, "zorder": 2}
+            if place == 0:
+                style = {"color": _CHOSEN, "linewidth": 2.2, "zorder": 3}
+            label = {0: f"draw {draw['draw']}, the best", 1: "the others"}.get(place)
+            steps = [epoch["epoch"] for epoch in draw["epochs"]]
+            values = [epoch.get(self.monitor) for epoch in draw["epochs"]]
+            axis.plot(steps, values, label=label, **style)
+            axis.plot(steps[-1:], values[-1:], "o", markersize=4, color=style["color"], zorder=style["zorder"])
+        axis.set(xlabel="epoch", ylabel=self.monitor, xlim=(0, self.settings["epochs"] * 1.02))
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend(frameon=False)
+        return figure
+
+    def _plot_checks(self) -> "Figure":
+        figure, (axis,) = new_plot(self.title, "The chosen draw and others, with the examples in other orders")
+        for i, (chosen, other) in enumerate(self.checks, 1):
+            axis.plot([chosen, other], [i, i], color="0.8", zorder=1)
+            axis.plot(other, i, "o", color=_REST, label="a draw that took no part" if i == 1 else None)
+            axis.plot(chosen, i, "o", color=_CHOSEN, label="the chosen draw" if i == 1 else None)
+        axis.axvline(self.score, color=_CHOSEN, linestyle=":", label="the chosen draw in the search")
+        count = len(self.checks)
+        axis.set(xlabel=self.monitor, yticks=range(1, count + 1), ylim=(count + 0.6, 0.4))
+        axis.set_yticklabels([f"order {i}" for i in range(1, count + 1)])
+        axis.grid(visible=False, axis="y")
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+        return figure
+
+    def _headline(self) -> str:
         best = self.draws[0]
         found = "none finished"
         if best["status"] == "finished":
             found = f"the best is draw {best['draw']} with {self.monitor} {number(self.score)}"
-        return f"<RestartStudy of {counted(len(self.draws), 'draw')}: {found}>"
-
-
-def _read_draw(recorded: Mapping[str, Trial], settings: Settings, draw: int) -> Record:
-    stages = [recorded[stage_key(draw, round_.number)] for round_ in plan_rounds(settings)]
-    trials = [trial for trial in stages if trial.status != "missing"]
-    return {
-        "draw": draw,
-        "seed": draw_seed(settings, draw),
-        "status": trials[-1].status if trials else "missing",
-        "epochs": [metrics for trial in trials for metrics in trial.epochs],
-    }
+        return f" of {counted(len(self.draws), 'draw')}: {found}"

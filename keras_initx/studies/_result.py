@@ -5,26 +5,16 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from keras_initx.rendering._export import image, page, paragraphs, section
 from keras_initx.rendering._figures import as_png, save_figures
-from keras_initx.rendering._table import Column, Table, legend, narrow
+from keras_initx.rendering._table import Column, Table, Tabular, legend, narrow
 from keras_initx.rendering._text import counted
 from keras_initx.studies._records import Record, Settings, write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-def conditions(settings: Settings) -> str:
-    """Describe a run in one line."""
-    what = counted(settings["repeats"], "repeat") if "repeats" in settings else counted(settings["n"], "draw")
-    return (
-        f"{what} of {counted(settings['epochs'], 'epoch')}, batches of {settings['batch_size']}, "
-        f"seed {settings['seed']}, Keras {settings['keras']} on {settings['backend']}"
-    )
-
 
 WIDTH = 79  # characters of a line
 _SETTINGS_COLUMNS: list[Column[tuple[str, Any]]] = [
@@ -42,7 +32,7 @@ class Plot:
     figure: "Figure"
 
 
-class Result(abc.ABC):
+class Result(Tabular[Record]):
     """A result that can be shown as text, in notebooks, as plots and as an HTML report.
 
     Attributes:
@@ -52,18 +42,11 @@ class Result(abc.ABC):
 
     title: str
     settings: Settings
+    _has_rule: ClassVar[bool] = False
 
     @abc.abstractmethod
     def remarks(self) -> list[str]:
         """Return the findings as sentences."""
-
-    @abc.abstractmethod
-    def _columns(self) -> list[Column[Record]]:
-        """Return the columns of the table."""
-
-    @abc.abstractmethod
-    def _rows(self) -> list[Record]:
-        """Return the rows of the table."""
 
     @abc.abstractmethod
     def _plots(self) -> list[Plot]:
@@ -77,17 +60,30 @@ class Result(abc.ABC):
         """Return further sections of the report, as HTML."""
         return []
 
+    def _conditions(self) -> str:
+        """Describe the settings in one line."""
+        settings = self.settings
+        what = counted(settings["repeats"], "repeat") if "repeats" in settings else counted(settings["n"], "draw")
+        return (
+            f"{what} of {counted(settings['epochs'], 'epoch')}, batches of {settings['batch_size']}, "
+            f"seed {settings['seed']}, Keras {settings['keras']} on {settings['backend']}"
+        )
+
+    def _text_columns(self) -> list[Column[Record]]:
+        return narrow(self._columns())
+
+    def _below(self) -> list[str]:
+        remarks = [textwrap.fill(remark, WIDTH, subsequent_indent="  ") for remark in self.remarks()]
+        legends = [f"\n{textwrap.fill(text, WIDTH)}" for text in self._legend(self._text_columns())]
+        return ["", *remarks, *legends]
+
     def __str__(self) -> str:
-        columns = narrow(self._columns())
-        lines = [self.title, conditions(self.settings), "", Table.of(columns, self._rows()).as_text()]
-        lines += [textwrap.fill(remark, WIDTH, subsequent_indent="  ") for remark in self.remarks()]
-        lines += [f"\n{textwrap.fill(text, WIDTH)}" for text in self._legend(columns)]
-        return "\n".join(lines)
+        return "\n".join([self.title, self._conditions(), "", super().__str__()])
 
     def _repr_html_(self) -> str:
         """Return the table and the remarks for a notebook."""
         table = Table.of(self._columns(), self._rows()).as_html()
-        return section(self.title, paragraphs([conditions(self.settings)], "quiet"), table, paragraphs(self.remarks()))
+        return section(self.title, paragraphs([self._conditions()], "quiet"), table, paragraphs(self.remarks()))
 
     def plot(self, folder: str | Path, suffix: str = "png") -> list[Path]:
         """Write the plots to files in a folder, and return their paths.
@@ -113,7 +109,7 @@ class Result(abc.ABC):
     def _write_report(self, path: Path, pictures: Iterable[tuple[bytes, str]]) -> None:
         columns = self._columns()
         parts = [
-            paragraphs([conditions(self.settings)], "quiet"),
+            paragraphs([self._conditions()], "quiet"),
             paragraphs(self.remarks()),
             Table.of(columns, self._rows()).as_html(),
             paragraphs(self._legend(columns), "quiet"),

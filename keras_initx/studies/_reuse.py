@@ -1,7 +1,6 @@
 """Compile a network once and reuse it for all trials of a process, which differ only in their weights."""
 
 import contextlib
-import hashlib
 import io
 import json
 import types
@@ -16,55 +15,6 @@ from keras_initx._seeds import isolated_rng
 from keras_initx._typing import Array
 from keras_initx.diagnostics._layers import automatic_name
 from keras_initx.diagnostics._measure import keep_derivative
-from keras_initx.studies._records import Model
-
-
-def state(model: Model) -> bytes:
-    """Return the state of a compiled `model`."""
-    content = io.BytesIO()
-    np.savez(content, *map(_array, _variables(model)))
-    return content.getvalue()
-
-
-def restore(model: Model, content: bytes) -> None:
-    """Restore a state into a freshly built `model`."""
-    with np.load(io.BytesIO(content)) as arrays:
-        for variable, name in zip(_variables(model), arrays.files, strict=True):
-            variable.assign(arrays[name])
-
-
-def fits(model: Model, other: Model) -> bool:
-    """Return whether the variables of `model` and `other` differ only in their values."""
-    return list(map(_kind, _variables(model))) == list(map(_kind, _variables(other)))
-
-
-def copy_state(model: Model, other: Model) -> None:
-    """Copy the state of `model` to `other`, for which `fits` must be true."""
-    for source, target in zip(_variables(model), _variables(other), strict=True):
-        # Through the host: with JAX both would share memory, which training overwrites.
-        target.assign(_array(source))
-
-
-def digest(content: bytes) -> str:
-    """Return a digest of a state."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def _variables(model: Model) -> list[Any]:
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    return [*model.trainable_variables, *model.non_trainable_variables, *model.optimizer.variables]
-
-
-def _kind(variable: Any) -> tuple[Any, ...]:
-    serialized = map(keras.saving.serialize_keras_object, (variable.regularizer, variable.constraint))
-    return tuple(variable.shape), variable.dtype, variable.trainable, *serialized
-
-
-def _array(variable: Any) -> Array:
-    array: Array = keras.ops.convert_to_numpy(variable.value)
-    return array.astype("float32") if array.dtype.name == "bfloat16" else array  # which NumPy files do not support
-
 
 # Their configs contain code or state of another framework.
 _FOREIGN = (
@@ -74,16 +24,12 @@ _FOREIGN = (
     keras.layers.TorchModuleWrapper,
 )
 # Copies by the keys of their programs, most recently used last. Copies in use are not included.
-_KEPT: dict[str, Model] = {}
+_KEPT: dict[str, keras.Model] = {}
 _KEPT_AT_MOST = 2
 
 
-class _UnknownError(Exception):
-    """Raised if the config of a model is not a complete description."""
-
-
 @contextlib.contextmanager
-def compiled_once(model: Model) -> Iterator[Model]:
+def compiled_once(model: keras.Model) -> Iterator[keras.Model]:
     """Yield a model to train in place of `model`, which is then left unchanged.
 
     It is a copy with the same weights and state, which may have been compiled in an earlier
@@ -93,14 +39,18 @@ def compiled_once(model: Model) -> Iterator[Model]:
     Args:
         model: A compiled model that has not been trained.
     """
-    program = _program(model)
-    key = _key(program) if program else ""
-    copy = program and (_KEPT.pop(key, None) or _copy(program))
-    if not (copy and fits(model, copy)):
+    copy = None
+    if program := _program(model):
+        key = _key(program)
+        copy = _KEPT.pop(key, None) or _copy(program)
+    # Variables of which only the values differ.
+    if copy is None or list(map(_kind, _variables(model))) != list(map(_kind, _variables(copy))):
         yield model
         return
-    copy_state(model, copy)
-    for own, other in zip(_layers(model), _layers(copy), strict=True):
+    for source, target in zip(_variables(model), _variables(copy), strict=True):
+        # Through the host: with JAX both would share memory, which training overwrites.
+        target.assign(_array(source))
+    for own, other in zip(layers_of(model), layers_of(copy), strict=True):
         other.name = own.name  # The diagnosis reports layer names.
     yield copy
     _KEPT[key] = copy
@@ -118,7 +68,11 @@ def copies_dropped() -> Iterator[None]:
             _KEPT.clear()
 
 
-def _program(model: Model) -> str | None:
+class _UnknownError(Exception):
+    """Raised if the config of a model is not a complete description."""
+
+
+def _program(model: keras.Model) -> str | None:
     """Return the config of `model` without weights and automatic names of layers, or `None` if it is not complete."""
     # A distribution places variables by their paths.
     if keras.distribution.distribution() is not None:
@@ -127,46 +81,11 @@ def _program(model: Model) -> str | None:
         # A built optimizer may be shared between models.
         if not (model.built and model.compiled) or model.optimizer.built:
             return None
-        if not all(map(_is_determined, (model, *_layers(model)))):
+        if not all(map(_is_determined, (model, *layers_of(model)))):
             return None
         return _describe(model)
     except Exception:  # The config cannot be serialized.
         return None
-
-
-def _copy(program: str) -> Model | None:
-    """Return a new model from a program, or `None` if that is not possible."""
-    try:
-        config, metrics, _ = json.loads(program)
-        config["compile_config"] |= metrics
-        copy: Model = keras.saving.deserialize_keras_object(config)
-        # The config may miss changes that were made after a layer was created.
-        if _describe(copy) != program:
-            return None
-    except Exception:  # A name may need a scope that is not open here.
-        return None
-    keep_derivative(copy)
-    return copy
-
-
-def _describe(model: Model) -> str:
-    config = keras.saving.serialize_keras_object(model)
-    # With their names, which are those of the results.
-    metrics = {name: config["compile_config"].pop(name) for name in ("metrics", "weighted_metrics")}
-    return json.dumps([_general(config, model), _without(metrics, {}), _settings(model)])
-
-
-def _key(program: str) -> str:
-    """Return a program without the automatic names of metrics, which differ between models of one program."""
-    config, metrics, settings = json.loads(program)
-    names: dict[str, str] = {}
-    _find_names(metrics, names)
-    return json.dumps([config, _without(metrics, names), settings])
-
-
-def _layers(model: Model) -> list[Any]:
-    # Not public, but the only list of all layers that exists on every backend.
-    return layers_of(model)
 
 
 def _is_determined(layer: Any) -> bool:
@@ -191,58 +110,112 @@ def is_of_keras(value: Any) -> bool:
     return str(value.__module__).partition(".")[0] == "keras"
 
 
-def _settings(model: Model) -> list[Any]:
-    """Return the settings besides the config that determine how `model` is compiled."""
-    return [
-        *(model.run_eagerly, model.jit_compile, model.steps_per_execution),
-        *(keras.config.floatx(), keras.config.epsilon(), keras.config.dtype_policy().name),
-    ]
-
-
-def _general(config: Any, model: Model) -> Any:
-    """Return `config` with all initializers replaced by zeros, and automatic names by numbers.
+def _describe(model: keras.Model) -> str:
+    """Return the config of `model`, that of its metrics, and the other settings that determine how it is compiled.
 
     Raises:
-        _UnknownError: If it contains an object that is not from Keras, or a name that data or
-            metrics refer to.
+        _UnknownError: If it contains an object that is not from Keras, or an automatic name that
+            data or metrics refer to.
     """
-    config = _without(config, {})  # The generators in initializers have automatic names too.
-    names: dict[str, str] = {}
-    _find_names(config, names)
+    config = keras.saving.serialize_keras_object(model)
+    # With their names, which are those of the results.
+    metrics = {name: config["compile_config"].pop(name) for name in ("metrics", "weighted_metrics")}
+    config = _generalized(config, {})  # The generators in initializers have automatic names too.
+    names = _numbered_names(config)
     for ends in ([tensor.name for tensor in model.inputs], getattr(model, "output_names", [])):
         # With several inputs or outputs, data and metrics refer to their names.
         if len(ends) > 1 and names.keys() & set(ends):
             raise _UnknownError
-    return _without(config, names)
+    settings = [
+        *(model.run_eagerly, model.jit_compile, model.steps_per_execution),
+        *(keras.config.floatx(), keras.config.epsilon(), keras.config.dtype_policy().name),
+    ]
+    return json.dumps([_generalized(config, names), _generalized(metrics, {}), settings])
 
 
-def _find_names(config: Any, names: dict[str, str]) -> None:
-    """Collect the automatic names, which depend on other objects in the process."""
+def _key(program: str) -> str:
+    """Return a program without the automatic names of metrics, which differ between models of one program."""
+    config, metrics, settings = json.loads(program)
+    return json.dumps([config, _generalized(metrics, _numbered_names(metrics)), settings])
+
+
+def _numbered_names(config: Any) -> dict[str, str]:
+    """Return numbered names by the automatic names in `config`, which depend on other objects in the process."""
+    return {name: f"part{i}" for i, name in enumerate(dict.fromkeys(_automatic_names(config)))}
+
+
+def _automatic_names(config: Any) -> Iterator[str]:
     if isinstance(config, dict):
         inner = config.get("config")
         name = inner.get("name") if isinstance(inner, dict) else None
         if isinstance(name, str) and automatic_name(name, config["class_name"]):
-            names.setdefault(name, f"part{len(names)}")
-    for value in _items(config):
-        _find_names(value, names)
+            yield name
+        config = list(config.values())
+    if isinstance(config, list | tuple):
+        for value in config:
+            yield from _automatic_names(value)
 
 
-def _items(config: Any) -> list[Any]:
-    if isinstance(config, dict):
-        return list(config.values())
-    return list(config) if isinstance(config, list | tuple) else []
+def _generalized(config: Any, names: dict[str, str]) -> Any:
+    """Return `config` with zeros in place of all initializers, and with other `names`.
 
-
-def _without(config: Any, names: dict[str, str]) -> Any:
+    Raises:
+        _UnknownError: If it contains an object that is not from Keras.
+    """
     if isinstance(config, dict):
         if not str(config.get("module", "keras")).startswith("keras"):
             raise _UnknownError
         return {
-            key: "zeros" if key.endswith("initializer") and value is not None else _without(value, names)
+            key: "zeros" if key.endswith("initializer") and value is not None else _generalized(value, names)
             for key, value in config.items()
         }
     if isinstance(config, list | tuple):
-        return [_without(value, names) for value in config]
+        return [_generalized(value, names) for value in config]
     if isinstance(config, str) and config in keras.saving.get_custom_objects():
         raise _UnknownError
     return names.get(config, config) if isinstance(config, str) else config
+
+
+def _copy(program: str) -> keras.Model | None:
+    """Return a new model from a program, or `None` if that is not possible."""
+    try:
+        config, metrics, _ = json.loads(program)
+        config["compile_config"] |= metrics
+        copy: keras.Model = keras.saving.deserialize_keras_object(config)
+        # The config may miss changes that were made after a layer was created.
+        if _describe(copy) != program:
+            return None
+    except Exception:  # A name may need a scope that is not open here.
+        return None
+    keep_derivative(copy)
+    return copy
+
+
+def state_of(model: keras.Model) -> bytes:
+    """Return the state of training of a compiled `model`."""
+    content = io.BytesIO()
+    np.savez(content, *map(_array, _variables(model)))
+    return content.getvalue()
+
+
+def restore_state(model: keras.Model, state: bytes) -> None:
+    """Restore a state of training into a freshly built `model`."""
+    with np.load(io.BytesIO(state)) as arrays:
+        for variable, name in zip(_variables(model), arrays.files, strict=True):
+            variable.assign(arrays[name])
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    return [*model.trainable_variables, *model.non_trainable_variables, *model.optimizer.variables]
+
+
+def _kind(variable: Any) -> tuple[Any, ...]:
+    serialized = map(keras.saving.serialize_keras_object, (variable.regularizer, variable.constraint))
+    return tuple(variable.shape), variable.dtype, variable.trainable, *serialized
+
+
+def _array(variable: Any) -> Array:
+    array: Array = keras.ops.convert_to_numpy(variable.value)
+    return array.astype("float32") if array.dtype.name == "bfloat16" else array  # which NumPy files do not support

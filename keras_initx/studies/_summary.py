@@ -2,10 +2,11 @@
 
 import bisect
 import collections
+import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +14,7 @@ from keras_initx._extras import import_optional
 from keras_initx.rendering._text import counted
 from keras_initx.studies._metric import metric_range, sign
 from keras_initx.studies._records import FloatArray, Record
-
-if TYPE_CHECKING:
-    from keras_initx.studies._study import Study
-
+from keras_initx.studies._trials import Trials, best_epochs, epochs_to_start
 
 CONFIDENCE = 0.95
 SIGNIFICANT = 0.05
@@ -24,10 +22,124 @@ POWER = 0.8
 MAX_REPEATS = 1000
 
 
+class Summary:
+    """The statistics of a comparison. Each part is computed once, when it is first used.
+
+    Args:
+        trials: The trials.
+    """
+
+    def __init__(self, trials: Trials) -> None:
+        self._trials = trials
+
+    @functools.cached_property
+    def rows(self) -> list[Record]:
+        """The statistics of each initializer, best first."""
+
+        def rank(row: Record) -> tuple[bool, bool, float]:
+            return row["diverged"] > 0, math.isnan(row["mean"]), -sign(self._trials.mode) * row["mean"]
+
+        return sorted((_statistics(self._trials, name) for name in self._trials.initializers), key=rank)
+
+    @functools.cached_property
+    def pairs(self) -> list[Record]:
+        """The test of each pair of initializers of which no trial diverged."""
+        ranked = [row["initializer"] for row in self.rows if row["finished"] and not row["diverged"]]
+        rows = [_compare(self._trials, better, other) for better, other in itertools.combinations(ranked, 2)]
+        for row, corrected in zip(rows, holm([row["p"] for row in rows]), strict=True):
+            row["p_corrected"] = corrected
+            row["significant"] = corrected < SIGNIFICANT
+        # Holm's method tests all remaining hypotheses at the level of the step at which it stops.
+        level = SIGNIFICANT / max(1, sum(row["p_corrected"] >= SIGNIFICANT for row in rows))
+        for row in rows:
+            row["repeats_needed"] = math.nan if row["significant"] else repeats_needed(row["effect"], level)
+            row["verdict"] = _verdict(row)
+        return rows
+
+    @functools.cached_property
+    def problems(self) -> list[Record]:
+        """A row for each initializer and each problem that `diagnose` found in its first batches."""
+        rows: dict[tuple[str, str], Record] = {}
+        for (name, _), trial in self._trials.trials.items():
+            for verdict in trial.verdicts:
+                row = {"initializer": name, "trials": 0, **verdict}
+                rows.setdefault((name, verdict["problem"]), row)["trials"] += 1
+        return list(rows.values())
+
+
+def _statistics(trials: Trials, name: str) -> Record:
+    """Return the statistics of an initializer."""
+    status = collections.Counter(trial.status for trial in trials.trials_of(name).values())
+    values = list(trials.final_values(name).values())
+    mean, ci_low, ci_high = t_interval(values, *metric_range(trials.monitor, values))
+    curves, seconds = trials.curves(name, trials.monitor), trials.curves(name, "seconds")[:, 1:]
+    best = best_epochs(curves, trials.mode)
+    reached = trials.epochs_to_threshold(name)
+    # The first epoch includes compilation, so the sum over the epochs is not the training time.
+    to_threshold = [epochs * np.median(own) for epochs, own in zip(reached, seconds, strict=True)]
+    return {
+        "initializer": name,
+        "finished": status["finished"],
+        "diverged": status["diverged"],
+        "failed": status["failed"],
+        "unfinished": status["interrupted"] + status["missing"],
+        "mean": mean,
+        "std": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
+        "ci_low": ci_low,
+        "ci_high": ci_high,
+        "worst": (min if trials.mode == "max" else max)(values, default=math.nan),
+        "epochs_to_threshold": _median(reached),
+        "reached": sum(map(math.isfinite, reached)),
+        "gap": _mean(trials.gaps(name)),
+        "seconds_per_epoch": _median(seconds.ravel()),
+        "best": _mean([curve[epoch] for curve, epoch in zip(curves, best, strict=True)]),
+        "best_epoch": _median(best),
+        "stop_epoch": best_epochs(curves.mean(axis=0, keepdims=True), trials.mode)[0] if values else math.nan,
+        "epochs_to_start": _median(epochs_to_start(trials, name)),
+        "jump": _mean(trials.jumps(name)),
+        "seconds_to_threshold": _median(to_threshold),
+    }
+
+
+def _mean(values: Sequence[float] | FloatArray) -> float:
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def _median(values: Sequence[float] | FloatArray) -> float:
+    return float(np.median(values)) if len(values) else math.nan
+
+
+def _compare(trials: Trials, first: str, second: str) -> Record:
+    a, b = trials.final_values(first), trials.final_values(second)
+    min_value, max_value = metric_range(trials.monitor, [*a.values(), *b.values()])
+    differences = [a[repeat] - b[repeat] for repeat in sorted(a.keys() & b.keys())]
+    if np.mean(differences or [0]) * sign(trials.mode) < 0:  # The pairs may be other trials than those of the means.
+        first, second, differences = second, first, [-difference for difference in differences]
+    return {"first": first, "second": second, **paired_test(differences, max_value - min_value)}
+
+
+def _verdict(row: Record) -> str:
+    """Return the result of the comparison of two initializers in words."""
+    if row["significant"]:
+        return f"{row['first']} is better"
+    if row["pairs"] < 2:
+        return f"not tested with {counted(row['pairs'], 'repeat')}"
+    return f"not shown with {row['pairs']} repeats, would take {needed_repeats(row['repeats_needed'])}"
+
+
+def needed_repeats(count: float) -> str:
+    """Return the result of `repeats_needed` in words."""
+    return f"at least {count}" if math.isfinite(count) else f"more than {MAX_REPEATS}"
+
+
+def _distribution(name: str) -> Any:
+    return getattr(import_optional("scipy.stats", "studies"), name)
+
+
 def t_interval(
     values: Sequence[float], min_mean: float = -math.inf, max_mean: float = math.inf
 ) -> tuple[float, float, float]:
-    """Return the mean of `values` and the lower and upper end of its Student's t interval.
+    """Return the mean of `values` and the lower and upper end of its Student's t interval, or NaN if unknown.
 
     Args:
         values: Sequence of numbers.
@@ -36,7 +148,7 @@ def t_interval(
         max_mean: The maximum of the mean.
     """
     sample = np.asarray(values, "float64")
-    mean, n = float(sample.mean()), len(sample)
+    mean, n = _mean(sample), len(sample)
     if n < 2:
         return mean, math.nan, math.nan
     margin = float(_distribution("t").ppf((1 + CONFIDENCE) / 2, n - 1) * sample.std(ddof=1) / math.sqrt(n))
@@ -88,9 +200,7 @@ def paired_test(differences: Sequence[float], max_difference: float = math.inf) 
         A dict with their number, their mean, its interval, the p-value, and the effect: the
         absolute mean in standard deviations of the differences.
     """
-    mean, ci_low, ci_high = (math.nan,) * 3
-    if differences:
-        mean, ci_low, ci_high = t_interval(differences, -max_difference, max_difference)
+    mean, ci_low, ci_high = t_interval(differences, -max_difference, max_difference)
     effect = _effect(differences)
     return {
         "pairs": len(differences),
@@ -143,162 +253,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(known) - rank) * p_values[i]))
         corrected[i] = highest
     return corrected
-
-
-def _distribution(name: str) -> Any:
-    return getattr(import_optional("scipy.stats", "studies"), name)
-
-
-NEARLY_ALL = 0.95  # of the way from the mean before training to the best mean at the end: the default threshold
-BEYOND_CHANCE = 0.1  # of that way: a trial has started to learn
-
-
-def level(study: "Study", share: float) -> float | None:
-    """Return the value of the monitor at the fraction `share` of the way from before training to the best final mean.
-
-    The value before training is the mean over all finished trials, which are untrained then: this
-    is chance level. Returns `None` if no trial is finished.
-    """
-    curves = [curve for name in study.initializers if (curve := study.curves(name, study.monitor)).size]
-    if not curves:
-        return None
-    begin = np.mean([curve[:, 0].mean() for curve in curves])
-    best = (max if study.mode == "max" else min)(curve[:, -1].mean() for curve in curves)
-    return float(begin + share * (best - begin))
-
-
-def first_epochs(curves: FloatArray, goal: float, direction: int) -> list[float]:
-    """Return the first epoch at which each curve is as good as `goal`, or infinity if never.
-
-    Args:
-        curves: Array of shape `(trials, epochs + 1)`.
-        goal: The value to reach.
-        direction: 1 if larger values are better, -1 if smaller values are better.
-    """
-    reached = direction * (curves - goal) >= 0
-    return [float(row.argmax()) if row.any() else math.inf for row in reached]
-
-
-def best_epochs(curves: FloatArray, direction: int) -> list[int]:
-    """Return the first epoch at which each curve has its best value."""
-    return [int(epoch) for epoch in (direction * curves).argmax(axis=1)]
-
-
-def jumps(curves: FloatArray) -> list[float]:
-    """Return `Study.jumps` for each curve. A curve that alternates up and down by `a` has about `a`."""
-    changes = np.diff(curves[:, (curves.shape[1] - 1) // 2 :], axis=1)
-    return [float(jump) for jump in np.abs(changes).mean(axis=1) - np.abs(changes.mean(axis=1))]
-
-
-def epochs_to_start(study: "Study", name: str) -> list[float]:
-    """Return the epoch from which each finished trial stays beyond chance, or infinity if it ends at chance.
-
-    This is not the first epoch beyond chance, because an accuracy near chance exceeds it
-    occasionally by accident.
-    """
-    curves, direction = study.curves(name, study.monitor), sign(study.mode)
-    chance, goal = level(study, 0), level(study, BEYOND_CHANCE)
-    if chance is None or goal is None:
-        return []
-    if direction * (goal - chance) <= 0:  # No initializer ends better than it started.
-        return [math.inf] * len(curves)
-    at_chance = direction * (curves - goal) < 0
-    at_chance[:, 0] = True  # An untrained network is at chance by definition.
-    last = at_chance.shape[1] - 1 - at_chance[:, ::-1].argmax(axis=1)
-    return [float(epoch) if epoch < curves.shape[1] else math.inf for epoch in last + 1]
-
-
-def summarize(study: "Study") -> list[Record]:
-    """Return the statistics of each initializer, best first."""
-
-    def rank(row: Record) -> tuple[bool, bool, float]:
-        return row["diverged"] > 0, math.isnan(row["mean"]), -sign(study.mode) * row["mean"]
-
-    return sorted((_summarize(study, name) for name in study.initializers), key=rank)
-
-
-def _summarize(study: "Study", name: str) -> Record:
-    status = collections.Counter(trial.status for trial in study.trials_of(name).values())
-    values = list(study.final_values(name).values())
-    mean, ci_low, ci_high = (math.nan,) * 3
-    if values:
-        mean, ci_low, ci_high = t_interval(values, *metric_range(study.monitor, values))
-    reached, gaps, seconds = study.epochs_to_threshold(name), study.gaps(name), study.curves(name, "seconds")[:, 1:]
-    return {
-        "initializer": name,
-        "finished": status["finished"],
-        "diverged": status["diverged"],
-        "failed": status["failed"],
-        "unfinished": status["interrupted"] + status["missing"],
-        "mean": mean,
-        "std": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
-        "ci_low": ci_low,
-        "ci_high": ci_high,
-        "worst": (min if study.mode == "max" else max)(values, default=math.nan),
-        "epochs_to_threshold": _median(reached),
-        "reached": sum(map(math.isfinite, reached)),
-        "gap": float(np.mean(gaps)) if gaps else math.nan,
-        "seconds_per_epoch": float(np.median(seconds)) if seconds.size else math.nan,
-        **_summarize_course(study, name),
-    }
-
-
-def _summarize_course(study: "Study", name: str) -> Record:
-    curves, seconds = study.curves(name, study.monitor), study.curves(name, "seconds")[:, 1:]
-    found = len(curves) > 0
-    best = best_epochs(curves, sign(study.mode))
-    # The first epoch includes compilation, so the sum over the epochs is not the training time.
-    typical = np.median(seconds, axis=1)
-    to_threshold = [float(epochs * each) for epochs, each in zip(study.epochs_to_threshold(name), typical, strict=True)]
-    return {
-        "best": float(np.mean([curve[epoch] for curve, epoch in zip(curves, best, strict=True)]))
-        if found
-        else math.nan,
-        "best_epoch": _median(best),
-        "stop_epoch": best_epochs(curves.mean(axis=0, keepdims=True), sign(study.mode))[0] if found else math.nan,
-        "epochs_to_start": _median(epochs_to_start(study, name)),
-        "jump": float(np.mean(study.jumps(name))) if found else math.nan,
-        "seconds_to_threshold": _median(to_threshold),
-    }
-
-
-def _median(values: Sequence[float]) -> float:
-    return float(np.median(values)) if values else math.nan
-
-
-def compare_pairs(study: "Study") -> list[Record]:
-    """Return the test of each pair of initializers."""
-    ranked = [row["initializer"] for row in summarize(study) if row["finished"] and not row["diverged"]]
-    rows = [_compare(study, better, other) for better, other in itertools.combinations(ranked, 2)]
-    for row, corrected in zip(rows, holm([row["p"] for row in rows]), strict=True):
-        row["p_corrected"] = corrected
-        row["significant"] = corrected < SIGNIFICANT
-    # Holm's method tests all remaining hypotheses at the level of the step at which it stops.
-    level = SIGNIFICANT / max(1, sum(row["p_corrected"] >= SIGNIFICANT for row in rows))
-    for row in rows:
-        row["repeats_needed"] = math.nan if row["significant"] else repeats_needed(row["effect"], level)
-        row["verdict"] = verdict(row)
-    return rows
-
-
-def _compare(study: "Study", first: str, second: str) -> Record:
-    a, b = study.final_values(first), study.final_values(second)
-    min_value, max_value = metric_range(study.monitor, [*a.values(), *b.values()])
-    differences = [a[repeat] - b[repeat] for repeat in sorted(a.keys() & b.keys())]
-    if np.mean(differences or [0]) * sign(study.mode) < 0:  # The pairs may be other trials than those of the means.
-        first, second, differences = second, first, [-difference for difference in differences]
-    return {"first": first, "second": second, **paired_test(differences, max_value - min_value)}
-
-
-def verdict(row: Record) -> str:
-    """Format the result of the comparison of two initializers."""
-    if row["significant"]:
-        return f"{row['first']} is better"
-    if row["pairs"] < 2:
-        return f"not tested with {counted(row['pairs'], 'repeat')}"
-    return f"not shown with {row['pairs']} repeats, would take {needed_repeats(row['repeats_needed'])}"
-
-
-def needed_repeats(count: float) -> str:
-    """Format the result of `repeats_needed` in words."""
-    return f"at least {count}" if math.isfinite(count) else f"more than {MAX_REPEATS}"

@@ -2,42 +2,47 @@
 
 import math
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 from keras_initx.rendering._table import Column
 from keras_initx.rendering._text import listed, number, ranges
 from keras_initx.studies._records import Record
-from keras_initx.studies._summary import BEYOND_CHANCE, SIGNIFICANT, needed_repeats
+from keras_initx.studies._summary import SIGNIFICANT, Summary, needed_repeats
+from keras_initx.studies._trials import BEYOND_CHANCE, Trials
 
-if TYPE_CHECKING:
-    from keras_initx.studies._study import Study
-
-
-_LONGEST_NAME = 18  # leaves room for the other columns in 80 characters
-_START = (
-    f"median of the epoch from which on it stays beyond chance: {100 * BEYOND_CHANCE:g} % of the way from the mean "
-    "before training to the best mean at the end"
-)
-_JUMP = (
-    "mean absolute change from epoch to epoch over the second half of training, without what rises or falls steadily"
-)
+_NAMES: list[Column[Record]] = [
+    Column("", lambda row: row["place"]),
+    # Of a length that leaves room for the other columns in 80 characters.
+    Column("initializer", lambda row: row["initializer"], is_text=True, max_width=18),
+]
 
 
-def summary_columns(study: "Study") -> list[Column[Record]]:
-    """Return the columns of the main table of `study`, with rows from `summary_rows`."""
-    goal = "-" if study.threshold is None else number(study.threshold)
+def summary_columns(trials: Trials) -> list[Column[Record]]:
+    """Return the columns of the main table, with rows from `summary_rows`."""
+    goal = "-" if trials.threshold is None else number(trials.threshold)
     return [
-        Column("", lambda row: row["place"]),
-        Column("initializer", lambda row: row["initializer"], is_text=True, max_width=_LONGEST_NAME),
-        Column(study.monitor, _mean, note="after the last epoch, mean ± standard deviation over the repeats"),
-        Column("95 % interval", _interval, note="Student's t interval of the mean"),
+        *_NAMES,
+        Column(
+            trials.monitor,
+            lambda row: f"{number(row['mean'])} ± {number(row['std'])}" if row["finished"] else "-",
+            note="after the last epoch, mean ± standard deviation over the repeats",
+        ),
+        Column(
+            "95 % interval",
+            lambda row: f"{number(row['ci_low'])} to {number(row['ci_high'])}" if row["finished"] > 1 else "-",
+            note="Student's t interval of the mean",
+        ),
         Column(
             f"to {goal}",
-            lambda row: _epochs(row["epochs_to_threshold"]),
+            lambda row: _or_never(row["epochs_to_threshold"]),
             note="median number of epochs to reach this value",
         ),
         Column("gap", lambda row: number(row["gap"]), note="how much better on the training data"),
-        Column("s/epoch", _seconds, note="median of the seconds of an epoch", wide_only=True),
+        Column(
+            "s/epoch",
+            lambda row: f"{row['seconds_per_epoch']:.2g}" if row["finished"] else "-",
+            note="median of the seconds of an epoch",
+            wide_only=True,
+        ),
         Column(
             "beats",
             lambda row: ranges(row["beats"]) or "-",
@@ -46,50 +51,48 @@ def summary_columns(study: "Study") -> list[Column[Record]]:
     ]
 
 
-def course_columns(study: "Study") -> list[Column[Record]]:
-    """Return the columns of the training-course table of `study`, with rows from `summary_rows`."""
-    goal = "-" if study.threshold is None else number(study.threshold)
+def curve_columns(trials: Trials) -> list[Column[Record]]:
+    """Return the columns of the table on the course of training, with rows from `summary_rows`."""
+    goal = "-" if trials.threshold is None else number(trials.threshold)
     return [
-        *summary_columns(study)[:2],
-        Column("start", lambda row: _epochs(row["epochs_to_start"]), note=_START),
-        Column("best", lambda row: number(row["best"]), note=f"mean of the best {study.monitor} of each trial"),
-        Column("at", lambda row: _epochs(row["best_epoch"]), note="median of the epochs of these"),
-        Column("stop", lambda row: _epochs(row["stop_epoch"]), note="epoch at which the mean over the repeats is best"),
-        Column("jump", lambda row: number(row["jump"]), note=_JUMP),
-        Column(f"s to {goal}", _seconds_to_goal, note="median of the seconds to reach this value, without compiling"),
+        *_NAMES,
+        Column(
+            "start",
+            lambda row: _or_never(row["epochs_to_start"]),
+            note=f"median of the epoch from which on it stays beyond chance: {100 * BEYOND_CHANCE:g} % of the way from "
+            "the mean before training to the best mean at the end",
+        ),
+        Column("best", lambda row: number(row["best"]), note=f"mean of the best {trials.monitor} of each trial"),
+        Column("at", lambda row: _or_never(row["best_epoch"]), note="median of the epochs of these"),
+        Column(
+            "stop", lambda row: _or_never(row["stop_epoch"]), note="epoch at which the mean over the repeats is best"
+        ),
+        Column(
+            "jump",
+            lambda row: number(row["jump"]),
+            note="mean absolute change from epoch to epoch over the second half of training, without what rises or "
+            "falls steadily",
+        ),
+        Column(
+            f"s to {goal}",
+            lambda row: _or_never(row["seconds_to_threshold"], ".2g"),
+            note="median of the seconds to reach this value, without compiling",
+        ),
     ]
 
 
-def summary_rows(study: "Study") -> list[Record]:
-    """Return the summary of each initializer, with its `"place"` and the places of those it `"beats"`."""
-    summary = study.summary()
-    places = {row["initializer"]: place for place, row in enumerate(summary, 1)}
+def _or_never(median: float, precision: str = "g") -> str:
+    return "-" if math.isnan(median) else "never" if math.isinf(median) else format(median, precision)
+
+
+def summary_rows(summary: Summary) -> list[Record]:
+    """Return the statistics of each initializer, with its `"place"` and the places of those it `"beats"`."""
+    places = {row["initializer"]: place for place, row in enumerate(summary.rows, 1)}
     beats: dict[str, list[int]] = {name: [] for name in places}
-    for row in study.comparisons():
+    for row in summary.pairs:
         if row["significant"]:
             beats[row["first"]].append(places[row["second"]])
-    return [{**row, "place": place, "beats": beats[row["initializer"]]} for place, row in enumerate(summary, 1)]
-
-
-def _mean(row: Record) -> str:
-    return f"{number(row['mean'])} ± {number(row['std'])}" if row["finished"] else "-"
-
-
-def _interval(row: Record) -> str:
-    return f"{number(row['ci_low'])} to {number(row['ci_high'])}" if row["finished"] > 1 else "-"
-
-
-def _epochs(median: float) -> str:
-    return "-" if math.isnan(median) else "never" if math.isinf(median) else f"{median:g}"
-
-
-def _seconds(row: Record) -> str:
-    return f"{row['seconds_per_epoch']:.2g}" if row["finished"] else "-"
-
-
-def _seconds_to_goal(row: Record) -> str:
-    seconds = row["seconds_to_threshold"]
-    return f"{seconds:.2g}" if math.isfinite(seconds) else _epochs(seconds)
+    return [{**row, "place": place, "beats": beats[row["initializer"]]} for place, row in enumerate(summary.rows, 1)]
 
 
 # For the rows of `Study.problems`.
@@ -113,35 +116,33 @@ PAIR_COLUMNS: list[Column[Record]] = [
 ]
 
 
-def remarks(study: "Study") -> list[str]:
+def remarks(trials: Trials, summary: Summary) -> list[str]:
     """Return sentences on unfinished trials, the results of the tests, and the first batch."""
-    return [*_unfinished(study), *_tests(study), *_problems(study)]
+    return [*_unfinished(trials, summary), *_tests(summary), *_problems(trials, summary)]
 
 
-def _unfinished(study: "Study") -> list[str]:
-    total = study.settings["repeats"]
-    return [
-        f"{row['initializer']}: {row[status]} of {total} trials {status}{_reason(study, row['initializer'], status)}."
-        for row in study.summary()
-        for status in ("diverged", "failed", "unfinished")
-        if row[status]
-    ]
+def _unfinished(trials: Trials, summary: Summary) -> list[str]:
+    lines = []
+    for row in summary.rows:
+        own = trials.trials_of(row["initializer"]).values()
+        errors = [trial.end["error"].splitlines()[0].rstrip(".") for trial in own if "error" in trial.end]
+        reasons = {
+            "diverged": ", so it is last and not tested",
+            "failed": f": {errors[0]}" if errors else "",
+            "unfinished": "",
+        }
+        lines += [
+            f"{row['initializer']}: {row[status]} of {trials.settings['repeats']} trials {status}{reason}."
+            for status, reason in reasons.items()
+            if row[status]
+        ]
+    return lines
 
 
-def _reason(study: "Study", name: str, status: str) -> str:
-    if status == "diverged":
-        return ", so it is last and not tested"
-    if status == "unfinished":
-        return ""
-    errors = [trial.end["error"] for trial in study.trials_of(name).values() if "error" in trial.end]
-    return f": {errors[0].splitlines()[0].rstrip('.')}"
-
-
-def _tests(study: "Study") -> list[str]:
-    comparisons = study.comparisons()
-    if not comparisons:
+def _tests(summary: Summary) -> list[str]:
+    if not summary.pairs:
         return ["There are no two initializers to compare."]
-    tested = [row for row in comparisons if row["pairs"] > 1]
+    tested = [row for row in summary.pairs if row["pairs"] > 1]
     significant = [row for row in tested if row["significant"]]
     lines = []
     if len(tested) > 1 and not significant:
@@ -151,17 +152,16 @@ def _tests(study: "Study") -> list[str]:
             f"{clearest['first']} and {clearest['second']}, would take {needed_repeats(clearest['repeats_needed'])}."
         )
     elif tested:
-        lines += _best(study, tested)
-        if len(significant) == len(comparisons):
+        lines += _tests_of_the_best(summary, tested)
+        if len(significant) == len(summary.pairs):
             lines.append("All differences are significant.")
-    if len(tested) < len(comparisons):
+    if len(tested) < len(summary.pairs):
         lines.append("One pair is not enough for a test: repeat more often.")
     return lines
 
 
-def _best(study: "Study", tested: list[Record]) -> list[str]:
-    """Return sentences on the tests of the best initializer."""
-    best, *others = (row["initializer"] for row in study.summary())
+def _tests_of_the_best(summary: Summary, tested: list[Record]) -> list[str]:
+    best, *others = (row["initializer"] for row in summary.rows)
     pairs = {frozenset((row["first"], row["second"])): row for row in tested}
     rows = {name: pairs[frozenset((best, name))] for name in others if frozenset((best, name)) in pairs}
     worse = [name for name, row in rows.items() if row["significant"] and row["first"] == best]
@@ -178,17 +178,17 @@ def _best(study: "Study", tested: list[Record]) -> list[str]:
     return lines
 
 
-def _repeats(comparisons: Collection[Record]) -> str:
-    return f"{ranges({row['pairs'] for row in comparisons})} repeats"
+def _repeats(pairs: Collection[Record]) -> str:
+    return f"{ranges({row['pairs'] for row in pairs})} repeats"
 
 
-def _problems(study: "Study") -> list[str]:
+def _problems(trials: Trials, summary: Summary) -> list[str]:
     problems: dict[str, list[str]] = {}
-    for row in study.problems():
+    for row in summary.problems:
         problems.setdefault(row["initializer"], []).append(f"{row['problem']} in {row['trials']}")
-    total = study.settings["repeats"]
+    total = trials.settings["repeats"]
     lines = [f"{name}, before training: {listed(found)} of {total} trials." for name, found in problems.items()]
-    errors = [trial.first_batch["error"] for trial in study.trials.values() if "error" in trial.first_batch]
+    errors = [trial.first_batch["error"] for trial in trials.trials.values() if "error" in trial.first_batch]
     if errors:
         lines.append(f"The first batch could not be diagnosed in {len(errors)} trials: {errors[0].splitlines()[0]}")
     return lines

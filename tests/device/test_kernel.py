@@ -5,7 +5,7 @@ import os
 import pytest
 from modes import BACKEND
 
-from keras_initx.sampling import _conversion as _convert
+from keras_initx.sampling import _conversion
 
 pytestmark = [
     pytest.mark.full,
@@ -14,7 +14,7 @@ pytestmark = [
 ]
 
 TARGETS = (("cuda", 80, 32), ("cuda", 90, 32), ("hip", "gfx942", 64))
-KINDS = (_convert.as_words, _convert.as_uniform, _convert.as_normal, _convert.as_interpolated)
+KINDS = (_conversion.as_words, _conversion.as_uniform, _conversion.as_normal, _conversion.as_interpolated)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
@@ -30,10 +30,10 @@ def test_the_kernel_compiles_for_gpus(kind, target):
     for start, out in ((0, "fp32"), (1, "fp32"), (0, "bf16"), (0, "fp16"), (0, "fp64")):
         number = "fp64" if out == "fp64" else "fp32"
         pointers = {
-            "out": "*i32" if kind is _convert.as_words else f"*{out}",
+            "out": "*i32" if kind is _conversion.as_words else f"*{out}",
             "counters": "*i64",
             "numbers": f"*{number}",
-            "table": "*i32" if kind is _convert.as_interpolated else f"*{number}",
+            "table": "*i32" if kind is _conversion.as_interpolated else f"*{number}",
         }
         constants = module._constants(kind, start)
         source = ASTSource(

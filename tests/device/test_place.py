@@ -10,24 +10,23 @@ from modes import BACKEND, MODES, run, to_numpy
 
 import keras_initx
 from keras_initx.backends import backend
-from keras_initx.sampling import _device, current_namespace
-from keras_initx.sampling import _namespace as _place
+from keras_initx.sampling import _namespace, _stream, choose_namespace
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED
 
-LARGE = _place.WORTH_A_DEVICE
-compiling = pytest.mark.skipif(BACKEND == "torch", reason="torch compiles nothing on a CPU")
+LARGE = _namespace.WORTH_A_DEVICE
+compiling = pytest.mark.skipif(not backend.compiles_shapes, reason="this backend compiles nothing on a CPU")
 
 
 def test_on_a_cpu_the_host_makes_all(monkeypatch):
     monkeypatch.delenv("KERAS_INITX_SAMPLE_ON", raising=False)
-    assert current_namespace(2**40) is HOST
+    assert choose_namespace(2**40) is HOST
 
 
 @pytest.mark.parametrize(("size", "namespace"), [(0, HOST), (LARGE - 1, HOST), (LARGE, DEVICE)])
 def test_an_accelerator_makes_what_is_large(monkeypatch, size, namespace):
     monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "auto")
     monkeypatch.setattr(backend, "on_accelerator", lambda: True)
-    assert current_namespace(size) is namespace
+    assert choose_namespace(size) is namespace
 
 
 @pytest.mark.parametrize("size", [0, LARGE])
@@ -35,7 +34,7 @@ def test_the_environment_forces_either_at_each_call(monkeypatch, size):
     monkeypatch.setattr(backend, "on_accelerator", lambda: True)
     for place, namespace in (("host", HOST), ("device", DEVICE), ("host", HOST)):
         monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", place)
-        assert current_namespace(size) is namespace
+        assert choose_namespace(size) is namespace
 
 
 def test_an_unknown_place_is_an_error(monkeypatch):
@@ -49,7 +48,7 @@ def test_an_unknown_place_is_an_error(monkeypatch):
 def test_a_trace_is_never_left(monkeypatch, mode):
     monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "device")
     found = []
-    run(mode, lambda: found.append(current_namespace(LARGE)) or keras.ops.zeros(()))
+    run(mode, lambda: found.append(choose_namespace(LARGE)) or keras.ops.zeros(()))
     assert set(found) == {TRACED}
 
 
@@ -74,9 +73,9 @@ def test_the_device_is_the_one_that_keras_uses(monkeypatch):
 @compiling
 @pytest.mark.parametrize("name", ["RandomNormal", "RandomUniform", "TruncatedNormal"])
 def test_no_program_is_compiled_for_another_shape_or_scale(way, monkeypatch, name):
-    compilations, words_at = [], _device.words_at
-    monkeypatch.setattr(_device, "words_at", lambda *arguments: compilations.append(1) or words_at(*arguments))
-    _device._program.cache_clear()
+    compilations, words_at = [], _stream.words_at
+    monkeypatch.setattr(_stream, "words_at", lambda *arguments: compilations.append(1) or words_at(*arguments))
+    _stream._block_program.cache_clear()
     cls = getattr(keras_initx, name)
     for argument, shape in ((0.5, (70, 30)), (0.7, (70, 30)), (0.7, (3, 3, 10, 5)), (0.7, (5000,)), (0.2, (7,))):
         cls(-0.3, argument, seed=1)(shape)
@@ -85,11 +84,11 @@ def test_no_program_is_compiled_for_another_shape_or_scale(way, monkeypatch, nam
 
 @compiling
 def test_no_program_is_compiled_for_other_sparse_matrices(way, monkeypatch):
-    from keras_initx.sampling import _sparse as _subset
+    from keras_initx.sampling import _sparse
 
     compilations, program = [], backend.program
     monkeypatch.setattr(backend, "program", lambda function: compilations.append(1) or program(function))
-    for cached in (_subset._columns_program, _subset._connections_program):
+    for cached in (_sparse._columns_program, _sparse._connections_program):
         cached.cache_clear()
     for shape in ((70, 30), (90, 500)):
         keras_initx.Sparse(4, seed=1)(shape)
@@ -115,7 +114,7 @@ def test_the_memory_of_the_host_does_not_grow_with_the_array(monkeypatch, initia
     # Of what the host allocates by NumPy; the memory of a CPU device is its framework's.
     monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "device")
     monkeypatch.setattr(backend, "has_triton", lambda: False)  # whose interpreter is NumPy
-    monkeypatch.setattr(_device, "BLOCK", 1 << 16)
+    monkeypatch.setattr(_stream, "BLOCK", 1 << 16)
 
     def peak(shape):
         initializer(shape)  # tables and programs are made once

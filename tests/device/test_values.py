@@ -10,8 +10,7 @@ from modes import BACKEND, float64, to_numpy
 import keras_initx
 from keras_initx.backends import backend
 from keras_initx.initializers import RandomInitializer
-from keras_initx.sampling import Draw, Stream, _stream, affine, uniform_between
-from keras_initx.sampling import _namespace as _place
+from keras_initx.sampling import Draw, Stream, _namespace, _stream, affine, uniform_between
 
 GOLDEN = golden.load()
 
@@ -85,6 +84,14 @@ def test_offset_and_factor_round_as_on_the_host(way, monkeypatch, offset, factor
     np.testing.assert_array_equal(draw(), on_host(monkeypatch, draw))
 
 
+def test_unfinished_draws_are_not_bounded(way, monkeypatch):
+    def draw():
+        made = Stream((5, 0), "float16", (0.1, 0.8)).uniform(Draw.VALUES, (3000,))
+        return made if isinstance(made, np.ndarray) else to_numpy(made)
+
+    np.testing.assert_array_equal(draw(), on_host(monkeypatch, draw))
+
+
 @keras.saving.register_keras_serializable("tests")
 class Squares(RandomInitializer):
     """An initializer of a user's, whose last step is a function of his."""
@@ -147,7 +154,7 @@ def test_an_initializer_of_keras_within_another(way, monkeypatch, place):
 def test_parts_too_small_for_a_device_join_one_that_is_not(way, monkeypatch):
     monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "auto")
     monkeypatch.setattr(backend, "on_accelerator", lambda: True)
-    monkeypatch.setattr(_place, "WORTH_A_DEVICE", 1000)
+    monkeypatch.setattr(_namespace, "WORTH_A_DEVICE", 1000)
     parts = [keras_initx.RandomNormal(seed=1), keras_initx.Sparse(2, seed=2), keras_initx.Orthogonal(seed=3)]
     assert_same(monkeypatch, keras_initx.Concatenated(parts, sizes=[10, 50, 60], axis=1), (60, 120), exact=False)
 

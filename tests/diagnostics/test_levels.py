@@ -142,6 +142,13 @@ def test_zeros_of_the_last_layer_behind_other_zeros_are_an_error():
     assert found(model) == {("all-zero weights", "error"): ("zero", "out")}
 
 
+@pytest.mark.parametrize(("difference", "level"), [(1e-3, "note"), (1e-6, "error")])
+def test_examples_that_differ_by_more_than_rounding_are_not_the_same(difference, level):
+    inputs = keras.Input((16,))
+    model = keras.Model(inputs, dense("out")(inputs + dense("zero", "zeros")(inputs)))
+    assert found(model, 1 + difference * X)["all-zero weights", level] == ("zero",)
+
+
 def test_zeros_behind_which_a_bias_gives_the_same_for_all_examples_are_an_error():
     zero = layers.Dense(16, kernel_initializer="zeros", bias_initializer="random_normal", name="zero")
     model = keras.Sequential([keras.Input((16,)), zero, layers.LayerNormalization(), dense("out")])

@@ -85,6 +85,7 @@ def two_outputs(outputs):
     return keras.Model(inputs, {"one": one, "two": two} if outputs == "dict" else [one, two])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("y", [[Y, Y[:, :2]], {"two": Y[:, :2], "one": Y}], ids=["list", "dict"])
 @pytest.mark.parametrize("outputs", ["list", "dict"])
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 from keras import layers
 
 import keras_initx
-from keras_initx.diagnostics import _report as _text
+from keras_initx.diagnostics import _report
+from keras_initx.rendering import _text
 
 pytestmark = pytest.mark.once
 
@@ -67,17 +68,19 @@ def test_text_fits_a_terminal(healthy, faulty, monkeypatch, width):
         assert max(map(len, str(report).splitlines())) <= width
 
 
-def test_a_wide_terminal_shows_everything(healthy):
-    header = _text.plain(healthy, 200).splitlines()[0]
+def test_a_wide_terminal_shows_everything(healthy, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    header = str(healthy).splitlines()[0]
     assert header.split() == [
         *("layer", "activation", "before", "mean", "std", "zeros", "sat.", "dead", "gain"),
         *("gate", "bias", "gradient", "ratio"),
     ]
-    assert "forget 1" in _text.plain(healthy, 200)
+    assert "forget 1" in str(healthy)
 
 
-def test_columns_without_anything_are_left_out(faulty):
-    header = _text.plain(faulty, 200).splitlines()[0]
+def test_columns_without_anything_are_left_out(faulty, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    header = str(faulty).splitlines()[0]
     assert "dead" in header
     assert "sat." not in header
     assert "gradient" not in header
@@ -85,12 +88,12 @@ def test_columns_without_anything_are_left_out(faulty):
 
 @pytest.mark.parametrize(("share", "text"), [(0.0, "0%"), (0.001, "<1%"), (0.5, "50%"), (0.999, ">99%"), (1.0, "100%")])
 def test_shares_say_none_and_all_only_where_it_is_so(share, text):
-    assert _text._share(share) == text
+    assert _report._share(share) == text
 
 
 @pytest.mark.parametrize(("number", "text"), [(0.000123, "0.00012"), (1.23e-5, "1.2e-5"), (-4e10, "-4e10"), (0, "0")])
 def test_numbers_are_short(number, text):
-    assert _text.number(number) == text
+    assert _text.short_number(number) == text
 
 
 def test_a_terminal_gets_colors_where_rich_is_installed(faulty, monkeypatch):

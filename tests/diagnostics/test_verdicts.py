@@ -8,7 +8,7 @@ from keras import initializers, layers
 
 import keras_initx
 from keras_initx.diagnostics import Thresholds
-from keras_initx.diagnostics.rules import RULES
+from keras_initx.diagnostics._diagnose import RULES
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(256, 64)).astype("float32")

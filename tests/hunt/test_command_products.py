@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from keras_initx.cli import _main, _round_trip
+from keras_initx.cli import _demo, _main
 
 STUDIES = (
     "compare --data blobs.npz --model mlp --initializers he_normal,zeros --repeats 2 --epochs 1 --out study",
@@ -71,8 +71,8 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def prepared(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(_round_trip, "_work", lambda *arguments: True)
-    monkeypatch.setattr(_round_trip, "_outcome", lambda *arguments: ("0.900", "ok (±0)"))
+    monkeypatch.setattr(_demo, "_work", lambda *arguments: True)
+    monkeypatch.setattr(_demo, "_outcome", lambda *arguments: ("0.900", "ok (±0)"))
     monkeypatch.setattr(
         Figure, "savefig", lambda figure, file, **options: isinstance(file, pathlib.Path) and file.touch()
     )

@@ -21,6 +21,8 @@ from keras_initx import (
     Sparse,
 )
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 layers = keras.layers
 
 

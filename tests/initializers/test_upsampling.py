@@ -33,6 +33,7 @@ def enlarge(x, scale):
     return x
 
 
+@pytest.mark.once
 @every_rank
 @pytest.mark.parametrize("scale", [1, 2, 3])
 def test_a_sub_pixel_convolution_starts_by_repeating_pixels(rank, scale):
@@ -131,6 +132,7 @@ def test_icnr_refuses_units_that_make_no_whole_blocks(rank):
         ICNR()((3,) * rank + (4, 2**rank + 1))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cls", [ICNR, Bilinear])
 @pytest.mark.parametrize("shape", [(4, 4), (1, 1, 1, 1, 4, 4)], ids=str)
 def test_refuses_what_is_no_convolution(cls, shape):
@@ -138,6 +140,7 @@ def test_refuses_what_is_no_convolution(cls, shape):
         cls()(shape)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),
     [
@@ -170,7 +173,7 @@ def upsample(x, strides, length):
     return to_numpy(layer(x.astype("float32")))
 
 
-@pytest.mark.product("rank")
+@pytest.mark.once
 @every_rank
 @pytest.mark.parametrize("strides", [1, 2, 3, 4])
 def test_a_transposed_convolution_continues_a_linear_image(rank, strides):
@@ -186,6 +189,7 @@ def test_a_transposed_convolution_continues_a_linear_image(rank, strides):
     np.testing.assert_allclose(large[inside], image(centers)[inside], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("strides", [2, 3])
 def test_a_transposed_convolution_resizes_as_keras_does(strides):
     x = np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype("float32")

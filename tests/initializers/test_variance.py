@@ -73,7 +73,7 @@ BIG_LAYERS = {
 }
 
 
-@pytest.mark.product
+@pytest.mark.once
 @pytest.mark.parametrize("name", KERAS_NAMED)
 @pytest.mark.parametrize("layer", BIG_LAYERS)
 def test_the_standard_deviation_is_that_of_keras_where_keras_is_right(layer, name):
@@ -189,3 +189,9 @@ def test_refuses_bad_arguments(kwargs, error, message):
 def test_refuses_a_shape_without_the_axes(axes):
     with pytest.raises(ValueError, match=r"`shape` must have every axis .* Received: shape=\(4, 5\), output_axes="):
         VarianceScaling(output_axes=axes)((4, 5))
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_an_error_names_the_class(name):
+    with pytest.raises(TypeError, match=rf"^{name}\.__init__\(\) got an unexpected keyword argument 'scale'"):
+        getattr(keras_initx, name)(scale=2.0)

@@ -9,6 +9,7 @@ import safetensors.numpy
 from modes import to_numpy
 
 from keras_initx import load_pretrained
+from keras_initx.models._layouts import LAYOUTS
 from keras_initx.models._weights import find_weights
 
 layers = keras.layers
@@ -44,6 +45,22 @@ STATE = {
 RULES = {"hidden": "body.fc", "norm": "body.bn", "out": "head"}
 
 
+# The same values in each layout, under the names that it has for them.
+STATES = {
+    "torch": STATE,
+    "keras": {
+        "body.fc.kernel": STATE["body.fc.weight"].T,
+        "body.fc.bias": STATE["body.fc.bias"],
+        "body.bn.gamma": STATE["body.bn.weight"],
+        "body.bn.beta": STATE["body.bn.bias"],
+        "body.bn.moving_mean": STATE["body.bn.running_mean"],
+        "body.bn.moving_variance": STATE["body.bn.running_var"],
+        "head.kernel": STATE["head.weight"].T,
+        "head.bias": STATE["head.bias"],
+    },
+}
+
+
 def arrays(model):
     return {weight.path: to_numpy(weight.variable.value).copy() for weight in find_weights(model)}
 
@@ -59,6 +76,13 @@ def assert_as_in_torch(model):
     np.testing.assert_array_equal(found["norm/moving_variance"], STATE["body.bn.running_var"])
     np.testing.assert_array_equal(found["out/kernel"], STATE["head.weight"].T)
     np.testing.assert_array_equal(found["out/bias"], STATE["head.bias"])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_layout_gives_the_same_weights(layout):
+    model = network()
+    assert not load_pretrained(model, STATES[layout], RULES, layout=layout).left
+    assert_as_in_torch(model)
 
 
 def test_rules_for_layers_cover_their_weights():
@@ -296,6 +320,7 @@ def convolved(x, kernel):
     return np.einsum("tik,oik->to", windows, kernel)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("layer", "expected"),
     [
@@ -322,6 +347,7 @@ def test_layers_give_what_torch_defines(layer, expected):
 IMAGE = (6, 6, 4)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("layout", "shape", "layer", "given"),
     [
@@ -350,6 +376,7 @@ def test_axes_of_length_1_are_neither_moved_nor_dropped(layout, shape, layer, gi
         load_pretrained(model, {"weight": normal(*given)}, {path: "weight"}, layout=layout)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("layer", "shape"),
     [
@@ -375,6 +402,7 @@ def test_an_index_drops_and_adds_axes():
     np.testing.assert_array_equal(arrays(model)["conv/kernel"][0], matrix.T)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("layout", ["torch", "keras"])
 @pytest.mark.parametrize(
     ("equation", "shape", "units"), [("abcd,dce->abe", (7, 4, 4), (7, 2)), ("abc,ced->abde", (7, 4), (7, 3, 2))]
@@ -387,6 +415,7 @@ def test_inputs_and_units_of_a_matrix_are_in_the_order_of_the_layers(equation, s
     np.testing.assert_allclose(to_numpy(model(x))[0], (x.reshape(7, -1) @ matrix).reshape(units), atol=1e-4)
 
 
+@pytest.mark.once
 def test_a_square_matrix_in_the_layout_of_keras_is_the_kernel_itself():
     model, kernel = built((6, 4), layers.EinsumDense("abc,dc->abd", (None, 4), name="layer")), normal(4, 4)
     load_pretrained(model, {"layer.kernel": kernel}, layout="keras")
@@ -396,6 +425,7 @@ def test_a_square_matrix_in_the_layout_of_keras_is_the_kernel_itself():
         load_pretrained(model, {"layer.kernel": normal(4, 5)}, layout="keras")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("rules", "error", "message"),
     [
@@ -435,6 +465,7 @@ def test_wrong_rules_change_nothing(rules, error, message):
     assert all((value == before[path]).all() for path, value in arrays(model).items())
 
 
+@pytest.mark.once
 def test_what_cannot_be_read_to_its_end_changes_nothing(tmp_path):
     np.savez(tmp_path / "a.npz", **STATE)
     content = bytearray((tmp_path / "a.npz").read_bytes())
@@ -448,6 +479,7 @@ def test_what_cannot_be_read_to_its_end_changes_nothing(tmp_path):
     assert all((value == before[path]).all() for path, value in arrays(model).items())
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("source", "error", "message"),
     [
@@ -469,12 +501,14 @@ def test_wrong_sources(source, error, message):
         load_pretrained(network(), source, layout="torch")
 
 
+@pytest.mark.once
 def test_a_folder_with_the_name_of_a_file_is_said_to_be_one(tmp_path):
     (tmp_path / "d.npz").mkdir()
     with pytest.raises(ValueError, match=r"`source` must be an existing file, but there is a folder at .*d\.npz"):
         load_pretrained(network(), tmp_path / "d.npz", layout="torch")
 
 
+@pytest.mark.once
 def test_axes_that_are_not_known_want_a_function():
     class Mixture(layers.Layer):
         def build(self, shape):
@@ -511,6 +545,7 @@ def test_a_dry_run_tells_everything_and_changes_nothing(monkeypatch):
     assert '"unused"' in plan.to_json()
 
 
+@pytest.mark.once
 def test_a_dry_run_without_a_match_shows_the_names():
     plan = load_pretrained(network(), {"other.weight": normal(4, 4)}, layout="torch", dry_run=True)
     assert len(plan.left) == len(plan.weights)

@@ -8,7 +8,7 @@ from modes import needs_keras
 
 import keras_initx
 from keras_initx.models import _lsuv
-from keras_initx.models._forward import unit_variance
+from keras_initx.models._lsuv import unit_variance
 
 X = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
 IMAGES = np.random.default_rng(1).normal(size=(32, 6, 6, 3)).astype("float32")
@@ -192,6 +192,7 @@ def test_a_cell_of_ones_own_with_the_kernel_of_keras_is_scaled():
     assert (STEPS @ values_of(model)[0]).var() == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=needs_keras("3.11", "has int4"))])
 def test_a_quantized_layer_stays_and_what_follows_is_scaled(mode):
     quantized = layers.Dense(6, name="quantized")

@@ -5,6 +5,8 @@ import pytest
 
 from keras_initx.models._weights import find_weights
 
+pytestmark = pytest.mark.once
+
 layers = keras.layers
 
 

@@ -49,6 +49,7 @@ def test_initialize_leaves_a_quantized_layer(mode, kind):
     assert not np.array_equal(arrays(model)["logits/kernel"], logits["logits/kernel"])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("rules", [{"*": "zeros"}, {"*/bias": "ones"}, {layers.Dense: "zeros"}])
 def test_rules_for_a_quantized_layer_are_refused(rules):
     model = quantized("int8")
@@ -73,6 +74,7 @@ def test_a_layer_without_integers_is_drawn_under_a_quantized_policy():
     assert not initialize(model, seed=0).left
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("rank", [None, 2])
 def test_lsuv_leaves_a_quantized_layer(mode, rank):
@@ -85,6 +87,7 @@ def test_lsuv_leaves_a_quantized_layer(mode, rank):
     assert_equal(arrays(model, "hidden"), before)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("rank", [None, 2], ids=["alone", "with LoRA"])
 @pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("mode", [*MODES, "float8"])

@@ -2,6 +2,8 @@
 
 import json
 import math
+import pathlib
+import re
 
 import keras
 import numpy as np
@@ -10,8 +12,12 @@ from modes import needs_axes, to_numpy
 
 from keras_initx import initialize, recipes
 from keras_initx.models._weights import find_weights
+from keras_initx.recipes._networks import Recipe
+
+pytestmark = pytest.mark.once
 
 layers = keras.layers
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "recipes.md"
 BLOCKS, WIDTH = 3, 32
 
 
@@ -44,8 +50,32 @@ def residual(normalized):
     return keras.Model(inputs, layers.Dense(3, name="predictions")(layers.GlobalAveragePooling2D()(x)))
 
 
+def with_positions():
+    """Return the transformer with a position embedding."""
+    tokens = keras.Input((6,))
+    positions = layers.Embedding(1000, 4, name="position_embedding")(tokens)
+    return keras.Model(tokens, layers.Add()([transformer()(tokens), positions]))
+
+
+def vision():
+    """Return a small vision transformer whose layers have KerasHub's names."""
+    patches = keras.Input((8, 8, 3))
+    x = layers.Conv2D(WIDTH, 2, 2, name="patch_embedding")(patches)
+    x = layers.Reshape((16, WIDTH))(x)
+    x = layers.MultiHeadAttention(2, 16, name="mha")(x, x)
+    mlp = [keras.Input((16, WIDTH)), layers.Dense(64, name="dense"), layers.Dense(WIDTH, name="dense_1")]
+    x = keras.Sequential(mlp, name="mlp")(x)
+    return keras.Model(patches, layers.Dense(5, name="predictions")(x))
+
+
 def recurrent(cell):
     return keras.Sequential([keras.Input((5, 4)), cell(8), layers.Dense(2, name="logits")])
+
+
+def wide(width=64, initializer="glorot_uniform"):
+    hidden = [layers.Dense(width, "relu", name=name, kernel_initializer=initializer) for name in ("first", "second")]
+    last = layers.Dense(3, name="last", kernel_initializer=initializer)
+    return keras.Sequential([keras.Input((8,)), *hidden, last])
 
 
 def stds(model, recipe):
@@ -60,21 +90,93 @@ def mean(found, end):
     return sum(values) / len(values)
 
 
-def test_gpt2_divides_by_the_root_of_all_projections():
-    found = stds(transformer(), recipes.gpt2(transformer()))
-    # Each has 3,000 values and more: a standard deviation is off by 4 % once in a thousand draws.
-    for end in ("/attention_output/kernel", "/feedforward_output_dense/kernel"):
-        assert mean(found, end) == pytest.approx(0.02 / math.sqrt(2 * BLOCKS), rel=0.05)
-    for end in ("/query/kernel", "/value/kernel", "/feedforward_intermediate_dense/kernel", "embeddings"):
-        assert mean(found, end) == pytest.approx(0.02, rel=0.05)
-    assert mean(found, "bias") == 0
+def scaled_by_depth(factor):
+    """Return the standard deviations of the kernels that T-Fixup and DeepNorm scale, and of those that they do not."""
+    square, wide = math.sqrt(1 / WIDTH), math.sqrt(2 / (3 * WIDTH))
+    return {
+        **dict.fromkeys(("/value/kernel", "/attention_output/kernel"), factor * square),
+        **dict.fromkeys(("/feedforward_intermediate_dense/kernel", "/feedforward_output_dense/kernel"), factor * wide),
+        "/query/kernel": square,
+    }
 
 
-def test_gpt2_gives_position_embeddings_a_deviation_of_their_own():
-    tokens = keras.Input((6,))
-    positions = layers.Embedding(1000, 4, name="position_embedding")(tokens)
-    model = keras.Model(tokens, layers.Add()([transformer()(tokens), positions]))
-    assert stds(model, recipes.gpt2(model))["position_embedding/embeddings"] == pytest.approx(0.01, rel=0.05)
+# A recipe and what is special in its row, a model, the rules for it, the mean standard deviation of the weights with
+# each end, and its relative tolerance: 3,000 values and more are off by 4 % once in a thousand draws.
+ROWS = {
+    "gpt2": (
+        transformer,
+        recipes.gpt2,
+        {
+            **dict.fromkeys(
+                ("/attention_output/kernel", "/feedforward_output_dense/kernel"), 0.02 / (2 * BLOCKS) ** 0.5
+            ),
+            **dict.fromkeys(("/query/kernel", "/value/kernel", "/feedforward_intermediate_dense/kernel"), 0.02),
+            "embeddings": 0.02,
+            "bias": 0,
+        },
+        0.05,
+    ),
+    "gpt2 positions": (with_positions, recipes.gpt2, {"position_embedding/embeddings": 0.01}, 0.05),
+    "t_fixup": (
+        transformer,
+        lambda model: recipes.t_fixup(BLOCKS),
+        scaled_by_depth(0.67 * BLOCKS**-0.25),
+        0.05,
+    ),
+    "t_fixup decoder": (
+        transformer,
+        lambda model: recipes.t_fixup(BLOCKS, part="decoder"),
+        scaled_by_depth((9 * BLOCKS) ** -0.25),
+        0.05,
+    ),
+    "t_fixup embeddings": (
+        transformer,
+        recipes.t_fixup,
+        {"token_embedding/embeddings": (9 * BLOCKS) ** -0.25 / math.sqrt(WIDTH)},
+        0.05,
+    ),
+    "deepnorm": (transformer, lambda model: recipes.deepnorm(BLOCKS), scaled_by_depth((8 * BLOCKS) ** -0.25), 0.05),
+    "fixup": (
+        lambda: residual(normalized=False),
+        recipes.fixup,
+        {
+            **dict.fromkeys(("_1_conv/kernel", "_2_conv/kernel"), math.sqrt(2 / 72) * 4 ** (-1 / 4)),
+            **dict.fromkeys(("_3_conv/kernel", "predictions/kernel"), 0),
+        },
+        0.05,
+    ),
+    "zero_residual": (lambda: residual(normalized=True), recipes.zero_residual, {"_3_bn/gamma": 0}, 0),
+    "vit_timm": (vision, recipes.vit_timm, {"mlp/dense/kernel": 0.02, "bias": 0}, 0.06),
+    "vit_timm patches": (vision, recipes.vit_timm, {"patch_embedding/kernel": math.sqrt(1 / 3 / 12)}, 0.1),
+    "vit_jax": (
+        vision,
+        recipes.vit_jax,
+        {"mlp/dense/kernel": math.sqrt(2 / 96), "predictions/kernel": 0, "mha/query/bias": 0},
+        0.06,
+    ),
+    "vit_jax patches": (vision, recipes.vit_jax, {"patch_embedding/kernel": math.sqrt(1 / 12)}, 0.1),
+    "vit_jax biases": (vision, recipes.vit_jax, {"mlp/dense/bias": 1e-6}, 0.5),
+    "selu": (wide, recipes.selu, {"second/kernel": 1 / 8, "bias": 0}, 0.05),
+    "orthogonal_rnn": (lambda: recurrent(layers.LSTM), recipes.orthogonal_rnn, {"recurrent_kernel": 8**-0.5}, 0.05),
+    "spectral": (wide, recipes.spectral, {"second/kernel": 1 / 8, "bias": 0}, 0.05),
+}
+WITH_AXES = ("t_fixup", "t_fixup decoder", "deepnorm")
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, marks=needs_axes if row in WITH_AXES else ()) for row in ROWS])
+def test_weights_have_the_sizes_of_the_source(row):
+    build, recipe, expected, tolerance = ROWS[row]
+    model = build()
+    found = stds(model, recipe(model))
+    for end, std in expected.items():
+        assert mean(found, end) == pytest.approx(std, rel=tolerance, abs=0), end
+
+
+def test_each_recipe_has_a_row_here_and_on_the_page():
+    returned = {name: getattr(recipes, name).__annotations__.get("return") for name in recipes.__all__}
+    names = {name for name, value in returned.items() if value is Recipe}
+    assert {row.split()[0] for row in ROWS} == names
+    assert {*re.findall(r"^\| `(\w+)\(", PAGE.read_text(), re.MULTILINE)} >= names
 
 
 @pytest.mark.parametrize("recipe", [recipes.gpt2, recipes.t_fixup, recipes.deepnorm])
@@ -88,38 +190,8 @@ def test_a_model_and_its_number_of_blocks_give_the_same(recipe):
     initialize(transformer(), asked, seed=0, dry_run=True)
 
 
-@needs_axes
-@pytest.mark.parametrize(
-    ("recipe", "factor"),
-    [
-        (recipes.t_fixup(BLOCKS), 0.67 * BLOCKS**-0.25),
-        (recipes.t_fixup(BLOCKS, part="decoder"), (9 * BLOCKS) ** -0.25),
-        (recipes.deepnorm(BLOCKS), (8 * BLOCKS) ** -0.25),
-    ],
-    ids=["encoder", "decoder", "deepnorm"],
-)
-def test_values_and_what_follows_are_scaled_by_depth(recipe, factor):
-    found = stds(transformer(), recipe)
-    for end in ("/value/kernel", "/attention_output/kernel"):
-        assert mean(found, end) == pytest.approx(factor * math.sqrt(1 / WIDTH), rel=0.05)
-    for end in ("/feedforward_intermediate_dense/kernel", "/feedforward_output_dense/kernel"):
-        assert mean(found, end) == pytest.approx(factor * math.sqrt(2 / (3 * WIDTH)), rel=0.05)
-    assert mean(found, "/query/kernel") == pytest.approx(math.sqrt(1 / WIDTH), rel=0.05)
-
-
-def test_t_fixup_scales_embeddings():
-    found = stds(transformer(), recipes.t_fixup(transformer()))
-    assert found["token_embedding/embeddings"] == pytest.approx((9 * BLOCKS) ** -0.25 / math.sqrt(WIDTH), rel=0.05)
-
-
-def test_fixup_starts_branches_at_zero():
-    model = residual(normalized=False)
-    found = stds(model, recipes.fixup(model))
-    he = math.sqrt(2 / 72)
-    assert mean(found, "_3_conv/kernel") == found["predictions/kernel"] == 0
-    for end in ("_1_conv/kernel", "_2_conv/kernel"):
-        assert mean(found, end) == pytest.approx(he * 4 ** (-1 / 4), rel=0.05)
-    assert repr(recipes.fixup(4, depth=3)) == repr(recipes.fixup(model))
+def test_fixup_counts_branches_and_their_kernels():
+    assert repr(recipes.fixup(4, depth=3)) == repr(recipes.fixup(residual(normalized=False)))
 
 
 @pytest.mark.parametrize(
@@ -140,25 +212,6 @@ def test_blocks_start_as_the_identity(build, expected):
     # What the last layer would get if there were no blocks.
     first = model.get_layer("token_embedding")(x) if build is transformer else x.mean(axis=(1, 2))
     np.testing.assert_allclose(to_numpy(model(x)), to_numpy(model.get_layer("predictions")(first)), rtol=1e-4)
-
-
-def test_vit_of_timm_and_of_its_authors():
-    patches = keras.Input((8, 8, 3))
-    x = layers.Conv2D(WIDTH, 2, 2, name="patch_embedding")(patches)
-    x = layers.Reshape((16, WIDTH))(x)
-    x = layers.MultiHeadAttention(2, 16, name="mha")(x, x)
-    mlp = [keras.Input((16, WIDTH)), layers.Dense(64, name="dense"), layers.Dense(WIDTH, name="dense_1")]
-    x = keras.Sequential(mlp, name="mlp")(x)
-    model = keras.Model(patches, layers.Dense(5, name="predictions")(x))
-    timm = stds(model, recipes.vit_timm(model))
-    assert mean(timm, "mlp/dense/kernel") == pytest.approx(0.02, rel=0.06)
-    assert timm["patch_embedding/kernel"] == pytest.approx(math.sqrt(1 / 3 / 12), rel=0.1)
-    assert mean(timm, "bias") == 0
-    jax = stds(model, recipes.vit_jax(model))
-    assert jax["predictions/kernel"] == jax["mha/query/bias"] == 0
-    assert jax["patch_embedding/kernel"] == pytest.approx(math.sqrt(1 / 12), rel=0.1)
-    assert jax["mlp/dense/kernel"] == pytest.approx(math.sqrt(2 / 96), rel=0.06)
-    assert 0 < jax["mlp/dense/bias"] < 2e-6
 
 
 def test_selu_keeps_mean_and_variance():
@@ -221,12 +274,6 @@ def test_what_does_not_fit_is_refused(call, error, message):
         call()
 
 
-def wide(width, initializer="glorot_uniform"):
-    hidden = [layers.Dense(width, "relu", name=name, kernel_initializer=initializer) for name in ("first", "second")]
-    last = layers.Dense(3, name="last", kernel_initializer=initializer)
-    return keras.Sequential([keras.Input((8,)), *hidden, last])
-
-
 def test_mup_follows_its_table():
     table = recipes.mup(wide(64), wide(16))
     found = {weight.path: (weight.role, weight.std, weight.adam, weight.sgd) for weight in table.weights}
@@ -285,7 +332,6 @@ def test_widths_may_be_an_array_of_numpy():
     assert json.loads(found.to_json())["widths"] == [2, 4]
 
 
-@pytest.mark.once
 def test_the_coordinate_check_is_drawn(constant, tmp_path):
     pytest.importorskip("matplotlib")
     constant.plot(tmp_path / "check.png")

@@ -48,6 +48,8 @@ OPTIMIZERS = {
 }
 if hasattr(optimizers, "ScheduleFreeAdamW"):
     OPTIMIZERS["weights"] = lambda: optimizers.ScheduleFreeAdamW(0.01)
+OTHERS = [name for name in OPTIMIZERS if name != "subclass"]
+CHANGES = ["freeze", "lora", "quantize"]
 
 
 def network():
@@ -65,9 +67,14 @@ def state(optimizer):
     return [to_numpy(variable.value).copy() for variable in optimizer.variables]
 
 
-@pytest.mark.product("name")
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("change", [None, "freeze", "lora", "quantize"])
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        *((name, None) for name in OPTIMIZERS),
+        *(("subclass", change) for change in CHANGES),
+        *(pytest.param(name, change, marks=pytest.mark.full) for name in OTHERS for change in CHANGES),
+    ],
+)
 def test_the_optimizer_is_as_new(name, change):
     model, fresh = trained(OPTIMIZERS[name]()), network()
     hidden = model.layers[0]

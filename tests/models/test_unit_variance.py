@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_initx.models._forward import unit_variance
+from keras_initx.models._lsuv import unit_variance
 
 pytestmark = pytest.mark.once
 

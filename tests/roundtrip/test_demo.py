@@ -5,8 +5,7 @@ import subprocess
 import sys
 
 from keras_initx._startup import installed_backends
-from keras_initx.cli import _round_trip
-from keras_initx.cli._demo_worker import INITIALIZERS
+from keras_initx.cli._demo import NETWORKS, TOLERANCE
 
 
 def test_every_network_comes_back_on_every_backend():
@@ -14,8 +13,8 @@ def test_every_network_comes_back_on_every_backend():
     result = subprocess.run(command, capture_output=True, text=True)
     rows = re.findall(r"(jax|tensorflow|torch) +(\w+) +initx\.\w+ +(0\.\d+) +ok \(±(\S+)\)", result.stdout)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert [row[:2] for row in rows] == [(backend, name) for backend in installed_backends() for name in INITIALIZERS]
+    assert [row[:2] for row in rows] == [(backend, name) for backend in installed_backends() for name in NETWORKS]
     for _, name, accuracy, distance in rows:
         assert float(accuracy) > (0.9 if name == "lstm" else 0.93)
-        assert float(distance) <= _round_trip.TOLERANCE
+        assert float(distance) <= TOLERANCE
     assert "\x1b" not in result.stdout

@@ -5,6 +5,8 @@ from modes import STREAM_MODES, run
 from keras_initx.backends import backend
 from keras_initx.sampling import Draw, Stream, affine
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 CASES = [(0.3, 0.7), (-1, 1e-3), (1e5, 0.01), (0, 0.1), (0.1, 1.6)]
 
 
@@ -17,7 +19,6 @@ def values(mode, draw, *arguments):
     return run(mode, call)
 
 
-@pytest.mark.product("mode")
 @pytest.mark.parametrize("mode", STREAM_MODES)
 @pytest.mark.parametrize(("offset", "factor"), CASES)
 @pytest.mark.parametrize("draw", ["uniform", "normal"])

@@ -9,12 +9,14 @@ import pytest
 from modes import BACKEND
 
 from keras_initx.backends import backend
-from keras_initx.sampling import _words as _host_words
+from keras_initx.sampling import _words
 from keras_initx.sampling._words import HostWords
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 KEY = (np.array([2024], "uint32"), np.array([4294967295], "uint32"))
-STEP = _host_words._STEP
-LARGE = _host_words._LARGE
+STEP = _words._STEP
+LARGE = _words._LARGE
 
 
 def words(source, begin, end):
@@ -32,8 +34,8 @@ def test_a_program_makes_the_words_that_numpy_makes(begin):
 @pytest.fixture
 def compilations(monkeypatch):
     """Count the programs compiled."""
-    compiled, count = backend.compiled, []
-    monkeypatch.setattr(backend, "compiled", lambda function: count.append(1) or compiled(function))
+    compiled, count = backend.cpu_program, []
+    monkeypatch.setattr(backend, "cpu_program", lambda function: count.append(1) or compiled(function))
     return count
 
 
@@ -44,7 +46,7 @@ def test_nothing_is_compiled_for_a_model_of_ordinary_size(compilations):
     assert not compilations
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="torch has no program to compile")
+@pytest.mark.skipif(backend.cpu_program(lambda words: words) is None, reason="this backend has no compiler")
 def test_one_program_serves_all_large_draws(compilations):
     source = HostWords(patience=2 * STEP)
     for size in (2 * STEP, 3 * STEP, 5 * STEP + 1):

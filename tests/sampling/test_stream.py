@@ -6,6 +6,8 @@ from modes import STREAM_MODES, run
 from keras_initx.backends import backend
 from keras_initx.sampling import Draw, Stream
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 # The seeds are fixed, so a test passes always or never; a random seed would fail one test here in
 # about 10,000.
 P_VALUE = 1e-4
@@ -22,7 +24,6 @@ def values(mode, function):
     return array.astype("uint32") if array.dtype == "int32" else array
 
 
-@pytest.mark.product
 @pytest.mark.parametrize("mode", STREAM_MODES)
 @pytest.mark.parametrize("shape", [(7,), (5, 4), (2, 3, 5), (), (0, 3), (131073,)], ids=str)
 def test_words_are_the_blocks_in_order(mode, shape):
@@ -79,7 +80,6 @@ def test_normal_is_normal():
     assert low <= np.sum(np.abs(sample) > 4) <= high
 
 
-@pytest.mark.product("bound")
 @pytest.mark.parametrize("bound", [1, 2, 3, 1000, 65536, 65537, 2**31 - 1])
 @pytest.mark.parametrize("mode", STREAM_MODES)
 def test_integers_are_the_high_half_of_the_product(mode, bound):

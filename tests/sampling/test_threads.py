@@ -2,12 +2,12 @@
 
 import threading
 
-from keras_initx.sampling._words import each_in_two_threads, even_share
+from keras_initx.sampling._words import run_blocks, shared_block
 
 
 def test_all_blocks_are_done_once():
     done = []
-    each_in_two_threads(done.append, range(100))
+    run_blocks(done.append, range(100), two_threads=True)
     assert sorted(done) == list(range(100))
 
 
@@ -17,13 +17,13 @@ def test_a_part_of_what_is_shared_stays_in_its_thread():
 
     def share_again(block):
         here = threading.current_thread()
-        each_in_two_threads(lambda _: threads.append((here, threading.current_thread())), range(3))
+        run_blocks(lambda _: threads.append((here, threading.current_thread())), range(3), two_threads=True)
 
-    each_in_two_threads(share_again, range(20))
+    run_blocks(share_again, range(20), two_threads=True)
     assert len(threads) == 60
     assert all(outer is inner for outer, inner in threads)
 
 
 def test_shares_are_even():
-    assert even_share(10, 100) == 6
-    assert even_share(1001, 100) == 84
+    assert shared_block(10, 100) == 6
+    assert shared_block(1001, 100) == 84

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 from keras_initx.sampling import Stream, truncated_normal
-from keras_initx.sampling._stream import CELLS, UNITS, truncated_quantiles
+from keras_initx.sampling._conversion import CELLS, UNITS, truncated_quantiles
 
 pytestmark = pytest.mark.once
 

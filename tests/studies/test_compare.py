@@ -15,9 +15,7 @@ from networks import build, build_among_others, build_he, data, timeless
 
 import keras_initx
 from keras_initx._seeds import derived_seed, seeded
-from keras_initx.studies import _pool, compare_initializers, random_restarts
-from keras_initx.studies import _trial as _run_trial
-from keras_initx.studies import _trial as _training
+from keras_initx.studies import _engine, _trial, compare_initializers, random_restarts
 from keras_initx.studies._trial import first_batch
 
 TWINS = {"one": "he_normal", "other": "he_normal"}
@@ -79,7 +77,7 @@ def test_the_first_batch_is_that_of_training(planted):
 
 @pytest.mark.once
 def test_the_diagnosis_leaves_training_as_it_was(planted, monkeypatch):
-    monkeypatch.setattr(_run_trial, "diagnose_first_batch", lambda *_: {})
+    monkeypatch.setattr(_trial, "diagnose_first_batch", lambda *_: {})
     study = compare_initializers(build, TWINS, data(), repeats=1, epochs=2)
     assert study.problems() == study.first_batches == []
     same_as_first_repeat(study, planted)
@@ -167,7 +165,7 @@ def test_only_one_thread_trains_at_a_time():
 
 def test_a_worker_on_another_backend_is_an_error():
     with pytest.raises(RuntimeError, match=f"a worker must run Keras on nonsense; .* Received: {BACKEND}"):
-        _pool._on_backend("nonsense", print, {})
+        _engine._run_on("nonsense", None, None)
 
 
 @pytest.mark.parametrize("module", ["joblib", "scipy.stats"])
@@ -267,9 +265,9 @@ def test_losses_of_batches_are_those_of_each_batch():
     x, y = data()[0]
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, "softmax")])
     model.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy", run_eagerly=True)
-    order = _training._order((x, y), 1, 5)
+    order = _trial._order((x, y), 1, 5)
     batches = [order[begin : begin + 40] for begin in (0, 40, 80)]
-    found = _training.train_epoch(model, data(), 1, 40, 5)["batch_losses"]
+    found = _trial.train_epoch(model, data(), 1, 40, 5)["batch_losses"]
     assert found == pytest.approx([model.evaluate(x[batch], y[batch], verbose=0) for batch in batches], rel=1e-4)
 
 
@@ -290,7 +288,7 @@ def test_each_epoch_has_a_seed_of_its_own():
         model = keras.Sequential([keras.Input((6,)), layer, keras.layers.Dense(3, "softmax")])
         model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
         for epoch in (1, 2):
-            _training.train_epoch(model, data(), epoch, 96, seed)
+            _trial.train_epoch(model, data(), epoch, 96, seed)
         return list(layer.drawn)
 
     first, second = drawn(1)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_initx.studies import RestartStudy, Study, _reuse, compare_initializers, random_restarts
-from keras_initx.studies._metric import agreed, directions, resolve_metric
+from keras_initx.studies._metric import directions, resolve_metric, unify_metric_names
 from keras_initx.studies._records import Folder, Trial
 
 pytestmark = pytest.mark.once
@@ -189,9 +189,9 @@ def test_automatic_numbers_keep_the_order_of_the_metrics():
         epochs = ({"epoch": 0, **{f"val_{name}": i for i, name in enumerate(names)}},)
         return Trial("key", "finished", epochs, directions={f"val_{name}": "max" for name in names})
 
-    first, second = agreed({1: trial("auc_8", "auc_9"), 2: trial("auc_9", "auc_10")}).values()
+    first, second = unify_metric_names({1: trial("auc_8", "auc_9"), 2: trial("auc_9", "auc_10")}).values()
     assert second == first
-    (explicit,) = agreed({1: trial("auc_2", "auc_1")}).values()
+    (explicit,) = unify_metric_names({1: trial("auc_2", "auc_1")}).values()
     assert explicit.epochs == ({"epoch": 0, "val_auc_2": 0, "val_auc_1": 1},)
 
 

@@ -11,12 +11,10 @@ from modes import to_numpy
 from networks import build_among_others, build_he, data
 
 from keras_initx._seeds import derived_seed
-from keras_initx.studies import DamagedFileError, RestartStudy, random_restarts
-from keras_initx.studies import _restarts as _run_stage
-from keras_initx.studies import _reuse as _state
-from keras_initx.studies._plan import Run, StagePlan, plan_checks, plan_rounds, plan_stage
-from keras_initx.studies._restarts import run_stage
-from keras_initx.studies._trial import train_epoch
+from keras_initx.studies import DamagedFileError, RestartStudy, _reuse, _trial, random_restarts
+from keras_initx.studies._plan import TrialPlan, plan_checks, plan_rounds, plan_stage
+from keras_initx.studies._records import Folder
+from keras_initx.studies._trial import Run, run_trial, train_epoch
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +72,7 @@ def test_of_draws_that_are_equally_good_the_seed_is_that_of_the_model(monkeypatc
         metrics = train_epoch(model, data, epoch, *rest)
         return metrics if epoch == 1 else {**metrics, "val_accuracy": 0.5}
 
-    monkeypatch.setattr(_run_stage, "train_epoch", even)
+    monkeypatch.setattr(_trial, "train_epoch", even)
     study = random_restarts(build_he, data(), n=4, epochs=2, checks=0)
     first, second = study.draws[:2]
     # After the first round the other one of the two was ahead.
@@ -92,8 +90,8 @@ def test_checks_use_draws_and_orders_that_the_search_never_used():
     settings = {"n": 5, "epochs": 4, "seed": 3, "checks": 4}
     stages = [plan_stage(settings, draw, round_) for round_ in plan_rounds(settings) for draw in range(1, 6)]
     chosen, others = (plan_checks(settings, chosen=2)[i::2] for i in (0, 1))
-    assert {plan.draw_seed for plan in chosen} == {stages[1].draw_seed}
-    assert len({plan.draw_seed for plan in (*stages, *others)}) == 5 + 4
+    assert {plan.build_seed for plan in chosen} == {stages[1].build_seed}
+    assert len({plan.build_seed for plan in (*stages, *others)}) == 5 + 4
     assert [plan.order_seed for plan in chosen] == [plan.order_seed for plan in others]
     assert len({plan.order_seed for plan in (*stages, *others)}) == 1 + 4
 
@@ -131,8 +129,8 @@ def test_another_run_in_the_folder_does_not_replace_a_state(folder, study, tmp_p
     """Two runs at one time both train what neither has finished, and may differ in the last bits."""
     shutil.copytree(folder, tmp_path / "copy")
     key = f"draw{study.draws[0]['draw']}-1"
-    run = Run(tmp_path / "copy", data(), 32, monitor=None)
-    run_stage(run, build_he, StagePlan(key, None, study.seed, 5, 0, 1, keep_state=True))
+    run = Run(Folder(tmp_path / "copy"), build_he, data(), 32)
+    run_trial(run, TrialPlan(key, study.seed, 5, 1, keep_state=True))
     for file in tmp_path.glob("copy/trials/draw*-2.*"):
         file.unlink()
     again = random_restarts(build_he, data(), n=4, epochs=2, checks=2, out=tmp_path / "copy")
@@ -145,11 +143,11 @@ def test_a_state_is_all_that_training_goes_on_from():
         model = build_he()
         for epoch in range(1, 4):
             if epoch == stop:
-                content = _state.state(model)
+                content = _reuse.state_of(model)
                 model = build_he()
-                _state.restore(model, content)
+                _reuse.restore_state(model, content)
             train_epoch(model, data(), epoch, 32, 5)
-        return [to_numpy(variable) for variable in _state._variables(model)]
+        return [to_numpy(variable) for variable in _reuse._variables(model)]
 
     for own, other in zip(trained(None), trained(3), strict=True):
         np.testing.assert_array_equal(own, other)
@@ -213,7 +211,7 @@ def test_a_study_that_nobody_finishes_is_an_error():
 
 
 def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
-    monkeypatch.setattr("keras_initx.studies._pool.run", lambda *arguments: None)
+    monkeypatch.setattr("keras_initx.studies._engine.run_trials", lambda *arguments: None)
     with pytest.raises(RuntimeError, match="no draw could be trained"):
         random_restarts(build_he, data(), out=tmp_path)
     study = RestartStudy.read(tmp_path)

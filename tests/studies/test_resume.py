@@ -7,8 +7,15 @@ import killed
 import pytest
 from networks import build, build_he, data
 
-from keras_initx.studies import RecordError, SettingsError, Study, _pool, compare_initializers, random_restarts
-from keras_initx.studies import _trial as _run_trial
+from keras_initx.studies import (
+    RecordError,
+    SettingsError,
+    Study,
+    _engine,
+    _trial,
+    compare_initializers,
+    random_restarts,
+)
 
 pytestmark = pytest.mark.once
 
@@ -20,7 +27,7 @@ def test_a_killed_study_comes_to_the_same_end():
 
 def interrupted_after(monkeypatch, count):
     """Have Ctrl-C pressed in the trial after `count` others."""
-    train, done = _run_trial.train_epoch, []
+    train, done = _trial.train_epoch, []
 
     def interrupt(model, data, epoch, *rest):
         if epoch == 2 and len(done) == count:
@@ -28,7 +35,7 @@ def interrupted_after(monkeypatch, count):
         done.extend([epoch] * (epoch == 2))
         return train(model, data, epoch, *rest)
 
-    monkeypatch.setattr(_run_trial, "train_epoch", interrupt)
+    monkeypatch.setattr(_trial, "train_epoch", interrupt)
 
 
 def test_an_interrupted_study_can_be_read(monkeypatch, tmp_path):
@@ -43,7 +50,7 @@ def test_an_interrupted_study_can_be_read(monkeypatch, tmp_path):
 
 
 def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
-    monkeypatch.setattr(_pool, "run", lambda *arguments: None)
+    monkeypatch.setattr(_engine, "run_trials", lambda *arguments: None)
     study = compare_initializers(build, ["he_normal", "zeros"], data(), out=tmp_path)
     assert "zeros: 5 of 5 trials unfinished." in str(study)
     assert study.plot(tmp_path) == []

@@ -8,9 +8,7 @@ import pytest
 from modes import to_numpy
 from networks import Subclassed, build_without_input, data, timeless
 
-from keras_initx.studies import _restarts as _run_stage
-from keras_initx.studies import _reuse, compare_initializers, random_restarts
-from keras_initx.studies import _trial as _run_trial
+from keras_initx.studies import _reuse, _trial, compare_initializers, random_restarts
 
 LOSS = "sparse_categorical_crossentropy"
 
@@ -70,8 +68,7 @@ def copies(monkeypatch):
 
 
 def without_copies(monkeypatch):
-    monkeypatch.setattr(_run_trial, "compiled_once", contextlib.nullcontext)
-    monkeypatch.setattr(_run_stage, "compiled_once", contextlib.nullcontext)
+    monkeypatch.setattr(_trial, "compiled_once", contextlib.nullcontext)
 
 
 # Keras 3.10 gives a model from a config a list of inputs, and warns of the one input that it gets.

@@ -11,10 +11,10 @@ import pytest
 import scipy.stats
 
 from keras_initx.rendering._text import number, ranges
-from keras_initx.studies import Study, Trial
+from keras_initx.studies import Study, Trial, _summary
 from keras_initx.studies._metric import metric_range
 from keras_initx.studies._plots import families as families_of
-from keras_initx.studies._summary import holm, jumps, paired_p_value, repeats_needed, t_interval
+from keras_initx.studies._summary import Summary, holm, paired_p_value, repeats_needed, t_interval
 from keras_initx.studies._tables import summary_rows
 
 pytestmark = pytest.mark.once
@@ -102,7 +102,7 @@ def test_the_course_of_training():
 
 def test_jumps_are_those_of_the_second_half():
     # Of five epochs from the second on: up, down and up by 1.
-    assert jumps(np.array([[5.0, 9.0, 0.0, 1.0, 0.0, 1.0]])) == pytest.approx([1 - 1 / 3])
+    assert study_of({"one": [[5.0, 9.0, 0.0, 1.0, 0.0, 1.0]]}).jumps("one") == pytest.approx([1 - 1 / 3])
 
 
 def test_the_epoch_to_stop_at_is_that_of_the_mean_curve():
@@ -143,8 +143,31 @@ def test_comparisons_are_paired_and_corrected(three):
     assert found[1]["difference"] == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize("show", [print, lambda study: study.report("report.html")], ids=["print", "report"])
+def test_statistics_are_computed_once(three, monkeypatch, tmp_path, show):
+    compute, intervals = _summary.t_interval, []
+    monkeypatch.setattr(_summary, "t_interval", lambda *values: intervals.append(values) or compute(*values))
+    monkeypatch.chdir(tmp_path)
+    show(three)
+    assert len(intervals) == 3 + 3  # of each initializer, and of each pair
+    show(three)
+    assert len(three.summary()) == len(three.comparisons()) == 3
+    assert len(intervals) == 3 + 3
+
+
+def test_what_a_caller_does_to_the_statistics_is_not_shown(three):
+    text = str(three)
+    three.summary()[0].clear()
+    three.comparisons().clear()
+    assert str(three) == text
+
+
 def test_a_line_says_which_lines_it_beats(three):
-    assert {row["initializer"]: row["beats"] for row in summary_rows(three)} == {"good": [3], "fair": [3], "bad": []}
+    assert {row["initializer"]: row["beats"] for row in summary_rows(Summary(three))} == {
+        "good": [3],
+        "fair": [3],
+        "bad": [],
+    }
 
 
 def test_least_is_best_for_a_loss():
@@ -193,6 +216,13 @@ def test_what_one_pair_says_nothing_of_does_not_hide_the_rest():
     assert "good is better than bad." in text
     assert "All differences" not in text
     assert "One pair is not enough for a test: repeat more often." in text
+
+
+def test_all_differences_are_significant_only_if_each_is():
+    some = study({"good": GOOD, "fair": FAIR, "bad": BAD})
+    assert [row["significant"] for row in some.comparisons()].count(True) == 2
+    assert "All differences" not in words(some)
+    assert "All differences are significant." in words(study({"good": GOOD, "bad": BAD}))
 
 
 def test_pairs_are_those_that_both_have():

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from keras_initx.studies import DamagedFileError
-from keras_initx.studies._records import Folder, line, parse, read
+from keras_initx.studies._records import Folder, as_line, from_line, read_log
 
 pytestmark = pytest.mark.once
 
@@ -19,23 +19,23 @@ METRICS = {
 
 
 def test_a_line_comes_back():
-    assert parse(line(METRICS)) == METRICS
+    assert from_line(as_line(METRICS)) == METRICS
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "NaN", "ü\u2028", "a\nb", "\ud800", '", "digest": "'])
 def test_any_string_comes_back(text):
-    assert parse(line({"title": text, text: 1.0})) == {"title": text, text: 1.0}
-    line({"title": text}).encode()
+    assert from_line(as_line({"title": text, text: 1.0})) == {"title": text, text: 1.0}
+    as_line({"title": text}).encode()
 
 
 def test_nan_comes_back():
-    assert math.isnan(parse(line({"loss": math.nan}))["loss"])
+    assert math.isnan(from_line(as_line({"loss": math.nan}))["loss"])
 
 
 @pytest.mark.parametrize("place", range(0, 60, 7))
 def test_a_line_with_another_sign_is_damaged(place):
-    text = line(METRICS)
-    assert parse(f"{text[:place]}~{text[place + 1 :]}") is None
+    text = as_line(METRICS)
+    assert from_line(f"{text[:place]}~{text[place + 1 :]}") is None
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_line_in_the_middle_must_be_as_it_was_written(folder):
     (file,) = folder.path.glob("trials/*")
     file.write_bytes(file.read_bytes().replace(b"1.0", b"1.1"))
     with pytest.raises(DamagedFileError, match=r"0-1\.1\.jsonl, line 1, is damaged"):
-        read(file)
+        read_log(file)
 
 
 def test_a_header_must_be_as_it_was_written(folder):

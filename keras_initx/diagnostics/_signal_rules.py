@@ -5,20 +5,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from keras_initx.diagnostics._measure import LayerReport, Measurements
+from keras_initx.diagnostics._rule import Finding, is_rescaled, names_of, normalization_of, rule, suggestion
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Level, Thresholds
-from keras_initx.diagnostics.rules._rule import (
-    Finding,
-    has_zeros,
-    is_rescaled,
-    names_of,
-    normalization_of,
-    number,
-    others,
-    root_mean_square,
-    rule,
-    suggestion,
-)
 
 
 @rule(
@@ -36,7 +25,7 @@ def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
         for layer in measured.layers
         if layer.first_inputs
         and layer.first_inputs.size >= measured.thresholds.least_values
-        and root_mean_square(layer.first_inputs) > measured.thresholds.unscaled_inputs
+        and _root_mean_square(layer.first_inputs) > measured.thresholds.unscaled_inputs
     ]
     harmless = [layer for layer in hit if is_rescaled(layer)]
     harmful = [layer for layer in hit if not is_rescaled(layer)]
@@ -50,8 +39,8 @@ def _unscaled(hit: Sequence[LayerReport], level: Level, reason: str) -> Finding:
     signal = hit[0].first_inputs or Signal()
     return Finding(
         names_of(hit),
-        f"{hit[0].name} gets inputs from {number(signal.min)} to {number(signal.max)}, with mean {number(signal.mean)} "
-        f"and standard deviation {number(signal.std)}{others(hit)}{reason}",
+        f"{hit[0].name} gets inputs from {signal.min:.3g} to {signal.max:.3g}, with mean {signal.mean:.3g} "
+        f"and standard deviation {signal.std:.3g}{_layer_count(hit)}{reason}",
         "standardize the inputs: keras.layers.Normalization() adapted to the data, or "
         "keras.layers.Rescaling(1 / 127.5, offset=-1) for images from 0 to 255",
         level,
@@ -75,12 +64,12 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
     outside = inputs if inputs and (inputs.nonfinite or inputs.std > limit / 10) else None
     if harmful:
         lost = next((layer for layer in harmful if _nonfinite(layer)), None)
-        evidence = _course(inputs, harmful, "grows")
+        evidence = _deviations(inputs, harmful, "grows")
         if lost:
             evidence += f"; {_nonfinite(lost):.0%} of the outputs of {lost.name} are not finite"
         yield Finding(names_of(harmful), evidence, _remedy(harmful[0], outside), "error")
     if harmless:
-        evidence = _course(inputs, harmless, "grows") + normalization_of(harmless[0])
+        evidence = _deviations(inputs, harmless, "grows") + normalization_of(harmless[0])
         yield Finding(names_of(harmless), evidence, _remedy(harmless[0], outside), "note")
 
 
@@ -105,13 +94,13 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
     if not hit:
         return
     worst = max(hit, key=lambda layer: layer.saturated or 0)
-    before = f", its input has standard deviation {number(worst.before.std)}" if worst.before else ""
+    before = f", its input has standard deviation {worst.before.std:.3g}" if worst.before else ""
     inputs = measured.inputs
     outside = inputs if inputs and inputs.std > measured.thresholds.unscaled_inputs else None
     yield Finding(
         names_of(hit),
         f"{worst.saturated:.0%} of the outputs of {worst.name} are at the limits of {worst.activation}{before}"
-        f"{others(hit)}, where its gradient is almost 0",
+        f"{_layer_count(hit)}, where its gradient is almost 0",
         _remedy(hit[0], outside),
     )
 
@@ -131,16 +120,16 @@ def saturated_output(measured: Measurements) -> Iterator[Finding]:
     if not hit:
         return
     worst = max(hit, key=lambda layer: layer.certain or 0)
-    before = f", its input has standard deviation {number(worst.before.std)}" if worst.before else ""
+    before = f", its input has standard deviation {worst.before.std:.3g}" if worst.before else ""
     unscaled = any(
-        layer.first_inputs and root_mean_square(layer.first_inputs) > measured.thresholds.unscaled_inputs
+        layer.first_inputs and _root_mean_square(layer.first_inputs) > measured.thresholds.unscaled_inputs
         for layer in measured.layers
     )
     first = "standardize the inputs, then " if unscaled else ""
     yield Finding(
         names_of(hit),
-        f"{worst.name} is saturated for {worst.certain:.0%} of the examples before training{before}{others(hit)}: "
-        "the loss starts far above that of guessing, and the first steps only undo this",
+        f"{worst.name} is saturated for {worst.certain:.0%} of the examples before training{before}"
+        f"{_layer_count(hit)}: the loss starts far above that of guessing, and the first steps only undo this",
         f"{first}GlorotUniform() or smaller weights in the last layer",
     )
 
@@ -169,7 +158,7 @@ def dead(measured: Measurements) -> Iterator[Finding]:
     yield Finding(
         names_of(hit),
         f"{worst.dead:.0%} of the units of {worst.name} output 0 for all {examples} examples; their inputs have "
-        f"mean {number(before.mean)} and standard deviation {number(before.std)}{others(hit)}: "
+        f"mean {before.mean:.3g} and standard deviation {before.std:.3g}{_layer_count(hit)}: "
         "they get no gradient",
         "weights with mean 0 and a nonnegative bias: HeNormal() with bias_initializer=ReLUBias(0.01)",
         "error" if worst.dead == 1 else "warning",
@@ -187,51 +176,20 @@ def dead(measured: Measurements) -> Iterator[Finding]:
 def vanishing(measured: Measurements) -> Iterator[Finding]:
     inputs, limit = measured.inputs, measured.thresholds.vanishing
     # A kernel of zeros causes everything after it, and has its own verdict.
-    before_zeros = itertools.takewhile(lambda layer: not (layer.loses_signal and has_zeros(layer)), measured.layers)
+    before_zeros = itertools.takewhile(lambda layer: not (layer.loses_signal and _has_zeros(layer)), measured.layers)
     hit = [
         layer
         for layer in _with_enough_values(before_zeros, measured.thresholds)
-        if _std(layer) < limit and not (has_zeros(layer) and layer.signal and layer.signal.zeros == 1)
+        if _std(layer) < limit and not (_has_zeros(layer) and layer.signal and layer.signal.zeros == 1)
     ]
     harmful = [layer for layer in hit if layer.loses_signal or layer.is_starved]
     harmless = [layer for layer in hit if layer not in harmful]
     outside = inputs if inputs and inputs.std < limit else None
     if harmful:
-        yield Finding(names_of(harmful), _course(inputs, harmful, "falls"), _remedy(harmful[0], outside), "error")
+        yield Finding(names_of(harmful), _deviations(inputs, harmful, "falls"), _remedy(harmful[0], outside), "error")
     if harmless:
-        evidence = f"{_course(inputs, harmless, 'falls')}; no later layer gets too small an input because of it"
+        evidence = f"{_deviations(inputs, harmless, 'falls')}; no later layer gets too small an input because of it"
         yield Finding(names_of(harmless), evidence, _remedy(harmless[0], outside), "note")
-
-
-def _std(layer: LayerReport) -> float:
-    return layer.signal.std if layer.signal else 0.0
-
-
-def _nonfinite(layer: LayerReport) -> float:
-    return layer.signal.nonfinite if layer.signal else 0.0
-
-
-def _with_enough_values(layers: Iterable[LayerReport], thresholds: Thresholds) -> list[LayerReport]:
-    return [layer for layer in layers if layer.signal and layer.signal.size >= thresholds.least_values]
-
-
-def _course(inputs: Signal | None, hit: Sequence[LayerReport], verb: str) -> str:
-    """Describe the standard deviation from the inputs to the first and last affected layer."""
-    first, last = hit[0], hit[-1]
-    start = f"from {number(inputs.std)} at the inputs " if inputs else ""
-    text = f"the standard deviation {verb} {start}to {number(_std(first))} in {first.name}"
-    if last is not first:
-        text += f" and {number(_std(last))} in {last.name}"
-    return text + others(hit)
-
-
-def _remedy(layer: LayerReport, inputs: Signal | None) -> str:
-    """Return the remedy, which starts with `inputs` if they are the cause."""
-    if inputs and inputs.nonfinite:
-        return f"finite inputs ({inputs.nonfinite:.0%} of them are not), then {suggestion(layer)}"
-    if inputs:
-        return f"standardize the inputs (their standard deviation is {number(inputs.std)}), then {suggestion(layer)}"
-    return f"{suggestion(layer)} in this and all earlier layers"
 
 
 @rule(
@@ -252,7 +210,7 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
         if not norm <= measured.thresholds.vanishing_gradient * largest:
             break
         hit.append((layer, norm))
-    if any(map(has_zeros, measured.layers)):
+    if any(map(_has_zeros, measured.layers)):
         # No gradient passes through zeros, which have their own verdict.
         hit = [(layer, norm) for layer, norm in hit if norm]
     if not hit or not strongest or not math.isfinite(largest):
@@ -260,12 +218,11 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
     layers = [layer for layer, _ in hit]
     first, norm = hit[0]
     evidence = (
-        f"the gradient norm of {first.name} is {number(norm)}, that of {strongest.name} "
-        f"{number(largest)}{others(layers)}"
+        f"the gradient norm of {first.name} is {norm:.3g}, that of {strongest.name} {largest:.3g}{_layer_count(layers)}"
     )
     yield Finding(
         names_of(layers),
-        evidence if largest else f"all gradients are 0{others(layers)}",
+        evidence if largest else f"all gradients are 0{_layer_count(layers)}",
         f"{suggestion(first)} in all layers, or Orthogonal, which also preserves gradient norms; an activation that "
         "does not saturate",
         "warning" if largest else "error",
@@ -296,7 +253,52 @@ def exploding_gradient(measured: Measurements) -> Iterator[Finding]:
         remedy = "a loss that matches the outputs (`from_logits=True` if there is no softmax), or " + remedy
     yield Finding(
         names_of(layers),
-        f"the gradient norm of {layers[0].name} is {number(hit[0][1])}{others(layers)}",
+        f"the gradient norm of {layers[0].name} is {hit[0][1]:.3g}{_layer_count(layers)}",
         remedy,
         "warning" if all(math.isfinite(norm) for _, norm in hit) else "error",
     )
+
+
+def _std(layer: LayerReport) -> float:
+    return layer.signal.std if layer.signal else 0.0
+
+
+def _nonfinite(layer: LayerReport) -> float:
+    return layer.signal.nonfinite if layer.signal else 0.0
+
+
+def _with_enough_values(layers: Iterable[LayerReport], thresholds: Thresholds) -> list[LayerReport]:
+    return [layer for layer in layers if layer.signal and layer.signal.size >= thresholds.least_values]
+
+
+def _deviations(inputs: Signal | None, hit: Sequence[LayerReport], verb: str) -> str:
+    """Describe the standard deviation from the inputs to the first and last affected layer."""
+    first, last = hit[0], hit[-1]
+    start = f"from {inputs.std:.3g} at the inputs " if inputs else ""
+    text = f"the standard deviation {verb} {start}to {_std(first):.3g} in {first.name}"
+    if last is not first:
+        text += f" and {_std(last):.3g} in {last.name}"
+    return text + _layer_count(hit)
+
+
+def _remedy(layer: LayerReport, inputs: Signal | None) -> str:
+    """Return the remedy, which starts with `inputs` if they are the cause."""
+    if inputs and inputs.nonfinite:
+        return f"finite inputs ({inputs.nonfinite:.0%} of them are not), then {suggestion(layer)}"
+    if inputs:
+        return f"standardize the inputs (their standard deviation is {inputs.std:.3g}), then {suggestion(layer)}"
+    return f"{suggestion(layer)} in this and all earlier layers"
+
+
+def _has_zeros(layer: LayerReport) -> bool:
+    """Return whether a kernel, or the scale of a normalization, is all 0."""
+    return any(weight.zero for weight in layer.weights)
+
+
+def _root_mean_square(signal: Signal) -> float:
+    return math.hypot(signal.mean, signal.std)
+
+
+def _layer_count(layers: Sequence[LayerReport]) -> str:
+    """Return the number of layers in parentheses if there are several."""
+    return f" ({len(layers)} layers)" if len(layers) > 1 else ""

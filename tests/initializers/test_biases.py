@@ -1,3 +1,5 @@
+"""Biases of feed-forward layers."""
+
 import math
 
 import keras
@@ -6,11 +8,24 @@ import pytest
 import scipy.special
 from modes import float64, to_numpy
 
-from keras_initx import PriorBias
+from keras_initx import PriorBias, ReLUBias
 
 layers = keras.layers
 COUNTS = [900, 90, 10]
 SHARES = np.array(COUNTS) / 1000
+
+
+@pytest.mark.parametrize(("kwargs", "value"), [({}, 0.01), ({"value": 1}, 1)])
+def test_every_entry_is_the_value(kwargs, value):
+    assert np.unique(to_numpy(ReLUBias(**kwargs)((3, 4)))).tolist() == [np.float32(value)]
+
+
+@pytest.mark.parametrize(
+    ("value", "error"), [(0, ValueError), (-0.1, ValueError), (math.nan, ValueError), ("1", TypeError)]
+)
+def test_refuses_a_value_that_is_not_a_positive_number(value, error):
+    with pytest.raises(error, match=rf"`value` must be a positive number\. Received: value={value!r}"):
+        ReLUBias(value)
 
 
 def classifier(units, activation, bias):

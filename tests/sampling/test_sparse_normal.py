@@ -6,8 +6,9 @@ import scipy.stats
 from modes import STREAM_MODES, run
 
 from keras_initx.backends import backend
-from keras_initx.sampling import Stream, _stream, sparse_normal
-from keras_initx.sampling import _sparse as _subset
+from keras_initx.sampling import Stream, _sparse, _stream, sparse_normal
+
+pytestmark = pytest.mark.usefixtures("optimized")
 
 # With fixed seeds a test passes always or never; a random seed would fail one test here in 10,000.
 P_VALUE = 1e-4
@@ -15,7 +16,7 @@ P_VALUE = 1e-4
 
 @pytest.fixture(params=["floyd", "keys"])
 def algorithm(request, monkeypatch):
-    monkeypatch.setattr(_subset, "_MAX_FLOYD", {"floyd": 10**9, "keys": 0}[request.param])
+    monkeypatch.setattr(_sparse, "_MAX_FLOYD", {"floyd": 10**9, "keys": 0}[request.param])
     return request.param
 
 
@@ -36,7 +37,7 @@ def test_no_weight_is_zero_by_chance(algorithm):
     assert (np.count_nonzero(matrix(64, 8192, 40), axis=0) == 40).all()
 
 
-def test_every_subset_is_equally_likely(algorithm):
+def test_every_sparse_is_equally_likely(algorithm):
     supports = matrix(5, 20_000, 2).T != 0
     pairs = [tuple(np.flatnonzero(row)) for row in supports]
     counts = [pairs.count(pair) for pair in itertools.combinations(range(5), 2)]
@@ -63,7 +64,6 @@ def test_units_are_independent(algorithm):
     assert abs(overlaps.mean() - expected.mean()) < 4 * standard_error
 
 
-@pytest.mark.product
 @pytest.mark.parametrize("mode", STREAM_MODES)
 @pytest.mark.parametrize(("inputs", "units", "connections"), [(12, 9, 5), (90, 3, 40), (4, 4, 4)])
 def test_the_trace_gives_what_the_host_gives(algorithm, mode, inputs, units, connections):
@@ -77,13 +77,13 @@ def test_the_trace_gives_what_the_host_gives(algorithm, mode, inputs, units, con
 @pytest.mark.parametrize("size", [50, 700])
 def test_the_size_of_a_block_on_the_host_does_not_show(monkeypatch, size):
     whole = matrix(100, 50, 40)
-    monkeypatch.setattr(_subset, "_KEYS_PER_BLOCK", size)
+    monkeypatch.setattr(_sparse, "_KEYS_PER_BLOCK", size)
     np.testing.assert_array_equal(matrix(100, 50, 40), whole)
 
 
 def test_of_equal_keys_the_first_are_chosen():
     keys = np.array([[5, 7, 5, 5, 1], [3, 3, 3, 3, 3]])
-    chosen = _subset._without_late_ties(np, keys, np.array([[5], [3]]), 3)
+    chosen = _sparse._without_late_ties(np, keys, np.array([[5], [3]]), 3)
     assert chosen.tolist() == [[True, False, True, False, True], [True, True, True, False, False]]
 
 

@@ -1,28 +1,14 @@
 """The rules about weights: those without random differences, and those that differ from the intention."""
 
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 from keras_initx.diagnostics._measure import LayerReport, Measurements
+from keras_initx.diagnostics._rule import Finding, is_rescaled, names_of, normalization_of, rule, suggestion
 from keras_initx.diagnostics._verdicts import Level
 from keras_initx.diagnostics._weights import WeightReport
-from keras_initx.diagnostics.rules._rule import (
-    Finding,
-    Pair,
-    and_more,
-    and_others,
-    in_first,
-    is_rescaled,
-    join_names,
-    layer_names,
-    names_of,
-    normalization_of,
-    number,
-    pairs_of,
-    rule,
-    suggestion,
-    weight_name,
-    weight_names,
-)
+
+_Pair: TypeAlias = tuple[LayerReport, WeightReport]
 
 
 @rule(
@@ -39,24 +25,24 @@ from keras_initx.diagnostics.rules._rule import (
     "second kernel, in a position embedding, or at the output. Zeros after such zeros are an error too",
 )
 def all_zero(measured: Measurements) -> Iterator[Finding]:
-    hit = [(layer, weight) for layer, weight in pairs_of(measured) if weight.zero]
+    hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.zero]
     are_lost = any(layer.loses_signal for layer, _ in hit)
     # Zeros at the output are intended, unless earlier zeros leave them no signal to learn from.
     harmful = [pair for pair in hit if pair[0].loses_signal or (are_lost and pair[0].is_starved)]
     harmless = [pair for pair in hit if pair not in harmful]
     if harmful:
         yield Finding(
-            layer_names(harmful),
-            f"all weights of {weight_names(harmful)} are 0: units have the same output, and no gradient passes back "
+            _layer_names(harmful),
+            f"all weights of {_weight_names(harmful)} are 0: units have the same output, and no gradient passes back "
             "through them",
             _instead_of_zeros(*harmful[0]),
             "error",
         )
     if harmless:
         yield Finding(
-            layer_names(harmless),
-            f"all weights of {weight_names(harmless)} are 0; no later layer gets equal inputs for all examples because "
-            "of it",
+            _layer_names(harmless),
+            f"all weights of {_weight_names(harmless)} are 0; no later layer gets equal inputs for all examples "
+            "because of it",
             f"{_instead_of_zeros(*harmless[0])}, unless the zeros are intended, as at the end of a residual branch, at "
             "the output, in an adapter or a position embedding",
             "note",
@@ -76,12 +62,13 @@ def _instead_of_zeros(layer: LayerReport, weight: WeightReport) -> str:
     level_reason="the units stay the same during training",
 )
 def constant(measured: Measurements) -> Iterator[Finding]:
-    hit = [(layer, weight) for layer, weight in pairs_of(measured) if weight.constant and not weight.zero]
+    hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.constant and not weight.zero]
     if not hit:
         return
+    first = f" in {_weight_name(*hit[0])}" if len(hit) > 1 else ""
     yield Finding(
-        layer_names(hit),
-        f"all weights of {weight_names(hit)} are equal, {number(hit[0][1].mean)}{in_first(hit)}: the units are "
+        _layer_names(hit),
+        f"all weights of {_weight_names(hit)} are equal, {hit[0][1].mean:.3g}{first}: the units are "
         "identical, and training updates them in the same way",
         f"random weights: {suggestion(hit[0][0])}",
     )
@@ -96,13 +83,13 @@ def constant(measured: Measurements) -> Iterator[Finding]:
     level_reason="identical units often get different gradients later and diverge",
 )
 def identical_units(measured: Measurements) -> Iterator[Finding]:
-    hit = [(layer, weight) for layer, weight in pairs_of(measured) if weight.identical_units and not weight.constant]
+    hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.identical_units and not weight.constant]
     if not hit:
         return
     yield Finding(
-        layer_names(hit),
-        f"{hit[0][1].identical_units} units of {weight_name(*hit[0])} have the same weights as another unit"
-        f"{and_others(hit)}: if their outgoing weights are equal too, training updates them in the same way",
+        _layer_names(hit),
+        f"{hit[0][1].identical_units} units of {_weight_name(*hit[0])} have the same weights as another unit"
+        f"{_and_more_weights(hit)}: if their outgoing weights are equal too, training updates them in the same way",
         f"independent random weights for each unit: {suggestion(hit[0][0])}",
     )
 
@@ -116,16 +103,16 @@ def identical_units(measured: Measurements) -> Iterator[Finding]:
     level_reason="identical kernels often get different gradients and diverge",
 )
 def twins(measured: Measurements) -> Iterator[Finding]:
-    groups: dict[str, list[Pair]] = {}
-    for layer, weight in pairs_of(measured):
+    groups: dict[str, list[_Pair]] = {}
+    for layer, weight in _pairs_of(measured):
         if weight.digest:
             groups.setdefault(weight.digest, []).append((layer, weight))
     twins = [group for group in groups.values() if len(group) > 1]
     if not twins:
         return
     yield Finding(
-        layer_names([pair for group in twins for pair in group]),
-        "the same random values: " + "; ".join(weight_names(group, " = ") for group in twins[:3]) + and_more(twins, 3),
+        _layer_names([pair for group in twins for pair in group]),
+        "the same random values: " + _join([_weight_names(group, " = ") for group in twins], "; ", 3),
         "a separate initializer for each weight, without a seed or with different seeds: "
         'a string id, `kernel_initializer="initx.glorot_uniform"`, creates a new one for each layer',
     )
@@ -145,7 +132,7 @@ def forget_bias(measured: Measurements) -> Iterator[Finding]:
         return
     yield Finding(
         names_of(hit),
-        f"{join_names(names_of(hit))}: the bias initializer fills the other gates, but the forget-gate bias "
+        f"{_join(names_of(hit))}: the bias initializer fills the other gates, but the forget-gate bias "
         "is 1, because `unit_forget_bias=True` overwrites it",
         "unit_forget_bias=False with bias_initializer=LSTMForgetBias(1.0), or 2.0 for a longer memory",
     )
@@ -166,7 +153,7 @@ def wrong_fan(measured: Measurements) -> Iterator[Finding]:
     factor = measured.thresholds.wrong_fan
     hit = [
         (layer, weight)
-        for layer, weight in pairs_of(measured)
+        for layer, weight in _pairs_of(measured)
         if weight.expected_std and not 1 / factor <= weight.std / weight.expected_std <= factor
     ]
     harmless = [pair for pair in hit if is_rescaled(pair[0])]
@@ -177,14 +164,44 @@ def wrong_fan(measured: Measurements) -> Iterator[Finding]:
         yield _wrong_fan(harmless, "note", normalization_of(harmless[0][0]))
 
 
-def _wrong_fan(hit: Sequence[Pair], level: Level, reason: str) -> Finding:
+def _wrong_fan(hit: Sequence[_Pair], level: Level, reason: str) -> Finding:
     layer, weight = hit[0]
     input_axes, output_axes = (list(axes) for axes in weight.axes or ())
     return Finding(
-        layer_names(hit),
-        f"{weight_name(layer, weight)} has standard deviation {number(weight.std)}; its initializer intends "
-        f"{number(weight.expected_std or 0)} for the {weight.fan_in} inputs of a unit{and_others(hit)}: "
+        _layer_names(hit),
+        f"{_weight_name(layer, weight)} has standard deviation {weight.std:.3g}; its initializer intends "
+        f"{weight.expected_std or 0:.3g} for the {weight.fan_in} inputs of a unit{_and_more_weights(hit)}: "
         f"it computes wrong fans from the shape of this kernel{reason}",
         f"HeNormal(input_axes={input_axes}, output_axes={output_axes}), or a similar initializer with these axes",
         level,
     )
+
+
+def _pairs_of(measured: Measurements) -> list[_Pair]:
+    """Return all pairs of a layer and one of its weights."""
+    return [(layer, weight) for layer in measured.layers for weight in layer.weights]
+
+
+def _layer_names(pairs: Sequence[_Pair]) -> tuple[str, ...]:
+    """Return the names of the layers, without repeats."""
+    return names_of([layer for layer, _ in pairs])
+
+
+def _weight_name(layer: LayerReport, weight: WeightReport) -> str:
+    """Return the name of a weight, prefixed with that of its layer."""
+    return f"{layer.name}/{weight.name}"
+
+
+def _weight_names(pairs: Sequence[_Pair], between: str = ", ") -> str:
+    """Return the names of the first few weights."""
+    return _join([_weight_name(*pair) for pair in pairs], between)
+
+
+def _join(names: Sequence[str], between: str = ", ", shown: int = 4) -> str:
+    """Return the first names, and the number of the others."""
+    return between.join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+
+def _and_more_weights(pairs: Sequence[_Pair]) -> str:
+    """Return a phrase with the number of weights after the first."""
+    return f", and {len(pairs) - 1} more weights" if len(pairs) > 1 else ""

@@ -1,0 +1,267 @@
+"""The commands `list`, the catalog of initializers, and `show`, one initializer with a sample of its values."""
+
+import argparse
+import dataclasses
+import difflib
+import inspect
+import math
+import sys
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_initx.cli import _options
+from keras_initx.initializers import CatalogEntry, ConstantInitializer, Initializer, catalog
+from keras_initx.rendering import _figures
+from keras_initx.rendering._table import Table, named_values
+from keras_initx.rendering._terminal import is_rich
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# A sample has the first of these shapes that the initializer supports: a kernel, a square kernel, a bias (also of an
+# LSTM or a GRU), a GRU bias with two rows, a convolution kernel.
+SHAPES = ((256, 128), (128, 128), (384,), (2, 384), (3, 3, 64, 64))
+# The values are copied several times, in float64 for the singular values. With memory overcommit, a process that takes
+# too much is killed without a message.
+_MAX_ELEMENTS = 2**26
+# In a plot: up to this many distinct values are shown as bars, others in a histogram with this many bins.
+_FEW = 8
+_BINS = 60
+
+
+def list_(_parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Run `list`: print the catalog."""
+    sys.stdout.write(markdown(catalog())) if arguments.markdown else write(catalog())
+    return 0
+
+
+def table(entries: Iterable[CatalogEntry], quote: str = "") -> Table:
+    """Return the table of `entries`, with `quote` around code."""
+    rows = []
+    for entry in entries:
+        ids = ", ".join(f"{quote}{name}{quote}" for name in entry.ids)
+        rows.append((ids, f"{quote}{entry.cls.__name__}{quote}", entry.formula, entry.use))
+    return Table(("id", "class", "values", "when to use it"), tuple(rows), are_text=(True,) * 4)
+
+
+def markdown(entries: Iterable[CatalogEntry]) -> str:
+    """Return the table for the README and the documentation."""
+    return table(entries, "`").as_markdown()
+
+
+def write(entries: Iterable[CatalogEntry]) -> None:
+    """Write the table to standard output: wrapped on a terminal, otherwise in plain aligned columns."""
+    if not is_rich(sys.stdout):
+        sys.stdout.write(table(entries).as_text())
+        return
+    from rich.console import Console
+
+    # The class is below its ids, so that the table fits 80 columns.
+    rows = tuple(("\n".join((*entry.ids, entry.cls.__name__)), entry.formula, entry.use) for entry in entries)
+    Console().print(Table(("id, class", "values", "when to use it"), rows, are_text=(True,) * 3).as_rich(leading=1))
+
+
+def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Run `show`: print the documentation of an initializer and statistics of a sample, and plot the sample."""
+    try:
+        name, config = _options.parse_initializer(arguments.name)
+        entry = _find(name)
+    except (LookupError, ValueError) as error:
+        parser.error(error.args[0])
+    if arguments.plot:
+        _options.require(parser, "plot")
+    parameters = inspect.signature(entry.cls).parameters.values()
+    # Without types, which the docstring describes in words.
+    signature = inspect.Signature([parameter.replace(annotation=parameter.empty) for parameter in parameters])
+    about = {
+        "ids": ", ".join(entry.ids),
+        "class": f"keras_initx.{entry.cls.__name__}{signature}",
+        "values": entry.formula,
+        "use": entry.use,
+    }
+    sys.stdout.write(f"{named_values(about)}\n{inspect.getdoc(entry.cls)}\n")
+    sys.stdout.flush()  # before any error
+
+    required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+    config |= arguments.config or {}
+    options = arguments.config, arguments.shape, arguments.seed, arguments.plot
+    if required and not config and all(option is None for option in options):
+        example = ", ".join(f'"{name}": ...' for name in required)
+        sys.stdout.write(f"\nFor a sample, pass the required arguments: --config '{{{example}}}'\n")
+        return 0
+    try:
+        initializer, values = _sample(entry.cls, config, arguments.shape, arguments.seed or 0)
+    except (MemoryError, OSError, TypeError, ValueError) as error:
+        parser.error(
+            f"no sample of {entry.cls.__name__}: {error}\nuse --config to set arguments, --shape to set the shape"
+        )
+    matrix = _Matrix.of(initializer, values)
+    sys.stdout.write(f"\n{_statistics(initializer, values, matrix)}")
+    if arguments.plot:
+        try:
+            _plot(arguments.plot, initializer, values, matrix)
+        except (OSError, ValueError) as error:
+            parser.error(f"cannot plot: {error}")
+    return 0
+
+
+def _find(name: str) -> CatalogEntry:
+    """Return the catalog entry for `name`: an id, with or without `initx.`, or a class name.
+
+    Raises:
+        LookupError: If there is none. The message suggests similar names.
+    """
+    names = {}
+    for entry in catalog():
+        for full in entry.ids:
+            names[full] = names[full.removeprefix("initx.")] = entry
+        names[entry.cls.__name__] = entry
+    if name in names:
+        return names[name]
+    close = {names[match].ids[0] for match in difflib.get_close_matches(name, names)}
+    hint = f"did you mean {' or '.join(sorted(close))}?" if close else "`list` shows all ids."
+    raise LookupError(f"no initializer is named {name!r}; {hint}")
+
+
+def _sample(
+    cls: type[Initializer], config: dict[str, Any], shape: tuple[int, ...] | None, seed: int
+) -> tuple[Initializer, np.ndarray]:
+    """Create an initializer and draw a sample.
+
+    Args:
+        cls: Class of the initializer.
+        config: Dict of its arguments.
+        shape: Shape of the sample, or `None` for the first suitable one.
+        seed: The seed to use if `cls` takes one and `config` has none.
+
+    Returns:
+        The initializer, and its values as a float32 array.
+
+    Raises:
+        OSError: If the initializer cannot read its file.
+        TypeError: If an argument is missing or has the wrong type.
+        ValueError: If an argument or the shape is invalid for the initializer, or the shape is too
+            large.
+    """
+    if shape and math.prod(shape) > _MAX_ELEMENTS:
+        raise ValueError(
+            f"`shape` must have at most {_MAX_ELEMENTS} elements, {_size(_MAX_ELEMENTS)} of float32. "
+            f"Received: shape={shape}, {_size(math.prod(shape))}"
+        )
+    if "seed" in inspect.signature(cls).parameters:
+        config = {"seed": seed, **config}
+    initializer = cls.from_config(config)
+    # Random values are mostly for kernels. Constants are mostly for biases, but would also fill a kernel.
+    shapes = sorted(SHAPES, key=len) if isinstance(initializer, ConstantInitializer) else SHAPES
+    errors = []
+    for tried in [shape] if shape else shapes:
+        try:
+            return initializer, np.asarray(keras.ops.convert_to_numpy(initializer(tried, "float32")))
+        except ValueError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _size(elements: int) -> str:
+    """Format the size of this many float32 elements."""
+    return f"{4 * elements / 2**30:.4g} GiB"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Matrix:
+    """A kernel as a matrix of shape `(inputs, units)`, with its singular values in descending order."""
+
+    shape: tuple[int, int]
+    singular: np.ndarray
+
+    @classmethod
+    def of(cls, initializer: Initializer, values: np.ndarray) -> "_Matrix | None":
+        """Return the matrix, or `None` for a bias, of which that of a GRU has two rows, or if a value is not finite."""
+        if values.ndim < 2 or type(initializer).__name__.endswith("Bias") or not np.isfinite(values).all():
+            return None
+        matrix = values.reshape(-1, values.shape[-1]).astype("float64")
+        return cls(matrix.shape, np.linalg.svd(matrix, compute_uv=False))
+
+    @property
+    def condition_number(self) -> str:
+        """The ratio of the largest to the smallest singular value, or "singular"."""
+        # The rounding error of a singular value, as in NumPy's `matrix_rank`.
+        if self.singular[-1] <= self.singular[0] * max(self.shape) * np.finfo("float64").eps:
+            return "singular"
+        return f"{self.singular[0] / self.singular[-1]:.4g}"
+
+
+def _statistics(initializer: Initializer, values: np.ndarray, matrix: _Matrix | None) -> str:
+    rows = {
+        "sample of": repr(initializer),
+        "shape": str(values.shape),
+        "mean": f"{values.mean(dtype='float64'):.4g}",
+        "std": f"{values.std(dtype='float64'):.4g}",
+        "min": f"{values.min():.4g}",
+        "max": f"{values.max():.4g}",
+        "zeros": f"{np.mean(values == 0):.2%}",
+    }
+    if matrix:
+        rows["as a matrix"] = str(matrix.shape)
+        rows["largest singular value"] = f"{matrix.singular[0]:.4g}"
+        rows["smallest singular value"] = f"{matrix.singular[-1]:.4g}"
+        rows["condition number"] = matrix.condition_number
+    return named_values(rows)
+
+
+def _plot(path: Path, initializer: Initializer, values: np.ndarray, matrix: _Matrix | None) -> None:
+    """Plot the distribution of `values` and, if they form a matrix, its singular values.
+
+    Raises:
+        OSError: If the file cannot be written.
+        ValueError: If its suffix is not that of a supported format.
+    """
+    from matplotlib.ticker import PercentFormatter
+
+    title = textwrap.fill(repr(initializer), 110 if matrix else 65)
+    figure = _figures.new_figure(f"{title}\nshape {values.shape}", size=(10 if matrix else 6, 4.2))
+    axes = figure.subplots(1, 2 if matrix else 1, squeeze=False)[0]
+    _plot_values(axes[0], values)
+    axes[0].yaxis.set_major_formatter(PercentFormatter(1))
+    if matrix:
+        _plot_singular_values(axes[1], matrix)
+    _figures.tidy(axes, axis="y")
+    _figures.save_figure(figure, path)
+
+
+def _plot_values(axis: "Axes", values: np.ndarray) -> None:
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) <= _FEW:
+        shares = counts / values.size
+        bars = axis.bar([f"{value:.6g}" for value in distinct], shares, width=0.5, color=_figures.BLUE)
+        axis.bar_label(bars, [f"{share:.1%}" for share in shares], padding=2)
+        axis.set_title("Values", fontsize=10)
+        axis.set(xlabel="value", ylabel="fraction of all entries")
+        axis.set(xlim=(-0.75, len(distinct) - 0.25), ylim=(0, 1.1), yticks=np.linspace(0, 1, 6))
+        return
+    title, shown = "Values", values.astype("float64").ravel()
+    # A single frequent value would hide all others.
+    zeros = np.mean(shown == 0)
+    if zeros > 0.01:
+        title, shown = f"Values other than zero ({1 - zeros:.1%} of all)", shown[shown != 0]
+    axis.hist(shown, _BINS, weights=np.full(shown.size, 1 / values.size), color=_figures.BLUE)
+    axis.set_title(f"{title}\nmean {shown.mean():.2g}, standard deviation {shown.std():.3g}", fontsize=10)
+    axis.set(xlabel="value", ylabel=f"share of all entries, in each of {_BINS} bins")
+
+
+def _plot_singular_values(axis: "Axes", matrix: _Matrix) -> None:
+    singular = matrix.singular
+    axis.plot(np.arange(1, len(singular) + 1), singular, "o-", color=_figures.BLUE, linewidth=1, markersize=3)
+    axis.set_ylim(0, 1.1 * singular[0] or 1)
+    rows, columns = matrix.shape
+    axis.set_title(
+        f"Singular values of the matrix of {rows} by {columns}\n"
+        f"from {singular[0]:.3g} to {singular[-1]:.3g}, condition number: {matrix.condition_number}",
+        fontsize=10,
+    )
+    axis.set(xlabel="index, in descending order", ylabel="singular value")

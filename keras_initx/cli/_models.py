@@ -1,0 +1,144 @@
+"""The commands for saved models: `diagnose` and `initialize`."""
+
+import argparse
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_initx
+from keras_initx.cli import _options
+from keras_initx.models import weights_digest
+from keras_initx.rendering._terminal import status
+
+
+def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Run `diagnose`: find problems with the weights of a model, showing progress on a terminal."""
+    if arguments.plot:
+        _options.require(parser, "plot")
+    try:
+        x, y = _read_data(arguments.data, arguments.labels)
+    except (OSError, ValueError) as error:
+        parser.error(f"cannot read data: {error}")
+    try:
+        with status() as update:
+            update(f"Loading {arguments.model}")
+            if y is None or arguments.loss is not None:
+                # Its optimizer may not exist here: with torch, optimizers are saved as classes of that backend.
+                model = keras.saving.load_model(arguments.model, compile=False)
+            else:
+                model = _load_compiled(arguments.model, needs_loss=True)
+            report = keras_initx.diagnose(
+                model,
+                x,
+                y,
+                loss=arguments.loss,
+                batch_size=arguments.batch_size,
+                progress=lambda name: update(f"Measured {name}"),
+                **dict(arguments.threshold),
+            )
+    except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
+        parser.error(f"cannot diagnose {arguments.model}: {error}")
+    sys.stdout.write(f"{report}\n")
+    try:
+        if arguments.json:
+            arguments.json.write_text(f"{report.to_json()}\n", encoding="utf-8")
+        if arguments.csv:
+            arguments.csv.write_text(report.to_csv(), encoding="utf-8")
+        if arguments.plot:
+            report.plot(arguments.plot)
+    except (OSError, ValueError) as error:
+        parser.error(f"cannot write: {error}")
+    return int(report.fails_on(arguments.fail_on))
+
+
+def _read_data(path: Path, labels: Path | None) -> tuple[Any, np.ndarray | None]:
+    """Return inputs and targets.
+
+    Args:
+        path: Path of a `.npy` file with the inputs, or of a `.npz` file with inputs `x` and targets
+            `y`, or with an array for each named input.
+        labels: Path of a `.npy` file with the targets, or `None`.
+
+    Raises:
+        OSError: If a file cannot be read.
+        ValueError: If a file has another format, or there is more than one array of targets.
+    """
+    x, y = _read_arrays(path), None
+    if isinstance(x, dict):
+        y = x.pop("y", None)
+        x = x["x"] if list(x) == ["x"] else x
+    if labels is None:
+        return x, y
+    if y is not None:
+        raise ValueError(f"{path} contains labels too, as `y`: use only one of the two")
+    y = _read_arrays(labels)
+    if isinstance(y, dict):
+        raise ValueError(
+            f"{labels} has more than one array: the labels must be a .npy file, or `y` in the .npz data file"
+        )
+    return x, y
+
+
+def _read_arrays(path: Path) -> Any:
+    """Return the array of a `.npy` file, or a dict of those of a `.npz` file."""
+    try:
+        with path.open("rb") as file:
+            # Arrays of objects are pickles, which can run arbitrary code.
+            data = np.load(file, allow_pickle=False)
+            if isinstance(data, np.lib.npyio.NpzFile):
+                data = dict(data)
+    except (EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not a .npy or .npz file of numeric arrays ({error})") from None
+    for array in data.values() if isinstance(data, dict) else [data]:
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+            raise ValueError(f"{path} must contain only arrays of numbers")
+    return data
+
+
+def _load_compiled(path: Path, *, needs_loss: bool = False) -> keras.Model:
+    """Return the model, compiled as saved if its compile configuration can be loaded here.
+
+    Raises:
+        ValueError: If it is not compiled with a loss and `needs_loss`.
+    """
+    try:
+        model = keras.saving.load_model(path)
+    except Exception as error:
+        model = keras.saving.load_model(path, compile=False)  # raises errors of the model itself
+        if needs_loss:
+            raise ValueError(
+                f"the compile configuration of the model cannot be loaded here; gradients need --loss ({error})"
+            ) from error
+    if needs_loss and getattr(model, "loss", None) is None:
+        raise ValueError("gradients need --loss, because the model is not compiled with a loss")
+    return model
+
+
+def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Run `initialize`: initialize the weights of a model, print the plan, and save the model."""
+    if arguments.dry_run == (arguments.out is not None):
+        parser.error("either --out or --dry-run is required")
+    try:
+        model = _load_compiled(arguments.model)
+        rules = _read_rules(arguments.rules) if arguments.rules else None
+        plan = keras_initx.initialize(model, rules, seed=arguments.seed, dry_run=arguments.dry_run)
+        if arguments.out:
+            model.save(arguments.out)
+    except Exception as error:  # A model may raise anything.
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
+    sys.stdout.write(f"{plan}\n")
+    if arguments.out:
+        sys.stdout.write(f"Digest of the weights: {weights_digest(model)}. Saved to {arguments.out}.\n")
+    return 0
+
+
+def _read_rules(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())  # of any Unicode encoding: a shell of Windows writes UTF-16
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None

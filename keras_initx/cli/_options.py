@@ -1,0 +1,137 @@
+"""Kinds of options, initializers as they are written on the command line, and the packages that commands need."""
+
+import argparse
+import ast
+import importlib.util
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from keras_initx import _extras
+
+Number = TypeVar("Number", int, float)
+
+# What `compare` compares. With the gain for ReLU, so that all but Glorot's preserve the signal scale.
+COMPARED = "glorot_uniform,he_normal,initx.sparse(gain=relu),initx.orthogonal(gain=relu)"
+
+_EXTRAS = {
+    "demo": ("rich", "scikit-learn"),
+    "plot": ("matplotlib",),
+    "studies": ("joblib", "matplotlib", "rich", "scipy", "scikit-learn"),
+}
+_MODULES = {"scikit-learn": "sklearn"}  # of distributions with another name
+
+
+def require(parser: argparse.ArgumentParser, extra: str) -> None:
+    """Exit the command of `parser` with an error unless all packages of `extra` are installed."""
+    missing = [name for name in _EXTRAS[extra] if importlib.util.find_spec(_MODULES.get(name, name)) is None]
+    if missing:
+        parser.error(_extras.advice(missing, extra))
+
+
+def _number(
+    name: str, convert: Callable[[str], Number], allows: Callable[[Number], bool], metavar: str = "N"
+) -> dict[str, Any]:
+    """Return the type and the metavar of an option that takes a number, refused with this name unless `allows`."""
+
+    def parse(text: str) -> Number:
+        value = convert(text)
+        if not allows(value):
+            raise ValueError
+        return value
+
+    parse.__name__ = name  # which argparse shows in the error
+    return {"type": parse, "metavar": metavar}
+
+
+# The kinds of options, as arguments of `add_argument`.
+COUNT = _number("positive integer", int, lambda value: value > 0)
+COUNT_OR_ZERO = _number("non-negative integer", int, lambda value: value >= 0)
+PROCESSES = _number("integer other than 0", int, lambda value: value != 0)
+SEED = _number("integer in [0, 2**32)", int, lambda value: 0 <= value < 1 << 32)
+FINITE = _number("finite number", float, math.isfinite, "X")
+POSITIVE = _number("positive number", float, lambda value: 0 < value < math.inf, "X")
+FILE: dict[str, Any] = {"type": Path, "metavar": "FILE"}
+
+
+def threshold(text: str) -> tuple[str, float]:
+    """Parse the name and value of a threshold such as `vanishing=1e-4`."""
+    name, _, number = text.partition("=")
+    try:
+        return name, POSITIVE["type"](number)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"a threshold must have the form vanishing=1e-4, with a positive number. Received: {text!r}"
+        ) from None
+
+
+def shape(text: str) -> tuple[int, ...]:
+    """Parse a shape such as `3,3,16,32`."""
+    lengths = text.split(",")
+    if not all(length.strip().isdecimal() and int(length) for length in lengths):
+        raise argparse.ArgumentTypeError(
+            f"a shape must be positive integers separated by commas, e.g. 3,3,16,32. Received: {text!r}"
+        )
+    return tuple(map(int, lengths))
+
+
+def config(text: str) -> dict[str, Any]:
+    """Parse a dict from JSON."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}. Received: {text!r}") from None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(
+            f"a config must be a JSON object, e.g. '{{\"connections\": 3}}'. Received: {text!r}"
+        )
+    return found
+
+
+def split_initializers(text: str) -> list[str]:
+    """Split `text` into initializers at the commas that are not inside quotes or brackets."""
+    parts, depth, begin = [], 0, 0
+    for match in re.finditer(r"""'[^']*'|"[^"]*"|[()\[\]{},]""", text):
+        mark = match[0]
+        depth += (mark in "([{") - (mark in ")]}")
+        if mark == "," and depth == 0:
+            parts.append(text[begin : match.start()])
+            begin = match.end()
+    return [part.strip() for part in (*parts, text[begin:]) if part.strip()]
+
+
+def parse_initializer(text: str) -> tuple[str, dict[str, Any]]:
+    """Parse an initializer of the form `id` or `id(name=value, ...)` to its id and arguments.
+
+    Raises:
+        ValueError: If `text` does not have this form.
+    """
+    name, bracket, arguments = text.partition("(")
+    if not bracket:
+        return text, {}
+    try:
+        call = ast.parse(f"_({arguments}", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise ValueError
+        found = {keyword.arg: ast.literal_eval(_Words().visit(keyword.value)) for keyword in call.keywords}
+        if None in found or len(found) < len(call.keywords):  # `**a`, or a repeated name
+            raise ValueError
+    except (SyntaxError, TypeError, ValueError):
+        raise ValueError(
+            "an initializer with arguments must have the form id(name=value, ...) with numbers, words, strings "
+            f"in quotes, True, False, None or lists as values. Received: {text}"
+        ) from None
+    return name.strip(), {str(key): value for key, value in found.items()}
+
+
+class _Words(ast.NodeTransformer):
+    """Turn names into strings, as in `gain=relu` and `initializer=initx.orthogonal`."""
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Constant(node.id)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        return ast.Constant(ast.unparse(node))

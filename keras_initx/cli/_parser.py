@@ -1,0 +1,248 @@
+"""All commands with their options.
+
+The arguments are read before Keras is imported, so that `--help` and errors take no time: this module and `_options`
+import nothing large. A command names the function that runs it, which is imported afterwards. The function takes the
+command's parser, for errors, and the arguments, and returns the exit code.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import keras_initx
+from keras_initx import _startup
+from keras_initx.cli import _options
+
+# Adds a command and returns its parser.
+_Add: TypeAlias = Callable[..., argparse.ArgumentParser]
+
+
+def build() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(prog=_startup.program(), description=keras_initx.__doc__)
+    parser.add_argument("--version", action="version", version=f"keras_initx {keras_initx.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="command", required=True)
+
+    def add(name: str, run: str, **texts: Any) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, **texts)
+        command.set_defaults(parser=command, run=f"keras_initx.cli.{run}")
+        return command
+
+    _add_catalog(add)
+    _add_models(add)
+    _add_demo(add)
+    _add_studies(add)
+    return parser
+
+
+def _add_catalog(add: _Add) -> None:
+    parser = add(
+        "list",
+        "_catalog:list_",
+        help="list all initializers",
+        description="List all initializers: the string ids for layers, the class, a formula for the values, and "
+        "when to use them.",
+    )
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
+
+    parser = add(
+        "show",
+        "_catalog:show",
+        help="show the documentation and sample statistics of one initializer, optionally with a plot",
+        description="Show the documentation of one initializer and statistics of a sample, including the singular "
+        "values of a kernel. If the initializer has required arguments, a sample needs these arguments.",
+    )
+    parser.add_argument(
+        "name",
+        help='id or class of the initializer: "initx.sparse", "sparse" or "Sparse", optionally with arguments: '
+        '"sparse(gain=relu)"',
+    )
+    parser.add_argument(
+        "--shape",
+        type=_options.shape,
+        metavar="N,N...",
+        help="shape of the sample, e.g. 3,3,16,32; default: a suitable one",
+    )
+    parser.add_argument(
+        "--config", type=_options.config, metavar="JSON", help="arguments of the class, e.g. '{\"connections\": 3}'"
+    )
+    parser.add_argument("--seed", **_options.SEED, help="seed, if --config has none; default: 0")
+    parser.add_argument(
+        "--plot",
+        **_options.FILE,
+        help="plot the values, and the singular values of a kernel, to a file; the suffix sets the format",
+    )
+
+
+def _add_models(add: _Add) -> None:
+    parser = add(
+        "diagnose",
+        "_models:diagnose",
+        help="run a batch through a saved model and report problems caused by its weights",
+        description="Run a batch forward through a saved model, and backward if labels are given. Show statistics of "
+        "each layer, and report each problem with its location and a remedy. The exit code is 1 if a problem of the "
+        "--fail-on level or higher is found, otherwise 0.",
+    )
+    parser.add_argument("model", type=Path, help="the model, a .keras file")
+    parser.add_argument(
+        "--data",
+        **_options.FILE,
+        required=True,
+        help="the inputs: a .npy file, or a .npz file with x and optionally y for the labels, or with an array for "
+        "each named input",
+    )
+    parser.add_argument("--labels", **_options.FILE, help="the labels, a .npy file; needed for gradients")
+    parser.add_argument("--loss", metavar="NAME", help="the loss; default: the one that the model is compiled with")
+    parser.add_argument("--batch-size", **_options.COUNT, default=1024, help="use only the first N examples")
+    parser.add_argument(
+        "--threshold",
+        type=_options.threshold,
+        action="append",
+        default=[],
+        metavar="NAME=X",
+        help="change a threshold, e.g. vanishing=1e-4; the documentation of keras_initx.diagnose lists all",
+    )
+    parser.add_argument(
+        "--fail-on",
+        choices=("error", "warning", "note"),
+        default="warning",
+        help="the lowest level at which the exit code is 1; default: %(default)s",
+    )
+    parser.add_argument("--json", **_options.FILE, help="write the report to a file as JSON")
+    parser.add_argument("--csv", **_options.FILE, help="write the table to a file as CSV")
+    parser.add_argument("--plot", **_options.FILE, help="plot the report to a file; the suffix sets the format")
+
+    parser = add(
+        "initialize",
+        "_models:initialize",
+        help="initialize the weights of a saved model, by rules and from one seed",
+        description="Initialize the weights of a saved model, print the initializer of each weight, and save the model "
+        "to another file. Weights that no rule matches are initialized by the initializer of their layer.",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL.keras", help="a saved model")
+    parser.add_argument(
+        "--rules",
+        type=Path,
+        metavar="FILE.json",
+        help='a JSON object from patterns for weight paths to string ids, configs or null: {"*/kernel": '
+        '"initx.he_normal"}; the first match is used, null leaves a weight unchanged',
+    )
+    parser.add_argument("--seed", **_options.SEED, help="root of the seeds of all weights; default: random")
+    parser.add_argument("--out", type=Path, metavar="FILE.keras", help="file to save the model to")
+    parser.add_argument("--dry-run", action="store_true", help="only print the plan, without initializing or saving")
+
+
+def _add_demo(add: _Add) -> None:
+    add(
+        "demo",
+        "_demo:demo",
+        help="train three small networks and load them on every installed backend",
+        description="Train three small networks on scikit-learn's digits with initializers named by string id, save "
+        "them, load them on every installed backend, each in a fresh process, and compare weights and predictions. "
+        "Trains on the backend in KERAS_BACKEND, or on the first installed one of jax, tensorflow and torch; "
+        "everything runs on the CPU. The exit code is 1 if anything differs.",
+    )
+
+
+def _add_studies(add: _Add) -> None:
+    parser = add(
+        "compare",
+        "_studies:compare",
+        help="compare initializers: train a network repeatedly with each, and test which differences are significant",
+        description="Train a network repeatedly with each of several initializers, under equal conditions, and write "
+        "a table, records, plots and a report to a folder. Run it again with the same arguments to resume an "
+        "interrupted study.",
+    )
+    parser.add_argument(
+        "--initializers",
+        type=_options.split_initializers,
+        metavar="A,B,C",
+        help="string ids of this package or of Keras, optionally with arguments, e.g. "
+        f"'initx.sparse(gain=relu)'; default: {_options.COMPARED}, without the gains for lstm",
+    )
+    parser.add_argument("--repeats", **_options.COUNT, default=5, help="trials per initializer; default: %(default)s")
+    _add_training(parser, epochs=10)
+    parser.add_argument("--threshold", **_options.FINITE, help='metric value for the "epochs to reach" column')
+    parser.add_argument("--no-diagnosis", action="store_true", help="do not diagnose the first batch of each trial")
+
+    parser = add(
+        "restarts",
+        "_studies:restarts",
+        help="train from several draws of the initial weights, stop the worst early, and keep the best model",
+        description="Train from several draws of the initial weights by successive halving, save the best model, and "
+        "estimate how much of its lead is luck. Run it again with the same arguments to resume an interrupted study.",
+    )
+    parser.add_argument(
+        "--initializer",
+        default="he_normal",
+        metavar="ID",
+        help="string id, optionally with arguments, e.g. 'initx.sparse(gain=relu)'; default: %(default)s",
+    )
+    parser.add_argument("--n", **_options.COUNT, default=10, help="number of draws; default: %(default)s")
+    parser.add_argument(
+        "--checks",
+        **_options.COUNT_OR_ZERO,
+        default=3,
+        help="number of pairs that measure the gain; default: %(default)s",
+    )
+    _add_training(parser, epochs=16)
+
+    parser = add(
+        "report",
+        "_studies:report",
+        help="write the table, plots and report of a study again",
+        description="Write the table, records, plots and report of a study again from its folder. The study may be "
+        "unfinished.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="output folder of `compare` or `restarts`")
+    _add_metric(parser)
+    parser.add_argument(
+        "--threshold", **_options.FINITE, help='for `compare`: metric value for the "epochs to reach" column'
+    )
+
+
+def _add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
+    """Add the options for training and for the output folder."""
+    parser.add_argument(
+        "--data",
+        default="digits",
+        metavar="NAME",
+        help="digits, mnist, fashion_mnist, cifar10, synthetic (random images with the shape of CIFAR-10), or PATH.npz "
+        "with x_train, y_train, x_test and y_test; default: %(default)s",
+    )
+    parser.add_argument(
+        "--model",
+        default="cnn",
+        metavar="NAME",
+        help="mlp, cnn, image_study, vgg, resnet, lstm, or FILE.py:FUNCTION, a function that takes an initializer and "
+        "returns a compiled model; default: %(default)s",
+    )
+    parser.add_argument("--epochs", **_options.COUNT, default=epochs, help="number of epochs; default: %(default)s")
+    parser.add_argument("--batch-size", **_options.COUNT, default=32, help="default: %(default)s")
+    parser.add_argument(
+        "--optimizer", default="sgd", metavar="NAME", help="name of a Keras optimizer; default: %(default)s"
+    )
+    parser.add_argument("--learning-rate", **_options.POSITIVE, help="default: that of the Keras optimizer")
+    parser.add_argument("--seed", **_options.SEED, default=0, help="root of all seeds; default: %(default)s")
+    parser.add_argument(
+        "--jobs",
+        **_options.PROCESSES,
+        default=1,
+        help="number of processes, -1 for all cores; default: %(default)s",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("study"), metavar="DIR", help="output folder; default: %(default)s"
+    )
+    _add_metric(parser)
+
+
+def _add_metric(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the metric to rank by."""
+    parser.add_argument("--monitor", metavar="NAME", help="metric to rank by, e.g. val_loss; default: val_accuracy")
+    parser.add_argument(
+        "--mode",
+        choices=("auto", "max", "min"),
+        default="auto",
+        help="whether larger or smaller values are better; default: as known for the metrics of Keras",
+    )

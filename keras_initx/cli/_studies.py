@@ -1,0 +1,165 @@
+"""The commands `compare` and `restarts`, which train networks repeatedly, and `report`, which shows results again."""
+
+import argparse
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import keras
+
+from keras_initx import _seeds, studies
+from keras_initx.cli import _data, _networks, _options
+from keras_initx.studies._records import Folder
+from keras_initx.studies._result import write_plots_and_report
+
+_Result: TypeAlias = studies.Study | studies.RestartStudy
+
+
+def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Run `compare`: train a network repeatedly with each of several initializers."""
+    build, data = _prepare(parser, arguments)
+    names = arguments.initializers
+    if names is None:
+        # An LSTM has no ReLUs.
+        gain = "" if arguments.model == "lstm" else "(gain=relu)"
+        names = _options.split_initializers(_options.COMPARED.replace("(gain=relu)", gain))
+    with _exits_with(parser, ValueError):
+        found = {name: identifier(name) for name in names}
+        if len(found) < len(names):
+            raise ValueError(f"`initializers` must differ. Received: {', '.join(names)}")
+    # A bare config would be mistaken for a dict of several initializers. An id is kept, and with it a study's settings.
+    initializers = {name: id_ if isinstance(id_, str) else keras.initializers.get(id_) for name, id_ in found.items()}
+    return _run(
+        parser,
+        arguments,
+        functools.partial(
+            studies.compare_initializers,
+            build,
+            initializers,
+            (data.train, data.validation),
+            repeats=arguments.repeats,
+            threshold=arguments.threshold,
+            diagnosis=not arguments.no_diagnosis,
+            title=f"{build.name} on {data.name}",
+        ),
+    )
+
+
+def restarts(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Run `restarts`: train from several draws of the initial weights and keep the best model."""
+    build, data = _prepare(parser, arguments)
+    with _exits_with(parser, ValueError):
+        # Not a single object, which would give layers of the same shape the same weights.
+        initializer = identifier(arguments.initializer)
+    return _run(
+        parser,
+        arguments,
+        functools.partial(
+            studies.random_restarts,
+            functools.partial(build, initializer),
+            (data.train, data.validation),
+            n=arguments.n,
+            checks=arguments.checks,
+            title=f"{build.name} on {data.name}, {arguments.initializer}",
+        ),
+    )
+
+
+def report(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Run `report`: write the table, plots and report of a study again."""
+    _options.require(parser, "studies")
+    with _exits_with(parser, OSError, ValueError, studies.DamagedFileError):
+        _write(_read(arguments.folder, arguments), arguments.folder)
+    return 0
+
+
+def _prepare(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace
+) -> tuple[_networks.FileBuild | _networks.Network, _data.Dataset]:
+    """Return the function that builds a model from an initializer, and the data."""
+    _options.require(parser, "studies")
+    with _exits_with(parser, ValueError, _data.DataError):
+        data = _data.load(arguments.data)
+        if arguments.model not in _networks.NAMES:
+            return _networks.FileBuild.parse(arguments.model), data
+        optimizer = arguments.optimizer, arguments.learning_rate
+        build = _networks.Network(arguments.model, data.shape, data.classes, *optimizer)
+        build("zeros")  # so that a model that does not fit the data fails now
+        return build, data
+
+
+def identifier(text: str) -> str | dict[str, Any]:
+    """Return `text` as an id or a config for `keras.initializers.get` and layers.
+
+    Raises:
+        ValueError: If it is not an initializer, or has a seed.
+    """
+    name, config = _options.parse_initializer(text)
+    found: str | dict[str, Any] = {"class_name": name, "config": config} if config else name
+    try:
+        _seeds.seeded(keras.initializers.get(found), 0)
+    except (TypeError, ValueError) as error:
+        # Keras wraps the error about an argument in a long message about saved models.
+        raise ValueError(f"{text}: {error.__context__ or error}") from error
+    return found
+
+
+def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace, study: Callable[..., _Result]) -> int:
+    """Run a study and write its results, also if it is interrupted."""
+    with _exits_with(parser, OSError, RuntimeError, ValueError, studies.DamagedFileError):
+        try:
+            result = study(
+                epochs=arguments.epochs,
+                batch_size=arguments.batch_size,
+                seed=arguments.seed,
+                n_jobs=arguments.jobs,
+                out=arguments.out,
+                monitor=arguments.monitor,
+                mode=arguments.mode,
+            )
+        except KeyboardInterrupt:
+            sys.stderr.write("\nInterrupted; run the same command again to resume. Results so far:\n\n")
+            _write(_read(arguments.out, arguments), arguments.out)
+            raise
+        _write(result, arguments.out)
+        # `random_restarts` checks this itself.
+        if isinstance(result, studies.Study) and all(trial.status == "failed" for trial in result.trials.values()):
+            error = next(iter(result.trials.values())).end["error"]
+            raise RuntimeError(f"all {len(result.trials)} trials failed: {error}")
+    return 0
+
+
+def _read(folder: Path, arguments: argparse.Namespace) -> _Result:
+    """Return the study of a folder, which may be unfinished."""
+    metric = {"monitor": arguments.monitor, "mode": arguments.mode}
+    if Folder(folder).header()["kind"] == "restarts":
+        return studies.RestartStudy.read(folder, **metric)
+    return studies.Study.read(folder, threshold=arguments.threshold, **metric)
+
+
+def _write(result: _Result, folder: Path) -> None:
+    """Print a result and write its files to the folder."""
+    text = f"{result}\n"
+    sys.stdout.write(text)
+    (folder / "table.txt").write_text(text, encoding="utf-8")
+    write_plots_and_report(result, folder)
+    if isinstance(result, studies.Study):
+        result.to_csv(folder / "records.csv")
+        result.to_jsonl(folder / "records.jsonl")
+    elif result.model is not None:
+        result.model.save(folder / "best.keras")
+    sys.stdout.write(f"\nRecords, plots and report.html are in {folder}.\n")
+
+
+@contextlib.contextmanager
+def _exits_with(parser: argparse.ArgumentParser, *errors: type[Exception]) -> Iterator[None]:
+    """Exit with the message of these errors, without the usage."""
+    try:
+        yield
+    except BrokenPipeError:  # of standard output, which `main` handles
+        raise
+    except errors as error:
+        parser.exit(2, f"{parser.prog}: error: {error}\n")

@@ -1,0 +1,92 @@
+"""The decorator for rules: functions that find one problem; and what rules share."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from keras_initx.diagnostics._layers import is_bounded
+from keras_initx.diagnostics._measure import LayerReport, Measurements
+from keras_initx.diagnostics._verdicts import Level, Verdict
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A `Verdict` without the name of the problem, which is that of the rule.
+
+    Attributes:
+        layers: See `Verdict`.
+        evidence: See `Verdict`.
+        remedy: See `Verdict`.
+        level: See `Verdict`. `None` means the first level of the rule.
+    """
+
+    layers: tuple[str, ...]
+    evidence: str
+    remedy: str
+    level: Level | None = None
+
+
+_Check = Callable[[Measurements], Iterator[Finding]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A function that finds one problem. The other attributes are Markdown texts for the documentation.
+
+    Attributes:
+        problem: Name of the problem.
+        levels: Dict from each possible level to its condition; `""` means whenever no other
+            applies.
+        finds: What the rule reports. `{vanishing}` is replaced by the threshold of this name and
+            its default.
+        reason: Why this is a problem, and why at this threshold.
+        remedy: How to fix it.
+        level_reason: Why it has these levels.
+        check: The function, which takes measurements and yields a `Finding` for each level.
+    """
+
+    problem: str
+    levels: Mapping[Level, str]
+    finds: str
+    reason: str
+    remedy: str
+    level_reason: str
+    check: _Check
+
+    def verdicts(self, measured: Measurements) -> Iterator[Verdict]:
+        """Yield the verdicts on the measurements."""
+        first, *_ = self.levels
+        for found in self.check(measured):
+            yield Verdict(self.problem, found.layers, found.evidence, found.remedy, found.level or first)
+
+
+def rule(
+    problem: str, *, levels: Mapping[Level, str], finds: str, reason: str, remedy: str, level_reason: str
+) -> Callable[[_Check], Rule]:
+    """Turn a function into a rule. Arguments are the attributes of `Rule`."""
+    return lambda check: Rule(problem, levels, finds, reason, remedy, level_reason, check)
+
+
+def names_of(layers: Sequence[LayerReport]) -> tuple[str, ...]:
+    """Return the names of layers, without repeats."""
+    return tuple(dict.fromkeys(layer.name for layer in layers))
+
+
+def is_rescaled(layer: LayerReport) -> bool:
+    """Return whether a normalization is the only consumer of `layer`, so that the scale does not matter."""
+    return layer.normalized_by is not None and not is_bounded(layer.activation)
+
+
+def normalization_of(layer: LayerReport) -> str:
+    """Return a phrase with the normalization that makes the output scale of `layer` harmless."""
+    return f"; {layer.normalized_by} directly after {layer.name} normalizes this scale"
+
+
+# Activations for which He initialization is suitable.
+_RELU_LIKE = {"relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "silu", "swish", "mish", "softplus"}
+
+
+def suggestion(layer: LayerReport) -> str:
+    """Return a suitable initializer for the activation of `layer`, as text."""
+    if layer.activation == "selu":
+        return "LecunNormal()"
+    return "HeNormal()" if layer.activation in _RELU_LIKE else "GlorotUniform()"

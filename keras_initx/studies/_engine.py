@@ -1,0 +1,338 @@
+"""Compare initializers over repeated trials, and train from several random draws: one engine runs both."""
+
+import contextlib
+import dataclasses
+import numbers
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_initx._checks import check_count, check_flag
+from keras_initx._extras import import_optional
+from keras_initx._seeds import isolated_rng, seeded
+from keras_initx.rendering._terminal import progress
+from keras_initx.studies import _plan
+from keras_initx.studies._data import checked_data
+from keras_initx.studies._metric import check_monitor, check_threshold, resolve_metric, sign, unify_metric_names
+from keras_initx.studies._records import Build, BuildWith, DataLike, Folder, Initializers, Mode, Settings, Trial
+from keras_initx.studies._restart_study import RestartStudy
+from keras_initx.studies._reuse import copies_dropped
+from keras_initx.studies._study import Study
+from keras_initx.studies._trial import Run, initial_model, resume, run_trial
+
+
+def compare_initializers(
+    build: BuildWith,
+    initializers: Initializers,
+    data: DataLike,
+    *,
+    repeats: int = 5,
+    epochs: int = 10,
+    batch_size: int = 32,
+    seed: int = 0,
+    n_jobs: int = 1,
+    out: str | Path | None = None,
+    title: str | None = None,
+    monitor: str | None = None,
+    mode: Mode = "auto",
+    threshold: float | None = None,
+    diagnosis: bool = True,
+) -> Study:
+    """Train a model repeatedly with each of several initializers, and test which differences are significant.
+
+    Within a repeat, the conditions are the same for all initializers: the order of the examples and
+    all other randomness in building and training are derived from the seed of that repeat. Trials
+    of the same repeat therefore form pairs, which allows paired tests. This function sets the
+    global seeds of NumPy and the backend.
+
+    Args:
+        build: Function that takes an initializer and returns a new compiled model. It gets a new
+            initializer for each trial, which draws different values for each layer.
+        initializers: List of string ids, or a dict from names to string ids, initializers without a
+            seed, or dicts of them. Other values are passed to `build` unchanged.
+        data: `((x, y), (x_val, y_val))`: training data and validation data. Arrays, tensors, pandas
+            Series or DataFrames, or lists, tuples and dicts of them for models with several inputs.
+            Each pair may have sample weights as a third member.
+        repeats: Number of trials per initializer.
+        epochs: Number of epochs per trial.
+        batch_size: Number of examples in a batch.
+        seed: Integer, the root of all seeds.
+        n_jobs: Number of processes, as in joblib. A parallel backend set by
+            `joblib.parallel_config`, such as `"dask"`, is used; its workers need access to the
+            folder `out`.
+        out: Folder in which each epoch is recorded as soon as it is finished. If it contains part
+            of this study, the run resumes where it stopped. By default a temporary folder.
+        title: Title of tables and plots.
+        monitor: Name of the metric to compare by, e.g. `"val_loss"`. The number that Keras may add to a
+            name is not needed, as in `"val_auc"` for `"val_auc_3"`. By default the first metric on the
+            validation data in alphabetical order, or the validation loss if there is none.
+        mode: `"max"` or `"min"`: whether larger or smaller values of the metric are better. `"auto"`
+            knows this of losses and of the metrics of Keras. It is required for others.
+        threshold: Value of the metric for "epochs to reach". By default 95 % of the way from the
+            mean before training to the best mean at the end.
+        diagnosis: Whether to run `diagnose` on the first batch of each trial.
+
+    Returns:
+        A `Study`.
+
+    Raises:
+        ImportError: If SciPy is not installed, or joblib for `n_jobs` other than 1.
+        RecordError: If a record cannot be written, for example because the disk is full.
+        SettingsError: If `out` contains a run with other settings.
+        TypeError: If an argument has the wrong type, for example data that are not arrays of numbers.
+        ValueError: If an argument is invalid, for example inputs and targets of different lengths, if
+            `mode` is required, or if `build` returns one model twice or models of different metrics.
+
+    Example:
+        >>> def build(initializer):
+        ...     layers = [keras.Input((4,)), keras.layers.Dense(3, kernel_initializer=initializer)]
+        ...     model = keras.Sequential(layers)
+        ...     model.compile("sgd", "mse")
+        ...     return model
+        >>> x, y = keras.random.normal((2, 64, 4), seed=0), keras.random.normal((2, 64, 3), seed=1)
+        >>> x, y = keras.ops.convert_to_numpy(x), keras.ops.convert_to_numpy(y)
+        >>> data = (x[0], y[0]), (x[1], y[1])
+        >>> study = compare_initializers(build, ["zeros", "initx.he_normal"], data, repeats=2, epochs=1)
+        >>> study
+        <Study of 2 initializers, 4 trials: 4 finished>
+        >>> [record["epoch"] for record in study.records]
+        [0, 1, 0, 1, 0, 1, 0, 1]
+    """
+    named, arrays = _checked_initializers(initializers), checked_data(data)
+    check_monitor(monitor, mode)
+    check_threshold(threshold)
+    check_flag("diagnosis", diagnosis)
+    _check_jobs(n_jobs)
+    settings = {
+        **_plan.run_settings(build, arrays, epochs, batch_size, seed, title),
+        "initializers": {name: _plan.fingerprint(initializer) for name, initializer in named.items()},
+        "repeats": int(check_count("repeats", repeats)),
+    }
+    import_optional("scipy.stats", "studies")  # The tests need it: fail now rather than after training.
+    with _open_folder(out, "compare", settings) as folder:
+        plans = _plan.plan_comparison(settings)
+        run = Run(folder, build, arrays, settings["batch_size"], monitor, mode, plans[0].key, named, diagnosis)
+        run_trials(run, plans, n_jobs, "compare")
+        return Study.read(folder.path, monitor=monitor, mode=mode, threshold=threshold)
+
+
+def random_restarts(
+    build: Build,
+    data: DataLike,
+    *,
+    n: int = 10,
+    epochs: int = 10,
+    batch_size: int = 32,
+    seed: int = 0,
+    checks: int = 3,
+    n_jobs: int = 1,
+    out: str | Path | None = None,
+    title: str | None = None,
+    monitor: str | None = None,
+    mode: Mode = "auto",
+) -> RestartStudy:
+    """Train a model from several draws of its initial weights, and return the best.
+
+    Uses successive halving: all draws are trained for a few epochs, the better half of them for
+    twice as many, and so on, until the last two have been trained for `epochs`. All draws see the
+    same examples in the same order.
+
+    The score of the best of `n` draws is biased by selection. To measure the real gain, the chosen
+    draw is trained again with the examples in other orders, and so are draws that were not in the
+    search. This function sets the global seeds of NumPy and the backend.
+
+    Args:
+        build: Function without arguments that returns a new compiled model, whose initializers have no seeds.
+        data: See `compare_initializers`.
+        n: Number of draws.
+        epochs: Number of epochs to train the best draws for.
+        batch_size: Number of examples in a batch.
+        seed: Integer, the root of all seeds.
+        checks: Number of pairs of the chosen draw and another draw that measure the gain; 0 for
+            none.
+        n_jobs: See `compare_initializers`.
+        out: See `compare_initializers`.
+        title: See `compare_initializers`.
+        monitor: See `compare_initializers`.
+        mode: See `compare_initializers`.
+
+    Returns:
+        A `RestartStudy` with the trained `model` and the `seed` of its draw.
+        `keras.utils.set_random_seed(seed)` followed by `build()` gives the initial model again;
+        without an `Input`, its weights are drawn when it first sees data.
+
+    Raises:
+        ImportError: If SciPy is not installed and `checks` are requested, or joblib for `n_jobs`
+            other than 1.
+        RecordError: If a record cannot be written, for example because the disk is full.
+        RuntimeError: If no draw finished a round of training.
+        SettingsError: If `out` contains a run with other settings.
+        TypeError: If an argument has the wrong type, for example data that are not arrays of numbers.
+        ValueError: If an argument is invalid, for example inputs and targets of different lengths, if
+            `mode` is required, or if `build` returns one model twice or models of different metrics.
+
+    Example:
+        >>> def build():
+        ...     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        ...     model.compile("sgd", "mse")
+        ...     return model
+        >>> x, y = keras.random.normal((2, 64, 4), seed=0), keras.random.normal((2, 64, 3), seed=1)
+        >>> x, y = keras.ops.convert_to_numpy(x), keras.ops.convert_to_numpy(y)
+        >>> best = random_restarts(build, ((x[0], y[0]), (x[1], y[1])), n=4, epochs=2, checks=0)
+        >>> keras.utils.set_random_seed(best.seed)
+        >>> initial = build()
+
+    Reference:
+        Karnin, Koren and Somekh, "Almost optimal exploration in multi-armed bandits", ICML 2013.
+        Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization",
+        AISTATS 2016.
+    """
+    arrays = checked_data(data)
+    check_monitor(monitor, mode)
+    _check_jobs(n_jobs)
+    check_count("n", n)
+    if checks != 0:
+        check_count("checks", checks)
+    settings = {
+        **_plan.run_settings(build, arrays, epochs, batch_size, seed, title),
+        "n": int(n),
+        "checks": int(checks),
+    }
+    if checks:
+        import_optional("scipy.stats", "studies")  # The tests need it: fail now rather than after training.
+    with _open_folder(out, "restarts", settings) as folder:
+        run = Run(folder, build, arrays, settings["batch_size"], monitor, mode, _plan.stage_key(1, 1))
+        _run_rounds(run, settings, n_jobs)
+        # Of draws that are equally good, the one that the study shows first.
+        chosen = RestartStudy.read(folder.path, monitor=monitor, mode=mode).draws[0]["draw"]
+        run_trials(run, _plan.plan_checks(settings, chosen), n_jobs, "checks")
+        study = RestartStudy.read(folder.path, monitor=monitor, mode=mode)
+        last = _plan.plan_stage(settings, chosen, _plan.plan_rounds(settings)[-1])
+        state = folder.state(last.key)
+        with isolated_rng():
+            model = initial_model(run, last)
+            resume(model, arrays, state)
+            return dataclasses.replace(study, model=model)
+
+
+def _checked_initializers(initializers: Initializers) -> dict[str, Any]:
+    """Check `initializers` and return them as a dict by name."""
+    if not isinstance(initializers, Mapping):
+        required = (
+            "`initializers` must be distinct string ids, or a dict from names to initializers. "
+            f"Received: {initializers=!r}"
+        )
+        if isinstance(initializers, str) or not isinstance(initializers, Iterable):
+            raise TypeError(required)
+        initializers = list(initializers)
+        if not all(isinstance(name, str) for name in initializers) or len(set(initializers)) < len(initializers):
+            raise ValueError(required)
+        initializers = {name: name for name in initializers}
+    if not initializers:
+        raise ValueError("`initializers` must not be empty. Received: initializers={}")
+    for initializer in initializers.values():
+        seeded(initializer, 0)
+    named = {str(name): initializer for name, initializer in initializers.items()}
+    if len(named) < len(initializers):
+        raise ValueError(f"`initializers` must have names that differ as strings. Received: names {list(initializers)}")
+    return named
+
+
+def _check_jobs(n_jobs: Any) -> None:
+    """Raise `TypeError` or `ValueError` unless `n_jobs` is a number of processes, as in joblib."""
+    required = f"`n_jobs` must be an integer other than 0. Received: {n_jobs=!r}"
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, numbers.Integral):
+        raise TypeError(required)
+    if n_jobs == 0:
+        raise ValueError(required)
+
+
+@contextlib.contextmanager
+def _open_folder(out: str | Path | None, kind: str, settings: Settings) -> Iterator[Folder]:
+    """Yield the folder of a run, and forget afterward what was kept for its trials alone."""
+    with tempfile.TemporaryDirectory() as temporary, copies_dropped():
+        folder = Folder(out or temporary)
+        folder.open(kind, settings)
+        yield folder
+
+
+def _run_rounds(run: Run, settings: Settings, n_jobs: int) -> None:
+    """Train all draws for a few epochs, the better half of them for twice as many, and so on."""
+    draws = list(range(1, settings["n"] + 1))
+    trials: dict[str, Trial] = {}
+    for round_ in _plan.plan_rounds(settings):
+        plans = {draw: _plan.plan_stage(settings, draw, round_) for draw in draws[: round_.size]}
+        run_trials(run, list(plans.values()), n_jobs, f"round {round_.number}")
+        # The first round has the directions of the metrics.
+        trials = unify_metric_names(trials | {plan.key: run.folder.trial(plan.key) for plan in plans.values()})
+        stages = {draw: trials[plan.key] for draw, plan in plans.items()}
+        name, direction = resolve_metric(trials.values(), run.monitor, run.mode)
+        finished = {draw: trial for draw, trial in stages.items() if trial.status == "finished"}
+        if not finished:
+            error = next(iter(stages.values())).end.get("error", "diverged")
+            raise RuntimeError(f"no draw could be trained to the end of round {round_.number}: {error}")
+        draws = sorted(finished, key=lambda draw: -sign(direction) * finished[draw].epochs[-1][name])
+
+
+def run_trials(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, label: str) -> None:
+    """Run the trials that are not settled, in this process or in several, with a progress bar.
+
+    Args:
+        run: What all trials share.
+        plans: The trials, which train for equally many epochs.
+        n_jobs: Number of processes, as in joblib. With 1, joblib is not needed.
+        label: Label of the progress bar.
+    """
+    plans = [plan for plan in plans if not run.folder.trial(plan.key).is_settled]
+    if not plans:
+        return
+    epochs = plans[0].end - plans[0].begin
+    with progress(label, epochs * len(plans), "epochs") as advance:
+        if n_jobs == 1:
+            for plan in plans:
+                _run_here(run, plan, epochs, advance)
+        else:
+            _run_elsewhere(run, plans, n_jobs, lambda: advance(epochs))
+
+
+def _run_here(run: Run, plan: _plan.TrialPlan, epochs: int, advance: Callable[[int], None]) -> None:
+    done = 0
+
+    def on_epoch() -> None:
+        nonlocal done
+        done += 1
+        advance(1)
+
+    run_trial(run, plan, on_epoch)
+    advance(epochs - done)  # the epochs that a diverged or failed trial skipped
+
+
+def _run_elsewhere(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, on_trial: Callable[[], None]) -> None:
+    joblib = import_optional("joblib", "studies")
+    backend = keras.backend.backend()
+    before = os.environ.get("KERAS_BACKEND")
+    os.environ["KERAS_BACKEND"] = backend  # for worker processes: in this process the backend may be set in another way
+    try:
+        try:
+            parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+        except ValueError:  # Ray's backend cannot return results one by one.
+            parallel = joblib.Parallel(n_jobs=n_jobs)
+        for _ in parallel(joblib.delayed(_run_on)(backend, run, plan) for plan in plans):
+            on_trial()
+    finally:
+        if before is None:
+            del os.environ["KERAS_BACKEND"]
+        else:
+            os.environ["KERAS_BACKEND"] = before
+
+
+def _run_on(backend: str, run: Run, plan: _plan.TrialPlan) -> None:
+    if keras.backend.backend() != backend:
+        raise RuntimeError(
+            f"a worker must run Keras on {backend}; set KERAS_BACKEND there. Received: {keras.backend.backend()}"
+        )
+    run_trial(run, plan)

@@ -1,0 +1,51 @@
+"""The page on adding an initializer, followed to the letter in a copy of the tree."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "adding.md").read_text()
+
+
+def block(kind, containing):
+    """Return the one code block of the page with a text in it."""
+    (found,) = (text for text in re.findall(rf"^ *```{kind}\n(.*?)^ *```$", PAGE, re.M | re.S) if containing in text)
+    return found
+
+
+def edit(path, old, new):
+    """Replace what a file has once."""
+    before, after = path.read_text().split(old)
+    path.write_text(f"{before}{new}{after}")
+
+
+@pytest.mark.full
+def test_an_initializer_is_added_as_the_page_says(tmp_path):
+    copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(".*", "_build", "__pycache__"))
+    package = copy / "keras_initx"
+    for file in (package / "initializers" / "_random.py", package / "__init__.py"):
+        edit(file, '"RandomNormal",', '"RandomNormal", "RandomSign",')
+    with open(package / "initializers" / "_random.py", "a") as file:
+        file.write(block(r"{testcode}", "class RandomSign"))
+    edit(copy / "tests" / "cases.py", "\nCASES = (\n", f"\nCASES = (\n{block('python', 'RandomSign').strip()},\n")
+
+    def run(*command):
+        environment = {**os.environ, "PYTHONPATH": str(copy)}
+        result = subprocess.run([sys.executable, *command], cwd=copy, env=environment, capture_output=True, text=True)
+        assert result.returncode == 0, result.stdout + result.stderr
+
+    for command in block("sh", "golden").split("\n"):
+        if command.strip():
+            run(*command.split()[1:])
+    assert "initx.random_sign" in (copy / "docs" / "initializers.md").read_text()
+    # The tests of this class, and those that compare all classes with tables and files.
+    which = "RandomSign or random_sign or test_ids or test_tables or test_signatures or test_all_names or left_over"
+    files = map(str, (copy / "tests").glob("test_*.py"))
+    run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", which, *files)
+    run("-m", "keras_initx", "show", "random_sign")

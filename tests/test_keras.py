@@ -1,0 +1,282 @@
+"""What Keras does not document and the package relies on: a version of Keras that changed it fails here."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from modes import to_numpy
+
+from keras_initx import _keras
+
+
+class Spy(keras.initializers.Initializer):
+    """Zeros, and the results of a function for each call."""
+
+    def __init__(self, function):
+        self.function, self.found = function, []
+
+    def __call__(self, shape, dtype=None):
+        self.found.append(self.function())
+        return keras.ops.zeros(shape, dtype)
+
+
+class Built(layers.Layer):
+    """A layer of a user that has a `build` of its own."""
+
+    def __init__(self, initializer):
+        super().__init__()
+        self.kernel_initializer = initializer
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(shape=(3, 4), initializer=self.kernel_initializer, name="kernel")
+
+    def call(self, x):
+        return x @ self.kernel
+
+
+class Direct(Built):
+    """A layer of a user that makes its variable without a method of Keras."""
+
+    def build(self, input_shape):
+        self.kernel = keras.Variable(self.kernel_initializer, (3, 4), name="kernel")
+
+
+class Block(layers.Layer):
+    """A layer of a user that leaves it to Keras to build its part when it is called."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+
+    def call(self, x):
+        return self.part(x)
+
+
+class Model(keras.Model):
+    """A model without a `build` of its own."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+
+    def call(self, x):
+        return self.part(x)
+
+
+# A layer, then those around it. In those that are built before they are called, Keras creates the variables at once.
+AT_ONCE = {
+    "layer": lambda part: [part],
+    "layer around it": lambda part: [part, layers.TimeDistributed(part)],
+    "model": lambda part: [part, keras.Sequential([keras.Input((5, 3)), part])],
+}
+LATE = {
+    "block": lambda part: [part, Block(part)],
+    "subclassed model": lambda part: [part, Model(part)],
+    "block in a model": lambda part: [part, *(inner := [Block(part)]), keras.Sequential(inner)],
+}
+every_part = pytest.mark.parametrize("make", [lambda spy: layers.Dense(4, kernel_initializer=spy), Built, Direct])
+X = np.ones((2, 5, 3), "float32")
+
+
+@every_part
+@pytest.mark.parametrize("place", AT_ONCE.values(), ids=AT_ONCE)
+def test_the_layers_on_the_call_stack(place, make):
+    spy = Spy(_keras.variable_and_layers)
+    around = place(make(spy))
+    around[-1](X)
+    [(variable, found)] = spy.found
+    assert variable is around[0].kernel
+    assert found == around
+
+
+@every_part
+@pytest.mark.parametrize("place", LATE.values(), ids=LATE)
+def test_late_variables_are_made_by_an_outer_layer(place, make):
+    spy = Spy(_keras.variable_and_layers)
+    around = place(make(spy))
+    around[-1](X)
+    variable, found = spy.found[-1]  # the others were for shapes only
+    assert variable is around[0].kernel
+    assert found == around[1:]
+
+
+@every_part
+@pytest.mark.parametrize("place", (AT_ONCE | LATE).values(), ids=AT_ONCE | LATE)
+def test_the_layer_that_uses_an_initializer(place, make):
+    spy = Spy(lambda: _keras.layer_using(spy))
+    around = place(make(spy))
+    around[-1](X)
+    assert spy.found[-1] is around[0]
+
+
+@pytest.mark.parametrize("place", LATE.values(), ids=LATE)
+def test_the_layer_that_uses_an_initializer_if_fit_builds_the_model(place):
+    spy = Spy(lambda: _keras.layer_using(spy))
+    around = place(Built(spy))
+    model = around[-1] if isinstance(around[-1], keras.Model) else keras.Sequential([around[-1]])
+    model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=False)
+    model.fit(X, np.ones((2, 5, 4), "float32"), verbose=0)
+    assert spy.found[-1] is around[0]
+
+
+def test_nothing_is_on_the_call_stack_of_a_direct_call():
+    spy = Spy(lambda: (*_keras.variable_and_layers(), _keras.layer_using(spy), _keras.loads_a_model()))
+    spy((3, 4))
+    assert spy.found == [(None, [], None, False)]
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Loading(keras.initializers.Initializer):
+    """Zeros, and whether a model was being loaded at each call."""
+
+    found: list = []
+
+    def __call__(self, shape, dtype=None):
+        self.found.append(_keras.loads_a_model())
+        return keras.ops.zeros(shape, dtype)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class CallsByHand(layers.Layer):
+    """A layer that calls an initializer for something that is not a weight, which no file overwrites."""
+
+    def build(self, input_shape):
+        Loading()((2,))
+
+
+@pytest.mark.parametrize("wrap", [lambda load: load, lambda load: functools.wraps(load)(lambda path: load(path))])
+def test_load_model_is_on_the_call_stack(tmp_path, monkeypatch, wrap):
+    monkeypatch.setattr(keras.saving, "load_model", wrap(keras.saving.load_model))  # as tools do that log calls
+    Loading.found.clear()
+    dense = layers.Dense(4, kernel_initializer=Loading())
+    model = keras.Sequential([keras.Input((3,)), dense, CallsByHand()])
+    model.save(tmp_path / "model.keras")
+    assert Loading.found == [False, False]
+    keras.saving.load_model(tmp_path / "model.keras")
+    assert Loading.found == [False, False, True, False]
+
+
+class Interrupted(keras.initializers.Initializer):
+    """Raises, and clears what Keras would keep before it does."""
+
+    def __call__(self, shape, dtype=None):
+        _keras.forget_unmade_variables()
+        raise KeyboardInterrupt
+
+
+def made_in_a_scope(*initializers):
+    with keras.StatelessScope():
+        return [keras.Variable(initializer, (3,)) for initializer in initializers]
+
+
+def test_no_variables_are_left_after_a_scope_that_is_interrupted():
+    with pytest.raises(KeyboardInterrupt):
+        made_in_a_scope("zeros", Interrupted(), Interrupted())
+    assert [to_numpy(variable.value).sum() for variable in made_in_a_scope("ones", "ones")] == [3, 3]
+
+
+def test_variables_that_another_scope_makes_are_left_alone():
+    class Makes(keras.initializers.Initializer):
+        def __call__(self, shape, dtype=None):
+            _keras.forget_unmade_variables()
+            return keras.ops.ones(shape, dtype)
+
+    with keras.StatelessScope():
+        waiting = keras.Variable("ones", (3,))
+        Makes()((3,))
+    assert to_numpy(waiting.value).sum() == 3
+
+
+# Each layer with the names of its weights; the arguments that set them are checked against its constructor.
+NAMED = {
+    "Dense": (layers.Dense(4), (None, 3), {"kernel", "bias"}),
+    "EinsumDense": (layers.EinsumDense("ab,bc->ac", 4, bias_axes="c"), (None, 3), {"kernel", "bias"}),
+    "Conv1D": (layers.Conv1D(4, 3), (None, 5, 3), {"kernel", "bias"}),
+    "DepthwiseConv1D": (layers.DepthwiseConv1D(3), (None, 5, 3), {"kernel", "bias"}),
+    "SeparableConv1D": (layers.SeparableConv1D(4, 3), (None, 5, 3), {"depthwise_kernel", "pointwise_kernel", "bias"}),
+    "Embedding": (layers.Embedding(7, 4), (None, 5), {"embeddings"}),
+    "LSTM": (layers.LSTMCell(4), (None, 3), {"kernel", "recurrent_kernel", "bias"}),
+    "GRU": (layers.GRUCell(4), (None, 3), {"kernel", "recurrent_kernel", "bias"}),
+    "LayerNormalization": (layers.LayerNormalization(), (None, 3), {"gamma", "beta"}),
+    "BatchNormalization": (
+        layers.BatchNormalization(),
+        (None, 3),
+        {"gamma", "beta", "moving_mean", "moving_variance"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("layer", "shape", "names"), NAMED.values(), ids=NAMED)
+def test_the_arguments_of_weights(layer, shape, names):
+    layer.build(shape)
+    weights = [weight for weight in layer.weights if "float" in str(weight.dtype)]
+    assert {weight.name for weight in weights} == names
+    if isinstance(layer, layers.DepthwiseConv1D):  # the one exception, which has a `depthwise_initializer`
+        weights = [weight for weight in weights if weight.name == "bias"]
+    assert all(hasattr(layer, _keras.argument_name(weight)) for weight in weights)
+
+
+def dense(count=1):
+    return [layers.Dense(2) for _ in range(count)]
+
+
+class Tree(layers.Layer):
+    """A layer with parts as attributes, in a list and in a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = {"b": layers.Dense(2), "a": layers.Dense(2)}
+        self._private = layers.Bidirectional(layers.LSTM(2))
+        self.parts = dense(2)
+        self.again = self.parts[0]
+
+    def expected(self):
+        both = self._private
+        directions = [[layer, layer.cell] for layer in (both.forward_layer, both.backward_layer)]
+        return [*self.hidden.values()], [both, *directions], self.parts
+
+
+def test_a_layer_comes_before_its_parts_and_each_once():
+    tree = Tree()
+    hidden, (both, *directions), parts = tree.expected()
+    found = _keras.layers_of(tree)
+    assert found[0] is tree
+    assert len(found) == len(set(map(id, found))) == 1 + len(hidden) + 1 + 4 + len(parts)
+    place = {id(layer): index for index, layer in enumerate(found)}
+    assert [place[id(layer)] for layer in hidden] < [place[id(both)]] < [place[id(layer)] for layer in parts]
+    for direction, cell in directions:
+        assert place[id(both)] < place[id(direction)] == place[id(cell)] - 1
+    assert _keras.layers_of(tree, include_self=False, recursive=False) == [*hidden, both, *parts]
+
+
+def functional():
+    inputs = keras.Input((2,))
+    first, second = dense(2)
+    return keras.Model(inputs, layers.Add()([second(first(inputs)), inputs]))
+
+
+@pytest.mark.parametrize("make", [functional, lambda: keras.Sequential(dense(2)), lambda: Model(dense()[0])])
+def test_the_parts_of_a_model_are_its_public_layers(make):
+    model = make()
+    model(np.ones((1, 2), "float32"))
+    direct = _keras.layers_of(model, include_self=False, recursive=False)
+    assert direct[-len(model.layers) :] == model.layers  # after the input layer of a `Sequential`
+
+
+def test_a_model_has_no_compiled_loss_at_first():
+    model = keras.Sequential([keras.Input((2,)), *dense()])
+    assert _keras.compiled_loss(model) is None
+    assert _keras.compiled_loss(layers.Dense(2)) is None
+    model.compile("sgd")
+    assert _keras.compiled_loss(model) is None
+
+
+def test_the_compiled_loss_computes_the_loss():
+    model = keras.Sequential([keras.Input((2,)), *dense()])
+    model.compile("sgd", "mse")
+    y, outputs = np.zeros((3, 2), "float32"), np.full((3, 2), 2.0, "float32")
+    loss = _keras.compiled_loss(model)
+    assert loss.metrics == []
+    assert float(loss(y, outputs)) == float(model.compute_loss(y=y, y_pred=outputs)) == 4
