@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 BACKENDS = ("jax", "tensorflow", "torch")
-_SCRIPTS = ("initx", "initx.exe")
 
 
 def program() -> str:
@@ -30,7 +29,7 @@ def is_starting() -> bool:
 
 
 def _is_script() -> bool:
-    return Path(*sys.argv[:1]).name in _SCRIPTS
+    return Path(*sys.argv[:1]).name in ("initx", "initx.exe")
 
 
 def installed_backends() -> list[str]:
@@ -58,5 +57,4 @@ def _configured_backend() -> str:
         config = json.loads(Path(home, "keras.json").expanduser().read_text())
     except (OSError, ValueError):  # no file, or one that Keras ignores too
         config = {}
-    backend: str = config.get("backend", "tensorflow")
-    return backend
+    return str(config.get("backend", "tensorflow"))

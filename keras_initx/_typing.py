@@ -34,11 +34,9 @@ if TYPE_CHECKING:
         @classmethod
         def from_config(cls, config: dict[str, Any]) -> Self:
             """Return the initializer with these arguments."""
-            ...
 
         def clone(self) -> Self:
             """Return an initializer with the same arguments."""
-            ...
 
     class KerasVarianceScaling(KerasInitializer):
         """`keras.initializers.VarianceScaling`, from which only the type is inherited."""
@@ -54,7 +52,6 @@ if TYPE_CHECKING:
         @classmethod
         def from_config(cls, config: dict[str, Any]) -> Self:
             """Return the constraint with these arguments."""
-            ...
 else:
     KerasCallback = keras.callbacks.Callback
     KerasConstraint = keras.constraints.Constraint

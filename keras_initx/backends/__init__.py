@@ -13,12 +13,6 @@ from keras_initx.backends._base import Backend
 __all__ = ["Backend", "backend"]
 
 
-def _current() -> Backend:
-    name = f"{__name__}._{keras.backend.backend()}"
-    if importlib.util.find_spec(name) is None:
-        return Backend()
-    implementation: Backend = importlib.import_module(name).Implementation()
-    return implementation
-
-
-backend: Backend = _current()
+_module = f"{__name__}._{keras.backend.backend()}"
+_is_supported = importlib.util.find_spec(_module) is not None
+backend: Backend = importlib.import_module(_module).Implementation() if _is_supported else Backend()

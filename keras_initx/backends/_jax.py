@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import jax
 import keras
@@ -60,8 +60,7 @@ class Implementation(Backend):
         return str(getattr(device, "platform", device)) != "cpu"  # newer versions may give the name of a platform
 
     def program(self, function: Function) -> Function:
-        program: Function = jax.jit(function)
-        return program
+        return cast(Function, jax.jit(function))
 
     def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
         size = math.prod(shape)
@@ -77,8 +76,7 @@ class Implementation(Backend):
             return _reshaped(flat, shape)
 
     def full_precision(self) -> AbstractContextManager[Any]:
-        precision: AbstractContextManager[Any] = jax.default_matmul_precision("highest")
-        return precision
+        return cast(AbstractContextManager[Any], jax.default_matmul_precision("highest"))
 
     def optimization_barrier(self, tensor: Tensor) -> Tensor:
         # JAX duplicates computations that depend only on constants, so that each use has its own copy. If the sharding
@@ -110,8 +108,7 @@ class Implementation(Backend):
         program = jax.jit(jax.grad(value))
 
         def gradients(*arguments: Any) -> Sequence[Tensor]:
-            found: Sequence[Tensor] = program(_values(variables), _values(others), arguments)
-            return found
+            return list(program(_values(variables), _values(others), arguments))
 
         return gradients
 

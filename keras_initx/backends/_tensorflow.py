@@ -45,8 +45,7 @@ class Implementation(Backend):
 
         def call(argument: Array) -> Array:
             with tf.device("CPU:0"):
-                words: Array = program(tf.constant(argument)).numpy().view("uint32")
-            return words
+                return cast(Array, program(tf.constant(argument)).numpy().view("uint32"))
 
         return call
 
@@ -83,8 +82,7 @@ class Implementation(Backend):
             tf.config.experimental.enable_tensor_float_32_execution(allowed)
 
     def untransformed(self, function: Function) -> Function:
-        kept: Function = tf.autograph.experimental.do_not_convert(function)
-        return kept
+        return cast(Function, tf.autograph.experimental.do_not_convert(function))
 
     @contextlib.contextmanager
     def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> Iterator[None]:

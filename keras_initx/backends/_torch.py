@@ -4,7 +4,7 @@ import contextlib
 import importlib.util
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 import torch
@@ -32,8 +32,7 @@ class Implementation(Backend):
     def host_view(self, tensor: Tensor) -> Array:
         tensor = tensor.detach().cpu()  # Keras would copy
         # torch cannot convert bfloat16 to NumPy.
-        array: Array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-        return array
+        return cast(Array, (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
 
     def on_accelerator(self) -> bool:
         return _device_type() not in {"cpu", "meta"}
@@ -44,10 +43,8 @@ class Implementation(Backend):
         return compiles and importlib.util.find_spec("triton") is not None
 
     def device_of(self, tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
-        if tensor.device.type not in {"cuda", "xpu"}:
-            return contextlib.nullcontext()
-        scope: contextlib.AbstractContextManager[Any] = getattr(torch, tensor.device.type).device(tensor.device)
-        return scope
+        is_gpu = tensor.device.type in {"cuda", "xpu"}
+        return getattr(torch, tensor.device.type).device(tensor.device) if is_gpu else contextlib.nullcontext()
 
     def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
         tensor = keras.ops.empty(shape, dtype)
@@ -79,8 +76,7 @@ class Implementation(Backend):
                 matmul.fp32_precision = precision
 
     def untransformed(self, function: Function) -> Function:
-        kept: Function = torch.compiler.disable(function)
-        return kept
+        return cast(Function, torch.compiler.disable(function))
 
     @contextlib.contextmanager
     def preserve_state(self, layers: Sequence[keras.Layer], *, gradients: bool = False) -> Iterator[None]:
@@ -128,5 +124,4 @@ class Implementation(Backend):
 
 def _device_type() -> str:
     """Return the type of the device on which Keras creates tensors."""
-    kind: str = keras.ops.empty(()).device.type
-    return kind
+    return str(keras.ops.empty(()).device.type)

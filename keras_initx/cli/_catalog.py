@@ -1,7 +1,6 @@
 """The commands `list`, the catalog of initializers, and `show`, one initializer with a sample of its values."""
 
 import argparse
-import dataclasses
 import difflib
 import inspect
 import math
@@ -9,16 +8,15 @@ import sys
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
 
 from keras_initx.cli import _options
 from keras_initx.initializers import CatalogEntry, ConstantInitializer, Initializer, catalog
-from keras_initx.rendering import _figures
+from keras_initx.rendering import _figures, _terminal
 from keras_initx.rendering._table import Table, named_values
-from keras_initx.rendering._terminal import is_rich
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +54,7 @@ def markdown(entries: Iterable[CatalogEntry]) -> str:
 
 def write(entries: Iterable[CatalogEntry]) -> None:
     """Write the table to standard output: wrapped on a terminal, otherwise in plain aligned columns."""
-    if not is_rich(sys.stdout):
+    if not _terminal.is_rich(sys.stdout):
         sys.stdout.write(table(entries).as_text())
         return
     from rich.console import Console
@@ -172,8 +170,7 @@ def _size(elements: int) -> str:
     return f"{4 * elements / 2**30:.4g} GiB"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Matrix:
+class _Matrix(NamedTuple):
     """A kernel as a matrix of shape `(inputs, units)`, with its singular values in descending order."""
 
     shape: tuple[int, int]

@@ -1,7 +1,7 @@
 """The datasets of the command line, by name or from a file."""
 
-import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -16,8 +16,7 @@ class DataError(Exception):
     """Raised if a dataset is not available: the download failed, or the file is missing or invalid."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Dataset:
+class Dataset(NamedTuple):
     """Images or sequences, and integer labels.
 
     Attributes:

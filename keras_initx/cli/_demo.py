@@ -10,7 +10,6 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
 
 import keras
 import numpy as np
@@ -65,19 +64,15 @@ def demo(parser: argparse.ArgumentParser, _arguments: argparse.Namespace) -> int
                     rows.append((backend, network, "\n".join(initializers.values()), *found))
     headers = ("Backend", "Network", "Initializers", "Accuracy", "Round trip")
     table = Table(headers, tuple(rows), are_text=(True,) * len(headers))
+    caption = f"Weights must be equal bit for bit, predictions (±) within {TOLERANCE:g}."
     with console.capture() as capture:  # Rich exits with code 1 if standard output is closed.
-        console.print(
-            table.as_rich(
-                title=f"Digits: trained on {trainer}, loaded in a fresh process",
-                caption=f"Weights must be equal bit for bit, predictions (±) within {TOLERANCE:g}.",
-            )
-        )
+        console.print(table.as_rich(title=f"Digits: trained on {trainer}, loaded in a fresh process", caption=caption))
     sys.stdout.write(capture.get())
     return 0 if all(row[-1].startswith("ok") for row in rows) else 1
 
 
-def _work(task: Literal["train", "load"], backend: str, folder: Path) -> bool:
-    """Run `task` in a fresh process on `backend`, and return whether it succeeded."""
+def _work(task: str, backend: str, folder: Path) -> bool:
+    """Run the `task` `"train"` or `"load"` in a fresh process on `backend`, and return whether it succeeded."""
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,

@@ -66,7 +66,7 @@ class FileBuild:
         if not path.endswith(".py") or not Path(path).is_file():
             raise ValueError(f"a model must be one of {NAMES} or FILE.py:function. Received: {text!r}")
         build = cls(str(Path(path).resolve()), function, hashlib.sha256(Path(path).read_bytes()).hexdigest())
-        if not callable(build._load().get(function)):
+        if not callable(runpy.run_path(build.path).get(function)):
             raise ValueError(f"{path} has no function {function!r}")
         return build
 
@@ -75,12 +75,9 @@ class FileBuild:
         """The names of the file and the function."""
         return f"{Path(self.path).name}:{self.function}"
 
-    def _load(self) -> dict[str, Any]:
-        return runpy.run_path(self.path)
-
     def __call__(self, initializer: Any) -> keras.Model:
         """Return the model that the function builds."""
-        return self._load()[self.function](initializer)
+        return runpy.run_path(self.path)[self.function](initializer)
 
 
 def network(name: str, shape: tuple[int, ...], classes: int, **initializers: Any) -> keras.Model:

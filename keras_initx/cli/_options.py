@@ -91,6 +91,11 @@ def config(text: str) -> dict[str, Any]:
     return found
 
 
+SHAPE: dict[str, Any] = {"type": shape, "metavar": "N,N..."}
+CONFIG: dict[str, Any] = {"type": config, "metavar": "JSON"}
+THRESHOLDS: dict[str, Any] = {"type": threshold, "metavar": "NAME=X", "action": "append", "default": []}
+
+
 def split_initializers(text: str) -> list[str]:
     """Split `text` into initializers at the commas that are not inside quotes or brackets."""
     parts, depth, begin = [], 0, 0

@@ -59,14 +59,9 @@ def _add_catalog(add: _Add) -> None:
         '"sparse(gain=relu)"',
     )
     parser.add_argument(
-        "--shape",
-        type=_options.shape,
-        metavar="N,N...",
-        help="shape of the sample, e.g. 3,3,16,32; default: a suitable one",
+        "--shape", **_options.SHAPE, help="shape of the sample, e.g. 3,3,16,32; default: a suitable one"
     )
-    parser.add_argument(
-        "--config", type=_options.config, metavar="JSON", help="arguments of the class, e.g. '{\"connections\": 3}'"
-    )
+    parser.add_argument("--config", **_options.CONFIG, help="arguments of the class, e.g. '{\"connections\": 3}'")
     parser.add_argument("--seed", **_options.SEED, help="seed, if --config has none; default: 0")
     parser.add_argument(
         "--plot",
@@ -97,10 +92,7 @@ def _add_models(add: _Add) -> None:
     parser.add_argument("--batch-size", **_options.COUNT, default=1024, help="use only the first N examples")
     parser.add_argument(
         "--threshold",
-        type=_options.threshold,
-        action="append",
-        default=[],
-        metavar="NAME=X",
+        **_options.THRESHOLDS,
         help="change a threshold, e.g. vanishing=1e-4; the documentation of keras_initx.diagnose lists all",
     )
     parser.add_argument(
@@ -226,10 +218,7 @@ def _add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
     parser.add_argument("--learning-rate", **_options.POSITIVE, help="default: that of the Keras optimizer")
     parser.add_argument("--seed", **_options.SEED, default=0, help="root of all seeds; default: %(default)s")
     parser.add_argument(
-        "--jobs",
-        **_options.PROCESSES,
-        default=1,
-        help="number of processes, -1 for all cores; default: %(default)s",
+        "--jobs", **_options.PROCESSES, default=1, help="number of processes, -1 for all cores; default: %(default)s"
     )
     parser.add_argument(
         "--out", type=Path, default=Path("study"), metavar="DIR", help="output folder; default: %(default)s"

@@ -2,9 +2,9 @@
 
 import argparse
 import contextlib
-import functools
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -32,20 +32,9 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
             raise ValueError(f"`initializers` must differ. Received: {', '.join(names)}")
     # A bare config would be mistaken for a dict of several initializers. An id is kept, and with it a study's settings.
     initializers = {name: id_ if isinstance(id_, str) else keras.initializers.get(id_) for name, id_ in found.items()}
-    return _run(
-        parser,
-        arguments,
-        functools.partial(
-            studies.compare_initializers,
-            build,
-            initializers,
-            (data.train, data.validation),
-            repeats=arguments.repeats,
-            threshold=arguments.threshold,
-            diagnosis=not arguments.no_diagnosis,
-            title=f"{build.name} on {data.name}",
-        ),
-    )
+    study = partial(studies.compare_initializers, build, initializers, (data.train, data.validation))
+    own = {"repeats": arguments.repeats, "threshold": arguments.threshold, "diagnosis": not arguments.no_diagnosis}
+    return _run(parser, arguments, study, title=f"{build.name} on {data.name}", **own)
 
 
 def restarts(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -54,18 +43,9 @@ def restarts(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     with _exits_with(parser, ValueError):
         # Not a single object, which would give layers of the same shape the same weights.
         initializer = identifier(arguments.initializer)
-    return _run(
-        parser,
-        arguments,
-        functools.partial(
-            studies.random_restarts,
-            functools.partial(build, initializer),
-            (data.train, data.validation),
-            n=arguments.n,
-            checks=arguments.checks,
-            title=f"{build.name} on {data.name}, {arguments.initializer}",
-        ),
-    )
+    study = partial(studies.random_restarts, partial(build, initializer), (data.train, data.validation))
+    title = f"{build.name} on {data.name}, {arguments.initializer}"
+    return _run(parser, arguments, study, title=title, n=arguments.n, checks=arguments.checks)
 
 
 def report(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -107,19 +87,14 @@ def identifier(text: str) -> str | dict[str, Any]:
     return found
 
 
-def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace, study: Callable[..., _Result]) -> int:
-    """Run a study and write its results, also if it is interrupted."""
+def _run(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, study: Callable[..., _Result], **own: Any
+) -> int:
+    """Run a study, with its `own` arguments and those of any study, and write its results, also if interrupted."""
+    shared = {name: getattr(arguments, name) for name in ("epochs", "batch_size", "seed", "out", "monitor", "mode")}
     with _exits_with(parser, OSError, RuntimeError, ValueError, studies.DamagedFileError):
         try:
-            result = study(
-                epochs=arguments.epochs,
-                batch_size=arguments.batch_size,
-                seed=arguments.seed,
-                n_jobs=arguments.jobs,
-                out=arguments.out,
-                monitor=arguments.monitor,
-                mode=arguments.mode,
-            )
+            result = study(n_jobs=arguments.jobs, **shared, **own)
         except KeyboardInterrupt:
             sys.stderr.write("\nInterrupted; run the same command again to resume. Results so far:\n\n")
             _write(_read(arguments.out, arguments), arguments.out)

@@ -115,16 +115,13 @@ def unit_axis(layer: keras.layers.Layer, rank: int) -> int:
 def replaced(layer: keras.Operation, name: str, value: Callable[..., Tensor]) -> Iterator[None]:
     """Replace an attribute temporarily, bypassing Keras' attribute tracking."""
     attributes = vars(layer)
-    missing = object()
-    before = attributes.get(name, missing)
+    before = {name: attributes[name]} if name in attributes else {}
     attributes[name] = value
     try:
         yield
     finally:
-        if before is missing:
-            del attributes[name]
-        else:
-            attributes[name] = before
+        del attributes[name]
+        attributes.update(before)
 
 
 # Bounded activations and their limits.

@@ -144,9 +144,7 @@ def measure(
         if y is not None:
             kept = vars(model).get(_KEPT) if loss is None else None
             found = (kept or _derivative(model, loss))(x, y)
-            gradients = {
-                id(variable): gradient for variable, gradient in zip(model.trainable_variables, found, strict=True)
-            }
+            gradients = dict(zip(map(id, model.trainable_variables), found, strict=True))
     layers = [
         _layer_report(recorder, layer, weights, gradients) for layer, weights in _weights_by_layer(recorder).items()
     ]
@@ -265,10 +263,9 @@ def _dead(record: Record) -> float | None:
 
 def _input_signal(x: Batch) -> Signal | None:
     """Return the statistics of the floating-point inputs, or `None` if there are none."""
-    floats = [tensor for tensor in tensors_in(x) if "float" in keras.backend.standardize_dtype(tensor.dtype)]
-    if not floats:
-        return None
-    signal = Signal()
-    for tensor in floats:
-        signal.add(array_of(tensor))
+    signal = None
+    for tensor in tensors_in(x):
+        if "float" in keras.backend.standardize_dtype(tensor.dtype):
+            signal = signal or Signal()
+            signal.add(array_of(tensor))
     return signal

@@ -18,6 +18,7 @@ from keras_initx.diagnostics._measure import LayerReport
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.rendering._figures import BLUE, PALE_BLUE, RED, new_figure, save_figure, tidy
+from keras_initx.rendering._text import shortened
 
 _WIDTH = 9  # in inches, like the heights
 _PANEL_HEIGHT, _CELL_HEIGHT = 2.6, 1.25
@@ -107,7 +108,7 @@ def _make_logarithmic(axis: Axes, label: str) -> None:
 
 def _name_layers(axis: Axes, layers: Sequence[LayerReport]) -> None:
     if len(layers) <= _NAMED:
-        labels = [_short(layer.name, 24) for layer in layers]
+        labels = [shortened(layer.name, 24) for layer in layers]
         axis.set_xticks(range(1, len(layers) + 1), labels, rotation=40, ha="right", fontsize=8)
     else:
         axis.set_xlabel("number of the layer, in the order of the outputs")
@@ -123,7 +124,7 @@ def _plot_histograms(
         signal = layer.after or Signal()
         edges, bad = signal.edges, layer.name in marked
         axis.stairs(_heights(signal.counts), edges, fill=True, color=RED if bad else BLUE)
-        axis.set_title(f"{number}  {_short(layer.name, 18)}", fontsize=7, pad=2, color=RED if bad else "black")
+        axis.set_title(f"{number}  {shortened(layer.name, 18)}", fontsize=7, pad=2, color=RED if bad else "black")
         axis.set_xticks([edges[0], edges[-1]], [f"{edges[0]:.2g}", f"{edges[-1]:.2g}"], fontsize=6)
         left, right = axis.get_xticklabels()
         left.set_horizontalalignment("left")
@@ -227,7 +228,7 @@ def _plot_panel(
         if not np.isnan(line).all():
             shown = _for_logarithm(line) if panel.scale == "log" else line
             style = {"color": colors.to_rgba(np.array(number)), "marker": _MARKERS[number % len(_MARKERS)]}
-            axis.plot(steps, shown, **style, label=_short(name, 24), linewidth=1, markersize=4)
+            axis.plot(steps, shown, **style, label=shortened(name, 24), linewidth=1, markersize=4)
     if panel.scale == "log":
         axis.set_yscale("log")
         _widen(axis, decades=1)
@@ -283,7 +284,3 @@ def _mark(axis: Axes, thresholds: Thresholds, names: Sequence[str], unit: float 
                 fontsize=8,
                 color=RED,
             )
-
-
-def _short(name: str, length: int) -> str:
-    return name if len(name) <= length else f"…{name[1 - length :]}"

@@ -6,8 +6,7 @@ import io
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,18 @@ from keras_initx._extras import import_optional
 from keras_initx._typing import Array
 from keras_initx.diagnostics._measure import LayerReport
 from keras_initx.diagnostics._signal import Signal
-from keras_initx.diagnostics._verdicts import LEVELS, Level, Thresholds, Verdict, problems_among
+from keras_initx.diagnostics._verdicts import LEVELS, Level, Thresholds, Verdict
 from keras_initx.rendering._export import as_csv, as_json, finite
 from keras_initx.rendering._table import GAP, Column, Table, text_width
 from keras_initx.rendering._terminal import is_rich
-from keras_initx.rendering._text import counted, short_number
+from keras_initx.rendering._text import counted, short_number, shortened
 
 _STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")
 # The nested dicts of a layer become separate columns.
 _CSV_COLUMNS = {**dict.fromkeys(("first_inputs", "before", "after"), _STATISTICS), "gate_bias": ("gate", "min", "max")}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Report:
     """The result of `diagnose`, shown as a table by `print` and in notebooks.
 
@@ -41,12 +40,12 @@ class Report:
     layers: list[LayerReport]
     inputs: Signal | None
     verdicts: list[Verdict]
-    thresholds: Thresholds = field(default_factory=Thresholds)
+    thresholds: Thresholds = dataclasses.field(default_factory=Thresholds)
 
     @property
     def problems(self) -> list[Verdict]:
         """The verdicts that are errors or warnings."""
-        return problems_among(self.verdicts)
+        return [verdict for verdict in self.verdicts if verdict.level != "note"]
 
     @property
     def ok(self) -> bool:
@@ -72,7 +71,26 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as dicts, lists, strings and numbers, with `None` for values that are not finite."""
-        return _as_dict(self.layers, self.inputs, self.verdicts)
+        content: dict[str, Any] = finite(
+            {
+                "ok": self.ok,
+                "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts],
+                "inputs": _as_data(self.inputs),
+                "layers": [self._layer_as_dict(layer) for layer in self.layers],
+            }
+        )
+        return content
+
+    def _layer_as_dict(self, layer: LayerReport) -> dict[str, Any]:
+        levels = [verdict.level for verdict in self.verdicts if layer.name in verdict.layers]
+        gate, bias = layer.gate_bias or (None, None)
+        return {
+            "name": layer.name,
+            "level": min(levels, key=LEVELS.index, default=None),
+            **{measured.name: _as_data(getattr(layer, measured.name)) for measured in dataclasses.fields(layer)},
+            "gate_bias": None if bias is None else {"gate": gate, "min": float(bias.min()), "max": float(bias.max())},
+            "weights": [dataclasses.asdict(weight) for weight in layer.weights],
+        }
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON."""
@@ -98,54 +116,87 @@ class Report:
         import_optional("matplotlib", "plot")
         from keras_initx.diagnostics._plot import plot_layers
 
-        plot_layers(self.layers, _marked(self.verdicts), self.thresholds, path)
+        plot_layers(self.layers, self._marked, self.thresholds, path)
+
+    @property
+    def _marked(self) -> set[str]:
+        """The names of the layers with problems."""
+        return {name for verdict in self.problems for name in verdict.layers}
+
+    @property
+    def _headline(self) -> str:
+        """The number of problems as a sentence."""
+        return "No problem found." if self.ok else f"{counted(len(self.problems), 'problem')} found."
+
+    def __repr__(self) -> str:
+        return f"<Report of {len(self.layers)} layers: {self._headline[:-1].lower()}>"
 
     def __str__(self) -> str:
         width = shutil.get_terminal_size().columns
-        if not is_rich(sys.stdout):
-            return _as_text(self.layers, self.verdicts, width)
-        from rich.console import Console
+        if is_rich(sys.stdout):
+            from rich.console import Console
 
-        text = io.StringIO()
-        console = Console(file=text, width=width, force_terminal=True, highlight=False)
-        console.print(_as_rich(self.layers, self.verdicts, width))
-        return text.getvalue().rstrip("\n")
-
-    def __repr__(self) -> str:
-        return f"<Report of {len(self.layers)} layers: {_headline(self.verdicts)[:-1].lower()}>"
+            output = io.StringIO()
+            Console(file=output, width=width, force_terminal=True, highlight=False).print(self)
+            return output.getvalue().rstrip("\n")
+        lines = [self._table(width).as_text(rule=True), self._headline]
+        for verdict in self.verdicts:
+            lines.append("")
+            for text in (f"{_title(verdict)}: {verdict.evidence}.", f"Remedy: {verdict.remedy}."):
+                lines += textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
+        return "\n".join(lines)
 
     def __rich__(self) -> Any:
-        return _as_rich(self.layers, self.verdicts, shutil.get_terminal_size().columns)
+        from rich.console import Group, RenderableType
+        from rich.text import Text
+
+        table = self._table(shutil.get_terminal_size().columns)
+        grid = table.as_rich(padding=(0, GAP - 1, 0, 0), show_edge=False, pad_edge=False)
+        for column in grid.columns:
+            column.no_wrap = True
+        for row, layer in zip(grid.rows, self.layers, strict=True):
+            row.style = "bold red" if layer.name in self._marked else ""
+        headline = Text(self._headline, "bold green" if self.ok else "bold red")
+        parts: list[RenderableType] = [grid, Text(), headline]
+        for verdict in self.verdicts:
+            parts += [
+                Text(),
+                Text().append(f"{_title(verdict)}: ", "bold").append(f"{verdict.evidence}."),
+                Text().append("Remedy: ", "bold").append(f"{verdict.remedy}."),
+            ]
+        return Group(*parts)
 
     def _repr_html_(self) -> str:
-        return _as_html(self.layers, self.verdicts)
+        items = "".join(
+            f"<li><b>{html.escape(_title(verdict))}</b>: {html.escape(verdict.evidence)}.<br>"
+            f"Remedy: {html.escape(verdict.remedy)}.</li>"
+            for verdict in self.verdicts
+        )
+        return f"<p><b>{self._headline}</b></p><ul>{items}</ul>{self._table().as_html()}"
 
+    def _table(self, width: int = sys.maxsize) -> Table:
+        """Return the table with a row for each layer, without empty columns.
 
-def _as_dict(layers: Sequence[LayerReport], inputs: Signal | None, verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Return a report as JSON types, without values of single units, and with `None` for infinities and NaN."""
-    content: dict[str, Any] = finite(
-        {
-            "ok": not problems_among(verdicts),
-            "verdicts": [dataclasses.asdict(verdict) for verdict in verdicts],
-            "inputs": _as_data(inputs),
-            "layers": [_layer_as_dict(layer, verdicts) for layer in layers],
+        Where it is wider than `width` characters, columns are dropped, and names are truncated at the start.
+        """
+        cells = {column: [str(column.cell(layer)) for layer in self.layers] for column in _COLUMNS}
+        widths = {
+            column.header: GAP + max(map(text_width, [column.header, *texts]))
+            for column, texts in cells.items()
+            if any(texts)
         }
-    )
-    return content
+        needed = min(_LEAST_NAME, 2 + max(map(text_width, ["layer", *(layer.name for layer in self.layers)])))
+        for header in _DISPENSABLE:
+            if width - sum(widths.values()) < needed:
+                widths.pop(header, None)
+        room = max(width - sum(widths.values()), _LEAST_NAME) - 2
+        marked = self._marked
 
+        def name(layer: LayerReport) -> str:
+            return f"{'!' if layer.name in marked else ' '} {shortened(layer.name, room)}"
 
-def _layer_as_dict(layer: LayerReport, verdicts: Iterable[Verdict]) -> dict[str, Any]:
-    levels = [verdict.level for verdict in verdicts if layer.name in verdict.layers]
-    gate, bias = layer.gate_bias or (None, None)
-    content = {
-        "name": layer.name,
-        "level": min(levels, key=LEVELS.index, default=None),
-        **{measured.name: _as_data(getattr(layer, measured.name)) for measured in dataclasses.fields(layer)},
-        "gate_bias": None if bias is None else {"gate": gate, "min": float(bias.min()), "max": float(bias.max())},
-        "weights": [dataclasses.asdict(weight) for weight in layer.weights],
-    }
-    del content["forget_bias_overwritten"]  # which a verdict tells
-    return content
+        columns = [column for column in _COLUMNS if column.header in widths]
+        return Table.of([Column("  layer", name, is_text=True), *columns], self.layers)
 
 
 def _as_data(value: Any) -> Any:
@@ -168,61 +219,8 @@ def _csv_row(layer: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _marked(verdicts: Iterable[Verdict]) -> set[str]:
-    """Return the names of the layers with problems."""
-    return {name for verdict in problems_among(verdicts) for name in verdict.layers}
-
-
-def _headline(verdicts: Iterable[Verdict]) -> str:
-    """Return the number of problems as a sentence."""
-    count = len(problems_among(verdicts))
-    return f"{counted(count, 'problem')} found." if count else "No problem found."
-
-
 def _title(verdict: Verdict) -> str:
     return f"{verdict.problem} ({verdict.level})"
-
-
-def _as_text(layers: Sequence[LayerReport], verdicts: Sequence[Verdict], width: int) -> str:
-    """Return the table and the verdicts as plain text with lines of at most `width` characters."""
-    lines = [_table(layers, verdicts, width).as_text(rule=True), _headline(verdicts)]
-    for verdict in verdicts:
-        lines.append("")
-        for text in (f"{_title(verdict)}: {verdict.evidence}.", f"Remedy: {verdict.remedy}."):
-            lines += textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
-    return "\n".join(lines)
-
-
-def _as_rich(layers: Sequence[LayerReport], verdicts: Sequence[Verdict], width: int) -> Any:
-    """Return the report as rich renderables."""
-    from rich.console import Group, RenderableType
-    from rich.text import Text
-
-    grid = _table(layers, verdicts, width).as_rich(padding=(0, GAP - 1, 0, 0), show_edge=False, pad_edge=False)
-    for column in grid.columns:
-        column.no_wrap = True
-    marked = _marked(verdicts)
-    for row, layer in zip(grid.rows, layers, strict=True):
-        row.style = "bold red" if layer.name in marked else ""
-    headline_style = "bold red" if problems_among(verdicts) else "bold green"
-    parts: list[RenderableType] = [grid, Text(), Text(_headline(verdicts), headline_style)]
-    for verdict in verdicts:
-        parts += [
-            Text(),
-            Text().append(f"{_title(verdict)}: ", "bold").append(f"{verdict.evidence}."),
-            Text().append("Remedy: ", "bold").append(f"{verdict.remedy}."),
-        ]
-    return Group(*parts)
-
-
-def _as_html(layers: Sequence[LayerReport], verdicts: Sequence[Verdict]) -> str:
-    """Return the report as HTML for notebooks."""
-    items = "".join(
-        f"<li><b>{html.escape(_title(verdict))}</b>: {html.escape(verdict.evidence)}.<br>"
-        f"Remedy: {html.escape(verdict.remedy)}.</li>"
-        for verdict in verdicts
-    )
-    return f"<p><b>{_headline(verdicts)}</b></p><ul>{items}</ul>{_table(layers, verdicts).as_html()}"
 
 
 def _share(value: float) -> str:
@@ -259,34 +257,3 @@ _COLUMNS = (
 # Columns to drop, in this order, if a terminal is too narrow.
 _DISPENSABLE = ("activation", "ratio", "gain", "before", "zeros", "gate bias", "mean")
 _LEAST_NAME = 16
-
-
-def _table(layers: Sequence[LayerReport], verdicts: Iterable[Verdict], width: int = sys.maxsize) -> Table:
-    """Return the table with a row for each layer, without empty columns.
-
-    Where it is wider than `width` characters, columns are dropped, and names are truncated at the start, after the mark
-    of a problem.
-    """
-    marked = _marked(verdicts)
-
-    def name(layer: LayerReport) -> str:
-        return f"{'!' if layer.name in marked else ' '} {layer.name}"
-
-    def short_name(layer: LayerReport) -> str:
-        whole = name(layer)
-        return whole if len(whole) <= room else f"{whole[:2]}…{whole[3 - room :]}"
-
-    columns = [column for column in _COLUMNS if any(map(column.cell, layers))]
-    needed = min(_LEAST_NAME, max(map(text_width, ["  layer", *map(name, layers)])))
-    for header in _DISPENSABLE:
-        if width - _width(columns, layers) >= needed:
-            break
-        columns = [column for column in columns if column.header != header]
-    room = max(width - _width(columns, layers), _LEAST_NAME)
-    return Table.of([Column("  layer", short_name, is_text=True), *columns], layers)
-
-
-def _width(columns: Sequence[Column[LayerReport]], layers: Sequence[LayerReport]) -> int:
-    """Return the width of `columns` in characters, including gaps."""
-    texts = ([column.header, *(str(column.cell(layer)) for layer in layers)] for column in columns)
-    return sum(GAP + max(map(text_width, column)) for column in texts)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from keras_initx.diagnostics._measure import LayerReport, Measurements
 from keras_initx.diagnostics._rule import Finding, is_rescaled, names_of, normalization_of, rule, suggestion
 from keras_initx.diagnostics._signal import Signal
-from keras_initx.diagnostics._verdicts import Level, Thresholds
+from keras_initx.diagnostics._verdicts import Thresholds
 
 
 @rule(
@@ -20,31 +20,28 @@ from keras_initx.diagnostics._verdicts import Level, Thresholds
     level_reason="a normalization divides by the scale, as for a wrong fan",
 )
 def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
-    hit = [
-        layer
+    unscaled = [
+        (layer, layer.first_inputs)
         for layer in measured.layers
         if layer.first_inputs
         and layer.first_inputs.size >= measured.thresholds.least_values
         and _root_mean_square(layer.first_inputs) > measured.thresholds.unscaled_inputs
     ]
-    harmless = [layer for layer in hit if is_rescaled(layer)]
-    harmful = [layer for layer in hit if not is_rescaled(layer)]
-    if harmful:
-        yield _unscaled(harmful, "warning", ": initializers assume inputs of standard deviation 1")
-    if harmless:
-        yield _unscaled(harmless, "note", normalization_of(harmless[0]))
-
-
-def _unscaled(hit: Sequence[LayerReport], level: Level, reason: str) -> Finding:
-    signal = hit[0].first_inputs or Signal()
-    return Finding(
-        names_of(hit),
-        f"{hit[0].name} gets inputs from {signal.min:.3g} to {signal.max:.3g}, with mean {signal.mean:.3g} "
-        f"and standard deviation {signal.std:.3g}{_layer_count(hit)}{reason}",
-        "standardize the inputs: keras.layers.Normalization() adapted to the data, or "
-        "keras.layers.Rescaling(1 / 127.5, offset=-1) for images from 0 to 255",
-        level,
-    )
+    for is_harmless in (False, True):
+        hit = [(layer, inputs) for layer, inputs in unscaled if is_rescaled(layer) == is_harmless]
+        if not hit:
+            continue
+        layers = [layer for layer, _ in hit]
+        first, inputs = hit[0]
+        reason = normalization_of(first) if is_harmless else ": initializers assume inputs of standard deviation 1"
+        yield Finding(
+            names_of(layers),
+            f"{first.name} gets inputs from {inputs.min:.3g} to {inputs.max:.3g}, with mean {inputs.mean:.3g} "
+            f"and standard deviation {inputs.std:.3g}{_layer_count(layers)}{reason}",
+            "standardize the inputs: keras.layers.Normalization() adapted to the data, or "
+            "keras.layers.Rescaling(1 / 127.5, offset=-1) for images from 0 to 255",
+            "note" if is_harmless else "warning",
+        )
 
 
 @rule(

@@ -1,6 +1,5 @@
 """The problems in a report, their levels, and the thresholds of the rules that find them."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Annotated, Literal, TypeAlias, TypedDict, Unpack, get_args, get_type_hints
@@ -31,11 +30,6 @@ class Verdict:
     evidence: str
     remedy: str
     level: Level = "warning"
-
-
-def problems_among(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Return the verdicts that are errors or warnings."""
-    return [verdict for verdict in verdicts if verdict.level != "note"]
 
 
 class ThresholdOptions(TypedDict, total=False):

@@ -5,7 +5,6 @@ from typing import TypeAlias
 
 from keras_initx.diagnostics._measure import LayerReport, Measurements
 from keras_initx.diagnostics._rule import Finding, is_rescaled, names_of, normalization_of, rule, suggestion
-from keras_initx.diagnostics._verdicts import Level
 from keras_initx.diagnostics._weights import WeightReport
 
 _Pair: TypeAlias = tuple[LayerReport, WeightReport]
@@ -151,30 +150,25 @@ def forget_bias(measured: Measurements) -> Iterator[Finding]:
 )
 def wrong_fan(measured: Measurements) -> Iterator[Finding]:
     factor = measured.thresholds.wrong_fan
-    hit = [
+    wrong = [
         (layer, weight)
         for layer, weight in _pairs_of(measured)
         if weight.expected_std and not 1 / factor <= weight.std / weight.expected_std <= factor
     ]
-    harmless = [pair for pair in hit if is_rescaled(pair[0])]
-    harmful = [pair for pair in hit if not is_rescaled(pair[0])]
-    if harmful:
-        yield _wrong_fan(harmful, "warning", "")
-    if harmless:
-        yield _wrong_fan(harmless, "note", normalization_of(harmless[0][0]))
-
-
-def _wrong_fan(hit: Sequence[_Pair], level: Level, reason: str) -> Finding:
-    layer, weight = hit[0]
-    input_axes, output_axes = (list(axes) for axes in weight.axes or ())
-    return Finding(
-        _layer_names(hit),
-        f"{_weight_name(layer, weight)} has standard deviation {weight.std:.3g}; its initializer intends "
-        f"{weight.expected_std or 0:.3g} for the {weight.fan_in} inputs of a unit{_and_more_weights(hit)}: "
-        f"it computes wrong fans from the shape of this kernel{reason}",
-        f"HeNormal(input_axes={input_axes}, output_axes={output_axes}), or a similar initializer with these axes",
-        level,
-    )
+    for is_harmless in (False, True):
+        hit = [pair for pair in wrong if is_rescaled(pair[0]) == is_harmless]
+        if not hit:
+            continue
+        layer, weight = hit[0]
+        input_axes, output_axes = (list(axes) for axes in weight.axes or ())
+        yield Finding(
+            _layer_names(hit),
+            f"{_weight_name(layer, weight)} has standard deviation {weight.std:.3g}; its initializer intends "
+            f"{weight.expected_std or 0:.3g} for the {weight.fan_in} inputs of a unit{_and_more_weights(hit)}: "
+            f"it computes wrong fans from the shape of this kernel{normalization_of(layer) if is_harmless else ''}",
+            f"HeNormal(input_axes={input_axes}, output_axes={output_axes}), or a similar initializer with these axes",
+            "note" if is_harmless else "warning",
+        )
 
 
 def _pairs_of(measured: Measurements) -> list[_Pair]:

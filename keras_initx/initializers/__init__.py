@@ -2,12 +2,7 @@
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
-from keras_initx.initializers._base import CatalogEntry as CatalogEntry
-from keras_initx.initializers._base import ConstantInitializer as ConstantInitializer
-from keras_initx.initializers._base import Initializer as Initializer
-from keras_initx.initializers._base import RandomInitializer as RandomInitializer
-from keras_initx.initializers._base import catalog as catalog
-from keras_initx.initializers._base import register as register
+from keras_initx.initializers._base import *
 from keras_initx.initializers._biases import *
 from keras_initx.initializers._composition import *
 from keras_initx.initializers._convolution import *

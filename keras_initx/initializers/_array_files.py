@@ -13,7 +13,6 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -191,7 +190,7 @@ def _keras(path: str) -> Iterator[File]:
             yield arrays
 
 
-FORMATS: dict[str, Callable[[str], AbstractContextManager[File]]] = {
+FORMATS: dict[str, Callable[[str], contextlib.AbstractContextManager[File]]] = {
     ".npy": _npy,
     ".npz": _npz,
     ".safetensors": _safetensors,

@@ -17,6 +17,8 @@ from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike,
 from keras_initx.backends import backend
 from keras_initx.sampling import Bounds, Namespace, Stream, choose_namespace, computing_dtype
 
+__all__ = ["CatalogEntry", "ConstantInitializer", "Initializer", "RandomInitializer", "catalog", "register"]
+
 Class = TypeVar("Class", bound=type)
 
 
@@ -103,22 +105,18 @@ class Initializer(KerasInitializer):
             ValueError: If `shape` or `dtype` is invalid for this initializer.
         """
         try:
-            return self._tensor(shape, dtype)
+            shape, dtype = check_shape(shape), backend.available_dtype(check_dtype(dtype))
+            self._check_shape(shape)
+            warn_of_twins(self, shape)  # also on the meta device, for layers built in a `call`
+            if backend.is_abstract():
+                return keras.ops.empty(shape, dtype)
+            values = self._values(shape, dtype)
+            if isinstance(values, np.ndarray):
+                return backend.to_tensor(np.asarray(values.astype(dtype, copy=False), order="C"))
+            return backend.contiguous(keras.ops.cast(values, dtype))
         except BaseException:
             forget_unmade_variables()
             raise
-
-    def _tensor(self, shape: ShapeLike, dtype: DType | None) -> Tensor:
-        """Return the tensor for a call."""
-        shape, dtype = check_shape(shape), backend.available_dtype(check_dtype(dtype))
-        self._check_shape(shape)
-        warn_of_twins(self, shape)  # also on the meta device, for layers built in a `call`
-        if backend.is_abstract():
-            return keras.ops.empty(shape, dtype)
-        values = self._values(shape, dtype)
-        if isinstance(values, np.ndarray):
-            return backend.to_tensor(np.asarray(values.astype(dtype, copy=False), order="C"))
-        return backend.contiguous(keras.ops.cast(values, dtype))
 
     def _check_shape(self, shape: Shape) -> None:
         """Raise `ValueError` if this initializer cannot fill `shape`."""
@@ -141,8 +139,7 @@ class Initializer(KerasInitializer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments as a JSON-serializable dict."""
-        config: dict[str, Any] = _plain(self._arguments(), keras.saving.serialize_keras_object)
-        return config
+        return dict(_plain(self._arguments(), keras.saving.serialize_keras_object))
 
     def _arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments as they were given."""

@@ -161,9 +161,8 @@ def _check_frequencies(frequencies: Any, multi_label: bool) -> Any:
         raise TypeError(f"`frequencies` must be a number or a list of numbers. {received}")
     if is_list and len(given) < (1 if multi_label else 2):
         raise ValueError(f"`frequencies` must have a number for each of at least two classes. {received}")
-    below, required = (
-        (sys.float_info.max, "positive and finite") if is_list and not multi_label else (1, "between 0 and 1")
-    )
+    is_relative = is_list and not multi_label
+    below, required = (sys.float_info.max, "positive and finite") if is_relative else (1, "between 0 and 1")
     for index, number in enumerate(given):
         if not 0 < number < below:
             which = f"; that of class {index} is not, so its bias would be infinite" if is_list else ""
@@ -193,15 +192,13 @@ def _shares(labels: Array) -> list[float]:
             "`labels` must have the shape (n, classes) and be between 0 and 1 with `multi_label=True`. "
             f"Received: labels of shape {labels.shape} between {labels.min():g} and {labels.max():g}"
         )
-    shares: list[float] = labels.mean(axis=0).tolist()
-    return shares
+    return [float(share) for share in labels.mean(axis=0)]
 
 
 def _counts(labels: Array) -> list[float]:
     """Return the count of each class, with one class per row."""
     if labels.ndim == 2 and labels.shape[1] > 1 and labels.min() >= 0 and np.allclose(labels.sum(axis=1), 1, atol=1e-3):
-        counts = labels.sum(axis=0).tolist()
-        return [int(count) if count.is_integer() else count for count in counts]
+        return [int(count) if count.is_integer() else count for count in labels.sum(axis=0).tolist()]
     classes, counts = np.unique(labels, return_counts=True)
     extent = f"labels of shape {labels.shape} between {classes[0]:g} and {classes[-1]:g}"
     if labels.ndim not in (1, 2) or labels.size != len(labels) or classes[0] < 0 or (classes % 1).any():

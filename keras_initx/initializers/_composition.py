@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +17,6 @@ from keras_initx.sampling import Namespace, choose_namespace
 __all__ = ["Concatenated", "Scaled"]
 
 Sizes = list[int] | tuple[int, ...] | None
-Value = TypeVar("Value")
 
 
 @register(
@@ -119,11 +118,10 @@ class Concatenated(Initializer):
     def _check_shape(self, shape: Shape) -> None:
         check_shape_has_axes(shape, "axis", [self.axis])
         if self.sizes is None:
-            cut = shape[self.axis] % len(self.initializers) == 0
+            fits, rule = shape[self.axis] % len(self.initializers) == 0, "a multiple of the number of initializers"
         else:
-            cut = shape[self.axis] == sum(self.sizes)
-        if not cut:
-            rule = "a multiple of the number of initializers" if self.sizes is None else "the sum of `sizes`"
+            fits, rule = shape[self.axis] == sum(self.sizes), "the sum of `sizes`"
+        if not fits:
             raise ValueError(
                 f"`shape` must have a length along `axis` that is {rule}. Received: shape={shape}, "
                 f"axis={self.axis}, sizes={self.sizes}, {len(self.initializers)} initializers"
@@ -163,7 +161,7 @@ def _check_initializers(initializers: Any) -> list[keras.initializers.Initialize
     return checked
 
 
-def _check_sizes(sizes: Value, count: int) -> Value:
+def _check_sizes(sizes: Sizes, count: int) -> Sizes:
     required = f"`sizes` must be `None` or a list of {count} lengths. Received: sizes={sizes!r}"
     if sizes is None:
         return sizes

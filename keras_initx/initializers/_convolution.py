@@ -77,7 +77,7 @@ class DeltaOrthogonal(RandomInitializer):
             )
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        matrix = orthogonal_matrix(stream, shape[-2:], gain_value(self.gain), self.groups, dtype)
+        matrix = orthogonal_matrix(stream, shape[-2:], gain_value(self.gain), self.groups, dtype, "householder", None)
         return _at_center(stream.xp, matrix, shape, dtype)
 
 
@@ -187,8 +187,7 @@ class ICNR(Initializer):
 
     def _block(self, shape: Shape) -> int:
         """Return the number of pixels of a block."""
-        pixels: int = int(self.scale) ** (len(shape) - 2)
-        return pixels
+        return math.prod([int(self.scale)] * (len(shape) - 2))
 
     def _small(self, shape: Shape) -> Shape:
         """Return the shape of the kernel that all pixels of a block share."""

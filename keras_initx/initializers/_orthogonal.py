@@ -6,23 +6,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from keras_initx import sampling
 from keras_initx._checks import check_choice, check_count, is_real
 from keras_initx._typing import Array, AxesLike, DType, Gain, Seed, Shape, Tensor
 from keras_initx.initializers._base import register
 from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
-from keras_initx.sampling import Stream
+from keras_initx.sampling import Stream, gaussian_frame, householder_frame, qr_frame, svd_frame
 
 __all__ = ["Orthogonal", "OrthogonalQR"]
 
 Method = Literal["householder", "qr", "svd", "gaussian"]
-SingularValues = float | Sequence[float] | None
+Spectrum = float | Sequence[float] | None
 
 _FRAMES: dict[Method, Callable[..., Tensor]] = {
-    "householder": sampling.householder_frame,
-    "qr": sampling.qr_frame,
-    "svd": sampling.svd_frame,
-    "gaussian": sampling.gaussian_frame,
+    "householder": householder_frame,
+    "qr": qr_frame,
+    "svd": svd_frame,
+    "gaussian": gaussian_frame,
 }
 
 
@@ -97,7 +96,7 @@ class Orthogonal(MatrixInitializer):
         *,
         method: Method = "householder",
         blocks: int = 1,
-        singular_values: SingularValues = None,
+        singular_values: Spectrum = None,
         input_axes: AxesLike = None,
         output_axes: AxesLike = None,
     ) -> None:
@@ -105,7 +104,7 @@ class Orthogonal(MatrixInitializer):
         self.gain: Gain = check_gain(gain)
         self.method: Method = check_choice("method", method, _FRAMES)
         self.blocks: int = check_count("blocks", blocks)
-        self.singular_values: SingularValues = _check_singular_values(singular_values)
+        self.singular_values: Spectrum = _check_singular_values(singular_values)
         if singular_values is not None and method == "gaussian":
             raise ValueError(
                 f'`singular_values` cannot be used with `method="gaussian"`. '
@@ -184,7 +183,7 @@ class OrthogonalQR(Orthogonal):
         *,
         seed: Seed = None,
         blocks: int = 1,
-        singular_values: SingularValues = None,
+        singular_values: Spectrum = None,
         input_axes: AxesLike = None,
         output_axes: AxesLike = None,
     ) -> None:
@@ -200,13 +199,7 @@ class OrthogonalQR(Orthogonal):
 
 
 def orthogonal_matrix(
-    stream: Stream,
-    shape: Shape,
-    gain: float,
-    blocks: int,
-    dtype: DType,
-    method: Method = "householder",
-    singular_values: SingularValues = None,
+    stream: Stream, shape: Shape, gain: float, blocks: int, dtype: DType, method: Method, singular_values: Spectrum
 ) -> Tensor:
     """Return a matrix of `shape` that consists of `blocks` orthogonal matrices side by side.
 
@@ -244,7 +237,7 @@ def orthogonal_matrix(
     return matrix
 
 
-def _check_singular_values(value: Any) -> SingularValues:
+def _check_singular_values(value: Any) -> Any:
     """Return `value`, which must be `None`, a condition number, or a list or tuple of singular values."""
     if value is None:
         return value
@@ -257,8 +250,7 @@ def _check_singular_values(value: Any) -> SingularValues:
         raise TypeError(required)
     if not all(least <= item < math.inf for item in items):
         raise ValueError(required)
-    checked: SingularValues = value
-    return checked
+    return value
 
 
 def _spectrum(singular_values: float | Sequence[float], count: int) -> Array:

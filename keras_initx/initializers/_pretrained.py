@@ -78,7 +78,9 @@ class Pretrained(Initializer):
     ) -> None:
         self.path: str = _check_path(path)
         self.key: str | None = _check_string("key", key)
-        self.sha256: str | None = _check_sha256(sha256)
+        self.sha256: str | None = _check_string("sha256", sha256)
+        if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+            raise ValueError(f"`sha256` must be 64 hexadecimal digits. Received: {sha256=!r}")
         self.pad: keras.initializers.Initializer | None = pad if pad is None else check_initializer("pad", pad)
 
     def _check_shape(self, shape: Shape) -> None:
@@ -98,22 +100,18 @@ class Pretrained(Initializer):
     def _read(self, shape: Shape) -> Array:
         """Return the array from the file if it fits into `shape`."""
         check_file("path", self.path)
-        self._check_digest()
+        if self.sha256 is not None:
+            with open(self.path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != self.sha256.lower():
+                raise ValueError(
+                    f"`sha256` must be the digest of the file, {digest!r}. "
+                    f"Received: sha256={self.sha256!r}, path={self.path!r}"
+                )
         found = read_array(self.path, self.key, lambda stored: self._fits(stored, shape))
         if isinstance(found, dict):
             raise ValueError(self._refusal(found, shape))
         return found
-
-    def _check_digest(self) -> None:
-        if self.sha256 is None:
-            return
-        with open(self.path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != self.sha256.lower():
-            raise ValueError(
-                f"`sha256` must be the digest of the file, {digest!r}. "
-                f"Received: sha256={self.sha256!r}, path={self.path!r}"
-            )
 
     def _fits(self, found: Stored, shape: Shape) -> bool:
         """Return whether an array of the file fits into `shape`, with padding if `pad` is given."""
@@ -160,10 +158,3 @@ def _check_string(name: str, value: str | None) -> str | None:
     if not isinstance(value, str | None):
         raise TypeError(f"`{name}` must be a string or `None`. Received: {name}={value!r}")
     return value
-
-
-def _check_sha256(sha256: str | None) -> str | None:
-    _check_string("sha256", sha256)
-    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
-        raise ValueError(f"`sha256` must be 64 hexadecimal digits. Received: sha256={sha256!r}")
-    return sha256

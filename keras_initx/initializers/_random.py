@@ -48,8 +48,7 @@ class RandomUniform(RandomInitializer):
         return (float(self.maxval) - float(self.minval)) / math.sqrt(12)
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        lower, upper = self._bounds()
-        return uniform_between(stream, shape, lower, upper, dtype)
+        return uniform_between(stream, shape, *self._bounds(), dtype)
 
     def _bounds(self) -> Bounds:
         return float(self.minval), float(self.maxval)
@@ -171,8 +170,7 @@ class TruncatedNormal(RandomInitializer):
         return float(self.stddev)
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        lower, upper, mean, stddev = self._parameters()
-        return truncated_normal(stream, shape, lower, upper, mean, stddev, dtype)
+        return truncated_normal(stream, shape, *self._parameters(), dtype)
 
     def _bounds(self) -> Bounds:
         return truncated_bounds(*self._parameters())

@@ -2,14 +2,11 @@
 
 import math
 from collections.abc import Iterable
-from typing import TypeVar
 
 from keras_initx._checks import check_choice, check_number, check_rank, is_integer
 from keras_initx._typing import Activation, AxesLike, DType, Gain, KerasVarianceScaling, Seed, Shape, Tensor
 from keras_initx.initializers._base import RandomInitializer
 from keras_initx.sampling import Stream
-
-Value = TypeVar("Value")
 
 # The first six are those of `torch.nn.init.calculate_gain` (leaky_relu with Keras' slope of 0.2).
 # The others preserve the second moment: 1 / sqrt(E[f(z)^2]) for z ~ N(0, 1), as sqrt(2) does for relu.
@@ -93,8 +90,7 @@ class MatrixInitializer(AxesInitializer):
         return math.prod(shape[axis] for axis in inputs), math.prod(shape[axis] for axis in units)
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        rows, columns = self._matrix_shape(shape)
-        matrix = self._draw_matrix(stream, rows, columns, dtype)
+        matrix = self._draw_matrix(stream, *self._matrix_shape(shape), dtype)
         inputs, units = self._axes(shape)
         order = inputs + units
         kernel = stream.xp.reshape(matrix, [shape[axis] for axis in order])
@@ -105,7 +101,7 @@ class MatrixInitializer(AxesInitializer):
         raise NotImplementedError
 
 
-def _check_axes(name: str, axes: Value) -> Value:
+def _check_axes(name: str, axes: AxesLike) -> AxesLike:
     """Return `axes`, which must be `None` or a list or tuple of integers."""
     required = f"`{name}` must be `None` or a list of axis numbers. Received: {name}={axes!r}"
     if axes is None:
@@ -125,10 +121,7 @@ def check_shape_has_axes(shape: Shape, name: str, axes: AxesLike) -> None:
 
 
 def fans(
-    shape: Shape,
-    input_axes: Iterable[int] | None = None,
-    output_axes: Iterable[int] | None = None,
-    groups: int = 1,
+    shape: Shape, input_axes: Iterable[int] | None = None, output_axes: Iterable[int] | None = None, groups: int = 1
 ) -> tuple[int, int]:
     """Return fan-in and fan-out: the inputs per unit and the units per input.
 

@@ -81,25 +81,18 @@ class Sparse(MatrixInitializer):
         output_axes: AxesLike = None,
     ) -> None:
         super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
-        check_gain(gain)
-        if connections is not None:
-            check_count("connections", connections)
-        if sparsity is not None:
-            check_number("sparsity", sparsity)
-            if not 0 <= sparsity < 1:
-                raise ValueError(f"`sparsity` must be in [0, 1). Received: {sparsity=!r}")
-            if connections is not None:
-                raise ValueError(
-                    f"Only one of `connections` and `sparsity` can be given. Received: {connections=!r}, {sparsity=!r}"
-                )
-        if stddev is not None:
-            check_number("stddev", stddev, positive=True)
-            if gain != 1.0:
-                raise ValueError(f"Only one of `stddev` and `gain` can be given. Received: {stddev=!r}, {gain=!r}")
-        self.connections: int | None = connections
-        self.sparsity: float | None = sparsity
-        self.stddev: float | None = stddev
-        self.gain: Gain = gain
+        self.gain: Gain = check_gain(gain)
+        self.connections: int | None = connections if connections is None else check_count("connections", connections)
+        self.sparsity: float | None = sparsity if sparsity is None else check_number("sparsity", sparsity)
+        self.stddev: float | None = stddev if stddev is None else check_number("stddev", stddev, positive=True)
+        if sparsity is not None and not 0 <= sparsity < 1:
+            raise ValueError(f"`sparsity` must be in [0, 1). Received: {sparsity=!r}")
+        if sparsity is not None and connections is not None:
+            raise ValueError(
+                f"Only one of `connections` and `sparsity` can be given. Received: {connections=!r}, {sparsity=!r}"
+            )
+        if stddev is not None and gain != 1.0:
+            raise ValueError(f"Only one of `stddev` and `gain` can be given. Received: {stddev=!r}, {gain=!r}")
 
     def expected_std(self, shape: Shape) -> float:
         inputs, _ = self._matrix_shape(shape)
@@ -191,21 +184,18 @@ class KeepSparse(KerasConstraint):
     def _mask(self, shape: Shape) -> Tensor:
         """Return a boolean mask of the connections in a kernel of `shape`."""
         if shape not in self._masks:
+            if len(shape) > 2 and None in (self.initializer.input_axes, self.initializer.output_axes):
+                raise ValueError(
+                    "`initializer` must have both `input_axes` and `output_axes` for a kernel of more than two "
+                    f"dimensions. Received: initializer={self.initializer!r}, shape={shape}"
+                )
             # Inside a trace the initializer would become part of the program and run at each step. A new thread is
             # outside of any trace.
             with ThreadPoolExecutor(1) as executor:
-                self._masks[shape] = executor.submit(self._connections, shape).result()
+                kernel = executor.submit(lambda: keras.ops.convert_to_numpy(self.initializer(shape, "float32")))
+            self._masks[shape] = kernel.result() != 0
         if backend.is_tracing():
             return keras.ops.convert_to_tensor(self._masks[shape])
         if shape not in self._tensors:
             self._tensors[shape] = keras.ops.convert_to_tensor(self._masks[shape])
         return self._tensors[shape]
-
-    def _connections(self, shape: Shape) -> Array:
-        if len(shape) > 2 and None in (self.initializer.input_axes, self.initializer.output_axes):
-            raise ValueError(
-                "`initializer` must have both `input_axes` and `output_axes` for a kernel of more than two dimensions. "
-                f"Received: initializer={self.initializer!r}, shape={shape}"
-            )
-        connected: Array = keras.ops.convert_to_numpy(self.initializer(shape, "float32")) != 0
-        return connected

@@ -5,7 +5,6 @@ import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from types import EllipsisType
 from typing import Any, TypeAlias
 
 import keras
@@ -22,7 +21,7 @@ Source: TypeAlias = str | os.PathLike[str] | keras.Model | Mapping[str, Any]
 # Maps patterns for the paths of weights or layers to names of arrays or modules.
 NameRules: TypeAlias = Mapping[str, str | tuple[str, Part] | None]
 
-# Batch of a `.npy` file have no names.
+# Arrays of a `.npy` file have no names.
 _FORMATS = tuple(name for name in FORMATS if name != ".npy")
 # Formats that only Keras writes.
 _OF_KERAS = (".weights.h5", ".keras")
@@ -70,11 +69,10 @@ def _checked_path(source: object) -> str:
 
 
 def _checked_arrays(source: Mapping[Any, Any]) -> dict[str, Stored]:
-    contents = {}
-    for name, value in source.items():
+    for name in source:
         if not isinstance(name, str):
             raise TypeError(f"`source` must be a dict from names to arrays. Received: {name!r} as a name")
-        contents[name] = as_stored(value)
+    contents = {name: as_stored(value) for name, value in source.items()}
     if contents and all(found.dtype == "object" for found in contents.values()):
         raise TypeError(
             f"`source` must be a dict from names to arrays. Received: the names {list(contents)}, no arrays"
@@ -126,7 +124,7 @@ def layout_of_source(given: LayoutName | None, own: LayoutName | None) -> KerasL
 _AROUND = (keras.layers.Bidirectional, keras.layers.RNN, keras.layers.Wrapper)
 
 
-def candidates_by_path(weight: ModelWeight, layout: KerasLayout, module: str = "", depth: int = 0) -> list[Candidate]:
+def _candidates_by_path(weight: ModelWeight, layout: KerasLayout, module: str = "", depth: int = 0) -> list[Candidate]:
     """Return the arrays that may hold `weight` by its path in the model, most likely first.
 
     Args:
@@ -136,11 +134,8 @@ def candidates_by_path(weight: ModelWeight, layout: KerasLayout, module: str = "
         depth: The number of names in the path up to that layer.
     """
     names = weight.path.split("/")
-    inner = [
-        name
-        for place, name in enumerate(names[:-1])
-        if place >= depth and not isinstance(weight.layers[place], _AROUND)
-    ]
+    places = zip(names[depth:-1], weight.layers[depth:], strict=False)
+    inner = [name for name, around in places if not isinstance(around, _AROUND)]
     found = [Candidate((joined(module, *names[depth:], mark=mark),)) for mark in "/."]
     found += layout.special_names(weight, module, inner)
     if weight.name in OTHER_NAMES:
@@ -148,8 +143,8 @@ def candidates_by_path(weight: ModelWeight, layout: KerasLayout, module: str = "
     return found
 
 
-def candidates_by_rule(
-    weights: Sequence[ModelWeight], rules: NameRules, layout: KerasLayout
+def candidates_of(
+    weights: Sequence[ModelWeight], rules: NameRules | None, layout: KerasLayout
 ) -> dict[str, list[Candidate] | None]:
     """Return the candidates from the first matching rule of each weight, by path; `None` if the rule skips the weight.
 
@@ -157,11 +152,21 @@ def candidates_by_rule(
         TypeError: If `rules` is not a mapping of patterns to names.
         ValueError: If a rule matches no weight or its names cannot be filled in.
     """
+    if rules is None:
+        return {weight.path: _candidates_by_path(weight, layout) for weight in weights}
     if not isinstance(rules, Mapping):
         raise TypeError(f"`rules` must be a dict from patterns to names. Received: rules={rules!r}")
     found: dict[str, list[Candidate] | None] = {}
     for pattern, value in rules.items():
-        _check_rule(pattern, value)
+        if not isinstance(pattern, str):
+            raise TypeError(f"`rules` must have path patterns as keys. Received: {pattern!r} as a key")
+        name, part = value if isinstance(value, tuple) and len(value) == 2 else (value, ...)
+        is_part = part is ... or isinstance(part, int | slice | tuple) or callable(part)
+        if value is not None and not (isinstance(name, str) and is_part):
+            raise TypeError(
+                "The values of `rules` must be a name, a pair of a name and a part (`numpy.s_[...]` or a function), or "
+                f"`None`. Received: {value!r} for {pattern!r}"
+            )
         expression = re.compile(re.escape(pattern).replace(r"\*", "([^/]*)") + "(?P<rest>/.+)?")
         matches = {weight: match for weight in weights if (match := expression.fullmatch(weight.path))}
         if not matches:
@@ -175,19 +180,6 @@ def candidates_by_rule(
             if weight.path not in found:
                 found[weight.path] = None if value is None else _candidates_of_rule(weight, match, value, layout)
     return found
-
-
-def _check_rule(pattern: Any, value: Any) -> None:
-    if not isinstance(pattern, str):
-        raise TypeError(f"`rules` must have path patterns as keys. Received: {pattern!r} as a key")
-    name, part = value if isinstance(value, tuple) and len(value) == 2 else (value, ...)
-    if value is not None and not (
-        isinstance(name, str) and (isinstance(part, int | slice | EllipsisType | tuple) or callable(part))
-    ):
-        raise TypeError(
-            "The values of `rules` must be a name, a pair of a name and a part (`numpy.s_[...]` or a function), or "
-            f"`None`. Received: {value!r} for {pattern!r}"
-        )
 
 
 def _candidates_of_rule(
@@ -208,4 +200,4 @@ def _candidates_of_rule(
             "`rules` must not have a part for a layer, which may have several weights: use the pattern of one weight. "
             f"Received: {value!r} for a layer of {weight.path!r}"
         )
-    return candidates_by_path(weight, layout, name, depth=weight.path.count("/") + 1 - match["rest"].count("/"))
+    return _candidates_by_path(weight, layout, name, depth=weight.path.count("/") + 1 - match["rest"].count("/"))

@@ -10,7 +10,6 @@ import keras
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._layers import activation_of, call_name, named_layers, own_weights, parts_of, replaced
-from keras_initx.diagnostics._measure import Batch
 from keras_initx.diagnostics._signal import array_of, first_float, tensors_in
 from keras_initx.diagnostics._weights import is_kernel, is_zero
 from keras_initx.models._weights import is_quantized
@@ -22,7 +21,7 @@ Visit = Callable[[keras.layers.Layer, Outputs], object]
 
 def forward(
     model: keras.Model,
-    x: Batch,
+    x: Any,
     layers: Collection[keras.layers.Layer],
     values: Sequence[tuple[keras.Variable, Array]],
     visit: Visit,

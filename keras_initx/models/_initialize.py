@@ -13,12 +13,11 @@ from keras_initx._checks import check_flag
 from keras_initx._seeds import derived_seed, has_seed, root_seed
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import backend
-from keras_initx.initializers import Initializer, KeepSparse
-from keras_initx.initializers._composition import check_shape_for
+from keras_initx.initializers import Initializer, KeepSparse, _composition
 from keras_initx.models._layer_initializers import LayerInitializer, initial_state, layer_initializers
 from keras_initx.models._rules import Rules, description, initializers_by_rule, with_seed_and_axes
-from keras_initx.models._weights import ModelWeight, Plan, check_model, find_weights, is_quantized
-from keras_initx.rendering._table import Column, filled
+from keras_initx.models._weights import ModelWeight, check_model, find_weights, is_quantized
+from keras_initx.rendering._table import Column, WeightTable, filled
 from keras_initx.rendering._terminal import progress
 from keras_initx.rendering._text import short_number as number
 
@@ -59,7 +58,7 @@ class WeightPlan:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class InitializationPlan(Plan[WeightPlan]):
+class InitializationPlan(WeightTable[WeightPlan]):
     """The initialization of each weight of a model, shown as a table by `print` and in notebooks.
 
     Attributes:
@@ -79,18 +78,16 @@ class InitializationPlan(Plan[WeightPlan]):
 
     def _columns(self) -> list[Column[WeightPlan]]:
         columns: list[Column[WeightPlan]] = [
-            Column("weight", lambda weight: weight.path, is_text=True),
-            Column("shape", lambda weight: weight.shape),
-            Column(
-                "initializer", lambda weight: weight.initializer or f"({weight.reason})", is_text=True, max_width=30
-            ),
-            Column("fan in", lambda weight: _optional(weight.fan_in)),
-            Column("fan out", lambda weight: _optional(weight.fan_out)),
-            Column("std expected", lambda weight: _optional(weight.expected_std)),
-            Column("std", lambda weight: _optional(weight.std)),
-            Column("seed", lambda weight: _optional(weight.seed), wide_only=True),
-            Column("seconds", lambda weight: _optional(weight.seconds), wide_only=True),
-            Column("size", lambda weight: _size(weight.nbytes), wide_only=True),
+            Column("weight", lambda row: row.path, is_text=True),
+            Column("shape", lambda row: row.shape),
+            Column("initializer", lambda row: row.initializer or f"({row.reason})", is_text=True, max_width=30),
+            Column("fan in", lambda row: _optional(row.fan_in)),
+            Column("fan out", lambda row: _optional(row.fan_out)),
+            Column("std expected", lambda row: _optional(row.expected_std)),
+            Column("std", lambda row: _optional(row.std)),
+            Column("seed", lambda row: _optional(row.seed), wide_only=True),
+            Column("seconds", lambda row: _optional(row.seconds), wide_only=True),
+            Column("size", lambda row: _size(row.nbytes), wide_only=True),
         ]
         return filled(columns, self.weights)
 
@@ -194,12 +191,10 @@ def initialize(
     rows, assignments = [], []
     with progress("initialize", len(steps), "weights") as advance:
         for weight, initializer, row in steps:
-            if initializer is None:
-                rows.append(row)
-            else:
-                value, drawn = _draw(weight, initializer, row)
-                rows.append(drawn)
+            if initializer is not None:
+                value, row = _draw(weight, initializer, row)
                 assignments.append((weight.variable, value))
+            rows.append(row)
             advance(1)
     for variable, value in assignments:
         variable.assign(value)
@@ -243,15 +238,14 @@ def _steps(weights: Sequence[ModelWeight], rules: Rules | None, root: int) -> li
             if initializer is not given and has_seed(initializer.get_config()):
                 seed = derived  # A user's object has its own.
             try:
-                check_shape_for(initializer, weight.shape)
+                _composition.check_shape_for(initializer, weight.shape)
             except ValueError as error:
                 raise _unsuitable(repr(initializer), weight.path, f": {error}") from None
         fan_in, fan_out = weight.fans or (None, None)
         row = WeightPlan(weight.path, weight.shape, weight.dtype, weight.nbytes, None, reason, fan_in, fan_out)
         if initializer is not None:
             std = initializer.expected_std(weight.shape) if isinstance(initializer, Initializer) else None
-            text = description(initializer)
-            row = replace(row, initializer=text, reason="", expected_std=std, seed=seed)
+            row = replace(row, initializer=description(initializer), reason="", expected_std=std, seed=seed)
         steps.append(_Step(weight, initializer, row))
     return steps
 
@@ -262,12 +256,10 @@ def _unsuitable(initializer: str | None, path: str, problem: str) -> ValueError:
 
 def _check_seeds(steps: Sequence[_Step]) -> None:
     """Raise `ValueError` if two weights of the same shape share a seed. For 1,000 weights the odds are 1 in 4,000."""
-    seen: dict[tuple[int, Shape], str] = {}
+    seen: dict[tuple[int | None, Shape], str] = {}
     for _, _, row in steps:
-        if row.seed is None:
-            continue
         other = seen.setdefault((row.seed, row.shape), row.path)
-        if other != row.path:
+        if row.seed is not None and other != row.path:
             raise ValueError(
                 f"`seed` must give {other!r} and {row.path!r} different seeds: use another `seed`. "
                 f"Received: the seed {row.seed} for both"
@@ -303,11 +295,10 @@ def _array(value: Tensor) -> Array:
 
 def _std(array: Array) -> float:
     """Return the standard deviation, in chunks that stay in the cache: fresh memory costs more than the sums."""
-    if not array.size:
-        return 0.0
     flat = array.reshape(-1)
     total = square = 0.0
     for begin in range(0, flat.size, 1 << 16):
         chunk = flat[begin : begin + (1 << 16)].astype("float64")
         total, square = total + float(chunk.sum()), square + float(chunk @ chunk)
-    return math.sqrt(max(square / flat.size - (total / flat.size) ** 2, 0.0))
+    size = max(flat.size, 1)
+    return math.sqrt(max(square / size - (total / size) ** 2, 0.0))

@@ -1,10 +1,11 @@
 """What a model starts from: the initializer of each weight, and the initial state of everything else."""
 
 import contextlib
+import functools
 import itertools
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
@@ -15,8 +16,7 @@ from keras_initx._checks import DTYPES
 from keras_initx._keras import argument_name
 from keras_initx._typing import Shape, Tensor
 from keras_initx.diagnostics._layers import parts_of
-from keras_initx.initializers import Concatenated, LSTMForgetBias
-from keras_initx.initializers._recurrent import overwrites_forget_bias
+from keras_initx.initializers import Concatenated, LSTMForgetBias, _recurrent
 from keras_initx.models._weights import ModelWeight, is_quantized, weights_within
 
 # What Keras accepts for a weight: an object, or a function of shape and dtype.
@@ -34,41 +34,35 @@ def layer_initializers(weights: Sequence[ModelWeight]) -> dict[str, tuple[LayerI
         which is otherwise empty.
     """
     found: dict[str, tuple[LayerInitializer | None, str]] = {}
-    recorded: dict[str, Mapping[str, LayerInitializer]] = {}
+    record = functools.cache(_record)
     for weight in weights:
-        initializer, reason = None, ""
         if is_quantized(weight.layer):
-            reason = "quantized"
+            found[weight.path] = None, "quantized"
         elif weight.dtype not in DTYPES:
-            reason = weight.dtype
+            found[weight.path] = None, weight.dtype
         elif hasattr(weight.layer, "adapt"):
-            reason = "adapted to data"
+            found[weight.path] = None, "adapted to data"
         else:
             held = getattr(weight.layer, argument_name(weight.variable), None)
-            initializer = keras.initializers.get(held) or _recorded(weight, recorded)
-            reason = "" if initializer else "initializer unknown"
-        sets_forget_bias = weight.name == "bias" and overwrites_forget_bias(weight.layer)
-        if initializer and sets_forget_bias and not isinstance(initializer, LSTMForgetBias):
-            units = weight.shape[0] // 4
-            initializer = Concatenated([initializer, "ones", initializer], sizes=[units, units, 2 * units])
-        found[weight.path] = initializer, reason
+            initializer = keras.initializers.get(held) or _recorded(weight, record)
+            sets_forget_bias = weight.name == "bias" and _recurrent.overwrites_forget_bias(weight.layer)
+            if initializer and sets_forget_bias and not isinstance(initializer, LSTMForgetBias):
+                units = weight.shape[0] // 4
+                initializer = Concatenated([initializer, "ones", initializer], sizes=[units, units, 2 * units])
+            found[weight.path] = initializer, "" if initializer else "initializer unknown"
     return found
 
 
-def _recorded(weight: ModelWeight, recorded: dict[str, Mapping[str, LayerInitializer]]) -> LayerInitializer | None:
+def _recorded(weight: ModelWeight, record: Callable[[keras.Layer], dict[str, Any]]) -> LayerInitializer | None:
     """Return the initializer that is passed to `add_weight` for `weight`, or `None` if it cannot be determined.
 
     Args:
         weight: A weight.
-        recorded: Cache of recorded initializers, by the path of the rebuilt layer. New ones are
-            added.
+        record: The function `_record`, with a cache.
     """
     for layer, path in zip(reversed(weight.layers), reversed(weight.layer_paths), strict=True):
-        if path not in recorded:
-            recorded[path] = _record(layer)
-        inside = weight.path.removeprefix(path).removeprefix("/")
-        if inside in recorded[path]:
-            return recorded[path][inside]
+        if found := record(layer).get(weight.path.removeprefix(path).removeprefix("/")):
+            return found
     return None
 
 
@@ -102,12 +96,8 @@ def _initializers_of_copy(layer: keras.Layer) -> dict[str, LayerInitializer]:
         copy = type(layer).from_config(layer.get_config())
         if not copy.built:
             copy.build_from_config(layer.get_build_config())
-        found = {
-            _position(weight): calls[id(weight.variable)]
-            for weight in weights_within(copy)
-            if id(weight.variable) in calls
-        }
-    return {weight.path: found[_position(weight)] for weight in weights_within(layer) if _position(weight) in found}
+        found = {_position(weight): calls.get(id(weight.variable)) for weight in weights_within(copy)}
+    return {weight.path: value for weight in weights_within(layer) if (value := found.get(_position(weight)))}
 
 
 def _position(weight: ModelWeight) -> tuple[Any, ...]:
@@ -123,9 +113,7 @@ def _recorded_calls() -> Iterator[dict[int, LayerInitializer]]:
     thread = threading.get_ident()
     calls: dict[int, LayerInitializer] = {}
 
-    def add_weight(
-        self: keras.Layer, shape: Any = None, initializer: Any = None, *args: Any, **options: Any
-    ) -> keras.Variable:
+    def add_weight(self: Any, shape: Any = None, initializer: Any = None, *args: Any, **options: Any) -> keras.Variable:
         if threading.get_ident() != thread:
             return original(self, shape, initializer, *args, **options)
         variable = original(self, shape, "zeros", *args, **options)
@@ -175,9 +163,7 @@ def _fresh_variables(optimizer: keras.optimizers.Optimizer, model: keras.Model) 
     # The weights that it was built for: since then, layers may have been frozen or quantized.
     own = {id(variable) for variable in optimizer.variables}
     lists = [list(value) for value in vars(optimizer).values() if isinstance(value, list | tuple)]
-    foreign = [
-        value for value in lists if all(isinstance(item, keras.Variable) and id(item) not in own for item in value)
-    ]
+    foreign = [one for one in lists if all(isinstance(item, keras.Variable) and id(item) not in own for item in one)]
     weights = max(foreign, key=len, default=[]) or model.trainable_variables
     # A user's class may lack a complete config. The class of Keras that it extends has one, and mostly its variables.
     for cls in type(optimizer).__mro__:
@@ -186,9 +172,8 @@ def _fresh_variables(optimizer: keras.optimizers.Optimizer, model: keras.Model) 
             fresh.build(weights)
         except Exception:
             continue
-        variables: list[keras.Variable] = fresh.variables
-        if _kinds(variables) == _kinds(optimizer.variables):
-            return variables
+        if _kinds(fresh.variables) == _kinds(optimizer.variables):
+            return list(fresh.variables)
     raise ValueError(
         "`model` must have an optimizer whose `get_config` returns all arguments of its constructor, or `reset` must "
         f"be False; then compile the model again. Received: optimizer={optimizer!r}"

@@ -47,7 +47,7 @@ _CONVOLUTIONS = (
 
 @dataclass(frozen=True)
 class Candidate:
-    """Batch that a weight may be built from. All of them must exist.
+    """Arrays that a weight may be built from. All of them must exist.
 
     Attributes:
         names: Their names, usually one.
@@ -160,14 +160,11 @@ class KerasLayout:
         return [self._matrix(weight.shape, summed, units)] if len(summed) + len(units) == len(kernel) else []
 
     def _matrix(self, shape: Shape, inputs: Shape = (0,), units: Shape = (1,)) -> Arrangement:
-        order = (units, inputs) if self.units_first else (inputs, units)
-        lengths = [[shape[axis] for axis in axes] for axes in order]
-        place = [*order[0], *order[1]]
-        return Arrangement(
-            tuple(math.prod(group) for group in lengths),
-            (*lengths[0], *lengths[1]),
-            tuple(place.index(axis) for axis in range(len(shape))),
-        )
+        rows, columns = (units, inputs) if self.units_first else (inputs, units)
+        order = (*rows, *columns)
+        split = tuple(shape[axis] for axis in order)
+        source = math.prod(split[: len(rows)]), math.prod(split[len(rows) :])
+        return Arrangement(source, split, tuple(np.argsort(order).tolist()))
 
 
 class TorchLayout(KerasLayout):

@@ -12,10 +12,9 @@ import numpy as np
 from keras_initx._checks import DTYPES, check_flag
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.initializers._array_files import Stored
-from keras_initx.models import _arrays
-from keras_initx.models._layouts import Candidate, KerasLayout, LayoutName
-from keras_initx.models._weights import ModelWeight, Plan, check_model, find_weights
-from keras_initx.rendering._table import Column, filled
+from keras_initx.models import _arrays, _layouts
+from keras_initx.models._weights import ModelWeight, check_model, find_weights
+from keras_initx.rendering._table import Column, WeightTable, filled
 from keras_initx.rendering._terminal import progress
 
 # Maximum number of names and problems that a text lists.
@@ -48,7 +47,7 @@ class LoadedWeight:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LoadingPlan(Plan[LoadedWeight]):
+class LoadingPlan(WeightTable[LoadedWeight]):
     """The source of each weight in `load_pretrained`, shown as a table by `print` and in notebooks.
 
     Attributes:
@@ -82,18 +81,13 @@ class LoadingPlan(Plan[LoadedWeight]):
         return filled(columns, self.weights)
 
     def _summary(self) -> str:
-        problems, left = self.problems, self.left
-        parts = [
-            f"{len(self.weights) - len(left) - len(problems)} of {len(self.weights)} weights "
-            + ("to be loaded" if self.dry_run else "loaded")
-        ]
-        if left:
-            parts.append(f"{len(left)} left unchanged")
-        if problems:
-            parts.append(f"{len(problems)} with errors")
+        total, problems, left = len(self.weights), len(self.problems), len(self.left)
+        loaded = f"{total - left - problems} of {total} weights {'to be loaded' if self.dry_run else 'loaded'}"
+        unchanged = f", {left} left unchanged" if left else ""
+        errors = f", {problems} with errors" if problems else ""
         arrays = [f"{name} {shape}" for name, shape in self.unused.items()]
         unused = f"; unused arrays: {_truncated(arrays)}" if arrays else ""
-        return f"{', '.join(parts)}{unused}."
+        return f"{loaded}{unchanged}{errors}{unused}."
 
 
 def _conversion_text(weight: LoadedWeight) -> str:
@@ -107,7 +101,7 @@ def load_pretrained(
     source: _arrays.Source,
     rules: _arrays.NameRules | None = None,
     *,
-    layout: LayoutName | None = None,
+    layout: _layouts.LayoutName | None = None,
     dry_run: bool = False,
 ) -> LoadingPlan:
     """Load the weights of a built model from arrays with other names and another layout.
@@ -178,15 +172,25 @@ def load_pretrained(
         plan = LoadingPlan([step.row for step in steps], unused, dry_run)
         if dry_run:
             return plan
-        _check_plan(plan)
-        values = []
+        if plan.problems:
+            raise ValueError(
+                "`source` must have an array for each weight that is to be loaded. Received: "
+                f"{_truncated(plan.problems, '; ')}"
+            )
+        if not used:
+            paths, names = [repr(step.row.path) for step in steps], [*map(repr, unused)]
+            raise ValueError(
+                "`rules` must map weights to arrays, because no array has the name of a weight. "
+                f"Received: weights {_truncated(paths)}; arrays {_truncated(names)}"
+            )
+        assignments = []
         with progress("Loading weights", len(steps), "weights") as advance:
-            for step in steps:
-                values.append(step.read() if step.read else None)
+            for weight, _, read in steps:
+                if read:
+                    assignments.append((weight.variable, read()))
                 advance(1)
-    for step, value in zip(steps, values, strict=True):
-        if value is not None:
-            step.weight.variable.assign(value)
+    for variable, value in assignments:
+        variable.assign(value)
     return plan
 
 
@@ -206,15 +210,10 @@ def _steps(
     weights: Sequence[ModelWeight],
     contents: Mapping[str, Stored],
     rules: _arrays.NameRules | None,
-    layout: KerasLayout,
+    layout: _layouts.KerasLayout,
 ) -> list[_Step]:
     """Return a step for each weight. Mismatches are reported in its row."""
-    if rules is None:
-        found: Mapping[str, list[Candidate] | None] = {
-            weight.path: _arrays.candidates_by_path(weight, layout) for weight in weights
-        }
-    else:
-        found = _arrays.candidates_by_rule(weights, rules, layout)
+    found = _arrays.candidates_of(weights, rules, layout)
     steps = []
     missing = 0
     for weight in weights:
@@ -241,7 +240,7 @@ def _steps(
     return steps
 
 
-def _no_array(candidates: Sequence[Candidate], known: Iterable[str]) -> str:
+def _no_array(candidates: Sequence[_layouts.Candidate], known: Iterable[str]) -> str:
     names = dict.fromkeys(" and ".join(map(repr, candidate.names)) for candidate in candidates)
     close = difflib.get_close_matches(candidates[-1].names[0], known, cutoff=0.5)
     similar = f"; close matches are {', '.join(map(repr, close))}" if close else ""
@@ -249,7 +248,7 @@ def _no_array(candidates: Sequence[Candidate], known: Iterable[str]) -> str:
 
 
 def _conversion(
-    weight: ModelWeight, candidate: Candidate, stored: Sequence[Stored], layout: KerasLayout
+    weight: ModelWeight, candidate: _layouts.Candidate, stored: Sequence[Stored], layout: _layouts.KerasLayout
 ) -> tuple[str, Callable[[], Array]]:
     """Return how arrays are converted to `weight`, as text and as a function that reads and converts them."""
     for array in stored:
@@ -271,7 +270,7 @@ def _conversion(
         index = slice(candidate.third * length, (candidate.third + 1) * length)
     if index is not None:
         try:
-            # Batch of these shapes that take no memory.
+            # Arrays of these shapes that take no memory.
             shapes = [np.broadcast_to(np.int8(0), shape)[index].shape for shape in shapes]
         except (IndexError, TypeError) as error:
             raise _MismatchError(f"no part {_index_text(index)}: {error}") from None
@@ -287,9 +286,8 @@ def _conversion(
         )
 
     def read() -> Array:
-        arrays = [array.read() for array in stored]
-        parts = arrays if index is None else [array[index] for array in arrays]
-        return np.asarray(arrangement.apply([part.astype(weight.dtype) for part in parts], weight.shape), order="C")
+        parts = [array.read()[... if index is None else index].astype(weight.dtype) for array in stored]
+        return np.asarray(arrangement.apply(parts, weight.shape), order="C")
 
     changes = ["" if index is None else _index_text(index), arrangement.description(shapes, weight.shape)]
     return ", ".join(filter(None, changes)), read
@@ -309,21 +307,6 @@ def _index_text(index: Any) -> str:
         return ":".join(ends if value.step is None else [*ends, str(value.step)])
 
     return f"[{', '.join(map(part, index if isinstance(index, tuple) else (index,)))}]"
-
-
-def _check_plan(plan: LoadingPlan) -> None:
-    """Raise `ValueError` if the plan has problems or loads nothing."""
-    if plan.problems:
-        raise ValueError(
-            "`source` must have an array for each weight that is to be loaded. Received: "
-            f"{_truncated(plan.problems, '; ')}"
-        )
-    if not any(weight.names for weight in plan.weights):
-        paths, names = ([*map(repr, found)] for found in ((weight.path for weight in plan.weights), plan.unused))
-        raise ValueError(
-            "`rules` must map weights to arrays, because no array has the name of a weight. "
-            f"Received: weights {_truncated(paths)}; arrays {_truncated(names)}"
-        )
 
 
 def _truncated(texts: Sequence[str], mark: str = ", ") -> str:

@@ -12,11 +12,8 @@ import numpy as np
 from keras_initx._checks import check_count, check_number
 from keras_initx._seeds import derived_seed, root_seed
 from keras_initx._typing import Array
-from keras_initx.diagnostics._diagnose import check_batch, ensure_built, first_examples
-from keras_initx.diagnostics._layers import named_layers
-from keras_initx.diagnostics._measure import Batch
+from keras_initx.diagnostics import _diagnose, _layers, _measure, _weights
 from keras_initx.diagnostics._signal import array_of, spread
-from keras_initx.diagnostics._weights import kernel_axes
 from keras_initx.initializers import Orthogonal
 from keras_initx.models._forward import Kernels, Outputs, forward, kernels_of
 from keras_initx.models._weights import find_weights
@@ -84,7 +81,7 @@ _Values = list[tuple[keras.Variable, Array]]
 
 def lsuv(
     model: keras.Model,
-    x: Batch,
+    x: _measure.Batch,
     *,
     seed: int | None = None,
     tolerance: float = 0.1,
@@ -146,15 +143,15 @@ def lsuv(
     Reference:
         Mishkin and Matas, "All you need is a good init", ICLR 2016.
     """
-    check_batch(model, x, None, batch_size)
+    _diagnose.check_batch(model, x, None, batch_size)
     check_number("tolerance", tolerance, positive=True)
     check_count("max_steps", max_steps)
     root = root_seed(seed)
-    x = first_examples(x, batch_size)
-    ensure_built(model, x)
+    x = _diagnose.first_examples(x, batch_size)
+    _diagnose.ensure_built(model, x)
     weights = find_weights(model)
     paths = {layer: path for weight in weights for layer, path in zip(weight.layers, weight.layer_paths, strict=True)}
-    kernels = {layer: found for layer in named_layers(model) if (found := kernels_of(layer))}
+    kernels = {layer: found for layer in _layers.named_layers(model) if (found := kernels_of(layer))}
     seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
     before = _variances(model, x, kernels, [])
     fits: dict[keras.layers.Layer, Fit] = {}
@@ -178,18 +175,17 @@ def lsuv(
 
     rows = []
     # In execution order; layers that are not called come last.
-    for layer in [*before, *(layer for layer in kernels if layer not in before)]:
+    for layer in dict.fromkeys([*before, *kernels]):
         fit = fits.get(layer, Fit(1.0, 0, kernels[layer].reason or "not called, or in a compiled function"))
         variance = after.get(layer)
-        status: Status = "left" if fit.reason else "not reached"
-        if not fit.reason and variance is not None and abs(variance - 1) <= tolerance:
-            status = "scaled"
+        is_scaled = variance is not None and abs(variance - 1) <= tolerance
+        status: Status = "left" if fit.reason else "scaled" if is_scaled else "not reached"
         rows.append(LSUVRow(paths[layer], before.get(layer), variance, fit.steps, status, fit.reason))
     return LSUVResult(rows, root)
 
 
 def _variances(
-    model: keras.Model, x: Batch, layers: dict[keras.layers.Layer, Kernels], values: _Values
+    model: keras.Model, x: _measure.Batch, layers: dict[keras.layers.Layer, Kernels], values: _Values
 ) -> dict[keras.layers.Layer, float | None]:
     """Return the output variance of each layer, in execution order, with these kernel values."""
     found: dict[keras.layers.Layer, float | None] = {}
@@ -205,7 +201,7 @@ def _variances(
 
 
 def _orthonormal(layer: keras.layers.Layer, kernel: keras.Variable, seed: int) -> Array:
-    inputs, _ = kernel_axes(layer, kernel.name, len(kernel.shape))
+    inputs, _ = _weights.kernel_axes(layer, kernel.name, len(kernel.shape))
     dtype = "float64" if kernel.dtype == "float64" else "float32"
     return array_of(Orthogonal(seed=seed, input_axes=inputs)(kernel.shape, dtype))
 
@@ -253,6 +249,8 @@ def _constrained(kernel: keras.Variable, value: Array) -> Array:
 _LEAST_POWER = 0.1
 # Examples that differ by less than this relative amount are equal up to rounding.
 _LEAST_SPREAD = 1e-5
+_VANISHES = Fit(1.0, 0, "its output vanishes or overflows")
+_UNRELATED = Fit(1.0, 0, "its output does not follow its kernel")
 
 
 def unit_variance(outputs: Callable[[float], Array | None], power: float, tolerance: float, max_steps: int) -> Fit:
@@ -273,15 +271,16 @@ def unit_variance(outputs: Callable[[float], Array | None], power: float, tolera
         A `Fit` with the best factor found, or with a reason.
     """
     values = outputs(1.0)
-    reason = _obstacle(values)
+    if reason := _obstacle(values):
+        return Fit(1.0, 0, reason)
     tried: list[tuple[float, float]] = []
     logarithm = 0.0
-    while not reason:
-        assert values is not None
+    while True:
+        if values is None or not np.isfinite(values).all():
+            return _VANISHES
         variance = float(values.var(dtype="float64"))
         if not 0 < variance < math.inf:
-            reason = "its output vanishes or overflows"
-            break
+            return _VANISHES
         tried.append((logarithm, math.log(variance)))
         if abs(variance - 1) <= tolerance or len(tried) > max_steps:
             break
@@ -289,17 +288,11 @@ def unit_variance(outputs: Callable[[float], Array | None], power: float, tolera
             (before, from_), (after, to) = tried[-2:]
             power = (to - from_) / (after - before)
             if not power > _LEAST_POWER:
-                reason = "its output does not follow its kernel"
-                break
+                return _UNRELATED
         logarithm -= tried[-1][1] / power
         if abs(logarithm) > 80:  # beyond the range of float32
-            reason = "its output does not follow its kernel"
-            break
+            return _UNRELATED
         values = outputs(math.exp(logarithm))
-        if values is None or not np.isfinite(values).all():
-            reason = "its output vanishes or overflows"
-    if reason:
-        return Fit(1.0, 0, reason)
     closest = min(tried, key=lambda one: abs(one[1]))
     if closest is not tried[-1]:
         outputs(math.exp(closest[0]))

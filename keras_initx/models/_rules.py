@@ -10,10 +10,8 @@ import numpy as np
 
 from keras_initx._seeds import derived_seed, has_seed
 from keras_initx._typing import InitializerLike, Shape
-from keras_initx.initializers import Initializer, catalog
+from keras_initx.initializers import Initializer, _composition, _scale, catalog
 from keras_initx.initializers._base import parameters_of
-from keras_initx.initializers._composition import check_initializer
-from keras_initx.initializers._scale import AxesInitializer, MatrixInitializer, default_axes
 from keras_initx.models._weights import ModelWeight
 from keras_initx.sampling._conversion import truncated_quantiles
 
@@ -62,7 +60,7 @@ def _checked(condition: Any, value: InitializerLike | None) -> keras.initializer
         )
     if value is None:
         return None
-    initializer = check_initializer(f"rules[{condition!r}]", value)
+    initializer = _composition.check_initializer(f"rules[{condition!r}]", value)
     if has_seed(initializer.get_config()):
         raise ValueError(
             "`rules` must have initializers without seeds: each weight gets its own, derived from `seed`. "
@@ -81,11 +79,7 @@ def _matches(condition: Condition, weight: ModelWeight) -> bool:
 
 
 # Keras classes whose counterparts here have the same distribution, and the same bits on every backend.
-_NAMESAKES = {
-    getattr(keras.initializers, entry.cls.__name__): entry.cls
-    for entry in catalog()
-    if hasattr(keras.initializers, entry.cls.__name__)
-}
+_NAMESAKES = {own: entry.cls for entry in catalog() if (own := getattr(keras.initializers, entry.cls.__name__, None))}
 _AXES = ("input_axes", "output_axes")
 
 
@@ -109,20 +103,18 @@ def with_seed_and_axes(
         return initializer
     if type(initializer) is keras.initializers.TruncatedNormal:
         given["stddev"] *= truncated_quantiles(-2.0, 2.0).stddev  # Keras takes the value before truncation.
+    if "seed" in given:
+        given["seed"] = seed
     without_axes = given.get("input_axes") is given.get("output_axes") is None
     axes = weight.axes
     if without_axes and axes and _needs_axes(cls, *axes, len(weight.shape)):
         given["input_axes"], given["output_axes"] = map(list, axes)
     try:
-        copy: keras.initializers.Initializer = cls.from_config(
-            {
-                name: seed if name == "seed" else _argument_for(value, derived_seed(seed, name), weight)
-                for name, value in given.items()
-            }
-        )
+        arguments = {name: _argument_for(value, derived_seed(seed, name), weight) for name, value in given.items()}
+        copy: keras.initializers.Initializer = cls.from_config(arguments)
     except Exception:  # A user's class may refuse its own config, or hold one that is not registered.
         return initializer
-    if without_axes and isinstance(copy, AxesInitializer):
+    if without_axes and isinstance(copy, _scale.AxesInitializer):
         copy._groups = weight.groups
     return copy
 
@@ -140,9 +132,9 @@ def _needs_axes(cls: type, inputs: Shape, units: Shape, rank: int) -> bool:
     """Return whether an initializer of type `cls` takes axes and its defaults would be different."""
     if not parameters_of(cls).keys() >= set(_AXES):
         return False
-    if issubclass(cls, MatrixInitializer):  # which needs each axis exactly once
+    if issubclass(cls, _scale.MatrixInitializer):  # which needs each axis exactly once
         return rank > 2 and sorted(inputs + units) == list(range(rank)) and bool(inputs and units)
-    return (inputs, units) != default_axes(rank)
+    return (inputs, units) != _scale.default_axes(rank)
 
 
 def _argument_for(value: Any, seed: int, weight: ModelWeight) -> Any:

@@ -1,10 +1,9 @@
 """The weights of a model, with paths that do not depend on other objects in the process."""
 
-import abc
 import hashlib
 import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,6 @@ from keras_initx._typing import DType, Shape
 from keras_initx.diagnostics._layers import automatic_name, own_weights, parts_of
 from keras_initx.diagnostics._weights import is_kernel, kernel_axes
 from keras_initx.initializers._scale import fans
-from keras_initx.rendering._table import Row, WeightTable
 
 _WITH_GROUPS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
@@ -145,16 +143,12 @@ def _numbered(names: Iterable[tuple[str, tuple[str, int] | None]]) -> list[str]:
     Args:
         names: Pairs of a name, and its stem and number if it is automatic.
     """
-    result: list[str] = []
-    numbers: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for place, (name, automatic) in enumerate(names):
-        result.append(name)
-        if automatic:
-            stem, number = automatic
-            numbers[stem].append((number, place))
-    for stem, found in numbers.items():
-        for index, (_, place) in enumerate(sorted(found)):
-            result[place] = f"{stem}_{index}" if index else stem
+    pairs = list(names)
+    result = [name for name, _ in pairs]
+    counts: Counter[str] = Counter()
+    for (stem, _), place in sorted((automatic, place) for place, (_, automatic) in enumerate(pairs) if automatic):
+        result[place] = f"{stem}_{counts[stem]}" if counts[stem] else stem
+        counts[stem] += 1
     return result
 
 
@@ -194,18 +188,3 @@ def weights_digest(model: keras.Model) -> str:
         whole.update(f"{weight.path} {weight.dtype} {weight.shape}\n".encode())
         whole.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight.variable.value)).tobytes())
     return whole.hexdigest()
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Plan(WeightTable[Row]):
-    """What is done with each weight of a model: a table with a summary below it."""
-
-    @abc.abstractmethod
-    def _summary(self) -> str:
-        """Return a sentence."""
-
-    def _headline(self) -> str:
-        return f": {self._summary()[:-1]}"
-
-    def _below(self) -> list[str]:
-        return ["", self._summary()]

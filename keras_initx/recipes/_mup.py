@@ -14,13 +14,10 @@ import numpy.typing as npt
 
 from keras_initx._checks import check_choice, check_count
 from keras_initx._typing import Shape
-from keras_initx.diagnostics import diagnose
-from keras_initx.diagnostics._measure import Batch
+from keras_initx.diagnostics import _measure, diagnose
 from keras_initx.models._weights import ModelWeight, check_model, find_weights
-from keras_initx.rendering._export import as_json
-from keras_initx.rendering._figures import COLORS, new_figure, save_figure, tidy
+from keras_initx.rendering import _export, _figures, _terminal
 from keras_initx.rendering._table import Column, Tabular, WeightTable
-from keras_initx.rendering._terminal import progress
 from keras_initx.rendering._text import short_number as number
 
 __all__ = ["CoordinateCheck", "MupTable", "MupWeight", "coordinate_check", "mup"]
@@ -87,9 +84,6 @@ class MupTable(WeightTable[MupWeight]):
             Column("adam", lambda weight: number(weight.adam)),
             Column("sgd", lambda weight: number(weight.sgd)),
         ]
-
-    def _headline(self) -> str:
-        return f" of {len(self.weights)} weights"
 
     def _below(self) -> list[str]:
         return ["Factors on the standard deviation in the base model, and on the learning rates of Adam and SGD."]
@@ -206,7 +200,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
     def to_json(self) -> str:
         """Return the result as JSON."""
         values = asdict(self) | {"sizes": self.sizes.tolist(), "exponents": self.exponents.tolist()}
-        return as_json(values, indent=1)
+        return _export.as_json(values, indent=1)
 
     def plot(self, path: str | Path) -> None:
         """Plot the sizes against the width, with a panel for each step and a line for each layer.
@@ -221,10 +215,10 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
             OSError: If the file cannot be written.
             ValueError: If the suffix is not that of a supported format.
         """
-        figure = new_figure(size=(1.5 + 2.2 * len(self.sizes), 3))
+        figure = _figures.new_figure(size=(1.5 + 2.2 * len(self.sizes), 3))
         axes = figure.subplots(1, len(self.sizes), sharey=True, squeeze=False)[0]
         for step, (axis, sizes) in enumerate(zip(axes, self.sizes, strict=True)):
-            for name, line, color in zip(self.layers, sizes, itertools.cycle(COLORS), strict=False):
+            for name, line, color in zip(self.layers, sizes, itertools.cycle(_figures.COLORS), strict=False):
                 shown = np.where(line > 0, line, np.nan)
                 axis.plot(self.widths, shown, "o-", color=color, label=name, markersize=3, linewidth=1)
             axis.set_xscale("log", base=2)
@@ -232,19 +226,17 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
             axis.set_title(f"after step {step}" if step else "before training", fontsize=10)
             axis.set_xlabel("width", fontsize=8)
         axes[0].set_ylabel("root mean square")
-        tidy(axes)
+        _figures.tidy(axes)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
-        save_figure(figure, path)
+        _figures.save_figure(figure, path)
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [(name, *map(number, found)) for name, found in zip(self.layers, self.exponents.T, strict=True)]
 
     def _columns(self) -> list[Column[tuple[str, ...]]]:
-        columns: list[Column[tuple[str, ...]]] = [Column("layer", itemgetter(0), is_text=True)]
-        for step in range(len(self.sizes)):
-            columns.append(Column(f"step {step}", itemgetter(step + 1)))
-        return columns
+        headers = ["layer", *(f"step {step}" for step in range(len(self.sizes)))]
+        return [Column(header, itemgetter(place), is_text=place == 0) for place, header in enumerate(headers)]
 
     def _headline(self) -> str:
         return f" of {len(self.layers)} layers at widths {self.widths}"
@@ -256,8 +248,8 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
 def coordinate_check(
     build: Callable[[int], keras.Model],
     widths: Sequence[int] | npt.NDArray[np.integer],
-    x: Batch,
-    y: Batch,
+    x: _measure.Batch,
+    y: _measure.Batch,
     *,
     steps: int = 3,
 ) -> CoordinateCheck:
@@ -304,7 +296,7 @@ def coordinate_check(
         raise ValueError(f"`widths` must have at least two different widths. Received: {widths=!r}")
     columns: list[list[list[float]]] = []
     names: list[str] = []
-    with progress("coordinate check", len(widths), "widths") as advance:
+    with _terminal.progress("coordinate check", len(widths), "widths") as advance:
         for width in widths:
             model = check_model("build", build(width))
             reports = [diagnose(model, x)]

@@ -39,14 +39,14 @@ def count_of(name: str, value: Any, *patterns: str) -> int:
     if not isinstance(value, keras.Model):
         return int(check_count(name, value))
     found = paths(check_model(name, value))
-    counts = [len(fnmatch.filter(found, pattern)) for pattern in patterns]
-    for pattern, count in zip(patterns, counts, strict=True):
+    for pattern in patterns:
+        count = len(fnmatch.filter(found, pattern))
         if not count:
             raise ValueError(
                 f"`{name}` must be a model with weights that match {pattern!r}; otherwise pass the number and edit the "
                 f"patterns in the returned dict. Received: {name}={value.name!r} with {found[-1]!r}"
             )
-    return counts[-1]
+    return count
 
 
 def for_model(recipe: Recipe, model: Any) -> Recipe:
@@ -81,8 +81,7 @@ def selu(model: keras.Model) -> Recipe:
     Reference:
         Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", NIPS 2017.
     """
-    recipe: Recipe = {"*kernel": "initx.lecun_normal", "*bias": "zeros"}
-    return for_model(recipe, check_model("model", model))
+    return for_model({"*kernel": "initx.lecun_normal", "*bias": "zeros"}, check_model("model", model))
 
 
 def orthogonal_rnn(model: keras.Model) -> Recipe:
@@ -152,8 +151,7 @@ def spectral(model: keras.Model) -> Recipe:
     Reference:
         Yang, Simon and Bernstein, "A spectral condition for feature learning", arXiv:2310.17813, 2023.
     """
-    recipe: Recipe = {"*kernel": "initx.spectral", "*bias": "zeros"}
-    return for_model(recipe, check_model("model", model))
+    return for_model({"*kernel": "initx.spectral", "*bias": "zeros"}, check_model("model", model))
 
 
 # The branch kernels of residual networks in KerasHub and `keras.applications`; number 0 is the shortcut.

@@ -148,7 +148,6 @@ def deepnorm(layers: keras.Model | int) -> Recipe:
     return for_model(recipe, layers)
 
 
-_HEAD = "*predictions/kernel"
 _PATCHES = "*patch_embedding/kernel"
 
 
@@ -220,7 +219,7 @@ def vit_jax(model: keras.Model) -> Recipe:
         by its code. Wightman, "PyTorch image models" (timm), `init_weights_vit_jax` in `vision_transformer.py`.
     """
     recipe: Recipe = {
-        _HEAD: "zeros",
+        "*predictions/kernel": "zeros",
         _PATCHES: "initx.lecun_normal",
         "*kernel": "initx.glorot_uniform",
         "*position_embedding/*": RandomNormal(stddev=0.02),

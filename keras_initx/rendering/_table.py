@@ -197,7 +197,7 @@ class Tabular(abc.ABC, Generic[Row]):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class WeightTable(Tabular[Row]):
-    """A table with a row for each weight.
+    """A table with a row for each weight, and a summary below it if there is something to say.
 
     Attributes:
         weights: The rows, which are dataclasses.
@@ -215,3 +215,13 @@ class WeightTable(Tabular[Row]):
 
     def _rows(self) -> Sequence[Row]:
         return self.weights
+
+    def _summary(self) -> str:
+        """Return a sentence about all weights, or nothing."""
+        return ""
+
+    def _headline(self) -> str:
+        return f": {self._summary()[:-1]}" if self._summary() else f" of {len(self.weights)} weights"
+
+    def _below(self) -> list[str]:
+        return ["", self._summary()] if self._summary() else []

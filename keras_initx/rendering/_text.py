@@ -1,5 +1,6 @@
 """Numbers and lists in sentences."""
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -27,13 +28,15 @@ def counted(count: int, noun: str) -> str:
 
 def ranges(numbers: Iterable[int]) -> str:
     """Format numbers in their shortest form: `2, 4-7`."""
-    runs: list[list[int]] = []
-    for n in sorted(numbers):
-        if runs and n == runs[-1][1] + 1:
-            runs[-1][1] = n
-        else:
-            runs.append([n, n])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+    # Within a run, numbers and their positions grow alike.
+    groups = itertools.groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0])
+    runs = [[n for _, n in group] for _, group in groups]
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def shortened(name: str, length: int) -> str:
+    """Truncate a name at the start."""
+    return name if len(name) <= length else f"…{name[1 - length :]}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -12,6 +12,8 @@ import numpy as np
 from keras_initx._typing import Array, DType, Tensor
 from keras_initx.sampling._namespace import Namespace
 
+__all__ = ["Affine", "Bounds", "affine", "portable_log"]
+
 Convert = Callable[[Namespace, Tensor, Tensor, DType], Tensor]
 
 

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import backend
 
+__all__ = ["Namespace", "choose_namespace"]
+
 _VARIABLE = "KERAS_INITX_SAMPLE_ON"
 _PLACES = ("auto", "host", "device")
 # Minimum number of values for a device. The host takes 10 ms for 4 million values including the copy, a device less
@@ -101,8 +103,7 @@ class _Host:
         return x * factor
 
     def squared_norms(self, x: Array) -> Array:
-        norms: Array = np.einsum("ij,ij->i", x, x)
-        return norms
+        return np.asarray(np.einsum("ij,ij->i", x, x))
 
     def take(self, table: Array, index: Array) -> Array:
         return table.take(index, mode="wrap")  # skips the check for indices out of range

@@ -12,7 +12,12 @@ from keras_initx.backends import backend
 from keras_initx.sampling import _conversion
 from keras_initx.sampling._conversion import Affine, Bounds, Convert, affine, affine_by, truncated_quantiles
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace, choose_namespace
-from keras_initx.sampling._words import HostWords, words_at
+from keras_initx.sampling._words import HostWords, Words, words_at
+
+__all__ = ["Draw", "Stream", "computing_dtype", "truncated_bounds", "truncated_normal", "uniform_between"]
+
+# A kind of draws: how words are converted, and the table for it.
+_Kind = tuple[Convert, Array | None]
 
 _MAX_SIZE = 1 << 32
 _HOST_WORDS = HostWords()
@@ -49,11 +54,7 @@ class Stream:
     """
 
     def __init__(
-        self,
-        key: tuple[Tensor, Tensor],
-        dtype: DType | None = None,
-        bounds: Bounds | None = None,
-        xp: Namespace | None = None,
+        self, key: Words, dtype: DType | None = None, bounds: Bounds | None = None, xp: Namespace | None = None
     ) -> None:
         self.key = key
         self.xp: Namespace = choose_namespace() if xp is None else xp
@@ -63,7 +64,7 @@ class Stream:
 
     def words(self, draw: int, shape: Shape, start: int = 0) -> Tensor:
         """Return 32 random bits per element: uint32 on the host, int32 elsewhere."""
-        return self._map(draw, shape, self.xp.word, _conversion.as_words, None, start)
+        return self._map(draw, shape, self.xp.word, (_conversion.as_words, None), start)
 
     def words_at(self, draw: int, index: Tensor) -> Tensor:
         """Return the elements of `words` whose flat indices are the words `index`."""
@@ -73,13 +74,13 @@ class Stream:
         self, draw: int, shape: Shape, dtype: DType = "float32", start: int = 0, then: Elementwise | None = None
     ) -> Tensor:
         """Return uniform values in the open interval (0, 1), multiples of 2**-24."""
-        return self._map(draw, shape, dtype, _conversion.as_uniform, None, start, then)
+        return self._map(draw, shape, dtype, (_conversion.as_uniform, None), start, then)
 
     def normal(
         self, draw: int, shape: Shape, dtype: DType = "float32", start: int = 0, then: Elementwise | None = None
     ) -> Tensor:
         """Return draws from N(0, 1), limited to +-6.12."""
-        return self._map(draw, shape, dtype, _conversion.as_normal, _conversion.normal_table(dtype), start, then)
+        return self._map(draw, shape, dtype, (_conversion.as_normal, _conversion.normal_table(dtype)), start, then)
 
     def normal_at(self, draw: int, index: Tensor, dtype: DType = "float32") -> Tensor:
         """Return the elements of `normal` whose flat indices are the words `index`."""
@@ -99,7 +100,7 @@ class Stream:
             dtype: `"float32"` or `"float64"`.
             then: See `Stream`.
         """
-        return self._map(draw, shape, dtype, _conversion.as_interpolated, knots.view(self.xp.word), 0, then)
+        return self._map(draw, shape, dtype, (_conversion.as_interpolated, knots.view(self.xp.word)), then=then)
 
     def integers(self, draw: int, shape: Shape, bounds: Tensor) -> Tensor:
         """Return integers in `[0, bounds)` as words.
@@ -144,31 +145,22 @@ class Stream:
         return TRACED.convert_to_tensor(np.array(words, "uint32").view(TRACED.word))
 
     def _map(
-        self,
-        draw: int,
-        shape: Shape,
-        dtype: DType,
-        convert: Convert,
-        table: Array | None,
-        start: int,
-        then: Elementwise | None = None,
+        self, draw: int, shape: Shape, dtype: DType, kind: _Kind, start: int = 0, then: Elementwise | None = None
     ) -> Tensor:
-        """Apply `convert` to the words of `shape`, starting at element `start`.
-
-        With `then` draws are finished, see `Stream`.
-        """
+        """Convert the words of `shape`, starting at element `start`. With `then` draws are finished, see `Stream`."""
         size = math.prod(shape)
         check_size(start + size, shape)
         out = dtype if then is None else self.finished_dtype(dtype)
         if self.xp is DEVICE:
             if not isinstance(then, Affine | None):
-                values = self._map(draw, shape, dtype, convert, table, start)
+                values = self._map(draw, shape, dtype, kind, start)
                 return self.xp.cast(self._clipped(then(values)), out)
-            return self._map_on_device(draw, shape, dtype, convert, table, start, then, out)
-        table = self._table(table)
+            return self._map_on_device(draw, shape, dtype, kind, start, then, out)
+        convert, table = kind
+        words_table = self._table(table)
 
         def finished(words: Tensor) -> Tensor:
-            values = convert(self.xp, words, table, dtype)
+            values = convert(self.xp, words, words_table, dtype)
             return values if then is None else self._clipped(then(values))
 
         if self.xp is HOST:
@@ -178,25 +170,18 @@ class Stream:
         return self.xp.cast(finished(self.words_at(draw, self.flat_index(shape, start))), out)
 
     def _map_on_device(
-        self,
-        draw: int,
-        shape: Shape,
-        dtype: DType,
-        convert: Convert,
-        table: Array | None,
-        start: int,
-        then: Affine | None,
-        out: DType,
+        self, draw: int, shape: Shape, dtype: DType, kind: _Kind, start: int, then: Affine | None, out: DType
     ) -> Tensor:
         """Do the same on a device, by a Triton kernel, or by a program that makes a block of a fixed size.
 
         The program takes all but the size as arguments, so it serves all shapes and standard deviations.
         """
+        convert, table = kind
         # Nothing is applied to words.
         numbers = (then or Affine(self.xp)).numbers("float32" if convert is _conversion.as_words else dtype)
         if then and self._limits:
-            (lower, upper), narrow = self._limits
-            numbers[3:] = np.clip(numbers[3:], *_conversion.round_inward(narrow, lower, upper))
+            bounds, narrow = self._limits
+            numbers[3:] = np.clip(numbers[3:], *_conversion.round_inward(narrow, *bounds))
         tables = [self.xp.convert_to_tensor(array) for array in (numbers, table) if array is not None]
         size = math.prod(shape)
         if size and backend.has_triton():
@@ -205,11 +190,7 @@ class Stream:
             return _triton.draws([*map(int, self.key), int(draw)], shape, start, convert, tables, out)
         length = block_length(size)
         program = _block_program(convert, dtype, out, length)
-
-        def block(first: int) -> Tensor:
-            return program(self.arguments(draw, start + first), *tables)
-
-        return backend.joined(block, length, shape, out)
+        return backend.joined(lambda first: program(self.arguments(draw, start + first), *tables), length, shape, out)
 
     def _clipped(self, values: Tensor) -> Tensor:
         return values if self._limits is None else _conversion.clip(self.xp, values, *self._limits)

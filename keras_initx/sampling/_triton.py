@@ -23,12 +23,7 @@ _KINDS = (_conversion.as_words, _conversion.as_uniform, _conversion.as_normal, _
 
 
 def draws(
-    words: Sequence[int],
-    shape: Shape,
-    start: int,
-    convert: _conversion.Convert,
-    tables: Sequence[Tensor],
-    out: DType,
+    words: Sequence[int], shape: Shape, start: int, convert: _conversion.Convert, tables: Sequence[Tensor], out: DType
 ) -> Tensor:
     """Return draws of `shape`, made and finished in one launch.
 
@@ -58,14 +53,7 @@ def _constants(convert: _conversion.Convert, start: int) -> dict[str, int]:
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _fill(  # type: ignore[no-untyped-def]  # Triton treats every annotation as a constant
-    out,
-    counters,
-    numbers,
-    table,
-    odd: tl.constexpr,
-    blocks: tl.constexpr,
-    kind: tl.constexpr,
-    parity: tl.constexpr,
+    out, counters, numbers, table, odd: tl.constexpr, blocks: tl.constexpr, kind: tl.constexpr, parity: tl.constexpr
 ):
     key0 = tl.load(counters).to(tl.uint32)
     key1 = tl.load(counters + 1).to(tl.uint32)

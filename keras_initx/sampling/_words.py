@@ -1,6 +1,5 @@
 """Random words: the block function, and its evaluation on the host."""
 
-import collections
 import functools
 import math
 import os
@@ -163,7 +162,7 @@ def run_blocks(function: Callable[[int], None], blocks: Iterable[int], *, two_th
     try:
         work()
     finally:
-        collections.deque(remaining, maxlen=0)  # so that the other thread ends too if this one is interrupted
+        list(remaining)  # take the rest, so that the other thread ends too if this one is interrupted
         # It may be busy with a draw of another thread.
         started = not other.cancel()
     if started:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import numbers
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,13 +10,12 @@ from typing import Any
 
 import keras
 
-from keras_initx._checks import check_count, check_flag
+from keras_initx._checks import check_count, check_flag, is_integer
 from keras_initx._extras import import_optional
 from keras_initx._seeds import isolated_rng, seeded
 from keras_initx.rendering._terminal import progress
-from keras_initx.studies import _plan
+from keras_initx.studies import _metric, _plan
 from keras_initx.studies._data import checked_data
-from keras_initx.studies._metric import check_monitor, check_threshold, resolve_metric, sign, unify_metric_names
 from keras_initx.studies._records import Build, BuildWith, DataLike, Folder, Initializers, Mode, Settings, Trial
 from keras_initx.studies._restart_study import RestartStudy
 from keras_initx.studies._reuse import copies_dropped
@@ -103,8 +101,8 @@ def compare_initializers(
         [0, 1, 0, 1, 0, 1, 0, 1]
     """
     named, arrays = _checked_initializers(initializers), checked_data(data)
-    check_monitor(monitor, mode)
-    check_threshold(threshold)
+    _metric.check_monitor(monitor, mode)
+    _metric.check_threshold(threshold)
     check_flag("diagnosis", diagnosis)
     _check_jobs(n_jobs)
     settings = {
@@ -192,16 +190,13 @@ def random_restarts(
         AISTATS 2016.
     """
     arrays = checked_data(data)
-    check_monitor(monitor, mode)
+    _metric.check_monitor(monitor, mode)
     _check_jobs(n_jobs)
     check_count("n", n)
     if checks != 0:
         check_count("checks", checks)
-    settings = {
-        **_plan.run_settings(build, arrays, epochs, batch_size, seed, title),
-        "n": int(n),
-        "checks": int(checks),
-    }
+    settings = _plan.run_settings(build, arrays, epochs, batch_size, seed, title)
+    settings |= {"n": int(n), "checks": int(checks)}
     if checks:
         import_optional("scipy.stats", "studies")  # The tests need it: fail now rather than after training.
     with _open_folder(out, "restarts", settings) as folder:
@@ -245,7 +240,7 @@ def _checked_initializers(initializers: Initializers) -> dict[str, Any]:
 def _check_jobs(n_jobs: Any) -> None:
     """Raise `TypeError` or `ValueError` unless `n_jobs` is a number of processes, as in joblib."""
     required = f"`n_jobs` must be an integer other than 0. Received: {n_jobs=!r}"
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, numbers.Integral):
+    if not is_integer(n_jobs):
         raise TypeError(required)
     if n_jobs == 0:
         raise ValueError(required)
@@ -268,14 +263,14 @@ def _run_rounds(run: Run, settings: Settings, n_jobs: int) -> None:
         plans = {draw: _plan.plan_stage(settings, draw, round_) for draw in draws[: round_.size]}
         run_trials(run, list(plans.values()), n_jobs, f"round {round_.number}")
         # The first round has the directions of the metrics.
-        trials = unify_metric_names(trials | {plan.key: run.folder.trial(plan.key) for plan in plans.values()})
+        trials = _metric.unify_metric_names(trials | {plan.key: run.folder.trial(plan.key) for plan in plans.values()})
         stages = {draw: trials[plan.key] for draw, plan in plans.items()}
-        name, direction = resolve_metric(trials.values(), run.monitor, run.mode)
+        name, direction = _metric.resolve_metric(trials.values(), run.monitor, run.mode)
         finished = {draw: trial for draw, trial in stages.items() if trial.status == "finished"}
         if not finished:
             error = next(iter(stages.values())).end.get("error", "diverged")
             raise RuntimeError(f"no draw could be trained to the end of round {round_.number}: {error}")
-        draws = sorted(finished, key=lambda draw: -sign(direction) * finished[draw].epochs[-1][name])
+        draws = sorted(finished, key=lambda draw: -_metric.sign(direction) * finished[draw].epochs[-1][name])
 
 
 def run_trials(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, label: str) -> None:

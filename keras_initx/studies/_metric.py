@@ -29,10 +29,7 @@ _LEAST_IS_BEST = (
     *("BinaryCrossentropy", "CategoricalCrossentropy", "SparseCategoricalCrossentropy", "KLDivergence", "Poisson"),
     *("Hinge", "SquaredHinge", "CategoricalHinge", "FalsePositives", "FalseNegatives"),
 )
-_DIRECTIONS: dict[str, Direction] = {
-    **dict.fromkeys(_GREATEST_IS_BEST, "max"),
-    **dict.fromkeys(_LEAST_IS_BEST, "min"),
-}
+_DIRECTIONS: dict[str, Direction] = {**dict.fromkeys(_GREATEST_IS_BEST, "max"), **dict.fromkeys(_LEAST_IS_BEST, "min")}
 # Substrings of the names of metrics, with their ranges.
 _RANGES = {
     **dict.fromkeys(("acc", "auc", "precision", "recall", "f1", "iou"), (0.0, 1.0)),
@@ -71,15 +68,11 @@ def _named_direction(name: str) -> Direction | None:
     """Return the direction of a metric that only its name tells, such as a function."""
     if name == "loss" or name.endswith("_loss"):
         return "min"
-    return next(
-        (
-            direction
-            for kind, direction in _DIRECTIONS.items()
-            # A loss has this name too, and is the negative of the metric.
-            if kind != "CosineSimilarity" and automatic_name(name.lower(), kind)
-        ),
-        None,
-    )
+    for kind, direction in _DIRECTIONS.items():
+        # A loss has the name of a cosine similarity too, and is the negative of the metric.
+        if kind != "CosineSimilarity" and automatic_name(name.lower(), kind):
+            return direction
+    return None
 
 
 def unify_metric_names(trials: Mapping[Key, Trial]) -> dict[Key, Trial]:
@@ -166,16 +159,13 @@ def resolve_metric(trials: Collection[Trial], monitor: str | None, mode: Mode) -
         monitor = found[0]
     if mode != "auto":
         return monitor, mode
-    known: dict[str, Direction | None] = {}
-    for trial in trials:
-        known |= trial.directions
+    known = {name: direction for trial in trials for name, direction in trial.directions.items()}
     # Records of earlier versions do not have the direction, and a run that has not begun has no metric.
     direction = known[monitor] if monitor in known else _named_direction(monitor.removeprefix("val_"))
     if direction is None and names:
         raise BuildError(
             "`mode` must be 'max' or 'min' for a metric of which it is not known whether larger or smaller values are "
-            f"better; or choose another `monitor`. Received: mode={mode!r}, monitor={monitor!r} of "
-            f"{_listed(names)}"
+            f"better; or choose another `monitor`. Received: mode={mode!r}, monitor={monitor!r} of {_listed(names)}"
         )
     return monitor, direction or "min"
 

@@ -3,8 +3,7 @@
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -58,8 +57,7 @@ def fingerprint(value: Any) -> Any:
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
-@dataclass(frozen=True)
-class TrialPlan:
+class TrialPlan(NamedTuple):
     """One training run: a trial of a comparison, or a stage of a draw's training in restarts.
 
     Attributes:
@@ -106,8 +104,7 @@ def plan_comparison(settings: Settings) -> list[TrialPlan]:
     return plans
 
 
-@dataclass(frozen=True)
-class Round:
+class Round(NamedTuple):
     """A round of successive halving.
 
     Attributes:
@@ -147,15 +144,9 @@ def stage_key(draw: int, number: int) -> str:
 
 def plan_stage(settings: Settings, draw: int, round_: Round) -> TrialPlan:
     """Return the trial of a draw in a round."""
-    return TrialPlan(
-        stage_key(draw, round_.number),
-        draw_seed(settings, draw),
-        derived_seed(settings["seed"], "train"),
-        round_.end,
-        round_.begin,
-        previous=stage_key(draw, round_.number - 1) if round_.begin else None,
-        keep_state=True,
-    )
+    previous = stage_key(draw, round_.number - 1) if round_.begin else None
+    seeds = draw_seed(settings, draw), derived_seed(settings["seed"], "train")
+    return TrialPlan(stage_key(draw, round_.number), *seeds, round_.end, round_.begin, previous, keep_state=True)
 
 
 def check_keys(settings: Settings) -> list[tuple[str, str]]:

@@ -32,12 +32,11 @@ def study_plots(trials: Trials, summary: Summary) -> list[Plot]:
     # Include trials that diverge later, because the first batch may show why.
     diagnosed = {row["initializer"] for row in trials.first_batches}
     measured = [row["initializer"] for row in summary.rows if row["initializer"] in diagnosed]
-    plot_final_values = functools.partial(_plot_final_values, summary)
     plots: list[tuple[str, str, Callable[..., Any], Any]] = [
         ("curves", "Learning curves", _plot_curves, trained),
         ("distributions", "Uniform and normal", _plot_distributions, families(trained)),
         ("course", "The course of training", _plot_curve_statistics, trained),
-        ("final-values", "Final values of the trials", plot_final_values, trained),
+        ("final-values", "Final values of the trials", functools.partial(_plot_final_values, summary), trained),
         ("gaps", "Generalization gap", _plot_gaps, trained),
         ("first-epoch", "The first epoch", _plot_first_epoch, _losses_of_first_epoch(trials, trained)),
         ("first-batch", "The first batch, before training", _plot_first_batch, measured),
@@ -176,10 +175,10 @@ def _plot_first_epoch(trials: Trials, losses: Mapping[str, FloatArray]) -> "Figu
 
 
 def _plot_first_batch(trials: Trials, shown: Sequence[str]) -> "Figure":
-    figure, axes = new_plot(
-        trials.title, "The first batch, before training: mean over the repeats, least to greatest", 2
-    )
-    for axis, statistic in zip(axes, ("std", "gradient_norm"), strict=True):
+    title = "The first batch, before training: mean over the repeats, least to greatest"
+    panels = {"std": "standard deviation of the output", "gradient_norm": "norm of the gradient"}
+    figure, axes = new_plot(trials.title, title, len(panels))
+    for axis, (statistic, label) in zip(axes, panels.items(), strict=True):
         for place, name in enumerate(shown):
             rows = [
                 [layer[statistic] for layer in trial.first_batch["layers"]]
@@ -194,10 +193,8 @@ def _plot_first_batch(trials: Trials, shown: Sequence[str]) -> "Figure":
             axis.vlines(layers, known.min(axis=0), known.max(axis=0), color=color, linewidth=1.2)
             marker = _MARKERS[trials.initializers.index(name) // len(COLORS) % len(_MARKERS)]
             axis.plot(layers, known.mean(axis=0), marker, color=color, markersize=4, label=name)
-        axis.set(xlabel="layer, the first is nearest to the inputs", yscale="log")
+        axis.set(title=label, xlabel="layer, the first is nearest to the inputs", yscale="log")
         axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0].set_title("standard deviation of the output")
-    axes[1].set_title("norm of the gradient")
     _add_legend(figure, axes[0])
     return figure
 

@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -125,8 +124,7 @@ class Folder:
             raise SettingsError(f"{self.path} contains another kind of run. Received: {kind}, there {found['kind']}")
         # As JSON: tuples come back as lists.
         there, here = found["settings"], json.loads(json.dumps(settings))
-        changed = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
-        if changed:
+        if changed := sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name)):
             details = "; ".join(f"{name}={here.get(name)!r}, there {there.get(name)!r}" for name in changed)
             raise SettingsError(f"{self.path} contains a run with other settings. Received: {details}")
 
@@ -231,11 +229,6 @@ class Log:
             self._file.write(f"{as_line(record)}\n")
             self._file.flush()
             os.fsync(self._file.fileno())
-
-    def fail(self, error: Exception) -> None:
-        """Append the final line of a trial that was stopped by `error`."""
-        text = "".join(traceback.format_exception(error))
-        self.write(event="end", status="failed", error=f"{type(error).__name__}: {error}", traceback=text)
 
     def __enter__(self) -> "Log":
         return self

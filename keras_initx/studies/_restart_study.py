@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -17,10 +16,6 @@ from keras_initx.studies._plots import new_plot
 from keras_initx.studies._records import Direction, Folder, Mode, Record, Settings
 from keras_initx.studies._result import Plot, Result
 from keras_initx.studies._summary import SIGNIFICANT, needed_repeats, paired_test, repeats_needed
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 _CHOSEN, _REST = "#d55e00", "#8aa4b8"
 
@@ -69,8 +64,7 @@ class RestartStudy(Result):
         settings = folder.settings("restarts")
         rounds, numbers, pairs = plan_rounds(settings), range(1, settings["n"] + 1), check_keys(settings)
         stages = {draw: [stage_key(draw, round_.number) for round_ in rounds] for draw in numbers}
-        keys = itertools.chain(*stages.values(), *pairs)
-        trials = unify_metric_names({key: folder.trial(key) for key in keys})
+        trials = unify_metric_names({key: folder.trial(key) for key in itertools.chain(*stages.values(), *pairs)})
         monitor, direction = resolve_metric(trials.values(), monitor, mode)
         draws = []
         for draw, own in stages.items():
@@ -94,8 +88,7 @@ class RestartStudy(Result):
     @property
     def seed(self) -> int:
         """The seed of the chosen draw."""
-        seed: int = self.draws[0]["seed"]
-        return seed
+        return int(self.draws[0]["seed"])
 
     @property
     def score(self) -> float:
@@ -172,30 +165,24 @@ class RestartStudy(Result):
         ]
 
     def _plots(self) -> list[Plot]:
-        plots = []
-        if any(draw["epochs"] for draw in self.draws):
-            plots.append(Plot("draws", "Draws", self._plot_draws()))
-        if self.checks:
-            plots.append(Plot("checks", "Checks", self._plot_checks()))
-        return plots
+        draws = [self._plot_draws()] if any(draw["epochs"] for draw in self.draws) else []
+        return [*draws, self._plot_checks()] if self.checks else draws
 
-    def _plot_draws(self) -> "Figure":
+    def _plot_draws(self) -> Plot:
         figure, (axis,) = new_plot(self.title, "Each draw as far as it was trained")
         for place, draw in enumerate(self.draws):
-            style: dict[str, Any] = {"color": _REST, "linewidth": 1.2, "zorder": 2}
-            if place == 0:
-                style = {"color": _CHOSEN, "linewidth": 2.2, "zorder": 3}
+            color, width, order = (_REST, 1.2, 2) if place else (_CHOSEN, 2.2, 3)
             label = {0: f"draw {draw['draw']}, the best", 1: "the others"}.get(place)
             steps = [epoch["epoch"] for epoch in draw["epochs"]]
             values = [epoch.get(self.monitor) for epoch in draw["epochs"]]
-            axis.plot(steps, values, label=label, **style)
-            axis.plot(steps[-1:], values[-1:], "o", markersize=4, color=style["color"], zorder=style["zorder"])
+            axis.plot(steps, values, label=label, color=color, linewidth=width, zorder=order)
+            axis.plot(steps[-1:], values[-1:], "o", markersize=4, color=color, zorder=order)
         axis.set(xlabel="epoch", ylabel=self.monitor, xlim=(0, self.settings["epochs"] * 1.02))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend(frameon=False)
-        return figure
+        return Plot("draws", "Draws", figure)
 
-    def _plot_checks(self) -> "Figure":
+    def _plot_checks(self) -> Plot:
         figure, (axis,) = new_plot(self.title, "The chosen draw and others, with the examples in other orders")
         for i, (chosen, other) in enumerate(self.checks, 1):
             axis.plot([chosen, other], [i, i], color="0.8", zorder=1)
@@ -207,7 +194,7 @@ class RestartStudy(Result):
         axis.set_yticklabels([f"order {i}" for i in range(1, count + 1)])
         axis.grid(visible=False, axis="y")
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-        return figure
+        return Plot("checks", "Checks", figure)
 
     def _headline(self) -> str:
         best = self.draws[0]

@@ -3,9 +3,8 @@
 import abc
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from keras_initx.rendering._export import image, page, paragraphs, section
 from keras_initx.rendering._figures import as_png, save_figures
@@ -17,14 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 79  # characters of a line
-_SETTINGS_COLUMNS: list[Column[tuple[str, Any]]] = [
-    Column("setting", lambda item: item[0], is_text=True),
-    Column("value", lambda item: item[1], is_text=True),
-]
 
 
-@dataclass(frozen=True)
-class Plot:
+class Plot(NamedTuple):
     """A plot: its file name, its caption, and the figure."""
 
     name: str
@@ -108,6 +102,7 @@ class Result(Tabular[Record]):
 
     def _write_report(self, path: Path, pictures: Iterable[tuple[bytes, str]]) -> None:
         columns = self._columns()
+        settings = tuple((name, str(value)) for name, value in self.settings.items())
         parts = [
             paragraphs([self._conditions()], "quiet"),
             paragraphs(self.remarks()),
@@ -115,7 +110,7 @@ class Result(Tabular[Record]):
             paragraphs(self._legend(columns), "quiet"),
             *(image(png, caption) for png, caption in pictures),
             *self._sections(),
-            section("Settings", Table.of(_SETTINGS_COLUMNS, self.settings.items()).as_html()),
+            section("Settings", Table(("setting", "value"), settings, are_text=(True, True)).as_html()),
         ]
         write_atomic(path, page(self.title, parts).encode())
 

@@ -17,12 +17,7 @@ from keras_initx.diagnostics._layers import automatic_name
 from keras_initx.diagnostics._measure import keep_derivative
 
 # Their configs contain code or state of another framework.
-_FOREIGN = (
-    keras.layers.FlaxLayer,
-    keras.layers.JaxLayer,
-    keras.layers.TFSMLayer,
-    keras.layers.TorchModuleWrapper,
-)
+_FOREIGN = (keras.layers.FlaxLayer, keras.layers.JaxLayer, keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
 # Copies by the keys of their programs, most recently used last. Copies in use are not included.
 _KEPT: dict[str, keras.Model] = {}
 _KEPT_AT_MOST = 2
@@ -81,9 +76,7 @@ def _program(model: keras.Model) -> str | None:
         # A built optimizer may be shared between models.
         if not (model.built and model.compiled) or model.optimizer.built:
             return None
-        if not all(map(_is_determined, (model, *layers_of(model)))):
-            return None
-        return _describe(model)
+        return _describe(model) if all(map(_is_determined, (model, *layers_of(model)))) else None
     except Exception:  # The config cannot be serialized.
         return None
 

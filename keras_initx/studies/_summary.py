@@ -47,8 +47,7 @@ class Summary:
         ranked = [row["initializer"] for row in self.rows if row["finished"] and not row["diverged"]]
         rows = [_compare(self._trials, better, other) for better, other in itertools.combinations(ranked, 2)]
         for row, corrected in zip(rows, holm([row["p"] for row in rows]), strict=True):
-            row["p_corrected"] = corrected
-            row["significant"] = corrected < SIGNIFICANT
+            row.update(p_corrected=corrected, significant=corrected < SIGNIFICANT)
         # Holm's method tests all remaining hypotheses at the level of the step at which it stops.
         level = SIGNIFICANT / max(1, sum(row["p_corrected"] >= SIGNIFICANT for row in rows))
         for row in rows:

@@ -162,8 +162,7 @@ def _tests(summary: Summary) -> list[str]:
 
 def _tests_of_the_best(summary: Summary, tested: list[Record]) -> list[str]:
     best, *others = (row["initializer"] for row in summary.rows)
-    pairs = {frozenset((row["first"], row["second"])): row for row in tested}
-    rows = {name: pairs[frozenset((best, name))] for name in others if frozenset((best, name)) in pairs}
+    rows = {name: row for name in others for row in tested if {row["first"], row["second"]} == {best, name}}
     worse = [name for name, row in rows.items() if row["significant"] and row["first"] == best]
     not_shown = [
         f"{name} (would take {needed_repeats(row['repeats_needed'])})"

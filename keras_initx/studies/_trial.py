@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import time
+import traceback
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_initx._seeds import derived_seed, isolated_rng, seeded
-from keras_initx._typing import Array, KerasCallback
+from keras_initx._typing import Array
 from keras_initx.diagnostics import diagnose
 from keras_initx.studies._data import number_of_examples, select_examples
 from keras_initx.studies._metric import check_metrics, directions
@@ -67,14 +68,13 @@ def run_trial(run: Run, plan: TrialPlan, on_epoch: Callable[[], None] = lambda: 
                 if plan.previous:
                     resume(model, run.data, run.folder.state(plan.previous))
                 status = _train(model, run, plan, log, on_epoch)
-                kept = {}
-                if plan.keep_state:
-                    kept["state"] = run.folder.keep_state(plan.key, state_of(model))
+                kept = {"state": run.folder.keep_state(plan.key, state_of(model))} if plan.keep_state else {}
                 log.write(event="end", status=status, **kept)
         except (BuildError, RecordError):
             raise
         except Exception as error:
-            log.fail(error)
+            reason = f"{type(error).__name__}: {error}"
+            log.write(event="end", status="failed", error=reason, traceback=traceback.format_exc())
 
 
 # The models of earlier trials, and the variables that they trained, by their ids.
@@ -97,8 +97,7 @@ def initial_model(run: Run, plan: TrialPlan) -> keras.Model:
     if not isinstance(model, keras.Model):
         raise TypeError(f"`build` must return a compiled Keras model. Received: {model!r}")
     parts = (model, *model.trainable_variables)
-    again = [part.name for part in parts if id(part) in _SEEN]
-    if again:
+    if again := [part.name for part in parts if id(part) in _SEEN]:
         raise BuildError(
             "`build` must make a new model in each trial, because a model that an earlier one has trained would begin "
             f"trained. Received: {again[0]!r} again"
@@ -145,7 +144,8 @@ def _before_training(model: keras.Model, run: Run) -> Record:
     Raises:
         BuildError: If the trial could not be compared with others.
     """
-    values = {f"val_{name}": _array(value) for name, value in _evaluate(model, run.data[1]).items()}
+    found = _evaluate(model, run.data[1])
+    values = {f"val_{name}": keras.ops.convert_to_numpy(value) for name, value in found.items()}
     for name, value in values.items():
         if value.size > 1:
             raise BuildError(
@@ -165,11 +165,6 @@ def _evaluate(model: keras.Model, part: Part) -> Record:
         x, y, sample_weight=weights, batch_size=_EVALUATION_BATCH, return_dict=True, verbose=0
     )
     return metrics
-
-
-def _array(value: Any) -> Array:
-    array: Array = keras.ops.convert_to_numpy(value)
-    return array
 
 
 def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: int) -> Record:
@@ -228,9 +223,15 @@ def train_epoch(model: keras.Model, data: Data, epoch: int, batch_size: int, see
     order = _order(training, epoch, seed)
     x, y, weights = keras.utils.unpack_x_y_sample_weight(select_examples(training, order))
     seed = derived_seed(seed, epoch)
-    recorder = [_BatchLosses(batch_size, len(order))] if epoch == 1 else []
+    running: list[tuple[int, float]] = []  # Keras reports the mean loss of all batches so far, not that of each.
+
+    def record(batch: int, logs: Record) -> None:
+        running.append((batch + 1, float(logs["loss"])))
+
     # `fit` may also draw while it prepares a model, which happens only once per model.
-    begin_with_seed = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: keras.utils.set_random_seed(seed))
+    begin_with_seed = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda *_: keras.utils.set_random_seed(seed), on_train_batch_end=record if epoch == 1 else None
+    )
     begin = time.perf_counter()
     # Shuffled here, because shuffling by the backends does not depend on the seed alone.
     history = model.fit(
@@ -243,31 +244,19 @@ def train_epoch(model: keras.Model, data: Data, epoch: int, batch_size: int, see
         shuffle=False,
         validation_data=validation,
         validation_batch_size=_EVALUATION_BATCH,
-        callbacks=[begin_with_seed, *recorder],
+        callbacks=[begin_with_seed],
         verbose=0,
     ).history
     seconds = time.perf_counter() - begin
-    metrics = {name: float(_array(values[-1]).item()) for name, values in history.items()}
-    losses = {"batch_losses": recorder[0].losses} if recorder else {}
-    return {**metrics, **losses, "seconds": seconds}
+    metrics: Record = {name: float(keras.ops.convert_to_numpy(values[-1]).item()) for name, values in history.items()}
+    if epoch == 1:
+        batches, means = np.transpose(running)
+        examples = np.minimum(batches * batch_size, len(order))
+        with np.errstate(invalid="ignore"):  # a loss that is not finite
+            metrics["batch_losses"] = (np.diff(examples * means, prepend=0) / np.diff(examples, prepend=0)).tolist()
+    return {**metrics, "seconds": seconds}
 
 
 def _order(training: Part, epoch: int, seed: int) -> Array:
     """Return the indices of the examples in the order of `epoch`."""
     return np.random.default_rng(derived_seed(seed, epoch)).permutation(number_of_examples(training))
-
-
-class _BatchLosses(KerasCallback):
-    """Record the loss of each batch. Keras itself reports the running mean."""
-
-    def __init__(self, batch_size: int, examples: int) -> None:
-        super().__init__()
-        self.losses: list[float] = []
-        self._batch_size, self._examples = batch_size, examples
-        self._seen, self._sum = 0, 0.0
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        seen = min((batch + 1) * self._batch_size, self._examples)
-        total = float(logs["loss"]) * seen
-        self.losses.append((total - self._sum) / (seen - self._seen))
-        self._seen, self._sum = seen, total

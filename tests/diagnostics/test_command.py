@@ -65,6 +65,7 @@ def test_faulty_models_end_with_1_and_a_name(data, capsys, name):
 def test_the_exit_code_is_that_of_the_process(data, monkeypatch, capsys):
     model = save(data, FAULTS["zeros"][1])
     monkeypatch.setattr(sys, "argv", ["keras_initx", "diagnose", model, "--data", str(data / "x.npy")])
+    monkeypatch.delitem(sys.modules, "keras_initx.__main__", raising=False)  # where another test has imported it
     with pytest.raises(SystemExit, match=r"^1$"):
         runpy.run_module("keras_initx", run_name="__main__")
     printed = capsys.readouterr()

@@ -146,6 +146,14 @@ def test_json_has_the_verdicts(faulty):
     assert set(data["verdicts"][0]) == {"problem", "layers", "evidence", "remedy", "level"}
 
 
+def test_an_overwritten_forget_bias_is_in_json_and_csv():
+    lstm = layers.LSTM(3, return_sequences=True, bias_initializer=keras.initializers.Constant(2.0))
+    report = keras_initx.diagnose(keras.Sequential([keras.Input((5, 8)), lstm, layers.LSTM(3)]), np.ones((64, 5, 8)))
+    assert [layer["forget_bias_overwritten"] for layer in json.loads(report.to_json())["layers"]] == [True, False]
+    rows = csv.DictReader(io.StringIO(report.to_csv()))
+    assert [row["forget_bias_overwritten"] for row in rows] == ["True", "False"]
+
+
 def test_json_has_no_number_for_what_is_not_finite():
     model = keras.Sequential([keras.Input((8,)), layers.Dense(3)])
     report = keras_initx.diagnose(model, X * np.nan, np.ones((64, 3)), loss="mse")
