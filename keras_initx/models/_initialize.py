@@ -273,11 +273,11 @@ def _draw(weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan) -
     if isinstance(weight.variable.constraint, KeepSparse):
         value = weight.variable.constraint(value)
     seconds = time.perf_counter() - begin
+    if isinstance(value, np.ma.MaskedArray):
+        raise _unsuitable(row.initializer, row.path, ", which gives a masked array")
     array = _array(value)
     if array.shape != row.shape:
         raise _unsuitable(row.initializer, row.path, f" of shape {row.shape}, which gives {array.shape}")
-    if isinstance(value, np.ma.MaskedArray):
-        raise _unsuitable(row.initializer, row.path, ", which gives a masked array")
     if array.dtype.kind == "c" and "complex" not in row.dtype:
         raise _unsuitable(row.initializer, row.path, ", which gives complex numbers")
     std = _std(array)
