@@ -8,6 +8,8 @@ from modes import to_numpy
 
 import keras_initx
 
+pytestmark = pytest.mark.once
+
 X = np.random.default_rng(0).normal(size=(16, 6))
 Y = np.random.default_rng(1).normal(size=(16, 3))
 
@@ -85,7 +87,6 @@ def two_outputs(outputs):
     return keras.Model(inputs, {"one": one, "two": two} if outputs == "dict" else [one, two])
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("y", [[Y, Y[:, :2]], {"two": Y[:, :2], "one": Y}], ids=["list", "dict"])
 @pytest.mark.parametrize("outputs", ["list", "dict"])
 @pytest.mark.parametrize(
@@ -161,7 +162,6 @@ def test_the_loss_of_the_model_stays():
     assert [metric.name for metric in model.metrics] == named
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("loss", ["msee", 3, ["mse", "maee"], {"out": "msee"}], ids=str)
 def test_an_unknown_loss_is_refused_before_anything_runs(loss):
     ran = []
@@ -174,7 +174,6 @@ def test_an_unknown_loss_is_refused_before_anything_runs(loss):
     assert not ran
 
 
-@pytest.mark.once
 def test_names_in_a_loss_are_those_of_outputs():
     with pytest.raises(ValueError, match=r"Expected keys \['out'\] in loss dict, but found loss.keys\(\)=\['other'\]"):
         keras_initx.diagnose(network(), X, Y, loss={"other": "mse"})

@@ -8,6 +8,8 @@ from modes import needs_axes, to_numpy
 from keras_initx import Orthogonal, Sparse, catalog
 from keras_initx.initializers._scale import AxesInitializer
 
+pytestmark = pytest.mark.once
+
 layers = keras.layers
 both = pytest.mark.parametrize("cls", [Sparse, Orthogonal])
 

@@ -9,6 +9,8 @@ from modes import to_numpy
 from keras_initx import ChronoBias
 from keras_initx.initializers._recurrent import _quantiles
 
+pytestmark = pytest.mark.once
+
 layers = keras.layers
 # A right sample fails a test of a distribution with this chance. The seeds are fixed, so it fails always or never.
 ERROR_RATE = 1e-3
@@ -46,7 +48,6 @@ def test_time_scales_are_uniform(max_steps):
     assert test.pvalue > ERROR_RATE
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("max_steps", "largest", "digest"),
     [

@@ -12,6 +12,8 @@ from modes import MODES, run, to_numpy
 import keras_initx
 from keras_initx import RandomNormal, RandomUniform, SmallNormal, Spectral, TruncatedNormal
 
+pytestmark = pytest.mark.once
+
 # The seeds are fixed; with a random one each of these tests would fail once in 10,000.
 P_VALUE = 1e-4
 MILLIONS = (4_000_000,)
@@ -25,7 +27,6 @@ def assert_distribution(values, distribution):
     assert scipy.stats.kstest(values.astype("float64"), distribution.cdf).pvalue > P_VALUE
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("initializer", "distribution"),
     [
@@ -41,7 +42,6 @@ def test_distributions(initializer, distribution):
     assert_distribution(to_numpy(initializer((300_000,))), distribution)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "bounds", [(-2, 2), (-1, 1), (-3, 3), (0, 2), (-0.5, 4), (1, 3), (-20, 30), (-0.01, 0.01), (5, 9)], ids=str
 )
@@ -78,7 +78,6 @@ def test_four_million_draws_of_a_truncated_normal(mode, name):
     assert values.astype("float64").std() == pytest.approx(initializer.stddev, rel=0.001)
 
 
-@pytest.mark.once
 def test_bounds_on_both_sides_leave_the_mean_where_it_is():
     values = to_numpy(TruncatedNormal(1.0, 0.5, seed=0)(MILLIONS)).astype("float64")
     assert values.mean() == pytest.approx(1, abs=4 * 0.5 / math.sqrt(values.size))
@@ -116,7 +115,6 @@ def test_with_no_16_bit_number_between_the_bounds_all_values_are_the_one_below(m
     assert values.astype("float64").tolist() == [1.0] * 50
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize(
     ("initializer", "mean"),
@@ -135,7 +133,6 @@ def test_16_bit_values_have_the_right_mean(initializer, mean, dtype):
     assert values.mean() == pytest.approx(mean, abs=4 * values.std() / math.sqrt(values.size))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize(
     ("initializer", "distribution"),
