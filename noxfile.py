@@ -93,7 +93,7 @@ def tests(session, backend):
 @nox.session(default=False, tags=["release"])
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def full(session, backend):
-    """Run all tests in all combinations on all backends, of which `tests` runs a sample."""
+    """Run all tests on all backends, also those marked `full` or `once`; JAX compiles with all optimizations."""
     install(session, "keras", "test", backend)
     run_and_note(session, backend, *ORDINARY, "--full")
 
