@@ -1,6 +1,6 @@
 """Type aliases for signatures."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex, TypeAlias
 
 import keras
@@ -16,8 +16,6 @@ DType: TypeAlias = str
 # A backend tensor, or a NumPy array in host computations. They have no common type.
 Tensor: TypeAlias = Any
 Array: TypeAlias = npt.NDArray[Any]
-# A function that is applied to draws element by element.
-Elementwise: TypeAlias = Callable[[Tensor], Tensor]
 
 Seed: TypeAlias = int | keras.random.SeedGenerator | None
 AxesLike: TypeAlias = list[int] | tuple[int, ...] | None

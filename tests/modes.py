@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_initx._extras import kernel
 from keras_initx.backends import backend
 
 BACKEND = keras.backend.backend()
@@ -58,6 +59,16 @@ def float64():
 
         return enable_x64()
     return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def by_numpy():
+    """Return a context in which NumPy draws on the host, without the compiled kernel."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_INITX_KERNEL", "0")
+        kernel.cache_clear()
+        yield
+    kernel.cache_clear()
 
 
 def _wrappers():

@@ -4,7 +4,7 @@ import golden
 import numpy as np
 import pytest
 from cases import CASES, FIRST_CASES, RARE_CASES
-from modes import MODES, run
+from modes import MODES, by_numpy, run
 
 ROWS = tuple(golden.rows(CASES))
 RARE_ROWS = tuple(golden.rows(RARE_CASES))
@@ -34,6 +34,12 @@ def assert_golden(case, shape, dtype, mode="eager"):
 @each_of(ROWS + RARE_ROWS)
 def test_values_are_the_golden_ones(case, shape, dtype):
     assert_golden(case, shape, dtype)
+
+
+@each_of(ROWS + RARE_ROWS)
+def test_values_are_the_golden_ones_without_the_kernel(case, shape, dtype):
+    with by_numpy():
+        assert_golden(case, shape, dtype)
 
 
 @pytest.mark.parametrize("mode", MODES[1:])

@@ -12,8 +12,6 @@ from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, DType, Shape, Tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-# A function of an int32 tensor that returns two int32 tensors of equal length.
-Blocks = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Backend:
@@ -93,18 +91,6 @@ class Backend:
     def device_of(self, tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
         """Return a context in which Triton kernels run on the device of `tensor`."""
         return contextlib.nullcontext()
-
-    def cpu_program(self, function: Blocks) -> Callable[[Array], Array] | None:
-        """Compile `function` for the CPU, or return `None` if the backend has no compiler or does not use the CPU.
-
-        Args:
-            function: A function of an int32 tensor that returns two int32 tensors of equal length.
-
-        Returns:
-            A function of an int32 array that returns the interleaved elements of both results as
-            uint32.
-        """
-        return None
 
     def full_precision(self) -> contextlib.AbstractContextManager[Any]:
         """Return a context in which float32 matrix products have full precision, also on GPUs."""

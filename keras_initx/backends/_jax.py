@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Blocks, Function
+from keras_initx.backends._base import Backend, Function
 
 
 class Implementation(Backend):
@@ -36,24 +36,6 @@ class Implementation(Backend):
     def to_tensor(self, array: Array) -> Tensor:
         # Unlike jax.numpy.asarray, this does not compile a program per shape. It takes over aligned arrays.
         return jax.device_put(array)
-
-    def cpu_program(self, function: Blocks) -> Callable[[Array], Array] | None:
-        try:
-            cpu = jax.local_devices(backend="cpu")[0]
-        except RuntimeError:  # JAX is configured to use other platforms only
-            return None
-
-        def both(argument: Tensor) -> Tensor:
-            # As one complex number, because for two results the compiler would run two loops with all of the work.
-            return jax.lax.complex(*(jax.lax.bitcast_convert_type(part, "float32") for part in function(argument)))
-
-        program = jax.jit(both)
-
-        def call(argument: Array) -> Array:
-            with jax.default_device(cpu):
-                return np.asarray(program(argument)).view("uint32")
-
-        return call
 
     def on_accelerator(self) -> bool:
         device = jax.config.jax_default_device or jax.devices()[0]

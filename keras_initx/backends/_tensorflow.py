@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Blocks, Function
+from keras_initx.backends._base import Backend, Function
 
 _LARGE = 1 << 16  # size in bytes above which DLPack is cheaper than copying
 
@@ -35,19 +35,6 @@ class Implementation(Backend):
         tensor = tf.experimental.dlpack.from_dlpack(bits.__dlpack__())
         # Both operations move it to the current device.
         return tf.bitcast(tensor, "bfloat16") if bfloat16 else tf.identity(tensor)
-
-    def cpu_program(self, function: Blocks) -> Callable[[Array], Array] | None:
-        def both(argument: Tensor) -> Tensor:
-            # As one number, because the compiler would make two loops of two results, each with all of the work.
-            return tf.complex(*(tf.bitcast(part, "float32") for part in function(argument)))
-
-        program = tf.function(both, jit_compile=True, autograph=False)
-
-        def call(argument: Array) -> Array:
-            with tf.device("CPU:0"):
-                return cast(Array, program(tf.constant(argument)).numpy().view("uint32"))
-
-        return call
 
     def on_accelerator(self) -> bool:
         return "CPU" not in tf.fill([1], 0.0).device  # an operation that every device supports

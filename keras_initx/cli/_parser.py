@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras_initx
-from keras_initx import _startup
+from keras_initx import _extras, _startup
 from keras_initx.cli import _options
 
 # Adds a command and returns its parser.
@@ -21,7 +21,9 @@ _Add: TypeAlias = Callable[..., argparse.ArgumentParser]
 def build() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog=_startup.program(), description=keras_initx.__doc__)
-    parser.add_argument("--version", action="version", version=f"keras_initx {keras_initx.__version__}")
+    draws = "the compiled kernel" if _extras.kernel() else "NumPy"
+    version = f"keras_initx {keras_initx.__version__}, draws on the host by {draws}"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
 
     def add(name: str, run: str, **texts: Any) -> argparse.ArgumentParser:

@@ -83,7 +83,7 @@ class RandomNormal(RandomInitializer):
         return float(self.stddev)
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        return stream.normal(Draw.VALUES, shape, dtype, then=affine(stream.xp, self.mean, self.stddev))
+        return stream.normal(Draw.VALUES, shape, dtype, then=affine(self.mean, self.stddev))
 
 
 @register("small_normal", formula="N(0, 0.01²)", use="small random weights, as in textbooks")

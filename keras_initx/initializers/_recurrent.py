@@ -214,7 +214,7 @@ class ChronoBias(RandomInitializer):
         """Return the biases of the forget gates of an LSTM or the update gates of a GRU."""
         knots, largest = _quantiles(int(self.max_steps))
         # Each draw represents the midpoint of its interval.
-        then = affine(stream.xp, largest / _UNITS / 2, largest / _UNITS, (0, largest))
+        then = affine(largest / _UNITS / 2, largest / _UNITS, (0, largest))
         return stream.interpolated(Draw.VALUES, (units,), knots, dtype, then)
 
 

@@ -97,7 +97,7 @@ class VarianceScaling(AxesInitializer):
             limit = math.sqrt(3) * stddev
             return uniform_between(stream, shape, -limit, limit, dtype)
         if self.distribution == "untruncated_normal":
-            return stream.normal(Draw.VALUES, shape, dtype, then=affine(stream.xp, 0, stddev))
+            return stream.normal(Draw.VALUES, shape, dtype, then=affine(0, stddev))
         return truncated_normal(stream, shape, -2, 2, 0, stddev, dtype)
 
 
@@ -153,4 +153,4 @@ class Spectral(AxesInitializer):
         return float(self.scale) / math.sqrt(fan_in) * min(1.0, math.sqrt(fan_out / fan_in))
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        return stream.normal(Draw.VALUES, shape, dtype, then=affine(stream.xp, 0, self.expected_std(shape)))
+        return stream.normal(Draw.VALUES, shape, dtype, then=affine(0, self.expected_std(shape)))

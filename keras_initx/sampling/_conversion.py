@@ -3,8 +3,8 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -47,6 +47,7 @@ def as_interpolated(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -
     return xp.cast(low + xp.shift_right(width * part, 8), dtype)
 
 
+KINDS = (as_words, as_uniform, as_normal, as_interpolated)
 SIZE = 1 << 16
 
 
@@ -180,43 +181,27 @@ Bounds = tuple[float, float]
 
 @dataclasses.dataclass(frozen=True)
 class Affine:
-    """The function that maps draws `x` to `(x + shift) * factor`, optionally clipped.
-
-    Its parameters are passed as data, so that one compiled program serves all values: see
-    `numbers`.
+    """The function that maps draws `x` to `(x + shift) * factor`, limited to bounds.
 
     Attributes:
-        xp: The namespace of the draws.
         shift: A number.
         factor: A positive number.
         bounds: Lower and upper bound of the values, which also hold after rounding.
         zero: Replacement for draws that are zero.
     """
 
-    xp: Namespace
     shift: float = 0.0
     factor: float = 1.0
-    bounds: Bounds | None = None
+    bounds: Bounds = (-math.inf, math.inf)
     zero: float = 0.0
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Apply the function to draws in float32 or float64, which may be overwritten."""
-        if self.zero:
-            x = self.xp.where(x == 0, self.xp.full_like(x, self.zero), x)
-        if self.shift:
-            x += self.shift
-        if self.factor != 1:
-            x *= self.factor
-        return x if self.bounds is None else clip(self.xp, x, self.bounds, x.dtype)
-
     def numbers(self, dtype: DType) -> Array:
-        """Return the arguments that `affine_by` takes for this function of draws in `dtype`."""
-        bounds = round_inward(dtype, *(self.bounds or (-math.inf, math.inf)))
+        """Return the arguments that `finish` takes for draws in `dtype`: data, so that one program serves all."""
         with np.errstate(over="ignore"):
-            return np.array([self.zero, self.shift, self.factor, *bounds], dtype)
+            return np.array([self.zero, self.shift, self.factor, *round_inward(dtype, *self.bounds)], dtype)
 
 
-def affine(xp: Namespace, offset: float, factor: float, bounds: Bounds | None = None) -> Affine:
+def affine(offset: float, factor: float, bounds: Bounds = (-math.inf, math.inf)) -> Affine:
     """Return a function that maps draws `x` to `offset + factor * x`, with the same rounding under every compiler.
 
     A compiler may fuse a multiplication followed by an addition into one operation, which rounds
@@ -224,40 +209,21 @@ def affine(xp: Namespace, offset: float, factor: float, bounds: Bounds | None = 
     computes `(x + offset / factor) * factor`, and the quotient is computed before compilation.
 
     Args:
-        xp: The namespace of the draws.
         offset: A number.
         factor: A positive number.
         bounds: Lower and upper bound of the values, which also hold after rounding.
-
-    Returns:
-        A function of draws in float32 or float64, which it may overwrite.
     """
     # If the second is larger, the draws are negligible after rounding, and the quotient stays finite.
     offset, factor = float(offset), max(float(factor), abs(float(offset)) * 2.0**-60)
-    return Affine(xp, offset / factor, factor, bounds)
+    return Affine(offset / factor, factor, bounds)
 
 
-def affine_by(xp: Namespace, x: Tensor, numbers: Tensor) -> Tensor:
-    """Apply the `Affine` with these `numbers`. All steps are always applied, because unused ones are exact."""
+def finish(xp: Namespace, x: Tensor, numbers: Sequence[Any] | Tensor) -> Tensor:
+    """Apply the `Affine` with these `numbers` to draws. Steps without effect are exact, so all are always applied."""
     zero, shift, factor, lower, upper = (numbers[i] for i in range(5))
     return xp.clip((xp.where(x == 0, zero, x) + shift) * factor, lower, upper)
 
 
-def clip(xp: Namespace, x: Tensor, bounds: Bounds, dtype: DType) -> Tensor:
-    """Clip `x` to the range of `dtype` values between two bounds, so that a cast to `dtype` stays inside.
-
-    Args:
-        xp: The namespace of `x`.
-        x: An array, which may be overwritten.
-        bounds: Two numbers. If no value of `dtype` lies between them, the largest value below
-            replaces both.
-        dtype: The dtype, or its name.
-    """
-    bounds = round_inward(dtype, *bounds)
-    return np.clip(x, *bounds, out=x) if isinstance(x, np.ndarray) else xp.clip(x, *bounds)
-
-
-@functools.lru_cache(maxsize=8)  # each block of a draw needs the same
 def round_inward(dtype: DType, lower: float, upper: float) -> Bounds:
     """Return the bounds of a range rounded to `dtype`, the lower one up and the upper one down."""
     lower, upper = float(lower), float(upper)

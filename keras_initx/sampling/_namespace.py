@@ -54,15 +54,12 @@ _BLOCK = 64
 _WORTH_WAITING = 1 << 22
 # Below this size, inverting a triangular matrix is cheaper than dividing it further.
 _SMALL_TRIANGLE = 64
-# As arrays, because converting an integer takes NumPy as long as shifting a thousand words.
-_COUNTS = [np.array(count, "uint32") for count in range(33)]
 
 
 class _Host:
     """NumPy, in place if possible, because most of the cost is the first touch of fresh memory.
 
-    `triu`, `set_diagonal`, `slice_update`, `rotate_left`, `bitwise_xor` and `subtract_product` change their first
-    argument, if it has room for the result.
+    `triu`, `set_diagonal`, `slice_update` and `subtract_product` change their first argument.
     """
 
     word = "uint32"
@@ -110,16 +107,6 @@ class _Host:
 
     def shift_right(self, words: Array, count: int) -> Array:
         return words >> count
-
-    def rotate_left(self, words: Array, count: int) -> Array:
-        left = words << _COUNTS[count]
-        words >>= _COUNTS[32 - count]
-        words |= left
-        return words
-
-    def bitwise_xor(self, x: Array, y: Array) -> Array:
-        result: Array = np.bitwise_xor(x, y, out=x if x.shape == y.shape else None)
-        return result
 
     def full_precision(self) -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext()  # NumPy always has full precision
@@ -189,9 +176,6 @@ class _Traced:
     def shift_right(self, words: Tensor, count: int) -> Tensor:
         # int32 shifts fill with the sign bit; a logical shift fills with zeros.
         return keras.ops.bitwise_and(keras.ops.right_shift(words, count), (1 << (32 - count)) - 1)
-
-    def rotate_left(self, words: Tensor, count: int) -> Tensor:
-        return keras.ops.bitwise_or(keras.ops.left_shift(words, count), self.shift_right(words, 32 - count))
 
     def full_precision(self) -> contextlib.AbstractContextManager[Any]:
         return backend.full_precision()

@@ -1,25 +1,25 @@
 """Choose exactly k distinct inputs for each unit, and draw their weights."""
 
 import functools
-import math
 from collections.abc import Callable
 
 import numpy as np
 
-from keras_initx._typing import Array, DType, Elementwise, Tensor
+from keras_initx._extras import kernel
+from keras_initx._typing import Array, DType, Tensor
 from keras_initx.backends import backend
-from keras_initx.sampling._conversion import Affine, affine_by
+from keras_initx.sampling._conversion import Affine, finish
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
 from keras_initx.sampling._stream import Draw, Stream, block_length, check_size
-from keras_initx.sampling._words import run_blocks, shared_block
+from keras_initx.sampling._words import run_blocks
 
 __all__ = ["sparse_normal"]
 
 # Up to this k use Floyd's algorithm, with k^2/2 comparisons per unit; above it, one key per entry.
 _MAX_FLOYD = 32
 _KEY_BITS = 31
-# Most keys per block on the host. Twice as many take twice the memory, half as many a third more time.
-_KEYS_PER_BLOCK = 1 << 19
+# Most keys per block on the host, few enough for the cache.
+_KEYS_PER_BLOCK = 1 << 17
 
 
 def sparse_normal(
@@ -43,13 +43,13 @@ def sparse_normal(
     check_size(max(inputs, units * (inputs if connections > _MAX_FLOYD else connections)), (inputs, units))
     xp = stream.xp
     # Zero draws, 1 in 65,536, are replaced by the next value.
-    scaled = Affine(xp, factor=stddev, zero=2.0**-15)
+    scaled = Affine(factor=stddev, zero=2.0**-15)
     if xp is DEVICE:
         return _draw_on_device(stream, inputs, units, connections, scaled, dtype)
     if connections > _MAX_FLOYD:
         if xp is HOST:
             return _smallest_keys_on_host(stream, inputs, units, connections, scaled, dtype)
-        return _smallest_keys(stream, inputs, units, 0, connections, scaled, dtype)
+        return _smallest_keys(stream, inputs, units, 0, connections, scaled.numbers(dtype).tolist(), dtype)
     rows = _floyd(stream, stream.words(Draw.SUPPORT, (connections, units)), inputs)
     values = stream.normal(Draw.VALUES, (connections, units), dtype, then=scaled)
     out = xp.zeros((inputs, units), values.dtype)
@@ -70,6 +70,10 @@ def _floyd(stream: Stream, words: Tensor, inputs: Tensor) -> Tensor:
         Bentley and Floyd, "A sample of brilliance", Communications of the ACM 30 (1987).
     """
     xp, connections = stream.xp, words.shape[0]
+    if xp is HOST and (library := kernel()):
+        rows = np.empty_like(words)
+        library.initx_floyd(rows.ctypes.data, words.ctypes.data, *words.shape, inputs)
+        return rows
     steps = xp.reshape(xp.arange(connections, dtype=xp.word), (connections, 1))
     last = steps + (inputs - connections)
     rows = stream.integers_from(words, last + 1)
@@ -93,35 +97,34 @@ def _smallest_keys_on_host(
 ) -> Array:
     """Give each entry a random key, and keep the entries with the `connections` smallest keys of each unit."""
     out = HOST.empty((inputs, units), stream.finished_dtype(dtype))
-    is_large = out.size > _KEYS_PER_BLOCK
-    keys_per_block = shared_block(out.size, _KEYS_PER_BLOCK) if is_large else out.size
-    step = max(math.ceil(keys_per_block / inputs), 1)
-    # If the row length of a block is a power of two, its columns map to few cache lines.
-    row = inputs + (8 - inputs) % 16
+    step = max(_KEYS_PER_BLOCK // inputs, 1)
 
     def make(begin: int) -> None:
         count = min(step, units - begin)
         keys = stream.words(Draw.SUPPORT, (count, inputs), start=begin * inputs)
         keys >>= 32 - _KEY_BITS
-        threshold = np.partition(keys, connections - 1, axis=1)[:, connections - 1 : connections].copy()
-        chosen = np.zeros((count, row), bool)
-        np.less_equal(keys, threshold, out=chosen[:, :inputs])
-        if np.count_nonzero(chosen) > count * connections:
-            chosen[:, :inputs] = _without_late_ties(HOST, keys, threshold, connections)
-        del keys
-        # By indices, because indexing with a mask takes several times as long.
-        index = np.flatnonzero(chosen)
         values = stream.normal(Draw.VALUES, (count, connections), dtype, start=begin * connections, then=scaled)
-        block = np.zeros(chosen.shape, out.dtype)
-        block.reshape(-1)[index] = values.reshape(-1)
-        out[:, begin : begin + step] = block[:, :inputs].T
+        out[:, begin : begin + count] = _keep_smallest(keys, values).T
 
-    run_blocks(make, range(0, units, step), two_threads=is_large)
+    run_blocks(make, range(0, units, step))
+    return out
+
+
+def _keep_smallest(keys: Array, values: Array) -> Array:
+    """Return rows of zeros with the `values` of a row where its smallest keys are; of equal keys the first ones."""
+    out, connections = np.zeros(keys.shape, values.dtype), values.shape[1]
+    if library := kernel():
+        library.initx_keep_smallest(
+            out.ctypes.data, out.itemsize, keys.ctypes.data, *keys.shape, connections, values.ctypes.data
+        )
+        return out
+    threshold = np.partition(keys, connections - 1, axis=1)[:, connections - 1 : connections]
+    out[_without_late_ties(HOST, keys, threshold, connections)] = values.reshape(-1)
     return out
 
 
 def _smallest_keys(
-    stream: Stream, inputs: int, units: int, begin: Tensor, connections: Tensor, scaled: Elementwise, dtype: DType
+    stream: Stream, inputs: int, units: int, begin: Tensor, connections: Tensor, numbers: Tensor, dtype: DType
 ) -> Tensor:
     """Return the same entries and values as on the host, by bisection instead of sorting.
 
@@ -131,7 +134,7 @@ def _smallest_keys(
         units: Number of columns returned.
         begin: Index of the first column, an integer or a word.
         connections: Number of positions in each column, an integer or a word.
-        scaled: Function that is applied to the draws.
+        numbers: Those of the `Affine` that is applied to the draws.
         dtype: The dtype of the draws.
     """
     xp = stream.xp
@@ -149,7 +152,7 @@ def _smallest_keys(
     chosen = _without_late_ties(xp, keys, threshold, connections)
     rank = xp.cumsum(xp.cast(chosen, xp.word), axis=1) - 1
     first = xp.reshape(begin + xp.arange(units, dtype=xp.word), (units, 1)) * connections
-    values = scaled(stream.normal_at(Draw.VALUES, first + rank, dtype))
+    values = finish(xp, stream.normal_at(Draw.VALUES, first + rank, dtype), numbers)
     return xp.transpose(xp.where(chosen, values, xp.zeros_like(values)))
 
 
@@ -180,8 +183,7 @@ def _columns_program(inputs: int, count: int, dtype: DType, out: DType) -> Calla
 
     def columns(words: Tensor, numbers: Tensor) -> Tensor:
         key0, key1, begin, connections = (words[i : i + 1] for i in range(4))
-        scaled = functools.partial(affine_by, TRACED, numbers=numbers)
-        matrix = _smallest_keys(Stream((key0, key1), xp=TRACED), inputs, count, begin, connections, scaled, dtype)
+        matrix = _smallest_keys(Stream((key0, key1), xp=TRACED), inputs, count, begin, connections, numbers, dtype)
         return TRACED.cast(TRACED.reshape(TRACED.transpose(matrix), (-1,)), out)
 
     return backend.program(columns)
@@ -200,7 +202,7 @@ def _connections_program(
         column = first + xp.arange(count, dtype=xp.word)
         index = xp.reshape(xp.arange(connections, dtype=xp.word), (-1, 1)) * units + column
         rows = _floyd(stream, stream.words_at(Draw.SUPPORT, index), inputs)
-        values = affine_by(xp, stream.normal_at(Draw.VALUES, index, dtype), numbers)
+        values = finish(xp, stream.normal_at(Draw.VALUES, index, dtype), numbers)
         places = xp.stack([rows, xp.broadcast_to(column, rows.shape)], axis=-1)
         by_unit = xp.reshape(xp.transpose(places, (1, 0, 2)), (-1, 2))
         return by_unit, xp.cast(xp.reshape(xp.transpose(values), (-1,)), out)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_initx._typing import Array, DType, Elementwise, Shape, Tensor
+from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling import _conversion
-from keras_initx.sampling._conversion import Affine, Bounds, Convert, affine, affine_by, truncated_quantiles
+from keras_initx.sampling._conversion import Affine, Bounds, Convert, affine, finish, truncated_quantiles
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace, choose_namespace
-from keras_initx.sampling._words import HostWords, Words, words_at
+from keras_initx.sampling._words import Words, fill, words_at
 
 __all__ = ["Draw", "Stream", "computing_dtype", "truncated_bounds", "truncated_normal", "uniform_between"]
 
@@ -20,7 +20,6 @@ __all__ = ["Draw", "Stream", "computing_dtype", "truncated_bounds", "truncated_n
 _Kind = tuple[Convert, Array | None]
 
 _MAX_SIZE = 1 << 32
-_HOST_WORDS = HostWords()
 
 
 class Draw(enum.IntEnum):
@@ -36,10 +35,9 @@ class Stream:
 
     Every method takes the `draw` and the `shape`. Some take `start`, the index of the first
     element, to compute a part of a draw, and `then`, a function to apply to the draws. Draws with
-    `then` are finished: clipped to the bounds and cast to the dtype of the stream. This is done
-    block by block: on the host while they are in the cache, and on a device in registers if the
-    function is from `affine`. Arrays are NumPy's on the host and the backend's elsewhere, with the
-    same bits.
+    `then` are finished: clipped to the bounds and cast to the dtype of the stream, in the same pass
+    on the host and on a device. Arrays are NumPy's on the host and the backend's elsewhere, with
+    the same bits.
 
     Args:
         key: Two words: Python integers in `[0, 2**32)`, or scalar integer tensors.
@@ -71,13 +69,13 @@ class Stream:
         return words_at(self.xp, self._key, self._word(draw), index)
 
     def uniform(
-        self, draw: int, shape: Shape, dtype: DType = "float32", start: int = 0, then: Elementwise | None = None
+        self, draw: int, shape: Shape, dtype: DType = "float32", start: int = 0, then: Affine | None = None
     ) -> Tensor:
         """Return uniform values in the open interval (0, 1), multiples of 2**-24."""
         return self._map(draw, shape, dtype, (_conversion.as_uniform, None), start, then)
 
     def normal(
-        self, draw: int, shape: Shape, dtype: DType = "float32", start: int = 0, then: Elementwise | None = None
+        self, draw: int, shape: Shape, dtype: DType = "float32", start: int = 0, then: Affine | None = None
     ) -> Tensor:
         """Return draws from N(0, 1), limited to +-6.12."""
         return self._map(draw, shape, dtype, (_conversion.as_normal, _conversion.normal_table(dtype)), start, then)
@@ -88,7 +86,7 @@ class Stream:
         return _conversion.as_normal(self.xp, self.words_at(draw, index), table, dtype)
 
     def interpolated(
-        self, draw: int, shape: Shape, knots: Array, dtype: DType = "float32", then: Elementwise | None = None
+        self, draw: int, shape: Shape, knots: Array, dtype: DType = "float32", then: Affine | None = None
     ) -> Tensor:
         """Return integer draws from a distribution given by its quantiles.
 
@@ -145,43 +143,35 @@ class Stream:
         return TRACED.convert_to_tensor(np.array(words, "uint32").view(TRACED.word))
 
     def _map(
-        self, draw: int, shape: Shape, dtype: DType, kind: _Kind, start: int = 0, then: Elementwise | None = None
+        self, draw: int, shape: Shape, dtype: DType, kind: _Kind, start: int = 0, then: Affine | None = None
     ) -> Tensor:
         """Convert the words of `shape`, starting at element `start`. With `then` draws are finished, see `Stream`."""
-        size = math.prod(shape)
-        check_size(start + size, shape)
-        out = dtype if then is None else self.finished_dtype(dtype)
-        if self.xp is DEVICE:
-            if not isinstance(then, Affine | None):
-                values = self._map(draw, shape, dtype, kind, start)
-                return self.xp.cast(self._clipped(then(values)), out)
-            return self._map_on_device(draw, shape, dtype, kind, start, then, out)
+        check_size(start + math.prod(shape), shape)
         convert, table = kind
-        words_table = self._table(table)
-
-        def finished(words: Tensor) -> Tensor:
-            values = convert(self.xp, words, words_table, dtype)
-            return values if then is None else self._clipped(then(values))
-
+        out = dtype if then is None else self.finished_dtype(dtype)
+        # Nothing is applied to words.
+        numbers = (then or Affine()).numbers("float32" if convert is _conversion.as_words else dtype)
+        if then and self._limits:
+            bounds, narrow = self._limits
+            numbers[3:] = np.clip(numbers[3:], *_conversion.round_inward(narrow, *bounds))
         if self.xp is HOST:
-            array = HOST.empty((size,), out)
-            _HOST_WORDS.fill(array, finished, self._key, draw, start)
+            array = HOST.empty((math.prod(shape),), out)
+            fill(array, convert, dtype, table, numbers, self._key, int(draw), start)
             return array.reshape(shape)
-        return self.xp.cast(finished(self.words_at(draw, self.flat_index(shape, start))), out)
+        if self.xp is DEVICE:
+            return self._map_on_device(draw, shape, dtype, kind, start, numbers, out)
+        words = self.words_at(draw, self.flat_index(shape, start))
+        values = convert(self.xp, words, self._table(table), dtype)
+        return values if then is None else self.xp.cast(finish(self.xp, values, numbers.tolist()), out)
 
     def _map_on_device(
-        self, draw: int, shape: Shape, dtype: DType, kind: _Kind, start: int, then: Affine | None, out: DType
+        self, draw: int, shape: Shape, dtype: DType, kind: _Kind, start: int, numbers: Array, out: DType
     ) -> Tensor:
         """Do the same on a device, by a Triton kernel, or by a program that makes a block of a fixed size.
 
         The program takes all but the size as arguments, so it serves all shapes and standard deviations.
         """
         convert, table = kind
-        # Nothing is applied to words.
-        numbers = (then or Affine(self.xp)).numbers("float32" if convert is _conversion.as_words else dtype)
-        if then and self._limits:
-            bounds, narrow = self._limits
-            numbers[3:] = np.clip(numbers[3:], *_conversion.round_inward(narrow, *bounds))
         tables = [self.xp.convert_to_tensor(array) for array in (numbers, table) if array is not None]
         size = math.prod(shape)
         if size and backend.has_triton():
@@ -191,9 +181,6 @@ class Stream:
         length = block_length(size)
         program = _block_program(convert, dtype, out, length)
         return backend.joined(lambda first: program(self.arguments(draw, start + first), *tables), length, shape, out)
-
-    def _clipped(self, values: Tensor) -> Tensor:
-        return values if self._limits is None else _conversion.clip(self.xp, values, *self._limits)
 
     def _table(self, table: Array | None) -> Tensor:
         return table if table is None or self.xp is HOST else self.xp.convert_to_tensor(table)
@@ -232,7 +219,7 @@ def _block_program(convert: Convert, dtype: DType, out: DType, length: int) -> C
         key0, key1, draw, start = (words[i : i + 1] for i in range(4))
         index = TRACED.arange(length, dtype=TRACED.word) + start
         values = convert(TRACED, words_at(TRACED, (key0, key1), draw, index), table, dtype)
-        return TRACED.cast(values if convert is _conversion.as_words else affine_by(TRACED, values, numbers), out)
+        return TRACED.cast(values if convert is _conversion.as_words else finish(TRACED, values, numbers), out)
 
     return backend.program(block)
 
@@ -244,7 +231,7 @@ def computing_dtype(dtype: DType | None) -> DType:
 
 def uniform_between(stream: Stream, shape: Shape, lower: float, upper: float, dtype: DType = "float32") -> Tensor:
     """Return uniform draws between `lower` and `upper`."""
-    return stream.uniform(Draw.VALUES, shape, dtype, then=affine(stream.xp, lower, upper - lower, (lower, upper)))
+    return stream.uniform(Draw.VALUES, shape, dtype, then=affine(lower, upper - lower, (lower, upper)))
 
 
 def truncated_normal(
@@ -267,7 +254,7 @@ def truncated_normal(
     # Each draw represents the midpoint of its unit.
     offset = mean + scale * (quantiles.origin + quantiles.unit / 2)
     bounds = truncated_bounds(lower, upper, mean, stddev)
-    then = affine(stream.xp, offset, scale * quantiles.unit, bounds)
+    then = affine(offset, scale * quantiles.unit, bounds)
     return stream.interpolated(Draw.VALUES, shape, quantiles.knots, dtype, then)
 
 

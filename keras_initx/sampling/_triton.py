@@ -19,7 +19,6 @@ from keras_initx.sampling._words import PARITY
 
 # Cipher blocks per program. Each gives two elements.
 _BLOCKS = 512
-_KINDS = (_conversion.as_words, _conversion.as_uniform, _conversion.as_normal, _conversion.as_interpolated)
 
 
 def draws(
@@ -48,7 +47,7 @@ def draws(
 
 def _constants(convert: _conversion.Convert, start: int) -> dict[str, int]:
     """Return the compile-time constants of the kernel, which depend on the parity of the start but not on the shape."""
-    return {"odd": start % 2, "blocks": _BLOCKS, "kind": _KINDS.index(convert), "parity": PARITY}
+    return {"odd": start % 2, "blocks": _BLOCKS, "kind": _conversion.KINDS.index(convert), "parity": PARITY}
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -72,7 +71,7 @@ def _fill(  # type: ignore[no-untyped-def]  # Triton treats every annotation as 
     x0, x1 = _four_rounds(x0, x1, key1, key2 + 4, 17, 29, 16, 24)
     x0, x1 = _four_rounds(x0, x1, key2, key0 + 5, 13, 15, 26, 6)
     words = tl.interleave(x0, x1)
-    # `as_words`, `as_uniform`, `as_normal` and `as_interpolated`, in the order of `_KINDS`.
+    # `as_words`, `as_uniform`, `as_normal` and `as_interpolated`, in the order of `KINDS`.
     if kind == 0:
         values = words.to(tl.int32, bitcast=True)
     elif kind == 1:
@@ -86,7 +85,7 @@ def _fill(  # type: ignore[no-untyped-def]  # Triton treats every annotation as 
         part = ((words >> 8) & 0xFE) | 1
         whole = low + ((width * part) >> 8).to(tl.int32)
         values = whole.to(numbers.dtype.element_ty)
-    if kind != 0:  # as `affine_by` does
+    if kind != 0:  # as `finish` does
         values = tl.where(values == 0, tl.load(numbers), values)
         values = (values + tl.load(numbers + 1)) * tl.load(numbers + 2)
         values = tl.minimum(tl.maximum(values, tl.load(numbers + 3)), tl.load(numbers + 4))

@@ -78,7 +78,7 @@ def test_a_part_of_a_draw_may_begin_anywhere(way, monkeypatch, kind, start, size
 def test_offset_and_factor_round_as_on_the_host(way, monkeypatch, offset, factor, bounds, dtype):
     def draw():
         stream = Stream((5, 0), dtype)
-        made = stream.normal(Draw.VALUES, (3000,), then=affine(stream.xp, offset, factor, bounds))
+        made = stream.normal(Draw.VALUES, (3000,), then=affine(offset, factor, bounds))
         return made if isinstance(made, np.ndarray) else to_numpy(made)
 
     np.testing.assert_array_equal(draw(), on_host(monkeypatch, draw))

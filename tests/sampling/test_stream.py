@@ -4,7 +4,7 @@ import scipy.stats
 from modes import STREAM_MODES, run
 
 from keras_initx.backends import backend
-from keras_initx.sampling import Draw, Stream
+from keras_initx.sampling import Affine, Draw, Stream
 
 pytestmark = pytest.mark.usefixtures("optimized")
 
@@ -58,7 +58,7 @@ def test_finished_draws_have_the_dtype_and_the_bounds_of_the_stream():
     stream = Stream((2024, 7), "float16", (0.1, 0.8))
     draws = stream.uniform(Draw.VALUES, (100,))
     assert draws.dtype == "float32"
-    finished = stream.uniform(Draw.VALUES, (100,), then=lambda values: values)
+    finished = stream.uniform(Draw.VALUES, (100,), then=Affine())
     assert finished.dtype == "float16"
     # Both bounds are rounded down to 16 bits, the lower one out of the range.
     low, high = np.nextafter(np.float16(0.1), np.float16(1)), np.float16(0.8)

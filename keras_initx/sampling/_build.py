@@ -1,0 +1,39 @@
+"""Compile `_kernel.c` when the package is built, if there is a compiler. Not part of the package."""
+
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from setuptools._distutils import ccompiler, errors  # those of Python are gone since 3.12
+from setuptools._distutils.sysconfig import customize_compiler
+
+_OPTIONS = {
+    "msvc": ["/O2", "/fp:precise"],
+    "unix": ["-O3", "-fno-fast-math", "-ffp-contract=off", "-fvisibility=hidden"],
+}
+
+
+class KernelHook(BuildHookInterface[Any]):
+    """A build hook of hatchling. Without a compiler the package is built without the kernel, and draws with NumPy."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        folder = Path(self.root, "keras_initx", "sampling")
+        library = folder / "_kernel.so"
+        library.unlink(missing_ok=True)
+        compiler = ccompiler.new_compiler()
+        customize_compiler(compiler)
+        options = _OPTIONS.get(compiler.compiler_type, _OPTIONS["unix"])
+        try:
+            with tempfile.TemporaryDirectory() as temporary:
+                objects = compiler.compile([str(folder / "_kernel.c")], temporary, extra_postargs=options)
+                compiler.link_shared_object(objects, str(library))
+        except (errors.CCompilerError, errors.DistutilsError, OSError) as error:
+            self.app.display_warning(f"The kernel is not compiled, so NumPy draws instead: {error}")
+            return
+        build_data["artifacts"].append("keras_initx/sampling/_kernel.so")
+        build_data["pure_python"] = False
+        # Every Python can load it, on this kind of machine.
+        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        build_data["tag"] = f"py3-none-{platform}"
