@@ -7,14 +7,10 @@ import trials
 
 # Where each result was measured, and the commit that recorded it.
 _FIRST, _SECOND, _THIRD = "first machine", "second machine", "third machine"
-_SECOND_SAMPLING = f"{_SECOND}, commit e5c4e5b, the rows of `Sparse` 4cea7f2"
 _MEASURED = {
     ("sampling", "cpu", "jax"): f"{_FIRST}, commit 29f2149",
     ("sampling", "cpu", "tensorflow"): f"{_FIRST}, commit 29f2149",
     ("sampling", "cpu", "torch"): f"{_FIRST}, commit 29f2149",
-    ("sampling", "slow cpu", "jax"): _SECOND_SAMPLING,
-    ("sampling", "slow cpu", "tensorflow"): _SECOND_SAMPLING,
-    ("sampling", "slow cpu", "torch"): _SECOND_SAMPLING,
     ("build", "cpu", "jax"): f"{_THIRD}, commit cdcd9a5",
     ("build", "cpu", "tensorflow"): f"{_SECOND}, commit e5c4e5b",
     ("build", "cpu", "torch"): f"{_SECOND}, commit e4489a1",
@@ -43,7 +39,6 @@ def overview(documents):
     parts = []
     for question, benchmark, device, backends, table in (
         ("How fast is a single initializer?", "sampling", "cpu", _BACKENDS, _sampling),
-        ("How fast is a single initializer on the second machine?", "sampling", "slow cpu", _BACKENDS, _sampling),
         ("How fast is building a model with TensorFlow and torch?", "build", "cpu", ("tensorflow", "torch"), _build),
         ("How fast is building a model with JAX?", "build", "cpu", ("jax",), _build),
         ("Is re-initializing a model faster than building it again?", "redraw", "cpu", _BACKENDS, _redraw),
@@ -91,7 +86,7 @@ def _counts(found, counted):
 
 
 def _sampling(documents, backends):
-    forms = [("warm", "warm_ratio"), ("early", "early_ratio"), ("first call", "cold_ratio")]
+    forms = [("warm", "warm_ratio"), ("first call", "cold_ratio")]
     columns = [
         (document, f"{backend}, {form}", key)
         for document, backend in zip(documents, backends, strict=True)

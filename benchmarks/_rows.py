@@ -8,8 +8,6 @@ from typing import NamedTuple
 import _device
 
 OURS = "keras_initx"
-# The same before a program makes the random words, as in the first calls of a process.
-EARLY = "keras_initx, early"
 
 
 def ours(name, **arguments):
@@ -21,27 +19,6 @@ def ours(name, **arguments):
         return getattr(keras_initx, name)(**arguments, seed=seed)
 
     return make
-
-
-def early(make):
-    """Return the function `make` for initializers that let NumPy generate all words, however many have been drawn."""
-    from keras_initx.sampling import _stream
-    from keras_initx.sampling._words import HostWords
-
-    def make_early(seed):
-        initializer = make(seed)
-
-        def call(shape, dtype):
-            words, _stream._HOST_WORDS = _stream._HOST_WORDS, numpy_words
-            try:
-                return initializer(shape, dtype)
-            finally:
-                _stream._HOST_WORDS = words
-
-        return call
-
-    numpy_words = HostWords(patience=math.inf)
-    return make_early
 
 
 def keras_builtin(name, **arguments):
@@ -222,12 +199,6 @@ def makers(row, backend):
     torch = _device.has_torch() and (backend == "torch" or set(row.peers) == {"torch"})
     here = {"keras": True, "jax": backend == "jax", "torch": torch}
     return {OURS: row.ours} | {name: make for name, make in row.peers.items() if here[name]}
-
-
-def warm_makers(row, backend, device):
-    """Return `makers`, with ours a second time where a program makes the words of the host."""
-    compiles = backend != "torch" and device == "cpu"
-    return ({EARLY: early(row.ours)} if compiles else {}) | makers(row, backend)
 
 
 def maker(row_name, name):

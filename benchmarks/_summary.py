@@ -2,7 +2,7 @@
 
 import _common
 import _rows
-from _rows import EARLY, OURS
+from _rows import OURS
 
 _MOST_FRAME_ERROR = 1e-5
 
@@ -31,7 +31,6 @@ def _summarize_case(row, shape, dtype, figures, rates):
         "warm_seconds": warm,
         "cold_ratio": _ratios(figures["cold"]),
         "warm_ratio": _ratios(figures["warm"]),
-        "early_ratio": _ratios(figures["warm"], EARLY),
         "gb_per_s": {name: size / figure["median"] / 1e9 for name, figure in warm.items()},
         "share_of_rate": {name: work / figure["median"] / rate for name, figure in warm.items()},
         "extra_memory": {name: _common.spread(shares) for name, shares in extra.items()},
@@ -40,9 +39,8 @@ def _summarize_case(row, shape, dtype, figures, rates):
     return summary | ({"frame_error": figures["frame_error"]} if row.frame else {})
 
 
-def _ratios(times, ours=OURS):
-    peers = (name for name in times if name not in (OURS, EARLY))
-    return {name: _common.ratio(times[name], times[ours]) for name in peers} if ours in times else {}
+def _ratios(times):
+    return {name: _common.ratio(peer, times[OURS]) for name, peer in times.items() if name != OURS and OURS in times}
 
 
 def _targets(row, shape, dtype, summary, backend, device):
@@ -75,8 +73,7 @@ def report(results):
     for label, case in results["cases"].items():
         for name in {**case["warm_ratio"], **case["errors"]}:
             warm = "fails" if name in case["errors"] else _common.with_spread(case["warm_ratio"][name])
-            early, cold = (_common.with_spread(case.get(key, {}).get(name)) for key in ("early_ratio", "cold_ratio"))
-            ratios.append((label, name, warm, early, cold))
+            ratios.append((label, name, warm, _common.with_spread(case["cold_ratio"].get(name))))
         for name, seconds in case["warm_seconds"].items():
             cold, extra = case["cold_seconds"].get(name), case["extra_memory"].get(name)
             row = [label, name, _common.with_spread(cold, 1e3), _common.with_spread(seconds, 1e3)]
@@ -85,7 +82,7 @@ def report(results):
     writing, products = (_common.significant(rate / 1e9) for rate in results["rates"].values())
     return "\n\n".join(
         (
-            _common.table(("case", "peer", "peer time / ours, warm", "early", "cold"), ratios),
+            _common.table(("case", "peer", "peer time / ours, warm", "cold"), ratios),
             _common.table(("case", "", "cold ms", "warm ms", "GB/s", "of peak", "extra memory"), details),
             f"Peak rates of the device: writing {writing} GB/s, matrix products {products} GFLOP/s.",
         )

@@ -111,7 +111,7 @@ def measure_warm(cases, measured, arguments):
         for row, shape, dtype in cases:
             of_case = measured[_rows.label(row, shape, dtype)]
             makers = {}
-            for name, make in _rows.warm_makers(row, backend, arguments.device).items():
+            for name, make in _rows.makers(row, backend).items():
                 if error := _attempt(make(0), shape, dtype):
                     of_case["errors"][name] = error
                 else:

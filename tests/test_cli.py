@@ -15,16 +15,20 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx import _startup
+from keras_initx._extras import kernel
 from keras_initx.cli import _catalog, _demo, _main
 from keras_initx.cli._demo import TOLERANCE, differences
 
 pytestmark = pytest.mark.once
 
+DRAWS = "the compiled kernel" if kernel() else "NumPy"
+VERSION = f"keras_initx {keras_initx.__version__}, draws on the host by {DRAWS}\n"
+
 
 def test_version(capsys):
     with pytest.raises(SystemExit, match=r"^0$"):
         _main.main(["--version"])
-    assert capsys.readouterr().out == f"keras_initx {keras_initx.__version__}\n"
+    assert capsys.readouterr().out == VERSION
 
 
 def test_help_names_the_commands(capsys):
@@ -57,7 +61,7 @@ def test_missing_extra_is_an_error_that_names_the_remedy(capsys, monkeypatch):
     assert "rich, scikit-learn not found; install with `pip install rich scikit-learn`" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("option", "output"), [("--version", f"keras_initx {keras_initx.__version__}\n"), ("-h", "")])
+@pytest.mark.parametrize(("option", "output"), [("--version", VERSION), ("-h", "")])
 def test_arguments_are_read_before_anything_large_is_imported(option, output):
     command = [sys.executable, "-X", "importtime", "-m", "keras_initx", option]
     result = subprocess.run(command, capture_output=True, text=True, check=True)

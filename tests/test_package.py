@@ -40,7 +40,8 @@ ROOMS = (
 )  # from below to above
 OF_OTHER_BACKENDS = {f"keras_initx.backends._{name}" for name in FRAMEWORKS - {BACKEND}}
 WITHOUT_TRITON = set() if importlib.util.find_spec("triton") else {"keras_initx.sampling._triton"}
-LEFT_OUT = OF_OTHER_BACKENDS | WITHOUT_TRITON
+NOT_MODULES = {"keras_initx.sampling._build", "keras_initx.sampling._kernel"}  # a hook of the build, and what it makes
+LEFT_OUT = OF_OTHER_BACKENDS | WITHOUT_TRITON | NOT_MODULES
 MODULES = sorted({module.name for module in pkgutil.walk_packages([str(ROOT)], "keras_initx.")} - LEFT_OUT)
 SOURCES = sorted(ROOT.rglob("*.py"))
 
