@@ -1,7 +1,6 @@
 """Seeds: derived from one root by names, those of initializers and their configs, and a warning of repeated ones."""
 
 import contextlib
-import functools
 import hashlib
 import random
 import threading
@@ -24,36 +23,6 @@ def derived_seed(root: int, *path: str | int) -> int:
     """
     text = "/".join(map(str, (root, *path)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
-
-
-def seeds(root: int) -> Callable[[str], int]:
-    """Return a function that derives the seed of a weight from its path.
-
-    `initialize(model, seed=root)` uses these seeds. Use this function to define a model with the
-    same seeds from the start. A seed depends only on the root and the path.
-
-    Args:
-        root: An integer in `[0, 2**32)`.
-
-    Returns:
-        A function that takes a path and returns an integer. A path is the names of the layers
-        around a weight and its own name, joined by `/`, without the name of the model.
-
-    Raises:
-        TypeError: If `root` is not an integer.
-        ValueError: If `root` is out of range.
-
-    Example:
-        >>> from keras_initx import HeNormal, initialize
-        >>> seed = seeds(0)
-        >>> hidden = keras.layers.Dense(8, kernel_initializer=HeNormal(seed=seed("hidden/kernel")), name="hidden")
-        >>> model = keras.Sequential([keras.Input((4,)), hidden])
-        >>> before = keras.ops.convert_to_numpy(hidden.kernel)
-        >>> plan = initialize(model, seed=0)
-        >>> bool((before == keras.ops.convert_to_numpy(hidden.kernel)).all())
-        True
-    """
-    return functools.partial(derived_seed, check_root("root", root))
 
 
 def root_seed(seed: Any) -> int:

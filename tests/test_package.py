@@ -51,8 +51,6 @@ SOURCES = sorted(ROOT.rglob("*.py"))
     [
         keras_initx,
         keras_initx.diagnostics,
-        keras_initx.models,
-        keras_initx.recipes,
         keras_initx.studies,
     ],
     ids=lambda p: p.__name__,
@@ -62,7 +60,16 @@ def test_all_names_are_there(package):
     assert len(package.__all__) == len(set(package.__all__))
 
 
-@pytest.mark.parametrize("package", [keras_initx.initializers, keras_initx.sampling], ids=lambda p: p.__name__)
+@pytest.mark.parametrize(
+    "package",
+    [
+        keras_initx.initializers,
+        keras_initx.models,
+        keras_initx.recipes,
+        keras_initx.sampling,
+    ],
+    ids=lambda p: p.__name__,
+)
 def test_what_a_package_imports_is_public_and_of_its_own_files(package):
     public = [value for name, value in vars(package).items() if not name.startswith("_")]
     defined = [value for value in public if inspect.isclass(value) or inspect.isfunction(value)]

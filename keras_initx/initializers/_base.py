@@ -170,8 +170,7 @@ def parameters_of(cls: type) -> Mapping[str, inspect.Parameter]:
             if "__init__" in vars(base):
                 _, *parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
                 named = [item for item in parameters if item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)]
-                for item in named:
-                    found.setdefault(item.name, item)
+                found |= {item.name: item for item in named if item.name not in found}
                 if len(named) == len(parameters):
                     break
         _PARAMETERS[cls] = found

@@ -10,7 +10,7 @@ from keras_initx._checks import check_count, check_kernel, check_parts
 from keras_initx._typing import Array, DType, Gain, InitializerLike, Seed, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, Initializer, RandomInitializer, register
 from keras_initx.initializers._composition import check_initializer, check_shape_for, values_of
-from keras_initx.initializers._orthogonal import orthogonal_matrix
+from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._scale import check_gain, gain_value
 from keras_initx.sampling import Namespace, Stream
 
@@ -77,7 +77,8 @@ class DeltaOrthogonal(RandomInitializer):
             )
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        matrix = orthogonal_matrix(stream, shape[-2:], gain_value(self.gain), self.groups, dtype, "householder", None)
+        orthogonal = Orthogonal(self.gain, self.seed, blocks=self.groups)
+        matrix = orthogonal._draw_matrix(stream, shape[-2], shape[-1], dtype)
         return _at_center(stream.xp, matrix, shape, dtype)
 
 

@@ -137,8 +137,28 @@ class Orthogonal(MatrixInitializer):
         return gain_value(self.gain) * math.sqrt(mean_square / max(long, 1))
 
     def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
-        gain = gain_value(self.gain)
-        return orthogonal_matrix(stream, (inputs, units), gain, self.blocks, dtype, self.method, self.singular_values)
+        xp, blocks, columns = stream.xp, self.blocks, units // self.blocks
+        if inputs * columns == 0:
+            return xp.zeros((inputs, units), dtype)
+        short, long = sorted((inputs, columns))
+        make_frame = _FRAMES[self.method]
+        with xp.full_precision():
+            parts = [make_frame(stream, long, short, dtype, block * short * long) for block in range(blocks)]
+            if self.singular_values is not None:
+                spectrum = _spectrum(self.singular_values, short).astype(dtype)
+                # V starts after the last element of all U, so that no draw is used twice.
+                start = blocks * short * long
+                for block in range(blocks):
+                    turn = make_frame(stream, short, short, dtype, start + block * short * short)
+                    parts[block] = xp.multiply(parts[block], spectrum) @ xp.transpose(turn)
+        if inputs < columns:
+            parts = [xp.transpose(part) for part in parts]
+        # A single factor, so that no compiler can merge two multiplications and round differently.
+        scale = gain_value(self.gain) / (math.sqrt(long) if self.method == "gaussian" else 1)
+        matrix = parts[0] if blocks == 1 else xp.concatenate(parts, axis=1)
+        if scale != 1:
+            matrix *= scale
+        return matrix
 
 
 @register(
@@ -196,45 +216,6 @@ class OrthogonalQR(Orthogonal):
             input_axes=input_axes,
             output_axes=output_axes,
         )
-
-
-def orthogonal_matrix(
-    stream: Stream, shape: Shape, gain: float, blocks: int, dtype: DType, method: Method, singular_values: Spectrum
-) -> Tensor:
-    """Return a matrix of `shape` that consists of `blocks` orthogonal matrices side by side.
-
-    Args:
-        stream: The `Stream` to draw from.
-        shape: Numbers of rows and columns; the latter is a multiple of `blocks`.
-        gain: Scale factor, a float.
-        blocks: Number of matrices.
-        dtype: `"float32"` or `"float64"`.
-        method: As in `Orthogonal`.
-        singular_values: As in `Orthogonal`.
-    """
-    xp = stream.xp
-    rows, columns = shape[0], shape[1] // blocks
-    if rows * columns == 0:
-        return xp.zeros(shape, dtype)
-    short, long = sorted((rows, columns))
-    make_frame = _FRAMES[method]
-    with xp.full_precision():
-        parts = [make_frame(stream, long, short, dtype, block * short * long) for block in range(blocks)]
-        if singular_values is not None:
-            spectrum = _spectrum(singular_values, short).astype(dtype)
-            # V starts after the last element of all U, so that no draw is used twice.
-            start = blocks * short * long
-            for block in range(blocks):
-                turn = make_frame(stream, short, short, dtype, start + block * short * short)
-                parts[block] = xp.multiply(parts[block], spectrum) @ xp.transpose(turn)
-    if rows < columns:
-        parts = [xp.transpose(part) for part in parts]
-    # A single factor, so that no compiler can merge two multiplications and round differently.
-    scale = gain / (math.sqrt(long) if method == "gaussian" else 1)
-    matrix = parts[0] if blocks == 1 else xp.concatenate(parts, axis=1)
-    if scale != 1:
-        matrix *= scale
-    return matrix
 
 
 def _check_singular_values(value: Any) -> Any:

@@ -11,15 +11,12 @@ import numpy as np
 from keras_initx._checks import DTYPES
 from keras_initx._keras import loads_a_model
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
-from keras_initx.initializers._array_files import FORMATS, Contents, Stored, check_file, read_array, suffix
+from keras_initx.initializers._array_files import FORMATS, Contents, Stored, check_file, read_array, suffix, truncated
 from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._composition import check_initializer, check_shape_for, values_of
 from keras_initx.sampling import Namespace
 
 __all__ = ["Pretrained"]
-
-# Number of arrays that an error message lists.
-_LISTED = 20
 
 
 @register(
@@ -133,14 +130,12 @@ class Pretrained(Initializer):
             larger = ", or larger along its axes, with `pad` for the rest" if self.pad is None else ", or larger"
             rule = f"`shape` must be that of the array, {found.shape}{larger}"
         # A misspelled name has close matches; a wrong shape has none.
-        similar = [] if found else difflib.get_close_matches(key or "", filter(None, contents), n=_LISTED)
+        similar = [] if found else difflib.get_close_matches(key or "", filter(None, contents), n=len(contents) or 1)
         ranks: dict[str | None, int] = {name: rank for rank, name in enumerate(similar)}
-        names = sorted(contents, key=lambda name: (ranks.get(name, _LISTED), not self._fits(contents[name], shape)))
-        listed = [f"{name!r} {contents[name].shape} {contents[name].dtype}" for name in names[:_LISTED]]
-        if len(names) > _LISTED:
-            listed.append(f"and {len(names) - _LISTED} more")
+        names = sorted(contents, key=lambda name: (ranks.get(name, len(ranks)), not self._fits(contents[name], shape)))
+        listed = [f"{name!r} {contents[name].shape} {contents[name].dtype}" for name in names]
         return (
-            f"{rule}. The file has: {', '.join(listed) or 'nothing'}. "
+            f"{rule}. The file has: {truncated(listed) or 'nothing'}. "
             f"Received: shape={shape}, key={self.key!r}, path={self.path!r}"
         )
 

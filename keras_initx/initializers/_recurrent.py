@@ -10,15 +10,21 @@ from keras_initx._checks import check_choice, check_count, check_number
 from keras_initx._keras import layer_using
 from keras_initx._typing import Array, DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
-from keras_initx.sampling import Draw, Namespace, Stream, affine, portable_log
+from keras_initx.sampling import Draw, Namespace, Stream, _conversion, affine, portable_log
 
 __all__ = ["ChronoBias", "GRUUpdateBias", "LSTMForgetBias"]
 
 Cell = Literal["lstm", "gru"]
 
-_CELLS = 1 << 16
-_UNITS = 1 << 24
 _MOST_STEPS = 1 << 32
+
+
+class _GateBias(ConstantInitializer):
+    """Base class of the initializers that set the biases of one gate to `value`, see `LSTMForgetBias`."""
+
+    def __init__(self, value: float = 1.0, *, units: int | None = None) -> None:
+        self.value: float = check_number("value", value)
+        self.units: int | None = units if units is None else check_count("units", units)
 
 
 @register(
@@ -26,7 +32,7 @@ _MOST_STEPS = 1 << 32
     formula="value for the forget gates, 0 for the others",
     use="LSTMs with long memory: forget gates start open, with a bias of 1 or 2",
 )
-class LSTMForgetBias(ConstantInitializer):
+class LSTMForgetBias(_GateBias):
     """Set the forget-gate bias of an LSTM to `value`, and all other biases to zero.
 
     The bias of an LSTM with `u` units has `4u` entries, for the input, forget, cell and output
@@ -60,10 +66,6 @@ class LSTMForgetBias(ConstantInitializer):
         recurrent network architectures", ICML 2015.
     """
 
-    def __init__(self, value: float = 1.0, *, units: int | None = None) -> None:
-        self.value: float = check_number("value", value)
-        self.units: int | None = units if units is None else check_count("units", units)
-
     def _check_shape(self, shape: Shape) -> None:
         layer = layer_using(self)
         if overwrites_forget_bias(layer):
@@ -85,7 +87,7 @@ class LSTMForgetBias(ConstantInitializer):
     formula="value for the update gates, 0 for the others",
     use="GRUs with long memory: update gates start by keeping most of the state",
 )
-class GRUUpdateBias(ConstantInitializer):
+class GRUUpdateBias(_GateBias):
     """Set the update-gate bias of a GRU to `value`, and all other biases to zero.
 
     In Keras the new state of a GRU is `z * h + (1 - z) * candidate`, where `z` is the update gate:
@@ -119,10 +121,6 @@ class GRUUpdateBias(ConstantInitializer):
         empirical exploration of recurrent network architectures", ICML 2015, for the forget-gate
         bias of an LSTM.
     """
-
-    def __init__(self, value: float = 1.0, *, units: int | None = None) -> None:
-        self.value: float = check_number("value", value)
-        self.units: int | None = units if units is None else check_count("units", units)
 
     def _check_shape(self, shape: Shape) -> None:
         _check_bias(shape, "gru", layer_using(self), self.units)
@@ -213,17 +211,18 @@ class ChronoBias(RandomInitializer):
     def _keeping(self, stream: Stream, units: int, dtype: DType) -> Tensor:
         """Return the biases of the forget gates of an LSTM or the update gates of a GRU."""
         knots, largest = _quantiles(int(self.max_steps))
+        unit = largest / _conversion.UNITS
         # Each draw represents the midpoint of its interval.
-        then = affine(largest / _UNITS / 2, largest / _UNITS, (0, largest))
+        then = affine(unit / 2, unit, (0, largest))
         return stream.interpolated(Draw.VALUES, (units,), knots, dtype, then)
 
 
 @functools.lru_cache(maxsize=8)
 def _quantiles(max_steps: int) -> tuple[Array, float]:
     """Return the quantiles of log U(1, max_steps - 1) for `Stream.interpolated`, and the largest of them."""
-    quantiles = portable_log(1 + (max_steps - 2) * (np.arange(_CELLS + 1) / _CELLS))
+    quantiles = portable_log(1 + (max_steps - 2) * np.linspace(0, 1, _conversion.CELLS + 1))
     largest = float(quantiles[-1])
-    knots = np.rint(quantiles / largest * _UNITS).astype("int32")
+    knots = np.rint(quantiles / largest * _conversion.UNITS).astype("int32")
     knots.flags.writeable = False
     return knots, largest
 
@@ -263,19 +262,13 @@ def _check_bias(shape: Shape, cell: Cell, layer: keras.Layer | None, units: int 
         layer: The layer that asks for it, or `None` if it is unknown.
         units: The required number of units, or `None` to use the layer's. If that is unknown too, any number fits.
     """
-    patterns: tuple[Shape, ...]
-    if cell == "gru":
-        required, patterns = "a GRU's bias, (3 * units,) or (2, 3 * units)", ((3,), (2, 3))
-    else:
-        required, patterns = "an LSTM's bias, (4 * units,)", ((1,), (2,)) if overwrites_forget_bias(layer) else ((4,),)
+    required = "a GRU's bias, (3 * units,) or (2, 3 * units)" if cell == "gru" else "an LSTM's bias, (4 * units,)"
+    rows = [(), (2,)] if cell == "gru" else [()]
+    gates = [3] if cell == "gru" else [1, 2] if overwrites_forget_bias(layer) else [4]
     of_layer = units_of(layer)
     units = of_layer if units is None else units
-
-    def matches(pattern: Shape) -> bool:
-        *rows, gates = pattern
-        return len(shape) == len(pattern) and shape == (*rows, gates * (shape[-1] // gates if units is None else units))
-
-    if of_layer not in (None, units) or not any(map(matches, patterns)):
+    fitting = (shape or (0,))[-1] // gates[0] if units is None else units
+    if of_layer not in (None, units) or shape not in [(*row, gate * fitting) for row in rows for gate in gates]:
         raise ValueError(
             f"`shape` must be that of {required}. "
             f"Received: shape={shape}, units={units}, layer={layer and layer.name!r}"

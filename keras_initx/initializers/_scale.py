@@ -72,17 +72,12 @@ class MatrixInitializer(AxesInitializer):
         Sorted, so that the same axes give the same values in whatever order they were listed.
         """
         axes = range(len(shape))
-
-        def others(named: Iterable[int]) -> set[int]:
-            return set(axes).difference(axes[axis] for axis in named)
-
-        inputs: Iterable[int] | None = self.input_axes
-        units: Iterable[int] | None = self.output_axes
-        if inputs is None:
-            inputs = others(axes[-1:] if units is None else units)
-        if units is None:
-            units = others(inputs)
-        return sorted(axes[axis] for axis in inputs), sorted(axes[axis] for axis in units)
+        inputs, units = ({axes[axis] for axis in named or ()} for named in (self.input_axes, self.output_axes))
+        if self.input_axes is None:
+            inputs = set(axes) - (set(axes[-1:]) if self.output_axes is None else units)
+        if self.output_axes is None:
+            units = set(axes) - inputs
+        return sorted(inputs), sorted(units)
 
     def _matrix_shape(self, shape: Shape) -> tuple[int, int]:
         """Return the number of inputs and the number of units of a kernel of `shape`."""

@@ -1,7 +1,6 @@
 """The arrays of a source, a file, another model or a dict, and the names that they have for each weight."""
 
 import contextlib
-import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from keras_initx._checks import check_choice
 from keras_initx._typing import Array
 from keras_initx.initializers._array_files import FORMATS, Stored, check_file, open_arrays, suffix
 from keras_initx.models._layouts import LAYOUTS, OTHER_NAMES, Candidate, KerasLayout, LayoutName, Part, joined
-from keras_initx.models._weights import ModelWeight, check_model, find_weights
+from keras_initx.models._weights import ModelWeight, check_model, close_matches, find_weights
 
 # A file, a model, or a dict from names to arrays or tensors of any framework.
 Source: TypeAlias = str | os.PathLike[str] | keras.Model | Mapping[str, Any]
@@ -97,8 +96,6 @@ def as_stored(value: Any) -> Stored:
 
 
 def _read(value: Any) -> Array:
-    if isinstance(value, keras.Variable):
-        return np.asarray(keras.ops.convert_to_numpy(value.value))
     if hasattr(value, "detach"):  # a torch tensor, which the current backend may not know
         value = value.detach().cpu()
         # NumPy has no bfloat16.
@@ -171,10 +168,9 @@ def candidates_of(
         matches = {weight: match for weight in weights if (match := expression.fullmatch(weight.path))}
         if not matches:
             paths = dict.fromkeys(path for weight in weights for path in (*weight.layer_paths[1:], weight.path))
-            close = difflib.get_close_matches(pattern, paths, cutoff=0.0)
             raise ValueError(
-                f"Each of `rules` must match a weight or a layer. Received: {pattern!r}, which matches none; close "
-                f"matches are {', '.join(map(repr, close))}"
+                f"Each of `rules` must match a weight or a layer. Received: {pattern!r}, which matches none"
+                f"{close_matches(pattern, paths, cutoff=0.0)}"
             )
         for weight, match in matches.items():
             if weight.path not in found:

@@ -12,7 +12,7 @@ from keras_initx.backends import backend
 from keras_initx.diagnostics._layers import activation_of, call_name, named_layers, own_weights, parts_of, replaced
 from keras_initx.diagnostics._signal import array_of, first_float, tensors_in
 from keras_initx.diagnostics._weights import is_kernel, is_zero
-from keras_initx.models._weights import is_quantized
+from keras_initx.models._weights import assign, is_quantized
 
 # Calls a layer, possibly again, and returns its output before the activation, or `None` if that is not accessible.
 Outputs = Callable[[], Array | None]
@@ -52,8 +52,7 @@ def forward(
                 call = _visited(layer, call, visit)
             stack.enter_context(replaced(layer, name, call))
         stack.enter_context(backend.preserve_state([model, *parts_of(model)]))
-        for variable, value in values:
-            variable.assign(value)
+        assign(values)
         model(x, training=True)
 
 
@@ -93,8 +92,7 @@ def _visited(layer: keras.layers.Layer, call: Callable[..., Tensor], visit: Visi
 
         def repeated() -> Array | None:
             nonlocal outputs
-            for variable, value in state:
-                variable.assign(value)
+            assign(state)
             before.clear()
             with replaced(layer, "activation", recorded) if activation else contextlib.nullcontext():
                 outputs = call(*args, **kwargs)

@@ -1,25 +1,28 @@
 """Initialize the weights of a whole model by rules."""
 
+import functools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from keras_initx._checks import check_flag
+from keras_initx._checks import check_flag, check_root
 from keras_initx._seeds import derived_seed, has_seed, root_seed
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers import Initializer, KeepSparse, _composition
 from keras_initx.models._layer_initializers import LayerInitializer, initial_state, layer_initializers
 from keras_initx.models._rules import Rules, description, initializers_by_rule, with_seed_and_axes
-from keras_initx.models._weights import ModelWeight, check_model, find_weights, is_quantized
+from keras_initx.models._weights import ModelWeight, assign, check_model, find_weights, is_quantized
 from keras_initx.rendering._table import Column, WeightTable, filled
 from keras_initx.rendering._terminal import progress
 from keras_initx.rendering._text import short_number as number
+
+__all__ = ["InitializationPlan", "WeightPlan", "initialize", "seeds"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,6 @@ class InitializationPlan(WeightTable[WeightPlan]):
         dry_run: Whether the model was left unchanged.
     """
 
-    weights: list[WeightPlan]
     seed: int
     dry_run: bool
 
@@ -196,13 +198,41 @@ def initialize(
                 assignments.append((weight.variable, value))
             rows.append(row)
             advance(1)
-    for variable, value in assignments:
-        variable.assign(value)
+    assign(assignments)
     if reset:
-        for variable, value in initial_state(model):
-            variable.assign(value)
+        assign(initial_state(model))
         model.reset_metrics()
     return InitializationPlan(rows, root, dry_run)
+
+
+def seeds(root: int) -> Callable[[str], int]:
+    """Return a function that derives the seed of a weight from its path.
+
+    `initialize(model, seed=root)` uses these seeds. Use this function to define a model with the
+    same seeds from the start. A seed depends only on the root and the path.
+
+    Args:
+        root: An integer in `[0, 2**32)`.
+
+    Returns:
+        A function that takes a path and returns an integer. A path is the names of the layers
+        around a weight and its own name, joined by `/`, without the name of the model.
+
+    Raises:
+        TypeError: If `root` is not an integer.
+        ValueError: If `root` is out of range.
+
+    Example:
+        >>> from keras_initx import HeNormal, initialize
+        >>> seed = seeds(0)
+        >>> hidden = keras.layers.Dense(8, kernel_initializer=HeNormal(seed=seed("hidden/kernel")), name="hidden")
+        >>> model = keras.Sequential([keras.Input((4,)), hidden])
+        >>> before = keras.ops.convert_to_numpy(hidden.kernel)
+        >>> plan = initialize(model, seed=0)
+        >>> bool((before == keras.ops.convert_to_numpy(hidden.kernel)).all())
+        True
+    """
+    return functools.partial(derived_seed, check_root("root", root))
 
 
 class _Step(NamedTuple):

@@ -3,7 +3,6 @@
 A layout is a class, listed in `LayoutName` and `LAYOUTS` at the end.
 """
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 
 from keras_initx._typing import Array, Shape
 from keras_initx.diagnostics._weights import NORMALIZATIONS, is_depthwise, is_kernel
-from keras_initx.models._weights import ModelWeight
+from keras_initx.models._weights import CONVOLUTIONS, ModelWeight
 
 # An index from `numpy.s_`, or a function that maps the array to the weight.
 Part: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...] | Callable[[Array], Any]
@@ -34,9 +33,7 @@ OTHER_NAMES = {
 }
 _CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
 _CONVOLUTIONS = (
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
+    *CONVOLUTIONS,
     keras.layers.Conv1DTranspose,
     keras.layers.Conv2DTranspose,
     keras.layers.Conv3DTranspose,
@@ -94,7 +91,7 @@ class Arrangement:
         if self.gates:
             parts = [part[list(self.gates)] for part in parts]
         parts = [part.transpose(self.axes) for part in parts]
-        whole: Array = np.stack(parts) if self.combined == "stacked" else functools.reduce(np.add, parts)
+        whole: Array = np.stack(parts) if self.combined == "stacked" else sum(parts[1:], parts[0])
         return whole.reshape(shape)
 
     def description(self, shapes: Sequence[Shape], shape: Shape) -> str:

@@ -1,6 +1,5 @@
 """Load the weights of a whole model from arrays with other names and layouts."""
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,14 +10,13 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, check_flag
 from keras_initx._typing import Array, DType, Shape
-from keras_initx.initializers._array_files import Stored
+from keras_initx.initializers._array_files import LISTED, Stored, truncated
 from keras_initx.models import _arrays, _layouts
-from keras_initx.models._weights import ModelWeight, check_model, find_weights
+from keras_initx.models._weights import ModelWeight, assign, check_model, close_matches, find_weights
 from keras_initx.rendering._table import Column, WeightTable, filled
 from keras_initx.rendering._terminal import progress
 
-# Maximum number of names and problems that a text lists.
-_LISTED = 20
+__all__ = ["LoadedWeight", "LoadingPlan", "load_pretrained"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,6 @@ class LoadingPlan(WeightTable[LoadedWeight]):
         dry_run: Whether the model was left unchanged.
     """
 
-    weights: list[LoadedWeight]
     unused: Mapping[str, Shape]
     dry_run: bool
 
@@ -86,7 +83,7 @@ class LoadingPlan(WeightTable[LoadedWeight]):
         unchanged = f", {left} left unchanged" if left else ""
         errors = f", {problems} with errors" if problems else ""
         arrays = [f"{name} {shape}" for name, shape in self.unused.items()]
-        unused = f"; unused arrays: {_truncated(arrays)}" if arrays else ""
+        unused = f"; unused arrays: {truncated(arrays)}" if arrays else ""
         return f"{loaded}{unchanged}{errors}{unused}."
 
 
@@ -175,13 +172,13 @@ def load_pretrained(
         if plan.problems:
             raise ValueError(
                 "`source` must have an array for each weight that is to be loaded. Received: "
-                f"{_truncated(plan.problems, '; ')}"
+                f"{truncated(plan.problems, '; ')}"
             )
         if not used:
             paths, names = [repr(step.row.path) for step in steps], [*map(repr, unused)]
             raise ValueError(
                 "`rules` must map weights to arrays, because no array has the name of a weight. "
-                f"Received: weights {_truncated(paths)}; arrays {_truncated(names)}"
+                f"Received: weights {truncated(paths)}; arrays {truncated(names)}"
             )
         assignments = []
         with progress("Loading weights", len(steps), "weights") as advance:
@@ -189,8 +186,7 @@ def load_pretrained(
                 if read:
                     assignments.append((weight.variable, read()))
                 advance(1)
-    for variable, value in assignments:
-        variable.assign(value)
+    assign(assignments)
     return plan
 
 
@@ -235,16 +231,14 @@ def _steps(
         else:
             missing += 1
             # Comparing all names with all others would be slow.
-            row = replace(row, problem=_no_array(candidates, contents if missing <= _LISTED else ()))
+            row = replace(row, problem=_no_array(candidates, contents if missing <= LISTED else ()))
         steps.append(_Step(weight, row, read))
     return steps
 
 
 def _no_array(candidates: Sequence[_layouts.Candidate], known: Iterable[str]) -> str:
     names = dict.fromkeys(" and ".join(map(repr, candidate.names)) for candidate in candidates)
-    close = difflib.get_close_matches(candidates[-1].names[0], known, cutoff=0.5)
-    similar = f"; close matches are {', '.join(map(repr, close))}" if close else ""
-    return f"no array {' or '.join(names)}{similar}"
+    return f"no array {' or '.join(names)}{close_matches(candidates[-1].names[0], known)}"
 
 
 def _conversion(
@@ -307,9 +301,3 @@ def _index_text(index: Any) -> str:
         return ":".join(ends if value.step is None else [*ends, str(value.step)])
 
     return f"[{', '.join(map(part, index if isinstance(index, tuple) else (index,)))}]"
-
-
-def _truncated(texts: Sequence[str], mark: str = ", ") -> str:
-    """Join `texts` in one line, leaving out the end of a long list."""
-    more = [f"and {len(texts) - _LISTED} more"] if len(texts) > _LISTED else []
-    return mark.join([*texts[:_LISTED], *more])

@@ -1,7 +1,6 @@
 """Layer-sequential unit-variance initialization."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
@@ -12,13 +11,14 @@ import numpy as np
 from keras_initx._checks import check_count, check_number
 from keras_initx._seeds import derived_seed, root_seed
 from keras_initx._typing import Array
-from keras_initx.diagnostics import _diagnose, _layers, _measure, _weights
-from keras_initx.diagnostics._signal import array_of, spread
+from keras_initx.diagnostics import _diagnose, _layers, _measure, _signal, _weights
 from keras_initx.initializers import Orthogonal
 from keras_initx.models._forward import Kernels, Outputs, forward, kernels_of
-from keras_initx.models._weights import find_weights
+from keras_initx.models._weights import assign, find_weights
 from keras_initx.rendering._table import Column, Tabular
 from keras_initx.rendering._terminal import progress
+
+__all__ = ["LSUVResult", "LSUVRow", "lsuv"]
 
 Status = Literal["scaled", "not reached", "left"]
 
@@ -71,8 +71,8 @@ class LSUVResult(Tabular[LSUVRow]):
         ]
 
     def _headline(self) -> str:
-        counts = Counter(row.status for row in self.rows)
-        found = ", ".join(f"{counts[status]} {status}" for status in get_args(Status) if counts[status])
+        statuses = [row.status for row in self.rows]
+        found = ", ".join(f"{statuses.count(status)} {status}" for status in get_args(Status) if status in statuses)
         return f" of {len(self.rows)} layers: {found or 'none'}, seed {self.seed}"
 
 
@@ -143,7 +143,8 @@ def lsuv(
     Reference:
         Mishkin and Matas, "All you need is a good init", ICLR 2016.
     """
-    _diagnose.check_batch(model, x, None, batch_size)
+    _diagnose.check_model(model)
+    _diagnose.check_data(x, None, batch_size)
     check_number("tolerance", tolerance, positive=True)
     check_count("max_steps", max_steps)
     root = root_seed(seed)
@@ -156,20 +157,16 @@ def lsuv(
     before = _variances(model, x, kernels, [])
     fits: dict[keras.layers.Layer, Fit] = {}
     values: _Values = []
-    with progress("LSUV", len(before), "layers") as advance:
+    free = [layer for layer in before if kernels[layer].free]
+    with progress("LSUV", len(free), "layers") as advance:
 
         def visit(layer: keras.layers.Layer, outputs: Outputs) -> None:
-            free, reason = kernels[layer]
-            if reason:
-                outputs()
-                fits[layer] = Fit(1.0, 0, reason)
-            else:
-                start = [(kernel, _orthonormal(layer, kernel, seeds[id(kernel)])) for kernel in free]
-                fits[layer], fitted = _fit(start, outputs, tolerance, max_steps)
-                values.extend(fitted)
+            start = [(kernel, _orthonormal(layer, kernel, seeds[id(kernel)])) for kernel in kernels[layer].free]
+            fits[layer], fitted = _fit(start, outputs, tolerance, max_steps)
+            values.extend(fitted)
             advance(1)
 
-        forward(model, x, before, [], visit)
+        forward(model, x, free, [], visit)
     after = _variances(model, x, kernels, values)
     _assign(values)
 
@@ -203,7 +200,7 @@ def _variances(
 def _orthonormal(layer: keras.layers.Layer, kernel: keras.Variable, seed: int) -> Array:
     inputs, _ = _weights.kernel_axes(layer, kernel.name, len(kernel.shape))
     dtype = "float64" if kernel.dtype == "float64" else "float32"
-    return array_of(Orthogonal(seed=seed, input_axes=inputs)(kernel.shape, dtype))
+    return _signal.array_of(Orthogonal(seed=seed, input_axes=inputs)(kernel.shape, dtype))
 
 
 class Fit(NamedTuple):
@@ -219,21 +216,19 @@ def _fit(start: _Values, outputs: Outputs, tolerance: float, max_steps: int) -> 
 
     The kernels have these values when `outputs` is called last, or else their former ones.
     """
-    former = [(kernel, array_of(kernel)) for kernel, _ in start]
+    former = [(kernel, _signal.array_of(kernel)) for kernel, _ in start]
 
     def scaled(factor: float) -> _Values:
         return [(kernel, _constrained(kernel, factor * value)) for kernel, value in start]
 
     def outputs_with(factor: float) -> Array | None:
-        for kernel, value in scaled(factor):
-            kernel.assign(value)
+        assign(scaled(factor))
         return outputs()
 
     fit = unit_variance(outputs_with, 2 * len(start), tolerance, max_steps)
     if not fit.reason:
         return fit, scaled(fit.factor)
-    for kernel, value in former:
-        kernel.assign(value)
+    assign(former)
     outputs()
     return fit, []
 
@@ -242,7 +237,7 @@ def _constrained(kernel: keras.Variable, value: Array) -> Array:
     """Return `value` after applying the constraint of `kernel`."""
     if kernel.constraint is None:
         return value
-    return array_of(kernel.constraint(keras.ops.convert_to_tensor(value)))
+    return _signal.array_of(kernel.constraint(keras.ops.convert_to_tensor(value)))
 
 
 # If the variance grows with less than this power of the kernel's scale, the kernel does not determine it.
@@ -270,12 +265,12 @@ def unit_variance(outputs: Callable[[float], Array | None], power: float, tolera
     Returns:
         A `Fit` with the best factor found, or with a reason.
     """
-    values = outputs(1.0)
-    if reason := _obstacle(values):
-        return Fit(1.0, 0, reason)
     tried: list[tuple[float, float]] = []
     logarithm = 0.0
     while True:
+        values = outputs(math.exp(logarithm))
+        if not tried and (reason := _obstacle(values)):
+            return Fit(1.0, 0, reason)
         if values is None or not np.isfinite(values).all():
             return _VANISHES
         variance = float(values.var(dtype="float64"))
@@ -292,7 +287,6 @@ def unit_variance(outputs: Callable[[float], Array | None], power: float, tolera
         logarithm -= tried[-1][1] / power
         if abs(logarithm) > 80:  # beyond the range of float32
             return _UNRELATED
-        values = outputs(math.exp(logarithm))
     closest = min(tried, key=lambda one: abs(one[1]))
     if closest is not tried[-1]:
         outputs(math.exp(closest[0]))
@@ -308,18 +302,16 @@ def _obstacle(values: Array | None) -> str:
     size = math.sqrt(float(np.square(values, dtype="float64").mean())) if values.size else 0.0
     if not size:
         return "its output is zero"
-    if spread(values) <= _LEAST_SPREAD * size:
+    if _signal.spread(values) <= _LEAST_SPREAD * size:
         return "its output is the same for all examples"
     return ""
 
 
 def _assign(values: _Values) -> None:
     """Assign the values to all variables, or to none if there is an error."""
-    former = [np.array(array_of(variable)) for variable, _ in values]
+    former = [(variable, np.array(_signal.array_of(variable))) for variable, _ in values]
     try:
-        for variable, value in values:
-            variable.assign(value)
+        assign(values)
     except BaseException:
-        for (variable, _), value in zip(values, former, strict=True):
-            variable.assign(value)
+        assign(former)
         raise

@@ -1,6 +1,5 @@
 """Rules that map patterns, layer types and functions to initializers, which are bound to one weight."""
 
-import difflib
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -10,9 +9,8 @@ import numpy as np
 
 from keras_initx._seeds import derived_seed, has_seed
 from keras_initx._typing import InitializerLike, Shape
-from keras_initx.initializers import Initializer, _composition, _scale, catalog
-from keras_initx.initializers._base import parameters_of
-from keras_initx.models._weights import ModelWeight
+from keras_initx.initializers import Initializer, _base, _composition, _scale, catalog
+from keras_initx.models._weights import ModelWeight, close_matches
 from keras_initx.sampling._conversion import truncated_quantiles
 
 # A pattern for paths, a layer type, or a predicate on a weight.
@@ -41,9 +39,8 @@ def initializers_by_rule(
         if not paths:
             hint = ""
             if isinstance(condition, str):
-                close = difflib.get_close_matches(condition, [weight.path for weight in weights], cutoff=0.5)
-                hint = f"; an existing path is {weights[0].path!r}"
-                hint = f"; close matches are {', '.join(map(repr, close))}" if close else hint
+                like_it = close_matches(condition, [weight.path for weight in weights])
+                hint = like_it or f"; an existing path is {weights[0].path!r}"
             raise ValueError(f"Each of `rules` must match a weight. Received: {condition!r}, which matches none{hint}")
         for path in paths:
             found.setdefault(path, initializer)
@@ -52,9 +49,8 @@ def initializers_by_rule(
 
 def _checked(condition: Any, value: InitializerLike | None) -> keras.initializers.Initializer | None:
     """Return the initializer of a rule."""
-    if not (isinstance(condition, str | type) or callable(condition)) or (
-        isinstance(condition, type) and not issubclass(condition, keras.Layer)
-    ):
+    is_layer_type = isinstance(condition, type) and issubclass(condition, keras.Layer)
+    if not (is_layer_type or isinstance(condition, str) or (callable(condition) and not isinstance(condition, type))):
         raise TypeError(
             f"`rules` must have patterns, layer types or functions as keys. Received: {condition!r} as a key"
         )
@@ -125,12 +121,12 @@ def _arguments(initializer: keras.initializers.Initializer) -> dict[str, Any] | 
         # Not the config: a nested initializer of a user may lack one, or not be registered.
         return initializer._arguments()
     arguments = dict(initializer.get_config())
-    return arguments if arguments.keys() >= parameters_of(type(initializer)).keys() else None
+    return arguments if arguments.keys() >= _base.parameters_of(type(initializer)).keys() else None
 
 
 def _needs_axes(cls: type, inputs: Shape, units: Shape, rank: int) -> bool:
     """Return whether an initializer of type `cls` takes axes and its defaults would be different."""
-    if not parameters_of(cls).keys() >= set(_AXES):
+    if not _base.parameters_of(cls).keys() >= set(_AXES):
         return False
     if issubclass(cls, _scale.MatrixInitializer):  # which needs each axis exactly once
         return rank > 2 and sorted(inputs + units) == list(range(rank)) and bool(inputs and units)
@@ -154,7 +150,7 @@ def description(initializer: Callable[..., Any]) -> str:
     """Return an initializer as a constructor call, without seed, axes and default arguments, or a function's name."""
     if not isinstance(initializer, keras.initializers.Initializer):
         return str(getattr(initializer, "__name__", type(initializer).__name__))
-    parameters, arguments = parameters_of(type(initializer)), _arguments(initializer)
+    parameters, arguments = _base.parameters_of(type(initializer)), _arguments(initializer)
     if arguments is None:
         return f"{type(initializer).__name__}(...)"
     shown = (

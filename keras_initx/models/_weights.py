@@ -1,8 +1,8 @@
 """The weights of a model, with paths that do not depend on other objects in the process."""
 
+import difflib
 import hashlib
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,12 +12,14 @@ import keras
 import numpy as np
 
 from keras_initx._checks import DTYPES
-from keras_initx._typing import DType, Shape
+from keras_initx._typing import DType, Shape, Tensor
 from keras_initx.diagnostics._layers import automatic_name, own_weights, parts_of
 from keras_initx.diagnostics._weights import is_kernel, kernel_axes
 from keras_initx.initializers._scale import fans
 
-_WITH_GROUPS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+__all__ = ["ModelWeight", "weights_digest"]
+
+CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +63,7 @@ class ModelWeight:
     @property
     def nbytes(self) -> int:
         """Its size in bytes."""
-        bits = next((int(digits) for digits in re.findall(r"\d+", self.dtype)), 8)
-        return math.prod(self.shape) * bits // 8
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
     def axes(self) -> tuple[Shape, Shape] | None:
@@ -72,7 +73,7 @@ class ModelWeight:
     @property
     def groups(self) -> int:
         """The number of groups of a convolution, otherwise 1: each input is connected to the units of its group."""
-        return int(self.layer.groups) if self.axes and isinstance(self.layer, _WITH_GROUPS) else 1
+        return int(self.layer.groups) if self.axes and isinstance(self.layer, CONVOLUTIONS) else 1
 
     @property
     def fans(self) -> tuple[int, int] | None:
@@ -99,8 +100,7 @@ def find_weights(model: keras.Layer) -> list[ModelWeight]:
         ValueError: If two weights have the same path.
     """
     weights = weights_within(model)
-    counts = Counter(weight.path for weight in weights)
-    for path, count in counts.items():
+    for path, count in Counter(weight.path for weight in weights).items():
         if count > 1:
             raise ValueError(
                 f"`model` must have one weight at each path: give layers and weights inside a layer distinct names. "
@@ -150,6 +150,18 @@ def _numbered(names: Iterable[tuple[str, tuple[str, int] | None]]) -> list[str]:
         result[place] = f"{stem}_{counts[stem]}" if counts[stem] else stem
         counts[stem] += 1
     return result
+
+
+def close_matches(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """Return the end of a message about an unknown name: those that are like it, or nothing if there are none."""
+    close = difflib.get_close_matches(name, known, cutoff=cutoff)
+    return f"; close matches are {', '.join(map(repr, close))}" if close else ""
+
+
+def assign(values: Iterable[tuple[keras.Variable, Tensor]]) -> None:
+    """Assign a value to each variable."""
+    for variable, value in values:
+        variable.assign(value)
 
 
 def is_quantized(layer: keras.layers.Layer) -> bool:

@@ -5,11 +5,8 @@ that come first take precedence. Patterns match the layer names of KerasHub, `ke
 and Keras' own attention layers.
 """
 
-# ruff: noqa: F403, each name is listed once, in `__all__` of its module
+# ruff: noqa: F403, each name is listed in `__all__` of its file
 
-from keras_initx.recipes import _mup, _networks, _transformers
 from keras_initx.recipes._mup import *
 from keras_initx.recipes._networks import *
 from keras_initx.recipes._transformers import *
-
-__all__ = sorted([*_mup.__all__, *_networks.__all__, *_transformers.__all__])

@@ -1,6 +1,5 @@
 """Scale a model with its width: the table of muP, and a check that no layer's outputs grow or shrink with the width."""
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -59,8 +58,6 @@ class MupTable(WeightTable[MupWeight]):
     Attributes:
         weights: A `MupWeight` for each trainable weight, in the order of `model.trainable_variables`.
     """
-
-    weights: list[MupWeight]
 
     def learning_rates(self, optimizer: Optimizer) -> list[float]:
         """Return the factors on the learning rate, in the order of `model.trainable_variables`.
@@ -148,20 +145,20 @@ def _trainable(name: str, model: keras.Model) -> list[ModelWeight]:
 
 
 def _row(weight: ModelWeight, other: ModelWeight) -> MupWeight:
-    shape, base_shape, fans, base_fans = weight.shape, other.shape, weight.fans, other.fans
+    shape, base_shape = weight.shape, other.shape
     if len(shape) != len(base_shape):
         raise ValueError(
             f"`base` must have weights of the same rank as `model`. Received: {weight.path!r} of shape "
             f"{base_shape} and {shape}"
         )
+    fans, base_fans = weight.fans, other.fans
     if fans is None or base_fans is None:  # a vector, which has one input
-        inputs, units = 1.0, math.prod(shape) / math.prod(base_shape)
-    else:
-        inputs, units = fans[0] / base_fans[0], fans[1] / base_fans[1]
+        fans, base_fans = (1, math.prod(shape)), (1, math.prod(base_shape))
+    inputs, units = fans[0] / base_fans[0], fans[1] / base_fans[1]
     role: Role
     if inputs == units == 1:
         role = "fixed"
-    elif fans is None:
+    elif weight.fans is None:
         role = "vector"
     else:
         role = "input" if inputs == 1 else "output" if units == 1 else "hidden"
@@ -218,17 +215,16 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         figure = _figures.new_figure(size=(1.5 + 2.2 * len(self.sizes), 3))
         axes = figure.subplots(1, len(self.sizes), sharey=True, squeeze=False)[0]
         for step, (axis, sizes) in enumerate(zip(axes, self.sizes, strict=True)):
-            for name, line, color in zip(self.layers, sizes, itertools.cycle(_figures.COLORS), strict=False):
-                shown = np.where(line > 0, line, np.nan)
-                axis.plot(self.widths, shown, "o-", color=color, label=name, markersize=3, linewidth=1)
+            axis.set_prop_cycle(color=_figures.COLORS)
+            for name, line in zip(self.layers, sizes, strict=True):
+                axis.plot(self.widths, np.where(line > 0, line, np.nan), "o-", label=name, markersize=3, linewidth=1)
             axis.set_xscale("log", base=2)
             axis.set_yscale("log")
             axis.set_title(f"after step {step}" if step else "before training", fontsize=10)
             axis.set_xlabel("width", fontsize=8)
         axes[0].set_ylabel("root mean square")
         _figures.tidy(axes)
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
         _figures.save_figure(figure, path)
 
     def _rows(self) -> list[tuple[str, ...]]:

@@ -7,8 +7,6 @@ from keras import layers
 from modes import needs_keras
 
 import keras_initx
-from keras_initx.models import _lsuv
-from keras_initx.models._lsuv import unit_variance
 
 X = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
 IMAGES = np.random.default_rng(1).normal(size=(32, 6, 6, 3)).astype("float32")
@@ -372,43 +370,49 @@ def test_nothing_but_kernels_changes_and_a_compiled_model_trains_on_from_them():
     assert keras.backend.backend() == "torch" or not counting.calls
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_an_interrupt_changes_nothing(count, monkeypatch):
-    model = dense(layers.Dense(6), layers.Dense(6))
-    before, calls = values_of(model), []
+class Interrupting(keras.constraints.Constraint):
+    """Interrupts the first call."""
 
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == count:
+    calls = 0
+
+    def __call__(self, kernel):
+        self.calls += 1
+        if self.calls == 1:
             raise KeyboardInterrupt
-        return unit_variance(*arguments)
+        return kernel
 
-    monkeypatch.setattr(_lsuv, "unit_variance", interrupted)
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_interrupt_changes_nothing(place):
+    model = dense(layers.Dense(6), layers.Dense(6))
+    model.layers[place].kernel.constraint = Interrupting()
+    before = values_of(model)
     with pytest.raises(KeyboardInterrupt):
         keras_initx.lsuv(model, X, seed=0)
     assert same(values_of(model), before)
-    monkeypatch.undo()
     assert status(keras_initx.lsuv(model, X, seed=0)) == ["scaled"] * 3
 
 
 def test_an_interrupt_while_kernels_are_assigned_changes_nothing(monkeypatch):
-    model = dense(layers.Dense(6))
-    before, last = values_of(model), model.layers[-1].kernel
-    assign_all, assign, failures = _lsuv._assign, last.assign, []
+    def run(model, stop=None):
+        last, calls = model.layers[-1].kernel, []
+        assign = last.assign
 
-    def interrupted(value):
-        if not failures:
-            failures.append(value)
-            raise KeyboardInterrupt
-        return assign(value)
+        def counted(value):
+            calls.append(value)
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+            return assign(value)
 
-    def interrupted_all(values):
-        monkeypatch.setattr(last, "assign", interrupted)
-        assign_all(values)
-
-    monkeypatch.setattr(_lsuv, "_assign", interrupted_all)
-    with pytest.raises(KeyboardInterrupt):
+        monkeypatch.setattr(last, "assign", counted)
         keras_initx.lsuv(model, X, seed=0)
+        return len(calls)
+
+    model = dense(layers.Dense(6))
+    before = values_of(model)
+    count = run(keras.models.clone_model(model))
+    with pytest.raises(KeyboardInterrupt):
+        run(model, count)  # the last one, with the first kernel already assigned
     assert same(values_of(model), before)
 
 

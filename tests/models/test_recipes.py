@@ -1,5 +1,6 @@
 """Recipes give weights the sizes that their papers say, in models that are asked for their depth or told it."""
 
+import inspect
 import json
 import math
 import pathlib
@@ -173,8 +174,8 @@ def test_weights_have_the_sizes_of_the_source(row):
 
 
 def test_each_recipe_has_a_row_here_and_on_the_page():
-    returned = {name: getattr(recipes, name).__annotations__.get("return") for name in recipes.__all__}
-    names = {name for name, value in returned.items() if value is Recipe}
+    functions = {name: value for name, value in vars(recipes).items() if inspect.isfunction(value)}
+    names = {name for name, function in functions.items() if function.__annotations__["return"] is Recipe}
     assert {row.split()[0] for row in ROWS} == names
     assert {*re.findall(r"^\| `(\w+)\(", PAGE.read_text(), re.MULTILINE)} >= names
 
