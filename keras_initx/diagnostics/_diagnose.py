@@ -98,27 +98,15 @@ def diagnose(
     return Report(measured.layers, measured.inputs, verdicts, limits)
 
 
-def check_arguments(
-    x: Batch,
-    y: Batch | None,
-    *,
-    loss: Loss | None = None,
-    batch_size: int = 1024,
-    progress: Progress | None = None,
-    **thresholds: Unpack[ThresholdOptions],
-) -> Thresholds:
+def check_arguments(x: Batch, y: Batch | None, **options: Unpack[DiagnoseOptions]) -> Thresholds:
     """Check the arguments of `diagnose` without a model, and return the thresholds. Errors are those of `diagnose`."""
-    check_data(x, y, batch_size)
-    _check_loss(loss)
+    thresholds: dict[str, Any] = {**options}
+    check_data(x, y, thresholds.pop("batch_size", 1))
+    _check_loss(thresholds.pop("loss", None))
+    progress = thresholds.pop("progress", None)
     if progress is not None and not callable(progress):
         raise TypeError(f"`progress` must be a function. Received: progress={progress!r}")
     return Thresholds(**thresholds)
-
-
-def check_batch(model: keras.Model, x: Batch, y: Batch | None, batch_size: int) -> None:
-    """Raise an error if `model` is not a model, or `x` and `y` are not a batch of matching, nonempty arrays."""
-    check_model(model)
-    check_data(x, y, batch_size)
 
 
 def check_model(model: keras.Model) -> None:
@@ -171,18 +159,16 @@ def _check_loss(loss: Loss | None) -> None:
 
 def first_examples(arrays: Batch, count: int) -> Batch:
     """Return the first `count` examples of an array, or of each array in a list or dict, as `fit` passes them."""
-    return keras.tree.map_structure(
-        lambda array: _tensor(array[:count] if keras.ops.is_tensor(array) else np.asarray(array)[:count]), arrays
-    )
 
+    def first(array: Tensor) -> Tensor:
+        array = (array if keras.ops.is_tensor(array) else np.asarray(array))[:count]
+        try:
+            is_float = keras.backend.is_float_dtype(array.dtype)
+        except ValueError:
+            return array  # of strings
+        return keras.ops.convert_to_tensor(array, keras.config.floatx() if is_float else None)
 
-def _tensor(array: Tensor) -> Tensor:
-    """Return a tensor, of `floatx` for floats. Strings stay as they are."""
-    try:
-        is_float = keras.backend.is_float_dtype(array.dtype)
-    except ValueError:
-        return array
-    return keras.ops.convert_to_tensor(array, keras.config.floatx() if is_float else None)
+    return keras.tree.map_structure(first, arrays)
 
 
 def ensure_built(model: keras.Model, x: Batch) -> None:

@@ -21,7 +21,6 @@ class LayerFacts:
         has_kernel: Whether a kernel multiplies its inputs.
         has_zeros: Whether such a kernel, or the scale of a normalization, is all 0.
         activation: Name of the activation that it applies, or `None`.
-        is_activation: Whether it is itself an activation, so that its input is the value before the activation.
     """
 
     name: str
@@ -29,7 +28,6 @@ class LayerFacts:
     has_kernel: bool
     has_zeros: bool
     activation: str | None
-    is_activation: bool
 
 
 def layer_facts(model: keras.Model) -> dict[keras.layers.Layer, LayerFacts]:
@@ -45,7 +43,6 @@ def layer_facts(model: keras.Model) -> dict[keras.layers.Layer, LayerFacts]:
             has_kernel=any(map(is_kernel, on_inputs)),
             has_zeros=any(is_zero(layer, weight) for weight in on_inputs),
             activation=activation_name(layer),
-            is_activation=type(layer) in _ACTIVATION_LAYERS,
         )
     return facts
 

@@ -145,9 +145,8 @@ def measure(
             kept = vars(model).get(_KEPT) if loss is None else None
             found = (kept or _derivative(model, loss))(x, y)
             gradients = dict(zip(map(id, model.trainable_variables), found, strict=True))
-    layers = [
-        _layer_report(recorder, layer, weights, gradients) for layer, weights in _weights_by_layer(recorder).items()
-    ]
+    weights_by_layer = _weights_by_layer(model, recorder)
+    layers = [_layer_report(recorder, layer, weights, gradients) for layer, weights in weights_by_layer.items()]
     return Measurements(layers, _input_signal(x), thresholds)
 
 
@@ -192,7 +191,7 @@ def keep_derivative(model: keras.Model) -> None:
     vars(model)[_KEPT] = _derivative(model, None)
 
 
-def _weights_by_layer(recorder: Recorder) -> dict[keras.layers.Layer, list[keras.Variable]]:
+def _weights_by_layer(model: keras.Model, recorder: Recorder) -> dict[keras.layers.Layer, list[keras.Variable]]:
     """Return the layers to report, in the order of their outputs, with their weights. Each weight has one layer."""
     records = recorder.records
     order = [layer for layer, record in records.items() if record.after]
@@ -203,11 +202,9 @@ def _weights_by_layer(recorder: Recorder) -> dict[keras.layers.Layer, list[keras
     # A layer that was not called itself may have been used by another layer.
     order += [layer for layer in recorder.facts if layer not in order and layer in owners.values()]
     weights: dict[keras.layers.Layer, list[keras.Variable]] = {layer: [] for layer in order}
-    for layer in recorder.facts:
-        for weight in layer.weights:
-            owner = owners.pop(id(weight), None)
-            if owner is not None:
-                weights[owner].append(weight)
+    for weight in model.weights:
+        if id(weight) in owners:
+            weights[owners[id(weight)]].append(weight)
     return weights
 
 

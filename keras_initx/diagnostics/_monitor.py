@@ -1,6 +1,5 @@
 """A callback that diagnoses a model during training."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -56,17 +55,17 @@ class SignalMonitor(KerasCallback):
         self.history: dict[int, Report] = {}
         self._steps = self._steps_before_epoch = 0
 
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Clear the history of an earlier `fit`, and make the first report."""
         self.history = {}
         self._steps = 0
         self._record()
 
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Remember the number of steps so far, because batches are counted from 0 again."""
         self._steps_before_epoch = self._steps
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Make a report if it is due."""
         before, self._steps = self._steps, self._steps_before_epoch + batch + 1
         # One call may cover several steps.

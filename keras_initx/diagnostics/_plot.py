@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -14,6 +13,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from keras_initx._typing import Array
 from keras_initx.diagnostics._measure import LayerReport
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Thresholds
@@ -67,7 +67,9 @@ def _plot_std(axis: Axes, layers: Sequence[LayerReport], thresholds: Thresholds)
         axis.plot(numbers, _for_logarithm(before), "o", color=PALE_BLUE, label="before the activation", markersize=6)
     after = _values_of(layers, lambda layer: layer.after.std if layer.after else None)
     axis.plot(numbers, _for_logarithm(after), "o-", color=BLUE, label="output", markersize=3, linewidth=1)
-    _make_logarithmic(axis, "standard deviation")
+    axis.set_ylabel("standard deviation")
+    axis.legend(frameon=False, fontsize=8)
+    _make_logarithmic(axis, decades=2)
     _mark(axis, thresholds, ("vanishing", "exploding"))
 
 
@@ -89,21 +91,13 @@ def _plot_gradients(axis: Axes, layers: Sequence[LayerReport], thresholds: Thres
     numbers = range(1, len(layers) + 1)
     ratios = _values_of(layers, lambda layer: layer.gradient_ratio)
     norms = _values_of(layers, lambda layer: layer.gradient_norm)
-    for values, color, label in (
-        (ratios, PALE_BLUE, "over the norm of the weights"),
-        (norms, BLUE, "norm of the gradient"),
-    ):
-        axis.plot(numbers, _for_logarithm(values), "o", color=color, label=label, markersize=4)
-    _make_logarithmic(axis, "gradient")
+    axis.plot(numbers, _for_logarithm(ratios), "o", color=PALE_BLUE, label="over the norm of the weights", markersize=4)
+    axis.plot(numbers, _for_logarithm(norms), "o", color=BLUE, label="norm of the gradient", markersize=4)
+    axis.set_ylabel("gradient")
+    axis.legend(frameon=False, fontsize=8)
+    _make_logarithmic(axis, decades=2)
     _mark(axis, thresholds, ("exploding_gradient",))
     _mark(axis, thresholds, ("vanishing_gradient",), norms[np.isfinite(norms)].max(initial=0), " of the largest norm")
-
-
-def _make_logarithmic(axis: Axes, label: str) -> None:
-    axis.set_yscale("log")
-    axis.set_ylabel(label)
-    axis.legend(frameon=False, fontsize=8)
-    _widen(axis)
 
 
 def _name_layers(axis: Axes, layers: Sequence[LayerReport]) -> None:
@@ -126,16 +120,15 @@ def _plot_histograms(
         axis.stairs(_heights(signal.counts), edges, fill=True, color=RED if bad else BLUE)
         axis.set_title(f"{number}  {shortened(layer.name, 18)}", fontsize=7, pad=2, color=RED if bad else "black")
         axis.set_xticks([edges[0], edges[-1]], [f"{edges[0]:.2g}", f"{edges[-1]:.2g}"], fontsize=6)
-        left, right = axis.get_xticklabels()
-        left.set_horizontalalignment("left")
-        right.set_horizontalalignment("right")
+        for label, side in zip(axis.get_xticklabels(), ("left", "right"), strict=True):
+            label.set_horizontalalignment(side)
         axis.set_yticks([])
         axis.spines[["top", "right", "left"]].set_visible(False)
     for axis in cells[len(layers) :]:
         axis.set_axis_off()
 
 
-def _heights(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _heights(counts: Array) -> Array:
     """Return the heights to show for `counts`, truncating a dominant bin such as the zeros of relu."""
     second = np.partition(counts, -2)[-2]
     return np.minimum(counts, 3 * second) if second else counts
@@ -188,7 +181,12 @@ def plot_history(history: Mapping[int, Sequence[LayerReport]], thresholds: Thres
     palette = ListedColormap(colormaps["plasma"](np.linspace(0, 0.9, max(len(names), 2))))
     colors = ScalarMappable(Normalize(0.5, max(len(names), 2) + 0.5), palette)
     for axis, (panel, lines) in zip(axes, panels.items(), strict=False):
-        _plot_panel(axis, panel, steps, lines, colors, thresholds)
+        for number, (name, line) in enumerate(lines.items(), 1):
+            if not np.isnan(line).all():
+                style = {"color": colors.to_rgba(np.array(number)), "marker": _MARKERS[number % len(_MARKERS)]}
+                shown = _for_logarithm(line) if panel.scale == "log" else line
+                axis.plot(steps, shown, **style, label=shortened(name, 24), linewidth=1, markersize=4)
+        _finish_panel(axis, panel, thresholds)
     tidy(axes[: len(panels)], axis="y")
     free = axes[len(panels) :]
     for axis in free:
@@ -198,15 +196,12 @@ def plot_history(history: Mapping[int, Sequence[LayerReport]], thresholds: Thres
     save_figure(figure, path)
 
 
-def _add_key(
-    figure: Figure, axes: npt.NDArray[np.object_], free: npt.NDArray[np.object_], colors: ScalarMappable | None
-) -> None:
+def _add_key(figure: Figure, axes: Array, free: Array, colors: ScalarMappable | None) -> None:
     """Say which line is which layer, where a cell of the grid is free, otherwise beside the panels."""
     if colors:
         cell = free[0].inset_axes((0, 0.45, 1, 0.1)) if len(free) else None
         place = {"cax": cell, "orientation": "horizontal"} if cell else {"ax": axes}
-        bar = figure.colorbar(colors, label="layer, in the order of outputs", **place)
-        bar.locator = MaxNLocator(integer=True)
+        figure.colorbar(colors, label="layer, in the order of outputs", ticks=MaxNLocator(integer=True), **place)
         return
     handles, labels = axes[0].get_legend_handles_labels()
     if len(free):
@@ -215,27 +210,14 @@ def _add_key(
         figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
 
 
-def _plot_panel(
-    axis: Axes,
-    panel: _Panel,
-    steps: Sequence[int],
-    lines: Mapping[str, npt.NDArray[np.float64]],
-    colors: ScalarMappable,
-    thresholds: Thresholds,
-) -> None:
-    """Plot a line over the steps for each layer that has values, and the thresholds."""
-    for number, (name, line) in enumerate(lines.items(), 1):
-        if not np.isnan(line).all():
-            shown = _for_logarithm(line) if panel.scale == "log" else line
-            style = {"color": colors.to_rgba(np.array(number)), "marker": _MARKERS[number % len(_MARKERS)]}
-            axis.plot(steps, shown, **style, label=shortened(name, 24), linewidth=1, markersize=4)
+def _finish_panel(axis: Axes, panel: _Panel, thresholds: Thresholds) -> None:
+    """Set the scale of a panel whose lines are drawn, label it, and show its thresholds."""
     if panel.scale == "log":
-        axis.set_yscale("log")
-        _widen(axis, decades=1)
+        _make_logarithmic(axis, decades=1)
     elif panel.scale == "share":
-        largest = max(np.nanmax(line, initial=0) for line in lines.values())
         # The threshold is in the panel, so that a share is large where it looks so.
-        axis.set_ylim(-0.02, 1.1 * max(largest, *(getattr(thresholds, name) for name in panel.thresholds)))
+        shown = [axis.dataLim.ymax, *(getattr(thresholds, name) for name in panel.thresholds)]
+        axis.set_ylim(-0.02, 1.1 * max(shown))
         axis.yaxis.set_major_formatter(PercentFormatter(1))
     _mark(axis, thresholds, panel.thresholds)
     axis.set_title(panel.title, fontsize=10)
@@ -244,21 +226,20 @@ def _plot_panel(
     axis.set_xlabel("steps", fontsize=8)
 
 
-def _values_of(
-    layers: Sequence[LayerReport | None], value: Callable[[LayerReport], float | None]
-) -> npt.NDArray[np.float64]:
+def _values_of(layers: Sequence[LayerReport | None], value: Callable[[LayerReport], float | None]) -> Array:
     """Return the value of each layer, NaN for layers without one."""
     # NumPy makes NaN of `None`.
     return np.array([None if layer is None else value(layer) for layer in layers], "float64")
 
 
-def _for_logarithm(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _for_logarithm(values: Array) -> Array:
     """Return `values` with NaN for those that a logarithmic axis cannot show."""
     return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 
-def _widen(axis: Axes, decades: int = 2) -> None:
-    """Make a logarithmic axis span at least `decades` decades, so that nearly equal values look equal."""
+def _make_logarithmic(axis: Axes, decades: int) -> None:
+    """Make an axis logarithmic, over at least `decades` decades, so that nearly equal values look equal."""
+    axis.set_yscale("log")
     low, high = axis.get_ylim()
     middle, factor = math.sqrt(low * high), 10 ** (decades / 2)
     axis.set_ylim(min(low, middle / factor), max(high, middle * factor))
@@ -274,13 +255,5 @@ def _mark(axis: Axes, thresholds: Thresholds, names: Sequence[str], unit: float 
         threshold = getattr(thresholds, name)
         if low < threshold * unit < high:
             axis.axhline(threshold * unit, color=RED, linestyle="--", linewidth=1)
-            axis.annotate(
-                f"{name}={threshold:g}{of}",
-                (1, threshold * unit),
-                (-4, 3),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                horizontalalignment="right",
-                fontsize=8,
-                color=RED,
-            )
+            place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
+            axis.annotate(f"{name}={threshold:g}{of}", (1, threshold * unit), (-4, 3), **place, fontsize=8, color=RED)

@@ -2,11 +2,9 @@
 
 import contextlib
 import functools
-import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -18,7 +16,7 @@ from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.diagnostics._weights import NORMALIZATIONS
 
 # Is called with the name of each layer after it is measured.
-Progress: TypeAlias = Callable[[str], object]
+Progress = Callable[[str], object]
 
 
 @dataclass(eq=False)
@@ -38,7 +36,7 @@ class Record:
     shape: tuple[int, ...] | None = None
     before: Signal | None = None
     after: Signal | None = None
-    logits_spread: float = math.inf
+    logits_spread: float = np.inf
     is_output: bool = False
     certain: float | None = None
 
@@ -84,16 +82,16 @@ class Recorder:
                 if activation is not None:
                     stack.enter_context(replaced(layer, "activation", self._hooked_activation(layer, activation)))
             # A functional model also has operations that are not layers, such as additions.
-            operations = [part for layer in self.facts for part in getattr(layer, "operations", ())]
-            for operation in dict.fromkeys(operations):
-                if operation not in self.facts:
-                    stack.enter_context(replaced(operation, "call", self._hooked(operation, operation.call)))
+            operations = {part for layer in self.facts for part in getattr(layer, "operations", ())}
+            for operation in operations - self.facts.keys():
+                stack.enter_context(replaced(operation, "call", self._hooked(operation, operation.call)))
             yield
 
     def _hooked(self, operation: keras.Operation, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Wrap `call` with a hook that tracks its tensors and, for a layer, records its inputs and outputs."""
         facts = self.facts.get(operation)
-        is_hidden = not is_container(operation)
+        # These only call other layers and operations.
+        is_hidden = not isinstance(operation, keras.Sequential | keras.Function)
         is_origin = facts is not None and bool(operation.weights or facts.activation)
 
         @functools.wraps(call)
@@ -101,7 +99,8 @@ class Recorder:
             inputs = tensors_in((args, kwargs))
             if not self._hidden:
                 self.graph.add_inputs(inputs)
-            self.graph.add_consumer(operation, inputs)
+            if is_hidden:
+                self.graph.add_consumer(operation, inputs)
             if facts and facts.has_kernel:
                 self._record_inputs(operation, first_float(args))
             self._hidden += is_hidden
@@ -115,7 +114,8 @@ class Recorder:
             output = first_float(outputs)
             # Layers around others are not reported, unless they have own weights or the others cannot be observed.
             if facts and output is not None and is_origin and (facts.own_weights or facts.activation or not inside):
-                if facts.is_activation and args:
+                # The input of a layer that is itself an activation is the value before it.
+                if facts.activation and activation_of(operation) is None and args:
                     self._record_before(operation, args[0])
                 self._record_after(operation, output)
                 inside = True
@@ -142,8 +142,7 @@ class Recorder:
             return
         if is_first or self.graph.is_input(tensor):
             self.first_inputs.setdefault(layer, Signal()).add(array_of(tensor))
-        if self.lost.is_possible:
-            self.lost.check_input(layer, array_of(tensor))
+        self.lost.check_input(layer, tensor)
 
     def _record_before(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
         record, values = self.records.setdefault(layer, Record()), array_of(tensor)
@@ -183,11 +182,10 @@ class Recorder:
         if not values.size or not (is_softmax or self.facts[layer].activation == "sigmoid"):
             return None
         # A bias set to the frequencies of rare classes also saturates outputs, but in the same way for all examples.
-        if self.records[layer].logits_spread < math.log(1 / self._margin - 1) / 2:
+        if self.records[layer].logits_spread < np.log(1 / self._margin - 1) / 2:
             return 0.0
-        if is_softmax:
-            return float(np.mean(values.max(axis=-1) >= 1 - self._margin))
-        return float(np.mean((values <= self._margin) | (values >= 1 - self._margin)))
+        low, high = self._margin, 1 - self._margin
+        return float(np.mean(values.max(axis=-1) >= high if is_softmax else (values <= low) | (values >= high)))
 
 
 @dataclass(eq=False)
@@ -224,8 +222,6 @@ class ForwardGraph:
 
     def add_consumer(self, consumer: keras.Operation, tensors: Iterable[Tensor]) -> None:
         """Record that a layer or an operation is called with `tensors`."""
-        if is_container(consumer):
-            return
         for node in filter(None, map(self._find, tensors)):
             node.consumers.append(consumer)
 
@@ -241,15 +237,14 @@ class ForwardGraph:
             is_origin: Whether `producer` is the origin of the outputs; otherwise it is the origin
                 of the inputs.
         """
-        sources = [node.origin for node in map(self._find, inputs) if node]
+        origins = [producer] if is_origin else [node.origin for node in map(self._find, inputs) if node]
         for tensor in outputs:
             node = self._find(tensor)
             if node:
                 # It is passed on unchanged.
                 node.consumers = [consumer for consumer in node.consumers if consumer is not producer]
-            elif is_origin or sources:
-                origin = producer if is_origin else next((source for source in sources if source is not None), None)
-                node = self._add(tensor, origin)
+            elif origins:
+                node = self._add(tensor, next((origin for origin in origins if origin is not None), None))
             self._outputs.setdefault(producer, []).append(node)
 
     def normalization_after(self, layer: keras.layers.Layer) -> keras.layers.Layer | None:
@@ -267,11 +262,6 @@ class ForwardGraph:
     def _add(self, tensor: Tensor, origin: keras.layers.Layer | None) -> _Node:
         self._nodes[id(tensor)] = node = _Node(weakref.ref(tensor), origin)
         return node
-
-
-def is_container(operation: keras.Operation) -> bool:
-    """Return whether a layer or operation only calls other layers and operations."""
-    return isinstance(operation, keras.Sequential | keras.Function)
 
 
 # Relative tolerance for values that are equal for all examples, because matrix products round.
@@ -302,21 +292,18 @@ class LostSignals:
         self._row: list[keras.layers.Layer] = []
         self._is_over = False
 
-    @property
-    def is_possible(self) -> bool:
-        """Whether a layer with nearly zero output has been recorded."""
-        return bool(self._row)
-
     def add_output(self, layer: keras.layers.Layer, signal: Signal) -> None:
         """Record the output of `layer`."""
-        if layer in self._zero or signal.std < self._least:
+        is_small = layer in self._zero or signal.std < self._least
+        if is_small:
             self._row = [*([] if self._is_over else self._row), layer]
-            self._is_over = False
-        else:
-            self._is_over = True
+        self._is_over = not is_small
 
-    def check_input(self, layer: keras.layers.Layer, values: Array) -> None:
-        """Check whether the inputs of the kernel of `layer` still differ between examples."""
+    def check_input(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
+        """Check whether `tensor`, which a kernel of `layer` multiplies, still differs between examples."""
+        if not self._row:
+            return
+        values = array_of(tensor)
         differs = spread(values)
         is_same = differs <= _SAME * abs(values).max(initial=0)
         is_weak = differs < self._least

@@ -12,12 +12,11 @@ from typing import Any
 
 from keras_initx._checks import check_choice
 from keras_initx._extras import import_optional
-from keras_initx._typing import Array
 from keras_initx.diagnostics._measure import LayerReport
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import LEVELS, Level, Thresholds, Verdict
 from keras_initx.rendering._export import as_csv, as_json, finite
-from keras_initx.rendering._table import GAP, Column, Table, text_width
+from keras_initx.rendering._table import GAP, Column, Table, filled, text_width
 from keras_initx.rendering._terminal import is_rich
 from keras_initx.rendering._text import counted, short_number, shortened
 
@@ -71,15 +70,13 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as dicts, lists, strings and numbers, with `None` for values that are not finite."""
-        content: dict[str, Any] = finite(
-            {
-                "ok": self.ok,
-                "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts],
-                "inputs": _as_data(self.inputs),
-                "layers": [self._layer_as_dict(layer) for layer in self.layers],
-            }
-        )
-        return content
+        content = {
+            "ok": self.ok,
+            "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts],
+            "inputs": _as_data(self.inputs),
+            "layers": [self._layer_as_dict(layer) for layer in self.layers],
+        }
+        return {name: finite(value) for name, value in content.items()}
 
     def _layer_as_dict(self, layer: LayerReport) -> dict[str, Any]:
         levels = [verdict.level for verdict in self.verdicts if layer.name in verdict.layers]
@@ -142,8 +139,8 @@ class Report:
         lines = [self._table(width).as_text(rule=True), self._headline]
         for verdict in self.verdicts:
             lines.append("")
-            for text in (f"{_title(verdict)}: {verdict.evidence}.", f"Remedy: {verdict.remedy}."):
-                lines += textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
+            for title, text in _paragraphs(verdict):
+                lines += textwrap.wrap(f"{title}: {text}", width, subsequent_indent="  ", break_on_hyphens=False)
         return "\n".join(lines)
 
     def __rich__(self) -> Any:
@@ -159,19 +156,15 @@ class Report:
         headline = Text(self._headline, "bold green" if self.ok else "bold red")
         parts: list[RenderableType] = [grid, Text(), headline]
         for verdict in self.verdicts:
-            parts += [
-                Text(),
-                Text().append(f"{_title(verdict)}: ", "bold").append(f"{verdict.evidence}."),
-                Text().append("Remedy: ", "bold").append(f"{verdict.remedy}."),
-            ]
+            parts.append(Text())
+            parts += [Text().append(f"{title}: ", "bold").append(text) for title, text in _paragraphs(verdict)]
         return Group(*parts)
 
     def _repr_html_(self) -> str:
-        items = "".join(
-            f"<li><b>{html.escape(_title(verdict))}</b>: {html.escape(verdict.evidence)}.<br>"
-            f"Remedy: {html.escape(verdict.remedy)}.</li>"
-            for verdict in self.verdicts
-        )
+        items = ""
+        for verdict in self.verdicts:
+            (title, evidence), (_, remedy) = _paragraphs(verdict)
+            items += f"<li><b>{html.escape(title)}</b>: {html.escape(evidence)}<br>Remedy: {html.escape(remedy)}</li>"
         return f"<p><b>{self._headline}</b></p><ul>{items}</ul>{self._table().as_html()}"
 
     def _table(self, width: int = sys.maxsize) -> Table:
@@ -179,12 +172,10 @@ class Report:
 
         Where it is wider than `width` characters, columns are dropped, and names are truncated at the start.
         """
-        cells = {column: [str(column.cell(layer)) for layer in self.layers] for column in _COLUMNS}
-        widths = {
-            column.header: GAP + max(map(text_width, [column.header, *texts]))
-            for column, texts in cells.items()
-            if any(texts)
-        }
+        columns = filled(_COLUMNS, self.layers)
+        full = Table.of(columns, self.layers)
+        cells = zip(full.headers, *full.rows, strict=True)
+        widths = {header: GAP + max(map(text_width, (header, *texts))) for header, *texts in cells}
         needed = min(_LEAST_NAME, 2 + max(map(text_width, ["layer", *(layer.name for layer in self.layers)])))
         for header in _DISPENSABLE:
             if width - sum(widths.values()) < needed:
@@ -195,8 +186,8 @@ class Report:
         def name(layer: LayerReport) -> str:
             return f"{'!' if layer.name in marked else ' '} {shortened(layer.name, room)}"
 
-        columns = [column for column in _COLUMNS if column.header in widths]
-        return Table.of([Column("  layer", name, is_text=True), *columns], self.layers)
+        shown = [column for column in columns if column.header in widths]
+        return Table.of([Column("  layer", name, is_text=True), *shown], self.layers)
 
 
 def _as_data(value: Any) -> Any:
@@ -219,8 +210,9 @@ def _csv_row(layer: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _title(verdict: Verdict) -> str:
-    return f"{verdict.problem} ({verdict.level})"
+def _paragraphs(verdict: Verdict) -> list[tuple[str, str]]:
+    """Return the evidence and the remedy as sentences, each with its title."""
+    return [(f"{verdict.problem} ({verdict.level})", f"{verdict.evidence}."), ("Remedy", f"{verdict.remedy}.")]
 
 
 def _share(value: float) -> str:
@@ -228,7 +220,7 @@ def _share(value: float) -> str:
     return f"{value:.0%}" if value in (0, 1) or 0.01 <= value <= 0.99 else "<1%" if value < 0.5 else ">99%"
 
 
-def _gate(value: tuple[str, Array]) -> str:
+def _gate(value: tuple[str, Any]) -> str:
     name, bias = value
     low, high = short_number(bias.min()), short_number(bias.max())
     return f"{name} {low}" if low == high else f"{name} {low}...{high}"

@@ -1,11 +1,14 @@
 """The decorator for rules: functions that find one problem; and what rules share."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from keras_initx.diagnostics._layers import is_bounded
 from keras_initx.diagnostics._measure import LayerReport, Measurements
 from keras_initx.diagnostics._verdicts import Level, Verdict
+
+_Hit = TypeVar("_Hit")
 
 
 @dataclass(frozen=True)
@@ -13,16 +16,16 @@ class Finding:
     """A `Verdict` without the name of the problem, which is that of the rule.
 
     Attributes:
-        layers: See `Verdict`.
+        layers: The affected layers, whose names are those of the `Verdict`.
         evidence: See `Verdict`.
         remedy: See `Verdict`.
-        level: See `Verdict`. `None` means the first level of the rule.
+        level: See `Verdict`.
     """
 
-    layers: tuple[str, ...]
+    layers: Sequence[LayerReport]
     evidence: str
     remedy: str
-    level: Level | None = None
+    level: Level = "warning"
 
 
 _Check = Callable[[Measurements], Iterator[Finding]]
@@ -54,9 +57,8 @@ class Rule:
 
     def verdicts(self, measured: Measurements) -> Iterator[Verdict]:
         """Yield the verdicts on the measurements."""
-        first, *_ = self.levels
         for found in self.check(measured):
-            yield Verdict(self.problem, found.layers, found.evidence, found.remedy, found.level or first)
+            yield Verdict(self.problem, names_of(found.layers), found.evidence, found.remedy, found.level)
 
 
 def rule(
@@ -69,6 +71,14 @@ def rule(
 def names_of(layers: Sequence[LayerReport]) -> tuple[str, ...]:
     """Return the names of layers, without repeats."""
     return tuple(dict.fromkeys(layer.name for layer in layers))
+
+
+def by_level(hit: Iterable[_Hit], level: Level, does_harm: Callable[[_Hit], object]) -> list[tuple[Level, list[_Hit]]]:
+    """Return what does harm with its `level`, then the others with that of a note, without empty groups."""
+    groups: dict[Level, list[_Hit]] = {level: [], "note": []}
+    for one in hit:
+        groups[level if does_harm(one) else "note"].append(one)
+    return [(level, group) for level, group in groups.items() if group]
 
 
 def is_rescaled(layer: LayerReport) -> bool:

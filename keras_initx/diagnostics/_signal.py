@@ -158,10 +158,9 @@ def tensors_in(nested: Any) -> list[Tensor]:
 
 def first_float(nested: Any) -> Tensor | None:
     """Return the first tensor of `nested` if it is concrete and floating-point, otherwise `None`."""
-    first = next(iter(keras.tree.flatten(nested)), None)
-    if first is None or not keras.ops.is_tensor(first) or not backend.is_concrete(first):
-        return None
-    return first if "float" in keras.backend.standardize_dtype(first.dtype) else None
+    first: Any = next(iter(keras.tree.flatten(nested)), None)
+    is_concrete = keras.ops.is_tensor(first) and backend.is_concrete(first)
+    return first if is_concrete and "float" in keras.backend.standardize_dtype(first.dtype) else None
 
 
 def array_of(tensor: Tensor) -> Array:

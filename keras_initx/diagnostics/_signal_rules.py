@@ -2,12 +2,11 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from keras_initx.diagnostics._measure import LayerReport, Measurements
-from keras_initx.diagnostics._rule import Finding, is_rescaled, names_of, normalization_of, rule, suggestion
+from keras_initx.diagnostics._rule import Finding, by_level, is_rescaled, normalization_of, rule, suggestion
 from keras_initx.diagnostics._signal import Signal
-from keras_initx.diagnostics._verdicts import Thresholds
 
 
 @rule(
@@ -21,26 +20,20 @@ from keras_initx.diagnostics._verdicts import Thresholds
 )
 def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
     unscaled = [
-        (layer, layer.first_inputs)
+        layer
         for layer in measured.layers
-        if layer.first_inputs
-        and layer.first_inputs.size >= measured.thresholds.least_values
-        and _root_mean_square(layer.first_inputs) > measured.thresholds.unscaled_inputs
+        if _has_unscaled_inputs(layer, measured) and _inputs(layer).size >= measured.thresholds.least_values
     ]
-    for is_harmless in (False, True):
-        hit = [(layer, inputs) for layer, inputs in unscaled if is_rescaled(layer) == is_harmless]
-        if not hit:
-            continue
-        layers = [layer for layer, _ in hit]
-        first, inputs = hit[0]
-        reason = normalization_of(first) if is_harmless else ": initializers assume inputs of standard deviation 1"
+    for level, hit in by_level(unscaled, "warning", lambda layer: not is_rescaled(layer)):
+        first, inputs = hit[0], _inputs(hit[0])
+        reason = normalization_of(first) if level == "note" else ": initializers assume inputs of standard deviation 1"
         yield Finding(
-            names_of(layers),
+            hit,
             f"{first.name} gets inputs from {inputs.min:.3g} to {inputs.max:.3g}, with mean {inputs.mean:.3g} "
-            f"and standard deviation {inputs.std:.3g}{_layer_count(layers)}{reason}",
+            f"and standard deviation {inputs.std:.3g}{_layer_count(hit)}{reason}",
             "standardize the inputs: keras.layers.Normalization() adapted to the data, or "
             "keras.layers.Rescaling(1 / 127.5, offset=-1) for images from 0 to 255",
-            "note" if is_harmless else "warning",
+            level,
         )
 
 
@@ -54,20 +47,20 @@ def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
 )
 def exploding(measured: Measurements) -> Iterator[Finding]:
     inputs, limit = measured.inputs, measured.thresholds.exploding
-    large = {layer for layer in _with_enough_values(measured.layers, measured.thresholds) if _std(layer) > limit}
-    hit = [layer for layer in measured.layers if _nonfinite(layer) or layer in large]
-    harmless = [layer for layer in hit if is_rescaled(layer) and not _nonfinite(layer)]
-    harmful = [layer for layer in hit if layer not in harmless]
+    large = [
+        layer
+        for layer in measured.layers
+        if _signal(layer).nonfinite or (_has_enough_values(layer, measured) and _signal(layer).std > limit)
+    ]
     outside = inputs if inputs and (inputs.nonfinite or inputs.std > limit / 10) else None
-    if harmful:
-        lost = next((layer for layer in harmful if _nonfinite(layer)), None)
-        evidence = _deviations(inputs, harmful, "grows")
+    for level, hit in by_level(large, "error", lambda layer: _signal(layer).nonfinite or not is_rescaled(layer)):
+        evidence = _deviations(inputs, hit, "grows")
+        lost = next((layer for layer in hit if _signal(layer).nonfinite), None)
         if lost:
-            evidence += f"; {_nonfinite(lost):.0%} of the outputs of {lost.name} are not finite"
-        yield Finding(names_of(harmful), evidence, _remedy(harmful[0], outside), "error")
-    if harmless:
-        evidence = _deviations(inputs, harmless, "grows") + normalization_of(harmless[0])
-        yield Finding(names_of(harmless), evidence, _remedy(harmless[0], outside), "note")
+            evidence += f"; {_signal(lost).nonfinite:.0%} of the outputs of {lost.name} are not finite"
+        if level == "note":
+            evidence += normalization_of(hit[0])
+        yield Finding(hit, evidence, _remedy(hit[0], outside), level)
 
 
 @rule(
@@ -83,21 +76,21 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
 def saturated(measured: Measurements) -> Iterator[Finding]:
     hit = [
         layer
-        for layer in _with_enough_values(measured.layers, measured.thresholds)
+        for layer in measured.layers
         # The gradient of a final sigmoid does not matter with a crossentropy loss.
         if (layer.saturated or 0) > measured.thresholds.saturated
+        and _has_enough_values(layer, measured)
         and not (layer.is_output and layer.activation == "sigmoid")
     ]
     if not hit:
         return
     worst = max(hit, key=lambda layer: layer.saturated or 0)
-    before = f", its input has standard deviation {worst.before.std:.3g}" if worst.before else ""
     inputs = measured.inputs
     outside = inputs if inputs and inputs.std > measured.thresholds.unscaled_inputs else None
     yield Finding(
-        names_of(hit),
-        f"{worst.saturated:.0%} of the outputs of {worst.name} are at the limits of {worst.activation}{before}"
-        f"{_layer_count(hit)}, where its gradient is almost 0",
+        hit,
+        f"{worst.saturated:.0%} of the outputs of {worst.name} are at the limits of {worst.activation}"
+        f"{_input_size(worst)}{_layer_count(hit)}, where its gradient is almost 0",
         _remedy(hit[0], outside),
     )
 
@@ -117,15 +110,11 @@ def saturated_output(measured: Measurements) -> Iterator[Finding]:
     if not hit:
         return
     worst = max(hit, key=lambda layer: layer.certain or 0)
-    before = f", its input has standard deviation {worst.before.std:.3g}" if worst.before else ""
-    unscaled = any(
-        layer.first_inputs and _root_mean_square(layer.first_inputs) > measured.thresholds.unscaled_inputs
-        for layer in measured.layers
-    )
+    unscaled = any(_has_unscaled_inputs(layer, measured) for layer in measured.layers)
     first = "standardize the inputs, then " if unscaled else ""
     yield Finding(
-        names_of(hit),
-        f"{worst.name} is saturated for {worst.certain:.0%} of the examples before training{before}"
+        hit,
+        f"{worst.name} is saturated for {worst.certain:.0%} of the examples before training{_input_size(worst)}"
         f"{_layer_count(hit)}: the loss starts far above that of guessing, and the first steps only undo this",
         f"{first}GlorotUniform() or smaller weights in the last layer",
     )
@@ -144,19 +133,16 @@ def dead(measured: Measurements) -> Iterator[Finding]:
     hit = [
         layer
         for layer in measured.layers
-        if (layer.dead or 0) > measured.thresholds.dead
-        and layer.shape
-        and layer.shape[0] >= measured.thresholds.least_values
+        if (layer.dead or 0) > measured.thresholds.dead and _examples(layer) >= measured.thresholds.least_values
     ]
     if not hit:
         return
     worst = max(hit, key=lambda layer: layer.dead or 0)
-    examples, before = (worst.shape or (0,))[0], worst.before or Signal()
+    before = worst.before or Signal()
     yield Finding(
-        names_of(hit),
-        f"{worst.dead:.0%} of the units of {worst.name} output 0 for all {examples} examples; their inputs have "
-        f"mean {before.mean:.3g} and standard deviation {before.std:.3g}{_layer_count(hit)}: "
-        "they get no gradient",
+        hit,
+        f"{worst.dead:.0%} of the units of {worst.name} output 0 for all {_examples(worst)} examples; their inputs "
+        f"have mean {before.mean:.3g} and standard deviation {before.std:.3g}{_layer_count(hit)}: they get no gradient",
         "weights with mean 0 and a nonnegative bias: HeNormal() with bias_initializer=ReLUBias(0.01)",
         "error" if worst.dead == 1 else "warning",
     )
@@ -174,19 +160,19 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
     inputs, limit = measured.inputs, measured.thresholds.vanishing
     # A kernel of zeros causes everything after it, and has its own verdict.
     before_zeros = itertools.takewhile(lambda layer: not (layer.loses_signal and _has_zeros(layer)), measured.layers)
-    hit = [
+    small = [
         layer
-        for layer in _with_enough_values(before_zeros, measured.thresholds)
-        if _std(layer) < limit and not (_has_zeros(layer) and layer.signal and layer.signal.zeros == 1)
+        for layer in before_zeros
+        if _has_enough_values(layer, measured)
+        and _signal(layer).std < limit
+        and not (_has_zeros(layer) and _signal(layer).zeros == 1)
     ]
-    harmful = [layer for layer in hit if layer.loses_signal or layer.is_starved]
-    harmless = [layer for layer in hit if layer not in harmful]
     outside = inputs if inputs and inputs.std < limit else None
-    if harmful:
-        yield Finding(names_of(harmful), _deviations(inputs, harmful, "falls"), _remedy(harmful[0], outside), "error")
-    if harmless:
-        evidence = f"{_deviations(inputs, harmless, 'falls')}; no later layer gets too small an input because of it"
-        yield Finding(names_of(harmless), evidence, _remedy(harmless[0], outside), "note")
+    for level, hit in by_level(small, "error", lambda layer: layer.loses_signal or layer.is_starved):
+        evidence = _deviations(inputs, hit, "falls")
+        if level == "note":
+            evidence += "; no later layer gets too small an input because of it"
+        yield Finding(hit, evidence, _remedy(hit[0], outside), level)
 
 
 @rule(
@@ -198,15 +184,12 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
     level_reason="optimizers that normalize gradients, such as Adam, can compensate for it",
 )
 def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
-    trained = [(layer, norm) for layer in measured.layers if (norm := layer.gradient_norm) is not None]
+    trained = _gradient_norms(measured)
     strongest, largest = max(trained, key=lambda pair: pair[1], default=(None, 0.0))
-    hit = []
+    limit = measured.thresholds.vanishing_gradient * largest
     # Only the first layers count, because all gradients to them pass through the others. A small gradient elsewhere may
     # be harmless, e.g. that of queries and keys while attention is still uniform.
-    for layer, norm in trained:
-        if not norm <= measured.thresholds.vanishing_gradient * largest:
-            break
-        hit.append((layer, norm))
+    hit = list(itertools.takewhile(lambda pair: pair[1] <= limit, trained))
     if any(map(_has_zeros, measured.layers)):
         # No gradient passes through zeros, which have their own verdict.
         hit = [(layer, norm) for layer, norm in hit if norm]
@@ -214,12 +197,10 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
         return
     layers = [layer for layer, _ in hit]
     first, norm = hit[0]
-    evidence = (
-        f"the gradient norm of {first.name} is {norm:.3g}, that of {strongest.name} {largest:.3g}{_layer_count(layers)}"
-    )
+    evidence = f"the gradient norm of {first.name} is {norm:.3g}, that of {strongest.name} {largest:.3g}"
     yield Finding(
-        names_of(layers),
-        evidence if largest else f"all gradients are 0{_layer_count(layers)}",
+        layers,
+        (evidence if largest else "all gradients are 0") + _layer_count(layers),
         f"{suggestion(first)} in all layers, or Orthogonal, which also preserves gradient norms; an activation that "
         "does not saturate",
         "warning" if largest else "error",
@@ -237,44 +218,60 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
 )
 def exploding_gradient(measured: Measurements) -> Iterator[Finding]:
     limit = measured.thresholds.exploding_gradient
-    hit = [
-        (layer, norm)
-        for layer in measured.layers
-        if (norm := layer.gradient_norm) is not None and not norm <= limit  # also true for NaN
-    ]
+    hit = [(layer, norm) for layer, norm in _gradient_norms(measured) if not norm <= limit]  # also where it is NaN
     if not hit:
         return
     layers = [layer for layer, _ in hit]
     remedy = f"smaller weights: {suggestion(layers[0])}, or Orthogonal, which also preserves gradient norms"
-    if all(layer.signal is None or not layer.signal.nonfinite for layer in measured.layers):
+    if not any(_signal(layer).nonfinite for layer in measured.layers):
         remedy = "a loss that matches the outputs (`from_logits=True` if there is no softmax), or " + remedy
     yield Finding(
-        names_of(layers),
+        layers,
         f"the gradient norm of {layers[0].name} is {hit[0][1]:.3g}{_layer_count(layers)}",
         remedy,
         "warning" if all(math.isfinite(norm) for _, norm in hit) else "error",
     )
 
 
-def _std(layer: LayerReport) -> float:
-    return layer.signal.std if layer.signal else 0.0
+def _signal(layer: LayerReport) -> Signal:
+    """Return the signal before the activation or of the output, an empty one if neither is accessible."""
+    return layer.signal or Signal()
 
 
-def _nonfinite(layer: LayerReport) -> float:
-    return layer.signal.nonfinite if layer.signal else 0.0
+def _has_enough_values(layer: LayerReport, measured: Measurements) -> bool:
+    return bool(_signal(layer).size >= measured.thresholds.least_values)
 
 
-def _with_enough_values(layers: Iterable[LayerReport], thresholds: Thresholds) -> list[LayerReport]:
-    return [layer for layer in layers if layer.signal and layer.signal.size >= thresholds.least_values]
+def _examples(layer: LayerReport) -> int:
+    return layer.shape[0] if layer.shape else 0
+
+
+def _inputs(layer: LayerReport) -> Signal:
+    """Return the inputs from outside the model, an empty signal if it has none."""
+    return layer.first_inputs or Signal()
+
+
+def _has_unscaled_inputs(layer: LayerReport, measured: Measurements) -> bool:
+    return bool(math.hypot(_inputs(layer).mean, _inputs(layer).std) > measured.thresholds.unscaled_inputs)
+
+
+def _input_size(layer: LayerReport) -> str:
+    """Return a phrase with the size of the values before the activation if they are known."""
+    return f", its input has standard deviation {layer.before.std:.3g}" if layer.before else ""
+
+
+def _gradient_norms(measured: Measurements) -> list[tuple[LayerReport, float]]:
+    """Return the layers with trainable weights, each with the norm of its gradient."""
+    return [(layer, layer.gradient_norm) for layer in measured.layers if layer.gradient_norm is not None]
 
 
 def _deviations(inputs: Signal | None, hit: Sequence[LayerReport], verb: str) -> str:
     """Describe the standard deviation from the inputs to the first and last affected layer."""
     first, last = hit[0], hit[-1]
     start = f"from {inputs.std:.3g} at the inputs " if inputs else ""
-    text = f"the standard deviation {verb} {start}to {_std(first):.3g} in {first.name}"
+    text = f"the standard deviation {verb} {start}to {_signal(first).std:.3g} in {first.name}"
     if last is not first:
-        text += f" and {_std(last):.3g} in {last.name}"
+        text += f" and {_signal(last).std:.3g} in {last.name}"
     return text + _layer_count(hit)
 
 
@@ -290,10 +287,6 @@ def _remedy(layer: LayerReport, inputs: Signal | None) -> str:
 def _has_zeros(layer: LayerReport) -> bool:
     """Return whether a kernel, or the scale of a normalization, is all 0."""
     return any(weight.zero for weight in layer.weights)
-
-
-def _root_mean_square(signal: Signal) -> float:
-    return math.hypot(signal.mean, signal.std)
 
 
 def _layer_count(layers: Sequence[LayerReport]) -> str:

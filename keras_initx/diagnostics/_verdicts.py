@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Annotated, Literal, TypeAlias, TypedDict, Unpack, get_args, get_type_hints
+from typing import Annotated, Literal, TypeAlias, TypedDict, Unpack, get_args
 
 from keras_initx._checks import check_number
 
@@ -48,10 +48,11 @@ class ThresholdOptions(TypedDict, total=False):
     least_values: Annotated[float, 16]
 
 
-_HINTS = get_type_hints(ThresholdOptions, include_extras=True)
-_DEFAULTS = {name: hint.__metadata__[0] for name, hint in _HINTS.items()}
+_DEFAULTS = {name: hint.__metadata__[0] for name, hint in ThresholdOptions.__annotations__.items()}
 
 
+# As a dataclass only to be frozen: what it holds are the options.
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class Thresholds(SimpleNamespace):
     """Thresholds of the rules of `diagnose`, which takes them as arguments. All are positive numbers.
 

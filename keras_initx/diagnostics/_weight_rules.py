@@ -1,21 +1,17 @@
 """The rules about weights: those without random differences, and those that differ from the intention."""
 
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
 
 from keras_initx.diagnostics._measure import LayerReport, Measurements
-from keras_initx.diagnostics._rule import Finding, is_rescaled, names_of, normalization_of, rule, suggestion
+from keras_initx.diagnostics._rule import Finding, by_level, is_rescaled, names_of, normalization_of, rule, suggestion
 from keras_initx.diagnostics._weights import WeightReport
 
-_Pair: TypeAlias = tuple[LayerReport, WeightReport]
+_Pair = tuple[LayerReport, WeightReport]
 
 
 @rule(
     "all-zero weights",
-    levels={
-        "note": "",
-        "error": "if a later kernel gets the same inputs for all examples because of them",
-    },
+    levels={"note": "", "error": "if a later kernel gets the same inputs for all examples because of them"},
     finds="a trainable kernel, or the scale of a normalization, that is all 0",
     reason="all units have the same output, and no gradient passes back",
     remedy="random weights",
@@ -27,29 +23,19 @@ def all_zero(measured: Measurements) -> Iterator[Finding]:
     hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.zero]
     are_lost = any(layer.loses_signal for layer, _ in hit)
     # Zeros at the output are intended, unless earlier zeros leave them no signal to learn from.
-    harmful = [pair for pair in hit if pair[0].loses_signal or (are_lost and pair[0].is_starved)]
-    harmless = [pair for pair in hit if pair not in harmful]
-    if harmful:
-        yield Finding(
-            _layer_names(harmful),
-            f"all weights of {_weight_names(harmful)} are 0: units have the same output, and no gradient passes back "
-            "through them",
-            _instead_of_zeros(*harmful[0]),
-            "error",
-        )
-    if harmless:
-        yield Finding(
-            _layer_names(harmless),
-            f"all weights of {_weight_names(harmless)} are 0; no later layer gets equal inputs for all examples "
-            "because of it",
-            f"{_instead_of_zeros(*harmless[0])}, unless the zeros are intended, as at the end of a residual branch, at "
-            "the output, in an adapter or a position embedding",
-            "note",
-        )
-
-
-def _instead_of_zeros(layer: LayerReport, weight: WeightReport) -> str:
-    return f"random weights: {suggestion(layer)}" if weight.axes else "ones for the scale of a normalization"
+    for level, pairs in by_level(hit, "error", lambda pair: pair[0].loses_signal or (are_lost and pair[0].is_starved)):
+        layer, weight = pairs[0]
+        evidence = f"all weights of {_weight_names(pairs)} are 0"
+        remedy = f"random weights: {suggestion(layer)}" if weight.axes else "ones for the scale of a normalization"
+        if level == "error":
+            evidence += ": units have the same output, and no gradient passes back through them"
+        else:
+            evidence += "; no later layer gets equal inputs for all examples because of it"
+            remedy += (
+                ", unless the zeros are intended, as at the end of a residual branch, at the output, in an adapter or "
+                "a position embedding"
+            )
+        yield Finding(_layers_of(pairs), evidence, remedy, level)
 
 
 @rule(
@@ -62,15 +48,16 @@ def _instead_of_zeros(layer: LayerReport, weight: WeightReport) -> str:
 )
 def constant(measured: Measurements) -> Iterator[Finding]:
     hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.constant and not weight.zero]
-    if not hit:
-        return
-    first = f" in {_weight_name(*hit[0])}" if len(hit) > 1 else ""
-    yield Finding(
-        _layer_names(hit),
-        f"all weights of {_weight_names(hit)} are equal, {hit[0][1].mean:.3g}{first}: the units are "
-        "identical, and training updates them in the same way",
-        f"random weights: {suggestion(hit[0][0])}",
-    )
+    if hit:
+        layer, weight = hit[0]
+        first = f" in {_weight_name(layer, weight)}" if len(hit) > 1 else ""
+        yield Finding(
+            _layers_of(hit),
+            f"all weights of {_weight_names(hit)} are equal, {weight.mean:.3g}{first}: the units are identical, and "
+            "training updates them in the same way",
+            f"random weights: {suggestion(layer)}",
+            "error",
+        )
 
 
 @rule(
@@ -83,14 +70,14 @@ def constant(measured: Measurements) -> Iterator[Finding]:
 )
 def identical_units(measured: Measurements) -> Iterator[Finding]:
     hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.identical_units and not weight.constant]
-    if not hit:
-        return
-    yield Finding(
-        _layer_names(hit),
-        f"{hit[0][1].identical_units} units of {_weight_name(*hit[0])} have the same weights as another unit"
-        f"{_and_more_weights(hit)}: if their outgoing weights are equal too, training updates them in the same way",
-        f"independent random weights for each unit: {suggestion(hit[0][0])}",
-    )
+    if hit:
+        layer, weight = hit[0]
+        yield Finding(
+            _layers_of(hit),
+            f"{weight.identical_units} units of {_weight_name(layer, weight)} have the same weights as another unit"
+            f"{_and_more_weights(hit)}: if their outgoing weights are equal too, training updates them in the same way",
+            f"independent random weights for each unit: {suggestion(layer)}",
+        )
 
 
 @rule(
@@ -107,14 +94,13 @@ def twins(measured: Measurements) -> Iterator[Finding]:
         if weight.digest:
             groups.setdefault(weight.digest, []).append((layer, weight))
     twins = [group for group in groups.values() if len(group) > 1]
-    if not twins:
-        return
-    yield Finding(
-        _layer_names([pair for group in twins for pair in group]),
-        "the same random values: " + _join([_weight_names(group, " = ") for group in twins], "; ", 3),
-        "a separate initializer for each weight, without a seed or with different seeds: "
-        'a string id, `kernel_initializer="initx.glorot_uniform"`, creates a new one for each layer',
-    )
+    if twins:
+        yield Finding(
+            [layer for group in twins for layer, _ in group],
+            "the same random values: " + _join([_weight_names(group, " = ") for group in twins], "; ", 3),
+            "a separate initializer for each weight, without a seed or with different seeds: "
+            'a string id, `kernel_initializer="initx.glorot_uniform"`, creates a new one for each layer',
+        )
 
 
 @rule(
@@ -127,14 +113,13 @@ def twins(measured: Measurements) -> Iterator[Finding]:
 )
 def forget_bias(measured: Measurements) -> Iterator[Finding]:
     hit = [layer for layer in measured.layers if layer.forget_bias_overwritten]
-    if not hit:
-        return
-    yield Finding(
-        names_of(hit),
-        f"{_join(names_of(hit))}: the bias initializer fills the other gates, but the forget-gate bias "
-        "is 1, because `unit_forget_bias=True` overwrites it",
-        "unit_forget_bias=False with bias_initializer=LSTMForgetBias(1.0), or 2.0 for a longer memory",
-    )
+    if hit:
+        yield Finding(
+            hit,
+            f"{_join(names_of(hit))}: the bias initializer fills the other gates, but the forget-gate bias is 1, "
+            "because `unit_forget_bias=True` overwrites it",
+            "unit_forget_bias=False with bias_initializer=LSTMForgetBias(1.0), or 2.0 for a longer memory",
+        )
 
 
 @rule(
@@ -155,19 +140,16 @@ def wrong_fan(measured: Measurements) -> Iterator[Finding]:
         for layer, weight in _pairs_of(measured)
         if weight.expected_std and not 1 / factor <= weight.std / weight.expected_std <= factor
     ]
-    for is_harmless in (False, True):
-        hit = [pair for pair in wrong if is_rescaled(pair[0]) == is_harmless]
-        if not hit:
-            continue
+    for level, hit in by_level(wrong, "warning", lambda pair: not is_rescaled(pair[0])):
         layer, weight = hit[0]
         input_axes, output_axes = (list(axes) for axes in weight.axes or ())
         yield Finding(
-            _layer_names(hit),
+            _layers_of(hit),
             f"{_weight_name(layer, weight)} has standard deviation {weight.std:.3g}; its initializer intends "
             f"{weight.expected_std or 0:.3g} for the {weight.fan_in} inputs of a unit{_and_more_weights(hit)}: "
-            f"it computes wrong fans from the shape of this kernel{normalization_of(layer) if is_harmless else ''}",
+            f"it computes wrong fans from the shape of this kernel{normalization_of(layer) if level == 'note' else ''}",
             f"HeNormal(input_axes={input_axes}, output_axes={output_axes}), or a similar initializer with these axes",
-            "note" if is_harmless else "warning",
+            level,
         )
 
 
@@ -176,9 +158,9 @@ def _pairs_of(measured: Measurements) -> list[_Pair]:
     return [(layer, weight) for layer in measured.layers for weight in layer.weights]
 
 
-def _layer_names(pairs: Sequence[_Pair]) -> tuple[str, ...]:
-    """Return the names of the layers, without repeats."""
-    return names_of([layer for layer, _ in pairs])
+def _layers_of(pairs: Sequence[_Pair]) -> list[LayerReport]:
+    """Return the layer of each pair."""
+    return [layer for layer, _ in pairs]
 
 
 def _weight_name(layer: LayerReport, weight: WeightReport) -> str:

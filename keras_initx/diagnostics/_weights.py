@@ -1,11 +1,10 @@
 """Measure the weights of a layer: their scale, identical units, wrong fans, and effective gate biases."""
 
-import dataclasses
 import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import keras
@@ -96,15 +95,14 @@ def weight_reports(
         weights: Variables.
         gradients: Dict from the id of a variable to its gradient.
     """
-    biases = [weight for weight in weights if weight.name == "bias"]
-    bias = _weight_array(biases[-1]) if biases else None
+    bias = next((array_of(weight) for weight in reversed(weights) if weight.name == "bias"), None)
     return [_weight_report(layer, weight, bias, gradients.get(id(weight))) for weight in weights if weight.shape]
 
 
 def _weight_report(
     layer: keras.layers.Layer, weight: keras.Variable, bias: Array | None, gradient: Array | None
 ) -> WeightReport:
-    array = _weight_array(weight)
+    array = array_of(weight)
     with np.errstate(invalid="ignore"):  # may have become infinite in training
         std = float(array.std(dtype="float64")) if array.size else 0.0
     report = WeightReport(
@@ -121,27 +119,18 @@ def _weight_report(
         return report
     axes = kernel_axes(layer, weight.name, array.ndim)
     fan_in, fan_out = fans(array.shape, *axes)
-    report = dataclasses.replace(
+    # The kernel of an upsampling layer repeats units on purpose.
+    repeats_units = weight.name == "kernel" and isinstance(getattr(layer, "kernel_initializer", None), ICNR)
+    return replace(
         report,
         axes=axes,
         fan_in=fan_in,
         gain=std * math.sqrt(fan_in),
         expected_std=_expected_std(layer, weight.name, fan_in, fan_out),
+        constant=bool(weight.trainable and (array == array.flat[0]).all()),
+        identical_units=_identical_units(array, bias, axes[0]) if weight.trainable and not repeats_units else 0,
+        digest=_digest(array) if weight.trainable else None,
     )
-    if not weight.trainable:
-        return report
-    # The kernel of an upsampling layer repeats units on purpose.
-    repeats_units = weight.name == "kernel" and isinstance(getattr(layer, "kernel_initializer", None), ICNR)
-    return dataclasses.replace(
-        report,
-        constant=bool((array == array.flat[0]).all()),
-        identical_units=0 if repeats_units else _identical_units(array, bias, axes[0]),
-        digest=_digest(array),
-    )
-
-
-def _weight_array(weight: keras.Variable) -> Array:
-    return array_of(weight).astype("float32", copy=False)
 
 
 def _norm(array: Array) -> float:
@@ -162,7 +151,7 @@ def is_kernel(weight: keras.Variable) -> bool:
 def is_zero(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
     """Return whether `weight` is a trainable kernel, or the scale of a normalization, and all 0."""
     is_scale = isinstance(layer, NORMALIZATIONS) and weight.name in ("gamma", "scale")
-    return bool(weight.trainable and (is_scale or is_kernel(weight)) and not _weight_array(weight).any())
+    return bool(weight.trainable and (is_scale or is_kernel(weight)) and not array_of(weight).any())
 
 
 def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> KernelAxes:
@@ -195,12 +184,9 @@ def is_depthwise(layer: keras.layers.Layer, name: str) -> bool:
 
 def _expected_std(layer: keras.layers.Layer, name: str, fan_in: int, fan_out: int) -> float | None:
     """Return the std that the initializer of a depthwise or transposed kernel intends, or `None` for other kernels."""
-    if is_depthwise(layer, name):
-        initializer = layer.depthwise_initializer
-    elif isinstance(layer, _TRANSPOSED):
-        initializer = layer.kernel_initializer
-    else:
+    if not is_depthwise(layer, name) and not isinstance(layer, _TRANSPOSED):
         return None
+    initializer = layer.depthwise_initializer if is_depthwise(layer, name) else layer.kernel_initializer
     # Other subclasses, such as `Orthogonal`, have no scale.
     if not isinstance(initializer, keras.initializers.VarianceScaling) or not hasattr(initializer, "scale"):
         return None
@@ -259,4 +245,4 @@ def forget_bias_overwritten(layer: keras.layers.Layer) -> bool:
 
 def _bias_of(cell: keras.layers.Layer | None) -> Array | None:
     bias = getattr(cell, "bias", None)
-    return None if bias is None else _weight_array(bias)
+    return None if bias is None else array_of(bias)

@@ -1,5 +1,7 @@
 """Faults that have been planted are named, where they are and no others; healthy networks have none."""
 
+import copy
+
 import keras
 import numpy as np
 import pytest
@@ -306,6 +308,13 @@ def test_thresholds_are_positive_numbers():
         Thresholds(dead=0)
     with pytest.raises(TypeError, match=r"`dead` must be a positive number. Received: dead='0'"):
         Thresholds(dead="0")
+
+
+def test_thresholds_of_a_report_stay():
+    report = keras_initx.diagnose(mlp("tanh"), X, dead=0.5)
+    with pytest.raises(AttributeError, match="dead"):
+        report.thresholds.dead = 0.9
+    assert copy.deepcopy(report.thresholds) == Thresholds(dead=0.5)
 
 
 @pytest.mark.parametrize(
