@@ -90,7 +90,7 @@ class Thresholds(SimpleNamespace):
 
     Raises:
         TypeError: If a threshold has an unknown name or is not a number.
-        ValueError: If it is not positive.
+        ValueError: If it is not positive, or `saturation_margin` is not less than one half.
     """
 
     def __init__(self, **options: Unpack[ThresholdOptions]) -> None:
@@ -99,3 +99,5 @@ class Thresholds(SimpleNamespace):
             raise TypeError(f"`thresholds` must be among {tuple(_DEFAULTS)}. Received: thresholds={unknown}")
         values = {**_DEFAULTS, **options}
         super().__init__(**{name: check_number(name, value, positive=True) for name, value in values.items()})
+        if (margin := self.saturation_margin) >= 0.5:  # then all outputs are near a limit
+            raise ValueError(f"`saturation_margin` must be less than 0.5. Received: saturation_margin={margin!r}")

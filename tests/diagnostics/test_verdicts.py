@@ -306,6 +306,8 @@ def test_an_unknown_threshold_is_an_error():
 def test_thresholds_are_positive_numbers():
     with pytest.raises(ValueError, match=r"`dead` must be a positive number. Received: dead=0"):
         Thresholds(dead=0)
+    with pytest.raises(ValueError, match=r"`saturation_margin` must be less than 0.5. Received: saturation_margin=0.5"):
+        Thresholds(saturation_margin=0.5)
     with pytest.raises(TypeError, match=r"`dead` must be a positive number. Received: dead='0'"):
         Thresholds(dead="0")
 
