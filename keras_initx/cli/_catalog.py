@@ -15,8 +15,7 @@ import numpy as np
 
 from keras_initx.cli import _options
 from keras_initx.initializers import CatalogEntry, ConstantInitializer, Initializer, catalog
-from keras_initx.rendering import _figures, _terminal
-from keras_initx.rendering._table import Table, named_values
+from keras_initx.rendering import _figures, _table, _terminal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,13 +37,13 @@ def list_(_parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
     return 0
 
 
-def table(entries: Iterable[CatalogEntry], quote: str = "") -> Table:
+def table(entries: Iterable[CatalogEntry], quote: str = "") -> _table.Table:
     """Return the table of `entries`, with `quote` around code."""
     rows = []
     for entry in entries:
         ids = ", ".join(f"{quote}{name}{quote}" for name in entry.ids)
         rows.append((ids, f"{quote}{entry.cls.__name__}{quote}", entry.formula, entry.use))
-    return Table(("id", "class", "values", "when to use it"), tuple(rows), are_text=(True,) * 4)
+    return _table.Table(("id", "class", "values", "when to use it"), tuple(rows), are_text=(True,) * 4)
 
 
 def markdown(entries: Iterable[CatalogEntry]) -> str:
@@ -61,7 +60,8 @@ def write(entries: Iterable[CatalogEntry]) -> None:
 
     # The class is below its ids, so that the table fits 80 columns.
     rows = tuple(("\n".join((*entry.ids, entry.cls.__name__)), entry.formula, entry.use) for entry in entries)
-    Console().print(Table(("id, class", "values", "when to use it"), rows, are_text=(True,) * 3).as_rich(leading=1))
+    shown = _table.Table(("id, class", "values", "when to use it"), rows, are_text=(True,) * 3)
+    Console().print(shown.as_rich(leading=1))
 
 
 def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -76,13 +76,13 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     parameters = inspect.signature(entry.cls).parameters.values()
     # Without types, which the docstring describes in words.
     signature = inspect.Signature([parameter.replace(annotation=parameter.empty) for parameter in parameters])
-    about = {
-        "ids": ", ".join(entry.ids),
-        "class": f"keras_initx.{entry.cls.__name__}{signature}",
-        "values": entry.formula,
-        "use": entry.use,
-    }
-    sys.stdout.write(f"{named_values(about)}\n{inspect.getdoc(entry.cls)}\n")
+    about = (
+        ("ids", ", ".join(entry.ids)),
+        ("class", f"keras_initx.{entry.cls.__name__}{signature}"),
+        ("values", entry.formula),
+        ("use", entry.use),
+    )
+    sys.stdout.write(f"{_table.Table((), about, are_text=(True, True)).as_text()}\n{inspect.getdoc(entry.cls)}\n")
     sys.stdout.flush()  # before any error
 
     required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
@@ -98,7 +98,7 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         parser.error(
             f"no sample of {entry.cls.__name__}: {error}\nuse --config to set arguments, --shape to set the shape"
         )
-    matrix = _Matrix.of(initializer, values)
+    matrix = _matrix(initializer, values)
     sys.stdout.write(f"\n{_statistics(initializer, values, matrix)}")
     if arguments.plot:
         try:
@@ -116,9 +116,8 @@ def _find(name: str) -> CatalogEntry:
     """
     names = {}
     for entry in catalog():
-        for full in entry.ids:
+        for full in (*entry.ids, entry.cls.__name__):
             names[full] = names[full.removeprefix("initx.")] = entry
-        names[entry.cls.__name__] = entry
     if name in names:
         return names[name]
     close = {names[match].ids[0] for match in difflib.get_close_matches(name, names)}
@@ -171,26 +170,28 @@ def _size(elements: int) -> str:
 
 
 class _Matrix(NamedTuple):
-    """A kernel as a matrix of shape `(inputs, units)`, with its singular values in descending order."""
+    """A kernel as a matrix of shape `(inputs, units)`.
+
+    Attributes:
+        shape: Its shape.
+        singular: Its singular values in descending order.
+        condition_number: The ratio of the largest to the smallest of them, or "singular".
+    """
 
     shape: tuple[int, int]
     singular: np.ndarray
+    condition_number: str
 
-    @classmethod
-    def of(cls, initializer: Initializer, values: np.ndarray) -> "_Matrix | None":
-        """Return the matrix, or `None` for a bias, of which that of a GRU has two rows, or if a value is not finite."""
-        if values.ndim < 2 or type(initializer).__name__.endswith("Bias") or not np.isfinite(values).all():
-            return None
-        matrix = values.reshape(-1, values.shape[-1]).astype("float64")
-        return cls(matrix.shape, np.linalg.svd(matrix, compute_uv=False))
 
-    @property
-    def condition_number(self) -> str:
-        """The ratio of the largest to the smallest singular value, or "singular"."""
-        # The rounding error of a singular value, as in NumPy's `matrix_rank`.
-        if self.singular[-1] <= self.singular[0] * max(self.shape) * np.finfo("float64").eps:
-            return "singular"
-        return f"{self.singular[0] / self.singular[-1]:.4g}"
+def _matrix(initializer: Initializer, values: np.ndarray) -> _Matrix | None:
+    """Return the matrix, or `None` for a bias, of which that of a GRU has two rows, or if a value is not finite."""
+    if values.ndim < 2 or type(initializer).__name__.endswith("Bias") or not np.isfinite(values).all():
+        return None
+    matrix = values.reshape(-1, values.shape[-1]).astype("float64")
+    singular = np.linalg.svd(matrix, compute_uv=False)
+    # The rounding error of a singular value, as in NumPy's `matrix_rank`.
+    is_singular = singular[-1] <= singular[0] * max(matrix.shape) * np.finfo("float64").eps
+    return _Matrix(matrix.shape, singular, "singular" if is_singular else f"{singular[0] / singular[-1]:.4g}")
 
 
 def _statistics(initializer: Initializer, values: np.ndarray, matrix: _Matrix | None) -> str:
@@ -208,7 +209,7 @@ def _statistics(initializer: Initializer, values: np.ndarray, matrix: _Matrix | 
         rows["largest singular value"] = f"{matrix.singular[0]:.4g}"
         rows["smallest singular value"] = f"{matrix.singular[-1]:.4g}"
         rows["condition number"] = matrix.condition_number
-    return named_values(rows)
+    return _table.Table((), tuple(rows.items()), are_text=(True, True)).as_text()
 
 
 def _plot(path: Path, initializer: Initializer, values: np.ndarray, matrix: _Matrix | None) -> None:

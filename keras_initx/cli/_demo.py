@@ -18,18 +18,11 @@ from keras_initx._startup import installed_backends
 from keras_initx.cli import _data, _networks, _options
 from keras_initx.rendering._table import Table
 
-# The networks: their architecture, and the initializers of the hidden layers.
+# The networks: their architecture, and the initializers of the weights of their hidden layers.
 NETWORKS = {
-    "dense": ("mlp", {"kernel_initializer": "initx.sparse", "bias_initializer": "initx.relu_bias"}),
-    "convolutional": ("cnn", {"kernel_initializer": "initx.orthogonal", "bias_initializer": "initx.relu_bias"}),
-    "lstm": (
-        "lstm",
-        {
-            "kernel_initializer": "initx.sparse",
-            "recurrent_initializer": "initx.orthogonal",
-            "bias_initializer": "initx.lstm_forget_bias",
-        },
-    ),
+    "dense": ("mlp", {"kernel": "initx.sparse", "bias": "initx.relu_bias"}),
+    "convolutional": ("cnn", {"kernel": "initx.orthogonal", "bias": "initx.relu_bias"}),
+    "lstm": ("lstm", {"kernel": "initx.sparse", "recurrent": "initx.orthogonal", "bias": "initx.lstm_forget_bias"}),
 }
 EPOCHS = 15
 # Maximum difference between the probabilities that two backends compute from the same weights. Backends sum in
@@ -101,7 +94,8 @@ def train(folder: Path) -> None:
     np.savez(folder / "test.npz", images=test_images, labels=test_labels)
     for name, (architecture, initializers) in NETWORKS.items():
         keras.utils.set_random_seed(0)
-        model = _networks.network(architecture, data.shape, data.classes, **initializers)
+        arguments = {f"{weight}_initializer": id_ for weight, id_ in initializers.items()}
+        model = _networks.network(architecture, data.shape, data.classes, **arguments)
         model.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
         model.fit(images, labels, epochs=EPOCHS, verbose=0)
         model.save(folder / f"{name}.keras")

@@ -34,7 +34,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _prepare_streams()
     try:
-        return _exit_code(argv)
+        try:
+            return _run(argv)
+        finally:
+            _flush(sys.stdout)
+    except BrokenPipeError:
+        return _CLOSED_PIPE
+    except OSError as error:  # also if standard output is on a full disk
+        _exit(f"{_startup.program()}: error: {error}\n")
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except Exception:  # Python's exit code would be 1, which means that a problem was found.
+        _exit(traceback.format_exc())
     finally:
         with contextlib.suppress(OSError):
             _flush(sys.stderr)
@@ -49,22 +60,6 @@ def _prepare_streams() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _exit_code(argv: Sequence[str] | None) -> int:
-    try:
-        try:
-            return _run(argv)
-        finally:
-            _flush(sys.stdout)
-    except OSError as error:  # also if standard output is on a full disk
-        if isinstance(error, BrokenPipeError):
-            return _CLOSED_PIPE
-        _exit(f"{_startup.program()}: error: {error}\n")
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except Exception:  # Python's exit code would be 1, which means that a problem was found.
-        _exit(traceback.format_exc())
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -10,9 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-import keras_initx
+from keras_initx import diagnostics, models
 from keras_initx.cli import _options
-from keras_initx.models import weights_digest
 from keras_initx.rendering._terminal import status
 
 
@@ -32,7 +31,7 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
                 model = keras.saving.load_model(arguments.model, compile=False)
             else:
                 model = _load_compiled(arguments.model, needs_loss=True)
-            report = keras_initx.diagnose(
+            report = diagnostics.diagnose(
                 model,
                 x,
                 y,
@@ -126,14 +125,14 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
     try:
         model = _load_compiled(arguments.model)
         rules = _read_rules(arguments.rules) if arguments.rules else None
-        plan = keras_initx.initialize(model, rules, seed=arguments.seed, dry_run=arguments.dry_run)
+        plan = models.initialize(model, rules, seed=arguments.seed, dry_run=arguments.dry_run)
         if arguments.out:
             model.save(arguments.out)
     except Exception as error:  # A model may raise anything.
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     sys.stdout.write(f"{plan}\n")
     if arguments.out:
-        sys.stdout.write(f"Digest of the weights: {weights_digest(model)}. Saved to {arguments.out}.\n")
+        sys.stdout.write(f"Digest of the weights: {models.weights_digest(model)}. Saved to {arguments.out}.\n")
     return 0
 
 

@@ -1,21 +1,20 @@
 """All commands with their options.
 
 The arguments are read before Keras is imported, so that `--help` and errors take no time: this module and `_options`
-import nothing large. A command names the function that runs it, which is imported afterwards. The function takes the
-command's parser, for errors, and the arguments, and returns the exit code.
+import nothing large. The table of commands names the function that runs each, which is imported afterwards. It takes
+the command's parser, for errors, and the arguments, and returns the exit code.
+
+The docstring of the function that adds the options of a command is what `--help` says about it: the first line in the
+list of commands, the rest above the options.
 """
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import keras_initx
 from keras_initx import _extras, _startup
 from keras_initx.cli import _options
-
-# Adds a command and returns its parser.
-_Add: TypeAlias = Callable[..., argparse.ArgumentParser]
 
 
 def build() -> argparse.ArgumentParser:
@@ -25,36 +24,29 @@ def build() -> argparse.ArgumentParser:
     version = f"keras_initx {keras_initx.__version__}, draws on the host by {draws}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
-
-    def add(name: str, run: str, **texts: Any) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, **texts)
+    for name, (run, add_options) in _COMMANDS.items():
+        summary, _, description = (add_options.__doc__ or "").partition("\n\n")  # none under `python -OO`
+        # In the style of argparse: no capital letter, no full stop.
+        command = commands.add_parser(name, help=summary[:1].lower() + summary[1:-1], description=description)
         command.set_defaults(parser=command, run=f"keras_initx.cli.{run}")
-        return command
-
-    _add_catalog(add)
-    _add_models(add)
-    _add_demo(add)
-    _add_studies(add)
+        add_options(command)
     return parser
 
 
-def _add_catalog(add: _Add) -> None:
-    parser = add(
-        "list",
-        "_catalog:list_",
-        help="list all initializers",
-        description="List all initializers: the string ids for layers, the class, a formula for the values, and "
-        "when to use them.",
-    )
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    """List all initializers.
+
+    List all initializers: the string ids for layers, the class, a formula for the values, and when to use them.
+    """
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
 
-    parser = add(
-        "show",
-        "_catalog:show",
-        help="show the documentation and sample statistics of one initializer, optionally with a plot",
-        description="Show the documentation of one initializer and statistics of a sample, including the singular "
-        "values of a kernel. If the initializer has required arguments, a sample needs these arguments.",
-    )
+
+def _add_show(parser: argparse.ArgumentParser) -> None:
+    """Show the documentation and sample statistics of one initializer, optionally with a plot.
+
+    Show the documentation of one initializer and statistics of a sample, including the singular values of a kernel.
+    If the initializer has required arguments, a sample needs these arguments.
+    """
     parser.add_argument(
         "name",
         help='id or class of the initializer: "initx.sparse", "sparse" or "Sparse", optionally with arguments: '
@@ -72,15 +64,13 @@ def _add_catalog(add: _Add) -> None:
     )
 
 
-def _add_models(add: _Add) -> None:
-    parser = add(
-        "diagnose",
-        "_models:diagnose",
-        help="run a batch through a saved model and report problems caused by its weights",
-        description="Run a batch forward through a saved model, and backward if labels are given. Show statistics of "
-        "each layer, and report each problem with its location and a remedy. The exit code is 1 if a problem of the "
-        "--fail-on level or higher is found, otherwise 0.",
-    )
+def _add_diagnose(parser: argparse.ArgumentParser) -> None:
+    """Run a batch through a saved model and report problems caused by its weights.
+
+    Run a batch forward through a saved model, and backward if labels are given. Show statistics of each layer, and
+    report each problem with its location and a remedy. The exit code is 1 if a problem of the --fail-on level or
+    higher is found, otherwise 0.
+    """
     parser.add_argument("model", type=Path, help="the model, a .keras file")
     parser.add_argument(
         "--data",
@@ -107,13 +97,13 @@ def _add_models(add: _Add) -> None:
     parser.add_argument("--csv", **_options.FILE, help="write the table to a file as CSV")
     parser.add_argument("--plot", **_options.FILE, help="plot the report to a file; the suffix sets the format")
 
-    parser = add(
-        "initialize",
-        "_models:initialize",
-        help="initialize the weights of a saved model, by rules and from one seed",
-        description="Initialize the weights of a saved model, print the initializer of each weight, and save the model "
-        "to another file. Weights that no rule matches are initialized by the initializer of their layer.",
-    )
+
+def _add_initialize(parser: argparse.ArgumentParser) -> None:
+    """Initialize the weights of a saved model, by rules and from one seed.
+
+    Initialize the weights of a saved model, print the initializer of each weight, and save the model to another
+    file. Weights that no rule matches are initialized by the initializer of their layer.
+    """
     parser.add_argument("model", type=Path, metavar="MODEL.keras", help="a saved model")
     parser.add_argument(
         "--rules",
@@ -127,27 +117,22 @@ def _add_models(add: _Add) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only print the plan, without initializing or saving")
 
 
-def _add_demo(add: _Add) -> None:
-    add(
-        "demo",
-        "_demo:demo",
-        help="train three small networks and load them on every installed backend",
-        description="Train three small networks on scikit-learn's digits with initializers named by string id, save "
-        "them, load them on every installed backend, each in a fresh process, and compare weights and predictions. "
-        "Trains on the backend in KERAS_BACKEND, or on the first installed one of jax, tensorflow and torch; "
-        "everything runs on the CPU. The exit code is 1 if anything differs.",
-    )
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    """Train three small networks and load them on every installed backend.
+
+    Train three small networks on scikit-learn's digits with initializers named by string id, save them, load them
+    on every installed backend, each in a fresh process, and compare weights and predictions. Trains on the backend
+    in KERAS_BACKEND, or on the first installed one of jax, tensorflow and torch; everything runs on the CPU. The
+    exit code is 1 if anything differs.
+    """
 
 
-def _add_studies(add: _Add) -> None:
-    parser = add(
-        "compare",
-        "_studies:compare",
-        help="compare initializers: train a network repeatedly with each, and test which differences are significant",
-        description="Train a network repeatedly with each of several initializers, under equal conditions, and write "
-        "a table, records, plots and a report to a folder. Run it again with the same arguments to resume an "
-        "interrupted study.",
-    )
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    """Compare initializers: train a network repeatedly with each, and test which differences are significant.
+
+    Train a network repeatedly with each of several initializers, under equal conditions, and write a table,
+    records, plots and a report to a folder. Run it again with the same arguments to resume an interrupted study.
+    """
     parser.add_argument(
         "--initializers",
         type=_options.split_initializers,
@@ -160,13 +145,13 @@ def _add_studies(add: _Add) -> None:
     parser.add_argument("--threshold", **_options.FINITE, help='metric value for the "epochs to reach" column')
     parser.add_argument("--no-diagnosis", action="store_true", help="do not diagnose the first batch of each trial")
 
-    parser = add(
-        "restarts",
-        "_studies:restarts",
-        help="train from several draws of the initial weights, stop the worst early, and keep the best model",
-        description="Train from several draws of the initial weights by successive halving, save the best model, and "
-        "estimate how much of its lead is luck. Run it again with the same arguments to resume an interrupted study.",
-    )
+
+def _add_restarts(parser: argparse.ArgumentParser) -> None:
+    """Train from several draws of the initial weights, stop the worst early, and keep the best model.
+
+    Train from several draws of the initial weights by successive halving, save the best model, and estimate how
+    much of its lead is luck. Run it again with the same arguments to resume an interrupted study.
+    """
     parser.add_argument(
         "--initializer",
         default="he_normal",
@@ -182,13 +167,12 @@ def _add_studies(add: _Add) -> None:
     )
     _add_training(parser, epochs=16)
 
-    parser = add(
-        "report",
-        "_studies:report",
-        help="write the table, plots and report of a study again",
-        description="Write the table, records, plots and report of a study again from its folder. The study may be "
-        "unfinished.",
-    )
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    """Write the table, plots and report of a study again.
+
+    Write the table, records, plots and report of a study again from its folder. The study may be unfinished.
+    """
     parser.add_argument("folder", type=Path, metavar="DIR", help="output folder of `compare` or `restarts`")
     _add_metric(parser)
     parser.add_argument(
@@ -237,3 +221,16 @@ def _add_metric(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="whether larger or smaller values are better; default: as known for the metrics of Keras",
     )
+
+
+# The commands: the function that runs each, and the one that adds its options.
+_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "list": ("_catalog:list_", _add_list),
+    "show": ("_catalog:show", _add_show),
+    "diagnose": ("_models:diagnose", _add_diagnose),
+    "initialize": ("_models:initialize", _add_initialize),
+    "demo": ("_demo:demo", _add_demo),
+    "compare": ("_studies:compare", _add_compare),
+    "restarts": ("_studies:restarts", _add_restarts),
+    "report": ("_studies:report", _add_report),
+}

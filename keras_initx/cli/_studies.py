@@ -20,7 +20,7 @@ _Result: TypeAlias = studies.Study | studies.RestartStudy
 
 def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `compare`: train a network repeatedly with each of several initializers."""
-    build, data = _prepare(parser, arguments)
+    build, data = _prepare(arguments)
     names = arguments.initializers
     if names is None:
         # An LSTM has no ReLUs.
@@ -34,18 +34,18 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
     initializers = {name: id_ if isinstance(id_, str) else keras.initializers.get(id_) for name, id_ in found.items()}
     study = partial(studies.compare_initializers, build, initializers, (data.train, data.validation))
     own = {"repeats": arguments.repeats, "threshold": arguments.threshold, "diagnosis": not arguments.no_diagnosis}
-    return _run(parser, arguments, study, title=f"{build.name} on {data.name}", **own)
+    return _run(arguments, study, title=f"{build.name} on {data.name}", **own)
 
 
 def restarts(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `restarts`: train from several draws of the initial weights and keep the best model."""
-    build, data = _prepare(parser, arguments)
+    build, data = _prepare(arguments)
     with _exits_with(parser, ValueError):
         # Not a single object, which would give layers of the same shape the same weights.
         initializer = identifier(arguments.initializer)
     study = partial(studies.random_restarts, partial(build, initializer), (data.train, data.validation))
     title = f"{build.name} on {data.name}, {arguments.initializer}"
-    return _run(parser, arguments, study, title=title, n=arguments.n, checks=arguments.checks)
+    return _run(arguments, study, title=title, n=arguments.n, checks=arguments.checks)
 
 
 def report(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -56,12 +56,10 @@ def report(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
     return 0
 
 
-def _prepare(
-    parser: argparse.ArgumentParser, arguments: argparse.Namespace
-) -> tuple[_networks.FileBuild | _networks.Network, _data.Dataset]:
+def _prepare(arguments: argparse.Namespace) -> tuple[_networks.FileBuild | _networks.Network, _data.Dataset]:
     """Return the function that builds a model from an initializer, and the data."""
-    _options.require(parser, "studies")
-    with _exits_with(parser, ValueError, _data.DataError):
+    _options.require(arguments.parser, "studies")
+    with _exits_with(arguments.parser, ValueError, _data.DataError):
         data = _data.load(arguments.data)
         if arguments.model not in _networks.NAMES:
             return _networks.FileBuild.parse(arguments.model), data
@@ -87,12 +85,10 @@ def identifier(text: str) -> str | dict[str, Any]:
     return found
 
 
-def _run(
-    parser: argparse.ArgumentParser, arguments: argparse.Namespace, study: Callable[..., _Result], **own: Any
-) -> int:
+def _run(arguments: argparse.Namespace, study: Callable[..., _Result], **own: Any) -> int:
     """Run a study, with its `own` arguments and those of any study, and write its results, also if interrupted."""
     shared = {name: getattr(arguments, name) for name in ("epochs", "batch_size", "seed", "out", "monitor", "mode")}
-    with _exits_with(parser, OSError, RuntimeError, ValueError, studies.DamagedFileError):
+    with _exits_with(arguments.parser, OSError, RuntimeError, ValueError, studies.DamagedFileError):
         try:
             result = study(n_jobs=arguments.jobs, **shared, **own)
         except KeyboardInterrupt:

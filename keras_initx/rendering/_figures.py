@@ -1,9 +1,9 @@
 """The common style of all figures, and saving them to files."""
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_initx._extras import import_optional
 
@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 BLUE, PALE_BLUE, RED = "#3069a8", "#9db8d6", "#c0392b"
 # The colorblind-safe palette of Okabe and Ito.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
+
+
+class Plot(NamedTuple):
+    """A plot: its file name, its caption, and the figure."""
+
+    name: str
+    caption: str
+    figure: "Figure"
 
 
 def new_figure(title: str = "", *, size: tuple[float, float], extra: str = "plot") -> "Figure":
@@ -61,11 +69,10 @@ def as_png(figure: "Figure") -> bytes:
     return content.getvalue()
 
 
-def save_figures(figures: "Mapping[str, Figure]", folder: str | Path, suffix: str) -> list[Path]:
-    """Write figures to files named after them in `folder`, and return the paths."""
-    folder = Path(folder)
+def save_plots(plots: Iterable[Plot], folder: Path, suffix: str) -> list[Path]:
+    """Write plots to files named after them in `folder`, and return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{suffix}" for name in figures]
-    for figure, path in zip(figures.values(), paths, strict=True):
+    paths = {folder / f"{plot.name}.{suffix}": plot.figure for plot in plots}
+    for path, figure in paths.items():
         save_figure(figure, path)
-    return paths
+    return list(paths)

@@ -9,7 +9,7 @@ import shutil
 import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from keras_initx.rendering._export import as_csv, as_json
 
@@ -39,9 +39,8 @@ class Column(Generic[Row]):
     max_width: int | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table: headers, rows of texts, and which columns are left-aligned."""
+class Table(NamedTuple):
+    """A table: headers, if any, rows of texts, and which columns are left-aligned."""
 
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -58,9 +57,10 @@ class Table:
 
     def as_text(self, *, rule: bool = False) -> str:
         """Return the table as aligned columns, with a line below the headers if `rule`."""
-        headers = [self.headers] if any(self.headers) else []
-        rows = (itertools.zip_longest(*(cell.split("\n") for cell in row), fillvalue="") for row in self.rows)
-        lines = _aligned([*headers, *itertools.chain(*rows)], self.are_text)
+        parts = (itertools.zip_longest(*(cell.split("\n") for cell in row), fillvalue="") for row in self.rows)
+        rows = [*([self.headers] if self.headers else []), *itertools.chain(*parts)]
+        widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
+        lines = [(" " * GAP).join(map(_padded, row, widths, self.are_text)).rstrip() for row in rows]
         if rule:
             lines.insert(1, "-" * max(map(len, lines)))
         return "".join(f"{line}\n" for line in lines)
@@ -97,12 +97,6 @@ class Table:
         return grid
 
 
-def _aligned(rows: Sequence[Sequence[str]], are_text: Sequence[bool]) -> list[str]:
-    """Return `rows` of cells as lines, with text columns left-aligned and others right-aligned."""
-    widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
-    return [(" " * GAP).join(map(_padded, row, widths, are_text)).rstrip() for row in rows]
-
-
 def _padded(cell: str, width: int, is_text: bool) -> str:
     space = " " * (width - text_width(cell))
     return cell + space if is_text else space + cell
@@ -111,11 +105,6 @@ def _padded(cell: str, width: int, is_text: bool) -> str:
 def text_width(text: str) -> int:
     """Return the width of `text` in terminal characters."""
     return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
-
-
-def named_values(values: dict[str, str]) -> str:
-    """Return a line for each of `values`, with names and values aligned."""
-    return "".join(f"{line}\n" for line in _aligned(list(values.items()), (True, True)))
 
 
 def _escaped(cell: str) -> str:

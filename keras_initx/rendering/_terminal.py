@@ -36,20 +36,12 @@ def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None
     if not is_rich(sys.stderr):
         yield lambda count: None
         return
-    from rich import console
-    from rich import progress as rich_progress
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (
-        "{task.description}",
-        rich_progress.BarColumn(),
-        rich_progress.MofNCompleteColumn(),
-        f"{unit},",
-        rich_progress.TimeElapsedColumn(),
-        "elapsed,",
-        rich_progress.TimeRemainingColumn(),
-        "left",
-    )
+    done = "{task.description}", BarColumn(), MofNCompleteColumn(), f"{unit},"
+    times = TimeElapsedColumn(), "elapsed,", TimeRemainingColumn(), "left"
     # Compiling a new model takes longer than an epoch. A long averaging window covers both.
-    with rich_progress.Progress(*columns, console=console.Console(stderr=True), speed_estimate_period=600) as bar:
+    with Progress(*done, *times, console=Console(stderr=True), speed_estimate_period=600) as bar:
         task = bar.add_task(label, total=total)
         yield lambda count: bar.advance(task, count)

@@ -207,10 +207,9 @@ def random_restarts(
         run_trials(run, _plan.plan_checks(settings, chosen), n_jobs, "checks")
         study = RestartStudy.read(folder.path, monitor=monitor, mode=mode)
         last = _plan.plan_stage(settings, chosen, _plan.plan_rounds(settings)[-1])
-        state = folder.state(last.key)
         with isolated_rng():
             model = initial_model(run, last)
-            resume(model, arrays, state)
+            resume(model, arrays, folder.state(last.key))
             return dataclasses.replace(study, model=model)
 
 
@@ -295,15 +294,9 @@ def run_trials(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, label: s
 
 
 def _run_here(run: Run, plan: _plan.TrialPlan, epochs: int, advance: Callable[[int], None]) -> None:
-    done = 0
-
-    def on_epoch() -> None:
-        nonlocal done
-        done += 1
-        advance(1)
-
-    run_trial(run, plan, on_epoch)
-    advance(epochs - done)  # the epochs that a diverged or failed trial skipped
+    steps = iter([1] * epochs)
+    run_trial(run, plan, lambda: advance(next(steps)))
+    advance(sum(steps))  # the epochs that a diverged or failed trial skipped
 
 
 def _run_elsewhere(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, on_trial: Callable[[], None]) -> None:
@@ -319,9 +312,8 @@ def _run_elsewhere(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, on_t
         for _ in parallel(joblib.delayed(_run_on)(backend, run, plan) for plan in plans):
             on_trial()
     finally:
-        if before is None:
-            del os.environ["KERAS_BACKEND"]
-        else:
+        del os.environ["KERAS_BACKEND"]
+        if before is not None:
             os.environ["KERAS_BACKEND"] = before
 
 

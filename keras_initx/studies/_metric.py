@@ -99,8 +99,6 @@ def _renamed(trial: Trial, first: Trial) -> Trial:
 def _same_names(trial: Trial, first: Trial) -> dict[str, str]:
     """Return the names of the metrics of `first` by those of `trial`, which differ in numbers only."""
     own, others = (sorted(_names(each), key=_numbers) for each in (trial, first))
-    if set(own) == set(others):
-        return dict(zip(own, own, strict=True))
     if list(map(_unnumbered, own)) != list(map(_unnumbered, others)):
         raise BuildError(
             f"`build` must return models with the same metrics in each trial. Received: {_listed(own)} in one, "

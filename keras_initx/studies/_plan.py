@@ -98,9 +98,8 @@ def plan_comparison(settings: Settings) -> list[TrialPlan]:
     plans = []
     for (name, repeat), key in comparison_keys(settings).items():
         seed = derived_seed(settings["seed"], "repeat", repeat)
-        build_seed, order_seed, draw_seed = (derived_seed(seed, purpose) for purpose in ("build", "train", "draw"))
-        plan = TrialPlan(key, build_seed, order_seed, settings["epochs"], initializer=name, initializer_seed=draw_seed)
-        plans.append(plan)
+        build, order, draw = (derived_seed(seed, purpose) for purpose in ("build", "train", "draw"))
+        plans.append(TrialPlan(key, build, order, settings["epochs"], initializer=name, initializer_seed=draw))
     return plans
 
 

@@ -1,23 +1,23 @@
 """The plots of a comparison."""
 
-import functools
 import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from keras_initx.rendering._figures import COLORS, new_figure, tidy
-from keras_initx.studies._records import FloatArray
-from keras_initx.studies._result import Plot
-from keras_initx.studies._summary import Summary
+from keras_initx.rendering._figures import COLORS, Plot, new_figure, tidy
+from keras_initx.studies._records import FloatArray, Record
 from keras_initx.studies._trials import Trials, best_epochs, epochs_to_start
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# Curves by initializer, with a row for each trial.
+_Curves: TypeAlias = Mapping[str, FloatArray]
 
 _SIZE = (8, 4.6)
 # Suffixes for the distribution of the weights. The part before them is the family.
@@ -26,17 +26,19 @@ _MIN_BATCHES = 10  # minimum number of batches in an epoch for a curve
 _MARKERS = "o^s"  # used in turn if there are more initializers than colors
 
 
-def study_plots(trials: Trials, summary: Summary) -> list[Plot]:
+def study_plots(trials: Trials) -> list[Plot]:
     """Return the plots for which there are data."""
-    trained = [row["initializer"] for row in summary.rows if row["finished"]]
+    ranked = trials.summary()
+    finished = [row for row in ranked if row["finished"]]
+    trained = [row["initializer"] for row in finished]
     # Include trials that diverge later, because the first batch may show why.
     diagnosed = {row["initializer"] for row in trials.first_batches}
-    measured = [row["initializer"] for row in summary.rows if row["initializer"] in diagnosed]
+    measured = [row["initializer"] for row in ranked if row["initializer"] in diagnosed]
     plots: list[tuple[str, str, Callable[..., Any], Any]] = [
         ("curves", "Learning curves", _plot_curves, trained),
         ("distributions", "Uniform and normal", _plot_distributions, families(trained)),
         ("course", "The course of training", _plot_curve_statistics, trained),
-        ("final-values", "Final values of the trials", functools.partial(_plot_final_values, summary), trained),
+        ("final-values", "Final values of the trials", _plot_final_values, finished),
         ("gaps", "Generalization gap", _plot_gaps, trained),
         ("first-epoch", "The first epoch", _plot_first_epoch, _losses_of_first_epoch(trials, trained)),
         ("first-batch", "The first batch, before training", _plot_first_batch, measured),
@@ -52,15 +54,7 @@ def _plot_curves(trials: Trials, shown: Sequence[str]) -> "Figure":
     title = f"{trials.monitor}: mean over the repeats, and from the least to the greatest; gray: the others"
     if training:
         title += f"\ndashed: mean of {own}, on the training data"
-    figure, panels = _new_panels(trials, title, range(trials.settings["epochs"] + 1), curves)
-    for name, values in training.items():
-        panels[name].plot(values.mean(axis=0), "--", color=_color(trials, name), linewidth=1)
-    for axis in panels.values():
-        _label_epochs(axis, trials)
-        axis.label_outer()
-    figure.supylabel(own, fontsize=10)
-    _limit(panels[shown[0]], [*curves.values(), *training.values()])
-    return figure
+    return _plot_panels(trials, title, ("epoch", own), range(trials.settings["epochs"] + 1), curves, training)
 
 
 def families(names: Sequence[str]) -> list[str]:
@@ -76,9 +70,8 @@ def _plot_distributions(trials: Trials, families: Sequence[str]) -> "Figure":
     """Plot a row for the metric and a row for the loss, with a panel for each distribution."""
     metrics = list(dict.fromkeys([trials.monitor.removeprefix("val_"), "loss"]))
     title = "Mean over the repeats: validation solid and with its range, training dashed"
-    figure = _titled(trials.title, title, (_SIZE[0], 0.8 + 3.2 * len(metrics)))
-    grid = figure.subplots(len(metrics), len(_DISTRIBUTIONS), squeeze=False, sharex=True, sharey="row")
-    tidy(grid.flat)
+    size = _SIZE[0], 0.8 + 3.2 * len(metrics)
+    figure, grid = new_plot(trials.title, title, len(metrics), len(_DISTRIBUTIONS), size, sharex=True, sharey="row")
     for row, metric in zip(grid, metrics, strict=True):
         plotted = []
         for axis, suffix in zip(row, _DISTRIBUTIONS, strict=True):
@@ -92,66 +85,61 @@ def _plot_distributions(trials: Trials, families: Sequence[str]) -> "Figure":
                 axis.plot(range(1, validation.shape[1]), training.mean(axis=0), "--", color=color, linewidth=1)
         _limit(row[0], plotted)
         row[0].set_ylabel(metric)
-    for axis, suffix in zip(grid[0], _DISTRIBUTIONS, strict=True):
-        axis.set_title(suffix.removeprefix("_"))
-    for axis in grid[-1]:
-        _label_epochs(axis, trials)
+    for column, suffix in zip(grid.T, _DISTRIBUTIONS, strict=True):
+        column[0].set_title(suffix.removeprefix("_"))
+        label_steps(column[-1], "epoch", 0, trials.settings["epochs"])
     _add_legend(figure, *grid.flat)
     return figure
 
 
 def _plot_curve_statistics(trials: Trials, shown: Sequence[str]) -> "Figure":
     panels: dict[str, Callable[[str], Sequence[float]]] = {
-        "epoch of leaving chance": functools.partial(epochs_to_start, trials),
+        "epoch of leaving chance": lambda name: epochs_to_start(trials, name),
         "best epoch": lambda name: best_epochs(trials.curves(name, trials.monitor), trials.mode),
         "mean jump": trials.jumps,
     }
     title = f"The course of {trials.monitor}: each trial, and their median"
-    figure, axes = new_plot(trials.title, title, len(panels))
+    figure, (axes,) = new_plot(trials.title, title, columns=len(panels))
     for axis, (label, values_of) in zip(axes, panels.items(), strict=True):
         for place, name in enumerate(shown):
             values, color = np.array(values_of(name)), _color(trials, name)
             # A trial that never gets there has no point. Many points are at the first or the last epoch.
             axis.plot(values, [place + 0.2] * len(values), "o", color=color, markersize=4, alpha=0.5, clip_on=False)
             axis.plot(np.median(values), place, "|", color=color, markersize=14, markeredgewidth=2, clip_on=False)
-        _label_rows(axis, shown if axis is axes[0] else [""] * len(shown))
-        axis.set(xlabel=label)
+        label_rows(axis, shown if axis is axes[0] else [""] * len(shown), label)
         axis.set_xlim(left=0, right=trials.settings["epochs"] if "epoch" in label else None)
         axis.xaxis.set_major_formatter("{x:g}")  # the labels of two panels must not touch
     return figure
 
 
-def _plot_final_values(summary: Summary, trials: Trials, shown: Sequence[str]) -> "Figure":
+def _plot_final_values(trials: Trials, rows: Sequence[Record]) -> "Figure":
     title = f"{trials.monitor} after {trials.settings['epochs']} epochs: trials, mean and 95 % interval"
-    figure, (axis,) = new_plot(trials.title, title)
-    rows = {row["initializer"]: row for row in summary.rows}
-    for place, name in enumerate(shown):
-        row, color = rows[name], _color(trials, name)
-        values = list(trials.final_values(name).values())
+    figure, [[axis]] = new_plot(trials.title, title)
+    names = [row["initializer"] for row in rows]
+    for place, (name, row) in enumerate(zip(names, rows, strict=True)):
+        values, color = list(trials.final_values(name).values()), _color(trials, name)
         axis.plot(values, [place + 0.2] * len(values), "o", color=color, alpha=0.5, markersize=4, markeredgewidth=0)
         if len(values) > 1:
             axis.plot([row["ci_low"], row["ci_high"]], [place, place], color=color, linewidth=2)
         axis.plot(row["mean"], place, "o", color=color, markersize=7)
-    _label_rows(axis, shown)
-    axis.set(xlabel=trials.monitor)
+    label_rows(axis, names, trials.monitor)
     return figure
 
 
 def _plot_gaps(trials: Trials, shown: Sequence[str]) -> "Figure":
     own = trials.monitor.removeprefix("val_")
     title = f"Generalization gap: how much better {own} is on the training data, at the end"
-    figure, (axis,) = new_plot(trials.title, title)
+    figure, [[axis]] = new_plot(trials.title, title)
     for place, name in enumerate(shown):
         gaps, color = trials.gaps(name), _color(trials, name)
         axis.barh(place, np.mean(gaps), 0.5, color=color, alpha=0.35)
         axis.plot(gaps, [place] * len(gaps), "o", color=color, markersize=4)
     axis.axvline(0, color="0.3", linewidth=0.8)
-    _label_rows(axis, shown)
-    axis.set(xlabel=f"gap in {own}")
+    label_rows(axis, shown, f"gap in {own}")
     return figure
 
 
-def _losses_of_first_epoch(trials: Trials, names: Sequence[str]) -> dict[str, FloatArray]:
+def _losses_of_first_epoch(trials: Trials, names: Sequence[str]) -> _Curves:
     """Return the loss of each batch, with a row per trial; empty if an epoch has too few batches for a curve."""
     losses = {}
     for name in names:
@@ -160,31 +148,21 @@ def _losses_of_first_epoch(trials: Trials, names: Sequence[str]) -> dict[str, Fl
     return {name: values for name, values in losses.items() if values.shape[1] >= _MIN_BATCHES}
 
 
-def _plot_first_epoch(trials: Trials, losses: Mapping[str, FloatArray]) -> "Figure":
+def _plot_first_epoch(trials: Trials, losses: _Curves) -> "Figure":
     """Plot the loss of the first batches, with a panel for each initializer."""
     title = "The first epoch, loss of each batch: mean over the repeats, least to greatest; gray: the others"
-    count = next(iter(losses.values())).shape[1]
-    figure, panels = _new_panels(trials, title, range(1, count + 1), losses)
-    for axis in panels.values():
-        axis.set(xlabel="batch", xlim=(1, count))
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.label_outer()
-    figure.supylabel("loss", fontsize=10)
-    _limit(next(iter(panels.values())), losses.values())
-    return figure
+    steps = range(1, next(iter(losses.values())).shape[1] + 1)
+    return _plot_panels(trials, title, ("batch", "loss"), steps, losses, {})
 
 
 def _plot_first_batch(trials: Trials, shown: Sequence[str]) -> "Figure":
     title = "The first batch, before training: mean over the repeats, least to greatest"
     panels = {"std": "standard deviation of the output", "gradient_norm": "norm of the gradient"}
-    figure, axes = new_plot(trials.title, title, len(panels))
+    figure, (axes,) = new_plot(trials.title, title, columns=len(panels))
     for axis, (statistic, label) in zip(axes, panels.items(), strict=True):
         for place, name in enumerate(shown):
-            rows = [
-                [layer[statistic] for layer in trial.first_batch["layers"]]
-                for trial in trials.trials_of(name).values()
-                if trial.first_batch.get("layers")
-            ]
+            diagnosed = (trial.first_batch.get("layers") for trial in trials.trials_of(name).values())
+            rows = [[layer[statistic] for layer in layers] for layers in diagnosed if layers]
             values = np.array(list(itertools.zip_longest(*rows)), "float64").T
             known = np.where(np.isfinite(values), values, np.nan)
             # Side by side, because equal values would hide each other.
@@ -199,41 +177,41 @@ def _plot_first_batch(trials: Trials, shown: Sequence[str]) -> "Figure":
     return figure
 
 
-def new_plot(study: str, title: str, columns: int = 1) -> "tuple[Figure, Sequence[Axes]]":
-    """Return a figure whose title ends with that of the study, and its axes."""
-    figure = _titled(study, title, _SIZE)
-    axes = figure.subplots(1, columns, squeeze=False)[0]
-    tidy(axes)
-    return figure, axes
+def new_plot(
+    study: str, title: str, rows: int = 1, columns: int = 1, size: tuple[float, float] = _SIZE, **sharing: Any
+) -> "tuple[Figure, Any]":
+    """Return a figure whose title ends with that of the study, and the grid of its axes."""
+    figure = new_figure(f"{title}\n{textwrap.fill(study, 100)}", size=size, extra="studies")
+    grid = figure.subplots(rows, columns, squeeze=False, **sharing)
+    tidy(grid.flat)
+    return figure, grid
 
 
-def _titled(study: str, title: str, size: tuple[float, float]) -> "Figure":
-    return new_figure(f"{title}\n{textwrap.fill(study, 100)}", size=size, extra="studies")
+def _plot_panels(
+    trials: Trials, title: str, labels: tuple[str, str], steps: range, curves: _Curves, training: _Curves
+) -> "Figure":
+    """Plot a panel for the curves of each initializer, because in one panel their bands would overlap.
 
-
-def _new_panels(
-    trials: Trials, title: str, steps: Sequence[int], curves: Mapping[str, FloatArray]
-) -> "tuple[Figure, dict[str, Axes]]":
-    """Return a figure with a panel for the curves of each initializer, because in one panel their bands would overlap.
-
-    Each panel also has the means of all others in gray.
+    Each panel also has the means of all others in gray, and that of the curves on the training data dashed.
     """
     rows = math.ceil(len(curves) / 4)
     columns = math.ceil(len(curves) / rows)
-    figure = _titled(trials.title, title, (_SIZE[0], 1 + 1.9 * rows))
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    tidy(grid.flat)
+    figure, grid = new_plot(trials.title, title, rows, columns, (_SIZE[0], 1 + 1.9 * rows), sharex=True, sharey=True)
     for axis in grid.flat[len(curves) :]:
         axis.remove()
     for axis in grid.flat[len(curves) - columns : len(curves)]:  # the last panel of each column
         axis.tick_params(labelbottom=True)
-    panels = dict(zip(curves, grid.flat, strict=False))
-    for name, axis in panels.items():
+        label_steps(axis, labels[0], steps[0], steps[-1])
+    for axis, name in zip(grid.flat, curves, strict=False):
         axis.set_title(name, fontsize=8, parse_math=False)
         for other in curves.values():
             axis.plot(steps, other.mean(axis=0), color="0.82", linewidth=0.8)
         _plot_band(axis, steps, curves[name], name, _color(trials, name))
-    return figure, panels
+        if name in training:
+            axis.plot(steps, training[name].mean(axis=0), "--", color=_color(trials, name), linewidth=1)
+    figure.supylabel(labels[1], fontsize=10)
+    _limit(grid[0, 0], [*curves.values(), *training.values()])
+    return figure
 
 
 def _plot_band(axis: "Axes", steps: Sequence[int], curves: FloatArray, label: str, color: str) -> None:
@@ -253,13 +231,15 @@ def _add_legend(figure: "Figure", *axes: "Axes") -> None:
     figure.legend(lines.values(), lines.keys(), loc="outside right center", frameon=False, fontsize=8)
 
 
-def _label_epochs(axis: "Axes", trials: Trials) -> None:
-    axis.set(xlabel="epoch", xlim=(0, trials.settings["epochs"]))
+def label_steps(axis: "Axes", label: str, begin: float, end: float) -> None:
+    """Label an axis of epochs or batches."""
+    axis.set(xlabel=label, xlim=(begin, end))
     axis.xaxis.get_major_locator().set_params(integer=True)
 
 
-def _label_rows(axis: "Axes", shown: Sequence[str]) -> None:
-    axis.set(yticks=range(len(shown)), yticklabels=shown, ylim=(len(shown) - 0.4, -0.6))
+def label_rows(axis: "Axes", names: Sequence[str], values: str) -> None:
+    """Label the rows from the top, and the axis of their values."""
+    axis.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6), xlabel=values)
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False, axis="y")
 

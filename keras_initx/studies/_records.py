@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import keras
 import numpy as np
@@ -36,6 +37,8 @@ Status: TypeAlias = Literal["finished", "diverged", "failed", "interrupted", "mi
 Record: TypeAlias = dict[str, Any]
 # The arguments of a run as JSON types.
 Settings: TypeAlias = dict[str, Any]
+# Appends a record, given by keywords, to the log of a trial.
+Log: TypeAlias = Callable[..., None]
 
 
 class BuildError(ValueError):
@@ -153,15 +156,16 @@ class Folder:
             raise ValueError(
                 f"`path` must be the folder of a {kind} run. Received: path={self.path}, of {header['kind']}"
             )
-        settings: Settings = header["settings"]
-        return settings
+        return cast(Settings, header["settings"])
 
-    def begin(self, key: str) -> "Log":
-        """Return the log of a new attempt at a trial."""
+    def begin(self, key: str) -> Log:
+        """Make the log of a new attempt at a trial, and return a function that appends a record to it."""
         attempt = 1 + max((number for number, _ in self._attempts(key)), default=0)
         while True:
+            log = self._trials / f"{key}.{attempt}.jsonl"
             try:
-                return Log(self._trials / f"{key}.{attempt}.jsonl")
+                log.touch(exist_ok=False)
+                return functools.partial(_append, log)
             except FileExistsError:
                 attempt += 1
 
@@ -209,38 +213,18 @@ class Folder:
         return self._trials / f"{key}.{digest[:16]}.state"
 
 
-class Log:
-    """A new file to append lines to. Each line is on disk before `write` returns.
+def _append(log: Path, **record: Any) -> None:
+    """Append a line to a log. It is on disk when this returns.
 
-    Args:
-        path: Path of the file, which must not exist.
+    Raises:
+        RecordError: If it does not reach the disk.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._file = open(path, "x", encoding="utf-8")  # noqa: SIM115, closed by __exit__
-
-    def write(self, **record: Any) -> None:
-        """Append a line.
-
-        Raises:
-            RecordError: If it does not reach the disk.
-        """
-        with _recording(self._file.name):
-            self._file.write(f"{as_line(record)}\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-
-    def __enter__(self) -> "Log":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # Closing retries a failed write, which `write` has already reported.
-        with contextlib.suppress(OSError):
-            self._file.close()
+    with _recording(log):
+        _write(log, "ab", f"{as_line(record)}\n".encode())
 
 
 def read_log(path: Path) -> list[Record]:
-    """Return the records of a file written by `Log`.
+    """Return the records of a file written by the function from `Folder.begin`.
 
     An incomplete last line, left by a killed process, is ignored.
 
@@ -266,8 +250,7 @@ def from_line(text: str) -> Record | None:
     body += "}"
     if not separator or digest != f'{_checksum(body)}"}}':
         return None
-    record: Record = json.loads(body)
-    return record
+    return cast(Record, json.loads(body))
 
 
 def _checksum(text: str) -> str:
@@ -283,17 +266,21 @@ def write_atomic(path: Path, content: bytes) -> None:
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with _recording(path):
         try:
-            with open(partial, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(partial, "wb", content)
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
 
 
+def _write(path: Path, mode: Literal["ab", "wb"], content: bytes) -> None:
+    with open(path, mode) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 @contextlib.contextmanager
-def _recording(path: Path | str) -> Iterator[None]:
+def _recording(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,21 +1,20 @@
 """The result of restarts: the metrics of each draw, and the gain of the chosen one."""
 
 import dataclasses
-import itertools
 import math
 from pathlib import Path
 
 import keras
-import numpy as np
 
+from keras_initx.rendering._figures import Plot
 from keras_initx.rendering._table import Column
 from keras_initx.rendering._text import counted, number
 from keras_initx.studies._metric import metric_range, resolve_metric, sign, unify_metric_names
 from keras_initx.studies._plan import check_keys, draw_seed, plan_rounds, stage_key
-from keras_initx.studies._plots import new_plot
+from keras_initx.studies._plots import label_rows, label_steps, new_plot
 from keras_initx.studies._records import Direction, Folder, Mode, Record, Settings
-from keras_initx.studies._result import Plot, Result
-from keras_initx.studies._summary import SIGNIFICANT, needed_repeats, paired_test, repeats_needed
+from keras_initx.studies._result import Result
+from keras_initx.studies._statistics import SIGNIFICANT, mean_of, needed_repeats, paired_test, repeats_needed
 
 _CHOSEN, _REST = "#d55e00", "#8aa4b8"
 
@@ -64,7 +63,8 @@ class RestartStudy(Result):
         settings = folder.settings("restarts")
         rounds, numbers, pairs = plan_rounds(settings), range(1, settings["n"] + 1), check_keys(settings)
         stages = {draw: [stage_key(draw, round_.number) for round_ in rounds] for draw in numbers}
-        trials = unify_metric_names({key: folder.trial(key) for key in itertools.chain(*stages.values(), *pairs)})
+        keys = (key for keys in (*stages.values(), *pairs) for key in keys)
+        trials = unify_metric_names({key: folder.trial(key) for key in keys})
         monitor, direction = resolve_metric(trials.values(), monitor, mode)
         draws = []
         for draw, own in stages.items():
@@ -109,7 +109,7 @@ class RestartStudy(Result):
         differences = [sign(self.mode) * (chosen - other) for chosen, other in self.checks]
         test = paired_test(differences, max_value - min_value)
         significant = test["p"] < SIGNIFICANT
-        again = float(np.mean([chosen for chosen, _ in self.checks])) if self.checks else math.nan
+        again = mean_of([chosen for chosen, _ in self.checks])
         return {
             **test,
             "significant": significant,
@@ -169,7 +169,7 @@ class RestartStudy(Result):
         return [*draws, self._plot_checks()] if self.checks else draws
 
     def _plot_draws(self) -> Plot:
-        figure, (axis,) = new_plot(self.title, "Each draw as far as it was trained")
+        figure, [[axis]] = new_plot(self.title, "Each draw as far as it was trained")
         for place, draw in enumerate(self.draws):
             color, width, order = (_REST, 1.2, 2) if place else (_CHOSEN, 2.2, 3)
             label = {0: f"draw {draw['draw']}, the best", 1: "the others"}.get(place)
@@ -177,22 +177,20 @@ class RestartStudy(Result):
             values = [epoch.get(self.monitor) for epoch in draw["epochs"]]
             axis.plot(steps, values, label=label, color=color, linewidth=width, zorder=order)
             axis.plot(steps[-1:], values[-1:], "o", markersize=4, color=color, zorder=order)
-        axis.set(xlabel="epoch", ylabel=self.monitor, xlim=(0, self.settings["epochs"] * 1.02))
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        label_steps(axis, "epoch", 0, self.settings["epochs"] * 1.02)
+        axis.set_ylabel(self.monitor)
         axis.legend(frameon=False)
         return Plot("draws", "Draws", figure)
 
     def _plot_checks(self) -> Plot:
-        figure, (axis,) = new_plot(self.title, "The chosen draw and others, with the examples in other orders")
-        for i, (chosen, other) in enumerate(self.checks, 1):
-            axis.plot([chosen, other], [i, i], color="0.8", zorder=1)
-            axis.plot(other, i, "o", color=_REST, label="a draw that took no part" if i == 1 else None)
-            axis.plot(chosen, i, "o", color=_CHOSEN, label="the chosen draw" if i == 1 else None)
+        figure, [[axis]] = new_plot(self.title, "The chosen draw and others, with the examples in other orders")
+        places = range(len(self.checks))
+        chosen, others = zip(*self.checks, strict=True)
+        axis.hlines(places, chosen, others, color="0.8", zorder=1)
+        axis.plot(others, places, "o", color=_REST, label="a draw that took no part")
+        axis.plot(chosen, places, "o", color=_CHOSEN, label="the chosen draw")
         axis.axvline(self.score, color=_CHOSEN, linestyle=":", label="the chosen draw in the search")
-        count = len(self.checks)
-        axis.set(xlabel=self.monitor, yticks=range(1, count + 1), ylim=(count + 0.6, 0.4))
-        axis.set_yticklabels([f"order {i}" for i in range(1, count + 1)])
-        axis.grid(visible=False, axis="y")
+        label_rows(axis, [f"order {place + 1}" for place in places], self.monitor)
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
         return Plot("checks", "Checks", figure)
 

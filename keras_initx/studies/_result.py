@@ -4,26 +4,15 @@ import abc
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar
 
 from keras_initx.rendering._export import image, page, paragraphs, section
-from keras_initx.rendering._figures import as_png, save_figures
+from keras_initx.rendering._figures import Plot, as_png, save_plots
 from keras_initx.rendering._table import Column, Table, Tabular, legend, narrow
 from keras_initx.rendering._text import counted
 from keras_initx.studies._records import Record, Settings, write_atomic
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 WIDTH = 79  # characters of a line
-
-
-class Plot(NamedTuple):
-    """A plot: its file name, its caption, and the figure."""
-
-    name: str
-    caption: str
-    figure: "Figure"
 
 
 class Result(Tabular[Record]):
@@ -89,7 +78,7 @@ class Result(Tabular[Record]):
         Raises:
             ImportError: If matplotlib is not installed.
         """
-        return save_figures({plot.name: plot.figure for plot in self._plots()}, folder, suffix)
+        return save_plots(self._plots(), Path(folder), suffix)
 
     def report(self, path: str | Path) -> None:
         """Write a self-contained HTML report with all tables and plots.
@@ -123,6 +112,6 @@ def write_plots_and_report(result: Result, folder: Path) -> None:
         RecordError: If the report cannot be written.
     """
     plots = result._plots()
-    paths = save_figures({plot.name: plot.figure for plot in plots}, folder / "plots", "png")
+    paths = save_plots(plots, folder / "plots", "png")
     pictures = [(path.read_bytes(), plot.caption) for path, plot in zip(paths, plots, strict=True)]
     result._write_report(folder / "report.html", pictures)

@@ -63,10 +63,6 @@ def copies_dropped() -> Iterator[None]:
             _KEPT.clear()
 
 
-class _UnknownError(Exception):
-    """Raised if the config of a model is not a complete description."""
-
-
 def _program(model: keras.Model) -> str | None:
     """Return the config of `model` without weights and automatic names of layers, or `None` if it is not complete."""
     # A distribution places variables by their paths.
@@ -107,7 +103,7 @@ def _describe(model: keras.Model) -> str:
     """Return the config of `model`, that of its metrics, and the other settings that determine how it is compiled.
 
     Raises:
-        _UnknownError: If it contains an object that is not from Keras, or an automatic name that
+        ValueError: If it contains an object that is not from Keras, or an automatic name that
             data or metrics refer to.
     """
     config = keras.saving.serialize_keras_object(model)
@@ -118,7 +114,7 @@ def _describe(model: keras.Model) -> str:
     for ends in ([tensor.name for tensor in model.inputs], getattr(model, "output_names", [])):
         # With several inputs or outputs, data and metrics refer to their names.
         if len(ends) > 1 and names.keys() & set(ends):
-            raise _UnknownError
+            raise ValueError
     settings = [
         *(model.run_eagerly, model.jit_compile, model.steps_per_execution),
         *(keras.config.floatx(), keras.config.epsilon(), keras.config.dtype_policy().name),
@@ -153,11 +149,11 @@ def _generalized(config: Any, names: dict[str, str]) -> Any:
     """Return `config` with zeros in place of all initializers, and with other `names`.
 
     Raises:
-        _UnknownError: If it contains an object that is not from Keras.
+        ValueError: If it contains an object that is not from Keras.
     """
     if isinstance(config, dict):
         if not str(config.get("module", "keras")).startswith("keras"):
-            raise _UnknownError
+            raise ValueError
         return {
             key: "zeros" if key.endswith("initializer") and value is not None else _generalized(value, names)
             for key, value in config.items()
@@ -165,7 +161,7 @@ def _generalized(config: Any, names: dict[str, str]) -> Any:
     if isinstance(config, list | tuple):
         return [_generalized(value, names) for value in config]
     if isinstance(config, str) and config in keras.saving.get_custom_objects():
-        raise _UnknownError
+        raise ValueError
     return names.get(config, config) if isinstance(config, str) else config
 
 

@@ -6,7 +6,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -62,19 +62,20 @@ def run_trial(run: Run, plan: TrialPlan, on_epoch: Callable[[], None] = lambda: 
         BuildError: If the trial could not be compared with others.
         RecordError: If a record does not reach the disk.
     """
-    with isolated_rng(), run.folder.begin(plan.key) as log:
+    with isolated_rng():
+        log = run.folder.begin(plan.key)
         try:
             with compiled_once(initial_model(run, plan)) as model:
                 if plan.previous:
                     resume(model, run.data, run.folder.state(plan.previous))
                 status = _train(model, run, plan, log, on_epoch)
                 kept = {"state": run.folder.keep_state(plan.key, state_of(model))} if plan.keep_state else {}
-                log.write(event="end", status=status, **kept)
+                log(event="end", status=status, **kept)
         except (BuildError, RecordError):
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            log.write(event="end", status="failed", error=reason, traceback=traceback.format_exc())
+            log(event="end", status="failed", error=reason, traceback=traceback.format_exc())
 
 
 # The models of earlier trials, and the variables that they trained, by their ids.
@@ -88,10 +89,8 @@ def initial_model(run: Run, plan: TrialPlan) -> keras.Model:
         BuildError: If an earlier trial has trained it, or a part of it.
         TypeError: If it is not a Keras model.
     """
-    arguments = []
-    if plan.initializer is not None:
-        # Before the global seed is set, so that the draws of `build` do not depend on the initializer.
-        arguments.append(seeded(run.initializers[plan.initializer], plan.initializer_seed))
+    # Before the global seed is set, so that the draws of `build` do not depend on the initializer.
+    arguments = [] if plan.initializer is None else [seeded(run.initializers[plan.initializer], plan.initializer_seed)]
     keras.utils.set_random_seed(plan.build_seed)
     model = run.build(*arguments)
     if not isinstance(model, keras.Model):
@@ -119,14 +118,14 @@ def _train(model: keras.Model, run: Run, plan: TrialPlan, log: Log, on_epoch: Ca
         record = _before_training(model, run)
         if run.diagnosis:
             diagnosis = diagnose_first_batch(model, run.data, run.batch_size, plan.order_seed)
-            log.write(event="first batch", diagnosis=diagnosis)
-        log.write(event="epoch", **record)
+            log(event="first batch", diagnosis=diagnosis)
+        log(event="epoch", **record)
         # A draw of restarts is trained all the same.
         if plan.initializer is not None and _diverged(record["metrics"]):
             return "diverged"
     for epoch in range(plan.begin + 1, plan.end + 1):
         metrics = train_epoch(model, run.data, epoch, run.batch_size, plan.order_seed)
-        log.write(event="epoch", metrics={"epoch": epoch, **metrics})
+        log(event="epoch", metrics={"epoch": epoch, **metrics})
         on_epoch()
         if _diverged(metrics):
             return "diverged"
@@ -202,8 +201,7 @@ def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: 
 def first_batch(data: Data, batch_size: int, seed: int) -> Part:
     """Return the inputs and targets of the first batch in the first epoch of `train_epoch`."""
     training, _ = data
-    batch: Part = select_examples(training[:2], _order(training, 1, seed)[:batch_size])
-    return batch
+    return cast(Part, select_examples(training[:2], _order(training, 1, seed)[:batch_size]))
 
 
 def train_epoch(model: keras.Model, data: Data, epoch: int, batch_size: int, seed: int) -> Record:

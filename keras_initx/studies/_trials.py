@@ -1,13 +1,18 @@
-"""The trials of a comparison, and everything that follows from their records alone."""
+"""The trials of a comparison, the statistics of each initializer, and tests of each pair."""
 
+import collections
 import dataclasses
+import functools
+import itertools
 import math
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from keras_initx.studies._metric import check_threshold, resolve_metric, sign, unify_metric_names
+from keras_initx.rendering._text import counted
+from keras_initx.studies import _statistics
+from keras_initx.studies._metric import check_threshold, metric_range, resolve_metric, sign, unify_metric_names
 from keras_initx.studies._plan import comparison_keys
 from keras_initx.studies._records import Direction, FloatArray, Folder, Mode, Record, Settings, Trial
 
@@ -17,7 +22,7 @@ BEYOND_CHANCE = 0.1  # of that way: a trial has started to learn
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Trials:
-    """The trials of a comparison: the fields of a `Study`, and what follows from them without statistics."""
+    """The trials of a comparison: the fields of a `Study`, and all that follows from them, each computed once."""
 
     title: str
     settings: Settings
@@ -127,6 +132,49 @@ class Trials:
         reached = sign(self.mode) * (self.curves(name, self.monitor) - self.threshold) >= 0
         return [float(curve.argmax()) if curve.any() else math.inf for curve in reached]
 
+    def summary(self) -> list[Record]:
+        """Return a dict of statistics for each initializer, best first. Initializers with diverged trials are last."""
+        return [row.copy() for row in self._ranked]
+
+    def comparisons(self) -> list[Record]:
+        """Return a dict for each pair of initializers: the paired difference of their final values, and its test.
+
+        The p-value is that of the paired t test, corrected by Holm's method for the number of
+        comparisons. Initializers with a diverged trial are left out, because that trial has no
+        final value. If a difference is not significant, `"repeats_needed"` is the number of repeats
+        that would show it with a power of 80 %, assuming the observed effect.
+        """
+        return [row.copy() for row in self._pairs]
+
+    def problems(self) -> list[Record]:
+        """Return a dict for each initializer and each problem that `diagnose` found in its first batches."""
+        rows: dict[tuple[str, str], Record] = {}
+        for (name, _), trial in self.trials.items():
+            for verdict in trial.verdicts:
+                row = {"initializer": name, "trials": 0, **verdict}
+                rows.setdefault((name, verdict["problem"]), row)["trials"] += 1
+        return list(rows.values())
+
+    @functools.cached_property
+    def _ranked(self) -> list[Record]:
+        def rank(row: Record) -> tuple[bool, bool, float]:
+            return row["diverged"] > 0, math.isnan(row["mean"]), -sign(self.mode) * row["mean"]
+
+        return sorted((_summarize(self, name) for name in self.initializers), key=rank)
+
+    @functools.cached_property
+    def _pairs(self) -> list[Record]:
+        ranked = [row["initializer"] for row in self._ranked if row["finished"] and not row["diverged"]]
+        rows = [_compare(self, better, other) for better, other in itertools.combinations(ranked, 2)]
+        for row, corrected in zip(rows, _statistics.holm([row["p"] for row in rows]), strict=True):
+            row.update(p_corrected=corrected, significant=corrected < _statistics.SIGNIFICANT)
+        # Holm's method tests all remaining hypotheses at the level of the step at which it stops.
+        level = _statistics.SIGNIFICANT / max(1, sum(row["p_corrected"] >= _statistics.SIGNIFICANT for row in rows))
+        for row in rows:
+            row["repeats_needed"] = math.nan if row["significant"] else _statistics.repeats_needed(row["effect"], level)
+            row["verdict"] = _verdict(row)
+        return rows
+
 
 def value_at_progress(trials: Trials, share: float) -> float | None:
     """Return the value of the monitor at the fraction `share` of the way from before training to the best final mean.
@@ -163,3 +211,55 @@ def epochs_to_start(trials: Trials, name: str) -> list[float]:
 def best_epochs(curves: FloatArray, mode: Direction) -> list[int]:
     """Return the first epoch at which each curve has its best value."""
     return [int(epoch) for epoch in (sign(mode) * curves).argmax(axis=1)]
+
+
+def _summarize(trials: Trials, name: str) -> Record:
+    """Return the statistics of an initializer."""
+    status = collections.Counter(trial.status for trial in trials.trials_of(name).values())
+    values = list(trials.final_values(name).values())
+    mean, ci_low, ci_high = _statistics.t_interval(values, metric_range(trials.monitor, values))
+    curves, seconds = trials.curves(name, trials.monitor), trials.curves(name, "seconds")[:, 1:]
+    best = best_epochs(curves, trials.mode)
+    reached = trials.epochs_to_threshold(name)
+    # The first epoch includes compilation, so the sum over the epochs is not the training time.
+    to_threshold = [epochs * np.median(own) for epochs, own in zip(reached, seconds, strict=True)]
+    return {
+        "initializer": name,
+        "finished": status["finished"],
+        "diverged": status["diverged"],
+        "failed": status["failed"],
+        "unfinished": status["interrupted"] + status["missing"],
+        "mean": mean,
+        "std": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
+        "ci_low": ci_low,
+        "ci_high": ci_high,
+        "worst": (min if trials.mode == "max" else max)(values, default=math.nan),
+        "epochs_to_threshold": _statistics.median_of(reached),
+        "reached": sum(map(math.isfinite, reached)),
+        "gap": _statistics.mean_of(trials.gaps(name)),
+        "seconds_per_epoch": _statistics.median_of(seconds.ravel()),
+        "best": _statistics.mean_of([curve[epoch] for curve, epoch in zip(curves, best, strict=True)]),
+        "best_epoch": _statistics.median_of(best),
+        "stop_epoch": best_epochs(curves.mean(axis=0, keepdims=True), trials.mode)[0] if values else math.nan,
+        "epochs_to_start": _statistics.median_of(epochs_to_start(trials, name)),
+        "jump": _statistics.mean_of(trials.jumps(name)),
+        "seconds_to_threshold": _statistics.median_of(to_threshold),
+    }
+
+
+def _compare(trials: Trials, first: str, second: str) -> Record:
+    a, b = trials.final_values(first), trials.final_values(second)
+    min_value, max_value = metric_range(trials.monitor, [*a.values(), *b.values()])
+    differences = [a[repeat] - b[repeat] for repeat in sorted(a.keys() & b.keys())]
+    if np.mean(differences or [0]) * sign(trials.mode) < 0:  # The pairs may be other trials than those of the means.
+        first, second, differences = second, first, [-difference for difference in differences]
+    return {"first": first, "second": second, **_statistics.paired_test(differences, max_value - min_value)}
+
+
+def _verdict(row: Record) -> str:
+    """Return the result of the comparison of two initializers in words."""
+    if row["significant"]:
+        return f"{row['first']} is better"
+    if row["pairs"] < 2:
+        return f"not tested with {counted(row['pairs'], 'repeat')}"
+    return f"not shown with {row['pairs']} repeats, would take {_statistics.needed_repeats(row['repeats_needed'])}"

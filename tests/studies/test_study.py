@@ -11,11 +11,10 @@ import pytest
 import scipy.stats
 
 from keras_initx.rendering._text import number, ranges
-from keras_initx.studies import Study, Trial, _summary
+from keras_initx.studies import Study, Trial, _statistics
 from keras_initx.studies._metric import metric_range
 from keras_initx.studies._plots import families as families_of
-from keras_initx.studies._summary import Summary, holm, paired_p_value, repeats_needed, t_interval
-from keras_initx.studies._tables import summary_rows
+from keras_initx.studies._statistics import holm, paired_p_value, repeats_needed, t_interval
 
 pytestmark = pytest.mark.once
 
@@ -145,8 +144,8 @@ def test_comparisons_are_paired_and_corrected(three):
 
 @pytest.mark.parametrize("show", [print, lambda study: study.report("report.html")], ids=["print", "report"])
 def test_statistics_are_computed_once(three, monkeypatch, tmp_path, show):
-    compute, intervals = _summary.t_interval, []
-    monkeypatch.setattr(_summary, "t_interval", lambda *values: intervals.append(values) or compute(*values))
+    compute, intervals = _statistics.t_interval, []
+    monkeypatch.setattr(_statistics, "t_interval", lambda *values: intervals.append(values) or compute(*values))
     monkeypatch.chdir(tmp_path)
     show(three)
     assert len(intervals) == 3 + 3  # of each initializer, and of each pair
@@ -163,11 +162,8 @@ def test_what_a_caller_does_to_the_statistics_is_not_shown(three):
 
 
 def test_a_line_says_which_lines_it_beats(three):
-    assert {row["initializer"]: row["beats"] for row in summary_rows(Summary(three))} == {
-        "good": [3],
-        "fair": [3],
-        "bad": [],
-    }
+    lines = [line.split() for line in str(three).splitlines() if line[:2] in ("1 ", "2 ", "3 ")][:3]
+    assert [(line[1], line[-1]) for line in lines] == [("good", "3"), ("fair", "3"), ("bad", "-")]
 
 
 def test_least_is_best_for_a_loss():

@@ -46,11 +46,11 @@ def folder(tmp_path):
 
 
 def write(folder, *epochs, end=None):
-    with folder.begin("0-1") as log:
-        for value in epochs:
-            log.write(event="epoch", metrics={"loss": value})
-        if end:
-            log.write(event="end", status=end)
+    log = folder.begin("0-1")
+    for value in epochs:
+        log(event="epoch", metrics={"loss": value})
+    if end:
+        log(event="end", status=end)
 
 
 def losses(folder):
@@ -123,9 +123,9 @@ def test_what_was_never_begun_is_missing(folder):
 
 
 def test_two_logs_of_a_trial_are_two_files(folder):
-    with folder.begin("0-1") as one, folder.begin("0-1") as other:
-        one.write(event="epoch", metrics={"loss": 1.0})
-        other.write(event="epoch", metrics={"loss": 2.0})
+    one, other = folder.begin("0-1"), folder.begin("0-1")
+    one(event="epoch", metrics={"loss": 1.0})
+    other(event="epoch", metrics={"loss": 2.0})
     assert len(list(folder.path.glob("trials/*"))) == 2
 
 

@@ -1,0 +1,151 @@
+"""Intervals and tests of the results of trials."""
+
+import bisect
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_initx._extras import import_optional
+from keras_initx.studies._records import FloatArray, Record
+
+CONFIDENCE = 0.95
+SIGNIFICANT = 0.05
+POWER = 0.8
+MAX_REPEATS = 1000
+
+
+def mean_of(values: Sequence[float] | FloatArray) -> float:
+    """Return the mean of `values`, or NaN if there are none."""
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def median_of(values: Sequence[float] | FloatArray) -> float:
+    """Return the median of `values`, or NaN if there are none."""
+    return float(np.median(values)) if len(values) else math.nan
+
+
+def needed_repeats(count: float) -> str:
+    """Return the result of `repeats_needed` in words."""
+    return f"at least {count}" if math.isfinite(count) else f"more than {MAX_REPEATS}"
+
+
+def _distribution(name: str) -> Any:
+    return getattr(import_optional("scipy.stats", "studies"), name)
+
+
+def t_interval(values: Sequence[float], bounds: Sequence[float] = (-math.inf, math.inf)) -> tuple[float, float, float]:
+    """Return the mean of `values` and the lower and upper end of its Student's t interval, or NaN if unknown.
+
+    Args:
+        values: Sequence of numbers.
+        bounds: The minimum and the maximum of the mean. Truncating the interval there does not
+            change its coverage.
+    """
+    sample = np.asarray(values, "float64")
+    mean, n = mean_of(sample), len(sample)
+    if n < 2:
+        return mean, math.nan, math.nan
+    margin = float(_distribution("t").ppf((1 + CONFIDENCE) / 2, n - 1) * sample.std(ddof=1) / math.sqrt(n))
+    return mean, max(mean - margin, bounds[0]), min(mean + margin, bounds[1])
+
+
+def paired_p_value(differences: Sequence[float] | FloatArray) -> float:
+    """Return the two-sided p-value of the paired t test, whose null hypothesis is a mean difference of 0.
+
+    If all differences are equal, t is infinite and meaningless, and the sign test is used instead.
+    A single difference gives NaN.
+    """
+    n = len(differences)
+    if n < 2:
+        return math.nan
+    effect = _effect(differences)
+    if math.isinf(effect):
+        return _sign_p_value(n)
+    return float(2 * _distribution("t").sf(effect * math.sqrt(n), n - 1))
+
+
+def _sign_p_value(n: int) -> float:
+    """Return the p-value of the sign test for `n` differences with one sign."""
+    return 2.0 ** (1 - n)
+
+
+def _effect(differences: Sequence[float] | FloatArray) -> float:
+    """Return the absolute mean difference in standard deviations, infinite if all differences are equal.
+
+    Rounding errors are ignored: a mean or a deviation below 1e-12 times the other counts as zero.
+    """
+    sample = np.asarray(differences, "float64")
+    if len(sample) < 2:
+        return math.nan
+    mean, deviation = abs(sample.mean()), sample.std(ddof=1)
+    if mean <= 1e-12 * deviation:
+        return 0.0
+    return math.inf if deviation <= 1e-12 * mean else float(mean / deviation)
+
+
+def paired_test(differences: Sequence[float], max_difference: float = math.inf) -> Record:
+    """Test whether the mean of paired differences is 0.
+
+    Args:
+        differences: List of numbers.
+        max_difference: The maximum absolute value of a difference.
+
+    Returns:
+        A dict with their number, their mean, its interval, the p-value, and the effect: the
+        absolute mean in standard deviations of the differences.
+    """
+    mean, ci_low, ci_high = t_interval(differences, (-max_difference, max_difference))
+    effect = _effect(differences)
+    return {
+        "pairs": len(differences),
+        "difference": mean if effect else 0.0,
+        "ci_low": ci_low,
+        "ci_high": ci_high,
+        "p": paired_p_value(differences),
+        "effect": effect,
+    }
+
+
+def repeats_needed(effect: float, level: float = SIGNIFICANT) -> float:
+    """Return the number of pairs with which `paired_p_value` finds a difference with probability `POWER`.
+
+    Args:
+        effect: The absolute mean difference in standard deviations.
+        level: Significance level of the test.
+
+    Returns:
+        An integer of at least 2, infinity if it is above `MAX_REPEATS`, or NaN if the effect is
+        unknown.
+    """
+    if math.isnan(effect):
+        return math.nan
+
+    def power(n: int) -> float:
+        if math.isinf(effect):
+            return _sign_p_value(n) < level
+        critical = _distribution("t").ppf(1 - level / 2, n - 1)
+        # A significant difference with the wrong sign does not count.
+        return float(_distribution("nct").sf(critical, n - 1, effect * math.sqrt(n)))
+
+    end = 2
+    while end < MAX_REPEATS and power(end) < POWER:  # SciPy warns if the power is far beyond 1.
+        end = min(2 * end, MAX_REPEATS)
+    candidates = range(2, end + 1)
+    found = bisect.bisect_left(candidates, POWER, key=power)
+    return candidates[found] if found < len(candidates) else math.inf
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return `p_values` corrected for multiple testing by Holm's method. NaN is ignored.
+
+    Reference:
+        Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics, 1979.
+    """
+    corrected, highest = [math.nan] * len(p_values), 0.0
+    known = [int(i) for i in np.argsort(p_values) if not math.isnan(p_values[i])]
+    for rank, i in enumerate(known):
+        highest = max(highest, min(1.0, (len(known) - rank) * p_values[i]))
+        corrected[i] = highest
+    return corrected
