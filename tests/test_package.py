@@ -46,27 +46,20 @@ MODULES = sorted({module.name for module in pkgutil.walk_packages([str(ROOT)], "
 SOURCES = sorted(ROOT.rglob("*.py"))
 
 
+def test_all_names_are_there():
+    assert all(hasattr(keras_initx, name) for name in keras_initx.__all__)
+    assert len(keras_initx.__all__) == len(set(keras_initx.__all__))
+
+
 @pytest.mark.parametrize(
     "package",
     [
-        keras_initx,
         keras_initx.diagnostics,
-        keras_initx.studies,
-    ],
-    ids=lambda p: p.__name__,
-)
-def test_all_names_are_there(package):
-    assert all(hasattr(package, name) for name in package.__all__)
-    assert len(package.__all__) == len(set(package.__all__))
-
-
-@pytest.mark.parametrize(
-    "package",
-    [
         keras_initx.initializers,
         keras_initx.models,
         keras_initx.recipes,
         keras_initx.sampling,
+        keras_initx.studies,
     ],
     ids=lambda p: p.__name__,
 )

@@ -16,6 +16,8 @@ from keras_initx.diagnostics._signal import Signal, array_of, tensors_in
 from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.diagnostics._weights import WeightReport, forget_bias_overwritten, gate_bias, weight_reports
 
+__all__ = ["LayerReport"]
+
 # An array, or a list or dict of arrays, also nested.
 Batch: TypeAlias = Any
 # Function of targets and outputs; `None` means the compiled loss.

@@ -10,6 +10,8 @@ from keras_initx.diagnostics._diagnose import DiagnoseOptions, check_arguments, 
 from keras_initx.diagnostics._measure import Batch
 from keras_initx.diagnostics._report import Report
 
+__all__ = ["SignalMonitor"]
+
 
 class SignalMonitor(KerasCallback):
     """Callback that diagnoses the model every `every` steps of `fit`, on a fixed batch.

@@ -20,6 +20,8 @@ from keras_initx.rendering._table import GAP, Column, Table, filled, text_width
 from keras_initx.rendering._terminal import is_rich
 from keras_initx.rendering._text import counted, short_number, shortened
 
+__all__ = ["Report"]
+
 _STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")
 # The nested dicts of a layer become separate columns.
 _CSV_COLUMNS = {**dict.fromkeys(("first_inputs", "before", "after"), _STATISTICS), "gate_bias": ("gate", "min", "max")}

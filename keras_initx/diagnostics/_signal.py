@@ -10,6 +10,8 @@ import numpy.typing as npt
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 
+__all__ = ["Signal"]
+
 # The number of bins of a histogram.
 BINS = 50
 # Elements per chunk: limits temporary float64 copies to 32 MiB for outputs of any size.

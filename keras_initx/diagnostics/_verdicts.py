@@ -6,6 +6,8 @@ from typing import Annotated, Literal, TypeAlias, TypedDict, Unpack, get_args
 
 from keras_initx._checks import check_number
 
+__all__ = ["ThresholdOptions", "Thresholds", "Verdict"]
+
 Level: TypeAlias = Literal["error", "warning", "note"]
 # The most serious level first.
 LEVELS: tuple[Level, ...] = get_args(Level)

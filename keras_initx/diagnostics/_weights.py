@@ -17,6 +17,8 @@ from keras_initx.initializers._recurrent import gru_gates, is_gru, is_lstm, lstm
 from keras_initx.initializers._scale import default_axes, fans
 from keras_initx.initializers._variance import stddev_for
 
+__all__ = ["WeightReport"]
+
 # The input and output axes of a kernel.
 KernelAxes: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 

@@ -22,6 +22,8 @@ from keras_initx.studies._reuse import copies_dropped
 from keras_initx.studies._study import Study
 from keras_initx.studies._trial import Run, initial_model, resume, run_trial
 
+__all__ = ["compare_initializers", "random_restarts"]
+
 
 def compare_initializers(
     build: BuildWith,

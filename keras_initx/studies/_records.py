@@ -15,6 +15,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["DamagedFileError", "RecordError", "SettingsError", "Trial"]
+
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 # An array, a tensor, a pandas object, or a list, tuple or dict of them, as for `fit`.

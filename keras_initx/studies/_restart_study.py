@@ -16,6 +16,8 @@ from keras_initx.studies._records import Direction, Folder, Mode, Record, Settin
 from keras_initx.studies._result import Result
 from keras_initx.studies._statistics import SIGNIFICANT, mean_of, needed_repeats, paired_test, repeats_needed
 
+__all__ = ["RestartStudy"]
+
 _CHOSEN, _REST = "#d55e00", "#8aa4b8"
 
 

@@ -19,6 +19,8 @@ from keras_initx.studies._result import WIDTH, Result
 from keras_initx.studies._statistics import POWER, SIGNIFICANT, needed_repeats
 from keras_initx.studies._trials import BEYOND_CHANCE, Trials
 
+__all__ = ["Study"]
+
 _NAMES: list[Column[Record]] = [
     Column("", lambda row: row["place"]),
     # Of a length that leaves room for the other columns in 80 characters.
