@@ -42,6 +42,7 @@ def demo(monkeypatch, trained):
         monkeypatch.setattr(_demo, "_work", work_and_tamper)
         return _main.main(["demo"])
 
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
     monkeypatch.setattr(_demo, "installed_backends", lambda: [BACKEND])
     monkeypatch.setenv("COLUMNS", "120")  # so that no phrase is broken
     return run
@@ -61,6 +62,7 @@ def test_a_weight_that_is_off_by_one_bit_fails_the_demo(demo, capsys):
 
     assert demo(tamper) == 1
     table = capsys.readouterr().out
+    assert f"trained on {BACKEND}, loaded in a fresh process" in table
     assert table.count("differs by") == 1
     assert changed[0] in table
     assert table.count("ok (±") == len(_demo.NETWORKS) - 1

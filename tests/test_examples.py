@@ -19,6 +19,10 @@ digits = pytest.importorskip("_digits")
 pytestmark = pytest.mark.once
 
 
+def in_full(*values):
+    return [pytest.param(value, marks=pytest.mark.full) for value in values]
+
+
 def problems(report):
     return [verdict.problem for verdict in report.verdicts]
 
@@ -45,7 +49,7 @@ def test_large_weights_saturate_tanh():
     assert problems(tanh("1.0 N")) == ["saturated"]
 
 
-@pytest.mark.parametrize("name", ["Xavier", "Glorot", "He", "sparse", "orthogonal"])
+@pytest.mark.parametrize("name", ["Xavier", "He", *in_full("Glorot", "sparse", "orthogonal")])
 def test_tanh_keeps_its_spread(name):
     assert all(layer.after.std > 0.2 and layer.saturated < 0.12 for layer in tanh(name).layers)
     assert tanh(name).ok
@@ -56,7 +60,7 @@ def test_xavier_decays_in_relu():
     assert spread[-1] < spread[0] / 20
 
 
-@pytest.mark.parametrize("name", ["He", "sparse", "orthogonal"])
+@pytest.mark.parametrize("name", ["He", *in_full("sparse", "orthogonal")])
 def test_relu_keeps_its_spread(name):
     assert all(0.6 < layer.after.std < 1 for layer in relu(name).layers)
     assert relu(name).ok
@@ -86,12 +90,14 @@ def test_inputs_of_pixels_saturate_tanh():
     assert variants.measure("tanh", "Xavier", raw=True).problems == ["unscaled inputs", "saturated"]
 
 
+@pytest.mark.full
 def test_gradients_below_batch_normalization_are_divided_by_the_size_of_the_weights():
     small, large = (variants.measure("relu", name, normalized=True) for name in ("0.01 N", "1.0 N"))
     assert small.std == pytest.approx(large.std, rel=0.05)
     assert small.first == pytest.approx(100 * large.first, rel=0.05)
 
 
+@pytest.mark.full
 def test_dropout_doubles_the_mean_square_at_each_place():
     plain, dropped = (variants.measure("relu", "Xavier", dropout=share) for share in (0, 0.5))
     assert dropped.std == pytest.approx(plain.std * 2 ** (9 / 2), rel=0.2)

@@ -102,6 +102,7 @@ def test_a_tensor_or_a_named_error(cls, data):
     assert "Received: " in message
 
 
+@pytest.mark.full  # beside the golden values of compiled programs
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 @pytest.mark.parametrize("cls", CLASSES)
 @settings(max_examples=settings.default.max_examples // 30)  # each is traced and compiled

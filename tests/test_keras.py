@@ -208,6 +208,7 @@ NAMED = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("layer", "shape", "names"), NAMED.values(), ids=NAMED)
 def test_the_arguments_of_weights(layer, shape, names):
     layer.build(shape)

@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import functools
 import graphlib
 import importlib
 import importlib.util
@@ -125,11 +126,18 @@ def defined_names(tree):
                 yield name
 
 
-def foreign_private_names(*planted):
-    """Return the private names that the package uses and does not define, outside the file that may."""
+@functools.cache
+def names_of_the_package():
+    """Return the private names that the package uses and those that it defines, outside the file that may."""
     trees = [ast.parse(path.read_text()) for path in SOURCES if path != ROOT / "_keras.py"]
     own = {"_replace"}.union(*map(defined_names, trees))  # that of a `NamedTuple` is documented
-    return {name for tree in (*trees, *map(ast.parse, planted)) for name in private_names(tree)} - own
+    return set().union(*map(private_names, trees)), own
+
+
+def foreign_private_names(*planted):
+    """Return the private names that the package and what is planted use, and the package does not define."""
+    used, own = names_of_the_package()
+    return used.union(*(private_names(ast.parse(source)) for source in planted)) - own
 
 
 @pytest.mark.once

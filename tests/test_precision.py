@@ -7,6 +7,7 @@ from cases import FIRST_CASES
 from modes import BACKEND, MODES, float64, needs_keras, run, to_numpy
 
 import keras_initx
+from keras_initx import RandomNormal, Sparse
 
 layers = keras.layers
 
@@ -42,8 +43,16 @@ def test_a_large_weight_of_16_bits_is_that_of_float32_rounded(initializer, dtype
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="the other backends have float64")
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("case", [case for case in FIRST_CASES.values() if case.exact], ids=str)
+@pytest.mark.parametrize(
+    ("case", "mode"),
+    [
+        pytest.param(case, mode, marks=() if mode == "eager" or cls in (RandomNormal, Sparse) else pytest.mark.full)
+        for mode in MODES
+        for cls, case in FIRST_CASES.items()
+        if case.exact
+    ],
+    ids=str,
+)
 def test_where_there_is_no_float64_it_is_float32(case, mode):
     shape = case.shapes[0]
     values = run(mode, lambda: case.make()(shape, "float64"))
@@ -51,7 +60,14 @@ def test_where_there_is_no_float64_it_is_float32(case, mode):
     np.testing.assert_array_equal(values, to_numpy(case.make()(shape, "float32")))
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "bfloat16",
+        "float64",
+        *(pytest.param(name, marks=pytest.mark.once) for name in ("float16", "mixed_bfloat16", "mixed_float16")),
+    ],
+)
 def test_a_model_of_the_policy_runs(policy):
     with float64():
         model = keras.Sequential(
@@ -104,10 +120,10 @@ def model_of(kernel):
 @pytest.mark.parametrize(
     ("kernel", "mode"),
     [
-        ("initx.sparse", "int8"),
-        ("initx.orthogonal", "float8"),
-        pytest.param("initx.he_normal", "int4", marks=NEEDS_INT4),
         ("initx.glorot_uniform", "int8"),
+        pytest.param("initx.sparse", "int8", marks=pytest.mark.once),
+        pytest.param("initx.orthogonal", "float8", marks=pytest.mark.once),
+        pytest.param("initx.he_normal", "int4", marks=[NEEDS_INT4, pytest.mark.once]),
     ],
 )
 def test_a_quantized_model_predicts_what_it_did(kernel, mode):
@@ -136,6 +152,7 @@ def test_a_layer_that_is_built_quantized(mode):
         assert not np.any(to_numpy(layer._kernel))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("mode", ["int8", INT4])
 def test_adapters_of_a_quantized_layer(mode):
     layer = layers.Dense(16, kernel_initializer="initx.orthogonal")

@@ -9,6 +9,7 @@ import pytest
 TEXT = pathlib.Path(__file__).parents[1].joinpath("README.md").read_text()
 
 
+@pytest.mark.once
 def test_a_report_looks_as_shown(capsys, monkeypatch):
     ((example, output),) = re.findall(r"```python\n([^`]*print[^`]*)```\n\n```text\n(.*?)```", TEXT, re.DOTALL)
     monkeypatch.setenv("COLUMNS", "80")

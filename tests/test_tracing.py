@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import tracemalloc
 
 import keras
@@ -11,16 +12,16 @@ from cases import CASES, FIRST_CASES
 from modes import BACKEND, MODES, run, to_numpy
 
 import keras_initx
-from keras_initx import Orthogonal, RandomNormal, Sparse
+from keras_initx import Orthogonal, RandomNormal, ReLUBias, Sparse
 from keras_initx.backends import backend
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
-every_class = pytest.mark.parametrize("case", FIRST_CASES.values(), ids=str)
 # The others draw like the first of these.
+THREE = (RandomNormal, Sparse, Orthogonal)
 three_classes = pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, marks=() if cls in (RandomNormal, Sparse, Orthogonal) else pytest.mark.full, id=str(case))
+        pytest.param(case, marks=() if cls in THREE else pytest.mark.full, id=str(case))
         for cls, case in FIRST_CASES.items()
         if case.random
     ],
@@ -61,18 +62,40 @@ def test_a_generator_advances_in_a_trace_and_stays_usable(case, mode):
     assert to_numpy(generator.state.value).tolist() == [5, 2]
 
 
-@only["jax"]
-@pytest.mark.parametrize("seed", [int, keras.random.SeedGenerator])
-@pytest.mark.parametrize(
-    "cases", [tuple(FIRST_CASES.values()), pytest.param(CASES, marks=pytest.mark.full)], ids=["first", "all"]
-)
-def test_no_tracer_is_left_behind(cases, seed):
+every_seed = pytest.mark.parametrize("seed", [keras.random.SeedGenerator, pytest.param(int, marks=pytest.mark.full)])
+
+
+def trace(cases, seed):
+    """Trace an initializer of each of `cases` in one program."""
     import jax
 
     made = [(case.make(seed=seed(5)), case.shapes[0]) for case in cases if case.random]
-    with jax.checking_leaks():  # of all in one program, because looking for leaks takes a second
-        lowered = jax.jit(lambda: [initializer(shape, "bfloat16") for initializer, shape in made]).lower()
+    lowered = jax.jit(lambda: [initializer(shape, "bfloat16") for initializer, shape in made]).lower()
     assert {str(value.dtype) for value in lowered.out_info} == {"bfloat16"}
+
+
+@only["jax"]
+@every_seed
+def test_no_tracer_is_left_behind(seed):
+    import jax
+
+    def tracers():
+        gc.collect()
+        return sum(issubclass(type(value), jax.core.Tracer) for value in gc.get_objects())
+
+    before = tracers()
+    trace(FIRST_CASES.values(), seed)
+    assert tracers() <= before
+
+
+@only["jax"]
+@pytest.mark.full  # where it finds a leak, it looks for minutes for who holds it
+@every_seed
+def test_jax_finds_no_leak(seed):
+    import jax
+
+    with jax.checking_leaks():
+        trace(CASES, seed)
 
 
 @only["jax"]
@@ -132,7 +155,13 @@ def test_the_meta_device_makes_no_values(case):
 
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow has no abstract tensors")
-@every_class
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=() if cls in (*THREE, ReLUBias) else pytest.mark.full, id=str(case))
+        for cls, case in FIRST_CASES.items()
+    ],
+)
 def test_abstract_tensors_take_no_memory(case):
     initializer, shape = large(case)
     if BACKEND == "jax":

@@ -24,7 +24,7 @@ def network():
     return keras.Sequential([keras.Input((16,)), layers.Dense(16, "relu", name="hidden"), layers.Dense(4, name="out")])
 
 
-INT4 = pytest.param("int4", marks=needs_keras("3.11", "has 4 bits"))
+INT4 = pytest.param("int4", marks=[needs_keras("3.11", "has 4 bits"), pytest.mark.once])
 
 
 @pytest.mark.parametrize("mode", ["int8", INT4, "float8"])
@@ -43,6 +43,7 @@ def test_quantized_models(mode):
         assert report.layers[0].gain is None
 
 
+@pytest.mark.once
 def test_quantized_embeddings():
     model = keras.Sequential([keras.Input((5,), dtype="int32"), layers.Embedding(20, 8), layers.LSTM(4)])
     model.quantize("int8")
@@ -51,6 +52,7 @@ def test_quantized_embeddings():
     assert report.ok
 
 
+@pytest.mark.once
 def test_weights_and_activation_of_a_layer_that_is_not_called():
     class Borrowing(layers.Layer):
         def __init__(self):
@@ -72,6 +74,7 @@ def test_weights_and_activation_of_a_layer_that_is_not_called():
     assert report.to_dict()["layers"][-1]["after"] is None
 
 
+@pytest.mark.once
 def test_adapters_have_zeros_on_purpose():
     model = network()
     for layer in model.layers:
@@ -82,6 +85,7 @@ def test_adapters_have_zeros_on_purpose():
     assert "hidden/lora_kernel_b" in report.verdicts[0].evidence
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("mode", ["int8", INT4])
 def test_the_gain_of_an_adapter_is_not_that_of_its_layer(mode):
     model = network()

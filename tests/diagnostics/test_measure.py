@@ -65,6 +65,7 @@ def test_signals_before_and_after_the_activation(build, dense):
     assert_signal(report.inputs, X)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("activation", [layers.ReLU(), layers.Activation("relu"), layers.PReLU(), layers.LeakyReLU()])
 def test_an_activation_may_be_a_layer(activation):
     report = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), activation]), X)
@@ -73,6 +74,7 @@ def test_an_activation_may_be_a_layer(activation):
     assert_signal(layer.after, activation(X))
 
 
+@pytest.mark.once
 def test_an_activation_may_be_a_layer_inside_another():
     hidden = layers.Dense(6, activation=layers.LeakyReLU(), name="hidden")
     found = by_name(keras_initx.diagnose(keras.Sequential([keras.Input((8,)), hidden]), X))
@@ -80,12 +82,14 @@ def test_an_activation_may_be_a_layer_inside_another():
     assert_signal(found["hidden"].after, hidden(X))
 
 
+@pytest.mark.once
 def test_layers_inside_models_have_the_names_of_both():
     inner = keras.Sequential([keras.Input((8,)), layers.Dense(8, name="dense")], name="block")
     model = keras.Sequential([keras.Input((8,)), inner, layers.Dense(3, name="dense")])
     assert list(by_name(keras_initx.diagnose(model, X))) == ["block/dense", "dense"]
 
 
+@pytest.mark.once
 def test_layers_of_one_name_are_told_apart():
     class Pair(layers.Layer):
         def __init__(self):
@@ -99,6 +103,7 @@ def test_layers_of_one_name_are_told_apart():
     assert list(by_name(keras_initx.diagnose(model, X))) == ["pair/dense", "pair/dense (2)"]
 
 
+@pytest.mark.once
 def test_weights_of_a_layer_around_others_are_its_own():
     class Scaled(layers.Layer):
         def __init__(self):
@@ -117,6 +122,7 @@ def test_weights_of_a_layer_around_others_are_its_own():
     assert [weight.name for weight in found["scaled"].weights] == ["factor"]
 
 
+@pytest.mark.once
 def test_a_layer_that_is_called_twice_has_one_signal():
     shared = layers.Dense(8, name="shared")
     inputs = keras.Input((8,))
@@ -146,6 +152,7 @@ def test_recurrent_layers_are_seen_from_outside():
     assert (gate, bias.tolist()) == ("forget", [1, 1, 1])
 
 
+@pytest.mark.once
 def test_several_inputs_and_outputs():
     first, second = keras.Input((8,), name="first"), keras.Input((3,), name="second")
     outputs = [layers.Dense(3, name="one")(first), layers.Dense(2, name="two")(second)]
@@ -168,6 +175,7 @@ def test_gradients_are_those_of_the_loss(dense):
     assert out.gradient_ratio == pytest.approx(np.hypot(kernel, bias) / norm, rel=1e-4)
 
 
+@pytest.mark.once
 def test_the_compiled_loss_is_used(dense):
     model = sequential(*dense)
     model.compile("sgd", "mae")
@@ -176,8 +184,15 @@ def test_the_compiled_loss_is_used(dense):
     assert compiled != keras_initx.diagnose(model, X, Y, loss="mse").layers[-1].gradient_norm
 
 
-@pytest.mark.parametrize("loss", [None, "mse"], ids=["compiled", "given"])
-@pytest.mark.parametrize("penalty", ["kernel_regularizer", "activity_regularizer"])
+@pytest.mark.parametrize(
+    ("loss", "penalty"),
+    [
+        (None, "activity_regularizer"),
+        ("mse", "kernel_regularizer"),
+        pytest.param(None, "kernel_regularizer", marks=pytest.mark.once),
+        pytest.param("mse", "activity_regularizer", marks=pytest.mark.once),
+    ],
+)
 def test_regularizers_are_part_of_the_loss(loss, penalty):
     def gradient(strength):
         keras.utils.set_random_seed(0)
@@ -284,7 +299,7 @@ def test_a_failing_model_is_left_as_it_was(dense):
     assert vars(dense[0])["activation"] is keras.activations.tanh
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("dtype", ["mixed_float16", pytest.param("bfloat16", marks=pytest.mark.once)])
 def test_models_in_16_bits(dtype):
     model = keras.Sequential([keras.Input((8,)), layers.Dense(6, "tanh", dtype=dtype), layers.Dense(3, dtype=dtype)])
     report = keras_initx.diagnose(model, X, Y, loss="mse")
@@ -303,6 +318,7 @@ def test_only_the_first_examples_are_used(dense):
     assert report.to_dict() == keras_initx.diagnose(model, *tensors, loss="mse", batch_size=20).to_dict()
 
 
+@pytest.mark.once
 def test_integers_are_inputs_too():
     model = keras.Sequential([keras.Input((4,), dtype="int32"), layers.Embedding(10, 3)])
     report = keras_initx.diagnose(model, np.random.default_rng(0).integers(0, 10, (20, 4)))
@@ -310,27 +326,32 @@ def test_integers_are_inputs_too():
     assert report.layers[0].shape == (20, 4, 3)
 
 
+@pytest.mark.once
 def test_progress_is_told_layer_by_layer(dense):
     names = []
     keras_initx.diagnose(sequential(*dense), X, progress=names.append)
     assert names == ["hidden", "out"]
 
 
+@pytest.mark.once
 def test_targets_need_a_loss(dense):
     with pytest.raises(ValueError, match=r"`loss` is required with `y`.*Received: loss=None"):
         keras_initx.diagnose(sequential(*dense), X, Y)
 
 
+@pytest.mark.once
 def test_a_model_is_required():
     with pytest.raises(TypeError, match=r"`model` must be a Keras model. Received: model=<Dense"):
         keras_initx.diagnose(layers.Dense(3), X)
 
 
+@pytest.mark.once
 def test_examples_are_required(dense):
     with pytest.raises(ValueError, match="`x` must have at least one example"):
         keras_initx.diagnose(sequential(*dense), X[:0])
 
 
+@pytest.mark.once
 def test_as_many_targets_as_examples_are_required(dense):
     with pytest.raises(
         ValueError, match=r"`x` and `y` must have the same number of examples. Received: x with \[64\], y with \[6"
@@ -338,6 +359,7 @@ def test_as_many_targets_as_examples_are_required(dense):
         keras_initx.diagnose(sequential(*dense), X, Y[:-1], loss="mse")
 
 
+@pytest.mark.once
 def test_rows_of_a_shuffled_frame_keep_their_order(dense):
     pandas = pytest.importorskip("pandas")
     order = np.random.default_rng(0).permutation(len(X))
@@ -347,12 +369,14 @@ def test_rows_of_a_shuffled_frame_keep_their_order(dense):
     assert shuffled.to_dict() == keras_initx.diagnose(model, X[order], Y[order], loss="mse", batch_size=20).to_dict()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (2.5, TypeError)])
 def test_the_batch_size_is_a_positive_integer(dense, value, error):
     with pytest.raises(error, match=rf"`batch_size` must be a positive integer. Received: batch_size={value}"):
         keras_initx.diagnose(sequential(*dense), X, batch_size=value)
 
 
+@pytest.mark.once
 def test_arrays_are_required(dense):
     with pytest.raises(TypeError, match=r"`x` must be an array, or a list or dict of arrays. Received: x with float"):
         keras_initx.diagnose(sequential(*dense), X.tolist())
@@ -412,6 +436,7 @@ def channels_first():
     keras.config.set_image_data_format("channels_last")
 
 
+@pytest.mark.once
 def test_units_are_channels_also_where_they_come_first(channels_first):
     images = abs(np.random.default_rng(0).normal(size=(16, 5, 4, 4)).astype("float32"))
     images[:, 0] *= -1

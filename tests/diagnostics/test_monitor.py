@@ -30,6 +30,7 @@ def fit(model, *callbacks, epochs=2):
     model.fit(X, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks))
 
 
+@pytest.mark.once
 def test_records_every_few_steps():
     monitor = keras_initx.SignalMonitor(X, Y, every=4)
     fit(network(), monitor)
@@ -51,12 +52,13 @@ def test_training_is_as_without():
     weights = []
     for callbacks in ([], [keras_initx.SignalMonitor(X, Y, every=2)]):
         model = network(dropout=0.3)
-        fit(model, *callbacks)
+        fit(model, *callbacks, epochs=1)
         weights.append([to_numpy(weight.value) for weight in model.weights])
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.once
 def test_another_fit_is_another_history():
     model, monitor = network(), keras_initx.SignalMonitor(X, every=3)
     fit(model, monitor)
@@ -64,6 +66,7 @@ def test_another_fit_is_another_history():
     assert list(monitor.history) == [0, 3, 6]
 
 
+@pytest.mark.once
 def test_arguments_of_diagnose_are_passed_on():
     monitor = keras_initx.SignalMonitor(X, every=6, batch_size=16, vanishing=100.0)
     fit(network(), monitor, epochs=1)
@@ -71,6 +74,7 @@ def test_arguments_of_diagnose_are_passed_on():
     assert [verdict.problem for verdict in monitor.history[6].verdicts] == ["vanishing"]
 
 
+@pytest.mark.once
 def test_a_monitor_and_its_history_are_shown_in_a_line_for_each_report():
     monitor = keras_initx.SignalMonitor(X, Y, every=6)
     fit(network(), monitor, epochs=1)
@@ -117,6 +121,7 @@ def test_plot_of_many_layers_has_a_scale_of_colors(tmp_path, activation, panels)
     assert sum(text.count(f"<!-- {title}") for title in ("standard dev", "mean of", "saturated -->")) == panels
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("every", "error"), [(0, ValueError), (1.5, TypeError)])
 def test_every_is_a_positive_integer(every, error):
     with pytest.raises(error, match=rf"`every` must be a positive integer. Received: every={every}"):
@@ -149,6 +154,7 @@ def test_wrong_arguments_are_found_before_the_training(arguments, error, message
         keras_initx.SignalMonitor(**arguments)
 
 
+@pytest.mark.once
 def test_losses_and_metrics_may_be_objects_and_functions():
     def squares(targets, outputs):
         return keras.ops.mean((targets - outputs) ** 2, axis=-1)

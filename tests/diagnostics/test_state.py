@@ -136,7 +136,9 @@ def next_numbers():
     return [int("".join(filter(str.isdigit, one.name)) or 0) for one in made]
 
 
-@pytest.mark.parametrize("loss", [None, ["mse", "mae"]], ids=["compiled", "given"])
+@pytest.mark.parametrize(
+    "loss", [None, pytest.param(["mse", "mae"], marks=pytest.mark.once)], ids=["compiled", "given"]
+)
 def test_names_and_metrics_of_two_outputs_are_left(loss):
     inputs = keras.Input((6,))
     model = keras.Model(inputs, [layers.Dense(3)(inputs), layers.Dense(3)(inputs)])
@@ -159,7 +161,7 @@ def test_states_of_a_recurrent_layer_are_left():
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("cells", ["one", "several"])
+@pytest.mark.parametrize("cells", ["one", pytest.param("several", marks=pytest.mark.once)])
 def test_a_recurrent_layer_that_gets_its_weights_begins_at_zero(cells):
     sequences = X[:, :, None]
     stack = [layers.GRUCell(4), layers.LSTMCell(3)]

@@ -96,6 +96,7 @@ def test_scaled_passes_on_what_it_wraps_refuses():
         Scaled("initx.orthogonal", 2)((3,))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -125,6 +126,7 @@ def test_concatenated_cut_the_axis_named(axis):
     assert (values[:, 2:] == 1).all()
 
 
+@pytest.mark.once
 def test_concatenated_fill_a_gru_with_one_gate_unlike_the_others():
     gates = ["initx.orthogonal", "initx.orthogonal", "zeros"]
     layer = layers.GRU(
@@ -171,6 +173,7 @@ def test_one_object_without_chance_can_fill_several_slices():
     assert to_numpy(Concatenated([ones, ones])((4,))).tolist() == [1] * 4
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -199,6 +202,7 @@ def test_concatenated_refuse_bad_arguments(arguments, error, message):
         Concatenated(**{"initializers": ["zeros", "ones"], **arguments})
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -218,11 +222,13 @@ def test_concatenated_refuse_an_axis_that_they_cannot_cut(arguments, message):
         Concatenated(["zeros", "ones"], **arguments)((2, 5))
 
 
+@pytest.mark.once
 @every_nested
 def test_two_calls_give_the_same(initializer):
     np.testing.assert_array_equal(to_numpy(initializer((6, 12))), to_numpy(initializer((6, 12))))
 
 
+@pytest.mark.once
 @every_nested
 def test_comes_back_from_json_and_from_its_repr(initializer):
     again = keras.initializers.get(json.loads(json.dumps(keras.initializers.serialize(initializer))))
@@ -254,12 +260,14 @@ def test_a_model_comes_back_with_them(tmp_path):
         assert after.kernel_initializer.get_config() == before.kernel_initializer.get_config()
 
 
+@pytest.mark.once
 def test_a_wrapped_forget_bias_takes_the_shape_of_a_whole_bias():
     layer = layers.LSTM(3, bias_initializer=Scaled(LSTMForgetBias(), 2), unit_forget_bias=False)
     layer.build((None, 5, 4))
     assert to_numpy(layer.cell.bias).tolist() == [0] * 3 + [2] * 3 + [0] * 6
 
 
+@pytest.mark.once
 def test_a_forget_bias_that_keras_would_overwrite_cannot_be_scaled():
     message = r"`LSTMForgetBias` cannot be within another .*`unit_forget_bias=False`\. Received: value=1\.0, layer="
     with pytest.raises(ValueError, match=message):

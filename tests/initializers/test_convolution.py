@@ -48,6 +48,7 @@ def test_delta_orthogonal_keeps_the_norm_in_each_group(rank, groups):
         np.testing.assert_allclose(norms(after), norms(before), rtol=1e-5)
 
 
+@pytest.mark.once
 def test_delta_orthogonal_keeps_the_norm_through_100_layers():
     x = signal(2, 16)
     y = x

@@ -66,7 +66,7 @@ class Subclassed(keras.Model):
         return x
 
 
-both_kinds = pytest.mark.parametrize("kind", [keras.Sequential, Subclassed])
+both_kinds = pytest.mark.parametrize("kind", [Subclassed, pytest.param(keras.Sequential, marks=pytest.mark.once)])
 
 
 def fit(model, shape, epochs=1):
@@ -81,7 +81,9 @@ EPOCHS = 1 if BACKEND == "tensorflow" else 0
 
 @pytest.mark.filterwarnings("ignore:The model does not have any trainable weights:UserWarning")
 @both_kinds
-@pytest.mark.parametrize(("make", "shape"), [(of_sequences, SEQUENCE), (of_images, IMAGES)])
+@pytest.mark.parametrize(
+    ("make", "shape"), [(of_sequences, SEQUENCE), pytest.param(of_images, IMAGES, marks=pytest.mark.once)]
+)
 def test_a_layer_has_the_bias_that_it_has_when_it_is_built_first(make, shape, kind):
     keras.utils.set_random_seed(1)
     expected = make()

@@ -36,9 +36,10 @@ OPTIMIZERS = {
     "weight decay": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
     "loss scale": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01)),
 }
+OTHERS = [name for name in OPTIMIZERS if name != "momentum"]
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["momentum", *(pytest.param(name, marks=pytest.mark.once) for name in OTHERS)])
 def test_zeros_stay_and_all_else_is_trained(name):
     model = build(optimizer=OPTIMIZERS[name]())
     before = kernel_of(model)
@@ -57,6 +58,7 @@ def test_zeros_stay_in_mixed_precision():
     assert_kept(model, before)
 
 
+@pytest.mark.once
 def test_zeros_stay_in_a_loop_of_ones_own():
     model, optimizer = build(), keras.optimizers.Adam(0.1)
     before = kernel_of(model)
@@ -76,6 +78,7 @@ def test_a_constraint_is_traced_once_and_its_program_draws_nothing(monkeypatch):
     assert drawn[0].xp is HOST
 
 
+@pytest.mark.once
 def test_averaged_weights_are_sparse_once_the_constraint_is_applied_to_them():
     model = build(optimizer=keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))
     before = kernel_of(model)

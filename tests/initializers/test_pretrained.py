@@ -53,6 +53,7 @@ WRITERS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("stored", ["float16", "float32", "float64"])
 def test_reads_the_array_named(name, stored, tmp_path):
@@ -61,6 +62,7 @@ def test_reads_the_array_named(name, stored, tmp_path):
     np.testing.assert_array_equal(to_numpy(Pretrained(tmp_path / name, key)((4, 3))), KERNEL)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("stored", ["<f4", ">f4"])
 def test_reads_npy(order, stored, tmp_path):
@@ -136,6 +138,7 @@ def test_refuses_another_digest(kernel_file):
         Pretrained(kernel_file, sha256="a" * 64)((4, 3))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -165,6 +168,7 @@ def test_refuses_bad_arguments(arguments, error, message):
         Pretrained(**arguments)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.h5", "a.keras"])
 def test_refuses_a_file_that_is_not_there(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -173,6 +177,7 @@ def test_refuses_a_file_that_is_not_there(name, tmp_path, monkeypatch):
         Pretrained(name)((4, 3))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.h5", "a.keras"])
 def test_refuses_a_folder_with_the_name_of_a_file(name, tmp_path):
     (tmp_path / name).mkdir()
@@ -182,6 +187,7 @@ def test_refuses_a_folder_with_the_name_of_a_file(name, tmp_path):
         Pretrained(tmp_path / name)((4, 3))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.h5", "a.keras"])
 def test_refuses_a_file_of_another_format(name, tmp_path):
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\n")
@@ -206,6 +212,7 @@ class Bomb:
         return exec, ("import os; os.environ['KERAS_INITX_UNPICKLED'] = '1'",)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["object.npy", "raw.npy", "object.npz"])
 def test_never_unpickles(name, tmp_path):
     bomb = np.array([Bomb()], dtype=object)
@@ -227,6 +234,7 @@ def test_the_values_of_an_object_array_are_not_read_either(tmp_path):
     assert "KERAS_INITX_UNPICKLED" not in os.environ
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("dtype", ["int32", "bool", "complex64", "S3"])
 def test_refuses_other_dtypes_in_the_file(dtype, tmp_path):
     np.save(tmp_path / "a.npy", np.ones((4, 3), dtype))
@@ -278,6 +286,7 @@ def test_an_empty_file_is_said_to_have_nothing(tmp_path):
         Pretrained(tmp_path / "a.npz")((3,))
 
 
+@pytest.mark.once
 def test_leaves_out_arrays_whose_values_are_in_other_files(tmp_path):
     write_hdf5(tmp_path / "other.h5", kernel=KERNEL)
     with h5py.File(tmp_path / "a.h5", "w") as file:
@@ -299,6 +308,7 @@ def test_names_the_extra_that_reads_safetensors(tmp_path, monkeypatch):
         Pretrained(tmp_path / "a.safetensors")((4, 3))
 
 
+@pytest.mark.once
 def test_pad_fills_what_the_array_does_not(kernel_file):
     pad = keras.initializers.RandomNormal(seed=3)
     expected = to_numpy(pad((6, 5))).copy()
@@ -311,6 +321,7 @@ def test_an_unseeded_pad_stays_the_same(kernel_file):
     np.testing.assert_array_equal(to_numpy(grown((6, 5))), to_numpy(grown((6, 5))))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("shape", [(3, 3), (4, 2), (12,), (4, 3, 1)])
 def test_pad_cannot_cut(kernel_file, shape):
     with pytest.raises(
@@ -362,8 +373,13 @@ def subclassed(path):
 MODELS = [sequential, functional, built_by_a_call, subclassed]
 
 
-@pytest.mark.parametrize("make", MODELS)
-@pytest.mark.parametrize("change", [os.remove, lambda path: np.save(path, BIAS)], ids=["gone", "another"])
+@pytest.mark.parametrize(
+    ("make", "change"),
+    [
+        *((make, os.remove) for make in MODELS),
+        *(pytest.param(make, lambda path: np.save(path, BIAS), marks=pytest.mark.once) for make in MODELS),
+    ],
+)
 def test_a_saved_model_does_not_need_the_file(make, change, kernel_file, tmp_path):
     model = make(str(kernel_file))
     model.save(tmp_path / "model.keras")
@@ -382,6 +398,7 @@ def test_nor_does_one_in_the_old_format(kernel_file, tmp_path):
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("make", MODELS)
 def test_a_model_made_from_its_config_needs_the_file(make, kernel_file):
     model = make(str(kernel_file))

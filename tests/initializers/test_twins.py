@@ -47,6 +47,7 @@ WRAPPED = [
 ]
 
 
+@pytest.mark.once
 @every_layer
 @pytest.mark.parametrize("initializer", WRAPPED, ids=["Scaled", "Concatenated"])
 def test_a_seed_within_another_initializer_is_reported(build, initializer):
@@ -193,6 +194,7 @@ every_sharing = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.once
 @every_sharing
 @pytest.mark.parametrize(
     "initializer",
@@ -210,6 +212,7 @@ def test_a_shared_object_with_a_generator_gives_new_values_and_is_not_reported(b
     assert not np.array_equal(to_numpy(one), to_numpy(other))
 
 
+@pytest.mark.once
 @every_sharing
 def test_a_string_id_is_the_answer(build):
     one, other = build("initx.he_normal")
@@ -221,6 +224,7 @@ def test_a_clone_for_each_is_the_answer():
     keras.Sequential([keras.Input((4,)), *(layers.Dense(4, kernel_initializer=shared.clone()) for _ in range(2))])
 
 
+@pytest.mark.once
 @every_sharing
 def test_shared_constants_are_nobodys_twins(build):
     build(keras_initx.Scaled("zeros", 2))
@@ -282,6 +286,7 @@ def kernel_of_another(first, second):
     )
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "make",
     [
@@ -321,6 +326,7 @@ def test_calls_by_hand_are_no_alarm():
     ByHand()(np.ones((2, 4), "float32"))
 
 
+@pytest.mark.once
 def test_a_layer_changed_after_it_was_built_is_no_alarm():
     layer = layers.Dense(4, kernel_initializer=keras_initx.HeNormal())
     layer.build((None, 4))

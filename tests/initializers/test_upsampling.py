@@ -55,6 +55,7 @@ def test_units_are_in_the_order_of_tensorflow():
     np.testing.assert_array_equal(depth_to_space(x, 2), tf.nn.depth_to_space(x, 2).numpy())
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "initializer",
     [
@@ -102,6 +103,7 @@ def test_a_refused_call_does_not_advance_the_generator_inside():
     assert to_numpy(generator.state.value).tolist() == [3, 0]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("initializer", [keras_initx.HeNormal(seed=1), keras.initializers.HeNormal(seed=1)], ids=label)
 def test_an_object_inside_survives_the_config(initializer):
     icnr = ICNR(initializer, 3)

@@ -83,6 +83,7 @@ def test_without_a_seed_one_is_drawn_and_told():
     assert_equal(arrays(model), expected)
 
 
+@pytest.mark.once
 def test_an_inserted_layer_changes_no_other():
     def network(*inserted):
         names = ("one", "two", "three")
@@ -110,6 +111,7 @@ def test_a_model_written_with_the_seeds_has_the_same_weights():
     assert_equal(arrays(model), before)
 
 
+@pytest.mark.once
 def test_layers_that_share_an_initializer_get_values_of_their_own():
     shared = keras.initializers.RandomNormal(seed=1)
     model = keras.Sequential([keras.Input((4,)), *(layers.Dense(4, kernel_initializer=shared) for _ in range(2))])
@@ -118,6 +120,7 @@ def test_layers_that_share_an_initializer_get_values_of_their_own():
     assert len({value.tobytes() for path, value in arrays(model).items() if "kernel" in path}) == 2
 
 
+@pytest.mark.once
 def test_the_initializer_of_the_layer_is_used_again():
     plan = initialize(build(keras_initx.Sparse(3)), seed=0)
     found = {weight.path: weight.initializer for weight in plan.weights}
@@ -128,6 +131,7 @@ def test_the_initializer_of_the_layer_is_used_again():
     assert all(weight.std == pytest.approx(weight.expected_std, rel=0.5) for weight in plan.weights if weight.fan_in)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("layer", "shape", "name", "fans"),
     [
@@ -150,6 +154,7 @@ def test_inputs_and_outputs_are_counted_as_the_layer_does(layer, shape, name, fa
     assert weight.std == pytest.approx(weight.expected_std, rel=0.4)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("initializer", "fans"),
     [
@@ -168,6 +173,7 @@ def test_a_grouped_convolution_is_drawn_for_the_units_of_one_group(initializer, 
     assert weight.std == pytest.approx(weight.expected_std, rel=0.05)
 
 
+@pytest.mark.once
 @needs_axes
 def test_attention_is_orthogonal_over_its_inputs():
     inputs = keras.Input((5, 16))
@@ -177,6 +183,7 @@ def test_attention_is_orthogonal_over_its_inputs():
     np.testing.assert_allclose(query.T @ query, np.eye(8), atol=1e-5)
 
 
+@pytest.mark.once
 def test_an_lstm_keeps_its_forget_bias():
     model = keras.Sequential([keras.Input((5, 4)), layers.LSTM(3, name="lstm")])
     before = arrays(model)
@@ -218,6 +225,7 @@ class Needy(Hidden):
         super().__init__()
 
 
+@pytest.mark.once
 def test_what_a_layer_hands_to_add_weight_is_found():
     model = keras.Sequential([keras.Input((50,)), Hidden(name="hidden"), Around(2)])
     state, names = random.getstate(), [weight.path for weight in find_weights(model)]
@@ -254,6 +262,7 @@ class Block(layers.Layer):
         return {**super().get_config(), "given": keras.saving.serialize_keras_object(self.given)}
 
 
+@pytest.mark.once
 def test_looking_for_initializers_in_a_copy_uses_up_no_names():
     with keras.saving.custom_object_scope({"Hidden": Hidden, "Block": Block}):
         model = keras.Sequential([keras.Input((4,)), Block(Hidden()), layers.Dense(2)])
@@ -274,11 +283,13 @@ class Starting(Hidden):
         super().build(shape)
 
 
+@pytest.mark.once
 def test_a_layer_may_initialize_a_model_while_it_is_built():
     model = keras.Sequential([keras.Input((50,)), Starting()])
     assert initialize(model, seed=0).weights[0].initializer == "Ones()"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("rules", [None, {"*/kernel": "initx.he_normal"}], ids=["own", "rule"])
 def test_zeros_that_are_kept_stay_zeros(rules):
     sparse = keras_initx.Sparse(2, seed=1)
@@ -289,6 +300,7 @@ def test_zeros_that_are_kept_stay_zeros(rules):
     np.testing.assert_array_equal(arrays(model)["hidden/kernel"] == 0, zeros)
 
 
+@pytest.mark.once
 def test_a_rule_draws_other_values_where_zeros_are_kept():
     sparse = keras_initx.Sparse(2, seed=1)
     layer = layers.Dense(6, name="hidden", kernel_initializer=sparse, kernel_constraint=keras_initx.KeepSparse(sparse))
@@ -297,6 +309,7 @@ def test_a_rule_draws_other_values_where_zeros_are_kept():
     assert np.unique(arrays(model)["hidden/kernel"]).tolist() == [0, 1]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("initializer", "std"),
     [
@@ -321,6 +334,7 @@ def test_parts_of_an_initializer_have_seeds_of_their_own():
     assert not np.array_equal(*np.split(arrays(model)["dense/kernel"], 2, axis=1))
 
 
+@pytest.mark.once
 def test_a_layer_type_matches_the_layers_inside_it():
     inputs = keras.Input((5, 8))
     x = layers.MultiHeadAttention(2, 4, name="attention")(inputs, inputs)
@@ -332,6 +346,7 @@ def test_a_layer_type_matches_the_layers_inside_it():
     assert set(kernels.values()) == {"Zeros()"}
 
 
+@pytest.mark.once
 def test_what_was_adapted_to_data_is_left():
     norm = layers.Normalization(name="normalization")
     norm.adapt(np.arange(12.0).reshape(4, 3))
@@ -349,6 +364,7 @@ def test_a_weight_in_16_bits_gets_its_dtype():
     assert row(plan, "dense/kernel").nbytes == 32
 
 
+@pytest.mark.once
 def test_the_first_rule_that_matches_decides():
     model = build()
     rules = {
@@ -369,6 +385,7 @@ def test_the_first_rule_that_matches_decides():
     assert (after["norm/beta"] == 1).all()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("rules", "error", "message"),
     [
@@ -418,6 +435,7 @@ def test_a_dry_run_changes_nothing():
     assert row(plan, "hidden/kernel").expected_std > 0
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -434,6 +452,7 @@ def test_wrong_arguments(arguments, error, message):
         initialize(model, **arguments)
 
 
+@pytest.mark.once
 def test_equal_seeds_of_two_weights_are_refused():
     names = ("layer_18915x", "layer_50028x")  # found by search: with the root 0 their kernels get the same seed
     model = keras.Sequential([keras.Input((4,)), *(layers.Dense(4, name=name) for name in names)])
@@ -461,6 +480,7 @@ def test_a_trained_model_is_as_new():
     assert to_numpy(dropout.seed_generator.state.value).tolist() == [3, 0]
 
 
+@pytest.mark.once
 def test_training_state_can_be_kept():
     model = trained(build())
     initialize(model, seed=0, reset=False)
@@ -505,6 +525,7 @@ def test_shards_stay_where_they_are():
     assert weights_digest(model) == weights_digest(whole)
 
 
+@pytest.mark.once
 def test_the_plan_is_a_table(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     plan = initialize(build(), seed=0)
@@ -518,6 +539,7 @@ def test_the_plan_is_a_table(monkeypatch):
     assert '"seed": 0' in plan.to_json()
 
 
+@pytest.mark.once
 def test_on_a_narrow_terminal_the_table_is_narrow(monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     assert max(map(len, str(initialize(build(), seed=0)).splitlines())) <= 100

@@ -214,6 +214,7 @@ def test_a_function_must_return_numbers_as_well(name):
         load_pretrained(network(), STATE, rules, layout="torch")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("rows", [13, 14])
 def test_what_has_no_thirds_is_not_query_key_and_value(rows):
     inputs = keras.Input((3, 6))
@@ -274,6 +275,7 @@ def recurrent_state(gates, module=""):
     return {f"{module}{name}": normal(*shape) for name, shape in names.items()}
 
 
+@pytest.mark.once
 def test_an_lstm_gives_what_torch_defines():
     state = recurrent_state(4, "lstm.")
     model = built((5, 4), layers.LSTM(3, name="lstm"))
@@ -295,6 +297,7 @@ def test_an_lstm_takes_a_bias_that_was_summed_before():
     assert row(plan, "lstm/lstm_cell/bias").change == ""
 
 
+@pytest.mark.once
 def test_a_gru_gives_what_torch_defines():
     state = recurrent_state(3)
     model = built((5, 4), layers.GRU(3, name="gru"))

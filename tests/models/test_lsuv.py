@@ -79,6 +79,7 @@ def test_a_seed_gives_one_result_whatever_was_built_and_done_before():
     assert [row.after for row in first.rows] == [row.after for row in second.rows]
 
 
+@pytest.mark.once
 def test_no_seed_draws_one_that_gives_the_same_again():
     model = dense()
     result = keras_initx.lsuv(model, X)
@@ -136,6 +137,7 @@ def test_a_layer_with_state_passes_on_what_its_first_call_gives(first, shape):
     assert result.rows[-1].after == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.once
 def test_the_recurrent_kernel_stays():
     model = keras.Sequential([keras.Input((5, 4)), layers.LSTM(3)])
     kernel, recurrent, _ = values_of(model)[:3]
@@ -164,6 +166,7 @@ class Cell(layers.Layer):
         return state, [state]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [
@@ -184,6 +187,7 @@ def test_cells_whose_kernel_is_not_known_stay_and_what_follows_is_scaled(cell, r
     assert result.rows[1].after == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.once
 def test_a_cell_of_ones_own_with_the_kernel_of_keras_is_scaled():
     model = keras.Sequential([keras.Input((5, 4)), layers.RNN(Cell("kernel"))])
     keras_initx.lsuv(model, STEPS, seed=0)
@@ -203,6 +207,7 @@ def test_a_quantized_layer_stays_and_what_follows_is_scaled(mode):
     assert result.rows[-1].after == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("mode", [None, "int8"])
 def test_the_factors_of_lora_stay_as_the_kernel_that_they_change(mode):
     adapted = layers.Dense(6, name="adapted")
@@ -228,6 +233,7 @@ def test_a_kernel_is_scaled_behind_a_normalization_in_training_mode():
     assert same(values_of(norm), before)
 
 
+@pytest.mark.once
 def test_rows_are_in_the_order_of_execution():
     last, first = layers.Dense(4, name="last"), layers.Dense(5, name="first")
     last.build((None, 5))
@@ -236,6 +242,7 @@ def test_rows_are_in_the_order_of_execution():
     assert [row.path for row in result.rows] == ["first", "last"]
 
 
+@pytest.mark.once
 def test_a_shared_layer_is_scaled_at_its_first_call():
     shared, inputs = layers.Dense(6, "relu"), keras.Input((6,))
     result = keras_initx.lsuv(keras.Model(inputs, shared(shared(inputs))), X, seed=0)
@@ -243,6 +250,7 @@ def test_a_shared_layer_is_scaled_at_its_first_call():
     assert len(result.rows) == 1
 
 
+@pytest.mark.once
 def test_a_bias_takes_more_steps():
     bias = keras.initializers.Constant([0.9, -0.9, 0.0])
     result = keras_initx.lsuv(dense(bias_initializer=bias), 10 * X, seed=0)
@@ -250,6 +258,7 @@ def test_a_bias_takes_more_steps():
     assert result.rows[0].after == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.once
 def test_a_bias_that_is_too_large_is_reported_and_the_kernel_left():
     model = dense(bias_initializer=keras.initializers.Constant([5.0, -5.0, 0.0]))
     before = values_of(model)
@@ -258,6 +267,7 @@ def test_a_bias_that_is_too_large_is_reported_and_the_kernel_left():
     assert same(values_of(model), before)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("scale", [10, 0.1], ids=["from above", "from below"])
 def test_too_few_steps_are_said_to_be_too_few(scale):
     bias = keras.initializers.Constant([0.9, -0.9, 0.0])
@@ -265,6 +275,7 @@ def test_too_few_steps_are_said_to_be_too_few(scale):
     assert status(result) == ["not reached"]
 
 
+@pytest.mark.once
 def test_what_cannot_be_scaled_is_left_with_the_reason():
     frozen = layers.Dense(6, name="frozen", trainable=False)
     branch = layers.Dense(6, kernel_initializer="zeros", name="branch")
@@ -286,12 +297,14 @@ def test_what_cannot_be_scaled_is_left_with_the_reason():
     assert {variable.path.split("/")[0] for variable, *two in changed if not np.array_equal(*two)} == {"last"}
 
 
+@pytest.mark.once
 def test_embeddings_stay_and_what_follows_is_scaled():
     model = keras.Sequential([keras.Input((5,), dtype="int32"), layers.Embedding(9, 4), layers.Dense(3)])
     result = keras_initx.lsuv(model, np.arange(40).reshape(8, 5) % 9, seed=0)
     assert status(result) == ["left", "scaled"]
 
 
+@pytest.mark.once
 def test_freezing_a_layer_does_not_change_the_orthonormal_starts_of_others():
     def last(frozen):
         first = layers.Dense(6, trainable=not frozen)
@@ -303,6 +316,7 @@ def test_freezing_a_layer_does_not_change_the_orthonormal_starts_of_others():
     assert last(True) == pytest.approx(last(False), abs=1e-5)
 
 
+@pytest.mark.once
 def test_a_layer_of_ones_own_with_two_kernels_shares_the_factor():
     class Gated(layers.Layer):
         def build(self, shape):
@@ -329,12 +343,13 @@ def test_a_model_without_weights_gets_them_and_a_dict_of_inputs_is_taken():
     assert result.rows[0].after == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16"])
+@pytest.mark.parametrize("policy", ["bfloat16", pytest.param("mixed_float16", marks=pytest.mark.once)])
 def test_weights_and_outputs_of_16_bits_are_scaled(policy):
     model = dense(layers.Dense(8, "tanh", dtype=policy), dtype=policy)
     assert status(keras_initx.lsuv(model, X, seed=0)) == ["scaled", "scaled"]
 
 
+@pytest.mark.once
 def test_a_constraint_holds():
     sparse = keras_initx.Sparse(2, seed=0)
     model = dense(kernel_initializer=sparse, kernel_constraint=keras_initx.KeepSparse(sparse))
@@ -416,6 +431,7 @@ def test_an_interrupt_while_kernels_are_assigned_changes_nothing(monkeypatch):
     assert same(values_of(model), before)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [

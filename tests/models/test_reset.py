@@ -70,8 +70,9 @@ def state(optimizer):
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        *((name, None) for name in OPTIMIZERS),
-        *(("subclass", change) for change in CHANGES),
+        ("subclass", None),
+        *(pytest.param(name, None, marks=pytest.mark.once) for name in OTHERS),
+        *(pytest.param("subclass", change, marks=pytest.mark.once) for change in CHANGES),
         *(pytest.param(name, change, marks=pytest.mark.full) for name in OTHERS for change in CHANGES),
     ],
 )
@@ -125,8 +126,10 @@ def test_metrics_are_reset():
     "layer",
     [
         lambda: layers.LSTM(2, stateful=True),
-        lambda: layers.Bidirectional(layers.GRU(2, stateful=True)),
-        lambda: layers.RNN([layers.GRUCell(2), layers.LSTMCell(3)], stateful=True),
+        pytest.param(lambda: layers.Bidirectional(layers.GRU(2, stateful=True)), marks=pytest.mark.once),
+        pytest.param(
+            lambda: layers.RNN([layers.GRUCell(2), layers.LSTMCell(3)], stateful=True), marks=pytest.mark.once
+        ),
     ],
     ids=["LSTM", "Bidirectional", "cells"],
 )

@@ -21,7 +21,7 @@ def values(mode, draw, *arguments):
 
 @pytest.mark.parametrize("mode", STREAM_MODES)
 @pytest.mark.parametrize(("offset", "factor"), CASES)
-@pytest.mark.parametrize("draw", ["uniform", "normal"])
+@pytest.mark.parametrize("draw", ["normal", pytest.param("uniform", marks=pytest.mark.full)])
 def test_rounds_alike_everywhere(mode, offset, factor, draw):
     standard = getattr(Stream((5, 0)), draw)(Draw.VALUES, (10_000,))
     expected = (standard + np.float32(offset / factor)) * np.float32(factor)

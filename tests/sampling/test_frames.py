@@ -42,7 +42,10 @@ def test_float64_is_orthonormal_to_its_own_precision(frame):
 
 
 @pytest.mark.parametrize("mode", STREAM_MODES)
-@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 2), (64, 64), (140, 130)])
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [(3, 2), (64, 64), *(pytest.param(*sizes, marks=pytest.mark.full) for sizes in [(1, 1), (140, 130)])],
+)
 def test_the_trace_gives_what_the_host_gives(frame, rows, columns, mode):
     def call():
         made = make(frame, rows, columns, start=7)
@@ -131,6 +134,7 @@ def test_traces_have_the_moments_of_haar(frame, many):
         assert abs(sample.mean() - moment) < 4 * sample.std() / np.sqrt(sample.size)
 
 
+@pytest.mark.once
 def test_a_large_frame_is_orthonormal():
     q = make(householder_frame, 2048, 2048)
     assert np.abs(q.T @ q - np.eye(2048)).max() < 1e-5

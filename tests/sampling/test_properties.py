@@ -1,6 +1,7 @@
 """What holds for the samplers whatever their arguments."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from keras_initx.sampling import (
     truncated_normal,
     uniform_between,
 )
+
+pytestmark = pytest.mark.once
 
 KEYS = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
 SIZES = st.integers(0, 80)

@@ -54,6 +54,7 @@ def test_structures_of_inputs_are_trained():
     assert losses[0] > losses[1] > losses[2]
 
 
+@pytest.mark.once
 def test_weights_count_in_training_and_in_evaluation():
     (x, y), (x_val, y_val) = data()
     weighted = (x, y, np.zeros(len(x))), (x_val, y_val, np.full(len(x_val), 2.0))

@@ -129,7 +129,7 @@ def test_workers_find_the_same(planted, backend):
     same_as_first_repeat(study, planted)
 
 
-@pytest.mark.once
+@pytest.mark.full  # beside the workers of `joblib`
 def test_a_dask_cluster_finds_the_same(planted, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", BACKEND)
     monkeypatch.setenv("DASK_TEMPORARY_DIRECTORY", str(tmp_path / "dask"))
@@ -168,6 +168,7 @@ def test_a_worker_on_another_backend_is_an_error():
         _engine._run_on("nonsense", None, None)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("module", ["joblib", "scipy.stats"])
 def test_what_is_missing_is_named_before_anything_is_trained(monkeypatch, tmp_path, module):
     monkeypatch.setitem(sys.modules, module, None)
@@ -228,6 +229,7 @@ def test_nothing_else_depends_on_the_initializer():
     assert seeds[0] == seeds[1] == seeds[2] != seeds[3] == seeds[4] == seeds[5]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "initializer",
     [
@@ -301,6 +303,7 @@ def test_seeds_of_other_purposes_differ():
     assert len({derived_seed(0, name, i) for name in ("draw", "train") for i in range(100)}) == 200
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("initializers", "message"),
     [
@@ -318,6 +321,7 @@ def test_wrong_initializers_are_an_error(initializers, message):
         compare_initializers(build, initializers, data())
 
 
+@pytest.mark.once
 def test_a_monitor_that_is_not_there_ends_the_study_before_it_trains(tmp_path):
     message = r"`monitor` must be one of \('val_accuracy', 'val_loss'\). Received: monitor='val_acc'"
     with pytest.raises(ValueError, match=message):
@@ -327,6 +331,7 @@ def test_a_monitor_that_is_not_there_ends_the_study_before_it_trains(tmp_path):
     assert [file.read_bytes() for file in tmp_path.glob("*/trials/*")] == [b"", b""]
 
 
+@pytest.mark.once
 def test_a_wrong_mode_is_an_error_before_anything_is_trained(tmp_path):
     with pytest.raises(ValueError, match=r"`mode` must be one of .* Received: mode='most'"):
         compare_initializers(build, ["zeros"], data(), mode="most", out=tmp_path / "out")
@@ -360,6 +365,7 @@ def names_of(value):
     return next(iter(value)) if isinstance(value, dict) else ""
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("changes", "error", "message"), [*WRONG, *OF_COMPARISONS], ids=names_of)
 def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path, changes, error, message):
     arguments = {"build": build, "initializers": ["zeros"], "data": data(), "out": tmp_path / "out", **changes}
@@ -368,6 +374,7 @@ def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path, change
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("changes", "error", "message"), WRONG, ids=names_of)
 def test_wrong_arguments_of_restarts_are_refused_before_anything_is_written(tmp_path, changes, error, message):
     with pytest.raises(error, match=message):
@@ -397,6 +404,7 @@ class OwnDense(keras.layers.Dense):
     """Its model is trained itself, not a copy."""
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("layer", [keras.layers.Dense, OwnDense], ids=["copied", "own"])
 def test_one_model_in_all_trials_is_refused(layer, tmp_path):
     model = sharing(layer(4, name="hidden"))()

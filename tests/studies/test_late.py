@@ -35,6 +35,7 @@ def test_restarts_return_the_model_that_came_out_best(study):
     assert study.model.evaluate(*data()[1], return_dict=True, verbose=0)["accuracy"] == pytest.approx(study.score)
 
 
+@pytest.mark.once
 def test_the_seed_gives_the_model_again(build, study):
     keras.utils.set_random_seed(study.seed)
     model = build()

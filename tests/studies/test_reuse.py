@@ -173,6 +173,7 @@ def with_a_frozen_variable():
     return model
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "build",
     [
@@ -205,6 +206,7 @@ def test_a_copy_is_kept_after_success_and_dropped_after_an_exception():
         assert not _reuse._KEPT
 
 
+@pytest.mark.once
 def test_few_copies_are_kept_and_none_beyond_the_study():
     with _reuse.copies_dropped():
         for number in range(3):
