@@ -29,8 +29,8 @@ def _summarize_case(row, shape, dtype, figures, rates):
     summary = {
         "cold_seconds": {name: _common.spread(times) for name, times in figures["cold"].items()},
         "warm_seconds": warm,
-        "cold_ratio": _ratios(figures["cold"]),
-        "warm_ratio": _ratios(figures["warm"]),
+        "cold_ratio": ratios(figures["cold"]),
+        "warm_ratio": ratios(figures["warm"]),
         "gb_per_s": {name: size / figure["median"] / 1e9 for name, figure in warm.items()},
         "share_of_rate": {name: work / figure["median"] / rate for name, figure in warm.items()},
         "extra_memory": {name: _common.spread(shares) for name, shares in extra.items()},
@@ -39,7 +39,8 @@ def _summarize_case(row, shape, dtype, figures, rates):
     return summary | ({"frame_error": figures["frame_error"]} if row.frame else {})
 
 
-def _ratios(times):
+def ratios(times):
+    """Return the ratio of the time of each peer to ours."""
     return {name: _common.ratio(peer, times[OURS]) for name, peer in times.items() if name != OURS and OURS in times}
 
 
@@ -97,4 +98,4 @@ def plot(path, environment, results):
         for label, case in results["cases"].items()
         if case["warm_ratio"]
     }
-    _common.plot_ratios(path, f"Warm calls: {environment['backend']} on {environment['device']}", points)
+    _common.plotratios(path, f"Warm calls: {environment['backend']} on {environment['device']}", points)

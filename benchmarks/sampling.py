@@ -22,8 +22,6 @@ _SMALL = (1024, 1024)
 _RUN_UP = 0.06
 # Before the first round each library computes for this long, so that compilers and caches are warm.
 _WARM_UP = 0.3
-# After so many values this library compiles the program that makes its random words.
-_MANY = (8192, 8193)
 
 
 def main():
@@ -106,7 +104,6 @@ def measure_warm(cases, measured, arguments):
     """Add the times of repeated calls in this process, and the orthonormality errors of frames."""
     repeats, budget = (7, 3) if arguments.quick else (25, 20)
     backend = arguments.environment["backend"]
-    _rows.maker("normal", _rows.OURS)(0)(_MANY)
     with _common.progress("warm calls", len(cases)) as step:
         for row, shape, dtype in cases:
             of_case = measured[_rows.label(row, shape, dtype)]
