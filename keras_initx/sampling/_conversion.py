@@ -192,16 +192,17 @@ class Affine:
 
     shift: float = 0.0
     factor: float = 1.0
-    bounds: Bounds = (-math.inf, math.inf)
+    bounds: Bounds | None = None
     zero: float = 0.0
 
     def numbers(self, dtype: DType) -> Array:
         """Return the arguments that `finish` takes for draws in `dtype`: data, so that one program serves all."""
         with np.errstate(over="ignore"):
-            return np.array([self.zero, self.shift, self.factor, *round_inward(dtype, *self.bounds)], dtype)
+            bounds = round_inward(dtype, *self.bounds) if self.bounds else (-math.inf, math.inf)
+            return np.array([self.zero, self.shift, self.factor, *bounds], dtype)
 
 
-def affine(offset: float, factor: float, bounds: Bounds = (-math.inf, math.inf)) -> Affine:
+def affine(offset: float, factor: float, bounds: Bounds | None = None) -> Affine:
     """Return a function that maps draws `x` to `offset + factor * x`, with the same rounding under every compiler.
 
     A compiler may fuse a multiplication followed by an addition into one operation, which rounds

@@ -58,7 +58,6 @@ class Stream:
         self.xp: Namespace = choose_namespace() if xp is None else xp
         self._dtype = dtype
         self._limits = (bounds, dtype) if bounds and dtype and dtype != computing_dtype(dtype) else None
-        self._key = self._word(key[0]), self._word(key[1])
 
     def words(self, draw: int, shape: Shape, start: int = 0) -> Tensor:
         """Return 32 random bits per element: uint32 on the host, int32 elsewhere."""
@@ -66,7 +65,8 @@ class Stream:
 
     def words_at(self, draw: int, index: Tensor) -> Tensor:
         """Return the elements of `words` whose flat indices are the words `index`."""
-        return words_at(self.xp, self._key, self._word(draw), index)
+        key = self._word(self.key[0]), self._word(self.key[1])
+        return words_at(self.xp, key, self._word(draw), index)
 
     def uniform(
         self, draw: int, shape: Shape, dtype: DType = "float32", start: int = 0, then: Affine | None = None
@@ -133,7 +133,7 @@ class Stream:
             numbers[3:] = np.clip(numbers[3:], *_conversion.round_inward(narrow, *bounds))
         if self.xp is HOST:
             array = HOST.empty((math.prod(shape),), out)
-            fill(array, convert, dtype, table, numbers, self._key, int(draw), start)
+            fill(array, convert, dtype, table, numbers, self.key, draw, start)
             return array.reshape(shape)
         if self.xp is DEVICE:
             return self._map_on_device(draw, shape, dtype, kind, start, numbers, out)

@@ -56,7 +56,14 @@ _KERNEL_BLOCK = 1 << 18
 
 
 def fill(
-    out: Array, convert: Convert, dtype: DType, table: Array | None, numbers: Array, key: Words, draw: int, begin: int
+    out: Array,
+    convert: Convert,
+    dtype: DType,
+    table: Array | None,
+    numbers: Array,
+    key: tuple[int, int],
+    draw: int,
+    begin: int,
 ) -> None:
     """Fill `out` with the elements of a draw from `begin` on, finished.
 
@@ -66,7 +73,7 @@ def fill(
         dtype: The dtype in which values are computed.
         table: The table of `convert`, if it takes one.
         numbers: Those of the `Affine`, which are not applied to words.
-        key: The two words of the key, as arrays.
+        key: The two words of the key.
         draw: The number of the draw.
         begin: The first element.
     """
@@ -75,11 +82,11 @@ def fill(
     if library is None or (dtype == "float64") != (out.dtype == "float64"):
         for first in range(begin, end, _BLOCK):
             last = min(first + _BLOCK, end)
-            words = _words_between(key, np.array([draw], HOST.word), first, last)
+            words = _words_between(key, draw, first, last)
             values = convert(HOST, words, table, dtype)
             out[first - begin : last - begin] = values if convert is as_words else finish(HOST, values, numbers)
         return
-    kind = KINDS.index(convert), (*DTYPES, HOST.word).index(out.dtype.name), int(key[0][0]), int(key[1][0]), draw
+    kind = KINDS.index(convert), (*DTYPES, HOST.word).index(out.dtype.name), *key, draw
     given = table if table is None else table.ctypes.data, numbers.ctypes.data
     address = out.ctypes.data
 
@@ -90,11 +97,12 @@ def fill(
     run_blocks(make, range(begin, end, _KERNEL_BLOCK))
 
 
-def _words_between(key: Words, draw: Array, begin: int, end: int) -> Array:
+def _words_between(key: tuple[int, int], draw: int, begin: int, end: int) -> Array:
     """Return the words of elements `begin` to `end`, on the host, using both words of each block of the cipher."""
+    key0, key1, number = np.array([*key, draw], HOST.word)[:, np.newaxis]
     first = begin // 2
     blocks = np.arange(first, (end + 1) // 2, dtype=HOST.word)
-    words = np.stack(threefry2x32(HOST, key, (blocks, draw)), axis=-1)
+    words = np.stack(threefry2x32(HOST, (key0, key1), (blocks, number)), axis=-1)
     return words.reshape(-1)[begin - 2 * first : end - 2 * first]
 
 

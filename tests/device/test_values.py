@@ -73,12 +73,12 @@ def test_a_part_of_a_draw_may_begin_anywhere(way, monkeypatch, kind, start, size
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("bounds", [(), ((0.1, 0.8),)])
+@pytest.mark.parametrize("bounds", [None, (0.1, 0.8)])
 @pytest.mark.parametrize(("offset", "factor"), [(0.3, 0.7), (-1, 1e-3), (1e5, 0.01), (0, 0.1)])
 def test_offset_and_factor_round_as_on_the_host(way, monkeypatch, offset, factor, bounds, dtype):
     def draw():
         stream = Stream((5, 0), dtype)
-        made = stream.normal(Draw.VALUES, (3000,), then=affine(offset, factor, *bounds))
+        made = stream.normal(Draw.VALUES, (3000,), then=affine(offset, factor, bounds))
         return made if isinstance(made, np.ndarray) else to_numpy(made)
 
     np.testing.assert_array_equal(draw(), on_host(monkeypatch, draw))
