@@ -10,14 +10,11 @@ import numpy as np
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling import _conversion
-from keras_initx.sampling._conversion import Affine, Bounds, Convert, affine, finish, truncated_quantiles
+from keras_initx.sampling._conversion import Affine, Bounds, Convert, Kind, affine, finish, truncated_quantiles
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace, choose_namespace
 from keras_initx.sampling._words import Words, fill, words_at
 
 __all__ = ["Draw", "Stream", "computing_dtype", "truncated_bounds", "truncated_normal", "uniform_between"]
-
-# A kind of draws: how words are converted, and the table for it.
-_Kind = tuple[Convert, Array | None]
 
 _MAX_SIZE = 1 << 32
 
@@ -120,7 +117,7 @@ class Stream:
         return TRACED.convert_to_tensor(np.array(words, "uint32").view(TRACED.word))
 
     def _map(
-        self, draw: int, shape: Shape, dtype: DType, kind: _Kind, start: int = 0, then: Affine | None = None
+        self, draw: int, shape: Shape, dtype: DType, kind: Kind, start: int = 0, then: Affine | None = None
     ) -> Tensor:
         """Convert the words of `shape`, starting at element `start`. With `then` draws are finished, see `Stream`."""
         check_size(start + math.prod(shape), shape)
@@ -133,7 +130,7 @@ class Stream:
             numbers[3:] = np.clip(numbers[3:], *_conversion.round_inward(narrow, *bounds))
         if self.xp is HOST:
             array = HOST.empty((math.prod(shape),), out)
-            fill(array, convert, dtype, table, numbers, self.key, draw, start)
+            fill(array, kind, dtype, numbers, self.key, draw, start)
             return array.reshape(shape)
         if self.xp is DEVICE:
             return self._map_on_device(draw, shape, dtype, kind, start, numbers, out)
@@ -142,7 +139,7 @@ class Stream:
         return values if then is None else self.xp.cast(finish(self.xp, values, numbers.tolist()), out)
 
     def _map_on_device(
-        self, draw: int, shape: Shape, dtype: DType, kind: _Kind, start: int, numbers: Array, out: DType
+        self, draw: int, shape: Shape, dtype: DType, kind: Kind, start: int, numbers: Array, out: DType
     ) -> Tensor:
         """Do the same on a device, by a Triton kernel, or by a program that makes a block of a fixed size.
 

@@ -9,7 +9,7 @@ import numpy as np
 from keras_initx._checks import DTYPES
 from keras_initx._extras import kernel
 from keras_initx._typing import Array, DType, Tensor
-from keras_initx.sampling._conversion import KINDS, Convert, as_words, finish
+from keras_initx.sampling._conversion import KINDS, Kind, as_words, finish
 from keras_initx.sampling._namespace import HOST, Namespace
 
 Words = tuple[Tensor, Tensor]
@@ -55,29 +55,19 @@ _BLOCK = 1 << 16
 _KERNEL_BLOCK = 1 << 18
 
 
-def fill(
-    out: Array,
-    convert: Convert,
-    dtype: DType,
-    table: Array | None,
-    numbers: Array,
-    key: tuple[int, int],
-    draw: int,
-    begin: int,
-) -> None:
+def fill(out: Array, kind: Kind, dtype: DType, numbers: Array, key: tuple[int, int], draw: int, begin: int) -> None:
     """Fill `out` with the elements of a draw from `begin` on, finished.
 
     Args:
         out: A vector.
-        convert: The kind of draw.
+        kind: The kind of draw.
         dtype: The dtype in which values are computed.
-        table: The table of `convert`, if it takes one.
         numbers: Those of the `Affine`, which are not applied to words.
         key: The two words of the key.
         draw: The number of the draw.
         begin: The first element.
     """
-    library, end = kernel(), begin + out.size
+    (convert, table), library, end = kind, kernel(), begin + out.size
     # The kernel makes numbers of 64 bits from numbers of 64 bits, and others from numbers of 32 bits.
     if library is None or (dtype == "float64") != (out.dtype == "float64"):
         for first in range(begin, end, _BLOCK):
@@ -86,13 +76,13 @@ def fill(
             values = convert(HOST, words, table, dtype)
             out[first - begin : last - begin] = values if convert is as_words else finish(HOST, values, numbers)
         return
-    kind = KINDS.index(convert), (*DTYPES, HOST.word).index(out.dtype.name), *key, draw
+    what = KINDS.index(convert), (*DTYPES, HOST.word).index(out.dtype.name), *key, draw
     given = table if table is None else table.ctypes.data, numbers.ctypes.data
     address = out.ctypes.data
 
     def make(first: int) -> None:
         place = address + (first - begin) * out.itemsize
-        library.initx_fill(place, *kind, first, min(first + _KERNEL_BLOCK, end), *given)
+        library.initx_fill(place, *what, first, min(first + _KERNEL_BLOCK, end), *given)
 
     run_blocks(make, range(begin, end, _KERNEL_BLOCK))
 

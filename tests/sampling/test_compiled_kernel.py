@@ -36,7 +36,7 @@ def drawn(convert, dtype, key, draw, begin, size, numbers):
     if convert is _conversion.as_interpolated:
         table = table.view("uint32")
     out = np.empty(size, "uint32" if convert is _conversion.as_words else dtype)
-    _words.fill(out, convert, real, table, numbers.numbers(real), key, draw, begin)
+    _words.fill(out, (convert, table), real, numbers.numbers(real), key, draw, begin)
     return out
 
 
