@@ -175,7 +175,7 @@ def fuzz(session, backend):
     """Test thousands of random arguments, shapes and dtypes; `-- --hypothesis-seed=N` repeats a run."""
     install(session, "keras", "test", backend)
     seed = f"--hypothesis-seed={random.getrandbits(32)}"
-    files = ("tests/test_fuzz.py", "tests/sampling/test_properties.py")
+    files = ("tests/test_fuzz.py", "tests/sampling/test_properties.py", "tests/sampling/test_compiled_kernel.py")
     run_and_note(session, backend, "--full", *files, "--hypothesis-profile=fuzz", seed)
 
 
