@@ -70,6 +70,7 @@ class InitializationPlan(WeightTable[WeightPlan]):
         dry_run: Whether the model was left unchanged.
     """
 
+    weights: list[WeightPlan]
     seed: int
     dry_run: bool
 

@@ -54,6 +54,7 @@ class LoadingPlan(WeightTable[LoadedWeight]):
         dry_run: Whether the model was left unchanged.
     """
 
+    weights: list[LoadedWeight]
     unused: Mapping[str, Shape]
     dry_run: bool
 

@@ -59,6 +59,8 @@ class MupTable(WeightTable[MupWeight]):
         weights: A `MupWeight` for each trainable weight, in the order of `model.trainable_variables`.
     """
 
+    weights: list[MupWeight]
+
     def learning_rates(self, optimizer: Optimizer) -> list[float]:
         """Return the factors on the learning rate, in the order of `model.trainable_variables`.
 

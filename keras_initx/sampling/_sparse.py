@@ -76,7 +76,7 @@ def _floyd(stream: Stream, words: Tensor, inputs: Tensor) -> Tensor:
         return rows
     steps = xp.reshape(xp.arange(connections, dtype=xp.word), (connections, 1))
     last = steps + (inputs - connections)
-    rows = integers_below(xp, last + 1, words)
+    rows = stream.integers_from(words, last + 1)
     if xp is HOST:
         for i in range(1, connections):
             np.copyto(rows[i], last[i], where=np.any(rows[:i] == rows[i], axis=0))
@@ -90,24 +90,6 @@ def _floyd(stream: Stream, words: Tensor, inputs: Tensor) -> Tensor:
         return xp.where((steps == i) & taken, last, rows)
 
     return xp.fori_loop(1, connections, step, rows)
-
-
-def integers_below(xp: Namespace, bounds: Tensor, words: Tensor) -> Tensor:
-    """Return the high half of the 64-bit product of `words` and `bounds`, an integer in `[0, bounds)` for each word.
-
-    The relative difference between the probabilities of two integers is at most `bounds / 2**32`.
-
-    Args:
-        xp: The namespace of the words.
-        bounds: Words below `2**31`, which broadcast against `words`.
-        words: Random words.
-    """
-    # In 16-bit limbs, because not every backend has 64-bit integers.
-    upper, lower = xp.shift_right(words, 16), words & 0xFFFF
-    high, low = xp.shift_right(bounds, 16), bounds & 0xFFFF
-    middle = upper * low + xp.shift_right(lower * low, 16)
-    carry = xp.shift_right(lower * high + (middle & 0xFFFF), 16)
-    return upper * high + xp.shift_right(middle, 16) + carry
 
 
 def _smallest_keys_on_host(

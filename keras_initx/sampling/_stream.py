@@ -97,6 +97,29 @@ class Stream:
         """
         return self._map(draw, shape, dtype, (_conversion.as_interpolated, knots.view(self.xp.word)), then=then)
 
+    def integers(self, draw: int, shape: Shape, bounds: Tensor) -> Tensor:
+        """Return integers in `[0, bounds)` as words.
+
+        Uses the high half of a 64-bit product. The relative difference between the probabilities of
+        two integers is at most `bounds / 2**32`.
+
+        Args:
+            draw: What the numbers are for.
+            shape: Shape of the result.
+            bounds: A positive integer below `2**31`, or words that broadcast against `shape`.
+        """
+        return self.integers_from(self.words(draw, shape), bounds)
+
+    def integers_from(self, words: Tensor, bounds: Tensor) -> Tensor:
+        """Convert `words` to integers, see `integers`."""
+        bounds = self._word(bounds) if isinstance(bounds, int) else bounds
+        # In 16-bit limbs, because not every backend has 64-bit integers.
+        upper, lower = self.xp.shift_right(words, 16), words & 0xFFFF
+        high, low = self.xp.shift_right(bounds, 16), bounds & 0xFFFF
+        middle = upper * low + self.xp.shift_right(lower * low, 16)
+        carry = self.xp.shift_right(lower * high + (middle & 0xFFFF), 16)
+        return upper * high + self.xp.shift_right(middle, 16) + carry
+
     def flat_index(self, shape: Shape, start: Tensor = 0) -> Tensor:
         """Return the row-major index of each element, plus `start`, as words."""
         index = self._word(start)

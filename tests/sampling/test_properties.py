@@ -16,8 +16,6 @@ from keras_initx.sampling import (
     truncated_normal,
     uniform_between,
 )
-from keras_initx.sampling._namespace import HOST
-from keras_initx.sampling._sparse import integers_below
 
 pytestmark = pytest.mark.once
 
@@ -36,7 +34,7 @@ def test_a_part_of_a_draw_is_that_part_of_the_whole(key, draw, start, begin, siz
 
 @given(KEYS, st.integers(1, 2**31 - 1))
 def test_integers_are_below_their_bound(key, bound):
-    assert np.all(integers_below(HOST, np.uint32(bound), Stream(key).words(Draw.SUPPORT, (100,))) < bound)
+    assert np.all(Stream(key).integers(Draw.SUPPORT, (100,), bound) < bound)
 
 
 @given(KEYS, st.integers(1, 80), SIZES, st.data())

@@ -5,7 +5,6 @@ from modes import STREAM_MODES, run
 
 from keras_initx.backends import backend
 from keras_initx.sampling import Affine, Draw, Stream
-from keras_initx.sampling._sparse import integers_below
 
 pytestmark = pytest.mark.usefixtures("optimized")
 
@@ -81,23 +80,18 @@ def test_normal_is_normal():
     assert low <= np.sum(np.abs(sample) > 4) <= high
 
 
-def integers(stream, shape, bound):
-    bounds = stream.xp.full((1,), bound, stream.xp.word)
-    return integers_below(stream.xp, bounds, stream.words(Draw.SUPPORT, shape))
-
-
 @pytest.mark.parametrize(
     "bound", [1, 1000, 65537, 2**31 - 1, *(pytest.param(bound, marks=pytest.mark.full) for bound in (2, 3, 65536))]
 )
 @pytest.mark.parametrize("mode", STREAM_MODES)
 def test_integers_are_the_high_half_of_the_product(mode, bound):
     words = Stream((2024, 7)).words(Draw.SUPPORT, (1000,)).astype("uint64")
-    drawn = values(mode, lambda stream: integers(stream, (1000,), bound))
+    drawn = values(mode, lambda stream: stream.integers(Draw.SUPPORT, (1000,), bound))
     np.testing.assert_array_equal(drawn, (words * bound) >> 32)
 
 
 def test_integers_are_uniform():
-    counts = np.bincount(integers(Stream((3, 0)), (70_000,), 7), minlength=7)
+    counts = np.bincount(Stream((3, 0)).integers(Draw.SUPPORT, (70_000,), 7), minlength=7)
     assert scipy.stats.chisquare(counts).pvalue > P_VALUE
 
 
