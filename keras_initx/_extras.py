@@ -4,7 +4,6 @@ import ctypes
 import functools
 import importlib
 import os
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -41,7 +40,7 @@ def kernel() -> Any:
     if os.environ.get("KERAS_INITX_KERNEL") == "0":
         return None
     try:
-        library = ctypes.CDLL(str(Path(__file__).parent / "sampling" / "_kernel.so"))
+        library = ctypes.CDLL(os.path.join(os.path.dirname(__file__), "sampling", "_kernel.so"))
     except OSError:
         return None
     pointer, number, word, count = ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_uint64

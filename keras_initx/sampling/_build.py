@@ -3,7 +3,6 @@
 import sysconfig
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from setuptools._distutils import ccompiler, errors  # those of Python are gone since 3.12
@@ -15,10 +14,10 @@ _OPTIONS = {
 }
 
 
-class KernelHook(BuildHookInterface[Any]):
+class KernelHook(BuildHookInterface):
     """A build hook of hatchling. Without a compiler the package is built without the kernel, and draws with NumPy."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, version: str, build_data: dict[str, object]) -> None:
         folder = Path(self.root, "keras_initx", "sampling")
         library = folder / "_kernel.so"
         library.unlink(missing_ok=True)
