@@ -121,14 +121,22 @@ WIDE PUBLIC void initx_fill(void *out, int kind, int dtype, uint32_t key0, uint3
 }
 
 /* `floyd`: `rows` and `words` have a row for each connection and a column for each unit. */
-PUBLIC void initx_floyd(uint32_t *rows, const uint32_t *words, uint32_t connections, uint64_t units, uint32_t inputs) {
-    for (uint32_t step = 0; step < connections; step++) {
-        uint32_t last = inputs - connections + step;
-        for (uint64_t unit = 0; unit < units; unit++) {
-            uint32_t row = (uint32_t)(((uint64_t)words[step * units + unit] * ((uint64_t)last + 1)) >> 32);
+WIDE PUBLIC void initx_floyd(uint32_t *rows, const uint32_t *words, uint32_t connections, uint64_t units,
+                             uint32_t inputs) {
+    uint32_t drawn[SIZE], taken[SIZE];
+    for (uint64_t first = 0; first < units; first += SIZE) {
+        uint64_t count = units - first < SIZE ? units - first : SIZE;
+        for (uint32_t step = 0; step < connections; step++) {
+            uint32_t last = inputs - connections + step;
+            for (uint64_t unit = 0; unit < count; unit++) {
+                drawn[unit] = (uint32_t)((words[step * units + first + unit] * ((uint64_t)last + 1)) >> 32);
+                taken[unit] = 0;
+            }
             for (uint32_t i = 0; i < step; i++)
-                if (rows[i * units + unit] == row) row = last;
-            rows[step * units + unit] = row;
+                for (uint64_t unit = 0; unit < count; unit++)
+                    taken[unit] |= rows[i * units + first + unit] == drawn[unit];
+            for (uint64_t unit = 0; unit < count; unit++)
+                rows[step * units + first + unit] = taken[unit] ? last : drawn[unit];
         }
     }
 }
