@@ -4,7 +4,6 @@
 """
 
 import keras_initx
-from keras_initx.cli._networks import network
 
 import _digits
 import _figures
@@ -24,11 +23,39 @@ def tanh(shape, kernel):
     return keras.Sequential([keras.Input(shape), layers.Flatten(), *hidden, last])
 
 
-NETWORKS = {
-    "tanh": tanh,
-    "vgg": lambda shape, kernel: network("vgg", shape, CLASSES, kernel_initializer=kernel),
-    "resnet": lambda shape, kernel: network("resnet", shape, CLASSES, kernel_initializer=kernel),
-}
+def vgg(shape, kernel):
+    """Return pairs of convolutions and pooling, after Simonyan and Zisserman (2015), without normalization."""
+    x = inputs = keras.Input(shape)
+    for filters in (16, 32, 64):
+        for _ in range(2):
+            x = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer=kernel)(x)
+        x = layers.MaxPooling2D(padding="same")(x)
+    x = layers.Dense(128, "relu", kernel_initializer=kernel)(layers.Flatten()(x))
+    return keras.Model(inputs, layers.Dense(CLASSES, "softmax", kernel_initializer=kernel)(x))
+
+
+def resnet(shape, kernel):
+    """Return residual blocks with batch normalization before the activation, after He and others (2016)."""
+
+    def convolved(x, filters, size=3, strides=1):
+        options = {"padding": "same", "use_bias": False, "kernel_initializer": kernel}
+        return layers.Conv2D(filters, size, strides, **options)(x)
+
+    def activated(x):
+        return layers.Activation("relu")(layers.BatchNormalization()(x))
+
+    inputs = keras.Input(shape)
+    x = convolved(inputs, 16)
+    for filters, strides in ((16, 1), (32, 2), (64, 2)):
+        y = activated(x)
+        x = convolved(y, filters, 1, strides) if strides > 1 else x
+        y = convolved(activated(convolved(y, filters, strides=strides)), filters)
+        x = layers.Add()([x, y])
+    x = layers.GlobalAveragePooling2D()(activated(x))
+    return keras.Model(inputs, layers.Dense(CLASSES, "softmax", kernel_initializer=kernel)(x))
+
+
+NETWORKS = {"tanh": tanh, "vgg": vgg, "resnet": resnet}
 
 
 def losses(name, seed, data):

@@ -125,36 +125,11 @@ def _image_study(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.Ke
     return layers.Dropout(0.5)(x)
 
 
-def _vgg(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTensor:
-    """Pairs of convolutions and pooling, after Simonyan and Zisserman (2015), without normalization."""
-    for filters in (16, 32, 64):
-        for _ in range(2):
-            x = layers.Conv2D(filters, 3, padding="same", activation="relu", **initializers)(x)
-        x = layers.MaxPooling2D(padding="same")(x)
-    x = layers.Flatten()(x)
-    return layers.Dense(128, "relu", **initializers)(x)
-
-
-def _resnet(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTensor:
-    """Residual blocks with batch normalization before the activation, after He and others (2016)."""
-    x = layers.Conv2D(16, 3, padding="same", use_bias=False, **initializers)(x)
-    for filters, strides in ((16, 1), (32, 2), (64, 2)):
-        y = layers.Activation("relu")(layers.BatchNormalization()(x))
-        if strides > 1:
-            x = layers.Conv2D(filters, 1, strides, padding="same", use_bias=False, **initializers)(y)
-        y = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False, **initializers)(y)
-        y = layers.Activation("relu")(layers.BatchNormalization()(y))
-        y = layers.Conv2D(filters, 3, padding="same", use_bias=False, **initializers)(y)
-        x = layers.Add()([x, y])
-    x = layers.Activation("relu")(layers.BatchNormalization()(x))
-    return layers.GlobalAveragePooling2D()(x)
-
-
 def _lstm(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTensor:
     x = layers.Reshape((x.shape[1], -1))(x)  # the rows of an image as a sequence
     # Let Keras set the forget-gate bias to 1, unless there is a bias initializer.
     return layers.LSTM(48, unit_forget_bias="bias_initializer" not in initializers, **initializers)(x)
 
 
-_HIDDEN_LAYERS = {"mlp": _mlp, "cnn": _cnn, "image_study": _image_study, "vgg": _vgg, "resnet": _resnet, "lstm": _lstm}
+_HIDDEN_LAYERS = {"mlp": _mlp, "cnn": _cnn, "image_study": _image_study, "lstm": _lstm}
 NAMES = tuple(_HIDDEN_LAYERS)

@@ -193,7 +193,7 @@ def _add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
         "--model",
         default="cnn",
         metavar="NAME",
-        help="mlp, cnn, image_study, vgg, resnet, lstm, or FILE.py:FUNCTION, a function that takes an initializer and "
+        help="mlp, cnn, image_study, lstm, or FILE.py:FUNCTION, a function that takes an initializer and "
         "returns a compiled model; default: %(default)s",
     )
     parser.add_argument("--epochs", **_options.COUNT, default=epochs, help="number of epochs; default: %(default)s")
