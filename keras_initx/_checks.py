@@ -60,32 +60,35 @@ def check_dtype(dtype: DType | None) -> DType:
     return name
 
 
-def check_number(name: str, value: Value, *, positive: bool = False) -> Value:
+def check_number(name: str, value: Any, *, positive: bool = False) -> Any:
     """Return `value`, which must be a finite real number, greater than 0 if `positive`."""
     required = f"`{name}` must be a {'positive' if positive else 'finite'} number. Received: {name}={value!r}"
-    number: Any = value
-    if not is_real(number):
+    if not is_real(value):
         raise TypeError(required)
-    if not math.isfinite(number) or (positive and number <= 0):
+    if not math.isfinite(value) or (positive and value <= 0):
         raise ValueError(required)
     return value
 
 
-def check_count(name: str, value: Value) -> Value:
+def check_count(name: str, value: Any) -> Any:
     """Return `value`, which must be a positive integer."""
     required = f"`{name}` must be a positive integer. Received: {name}={value!r}"
-    count: Any = value
-    if not is_integer(count):
+    if not is_integer(value):
         raise TypeError(required)
-    if count < 1:
+    if value < 1:
         raise ValueError(required)
     return value
 
 
 def check_flag(name: str, value: Value) -> Value:
     """Return `value`, which must be a bool."""
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"`{name}` must be True or False. Received: {name}={value!r}")
+    return check_type(name, value, bool | np.bool_, "True or False")
+
+
+def check_type(name: str, value: Value, types: Any, required: str) -> Value:
+    """Return `value`, which must be an instance of one of `types`, which are `required` in words."""
+    if not isinstance(value, types):
+        raise TypeError(f"`{name}` must be {required}. Received: {name}={value!r}")
     return value
 
 
@@ -102,8 +105,7 @@ def check_seed(seed: Seed) -> Seed:
         seed = keras.saving.deserialize_keras_object(seed)
     if seed is None or isinstance(seed, keras.random.SeedGenerator):
         return seed
-    required = "`None`, an integer in [0, 2**32) or a `keras.random.SeedGenerator`"
-    return check_root("seed", seed, required)
+    return check_root("seed", seed, "`None`, an integer in [0, 2**32) or a `keras.random.SeedGenerator`")
 
 
 def check_root(name: str, value: Any, required: str = "an integer in [0, 2**32)") -> int:

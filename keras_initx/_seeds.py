@@ -21,8 +21,8 @@ def derived_seed(root: int, *path: str | int) -> int:
         root: An integer.
         *path: Strings and integers.
     """
-    text = "/".join(map(str, (root, *path)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+    digest = hashlib.sha256("/".join(map(str, (root, *path))).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
 
 
 def root_seed(seed: Any) -> int:
@@ -78,8 +78,7 @@ def seeded(initializer: Any, seed: int) -> Any:
         initializer = keras.initializers.get(initializer)
     if not isinstance(initializer, keras.initializers.Initializer):
         return initializer
-    config = _with_seeds(initializer.get_config(), seed, initializer)
-    return type(initializer).from_config(config)
+    return type(initializer).from_config(_with_seeds(initializer.get_config(), seed, initializer))
 
 
 def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:

@@ -91,8 +91,7 @@ def synthetic() -> Dataset:
     images = 0.5 + contrast * (chosen + draws.normal(0, 1.5, chosen.shape))
     shifts, mirrored = draws.integers(-6, 7, (count, 2)), draws.random(count) < 0.5
     for i in range(count):
-        image = images[i, :, ::-1] if mirrored[i] else images[i]
-        images[i] = np.roll(image, shifts[i], (0, 1))
+        images[i] = np.roll(images[i, :, ::-1] if mirrored[i] else images[i], shifts[i], (0, 1))
     images = images.clip(0, 1).astype("float32")
     return Dataset(SYNTHETIC, (images[:4000], labels[:4000]), (images[4000:], labels[4000:]))
 

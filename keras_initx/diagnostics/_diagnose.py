@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, Unpack
 import keras
 import numpy as np
 
-from keras_initx._checks import check_count
+from keras_initx._checks import check_count, check_type
 from keras_initx._keras import layers_of
 from keras_initx._typing import Tensor
 from keras_initx.backends import backend
@@ -89,7 +89,7 @@ def diagnose(
         Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS
         2010, for the means and deviations of activations and gradients by layer.
     """
-    check_model(model)
+    check_type("model", model, keras.Model, "a Keras model")
     limits = check_arguments(x, y, loss=loss, batch_size=batch_size, progress=progress, **thresholds)
     x = first_examples(x, batch_size)
     y = first_examples(y, batch_size) if y is not None else None
@@ -105,16 +105,8 @@ def check_arguments(x: Batch, y: Batch | None, **options: Unpack[DiagnoseOptions
     thresholds: dict[str, Any] = {**options}
     check_data(x, y, thresholds.pop("batch_size", 1))
     _check_loss(thresholds.pop("loss", None))
-    progress = thresholds.pop("progress", None)
-    if progress is not None and not callable(progress):
-        raise TypeError(f"`progress` must be a function. Received: progress={progress!r}")
+    check_type("progress", thresholds.pop("progress", None), Callable | None, "a function")
     return Thresholds(**thresholds)
-
-
-def check_model(model: keras.Model) -> None:
-    """Raise `TypeError` if `model` is not a model."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"`model` must be a Keras model. Received: model={model!r}")
 
 
 def check_data(x: Batch, y: Batch | None, batch_size: int) -> None:

@@ -85,8 +85,7 @@ class SignalMonitor(KerasCallback):
         import_optional("matplotlib", "plot")
         from keras_initx.diagnostics._plot import plot_history
 
-        layers = {step: report.layers for step, report in self.history.items()}
-        plot_history(layers, self._thresholds, path)
+        plot_history({step: report.layers for step, report in self.history.items()}, self._thresholds, path)
 
     def __repr__(self) -> str:
         return f"<SignalMonitor of {len(self.history)} reports, every {self.every} steps>"

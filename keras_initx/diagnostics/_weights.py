@@ -29,8 +29,8 @@ NORMALIZATIONS = (
     keras.layers.LayerNormalization,
     keras.layers.RMSNormalization,
 )
-_TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
-_DEPTHWISE = (
+TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
+DEPTHWISE = (
     keras.layers.DepthwiseConv1D,
     keras.layers.DepthwiseConv2D,
     keras.layers.SeparableConv1D,
@@ -167,7 +167,7 @@ def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> KernelAxes:
     window = tuple(range(rank - 2))
     if is_depthwise(layer, name):
         return window, (*window, rank - 1)
-    if isinstance(layer, _TRANSPOSED):
+    if isinstance(layer, TRANSPOSED):
         return (*window, rank - 1), (*window, rank - 2)
     if isinstance(layer, keras.layers.Embedding):
         return (), (1,)
@@ -181,12 +181,12 @@ def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> KernelAxes:
 def is_depthwise(layer: keras.layers.Layer, name: str) -> bool:
     """Return whether the kernel of this name is depthwise: it does not sum over channels."""
     # A separable convolution has two kernels.
-    return isinstance(layer, _DEPTHWISE) and name != "pointwise_kernel"
+    return isinstance(layer, DEPTHWISE) and name != "pointwise_kernel"
 
 
 def _expected_std(layer: keras.layers.Layer, name: str, fan_in: int, fan_out: int) -> float | None:
     """Return the std that the initializer of a depthwise or transposed kernel intends, or `None` for other kernels."""
-    if not is_depthwise(layer, name) and not isinstance(layer, _TRANSPOSED):
+    if not is_depthwise(layer, name) and not isinstance(layer, TRANSPOSED):
         return None
     initializer = layer.depthwise_initializer if is_depthwise(layer, name) else layer.kernel_initializer
     # Other subclasses, such as `Orthogonal`, have no scale.

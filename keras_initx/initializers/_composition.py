@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._checks import check_number, is_integer
+from keras_initx._checks import check_number, check_type, is_integer
 from keras_initx._seeds import seeds_within
 from keras_initx._typing import DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._base import Initializer, register
@@ -143,8 +143,7 @@ class Concatenated(Initializer):
 
 def _check_initializers(initializers: Any) -> list[keras.initializers.Initializer]:
     received = f"Received: initializers={initializers!r}"
-    if not isinstance(initializers, list | tuple):
-        raise TypeError(f"`initializers` must be a list of initializers. {received}")
+    check_type("initializers", initializers, list | tuple, "a list of initializers")
     if not initializers:
         raise ValueError(f"`initializers` must have at least one initializer. {received}")
     checked = [check_initializer("initializers", initializer) for initializer in initializers]

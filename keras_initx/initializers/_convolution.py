@@ -78,8 +78,7 @@ class DeltaOrthogonal(RandomInitializer):
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         orthogonal = Orthogonal(self.gain, self.seed, blocks=self.groups)
-        matrix = orthogonal._draw_matrix(stream, shape[-2], shape[-1], dtype)
-        return _at_center(stream.xp, matrix, shape, dtype)
+        return _at_center(stream.xp, orthogonal._draw_matrix(stream, shape[-2], shape[-1], dtype), shape, dtype)
 
 
 @register(

@@ -8,7 +8,7 @@ import re
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES
+from keras_initx._checks import DTYPES, check_type
 from keras_initx._keras import loads_a_model
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._array_files import FORMATS, Contents, Stored, check_file, read_array, suffix, truncated
@@ -74,8 +74,8 @@ class Pretrained(Initializer):
         pad: InitializerLike | None = None,
     ) -> None:
         self.path: str = _check_path(path)
-        self.key: str | None = _check_string("key", key)
-        self.sha256: str | None = _check_string("sha256", sha256)
+        self.key: str | None = check_type("key", key, str | None, "a string or `None`")
+        self.sha256: str | None = check_type("sha256", sha256, str | None, "a string or `None`")
         if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
             raise ValueError(f"`sha256` must be 64 hexadecimal digits. Received: {sha256=!r}")
         self.pad: keras.initializers.Initializer | None = pad if pad is None else check_initializer("pad", pad)
@@ -147,9 +147,3 @@ def _check_path(path: object) -> str:
     if suffix(name) not in FORMATS:
         raise ValueError(required)
     return name
-
-
-def _check_string(name: str, value: str | None) -> str | None:
-    if not isinstance(value, str | None):
-        raise TypeError(f"`{name}` must be a string or `None`. Received: {name}={value!r}")
-    return value

@@ -213,8 +213,7 @@ class ChronoBias(RandomInitializer):
         knots, largest = _quantiles(int(self.max_steps))
         unit = largest / _conversion.UNITS
         # Each draw represents the midpoint of its interval.
-        then = affine(unit / 2, unit, (0, largest))
-        return stream.interpolated(Draw.VALUES, (units,), knots, dtype, then)
+        return stream.interpolated(Draw.VALUES, (units,), knots, dtype, affine(unit / 2, unit, (0, largest)))
 
 
 @functools.lru_cache(maxsize=8)

@@ -98,12 +98,9 @@ class MatrixInitializer(AxesInitializer):
 
 def _check_axes(name: str, axes: AxesLike) -> AxesLike:
     """Return `axes`, which must be `None` or a list or tuple of integers."""
-    required = f"`{name}` must be `None` or a list of axis numbers. Received: {name}={axes!r}"
-    if axes is None:
+    if axes is None or (isinstance(axes, list | tuple) and all(map(is_integer, axes))):
         return axes
-    if not isinstance(axes, list | tuple) or not all(map(is_integer, axes)):
-        raise TypeError(required)
-    return axes
+    raise TypeError(f"`{name}` must be `None` or a list of axis numbers. Received: {name}={axes!r}")
 
 
 def check_shape_has_axes(shape: Shape, name: str, axes: AxesLike) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_initx._checks import check_count, check_number
+from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._typing import Array, AxesLike, DType, Gain, KerasConstraint, Seed, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers._base import register
@@ -152,8 +152,7 @@ class KeepSparse(KerasConstraint):
         given: Any = initializer
         if isinstance(given, dict):  # from a saved model
             given = keras.saving.deserialize_keras_object(given)
-        if not isinstance(given, Sparse):
-            raise TypeError(f"`initializer` must be a `Sparse`. Received: initializer={initializer!r}")
+        check_type("initializer", given, Sparse, "a `Sparse`")
         if not isinstance(given.get_config()["seed"], int):
             raise TypeError(
                 "`initializer` must have an integer `seed`, which determines the positions of the zeros. "

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._checks import check_choice
+from keras_initx._checks import check_choice, check_type
 from keras_initx._typing import Array
 from keras_initx.initializers._array_files import FORMATS, Stored, check_file, open_arrays, suffix
 from keras_initx.models._layouts import LAYOUTS, OTHER_NAMES, Candidate, KerasLayout, LayoutName, Part, joined
@@ -151,8 +151,7 @@ def candidates_of(
     """
     if rules is None:
         return {weight.path: _candidates_by_path(weight, layout) for weight in weights}
-    if not isinstance(rules, Mapping):
-        raise TypeError(f"`rules` must be a dict from patterns to names. Received: rules={rules!r}")
+    check_type("rules", rules, Mapping, "a dict from patterns to names")
     found: dict[str, list[Candidate] | None] = {}
     for pattern, value in rules.items():
         if not isinstance(pattern, str):

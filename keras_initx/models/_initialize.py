@@ -320,8 +320,7 @@ def _draw(weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan) -
 
 
 def _array(value: Tensor) -> Array:
-    array: Array = backend.host_view(keras.ops.convert_to_tensor(value))
-    return array
+    return backend.host_view(keras.ops.convert_to_tensor(value))
 
 
 def _std(array: Array) -> float:

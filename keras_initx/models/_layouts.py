@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Shape
-from keras_initx.diagnostics._weights import NORMALIZATIONS, is_depthwise, is_kernel
+from keras_initx.diagnostics._weights import DEPTHWISE, NORMALIZATIONS, TRANSPOSED, is_depthwise, is_kernel
 from keras_initx.models._weights import CONVOLUTIONS, ModelWeight
 
 # An index from `numpy.s_`, or a function that maps the array to the weight.
@@ -32,14 +32,7 @@ OTHER_NAMES = {
     "moving_variance": "running_var",
 }
 _CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
-_CONVOLUTIONS = (
-    *CONVOLUTIONS,
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
-)
+_CONVOLUTIONS = (*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE)
 
 
 @dataclass(frozen=True)
@@ -91,8 +84,7 @@ class Arrangement:
         if self.gates:
             parts = [part[list(self.gates)] for part in parts]
         parts = [part.transpose(self.axes) for part in parts]
-        whole: Array = np.stack(parts) if self.combined == "stacked" else sum(parts[1:], parts[0])
-        return whole.reshape(shape)
+        return (np.stack(parts) if self.combined == "stacked" else sum(parts[1:], parts[0])).reshape(shape)
 
     def description(self, shapes: Sequence[Shape], shape: Shape) -> str:
         """Describe the conversion of arrays of these shapes to a weight of this shape; empty if nothing changes."""

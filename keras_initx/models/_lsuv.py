@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, get_args
 import keras
 import numpy as np
 
-from keras_initx._checks import check_count, check_number
+from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._seeds import derived_seed, root_seed
 from keras_initx._typing import Array
 from keras_initx.diagnostics import _diagnose, _layers, _measure, _signal, _weights
@@ -143,7 +143,7 @@ def lsuv(
     Reference:
         Mishkin and Matas, "All you need is a good init", ICLR 2016.
     """
-    _diagnose.check_model(model)
+    check_type("model", model, keras.Model, "a Keras model")
     _diagnose.check_data(x, None, batch_size)
     check_number("tolerance", tolerance, positive=True)
     check_count("max_steps", max_steps)

@@ -102,9 +102,8 @@ def with_seed_and_axes(
     if "seed" in given:
         given["seed"] = seed
     without_axes = given.get("input_axes") is given.get("output_axes") is None
-    axes = weight.axes
-    if without_axes and axes and _needs_axes(cls, *axes, len(weight.shape)):
-        given["input_axes"], given["output_axes"] = map(list, axes)
+    if without_axes and weight.axes and _needs_axes(cls, *weight.axes, len(weight.shape)):
+        given["input_axes"], given["output_axes"] = map(list, weight.axes)
     try:
         arguments = {name: _argument_for(value, derived_seed(seed, name), weight) for name, value in given.items()}
         copy: keras.initializers.Initializer = cls.from_config(arguments)

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES
+from keras_initx._checks import DTYPES, check_type
 from keras_initx._typing import DType, Shape, Tensor
 from keras_initx.diagnostics._layers import automatic_name, own_weights, parts_of
 from keras_initx.diagnostics._weights import is_kernel, kernel_axes
@@ -83,8 +83,7 @@ class ModelWeight:
 
 def check_model(name: str, model: Any) -> keras.Model:
     """Return `model`, which must be a Keras model with weights."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"`{name}` must be a Keras model. Received: {name}={model!r}")
+    check_type(name, model, keras.Model, "a Keras model")
     if not model.built or not model.weights:
         raise ValueError(
             f"`{name}` must be built: add a `keras.Input`, or call it once. Received: {name}={model.name!r} "

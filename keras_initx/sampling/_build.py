@@ -8,10 +8,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from setuptools._distutils import ccompiler, errors  # those of Python are gone since 3.12
 from setuptools._distutils.sysconfig import customize_compiler
 
-_OPTIONS = {
-    "msvc": ["/O2", "/fp:precise"],
-    "unix": ["-O3", "-fno-fast-math", "-ffp-contract=off", "-fvisibility=hidden"],
-}
+_MSVC = ["/O2", "/fp:precise"]
+_OTHERS = ["-O3", "-fno-fast-math", "-ffp-contract=off", "-fvisibility=hidden"]
 
 
 class KernelHook(BuildHookInterface):
@@ -23,7 +21,7 @@ class KernelHook(BuildHookInterface):
         library.unlink(missing_ok=True)
         compiler = ccompiler.new_compiler()
         customize_compiler(compiler)
-        options = _OPTIONS.get(compiler.compiler_type, _OPTIONS["unix"])
+        options = _MSVC if compiler.compiler_type == "msvc" else _OTHERS
         try:
             with tempfile.TemporaryDirectory() as temporary:
                 objects = compiler.compile([str(folder / "_kernel.c")], temporary, extra_postargs=options)
@@ -32,7 +30,6 @@ class KernelHook(BuildHookInterface):
             self.app.display_warning(f"The kernel is not compiled, so NumPy draws instead: {error}")
             return
         build_data["artifacts"].append("keras_initx/sampling/_kernel.so")
-        build_data["pure_python"] = False
         # Every Python can load it, on this kind of machine.
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data["tag"] = f"py3-none-{platform}"
+        build_data.update(pure_python=False, tag=f"py3-none-{platform}")

@@ -101,8 +101,7 @@ def _smallest_keys_on_host(
 
     def make(begin: int) -> None:
         count = min(step, units - begin)
-        keys = stream.words(Draw.SUPPORT, (count, inputs), start=begin * inputs)
-        keys >>= 32 - _KEY_BITS
+        keys = stream.words(Draw.SUPPORT, (count, inputs), start=begin * inputs) >> (32 - _KEY_BITS)
         values = stream.normal(Draw.VALUES, (count, connections), dtype, start=begin * connections, then=scaled)
         out[:, begin : begin + count] = _keep_smallest(keys, values).T
 

@@ -250,8 +250,7 @@ def truncated_normal(
     scale = stddev / quantiles.stddev
     # Each draw represents the midpoint of its unit.
     offset = mean + scale * (quantiles.origin + quantiles.unit / 2)
-    bounds = truncated_bounds(lower, upper, mean, stddev)
-    then = affine(offset, scale * quantiles.unit, bounds)
+    then = affine(offset, scale * quantiles.unit, truncated_bounds(lower, upper, mean, stddev))
     return stream.interpolated(Draw.VALUES, shape, quantiles.knots, dtype, then)
 
 

@@ -72,16 +72,14 @@ def fill(out: Array, kind: Kind, dtype: DType, numbers: Array, key: tuple[int, i
     if library is None or (dtype == "float64") != (out.dtype == "float64"):
         for first in range(begin, end, _BLOCK):
             last = min(first + _BLOCK, end)
-            words = _words_between(key, draw, first, last)
-            values = convert(HOST, words, table, dtype)
+            values = convert(HOST, _words_between(key, draw, first, last), table, dtype)
             out[first - begin : last - begin] = values if convert is as_words else finish(HOST, values, numbers)
         return
     what = KINDS.index(convert), (*DTYPES, HOST.word).index(out.dtype.name), *key, draw
     given = table if table is None else table.ctypes.data, numbers.ctypes.data
-    address = out.ctypes.data
 
     def make(first: int) -> None:
-        place = address + (first - begin) * out.itemsize
+        place = out.ctypes.data + (first - begin) * out.itemsize
         library.initx_fill(place, *what, first, min(first + _KERNEL_BLOCK, end), *given)
 
     run_blocks(make, range(begin, end, _KERNEL_BLOCK))

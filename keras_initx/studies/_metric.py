@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import keras
 
-from keras_initx._checks import check_choice, check_number
+from keras_initx._checks import check_choice, check_number, check_type
 from keras_initx.diagnostics._layers import automatic_name
 from keras_initx.studies._records import BuildError, Direction, Mode, Trial
 from keras_initx.studies._reuse import is_of_keras
@@ -170,8 +170,7 @@ def resolve_metric(trials: Collection[Trial], monitor: str | None, mode: Mode) -
 
 def check_monitor(monitor: str | None, mode: Mode) -> None:
     """Raise `TypeError` or `ValueError` unless a metric may have this name and this direction."""
-    if monitor is not None and not isinstance(monitor, str):
-        raise TypeError(f"`monitor` must be the name of a metric or `None`. Received: {monitor=!r}")
+    check_type("monitor", monitor, str | None, "the name of a metric or `None`")
     check_choice("mode", mode, ("auto", "max", "min"))
 
 

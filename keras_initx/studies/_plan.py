@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_initx._checks import check_count, check_seed
+from keras_initx._checks import check_count, check_seed, check_type
 from keras_initx._seeds import derived_seed
 from keras_initx._version import __version__
 from keras_initx.studies._data import data_digest
@@ -23,12 +23,9 @@ def run_settings(
         TypeError: If `build` is not callable, a count or the seed is not an integer, or `title` is not a string.
         ValueError: If one of them is out of range.
     """
-    if not callable(build):
-        raise TypeError(f"`build` must be a function that returns a compiled model. Received: {build=!r}")
-    if not isinstance(check_seed(seed), int):
-        raise TypeError(f"`seed` must be an integer, from which all others are derived. Received: {seed=!r}")
-    if title is not None and not isinstance(title, str):
-        raise TypeError(f"`title` must be a string or `None`. Received: {title=!r}")
+    check_type("build", build, Callable, "a function that returns a compiled model")
+    check_type("seed", check_seed(seed), int, "an integer, from which all others are derived")
+    check_type("title", title, str | None, "a string or `None`")
     return {
         "title": title or str(fingerprint(build)),
         "build": fingerprint(build),

@@ -6,7 +6,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
@@ -160,10 +160,7 @@ def _before_training(model: keras.Model, run: Run) -> Record:
 
 def _evaluate(model: keras.Model, part: Part) -> Record:
     x, y, weights = keras.utils.unpack_x_y_sample_weight(part)
-    metrics: Record = model.evaluate(
-        x, y, sample_weight=weights, batch_size=_EVALUATION_BATCH, return_dict=True, verbose=0
-    )
-    return metrics
+    return model.evaluate(x, y, sample_weight=weights, batch_size=_EVALUATION_BATCH, return_dict=True, verbose=0)
 
 
 def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: int) -> Record:
@@ -201,7 +198,7 @@ def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: 
 def first_batch(data: Data, batch_size: int, seed: int) -> Part:
     """Return the inputs and targets of the first batch in the first epoch of `train_epoch`."""
     training, _ = data
-    return cast(Part, select_examples(training[:2], _order(training, 1, seed)[:batch_size]))
+    return select_examples(training[:2], _order(training, 1, seed)[:batch_size])
 
 
 def train_epoch(model: keras.Model, data: Data, epoch: int, batch_size: int, seed: int) -> Record:
