@@ -78,7 +78,7 @@ def lint(session):
         session,
         ("mypy",),
         # The installed package, as type checkers of users see it.
-        ("mypy", "--cache-dir=.mypy_cache/user_code", "--strict", "--follow-imports=silent", "tests/user_code.py"),
+        ("mypy", "--cache-dir=.mypy_cache/user_code", "--strict", "tests/user_code.py"),
         ("pyright", "--verifytypes", "keras_initx", "--ignoreexternal"),
     )
 

@@ -146,9 +146,9 @@ def default_axes(rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def check_gain(gain: Gain) -> Gain:
     """Return `gain`, which must be a positive number or the name of an activation."""
-    if isinstance(gain, str):
-        return check_choice("gain", gain, _GAINS)
-    return check_number("gain", gain, positive=True)
+    is_name = isinstance(gain, str)
+    checked: Gain = check_choice("gain", gain, _GAINS) if is_name else check_number("gain", gain, positive=True)
+    return checked
 
 
 def gain_value(gain: Gain) -> float:

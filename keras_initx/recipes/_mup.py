@@ -193,7 +193,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
             logarithms = np.log(self.sizes)
         logarithms[~np.isfinite(logarithms)] = np.nan
         widths = np.log(self.widths) - np.mean(np.log(self.widths))
-        return np.round(logarithms @ widths / (widths @ widths), 3) + 0.0  # so that none is -0.0
+        return np.asarray(np.round(logarithms @ widths / (widths @ widths), 3) + 0.0)  # so that none is -0.0
 
     def to_json(self) -> str:
         """Return the result as JSON."""

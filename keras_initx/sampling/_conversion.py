@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import keras
 import numpy as np
@@ -109,7 +109,7 @@ def portable_log(x: Array | float) -> Array:
     mantissa, exponent = np.frexp(x)
     s = (mantissa - 1) / (mantissa + 1)
     series = np.polyval([2.0 / n for n in range(45, 0, -2)], s * s)
-    return exponent * 0.6931471805599453 + s * series
+    return cast(Array, exponent * 0.6931471805599453 + s * series)
 
 
 CELLS = 1 << 16
@@ -167,7 +167,7 @@ def _density(x: Array, mode: float) -> Array:
     power = -x * (x / 2 + mode)
     twos = np.rint(power * 1.4426950408889634)
     rest = power - twos * 0.6931471805599453
-    return np.ldexp(np.polyval([1 / math.factorial(n) for n in range(15, -1, -1)], rest), twos.astype(int))
+    return cast(Array, np.ldexp(np.polyval([1 / math.factorial(n) for n in range(15, -1, -1)], rest), twos.astype(int)))
 
 
 def _stddev(knots: Array) -> float:

@@ -9,7 +9,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import keras
 import numpy as np
@@ -158,7 +158,7 @@ class Folder:
             raise ValueError(
                 f"`path` must be the folder of a {kind} run. Received: path={self.path}, of {header['kind']}"
             )
-        return header["settings"]
+        return cast(Settings, header["settings"])
 
     def begin(self, key: str) -> Log:
         """Make the log of a new attempt at a trial, and return a function that appends a record to it."""
@@ -252,7 +252,7 @@ def from_line(text: str) -> Record | None:
     body += "}"
     if not separator or digest != f'{_checksum(body)}"}}':
         return None
-    return json.loads(body)
+    return cast(Record, json.loads(body))
 
 
 def _checksum(text: str) -> str:

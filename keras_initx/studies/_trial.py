@@ -160,7 +160,7 @@ def _before_training(model: keras.Model, run: Run) -> Record:
 
 def _evaluate(model: keras.Model, part: Part) -> Record:
     x, y, weights = keras.utils.unpack_x_y_sample_weight(part)
-    return model.evaluate(x, y, sample_weight=weights, batch_size=_EVALUATION_BATCH, return_dict=True, verbose=0)
+    return dict(model.evaluate(x, y, sample_weight=weights, batch_size=_EVALUATION_BATCH, return_dict=True, verbose=0))
 
 
 def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: int) -> Record:
@@ -198,7 +198,7 @@ def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: 
 def first_batch(data: Data, batch_size: int, seed: int) -> Part:
     """Return the inputs and targets of the first batch in the first epoch of `train_epoch`."""
     training, _ = data
-    return select_examples(training[:2], _order(training, 1, seed)[:batch_size])
+    return tuple(select_examples(training[:2], _order(training, 1, seed)[:batch_size]))
 
 
 def train_epoch(model: keras.Model, data: Data, epoch: int, batch_size: int, seed: int) -> Record:
