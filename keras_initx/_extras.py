@@ -47,4 +47,5 @@ def kernel() -> Any:
     library.initx_fill.argtypes = [pointer, number, number, word, word, word, count, count, pointer, pointer]
     library.initx_floyd.argtypes = [pointer, pointer, word, count, word]
     library.initx_keep_smallest.argtypes = [pointer, number, pointer, count, count, count, pointer]
+    library.initx_frame.argtypes = [pointer, pointer, count, count, count, number]
     return library

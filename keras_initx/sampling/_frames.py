@@ -4,10 +4,12 @@ import functools
 from collections.abc import Callable
 
 import keras
+import numpy as np
 
+from keras_initx._extras import kernel
 from keras_initx._typing import DType, Tensor
 from keras_initx.backends import backend
-from keras_initx.sampling._namespace import DEVICE, TRACED, Namespace
+from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
 from keras_initx.sampling._stream import Draw, Stream, check_size
 
 __all__ = ["gaussian_frame", "householder_frame", "qr_frame", "svd_frame"]
@@ -15,6 +17,9 @@ __all__ = ["gaussian_frame", "householder_frame", "qr_frame", "svd_frame"]
 # Reflections applied at a time: small enough that the work that is not a matrix product stays
 # small, large enough that the products run at full speed. The order of the draws depends on it.
 _PANEL = 64
+# The kernel makes frames of up to this many elements, which stay in the cache: the matrix products of a panel are
+# faster for larger ones, and for smaller ones calling them takes longer than their arithmetic.
+_SMALL = 1 << 14
 
 
 def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
@@ -37,6 +42,10 @@ def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "f
     if xp is DEVICE and backend.compiles_shapes:
         return _frame_by_program(stream, rows, columns, dtype, start)
     draws = stream.normal(Draw.FRAME, (count,), dtype, start)
+    if xp is HOST and rows * columns <= _SMALL and (library := kernel()):
+        frame = np.zeros((rows, columns), dtype)
+        library.initx_frame(frame.ctypes.data, draws.ctypes.data, rows, columns, _PANEL, frame.itemsize)
+        return frame
     frame = xp.eye(rows, columns, dtype=dtype)
     signs: list[Tensor] = []
     for first in reversed(range(0, columns, _PANEL)):

@@ -3,6 +3,7 @@
    No memory but a block on the stack. To be compiled without fused products and without fast mathematics. */
 
 #include <float.h>
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -179,5 +180,36 @@ PUBLIC void initx_keep_smallest(char *out, int bytes, const uint32_t *keys, uint
         } else {
             KEEP(uint64_t)
         }
+    }
+}
+
+/* `householder_frame`: `out` is zero and becomes a frame, one reflection after the other, from the last. A row of 16
+   columns may begin before that of the reflection, where the frame is still zero. */
+#define FRAME(real)                                                                              \
+    for (uint64_t j = columns; j-- > 0;) {                                                       \
+        uint64_t first = j - j % panel, length = rows - j, width = columns - j / 16 * 16;        \
+        real *v = (real *)draws + first * rows - first * (first - panel) / 2 + (j - first) * (rows - first + 1); \
+        real *frame = (real *)out + j * columns + j / 16 * 16, sums[SIZE] = {0};                 \
+        double square = 0;                                                                       \
+        for (uint64_t i = 0; i < length; i++) square += (double)v[i] * v[i];                     \
+        real head = square == 0 ? 1 : v[0], norm = square == 0 ? 1 : (real)sqrt(square);         \
+        real sign = head < 0 ? 1 : -1, factor = (real)(1 / sqrt(norm * (norm - sign * head)));   \
+        v[0] = head - sign * norm;                                                               \
+        frame[j % 16] = sign;                                                                    \
+        for (uint64_t i = 0; i < length; i++) {                                                  \
+            const real *row = frame + i * columns, x = v[i] *= factor;                           \
+            for (uint64_t k = 0; k < width; k++) sums[k] += x * row[k];                          \
+        }                                                                                        \
+        for (uint64_t i = 0; i < length; i++) {                                                  \
+            real *row = frame + i * columns, x = v[i];                                           \
+            for (uint64_t k = 0; k < width; k++) row[k] -= x * sums[k];                          \
+        }                                                                                        \
+    }
+
+WIDE PUBLIC void initx_frame(void *out, void *draws, uint64_t rows, uint64_t columns, uint64_t panel, int bytes) {
+    if (bytes == 4) {
+        FRAME(float)
+    } else {
+        FRAME(double)
     }
 }

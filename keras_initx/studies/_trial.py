@@ -17,7 +17,19 @@ from keras_initx.diagnostics import diagnose
 from keras_initx.studies._data import number_of_examples, select_examples
 from keras_initx.studies._metric import check_metrics, directions
 from keras_initx.studies._plan import TrialPlan
-from keras_initx.studies._records import BuildError, Data, Folder, Log, Mode, Part, Record, RecordError, Status, Trial
+from keras_initx.studies._records import (
+    BuildError,
+    Data,
+    Folder,
+    Log,
+    Mode,
+    Part,
+    Record,
+    RecordError,
+    Status,
+    Structure,
+    Trial,
+)
 from keras_initx.studies._reuse import compiled_once, restore_state, state_of
 
 _EVALUATION_BATCH = 256
@@ -123,13 +135,17 @@ def _train(model: keras.Model, run: Run, plan: TrialPlan, log: Log, on_epoch: Ca
         # A draw of restarts is trained all the same.
         if plan.initializer is not None and _diverged(record["metrics"]):
             return "diverged"
-    for epoch in range(plan.begin + 1, plan.end + 1):
-        metrics = train_epoch(model, run.data, epoch, run.batch_size, plan.order_seed)
-        log(event="epoch", metrics={"epoch": epoch, **metrics})
+    status: Status = "finished"
+
+    def end_epoch(metrics: Record) -> None:
+        nonlocal status
+        log(event="epoch", metrics=metrics)
         on_epoch()
         if _diverged(metrics):
-            return "diverged"
-    return "finished"
+            status, model.stop_training = "diverged", True
+
+    train(model, run.data, range(plan.begin + 1, plan.end + 1), run.batch_size, plan.order_seed, end_epoch)
+    return status
 
 
 def _diverged(metrics: Record) -> bool:
@@ -159,7 +175,7 @@ def _before_training(model: keras.Model, run: Run) -> Record:
 
 
 def _evaluate(model: keras.Model, part: Part) -> Record:
-    x, y, weights = keras.utils.unpack_x_y_sample_weight(part)
+    x, y, weights = _given(part, _EVALUATION_BATCH)
     return dict(model.evaluate(x, y, sample_weight=weights, batch_size=_EVALUATION_BATCH, return_dict=True, verbose=0))
 
 
@@ -170,7 +186,7 @@ def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: 
         model: A compiled model that has not been trained.
         data: The result of `checked_data`.
         batch_size: Number of examples in a batch.
-        seed: See `train_epoch`.
+        seed: See `train`.
 
     Returns:
         A dict with `"layers"`, some statistics of each layer, and `"verdicts"`; or with an
@@ -196,60 +212,103 @@ def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: 
 
 
 def first_batch(data: Data, batch_size: int, seed: int) -> Part:
-    """Return the inputs and targets of the first batch in the first epoch of `train_epoch`."""
+    """Return the inputs and targets of the first batch in the first epoch of `train`."""
     training, _ = data
     return tuple(select_examples(training[:2], _order(training, 1, seed)[:batch_size]))
 
 
-def train_epoch(model: keras.Model, data: Data, epoch: int, batch_size: int, seed: int) -> Record:
-    """Train `model` for one epoch, and evaluate it.
+def train(
+    model: keras.Model, data: Data, epochs: range, batch_size: int, seed: int, on_epoch: Callable[[Record], None]
+) -> None:
+    """Train `model`, and evaluate it after each epoch.
 
     Args:
         model: A compiled model.
         data: The result of `checked_data`.
-        epoch: Number of the epoch, 1 for the first.
+        epochs: Numbers of the epochs, 1 for the first.
         batch_size: Number of examples in a batch.
         seed: Seed of the order of the examples and all other randomness in training.
-
-    Returns:
-        A dict of the metrics, with `"seconds"` and, in the first epoch, `"batch_losses"`.
+        on_epoch: Function to call after each epoch with a dict of the metrics, with `"epoch"`,
+            `"seconds"` and, in the first epoch, `"batch_losses"`. It may stop the training.
     """
     training, validation = data
-    order = _order(training, epoch, seed)
-    x, y, weights = keras.utils.unpack_x_y_sample_weight(select_examples(training, order))
-    seed = derived_seed(seed, epoch)
+    examples = _given(training, batch_size)
+    batches = examples[0] if isinstance(examples[0], _Batches) else None
     running: list[tuple[int, float]] = []  # Keras reports the mean loss of all batches so far, not that of each.
+    begin = 0.0
 
-    def record(batch: int, logs: Record) -> None:
+    def begin_epoch(epoch: int, logs: Any) -> None:
+        nonlocal begin
+        if batches:
+            batches.order = _order(training, epoch + 1, seed)
+        # `fit` may also draw while it prepares a model, which happens only once per model. TensorFlow prepares all its
+        # programs again after this; its layers draw from states of their own.
+        if epoch + 1 == epochs.start or keras.backend.backend() != "tensorflow":
+            keras.utils.set_random_seed(derived_seed(seed, epoch + 1))
+        begin = time.perf_counter()
+
+    def end_epoch(epoch: int, logs: Record) -> None:
+        seconds = time.perf_counter() - begin
+        metrics: Record = {name: float(keras.ops.convert_to_numpy(value).item()) for name, value in logs.items()}
+        if epoch == 0:
+            numbers, means = np.transpose(running)
+            seen = np.minimum(numbers * batch_size, number_of_examples(training))
+            with np.errstate(invalid="ignore"):  # a loss that is not finite
+                metrics["batch_losses"] = (np.diff(seen * means, prepend=0) / np.diff(seen, prepend=0)).tolist()
+        on_epoch({"epoch": epoch + 1, **metrics, "seconds": seconds})
+
+    def end_batch(batch: int, logs: Record) -> None:
         running.append((batch + 1, float(logs["loss"])))
 
-    # `fit` may also draw while it prepares a model, which happens only once per model.
-    begin_with_seed = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda *_: keras.utils.set_random_seed(seed), on_train_batch_end=record if epoch == 1 else None
+    callback = keras.callbacks.LambdaCallback(
+        on_epoch_begin=begin_epoch, on_epoch_end=end_epoch, on_train_batch_end=end_batch if 1 in epochs else None
     )
-    begin = time.perf_counter()
-    # Shuffled here, because shuffling by the backends does not depend on the seed alone.
-    history = model.fit(
-        x,
-        y,
-        sample_weight=weights,
-        batch_size=batch_size,
-        initial_epoch=epoch - 1,
-        epochs=epoch,
-        shuffle=False,
-        validation_data=validation,
-        validation_batch_size=_EVALUATION_BATCH,
-        callbacks=[begin_with_seed],
-        verbose=0,
-    ).history
-    seconds = time.perf_counter() - begin
-    metrics: Record = {name: float(keras.ops.convert_to_numpy(values[-1]).item()) for name, values in history.items()}
-    if epoch == 1:
-        batches, means = np.transpose(running)
-        examples = np.minimum(batches * batch_size, len(order))
-        with np.errstate(invalid="ignore"):  # a loss that is not finite
-            metrics["batch_losses"] = (np.diff(examples * means, prepend=0) / np.diff(examples, prepend=0)).tolist()
-    return {**metrics, "seconds": seconds}
+    # All epochs at once, because `fit` prepares data each time that it is called.
+    for part in [epochs] if batches else [range(epoch, epoch + 1) for epoch in epochs]:
+        if not batches:
+            order = _order(training, part.start, seed)
+            examples = keras.utils.unpack_x_y_sample_weight(select_examples(training, order))
+        x, y, weights = examples
+        model.fit(
+            x,
+            y,
+            sample_weight=weights,
+            batch_size=batch_size,
+            initial_epoch=part.start - 1,
+            epochs=part.stop - 1,
+            shuffle=False,
+            validation_data=_given(validation, _EVALUATION_BATCH),
+            validation_batch_size=_EVALUATION_BATCH,
+            callbacks=[callback],
+            verbose=0,
+        )
+        if model.stop_training:
+            break
+
+
+class _Batches(keras.utils.PyDataset):
+    """Batches of the examples in `order`: shuffling by the backends does not depend on the seed alone."""
+
+    def __init__(self, part: Part, batch_size: int) -> None:
+        super().__init__()
+        # TensorFlow would make one array of a list.
+        self._examples = keras.tree.lists_to_tuples(keras.utils.pack_x_y_sample_weight(*part))
+        self._batch_size = batch_size
+        self.order = np.arange(number_of_examples(part))
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.order) / self._batch_size)
+
+    def __getitem__(self, index: int) -> Structure:
+        begin = index * self._batch_size
+        return select_examples(self._examples, self.order[begin : begin + self._batch_size])
+
+
+def _given(part: Part, batch_size: int) -> Part:
+    """Return inputs, targets and weights for `fit` and `evaluate`: batches, which are ready sooner than arrays."""
+    if all(array is not None for array in keras.tree.flatten(part)):
+        return _Batches(part, batch_size), None, None
+    return tuple(keras.utils.unpack_x_y_sample_weight(part))  # TensorFlow takes no `None` in a batch
 
 
 def _order(training: Part, epoch: int, seed: int) -> Array:

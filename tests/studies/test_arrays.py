@@ -6,10 +6,11 @@ import numpy as np
 import pandas
 import pytest
 import scipy.sparse
+from modes import needs_keras
 from networks import build, build_he, data, timeless
 
-from keras_initx.studies import compare_initializers, random_restarts
-from keras_initx.studies._data import checked_data, data_digest
+from keras_initx.studies import _trial, compare_initializers, random_restarts
+from keras_initx.studies._data import checked_data, data_digest, select_examples
 
 COLUMNS = [f"x{i}" for i in range(6)]
 
@@ -207,3 +208,53 @@ def test_lengths_that_differ_are_refused_before_anything_is_written(tmp_path, pa
     with pytest.raises(ValueError, match=f"Received: {of_validation}$"):
         random_restarts(build_he, (good, part), out=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def build_of_several(inputs, outputs):
+    """Return a function that builds a model whose data have the structures `inputs` and `outputs`."""
+
+    def build(initializer):
+        ends = {name: keras.Input((3,), name=name) for name in ("left", "right")}
+        joined = keras.layers.Concatenate()([ends["left"], ends["right"]])
+        heads = {name: keras.layers.Dense(3, "softmax", name=name)(joined) for name in ("first", "second")}
+        model = keras.Model(inputs(ends), in_list(heads) if outputs is first_of_list else outputs(heads))
+        losses = dict.fromkeys(heads, "sparse_categorical_crossentropy")
+        model.compile(keras.optimizers.SGD(0.1), outputs(losses), run_eagerly=True)
+        return model
+
+    return build
+
+
+def in_list(values):
+    return list(values.values())
+
+
+def first_of_list(values):
+    """Return a list without targets for the second output, which then needs no loss."""
+    return [values["first"], None]
+
+
+@pytest.mark.parametrize("inputs", [dict, in_list])
+@pytest.mark.parametrize(
+    "outputs",
+    [dict, in_list, pytest.param(first_of_list, marks=needs_keras("3.15", "takes `None` in a structure"))],
+)
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weights"])
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")  # for an output without a loss
+def test_any_structure_is_trained_as_by_fit(inputs, outputs, weighted):
+    def part(x, y):
+        weights = (np.linspace(0, 1, len(y), dtype="float32"),) if weighted else ()
+        return inputs({"left": x[:, :3], "right": x[:, 3:]}), outputs({"first": y, "second": (y + 1) % 3}), *weights
+
+    study_data = checked_data(tuple(part(*own) for own in data()))
+    build = build_of_several(inputs, outputs)
+    model, other = build(None), build(None)
+    other.set_weights(model.get_weights())
+    found = []
+    _trial.train(model, study_data, range(1, 3), 32, 5, found.append)
+    for epoch in (1, 2):
+        order = _trial._order(study_data[0], epoch, 5)
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(select_examples(study_data[0], order))
+        other.fit(x, y, 32, sample_weight=weights, shuffle=False, verbose=0)
+        losses = other.evaluate(*study_data[1][:2], sample_weight=(study_data[1][2:] or (None,))[0], verbose=0)
+        assert found[epoch - 1]["val_loss"] == pytest.approx(losses[0] if isinstance(losses, list) else losses)

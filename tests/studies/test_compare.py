@@ -269,8 +269,11 @@ def test_losses_of_batches_are_those_of_each_batch():
     model.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy", run_eagerly=True)
     order = _trial._order((x, y), 1, 5)
     batches = [order[begin : begin + 40] for begin in (0, 40, 80)]
-    found = _trial.train_epoch(model, data(), 1, 40, 5)["batch_losses"]
-    assert found == pytest.approx([model.evaluate(x[batch], y[batch], verbose=0) for batch in batches], rel=1e-4)
+    epochs = []
+    _trial.train(model, data(), range(1, 2), 40, 5, epochs.append)
+    assert epochs[0]["batch_losses"] == pytest.approx(
+        [model.evaluate(x[batch], y[batch], verbose=0) for batch in batches], rel=1e-4
+    )
 
 
 class Drawing(keras.layers.Layer):
@@ -289,8 +292,7 @@ def test_each_epoch_has_a_seed_of_its_own():
         layer.drawn = []
         model = keras.Sequential([keras.Input((6,)), layer, keras.layers.Dense(3, "softmax")])
         model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
-        for epoch in (1, 2):
-            _trial.train_epoch(model, data(), epoch, 96, seed)
+        _trial.train(model, data(), range(1, 3), 96, seed, lambda metrics: None)
         return list(layer.drawn)
 
     first, second = drawn(1)

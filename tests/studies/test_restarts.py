@@ -14,7 +14,7 @@ from keras_initx._seeds import derived_seed
 from keras_initx.studies import DamagedFileError, RestartStudy, _reuse, _trial, random_restarts
 from keras_initx.studies._plan import TrialPlan, plan_checks, plan_rounds, plan_stage
 from keras_initx.studies._records import Folder
-from keras_initx.studies._trial import Run, run_trial, train_epoch
+from keras_initx.studies._trial import Run, run_trial, train
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,7 @@ def test_the_best_comes_first(study):
 def test_the_seed_gives_the_model_again(study):
     keras.utils.set_random_seed(study.seed)
     model = build_he()
-    for epoch in range(1, 3):
-        train_epoch(model, data(), epoch, 32, derived_seed(0, "train"))
+    train(model, data(), range(1, 3), 32, derived_seed(0, "train"), lambda metrics: None)
     for own, other in zip(model.weights, study.model.weights, strict=True):
         np.testing.assert_array_equal(to_numpy(own), to_numpy(other))
     assert study.model.evaluate(*data()[1], return_dict=True, verbose=0)["accuracy"] == pytest.approx(study.score)
@@ -68,19 +67,18 @@ def test_the_seed_gives_the_model_again(study):
 
 @pytest.mark.once
 def test_of_draws_that_are_equally_good_the_seed_is_that_of_the_model(monkeypatch):
-    def even(model, data, epoch, *rest):
-        metrics = train_epoch(model, data, epoch, *rest)
-        return metrics if epoch == 1 else {**metrics, "val_accuracy": 0.5}
+    def even(*arguments):
+        *arguments, on_epoch = arguments
+        train(*arguments, lambda found: on_epoch(found if found["epoch"] == 1 else {**found, "val_accuracy": 0.5}))
 
-    monkeypatch.setattr(_trial, "train_epoch", even)
+    monkeypatch.setattr(_trial, "train", even)
     study = random_restarts(build_he, data(), n=4, epochs=2, checks=0)
     first, second = study.draws[:2]
     # After the first round the other one of the two was ahead.
     assert first["epochs"][1]["val_accuracy"] < second["epochs"][1]["val_accuracy"]
     keras.utils.set_random_seed(study.seed)
     model = build_he()
-    for epoch in range(1, 3):
-        train_epoch(model, data(), epoch, 32, derived_seed(0, "train"))
+    train(model, data(), range(1, 3), 32, derived_seed(0, "train"), lambda metrics: None)
     for own, other in zip(model.weights, study.model.weights, strict=True):
         np.testing.assert_array_equal(to_numpy(own), to_numpy(other))
 
@@ -141,15 +139,14 @@ def test_a_state_is_all_that_training_goes_on_from():
     def trained(stop):
         keras.utils.set_random_seed(1)
         model = build_he()
-        for epoch in range(1, 4):
-            if epoch == stop:
-                content = _reuse.state_of(model)
-                model = build_he()
-                _reuse.restore_state(model, content)
-            train_epoch(model, data(), epoch, 32, 5)
+        for epochs in (range(1, stop), range(stop, 4)):
+            train(model, data(), epochs, 32, 5, lambda metrics: None)
+            content = _reuse.state_of(model)
+            model = build_he()
+            _reuse.restore_state(model, content)
         return [to_numpy(variable) for variable in _reuse._variables(model)]
 
-    for own, other in zip(trained(None), trained(3), strict=True):
+    for own, other in zip(trained(4), trained(3), strict=True):
         np.testing.assert_array_equal(own, other)
 
 

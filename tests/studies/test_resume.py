@@ -27,15 +27,20 @@ def test_a_killed_study_comes_to_the_same_end():
 
 def interrupted_after(monkeypatch, count):
     """Have Ctrl-C pressed in the trial after `count` others."""
-    train, done = _trial.train_epoch, []
+    train, done = _trial.train, []
 
-    def interrupt(model, data, epoch, *rest):
-        if epoch == 2 and len(done) == count:
-            raise KeyboardInterrupt
-        done.extend([epoch] * (epoch == 2))
-        return train(model, data, epoch, *rest)
+    def interrupt(*arguments):
+        *arguments, on_epoch = arguments
 
-    monkeypatch.setattr(_trial, "train_epoch", interrupt)
+        def on_first(metrics):
+            on_epoch(metrics)
+            if len(done) == count:
+                raise KeyboardInterrupt
+
+        train(*arguments, on_first)
+        done.append(arguments)
+
+    monkeypatch.setattr(_trial, "train", interrupt)
 
 
 def test_an_interrupted_study_can_be_read(monkeypatch, tmp_path):
