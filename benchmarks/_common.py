@@ -145,8 +145,8 @@ def _rounded(value):
 def plot_ratios(path, title, ratios):
     """Draw the ratios.
 
-    `ratios` maps a label to peers and their `(ratio, target or None)`. The name of a peer begins with its library;
-    what it does may follow after a comma.
+    `ratios` maps a label to peers and their ratios. The name of a peer begins with its library; what it does may
+    follow after a comma.
     """
     import matplotlib as mpl
 
@@ -154,10 +154,9 @@ def plot_ratios(path, title, ratios):
     import matplotlib.pyplot as plt
 
     peers = list(dict.fromkeys(peer for row in ratios.values() for peer in row))
-    figures = [ratio for row in ratios.values() for ratio, _ in row.values()]
+    figures = [ratio for row in ratios.values() for ratio in row.values()]
     measured = rounds([ratio["n"] for ratio in figures])
     measured += ", lines between the quartiles" if any(map(has_quartiles, figures)) else ""
-    goals = []
     figure, axes = plt.subplots(figsize=(8, 1.6 + 0.32 * len(ratios)), layout="constrained")
     axes.axvline(1, color="0.4", linewidth=1)
     for peer in peers:
@@ -166,15 +165,12 @@ def plot_ratios(path, title, ratios):
             if peer in row:
                 # The peers of a row are side by side.
                 height = y + 0.24 * (list(row).index(peer) - (len(row) - 1) / 2)
-                ratio, target = row[peer]
+                ratio = row[peer]
                 low, high = (ratio["q1"], ratio["q3"]) if has_quartiles(ratio) else [ratio["median"]] * 2
                 bars.append((height, ratio["median"], ratio["median"] - low, high - ratio["median"]))
-                goals += [(target, height)] if target else []
         heights, middles, below, above = zip(*bars, strict=True)
         color = _COLORS[peer.split(",")[0]]
         axes.errorbar(middles, heights, xerr=(below, above), fmt="o", markersize=4, color=color, label=peer)
-    if goals:
-        axes.plot(*zip(*goals, strict=True), "|", color="black", markersize=8, label="target")
     axes.set(xscale="log", xlabel=f"peer time / our time; right of 1 ours is faster\n{measured}", title=title)
     axes.set(ylim=(len(ratios) - 0.5, -0.5))
     axes.set_yticks(range(len(ratios)), ratios)
@@ -186,6 +182,6 @@ def plot_ratios(path, title, ratios):
     axes.xaxis.set_minor_formatter("")
     axes.tick_params(axis="x", labelsize="small")
     axes.grid(axis="x", alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=len(peers) + 1)
+    figure.legend(loc="outside lower center", ncols=len(peers))
     figure.savefig(path.with_suffix(".png"), dpi=120)
     plt.close(figure)

@@ -96,9 +96,9 @@ def _sampling(documents, backends):
     rows = []
     for row in _rows.ROWS:
         peer = next(iter(row.peers))
-        for shape in (*row.shapes, *row.more):
+        for shape in _rows.sorted_shapes(row):
             label = _rows.label(row, shape, "float32")
-            ratios = (document["cases"][label].get(key, {}).get(peer) for document, _, key in columns)
+            ratios = (document["cases"].get(label, {}).get(key, {}).get(peer) for document, _, key in columns)
             rows.append((label, peer, *map(_median, ratios)))
     return _common.table(("case", "peer", *(column for _, column, _ in columns)), rows)
 

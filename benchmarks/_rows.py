@@ -72,10 +72,11 @@ class Row(NamedTuple):
         name: Name in the tables.
         ours: Function that maps a seed to an initializer.
         peers: The same for each peer, by library name.
-        shapes: Shapes that have a target. All are measured in the quick form too.
+        shapes: Shapes of which the first call is measured too. All are measured in the quick form.
         more: Shapes measured in the full form only.
         goals: Target ratio at `shapes` on the CPU, by peer and backend.
-        elsewhere: Target ratio against Keras at all other shapes on the CPU.
+        elsewhere: The same at all other shapes.
+        dense: Whether the targets hold in the first call too, and 16 bits may take no longer than 32.
         extra_memory: Maximum memory beyond the result, relative to the size of the result.
         gpu_shapes: Shapes for an accelerator, instead of `shapes` and `more`.
         gpu_goals: Target ratio on an accelerator, by peer and backend.
@@ -90,7 +91,8 @@ class Row(NamedTuple):
     shapes: tuple
     more: tuple = ()
     goals: dict = {}
-    elsewhere: float | None = None
+    elsewhere: dict = {}
+    dense: bool = False
     extra_memory: float | None = None
     gpu_shapes: tuple = ()
     gpu_goals: dict = {}
@@ -102,30 +104,56 @@ class Row(NamedTuple):
         """Return the target ratio against `peer`, or `None`."""
         if device == "gpu":
             return self.gpu_goals.get(peer, {}).get(backend) if shape[0] >= self.gpu_goals_from else None
-        if shape in self.shapes and dtype == "float32":
-            return self.goals.get(peer, {}).get(backend)
-        return self.elsewhere if peer == "keras" else None
+        goals = self.goals if shape in self.shapes and dtype == "float32" else self.elsewhere
+        return goals.get(peer, {}).get(backend)
 
 
 _EACH = ("jax", "tensorflow", "torch")
 _GPU_SHARE = {"jax": 0.5, "tensorflow": 0.5}
 
-ROWS = (
-    Row(
-        "normal",
+_DENSE = {
+    "normal": (
         ours("RandomNormal", stddev=1.0),
         {
             "keras": keras_builtin("RandomNormal", stddev=1.0),
             "jax": jax_builtin("normal", stddev=1.0),
             "torch": torch_builtin("normal_"),
         },
-        shapes=((2048, 2048),),
-        more=((64, 64), (512, 512), (4096, 4096)),
-        goals={"keras": {"jax": 2, "tensorflow": 2, "torch": 0.5}},
-        extra_memory=1,
-        gpu_shapes=((2048, 2048), (8192, 8192)),
-        gpu_goals={"keras": {"torch": 1}},
-        gpu_share=_GPU_SHARE,
+    ),
+    "uniform": (
+        ours("RandomUniform", minval=0.0, maxval=1.0),
+        {
+            "keras": keras_builtin("RandomUniform", minval=0.0, maxval=1.0),
+            "jax": jax_builtin("uniform", scale=1.0),
+            "torch": torch_builtin("uniform_"),
+        },
+    ),
+    "truncated normal": (
+        ours("TruncatedNormal", stddev=1.0),
+        {
+            "keras": keras_builtin("TruncatedNormal", stddev=1.0),
+            "jax": jax_builtin("truncated_normal", stddev=1.0),
+            "torch": torch_builtin("trunc_normal_", a=-2.0, b=2.0),
+        },
+    ),
+}
+
+ROWS = (
+    *(
+        Row(
+            name,
+            *makers,
+            shapes=((512, 512), (2048, 2048), (4096, 4096)),
+            more=((64, 64),),
+            goals={"keras": {"jax": 3, "tensorflow": 3}, "torch": {"torch": 2}},
+            elsewhere={"torch": {"torch": 1}},
+            dense=True,
+            extra_memory=1,
+            gpu_shapes=((2048, 2048), (8192, 8192)),
+            gpu_goals={"keras": {"torch": 1}},
+            gpu_share=_GPU_SHARE,
+        )
+        for name, makers in _DENSE.items()
     ),
     Row(
         "sparse, 10 a unit",
@@ -133,7 +161,7 @@ ROWS = (
         {"torch": torch_builtin("sparse_", sparsity=lambda shape: 1 - 10 / shape[0])},
         shapes=((4096, 4096),),
         more=((256, 256), (1024, 1024)),
-        goals={"torch": dict.fromkeys(_EACH, 10)},
+        goals={"torch": dict.fromkeys(_EACH, 30)},
         extra_memory=0.1,
         gpu_shapes=((4096, 4096), (16384, 16384)),
         gpu_goals={"torch": dict.fromkeys(_EACH, 10)},
@@ -161,10 +189,10 @@ ROWS = (
             "jax": jax_builtin("orthogonal"),
             "torch": torch_builtin("orthogonal_"),
         },
-        shapes=((64, 64), (128, 128), (256, 256), (512, 512), (1024, 1024), (4096, 512), (2048, 2048)),
-        more=((100, 300), (3, 3, 256, 256), (768, 3072)),
+        shapes=((256, 256), (512, 512), (1024, 1024), (2048, 2048)),
+        more=((64, 64), (128, 128), (100, 300), (3, 3, 256, 256), (4096, 512), (768, 3072)),
         goals={"keras": {"jax": 2, "tensorflow": 3, "torch": 1.2}},
-        elsewhere=1,
+        elsewhere={"keras": {"jax": 2, "tensorflow": 2, "torch": 1}},
         extra_memory=3,
         gpu_shapes=((256, 256), (1024, 1024), (4096, 4096), (8192, 8192)),
         gpu_goals={"keras": dict.fromkeys(_EACH, 5)},
@@ -178,11 +206,16 @@ def cases(quick, device):
     """Return the cases to measure as tuples (row, shape, dtype)."""
     found = []
     for row in ROWS:
-        shapes = row.gpu_shapes if device == "gpu" else row.shapes + (() if quick else row.more)
+        shapes = row.gpu_shapes if device == "gpu" else row.shapes if quick else sorted_shapes(row)
         found += [(row, shape, "float32") for shape in shapes]
         if not quick:
             found.append((row, row.gpu_shapes[0] if device == "gpu" else row.shapes[-1], "bfloat16"))
     return found
+
+
+def sorted_shapes(row):
+    """Return all shapes on the CPU by their size."""
+    return sorted(row.shapes + row.more, key=math.prod)
 
 
 def label(row, shape, dtype):

@@ -15,6 +15,10 @@ def summarize(cases, measured, rates, backend, device):
         summary = _summarize_case(row, shape, dtype, measured[label], rates)
         targets += _targets(row, shape, dtype, summary, backend, device)
         summaries[label] = summary
+        if row.dense and dtype == "bfloat16":
+            full = summaries[_rows.label(row, shape, "float32")]["warm_seconds"][OURS]
+            share = _common.spread([summary["warm_seconds"][OURS]["median"] / full["median"]])
+            targets.append(_common.judge(f"{label}: time / that in float32", share, 1, at_most=True))
     return {"rates": rates, "cases": summaries, "targets": targets}
 
 
@@ -48,9 +52,11 @@ def _targets(row, shape, dtype, summary, backend, device):
     """Return the rows of a case in the table of targets."""
     label = _rows.label(row, shape, dtype)
     lines = []
-    for name, figure in summary["warm_ratio"].items():
-        if required := row.required(name, shape, dtype, backend, device):
-            lines.append(_common.judge(warm_target(label, name), figure, required))
+    calls = [("warm", summary["warm_ratio"])] + ([("first call", summary["cold_ratio"])] if row.dense else [])
+    for what, figures in calls:
+        for name, figure in figures.items():
+            if required := row.required(name, shape, dtype, backend, device):
+                lines.append(_common.judge(f"{label}: {what}, against {name}", figure, required))
     if row.extra_memory is not None and (figure := summary["extra_memory"].get(OURS)):
         what = f"{label}: memory beyond the result, in results"
         lines.append(_common.judge(what, figure, row.extra_memory, at_most=True))
@@ -61,11 +67,6 @@ def _targets(row, shape, dtype, summary, backend, device):
         error = _common.spread([summary["frame_error"]])
         lines.append(_common.judge(f"{label}: largest entry of Q'Q - I", error, _MOST_FRAME_ERROR, at_most=True))
     return lines
-
-
-def warm_target(label, name):
-    """Return the name of the target for warm calls."""
-    return f"{label}: warm, against {name}"
 
 
 def report(results):
@@ -92,10 +93,5 @@ def report(results):
 
 def plot(path, environment, results):
     """Draw the warm ratios."""
-    required = {target["what"]: target["required"] for target in results["targets"]}
-    points = {
-        label: {name: (figure, required.get(warm_target(label, name))) for name, figure in case["warm_ratio"].items()}
-        for label, case in results["cases"].items()
-        if case["warm_ratio"]
-    }
-    _common.plotratios(path, f"Warm calls: {environment['backend']} on {environment['device']}", points)
+    points = {label: case["warm_ratio"] for label, case in results["cases"].items() if case["warm_ratio"]}
+    _common.plot_ratios(path, f"Warm calls: {environment['backend']} on {environment['device']}", points)

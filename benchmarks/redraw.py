@@ -55,7 +55,7 @@ def _case(seconds):
 
 def plot(path, environment, results):
     """Draw the ratios."""
-    points = {form: {"keras, build": (case["ratio"], 1)} for form, case in results["redraw"].items()}
+    points = {form: {"keras, build": case["ratio"]} for form, case in results["redraw"].items()}
     _common.plot_ratios(path, f"ResNet-50 re-initialized: {environment['backend']} on {environment['device']}", points)
 
 

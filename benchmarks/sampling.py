@@ -50,12 +50,15 @@ def measure_processes(cases, measured, arguments):
         names = 2
     backend = arguments.environment["backend"]
     pairs = [(case, name) for case in cases for name in list(_rows.makers(case[0], backend))[:names]]
+    first = [
+        (case, name) for case, name in pairs if case[1] in case[0].shapes + case[0].gpu_shapes and case[2] == "float32"
+    ]
     large = [
         (case, name)
         for case, name in pairs
         if _rows.size_in_bytes(*case[1:]) >= _LEAST_BYTES_FOR_MEMORY and (name == _rows.OURS or not arguments.quick)
     ]
-    jobs = [("cold", cold_call, *pair) for pair in pairs] * (1 if arguments.quick else 3)
+    jobs = [("cold", cold_call, *pair) for pair in first] * (1 if arguments.quick else 3)
     jobs += [("growth", memory_growth, *pair) for pair in large]
     with _common.progress("cold calls and memory", len(jobs)) as step:
         for kind, function, case, name in jobs:

@@ -91,7 +91,7 @@ def plot(path, environment, results):
     """Draw the ratios."""
     libraries = {LOOP: "keras", ANEW: "keras_initx"}
     points = {
-        name: {f"{libraries[peer]}, {peer}": (ratio, None) for peer, ratio in case["ratio"].items()}
+        name: {f"{libraries[peer]}, {peer}": ratio for peer, ratio in case["ratio"].items()}
         for name, case in results["trials"].items()
         if case["ratio"]
     }

@@ -329,6 +329,7 @@ def _std(array: Array) -> float:
     total = square = 0.0
     for begin in range(0, flat.size, 1 << 16):
         chunk = flat[begin : begin + (1 << 16)].astype("float64")
-        total, square = total + float(chunk.sum()), square + float(chunk @ chunk)
+        # Not `chunk @ chunk`, for which BLAS may wake threads.
+        total, square = total + float(chunk.sum()), square + float(np.einsum("i,i->", chunk, chunk))
     size = max(flat.size, 1)
     return math.sqrt(max(square / size - (total / size) ** 2, 0.0))

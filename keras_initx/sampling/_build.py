@@ -5,8 +5,6 @@ import tempfile
 from pathlib import Path
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-from setuptools._distutils import ccompiler, errors  # those of Python are gone since 3.12
-from setuptools._distutils.sysconfig import customize_compiler
 
 _MSVC = ["/O2", "/fp:precise"]
 _OTHERS = ["-O3", "-fno-fast-math", "-ffp-contract=off", "-fvisibility=hidden"]
@@ -19,14 +17,18 @@ class KernelHook(BuildHookInterface):
         folder = Path(self.root, "keras_initx", "sampling")
         library = folder / "_kernel.so"
         library.unlink(missing_ok=True)
-        compiler = ccompiler.new_compiler()
-        customize_compiler(compiler)
-        options = _MSVC if compiler.compiler_type == "msvc" else _OTHERS
         try:
+            # Those of Python are gone since 3.12, and these are not documented.
+            from setuptools._distutils import ccompiler
+            from setuptools._distutils import sysconfig as settings
+
+            compiler = ccompiler.new_compiler()
+            settings.customize_compiler(compiler)
+            options = _MSVC if compiler.compiler_type == "msvc" else _OTHERS
             with tempfile.TemporaryDirectory() as temporary:
                 objects = compiler.compile([str(folder / "_kernel.c")], temporary, extra_postargs=options)
                 compiler.link_shared_object(objects, str(library))
-        except (errors.CCompilerError, errors.DistutilsError, OSError) as error:
+        except Exception as error:  # whatever it is, NumPy makes the same values
             self.app.display_warning(f"The kernel is not compiled, so NumPy draws instead: {error}")
             return
         build_data["artifacts"].append("keras_initx/sampling/_kernel.so")

@@ -52,7 +52,9 @@ def words_at(xp: Namespace, key: Words, draw: Tensor, index: Tensor) -> Tensor:
 
 # Elements at a time: few enough for the cache, and for the kernel enough to be worth a thread.
 _BLOCK = 1 << 16
-_KERNEL_BLOCK = 1 << 18
+_KERNEL_BLOCK = 1 << 19
+# The numbers of the dtypes in the kernel. Names of dtypes are slow to find.
+_CODES = {np.dtype(name): code for code, name in enumerate((*DTYPES, HOST.word))}
 
 
 def fill(out: Array, kind: Kind, dtype: DType, numbers: Array, key: tuple[int, int], draw: int, begin: int) -> None:
@@ -75,7 +77,7 @@ def fill(out: Array, kind: Kind, dtype: DType, numbers: Array, key: tuple[int, i
             values = convert(HOST, _words_between(key, draw, first, last), table, dtype)
             out[first - begin : last - begin] = values if convert is as_words else finish(HOST, values, numbers)
         return
-    what = KINDS.index(convert), (*DTYPES, HOST.word).index(out.dtype.name), *key, draw
+    what = KINDS.index(convert), _CODES[out.dtype], *key, draw
     given = table if table is None else table.ctypes.data, numbers.ctypes.data
 
     def make(first: int) -> None:

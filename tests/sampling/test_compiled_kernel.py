@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from modes import BACKEND, by_numpy
 
 from keras_initx._extras import kernel
-from keras_initx.sampling import Draw, Stream, _conversion, _sparse, _words, affine
+from keras_initx.sampling import Draw, Stream, _conversion, _frames, _sparse, _words, affine, householder_frame
 from keras_initx.sampling._conversion import KINDS, normal_table, truncated_quantiles
+from keras_initx.sampling._namespace import HOST
 
 needs_kernel = pytest.mark.skipif(kernel() is None, reason="the kernel was not compiled, or is switched off")
 
@@ -95,6 +96,26 @@ def test_floyds_rows_are_those_of_numpy(inputs, units, data, seed):
     with by_numpy():
         expected = _sparse._floyd(stream, drawn, inputs)
     assert same_bits(_sparse._floyd(stream, drawn, inputs), expected)
+
+
+@needs_kernel
+@given(st.integers(1, 128), st.integers(0, 300), st.sampled_from(["float32", "float64"]), words)
+def test_small_frames_are_those_of_numpy_to_rounding(columns, more_rows, dtype, seed):
+    rows = min(columns + more_rows, _frames._SMALL // columns)
+    stream = Stream((seed, 0), xp=HOST)
+    with by_numpy():
+        expected = householder_frame(stream, rows, columns, dtype)
+    rounding = 20 * np.finfo(dtype).eps
+    np.testing.assert_allclose(householder_frame(stream, rows, columns, dtype), expected, rtol=0, atol=rounding)
+
+
+@needs_kernel
+def test_vectors_of_zeros_make_the_frame_of_numpy(monkeypatch):
+    stream = Stream((0, 0), xp=HOST)
+    monkeypatch.setattr(stream, "normal", lambda draw, shape, dtype, start: np.zeros(shape, dtype))
+    with by_numpy():
+        expected = householder_frame(stream, 5, 3)
+    np.testing.assert_allclose(householder_frame(stream, 5, 3), expected, atol=1e-6)
 
 
 def test_the_variable_switches_the_kernel_off():
