@@ -20,9 +20,13 @@ def parse_arguments(description):
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the results (default: %(default)s)")
     parser.add_argument("--repeats", type=int, help="repeats of each warm call or build (default: depends on the form)")
+    parser.add_argument(
+        "--first-calls", type=int, default=3, help="processes for each first call (default: %(default)s)"
+    )
     arguments = parser.parse_args()
-    if arguments.repeats is not None and arguments.repeats < 1:
-        parser.error(f"--repeats must be positive. Received: {arguments.repeats}")
+    for name in ("repeats", "first_calls"):
+        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be positive. Received: {getattr(arguments, name)}")
     _device.select(arguments.device)
     arguments.environment = in_fresh_process(_device.environment, arguments.device)
     if arguments.environment["device"] is None:

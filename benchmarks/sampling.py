@@ -44,22 +44,21 @@ def main():
 
 def measure_processes(cases, measured, arguments):
     """Add the times of cold calls and the memory use, each from a separate process."""
-    names = None
-    if arguments.quick:  # ours and one peer, at the last shape of each initializer
+    if arguments.quick:  # the last shape of each initializer
         cases = {row.name: (row, shape, dtype) for row, shape, dtype in cases}.values()
-        names = 2
     backend = arguments.environment["backend"]
-    pairs = [(case, name) for case in cases for name in list(_rows.makers(case[0], backend))[:names]]
     first = [
-        (case, name) for case, name in pairs if case[1] in case[0].shapes + case[0].gpu_shapes and case[2] == "float32"
-    ]
-    large = [
         (case, name)
-        for case, name in pairs
-        if _rows.size_in_bytes(*case[1:]) >= _LEAST_BYTES_FOR_MEMORY and (name == _rows.OURS or not arguments.quick)
+        for case in cases
+        for name in _rows.makers(case[0], backend)
+        if case[2] == "float32" and (name == _rows.OURS or case[0].required(name, *case[1:], backend, arguments.device))
     ]
-    jobs = [("cold", cold_call, *pair) for pair in first] * (1 if arguments.quick else 3)
-    jobs += [("growth", memory_growth, *pair) for pair in large]
+    jobs = [("cold", cold_call, *pair) for pair in first] * (1 if arguments.quick else arguments.first_calls)
+    jobs += [
+        ("growth", memory_growth, case, _rows.OURS)
+        for case in cases
+        if _rows.size_in_bytes(*case[1:]) >= _LEAST_BYTES_FOR_MEMORY
+    ]
     with _common.progress("cold calls and memory", len(jobs)) as step:
         for kind, function, case, name in jobs:
             row, shape, dtype = case
