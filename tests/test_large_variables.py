@@ -127,6 +127,27 @@ def test_the_layout_of_a_large_variable_may_be_one_of_jax():
     assert np.array_equal(variable.value, on_one_device(ELEMENTWISE[0], LARGE[8]))
 
 
+def test_initialize_makes_a_large_weight_in_its_shards(monkeypatch):
+    def build():
+        rows, units = LARGE[8]
+        return keras.Sequential([keras.Input((rows,)), keras.layers.Dense(units, "relu", name="large")])
+
+    plain = build()
+    expected = keras_initx.initialize(plain, {"*/kernel": "initx.he_normal"}, seed=1)
+    layout_map = distribution.LayoutMap(mesh_of((2, 4)))
+    layout_map[".*large/kernel"] = ("inputs", "units")
+    with distribution.ModelParallel(layout_map=layout_map).scope():
+        model = build()
+    read, view = [], type(backend).host_view
+    monkeypatch.setattr(type(backend), "host_view", lambda self, tensor: read.append(tensor.size) or view(self, tensor))
+    found = keras_initx.initialize(model, {"*/kernel": "initx.he_normal"}, seed=1)
+    assert read == [LARGE[8][1]]  # the bias
+    assert_cut(model.layers[0].kernel.value, (2, 4))
+    for own, other in zip(model.weights, plain.weights, strict=True):
+        assert np.array_equal(own, other)
+    assert found.weights[0].std == pytest.approx(expected.weights[0].std, rel=1e-5)
+
+
 def test_the_example_of_the_documentation_prints_what_is_shown(capsys):
     docs = pathlib.Path(__file__).parents[1] / "docs"
     runpy.run_path(str(docs / "examples" / "many_devices.py"))

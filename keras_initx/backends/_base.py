@@ -13,6 +13,8 @@ from keras_initx._typing import Array, DType, Shape, Tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+_CHUNK = 1 << 16
+
 
 class Backend:
     """The operations that this package needs from a backend beyond `keras.ops`.
@@ -50,9 +52,37 @@ class Backend:
         """Convert an array to a tensor, without a copy if possible. The array must not be written to afterward."""
         return keras.ops.convert_to_tensor(array)
 
+    def snapshot(self, value: Tensor) -> Tensor:
+        """Return the value of a variable, for use after the variable has changed."""
+        return keras.ops.copy(value)
+
+    def obstacle(self, layer: keras.Layer, variable: keras.Variable) -> str:
+        """Return why `layer` would not use what is assigned to its `variable`; empty if it would."""
+        return ""
+
+    def made_like(self, value: Tensor, function: Callable[[], Tensor]) -> Tensor:
+        """Return the result of `function`, made in shards like `value` if that is large and sharded."""
+        return function()
+
+    def std(self, tensor: Tensor) -> float:
+        """Return the standard deviation of all elements."""
+        flat = self.host_view(tensor).reshape(-1)
+        total = square = 0.0
+        # In chunks that stay in the cache: fresh memory costs more than the sums.
+        for begin in range(0, flat.size, _CHUNK):
+            chunk = flat[begin : begin + _CHUNK].astype("float64")
+            # Not `chunk @ chunk`, for which BLAS may wake threads.
+            total, square = total + float(chunk.sum()), square + float(np.einsum("i,i->", chunk, chunk))
+        size = max(flat.size, 1)
+        return math.sqrt(max(square / size - (total / size) ** 2, 0.0))
+
     def host_view(self, tensor: Tensor) -> Array:
         """Return the values of `tensor` as a read-only array, which may share its memory."""
         return np.asarray(keras.ops.convert_to_numpy(tensor))
+
+    def scatter(self, places: Tensor, values: Tensor, shape: Shape) -> Tensor:
+        """Return zeros of `shape` with `values` at `places`, which all differ and have a row for each value."""
+        return keras.ops.scatter(places, values, shape)
 
     def contiguous(self, tensor: Tensor) -> Tensor:
         """Return `tensor` with a contiguous memory layout, if the backend exposes layouts."""

@@ -15,6 +15,9 @@ import numpy as np
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Function
 
+# Keras builds a sharded weight in its shards from this size on, in bytes, counted as if each device held it in float32.
+_SHARDED_FROM = 250 << 20
+
 
 class Implementation(Backend):
     """Implementation for JAX."""
@@ -36,6 +39,18 @@ class Implementation(Backend):
     def to_tensor(self, array: Array) -> Tensor:
         # Unlike jax.numpy.asarray, this does not compile a program per shape. It takes over aligned arrays.
         return jax.device_put(array)
+
+    def snapshot(self, value: Tensor) -> Tensor:
+        return value  # arrays are immutable
+
+    def made_like(self, value: Tensor, function: Callable[[], Tensor]) -> Tensor:
+        devices = len(value.sharding.device_set)
+        if devices == 1 or 4 * value.size * devices < _SHARDED_FROM:
+            return function()
+        return jax.jit(function, out_shardings=value.sharding)()
+
+    def std(self, tensor: Tensor) -> float:
+        return float(_std(tensor)) if len(tensor.sharding.device_set) > 1 else super().std(tensor)
 
     def on_accelerator(self) -> bool:
         device = jax.config.jax_default_device or jax.devices()[0]
@@ -94,6 +109,8 @@ class Implementation(Backend):
 
         return gradients
 
+
+_std = jax.jit(lambda tensor: jax.numpy.std(tensor.astype("float32")))
 
 # Programs that depend on a shape. They reuse the memory of their first argument.
 

@@ -29,6 +29,18 @@ class Implementation(Backend):
         # Keras would copy an array, but only moves a tensor to the current device.
         return keras.ops.convert_to_tensor(tensor.view(torch.bfloat16) if bfloat16 else tensor)
 
+    def obstacle(self, layer: keras.Layer, variable: keras.Variable) -> str:
+        if not self.is_concrete(variable.value):
+            return "is on the meta device, without values: build the model on another"
+        used = {id(parameter) for parameter in layer.parameters()}
+        replaced = used - {id(own.value) for own in layer.variables}
+        if replaced and id(variable.value) not in used:
+            return "is no parameter of its layer any more: torch has replaced it, for example in `to_empty`"
+        return ""
+
+    def snapshot(self, value: Tensor) -> Tensor:
+        return value.detach().clone()
+
     def host_view(self, tensor: Tensor) -> Array:
         tensor = tensor.detach().cpu()  # Keras would copy
         # torch cannot convert bfloat16 to NumPy.
@@ -50,6 +62,12 @@ class Implementation(Backend):
         tensor = keras.ops.empty(shape, dtype)
         for first, part in enumerate(tensor.view(-1).split(length) if tensor.numel() else ()):
             part.copy_(block(first * length)[: part.numel()])
+        return tensor
+
+    def scatter(self, places: Tensor, values: Tensor, shape: Shape) -> Tensor:
+        # That of Keras is a loop over the values.
+        tensor = torch.zeros(shape, dtype=values.dtype, device=values.device)
+        tensor[places.long().unbind(-1)] = values
         return tensor
 
     def contiguous(self, tensor: Tensor) -> Tensor:

@@ -12,12 +12,12 @@ import numpy as np
 
 from keras_initx._checks import check_flag, check_root
 from keras_initx._seeds import derived_seed, has_seed, root_seed
-from keras_initx._typing import Array, Shape, Tensor
+from keras_initx._typing import Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers import Initializer, KeepSparse, _composition
 from keras_initx.models._layer_initializers import LayerInitializer, initial_state, layer_initializers
 from keras_initx.models._rules import Rules, description, initializers_by_rule, with_seed_and_axes
-from keras_initx.models._weights import ModelWeight, assign, check_model, find_weights, is_quantized
+from keras_initx.models._weights import ModelWeight, check_model, find_weights, is_quantized, undone_after_error
 from keras_initx.rendering._table import Column, WeightTable, filled
 from keras_initx.rendering._terminal import progress
 from keras_initx.rendering._text import short_number as number
@@ -123,6 +123,7 @@ def initialize(
     *,
     seed: int | None = None,
     reset: bool = True,
+    atomic: bool = True,
     dry_run: bool = False,
 ) -> InitializationPlan:
     """Initialize all weights of a built model in place, from one seed.
@@ -142,9 +143,8 @@ def initialize(
     layers have automatic names, because Keras then renumbers them. Each weight has its own seed,
     even if layers share an initializer.
 
-    All values are drawn before the first one is assigned: an error, or an interruption until then,
-    leaves the model unchanged. Variables keep their device and sharding, and compiled functions are not
-    traced again.
+    Each weight is drawn, measured and assigned before the next; a large sharded one is drawn in its
+    shards. Variables keep their device and sharding, and compiled functions are not traced again.
 
     Args:
         model: A built model.
@@ -159,6 +159,9 @@ def initialize(
         reset: Whether to reset the optimizer, the metrics, and the random generators and recurrent
             states of layers too. The learning rate is kept. Batch normalization statistics are weights and always
             initialized.
+        atomic: Whether the model is as before after an error or an interruption. For this the former
+            values are kept until the end, which takes as much memory as the weights. Without it, a
+            note of the exception says how many weights have new values.
         dry_run: If true, only return the plan and do not change the model.
 
     Returns:
@@ -183,6 +186,7 @@ def initialize(
     """
     check_model("model", model)
     check_flag("reset", reset)
+    check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     root = root_seed(seed)
     steps = _steps(find_weights(model), rules, root)
@@ -191,18 +195,21 @@ def initialize(
         return InitializationPlan([step.row for step in steps], root, dry_run)
     if reset:
         initial_state(model)  # for its errors, before anything is changed
-    rows, assignments = [], []
-    with progress("initialize", len(steps), "weights") as advance:
-        for weight, initializer, row in steps:
-            if initializer is not None:
-                value, row = _draw(weight, initializer, row)
-                assignments.append((weight.variable, value))
-            rows.append(row)
-            advance(1)
-    assign(assignments)
-    if reset:
-        assign(initial_state(model))
-        model.reset_metrics()
+    rows = []
+    with undone_after_error(atomic) as assign:
+        with progress("initialize", len(steps), "weights") as advance:
+            for weight, initializer, row in steps:
+                if initializer is not None:
+                    value, row = _draw(weight, initializer, row)
+                    assign(weight.variable, value)
+                rows.append(row)
+                advance(1)
+        if reset:
+            for variable, start in initial_state(model):
+                assign(variable, start)
+            for variable in model.metrics_variables:
+                assign(variable, variable.value)  # to remember it
+            model.reset_metrics()
     return InitializationPlan(rows, root, dry_run)
 
 
@@ -300,36 +307,21 @@ def _check_seeds(steps: Sequence[_Step]) -> None:
 def _draw(weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan) -> tuple[Tensor, WeightPlan]:
     """Return new values of a weight, checked, and its row with their statistics."""
     begin = time.perf_counter()
-    value = initializer(row.shape, dtype=row.dtype)
+    draw = functools.partial(initializer, row.shape, dtype=row.dtype)
+    value = backend.made_like(weight.variable.value, draw)
     if isinstance(weight.variable.constraint, KeepSparse):
         value = weight.variable.constraint(value)
     seconds = time.perf_counter() - begin
     if isinstance(value, np.ma.MaskedArray):
         raise _unsuitable(row.initializer, row.path, ", which gives a masked array")
-    array = _array(value)
-    if array.shape != row.shape:
-        raise _unsuitable(row.initializer, row.path, f" of shape {row.shape}, which gives {array.shape}")
-    if array.dtype.kind == "c" and "complex" not in row.dtype:
+    tensor = keras.ops.convert_to_tensor(value)
+    if (shape := tuple(tensor.shape)) != row.shape:
+        raise _unsuitable(row.initializer, row.path, f" of shape {row.shape}, which gives {shape}")
+    if "complex" in keras.backend.standardize_dtype(tensor.dtype) and "complex" not in row.dtype:
         raise _unsuitable(row.initializer, row.path, ", which gives complex numbers")
-    std = _std(array)
+    std = backend.std(tensor)
     # Values that are infinite in float32 too are so by intention.
     overflows = row.dtype == "float16" and not math.isfinite(std)
-    if overflows and math.isfinite(_std(_array(initializer(row.shape, dtype="float32")))):
+    if overflows and math.isfinite(backend.std(keras.ops.convert_to_tensor(initializer(row.shape, dtype="float32")))):
         raise _unsuitable(row.initializer, row.path, f", which gives numbers beyond the range of {row.dtype}")
     return value, replace(row, std=std, seconds=seconds)
-
-
-def _array(value: Tensor) -> Array:
-    return backend.host_view(keras.ops.convert_to_tensor(value))
-
-
-def _std(array: Array) -> float:
-    """Return the standard deviation, in chunks that stay in the cache: fresh memory costs more than the sums."""
-    flat = array.reshape(-1)
-    total = square = 0.0
-    for begin in range(0, flat.size, 1 << 16):
-        chunk = flat[begin : begin + (1 << 16)].astype("float64")
-        # Not `chunk @ chunk`, for which BLAS may wake threads.
-        total, square = total + float(chunk.sum()), square + float(np.einsum("i,i->", chunk, chunk))
-    size = max(flat.size, 1)
-    return math.sqrt(max(square / size - (total / size) ** 2, 0.0))

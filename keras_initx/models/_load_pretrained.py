@@ -12,7 +12,7 @@ from keras_initx._checks import DTYPES, check_flag
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.initializers._array_files import LISTED, Stored, truncated
 from keras_initx.models import _arrays, _layouts
-from keras_initx.models._weights import ModelWeight, assign, check_model, close_matches, find_weights
+from keras_initx.models._weights import ModelWeight, check_model, close_matches, find_weights, undone_after_error
 from keras_initx.rendering._table import Column, WeightTable, filled
 from keras_initx.rendering._terminal import progress
 
@@ -123,9 +123,9 @@ def load_pretrained(
     channels first; and torch has other defaults, such as an epsilon of 1e-5 in normalization
     layers.
 
-    All names, shapes and dtypes are checked, and all arrays read, before the first weight is
-    assigned: after an error the model is unchanged. Values are cast to the dtype of the weight.
-    Only the arrays that are used are read from a file.
+    All names, shapes and dtypes are checked before the first array is read. After an error or an
+    interruption the model is unchanged, for which the former values are kept until the end. Values
+    are cast to the dtype of the weight. Only the arrays that are used are read from a file.
 
     Args:
         model: A built model.
@@ -181,13 +181,11 @@ def load_pretrained(
                 "`rules` must map weights to arrays, because no array has the name of a weight. "
                 f"Received: weights {truncated(paths)}; arrays {truncated(names)}"
             )
-        assignments = []
-        with progress("Loading weights", len(steps), "weights") as advance:
+        with undone_after_error() as assign, progress("Loading weights", len(steps), "weights") as advance:
             for weight, _, read in steps:
                 if read:
-                    assignments.append((weight.variable, read()))
+                    assign(weight.variable, read())
                 advance(1)
-    assign(assignments)
     return plan
 
 

@@ -14,7 +14,7 @@ from keras_initx._typing import Array
 from keras_initx.diagnostics import _diagnose, _layers, _measure, _signal, _weights
 from keras_initx.initializers import Orthogonal
 from keras_initx.models._forward import Kernels, Outputs, forward, kernels_of
-from keras_initx.models._weights import assign, find_weights
+from keras_initx.models._weights import assign, find_weights, undone_after_error
 from keras_initx.rendering._table import Column, Tabular
 from keras_initx.rendering._terminal import progress
 
@@ -168,7 +168,9 @@ def lsuv(
 
         forward(model, x, free, [], visit)
     after = _variances(model, x, kernels, values)
-    _assign(values)
+    with undone_after_error() as assign_one:
+        for kernel, value in values:
+            assign_one(kernel, value)
 
     rows = []
     # In execution order; layers that are not called come last.
@@ -305,13 +307,3 @@ def _obstacle(values: Array | None) -> str:
     if _signal.spread(values) <= _LEAST_SPREAD * size:
         return "its output is the same for all examples"
     return ""
-
-
-def _assign(values: _Values) -> None:
-    """Assign the values to all variables, or to none if there is an error."""
-    former = [(variable, np.array(_signal.array_of(variable))) for variable, _ in values]
-    try:
-        assign(values)
-    except BaseException:
-        assign(former)
-        raise

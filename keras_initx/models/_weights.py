@@ -1,10 +1,11 @@
 """The weights of a model, with paths that do not depend on other objects in the process."""
 
+import contextlib
 import difflib
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, check_type
 from keras_initx._typing import DType, Shape, Tensor
+from keras_initx.backends import backend
 from keras_initx.diagnostics._layers import automatic_name, own_weights, parts_of
 from keras_initx.diagnostics._weights import is_kernel, kernel_axes
 from keras_initx.initializers._scale import fans
@@ -96,9 +98,14 @@ def find_weights(model: keras.Layer) -> list[ModelWeight]:
     """Return the weights of a model or a layer, in the order of its layers. A shared weight is listed once.
 
     Raises:
-        ValueError: If two weights have the same path.
+        ValueError: If two weights have the same path, or the model does not use a weight.
     """
     weights = weights_within(model)
+    for weight in weights:
+        if obstacle := backend.obstacle(weight.layer, weight.variable):
+            raise ValueError(
+                f"`model` must use its weights. Received: model={model.name!r}, whose {weight.path!r} {obstacle}"
+            )
     for path, count in Counter(weight.path for weight in weights).items():
         if count > 1:
             raise ValueError(
@@ -161,6 +168,37 @@ def assign(values: Iterable[tuple[keras.Variable, Tensor]]) -> None:
     """Assign a value to each variable."""
     for variable, value in values:
         variable.assign(value)
+
+
+@contextlib.contextmanager
+def undone_after_error(atomic: bool = True) -> Iterator[Callable[[keras.Variable, Tensor], None]]:
+    """Yield a function that assigns a value to a variable. If the context is left by an exception, that is undone.
+
+    An interruption (Ctrl-C) is such an exception, and a second one does not end the undoing. Former values are kept
+    until the end of the context, next to the new ones.
+
+    Args:
+        atomic: If false, nothing is kept or undone, and a note of the exception says what has been assigned.
+    """
+    former: list[tuple[keras.Variable, Tensor]] = []
+    paths: list[str] = []
+
+    def assign_one(variable: keras.Variable, value: Tensor) -> None:
+        if atomic:
+            former.append((variable, backend.snapshot(variable.value)))
+        variable.assign(value)
+        paths.append(variable.path)
+
+    try:
+        yield assign_one
+    except BaseException as error:
+        if paths and not atomic:
+            error.add_note(f"{len(paths)} variables have new values, the last of them {paths[-1]!r}")
+        while former:
+            with contextlib.suppress(KeyboardInterrupt):
+                assign(former[-1:])
+                former.pop()
+        raise
 
 
 def is_quantized(layer: keras.layers.Layer) -> bool:

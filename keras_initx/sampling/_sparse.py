@@ -173,7 +173,7 @@ def _draw_on_device(stream: Stream, inputs: int, units: int, connections: int, s
     program = _connections_program(connections, count, dtype, out)
     parts = [program(stream.arguments(units, first, inputs), numbers) for first in range(0, units, count)]
     places, values = (xp.concatenate(part)[: units * connections] for part in zip(*parts, strict=True))
-    return xp.scatter(places, values, (inputs, units))
+    return backend.scatter(places, values, (inputs, units))
 
 
 @functools.lru_cache(maxsize=64)

@@ -264,7 +264,7 @@ def _run_rounds(run: Run, settings: Settings, n_jobs: int) -> None:
         plans = {draw: _plan.plan_stage(settings, draw, round_) for draw in draws[: round_.size]}
         run_trials(run, list(plans.values()), n_jobs, f"round {round_.number}")
         # The first round has the directions of the metrics.
-        trials = _metric.unify_metric_names(trials | {plan.key: run.folder.trial(plan.key) for plan in plans.values()})
+        trials = _metric.unify_metric_names(trials | run.folder.trials(plan.key for plan in plans.values()))
         stages = {draw: trials[plan.key] for draw, plan in plans.items()}
         name, direction = _metric.resolve_metric(trials.values(), run.monitor, run.mode)
         finished = {draw: trial for draw, trial in stages.items() if trial.status == "finished"}
@@ -283,7 +283,8 @@ def run_trials(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, label: s
         n_jobs: Number of processes, as in joblib. With 1, joblib is not needed.
         label: Label of the progress bar.
     """
-    plans = [plan for plan in plans if not run.folder.trial(plan.key).is_settled]
+    found = run.folder.trials(plan.key for plan in plans)
+    plans = [plan for plan in plans if not found[plan.key].is_settled]
     if not plans:
         return
     epochs = plans[0].end - plans[0].begin

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -162,7 +162,7 @@ class Folder:
 
     def begin(self, key: str) -> Log:
         """Make the log of a new attempt at a trial, and return a function that appends a record to it."""
-        attempt = 1 + max((number for number, _ in self._attempts(key)), default=0)
+        attempt = 1 + max((number for number, _ in self._attempts().get(key, [])), default=0)
         while True:
             log = self._trials / f"{key}.{attempt}.jsonl"
             try:
@@ -173,24 +173,22 @@ class Folder:
 
     def trial(self, key: str) -> Trial:
         """Return the record of a trial: the first attempt that settled it, or else the last attempt."""
-        trial = Trial(key)
-        for _, file in self._attempts(key):
-            records = read_log(file)
-            epochs = tuple(record["metrics"] for record in records if record["event"] == "epoch")
-            end = next((record for record in records if record["event"] == "end"), {})
-            diagnosis: Record = next((record["diagnosis"] for record in records if "diagnosis" in record), {})
-            directions: Record = next((record["directions"] for record in records if "directions" in record), {})
-            if end or trial.status != "failed":
-                trial = Trial(key, end.pop("status", "interrupted"), epochs, end, diagnosis, directions)
-            if trial.is_settled:
-                break
-        return trial
+        return self.trials([key])[key]
 
-    def _attempts(self, key: str) -> list[tuple[int, Path]]:
-        files = self._trials.glob(f"{key}.*.jsonl")
-        numbers = {file: file.name.removeprefix(f"{key}.").removesuffix(".jsonl") for file in files}
-        # Others are copies, made by a user or by a program that synchronizes folders.
-        return sorted((int(number), file) for file, number in numbers.items() if number.isdecimal())
+    def trials(self, keys: Iterable[str]) -> dict[str, Trial]:
+        """Return the records of trials by their keys. The folder is listed once."""
+        attempts = self._attempts()
+        return {key: _read_trial(key, [file for _, file in attempts.get(key, [])]) for key in keys}
+
+    def _attempts(self) -> dict[str, list[tuple[int, Path]]]:
+        """Return the numbers and files of all attempts, by the keys of the trials."""
+        found: dict[str, list[tuple[int, Path]]] = {}
+        for file in self._trials.glob("*.jsonl"):
+            key, _, number = file.stem.rpartition(".")
+            # Others are copies, made by a user or by a program that synchronizes folders.
+            if number.isdecimal():
+                found.setdefault(key, []).append((int(number), file))
+        return {key: sorted(files) for key, files in found.items()}
 
     def keep_state(self, key: str, state: bytes) -> str:
         """Write the state in which a trial ends, and return its digest, with which the log must end."""
@@ -213,6 +211,21 @@ class Folder:
     def _state_file(self, key: str, digest: str) -> Path:
         # Named after its content too, because two runs in one folder may differ in the last bits.
         return self._trials / f"{key}.{digest[:16]}.state"
+
+
+def _read_trial(key: str, attempts: Sequence[Path]) -> Trial:
+    trial = Trial(key)
+    for file in attempts:
+        records = read_log(file)
+        epochs = tuple(record["metrics"] for record in records if record["event"] == "epoch")
+        end = next((record for record in records if record["event"] == "end"), {})
+        diagnosis: Record = next((record["diagnosis"] for record in records if "diagnosis" in record), {})
+        directions: Record = next((record["directions"] for record in records if "directions" in record), {})
+        if end or trial.status != "failed":
+            trial = Trial(key, end.pop("status", "interrupted"), epochs, end, diagnosis, directions)
+        if trial.is_settled:
+            break
+    return trial
 
 
 def _append(log: Path, **record: Any) -> None:

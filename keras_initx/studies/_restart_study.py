@@ -66,7 +66,7 @@ class RestartStudy(Result):
         rounds, numbers, pairs = plan_rounds(settings), range(1, settings["n"] + 1), check_keys(settings)
         stages = {draw: [stage_key(draw, round_.number) for round_ in rounds] for draw in numbers}
         keys = (key for keys in (*stages.values(), *pairs) for key in keys)
-        trials = unify_metric_names({key: folder.trial(key) for key in keys})
+        trials = unify_metric_names(folder.trials(keys))
         monitor, direction = resolve_metric(trials.values(), monitor, mode)
         draws = []
         for draw, own in stages.items():

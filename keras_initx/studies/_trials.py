@@ -57,7 +57,9 @@ class Trials:
         check_threshold(threshold)
         folder = Folder(path)
         settings = folder.settings("compare")
-        trials = unify_metric_names({trial: folder.trial(key) for trial, key in comparison_keys(settings).items()})
+        keys = comparison_keys(settings)
+        found = folder.trials(keys.values())
+        trials = unify_metric_names({trial: found[key] for trial, key in keys.items()})
         monitor, direction = resolve_metric(trials.values(), monitor, mode)
         return cls(settings["title"], settings, trials, monitor, direction, threshold)
 

@@ -543,3 +543,26 @@ def test_the_plan_is_a_table(monkeypatch):
 def test_on_a_narrow_terminal_the_table_is_narrow(monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     assert max(map(len, str(initialize(build(), seed=0)).splitlines())) <= 100
+
+
+needs_torch = pytest.mark.skipif(BACKEND != "torch", reason="other backends have no parameters beside the variables")
+
+
+@needs_torch
+def test_a_model_without_values_is_refused():
+    with keras.device("meta"):
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, name="hidden")])
+    with pytest.raises(ValueError, match=r"`model` must use its weights\. .*'hidden/kernel' is on the meta"):
+        initialize(model, seed=0)
+
+
+@needs_torch
+def test_a_model_whose_parameters_were_replaced_is_refused():
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, name="hidden")])
+    parameters = model.layers[0].torch_params
+    for name, parameter in list(parameters.items()):
+        parameters[name] = parameter.detach().clone()
+    with pytest.raises(
+        ValueError, match="'hidden/kernel' is no parameter of its layer any more: torch has replaced it"
+    ):
+        initialize(model, seed=0)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pathlib
 
 import killed
 import pytest
@@ -115,3 +116,16 @@ def test_another_kind_of_run_is_refused(tmp_path):
     compare_initializers(build, ["zeros"], data(), repeats=1, epochs=1, out=tmp_path)
     with pytest.raises(SettingsError, match=r"contains another kind of run. Received: restarts, there compare"):
         random_restarts(build_he, data(), out=tmp_path)
+
+
+def test_a_study_is_read_with_one_look_at_the_folder(monkeypatch, tmp_path):
+    compare_initializers(build, ["he_normal", "zeros"], data(), repeats=2, epochs=1, out=tmp_path)
+    looks, glob = [], pathlib.Path.glob
+
+    def counted(path, pattern):
+        looks.append(path)
+        return glob(path, pattern)
+
+    monkeypatch.setattr(pathlib.Path, "glob", counted)
+    assert len(Study.read(tmp_path).trials) == 4
+    assert len(looks) == 1

@@ -1,0 +1,98 @@
+"""An error or an interruption (Ctrl-C) leaves a model as it was, wherever it comes."""
+
+import contextlib
+import re
+
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+
+import keras_initx
+from keras_initx.backends import backend
+from keras_initx.models import load_pretrained
+
+pytestmark = pytest.mark.once
+
+X = np.linspace(-1, 1, 48, dtype="float32").reshape(8, 6)
+STATE = {"hidden.kernel": np.full((6, 5), 7.0), "logits.kernel": np.full((5, 3), 8.0), "logits.bias": np.ones(3)}
+CHANGES = {
+    "initialize": lambda model: keras_initx.initialize(model, seed=1),
+    "lsuv": lambda model: keras_initx.lsuv(model, X, seed=1),
+    "load_pretrained": lambda model: load_pretrained(model, STATE, layout="keras"),
+}
+
+
+def trained():
+    """Return a model whose optimizer and generators have been used."""
+    hidden = keras.layers.Dense(5, "tanh", name="hidden")
+    model = keras.Sequential(
+        [keras.Input((6,)), hidden, keras.layers.Dropout(0.5), keras.layers.Dense(3, name="logits")]
+    )
+    model.compile("adam", "mse")
+    model.fit(X, np.ones((8, 3)), verbose=0)
+    return model
+
+
+def state(model):
+    return [to_numpy(variable) for variable in (*model.variables, *model.optimizer.variables)]
+
+
+@contextlib.contextmanager
+def assignments(stops=(), error=KeyboardInterrupt):
+    """Yield a list that grows with each assignment to a variable; those numbered `stops` raise `error`."""
+    made, assign = [], keras.Variable.assign
+
+    def counted(variable, value):
+        made.append(variable)
+        if len(made) in stops:
+            raise error
+        return assign(variable, value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Variable, "assign", counted)
+        yield made
+
+
+def assert_equal(model, before):
+    for own, other in zip(state(model), before, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_nothing_is_left_half_done(change, error):
+    model = trained()
+    with assignments() as made:
+        change(model)
+    for stop in range(1, len(made) + 1):
+        model = trained()
+        before = state(model)
+        with assignments({stop}, error), pytest.raises(error):
+            change(model)
+        assert_equal(model, before)
+
+
+def test_a_second_interruption_does_not_end_the_undoing():
+    model = trained()
+    before = state(model)
+    with assignments({4, 5, 7}), pytest.raises(KeyboardInterrupt):
+        keras_initx.initialize(model, seed=1)
+    assert_equal(model, before)
+
+
+def test_without_undoing_the_error_says_what_is_new():
+    model = trained()
+    before = state(model)
+    with assignments({3}), pytest.raises(KeyboardInterrupt) as caught:
+        keras_initx.initialize(model, seed=1, atomic=False)
+    (note,) = caught.value.__notes__
+    assert re.fullmatch(r"2 variables have new values, the last of them '.*hidden/bias'", note)
+    changed = [not np.array_equal(own, other) for own, other in zip(state(model), before, strict=True)]
+    assert changed == [True] * changed.count(True) + [False] * changed.count(False)
+    assert changed.count(True) == 2
+
+
+def test_without_undoing_no_former_value_is_kept(monkeypatch):
+    monkeypatch.setattr(type(backend), "snapshot", None)
+    assert not keras_initx.initialize(trained(), seed=1, atomic=False).left
