@@ -50,9 +50,13 @@ if TYPE_CHECKING:
         @classmethod
         def from_config(cls, config: dict[str, Any]) -> Self:
             """Return the constraint with these arguments."""
+
+    class KerasDataset:
+        """`keras.utils.PyDataset`, from which only the type is inherited."""
 else:
     KerasCallback = keras.callbacks.Callback
     KerasConstraint = keras.constraints.Constraint
+    KerasDataset = keras.utils.PyDataset
     KerasInitializer = keras.initializers.Initializer
     KerasVarianceScaling = keras.initializers.VarianceScaling
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_initx._seeds import derived_seed, isolated_rng, seeded
-from keras_initx._typing import Array
+from keras_initx._typing import Array, KerasDataset
 from keras_initx.diagnostics import diagnose
 from keras_initx.studies._data import number_of_examples, select_examples
 from keras_initx.studies._metric import check_metrics, directions
@@ -286,7 +286,7 @@ def train(
             break
 
 
-class _Batches(keras.utils.PyDataset):
+class _Batches(KerasDataset):
     """Batches of the examples in `order`: shuffling by the backends does not depend on the seed alone."""
 
     def __init__(self, part: Part, batch_size: int) -> None:
