@@ -72,7 +72,7 @@ class Row(NamedTuple):
         name: Name in the tables.
         ours: Function that maps a seed to an initializer.
         peers: The same for each peer, by library name.
-        shapes: Shapes of which the first call is measured too. All are measured in the quick form.
+        shapes: Shapes measured in the quick form too.
         more: Shapes measured in the full form only.
         goals: Target ratio at `shapes` on the CPU, by peer and backend.
         elsewhere: The same at all other shapes.

@@ -47,7 +47,7 @@ def measure_processes(cases, measured, arguments):
     if arguments.quick:  # the last shape of each initializer
         cases = {row.name: (row, shape, dtype) for row, shape, dtype in cases}.values()
     backend = arguments.environment["backend"]
-    first = [
+    first = [  # against peers with a target; other cases have no ratio
         (case, name)
         for case in cases
         for name in _rows.makers(case[0], backend)

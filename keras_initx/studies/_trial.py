@@ -292,7 +292,7 @@ class _Batches(KerasDataset):
     def __init__(self, part: Part, batch_size: int) -> None:
         super().__init__()
         # TensorFlow would make one array of a list.
-        self._examples = keras.tree.lists_to_tuples(keras.utils.pack_x_y_sample_weight(*part))
+        self._examples = keras.tree.lists_to_tuples(part)
         self._batch_size = batch_size
         self.order = np.arange(number_of_examples(part))
 
