@@ -101,11 +101,17 @@ def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
 
 def seeds_within(initializer: keras.initializers.Initializer) -> Iterator[int | keras.random.SeedGenerator]:
     """Yield the seeds, given or drawn, of an initializer and of all initializers inside it."""
-    for name, value in vars(initializer).items():
+    if getattr(initializer, "seed", None) is not None:
+        yield initializer.seed
+    for part in initializers_within(initializer):
+        yield from seeds_within(part)
+
+
+def initializers_within(initializer: object) -> Iterator[keras.initializers.Initializer]:
+    """Yield the initializers that are arguments of `initializer`, also in a list."""
+    for value in vars(initializer).values():
         for item in value if isinstance(value, list | tuple) else [value]:
             if isinstance(item, keras.initializers.Initializer):
-                yield from seeds_within(item)
-            elif name == "seed" and item is not None:
                 yield item
 
 

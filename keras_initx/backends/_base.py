@@ -60,9 +60,22 @@ class Backend:
         """Return why `layer` would not use what is assigned to its `variable`; empty if it would."""
         return ""
 
-    def made_like(self, value: Tensor, function: Callable[[], Tensor]) -> Tensor:
-        """Return the result of `function`, made in shards like `value` if that is large and sharded."""
-        return function()
+    def distributed(self, function: Callable[[], Tensor], shape: Shape, layout: Any, *, is_exact: bool) -> Tensor:
+        """Return the result of `function`, a tensor of `shape`, distributed according to `layout`.
+
+        Args:
+            function: Function that makes the values, on the host or in a compiled program.
+            shape: The shape of its result.
+            layout: A layout of Keras or of the backend.
+            is_exact: Whether the processes that `layout` spans make the same bits. If not, all get those of the first.
+        """
+        raise ValueError(
+            f"`layout` must be `None` with {keras.backend.backend()}, for which Keras has no layouts. Received: {layout=}"
+        )
+
+    def layout_of(self, value: Tensor) -> Any:
+        """Return the layout of a value that is spread over devices, otherwise `None`."""
+        return None
 
     def std(self, tensor: Tensor) -> float:
         """Return the standard deviation of all elements."""

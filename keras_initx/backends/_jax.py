@@ -11,6 +11,7 @@ from typing import Any, cast
 import jax
 import keras
 import numpy as np
+from jax.experimental import multihost_utils
 
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Function
@@ -43,11 +44,30 @@ class Implementation(Backend):
     def snapshot(self, value: Tensor) -> Tensor:
         return value  # arrays are immutable
 
-    def made_like(self, value: Tensor, function: Callable[[], Tensor]) -> Tensor:
-        devices = len(value.sharding.device_set)
-        if devices == 1 or 4 * value.size * devices < _SHARDED_FROM:
-            return function()
-        return jax.jit(function, out_shardings=value.sharding)()
+    def distributed(self, function: Callable[[], Tensor], shape: Shape, layout: Any, *, is_exact: bool) -> Tensor:
+        sharding = getattr(layout, "backend_layout", layout)
+        if isinstance(getattr(sharding, "mesh", None), jax.sharding.AbstractMesh):
+            # Keras passes such a layout, within its mesh, in which operations on plain arrays would fail.
+            sharding = jax.sharding.NamedSharding(jax.sharding.get_mesh(), sharding.spec)
+            with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
+                return self.distributed(function, shape, sharding, is_exact=is_exact)
+        if 4 * math.prod(shape) * sharding.num_devices >= _SHARDED_FROM:
+            return jax.jit(function, out_shardings=sharding)()
+        value = function()
+        if sharding.is_fully_addressable or not self.is_concrete(value):
+            return jax.device_put(value, sharding)
+        # `device_put` would compare the values of all processes.
+        array = np.asarray(value if is_exact else multihost_utils.broadcast_one_to_all(value))
+        return jax.make_array_from_callback(shape, sharding, array.__getitem__)
+
+    def layout_of(self, value: Tensor) -> Any:
+        return value.sharding if len(value.sharding.device_set) > 1 else None
+
+    def host_view(self, tensor: Tensor) -> Array:
+        if isinstance(tensor, jax.Array) and not (tensor.is_fully_addressable or tensor.is_fully_replicated):
+            # Every process does this at the same point and gets the whole array.
+            tensor = multihost_utils.process_allgather(tensor, tiled=True)
+        return np.asarray(tensor)
 
     def std(self, tensor: Tensor) -> float:
         return float(_std(tensor)) if len(tensor.sharding.device_set) > 1 else super().std(tensor)

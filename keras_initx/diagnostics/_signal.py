@@ -165,9 +165,9 @@ def first_float(nested: Any) -> Tensor | None:
     return first if is_concrete and "float" in keras.backend.standardize_dtype(first.dtype) else None
 
 
-def array_of(tensor: Tensor) -> Array:
+def array_of(tensor: Tensor | keras.Variable) -> Array:
     """Return the values of `tensor` as an array of floats of at least 32 bits."""
-    values = np.asarray(keras.ops.convert_to_numpy(tensor))
+    values = backend.host_view(tensor.value if isinstance(tensor, keras.Variable) else tensor)
     if values.dtype.kind != "f" or values.dtype.itemsize < 4:
         values = values.astype("float32")  # also bfloat16, which NumPy does not treat as a float
     return values

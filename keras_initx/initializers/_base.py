@@ -1,6 +1,7 @@
 """Base classes of all initializers: ids, shape and dtype, seed, config, repr and equality."""
 
 import dataclasses
+import functools
 import inspect
 import math
 import random
@@ -12,7 +13,7 @@ import numpy as np
 
 from keras_initx._checks import check_dtype, check_seed, check_shape
 from keras_initx._keras import forget_unmade_variables
-from keras_initx._seeds import warn_of_twins
+from keras_initx._seeds import initializers_within, warn_of_twins
 from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling import Bounds, Namespace, Stream, choose_namespace, computing_dtype
@@ -86,8 +87,11 @@ class Initializer(KerasInitializer):
     and serialization follow from these.
     """
 
+    # Whether all processors make the same bits. They may add the terms of matrix products in different orders.
+    _is_exact = True
+
     @backend.untransformed
-    def __call__(self, shape: ShapeLike, dtype: DType | None = None) -> Tensor:
+    def __call__(self, shape: ShapeLike, dtype: DType | None = None, layout: Any = None) -> Tensor:
         """Return a tensor of initial values.
 
         Args:
@@ -96,6 +100,8 @@ class Initializer(KerasInitializer):
                 are computed in float32, or in float64 if that is requested, and cast last. JAX
                 supports float64 only with its option `jax_enable_x64`; without it, float64 means
                 float32.
+            layout: How JAX distributes the tensor over devices: a `keras.distribution.TensorLayout`
+                or a sharding of JAX. Keras passes that of a variable.
 
         Returns:
             A tensor of the current backend.
@@ -107,6 +113,9 @@ class Initializer(KerasInitializer):
         try:
             shape, dtype = check_shape(shape), backend.available_dtype(check_dtype(dtype))
             self._check_shape(shape)
+            if layout is not None:
+                draw = functools.partial(self, shape, dtype)
+                return backend.distributed(draw, shape, layout, is_exact=is_exact(self))
             warn_of_twins(self, shape)  # also on the meta device, for layers built in a `call`
             if backend.is_abstract():
                 return keras.ops.empty(shape, dtype)
@@ -157,6 +166,12 @@ class Initializer(KerasInitializer):
 
     def __hash__(self) -> int:
         return hash(repr(self))
+
+
+def is_exact(initializer: Any) -> bool:
+    """Return whether `initializer` makes the same bits on all processors; of others than those here it is unknown."""
+    parts = initializers_within(initializer)
+    return isinstance(initializer, Initializer) and initializer._is_exact and all(map(is_exact, parts))
 
 
 _PARAMETERS: dict[type, Mapping[str, inspect.Parameter]] = {}

@@ -62,6 +62,8 @@ class DeltaOrthogonal(RandomInitializer):
         theory of CNNs: how to train 10,000-layer vanilla convolutional neural networks", ICML 2018.
     """
 
+    _is_exact = False
+
     def __init__(self, gain: Gain = 1.0, *, groups: int = 1, seed: Seed = None) -> None:
         super().__init__(seed=seed)
         self.gain: Gain = check_gain(gain)

@@ -89,6 +89,8 @@ class Orthogonal(MatrixInitializer):
         deep linear neural networks", ICLR 2014.
     """
 
+    _is_exact = False
+
     def __init__(
         self,
         gain: Gain = 1.0,

@@ -15,9 +15,10 @@ from keras_initx._seeds import derived_seed, has_seed, root_seed
 from keras_initx._typing import Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers import Initializer, KeepSparse, _composition
+from keras_initx.initializers._base import is_exact
 from keras_initx.models._layer_initializers import LayerInitializer, initial_state, layer_initializers
 from keras_initx.models._rules import Rules, description, initializers_by_rule, with_seed_and_axes
-from keras_initx.models._weights import ModelWeight, check_model, find_weights, is_quantized, undone_after_error
+from keras_initx.models._weights import ModelWeight, check_model, find_weights, is_quantized, made_like, undone_after_error
 from keras_initx.rendering._table import Column, WeightTable, filled
 from keras_initx.rendering._terminal import progress
 from keras_initx.rendering._text import short_number as number
@@ -43,7 +44,7 @@ class WeightPlan:
         seed: The seed of the initializer, or `None` if it is deterministic, or an object or function
             of a user that cannot be given a seed.
         std: The standard deviation of the drawn values, or `None` if none were drawn.
-        seconds: The time it took to draw them, or `None` if none were drawn.
+        seconds: The time it took to draw and measure them, or `None` if none were drawn.
     """
 
     path: str
@@ -306,20 +307,27 @@ def _check_seeds(steps: Sequence[_Step]) -> None:
 
 def _draw(weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan) -> tuple[Tensor, WeightPlan]:
     """Return new values of a weight, checked, and its row with their statistics."""
+    stds: list[float] = []
+
+    def draw() -> Tensor:
+        value = initializer(row.shape, dtype=row.dtype)
+        if isinstance(weight.variable.constraint, KeepSparse):
+            value = weight.variable.constraint(value)
+        if isinstance(value, np.ma.MaskedArray):
+            raise _unsuitable(row.initializer, row.path, ", which gives a masked array")
+        tensor = keras.ops.convert_to_tensor(value)
+        if (shape := tuple(tensor.shape)) != row.shape:
+            raise _unsuitable(row.initializer, row.path, f" of shape {row.shape}, which gives {shape}")
+        if "complex" in keras.backend.standardize_dtype(tensor.dtype) and "complex" not in row.dtype:
+            raise _unsuitable(row.initializer, row.path, ", which gives complex numbers")
+        if backend.is_concrete(tensor):
+            stds.append(backend.std(tensor))  # before it is distributed
+        return tensor
+
     begin = time.perf_counter()
-    draw = functools.partial(initializer, row.shape, dtype=row.dtype)
-    value = backend.made_like(weight.variable.value, draw)
-    if isinstance(weight.variable.constraint, KeepSparse):
-        value = weight.variable.constraint(value)
+    value = made_like(weight.variable, draw, is_exact(initializer))
+    std = stds[0] if stds else backend.std(value)
     seconds = time.perf_counter() - begin
-    if isinstance(value, np.ma.MaskedArray):
-        raise _unsuitable(row.initializer, row.path, ", which gives a masked array")
-    tensor = keras.ops.convert_to_tensor(value)
-    if (shape := tuple(tensor.shape)) != row.shape:
-        raise _unsuitable(row.initializer, row.path, f" of shape {row.shape}, which gives {shape}")
-    if "complex" in keras.backend.standardize_dtype(tensor.dtype) and "complex" not in row.dtype:
-        raise _unsuitable(row.initializer, row.path, ", which gives complex numbers")
-    std = backend.std(tensor)
     # Values that are infinite in float32 too are so by intention.
     overflows = row.dtype == "float16" and not math.isfinite(std)
     if overflows and math.isfinite(backend.std(keras.ops.convert_to_tensor(initializer(row.shape, dtype="float32")))):

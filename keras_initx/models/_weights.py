@@ -164,6 +164,14 @@ def close_matches(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     return f"; close matches are {', '.join(map(repr, close))}" if close else ""
 
 
+def made_like(variable: keras.Variable, function: Callable[[], Tensor], is_exact: bool) -> Tensor:
+    """Return the result of `function`, distributed over devices like the value of `variable`, see `distributed`."""
+    layout = backend.layout_of(variable.value)
+    if layout is None:
+        return function()
+    return backend.distributed(function, tuple(variable.shape), layout, is_exact=is_exact)
+
+
 def assign(values: Iterable[tuple[keras.Variable, Tensor]]) -> None:
     """Assign a value to each variable."""
     for variable, value in values:
@@ -235,5 +243,5 @@ def weights_digest(model: keras.Model) -> str:
     whole = hashlib.blake2b(digest_size=16)
     for weight in sorted(find_weights(model), key=lambda weight: weight.path):
         whole.update(f"{weight.path} {weight.dtype} {weight.shape}\n".encode())
-        whole.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight.variable.value)).tobytes())
+        whole.update(np.ascontiguousarray(backend.host_view(weight.variable.value)).tobytes())
     return whole.hexdigest()
