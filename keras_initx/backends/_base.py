@@ -69,9 +69,11 @@ class Backend:
             layout: A layout of Keras or of the backend.
             is_exact: Whether the processes that `layout` spans make the same bits. If not, all get those of the first.
         """
-        raise ValueError(
-            f"`layout` must be `None` with {keras.backend.backend()}, for which Keras has no layouts. Received: {layout=}"
-        )
+        raise ValueError(f"`layout` must be `None` with {keras.backend.backend()}. Received: {layout=}")
+
+    def placed(self, read: Callable[[Any], Array], shape: Shape, layout: Any) -> Tensor:
+        """Return a tensor of `shape` in `layout`, of which `read` returns regions, each a slice for each axis."""
+        raise NotImplementedError
 
     def layout_of(self, value: Tensor) -> Any:
         """Return the layout of a value that is spread over devices, otherwise `None`."""

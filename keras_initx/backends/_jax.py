@@ -58,7 +58,10 @@ class Implementation(Backend):
             return jax.device_put(value, sharding)
         # `device_put` would compare the values of all processes.
         array = np.asarray(value if is_exact else multihost_utils.broadcast_one_to_all(value))
-        return jax.make_array_from_callback(shape, sharding, array.__getitem__)
+        return self.placed(array.__getitem__, shape, sharding)
+
+    def placed(self, read: Callable[[Any], Array], shape: Shape, layout: Any) -> Tensor:
+        return jax.make_array_from_callback(shape, layout, read)
 
     def layout_of(self, value: Tensor) -> Any:
         return value.sharding if len(value.sharding.device_set) > 1 else None

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from types import EllipsisType
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -20,13 +21,23 @@ import numpy as np
 from keras_initx._extras import import_optional
 from keras_initx._typing import Array, DType, Shape
 
+# A slice for each axis, or everything.
+Region = tuple[slice, ...] | EllipsisType
+
 
 class Stored(NamedTuple):
-    """An array in a file: its shape, the name of its dtype, and a function that reads it while the file is open."""
+    """An array in a file.
+
+    Attributes:
+        shape: Its shape.
+        dtype: The name of its dtype.
+        read: Function of a region (`...` for the whole) that reads it while the file is open, from safetensors and
+            HDF5 without the rest of the array.
+    """
 
     shape: Shape
     dtype: DType
-    read: Callable[[], Array]
+    read: Callable[[Region], Array]
 
 
 # The array of a `.npy` file has no name.
@@ -81,7 +92,7 @@ def read_array(path: str, name: str | None, accepts: Callable[[Stored], bool]) -
             name = names()[0]
         found = stored(name)
         if found is not None and accepts(found):
-            return found.read()
+            return found.read(...)
         return {name: array for name in names() if (array := stored(name))}
 
 
@@ -98,9 +109,9 @@ def open_arrays(argument: str, path: str) -> Iterator[dict[str, Stored]]:
         ImportError: If the package that reads the format is missing.
     """
 
-    def read(found: Stored) -> Array:
+    def read(found: Stored, region: Region) -> Array:
         with _refused(argument, path):
-            return found.read()
+            return found.read(region)
 
     with contextlib.ExitStack() as stack:
         with _refused(argument, path):
@@ -139,9 +150,9 @@ def _npz(path: str) -> Iterator[File]:
 
 
 def _npy_array(open_file: Callable[[], IO[bytes]]) -> Stored:
-    def read() -> Array:
+    def read(region: Region) -> Array:
         with open_file() as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
+            return np.asarray(np.lib.format.read_array(file, allow_pickle=False)[region])
 
     with open_file() as file:
         version = np.lib.format.read_magic(file)
@@ -162,7 +173,11 @@ def _safetensors(path: str) -> Iterator[File]:
                 return None
             about = file.get_slice(name)
             code = about.get_dtype()
-            return Stored(tuple(about.get_shape()), dtypes.get(code, code), lambda: file.get_tensor(name))
+
+            def read(region: Region) -> Array:
+                return np.asarray(file.get_tensor(name) if region is ... else about[region])
+
+            return Stored(tuple(about.get_shape()), dtypes.get(code, code), read)
 
         yield lambda: names, stored
 
@@ -183,8 +198,8 @@ def _hdf5(path_or_file: str | IO[bytes]) -> Iterator[File]:
         if node.file != file or node.external or node.is_virtual:
             return None  # the values are in another file, which the digest of this one does not cover
         if node.attrs.get("dtype") == "bfloat16":  # set by Keras: HDF5 has no such type
-            return Stored(node.shape, "bfloat16", lambda: np.asarray(node[()]).view("bfloat16"))
-        return Stored(node.shape, node.dtype.name, lambda: np.asarray(node[()]))
+            return Stored(node.shape, "bfloat16", lambda region: np.asarray(node[region]).view("bfloat16"))
+        return Stored(node.shape, node.dtype.name, lambda region: np.asarray(node[region]))
 
     with h5py.File(path_or_file, "r") as file:
         yield names, stored

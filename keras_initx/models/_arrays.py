@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_initx._checks import check_choice, check_type
 from keras_initx._typing import Array
+from keras_initx.backends import backend
 from keras_initx.initializers._array_files import FORMATS, Stored, check_file, open_arrays, suffix
 from keras_initx.models._layouts import LAYOUTS, OTHER_NAMES, Candidate, KerasLayout, LayoutName, Part, joined
 from keras_initx.models._weights import ModelWeight, check_model, close_matches, find_weights
@@ -92,7 +93,7 @@ def as_stored(value: Any) -> Stored:
         dtype = str(value.dtype)
     if isinstance(value, np.ma.MaskedArray):
         dtype = f"masked {dtype}"
-    return Stored(tuple(value.shape), dtype, lambda: _read(value))
+    return Stored(tuple(value.shape), dtype, lambda region: _read(value)[region])
 
 
 def _read(value: Any) -> Array:
@@ -100,7 +101,7 @@ def _read(value: Any) -> Array:
         value = value.detach().cpu()
         # NumPy has no bfloat16.
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
-    return np.asarray(value)
+    return backend.host_view(value.value) if isinstance(value, keras.Variable) else np.asarray(value)
 
 
 def layout_of_source(given: LayoutName | None, own: LayoutName | None) -> KerasLayout:

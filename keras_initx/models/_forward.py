@@ -23,7 +23,7 @@ def forward(
     model: keras.Model,
     x: Any,
     layers: Collection[keras.layers.Layer],
-    values: Sequence[tuple[keras.Variable, Array]],
+    values: Sequence[tuple[keras.Variable, Tensor]],
     visit: Visit,
 ) -> None:
     """Run a batch through `model` and call `visit` at the first call of each of `layers`, in execution order.
@@ -36,7 +36,7 @@ def forward(
         model: A built model.
         x: Its inputs.
         layers: Layers with kernels.
-        values: Variables with the arrays to assign to them during the pass.
+        values: Variables with the values to assign to them during the pass.
         visit: Function of a layer and its `Outputs`, which it must call at least once: the last
             outputs are passed on.
     """

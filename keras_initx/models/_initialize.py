@@ -18,7 +18,14 @@ from keras_initx.initializers import Initializer, KeepSparse, _composition
 from keras_initx.initializers._base import is_exact
 from keras_initx.models._layer_initializers import LayerInitializer, initial_state, layer_initializers
 from keras_initx.models._rules import Rules, description, initializers_by_rule, with_seed_and_axes
-from keras_initx.models._weights import ModelWeight, check_model, find_weights, is_quantized, made_like, undone_after_error
+from keras_initx.models._weights import (
+    ModelWeight,
+    check_model,
+    find_weights,
+    is_quantized,
+    made_like,
+    undone_after_error,
+)
 from keras_initx.rendering._table import Column, WeightTable, filled
 from keras_initx.rendering._terminal import progress
 from keras_initx.rendering._text import short_number as number

@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_initx._typing import Array, Shape
 from keras_initx.diagnostics._weights import DEPTHWISE, NORMALIZATIONS, TRANSPOSED, is_depthwise, is_kernel
+from keras_initx.initializers._array_files import Region
 from keras_initx.models._weights import CONVOLUTIONS, ModelWeight
 
 # An index from `numpy.s_`, or a function that maps the array to the weight.
@@ -78,13 +79,20 @@ class Arrangement:
         count = {"": (1,), "summed": (1, 2), "stacked": (2,)}[self.combined]
         return len(shapes) in count and all(shape == self.source for shape in shapes)
 
-    def apply(self, arrays: Sequence[Array], shape: Shape) -> Array:
-        """Return the weight, with this shape."""
-        parts = [array.reshape(self.split) for array in arrays]
+    def source_region(self, region: Region, shape: Shape) -> Region | None:
+        """Return the region of an array that a region of the weight, with this shape, is made from; `None` for all."""
+        is_reshaped = self.source != self.split or tuple(self.split[axis] for axis in self.axes) != shape
+        if region is ... or is_reshaped or self.gates or self.combined == "stacked":
+            return None
+        return tuple(region[axis] for axis in np.argsort(self.axes))
+
+    def apply(self, arrays: Sequence[Array]) -> Array:
+        """Return the weight from whole arrays, or a region of it from theirs, not yet reshaped."""
+        parts = [array if self.source == self.split else array.reshape(self.split) for array in arrays]
         if self.gates:
             parts = [part[list(self.gates)] for part in parts]
         parts = [part.transpose(self.axes) for part in parts]
-        return (np.stack(parts) if self.combined == "stacked" else sum(parts[1:], parts[0])).reshape(shape)
+        return np.stack(parts) if self.combined == "stacked" else sum(parts[1:], parts[0])
 
     def description(self, shapes: Sequence[Shape], shape: Shape) -> str:
         """Describe the conversion of arrays of these shapes to a weight of this shape; empty if nothing changes."""

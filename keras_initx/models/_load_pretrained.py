@@ -10,7 +10,8 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, check_flag
 from keras_initx._typing import Array, DType, Shape
-from keras_initx.initializers._array_files import LISTED, Stored, truncated
+from keras_initx.backends import backend
+from keras_initx.initializers._array_files import LISTED, Region, Stored, truncated
 from keras_initx.models import _arrays, _layouts
 from keras_initx.models._weights import ModelWeight, check_model, close_matches, find_weights, undone_after_error
 from keras_initx.rendering._table import Column, WeightTable, filled
@@ -100,6 +101,7 @@ def load_pretrained(
     rules: _arrays.NameRules | None = None,
     *,
     layout: _layouts.LayoutName | None = None,
+    atomic: bool = True,
     dry_run: bool = False,
 ) -> LoadingPlan:
     """Load the weights of a built model from arrays with other names and another layout.
@@ -123,9 +125,10 @@ def load_pretrained(
     channels first; and torch has other defaults, such as an epsilon of 1e-5 in normalization
     layers.
 
-    All names, shapes and dtypes are checked before the first array is read. After an error or an
-    interruption the model is unchanged, for which the former values are kept until the end. Values
-    are cast to the dtype of the weight. Only the arrays that are used are read from a file.
+    All names, shapes and dtypes are checked before the first array is read. Values are cast to the
+    dtype of the weight. Only the arrays that are used are read from a file, one at a time. If a
+    weight is sharded, a process reads the regions that its devices hold: from `.safetensors`,
+    `.h5`, `.hdf5` and `.keras` nothing else, as long as the axes of the array are at most in another order.
 
     Args:
         model: A built model.
@@ -140,6 +143,9 @@ def load_pretrained(
         layout: The order of axes in the source, `"torch"` or `"keras"`. Required unless the source
             is from Keras, whose layout is `"keras"`: a model, or a file that ends in `.weights.h5` or
             `.keras`.
+        atomic: Whether the model is as before after an error or an interruption. For this the former
+            values are kept until the end, which takes as much memory as the weights. Without it, a
+            note of the exception says how many weights have new values.
         dry_run: If true, only return the plan and do not change the model. Missing names and shapes
             that do not fit are then reported in the plan instead of raising an error.
 
@@ -162,6 +168,7 @@ def load_pretrained(
         [[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]
     """
     check_model("model", model)
+    check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     with _arrays.open_source(source) as (contents, own_layout):
         steps = _steps(find_weights(model), contents, rules, _arrays.layout_of_source(layout, own_layout))
@@ -181,20 +188,22 @@ def load_pretrained(
                 "`rules` must map weights to arrays, because no array has the name of a weight. "
                 f"Received: weights {truncated(paths)}; arrays {truncated(names)}"
             )
-        with undone_after_error() as assign, progress("Loading weights", len(steps), "weights") as advance:
+        with undone_after_error(atomic) as assign, progress("Loading weights", len(steps), "weights") as advance:
             for weight, _, read in steps:
                 if read:
-                    assign(weight.variable, read())
+                    layout = backend.layout_of(weight.variable.value)
+                    value = read(...) if layout is None else backend.placed(read, weight.shape, layout)
+                    assign(weight.variable, value)
                 advance(1)
     return plan
 
 
 class _Step(NamedTuple):
-    """A weight, its row in the plan, and a function that reads its new values, or `None` if it is left unchanged."""
+    """A weight, its row in the plan, and a function that reads a region of its new values, `None` if it is left."""
 
     weight: ModelWeight
     row: LoadedWeight
-    read: Callable[[], Array] | None
+    read: Callable[[Region], Array] | None
 
 
 class _MismatchError(Exception):
@@ -242,19 +251,21 @@ def _no_array(candidates: Sequence[_layouts.Candidate], known: Iterable[str]) ->
 
 def _conversion(
     weight: ModelWeight, candidate: _layouts.Candidate, stored: Sequence[Stored], layout: _layouts.KerasLayout
-) -> tuple[str, Callable[[], Array]]:
-    """Return how arrays are converted to `weight`, as text and as a function that reads and converts them."""
+) -> tuple[str, Callable[[Region], Array]]:
+    """Return how arrays are converted to `weight`, as text and as a function that reads and converts a region of it."""
     for array in stored:
         if not _can_be_cast(array.dtype, weight.dtype):
             raise _MismatchError(f"cannot cast {array.dtype} to {weight.dtype}")
     index = candidate.part
     if callable(index):
-        made = _arrays.as_stored(index(stored[0].read()))
+        made = _arrays.as_stored(index(stored[0].read(...)))
         if made.shape != weight.shape:
             raise _MismatchError(f"the function returns shape {made.shape}")
         if not _can_be_cast(made.dtype, weight.dtype):
             raise _MismatchError(f"the function returns {made.dtype}")
-        return f"{getattr(index, '__name__', type(index).__name__)}()", lambda: made.read().astype(weight.dtype)
+        return f"{getattr(index, '__name__', type(index).__name__)}()", lambda region: made.read(region).astype(
+            weight.dtype
+        )
     shapes = [array.shape for array in stored]
     if candidate.third is not None:
         if math.prod(shapes[0][:1]) % 3:
@@ -278,9 +289,11 @@ def _conversion(
             "array, as in `(name, function)`"
         )
 
-    def read() -> Array:
-        parts = [array.read()[... if index is None else index].astype(weight.dtype) for array in stored]
-        return np.asarray(arrangement.apply(parts, weight.shape), order="C")
+    def read(region: Region) -> Array:
+        own = arrangement.source_region(region, weight.shape) if index is None else None
+        parts = [array.read(own or ...)[... if index is None else index].astype(weight.dtype) for array in stored]
+        value = arrangement.apply(parts)
+        return np.asarray(value if own else value.reshape(weight.shape)[region], order="C")
 
     changes = ["" if index is None else _index_text(index), arrangement.description(shapes, weight.shape)]
     return ", ".join(filter(None, changes)), read

@@ -1,5 +1,6 @@
 """Layer-sequential unit-variance initialization."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,11 @@ import numpy as np
 
 from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._seeds import derived_seed, root_seed
-from keras_initx._typing import Array
+from keras_initx._typing import Array, Tensor
 from keras_initx.diagnostics import _diagnose, _layers, _measure, _signal, _weights
 from keras_initx.initializers import Orthogonal
 from keras_initx.models._forward import Kernels, Outputs, forward, kernels_of
-from keras_initx.models._weights import assign, find_weights, undone_after_error
+from keras_initx.models._weights import assign, find_weights, made_like, undone_after_error
 from keras_initx.rendering._table import Column, Tabular
 from keras_initx.rendering._terminal import progress
 
@@ -76,7 +77,7 @@ class LSUVResult(Tabular[LSUVRow]):
         return f" of {len(self.rows)} layers: {found or 'none'}, seed {self.seed}"
 
 
-_Values = list[tuple[keras.Variable, Array]]
+_Values = list[tuple[keras.Variable, Tensor]]
 
 
 def lsuv(
@@ -199,10 +200,11 @@ def _variances(
     return found
 
 
-def _orthonormal(layer: keras.layers.Layer, kernel: keras.Variable, seed: int) -> Array:
+def _orthonormal(layer: keras.layers.Layer, kernel: keras.Variable, seed: int) -> Tensor:
     inputs, _ = _weights.kernel_axes(layer, kernel.name, len(kernel.shape))
     dtype = "float64" if kernel.dtype == "float64" else "float32"
-    return _signal.array_of(Orthogonal(seed=seed, input_axes=inputs)(kernel.shape, dtype))
+    draw = functools.partial(Orthogonal(seed=seed, input_axes=inputs), kernel.shape, dtype)
+    return made_like(kernel, draw, is_exact=False)
 
 
 class Fit(NamedTuple):
@@ -218,7 +220,7 @@ def _fit(start: _Values, outputs: Outputs, tolerance: float, max_steps: int) -> 
 
     The kernels have these values when `outputs` is called last, or else their former ones.
     """
-    former = [(kernel, _signal.array_of(kernel)) for kernel, _ in start]
+    former = [(kernel, kernel.value) for kernel, _ in start]
 
     def scaled(factor: float) -> _Values:
         return [(kernel, _constrained(kernel, factor * value)) for kernel, value in start]
@@ -235,11 +237,9 @@ def _fit(start: _Values, outputs: Outputs, tolerance: float, max_steps: int) -> 
     return fit, []
 
 
-def _constrained(kernel: keras.Variable, value: Array) -> Array:
+def _constrained(kernel: keras.Variable, value: Tensor) -> Tensor:
     """Return `value` after applying the constraint of `kernel`."""
-    if kernel.constraint is None:
-        return value
-    return _signal.array_of(kernel.constraint(keras.ops.convert_to_tensor(value)))
+    return value if kernel.constraint is None else kernel.constraint(value)
 
 
 # If the variance grows with less than this power of the kernel's scale, the kernel does not determine it.
