@@ -56,7 +56,11 @@ def run_pytest(session, *arguments):
     session.run("pytest", *PARALLEL, "--durations=15", *arguments, *session.posargs)
 
 
-ORDINARY = ("--ignore=tests/hunt", "--ignore=tests/roundtrip")  # the tests without a separate session
+ORDINARY = (
+    "--ignore=tests/hosts",
+    "--ignore=tests/hunt",
+    "--ignore=tests/roundtrip",
+)  # the tests without a separate session
 
 
 def run_and_note(session, backend, *arguments, name=None):
@@ -116,6 +120,14 @@ def hunt(session, backend):
     """Test rare situations: a zoo of models, all ways to build each layer, full disks, missing extras."""
     install(session, "keras", "test", backend)
     run_and_note(session, backend, "tests/hunt")
+
+
+@nox.session(default=False, tags=["release"])
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def hosts(session, backend):
+    """Share a model between processes: sharded, mirrored, or a whole one in each."""
+    install(session, "keras", "test", backend)
+    run_and_note(session, backend, "tests/hosts", "--numprocesses=0")  # the tests start their own
 
 
 @nox.session(default=False, tags=["release"])

@@ -115,6 +115,14 @@ def initializers_within(initializer: object) -> Iterator[keras.initializers.Init
                 yield item
 
 
+def drawn_seeds(initializer: keras.initializers.Initializer) -> Iterator[int]:
+    """Yield the seeds that an initializer and all initializers inside it have drawn, because none were given."""
+    if getattr(initializer, "_init_seed", 0) is None:
+        yield initializer.seed
+    for part in initializers_within(initializer):
+        yield from drawn_seeds(part)
+
+
 def has_seed(config: Any) -> bool:
     """Return whether a config, or a config nested in it, has a seed."""
     if isinstance(config, list):

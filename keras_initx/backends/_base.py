@@ -60,14 +60,18 @@ class Backend:
         """Return why `layer` would not use what is assigned to its `variable`; empty if it would."""
         return ""
 
-    def distributed(self, function: Callable[[], Tensor], shape: Shape, layout: Any, *, is_exact: bool) -> Tensor:
+    def distributed(
+        self, function: Callable[[], Tensor], shape: Shape, layout: Any, *, is_exact: bool, drawn: int | None = None
+    ) -> Tensor:
         """Return the result of `function`, a tensor of `shape`, distributed according to `layout`.
 
         Args:
             function: Function that makes the values, on the host or in a compiled program.
             shape: The shape of its result.
             layout: A layout of Keras or of the backend.
-            is_exact: Whether the processes that `layout` spans make the same bits. If not, all get those of the first.
+            is_exact: Whether all processors make the same bits. If not, they are made as a whole, and all processes
+                that `layout` spans get those of the first.
+            drawn: The seed if it was drawn and not given: these processes must have drawn the same.
         """
         raise ValueError(f"`layout` must be `None` with {keras.backend.backend()}. Received: {layout=}")
 
@@ -192,7 +196,7 @@ class Backend:
         derived = self._derivative(function, variables, layers)
 
         def gradients(*arguments: Any) -> list[Array]:
-            return [np.asarray(keras.ops.convert_to_numpy(found), "float32") for found in derived(*arguments)]
+            return [np.asarray(self.host_view(found), "float32") for found in derived(*arguments)]
 
         return gradients
 

@@ -24,6 +24,7 @@ class Implementation(Backend):
     """Implementation for JAX."""
 
     compiles_shapes = True
+    _agreed = False
 
     def is_tracing(self) -> bool:
         state, outside = trace_state()
@@ -44,14 +45,19 @@ class Implementation(Backend):
     def snapshot(self, value: Tensor) -> Tensor:
         return value  # arrays are immutable
 
-    def distributed(self, function: Callable[[], Tensor], shape: Shape, layout: Any, *, is_exact: bool) -> Tensor:
+    def distributed(
+        self, function: Callable[[], Tensor], shape: Shape, layout: Any, *, is_exact: bool, drawn: int | None = None
+    ) -> Tensor:
         sharding = getattr(layout, "backend_layout", layout)
         if isinstance(getattr(sharding, "mesh", None), jax.sharding.AbstractMesh):
             # Keras passes such a layout, within its mesh, in which operations on plain arrays would fail.
             sharding = jax.sharding.NamedSharding(jax.sharding.get_mesh(), sharding.spec)
             with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
-                return self.distributed(function, shape, sharding, is_exact=is_exact)
-        if 4 * math.prod(shape) * sharding.num_devices >= _SHARDED_FROM:
+                return self.distributed(function, shape, sharding, is_exact=is_exact, drawn=drawn)
+        if drawn is not None and not sharding.is_fully_addressable:
+            self._check_drawn(drawn)
+        # To compile a sharded factorization takes minutes.
+        if is_exact and 4 * math.prod(shape) * sharding.num_devices >= _SHARDED_FROM:
             return jax.jit(function, out_shardings=sharding)()
         value = function()
         if sharding.is_fully_addressable or not self.is_concrete(value):
@@ -59,6 +65,18 @@ class Implementation(Backend):
         # `device_put` would compare the values of all processes.
         array = np.asarray(value if is_exact else multihost_utils.broadcast_one_to_all(value))
         return self.placed(array.__getitem__, shape, sharding)
+
+    def _check_drawn(self, seed: int) -> None:
+        """Raise `ValueError` if processes draw different seeds. They are asked once: who agrees goes on to agree."""
+        if self._agreed:
+            return
+        seeds = multihost_utils.process_allgather(np.uint32(seed)).tolist()
+        if len(set(seeds)) > 1:
+            raise ValueError(
+                "All processes must draw the same seeds: call `keras.distribution.initialize`, or "
+                f"`keras.utils.set_random_seed` with one number in each. Received: the seeds {seeds}"
+            )
+        self._agreed = True
 
     def placed(self, read: Callable[[Any], Array], shape: Shape, layout: Any) -> Tensor:
         return jax.make_array_from_callback(shape, layout, read)

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_initx._checks import check_dtype, check_seed, check_shape
 from keras_initx._keras import forget_unmade_variables
-from keras_initx._seeds import initializers_within, warn_of_twins
+from keras_initx._seeds import drawn_seeds, initializers_within, warn_of_twins
 from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling import Bounds, Namespace, Stream, choose_namespace, computing_dtype
@@ -87,9 +87,6 @@ class Initializer(KerasInitializer):
     and serialization follow from these.
     """
 
-    # Whether all processors make the same bits. They may add the terms of matrix products in different orders.
-    _is_exact = True
-
     @backend.untransformed
     def __call__(self, shape: ShapeLike, dtype: DType | None = None, layout: Any = None) -> Tensor:
         """Return a tensor of initial values.
@@ -115,7 +112,8 @@ class Initializer(KerasInitializer):
             self._check_shape(shape)
             if layout is not None:
                 draw = functools.partial(self, shape, dtype)
-                return backend.distributed(draw, shape, layout, is_exact=is_exact(self))
+                drawn = next(drawn_seeds(self), None)
+                return backend.distributed(draw, shape, layout, is_exact=is_exact(self), drawn=drawn)
             warn_of_twins(self, shape)  # also on the meta device, for layers built in a `call`
             if backend.is_abstract():
                 return keras.ops.empty(shape, dtype)
@@ -129,6 +127,10 @@ class Initializer(KerasInitializer):
 
     def _check_shape(self, shape: Shape) -> None:
         """Raise `ValueError` if this initializer cannot fill `shape`."""
+
+    def _is_exact(self) -> bool:
+        """Return whether all processors make the same bits: they add the terms of matrix products in several orders."""
+        return True
 
     def expected_std(self, shape: Shape) -> float | None:
         """Return the standard deviation that values of `shape` should have, or `None` if it is unknown.
@@ -168,10 +170,19 @@ class Initializer(KerasInitializer):
         return hash(repr(self))
 
 
+_CONSTANTS = (
+    keras.initializers.Constant,
+    keras.initializers.Identity,
+    keras.initializers.Ones,
+    keras.initializers.Zeros,
+)
+
+
 def is_exact(initializer: Any) -> bool:
-    """Return whether `initializer` makes the same bits on all processors; of others than those here it is unknown."""
-    parts = initializers_within(initializer)
-    return isinstance(initializer, Initializer) and initializer._is_exact and all(map(is_exact, parts))
+    """Return whether `initializer` makes the same bits on all processors. Of a user's initializer it is not known."""
+    if not isinstance(initializer, Initializer):
+        return isinstance(initializer, _CONSTANTS)
+    return initializer._is_exact() and all(map(is_exact, initializers_within(initializer)))
 
 
 _PARAMETERS: dict[type, Mapping[str, inspect.Parameter]] = {}
@@ -238,7 +249,7 @@ class RandomInitializer(Initializer):
     seed: int | keras.random.SeedGenerator
 
     def __init__(self, *, seed: Seed = None) -> None:
-        self._init_seed = check_seed(seed)
+        self._init_seed = check_seed(seed)  # of which `drawn_seeds` knows
         self.seed = random.getrandbits(32) if self._init_seed is None else self._init_seed
 
     def _values(self, shape: Shape, dtype: DType) -> Tensor:

@@ -62,8 +62,6 @@ class DeltaOrthogonal(RandomInitializer):
         theory of CNNs: how to train 10,000-layer vanilla convolutional neural networks", ICML 2018.
     """
 
-    _is_exact = False
-
     def __init__(self, gain: Gain = 1.0, *, groups: int = 1, seed: Seed = None) -> None:
         super().__init__(seed=seed)
         self.gain: Gain = check_gain(gain)
@@ -77,6 +75,9 @@ class DeltaOrthogonal(RandomInitializer):
                 "`shape` must have at least as many units as inputs in each group, to preserve the norm. "
                 f"Received: shape={shape}, groups={self.groups}"
             )
+
+    def _is_exact(self) -> bool:
+        return False
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         orthogonal = Orthogonal(self.gain, self.seed, blocks=self.groups)

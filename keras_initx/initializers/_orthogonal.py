@@ -89,8 +89,6 @@ class Orthogonal(MatrixInitializer):
         deep linear neural networks", ICLR 2014.
     """
 
-    _is_exact = False
-
     def __init__(
         self,
         gain: Gain = 1.0,
@@ -137,6 +135,9 @@ class Orthogonal(MatrixInitializer):
         if self.singular_values is not None and short:
             mean_square = float(np.mean(_spectrum(self.singular_values, short) ** 2))
         return gain_value(self.gain) * math.sqrt(mean_square / max(long, 1))
+
+    def _is_exact(self) -> bool:
+        return self.method == "gaussian"
 
     def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
         xp, blocks, columns = stream.xp, self.blocks, units // self.blocks

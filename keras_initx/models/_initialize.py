@@ -208,7 +208,7 @@ def initialize(
         with progress("initialize", len(steps), "weights") as advance:
             for weight, initializer, row in steps:
                 if initializer is not None:
-                    value, row = _draw(weight, initializer, row)
+                    value, row = _draw(weight, initializer, row, root if seed is None else None)
                     assign(weight.variable, value)
                 rows.append(row)
                 advance(1)
@@ -312,8 +312,10 @@ def _check_seeds(steps: Sequence[_Step]) -> None:
             )
 
 
-def _draw(weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan) -> tuple[Tensor, WeightPlan]:
-    """Return new values of a weight, checked, and its row with their statistics."""
+def _draw(
+    weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan, drawn: int | None
+) -> tuple[Tensor, WeightPlan]:
+    """Return new values of a weight, checked, and its row with their statistics. If the seed was drawn, it is `drawn`."""
     stds: list[float] = []
 
     def draw() -> Tensor:
@@ -332,7 +334,7 @@ def _draw(weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan) -
         return tensor
 
     begin = time.perf_counter()
-    value = made_like(weight.variable, draw, is_exact(initializer))
+    value = made_like(weight.variable, draw, is_exact=is_exact(initializer), drawn=drawn)
     std = stds[0] if stds else backend.std(value)
     seconds = time.perf_counter() - begin
     # Values that are infinite in float32 too are so by intention.

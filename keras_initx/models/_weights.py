@@ -164,12 +164,12 @@ def close_matches(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     return f"; close matches are {', '.join(map(repr, close))}" if close else ""
 
 
-def made_like(variable: keras.Variable, function: Callable[[], Tensor], is_exact: bool) -> Tensor:
+def made_like(variable: keras.Variable, function: Callable[[], Tensor], *, is_exact: bool, drawn: int | None) -> Tensor:
     """Return the result of `function`, distributed over devices like the value of `variable`, see `distributed`."""
     layout = backend.layout_of(variable.value)
     if layout is None:
         return function()
-    return backend.distributed(function, tuple(variable.shape), layout, is_exact=is_exact)
+    return backend.distributed(function, tuple(variable.shape), layout, is_exact=is_exact, drawn=drawn)
 
 
 def assign(values: Iterable[tuple[keras.Variable, Tensor]]) -> None:

@@ -1,0 +1,105 @@
+"""Several processes that share a model: the same weights as in one, made without messages and without a copy."""
+
+import functools
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from modes import BACKEND, needs_keras
+from safetensors.numpy import save_file
+
+only_jax = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
+LARGE, SQUARE = 4096 * 2048, 2048 * 64
+BIASES = {2048, 64, 8}
+
+
+def start(rank, count, port, file):
+    process = [sys.executable, str(pathlib.Path(__file__).with_name("process.py")), str(rank), str(count), port, file]
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={8 // count if count > 1 else 1}",
+    }
+    return subprocess.Popen(process, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(count, file):
+    """Return what each of `count` processes finds."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    processes = [start(rank, count, port, str(file)) for rank in range(count)]
+    printed = [process.communicate() for process in processes]
+    for process, (_, error) in zip(processes, printed, strict=True):
+        assert process.returncode == 0, error[-3000:]
+    return [json.loads(out.splitlines()[-1]) for out, _ in printed]
+
+
+@functools.cache
+def results(folder):
+    file = folder / "model.safetensors"
+    random = np.random.default_rng(0)
+    shapes = {"large": (2048, 4096), "square": (64, 2048), "out": (8, 64)}
+    arrays = {f"{name}.weight": random.normal(size=shape).astype("float32") for name, shape in shapes.items()}
+    save_file(arrays | {f"{name}.bias": np.ones(shape[0], "float32") for name, shape in shapes.items()}, file)
+    return run(1, file)[0], run(2, file)
+
+
+@pytest.fixture(scope="session")
+def found(tmp_path_factory):
+    return results(tmp_path_factory.mktemp("hosts"))
+
+
+@pytest.mark.parametrize("what", ["built", "initialized", "interrupted", "loaded", "copied"])
+def test_every_process_has_the_weights_of_a_single_one(found, what):
+    single, processes = found
+    assert [process[what] for process in processes] == [single[what]] * 2
+
+
+def test_an_interruption_between_assignments_leaves_no_process_with_new_weights(found):
+    for process in found[1]:
+        assert process["interrupted"] == process["initialized"]
+
+
+def test_all_processes_find_the_same_statistics(found):
+    single, processes = found
+    for what in ("std", "diagnosed", "variances"):
+        assert processes[0][what] == processes[1][what]
+        np.testing.assert_allclose(processes[0][what], single[what], rtol=1e-4)
+    assert processes[0]["scaled"] == processes[1]["scaled"]
+
+
+def test_draws_without_a_seed_are_the_same_in_all_processes(found):
+    assert found[1][0]["without a seed"] == found[1][1]["without a seed"]
+
+
+@only_jax
+@needs_keras("3.15", "passes the layout of a variable to its initializer")
+def test_seeds_that_processes_draw_must_be_the_same(found):
+    for process in found[1]:
+        assert process["refused"].startswith("All processes must draw the same seeds: ")
+
+
+@only_jax
+@needs_keras("3.15", "passes the layout of a variable to its initializer")
+def test_to_build_processes_send_only_what_is_multiplied(found):
+    for process in found[1]:
+        sent = {size for sizes in process["sent to build"].values() for size in sizes}
+        assert sent == {SQUARE, *BIASES, 1}  # biases are from Keras, so JAX compares them; 1 is a seed
+
+
+@only_jax
+def test_to_initialize_and_load_processes_send_only_what_is_multiplied(found):
+    for process in found[1]:
+        assert process["sent to initialize"] == {"broadcast_one_to_all": [SQUARE]}
+        assert process["sent to load"] == {}
+
+
+@only_jax
+def test_initialize_has_no_large_weight_on_the_host(found):
+    for process in found[1]:
+        assert LARGE not in process["on the host"]
