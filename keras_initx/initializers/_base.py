@@ -170,18 +170,11 @@ class Initializer(KerasInitializer):
         return hash(repr(self))
 
 
-_CONSTANTS = (
-    keras.initializers.Constant,
-    keras.initializers.Identity,
-    keras.initializers.Ones,
-    keras.initializers.Zeros,
-)
-
-
 def is_exact(initializer: Any) -> bool:
     """Return whether `initializer` makes the same bits on all processors. Of a user's initializer it is not known."""
     if not isinstance(initializer, Initializer):
-        return isinstance(initializer, _CONSTANTS)
+        constants = keras.initializers
+        return isinstance(initializer, constants.Constant | constants.Identity | constants.Ones | constants.Zeros)
     return initializer._is_exact() and all(map(is_exact, initializers_within(initializer)))
 
 
