@@ -56,11 +56,8 @@ def run_pytest(session, *arguments):
     session.run("pytest", *PARALLEL, "--durations=15", *arguments, *session.posargs)
 
 
-ORDINARY = (
-    "--ignore=tests/hosts",
-    "--ignore=tests/hunt",
-    "--ignore=tests/roundtrip",
-)  # the tests without a separate session
+SEPARATE = ("hosts", "hunt", "roundtrip")  # folders of tests with a session of their own
+ORDINARY = tuple(f"--ignore=tests/{folder}" for folder in SEPARATE)
 
 
 def run_and_note(session, backend, *arguments, name=None):

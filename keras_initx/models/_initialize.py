@@ -315,7 +315,7 @@ def _check_seeds(steps: Sequence[_Step]) -> None:
 def _draw(
     weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan, drawn: int | None
 ) -> tuple[Tensor, WeightPlan]:
-    """Return new values of a weight, checked, and its row with their statistics; `drawn` is the root seed if none was given."""
+    """Return new values of a weight, checked, and its row with their statistics. See `distributed` for `drawn`."""
     stds: list[float] = []
 
     def draw() -> Tensor:

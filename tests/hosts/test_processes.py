@@ -77,6 +77,12 @@ def test_draws_without_a_seed_are_the_same_in_all_processes(found):
     assert found[1][0]["without a seed"] == found[1][1]["without a seed"]
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="a wrapper of torch")
+def test_a_wrapped_model_trains_the_weights_that_were_initialized(found):
+    first, second = found[1]
+    assert first["gradient"] == second["gradient"] > 0
+
+
 @only_jax
 @needs_keras("3.15", "passes the layout of a variable to its initializer")
 def test_seeds_that_processes_draw_must_be_the_same(found):
