@@ -122,15 +122,21 @@ def peak_growth(make, framework, device):
 def _peak_growth_of_process(make):
     if not _STATUS.exists():
         return None
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # free memory that is still held would hide growth
+    trim()
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current use
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     synchronize(make())
-    return _resident("VmHWM") - before
+    return resident("VmHWM") - before
 
 
-def _resident(field):
+def trim():
+    """Return free memory that this process still holds to the system: it would hide growth."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def resident(field):
+    """Return the bytes that the system counts under `field` for this process."""
     return int(re.search(rf"{field}:\s*(\d+) kB", _STATUS.read_text())[1]) * 1024
 
 

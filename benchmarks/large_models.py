@@ -1,0 +1,252 @@
+"""Measure what whole models take: memory beyond their own, processor time, and what processes send each other.
+
+    KERAS_BACKEND=jax python benchmarks/large_models.py --quick
+
+`--quick` stops at 100 million weights; all sizes need 20 GiB of memory and 5 GiB of disk. `--arithmetic` prints what
+follows for models that do not fit here. docs/large_models.md explains the results.
+"""
+
+import gc
+import itertools
+import json
+import math
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import _common
+import _device
+
+# Width and number of dense layers.
+SIZES = {"10M": (1024, 10), "100M": (2048, 24), "500M": (4096, 30), "1B": (4096, 60)}
+DTYPES = ("float32", "bfloat16")
+PLACES = {"one device": (1, 1), "eight devices": (1, 8), "two processes": (2, 4)}  # processes, devices of each
+STEPS = ("build", "initialize", "initialize, atomic=False", "load_pretrained", "diagnose")
+# Name: parameters, layers, width and the largest weight in bfloat16, of published configurations; the last is assumed.
+MODELS = {
+    "7B": (7e9, 32, 4096, 4096 * 11008),
+    "70B": (70e9, 80, 8192, 8192 * 28672),
+    "1T": (1e12, 128, 25600, 25600 * 102400),
+}
+MIB = 1 << 20
+
+
+def main():
+    """Measure, print and write everything."""
+    if "--worker" in sys.argv:
+        sys.stdout.write(json.dumps(work(**json.loads(sys.argv[-1]))))
+        return
+    if "--arithmetic" in sys.argv:
+        print(arithmetic())
+        return
+    arguments = _common.parse_arguments(__doc__.partition("\n")[0])
+    sizes = list(SIZES)[: 2 if arguments.quick else None]
+    places = PLACES if arguments.environment["backend"] == "jax" else list(PLACES)[:1]
+    cases = {}
+    combinations = list(itertools.product(sizes, DTYPES, places))
+    with _common.progress("large models", len(combinations)) as advance:
+        for size, dtype, place in combinations:
+            cases[f"{size}, {dtype}, {place}"] = {"measured": {"n": 1, **measure(size, dtype, place)}}
+            advance(1)
+    results = {"large_models": cases, "targets": []}
+    path = _common.write_results(arguments, "large_models", results)
+    print(report(results))
+    print(f"\nWritten: {path}.json")
+
+
+def measure(size, dtype, place):
+    """Return the figures of each step: of the process that needs most memory, and all their processor time."""
+    processes, devices = PLACES[place]
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
+        free.bind(("localhost", 0))
+        case = {"size": size, "dtype": dtype, "processes": processes, "port": free.getsockname()[1]}
+        case["file"] = str(_weights_file(Path(folder), size, dtype))
+        free.close()
+        environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        command = [sys.executable, __file__, "--worker"]
+        workers = [
+            subprocess.Popen(
+                [*command, json.dumps({**case, "rank": rank})], env=environment, stdout=subprocess.PIPE, text=True
+            )
+            for rank in range(processes)
+        ]
+        found = [json.loads(worker.communicate()[0].splitlines()[-1]) for worker in workers]
+    return {
+        step: {
+            "memory": max(one[step]["memory"] for one in found),
+            "seconds": sum(one[step]["seconds"] for one in found),
+            "sent": found[0][step]["sent"],
+        }
+        for step in STEPS
+    }
+
+
+def _weights_file(folder, size, dtype):
+    """Return a safetensors file in torch's layout, of zeros. Its header is written by hand: the data need no memory."""
+    width, depth = SIZES[size]
+    itemsize, code = {"float32": (4, "F32"), "bfloat16": (2, "BF16")}[dtype]
+    length = width * width * itemsize
+    header = {
+        f"dense_{index}.weight" if index else "dense.weight": {
+            "dtype": code,
+            "shape": [width, width],
+            "data_offsets": [index * length, (index + 1) * length],
+        }
+        for index in range(depth)
+    }
+    text = json.dumps(header).encode()
+    path = folder / "model.safetensors"
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + depth * length)
+    return path
+
+
+def work(size, dtype, processes, rank, port, file):
+    """Return the figures of each step in this process."""
+    import keras
+
+    sharded = "=1" not in os.environ["XLA_FLAGS"]
+    if sharded:
+        _share(processes, rank, port)
+    keras.utils.set_random_seed(0)
+
+    import numpy as np
+
+    import keras_initx
+    from keras_initx.models import load_pretrained
+
+    width, depth = SIZES[size]
+    keras.config.set_dtype_policy(dtype)
+    layers = [
+        keras.layers.Dense(width, "relu", use_bias=False, kernel_initializer="initx.he_normal") for _ in range(depth)
+    ]
+    model = keras.Sequential(layers)
+    x = np.ones((16, width), "float32")
+    own = depth * width * width * (4 if dtype == "float32" else 2) // processes
+    # What is compiled or imported once for a process does not grow with the model.
+    small = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8, kernel_initializer="initx.he_normal")])
+    keras_initx.initialize(small, seed=0)
+    keras_initx.diagnose(small, x[:, :8], x[:, :8], loss="mse")
+    found = {"build": _measured(lambda: model.build((None, width)), model, processes)}
+    found["build"]["memory"] -= own
+    for step, function in {
+        "initialize": lambda: keras_initx.initialize(model, seed=1),
+        "initialize, atomic=False": lambda: keras_initx.initialize(model, seed=1, atomic=False),
+        "load_pretrained": lambda: load_pretrained(model, file, layout="torch", atomic=False),
+        "diagnose": lambda: keras_initx.diagnose(model, x, x, loss="mse"),
+    }.items():
+        found[step] = _measured(function, model, processes)
+    return found
+
+
+def _share(processes, rank, port):
+    """Put a part of the units of each kernel on each device, of all processes."""
+    import jax
+    import keras
+
+    if processes > 1:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        keras.distribution.initialize(f"localhost:{port}", processes, rank)
+    devices = keras.distribution.list_devices()
+    mesh = keras.distribution.DeviceMesh((1, len(devices)), ("batch", "units"), devices)
+    layout_map = keras.distribution.LayoutMap(mesh)
+    layout_map[".*kernel"] = (None, "units")
+    keras.distribution.set_distribution(
+        keras.distribution.ModelParallel(layout_map=layout_map, auto_shard_dataset=False)
+    )
+
+
+def _measured(function, model, processes):
+    """Return the growth of memory at its peak, the processor time, and the bytes that processes sent meanwhile."""
+    _together(processes)
+    sent, begin = _loopback(), time.process_time()
+
+    def run():
+        function()
+        for weight in model.weights:
+            _device.synchronize(weight.value)
+
+    memory = _peak_growth(run)
+    seconds = time.process_time() - begin
+    _together(processes)
+    return {"memory": memory, "seconds": seconds, "sent": _loopback() - sent if processes > 1 else 0}
+
+
+def _peak_growth(run):
+    """Return by how much `run` makes this process grow at its peak, in bytes, without the pages of files it reads."""
+    gc.collect()
+    _device.trim()
+    before = peak = _device.resident("RssAnon")
+    done = threading.Event()
+
+    def watch():
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, _device.resident("RssAnon"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        run()
+    finally:
+        done.set()
+        watcher.join()
+    return peak - before
+
+
+def _together(processes):
+    if processes > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("step")
+
+
+def _loopback():
+    """Return the bytes that went through the loopback interface since the machine started."""
+    return int(re.search(r"lo:\s*(\d+)", Path("/proc/net/dev").read_text())[1])
+
+
+def report(results):
+    """Return the results as a Markdown table, a row for each model and place."""
+    rows = []
+    for name, case in results["large_models"].items():
+        size, _, _ = name.partition(",")
+        millions = SIZES[size][0] ** 2 * SIZES[size][1] / 1e6
+        cells = [
+            f"{case['measured'][step]['memory'] / MIB:,.0f} MiB, {1e3 * case['measured'][step]['seconds'] / millions:.3g} ms"
+            + (f", {case['measured'][step]['sent'] / MIB:,.0f} MiB" if case["measured"][step]["sent"] else "")
+            for step in STEPS
+        ]
+        rows.append((name, *cells))
+    return _common.table(("model", *(f"`{step}`" for step in STEPS)), rows)
+
+
+def arithmetic():
+    """Return what follows for models in bfloat16 on 8 accelerators a host, as a Markdown table."""
+    rows = []
+    for name, (parameters, _, _, largest) in MODELS.items():
+        for hosts in (1, 8, 64):
+            devices = 8 * hosts
+            share, shard = 2 * parameters / devices, 2 * largest / devices
+            if share > 80e9:
+                continue
+            rows.append((name, devices, *(_gigabytes(value) for value in (share, share + shard, 2 * share, share * 8))))
+    return _common.table(
+        ("model", "accelerators", "weights on each", "`atomic=False`, peak", "`initialize`, peak", "read by a host"),
+        rows,
+    )
+
+
+def _gigabytes(value):
+    return f"{value / 1e9:.3g} GB"
+
+
+if __name__ == "__main__":
+    main()
