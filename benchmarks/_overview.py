@@ -16,6 +16,7 @@ _COUNTED = {
     "redraw": "ratio",
     "trials": "per_minute",
     "places": "warm_seconds",
+    "large_models": "measured",
 }
 
 

@@ -1,4 +1,4 @@
-"""Write the summary in README.md, all tables in results/README.md and the plots from the JSON files in results/.
+"""Write the tables and plots of the benchmarks from the JSON files in results/, on all pages that have them.
 
 python benchmarks/report.py
 """
@@ -10,13 +10,14 @@ import _common
 import _overview
 import _summary
 import build
+import large_models
 import places
 import redraw
 import trials
 
 HERE = Path(__file__).parent
 RESULTS, README = HERE / "results", HERE / "README.md"
-BEGIN, END = "<!-- summary: written by report.py -->\n", "<!-- end of summary -->\n"
+MODELS = HERE.parent / "docs" / "large_models.md"
 HEAD = """# All results
 
 Written by `python benchmarks/report.py` from the JSON files in this folder. [The benchmarks](../README.md) explains the
@@ -26,6 +27,7 @@ or two rounds.
 REPORTS = {
     "sampling": _summary.report,
     "build": build.report,
+    "large_models": large_models.report,
     "places": places.report,
     "redraw": redraw.report,
     "trials": trials.report,
@@ -34,7 +36,7 @@ PLOTS = {"sampling": _summary.plot, "build": build.plot, "redraw": redraw.plot, 
 
 
 def main():
-    """Replace everything between the two marks in README.md, write results/README.md and draw the plots."""
+    """Replace what is between marks on the pages, write results/README.md and draw the plots."""
     found = results()
     for path, document in found.items():
         if document["benchmark"] in PLOTS:
@@ -52,10 +54,21 @@ def results():
 def pages(found):
     """Return the text of each page."""
     documents = list(found.values())
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    summary = f"\n{_overview.overview(documents)}\n\n"
-    return {README: before + BEGIN + summary + END + after, RESULTS / "README.md": HEAD + tables(documents)}
+    models = [large_models.report(document) for document in documents if document["benchmark"] == "large_models"]
+    page = _with_part(MODELS.read_text(encoding="utf-8"), "table", "\n\n".join(models))
+    return {
+        README: _with_part(README.read_text(encoding="utf-8"), "summary", _overview.overview(documents)),
+        MODELS: _with_part(page, "arithmetic", large_models.arithmetic()),
+        RESULTS / "README.md": HEAD + tables(documents),
+    }
+
+
+def _with_part(page, name, text):
+    """Return `page` with `text` between the two marks of this name."""
+    before, begin, rest = page.partition(f"<!-- {name}: written by report.py -->\n")
+    _, end, after = rest.partition(f"<!-- end of {name} -->\n")
+    assert end, f"the page must have the marks of {name}"
+    return f"{before}{begin}\n{text}\n\n{end}{after}"
 
 
 def tables(documents):

@@ -1,5 +1,8 @@
 """Backbones of KerasHub, made from their arguments, are diagnosed: what is wrong with them is their initializers."""
 
+import pathlib
+import runpy
+
 import keras
 import numpy as np
 import pytest
@@ -180,3 +183,10 @@ def test_blocks_that_start_at_zero_add_nothing(build):
     report = keras_initx.diagnose(model, x)
     added = _sizes(report, "_block0_2_bn" if build is resnet else "/attention_output")
     assert added == [0] * SIZES["num_layers"]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="Keras shards variables on JAX only")
+def test_the_sharded_llama_of_the_documentation_has_the_weights_of_one_device(capsys):
+    docs = pathlib.Path(__file__).parents[2] / "docs"
+    runpy.run_path(str(docs / "examples" / "sharded_llama.py"))
+    assert capsys.readouterr().out in (docs / "large_models.md").read_text()

@@ -1,0 +1,40 @@
+"""Build a small Llama of KerasHub on one device and sharded over eight, initialize both by rules, compare digests."""
+
+import keras_initx
+from keras_initx import recipes
+from keras_initx.models import weights_digest
+
+import keras
+import keras_hub
+
+
+def build():
+    """Return a Llama of 3.5 million weights."""
+    return keras_hub.models.LlamaBackbone(
+        vocabulary_size=2048,
+        num_layers=4,
+        num_query_heads=8,
+        num_key_value_heads=8,
+        hidden_dim=256,
+        intermediate_dim=512,
+    )
+
+
+def digest(model):
+    """Initialize a model as GPT-2, one weight after the other, and return a digest of its weights."""
+    keras_initx.initialize(model, recipes.gpt2(model), seed=0, atomic=False)
+    return weights_digest(model)
+
+
+plain = digest(build())
+
+mesh = keras.distribution.DeviceMesh((2, 4), ("batch", "model"))
+layout_map = keras_hub.models.LlamaBackbone.get_layout_map(mesh)
+with keras.distribution.ModelParallel(layout_map=layout_map, batch_dim_name="batch").scope():
+    model = build()
+    sharded = digest(model)
+
+kernel = next(weight for weight in model.weights if "feedforward_intermediate" in weight.path)
+print(f"{kernel.path} {tuple(kernel.shape)}: on each device {kernel.value.addressable_shards[0].data.shape}")
+print(f"one device    {plain}")
+print(f"eight devices {sharded}")
