@@ -100,6 +100,10 @@ class Backend:
         """Compile `function`, which takes only tensors, for the current device, or return it without a compiler."""
         return function
 
+    def argument(self, array: Array) -> Tensor:
+        """Return a small `array` as a program takes it with the least time."""
+        return self.to_tensor(array)
+
     def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
         """Join blocks of elements to one tensor on the current device.
 

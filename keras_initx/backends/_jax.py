@@ -59,6 +59,9 @@ class Implementation(Backend):
     def program(self, function: Function) -> Function:
         return cast(Function, jax.jit(function))
 
+    def argument(self, array: Array) -> Tensor:
+        return array
+
     def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
         size = math.prod(shape)
         if size <= length:

@@ -55,8 +55,11 @@ class Implementation(Backend):
         size = math.prod(shape)
         # Rows can be updated in place, and a prefix of a vector shares its memory.
         rows = tf.raw_ops.Empty(shape=[-(-size // length), length], dtype=dtype)
+        one_row = tf.constant([1, length])
         for row, first in enumerate(range(0, size, length)):
-            rows = tf.raw_ops.InplaceUpdate(x=rows, i=[row], v=tf.reshape(block(first), (1, length)))
+            # `tf.reshape` takes as long as the rest.
+            values = tf.raw_ops.Reshape(tensor=block(first), shape=one_row)
+            rows = tf.raw_ops.InplaceUpdate(x=rows, i=tf.constant([row]), v=values)
         return tf.reshape(tf.reshape(rows, (-1,))[:size], shape)
 
     @contextlib.contextmanager

@@ -137,7 +137,7 @@ class Stream:
     def arguments(self, *values: int) -> Tensor:
         """Return the key and `values` as words, the argument of a program on a device."""
         words = [int(value) & 0xFFFFFFFF for value in (*self.key, *values)]
-        return TRACED.convert_to_tensor(np.array(words, "uint32").view(TRACED.word))
+        return backend.argument(np.array(words, "uint32").view(TRACED.word))
 
     def _map(
         self, draw: int, shape: Shape, dtype: DType, kind: Kind, start: int = 0, then: Affine | None = None
