@@ -118,9 +118,13 @@ class Backend:
         blocks = [block(first) for first in range(0, size, length)] or [keras.ops.zeros((0,), dtype)]
         return keras.ops.reshape(keras.ops.concatenate(blocks)[:size], shape)
 
-    def has_triton(self) -> bool:
-        """Return whether Triton kernels run on the device where Keras places a new variable."""
-        return False
+    def constant(self, array: Array) -> Tensor:
+        """Return `array` on the current device, where later calls find it if it is read-only."""
+        return keras.ops.convert_to_tensor(array)
+
+    def triton_device(self) -> str | None:
+        """Return the device where Keras places a new variable, if Triton is installed and has kernels for it."""
+        return None
 
     def device_of(self, tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
         """Return a context in which Triton kernels run on the device of `tensor`."""
