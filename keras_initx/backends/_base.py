@@ -93,7 +93,7 @@ class Backend:
         return generator.next()
 
     def on_accelerator(self) -> bool:
-        """Return whether Keras would currently place a new variable on a GPU, a TPU or another accelerator."""
+        """Return whether Keras would currently place a new variable on an accelerator that makes large arrays."""
         return False
 
     def program(self, function: Function) -> Function:
