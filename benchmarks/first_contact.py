@@ -112,7 +112,7 @@ def work(arguments):
     wanted = arguments.steps.split(",") if arguments.steps else list(_contact_steps.STEPS)
     wanted = wanted[wanted.index(arguments.work) + 1 :] if arguments.work else wanted
     for name in wanted:
-        limit = _contact_steps.STEPS[name].limit if arguments.limit is None else arguments.limit
+        limit = _contact_steps.STEPS[name][1] if arguments.limit is None else arguments.limit
         print("begin", name, limit, flush=True)
         print(*_contact_steps.outcome(name, arguments.few), flush=True)
     print("all", flush=True)
