@@ -13,6 +13,7 @@ import os
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -52,22 +53,23 @@ def run(backend, arguments):
     """Yield the name, the verdict, the seconds and the text of each step, from as few processes as possible."""
     name = ""
     while name is not None:
-        process, lines, errors = begin(backend, name, arguments)
-        try:
-            name = yield from follow(name, lines, errors)
-        finally:
-            process.kill()
-            process.wait()
+        with tempfile.TemporaryFile("w+") as errors:
+            process, lines = begin(backend, name, arguments, errors)
+            try:
+                name = yield from follow(name, lines, errors)
+            finally:
+                process.kill()
+                process.wait()
 
 
-def begin(backend, after, arguments):
-    """Start a process that does the steps after one, and return it with what it prints and what it complains of."""
+def begin(backend, after, arguments, errors):
+    """Start a process that does the steps after one and complains in `errors`; return it with what it prints."""
     command = [sys.executable, __file__, f"--work={after}", *(["--few"] if arguments.few else [])]
     command += [f"--{name}={value}" for name in ("steps", "limit") if (value := getattr(arguments, name)) is not None]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     surroundings = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path}
-    process = subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    lines, errors = queue.Queue(), []
+    lines = queue.Queue()
+    process = subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, stderr=errors, text=True)
 
     def read():
         for line in process.stdout:
@@ -75,8 +77,7 @@ def begin(backend, after, arguments):
         lines.put("")
 
     threading.Thread(target=read, daemon=True).start()
-    threading.Thread(target=lambda: errors.extend(process.stderr), daemon=True).start()
-    return process, lines, errors
+    return process, lines
 
 
 def follow(name, lines, errors):
@@ -99,7 +100,8 @@ def follow(name, lines, errors):
             yield running, what, seconds, rest
             running, limit, start = None, _START, time.perf_counter()
         elif not line:
-            why = f"the process ended: {' '.join(''.join(errors[-3:]).split())}"
+            errors.seek(0)
+            why = f"the process ended: {' '.join(errors.read().split()[-30:])}"
             break
     yield running or f"start after {name!r}", "FAIL", time.perf_counter() - start, why
     return running
