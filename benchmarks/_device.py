@@ -18,6 +18,7 @@ from pathlib import Path
 _PACKAGES = ("keras", "numpy", "jax", "tensorflow", "tensorflow-cpu", "torch")
 _STATUS = Path("/proc/self/status")
 _RATE_REPEATS = 7
+_FILLS = 20  # for each synchronization, or a GPU would wait for the dispatch of a fill as long as for the fill
 
 
 def select(device):
@@ -140,7 +141,12 @@ def resident(field):
     return int(re.search(rf"{field}:\s*(\d+) kB", _STATUS.read_text())[1]) * 1024
 
 
-def write_rate(device):
+def rates(device):
+    """Return the peak rates of the device. Call it in a process of its own, which gives back the device's memory."""
+    return {"write_bytes_per_s": _write_rate(device), "product_flops_per_s": _product_rate(device)}
+
+
+def _write_rate(device):
     """Return the measured write bandwidth in bytes per second."""
     import keras
     import numpy as np
@@ -149,16 +155,19 @@ def write_rate(device):
     if device == "cpu":  # Reuse touched memory, because the first touch of a page costs more than writing.
         array = np.zeros(size, "float32")
         return array.nbytes / _best(lambda: array.fill(1.5))
-    return 4 * size / _best(lambda: synchronize(keras.ops.full((size,), 1.5)))
+    return _FILLS * 4 * size / _best(lambda: synchronize([keras.ops.full((size,), 1.5) for _ in range(_FILLS)][-1]))
 
 
-def product_rate(device):
-    """Return the measured rate of float32 matrix products in operations per second."""
+def _product_rate(device):
+    """Return the measured rate of float32 matrix products, in full precision as in the frames, in operations per s."""
     import keras
+
+    from keras_initx.backends import backend
 
     size = 2048 if device == "cpu" else 8192
     matrix = keras.ops.full((size, size), 1.5)
-    return 2 * size**3 / _best(lambda: synchronize(keras.ops.matmul(matrix, matrix)))
+    with backend.full_precision():
+        return 2 * size**3 / _best(lambda: synchronize(keras.ops.matmul(matrix, matrix)))
 
 
 def _best(function):

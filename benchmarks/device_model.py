@@ -2,9 +2,11 @@
 
     KERAS_BACKEND=jax python benchmarks/device_model.py
 
-needs no accelerator and prints the table of docs/devices.md. All times are predictions.
+needs no accelerator and prints the tables of docs/devices.md. All times are predictions but that of the last table, the
+time of this machine's host, which other backends print alone.
 """
 
+import time
 from typing import NamedTuple
 
 import _common
@@ -45,7 +47,54 @@ DEVICES = {
 LOOKUPS = {"uniform": 0, "normal": 2, "truncated normal": 2}
 
 
+# Blocks of so few values that dispatching them is all that takes time, and the fewer and the more of two draws.
+_TINY = 64
+_FEWER, _MORE = 200, 1200
+_REPEATS = 15
+
+
 def main():
+    """Count, predict, measure the host and print."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "jax":
+        predict()
+    seconds, blocks = dispatch_seconds(), _BILLIONS * 1e9 / _block()
+    print(f"Time of the host to dispatch blocks of {_block():,} values, while the device computes:\n")
+    row = (backend, _common.significant(1e6 * seconds, 2), f"{blocks:,.0f}", _common.significant(blocks * seconds, 2))
+    print(_common.table(("backend", "microseconds a block", f"blocks of {_BILLIONS} billion values", "seconds"), [row]))
+
+
+def _block():
+    from keras_initx.sampling import _stream
+
+    return _stream.BLOCK
+
+
+def dispatch_seconds():
+    """Return the seconds of the host for each block of a normal draw, from two draws of tiny blocks."""
+    import os
+    from unittest import mock
+
+    import _device
+
+    import keras_initx
+    from keras_initx.sampling import _stream
+
+    def seconds(blocks):
+        start = time.thread_time()  # which leaves out what other processes take
+        _device.synchronize(initializer((blocks * _TINY,)))
+        return time.thread_time() - start
+
+    initializer = keras_initx.RandomNormal(seed=1)
+    with mock.patch.object(_stream, "BLOCK", _TINY), mock.patch.dict(os.environ, KERAS_INITX_SAMPLE_ON="device"):
+        # The first of each compiles.
+        fewer, more = (min([seconds(blocks) for _ in range(1 + _REPEATS)]) for blocks in (_FEWER, _MORE))
+    return (more - fewer) / (_MORE - _FEWER)
+
+
+def predict():
     """Count, predict and print."""
     counted = counts()
     rows = []
@@ -57,7 +106,7 @@ def main():
     print(f"Seconds for {_BILLIONS} billion values, and what limits them:\n")
     print(_common.table(header, rows), end="\n\n")
     print(f"Milliseconds for an orthogonal kernel of {_FRAME} by {_FRAME}:\n")
-    print(_common.table(("", *DEVICES), [("orthogonal", *map(_frame, DEVICES.values()))]))
+    print(_common.table(("", *DEVICES), [("orthogonal", *map(_frame, DEVICES.values()))]), end="\n\n")
 
 
 def counts():

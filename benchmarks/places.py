@@ -2,8 +2,7 @@
 
     KERAS_BACKEND=jax python benchmarks/places.py --quick
 
-measures one backend on one device. `sampling.py` runs it at the end. README.md in this folder
-explains the results.
+measures one backend on one device. `sampling.py` runs it too. README.md in this folder explains the results.
 """
 
 import os
@@ -20,6 +19,8 @@ _PLACES = ("host", "trace", "device", _OWN)
 # The first shape and a later one, with the same number of values up to one row.
 _SHAPES = {"cpu": ((2048, 4096), (4096, 2049)), "gpu": ((16384, 16384), (16384, 16385))}
 _FRAMES = {"cpu": ((1024, 1024), (1024, 1025)), "gpu": ((4096, 4096), (4096, 4097))}
+# The most seconds for the calls of one shape, of which there are at least two.
+_BUDGET = 20
 # The matrices of a model like Llama 2 with 6.7 billion parameters: in each of its layers, and outside of them.
 _LAYERS, _LAYER, _ENDS = (
     32,
@@ -55,13 +56,12 @@ CASES = {
 
 def main():
     """Measure, print and write everything."""
-    run(_common.parse_arguments(__doc__.partition("\n")[0]))
+    arguments = _common.parse_arguments(__doc__.partition("\n")[0])
+    run(arguments, _common.in_fresh_process(_device.rates, arguments.device))
 
 
-def run(arguments):
-    """Do the same for given arguments."""
-    rates = {"write_bytes_per_s": _device.write_rate(arguments.device)}
-    rates["product_flops_per_s"] = _device.product_rate(arguments.device)
+def run(arguments, rates):
+    """Do the same for given arguments and peak rates."""
     jobs = [(name, place) for name, case in CASES.items() for place in _places(case, arguments.environment["backend"])]
     cases = {}
     with _common.progress("places", len(jobs) + 2) as step:
@@ -99,7 +99,9 @@ def measure(name, place, device, repeats):
     times = []
     for shape in shapes:
         call = wrap(lambda shape=shape: make(1)(shape, dtype))
-        times.append([_seconds(call) for _ in range(1 + (repeats if shape == shapes[0] else 1))])
+        times.append([_seconds(call), second := _seconds(call)])
+        more = repeats - 1 if shape == shapes[0] else 0
+        times[-1] += [_seconds(call) for _ in range(min(more, int(_BUDGET / second)))]
     first, later = (of_shape[0] - statistics.median(of_shape[1:]) for of_shape in times)
     return {
         "first_seconds": max(first, 0),
@@ -145,14 +147,14 @@ def _host_memory(initializer, shape, dtype):
 
 
 def _copy_seconds(shape, dtype):
-    """Return the time to transfer an array from the host to the device."""
+    """Return the time to hand an array over as initializers do: a transfer to a device, and no copy on most CPUs."""
     import keras
-    import numpy as np
 
     from keras_initx.backends import backend
     from keras_initx.sampling._namespace import HOST
 
-    array = HOST.zeros(shape, keras.backend.standardize_dtype(dtype)) + np.zeros((), dtype)
+    array = HOST.empty(shape, keras.backend.standardize_dtype(dtype))
+    array.fill(0)  # touches the memory
     return statistics.median(_seconds(lambda: backend.to_tensor(array)) for _ in range(3))
 
 

@@ -30,16 +30,15 @@ def main():
     cases = _rows.cases(arguments.quick, arguments.device)
     measured = {_rows.label(*case): {"cold": {}, "growth": {}, "warm": {}, "errors": {}} for case in cases}
     measure_processes(cases, measured, arguments)
-    rates = {"write_bytes_per_s": _device.write_rate(arguments.device)}
-    rates["product_flops_per_s"] = _device.product_rate(arguments.device)
+    rates = _common.in_fresh_process(_device.rates, arguments.device)
+    places.run(arguments, rates)  # in processes of its own, while this one holds no memory of the device
     measure_warm(cases, measured, arguments)
 
     results = _summary.summarize(cases, measured, rates, arguments.environment["backend"], arguments.device)
     path = _common.write_results(arguments, "sampling", results)
     print(_common.target_table(results["targets"]), _summary.report(results), sep="\n\n")
     _summary.plot(path, arguments.environment, results)
-    print(f"\nWritten: {path}.json and {path}.png\n")
-    places.run(arguments)
+    print(f"\nWritten: {path}.json and {path}.png")
 
 
 def measure_processes(cases, measured, arguments):

@@ -112,12 +112,16 @@ class Backend:
         return generator.next()
 
     def on_accelerator(self) -> bool:
-        """Return whether Keras would currently place a new variable on a GPU, a TPU or another accelerator."""
+        """Return whether Keras would currently place a new variable on an accelerator that makes large arrays."""
         return False
 
     def program(self, function: Function) -> Function:
         """Compile `function`, which takes only tensors, for the current device, or return it without a compiler."""
         return function
+
+    def argument(self, array: Array) -> Tensor:
+        """Return a small `array` as a program takes it with the least time."""
+        return self.to_tensor(array)
 
     def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
         """Join blocks of elements to one tensor on the current device.
@@ -133,9 +137,13 @@ class Backend:
         blocks = [block(first) for first in range(0, size, length)] or [keras.ops.zeros((0,), dtype)]
         return keras.ops.reshape(keras.ops.concatenate(blocks)[:size], shape)
 
-    def has_triton(self) -> bool:
-        """Return whether Triton kernels run on the device where Keras places a new variable."""
-        return False
+    def constant(self, array: Array) -> Tensor:
+        """Return `array` on the current device, where later calls find it if it is read-only."""
+        return keras.ops.convert_to_tensor(array)
+
+    def triton_device(self) -> str | None:
+        """Return the device where Keras places a new variable, if Triton is installed and has kernels for it."""
+        return None
 
     def device_of(self, tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
         """Return a context in which Triton kernels run on the device of `tensor`."""

@@ -95,10 +95,14 @@ class Implementation(Backend):
 
     def on_accelerator(self) -> bool:
         device = jax.config.jax_default_device or jax.devices()[0]
-        return str(getattr(device, "platform", device)) != "cpu"  # newer versions may give the name of a platform
+        # Newer versions may give the name of a platform. A TPU may look up a table more slowly than the host.
+        return str(getattr(device, "platform", device)) not in {"cpu", "tpu"}
 
     def program(self, function: Function) -> Function:
         return cast(Function, jax.jit(function))
+
+    def argument(self, array: Array) -> Tensor:
+        return array
 
     def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
         size = math.prod(shape)

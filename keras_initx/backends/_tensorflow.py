@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
@@ -37,7 +38,9 @@ class Implementation(Backend):
         return tf.bitcast(tensor, "bfloat16") if bfloat16 else tf.identity(tensor)
 
     def on_accelerator(self) -> bool:
-        return "CPU" not in tf.fill([1], 0.0).device  # an operation that every device supports
+        device = tf.fill([1], 0.0).device  # an operation that every device supports
+        # On macOS TensorFlow compiles for no GPU. A TPU may look up a table more slowly than the host.
+        return sys.platform != "darwin" and not ("CPU" in device or "TPU" in device)
 
     def program(self, function: Function) -> Function:
         traced = tf.function(function, jit_compile=True, autograph=False)
@@ -52,11 +55,17 @@ class Implementation(Backend):
         return cast(Function, call)
 
     def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
+        if dtype == "int32":  # which TensorFlow keeps on the host
+            bits = self.joined(lambda first: tf.bitcast(block(first), "float32"), length, shape, "float32")
+            return tf.bitcast(bits, dtype)
         size = math.prod(shape)
         # Rows can be updated in place, and a prefix of a vector shares its memory.
         rows = tf.raw_ops.Empty(shape=[-(-size // length), length], dtype=dtype)
+        one_row = tf.constant([1, length])
         for row, first in enumerate(range(0, size, length)):
-            rows = tf.raw_ops.InplaceUpdate(x=rows, i=[row], v=tf.reshape(block(first), (1, length)))
+            # `tf.reshape` takes as long as the rest.
+            values = tf.raw_ops.Reshape(tensor=block(first), shape=one_row)
+            rows = tf.raw_ops.InplaceUpdate(x=rows, i=tf.constant([row]), v=values)
         return tf.reshape(tf.reshape(rows, (-1,))[:size], shape)
 
     @contextlib.contextmanager

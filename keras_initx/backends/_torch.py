@@ -1,6 +1,7 @@
 """The PyTorch backend: the meta device, modules with state that Keras does not track, gradients."""
 
 import contextlib
+import functools
 import importlib.util
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -47,12 +48,16 @@ class Implementation(Backend):
         return cast(Array, (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
 
     def on_accelerator(self) -> bool:
-        return _device_type() not in {"cpu", "meta"}
+        return _device().type not in {"cpu", "meta", "mps"}  # the last has no float64
 
-    def has_triton(self) -> bool:
+    def constant(self, array: Array) -> Tensor:
+        return keras.ops.convert_to_tensor(array) if array.flags.writeable else _kept(_Constant(array), _device())
+
+    def triton_device(self) -> str | None:
+        device = _device()
         # Its interpreter accepts tensors on any device.
-        compiles = _device_type() in {"cuda", "xpu"} or os.environ.get("TRITON_INTERPRET") == "1"
-        return compiles and importlib.util.find_spec("triton") is not None
+        compiles = device.type in {"cuda", "xpu"} or os.environ.get("TRITON_INTERPRET") == "1"
+        return str(device) if compiles and importlib.util.find_spec("triton") is not None else None
 
     def device_of(self, tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
         is_gpu = tensor.device.type in {"cuda", "xpu"}
@@ -76,22 +81,24 @@ class Implementation(Backend):
     @contextlib.contextmanager
     def full_precision(self) -> Iterator[None]:
         # There are two interfaces to this setting. If only the newer one was used, reading the older one raises an
-        # error.
+        # error. What is in full precision already is left alone: setting the older one changes more than it says.
         matmul, legacy = torch.backends.cuda.matmul, None
-        precision = getattr(matmul, "fp32_precision", None)  # from torch 2.9 on
+        precision = getattr(matmul, "fp32_precision", "ieee")  # from torch 2.9 on
+        reduced = precision not in {"ieee", "none"}
+        own = "none" if reduced and _inherits(matmul) else precision
         with contextlib.suppress(RuntimeError):
             legacy = torch.get_float32_matmul_precision()
         try:
-            if legacy is not None:
+            if legacy not in {None, "highest"}:
                 torch.set_float32_matmul_precision("highest")
-            if precision is not None:
+            if reduced:
                 matmul.fp32_precision = "ieee"
             yield
         finally:
-            if legacy is not None:
+            if legacy not in {None, "highest"}:
                 torch.set_float32_matmul_precision(legacy)
-            if precision is not None:
-                matmul.fp32_precision = precision
+            if reduced:
+                matmul.fp32_precision = own
 
     def untransformed(self, function: Function) -> Function:
         return cast(Function, torch.compiler.disable(function))
@@ -140,6 +147,40 @@ class Implementation(Backend):
         return gradients
 
 
-def _device_type() -> str:
-    """Return the type of the device on which Keras creates tensors."""
-    return str(keras.ops.empty(()).device.type)
+def _device() -> torch.device:
+    """Return the device on which Keras creates tensors."""
+    return cast(torch.device, keras.ops.empty(()).device)
+
+
+class _Constant:
+    """An array as the key of a cache, equal to others that begin in the same memory, which it keeps from reuse."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+    def __hash__(self) -> int:
+        return int(self.array.ctypes.data)
+
+    def __eq__(self, other: object) -> bool:
+        return hash(self) == hash(other)
+
+
+@functools.lru_cache(maxsize=16)
+def _kept(constant: _Constant, device: torch.device) -> Tensor:
+    return keras.ops.convert_to_tensor(constant.array)
+
+
+def _inherits(matmul: Any) -> bool:
+    """Return whether the precision of CUDA's products is none of their own. Reading it gives the one in effect."""
+
+    def follows(setting: Any, parent: Any) -> bool:
+        before, found = parent.fp32_precision, set()
+        for value in ("ieee", "tf32"):
+            parent.fp32_precision = value
+            found.add(setting.fp32_precision)
+        parent.fp32_precision = before
+        return len(found) > 1
+
+    every, cuda = torch.backends, torch.backends.cudnn
+    # One that is inherited itself must not be set, not even to what it is.
+    return follows(matmul, every) or (not follows(cuda, every) and follows(matmul, cuda))

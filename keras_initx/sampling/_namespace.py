@@ -175,7 +175,7 @@ class _Traced:
 
     def shift_right(self, words: Tensor, count: int) -> Tensor:
         # int32 shifts fill with the sign bit; a logical shift fills with zeros.
-        return keras.ops.bitwise_and(keras.ops.right_shift(words, count), (1 << (32 - count)) - 1)
+        return keras.ops.right_shift(words, count) & ((1 << (32 - count)) - 1)
 
     def full_precision(self) -> contextlib.AbstractContextManager[Any]:
         return backend.full_precision()

@@ -3,7 +3,9 @@
 import enum
 import functools
 import math
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -137,7 +139,7 @@ class Stream:
     def arguments(self, *values: int) -> Tensor:
         """Return the key and `values` as words, the argument of a program on a device."""
         words = [int(value) & 0xFFFFFFFF for value in (*self.key, *values)]
-        return TRACED.convert_to_tensor(np.array(words, "uint32").view(TRACED.word))
+        return backend.argument(np.array(words, "uint32").view(TRACED.word))
 
     def _map(
         self, draw: int, shape: Shape, dtype: DType, kind: Kind, start: int = 0, then: Affine | None = None
@@ -169,12 +171,10 @@ class Stream:
         The program takes all but the size as arguments, so it serves all shapes and standard deviations.
         """
         convert, table = kind
-        tables = [self.xp.convert_to_tensor(array) for array in (numbers, table) if array is not None]
-        size = math.prod(shape)
-        if size and backend.has_triton():
-            from keras_initx.sampling import _triton
-
-            return _triton.draws([*map(int, self.key), int(draw)], shape, start, convert, tables, out)
+        tables = [self.xp.convert_to_tensor(numbers), *([] if table is None else [backend.constant(table)])]
+        size, device = math.prod(shape), backend.triton_device()
+        if size and device and _runs_triton(device):
+            return _by_triton([*map(int, self.key), int(draw)], shape, start, convert, tables, out)
         length = block_length(size)
         program = _block_program(convert, dtype, out, length)
         return backend.joined(lambda first: program(self.arguments(draw, start + first), *tables), length, shape, out)
@@ -206,6 +206,27 @@ def block_length(size: int, unit: int = 1) -> int:
     """Return the number of elements per block for `size` elements, a multiple of `unit`."""
     length = max(BLOCK // unit, 1) * unit
     return length if backend.compiles_shapes else max(min(length, size), 1)
+
+
+def _by_triton(*arguments: Any) -> Tensor:
+    from keras_initx.sampling import _triton  # which may be missing, or not run
+
+    return _triton.draws(*arguments)
+
+
+@functools.cache
+def _runs_triton(device: str) -> bool:
+    """Return whether Triton's kernel runs on `device`, by drawing one value there."""
+    try:
+        _by_triton([0, 0, 0], (1,), 0, _conversion.as_words, [TRACED.zeros((5,), "float32")], TRACED.word)
+    except Exception as error:  # whatever it is, operations of torch make the same values
+        warnings.warn(
+            f"Triton does not run on {device}, so large arrays are made by operations of torch, with the same bits but "
+            f"more slowly. It needs a C compiler and Python's headers. {type(error).__name__}: {error}",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 @functools.cache

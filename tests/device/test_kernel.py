@@ -1,6 +1,7 @@
 """The kernel compiles for GPUs, which takes none: its interpreter takes more than its compiler does."""
 
 import os
+import re
 
 import pytest
 from modes import BACKEND
@@ -13,7 +14,12 @@ pytestmark = [
     pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="nothing is compiled in the interpreter"),
 ]
 
-TARGETS = (("cuda", 80, 32), ("cuda", 90, 32), ("hip", "gfx942", 64))
+# From NVIDIA's Turing to Blackwell, and AMD's of data centers and desktops.
+TARGETS = (
+    *(("cuda", capability, 32) for capability in (75, 80, 89, 90, 100, 120)),
+    *(("hip", name, 64) for name in ("gfx90a", "gfx942")),
+    ("hip", "gfx1100", 32),
+)
 KINDS = (_conversion.as_words, _conversion.as_uniform, _conversion.as_normal, _conversion.as_interpolated)
 
 
@@ -44,6 +50,9 @@ def test_the_kernel_compiles_for_gpus(kind, target):
         )
         compiled = compile(source, target=GPUTarget(*target), options={"enable_fp_fusion": False})
         assembly = compiled.asm["ptx" if target[0] == "cuda" else "amdgcn"]
-        assert "fma.rn" not in assembly
+        assert not re.search(r"fma\.rn|v_(pk_)?fma", assembly)
+        # Numbers below the smallest normal one stay.
+        assert ".ftz" not in assembly
+        assert target[0] == "cuda" or ".amdhsa_float_denorm_mode_32 3" in assembly
         # With an even start several elements are stored at a time.
         assert target[0] != "cuda" or start or ".v4.b32" in assembly or ".v2.b64" in assembly

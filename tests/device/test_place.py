@@ -1,7 +1,9 @@
 """Where values are made, and what that costs: programs, memory on the host, precision."""
 
+import sys
 import tracemalloc
 import types
+import warnings
 
 import keras
 import numpy as np
@@ -19,7 +21,8 @@ compiling = pytest.mark.skipif(not backend.compiles_shapes, reason="this backend
 
 def test_on_a_cpu_the_host_makes_all(monkeypatch):
     monkeypatch.delenv("KERAS_INITX_SAMPLE_ON", raising=False)
-    assert choose_namespace(2**40) is HOST
+    with keras.device("cpu:0"):
+        assert choose_namespace(2**40) is HOST
 
 
 @pytest.mark.parametrize(("size", "namespace"), [(0, HOST), (LARGE - 1, HOST), (LARGE, DEVICE)])
@@ -53,7 +56,8 @@ def test_a_trace_is_never_left(monkeypatch, mode):
 
 
 def test_the_device_is_the_one_that_keras_uses(monkeypatch):
-    assert backend.on_accelerator() is False
+    with keras.device("cpu:0"):
+        assert backend.on_accelerator() is False
     if BACKEND == "jax":
         import jax
 
@@ -68,6 +72,35 @@ def test_the_device_is_the_one_that_keras_uses(monkeypatch):
     if BACKEND == "torch":
         with keras.device("meta"):
             assert backend.on_accelerator() is False
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="platforms of JAX")
+@pytest.mark.parametrize(("kind", "accelerated"), [("gpu", True), ("cuda", True), ("tpu", False)])
+def test_the_platforms_of_jax_that_make_values(monkeypatch, kind, accelerated):
+    import jax
+
+    monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(platform=kind)])
+    with jax.default_device(None):
+        assert backend.on_accelerator() is accelerated
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's programs")
+def test_where_tensorflow_cannot_compile_the_host_makes_all(monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf, "fill", lambda *arguments: types.SimpleNamespace(device="/device:GPU:0"))
+    assert backend.on_accelerator() is True
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert backend.on_accelerator() is False
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="devices of torch")
+@pytest.mark.parametrize(("kind", "accelerated"), [("cuda", True), ("xpu", True), ("mps", False)])
+def test_the_devices_of_torch_that_make_values(monkeypatch, kind, accelerated):
+    import torch
+
+    monkeypatch.setattr(keras.ops, "empty", lambda shape: types.SimpleNamespace(device=torch.device(kind)))
+    assert backend.on_accelerator() is accelerated
 
 
 @compiling
@@ -113,7 +146,7 @@ def test_no_program_is_compiled_for_other_sparse_matrices(way, monkeypatch):
 def test_the_memory_of_the_host_does_not_grow_with_the_array(monkeypatch, initializer):
     # Of what the host allocates by NumPy; the memory of a CPU device is its framework's.
     monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "device")
-    monkeypatch.setattr(backend, "has_triton", lambda: False)  # whose interpreter is NumPy
+    monkeypatch.setattr(backend, "triton_device", lambda: None)  # whose interpreter is NumPy
     monkeypatch.setattr(_stream, "BLOCK", 1 << 16)
 
     def peak(shape):
@@ -127,6 +160,102 @@ def test_the_memory_of_the_host_does_not_grow_with_the_array(monkeypatch, initia
 
     assert peak((512, 1024)) < 4 * 512 * 1024 / 4
     assert np.isfinite(to_numpy(initializer((8, 8)))).all()
+
+
+@pytest.fixture
+def broken_triton(monkeypatch):
+    """Let Triton fail as it does without a C compiler."""
+
+    def launch(*arguments):
+        raise RuntimeError("Failed to find C compiler.")
+
+    monkeypatch.setattr(backend, "triton_device", lambda: "cuda:7")
+    monkeypatch.setattr(_stream, "_by_triton", launch)
+    _stream._runs_triton.cache_clear()
+    yield
+    _stream._runs_triton.cache_clear()
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a kernel for torch")
+def test_where_triton_does_not_run_torch_makes_the_values_and_says_so_once(way, monkeypatch, broken_triton):
+    initializer = keras_initx.RandomNormal(seed=1)
+    with pytest.warns(UserWarning, match=r"Triton does not run on cuda:7.*C compiler.*RuntimeError: Failed to find"):
+        made = initializer((50, 70))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        np.testing.assert_array_equal(to_numpy(initializer((50, 70))), to_numpy(made))
+    monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "host")
+    np.testing.assert_array_equal(to_numpy(made), to_numpy(initializer((50, 70))))
+
+
+@pytest.fixture
+def uploads(monkeypatch):
+    """Return a list of the sizes of what torch gets from NumPy."""
+    import torch
+
+    sizes = []
+
+    def counted(convert):
+        return lambda x, **keywords: sizes.append(np.size(x)) or convert(x, **keywords)
+
+    for name in ("as_tensor", "from_numpy"):
+        monkeypatch.setattr(torch, name, counted(getattr(torch, name)))
+    return sizes
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="the others compile what is constant")
+@pytest.mark.parametrize("name", ["RandomNormal", "RandomUniform", "TruncatedNormal"])
+def test_torch_gets_a_table_once_and_little_for_each_block(way, monkeypatch, uploads, name):
+    monkeypatch.setattr(backend, "triton_device", lambda: None)
+    initializer = getattr(keras_initx, name)(seed=1)
+    initializer((5000,))
+    uploads.clear()
+    initializer((5000,))
+    assert len(uploads) == 1 + 5  # numbers for the draw, and a place for each of its blocks
+    assert max(uploads) == 5
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="updates of TensorFlow")
+def test_no_words_are_updated_as_integers_which_tensorflow_keeps_on_the_host(way, monkeypatch):
+    import tensorflow as tf
+
+    dtypes, update = [], tf.raw_ops.InplaceUpdate
+    monkeypatch.setattr(tf.raw_ops, "InplaceUpdate", lambda x, i, v: dtypes.append(x.dtype) or update(x=x, i=i, v=v))
+    assert _stream.Stream((1, 0), xp=DEVICE).words(0, (3000,)).dtype == tf.int32
+    assert dtypes == [tf.float32] * 3
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="the others keep no table")
+def test_a_table_that_may_change_is_not_kept(way):
+    knots = np.linspace(0, 2**24, 2**16 + 1).astype("int32")
+    stream = _stream.Stream((1, 0), xp=DEVICE)
+    before = to_numpy(stream.interpolated(0, (100,), knots))
+    knots[:] = np.rint(2**24 * np.linspace(0, 1, knots.size) ** 2)
+    assert not np.array_equal(to_numpy(stream.interpolated(0, (100,), knots)), before)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="settings of torch that are inherited")
+@pytest.mark.parametrize("parent", ["backends", "backends.cudnn"])
+@pytest.mark.parametrize("own", ["none", "tf32"])
+def test_an_inherited_precision_is_inherited_again(parent, own):
+    import torch
+
+    matmul, parents = torch.backends.cuda.matmul, {"backends": torch.backends, "backends.cudnn": torch.backends.cudnn}
+    if not hasattr(matmul, "fp32_precision"):
+        pytest.skip("this torch has the older interface only")
+    settings = torch.backends, torch.backends.cudnn, matmul
+    try:
+        parents[parent].fp32_precision = "tf32"
+        matmul.fp32_precision = own
+        with backend.full_precision():
+            assert matmul.fp32_precision == "ieee"
+        assert matmul.fp32_precision == "tf32"
+        parents[parent].fp32_precision = "ieee"
+        assert matmul.fp32_precision == {"none": "ieee", "tf32": "tf32"}[own]
+        assert torch.backends.fp32_precision == {"backends": "ieee", "backends.cudnn": "none"}[parent]
+    finally:
+        for setting in settings:
+            setting.fp32_precision = "none"
 
 
 def test_products_are_in_full_precision_on_a_device(monkeypatch):

@@ -1,0 +1,51 @@
+"""The programs of JAX lower for accelerators, which takes none."""
+
+import re
+
+import numpy as np
+import pytest
+from modes import BACKEND
+
+from keras_initx.sampling import _conversion, _frames, _sparse, _stream
+
+pytestmark = [pytest.mark.full, pytest.mark.skipif(BACKEND != "jax", reason="programs of JAX")]
+
+PLATFORMS = ("cuda", "rocm", "tpu")
+LENGTH, PANEL = 1 << 12, 64
+
+
+def words(count):
+    return np.zeros(count, "int32")
+
+
+def programs():
+    """Yield the name, the program and the arguments of each way to make values."""
+    numbers = np.zeros(5, "float32")
+    tables = {
+        "as_normal": (_conversion.normal_table("float32"),),
+        "as_interpolated": (_conversion.truncated_quantiles(-2.0, 2.0).knots,),
+    }
+    for convert in _conversion.KINDS:
+        for out in ("int32",) if convert is _conversion.as_words else ("float32", "bfloat16", "float16"):
+            program = _stream._block_program(convert, "float32", out, LENGTH)
+            yield f"{convert.__name__}-{out}", program, (words(4), numbers, *tables.get(convert.__name__, ()))
+    yield "columns", _sparse._columns_program(70, 30, "float32", "bfloat16"), (words(4), numbers)
+    yield "connections", _sparse._connections_program(10, 30, "float32", "bfloat16"), (words(5), numbers)
+    frame = np.zeros((300, 200), "float32"), np.ones(200 + PANEL, "float32")
+    yield "panel", _frames._panel_program(300, 200, "float32"), (words(4), *frame)
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("name", [name for name, *_ in programs()] if BACKEND == "jax" else ["none"])
+def test_a_program_lowers_for_an_accelerator(name, platform):
+    import jax.export
+
+    from keras_initx.backends import backend
+
+    program, arguments = next((program, arguments) for found, program, arguments in programs() if found == name)
+    with backend.full_precision():
+        lowered = jax.export.export(program, platforms=[platform])(*arguments).mlir_module()
+    assert "f64" not in lowered
+    products = re.findall(r"stablehlo\.dot_general.*", lowered)
+    assert all("HIGHEST, HIGHEST" in product for product in products)
+    assert len(products) == (3 if name == "panel" else 0)
