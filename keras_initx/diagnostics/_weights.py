@@ -88,21 +88,21 @@ class WeightReport:
 
 
 def weight_reports(
-    layer: keras.layers.Layer, weights: Sequence[keras.Variable], gradients: Mapping[int, Array]
+    layer: keras.layers.Layer, weights: Sequence[keras.Variable], gradients: Mapping[int, float]
 ) -> list[WeightReport]:
     """Return a `WeightReport` for each of `weights`.
 
     Args:
         layer: The layer that they belong to.
         weights: Variables.
-        gradients: Dict from the id of a variable to its gradient.
+        gradients: Dict from the id of a variable to the norm of its gradient.
     """
     bias = next((array_of(weight) for weight in reversed(weights) if weight.name == "bias"), None)
     return [_weight_report(layer, weight, bias, gradients.get(id(weight))) for weight in weights if weight.shape]
 
 
 def _weight_report(
-    layer: keras.layers.Layer, weight: keras.Variable, bias: Array | None, gradient: Array | None
+    layer: keras.layers.Layer, weight: keras.Variable, bias: Array | None, gradient: float | None
 ) -> WeightReport:
     array = array_of(weight)
     with np.errstate(invalid="ignore"):  # may have become infinite in training
@@ -114,7 +114,7 @@ def _weight_report(
         std=std,
         zeros=float(np.mean(array == 0)) if array.size else 0.0,
         norm=_norm(array),
-        gradient=None if gradient is None else _norm(gradient),
+        gradient=gradient,
         zero=is_zero(layer, weight),
     )
     if not is_kernel(weight):
