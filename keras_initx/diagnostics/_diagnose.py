@@ -51,7 +51,7 @@ def diagnose(
     statistics instead of its initial moving averages. The output of each layer is reduced to a few
     statistics at once and not stored. With `y`, there is a second forward pass and a backward pass,
     which keep the outputs of all layers in memory, as in training, but of each gradient only its
-    norm. Weights, other state and
+    norm. Weights are measured in blocks, without a copy of the whole. Weights, other state and
     random generators are left unchanged.
 
     Args:

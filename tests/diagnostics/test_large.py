@@ -1,18 +1,42 @@
 """Large weights and gradients are measured without a copy of them."""
 
 import math
+import tracemalloc
 import weakref
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import BACKEND
+from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx.backends import CHUNK, Moments, backend
+from keras_initx.diagnostics import _weights
 
 RNG = np.random.default_rng(0)
+# Of two chunks, the second of them shorter.
+LONG = (300, 400)
+
+
+def weight_report(kernel, dtype="float32", bias=None):
+    layer = layers.Dense(kernel.shape[1], dtype=dtype, use_bias=bias is not None)
+    layer.build((None, len(kernel)))
+    layer.set_weights([kernel] if bias is None else [kernel, bias])
+    return _weights.weight_reports(layer, layer.weights, {})[0]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+def test_a_weight_is_measured_in_blocks(dtype):
+    layer = layers.Dense(2048, dtype=dtype, kernel_initializer=keras_initx.HeNormal(seed=0))
+    layer.build((None, 2048))
+    tracemalloc.start()
+    (kernel, _) = _weights.weight_reports(layer, layer.weights, {})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert kernel.digest
+    assert peak < 4 << 20  # of 8 MiB and more
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="Keras makes a copy")
@@ -120,3 +144,56 @@ def test_moments_are_those_of_all_chunks_and_arrays():
 def test_moments_of_no_values_and_of_infinite_ones(values, expected):
     moments = Moments(np.array(values, "float32"))
     np.testing.assert_array_equal((moments.mean, moments.std, moments.norm), expected)
+
+
+@pytest.mark.once
+def test_kernels_that_differ_in_the_last_weight_have_other_digests():
+    kernel = RNG.normal(size=LONG).astype("float32")
+    other = kernel.copy()
+    other[-1, -1] += 1
+    assert weight_report(kernel).digest == weight_report(kernel).digest != weight_report(other).digest
+
+
+@pytest.mark.once
+def test_a_kernel_is_random_also_if_its_first_weights_are_not():
+    kernel = np.sign(RNG.normal(size=LONG)).astype("float32")
+    assert weight_report(kernel).digest is None
+    kernel[-1] = RNG.normal(size=LONG[1])
+    assert weight_report(kernel).digest
+
+
+@pytest.mark.once
+def test_a_kernel_is_constant_only_if_its_last_weight_is_the_same_too():
+    kernel = np.ones(LONG, "float32")
+    assert weight_report(kernel).constant
+    kernel[-1, -1] = 2
+    assert not weight_report(kernel).constant
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+def test_units_of_few_bits_are_told_apart(dtype):
+    kernel = np.sign(RNG.normal(size=LONG))
+    kernel[:, [7, 8]] = kernel[:, [3]]
+    assert weight_report(kernel, dtype).identical_units == 3
+    assert weight_report(kernel, dtype, np.eye(LONG[1])[7]).identical_units == 2
+
+
+@pytest.mark.once
+def test_units_whose_sums_agree_by_chance_are_told_apart(monkeypatch):
+    class Zeros:
+        def integers(self, high, size, dtype):
+            return np.zeros(size, dtype)
+
+    kernel = RNG.normal(size=(6, 5))
+    kernel[:, 3] = kernel[:, 1]
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: Zeros())
+    assert weight_report(kernel).identical_units == 2
+
+
+def test_a_report_keeps_no_view_of_a_variable():
+    layer = layers.LSTM(2)
+    model = keras.Sequential([keras.Input((5, 3)), layer])
+    (report,) = keras_initx.diagnose(model, np.ones((2, 5, 3))).layers
+    layer.cell.bias.assign(np.full(8, 5.0))
+    assert to_numpy(report.gate_bias[1]).tolist() == [1, 1]
