@@ -9,8 +9,9 @@ import importlib.util
 import keras
 
 from keras_initx.backends._base import Backend
+from keras_initx.backends._moments import CHUNK, Moments, chunks
 
-__all__ = ["Backend", "backend"]
+__all__ = ["CHUNK", "Backend", "Moments", "backend", "chunks"]
 
 
 _module = f"{__name__}._{keras.backend.backend()}"

@@ -10,10 +10,9 @@ import numpy as np
 
 from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, DType, Shape, Tensor
+from keras_initx.backends._moments import Moments
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-_CHUNK = 1 << 16
 
 
 class Backend:
@@ -85,15 +84,7 @@ class Backend:
 
     def std(self, tensor: Tensor) -> float:
         """Return the standard deviation of all elements."""
-        flat = self.host_view(tensor).reshape(-1)
-        total = square = 0.0
-        # In chunks that stay in the cache: fresh memory costs more than the sums.
-        for begin in range(0, flat.size, _CHUNK):
-            chunk = flat[begin : begin + _CHUNK].astype("float64")
-            # Not `chunk @ chunk`, for which BLAS may wake threads.
-            total, square = total + float(chunk.sum()), square + float(np.einsum("i,i->", chunk, chunk))
-        size = max(flat.size, 1)
-        return math.sqrt(max(square / size - (total / size) ** 2, 0.0))
+        return Moments(self.host_view(tensor)).std
 
     def host_view(self, tensor: Tensor) -> Array:
         """Return the values of `tensor` as a read-only array, which may share its memory."""
@@ -180,10 +171,10 @@ class Backend:
         """Return a context that restores state of `layers` that Keras does not track."""
         return contextlib.nullcontext()
 
-    def derivative(
+    def gradient_norms(
         self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
-    ) -> Callable[..., list[Array]]:
-        """Return a function that computes gradients of `function` with respect to `variables`, without changing state.
+    ) -> Callable[..., list[float]]:
+        """Return a function that computes norms of gradients of `function`, without changing state.
 
         Args:
             function: A function of arrays, or lists and dicts of them, that returns a scalar
@@ -192,26 +183,13 @@ class Backend:
             layers: The layers that `function` calls.
 
         Returns:
-            A function of the same arguments that returns a list with a float32 array for each
-            variable; zeros for unused variables. It may compile at its first call, and uses the
+            A function of the same arguments that returns the norm of the gradient with respect to
+            each variable; 0 for unused variables. It may compile at its first call, and uses the
             current values of the variables of `layers` at each call.
 
         Raises:
             NotImplementedError: If the backend has no gradients.
         """
-        if not variables:
-            return lambda *arguments: []
-        derived = self._derivative(function, variables, layers)
-
-        def gradients(*arguments: Any) -> list[Array]:
-            return [np.asarray(self.host_view(found), "float32") for found in derived(*arguments)]
-
-        return gradients
-
-    def _derivative(
-        self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
-    ) -> Callable[..., Sequence[Tensor]]:
-        """Return the same function as `derivative`, but with tensors as results."""
         raise NotImplementedError(
             f"gradients need one of the backends {BACKENDS}: set KERAS_BACKEND to one of them. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}"

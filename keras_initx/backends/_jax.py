@@ -132,9 +132,9 @@ class Implementation(Backend):
                 return generator.next()
         return generator.next()
 
-    def _derivative(
+    def gradient_norms(
         self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
-    ) -> Callable[..., Sequence[Tensor]]:
+    ) -> Callable[..., list[float]]:
         # Everything that is not an argument becomes a constant of the program: frozen weights and seeds would not be
         # updated.
         derived = {id(variable) for variable in variables}
@@ -146,13 +146,30 @@ class Implementation(Backend):
             with keras.StatelessScope(known, collect_losses=True):
                 return function(*arguments)
 
-        # Compiling the whole takes less time than compiling each operation.
-        program = jax.jit(jax.grad(value))
+        # Compiling the whole takes less time than compiling each operation, and each gradient is dropped once its norm
+        # is known.
+        program = jax.jit(lambda *arguments: [_scale_and_norm(found) for found in jax.grad(value)(*arguments)])
 
-        def gradients(*arguments: Any) -> Sequence[Tensor]:
-            return list(program(_values(variables), _values(others), arguments))
+        def norms(*arguments: Any) -> list[float]:
+            pairs = program(_values(variables), _values(others), arguments)
+            return [float(scale) * float(norm) for scale, norm in jax.device_get(pairs)]
 
-        return gradients
+        return norms
+
+
+def _scale_and_norm(gradient: Tensor) -> Any:
+    """Return a scale and the norm of `gradient` divided by it."""
+    values = gradient.astype(jax.numpy.promote_types(gradient.dtype, "float32"))
+    largest = jax.numpy.maximum(jax.numpy.max(values, initial=0), -jax.numpy.min(values, initial=0))
+    one = jax.numpy.ones_like(largest)
+    scale = jax.numpy.where((largest > 0) & jax.numpy.isfinite(largest), largest, one)
+    # float32 has no squares of 1e-30 or 1e30. Only for them a copy is worth its memory.
+    is_usual = (largest > 1e-10) & (largest < 1e10)
+    return jax.lax.cond(is_usual, lambda: (one, _norm(values)), lambda: (scale, _norm(values / scale)))
+
+
+def _norm(values: Tensor) -> Tensor:
+    return jax.numpy.sqrt(jax.numpy.sum(jax.numpy.square(values)))
 
 
 _std = jax.jit(lambda tensor: jax.numpy.std(tensor.astype("float32")))

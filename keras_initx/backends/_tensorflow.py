@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Function
+from keras_initx.backends._moments import Moments
 
 _LARGE = 1 << 16  # size in bytes above which DLPack is cheaper than copying
 
@@ -36,6 +38,11 @@ class Implementation(Backend):
         tensor = tf.experimental.dlpack.from_dlpack(bits.__dlpack__())
         # Both operations move it to the current device.
         return tf.bitcast(tensor, "bfloat16") if bfloat16 else tf.identity(tensor)
+
+    def host_view(self, tensor: Tensor) -> Array:
+        is_dense = isinstance(tensor, tf.Tensor | tf.Variable)
+        # Keras would copy.
+        return np.asarray(tf.convert_to_tensor(tensor)) if is_dense else super().host_view(tensor)
 
     def on_accelerator(self) -> bool:
         device = tf.fill([1], 0.0).device  # an operation that every device supports
@@ -92,15 +99,24 @@ class Implementation(Backend):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
 
-    def _derivative(
+    def gradient_norms(
         self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
-    ) -> Callable[..., Sequence[Tensor]]:
-        def gradients(*arguments: Any) -> Sequence[Tensor]:
+    ) -> Callable[..., list[float]]:
+        def norms(*arguments: Any) -> list[float]:
             with tf.GradientTape() as tape, self.preserve_state(layers, gradients=True):
                 result = function(*arguments)
-            sources = [variable.value for variable in variables]
-            found = tape.gradient(result, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            # The gradient of an embedding is not a tensor.
-            return [tf.convert_to_tensor(gradient) for gradient in found]
+            # Of a mirrored variable, the layers outside of a replica use the first.
+            values = [variable.value for variable in variables]
+            sources = [
+                value.values[0] if isinstance(value, tf.distribute.DistributedValues) else value for value in values
+            ]
+            return [self._norm(found) for found in tape.gradient(result, sources)]
 
-        return gradients
+        return norms
+
+    def _norm(self, gradient: Any) -> float:
+        if isinstance(gradient, tf.IndexedSlices):
+            # That of an embedding has a row for each use, and as a tensor would have one for each row of the table.
+            used, places = tf.unique(gradient.indices)
+            gradient = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(used))
+        return 0.0 if gradient is None else Moments(self.host_view(gradient)).norm

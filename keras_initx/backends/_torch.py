@@ -12,6 +12,7 @@ import torch
 
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Function
+from keras_initx.backends._moments import Moments
 
 
 class Implementation(Backend):
@@ -44,8 +45,9 @@ class Implementation(Backend):
 
     def host_view(self, tensor: Tensor) -> Array:
         tensor = tensor.detach().cpu()  # Keras would copy
-        # torch cannot convert bfloat16 to NumPy.
-        return cast(Array, (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
+        # torch cannot convert bfloat16 to NumPy, so its bits are passed as integers.
+        bfloat16 = tensor.dtype == torch.bfloat16
+        return cast(Array, tensor.view(torch.int16).numpy().view("bfloat16") if bfloat16 else tensor.numpy())
 
     def on_accelerator(self) -> bool:
         return _device().type not in {"cpu", "meta", "mps"}  # the last has no float64
@@ -127,24 +129,30 @@ class Implementation(Backend):
             for module, training in in_training:
                 module.training = training
 
-    def _derivative(
+    def gradient_norms(
         self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
-    ) -> Callable[..., Sequence[Tensor]]:
-        def gradients(*arguments: Any) -> Sequence[Tensor]:
+    ) -> Callable[..., list[float]]:
+        def norms(*arguments: Any) -> list[float]:
             with self.preserve_state(layers, gradients=True):
                 result = function(*arguments)
-            found = [torch.zeros_like(variable.value) for variable in variables]
+            found = [0.0] * len(variables)
+
+            def reduce(gradient: Tensor, index: int) -> Tensor:
+                found[index] = Moments(self.host_view(gradient)).norm
+                # A single number in the place of the gradient, which is dropped before the next one is computed.
+                return gradient.new_zeros(()).expand_as(gradient)
+
             # A torch module may have been frozen without Keras' knowledge, and torch raises an error if nothing is
             # trainable.
-            trained = [index for index, variable in enumerate(variables) if variable.value.requires_grad]
-            if trained and result.requires_grad:
-                sources = [variables[index].value for index in trained]
-                derived = torch.autograd.grad(result, sources, allow_unused=True, materialize_grads=True)
-                for index, gradient in zip(trained, derived, strict=True):
-                    found[index] = gradient
+            trained = {index: one.value for index, one in enumerate(variables) if one.value.requires_grad}
+            with contextlib.ExitStack() as stack:
+                for index, source in trained.items():
+                    stack.enter_context(source.register_hook(functools.partial(reduce, index=index)))
+                if trained and result.requires_grad:
+                    torch.autograd.grad(result, list(trained.values()), allow_unused=True)
             return found
 
-        return gradients
+        return norms
 
 
 def _device() -> torch.device:

@@ -50,8 +50,9 @@ def diagnose(
     The model runs in training mode: dropout is active, and batch normalization uses batch
     statistics instead of its initial moving averages. The output of each layer is reduced to a few
     statistics at once and not stored. With `y`, there is a second forward pass and a backward pass,
-    which keep the outputs of all layers in memory, as in training. Weights, other state and random
-    generators are left unchanged.
+    which keep the outputs of all layers in memory, as in training, but of each gradient only its
+    norm. Weights are measured in blocks, without a copy of the whole. Weights, other state and
+    random generators are left unchanged.
 
     Args:
         model: A Keras model: sequential, functional or subclassed. It is built if necessary.

@@ -22,8 +22,8 @@ __all__ = ["LayerReport"]
 Batch: TypeAlias = Any
 # Function of targets and outputs; `None` means the compiled loss.
 _LossFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor] | None
-# Attribute of a model that holds its compiled gradient function for reuse.
-_KEPT = "_keras_initx_derivative"
+# Attribute of a model that holds its compiled function for reuse.
+_KEPT = "_keras_initx_gradient_norms"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -133,7 +133,7 @@ def measure(
             `None`.
     """
     recorder = Recorder(model, thresholds, progress)
-    gradients: dict[int, Array] = {}
+    gradients: dict[int, float] = {}
     with _preserved_loss(model):
         # The pass runs in training mode.
         with recorder.recording(), backend.preserve_state(layers_of(model)):
@@ -143,9 +143,9 @@ def measure(
                 # The compiled loss builds itself at its first call, which is not possible while gradients are traced.
                 _loss_value(model, loss, x, y, outputs)
             del outputs
-        if y is not None:
+        if y is not None and model.trainable_variables:
             kept = vars(model).get(_KEPT) if loss is None else None
-            found = (kept or _derivative(model, loss))(x, y)
+            found = (kept or _gradient_norms(model, loss))(x, y)
             gradients = dict(zip(map(id, model.trainable_variables), found, strict=True))
     weights_by_layer = _weights_by_layer(model, recorder)
     layers = [_layer_report(recorder, layer, weights, gradients) for layer, weights in weights_by_layer.items()]
@@ -174,23 +174,23 @@ def _loss_value(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch, out
     return model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=None)
 
 
-def _derivative(model: keras.Model, loss: _LossFunction) -> Callable[[Batch, Batch], list[Array]]:
-    """Return a function of inputs and targets that gives the gradient of each trainable weight."""
+def _gradient_norms(model: keras.Model, loss: _LossFunction) -> Callable[[Batch, Batch], list[float]]:
+    """Return a function of inputs and targets that gives the norm of the gradient of each trainable weight."""
 
     def value(x: Batch, y: Batch) -> Tensor:
         return _loss_value(model, loss, x, y, model(x, training=True))
 
-    return backend.derivative(value, model.trainable_variables, layers_of(model))
+    return backend.gradient_norms(value, model.trainable_variables, layers_of(model))
 
 
-def keep_derivative(model: keras.Model) -> None:
+def keep_gradient_norms(model: keras.Model) -> None:
     """Reuse one compiled gradient function for all measurements of `model`.
 
     Args:
         model: A compiled model. From now on only the values of its variables may change.
     """
     # Bypasses Keras' attribute tracking.
-    vars(model)[_KEPT] = _derivative(model, None)
+    vars(model)[_KEPT] = _gradient_norms(model, None)
 
 
 def _weights_by_layer(model: keras.Model, recorder: Recorder) -> dict[keras.layers.Layer, list[keras.Variable]]:
@@ -211,7 +211,7 @@ def _weights_by_layer(model: keras.Model, recorder: Recorder) -> dict[keras.laye
 
 
 def _layer_report(
-    recorder: Recorder, layer: keras.layers.Layer, weights: Sequence[keras.Variable], gradients: Mapping[int, Array]
+    recorder: Recorder, layer: keras.layers.Layer, weights: Sequence[keras.Variable], gradients: Mapping[int, float]
 ) -> LayerReport:
     facts, record = recorder.facts[layer], recorder.records.get(layer, Record())
     reports = weight_reports(layer, weights, gradients)

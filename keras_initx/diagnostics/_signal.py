@@ -8,14 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends import CHUNK, Moments, backend, chunks
 
 __all__ = ["Signal"]
 
 # The number of bins of a histogram.
 BINS = 50
-# Elements per chunk: limits temporary float64 copies to 32 MiB for outputs of any size.
-_PIECE = 1 << 22
 
 
 class Signal:
@@ -28,7 +26,6 @@ class Signal:
 
     Attributes:
         size: Number of values.
-        mean: Mean of the finite values.
         min: The smallest finite value.
         max: The largest finite value.
         counts: Array with the number of finite values in each of `BINS` bins of equal width from
@@ -38,32 +35,36 @@ class Signal:
 
     def __init__(self, limits: tuple[float, float] | None = None, margin: float = 0.0) -> None:
         self.size: int = 0
-        self.mean: float = 0.0
         self.min: float = 0.0
         self.max: float = 0.0
         self.counts: npt.NDArray[np.float64] = np.zeros(BINS)
         self.unit_is_silent: npt.NDArray[np.bool_] | None = None
-        self._finite = self._zeros = self._saturated = 0
-        self._squares = 0.0
+        self._saturated = 0
+        self._finite = Moments()
         self._bounds: tuple[float, float] | None = None
         if limits:
             room = margin * (limits[1] - limits[0])
             self._bounds = (limits[0] + room, limits[1] - room)
 
     @property
+    def mean(self) -> float:
+        """Mean of the finite values."""
+        return self._finite.mean
+
+    @property
     def std(self) -> float:
         """Standard deviation of the finite values."""
-        return float(np.sqrt(self._squares / self._finite)) if self._finite else 0.0
+        return self._finite.std
 
     @property
     def zeros(self) -> float:
         """Fraction of the values that are exactly zero."""
-        return self._zeros / self.size if self.size else 0.0
+        return self._finite.zeros / self.size if self.size else 0.0
 
     @property
     def nonfinite(self) -> float:
         """Fraction of the values that are infinite or NaN."""
-        return 1 - self._finite / self.size if self.size else 0.0
+        return 1 - self._finite.size / self.size if self.size else 0.0
 
     @property
     def saturated(self) -> float | None:
@@ -93,43 +94,28 @@ class Signal:
             if self.unit_is_silent is not None and self.unit_is_silent.shape == silent.shape:
                 silent &= self.unit_is_silent
             self.unit_is_silent = silent
-        flat = values.reshape(-1)
-        pieces = [flat[start : start + _PIECE] for start in range(0, flat.size, _PIECE)]
-        finite = [_finite(piece) for piece in pieces]
-        self._widen([piece for piece in finite if piece.size])
-        for piece, kept in zip(pieces, finite, strict=True):
-            self._add_piece(piece, kept)
+        self.size += values.size
+        pieces = [(piece, _finite(piece)) for piece in chunks(values)]
+        self._widen([finite for _, finite in pieces if finite.size])
+        for piece, finite in pieces:
+            if self._bounds:
+                low, high = self._bounds
+                self._saturated += int(np.count_nonzero((piece <= low) | (piece >= high)))
+            self._finite.add(finite)
+            self.counts += np.histogram(finite, BINS, self._range(self.min, self.max))[0]
 
     def _widen(self, pieces: Sequence[Array]) -> None:
         """Extend the histogram to the range of `pieces`, which are added next."""
         if not pieces:
             return
         low, high = min(float(piece.min()) for piece in pieces), max(float(piece.max()) for piece in pieces)
-        if self._finite:
+        if self._finite.size:
             low, high = min(low, self.min), max(high, self.max)
             edges = self.edges
             # Reassign the counts of each bin to the new bin that contains its center.
             middles = (edges[1:] + edges[:-1]) / 2
             self.counts = np.histogram(middles, BINS, self._range(low, high), weights=self.counts)[0]
         self.min, self.max = low, high
-
-    def _add_piece(self, piece: Array, finite: Array) -> None:
-        self.size += piece.size
-        self._zeros += piece.size - int(np.count_nonzero(piece))
-        if self._bounds:
-            low, high = self._bounds
-            self._saturated += int(np.count_nonzero((piece <= low) | (piece >= high)))
-        if not finite.size:
-            return
-        mean = finite.mean(dtype="float64")
-        squares = np.square(finite - mean, dtype="float64").sum()
-        # The parallel form of the variance (Chan, Golub and LeVeque, 1983).
-        total = self._finite + finite.size
-        change = mean - self.mean
-        self._squares += squares + change**2 * self._finite * finite.size / total
-        self.mean = float(self.mean + change * finite.size / total)
-        self._finite = total
-        self.counts += np.histogram(finite, BINS, self._range(self.min, self.max))[0]
 
     @staticmethod
     def _range(low: float, high: float) -> tuple[float, float]:
@@ -166,11 +152,14 @@ def first_float(nested: Any) -> Tensor | None:
 
 
 def array_of(tensor: Tensor | keras.Variable) -> Array:
-    """Return the values of `tensor` as an array of floats of at least 32 bits."""
-    values = backend.host_view(tensor.value if isinstance(tensor, keras.Variable) else tensor)
-    if values.dtype.kind != "f" or values.dtype.itemsize < 4:
-        values = values.astype("float32")  # also bfloat16, which NumPy does not treat as a float
-    return values
+    """Return a copy of the values of `tensor` as floats of at least 32 bits."""
+    return floats(backend.host_view(tensor.value if isinstance(tensor, keras.Variable) else tensor), copy=True)
+
+
+def floats(values: Array, *, copy: bool = False) -> Array:
+    """Return `values` as floats of at least 32 bits."""
+    is_wide = values.dtype.kind == "f" and values.dtype.itemsize >= 4  # NumPy does not treat bfloat16 as a float
+    return values.astype(values.dtype if is_wide else "float32", copy=copy)
 
 
 def spread(values: Array) -> float:
@@ -183,7 +172,7 @@ def spread(values: Array) -> float:
     columns = values.reshape(len(values), -1)
     if len(columns) == 1:
         columns = columns.T
-    width = max(_PIECE // len(columns), 1)
+    width = max(CHUNK // len(columns), 16)  # a cache line
     with np.errstate(invalid="ignore"):
         parts = (columns[:, start : start + width] for start in range(0, columns.shape[1], width))
         return float(np.sqrt(sum(part.var(axis=0, dtype="float64").sum() for part in parts) / columns.shape[1]))

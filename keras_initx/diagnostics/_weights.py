@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.diagnostics._signal import array_of
+from keras_initx.backends import Moments, backend, chunks
+from keras_initx.diagnostics._signal import array_of, floats
 from keras_initx.initializers import ICNR
 from keras_initx.initializers._recurrent import gru_gates, is_gru, is_lstm, lstm_gates, overwrites_forget_bias, units_of
 from keras_initx.initializers._scale import default_axes, fans
@@ -88,33 +89,32 @@ class WeightReport:
 
 
 def weight_reports(
-    layer: keras.layers.Layer, weights: Sequence[keras.Variable], gradients: Mapping[int, Array]
+    layer: keras.layers.Layer, weights: Sequence[keras.Variable], gradients: Mapping[int, float]
 ) -> list[WeightReport]:
     """Return a `WeightReport` for each of `weights`.
 
     Args:
         layer: The layer that they belong to.
         weights: Variables.
-        gradients: Dict from the id of a variable to its gradient.
+        gradients: Dict from the id of a variable to the norm of its gradient.
     """
     bias = next((array_of(weight) for weight in reversed(weights) if weight.name == "bias"), None)
     return [_weight_report(layer, weight, bias, gradients.get(id(weight))) for weight in weights if weight.shape]
 
 
 def _weight_report(
-    layer: keras.layers.Layer, weight: keras.Variable, bias: Array | None, gradient: Array | None
+    layer: keras.layers.Layer, weight: keras.Variable, bias: Array | None, gradient: float | None
 ) -> WeightReport:
-    array = array_of(weight)
-    with np.errstate(invalid="ignore"):  # may have become infinite in training
-        std = float(array.std(dtype="float64")) if array.size else 0.0
+    array = backend.host_view(weight.value)
+    moments = Moments(array)
     report = WeightReport(
         name=weight.name,
         shape=array.shape,
-        mean=float(array.mean(dtype="float64")) if array.size else 0.0,
-        std=std,
-        zeros=float(np.mean(array == 0)) if array.size else 0.0,
-        norm=_norm(array),
-        gradient=None if gradient is None else _norm(gradient),
+        mean=moments.mean,
+        std=moments.std,
+        zeros=moments.zeros / max(moments.size, 1),
+        norm=moments.norm,
+        gradient=gradient,
         zero=is_zero(layer, weight),
     )
     if not is_kernel(weight):
@@ -127,16 +127,12 @@ def _weight_report(
         report,
         axes=axes,
         fan_in=fan_in,
-        gain=std * math.sqrt(fan_in),
+        gain=moments.std * math.sqrt(fan_in),
         expected_std=_expected_std(layer, weight.name, fan_in, fan_out),
-        constant=bool(weight.trainable and (array == array.flat[0]).all()),
+        constant=weight.trainable and all((chunk == array.flat[0]).all() for chunk in chunks(array)),
         identical_units=_identical_units(array, bias, axes[0]) if weight.trainable and not repeats_units else 0,
-        digest=_digest(array) if weight.trainable else None,
+        digest=_digest(array, moments.size - moments.zeros) if weight.trainable else None,
     )
-
-
-def _norm(array: Array) -> float:
-    return float(np.linalg.norm(array.astype("float64").ravel()))
 
 
 def is_kernel(weight: keras.Variable) -> bool:
@@ -153,7 +149,7 @@ def is_kernel(weight: keras.Variable) -> bool:
 def is_zero(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
     """Return whether `weight` is a trainable kernel, or the scale of a normalization, and all 0."""
     is_scale = isinstance(layer, NORMALIZATIONS) and weight.name in ("gamma", "scale")
-    return bool(weight.trainable and (is_scale or is_kernel(weight)) and not array_of(weight).any())
+    return bool(weight.trainable and (is_scale or is_kernel(weight)) and not backend.host_view(weight.value).any())
 
 
 def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> KernelAxes:
@@ -202,18 +198,26 @@ def _identical_units(array: Array, bias: Array | None, input_axes: tuple[int, ..
     if count < _COMPARABLE:
         return 0
     units = np.moveaxis(array, input_axes, range(-len(input_axes), 0)).reshape(-1, count)
-    if bias is not None and bias.size == len(units):
-        units = np.concatenate([units, bias.reshape(-1, 1)], axis=1)
+    # Units with the same bits have the same sum of products with random numbers, modulo 2**64.
+    factors = np.random.default_rng(0).integers(1 << 64, size=count, dtype="uint64")
+    sums = np.einsum("ui,i->u", units.view(f"u{array.itemsize}"), factors)
+    _, places, counts = np.unique(sums, return_inverse=True, return_counts=True)
+    alike = counts[places] > 1
+    units = units[alike]
+    if bias is not None and bias.size == len(alike):
+        units = np.concatenate([units, bias.reshape(-1, 1)[alike]], axis=1)
     same = Counter(hashlib.blake2b(unit.tobytes(), digest_size=16).digest() for unit in np.ascontiguousarray(units))
     return sum(count for count in same.values() if count > 1)
 
 
-def _digest(array: Array) -> str | None:
+def _digest(array: Array, nonzero: int) -> str | None:
     """Return a digest of a random kernel, or `None` for kernels with few distinct values, such as an identity."""
-    nonzero = array[array != 0]
-    if nonzero.size < _TELLING or len(np.unique(nonzero)) <= min(nonzero.size / 2, 64):
-        return None
-    return hashlib.blake2b(array.tobytes(), digest_size=16).hexdigest()
+    digest, distinct = hashlib.blake2b(digest_size=16), np.zeros(0)
+    for chunk in map(floats, chunks(array)):
+        digest.update(chunk.data)
+        if len(distinct) <= 64:
+            distinct = np.union1d(distinct, chunk[chunk != 0])
+    return digest.hexdigest() if nonzero >= _TELLING and len(distinct) > min(nonzero / 2, 64) else None
 
 
 def gate_bias(layer: keras.layers.Layer) -> tuple[Literal["forget", "update"], Array] | None:

@@ -14,7 +14,7 @@ from keras_initx._keras import layers_of
 from keras_initx._seeds import isolated_rng
 from keras_initx._typing import Array
 from keras_initx.diagnostics._layers import automatic_name
-from keras_initx.diagnostics._measure import keep_derivative
+from keras_initx.diagnostics._measure import keep_gradient_norms
 
 # Their configs contain code or state of another framework.
 _FOREIGN = (keras.layers.FlaxLayer, keras.layers.JaxLayer, keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
@@ -176,7 +176,7 @@ def _copy(program: str) -> keras.Model | None:
             return None
     except Exception:  # A name may need a scope that is not open here.
         return None
-    keep_derivative(copy)
+    keep_gradient_norms(copy)
     return copy
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from keras_initx.backends import _moments
 from keras_initx.diagnostics import Signal
 from keras_initx.diagnostics import _signal as statistics
 
@@ -40,7 +41,7 @@ def test_several_calls_are_one_signal(values):
 
 
 def test_large_outputs_are_looked_at_in_pieces(values, monkeypatch):
-    monkeypatch.setattr(statistics, "_PIECE", 100)
+    monkeypatch.setattr(_moments, "CHUNK", 100)
     assert_statistics_of(signal_of(values), values)
 
 

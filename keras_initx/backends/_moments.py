@@ -1,0 +1,71 @@
+"""Moments of arrays of any size and dtype, summed in float64 without a copy of the whole."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from keras_initx._typing import Array
+
+# Elements per chunk, which stays in the cache: fresh memory costs more than the sums.
+CHUNK = 1 << 16
+
+
+def chunks(array: Array) -> Iterator[Array]:
+    """Yield all elements of `array` in vectors of at most `CHUNK`."""
+    flat = array.reshape(-1)
+    for begin in range(0, flat.size, CHUNK):
+        yield flat[begin : begin + CHUNK]
+
+
+class Moments:
+    """The moments of all elements of `arrays`, and of those that are added later. Without elements they are 0.
+
+    Attributes:
+        size: Number of elements.
+        zeros: Number of elements that are exactly zero.
+    """
+
+    def __init__(self, *arrays: Array) -> None:
+        self.size = self.zeros = 0
+        self._sum = self._squares = self._deviations = 0.0
+        for array in arrays:
+            self.add(array)
+
+    @property
+    def mean(self) -> float:
+        """Mean of the elements."""
+        return self._sum / max(self.size, 1)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the elements."""
+        return math.sqrt(self._deviations / max(self.size, 1))
+
+    @property
+    def norm(self) -> float:
+        """Square root of the sum of the squares of the elements."""
+        return math.sqrt(self._squares)
+
+    def add(self, array: Array) -> None:
+        """Add the elements of `array`."""
+        with np.errstate(invalid="ignore", over="ignore"):  # they may be infinite
+            for chunk in chunks(array):
+                self._add_chunk(chunk.astype("float64"))
+
+    def _add_chunk(self, chunk: Array) -> None:
+        total = float(chunk.sum())
+        mean = total / chunk.size
+        self.zeros += chunk.size - int(np.count_nonzero(chunk))
+        self._squares += _square(chunk)
+        chunk -= mean
+        # The parallel form of the variance (Chan, Golub and LeVeque, 1983).
+        change = mean - self.mean
+        self._deviations += _square(chunk) + change * change * self.size * chunk.size / (self.size + chunk.size)
+        self._sum += total
+        self.size += chunk.size
+
+
+def _square(vector: Array) -> float:
+    # Not `vector @ vector`, for which BLAS may wake threads.
+    return float(np.einsum("i,i->", vector, vector))
