@@ -102,14 +102,14 @@ class Implementation(Backend):
     def gradient_norms(
         self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
     ) -> Callable[..., list[float]]:
+        # Layers called outside of a replica use the first copy of a mirrored variable.
+        values = [variable.value for variable in variables]
+        sources = [value.values[0] if isinstance(value, tf.distribute.DistributedValues) else value for value in values]
+
         def norms(*arguments: Any) -> list[float]:
             with tf.GradientTape() as tape, self.preserve_state(layers, gradients=True):
-                result = function(*arguments)
-            # Of a mirrored variable, the layers outside of a replica use the first.
-            values = [variable.value for variable in variables]
-            sources = [
-                value.values[0] if isinstance(value, tf.distribute.DistributedValues) else value for value in values
-            ]
+                # Keras has divided the loss by the number of replicas.
+                result = function(*arguments) * tf.distribute.get_strategy().num_replicas_in_sync
             return [self._norm(found) for found in tape.gradient(result, sources)]
 
         return norms
