@@ -1,60 +1,23 @@
-"""Recipes for plain, recurrent and residual networks, and what all recipes share."""
+"""Recipes for plain, recurrent and residual networks."""
 
 import fnmatch
 from collections.abc import Sequence
-from typing import Any, TypeAlias
 
 import keras
 
-from keras_initx._checks import check_count
-from keras_initx._typing import InitializerLike
+from keras_initx._checks import check_count, check_flag
 from keras_initx.initializers import LSTMForgetBias, Orthogonal, Scaled
-from keras_initx.models._weights import check_model, find_weights
+from keras_initx.models._weights import check_model
+from keras_initx.recipes._fit import (
+    Recipe,
+    check_branches_are_added,
+    check_not_normalized,
+    count_of,
+    for_model,
+    paths,
+)
 
 __all__ = ["fixup", "orthogonal_rnn", "selu", "spectral", "zero_residual"]
-
-# Maps patterns to initializers.
-Recipe: TypeAlias = dict[str, InitializerLike | None]
-
-
-def paths(model: keras.Model) -> list[str]:
-    """Return the paths of all weights of a model."""
-    return [weight.path for weight in find_weights(model)]
-
-
-def count_of(name: str, value: Any, *patterns: str) -> int:
-    """Return `value` if it is a number, or the number of weights of a model that match the last of `patterns`.
-
-    Args:
-        name: Name of the argument.
-        value: A positive integer or a built model.
-        patterns: Path patterns. Each must match a weight, because a recipe must not be applied in
-            part.
-
-    Raises:
-        TypeError: If `value` is neither.
-        ValueError: If it is not positive, or is a model without weights that match one of the
-            patterns.
-    """
-    if not isinstance(value, keras.Model):
-        return int(check_count(name, value))
-    found = paths(check_model(name, value))
-    for pattern in patterns:
-        count = len(fnmatch.filter(found, pattern))
-        if not count:
-            raise ValueError(
-                f"`{name}` must be a model with weights that match {pattern!r}; otherwise pass the number and edit the "
-                f"patterns in the returned dict. Received: {name}={value.name!r} with {found[-1]!r}"
-            )
-    return count
-
-
-def for_model(recipe: Recipe, model: Any) -> Recipe:
-    """Return the rules that match a weight of `model`, or all rules if it is not a model."""
-    if not isinstance(model, keras.Model):
-        return recipe
-    found = paths(model)
-    return {pattern: value for pattern, value in recipe.items() if fnmatch.filter(found, pattern)}
 
 
 def selu(model: keras.Model) -> Recipe:
@@ -163,7 +126,7 @@ _PROJECTIONS = (
 )
 
 
-def fixup(branches: keras.Model | int, *, depth: int | None = None) -> Recipe:
+def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool = True) -> Recipe:
     """Return the rules of Fixup for residual networks without normalization.
 
     The last kernel of each branch is 0, so that each block starts as the identity. The other
@@ -181,14 +144,16 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None) -> Recipe:
             that match none of its weights are left out.
         depth: Number of kernels in each branch, at least 2. By default inferred from the model;
             required if `branches` is a number.
+        strict: Whether to refuse a model with normalization layers.
 
     Returns:
         A dict of rules for `keras_initx.initialize`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range, `branches` is a model with other layer names, or
-            a number without `depth`.
+        ValueError: If an argument is out of range, `branches` is a model with other layer names,
+            with normalization layers or with branches that are concatenated, or a number without
+            `depth`.
 
     Example:
         >>> from keras_initx import recipes
@@ -199,11 +164,16 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None) -> Recipe:
     Reference:
         Zhang, Dauphin and Ma, "Fixup initialization: residual learning without normalization", ICLR 2019.
     """
+    check_flag("strict", strict)
     count = count_of("branches", branches, _FIRST_KERNEL)
+    if isinstance(branches, keras.Model):
+        found = _depth(paths(branches))
+        check_branches_are_added("branches", branches, f"*_block*_{found}_conv/kernel")
+        depth = found if depth is None else depth
+    if strict:
+        check_not_normalized("branches", branches, "`zero_residual`")
     if depth is None:
-        if not isinstance(branches, keras.Model):
-            raise ValueError(f"`depth` is required if `branches` is a number. Received: {branches=!r}, depth=None")
-        depth = _depth(paths(branches))
+        raise ValueError(f"`depth` is required if `branches` is a number. Received: {branches=!r}, depth=None")
     if check_count("depth", depth) < 2:
         raise ValueError(f"`depth` must be at least 2. Received: {depth=!r}")
     factor = count ** (-1 / (2 * depth - 2))
@@ -236,7 +206,8 @@ def zero_residual(model: keras.Model) -> Recipe:
 
     Raises:
         TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or has other layer names.
+        ValueError: If it is not built, has other layer names, or branches that are concatenated, as
+            in a DenseNet.
 
     Example:
         >>> from keras_initx import recipes
@@ -250,6 +221,8 @@ def zero_residual(model: keras.Model) -> Recipe:
     """
     found = paths(check_model("model", model))
     last = _depth(found)
+    if last:
+        check_branches_are_added("model", model, f"*_block*_{last}_conv/kernel")
     convolutions = ((f"*_block*_{last}_bn/gamma",), (f"*_block*_{last}_conv/kernel",)) if last else ()
     for patterns in (*convolutions, *_PROJECTIONS):
         if all(fnmatch.filter(found, pattern) for pattern in patterns):

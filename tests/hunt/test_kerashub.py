@@ -154,14 +154,36 @@ def test_a_model_of_other_names_is_refused():
         recipes.gpt2(gemma()[0])
 
 
-@pytest.mark.parametrize("recipe", [recipes.deepnorm, recipes.t_fixup])
-def test_recipes_of_encoders_change_bert(recipe):
-    model, x = bert()
-    before = _sizes(keras_initx.diagnose(model, x), "/attention_output")
-    keras_initx.initialize(model, recipe(model), seed=0)
-    report = keras_initx.diagnose(model, x)
-    assert report.ok, str(report)
-    assert min(_sizes(report, "/attention_output")) > 10 * max(before)
+def test_t_fixup_refuses_bert():
+    with pytest.raises(ValueError, match=r"without normalization layers.*with 9 of them, 'embeddings_layer_norm'"):
+        recipes.t_fixup(bert()[0])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "encoder", "decoder"),
+    [(recipes.deepnorm, 0.617, 0.408), (lambda model: recipes.t_fixup(model, strict=False), 0.509, 0.439)],
+)
+def test_the_encoder_and_the_decoder_of_bart_have_the_factors_of_the_paper(recipe, encoder, decoder):
+    sizes = {"vocabulary_size": 50, "num_layers": 3, "hidden_dim": 64, "num_heads": 4, "intermediate_dim": 64}
+    model = keras_hub.models.BartBackbone(**sizes, max_sequence_length=16)
+    plan = keras_initx.initialize(model, recipe(model), seed=0)
+    for part, factor in (("encoder", encoder), ("decoder", decoder)):
+        for end, expected in (("value", factor), ("attention_output", factor), ("query", 1)):
+            own = (weight for weight in plan.weights if f"_{part}_" in weight.path)
+            found = [weight.std for weight in own if weight.path.endswith(f"{end}/kernel")]
+            assert sum(found) / len(found) == pytest.approx(expected / 8, rel=0.02)
+
+
+def test_gpt2s_recipe_refuses_bart():
+    sizes = {**SIZES, "num_heads": 4, "intermediate_dim": 64, "max_sequence_length": 16}
+    with pytest.raises(ValueError, match="without cross-attention"):
+        recipes.gpt2(keras_hub.models.BartBackbone(**sizes))
+
+
+def test_a_densenet_is_refused():
+    model = keras_hub.models.DenseNetBackbone(stackwise_num_repeats=[2, 2], growth_rate=8, image_shape=(32, 32, 3))
+    with pytest.raises(ValueError, match="with 4 concatenated branches"):
+        recipes.zero_residual(model)
 
 
 @pytest.mark.parametrize("recipe", [recipes.vit_timm, recipes.vit_jax])

@@ -13,7 +13,7 @@ from modes import needs_axes, to_numpy
 
 from keras_initx import initialize, recipes
 from keras_initx.models._weights import find_weights
-from keras_initx.recipes._networks import Recipe
+from keras_initx.recipes._fit import Recipe
 
 pytestmark = pytest.mark.once
 
