@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_initx._checks import check_count, check_flag
-from keras_initx.initializers import LSTMForgetBias, Orthogonal, Scaled
+from keras_initx.initializers import LSTMForgetBias, Orthogonal, Scaled, VarianceScaling
 from keras_initx.models._weights import check_model
 from keras_initx.recipes._fit import (
     Recipe,
@@ -117,7 +117,7 @@ def spectral(model: keras.Model) -> Recipe:
     return for_model({"*kernel": "initx.spectral", "*bias": "zeros"}, check_model("model", model))
 
 
-# The branch kernels of residual networks in KerasHub and `keras.applications`; number 0 is the shortcut.
+# The branch kernels of residual networks in KerasHub and `keras.applications`; number 0 is on the shortcut.
 _FIRST_KERNEL = "*_block*_1_conv/kernel"
 # The last kernels of the two branches of a transformer block.
 _PROJECTIONS = (
@@ -131,8 +131,10 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
 
     The last kernel of each branch is 0, so that each block starts as the identity. The other
     kernels in a branch of `m` kernels get He normal weights times `L^(-1 / (2 m - 2))`, where `L`
-    is the number of branches. The last layer of the network, `predictions`, is 0, all other kernels
-    get He normal weights, and biases are 0.
+    is the number of branches. Kernels on shortcuts get He normal weights. Both are scaled by
+    fan-out, as in the authors' code: the standard deviation is `sqrt(2 / fan_out)`. The paper
+    leaves the choice open. The last layer of the network, `predictions`, is 0, all other kernels
+    get He normal weights by fan-in, and biases are 0.
 
     Fixup also needs changes to the architecture: no normalization, a scalar bias before each kernel
     and each activation, and a scalar factor at the end of each branch, which starts at 1. The
@@ -162,7 +164,8 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
         ('zeros', 0.5)
 
     Reference:
-        Zhang, Dauphin and Ma, "Fixup initialization: residual learning without normalization", ICLR 2019.
+        Zhang, Dauphin and Ma, "Fixup initialization: residual learning without normalization", ICLR 2019, and
+        `imagenet/models/fixup_resnet_imagenet.py` of its code.
     """
     check_flag("strict", strict)
     count = count_of("branches", branches, _FIRST_KERNEL)
@@ -177,9 +180,11 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
     if check_count("depth", depth) < 2:
         raise ValueError(f"`depth` must be at least 2. Received: {depth=!r}")
     factor = count ** (-1 / (2 * depth - 2))
+    he = VarianceScaling(2.0, "fan_out", "truncated_normal")
     recipe: Recipe = {
         f"*_block*_{depth}_conv/kernel": "zeros",
-        **{f"*_block*_{place}_conv/kernel": Scaled("initx.he_normal", factor) for place in range(1, depth)},
+        **{f"*_block*_{place}_conv/kernel": Scaled(he, factor) for place in range(1, depth)},
+        "*_block*_conv/kernel": he,
         "*predictions/kernel": "zeros",
         "*kernel": "initx.he_normal",
         "*bias": "zeros",

@@ -7,9 +7,9 @@ from typing import Literal, TypeAlias, get_args
 import keras
 
 from keras_initx._checks import check_choice, check_count, check_flag
-from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
+from keras_initx.initializers import RandomNormal, RandomUniform, Scaled, VarianceScaling
 from keras_initx.models._weights import check_model
-from keras_initx.recipes._fit import Recipe, check_not_normalized, count_of, for_model, matched, paths
+from keras_initx.recipes._fit import Recipe, check_not_normalized, count_of, for_model, matched, matching, paths
 
 __all__ = ["deepnorm", "gpt2", "t_fixup", "vit_jax", "vit_timm"]
 
@@ -234,8 +234,8 @@ def vit_timm(model: keras.Model) -> Recipe:
 
     timm truncates its normal distribution at 2, which is 100 standard deviations, so it is not
     truncated here. Position embeddings get the same distribution, and the class token gets `N(0,
-    1e-6²)`. The patch embedding kernel gets torch's default for convolutions, `U(-1 / sqrt(fan_in),
-    1 / sqrt(fan_in))`.
+    1e-6²)`. The patch embedding gets torch's default for convolutions, `U(-1 / sqrt(fan_in), 1 /
+    sqrt(fan_in))`, for its kernel and its bias.
 
     Args:
         model: A built model. Rules that match none of its weights are left out.
@@ -257,14 +257,17 @@ def vit_timm(model: keras.Model) -> Recipe:
     Reference:
         Wightman, "PyTorch image models" (timm), `init_weights_vit_timm` in `vision_transformer.py`.
     """
+    patches = matching(check_model("model", model), _PATCHES)
+    limits = {weight.path.replace("kernel", "bias"): weight.fans[0] ** -0.5 for weight in patches if weight.fans}
     recipe: Recipe = {
         _PATCHES: VarianceScaling(1 / 3, "fan_in", "uniform"),
         "*kernel": RandomNormal(stddev=0.02),
         "*position_embedding/*": RandomNormal(stddev=0.02),
         "*class_token": RandomNormal(stddev=1e-6),
+        **{path: RandomUniform(-limit, limit) for path, limit in limits.items()},
         "*bias": "zeros",
     }
-    return for_model(recipe, check_model("model", model))
+    return for_model(recipe, model)
 
 
 def vit_jax(model: keras.Model) -> Recipe:
