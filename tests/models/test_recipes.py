@@ -313,7 +313,7 @@ def test_mup_follows_its_table():
     }
     assert table.learning_rates("adam") == [1, 1, 0.25, 1, 0.25, 1]
     assert json.loads(table.to_json())["weights"][2]["role"] == "hidden"
-    assert table.to_csv().startswith("path,shape,base_shape,role,std,adam,sgd\n")
+    assert table.to_csv().startswith("path,shape,base_shape,role,std,adam,sgd,tied\n")
 
 
 def test_spectral_weights_follow_the_table_of_mup():
