@@ -1,5 +1,7 @@
 """Backbones of KerasHub, made from their arguments, are diagnosed: what is wrong with them is their initializers."""
 
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from keras_initx.models import weights_digest
 
 keras_hub = pytest.importorskip("keras_hub")
 
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "recipes.md"
 GENERATOR = np.random.default_rng(0)
 SIZES = {"vocabulary_size": 50, "num_layers": 4, "hidden_dim": 32}
 GROUPED = {**SIZES, "num_query_heads": 4, "num_key_value_heads": 2, "intermediate_dim": 64}
@@ -202,3 +205,12 @@ def test_blocks_that_start_at_zero_add_nothing(build):
     report = keras_initx.diagnose(model, x)
     added = _sizes(report, "_block0_2_bn" if build is resnet else "/attention_output")
     assert added == [0] * SIZES["num_layers"]
+
+
+def test_the_page_has_the_numbers_of_the_recipes(capsys):
+    pytest.importorskip("recipe_numbers").main([])
+    lines = capsys.readouterr().out.splitlines()
+    assert "\n".join(lines) in PAGE.read_text()
+    for line in lines[1:]:
+        there, measured = map(float, line.split()[-2:])
+        assert measured == pytest.approx(there, rel=0.05), line
