@@ -29,10 +29,10 @@ def encoder(alpha=None):
     def merged(x, branch):
         if alpha is None:
             return x + branch
-        return keras.layers.LayerNormalization()(alpha * x + branch)
+        return keras.layers.LayerNormalization()(keras.layers.Rescaling(alpha)(x) + branch)
 
     tokens = keras.Input((32,), dtype="int32")
-    x = keras.layers.Embedding(500, 64, name="token_embedding")(tokens) * 64**0.5
+    x = keras.layers.Rescaling(64**0.5)(keras.layers.Embedding(500, 64, name="token_embedding")(tokens))
     for block in range(12):
         attention = keras.layers.MultiHeadAttention(4, 16, name=f"block_{block}_attention")
         x = merged(x, attention(x, x))

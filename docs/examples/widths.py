@@ -70,11 +70,13 @@ def transformer(width, depth, *, tied=1.0, branch=1.0):
     x = embedding(tokens)
     for block in range(depth):
         y = keras.layers.LayerNormalization(name=f"block_{block}_norm_1")(x)
-        x = x + branch * keras.layers.MultiHeadAttention(width // 8, 8, name=f"block_{block}_attention")(y, y)
+        y = keras.layers.MultiHeadAttention(width // 8, 8, name=f"block_{block}_attention")(y, y)
+        x = x + keras.layers.Rescaling(branch)(y)
         y = keras.layers.LayerNormalization(name=f"block_{block}_norm_2")(x)
         y = keras.layers.Dense(4 * width, "gelu", name=f"block_{block}_dense_1")(y)
-        x = x + branch * keras.layers.Dense(width, name=f"block_{block}_dense_2")(y)
-    return keras.Model(tokens, TiedLogits(embedding, name=SHOWN[1])(tied * x))
+        y = keras.layers.Dense(width, name=f"block_{block}_dense_2")(y)
+        x = x + keras.layers.Rescaling(branch)(y)
+    return keras.Model(tokens, TiedLogits(embedding, name=SHOWN[1])(keras.layers.Rescaling(tied)(x)))
 
 
 def build_transformer(parametrization, width=BASE_WIDTH, depth=BASE_DEPTH):
