@@ -182,16 +182,13 @@ def deepnorm(layers: Layers) -> Recipe:
     Glorot normal weights times `beta`. Query and key kernels get Glorot normal weights.
 
     DeepNorm also needs a change to the architecture, which you make in the model: `norm(alpha * x +
-    branch(x))` instead of `norm(x + branch(x))`. Without it the weights are too small. With `N`
-    blocks in the encoder and `M` in the decoder:
+    branch(x))` instead of `norm(x + branch(x))`. Without it the weights are too small.
 
-    | model | `alpha` | `beta` |
-    |---|---|---|
-    | one stack of `N` blocks | `(2 N)^(1/4)` | `(8 N)^(-1/4)` |
-    | encoder beside a decoder | `0.81 (N^4 M)^(1/16)` | `0.87 (N^4 M)^(-1/16)` |
-    | decoder beside an encoder | `(3 M)^(1/4)` | `(12 M)^(-1/4)` |
+    In one stack of `N` blocks, `alpha` is `(2 N)^(1/4)` and `beta` is `(8 N)^(-1/4)`. In an encoder
+    of `N` blocks beside a decoder of `M`, they are `0.81 (N^4 M)^(1/16)` and `0.87 (N^4 M)^(-1/16)`;
+    in that decoder, `(3 M)^(1/4)` and `(12 M)^(-1/4)`.
 
-    These are the paper's. In its authors' later library, TorchScale, query, key and value kernels
+    These factors are the paper's. In its authors' later library, TorchScale, query, key and value kernels
     are `sqrt(2)` times smaller and drawn from uniform distributions.
 
     Args:
