@@ -358,6 +358,22 @@ def test_widths_may_be_an_array_of_numpy():
     assert json.loads(found.to_json())["widths"] == [2, 4]
 
 
+def of_depth(depth, shared):
+    hidden = [layers.Dense(4, name=f"{depth}_{place}") for place in range(depth)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(3, name="last" if shared else f"last_{depth}")])
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_models_of_several_depths_are_compared_by_the_names_of_their_layers():
+    x = X.astype("float32")
+    found = recipes.coordinate_check(lambda depth: of_depth(depth, True), [1, 2, 4], x, x[:, :3], steps=1)
+    assert found.layers == ["last"]
+    assert found.sizes.shape == (2, 1, 3)
+    with pytest.raises(ValueError, match=r"`build` must return models with the same number of layers, or with layers"):
+        recipes.coordinate_check(lambda depth: of_depth(depth, False), [1, 2], x, x[:, :3], steps=1)
+
+
 def test_the_coordinate_check_is_drawn(constant, tmp_path):
     pytest.importorskip("matplotlib")
     constant.plot(tmp_path / "check.png")
