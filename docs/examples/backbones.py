@@ -1,4 +1,4 @@
-"""Diagnose models of KerasHub and `keras.applications` before and after a recipe.
+"""Diagnose models of KerasHub and `keras.applications`, and encoders, before and after a recipe.
 
 `KERAS_BACKEND=jax python docs/examples/backbones.py`; it needs keras-hub.
 """
@@ -23,10 +23,33 @@ def gpt2():
     return keras_hub.models.GPT2Backbone(**SIZES, max_sequence_length=32), PADDED
 
 
-def bert():
-    """Return a BERT of 12 small blocks, and a batch."""
-    model = keras_hub.models.BertBackbone(**SIZES, max_sequence_length=32)
-    return model, {**PADDED, "segment_ids": np.zeros((8, 32), "int32")}
+def encoder(alpha=None):
+    """Return an encoder of 12 small blocks that compute `norm(alpha * x + branch(x))` or just `x + branch(x)`."""
+
+    def merged(x, branch):
+        if alpha is None:
+            return x + branch
+        return keras.layers.LayerNormalization()(keras.layers.Rescaling(alpha)(x) + branch)
+
+    tokens = keras.Input((32,), dtype="int32")
+    x = keras.layers.Rescaling(64**0.5)(keras.layers.Embedding(500, 64, name="token_embedding")(tokens))
+    for block in range(12):
+        attention = keras.layers.MultiHeadAttention(4, 16, name=f"block_{block}_attention")
+        x = merged(x, attention(x, x))
+        hidden = keras.layers.Dense(256, "relu", name="feedforward_intermediate_dense")
+        output = keras.layers.Dense(64, name="feedforward_output_dense")
+        x = merged(x, keras.Sequential([keras.Input((32, 64)), hidden, output], name=f"block_{block}")(x))
+    return keras.Model(tokens, x), PADDED["token_ids"]
+
+
+def deepnorm():
+    """Return an encoder with the residual connections of DeepNorm, and a batch."""
+    return encoder(alpha=(2 * 12) ** 0.25)
+
+
+def unnormalized():
+    """Return an encoder without normalization, and a batch."""
+    return encoder()
 
 
 def vit():
@@ -43,8 +66,8 @@ def resnet():
 # A model, a recipe for it, and the suffix of the layers whose outputs are added to the residual stream.
 CASES = (
     ("GPT-2", gpt2, recipes.gpt2, "/feedforward_output_dense"),
-    ("BERT", bert, recipes.deepnorm, "/feedforward_output_dense"),
-    ("BERT", bert, recipes.t_fixup, "/feedforward_output_dense"),
+    ("encoder", deepnorm, recipes.deepnorm, "/feedforward_output_dense"),
+    ("encoder", unnormalized, recipes.t_fixup, "/feedforward_output_dense"),
     ("ViT", vit, recipes.vit_timm, "/attention_output"),
     ("ViT", vit, recipes.vit_jax, "/attention_output"),
     ("ResNet-50", resnet, recipes.zero_residual, "_3_bn"),

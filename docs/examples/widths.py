@@ -1,4 +1,4 @@
-"""Check how the outputs of layers depend on the width, with a single learning rate and with those of muP.
+"""Check how the outputs of layers depend on the width and the depth, with a single learning rate and with those of muP.
 
 `KERAS_BACKEND=jax python docs/examples/widths.py`; it needs the extras `plot` and `demo`.
 """
@@ -11,8 +11,12 @@ from keras_initx import recipes
 import _digits
 import _figures
 import keras
+import numpy as np
 
 BASE, RATE = 64, 0.01
+# Of the transformer: its vocabulary, the length of its sequences, and the width and the depth of the base model.
+WORDS, LENGTH, BASE_WIDTH, BASE_DEPTH = 16, 8, 32, 2
+SHOWN = ("embedding", "logits")
 
 
 class AdamForEach(keras.optimizers.Adam):
@@ -47,6 +51,55 @@ def build(parametrization, width):
     return model
 
 
+class TiedLogits(keras.layers.Layer):
+    """Multiply by the weights of an embedding."""
+
+    def __init__(self, embedding, **options):
+        super().__init__(**options)
+        self.embedding = embedding
+
+    def call(self, x):
+        """Return a logit for each row of the embedding."""
+        return keras.ops.matmul(x, keras.ops.transpose(self.embedding.embeddings))
+
+
+def transformer(width, depth, *, tied=1.0, branch=1.0):
+    """Return a transformer that multiplies its logits by `tied` and its branches by `branch`."""
+    tokens = keras.Input((LENGTH,), dtype="int32")
+    embedding = keras.layers.Embedding(WORDS, width, keras.initializers.RandomNormal(stddev=0.02), name=SHOWN[0])
+    x = embedding(tokens)
+    for block in range(depth):
+        y = keras.layers.LayerNormalization(name=f"block_{block}_norm_1")(x)
+        y = keras.layers.MultiHeadAttention(width // 8, 8, name=f"block_{block}_attention")(y, y)
+        x = x + keras.layers.Rescaling(branch)(y)
+        y = keras.layers.LayerNormalization(name=f"block_{block}_norm_2")(x)
+        y = keras.layers.Dense(4 * width, "gelu", name=f"block_{block}_dense_1")(y)
+        y = keras.layers.Dense(width, name=f"block_{block}_dense_2")(y)
+        x = x + keras.layers.Rescaling(branch)(y)
+    return keras.Model(tokens, TiedLogits(embedding, name=SHOWN[1])(keras.layers.Rescaling(tied)(x)))
+
+
+def build_transformer(parametrization, width=BASE_WIDTH, depth=BASE_DEPTH):
+    """Return a compiled transformer of this width and depth."""
+    table = recipes.mup(transformer(width, depth), transformer(BASE_WIDTH, BASE_DEPTH))
+    options = {"tied logits": {"tied": table.weights[0].tied}, "CompleteP": {"branch": 1 / table.depth}}
+    model = transformer(width, depth, **options.get(parametrization, {}))
+    keras_initx.initialize(model, recipes.spectral(model), seed=0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(AdamForEach(RATE, table.learning_rates("adam")), loss)
+    return model
+
+
+def check_transformers(parametrization, kind, sizes):
+    """Return the check of transformers of several sizes of a kind, with its embedding and its logits only."""
+    tokens = np.random.default_rng(0).integers(0, WORDS, (16, LENGTH))
+    check = recipes.coordinate_check(
+        lambda size: build_transformer(parametrization, **{kind: size}), sizes, tokens, (7 * tokens + 3) % WORDS
+    )
+    kept = [check.layers.index(layer) for layer in SHOWN]
+    return recipes.CoordinateCheck(check.widths, list(SHOWN), check.sizes[:, kept])
+
+
 def main(arguments=None):
     """Measure, print and draw."""
     parser = _figures.parser(__doc__.splitlines()[0])
@@ -60,6 +113,9 @@ def main(arguments=None):
         options.out.mkdir(parents=True, exist_ok=True)
         check.plot(options.out / f"widths_{name}.png")
         print(f"Figure: widths_{name}.png")
+    for kind, sizes, name in (("width", [32, 64, 128, 256], "tied logits"), ("depth", [2, 4, 8, 16], "CompleteP")):
+        for parametrization in ("muP", name):
+            print(f"{kind}, {parametrization}", check_transformers(parametrization, kind, sizes), sep="\n", end="\n\n")
 
 
 if __name__ == "__main__":

@@ -1,25 +1,21 @@
-"""Scale a model with its width: the table of muP, and a check that no layer's outputs grow or shrink with the width."""
+"""The table of muP: factors on initial weights and learning rates for a model that is wider or deeper."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from operator import itemgetter
-from pathlib import Path
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import keras
-import numpy as np
-import numpy.typing as npt
 
-from keras_initx._checks import check_choice, check_count
+from keras_initx._checks import check_choice
 from keras_initx._typing import Shape
-from keras_initx.diagnostics import _measure, diagnose
 from keras_initx.models._weights import ModelWeight, check_model, find_weights
-from keras_initx.rendering import _export, _figures, _terminal
-from keras_initx.rendering._table import Column, Tabular, WeightTable
+from keras_initx.rendering._table import Column, WeightTable
 from keras_initx.rendering._text import short_number as number
 
-__all__ = ["CoordinateCheck", "MupTable", "MupWeight", "coordinate_check", "mup"]
+__all__ = ["MupTable", "MupWeight", "mup"]
 
 Role = Literal["input", "hidden", "output", "vector", "fixed"]
 Optimizer = Literal["adam", "sgd"]
@@ -40,6 +36,8 @@ class MupWeight:
         adam: Factor on the learning rate of Adam and of other optimizers that normalize the size of
             gradients.
         sgd: Factor on the learning rate of SGD, with or without momentum.
+        tied: For an embedding, factor on the logits of an output layer that uses the same weights;
+            1 for other weights. The model must apply it.
     """
 
     path: str
@@ -49,6 +47,7 @@ class MupWeight:
     std: float
     adam: float
     sgd: float
+    tied: float = 1.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,12 +56,19 @@ class MupTable(WeightTable[MupWeight]):
 
     Attributes:
         weights: A `MupWeight` for each trainable weight, in the order of `model.trainable_variables`.
+        depth: How many times as many residual blocks the model has as the base model. The model
+            must divide the output of each branch by it.
     """
 
     weights: list[MupWeight]
+    depth: float = 1.0
 
     def learning_rates(self, optimizer: Optimizer) -> list[float]:
         """Return the factors on the learning rate, in the order of `model.trainable_variables`.
+
+        Weight decay must not change with the width. Keras multiplies it by the learning rate of the
+        optimizer, without these factors, so it needs none. Where a library multiplies it by the
+        rate of the weight, as AdamW does in torch, divide the decay of each weight by its factor.
 
         Args:
             optimizer: `"adam"` or `"sgd"`.
@@ -74,6 +80,7 @@ class MupTable(WeightTable[MupWeight]):
         return [weight.adam if optimizer == "adam" else weight.sgd for weight in self.weights]
 
     def _columns(self) -> list[Column[MupWeight]]:
+        tied = [Column[MupWeight]("tied", lambda weight: number(weight.tied))]
         return [
             Column("weight", lambda weight: weight.path, is_text=True),
             Column("shape", lambda weight: weight.shape, is_text=True),
@@ -82,10 +89,16 @@ class MupTable(WeightTable[MupWeight]):
             Column("std", lambda weight: number(weight.std)),
             Column("adam", lambda weight: number(weight.adam)),
             Column("sgd", lambda weight: number(weight.sgd)),
+            *(tied if any(weight.tied != 1 for weight in self.weights) else []),
         ]
 
     def _below(self) -> list[str]:
-        return ["Factors on the standard deviation in the base model, and on the learning rates of Adam and SGD."]
+        notes = ["Factors on the standard deviation in the base model, and on the learning rates of Adam and SGD."]
+        if any(weight.tied != 1 for weight in self.weights):
+            notes.append("tied: factor on the logits of an output layer that uses the weights of the embedding.")
+        if self.depth != 1:
+            notes.append(f"Divide the output of each branch by {number(self.depth)}.")
+        return notes
 
 
 def mup(model: keras.Model, base: keras.Model) -> MupTable:
@@ -95,15 +108,21 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
     a kernel has `n` times as many inputs and `m` times as many units as in the base model, the
     learning rate of Adam is divided by `n`, and that of SGD is multiplied by `m / n`. The standard
     deviation is divided by `sqrt(n)`, or by `n` if only the inputs grow. Embeddings, biases and
-    scales count as having one input.
+    scales count as having one input; the inputs of a depthwise or grouped convolution are those of
+    one unit.
 
     The initial weights of `recipes.spectral` follow this table; initializers that scale with fan-in
-    do so except in the last layer. Attention must divide by the head size instead of its square
-    root; this is up to the model.
+    do so except in the last layer. What the weights cannot do is up to the model: attention must
+    divide by the head size instead of its square root, or the head size must stay the same; logits
+    from the weights of an embedding must be multiplied by its `tied`; and if the model has more
+    residual blocks than `base`, each branch must be divided by `depth`. This is CompleteP, with
+    which the learning rate also suits deeper models. Adam's epsilon should be divided by the ratio
+    of the widths and by `depth`.
 
     Args:
         model: A built model.
-        base: The same model with fewer units, also built.
+        base: The same model with fewer units, also built. It may have fewer residual blocks, if the
+            names of their layers differ in numbers only.
 
     Returns:
         A `MupTable`.
@@ -130,16 +149,54 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
 
     Reference:
         Yang, Hu and others, "Tensor programs V: tuning large neural networks via zero-shot hyperparameter transfer",
-        arXiv:2203.03466, 2022, table 3, which tables 8 and 9 write in other forms.
+        arXiv:2203.03466, 2022, table 3, which tables 8 and 9 write in other forms, and the authors' package `mup`,
+        `MuSharedReadout` and `MuAdamW`, for tied logits and weight decay. Dey and others, "Don't be lazy: CompleteP
+        enables compute-efficient deep transformers", arXiv:2505.01618, 2025, table 1, for the depth.
     """
     weights, others = _trainable("model", model), _trainable("base", base)
-    if [weight.path for weight in weights] != [weight.path for weight in others]:
+    counterparts, depths = _counterparts(weights, others)
+    if len(counterparts) < len(weights) or len(depths) > 1:
         raise ValueError(
-            f"`base` must have the same weight paths as `model`. Received: base={base.name!r} with "
-            f"{len(others)} trainable weights and model={model.name!r} with {len(weights)}"
+            f"`base` must have the same weight paths as `model`, or those of fewer blocks. Received: "
+            f"base={base.name!r} with {len(others)} trainable weights and model={model.name!r} with {len(weights)}"
         )
-    rows = {id(weight.variable): _row(weight, other) for weight, other in zip(weights, others, strict=True)}
-    return MupTable([rows[id(variable)] for variable in model.trainable_variables])
+    rows = {id(weight.variable): _row(weight, counterparts[weight.path]) for weight in weights}
+    return MupTable([rows[id(variable)] for variable in model.trainable_variables], max(depths, default=1.0))
+
+
+def _counterparts(
+    weights: Sequence[ModelWeight], others: Sequence[ModelWeight]
+) -> tuple[dict[str, ModelWeight], set[float]]:
+    """Return the weight of the base model for each path that has one, and how many times as many blocks there are.
+
+    It has the same path, or one with another number in one place, that of a block.
+    """
+    counts = Counter(form for weight in weights for form in _forms(weight.path))
+    base_forms: dict[str, list[ModelWeight]] = {}
+    for other in others:
+        for form in _forms(other.path):
+            base_forms.setdefault(form, []).append(other)
+    found = {other.path: other for other in others}
+    if not found.keys() <= {weight.path for weight in weights}:
+        return {}, set()
+    depths = set()
+    for weight in weights:
+        forms = [form for form in _forms(weight.path) if form in base_forms and weight.path not in found]
+        if forms:
+            same = base_forms[forms[0]]
+            if len({other.shape for other in same}) > 1:
+                raise ValueError(
+                    "`base` must have blocks of one shape if `model` has more of them. Received: "
+                    f"{same[0].path!r} of shape {same[0].shape} and {same[-1].path!r} of shape {same[-1].shape}"
+                )
+            found[weight.path] = same[0]
+            depths.add(counts[forms[0]] / len(same))
+    return found, depths
+
+
+def _forms(path: str) -> list[str]:
+    """Return a path with each of its numbers left out in turn. The first layer of an automatic name has none."""
+    return [f"{path[: number.start()]}#{path[number.end() :]}" for number in re.finditer(r"_?\d+|(?<!\d)(?=/)", path)]
 
 
 def _trainable(name: str, model: keras.Model) -> list[ModelWeight]:
@@ -153,10 +210,8 @@ def _row(weight: ModelWeight, other: ModelWeight) -> MupWeight:
             f"`base` must have weights of the same rank as `model`. Received: {weight.path!r} of shape "
             f"{base_shape} and {shape}"
         )
-    fans, base_fans = weight.fans, other.fans
-    if fans is None or base_fans is None:  # a vector, which has one input
-        fans, base_fans = (1, math.prod(shape)), (1, math.prod(base_shape))
-    inputs, units = fans[0] / base_fans[0], fans[1] / base_fans[1]
+    (fan_in, count), (base_fan_in, base_count) = map(_inputs_and_units, (weight, other))
+    inputs, units = fan_in / base_fan_in, count / base_count
     role: Role
     if inputs == units == 1:
         role = "fixed"
@@ -165,149 +220,11 @@ def _row(weight: ModelWeight, other: ModelWeight) -> MupWeight:
     else:
         role = "input" if inputs == 1 else "output" if units == 1 else "hidden"
     std = 1 / inputs if role == "output" else 1 / math.sqrt(inputs)
-    return MupWeight(weight.path, shape, base_shape, role, std, 1 / inputs, units / inputs)
+    tied = 1 / units if isinstance(weight.layer, keras.layers.Embedding) and weight.name == "embeddings" else 1.0
+    return MupWeight(weight.path, shape, base_shape, role, std, 1 / inputs, units / inputs, tied)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class CoordinateCheck(Tabular[tuple[str, ...]]):
-    """The size of each layer's outputs in models of several widths. `print` shows how it scales with the width.
-
-    Attributes:
-        widths: The widths.
-        layers: The names of the layers in the first model.
-        sizes: An array of shape `(steps + 1, layers, widths)` with the root mean square of each
-            layer's output, before its activation if there is one. Step 0 is before training.
-    """
-
-    widths: list[int]
-    layers: list[str]
-    sizes: npt.NDArray[np.float64]
-
-    @property
-    def exponents(self) -> npt.NDArray[np.float64]:
-        """The exponent of the width in the output size by least squares, to three digits, for each step and layer.
-
-        NaN where a size is 0 or not finite.
-        """
-        with np.errstate(divide="ignore"):
-            logarithms = np.log(self.sizes)
-        logarithms[~np.isfinite(logarithms)] = np.nan
-        widths = np.log(self.widths) - np.mean(np.log(self.widths))
-        return np.asarray(np.round(logarithms @ widths / (widths @ widths), 3) + 0.0)  # so that none is -0.0
-
-    def to_json(self) -> str:
-        """Return the result as JSON."""
-        values = asdict(self) | {"sizes": self.sizes.tolist(), "exponents": self.exponents.tolist()}
-        return _export.as_json(values, indent=1)
-
-    def plot(self, path: str | Path) -> None:
-        """Plot the sizes against the width, with a panel for each step and a line for each layer.
-
-        Requires matplotlib, which the extra `plot` installs.
-
-        Args:
-            path: Path of the output file. The suffix sets the format.
-
-        Raises:
-            ImportError: If matplotlib is not installed.
-            OSError: If the file cannot be written.
-            ValueError: If the suffix is not that of a supported format.
-        """
-        figure = _figures.new_figure(size=(1.5 + 2.2 * len(self.sizes), 3))
-        axes = figure.subplots(1, len(self.sizes), sharey=True, squeeze=False)[0]
-        for step, (axis, sizes) in enumerate(zip(axes, self.sizes, strict=True)):
-            axis.set_prop_cycle(color=_figures.COLORS)
-            for name, line in zip(self.layers, sizes, strict=True):
-                axis.plot(self.widths, np.where(line > 0, line, np.nan), "o-", label=name, markersize=3, linewidth=1)
-            axis.set_xscale("log", base=2)
-            axis.set_yscale("log")
-            axis.set_title(f"after step {step}" if step else "before training", fontsize=10)
-            axis.set_xlabel("width", fontsize=8)
-        axes[0].set_ylabel("root mean square")
-        _figures.tidy(axes)
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
-        _figures.save_figure(figure, path)
-
-    def _rows(self) -> list[tuple[str, ...]]:
-        return [(name, *map(number, found)) for name, found in zip(self.layers, self.exponents.T, strict=True)]
-
-    def _columns(self) -> list[Column[tuple[str, ...]]]:
-        headers = ["layer", *(f"step {step}" for step in range(len(self.sizes)))]
-        return [Column(header, itemgetter(place), is_text=place == 0) for place, header in enumerate(headers)]
-
-    def _headline(self) -> str:
-        return f" of {len(self.layers)} layers at widths {self.widths}"
-
-    def _below(self) -> list[str]:
-        return ["Exponents of the width in the output size: 0 means independent of the width."]
-
-
-def coordinate_check(
-    build: Callable[[int], keras.Model],
-    widths: Sequence[int] | npt.NDArray[np.integer],
-    x: _measure.Batch,
-    y: _measure.Batch,
-    *,
-    steps: int = 3,
-) -> CoordinateCheck:
-    """Measure how the size of each layer's outputs scales with the width of a model, before and during training.
-
-    If initial weights and learning rates scale correctly with the width, the outputs of no layer
-    grow or shrink with it, also after some training steps. The best learning rate of a narrow model
-    then transfers to a wide one. Before the first step, the outputs of the last layer may shrink,
-    at most with the square root of the width.
-
-    Args:
-        build: Function that takes a width and returns a compiled model with its initial weights.
-        widths: At least two different widths.
-        x: One batch of inputs, used in every step.
-        y: Targets.
-        steps: Number of training steps.
-
-    Returns:
-        A `CoordinateCheck`.
-
-    Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range, or the models do not have the same number of layers.
-
-    Example:
-        >>> from keras_initx import recipes
-        >>> def build(width):
-        ...     layers = [keras.layers.Dense(units, kernel_initializer="ones") for units in (width, 1)]
-        ...     model = keras.Sequential([keras.Input((2,)), *layers])
-        ...     model.compile("sgd", "mse")
-        ...     return model
-        >>> x = np.ones((4, 2))
-        >>> check = recipes.coordinate_check(build, [8, 16, 32], x, x[:, :1], steps=1)
-        >>> check.exponents[0].tolist()
-        [0.0, 1.0]
-
-    Reference:
-        Yang, Hu and others, "Tensor programs V: tuning large neural networks via zero-shot hyperparameter transfer",
-        arXiv:2203.03466, 2022, appendix D.1.
-    """
-    check_count("steps", steps)
-    widths = [int(check_count("widths", width)) for width in widths]  # layers refuse the integers of NumPy
-    if len(set(widths)) < 2:
-        raise ValueError(f"`widths` must have at least two different widths. Received: {widths=!r}")
-    columns: list[list[list[float]]] = []
-    names: list[str] = []
-    with _terminal.progress("coordinate check", len(widths), "widths") as advance:
-        for width in widths:
-            model = check_model("build", build(width))
-            reports = [diagnose(model, x)]
-            for _ in range(steps):
-                model.train_on_batch(x, y)
-                reports.append(diagnose(model, x))
-            found = [layer.name for layer in reports[0].layers if layer.signal]
-            names = names or found
-            if len(found) != len(names):
-                raise ValueError(
-                    f"`build` must return models with the same number of layers. Received: {len(names)} with width "
-                    f"{widths[0]}, and {len(found)} with width {width}"
-                )
-            signals = [[layer.signal for layer in report.layers if layer.signal] for report in reports]
-            columns.append([[float(np.hypot(signal.mean, signal.std)) for signal in step] for step in signals])
-            advance(1)
-    return CoordinateCheck(widths, names, np.moveaxis(np.array(columns), 0, -1))
+def _inputs_and_units(weight: ModelWeight) -> tuple[int, float]:
+    """Return the number of inputs of a unit, 1 for a vector, and the number of units."""
+    inputs = weight.fans[0] if weight.fans else 1
+    return inputs, math.prod(weight.shape) / inputs

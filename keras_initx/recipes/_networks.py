@@ -1,60 +1,25 @@
-"""Recipes for plain, recurrent and residual networks, and what all recipes share."""
+"""Recipes for plain, recurrent and residual networks."""
 
 import fnmatch
+import glob
+import math
 from collections.abc import Sequence
-from typing import Any, TypeAlias
 
 import keras
 
-from keras_initx._checks import check_count
-from keras_initx._typing import InitializerLike
-from keras_initx.initializers import LSTMForgetBias, Orthogonal, Scaled
-from keras_initx.models._weights import check_model, find_weights
+from keras_initx._checks import check_count, check_flag
+from keras_initx.initializers import LSTMForgetBias, Orthogonal, Scaled, VarianceScaling
+from keras_initx.models._weights import ModelWeight, check_model, find_weights
+from keras_initx.recipes._fit import (
+    Recipe,
+    check_branches_are_added,
+    check_not_normalized,
+    count_of,
+    for_model,
+    paths,
+)
 
 __all__ = ["fixup", "orthogonal_rnn", "selu", "spectral", "zero_residual"]
-
-# Maps patterns to initializers.
-Recipe: TypeAlias = dict[str, InitializerLike | None]
-
-
-def paths(model: keras.Model) -> list[str]:
-    """Return the paths of all weights of a model."""
-    return [weight.path for weight in find_weights(model)]
-
-
-def count_of(name: str, value: Any, *patterns: str) -> int:
-    """Return `value` if it is a number, or the number of weights of a model that match the last of `patterns`.
-
-    Args:
-        name: Name of the argument.
-        value: A positive integer or a built model.
-        patterns: Path patterns. Each must match a weight, because a recipe must not be applied in
-            part.
-
-    Raises:
-        TypeError: If `value` is neither.
-        ValueError: If it is not positive, or is a model without weights that match one of the
-            patterns.
-    """
-    if not isinstance(value, keras.Model):
-        return int(check_count(name, value))
-    found = paths(check_model(name, value))
-    for pattern in patterns:
-        count = len(fnmatch.filter(found, pattern))
-        if not count:
-            raise ValueError(
-                f"`{name}` must be a model with weights that match {pattern!r}; otherwise pass the number and edit the "
-                f"patterns in the returned dict. Received: {name}={value.name!r} with {found[-1]!r}"
-            )
-    return count
-
-
-def for_model(recipe: Recipe, model: Any) -> Recipe:
-    """Return the rules that match a weight of `model`, or all rules if it is not a model."""
-    if not isinstance(model, keras.Model):
-        return recipe
-    found = paths(model)
-    return {pattern: value for pattern, value in recipe.items() if fnmatch.filter(found, pattern)}
 
 
 def selu(model: keras.Model) -> Recipe:
@@ -129,15 +94,21 @@ def orthogonal_rnn(model: keras.Model) -> Recipe:
 def spectral(model: keras.Model) -> Recipe:
     """Return the rules of the spectral condition, for training dynamics that do not depend on the width.
 
-    All kernels get `Spectral`, and biases are 0. Embeddings use the initializers of their layers,
-    which do not depend on the width. Learning rates must be scaled with the width as well: see
-    `mup`.
+    The kernels of dense, einsum, attention and recurrent layers get a multiple of a random
+    orthogonal matrix: all singular values are `sqrt(fan_out / fan_in)`. Convolutions get
+    `Spectral`, which has the same standard deviation as these. Biases are 0. Embeddings use the
+    initializers of their layers, which do not depend on the width. Learning rates must be scaled
+    with the width as well: see `mup`.
+
+    Orthogonal matrices take longer to draw than independent numbers. In a large model use the rules
+    `{"*kernel": "initx.spectral", "*bias": "zeros"}`, with which the largest singular value is up
+    to twice as large.
 
     Args:
         model: See `selu`.
 
     Returns:
-        A dict of rules for `keras_initx.initialize`.
+        A dict of rules for `keras_initx.initialize`, with one for each kernel that is a matrix.
 
     Raises:
         TypeError: If `model` is not a Keras model.
@@ -145,16 +116,28 @@ def spectral(model: keras.Model) -> Recipe:
 
     Example:
         >>> from keras_initx import recipes
-        >>> recipes.spectral(keras.Sequential([keras.Input((4,)), keras.layers.Dense(8)]))
-        {'*kernel': 'initx.spectral', '*bias': 'zeros'}
+        >>> rules = recipes.spectral(keras.Sequential([keras.Input((4,)), keras.layers.Dense(16, name="hidden")]))
+        >>> rules["hidden/kernel"].gain
+        2.0
 
     Reference:
         Yang, Simon and Bernstein, "A spectral condition for feature learning", arXiv:2310.17813, 2023.
     """
-    return for_model({"*kernel": "initx.spectral", "*bias": "zeros"}, check_model("model", model))
+    kernels = [weight for weight in find_weights(check_model("model", model)) if weight.path.endswith("kernel")]
+    gains = {weight.path: _spectral_gain(weight) for weight in kernels}
+    recipe: Recipe = {glob.escape(path): Orthogonal(gain=gain) for path, gain in gains.items() if gain}
+    others: Recipe = {} if all(gains.values()) else {"*kernel": "initx.spectral"}
+    return for_model({**recipe, **others, "*bias": "zeros"}, model)
 
 
-# The branch kernels of residual networks in KerasHub and `keras.applications`; number 0 is the shortcut.
+def _spectral_gain(weight: ModelWeight) -> float | None:
+    """Return the singular values of a kernel that is a matrix, otherwise `None`."""
+    if not (weight.axes and weight.fans) or sorted(sum(weight.axes, ())) != list(range(len(weight.shape))):
+        return None
+    return math.sqrt(weight.fans[1] / weight.fans[0])
+
+
+# The branch kernels of residual networks in KerasHub and `keras.applications`; number 0 is on the shortcut.
 _FIRST_KERNEL = "*_block*_1_conv/kernel"
 # The last kernels of the two branches of a transformer block.
 _PROJECTIONS = (
@@ -163,13 +146,15 @@ _PROJECTIONS = (
 )
 
 
-def fixup(branches: keras.Model | int, *, depth: int | None = None) -> Recipe:
+def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool = True) -> Recipe:
     """Return the rules of Fixup for residual networks without normalization.
 
     The last kernel of each branch is 0, so that each block starts as the identity. The other
     kernels in a branch of `m` kernels get He normal weights times `L^(-1 / (2 m - 2))`, where `L`
-    is the number of branches. The last layer of the network, `predictions`, is 0, all other kernels
-    get He normal weights, and biases are 0.
+    is the number of branches. Kernels on shortcuts get He normal weights. Both are scaled by
+    fan-out, as in the authors' code: the standard deviation is `sqrt(2 / fan_out)`. The paper
+    leaves the choice open. The last layer of the network, `predictions`, is 0, all other kernels
+    get He normal weights by fan-in, and biases are 0.
 
     Fixup also needs changes to the architecture: no normalization, a scalar bias before each kernel
     and each activation, and a scalar factor at the end of each branch, which starts at 1. The
@@ -181,14 +166,16 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None) -> Recipe:
             that match none of its weights are left out.
         depth: Number of kernels in each branch, at least 2. By default inferred from the model;
             required if `branches` is a number.
+        strict: Whether to refuse a model with normalization layers.
 
     Returns:
         A dict of rules for `keras_initx.initialize`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range, `branches` is a model with other layer names, or
-            a number without `depth`.
+        ValueError: If an argument is out of range, `branches` is a model with other layer names,
+            with normalization layers or with branches that are concatenated, or a number without
+            `depth`.
 
     Example:
         >>> from keras_initx import recipes
@@ -197,19 +184,27 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None) -> Recipe:
         ('zeros', 0.5)
 
     Reference:
-        Zhang, Dauphin and Ma, "Fixup initialization: residual learning without normalization", ICLR 2019.
+        Zhang, Dauphin and Ma, "Fixup initialization: residual learning without normalization", ICLR 2019, and
+        `imagenet/models/fixup_resnet_imagenet.py` of its code.
     """
+    check_flag("strict", strict)
     count = count_of("branches", branches, _FIRST_KERNEL)
+    if isinstance(branches, keras.Model):
+        found = _depth(paths(branches))
+        check_branches_are_added("branches", branches, f"*_block*_{found}_conv/kernel")
+        depth = found if depth is None else depth
+    if strict:
+        check_not_normalized("branches", branches, "`zero_residual`")
     if depth is None:
-        if not isinstance(branches, keras.Model):
-            raise ValueError(f"`depth` is required if `branches` is a number. Received: {branches=!r}, depth=None")
-        depth = _depth(paths(branches))
+        raise ValueError(f"`depth` is required if `branches` is a number. Received: {branches=!r}, depth=None")
     if check_count("depth", depth) < 2:
         raise ValueError(f"`depth` must be at least 2. Received: {depth=!r}")
     factor = count ** (-1 / (2 * depth - 2))
+    he = VarianceScaling(2.0, "fan_out", "truncated_normal")
     recipe: Recipe = {
         f"*_block*_{depth}_conv/kernel": "zeros",
-        **{f"*_block*_{place}_conv/kernel": Scaled("initx.he_normal", factor) for place in range(1, depth)},
+        **{f"*_block*_{place}_conv/kernel": Scaled(he, factor) for place in range(1, depth)},
+        "*_block*_conv/kernel": he,
         "*predictions/kernel": "zeros",
         "*kernel": "initx.he_normal",
         "*bias": "zeros",
@@ -236,7 +231,8 @@ def zero_residual(model: keras.Model) -> Recipe:
 
     Raises:
         TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or has other layer names.
+        ValueError: If it is not built, has other layer names, or branches that are concatenated, as
+            in a DenseNet.
 
     Example:
         >>> from keras_initx import recipes
@@ -250,6 +246,8 @@ def zero_residual(model: keras.Model) -> Recipe:
     """
     found = paths(check_model("model", model))
     last = _depth(found)
+    if last:
+        check_branches_are_added("model", model, f"*_block*_{last}_conv/kernel")
     convolutions = ((f"*_block*_{last}_bn/gamma",), (f"*_block*_{last}_conv/kernel",)) if last else ()
     for patterns in (*convolutions, *_PROJECTIONS):
         if all(fnmatch.filter(found, pattern) for pattern in patterns):

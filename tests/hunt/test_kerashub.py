@@ -14,6 +14,7 @@ from keras_initx.models import weights_digest
 
 keras_hub = pytest.importorskip("keras_hub")
 
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "recipes.md"
 GENERATOR = np.random.default_rng(0)
 SIZES = {"vocabulary_size": 50, "num_layers": 4, "hidden_dim": 32}
 GROUPED = {**SIZES, "num_query_heads": 4, "num_key_value_heads": 2, "intermediate_dim": 64}
@@ -157,14 +158,36 @@ def test_a_model_of_other_names_is_refused():
         recipes.gpt2(gemma()[0])
 
 
-@pytest.mark.parametrize("recipe", [recipes.deepnorm, recipes.t_fixup])
-def test_recipes_of_encoders_change_bert(recipe):
-    model, x = bert()
-    before = _sizes(keras_initx.diagnose(model, x), "/attention_output")
-    keras_initx.initialize(model, recipe(model), seed=0)
-    report = keras_initx.diagnose(model, x)
-    assert report.ok, str(report)
-    assert min(_sizes(report, "/attention_output")) > 10 * max(before)
+def test_t_fixup_refuses_bert():
+    with pytest.raises(ValueError, match=r"without normalization layers.*with 9 of them, 'embeddings_layer_norm'"):
+        recipes.t_fixup(bert()[0])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "encoder", "decoder"),
+    [(recipes.deepnorm, 0.617, 0.408), (lambda model: recipes.t_fixup(model, strict=False), 0.509, 0.439)],
+)
+def test_the_encoder_and_the_decoder_of_bart_have_the_factors_of_the_paper(recipe, encoder, decoder):
+    sizes = {"vocabulary_size": 50, "num_layers": 3, "hidden_dim": 64, "num_heads": 4, "intermediate_dim": 64}
+    model = keras_hub.models.BartBackbone(**sizes, max_sequence_length=16)
+    plan = keras_initx.initialize(model, recipe(model), seed=0)
+    for part, factor in (("encoder", encoder), ("decoder", decoder)):
+        for end, expected in (("value", factor), ("attention_output", factor), ("query", 1)):
+            own = (weight for weight in plan.weights if f"_{part}_" in weight.path)
+            found = [weight.std for weight in own if weight.path.endswith(f"{end}/kernel")]
+            assert sum(found) / len(found) == pytest.approx(expected / 8, rel=0.02)
+
+
+def test_gpt2s_recipe_refuses_bart():
+    sizes = {**SIZES, "num_heads": 4, "intermediate_dim": 64, "max_sequence_length": 16}
+    with pytest.raises(ValueError, match="without cross-attention"):
+        recipes.gpt2(keras_hub.models.BartBackbone(**sizes))
+
+
+def test_a_densenet_is_refused():
+    model = keras_hub.models.DenseNetBackbone(stackwise_num_repeats=[2, 2], growth_rate=8, image_shape=(32, 32, 3))
+    with pytest.raises(ValueError, match="with 4 concatenated branches"):
+        recipes.zero_residual(model)
 
 
 @pytest.mark.parametrize("recipe", [recipes.vit_timm, recipes.vit_jax])
@@ -190,3 +213,12 @@ def test_the_sharded_llama_of_the_documentation_has_the_weights_of_one_device(ca
     docs = pathlib.Path(__file__).parents[2] / "docs"
     runpy.run_path(str(docs / "examples" / "sharded_llama.py"))
     assert capsys.readouterr().out in (docs / "large_models.md").read_text()
+
+
+def test_the_page_has_the_numbers_of_the_recipes(capsys):
+    pytest.importorskip("recipe_numbers").main([])
+    lines = capsys.readouterr().out.splitlines()
+    assert "\n".join(lines) in PAGE.read_text()
+    for line in lines[1:]:
+        there, measured = map(float, line.split()[-2:])
+        assert measured == pytest.approx(there, rel=0.05), line

@@ -13,7 +13,7 @@ from modes import needs_axes, to_numpy
 
 from keras_initx import initialize, recipes
 from keras_initx.models._weights import find_weights
-from keras_initx.recipes._networks import Recipe
+from keras_initx.recipes._fit import Recipe
 
 pytestmark = pytest.mark.once
 
@@ -147,8 +147,14 @@ ROWS = {
         0.05,
     ),
     "zero_residual": (lambda: residual(normalized=True), recipes.zero_residual, {"_3_bn/gamma": 0}, 0),
-    "vit_timm": (vision, recipes.vit_timm, {"mlp/dense/kernel": 0.02, "bias": 0}, 0.06),
+    "vit_timm": (
+        vision,
+        recipes.vit_timm,
+        {"mlp/dense/kernel": 0.02, **dict.fromkeys(("mlp/dense/bias", "mha/query/bias", "predictions/bias"), 0)},
+        0.06,
+    ),
     "vit_timm patches": (vision, recipes.vit_timm, {"patch_embedding/kernel": math.sqrt(1 / 3 / 12)}, 0.1),
+    "vit_timm patch biases": (vision, recipes.vit_timm, {"patch_embedding/bias": math.sqrt(1 / 3 / 12)}, 0.25),
     "vit_jax": (
         vision,
         recipes.vit_jax,
@@ -189,6 +195,25 @@ def test_a_model_and_its_number_of_blocks_give_the_same(recipe):
     }
     # Nothing that the model lacks is left in, so nothing is refused.
     initialize(transformer(), asked, seed=0, dry_run=True)
+
+
+def test_fixup_scales_by_fan_out_as_the_code_of_its_authors():
+    inputs = keras.Input((4, 4, 64))
+    branch = layers.Conv2D(16, 1, name="stack_block1_1_conv")(inputs)
+    branch = layers.Conv2D(256, 3, padding="same", name="stack_block1_2_conv")(branch)
+    x = layers.Add()([layers.Conv2D(256, 1, name="stack_block1_0_conv")(inputs), branch])
+    model = keras.Model(inputs, layers.Dense(128, name="logits")(x))
+    found = stds(model, recipes.fixup(model))
+    assert found["stack_block1_1_conv/kernel"] == pytest.approx(math.sqrt(2 / 16), rel=0.06)
+    assert found["stack_block1_0_conv/kernel"] == pytest.approx(math.sqrt(2 / 256), rel=0.03)
+    assert found["logits/kernel"] == pytest.approx(math.sqrt(2 / 256), rel=0.03)
+
+
+def test_timms_patch_biases_are_limited_by_the_fan_in_of_the_kernel():
+    model = vision()
+    initialize(model, recipes.vit_timm(model), seed=0)
+    bias = to_numpy(model.get_layer("patch_embedding").bias)
+    assert 0.8 * 12**-0.5 < np.abs(bias).max() <= 12**-0.5
 
 
 def test_fixup_counts_branches_and_their_kernels():
@@ -288,7 +313,7 @@ def test_mup_follows_its_table():
     }
     assert table.learning_rates("adam") == [1, 1, 0.25, 1, 0.25, 1]
     assert json.loads(table.to_json())["weights"][2]["role"] == "hidden"
-    assert table.to_csv().startswith("path,shape,base_shape,role,std,adam,sgd\n")
+    assert table.to_csv().startswith("path,shape,base_shape,role,std,adam,sgd,tied\n")
 
 
 def test_spectral_weights_follow_the_table_of_mup():
@@ -331,6 +356,22 @@ def test_widths_may_be_an_array_of_numpy():
     found = check("ones", steps=1, widths=np.array([2, 4]))
     assert found.widths == [2, 4]
     assert json.loads(found.to_json())["widths"] == [2, 4]
+
+
+def of_depth(depth, shared):
+    hidden = [layers.Dense(4, name=f"{depth}_{place}") for place in range(depth)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(3, name="last" if shared else f"last_{depth}")])
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_models_of_several_depths_are_compared_by_the_names_of_their_layers():
+    x = X.astype("float32")
+    found = recipes.coordinate_check(lambda depth: of_depth(depth, True), [1, 2, 4], x, x[:, :3], steps=1)
+    assert found.layers == ["last"]
+    assert found.sizes.shape == (2, 1, 3)
+    with pytest.raises(ValueError, match=r"`build` must return models with the same number of layers, or with layers"):
+        recipes.coordinate_check(lambda depth: of_depth(depth, False), [1, 2], x, x[:, :3], steps=1)
 
 
 def test_the_coordinate_check_is_drawn(constant, tmp_path):

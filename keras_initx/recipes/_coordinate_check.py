@@ -1,0 +1,171 @@
+"""Check that no layer's outputs grow or shrink with the width of a model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from operator import itemgetter
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from keras_initx._checks import check_count
+from keras_initx.diagnostics import _measure, diagnose
+from keras_initx.models._weights import check_model
+from keras_initx.rendering import _export, _figures, _terminal
+from keras_initx.rendering._table import Column, Tabular
+from keras_initx.rendering._text import short_number as number
+
+__all__ = ["CoordinateCheck", "coordinate_check"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CoordinateCheck(Tabular[tuple[str, ...]]):
+    """The size of each layer's outputs in models of several widths. `print` shows how it scales with the width.
+
+    Attributes:
+        widths: The widths.
+        layers: The names of the layers in the first model.
+        sizes: An array of shape `(steps + 1, layers, widths)` with the root mean square of each
+            layer's output, before its activation if there is one. Step 0 is before training.
+    """
+
+    widths: list[int]
+    layers: list[str]
+    sizes: npt.NDArray[np.float64]
+
+    @property
+    def exponents(self) -> npt.NDArray[np.float64]:
+        """The exponent of the width in the output size by least squares, to three digits, for each step and layer.
+
+        NaN where a size is 0 or not finite.
+        """
+        with np.errstate(divide="ignore"):
+            logarithms = np.log(self.sizes)
+        logarithms[~np.isfinite(logarithms)] = np.nan
+        widths = np.log(self.widths) - np.mean(np.log(self.widths))
+        return np.asarray(np.round(logarithms @ widths / (widths @ widths), 3) + 0.0)  # so that none is -0.0
+
+    def to_json(self) -> str:
+        """Return the result as JSON."""
+        values = asdict(self) | {"sizes": self.sizes.tolist(), "exponents": self.exponents.tolist()}
+        return _export.as_json(values, indent=1)
+
+    def plot(self, path: str | Path) -> None:
+        """Plot the sizes against the width, with a panel for each step and a line for each layer.
+
+        Requires matplotlib, which the extra `plot` installs.
+
+        Args:
+            path: Path of the output file. The suffix sets the format.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+            OSError: If the file cannot be written.
+            ValueError: If the suffix is not that of a supported format.
+        """
+        figure = _figures.new_figure(size=(1.5 + 2.2 * len(self.sizes), 3))
+        axes = figure.subplots(1, len(self.sizes), sharey=True, squeeze=False)[0]
+        for step, (axis, sizes) in enumerate(zip(axes, self.sizes, strict=True)):
+            axis.set_prop_cycle(color=_figures.COLORS)
+            for name, line in zip(self.layers, sizes, strict=True):
+                axis.plot(self.widths, np.where(line > 0, line, np.nan), "o-", label=name, markersize=3, linewidth=1)
+            axis.set_xscale("log", base=2)
+            axis.set_yscale("log")
+            axis.set_title(f"after step {step}" if step else "before training", fontsize=10)
+            axis.set_xlabel("width", fontsize=8)
+        axes[0].set_ylabel("root mean square")
+        _figures.tidy(axes)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
+        _figures.save_figure(figure, path)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [(name, *map(number, found)) for name, found in zip(self.layers, self.exponents.T, strict=True)]
+
+    def _columns(self) -> list[Column[tuple[str, ...]]]:
+        headers = ["layer", *(f"step {step}" for step in range(len(self.sizes)))]
+        return [Column(header, itemgetter(place), is_text=place == 0) for place, header in enumerate(headers)]
+
+    def _headline(self) -> str:
+        return f" of {len(self.layers)} layers at widths {self.widths}"
+
+    def _below(self) -> list[str]:
+        return ["Exponents of the width in the output size: 0 means independent of the width."]
+
+
+def coordinate_check(
+    build: Callable[[int], keras.Model],
+    widths: Sequence[int] | npt.NDArray[np.integer],
+    x: _measure.Batch,
+    y: _measure.Batch,
+    *,
+    steps: int = 3,
+) -> CoordinateCheck:
+    """Measure how the size of each layer's outputs scales with the width of a model, before and during training.
+
+    If initial weights and learning rates scale correctly with the width, the outputs of no layer
+    grow or shrink with it, also after some training steps. The best learning rate of a narrow model
+    then transfers to a wide one. Before the first step, the outputs of the last layer may shrink,
+    at most with the square root of the width.
+
+    Args:
+        build: Function that takes a width and returns a compiled model with its initial weights.
+        widths: At least two different widths.
+        x: One batch of inputs, used in every step.
+        y: Targets.
+        steps: Number of training steps.
+
+    Returns:
+        A `CoordinateCheck`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, or the models have different numbers of layers,
+            none with the same name.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> def build(width):
+        ...     layers = [keras.layers.Dense(units, kernel_initializer="ones") for units in (width, 1)]
+        ...     model = keras.Sequential([keras.Input((2,)), *layers])
+        ...     model.compile("sgd", "mse")
+        ...     return model
+        >>> x = np.ones((4, 2))
+        >>> check = recipes.coordinate_check(build, [8, 16, 32], x, x[:, :1], steps=1)
+        >>> check.exponents[0].tolist()
+        [0.0, 1.0]
+
+    Reference:
+        Yang, Hu and others, "Tensor programs V: tuning large neural networks via zero-shot hyperparameter transfer",
+        arXiv:2203.03466, 2022, appendix D.1.
+    """
+    check_count("steps", steps)
+    widths = [int(check_count("widths", width)) for width in widths]  # layers refuse the integers of NumPy
+    if len(set(widths)) < 2:
+        raise ValueError(f"`widths` must have at least two different widths. Received: {widths=!r}")
+    found: list[list[dict[str, float]]] = []  # of each model, after each step
+    with _terminal.progress("coordinate check", len(widths), "widths") as advance:
+        for width in widths:
+            model = check_model("build", build(width))
+            found.append([_sizes(model, x)])
+            for _ in range(steps):
+                model.train_on_batch(x, y)
+                found[-1].append(_sizes(model, x))
+            advance(1)
+    names = list(found[0][0])
+    if len({len(model[0]) for model in found}) > 1:
+        names = [name for name in names if all(name in model[0] for model in found)]
+        found = [[{name: step[name] for name in names} for step in model] for model in found]
+    if not names:
+        raise ValueError(
+            f"`build` must return models with the same number of layers, or with layers of the same names. Received: "
+            f"none of these with {widths=!r}"
+        )
+    columns = [[list(step.values()) for step in model] for model in found]
+    return CoordinateCheck(widths, names, np.moveaxis(np.array(columns), 0, -1))
+
+
+def _sizes(model: keras.Model, x: _measure.Batch) -> dict[str, float]:
+    """Return the root mean square of the output of each layer, by its name."""
+    signals = {layer.name: layer.signal for layer in diagnose(model, x).layers}
+    return {name: float(np.hypot(signal.mean, signal.std)) for name, signal in signals.items() if signal}

@@ -1,0 +1,123 @@
+"""What all recipes share: the weights of a model by pattern, and errors for models that a recipe does not fit."""
+
+import fnmatch
+from typing import Any, TypeAlias
+
+import keras
+
+from keras_initx._checks import check_count
+from keras_initx._typing import InitializerLike
+from keras_initx.diagnostics._layers import named_layers
+from keras_initx.diagnostics._weights import NORMALIZATIONS
+from keras_initx.models._weights import ModelWeight, check_model, find_weights
+
+# Maps patterns to initializers.
+Recipe: TypeAlias = dict[str, InitializerLike | None]
+
+
+def paths(model: keras.Model) -> list[str]:
+    """Return the paths of all weights of a model."""
+    return [weight.path for weight in find_weights(model)]
+
+
+def matching(model: keras.Model, pattern: str) -> list[ModelWeight]:
+    """Return the weights of a model whose paths match a pattern."""
+    return [weight for weight in find_weights(model) if fnmatch.fnmatchcase(weight.path, pattern)]
+
+
+def matched(name: str, model: keras.Model, *patterns: str) -> list[str]:
+    """Return the paths of the weights of a model that match the last of `patterns`.
+
+    Args:
+        name: Name of the argument.
+        model: A built model.
+        patterns: Path patterns. Each must match a weight, because a recipe must not be applied in
+            part.
+
+    Raises:
+        ValueError: If the model is not built, or has no weights that match one of the patterns.
+    """
+    found = paths(check_model(name, model))
+    for pattern in patterns:
+        result = fnmatch.filter(found, pattern)
+        if not result:
+            raise ValueError(
+                f"`{name}` must be a model with weights that match {pattern!r}; otherwise pass the number and edit the "
+                f"patterns in the returned dict. Received: {name}={model.name!r} with {found[-1]!r}"
+            )
+    return result
+
+
+def count_of(name: str, value: Any, *patterns: str) -> int:
+    """Return `value` if it is a number, or the number of weights of a model that match the last of `patterns`.
+
+    Raises:
+        TypeError: If `value` is neither.
+        ValueError: If it is not positive, or for the reasons of `matched`.
+    """
+    return len(matched(name, value, *patterns)) if isinstance(value, keras.Model) else int(check_count(name, value))
+
+
+def for_model(recipe: Recipe, model: Any) -> Recipe:
+    """Return the rules that match a weight of `model`, or all rules if it is not a model."""
+    if not isinstance(model, keras.Model):
+        return recipe
+    found = paths(model)
+    return {pattern: value for pattern, value in recipe.items() if fnmatch.filter(found, pattern)}
+
+
+def check_not_normalized(name: str, model: Any, instead: str) -> None:
+    """Raise `ValueError` if `model` is a model with normalization layers.
+
+    Args:
+        name: Name of the argument.
+        model: A model, or a number of blocks.
+        instead: What to use for such a model.
+    """
+    layers = named_layers(model).items() if isinstance(model, keras.Model) else ()
+    found = [f"{path!r} ({type(layer).__name__})" for layer, path in layers if _normalizes(layer)]
+    if found:
+        raise ValueError(
+            f"`{name}` must be a model without normalization layers: build it without them, use {instead} instead, or "
+            f"pass `strict=False` to keep them. Received: {name}={model.name!r} with {len(found)} of them, "
+            f"{', '.join(found[:3])}{', ...' if found[3:] else ''}"
+        )
+
+
+def _normalizes(layer: keras.Layer) -> bool:
+    # Those of KerasHub, such as `T5LayerNorm`, are classes of their own.
+    if isinstance(layer, keras.layers.Normalization | keras.layers.SpectralNormalization):  # of inputs, of weights
+        return False
+    return isinstance(layer, NORMALIZATIONS) or type(layer).__name__.endswith(("Norm", "Normalization"))
+
+
+def check_branches_are_added(name: str, model: keras.Model, pattern: str) -> None:
+    """Raise `ValueError` if the output of a layer whose weight matches `pattern` is concatenated, as in a DenseNet.
+
+    Only functional models are known well enough.
+    """
+    weights = matching(model, pattern)
+    readers: dict[int, list[Any]] = {}
+    for parent in {id(weight.layers[-2]): weight.layers[-2] for weight in weights}.values():
+        for operation in getattr(parent, "operations", ()):
+            for tensor in keras.tree.flatten(operation.input):
+                readers.setdefault(id(tensor), []).append(operation)
+    found = [weight.layer_paths[-1] for weight in weights if _is_concatenated(weight.layer, readers)]
+    if found:
+        raise ValueError(
+            f"`{name}` must be a model that adds its branches to their inputs: a branch that is concatenated and "
+            f"starts at 0 gives zeros to all blocks after it. Leave its weights to `initialize` without rules. "
+            f"Received: {name}={model.name!r} with {len(found)} concatenated branches, that of {found[0]!r} first"
+        )
+
+
+def _is_concatenated(layer: keras.Layer, readers: dict[int, list[Any]]) -> bool:
+    """Return whether the output of `layer` is concatenated before it is combined with anything in another way."""
+    tensors = keras.tree.flatten(getattr(layer, "output", ()))
+    while tensors:
+        for reader in readers.get(id(tensors.pop()), ()):
+            if type(reader).__name__ == "Concatenate":  # a layer, or an operation of `keras.ops`
+                return True
+            if len(keras.tree.flatten(reader.input)) == 1:
+                tensors += keras.tree.flatten(reader.output)
+    return False

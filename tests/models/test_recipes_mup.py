@@ -1,0 +1,159 @@
+"""Factors of muP for weights that are not plain matrices, for tied logits and for deeper models."""
+
+import keras
+import numpy as np
+import pytest
+from modes import needs_axes, to_numpy
+
+from keras_initx import Spectral, initialize, recipes
+
+# The script comes with the repository, not with the package.
+widths = pytest.importorskip("widths")
+pytestmark = pytest.mark.once
+
+layers = keras.layers
+
+
+def factors(model, base):
+    return {weight.path: (weight.std, weight.adam, weight.sgd) for weight in recipes.mup(model, base).weights}
+
+
+def convolutions(width):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(width, 1, name="first")(inputs)
+    x = layers.DepthwiseConv2D(3, name="depthwise")(x)
+    x = layers.Conv2D(width, 3, groups=width // 4, name="grouped")(x)
+    x = layers.SeparableConv2D(width, 3, name="separable")(x)
+    return keras.Model(inputs, layers.Dense(4, name="last")(layers.GlobalAveragePooling2D()(x)))
+
+
+def test_a_unit_of_a_depthwise_or_grouped_convolution_has_the_inputs_of_its_window():
+    found = factors(convolutions(32), convolutions(8))
+    assert found["first/kernel"] == (1, 1, 4)
+    assert found["depthwise/kernel"] == (1, 1, 4)
+    assert found["grouped/kernel"] == (1, 1, 4)
+    assert found["separable/depthwise_kernel"] == (1, 1, 4)
+    assert found["separable/pointwise_kernel"] == (0.5, 0.25, 1)
+    assert found["last/kernel"] == (0.25, 0.25, 0.25)
+
+
+def with_factors(cls, factors, **options):
+    """Return an optimizer of this class with a factor on the learning rate of each variable."""
+
+    class ForEach(cls):
+        def update_step(self, gradient, variable, learning_rate):
+            super().update_step(gradient, variable, learning_rate * factors[self._get_variable_index(variable)])
+
+    return ForEach(0.1, **options)
+
+
+def test_steps_of_a_depthwise_kernel_do_not_depend_on_the_width():
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(64, 8, 8, 3)).astype("float32"), generator.integers(0, 4, 64)
+    steps = []
+    for width in (32, 512):
+        model, base = (
+            keras.Sequential(
+                [
+                    keras.Input((8, 8, 3)),
+                    layers.Conv2D(size, 1, name="first"),
+                    layers.DepthwiseConv2D(3, activation="relu", name="depthwise"),
+                    layers.GlobalAveragePooling2D(),
+                    layers.Dense(4, name="last"),
+                ]
+            )
+            for size in (width, 32)
+        )
+        initialize(model, recipes.spectral(model), seed=0)
+        optimizer = with_factors(keras.optimizers.SGD, recipes.mup(model, base).learning_rates("sgd"))
+        model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        kernel = model.get_layer("depthwise").kernel
+        before = to_numpy(kernel.value).copy()
+        model.train_on_batch(x, y)
+        steps.append(np.sqrt(np.mean((to_numpy(kernel.value) - before) ** 2)))
+    assert steps[1] == pytest.approx(steps[0], rel=0.3)
+
+
+@needs_axes
+def test_logits_of_a_tied_transformer_do_not_grow_with_the_width():
+    untied, tied = (widths.check_transformers(name, "width", [32, 64, 128]) for name in ("muP", "tied logits"))
+    assert untied.exponents[3, 1] > 0.3
+    assert abs(tied.exponents[3, 1]) < 0.15
+
+
+@needs_axes
+def test_logits_of_completep_do_not_grow_with_the_depth():
+    shallow, deep = (widths.check_transformers(name, "depth", [2, 4, 8]) for name in ("muP", "CompleteP"))
+    assert shallow.layers == deep.layers == ["embedding", "logits"]
+    assert shallow.exponents[2, 1] > 0.3
+    assert abs(deep.exponents[2, 1]) < 0.15
+
+
+def test_the_table_has_what_is_up_to_the_model():
+    table = recipes.mup(widths.transformer(64, 6), widths.transformer(32, 2))
+    assert table.depth == 3
+    assert [weight.path for weight in table.weights if weight.tied != 1] == ["embedding/embeddings"]
+    assert table.weights[0].tied == 0.5
+    found = {weight.path: (weight.std, weight.adam) for weight in table.weights}
+    assert found["block_5_dense_2/kernel"] == found["block_0_dense_2/kernel"] == (pytest.approx(0.5**0.5), 0.5)
+    assert "sgd  tied\n" in str(table)
+    assert str(table).endswith("Divide the output of each branch by 3.")
+
+
+def stack(*sizes):
+    dense = (layers.Dense(size) for size in sizes)
+    return keras.Sequential([keras.Input((8,)), *dense, layers.Dense(3, name="last")])
+
+
+def test_automatic_names_count_from_the_one_without_a_number():
+    assert recipes.mup(stack(16, 16, 16, 16), stack(8, 8)).depth == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "base", "message"),
+    [
+        (stack(16, 16, 16), stack(8, 4), r"blocks of one shape.*'dense/kernel' of shape \(8, 8\) and 'dense_1/kernel'"),
+        (stack(16), stack(8, 8), r"or those of fewer blocks. Received: base='\w+' with 6 trainable weights"),
+    ],
+)
+def test_a_base_that_does_not_fit_is_refused(model, base, message):
+    with pytest.raises(ValueError, match=message):
+        recipes.mup(model, base)
+
+
+def test_weight_decay_of_keras_needs_no_factor():
+    model = stack(16, 16)
+    factors = recipes.mup(model, stack(4, 4)).learning_rates("adam")
+    optimizer = with_factors(keras.optimizers.AdamW, factors, weight_decay=0.5)
+    optimizer.build(model.trainable_variables)
+    before = [to_numpy(variable.value).copy() for variable in model.trainable_variables]
+    optimizer.apply([keras.ops.zeros_like(variable.value) for variable in model.trainable_variables])
+    for variable, value in zip(model.trainable_variables, before, strict=True):
+        np.testing.assert_allclose(to_numpy(variable.value), value * (1 - 0.1 * 0.5), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (layers.Dense(64), (16,)),
+        (layers.Dense(8), (64,)),
+        (layers.EinsumDense("abc,cde->abde", (None, 4, 8)), (6, 16)),
+    ],
+)
+def test_singular_values_of_the_recipe_are_exactly_those_of_the_condition(layer, shape):
+    model = keras.Sequential([keras.Input(shape), layer])
+    initialize(model, recipes.spectral(model), seed=0)
+    kernel = to_numpy(layer.kernel.value).reshape(shape[-1], -1)
+    norms = np.linalg.svd(kernel)[1]
+    np.testing.assert_allclose(norms, np.sqrt(kernel.shape[1] / kernel.shape[0]), rtol=1e-4)
+
+
+def test_kernels_that_are_no_matrices_have_the_deviation_of_spectral():
+    model = convolutions(8)
+    plan = initialize(model, recipes.spectral(model), seed=0)
+    expected = initialize(model, {"*kernel": Spectral()}, seed=0, dry_run=True)
+    kinds = {"last/kernel": "Orthogonal"}
+    for weight, other in zip(plan.weights, expected.weights, strict=True):
+        if weight.fan_in:
+            assert weight.initializer.startswith(kinds.get(weight.path, "Spectral"))
+            assert weight.expected_std == pytest.approx(other.expected_std)
