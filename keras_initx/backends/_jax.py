@@ -85,7 +85,9 @@ class Implementation(Backend):
         return value.sharding if len(value.sharding.device_set) > 1 else None
 
     def host_view(self, tensor: Tensor) -> Array:
-        if isinstance(tensor, jax.Array) and not (tensor.is_fully_addressable or tensor.is_fully_replicated):
+        if not isinstance(tensor, jax.Array):
+            return super().host_view(tensor)
+        if not (tensor.is_fully_addressable or tensor.is_fully_replicated):
             # Every process does this at the same point and gets the whole array.
             tensor = multihost_utils.process_allgather(tensor, tiled=True)
         return np.asarray(tensor)

@@ -105,7 +105,8 @@ def lsuv(
     several cells, or with one of your own that has no matrix `kernel` of shape `(inputs, ...)`. A
     layer that is called more than once is scaled at its first call. Biases, scales, embeddings,
     frozen and quantized weights, the factors of LoRA and kernels that are all zero are left
-    unchanged. Kernel constraints are applied.
+    unchanged; the PyTorch code of an author also sets biases to 0, and shifts them towards a mean of 0
+    where it scales a kernel. Kernel constraints are applied.
 
     The model runs in training mode, so that batch normalization uses batch statistics, but without
     dropout and noise. The same seed gives the same result on every backend, to rounding. There are
@@ -142,7 +143,7 @@ def lsuv(
         <LSUVResult of 10 layers: 10 scaled, seed 0>
 
     Reference:
-        Mishkin and Matas, "All you need is a good init", ICLR 2016.
+        Mishkin and Matas, "All you need is a good init", ICLR 2016, and Mishkin's `LSUV-pytorch`, commit 0c45eb2.
     """
     check_type("model", model, keras.Model, "a Keras model")
     _diagnose.check_data(x, None, batch_size)

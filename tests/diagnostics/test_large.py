@@ -39,7 +39,6 @@ def test_a_weight_is_measured_in_blocks(dtype):
     assert peak < 4 << 20  # of 8 MiB and more
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="Keras makes a copy")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_view_of_a_variable_is_no_copy(dtype):
     variable = keras.Variable(np.ones((3, 4)), dtype=dtype)
