@@ -10,6 +10,8 @@ from meshes import assert_cut, compile_sharded, distribution, fits, layout_of, m
 from modes import BACKEND, to_numpy
 
 import keras_initx
+from keras_initx.initializers._base import is_exact
+from keras_initx.models import weights_digest
 
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
 only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
@@ -61,6 +63,20 @@ def test_a_compiled_initializer_makes_shards_of_the_same_values(case, shape, par
     value = compile_sharded(case.make(), shape, layout_of(parts, len(shape)))()
     assert_cut(value, parts)
     assert_same(value, case.make()(shape), case.exact)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_only_exact_initializers_are_made_by_each_process_for_itself(case):
+    assert is_exact(case.make()) <= case.exact
+    assert not is_exact(keras_initx.Scaled(keras_initx.Orthogonal(), 0.5))
+
+
+@pytest.mark.once
+@pytest.mark.skipif(BACKEND == "jax", reason="which has layouts")
+def test_a_layout_is_refused_where_keras_has_none():
+    with pytest.raises(ValueError, match=r"`layout` must be `None` with .*\. Received: layout=1"):
+        keras_initx.HeNormal()((2, 3), layout=1)
 
 
 @only_jax
@@ -141,6 +157,25 @@ def test_every_replica_of_a_mirrored_model_has_the_weights_of_a_plain_one():
     for variable, weights in zip(model.weights, expected, strict=True):
         for replica in variable.value.values:
             assert_same(replica, weights)
+
+
+@only_tensorflow
+def test_a_mirrored_model_is_initialized_and_diagnosed_as_a_plain_one():
+    import tensorflow as tf
+
+    x, y = np.random.default_rng(0).normal(size=(8, 16, 16, 3)).astype("float32"), np.zeros((8, 8), "float32")
+
+    def found():
+        model = make_model()
+        keras_initx.initialize(model, seed=3)
+        layers = keras_initx.diagnose(model, x, y, loss="mse").layers
+        return weights_digest(model), [layer.gradient_norm for layer in layers]
+
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        digest, gradients = found()
+    expected, norms = found()
+    assert digest == expected
+    np.testing.assert_allclose(gradients, norms, rtol=1e-5)
 
 
 @only_tensorflow

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from meshes import assert_cut, compile_sharded, distribution, layout_of, mesh_of
 from modes import BACKEND, needs_keras, to_numpy
+from safetensors.numpy import save_file
 
 import keras_initx
 from keras_initx.backends import backend
+from keras_initx.models import load_pretrained
+from keras_initx.models._layouts import Arrangement
 
 pytestmark = [
     pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only"),
@@ -100,6 +103,31 @@ def test_for_many_connections_a_device_holds_twice_its_shard_besides(parts):
     memory = program.memory_analysis()
     assert memory.temp_size_in_bytes < 2.25 * memory.output_size_in_bytes
     assert np.array_equal(program(), on_one_device(MANY_CONNECTIONS, LARGE[8]))
+
+
+@needs_keras("3.15", "passes the layout of a variable to its initializer")
+def test_a_large_orthogonal_variable_has_the_bits_of_a_whole_one():
+    """Made on the host: a sharded factorization takes minutes to compile, and rounds in another way."""
+    initializer, shape = keras_initx.Orthogonal(seed=1), (1 << 17, 64)
+    variable = keras.Variable(initializer, shape, "float32", layout=layout_of((8, 1)))
+    assert_cut(variable.value, (8, 1))
+    assert np.array_equal(variable.value, initializer(shape))
+
+
+@pytest.mark.parametrize("layout", ["torch", "keras"])
+def test_a_sharded_weight_is_read_region_by_region(tmp_path, monkeypatch, layout):
+    whole = np.arange(16 * 8, dtype="float32").reshape(16, 8)
+    save_file({"out.weight": np.ascontiguousarray(whole.T if layout == "torch" else whole)}, tmp_path / "a.safetensors")
+    layout_map = distribution.LayoutMap(mesh_of((2, 4)))
+    layout_map[".*out/kernel"] = ("inputs", "units")
+    with distribution.ModelParallel(layout_map=layout_map).scope():
+        model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(8, use_bias=False, name="out")])
+    read, apply = [], Arrangement.apply
+    monkeypatch.setattr(Arrangement, "apply", lambda self, arrays: read.append(arrays[0].shape) or apply(self, arrays))
+    load_pretrained(model, tmp_path / "a.safetensors", {"out": "out"}, layout=layout)
+    assert set(read) == {(2, 8) if layout == "torch" else (8, 2)}
+    assert_cut(model.layers[0].kernel.value, (2, 4))
+    assert np.array_equal(model.layers[0].kernel, whole)
 
 
 @pytest.mark.parametrize("made_in_scope", [False, True])
