@@ -27,7 +27,8 @@ class Moments:
     """
 
     def __init__(self, *arrays: Array) -> None:
-        self.size = self.zeros = 0
+        self.size: int = 0
+        self.zeros: int = 0
         self._sum = self._squares = self._deviations = 0.0
         for array in arrays:
             self.add(array)
