@@ -115,7 +115,7 @@ def _weight_report(
         zeros=moments.zeros / max(moments.size, 1),
         norm=moments.norm,
         gradient=gradient,
-        zero=is_zero(layer, weight),
+        zero=_multiplies(layer, weight) and moments.zeros == moments.size,
     )
     if not is_kernel(weight):
         return report
@@ -148,8 +148,13 @@ def is_kernel(weight: keras.Variable) -> bool:
 
 def is_zero(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
     """Return whether `weight` is a trainable kernel, or the scale of a normalization, and all 0."""
+    return _multiplies(layer, weight) and not backend.host_view(weight.value).any()
+
+
+def _multiplies(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
+    """Return whether `weight` is a trainable kernel, or the scale of a normalization."""
     is_scale = isinstance(layer, NORMALIZATIONS) and weight.name in ("gamma", "scale")
-    return bool(weight.trainable and (is_scale or is_kernel(weight)) and not backend.host_view(weight.value).any())
+    return bool(weight.trainable and (is_scale or is_kernel(weight)))
 
 
 def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> KernelAxes:
