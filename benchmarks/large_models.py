@@ -55,9 +55,9 @@ def main():
     with _common.progress("large models", len(combinations)) as advance:
         for size, dtype, place in combinations:
             cases[f"{size}, {dtype}, {place}"] = {"measured": {"n": 1, **measure(size, dtype, place)}}
+            results = {"large_models": cases, "targets": []}
+            path = _common.write_results(arguments, "large_models", results)  # what is done stays if it is interrupted
             advance(1)
-    results = {"large_models": cases, "targets": []}
-    path = _common.write_results(arguments, "large_models", results)
     print(report(results))
     print(f"\nWritten: {path}.json")
 
