@@ -71,6 +71,8 @@ def measure(size, dtype, place):
         case["file"] = str(_weights_file(Path(folder), size, dtype))
         free.close()
         environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        # Otherwise the allocator of the C library keeps what is freed, for each thread, up to the size of the model.
+        environment["MALLOC_MMAP_THRESHOLD_"] = str(MIB)
         command = [sys.executable, __file__, "--worker"]
         workers = [
             subprocess.Popen(
