@@ -5,9 +5,11 @@ import _rows
 import build
 import trials
 
-# The commit that recorded the results, and where the table of places comes from, which was not measured again since.
+# The commit that recorded the results; where the table of places comes from, which was not measured again since; and
+# how large models were measured.
 _RECORDED = "commit d1f90f2"
 _PLACES = "another machine, commits 94f5dd9 and 31b41f8, without the compiled kernel"
+_MODELS = "commit 191dd44, beside other work"
 _BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
 # The key of the figures whose rounds count, by benchmark.
 _COUNTED = {
@@ -53,7 +55,7 @@ def _find(documents, benchmark, device, backend):
 
 def measured(document):
     """Say which commit recorded a result, and where it was measured if that is another machine."""
-    return _PLACES if document["benchmark"] == "places" else _RECORDED
+    return {"places": _PLACES, "large_models": _MODELS}.get(document["benchmark"], _RECORDED)
 
 
 def rounds(document):
