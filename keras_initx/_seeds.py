@@ -99,28 +99,18 @@ def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
     return config
 
 
-def seeds_within(initializer: keras.initializers.Initializer) -> Iterator[int | keras.random.SeedGenerator]:
-    """Yield the seeds, given or drawn, of an initializer and of all initializers inside it."""
-    if getattr(initializer, "seed", None) is not None:
-        yield initializer.seed
-    for part in initializers_within(initializer):
-        yield from seeds_within(part)
-
-
-def initializers_within(initializer: object) -> Iterator[keras.initializers.Initializer]:
-    """Yield the initializers that are arguments of `initializer`, also in a list."""
+def parts_of(initializer: Any) -> Iterator[Any]:
+    """Yield an initializer, and all that are arguments of it or of one of these, also in a list."""
+    yield initializer
     for value in vars(initializer).values():
         for item in value if isinstance(value, list | tuple) else [value]:
             if isinstance(item, keras.initializers.Initializer):
-                yield item
+                yield from parts_of(item)
 
 
-def drawn_seeds(initializer: keras.initializers.Initializer) -> Iterator[int]:
-    """Yield the seeds that an initializer and all initializers inside it have drawn, because none were given."""
-    if getattr(initializer, "_init_seed", 0) is None:
-        yield initializer.seed
-    for part in initializers_within(initializer):
-        yield from drawn_seeds(part)
+def drawn_seed(initializer: keras.initializers.Initializer) -> int | None:
+    """Return the first seed that an initializer or one inside it has drawn because none was given, or `None`."""
+    return next((part.seed for part in parts_of(initializer) if getattr(part, "_init_seed", 0) is None), None)
 
 
 def has_seed(config: Any) -> bool:

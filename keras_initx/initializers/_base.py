@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_initx._checks import check_dtype, check_seed, check_shape
 from keras_initx._keras import forget_unmade_variables
-from keras_initx._seeds import drawn_seeds, initializers_within, warn_of_twins
+from keras_initx._seeds import drawn_seed, parts_of, warn_of_twins
 from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling import Bounds, Namespace, Stream, choose_namespace, computing_dtype
@@ -112,8 +112,7 @@ class Initializer(KerasInitializer):
             self._check_shape(shape)
             if layout is not None:
                 draw = functools.partial(self, shape, dtype)
-                drawn = next(drawn_seeds(self), None)
-                return backend.distributed(draw, shape, layout, is_exact=is_exact(self), drawn=drawn)
+                return backend.distributed(draw, shape, layout, is_exact=is_exact(self), drawn=drawn_seed(self))
             warn_of_twins(self, shape)  # also on the meta device, for layers built in a `call`
             if backend.is_abstract():
                 return keras.ops.empty(shape, dtype)
@@ -172,10 +171,12 @@ class Initializer(KerasInitializer):
 
 def is_exact(initializer: Any) -> bool:
     """Return whether `initializer` makes the same bits on all processors. Of a user's initializer it is not known."""
-    if not isinstance(initializer, Initializer):
-        constants = keras.initializers
-        return isinstance(initializer, constants.Constant | constants.Identity | constants.Ones | constants.Zeros)
-    return initializer._is_exact() and all(map(is_exact, initializers_within(initializer)))
+    known = keras.initializers
+    constants = known.Constant | known.Identity | known.Ones | known.Zeros
+    return all(
+        part._is_exact() if isinstance(part, Initializer) else isinstance(part, constants)
+        for part in parts_of(initializer)
+    )
 
 
 _PARAMETERS: dict[type, Mapping[str, inspect.Parameter]] = {}
@@ -242,7 +243,7 @@ class RandomInitializer(Initializer):
     seed: int | keras.random.SeedGenerator
 
     def __init__(self, *, seed: Seed = None) -> None:
-        self._init_seed = check_seed(seed)  # of which `drawn_seeds` knows
+        self._init_seed = check_seed(seed)  # of which `drawn_seed` knows
         self.seed = random.getrandbits(32) if self._init_seed is None else self._init_seed
 
     def _values(self, shape: Shape, dtype: DType) -> Tensor:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_number, check_type, is_integer
-from keras_initx._seeds import seeds_within
+from keras_initx._seeds import parts_of
 from keras_initx._typing import DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._scale import check_shape_has_axes
@@ -150,7 +150,7 @@ def _check_initializers(initializers: Any) -> list[keras.initializers.Initialize
     taken: set[int] = set()
     for initializer in checked:
         # A shared generator is fine: it gives each slice different values.
-        seeds = {seed for seed in seeds_within(initializer) if isinstance(seed, int)}
+        seeds = {seed for part in parts_of(initializer) if isinstance(seed := getattr(part, "seed", None), int)}
         if taken & seeds:
             raise ValueError(
                 "`initializers` must not have the same seed twice: slices would be correlated. Give string ids, which "
