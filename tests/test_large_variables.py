@@ -106,6 +106,17 @@ def test_for_many_connections_a_device_holds_twice_its_shard_besides(parts):
 
 
 @needs_keras("3.15", "passes the layout of a variable to its initializer")
+def test_large_variables_that_differ_in_their_seeds_share_a_program(monkeypatch):
+    first, second = keras_initx.RandomUniform(-0.1, 0.1, seed=8), keras_initx.RandomUniform(-0.1, 0.1, seed=9)
+    shape, expected = LARGE[8], second(LARGE[8])
+    draw, traced = keras_initx.RandomUniform._draw, []
+    monkeypatch.setattr(keras_initx.RandomUniform, "_draw", lambda *args: traced.append(args) or draw(*args))
+    variables = [keras.Variable(one, shape, "float32", layout=layout_of((2, 4))) for one in (first, second)]
+    assert len(traced) == 1
+    assert np.array_equal(variables[1].value, expected)
+
+
+@needs_keras("3.15", "passes the layout of a variable to its initializer")
 def test_a_large_orthogonal_variable_has_the_bits_of_a_whole_one():
     """Made on the host: a sharded factorization takes minutes to compile, and rounds in another way."""
     initializer, shape = keras_initx.Orthogonal(seed=1), (1 << 17, 64)

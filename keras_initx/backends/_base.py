@@ -13,6 +13,7 @@ from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._moments import Moments
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Seeded = tuple[Callable[[Tensor], Tensor], Tensor]
 
 
 class Backend:
@@ -60,7 +61,14 @@ class Backend:
         return ""
 
     def distributed(
-        self, function: Callable[[], Tensor], shape: Shape, layout: Any, *, is_exact: bool, drawn: int | None = None
+        self,
+        function: Callable[[], Tensor],
+        shape: Shape,
+        layout: Any,
+        *,
+        is_exact: bool,
+        drawn: int | None = None,
+        seeded: Seeded | None = None,
     ) -> Tensor:
         """Return the result of `function`, a tensor of `shape`, distributed according to `layout`.
 
@@ -71,6 +79,7 @@ class Backend:
             is_exact: Whether all processors make the same bits. If not, they are made as a whole, and all processes
                 that `layout` spans get those of the first.
             drawn: The seed if it was drawn and not given: these processes must have drawn the same.
+            seeded: The same as a function of a seed, and the seed. Equal functions share a compiled program.
         """
         raise ValueError(f"`layout` must be `None` with {keras.backend.backend()}. Received: {layout=}")
 

@@ -14,10 +14,12 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Function
+from keras_initx.backends._base import Backend, Function, Seeded
 
 # Keras builds a sharded weight in its shards from this size on, in bytes, counted as if each device held it in float32.
 _SHARDED_FROM = 250 << 20
+# The host makes fewer values in less time than a program for them is compiled.
+_COMPILED_FROM = 1 << 20
 
 
 class Implementation(Backend):
@@ -46,18 +48,29 @@ class Implementation(Backend):
         return value  # arrays are immutable
 
     def distributed(
-        self, function: Callable[[], Tensor], shape: Shape, layout: Any, *, is_exact: bool, drawn: int | None = None
+        self,
+        function: Callable[[], Tensor],
+        shape: Shape,
+        layout: Any,
+        *,
+        is_exact: bool,
+        drawn: int | None = None,
+        seeded: Seeded | None = None,
     ) -> Tensor:
         sharding = getattr(layout, "backend_layout", layout)
         if isinstance(getattr(sharding, "mesh", None), jax.sharding.AbstractMesh):
             # Keras passes such a layout, within its mesh, in which operations on plain arrays would fail.
             sharding = jax.sharding.NamedSharding(jax.sharding.get_mesh(), sharding.spec)
             with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
-                return self.distributed(function, shape, sharding, is_exact=is_exact, drawn=drawn)
+                return self.distributed(function, shape, sharding, is_exact=is_exact, drawn=drawn, seeded=seeded)
         if drawn is not None and not sharding.is_fully_addressable:
             self._check_drawn(drawn)
+        size = math.prod(shape)
         # To compile a sharded factorization takes minutes.
-        if is_exact and 4 * math.prod(shape) * sharding.num_devices >= _SHARDED_FROM:
+        if is_exact and size >= _COMPILED_FROM and 4 * size * sharding.num_devices >= _SHARDED_FROM:
+            if seeded:
+                call, seed = seeded
+                return _sharded_program(call, sharding)(seed)
             return jax.jit(function, out_shardings=sharding)()
         value = function()
         if sharding.is_fully_addressable or not self.is_concrete(value):
@@ -172,6 +185,11 @@ def _scale_and_norm(gradient: Tensor) -> Any:
 
 def _norm(values: Tensor) -> Tensor:
     return jax.numpy.sqrt(jax.numpy.sum(jax.numpy.square(values)))
+
+
+@functools.lru_cache(maxsize=64)
+def _sharded_program(function: Callable[[Tensor], Tensor], sharding: Any) -> Callable[[Tensor], Tensor]:
+    return cast(Callable[[Tensor], Tensor], jax.jit(function, out_shardings=sharding))
 
 
 _std = jax.jit(lambda tensor: jax.numpy.std(tensor.astype("float32")))

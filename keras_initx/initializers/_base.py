@@ -1,5 +1,6 @@
 """Base classes of all initializers: ids, shape and dtype, seed, config, repr and equality."""
 
+import copy
 import dataclasses
 import functools
 import inspect
@@ -15,7 +16,7 @@ from keras_initx._checks import check_dtype, check_seed, check_shape
 from keras_initx._keras import forget_unmade_variables
 from keras_initx._seeds import drawn_seed, parts_of, warn_of_twins
 from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends import Seeded, backend
 from keras_initx.sampling import Bounds, Namespace, Stream, choose_namespace, computing_dtype
 
 __all__ = ["CatalogEntry", "ConstantInitializer", "Initializer", "RandomInitializer", "catalog", "register"]
@@ -110,19 +111,24 @@ class Initializer(KerasInitializer):
         try:
             shape, dtype = check_shape(shape), backend.available_dtype(check_dtype(dtype))
             self._check_shape(shape)
-            if layout is not None:
-                draw = functools.partial(self, shape, dtype)
-                return backend.distributed(draw, shape, layout, is_exact=is_exact(self), drawn=drawn_seed(self))
             warn_of_twins(self, shape)  # also on the meta device, for layers built in a `call`
-            if backend.is_abstract():
-                return keras.ops.empty(shape, dtype)
-            values = self._values(shape, dtype)
-            if isinstance(values, np.ndarray):
-                return backend.to_tensor(np.asarray(values.astype(dtype, copy=False), order="C"))
-            return backend.contiguous(keras.ops.cast(values, dtype))
+            if layout is None:
+                return self._tensor(shape, dtype)
+            draw = functools.partial(self._tensor, shape, dtype)
+            exact, drawn, seeded = is_exact(self), drawn_seed(self), seeded_call(self, shape, dtype)
+            return backend.distributed(draw, shape, layout, is_exact=exact, drawn=drawn, seeded=seeded)
         except BaseException:
             forget_unmade_variables()
             raise
+
+    def _tensor(self, shape: Shape, dtype: DType) -> Tensor:
+        """Return a tensor of values, after the checks."""
+        if backend.is_abstract():
+            return keras.ops.empty(shape, dtype)
+        values = self._values(shape, dtype)
+        if isinstance(values, np.ndarray):
+            return backend.to_tensor(np.asarray(values.astype(dtype, copy=False), order="C"))
+        return backend.contiguous(keras.ops.cast(values, dtype))
 
     def _check_shape(self, shape: Shape) -> None:
         """Raise `ValueError` if this initializer cannot fill `shape`."""
@@ -260,7 +266,7 @@ class RandomInitializer(Initializer):
 
     def _key(self) -> tuple[Tensor, Tensor]:
         """Return the two words of the stream's key: the seed and, for a generator, its counter."""
-        if isinstance(self.seed, int):
+        if not isinstance(self.seed, keras.random.SeedGenerator):  # a number, or one in a trace
             return self.seed, 0
         words = backend.next_seed(self.seed)
         if backend.is_tracing():
@@ -270,3 +276,30 @@ class RandomInitializer(Initializer):
 
     def _arguments(self) -> dict[str, Any]:
         return {**super()._arguments(), "seed": self._init_seed}
+
+
+@dataclasses.dataclass(frozen=True)
+class _SeededCall:
+    """A call of an initializer, whose own seed is zero, as a function of the seed."""
+
+    initializer: RandomInitializer
+    shape: Shape
+    dtype: DType
+
+    def __call__(self, seed: Tensor) -> Tensor:
+        return _with_seed(self.initializer, seed)._tensor(self.shape, self.dtype)
+
+
+def seeded_call(initializer: Any, shape: Shape, dtype: DType) -> Seeded | None:
+    """Return a call as a function of the seed, equal for all seeds, and the seed; `None` if it is not the only one."""
+    if not isinstance(initializer, RandomInitializer) or not isinstance(initializer.seed, int):
+        return None
+    if type(initializer).__call__ is not Initializer.__call__ or len(list(parts_of(initializer))) > 1:
+        return None
+    return _SeededCall(_with_seed(initializer, 0), shape, dtype), np.uint32(initializer.seed)
+
+
+def _with_seed(initializer: RandomInitializer, seed: Any) -> RandomInitializer:
+    result = copy.copy(initializer)
+    result.seed = result._init_seed = seed
+    return result

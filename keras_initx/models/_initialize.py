@@ -15,7 +15,7 @@ from keras_initx._seeds import derived_seed, has_seed, root_seed
 from keras_initx._typing import Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers import Initializer, KeepSparse, _composition
-from keras_initx.initializers._base import is_exact
+from keras_initx.initializers._base import is_exact, seeded_call
 from keras_initx.models._layer_initializers import LayerInitializer, initial_state, layer_initializers
 from keras_initx.models._rules import Rules, description, initializers_by_rule, with_seed_and_axes
 from keras_initx.models._weights import (
@@ -318,9 +318,11 @@ def _draw(
     """Return new values of a weight, checked, and its row with their statistics. See `distributed` for `drawn`."""
     stds: list[float] = []
 
+    keeps_sparse = isinstance(weight.variable.constraint, KeepSparse)
+
     def draw() -> Tensor:
         value = initializer(row.shape, dtype=row.dtype)
-        if isinstance(weight.variable.constraint, KeepSparse):
+        if keeps_sparse:
             value = weight.variable.constraint(value)
         if isinstance(value, np.ma.MaskedArray):
             raise _unsuitable(row.initializer, row.path, ", which gives a masked array")
@@ -334,7 +336,8 @@ def _draw(
         return tensor
 
     begin = time.perf_counter()
-    value = made_like(weight.variable, draw, is_exact=is_exact(initializer), drawn=drawn)
+    seeded = None if keeps_sparse else seeded_call(initializer, row.shape, row.dtype)
+    value = made_like(weight.variable, draw, is_exact=is_exact(initializer), drawn=drawn, seeded=seeded)
     std = stds[0] if stds else backend.std(value)
     seconds = time.perf_counter() - begin
     # Values that are infinite in float32 too are so by intention.

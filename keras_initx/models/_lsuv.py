@@ -205,7 +205,7 @@ def _orthonormal(layer: keras.layers.Layer, kernel: keras.Variable, seed: int) -
     inputs, _ = _weights.kernel_axes(layer, kernel.name, len(kernel.shape))
     dtype = "float64" if kernel.dtype == "float64" else "float32"
     draw = functools.partial(Orthogonal(seed=seed, input_axes=inputs), kernel.shape, dtype)
-    return made_like(kernel, draw, is_exact=False, drawn=None)
+    return made_like(kernel, draw, is_exact=False)
 
 
 class Fit(NamedTuple):

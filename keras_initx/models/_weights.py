@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, check_type
 from keras_initx._typing import DType, Shape, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends import Seeded, backend
 from keras_initx.diagnostics._layers import automatic_name, own_weights, parts_of
 from keras_initx.diagnostics._weights import is_kernel, kernel_axes
 from keras_initx.initializers._scale import fans
@@ -164,12 +164,20 @@ def close_matches(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     return f"; close matches are {', '.join(map(repr, close))}" if close else ""
 
 
-def made_like(variable: keras.Variable, function: Callable[[], Tensor], *, is_exact: bool, drawn: int | None) -> Tensor:
+def made_like(
+    variable: keras.Variable,
+    function: Callable[[], Tensor],
+    *,
+    is_exact: bool,
+    drawn: int | None = None,
+    seeded: Seeded | None = None,
+) -> Tensor:
     """Return the result of `function`, distributed over devices like the value of `variable`, see `distributed`."""
     layout = backend.layout_of(variable.value)
     if layout is None:
         return function()
-    return backend.distributed(function, tuple(variable.shape), layout, is_exact=is_exact, drawn=drawn)
+    shape = tuple(variable.shape)
+    return backend.distributed(function, shape, layout, is_exact=is_exact, drawn=drawn, seeded=seeded)
 
 
 def assign(values: Iterable[tuple[keras.Variable, Tensor]]) -> None:
