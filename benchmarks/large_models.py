@@ -28,14 +28,13 @@ SIZES = {"10M": (1024, 10), "100M": (2048, 24), "500M": (4096, 30), "1B": (4096,
 DTYPES = ("float32", "bfloat16")
 PLACES = {"one device": (1, 1), "eight devices": (1, 8), "two processes": (2, 4)}  # processes, devices of each
 STEPS = ("build", "initialize", "initialize, atomic=False", "load_pretrained", "diagnose")
-# Parameters, the largest weight, and the number of weights with an own program: of Llama 2, and of an assumed model.
+# Parameters and the largest weight: of Llama 2, and of an assumed model.
 MODELS = {
-    "7B": (6.7e9, 4096 * 11008, 32 * 7),
-    "70B": (69e9, 8192 * 28672, 80 * 7),
-    "1T": (1e12, 25600 * 102400, 128 * 6),
+    "7B": (6.7e9, 4096 * 11008),
+    "70B": (69e9, 8192 * 28672),
+    "1T": (1e12, 25600 * 102400),
 }
 HOSTS, MEMORY = (1, 8, 64), 80e9  # bytes of an accelerator
-COMPILING = 0.15  # seconds for a program, measured here with HeNormal
 MIB = 1 << 20
 
 
@@ -234,15 +233,15 @@ def _cell(figures, millions):
 def arithmetic():
     """Return what follows for models in bfloat16 on hosts of 8 accelerators, as a Markdown table."""
     rows = []
-    for name, (parameters, largest, weights) in MODELS.items():
+    for name, (parameters, largest) in MODELS.items():
         for hosts in HOSTS:
             own, shard = 2 * parameters / (8 * hosts), 2 * largest / (8 * hosts)
             if own > MEMORY:
                 continue
             memory = (own, own + shard, 2 * own + shard, 8 * own)
-            rows.append((name, hosts, *(f"{value / 1e9:,.3g} GB" for value in memory), f"{weights * COMPILING:.0f} s"))
+            rows.append((name, hosts, *(f"{value / 1e9:,.3g} GB" for value in memory)))
     header = ("model", "hosts", "an accelerator's part", "atomic=False, peak", "initialize, peak", "a host reads")
-    return _common.table((*header, "compiling"), rows)
+    return _common.table(header, rows)
 
 
 if __name__ == "__main__":
