@@ -9,7 +9,7 @@ import trials
 # how large models were measured.
 _RECORDED = "commit d1f90f2"
 _PLACES = "another machine, commits 94f5dd9 and 31b41f8, without the compiled kernel"
-_MODELS = "commit 191dd44, beside other work"
+_MODELS = "commit f8b9acc"
 _BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
 # The key of the figures whose rounds count, by benchmark.
 _COUNTED = {
