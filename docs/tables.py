@@ -19,7 +19,7 @@ from pathlib import Path
 
 import keras_initx
 from keras_initx._startup import BACKENDS
-from keras_initx.cli._catalog import markdown
+from keras_initx.cli._catalog import FAMILIES
 from keras_initx.diagnostics import Thresholds
 from keras_initx.diagnostics._diagnose import RULES
 
@@ -28,28 +28,17 @@ MARKED = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.DOT
 FEATURED = {"HeNormal", "LSTMForgetBias", "Orthogonal", "Pretrained", "Sparse", "TruncatedNormal"}
 # The packages of the table of versions, as pinned in the tests.
 TITLES = {"keras": "Keras", "numpy": "NumPy", "jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
-# The files of `keras_initx/initializers/` in the order of the API reference.
-FAMILIES = {
-    "Variance scaling": ("_variance", "_variance_named"),
-    "Random": ("_random",),
-    "Orthogonal": ("_orthogonal",),
-    "Sparse": ("_sparse",),
-    "Convolutions": ("_convolution",),
-    "Recurrent layers": ("_recurrent",),
-    "Biases": ("_biases",),
-    "Composition": ("_composition",),
-    "Pretrained": ("_pretrained",),
-}
 
 
 def catalog():
     """Return the table of all initializers."""
-    return markdown(keras_initx.catalog())
+    return keras_initx.catalog().table("`").as_markdown()
 
 
 def featured():
     """Return the table of the initializers in the README."""
-    return markdown([entry for entry in keras_initx.catalog() if entry.cls.__name__ in FEATURED])
+    catalog = keras_initx.catalog()
+    return type(catalog)(entry for entry in catalog if entry.cls.__name__ in FEATURED).table("`").as_markdown()
 
 
 def reference():

@@ -64,6 +64,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__  # also what is imported on first use
+
+
 def __getattr__(name: str) -> Any:
     if name == "recipes":
         return importlib.import_module(f"{__name__}.recipes")

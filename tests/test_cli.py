@@ -133,7 +133,7 @@ def test_signs_that_an_encoding_lacks_are_escaped(monkeypatch, encoding):
     stdout = streams.encoded(encoding)
     monkeypatch.setattr(sys, "stdout", stdout)
     assert _main.main(["list"]) == 0
-    text = _catalog.table(keras_initx.catalog()).as_text().replace("\n", os.linesep)
+    text = _catalog.by_family().replace("\n", os.linesep)
     assert stdout.buffer.getvalue() == text.encode(encoding, "backslashreplace")
 
 
@@ -201,14 +201,18 @@ def figure(text, name):
     return re.search(rf"^{name} +(.*)$", text, re.MULTILINE)[1]
 
 
-def test_list_is_the_catalog(capsys):
+def test_list_is_the_catalog_by_family_in_100_columns(capsys):
     assert _main.main(["list"]) == 0
-    assert capsys.readouterr().out == _catalog.table(keras_initx.catalog()).as_text()
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert [line for line in lines if line in _catalog.FAMILIES] == list(_catalog.FAMILIES)
+    words = {line.partition(" ")[0] for line in lines}
+    assert words >= {name for entry in keras_initx.catalog() for name in (*entry.ids, entry.cls.__name__)}
 
 
 def test_list_writes_markdown(capsys):
     assert _main.main(["list", "--markdown"]) == 0
-    assert capsys.readouterr().out == _catalog.markdown(keras_initx.catalog())
+    assert capsys.readouterr().out == keras_initx.catalog().table("`").as_markdown()
 
 
 @pytest.mark.parametrize("entry", keras_initx.catalog(), ids=lambda entry: entry.ids[0])
@@ -239,6 +243,14 @@ def test_a_sample_without_required_arguments_is_an_error(capsys, option):
 @pytest.mark.parametrize("name", ["initx.sparse", "sparse", "Sparse"])
 def test_show_takes_an_id_or_a_class(capsys, name):
     assert figure(shown(capsys, name), "ids") == "initx.sparse"
+
+
+@pytest.mark.parametrize(
+    ("name", "cls"),
+    [("kaiming_normal_", "HeNormal"), ("kaiming_uniform", "HeUniform"), ("xavier_uniform", "GlorotUniform")],
+)
+def test_show_knows_names_of_other_libraries(capsys, name, cls):
+    assert figure(shown(capsys, name), "class").startswith(f"keras_initx.{cls}(")
 
 
 def test_show_takes_arguments_as_compare_does(capsys):

@@ -22,7 +22,8 @@ every_entry = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.
 
 def test_the_catalog_has_all_ids_once():
     registered = [name for name in keras.saving.get_custom_objects() if name.startswith("initx.")]
-    assert sorted(registered) == sorted(name for name, _ in IDS)
+    classes = [f"initx.{entry.cls.__name__}" for entry in ENTRIES]
+    assert sorted(registered) == sorted([*classes, *(name for name, _ in IDS)])
 
 
 def test_every_class_of_the_catalog_has_a_case():
@@ -49,10 +50,12 @@ def test_keras_finds_a_class_by_its_id_with_a_config(name, cls):
     assert keras.initializers.get({"class_name": name, "config": initializer.get_config()}) == initializer
 
 
+@pytest.mark.parametrize("mark", [">", "."])
 @every_entry
-def test_keras_finds_a_class_by_its_registered_name(entry):
+def test_keras_finds_a_class_by_its_name(entry, mark):
     config = FIRST_CASES[entry.cls].make().get_config()
-    assert type(keras.initializers.get({"class_name": f"initx>{entry.cls.__name__}", "config": config})) is entry.cls
+    name = f"initx{mark}{entry.cls.__name__}"
+    assert type(keras.initializers.get({"class_name": name, "config": config})) is entry.cls
 
 
 def test_keras_takes_an_id_with_a_config():

@@ -29,10 +29,10 @@ from keras_initx._startup import BACKENDS
 FRAMEWORKS = set(BACKENDS)
 ROOT = pathlib.Path(keras_initx.__file__).parent
 ROOMS = (
+    "rendering",
     "backends",
     "sampling",
     "initializers",
-    "rendering",
     "diagnostics",
     "models",
     "recipes",

@@ -10,8 +10,9 @@ import sys
 import pytest
 
 import keras_initx
-from keras_initx.cli import _catalog
+from keras_initx.cli import _catalog, _main
 from keras_initx.initializers import CatalogEntry
+from keras_initx.initializers._base import Catalog
 from keras_initx.rendering._export import section
 from keras_initx.rendering._table import text_width
 
@@ -19,17 +20,17 @@ pytestmark = pytest.mark.once
 
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = runpy.run_path(str(ROOT / "docs" / "tables.py"))
-ENTRIES = (
-    CatalogEntry(("initx.one", "initx.first"), int, "a * b * c", "where one is enough: for few units, or small ones"),
-    CatalogEntry(("initx.another",), float, "x | y", "elsewhere"),
+FIRST = CatalogEntry(
+    ("initx.one", "initx.first"), int, "a * b * c", "where one is enough: for few units, or small ones"
 )
+ENTRIES = Catalog((FIRST, CatalogEntry(("initx.another",), float, "x | y", "elsewhere")))
 
 
 @pytest.mark.parametrize(("page", "names"), SCRIPT["PAGES"].items(), ids=lambda value: getattr(value, "name", ""))
 def test_pages_have_their_tables(page, names):
     assert page.read_text() == SCRIPT["with_tables"](page.read_text(), names), "run `python docs/tables.py`"
     if "catalog" in names:
-        assert _catalog.markdown(keras_initx.catalog()) in page.read_text()
+        assert keras_initx.catalog().table("`").as_markdown() in page.read_text()
 
 
 def test_pages_have_their_measurements():
@@ -47,7 +48,7 @@ def test_a_page_without_marks_is_an_error():
 
 
 def test_markdown_has_a_row_for_each_class():
-    *_, first, second = _catalog.markdown(ENTRIES).splitlines()
+    *_, first, second = ENTRIES.table("`").as_markdown().splitlines()
     assert first == (
         r"| `initx.one`, `initx.first` | `int` | a \* b \* c | where one is enough: for few units, or small ones |"
     )
@@ -65,12 +66,12 @@ def test_markdown_has_a_row_for_each_class():
     ],
 )
 def test_markdown_shows_signs_as_they_are(text, escaped):
-    table = _catalog.markdown([CatalogEntry(("initx.one",), int, text, "use")])
+    table = Catalog([CatalogEntry(("initx.one",), int, text, "use")]).table("`").as_markdown()
     assert f"| {escaped} |" in table
 
 
 def test_plain_text_has_a_line_for_each_class():
-    header, first, second = _catalog.table(ENTRIES).as_text().splitlines()
+    header, first, second = ENTRIES.table().as_text().splitlines()
     assert first == ("initx.one, initx.first  int    a * b * c  where one is enough: for few units, or small ones")
     assert second == "initx.another           float  x | y      elsewhere"
     assert header == "id                      class  values     when to use it"
@@ -93,7 +94,7 @@ def terminal(monkeypatch, columns):
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_a_terminal_shows_every_id_within_its_width(capsys, monkeypatch, columns):
     terminal(monkeypatch, columns)
-    _catalog.write(keras_initx.catalog())
+    assert _main.main(["list"]) == 0
     lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
     assert max(map(len, lines)) <= columns
     words = set(itertools.chain.from_iterable(line.split() for line in lines))
@@ -104,10 +105,10 @@ def test_a_terminal_shows_every_id_within_its_width(capsys, monkeypatch, columns
 def test_a_terminal_without_rich_shows_plain_text(capsys, monkeypatch):
     terminal(monkeypatch, 80)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    _catalog.write(ENTRIES)
-    assert capsys.readouterr().out == _catalog.table(ENTRIES).as_text()
+    assert _main.main(["list"]) == 0
+    assert capsys.readouterr().out == _catalog.by_family()
 
 
-def test_a_pipe_gets_plain_text(capsys):
-    _catalog.write(ENTRIES)
-    assert capsys.readouterr().out == _catalog.table(ENTRIES).as_text()
+def test_a_notebook_shows_the_catalog_as_a_table():
+    assert "<td" in ENTRIES._repr_html_()
+    assert "initx.another" in ENTRIES._repr_html_()

@@ -6,7 +6,7 @@ import inspect
 import math
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,26 @@ from keras_initx.rendering import _figures, _table, _terminal
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# The files of `keras_initx/initializers/`, in the order of the list and of the API reference.
+FAMILIES = {
+    "Variance scaling": ("_variance", "_variance_named"),
+    "Random": ("_random",),
+    "Orthogonal": ("_orthogonal",),
+    "Sparse": ("_sparse",),
+    "Convolutions": ("_convolution",),
+    "Recurrent layers": ("_recurrent",),
+    "Biases": ("_biases",),
+    "Composition": ("_composition",),
+    "Pretrained": ("_pretrained",),
+}
+# What torch, JAX and others call these.
+_ELSEWHERE = {
+    "kaiming_normal": "initx.he_normal",
+    "kaiming_uniform": "initx.he_uniform",
+    "trunc_normal": "initx.truncated_normal",
+    "xavier_normal": "initx.glorot_normal",
+    "xavier_uniform": "initx.glorot_uniform",
+}
 # A sample has the first of these shapes that the initializer supports: a kernel, a square kernel, a bias (also of an
 # LSTM or a GRU), a GRU bias with two rows, a convolution kernel.
 SHAPES = ((256, 128), (128, 128), (384,), (2, 384), (3, 3, 64, 64))
@@ -32,36 +52,36 @@ _BINS = 60
 
 
 def list_(_parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Run `list`: print the catalog."""
-    sys.stdout.write(markdown(catalog())) if arguments.markdown else write(catalog())
+    """Run `list`: print the catalog, by family."""
+    if arguments.markdown:
+        sys.stdout.write(catalog().table("`").as_markdown())
+    elif not _terminal.is_rich(sys.stdout):
+        sys.stdout.write(by_family())
+    else:
+        from rich.console import Console
+
+        for title, entries in _families():
+            Console().print(f"[bold]{title}", _table.Table.of(_COLUMNS, entries).as_rich(leading=1))
     return 0
 
 
-def table(entries: Iterable[CatalogEntry], quote: str = "") -> _table.Table:
-    """Return the table of `entries`, with `quote` around code."""
-    rows = []
-    for entry in entries:
-        ids = ", ".join(f"{quote}{name}{quote}" for name in entry.ids)
-        rows.append((ids, f"{quote}{entry.cls.__name__}{quote}", entry.formula, entry.use))
-    return _table.Table(("id", "class", "values", "when to use it"), tuple(rows), are_text=(True,) * 4)
+# The class is below its ids, so that the table fits 80 columns of a terminal, and 100 of anything else.
+_COLUMNS: list[_table.Column[CatalogEntry]] = [
+    _table.Column("id, class", lambda entry: "\n".join((*entry.ids, entry.cls.__name__)), is_text=True),
+    _table.Column("values", lambda entry: entry.formula, is_text=True, max_width=34),
+    _table.Column("when to use it", lambda entry: entry.use, is_text=True, max_width=40),
+]
 
 
-def markdown(entries: Iterable[CatalogEntry]) -> str:
-    """Return the table for the README and the documentation."""
-    return table(entries, "`").as_markdown()
+def by_family() -> str:
+    """Return the catalog as text, with a table for each family."""
+    columns = _table.narrow(_COLUMNS)
+    return "\n".join(f"{title}\n\n{_table.Table.of(columns, entries).as_text()}" for title, entries in _families())
 
 
-def write(entries: Iterable[CatalogEntry]) -> None:
-    """Write the table to standard output: wrapped on a terminal, otherwise in plain aligned columns."""
-    if not _terminal.is_rich(sys.stdout):
-        sys.stdout.write(table(entries).as_text())
-        return
-    from rich.console import Console
-
-    # The class is below its ids, so that the table fits 80 columns.
-    rows = tuple(("\n".join((*entry.ids, entry.cls.__name__)), entry.formula, entry.use) for entry in entries)
-    shown = _table.Table(("id, class", "values", "when to use it"), rows, are_text=(True,) * 3)
-    Console().print(shown.as_rich(leading=1))
+def _families() -> Iterator[tuple[str, list[CatalogEntry]]]:
+    for title, files in FAMILIES.items():
+        yield title, [entry for entry in catalog() if entry.cls.__module__.rpartition(".")[2] in files]
 
 
 def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -109,7 +129,7 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 
 
 def _find(name: str) -> CatalogEntry:
-    """Return the catalog entry for `name`: an id, with or without `initx.`, or a class name.
+    """Return the catalog entry for `name`: an id, with or without `initx.`, a class name, or one of another library.
 
     Raises:
         LookupError: If there is none. The message suggests similar names.
@@ -118,6 +138,7 @@ def _find(name: str) -> CatalogEntry:
     for entry in catalog():
         for full in (*entry.ids, entry.cls.__name__):
             names[full] = names[full.removeprefix("initx.")] = entry
+    name = name if name in names else _ELSEWHERE.get(name.rstrip("_"), name)
     if name in names:
         return names[name]
     close = {names[match].ids[0] for match in difflib.get_close_matches(name, names)}

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from keras_initx import diagnostics, models
 from keras_initx.cli import _options
+from keras_initx.rendering._export import page
 from keras_initx.rendering._terminal import status
 
 
@@ -41,13 +43,15 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
                 **dict(arguments.threshold),
             )
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
-        parser.error(f"cannot diagnose {arguments.model}: {error}")
+        parser.exit(2, f"{parser.prog}: error: cannot diagnose {arguments.model}: {error}\n")
     sys.stdout.write(f"{report}\n")
     try:
         if arguments.json:
             arguments.json.write_text(f"{report.to_json()}\n", encoding="utf-8")
         if arguments.csv:
             arguments.csv.write_text(report.to_csv(), encoding="utf-8")
+        if arguments.html:
+            _write_page(arguments.html, f"Diagnosis of {arguments.model}", report)
         if arguments.plot:
             report.plot(arguments.plot)
     except (OSError, ValueError) as error:
@@ -106,7 +110,10 @@ def _load_compiled(path: Path, *, needs_loss: bool = False) -> keras.Model:
         ValueError: If it is not compiled with a loss and `needs_loss`.
     """
     try:
-        model = keras.saving.load_model(path)
+        with warnings.catch_warnings():
+            # Of an optimizer that has not trained here. Its state is for the weights that were saved.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            model = keras.saving.load_model(path)
     except Exception as error:
         model = keras.saving.load_model(path, compile=False)  # raises errors of the model itself
         if needs_loss:
@@ -128,6 +135,8 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
         plan = models.initialize(model, rules, seed=arguments.seed, dry_run=arguments.dry_run)
         if arguments.out:
             model.save(arguments.out)
+        if arguments.html:
+            _write_page(arguments.html, f"Initialization of {arguments.model}", plan)
     except Exception as error:  # A model may raise anything.
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     sys.stdout.write(f"{plan}\n")
@@ -136,8 +145,13 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
     return 0
 
 
-def _read_rules(path: Path) -> Any:
+def _read_rules(text: str) -> Any:
     try:
-        return json.loads(path.read_bytes())  # of any Unicode encoding: a shell of Windows writes UTF-16
+        # A file may have any Unicode encoding: a shell of Windows writes UTF-16.
+        return json.loads(text if text.lstrip().startswith("{") else Path(text).read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
+        raise ValueError(f"{text} is not JSON: {error}") from None
+
+
+def _write_page(path: Path, title: str, shown: diagnostics.Report | models.InitializationPlan) -> None:
+    path.write_text(page(title, [shown._repr_html_()]), encoding="utf-8")

@@ -95,6 +95,7 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", **_options.FILE, help="write the report to a file as JSON")
     parser.add_argument("--csv", **_options.FILE, help="write the table to a file as CSV")
+    parser.add_argument("--html", **_options.FILE, help="write the report to a file as a page")
     parser.add_argument("--plot", **_options.FILE, help="plot the report to a file; the suffix sets the format")
 
 
@@ -107,13 +108,13 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL.keras", help="a saved model")
     parser.add_argument(
         "--rules",
-        type=Path,
-        metavar="FILE.json",
-        help='a JSON object from patterns for weight paths to string ids, configs or null: {"*/kernel": '
-        '"initx.he_normal"}; the first match is used, null leaves a weight unchanged',
+        metavar="JSON",
+        help="a JSON object, or a file with one, from patterns for weight paths to string ids, configs or null: "
+        '\'{"*/kernel": "initx.he_normal"}\'; the first match is used, null leaves a weight unchanged',
     )
     parser.add_argument("--seed", **_options.SEED, help="root of the seeds of all weights; default: random")
     parser.add_argument("--out", type=Path, metavar="FILE.keras", help="file to save the model to")
+    parser.add_argument("--html", **_options.FILE, help="write the plan to a file as a page")
     parser.add_argument("--dry-run", action="store_true", help="only print the plan, without initializing or saving")
 
 

@@ -1,7 +1,7 @@
 """A callback that diagnoses a model during training."""
 
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from keras_initx._checks import check_count
 from keras_initx._extras import import_optional
@@ -9,6 +9,9 @@ from keras_initx._typing import KerasCallback
 from keras_initx.diagnostics._diagnose import DiagnoseOptions, check_arguments, diagnose
 from keras_initx.diagnostics._measure import Batch
 from keras_initx.diagnostics._report import Report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["SignalMonitor"]
 
@@ -80,12 +83,12 @@ class SignalMonitor(KerasCallback):
             self.model.jax_state_sync()
         self.history[self._steps] = diagnose(self.model, self.x, self.y, **self.arguments)
 
-    def plot(self, path: str | Path) -> None:
-        """Plot the statistics of each layer over the training steps. Argument and errors as in `Report.plot`."""
+    def plot(self, path: str | Path | None = None) -> "Figure":
+        """Plot the statistics of each layer over the training steps. Otherwise like `Report.plot`."""
         import_optional("matplotlib", "plot")
         from keras_initx.diagnostics._plot import plot_history
 
-        plot_history({step: report.layers for step, report in self.history.items()}, self._thresholds, path)
+        return plot_history({step: report.layers for step, report in self.history.items()}, self._thresholds, path)
 
     def __repr__(self) -> str:
         return f"<SignalMonitor of {len(self.history)} reports, every {self.every} steps>"

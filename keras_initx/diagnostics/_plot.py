@@ -31,8 +31,8 @@ _MARKERS = "os^D"  # so that layers beside each other, whose colors are alike, d
 
 
 def plot_layers(
-    layers: Sequence[LayerReport], marked: Collection[str], thresholds: Thresholds, path: str | Path
-) -> None:
+    layers: Sequence[LayerReport], marked: Collection[str], thresholds: Thresholds, path: str | Path | None
+) -> Figure:
     """Plot the measurements of each layer.
 
     Args:
@@ -57,7 +57,7 @@ def plot_layers(
     tidy(axes, axis="y")
     _name_layers(axes[-1], layers)
     _plot_histograms(bottom, layers, (rows, columns), marked)
-    save_figure(figure, path)
+    return save_figure(figure, path)
 
 
 def _plot_std(axis: Axes, layers: Sequence[LayerReport], thresholds: Thresholds) -> None:
@@ -158,7 +158,9 @@ _HISTORY_PANELS = (
 )
 
 
-def plot_history(history: Mapping[int, Sequence[LayerReport]], thresholds: Thresholds, path: str | Path) -> None:
+def plot_history(
+    history: Mapping[int, Sequence[LayerReport]], thresholds: Thresholds, path: str | Path | None
+) -> Figure:
     """Plot how the measurements of each layer change over the steps of a training.
 
     Args:
@@ -193,7 +195,7 @@ def plot_history(history: Mapping[int, Sequence[LayerReport]], thresholds: Thres
         axis.set_axis_off()
     if names:
         _add_key(figure, axes, free, colors if len(names) > _LEGEND else None)
-    save_figure(figure, path)
+    return save_figure(figure, path)
 
 
 def _add_key(figure: Figure, axes: Array, free: Array, colors: ScalarMappable | None) -> None:

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_initx._checks import check_choice
 from keras_initx._extras import import_optional
@@ -19,6 +19,9 @@ from keras_initx.rendering._export import as_csv, as_json, finite
 from keras_initx.rendering._table import GAP, Column, Table, filled, text_width
 from keras_initx.rendering._terminal import is_rich
 from keras_initx.rendering._text import counted, short_number, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Report"]
 
@@ -99,13 +102,16 @@ class Report:
         """Return a CSV table with a row for each layer: the data of `to_dict` without histograms and weights."""
         return as_csv(map(_csv_row, self.to_dict()["layers"]))
 
-    def plot(self, path: str | Path) -> None:
+    def plot(self, path: str | Path | None = None) -> "Figure":
         """Plot mean and standard deviation by layer, gradient norms if measured, and a histogram of each layer.
 
         Requires matplotlib, which the extra `plot` installs.
 
         Args:
-            path: Path of the output file. The suffix sets the format.
+            path: Path of the output file, or `None` to write none. The suffix sets the format.
+
+        Returns:
+            The figure, which a notebook shows.
 
         Raises:
             ImportError: If matplotlib is not installed.
@@ -115,7 +121,7 @@ class Report:
         import_optional("matplotlib", "plot")
         from keras_initx.diagnostics._plot import plot_layers
 
-        plot_layers(self.layers, self._marked, self.thresholds, path)
+        return plot_layers(self.layers, self._marked, self.thresholds, path)
 
     @property
     def _marked(self) -> set[str]:

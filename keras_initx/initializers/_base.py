@@ -7,7 +7,7 @@ import inspect
 import math
 import random
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import keras
 import numpy as np
@@ -18,6 +18,9 @@ from keras_initx._seeds import drawn_seed, parts_of, warn_of_twins
 from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends import Seeded, backend
 from keras_initx.sampling import Bounds, Namespace, Stream, choose_namespace, computing_dtype
+
+if TYPE_CHECKING:
+    from keras_initx.rendering._table import Table
 
 __all__ = ["CatalogEntry", "ConstantInitializer", "Initializer", "RandomInitializer", "catalog", "register"]
 
@@ -41,16 +44,33 @@ class CatalogEntry:
     use: str
 
 
+class Catalog(tuple[CatalogEntry, ...]):
+    """Entries of the catalog, a table in a notebook."""
+
+    def table(self, quote: str = "") -> "Table":
+        """Return the table, with `quote` around code."""
+        from keras_initx.rendering._table import Table  # only here: a string id needs none
+
+        rows = []
+        for entry in self:
+            ids = ", ".join(f"{quote}{name}{quote}" for name in entry.ids)
+            rows.append((ids, f"{quote}{entry.cls.__name__}{quote}", entry.formula, entry.use))
+        return Table(("id", "class", "values", "when to use it"), tuple(rows), are_text=(True,) * 4)
+
+    def _repr_html_(self) -> str:
+        return self.table().as_html()
+
+
 _ENTRIES: list[CatalogEntry] = []
 
 
-def catalog() -> tuple[CatalogEntry, ...]:
+def catalog() -> Catalog:
     """Return the catalog entries of all initializers, sorted by id.
 
     The tables in the documentation and of `python -m keras_initx list` are generated from it.
 
     Returns:
-        A `CatalogEntry` for each class.
+        A tuple with a `CatalogEntry` for each class. Notebooks show it as a table.
 
     Example:
         >>> entry = next(entry for entry in catalog() if entry.cls.__name__ == "Orthogonal")
@@ -58,11 +78,11 @@ def catalog() -> tuple[CatalogEntry, ...]:
         ('initx.orthogonal',)
         >>> layer = keras.layers.Dense(8, kernel_initializer=entry.ids[0])
     """
-    return tuple(sorted(_ENTRIES, key=lambda entry: entry.ids))
+    return Catalog(sorted(_ENTRIES, key=lambda entry: entry.ids))
 
 
 def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
-    """Register a class with Keras as `initx>ClassName` and `initx.<name>`, and add it to the catalog.
+    """Register a class with Keras as `initx>ClassName`, `initx.<name>` and `initx.ClassName`, and in the catalog.
 
     Args:
         *names: The names; those after the first are aliases.
@@ -74,7 +94,7 @@ def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
         ids = tuple(f"initx.{name}" for name in names)
         _ENTRIES.append(CatalogEntry(ids, cls, formula, use))
         keras.saving.register_keras_serializable(package="initx")(cls)
-        keras.saving.get_custom_objects().update(dict.fromkeys(ids, cls))
+        keras.saving.get_custom_objects().update(dict.fromkeys((*ids, f"initx.{cls.__name__}"), cls))
         return cls
 
     return decorator

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from operator import itemgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -15,6 +16,9 @@ from keras_initx.models._weights import check_model
 from keras_initx.rendering import _export, _figures, _terminal
 from keras_initx.rendering._table import Column, Tabular
 from keras_initx.rendering._text import short_number as number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["CoordinateCheck", "coordinate_check"]
 
@@ -51,13 +55,16 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         values = asdict(self) | {"sizes": self.sizes.tolist(), "exponents": self.exponents.tolist()}
         return _export.as_json(values, indent=1)
 
-    def plot(self, path: str | Path) -> None:
+    def plot(self, path: str | Path | None = None) -> "Figure":
         """Plot the sizes against the width, with a panel for each step and a line for each layer.
 
         Requires matplotlib, which the extra `plot` installs.
 
         Args:
-            path: Path of the output file. The suffix sets the format.
+            path: Path of the output file, or `None` to write none. The suffix sets the format.
+
+        Returns:
+            The figure, which a notebook shows.
 
         Raises:
             ImportError: If matplotlib is not installed.
@@ -77,7 +84,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         axes[0].set_ylabel("root mean square")
         _figures.tidy(axes)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
-        _figures.save_figure(figure, path)
+        return _figures.save_figure(figure, path)
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [(name, *map(number, found)) for name, found in zip(self.layers, self.exponents.T, strict=True)]

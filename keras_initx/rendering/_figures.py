@@ -52,14 +52,16 @@ def tidy(axes: "Iterable[Axes]", **grid: Any) -> None:
 _SAVING: dict[str, Any] = {"dpi": 150, "facecolor": "white"}
 
 
-def save_figure(figure: "Figure", path: str | Path) -> None:
-    """Write a figure to a file. The suffix sets the format.
+def save_figure(figure: "Figure", path: str | Path | None) -> "Figure":
+    """Write a figure to a file, unless that is `None`, and return it. The suffix sets the format.
 
     Raises:
         OSError: If the file cannot be written.
         ValueError: If the suffix is not that of a supported format.
     """
-    figure.savefig(path, format=Path(path).suffix[1:].lower(), **_SAVING)
+    if path is not None:
+        figure.savefig(path, format=Path(path).suffix[1:].lower(), **_SAVING)
+    return figure
 
 
 def as_png(figure: "Figure") -> bytes:

@@ -43,5 +43,6 @@ def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None
     times = TimeElapsedColumn(), "elapsed,", TimeRemainingColumn(), "left"
     # Compiling a new model takes longer than an epoch. A long averaging window covers both.
     with Progress(*done, *times, console=Console(stderr=True), speed_estimate_period=600) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda count: bar.advance(task, count)
+        # Before the first step a model may be built and compiled, which takes long.
+        task = bar.add_task(f"{label}, starting", total=total)
+        yield lambda count: bar.update(task, advance=count, description=label)

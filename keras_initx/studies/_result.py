@@ -4,13 +4,16 @@ import abc
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from keras_initx.rendering._export import image, page, paragraphs, section
 from keras_initx.rendering._figures import Plot, as_png, save_plots
 from keras_initx.rendering._table import Column, Table, Tabular, legend, narrow
 from keras_initx.rendering._text import counted
 from keras_initx.studies._records import Record, Settings, write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WIDTH = 79  # characters of a line
 
@@ -68,17 +71,23 @@ class Result(Tabular[Record]):
         table = Table.of(self._columns(), self._rows()).as_html()
         return section(self.title, paragraphs([self._conditions()], "quiet"), table, paragraphs(self.remarks()))
 
-    def plot(self, folder: str | Path, suffix: str = "png") -> list[Path]:
-        """Write the plots to files in a folder, and return their paths.
+    def plot(self, folder: str | Path | None = None, suffix: str = "png") -> dict[str, "Figure"]:
+        """Plot the result.
 
         Args:
-            folder: The folder.
+            folder: The folder for files named after the plots, or `None` to write none.
             suffix: Format of the files, e.g. `"png"` or `"svg"`.
+
+        Returns:
+            Dict from the name of each plot to its figure.
 
         Raises:
             ImportError: If matplotlib is not installed.
         """
-        return save_plots(self._plots(), Path(folder), suffix)
+        plots = self._plots()
+        if folder is not None:
+            save_plots(plots, Path(folder), suffix)
+        return {plot.name: plot.figure for plot in plots}
 
     def report(self, path: str | Path) -> None:
         """Write a self-contained HTML report with all tables and plots.

@@ -103,13 +103,13 @@ def test_an_input_may_be_called_x(data, capsys):
 
 
 def test_files_are_written(data, capsys):
-    files = {
-        option: data / f"report.{suffix}" for option, suffix in (("json", "json"), ("csv", "csv"), ("plot", "svg"))
-    }
+    suffixes = {"json": "json", "csv": "csv", "html": "html", "plot": "svg"}
+    files = {option: data / f"report.{suffix}" for option, suffix in suffixes.items()}
     options = [text for option, path in files.items() for text in (f"--{option}", str(path))]
     assert _main.main(["diagnose", save(data), "--data", str(data / "x.npy"), *options]) == 0
     assert json.loads(files["json"].read_text())["ok"] is True
     assert files["csv"].read_text().count("\n") == 4
+    assert "No problem found." in files["html"].read_text()
     assert "<svg" in files["plot"].read_text()
 
 

@@ -55,6 +55,13 @@ def test_rules_are_read_in_any_encoding_of_unicode(path, tmp_path, capsys, encod
     assert "Orthogonal()" in capsys.readouterr().out
 
 
+def test_rules_may_be_an_argument_and_the_plan_a_page(path, tmp_path, capsys):
+    rules, page = '{"*/kernel": "initx.orthogonal"}', tmp_path / "plan.html"
+    assert _main.main(["initialize", str(path), "--rules", rules, "--dry-run", "--html", str(page)]) == 0
+    assert "Orthogonal()" in capsys.readouterr().out
+    assert "Orthogonal()" in page.read_text()
+
+
 def test_what_is_wrong_is_one_sentence(path, tmp_path, capsys):
     assert "either --out or --dry-run is required" in refused(capsys, path)
     (tmp_path / "rules.json").write_text("{")

@@ -219,7 +219,7 @@ def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
 
 @pytest.mark.once
 def test_report_and_plots(study, tmp_path):
-    assert [path.name for path in study.plot(tmp_path)] == ["draws.png", "checks.png"]
+    assert list(study.plot()) == ["draws", "checks"]
     study.report(tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text().count('src="data:image/png;base64,') == 2
 

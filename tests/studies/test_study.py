@@ -374,14 +374,14 @@ def test_records_as_a_data_frame(three):
 
 
 def test_plots(three, tmp_path):
-    paths = three.plot(tmp_path, "svg")
-    assert [path.stem for path in paths] == ["curves", "course", "final-values", "gaps", "first-epoch"]
-    assert all("</svg>" in path.read_text() for path in paths)
+    names = list(three.plot(tmp_path, "svg"))
+    assert names == ["curves", "course", "final-values", "gaps", "first-epoch"]
+    assert all("</svg>" in (tmp_path / f"{name}.svg").read_text() for name in names)
+    assert list(three.plot()) == names
 
 
-def test_a_first_epoch_of_few_batches_is_not_plotted(tmp_path):
-    paths = study({"good": GOOD, "bad": BAD}, batches=9).plot(tmp_path, "svg")
-    assert "first-epoch" not in [path.stem for path in paths]
+def test_a_first_epoch_of_few_batches_is_not_plotted():
+    assert "first-epoch" not in study({"good": GOOD, "bad": BAD}, batches=9).plot()
 
 
 @pytest.mark.parametrize(
@@ -393,9 +393,8 @@ def test_a_first_epoch_of_few_batches_is_not_plotted(tmp_path):
     ],
     ids=str,
 )
-def test_uniform_is_beside_normal_where_there_are_both(names, families, tmp_path):
-    paths = study(dict.fromkeys(names, GOOD)).plot(tmp_path, "svg")
-    assert ("distributions" in [path.stem for path in paths]) == bool(families)
+def test_uniform_is_beside_normal_where_there_are_both(names, families):
+    assert ("distributions" in study(dict.fromkeys(names, GOOD)).plot()) == bool(families)
     assert families_of(names) == families
 
 
@@ -413,7 +412,7 @@ def test_the_first_batch_is_shown(tmp_path):
     shown.settings["initializers"]["lost"] = None
     assert "lost, before training: vanishing in 1 of 4 trials." in str(shown)
     assert [row["std"] for row in shown.first_batches] == [1e-2, 1e-4, math.inf]
-    assert "first-batch.svg" in [path.name for path in shown.plot(tmp_path, "svg")]
+    assert "first-batch" in shown.plot()
     shown.report(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "Problems in the first batch" in page
