@@ -25,7 +25,7 @@ from keras_initx.diagnostics._diagnose import RULES
 
 DOCS = Path(__file__).parent
 MARKED = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.DOTALL)
-FEATURED = {"HeNormal", "LSTMForgetBias", "Orthogonal", "Pretrained", "Sparse", "TruncatedNormal"}
+FEATURED = {"HeNormal", "Orthogonal", "Sparse"}
 # The packages of the table of versions, as pinned in the tests.
 TITLES = {"keras": "Keras", "numpy": "NumPy", "jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
 

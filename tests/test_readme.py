@@ -19,7 +19,8 @@ def test_a_report_looks_as_shown(capsys, monkeypatch):
 
 
 @pytest.mark.full  # it trains as long as the example says
-def test_thirty_layers_learn_as_much_as_is_said():
+def test_thirty_layers_learn_as_much_as_is_said(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", keras.backend.backend())  # which the example names, and which is put back
     ((example, percent),) = re.findall(r"```python\n([^`]*model\.fit[^`]*)```\n\n[^`]*more than (\d+) %", TEXT)
     names = {}
     exec(example, names)
