@@ -20,18 +20,43 @@ import numpy as np
 def sized(backbone, **sizes):
     """Return a backbone of text of 64 units."""
     common = {"vocabulary_size": 500, "num_heads": 4, "hidden_dim": 64, "intermediate_dim": 256}
-    return backbone(**common, max_sequence_length=32, **sizes)
+    return backbone(**common, **sizes)
+
+
+def grouped(backbone, **sizes):
+    """Return a backbone of text of 64 units with fewer heads of keys and values."""
+    common = {"vocabulary_size": 500, "num_layers": 2, "num_query_heads": 4, "num_key_value_heads": 1, "head_dim": 16}
+    return backbone(**common, hidden_dim=64, intermediate_dim=256, **sizes)
+
+
+APPLICATIONS = (
+    "ConvNeXtTiny",
+    "EfficientNetB0",
+    "EfficientNetV2B0",
+    "MobileNet",
+    "MobileNetV2",
+    "MobileNetV3Small",
+)
+
+
+def application(name):
+    """Return a network of `keras.applications`."""
+    return getattr(keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=100)
 
 
 @functools.cache
 def model_of(name):
     """Return the model of this name."""
     return {
-        "GPT-2": lambda: sized(keras_hub.models.GPT2Backbone, num_layers=12),
-        "BERT": lambda: sized(keras_hub.models.BertBackbone, num_layers=12),
-        "BART": lambda: sized(keras_hub.models.BartBackbone, num_layers=3),
+        "GPT-2": lambda: sized(keras_hub.models.GPT2Backbone, num_layers=12, max_sequence_length=32),
+        "BERT": lambda: sized(keras_hub.models.BertBackbone, num_layers=12, max_sequence_length=32),
+        "BART": lambda: sized(keras_hub.models.BartBackbone, num_layers=3, max_sequence_length=32),
         "ViT": lambda: backbones.vit()[0],
         "ResNet-50": lambda: backbones.resnet()[0],
+        "T5": lambda: sized(keras_hub.models.T5Backbone, num_layers=4, key_value_dim=8),
+        "Gemma": lambda: grouped(keras_hub.models.GemmaBackbone),
+        "Gemma 3": lambda: grouped(keras_hub.models.Gemma3Backbone, image_size=None),
+        **{name: functools.partial(application, name) for name in APPLICATIONS},
         "dense": lambda: keras.Sequential([keras.Input((64,)), keras.layers.Dense(64, "selu")]),
         "LSTM": lambda: keras.Sequential([keras.Input((8, 32)), keras.layers.LSTM(64)]),
     }[name]()
@@ -42,6 +67,8 @@ t_fixup, fixup = (functools.partial(recipe, strict=False) for recipe in (recipes
 GLOROT, HE_1, HE_2 = 1 / 8, math.sqrt(2 / 512), math.sqrt(2 / (9 * 512))
 # The factors of T-Fixup and of DeepNorm in an encoder and a decoder of 3 blocks.
 FACTORS = {"t_fixup": (0.67 * 3**-0.25, 27**-0.25), "deepnorm": (0.87 * 3 ** (-5 / 16), 36**-0.25)}
+# The standard deviation of TF-Slim's weights, `N(0, 0.09²)` truncated at two standard deviations.
+SLIM = 0.09 * 0.8796
 # A recipe, its source, a model, weights, and their standard deviation in the source.
 ROWS = (
     ("gpt2", recipes.gpt2, "paper, 2.3", "GPT-2", "*/attention_output/kernel", 0.02 / math.sqrt(24)),
@@ -53,6 +80,15 @@ ROWS = (
     ("deepnorm", recipes.deepnorm, "paper, fig. 2", "BERT", "*/value/kernel", 96**-0.25 * GLOROT),
     ("deepnorm", recipes.deepnorm, "paper, fig. 2", "BART", "*encoder*/value/kernel", FACTORS["deepnorm"][0] * GLOROT),
     ("deepnorm", recipes.deepnorm, "paper, fig. 2", "BART", "*decoder*/value/kernel", FACTORS["deepnorm"][1] * GLOROT),
+    ("gemma", recipes.gemma, "code, 7691fd4", "Gemma", "decoder_block_*/kernel", 0.01),
+    ("gemma", recipes.gemma, "code, 7691fd4", "Gemma", "token_embedding/*", 0.01),
+    ("gemma", recipes.gemma, "code, 7691fd4", "Gemma 3", "decoder_block_*/kernel", 0.01),
+    ("t5", recipes.t5, "mesh, 60b72c4", "T5", "*/query_projector/kernel", 1 / math.sqrt(64 * 8)),
+    ("t5", recipes.t5, "mesh, 60b72c4", "T5", "*/value_projector/kernel", 1 / 8),
+    ("t5", recipes.t5, "mesh, 60b72c4", "T5", "*attention/output_projector/kernel", 1 / math.sqrt(4 * 8)),
+    ("t5", recipes.t5, "transformers 5.23", "T5", "*layer_[0-9]/output_projector/kernel", 1 / 16),
+    ("t5", recipes.t5, "transformers 5.23", "T5", "*attention/embeddings", 1 / 8),
+    ("t5", recipes.t5, "transformers 5.23", "T5", "token_embedding/*", 1.0),
     ("vit_timm", recipes.vit_timm, "code, 0041cb7", "ViT", "*mlp/dense*/kernel", 0.02),
     ("vit_timm", recipes.vit_timm, "code, 0041cb7", "ViT", "*patch_embedding/kernel", 1 / math.sqrt(3 * 192)),
     ("vit_timm", recipes.vit_timm, "code, 0041cb7", "ViT", "*patch_embedding/bias", 1 / math.sqrt(3 * 192)),
@@ -62,6 +98,39 @@ ROWS = (
     ("fixup", fixup, "code, f3fa449", "ResNet-50", "conv5_block2_2_conv/kernel", HE_2 / 2),
     ("fixup", fixup, "code, f3fa449", "ResNet-50", "conv5_block2_3_conv/kernel", 0.0),
     ("zero_residual", recipes.zero_residual, "paper, 5.1", "ResNet-50", "*_block*_3_bn/gamma", 0.0),
+    ("convnext", recipes.convnext, "code, 048efca", "ConvNeXtTiny", "*_depthwise_conv/kernel", 0.02),
+    ("convnext", recipes.convnext, "code, 048efca", "ConvNeXtTiny", "*_head_dense/kernel", 0.02),
+    ("convnext", recipes.convnext, "code, 048efca", "ConvNeXtTiny", "*_layer_scale/*", 1e-6),
+    (
+        "efficientnet",
+        recipes.efficientnet,
+        "code, 02f1303",
+        "EfficientNetB0",
+        "block7a_expand_conv/kernel",
+        math.sqrt(2 / 1152),
+    ),
+    (
+        "efficientnet",
+        recipes.efficientnet,
+        "code, 02f1303",
+        "EfficientNetB0",
+        "block7a_dwconv/kernel",
+        math.sqrt(2 / 9),
+    ),
+    ("efficientnet", recipes.efficientnet, "code, 02f1303", "EfficientNetB0", "predictions/kernel", math.sqrt(1 / 300)),
+    (
+        "efficientnet",
+        recipes.efficientnet,
+        "code, 02f1303",
+        "EfficientNetV2B0",
+        "block1a_project_conv/kernel",
+        math.sqrt(2 / 144),
+    ),
+    ("mobilenet", recipes.mobilenet, "code, 0cf9932", "MobileNet", "conv_dw_13/kernel", SLIM),
+    ("mobilenet", recipes.mobilenet, "code, 0cf9932", "MobileNet", "conv_pw_13/kernel", SLIM),
+    ("mobilenet", recipes.mobilenet, "code, 0cf9932", "MobileNet", "conv_preds/kernel", SLIM),
+    ("mobilenet", recipes.mobilenet, "code, 02c04f4", "MobileNetV2", "*_project/kernel", SLIM),
+    ("mobilenet", recipes.mobilenet, "code, 02c04f4", "MobileNetV3Small", "*_depthwise/kernel", SLIM),
     ("selu", recipes.selu, "paper, 3", "dense", "*kernel", 1 / 8),
     ("orthogonal_rnn", recipes.orthogonal_rnn, "paper, 4", "LSTM", "*recurrent_kernel", 1 / 8),
     ("spectral", recipes.spectral, "paper, 2", "BERT", "*feedforward_intermediate_dense/kernel", 2 / 16),
@@ -79,10 +148,10 @@ def measured(recipe, model, pattern):
 def main(arguments=None):
     """Measure and print."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
-    print(f"{'recipe':15}{'source':17}{'model':11}{'weights':41}{'there':>9}{'measured':>10}")
+    print(f"{'recipe':15}{'source':19}{'model':18}{'weights':41}{'there':>9}{'measured':>10}")
     for name, recipe, source, model, pattern, there in ROWS:
         here = measured(recipe, model_of(model), pattern)
-        print(f"{name:15}{source:17}{model:11}{pattern:41}{there:9.3g}{here:10.3g}", flush=True)
+        print(f"{name:15}{source:19}{model:18}{pattern:41}{there:9.3g}{here:10.3g}", flush=True)
 
 
 if __name__ == "__main__":

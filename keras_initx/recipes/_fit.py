@@ -8,11 +8,13 @@ import keras
 from keras_initx._checks import check_count
 from keras_initx._typing import InitializerLike
 from keras_initx.diagnostics._layers import named_layers
-from keras_initx.diagnostics._weights import NORMALIZATIONS
+from keras_initx.diagnostics._weights import NORMALIZATIONS, is_depthwise
 from keras_initx.models._weights import ModelWeight, check_model, find_weights
 
 # Maps patterns to initializers.
 Recipe: TypeAlias = dict[str, InitializerLike | None]
+# What to do with a model of other names, if a recipe takes a number in its place.
+_NUMBER = "pass the number and edit the patterns in the returned dict"
 
 
 def paths(model: keras.Model) -> list[str]:
@@ -25,7 +27,7 @@ def matching(model: keras.Model, pattern: str) -> list[ModelWeight]:
     return [weight for weight in find_weights(model) if fnmatch.fnmatchcase(weight.path, pattern)]
 
 
-def matched(name: str, model: keras.Model, *patterns: str) -> list[str]:
+def matched(name: str, model: keras.Model, *patterns: str, otherwise: str = _NUMBER) -> list[str]:
     """Return the paths of the weights of a model that match the last of `patterns`.
 
     Args:
@@ -33,6 +35,7 @@ def matched(name: str, model: keras.Model, *patterns: str) -> list[str]:
         model: A built model.
         patterns: Path patterns. Each must match a weight, because a recipe must not be applied in
             part.
+        otherwise: What to do with a model that has none.
 
     Raises:
         ValueError: If the model is not built, or has no weights that match one of the patterns.
@@ -42,8 +45,8 @@ def matched(name: str, model: keras.Model, *patterns: str) -> list[str]:
         result = fnmatch.filter(found, pattern)
         if not result:
             raise ValueError(
-                f"`{name}` must be a model with weights that match {pattern!r}; otherwise pass the number and edit the "
-                f"patterns in the returned dict. Received: {name}={model.name!r} with {found[-1]!r}"
+                f"`{name}` must be a model with weights that match {pattern!r}; otherwise {otherwise}. "
+                f"Received: {name}={model.name!r} with {found[-1]!r}"
             )
     return result
 
@@ -89,6 +92,19 @@ def _normalizes(layer: keras.Layer) -> bool:
     if isinstance(layer, keras.layers.Normalization | keras.layers.SpectralNormalization):  # of inputs, of weights
         return False
     return isinstance(layer, NORMALIZATIONS) or type(layer).__name__.endswith(("Norm", "Normalization"))
+
+
+def check_depthwise(name: str, model: Any, normalization: type[keras.Layer]) -> None:
+    """Raise `ValueError` if `model` lacks depthwise convolutions or layers of the type `normalization`."""
+    found = find_weights(check_model(name, model))
+    # A `Conv2D` with a group for each channel is depthwise too.
+    depthwise = any(is_depthwise(w.layer, w.name) or 1 < w.groups == w.shape[-1] for w in found)
+    if not (depthwise and any(isinstance(w.layer, normalization) for w in found)):
+        raise ValueError(
+            f"`{name}` must be a network of depthwise convolutions and {normalization.__name__} layers; otherwise "
+            f"write your own rules. Received: {name}={model.name!r} without "
+            f"{normalization.__name__ if depthwise else 'depthwise convolutions'}"
+        )
 
 
 def check_branches_are_added(name: str, model: keras.Model, pattern: str) -> None:

@@ -1,4 +1,4 @@
-"""Recipes for transformers, of text and of images."""
+"""Recipes for transformers of text."""
 
 import fnmatch
 import math
@@ -7,11 +7,10 @@ from typing import Literal, TypeAlias, get_args
 import keras
 
 from keras_initx._checks import check_choice, check_count, check_flag
-from keras_initx.initializers import RandomNormal, RandomUniform, Scaled, VarianceScaling
-from keras_initx.models._weights import check_model
+from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
 from keras_initx.recipes._fit import Recipe, check_not_normalized, count_of, for_model, matched, matching, paths
 
-__all__ = ["deepnorm", "gpt2", "t_fixup", "vit_jax", "vit_timm"]
+__all__ = ["deepnorm", "gemma", "gpt2", "t5", "t_fixup"]
 
 Part = Literal["encoder", "decoder"]
 # A model, the number of its blocks, or those of its encoder and of its decoder.
@@ -223,86 +222,83 @@ def deepnorm(layers: Layers) -> Recipe:
     return for_model(recipe, layers)
 
 
-_PATCHES = "*patch_embedding/kernel"
+def gemma(model: keras.Model) -> Recipe:
+    """Return the rules of Gemma: kernels of the blocks and token embeddings from `N(0, 0.01²)`.
 
-
-def vit_timm(model: keras.Model) -> Recipe:
-    """Return timm's rules for vision transformers: weights from `N(0, 0.02²)`, biases 0.
-
-    timm truncates its normal distribution at 2, which is 100 standard deviations, so it is not
-    truncated here. Position embeddings get the same distribution, and the class token gets `N(0,
-    1e-6²)`. The patch embedding gets torch's default for convolutions, `U(-1 / sqrt(fan_in), 1 /
-    sqrt(fan_in))`, for its kernel and its bias.
+    They are those of the authors' code, for all layers the default of its library. Hugging Face has
+    0.02 instead. The scales of normalizations, which Gemma adds to 1, are initialized by their own
+    layers, and so is an encoder of images. As there, the model must multiply the embeddings by
+    `sqrt(d)` at lookup, where `d` is their size; those of KerasHub do.
 
     Args:
-        model: A built model. Rules that match none of its weights are left out.
+        model: A built model with the layer names of KerasHub's `GemmaBackbone`.
 
     Returns:
         A dict of rules for `keras_initx.initialize`.
 
     Raises:
         TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built.
+        ValueError: If it is not built, or has other layer names.
 
     Example:
         >>> from keras_initx import recipes
-        >>> tokens = keras.Input((16, 8))
-        >>> attention = keras.layers.MultiHeadAttention(2, 4, name="mha")(tokens, tokens)
-        >>> list(recipes.vit_timm(keras.Model(tokens, attention)))
-        ['*kernel', '*bias']
+        >>> tokens = keras.Sequential([keras.Input((6,)), keras.layers.Embedding(50, 8, name="token_embedding")])
+        >>> tokens.add(keras.Sequential([keras.layers.Dense(16, name="ffw_gating")], name="decoder_block_0"))
+        >>> list(recipes.gemma(tokens))
+        ['*decoder_block_*kernel', '*token_embedding/embeddings']
 
     Reference:
-        Wightman, "PyTorch image models" (timm), `init_weights_vit_timm` in `vision_transformer.py`.
+        Gemma team, "Gemma: open models based on Gemini research and technology", arXiv:2403.08295, 2024, by its code.
     """
-    patches = matching(check_model("model", model), _PATCHES)
-    limits = {weight.path.replace("kernel", "bias"): weight.fans[0] ** -0.5 for weight in patches if weight.fans}
+    embeddings = "*token_embedding/embeddings"
+    matched("model", model, "*decoder_block_*/ffw_gating/kernel", embeddings, otherwise="write your own rules")
+    return dict.fromkeys(("*decoder_block_*kernel", embeddings), RandomNormal(stddev=0.01))
+
+
+def t5(model: keras.Model) -> Recipe:
+    """Return the rules of T5: LeCun normal kernels, query kernels smaller, and token embeddings from `N(0, 1)`.
+
+    Kernels get `N(0, 1 / fan_in)`. T5's attention does not divide by the square root of the size
+    `k` of its heads, so query kernels are divided by it: they get `N(0, 1 / (d k))`, where `d` is
+    the size of the embeddings. Relative position biases get `N(0, 1 / d)`.
+
+    These are the numbers of the authors' code and of Hugging Face. Logits from the token embeddings
+    must be divided by `sqrt(d)`, as KerasHub does. A table for the logits alone gets `N(0, 1 / d)`,
+    as in the authors' code; Hugging Face has `N(0, 1)`, without the division.
+
+    Args:
+        model: A built model with the layer names of KerasHub's `T5Backbone`.
+
+    Returns:
+        A dict of rules for `keras_initx.initialize`.
+
+    Raises:
+        TypeError: If `model` is not a Keras model.
+        ValueError: If it is not built, or has other layer names.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> ids, places = keras.Input((6,)), keras.Input((6, 6))
+        >>> tokens = keras.layers.Embedding(50, 64, name="token_embedding")(ids)
+        >>> queries = keras.layers.Dense(64, name="query_projector")(tokens)
+        >>> biases = keras.layers.Embedding(32, 4, name="self_attention")(places)
+        >>> rules = recipes.t5(keras.Model([ids, places], [queries, biases]))
+        >>> rules["*query_projector/kernel"].stddev == (64 * 16) ** -0.5
+        True
+
+    Reference:
+        Raffel and others, "Exploring the limits of transfer learning with a unified text-to-text transformer", JMLR
+        2020, by its code in Mesh TensorFlow. `T5PreTrainedModel` in Hugging Face's transformers.
+    """
+    queries, biases, embeddings = "*query_projector/kernel", "*self_attention/embeddings", "*token_embedding/embeddings"
+    matched("model", model, queries, biases, embeddings, otherwise="write your own rules")
+    size, width = matching(model, queries)[0].shape
+    heads = matching(model, biases)[0].shape[-1]
     recipe: Recipe = {
-        _PATCHES: VarianceScaling(1 / 3, "fan_in", "uniform"),
-        "*kernel": RandomNormal(stddev=0.02),
-        "*position_embedding/*": RandomNormal(stddev=0.02),
-        "*class_token": RandomNormal(stddev=1e-6),
-        **{path: RandomUniform(-limit, limit) for path, limit in limits.items()},
-        "*bias": "zeros",
+        queries: RandomNormal(stddev=(size * width / heads) ** -0.5),
+        biases: RandomNormal(stddev=size**-0.5),
+        "*reverse_embeddings": RandomNormal(stddev=size**-0.5),
+        embeddings: RandomNormal(stddev=1.0),
+        "*kernel": VarianceScaling(1.0, "fan_in", "untruncated_normal"),
     }
     return for_model(recipe, model)
-
-
-def vit_jax(model: keras.Model) -> Recipe:
-    """Return the original authors' rules for vision transformers: Glorot uniform weights, head 0.
-
-    The patch embedding kernel gets LeCun normal weights, biases of the feed-forward network get
-    `N(0, 1e-6²)`, all other biases are 0, position embeddings get `N(0, 0.02²)`, and the class
-    token is 0. The head is the layer `predictions`.
-
-    Args:
-        model: See `vit_timm`.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built.
-
-    Example:
-        >>> from keras_initx import recipes
-        >>> tokens = keras.Input((16, 8))
-        >>> attention = keras.layers.MultiHeadAttention(2, 4, name="mha")(tokens, tokens)
-        >>> model = keras.Model(tokens, keras.layers.Dense(3, name="predictions")(attention))
-        >>> recipes.vit_jax(model)["*predictions/kernel"]
-        'zeros'
-
-    Reference:
-        Dosovitskiy and others, "An image is worth 16x16 words: transformers for image recognition at scale", ICLR 2021,
-        by its code. Wightman, "PyTorch image models" (timm), `init_weights_vit_jax` in `vision_transformer.py`.
-    """
-    recipe: Recipe = {
-        "*predictions/kernel": "zeros",
-        _PATCHES: "initx.lecun_normal",
-        "*kernel": "initx.glorot_uniform",
-        "*position_embedding/*": RandomNormal(stddev=0.02),
-        "*class_token": "zeros",
-        "*mlp/*bias": RandomNormal(stddev=1e-6),
-        "*bias": "zeros",
-    }
-    return for_model(recipe, check_model("model", model))

@@ -44,6 +44,16 @@ def gemma():
     return keras_hub.models.GemmaBackbone(**GROUPED, head_dim=8), PADDED
 
 
+def gemma3():
+    return keras_hub.models.Gemma3Backbone(**GROUPED, head_dim=8, image_size=None), PADDED
+
+
+def t5():
+    # The heads together are narrower than the embeddings, as in T5 1.1 small.
+    model = keras_hub.models.T5Backbone(**SIZES, num_heads=2, key_value_dim=8, intermediate_dim=64, dropout=0.0)
+    return model, {f"{part}_{name}": value for part in ("encoder", "decoder") for name, value in PADDED.items()}
+
+
 def mistral():
     return keras_hub.models.MistralBackbone(**GROUPED, sliding_window=8), PADDED
 
@@ -199,6 +209,32 @@ def test_recipes_of_vision_transformers_suit_vit(recipe):
     assert keras_initx.diagnose(model, x).ok
 
 
+# What Keras says of the layers of KerasHub's T5.
+of_t5 = pytest.mark.filterwarnings("ignore:.*(T5MultiHeadAttention|was called on layer)")
+
+
+@of_t5
+@pytest.mark.parametrize(
+    ("build", "recipe", "factor", "above"),
+    [(gemma, recipes.gemma, 1, 0), (gemma3, recipes.gemma, 1, 0), (t5, recipes.t5, 32**-0.5, 0.5)],
+)
+def test_recipes_of_gemma_and_t5_leave_normalizations_and_give_the_expected_first_loss(build, recipe, factor, above):
+    model, x = build()
+    others = [variable for variable in model.variables if not variable.path.endswith(("kernel", "embeddings"))]
+    before = [to_numpy(variable.value).copy() for variable in others]
+    keras_initx.initialize(model, recipe(model), seed=0)
+    for old, variable in zip(before, others, strict=True):
+        np.testing.assert_array_equal(old, to_numpy(variable.value))
+    output = model(x)
+    hidden = output["decoder_sequence_output"] if build is t5 else output
+    logits = model.token_embedding(hidden * factor, reverse=True)
+    targets = np.roll(PADDED["token_ids"], 1, axis=0)
+    losses = keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
+    # Logits of variance v, independent of the targets, add v / 2 to the loss of a blind guess.
+    assert to_numpy(losses).mean() == pytest.approx(np.log(50) + above, abs=0.25)
+    assert keras_initx.diagnose(model, x).ok
+
+
 @pytest.mark.parametrize("build", [gpt2, llama, vit, resnet])
 def test_blocks_that_start_at_zero_add_nothing(build):
     model, x = build()
@@ -215,6 +251,7 @@ def test_the_sharded_llama_of_the_documentation_has_the_weights_of_one_device(ca
     assert capsys.readouterr().out in (docs / "large_models.md").read_text()
 
 
+@of_t5
 def test_the_page_has_the_numbers_of_the_recipes(capsys):
     pytest.importorskip("recipe_numbers").main([])
     lines = capsys.readouterr().out.splitlines()

@@ -1,8 +1,14 @@
-"""Models of `keras.applications`: the verdicts expected, nothing changed."""
+"""Models of `keras.applications`: the verdicts expected, nothing changed; and the recipes for them."""
+
+import math
 
 import keras
+import numpy as np
 import pytest
+from modes import to_numpy
 from zoo import CLASSES, WRONG_FAN, assert_verdicts, normal, pixels, tokens
+
+from keras_initx import initialize, recipes
 
 
 def application(name, x=normal, *, size=32, gradients=False):
@@ -28,3 +34,40 @@ ZOO = {
 @pytest.mark.parametrize("name", ZOO)
 def test_zoo(name):
     assert_verdicts(*ZOO[name])
+
+
+SLIM = 0.09 * 0.8796  # TF-Slim truncates its normal distribution at two standard deviations.
+
+
+def by_fan_out(shape):
+    """Return the standard deviation in the code of EfficientNet, which takes the last axis for the filters."""
+    return math.sqrt(1 / 3 / shape[1]) if len(shape) == 2 else math.sqrt(2 / math.prod((*shape[:2], shape[3])))
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "expected"),
+    [
+        ("ConvNeXtTiny", recipes.convnext, lambda shape: 0.02),
+        ("EfficientNetB0", recipes.efficientnet, by_fan_out),
+        ("EfficientNetV2B0", recipes.efficientnet, by_fan_out),
+        ("MobileNet", recipes.mobilenet, lambda shape: SLIM),
+        ("MobileNetV2", recipes.mobilenet, lambda shape: SLIM),
+        ("MobileNetV3Small", recipes.mobilenet, lambda shape: SLIM),
+    ],
+)
+def test_each_kernel_has_the_size_of_the_source_and_nothing_else_changes(name, recipe, expected):
+    model = application(name)[0]
+    others = [variable for variable in model.variables if not variable.path.endswith(("kernel", "bias"))]
+    before = [to_numpy(variable.value).copy() for variable in others]
+    initialize(model, recipe(model), seed=0)
+    for variable in model.trainable_variables:
+        values = to_numpy(variable.value)
+        if variable.path.endswith("kernel"):
+            # Five standard errors of the standard deviation of normal values.
+            assert values.std() == pytest.approx(expected(values.shape), rel=5 / math.sqrt(2 * values.size)), (
+                variable.path
+            )
+        elif variable.path.endswith("bias"):
+            assert not values.any()
+    for old, variable in zip(before, others, strict=True):
+        np.testing.assert_array_equal(old, to_numpy(variable.value), err_msg=variable.path)

@@ -69,6 +69,38 @@ def vision():
     return keras.Model(patches, layers.Dense(5, name="predictions")(x))
 
 
+def separable(depthwise, norm):
+    """Return a network of a depthwise and an ordinary convolution, with a head of 40 classes."""
+    parts = [depthwise, norm(), layers.Conv2D(96, 3, name="conv"), layers.GlobalAveragePooling2D()]
+    return keras.Sequential([keras.Input((8, 8, 64)), *parts, layers.Dense(40, name="head")])
+
+
+def convnext():
+    depthwise = layers.Conv2D(64, 5, groups=64, name="depthwise")
+    return separable(depthwise, layers.LayerNormalization)
+
+
+def mobilenet():
+    return separable(layers.DepthwiseConv2D(5, name="depthwise"), layers.BatchNormalization)
+
+
+def gemma():
+    """Return a part of a Gemma whose layers have KerasHub's names, before a layer of another name."""
+    block = keras.Sequential([keras.Input((6, WIDTH)), layers.Dense(64, name="ffw_gating")], name="decoder_block_0")
+    embedding = layers.Embedding(400, WIDTH, name="token_embedding")
+    return keras.Sequential([keras.Input((6,)), embedding, block, layers.Dense(50, name="other")])
+
+
+def t5():
+    """Return a part of a T5 with 4 heads of 12 units whose layers have KerasHub's names."""
+    ids, places = keras.Input((6,)), keras.Input((6, 6))
+    names = {"value_projector": 48, "output_projector": WIDTH, "query_projector": 48}
+    x = layers.Embedding(400, WIDTH, name="token_embedding")(ids)
+    for name, units in names.items():
+        x = layers.Dense(units, name=name, use_bias=False)(x)
+    return keras.Model([ids, places], [x, layers.Embedding(32, 4, name="self_attention")(places)])
+
+
 def recurrent(cell):
     return keras.Sequential([keras.Input((5, 4)), cell(8), layers.Dense(2, name="logits")])
 
@@ -163,6 +195,47 @@ ROWS = {
     ),
     "vit_jax patches": (vision, recipes.vit_jax, {"patch_embedding/kernel": math.sqrt(1 / 12)}, 0.1),
     "vit_jax biases": (vision, recipes.vit_jax, {"mlp/dense/bias": 1e-6}, 0.5),
+    "gemma": (
+        gemma,
+        recipes.gemma,
+        {**dict.fromkeys(("ffw_gating/kernel", "embeddings"), 0.01), "other/kernel": math.sqrt(2 / 114)},
+        0.05,
+    ),
+    "t5": (
+        t5,
+        recipes.t5,
+        {
+            "query_projector/kernel": (WIDTH * 12) ** -0.5,
+            "value_projector/kernel": WIDTH**-0.5,
+            "output_projector/kernel": 48**-0.5,
+            "token_embedding/embeddings": 1,
+        },
+        0.05,
+    ),
+    "t5 position biases": (t5, recipes.t5, {"self_attention/embeddings": WIDTH**-0.5}, 0.15),
+    "convnext": (
+        convnext,
+        recipes.convnext,
+        {**dict.fromkeys(("depthwise/kernel", "conv/kernel", "head/kernel"), 0.02), "bias": 0},
+        0.05,
+    ),
+    "efficientnet": (
+        mobilenet,
+        recipes.efficientnet,
+        {
+            "depthwise/kernel": math.sqrt(2 / 25),
+            "conv/kernel": math.sqrt(2 / (9 * 96)),
+            "head/kernel": math.sqrt(1 / 3 / 40),
+            "bias": 0,
+        },
+        0.05,
+    ),
+    "mobilenet": (
+        mobilenet,
+        recipes.mobilenet,
+        {**dict.fromkeys(("depthwise/kernel", "conv/kernel", "head/kernel"), 0.09 * 0.8796), "bias": 0},
+        0.05,
+    ),
     "selu": (wide, recipes.selu, {"second/kernel": 1 / 8, "bias": 0}, 0.05),
     "orthogonal_rnn": (lambda: recurrent(layers.LSTM), recipes.orthogonal_rnn, {"recurrent_kernel": 8**-0.5}, 0.05),
     "spectral": (wide, recipes.spectral, {"second/kernel": 1 / 8, "bias": 0}, 0.05),
@@ -289,6 +362,29 @@ PLAIN = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="mine")])
         (lambda: recipes.fixup(PLAIN), ValueError, r"`branches` must be a model with weights that match"),
         (lambda: recipes.zero_residual(PLAIN), ValueError, r"`model` must have branches.*'mine/kernel'"),
         (lambda: recipes.orthogonal_rnn(PLAIN), ValueError, r"`model` must have an LSTM, a GRU or"),
+        (
+            lambda: recipes.gemma(PLAIN),
+            ValueError,
+            r"match '\*decoder_block_\*/ffw_gating/kernel'; otherwise write your own",
+        ),
+        (
+            lambda: recipes.t5(PLAIN),
+            ValueError,
+            r"match '\*query_projector/kernel'; otherwise write your own rules\. Received",
+        ),
+        (
+            lambda: recipes.convnext(PLAIN),
+            ValueError,
+            r"depthwise .*LayerNormalization layers.* without depthwise conv",
+        ),
+        (
+            lambda: recipes.convnext(mobilenet()),
+            ValueError,
+            r"and LayerNormalization layers.* without LayerNormalization",
+        ),
+        (lambda: recipes.mobilenet(convnext()), ValueError, r"and BatchNormalization layers.* without BatchNormaliza"),
+        (lambda: recipes.efficientnet(residual(True)), ValueError, r"BatchNormalization layers.* without depthwise"),
+        (lambda: recipes.mobilenet(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
         (lambda: recipes.selu(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
         (lambda: recipes.spectral(keras.Sequential()), ValueError, r"`model` must be built"),
         (lambda: recipes.mup(PLAIN, transformer()), ValueError, r"`base` must have the same weight paths as `model`"),

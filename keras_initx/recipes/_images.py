@@ -1,0 +1,206 @@
+"""Recipes for networks of images: vision transformers and convolutional networks."""
+
+import glob
+
+import keras
+
+from keras_initx.initializers import RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling
+from keras_initx.models._weights import check_model, find_weights
+from keras_initx.recipes._fit import Recipe, check_depthwise, for_model, matching
+from keras_initx.sampling._conversion import truncated_quantiles
+
+__all__ = ["convnext", "efficientnet", "mobilenet", "vit_jax", "vit_timm"]
+
+_PATCHES = "*patch_embedding/kernel"
+
+
+def vit_timm(model: keras.Model) -> Recipe:
+    """Return timm's rules for vision transformers: weights from `N(0, 0.02²)`, biases 0.
+
+    timm truncates its normal distribution at 2, which is 100 standard deviations, so it is not
+    truncated here. Position embeddings get the same distribution, and the class token gets `N(0,
+    1e-6²)`. The patch embedding gets torch's default for convolutions, `U(-1 / sqrt(fan_in), 1 /
+    sqrt(fan_in))`, for its kernel and its bias.
+
+    Args:
+        model: A built model. Rules that match none of its weights are left out.
+
+    Returns:
+        A dict of rules for `keras_initx.initialize`.
+
+    Raises:
+        TypeError: If `model` is not a Keras model.
+        ValueError: If it is not built.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> tokens = keras.Input((16, 8))
+        >>> attention = keras.layers.MultiHeadAttention(2, 4, name="mha")(tokens, tokens)
+        >>> list(recipes.vit_timm(keras.Model(tokens, attention)))
+        ['*kernel', '*bias']
+
+    Reference:
+        Wightman, "PyTorch image models" (timm), `init_weights_vit_timm` in `vision_transformer.py`.
+    """
+    patches = matching(check_model("model", model), _PATCHES)
+    limits = {weight.path.replace("kernel", "bias"): weight.fans[0] ** -0.5 for weight in patches if weight.fans}
+    recipe: Recipe = {
+        _PATCHES: VarianceScaling(1 / 3, "fan_in", "uniform"),
+        "*kernel": RandomNormal(stddev=0.02),
+        "*position_embedding/*": RandomNormal(stddev=0.02),
+        "*class_token": RandomNormal(stddev=1e-6),
+        **{path: RandomUniform(-limit, limit) for path, limit in limits.items()},
+        "*bias": "zeros",
+    }
+    return for_model(recipe, model)
+
+
+def vit_jax(model: keras.Model) -> Recipe:
+    """Return the original authors' rules for vision transformers: Glorot uniform weights, head 0.
+
+    The patch embedding kernel gets LeCun normal weights, biases of the feed-forward network get
+    `N(0, 1e-6²)`, all other biases are 0, position embeddings get `N(0, 0.02²)`, and the class
+    token is 0. The head is the layer `predictions`.
+
+    Args:
+        model: See `vit_timm`.
+
+    Returns:
+        A dict of rules for `keras_initx.initialize`.
+
+    Raises:
+        TypeError: If `model` is not a Keras model.
+        ValueError: If it is not built.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> tokens = keras.Input((16, 8))
+        >>> attention = keras.layers.MultiHeadAttention(2, 4, name="mha")(tokens, tokens)
+        >>> model = keras.Model(tokens, keras.layers.Dense(3, name="predictions")(attention))
+        >>> recipes.vit_jax(model)["*predictions/kernel"]
+        'zeros'
+
+    Reference:
+        Dosovitskiy and others, "An image is worth 16x16 words: transformers for image recognition at scale", ICLR 2021,
+        by its code. Wightman, "PyTorch image models" (timm), `init_weights_vit_jax` in `vision_transformer.py`.
+    """
+    recipe: Recipe = {
+        "*predictions/kernel": "zeros",
+        _PATCHES: "initx.lecun_normal",
+        "*kernel": "initx.glorot_uniform",
+        "*position_embedding/*": RandomNormal(stddev=0.02),
+        "*class_token": "zeros",
+        "*mlp/*bias": RandomNormal(stddev=1e-6),
+        "*bias": "zeros",
+    }
+    return for_model(recipe, check_model("model", model))
+
+
+def convnext(model: keras.Model) -> Recipe:
+    """Return the rules of ConvNeXt: all kernels from `N(0, 0.02²)`, biases 0.
+
+    The authors truncate their normal distribution at 2, which is 100 standard deviations, so it is
+    not truncated here. Normalizations and layer scales are initialized by their own layers; in
+    `keras.applications` a layer scale starts at 1e-6, as in the authors' code. The authors' factor
+    for the head, `head_init_scale`, is 1 unless a classifier is trained on learned features.
+
+    Args:
+        model: A built model.
+
+    Returns:
+        A dict of rules for `keras_initx.initialize`.
+
+    Raises:
+        TypeError: If `model` is not a Keras model.
+        ValueError: If it is not built, or lacks depthwise convolutions or layer normalization.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> depthwise = keras.layers.Conv2D(4, 7, padding="same", groups=4)
+        >>> parts = [keras.Input((8, 8, 4)), depthwise, keras.layers.LayerNormalization(), keras.layers.Dense(16)]
+        >>> recipes.convnext(keras.Sequential(parts))
+        {'*kernel': RandomNormal(mean=0.0, stddev=0.02, seed=None), '*bias': 'zeros'}
+
+    Reference:
+        Liu, Mao, Wu, Feichtenhofer, Darrell and Xie, "A ConvNet for the 2020s", CVPR 2022, and `models/convnext.py` of
+        its code.
+    """
+    check_depthwise("model", model, keras.layers.LayerNormalization)
+    return for_model({"*kernel": RandomNormal(stddev=0.02), "*bias": "zeros"}, model)
+
+
+def efficientnet(model: keras.Model) -> Recipe:
+    """Return the rules of EfficientNet and EfficientNetV2: He by fan-out for convolutions, a uniform head.
+
+    Kernels of convolutions get `N(0, 2 / fan_out)`. The fan-out of a depthwise kernel is the size of
+    its window, as in the authors' code; torchvision multiplies it by the number of channels. Kernels
+    of dense layers of `n` units get `U(-1 / sqrt(n), 1 / sqrt(n))`, and biases are 0.
+
+    The networks of `keras.applications` have these sizes by default; their normal distribution is
+    truncated, that of the authors is not.
+
+    Args:
+        model: A built model.
+
+    Returns:
+        A dict of rules for `keras_initx.initialize`.
+
+    Raises:
+        TypeError: If `model` is not a Keras model.
+        ValueError: If it is not built, or lacks depthwise convolutions or batch normalization.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> depthwise = keras.layers.DepthwiseConv2D(3)
+        >>> head = keras.layers.Dense(8, name="predictions")
+        >>> model = keras.Sequential([keras.Input((8, 8, 4)), depthwise, keras.layers.BatchNormalization(), head])
+        >>> list(recipes.efficientnet(model))
+        ['predictions/kernel', '*kernel', '*bias']
+
+    Reference:
+        Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks", ICML 2019, by
+        `efficientnet_model.py` of its code. Tan and Le, "EfficientNetV2: smaller models and faster training", ICML
+        2021.
+    """
+    check_depthwise("model", model, keras.layers.BatchNormalization)
+    dense = [weight for weight in find_weights(model) if isinstance(weight.layer, keras.layers.Dense)]
+    recipe: Recipe = {
+        **{glob.escape(w.path): VarianceScaling(1 / 3, "fan_out", "uniform") for w in dense if w.name == "kernel"},
+        "*kernel": VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+        "*bias": "zeros",
+    }
+    return for_model(recipe, model)
+
+
+def mobilenet(model: keras.Model) -> Recipe:
+    """Return the rules of MobileNet, versions 1 to 3: all kernels from one truncated normal distribution, biases 0.
+
+    It is `N(0, 0.09²)`, truncated at two standard deviations, which leaves a standard deviation of
+    0.079. The authors' code has it for convolutions, depthwise convolutions and the head.
+    torchvision uses He by fan-out for convolutions and `N(0, 0.01²)` for the head.
+
+    Args:
+        model: A built model.
+
+    Returns:
+        A dict of rules for `keras_initx.initialize`.
+
+    Raises:
+        TypeError: If `model` is not a Keras model.
+        ValueError: If it is not built, or lacks depthwise convolutions or batch normalization.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> depthwise = keras.layers.DepthwiseConv2D(3)
+        >>> model = keras.Sequential([keras.Input((8, 8, 4)), depthwise, keras.layers.BatchNormalization()])
+        >>> round(recipes.mobilenet(model)["*kernel"].stddev, 4)
+        0.0792
+
+    Reference:
+        Howard and others, "MobileNets: efficient convolutional neural networks for mobile vision applications",
+        arXiv:1704.04861, 2017. Sandler and others, "MobileNetV2: inverted residuals and linear bottlenecks", CVPR
+        2018. Howard and others, "Searching for MobileNetV3", ICCV 2019. All by their code in TF-Slim.
+    """
+    check_depthwise("model", model, keras.layers.BatchNormalization)
+    stddev = 0.09 * truncated_quantiles(-2.0, 2.0).stddev
+    return for_model({"*kernel": TruncatedNormal(stddev=stddev), "*bias": "zeros"}, model)
