@@ -60,7 +60,9 @@ __all__ = [
     "lsuv",
     "random_restarts",
     "recipes",
+    "reset_dormant",
     "seeds",
+    "shrink_and_perturb",
 ]
 
 

@@ -141,6 +141,12 @@ CASES = (
         ((), (3,), (4, 1)),
     ),
     Case(
+        keras_initx.Pretrained,
+        {"path": ARRAYS, "key": "kernel", "pad": "mean"},
+        ((9, 4), (6, 4), (6, 7)),
+        ((), (6,), (5, 4), (7, 5)),
+    ),
+    Case(
         keras_initx.Orthogonal,
         {"seed": 27, "input_axes": [0, 1]},
         ((3, 3, 4, 2), (2, 3, 4, 5, 6), (5, 4)),

@@ -247,9 +247,13 @@ class ForwardGraph:
                 node = self._add(tensor, next((origin for origin in origins if origin is not None), None))
             self._outputs.setdefault(producer, []).append(node)
 
+    def consumers(self, producer: keras.Operation) -> list[list[keras.Operation]]:
+        """Return the layers and operations that each output of `producer` was passed to."""
+        return [node.consumers if node else [] for node in self._outputs.get(producer, [])]
+
     def normalization_after(self, layer: keras.layers.Layer) -> keras.layers.Layer | None:
         """Return the normalization layer that is the only consumer of the outputs of `layer`, or `None`."""
-        consumers = [node.consumers if node else [] for node in self._outputs.get(layer, [])]
+        consumers = self.consumers(layer)
         if all(consumers) and all(isinstance(consumer, NORMALIZATIONS) for some in consumers for consumer in some):
             return consumers[0][0] if consumers else None
         return None

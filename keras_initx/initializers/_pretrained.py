@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import os
 import re
+from typing import Literal
 
 import keras
 import numpy as np
@@ -17,6 +18,24 @@ from keras_initx.initializers._composition import check_initializer, check_shape
 from keras_initx.sampling import Namespace
 
 __all__ = ["Pretrained"]
+
+
+def grown_axis(old: Shape, shape: Shape) -> int:
+    """Return the axis along which `shape` is longer than that of an array, `old`, of which it takes the mean."""
+    longer = [axis for axis, length in enumerate(shape) if length > old[axis]]
+    if len(longer) != 1 or 0 in old:
+        raise ValueError(
+            "`shape` must be larger along one axis than that of an array that is not empty, for its mean. "
+            f"Received: shape={shape}, an array of shape {old}"
+        )
+    return longer[0]
+
+
+def with_mean(array: Array, shape: Shape) -> Array:
+    """Return `array` extended to `shape` by its mean along the axis that is longer."""
+    axis = grown_axis(array.shape, shape)
+    mean = np.mean(array, axis, "float64", keepdims=True).astype(array.dtype)
+    return np.concatenate([array, mean.repeat(shape[axis] - array.shape[axis], axis)], axis)
 
 
 @register(
@@ -43,7 +62,8 @@ class Pretrained(Initializer):
         sha256: SHA-256 digest of the file in hexadecimal digits, which is checked each time the
             file is read. By default the file is not checked.
         pad: An initializer, as an object, a string id or a config, for the entries that the array
-            does not fill. It is called with the whole shape.
+            does not fill; it is called with the whole shape. Or `"mean"`: the mean of the array
+            along the one axis that is longer, such as the mean of all words for new ones.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -62,7 +82,8 @@ class Pretrained(Initializer):
 
     Reference:
         Yosinski, Clune, Bengio and Lipson, "How transferable are features in deep neural
-        networks?", NIPS 2014.
+        networks?", NIPS 2014. Hewitt, "Initializing new word embeddings for pretrained language
+        models", 2021, for the mean.
     """
 
     def __init__(
@@ -78,10 +99,12 @@ class Pretrained(Initializer):
         self.sha256: str | None = check_type("sha256", sha256, str | None, "a string or `None`")
         if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
             raise ValueError(f"`sha256` must be 64 hexadecimal digits. Received: {sha256=!r}")
-        self.pad: keras.initializers.Initializer | None = pad if pad is None else check_initializer("pad", pad)
+        self.pad: keras.initializers.Initializer | Literal["mean"] | None = (
+            pad if pad is None or (isinstance(pad, str) and pad == "mean") else check_initializer("pad", pad)
+        )
 
     def _check_shape(self, shape: Shape) -> None:
-        if self.pad is not None:
+        if isinstance(self.pad, keras.initializers.Initializer):
             check_shape_for(self.pad, shape)
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
@@ -92,6 +115,8 @@ class Pretrained(Initializer):
         array = self._read(shape).astype(dtype, copy=False)
         if array.shape == shape:
             return array
+        if self.pad == "mean":
+            return with_mean(array, shape)
         return xp.slice_update(values_of(self.pad, shape, dtype), (0,) * len(shape), array)
 
     def _read(self, shape: Shape) -> Array:

@@ -1,8 +1,10 @@
-"""Tools for whole models: initialize by rules from one seed, scale layers to a batch, load pretrained weights."""
+"""Tools for whole models: initialize by rules from one seed, scale to a batch, load weights, renew a trained model."""
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
+from keras_initx.models._dormant import *
 from keras_initx.models._initialize import *
 from keras_initx.models._load_pretrained import *
 from keras_initx.models._lsuv import *
+from keras_initx.models._shrink_and_perturb import *
 from keras_initx.models._weights import *

@@ -158,11 +158,12 @@ def candidates_of(
         if not isinstance(pattern, str):
             raise TypeError(f"`rules` must have path patterns as keys. Received: {pattern!r} as a key")
         name, part = value if isinstance(value, tuple) and len(value) == 2 else (value, ...)
-        is_part = part is ... or isinstance(part, int | slice | tuple) or callable(part)
+        is_mean = isinstance(part, str) and part == "mean"
+        is_part = is_mean or part is ... or isinstance(part, int | slice | tuple) or callable(part)
         if value is not None and not (isinstance(name, str) and is_part):
             raise TypeError(
-                "The values of `rules` must be a name, a pair of a name and a part (`numpy.s_[...]` or a function), or "
-                f"`None`. Received: {value!r} for {pattern!r}"
+                "The values of `rules` must be a name, a pair of a name and a part (`numpy.s_[...]`, a function or "
+                f"'mean'), or `None`. Received: {value!r} for {pattern!r}"
             )
         expression = re.compile(re.escape(pattern).replace(r"\*", "([^/]*)") + "(?P<rest>/.+)?")
         matches = {weight: match for weight in weights if (match := expression.fullmatch(weight.path))}

@@ -1,6 +1,5 @@
 """Initialize the weights of a whole model by rules."""
 
-import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._checks import check_flag, check_root
+from keras_initx._checks import check_flag
 from keras_initx._seeds import derived_seed, has_seed, root_seed
 from keras_initx._typing import Shape, Tensor
 from keras_initx.backends import backend
@@ -30,7 +29,7 @@ from keras_initx.rendering._table import Column, WeightTable, filled
 from keras_initx.rendering._terminal import progress
 from keras_initx.rendering._text import short_number as number
 
-__all__ = ["InitializationPlan", "WeightPlan", "initialize", "seeds"]
+__all__ = ["InitializationPlan", "WeightPlan", "initialize"]
 
 
 @dataclass(frozen=True)
@@ -197,61 +196,13 @@ def initialize(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     root = root_seed(seed)
-    steps = _steps(find_weights(model), rules, root)
-    _check_seeds(steps)
+    steps = planned(model, rules, root)
     if dry_run:
         return InitializationPlan([step.row for step in steps], root, dry_run)
-    if reset:
-        initial_state(model)  # for its errors, before anything is changed
-    rows = []
-    with undone_after_error(atomic) as assign:
-        with progress("initialize", len(steps), "weights") as advance:
-            for weight, initializer, row in steps:
-                if initializer is not None:
-                    value, row = _draw(weight, initializer, row, root if seed is None else None)
-                    assign(weight.variable, value)
-                rows.append(row)
-                advance(1)
-        if reset:
-            for variable, start in initial_state(model):
-                assign(variable, start)
-            for variable in model.metrics_variables:
-                assign(variable, variable.value)  # to remember it
-            model.reset_metrics()
-    return InitializationPlan(rows, root, dry_run)
+    return carried_out(model, steps, root, drawn=seed is None, reset=reset, atomic=atomic)
 
 
-def seeds(root: int) -> Callable[[str], int]:
-    """Return a function that derives the seed of a weight from its path.
-
-    `initialize(model, seed=root)` uses these seeds. Use this function to define a model with the
-    same seeds from the start. A seed depends only on the root and the path.
-
-    Args:
-        root: An integer in `[0, 2**32)`.
-
-    Returns:
-        A function that takes a path and returns an integer. A path is the names of the layers
-        around a weight and its own name, joined by `/`, without the name of the model.
-
-    Raises:
-        TypeError: If `root` is not an integer.
-        ValueError: If `root` is out of range.
-
-    Example:
-        >>> from keras_initx import HeNormal, initialize
-        >>> seed = seeds(0)
-        >>> hidden = keras.layers.Dense(8, kernel_initializer=HeNormal(seed=seed("hidden/kernel")), name="hidden")
-        >>> model = keras.Sequential([keras.Input((4,)), hidden])
-        >>> before = keras.ops.convert_to_numpy(hidden.kernel)
-        >>> plan = initialize(model, seed=0)
-        >>> bool((before == keras.ops.convert_to_numpy(hidden.kernel)).all())
-        True
-    """
-    return functools.partial(derived_seed, check_root("root", root))
-
-
-class _Step(NamedTuple):
+class Step(NamedTuple):
     """A weight, its initializer if it has one, and its row in the plan."""
 
     weight: ModelWeight
@@ -259,8 +210,9 @@ class _Step(NamedTuple):
     row: WeightPlan
 
 
-def _steps(weights: Sequence[ModelWeight], rules: Rules | None, root: int) -> list[_Step]:
+def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
     """Return a step for each weight: its initializer by the rules or its layer, with a seed and axes."""
+    weights = find_weights(model)
     by_rule = initializers_by_rule(rules, weights)
     by_layer = layer_initializers([weight for weight in weights if weight.path not in by_rule])
     steps = []
@@ -292,7 +244,8 @@ def _steps(weights: Sequence[ModelWeight], rules: Rules | None, root: int) -> li
         if initializer is not None:
             std = initializer.expected_std(weight.shape) if isinstance(initializer, Initializer) else None
             row = replace(row, initializer=description(initializer), reason="", expected_std=std, seed=seed)
-        steps.append(_Step(weight, initializer, row))
+        steps.append(Step(weight, initializer, row))
+    _check_seeds(steps)
     return steps
 
 
@@ -300,7 +253,7 @@ def _unsuitable(initializer: str | None, path: str, problem: str) -> ValueError:
     return ValueError(f"`rules` must suit the weights. Received: {initializer} for {path!r}{problem}")
 
 
-def _check_seeds(steps: Sequence[_Step]) -> None:
+def _check_seeds(steps: Sequence[Step]) -> None:
     """Raise `ValueError` if two weights of the same shape share a seed. For 1,000 weights the odds are 1 in 4,000."""
     seen: dict[tuple[int | None, Shape], str] = {}
     for _, _, row in steps:
@@ -312,7 +265,48 @@ def _check_seeds(steps: Sequence[_Step]) -> None:
             )
 
 
-def _draw(
+def carried_out(
+    model: keras.Model,
+    steps: Sequence[Step],
+    root: int,
+    *,
+    drawn: bool,
+    reset: bool,
+    atomic: bool,
+    change: Callable[[keras.Variable, Tensor], Tensor] = lambda variable, value: value,
+) -> InitializationPlan:
+    """Draw and assign the weights of `steps`, and reset what `initialize` resets.
+
+    Args:
+        model: A built model.
+        steps: What to draw.
+        root: The seed from which theirs are derived.
+        drawn: Whether it was drawn, and not given.
+        reset: See `initialize`.
+        atomic: See `initialize`.
+        change: Function of a weight and its drawn values that returns those to assign.
+    """
+    if reset:
+        initial_state(model)  # for its errors, before anything is changed
+    rows = []
+    with undone_after_error(atomic) as assign:
+        with progress("initialize", len(steps), "weights") as advance:
+            for weight, initializer, row in steps:
+                if initializer is not None:
+                    value, row = draw(weight, initializer, row, root if drawn else None)
+                    assign(weight.variable, change(weight.variable, value))
+                rows.append(row)
+                advance(1)
+        if reset:
+            for variable, start in initial_state(model):
+                assign(variable, start)
+            for variable in model.metrics_variables:
+                assign(variable, variable.value)  # to remember it
+            model.reset_metrics()
+    return InitializationPlan(rows, root, dry_run=False)
+
+
+def draw(
     weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan, drawn: int | None
 ) -> tuple[Tensor, WeightPlan]:
     """Return new values of a weight, checked, and its row with their statistics. See `distributed` for `drawn`."""
@@ -320,7 +314,7 @@ def _draw(
 
     keeps_sparse = isinstance(weight.variable.constraint, KeepSparse)
 
-    def draw() -> Tensor:
+    def drawn_values() -> Tensor:
         value = initializer(row.shape, dtype=row.dtype)
         if keeps_sparse:
             value = weight.variable.constraint(value)
@@ -337,7 +331,7 @@ def _draw(
 
     begin = time.perf_counter()
     seeded = None if keeps_sparse else seeded_call(initializer, row.shape, row.dtype)
-    value = made_like(weight.variable, draw, is_exact=is_exact(initializer), drawn=drawn, seeded=seeded)
+    value = made_like(weight.variable, drawn_values, is_exact=is_exact(initializer), drawn=drawn, seeded=seeded)
     std = stds[0] if stds else backend.std(value)
     seconds = time.perf_counter() - begin
     # Values that are infinite in float32 too are so by intention.

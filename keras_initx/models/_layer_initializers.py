@@ -7,7 +7,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from keras_initx._checks import DTYPES
 from keras_initx._keras import argument_name
 from keras_initx._typing import Shape, Tensor
-from keras_initx.diagnostics._layers import parts_of
+from keras_initx.diagnostics._layers import parts_of, replaced
 from keras_initx.initializers import Concatenated, LSTMForgetBias, _recurrent
 from keras_initx.models._weights import ModelWeight, is_quantized, weights_within
 
@@ -145,7 +145,7 @@ def initial_state(model: keras.Model) -> list[tuple[keras.Variable, Tensor]]:
             found += [(optimizer.step_counter, 0), (optimizer.dynamic_scale, optimizer.initial_scale)]
             optimizer = optimizer.inner_optimizer
         fresh = _fresh_variables(optimizer, model)
-        found += [(variable, new.value) for variable, new in zip(optimizer.variables, fresh, strict=True)]
+        found += [(variable, new.value) for variable, (new, _) in zip(optimizer.variables, fresh, strict=True)]
     for layer in [model, *parts_of(model)]:
         for value in vars(layer).values():
             for item in value if isinstance(value, list | tuple) else [value]:
@@ -158,8 +158,44 @@ def initial_state(model: keras.Model) -> list[tuple[keras.Variable, Tensor]]:
     return found
 
 
-def _fresh_variables(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> list[keras.Variable]:
-    """Return the variables of an optimizer like `optimizer` that has not been used."""
+class Slot(NamedTuple):
+    """A variable of an optimizer with the shape of a weight, such as a moment, the weight, and the initial value."""
+
+    variable: keras.Variable
+    weight: keras.Variable
+    start: Tensor
+
+
+def slots(model: keras.Model) -> list[Slot]:
+    """Return the slots of the optimizer of `model`, none if it has not been used.
+
+    An average of a weight starts with the weight: unlike that of a new optimizer, its first step is over.
+
+    Raises:
+        ValueError: If the optimizer keeps anything else for each weight, or its initial state is unknown.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None or not optimizer.built:
+        return []
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    found = []
+    for variable, (new, weight) in zip(optimizer.variables, _fresh_variables(optimizer, model), strict=True):
+        if weight is not None:
+            start = weight if variable.name.endswith("_average") else new
+            found.append(Slot(variable, weight, start.value))
+        elif len(variable.shape):
+            raise ValueError(
+                "`model` must have an optimizer whose moments have the shapes of weights, or `reset` must be False. "
+                f"Received: optimizer={optimizer!r} with {variable.path!r} of shape {tuple(variable.shape)}"
+            )
+    return found
+
+
+def _fresh_variables(
+    optimizer: keras.optimizers.Optimizer, model: keras.Model
+) -> list[tuple[keras.Variable, keras.Variable | None]]:
+    """Return the variables of an optimizer like `optimizer` that has not been used, each with its weight if any."""
     # The weights that it was built for: since then, layers may have been frozen or quantized.
     own = {id(variable) for variable in optimizer.variables}
     lists = [list(value) for value in vars(optimizer).values() if isinstance(value, list | tuple)]
@@ -169,15 +205,30 @@ def _fresh_variables(optimizer: keras.optimizers.Optimizer, model: keras.Model) 
     for cls in type(optimizer).__mro__:
         try:
             fresh: Any = cls.from_config(cls.get_config(optimizer))  # type: ignore[attr-defined]
-            fresh.build(weights)
+            made: dict[int, keras.Variable] = {}
+            add = functools.partial(_recorded_slot, fresh.add_variable_from_reference, made)
+            with replaced(fresh, "add_variable_from_reference", add):
+                fresh.build(weights)
         except Exception:
             continue
         if _kinds(fresh.variables) == _kinds(optimizer.variables):
-            return list(fresh.variables)
+            return [(variable, made.get(id(variable))) for variable in fresh.variables]
     raise ValueError(
         "`model` must have an optimizer whose `get_config` returns all arguments of its constructor, or `reset` must "
         f"be False; then compile the model again. Received: optimizer={optimizer!r}"
     )
+
+
+def _recorded_slot(
+    add: Callable[..., keras.Variable],
+    made: dict[int, keras.Variable],
+    reference_variable: keras.Variable,
+    *args: Any,
+    **options: Any,
+) -> keras.Variable:
+    variable = add(reference_variable, *args, **options)
+    made[id(variable)] = reference_variable
+    return variable
 
 
 def _kinds(variables: Sequence[keras.Variable]) -> list[tuple[Shape, str]]:

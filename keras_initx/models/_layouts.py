@@ -17,8 +17,9 @@ from keras_initx.diagnostics._weights import DEPTHWISE, NORMALIZATIONS, TRANSPOS
 from keras_initx.initializers._array_files import Region
 from keras_initx.models._weights import CONVOLUTIONS, ModelWeight
 
-# An index from `numpy.s_`, or a function that maps the array to the weight.
-Part: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...] | Callable[[Array], Any]
+# An index from `numpy.s_`, a function that maps the array to the weight, or that the rest of the weight is its mean.
+Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...]
+Part: TypeAlias = Index | Callable[[Array], Any] | Literal["mean"]
 
 # Names that other frameworks use for a Keras weight. They are tried in every layout.
 OTHER_NAMES = {
@@ -73,6 +74,11 @@ class Arrangement:
     axes: Shape
     gates: Sequence[int] = ()
     combined: Literal["summed", "stacked", ""] = ""
+
+    @property
+    def only_moves_axes(self) -> bool:
+        """Whether it is a transposition at most."""
+        return self.source == self.split and not self.gates and not self.combined
 
     def can_convert(self, shapes: Sequence[Shape]) -> bool:
         """Return whether arrays of these shapes can be converted."""

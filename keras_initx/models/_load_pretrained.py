@@ -1,6 +1,7 @@
 """Load the weights of a whole model from arrays with other names and layouts."""
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -12,10 +13,12 @@ from keras_initx._checks import DTYPES, check_flag
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends import backend
 from keras_initx.initializers._array_files import LISTED, Region, Stored, truncated
+from keras_initx.initializers._pretrained import grown_axis, with_mean
 from keras_initx.models import _arrays, _layouts
 from keras_initx.models._weights import ModelWeight, check_model, close_matches, find_weights, undone_after_error
 from keras_initx.rendering._table import Column, WeightTable, filled
 from keras_initx.rendering._terminal import progress
+from keras_initx.sampling import computing_dtype
 
 __all__ = ["LoadedWeight", "LoadingPlan", "load_pretrained"]
 
@@ -139,7 +142,9 @@ def load_pretrained(
         rules: Dict from patterns to names, tried in order. If the pattern is that of a weight, the
             value may be a pair `(name, part)`: an index such as `numpy.s_[:64]` selects a part of
             the source array, before any transposition; a function takes the array and returns the
-            weight, and `layout` is ignored. `None` leaves the matching weights unchanged.
+            weight, and `layout` is ignored; `"mean"` extends an array that is shorter along one
+            axis by its mean, such as that of a smaller vocabulary. `None` leaves the matching
+            weights unchanged.
         layout: The order of axes in the source, `"torch"` or `"keras"`. Required unless the source
             is from Keras, whose layout is `"keras"`: a model, or a file that ends in `.weights.h5` or
             `.keras`.
@@ -257,6 +262,8 @@ def _conversion(
         if not _can_be_cast(array.dtype, weight.dtype):
             raise _MismatchError(f"cannot cast {array.dtype} to {weight.dtype}")
     index = candidate.part
+    if index == "mean":
+        return _extended(weight, stored, layout)
     if callable(index):
         made = _arrays.as_stored(index(stored[0].read(...)))
         if made.shape != weight.shape:
@@ -297,6 +304,29 @@ def _conversion(
 
     changes = ["" if index is None else _index_text(index), arrangement.description(shapes, weight.shape)]
     return ", ".join(filter(None, changes)), read
+
+
+def _extended(
+    weight: ModelWeight, stored: Sequence[Stored], layout: _layouts.KerasLayout
+) -> tuple[str, Callable[[Region], Array]]:
+    """Return the same for an array that is smaller than `weight` along one axis, with its mean for the rest."""
+    small = stored[0].shape
+    fitting = [one for one in layout.arrangements(weight) if one.only_moves_axes and len(one.source) == len(small)]
+    arrangement = next((one for one in fitting if all(map(operator.le, small, one.source))), None)
+    if arrangement is None or len(stored) > 1:
+        raise _MismatchError(f"the shape {small} is not that of a part of the weight")
+    old = tuple(small[axis] for axis in arrangement.axes)
+    try:
+        grown_axis(old, weight.shape)
+    except ValueError as error:
+        raise _MismatchError(str(error)) from None
+
+    def read(region: Region) -> Array:
+        array = arrangement.apply([stored[0].read(...).astype(computing_dtype(weight.dtype))])
+        return np.asarray(with_mean(array, weight.shape)[region].astype(weight.dtype), order="C")
+
+    change = arrangement.description([arrangement.source], weight.shape)
+    return ", ".join(filter(None, [change, "the rest is the mean"])), read
 
 
 def _can_be_cast(source: DType, target: DType) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import functools
 import hashlib
 import math
 from collections import Counter
@@ -12,14 +13,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, check_type
+from keras_initx._checks import DTYPES, check_root, check_type
+from keras_initx._seeds import derived_seed
 from keras_initx._typing import DType, Shape, Tensor
 from keras_initx.backends import Seeded, backend
 from keras_initx.diagnostics._layers import automatic_name, own_weights, parts_of
 from keras_initx.diagnostics._weights import is_kernel, kernel_axes
 from keras_initx.initializers._scale import fans
 
-__all__ = ["ModelWeight", "weights_digest"]
+__all__ = ["ModelWeight", "seeds", "weights_digest"]
 
 CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
@@ -162,6 +164,36 @@ def close_matches(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """Return the end of a message about an unknown name: those that are like it, or nothing if there are none."""
     close = difflib.get_close_matches(name, known, cutoff=cutoff)
     return f"; close matches are {', '.join(map(repr, close))}" if close else ""
+
+
+def seeds(root: int) -> Callable[[str], int]:
+    """Return a function that derives the seed of a weight from its path.
+
+    `initialize(model, seed=root)` uses these seeds. Use this function to define a model with the
+    same seeds from the start. A seed depends only on the root and the path.
+
+    Args:
+        root: An integer in `[0, 2**32)`.
+
+    Returns:
+        A function that takes a path and returns an integer. A path is the names of the layers
+        around a weight and its own name, joined by `/`, without the name of the model.
+
+    Raises:
+        TypeError: If `root` is not an integer.
+        ValueError: If `root` is out of range.
+
+    Example:
+        >>> from keras_initx import HeNormal, initialize
+        >>> seed = seeds(0)
+        >>> hidden = keras.layers.Dense(8, kernel_initializer=HeNormal(seed=seed("hidden/kernel")), name="hidden")
+        >>> model = keras.Sequential([keras.Input((4,)), hidden])
+        >>> before = keras.ops.convert_to_numpy(hidden.kernel)
+        >>> plan = initialize(model, seed=0)
+        >>> bool((before == keras.ops.convert_to_numpy(hidden.kernel)).all())
+        True
+    """
+    return functools.partial(derived_seed, check_root("root", root))
 
 
 def made_like(

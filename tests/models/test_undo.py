@@ -20,6 +20,8 @@ CHANGES = {
     "initialize": lambda model: keras_initx.initialize(model, seed=1),
     "lsuv": lambda model: keras_initx.lsuv(model, X, seed=1),
     "load_pretrained": lambda model: load_pretrained(model, STATE, layout="keras"),
+    "shrink_and_perturb": lambda model: keras_initx.shrink_and_perturb(model, seed=1),
+    "reset_dormant": lambda model: keras_initx.reset_dormant(model, X, threshold=0.9, seed=1),
 }
 
 

@@ -1,0 +1,89 @@
+"""Shrink the weights of a trained model and add noise, before it continues with more data."""
+
+from dataclasses import replace
+
+import keras
+
+from keras_initx._checks import check_flag, check_not_negative
+from keras_initx._seeds import root_seed
+from keras_initx._typing import Tensor
+from keras_initx.models._initialize import InitializationPlan, Step, carried_out, planned
+from keras_initx.models._rules import Rules
+from keras_initx.models._weights import check_model
+from keras_initx.sampling import computing_dtype
+
+__all__ = ["shrink_and_perturb"]
+
+
+def shrink_and_perturb(
+    model: keras.Model,
+    rules: Rules | None = None,
+    *,
+    shrink: float = 0.4,
+    perturb: float = 0.1,
+    seed: int | None = None,
+    reset: bool = True,
+    atomic: bool = True,
+    dry_run: bool = False,
+) -> InitializationPlan:
+    """Replace the trainable weights of a model by `shrink * weight + perturb * fresh`, in place.
+
+    For training that continues with more data: a model that was trained on a part of the data, and
+    then on all, often ends worse than one that was trained on all from the start. `fresh` are the
+    weights that `initialize` with the same `rules` and `seed` gives, so each kind of weight gets
+    noise of its own size. Weights that are not trainable, such as the statistics of batch
+    normalization and the weights of frozen layers, are left unchanged.
+
+    The same weights and seed give the same result on every backend, as far as `fresh` does.
+
+    Args:
+        model: A built model.
+        rules: See `initialize`. `None` instead of an initializer leaves the matching weights
+            unchanged.
+        shrink: Factor on the weights, a number from 0.
+        perturb: Factor on the fresh weights, a number from 0. The defaults are those of the
+            authors' code.
+        seed: See `initialize`.
+        reset: See `initialize`. The authors start with a new optimizer.
+        atomic: See `initialize`.
+        dry_run: If true, only return the plan and do not change the model.
+
+    Returns:
+        An `InitializationPlan` of the fresh weights, before the factor.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a factor is negative, or as `initialize`.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="logits")])
+        >>> kernel = model.layers[0].kernel.assign([[1, 2], [3, 4]])
+        >>> plan = shrink_and_perturb(model, {"*kernel": "identity"}, shrink=0.5, perturb=0.25)
+        >>> keras.ops.convert_to_numpy(model.layers[0].kernel).tolist()
+        [[0.75, 1.0], [1.5, 2.25]]
+
+    Reference:
+        Ash and Adams, "On warm-starting neural network training", NeurIPS 2020, and their code,
+        `warm_start`, commit 12485d9.
+    """
+    check_model("model", model)
+    check_not_negative("shrink", shrink)
+    check_not_negative("perturb", perturb)
+    for name, flag in (("reset", reset), ("atomic", atomic), ("dry_run", dry_run)):
+        check_flag(name, flag)
+    root = root_seed(seed)
+    steps = [step if step.weight.variable.trainable else _left(step) for step in planned(model, rules, root)]
+    if dry_run:
+        return InitializationPlan([step.row for step in steps], root, dry_run)
+
+    def change(variable: keras.Variable, fresh: Tensor) -> Tensor:
+        dtype = computing_dtype(keras.backend.standardize_dtype(variable.dtype))
+        old, fresh = (keras.ops.cast(value, dtype) for value in (variable.value, fresh))
+        return keras.ops.cast(float(shrink) * old + float(perturb) * fresh, variable.dtype)
+
+    return carried_out(model, steps, root, drawn=seed is None, reset=reset, atomic=atomic, change=change)
+
+
+def _left(step: Step) -> Step:
+    row = replace(step.row, initializer=None, reason=step.row.reason or "not trainable", expected_std=None, seed=None)
+    return Step(step.weight, None, row)

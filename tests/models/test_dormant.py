@@ -1,0 +1,338 @@
+"""Units that do nothing, and their reset."""
+
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+
+from keras_initx import initialize, reset_dormant
+
+layers = keras.layers
+X = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
+IMAGES = np.random.default_rng(0).normal(size=(8, 8, 8, 2)).astype("float32")
+DEAD = [0, 3]
+
+
+def kill(layer, dead=DEAD):
+    """Give some units of a layer a bias that keeps them at 0, and all others one that keeps them above."""
+    size = 1e4 if layer.name == "second" else 100.0
+    layer.bias.assign([-10 * size if unit in dead else size for unit in range(layer.bias.shape[0])])
+
+
+def dense():
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(8, "relu", name="first"),
+            layers.Dense(7, name="second"),
+            layers.ReLU(),
+            layers.Dropout(0.5),
+            layers.Dense(3, name="logits"),
+        ]
+    )
+
+
+def convolutional():
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 2)),
+            layers.Conv2D(8, 3, use_bias=True, name="first"),
+            layers.BatchNormalization(name="norm"),
+            layers.Activation("relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(5, 2, activation="relu", name="second"),
+            layers.Flatten(),
+            layers.Dense(3, name="logits"),
+        ]
+    )
+
+
+def drawn(build, seed=1):
+    model = build()
+    initialize(model, seed=seed)
+    return model
+
+
+def rows(units):
+    return {layer.path: (layer.units, layer.dormant) for layer in units.layers}
+
+
+def reasons(units):
+    return {layer.path: layer.reason for layer in units.layers if layer.reason}
+
+
+def state(model):
+    optimizer = getattr(model, "optimizer", None)
+    return [to_numpy(variable) for variable in (*model.variables, *(optimizer.variables if optimizer else ()))]
+
+
+def test_a_dead_unit_gets_fresh_weights_and_has_no_effect():
+    model, fresh = drawn(dense), drawn(dense, seed=2)
+    first, second, logits = (model.get_layer(name) for name in ("first", "second", "logits"))
+    kill(first)
+    kill(second, [6])
+    outputs, before = to_numpy(model(X)), model.get_weights()
+    units = reset_dormant(model, X, threshold=0, seed=2)
+    assert rows(units) == {"first": (8, 2), "second": (7, 1), "logits": (None, None)}
+    expected, new = [value.copy() for value in before], fresh.get_weights()
+    for place, dead in ((0, DEAD), (2, [6])):
+        expected[place][:, dead] = new[place][:, dead]
+        expected[place + 1][dead] = new[place + 1][dead]
+    expected[2][DEAD] = 0
+    expected[4][[6]] = 0
+    for value, other in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(value, other)
+    np.testing.assert_allclose(to_numpy(model(X)), outputs, rtol=1e-4, atol=0.1)
+    assert (to_numpy(keras.ops.relu(X @ first.kernel + first.bias))[:, DEAD] > 0).any(axis=0).all()
+    assert not to_numpy(logits.kernel)[6].any()
+
+
+def test_channels_are_units_through_pooling_and_flattening():
+    model, fresh = drawn(convolutional), drawn(convolutional, seed=2)
+    norm = model.get_layer("norm")
+    norm.beta.assign([-1000.0 if unit in DEAD else 100.0 for unit in range(8)])
+    kill(model.get_layer("second"), [4])
+    outputs = to_numpy(model(IMAGES))
+    units = reset_dormant(model, IMAGES, threshold=0, seed=2)
+    assert rows(units) == {"first": (8, 2), "second": (5, 1), "logits": (None, None)}
+    assert np.flatnonzero(to_numpy(norm.beta) == 0).tolist() == DEAD
+    first, second, logits = (to_numpy(model.get_layer(name).kernel) for name in ("first", "second", "logits"))
+    np.testing.assert_array_equal(first[..., DEAD], to_numpy(fresh.get_layer("first").kernel)[..., DEAD])
+    assert not second[:, :, DEAD].any()
+    assert second[:, :, 1].all()
+    assert not logits.reshape(-1, 5, 3)[:, 4].any()
+    assert logits.reshape(-1, 5, 3)[:, 3].all()
+    np.testing.assert_allclose(to_numpy(model(IMAGES)), outputs, rtol=1e-4, atol=0.1)
+
+
+def test_the_score_is_relative_to_the_mean_of_the_layer():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(4, name="hidden"), layers.Dense(2, name="logits")])
+    model.layers[0].set_weights([np.zeros((3, 4), "float32"), np.array([0.0, 0.1, -1.0, 2.9], "float32")])
+    model.layers[0].kernel.assign(np.full((3, 4), 1e-9))
+    found = [
+        rows(reset_dormant(model, X[:, :3], threshold=threshold, dry_run=True))["hidden"][1]
+        for threshold in (0.05, 0.11, 1.1)
+    ]
+    assert found == [1, 2, 3]
+
+
+def test_moments_of_what_is_reset_start_anew():
+    model = drawn(dense)
+    kill(model.get_layer("first"))
+    kill(model.get_layer("second"), [])
+    model.compile(keras.optimizers.Adam(1e-4), "mse")
+    model.fit(X, np.ones((64, 3)), verbose=0)
+    moments = [variable for variable in model.optimizer.variables if len(variable.shape)]
+    for moment in moments:
+        moment.assign(np.ones(moment.shape))
+    reset_dormant(model, X, threshold=0, seed=2)
+    for moment in moments:
+        expected = np.ones(moment.shape)
+        if "first" in moment.path:
+            expected[..., DEAD] = 0
+        if "second_kernel" in moment.path:
+            expected[DEAD] = 0
+        np.testing.assert_array_equal(to_numpy(moment), expected, err_msg=moment.path)
+    assert int(model.optimizer.iterations) == 2
+
+
+def test_averages_of_weights_follow_them():
+    model = drawn(dense)
+    kill(model.get_layer("first"))
+    kill(model.get_layer("second"), [])
+    model.compile(keras.optimizers.SGD(1e-4, use_ema=True), "mse")
+    model.fit(X, np.ones((64, 3)), verbose=0)
+    reset_dormant(model, X, threshold=0, seed=2)
+    (average,) = (slot for slot in model.optimizer.variables if "first_kernel" in slot.path and "average" in slot.path)
+    kernel = model.get_layer("first").kernel
+    np.testing.assert_array_equal(to_numpy(average)[:, DEAD], to_numpy(kernel)[:, DEAD])
+
+
+def test_training_goes_on_without_compiling_again():
+    model = drawn(dense)
+    kill(model.get_layer("first"))
+    kill(model.get_layer("second"), [])
+    model.compile("adam", "mse")
+    model.fit(X, np.ones((64, 3)), verbose=0)
+    function = model.train_function
+    reset_dormant(model, X, threshold=0, seed=2)
+    model.fit(X, np.ones((64, 3)), verbose=0)
+    assert model.train_function is function
+    assert rows(reset_dormant(model, X, threshold=0, seed=2))["first"] == (8, 0)
+
+
+def residual():
+    x = inputs = keras.Input((6,))
+    y = layers.Dense(8, "relu", name="inside")(x)
+    y = layers.Dense(6, name="branch")(y)
+    x = layers.Add(name="sum")([x, y])
+    return keras.Model(inputs, layers.Dense(3, name="logits")(x))
+
+
+def two_outputs():
+    inputs = keras.Input((6,))
+    x = layers.Dense(8, "relu", name="hidden")(inputs)
+    return keras.Model(inputs, [x, layers.Dense(3, name="logits")(x)])
+
+
+def shared():
+    inputs = keras.Input((6,))
+    last = layers.Dense(3, name="last")
+    left, right = (layers.Dense(8, "relu", name=name)(inputs) for name in ("left", "right"))
+    return keras.Model(inputs, [last(left), last(right)])
+
+
+def several_users():
+    inputs = keras.Input((6,))
+    x = layers.Dense(8, "relu", name="hidden")(inputs)
+    return keras.Model(inputs, [layers.Dense(3, name=name)(x) for name in ("one", "two")])
+
+
+def memory():
+    inputs = keras.Input((4, 6))
+    x = layers.Dense(8, "relu", name="hidden")(inputs)
+    return keras.Model(inputs, layers.Dense(3, name="logits")(layers.LSTM(5, name="memory")(x)))
+
+
+def softmax():
+    return keras.Sequential(
+        [keras.Input((6,)), layers.Dense(8, "softmax", name="hidden"), layers.Dense(3, name="logits")]
+    )
+
+
+def einsum(equation, output_shape):
+    def build():
+        hidden = layers.EinsumDense(equation, output_shape, bias_axes="d", activation="relu", name="hidden")
+        x = inputs = keras.Input((8, 6))
+        return keras.Model(inputs, layers.Dense(3, name="logits")(hidden(x)))
+
+    return build
+
+
+class Doubled(layers.Layer):
+    """A layer that uses its inputs as they are, too."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight((shape[-1], shape[-1]), name="kernel")
+
+    def call(self, x):
+        return x @ self.kernel + x
+
+
+def custom():
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(8, "relu", name="hidden"),
+            Doubled(name="doubled"),
+            layers.Dense(3, name="logits"),
+        ]
+    )
+
+
+OUTPUT = "an output of the model"
+
+
+@pytest.mark.parametrize(
+    ("build", "left"),
+    [
+        (residual, {"branch": "used by sum", "logits": OUTPUT}),
+        (two_outputs, {"hidden": OUTPUT, "logits": OUTPUT}),
+        (shared, {"left": "used by last", "right": "used by last", "last": "last is not called once"}),
+        (several_users, {"one": OUTPUT, "two": OUTPUT}),
+        (memory, {"memory": "recurrent", "logits": OUTPUT}),
+        (softmax, {"hidden": "its activation mixes units", "logits": OUTPUT}),
+        (einsum("abc,cd->adb", (8, 8)), {"hidden": "its units are not along the last axis", "logits": OUTPUT}),
+        (custom, {"hidden": "used by doubled: not a dense", "doubled": "not a dense layer", "logits": OUTPUT}),
+    ],
+)
+def test_layers_whose_units_cannot_be_cut_out_are_left(build, left):
+    model = drawn(build)
+    x = np.resize(X, (8, *model.input_shape[1:]))
+    found = reasons(reset_dormant(model, x, threshold=0, seed=2))
+    assert found.keys() == left.keys()
+    assert all(found[path].startswith(reason) for path, reason in left.items())
+
+
+def test_all_users_of_a_unit_are_cut():
+    model = drawn(several_users)
+    kill(model.get_layer("hidden"))
+    assert rows(reset_dormant(model, X, threshold=0, seed=2))["hidden"] == (8, 2)
+    for name in "one", "two":
+        kernel = to_numpy(model.get_layer(name).kernel)
+        assert not kernel[DEAD].any()
+        assert np.delete(kernel, DEAD, axis=0).all()
+
+
+def test_an_einsum_layer_is_a_dense_layer():
+    model = drawn(einsum("abc,cd->abd", (8, 8)))
+    kill(model.get_layer("hidden"))
+    assert rows(reset_dormant(model, np.resize(X, (8, 8, 6)), threshold=0, seed=2))["hidden"] == (8, 2)
+    assert not to_numpy(model.get_layer("logits").kernel)[DEAD].any()
+
+
+def test_a_recurrent_layer_may_be_the_next():
+    model = drawn(memory)
+    kill(model.get_layer("hidden"))
+    assert rows(reset_dormant(model, X.reshape(-1, 4, 6), threshold=0, seed=2))["hidden"] == (8, 2)
+    assert not to_numpy(model.get_layer("memory").cell.kernel)[DEAD].any()
+
+
+@pytest.mark.parametrize("frozen", ["first", "second"])
+def test_frozen_layers_stay_as_they_are(frozen):
+    model = drawn(dense)
+    kill(model.get_layer("first"))
+    kill(model.get_layer("second"), [])
+    model.get_layer(frozen).trainable = False
+    before = model.get_layer(frozen).get_weights()
+    assert "frozen" in reasons(reset_dormant(model, X, threshold=0, seed=2))["first"]
+    for value, other in zip(model.get_layer(frozen).get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
+def test_the_batch_leaves_no_trace():
+    model = drawn(convolutional)
+    kill(model.get_layer("second"), [])
+    before = state(model)
+    assert reset_dormant(model, IMAGES, threshold=0, seed=2).share == 0
+    for value, other in zip(state(model), before, strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
+def test_an_optimizer_with_other_moments_is_refused():
+    model = drawn(dense)
+    model.compile(keras.optimizers.Adafactor(1e-4), "mse")
+    model.fit(X, np.ones((64, 3)), verbose=0)
+    kill(model.get_layer("first"))
+    kill(model.get_layer("second"), [])
+    before = state(model)
+    with pytest.raises(ValueError, match=r"`model` must have an optimizer whose moments have the shapes"):
+        reset_dormant(model, X, threshold=0, seed=2)
+    for value, other in zip(state(model), before, strict=True):
+        np.testing.assert_array_equal(value, other)
+    assert reset_dormant(model, X, threshold=0, seed=2, reset=False).share > 0
+
+
+@pytest.mark.once
+def test_the_result_is_a_table():
+    model = drawn(dense)
+    kill(model.get_layer("first"))
+    kill(model.get_layer("second"), [])
+    units = reset_dormant(model, X, threshold=0, seed=2, dry_run=True)
+    assert repr(units) == "<DormantUnits of 3 layers: 13.3% of units to be reset, 1 left, seed 2>"
+    assert str(units).splitlines()[2].split() == ["first", "8", "2"]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"threshold": -0.1}, ValueError, "`threshold` must not be negative. Received: threshold=-0.1"),
+        ({"x": [1, 2]}, TypeError, "`x` must be an array"),
+        ({"x": X[:0]}, ValueError, "`x` must have at least one example"),
+        ({"reset": None}, TypeError, "`reset` must be True or False"),
+    ],
+)
+def test_refuses_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        reset_dormant(drawn(dense), **{"x": X, **arguments})

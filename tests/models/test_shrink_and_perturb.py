@@ -1,0 +1,107 @@
+"""A model that is shrunk, with fresh weights as noise."""
+
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+
+from keras_initx import KeepSparse, Sparse, initialize, shrink_and_perturb
+
+layers = keras.layers
+X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
+
+
+def network(dtype="float32"):
+    sparse = Sparse(2, seed=5)
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(5, "relu", name="hidden", dtype=dtype),
+            layers.BatchNormalization(name="norm"),
+            layers.Dense(4, kernel_initializer=sparse, kernel_constraint=KeepSparse(sparse), name="sparse"),
+            layers.Dense(3, name="logits"),
+        ]
+    )
+
+
+def trained(dtype="float32"):
+    model = network(dtype)
+    initialize(model, seed=9)
+    model.compile("adam", "mse")
+    model.fit(X, np.ones((32, 3)), epochs=2, verbose=0)
+    return model
+
+
+def weights(model):
+    return {weight.path.split("/", 1)[-1]: to_numpy(weight).astype("float32") for weight in model.weights}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_each_trainable_weight_is_the_sum_of_two_parts(dtype):
+    model, other = trained(dtype), network(dtype)
+    before = weights(model)
+    shrink_and_perturb(model, shrink=0.5, perturb=0.25, seed=3)
+    initialize(other, seed=3)
+    fresh = weights(other)
+    for name, value in weights(model).items():
+        expected = before[name] if "moving" in name else np.float32(0.5) * before[name] + np.float32(0.25) * fresh[name]
+        if dtype == "bfloat16" and "hidden" in name:
+            expected = expected.astype("bfloat16").astype("float32")
+        np.testing.assert_array_equal(value, expected, err_msg=name)
+
+
+def test_zeros_that_are_kept_stay():
+    model = trained()
+    kernel = model.get_layer("sparse").kernel
+    zeros = to_numpy(kernel) == 0
+    shrink_and_perturb(model, seed=3)
+    np.testing.assert_array_equal(to_numpy(kernel) == 0, zeros)
+
+
+def test_the_optimizer_starts_anew():
+    model = trained()
+    shrink_and_perturb(model, seed=3, reset=False)
+    assert any(to_numpy(variable).any() for variable in model.optimizer.variables[2:])
+    shrink_and_perturb(model, seed=3)
+    assert not any(to_numpy(variable).any() for variable in model.optimizer.variables[2:])
+
+
+def test_frozen_weights_and_those_of_a_rule_are_left():
+    model = trained()
+    model.get_layer("hidden").trainable = False
+    before = weights(model)
+    plan = shrink_and_perturb(model, {"logits/*": None}, seed=3)
+    reasons = {row.path: row.reason for row in plan.left}
+    assert reasons == {
+        "hidden/kernel": "not trainable",
+        "hidden/bias": "not trainable",
+        "norm/moving_mean": "not trainable",
+        "norm/moving_variance": "not trainable",
+        "logits/kernel": "by rule",
+        "logits/bias": "by rule",
+    }
+    after = weights(model)
+    assert {name for name in before if np.array_equal(before[name], after[name])} == set(reasons)
+
+
+def test_a_dry_run_changes_nothing():
+    model = trained()
+    before = weights(model)
+    plan = shrink_and_perturb(model, seed=3, dry_run=True)
+    assert len(plan.weights) - len(plan.left) == 8
+    assert all(np.array_equal(value, before[name]) for name, value in weights(model).items())
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"shrink": -1}, ValueError, "`shrink` must not be negative. Received: shrink=-1"),
+        ({"perturb": "a"}, TypeError, "`perturb` must be a finite number. Received: perturb='a'"),
+        ({"atomic": 1}, TypeError, "`atomic` must be True or False"),
+        ({"rules": {"none": None}}, ValueError, "Each of `rules` must match a weight"),
+    ],
+)
+def test_refuses_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        shrink_and_perturb(network(), **arguments)
