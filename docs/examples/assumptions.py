@@ -140,6 +140,8 @@ def print_positive():
     print(f"  {'':5}{'tanh: beyond':>14}{'gradient of':>13}{'ReLU: standard':>16}{'gradient of':>13}")
     print(f"  {'layer':5}{'±0.99':>14}{'kernel':>13}{'deviation':>16}{'kernel':>13}")
     for number, (tanh, relu) in enumerate(zip(*(report.layers for report in reports.values()), strict=True), 1):
+        if number not in DEPTHS:
+            continue
         gradients = [ten_layers.kernel_gradient(layer) for layer in (tanh, relu)]
         print(f"  {number:5}{tanh.saturated:14.1%}{gradients[0]:13.1e}{relu.after.std:16.1e}{gradients[1]:13.1e}")
     for activation, report in reports.items():
