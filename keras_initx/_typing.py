@@ -20,7 +20,22 @@ Array: TypeAlias = npt.NDArray[Any]
 Seed: TypeAlias = int | keras.random.SeedGenerator | None
 AxesLike: TypeAlias = list[int] | tuple[int, ...] | None
 Activation: TypeAlias = Literal[
-    "linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu", "elu", "gelu", "silu", "swish"
+    "linear",
+    "sigmoid",
+    "tanh",
+    "relu",
+    "leaky_relu",
+    "selu",
+    "elu",
+    "gelu",
+    "silu",
+    "swish",
+    "celu",
+    "hard_silu",
+    "mish",
+    "relu6",
+    "softplus",
+    "softsign",
 ]
 Gain: TypeAlias = float | Activation
 

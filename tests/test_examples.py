@@ -1,6 +1,8 @@
 """What the pages of experiments and of rules say, measured by their own scripts."""
 
 import functools
+import pathlib
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +19,10 @@ digits = pytest.importorskip("_digits")
 
 # Weights are the same on every backend, as other tests show, so these numbers are too, to rounding.
 pytestmark = pytest.mark.once
+
+
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?")
 
 
 def in_full(*values):
@@ -141,6 +147,16 @@ def test_tanh_shrinks_and_relu_makes_examples_alike(monkeypatch):
     assert measured[-1] == pytest.approx(predicted[-1], abs=0.05)
 
 
+@pytest.mark.parametrize("row", assumptions.DEEP, ids=lambda row: f"{row[0]}, {row[1]}")
+def test_a_gain_does_not_hold_gelu_and_silu(row, monkeypatch):
+    monkeypatch.setattr(assumptions, "DEEP_AFTER", (20,))
+    activation, name, *weights = row
+    first, *_, last = assumptions.deep_sizes(activation, *weights)
+    grows = activation in ("gelu", "silu") and name.startswith("Orthogonal")
+    shrinks = activation in ("gelu", "silu") and name == "he_normal"
+    assert (last > 3 * first, last < first / 10) == (grows, shrinks)
+
+
 def test_draws_differ_by_depth_over_width():
     assert np.log(assumptions.relu_mean_squares(50)).var() == pytest.approx(5 * 50 / 50, rel=0.2)
 
@@ -166,6 +182,43 @@ def test_weights_that_are_all_positive_fail(capsys):
     assert "relu: exploding, exploding gradient" in output
 
 
+def last_digit(number):
+    """Return the unit of the last digit that is written."""
+    mantissa, _, exponent = number.partition("e")
+    return 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+
+
+def paragraphs(text):
+    # Keras draws the masks of dropout, which differ between backends.
+    lines = (line for line in text.splitlines() if not line.startswith(("dropout", "Figure:")))
+    return [part.strip("\n") for part in "\n".join(lines).split("\n\n") if part.strip()]
+
+
+@pytest.mark.parametrize(
+    ("page", "script", "options"),
+    [
+        ("rules", "variance", []),
+        ("rules", "matrix_products", []),
+        pytest.param("rules", "assumptions", [], marks=pytest.mark.full),
+        pytest.param("rules", "restarts", [], marks=pytest.mark.full),
+        pytest.param("experiments", "ten_layers", [], marks=pytest.mark.full),
+        pytest.param("experiments", "ten_layers_variants", ["relu"], marks=pytest.mark.full),
+        pytest.param("experiments", "ten_layers_variants", ["tanh"], marks=pytest.mark.full),
+    ],
+)
+def test_the_page_shows_what_the_script_prints(page, script, options, tmp_path, capsys):
+    pytest.importorskip(script).main(["--out", str(tmp_path), *options])
+    printed = paragraphs(capsys.readouterr().out)
+    blocks = re.findall(r"^```text\n(.*?)^```$", (DOCS / f"{page}.md").read_text(), re.DOTALL | re.MULTILINE)
+    shown = [part for block in blocks for part in paragraphs(block)]
+    pairs = [(a, b) for a in shown for b in printed if a.splitlines()[0] == b.splitlines()[0]]
+    assert pairs
+    for a, b in pairs:
+        assert NUMBER.sub("#", a).split() == NUMBER.sub("#", b).split()
+        for there, here in zip(NUMBER.findall(a), NUMBER.findall(b), strict=True):
+            assert float(there) == pytest.approx(float(here), abs=1.01 * last_digit(there)), a
+
+
 @pytest.fixture
 def few_digits(monkeypatch):
     """Let scripts train on an eighth of the images."""
@@ -180,7 +233,7 @@ def few_digits(monkeypatch):
         ("variance", [], "Largest difference in any layer: 20.4%"),
         ("matrix_products", [], "50   orthogonal"),
         ("restarts", ["--steps", "10"], "best of 10"),
-        ("thirty_layers", ["--layers", "3", "--epochs", "1", "--seeds", "1"], "3 ReLU layers, test accuracy after 1"),
+        ("thirty_layers", ["--layers", "3", "--epochs", "1", "--seeds", "1"], "3 relu layers trained by adam, test"),
         ("lsuv", ["--seeds", "1", "--networks", "tanh"], "Test loss after one epoch, mean of 1 seeds"),
         (
             "residual_start",
@@ -192,6 +245,8 @@ def few_digits(monkeypatch):
         ("renewal", ["warm", "--epochs", "1", "--repeats", "1"], "shrink_and_perturb"),
         ("renewal", ["dormant", "--epochs", "1", "--repeats", "1", "--tasks", "1"], "threshold 0.1"),
         ("new_words", ["--repeats", "1", "--steps", "2", "--examples", "640"], "rise of the loss from means: 0.223"),
+        ("choices", ["--units", "16", "--epochs", "1", "--repeats", "1"], "2 ReLU layers of 16 units, 1 epochs"),
+        ("long_memory", ["recall", "--layer", "gru", "--epochs", "1", "--repeats", "1"], "Recall, GRU: 100 steps"),
     ],
 )
 def test_scripts_print_a_table(script, options, found, tmp_path, capsys):

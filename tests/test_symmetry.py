@@ -10,6 +10,7 @@ symmetry = pytest.importorskip("symmetry")
     ("name", "before", "after", "found"),
     [
         pytest.param("zeros", 1, 1, ["all-zero weights"], marks=pytest.mark.once),
+        pytest.param("zeros, sigmoid", 1, 1, ["all-zero weights"], marks=pytest.mark.once),
         ("constant 0.1", 1, 1, ["constant weights", "vanishing gradient"]),
         pytest.param("constant, random out", 32, 32, ["constant weights"], marks=pytest.mark.once),
         pytest.param("small random", 32, 32, [], marks=pytest.mark.once),

@@ -10,6 +10,7 @@ matplotlib.rcParams.update({"font.size": 10, "axes.titlesize": 10})
 
 # The colorblind-safe palette of Okabe and Ito.
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"
+COLORS = RED, BLUE, GREEN, PURPLE, ORANGE
 
 
 def parser(text) -> argparse.ArgumentParser:

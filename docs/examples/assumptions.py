@@ -1,4 +1,4 @@
-"""Measure where the variance formula stops predicting a network: depth, means, width, positive weights.
+"""Measure where the variance formula stops predicting a network: depth, activations, means, width, positive weights.
 
 `KERAS_BACKEND=jax python docs/examples/assumptions.py`
 """
@@ -11,8 +11,26 @@ import numpy as np
 import ten_layers
 
 DEPTHS = (1, 2, 5, 10, 20, 50)
+DEEP_AFTER = (10, 30, 50)
 WIDTHS = (10, 50, 200)
 DRAWS = 200
+
+# Weights of variance `scale / fan_in` and Gaussian biases that are critical in the sense of Roberts, Yaida and Hanin
+# (2022): a small deviation of the mean square neither grows nor shrinks.
+CRITICAL = {"gelu": (1.983, 0.416), "silu": (1.988, 0.745)}
+# Activations, weights, and the standard deviation of the biases.
+DEEP = (
+    ("gelu", "he_normal", keras_initx.HeNormal, 0.0),
+    ("gelu", 'Orthogonal(gain="gelu")', lambda seed: keras_initx.Orthogonal("gelu", seed), 0.0),
+    ("gelu", "critical", lambda seed: keras_initx.VarianceScaling(CRITICAL["gelu"][0], seed=seed), CRITICAL["gelu"][1]),
+    ("silu", "he_normal", keras_initx.HeNormal, 0.0),
+    ("silu", 'Orthogonal(gain="silu")', lambda seed: keras_initx.Orthogonal("silu", seed), 0.0),
+    ("silu", "critical", lambda seed: keras_initx.VarianceScaling(CRITICAL["silu"][0], seed=seed), CRITICAL["silu"][1]),
+    ("elu", "he_normal", keras_initx.HeNormal, 0.0),
+    ("elu", 'Orthogonal(gain="elu")', lambda seed: keras_initx.Orthogonal("elu", seed), 0.0),
+    ("selu", "lecun_normal", keras_initx.LecunNormal, 0.0),
+    ("selu", 'Orthogonal(gain="selu")', lambda seed: keras_initx.Orthogonal("selu", seed), 0.0),
+)
 
 
 def kernel(initializer, shape):
@@ -31,6 +49,18 @@ def tanh_spread(units=500):
     for seed in range(1, max(DEPTHS) + 1):
         signal = np.tanh(signal @ kernel(keras_initx.FanInNormal(seed=seed), (units, units)))
         found.append(signal.std())
+    return found
+
+
+def deep_sizes(activation, initializer, stddev, units=500):
+    """Return the root mean square of the outputs of layers with these weights and Gaussian biases, by depth."""
+    signal, found = inputs(200, units), []
+    for seed in range(1, max(DEEP_AFTER) + 1):
+        sums = signal @ kernel(initializer(seed=seed), (units, units))
+        if stddev:
+            sums += kernel(keras_initx.RandomNormal(stddev=stddev, seed=1000 + seed), (units,))
+        signal = np.asarray(keras.ops.convert_to_numpy(keras.activations.get(activation)(sums)))
+        found.append(np.sqrt((signal**2).mean()))
     return found
 
 
@@ -71,6 +101,16 @@ def print_depth():
     print()
 
 
+def print_activations():
+    """Print the size of signals behind layers of several activations."""
+    print("500 units: root mean square of the outputs after so many layers")
+    print(f"  {'activation':12}{'weights':24}" + "".join(f"{depth:>10}" for depth in DEEP_AFTER))
+    for activation, name, initializer, stddev in DEEP:
+        found = deep_sizes(activation, initializer, stddev)
+        print(f"  {activation:12}{name:24}" + "".join(f"{found[depth - 1]:10.2g}" for depth in DEEP_AFTER))
+    print()
+
+
 def print_width():
     """Print the variation between draws of the weights in networks of finite width."""
     print(f"50 ReLU layers with He's weights, one input, {DRAWS} draws: mean square over that of the input")
@@ -100,6 +140,8 @@ def print_positive():
     print(f"  {'':5}{'tanh: beyond':>14}{'gradient of':>13}{'ReLU: standard':>16}{'gradient of':>13}")
     print(f"  {'layer':5}{'±0.99':>14}{'kernel':>13}{'deviation':>16}{'kernel':>13}")
     for number, (tanh, relu) in enumerate(zip(*(report.layers for report in reports.values()), strict=True), 1):
+        if number not in DEPTHS:
+            continue
         gradients = [ten_layers.kernel_gradient(layer) for layer in (tanh, relu)]
         print(f"  {number:5}{tanh.saturated:14.1%}{gradients[0]:13.1e}{relu.after.std:16.1e}{gradients[1]:13.1e}")
     for activation, report in reports.items():
@@ -110,6 +152,7 @@ def main(arguments=None):
     """Measure and print."""
     _figures.parser(__doc__.splitlines()[0]).parse_args(arguments)
     print_depth()
+    print_activations()
     print_width()
     print_positive()
 

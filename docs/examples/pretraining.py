@@ -26,7 +26,7 @@ def train(kernel, seed, train_set, test_set, epochs):
     """Train a network with this kernel in the hidden layer.
 
     Returns:
-        The model, and its accuracy on the test data after each epoch.
+        The model, and its loss on the training data and its accuracy on the test data after each epoch.
     """
     out = keras_initx.GlorotUniform(seed=1000 + seed)
     layers = [
@@ -37,11 +37,11 @@ def train(kernel, seed, train_set, test_set, epochs):
     model.compile(keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy", metrics=["accuracy"])
     keras.utils.set_random_seed(seed)  # the order of the examples
     history = model.fit(*train_set, batch_size=8, epochs=epochs, verbose=0, validation_data=test_set)
-    return model, history.history["val_accuracy"]
+    return model, (history.history["loss"], history.history["val_accuracy"])
 
 
 def compare(seed, examples, epochs, path):
-    """Return the accuracies on digits 4 to 7 by epoch, from random weights and from weights pretrained on 0 to 3."""
+    """Return losses and accuracies on digits 4 to 7, from random weights and from weights pretrained on 0 to 3."""
     train_set, test_set = _digits.load()
     (source, target), (source_test, target_test) = split(*train_set), split(*test_set)
     # Different examples for each seed.
@@ -66,9 +66,11 @@ def main(arguments=None):
     print(f"{options.examples} images of the digits 4 to 7, {options.repeats} seeds: accuracy on test data")
     print(f"{'epoch':>5}{'random':>10}{'pretrained':>12}{'difference for each seed':>28}")
     for epoch in sorted({1, 5, options.epochs} & set(range(1, options.epochs + 1))):
-        random, pretrained = np.array(runs)[:, :, epoch - 1].T
+        random, pretrained = np.array(runs)[:, :, 1, epoch - 1].T
         differences = "".join(f"{value:+8.1%}" for value in pretrained - random)
         print(f"{epoch:5}{random.mean():10.1%}{pretrained.mean():12.1%}    {differences}")
+    random, pretrained = np.array(runs)[:, :, 0, -1].mean(axis=0)
+    print(f"Loss on the training data at the end: {random:.3f} random, {pretrained:.3f} pretrained")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,10 @@ INPUTS = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], "float32")
 TARGETS = np.array([-1, 1, 1, -1], "float32")
 
 
-def train(units, stddev, checks):
+def train(units, stddev, checks, *, stochastic=False):
     """Train a separate network for each start, all at once, by gradient descent on the mean squared error.
+
+    `stochastic` takes one example at random for each step, instead of all four.
 
     Returns:
         An array with a row for each number of steps in `checks`: the fraction of the four examples
@@ -30,11 +32,13 @@ def train(units, stddev, checks):
 
     hidden, out = draw(1, (STARTS, 2, units)), draw(2, (STARTS, units))
     hidden_bias, out_bias = np.zeros((STARTS, 1, units), "float32"), np.zeros((STARTS, 1), "float32")
-    right = []
+    right, picks = [], np.random.default_rng(0)
     for step in range(1, max(checks) + 1):
         outputs = np.tanh(INPUTS @ hidden + hidden_bias)
         predicted = np.einsum("seu,su->se", outputs, out) + out_bias
         error = (predicted - TARGETS) / 2  # the gradient of the mean of four squares
+        if stochastic:
+            error *= np.eye(4, dtype="float32")[picks.integers(4, size=STARTS)]
         back = error[:, :, None] * out[:, None, :] * (1 - outputs**2)
         out -= RATE * np.einsum("se,seu->su", error, outputs)
         out_bias -= RATE * error.sum(axis=1, keepdims=True)
@@ -51,12 +55,17 @@ def main(arguments=None):
     parser.add_argument("--steps", type=int, nargs="+", default=CHECKS, help="numbers of steps to look after")
     checks = parser.parse_args(arguments).steps
     print(f"XOR with tanh units, {STARTS} starts: share that gets all four examples right after so many steps")
-    print(f"{'units':>5}{'stddev':>8}" + "".join(f"{steps:>8}" for steps in checks) + f"{'best of 10':>13}")
+    print(
+        f"{'units':>5}{'stddev':>8}"
+        + "".join(f"{steps:>8}" for steps in checks)
+        + f"{'best of 10':>13}{'stochastic':>13}"
+    )
     for units in (2, 4, 16):
         for stddev in (0.1, 1.0):
             solved = (train(units, stddev, checks) == 1).mean(axis=1)
             shares = "".join(f"{share:8.1%}" for share in solved)
-            print(f"{units:5}{stddev:8.2g}{shares}{1 - (1 - solved[-1]) ** 10:13.1%}", flush=True)
+            noisy = (train(units, stddev, checks[-1:], stochastic=True) == 1).mean()
+            print(f"{units:5}{stddev:8.2g}{shares}{1 - (1 - solved[-1]) ** 10:13.1%}{noisy:13.1%}", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,13 @@ from matplotlib.ticker import MaxNLocator
 UNITS = 32
 ROUNDING = 1e-3
 
-# Initializers of the hidden layer and of the output layer.
+# The activation of the hidden layer, and the initializers of the hidden layer and of the output layer.
 STARTS = {
-    "zeros": (keras.initializers.Zeros(), keras.initializers.Zeros()),
-    "constant 0.1": (keras.initializers.Constant(0.1), keras.initializers.Constant(0.1)),
-    "constant, random out": (keras.initializers.Constant(0.1), keras_initx.SmallNormal(seed=2)),
-    "small random": (keras_initx.SmallNormal(seed=1), keras_initx.SmallNormal(seed=2)),
+    "zeros": ("tanh", keras.initializers.Zeros(), keras.initializers.Zeros()),
+    "zeros, sigmoid": ("sigmoid", keras.initializers.Zeros(), keras.initializers.Zeros()),
+    "constant 0.1": ("tanh", keras.initializers.Constant(0.1), keras.initializers.Constant(0.1)),
+    "constant, random out": ("tanh", keras.initializers.Constant(0.1), keras_initx.SmallNormal(seed=2)),
+    "small random": ("tanh", keras_initx.SmallNormal(seed=1), keras_initx.SmallNormal(seed=2)),
 }
 
 
@@ -35,8 +36,8 @@ def distinct_units(model):
     return sum(not same[unit, :unit].any() for unit in range(len(units)))
 
 
-def train(hidden, output, epochs):
-    """Train a network with these initializers.
+def train(activation, hidden, output, epochs):
+    """Train a network with this activation and these initializers.
 
     Returns:
         A list with the number of distinct units before and after training, a list with the accuracy
@@ -47,7 +48,7 @@ def train(hidden, output, epochs):
     model = keras.Sequential(
         [
             keras.Input((64,)),
-            keras.layers.Dense(UNITS, "tanh", kernel_initializer=hidden),
+            keras.layers.Dense(UNITS, activation, kernel_initializer=hidden),
             keras.layers.Dense(8, "softmax", kernel_initializer=output),
         ]
     )
@@ -65,9 +66,10 @@ def draw(accuracies, kernels):
     figure = _figures.new(9, 3.6)
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.1))
     axes = left.subplots()
-    colors = (_figures.RED, _figures.ORANGE, _figures.GREEN, _figures.BLUE)
-    for (name, accuracy), color, style in zip(accuracies.items(), colors, (":", "--", "-.", "-"), strict=True):
-        axes.plot(range(1, len(accuracy) + 1), accuracy, style, color=color, label=name)
+    colors = (_figures.RED, _figures.PURPLE, _figures.ORANGE, _figures.GREEN, _figures.BLUE)
+    styles = (":", (0, (1, 4)), "--", "-.", "-")
+    for (name, accuracy), color, style in zip(accuracies.items(), colors, styles, strict=True):
+        axes.plot(range(1, len(accuracy) + 1), accuracy, linestyle=style, color=color, label=name)
     axes.set(xlabel="epoch", ylabel="share of test data", ylim=(0, 1.02), title="Accuracy")
     axes.legend(frameon=False, fontsize=9, loc="center right", bbox_to_anchor=(1, 0.36))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -91,8 +93,8 @@ def main(arguments=None):
     accuracies, kernels = {}, {}
     print(f"{'':22}{'distinct units of ' + str(UNITS):>24}{'accuracy':>10}  diagnose before training")
     print(f"{'start':22}{'before':>12}{'after':>12}{'after':>10}")
-    for name, (hidden, output) in STARTS.items():
-        (before, after), accuracies[name], problems, model = train(hidden, output, options.epochs)
+    for name, start in STARTS.items():
+        (before, after), accuracies[name], problems, model = train(*start, options.epochs)
         kernels[name] = keras.ops.convert_to_numpy(model.weights[0])
         found = ", ".join(problems) or "no problem found"
         print(f"{name:22}{before:12}{after:12}{accuracies[name][-1]:10.1%}  {found}")

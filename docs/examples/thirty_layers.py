@@ -1,45 +1,62 @@
-"""Train thirty ReLU layers on digits from Keras' default weights, He weights and orthogonal weights.
+"""Train thirty layers on digits from Keras' default weights, He weights, orthogonal weights and others.
 
-`KERAS_BACKEND=jax python docs/examples/thirty_layers.py`
+`KERAS_BACKEND=jax python docs/examples/thirty_layers.py`, and the same with `--activation silu`
 """
 
 import keras_initx
 
 import _figures
+import assumptions
 import keras
 from sklearn.datasets import load_digits
 
 LAYERS, UNITS, EPOCHS = 30, 64, 10
 
-INITIALIZERS = {
-    "glorot_uniform, Keras' default": (lambda: "glorot_uniform", _figures.RED),
-    "he_normal": (lambda: "he_normal", _figures.BLUE),
-    'Orthogonal(gain="relu")': (lambda: keras_initx.Orthogonal(gain="relu"), _figures.GREEN),
-}
+
+def starts(activation):
+    """Return functions that make the kernel and the bias initializer of a layer, by name."""
+    found = {
+        "glorot_uniform, Keras' default": lambda: ("glorot_uniform", "zeros"),
+        "he_normal": lambda: ("he_normal", "zeros"),
+        f'Orthogonal(gain="{activation}")': lambda: (keras_initx.Orthogonal(gain=activation), "zeros"),
+    }
+    if activation in assumptions.CRITICAL:
+        scale, stddev = assumptions.CRITICAL[activation]
+        found["critical"] = lambda: (keras_initx.VarianceScaling(scale), keras_initx.RandomNormal(stddev=stddev))
+        found["lsuv"] = found["he_normal"]
+    return found
 
 
-def accuracies(initializer, seed, layers, epochs):
+def accuracies(name, start, seed, options):
     """Return the accuracy on test digits after each epoch of training."""
     keras.utils.set_random_seed(seed)
     x, y = load_digits(return_X_y=True)
     x = (x - x.mean()) / x.std()
-    hidden = [keras.layers.Dense(UNITS, "relu", kernel_initializer=initializer()) for _ in range(layers)]
+    hidden = []
+    for _ in range(options.layers):
+        kernel, bias = start()
+        layer = keras.layers.Dense(UNITS, options.activation, kernel_initializer=kernel, bias_initializer=bias)
+        hidden.append(layer)
     model = keras.Sequential([keras.Input((64,)), *hidden, keras.layers.Dense(10, "softmax")])
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    if name == "lsuv":
+        keras_initx.lsuv(model, x[:512], seed=seed)
+    model.compile(options.optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     test = x[1400:], y[1400:]
-    return model.fit(x[:1400], y[:1400], epochs=epochs, validation_data=test, verbose=0).history["val_accuracy"]
+    trained = model.fit(x[:1400], y[:1400], epochs=options.epochs, validation_data=test, verbose=0)
+    return trained.history["val_accuracy"]
 
 
 def plot(found):
-    """Return a figure with a panel for each initializer, and a line for each seed."""
-    figure = _figures.new(7.5, 2.4)
-    for axes, (name, curves) in zip(figure.subplots(1, len(found), sharey=True), found.items(), strict=True):
+    """Return a figure with a panel for each start, and a line for each seed."""
+    figure = _figures.new(2.5 * len(found), 2.4)
+    panels = figure.subplots(1, len(found), sharey=True)
+    for axes, color, (name, curves) in zip(panels, _figures.COLORS, found.items(), strict=False):
         for curve in curves:
-            axes.plot(range(1, len(curve) + 1), curve, color=INITIALIZERS[name][1], linewidth=1.5)
+            axes.plot(range(1, len(curve) + 1), curve, color=color, linewidth=1.5)
         axes.set(title=name, xlabel="epoch", ylim=(0, 1))
         axes.yaxis.set_major_formatter("{x:.0%}")
         _figures.tidy(axes)
-    figure.axes[0].set_ylabel("test accuracy")
+    panels[0].set_ylabel("test accuracy")
     return figure
 
 
@@ -49,14 +66,17 @@ def main(arguments=None):
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="number of seeds; by default 5")
     parser.add_argument("--epochs", type=int, default=EPOCHS, metavar="N", help=f"by default {EPOCHS}")
     parser.add_argument("--layers", type=int, default=LAYERS, metavar="N", help=f"by default {LAYERS}")
+    parser.add_argument("--activation", default="relu", help="by default relu")
+    parser.add_argument("--optimizer", default="adam", help="by default adam")
     options = parser.parse_args(arguments)
-    print(f"{options.layers} ReLU layers, test accuracy after {options.epochs} epochs, by seed")
+    trained = f"{options.layers} {options.activation} layers trained by {options.optimizer}"
+    print(f"{trained}, test accuracy after {options.epochs} epochs, by seed")
     found = {}
-    for name, (initializer, _) in INITIALIZERS.items():
-        seeds = range(1, options.seeds + 1)
-        found[name] = [accuracies(initializer, seed, options.layers, options.epochs) for seed in seeds]
+    for name, start in starts(options.activation).items():
+        found[name] = [accuracies(name, start, seed, options) for seed in range(1, options.seeds + 1)]
         print(f"  {name:32}" + "".join(f"{curve[-1]:>8.1%}" for curve in found[name]), flush=True)
-    _figures.save(plot(found), options.out / "thirty_layers.png")
+    name = "" if options.activation == "relu" else f"_{options.activation}"
+    _figures.save(plot(found), options.out / f"thirty_layers{name}.png")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ __all__ = ["ICNR", "Bilinear", "DeltaOrthogonal", "Dirac"]
 @register(
     "delta_orthogonal",
     formula="gain · Q at the window's center, QQ' = I, Haar-uniform; 0 elsewhere",
-    use="very deep convolutional networks: each layer preserves the norm of its input exactly",
+    use="very deep convolutional networks: before its activation each layer preserves the norm of its input exactly",
 )
 class DeltaOrthogonal(RandomInitializer):
     """Initialize a convolution to multiply the channels of each pixel by a random orthogonal matrix.
@@ -28,7 +28,7 @@ class DeltaOrthogonal(RandomInitializer):
     A kernel `(*window, inputs, units)` is zero except at the center of the window. The center is
     `gain` times a matrix `Q` of shape `(inputs, units)` with orthonormal rows, `QQ' = I`, drawn
     uniformly from all such matrices (Haar measure). With `padding="same"` and `gain=1` the layer
-    preserves the norm of the signal at each pixel. A kernel that is orthogonal as a flattened
+    preserves the norm of the signal at each pixel, before its activation. A kernel that is orthogonal as a flattened
     matrix (`Orthogonal`) does not, because windows overlap.
 
     The center of a window of length `k` is index `(k - 1) // 2`, which `padding="same"` aligns with
@@ -214,6 +214,11 @@ class Bilinear(ConstantInitializer):
     with pixel centers aligned as in `keras.ops.image.resize`. The image is padded with zeros, so
     the outermost `s / 2` pixels fade.
 
+    Interpolation keeps the number of channels. A layer that changes it as well, such as from 64 to
+    32 in a U-Net or a decoder, needs other weights: `VarianceScaling(2 * s**n, input_axes=[0, 1, 3])`
+    before relu, with `n` axes of the window, here two; or leave the change to a convolution with a
+    window of 1 before it.
+
     Raises:
         ValueError: When called, if the shape does not have 3 to 5 dimensions, or its last two lengths
             differ.
@@ -234,7 +239,9 @@ class Bilinear(ConstantInitializer):
         check_kernel(shape)
         if shape[-1] != shape[-2]:
             raise ValueError(
-                f"`shape` must have equal numbers of inputs and outputs, its last two lengths. Received: {shape=}"
+                "`shape` must have equal numbers of inputs and outputs, its last two lengths, because each channel is "
+                "interpolated by itself; change their number in a convolution with a window of 1, or use "
+                f"`VarianceScaling` here. Received: {shape=}"
             )
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:

@@ -101,7 +101,7 @@ class GRUUpdateBias(_GateBias):
     first row, the one that a layer with `reset_after=False` also has.
 
     Args:
-        value: Bias of the update gates. For the forget gates of an LSTM, 1 and 2 are usual.
+        value: Bias of the update gates, usually 1 or 2. The larger, the longer memory lasts.
         units: Number of units of the layer. Usually not needed, because it is inferred from the
             layer or the shape. If given, any other shape raises an error.
 

@@ -8,7 +8,8 @@ from keras_initx._typing import Activation, AxesLike, DType, Gain, KerasVariance
 from keras_initx.initializers._base import RandomInitializer
 from keras_initx.sampling import Stream
 
-# The first six are those of `torch.nn.init.calculate_gain` (leaky_relu with Keras' slope of 0.2).
+# The first six are those of `torch.nn.init.calculate_gain` (leaky_relu with Keras' slope of 0.2). Its gain for selu is
+# one that others found by trial; the weights of self-normalizing networks have a gain of 1.
 # The others preserve the second moment: 1 / sqrt(E[f(z)^2]) for z ~ N(0, 1), as sqrt(2) does for relu.
 _GAINS: dict[Activation, float] = {
     "linear": 1.0,
@@ -21,6 +22,12 @@ _GAINS: dict[Activation, float] = {
     "gelu": 1.533530,
     "silu": 1.676532,
     "swish": 1.676532,
+    "celu": 1.245198,
+    "hard_silu": 1.736657,
+    "mish": 1.486848,
+    "relu6": 1.414214,
+    "softplus": 1.041867,
+    "softsign": 2.337533,
 }
 
 

@@ -21,7 +21,7 @@ _DEFAULT_CONNECTIONS = 10
 @register(
     "sparse",
     formula="k of n inputs ~ N(0, gain² / k), the others 0",
-    use="wide layers: each unit starts connected to a few random inputs, so its input scale does not grow with width",
+    use="each unit starts connected to a few random inputs: an alternative to dense weights that shrink with the width",
 )
 class Sparse(MatrixInitializer):
     """Connect each unit to a fixed number of randomly chosen inputs; all other weights are zero.

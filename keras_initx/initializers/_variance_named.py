@@ -107,12 +107,12 @@ class GlorotUniform(VarianceScaling):
         super().__init__(1.0, "fan_avg", "uniform", seed, input_axes, output_axes)
 
 
-@register("he_normal", formula="truncated normal, variance 2 / fan_in", use="layers before relu and its variants")
+@register("he_normal", formula="truncated normal, variance 2 / fan_in", use="layers before relu, leaky_relu and elu")
 class HeNormal(VarianceScaling):
     """Draw weights from a truncated normal distribution with variance `2 / fan_in`.
 
-    For relu and its variants. Relu halves the second moment of a signal; the factor 2 compensates
-    for that.
+    Relu halves the second moment of a signal; the factor 2 compensates for that. For relu,
+    leaky_relu and elu; with gelu and silu signals shrink, and a deep network needs normalization.
 
     Args:
         seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.

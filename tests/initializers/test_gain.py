@@ -1,3 +1,5 @@
+import pathlib
+import re
 import typing
 
 import keras
@@ -12,16 +14,24 @@ from keras_initx.initializers._scale import _GAINS, gain_value
 
 pytestmark = pytest.mark.once
 
+OF_TORCH = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "initializers.md"
+ROW = re.compile(r"^\| ([a-z]\w+(?:, \w+)*) \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
 
-@pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "gelu", "silu", "swish"])
-def test_the_gain_keeps_the_second_moment(name):
+
+def second_moment(name, scale=1.0):
+    """Return E f(scale * z)^2 for z ~ N(0, 1)."""
     z = np.linspace(-12, 12, 200_001)
-    activated = to_numpy(keras.activations.get(name)(z.astype("float32"))).astype("float64")
-    moment = scipy.integrate.simpson(activated**2 * scipy.stats.norm.pdf(z), x=z)
-    assert gain_value(name) == pytest.approx(1 / np.sqrt(moment), rel=1e-5)
+    activated = to_numpy(keras.activations.get(name)((scale * z).astype("float32"))).astype("float64")
+    return scipy.integrate.simpson(activated**2 * scipy.stats.norm.pdf(z), x=z)
 
 
-@pytest.mark.parametrize("name", ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"])
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", *(name for name in _GAINS if name not in OF_TORCH)])
+def test_the_gain_keeps_the_second_moment(name):
+    assert gain_value(name) == pytest.approx(1 / np.sqrt(second_moment(name)), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", OF_TORCH)
 def test_is_the_gain_of_torch(name):
     torch = pytest.importorskip("torch")
 
@@ -34,6 +44,16 @@ def test_is_the_gain_of_torch(name):
 )
 def test_the_gain_is_frozen(name, gain):
     assert gain_value(name) == gain
+
+
+def test_the_page_has_each_gain_and_how_a_deviation_goes_on():
+    rows = {name: map(float, cells) for names, *cells in ROW.findall(PAGE.read_text()) for name in names.split(", ")}
+    assert rows.keys() == _GAINS.keys()
+    for name, (gain, deviation) in rows.items():
+        assert gain_value(name) == pytest.approx(gain, abs=6e-5), name
+        # The derivative of the logarithm of E f(s z)^2 by that of s^2.
+        ratio = second_moment(name, 1.001) / second_moment(name, 0.999)
+        assert np.log(ratio) / (2 * np.log(1.001 / 0.999)) == pytest.approx(deviation, abs=6e-3), name
 
 
 @pytest.mark.parametrize("name", _GAINS)

@@ -211,3 +211,18 @@ def test_bilinear_refuses_other_outputs_than_inputs():
         ValueError, match=r"`shape` must have equal numbers of inputs and outputs.*shape=\(4, 4, 3, 2\)"
     ):
         Bilinear()((4, 4, 3, 2))
+
+
+@pytest.mark.once
+def test_bilinear_says_what_to_use_where_the_channels_change():
+    layer = TRANSPOSED[2](32, 4, strides=2, padding="same", kernel_initializer="initx.bilinear")
+    with pytest.raises(ValueError, match=r"a convolution with a window of 1, or use `VarianceScaling` here\."):
+        layer.build((None, 8, 8, 64))
+
+
+@pytest.mark.once
+def test_the_weights_named_instead_of_bilinear_keep_the_size_of_a_signal():
+    x = np.random.default_rng(0).normal(size=(4, 16, 16, 64)).astype("float32")
+    kernel = keras_initx.VarianceScaling(2 * 2**2, input_axes=[0, 1, 3], seed=0)
+    large = to_numpy(TRANSPOSED[2](32, 4, strides=2, padding="same", kernel_initializer=kernel, activation="relu")(x))
+    assert (large[:, 2:-2, 2:-2] ** 2).mean() == pytest.approx(1, rel=0.05)
