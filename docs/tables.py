@@ -8,12 +8,14 @@
 - `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the sessions write.
 - `sessions`: the sessions that plain `nox` leaves out, from `noxfile.py`.
 - `problems` and `levels`: the rules of `diagnose`, from `keras_initx.diagnostics._diagnose.RULES`.
+- `confusion`: the networks that the rules are tried on, from `tests/diagnostics/networks.py`.
 """
 
 import ast
 import importlib
 import json
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -143,6 +145,13 @@ def levels():
     return _rows(("problem", "level", "reason"), rows)
 
 
+def confusion():
+    """Return the table of the networks that the rules are tried on, with the problems that must be found in each."""
+    networks = runpy.run_path(str(DOCS.parent / "tests" / "diagnostics" / "networks.py"))
+    broken = [(name, ", ".join(problems)) for name, (_, problems) in networks["BROKEN"].items()]
+    return _rows(("network", "problems"), [*broken, *((name, "none") for name in networks["HEALTHY"])])
+
+
 def _rows(headers, rows):
     """Return a table from cells in Markdown."""
     return "".join(f"| {' | '.join(row)} |\n" for row in (headers, ["---"] * len(headers), *rows))
@@ -158,12 +167,13 @@ TABLES = {
     "sessions": sessions,
     "problems": problems,
     "levels": levels,
+    "confusion": confusion,
 }
 PAGES = {
     DOCS.parent / "README.md": {"featured"},
     DOCS.parent / "CONTRIBUTING.md": {"sessions"},
     DOCS / "api.md": {"reference"},
-    DOCS / "diagnose.md": {"problems", "levels"},
+    DOCS / "diagnose.md": {"problems", "levels", "confusion"},
     DOCS / "initializers.md": {"catalog"},
     DOCS / "support.md": {"versions", "runs"},
     DOCS / "values.md": {"digests"},

@@ -1,7 +1,8 @@
 """The function `diagnose`: check its arguments, measure the model, and evaluate the rules."""
 
+import functools
 from collections.abc import Callable
-from typing import Any, TypeAlias, Unpack
+from typing import Any, Unpack
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from keras_initx._keras import layers_of
 from keras_initx._typing import Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics import _signal_rules, _weight_rules
+from keras_initx.diagnostics._losses import Loss, check_loss, guessed_losses, loss_function
 from keras_initx.diagnostics._measure import Batch, measure
 from keras_initx.diagnostics._recorder import Progress
 from keras_initx.diagnostics._report import Report
@@ -18,9 +20,6 @@ from keras_initx.diagnostics._rule import Rule
 from keras_initx.diagnostics._verdicts import ThresholdOptions, Thresholds
 
 __all__ = ["DiagnoseOptions", "diagnose"]
-
-# A name, a loss of Keras, a function of targets and outputs, or a list or dict of them.
-Loss: TypeAlias = Any
 
 # Causes before effects: in the order of the modules, and of the functions within a module.
 _MODULES = (_weight_rules, _signal_rules)
@@ -95,7 +94,9 @@ def diagnose(
     x = first_examples(x, batch_size)
     y = first_examples(y, batch_size) if y is not None else None
     ensure_built(model, x)
-    measured = measure(model, x, y, loss=_loss_function(model, y, loss), thresholds=limits, progress=progress)
+    value = loss_function(model, loss) if y is not None else None
+    guessed = functools.partial(guessed_losses, model, loss)
+    measured = measure(model, x, y, loss=value, guessed=guessed, thresholds=limits, progress=progress)
     verdicts = [verdict for rule in RULES for verdict in rule.verdicts(measured)]
     verdicts.sort(key=lambda verdict: verdict.level == "note")
     return Report(measured.layers, measured.inputs, verdicts, limits)
@@ -105,7 +106,7 @@ def check_arguments(x: Batch, y: Batch | None, **options: Unpack[DiagnoseOptions
     """Check the arguments of `diagnose` without a model, and return the thresholds. Errors are those of `diagnose`."""
     thresholds: dict[str, Any] = {**options}
     check_data(x, y, thresholds.pop("batch_size", 1))
-    _check_loss(thresholds.pop("loss", None))
+    check_loss(thresholds.pop("loss", None))
     check_type("progress", thresholds.pop("progress", None), Callable | None, "a function")
     return Thresholds(**thresholds)
 
@@ -137,21 +138,6 @@ def _counts(name: str, arrays: Batch) -> list[int]:
     return [array.shape[0] for array in keras.tree.flatten(arrays)]
 
 
-def _check_loss(loss: Loss | None) -> None:
-    """Raise `ValueError` if `loss` is not a loss as in `compile`, or a list or dict of them."""
-    for one in keras.tree.flatten(loss):
-        # `compile` also chooses a crossentropy by the shapes.
-        if one is None or str(one).lower() in ("crossentropy", "ce"):
-            continue
-        try:
-            keras.losses.get(one)
-        except ValueError:
-            raise ValueError(
-                "`loss` must be the name of a loss, a `keras.losses.Loss`, a function of targets and outputs, or a "
-                f"list or dict of them. Received: loss={loss!r}"
-            ) from None
-
-
 def first_examples(arrays: Batch, count: int) -> Batch:
     """Return the first `count` examples of an array, or of each array in a list or dict, as `fit` passes them."""
 
@@ -177,26 +163,3 @@ def ensure_built(model: keras.Model, x: Batch) -> None:
             # `reset_state` of Keras knows no states of several cells.
             for state in keras.tree.flatten(layer.states):
                 state.assign(np.zeros(state.shape, "float32"))
-
-
-def _loss_function(model: keras.Model, y: Batch | None, loss: Loss | None) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """Return a function of targets and outputs that computes `loss` by the rules of `compile`.
-
-    It is `None` without targets, and without `loss`, if the model has its own.
-    """
-    if y is None:
-        return None
-    if loss is None:
-        if getattr(model, "loss", None) is None and type(model).compute_loss is keras.Model.compute_loss:
-            raise ValueError(
-                "`loss` is required with `y` unless the model is compiled with one: a name as in `compile`, a "
-                "function. Received: loss=None"
-            )
-        return None
-    # The model itself may be compiled with another loss.
-    compiled = keras.Model(name="loss")
-    is_sequential = isinstance(model, keras.Sequential)
-    compiled.output_names = [model.layers[-1].name] if is_sequential else getattr(model, "output_names", [])
-    compiled.compile(optimizer=None, loss=loss, jit_compile=False)
-    # A loss without a reduction has a value for each example.
-    return lambda targets, outputs: keras.ops.mean(compiled.compute_loss(y=targets, y_pred=outputs))

@@ -11,6 +11,7 @@ from keras_initx._keras import compiled_loss, layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._layers import is_bounded
+from keras_initx.diagnostics._losses import Guessed
 from keras_initx.diagnostics._recorder import Progress, Record, Recorder
 from keras_initx.diagnostics._signal import Signal, array_of, tensors_in
 from keras_initx.diagnostics._verdicts import Thresholds
@@ -46,6 +47,15 @@ class LayerReport:
             not. `None` if no activation could cause this.
         certain: Fraction of the examples for which its softmax or sigmoid is saturated, if it is a
             model output; otherwise `None`.
+        loss: The loss of this output of the model, before regularizers and weights; for a distance
+            such as the mean squared error, the root mean square of the errors. `None` without targets, and
+            for a loss of another kind than Keras' crossentropies and distances.
+        blind_loss: The same of a blind guess: equal probabilities, or the mean of the targets.
+        examples_alike: Mean cosine between the outputs for different examples, of the first layer and of
+            layers that normalize each example, otherwise `None`.
+        positions_alike: The same between the positions of an example, if there are several.
+        focus: The largest weight that a query gives to a key, as a mean over some queries, if it
+            makes the queries of an attention layer; otherwise `None`. Masks and rotations are left out.
         normalized_by: Name of the normalization layer that is the only consumer of its output, or
             `None`.
         loses_signal: Whether its output is nearly zero, so that a later kernel gets the same input
@@ -77,6 +87,11 @@ class LayerReport:
     saturated: float | None = None
     dead: float | None = None
     certain: float | None = None
+    loss: float | None = None
+    blind_loss: float | None = None
+    examples_alike: float | None = None
+    positions_alike: float | None = None
+    focus: float | None = None
     normalized_by: str | None = None
     loses_signal: bool = False
     is_starved: bool = False
@@ -118,6 +133,7 @@ def measure(
     y: Batch | None = None,
     *,
     loss: _LossFunction = None,
+    guessed: Callable[[Tensor, Tensor], list[Guessed]],
     thresholds: Thresholds,
     progress: Progress | None = None,
 ) -> Measurements:
@@ -128,6 +144,7 @@ def measure(
         x: Its inputs, as tensors.
         y: The targets, or `None` to skip gradients.
         loss: Function of targets and outputs, or `None` for the compiled loss.
+        guessed: Function of targets and outputs that gives each output with its loss and that of a blind guess.
         thresholds: Thresholds of saturation and vanishing signals.
         progress: Function that is called with the name of each layer after it is measured, or
             `None`.
@@ -142,6 +159,7 @@ def measure(
             if y is not None:
                 # The compiled loss builds itself at its first call, which is not possible while gradients are traced.
                 _loss_value(model, loss, x, y, outputs)
+                recorder.record_losses(guessed(y, outputs))
             del outputs
         if y is not None and model.trainable_variables:
             kept = vars(model).get(_KEPT) if loss is None else None
@@ -232,6 +250,11 @@ def _layer_report(
         saturated=record.after.saturated if record.after else None,
         dead=None if is_bounded(facts.activation) else _dead(record),
         certain=record.certain,
+        loss=record.loss,
+        blind_loss=record.blind_loss,
+        examples_alike=record.examples_alike,
+        positions_alike=record.positions_alike,
+        focus=record.focus,
         normalized_by=recorder.facts[normalization].name if normalization in recorder.facts else None,
         loses_signal=layer in recorder.lost.causes,
         is_starved=layer in recorder.lost.starved,

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.diagnostics._layers import LIMITS, activation_of, call_name, layer_facts, replaced, unit_axis
-from keras_initx.diagnostics._signal import Signal, array_of, first_float, spread, tensors_in
+from keras_initx.diagnostics._layers import LIMITS, activation_of, call_name, layer_facts, parts_of, replaced, unit_axis
+from keras_initx.diagnostics._losses import Guessed
+from keras_initx.diagnostics._signal import Signal, array_of, first_float, focus, likeness, spread, tensors_in
 from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.diagnostics._weights import NORMALIZATIONS
 
@@ -31,6 +32,11 @@ class Record:
         is_output: Whether its output is an output of the model.
         certain: Fraction of the examples for which this output is saturated, or `None` if it is not
             a probability.
+        loss: Loss of this output, or `None` if it has none that is known.
+        blind_loss: That of a blind guess.
+        examples_alike: Mean cosine between its outputs for different examples, see `LayerReport`.
+        positions_alike: The same between positions of an example.
+        focus: For queries of attention, the mean of the largest weight of a key.
     """
 
     shape: tuple[int, ...] | None = None
@@ -39,6 +45,15 @@ class Record:
     logits_spread: float = np.inf
     is_output: bool = False
     certain: float | None = None
+    loss: float | None = None
+    blind_loss: float | None = None
+    examples_alike: float | None = None
+    positions_alike: float | None = None
+    focus: float | None = None
+
+
+# These keep the size of a signal that is the same everywhere, which no other measurement shows then.
+_OF_EACH_EXAMPLE = tuple(kind for kind in NORMALIZATIONS if kind is not keras.layers.BatchNormalization)
 
 
 class Recorder:
@@ -64,6 +79,11 @@ class Recorder:
         self.graph = ForwardGraph()
         self.lost = LostSignals({layer for layer, facts in self.facts.items() if facts.has_zeros}, thresholds.vanishing)
         self._margin = thresholds.saturation_margin
+        # The queries and keys of attention, by the layers that make them, which Keras and KerasHub name so.
+        parts = ({part.name: part for part in parts_of(layer, recursive=False)} for layer in self.facts)
+        pairs = [(named["query"], named["key"]) for named in parts if {"query", "key"} <= named.keys()]
+        self._attention = {part: pair for pair in pairs for part in pair}
+        self._projected: dict[keras.layers.Layer, weakref.ref[Tensor]] = {}
         self._progress = progress
         # For each active call, whether a layer inside it has been recorded.
         self._inside = [False]
@@ -118,6 +138,8 @@ class Recorder:
                 if facts.activation and activation_of(operation) is None and args:
                     self._record_before(operation, args[0])
                 self._record_after(operation, output)
+                if operation in self._attention:
+                    self._record_projection(operation, output)
                 inside = True
                 if self._progress:
                     self._progress(facts.name)
@@ -157,16 +179,37 @@ class Recorder:
         record.after = record.after or Signal(LIMITS.get(self.facts[layer].activation or ""), self._margin)
         record.after.add(values, unit_axis(layer, values.ndim))
         record.shape = values.shape
+        if len(self.records) == 1 or isinstance(layer, _OF_EACH_EXAMPLE):
+            record.examples_alike = likeness(values.reshape(len(values), -1))
+            if values.ndim > 2:
+                record.positions_alike = likeness(values.reshape(len(values), -1, values.shape[-1]))
         self.lost.add_output(layer, record.before or record.after)
+
+    def _record_projection(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
+        """Record the weights of attention once both its queries and its keys are known."""
+        self._projected[layer] = weakref.ref(tensor)
+        queries, keys = (self._projected.get(part, lambda: None)() for part in self._attention[layer])
+        if queries is not None and keys is not None:
+            self.records[self._attention[layer][0]].focus = focus(queries, keys)
 
     def record_model_outputs(self, outputs: Tensor) -> None:
         """Record which layers produce the outputs of the model, and how saturated these are."""
+        for tensor in tensors_in(outputs):
+            for layer in self._makers(tensor):
+                self.records[layer].is_output = True
+                self.records[layer].certain = self._certainty(layer, array_of(tensor))
+
+    def record_losses(self, guessed: Iterable[Guessed]) -> None:
+        """Record the losses of the outputs of the model, and those of blind guesses."""
+        for tensor, loss, blind_loss in guessed:
+            for layer in self._makers(tensor):
+                self.records[layer].loss, self.records[layer].blind_loss = loss, blind_loss
+
+    def _makers(self, output: Tensor) -> list[keras.layers.Layer]:
+        """Return the layer that has made an output of the model, as a list that is empty if none was recorded."""
         recorded = [layer for layer, record in self.records.items() if record.after]
-        for tensor in tensors_in(outputs) if recorded else []:
-            layer = self.graph.origin(tensor)
-            layer = layer if layer in recorded else recorded[-1]  # Custom code has transformed it.
-            self.records[layer].is_output = True
-            self.records[layer].certain = self._certainty(layer, array_of(tensor))
+        origin = self.graph.origin(output)
+        return [origin] if origin in recorded else recorded[-1:]  # Custom code has transformed it.
 
     def _certainty(self, layer: keras.layers.Layer, values: Array) -> float | None:
         """Return the fraction of probabilities near 0 or 1, or `None` if the outputs are no probabilities.

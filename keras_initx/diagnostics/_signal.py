@@ -1,5 +1,6 @@
 """Statistics of a layer's output, accumulated in chunks, so that no output is stored."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -121,7 +122,7 @@ class Signal:
     def _range(low: float, high: float) -> tuple[float, float]:
         """Return a range that is wide enough for float32 bins."""
         size = max(abs(low), abs(high))
-        if high - low > 1e-5 * size:
+        if high - low > max(1e-5 * size, 1e-30):
             return low, high
         margin = max(0.5, 1e-3 * size)
         return low - margin, high + margin
@@ -176,3 +177,40 @@ def spread(values: Array) -> float:
     with np.errstate(invalid="ignore"):
         parts = (columns[:, start : start + width] for start in range(0, columns.shape[1], width))
         return float(np.sqrt(sum(part.var(axis=0, dtype="float64").sum() for part in parts) / columns.shape[1]))
+
+
+def likeness(values: Array) -> float | None:
+    """Return the mean cosine between the rows of the last two axes, or `None` for a single row.
+
+    It is NaN if the values of a row are all 0, or not finite.
+    """
+    count = values.shape[-2]
+    if count < 2:
+        return None
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        lengths = np.sqrt(np.einsum("...ij,...ij->...i", values, values))
+        total = np.einsum("...ij,...i->...j", values, 1 / lengths)
+        squares = np.einsum("...j,...j->...", total, total)
+    return float(np.mean(squares - count) / (count * (count - 1)))
+
+
+def focus(queries: Tensor, keys: Tensor) -> float | None:
+    """Return the largest weight that a query gives to a key, as a mean over some queries, without a mask.
+
+    As many examples and queries as show the size of the scores: all scores may take more memory than any output.
+
+    Args:
+        queries: Tensor of shape `(examples, positions, heads, size)`.
+        keys: The same with other positions, and with fewer heads if several share one.
+
+    Returns:
+        A number of at most 1, or `None` for other shapes or a single key.
+    """
+    ask, offer = (array_of(tensor[:4]) for tensor in (queries, keys))
+    if not ask.ndim == offer.ndim == 4 or offer.shape[1] < 2 or ask.shape[2] % offer.shape[2]:
+        return None
+    ask = ask[:, :: max(ask.shape[1] // 16, 1)]
+    offer = offer.repeat(ask.shape[2] // offer.shape[2], axis=2)
+    scores = np.einsum("bqhd,bkhd->bhqk", ask, offer) / math.sqrt(ask.shape[-1])
+    with np.errstate(invalid="ignore"):
+        return float(np.mean(1 / np.exp(scores - scores.max(axis=-1, keepdims=True)).sum(axis=-1)))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from keras_initx.diagnostics._measure import LayerReport, Measurements
 from keras_initx.diagnostics._rule import Finding, by_level, is_rescaled, normalization_of, rule, suggestion
 from keras_initx.diagnostics._signal import Signal
+from keras_initx.diagnostics._verdicts import Level
 
 
 @rule(
@@ -64,6 +65,28 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
 
 
 @rule(
+    "focused attention",
+    levels={"warning": ""},
+    finds="an attention layer whose queries give a single key more than {attention_focus} of their weight on average, "
+    "without masks and rotations",
+    reason="scores of standard deviation 1 give the first of 10 keys about 0.3; at 0.9 the softmax has a third of its "
+    "largest derivative, and queries and keys hardly learn (Vaswani and others, 2017)",
+    remedy="`GlorotUniform` for queries and keys",
+    level_reason="values still learn, and with them queries and keys recover in time",
+)
+def focused_attention(measured: Measurements) -> Iterator[Finding]:
+    hit = [layer for layer in measured.layers if (layer.focus or 0) > measured.thresholds.attention_focus]
+    if hit:
+        worst = max(hit, key=lambda layer: layer.focus or 0)
+        yield Finding(
+            hit,
+            f"the queries of {worst.name}, of standard deviation {_signal(worst).std:.3g}, give a single key "
+            f"{worst.focus:.0%} of their weight on average{_layer_count(hit)}: they get little gradient",
+            "smaller kernels of queries and keys: GlorotUniform(), or a normalization before the attention layer",
+        )
+
+
+@rule(
     "saturated",
     levels={"warning": ""},
     finds="a fraction above {saturated} of the outputs within {saturation_margin} of a limit, relative to the distance "
@@ -106,7 +129,7 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
     level_reason="gradients are small where the activation is saturated, but training recovers in time",
 )
 def saturated_output(measured: Measurements) -> Iterator[Finding]:
-    hit = [layer for layer in measured.layers if (layer.certain or 0) > measured.thresholds.saturated_output]
+    hit = [layer for layer in measured.layers if _is_certain(layer, measured)]
     if not hit:
         return
     worst = max(hit, key=lambda layer: layer.certain or 0)
@@ -117,6 +140,40 @@ def saturated_output(measured: Measurements) -> Iterator[Finding]:
         f"{worst.name} is saturated for {worst.certain:.0%} of the examples before training{_input_size(worst)}"
         f"{_layer_count(hit)}: the loss starts far above that of guessing, and the first steps only undo this",
         f"{first}GlorotUniform() or smaller weights in the last layer",
+    )
+
+
+@rule(
+    "large first loss",
+    levels={"warning": ""},
+    finds="an output whose loss is more than {first_loss} times that of a blind guess: of a crossentropy ln C for C "
+    "classes; of a squared or absolute error, or Huber's loss, the root mean square of the errors more than that many "
+    "times the standard deviation of the targets. Other losses are not checked",
+    reason="usual weights give 1 to 3 times ln C, and 6 times a deviation of 0.25, as of pixels in [0, 1]; the first "
+    "steps only undo what is above (Karpathy, A recipe for training neural networks, 2019)",
+    remedy="smaller weights in the last layer, residual branches that start at 0, standardized targets",
+    level_reason="training recovers in time",
+)
+def large_first_loss(measured: Measurements) -> Iterator[Finding]:
+    limits = measured.thresholds
+    ratios = [(layer, layer.loss / layer.blind_loss) for layer in measured.layers if layer.loss and layer.blind_loss]
+    large = [pair for pair in ratios if limits.first_loss < pair[1] and _signal(pair[0]).std <= limits.exploding]
+    # What explodes or is saturated has its own verdict.
+    hit = [pair for pair in large if _has_enough_values(pair[0], measured) and not _is_certain(pair[0], measured)]
+    if not hit:
+        return
+    worst, ratio = max(hit, key=lambda pair: pair[1])
+    signal, count = _signal(worst), _layer_count([layer for layer, _ in hit])
+    remedy = (
+        "smaller weights in the last layer: GlorotUniform(); a normalization, or residual branches that end in zeros"
+    )
+    if (worst.loss or 0) > 2 * math.hypot(signal.mean, signal.std):  # Errors beyond the outputs are due to the targets.
+        remedy = "standardized targets, or a bias of the last layer at their mean"
+    yield Finding(
+        [layer for layer, _ in hit],
+        f"the loss of {worst.name} starts at {worst.loss:.3g}, {ratio:.0f} times that of a blind guess, "
+        f"{worst.blind_loss:.3g}; its outputs have standard deviation {signal.std:.3g}{count}",
+        remedy,
     )
 
 
@@ -150,11 +207,12 @@ def dead(measured: Measurements) -> Iterator[Finding]:
 
 @rule(
     "vanishing",
-    levels={"error": "", "note": "if no kernel gets too small an input because of it"},
+    levels={"warning": "", "error": "if gradients are 0", "note": "if no kernel gets too small an input because of it"},
     finds="a standard deviation below {vanishing} before the activation",
     reason="negligible next to a bias after its first update",
     remedy="`HeNormal`, `GlorotUniform`",
-    level_reason="a small output is harmless if it is added to a larger one or normalized",
+    level_reason="gradients that are small but not 0 can be compensated for by an optimizer that normalizes them, such "
+    "as Adam; a small output is harmless if it is added to a larger one or normalized",
 )
 def vanishing(measured: Measurements) -> Iterator[Finding]:
     inputs, limit = measured.inputs, measured.thresholds.vanishing
@@ -168,11 +226,41 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
         and not (_has_zeros(layer) and _signal(layer).zeros == 1)
     ]
     outside = inputs if inputs and inputs.std < limit else None
-    for level, hit in by_level(small, "error", lambda layer: layer.loses_signal or layer.is_starved):
+    # Zeros have their own verdict.
+    is_cut = not any(map(_has_zeros, measured.layers)) and any(norm == 0 for _, norm in _gradient_norms(measured)[:1])
+    harmful: Level = "error" if is_cut else "warning"
+    for level, hit in by_level(small, harmful, lambda layer: layer.loses_signal or layer.is_starved):
         evidence = _deviations(inputs, hit, "falls")
         if level == "note":
             evidence += "; no later layer gets too small an input because of it"
         yield Finding(hit, evidence, _remedy(hit[0], outside), level)
+
+
+@rule(
+    "alike",
+    levels={"warning": ""},
+    finds="a layer, group or RMS normalization with a mean cosine above {examples_alike} between its outputs for "
+    "different examples, or above {positions_alike} for the positions of one, if that of the first layer is ten times "
+    "as far from 1",
+    reason="it keeps the standard deviation at 1, so nothing else shows that later layers get the same for all. ReLU "
+    "makes examples alike with depth (Cho and Saul, 2009), attention the positions (Dong and others, 2021), which at "
+    "0.9999 differ by 1% of their size",
+    remedy="residual connections, normalization inside the branches",
+    level_reason="what is left of the differences is still learned from",
+)
+def alike(measured: Measurements) -> Iterator[Finding]:
+    for name in ("examples_alike", "positions_alike"):
+        limit = getattr(measured.thresholds, name)
+        found = [(layer, cosine) for layer in measured.layers if (cosine := getattr(layer, name)) is not None]
+        hit = [(layer, cosine) for layer, cosine in found if cosine > limit and found[0][1] < 1 - 10 * (1 - limit)]
+        if hit:
+            (first, start), (last, end), layers = found[0], hit[-1], [layer for layer, _ in hit]
+            yield Finding(
+                layers,
+                f"the mean cosine of the outputs for different {name.split('_')[0]} is {end:.5f} in {last.name} and "
+                f"{start:.2f} in {first.name}{_layer_count(layers)}: later layers get the same for all",
+                "residual connections with the normalization inside each branch, or the rules of recipes.deepnorm",
+            )
 
 
 @rule(
@@ -240,6 +328,10 @@ def _signal(layer: LayerReport) -> Signal:
 
 def _has_enough_values(layer: LayerReport, measured: Measurements) -> bool:
     return bool(_signal(layer).size >= measured.thresholds.least_values)
+
+
+def _is_certain(layer: LayerReport, measured: Measurements) -> bool:
+    return bool((layer.certain or 0) > measured.thresholds.saturated_output)
 
 
 def _examples(layer: LayerReport) -> int:

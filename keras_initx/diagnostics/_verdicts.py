@@ -47,6 +47,11 @@ class ThresholdOptions(TypedDict, total=False):
     unscaled_inputs: Annotated[float, 10]
     saturated_output: Annotated[float, 0.5]
     wrong_fan: Annotated[float, 1.5]
+    shut_gate: Annotated[float, 0.05]
+    attention_focus: Annotated[float, 0.9]
+    examples_alike: Annotated[float, 0.99]
+    positions_alike: Annotated[float, 0.9999]
+    first_loss: Annotated[float, 8]
     least_values: Annotated[float, 16]
 
 
@@ -87,6 +92,15 @@ class Thresholds(SimpleNamespace):
             activation vary between examples by less than half of what saturation takes.
         wrong_fan: Factor between the standard deviation of a depthwise or transposed kernel and the
             one that its initializer intends. Small kernels deviate by chance, but not by this much.
+        shut_gate: Share of the state that forget or update gates keep in a step, below which they are
+            shut. A bias of 0 keeps half, one of -3 this.
+        attention_focus: Share of its weight that a query gives to a single key, on average, above which the
+            softmax of attention passes little gradient.
+        examples_alike: Mean cosine between the normalized outputs for different examples above which
+            they have become alike.
+        positions_alike: The same between the positions of an example.
+        first_loss: Factor between the loss of an output and that of a blind guess above which training
+            first has to undo the initial weights.
         least_values: Minimum number of values for a signal to be evaluated, and of examples for
             units to count as dead.
 

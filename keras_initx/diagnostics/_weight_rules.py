@@ -1,6 +1,9 @@
 """The rules about weights: those without random differences, and those that differ from the intention."""
 
+import itertools
 from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from keras_initx.diagnostics._measure import LayerReport, Measurements
 from keras_initx.diagnostics._rule import Finding, by_level, is_rescaled, names_of, normalization_of, rule, suggestion
@@ -11,7 +14,11 @@ _Pair = tuple[LayerReport, WeightReport]
 
 @rule(
     "all-zero weights",
-    levels={"note": "", "error": "if a later kernel gets the same inputs for all examples because of them"},
+    levels={
+        "note": "",
+        "error": "if a later kernel gets the same inputs for all examples because of them, or if they get no gradient "
+        "although an earlier layer does",
+    },
     finds="a trainable kernel, or the scale of a normalization, that is all 0",
     reason="all units have the same output, and no gradient passes back",
     remedy="random weights",
@@ -22,8 +29,15 @@ _Pair = tuple[LayerReport, WeightReport]
 def all_zero(measured: Measurements) -> Iterator[Finding]:
     hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.zero]
     are_lost = any(layer.loses_signal for layer, _ in hit)
-    # Zeros at the output are intended, unless earlier zeros leave them no signal to learn from.
-    for level, pairs in by_level(hit, "error", lambda pair: pair[0].loses_signal or (are_lost and pair[0].is_starved)):
+    reached = list(itertools.dropwhile(lambda layer: not (layer.gradient_norm or 0) > 0, measured.layers))[1:]
+
+    def does_harm(pair: _Pair) -> bool:
+        # Behind a layer that learns, what gets no gradient itself stays 0, as before a ReLU that nothing else reaches.
+        stays = pair[1].gradient == 0 and pair[0] in reached and not pair[0].is_output
+        # Zeros at the output are intended, unless earlier zeros leave them no signal to learn from.
+        return stays or pair[0].loses_signal or (are_lost and pair[0].is_starved)
+
+    for level, pairs in by_level(hit, "error", does_harm):
         layer, weight = pairs[0]
         evidence = f"all weights of {_weight_names(pairs)} are 0"
         remedy = f"random weights: {suggestion(layer)}" if weight.axes else "ones for the scale of a normalization"
@@ -119,6 +133,29 @@ def forget_bias(measured: Measurements) -> Iterator[Finding]:
             f"{_join(names_of(hit))}: the bias initializer fills the other gates, but the forget-gate bias is 1, "
             "because `unit_forget_bias=True` overwrites it",
             "unit_forget_bias=False with bias_initializer=LSTMForgetBias(1.0), or 2.0 for a longer memory",
+        )
+
+
+@rule(
+    "shut gates",
+    levels={"warning": ""},
+    finds="an LSTM whose forget gates, or a GRU whose update gates, keep less than {shut_gate} of the state in a step, "
+    "by their biases",
+    reason="a bias of 0 keeps half, one of -1 a quarter and one of -3 the limit, with which 0.0001 is left after three "
+    "steps: there is no memory, and no gradient through time (Gers and others, 2000)",
+    remedy="`LSTMForgetBias`, `GRUUpdateBias`",
+    level_reason="the layer learns from its last inputs, and the gates may open in time",
+)
+def shut_gates(measured: Measurements) -> Iterator[Finding]:
+    biases = [(layer, *layer.gate_bias) for layer in measured.layers if layer.gate_bias]
+    kept = [(layer, gate, float(np.mean(1 / (1 + np.exp(-bias))))) for layer, gate, bias in biases]
+    hit = [found for found in kept if found[2] < measured.thresholds.shut_gate]
+    if hit:
+        layer, gate, share = hit[0]
+        yield Finding(
+            [layer for layer, _, _ in hit],
+            f"the biases of the {gate} gates of {layer.name} keep {share:.1%} of the state in a step",
+            "LSTMForgetBias(1.0) with unit_forget_bias=False" if gate == "forget" else "GRUUpdateBias(1.0)",
         )
 
 

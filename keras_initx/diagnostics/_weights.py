@@ -61,7 +61,8 @@ class WeightReport:
         gradient: Norm of its gradient, or `None` without targets.
         axes: For a kernel, a tuple of input axes and a tuple of output axes.
         fan_in: For a kernel, the number of inputs of a unit, otherwise `None`.
-        gain: For a kernel, `std * sqrt(fan_in)`: the factor by which it scales its inputs.
+        gain: For a kernel, `std * sqrt(fan_in)`, the factor by which it scales its inputs; for an
+            embedding, `std`.
         expected_std: For a depthwise or transposed kernel, the standard deviation that its
             initializer would give with the correct fans, otherwise `None`.
         constant: For a trainable kernel, whether all entries are the same.
@@ -128,7 +129,8 @@ def _weight_report(
         report,
         axes=axes,
         fan_in=fan_in,
-        gain=moments.std * math.sqrt(fan_in),
+        # An embedding looks up one row.
+        gain=moments.std * (1 if isinstance(layer, keras.layers.Embedding) else math.sqrt(fan_in)),
         expected_std=_expected_std(layer, weight.name, fan_in, fan_out),
         constant=weight.trainable and all((chunk == array.flat[0]).all() for chunk in chunks(array)),
         identical_units=_identical_units(array, bias, axes[0]) if weight.trainable and not repeats_units else 0,
@@ -171,8 +173,6 @@ def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> KernelAxes:
         return window, (*window, rank - 1)
     if isinstance(layer, TRANSPOSED):
         return (*window, rank - 1), (*window, rank - 2)
-    if isinstance(layer, keras.layers.Embedding):
-        return (), (1,)
     if isinstance(layer, keras.layers.EinsumDense):
         inputs, kernel = layer.equation.split("->")[0].replace("...", "").split(",")
         summed = tuple(axis for axis, letter in enumerate(kernel) if letter in inputs)
@@ -199,7 +199,7 @@ def _expected_std(layer: keras.layers.Layer, name: str, fan_in: int, fan_out: in
 
 def _identical_units(array: Array, bias: Array | None, input_axes: tuple[int, ...]) -> int:
     """Return the number of units with the same weights and bias as another unit."""
-    input_axes = input_axes or (0,)  # an embedding uses one row at a time
+    input_axes = input_axes or (0,)  # where nothing is summed
     count = math.prod(array.shape[axis] for axis in input_axes)
     if count < _COMPARABLE:
         return 0

@@ -41,8 +41,8 @@ class VarianceScaling(AxesInitializer):
     inputs`, and fan-out, the number of units connected to an input, is `window * units`. This is
     correct for `Dense` and convolution layers. For other layers set `input_axes` and `output_axes`:
     `[0, 1]` and `[0, 1, 3]` for a `DepthwiseConv2D`, `[0, 1, 3]` and `[0, 1, 2]` for a
-    `Conv2DTranspose`, `[]` and `[1]` for an `Embedding`. Since Keras 3.15, `EinsumDense` and
-    `MultiHeadAttention` set them themselves.
+    `Conv2DTranspose`, `[]` and `[1]` for the one row of an `Embedding` that is looked up. Since
+    Keras 3.15, `EinsumDense` and `MultiHeadAttention` set them themselves.
 
     This is a subclass of Keras' own class, because these layers check for it.
 

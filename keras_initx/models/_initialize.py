@@ -141,8 +141,9 @@ def initialize(
     replaced by their counterparts in this package, which draw from the same distribution. A user's
     initializer is called itself, with its own seed, unless its config has all of its arguments.
     Fan-in and fan-out are computed for the actual layer, including depthwise, transposed and
-    grouped convolutions, `EinsumDense`, attention layers and embeddings. A kernel with `KeepSparse`
-    gets the values of its `Sparse`, for every `seed`; under a rule its zeros stay zero.
+    grouped convolutions, `EinsumDense` and attention layers. Those of an embedding are its rows and
+    columns, as for its layer. A kernel with `KeepSparse` gets the values of its `Sparse`, for every
+    `seed`; under a rule its zeros stay zero.
 
     The seed of each weight is derived from `seed` and the path of the weight, see `seeds`. The
     weights therefore do not depend on the backend, on other objects in the process, or on other

@@ -122,7 +122,7 @@ def test_a_small_signal_is_a_note_if_a_normalization_brings_it_back(epsilon):
         assert verdicts == {("vanishing", "note"): ("small",)}
     else:
         # A variance of 1e-11 is nothing beside the epsilon of the normalization.
-        assert verdicts == {("vanishing", "error"): ("small", "norm", "out")}
+        assert verdicts == {("vanishing", "warning"): ("small", "norm", "out")}
 
 
 def test_a_small_signal_that_is_added_to_another_is_a_note():
@@ -182,7 +182,34 @@ def test_zeros_of_a_residual_branch_do_not_hide_what_vanishes_later():
         hidden = dense(f"small_{number}", "initx.small_normal", "tanh")(hidden)
     verdicts = found(keras.Model(inputs, dense("out")(hidden)))
     assert verdicts["all-zero weights", "note"] == ("branch",)
-    assert "small_3" in verdicts["vanishing", "error"]
+    assert "small_3" in verdicts["vanishing", "warning"]
+
+
+@pytest.mark.parametrize(("activation", "level"), [("relu", "error"), ("gelu", "note")])
+@pytest.mark.parametrize("end", ["middle", "output"])
+def test_zeros_that_get_no_gradient_stay_zeros(activation, level, end):
+    inputs = keras.Input((16,))
+    hidden = dense("first", activation=activation)(inputs)
+    zero = dense("zero", "zeros", activation)(hidden)
+    outputs = dense("out")(layers.Concatenate()([hidden, zero])) if end == "middle" else [dense("out")(hidden), zero]
+    model = keras.Model(inputs, outputs)
+    y = X[:, :16]
+    report = keras_initx.diagnose(
+        model, X, y if end == "middle" else [y, y], loss="mse" if end == "middle" else ["mse", None]
+    )
+    (verdict,) = report.verdicts
+    assert (verdict.problem, verdict.layers) == ("all-zero weights", ("zero",))
+    assert verdict.level == (level if end == "middle" else "note")
+    assert [verdict.level for verdict in keras_initx.diagnose(model, X).verdicts] == ["note"]
+
+
+@pytest.mark.parametrize(("depth", "level"), [(4, "warning"), (40, "error")])
+def test_what_vanishes_is_an_error_where_no_gradient_is_left(depth, level):
+    stack = [dense(f"small_{number}", keras.initializers.RandomNormal(stddev=0.01), "tanh") for number in range(depth)]
+    model = keras.Sequential([keras.Input((16,)), *stack, dense("out")])
+    levels = [verdict.level for verdict in keras_initx.diagnose(model, X, X, loss="mse").verdicts]
+    assert levels[0] == level
+    assert [verdict.level for verdict in keras_initx.diagnose(model, X).verdicts] == ["warning"]
 
 
 def test_a_scale_of_zeros_that_nothing_passes_by_is_an_error():

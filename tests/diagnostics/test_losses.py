@@ -177,3 +177,90 @@ def test_an_unknown_loss_is_refused_before_anything_runs(loss):
 def test_names_in_a_loss_are_those_of_outputs():
     with pytest.raises(ValueError, match=r"Expected keys \['out'\] in loss dict, but found loss.keys\(\)=\['other'\]"):
         keras_initx.diagnose(network(), X, Y, loss={"other": "mse"})
+
+
+LABELS = np.arange(16) % 3
+ONE_HOT = np.eye(3)[LABELS]
+PROBABILITIES = np.exp(X[:, :3]) / np.exp(X[:, :3]).sum(axis=1, keepdims=True)
+OFF = 0.3 * X[:, :3]  # by which outputs are off targets of deviation 1
+NATS = -np.log(PROBABILITIES[np.arange(16), LABELS]).mean()
+BINARY = -(ONE_HOT * np.log(PROBABILITIES) + (1 - ONE_HOT) * np.log(1 - PROBABILITIES)).mean()
+OF_CLASSES, OF_TWO = (NATS, np.log(3)), (BINARY, np.log(2))
+OF_A_DISTANCE = (np.sqrt((OFF**2).mean()), np.sqrt(Y.var(axis=0).mean()))
+KNOWN = {
+    "name": ("sparse_categorical_crossentropy", PROBABILITIES, LABELS, OF_CLASSES),
+    "column of labels": ("sparse_categorical_crossentropy", PROBABILITIES, LABELS[:, None], OF_CLASSES),
+    "logits": (keras.losses.SparseCategoricalCrossentropy(from_logits=True), X[:, :3], LABELS, OF_CLASSES),
+    "sum": (
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
+        X[:, :3],
+        LABELS,
+        OF_CLASSES,
+    ),
+    "one-hot": (keras.losses.CategoricalCrossentropy(), PROBABILITIES, ONE_HOT, OF_CLASSES),
+    "one-hot integers": ("categorical_crossentropy", PROBABILITIES, ONE_HOT.astype(int), OF_CLASSES),
+    "function": (keras.losses.sparse_categorical_crossentropy, PROBABILITIES, LABELS, OF_CLASSES),
+    "by shapes": ("crossentropy", PROBABILITIES, LABELS, OF_CLASSES),
+    "by shapes, one-hot": ("CE", PROBABILITIES, ONE_HOT, OF_CLASSES),
+    "binary": ("binary_crossentropy", PROBABILITIES, ONE_HOT, OF_TWO),
+    "binary class": (keras.losses.BinaryCrossentropy, PROBABILITIES, ONE_HOT, OF_TWO),
+    "squares": ("mse", Y + OFF, Y, OF_A_DISTANCE),
+    "absolute": (keras.losses.MeanAbsoluteError(), Y + OFF, Y, OF_A_DISTANCE),
+    "huber": ("huber", Y + OFF, Y, OF_A_DISTANCE),
+    "list": (["mse"], Y + OFF, Y, OF_A_DISTANCE),
+    "dict": ({"identity": "mse"}, Y + OFF, Y, OF_A_DISTANCE),
+}
+
+
+def losses(model, x, y, **options):
+    """Return the loss of each layer and that of a blind guess, by its name."""
+    return {layer.name: (layer.loss, layer.blind_loss) for layer in keras_initx.diagnose(model, x, y, **options).layers}
+
+
+def given_outputs():
+    """Return a model that puts out what it is given."""
+    inputs = keras.Input((3,))
+    return keras.Model(inputs, layers.Dense(3, kernel_initializer="identity", name="identity")(inputs))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_loss_is_compared_with_that_of_a_blind_guess(name, compiled):
+    loss, outputs, y, expected = KNOWN[name]
+    model = given_outputs()
+    if compiled:
+        model.compile("sgd", loss)
+    found = losses(model, outputs, y, loss=None if compiled else loss)["identity"]
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        squares,
+        Squares(),
+        "cosine_similarity",
+        lambda targets, outputs: keras.losses.mean_squared_error(targets, outputs),
+    ],
+    ids=["function", "object", "other", "lambda"],
+)
+def test_a_loss_that_is_not_known_is_not_compared(loss):
+    assert losses(given_outputs(), Y, 1000 + Y, loss=loss) == {"identity": (None, None)}
+
+
+def test_each_output_is_compared_by_its_own_loss():
+    y = {"one": 100 + Y, "two": Y[:, :2]}
+    found = losses(two_outputs("list"), X, y, loss={"one": "mse", "two": squares})
+    assert found["two"] == (None, None)
+    assert found["one"][0] == pytest.approx(100, rel=0.05)
+    assert found["one"][1] == pytest.approx(Y.std(), rel=0.1)
+
+
+def test_a_model_with_a_loss_of_its_own_is_not_compared():
+    class Own(keras.Sequential):
+        def compute_loss(self, x, y, y_pred, sample_weight, training=True):
+            return keras.ops.mean((y - y_pred) ** 2)
+
+    model = Own([keras.Input((6,)), layers.Dense(3, name="out")])
+    model.compile("sgd", "mse")
+    assert losses(model, X, Y) == {"out": (None, None)}

@@ -73,6 +73,11 @@ def test_constant_values_have_a_histogram():
     assert np.diff(signal.edges).min() > 0
 
 
+def test_values_too_small_for_bins_have_a_histogram():
+    signal = signal_of(np.array([1e-45, 3e-45], "float32"))
+    assert signal.counts.sum() == 2
+
+
 def test_saturated_is_what_is_near_a_limit():
     tanh = np.array([-0.995, -0.985, 0.0, 0.985, 0.995])
     assert signal_of(tanh, limits=(-1, 1), margin=0.005).saturated == 0.4

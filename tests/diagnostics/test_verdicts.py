@@ -281,6 +281,123 @@ def test_a_small_side_branch_is_no_vanishing_gradient_inside_a_model(place):
     assert [verdict.layers for verdict in report.verdicts] == ([] if place == "inside" else [("side",)])
 
 
+@pytest.mark.parametrize(("scale", "problems"), [(4.0, []), (40.0, ["large first loss"])])
+def test_large_first_loss(scale, problems):
+    model = mlp("relu", "he_normal", depth=2)
+    out = model.get_layer("out")
+    out.kernel.assign(scale * out.kernel)
+    verdicts = found(model, y=LABELS)
+    assert list(verdicts) == problems
+    for verdict in verdicts.values():
+        assert verdict.layers == ("out",)
+        assert "times that of a blind guess, 1.61; its outputs have standard deviation" in verdict.evidence
+        assert verdict.remedy.startswith("smaller weights in the last layer: GlorotUniform()")
+
+
+def test_targets_far_from_zero_are_the_cause_of_a_large_first_loss():
+    report = keras_initx.diagnose(mlp("relu", depth=1), X, 100 + X[:, :5], loss="mse")
+    (verdict,) = report.verdicts
+    assert verdict.problem == "large first loss"
+    assert verdict.evidence.startswith("the loss of out starts at 99.7, 97 times that of a blind guess, 1.03; ")
+    assert verdict.remedy == "standardized targets, or a bias of the last layer at their mean"
+
+
+@pytest.mark.parametrize("value", [np.zeros((256, 5)), np.ones((256, 5))], ids=["zeros", "ones"])
+def test_targets_that_are_all_the_same_have_no_first_loss_to_compare_with(value):
+    assert keras_initx.diagnose(mlp("relu", depth=1), X, value, loss="mse").ok
+
+
+@pytest.mark.parametrize(
+    ("layer", "gate", "remedy"),
+    [
+        (
+            lambda value: layers.LSTM(
+                8, bias_initializer=keras_initx.LSTMForgetBias(value), unit_forget_bias=False, name="rnn"
+            ),
+            "forget",
+            "LSTMForgetBias(1.0) with unit_forget_bias=False",
+        ),
+        (
+            lambda value: layers.GRU(8, bias_initializer=keras_initx.GRUUpdateBias(value), name="rnn"),
+            "update",
+            "GRUUpdateBias(1.0)",
+        ),
+    ],
+    ids=["LSTM", "GRU"],
+)
+def test_shut_gates(layer, gate, remedy):
+    assert found(keras.Sequential([keras.Input((10, 16)), layer(-2.9)]), SEQUENCES) == {}
+    verdict = found(keras.Sequential([keras.Input((10, 16)), layer(-3.0)]), SEQUENCES)["shut gates"]
+    assert verdict.layers == ("rnn",)
+    assert verdict.evidence == f"the biases of the {gate} gates of rnn keep 4.7% of the state in a step"
+    assert verdict.remedy == remedy
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [lambda: layers.MultiHeadAttention(4, 8), lambda: layers.GroupQueryAttention(8, 4, 2)],
+    ids=["all heads", "grouped"],
+)
+def test_focused_attention(layer):
+    inputs = keras.Input((10, 16))
+    model = keras.Model(inputs, layer()(inputs, inputs))
+    assert found(model, SEQUENCES) == {}
+    for weight in model.weights:
+        if weight.path.split("/")[-2] in ("query", "key"):
+            weight.assign(6 * weight)
+    (verdict,) = found(model, SEQUENCES).values()
+    assert verdict.problem == "focused attention"
+    assert [name.rpartition("/")[2] for name in verdict.layers] == ["query"]
+    assert "give a single key 9" in verdict.evidence
+    assert "GlorotUniform()" in verdict.remedy
+
+
+def test_a_single_key_has_all_of_the_weight():
+    inputs, source = keras.Input((10, 16)), keras.Input((1, 16))
+    model = keras.Model([inputs, source], layers.MultiHeadAttention(2, 8)(inputs, source))
+    assert found(model, [SEQUENCES, SEQUENCES[:, :1]]) == {}
+
+
+def test_what_is_called_query_and_key_may_be_something_else():
+    inputs = keras.Input((64,))
+    query, key = (layers.Dense(8, name=name, kernel_initializer="he_normal")(inputs) for name in ("query", "key"))
+    model = keras.Model(inputs, layers.Dense(5)(query * key))
+    assert found(model) == {}
+    assert [layer.focus for layer in keras_initx.diagnose(model, X).layers] == [None, None, None]
+
+
+class Mixed(layers.Layer):
+    """Add the mean over an axis to a share of the inputs."""
+
+    def __init__(self, axis, share):
+        super().__init__()
+        self.axis, self.share = axis, share
+
+    def call(self, inputs):
+        return self.share * inputs + keras.ops.mean(inputs, axis=self.axis, keepdims=True)
+
+
+@pytest.mark.parametrize(("what", "axis", "share"), [("examples", 0, 0.01), ("positions", 1, 0.002)])
+def test_alike(what, axis, share):
+    def verdicts(share):
+        stack = [layers.Dense(16, name="first"), Mixed(axis, share), layers.LayerNormalization(name="norm")]
+        return found(keras.Sequential([keras.Input((10, 16)), *stack, layers.Dense(5)]), SEQUENCES)
+
+    assert verdicts(10 * share) == {}
+    (verdict,) = verdicts(share).values()
+    assert (verdict.problem, verdict.layers) == ("alike", ("norm",))
+    assert f"the mean cosine of the outputs for different {what} is 0.99" in verdict.evidence
+    assert " in norm and " in verdict.evidence
+    assert "recipes.deepnorm" in verdict.remedy
+
+
+def test_inputs_that_are_alike_are_not_made_so_by_the_network():
+    stack = [layers.Dense(16, name="first"), layers.LayerNormalization(name="norm"), layers.Dense(5)]
+    model = keras.Sequential([keras.Input((10, 16)), *stack])
+    assert found(model, np.tile(SEQUENCES[:1], (32, 1, 1))) == {}
+    assert found(model, np.tile(SEQUENCES[:, :1], (1, 10, 1))) == {}
+
+
 def test_a_loss_that_does_not_suit():
     model = mlp("relu", depth=1)
     report = keras_initx.diagnose(model, X, LABELS, loss=lambda y, outputs: keras.ops.sqrt(-abs(outputs[:, 0])))

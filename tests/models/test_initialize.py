@@ -141,7 +141,7 @@ def test_the_initializer_of_the_layer_is_used_again():
         (layers.DepthwiseConv2D(3, depth_multiplier=2), (8, 8, 4), "kernel", (9, 18)),
         (layers.Conv2DTranspose(6, 3), (8, 8, 4), "kernel", (36, 54)),
         (layers.EinsumDense("abc,cde->abde", (None, 2, 3)), (5, 4), "kernel", (4, 6)),
-        (layers.Embedding(50, 4), (5,), "embeddings", (1, 4)),
+        (layers.Embedding(50, 4), (5,), "embeddings", (50, 4)),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
@@ -152,6 +152,18 @@ def test_inputs_and_outputs_are_counted_as_the_layer_does(layer, shape, name, fa
     assert (weight.fan_in, weight.fan_out) == fans
     assert weight.expected_std == pytest.approx((2 / fans[0]) ** 0.5)
     assert weight.std == pytest.approx(weight.expected_std, rel=0.4)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("rules", [None, {"*/embeddings": "initx.he_normal"}], ids=["layer", "rule"])
+def test_an_embedding_has_the_values_that_its_layer_gives_it(rules):
+    kernel = keras_initx.HeNormal(seed=seeds(0)("words/embeddings"))
+    model = keras.Sequential(
+        [keras.Input((5,)), layers.Embedding(1000, 8, embeddings_initializer=kernel, name="words")]
+    )
+    before = arrays(model)
+    initialize(model, rules, seed=0)
+    assert_equal(before, arrays(model))
 
 
 @pytest.mark.once

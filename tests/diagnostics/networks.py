@@ -1,0 +1,596 @@
+"""Small networks of many kinds, healthy and broken, each with the problems that `diagnose` must find in it.
+
+`test_confusion.py` compares them with the reports, and `docs/tables.py` writes them to the page on `diagnose`.
+"""
+
+import keras
+import numpy as np
+from keras import layers, ops
+from keras.initializers import Constant, RandomNormal, RandomUniform
+
+import keras_initx
+
+DRAWS = np.random.default_rng(0)
+CLASSES = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+X = DRAWS.normal(size=(64, 32)).astype("float32")
+LABELS = DRAWS.integers(0, 10, 64)
+IMAGES = DRAWS.normal(size=(16, 8, 8, 3)).astype("float32")
+STEPS = DRAWS.normal(size=(32, 12, 8)).astype("float32")
+TOKENS = DRAWS.integers(0, 50, (16, 13))
+BEFORE, AFTER = TOKENS[:, :-1], TOKENS[:, 1:]
+
+
+def made(initializer):
+    """Return an initializer of its own: one from a function, a string id as it is."""
+    return initializer() if callable(initializer) else initializer
+
+
+def scaled(name, factor):
+    return lambda: keras_initx.Scaled(name, factor)
+
+
+def small(stddev=0.02):
+    return RandomNormal(stddev=stddev)
+
+
+# Dense networks: 32 inputs, 10 classes.
+
+
+def mlp(activation="relu", kernel="he_normal", depth=3, head=None, after=(), **arguments):
+    """Return dense layers of 32 units, each with what `after` makes behind it, and a head."""
+    stack = []
+    for _ in range(depth):
+        stack += [layers.Dense(32, activation, kernel_initializer=made(kernel), **arguments)]
+        stack += [make() for make in after]
+    return keras.Sequential([keras.Input((32,)), *stack, head or layers.Dense(10)])
+
+
+def classes(model, x=X, loss=CLASSES):
+    """Return a model with inputs, labels and a loss."""
+    return model, x, LABELS[: len(x)], loss
+
+
+def dense(*arguments, **options):
+    return classes(mlp(*arguments, **options))
+
+
+def regression(offset=0.0, factor=1.0, loss="mse", head=None):
+    y = offset + factor * (X @ np.linspace(-0.3, 0.3, 32) + 0.3 * DRAWS.normal(size=64))
+    return mlp(head=head or layers.Dense(1)), X, y[:, None], loss
+
+
+def binary(loss="binary_crossentropy", **head):
+    return mlp(head=layers.Dense(1, **head)), X, (X[:, :1] > 0).astype("float32"), loss
+
+
+def several(kernel="glorot_uniform"):
+    """Return a network of three outputs with a loss each."""
+    inputs = keras.Input((32,))
+    hidden = layers.Dense(32, "relu", kernel_initializer="he_normal")(inputs)
+    heads = {
+        "kind": layers.Dense(10, name="kind", kernel_initializer=made(kernel))(hidden),
+        "size": layers.Dense(2, name="size")(hidden),
+        "flags": layers.Dense(4, "sigmoid", name="flags")(hidden),
+    }
+    y = {"kind": LABELS, "size": X[:, :2], "flags": (X[:, :4] > 0).astype("float32")}
+    return keras.Model(inputs, heads), X, y, {"kind": CLASSES, "size": "mse", "flags": "binary_crossentropy"}
+
+
+def residual(end="he_normal"):
+    """Return 16 residual blocks without normalization."""
+    hidden = inputs = keras.Input((32,))
+    for _ in range(16):
+        branch = layers.Dense(32, "relu", kernel_initializer="he_normal")(layers.ReLU()(hidden))
+        hidden = layers.Add()([hidden, layers.Dense(32, kernel_initializer=made(end))(branch)])
+    return classes(keras.Model(inputs, layers.Dense(10)(hidden)))
+
+
+def siamese():
+    shared = keras.Sequential([keras.Input((32,)), layers.Dense(32, "relu"), layers.Dense(8)])
+    left, right = keras.Input((32,)), keras.Input((32,))
+    outputs = layers.Dense(1, "sigmoid")(ops.abs(shared(left) - shared(right)))
+    y = DRAWS.integers(0, 2, (64, 1))
+    return keras.Model([left, right], outputs), [X, X[::-1].copy()], y, "binary_crossentropy"
+
+
+def two_towers():
+    user, item = keras.Input((1,), dtype="int32"), keras.Input((1,), dtype="int32")
+    one, two = (layers.Dense(16)(layers.Flatten()(layers.Embedding(50, 16)(ids))) for ids in (user, item))
+    x = [DRAWS.integers(0, 50, (64, 1)) for _ in range(2)]
+    y = DRAWS.integers(0, 2, (64, 1))
+    return keras.Model([user, item], layers.Dot(1)([one, two])), x, y, keras.losses.BinaryCrossentropy(from_logits=True)
+
+
+def wide_and_deep():
+    inputs, category = keras.Input((32,)), keras.Input((1,), dtype="int32")
+    deep = layers.Concatenate()([inputs, layers.Flatten()(layers.Embedding(50, 4)(category))])
+    deep = layers.Dense(32, "relu")(deep)
+    outputs = layers.Dense(1, "sigmoid")(layers.Concatenate()([inputs, deep]))
+    x = [X, DRAWS.integers(0, 50, (64, 1))]
+    return keras.Model([inputs, category], outputs), x, DRAWS.integers(0, 2, (64, 1)), "binary_crossentropy"
+
+
+def graph_convolution():
+    """Return two layers that average over neighbors, and take the mean of all nodes."""
+    edges = DRAWS.uniform(size=(64, 12, 12)) < 0.3
+    edges = np.maximum(edges, np.eye(12)).astype("float32")
+    nodes, weights = keras.Input((12, 8)), keras.Input((12, 12))
+    hidden = nodes
+    for _ in range(2):
+        hidden = layers.Dense(32, "relu", kernel_initializer="he_normal")(ops.matmul(weights, hidden))
+    outputs = layers.Dense(10)(layers.GlobalAveragePooling1D()(hidden))
+    x = [DRAWS.normal(size=(64, 12, 8)).astype("float32"), edges / edges.sum(axis=-1, keepdims=True)]
+    return keras.Model([nodes, weights], outputs), x, LABELS, CLASSES
+
+
+def autoencoder():
+    stack = [layers.Dense(16, "tanh"), layers.Dense(4), layers.Dense(16, "tanh"), layers.Dense(32)]
+    return keras.Sequential([keras.Input((32,)), *stack]), X, X, "mse"
+
+
+# Convolutions: images of 8 by 8 pixels, 3 channels.
+
+
+def images(hidden, inputs, head=None):
+    pooled = layers.GlobalAveragePooling2D()(hidden)
+    return classes(keras.Model(inputs, (head or layers.Dense(10))(pooled)), IMAGES)
+
+
+def conv(filters, hidden, size=3, activation="relu", kernel="he_normal", **arguments):
+    arguments = {"padding": "same", "activation": activation, "kernel_initializer": made(kernel), **arguments}
+    return layers.Conv2D(filters, size, **arguments)(hidden)
+
+
+def cnn(x=IMAGES):
+    inputs = keras.Input((8, 8, 3))
+    hidden = conv(16, conv(16, inputs), strides=2)
+    return classes(keras.Model(inputs, layers.Dense(10, "softmax")(layers.Flatten()(hidden))), x, "crossentropy")
+
+
+def resnet(gamma="ones"):
+    inputs = keras.Input((8, 8, 3))
+    hidden = conv(16, inputs, activation=None)
+    for _ in range(3):
+        branch = layers.ReLU()(layers.BatchNormalization()(conv(16, hidden, activation=None)))
+        branch = layers.BatchNormalization(gamma_initializer=gamma)(conv(16, branch, activation=None))
+        hidden = layers.ReLU()(layers.Add()([hidden, branch]))
+    return images(hidden, inputs)
+
+
+def densenet(end="he_normal"):
+    inputs = keras.Input((8, 8, 3))
+    hidden = conv(8, inputs, activation=None)
+    for _ in range(4):
+        branch = conv(16, layers.ReLU()(layers.BatchNormalization()(hidden)), 1, None)
+        branch = conv(8, layers.ReLU()(layers.BatchNormalization()(branch)), 3, None, end)
+        hidden = layers.Concatenate()([hidden, branch])
+    return images(layers.ReLU()(layers.BatchNormalization()(hidden)), inputs)
+
+
+def unet():
+    inputs = keras.Input((8, 8, 3))
+    one = conv(8, inputs)
+    two = conv(16, layers.MaxPooling2D()(one))
+    back = conv(8, layers.Concatenate()([layers.UpSampling2D()(two), one]))
+    y = (IMAGES[..., :1] > 0).astype("float32")
+    return keras.Model(inputs, conv(1, back, 1, "sigmoid", "glorot_uniform")), IMAGES, y, "binary_crossentropy"
+
+
+def mobilenet(kernel=lambda: keras_initx.HeNormal(input_axes=[0, 1], output_axes=[0, 1, 3]), normalized=True):
+    inputs = keras.Input((8, 8, 3))
+    hidden = conv(32, inputs, activation=None)
+    for _ in range(2):
+        hidden = layers.DepthwiseConv2D(3, padding="same", depthwise_initializer=made(kernel))(hidden)
+        hidden = layers.ReLU()(layers.BatchNormalization()(hidden) if normalized else hidden)
+        hidden = conv(32, hidden, 1, None)
+        hidden = layers.ReLU()(layers.BatchNormalization()(hidden) if normalized else hidden)
+    return images(hidden, inputs)
+
+
+def squeeze_and_excitation():
+    inputs = keras.Input((8, 8, 3))
+    hidden = layers.BatchNormalization()(conv(16, inputs))
+    gate = layers.Dense(16, "sigmoid")(layers.Dense(4, "relu")(layers.GlobalAveragePooling2D(keepdims=True)(hidden)))
+    return images(layers.Multiply()([hidden, gate]), inputs)
+
+
+def upsampling(kernel="glorot_uniform"):
+    """Return an autoencoder that ends in transposed convolutions."""
+    inputs = keras.Input((8, 8, 3))
+    code = layers.Dense(8)(layers.Flatten()(conv(16, inputs, strides=2)))
+    hidden = layers.Reshape((2, 2, 16))(layers.Dense(64, "relu")(code))
+    hidden = layers.Conv2DTranspose(64, 3, 2, "same", activation="relu", kernel_initializer=made(kernel))(hidden)
+    return keras.Model(inputs, layers.Conv2DTranspose(3, 3, 2, "same")(hidden)), IMAGES, IMAGES, "mse"
+
+
+class Sampling(layers.Layer):
+    """Draw a code from its mean and the logarithm of its variance."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = keras.random.SeedGenerator(0)
+
+    def call(self, inputs):
+        mean, variance = inputs
+        self.add_loss(0.5 * ops.mean(ops.square(mean) + ops.exp(variance) - 1 - variance))
+        return mean + ops.exp(variance / 2) * keras.random.normal(ops.shape(mean), seed=self.generator)
+
+
+def variational_autoencoder():
+    inputs = keras.Input((32,))
+    hidden = layers.Dense(16, "relu")(inputs)
+    code = Sampling()([layers.Dense(4)(hidden), layers.Dense(4)(hidden)])
+    outputs = layers.Dense(32, "sigmoid")(layers.Dense(16, "relu")(code))
+    return keras.Model(inputs, outputs), X, (X > 0).astype("float32"), "binary_crossentropy"
+
+
+def mixer():
+    inputs = keras.Input((8, 8, 3))
+    hidden = layers.Reshape((16, 32))(conv(32, inputs, 2, None, "glorot_uniform", strides=2, padding="valid"))
+    for _ in range(2):
+        mixed = layers.Permute((2, 1))(layers.LayerNormalization()(hidden))
+        mixed = layers.Dense(16)(layers.Dense(32, "gelu")(mixed))
+        hidden = layers.Add()([hidden, layers.Permute((2, 1))(mixed)])
+        mixed = layers.Dense(32)(layers.Dense(64, "gelu")(layers.LayerNormalization()(hidden)))
+        hidden = layers.Add()([hidden, mixed])
+    pooled = layers.GlobalAveragePooling1D()(layers.LayerNormalization()(hidden))
+    return classes(keras.Model(inputs, layers.Dense(10)(pooled)), IMAGES)
+
+
+def text_convolution():
+    inputs = keras.Input((12,), dtype="int32")
+    embedded = layers.Embedding(50, 32)(inputs)
+    pooled = [layers.GlobalMaxPooling1D()(layers.Conv1D(16, width, activation="relu")(embedded)) for width in (2, 3)]
+    return classes(keras.Model(inputs, layers.Dense(10)(layers.Concatenate()(pooled))), BEFORE)
+
+
+# Recurrent networks: 12 steps of 8 numbers.
+
+
+def recurrent(*stack, shape=(12, 8), dtype="float32"):
+    return classes(keras.Sequential([keras.Input(shape, dtype=dtype), *stack, layers.Dense(10)]), STEPS)
+
+
+def lstm(value=None, **arguments):
+    if value is not None:
+        bias = keras_initx.LSTMForgetBias(value)
+        arguments |= {"bias_initializer": bias, "unit_forget_bias": False}
+    return layers.LSTM(16, **arguments)
+
+
+def gru(value):
+    # That of Keras is not made in 16 bits on torch.
+    options = {"bias_initializer": keras_initx.GRUUpdateBias(value), "recurrent_initializer": "initx.orthogonal"}
+    return layers.GRU(16, **options)
+
+
+# Transformers: 12 of 50 tokens.
+
+
+def attended(hidden, source, kernel="glorot_uniform", *, grouped=False, **options):
+    arguments = {"kernel_initializer": made(kernel)} if isinstance(kernel, str) else {}
+    if grouped:
+        layer = layers.GroupQueryAttention(8, 4, 2, **arguments)
+    else:
+        layer = layers.MultiHeadAttention(4, 8, **arguments)
+    outputs = layer(hidden, source, **options)
+    if not isinstance(kernel, str):
+        # The kernels of queries and keys only; Keras takes one initializer for all.
+        for weight in layer.weights:
+            if weight.path.split("/")[-2] in ("query", "key") and weight.name == "kernel":
+                weight.assign(kernel * weight)
+    return outputs
+
+
+def blocks(hidden, count, *, post=False, activation="gelu", norm=layers.LayerNormalization, source=None, **options):
+    """Return a transformer's blocks with normalization before each branch, or behind it with `post`."""
+    for _ in range(count):
+        for branch in ("attention", "cross attention", "feed-forward"):
+            if branch == "cross attention" and source is None:
+                continue
+            inputs = hidden if post else norm()(hidden)
+            if branch == "feed-forward":
+                outputs = layers.Dense(hidden.shape[-1])(layers.Dense(64, activation)(inputs))
+            elif branch == "attention":
+                outputs = attended(inputs, inputs, **options)
+            else:
+                outputs = attended(inputs, source, **{**options, "use_causal_mask": False})
+            hidden = layers.Add()([hidden, outputs])
+            hidden = norm()(hidden) if post else hidden
+    return hidden if post else norm()(hidden)
+
+
+class Positions(layers.Layer):
+    """Add an embedding of positions."""
+
+    def build(self, shape):
+        self.table = self.add_weight(shape=shape[1:], initializer=small(), name="table")
+
+    def call(self, inputs):
+        return inputs + self.table
+
+
+def embedded(inputs):
+    """Return the embeddings of tokens, plus those of their positions."""
+    return Positions()(layers.Embedding(50, 32, embeddings_initializer=small())(inputs))
+
+
+def encoder(count=4, **options):
+    inputs = keras.Input((12,), dtype="int32")
+    hidden = blocks(embedded(inputs), count, **options)
+    return classes(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(hidden))), BEFORE)
+
+
+def language_model(stddev=0.02):
+    """Return a decoder whose outputs use the weights of its embedding."""
+    inputs = keras.Input((12,), dtype="int32")
+    embedding = layers.Embedding(50, 64, embeddings_initializer=small(stddev))
+    hidden = blocks(embedding(inputs), 2, use_causal_mask=True)
+    outputs = Tied(embedding)(hidden)
+    return keras.Model(inputs, outputs), BEFORE, AFTER, CLASSES
+
+
+class Tied(layers.Layer):
+    """Multiply by the weights of an embedding."""
+
+    def __init__(self, embedding):
+        super().__init__()
+        self.embedding = embedding
+
+    def call(self, inputs):
+        return ops.matmul(inputs, ops.transpose(self.embedding.embeddings))
+
+
+def translator(kernel="glorot_uniform"):
+    source, target = keras.Input((12,), dtype="int32"), keras.Input((12,), dtype="int32")
+    encoded = blocks(embedded(source), 2)
+    decoded = blocks(embedded(target), 2, source=encoded, kernel=kernel, use_causal_mask=True)
+    return keras.Model([source, target], layers.Dense(50)(decoded)), [AFTER, BEFORE], AFTER, CLASSES
+
+
+class Token(layers.Layer):
+    """Put a token before the others, and add positions."""
+
+    def build(self, shape):
+        self.token = self.add_weight(shape=(1, 1, shape[-1]), initializer=small(), name="token")
+        self.table = self.add_weight(shape=(1 + shape[1], shape[-1]), initializer=small(), name="table")
+
+    def call(self, inputs):
+        token = ops.repeat(self.token, ops.shape(inputs)[0], axis=0)
+        return ops.concatenate([token, inputs], axis=1) + self.table
+
+
+def vision_transformer():
+    inputs = keras.Input((8, 8, 3))
+    patches = layers.Reshape((16, 32))(conv(32, inputs, 2, None, "glorot_uniform", strides=2, padding="valid"))
+    hidden = blocks(Token()(patches), 4)
+    return classes(keras.Model(inputs, layers.Dense(10, kernel_initializer="zeros")(hidden[:, 0])), IMAGES)
+
+
+class Deep(keras.Model):
+    """A transformer with normalization behind each branch, in code of its own, which is built in less time."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.embedding = layers.Embedding(50, 32)
+        self.attentions = [layers.MultiHeadAttention(2, 16) for _ in range(count)]
+        self.branches = [keras.Sequential([layers.Dense(64, "gelu"), layers.Dense(32)]) for _ in range(count)]
+        self.norms = [layers.LayerNormalization() for _ in range(2 * count)]
+        self.head = layers.Dense(10)
+
+    def call(self, inputs):
+        hidden = self.embedding(inputs)
+        for attention, branch, one, two in zip(
+            self.attentions, self.branches, self.norms[::2], self.norms[1::2], strict=True
+        ):
+            hidden = one(hidden + attention(hidden, hidden))
+            hidden = two(hidden + branch(hidden))
+        return self.head(hidden[:, 0])
+
+
+# Trained networks and 16 bits.
+
+
+def trained(network, epochs=5):
+    model, x, y, loss = network
+    model.compile(keras.optimizers.Adam(0.01), loss)
+    model.fit(x, y, batch_size=16, epochs=epochs, verbose=0)
+    return network
+
+
+def in_precision(policy, build):
+    def network():
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(policy)
+        try:
+            return build()
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    return network
+
+
+LSTM, BATCH, LAYER = layers.LSTM, layers.BatchNormalization, layers.LayerNormalization
+LOGITS = keras.losses.BinaryCrossentropy(from_logits=True)
+
+HEALTHY = {
+    "ReLU, He": dense,
+    "ReLU, He, 30 layers": lambda: dense(depth=30),
+    "tanh, Glorot, 10 layers": lambda: dense("tanh", "glorot_uniform", 10),
+    "tanh, orthogonal, 10 layers": lambda: dense("tanh", keras_initx.Orthogonal, 10),
+    "sigmoid, Glorot, 2 layers": lambda: dense("sigmoid", "glorot_uniform", 2),
+    "SELU, LeCun, 20 layers": lambda: dense("selu", "lecun_normal", 20),
+    "SiLU, He, 5 layers": lambda: dense("silu", depth=5),
+    "GELU, He, 5 layers": lambda: dense("gelu", depth=5),
+    "leaky ReLU, He, 10 layers": lambda: dense("leaky_relu", depth=10),
+    "ReLU, sparse": lambda: dense(kernel=keras_initx.Sparse),
+    "batch normalization, 10 layers": lambda: dense(depth=10, after=[BATCH]),
+    "layer normalization, 10 layers": lambda: dense(depth=10, after=[LAYER]),
+    "dropout": lambda: dense(after=[lambda: layers.Dropout(0.5)]),
+    "last kernel of zeros": lambda: dense(head=layers.Dense(10, kernel_initializer="zeros")),
+    "regression, squared error": regression,
+    "regression, absolute error": lambda: regression(loss="mae"),
+    "regression, Huber's loss": lambda: regression(loss=keras.losses.Huber()),
+    "regression, small targets": lambda: regression(factor=0.25),
+    "two classes, sigmoid": lambda: binary(activation="sigmoid"),
+    "two classes, logits": lambda: binary(LOGITS),
+    "two classes, prior bias": lambda: binary(LOGITS, bias_initializer=keras_initx.PriorBias(0.01)),
+    "three outputs": several,
+    "siamese": siamese,
+    "two towers": two_towers,
+    "wide and deep": wide_and_deep,
+    "graph convolution": graph_convolution,
+    "autoencoder": autoencoder,
+    "16 residual blocks that end in zeros": lambda: residual(end="zeros"),
+    "16 residual blocks that end in small weights": lambda: residual(end=scaled("initx.he_normal", 0.25)),
+    "CNN": cnn,
+    "ResNet": resnet,
+    "ResNet, last scales of zeros": lambda: resnet("zeros"),
+    "DenseNet": densenet,
+    "U-Net": unet,
+    "MobileNet": mobilenet,
+    "squeeze and excitation": squeeze_and_excitation,
+    "convolutional autoencoder": upsampling,
+    "variational autoencoder": variational_autoencoder,
+    "mixer": mixer,
+    "text convolution": text_convolution,
+    "LSTM": lambda: recurrent(lstm()),
+    "LSTM, forget bias 2": lambda: recurrent(lstm(2.0)),
+    "LSTM, chrono bias": lambda: recurrent(
+        LSTM(16, bias_initializer=keras_initx.ChronoBias(100), unit_forget_bias=False)
+    ),
+    "GRU, update bias 2": lambda: recurrent(gru(2.0)),
+    "simple RNN": lambda: recurrent(layers.SimpleRNN(16)),
+    "LSTMs in both directions": lambda: recurrent(
+        layers.Bidirectional(LSTM(16, return_sequences=True)), layers.Bidirectional(LSTM(16))
+    ),
+    "transformer": encoder,
+    "transformer, 12 blocks": lambda: encoder(12),
+    "transformer, normalization behind": lambda: encoder(post=True),
+    "transformer, grouped queries, RMS": lambda: encoder(grouped=True, norm=layers.RMSNormalization, activation="silu"),
+    "language model, tied": language_model,
+    "encoder and decoder": translator,
+    "vision transformer": vision_transformer,
+    "trained, dense": lambda: trained(dense()),
+    "trained, GRU": lambda: trained(recurrent(gru(1.0))),
+    "trained, transformer": lambda: trained(encoder(2)),
+    "float16, dense": in_precision("mixed_float16", dense),
+    "bfloat16, GRU": in_precision("bfloat16", lambda: recurrent(gru(1.0))),
+    "bfloat16, transformer": in_precision("mixed_bfloat16", lambda: encoder(2)),
+}
+
+
+def identical():
+    network = dense()
+    kernel = network[0].layers[1].kernel
+    kernel.assign(ops.repeat(kernel[:, :16], 2, axis=1))
+    return network
+
+
+def exploding_memory():
+    recurrent_kernel = keras_initx.Orthogonal(gain=4.0)
+    return recurrent(layers.SimpleRNN(16, "relu", recurrent_initializer=recurrent_kernel))
+
+
+def shared_initializer():
+    one = keras.initializers.GlorotUniform(seed=1)
+    return dense(kernel=lambda: one)
+
+
+def pixels():
+    return cnn(DRAWS.integers(0, 256, IMAGES.shape).astype("float32"))
+
+
+def inputs_of(value):
+    model, x, *rest = dense()
+    return model, value * x, *rest
+
+
+def zero_scales():
+    return dense(after=[lambda: BATCH(gamma_initializer="zeros")])
+
+
+def zero_embedding():
+    embedding = layers.Embedding(50, 8, embeddings_initializer="zeros")
+    model, *_ = recurrent(embedding, layers.GRU(16), shape=(12,), dtype="int32")
+    return classes(model, BEFORE)
+
+
+def normalized():
+    return dense("linear", depth=60, after=[LAYER, layers.ReLU])
+
+
+def without_targets(build):
+    def network():
+        model, x, _, _ = build()
+        return model, x, None, None
+
+    return network
+
+
+BROKEN = {
+    "kernels of zeros": (lambda: dense(kernel="zeros"), ["all-zero weights"]),
+    "embedding of zeros": (zero_embedding, ["all-zero weights"]),
+    "scales of zeros": (zero_scales, ["all-zero weights"]),
+    "DenseNet, branches of zeros": (lambda: densenet("zeros"), ["all-zero weights"]),
+    "constant kernels": (lambda: dense(kernel=lambda: Constant(0.02)), ["constant weights"]),
+    "identical units": (identical, ["identical units"]),
+    "one initializer with a seed for all layers": (shared_initializer, ["twin tensors"]),
+    "LSTM, bias 2 beside `unit_forget_bias`": (
+        lambda: recurrent(LSTM(16, bias_initializer=Constant(2.0))),
+        ["forget bias overwritten"],
+    ),
+    "LSTM, forget bias -4": (lambda: recurrent(lstm(-4.0)), ["shut gates"]),
+    "GRU, update bias -4": (lambda: recurrent(gru(-4.0)), ["shut gates"]),
+    "depthwise, He without axes": (lambda: mobilenet("he_normal", normalized=False), ["wrong fan"]),
+    "transposed, He without axes": (lambda: upsampling("he_normal"), ["wrong fan"]),
+    "raw pixels": (pixels, ["unscaled inputs", "saturated output", "vanishing gradient"]),
+    "inputs of 1e-6": (lambda: inputs_of(1e-6), ["vanishing"]),
+    "an input that is NaN": (
+        lambda: inputs_of(np.where(np.arange(32) == 3, np.nan, 1.0)),
+        ["exploding", "exploding gradient"],
+    ),
+    "ReLU, kernels times 10, 7 layers": (
+        lambda: dense(kernel=scaled("initx.he_normal", 10.0), depth=7),
+        ["exploding", "exploding gradient"],
+    ),
+    "float16, kernels times 1e5": (
+        in_precision("float16", lambda: dense(kernel=lambda: RandomUniform(-1e4, 1e4))),
+        ["exploding", "exploding gradient"],
+    ),
+    "relu RNN, recurrent kernel times 4": (exploding_memory, ["exploding", "exploding gradient"]),
+    "tanh, deviation 3": (lambda: dense("tanh", lambda: small(3.0)), ["saturated"]),
+    "softmax, deviation 4": (
+        lambda: classes(mlp(head=layers.Dense(10, "softmax", kernel_initializer=small(4.0))), loss="crossentropy"),
+        ["saturated output"],
+    ),
+    "logits, deviation 4": (lambda: dense(head=layers.Dense(10, kernel_initializer=small(4.0))), ["large first loss"]),
+    "two classes, logits, deviation 10": (lambda: binary(LOGITS, kernel_initializer=small(10.0)), ["large first loss"]),
+    "one of three outputs, deviation 10": (lambda: several(lambda: small(10.0)), ["large first loss"]),
+    "ReLU, one kernel times 100": (
+        lambda: dense(head=layers.Dense(10, kernel_initializer=keras_initx.Scaled("initx.he_normal", 100.0))),
+        ["large first loss"],
+    ),
+    "16 residual blocks, He": (residual, ["large first loss"]),
+    "tied embedding, deviation 1.4": (lambda: language_model(1.4), ["large first loss"]),
+    "regression, targets of 1000": (lambda: regression(1000.0), ["large first loss"]),
+    "attention, queries and keys times sqrt 30": (
+        without_targets(lambda: encoder(2, kernel=30**0.5)),
+        ["focused attention"],
+    ),
+    "grouped queries, times 6": (without_targets(lambda: encoder(2, grouped=True, kernel=6.0)), ["focused attention"]),
+    "decoder, queries and keys times 6": (without_targets(lambda: translator(6.0)), ["focused attention"]),
+    "layer normalization before each ReLU, 60 layers": (without_targets(normalized), ["alike"]),
+    "transformer, 48 blocks, normalization behind": (lambda: (Deep(48), BEFORE, None, None), ["alike"]),
+    "bias -10 before ReLU": (
+        lambda: dense(bias_initializer=Constant(-10.0)),
+        ["dead units", "vanishing", "vanishing gradient"],
+    ),
+    "tanh, deviation 0.01, 7 layers": (
+        lambda: dense("tanh", lambda: small(0.01), 7),
+        ["vanishing", "vanishing gradient"],
+    ),
+    "SiLU, Glorot, 30 layers": (lambda: dense("silu", "glorot_uniform", 30), ["vanishing", "vanishing gradient"]),
+    "ReLU, LeCun, 30 layers": (lambda: dense(kernel="lecun_normal", depth=30), ["vanishing"]),
+    "sigmoid, Glorot, 10 layers": (lambda: dense("sigmoid", "glorot_uniform", 10), ["vanishing gradient"]),
+}
