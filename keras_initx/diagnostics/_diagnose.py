@@ -153,7 +153,19 @@ def first_examples(arrays: Batch, count: int) -> Batch:
 
 
 def ensure_built(model: keras.Model, x: Batch) -> None:
-    """Build `model` if it has no weights yet, by a call without other side effects."""
+    """Build `model` if it has no weights yet, by a call without other side effects.
+
+    Raises:
+        ValueError: If it has one input, whose shape is not that of `x`. Keras' error may print all of `x`.
+    """
+    inputs = getattr(model, "inputs", None) if model.built else None
+    if inputs and len(inputs) == len(keras.tree.flatten(x)) == 1:
+        required, given = tuple(inputs[0].shape), tuple(keras.tree.flatten(x)[0].shape)
+        # Keras adds or drops an axis of length 1.
+        if len(given) == len(required) and any(
+            a not in (None, b) for a, b in zip(required[1:], given[1:], strict=True)
+        ):
+            raise ValueError(f"`x` must have the shape {required}, as the model's inputs. Received: x of shape {given}")
     if all(layer.built for layer in layers_of(model)):
         return
     with backend.preserve_foreign_state(layers_of(model)):

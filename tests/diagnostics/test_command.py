@@ -147,6 +147,10 @@ FORM = "argument --threshold: a threshold must have the form vanishing=1e-4, wit
         (["--data", "x.npy", "--labels", "short.npy", "--loss", "mse"], "Received: x with [64], y with [63]"),
         (["--data", "x.npy", "--fail-on", "notes"], "invalid choice: 'notes'"),
         (["--data", "y.npy"], "cannot diagnose "),
+        (
+            ["--data", "narrow.npy"],
+            "`x` must have the shape (None, 32), as the model's inputs. Received: x of shape (64, 3)",
+        ),
         (["--data", "x.npy", "--threshold", "dead"], FORM + "Received: 'dead'"),
         (["--data", "x.npy", "--threshold", "dead=-1"], FORM + "Received: 'dead=-1'"),
         (["--data", "x.npy", "--threshold", "dead=nan"], FORM + "Received: 'dead=nan'"),
@@ -165,6 +169,7 @@ def test_what_cannot_be_used_is_an_error(data, capsys, monkeypatch, options, mes
     Path("cut.npz").write_bytes(b"PK\x03\x04 and no more")
     np.save("words.npy", np.array(["one", "two"]))
     np.save("short.npy", Y[:-1])
+    np.save("narrow.npy", X[:, :3])
     np.savez("two.npz", x=X, y=Y)
     assert message in refused(capsys, path, *options)
 
