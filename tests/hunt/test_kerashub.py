@@ -115,7 +115,7 @@ DIGESTS = {
     llama: "d7ccdb474f547673d22972b4ab6581d4",
     bert: "e538c18523b061a5667fcffd1027cc6f",
     vit: "dc479d025e89f5eca31c7426ce7f6ef8",
-    gemma: "a95a04d507ec012d47304e544cbe6e49",
+    gemma: "945ccef0d93c7217e9f581d60bd25894",
     mistral: "d7ccdb474f547673d22972b4ab6581d4",
     resnet: "071285a854a9194050002118c762d67d",
 }
