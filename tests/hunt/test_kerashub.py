@@ -272,3 +272,14 @@ def test_tokens_of_kerashubs_t5_are_alike_until_the_recipe_draws_them():
     blind, default, recipe, *_ = starts.measure(starts.t5, recipes.t5, 1, 1)
     assert default == pytest.approx(blind, abs=0.01)
     assert recipe == pytest.approx(blind + 1.2, abs=0.1)
+
+
+@of_t5
+def test_a_table_for_the_logits_of_t5_alone_is_smaller_than_that_of_its_tokens():
+    sizes = {**SIZES, "num_heads": 2, "intermediate_dim": 64}
+    model = keras_hub.models.T5Backbone(**sizes, tie_embedding_weights=False)
+    keras_initx.initialize(model, recipes.t5(model), seed=0)
+    stds = [
+        to_numpy(table).std() for table in (model.token_embedding.embeddings, model.token_embedding.reverse_embeddings)
+    ]
+    assert stds == pytest.approx([1, 32**-0.5], rel=0.05)
