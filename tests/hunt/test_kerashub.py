@@ -259,3 +259,27 @@ def test_the_page_has_the_numbers_of_the_recipes(capsys):
     for line in lines[1:]:
         there, measured = map(float, line.split()[-2:])
         assert measured == pytest.approx(there, rel=0.05), line
+
+
+@of_t5
+def test_tokens_of_kerashubs_t5_are_alike_until_the_recipe_draws_them():
+    keras.utils.set_random_seed(0)
+    model = t5()[0]
+    embeddings = to_numpy(model.token_embedding.embeddings)
+    assert (embeddings.mean(), embeddings.std()) == (pytest.approx(1, abs=0.01), pytest.approx(0.05, abs=0.01))
+    # The first losses of the page, for one of its seeds.
+    starts = pytest.importorskip("recipe_starts")
+    blind, default, recipe, *_ = starts.measure(starts.t5, recipes.t5, 1, 1)
+    assert default == pytest.approx(blind, abs=0.01)
+    assert recipe == pytest.approx(blind + 1.2, abs=0.1)
+
+
+@of_t5
+def test_a_table_for_the_logits_of_t5_alone_is_smaller_than_that_of_its_tokens():
+    sizes = {**SIZES, "num_heads": 2, "intermediate_dim": 64}
+    model = keras_hub.models.T5Backbone(**sizes, tie_embedding_weights=False)
+    keras_initx.initialize(model, recipes.t5(model), seed=0)
+    stds = [
+        to_numpy(table).std() for table in (model.token_embedding.embeddings, model.token_embedding.reverse_embeddings)
+    ]
+    assert stds == pytest.approx([1, 32**-0.5], rel=0.05)

@@ -44,6 +44,18 @@ def by_fan_out(shape):
     return math.sqrt(1 / 3 / shape[1]) if len(shape) == 2 else math.sqrt(2 / math.prod((*shape[:2], shape[3])))
 
 
+def assert_sizes(model, expected):
+    """Check the standard deviation of each kernel, and that biases are 0."""
+    for variable in model.trainable_variables:
+        values = to_numpy(variable.value)
+        if variable.path.endswith("kernel"):
+            # Five standard errors of the standard deviation of normal values.
+            tolerance = 5 / math.sqrt(2 * values.size)
+            assert values.std() == pytest.approx(expected(values.shape), rel=tolerance), variable.path
+        elif variable.path.endswith("bias"):
+            assert not values.any()
+
+
 @pytest.mark.parametrize(
     ("name", "recipe", "expected"),
     [
@@ -60,14 +72,19 @@ def test_each_kernel_has_the_size_of_the_source_and_nothing_else_changes(name, r
     others = [variable for variable in model.variables if not variable.path.endswith(("kernel", "bias"))]
     before = [to_numpy(variable.value).copy() for variable in others]
     initialize(model, recipe(model), seed=0)
-    for variable in model.trainable_variables:
-        values = to_numpy(variable.value)
-        if variable.path.endswith("kernel"):
-            # Five standard errors of the standard deviation of normal values.
-            assert values.std() == pytest.approx(expected(values.shape), rel=5 / math.sqrt(2 * values.size)), (
-                variable.path
-            )
-        elif variable.path.endswith("bias"):
-            assert not values.any()
+    assert_sizes(model, expected)
     for old, variable in zip(before, others, strict=True):
         np.testing.assert_array_equal(old, to_numpy(variable.value), err_msg=variable.path)
+
+
+@pytest.mark.parametrize("name", ["EfficientNetB0", "EfficientNetV2B0"])
+def test_efficientnets_have_the_sizes_of_their_recipe_by_default(name):
+    keras.utils.set_random_seed(0)
+    assert_sizes(application(name)[0], by_fan_out)
+
+
+def test_the_first_loss_of_convnext_is_near_that_of_a_blind_guess():
+    model, x, *_ = application("ConvNeXtTiny")
+    initialize(model, recipes.convnext(model), seed=0)
+    losses = keras.losses.sparse_categorical_crossentropy(tokens(8, vocabulary=10), model(x), from_logits=True)
+    assert to_numpy(losses).mean() == pytest.approx(math.log(10), abs=0.5)
