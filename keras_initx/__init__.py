@@ -49,6 +49,7 @@ __all__ = [
     "SmallNormal",
     "Sparse",
     "Spectral",
+    "TimeStepBias",
     "TruncatedNormal",
     "VarianceScaling",
     "__version__",

@@ -215,6 +215,8 @@ CASES = (
         ((4, 8, 3, 5), (2, 3, 4, 5)),
         ((), (8,)),
     ),
+    Case(keras_initx.TimeStepBias, {"seed": 43}, ANY_SHAPES),
+    Case(keras_initx.TimeStepBias, {"min_step": 1e-5, "max_step": 2.0, "floor": 1e-3, "seed": 44}, ANY_SHAPES),
     Case(keras_initx.TruncatedNormal, {"seed": 21}, ANY_SHAPES),
     Case(
         keras_initx.TruncatedNormal,

@@ -243,6 +243,7 @@ def few_digits(monkeypatch):
         ),
         ("widths", ["--widths", "64", "96"], "Figure: widths_muP.png"),
         ("pretraining", ["--epochs", "1", "--repeats", "1"], "16 images of the digits 4 to 7, 1 seeds"),
+        ("state_space", ["--epochs", "1", "--repeats", "1"], "Signs recalled after 1 epochs"),
         ("renewal", ["warm", "--epochs", "1", "--repeats", "1"], "shrink_and_perturb"),
         ("renewal", ["dormant", "--epochs", "1", "--repeats", "1", "--tasks", "1"], "threshold 0.1"),
         ("new_words", ["--repeats", "1", "--steps", "2", "--examples", "640"], "rise of the loss from means: 0.223"),

@@ -1,5 +1,6 @@
-"""Initial biases of feed-forward layers: for ReLU units, and for the output of a classifier."""
+"""Initial biases of layers: for ReLU units, for the output of a classifier, and for the time steps of a state space."""
 
+import functools
 import math
 import sys
 from collections.abc import Sequence
@@ -9,11 +10,11 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_flag, check_number, is_real
-from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.initializers._base import ConstantInitializer, register
-from keras_initx.sampling import Namespace, portable_log
+from keras_initx._typing import Array, DType, Seed, Shape, Tensor
+from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
+from keras_initx.sampling import Draw, Namespace, Stream, _conversion, affine, portable_log
 
-__all__ = ["PriorBias", "ReLUBias"]
+__all__ = ["PriorBias", "ReLUBias", "TimeStepBias"]
 
 
 @register("relu_bias", formula="value", use="ReLU layers with small weights: all units are active from the first step")
@@ -213,3 +214,85 @@ def _counts(labels: Array) -> list[float]:
             f"would be infinite. Received: {extent}"
         )
     return [int(count) for count in counts]
+
+
+# The quantiles between these are distinct in fixed point.
+_SHORTEST, _LONGEST = 1e-6, 100
+
+
+@register(
+    "time_step_bias",
+    formula="log(exp(dt) - 1), with dt = max(exp U(log min_step, log max_step), floor)",
+    use="state-space layers whose time step is a softplus, as in Mamba: memory lengths are spread over scales",
+)
+class TimeStepBias(RandomInitializer):
+    """Initialize a bias so that its softplus, the time step of a state-space layer, is log-uniform.
+
+    A state `h` of such a layer decays by `exp(a * dt)` at each step, with `a < 0`, so it remembers
+    about `-1 / (a * dt)` steps. With a bias of zeros all steps are `log(2) = 0.69`, and for `a =
+    -1` nothing is left after some steps. With this bias they are spread evenly on a logarithmic
+    scale, by default from 10 to 1,000 steps of memory for `a = -1`.
+
+    A layer that keeps the logarithm of the time step instead needs `RandomUniform(log(min_step),
+    log(max_step))`.
+
+    Args:
+        min_step: Shortest time step, at least 1e-6.
+        max_step: Longest time step, at most 100.
+        floor: Shorter time steps become this one. Without effect where it is at most `min_step`.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> bias = TimeStepBias(seed=0)((4,))
+        >>> [round(step, 3) for step in keras.ops.convert_to_numpy(keras.ops.softplus(bias)).tolist()]
+        [0.007, 0.016, 0.004, 0.032]
+        >>> layer = keras.layers.Dense(64, activation="softplus", bias_initializer="initx.time_step_bias")
+
+    Reference:
+        Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces", 2023, section
+        3.6, and the authors' code, `mamba_ssm`, with `dt_min`, `dt_max` and `dt_init_floor`.
+    """
+
+    def __init__(
+        self, min_step: float = 0.001, *, max_step: float = 0.1, floor: float = 1e-4, seed: Seed = None
+    ) -> None:
+        super().__init__(seed=seed)
+        self.min_step: float = check_number("min_step", min_step, positive=True)
+        self.max_step: float = check_number("max_step", max_step, positive=True)
+        self.floor: float = check_number("floor", floor, positive=True)
+        if not _SHORTEST <= min_step < max_step <= _LONGEST:
+            raise ValueError(
+                f"`min_step` must be at least {_SHORTEST:g} and below `max_step`, which must be at most {_LONGEST}. "
+                f"Received: {min_step=!r}, {max_step=!r}"
+            )
+        if floor >= max_step:
+            raise ValueError(f"`floor` must be below `max_step`. Received: {floor=!r}, {max_step=!r}")
+
+    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
+        knots, lowest, highest = _quantiles(float(self.min_step), float(self.max_step))
+        unit = (highest - lowest) / _conversion.UNITS
+        floor = float(_inverse_softplus(np.array(max(self.floor, self.min_step), "float64")))
+        # Each draw represents the midpoint of its interval.
+        then = affine(lowest + unit / 2, unit, (floor, highest))
+        return stream.interpolated(Draw.VALUES, shape, knots, dtype, then)
+
+
+@functools.lru_cache(maxsize=8)
+def _quantiles(shortest: float, longest: float) -> tuple[Array, float, float]:
+    """Return the quantiles of the biases for `Stream.interpolated`, and the lowest and highest of them."""
+    low, high = portable_log(np.array([shortest, longest]))
+    steps = _conversion.portable_exp(low + (high - low) * (np.arange(_conversion.CELLS + 1) / _conversion.CELLS))
+    quantiles = _inverse_softplus(steps)
+    lowest, highest = float(quantiles[0]), float(quantiles[-1])
+    knots = np.rint((quantiles - lowest) / (highest - lowest) * _conversion.UNITS).astype("int32")
+    knots.flags.writeable = False
+    return knots, lowest, highest
+
+
+def _inverse_softplus(x: Array) -> Array:
+    """Return `log(exp(x) - 1)`, with the same bits on every machine."""
+    return x + portable_log(1 - _conversion.portable_exp(-x))

@@ -164,10 +164,14 @@ def truncated_quantiles(lower: float, upper: float) -> Quantiles:
 
 def _density(x: Array, mode: float) -> Array:
     """Return `exp(-x * x / 2 - mode * x)`, the ratio of the density at `mode + x` to that at `mode`."""
+    return portable_exp(-x * (x / 2 + mode))
+
+
+def portable_exp(x: Array) -> Array:
+    """Return the exponential function of `x`, an array of float64, with the same bits on every machine."""
     # Additions, multiplications and powers of two are rounded the same everywhere; np.exp is not.
-    power = -x * (x / 2 + mode)
-    twos = np.rint(power * 1.4426950408889634)
-    rest = power - twos * 0.6931471805599453
+    twos = np.rint(x * 1.4426950408889634)
+    rest = x - twos * 0.6931471805599453
     return cast(Array, np.ldexp(np.polyval([1 / math.factorial(n) for n in range(15, -1, -1)], rest), twos.astype(int)))
 
 
