@@ -8,12 +8,15 @@
 - `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the sessions write.
 - `sessions`: the sessions that plain `nox` leaves out, from `noxfile.py`.
 - `problems` and `levels`: the rules of `diagnose`, from `keras_initx.diagnostics._diagnose.RULES`.
+
+It also writes `docs/site/play/package.js`, see `docs/play_data.py`.
 """
 
 import ast
 import importlib
 import json
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -181,6 +184,14 @@ PAGES = {
 }
 
 
+PLAY = DOCS / "site" / "play" / "package.js"
+
+
+def play():
+    """Return the data of the page to play with."""
+    return runpy.run_path(str(DOCS / "play_data.py"))["script"]()
+
+
 def with_tables(text, names):
     """Return `text` with the tables named `names` between their marks."""
     found = [marks[2] for marks in MARKED.finditer(text)]
@@ -192,3 +203,4 @@ def with_tables(text, names):
 if __name__ == "__main__":
     for page, names in PAGES.items():
         page.write_text(with_tables(page.read_text(), names))
+    PLAY.write_text(play())
