@@ -56,7 +56,7 @@ def run_pytest(session, *arguments):
     session.run("pytest", *PARALLEL, "--durations=15", *arguments, *session.posargs)
 
 
-SEPARATE = ("hosts", "hunt", "roundtrip")  # folders of tests with a session of their own
+SEPARATE = ("browser", "hosts", "hunt", "roundtrip")  # folders of tests with a session of their own
 ORDINARY = tuple(f"--ignore=tests/{folder}" for folder in SEPARATE)
 
 
@@ -186,6 +186,15 @@ def fuzz(session, backend):
     seed = f"--hypothesis-seed={random.getrandbits(32)}"
     files = ("tests/test_fuzz.py", "tests/sampling/test_properties.py", "tests/sampling/test_compiled_kernel.py")
     run_and_note(session, backend, "--full", *files, "--hypothesis-profile=fuzz", seed)
+
+
+@nox.session(default=False, tags=["release"])
+def site(session):
+    """Compare the page to play with, in Chromium, with the package: weights, verdicts, keyboard, speed."""
+    install(session, "keras", "test", "site", "torch")
+    if not session.run("python", "tests/browser/chromium.py", silent=True).strip():
+        session.skip("there is no Chromium; install that of the system, or run `playwright install chromium`")
+    run_and_note(session, "torch", "tests/browser", "--numprocesses=0")  # so that nothing else delays the page
 
 
 @nox.session(default=False)

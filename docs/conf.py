@@ -16,12 +16,16 @@ html_theme = "furo"
 html_title = "keras_initx"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+# The page to play with, as it is: `play/index.html` and what it loads.
+html_extra_path = ["site"]
 html_copy_source = False
 html_show_copyright = False
 html_math_renderer = "mathml"
 
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
+# `[text](play:weights=zeros)` links to the page to play with, with these settings.
+myst_url_schemes = {"http": None, "https": None, "play": "play/index.html#{{path}}"}
 
 # Docstrings use single backticks for code, as in Keras.
 default_role = "code"

@@ -9,6 +9,8 @@
 - `sessions`: the sessions that plain `nox` leaves out, from `noxfile.py`.
 - `problems` and `levels`: the rules of `diagnose`, from `keras_initx.diagnostics._diagnose.RULES`.
 - `confusion`: the networks that the rules are tried on, from `tests/diagnostics/networks.py`.
+
+It also writes `docs/site/play/package.js`, see `docs/play_data.py`.
 """
 
 import ast
@@ -180,6 +182,14 @@ PAGES = {
 }
 
 
+PLAY = DOCS / "site" / "play" / "package.js"
+
+
+def play():
+    """Return the data of the page to play with."""
+    return runpy.run_path(str(DOCS / "play_data.py"))["script"]()
+
+
 def with_tables(text, names):
     """Return `text` with the tables named `names` between their marks."""
     found = [marks[2] for marks in MARKED.finditer(text)]
@@ -191,3 +201,4 @@ def with_tables(text, names):
 if __name__ == "__main__":
     for page, names in PAGES.items():
         page.write_text(with_tables(page.read_text(), names))
+    PLAY.write_text(play())

@@ -33,6 +33,10 @@ def test_pages_have_their_tables(page, names):
         assert keras_initx.catalog().table("`").as_markdown() in page.read_text()
 
 
+def test_the_page_to_play_with_has_thresholds_and_texts_of_the_package():
+    assert SCRIPT["PLAY"].read_text() == SCRIPT["play"](), "run `python docs/tables.py`"
+
+
 def test_pages_have_their_measurements():
     read = (
         "import report; print(all(page.read_text() == text for page, text in report.pages(report.results()).items()))"

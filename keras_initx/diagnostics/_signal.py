@@ -103,7 +103,8 @@ class Signal:
                 low, high = self._bounds
                 self._saturated += int(np.count_nonzero((piece <= low) | (piece >= high)))
             self._finite.add(finite)
-            self.counts += np.histogram(finite, BINS, self._range(self.min, self.max))[0]
+            # The width of a range in float32 may be beyond float32.
+            self.counts += np.histogram(finite.astype("float64"), BINS, self._range(self.min, self.max))[0]
 
     def _widen(self, pieces: Sequence[Array]) -> None:
         """Extend the histogram to the range of `pieces`, which are added next."""

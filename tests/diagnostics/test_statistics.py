@@ -78,6 +78,11 @@ def test_values_too_small_for_bins_have_a_histogram():
     assert signal.counts.sum() == 2
 
 
+def test_values_as_large_as_float32_can_be_have_a_histogram():
+    values = np.linspace(-3.2e38, 3.2e38, 101, dtype="float32")
+    assert_statistics_of(signal_of(values), values)
+
+
 def test_saturated_is_what_is_near_a_limit():
     tanh = np.array([-0.995, -0.985, 0.0, 0.985, 0.995])
     assert signal_of(tanh, limits=(-1, 1), margin=0.005).saturated == 0.4

@@ -1,0 +1,118 @@
+"""What the page to play with shares with the package: `python docs/tables.py` writes `docs/site/play/package.js`.
+
+The page evaluates the rules of `diagnose` by itself. Their thresholds and texts come from here: each rule runs on
+measurements whose names and numbers show as slots, such as `{first.std:.3g}`, which the page fills.
+"""
+
+import json
+import math
+from types import SimpleNamespace
+
+from keras_initx.diagnostics import Thresholds
+from keras_initx.diagnostics._diagnose import RULES
+from keras_initx.diagnostics._layers import LIMITS
+from keras_initx.diagnostics._measure import LayerReport, Measurements
+from keras_initx.diagnostics._rule import suggestion
+from keras_initx.diagnostics._weights import WeightReport
+from keras_initx.initializers._scale import gain_value
+
+# The activations of the page, and those for which `Orthogonal` and `Sparse` get a gain.
+ACTIVATIONS = ("tanh", "relu", "sigmoid", "gelu")
+WITH_GAIN = ("relu", "gelu")
+RATIO = 777.0  # of a first loss to that of a blind guess, in the place of its slot
+ZERO = WeightReport("kernel", (9, 9), 0, 0, 1, 0, axes=((0,), (1,)), constant=True, zero=True)
+
+
+class Slot(float):
+    """A number that a text shows as a slot with the format of the number."""
+
+    def __new__(cls, value, name):
+        """Return `value` with the name of its slot."""
+        slot = super().__new__(cls, value)
+        slot.name = name
+        return slot
+
+    def __format__(self, spec):
+        return f"{{{self.name}{':' if spec else ''}{spec}}}"
+
+
+def layer(role, *, std=1.0, nonfinite=0.0, **measured):
+    """Return the measurements of a layer whose name and numbers are slots."""
+    numbers = {"std": Slot(std, f"{role}.std"), "mean": Slot(0, f"{role}.mean")}
+    signal = SimpleNamespace(size=1000, zeros=0, nonfinite=Slot(nonfinite, f"{role}.nonfinite"), **numbers)
+    slots = {name: Slot(value, f"{role}.{name}") for name, value in measured.items() if isinstance(value, float)}
+    shape = (Slot(100, "examples"), 9)
+    return LayerReport(f"{{{role}}}", "Dense", "{activation}", shape, before=signal, **{**measured, **slots})
+
+
+def cases():
+    """Yield the name of a problem, the condition on which its text depends, and layers that have the problem."""
+    yield "saturated output", "one", [layer("worst", certain=0.9)]
+    yield "large first loss", "one", [layer("worst", std=RATIO, loss=RATIO, blind_loss=1.0)]
+    constant = WeightReport("kernel", (9, 9), Slot(1, "first.weight"), 0, 0, 0, axes=((0,), (1,)), constant=True)
+    for condition, roles in (("one", ("first",)), ("many", ("first", "middle", "last"))):
+
+        def alike(roles=roles, **measured):
+            return [layer(role, **measured) for role in roles]
+
+        def worst(name, value, others, roles=roles):
+            rest = [layer(role, **{name: others}) for role in roles[1:]]
+            return [*rest, layer("worst", **{name: value})]
+
+        yield "all-zero weights", f"error, {condition}", alike(weights=[ZERO], loses_signal=True)
+        yield "all-zero weights", f"note, {condition}", alike(weights=[ZERO])
+        yield "constant weights", condition, alike(weights=[constant])
+        yield "exploding", f"finite, {condition}", alike(std=1e9)
+        lost = layer("lost", nonfinite=0.5)
+        yield (
+            "exploding",
+            f"lost, {condition}",
+            [lost] if len(roles) == 1 else [*alike(std=1e9)[:1], lost, *alike(std=1e9)[-1:]],
+        )
+        yield "saturated", condition, worst("saturated", 0.9, 0.5)
+        yield "dead units", f"some, {condition}", worst("dead", 0.9, 0.8)
+        yield "dead units", f"all, {condition}", worst("dead", 1.0, 0.8)
+        yield "vanishing", f"warning, {condition}", alike(std=1e-9, loses_signal=True)
+        yield "vanishing", f"error, {condition}", alike(std=1e-9, loses_signal=True, gradient_norm=0.0)
+        yield "vanishing", f"note, {condition}", alike(std=1e-9)
+        strongest = layer("strongest", gradient_norm=1.0)
+        yield "vanishing gradient", f"some, {condition}", [*alike(gradient_norm=1e-9), strongest]
+        yield "vanishing gradient", f"all, {condition}", alike(gradient_norm=0.0)
+        for size, norm in (("finite", 1e9), ("infinite", math.inf)):
+            yield "exploding gradient", f"{size}, {condition}", alike(gradient_norm=norm)
+            yield "exploding gradient", f"{size} and lost, {condition}", alike(gradient_norm=norm, nonfinite=0.5)
+
+
+def texts():
+    """Return level, evidence and remedy of each case."""
+    rules = {rule.problem: rule for rule in RULES}
+    inputs = SimpleNamespace(std=Slot(1, "inputs.std"), nonfinite=0)
+    found = {}
+    for problem, condition, layers in cases():
+        (verdict,) = rules[problem].verdicts(Measurements(layers, inputs, Thresholds()))
+        slots = {
+            f"{RATIO:.0f} times": "{worst.ratio:.0f} times",
+            ", ".join(f"{name}/kernel" for name in verdict.layers): "{weights}",
+            f"({len(verdict.layers)} layers)": "({count} layers)",
+            suggestion(layers[0]): "{suggestion}",
+        }
+        text = [verdict.level, verdict.evidence, verdict.remedy]
+        for part, slot in slots.items():
+            text = [item.replace(part, slot) for item in text]
+        found[f"{problem}: {condition}"] = text
+    return found
+
+
+def script():
+    """Return the file that the page reads."""
+    content = {
+        "thresholds": vars(Thresholds()),
+        "limits": {name: LIMITS.get(name) for name in ACTIVATIONS},
+        "gains": {name: gain_value(name) for name in WITH_GAIN},
+        "suggestions": {name: suggestion(LayerReport("", "", name)) for name in ACTIVATIONS},
+        "texts": texts(),
+    }
+    return (
+        "// Written by `python docs/tables.py`, which runs the rules of `diagnose`. Not to be edited.\n"
+        f"const PACKAGE = {json.dumps(content, indent=1)};\n"
+    )

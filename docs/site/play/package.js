@@ -1,0 +1,225 @@
+// Written by `python docs/tables.py`, which runs the rules of `diagnose`. Not to be edited.
+const PACKAGE = {
+ "thresholds": {
+  "vanishing": 0.001,
+  "exploding": 1000.0,
+  "vanishing_gradient": 0.0001,
+  "exploding_gradient": 100000.0,
+  "saturated": 0.25,
+  "saturation_margin": 0.005,
+  "dead": 0.75,
+  "unscaled_inputs": 10,
+  "saturated_output": 0.5,
+  "wrong_fan": 1.5,
+  "shut_gate": 0.05,
+  "attention_focus": 0.9,
+  "examples_alike": 0.99,
+  "positions_alike": 0.9999,
+  "first_loss": 8,
+  "least_values": 16
+ },
+ "limits": {
+  "tanh": [
+   -1.0,
+   1.0
+  ],
+  "relu": null,
+  "sigmoid": [
+   0.0,
+   1.0
+  ],
+  "gelu": null
+ },
+ "gains": {
+  "relu": 1.4142135623730951,
+  "gelu": 1.53353
+ },
+ "suggestions": {
+  "tanh": "GlorotUniform()",
+  "relu": "HeNormal()",
+  "sigmoid": "GlorotUniform()",
+  "gelu": "HeNormal()"
+ },
+ "texts": {
+  "saturated output: one": [
+   "warning",
+   "{worst} is saturated for {worst.certain:.0%} of the examples before training, its input has standard deviation {worst.std:.3g}: the loss starts far above that of guessing, and the first steps only undo this",
+   "{suggestion} or smaller weights in the last layer"
+  ],
+  "large first loss: one": [
+   "warning",
+   "the loss of {worst} starts at {worst.loss:.3g}, {worst.ratio:.0f} times that of a blind guess, {worst.blind_loss:.3g}; its outputs have standard deviation {worst.std:.3g}",
+   "smaller weights in the last layer: {suggestion}; a normalization, or residual branches that end in zeros"
+  ],
+  "all-zero weights: error, one": [
+   "error",
+   "all weights of {weights} are 0: units have the same output, and no gradient passes back through them",
+   "random weights: {suggestion}"
+  ],
+  "all-zero weights: note, one": [
+   "note",
+   "all weights of {weights} are 0; no later layer gets equal inputs for all examples because of it",
+   "random weights: {suggestion}, unless the zeros are intended, as at the end of a residual branch, at the output, in an adapter or a position embedding"
+  ],
+  "constant weights: one": [
+   "error",
+   "all weights of {weights} are equal, {first.weight:.3g}: the units are identical, and training updates them in the same way",
+   "random weights: {suggestion}"
+  ],
+  "exploding: finite, one": [
+   "error",
+   "the standard deviation grows from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first}",
+   "{suggestion} in this and all earlier layers"
+  ],
+  "exploding: lost, one": [
+   "error",
+   "the standard deviation grows from {inputs.std:.3g} at the inputs to {lost.std:.3g} in {lost}; {lost.nonfinite:.0%} of the outputs of {lost} are not finite",
+   "{suggestion} in this and all earlier layers"
+  ],
+  "saturated: one": [
+   "warning",
+   "{worst.saturated:.0%} of the outputs of {worst} are at the limits of {activation}, its input has standard deviation {worst.std:.3g}, where its gradient is almost 0",
+   "{suggestion} in this and all earlier layers"
+  ],
+  "dead units: some, one": [
+   "warning",
+   "{worst.dead:.0%} of the units of {worst} output 0 for all {examples} examples; their inputs have mean {worst.mean:.3g} and standard deviation {worst.std:.3g}: they get no gradient",
+   "weights with mean 0 and a nonnegative bias: HeNormal() with bias_initializer=ReLUBias(0.01)"
+  ],
+  "dead units: all, one": [
+   "error",
+   "{worst.dead:.0%} of the units of {worst} output 0 for all {examples} examples; their inputs have mean {worst.mean:.3g} and standard deviation {worst.std:.3g}: they get no gradient",
+   "weights with mean 0 and a nonnegative bias: HeNormal() with bias_initializer=ReLUBias(0.01)"
+  ],
+  "vanishing: warning, one": [
+   "warning",
+   "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first}",
+   "{suggestion} in this and all earlier layers"
+  ],
+  "vanishing: error, one": [
+   "error",
+   "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first}",
+   "{suggestion} in this and all earlier layers"
+  ],
+  "vanishing: note, one": [
+   "note",
+   "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first}; no later layer gets too small an input because of it",
+   "{suggestion} in this and all earlier layers"
+  ],
+  "vanishing gradient: some, one": [
+   "warning",
+   "the gradient norm of {first} is {first.gradient_norm:.3g}, that of {strongest} {strongest.gradient_norm:.3g}",
+   "{suggestion} in all layers, or Orthogonal, which also preserves gradient norms; an activation that does not saturate"
+  ],
+  "vanishing gradient: all, one": [
+   "error",
+   "all gradients are 0",
+   "{suggestion} in all layers, or Orthogonal, which also preserves gradient norms; an activation that does not saturate"
+  ],
+  "exploding gradient: finite, one": [
+   "warning",
+   "the gradient norm of {first} is {first.gradient_norm:.3g}",
+   "a loss that matches the outputs (`from_logits=True` if there is no softmax), or smaller weights: {suggestion}, or Orthogonal, which also preserves gradient norms"
+  ],
+  "exploding gradient: finite and lost, one": [
+   "warning",
+   "the gradient norm of {first} is {first.gradient_norm:.3g}",
+   "smaller weights: {suggestion}, or Orthogonal, which also preserves gradient norms"
+  ],
+  "exploding gradient: infinite, one": [
+   "error",
+   "the gradient norm of {first} is {first.gradient_norm:.3g}",
+   "a loss that matches the outputs (`from_logits=True` if there is no softmax), or smaller weights: {suggestion}, or Orthogonal, which also preserves gradient norms"
+  ],
+  "exploding gradient: infinite and lost, one": [
+   "error",
+   "the gradient norm of {first} is {first.gradient_norm:.3g}",
+   "smaller weights: {suggestion}, or Orthogonal, which also preserves gradient norms"
+  ],
+  "all-zero weights: error, many": [
+   "error",
+   "all weights of {weights} are 0: units have the same output, and no gradient passes back through them",
+   "random weights: {suggestion}"
+  ],
+  "all-zero weights: note, many": [
+   "note",
+   "all weights of {weights} are 0; no later layer gets equal inputs for all examples because of it",
+   "random weights: {suggestion}, unless the zeros are intended, as at the end of a residual branch, at the output, in an adapter or a position embedding"
+  ],
+  "constant weights: many": [
+   "error",
+   "all weights of {weights} are equal, {first.weight:.3g} in {first}/kernel: the units are identical, and training updates them in the same way",
+   "random weights: {suggestion}"
+  ],
+  "exploding: finite, many": [
+   "error",
+   "the standard deviation grows from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers)",
+   "{suggestion} in this and all earlier layers"
+  ],
+  "exploding: lost, many": [
+   "error",
+   "the standard deviation grows from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers); {lost.nonfinite:.0%} of the outputs of {lost} are not finite",
+   "{suggestion} in this and all earlier layers"
+  ],
+  "saturated: many": [
+   "warning",
+   "{worst.saturated:.0%} of the outputs of {worst} are at the limits of {activation}, its input has standard deviation {worst.std:.3g} ({count} layers), where its gradient is almost 0",
+   "{suggestion} in this and all earlier layers"
+  ],
+  "dead units: some, many": [
+   "warning",
+   "{worst.dead:.0%} of the units of {worst} output 0 for all {examples} examples; their inputs have mean {worst.mean:.3g} and standard deviation {worst.std:.3g} ({count} layers): they get no gradient",
+   "weights with mean 0 and a nonnegative bias: HeNormal() with bias_initializer=ReLUBias(0.01)"
+  ],
+  "dead units: all, many": [
+   "error",
+   "{worst.dead:.0%} of the units of {worst} output 0 for all {examples} examples; their inputs have mean {worst.mean:.3g} and standard deviation {worst.std:.3g} ({count} layers): they get no gradient",
+   "weights with mean 0 and a nonnegative bias: HeNormal() with bias_initializer=ReLUBias(0.01)"
+  ],
+  "vanishing: warning, many": [
+   "warning",
+   "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers)",
+   "{suggestion} in this and all earlier layers"
+  ],
+  "vanishing: error, many": [
+   "error",
+   "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers)",
+   "{suggestion} in this and all earlier layers"
+  ],
+  "vanishing: note, many": [
+   "note",
+   "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers); no later layer gets too small an input because of it",
+   "{suggestion} in this and all earlier layers"
+  ],
+  "vanishing gradient: some, many": [
+   "warning",
+   "the gradient norm of {first} is {first.gradient_norm:.3g}, that of {strongest} {strongest.gradient_norm:.3g} ({count} layers)",
+   "{suggestion} in all layers, or Orthogonal, which also preserves gradient norms; an activation that does not saturate"
+  ],
+  "vanishing gradient: all, many": [
+   "error",
+   "all gradients are 0 ({count} layers)",
+   "{suggestion} in all layers, or Orthogonal, which also preserves gradient norms; an activation that does not saturate"
+  ],
+  "exploding gradient: finite, many": [
+   "warning",
+   "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers)",
+   "a loss that matches the outputs (`from_logits=True` if there is no softmax), or smaller weights: {suggestion}, or Orthogonal, which also preserves gradient norms"
+  ],
+  "exploding gradient: finite and lost, many": [
+   "warning",
+   "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers)",
+   "smaller weights: {suggestion}, or Orthogonal, which also preserves gradient norms"
+  ],
+  "exploding gradient: infinite, many": [
+   "error",
+   "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers)",
+   "a loss that matches the outputs (`from_logits=True` if there is no softmax), or smaller weights: {suggestion}, or Orthogonal, which also preserves gradient norms"
+  ],
+  "exploding gradient: infinite and lost, many": [
+   "error",
+   "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers)",
+   "smaller weights: {suggestion}, or Orthogonal, which also preserves gradient norms"
+  ]
+ }
+};

@@ -1,0 +1,277 @@
+"""The page to play with, in Chromium: its weights and verdicts are those of the package, and it can be used by all."""
+
+import contextlib
+import io
+import pathlib
+import re
+import statistics
+
+import chromium
+import numpy as np
+import pytest
+from playwright.sync_api import sync_playwright
+
+import keras_initx
+
+PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "site" / "play" / "index.html").as_uri()
+GUIDE = pathlib.Path(__file__).parents[2] / "docs" / "play.md"
+EXACT = {
+    "small": keras_initx.SmallNormal,
+    "fan_in": keras_initx.FanInNormal,
+    "glorot": keras_initx.GlorotUniform,
+    "he": keras_initx.HeNormal,
+    "sparse": keras_initx.Sparse,
+}
+SIZES = (20, 64, 100, 200)
+SEEDS = (0, 7, 999_950)
+# The cases at the top of the page, and one for each other text of a verdict that such a network can get.
+CASES = (
+    "",
+    "weights=zeros",
+    "activation=relu&weights=glorot&depth=30",
+    "weights=fan_in&scale=10",
+    "activation=relu&weights=he&depth=30",
+    "weights=orthogonal&depth=50",
+    "weights=zeros&depth=1",
+    "weights=zeros&activation=sigmoid&depth=3",
+    "weights=equal&depth=4&scale=0.5",
+    "weights=equal&depth=1",
+    "weights=equal&activation=relu&width=200",
+    "depth=2&scale=0.1",
+    "depth=3",
+    "depth=7&width=20&activation=gelu",
+    "weights=sparse&activation=relu&depth=20&seed=3",
+    "weights=sparse&activation=gelu&depth=8&width=48",
+    "weights=orthogonal&activation=gelu&depth=8&scale=0.7",
+    "weights=he&activation=relu&scale=10&depth=4",
+    "weights=he&activation=relu&scale=10&depth=44",
+    "weights=glorot&activation=sigmoid&depth=12",
+    "weights=he&activation=sigmoid&scale=10&depth=6",
+    "weights=fan_in&activation=gelu&scale=5&depth=12&width=160",
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium.executable())
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser):
+    opened, problems = browser.new_page(), []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    opened.on(
+        "request", lambda request: None if request.url.startswith(("file:", "data:")) else problems.append(request.url)
+    )
+    yield opened
+    opened.close()
+    assert problems == []
+
+
+def show(page, case):
+    """Open the page with these settings."""
+    page.goto("about:blank")
+    page.goto(f"{PAGE}#{case}")
+    page.wait_for_function("shown")
+
+
+def kernel(page, expression):
+    """Return an array of float32 from the page, bit by bit."""
+    bits = page.evaluate(f"Array.from(new Uint32Array({expression}.buffer))")
+    return np.array(bits, "uint32").view("float32")
+
+
+def values_of(initializer, size):
+    return np.asarray(initializer((size, size))).reshape(-1)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", EXACT)
+def test_weights_are_those_of_the_package_bit_for_bit(page, name, size):
+    show(page, "")
+    for seed in SEEDS:
+        made = kernel(page, f"initx.KERNELS.{name}({seed}, {size}, 1)")
+        np.testing.assert_array_equal(made.view("uint32"), values_of(EXACT[name](seed=seed), size).view("uint32"))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_orthogonal_weights_are_those_of_the_package_to_rounding(page, size):
+    show(page, "")
+    for seed in SEEDS:
+        made = kernel(page, f"initx.KERNELS.orthogonal({seed}, {size}, 1)")
+        np.testing.assert_allclose(made, values_of(keras_initx.Orthogonal(seed=seed), size), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_program_makes_the_same_network_and_verdict(page, case):
+    show(page, case)
+    names = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(page.text_content("pre code"), names)
+    for index, layer in enumerate(names["model"].layers):
+        made, expected = kernel(page, f"shown.net.layers[{index}].kernel"), np.asarray(layer.kernel).reshape(-1)
+        if "orthogonal" in case:
+            np.testing.assert_allclose(made, expected, rtol=0, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(made.view("uint32"), expected.view("uint32"))
+    report = keras_initx.diagnose(names["model"], names["x"], names["y"], loss="mse")
+    found = page.evaluate("shown.found")
+    assert [(one["problem"], one["level"], tuple(one["layers"])) for one in found] == [
+        (verdict.problem, verdict.level, verdict.layers) for verdict in report.verdicts
+    ]
+    for one, verdict in zip(found, report.verdicts, strict=True):
+        assert one["remedy"] == verdict.remedy
+        assert_same_text(one["evidence"], verdict.evidence)
+
+
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]\d+)?")
+
+
+def assert_same_text(text, expected):
+    """Compare two texts, whose numbers may differ by rounding in the last of their digits."""
+    assert NUMBER.sub("0", text) == NUMBER.sub("0", expected)
+    np.testing.assert_allclose(
+        [float(number) for number in NUMBER.findall(text)],
+        [float(number) for number in NUMBER.findall(expected)],
+        rtol=0.02,
+    )
+
+
+def test_statistics_are_those_of_the_package(page):
+    for case in ("activation=gelu&weights=he", "activation=sigmoid&weights=glorot", "weights=sparse"):
+        show(page, case)
+        names = {}
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(page.text_content("pre code"), names)
+        report = keras_initx.diagnose(names["model"], names["x"], names["y"], loss="mse")
+        for name, expected in (
+            ("std", [layer.before.std for layer in report.layers]),
+            ("output.std", [layer.after.std for layer in report.layers]),
+            ("output.mean", [layer.after.mean for layer in report.layers]),
+            ("gradient_norm", [layer.gradient_norm for layer in report.layers]),
+        ):
+            measured = page.evaluate(f"shown.net.layers.map((layer) => layer.{name})")
+            np.testing.assert_allclose(measured, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_link_shows_its_case_and_a_change_is_in_the_address(page):
+    show(page, "activation=relu&weights=he&depth=30&scale=1.41&seed=5")
+    assert page.evaluate("settings") == {
+        "activation": "relu", "weights": "he", "depth": 30, "width": 100, "scale": 1.41, "seed": 5,
+    }  # fmt: skip
+    assert page.locator("tbody tr").count() == 30
+    page.get_by_role("button", name="Draw again").click()
+    page.wait_for_function("location.hash.includes('seed=6')")
+    assert "seed=600 + n" in page.text_content("pre code")
+
+
+def test_settings_out_of_range_are_limited_and_unknown_ones_ignored(page):
+    show(page, "depth=1e9&width=101&scale=nan&weights=none&activation=&seed=-3&size=7")
+    assert page.evaluate("settings") == {
+        "activation": "tanh", "weights": "small", "depth": 50, "width": 100, "scale": 1, "seed": 0,
+    }  # fmt: skip
+
+
+def test_the_cases_of_the_guide_have_the_problems_that_it_names(page):
+    rows = re.findall(r"^\| \[.*?\]\(play:(.*?)\) \| (.*?) \|", GUIDE.read_text(), re.MULTILINE)
+    assert len(rows) == 6
+    for case, problems in rows:
+        show(page, case)
+        found = page.evaluate("shown.found.map(({ problem }) => problem)")
+        assert (", ".join(found) or "no problem") == problems
+        assert page.locator(".cases a[aria-current]").count() == 1
+
+
+def test_a_remedy_cures(page):
+    show(page, "")
+    assert page.text_content(".headline") == "2 problems found."
+    page.get_by_role("button", name="Try GlorotUniform").click()
+    page.get_by_text("No problem found").first.wait_for()
+    assert page.get_by_role("radio", name="Glorot").is_checked()
+
+
+def test_everything_can_be_reached_and_changed_with_the_keyboard(page):
+    show(page, "")
+    reached = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("document.activeElement.name || document.activeElement.id || document.activeElement.tagName")
+        )
+        if reached[-1] in ("activation", "depth") and reached.count(reached[-1]) == 1:
+            page.keyboard.press("ArrowRight")
+    assert {"A", "weights", "activation", "depth", "width", "scale", "seed", "again", "copy", "PRE"} <= set(reached)
+    assert page.evaluate("[settings.depth, settings.activation]") == [11, "relu"]
+
+
+def test_every_control_has_a_name(page):
+    show(page, "")
+    for role in ("radio", "slider", "spinbutton", "button", "link"):
+        for control in page.get_by_role(role).all():
+            assert re.search(r'- \w+ "\S|- \w+: \S', control.aria_snapshot()), control
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[5], CASES[18]])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_and_words_can_be_read(page, case, scheme):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.emulate_media(color_scheme=scheme)
+    show(page, case)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    for selector in (".lead", ".headline", ".notes", "h1", ".choices :checked + span", "tbody th", "pre", ".cases a"):
+        assert page.evaluate(CONTRAST, selector) >= 4.5, selector
+
+
+# The ratio of the luminances of an element's text and its background (WCAG 2).
+CONTRAST = """(selector) => {
+  const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
+  const luminance = (color) => numbers(color).slice(0, 3)
+    .map((c) => (c / 255 <= 0.03928 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  let element = document.querySelector(selector);
+  const color = luminance(getComputedStyle(element).color);
+  while (numbers(getComputedStyle(element).backgroundColor)[3] === 0) element = element.parentElement;
+  const behind = luminance(getComputedStyle(element).backgroundColor);
+  return (Math.max(color, behind) + 0.05) / (Math.min(color, behind) + 0.05);
+}"""
+
+
+@pytest.mark.parametrize("name", ["scale", "seed", "activation", "depth"])
+def test_a_change_of_20_layers_of_100_units_takes_at_most_50_ms(page, name):
+    show(page, "depth=20&activation=relu&weights=he")
+    page.evaluate(CHANGES, [name, 10])  # until it is compiled
+    metrics = page.context.new_cdp_session(page)
+    # Other processes do not count, so that the test does not depend on them.
+    metrics.send("Performance.enable", {"timeDomain": "threadTicks"})
+    before = busy_seconds(metrics)
+    waited = page.evaluate(CHANGES, [name, 20])
+    busy = (busy_seconds(metrics) - before) / 20 * 1000
+    first, median, third = statistics.quantiles(waited)
+    print(f"{name}: busy {busy:.0f} ms; shown after {median:.0f} ms, quartiles {first:.0f} and {third:.0f}")  # noqa: T201
+    assert busy < 50
+
+
+def busy_seconds(metrics):
+    """Return how long the main thread of the page has computed, with layout and painting."""
+    found = metrics.send("Performance.getMetrics")["metrics"]
+    return next(one["value"] for one in found if one["name"] == "TaskDuration")
+
+
+# Milliseconds from a change of a control to the end of the frame that shows it.
+CHANGES = """async ([name, count]) => {
+  const times = [], control = form.elements[name];
+  for (let i = 1; i <= count; i++) {
+    await new Promise(requestAnimationFrame);
+    const values = { scale: i / 100, seed: count + i, activation: ["tanh", "relu"][i % 2], depth: 20 - i % 2 };
+    control.value = values[name];
+    const begin = performance.now(), changed = control.length ? [...control].find((radio) => radio.checked) : control;
+    changed.dispatchEvent(new Event("input", { bubbles: true }));
+    await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+    times.push(performance.now() - begin);
+  }
+  return times;
+}"""
