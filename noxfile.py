@@ -190,7 +190,7 @@ def fuzz(session, backend):
 
 @nox.session(default=False, tags=["release"])
 def site(session):
-    """Compare the page to play with, in Chromium, with the package: weights, verdicts, keyboard, speed."""
+    """Compare the page to play with, in Chromium, with the package: weights, verdicts, keyboard."""
     install(session, "keras", "test", "site", "torch")
     if not session.run("python", "tests/browser/chromium.py", silent=True).strip():
         session.skip("there is no Chromium; install that of the system, or run `playwright install chromium`")
