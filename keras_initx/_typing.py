@@ -66,6 +66,11 @@ if TYPE_CHECKING:
         def from_config(cls, config: dict[str, Any]) -> Self:
             """Return the constraint with these arguments."""
 
+    class KerasLoss:
+        """The interface inherited from `keras.losses.Loss`."""
+
+        def __init__(self, name: str) -> None: ...
+
     class KerasDataset:
         """`keras.utils.PyDataset`, from which only the type is inherited."""
 else:
@@ -73,6 +78,7 @@ else:
     KerasConstraint = keras.constraints.Constraint
     KerasDataset = keras.utils.PyDataset
     KerasInitializer = keras.initializers.Initializer
+    KerasLoss = keras.losses.Loss
     KerasVarianceScaling = keras.initializers.VarianceScaling
 
 # An initializer of this package or of Keras, as an object, a string id or a config.

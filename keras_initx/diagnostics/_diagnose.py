@@ -57,7 +57,8 @@ def diagnose(
         model: A Keras model: sequential, functional or subclassed. It is built if necessary.
         x: Inputs of `model`: an array, or a list or dict of arrays. Preprocess them as for
             training.
-        y: Targets. If given, gradients are measured too.
+        y: Targets. If given, gradients are measured too, and the loss of each output is compared with
+            that of a blind guess.
         loss: A loss as in `compile`: a name, a `keras.losses.Loss`, a function of targets and
             outputs, or a list or dict of them, one for each output. It is computed as in training;
             a loss without a reduction counts with its mean. By default the loss that `model` is

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import keras
 
-from keras_initx._typing import Tensor
+from keras_initx._typing import KerasLoss, Tensor
 from keras_initx.backends import Moments
 from keras_initx.diagnostics._signal import array_of, spread
 
@@ -93,7 +93,7 @@ def guessed_losses(model: keras.Model, loss: Loss | None, targets: Tensor, outpu
     return found
 
 
-class _Watch(keras.losses.Loss):
+class _Watch(KerasLoss):
     """Stands for `loss` in `compile`, and adds to `found` what `guessed_losses` returns."""
 
     def __init__(self, loss: Loss, found: list[Guessed]) -> None:

@@ -146,23 +146,24 @@ def saturated_output(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "large first loss",
     levels={"warning": ""},
-    finds="an output whose loss is more than {first_loss} times that of a blind guess: of a crossentropy ln C for C "
-    "classes; of a squared or absolute error, or Huber's loss, the root mean square of the errors more than that many "
-    "times the standard deviation of the targets. Other losses are not checked",
-    reason="usual weights give 1 to 3 times ln C, and 6 times a deviation of 0.25, as of pixels in [0, 1]; the first "
-    "steps only undo what is above (Karpathy, A recipe for training neural networks, 2019)",
+    finds="an output whose loss is above {first_loss}, and as many times that of a blind guess: of a crossentropy ln C "
+    "for C classes; of a squared or absolute error, or Huber's loss, the root mean square of the "
+    "errors beside the standard deviation of the targets. Other losses are not checked",
+    reason="usual weights give 1 to 4 times a blind guess; the first steps only undo what is above (Karpathy, A recipe "
+    "for training neural networks, 2019)",
     remedy="smaller weights in the last layer, residual branches that start at 0, standardized targets",
     level_reason="training recovers in time",
 )
 def large_first_loss(measured: Measurements) -> Iterator[Finding]:
     limits = measured.thresholds
-    ratios = [(layer, layer.loss / layer.blind_loss) for layer in measured.layers if layer.loss and layer.blind_loss]
+    # Outputs start at about 1, however small the targets are.
+    ratios = [(one, one.loss / max(one.blind_loss, 1)) for one in measured.layers if one.loss and one.blind_loss]
     large = [pair for pair in ratios if limits.first_loss < pair[1] and _signal(pair[0]).std <= limits.exploding]
     # What explodes or is saturated has its own verdict.
     hit = [pair for pair in large if _has_enough_values(pair[0], measured) and not _is_certain(pair[0], measured)]
     if not hit:
         return
-    worst, ratio = max(hit, key=lambda pair: pair[1])
+    worst, _ = max(hit, key=lambda pair: pair[1])
     signal, count = _signal(worst), _layer_count([layer for layer, _ in hit])
     remedy = (
         "smaller weights in the last layer: GlorotUniform(); a normalization, or residual branches that end in zeros"
@@ -171,8 +172,8 @@ def large_first_loss(measured: Measurements) -> Iterator[Finding]:
         remedy = "standardized targets, or a bias of the last layer at their mean"
     yield Finding(
         [layer for layer, _ in hit],
-        f"the loss of {worst.name} starts at {worst.loss:.3g}, {ratio:.0f} times that of a blind guess, "
-        f"{worst.blind_loss:.3g}; its outputs have standard deviation {signal.std:.3g}{count}",
+        f"the loss of {worst.name} starts at {worst.loss:.3g}, that of a blind guess is {worst.blind_loss:.3g}; its "
+        f"outputs have standard deviation {signal.std:.3g}{count}",
         remedy,
     )
 

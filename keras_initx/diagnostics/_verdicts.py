@@ -99,8 +99,8 @@ class Thresholds(SimpleNamespace):
         examples_alike: Mean cosine between the normalized outputs for different examples above which
             they have become alike.
         positions_alike: The same between the positions of an example.
-        first_loss: Factor between the loss of an output and that of a blind guess above which training
-            first has to undo the initial weights.
+        first_loss: Factor between the loss of an output and that of a blind guess, or 1 if that is
+            more, above which training first has to undo the initial weights.
         least_values: Minimum number of values for a signal to be evaluated, and of examples for
             units to count as dead.
 
