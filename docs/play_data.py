@@ -19,7 +19,6 @@ from keras_initx.initializers._scale import gain_value
 # The activations of the page, and those for which `Orthogonal` and `Sparse` get a gain.
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "gelu")
 WITH_GAIN = ("relu", "gelu")
-RATIO = 777.0  # of a first loss to that of a blind guess, in the place of its slot
 ZERO = WeightReport("kernel", (9, 9), 0, 0, 1, 0, axes=((0,), (1,)), constant=True, zero=True)
 
 
@@ -48,7 +47,7 @@ def layer(role, *, std=1.0, nonfinite=0.0, **measured):
 def cases():
     """Yield the name of a problem, the condition on which its text depends, and layers that have the problem."""
     yield "saturated output", "one", [layer("worst", certain=0.9)]
-    yield "large first loss", "one", [layer("worst", std=RATIO, loss=RATIO, blind_loss=1.0)]
+    yield "large first loss", "one", [layer("worst", std=99.0, loss=99.0, blind_loss=1.0)]
     constant = WeightReport("kernel", (9, 9), Slot(1, "first.weight"), 0, 0, 0, axes=((0,), (1,)), constant=True)
     for condition, roles in (("one", ("first",)), ("many", ("first", "middle", "last"))):
 
@@ -91,7 +90,6 @@ def texts():
     for problem, condition, layers in cases():
         (verdict,) = rules[problem].verdicts(Measurements(layers, inputs, Thresholds()))
         slots = {
-            f"{RATIO:.0f} times": "{worst.ratio:.0f} times",
             ", ".join(f"{name}/kernel" for name in verdict.layers): "{weights}",
             f"({len(verdict.layers)} layers)": "({count} layers)",
             suggestion(layers[0]): "{suggestion}",

@@ -48,7 +48,7 @@ const PACKAGE = {
   ],
   "large first loss: one": [
    "warning",
-   "the loss of {worst} starts at {worst.loss:.3g}, {worst.ratio:.0f} times that of a blind guess, {worst.blind_loss:.3g}; its outputs have standard deviation {worst.std:.3g}",
+   "the loss of {worst} starts at {worst.loss:.3g}, that of a blind guess is {worst.blind_loss:.3g}; its outputs have standard deviation {worst.std:.3g}",
    "smaller weights in the last layer: {suggestion}; a normalization, or residual branches that end in zeros"
   ],
   "all-zero weights: error, one": [

@@ -106,7 +106,7 @@ const rules = (() => {
     const squares = layer.after.reduce((sum, output, i) => sum + (output - targets[i]) ** 2, 0);
     layer.loss = Math.sqrt(squares / targets.length);
     layer.blind_loss = network.spread(network.transposed(targets, width));
-    layer.ratio = layer.loss / layer.blind_loss;
+    layer.ratio = layer.loss / Math.max(layer.blind_loss, 1);
   }
 
   /** Return the share of a final sigmoid's outputs near 0 or 1, unless they are the same for all examples. */
@@ -127,7 +127,6 @@ const rules = (() => {
   function formatted(x, format) {
     if (Number.isNaN(x)) return "nan";
     if (!Number.isFinite(x)) return x > 0 ? "inf" : "-inf";
-    if (format === ".0f") return x.toFixed(0);
     if (format.endsWith("%")) return `${(100 * x).toFixed(0)}%`;
     if (x === 0) return "0";
     const [mantissa, exponent] = x.toExponential(parseInt(format.slice(1)) - 1).split("e").map(Number);
