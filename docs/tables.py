@@ -8,7 +8,7 @@
 - `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the sessions write.
 - `sessions`: the sessions that plain `nox` leaves out, from `noxfile.py`.
 - `problems` and `levels`: the rules of `diagnose`, from `keras_initx.diagnostics._diagnose.RULES`.
-- `confusion`: the networks that the rules are tried on, from `tests/diagnostics/networks.py`.
+- `confusion`: the networks that the rules are tried on, from `tests/diagnostics/confusion.py`.
 
 It also writes `docs/site/play/package.js`, see `docs/play_data.py`.
 """
@@ -149,7 +149,7 @@ def levels():
 
 def confusion():
     """Return the table of the networks that the rules are tried on, with the problems that must be found in each."""
-    networks = runpy.run_path(str(DOCS.parent / "tests" / "diagnostics" / "networks.py"))
+    networks = runpy.run_path(str(DOCS.parent / "tests" / "diagnostics" / "confusion.py"))
     broken = [(name, ", ".join(problems)) for name, (_, problems) in networks["BROKEN"].items()]
     return _rows(("network", "problems"), [*broken, *((name, "none") for name in networks["HEALTHY"])])
 

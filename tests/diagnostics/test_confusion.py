@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from networks import BROKEN, HEALTHY
+from confusion import BROKEN, HEALTHY
 
 import keras_initx
 
