@@ -5,12 +5,13 @@ import io
 import pathlib
 import re
 
-import chromium
 import numpy as np
 import pytest
-from playwright.sync_api import sync_playwright
 
 import keras_initx
+
+sync_api = pytest.importorskip("playwright.sync_api")
+chromium = pytest.importorskip("chromium")
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "site" / "play" / "index.html").as_uri()
 GUIDE = pathlib.Path(__file__).parents[2] / "docs" / "play.md"
@@ -52,7 +53,7 @@ CASES = (
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
+    with sync_api.sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=chromium.executable())
         yield opened
         opened.close()
