@@ -1,6 +1,7 @@
 """Sphinx configuration. Build with `sphinx-build -W -n docs docs/_build/html`."""
 
 import doctest
+import importlib.metadata
 import os
 
 from docutils import nodes
@@ -9,11 +10,20 @@ from docutils.utils.math.latex2mathml import tex2mathml
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 project = "keras_initx"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.doctest", "sphinx.ext.napoleon"]
+release = importlib.metadata.version("keras-initx")
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+copybutton_exclude = ".linenos, .gp, .go"  # neither prompts nor output
 exclude_patterns = ["_build"]
 
 html_theme = "furo"
-html_title = "keras_initx"
+html_title = f"keras_initx {release}"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 # The page to play with, as it is: `play/index.html` and what it loads.
