@@ -117,6 +117,16 @@ def test_large_variables_that_differ_in_their_seeds_share_a_program(monkeypatch)
 
 
 @needs_keras("3.15", "passes the layout of a variable to its initializer")
+@pytest.mark.parametrize(("shape", "is_compiled"), [((1024, 1024), True), ((1024, 1016), False)])
+def test_less_than_a_million_elements_are_made_on_the_host_for_any_number_of_devices(monkeypatch, shape, is_compiled):
+    monkeypatch.setattr("keras_initx.backends._jax._SHARDED_FROM", 0)  # as for very many devices
+    made, to_tensor = [], backend.to_tensor
+    monkeypatch.setattr(backend, "to_tensor", lambda array: made.append(array) or to_tensor(array))
+    keras.Variable(ELEMENTWISE[0], shape, "float32", layout=layout_of((2, 4)))
+    assert (made == []) is is_compiled
+
+
+@needs_keras("3.15", "passes the layout of a variable to its initializer")
 def test_a_large_orthogonal_variable_has_the_bits_of_a_whole_one():
     """Made on the host: a sharded factorization takes minutes to compile, and rounds in another way."""
     initializer, shape = keras_initx.Orthogonal(seed=1), (1 << 17, 64)
