@@ -116,8 +116,10 @@ def compare_initializers(
     with _open_folder(out, "compare", settings) as folder:
         plans = _plan.plan_comparison(settings)
         run = Run(folder, build, arrays, settings["batch_size"], monitor, mode, plans[0].key, named, diagnosis)
-        run_trials(run, plans, n_jobs, "compare")
-        return Study.read(folder.path, monitor=monitor, mode=mode, threshold=threshold)
+        records = run_trials(run, plans, n_jobs, "compare")
+        # The settings as a folder has them: tuples are lists there.
+        settings = folder.settings("compare")
+        return Study.of_records(settings, records, monitor=monitor, mode=mode, threshold=threshold)
 
 
 def random_restarts(
@@ -262,9 +264,9 @@ def _run_rounds(run: Run, settings: Settings, n_jobs: int) -> None:
     trials: dict[str, Trial] = {}
     for round_ in _plan.plan_rounds(settings):
         plans = {draw: _plan.plan_stage(settings, draw, round_) for draw in draws[: round_.size]}
-        run_trials(run, list(plans.values()), n_jobs, f"round {round_.number}")
+        records = run_trials(run, list(plans.values()), n_jobs, f"round {round_.number}")
         # The first round has the directions of the metrics.
-        trials = _metric.unify_metric_names(trials | run.folder.trials(plan.key for plan in plans.values()))
+        trials = _metric.unify_metric_names(trials | records)
         stages = {draw: trials[plan.key] for draw, plan in plans.items()}
         name, direction = _metric.resolve_metric(trials.values(), run.monitor, run.mode)
         finished = {draw: trial for draw, trial in stages.items() if trial.status == "finished"}
@@ -274,7 +276,7 @@ def _run_rounds(run: Run, settings: Settings, n_jobs: int) -> None:
         draws = sorted(finished, key=lambda draw: -_metric.sign(direction) * finished[draw].epochs[-1][name])
 
 
-def run_trials(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, label: str) -> None:
+def run_trials(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, label: str) -> dict[str, Trial]:
     """Run the trials that are not settled, in this process or in several, with a progress bar.
 
     Args:
@@ -282,11 +284,14 @@ def run_trials(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, label: s
         plans: The trials, which train for equally many epochs.
         n_jobs: Number of processes, as in joblib. With 1, joblib is not needed.
         label: Label of the progress bar.
+
+    Returns:
+        The records of all trials by their keys. Those that were settled are read once.
     """
     found = run.folder.trials(plan.key for plan in plans)
     plans = [plan for plan in plans if not found[plan.key].is_settled]
     if not plans:
-        return
+        return found
     epochs = plans[0].end - plans[0].begin
     with progress(label, epochs * len(plans), "epochs") as advance:
         if n_jobs == 1:
@@ -294,6 +299,7 @@ def run_trials(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, label: s
                 _run_here(run, plan, epochs, advance)
         else:
             _run_elsewhere(run, plans, n_jobs, lambda: advance(epochs))
+    return found | run.folder.trials(plan.key for plan in plans)
 
 
 def _run_here(run: Run, plan: _plan.TrialPlan, epochs: int, advance: Callable[[int], None]) -> None:

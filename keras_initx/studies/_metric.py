@@ -86,6 +86,8 @@ def unify_metric_names(trials: Mapping[Key, Trial]) -> dict[Key, Trial]:
 
 
 def _renamed(trial: Trial, first: Trial) -> Trial:
+    if _names(trial) == _names(first):
+        return trial
     try:
         names = _same_names(trial, first)
     except BuildError as error:

@@ -57,9 +57,15 @@ class Trials:
         check_threshold(threshold)
         folder = Folder(path)
         settings = folder.settings("compare")
-        keys = comparison_keys(settings)
-        found = folder.trials(keys.values())
-        trials = unify_metric_names({trial: found[key] for trial, key in keys.items()})
+        records = folder.trials(comparison_keys(settings).values())
+        return cls.of_records(settings, records, monitor=monitor, mode=mode, threshold=threshold)
+
+    @classmethod
+    def of_records(
+        cls, settings: Settings, records: dict[str, Trial], *, monitor: str | None, mode: Mode, threshold: float | None
+    ) -> Self:
+        """Return the study with these settings and these records of its trials, by their keys in the folder."""
+        trials = unify_metric_names({trial: records[key] for trial, key in comparison_keys(settings).items()})
         monitor, direction = resolve_metric(trials.values(), monitor, mode)
         return cls(settings["title"], settings, trials, monitor, direction, threshold)
 

@@ -208,7 +208,7 @@ def test_a_study_that_nobody_finishes_is_an_error():
 
 
 def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
-    monkeypatch.setattr("keras_initx.studies._engine.run_trials", lambda *arguments: None)
+    monkeypatch.setattr("keras_initx.studies._engine.run_trial", lambda *arguments: None)
     with pytest.raises(RuntimeError, match="no draw could be trained"):
         random_restarts(build_he, data(), out=tmp_path)
     study = RestartStudy.read(tmp_path)

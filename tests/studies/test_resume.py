@@ -13,6 +13,7 @@ from keras_initx.studies import (
     SettingsError,
     Study,
     _engine,
+    _records,
     _trial,
     compare_initializers,
     random_restarts,
@@ -56,7 +57,7 @@ def test_an_interrupted_study_can_be_read(monkeypatch, tmp_path):
 
 
 def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
-    monkeypatch.setattr(_engine, "run_trials", lambda *arguments: None)
+    monkeypatch.setattr(_engine, "run_trial", lambda *arguments: None)
     study = compare_initializers(build, ["he_normal", "zeros"], data(), out=tmp_path)
     assert "zeros: 5 of 5 trials unfinished." in str(study)
     assert study.plot() == {}
@@ -129,3 +130,17 @@ def test_a_study_is_read_with_one_look_at_the_folder(monkeypatch, tmp_path):
     monkeypatch.setattr(pathlib.Path, "glob", counted)
     assert len(Study.read(tmp_path).trials) == 4
     assert len(looks) == 1
+
+
+def test_a_finished_study_is_resumed_by_reading_each_log_once(monkeypatch, tmp_path):
+    compare_initializers(build, ["he_normal", "zeros"], data(), repeats=2, epochs=1, out=tmp_path)
+    read, read_log = [], _records.read_log
+
+    def counted(path):
+        read.append(path)
+        return read_log(path)
+
+    monkeypatch.setattr(_records, "read_log", counted)
+    study = compare_initializers(build, ["he_normal", "zeros"], data(), repeats=2, epochs=1, out=tmp_path)
+    assert sorted(read) == sorted(tmp_path.glob("trials/*.jsonl"))
+    assert study == Study.read(tmp_path)
