@@ -8,10 +8,10 @@ import importlib.util
 
 import keras
 
-from keras_initx.backends._base import Backend, Seeded
+from keras_initx.backends._base import Backend, Draw
 from keras_initx.backends._moments import CHUNK, Moments, chunks
 
-__all__ = ["CHUNK", "Backend", "Moments", "Seeded", "backend", "chunks"]
+__all__ = ["CHUNK", "Backend", "Draw", "Moments", "backend", "chunks"]
 
 
 _module = f"{__name__}._{keras.backend.backend()}"

@@ -1,6 +1,7 @@
 """The base class of backends, with defaults for backends that only have arrays, such as NumPy or OpenVINO."""
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -13,7 +14,24 @@ from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._moments import Moments
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Seeded = tuple[Callable[[Tensor], Tensor], Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """How the values of a weight are made, and what it takes to make them on several devices.
+
+    Attributes:
+        function: Function that makes the values, on the host or in a compiled program.
+        is_exact: Whether all processors make the same bits. If not, they are made as a whole, and all processes
+            that hold the weight get those of the first.
+        drawn: The seed if it was drawn and not given: these processes must have drawn the same.
+        seeded: The same as a function of a seed, and the seed. Equal functions share a compiled program.
+    """
+
+    function: Callable[[], Tensor]
+    is_exact: bool = False
+    drawn: int | None = None
+    seeded: tuple[Callable[[Tensor], Tensor], Tensor] | None = None
 
 
 class Backend:
@@ -60,27 +78,8 @@ class Backend:
         """Return why `layer` would not use what is assigned to its `variable`; empty if it would."""
         return ""
 
-    def distributed(
-        self,
-        function: Callable[[], Tensor],
-        shape: Shape,
-        layout: Any,
-        *,
-        is_exact: bool,
-        drawn: int | None = None,
-        seeded: Seeded | None = None,
-    ) -> Tensor:
-        """Return the result of `function`, a tensor of `shape`, distributed according to `layout`.
-
-        Args:
-            function: Function that makes the values, on the host or in a compiled program.
-            shape: The shape of its result.
-            layout: A layout of Keras or of the backend.
-            is_exact: Whether all processors make the same bits. If not, they are made as a whole, and all processes
-                that `layout` spans get those of the first.
-            drawn: The seed if it was drawn and not given: these processes must have drawn the same.
-            seeded: The same as a function of a seed, and the seed. Equal functions share a compiled program.
-        """
+    def distributed(self, draw: Draw, shape: Shape, layout: Any) -> Tensor:
+        """Return a drawn tensor of `shape`, distributed according to a layout of Keras or of the backend."""
         raise ValueError(f"`layout` must be `None` with {keras.backend.backend()}. Received: {layout=}")
 
     def placed(self, read: Callable[[Any], Array], shape: Shape, layout: Any) -> Tensor:

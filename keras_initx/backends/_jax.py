@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Function, Seeded
+from keras_initx.backends._base import Backend, Draw, Function
 
 # Keras builds a sharded weight in its shards from this size on, in bytes, counted as if each device held it in float32.
 _SHARDED_FROM = 250 << 20
@@ -47,36 +47,27 @@ class Implementation(Backend):
     def snapshot(self, value: Tensor) -> Tensor:
         return value  # arrays are immutable
 
-    def distributed(
-        self,
-        function: Callable[[], Tensor],
-        shape: Shape,
-        layout: Any,
-        *,
-        is_exact: bool,
-        drawn: int | None = None,
-        seeded: Seeded | None = None,
-    ) -> Tensor:
+    def distributed(self, draw: Draw, shape: Shape, layout: Any) -> Tensor:
         sharding = getattr(layout, "backend_layout", layout)
         if isinstance(getattr(sharding, "mesh", None), jax.sharding.AbstractMesh):
             # Keras passes such a layout, within its mesh, in which operations on plain arrays would fail.
             sharding = jax.sharding.NamedSharding(jax.sharding.get_mesh(), sharding.spec)
             with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
-                return self.distributed(function, shape, sharding, is_exact=is_exact, drawn=drawn, seeded=seeded)
-        if drawn is not None and not sharding.is_fully_addressable:
-            self._check_drawn(drawn)
+                return self.distributed(draw, shape, sharding)
+        if draw.drawn is not None and not sharding.is_fully_addressable:
+            self._check_drawn(draw.drawn)
         size = math.prod(shape)
         # To compile a sharded factorization takes minutes.
-        if is_exact and size >= _COMPILED_FROM and 4 * size * sharding.num_devices >= _SHARDED_FROM:
-            if seeded:
-                call, seed = seeded
+        if draw.is_exact and size >= _COMPILED_FROM and 4 * size * sharding.num_devices >= _SHARDED_FROM:
+            if draw.seeded:
+                call, seed = draw.seeded
                 return _sharded_program(call, sharding)(seed)
-            return jax.jit(function, out_shardings=sharding)()
-        value = function()
+            return jax.jit(draw.function, out_shardings=sharding)()
+        value = draw.function()
         if sharding.is_fully_addressable or not self.is_concrete(value):
             return jax.device_put(value, sharding)
         # `device_put` would compare the values of all processes.
-        array = np.asarray(value if is_exact else multihost_utils.broadcast_one_to_all(value))
+        array = np.asarray(value if draw.is_exact else multihost_utils.broadcast_one_to_all(value))
         return self.placed(array.__getitem__, shape, sharding)
 
     def _check_drawn(self, seed: int) -> None:

@@ -16,7 +16,7 @@ from keras_initx._checks import check_dtype, check_seed, check_shape
 from keras_initx._keras import forget_unmade_variables
 from keras_initx._seeds import drawn_seed, parts_of, warn_of_twins
 from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
-from keras_initx.backends import Seeded, backend
+from keras_initx.backends import Draw, backend
 from keras_initx.sampling import Bounds, Namespace, Stream, choose_namespace, computing_dtype
 
 if TYPE_CHECKING:
@@ -134,9 +134,9 @@ class Initializer(KerasInitializer):
             warn_of_twins(self, shape)  # also on the meta device, for layers built in a `call`
             if layout is None:
                 return self._tensor(shape, dtype)
-            draw = functools.partial(self._tensor, shape, dtype)
-            exact, drawn, seeded = is_exact(self), drawn_seed(self), seeded_call(self, shape, dtype)
-            return backend.distributed(draw, shape, layout, is_exact=exact, drawn=drawn, seeded=seeded)
+            function = functools.partial(self._tensor, shape, dtype)
+            draw = Draw(function, is_exact(self), drawn_seed(self), seeded_call(self, shape, dtype))
+            return backend.distributed(draw, shape, layout)
         except BaseException:
             forget_unmade_variables()
             raise
@@ -310,7 +310,7 @@ class _SeededCall:
         return _with_seed(self.initializer, seed)._tensor(self.shape, self.dtype)
 
 
-def seeded_call(initializer: Any, shape: Shape, dtype: DType) -> Seeded | None:
+def seeded_call(initializer: Any, shape: Shape, dtype: DType) -> tuple[Callable[[Tensor], Tensor], Tensor] | None:
     """Return a call as a function of the seed, equal for all seeds, and the seed; `None` if it is not the only one."""
     if not isinstance(initializer, RandomInitializer) or not isinstance(initializer.seed, int):
         return None

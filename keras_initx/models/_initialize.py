@@ -12,7 +12,7 @@ import numpy as np
 from keras_initx._checks import check_flag
 from keras_initx._seeds import derived_seed, has_seed, root_seed
 from keras_initx._typing import Shape, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends import Draw, backend
 from keras_initx.initializers import Initializer, KeepSparse, _composition
 from keras_initx.initializers._base import is_exact, seeded_call
 from keras_initx.models._layer_initializers import LayerInitializer, initial_state, layer_initializers
@@ -310,7 +310,7 @@ def carried_out(
 def draw(
     weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan, drawn: int | None
 ) -> tuple[Tensor, WeightPlan]:
-    """Return new values of a weight, checked, and its row with their statistics. See `distributed` for `drawn`."""
+    """Return new values of a weight, checked, and its row with their statistics. See `Draw` for `drawn`."""
     stds: list[float] = []
 
     keeps_sparse = isinstance(weight.variable.constraint, KeepSparse)
@@ -332,7 +332,7 @@ def draw(
 
     begin = time.perf_counter()
     seeded = None if keeps_sparse else seeded_call(initializer, row.shape, row.dtype)
-    value = made_like(weight.variable, drawn_values, is_exact=is_exact(initializer), drawn=drawn, seeded=seeded)
+    value = made_like(weight.variable, Draw(drawn_values, is_exact(initializer), drawn, seeded))
     std = stds[0] if stds else backend.std(value)
     seconds = time.perf_counter() - begin
     # Values that are infinite in float32 too are so by intention.

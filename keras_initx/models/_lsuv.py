@@ -12,6 +12,7 @@ import numpy as np
 from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._seeds import derived_seed, root_seed
 from keras_initx._typing import Array, Tensor
+from keras_initx.backends import Draw
 from keras_initx.diagnostics import _diagnose, _layers, _measure, _signal, _weights
 from keras_initx.initializers import Orthogonal
 from keras_initx.models._forward import Kernels, Outputs, forward, kernels_of
@@ -204,8 +205,8 @@ def _variances(
 def _orthonormal(layer: keras.layers.Layer, kernel: keras.Variable, seed: int) -> Tensor:
     inputs, _ = _weights.kernel_axes(layer, kernel.name, len(kernel.shape))
     dtype = "float64" if kernel.dtype == "float64" else "float32"
-    draw = functools.partial(Orthogonal(seed=seed, input_axes=inputs), kernel.shape, dtype)
-    return made_like(kernel, draw, is_exact=False)
+    function = functools.partial(Orthogonal(seed=seed, input_axes=inputs), kernel.shape, dtype)
+    return made_like(kernel, Draw(function))
 
 
 class Fit(NamedTuple):

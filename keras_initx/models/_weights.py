@@ -16,7 +16,7 @@ import numpy as np
 from keras_initx._checks import DTYPES, check_root, check_type
 from keras_initx._seeds import derived_seed
 from keras_initx._typing import DType, Shape, Tensor
-from keras_initx.backends import Seeded, backend
+from keras_initx.backends import Draw, backend
 from keras_initx.diagnostics._layers import automatic_name, own_weights, parts_of
 from keras_initx.diagnostics._weights import is_kernel, kernel_axes
 from keras_initx.initializers._scale import fans
@@ -196,20 +196,10 @@ def seeds(root: int) -> Callable[[str], int]:
     return functools.partial(derived_seed, check_root("root", root))
 
 
-def made_like(
-    variable: keras.Variable,
-    function: Callable[[], Tensor],
-    *,
-    is_exact: bool,
-    drawn: int | None = None,
-    seeded: Seeded | None = None,
-) -> Tensor:
-    """Return the result of `function`, distributed over devices like the value of `variable`, see `distributed`."""
+def made_like(variable: keras.Variable, draw: Draw) -> Tensor:
+    """Return drawn values, distributed over devices like the value of `variable`."""
     layout = backend.layout_of(variable.value)
-    if layout is None:
-        return function()
-    shape = tuple(variable.shape)
-    return backend.distributed(function, shape, layout, is_exact=is_exact, drawn=drawn, seeded=seeded)
+    return draw.function() if layout is None else backend.distributed(draw, tuple(variable.shape), layout)
 
 
 def assign(values: Iterable[tuple[keras.Variable, Tensor]]) -> None:
