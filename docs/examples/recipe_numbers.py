@@ -69,8 +69,8 @@ GLOROT, HE_1, HE_2 = 1 / 8, math.sqrt(2 / 512), math.sqrt(2 / (9 * 512))
 FACTORS = {"t_fixup": (0.67 * 3**-0.25, 27**-0.25), "deepnorm": (0.87 * 3 ** (-5 / 16), 36**-0.25)}
 # The standard deviation of TF-Slim's weights, `N(0, 0.09²)` truncated at two standard deviations.
 SLIM = 0.09 * 0.8796
-# A recipe, its source (a section or figure of the paper, or the start of a commit), a model, weights, and their standard
-# deviation in the source.
+# A recipe, its source (a section or figure of the paper, or the start of a commit), a model, weights, and their
+# standard deviation in the source.
 ROWS = (
     ("gpt2", recipes.gpt2, "2.3", "GPT-2", "*/attention_output/kernel", 0.02 / math.sqrt(24)),
     ("gpt2", recipes.gpt2, "c2dae27", "GPT-2", "*position_embedding/*", 0.01),
