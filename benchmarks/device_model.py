@@ -2,8 +2,8 @@
 
     KERAS_BACKEND=jax python benchmarks/device_model.py
 
-needs no accelerator and prints the tables of docs/devices.md. All times are predictions but that of the last table, the
-time of this machine's host, which other backends print alone.
+needs no accelerator and prints the predictions of docs/devices.md. The last table is measured: the time of this
+machine's host, which other backends print alone.
 """
 
 import time

@@ -28,13 +28,12 @@ SIZES = {"10M": (1024, 10), "100M": (2048, 24), "500M": (4096, 30), "1B": (4096,
 DTYPES = ("float32", "bfloat16")
 PLACES = {"one device": (1, 1), "eight devices": (1, 8), "two processes": (2, 4)}  # processes, devices of each
 STEPS = ("build", "initialize", "initialize, atomic=False", "load_pretrained", "diagnose")
-# Parameters and the largest weight: of Llama 2, and of an assumed model.
+# Parameters, the largest weight and hosts: of Llama 2, and of an assumed model.
 MODELS = {
-    "7B": (6.7e9, 4096 * 11008),
-    "70B": (69e9, 8192 * 28672),
-    "1T": (1e12, 25600 * 102400),
+    "7B": (6.7e9, 4096 * 11008, 1),
+    "70B": (69e9, 8192 * 28672, 8),
+    "1T": (1e12, 25600 * 102400, 64),
 }
-HOSTS, MEMORY = (1, 8, 64), 80e9  # bytes of an accelerator
 MIB = 1 << 20
 
 
@@ -216,10 +215,12 @@ def _loopback():
     return int(re.search(r"lo:\s*(\d+)", Path("/proc/net/dev").read_text())[1])
 
 
-def report(results):
-    """Return the results as a Markdown table, a row for each model and place."""
+def report(results, size=""):
+    """Return the results as a Markdown table, a row for each model and place, of one size or of all."""
     rows = []
     for name, case in results["large_models"].items():
+        if not name.startswith(size):
+            continue
         width, depth = SIZES[name.partition(",")[0]]
         rows.append((name, *(_cell(case["measured"][step], depth * width**2 / 1e6) for step in STEPS)))
     return _common.table(("model", *STEPS), rows)
@@ -233,13 +234,10 @@ def _cell(figures, millions):
 def arithmetic():
     """Return what follows for models in bfloat16 on hosts of 8 accelerators, as a Markdown table."""
     rows = []
-    for name, (parameters, largest) in MODELS.items():
-        for hosts in HOSTS:
-            own, shard = 2 * parameters / (8 * hosts), 2 * largest / (8 * hosts)
-            if own > MEMORY:
-                continue
-            memory = (own, own + shard, 2 * own + shard, 8 * own)
-            rows.append((name, hosts, *(f"{value / 1e9:,.3g} GB" for value in memory)))
+    for name, (parameters, largest, hosts) in MODELS.items():
+        own, shard = 2 * parameters / (8 * hosts), 2 * largest / (8 * hosts)
+        memory = (own, own + shard, 2 * own + shard, 8 * own)
+        rows.append((name, hosts, *(f"{value / 1e9:,.3g} GB" for value in memory)))
     header = ("model", "hosts", "an accelerator's part", "atomic=False, peak", "initialize, peak", "a host reads")
     return _common.table(header, rows)
 

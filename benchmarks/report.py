@@ -54,7 +54,7 @@ def results():
 def pages(found):
     """Return the text of each page."""
     documents = list(found.values())
-    models = [large_models.report(document) for document in documents if document["benchmark"] == "large_models"]
+    models = [large_models.report(document, "1B") for document in documents if document["benchmark"] == "large_models"]
     page = _with_part(MODELS.read_text(encoding="utf-8"), "table", "\n\n".join(models))
     return {
         README: _with_part(README.read_text(encoding="utf-8"), "summary", _overview.overview(documents)),

@@ -1,4 +1,4 @@
-"""Build a model on one device, then sharded over eight devices, and compare the weights."""
+"""Build a model on one device, then sharded over eight, and compare the weights."""
 
 import hashlib
 
@@ -9,31 +9,35 @@ import keras
 
 def build():
     """Return a model whose layers all have seeds."""
-    return keras.Sequential(
-        [
-            keras.Input((1024,)),
-            keras.layers.Dense(8192, kernel_initializer=keras_initx.HeNormal(seed=1), name="up"),
-            keras.layers.Dense(1024, kernel_initializer=keras_initx.Sparse(connections=15, seed=2), name="down"),
-            keras.layers.Dense(64, kernel_initializer=keras_initx.TruncatedNormal(seed=3), name="out"),
-        ]
-    )
+    kernels = {
+        "up": (8192, keras_initx.HeNormal(seed=1)),
+        "down": (1024, keras_initx.Sparse(connections=15, seed=2)),
+        "out": (64, keras_initx.TruncatedNormal(seed=3)),
+    }
+    layers = [
+        keras.layers.Dense(units, kernel_initializer=initializer, name=name)
+        for name, (units, initializer) in kernels.items()
+    ]
+    return keras.Sequential([keras.Input((1024,)), *layers])
 
 
 def digest(variable):
     """Return the first digits of the SHA-256 of a variable's values."""
-    return hashlib.sha256(keras.ops.convert_to_numpy(variable).tobytes()).hexdigest()[:16]
+    values = keras.ops.convert_to_numpy(variable)
+    return hashlib.sha256(values.tobytes()).hexdigest()[:16]
 
 
 plain = build()
 
 # 2 x 4 devices: batches are split in two, kernels in four.
 mesh = keras.distribution.DeviceMesh((2, 4), ("batch", "model"))
-layout_map = keras.distribution.LayoutMap(mesh)
-layout_map[".*up/kernel"] = (None, "model")  # each device has a quarter of the units
-layout_map[".*down/kernel"] = ("model", None)  # each device has a quarter of the inputs
-layout_map[".*out/kernel"] = ("batch", "model")  # split along both axes, in eight
+layout = keras.distribution.LayoutMap(mesh)
+layout[".*up/kernel"] = (None, "model")  # each device has a quarter of the units
+layout[".*down/kernel"] = ("model", None)  # each device has a quarter of the inputs
+layout[".*out/kernel"] = ("batch", "model")  # split along both axes, in eight
 
-with keras.distribution.ModelParallel(layout_map=layout_map, batch_dim_name="batch").scope():
+parallel = keras.distribution.ModelParallel(layout_map=layout, batch_dim_name="batch")
+with parallel.scope():
     sharded = build()
 
 equal = True

@@ -69,42 +69,43 @@ GLOROT, HE_1, HE_2 = 1 / 8, math.sqrt(2 / 512), math.sqrt(2 / (9 * 512))
 FACTORS = {"t_fixup": (0.67 * 3**-0.25, 27**-0.25), "deepnorm": (0.87 * 3 ** (-5 / 16), 36**-0.25)}
 # The standard deviation of TF-Slim's weights, `N(0, 0.09²)` truncated at two standard deviations.
 SLIM = 0.09 * 0.8796
-# A recipe, its source, a model, weights, and their standard deviation in the source.
+# A recipe, its source (a section or figure of the paper, or the start of a commit), a model, weights, and their
+# standard deviation in the source.
 ROWS = (
-    ("gpt2", recipes.gpt2, "paper, 2.3", "GPT-2", "*/attention_output/kernel", 0.02 / math.sqrt(24)),
-    ("gpt2", recipes.gpt2, "code, c2dae27", "GPT-2", "*position_embedding/*", 0.01),
-    ("t_fixup", t_fixup, "paper, 3.2", "BART", "*encoder*/value/kernel", FACTORS["t_fixup"][0] * GLOROT),
-    ("t_fixup", t_fixup, "paper, 3.2", "BART", "*decoder*/value/kernel", FACTORS["t_fixup"][1] * GLOROT),
-    ("t_fixup", t_fixup, "paper, 3.2", "BART", "*/query/kernel", GLOROT),
-    ("t_fixup", t_fixup, "paper, 3.2", "BART", "token_embedding/*", FACTORS["t_fixup"][1] * GLOROT),
-    ("deepnorm", recipes.deepnorm, "paper, fig. 2", "BERT", "*/value/kernel", 96**-0.25 * GLOROT),
-    ("deepnorm", recipes.deepnorm, "paper, fig. 2", "BART", "*encoder*/value/kernel", FACTORS["deepnorm"][0] * GLOROT),
-    ("deepnorm", recipes.deepnorm, "paper, fig. 2", "BART", "*decoder*/value/kernel", FACTORS["deepnorm"][1] * GLOROT),
-    ("gemma", recipes.gemma, "code, 7691fd4", "Gemma", "decoder_block_*/kernel", 0.01),
-    ("gemma", recipes.gemma, "code, 7691fd4", "Gemma", "token_embedding/*", 0.01),
-    ("gemma", recipes.gemma, "code, 7691fd4", "Gemma 3", "decoder_block_*/kernel", 0.01),
-    ("t5", recipes.t5, "mesh, 60b72c4", "T5", "*/query_projector/kernel", 1 / math.sqrt(64 * 8)),
-    ("t5", recipes.t5, "mesh, 60b72c4", "T5", "*/value_projector/kernel", 1 / 8),
-    ("t5", recipes.t5, "mesh, 60b72c4", "T5", "*attention/output_projector/kernel", 1 / math.sqrt(4 * 8)),
-    ("t5", recipes.t5, "transformers 5.23", "T5", "*layer_[0-9]/output_projector/kernel", 1 / 16),
-    ("t5", recipes.t5, "transformers 5.23", "T5", "*attention/embeddings", 1 / 8),
-    ("t5", recipes.t5, "transformers 5.23", "T5", "token_embedding/*", 1.0),
-    ("vit_timm", recipes.vit_timm, "code, 0041cb7", "ViT", "*mlp/dense*/kernel", 0.02),
-    ("vit_timm", recipes.vit_timm, "code, 0041cb7", "ViT", "*patch_embedding/kernel", 1 / math.sqrt(3 * 192)),
-    ("vit_timm", recipes.vit_timm, "code, 0041cb7", "ViT", "*patch_embedding/bias", 1 / math.sqrt(3 * 192)),
-    ("vit_jax", recipes.vit_jax, "timm, 0041cb7", "ViT", "*patch_embedding/kernel", 1 / math.sqrt(192)),
-    ("vit_jax", recipes.vit_jax, "timm, 0041cb7", "ViT", "*mlp/dense*/bias", 1e-6),
-    ("fixup", fixup, "code, f3fa449", "ResNet-50", "conv5_block2_1_conv/kernel", HE_1 / 2),
-    ("fixup", fixup, "code, f3fa449", "ResNet-50", "conv5_block2_2_conv/kernel", HE_2 / 2),
-    ("fixup", fixup, "code, f3fa449", "ResNet-50", "conv5_block2_3_conv/kernel", 0.0),
-    ("zero_residual", recipes.zero_residual, "paper, 5.1", "ResNet-50", "*_block*_3_bn/gamma", 0.0),
-    ("convnext", recipes.convnext, "code, 048efca", "ConvNeXtTiny", "*_depthwise_conv/kernel", 0.02),
-    ("convnext", recipes.convnext, "code, 048efca", "ConvNeXtTiny", "*_head_dense/kernel", 0.02),
-    ("convnext", recipes.convnext, "code, 048efca", "ConvNeXtTiny", "*_layer_scale/*", 1e-6),
+    ("gpt2", recipes.gpt2, "2.3", "GPT-2", "*/attention_output/kernel", 0.02 / math.sqrt(24)),
+    ("gpt2", recipes.gpt2, "c2dae27", "GPT-2", "*position_embedding/*", 0.01),
+    ("t_fixup", t_fixup, "3.2", "BART", "*encoder*/value/kernel", FACTORS["t_fixup"][0] * GLOROT),
+    ("t_fixup", t_fixup, "3.2", "BART", "*decoder*/value/kernel", FACTORS["t_fixup"][1] * GLOROT),
+    ("t_fixup", t_fixup, "3.2", "BART", "*/query/kernel", GLOROT),
+    ("t_fixup", t_fixup, "3.2", "BART", "token_embedding/*", FACTORS["t_fixup"][1] * GLOROT),
+    ("deepnorm", recipes.deepnorm, "fig. 2", "BERT", "*/value/kernel", 96**-0.25 * GLOROT),
+    ("deepnorm", recipes.deepnorm, "fig. 2", "BART", "*encoder*/value/kernel", FACTORS["deepnorm"][0] * GLOROT),
+    ("deepnorm", recipes.deepnorm, "fig. 2", "BART", "*decoder*/value/kernel", FACTORS["deepnorm"][1] * GLOROT),
+    ("gemma", recipes.gemma, "7691fd4", "Gemma", "decoder_block_*/kernel", 0.01),
+    ("gemma", recipes.gemma, "7691fd4", "Gemma", "token_embedding/*", 0.01),
+    ("gemma", recipes.gemma, "7691fd4", "Gemma 3", "decoder_block_*/kernel", 0.01),
+    ("t5", recipes.t5, "60b72c4", "T5", "*/query_projector/kernel", 1 / math.sqrt(64 * 8)),
+    ("t5", recipes.t5, "60b72c4", "T5", "*/value_projector/kernel", 1 / 8),
+    ("t5", recipes.t5, "60b72c4", "T5", "*attention/output*/kernel", 1 / math.sqrt(4 * 8)),
+    ("t5", recipes.t5, "hf 5.23", "T5", "layer_[0-9]/output*/kernel", 1 / 16),
+    ("t5", recipes.t5, "hf 5.23", "T5", "*attention/embeddings", 1 / 8),
+    ("t5", recipes.t5, "hf 5.23", "T5", "token_embedding/*", 1.0),
+    ("vit_timm", recipes.vit_timm, "0041cb7", "ViT", "*mlp/dense*/kernel", 0.02),
+    ("vit_timm", recipes.vit_timm, "0041cb7", "ViT", "*patch_embedding/kernel", 1 / math.sqrt(3 * 192)),
+    ("vit_timm", recipes.vit_timm, "0041cb7", "ViT", "*patch_embedding/bias", 1 / math.sqrt(3 * 192)),
+    ("vit_jax", recipes.vit_jax, "0041cb7", "ViT", "*patch_embedding/kernel", 1 / math.sqrt(192)),
+    ("vit_jax", recipes.vit_jax, "0041cb7", "ViT", "*mlp/dense*/bias", 1e-6),
+    ("fixup", fixup, "f3fa449", "ResNet-50", "conv5_block2_1_conv/kernel", HE_1 / 2),
+    ("fixup", fixup, "f3fa449", "ResNet-50", "conv5_block2_2_conv/kernel", HE_2 / 2),
+    ("fixup", fixup, "f3fa449", "ResNet-50", "conv5_block2_3_conv/kernel", 0.0),
+    ("zero_residual", recipes.zero_residual, "5.1", "ResNet-50", "*_block*_3_bn/gamma", 0.0),
+    ("convnext", recipes.convnext, "048efca", "ConvNeXtTiny", "*_depthwise_conv/kernel", 0.02),
+    ("convnext", recipes.convnext, "048efca", "ConvNeXtTiny", "*_head_dense/kernel", 0.02),
+    ("convnext", recipes.convnext, "048efca", "ConvNeXtTiny", "*_layer_scale/*", 1e-6),
     (
         "efficientnet",
         recipes.efficientnet,
-        "code, 02f1303",
+        "02f1303",
         "EfficientNetB0",
         "block7a_expand_conv/kernel",
         math.sqrt(2 / 1152),
@@ -112,28 +113,28 @@ ROWS = (
     (
         "efficientnet",
         recipes.efficientnet,
-        "code, 02f1303",
+        "02f1303",
         "EfficientNetB0",
         "block7a_dwconv/kernel",
         math.sqrt(2 / 9),
     ),
-    ("efficientnet", recipes.efficientnet, "code, 02f1303", "EfficientNetB0", "predictions/kernel", math.sqrt(1 / 300)),
+    ("efficientnet", recipes.efficientnet, "02f1303", "EfficientNetB0", "predictions/kernel", math.sqrt(1 / 300)),
     (
         "efficientnet",
         recipes.efficientnet,
-        "code, 02f1303",
+        "02f1303",
         "EfficientNetV2B0",
-        "block1a_project_conv/kernel",
+        "block1a_project*/kernel",
         math.sqrt(2 / 144),
     ),
-    ("mobilenet", recipes.mobilenet, "code, 0cf9932", "MobileNet", "conv_dw_13/kernel", SLIM),
-    ("mobilenet", recipes.mobilenet, "code, 0cf9932", "MobileNet", "conv_pw_13/kernel", SLIM),
-    ("mobilenet", recipes.mobilenet, "code, 0cf9932", "MobileNet", "conv_preds/kernel", SLIM),
-    ("mobilenet", recipes.mobilenet, "code, 02c04f4", "MobileNetV2", "*_project/kernel", SLIM),
-    ("mobilenet", recipes.mobilenet, "code, 02c04f4", "MobileNetV3Small", "*_depthwise/kernel", SLIM),
-    ("selu", recipes.selu, "paper, 3", "dense", "*kernel", 1 / 8),
-    ("orthogonal_rnn", recipes.orthogonal_rnn, "paper, 4", "LSTM", "*recurrent_kernel", 1 / 8),
-    ("spectral", recipes.spectral, "paper, 2", "BERT", "*feedforward_intermediate_dense/kernel", 2 / 16),
+    ("mobilenet", recipes.mobilenet, "0cf9932", "MobileNet", "conv_dw_13/kernel", SLIM),
+    ("mobilenet", recipes.mobilenet, "0cf9932", "MobileNet", "conv_pw_13/kernel", SLIM),
+    ("mobilenet", recipes.mobilenet, "0cf9932", "MobileNet", "conv_preds/kernel", SLIM),
+    ("mobilenet", recipes.mobilenet, "02c04f4", "MobileNetV2", "*_project/kernel", SLIM),
+    ("mobilenet", recipes.mobilenet, "02c04f4", "MobileNetV3Small", "*_depthwise/kernel", SLIM),
+    ("selu", recipes.selu, "3", "dense", "*kernel", 1 / 8),
+    ("orthogonal_rnn", recipes.orthogonal_rnn, "4", "LSTM", "*recurrent_kernel", 1 / 8),
+    ("spectral", recipes.spectral, "2", "BERT", "*intermediate_dense/kernel", 2 / 16),
 )
 
 
@@ -148,10 +149,10 @@ def measured(recipe, model, pattern):
 def main(arguments=None):
     """Measure and print."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
-    print(f"{'recipe':15}{'source':19}{'model':18}{'weights':41}{'there':>9}{'measured':>10}")
+    print(f"{'recipe':15}{'source':9}{'model':17}{'weights':27}{'there':>8}{'measured':>10}")
     for name, recipe, source, model, pattern, there in ROWS:
         here = measured(recipe, model_of(model), pattern)
-        print(f"{name:15}{source:19}{model:18}{pattern:41}{there:9.3g}{here:10.3g}", flush=True)
+        print(f"{name:15}{source:9}{model:17}{pattern:27}{there:8.3g}{here:10.3g}", flush=True)
 
 
 if __name__ == "__main__":

@@ -85,9 +85,8 @@ def dormant(seed, threshold, options):
 def print_dormant(options):
     """Print the accuracies with and without resets."""
     print(f"Digits, pixels shuffled anew for each of {options.tasks} tasks: means of {options.repeats} seeds")
-    print(
-        "Accuracy in training on the last five tasks, and the share of units that are always 0 after the first and last"
-    )
+    print("Accuracy in training on the last five tasks,")
+    print("and the share of units that are always 0 after the first and the last")
     for name, threshold in {"no reset": None, "threshold 0": 0.0, "threshold 0.1": 0.1}.items():
         runs = np.array([dormant(seed, threshold, options) for seed in range(options.repeats)])
         accuracies = runs[:, -5:, 0].mean(axis=1)

@@ -1,4 +1,4 @@
-"""Build a small Llama of KerasHub on one device and sharded over eight, initialize both by rules, compare digests."""
+"""Initialize a small Llama of KerasHub by rules, on one device and on eight."""
 
 import keras_initx
 from keras_initx import recipes
@@ -21,7 +21,7 @@ def build():
 
 
 def digest(model):
-    """Initialize a model as GPT-2, one weight after the other, and return a digest of its weights."""
+    """Initialize a model as GPT-2, weight by weight, and return its digest."""
     keras_initx.initialize(model, recipes.gpt2(model), seed=0, atomic=False)
     return weights_digest(model)
 
@@ -29,12 +29,15 @@ def digest(model):
 plain = digest(build())
 
 mesh = keras.distribution.DeviceMesh((2, 4), ("batch", "model"))
-layout_map = keras_hub.models.LlamaBackbone.get_layout_map(mesh)
-with keras.distribution.ModelParallel(layout_map=layout_map, batch_dim_name="batch").scope():
+layout = keras_hub.models.LlamaBackbone.get_layout_map(mesh)
+parallel = keras.distribution.ModelParallel(layout_map=layout, batch_dim_name="batch")
+with parallel.scope():
     model = build()
     sharded = digest(model)
 
-kernel = next(weight for weight in model.weights if "feedforward_intermediate" in weight.path)
-print(f"{kernel.path} {tuple(kernel.shape)}: on each device {kernel.value.addressable_shards[0].data.shape}")
+kernel = next(weight for weight in model.weights if "intermediate" in weight.path)
+shard = kernel.value.addressable_shards[0].data
+print(f"{kernel.path} {tuple(kernel.shape)}")
+print(f"on each device {shard.shape}")
 print(f"one device    {plain}")
 print(f"eight devices {sharded}")
