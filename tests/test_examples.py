@@ -1,4 +1,4 @@
-"""What the pages of experiments and of rules say, measured by their own scripts."""
+"""What the pages of rules and reasons say, measured by their own scripts."""
 
 import functools
 import pathlib
@@ -72,6 +72,12 @@ def test_relu_keeps_its_spread(name):
     assert relu(name).ok
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["sparse", "orthogonal"])
+def test_the_gain_of_tanh_compensates_for_its_shrinking(name):
+    assert tanh(name).layers[-1].after.std == pytest.approx(0.65, abs=0.01)
+
+
 @pytest.mark.parametrize(("name", "problem"), [("0.01 N", "vanishing"), ("1.0 N", "exploding")])
 def test_fixed_sizes_fail_in_relu(name, problem):
     assert problems(relu(name)) == [problem, f"{problem} gradient"]
@@ -79,6 +85,15 @@ def test_fixed_sizes_fail_in_relu(name, problem):
 
 def test_gradients_of_small_weights_are_equally_small():
     np.testing.assert_allclose(gradients(tanh("0.01 N")), 8.4e-8, rtol=0.05)
+
+
+def test_small_weights_shrink_signals_forward_and_gradients_backward_alike():
+    layers = tanh("0.01 N").layers
+    signals = np.array([layer.after.std for layer in layers])
+    sums = np.array([layer.weights[1].gradient for layer in layers])  # a bias has the gradient of the sums
+    factor = 0.01 * ten_layers.UNITS**0.5
+    np.testing.assert_allclose(signals[1:] / signals[:-1], factor, rtol=0.02)
+    np.testing.assert_allclose(sums[:-1] / sums[1:], factor, rtol=0.1)
 
 
 def test_gradients_of_large_weights_grow_towards_the_inputs():
@@ -92,8 +107,26 @@ def test_gradients_are_level_with_scaled_weights(name):
     assert found.max() < 1.5 * found.min()
 
 
+@pytest.mark.parametrize("name", ["0.01 N", "1.0 N", "Xavier", "He"])
+def test_gradients_are_level_in_relu(name):
+    found = gradients(relu(name))[1:]
+    assert found.max() < 2 * found.min()
+
+
 def test_inputs_of_pixels_saturate_tanh():
     assert variants.measure("tanh", "Xavier", raw=True).problems == ["unscaled inputs", "saturated"]
+
+
+@pytest.mark.full
+def test_inputs_of_pixels_saturate_tanh_with_small_weights_too():
+    assert "saturated" in variants.measure("tanh", "0.01 N", raw=True).problems
+
+
+@pytest.mark.full
+def test_inputs_of_pixels_make_the_gradients_of_relu_larger_by_their_mean_square():
+    plain, pixels = (variants.measure("relu", "He", raw=raw) for raw in (False, True))
+    assert pixels.std == pytest.approx(147 * plain.std, rel=0.05)
+    assert pixels.last == pytest.approx(147**2 * plain.last, rel=0.1)
 
 
 @pytest.mark.full
@@ -125,6 +158,12 @@ def test_the_variance_of_relu_layers_is_predicted():
     variances, initializer = variance.RULES["relu"]["He"]
     expected, found = variance.predict("relu", variances), variance.measure("relu", initializer)
     np.testing.assert_allclose(found, expected, rtol=0.25)
+
+
+def test_glorots_rule_is_off_by_one_factor_on_both_sides():
+    variances, _ = variance.RULES["linear"]["Glorot"]
+    sums, gradients_of_sums = variance.predict("linear", variances)
+    assert (sums[-1], 1 / gradients_of_sums[0]) == pytest.approx((1.7, 1.7), abs=0.05)
 
 
 def test_products_of_orthogonal_matrices_stay_orthogonal_and_gaussian_ones_do_not():
@@ -159,6 +198,10 @@ def test_a_gain_does_not_hold_gelu_and_silu(row, monkeypatch):
 
 def test_draws_differ_by_depth_over_width():
     assert np.log(assumptions.relu_mean_squares(50)).var() == pytest.approx(5 * 50 / 50, rel=0.2)
+
+
+def test_some_draws_of_a_narrow_deep_network_are_dead():
+    assert (assumptions.relu_mean_squares(10) == 0).sum() == 5
 
 
 def test_ten_layers_prints_tables_and_writes_figures(tmp_path, monkeypatch, capsys):
@@ -197,13 +240,8 @@ def paragraphs(text):
 @pytest.mark.parametrize(
     ("page", "script", "options"),
     [
-        ("rules", "variance", []),
-        ("rules", "matrix_products", []),
-        pytest.param("rules", "assumptions", [], marks=pytest.mark.full),
-        pytest.param("rules", "restarts", [], marks=pytest.mark.full),
-        pytest.param("experiments", "ten_layers", [], marks=pytest.mark.full),
-        pytest.param("experiments", "ten_layers_variants", ["relu"], marks=pytest.mark.full),
-        pytest.param("experiments", "ten_layers_variants", ["tanh"], marks=pytest.mark.full),
+        pytest.param("depth", "assumptions", [], marks=pytest.mark.full),
+        pytest.param("training", "restarts", [], marks=pytest.mark.full),
     ],
 )
 def test_the_page_shows_what_the_script_prints(page, script, options, tmp_path, capsys):

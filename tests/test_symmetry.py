@@ -1,4 +1,4 @@
-"""What the page of experiments says about symmetry, which the rounding of a backend or processor must not break."""
+"""What the page of rules says about symmetry, which the rounding of a backend or processor must not break."""
 
 import pytest
 

@@ -91,13 +91,13 @@ def main(arguments=None):
     parser.add_argument("--epochs", type=int, default=20, help="rounds of training")
     options = parser.parse_args(arguments)
     accuracies, kernels = {}, {}
-    print(f"{'':22}{'distinct units of ' + str(UNITS):>24}{'accuracy':>10}  diagnose before training")
-    print(f"{'start':22}{'before':>12}{'after':>12}{'after':>10}")
+    print(f"{'':20}{'distinct units of ' + str(UNITS):>20}{'accuracy':>10}  diagnose before training")
+    print(f"{'start':20}{'before':>10}{'after':>10}{'after':>10}")
     for name, start in STARTS.items():
         (before, after), accuracies[name], problems, model = train(*start, options.epochs)
         kernels[name] = keras.ops.convert_to_numpy(model.weights[0])
         found = ", ".join(problems) or "no problem found"
-        print(f"{name:22}{before:12}{after:12}{accuracies[name][-1]:10.1%}  {found}")
+        print(f"{name:20}{before:10}{after:10}{accuracies[name][-1]:10.1%}  {found}")
     _figures.save(draw(accuracies, kernels), options.out / "symmetry.png")
 
 
