@@ -1,6 +1,6 @@
 """Write the generated parts of the pages: `python docs/tables.py`.
 
-- `catalog`: all initializers, from `keras_initx.catalog()`.
+- `catalog`: all initializers, from `keras_initx.catalog()`, with links to the sections of the page.
 - `featured`: some of them.
 - `reference`: the entries of the API reference for all initializers, by family.
 - `digests`: the digests of their values, from `docs/digests/`, which `tests/golden.py` writes.
@@ -28,6 +28,7 @@ from keras_initx.diagnostics import Thresholds
 from keras_initx.diagnostics._diagnose import RULES
 
 DOCS = Path(__file__).parent
+INITIALIZERS = DOCS / "initializers.md"
 MARKED = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 FEATURED = {"HeNormal", "Orthogonal", "Sparse"}
 # The packages of the table of versions, as pinned in the tests.
@@ -35,8 +36,19 @@ TITLES = {"keras": "Keras", "numpy": "NumPy", "jax": "JAX", "tensorflow": "Tenso
 
 
 def catalog():
-    """Return the table of all initializers."""
-    return keras_initx.catalog().table("`").as_markdown()
+    """Return the table of all initializers, each with a link to the section that names it, or to the reference."""
+    sections = {}
+    for section in re.split(r"^##+ ", INITIALIZERS.read_text().partition("<!-- end catalog")[2], flags=re.MULTILINE):
+        heading, _, text = section.partition("\n")
+        anchor = re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
+        for name in re.findall(r"{py:class}`~keras_initx\.(\w+)`", text):
+            sections.setdefault(name, f"[`{name}`](initializers.md#{anchor})")
+    rows = []
+    for entry in keras_initx.catalog():
+        name = entry.cls.__name__
+        link = sections.get(name, f"{{py:class}}`~keras_initx.{name}`")
+        rows.append((", ".join(f"`{name}`" for name in entry.ids), link, entry.use))
+    return _rows(("id", "class", "when to use it"), rows)
 
 
 def featured():
@@ -176,7 +188,7 @@ PAGES = {
     DOCS.parent / "CONTRIBUTING.md": {"sessions"},
     DOCS / "api.md": {"reference"},
     DOCS / "diagnose.md": {"problems", "levels", "confusion"},
-    DOCS / "initializers.md": {"catalog"},
+    INITIALIZERS: {"catalog"},
     DOCS / "support.md": {"versions", "runs"},
     DOCS / "values.md": {"digests"},
 }

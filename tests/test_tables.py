@@ -29,8 +29,15 @@ ENTRIES = Catalog((FIRST, CatalogEntry(("initx.another",), float, "x | y", "else
 @pytest.mark.parametrize(("page", "names"), SCRIPT["PAGES"].items(), ids=lambda value: getattr(value, "name", ""))
 def test_pages_have_their_tables(page, names):
     assert page.read_text() == SCRIPT["with_tables"](page.read_text(), names), "run `python docs/tables.py`"
-    if "catalog" in names:
-        assert keras_initx.catalog().table("`").as_markdown() in page.read_text()
+
+
+def test_the_catalog_of_the_page_links_a_class_to_its_section_or_to_the_reference(tmp_path, monkeypatch):
+    page = tmp_path / "initializers.md"
+    page.write_text("<!-- end catalog -->\n\n### He, Glorot\n\n{py:class}`~keras_initx.HeNormal` and\n")
+    monkeypatch.setitem(SCRIPT["catalog"].__globals__, "INITIALIZERS", page)
+    table = SCRIPT["catalog"]()
+    assert "| `initx.he_normal` | [`HeNormal`](initializers.md#he-glorot) | layers before relu" in table
+    assert "| `initx.sparse` | {py:class}`~keras_initx.Sparse` | each unit starts" in table
 
 
 def test_the_page_to_play_with_has_thresholds_and_texts_of_the_package():

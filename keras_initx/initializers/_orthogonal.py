@@ -57,7 +57,8 @@ class Orthogonal(MatrixInitializer):
             seed. `"gaussian"` is only approximately orthogonal: `N(0, 1/n)`, where `n` is the
             longer side.
         blocks: Number of equal blocks that the units are divided into, each orthogonal by itself: 4
-            for the gates of an LSTM, 3 for a GRU. Multiple output axes are flattened first.
+            for the gates of an LSTM, 3 for a GRU, the length of `b` for an `EinsumDense` with the
+            equation `"abc,bcd->abd"`. Multiple output axes are flattened first.
         singular_values: The singular values of each block, before `gain`: a list of `min(inputs,
             units)` numbers of at least 0. Or a single number of at least 1, the condition number:
             the singular values are then spaced geometrically, with mean square 1, so that the norm

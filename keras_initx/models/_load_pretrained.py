@@ -123,10 +123,10 @@ def load_pretrained(
     order of gates. With `layout="keras"`, the order of axes is kept. The layout cannot be inferred
     from shapes, because a square kernel fits both ways. An array must have exactly the shape that
     its layer has in that layout, also where an axis has length 1; an index adds or drops such axes,
-    as in `("conv.weight", numpy.s_[:, :, 0, 0])` for a dense layer. Two differences are not
-    handled: in torch, a dense layer after a flattened image has its inputs in another order,
-    channels first; and torch has other defaults, such as an epsilon of 1e-5 in normalization
-    layers.
+    as in `("conv.weight", numpy.s_[:, :, 0, 0])` for a dense layer. Parameters of a single axis,
+    such as the slopes of a `PReLU`, need no index. Two differences are not handled: in torch, a dense
+    layer after a flattened image has its inputs in another order, channels first; and torch has
+    other defaults, such as an epsilon of 1e-5 in normalization layers.
 
     All names, shapes and dtypes are checked before the first array is read. Values are cast to the
     dtype of the weight. Only the arrays that are used are read from a file, one at a time. If a
