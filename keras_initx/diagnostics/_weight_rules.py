@@ -16,8 +16,8 @@ _Pair = tuple[LayerReport, WeightReport]
     "all-zero weights",
     levels={
         "note": "",
-        "error": "if a later kernel gets the same inputs for all examples because of them, or if they get no gradient "
-        "but an earlier layer does",
+        "error": "if because of them a later kernel gets the same inputs for all examples, or if they get no gradient "
+        "while an earlier layer does",
     },
     finds="a trainable kernel, or the scale of a normalization, that is all 0",
     reason="all units have the same output, and no gradient passes back. Intended zeros leave the signal another path: "
