@@ -137,8 +137,10 @@ def problems():
     rows = []
     for rule in RULES:
         level = "; ".join(f"{level} {condition}".strip() for level, condition in rule.levels.items())
-        rows.append((rule.problem, level, rule.finds.format_map(thresholds), rule.reason, rule.remedy))
-    return _rows(("problem", "level", "what is reported", "why", "remedy"), rows)
+        # In two columns a phone shows the whole table.
+        lines = f"*Level:* {level}", f"*Why:* {rule.reason}", f"*Remedy:* {rule.remedy}"
+        rows.append((f"**{rule.problem}**", "<br>".join([rule.finds.format_map(thresholds), *lines])))
+    return _rows(("problem", "what is reported"), rows)
 
 
 def confusion():

@@ -14,8 +14,8 @@ from keras_initx.diagnostics._verdicts import Level
     "unscaled inputs",
     levels={"warning": "", "note": "if a normalization follows directly"},
     finds="a kernel whose inputs come from outside the model and have a root mean square above {unscaled_inputs}",
-    reason="it is 1 for standardized inputs, 0.6 for images in [0, 1], and 150 for raw 8-bit images; inputs ten times "
-    "too large saturate most activations",
+    reason="standardized inputs have 1, images in [0, 1] have 0.6, and raw 8-bit images 150; inputs ten times too "
+    "large saturate most activations",
     remedy="`Normalization`, `Rescaling`",
 )
 def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
