@@ -7,7 +7,7 @@
 - `versions`: the oldest and newest versions that the tests run with, from `pyproject.toml`.
 - `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the sessions write.
 - `sessions`: the sessions that plain `nox` leaves out, from `noxfile.py`.
-- `problems` and `levels`: the rules of `diagnose`, from `keras_initx.diagnostics._diagnose.RULES`.
+- `problems`: the rules of `diagnose`, from `keras_initx.diagnostics._diagnose.RULES`.
 - `confusion`: the networks that the rules are tried on, from `tests/diagnostics/confusion.py`.
 
 It also writes `docs/site/play/package.js`, see `docs/play_data.py`.
@@ -146,24 +146,32 @@ def sessions():
 def problems():
     """Return the table of the problems that `diagnose` reports."""
     thresholds = {name: f"`{name}={value:g}`" for name, value in vars(Thresholds()).items()}
-    return _rows(
-        ("problem", "what is reported", "why", "remedy"),
-        ((rule.problem, rule.finds.format_map(thresholds), rule.reason, rule.remedy) for rule in RULES),
-    )
-
-
-def levels():
-    """Return the table of the levels of these problems."""
-    cells = ("; ".join(f"{level} {condition}".strip() for level, condition in rule.levels.items()) for rule in RULES)
-    rows = ((rule.problem, level, rule.level_reason) for rule, level in zip(RULES, cells, strict=True))
-    return _rows(("problem", "level", "reason"), rows)
+    rows = []
+    for rule in RULES:
+        level = "; ".join(f"{level} {condition}".strip() for level, condition in rule.levels.items())
+        # In two columns a phone shows the whole table.
+        lines = f"*Level:* {level}", f"*Why:* {rule.reason}", f"*Remedy:* {rule.remedy}"
+        rows.append((f"**{rule.problem}**", "<br>".join([rule.finds.format_map(thresholds), *lines])))
+    return _rows(("problem", "what is reported"), rows)
 
 
 def confusion():
-    """Return the table of the networks that the rules are tried on, with the problems that must be found in each."""
+    """Return how many networks the rules are tried on, and, folded, the problems that must be found in each."""
     networks = runpy.run_path(str(DOCS.parent / "tests" / "diagnostics" / "confusion.py"))
-    broken = [(name, ", ".join(problems)) for name, (_, problems) in networks["BROKEN"].items()]
-    return _rows(("network", "problems"), [*broken, *((name, "none") for name in networks["HEALTHY"])])
+    broken, healthy = networks["BROKEN"], networks["HEALTHY"]
+    table = _rows(("network", "problems"), ((name, ", ".join(problems)) for name, (_, problems) in broken.items()))
+    return f"""\
+`diagnose` was tried on {len(broken) + len(healthy)} small networks. In the {len(broken)} broken ones it reports what
+was planted, and what follows from it; in the {len(healthy)} healthy ones it reports no error and no warning.
+
+<details>
+<summary>All {len(broken) + len(healthy)} networks</summary>
+
+{table}
+Healthy: {"; ".join(healthy)}.
+
+</details>
+"""
 
 
 def _rows(headers, rows):
@@ -180,14 +188,13 @@ TABLES = {
     "runs": runs,
     "sessions": sessions,
     "problems": problems,
-    "levels": levels,
     "confusion": confusion,
 }
 PAGES = {
     DOCS.parent / "README.md": {"featured"},
     DOCS.parent / "CONTRIBUTING.md": {"sessions"},
     DOCS / "api.md": {"reference"},
-    DOCS / "diagnose.md": {"problems", "levels", "confusion"},
+    DOCS / "diagnose.md": {"problems", "confusion"},
     INITIALIZERS: {"catalog"},
     DOCS / "support.md": {"versions", "runs"},
     DOCS / "values.md": {"digests"},

@@ -20,7 +20,7 @@ INITIALIZERS = {
     "orthogonal(gain=relu)": keras_initx.Orthogonal(gain="relu"),
 }
 OUT = Path("out", "textbook")
-PLOTS = ("curves", "first-batch", "final-values", "gaps")  # An epoch has too few batches for a plot of the first epoch.
+PLOTS = ("curves", "first-batch")  # those that the page shows
 
 
 def main():

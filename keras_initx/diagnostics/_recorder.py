@@ -22,27 +22,11 @@ Progress = Callable[[str], object]
 
 @dataclass(eq=False)
 class Record:
-    """The record of one layer.
-
-    Attributes:
-        shape: Shape of its last output.
-        before: `Signal` before the activation, or `None` if there was none.
-        after: `Signal` of the output, or `None` if there was none.
-        logits_spread: Spread of the values before a sigmoid or softmax between examples.
-        is_output: Whether its output is an output of the model.
-        certain: Fraction of the examples for which this output is saturated, or `None` if it is not
-            a probability.
-        loss: Loss of this output, or `None` if it has none that is known.
-        blind_loss: That of a blind guess.
-        examples_alike: Mean cosine between its outputs for different examples, see `LayerReport`.
-        positions_alike: The same between positions of an example.
-        focus: For queries of attention, the mean of the largest weight of a key.
-    """
+    """The record of one layer: those attributes of its `LayerReport` that the forward pass gives."""
 
     shape: tuple[int, ...] | None = None
     before: Signal | None = None
     after: Signal | None = None
-    logits_spread: float = np.inf
     is_output: bool = False
     certain: float | None = None
     loss: float | None = None
@@ -79,6 +63,8 @@ class Recorder:
         self.graph = ForwardGraph()
         self.lost = LostSignals({layer for layer, facts in self.facts.items() if facts.has_zeros}, thresholds.vanishing)
         self._margin = thresholds.saturation_margin
+        # By layer, how much the values before a sigmoid or softmax differ between examples.
+        self._logits_spread: dict[keras.layers.Layer, float] = {}
         # The queries and keys of attention, by the layers that make them, which Keras and KerasHub name so.
         parts = ({part.name: part for part in parts_of(layer, recursive=False)} for layer in self.facts)
         pairs = [(named["query"], named["key"]) for named in parts if {"query", "key"} <= named.keys()]
@@ -172,7 +158,7 @@ class Recorder:
         record.before.add(values, unit_axis(layer, values.ndim))
         record.shape = values.shape
         if self.facts[layer].activation in ("sigmoid", "softmax") and values.ndim:
-            record.logits_spread = spread(values)
+            self._logits_spread[layer] = spread(values)
 
     def _record_after(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
         record, values = self.records.setdefault(layer, Record()), array_of(tensor)
@@ -225,7 +211,7 @@ class Recorder:
         if not values.size or not (is_softmax or self.facts[layer].activation == "sigmoid"):
             return None
         # A bias set to the frequencies of rare classes also saturates outputs, but in the same way for all examples.
-        if self.records[layer].logits_spread < np.log(1 / self._margin - 1) / 2:
+        if self._logits_spread.get(layer, np.inf) < np.log(1 / self._margin - 1) / 2:
             return 0.0
         low, high = self._margin, 1 - self._margin
         return float(np.mean(values.max(axis=-1) >= high if is_softmax else (values <= low) | (values >= high)))

@@ -41,9 +41,8 @@ class Rule:
             applies.
         finds: What the rule reports. `{vanishing}` is replaced by the threshold of this name and
             its default.
-        reason: Why this is a problem, and why at this threshold.
+        reason: Why this is a problem, at this threshold and of these levels.
         remedy: How to fix it.
-        level_reason: Why it has these levels.
         check: The function, which takes measurements and yields a `Finding` for each level.
     """
 
@@ -52,7 +51,6 @@ class Rule:
     finds: str
     reason: str
     remedy: str
-    level_reason: str
     check: _Check
 
     def verdicts(self, measured: Measurements) -> Iterator[Verdict]:
@@ -62,10 +60,10 @@ class Rule:
 
 
 def rule(
-    problem: str, *, levels: Mapping[Level, str], finds: str, reason: str, remedy: str, level_reason: str
+    problem: str, *, levels: Mapping[Level, str], finds: str, reason: str, remedy: str
 ) -> Callable[[_Check], Rule]:
     """Turn a function into a rule. Arguments are the attributes of `Rule`."""
-    return lambda check: Rule(problem, levels, finds, reason, remedy, level_reason, check)
+    return lambda check: Rule(problem, levels, finds, reason, remedy, check)
 
 
 def names_of(layers: Sequence[LayerReport]) -> tuple[str, ...]:

@@ -14,10 +14,9 @@ from keras_initx.diagnostics._verdicts import Level
     "unscaled inputs",
     levels={"warning": "", "note": "if a normalization follows directly"},
     finds="a kernel whose inputs come from outside the model and have a root mean square above {unscaled_inputs}",
-    reason="it is 1 for standardized inputs, 0.6 for images in [0, 1], and 150 for raw 8-bit images; inputs ten times "
-    "too large saturate most activations",
+    reason="standardized inputs have 1, images in [0, 1] have 0.6, and raw 8-bit images 150; inputs ten times too "
+    "large saturate most activations",
     remedy="`Normalization`, `Rescaling`",
-    level_reason="a normalization divides by the scale, as for a wrong fan",
 )
 def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
     unscaled = [
@@ -42,9 +41,9 @@ def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
     "exploding",
     levels={"error": "", "note": "if a normalization follows directly and all values are finite"},
     finds="a standard deviation above {exploding}, or a value that is not finite",
-    reason="a thousand times that of standardized inputs, enough to saturate any softmax",
+    reason="a thousand times that of standardized inputs saturates any softmax, and the loss and its gradients are as "
+    "large",
     remedy="`HeNormal`, `GlorotUniform`",
-    level_reason="a normalization divides by the scale; without it the loss and its gradients are equally large",
 )
 def exploding(measured: Measurements) -> Iterator[Finding]:
     inputs, limit = measured.inputs, measured.thresholds.exploding
@@ -67,12 +66,10 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "focused attention",
     levels={"warning": ""},
-    finds="an attention layer whose queries give a single key more than {attention_focus} of their weight on average, "
-    "without masks and rotations",
-    reason="scores of standard deviation 1 give the first of 10 keys about 0.3; at 0.9 the softmax has a third of its "
-    "largest derivative, and queries and keys hardly learn (Vaswani and others, 2017)",
+    finds="an attention layer whose queries give a single key more than {attention_focus} of their weight on average",
+    reason="at 0.9 the softmax has a third of its largest derivative, and queries and keys hardly learn (Vaswani and "
+    "others, 2017)",
     remedy="`GlorotUniform` for queries and keys",
-    level_reason="values still learn, and with them queries and keys recover in time",
 )
 def focused_attention(measured: Measurements) -> Iterator[Finding]:
     hit = [layer for layer in measured.layers if (layer.focus or 0) > measured.thresholds.attention_focus]
@@ -89,12 +86,11 @@ def focused_attention(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "saturated",
     levels={"warning": ""},
-    finds="a fraction above {saturated} of the outputs within {saturation_margin} of a limit, relative to the distance "
-    "between the limits",
+    finds="a fraction above {saturated} of the outputs near a limit: within {saturation_margin} of it, relative to the "
+    "distance between the limits",
     reason="beyond 0.99 tanh has 2% of its gradient; this happens to 1% of the outputs for inputs of standard "
     "deviation 1, and to a quarter for 2.3",
     remedy="`GlorotUniform`, smaller inputs",
-    level_reason="gradients are small where the activation is saturated, but training recovers in time",
 )
 def saturated(measured: Measurements) -> Iterator[Finding]:
     hit = [
@@ -121,12 +117,9 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "saturated output",
     levels={"warning": ""},
-    finds="a final softmax or sigmoid that is saturated for a fraction of the examples above {saturated_output}: "
-    "within `saturation_margin` of 1, or of 0 for a sigmoid",
-    reason="with standardized inputs and usual weights few outputs are saturated; if most are, the loss starts far "
-    "above that of guessing, and the first steps only undo this",
+    finds="a final softmax or sigmoid that is saturated for a fraction of the examples above {saturated_output}",
+    reason="the loss starts far above that of guessing, and the first steps only undo this",
     remedy="scaled inputs, smaller weights in the last layer",
-    level_reason="gradients are small where the activation is saturated, but training recovers in time",
 )
 def saturated_output(measured: Measurements) -> Iterator[Finding]:
     hit = [layer for layer in measured.layers if _is_certain(layer, measured)]
@@ -146,13 +139,10 @@ def saturated_output(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "large first loss",
     levels={"warning": ""},
-    finds="an output whose loss is above {first_loss}, and as many times that of a blind guess: of a crossentropy ln C "
-    "for C classes; of a squared or absolute error, or Huber's loss, the root mean square of the "
-    "errors beside the standard deviation of the targets. Other losses are not checked",
+    finds="an output whose loss is above {first_loss}, and as many times that of a blind guess",
     reason="usual weights give 1 to 4 times a blind guess; the first steps only undo what is above (Karpathy, A recipe "
     "for training neural networks, 2019)",
     remedy="smaller weights in the last layer, residual branches that start at 0, standardized targets",
-    level_reason="training recovers in time",
 )
 def large_first_loss(measured: Measurements) -> Iterator[Finding]:
     limits = measured.thresholds
@@ -182,10 +172,9 @@ def large_first_loss(measured: Measurements) -> Iterator[Finding]:
     "dead units",
     levels={"warning": "", "error": "if all units of a layer are dead"},
     finds="a fraction above {dead} of the units with output 0 for the whole batch",
-    reason="a dead unit gets no gradient; about half is normal, because in a deep network the examples of a batch "
-    "become similar, so that a unit is on or off for all of them",
+    reason="a dead unit gets no gradient. About half is normal: in a deep network examples become similar, so that a "
+    "unit is on or off for all of them",
     remedy="`HeNormal` and `ReLUBias`",
-    level_reason="the other units learn; if there are none, earlier layers get no gradient",
 )
 def dead(measured: Measurements) -> Iterator[Finding]:
     hit = [
@@ -210,10 +199,9 @@ def dead(measured: Measurements) -> Iterator[Finding]:
     "vanishing",
     levels={"warning": "", "error": "if gradients are 0", "note": "if no kernel gets too small an input because of it"},
     finds="a standard deviation below {vanishing} before the activation",
-    reason="negligible next to a bias after its first update",
+    reason="negligible next to a bias after its first update. Small gradients train with Adam, which normalizes them, "
+    "gradients of 0 do not; a small output that is added to a larger one, or normalized, is harmless",
     remedy="`HeNormal`, `GlorotUniform`",
-    level_reason="gradients that are small but not 0 can be compensated for by an optimizer that normalizes them, such "
-    "as Adam; a small output is harmless if it is added to a larger one or normalized",
 )
 def vanishing(measured: Measurements) -> Iterator[Finding]:
     inputs, limit = measured.inputs, measured.thresholds.vanishing
@@ -240,14 +228,11 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "alike",
     levels={"warning": ""},
-    finds="a layer, group or RMS normalization with a mean cosine above {examples_alike} between its outputs for "
-    "different examples, or above {positions_alike} for the positions of one, if that of the first layer is ten times "
-    "as far from 1",
-    reason="it keeps the standard deviation at 1, so nothing else shows that later layers get the same for all. ReLU "
-    "makes examples alike with depth (Cho and Saul, 2009), attention the positions (Dong and others, 2021), which at "
-    "0.9999 differ by 1% of their size",
+    finds="a layer, group or RMS normalization whose outputs have a mean cosine above {examples_alike} between "
+    "examples, or above {positions_alike} between positions, if that of the first layer is ten times as far from 1",
+    reason="later layers get almost the same for all, which the standard deviation does not show. ReLU makes examples "
+    "alike with depth (Cho and Saul, 2009), attention makes positions alike (Dong and others, 2021)",
     remedy="residual connections, normalization inside the branches",
-    level_reason="what is left of the differences is still learned from",
 )
 def alike(measured: Measurements) -> Iterator[Finding]:
     for name in ("examples_alike", "positions_alike"):
@@ -268,9 +253,8 @@ def alike(measured: Measurements) -> Iterator[Finding]:
     "vanishing gradient",
     levels={"warning": "", "error": "if all gradients are 0"},
     finds="first layers whose gradients are below {vanishing_gradient} times the largest gradient of a layer",
-    reason="no single learning rate suits both",
+    reason="no single learning rate suits both; Adam, which normalizes gradients, can compensate for it",
     remedy="`Orthogonal`, another activation",
-    level_reason="optimizers that normalize gradients, such as Adam, can compensate for it",
 )
 def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
     trained = _gradient_norms(measured)
@@ -300,10 +284,9 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
     "exploding gradient",
     levels={"warning": "", "error": "if it is not finite"},
     finds="a gradient whose norm is above {exploding_gradient}, or not finite",
-    reason="no usual learning rate is small enough; a ResNet-50, in which batch normalization lets gradients grow, "
+    reason="no usual learning rate is small enough, but gradient clipping or Adam can compensate for it. A ResNet-50 "
     "starts at a thousand and trains",
     remedy="smaller weights, another loss",
-    level_reason="gradient clipping or Adam can compensate for it",
 )
 def exploding_gradient(measured: Measurements) -> Iterator[Finding]:
     limit = measured.thresholds.exploding_gradient

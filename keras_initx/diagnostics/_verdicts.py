@@ -63,37 +63,29 @@ _DEFAULTS = {name: hint.__metadata__[0] for name, hint in ThresholdOptions.__ann
 class Thresholds(SimpleNamespace):
     """Thresholds of the rules of `diagnose`, which takes them as arguments. All are positive numbers.
 
+    The guide on diagnosing a model says why they have these defaults.
+
     Args:
-        vanishing: Standard deviation below which a signal has vanished. With suitable weights it
-            stays near that of standardized inputs, 1. A signal a thousand times smaller is
-            negligible next to a bias after its first update.
-        exploding: Standard deviation above which a signal has exploded: a thousand times that of
-            standardized inputs, enough to saturate any softmax.
+        vanishing: Standard deviation before the activation below which a signal has vanished.
+        exploding: Standard deviation above which a signal has exploded.
         vanishing_gradient: Ratio of the gradient norm of the first layers to the largest gradient
-            norm of a layer, below which the first layers do not learn. No single learning rate
-            suits both.
-        exploding_gradient: Gradient norm of a layer above which training diverges with any usual
-            learning rate. Batch normalization makes gradients grow with depth: a ResNet-50 starts
-            at a thousand and still trains.
+            norm of a layer, below which the gradient has vanished.
+        exploding_gradient: Gradient norm of a layer above which the gradient has exploded.
         saturated: Fraction of saturated outputs above which an activation passes too little
-            gradient. Inputs of standard deviation 1 saturate 1% of the outputs of tanh; inputs of
-            standard deviation 2.3 saturate a quarter.
+            gradient.
         saturation_margin: Distance from a limit within which an output counts as saturated, as a
-            fraction of the distance between the limits. For tanh this means beyond 0.99, where 2%
-            of the gradient is left.
+            fraction of the distance between the limits. For tanh this means beyond 0.99.
         dead: Fraction of units with zero output for the whole batch above which too few are active.
-            With symmetric weights about half of the units can be inactive: in a deep network the
-            examples of a batch become similar, so that a unit is on or off for all of them.
         unscaled_inputs: Root mean square of the inputs of the first kernels above which inputs are
-            not scaled. It is 1 for standardized inputs and 150 for raw 8-bit images.
+            not scaled.
         saturated_output: Fraction of the examples above which the final softmax or sigmoid is
             saturated. An example counts if its output is within `saturation_margin` of 1, or of 0
             for a sigmoid. Saturation caused by a bias does not count: then the values before the
             activation vary between examples by less than half of what saturation takes.
         wrong_fan: Factor between the standard deviation of a depthwise or transposed kernel and the
-            one that its initializer intends. Small kernels deviate by chance, but not by this much.
+            one that its initializer intends.
         shut_gate: Share of the state that forget or update gates keep in a step, below which they are
-            shut. A bias of 0 keeps half, one of -3 this.
+            shut.
         attention_focus: Share of its weight that a query gives to a single key, on average, above which the
             softmax of attention passes little gradient.
         examples_alike: Mean cosine between the normalized outputs for different examples above which

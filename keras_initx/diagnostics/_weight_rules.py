@@ -16,15 +16,13 @@ _Pair = tuple[LayerReport, WeightReport]
     "all-zero weights",
     levels={
         "note": "",
-        "error": "if a later kernel gets the same inputs for all examples because of them, or if they get no gradient "
-        "although an earlier layer does",
+        "error": "if because of them a later kernel gets the same inputs for all examples, or if they get no gradient "
+        "while an earlier layer does",
     },
     finds="a trainable kernel, or the scale of a normalization, that is all 0",
-    reason="all units have the same output, and no gradient passes back",
+    reason="all units have the same output, and no gradient passes back. Intended zeros leave the signal another path: "
+    "at the end of a residual branch, in an adapter, in a position embedding, or at the output",
     remedy="random weights",
-    level_reason="later layers cannot distinguish examples, and no gradient passes back. Intended zeros leave another "
-    "path for the signal: at the end of a residual branch (the last kernel or scale), in an adapter such as LoRA's "
-    "second kernel, in a position embedding, or at the output. Zeros after such zeros are an error too",
 )
 def all_zero(measured: Measurements) -> Iterator[Finding]:
     hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.zero]
@@ -56,9 +54,8 @@ def all_zero(measured: Measurements) -> Iterator[Finding]:
     "constant weights",
     levels={"error": ""},
     finds="a trainable kernel with a single nonzero value",
-    reason="all units are the same",
+    reason="all units are the same, and stay so in training",
     remedy="random weights",
-    level_reason="the units stay the same during training",
 )
 def constant(measured: Measurements) -> Iterator[Finding]:
     hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.constant and not weight.zero]
@@ -78,9 +75,8 @@ def constant(measured: Measurements) -> Iterator[Finding]:
     "identical units",
     levels={"warning": ""},
     finds="units of a kernel with exactly the same weights and bias",
-    reason="training updates them in the same way",
+    reason="they stay identical if their outgoing weights are equal too",
     remedy="independent weights",
-    level_reason="identical units often get different gradients later and diverge",
 )
 def identical_units(measured: Measurements) -> Iterator[Finding]:
     hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.identical_units and not weight.constant]
@@ -100,7 +96,6 @@ def identical_units(measured: Measurements) -> Iterator[Finding]:
     finds="two trainable kernels with the same random values",
     reason="an initializer object or a seed was used twice",
     remedy="a separate initializer for each",
-    level_reason="identical kernels often get different gradients and diverge",
 )
 def twins(measured: Measurements) -> Iterator[Finding]:
     groups: dict[str, list[_Pair]] = {}
@@ -121,9 +116,8 @@ def twins(measured: Measurements) -> Iterator[Finding]:
     "forget bias overwritten",
     levels={"warning": ""},
     finds="an LSTM whose forget-gate bias is 1 although its bias initializer gives other values",
-    reason="`unit_forget_bias=True` overwrites it",
+    reason="`unit_forget_bias=True` overwrites it, so memory has another length than intended",
     remedy="`LSTMForgetBias` and `unit_forget_bias=False`",
-    level_reason="the layer learns, but with another memory length than intended",
 )
 def forget_bias(measured: Measurements) -> Iterator[Finding]:
     hit = [layer for layer in measured.layers if layer.forget_bias_overwritten]
@@ -141,10 +135,9 @@ def forget_bias(measured: Measurements) -> Iterator[Finding]:
     levels={"warning": ""},
     finds="an LSTM whose forget gates, or a GRU whose update gates, keep less than {shut_gate} of the state in a step, "
     "by their biases",
-    reason="a bias of 0 keeps half, one of -1 a quarter and one of -3 the limit, with which 0.0001 is left after three "
-    "steps: there is no memory, and no gradient through time (Gers and others, 2000)",
+    reason="a bias of 0 keeps half, one of -3 keeps 0.05, of which 0.0001 is left after three steps: there is no "
+    "memory, and no gradient through time (Gers and others, 2000)",
     remedy="`LSTMForgetBias`, `GRUUpdateBias`",
-    level_reason="the layer learns from its last inputs, and the gates may open in time",
 )
 def shut_gates(measured: Measurements) -> Iterator[Finding]:
     biases = [(layer, *layer.gate_bias) for layer in measured.layers if layer.gate_bias]
@@ -162,13 +155,11 @@ def shut_gates(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "wrong fan",
     levels={"warning": "", "note": "if a normalization follows directly"},
-    finds="a depthwise or transposed kernel whose standard deviation differs from what its initializer intends by a "
-    "factor above {wrong_fan}",
-    reason="Keras computes the fans of such kernels from the wrong axes; small kernels deviate by chance, but not this "
-    "much",
+    finds="a depthwise or transposed kernel whose standard deviation is larger or smaller than its initializer "
+    "intends, by a factor above {wrong_fan}",
+    reason="Keras computes the fans of such kernels from the wrong axes. A normalization divides by the scale, but the "
+    "ratio of gradient to weights still differs",
     remedy="`input_axes`, `output_axes`",
-    level_reason="a normalization divides by the scale, but the effective learning rate, the ratio of gradient to "
-    "weights, still differs",
 )
 def wrong_fan(measured: Measurements) -> Iterator[Finding]:
     factor = measured.thresholds.wrong_fan

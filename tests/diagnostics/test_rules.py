@@ -24,8 +24,8 @@ def test_causes_come_before_effects():
 def test_a_rule_says_what_it_is(rule):
     assert rule.levels
     assert set(rule.levels) <= set(LEVELS)
-    assert all((rule.finds, rule.reason, rule.remedy, rule.level_reason))
-    assert not any("|" in text for text in (rule.finds, rule.reason, rule.remedy, rule.level_reason))
+    assert all((rule.finds, rule.reason, rule.remedy))
+    assert not any("|" in text for text in (rule.finds, rule.reason, rule.remedy, *rule.levels.values()))
 
 
 def test_options_are_the_arguments_of_diagnose():
