@@ -12,7 +12,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 project = "keras_initx"
 release = importlib.metadata.version("keras-initx")
 extensions = [
-    "myst_parser",
+    "myst_nb",  # notebooks, and with myst_parser Markdown
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
@@ -21,6 +21,11 @@ extensions = [
 ]
 copybutton_exclude = ".linenos, .gp, .go"  # neither prompts nor output
 exclude_patterns = ["_build"]
+# Notebooks are kept without outputs: each build runs them, and fails if a cell does.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
 
 html_theme = "furo"
 html_title = f"keras_initx {release}"

@@ -79,6 +79,15 @@ def test_the_readme_runs_where_the_environment_names_no_backend(tmp_path, some):
 
 
 @pytest.mark.once
+def test_the_notebook_is_kept_without_outputs_and_names_a_backend_first():
+    cells = json.loads((ROOT / "docs" / "four_failures.ipynb").read_text())["cells"]
+    programs = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in programs)
+    source = "".join(line for cell in programs for line in cell["source"])
+    assert 'os.environ["KERAS_BACKEND"] = ' in source.partition("import keras")[0]
+
+
+@pytest.mark.once
 def test_the_page_of_the_command_line_has_every_command(capsys):
     with pytest.raises(SystemExit):
         _main.main(["--help"])
