@@ -192,22 +192,20 @@ def plot_history(
     by_name = [{layer.name: layer for layer in layers} for layers in history.values()]
     panels = {}
     for panel in _HISTORY_PANELS:
-        lines = {name: _values_of([layers.get(name) for layers in by_name], panel.value) for name in names}
-        if any(not np.isnan(line).all() for line in lines.values()):
-            panels[panel] = lines
+        values = np.array([_values_of([layers.get(name) for layers in by_name], panel.value) for name in names])
+        if not np.isnan(values).all():
+            panels[panel] = _for_logarithm(values) if panel.scale == "log" else values
     # Lines of all layers would hide each other. Those without weights have no gradient.
     named = [layer.name for layer in layers if layer.weights] or names
     shown = list(dict.fromkeys([named[0], named[(len(named) - 1) // 2], named[-1]])) if named else []
     rows = math.ceil(len(panels) / 2)
     figure = new_figure(size=(_WIDTH, 3 * rows + 0.2))
     axes = figure.subplots(rows or 1, 2, squeeze=False, sharex=True).ravel()
-    for axis, (panel, lines) in zip(axes, panels.items(), strict=False):
-        values = np.array(list(lines.values()))
-        values = _for_logarithm(values) if panel.scale == "log" else values
-        least, greatest = np.fmin.reduce(values), np.fmax.reduce(values)
+    for axis, (panel, values) in zip(axes, panels.items(), strict=False):
         for name, color, marker in zip(shown, _ORDER, "os^", strict=False):
-            line = values[names.index(name)]
-            axis.plot(steps, line, color=color, marker=marker, label=shortened(name, 24), linewidth=1, markersize=4)
+            style = {"color": color, "marker": marker, "label": shortened(name, 24)}
+            axis.plot(steps, values[names.index(name)], **style, linewidth=1, markersize=4)
+        least, greatest = np.fmin.reduce(values), np.fmax.reduce(values)
         axis.fill_between(steps, least, greatest, color="0.92", label="range of all layers")
         _finish_panel(axis, panel, thresholds)
     tidy(axes[: len(panels)], axis="y")
