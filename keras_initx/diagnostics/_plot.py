@@ -107,8 +107,7 @@ def _name_layers(axis: Axes, layers: Sequence[LayerReport]) -> None:
 def _plot_histograms(
     figure: SubFigure, layers: Sequence[LayerReport], grid: tuple[int, int], marked: Collection[str], limits: Array
 ) -> None:
-    title = "Histograms of the outputs on one axis, in red where a problem was found. Pale bar: share of zeros"
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle("Outputs on one axis, in red where a problem was found. Pale bar: share of zeros", fontsize=10)
     cells = figure.subplots(*grid, squeeze=False).ravel()
     for number, (axis, layer) in enumerate(zip(cells, layers, strict=False), 1):
         signal, color = layer.after or Signal(), RED if layer.name in marked else BLUE
@@ -121,8 +120,7 @@ def _plot_histograms(
         title = f"{number} {shortened(layer.name, 18)}\n{', '.join([f'std {short_number(signal.std)}', *found])}"
         axis.set_title(title, fontsize=7, pad=2, color=RED if layer.name in marked else "black")
         axis.set(xlim=limits, ylim=(0, 1.05), yticks=[])
-        axis.xaxis.set_major_locator(MaxNLocator(3))
-        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set(major_locator=MaxNLocator(3), major_formatter="{x:g}")
         axis.tick_params(labelsize=6)
         axis.spines[["top", "right", "left"]].set_visible(False)
     for axis in cells[len(layers) :]:
@@ -267,6 +265,5 @@ def _mark(axis: Axes, thresholds: Thresholds, names: Sequence[str], unit: float 
             axis.axhline(threshold * unit, color=RED, linestyle="--", linewidth=1)
             # On two sides, because two thresholds may be close to each other.
             x, shift, side = (0, 4, "left") if name.startswith("exploding") else (1, -4, "right")
-            style = {"ha": side, "fontsize": 8, "color": RED, "textcoords": "offset points"}
-            place = {"xy": (x, threshold * unit), "xycoords": ("axes fraction", "data"), "xytext": (shift, 3)}
-            axis.annotate(f"{name}={threshold:g}{of}", **place, **style)
+            place = {"xytext": (shift, 3), "textcoords": "offset points", "xycoords": ("axes fraction", "data")}
+            axis.annotate(f"{name}={threshold:g}{of}", (x, threshold * unit), **place, ha=side, fontsize=8, color=RED)

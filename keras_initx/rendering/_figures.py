@@ -29,17 +29,18 @@ _INITIALIZERS = {
     "sparse": "#6b3a4a",
     "small_normal": "#000000",
 }
+_OTHERS = ("#d7263d", "#c93a9e", "#0090a5", "#6a5bff")
 
 
 def color_of(name: str) -> str:
     """Return the color of an initializer or of a family such as `he`, the same in all plots.
 
     Arguments in the name do not count: `"Sparse(gain='relu')"` has the color of `"initx.sparse"`. Names that are not
-    in the table get one of its colors by a checksum.
+    in the table get one of a few other colors by a checksum.
     """
-    words = re.sub("(?<=[a-z])(?=[A-Z])", "_", re.split(r"[(\[, ]", name.removeprefix("initx."))[0]).lower()
-    known = _INITIALIZERS.get(words) or _INITIALIZERS.get(f"{words}_normal")
-    return known or list(_INITIALIZERS.values())[zlib.crc32(words.encode()) % len(_INITIALIZERS)]
+    key = re.sub("(?<=[a-z])(?=[A-Z])", "_", re.split(r"[(\[, ]", name.removeprefix("initx."))[0]).lower()
+    known = _INITIALIZERS.get(key) or _INITIALIZERS.get(f"{key}_normal")
+    return known or _OTHERS[zlib.crc32(key.encode()) % len(_OTHERS)]
 
 
 class Plot(NamedTuple):
