@@ -147,7 +147,7 @@ def _rounded(value):
 
 
 def plot_ratios(path, title, ratios):
-    """Draw the ratios.
+    """Draw the ratios, the greatest above.
 
     `ratios` maps a label to peers and their ratios. The name of a peer begins with its library; what it does may
     follow after a comma.
@@ -157,6 +157,8 @@ def plot_ratios(path, title, ratios):
     mpl.use("agg")
     import matplotlib.pyplot as plt
 
+    slowest = {label: min(ratio["median"] for ratio in row.values()) for label, row in ratios.items()}
+    ratios = {label: ratios[label] for label in sorted(ratios, key=slowest.get, reverse=True)}
     peers = list(dict.fromkeys(peer for row in ratios.values() for peer in row))
     figures = [ratio for row in ratios.values() for ratio in row.values()]
     measured = rounds([ratio["n"] for ratio in figures])

@@ -279,7 +279,7 @@ def few_digits(monkeypatch):
             ["--epochs", "1", "--repeats", "1", "--blocks", "2"],
             "2 residual blocks without normalization",
         ),
-        ("widths", ["--widths", "64", "96"], "Figure: widths_muP.png"),
+        ("widths", ["--widths", "64", "96"], "Figure: widths.png"),
         ("pretraining", ["--epochs", "1", "--repeats", "1"], "16 images of the digits 4 to 7, 1 seeds"),
         ("state_space", ["--epochs", "1", "--repeats", "1"], "Signs recalled after 1 epochs"),
         ("renewal", ["warm", "--epochs", "1", "--repeats", "1"], "shrink_and_perturb"),

@@ -3,14 +3,17 @@
 import argparse
 from pathlib import Path
 
+from keras_initx.rendering._figures import color_of
+
 import matplotlib
 from matplotlib.figure import Figure
 
 matplotlib.rcParams.update({"font.size": 10, "axes.titlesize": 10})
 
-# The colorblind-safe palette of Okabe and Ito.
-BLUE, ORANGE, GREEN, RED, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"
-COLORS = RED, BLUE, GREEN, PURPLE, ORANGE
+__all__ = ["BLUE", "ORANGE", "color_of", "new", "parser", "save", "tidy"]
+
+# Of the colorblind-safe palette of Okabe and Ito, for what is not an initializer of kernels.
+BLUE, ORANGE = "#0072b2", "#e69f00"
 
 
 def parser(text) -> argparse.ArgumentParser:

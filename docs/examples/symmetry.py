@@ -66,10 +66,10 @@ def draw(accuracies, kernels):
     figure = _figures.new(9, 3.6)
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.1))
     axes = left.subplots()
-    colors = (_figures.RED, _figures.PURPLE, _figures.ORANGE, _figures.GREEN, _figures.BLUE)
     styles = (":", (0, (1, 4)), "--", "-.", "-")
-    for (name, accuracy), color, style in zip(accuracies.items(), colors, styles, strict=True):
-        axes.plot(range(1, len(accuracy) + 1), accuracy, linestyle=style, color=color, label=name)
+    for (name, accuracy), style in zip(accuracies.items(), styles, strict=True):
+        epochs = range(1, len(accuracy) + 1)
+        axes.plot(epochs, accuracy, linestyle=style, color=_figures.color_of(name), label=name)
     axes.set(xlabel="epoch", ylabel="share of test data", ylim=(0, 1.02), title="Accuracy")
     axes.legend(frameon=False, fontsize=9, loc="center right", bbox_to_anchor=(1, 0.36))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -31,8 +31,11 @@ INITIALIZERS = {
     },
 }
 
+NAMES = {"0.01 N": "SmallNormal", "1.0 N": "RandomNormal", "Xavier": "FanInNormal"}
 # The four initializers in the figure of outputs and gradients, and their colors.
-COMPARED = {"0.01 N": _figures.ORANGE, "1.0 N": _figures.RED, "Xavier": _figures.GREEN, "He": _figures.BLUE}
+COMPARED = {name: _figures.color_of(NAMES.get(name, name)) for name in ("0.01 N", "1.0 N", "Xavier", "He")}
+# By how much a layer with weights of 0.01 N shrinks a signal on its way forward, and a gradient on its way back.
+FACTORS = {"tanh": 0.01 * UNITS**0.5, "relu": 0.01 * (UNITS / 2) ** 0.5}
 
 
 def batch():
@@ -98,6 +101,7 @@ def draw_histograms(activation, reports):
     figure = _figures.new(10, 1.05 * len(reports) + 0.7)
     rows = figure.subplots(len(reports), LAYERS, sharex=True, squeeze=False)
     for row, (name, report) in zip(rows, reports.items(), strict=True):
+        color = _figures.color_of(NAMES.get(name, name))
         for axes, layer in zip(row, report.layers, strict=True):
             signal = layer.after
             counts = signal.counts.copy()
@@ -105,7 +109,7 @@ def draw_histograms(activation, reports):
                 counts[0] -= signal.zeros * signal.size
             density = counts / counts.sum() / np.diff(signal.edges)
             # The outline keeps histograms visible that are thinner than a pixel.
-            axes.stairs(density, signal.edges, fill=True, color=_figures.BLUE, edgecolor=_figures.BLUE, linewidth=1)
+            axes.stairs(density, signal.edges, fill=True, color=color, edgecolor=color, linewidth=1)
             if signal.std > 10 * high:
                 axes.text(high, highest / 2, "beyond →", ha="right", va="center", fontsize=8)
             axes.set(xlim=(low, high), ylim=(0, highest), xticks=(low, high), yticks=())
@@ -139,6 +143,14 @@ def draw_gradients(measured):
         gradients.set(title=f"{activation}: norm of the gradient of the kernel", yscale="log")
         _figures.tidy(outputs)
         _figures.tidy(gradients)
+    tanh, relu = (f"{factor:.2g}" for factor in FACTORS.values())
+    reason = (
+        f"Why 0.01 N is level: the input of layer $l$ shrank by ${tanh}^{{l-1}}$,\n"
+        f"the gradient of its sums by ${tanh}^{{{LAYERS}-l}}$. A kernel's gradient is the\n"
+        f"product, ${tanh}^{{{LAYERS - 1}}}$ in every layer. With ReLU the factor is {relu}."
+    )
+    level = kernel_gradient(measured["tanh"]["0.01 N"].layers[0])
+    panels[0, 1].annotate(reason, (1, level), (0, 6), textcoords="offset points", fontsize=8, color=COMPARED["0.01 N"])
     for axes in panels[-1]:
         axes.set(xlabel="layer", xticks=range(1, LAYERS + 1))
     handles, labels = panels[0, 0].get_legend_handles_labels()

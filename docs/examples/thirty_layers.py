@@ -50,9 +50,9 @@ def plot(found):
     """Return a figure with a panel for each start, and a line for each seed."""
     figure = _figures.new(2.5 * len(found), 2.4)
     panels = figure.subplots(1, len(found), sharey=True)
-    for axes, color, (name, curves) in zip(panels, _figures.COLORS, found.items(), strict=False):
+    for axes, (name, curves) in zip(panels, found.items(), strict=True):
         for curve in curves:
-            axes.plot(range(1, len(curve) + 1), curve, color=color, linewidth=1.5)
+            axes.plot(range(1, len(curve) + 1), curve, color=_figures.color_of(name), linewidth=1.5)
         axes.set(title=name, xlabel="epoch", ylim=(0, 1))
         axes.yaxis.set_major_formatter("{x:.0%}")
         _figures.tidy(axes)

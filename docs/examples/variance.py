@@ -34,12 +34,8 @@ RULES = {
 }
 # The fraction of the mean square that an activation passes on, forward and backward.
 PASSED = {"linear": 1.0, "relu": 0.5}
-COLORS = {
-    "1 / fan-in": _figures.GREEN,
-    "1 / fan-out": _figures.ORANGE,
-    "Glorot": _figures.PURPLE,
-    "He": _figures.BLUE,
-}
+NAMES = {"1 / fan-in": "FanInNormal", "1 / fan-out": "VarianceScaling", "Glorot": "GlorotNormal", "He": "HeNormal"}
+COLORS = {rule: _figures.color_of(name) for rule, name in NAMES.items()}
 TICKS = {"linear": (0.4, 0.6, 1, 2, 3), "relu": (0.02, 0.05, 0.1, 0.2, 0.5, 1)}
 FANS = list(pairwise(WIDTHS))
 

@@ -7,6 +7,7 @@ import functools
 
 import keras_initx
 from keras_initx import recipes
+from keras_initx.rendering._figures import COLORS
 
 import _digits
 import _figures
@@ -100,6 +101,26 @@ def check_transformers(parametrization, kind, sizes):
     return recipes.CoordinateCheck(check.widths, list(SHOWN), check.sizes[:, kept])
 
 
+def draw(checks):
+    """Return a figure with a row for each check, a column for each step, and a line for each layer."""
+    steps = len(next(iter(checks.values())).sizes)
+    figure = _figures.new(9, 5)
+    grid = figure.subplots(len(checks), steps, sharex=True, sharey=True)
+    for row, (name, check) in zip(grid, checks.items(), strict=True):
+        for step, (axes, sizes) in enumerate(zip(row, check.sizes, strict=True)):
+            for layer, color, line in zip(check.layers, COLORS, sizes, strict=False):
+                axes.loglog(check.widths, line, "o-", base=10, color=color, label=layer, markersize=4)
+            axes.set_title(f"{name}, after step {step}" if step else f"{name}, before training")
+            _figures.tidy(axes)
+        row[0].set_ylabel("root mean square")
+    for axes in grid[-1]:
+        axes.set_xscale("log", base=2)
+        axes.set(xlabel="width", xticks=check.widths)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    return figure
+
+
 def main(arguments=None):
     """Measure, print and draw."""
     parser = _figures.parser(__doc__.splitlines()[0])
@@ -107,12 +128,12 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     (images, labels), _ = _digits.load()
     print(recipes.mup(network(options.widths[-1]), network(BASE)), end="\n\n")
+    checks = {}
     for name in ("standard", "muP"):
-        check = recipes.coordinate_check(functools.partial(build, name), options.widths, images[:256], labels[:256])
-        print(name, check, sep="\n", end="\n\n")
-        options.out.mkdir(parents=True, exist_ok=True)
-        check.plot(options.out / f"widths_{name}.png")
-        print(f"Figure: widths_{name}.png")
+        builder = functools.partial(build, name)
+        checks[name] = recipes.coordinate_check(builder, options.widths, images[:256], labels[:256])
+        print(name, checks[name], sep="\n", end="\n\n")
+    _figures.save(draw(checks), options.out / "widths.png")
     for kind, sizes, name in (("width", [32, 64, 128, 256], "tied logits"), ("depth", [2, 4, 8, 16], "CompleteP")):
         for parametrization in ("muP", name):
             print(f"{kind}, {parametrization}", check_transformers(parametrization, kind, sizes), sep="\n", end="\n\n")

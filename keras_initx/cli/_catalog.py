@@ -245,19 +245,20 @@ def _plot(path: Path, initializer: Initializer, values: np.ndarray, matrix: _Mat
     title = textwrap.fill(repr(initializer), 110 if matrix else 65)
     figure = _figures.new_figure(f"{title}\nshape {values.shape}", size=(10 if matrix else 6, 4.2))
     axes = figure.subplots(1, 2 if matrix else 1, squeeze=False)[0]
-    _plot_values(axes[0], values)
+    color = _figures.color_of(type(initializer).__name__)
+    _plot_values(axes[0], values, color)
     axes[0].yaxis.set_major_formatter(PercentFormatter(1))
     if matrix:
-        _plot_singular_values(axes[1], matrix)
+        _plot_singular_values(axes[1], matrix, color)
     _figures.tidy(axes, axis="y")
     _figures.save_figure(figure, path)
 
 
-def _plot_values(axis: "Axes", values: np.ndarray) -> None:
+def _plot_values(axis: "Axes", values: np.ndarray, color: str) -> None:
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) <= _FEW:
         shares = counts / values.size
-        bars = axis.bar([f"{value:.6g}" for value in distinct], shares, width=0.5, color=_figures.BLUE)
+        bars = axis.bar([f"{value:.6g}" for value in distinct], shares, width=0.5, color=color)
         axis.bar_label(bars, [f"{share:.1%}" for share in shares], padding=2)
         axis.set_title("Values", fontsize=10)
         axis.set(xlabel="value", ylabel="fraction of all entries")
@@ -268,14 +269,14 @@ def _plot_values(axis: "Axes", values: np.ndarray) -> None:
     zeros = np.mean(shown == 0)
     if zeros > 0.01:
         title, shown = f"Values other than zero ({1 - zeros:.1%} of all)", shown[shown != 0]
-    axis.hist(shown, _BINS, weights=np.full(shown.size, 1 / values.size), color=_figures.BLUE)
+    axis.hist(shown, _BINS, weights=np.full(shown.size, 1 / values.size), color=color)
     axis.set_title(f"{title}\nmean {shown.mean():.2g}, standard deviation {shown.std():.3g}", fontsize=10)
     axis.set(xlabel="value", ylabel=f"share of all entries, in each of {_BINS} bins")
 
 
-def _plot_singular_values(axis: "Axes", matrix: _Matrix) -> None:
+def _plot_singular_values(axis: "Axes", matrix: _Matrix, color: str) -> None:
     singular = matrix.singular
-    axis.plot(np.arange(1, len(singular) + 1), singular, "o-", color=_figures.BLUE, linewidth=1, markersize=3)
+    axis.plot(np.arange(1, len(singular) + 1), singular, "o-", color=color, linewidth=1, markersize=3)
     axis.set_ylim(0, 1.1 * singular[0] or 1)
     rows, columns = matrix.shape
     axis.set_title(

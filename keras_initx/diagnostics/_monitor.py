@@ -84,7 +84,10 @@ class SignalMonitor(KerasCallback):
         self.history[self._steps] = diagnose(self.model, self.x, self.y, **self.arguments)
 
     def plot(self, path: str | Path | None = None) -> "Figure":
-        """Plot the statistics of each layer over the training steps. Otherwise like `Report.plot`."""
+        """Plot the statistics over the training steps. Otherwise like `Report.plot`.
+
+        Lines are the first, the middle and the last layer with weights. The shaded range is that of all layers.
+        """
         import_optional("matplotlib", "plot")
         from keras_initx.diagnostics._plot import plot_history
 

@@ -6,28 +6,23 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
 from keras_initx._typing import Array
 from keras_initx.diagnostics._measure import LayerReport
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.rendering._figures import BLUE, PALE_BLUE, RED, new_figure, save_figure, tidy
-from keras_initx.rendering._text import shortened
+from keras_initx.rendering._text import short_number, shortened
 
 _WIDTH = 9  # in inches, like the heights
-_PANEL_HEIGHT, _CELL_HEIGHT = 2.6, 1.25
+_PANEL_HEIGHT, _CELL_HEIGHT = 2.6, 1.4
 _CELLS_IN_A_ROW = 6
 # Up to this many layers are labeled with their names; more are numbered.
 _NAMED = 40
-# Up to this many layers are in a legend; more are shown by a color bar.
-_LEGEND = 12
-_MARKERS = "os^D"  # so that layers beside each other, whose colors are alike, differ
+_ORDER = ("#0d0887", "#bd3786", "#e16462")  # of layers in a history: dark to light, from the map plasma
 
 
 def plot_layers(
@@ -56,7 +51,7 @@ def plot_layers(
         plot_panel(axis, layers, thresholds)
     tidy(axes, axis="y")
     _name_layers(axes[-1], layers)
-    _plot_histograms(bottom, layers, (rows, columns), marked)
+    _plot_histograms(bottom, layers, (rows, columns), marked, _shared_range(layers, thresholds.exploding))
     return save_figure(figure, path)
 
 
@@ -69,7 +64,7 @@ def _plot_std(axis: Axes, layers: Sequence[LayerReport], thresholds: Thresholds)
     axis.plot(numbers, _for_logarithm(after), "o-", color=BLUE, label="output", markersize=3, linewidth=1)
     axis.set_ylabel("standard deviation")
     axis.legend(frameon=False, fontsize=8)
-    _make_logarithmic(axis, decades=2)
+    _make_logarithmic(axis)
     _mark(axis, thresholds, ("vanishing", "exploding"))
 
 
@@ -95,7 +90,7 @@ def _plot_gradients(axis: Axes, layers: Sequence[LayerReport], thresholds: Thres
     axis.plot(numbers, _for_logarithm(norms), "o", color=BLUE, label="norm of the gradient", markersize=4)
     axis.set_ylabel("gradient")
     axis.legend(frameon=False, fontsize=8)
-    _make_logarithmic(axis, decades=2)
+    _make_logarithmic(axis)
     _mark(axis, thresholds, ("exploding_gradient",))
     _mark(axis, thresholds, ("vanishing_gradient",), norms[np.isfinite(norms)].max(initial=0), " of the largest norm")
 
@@ -110,26 +105,47 @@ def _name_layers(axis: Axes, layers: Sequence[LayerReport]) -> None:
 
 
 def _plot_histograms(
-    figure: SubFigure, layers: Sequence[LayerReport], grid: tuple[int, int], marked: Collection[str]
+    figure: SubFigure, layers: Sequence[LayerReport], grid: tuple[int, int], marked: Collection[str], limits: Array
 ) -> None:
-    figure.suptitle("Histograms of the outputs, in red where a problem was found", fontsize=10)
+    figure.suptitle("Outputs on one axis, in red where a problem was found. Pale bar: share of zeros", fontsize=10)
     cells = figure.subplots(*grid, squeeze=False).ravel()
     for number, (axis, layer) in enumerate(zip(cells, layers, strict=False), 1):
-        signal = layer.after or Signal()
-        edges, bad = signal.edges, layer.name in marked
-        axis.stairs(_heights(signal.counts), edges, fill=True, color=RED if bad else BLUE)
-        axis.set_title(f"{number}  {shortened(layer.name, 18)}", fontsize=7, pad=2, color=RED if bad else "black")
-        axis.set_xticks([edges[0], edges[-1]], [f"{edges[0]:.2g}", f"{edges[-1]:.2g}"], fontsize=6)
-        for label, side in zip(axis.get_xticklabels(), ("left", "right"), strict=True):
-            label.set_horizontalalignment(side)
-        axis.set_yticks([])
+        signal, color = layer.after or Signal(), RED if layer.name in marked else BLUE
+        heights = _heights(signal)
+        # The outline keeps a histogram visible that is thinner than a pixel.
+        axis.stairs(heights / (heights.max() or 1), signal.edges, fill=True, color=color, edgecolor=color, linewidth=1)
+        axis.bar(0, signal.zeros, -np.ptp(limits) / 25, align="edge", color=PALE_BLUE)
+        shares = {"saturated": layer.saturated, "dead": layer.dead}
+        found = [f"{share:.0%} {name}" for name, share in shares.items() if share and share >= 0.01]
+        title = f"{number} {shortened(layer.name, 18)}\n{', '.join([f'std {short_number(signal.std)}', *found])}"
+        axis.set_title(title, fontsize=7, pad=2, color=RED if layer.name in marked else "black")
+        axis.set(xlim=limits, ylim=(0, 1.05), yticks=[])
+        axis.xaxis.set(major_locator=MaxNLocator(3), major_formatter="{x:g}")
+        axis.tick_params(labelsize=6)
         axis.spines[["top", "right", "left"]].set_visible(False)
     for axis in cells[len(layers) :]:
         axis.set_axis_off()
 
 
-def _heights(counts: Array) -> Array:
-    """Return the heights to show for `counts`, truncating a dominant bin such as the zeros of relu."""
+def _shared_range(layers: Sequence[LayerReport], exploding: float) -> Array:
+    """Return the limits for the histograms of all layers.
+
+    Layers that exploded are left out, where others have not, and so are rare values far from the rest.
+    """
+    signals = [layer.after for layer in layers if layer.after]
+    signals = [signal for signal in signals if signal.std <= max(exploding, min(signal.std for signal in signals))]
+    reaches = [4 * math.hypot(signal.mean, signal.std) for signal in signals]
+    low = min([0.0, *(max(signal.min, -reach) for signal, reach in zip(signals, reaches, strict=True))])
+    high = max([0.0, *(min(signal.max, reach) for signal, reach in zip(signals, reaches, strict=True))])
+    margin = (high - low) / 20 or 1
+    return np.array([low - margin, high + margin])
+
+
+def _heights(signal: Signal) -> Array:
+    """Return the heights to show for the values other than 0, truncating a dominant bin."""
+    counts = signal.counts.copy()
+    zero = np.clip(np.searchsorted(signal.edges, 0, "right") - 1, 0, len(counts) - 1)
+    counts[zero] = max(counts[zero] - signal.zeros * signal.size, 0)
     second = np.partition(counts, -2)[-2]
     return np.minimum(counts, 3 * second) if second else counts
 
@@ -169,53 +185,43 @@ def plot_history(
         path: See `Report.plot`.
     """
     steps = list(history)
-    names = [layer.name for layer in history[steps[0]] if layer.after] if steps else []
+    layers = [layer for layer in history[steps[0]] if layer.after] if steps else []
+    names = [layer.name for layer in layers]
     by_name = [{layer.name: layer for layer in layers} for layers in history.values()]
     panels = {}
     for panel in _HISTORY_PANELS:
-        lines = {name: _values_of([layers.get(name) for layers in by_name], panel.value) for name in names}
-        if any(not np.isnan(line).all() for line in lines.values()):
-            panels[panel] = lines
+        values = np.array([_values_of([layers.get(name) for layers in by_name], panel.value) for name in names])
+        if not np.isnan(values).all():
+            panels[panel] = _for_logarithm(values) if panel.scale == "log" else values
+    # Lines of all layers would hide each other. Those without weights have no gradient.
+    named = [layer.name for layer in layers if layer.weights] or names
+    shown = list(dict.fromkeys([named[0], named[(len(named) - 1) // 2], named[-1]])) if named else []
     rows = math.ceil(len(panels) / 2)
     figure = new_figure(size=(_WIDTH, 3 * rows + 0.2))
     axes = figure.subplots(rows or 1, 2, squeeze=False, sharex=True).ravel()
-    # The last colors of the map are too pale for lines.
-    palette = ListedColormap(colormaps["plasma"](np.linspace(0, 0.9, max(len(names), 2))))
-    colors = ScalarMappable(Normalize(0.5, max(len(names), 2) + 0.5), palette)
-    for axis, (panel, lines) in zip(axes, panels.items(), strict=False):
-        for number, (name, line) in enumerate(lines.items(), 1):
-            if not np.isnan(line).all():
-                style = {"color": colors.to_rgba(np.array(number)), "marker": _MARKERS[number % len(_MARKERS)]}
-                shown = _for_logarithm(line) if panel.scale == "log" else line
-                axis.plot(steps, shown, **style, label=shortened(name, 24), linewidth=1, markersize=4)
+    for axis, (panel, values) in zip(axes, panels.items(), strict=False):
+        for name, color, marker in zip(shown, _ORDER, "os^", strict=False):
+            style = {"color": color, "marker": marker, "label": shortened(name, 24)}
+            axis.plot(steps, values[names.index(name)], **style, linewidth=1, markersize=4)
+        least, greatest = np.fmin.reduce(values), np.fmax.reduce(values)
+        axis.fill_between(steps, least, greatest, color="0.92", label="range of all layers")
         _finish_panel(axis, panel, thresholds)
     tidy(axes[: len(panels)], axis="y")
     free = axes[len(panels) :]
     for axis in free:
         axis.set_axis_off()
     if names:
-        _add_key(figure, axes, free, colors if len(names) > _LEGEND else None)
+        # Where a cell of the grid is free, otherwise beside the panels.
+        place = {"loc": "center"} if len(free) else {"loc": "outside right upper", "fontsize": 8}
+        place["title"] = "first, middle and last layer"
+        (free[0] if len(free) else figure).legend(*axes[0].get_legend_handles_labels(), frameon=False, **place)
     return save_figure(figure, path)
-
-
-def _add_key(figure: Figure, axes: Array, free: Array, colors: ScalarMappable | None) -> None:
-    """Say which line is which layer, where a cell of the grid is free, otherwise beside the panels."""
-    if colors:
-        cell = free[0].inset_axes((0, 0.45, 1, 0.1)) if len(free) else None
-        place = {"cax": cell, "orientation": "horizontal"} if cell else {"ax": axes}
-        figure.colorbar(colors, label="layer, in the order of outputs", ticks=MaxNLocator(integer=True), **place)
-        return
-    handles, labels = axes[0].get_legend_handles_labels()
-    if len(free):
-        free[0].legend(handles, labels, loc="center", ncols=2, frameon=False)
-    else:
-        figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
 
 
 def _finish_panel(axis: Axes, panel: _Panel, thresholds: Thresholds) -> None:
     """Set the scale of a panel whose lines are drawn, label it, and show its thresholds."""
     if panel.scale == "log":
-        _make_logarithmic(axis, decades=1)
+        _make_logarithmic(axis)
     elif panel.scale == "share":
         # The threshold is in the panel, so that a share is large where it looks so.
         shown = [axis.dataLim.ymax, *(getattr(thresholds, name) for name in panel.thresholds)]
@@ -239,12 +245,12 @@ def _for_logarithm(values: Array) -> Array:
     return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 
-def _make_logarithmic(axis: Axes, decades: int) -> None:
-    """Make an axis logarithmic, over at least `decades` decades, so that nearly equal values look equal."""
+def _make_logarithmic(axis: Axes) -> None:
+    """Make an axis logarithmic, over whole decades, so that nearly equal values look equal."""
     axis.set_yscale("log")
-    low, high = axis.get_ylim()
-    middle, factor = math.sqrt(low * high), 10 ** (decades / 2)
-    axis.set_ylim(min(low, middle / factor), max(high, middle * factor))
+    low, high = np.log10(axis.get_ylim())
+    axis.set_ylim(10.0 ** math.floor(low), 10.0 ** math.ceil(high))
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _mark(axis: Axes, thresholds: Thresholds, names: Sequence[str], unit: float = 1, of: str = "") -> None:
@@ -257,5 +263,7 @@ def _mark(axis: Axes, thresholds: Thresholds, names: Sequence[str], unit: float 
         threshold = getattr(thresholds, name)
         if low < threshold * unit < high:
             axis.axhline(threshold * unit, color=RED, linestyle="--", linewidth=1)
-            place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
-            axis.annotate(f"{name}={threshold:g}{of}", (1, threshold * unit), (-4, 3), **place, fontsize=8, color=RED)
+            # On two sides, because two thresholds may be close to each other.
+            x, shift, side = (0, 4, "left") if name.startswith("exploding") else (1, -4, "right")
+            place = {"xytext": (shift, 3), "textcoords": "offset points", "xycoords": ("axes fraction", "data")}
+            axis.annotate(f"{name}={threshold:g}{of}", (x, threshold * unit), **place, ha=side, fontsize=8, color=RED)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from keras_initx.rendering._figures import COLORS, Plot, new_figure, tidy
+from keras_initx.rendering._figures import Plot, color_of, new_figure, tidy
 from keras_initx.studies._records import FloatArray, Record
 from keras_initx.studies._trials import Trials, best_epochs, epochs_to_start
 
@@ -23,7 +23,7 @@ _SIZE = (8, 4.6)
 # Suffixes for the distribution of the weights. The part before them is the family.
 _DISTRIBUTIONS = ("_uniform", "_normal")
 _MIN_BATCHES = 10  # minimum number of batches in an epoch for a curve
-_MARKERS = "o^s"  # used in turn if there are more initializers than colors
+_MARKERS = "o^sDvP"  # used in turn for initializers of the same color
 
 
 def study_plots(trials: Trials) -> list[Plot]:
@@ -51,19 +51,14 @@ def _plot_curves(trials: Trials, shown: Sequence[str]) -> "Figure":
     own = trials.monitor.removeprefix("val_")
     curves = {name: trials.curves(name, trials.monitor) for name in shown}
     training = {name: trials.curves(name, own) for name in shown if own != trials.monitor}
-    title = f"{trials.monitor}: mean over the repeats, and from the least to the greatest; gray: the others"
-    if training:
-        title += f"\ndashed: mean of {own}, on the training data"
+    title = f"{trials.monitor}: mean and range of the repeats{'; dashed: training' if training else ''}"
     return _plot_panels(trials, title, ("epoch", own), range(trials.settings["epochs"] + 1), curves, training)
 
 
 def families(names: Sequence[str]) -> list[str]:
-    """Return the families of the names that end with the name of a distribution.
-
-    Empty unless there are both uniform and normal initializers.
-    """
-    groups = [[name.removesuffix(end) for name in names if name.endswith(end)] for end in _DISTRIBUTIONS]
-    return list(dict.fromkeys(itertools.chain(*groups))) if all(groups) else []
+    """Return the families of which there are both a uniform and a normal initializer."""
+    uniform, normal = [[name.removesuffix(end) for name in names if name.endswith(end)] for end in _DISTRIBUTIONS]
+    return [family for family in uniform if family in normal]
 
 
 def _plot_distributions(trials: Trials, families: Sequence[str]) -> "Figure":
@@ -75,11 +70,9 @@ def _plot_distributions(trials: Trials, families: Sequence[str]) -> "Figure":
     for row, metric in zip(grid, metrics, strict=True):
         plotted = []
         for axis, suffix in zip(row, _DISTRIBUTIONS, strict=True):
-            for color, family in zip(itertools.cycle(COLORS), families):
-                name = family + suffix
+            for family in families:
+                name, color = family + suffix, color_of(family)
                 training, validation = trials.curves(name, metric)[:, 1:], trials.curves(name, f"val_{metric}")
-                if not len(validation):  # e.g. a family with only one of the distributions
-                    continue
                 plotted += [training, validation]
                 _plot_band(axis, range(validation.shape[1]), validation, family, color)
                 axis.plot(range(1, validation.shape[1]), training.mean(axis=0), "--", color=color, linewidth=1)
@@ -102,7 +95,7 @@ def _plot_curve_statistics(trials: Trials, shown: Sequence[str]) -> "Figure":
     figure, (axes,) = new_plot(trials.title, title, columns=len(panels))
     for axis, (label, values_of) in zip(axes, panels.items(), strict=True):
         for place, name in enumerate(shown):
-            values, color = np.array(values_of(name)), _color(trials, name)
+            values, color = np.array(values_of(name)), color_of(name)
             # A trial that never gets there has no point. Many points are at the first or the last epoch.
             axis.plot(values, [place + 0.2] * len(values), "o", color=color, markersize=4, alpha=0.5, clip_on=False)
             axis.plot(np.median(values), place, "|", color=color, markersize=14, markeredgewidth=2, clip_on=False)
@@ -117,7 +110,7 @@ def _plot_final_values(trials: Trials, rows: Sequence[Record]) -> "Figure":
     figure, [[axis]] = new_plot(trials.title, title)
     names = [row["initializer"] for row in rows]
     for place, (name, row) in enumerate(zip(names, rows, strict=True)):
-        values, color = list(trials.final_values(name).values()), _color(trials, name)
+        values, color = list(trials.final_values(name).values()), color_of(name)
         axis.plot(values, [place + 0.2] * len(values), "o", color=color, alpha=0.5, markersize=4, markeredgewidth=0)
         if len(values) > 1:
             axis.plot([row["ci_low"], row["ci_high"]], [place, place], color=color, linewidth=2)
@@ -131,7 +124,7 @@ def _plot_gaps(trials: Trials, shown: Sequence[str]) -> "Figure":
     title = f"Generalization gap: how much better {own} is on the training data, at the end"
     figure, [[axis]] = new_plot(trials.title, title)
     for place, name in enumerate(shown):
-        gaps, color = trials.gaps(name), _color(trials, name)
+        gaps, color = trials.gaps(name), color_of(name)
         axis.barh(place, np.mean(gaps), 0.5, color=color, alpha=0.35)
         axis.plot(gaps, [place] * len(gaps), "o", color=color, markersize=4)
     axis.axvline(0, color="0.3", linewidth=0.8)
@@ -150,7 +143,7 @@ def _losses_of_first_epoch(trials: Trials, names: Sequence[str]) -> _Curves:
 
 def _plot_first_epoch(trials: Trials, losses: _Curves) -> "Figure":
     """Plot the loss of the first batches, with a panel for each initializer."""
-    title = "The first epoch, loss of each batch: mean over the repeats, least to greatest; gray: the others"
+    title = "The first epoch, loss of each batch: mean and range of the repeats"
     steps = range(1, next(iter(losses.values())).shape[1] + 1)
     return _plot_panels(trials, title, ("batch", "loss"), steps, losses, {})
 
@@ -159,6 +152,7 @@ def _plot_first_batch(trials: Trials, shown: Sequence[str]) -> "Figure":
     title = "The first batch, before training: mean over the repeats, least to greatest"
     panels = {"std": "standard deviation of the output", "gradient_norm": "norm of the gradient"}
     figure, (axes,) = new_plot(trials.title, title, columns=len(panels))
+    colors = [color_of(name) for name in shown]
     for axis, (statistic, label) in zip(axes, panels.items(), strict=True):
         for place, name in enumerate(shown):
             diagnosed = (trial.first_batch.get("layers") for trial in trials.trials_of(name).values())
@@ -167,9 +161,8 @@ def _plot_first_batch(trials: Trials, shown: Sequence[str]) -> "Figure":
             known = np.where(np.isfinite(values), values, np.nan)
             # Side by side, because equal values would hide each other.
             layers = np.arange(1, values.shape[1] + 1) + 0.6 * ((place + 0.5) / len(shown) - 0.5)
-            color = _color(trials, name)
+            color, marker = colors[place], _MARKERS[colors[:place].count(colors[place]) % len(_MARKERS)]
             axis.vlines(layers, known.min(axis=0), known.max(axis=0), color=color, linewidth=1.2)
-            marker = _MARKERS[trials.initializers.index(name) // len(COLORS) % len(_MARKERS)]
             axis.plot(layers, known.mean(axis=0), marker, color=color, markersize=4, label=name)
         axis.set(title=label, xlabel="layer, the first is nearest to the inputs", yscale="log")
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -192,7 +185,7 @@ def _plot_panels(
 ) -> "Figure":
     """Plot a panel for the curves of each initializer, because in one panel their bands would overlap.
 
-    Each panel also has the means of all others in gray, and that of the curves on the training data dashed.
+    Each panel also has the mean of the curves on the training data, dashed.
     """
     rows = math.ceil(len(curves) / 4)
     columns = math.ceil(len(curves) / rows)
@@ -204,11 +197,9 @@ def _plot_panels(
         label_steps(axis, labels[0], steps[0], steps[-1])
     for axis, name in zip(grid.flat, curves, strict=False):
         axis.set_title(name, fontsize=8, parse_math=False)
-        for other in curves.values():
-            axis.plot(steps, other.mean(axis=0), color="0.82", linewidth=0.8)
-        _plot_band(axis, steps, curves[name], name, _color(trials, name))
+        _plot_band(axis, steps, curves[name], name, color_of(name))
         if name in training:
-            axis.plot(steps, training[name].mean(axis=0), "--", color=_color(trials, name), linewidth=1)
+            axis.plot(steps, training[name].mean(axis=0), "--", color=color_of(name), linewidth=1)
     figure.supylabel(labels[1], fontsize=10)
     _limit(grid[0, 0], [*curves.values(), *training.values()])
     return figure
@@ -218,11 +209,6 @@ def _plot_band(axis: "Axes", steps: Sequence[int], curves: FloatArray, label: st
     """Plot the mean over the repeats, and the range from minimum to maximum."""
     axis.plot(steps, curves.mean(axis=0), linewidth=1.6, color=color, label=label)
     axis.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.12, linewidth=0)
-
-
-def _color(trials: Trials, name: str) -> str:
-    """Return the color of an initializer. Colors repeat if there are more initializers than colors."""
-    return COLORS[trials.initializers.index(name) % len(COLORS)]
 
 
 def _add_legend(figure: "Figure", *axes: "Axes") -> None:

@@ -108,17 +108,27 @@ def test_plot_shows_the_thresholds_that_are_in_the_range_of_a_panel(tmp_path):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize(("activation", "panels"), [("tanh", 3), ("linear", 2)])
-def test_plot_of_many_layers_has_a_scale_of_colors(tmp_path, activation, panels):
-    model = keras.Sequential([keras.Input((8,)), *(layers.Dense(4, activation) for _ in range(13))])
+def test_plot_shows_the_first_the_middle_and_the_last_layer_with_weights():
+    hidden = [layers.Dense(4, "tanh", name=f"dense_{number}") for number in range(1, 14)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Activation("tanh", name="end")])
     model.compile("sgd", "mse")
     monitor = keras_initx.SignalMonitor(X, every=6)
     model.fit(X, X[:, :4], batch_size=8, verbose=0, callbacks=[monitor])
-    monitor.plot(tmp_path / "course.svg")
-    text = (tmp_path / "course.svg").read_text()
-    assert "layer, in the order of outputs" in text
-    assert 'id="legend_' not in text
-    assert sum(text.count(f"<!-- {title}") for title in ("standard dev", "mean of", "saturated -->")) == panels
+    deviations, *_ = monitor.plot().axes
+    assert [line.get_label() for line in deviations.lines] == ["dense_1", "dense_7", "dense_13"]
+    sizes = [layer.signal.std for layer in monitor.history[0].layers]
+    (band,) = deviations.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert heights.min() <= min(sizes) < max(sizes) <= heights.max()
+
+
+@pytest.mark.once
+def test_logarithmic_axes_of_a_plot_cover_whole_decades():
+    monitor = keras_initx.SignalMonitor(X, Y, every=3)
+    fit(network(), monitor, epochs=1)
+    limits = [axis.get_ylim() for axis in monitor.plot().axes if axis.get_yscale() == "log"]
+    assert len(limits) == 3
+    assert np.allclose(np.log10(limits), np.round(np.log10(limits)))
 
 
 @pytest.mark.once

@@ -192,6 +192,40 @@ def test_plot_has_panels_and_a_histogram_of_each_layer(healthy, faulty, tmp_path
     assert path.read_text().count('id="axes_') == 2 + cells
 
 
+def histograms(kernels, activation="tanh"):
+    """Return the axes of the histograms of layers whose kernels have these standard deviations."""
+    hidden = [layers.Dense(64, activation, kernel_initializer=keras_initx.RandomNormal(0, std, 1)) for std in kernels]
+    model = keras.Sequential([keras.Input((8,)), *hidden])
+    return report_of(model).plot().axes[2 : 2 + len(kernels)]
+
+
+def width(axis):
+    """Return the width of a histogram as a share of its axis."""
+    edges, (low, high) = axis.patches[0].get_data().edges, axis.get_xlim()
+    return (edges[-1] - edges[0]) / (high - low)
+
+
+def test_histograms_of_all_layers_have_one_axis():
+    axes = histograms([0.3, 0.01, 0.01])
+    assert len({axis.get_xlim() for axis in axes}) == 1
+    assert width(axes[0]) > 0.5 > 0.25 > width(axes[1]) > 5 * width(axes[2])
+
+
+def test_a_layer_that_exploded_does_not_narrow_the_histograms_of_others():
+    axes = histograms([0.3, 1e6], "linear")
+    assert width(axes[0]) > 0.5
+    assert width(axes[1]) > 1000
+
+
+def test_zeros_are_a_bar_beside_the_histogram():
+    (axis,) = histograms([0.3], "relu")
+    (bar,) = axis.containers[0]
+    values, edges, _ = axis.patches[0].get_data()
+    assert bar.get_height() == pytest.approx(0.5, abs=0.1)
+    assert values[0] == pytest.approx(1, abs=0.4)  # the zeros are not in the first bin
+    assert edges[0] == 0
+
+
 def test_plot_shows_the_thresholds_that_are_in_the_range_of_a_panel(tmp_path):
     keras.utils.set_random_seed(0)
     small = [layers.Dense(8, "tanh", kernel_initializer="initx.small_normal") for _ in range(4)]

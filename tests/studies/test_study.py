@@ -380,6 +380,38 @@ def test_plots(three, tmp_path):
     assert list(three.plot()) == names
 
 
+def colors_of(*names):
+    """Return the colors of these initializers in the plot of final values."""
+    axis = study(dict.fromkeys(names, GOOD)).plot()["final-values"].axes[0]
+    rows = [label.get_text() for label in axis.get_yticklabels()]
+    means = [line.get_color() for line in axis.lines if line.get_markersize() == 7]
+    found = dict(zip(rows, means, strict=True))
+    return [found[name] for name in names]
+
+
+def test_an_initializer_has_the_same_color_whatever_it_is_compared_with():
+    he, mine = colors_of("he_normal", "mine")
+    assert he != mine
+    assert colors_of("glorot_uniform", "mine", "orthogonal", "he_normal")[1::2] == [mine, he]
+    assert colors_of("initx.he_normal", "HeNormal", "he_normal(seed=1)") == [he] * 3
+
+
+def test_the_well_known_initializers_differ_in_color():
+    names = [f"{family}_{kind}" for family in ("he", "glorot", "random") for kind in ("normal", "uniform")]
+    assert len(set(colors_of(*names, "orthogonal", "sparse", "small_normal", "fan_in_normal"))) == 10
+
+
+def test_initializers_of_the_same_color_differ_in_the_plot_of_the_first_batch():
+    names = ["orthogonal", "orthogonal(gain=relu)"]
+    layers = [{"layer": "dense", "std": 1.0, "gradient_norm": 1.0}]
+    trials = {(name, 1): Trial("key", "missing", first_batch={"layers": layers, "verdicts": []}) for name in names}
+    shown = study({"good": GOOD}, others=trials)
+    shown.settings["initializers"] |= dict.fromkeys(names)
+    lines = {line.get_label(): line for line in shown.plot()["first-batch"].axes[0].lines}
+    assert len({lines[name].get_color() for name in names}) == 1
+    assert len({lines[name].get_marker() for name in names}) == 2
+
+
 def test_a_first_epoch_of_few_batches_is_not_plotted():
     assert "first-epoch" not in study({"good": GOOD, "bad": BAD}, batches=9).plot()
 
@@ -387,13 +419,13 @@ def test_a_first_epoch_of_few_batches_is_not_plotted():
 @pytest.mark.parametrize(
     ("names", "families"),
     [
-        (["he_uniform", "initx.he_normal", "glorot_normal", "sparse"], ["he", "initx.he", "glorot"]),
-        (["he_normal", "glorot_normal"], []),
+        (["he_uniform", "he_normal", "glorot_normal", "sparse"], ["he"]),
+        (["he_uniform", "glorot_normal"], []),
         (["sparse"], []),
     ],
     ids=str,
 )
-def test_uniform_is_beside_normal_where_there_are_both(names, families):
+def test_uniform_is_beside_normal_for_families_with_both(names, families):
     assert ("distributions" in study(dict.fromkeys(names, GOOD)).plot()) == bool(families)
     assert families_of(names) == families
 
