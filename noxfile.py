@@ -241,7 +241,7 @@ def docs(session):
     # Compilation would take most of the time.
     session.env["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     session.env["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
-    pages = "exclude_patterns=_build,api.md,benchmarks"  # pages without examples, which take long to read
+    pages = "exclude_patterns=_build,api,api.md,benchmarks"  # pages without examples, which take long to read
     run_side_by_side(
         session,
         ("sphinx-build", "-W", "--keep-going", "-n", "-b", "html", "docs", "docs/_build/html"),

@@ -33,6 +33,7 @@ def test_an_initializer_is_added_as_the_page_says(tmp_path):
         edit(file, '"RandomNormal",', '"RandomNormal", "RandomSign",')
     with open(package / "initializers" / "_random.py", "a") as file:
         file.write(block(r"{testcode}", "class RandomSign"))
+    edit(copy / "docs" / "api.md", "   RandomNormal\n", "   RandomNormal\n   RandomSign\n")
     edit(copy / "tests" / "cases.py", "\nCASES = (\n", f"\nCASES = (\n{block('python', 'RandomSign').strip()},\n")
 
     def run(*command):
