@@ -85,7 +85,9 @@ def examples(path):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [*ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md", *PAGES], ids=lambda page: page.stem
+)
 def test_no_line_of_code_is_cut_off(page):
     assert [line for line in code(page) if len(line) > WIDTH] == []
 
