@@ -190,10 +190,11 @@ def fuzz(session, backend):
 
 @nox.session(default=False, tags=["release"])
 def site(session):
-    """Compare the page to play with, in Chromium, with the package: weights, verdicts, keyboard."""
-    install(session, "keras", "test", "site", "torch")
+    """Test the documentation and the page to play with in Chromium: widths, contents, weights, verdicts, keyboard."""
+    install(session, "keras", "test", "site", "torch", "docs")
     if not session.run("python", "tests/browser/chromium.py", silent=True).strip():
         session.skip("there is no Chromium; install that of the system, or run `playwright install chromium`")
+    session.run("sphinx-build", "-q", "-b", "html", "docs", "docs/_build/html", env={"KERAS_BACKEND": "torch"})
     run_and_note(session, "torch", "tests/browser", "--numprocesses=0")  # so that nothing else delays the page
 
 
@@ -242,7 +243,7 @@ def docs(session):
     session.env["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     session.env["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
     # Pages without examples, which take long to read or to run.
-    pages = "exclude_patterns=_build,api.md,benchmarks,*.ipynb"
+    pages = "exclude_patterns=_build,api,api.md,benchmarks,*.ipynb"
     run_side_by_side(
         session,
         ("sphinx-build", "-W", "--keep-going", "-n", "-b", "html", "docs", "docs/_build/html"),

@@ -14,13 +14,16 @@ release = importlib.metadata.version("keras-initx")
 extensions = [
     "myst_nb",  # notebooks, and with myst_parser Markdown
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
-copybutton_exclude = ".linenos, .gp, .go"  # neither prompts nor output
+copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"  # output has no button
+copybutton_exclude = ".linenos, .gp, .go"  # neither prompts nor output of a console
 exclude_patterns = ["_build"]
+templates_path = ["_templates"]
 # Notebooks are kept without outputs: each build runs them, and fails if a cell does.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
@@ -31,6 +34,8 @@ html_theme = "furo"
 html_title = f"keras_initx {release}"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+html_theme_options = {"light_logo": "logo-light.svg", "dark_logo": "logo-dark.svg"}
+html_favicon = "_static/logo-light.svg"
 # The page to play with, as it is: `play/index.html` and what it loads.
 html_extra_path = ["site"]
 html_copy_source = False

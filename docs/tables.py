@@ -2,7 +2,6 @@
 
 - `catalog`: all initializers, from `keras_initx.catalog()`, with links to the sections of the page.
 - `featured`: some of them.
-- `reference`: the entries of the API reference for all initializers, by family.
 - `digests`: the digests of their values, from `docs/digests/`, which `tests/golden.py` writes.
 - `versions`: the oldest and newest versions that the tests run with, from `pyproject.toml`.
 - `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the sessions write.
@@ -14,7 +13,6 @@ It also writes `docs/site/play/package.js`, see `docs/play_data.py`.
 """
 
 import ast
-import importlib
 import json
 import re
 import runpy
@@ -23,7 +21,6 @@ from pathlib import Path
 
 import keras_initx
 from keras_initx._startup import BACKENDS
-from keras_initx.cli._catalog import FAMILIES
 from keras_initx.diagnostics import Thresholds
 from keras_initx.diagnostics._diagnose import RULES
 
@@ -55,24 +52,6 @@ def featured():
     """Return the table of the initializers in the README."""
     catalog = keras_initx.catalog()
     return type(catalog)(entry for entry in catalog if entry.cls.__name__ in FEATURED).table("`").as_markdown()
-
-
-def reference():
-    """Return the `autoclass` directives of all initializers, with a heading for each family."""
-    remaining = {entry.cls.__name__: entry.cls.__module__ for entry in keras_initx.catalog()}
-    sections = []
-    for title, files in FAMILIES.items():
-        directives = []
-        for file in files:
-            module = importlib.import_module(f"keras_initx.initializers.{file}")
-            for name in [name for name in vars(module) if remaining.get(name) == module.__name__]:
-                directives.append(f".. autoclass:: {name}\n   :members:\n")
-                del remaining[name]
-        listed = "\n".join(directives)
-        sections.append(f"### {title}\n\n```{{eval-rst}}\n.. currentmodule:: keras_initx\n\n{listed}```\n")
-    if remaining:
-        raise ValueError(f"`FAMILIES` must have every file with initializers. Received: none with {remaining}")
-    return "\n".join(sections)
 
 
 def digests():
@@ -182,7 +161,6 @@ def _rows(headers, rows):
 TABLES = {
     "catalog": catalog,
     "featured": featured,
-    "reference": reference,
     "digests": digests,
     "versions": versions,
     "runs": runs,
@@ -193,7 +171,6 @@ TABLES = {
 PAGES = {
     DOCS.parent / "README.md": {"featured"},
     DOCS.parent / "CONTRIBUTING.md": {"sessions"},
-    DOCS / "api.md": {"reference"},
     DOCS / "diagnose.md": {"problems", "confusion"},
     INITIALIZERS: {"catalog"},
     DOCS / "support.md": {"versions", "runs"},

@@ -33,7 +33,9 @@ def test_an_initializer_is_added_as_the_page_says(tmp_path):
         edit(file, '"RandomNormal",', '"RandomNormal", "RandomSign",')
     with open(package / "initializers" / "_random.py", "a") as file:
         file.write(block(r"{testcode}", "class RandomSign"))
-    edit(copy / "tests" / "cases.py", "\nCASES = (\n", f"\nCASES = (\n{block('python', 'RandomSign').strip()},\n")
+    edit(copy / "docs" / "api.md", "   RandomNormal\n", "   RandomNormal\n   RandomSign\n")
+    row = block("{code-block} python", "RandomSign").splitlines()[-1]
+    edit(copy / "tests" / "cases.py", "\nCASES = (\n", f"\nCASES = (\n{row},\n")
 
     def run(*command):
         environment = {**os.environ, "PYTHONPATH": str(copy)}

@@ -1,6 +1,7 @@
-"""What a reader pastes from a page runs: Keras finds a backend, by its name or because `keras_initx` comes first."""
+"""What a reader pastes from a page is whole and runs: names are imported, and Keras finds a backend."""
 
 import ast
+import builtins
 import doctest
 import json
 import os
@@ -8,6 +9,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import textwrap
 
 import keras
 import pytest
@@ -17,8 +19,10 @@ from keras_initx.cli import _main
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+SOURCES = sorted((ROOT / "keras_initx").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "docs").glob("*/*.py"))
 BLOCK = re.compile(r"^```(python|\{testcode\}|\{doctest\})\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+WIDTH = 88  # of the code in a window of 1,280 pixels
 
 
 def blocks(page):
@@ -56,6 +60,64 @@ def test_pages_import_keras_initx_first(page):
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_scripts_import_keras_initx_first(script):
     assert_keras_initx_comes_first(script.read_text())
+
+
+SHOWN = re.compile(r"^ *```(\{?[\w-]+\}?)([^\n]*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+NOT_CODE = ("eval-rst", "image", "include", "testcleanup", "testsetup", "toctree")
+
+
+def code(page):
+    """Yield the lines of all code blocks of a page, as it shows them."""
+    for kind, argument, text in SHOWN.findall(page.read_text()):
+        if kind == "{literalinclude}":
+            yield from (page.parent / argument.strip()).read_text().splitlines()
+        elif kind.strip("{}") not in NOT_CODE:
+            yield from textwrap.dedent(text).splitlines()
+
+
+def examples(path):
+    """Yield the lines of the examples in the docstrings of a file, as the API reference shows them."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            for example in doctest.DocTestParser().get_examples(ast.get_docstring(node) or ""):
+                yield from (f">>> {line}" for line in example.source.splitlines())
+                yield from example.want.splitlines()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "page", [*ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md", *PAGES], ids=lambda page: page.stem
+)
+def test_no_line_of_code_is_cut_off(page):
+    assert [line for line in code(page) if len(line) > WIDTH] == []
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_no_line_of_an_example_is_cut_off(path):
+    assert [line for line in examples(path) if len(line) > WIDTH] == []
+
+
+def unknown(sources):
+    """Yield the names that blocks use without having imported or defined them in the same block or an earlier one."""
+    known = {*dir(builtins)}
+    for source in sources:
+        nodes = list(ast.walk(ast.parse(source)))
+        for node in nodes:
+            match node:
+                case ast.alias(name=name, asname=given):
+                    known.add(given or name.partition(".")[0])
+                case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name) | ast.ExceptHandler(name=name):
+                    known.add(name)
+                case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                    known.add(name)
+        yield from (node.id for node in nodes if isinstance(node, ast.Name) and node.id not in known)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
+def test_a_page_shows_where_the_names_in_its_code_come_from(page):
+    assert [*unknown(blocks(page))] == []
 
 
 @pytest.mark.once

@@ -1,5 +1,7 @@
 """What is written into pages, and the catalog on the standard output."""
 
+import importlib
+import inspect
 import itertools
 import pathlib
 import re
@@ -38,6 +40,28 @@ def test_the_catalog_of_the_page_links_a_class_to_its_section_or_to_the_referenc
     table = SCRIPT["catalog"]()
     assert "| `initx.he_normal` | [`HeNormal`](initializers.md#he-glorot) | layers before relu" in table
     assert "| `initx.sparse` | {py:class}`~keras_initx.Sparse` | each unit starts" in table
+
+
+def test_the_api_reference_has_a_page_for_each_initializer_by_family():
+    families = {title: {entry.cls.__name__ for entry in entries} for title, entries in _catalog._families()}
+    text = (ROOT / "docs" / "api.md").read_text()
+    listed = re.findall(
+        r"^### (.*)\n\n.*\n.*\n   :toctree: .*\n   :nosignatures:\n((?:\n   \w+|\n)+)", text, re.MULTILINE
+    )
+    assert {title: set(names.split()) for title, names in listed} == families
+    assert sum(map(len, families.values())) == len(keras_initx.catalog())
+
+
+@pytest.mark.parametrize("room", ["diagnostics", "initializers", "models", "studies"])
+def test_the_api_reference_has_every_public_name(room):
+    pages = (ROOT / "docs" / "api.md", *(ROOT / "docs" / "api").glob("*.md"))
+    text = "".join(page.read_text() for page in pages)
+    listed = re.findall(r"^(?:   |\.\. auto\w+:: )(?:[\w.]+\.)?(\w+)$", text, re.MULTILINE)
+    defined = vars(importlib.import_module(f"keras_initx.{room}")).items()
+    public = {
+        name for name, value in defined if name[0] != "_" and (inspect.isclass(value) or inspect.isfunction(value))
+    }
+    assert public <= set(listed)
 
 
 def test_the_page_to_play_with_has_thresholds_and_texts_of_the_package():

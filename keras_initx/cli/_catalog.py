@@ -20,7 +20,7 @@ from keras_initx.rendering import _figures, _table, _terminal
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# The files of `keras_initx/initializers/`, in the order of the list and of the API reference.
+# The files of `keras_initx/initializers/`, in the order of the list.
 FAMILIES = {
     "Variance scaling": ("_variance", "_variance_named"),
     "Random": ("_random",),

@@ -79,8 +79,12 @@ def diagnose(
             unknown, or an argument is out of range.
 
     Example:
-        >>> deep = [keras.layers.Dense(100, "tanh", kernel_initializer="initx.small_normal") for _ in range(5)]
-        >>> report = diagnose(keras.Sequential([keras.Input((100,)), *deep]), keras.random.normal((200, 100)))
+        >>> from keras_initx import SmallNormal
+        >>> model = keras.Sequential([keras.Input((100,))])
+        >>> for _ in range(5):
+        ...     kernel = SmallNormal()
+        ...     model.add(keras.layers.Dense(100, "tanh", kernel_initializer=kernel))
+        >>> report = diagnose(model, keras.random.normal((200, 100)))
         >>> [verdict.problem for verdict in report.verdicts]
         ['vanishing']
         >>> report.layers[-1].after.std < 1e-3

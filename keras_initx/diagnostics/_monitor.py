@@ -36,7 +36,8 @@ class SignalMonitor(KerasCallback):
         ValueError: If `every` is not positive, or another argument is one that `diagnose` refuses.
 
     Example:
-        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)])
+        >>> hidden = keras.layers.Dense(4, "tanh")
+        >>> model = keras.Sequential([keras.Input((8,)), hidden, keras.layers.Dense(1)])
         >>> model.compile("sgd", "mse")
         >>> x, y = keras.random.normal((64, 8)), keras.random.normal((64, 1))
         >>> monitor = SignalMonitor(x, y, every=2)

@@ -46,7 +46,8 @@ class Scaled(Initializer):
     Example:
         >>> keras.ops.convert_to_numpy(Scaled("identity", 0.5)((2, 2))).tolist()
         [[0.5, 0.0], [0.0, 0.5]]
-        >>> layer = keras.layers.Dense(64, kernel_initializer=Scaled("initx.glorot_uniform", 24**-0.5))
+        >>> small = Scaled("initx.glorot_uniform", 24**-0.5)
+        >>> layer = keras.layers.Dense(64, kernel_initializer=small)
 
     Reference:
         Radford, Wu, Child, Luan, Amodei and Sutskever, "Language models are unsupervised multitask

@@ -51,7 +51,8 @@ class DeltaOrthogonal(RandomInitializer):
             than inputs.
 
     Example:
-        >>> layer = keras.layers.Conv2D(32, 3, padding="same", kernel_initializer=DeltaOrthogonal(seed=0))
+        >>> delta = DeltaOrthogonal(seed=0)
+        >>> layer = keras.layers.Conv2D(32, 3, padding="same", kernel_initializer=delta)
         >>> image = keras.random.normal((1, 8, 8, 16), seed=1)
         >>> change = keras.ops.norm(layer(image), axis=-1) / keras.ops.norm(image, axis=-1)
         >>> bool(keras.ops.max(keras.ops.abs(change - 1)) < 1e-5)
@@ -165,8 +166,8 @@ class ICNR(Initializer):
 
     Example:
         >>> import numpy as np
-        >>> kernel = keras.ops.convert_to_numpy(ICNR("initx.he_normal", scale=2)((3, 3, 16, 4 * 8)))
-        >>> blocks = np.split(kernel, 4, axis=-1)
+        >>> kernel = ICNR("initx.he_normal", scale=2)((3, 3, 16, 4 * 8))
+        >>> blocks = np.split(keras.ops.convert_to_numpy(kernel), 4, axis=-1)
         >>> all(np.array_equal(block, blocks[0]) for block in blocks)
         True
 

@@ -77,7 +77,8 @@ class Pretrained(Initializer):
         >>> import numpy as np
         >>> path = os.path.join(tempfile.mkdtemp(), "vectors.npz")
         >>> np.savez(path, words=np.full((3, 2), 0.5))
-        >>> keras.ops.convert_to_numpy(Pretrained(path, key="words", pad="zeros")((4, 2))).tolist()
+        >>> words = Pretrained(path, key="words", pad="zeros")
+        >>> keras.ops.convert_to_numpy(words((4, 2))).tolist()
         [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [0.0, 0.0]]
 
     Reference:

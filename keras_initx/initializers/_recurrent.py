@@ -58,7 +58,8 @@ class LSTMForgetBias(_GateBias):
     Example:
         >>> keras.ops.convert_to_numpy(LSTMForgetBias(2.0)((8,))).tolist()
         [0.0, 0.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0]
-        >>> layer = keras.layers.LSTM(64, bias_initializer=LSTMForgetBias(2.0), unit_forget_bias=False)
+        >>> bias = LSTMForgetBias(2.0)
+        >>> layer = keras.layers.LSTM(64, bias_initializer=bias, unit_forget_bias=False)
 
     Reference:
         Gers, Schmidhuber and Cummins, "Learning to forget: continual prediction with LSTM", Neural
@@ -167,7 +168,8 @@ class ChronoBias(RandomInitializer):
         >>> bias = keras.ops.convert_to_numpy(ChronoBias(100, cell="lstm", seed=0)((16,)))
         >>> (1 + np.exp(bias[4:8])).round().astype(int).tolist()
         [43, 61, 33, 76]
-        >>> layer = keras.layers.LSTM(64, bias_initializer=ChronoBias(784), unit_forget_bias=False)
+        >>> bias = ChronoBias(784)
+        >>> layer = keras.layers.LSTM(64, bias_initializer=bias, unit_forget_bias=False)
         >>> layer = keras.layers.GRU(64, bias_initializer=ChronoBias(784))
 
     Reference:

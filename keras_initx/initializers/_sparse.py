@@ -140,7 +140,8 @@ class KeepSparse(KerasConstraint):
     Example:
         >>> import numpy as np
         >>> sparse = Sparse(2, seed=1)
-        >>> layer = keras.layers.Dense(3, kernel_initializer=sparse, kernel_constraint=KeepSparse(sparse))
+        >>> keep = KeepSparse(sparse)
+        >>> layer = keras.layers.Dense(3, kernel_initializer=sparse, kernel_constraint=keep)
         >>> model = keras.Sequential([keras.Input((5,)), layer])
         >>> model.compile("adam", "mse")
         >>> _ = model.fit(np.ones((8, 5)), np.ones((8, 3)), verbose=0)

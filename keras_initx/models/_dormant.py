@@ -143,7 +143,8 @@ def reset_dormant(
         ...     keras.layers.Dense(2, name="logits"),
         ... ])
         >>> bias = model.layers[0].bias.assign([-100] * 6 + [0] * 2)
-        >>> units = reset_dormant(model, keras.random.normal((64, 4), seed=0), threshold=0, seed=0)
+        >>> x = keras.random.normal((64, 4), seed=0)
+        >>> units = reset_dormant(model, x, threshold=0, seed=0)
         >>> units
         <DormantUnits of 2 layers: 75.0% of units reset, 1 left, seed 0>
         >>> bool(keras.ops.any(model.layers[0].bias))

@@ -186,7 +186,8 @@ def seeds(root: int) -> Callable[[str], int]:
     Example:
         >>> from keras_initx import HeNormal, initialize
         >>> seed = seeds(0)
-        >>> hidden = keras.layers.Dense(8, kernel_initializer=HeNormal(seed=seed("hidden/kernel")), name="hidden")
+        >>> kernel = HeNormal(seed=seed("hidden/kernel"))
+        >>> hidden = keras.layers.Dense(8, kernel_initializer=kernel, name="hidden")
         >>> model = keras.Sequential([keras.Input((4,)), hidden])
         >>> before = keras.ops.convert_to_numpy(hidden.kernel)
         >>> plan = initialize(model, seed=0)

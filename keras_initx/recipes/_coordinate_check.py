@@ -133,7 +133,7 @@ def coordinate_check(
     Example:
         >>> from keras_initx import recipes
         >>> def build(width):
-        ...     layers = [keras.layers.Dense(units, kernel_initializer="ones") for units in (width, 1)]
+        ...     layers = [keras.layers.Dense(n, kernel_initializer="ones") for n in (width, 1)]
         ...     model = keras.Sequential([keras.Input((2,)), *layers])
         ...     model.compile("sgd", "mse")
         ...     return model

@@ -117,8 +117,8 @@ def convnext(model: keras.Model) -> Recipe:
     Example:
         >>> from keras_initx import recipes
         >>> depthwise = keras.layers.Conv2D(4, 7, padding="same", groups=4)
-        >>> parts = [keras.Input((8, 8, 4)), depthwise, keras.layers.LayerNormalization(), keras.layers.Dense(16)]
-        >>> recipes.convnext(keras.Sequential(parts))
+        >>> parts = [depthwise, keras.layers.LayerNormalization(), keras.layers.Dense(16)]
+        >>> recipes.convnext(keras.Sequential([keras.Input((8, 8, 4)), *parts]))
         {'*kernel': RandomNormal(mean=0.0, stddev=0.02, seed=None), '*bias': 'zeros'}
 
     Reference:
@@ -153,7 +153,8 @@ def efficientnet(model: keras.Model) -> Recipe:
         >>> from keras_initx import recipes
         >>> depthwise = keras.layers.DepthwiseConv2D(3)
         >>> head = keras.layers.Dense(8, name="predictions")
-        >>> model = keras.Sequential([keras.Input((8, 8, 4)), depthwise, keras.layers.BatchNormalization(), head])
+        >>> parts = [depthwise, keras.layers.BatchNormalization(), head]
+        >>> model = keras.Sequential([keras.Input((8, 8, 4)), *parts])
         >>> list(recipes.efficientnet(model))
         ['predictions/kernel', '*kernel', '*bias']
 
@@ -192,7 +193,8 @@ def mobilenet(model: keras.Model) -> Recipe:
     Example:
         >>> from keras_initx import recipes
         >>> depthwise = keras.layers.DepthwiseConv2D(3)
-        >>> model = keras.Sequential([keras.Input((8, 8, 4)), depthwise, keras.layers.BatchNormalization()])
+        >>> parts = [depthwise, keras.layers.BatchNormalization()]
+        >>> model = keras.Sequential([keras.Input((8, 8, 4)), *parts])
         >>> round(recipes.mobilenet(model)["*kernel"].stddev, 4)
         0.0792
 

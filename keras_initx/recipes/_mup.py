@@ -93,7 +93,7 @@ class MupTable(WeightTable[MupWeight]):
         ]
 
     def _below(self) -> list[str]:
-        notes = ["Factors on the standard deviation in the base model, and on the learning rates of Adam and SGD."]
+        notes = ["Factors on the std in the base model, and on the learning rates of Adam and SGD."]
         if any(weight.tied != 1 for weight in self.weights):
             notes.append("tied: factor on the logits of an output layer that uses the weights of the embedding.")
         if self.depth != 1:
@@ -135,7 +135,8 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
         >>> from keras_initx import recipes
         >>> def network(width):
         ...     hidden = [keras.layers.Dense(width, name=name) for name in ("first", "second")]
-        ...     return keras.Sequential([keras.Input((10,)), *hidden, keras.layers.Dense(3, name="last")])
+        ...     last = keras.layers.Dense(3, name="last")
+        ...     return keras.Sequential([keras.Input((10,)), *hidden, last])
         >>> print(recipes.mup(network(256), network(64)))
         weight         shape       base      role     std  adam   sgd
         -------------------------------------------------------------
@@ -145,7 +146,7 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
         second/bias    (256,)      (64,)     vector     1     1     4
         last/kernel    (256, 3)    (64, 3)   output  0.25  0.25  0.25
         last/bias      (3,)        (3,)      fixed      1     1     1
-        Factors on the standard deviation in the base model, and on the learning rates of Adam and SGD.
+        Factors on the std in the base model, and on the learning rates of Adam and SGD.
 
     Reference:
         Yang, Hu and others, "Tensor programs V: tuning large neural networks via zero-shot hyperparameter transfer",

@@ -116,7 +116,8 @@ def spectral(model: keras.Model) -> Recipe:
 
     Example:
         >>> from keras_initx import recipes
-        >>> rules = recipes.spectral(keras.Sequential([keras.Input((4,)), keras.layers.Dense(16, name="hidden")]))
+        >>> hidden = keras.layers.Dense(16, name="hidden")
+        >>> rules = recipes.spectral(keras.Sequential([keras.Input((4,)), hidden]))
         >>> rules["hidden/kernel"].gain
         2.0
 
@@ -236,7 +237,7 @@ def zero_residual(model: keras.Model) -> Recipe:
 
     Example:
         >>> from keras_initx import recipes
-        >>> model = keras.applications.ResNet50(weights=None, input_shape=(32, 32, 3), include_top=False)
+        >>> model = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3))
         >>> recipes.zero_residual(model)
         {'*_block*_3_bn/gamma': 'zeros'}
 

@@ -147,8 +147,8 @@ def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> R
         >>> round(recipes.t_fixup(6)["*/value/kernel"].factor, 4)
         0.4281
         >>> rules = recipes.t_fixup((3, 3))
-        >>> round(rules["*/value/kernel"].factor, 4), round(rules["*decoder*/value/kernel"].factor, 4)
-        (0.5091, 0.4387)
+        >>> [round(rules[f"{name}/value/kernel"].factor, 4) for name in ("*", "*decoder*")]
+        [0.5091, 0.4387]
 
     Reference:
         Huang, Perez, Ba and Volkovs, "Improving transformer optimization through better initialization", ICML 2020,
@@ -205,8 +205,8 @@ def deepnorm(layers: Layers) -> Recipe:
         >>> recipes.deepnorm(2)["*/value/kernel"].factor
         0.5
         >>> rules = recipes.deepnorm((3, 3))
-        >>> round(rules["*/value/kernel"].factor, 4), round(rules["*decoder*/value/kernel"].factor, 4)
-        (0.6172, 0.4082)
+        >>> [round(rules[f"{name}/value/kernel"].factor, 4) for name in ("*", "*decoder*")]
+        [0.6172, 0.4082]
 
     Reference:
         Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000 layers", arXiv:2203.00555,
@@ -242,9 +242,10 @@ def gemma(model: keras.Model) -> Recipe:
 
     Example:
         >>> from keras_initx import recipes
-        >>> tokens = keras.Sequential([keras.Input((6,)), keras.layers.Embedding(50, 8, name="token_embedding")])
-        >>> tokens.add(keras.Sequential([keras.layers.Dense(16, name="ffw_gating")], name="decoder_block_0"))
-        >>> list(recipes.gemma(tokens))
+        >>> embedding = keras.layers.Embedding(50, 8, name="token_embedding")
+        >>> gating = keras.layers.Dense(16, name="ffw_gating")
+        >>> block = keras.Sequential([gating], name="decoder_block_0")
+        >>> list(recipes.gemma(keras.Sequential([keras.Input((6,)), embedding, block])))
         ['*decoder_block_*kernel', '*token_embedding/embeddings']
 
     Reference:

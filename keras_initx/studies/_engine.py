@@ -89,14 +89,15 @@ def compare_initializers(
 
     Example:
         >>> def build(initializer):
-        ...     layers = [keras.Input((4,)), keras.layers.Dense(3, kernel_initializer=initializer)]
-        ...     model = keras.Sequential(layers)
+        ...     layer = keras.layers.Dense(3, kernel_initializer=initializer)
+        ...     model = keras.Sequential([keras.Input((4,)), layer])
         ...     model.compile("sgd", "mse")
         ...     return model
-        >>> x, y = keras.random.normal((2, 64, 4), seed=0), keras.random.normal((2, 64, 3), seed=1)
-        >>> x, y = keras.ops.convert_to_numpy(x), keras.ops.convert_to_numpy(y)
+        >>> x = keras.ops.convert_to_numpy(keras.random.normal((2, 64, 4), seed=0))
+        >>> y = keras.ops.convert_to_numpy(keras.random.normal((2, 64, 3), seed=1))
         >>> data = (x[0], y[0]), (x[1], y[1])
-        >>> study = compare_initializers(build, ["zeros", "initx.he_normal"], data, repeats=2, epochs=1)
+        >>> names = ["zeros", "initx.he_normal"]
+        >>> study = compare_initializers(build, names, data, repeats=2, epochs=1)
         >>> study
         <Study of 2 initializers, 4 trials: 4 finished>
         >>> [record["epoch"] for record in study.records]
@@ -182,8 +183,8 @@ def random_restarts(
         ...     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         ...     model.compile("sgd", "mse")
         ...     return model
-        >>> x, y = keras.random.normal((2, 64, 4), seed=0), keras.random.normal((2, 64, 3), seed=1)
-        >>> x, y = keras.ops.convert_to_numpy(x), keras.ops.convert_to_numpy(y)
+        >>> x = keras.ops.convert_to_numpy(keras.random.normal((2, 64, 4), seed=0))
+        >>> y = keras.ops.convert_to_numpy(keras.random.normal((2, 64, 3), seed=1))
         >>> best = random_restarts(build, ((x[0], y[0]), (x[1], y[1])), n=4, epochs=2, checks=0)
         >>> keras.utils.set_random_seed(best.seed)
         >>> initial = build()
