@@ -232,7 +232,7 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
             initializer = constraint.initializer
             seed = initializer.get_config()["seed"]
         elif isinstance(initializer, keras.initializers.Initializer):
-            given, derived = initializer, derived_seed(root, weight.path)
+            given, derived = initializer, derived_seed(root, _source(initializer, weight))
             initializer = with_seed_and_axes(given, derived, weight)
             if initializer is not given and has_seed(initializer.get_config()):
                 seed = derived  # A user's object has its own.
@@ -250,6 +250,11 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
     return steps
 
 
+def _source(initializer: LayerInitializer | None, weight: ModelWeight) -> str:
+    """Return the path from which the seed of `weight` is derived: some kernels of a layer depend on each other."""
+    return weight.layer_paths[-2] if hasattr(initializer, "has_seed_of_layer") else weight.path
+
+
 def _unsuitable(initializer: str | None, path: str, problem: str) -> ValueError:
     return ValueError(f"`rules` must suit the weights. Received: {initializer} for {path!r}{problem}")
 
@@ -257,9 +262,10 @@ def _unsuitable(initializer: str | None, path: str, problem: str) -> ValueError:
 def _check_seeds(steps: Sequence[Step]) -> None:
     """Raise `ValueError` if two weights of the same shape share a seed. For 1,000 weights the odds are 1 in 4,000."""
     seen: dict[tuple[int | None, Shape], str] = {}
-    for _, _, row in steps:
-        other = seen.setdefault((row.seed, row.shape), row.path)
-        if row.seed is not None and other != row.path:
+    for weight, initializer, row in steps:
+        source = _source(initializer, weight)
+        other = seen.setdefault((row.seed, row.shape), source)
+        if row.seed is not None and other != source:
             raise ValueError(
                 f"`seed` must give {other!r} and {row.path!r} different seeds: use another `seed`. "
                 f"Received: the seed {row.seed} for both"

@@ -81,7 +81,7 @@ def initialize_lora(model: keras.Layer, method: Method = "gaussian", *, seed: in
     rows = []
     with undone_after_error() as assign, progress("LoRA", len(adapted), "layers") as advance:
         for layer in adapted:
-            for weight, initializer in _gaussian(*layer, root) if method == "gaussian" else _pissa(*layer):
+            for weight, initializer in _starts(*layer, method, root):
                 name, used = description(initializer), getattr(initializer, "seed", None)
                 row = WeightPlan(weight.path, weight.shape, weight.dtype, weight.nbytes, name, seed=used)
                 value, row = draw(weight, initializer, row, root if seed is None else None)
@@ -112,25 +112,26 @@ def _adapted(model: keras.Layer) -> list[tuple[ModelWeight, ModelWeight, ModelWe
     return found
 
 
-_Values = list[tuple[ModelWeight, LayerInitializer]]
-
-
-def _gaussian(kernel: ModelWeight, a: ModelWeight, b: ModelWeight, root: int) -> _Values:
-    merged = [(kernel, _given(_merged(kernel, a, b)))] if _matrix(b).any() else []
-    drawn = RandomNormal(stddev=1 / a.shape[-1], seed=derived_seed(root, a.path))
-    return [*merged, (a, drawn), (b, keras.initializers.Zeros())]
-
-
-def _pissa(kernel: ModelWeight, a: ModelWeight, b: ModelWeight) -> _Values:
-    whole, rank = _merged(kernel, a, b), a.shape[-1]
-    left, right = principal_factors(whole / _scale(a), rank)
+def _starts(
+    kernel: ModelWeight, a: ModelWeight, b: ModelWeight, method: Method, root: int
+) -> list[tuple[ModelWeight, LayerInitializer]]:
+    """Return the weights to set, with functions that make their values."""
+    scale, rank = float(a.layer.lora_alpha / a.layer.lora_rank), a.shape[-1]
+    drawn = RandomNormal(stddev=1 / rank, seed=derived_seed(root, a.path))
+    gaussian = [(a, drawn), (b, keras.initializers.Zeros())]
+    if method == "gaussian" and not _matrix(b).any():
+        return gaussian
+    whole = _matrix(kernel) + scale * _matrix(a) @ _matrix(b)
+    if method == "gaussian":
+        return [(kernel, _given(whole)), *gaussian]
+    left, right = principal_factors(whole / scale, rank)
     sizes = np.square(left).sum(axis=0)
     if (known := int((sizes > 1e-6 * sizes[0]).sum())) < rank:
         raise ValueError(
             f"`method` must be 'gaussian' for a kernel of a rank below that of its factors, {rank}. "
             f"Received: method='pissa' for {kernel.path!r} of rank {known}"
         )
-    return [(a, _given(left)), (b, _given(right)), (kernel, _given(whole - _scale(a) * left @ right))]
+    return [(a, _given(left)), (b, _given(right)), (kernel, _given(whole - scale * left @ right))]
 
 
 def principal_factors(matrix: Array, rank: int) -> tuple[Array, Array]:
@@ -142,14 +143,6 @@ def principal_factors(matrix: Array, rank: int) -> tuple[Array, Array]:
     largest = np.take_along_axis(left, np.abs(left).argmax(axis=-2, keepdims=True), axis=-2)
     sizes = np.sign(largest) * np.sqrt(singular)[..., None, :]
     return (left * sizes)[..., :rank], (np.swapaxes(sizes, -1, -2) * right)[..., :rank, :]
-
-
-def _scale(a: ModelWeight) -> float:
-    return float(a.layer.lora_alpha / a.layer.lora_rank)
-
-
-def _merged(kernel: ModelWeight, a: ModelWeight, b: ModelWeight) -> Array:
-    return _matrix(kernel) + _scale(a) * _matrix(a) @ _matrix(b)
 
 
 def _matrix(weight: ModelWeight) -> Array:

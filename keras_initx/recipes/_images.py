@@ -1,15 +1,22 @@
 """Recipes for networks of images: vision transformers and convolutional networks."""
 
+import functools
 import glob
+from typing import Any
 
 import keras
+import numpy as np
 
-from keras_initx.initializers import RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling
+from keras_initx._typing import Array, DType, Seed, Shape
+from keras_initx.initializers import RandomInitializer, RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling
+from keras_initx.models._lora import principal_factors
 from keras_initx.models._weights import check_model, find_weights
-from keras_initx.recipes._fit import Recipe, check_depthwise, for_model, matching
+from keras_initx.recipes._fit import Recipe, check_depthwise, for_model, matched, matching
+from keras_initx.sampling import Draw, Stream
 from keras_initx.sampling._conversion import truncated_quantiles
+from keras_initx.sampling._namespace import HOST
 
-__all__ = ["convnext", "efficientnet", "mobilenet", "vit_jax", "vit_timm"]
+__all__ = ["convnext", "efficientnet", "mimetic", "mobilenet", "vit_jax", "vit_timm"]
 
 _PATCHES = "*patch_embedding/kernel"
 
@@ -94,6 +101,90 @@ def vit_jax(model: keras.Model) -> Recipe:
         "*bias": "zeros",
     }
     return for_model(recipe, check_model("model", model))
+
+
+def mimetic(model: keras.Model) -> Recipe:
+    """Return rules for the attention layers of a vision transformer, after the patterns of trained ones.
+
+    In each head, the product of the query kernel and the transposed key kernel is close to `0.7 I +
+    0.7 Z`, so that a position attends to those like it. The product of the value and output kernels
+    is `0.4 Z - 0.4 I`. The entries of `Z` are from `N(0, 1 / d)`, where `d` is the size of the
+    embeddings. Each product is drawn and split in equal parts by its singular value decomposition,
+    of which a head keeps the largest values, as many as its size.
+
+    The four kernels of a layer depend on each other: `initialize` gives them one seed, derived from
+    the path of the layer. They agree between backends within 1e-5. Combine them with the rules of
+    another recipe, which come after. The authors also start position embeddings as sines and
+    cosines. In models of text they found other patterns, so these rules are not for them.
+
+    Args:
+        model: A built model.
+
+    Returns:
+        A dict of rules for `keras_initx.initialize`.
+
+    Raises:
+        TypeError: If `model` is not a Keras model.
+        ValueError: If it is not built, or an attention layer has no kernels `query`, `key`, `value`
+            and `attention_output` of matching sizes, as that of grouped queries.
+
+    Example:
+        >>> from keras_initx import initialize, recipes
+        >>> tokens = keras.Input((16, 8))
+        >>> attention = keras.layers.MultiHeadAttention(2, 4, name="mha")(tokens, tokens)
+        >>> model = keras.Model(tokens, attention)
+        >>> plan = initialize(model, {**recipes.mimetic(model), **recipes.vit_jax(model)}, seed=0)
+        >>> len({weight.seed for weight in plan.weights if weight.fan_in})
+        1
+
+    Reference:
+        Trockman and Kolter, "Mimetic initialization of self-attention layers", ICML 2023.
+    """
+    patterns = [f"*/{part}/kernel" for part in _PARTS]
+    shapes = {weight.path: weight.shape for weight in find_weights(check_model("model", model))}
+    for path in matched("model", model, *patterns, otherwise="write your own rules"):
+        layer, (heads, width, size) = path.removesuffix(f"{_PARTS[-1]}/kernel"), shapes[path]
+        if heads * width > size or any(
+            shapes.get(f"{layer}{part}/kernel") != (size, heads, width) for part in _PARTS[:3]
+        ):
+            raise ValueError(
+                "`model` must have attention layers with as many heads of one size for queries, keys and values, "
+                f"together no larger than the embeddings. Received: model={model.name!r} with {path!r}"
+            )
+    return {pattern: MimeticKernel(part) for pattern, part in zip(patterns, _PARTS, strict=True)}
+
+
+_PARTS = "query", "key", "value", "attention_output"
+
+
+class MimeticKernel(RandomInitializer):
+    """One of the four kernels of an attention layer, which have one seed because two make a product."""
+
+    has_seed_of_layer = True
+
+    def __init__(self, part: str, *, seed: Seed = None) -> None:
+        super().__init__(seed=seed)
+        self.part = part
+
+    def _values(self, shape: Shape, dtype: DType) -> Array:
+        is_output, attends = self.part == _PARTS[3], self.part in _PARTS[:2]
+        heads, width, size = shape if is_output else (*shape[1:], shape[0])
+        count = heads if attends else 1
+        factors = _mimetic_factors(self.seed, count, size, heads * width // count, attends)
+        kernel = np.reshape(factors[self.part in _PARTS[1::2]].transpose(1, 0, 2), (size, heads, width))
+        return kernel.transpose(1, 2, 0) if is_output else kernel
+
+    def _is_exact(self) -> bool:
+        return False
+
+
+@functools.lru_cache(maxsize=2)  # for the other kernel of the product
+def _mimetic_factors(seed: Any, count: int, size: int, rank: int, attends: bool) -> tuple[Array, Array]:
+    """Return `count` pairs of matrices with `rank` columns, of which `a @ b.T` is a multiple of `I`, plus noise."""
+    multiple, draw = (0.7, Draw.VALUES) if attends else (-0.4, Draw.FRAME)
+    noise = Stream((seed, 0), xp=HOST).normal(draw, (count, size, size), "float64") / size**0.5
+    first, second = principal_factors(abs(multiple) * noise + multiple * np.eye(size), rank)
+    return first, np.swapaxes(second, 1, 2)
 
 
 def convnext(model: keras.Model) -> Recipe:

@@ -213,6 +213,13 @@ ROWS = {
         0.05,
     ),
     "t5 position biases": (t5, recipes.t5, {"self_attention/embeddings": WIDTH**-0.5}, 0.15),
+    # The squares of a factor add up to the singular values of the product, of `Z - I` 1.25 each on average.
+    "mimetic": (
+        transformer,
+        recipes.mimetic,
+        {"value/kernel": (0.4 * 1.25 / WIDTH) ** 0.5, "attention_output/kernel": (0.4 * 1.25 / WIDTH) ** 0.5},
+        0.05,
+    ),
     "convnext": (
         convnext,
         recipes.convnext,
