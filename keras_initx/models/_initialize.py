@@ -198,9 +198,7 @@ def initialize(
     check_flag("dry_run", dry_run)
     root = root_seed(seed)
     steps = planned(model, rules, root)
-    if dry_run:
-        return InitializationPlan([step.row for step in steps], root, dry_run)
-    return carried_out(model, steps, root, drawn=seed is None, reset=reset, atomic=atomic)
+    return carried_out(model, steps, root, drawn=seed is None, reset=reset, atomic=atomic, dry_run=dry_run)
 
 
 class Step(NamedTuple):
@@ -280,6 +278,7 @@ def carried_out(
     drawn: bool,
     reset: bool,
     atomic: bool,
+    dry_run: bool,
     change: Callable[[keras.Variable, Tensor], Tensor] = lambda variable, value: value,
 ) -> InitializationPlan:
     """Draw and assign the weights of `steps`, and reset what `initialize` resets.
@@ -291,8 +290,11 @@ def carried_out(
         drawn: Whether it was drawn, and not given.
         reset: See `initialize`.
         atomic: See `initialize`.
+        dry_run: See `initialize`.
         change: Function of a weight and its drawn values that returns those to assign.
     """
+    if dry_run:
+        return InitializationPlan([step.row for step in steps], root, dry_run)
     if reset:
         initial_state(model)  # for its errors, before anything is changed
     rows = []

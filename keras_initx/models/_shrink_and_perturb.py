@@ -73,15 +73,15 @@ def shrink_and_perturb(
         check_flag(name, flag)
     root = root_seed(seed)
     steps = [step if step.weight.variable.trainable else _left(step) for step in planned(model, rules, root)]
-    if dry_run:
-        return InitializationPlan([step.row for step in steps], root, dry_run)
 
     def change(variable: keras.Variable, fresh: Tensor) -> Tensor:
         dtype = computing_dtype(keras.backend.standardize_dtype(variable.dtype))
         old, fresh = (keras.ops.cast(value, dtype) for value in (variable.value, fresh))
         return keras.ops.cast(float(shrink) * old + float(perturb) * fresh, variable.dtype)
 
-    return carried_out(model, steps, root, drawn=seed is None, reset=reset, atomic=atomic, change=change)
+    return carried_out(
+        model, steps, root, drawn=seed is None, reset=reset, atomic=atomic, dry_run=dry_run, change=change
+    )
 
 
 def _left(step: Step) -> Step:
