@@ -114,8 +114,9 @@ def mimetic(model: keras.Model) -> Recipe:
 
     The four kernels of a layer depend on each other: `initialize` gives them one seed, derived from
     the path of the layer. They agree between backends within 1e-5. Combine them with the rules of
-    another recipe, which come after. The authors also start position embeddings as sines and
-    cosines. In models of text they found other patterns, so these rules are not for them.
+    another recipe, which come after. The authors start position embeddings as sines and cosines,
+    which the model must do itself. In models of text they found other patterns, so these rules are
+    not for them.
 
     Args:
         model: A built model.
