@@ -94,21 +94,17 @@ def initialize_lora(model: keras.Layer, method: Method = "gaussian", *, seed: in
 def _adapted(model: keras.Layer) -> list[tuple[ModelWeight, ModelWeight, ModelWeight]]:
     """Return each kernel that has factors, with these."""
     weights = {weight.path: weight for weight in find_weights(model)}
-    found = []
-    for path, weight in weights.items():
-        if weight.name in ("lora_kernel_a", "lora_embeddings_a"):
-            if is_quantized(weight.layer):
-                raise ValueError(
-                    "`model` must have no quantized layers with LoRA: call this before `quantize`. "
-                    f"Received: model={model.name!r} with {path!r}, whose kernel is quantized"
-                )
-            prefix, name = path.removesuffix(weight.name), weight.name[5:-2]
-            found.append((weights[f"{prefix}{name}"], weight, weights[f"{prefix}lora_{name}_b"]))
-    if not found:
+    firsts = {path: a for path, a in weights.items() if a.name in ("lora_kernel_a", "lora_embeddings_a")}
+    quantized = [path for path, a in firsts.items() if is_quantized(a.layer)]
+    if quantized or not firsts:
         raise ValueError(
-            "`model` must have layers with LoRA: call their `enable_lora(rank)` first. "
-            f"Received: model={model.name!r} without them"
+            "`model` must have layers with LoRA, none of them quantized: call their `enable_lora(rank)` before, and "
+            f"`quantize` after. Received: model={model.name!r} with {quantized or 'none'}"
         )
+    found = []
+    for path, a in firsts.items():
+        prefix, name = path.removesuffix(a.name), a.name[5:-2]
+        found.append((weights[f"{prefix}{name}"], a, weights[f"{prefix}lora_{name}_b"]))
     return found
 
 

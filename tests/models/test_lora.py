@@ -206,8 +206,8 @@ def without_lora():
         (lambda: images()[0], {"method": "olora"}, ValueError, r"`method` must be one of \('gaussian', 'pissa'\)"),
         (lambda: images()[0], {"seed": -1}, ValueError, "`seed` must be"),
         (lambda: 3, {}, TypeError, "`model` must be a Keras model or layer"),
-        (without_lora, {}, ValueError, "`model` must have layers with LoRA.*model='plain' without them"),
-        (quantized, {}, ValueError, "no quantized layers with LoRA.*'dense/lora_kernel_a', whose kernel is quantized"),
+        (without_lora, {}, ValueError, "`model` must have layers with LoRA.*model='plain' with none"),
+        (quantized, {}, ValueError, r"none of them quantized.*with \['dense/lora_kernel_a'\]"),
         (
             zero_kernel,
             {"method": "pissa"},
