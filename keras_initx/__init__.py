@@ -57,6 +57,7 @@ __all__ = [
     "compare_initializers",
     "diagnose",
     "initialize",
+    "initialize_lora",
     "load_pretrained",
     "lsuv",
     "random_restarts",

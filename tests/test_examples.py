@@ -284,6 +284,8 @@ def few_digits(monkeypatch):
         ("state_space", ["--epochs", "1", "--repeats", "1"], "Signs recalled after 1 epochs"),
         ("renewal", ["warm", "--epochs", "1", "--repeats", "1"], "shrink_and_perturb"),
         ("renewal", ["dormant", "--epochs", "1", "--repeats", "1", "--tasks", "1"], "threshold 0.1"),
+        ("lora_starts", ["--repeats", "1", "--steps", "2"], "2 steps with factors of rank 4: means of 1 seeds"),
+        ("attention_start", ["--repeats", "1", "--epochs", "1"], "4 blocks, 1 epochs: means of 1 seeds"),
         ("new_words", ["--repeats", "1", "--steps", "2", "--examples", "640"], "rise of the loss from means: 0.223"),
         ("choices", ["--units", "16", "--epochs", "1", "--repeats", "1"], "2 ReLU layers of 16 units, 1 epochs"),
         ("long_memory", ["recall", "--layer", "gru", "--epochs", "1", "--repeats", "1"], "Recall, GRU: 100 steps"),

@@ -5,6 +5,7 @@
 from keras_initx.models._dormant import *
 from keras_initx.models._initialize import *
 from keras_initx.models._load_pretrained import *
+from keras_initx.models._lora import *
 from keras_initx.models._lsuv import *
 from keras_initx.models._shrink_and_perturb import *
 from keras_initx.models._weights import *

@@ -1,0 +1,156 @@
+"""Start the factors of low-rank adaptation (LoRA) in a model."""
+
+from typing import Literal, get_args
+
+import keras
+import numpy as np
+
+from keras_initx._checks import check_choice, check_type
+from keras_initx._seeds import derived_seed, root_seed
+from keras_initx._typing import Array, DType, Shape, Tensor
+from keras_initx.backends import backend
+from keras_initx.initializers import RandomNormal
+from keras_initx.models._initialize import InitializationPlan, WeightPlan, draw
+from keras_initx.models._layer_initializers import LayerInitializer
+from keras_initx.models._rules import description
+from keras_initx.models._weights import ModelWeight, find_weights, is_quantized, undone_after_error
+from keras_initx.rendering._terminal import progress
+from keras_initx.sampling import computing_dtype
+
+__all__ = ["initialize_lora"]
+
+Method = Literal["gaussian", "pissa"]
+
+
+def initialize_lora(model: keras.Layer, method: Method = "gaussian", *, seed: int | None = None) -> InitializationPlan:
+    """Initialize the factors of all layers with LoRA, in place, without a change of the outputs.
+
+    Keras' `enable_lora(rank)` freezes the kernel `W` of a dense layer, einsum layer, convolution or
+    embedding, and adds `s A B` to it, with factors `A` and `B` of rank `r` that are trained, and `s
+    = lora_alpha / r`. A kernel with more than two axes is treated as a matrix of shape
+    `(prod(shape[:-1]), shape[-1])`, as in Keras.
+
+    With `"gaussian"`, `A` is drawn from `N(0, 1 / r²)`, and `B` is 0. The seed of each `A` is
+    derived from `seed` and its path, see `seeds`, so it has the same bits on every backend, and `W`
+    is unchanged.
+
+    With `"pissa"`, the factors start as the principal part of `W`: with its `r` largest singular
+    values and their vectors, `A = U sqrt(S / s)` and `B = sqrt(S / s) V`. `W` becomes the rest, so
+    the outputs are the same to rounding in the dtype of `W`. Nothing is drawn. The decomposition is
+    computed in float64 on the host, and the entry of largest size in each column of `A` is
+    positive: for the same `W`, backends agree within 1e-5, as far as singular values differ.
+
+    Factors that have been trained are first merged into `W`, in either case. A model that Keras has
+    loaded from a file needs this call before training goes on, because Keras merges the factors
+    when it saves them, and both are 0 afterwards. The optimizer keeps its state: compile the model
+    again if it has been trained. After an error or an interruption nothing is changed.
+
+    Args:
+        model: A built model or layer.
+        method: How to start the factors.
+        seed: `None` or an integer in `[0, 2**32)`. With `None`, a seed is drawn from Python's
+            `random`, which `keras.utils.set_random_seed` controls.
+
+    Returns:
+        An `InitializationPlan` with a row for each weight that was set.
+
+    Raises:
+        TypeError: If `model` is not a Keras layer, or `seed` is not an integer.
+        ValueError: If no layer has LoRA enabled, one that has is quantized, or for `"pissa"` a
+            kernel has a lower rank than its factors.
+
+    Example:
+        >>> hidden = keras.layers.Dense(32, name="hidden")
+        >>> model = keras.Sequential([keras.Input((64,)), hidden])
+        >>> hidden.enable_lora(4)
+        >>> plan = initialize_lora(model, "gaussian", seed=0)
+        >>> for weight in plan.weights:
+        ...     print(weight.path, weight.initializer)
+        hidden/lora_kernel_a RandomNormal(stddev=0.25)
+        hidden/lora_kernel_b Zeros()
+        >>> plan = initialize_lora(model, "pissa")
+        >>> [weight.path for weight in plan.weights]
+        ['hidden/lora_kernel_a', 'hidden/lora_kernel_b', 'hidden/kernel']
+
+    Reference:
+        Hu and others, "LoRA: low-rank adaptation of large language models", ICLR 2022. Meng, Wang
+        and Zhang, "PiSSA: principal singular values and singular vectors adaptation of large
+        language models", NeurIPS 2024. Both as in Hugging Face's PEFT, `init_lora_weights`.
+    """
+    check_type("model", model, keras.Layer, "a Keras model or layer")
+    check_choice("method", method, get_args(Method))
+    root = root_seed(seed)
+    adapted = _adapted(model)
+    rows = []
+    with undone_after_error() as assign, progress("LoRA", len(adapted), "layers") as advance:
+        for layer in adapted:
+            for weight, initializer in _starts(*layer, method, root):
+                name, used = description(initializer), getattr(initializer, "seed", None)
+                row = WeightPlan(weight.path, weight.shape, weight.dtype, weight.nbytes, name, seed=used)
+                value, row = draw(weight, initializer, row, root if seed is None else None)
+                assign(weight.variable, value)
+                rows.append(row)
+            advance(1)
+    return InitializationPlan(rows, root, dry_run=False)
+
+
+def _adapted(model: keras.Layer) -> list[tuple[ModelWeight, ModelWeight, ModelWeight]]:
+    """Return each kernel that has factors, with these."""
+    weights = {weight.path: weight for weight in find_weights(model)}
+    firsts = {path: a for path, a in weights.items() if a.name in ("lora_kernel_a", "lora_embeddings_a")}
+    quantized = [path for path, a in firsts.items() if is_quantized(a.layer)]
+    if quantized or not firsts:
+        raise ValueError(
+            "`model` must have layers with LoRA, none of them quantized: call their `enable_lora(rank)` before, and "
+            f"`quantize` after. Received: model={model.name!r} with {quantized or 'none'}"
+        )
+    found = []
+    for path, a in firsts.items():
+        prefix, name = path.removesuffix(a.name), a.name[5:-2]
+        found.append((weights[f"{prefix}{name}"], a, weights[f"{prefix}lora_{name}_b"]))
+    return found
+
+
+def _starts(
+    kernel: ModelWeight, a: ModelWeight, b: ModelWeight, method: Method, root: int
+) -> list[tuple[ModelWeight, LayerInitializer]]:
+    """Return the weights to set, with functions that make their values."""
+    scale, rank = float(a.layer.lora_alpha / a.layer.lora_rank), a.shape[-1]
+    drawn = RandomNormal(stddev=1 / rank, seed=derived_seed(root, a.path))
+    gaussian = [(a, drawn), (b, keras.initializers.Zeros())]
+    if method == "gaussian" and not _matrix(b).any():
+        return gaussian
+    whole = _matrix(kernel) + scale * _matrix(a) @ _matrix(b)
+    if method == "gaussian":
+        return [(kernel, _given(whole)), *gaussian]
+    left, right = _principal_factors(whole / scale, rank)
+    sizes = np.square(left).sum(axis=0)
+    if (known := int((sizes > 1e-6 * sizes[0]).sum())) < rank:
+        raise ValueError(
+            f"`method` must be 'gaussian' for a kernel of a rank below that of its factors, {rank}. "
+            f"Received: method='pissa' for {kernel.path!r} of rank {known}"
+        )
+    return [(a, _given(left)), (b, _given(right)), (kernel, _given(whole - scale * left @ right))]
+
+
+def _principal_factors(matrix: Array, rank: int) -> tuple[Array, Array]:
+    """Return two factors of equal size whose product is the closest to `matrix` of this rank.
+
+    The entry of largest size in each column of the first is positive.
+    """
+    left, singular, right = np.linalg.svd(matrix, full_matrices=False)
+    left, right = left[:, :rank], right[:rank]
+    signs = np.sign(left[np.abs(left).argmax(axis=0), range(left.shape[1])])
+    sizes = signs * np.sqrt(singular[:rank])
+    return left * sizes, sizes[:, None] * right
+
+
+def _matrix(weight: ModelWeight) -> Array:
+    return backend.host_view(weight.variable.value).astype("float64").reshape(-1, weight.shape[-1])
+
+
+def _given(matrix: Array) -> LayerInitializer:
+    def from_kernel(shape: Shape, dtype: DType) -> Tensor:
+        return keras.ops.cast(matrix.reshape(shape).astype(computing_dtype(dtype)), dtype)
+
+    return from_kernel

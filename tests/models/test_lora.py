@@ -1,0 +1,226 @@
+"""The factors of LoRA start from numbers or from the kernel, and the outputs of the model stay the same."""
+
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+
+from keras_initx import initialize, initialize_lora
+from keras_initx.models import seeds, weights_digest
+
+layers = keras.layers
+RNG = np.random.default_rng(0)
+IMAGES = RNG.normal(size=(4, 8, 8, 2)).astype("float32")
+WORDS = RNG.integers(0, 40, size=(4, 6))
+LAYERS = {
+    "dense": lambda: layers.Dense(12, name="own"),
+    "conv1d": lambda: layers.Conv1D(8, 3, name="own"),
+    "einsum": lambda: layers.EinsumDense("abc,cde->abde", (None, 2, 5), name="own"),
+    "groups": lambda: layers.Conv1D(8, 3, groups=2, name="own"),
+}
+METHODS = ["gaussian", "pissa"]
+FACTOR = [-0.26758, 0.656061, -0.08805]
+
+
+def images(alpha=None, rank=3, dtype=None):
+    """Return a model of each kind of layer that takes LoRA, with it, and its outputs before."""
+    parts = [
+        layers.Conv2D(6, 3, name="conv", dtype=dtype),
+        layers.Flatten(),
+        layers.Dense(12, name="dense", dtype=dtype),
+        layers.Reshape((3, 4)),
+        layers.EinsumDense("abc,cde->abde", (None, 2, 5), name="einsum", dtype=dtype),
+    ]
+    model = keras.Sequential([keras.Input((8, 8, 2)), *parts])
+    initialize(model, seed=0)
+    before = outputs(model)
+    for layer in parts[::2]:
+        layer.enable_lora(rank, lora_alpha=alpha)
+    return model, before
+
+
+def words():
+    model = keras.Sequential([keras.Input((6,)), layers.Embedding(40, 8, name="words")])
+    initialize(model, seed=0)
+    model.layers[0].enable_lora(2)
+    return model
+
+
+def outputs(model, x=IMAGES):
+    return to_numpy(keras.ops.cast(model(x), "float32"))
+
+
+def weight(layer, name):
+    return to_numpy(next(variable for variable in layer.weights if variable.name == name))
+
+
+def train(model, x=IMAGES):
+    """Give the second factors values, as training does."""
+    for variable in model.trainable_variables:
+        if variable.name.endswith("_b"):
+            variable.assign(RNG.normal(size=variable.shape))
+    return outputs(model, x)
+
+
+@pytest.mark.parametrize("alpha", [None, 12, 1])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_outputs_stay(method, alpha):
+    model, before = images(alpha)
+    initialize_lora(model, method, seed=1)
+    np.testing.assert_allclose(outputs(model), before, rtol=1e-5, atol=1e-5 if method == "pissa" else 0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_was_trained_is_kept(method):
+    model, _ = images(alpha=6)
+    trained = train(model)
+    initialize_lora(model, method, seed=1)
+    np.testing.assert_allclose(outputs(model), trained, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_embeddings_too(method):
+    model = words()
+    trained = train(model, WORDS)
+    initialize_lora(model, method, seed=1)
+    np.testing.assert_allclose(outputs(model, WORDS), trained, rtol=1e-5, atol=1e-5)
+    (embedding,) = model.layers
+    assert weight(embedding, "lora_embeddings_a").any()
+
+
+def test_gaussian_factors_have_their_size_and_a_seed_each():
+    model, _ = images()
+    kernel = weight(model.get_layer("dense"), "kernel")
+    plan = initialize_lora(model, "gaussian", seed=5)
+    of_path = {row.path: row for row in plan.weights}
+    assert list(of_path) == [f"{name}/lora_kernel_{factor}" for name in ("conv", "dense", "einsum") for factor in "ab"]
+    assert of_path["dense/lora_kernel_a"].seed == seeds(5)("dense/lora_kernel_a")
+    factor = weight(model.get_layer("dense"), "lora_kernel_a")
+    assert factor.std() == pytest.approx(1 / 3, rel=0.05)
+    assert not weight(model.get_layer("dense"), "lora_kernel_b").any()
+    np.testing.assert_array_equal(weight(model.get_layer("dense"), "kernel"), kernel)
+
+
+def test_gaussian_factors_have_the_same_bits_everywhere():
+    model, _ = images()
+    initialize_lora(model, "gaussian", seed=3)
+    assert weights_digest(model) == "21da4aeadeae45677d0f52708edbf466"
+
+
+@pytest.mark.parametrize("alpha", [None, 12])
+def test_principal_factors_are_those_of_the_kernel(alpha):
+    model, _ = images(alpha)
+    dense = model.get_layer("dense")
+    kernel = weight(dense, "kernel").astype("float64")
+    initialize_lora(model, "pissa")
+    scale = (alpha or 3) / 3
+    left, singular, right = np.linalg.svd(kernel, full_matrices=False)
+    a, b = weight(dense, "lora_kernel_a"), weight(dense, "lora_kernel_b")
+    np.testing.assert_allclose(scale * a @ b, left[:, :3] * singular[:3] @ right[:3], atol=1e-5)
+    np.testing.assert_allclose((a**2).sum(axis=0), singular[:3] / scale, rtol=1e-4)
+    np.testing.assert_allclose((b**2).sum(axis=1), singular[:3] / scale, rtol=1e-4)
+    rest = np.linalg.svd(weight(dense, "kernel"), compute_uv=False)
+    np.testing.assert_allclose(rest[:-3], singular[3:], rtol=1e-4)
+    assert (np.take_along_axis(a, abs(a).argmax(axis=0)[None], axis=0) > 0).all()
+
+
+def test_principal_factors_agree_between_backends():
+    model, _ = images()
+    initialize_lora(model, "pissa")
+    factor = weight(model.get_layer("einsum"), "lora_kernel_a")
+    assert factor.shape == (4, 2, 3)
+    np.testing.assert_allclose(factor[0, 0], FACTOR, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_by_itself(name, method):
+    layer = LAYERS[name]()
+    x = RNG.normal(size=(2, 7, 6)).astype("float32")
+    before = to_numpy(layer(x))
+    layer.enable_lora(2)
+    plan = initialize_lora(layer, method, seed=0)
+    assert {row.path for row in plan.weights} >= {"lora_kernel_a", "lora_kernel_b"}
+    np.testing.assert_allclose(to_numpy(layer(x)), before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
+def test_other_dtypes(dtype):
+    model, before = images(dtype=dtype)
+    initialize_lora(model, "pissa")
+    np.testing.assert_allclose(outputs(model), before, atol=0.1)
+    assert not np.array_equal(weight(model.get_layer("dense"), "lora_kernel_a"), 0)
+
+
+def test_a_model_from_a_file_trains_again(tmp_path):
+    model, _ = images()
+    trained = train(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert not any(to_numpy(v).any() for v in loaded.trainable_variables if "lora" in v.name)  # Keras' doing
+    initialize_lora(loaded, "gaussian", seed=0)
+    np.testing.assert_allclose(outputs(loaded), trained, rtol=1e-4, atol=1e-4)
+    assert all(to_numpy(v).any() for v in loaded.trainable_variables if v.name.endswith("_a"))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("stop", range(1, 10))
+def test_an_interruption_changes_nothing(stop, monkeypatch):
+    model, _ = images()
+    before = [to_numpy(weight) for weight in model.weights]
+    made, assign = [], keras.Variable.assign
+
+    def interrupted(variable, value):
+        made.append(variable)
+        if len(made) == stop:
+            raise KeyboardInterrupt
+        return assign(variable, value)
+
+    monkeypatch.setattr(keras.Variable, "assign", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        initialize_lora(model, "pissa")
+    for value, weight in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(to_numpy(weight), value)
+
+
+def quantized():
+    model, _ = images()
+    model.get_layer("dense").quantize("int8")
+    return model
+
+
+def zero_kernel():
+    model, _ = images()
+    next(w for w in model.get_layer("dense").weights if w.name == "kernel").assign(np.zeros((216, 12)))
+    return model
+
+
+def without_lora():
+    return keras.Sequential([keras.Input((4,)), layers.Dense(2)], name="plain")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("make", "arguments", "error", "message"),
+    [
+        (lambda: images()[0], {"method": "olora"}, ValueError, r"`method` must be one of \('gaussian', 'pissa'\)"),
+        (lambda: images()[0], {"seed": -1}, ValueError, "`seed` must be"),
+        (lambda: 3, {}, TypeError, "`model` must be a Keras model or layer"),
+        (without_lora, {}, ValueError, "`model` must have layers with LoRA.*model='plain' with none"),
+        (quantized, {}, ValueError, r"none of them quantized.*with \['dense/lora_kernel_a'\]"),
+        (
+            zero_kernel,
+            {"method": "pissa"},
+            ValueError,
+            "'gaussian'.*its factors, 3. Received.*'dense/kernel' of rank 0",
+        ),
+        (lambda: images(rank=6)[0], {"method": "pissa"}, ValueError, "'einsum/kernel' of rank 5"),
+    ],
+)
+def test_a_refused_call_changes_nothing(make, arguments, error, message):
+    model = make()
+    before = [to_numpy(weight) for weight in getattr(model, "weights", [])]
+    with pytest.raises(error, match=message):
+        initialize_lora(model, **arguments)
+    for value, weight in zip(before, getattr(model, "weights", []), strict=True):
+        np.testing.assert_array_equal(to_numpy(weight), value)
