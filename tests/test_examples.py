@@ -279,7 +279,6 @@ def few_digits(monkeypatch):
             ["--epochs", "1", "--repeats", "1", "--blocks", "2"],
             "2 residual blocks without normalization",
         ),
-        ("widths", ["--widths", "64", "96"], "Figure: widths.png"),
         ("pretraining", ["--epochs", "1", "--repeats", "1"], "16 images of the digits 4 to 7, 1 seeds"),
         ("state_space", ["--epochs", "1", "--repeats", "1"], "Signs recalled after 1 epochs"),
         ("renewal", ["warm", "--epochs", "1", "--repeats", "1"], "shrink_and_perturb"),
@@ -288,7 +287,14 @@ def few_digits(monkeypatch):
         ("attention_start", ["--repeats", "1", "--epochs", "1"], "4 blocks, 1 epochs: means of 1 seeds"),
         ("new_words", ["--repeats", "1", "--steps", "2", "--examples", "640"], "rise of the loss from means: 0.223"),
         ("choices", ["--units", "16", "--epochs", "1", "--repeats", "1"], "2 ReLU layers of 16 units, 1 epochs"),
-        ("long_memory", ["recall", "--layer", "gru", "--epochs", "1", "--repeats", "1"], "Recall, GRU: 100 steps"),
+        # Longer than all others together.
+        pytest.param("widths", ["--widths", "64", "96"], "Figure: widths.png", marks=pytest.mark.full),
+        pytest.param(
+            "long_memory",
+            ["recall", "--layer", "gru", "--epochs", "1", "--repeats", "1"],
+            "Recall, GRU: 100 steps",
+            marks=pytest.mark.full,
+        ),
     ],
 )
 def test_scripts_print_a_table(script, options, found, tmp_path, capsys):
