@@ -10,8 +10,7 @@ import pytest
 
 import keras_initx
 
-sync_api = pytest.importorskip("playwright.sync_api")
-chromium = pytest.importorskip("chromium")
+pytest.importorskip("playwright.sync_api")
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "site" / "play" / "index.html").as_uri()
 GUIDE = pathlib.Path(__file__).parents[2] / "docs" / "play.md"
@@ -49,14 +48,6 @@ CASES = (
     "weights=he&activation=sigmoid&scale=10&depth=6",
     "weights=fan_in&activation=gelu&scale=5&depth=12&width=160",
 )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium.executable())
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

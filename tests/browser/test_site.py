@@ -5,20 +5,11 @@ import re
 
 import pytest
 
-sync_api = pytest.importorskip("playwright.sync_api")
-chromium = pytest.importorskip("chromium")
+pytest.importorskip("playwright.sync_api")
 
 SITE = pathlib.Path(__file__).parents[2] / "docs" / "_build" / "html"
 PAGES = sorted(page for page in SITE.rglob("*.html") if page.parent.name != "play" and "_modules" not in page.parts)
 pytestmark = pytest.mark.skipif(not PAGES, reason="the documentation is built by `nox -s site`")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium.executable())
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
