@@ -90,12 +90,9 @@ def known(names):
 
 def build(model, initializer, *extra):
     """Return the time until the weights of a new model are ready, in a process that has built nothing before."""
-    import keras
-
     import keras_initx  # noqa: F401 - registers the ids
 
-    # The baseline: the framework is imported and has opened the device.
-    _device.synchronize(keras.ops.convert_to_tensor([0.0]))
+    _device.prepare()
     start = time.perf_counter()
     built = MODELS[model](initializer, *extra)
     for weight in built.weights:

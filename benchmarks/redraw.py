@@ -8,6 +8,7 @@ measures one backend on one device. README.md in this folder explains the result
 import time
 
 import _common
+import _device
 
 FORMS = ("first in a process", "second in a process")
 
@@ -35,6 +36,7 @@ def measure():
     import keras_initx
     from keras_initx.models import weights_digest
 
+    _device.prepare()
     found, digests = {}, set()
     for seed, form in enumerate(FORMS):
         begin = time.perf_counter()

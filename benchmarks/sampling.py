@@ -72,10 +72,7 @@ def measure_processes(cases, measured, arguments):
 
 def cold_call(row_name, name, shape, dtype, device):
     """Return the time of the first call in a process, or an error message."""
-    import keras
-
-    # The baseline: the framework is imported and has opened the device.
-    _device.synchronize(keras.ops.convert_to_tensor([0.0]))
+    _device.prepare()
     initializer = _rows.maker(row_name, name)(0)
     start = time.perf_counter()
     error = _attempt(initializer, shape, dtype)
