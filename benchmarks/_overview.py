@@ -5,11 +5,9 @@ import _rows
 import build
 import trials
 
-# The commit that recorded the results; where the table of places comes from, which was not measured again since; and
-# how large models were measured.
-_RECORDED = "commit d1f90f2"
-_PLACES = "another machine, commits 94f5dd9 and 31b41f8, without the compiled kernel"
-_MODELS = "commit f8b9acc"
+# The commit that recorded the results, and those of benchmarks that were not measured again since.
+_RECORDED = "commit 1c94bae"
+_EARLIER = {"trials": "commit d1f90f2", "large_models": "commit f8b9acc"}
 _BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
 # The key of the figures whose rounds count, by benchmark.
 _COUNTED = {
@@ -54,8 +52,8 @@ def _find(documents, benchmark, device, backend):
 
 
 def measured(document):
-    """Say which commit recorded a result, and where it was measured if that is another machine."""
-    return {"places": _PLACES, "large_models": _MODELS}.get(document["benchmark"], _RECORDED)
+    """Say which commit recorded a result."""
+    return _EARLIER.get(document["benchmark"], _RECORDED)
 
 
 def rounds(document):
