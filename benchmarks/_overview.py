@@ -7,7 +7,7 @@ import trials
 
 # The commit that recorded the results, and those of benchmarks that were not measured again since.
 _RECORDED = "commit 1c94bae"
-_EARLIER = {"trials": "commit d1f90f2", "large_models": "commit f8b9acc"}
+_EARLIER = {"large_models": "commit f8b9acc"}
 _BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
 # The key of the figures whose rounds count, by benchmark.
 _COUNTED = {
