@@ -164,7 +164,8 @@ def _npy_array(open_file: Callable[[], IO[bytes]]) -> Stored:
 @contextlib.contextmanager
 def _safetensors(path: str) -> Iterator[File]:
     safe_open = import_optional("safetensors", "safetensors").safe_open
-    dtypes = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+    dtypes = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64", "BOOL": "bool"}
+    dtypes |= {f"{kind[0].upper()}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
     with safe_open(path, framework="numpy") as file:
         names = file.keys()
 

@@ -293,7 +293,7 @@ def _unit_weights(
         if not outputs[0]:
             raise _LeftError(f"no layer uses the output of {part.name}")
         for user in outputs[0]:
-            if isinstance(user, _UNITWISE) and _layers.activation_name(user) not in _MIXING:
+            if isinstance(user, _UNITWISE) and _units_are_last(user) and _layers.activation_name(user) not in _MIXING:
                 passed.append(user)
             else:
                 users[user] += 1
@@ -325,6 +325,13 @@ def _unit_weights(
     return units, own, outgoing, output
 
 
+def _units_are_last(layer: keras.layers.Layer) -> bool:
+    """Return whether a layer takes the last axis for that of units or channels."""
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return layer.axis in (-1, layer.input_spec.ndim - 1)
+    return getattr(layer, "data_format", "") != "channels_first"
+
+
 def _kernel(layer: keras.layers.Layer, *, may_be_recurrent: bool = False) -> tuple[keras.Variable, int, int]:
     """Return the only kernel of `layer`, its axis of inputs and its axis of units."""
     kernels = kernels_of(layer)
@@ -337,7 +344,7 @@ def _kernel(layer: keras.layers.Layer, *, may_be_recurrent: bool = False) -> tup
     is_plain = not others and len(inputs - outputs) == len(outputs - inputs) == 1
     if not (is_plain and isinstance(layer, _MULTIPLYING)):
         raise _LeftError("not a dense layer or a convolution")
-    if getattr(layer, "groups", 1) > 1 or getattr(layer, "data_format", "") == "channels_first":
+    if getattr(layer, "groups", 1) > 1 or not _units_are_last(layer):
         raise _LeftError("in groups or with channels first")
     of_inputs, of_units = *(inputs - outputs), *(outputs - inputs)
     if isinstance(layer, keras.layers.EinsumDense):

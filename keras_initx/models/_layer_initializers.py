@@ -43,13 +43,23 @@ def layer_initializers(weights: Sequence[ModelWeight]) -> dict[str, tuple[LayerI
         elif hasattr(weight.layer, "adapt"):
             found[weight.path] = None, "adapted to data"
         else:
-            held = getattr(weight.layer, argument_name(weight.variable), None)
-            initializer = keras.initializers.get(held) or _recorded(weight, record)
+            initializer = _held(weight) or _recorded(weight, record)
             sets_forget_bias = weight.name == "bias" and _recurrent.overwrites_forget_bias(weight.layer)
             if initializer and sets_forget_bias and not isinstance(initializer, LSTMForgetBias):
                 units = weight.shape[0] // 4
                 initializer = Concatenated([initializer, "ones", initializer], sizes=[units, units, 2 * units])
             found[weight.path] = initializer, "" if initializer else "initializer unknown"
+    return found
+
+
+def _held(weight: ModelWeight) -> LayerInitializer | None:
+    """Return the initializer that a layer keeps for `weight` under Keras' name, or `None` without one."""
+    try:
+        found: LayerInitializer | None = keras.initializers.get(
+            getattr(weight.layer, argument_name(weight.variable), None)
+        )
+    except (TypeError, ValueError):  # A user's layer may keep anything there.
+        return None
     return found
 
 
@@ -108,7 +118,10 @@ def _position(weight: ModelWeight) -> tuple[Any, ...]:
 
 @contextlib.contextmanager
 def _recorded_calls() -> Iterator[dict[int, LayerInitializer]]:
-    """Yield a dict from the id of each variable that `add_weight` creates to its initializer; the values are 0."""
+    """Yield a dict from the id of each variable that `add_weight` creates to its initializer; the values are 0.
+
+    What a layer assigns when it is built is not in it, because no initializer makes its values.
+    """
     original = keras.layers.Layer.add_weight
     thread = threading.get_ident()
     calls: dict[int, LayerInitializer] = {}
@@ -118,7 +131,9 @@ def _recorded_calls() -> Iterator[dict[int, LayerInitializer]]:
             return original(self, shape, initializer, *args, **options)
         variable = original(self, shape, "zeros", *args, **options)
         is_float = "float" in keras.backend.standardize_dtype(variable.dtype)
-        calls[id(variable)] = keras.initializers.get(initializer or ("glorot_uniform" if is_float else "zeros"))
+        key = id(variable)
+        calls[key] = keras.initializers.get(initializer or ("glorot_uniform" if is_float else "zeros"))
+        vars(variable)["assign"] = lambda value: calls.pop(key, None)
         return variable
 
     with _LOCK:
@@ -130,17 +145,16 @@ def _recorded_calls() -> Iterator[dict[int, LayerInitializer]]:
 
 
 def initial_state(model: keras.Model) -> list[tuple[keras.Variable, Tensor]]:
-    """Return the variables of the optimizer, of random generators and of stateful layers, each with its initial value.
+    """Return the variables of optimizers, of random generators and of stateful layers, each with its initial value.
 
     The learning rate and the seeds of the generators are kept. Some optimizers start with a copy of
     the weights, so call this after they have been assigned.
 
     Raises:
-        ValueError: If the initial state of the optimizer is unknown.
+        ValueError: If the initial state of an optimizer is unknown.
     """
     found: list[tuple[keras.Variable, Tensor]] = []
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is not None and optimizer.built:
+    for optimizer in _optimizers(model):
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             found += [(optimizer.step_counter, 0), (optimizer.dynamic_scale, optimizer.initial_scale)]
             optimizer = optimizer.inner_optimizer
@@ -158,6 +172,11 @@ def initial_state(model: keras.Model) -> list[tuple[keras.Variable, Tensor]]:
     return found
 
 
+def _optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """Return the optimizers of `model` that have been used: a model with its own `train_step` may have several."""
+    return [one for one in vars(model).values() if isinstance(one, keras.optimizers.Optimizer) and one.built]
+
+
 class Slot(NamedTuple):
     """A variable of an optimizer with the shape of a weight, such as a moment, the weight, and the initial value."""
 
@@ -167,28 +186,26 @@ class Slot(NamedTuple):
 
 
 def slots(model: keras.Model) -> list[Slot]:
-    """Return the slots of the optimizer of `model`, none if it has not been used.
+    """Return the slots of the optimizers of `model` that have been used.
 
     An average of a weight starts with the weight: unlike that of a new optimizer, its first step is over.
 
     Raises:
-        ValueError: If the optimizer keeps anything else for each weight, or its initial state is unknown.
+        ValueError: If an optimizer keeps anything else for each weight, or its initial state is unknown.
     """
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is None or not optimizer.built:
-        return []
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
     found = []
-    for variable, (new, weight) in zip(optimizer.variables, _fresh_variables(optimizer, model), strict=True):
-        if weight is not None:
-            start = weight if variable.name.endswith("_average") else new
-            found.append(Slot(variable, weight, start.value))
-        elif len(variable.shape):
-            raise ValueError(
-                "`model` must have an optimizer whose moments have the shapes of weights, or `reset` must be False. "
-                f"Received: optimizer={optimizer!r} with {variable.path!r} of shape {tuple(variable.shape)}"
-            )
+    for optimizer in _optimizers(model):
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            optimizer = optimizer.inner_optimizer
+        for variable, (new, weight) in zip(optimizer.variables, _fresh_variables(optimizer, model), strict=True):
+            if weight is not None:
+                start = weight if variable.name.endswith("_average") else new
+                found.append(Slot(variable, weight, start.value))
+            elif len(variable.shape):
+                raise ValueError(
+                    "`model` must have an optimizer whose moments have the shapes of weights, or `reset` must be "
+                    f"False. Received: optimizer={optimizer!r} with {variable.path!r} of shape {tuple(variable.shape)}"
+                )
     return found
 
 
@@ -206,8 +223,10 @@ def _fresh_variables(
         try:
             fresh: Any = cls.from_config(cls.get_config(optimizer))  # type: ignore[attr-defined]
             made: dict[int, keras.Variable] = {}
-            add = functools.partial(_recorded_slot, fresh.add_variable_from_reference, made)
-            with replaced(fresh, "add_variable_from_reference", add):
+            with contextlib.ExitStack() as stack:
+                for one in (fresh, *getattr(fresh, "optimizers", ())):  # those of a `MultiOptimizer`
+                    add = functools.partial(_recorded_slot, one.add_variable_from_reference, made)
+                    stack.enter_context(replaced(one, "add_variable_from_reference", add))
                 fresh.build(weights)
         except Exception:
             continue

@@ -128,8 +128,9 @@ def load_pretrained(
     layer after a flattened image has its inputs in another order, channels first; and torch has
     other defaults, such as an epsilon of 1e-5 in normalization layers.
 
-    All names, shapes and dtypes are checked before the first array is read. Values are cast to the
-    dtype of the weight. Only the arrays that are used are read from a file, one at a time. If a
+    All names, shapes and dtypes are checked before the first array is read, except by a function,
+    which is called twice: to check what it returns, and to load it. Values are cast to the dtype of
+    the weight. Only the arrays that are used are read from a file, one at a time. If a
     weight is sharded, a process reads the regions that its devices hold: from `.safetensors`,
     `.h5`, `.hdf5` and `.keras` nothing else, as long as the axes of the array are at most in another order.
 
@@ -265,14 +266,17 @@ def _conversion(
     if index == "mean":
         return _extended(weight, stored, layout)
     if callable(index):
-        made = _arrays.as_stored(index(stored[0].read(...)))
+        function = index
+        made = _arrays.as_stored(function(stored[0].read(...)))
         if made.shape != weight.shape:
             raise _MismatchError(f"the function returns shape {made.shape}")
         if not _can_be_cast(made.dtype, weight.dtype):
             raise _MismatchError(f"the function returns {made.dtype}")
-        return f"{getattr(index, '__name__', type(index).__name__)}()", lambda region: made.read(region).astype(
-            weight.dtype
-        )
+
+        def made_again(region: Region) -> Array:  # so that not all results are kept until the end
+            return _arrays.as_stored(function(stored[0].read(...))).read(region).astype(weight.dtype)
+
+        return f"{getattr(function, '__name__', type(function).__name__)}()", made_again
     shapes = [array.shape for array in stored]
     if candidate.third is not None:
         if math.prod(shapes[0][:1]) % 3:

@@ -136,6 +136,23 @@ def test_moments_of_what_is_reset_start_anew():
     assert int(model.optimizer.iterations) == 2
 
 
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has none")
+def test_several_optimizers_keep_moments_of_their_weights():
+    model = drawn(dense)
+    kill(model.get_layer("first"))
+    kill(model.get_layer("second"), [])
+    only = {".*first.*": keras.optimizers.Adam(1e-4)}
+    several = keras.optimizers.OptimizerMap(keras.optimizers.SGD(1e-4, momentum=0.9), only)
+    model.compile(keras.optimizers.MultiOptimizer(several), "mse")
+    model.fit(X, np.ones((64, 3)), verbose=0)
+    reset_dormant(model, X, threshold=0, seed=2)
+    moments = {variable.path: to_numpy(variable) for variable in model.optimizer.variables if len(variable.shape)}
+    of_first = [moment for path, moment in moments.items() if "first" in path and "momentum" in path]
+    assert of_first
+    assert all((moment[..., DEAD] == 0).all() for moment in of_first)
+    assert any(moment.any() for moment in moments.values())
+
+
 def test_averages_of_weights_follow_them():
     model = drawn(dense)
     kill(model.get_layer("first"))
@@ -219,6 +236,20 @@ class Doubled(layers.Layer):
         return x @ self.kernel + x
 
 
+def after(*users):
+    """Return a function that builds a network with layers that take another axis than the last for the units."""
+
+    def build():
+        return keras.Sequential(
+            [keras.Input((8, 6)), layers.Dense(8, "relu", name="hidden"), *users, layers.Dense(3, name="logits")]
+        )
+
+    return build
+
+
+FIRST = "channels_first"
+
+
 def custom():
     return keras.Sequential(
         [
@@ -243,6 +274,12 @@ OUTPUT = "an output of the model"
         (memory, {"memory": "recurrent", "logits": OUTPUT}),
         (softmax, {"hidden": "its activation mixes units", "logits": OUTPUT}),
         (einsum("abc,cd->adb", (8, 8)), {"hidden": "its units are not along the last axis", "logits": OUTPUT}),
+        (after(layers.Flatten(FIRST, name="flat")), {"hidden": "used by flat", "logits": OUTPUT}),
+        (after(layers.GlobalAveragePooling1D(FIRST, name="pool")), {"hidden": "used by pool", "logits": OUTPUT}),
+        (
+            after(layers.BatchNormalization(1, name="norm"), layers.Flatten()),
+            {"hidden": "used by norm", "logits": OUTPUT},
+        ),
         (custom, {"hidden": "used by doubled: not a dense", "doubled": "not a dense layer", "logits": OUTPUT}),
     ],
 )

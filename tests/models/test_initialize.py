@@ -253,6 +253,30 @@ def test_what_a_layer_hands_to_add_weight_is_found():
     ]
 
 
+class Sines(layers.Layer):
+    """Assigns one weight when it is built, and has a setting with the name of an initializer."""
+
+    kernel_initializer = "a word of its own"
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=shape[1:], initializer="ones", name="kernel")
+        self.table = self.add_weight(shape=shape[1:], initializer="zeros", trainable=False, name="table")
+        self.table.assign(np.sin(np.arange(shape[1])))
+
+    def call(self, inputs):
+        return inputs * self.kernel + self.table
+
+
+def test_what_a_layer_assigns_itself_is_left():
+    model = keras.Sequential([keras.Input((8,)), Sines(name="sines")])
+    for variable in model.weights:
+        variable.assign(variable.value + 1)
+    assert [row.reason for row in initialize(model, seed=0).weights] == ["", "initializer unknown"]
+    kernel, table = map(to_numpy, model.weights)
+    np.testing.assert_array_equal(kernel, np.ones(8))
+    np.testing.assert_allclose(table, np.sin(np.arange(8)) + 1, atol=1e-6)
+
+
 class Block(layers.Layer):
     """Gets one layer, and makes another one of the same class."""
 

@@ -1,6 +1,7 @@
 """A whole model takes the weights of a file, of another model or of arrays at hand: by names, all or nothing."""
 
 import re
+import weakref
 
 import keras
 import numpy as np
@@ -103,6 +104,21 @@ def test_files(name, tmp_path):
     model = network()
     load_pretrained(model, tmp_path / name, RULES, layout="torch")
     assert_as_in_torch(model)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int32"])
+def test_a_file_has_weights_that_are_no_real_numbers(dtype, tmp_path):
+    class Counting(layers.Layer):
+        def build(self, shape):
+            self.count = self.add_weight(shape=(3,), initializer="zeros", dtype=dtype, trainable=False, name="count")
+
+        def call(self, inputs):
+            return inputs
+
+    safetensors.numpy.save_file({"n": np.array([1, 0, 1], dtype)}, tmp_path / "a.safetensors")
+    model = built((2,), Counting(name="counting"))
+    load_pretrained(model, tmp_path / "a.safetensors", {"counting/count": "n"}, layout="keras")
+    np.testing.assert_array_equal(to_numpy(model.weights[0]), [1, 0, 1])
 
 
 @pytest.mark.parametrize("stored", ["float16", "bfloat16", "float64"])
@@ -235,6 +251,19 @@ def test_a_fused_array_is_taken_apart():
     np.testing.assert_array_equal(arrays(model)["attention/key/kernel"], fused[:, 4:8].reshape(6, 2, 2))
     np.testing.assert_array_equal(arrays(model)["attention/value/bias"], bias[8:].reshape(2, 2))
     assert row(plan, "attention/query/kernel").change == "[..., 0:4], reshaped"
+
+
+def test_what_a_function_returns_is_not_kept():
+    made = []
+
+    def doubled(array):
+        made.append(weakref.ref(result := 2 * array))
+        return result
+
+    model = built((2,), *(layers.Dense(2, name=f"of {name}", use_bias=False) for name in "abc"))
+    load_pretrained(model, {"a": np.eye(2)}, {"*/kernel": ("a", doubled)}, layout="keras", dry_run=True)
+    assert len(made) == 3
+    assert not any(reference() is not None for reference in made)
 
 
 def test_a_function_makes_the_weight_whatever_the_layout():
