@@ -138,3 +138,12 @@ def compiled_loss(model: keras.Model) -> Any:
     Relies on a private attribute. `model.loss` is public, but is what the user passed to `compile`.
     """
     return getattr(model, "_compile_loss", None)
+
+
+def compiled_metrics(model: keras.Model) -> list[Any]:
+    """Return the metrics that were passed to `compile`: objects, functions or strings.
+
+    Relies on private attributes. `model.metrics` is public, but does not have them before the first batch.
+    """
+    found, names = getattr(model, "_compile_metrics", None), ("_user_metrics", "_user_weighted_metrics")
+    return list(keras.tree.flatten([getattr(found, name, None) for name in names]))

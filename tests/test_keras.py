@@ -281,3 +281,11 @@ def test_the_compiled_loss_computes_the_loss():
     loss = _keras.compiled_loss(model)
     assert loss.metrics == []
     assert float(loss(y, outputs)) == float(model.compute_loss(y=y, y_pred=outputs)) == 4
+
+
+def test_the_compiled_metrics_are_those_of_the_user():
+    model = keras.Sequential([keras.Input((2,)), *dense()])
+    assert _keras.compiled_metrics(model) == [None, None]
+    first, second = keras.metrics.AUC(), keras.metrics.Recall()
+    model.compile("sgd", "mse", metrics=[["mae", first]], weighted_metrics=[second])
+    assert _keras.compiled_metrics(model) == ["mae", first, second]

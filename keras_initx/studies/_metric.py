@@ -30,9 +30,9 @@ _LEAST_IS_BEST = (
     *("Hinge", "SquaredHinge", "CategoricalHinge", "FalsePositives", "FalseNegatives"),
 )
 _DIRECTIONS: dict[str, Direction] = {**dict.fromkeys(_GREATEST_IS_BEST, "max"), **dict.fromkeys(_LEAST_IS_BEST, "min")}
-# Substrings of the names of metrics, with their ranges.
+# Words in the names of metrics, with their ranges.
 _RANGES = {
-    **dict.fromkeys(("acc", "auc", "precision", "recall", "f1", "iou"), (0.0, 1.0)),
+    **dict.fromkeys(("acc", "accuracy", "auc", "precision", "recall", "f1", "iou"), (0.0, 1.0)),
     "r2": (-math.inf, 1.0),
     "similarity": (-1.0, 1.0),
 }
@@ -149,25 +149,24 @@ def resolve_metric(trials: Collection[Trial], monitor: str | None, mode: Mode) -
     """
     check_monitor(monitor, mode)
     names = {name for trial in trials if trial.epochs for name in _names(trial)}
-    if monitor is None:
-        monitor = min((name for name in names if not name.endswith("_loss")), default="val_loss")
-    elif names:
+    wanted = monitor or min((name for name in names if not name.endswith("_loss")), default="val_loss")
+    if names:
         # With or without its automatic number.
-        found = [name for name in names if name == monitor] or [name for name in names if _unnumbered(name) == monitor]
+        found = [name for name in names if name == wanted] or [name for name in names if _unnumbered(name) == wanted]
         if len(found) != 1:
             raise BuildError(f"`monitor` must be one of {tuple(sorted(names))}. Received: monitor={monitor!r}")
-        monitor = found[0]
+        wanted = found[0]
     if mode != "auto":
-        return monitor, mode
+        return wanted, mode
     known = {name: direction for trial in trials for name, direction in trial.directions.items()}
     # Records of earlier versions do not have the direction, and a run that has not begun has no metric.
-    direction = known[monitor] if monitor in known else _named_direction(monitor.removeprefix("val_"))
+    direction = known[wanted] if wanted in known else _named_direction(wanted.removeprefix("val_"))
     if direction is None and names:
         raise BuildError(
             "`mode` must be 'max' or 'min' for a metric of which it is not known whether larger or smaller values are "
-            f"better; or choose another `monitor`. Received: mode={mode!r}, monitor={monitor!r} of {_listed(names)}"
+            f"better; or choose another `monitor`. Received: mode={mode!r}, monitor={wanted!r} of {_listed(names)}"
         )
-    return monitor, direction or "min"
+    return wanted, direction or "min"
 
 
 def check_monitor(monitor: str | None, mode: Mode) -> None:
@@ -195,5 +194,7 @@ def metric_range(monitor: str, values: Collection[float]) -> tuple[float, float]
         values: Its values. If one is out of range, e.g. an accuracy in percent, the range is
             unknown.
     """
-    known = next((known for word, known in _RANGES.items() if word in monitor), _UNBOUNDED)
+    # Keras writes `MeanIoU` as `mean_io_u`.
+    words = "loss" if monitor.endswith("_loss") else monitor.replace("io_u", "iou")
+    known = next((known for word, known in _RANGES.items() if f"_{word}_" in f"_{words}_"), _UNBOUNDED)
     return known if all(known[0] <= value <= known[1] for value in values) else _UNBOUNDED

@@ -140,7 +140,7 @@ class Folder:
             FileNotFoundError: If the folder contains none.
             DamagedFileError: If the file is damaged.
         """
-        header = from_line(self._header.read_text(encoding="utf-8"))
+        header = from_line(self._header.read_text(encoding="utf-8", errors="replace"))
         if header is None:
             raise DamagedFileError(f"{self._header} is damaged")
         return header

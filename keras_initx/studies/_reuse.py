@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._keras import layers_of
+from keras_initx._keras import compiled_metrics, layers_of
 from keras_initx._seeds import isolated_rng
 from keras_initx._typing import Array
 from keras_initx.diagnostics._layers import automatic_name
@@ -72,7 +72,8 @@ def _program(model: keras.Model) -> str | None:
         # A built optimizer may be shared between models.
         if not (model.built and model.compiled) or model.optimizer.built:
             return None
-        return _describe(model) if all(map(_is_determined, (model, *layers_of(model)))) else None
+        layers = all(map(_is_determined, (model, *layers_of(model))))
+        return _describe(model) if layers and all(map(_has_complete_config, _compiled_with(model))) else None
     except Exception:  # The config cannot be serialized.
         return None
 
@@ -92,6 +93,25 @@ def _is_determined(layer: Any) -> bool:
         # The config has only the name of a function, and a custom function may be named `relu` too.
         and all(is_of_keras(value) for value in values if isinstance(value, types.FunctionType))
     )
+
+
+def _compiled_with(model: keras.Model) -> list[Any]:
+    """Return the optimizer, losses and metrics of a compiled model, those that are objects."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    parts = [optimizer, *keras.tree.flatten(model.loss), *compiled_metrics(model)]
+    return [part for part in parts if isinstance(part, keras.optimizers.Optimizer | keras.Loss | keras.Metric)]
+
+
+def _has_complete_config(part: Any) -> bool:
+    """Return whether the config has all settings. It lacks the `delta` of `Huber`, and what has no weight decay."""
+    return _settings(part) == _settings(type(part).from_config(part.get_config()))
+
+
+def _settings(part: Any) -> dict[str, Any]:
+    def is_plain(value: Any) -> bool:
+        return all(isinstance(leaf, bool | int | float | str | None) for leaf in keras.tree.flatten(value))
+
+    return {name: value for name, value in vars(part).items() if is_plain(value)}
 
 
 def is_of_keras(value: Any) -> bool:

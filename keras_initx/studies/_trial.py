@@ -258,7 +258,7 @@ def train(
         on_epoch({"epoch": epoch + 1, **metrics, "seconds": seconds})
 
     def end_batch(batch: int, logs: Record) -> None:
-        running.append((batch + 1, float(logs["loss"])))
+        running.append((batch + 1, float(logs.get("loss", math.nan))))
 
     callback = keras.callbacks.LambdaCallback(
         on_epoch_begin=begin_epoch, on_epoch_end=end_epoch, on_train_batch_end=end_batch if 1 in epochs else None

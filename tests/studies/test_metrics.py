@@ -109,6 +109,38 @@ UNKNOWN = {
 }
 
 
+class OwnSteps(keras.Sequential):
+    """Reports a loss under a name of its own."""
+
+    def train_step(self, *args):
+        logs = super().train_step(*args)
+        return (renamed(logs[0]), logs[1]) if isinstance(logs, tuple) else renamed(logs)
+
+    def test_step(self, *args):
+        logs = super().test_step(*args)
+        return (renamed(logs[0]), logs[1]) if isinstance(logs, tuple) else renamed(logs)
+
+
+def renamed(logs):
+    return {"own": logs["loss"]}
+
+
+def build_with_own_steps(initializer="he_normal"):
+    hidden = keras.layers.Dense(12, "relu", kernel_initializer=initializer)
+    model = OwnSteps([keras.Input((6,)), hidden, keras.layers.Dense(1, "sigmoid")])
+    model.compile(keras.optimizers.SGD(0.5), "binary_crossentropy", run_eagerly=True)
+    return model
+
+
+def test_a_model_may_report_another_name_than_loss():
+    study = compared(build_with_own_steps, mode="min")
+    assert study.monitor == "val_own"
+    assert {trial.status for trial in study.trials.values()} == {"finished"}
+    assert str(study)
+    with pytest.raises(ValueError, match=r"`monitor` must be one of \('val_own',\). Received: monitor='val_loss'"):
+        compared(build_with_own_steps, monitor="val_loss")
+
+
 @pytest.mark.parametrize("form", UNKNOWN)
 def test_an_unknown_direction_is_asked_for_before_anything_is_trained(form, tmp_path):
     build = builder(lambda: {"metrics": UNKNOWN[form]})

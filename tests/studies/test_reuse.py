@@ -173,10 +173,27 @@ def with_a_frozen_variable():
     return model
 
 
+def compiled_with(optimizer="sgd", **options):
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, "softmax")])
+    model.compile(optimizer, **{"loss": LOSS, **options})
+    return model
+
+
+def without_decay():
+    optimizer = keras.optimizers.AdamW()
+    optimizer.exclude_from_weight_decay(var_names=["kernel"])
+    return optimizer
+
+
 @pytest.mark.once
 @pytest.mark.parametrize(
     "build",
     [
+        lambda: compiled_with(loss=keras.losses.Huber(20.0)),
+        lambda: compiled_with(without_decay()),
+        lambda: compiled_with(keras.optimizers.LossScaleOptimizer(without_decay())),
+        lambda: compiled_with(metrics=[[keras.metrics.CosineSimilarity(axis=0)]]),
+        lambda: compiled_with(weighted_metrics=[keras.metrics.CosineSimilarity(axis=0)]),
         subclassed_and_built,
         build_without_input,
         with_automatic_outputs,
@@ -187,12 +204,24 @@ def with_a_frozen_variable():
         lambda: with_layer(keras.layers.Lambda(lambda x: 2 * x)),
         lambda: with_layer(keras.layers.Normalization(mean=0.0, variance=2.0)),
     ],
-    ids=["subclassed", "unbuilt", "outputs", "variable", "loss", "function", "layer", "lambda", "adapted"],
+    ids=[
+        *("delta", "decay", "scaled decay", "metric", "weighted metric"),
+        *("subclassed", "unbuilt", "outputs", "variable", "loss", "function", "layer", "lambda", "adapted"),
+    ],
 )
 def test_what_a_config_does_not_say_is_trained_itself(build):
     model = build()
     with _reuse.compiled_once(model) as trained:
         assert trained is model
+
+
+@pytest.mark.once
+def test_what_a_config_says_is_trained_in_a_copy():
+    metrics = ["accuracy", keras.metrics.AUC(), keras.metrics.MeanIoU(3, sparse_y_pred=False)]
+    for optimizer in ("adam", keras.optimizers.LossScaleOptimizer(keras.optimizers.AdamW()), keras.optimizers.Lion()):
+        model = compiled_with(optimizer, loss=keras.losses.Huber(), metrics=metrics)
+        with _reuse.copies_dropped(), _reuse.compiled_once(model) as trained:
+            assert trained is not model
 
 
 def test_a_copy_is_kept_after_success_and_dropped_after_an_exception():

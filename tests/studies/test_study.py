@@ -289,7 +289,12 @@ def test_no_difference_of_accuracies_is_above_one():
         ("val_cosine_similarity", [-0.5], (-1, 1)),
         ("val_r2_score", [-3.0], (-math.inf, 1)),
         ("val_accuracy", [97.0, 98.0], (-math.inf, math.inf)),
+        ("val_binary_accuracy_5", [0.5], (0, 1)),
+        ("val_mean_io_u", [0.5], (0, 1)),
         ("val_loss", [0.5], (-math.inf, math.inf)),
+        ("val_tower2_loss", [0.5], (-math.inf, math.inf)),
+        ("val_accuracy_loss", [0.5], (-math.inf, math.inf)),
+        ("val_previous_mae", [0.5], (-math.inf, math.inf)),
     ],
 )
 def test_bounds_of_metrics(monitor, values, expected):

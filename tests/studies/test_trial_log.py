@@ -76,9 +76,10 @@ def test_a_line_in_the_middle_must_be_as_it_was_written(folder):
         read_log(file)
 
 
-def test_a_header_must_be_as_it_was_written(folder):
+@pytest.mark.parametrize("other", [b"2", b"\xff"])
+def test_a_header_must_be_as_it_was_written(folder, other):
     file = folder.path / "study.json"
-    file.write_bytes(file.read_bytes().replace(b"1", b"2", 1))
+    file.write_bytes(file.read_bytes().replace(b"1", other, 1))
     with pytest.raises(DamagedFileError, match=r"study\.json is damaged"):
         folder.header()
 
