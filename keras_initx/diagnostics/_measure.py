@@ -1,11 +1,13 @@
 """Measure a model: a forward pass that records the output of each layer, and a backward pass."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import keras
+import numpy as np
 
 from keras_initx._keras import compiled_loss, layers_of
 from keras_initx._typing import Array, Tensor
@@ -25,6 +27,8 @@ Batch: TypeAlias = Any
 _LossFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor] | None
 # Attribute of a model that holds its compiled function for reuse.
 _KEPT = "_keras_initx_gradient_norms"
+# By which `LossScaleOptimizer` multiplies the loss at first.
+_LOSS_SCALE = 2**15
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -195,10 +199,22 @@ def _loss_value(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch, out
 def _gradient_norms(model: keras.Model, loss: _LossFunction) -> Callable[[Batch, Batch], list[float]]:
     """Return a function of inputs and targets that gives the norm of the gradient of each trainable weight."""
 
-    def value(x: Batch, y: Batch) -> Tensor:
-        return _loss_value(model, loss, x, y, model(x, training=True))
+    def value(x: Batch, y: Batch, scale: Array) -> Tensor:
+        found = _loss_value(model, loss, x, y, model(x, training=True))
+        return found * keras.ops.cast(scale, found.dtype)
 
-    return backend.gradient_norms(value, model.trainable_variables, layers_of(model))
+    measured = backend.gradient_norms(value, model.trainable_variables, layers_of(model))
+
+    def norms(x: Batch, y: Batch) -> list[float]:
+        # As training with `LossScaleOptimizer` does, because small gradients are 0 in float16.
+        scale = _LOSS_SCALE if any(layer.compute_dtype == "float16" for layer in layers_of(model)) else 1
+        while True:
+            found = [norm / scale for norm in measured(x, y, np.float32(scale))]
+            if scale == 1 or all(map(math.isfinite, found)):
+                return found
+            scale //= 32
+
+    return norms
 
 
 def keep_gradient_norms(model: keras.Model) -> None:

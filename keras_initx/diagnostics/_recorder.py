@@ -108,7 +108,7 @@ class Recorder:
             if is_hidden:
                 self.graph.add_consumer(operation, inputs)
             if facts and facts.has_kernel:
-                self._record_inputs(operation, first_float(args))
+                self._record_inputs(operation, first_float(args, or_image=True))
             self._hidden += is_hidden
             self._inside.append(False)
             try:
@@ -211,7 +211,10 @@ class Recorder:
         if not values.size or not (is_softmax or self.facts[layer].activation == "sigmoid"):
             return None
         # A bias set to the frequencies of rare classes also saturates outputs, but in the same way for all examples.
-        if self._logits_spread.get(layer, np.inf) < np.log(1 / self._margin - 1) / 2:
+        differs = self._logits_spread.get(layer, np.inf)
+        if is_softmax and layer not in self._logits_spread:  # It was applied by a layer or operation of its own.
+            differs = spread(np.log(np.maximum(values, 1e-30)))
+        if differs < np.log(1 / self._margin - 1) / 2:
             return 0.0
         low, high = self._margin, 1 - self._margin
         return float(np.mean(values.max(axis=-1) >= high if is_softmax else (values <= low) | (values >= high)))

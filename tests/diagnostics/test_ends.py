@@ -44,6 +44,24 @@ def test_pixels_into_a_relu_network(dtype):
     assert verdicts["saturated output"].remedy.startswith("standardize the inputs, then")
 
 
+class Subclassed(keras.Model):
+    """Gets its inputs as they are: a functional model casts them."""
+
+    def __init__(self):
+        super().__init__()
+        self.stack = [layers.Flatten(), layers.Dense(64, "relu", name="hidden"), layers.Dense(10, name="out")]
+
+    def call(self, x):
+        for layer in self.stack:
+            x = layer(x)
+        return x
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_pixels_into_a_subclassed_network(dtype):
+    assert "unscaled inputs" in found(Subclassed(), PIXELS.astype(dtype))
+
+
 @pytest.mark.parametrize(
     "first",
     [
@@ -112,6 +130,11 @@ def test_a_saturated_output_is_found_however_it_is_made(name, place):
 def test_a_bias_for_rare_classes_is_no_saturation(name, frequencies):
     bias = keras_initx.PriorBias(frequencies)
     assert found(classifier(last=(), activation=name, bias_initializer=bias), SCALED) == {}
+    if name == "softmax":
+        logits = classifier(last=(), bias_initializer=bias)
+        assert found(keras.Sequential([logits, layers.Softmax()]), SCALED) == {}
+        inputs = keras.Input((8, 8, 3))
+        assert found(keras.Model(inputs, keras.ops.softmax(logits(inputs))), SCALED) == {}
 
 
 def test_thresholds_of_both_ends_are_arguments():

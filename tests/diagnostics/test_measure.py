@@ -309,6 +309,22 @@ def test_models_in_16_bits(dtype):
     assert report.ok
 
 
+@pytest.mark.parametrize("factor", [1e-5, 1e3], ids=["small", "large"])
+def test_gradients_in_float16_are_those_in_float32(factor):
+    def norms(dtype):
+        keras.utils.set_random_seed(0)
+        stack = [layers.Dense(6, "tanh", dtype=dtype), layers.Dense(3, dtype=dtype)]
+        report = keras_initx.diagnose(
+            keras.Sequential([keras.Input((8,)), *stack]),
+            X,
+            Y,
+            loss=lambda y, outputs: factor * keras.ops.mean((y - outputs) ** 2),
+        )
+        return [layer.gradient_norm for layer in report.layers]
+
+    np.testing.assert_allclose(norms("mixed_float16"), norms("float32"), rtol=0.02)
+
+
 def test_only_the_first_examples_are_used(dense):
     model = sequential(*dense)
     report = keras_initx.diagnose(model, X, Y, loss="mse", batch_size=20)
