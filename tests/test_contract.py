@@ -188,6 +188,13 @@ def test_equal_initializers_have_equal_hashes(case):
 
 
 @pytest.mark.once
+def test_equal_numbers_of_two_types_have_equal_hashes():
+    first, second = keras_initx.RandomNormal(0, seed=1), keras_initx.RandomNormal(0.0, seed=1)
+    assert first == second
+    assert hash(first) == hash(second)
+
+
+@pytest.mark.once
 @every_class
 def test_differs_from_other_objects(case):
     assert case.make() != keras.initializers.Zeros()
@@ -195,14 +202,16 @@ def test_differs_from_other_objects(case):
 
 @pytest.mark.once
 @every_case
-def test_numpy_scalars_as_arguments_are_plain_numbers_in_the_config(case):
+def test_numpy_scalars_as_arguments_are_plain_numbers(case):
     def scalars(value):
         if isinstance(value, list):
             return [scalars(item) for item in value]
         return value if isinstance(value, str) else np.array(value)[()]
 
-    config = case.make(**{name: scalars(value) for name, value in case.kwargs.items()}).get_config()
-    assert json.loads(json.dumps(config)) == case.make().get_config()
+    initializer = case.make(**{name: scalars(value) for name, value in case.kwargs.items()})
+    assert json.loads(json.dumps(initializer.get_config())) == case.make().get_config()
+    shape = case.shapes[0]
+    np.testing.assert_array_equal(to_numpy(initializer(shape)), to_numpy(case.make()(shape)))
 
 
 @every_random_class

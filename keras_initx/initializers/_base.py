@@ -170,7 +170,7 @@ class Initializer(KerasInitializer):
         return self._fill(choose_namespace(math.prod(shape)), shape, computing_dtype(dtype))
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
-        """Return values of `shape` and `dtype` in the namespace `xp`."""
+        """Return values of `shape` and `dtype` in the namespace `xp`, on the host a new array that is writable."""
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
@@ -192,7 +192,7 @@ class Initializer(KerasInitializer):
         return bool(_plain(vars(self), _comparable) == _plain(vars(other), _comparable))
 
     def __hash__(self) -> int:
-        return hash(repr(self))
+        return hash((type(self), getattr(self, "seed", None)))
 
 
 def is_exact(initializer: Any) -> bool:

@@ -198,7 +198,7 @@ def values_of(initializer: keras.initializers.Initializer, shape: Shape, dtype: 
     Raises:
         ValueError: If they are complex or masked.
     """
-    if isinstance(initializer, Initializer):
+    if isinstance(initializer, Initializer) and type(initializer).__call__ is Initializer.__call__:
         # Not through `__call__`, which would move the values to the device and back.
         return initializer._values(shape, dtype)
     values = initializer(shape, dtype=dtype)

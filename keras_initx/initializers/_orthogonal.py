@@ -142,7 +142,8 @@ class Orthogonal(MatrixInitializer):
         return self.method == "gaussian"
 
     def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
-        xp, blocks, columns = stream.xp, self.blocks, units // self.blocks
+        xp, blocks = stream.xp, int(self.blocks)
+        columns = units // blocks
         if inputs * columns == 0:
             return xp.zeros((inputs, units), dtype)
         short, long = sorted((inputs, columns))

@@ -8,8 +8,8 @@ from keras_initx._typing import Activation, AxesLike, DType, Gain, KerasVariance
 from keras_initx.initializers._base import RandomInitializer
 from keras_initx.sampling import Stream
 
-# The first six are those of `torch.nn.init.calculate_gain` (leaky_relu with Keras' slope of 0.2). Its gain for selu is
-# one that others found by trial; the weights of self-normalizing networks have a gain of 1.
+# The first six are those of `torch.nn.init.calculate_gain` (leaky_relu with 0.2, the slope of Keras' activation). Its
+# gain for selu is one that others found by trial; the weights of self-normalizing networks have a gain of 1.
 # The others preserve the second moment: 1 / sqrt(E[f(z)^2]) for z ~ N(0, 1), as sqrt(2) does for relu.
 _GAINS: dict[Activation, float] = {
     "linear": 1.0,

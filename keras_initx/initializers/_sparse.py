@@ -111,7 +111,7 @@ class Sparse(MatrixInitializer):
         """Return the number of connections of a unit with `inputs` inputs."""
         if self.sparsity is not None:
             # Round half up: Python's `round` would round half to even.
-            connections = max(1, math.floor(inputs * (1 - self.sparsity) + 0.5))
+            connections = max(1, math.floor(inputs * (1 - float(self.sparsity)) + 0.5))
         else:
             connections = self.connections or _DEFAULT_CONNECTIONS
         return min(int(connections), inputs)

@@ -37,6 +37,8 @@ def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "f
         Notices of the AMS 54 (2007). Joffrain et al., "Accumulating Householder transformations,
         revisited", ACM TOMS 32 (2006).
     """
+    if columns > rows:
+        raise ValueError(f"`columns` must be at most `rows`. Received: {rows=}, {columns=}")
     xp, count = stream.xp, _draws_in(rows, columns)
     check_size(start + count, (rows, columns))
     if xp is DEVICE and backend.compiles_shapes:

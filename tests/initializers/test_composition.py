@@ -10,6 +10,7 @@ from modes import MODES, run, to_numpy
 
 import keras_initx
 from keras_initx import (
+    ICNR,
     Concatenated,
     HeNormal,
     LSTMForgetBias,
@@ -32,6 +33,20 @@ class Sevenths(keras.initializers.Initializer):
 
     def __call__(self, shape, dtype=None):
         return keras.ops.cast(keras.ops.reshape(keras.ops.arange(math.prod(shape)), shape), dtype) / 7
+
+
+class Sevens(HeNormal):
+    """Overrides the method that Keras documents."""
+
+    def __call__(self, shape, dtype=None):
+        return super().__call__(shape, dtype) * 0 + 7
+
+
+@pytest.mark.parametrize(
+    "initializer", [Scaled(Sevens(), 1), Concatenated([Sevens(), Sevens()]), ICNR(Sevens(), 2)], ids=repr
+)
+def test_a_subclass_that_overrides_the_call_is_called(initializer):
+    np.testing.assert_array_equal(to_numpy(initializer((3, 3, 2, 8))), 7)
 
 
 FOREIGN = [Sevenths(), keras.initializers.GlorotUniform(seed=3), keras.initializers.Constant(0.3)]

@@ -61,6 +61,12 @@ def test_the_default_keeps_the_variance_of_the_input():
     assert y.std() == pytest.approx(1, abs=0.02)
 
 
+def test_sparsity_counts_in_float64_whatever_its_type():
+    narrow = Sparse(sparsity=np.float32(0.3), seed=1)
+    for again in (Sparse.from_config(narrow.get_config()), Sparse(sparsity=float(np.float32(0.3)), seed=1)):
+        np.testing.assert_array_equal(to_numpy(again((5, 4))), to_numpy(narrow((5, 4))))
+
+
 def test_the_dotted_id_gives_a_layer_its_kernel():
     layer = keras.layers.Dense(32, kernel_initializer="initx.sparse")
     layer.build((None, 64))

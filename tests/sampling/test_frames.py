@@ -148,6 +148,12 @@ def test_the_trace_works_in_float64(frame, mode):
 
 
 @pytest.mark.parametrize("xp", [HOST, TRACED], ids=["host", "trace"])
+def test_a_frame_of_more_columns_than_rows_is_refused(xp):
+    with pytest.raises(ValueError, match=r"`columns` must be at most `rows`. Received: rows=3, columns=5"):
+        householder_frame(Stream((0, 0), xp=xp), 3, 5)
+
+
+@pytest.mark.parametrize("xp", [HOST, TRACED], ids=["host", "trace"])
 def test_a_frame_of_more_numbers_than_a_draw_has_is_refused(xp):
     with pytest.raises(ValueError, match=r"at most 2\*\*32 random numbers"):
         householder_frame(Stream((0, 0), xp=xp), 2**17, 2**16)
