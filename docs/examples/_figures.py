@@ -39,4 +39,4 @@ def save(figure, path) -> None:
     """Write a figure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, facecolor="white", dpi=120, metadata={"Software": None})
-    print(f"Figure: {path.name}")
+    print(f"Figure: {path.name} in {path.parent}")
