@@ -92,8 +92,9 @@ def _run(arguments: argparse.Namespace, study: Callable[..., _Result], **own: An
         try:
             result = study(n_jobs=arguments.jobs, **shared, **own)
         except KeyboardInterrupt:
-            sys.stderr.write("\nInterrupted; run the same command again to resume. Results so far:\n\n")
-            _write(_read(arguments.out, arguments), arguments.out)
+            sys.stderr.write("\nInterrupted; run the same command again to resume.\n\n")
+            with contextlib.suppress(FileNotFoundError):  # if nothing has begun
+                _write(_read(arguments.out, arguments), arguments.out)
             raise
         _write(result, arguments.out)
         # `random_restarts` checks this itself.

@@ -87,6 +87,9 @@ class Recorder:
                 activation = activation_of(layer)
                 if activation is not None:
                     stack.enter_context(replaced(layer, "activation", self._hooked_activation(layer, activation)))
+            # Layers cast their inputs before they are called.
+            for policy in {id(layer.dtype_policy): layer.dtype_policy for layer in self.facts}.values():
+                stack.enter_context(replaced(policy, "convert_input", self._hooked_cast(policy.convert_input)))
             # A functional model also has operations that are not layers, such as additions.
             operations = {part for layer in self.facts for part in getattr(layer, "operations", ())}
             for operation in operations - self.facts.keys():
@@ -108,7 +111,8 @@ class Recorder:
             if is_hidden:
                 self.graph.add_consumer(operation, inputs)
             if facts and facts.has_kernel:
-                self._record_inputs(operation, first_float(args, or_image=True))
+                count = sum(first_float(tensor) is not None for tensor in inputs)  # without masks
+                self._record_inputs(operation, first_float(args, or_image=True), count)
             self._hidden += is_hidden
             self._inside.append(False)
             try:
@@ -134,6 +138,15 @@ class Recorder:
 
         return hooked
 
+    def _hooked_cast(self, cast: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        @functools.wraps(cast)
+        def hooked(tensor: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
+            result = cast(tensor, *args, **kwargs)
+            self.graph.add_alias(tensor, result)
+            return result
+
+        return hooked
+
     def _hooked_activation(self, layer: keras.layers.Layer, activation: Callable[..., Tensor]) -> Callable[..., Tensor]:
         @functools.wraps(activation)
         def hooked(values: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
@@ -143,8 +156,8 @@ class Recorder:
 
         return hooked
 
-    def _record_inputs(self, layer: keras.layers.Layer, tensor: Tensor | None) -> None:
-        """Record the inputs of the first kernels, and whether examples still differ after a layer with no signal."""
+    def _record_inputs(self, layer: keras.layers.Layer, tensor: Tensor | None, count: int) -> None:
+        """Record the first of `count` inputs of a layer, and whether examples still differ after one with no signal."""
         is_first, self._has_begun = not self._has_begun, True
         if tensor is None or isinstance(layer, keras.layers.Embedding):  # whose inputs are row indices
             return
@@ -241,6 +254,12 @@ class ForwardGraph:
         for tensor in tensors:
             if not self._find(tensor):
                 self._add(tensor, None)
+
+    def add_alias(self, tensor: Tensor, other: Tensor) -> None:
+        """Record that `other` has the values of `tensor` in another dtype."""
+        node = self._find(tensor)
+        if node and other is not tensor:
+            self._nodes[id(other)] = _Node(weakref.ref(other), node.origin, node.consumers)
 
     def is_input(self, tensor: Tensor) -> bool:
         """Return whether `tensor` is a model input, or computed from one by operations only."""

@@ -90,7 +90,10 @@ def normalization_of(layer: LayerReport) -> str:
 
 
 # Activations for which He initialization is suitable.
-_RELU_LIKE = {"relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "silu", "swish", "mish", "softplus"}
+_RELU_LIKE = {
+    *("relu", "relu6", "leaky_relu", "prelu", "celu", "elu"),
+    *("gelu", "hard_silu", "silu", "swish", "mish", "softplus"),
+}
 
 
 def suggestion(layer: LayerReport) -> str:

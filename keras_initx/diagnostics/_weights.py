@@ -131,7 +131,7 @@ def _weight_report(
         fan_in=fan_in,
         # An embedding looks up one row.
         gain=moments.std * (1 if isinstance(layer, keras.layers.Embedding) else math.sqrt(fan_in)),
-        expected_std=_expected_std(layer, weight.name, fan_in, fan_out),
+        expected_std=_expected_std(layer, weight.name, fan_in, fan_out, moments.std),
         constant=weight.trainable and all((chunk == array.flat[0]).all() for chunk in chunks(array)),
         identical_units=_identical_units(array, bias, axes[0]) if weight.trainable and not repeats_units else 0,
         digest=_digest(array, moments) if weight.trainable else None,
@@ -174,8 +174,9 @@ def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> KernelAxes:
     if isinstance(layer, TRANSPOSED):
         return (*window, rank - 1), (*window, rank - 2)
     if isinstance(layer, keras.layers.EinsumDense):
-        inputs, kernel = layer.equation.split("->")[0].replace("...", "").split(",")
-        summed = tuple(axis for axis, letter in enumerate(kernel) if letter in inputs)
+        # Not all letters of the inputs: a batch axis of the kernel, such as that of experts, is in the outputs too.
+        kernel, outputs = layer.equation.split(",")[1].split("->")
+        summed = tuple(axis for axis, letter in enumerate(kernel) if letter not in outputs)
         return summed, tuple(axis for axis in range(rank) if axis not in summed)
     return default_axes(rank)
 
@@ -186,15 +187,21 @@ def is_depthwise(layer: keras.layers.Layer, name: str) -> bool:
     return isinstance(layer, DEPTHWISE) and name != "pointwise_kernel"
 
 
-def _expected_std(layer: keras.layers.Layer, name: str, fan_in: int, fan_out: int) -> float | None:
-    """Return the std that the initializer of a depthwise or transposed kernel intends, or `None` for other kernels."""
+def _expected_std(layer: keras.layers.Layer, name: str, fan_in: int, fan_out: int, std: float) -> float | None:
+    """Return the std that the initializer of a depthwise or transposed kernel intends, or `None` for other kernels.
+
+    With strides a unit sums fewer inputs than `fan_in`, so weights may be larger by the root of their product. From
+    that range it is the value next to `std`, that of the kernel.
+    """
     if not is_depthwise(layer, name) and not isinstance(layer, TRANSPOSED):
         return None
     initializer = layer.depthwise_initializer if is_depthwise(layer, name) else layer.kernel_initializer
     # Other subclasses, such as `Orthogonal`, have no scale.
     if not isinstance(initializer, keras.initializers.VarianceScaling) or not hasattr(initializer, "scale"):
         return None
-    return float(stddev_for(initializer.scale, initializer.mode, fan_in, fan_out))
+    expected = float(stddev_for(initializer.scale, initializer.mode, fan_in, fan_out))
+    strides = math.prod(layer.strides) if isinstance(layer, TRANSPOSED) else 1
+    return min(max(std, expected), expected * math.sqrt(strides))
 
 
 def _identical_units(array: Array, bias: Array | None, input_axes: tuple[int, ...]) -> int:

@@ -128,8 +128,8 @@ class TruncatedNormal(RandomInitializer):
     `upper`, which is 0.88 by default. All weights lie between `mean + stddev * lower / s` and `mean
     + stddev * upper / s`: by default, within 2.27 standard deviations.
 
-    No weight lies beyond 5.2 standard deviations, regardless of the bounds: use `RandomNormal` for
-    longer tails.
+    With symmetric bounds no weight lies beyond 5.2 standard deviations, however far the bounds: use
+    `RandomNormal` for longer tails.
 
     Args:
         mean: Mean before truncation, and of the weights if the bounds are symmetric.

@@ -237,16 +237,16 @@ class _Flow(Recorder):
 
     Attributes:
         received: Dict from a layer to the mean absolute value of each of its inputs, summed over its calls.
-        calls: The number of calls of each layer.
+        inputs: The number of inputs that each layer gets in all its calls.
     """
 
     def __init__(self, model: keras.Model) -> None:
         super().__init__(model, Thresholds())
         self.received: dict[keras.layers.Layer, Array] = {}
-        self.calls: Counter[keras.layers.Layer] = Counter()
+        self.inputs: Counter[keras.layers.Layer] = Counter()
 
-    def _record_inputs(self, layer: keras.layers.Layer, tensor: Tensor | None) -> None:
-        self.calls[layer] += 1
+    def _record_inputs(self, layer: keras.layers.Layer, tensor: Tensor | None, count: int) -> None:
+        self.inputs[layer] += count
         if tensor is not None and len(tensor.shape):
             values = abs(array_of(tensor))
             values = values.reshape(-1, values.shape[-1]).mean(axis=0, dtype="float64")
@@ -282,10 +282,12 @@ def _unit_weights(
         The number; pairs of a weight and its axis of units, twice; and the mean absolute output of each unit.
     """
     kernel, _, axis = _kernel(layer)
-    if _layers.activation_name(layer) in _MIXING:
+    activation = _layers.activation_of(layer)
+    is_mixing = isinstance(activation, keras.Layer) and not isinstance(activation, _UNITWISE)
+    if is_mixing or _layers.activation_name(layer) in _MIXING:
         raise _LeftError("its activation mixes units")
     units = kernel.shape[axis]
-    passed, users = [layer], Counter[keras.Operation]()
+    passed, users = [layer], list[keras.Operation]()
     for part in passed:
         outputs = flow.graph.consumers(part)
         if len(outputs) != 1:
@@ -296,12 +298,12 @@ def _unit_weights(
             if isinstance(user, _UNITWISE) and _units_are_last(user) and _layers.activation_name(user) not in _MIXING:
                 passed.append(user)
             else:
-                users[user] += 1
+                users.append(user)
     outgoing, output = [], np.zeros(units)
-    for user, calls in users.items():
+    for user in users:
         if user is next(iter(flow.facts)):
             raise _LeftError("an output of the model")
-        if user not in flow.received or flow.calls[user] != calls:
+        if user not in flow.received or flow.inputs[user] != 1:
             raise _LeftError(f"used by {user.name}")
         try:
             variable, inputs, _ = _kernel(user, may_be_recurrent=True)
@@ -311,6 +313,8 @@ def _unit_weights(
             raise _LeftError(f"used by {user.name}")
         outgoing.append((variable, inputs))
         output += flow.received[user].reshape(-1, units).mean(axis=0)
+    if not np.isfinite(output).all():
+        raise _LeftError("its output is not finite")
     own = [(kernel, axis)]
     for part in passed:
         vectors = [weight for weight in _layers.own_weights(part) if weight is not kernel]
@@ -322,6 +326,11 @@ def _unit_weights(
             raise _LeftError(steps[id(weight)].row.reason)
         if weight.shape[place] != units:
             raise _LeftError(f"{weight.name} has other units")
+    for weight, _ in [*own, *outgoing]:
+        around = steps[id(weight)].weight.layers
+        others = (one for one in flow.facts if one not in around and any(each is weight for each in one.weights))
+        if other := next(others, None):
+            raise _LeftError(f"{other.name} uses its {weight.name} too")
     return units, own, outgoing, output
 
 
@@ -337,8 +346,11 @@ def _kernel(layer: keras.layers.Layer, *, may_be_recurrent: bool = False) -> tup
     kernels = kernels_of(layer)
     if kernels is None or kernels.reason:
         raise _LeftError(kernels.reason if kernels else "no kernel")
-    if isinstance(layer, keras.layers.RNN) and not may_be_recurrent:
-        raise _LeftError("recurrent")
+    if isinstance(layer, keras.layers.RNN):
+        if not may_be_recurrent:
+            raise _LeftError("recurrent")
+        if type(layer.cell) not in (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell):
+            raise _LeftError("a cell of its own")
     (kernel, *others) = kernels.free
     inputs, outputs = map(set, kernel_axes(layer, kernel.name, len(kernel.shape)))
     is_plain = not others and len(inputs - outputs) == len(outputs - inputs) == 1

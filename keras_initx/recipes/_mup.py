@@ -226,6 +226,8 @@ def _row(weight: ModelWeight, other: ModelWeight) -> MupWeight:
 
 
 def _inputs_and_units(weight: ModelWeight) -> tuple[int, float]:
-    """Return the number of inputs of a unit, 1 for a vector, and the number of units."""
+    """Return the number of inputs of a unit, 1 for a vector or an embedding, and the number of units."""
+    if weight.name == "embeddings":
+        return 1, weight.shape[-1]
     inputs = weight.fans[0] if weight.fans else 1
     return inputs, math.prod(weight.shape) / inputs

@@ -215,6 +215,7 @@ def random_restarts(
         with isolated_rng():
             model = initial_model(run, last)
             resume(model, arrays, folder.state(last.key))
+            model.optimizer.finalize_variable_values(model.trainable_weights)  # as at the end of `fit`
             return dataclasses.replace(study, model=model)
 
 

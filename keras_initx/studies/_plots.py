@@ -163,7 +163,7 @@ def _plot_first_batch(trials: Trials, shown: Sequence[str]) -> "Figure":
             layers = np.arange(1, values.shape[1] + 1) + 0.6 * ((place + 0.5) / len(shown) - 0.5)
             color, marker = colors[place], _MARKERS[colors[:place].count(colors[place]) % len(_MARKERS)]
             axis.vlines(layers, known.min(axis=0), known.max(axis=0), color=color, linewidth=1.2)
-            axis.plot(layers, known.mean(axis=0), marker, color=color, markersize=4, label=name)
+            axis.plot(layers, known.mean(axis=0), marker, color=color, markersize=4, label=_plain(name))
         axis.set(title=label, xlabel="layer, the first is nearest to the inputs", yscale="log")
         axis.xaxis.get_major_locator().set_params(integer=True)
     _add_legend(figure, axes[0])
@@ -207,7 +207,7 @@ def _plot_panels(
 
 def _plot_band(axis: "Axes", steps: Sequence[int], curves: FloatArray, label: str, color: str) -> None:
     """Plot the mean over the repeats, and the range from minimum to maximum."""
-    axis.plot(steps, curves.mean(axis=0), linewidth=1.6, color=color, label=label)
+    axis.plot(steps, curves.mean(axis=0), linewidth=1.6, color=color, label=_plain(label))
     axis.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.12, linewidth=0)
 
 
@@ -215,6 +215,11 @@ def _add_legend(figure: "Figure", *axes: "Axes") -> None:
     """Add a legend of all lines of `axes`, with each label once."""
     lines = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(lines.values(), lines.keys(), loc="outside right center", frameon=False, fontsize=8)
+
+
+def _plain(name: str) -> str:
+    """Return a label that is shown as `name`: matplotlib takes dollars for formulas, and hides what begins with `_`."""
+    return ("\u200b" if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def label_steps(axis: "Axes", label: str, begin: float, end: float) -> None:
@@ -225,7 +230,7 @@ def label_steps(axis: "Axes", label: str, begin: float, end: float) -> None:
 
 def label_rows(axis: "Axes", names: Sequence[str], values: str) -> None:
     """Label the rows from the top, and the axis of their values."""
-    axis.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6), xlabel=values)
+    axis.set(yticks=range(len(names)), yticklabels=[*map(_plain, names)], ylim=(len(names) - 0.4, -0.6), xlabel=values)
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False, axis="y")
 

@@ -138,6 +138,8 @@ def _describe(model: keras.Model) -> str:
     settings = [
         *(model.run_eagerly, model.jit_compile, model.steps_per_execution),
         *(keras.config.floatx(), keras.config.epsilon(), keras.config.dtype_policy().name),
+        # Not in the configs of layers.
+        *([layer.autocast, layer.supports_masking] for layer in layers_of(model)),
     ]
     return json.dumps([_generalized(config, names), _generalized(metrics, {}), settings])
 

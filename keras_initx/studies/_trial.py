@@ -14,6 +14,7 @@ import numpy as np
 from keras_initx._seeds import derived_seed, isolated_rng, seeded
 from keras_initx._typing import Array, KerasDataset
 from keras_initx.diagnostics import diagnose
+from keras_initx.diagnostics._layers import replaced
 from keras_initx.studies._data import number_of_examples, select_examples
 from keras_initx.studies._metric import check_metrics, directions
 from keras_initx.studies._plan import TrialPlan
@@ -263,27 +264,29 @@ def train(
     callback = keras.callbacks.LambdaCallback(
         on_epoch_begin=begin_epoch, on_epoch_end=end_epoch, on_train_batch_end=end_batch if 1 in epochs else None
     )
-    # All epochs at once, because `fit` prepares data each time that it is called.
-    for part in [epochs] if batches else [range(epoch, epoch + 1) for epoch in epochs]:
-        if not batches:
-            order = _order(training, part.start, seed)
-            examples = keras.utils.unpack_x_y_sample_weight(select_examples(training, order))
-        x, y, weights = examples
-        model.fit(
-            x,
-            y,
-            sample_weight=weights,
-            batch_size=batch_size,
-            initial_epoch=part.start - 1,
-            epochs=part.stop - 1,
-            shuffle=False,
-            validation_data=_given(validation, _EVALUATION_BATCH),
-            validation_batch_size=_EVALUATION_BATCH,
-            callbacks=[callback],
-            verbose=0,
-        )
-        if model.stop_training:
-            break
+    # At the end of `fit`, of which there may be several, Keras would replace weights by their averages.
+    with replaced(model.optimizer, "finalize_variable_values", lambda variables: None):
+        # All epochs at once, because `fit` prepares data each time that it is called.
+        for part in [epochs] if batches else [range(epoch, epoch + 1) for epoch in epochs]:
+            if not batches:
+                order = _order(training, part.start, seed)
+                examples = keras.utils.unpack_x_y_sample_weight(select_examples(training, order))
+            x, y, weights = examples
+            model.fit(
+                x,
+                y,
+                sample_weight=weights,
+                batch_size=batch_size,
+                initial_epoch=part.start - 1,
+                epochs=part.stop - 1,
+                shuffle=False,
+                validation_data=_given(validation, _EVALUATION_BATCH),
+                validation_batch_size=_EVALUATION_BATCH,
+                callbacks=[callback],
+                verbose=0,
+            )
+            if model.stop_training:
+                break
 
 
 class _Batches(KerasDataset):
@@ -292,7 +295,7 @@ class _Batches(KerasDataset):
     def __init__(self, part: Part, batch_size: int) -> None:
         super().__init__()
         # TensorFlow would make one array of a list.
-        self._examples = keras.tree.lists_to_tuples(part)
+        self._examples = keras.tree.lists_to_tuples(part) if keras.backend.backend() == "tensorflow" else part
         self._batch_size = batch_size
         self.order = np.arange(number_of_examples(part))
 

@@ -248,13 +248,16 @@ def test_wrong_fan(layer, axes):
         layers.DepthwiseConv2D(3, depthwise_initializer=keras_initx.HeNormal(input_axes=[0, 1])),
         layers.DepthwiseConv2D(3, depthwise_initializer="random_normal"),
         layers.Conv2DTranspose(8, 3, kernel_initializer=keras_initx.HeNormal(input_axes=[0, 1, 3])),
+        # A unit sums a quarter of the inputs: both readings of He are right.
+        layers.Conv2DTranspose(16, 4, 2, kernel_initializer="he_normal"),
+        layers.Conv2DTranspose(16, 4, 2, kernel_initializer=keras_initx.HeNormal(input_axes=[0, 1, 3])),
         layers.Conv2DTranspose(8, 3),  # Glorot's mean of inputs and outputs is the same
         layers.Conv2D(8, 3, groups=4, kernel_initializer="he_normal"),
         # Those without a scale say nothing of a standard deviation.
         layers.Conv2DTranspose(8, 3, kernel_initializer=keras_initx.Orthogonal()),
         layers.Conv2DTranspose(8, 3, kernel_initializer=keras_initx.Sparse()),
     ],
-    ids=["depthwise", "given", "transposed", "glorot", "grouped", "orthogonal", "sparse"],
+    ids=["depthwise", "given", "transposed", "strided", "strided, axes", "glorot", "grouped", "orthogonal", "sparse"],
 )
 def test_right_fan(layer):
     assert found(keras.Sequential([keras.Input((8, 8, 64)), layer]), IMAGES) == {}

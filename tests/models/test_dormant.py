@@ -250,6 +250,49 @@ def after(*users):
 FIRST = "channels_first"
 
 
+class Tied(layers.Layer):
+    """Multiplies by the transposed kernel of another layer."""
+
+    def __init__(self, dense, **options):
+        super().__init__(**options)
+        self.dense = dense
+
+    def call(self, x):
+        return x @ keras.ops.transpose(self.dense.kernel)
+
+
+def tied():
+    hidden = layers.Dense(8, "relu", name="hidden")
+    code = layers.Dense(4, name="code")
+    return keras.Sequential([keras.Input((6,)), hidden, code, layers.Dense(8, name="back"), Tied(hidden, name="tied")])
+
+
+def initial():
+    inputs = keras.Input((4, 6))
+    state = layers.Dense(6, "relu", name="state")(inputs[:, 0])
+    x = layers.GRU(6, name="memory")(inputs, initial_state=state)
+    return keras.Model(inputs, layers.Dense(3, name="logits")(x))
+
+
+class OwnCell(layers.SimpleRNNCell):
+    """Has two kernels for its inputs."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.other = self.add_weight((shape[-1], self.units), name="other")
+
+
+def own_cell():
+    hidden = layers.Dense(8, "relu", name="hidden")
+    rnn = layers.RNN(OwnCell(5), name="rnn")
+    return keras.Sequential([keras.Input((4, 6)), hidden, rnn, layers.Dense(3, name="logits")])
+
+
+def softmax_layer():
+    hidden = layers.Dense(8, activation=layers.Softmax(), name="hidden")
+    return keras.Sequential([keras.Input((6,)), hidden, layers.Dense(3, name="logits")])
+
+
 def custom():
     return keras.Sequential(
         [
@@ -273,6 +316,10 @@ OUTPUT = "an output of the model"
         (several_users, {"one": OUTPUT, "two": OUTPUT}),
         (memory, {"memory": "recurrent", "logits": OUTPUT}),
         (softmax, {"hidden": "its activation mixes units", "logits": OUTPUT}),
+        (softmax_layer, {"hidden": "its activation mixes units", "logits": OUTPUT}),
+        (tied, {"hidden": "tied uses its kernel too", "back": "used by tied"}),
+        (initial, {"state": "used by memory", "memory": "recurrent", "logits": OUTPUT}),
+        (own_cell, {"hidden": "used by rnn: ", "rnn": "recurrent", "logits": OUTPUT}),
         (einsum("abc,cd->adb", (8, 8)), {"hidden": "its units are not along the last axis", "logits": OUTPUT}),
         (after(layers.Flatten(FIRST, name="flat")), {"hidden": "used by flat", "logits": OUTPUT}),
         (after(layers.GlobalAveragePooling1D(FIRST, name="pool")), {"hidden": "used by pool", "logits": OUTPUT}),
@@ -325,6 +372,27 @@ def test_frozen_layers_stay_as_they_are(frozen):
     assert "frozen" in reasons(reset_dormant(model, X, threshold=0, seed=2))["first"]
     for value, other in zip(model.get_layer(frozen).get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, other)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.once)])
+def test_a_head_of_another_precision_is_a_user(policy):
+    inputs = keras.Input((6,))
+    hidden = layers.Dense(8, "relu", dtype=policy, name="hidden")(inputs)
+    aside = layers.Dense(2, dtype=policy, name="aside")(hidden)
+    model = keras.Model(inputs, [aside, layers.Dense(3, dtype="float32", name="logits")(hidden)])
+    initialize(model, seed=1)
+    kill(model.get_layer("hidden"))
+    before = [to_numpy(output) for output in model(X)]
+    assert rows(reset_dormant(model, X, threshold=0, seed=2))["hidden"] == (8, 2)
+    for value, other in zip(map(to_numpy, model(X)), before, strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
+def test_outputs_that_are_not_finite_say_nothing():
+    model = drawn(dense)
+    x = X.copy()
+    x[0, 0] = np.nan
+    assert reasons(reset_dormant(model, x, threshold=0, seed=2))["first"] == "its output is not finite"
 
 
 def test_the_batch_leaves_no_trace():

@@ -141,6 +141,8 @@ def test_the_initializer_of_the_layer_is_used_again():
         (layers.DepthwiseConv2D(3, depth_multiplier=2), (8, 8, 4), "kernel", (9, 18)),
         (layers.Conv2DTranspose(6, 3), (8, 8, 4), "kernel", (36, 54)),
         (layers.EinsumDense("abc,cde->abde", (None, 2, 3)), (5, 4), "kernel", (4, 6)),
+        # A batch of kernels, one for each expert.
+        (layers.EinsumDense("bsed,edf->bsef", (None, 32, 8)), (5, 32, 16), "kernel", (16, 256)),
         (layers.Embedding(50, 4), (5,), "embeddings", (50, 4)),
     ],
     ids=lambda value: getattr(value, "name", None),

@@ -121,6 +121,15 @@ def test_a_base_that_does_not_fit_is_refused(model, base, message):
         recipes.mup(model, base)
 
 
+def test_a_larger_vocabulary_is_no_larger_width():
+    def network(words, width):
+        stack = [layers.Embedding(words, width, name="words"), layers.Dense(width, name="hidden")]
+        return keras.Sequential([keras.Input((5,)), *stack, layers.Dense(3, name="logits")])
+
+    table = recipes.mup(network(200, 64), network(100, 32))
+    assert (table.weights[0].role, table.weights[0].adam, table.weights[0].sgd) == ("input", 1, 2)
+
+
 def test_weight_decay_of_keras_needs_no_factor():
     model = stack(16, 16)
     factors = recipes.mup(model, stack(4, 4)).learning_rates("adam")

@@ -234,6 +234,32 @@ def first_of_list(values):
     return [values["first"], None]
 
 
+class Pair(keras.Model):
+    """Notes in what its inputs come."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.kinds = keras.layers.Dense(3, "softmax"), set()
+
+    def call(self, inputs):
+        self.kinds.add(type(inputs))
+        return self.dense(inputs[0] + inputs[1])
+
+
+def test_a_list_of_inputs_is_passed_on_as_by_fit():
+    def pair():
+        model = Pair()
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        return model
+
+    x, y = data()[0]
+    model, other = pair(), pair()
+    part = [x, x], y
+    _trial.train(model, checked_data((part, part)), range(1, 2), 32, 5, lambda metrics: None)
+    other.fit([x, x], y, verbose=0)
+    assert model.kinds == other.kinds
+
+
 @pytest.mark.parametrize("inputs", [dict, in_list])
 @pytest.mark.parametrize(
     "outputs",

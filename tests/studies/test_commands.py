@@ -156,6 +156,15 @@ def test_interrupted_studies_show_what_there_is(options, tmp_path, capsys, monke
     assert {file.name for file in (tmp_path / "out").iterdir()} == FILES
 
 
+def test_a_study_that_is_interrupted_before_it_begins(options, capsys, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_engine, "checked_data", interrupted)
+    assert _main.main([*COMPARE, *options]) == 130
+    assert "No such file" not in capsys.readouterr().err
+
+
 # The file imports the package as the command has it: as a whole, and once.
 OWN = """
 import keras_initx

@@ -65,6 +65,25 @@ def test_the_seed_gives_the_model_again(study):
     assert study.model.evaluate(*data()[1], return_dict=True, verbose=0)["accuracy"] == pytest.approx(study.score)
 
 
+def build_averaged():
+    model = build_he()
+    model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5), model.loss, run_eagerly=model.run_eagerly)
+    return model
+
+
+def test_averaged_weights_are_those_after_one_fit():
+    study = random_restarts(build_averaged, data(), n=4, epochs=4, checks=0)
+    keras.utils.set_random_seed(study.seed)
+    model, found = build_averaged(), []
+    train(model, data(), range(1, 5), 32, derived_seed(0, "train"), found.append)
+    assert [metrics["val_loss"] for metrics in found] == [
+        pytest.approx(metrics["val_loss"]) for metrics in study.draws[0]["epochs"][1:]
+    ]
+    model.optimizer.finalize_variable_values(model.trainable_weights)
+    for own, other in zip(model.weights, study.model.weights, strict=True):
+        np.testing.assert_allclose(to_numpy(own), to_numpy(other), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.once
 def test_of_draws_that_are_equally_good_the_seed_is_that_of_the_model(monkeypatch):
     def even(*arguments):

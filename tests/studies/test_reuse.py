@@ -185,10 +185,18 @@ def without_decay():
     return optimizer
 
 
+def with_a_mask():
+    layer = keras.layers.Dense(4)
+    layer.supports_masking = not layer.supports_masking
+    return with_layer(layer)
+
+
 @pytest.mark.once
 @pytest.mark.parametrize(
     "build",
     [
+        with_a_mask,
+        lambda: with_layer(keras.layers.Dense(4, autocast=False)),
         lambda: compiled_with(loss=keras.losses.Huber(20.0)),
         lambda: compiled_with(without_decay()),
         lambda: compiled_with(keras.optimizers.LossScaleOptimizer(without_decay())),
@@ -205,7 +213,7 @@ def without_decay():
         lambda: with_layer(keras.layers.Normalization(mean=0.0, variance=2.0)),
     ],
     ids=[
-        *("delta", "decay", "scaled decay", "metric", "weighted metric"),
+        *("mask", "autocast", "delta", "decay", "scaled decay", "metric", "weighted metric"),
         *("subclassed", "unbuilt", "outputs", "variable", "loss", "function", "layer", "lambda", "adapted"),
     ],
 )

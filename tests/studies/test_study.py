@@ -385,6 +385,16 @@ def test_plots(three, tmp_path):
     assert list(three.plot()) == names
 
 
+def test_names_are_no_formulas_in_plots():
+    names = ["$x$", r"$\frac$", "_hidden"]
+    layers = [{"layer": "dense", "std": 1.0, "gradient_norm": 1.0}]
+    trials = {(name, 2): Trial("key", "missing", first_batch={"layers": layers, "verdicts": []}) for name in names}
+    figures = study(dict.fromkeys(names, GOOD), others=trials).plot()
+    for figure in figures.values():
+        figure.canvas.draw()
+    assert len(figures["first-batch"].legends[0].get_texts()) == len(names)
+
+
 def colors_of(*names):
     """Return the colors of these initializers in the plot of final values."""
     axis = study(dict.fromkeys(names, GOOD)).plot()["final-values"].axes[0]
