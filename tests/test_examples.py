@@ -16,6 +16,7 @@ assumptions = pytest.importorskip("assumptions")
 matrix_products = pytest.importorskip("matrix_products")
 restarts = pytest.importorskip("restarts")
 digits = pytest.importorskip("_digits")
+figures = pytest.importorskip("_figures")
 
 # Weights are the same on every backend, as other tests show, so these numbers are too, to rounding.
 pytestmark = pytest.mark.once
@@ -244,8 +245,8 @@ def paragraphs(text):
         pytest.param("training", "restarts", [], marks=pytest.mark.full),
     ],
 )
-def test_the_page_shows_what_the_script_prints(page, script, options, tmp_path, capsys):
-    pytest.importorskip(script).main(["--out", str(tmp_path), *options])
+def test_the_page_shows_what_the_script_prints(page, script, options, capsys):
+    pytest.importorskip(script).main(options)
     printed = paragraphs(capsys.readouterr().out)
     blocks = re.findall(r"^```text\n(.*?)^```$", (DOCS / f"{page}.md").read_text(), re.DOTALL | re.MULTILINE)
     shown = [part for block in blocks for part in paragraphs(block)]
@@ -297,8 +298,9 @@ def few_digits(monkeypatch):
         ),
     ],
 )
-def test_scripts_print_a_table(script, options, found, tmp_path, capsys):
-    pytest.importorskip(script).main(["--out", str(tmp_path), *options])
+def test_scripts_print_a_table(script, options, found, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(figures, "FOLDER", tmp_path)
+    pytest.importorskip(script).main(options)
     assert found in capsys.readouterr().out
 
 

@@ -9,6 +9,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 matplotlib.rcParams.update({"font.size": 10, "axes.titlesize": 10})
+FOLDER = Path(__file__).parents[1] / "figures"
 
 __all__ = ["BLUE", "ORANGE", "color_of", "new", "parser", "save", "tidy"]
 
@@ -19,7 +20,7 @@ BLUE, ORANGE = "#0072b2", "#e69f00"
 def parser(text) -> argparse.ArgumentParser:
     """Return a command-line parser with the option `--out`."""
     found = argparse.ArgumentParser(description=text)
-    found.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "figures", help="folder for the figures")
+    found.add_argument("--out", type=Path, default=FOLDER, help="folder for the figures, by default docs/figures")
     return found
 
 

@@ -3,9 +3,10 @@
 `KERAS_BACKEND=jax python docs/examples/assumptions.py`
 """
 
+import argparse
+
 import keras_initx
 
-import _figures
 import keras
 import numpy as np
 import ten_layers
@@ -150,7 +151,7 @@ def print_positive():
 
 def main(arguments=None):
     """Measure and print."""
-    _figures.parser(__doc__.splitlines()[0]).parse_args(arguments)
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
     print_depth()
     print_activations()
     print_width()

@@ -1,15 +1,15 @@
 """Train small vision transformers on digits, with mimetic attention and without.
 
-`KERAS_BACKEND=jax python docs/examples/attention_start.py`; it needs the extras `plot` and `demo`.
+`KERAS_BACKEND=jax python docs/examples/attention_start.py`; it needs the extra `demo`.
 """
 
+import argparse
 import itertools
 
 import keras_initx
 from keras_initx import recipes
 
 import _digits
-import _figures
 import keras
 import numpy as np
 
@@ -95,7 +95,7 @@ def results(model, is_mimetic, with_waves, rate, seed, epochs):
 
 def main(arguments=None):
     """Train and print."""
-    parser = _figures.parser(__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=12, help="rounds of training")
     parser.add_argument("--repeats", type=int, default=5, help="number of seeds")
     options = parser.parse_args(arguments)

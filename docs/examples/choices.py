@@ -1,12 +1,13 @@
 """Train a wide network from dense and from sparse weights, and a narrow one with L2 penalties of several sizes.
 
-`KERAS_BACKEND=jax python docs/examples/choices.py`; it needs the extras `plot` and `demo`.
+`KERAS_BACKEND=jax python docs/examples/choices.py`; it needs the extra `demo`.
 """
+
+import argparse
 
 import keras_initx
 
 import _digits
-import _figures
 import keras
 import numpy as np
 from scipy.stats import ttest_rel
@@ -64,7 +65,7 @@ def print_penalties(units, epochs, seeds):
 
 def main(arguments=None):
     """Train and print."""
-    parser = _figures.parser(__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--units", type=int, default=1024, help="width of the wide network")
     parser.add_argument("--epochs", type=int, default=10, help="rounds of training")
     parser.add_argument("--repeats", type=int, default=5, help="number of seeds")

@@ -1,12 +1,13 @@
 """Adapt a small network to digits that are turned, with factors of LoRA that start in four ways.
 
-`KERAS_BACKEND=jax python docs/examples/lora_starts.py`; it needs the extras `plot` and `demo`.
+`KERAS_BACKEND=jax python docs/examples/lora_starts.py`; it needs the extra `demo`.
 """
+
+import argparse
 
 import keras_initx
 
 import _digits
-import _figures
 import keras
 import numpy as np
 
@@ -68,7 +69,7 @@ def compare(seed, steps):
 
 def main(arguments=None):
     """Train and print."""
-    parser = _figures.parser(__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=32, help="steps of the adaptation, at most 32")
     parser.add_argument("--repeats", type=int, default=5, help="number of seeds")
     options = parser.parse_args(arguments)

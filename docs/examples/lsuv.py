@@ -1,12 +1,13 @@
 """Train networks on digits for one epoch from He weights and from LSUV weights, and compare their losses.
 
-`KERAS_BACKEND=jax python docs/examples/lsuv.py`; it needs the extras `plot` and `demo`.
+`KERAS_BACKEND=jax python docs/examples/lsuv.py`; it needs the extra `demo`.
 """
+
+import argparse
 
 import keras_initx
 
 import _digits
-import _figures
 import keras
 import numpy as np
 from keras import layers
@@ -80,7 +81,7 @@ def losses(name, seed, data):
 
 def main(arguments=None):
     """Train each network from several seeds, and print the losses."""
-    parser = _figures.parser(__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="number of seeds; by default 5")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="by default all")
     options = parser.parse_args(arguments)

@@ -3,9 +3,10 @@
 `KERAS_BACKEND=jax python docs/examples/matrix_products.py`
 """
 
+import argparse
+
 import keras_initx
 
-import _figures
 import keras
 import numpy as np
 
@@ -32,7 +33,7 @@ def singular_values(method):
 
 def main(arguments=None):
     """Multiply and print."""
-    _figures.parser(__doc__.splitlines()[0]).parse_args(arguments)
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
     print(f"Singular values of products of matrices of {UNITS} x {UNITS}")
     print(f"{'factors':>7}{'':3}{'matrices':12}{'smallest':>12}{'median':>12}{'largest':>12}")
     found = {name: singular_values(method) for name, method in METHODS.items()}

@@ -1,11 +1,12 @@
 """Add words to the vocabulary of a small language model, and compare what their weights start from.
 
-`KERAS_BACKEND=jax python docs/examples/new_words.py`; it needs the extra `plot`.
+`KERAS_BACKEND=jax python docs/examples/new_words.py`
 """
+
+import argparse
 
 import keras_initx
 
-import _figures
 import keras
 import numpy as np
 
@@ -88,7 +89,7 @@ def compare(seed, steps, examples):
 
 def main(arguments=None):
     """Train and print."""
-    parser = _figures.parser(__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3, help="number of seeds")
     parser.add_argument("--examples", type=int, default=30_000, help="length of the text of the first training")
     parser.add_argument("--steps", type=int, default=100, help="steps of training on text with the new words")

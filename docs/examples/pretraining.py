@@ -1,15 +1,15 @@
 """Train on few images of four digits, from random weights and from weights pretrained on four other digits.
 
-`KERAS_BACKEND=jax python docs/examples/pretraining.py`; it needs the extras `plot` and `demo`.
+`KERAS_BACKEND=jax python docs/examples/pretraining.py`; it needs the extra `demo`.
 """
 
+import argparse
 import tempfile
 from pathlib import Path
 
 import keras_initx
 
 import _digits
-import _figures
 import keras
 import numpy as np
 
@@ -55,7 +55,7 @@ def compare(seed, examples, epochs, path):
 
 def main(arguments=None):
     """Train and print."""
-    parser = _figures.parser(__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=20, help="rounds of training")
     parser.add_argument("--repeats", type=int, default=5, help="number of seeds")
     parser.add_argument("--examples", type=int, default=16, help="number of images to learn the new digits from")

@@ -1,13 +1,14 @@
 """Train on with new data: from a model that is shrunk and perturbed, and with dormant units reset.
 
-`KERAS_BACKEND=jax python docs/examples/renewal.py warm`, and the same with `dormant`; it needs the extras `plot` and
-`demo`.
+`KERAS_BACKEND=jax python docs/examples/renewal.py warm`, and the same with `dormant`; it needs the
+extra `demo`.
 """
+
+import argparse
 
 import keras_initx
 
 import _digits
-import _figures
 import keras
 import numpy as np
 
@@ -97,7 +98,7 @@ def print_dormant(options):
 
 def main(arguments=None):
     """Train and print."""
-    parser = _figures.parser(__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["warm", "dormant"])
     parser.add_argument("--epochs", type=int, help="rounds of training, by default at most 60, and 10 for each task")
     parser.add_argument("--repeats", type=int, default=3, help="number of seeds")

@@ -1,13 +1,14 @@
 """Train a residual network without normalization from the weights of several recipes, on scikit-learn's digits.
 
-`KERAS_BACKEND=jax python docs/examples/residual_start.py`; it needs the extras `plot` and `demo`.
+`KERAS_BACKEND=jax python docs/examples/residual_start.py`; it needs the extra `demo`.
 """
+
+import argparse
 
 import keras_initx
 from keras_initx import recipes
 
 import _digits
-import _figures
 import keras
 import numpy as np
 
@@ -89,7 +90,7 @@ def print_rate(rate, options):
 
 def main(arguments=None):
     """Train and print."""
-    parser = _figures.parser(__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=5, help="rounds of training")
     parser.add_argument("--repeats", type=int, default=5, help="number of seeds")
     parser.add_argument("--blocks", type=int, default=BLOCKS, help="number of residual blocks")

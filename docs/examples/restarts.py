@@ -3,9 +3,10 @@
 `KERAS_BACKEND=jax python docs/examples/restarts.py`
 """
 
+import argparse
+
 import keras_initx
 
-import _figures
 import keras
 import numpy as np
 
@@ -51,9 +52,9 @@ def train(units, stddev, checks, *, stochastic=False):
 
 def main(arguments=None):
     """Train and print."""
-    parser = _figures.parser(__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, nargs="+", default=CHECKS, help="numbers of steps to look after")
-    checks = parser.parse_args(arguments).steps
+    checks = sorted(set(parser.parse_args(arguments).steps))
     print(f"XOR with tanh units: share of {STARTS} starts that solve it after so many steps")
     print(
         f"{'units':>5}{'stddev':>8}"

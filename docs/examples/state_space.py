@@ -1,11 +1,12 @@
 """Train a state-space layer to recall signs from several distances, with different biases of its time steps.
 
-`KERAS_BACKEND=jax python docs/examples/state_space.py`; it needs the extra `plot`.
+`KERAS_BACKEND=jax python docs/examples/state_space.py`
 """
+
+import argparse
 
 import keras_initx
 
-import _figures
 import keras
 import numpy as np
 
@@ -72,7 +73,7 @@ def train(bias, seed, epochs):
 
 def main(arguments=None):
     """Train and print."""
-    parser = _figures.parser(__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=8, help="rounds of training")
     parser.add_argument("--repeats", type=int, default=3, help="number of seeds")
     options = parser.parse_args(arguments)

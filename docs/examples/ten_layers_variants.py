@@ -3,11 +3,11 @@
 `KERAS_BACKEND=jax python docs/examples/ten_layers_variants.py relu`, and the same with `tanh`
 """
 
+import argparse
 from dataclasses import dataclass
 
 import keras_initx
 
-import _figures
 import keras
 import numpy as np
 import ten_layers
@@ -66,7 +66,7 @@ def measure(activation, name, raw=False, normalized=False, dropout=0.0, penalty=
 
 def main(arguments=None):
     """Measure and print."""
-    parser = _figures.parser(__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("activation", choices=list(ten_layers.INITIALIZERS))
     activation = parser.parse_args(arguments).activation
     print(f"{activation:17}{'':8}{'outputs of':>10}{'gradient of the kernel':>28}")

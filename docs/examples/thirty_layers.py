@@ -75,8 +75,9 @@ def main(arguments=None):
     for name, start in starts(options.activation).items():
         found[name] = [accuracies(name, start, seed, options) for seed in range(1, options.seeds + 1)]
         print(f"  {name:32}" + "".join(f"{curve[-1]:>8.1%}" for curve in found[name]), flush=True)
-    name = "" if options.activation == "relu" else f"_{options.activation}"
-    _figures.save(plot(found), options.out / f"thirty_layers{name}.png")
+    usual = "relu", "adam"
+    changed = [value for value in (options.activation, options.optimizer) if value not in usual]
+    _figures.save(plot(found), options.out / f"{'_'.join(['thirty_layers', *changed])}.png")
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ def normal_table(dtype: DType) -> Array:
     and the excess kurtosis is -4e-4.
 
     Reference:
-        Thomas, "The table-Hadamard Gaussian random number generator", IEEE TVLSI 2015.
+        Thomas, "The Table-Hadamard GRNG: an area-efficient FPGA Gaussian random number generator",
+        ACM TRETS 8 (2015).
     """
     upper = _upper_quantiles() / math.sqrt(2 * _VARIANCE)
     table = np.concatenate([-upper[::-1], upper]).astype(dtype)

@@ -56,7 +56,7 @@ const initx = (() => {
     return finished(out, -limit, 2 * limit, limit);
   }
 
-  /** Return draws from N(0, stddev^2): the sum of two entries of the table (Thomas, IEEE TVLSI 2015). */
+  /** Return draws from N(0, stddev^2): the sum of two entries of the table (Thomas, ACM TRETS 2015). */
   function normal(seed, draw, count, stddev = 1, zero = 0) {
     const table = normalTable(), drawn = words(seed, draw, count), out = new Float32Array(count);
     const factor = fround(stddev);
