@@ -74,35 +74,35 @@ def variable_and_layers() -> tuple[keras.Variable | None, list[keras.Layer]]:
 
 
 def loads_a_model() -> bool:
-    """Return whether the values are for a model whose weights `load_model` is about to overwrite.
+    """Return whether the values are for a model whose weights `load_model`, or unpickling it, is about to overwrite.
 
-    Relies on `load_model`, which tools that log calls may have wrapped, to create the variables before it returns.
+    Relies on `load_model`, which tools that log calls may have wrapped, and on the private function that reads a
+    pickled or copied model, to create the variables before they return.
     """
-    loader = inspect.unwrap(keras.saving.load_model).__code__
+    loaders = inspect.unwrap(keras.saving.load_model).__code__, keras.Model._unpickle_model.__code__
     for_variable = False
     for frame in _functions_of_keras():
         for_variable |= isinstance(frame.f_locals.get("self"), keras.Variable)
-        if frame.f_code is loader:
+        if frame.f_code in loaders:
             return for_variable
     return False
 
 
 def forget_unmade_variables() -> None:
-    """Clear Keras' list of variables to be created at the end of a scope, if the caller is creating them.
+    """Give Keras an empty list of variables to be created at the end of a scope, if the caller is creating them.
 
     Called when an error interrupts their creation. Otherwise Keras keeps the list, in which some variables have been
-    created by then, and every later attempt to build a model fails.
+    created by then, and every later attempt to build a model fails. Whoever catches the error goes on with the old
+    list, so it is not changed.
 
-    Relies on the end of a `StatelessScope`, which calls a function that has the list as a variable.
+    Relies on the end of a `StatelessScope`, which calls a function that keeps the list under this name.
     """
     making: dict[str, Any] = {}
     for frame in _functions_of_keras():
         if frame.f_code is keras.StatelessScope.__exit__.__code__:
-            for value in making.values():
-                if isinstance(value, list):
-                    value.clear()
+            making["global_state"].set_global_attribute("uninitialized_variables", [])
             return
-        making = frame.f_locals
+        making = frame.f_globals
 
 
 def _functions_of_keras() -> Iterator[FrameType]:

@@ -1,6 +1,9 @@
 """What Keras does not document and the package relies on: a version of Keras that changed it fails here."""
 
+import contextlib
+import copy
 import functools
+import pickle
 
 import keras
 import numpy as np
@@ -158,6 +161,14 @@ def test_load_model_is_on_the_call_stack(tmp_path, monkeypatch, wrap):
     assert Loading.found == [False, False, True, False]
 
 
+@pytest.mark.parametrize("copied", [lambda model: pickle.loads(pickle.dumps(model)), copy.deepcopy])
+def test_a_model_is_loaded_when_it_is_copied_or_unpickled(copied):
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(4, kernel_initializer=Loading())])
+    Loading.found.clear()
+    copied(model)
+    assert Loading.found == [True]
+
+
 class Interrupted(keras.initializers.Initializer):
     """Raises, and clears what Keras would keep before it does."""
 
@@ -175,6 +186,16 @@ def test_no_variables_are_left_after_a_scope_that_is_interrupted():
     with pytest.raises(KeyboardInterrupt):
         made_in_a_scope("zeros", Interrupted(), Interrupted())
     assert [to_numpy(variable.value).sum() for variable in made_in_a_scope("ones", "ones")] == [3, 3]
+
+
+def test_the_other_variables_are_made_if_the_error_is_caught():
+    class Falls(keras.initializers.Initializer):
+        def __call__(self, shape, dtype=None):
+            with contextlib.suppress(KeyboardInterrupt):
+                Interrupted()(shape)
+            return keras.ops.ones(shape, dtype)
+
+    assert [to_numpy(variable.value).sum() for variable in made_in_a_scope(Falls(), Falls(), "ones")] == [3, 3, 3]
 
 
 def test_variables_that_another_scope_makes_are_left_alone():

@@ -161,7 +161,7 @@ class KeepSparse(KerasConstraint):
             )
         self.initializer: Sparse = given
         self._masks: dict[Shape, Array] = {}
-        self._tensors: dict[Shape, Tensor] = {}
+        self._tensors: dict[tuple[Shape, str], Tensor] = {}
 
     def __call__(self, w: keras.Variable | Tensor) -> Tensor:
         """Return `w` with the positions of the initializer's zeros set to zero.
@@ -171,7 +171,7 @@ class KeepSparse(KerasConstraint):
         """
         values = keras.ops.convert_to_tensor(w)
         # Not a product: infinities and NaNs become zero too.
-        return keras.ops.where(self._mask(tuple(w.shape)), values, keras.ops.zeros_like(values))
+        return keras.ops.where(self._mask(values), values, keras.ops.zeros_like(values))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments as a JSON-serializable dict."""
@@ -181,8 +181,9 @@ class KeepSparse(KerasConstraint):
         return f"{type(self).__name__}({self.initializer!r})"
 
     @backend.untransformed
-    def _mask(self, shape: Shape) -> Tensor:
-        """Return a boolean mask of the connections in a kernel of `shape`."""
+    def _mask(self, values: Tensor) -> Tensor:
+        """Return a boolean mask of the connections in a kernel with these values."""
+        shape: Shape = tuple(values.shape)
         if shape not in self._masks:
             if len(shape) > 2 and None in (self.initializer.input_axes, self.initializer.output_axes):
                 raise ValueError(
@@ -196,6 +197,7 @@ class KeepSparse(KerasConstraint):
             self._masks[shape] = kernel.result() != 0
         if backend.is_tracing():
             return keras.ops.convert_to_tensor(self._masks[shape])
-        if shape not in self._tensors:
-            self._tensors[shape] = keras.ops.convert_to_tensor(self._masks[shape])
-        return self._tensors[shape]
+        place = shape, str(getattr(values, "device", ""))
+        if place not in self._tensors:
+            self._tensors[place] = keras.ops.convert_to_tensor(self._masks[shape])
+        return self._tensors[place]

@@ -47,6 +47,14 @@ def test_zeros_stay_and_all_else_is_trained(name):
     assert_kept(model, before)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others have no device without memory")
+def test_a_mask_is_used_on_the_device_where_it_was_made():
+    keep, ones = keras_initx.KeepSparse(keras_initx.Sparse(2, seed=1)), np.ones((5, 3), "float32")
+    with keras.device("meta"):
+        keep(keras.ops.convert_to_tensor(ones))
+    assert keras.ops.convert_to_numpy(keep(keras.ops.convert_to_tensor(ones))).sum() == 6
+
+
 def test_zeros_stay_in_mixed_precision():
     keras.config.set_dtype_policy("mixed_float16")
     try:
