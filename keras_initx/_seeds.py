@@ -72,7 +72,7 @@ def seeded(initializer: Any, seed: int) -> Any:
     """
     if isinstance(initializer, dict):
         return {key: seeded(item, derived_seed(seed, key)) for key, item in initializer.items()}
-    if isinstance(initializer, list | tuple):
+    if type(initializer) in (list, tuple):
         return type(initializer)(seeded(item, derived_seed(seed, i)) for i, item in enumerate(initializer))
     if isinstance(initializer, str):
         initializer = keras.initializers.get(initializer)

@@ -115,11 +115,11 @@ def compare_initializers(
     }
     import_optional("scipy.stats", "studies")  # The tests need it: fail now rather than after training.
     with _open_folder(out, "compare", settings) as folder:
+        # As the folder has them: initializers in its order, by which trials are named, and tuples as lists.
+        settings = folder.settings("compare")
         plans = _plan.plan_comparison(settings)
         run = Run(folder, build, arrays, settings["batch_size"], monitor, mode, plans[0].key, named, diagnosis)
         records = run_trials(run, plans, n_jobs, "compare")
-        # The settings as a folder has them: tuples are lists there.
-        settings = folder.settings("compare")
         return Study.of_records(settings, records, monitor=monitor, mode=mode, threshold=threshold)
 
 
@@ -312,7 +312,7 @@ def _run_here(run: Run, plan: _plan.TrialPlan, epochs: int, advance: Callable[[i
 
 def _run_elsewhere(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, on_trial: Callable[[], None]) -> None:
     joblib = import_optional("joblib", "studies")
-    backend = keras.backend.backend()
+    backend, config = keras.backend.backend(), {name: getattr(keras.config, name)() for name in _CONFIG}
     before = os.environ.get("KERAS_BACKEND")
     os.environ["KERAS_BACKEND"] = backend  # for worker processes: in this process the backend may be set in another way
     try:
@@ -320,7 +320,7 @@ def _run_elsewhere(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, on_t
             parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
         except ValueError:  # Ray's backend cannot return results one by one.
             parallel = joblib.Parallel(n_jobs=n_jobs)
-        for _ in parallel(joblib.delayed(_run_on)(backend, run, plan) for plan in plans):
+        for _ in parallel(joblib.delayed(_run_on)(backend, config, run, plan) for plan in plans):
             on_trial()
     finally:
         del os.environ["KERAS_BACKEND"]
@@ -328,9 +328,15 @@ def _run_elsewhere(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, on_t
             os.environ["KERAS_BACKEND"] = before
 
 
-def _run_on(backend: str, run: Run, plan: _plan.TrialPlan) -> None:
+# The settings that Keras keeps for a process or a thread.
+_CONFIG = "floatx", "epsilon", "image_data_format", "dtype_policy"
+
+
+def _run_on(backend: str, config: Mapping[str, Any], run: Run, plan: _plan.TrialPlan) -> None:
     if keras.backend.backend() != backend:
         raise RuntimeError(
             f"a worker must run Keras on {backend}; set KERAS_BACKEND there. Received: {keras.backend.backend()}"
         )
+    for name, value in config.items():
+        getattr(keras.config, f"set_{name}")(value)
     run_trial(run, plan)

@@ -34,6 +34,7 @@ def run_settings(
         "seed": int(seed),
         "data": data_digest(data),
         "backend": keras.backend.backend(),
+        "dtype_policy": keras.config.dtype_policy().name,
         "keras": keras.__version__,
         "keras_initx": __version__,
     }
@@ -145,15 +146,15 @@ def plan_stage(settings: Settings, draw: int, round_: Round) -> TrialPlan:
     return TrialPlan(stage_key(draw, round_.number), *seeds, round_.end, round_.begin, previous, keep_state=True)
 
 
-def check_keys(settings: Settings) -> list[tuple[str, str]]:
+def check_keys(settings: Settings, chosen: int) -> list[tuple[str, str]]:
     """Return the names of each pair of trials: the chosen draw, and a draw that was not in the search."""
-    return [(f"check{i}-chosen", f"check{i}-other") for i in range(1, settings["checks"] + 1)]
+    return [(f"check{i}-draw{chosen}", f"check{i}-other") for i in range(1, settings["checks"] + 1)]
 
 
 def plan_checks(settings: Settings, chosen: int) -> list[TrialPlan]:
     """Return the trials of the pairs. Both trials of a pair share a new order of the examples."""
     return [
         TrialPlan(key, draw_seed(settings, draw), derived_seed(settings["seed"], "check", i), settings["epochs"])
-        for i, keys in enumerate(check_keys(settings), 1)
+        for i, keys in enumerate(check_keys(settings, chosen), 1)
         for key, draw in zip(keys, (chosen, settings["n"] + i), strict=True)
     ]

@@ -138,7 +138,10 @@ def _losses_of_first_epoch(trials: Trials, names: Sequence[str]) -> _Curves:
     for name in names:
         finished = [trial for trial in trials.trials_of(name).values() if trial.status == "finished"]
         losses[name] = np.array([trial.epochs[1]["batch_losses"] for trial in finished])
-    return {name: values for name, values in losses.items() if values.shape[1] >= _MIN_BATCHES}
+    # A model that reports another name than `loss` has none.
+    return {
+        name: found for name, found in losses.items() if found.shape[1] >= _MIN_BATCHES and np.isfinite(found).any()
+    }
 
 
 def _plot_first_epoch(trials: Trials, losses: _Curves) -> "Figure":

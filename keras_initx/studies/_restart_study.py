@@ -63,12 +63,11 @@ class RestartStudy(Result):
         """
         folder = Folder(path)
         settings = folder.settings("restarts")
-        rounds, numbers, pairs = plan_rounds(settings), range(1, settings["n"] + 1), check_keys(settings)
+        rounds, numbers = plan_rounds(settings), range(1, settings["n"] + 1)
         stages = {draw: [stage_key(draw, round_.number) for round_ in rounds] for draw in numbers}
-        keys = (key for keys in (*stages.values(), *pairs) for key in keys)
-        trials = unify_metric_names(folder.trials(keys))
+        trials = unify_metric_names(folder.trials(key for keys in stages.values() for key in keys))
         monitor, direction = resolve_metric(trials.values(), monitor, mode)
-        draws = []
+        draws: list[Record] = []
         for draw, own in stages.items():
             begun = [trials[key] for key in own if trials[key].status != "missing"]
             status = begun[-1].status if begun else "missing"
@@ -80,12 +79,15 @@ class RestartStudy(Result):
             value = -sign(direction) * epochs[-1][monitor] if epochs else math.inf
             return draw["status"] != "finished", -len(epochs), value
 
+        draws.sort(key=rank)
+        pairs = check_keys(settings, draws[0]["draw"])
+        trials = unify_metric_names(trials | folder.trials(key for pair in pairs for key in pair))
         checks = []
         for pair in pairs:
             chosen, other = (trials[key] for key in pair)
             if chosen.status == other.status == "finished":
                 checks.append((chosen.epochs[-1][monitor], other.epochs[-1][monitor]))
-        return cls(settings["title"], settings, sorted(draws, key=rank), checks, monitor, direction)
+        return cls(settings["title"], settings, draws, checks, monitor, direction)
 
     @property
     def seed(self) -> int:

@@ -29,7 +29,7 @@ def compiled_once(model: keras.Model) -> Iterator[keras.Model]:
 
     It is a copy with the same weights and state, which may have been compiled in an earlier
     context. After an exception in the context the copy is dropped. If a copy might compute
-    something else, `model` itself is yielded.
+    something else, `model` itself is yielded, and only what is not trained is as before afterward.
 
     Args:
         model: A compiled model that has not been trained.
@@ -40,7 +40,13 @@ def compiled_once(model: keras.Model) -> Iterator[keras.Model]:
         copy = _KEPT.pop(key, None) or _copy(program)
     # Variables of which only the values differ.
     if copy is None or list(map(_kind, _variables(model))) != list(map(_kind, _variables(copy))):
-        yield model
+        # Parts that `build` did not make, such as augmentation, begin each trial in the same state.
+        states = [(variable, _array(variable)) for variable in model.non_trainable_variables]
+        try:
+            yield model
+        finally:
+            for variable, value in states:
+                variable.assign(value)
         return
     for source, target in zip(_variables(model), _variables(copy), strict=True):
         # Through the host: with JAX both would share memory, which training overwrites.

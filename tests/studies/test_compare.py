@@ -1,5 +1,6 @@
 """What a comparison finds is what is there, and nothing else."""
 
+import collections
 import sys
 import threading
 import time
@@ -165,7 +166,21 @@ def test_only_one_thread_trains_at_a_time():
 
 def test_a_worker_on_another_backend_is_an_error():
     with pytest.raises(RuntimeError, match=f"a worker must run Keras on nonsense; .* Received: {BACKEND}"):
-        _engine._run_on("nonsense", None, None)
+        _engine._run_on("nonsense", {}, None, None)
+
+
+@pytest.mark.once
+def test_workers_compute_in_the_precision_of_this_process():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        own = compare_initializers(build, TWINS, data(), repeats=1, epochs=1)
+        with joblib.parallel_config("threading"):
+            study = compare_initializers(build, TWINS, data(), repeats=1, epochs=1, n_jobs=2)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    same_as_first_repeat(study, own)
+    with pytest.raises(AssertionError):
+        same_as_first_repeat(study, compare_initializers(build, TWINS, data(), repeats=1, epochs=1))
 
 
 @pytest.mark.once
@@ -255,6 +270,11 @@ def test_each_layer_and_each_seed_has_a_draw_of_its_own(initializer):
 def test_initializers_in_a_dict_have_draws_of_their_own():
     kernel, bias = seeded({"kernel": keras_initx.HeNormal(), "others": [keras_initx.HeNormal()]}, 1).values()
     assert not np.array_equal(to_numpy(kernel((4, 4))), to_numpy(bias[0]((4, 4))))
+
+
+def test_a_named_tuple_is_passed_unchanged():
+    rate = collections.namedtuple("Rate", "first last")(0.1, 0.01)
+    assert seeded(rate, 1) is rate
 
 
 def test_initializers_in_a_list_have_draws_of_their_own():
@@ -432,6 +452,20 @@ def test_a_frozen_part_may_be_in_all_trials():
     build = sharing(keras.layers.Dense(4, trainable=False))
     study = compare_initializers(build, ["zeros"], data(), repeats=2, epochs=1)
     assert [trial.status for trial in study.trials.values()] == ["finished"] * 2
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("layer", [keras.layers.Dense, OwnDense], ids=["copied", "own"])
+def test_random_parts_of_all_trials_begin_each_in_the_same_state(layer):
+    noise = keras.layers.GaussianNoise(1.0)
+
+    def with_noise(initializer):
+        model = keras.Sequential([keras.Input((6,)), noise, layer(3, "softmax", kernel_initializer=initializer)])
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=BACKEND != "jax")
+        return model
+
+    study = compare_initializers(with_noise, TWINS, data(), repeats=1, epochs=1)
+    assert study.final_values("one") == study.final_values("other")
 
 
 @pytest.mark.once

@@ -114,6 +114,18 @@ def test_checks_use_draws_and_orders_that_the_search_never_used():
 
 
 @pytest.mark.once
+def test_checks_are_those_of_the_chosen_draw(study, folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    worst = RestartStudy.read(tmp_path, mode="min")
+    assert worst.seed != study.seed
+    assert worst.checks == []
+    chosen = random_restarts(build_he, data(), n=4, epochs=2, checks=2, out=tmp_path, mode="min")
+    assert chosen.seed != study.seed
+    assert [pair[0] for pair in chosen.checks] != [pair[0] for pair in study.checks]
+    assert [pair[1] for pair in chosen.checks] == [pair[1] for pair in study.checks]
+
+
+@pytest.mark.once
 def test_other_threads_change_nothing(study):
     again = random_restarts(lambda: build_among_others("he_normal"), data(), n=4, epochs=2, checks=0)
     assert [draw["epochs"][0] for draw in again.draws] == [draw["epochs"][0] for draw in study.draws]

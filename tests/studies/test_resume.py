@@ -6,7 +6,7 @@ import pathlib
 
 import killed
 import pytest
-from networks import build, build_he, data
+from networks import build, build_he, data, timeless
 
 from keras_initx.studies import (
     RecordError,
@@ -54,6 +54,18 @@ def test_an_interrupted_study_can_be_read(monkeypatch, tmp_path):
     assert [trial.status for trial in study.trials.values()] == ["finished", "interrupted", "missing", "missing"]
     assert len(study.trials["zeros", 1].epochs) == 2
     assert "zeros: 2 of 2 trials unfinished." in str(study)
+
+
+def test_initializers_may_come_in_another_order(monkeypatch, tmp_path):
+    names = ["he_normal", "zeros"]
+    with monkeypatch.context() as patch:
+        interrupted_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            compare_initializers(build, names, data(), repeats=2, epochs=1, out=tmp_path)
+    resumed = compare_initializers(build, names[::-1], data(), repeats=2, epochs=1, out=tmp_path)
+    assert timeless(resumed.records) == timeless(
+        compare_initializers(build, names, data(), repeats=2, epochs=1).records
+    )
 
 
 def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
