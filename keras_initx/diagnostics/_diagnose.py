@@ -11,7 +11,7 @@ from keras_initx._checks import check_count, check_type
 from keras_initx._keras import layers_of
 from keras_initx._typing import Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics import _signal_rules, _weight_rules
+from keras_initx.diagnostics import _gradient_rules, _signal_rules, _weight_rules
 from keras_initx.diagnostics._losses import Loss, check_loss, guessed_losses, loss_function
 from keras_initx.diagnostics._measure import Batch, measure
 from keras_initx.diagnostics._recorder import Progress
@@ -22,7 +22,7 @@ from keras_initx.diagnostics._verdicts import ThresholdOptions, Thresholds
 __all__ = ["DiagnoseOptions", "diagnose"]
 
 # Causes before effects: in the order of the modules, and of the functions within a module.
-_MODULES = (_weight_rules, _signal_rules)
+_MODULES = (_weight_rules, _signal_rules, _gradient_rules)
 RULES = tuple(rule for module in _MODULES for rule in vars(module).values() if isinstance(rule, Rule))
 
 

@@ -62,6 +62,8 @@ class LayerReport:
             makes the queries of an attention layer; otherwise `None`. Masks and rotations are left out.
         normalized_by: Name of the normalization layer that is the only consumer of its output, or
             `None`.
+        activated_by: Name of the activation that the only consumer of its output applies to it, or
+            `None`.
         loses_signal: Whether its output is nearly zero, so that a later kernel gets the same input
             for all examples.
         is_starved: Whether its kernel gets the same input for all examples because of an earlier
@@ -97,6 +99,7 @@ class LayerReport:
     positions_alike: float | None = None
     focus: float | None = None
     normalized_by: str | None = None
+    activated_by: str | None = None
     loses_signal: bool = False
     is_starved: bool = False
     is_output: bool = False
@@ -255,6 +258,7 @@ def _layer_report(
     gradient_norm = _norm_of(found) if found else None
     trained_norm = _norm_of(weight.norm for weight in reports if weight.gradient is not None)
     normalization = recorder.graph.normalization_after(layer)
+    consumer = recorder.facts.get(recorder.graph.only_consumer(layer))
     return LayerReport(
         name=facts.name,
         kind=type(layer).__name__,
@@ -264,6 +268,7 @@ def _layer_report(
         saturated=record.after.saturated if record.after else None,
         dead=None if is_bounded(facts.activation) else _dead(record),
         normalized_by=recorder.facts[normalization].name if normalization in recorder.facts else None,
+        activated_by=consumer.activation if consumer and not consumer.has_kernel else None,
         loses_signal=layer in recorder.lost.causes,
         is_starved=layer in recorder.lost.starved,
         gain=next((gain for gain in gains if gain is not None), None),

@@ -1,15 +1,16 @@
-"""Hooks that record the outputs of all layers while a model is called, and the graph of the call."""
+"""Hooks that record the outputs of all layers while a model is called."""
 
 import contextlib
 import functools
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
+from keras_initx.diagnostics._graph import ForwardGraph
 from keras_initx.diagnostics._layers import LIMITS, activation_of, call_name, layer_facts, parts_of, replaced, unit_axis
 from keras_initx.diagnostics._losses import Guessed
 from keras_initx.diagnostics._signal import Signal, array_of, first_float, focus, likeness, spread, tensors_in
@@ -38,6 +39,13 @@ class Record:
 
 # These keep the size of a signal that is the same everywhere, which no other measurement shows then.
 _OF_EACH_EXAMPLE = tuple(kind for kind in NORMALIZATIONS if kind is not keras.layers.BatchNormalization)
+
+
+# To these integers are numbers, to others they may be indices.
+_MULTIPLYING = (
+    *(keras.layers.Dense, keras.layers.EinsumDense, keras.layers.RNN),
+    *(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D),
+)
 
 
 class Recorder:
@@ -112,7 +120,8 @@ class Recorder:
                 self.graph.add_consumer(operation, inputs)
             if facts and facts.has_kernel:
                 count = sum(first_float(tensor) is not None for tensor in inputs)  # without masks
-                self._record_inputs(operation, first_float(args, or_image=True), count)
+                numbers = "int" if isinstance(operation, _MULTIPLYING) else "uint8"  # the dtype of images
+                self._record_inputs(operation, first_float(args, or_kind=numbers), count)
             self._hidden += is_hidden
             self._inside.append(False)
             try:
@@ -161,8 +170,8 @@ class Recorder:
         is_first, self._has_begun = not self._has_begun, True
         if tensor is None or isinstance(layer, keras.layers.Embedding):  # whose inputs are row indices
             return
-        if is_first or self.graph.is_input(tensor):
-            self.first_inputs.setdefault(layer, Signal()).add(array_of(tensor))
+        for outside in [tensor] if is_first or self.graph.is_input(tensor) else self.graph.joined(tensor):
+            self.first_inputs.setdefault(layer, Signal()).add(array_of(outside))
         self.lost.check_input(layer, tensor)
 
     def _record_before(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
@@ -196,7 +205,9 @@ class Recorder:
         for tensor in tensors_in(outputs):
             for layer in self._makers(tensor):
                 self.records[layer].is_output = True
-                self.records[layer].certain = self._certainty(layer, array_of(tensor))
+                # The makers of several outputs may not be told apart.
+                found = self.records[layer].certain, self._certainty(layer, array_of(tensor))
+                self.records[layer].certain = max((one for one in found if one is not None), default=None)
 
     def record_losses(self, guessed: Iterable[Guessed]) -> None:
         """Record the losses of the outputs of the model, and those of blind guesses."""
@@ -231,92 +242,6 @@ class Recorder:
             return 0.0
         low, high = self._margin, 1 - self._margin
         return float(np.mean(values.max(axis=-1) >= high if is_softmax else (values <= low) | (values >= high)))
-
-
-@dataclass(eq=False)
-class _Node:
-    """A tensor: the layer that produced it, `None` for model inputs, and its consumers."""
-
-    tensor: weakref.ref[Tensor]
-    origin: keras.layers.Layer | None
-    consumers: list[keras.Operation] = field(default_factory=list)
-
-
-class ForwardGraph:
-    """The graph of a forward pass: layers, operations, and the tensors between them. It keeps no tensor alive."""
-
-    def __init__(self) -> None:
-        self._nodes: dict[int, _Node] = {}
-        self._outputs: dict[keras.Operation, list[_Node | None]] = {}
-
-    def add_inputs(self, tensors: Iterable[Tensor]) -> None:
-        """Record all unknown tensors among `tensors` as model inputs."""
-        for tensor in tensors:
-            if not self._find(tensor):
-                self._add(tensor, None)
-
-    def add_alias(self, tensor: Tensor, other: Tensor) -> None:
-        """Record that `other` has the values of `tensor` in another dtype."""
-        node = self._find(tensor)
-        if node and other is not tensor:
-            self._nodes[id(other)] = _Node(weakref.ref(other), node.origin, node.consumers)
-
-    def is_input(self, tensor: Tensor) -> bool:
-        """Return whether `tensor` is a model input, or computed from one by operations only."""
-        node = self._find(tensor)
-        return node is not None and node.origin is None
-
-    def origin(self, tensor: Tensor) -> keras.layers.Layer | None:
-        """Return the layer that produced `tensor`, or `None` if it is unknown."""
-        node = self._find(tensor)
-        return node and node.origin
-
-    def add_consumer(self, consumer: keras.Operation, tensors: Iterable[Tensor]) -> None:
-        """Record that a layer or an operation is called with `tensors`."""
-        for node in filter(None, map(self._find, tensors)):
-            node.consumers.append(consumer)
-
-    def add_outputs(
-        self, producer: keras.Operation, inputs: Iterable[Tensor], outputs: Iterable[Tensor], *, is_origin: bool
-    ) -> None:
-        """Record the outputs of a layer or an operation.
-
-        Args:
-            producer: The layer or the operation.
-            inputs: Tensors.
-            outputs: Tensors.
-            is_origin: Whether `producer` is the origin of the outputs; otherwise it is the origin
-                of the inputs.
-        """
-        origins = [producer] if is_origin else [node.origin for node in map(self._find, inputs) if node]
-        for tensor in outputs:
-            node = self._find(tensor)
-            if node:
-                # It is passed on unchanged.
-                node.consumers = [consumer for consumer in node.consumers if consumer is not producer]
-            elif origins:
-                node = self._add(tensor, next((origin for origin in origins if origin is not None), None))
-            self._outputs.setdefault(producer, []).append(node)
-
-    def consumers(self, producer: keras.Operation) -> list[list[keras.Operation]]:
-        """Return the layers and operations that each output of `producer` was passed to."""
-        return [node.consumers if node else [] for node in self._outputs.get(producer, [])]
-
-    def normalization_after(self, layer: keras.layers.Layer) -> keras.layers.Layer | None:
-        """Return the normalization layer that is the only consumer of the outputs of `layer`, or `None`."""
-        consumers = self.consumers(layer)
-        if all(consumers) and all(isinstance(consumer, NORMALIZATIONS) for some in consumers for consumer in some):
-            return consumers[0][0] if consumers else None
-        return None
-
-    def _find(self, tensor: Tensor) -> _Node | None:
-        node = self._nodes.get(id(tensor))
-        # An id may be reused after a tensor is deleted.
-        return node if node and node.tensor() is tensor else None
-
-    def _add(self, tensor: Tensor, origin: keras.layers.Layer | None) -> _Node:
-        self._nodes[id(tensor)] = node = _Node(weakref.ref(tensor), origin)
-        return node
 
 
 # Relative tolerance for values that are equal for all examples, because matrix products round.

@@ -1,11 +1,13 @@
 """The decorator for rules: functions that find one problem; and what rules share."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from keras_initx.diagnostics._layers import is_bounded
 from keras_initx.diagnostics._measure import LayerReport, Measurements
+from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Level, Verdict
 
 _Hit = TypeVar("_Hit")
@@ -79,9 +81,36 @@ def by_level(hit: Iterable[_Hit], level: Level, does_harm: Callable[[_Hit], obje
     return [(level, group) for level, group in groups.items() if group]
 
 
+def signal_of(layer: LayerReport) -> Signal:
+    """Return the signal before the activation or of the output, an empty one if neither is accessible."""
+    return layer.signal or Signal()
+
+
+def gradient_norms(measured: Measurements) -> list[tuple[LayerReport, float]]:
+    """Return the layers with trainable weights, each with the norm of its gradient."""
+    return [(layer, layer.gradient_norm) for layer in measured.layers if layer.gradient_norm is not None]
+
+
+def has_zeros(layer: LayerReport) -> bool:
+    """Return whether a kernel, or the scale of a normalization, is all 0."""
+    return any(weight.zero for weight in layer.weights)
+
+
+def layer_count(layers: Sequence[LayerReport]) -> str:
+    """Return the number of layers in parentheses if there are several."""
+    return f" ({len(layers)} layers)" if len(layers) > 1 else ""
+
+
 def is_rescaled(layer: LayerReport) -> bool:
     """Return whether a normalization is the only consumer of `layer`, so that the scale does not matter."""
     return layer.normalized_by is not None and not is_bounded(layer.activation)
+
+
+def is_gate(layer: LayerReport, measured: Measurements) -> bool:
+    """Return whether `layer` learns, but adds so little to a larger signal yet that what is before it does not."""
+    is_small = layer.signal is not None and layer.signal.std < measured.thresholds.vanishing
+    learns = any(weight.gradient for weight in layer.weights if weight.name != "bias")
+    return is_small and learns and not (layer.loses_signal or layer.is_starved or layer.is_output)
 
 
 def normalization_of(layer: LayerReport) -> str:
@@ -98,6 +127,15 @@ _RELU_LIKE = {
 
 def suggestion(layer: LayerReport) -> str:
     """Return a suitable initializer for the activation of `layer`, as text."""
-    if layer.activation == "selu":
+    activation = layer.activation or layer.activated_by
+    if activation == "selu":
         return "LecunNormal()"
-    return "HeNormal()" if layer.activation in _RELU_LIKE else "GlorotUniform()"
+    return "HeNormal()" if activation in _RELU_LIKE else "GlorotUniform()"
+
+
+STANDARDIZED_TARGETS = "standardized targets, or a bias of the last layer at their mean"
+
+
+def misses_targets(layer: LayerReport) -> bool:
+    """Return whether errors are beyond the outputs, so that they are due to the targets."""
+    return bool((layer.loss or 0) > 2 * math.hypot(signal_of(layer).mean, signal_of(layer).std))

@@ -146,15 +146,15 @@ def tensors_in(nested: Any) -> list[Tensor]:
     return [leaf for leaf in leaves if keras.ops.is_tensor(leaf) and backend.is_concrete(leaf)]
 
 
-def first_float(nested: Any, *, or_image: bool = False) -> Tensor | None:
+def first_float(nested: Any, *, or_kind: str | None = None) -> Tensor | None:
     """Return the first tensor of `nested` if it is concrete and floating-point, otherwise `None`.
 
-    With `or_image` it may also be of the dtype of images, uint8. Other integers may be indices.
+    Its dtype may also contain `or_kind`, such as `"int"`.
     """
     first: Any = next(iter(keras.tree.flatten(nested)), None)
     is_concrete = keras.ops.is_tensor(first) and backend.is_concrete(first)
     dtype = keras.backend.standardize_dtype(first.dtype) if is_concrete else ""
-    return first if "float" in dtype or (or_image and dtype == "uint8") else None
+    return first if "float" in dtype or (or_kind and or_kind in dtype) else None
 
 
 def array_of(tensor: Tensor | keras.Variable) -> Array:

@@ -1,11 +1,24 @@
-"""The rules about signals: the inputs of a model, the outputs of its layers, and gradients."""
+"""The rules about signals: the inputs of a model, and the outputs of its layers."""
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from keras_initx.diagnostics._measure import LayerReport, Measurements
-from keras_initx.diagnostics._rule import Finding, by_level, is_rescaled, normalization_of, rule, suggestion
+from keras_initx.diagnostics._rule import (
+    STANDARDIZED_TARGETS,
+    Finding,
+    by_level,
+    gradient_norms,
+    has_zeros,
+    is_rescaled,
+    layer_count,
+    misses_targets,
+    normalization_of,
+    rule,
+    signal_of,
+    suggestion,
+)
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Level
 
@@ -30,7 +43,7 @@ def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
         yield Finding(
             hit,
             f"{first.name} gets inputs from {inputs.min:.3g} to {inputs.max:.3g}, with mean {inputs.mean:.3g} "
-            f"and standard deviation {inputs.std:.3g}{_layer_count(hit)}{reason}",
+            f"and standard deviation {inputs.std:.3g}{layer_count(hit)}{reason}",
             "standardize the inputs: keras.layers.Normalization() adapted to the data, or "
             "keras.layers.Rescaling(1 / 127.5, offset=-1) for images from 0 to 255",
             level,
@@ -50,14 +63,14 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
     large = [
         layer
         for layer in measured.layers
-        if _signal(layer).nonfinite or (_has_enough_values(layer, measured) and _signal(layer).std > limit)
+        if signal_of(layer).nonfinite or (_has_enough_values(layer, measured) and signal_of(layer).std > limit)
     ]
-    outside = inputs if inputs and (inputs.nonfinite or inputs.std > limit / 10) else None
-    for level, hit in by_level(large, "error", lambda layer: _signal(layer).nonfinite or not is_rescaled(layer)):
+    outside = _outside(measured, lambda signal: signal.nonfinite or signal.std > limit / 10)
+    for level, hit in by_level(large, "error", lambda layer: signal_of(layer).nonfinite or not is_rescaled(layer)):
         evidence = _deviations(inputs, hit, "grows")
-        lost = next((layer for layer in hit if _signal(layer).nonfinite), None)
+        lost = next((layer for layer in hit if signal_of(layer).nonfinite), None)
         if lost:
-            evidence += f"; {_signal(lost).nonfinite:.0%} of the outputs of {lost.name} are not finite"
+            evidence += f"; {signal_of(lost).nonfinite:.0%} of the outputs of {lost.name} are not finite"
         if level == "note":
             evidence += normalization_of(hit[0])
         yield Finding(hit, evidence, _remedy(hit[0], outside), level)
@@ -77,8 +90,8 @@ def focused_attention(measured: Measurements) -> Iterator[Finding]:
         worst = max(hit, key=lambda layer: layer.focus or 0)
         yield Finding(
             hit,
-            f"the queries of {worst.name}, of standard deviation {_signal(worst).std:.3g}, give a single key "
-            f"{worst.focus:.0%} of their weight on average{_layer_count(hit)}: they get little gradient",
+            f"the queries of {worst.name}, of standard deviation {signal_of(worst).std:.3g}, give a single key "
+            f"{worst.focus:.0%} of their weight on average{layer_count(hit)}: they get little gradient",
             "smaller kernels of queries and keys: GlorotUniform(), or a normalization before the attention layer",
         )
 
@@ -104,12 +117,11 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
     if not hit:
         return
     worst = max(hit, key=lambda layer: layer.saturated or 0)
-    inputs = measured.inputs
-    outside = inputs if inputs and inputs.std > measured.thresholds.unscaled_inputs else None
+    outside = _outside(measured, lambda signal: signal.std > measured.thresholds.unscaled_inputs)
     yield Finding(
         hit,
         f"{worst.saturated:.0%} of the outputs of {worst.name} are at the limits of {worst.activation}"
-        f"{_input_size(worst)}{_layer_count(hit)}, where its gradient is almost 0",
+        f"{_input_size(worst)}{layer_count(hit)}, where its gradient is almost 0",
         _remedy(hit[0], outside),
     )
 
@@ -131,7 +143,7 @@ def saturated_output(measured: Measurements) -> Iterator[Finding]:
     yield Finding(
         hit,
         f"{worst.name} is saturated for {worst.certain:.0%} of the examples before training{_input_size(worst)}"
-        f"{_layer_count(hit)}: the loss starts far above that of guessing, and the first steps only undo this",
+        f"{layer_count(hit)}: the loss starts far above that of guessing, and the first steps only undo this",
         f"{first}GlorotUniform() or smaller weights in the last layer",
     )
 
@@ -148,18 +160,18 @@ def large_first_loss(measured: Measurements) -> Iterator[Finding]:
     limits = measured.thresholds
     # Outputs start at about 1, however small the targets are.
     ratios = [(one, one.loss / max(one.blind_loss, 1)) for one in measured.layers if one.loss and one.blind_loss]
-    large = [pair for pair in ratios if limits.first_loss < pair[1] and _signal(pair[0]).std <= limits.exploding]
+    large = [pair for pair in ratios if limits.first_loss < pair[1] and signal_of(pair[0]).std <= limits.exploding]
     # What explodes or is saturated has its own verdict.
     hit = [pair for pair in large if _has_enough_values(pair[0], measured) and not _is_certain(pair[0], measured)]
     if not hit:
         return
     worst, _ = max(hit, key=lambda pair: pair[1])
-    signal, count = _signal(worst), _layer_count([layer for layer, _ in hit])
+    signal, count = signal_of(worst), layer_count([layer for layer, _ in hit])
     remedy = (
         "smaller weights in the last layer: GlorotUniform(); a normalization, or residual branches that end in zeros"
     )
-    if (worst.loss or 0) > 2 * math.hypot(signal.mean, signal.std):  # Errors beyond the outputs are due to the targets.
-        remedy = "standardized targets, or a bias of the last layer at their mean"
+    if misses_targets(worst):
+        remedy = STANDARDIZED_TARGETS
     yield Finding(
         [layer for layer, _ in hit],
         f"the loss of {worst.name} starts at {worst.loss:.3g}, that of a blind guess is {worst.blind_loss:.3g}; its "
@@ -189,7 +201,7 @@ def dead(measured: Measurements) -> Iterator[Finding]:
     yield Finding(
         hit,
         f"{worst.dead:.0%} of the units of {worst.name} output 0 for all {_examples(worst)} examples; their inputs "
-        f"have mean {before.mean:.3g} and standard deviation {before.std:.3g}{_layer_count(hit)}: they get no gradient",
+        f"have mean {before.mean:.3g} and standard deviation {before.std:.3g}{layer_count(hit)}: they get no gradient",
         "weights with mean 0 and a nonnegative bias: HeNormal() with bias_initializer=ReLUBias(0.01)",
         "error" if worst.dead == 1 else "warning",
     )
@@ -206,17 +218,17 @@ def dead(measured: Measurements) -> Iterator[Finding]:
 def vanishing(measured: Measurements) -> Iterator[Finding]:
     inputs, limit = measured.inputs, measured.thresholds.vanishing
     # A kernel of zeros causes everything after it, and has its own verdict.
-    before_zeros = itertools.takewhile(lambda layer: not (layer.loses_signal and _has_zeros(layer)), measured.layers)
+    before_zeros = itertools.takewhile(lambda layer: not (layer.loses_signal and has_zeros(layer)), measured.layers)
     small = [
         layer
         for layer in before_zeros
         if _has_enough_values(layer, measured)
-        and _signal(layer).std < limit
-        and not (_has_zeros(layer) and _signal(layer).zeros == 1)
+        and signal_of(layer).std < limit
+        and not (has_zeros(layer) and signal_of(layer).zeros == 1)
     ]
-    outside = inputs if inputs and inputs.std < limit else None
+    outside = _outside(measured, lambda signal: signal.std < limit)
     # Zeros have their own verdict.
-    is_cut = not any(map(_has_zeros, measured.layers)) and any(norm == 0 for _, norm in _gradient_norms(measured)[:1])
+    is_cut = not any(map(has_zeros, measured.layers)) and any(norm == 0 for _, norm in gradient_norms(measured)[:1])
     harmful: Level = "error" if is_cut else "warning"
     for level, hit in by_level(small, harmful, lambda layer: layer.loses_signal or layer.is_starved):
         evidence = _deviations(inputs, hit, "falls")
@@ -244,74 +256,13 @@ def alike(measured: Measurements) -> Iterator[Finding]:
             yield Finding(
                 layers,
                 f"the mean cosine of the outputs for different {name.split('_')[0]} is {end:.5f} in {last.name} and "
-                f"{start:.2f} in {first.name}{_layer_count(layers)}: later layers get the same for all",
+                f"{start:.2f} in {first.name}{layer_count(layers)}: later layers get the same for all",
                 "residual connections with the normalization inside each branch, or the rules of recipes.deepnorm",
             )
 
 
-@rule(
-    "vanishing gradient",
-    levels={"warning": "", "error": "if all gradients are 0"},
-    finds="first layers whose gradients are below {vanishing_gradient} times the largest gradient of a layer",
-    reason="no single learning rate suits both; Adam, which normalizes gradients, can compensate for it",
-    remedy="`Orthogonal`, another activation",
-)
-def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
-    trained = _gradient_norms(measured)
-    strongest, largest = max(trained, key=lambda pair: pair[1], default=(None, 0.0))
-    limit = measured.thresholds.vanishing_gradient * largest
-    # Only the first layers count, because all gradients to them pass through the others. A small gradient elsewhere may
-    # be harmless, e.g. that of queries and keys while attention is still uniform.
-    hit = list(itertools.takewhile(lambda pair: pair[1] <= limit, trained))
-    if any(map(_has_zeros, measured.layers)):
-        # No gradient passes through zeros, which have their own verdict.
-        hit = [(layer, norm) for layer, norm in hit if norm]
-    if not hit or not strongest or not math.isfinite(largest):
-        return
-    layers = [layer for layer, _ in hit]
-    first, norm = hit[0]
-    evidence = f"the gradient norm of {first.name} is {norm:.3g}, that of {strongest.name} {largest:.3g}"
-    yield Finding(
-        layers,
-        (evidence if largest else "all gradients are 0") + _layer_count(layers),
-        f"{suggestion(first)} in all layers, or Orthogonal, which also preserves gradient norms; an activation that "
-        "does not saturate",
-        "warning" if largest else "error",
-    )
-
-
-@rule(
-    "exploding gradient",
-    levels={"warning": "", "error": "if it is not finite"},
-    finds="a gradient whose norm is above {exploding_gradient}, or not finite",
-    reason="no usual learning rate is small enough, but gradient clipping or Adam can compensate for it. A ResNet-50 "
-    "starts at a thousand and trains",
-    remedy="smaller weights, another loss",
-)
-def exploding_gradient(measured: Measurements) -> Iterator[Finding]:
-    limit = measured.thresholds.exploding_gradient
-    hit = [(layer, norm) for layer, norm in _gradient_norms(measured) if not norm <= limit]  # also where it is NaN
-    if not hit:
-        return
-    layers = [layer for layer, _ in hit]
-    remedy = f"smaller weights: {suggestion(layers[0])}, or Orthogonal, which also preserves gradient norms"
-    if not any(_signal(layer).nonfinite for layer in measured.layers):
-        remedy = "a loss that matches the outputs (`from_logits=True` if there is no softmax), or " + remedy
-    yield Finding(
-        layers,
-        f"the gradient norm of {layers[0].name} is {hit[0][1]:.3g}{_layer_count(layers)}",
-        remedy,
-        "warning" if all(math.isfinite(norm) for _, norm in hit) else "error",
-    )
-
-
-def _signal(layer: LayerReport) -> Signal:
-    """Return the signal before the activation or of the output, an empty one if neither is accessible."""
-    return layer.signal or Signal()
-
-
 def _has_enough_values(layer: LayerReport, measured: Measurements) -> bool:
-    return bool(_signal(layer).size >= measured.thresholds.least_values)
+    return bool(signal_of(layer).size >= measured.thresholds.least_values)
 
 
 def _is_certain(layer: LayerReport, measured: Measurements) -> bool:
@@ -327,6 +278,13 @@ def _inputs(layer: LayerReport) -> Signal:
     return layer.first_inputs or Signal()
 
 
+def _outside(measured: Measurements, is_cause: Callable[[Signal], object]) -> Signal | None:
+    """Return the largest inputs of the first kernels, as `Rescaling` or others have left them, if they are a cause."""
+    found = (layer.first_inputs for layer in measured.layers if layer.first_inputs)
+    largest = max(found, key=lambda signal: (signal.nonfinite, signal.std), default=measured.inputs)
+    return largest if largest and is_cause(largest) else None
+
+
 def _has_unscaled_inputs(layer: LayerReport, measured: Measurements) -> bool:
     return bool(math.hypot(_inputs(layer).mean, _inputs(layer).std) > measured.thresholds.unscaled_inputs)
 
@@ -336,19 +294,14 @@ def _input_size(layer: LayerReport) -> str:
     return f", its input has standard deviation {layer.before.std:.3g}" if layer.before else ""
 
 
-def _gradient_norms(measured: Measurements) -> list[tuple[LayerReport, float]]:
-    """Return the layers with trainable weights, each with the norm of its gradient."""
-    return [(layer, layer.gradient_norm) for layer in measured.layers if layer.gradient_norm is not None]
-
-
 def _deviations(inputs: Signal | None, hit: Sequence[LayerReport], verb: str) -> str:
     """Describe the standard deviation from the inputs to the first and last affected layer."""
     first, last = hit[0], hit[-1]
     start = f"from {inputs.std:.3g} at the inputs " if inputs else ""
-    text = f"the standard deviation {verb} {start}to {_signal(first).std:.3g} in {first.name}"
+    text = f"the standard deviation {verb} {start}to {signal_of(first).std:.3g} in {first.name}"
     if last is not first:
-        text += f" and {_signal(last).std:.3g} in {last.name}"
-    return text + _layer_count(hit)
+        text += f" and {signal_of(last).std:.3g} in {last.name}"
+    return text + layer_count(hit)
 
 
 def _remedy(layer: LayerReport, inputs: Signal | None) -> str:
@@ -357,14 +310,4 @@ def _remedy(layer: LayerReport, inputs: Signal | None) -> str:
         return f"finite inputs ({inputs.nonfinite:.0%} of them are not), then {suggestion(layer)}"
     if inputs:
         return f"standardize the inputs (their standard deviation is {inputs.std:.3g}), then {suggestion(layer)}"
-    return f"{suggestion(layer)} in this and all earlier layers"
-
-
-def _has_zeros(layer: LayerReport) -> bool:
-    """Return whether a kernel, or the scale of a normalization, is all 0."""
-    return any(weight.zero for weight in layer.weights)
-
-
-def _layer_count(layers: Sequence[LayerReport]) -> str:
-    """Return the number of layers in parentheses if there are several."""
-    return f" ({len(layers)} layers)" if len(layers) > 1 else ""
+    return f"{suggestion(layer)} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"

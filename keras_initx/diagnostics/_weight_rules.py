@@ -6,7 +6,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from keras_initx.diagnostics._measure import LayerReport, Measurements
-from keras_initx.diagnostics._rule import Finding, by_level, is_rescaled, names_of, normalization_of, rule, suggestion
+from keras_initx.diagnostics._rule import (
+    Finding,
+    by_level,
+    is_gate,
+    is_rescaled,
+    names_of,
+    normalization_of,
+    rule,
+    suggestion,
+)
 from keras_initx.diagnostics._weights import WeightReport
 
 _Pair = tuple[LayerReport, WeightReport]
@@ -17,7 +26,7 @@ _Pair = tuple[LayerReport, WeightReport]
     levels={
         "note": "",
         "error": "if because of them a later kernel gets the same inputs for all examples, or if they get no gradient "
-        "while an earlier layer does",
+        "while an earlier layer does and no branch starts at 0",
     },
     finds="a trainable kernel, or the scale of a normalization, that is all 0",
     reason="all units have the same output, and no gradient passes back. Intended zeros leave the signal another path: "
@@ -28,10 +37,12 @@ def all_zero(measured: Measurements) -> Iterator[Finding]:
     hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.zero]
     are_lost = any(layer.loses_signal for layer, _ in hit)
     reached = list(itertools.dropwhile(lambda layer: not (layer.gradient_norm or 0) > 0, measured.layers))[1:]
+    waits = any(is_gate(layer, measured) for layer in measured.layers)
 
     def does_harm(pair: _Pair) -> bool:
-        # Behind a layer that learns, what gets no gradient itself stays 0, as before a ReLU that nothing else reaches.
-        stays = pair[1].gradient == 0 and pair[0] in reached and not pair[0].is_output
+        # Behind a layer that learns, what gets no gradient itself stays 0, as before a ReLU that nothing else reaches,
+        # unless it waits for a branch to open.
+        stays = pair[1].gradient == 0 and pair[0] in reached and not pair[0].is_output and not waits
         # Zeros at the output are intended, unless earlier zeros leave them no signal to learn from.
         return stays or pair[0].loses_signal or (are_lost and pair[0].is_starved)
 

@@ -101,7 +101,11 @@ def weight_reports(
         gradients: Dict from the id of a variable to the norm of its gradient.
     """
     bias = next((array_of(weight) for weight in reversed(weights) if weight.name == "bias"), None)
-    return [_weight_report(layer, weight, bias, gradients.get(id(weight))) for weight in weights if weight.shape]
+    return [
+        _weight_report(layer, weight, bias, gradients.get(id(weight)))
+        for weight in weights
+        if weight.shape or weight.trainable
+    ]
 
 
 def _weight_report(

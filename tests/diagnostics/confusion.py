@@ -85,6 +85,23 @@ def residual(end="he_normal"):
     return classes(keras.Model(inputs, layers.Dense(10)(hidden)))
 
 
+class Gain(layers.Layer):
+    """Multiply by a number that is trained and starts at 0 (ReZero)."""
+
+    def build(self, shape):
+        self.gain = self.add_weight(shape=(), initializer="zeros", name="gain")
+
+    def call(self, inputs):
+        return self.gain * inputs
+
+
+def rezero():
+    hidden = inputs = keras.Input((32,))
+    for _ in range(8):
+        hidden = layers.Add()([hidden, Gain()(layers.Dense(32, "relu", kernel_initializer="he_normal")(hidden))])
+    return classes(keras.Model(inputs, layers.Dense(10)(hidden)))
+
+
 def siamese():
     shared = keras.Sequential([keras.Input((32,)), layers.Dense(32, "relu"), layers.Dense(8)])
     left, right = keras.Input((32,)), keras.Input((32,))
@@ -108,6 +125,39 @@ def wide_and_deep():
     outputs = layers.Dense(1, "sigmoid")(layers.Concatenate()([inputs, deep]))
     x = [X, DRAWS.integers(0, 50, (64, 1))]
     return keras.Model([inputs, category], outputs), x, DRAWS.integers(0, 2, (64, 1)), "binary_crossentropy"
+
+
+def beside_an_embedding(factor=1.0):
+    """Return a table of numbers and a category, joined before the first dense layer."""
+    inputs, category = keras.Input((32,)), keras.Input((1,), dtype="int32")
+    joined = layers.Concatenate()([layers.Flatten()(layers.Embedding(50, 8)(category)), inputs])
+    outputs = layers.Dense(1)(layers.Dense(32, "relu", kernel_initializer="he_normal")(joined))
+    return keras.Model([inputs, category], outputs), [factor * X, DRAWS.integers(0, 50, (64, 1))], None, None
+
+
+class Policy(keras.Model):
+    """Return probabilities and a value, whose makers `diagnose` cannot tell apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = layers.Dense(32, "relu", kernel_initializer="he_normal")
+        self.action, self.value = layers.Dense(6, kernel_initializer=small(9.0)), layers.Dense(1)
+
+    def call(self, inputs):
+        hidden = self.hidden(inputs)
+        return ops.softmax(self.action(hidden)), self.value(hidden)
+
+
+class OfNumbers(keras.Model):
+    """Take integers as numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = layers.Dense(32, "relu", kernel_initializer="he_normal")
+        self.out = layers.Dense(1)
+
+    def call(self, inputs):
+        return self.out(self.hidden(inputs))
 
 
 def graph_convolution():
@@ -316,6 +366,32 @@ def encoder(count=4, **options):
     return classes(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(hidden))), BEFORE)
 
 
+class BiasedAttention(layers.Layer):
+    """Attend with a bias for each pair of positions that starts at 0, as do the outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.value = (layers.Dense(32) for _ in range(3))
+        self.out = layers.Dense(32, kernel_initializer="zeros")
+
+    def build(self, shape):
+        for part in (self.query, self.key, self.value, self.out):
+            part.build(shape)
+        self.table = self.add_weight(shape=(shape[1], shape[1]), initializer="zeros", name="position_table")
+
+    def call(self, inputs):
+        scores = ops.matmul(self.query(inputs), ops.transpose(self.key(inputs), (0, 2, 1))) / 8
+        return self.out(ops.matmul(ops.softmax(scores + self.table), self.value(inputs)))
+
+
+def biased_attention():
+    inputs = keras.Input((12,), dtype="int32")
+    hidden = embedded(inputs)
+    for _ in range(3):
+        hidden = layers.Add()([hidden, BiasedAttention()(layers.LayerNormalization()(hidden))])
+    return classes(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(hidden))), BEFORE)
+
+
 def language_model(stddev=0.02):
     """Return a decoder whose outputs use the weights of its embedding."""
     inputs = keras.Input((12,), dtype="int32")
@@ -441,9 +517,11 @@ HEALTHY = {
     "siamese": siamese,
     "two towers": two_towers,
     "wide and deep": wide_and_deep,
+    "numbers beside an embedding": beside_an_embedding,
     "graph convolution": graph_convolution,
     "autoencoder": autoencoder,
     "16 residual blocks that end in zeros": lambda: residual(end="zeros"),
+    "ReZero, 8 blocks": rezero,
     "16 residual blocks that end in small weights": lambda: residual(end=scaled("initx.he_normal", 0.25)),
     "CNN": cnn,
     "ResNet": resnet,
@@ -468,6 +546,7 @@ HEALTHY = {
     ),
     "transformer": encoder,
     "transformer, 12 blocks": lambda: encoder(12),
+    "attention with biases of zeros, branches that end in zeros": biased_attention,
     "transformer, normalization behind": lambda: encoder(post=True),
     "transformer, grouped queries, RMS": lambda: encoder(grouped=True, norm=layers.RMSNormalization, activation="silu"),
     "language model, tied": language_model,
@@ -547,6 +626,8 @@ BROKEN = {
     "depthwise, He without axes": (lambda: mobilenet("he_normal", normalized=False), ["wrong fan"]),
     "transposed, He without axes": (lambda: upsampling("he_normal"), ["wrong fan"]),
     "raw pixels": (without_targets(pixels), ["unscaled inputs", "saturated output"]),
+    "raw numbers beside an embedding": (lambda: beside_an_embedding(100.0), ["unscaled inputs"]),
+    "raw integers": (lambda: (OfNumbers(), DRAWS.integers(0, 500, (64, 32)), None, None), ["unscaled inputs"]),
     "inputs of 1e-6": (lambda: inputs_of(1e-6), ["vanishing"]),
     "an input that is NaN": (
         lambda: inputs_of(np.where(np.arange(32) == 3, np.nan, 1.0)),
@@ -566,6 +647,7 @@ BROKEN = {
         lambda: classes(mlp(head=layers.Dense(10, "softmax", kernel_initializer=small(4.0))), loss="crossentropy"),
         ["saturated output"],
     ),
+    "softmax of two outputs, deviation 9": (lambda: (Policy(), X, None, None), ["saturated output"]),
     "logits, deviation 4": (lambda: dense(head=layers.Dense(10, kernel_initializer=small(4.0))), ["large first loss"]),
     "two classes, logits, deviation 20": (lambda: binary(LOGITS, kernel_initializer=small(20.0)), ["large first loss"]),
     "one of three outputs, deviation 10": (lambda: several(lambda: small(10.0)), ["large first loss"]),

@@ -123,6 +123,30 @@ def test_saturated_by_inputs():
     assert "standardize the inputs" in verdict.remedy
 
 
+@pytest.mark.parametrize(
+    ("activation", "factor", "stddev", "problem"),
+    [
+        ("tanh", 100.0, 3.0, "saturated"),
+        ("relu", 1e4, 10.0, "exploding"),
+        ("tanh", 1e-5, 0.01, "vanishing"),
+    ],
+)
+def test_inputs_that_the_model_standardizes_are_no_cause(activation, factor, stddev, problem):
+    model = mlp(activation, keras_initx.RandomNormal(stddev=stddev, seed=0))
+    model = keras.Sequential([keras.Input((64,)), layers.Rescaling(1 / factor), *model.layers])
+    assert "standardize" not in found(model, factor * X)[problem].remedy
+
+
+def test_an_activation_of_its_own_layer_is_that_of_the_layer_before():
+    model = [layers.Dense(64), layers.ReLU(), layers.Dense(64), layers.Activation("selu"), layers.Dense(64)]
+    model = keras.Sequential([keras.Input((64,)), *model])
+    for layer, suggested in zip(model.layers[::2], ("HeNormal()", "LecunNormal()", "GlorotUniform()"), strict=True):
+        weights = layer.kernel.numpy() if hasattr(layer.kernel, "numpy") else np.array(layer.kernel)
+        layer.kernel.assign(0 * layer.kernel)
+        assert found(model)["all-zero weights"].remedy.startswith(f"random weights: {suggested}")
+        layer.kernel.assign(weights)
+
+
 def test_dead_units():
     verdict = found(mlp("relu", depth=1, bias_initializer=initializers.Constant(-10.0)))["dead units"]
     assert verdict.layers == ("hidden_1",)
@@ -303,6 +327,12 @@ def test_targets_far_from_zero_are_the_cause_of_a_large_first_loss():
     assert verdict.problem == "large first loss"
     assert verdict.evidence.startswith("the loss of out starts at 99.7, that of a blind guess is 1.03; its outputs ")
     assert verdict.remedy == "standardized targets, or a bias of the last layer at their mean"
+
+
+def test_targets_far_from_zero_are_the_cause_of_large_gradients():
+    report = keras_initx.diagnose(mlp("relu", depth=1), X, 2e5 + 8e4 * X[:, :5], loss="mse")
+    assert [verdict.problem for verdict in report.verdicts] == ["exploding gradient"]
+    assert report.verdicts[0].remedy == "standardized targets, or a bias of the last layer at their mean"
 
 
 @pytest.mark.parametrize("value", [np.zeros((256, 5)), np.ones((256, 5))], ids=["zeros", "ones"])

@@ -69,17 +69,17 @@ const PACKAGE = {
   "exploding: finite, one": [
    "error",
    "the standard deviation grows from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first}",
-   "{suggestion} in this and all earlier layers"
+   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
   ],
   "exploding: lost, one": [
    "error",
    "the standard deviation grows from {inputs.std:.3g} at the inputs to {lost.std:.3g} in {lost}; {lost.nonfinite:.0%} of the outputs of {lost} are not finite",
-   "{suggestion} in this and all earlier layers"
+   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
   ],
   "saturated: one": [
    "warning",
    "{worst.saturated:.0%} of the outputs of {worst} are at the limits of {activation}, its input has standard deviation {worst.std:.3g}, where its gradient is almost 0",
-   "{suggestion} in this and all earlier layers"
+   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
   ],
   "dead units: some, one": [
    "warning",
@@ -94,17 +94,17 @@ const PACKAGE = {
   "vanishing: warning, one": [
    "warning",
    "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first}",
-   "{suggestion} in this and all earlier layers"
+   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
   ],
   "vanishing: error, one": [
    "error",
    "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first}",
-   "{suggestion} in this and all earlier layers"
+   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
   ],
   "vanishing: note, one": [
    "note",
    "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first}; no later layer gets too small an input because of it",
-   "{suggestion} in this and all earlier layers"
+   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
   ],
   "vanishing gradient: some, one": [
    "warning",
@@ -154,17 +154,17 @@ const PACKAGE = {
   "exploding: finite, many": [
    "error",
    "the standard deviation grows from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers)",
-   "{suggestion} in this and all earlier layers"
+   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
   ],
   "exploding: lost, many": [
    "error",
    "the standard deviation grows from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers); {lost.nonfinite:.0%} of the outputs of {lost} are not finite",
-   "{suggestion} in this and all earlier layers"
+   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
   ],
   "saturated: many": [
    "warning",
    "{worst.saturated:.0%} of the outputs of {worst} are at the limits of {activation}, its input has standard deviation {worst.std:.3g} ({count} layers), where its gradient is almost 0",
-   "{suggestion} in this and all earlier layers"
+   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
   ],
   "dead units: some, many": [
    "warning",
@@ -179,17 +179,17 @@ const PACKAGE = {
   "vanishing: warning, many": [
    "warning",
    "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers)",
-   "{suggestion} in this and all earlier layers"
+   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
   ],
   "vanishing: error, many": [
    "error",
    "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers)",
-   "{suggestion} in this and all earlier layers"
+   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
   ],
   "vanishing: note, many": [
    "note",
    "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers); no later layer gets too small an input because of it",
-   "{suggestion} in this and all earlier layers"
+   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
   ],
   "vanishing gradient: some, many": [
    "warning",
