@@ -200,9 +200,11 @@ def _add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
     parser.add_argument("--epochs", **_options.COUNT, default=epochs, help="number of epochs; default: %(default)s")
     parser.add_argument("--batch-size", **_options.COUNT, default=32, help="default: %(default)s")
     parser.add_argument(
-        "--optimizer", default="sgd", metavar="NAME", help="name of a Keras optimizer; default: %(default)s"
+        "--optimizer", metavar="NAME", help="name of a Keras optimizer for a built-in network; default: sgd"
     )
-    parser.add_argument("--learning-rate", **_options.POSITIVE, help="default: that of the Keras optimizer")
+    parser.add_argument(
+        "--learning-rate", **_options.POSITIVE, help="for a built-in network; default: that of the Keras optimizer"
+    )
     parser.add_argument("--seed", **_options.SEED, default=0, help="root of all seeds; default: %(default)s")
     parser.add_argument(
         "--jobs", **_options.PROCESSES, default=1, help="number of processes, -1 for all cores; default: %(default)s"

@@ -62,8 +62,13 @@ def _prepare(arguments: argparse.Namespace) -> tuple[_networks.FileBuild | _netw
     with _exits_with(arguments.parser, ValueError, _data.DataError):
         data = _data.load(arguments.data)
         if arguments.model not in _networks.NAMES:
+            if arguments.optimizer or arguments.learning_rate:
+                raise ValueError(
+                    "--optimizer and --learning-rate are for built-in networks. Received: --model "
+                    f"{arguments.model}, a function that compiles its model itself"
+                )
             return _networks.FileBuild.parse(arguments.model), data
-        optimizer = arguments.optimizer, arguments.learning_rate
+        optimizer = arguments.optimizer or "sgd", arguments.learning_rate
         build = _networks.Network(arguments.model, data.shape, data.classes, *optimizer)
         build("zeros")  # so that a model that does not fit the data fails now
         return build, data

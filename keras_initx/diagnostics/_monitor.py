@@ -73,7 +73,10 @@ class SignalMonitor(KerasCallback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Make a report if it is due."""
-        before, self._steps = self._steps, self._steps_before_epoch + batch + 1
+        # The last call of an epoch may find fewer batches than Keras tells.
+        planned: Any = getattr(self, "params", None) or {}
+        done = min(batch + 1, planned.get("steps") or batch + 1)
+        before, self._steps = self._steps, self._steps_before_epoch + done
         # One call may cover several steps.
         if self._steps // self.every > before // self.every:
             self._record()

@@ -173,6 +173,8 @@ def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> KernelAxes:
         rank: Number of dimensions of the kernel.
     """
     window = tuple(range(rank - 2))
+    if isinstance(layer, keras.layers.TorchModuleWrapper):  # torch has units first
+        return tuple(range(1, rank)), (0, *range(2, rank))
     if is_depthwise(layer, name):
         return window, (*window, rank - 1)
     if isinstance(layer, TRANSPOSED):

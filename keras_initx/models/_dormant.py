@@ -258,6 +258,9 @@ class _Flow(Recorder):
     def _record_after(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
         pass
 
+    def _record_projection(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
+        pass
+
 
 def _flow(model: keras.Model, x: _measure.Batch) -> _Flow:
     flow = _Flow(model)

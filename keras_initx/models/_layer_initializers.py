@@ -173,8 +173,13 @@ def initial_state(model: keras.Model) -> list[tuple[keras.Variable, Tensor]]:
 
 
 def _optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """Return the optimizers of `model` that have been used: a model with its own `train_step` may have several."""
-    return [one for one in vars(model).values() if isinstance(one, keras.optimizers.Optimizer) and one.built]
+    """Return the optimizers of `model` and of models in it that have been used, also those in a list or a dict."""
+    found: dict[keras.optimizers.Optimizer, None] = {}
+    for part in (model, *parts_of(model)):
+        for value in vars(part).values():
+            items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+            found |= {item: None for item in items if isinstance(item, keras.optimizers.Optimizer) and item.built}
+    return list(found)
 
 
 class Slot(NamedTuple):

@@ -9,7 +9,8 @@ import numpy as np
 
 from keras_initx._seeds import derived_seed, has_seed
 from keras_initx._typing import InitializerLike, Shape
-from keras_initx.initializers import Initializer, _base, _composition, _scale, catalog
+from keras_initx.initializers import ChronoBias, Initializer, _base, _composition, _scale, catalog
+from keras_initx.initializers._recurrent import is_gru, is_lstm
 from keras_initx.models._weights import ModelWeight, close_matches
 from keras_initx.sampling._conversion import truncated_quantiles
 
@@ -101,6 +102,8 @@ def with_seed_and_axes(
         given["stddev"] *= truncated_quantiles(-2.0, 2.0).stddev  # Keras takes the value before truncation.
     if "seed" in given:
         given["seed"] = seed
+    if isinstance(initializer, ChronoBias) and initializer.cell is None:  # the layer does not call it here
+        given["cell"] = "lstm" if is_lstm(weight.layer) else "gru" if is_gru(weight.layer) else None
     without_axes = given.get("input_axes") is given.get("output_axes") is None
     if without_axes and weight.axes and _needs_axes(cls, *weight.axes, len(weight.shape)):
         given["input_axes"], given["output_axes"] = map(list, weight.axes)

@@ -88,10 +88,12 @@ class ModelWeight:
 def check_model(name: str, model: Any) -> keras.Model:
     """Return `model`, which must be a Keras model with weights."""
     check_type(name, model, keras.Model, "a Keras model")
-    if not model.built or not model.weights:
+    # Keras builds a `Sequential` up to a layer whose shapes it cannot infer.
+    is_partial = isinstance(model, keras.Sequential) and not all(layer.built for layer in model.layers)
+    if not model.built or not model.weights or is_partial:
         raise ValueError(
             f"`{name}` must be built: add a `keras.Input`, or call it once. Received: {name}={model.name!r} "
-            "without weights"
+            f"without {'all ' if is_partial else ''}weights"
         )
     return model
 

@@ -17,6 +17,7 @@ from keras_initx.diagnostics import _weights
 RNG = np.random.default_rng(0)
 # Of two chunks, the second of them shorter.
 LONG = (300, 400)
+FLOAT64 = pytest.param("float64", marks=pytest.mark.skipif(BACKEND == "jax", reason="JAX has no float64 by default"))
 
 
 def weight_report(kernel, dtype="float32", bias=None):
@@ -27,7 +28,7 @@ def weight_report(kernel, dtype="float32", bias=None):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", FLOAT64])
 def test_a_weight_is_measured_in_blocks(dtype):
     layer = layers.Dense(2048, dtype=dtype, kernel_initializer=keras_initx.HeNormal(seed=0))
     layer.build((None, 2048))
@@ -170,7 +171,7 @@ def test_a_kernel_is_constant_only_if_its_last_weight_is_the_same_too():
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", FLOAT64])
 def test_units_of_few_bits_are_told_apart(dtype):
     kernel = np.sign(RNG.normal(size=LONG))
     kernel[:, [7, 8]] = kernel[:, [3]]

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import to_numpy
+from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx.diagnostics import DiagnoseOptions
@@ -195,3 +195,14 @@ def test_a_call_for_several_steps_has_a_report_if_one_was_due_in_it():
     for batch in (1, 3, 5):  # two steps in each call
         monitor.on_train_batch_end(batch)
     assert list(monitor.history) == [0, 4, 6]
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras takes one step at a time")
+def test_steps_that_a_call_did_not_find_are_not_counted():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", steps_per_execution=4)
+    x = np.ones((160, 4), "float32")
+    monitor = keras_initx.SignalMonitor(x[:16], every=4)
+    model.fit(x, x[:, :1], batch_size=16, epochs=2, verbose=0, callbacks=[monitor])
+    assert list(monitor.history) == [0, 4, 8, 14, 18, 20]
+    assert int(model.optimizer.iterations) == 20

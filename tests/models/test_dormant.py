@@ -441,3 +441,15 @@ def test_the_result_is_a_table():
 def test_refuses_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         reset_dormant(drawn(dense), **{"x": X, **arguments})
+
+
+def test_a_model_with_attention_keeps_it():
+    inputs = keras.Input((6, 8))
+    hidden = layers.MultiHeadAttention(2, 4)(inputs, inputs)
+    hidden = layers.Dense(16, "relu", bias_initializer=keras.initializers.Constant(-50.0))(hidden)
+    model = keras.Model(inputs, layers.Dense(2)(hidden))
+    kept = [to_numpy(weight) for weight in model.layers[1].weights]
+    found = reset_dormant(model, np.ones((4, 6, 8), "float32"), seed=0)
+    assert sum(layer.dormant or 0 for layer in found.layers) == 16
+    for weight, values in zip(model.layers[1].weights, kept, strict=True):
+        np.testing.assert_array_equal(to_numpy(weight), values)

@@ -604,3 +604,62 @@ def test_a_model_whose_parameters_were_replaced_is_refused():
         ValueError, match="'hidden/kernel' is no parameter of its layer any more: torch has replaced it"
     ):
         initialize(model, seed=0)
+
+
+CELLS = {
+    "LSTM": (lambda bias: layers.LSTM(6, bias_initializer=bias, unit_forget_bias=False), "lstm"),
+    "LSTM in both directions": (
+        lambda bias: layers.Bidirectional(layers.LSTM(6, bias_initializer=bias, unit_forget_bias=False)),
+        "lstm",
+    ),
+    "GRU": (lambda bias: layers.GRU(6, bias_initializer=bias, reset_after=False), "gru"),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_chrono_bias_is_that_of_its_cell(name):
+    make, cell = CELLS[name]
+    model = keras.Sequential([keras.Input((9, 1)), make(keras_initx.ChronoBias(784))])
+    plan = keras_initx.initialize(model, seed=0)
+    drawn = {row.path: row.seed for row in plan.weights if row.path.endswith("bias")}
+    assert drawn
+    for weight in find_weights(model):
+        if weight.path in drawn:
+            expected = keras_initx.ChronoBias(784, cell=cell, seed=drawn[weight.path])(weight.shape)
+            np.testing.assert_array_equal(to_numpy(weight.variable), to_numpy(expected))
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
+def test_a_model_that_is_built_in_part_is_refused():
+    import torch
+
+    wrapped = layers.TorchModuleWrapper(torch.nn.Linear(8, 16))
+    model = keras.Sequential([keras.Input((8,)), wrapped, layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"`model` must be built: .* without all weights"):
+        keras_initx.initialize(model, seed=0)
+    model(np.ones((1, 8), "float32"))
+    plan = keras_initx.initialize(model, {"*": "initx.he_normal"}, seed=0)
+    assert [row.fan_in for row in plan.weights if len(row.shape) > 1] == [8, 16]
+
+
+def gan(optimizers):
+    part = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(4), part])
+    model.compile("adam", "mse", run_eagerly=True)
+    if optimizers == "of a part":
+        part.compile("adam", "mse", run_eagerly=True)
+        used = part.optimizer
+    else:
+        used = keras.optimizers.Adam()
+        model.others = [used] if optimizers == "in a list" else {"part": used}
+    used.apply([keras.ops.ones(weight.shape) for weight in part.trainable_variables], part.trainable_variables)
+    return model, used
+
+
+@pytest.mark.parametrize("optimizers", ["in a list", "in a dict", "of a part"])
+def test_all_optimizers_of_a_model_are_reset(optimizers):
+    model, used = gan(optimizers)
+    assert int(used.iterations) == 1
+    keras_initx.initialize(model, seed=0)
+    assert int(used.iterations) == 0
+    assert all(not to_numpy(variable).any() for variable in used.variables if len(variable.shape) > 1)

@@ -48,12 +48,12 @@ def blank(monkeypatch):
     monkeypatch.setattr(Figure, "savefig", write)
 
 
-COMPARE = ("compare", "--initializers", "he_normal,zeros", "--repeats", "2", "--learning-rate", "0.1")
+COMPARE = ("compare", "--initializers", "he_normal,zeros", "--repeats", "2")
 FILES = {"study.json", "trials", "table.txt", "plots", "report.html", "records.csv", "records.jsonl"}
 
 
 def test_compare_and_report(options, tmp_path, capsys, monkeypatch):
-    assert _main.main([*COMPARE, *options]) == 0
+    assert _main.main([*COMPARE, *options, "--learning-rate", "0.1"]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("mlp on blobs\n2 repeats of 2 epochs")
     assert "Traceback" not in printed.err
@@ -258,6 +258,12 @@ def test_nothing_is_shown_where_the_error_stream_is_closed(monkeypatch, shown):
     monkeypatch.setattr(sys, "stderr", None)
     with shown() as update:
         update(1)
+
+
+@pytest.mark.parametrize("option", ["--optimizer=adam", "--learning-rate=7"])
+def test_a_function_compiles_its_model_itself(capsys, tmp_path, option):
+    command = "compare", "--data", "digits", "--model", "net.py:build", "--out", tmp_path / "out", option
+    assert "--optimizer and --learning-rate are for built-in networks" in refused(capsys, *command)
 
 
 def refused(capsys, *arguments):
