@@ -1,7 +1,6 @@
 """Argument checks with uniform error messages."""
 
 import math
-import numbers
 import operator
 from collections.abc import Collection
 from typing import Any, TypeVar
@@ -65,7 +64,8 @@ def check_number(name: str, value: Any, *, positive: bool = False) -> Any:
     required = f"`{name}` must be a {'positive' if positive else 'finite'} number. Received: {name}={value!r}"
     if not is_real(value):
         raise TypeError(required)
-    if not math.isfinite(value) or (positive and value <= 0):
+    number = as_float(value)
+    if not math.isfinite(number) or (positive and number <= 0):
         raise ValueError(required)
     return value
 
@@ -127,9 +127,20 @@ def check_root(name: str, value: Any, required: str = "an integer in [0, 2**32)"
 
 def is_integer(value: Any) -> bool:
     """Return whether `value` is an integer, of Python or NumPy, and not a bool."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def is_real(value: Any) -> bool:
-    """Return whether `value` is a real number, of Python or NumPy, and not a bool."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    """Return whether `value` is a real number, of Python or NumPy, and not a bool.
+
+    Others, such as a `Fraction`, could not be saved as JSON.
+    """
+    return is_integer(value) or isinstance(value, float | np.floating)
+
+
+def as_float(value: Any) -> float:
+    """Return a real number as a float, infinite where it is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf

@@ -1,13 +1,16 @@
 """What every initializer promises, for every row of the table."""
 
+import decimal
+import fractions
 import itertools
 import json
+import math
 import random
 
 import keras
 import numpy as np
 import pytest
-from cases import CASES, FIRST_CASES, RANDOM_CASES
+from cases import CASES, FIRST_CASES, RANDOM_CASES, label
 from modes import float64, to_numpy
 
 import keras_initx
@@ -212,6 +215,95 @@ def test_numpy_scalars_as_arguments_are_plain_numbers(case):
     assert json.loads(json.dumps(initializer.get_config())) == case.make().get_config()
     shape = case.shapes[0]
     np.testing.assert_array_equal(to_numpy(initializer(shape)), to_numpy(case.make()(shape)))
+
+
+GAINS = (keras_initx.Sparse, keras_initx.Orthogonal, keras_initx.OrthogonalQR, keras_initx.DeltaOrthogonal)
+NUMBERS = (
+    *((cls, "gain") for cls in (*GAINS, keras_initx.Dirac)),
+    *((keras_initx.RandomUniform, name) for name in ("minval", "maxval")),
+    *((keras_initx.RandomNormal, name) for name in ("mean", "stddev")),
+    *((keras_initx.TruncatedNormal, name) for name in ("mean", "stddev", "lower", "upper")),
+    *((keras_initx.Sparse, name) for name in ("sparsity", "stddev")),
+    *((keras_initx.TimeStepBias, name) for name in ("min_step", "max_step", "floor")),
+    *((cls, "value") for cls in (keras_initx.ReLUBias, keras_initx.LSTMForgetBias, keras_initx.GRUUpdateBias)),
+    *((cls, "scale") for cls in (keras_initx.VarianceScaling, keras_initx.Spectral)),
+    (keras_initx.Orthogonal, "singular_values"),
+    (keras_initx.PriorBias, "frequencies"),
+    (keras_initx.Scaled, "factor"),
+)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("cls", "name"), NUMBERS)
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (math.nan, ValueError),
+        (-math.inf, ValueError),
+        (10**400, ValueError),
+        (-(10**400), ValueError),
+        (np.longdouble("-inf"), ValueError),
+        (fractions.Fraction(1, 2), TypeError),
+        (decimal.Decimal("0.5"), TypeError),
+        (True, TypeError),
+        (1j, TypeError),
+        (keras.ops.ones(()), TypeError),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_refuses_what_is_no_finite_number(cls, name, value, error):
+    with pytest.raises(error, match=rf"`{name}` must be .*Received: {name}="):
+        FIRST_CASES[cls].make(**{name: value})
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("cls", "name"), NUMBERS)
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.longdouble])
+def test_a_number_of_numpy_is_saved_as_a_plain_one(cls, name, kind):
+    number = {"singular_values": 2.0, "minval": -0.5, "floor": 2.0**-10, "min_step": 2.0**-10}.get(name, 0.5)
+    initializer = FIRST_CASES[cls].make(**{name: kind(number)})
+    assert json.loads(json.dumps(initializer.get_config()))[name] == number
+    assert initializer == FIRST_CASES[cls].make(**{name: number})
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("initializer", "shape"),
+    [
+        (keras_initx.RandomNormal(stddev=2e4), (5, 4)),
+        (keras_initx.RandomNormal(mean=-7e4), (5, 4)),
+        (keras_initx.RandomUniform(-7e4, 0), (5, 4)),
+        (keras_initx.TruncatedNormal(stddev=4e4), (5, 4)),
+        (keras_initx.VarianceScaling(1e11), (5, 4)),
+        (keras_initx.VarianceScaling(1e11, distribution="uniform"), (5, 4)),
+        (keras_initx.VarianceScaling(1e11, distribution="untruncated_normal"), (5, 4)),
+        (keras_initx.Spectral(1e5), (5, 4)),
+        (keras_initx.Sparse(stddev=2e4), (5, 4)),
+        (keras_initx.Orthogonal(1e5), (5, 4)),
+        (keras_initx.Orthogonal(1e5, method="gaussian"), (5, 4)),
+        (keras_initx.Orthogonal(singular_values=[1, 1e5]), (5, 2)),
+        (keras_initx.DeltaOrthogonal(1e5), (3, 2, 2)),
+        (keras_initx.Dirac(1e5), (3, 2, 2)),
+        (keras_initx.ReLUBias(1e5), (3,)),
+        (keras_initx.LSTMForgetBias(-1e5), (8,)),
+        (keras_initx.GRUUpdateBias(1e5), (6,)),
+        (keras_initx.Scaled(keras_initx.ReLUBias(300), -300), (3,)),
+        (keras_initx.Concatenated([keras_initx.ReLUBias(1), keras_initx.ReLUBias(1e5)]), (4,)),
+        (keras_initx.ICNR(keras_initx.RandomNormal(1e5)), (3, 2, 4)),
+    ],
+    ids=label,
+)
+def test_refuses_a_dtype_in_which_values_would_be_infinite(initializer, shape):
+    with pytest.raises(ValueError, match=r"`dtype` must hold the values of .* Received: dtype='float16'"):
+        initializer(shape, "float16")
+    assert np.isfinite(to_numpy(initializer(shape, "bfloat16")).astype("float32")).all()
+
+
+@pytest.mark.once
+def test_values_may_be_as_large_as_the_dtype_holds():
+    assert to_numpy(keras_initx.ReLUBias(65504)((1,), "float16")).tolist() == [65504]
+    with pytest.raises(ValueError, match=r"`dtype` must hold .* as large as 3\.5e\+38\. Received: dtype='float32'"):
+        keras_initx.ReLUBias(3.5e38)((1,))
 
 
 @every_random_class

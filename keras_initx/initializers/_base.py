@@ -7,7 +7,7 @@ import inspect
 import math
 import random
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import keras
 import numpy as np
@@ -126,11 +126,13 @@ class Initializer(KerasInitializer):
 
         Raises:
             TypeError: If `shape` is not a sequence of integers.
-            ValueError: If `shape` or `dtype` is invalid for this initializer.
+            ValueError: If `shape` or `dtype` is invalid for this initializer, or if a value may be
+                too large for `dtype`.
         """
         try:
             shape, dtype = check_shape(shape), backend.available_dtype(check_dtype(dtype))
             self._check_shape(shape)
+            self._check_dtype(shape, dtype)
             warn_of_twins(self, shape)  # also on the meta device, for layers built in a `call`
             if layout is None:
                 return self._tensor(shape, dtype)
@@ -152,6 +154,21 @@ class Initializer(KerasInitializer):
 
     def _check_shape(self, shape: Shape) -> None:
         """Raise `ValueError` if this initializer cannot fill `shape`."""
+
+    def _check_dtype(self, shape: Shape, dtype: DType) -> None:
+        """Raise `ValueError` if values of `shape` could be infinite in `dtype`."""
+        largest = self._largest(shape)
+        with np.errstate(over="ignore"):
+            rounded = np.array(largest, computing_dtype(dtype)).astype(dtype)
+        if not np.isfinite(rounded):
+            raise ValueError(
+                f"`dtype` must hold the values of {self!r}, which may be as large as {largest:.3g}. "
+                f"Received: dtype={dtype!r}"
+            )
+
+    def _largest(self, shape: Shape) -> float:
+        """Return a size that no value exceeds, or 0 where every dtype holds the values, or they are not known."""
+        return 0.0
 
     def _is_exact(self) -> bool:
         """Return whether all processors make the same bits: they add the terms of matrix products in several orders."""
@@ -177,6 +194,15 @@ class Initializer(KerasInitializer):
         """Return the constructor's arguments as a JSON-serializable dict."""
         return dict(_plain(self._arguments(), keras.saving.serialize_keras_object))
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Return the initializer that has this config.
+
+        Args:
+            config: What `get_config` returned. Arrays in it are arrays again.
+        """
+        return cls(**{name: _with_arrays(value) for name, value in config.items()})
+
     def _arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments as they were given."""
         return {name: getattr(self, name) for name in parameters_of(type(self))}
@@ -189,7 +215,7 @@ class Initializer(KerasInitializer):
         """Compare by class and arguments: equal initializers give the same values. Drawn seeds are compared too."""
         if type(other) is not type(self):
             return NotImplemented
-        return bool(_plain(vars(self), _comparable) == _plain(vars(other), _comparable))
+        return are_equal(vars(self), vars(other))
 
     def __hash__(self) -> int:
         return hash((type(self), getattr(self, "seed", None)))
@@ -223,28 +249,58 @@ def parameters_of(cls: type) -> Mapping[str, inspect.Parameter]:
     return _PARAMETERS[cls]
 
 
+def are_equal(first: Any, second: Any) -> bool:
+    """Return whether two arguments, or containers of arguments, are equal. Arrays are, bit for bit."""
+    return bool(_plain(first, _comparable) == _plain(second, _comparable))
+
+
 def _plain(value: Any, nested: Callable[[Any], Any]) -> Any:
     """Return `value` as JSON would return it: NumPy scalars as Python scalars, tuples as lists.
 
     Args:
         value: A constructor argument, or a container of arguments.
-        nested: Function applied to the objects inside: initializers and seed generators.
+        nested: Function applied to the objects inside: initializers, seed generators and arrays.
     """
     if isinstance(value, dict):
         return {name: _plain(item, nested) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, nested) for item in value]
-    if isinstance(value, keras.initializers.Initializer | keras.random.SeedGenerator):
+    if isinstance(value, keras.initializers.Initializer | keras.random.SeedGenerator) or is_array(value):
         return nested(value)
-    return value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, np.floating):
+        return float(value)  # of a `longdouble`, `item` would return itself
+    return value.item() if isinstance(value, np.generic | np.ndarray) else value
+
+
+def is_array(value: Any) -> bool:
+    """Return whether `value` is a tensor, or an array with axes. One without is a number to Keras too."""
+    return keras.ops.is_tensor(value) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def _with_arrays(value: Any) -> Any:
+    """Return a part of a config, in which what Keras made of an array or a tensor is one again."""
+    if isinstance(value, list):
+        return [_with_arrays(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("class_name") in ("__numpy__", "__tensor__"):
+        return keras.saving.deserialize_keras_object(value)
+    if "class_name" in value:  # the config of another object, which that object reads
+        return value
+    return {name: _with_arrays(item) for name, item in value.items()}
 
 
 def _readable(value: Any) -> Any:
     # The repr of other objects is not a constructor call.
-    return value if isinstance(value, Initializer) else keras.saving.serialize_keras_object(value)
+    if isinstance(value, Initializer) or is_array(value):
+        return value
+    return keras.saving.serialize_keras_object(value)
 
 
 def _comparable(value: Any) -> Any:
+    if is_array(value):
+        array = keras.ops.convert_to_numpy(value)
+        return array.dtype, array.shape, array.tobytes()
     # Keras' own initializers are equal only to themselves. An unseeded one keeps the seed that it drew here.
     if isinstance(value, Initializer | keras.random.SeedGenerator):
         return value

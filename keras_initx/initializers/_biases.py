@@ -9,7 +9,7 @@ from typing import Any, Self
 import keras
 import numpy as np
 
-from keras_initx._checks import check_flag, check_number, is_real
+from keras_initx._checks import as_float, check_flag, check_number, is_real
 from keras_initx._typing import Array, DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
 from keras_initx.sampling import Draw, Namespace, Stream, _conversion, affine, portable_log
@@ -44,6 +44,9 @@ class ReLUBias(ConstantInitializer):
 
     def __init__(self, value: float = 0.01) -> None:
         self.value: float = check_number("value", value, positive=True)
+
+    def _largest(self, shape: Shape) -> float:
+        return float(self.value)
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         return xp.full(shape, float(self.value), dtype)
@@ -167,7 +170,7 @@ def _check_frequencies(frequencies: Any, multi_label: bool) -> Any:
     is_relative = is_list and not multi_label
     below, required = (sys.float_info.max, "positive and finite") if is_relative else (1, "between 0 and 1")
     for index, number in enumerate(given):
-        if not 0 < number < below:
+        if not 0 < as_float(number) < below:
             which = f"; that of class {index} is not, so its bias would be infinite" if is_list else ""
             raise ValueError(f"`frequencies` must be {required}{which}. {received}")
     return frequencies

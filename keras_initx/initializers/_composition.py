@@ -66,6 +66,9 @@ class Scaled(Initializer):
         expected = self.initializer.expected_std(shape) if isinstance(self.initializer, Initializer) else None
         return None if expected is None else abs(float(self.factor)) * expected
 
+    def _largest(self, shape: Shape) -> float:
+        return abs(float(self.factor)) * largest_of(self.initializer, shape)
+
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         return xp.times(values_of(self.initializer, shape, dtype), float(self.factor))
 
@@ -129,6 +132,9 @@ class Concatenated(Initializer):
             )
         for initializer, part in self._slices(shape):
             check_shape_for(initializer, part)
+
+    def _largest(self, shape: Shape) -> float:
+        return max(largest_of(initializer, part) for initializer, part in self._slices(shape))
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         slices = [values_of(initializer, part, dtype) for initializer, part in self._slices(shape)]
@@ -200,6 +206,11 @@ def check_shape_for(initializer: keras.initializers.Initializer, shape: Shape) -
     """Raise `ValueError` before drawing anything if `initializer` is known not to support `shape`."""
     if isinstance(initializer, Initializer):
         initializer._check_shape(shape)
+
+
+def largest_of(initializer: keras.initializers.Initializer, shape: Shape) -> float:
+    """Return a size that no value of `initializer` exceeds, see `Initializer`."""
+    return initializer._largest(shape) if isinstance(initializer, Initializer) else 0.0
 
 
 def values_of(initializer: keras.initializers.Initializer, shape: Shape, dtype: DType) -> Tensor:

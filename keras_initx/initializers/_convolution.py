@@ -9,7 +9,7 @@ import numpy as np
 from keras_initx._checks import check_count, check_kernel, check_parts
 from keras_initx._typing import Array, DType, Gain, InitializerLike, Seed, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, Initializer, RandomInitializer, register
-from keras_initx.initializers._composition import check_initializer, check_shape_for, values_of
+from keras_initx.initializers._composition import check_initializer, check_shape_for, largest_of, values_of
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._scale import check_gain, gain_value
 from keras_initx.sampling import Namespace, Stream
@@ -77,6 +77,9 @@ class DeltaOrthogonal(RandomInitializer):
                 f"Received: shape={shape}, groups={self.groups}"
             )
 
+    def _largest(self, shape: Shape) -> float:
+        return gain_value(self.gain)
+
     def _is_exact(self) -> bool:
         return False
 
@@ -128,6 +131,9 @@ class Dirac(ConstantInitializer):
     def _check_shape(self, shape: Shape) -> None:
         check_kernel(shape)
         check_parts(shape, "groups", self.groups)
+
+    def _largest(self, shape: Shape) -> float:
+        return gain_value(self.gain)
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         group = xp.eye(shape[-2], shape[-1] // self.groups, dtype=dtype) * gain_value(self.gain)
@@ -184,6 +190,9 @@ class ICNR(Initializer):
         check_kernel(shape)
         check_parts(shape, f"scale ** {len(shape) - 2}", self._block(shape))
         check_shape_for(self.initializer, self._small(shape))
+
+    def _largest(self, shape: Shape) -> float:
+        return largest_of(self.initializer, self._small(shape))
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         kernel = values_of(self.initializer, self._small(shape), dtype)

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from keras_initx._checks import check_choice, check_count, is_real
+from keras_initx._checks import as_float, check_choice, check_count, is_real
 from keras_initx._typing import Array, AxesLike, DType, Gain, Seed, Shape, Tensor
 from keras_initx.initializers._base import register
 from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
-from keras_initx.sampling import Stream, gaussian_frame, householder_frame, qr_frame, svd_frame
+from keras_initx.sampling import NORMAL_REACH, Stream, gaussian_frame, householder_frame, qr_frame, svd_frame
 
 __all__ = ["Orthogonal", "OrthogonalQR"]
 
@@ -138,6 +138,16 @@ class Orthogonal(MatrixInitializer):
             mean_square = float(np.mean(_spectrum(self.singular_values, short) ** 2))
         return gain_value(self.gain) * math.sqrt(mean_square / max(long, 1))
 
+    def _largest(self, shape: Shape) -> float:
+        inputs, units = self._matrix_shape(shape)
+        gain = gain_value(self.gain)
+        if self.method == "gaussian":
+            return gain * NORMAL_REACH
+        short = min(inputs, units // self.blocks)
+        if self.singular_values is None or short == 0:
+            return gain
+        return gain * float(max(_spectrum(self.singular_values, short)))
+
     def _is_exact(self) -> bool:
         return self.method == "gaussian"
 
@@ -235,7 +245,7 @@ def _check_singular_values(value: Any) -> Any:
     )
     if not all(map(is_real, items)):
         raise TypeError(required)
-    if not all(least <= item < math.inf for item in items):
+    if not all(least <= as_float(item) < math.inf for item in items):
         raise ValueError(required)
     return value
 

@@ -2,10 +2,22 @@
 
 import math
 
+import numpy as np
+
 from keras_initx._checks import check_number
 from keras_initx._typing import DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import RandomInitializer, register
-from keras_initx.sampling import Bounds, Draw, Stream, affine, truncated_bounds, truncated_normal, uniform_between
+from keras_initx.sampling import (
+    NORMAL_REACH,
+    Bounds,
+    Draw,
+    Stream,
+    affine,
+    truncated_bounds,
+    truncated_normal,
+    truncated_range,
+    uniform_between,
+)
 
 __all__ = ["RandomNormal", "RandomUniform", "SmallNormal", "TruncatedNormal"]
 
@@ -23,7 +35,7 @@ class RandomUniform(RandomInitializer):
 
     Args:
         minval: Lower bound.
-        maxval: Upper bound, greater than `minval`.
+        maxval: Upper bound, greater than `minval`, by at most 3.4e38.
         seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
 
     Raises:
@@ -43,9 +55,18 @@ class RandomUniform(RandomInitializer):
         self.maxval: float = check_number("maxval", maxval)
         if not minval < maxval:
             raise ValueError(f"`maxval` must be greater than `minval`. Received: {minval=!r}, {maxval=!r}")
+        # In which draws are computed, as multiples of the width.
+        if float(maxval) - float(minval) > float(np.finfo("float32").max):
+            raise ValueError(
+                "`maxval` must be at most 3.4e38, the largest number of float32, above `minval`. "
+                f"Received: {minval=!r}, {maxval=!r}"
+            )
 
     def expected_std(self, shape: Shape) -> float:
         return (float(self.maxval) - float(self.minval)) / math.sqrt(12)
+
+    def _largest(self, shape: Shape) -> float:
+        return max(abs(float(self.minval)), abs(float(self.maxval)))
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         return uniform_between(stream, shape, *self._bounds(), dtype)
@@ -81,6 +102,9 @@ class RandomNormal(RandomInitializer):
 
     def expected_std(self, shape: Shape) -> float:
         return float(self.stddev)
+
+    def _largest(self, shape: Shape) -> float:
+        return abs(float(self.mean)) + NORMAL_REACH * float(self.stddev)
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         return stream.normal(Draw.VALUES, shape, dtype, then=affine(self.mean, self.stddev))
@@ -158,7 +182,7 @@ class TruncatedNormal(RandomInitializer):
         self.stddev: float = check_number("stddev", stddev, positive=True)
         self.lower: float = check_number("lower", lower)
         self.upper: float = check_number("upper", upper)
-        if upper - lower < _LEAST_WIDTH:
+        if float(upper) - float(lower) < _LEAST_WIDTH:
             raise ValueError(f"`upper` must be at least {_LEAST_WIDTH} above `lower`. Received: {lower=!r}, {upper=!r}")
         if max(lower, -upper) > _LARGEST_DISTANCE:
             raise ValueError(
@@ -168,6 +192,9 @@ class TruncatedNormal(RandomInitializer):
 
     def expected_std(self, shape: Shape) -> float:
         return float(self.stddev)
+
+    def _largest(self, shape: Shape) -> float:
+        return max(map(abs, truncated_range(*self._parameters())))
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         return truncated_normal(stream, shape, *self._parameters(), dtype)

@@ -26,6 +26,9 @@ class _GateBias(ConstantInitializer):
         self.value: float = check_number("value", value)
         self.units: int | None = units if units is None else check_count("units", units)
 
+    def _largest(self, shape: Shape) -> float:
+        return abs(float(self.value))
+
 
 @register(
     "lstm_forget_bias",

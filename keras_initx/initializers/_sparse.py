@@ -11,7 +11,7 @@ from keras_initx._typing import Array, AxesLike, DType, Gain, KerasConstraint, S
 from keras_initx.backends import backend
 from keras_initx.initializers._base import register
 from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
-from keras_initx.sampling import Stream, sparse_normal
+from keras_initx.sampling import LEAST, NORMAL_REACH, Stream, sparse_normal
 
 __all__ = ["KeepSparse", "Sparse"]
 
@@ -31,6 +31,10 @@ class Sparse(MatrixInitializer):
     their values from `N(0, stddev^2)`. The scale of a unit's input does not depend on the width of
     the previous layer, and units differ from each other from the first step. A unit with fewer than
     `k` inputs is connected to all of them.
+
+    A weight that the dtype would round to zero becomes the number next to zero instead, with its
+    sign: 6e-8 in float16, 1.2e-38 in bfloat16 and float32. Within another initializer this holds
+    for float32, in which that computes.
 
     Since Keras 3.15, `EinsumDense` and the attention layers set the axes themselves. For other
     layers set them explicitly: `input_axes=[0, 1]` for a `DepthwiseConv2D`, where each unit has a
@@ -54,7 +58,8 @@ class Sparse(MatrixInitializer):
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range, or if both `connections` and `sparsity`, or both
             `stddev` and `gain`, are given; when called, if the shape has fewer than two dimensions
-            and no axes are given, or if the given axes do not list each axis exactly once.
+            and no axes are given, if the given axes do not list each axis exactly once, or if the
+            standard deviation is below the smallest number of the dtype.
 
     Example:
         >>> import numpy as np
@@ -98,6 +103,20 @@ class Sparse(MatrixInitializer):
         inputs, _ = self._matrix_shape(shape)
         connections = self._connections(inputs)
         return self._stddev(connections) * math.sqrt(connections / max(inputs, 1))
+
+    def _largest(self, shape: Shape) -> float:
+        inputs, _ = self._matrix_shape(shape)
+        return NORMAL_REACH * self._stddev(self._connections(inputs))
+
+    def _check_dtype(self, shape: Shape, dtype: DType) -> None:
+        super()._check_dtype(shape, dtype)
+        inputs, _ = self._matrix_shape(shape)
+        stddev = self._stddev(self._connections(inputs))
+        if stddev < LEAST[dtype]:
+            raise ValueError(
+                f"`dtype` must hold weights with a standard deviation of {stddev:.3g}; in {dtype} the smallest number "
+                f"is {LEAST[dtype]:.3g}, and connections would be zero. Received: dtype={dtype!r}, {self!r}"
+            )
 
     def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
         connections = self._connections(inputs)

@@ -8,7 +8,7 @@ from keras_initx._checks import check_choice, check_number
 from keras_initx._typing import AxesLike, DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import register
 from keras_initx.initializers._scale import AxesInitializer
-from keras_initx.sampling import Draw, Stream, affine, truncated_normal, uniform_between
+from keras_initx.sampling import NORMAL_REACH, Draw, Stream, affine, truncated_normal, truncated_range, uniform_between
 
 __all__ = ["Spectral", "VarianceScaling"]
 
@@ -91,6 +91,14 @@ class VarianceScaling(AxesInitializer):
     def expected_std(self, shape: Shape) -> float:
         return stddev_for(self.scale, self.mode, *self._fans(shape))
 
+    def _largest(self, shape: Shape) -> float:
+        stddev = self.expected_std(shape)
+        if self.distribution == "uniform":
+            return 2 * math.sqrt(3) * stddev  # the width, of which draws are multiples
+        if self.distribution == "untruncated_normal":
+            return NORMAL_REACH * stddev
+        return max(map(abs, truncated_range(-2, 2, 0, stddev)))
+
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         stddev = self.expected_std(shape)
         if self.distribution == "uniform":
@@ -151,6 +159,9 @@ class Spectral(AxesInitializer):
     def expected_std(self, shape: Shape) -> float:
         fan_in, fan_out = (max(fan, 1) for fan in self._fans(shape))
         return float(self.scale) / math.sqrt(fan_in) * min(1.0, math.sqrt(fan_out / fan_in))
+
+    def _largest(self, shape: Shape) -> float:
+        return NORMAL_REACH * self.expected_std(shape)
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         return stream.normal(Draw.VALUES, shape, dtype, then=affine(0, self.expected_std(shape)))

@@ -160,7 +160,8 @@ def description(initializer: Callable[..., Any]) -> str:
     shown = (
         f"{name}={_argument_text(value)}"
         for name, value in arguments.items()
-        if name not in ("seed", *_AXES) and (name not in parameters or value != parameters[name].default)
+        if name not in ("seed", *_AXES)
+        and (name not in parameters or not _base.are_equal(value, parameters[name].default))
     )
     return f"{type(initializer).__name__}({', '.join(shown)})"
 
@@ -170,5 +171,7 @@ def _argument_text(value: Any) -> str:
         return f"[{', '.join(map(_argument_text, value))}]"
     if isinstance(value, keras.initializers.Initializer):
         return description(value)
-    value = value.item() if isinstance(value, np.generic) else value
+    if _base.is_array(value):
+        return f"<array of shape {tuple(value.shape)}>"
+    value = value.item() if isinstance(value, np.generic | np.ndarray) else value
     return f"{value:.4g}" if isinstance(value, float) else repr(value)

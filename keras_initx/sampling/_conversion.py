@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -12,7 +13,7 @@ import numpy as np
 from keras_initx._typing import Array, DType, Tensor
 from keras_initx.sampling._namespace import Namespace
 
-__all__ = ["Affine", "Bounds", "affine", "portable_log"]
+__all__ = ["LEAST", "NORMAL_REACH", "Affine", "Bounds", "affine", "portable_log"]
 
 Convert = Callable[[Namespace, Tensor, Tensor, DType], Tensor]
 # A kind of draws: how words are converted, and the table for it.
@@ -53,6 +54,8 @@ KINDS = (as_words, as_uniform, as_normal, as_interpolated)
 SIZE = 1 << 16
 # The exact mean of the squares of `_upper_quantiles()`, to add which would take longer than all the rest.
 _VARIANCE = 0.9999797186525821
+# No sum of two entries of the normal table is larger.
+NORMAL_REACH = 6.12
 
 
 @functools.cache
@@ -198,6 +201,15 @@ def _stddev(knots: Array) -> float:
     return math.sqrt(total / (CELLS << 60))
 
 
+# The smallest positive number of each dtype that all machines keep. Many round smaller ones of 32 bits to zero.
+LEAST: dict[DType, float] = {
+    "float16": 2.0**-24,
+    "bfloat16": 2.0**-126,
+    "float32": 2.0**-126,
+    "float64": 2.0**-1022,
+}
+
+
 Bounds = tuple[float, float]
 
 
@@ -237,7 +249,8 @@ def affine(offset: float, factor: float, bounds: Bounds | None = None) -> Affine
         bounds: Lower and upper bound of the values, which also hold after rounding.
     """
     # If the second is larger, the draws are negligible after rounding, and the quotient stays finite.
-    offset, factor = float(offset), max(float(factor), abs(float(offset)) * 2.0**-60)
+    # A product of two small numbers may be zero, by which nothing can be divided.
+    offset, factor = float(offset), max(float(factor), abs(float(offset)) * 2.0**-60, sys.float_info.min)
     return Affine(offset / factor, factor, bounds)
 
 

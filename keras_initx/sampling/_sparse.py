@@ -6,9 +6,9 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_initx._extras import kernel
-from keras_initx._typing import Array, DType, Tensor
+from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
-from keras_initx.sampling._conversion import Affine, finish
+from keras_initx.sampling._conversion import LEAST, Affine, finish
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
 from keras_initx.sampling._stream import Draw, Stream, block_length, check_size
 from keras_initx.sampling._words import run_blocks
@@ -18,6 +18,10 @@ __all__ = ["sparse_normal"]
 # Up to this k use Floyd's algorithm, with k^2/2 comparisons per unit; above it, one key per entry.
 _MAX_FLOYD = 32
 _KEY_BITS = 31
+# Draws of zero, 1 in 65,536, become this one.
+_NEXT_TO_ZERO = 2.0**-15
+# No other draw is nearer to zero.
+_LEAST_DRAW = 2.0**-16
 # Most keys per block on the host, few enough for the cache.
 _KEYS_PER_BLOCK = 1 << 17
 
@@ -35,6 +39,9 @@ def sparse_normal(
         stddev: Standard deviation of the nonzero values.
         dtype: `"float32"` or `"float64"`.
 
+    Values nearer to zero than the least number of the stream's dtype become that number, with their
+    sign: rounded to zero, they would not be connections.
+
     Returns:
         A matrix of the stream's namespace, in the dtype of finished draws.
     """
@@ -42,16 +49,16 @@ def sparse_normal(
     # `inputs` a word is drawn.
     check_size(max(inputs, units * (inputs if connections > _MAX_FLOYD else connections)), (inputs, units))
     xp = stream.xp
-    # Zero draws, 1 in 65,536, are replaced by the next value.
-    scaled = Affine(factor=stddev, zero=2.0**-15)
+    scaled = Affine(factor=stddev, zero=_NEXT_TO_ZERO)
     if xp is DEVICE:
         return _draw_on_device(stream, inputs, units, connections, scaled, dtype)
     if connections > _MAX_FLOYD:
         if xp is HOST:
             return _smallest_keys_on_host(stream, inputs, units, connections, scaled, dtype)
-        return _smallest_keys(stream, inputs, units, 0, connections, scaled.numbers(dtype).tolist(), dtype)
+        numbers = scaled.numbers(dtype).tolist()
+        return _smallest_keys(stream, inputs, units, 0, connections, numbers, dtype, stream.finished_dtype(dtype))
     rows = _floyd(stream, stream.words(Draw.SUPPORT, (connections, units)), inputs)
-    values = stream.normal(Draw.VALUES, (connections, units), dtype, then=scaled)
+    values = _connection_values(stream, (connections, units), 0, scaled, dtype)
     out = xp.zeros((inputs, units), values.dtype)
     if xp is HOST:
         out[rows, np.arange(units)] = values
@@ -61,6 +68,24 @@ def sparse_normal(
     for step in range(connections):
         out = xp.where(here == rows[step], values[step], out)
     return out
+
+
+def _connection_values(stream: Stream, shape: Shape, start: int, scaled: Affine, dtype: DType) -> Tensor:
+    """Return finished values of connections, of which none is zero."""
+    out = stream.finished_dtype(dtype)
+    if scaled.factor * _LEAST_DRAW >= LEAST[out]:
+        return stream.normal(Draw.VALUES, shape, dtype, start, then=scaled)
+    xp = stream.xp
+    draws = stream.normal(Draw.VALUES, shape, dtype, start)
+    return xp.cast(_nonzero(xp, draws, scaled.numbers(dtype).tolist(), out), out)
+
+
+def _nonzero(xp: Namespace, draws: Tensor, numbers: Tensor, out: DType) -> Tensor:
+    """Apply the `Affine` with these `numbers` to draws. No result is nearer to zero than the least number of `out`."""
+    values = finish(xp, draws, numbers)
+    # Not the sign of the values: a machine may have rounded them to zero already.
+    least = xp.where(draws < 0, xp.full_like(draws, -LEAST[out]), xp.full_like(draws, LEAST[out]))
+    return xp.where(xp.abs(values) < LEAST[out], least, values)
 
 
 def _floyd(stream: Stream, words: Tensor, inputs: Tensor) -> Tensor:
@@ -102,7 +127,7 @@ def _smallest_keys_on_host(
     def make(begin: int) -> None:
         count = min(step, units - begin)
         keys = stream.words(Draw.SUPPORT, (count, inputs), start=begin * inputs) >> (32 - _KEY_BITS)
-        values = stream.normal(Draw.VALUES, (count, connections), dtype, start=begin * connections, then=scaled)
+        values = _connection_values(stream, (count, connections), begin * connections, scaled, dtype)
         out[:, begin : begin + count] = _keep_smallest(keys, values).T
 
     run_blocks(make, range(0, units, step))
@@ -123,7 +148,14 @@ def _keep_smallest(keys: Array, values: Array) -> Array:
 
 
 def _smallest_keys(
-    stream: Stream, inputs: int, units: int, begin: Tensor, connections: Tensor, numbers: Tensor, dtype: DType
+    stream: Stream,
+    inputs: int,
+    units: int,
+    begin: Tensor,
+    connections: Tensor,
+    numbers: Tensor,
+    dtype: DType,
+    out: DType,
 ) -> Tensor:
     """Return the same entries and values as on the host, by bisection instead of sorting.
 
@@ -135,6 +167,7 @@ def _smallest_keys(
         connections: Number of positions in each column, an integer or a word.
         numbers: Those of the `Affine` that is applied to the draws.
         dtype: The dtype of the draws.
+        out: The dtype in which no value is zero. The result is still in `dtype`.
     """
     xp = stream.xp
     index = stream.flat_index((units, inputs), begin * inputs)
@@ -151,7 +184,7 @@ def _smallest_keys(
     chosen = _without_late_ties(xp, keys, threshold, connections)
     rank = xp.cumsum(xp.cast(chosen, xp.word), axis=1) - 1
     first = xp.reshape(begin + xp.arange(units, dtype=xp.word), (units, 1)) * connections
-    values = finish(xp, stream.normal_at(Draw.VALUES, first + rank, dtype), numbers)
+    values = _nonzero(xp, stream.normal_at(Draw.VALUES, first + rank, dtype), numbers, out)
     return xp.transpose(xp.where(chosen, values, xp.zeros_like(values)))
 
 
@@ -182,7 +215,8 @@ def _columns_program(inputs: int, count: int, dtype: DType, out: DType) -> Calla
 
     def columns(words: Tensor, numbers: Tensor) -> Tensor:
         key0, key1, begin, connections = (words[i : i + 1] for i in range(4))
-        matrix = _smallest_keys(Stream((key0, key1), xp=TRACED), inputs, count, begin, connections, numbers, dtype)
+        stream = Stream((key0, key1), xp=TRACED)
+        matrix = _smallest_keys(stream, inputs, count, begin, connections, numbers, dtype, out)
         return TRACED.cast(TRACED.reshape(TRACED.transpose(matrix), (-1,)), out)
 
     return backend.program(columns)
@@ -201,7 +235,7 @@ def _connections_program(
         column = first + xp.arange(count, dtype=xp.word)
         index = xp.reshape(xp.arange(connections, dtype=xp.word), (-1, 1)) * units + column
         rows = _floyd(stream, stream.words_at(Draw.SUPPORT, index), inputs)
-        values = finish(xp, stream.normal_at(Draw.VALUES, index, dtype), numbers)
+        values = _nonzero(xp, stream.normal_at(Draw.VALUES, index, dtype), numbers, out)
         places = xp.stack([rows, xp.broadcast_to(column, rows.shape)], axis=-1)
         by_unit = xp.reshape(xp.transpose(places, (1, 0, 2)), (-1, 2))
         return by_unit, xp.cast(xp.reshape(xp.transpose(values), (-1,)), out)

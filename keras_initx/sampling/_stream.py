@@ -16,7 +16,15 @@ from keras_initx.sampling._conversion import Affine, Bounds, Convert, Kind, affi
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace, choose_namespace
 from keras_initx.sampling._words import Words, fill, words_at
 
-__all__ = ["Draw", "Stream", "computing_dtype", "truncated_bounds", "truncated_normal", "uniform_between"]
+__all__ = [
+    "Draw",
+    "Stream",
+    "computing_dtype",
+    "truncated_bounds",
+    "truncated_normal",
+    "truncated_range",
+    "uniform_between",
+]
 
 _MAX_SIZE = 1 << 32
 
@@ -280,3 +288,11 @@ def truncated_bounds(lower: float, upper: float, mean: float, stddev: float) -> 
     """Return the bounds of `truncated_normal` for the same arguments."""
     scale = stddev / truncated_quantiles(float(lower), float(upper)).stddev
     return mean + scale * lower, mean + scale * upper
+
+
+def truncated_range(lower: float, upper: float, mean: float, stddev: float) -> Bounds:
+    """Return the lowest and the highest draw of `truncated_normal`, which may be far from the bounds."""
+    quantiles = truncated_quantiles(float(lower), float(upper))
+    scale = stddev / quantiles.stddev
+    highest = quantiles.origin + _conversion.UNITS * quantiles.unit
+    return mean + scale * quantiles.origin, mean + scale * highest

@@ -92,9 +92,9 @@ def test_no_uniform_value_is_out_of_bounds(mode, dtype, minval, maxval):
     assert values.max() <= maxval
 
 
-def test_the_widest_bounds_leave_16_bit_uniform_values_finite():
-    values = to_numpy(RandomUniform(-1e-30, 1e30, seed=0)((1000,), "float16")).astype("float64")
-    assert 0 < values.max() == 65504
+def test_bounds_far_beyond_all_draws_need_no_number_of_16_bits():
+    values = to_numpy(TruncatedNormal(stddev=0.5, lower=-1e6, upper=1e300, seed=0)((3000,), "float16"))
+    assert values.astype("float64").std() == pytest.approx(0.5, rel=0.05)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -196,6 +196,13 @@ def test_bounds_may_be_as_close_and_as_far_out_as_a_refusal_says(bounds):
             ValueError,
             r"`maxval` must be greater than `minval`\. Received: minval=1, maxval=1\.0",
         ),
+        (
+            RandomUniform,
+            {"minval": -3e38, "maxval": 3e38},
+            ValueError,
+            r"`maxval` must be at most 3\.4e38, .* above `minval`\. Received: minval=-3e\+38, maxval=3e\+38",
+        ),
+        (RandomUniform, {"minval": -1e308, "maxval": 1e308}, ValueError, r"`maxval` must be at most 3\.4e38"),
         (TruncatedNormal, {"stddev": -1}, ValueError, r"`stddev` must be a positive number\. Received: stddev=-1"),
         (TruncatedNormal, {"mean": math.nan}, ValueError, r"`mean` must be a finite number\. Received: mean=nan"),
         (TruncatedNormal, {"lower": []}, TypeError, r"`lower` must be a finite number\. Received: lower=\[\]"),

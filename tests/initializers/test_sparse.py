@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.stats
-from modes import to_numpy
+from modes import MODES, run, to_numpy
 
 from keras_initx import Sparse
 
@@ -59,6 +59,35 @@ def test_the_default_keeps_the_variance_of_the_input():
     x = np.random.default_rng(0).standard_normal((500, 300))
     y = x @ to_numpy(Sparse(seed=0)((300, 1000)))
     assert y.std() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("count", [10, 40])
+def test_no_connection_is_rounded_to_zero(count, mode):
+    sparse = Sparse(count, stddev=1e-6, seed=0)
+    half = run(mode, lambda: sparse((50, 300), "float16"))
+    assert np.count_nonzero(half, axis=0).tolist() == [count] * 300
+    exact = to_numpy(sparse((50, 300)))
+    away_from_zero = np.copysign(np.maximum(np.abs(exact), 2.0**-24), exact)
+    np.testing.assert_array_equal(half, np.where(exact == 0, 0, away_from_zero).astype("float16"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_machine_may_round_the_smallest_numbers_of_float32_to_zero(mode):
+    values = run(mode, lambda: Sparse(10, stddev=2e-38, seed=0)((50, 300)))
+    assert np.count_nonzero(np.abs(values) >= np.finfo("float32").tiny, axis=0).tolist() == [10] * 300
+    assert (values < 0).sum() == (to_numpy(Sparse(10, seed=0)((50, 300))) < 0).sum()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("kwargs", "dtype"), [({"stddev": 5e-8}, "float16"), ({"gain": 1e-37}, "bfloat16"), ({"stddev": 1e-38}, "float32")]
+)
+def test_refuses_a_dtype_in_which_most_connections_would_be_zero(kwargs, dtype):
+    generator = keras.random.SeedGenerator(3)
+    with pytest.raises(ValueError, match=rf"`dtype` must hold weights .* would be zero\. Received: dtype='{dtype}'"):
+        Sparse(**kwargs, connections=100, seed=generator)((200, 3), dtype)
+    assert to_numpy(generator.state.value).tolist() == [3, 0]
 
 
 def test_sparsity_counts_in_float64_whatever_its_type():
