@@ -6,7 +6,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import keras
 import numpy as np
@@ -31,6 +31,7 @@ NORMALIZATIONS = (
     keras.layers.LayerNormalization,
     keras.layers.RMSNormalization,
 )
+CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
 DEPTHWISE = (
     keras.layers.DepthwiseConv1D,
@@ -125,8 +126,8 @@ def _weight_report(
     )
     if not is_kernel(weight):
         return report
-    axes = kernel_axes(layer, weight.name, array.ndim)
-    fan_in, fan_out = fans(array.shape, *axes)
+    axes = kernel_axes(layer, weight)
+    fan_in, fan_out = fans(array.shape, *axes, kernel_groups(layer, weight))
     # The kernel of an upsampling layer repeats units on purpose.
     repeats_units = weight.name == "kernel" and isinstance(getattr(layer, "kernel_initializer", None), ICNR)
     return replace(
@@ -164,18 +165,17 @@ def _multiplies(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
     return bool(weight.trainable and (is_scale or is_kernel(weight)))
 
 
-def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> KernelAxes:
-    """Return the input and output axes of a kernel.
-
-    Args:
-        layer: The layer.
-        name: Name of its kernel.
-        rank: Number of dimensions of the kernel.
-    """
+def kernel_axes(layer: keras.layers.Layer, kernel: keras.Variable) -> KernelAxes:
+    """Return the input and output axes of a kernel of `layer`."""
+    rank = len(kernel.shape)
     window = tuple(range(rank - 2))
-    if isinstance(layer, keras.layers.TorchModuleWrapper):  # torch has units first
-        return tuple(range(1, rank)), (0, *range(2, rank))
-    if is_depthwise(layer, name):
+    if isinstance(layer, keras.layers.TorchModuleWrapper):  # torch has the window last, and before it units first
+        behind = tuple(range(2, rank))
+        convolution = _torch_convolution(layer, kernel)
+        if convolution is not None and convolution.transposed:
+            return (0, *behind), (1, *behind)
+        return (1, *behind), (0, *behind)
+    if is_depthwise(layer, kernel.name):
         return window, (*window, rank - 1)
     if isinstance(layer, TRANSPOSED):
         return (*window, rank - 1), (*window, rank - 2)
@@ -185,6 +185,32 @@ def kernel_axes(layer: keras.layers.Layer, name: str, rank: int) -> KernelAxes:
         summed = tuple(axis for axis, letter in enumerate(kernel) if letter not in outputs)
         return summed, tuple(axis for axis in range(rank) if axis not in summed)
     return default_axes(rank)
+
+
+def kernel_groups(layer: keras.layers.Layer, kernel: keras.Variable) -> tuple[int, int]:
+    """Return the groups of the inputs and of the units in a kernel of `layer`: each unit is connected to one group.
+
+    A kernel has one of the two whole, and of the other only what one group has. So one of the numbers is 1.
+    """
+    if isinstance(layer, CONVOLUTIONS):
+        return 1, int(layer.groups)
+    if isinstance(layer, keras.layers.TorchModuleWrapper):
+        convolution = _torch_convolution(layer, kernel)
+        if convolution is not None:
+            groups = int(convolution.groups)
+            return (groups, 1) if convolution.transposed else (1, groups)
+    return 1, 1
+
+
+def _torch_convolution(layer: keras.layers.Layer, kernel: keras.Variable) -> Any:
+    """Return the convolution of torch, within the module of `layer`, that has this kernel, or `None`."""
+    for module in layer.module.modules():
+        if not (hasattr(module, "transposed") and hasattr(module, "groups")):
+            continue
+        # Also those of the modules within it: a parametrization keeps the kernel in one.
+        if any(parameter is kernel.value for parameter in module.parameters()):
+            return module
+    return None
 
 
 def is_depthwise(layer: keras.layers.Layer, name: str) -> bool:

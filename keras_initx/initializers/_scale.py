@@ -40,7 +40,7 @@ class AxesInitializer(RandomInitializer, KerasVarianceScaling):
     `VarianceScaling`; it inherits only the type.
     """
 
-    _groups = 1  # of a convolution whose kernel `initialize` draws
+    _groups = (1, 1)  # of the inputs and of the units of a convolution whose kernel `initialize` draws
 
     def __init__(self, *, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
         super().__init__(seed=seed)
@@ -120,7 +120,10 @@ def check_shape_has_axes(shape: Shape, name: str, axes: AxesLike) -> None:
 
 
 def fans(
-    shape: Shape, input_axes: Iterable[int] | None = None, output_axes: Iterable[int] | None = None, groups: int = 1
+    shape: Shape,
+    input_axes: Iterable[int] | None = None,
+    output_axes: Iterable[int] | None = None,
+    groups: tuple[int, int] = (1, 1),
 ) -> tuple[int, int]:
     """Return fan-in and fan-out: the inputs per unit and the units per input.
 
@@ -128,7 +131,8 @@ def fans(
         shape: Shape of a kernel.
         input_axes: The axes that one output sums over. Default: see `default_axes`.
         output_axes: The axes that one input contributes to. Default: see `default_axes`.
-        groups: Number of equal groups of units. An input contributes to those of one group.
+        groups: Numbers of equal groups of inputs and of units. A unit sums over the inputs of one
+            group, and an input contributes to the units of one group.
 
     Returns:
         Two integers. Both are 1 for a scalar, and the length for a vector.
@@ -137,7 +141,7 @@ def fans(
     input_axes = inputs if input_axes is None else input_axes
     output_axes = outputs if output_axes is None else output_axes
     fan_in, fan_out = (math.prod(shape[axis] for axis in axes) for axes in (input_axes, output_axes))
-    return fan_in, fan_out // groups
+    return fan_in // groups[0], fan_out // groups[1]
 
 
 def default_axes(rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

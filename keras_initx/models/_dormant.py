@@ -14,12 +14,12 @@ from keras_initx.backends import backend
 from keras_initx.diagnostics import Thresholds, _diagnose, _layers, _measure
 from keras_initx.diagnostics._recorder import Recorder
 from keras_initx.diagnostics._signal import array_of, tensors_in
-from keras_initx.diagnostics._weights import TRANSPOSED, kernel_axes
+from keras_initx.diagnostics._weights import CONVOLUTIONS, TRANSPOSED, kernel_axes
 from keras_initx.models._forward import kernels_of
 from keras_initx.models._initialize import Step, draw, planned
 from keras_initx.models._layer_initializers import slots
 from keras_initx.models._rules import Rules
-from keras_initx.models._weights import CONVOLUTIONS, check_model, find_weights, undone_after_error
+from keras_initx.models._weights import check_model, find_weights, undone_after_error
 from keras_initx.rendering._table import Column, Tabular
 
 __all__ = ["DormantLayer", "DormantUnits", "reset_dormant"]
@@ -346,7 +346,7 @@ def _kernel(layer: keras.layers.Layer, *, may_be_recurrent: bool = False) -> tup
         if type(layer.cell) not in (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell):
             raise _LeftError("a cell of its own")
     (kernel, *others) = kernels.free
-    inputs, outputs = map(set, kernel_axes(layer, kernel.name, len(kernel.shape)))
+    inputs, outputs = map(set, kernel_axes(layer, kernel))
     is_plain = not others and len(inputs - outputs) == len(outputs - inputs) == 1
     if not (is_plain and isinstance(layer, _MULTIPLYING)):
         raise _LeftError("not a dense layer or a convolution")

@@ -204,7 +204,7 @@ def _variances(
 
 
 def _orthonormal(layer: keras.layers.Layer, kernel: keras.Variable, seed: int) -> Tensor:
-    inputs, _ = _weights.kernel_axes(layer, kernel.name, len(kernel.shape))
+    inputs, _ = _weights.kernel_axes(layer, kernel)
     dtype = "float64" if kernel.dtype == "float64" else "float32"
     function = functools.partial(Orthogonal(seed=seed, input_axes=inputs), kernel.shape, dtype)
     return made_like(kernel, Draw(function))

@@ -18,12 +18,10 @@ from keras_initx._seeds import derived_seed
 from keras_initx._typing import DType, Shape, Tensor
 from keras_initx.backends import Draw, backend
 from keras_initx.diagnostics._layers import automatic_name, own_weights, parts_of
-from keras_initx.diagnostics._weights import is_kernel, kernel_axes
+from keras_initx.diagnostics._weights import is_kernel, kernel_axes, kernel_groups
 from keras_initx.initializers._scale import fans
 
 __all__ = ["ModelWeight", "seeds", "weights_digest"]
-
-CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +70,12 @@ class ModelWeight:
     @property
     def axes(self) -> tuple[Shape, Shape] | None:
         """The input and output axes if this is a kernel, otherwise `None`."""
-        return kernel_axes(self.layer, self.name, len(self.shape)) if is_kernel(self.variable) else None
+        return kernel_axes(self.layer, self.variable) if is_kernel(self.variable) else None
 
     @property
-    def groups(self) -> int:
-        """The number of groups of a convolution, otherwise 1: each input is connected to the units of its group."""
-        return int(self.layer.groups) if self.axes and isinstance(self.layer, CONVOLUTIONS) else 1
+    def groups(self) -> tuple[int, int]:
+        """The groups of the inputs and of the units of a kernel: each input is connected to the units of its group."""
+        return kernel_groups(self.layer, self.variable) if self.axes else (1, 1)
 
     @property
     def fans(self) -> tuple[int, int] | None:

@@ -98,7 +98,7 @@ def check_depthwise(name: str, model: Any, normalization: type[keras.Layer]) -> 
     """Raise `ValueError` if `model` lacks depthwise convolutions or layers of the type `normalization`."""
     found = find_weights(check_model(name, model))
     # A `Conv2D` with a group for each channel is depthwise too.
-    depthwise = any(is_depthwise(w.layer, w.name) or 1 < w.groups == w.shape[-1] for w in found)
+    depthwise = any(is_depthwise(w.layer, w.name) or 1 < w.groups[1] == w.shape[-1] for w in found)
     if not (depthwise and any(isinstance(w.layer, normalization) for w in found)):
         raise ValueError(
             f"`{name}` must be a network of depthwise convolutions and {normalization.__name__} layers; otherwise "

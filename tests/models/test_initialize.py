@@ -642,6 +642,44 @@ def test_a_model_that_is_built_in_part_is_refused():
     assert [row.fan_in for row in plan.weights if len(row.shape) > 1] == [8, 16]
 
 
+CONVOLUTIONS_OF_TORCH = {
+    "plain": lambda nn: nn.Conv2d(8, 12, (3, 2)),
+    "in groups": lambda nn: nn.Conv2d(8, 12, (3, 2), groups=4),
+    "depthwise": lambda nn: nn.Conv1d(8, 16, 3, groups=8),
+    "transposed": lambda nn: nn.ConvTranspose2d(8, 12, (3, 2)),
+    "transposed, one axis": lambda nn: nn.ConvTranspose1d(8, 12, 3),
+    "transposed, in groups": lambda nn: nn.ConvTranspose2d(8, 12, (3, 2), groups=4),
+    "transposed, depthwise": lambda nn: nn.ConvTranspose3d(8, 16, (3, 2, 1), groups=8),
+    "within a module": lambda nn: nn.Sequential(nn.ReLU(), nn.ConvTranspose1d(8, 12, 3, groups=2)),
+    "normalized": lambda nn: nn.utils.parametrizations.weight_norm(nn.ConvTranspose1d(8, 12, 3)),
+}
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
+@pytest.mark.parametrize("make", CONVOLUTIONS_OF_TORCH.values(), ids=CONVOLUTIONS_OF_TORCH)
+def test_the_fans_of_a_convolution_of_torch_are_counted(make):
+    import torch
+
+    module = make(torch.nn)
+    convolution = next(part for part in module.modules() if hasattr(part, "groups"))
+    shape = (8, *(7 for _ in convolution.kernel_size))
+    ones, one = np.ones((1, *shape), "float32"), np.zeros((1, *shape), "float32")
+    one[(0, 0, *(3 for _ in shape[1:]))] = 1
+    model = keras.Sequential([keras.Input(shape), layers.TorchModuleWrapper(module)])
+    model(ones)
+    kernel = tuple(convolution.weight.shape)
+    (planned,) = (
+        row for row in keras_initx.initialize(model, {"*": "initx.he_normal"}, seed=0).weights if row.shape == kernel
+    )
+    (measured,) = (row for row in keras_initx.diagnose(model, ones).layers[0].weights if row.shape == kernel)
+    apply = getattr(torch.nn.functional, f"conv{'_transpose' * convolution.transposed}{len(shape) - 1}d")
+    most = apply(torch.from_numpy(ones), torch.ones(kernel), groups=convolution.groups).max()
+    reached = apply(torch.from_numpy(one), torch.ones(kernel), groups=convolution.groups).sum()
+    assert (planned.fan_in, planned.fan_out) == (most, reached)
+    assert measured.fan_in == most
+    assert planned.expected_std == pytest.approx((2 / float(most)) ** 0.5)
+
+
 def gan(optimizers):
     part = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
     model = keras.Sequential([keras.Input((8,)), layers.Dense(4), part])
