@@ -9,16 +9,16 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scripts import script
 
-# The scripts come with the repository, not with the package.
-ten_layers = pytest.importorskip("ten_layers")
-variants = pytest.importorskip("ten_layers_variants")
-variance = pytest.importorskip("variance")
-assumptions = pytest.importorskip("assumptions")
-matrix_products = pytest.importorskip("matrix_products")
-restarts = pytest.importorskip("restarts")
-digits = pytest.importorskip("_digits")
-figures = pytest.importorskip("_figures")
+ten_layers = script("ten_layers")
+variants = script("ten_layers_variants")
+variance = script("variance")
+assumptions = script("assumptions")
+matrix_products = script("matrix_products")
+restarts = script("restarts")
+digits = script("_digits")
+figures = script("_figures")
 
 # Weights are the same on every backend, as other tests show, so these numbers are too, to rounding.
 pytestmark = pytest.mark.once
@@ -48,6 +48,13 @@ def measured(activation, name):
 tanh, relu = (functools.partial(measured, activation) for activation in ("tanh", "relu"))
 
 
+def test_a_script_that_cannot_be_imported_is_a_failure(monkeypatch, tmp_path):
+    (tmp_path / "broken.py").write_text("import keras_initx.no_such_module\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        script("broken")
+
+
 def test_small_weights_let_a_signal_vanish_in_tanh():
     assert tanh("0.01 N").layers[-1].after.std < 1e-6
     assert problems(tanh("0.01 N")) == ["vanishing", "vanishing gradient"]
@@ -58,18 +65,18 @@ def test_large_weights_saturate_tanh():
     assert problems(tanh("1.0 N")) == ["saturated"]
 
 
-@pytest.mark.parametrize("script", ["assumptions", "ten_layers_variants"])
-def test_what_draws_nothing_needs_no_matplotlib(script, monkeypatch, capsys):
+@pytest.mark.parametrize("name", ["assumptions", "ten_layers_variants"])
+def test_what_draws_nothing_needs_no_matplotlib(name, monkeypatch, capsys):
     for module in ("assumptions", "ten_layers", "_figures", *(name for name in sys.modules if "matplotlib" in name)):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(SystemExit, match="0"):
-        runpy.run_path(DOCS / "examples" / f"{script}.py")["main"](["--help"])
+        runpy.run_path(DOCS / "examples" / f"{name}.py")["main"](["--help"])
     assert capsys.readouterr().out.startswith("usage: ")
 
 
 def test_a_saved_optimizer_of_mup_has_its_factors():
-    widths = pytest.importorskip("widths")
+    widths = script("widths")
     optimizer = widths.AdamForEach(0.01, [0.5, 2.0], beta_1=0.8)
     again = widths.AdamForEach.from_config(optimizer.get_config())
     assert (list(again.factors), again.beta_1) == ([0.5, 2.0], 0.8)
@@ -258,14 +265,14 @@ def paragraphs(text):
 
 
 @pytest.mark.parametrize(
-    ("page", "script", "options"),
+    ("page", "name", "options"),
     [
         pytest.param("depth", "assumptions", [], marks=pytest.mark.full),
         pytest.param("training", "restarts", [], marks=pytest.mark.full),
     ],
 )
-def test_the_page_shows_what_the_script_prints(page, script, options, capsys):
-    pytest.importorskip(script).main(options)
+def test_the_page_shows_what_the_script_prints(page, name, options, capsys):
+    script(name).main(options)
     printed = paragraphs(capsys.readouterr().out)
     blocks = re.findall(r"^```text\n(.*?)^```$", (DOCS / f"{page}.md").read_text(), re.DOTALL | re.MULTILINE)
     shown = [part for block in blocks for part in paragraphs(block)]
@@ -286,7 +293,7 @@ def few_digits(monkeypatch):
 
 @pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize(
-    ("script", "options", "found"),
+    ("name", "options", "found"),
     [
         ("variance", [], "Largest difference in any layer: 20.4%"),
         ("matrix_products", [], "50   orthogonal"),
@@ -317,16 +324,16 @@ def few_digits(monkeypatch):
         ),
     ],
 )
-def test_scripts_print_a_table(script, options, found, tmp_path, monkeypatch, capsys):
+def test_scripts_print_a_table(name, options, found, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(figures, "FOLDER", tmp_path)
-    pytest.importorskip(script).main(options)
+    script(name).main(options)
     assert found in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("few_digits")
-@pytest.mark.parametrize("script", ["symmetry", "relu_bias"])
-def test_scripts_write_a_figure(script, tmp_path, capsys):
-    options = ["--repeats", "1"] if script == "relu_bias" else []
-    pytest.importorskip(script).main(["--out", str(tmp_path), "--epochs", "1", *options])
-    assert [path.name for path in tmp_path.iterdir()] == [f"{script}.png"]
-    assert f"Figure: {script}.png" in capsys.readouterr().out
+@pytest.mark.parametrize("name", ["symmetry", "relu_bias"])
+def test_scripts_write_a_figure(name, tmp_path, capsys):
+    options = ["--repeats", "1"] if name == "relu_bias" else []
+    script(name).main(["--out", str(tmp_path), "--epochs", "1", *options])
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.png"]
+    assert f"Figure: {name}.png" in capsys.readouterr().out

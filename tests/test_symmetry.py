@@ -1,9 +1,9 @@
 """What the page of rules says about symmetry, which the rounding of a backend or processor must not break."""
 
 import pytest
+from scripts import script
 
-# The script comes with the repository, not with the package.
-symmetry = pytest.importorskip("symmetry")
+symmetry = script("symmetry")
 
 
 @pytest.mark.parametrize(

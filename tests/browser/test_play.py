@@ -204,7 +204,9 @@ def test_everything_can_be_reached_and_changed_with_the_keyboard(page):
 def test_every_control_has_a_name(page):
     show(page, "")
     for role in ("radio", "slider", "spinbutton", "button", "link"):
-        for control in page.get_by_role(role).all():
+        controls = page.get_by_role(role).all()
+        assert controls, role
+        for control in controls:
             assert re.search(r'- \w+ "\S|- \w+: \S', control.aria_snapshot()), control
 
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from modes import to_numpy
+from scripts import script
 
 import keras_initx
 from keras_initx import recipes
@@ -253,7 +254,7 @@ def test_the_sharded_llama_of_the_documentation_has_the_weights_of_one_device(ca
 
 @of_t5
 def test_the_page_has_the_numbers_of_the_recipes(capsys):
-    pytest.importorskip("recipe_numbers").main([])
+    script("recipe_numbers").main([])
     lines = capsys.readouterr().out.splitlines()
     assert "\n".join(lines) in PAGE.read_text()
     for line in lines[1:]:
@@ -268,7 +269,7 @@ def test_tokens_of_kerashubs_t5_are_alike_until_the_recipe_draws_them():
     embeddings = to_numpy(model.token_embedding.embeddings)
     assert (embeddings.mean(), embeddings.std()) == (pytest.approx(1, abs=0.01), pytest.approx(0.05, abs=0.01))
     # The first losses of the page, for one of its seeds.
-    starts = pytest.importorskip("recipe_starts")
+    starts = script("recipe_starts")
     blind, default, recipe, *_ = starts.measure(starts.t5, recipes.t5, 1, 1)
     assert default == pytest.approx(blind, abs=0.01)
     assert recipe == pytest.approx(blind + 1.2, abs=0.1)

@@ -415,9 +415,10 @@ def test_mup_follows_its_table():
 def test_spectral_weights_follow_the_table_of_mup():
     plans = [initialize(model := wide(width), recipes.spectral(model), seed=0) for width in (64, 16)]
     expected = [{weight.path: weight.expected_std for weight in plan.weights} for plan in plans]
-    for weight in recipes.mup(wide(64), wide(16)).weights:
-        if weight.path.endswith("kernel"):
-            assert expected[0][weight.path] == pytest.approx(weight.std * expected[1][weight.path])
+    kernels = [weight for weight in recipes.mup(wide(64), wide(16)).weights if weight.path.endswith("kernel")]
+    assert len(kernels) == 3
+    for weight in kernels:
+        assert expected[0][weight.path] == pytest.approx(weight.std * expected[1][weight.path])
 
 
 X = np.random.default_rng(0).normal(1, size=(32, 8))

@@ -99,6 +99,16 @@ def test_floyds_rows_are_those_of_numpy(inputs, units, data, seed):
 
 
 @needs_kernel
+@pytest.mark.parametrize("units", [511, 512, 513, 1024, 1025, 1537])
+def test_floyds_rows_are_those_of_numpy_at_the_end_of_a_block(units):
+    stream = Stream((5, 0))
+    drawn = stream.words(Draw.SUPPORT, (7, units))
+    with by_numpy():
+        expected = _sparse._floyd(stream, drawn, 20)
+    assert same_bits(_sparse._floyd(stream, drawn, 20), expected)
+
+
+@needs_kernel
 @given(st.integers(1, 128), st.integers(0, 300), st.sampled_from(["float32", "float64"]), words)
 def test_small_frames_are_those_of_numpy_to_rounding(columns, more_rows, dtype, seed):
     rows = min(columns + more_rows, _frames._SMALL // columns)

@@ -111,6 +111,7 @@ def test_networks_suit_images(name, shape):
     assert model.output_shape == (None, 10)
     assert to_numpy(model.optimizer.learning_rate).item() == 0.25
     kernels = [weight for weight in model.trainable_weights if "kernel" in weight.path]
+    assert len(kernels) >= 2
     assert all(to_numpy(kernel).std() > 0 for kernel in kernels)
 
 

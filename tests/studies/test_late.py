@@ -47,7 +47,9 @@ def test_the_seed_gives_the_model_again(build, study):
 
 @pytest.mark.once
 def test_a_round_is_taken_up_from_its_states(build, folder, study):
-    for file in folder.glob(f"{build.__name__}/trials/draw*-2.*"):
+    files = list(folder.glob(f"{build.__name__}/trials/draw*-2.*"))
+    assert files
+    for file in files:
         file.unlink()
     again = random_restarts(build, data(), n=3, epochs=2, checks=0, out=folder / build.__name__)
     for own, other in zip(losses(again), losses(study), strict=True):
