@@ -61,6 +61,11 @@ def test_every_shape_has_the_values_of_the_host(way, monkeypatch, case, shape, d
         assert_same(monkeypatch, case.make(), shape, dtype, case.exact)
 
 
+@pytest.mark.parametrize("count", [10, 40])
+def test_no_connection_is_rounded_to_zero(way, monkeypatch, count):
+    assert_same(monkeypatch, keras_initx.Sparse(count, stddev=1e-6, seed=0), (50, 300), "float16")
+
+
 @pytest.mark.parametrize(("start", "size"), [(0, 1), (1, 5000), (6, 3001), (2**31 + 1, 2000), (2**32 - 2003, 2003)])
 @pytest.mark.parametrize("kind", ["words", "uniform", "normal"])
 def test_a_part_of_a_draw_may_begin_anywhere(way, monkeypatch, kind, start, size):
