@@ -11,10 +11,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx import diagnostics, models
+from keras_initx import _files, diagnostics, models
 from keras_initx.cli import _options
 from keras_initx.rendering._export import page
 from keras_initx.rendering._terminal import status
+
+# Those that Keras saves models in.
+_FORMATS = (".keras", ".h5", ".hdf5")
 
 
 def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -47,9 +50,9 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     sys.stdout.write(f"{report}\n")
     try:
         if arguments.json:
-            arguments.json.write_text(f"{report.to_json()}\n", encoding="utf-8")
+            _files.write(arguments.json, f"{report.to_json()}\n")
         if arguments.csv:
-            arguments.csv.write_text(report.to_csv(), encoding="utf-8")
+            _files.write(arguments.csv, report.to_csv())
         if arguments.html:
             _write_page(arguments.html, f"Diagnosis of {arguments.model}", report)
         if arguments.plot:
@@ -130,12 +133,15 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
     """Run `initialize`: initialize the weights of a model, print the plan, and save the model."""
     if arguments.dry_run == (arguments.out is not None):
         parser.error("either --out or --dry-run is required")
+    if arguments.out and not str(arguments.out).endswith(_FORMATS):
+        parser.error(f"--out must end in one of {_FORMATS}. Received: {arguments.out}")
     try:
         model = _load_compiled(arguments.model)
         rules = _read_rules(arguments.rules) if arguments.rules else None
         plan = models.initialize(model, rules, seed=arguments.seed, dry_run=arguments.dry_run)
         if arguments.out:
-            model.save(arguments.out)
+            with _files.replacing(arguments.out) as path:
+                model.save(path)
         if arguments.html:
             _write_page(arguments.html, f"Initialization of {arguments.model}", plan)
     except Exception as error:  # A model may raise anything.
@@ -155,4 +161,4 @@ def _read_rules(text: str) -> Any:
 
 
 def _write_page(path: Path, title: str, shown: diagnostics.Report | models.InitializationPlan) -> None:
-    path.write_text(page(title, [shown._repr_html_()]), encoding="utf-8")
+    _files.write(path, page(title, [shown._repr_html_()]))

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import keras
 
-from keras_initx import _seeds, studies
+from keras_initx import _files, _seeds, studies
 from keras_initx.cli import _data, _networks, _options
 from keras_initx.studies._records import Folder
 from keras_initx.studies._result import write_plots_and_report
@@ -121,13 +121,14 @@ def _write(result: _Result, folder: Path) -> None:
     """Print a result and write its files to the folder."""
     text = f"{result}\n"
     sys.stdout.write(text)
-    (folder / "table.txt").write_text(text, encoding="utf-8")
+    _files.write(folder / "table.txt", text)
     write_plots_and_report(result, folder)
     if isinstance(result, studies.Study):
         result.to_csv(folder / "records.csv")
         result.to_jsonl(folder / "records.jsonl")
     elif result.model is not None:
-        result.model.save(folder / "best.keras")
+        with _files.replacing(folder / "best.keras") as path:
+            result.model.save(path)
     sys.stdout.write(f"\nRecords, plots and report.html are in {folder}.\n")
 
 

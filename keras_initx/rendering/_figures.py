@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from keras_initx import _files
 from keras_initx._extras import import_optional
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def save_figure(figure: "Figure", path: str | Path | None) -> "Figure":
         ValueError: If the suffix is not that of a supported format.
     """
     if path is not None:
-        figure.savefig(path, format=Path(path).suffix[1:].lower(), **_SAVING)
+        with _files.replacing(path) as partial:
+            figure.savefig(partial, format=Path(path).suffix[1:].lower(), **_SAVING)
     return figure
 
 

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
@@ -14,6 +13,8 @@ from typing import Any, Literal, TypeAlias, cast
 import keras
 import numpy as np
 import numpy.typing as npt
+
+from keras_initx import _files
 
 __all__ = ["DamagedFileError", "RecordError", "SettingsError", "Trial"]
 
@@ -234,8 +235,10 @@ def _append(log: Path, **record: Any) -> None:
     Raises:
         RecordError: If it does not reach the disk.
     """
-    with _recording(log):
-        _write(log, "ab", f"{as_line(record)}\n".encode())
+    with _recording(log), open(log, "ab") as file:
+        file.write(f"{as_line(record)}\n".encode())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_log(path: Path) -> list[Record]:
@@ -278,20 +281,8 @@ def write_atomic(path: Path, content: bytes) -> None:
     Raises:
         RecordError: If it does not reach the disk.
     """
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with _recording(path):
-        try:
-            _write(partial, "wb", content)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-
-
-def _write(path: Path, mode: Literal["ab", "wb"], content: bytes) -> None:
-    with open(path, mode) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        _files.write(path, content)
 
 
 @contextlib.contextmanager

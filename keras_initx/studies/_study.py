@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_initx import _files
 from keras_initx._extras import import_optional
 from keras_initx.rendering._export import as_csv, as_json, paragraphs, section
 from keras_initx.rendering._figures import Plot
@@ -59,11 +60,11 @@ class Study(Trials, Result):
 
     def to_csv(self, path: str | Path) -> None:
         """Write the records to a CSV file."""
-        Path(path).write_text(as_csv(self.records), encoding="utf-8", newline="")
+        _files.write(path, as_csv(self.records))
 
     def to_jsonl(self, path: str | Path) -> None:
         """Write the records to a file with one JSON object per line, and `null` for infinities and NaN."""
-        Path(path).write_text("".join(f"{as_json(record)}\n" for record in self.records), encoding="utf-8")
+        _files.write(path, "".join(f"{as_json(record)}\n" for record in self.records))
 
     def to_pandas(self) -> Any:
         """Return the records as a `pandas.DataFrame`.

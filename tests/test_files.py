@@ -1,0 +1,160 @@
+"""What is written replaces an older file as a whole: a full disk, an error and a link leave what was there."""
+
+import contextlib
+import os
+import resource
+import stat
+import threading
+
+import keras
+import numpy as np
+import pytest
+
+from keras_initx.cli import _main
+from keras_initx.studies import Study, Trial
+
+pytestmark = pytest.mark.once
+
+OLD = b"what was there before"
+
+
+@contextlib.contextmanager
+def full_disk(size=10):
+    """A limit on the size of files stops a write in its middle, as a full disk does."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Return a folder with a model and inputs for it."""
+    folder = tmp_path_factory.mktemp("inputs")
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]).save(folder / "model.keras")
+    np.save(folder / "x.npy", np.random.default_rng(0).normal(size=(64, 4)).astype("float32"))
+    return folder
+
+
+def command(inputs, *arguments):
+    """Run a command, and raise an error if it ends with one."""
+    arguments = [argument.format(inputs=inputs) for argument in arguments]
+    try:
+        _main.main(arguments)
+    except SystemExit as error:
+        raise OSError from error
+
+
+def study():
+    epochs = ({"epoch": 0, "val_loss": 1.0}, {"epoch": 1, "val_loss": 0.5, "seconds": 1.0})
+    settings = {"initializers": {"zeros": None}, "repeats": 1, "epochs": 1, "batch_size": 8, "seed": 0}
+    settings |= {"keras": "3", "backend": "none"}
+    return Study("made up", settings, {("zeros", 1): Trial("key", "finished", epochs)}, "val_loss", "min", 0.5)
+
+
+DIAGNOSE = ("diagnose", "{inputs}/model.keras", "--data", "{inputs}/x.npy")
+INITIALIZE = ("initialize", "{inputs}/model.keras", "--seed", "1")
+# Functions of the folder with inputs and of the path to write.
+WRITERS = {
+    "model.keras": lambda inputs, path: command(inputs, *INITIALIZE, "--out", str(path)),
+    "model.h5": lambda inputs, path: command(inputs, *INITIALIZE, "--out", str(path)),
+    "plan.html": lambda inputs, path: command(inputs, *INITIALIZE, "--dry-run", "--html", str(path)),
+    "report.json": lambda inputs, path: command(inputs, *DIAGNOSE, "--json", str(path)),
+    "report.csv": lambda inputs, path: command(inputs, *DIAGNOSE, "--csv", str(path)),
+    "report.html": lambda inputs, path: command(inputs, *DIAGNOSE, "--html", str(path)),
+    "sample.svg": lambda inputs, path: command(inputs, "show", "he_normal", "--plot", str(path)),
+    "records.csv": lambda inputs, path: study().to_csv(path),
+    "records.jsonl": lambda inputs, path: study().to_jsonl(path),
+}
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("name", WRITERS)
+def test_on_a_full_disk_the_old_file_is_as_it_was(name, inputs, tmp_path, capsys):
+    path = tmp_path / name
+    path.write_bytes(OLD)
+    with full_disk(), pytest.raises(OSError):  # noqa: PT011, each format has its own message
+        WRITERS[name](inputs, path)
+    assert path.read_bytes() == OLD
+    assert list(tmp_path.iterdir()) == [path]
+    WRITERS[name](inputs, path)
+    assert len(path.read_bytes()) > len(OLD)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+NETWORK = """
+import keras
+
+class Unsaved(keras.layers.Dense):
+    def save_own_variables(self, store):
+        raise OSError("No space left on device")
+
+def build(initializer):
+    model = keras.Sequential([keras.Input((4,)), Unsaved(3, "softmax", kernel_initializer=initializer)])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
+    return model
+"""
+
+
+def test_the_best_model_of_restarts_is_as_it_was(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "network.py").write_text(NETWORK)
+    x, y = np.zeros((8, 4), "float32"), np.zeros(8, "int32")
+    np.savez("data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "best.keras").write_bytes(OLD)
+    options = ["--model", "network.py:build", "--n", "1", "--checks", "0", "--epochs", "1", "--out", "out"]
+    with pytest.raises(SystemExit, match=r"^2$"):
+        _main.main(["restarts", "--data", "data.npz", *options])
+    assert "No space left on device" in capsys.readouterr().err
+    assert (tmp_path / "out" / "best.keras").read_bytes() == OLD
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_the_permissions_of_the_old_file_are_kept(tmp_path):
+    for name, mode in (("shared.csv", 0o664), ("private.csv", 0o600)):
+        path = tmp_path / name
+        path.write_bytes(OLD)
+        path.chmod(mode)
+        study().to_csv(path)
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+    (tmp_path / "plain").touch()
+    study().to_csv(tmp_path / "new.csv")
+    assert (tmp_path / "new.csv").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "results").mkdir()
+    link, there = tmp_path / "records.csv", tmp_path / "results" / "records.csv"
+    link.symlink_to(there)
+    for _ in range(2):  # first it leads to nothing
+        study().to_csv(link)
+        assert link.is_symlink()
+        assert there.read_text().startswith("initializer,")
+    assert list(there.parent.iterdir()) == [there]
+
+
+def test_a_pipe_is_written_to(tmp_path):
+    pipe, found = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: found.append(pipe.read_text()), daemon=True)
+    reader.start()
+    study().to_csv(pipe)
+    reader.join(10)
+    assert found[0].startswith("initializer,")
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_the_error_names_the_file_that_was_asked_for(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"'.*absent/records\.csv'$"):
+        study().to_csv(tmp_path / "absent" / "records.csv")
+    with pytest.raises(IsADirectoryError):
+        study().to_csv(tmp_path)
+
+
+def test_a_model_needs_the_suffix_of_a_model(inputs, capsys):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        _main.main(["initialize", str(inputs / "model.keras"), "--out", "model"])
+    assert "--out must end in one of ('.keras', '.h5', '.hdf5'). Received: model" in capsys.readouterr().err
