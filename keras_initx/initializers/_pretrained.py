@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import math
 import os
 import re
 from typing import Literal
@@ -9,13 +10,14 @@ from typing import Literal
 import keras
 import numpy as np
 
+from keras_initx._casts import cast
 from keras_initx._checks import DTYPES, check_type
 from keras_initx._keras import loads_a_model
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._array_files import FORMATS, Contents, Stored, check_file, read_array, suffix, truncated
 from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._composition import check_initializer, check_shape_for, values_of
-from keras_initx.sampling import Namespace
+from keras_initx.sampling import choose_namespace, computing_dtype
 
 __all__ = ["Pretrained"]
 
@@ -31,11 +33,11 @@ def grown_axis(old: Shape, shape: Shape) -> int:
     return longer[0]
 
 
-def with_mean(array: Array, shape: Shape) -> Array:
-    """Return `array` extended to `shape` by its mean along the axis that is longer."""
+def with_mean(array: Array, shape: Shape, dtype: DType) -> Array:
+    """Return `array` in `dtype`, extended to `shape` by its mean along the axis that is longer, rounded once."""
     axis = grown_axis(array.shape, shape)
-    mean = np.mean(array, axis, "float64", keepdims=True).astype(array.dtype)
-    return np.concatenate([array, mean.repeat(shape[axis] - array.shape[axis], axis)], axis)
+    mean = cast(np.mean(array, axis, "float64", keepdims=True), dtype)
+    return np.concatenate([cast(array, dtype), mean.repeat(shape[axis] - array.shape[axis], axis)], axis)
 
 
 @register(
@@ -68,8 +70,8 @@ class Pretrained(Initializer):
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range; when called, if the file does not exist, cannot
-            be read or does not match `sha256`, or if it has no array of that name, shape and a
-            floating-point dtype.
+            be read or does not match `sha256`, if it has no array of that name, shape and a
+            floating-point dtype, or if a finite number in it is beyond the range of the weight's dtype.
         ImportError: When called, if the package `safetensors` is needed but not installed.
 
     Example:
@@ -108,17 +110,28 @@ class Pretrained(Initializer):
         if isinstance(self.pad, keras.initializers.Initializer):
             check_shape_for(self.pad, shape)
 
-    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
+    def _values(self, shape: Shape, dtype: DType) -> Tensor:
+        xp = choose_namespace(math.prod(shape))
+        computed = computing_dtype(dtype)
         if loads_a_model():
             # These values will be overwritten. The author of a saved model must not decide which files are opened here.
             # If a layer does not save this weight, NaN cannot be mistaken for a trained value.
-            return xp.full(shape, np.nan, dtype)
-        array = self._read(shape).astype(dtype, copy=False)
+            return xp.full(shape, np.nan, computed)
+        array = self._read(shape)
+        try:
+            if self.pad == "mean" and array.shape != shape:
+                array = with_mean(array, shape, computed)
+            else:
+                array = cast(array, computed, copy=False)
+            rounded = cast(array, dtype, copy=False)
+        except OverflowError as error:
+            raise ValueError(
+                f"`dtype` must be able to hold the numbers in the file. Received: dtype={dtype!r}, path={self.path!r}, "
+                f"key={self.key!r}, with {error}"
+            ) from None
         if array.shape == shape:
-            return array
-        if self.pad == "mean":
-            return with_mean(array, shape)
-        return xp.slice_update(values_of(self.pad, shape, dtype), (0,) * len(shape), array)
+            return rounded
+        return xp.slice_update(values_of(self.pad, shape, computed), (0,) * len(shape), array)
 
     def _read(self, shape: Shape) -> Array:
         """Return the array from the file if it fits into `shape`."""

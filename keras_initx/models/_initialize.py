@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_initx._casts import can_be_cast, cast
 from keras_initx._checks import check_flag
 from keras_initx._seeds import derived_seed, has_seed, root_seed
 from keras_initx._typing import Shape, Tensor
@@ -277,7 +278,7 @@ def carried_out(
     drawn: bool,
     reset: bool,
     atomic: bool,
-    change: Callable[[keras.Variable, Tensor], Tensor] = lambda variable, value: value,
+    change: Callable[[ModelWeight, Tensor], Tensor] = lambda weight, value: value,
 ) -> InitializationPlan:
     """Draw and assign the weights of `steps`, and reset what `initialize` resets.
 
@@ -298,7 +299,7 @@ def carried_out(
             for weight, initializer, row in steps:
                 if initializer is not None:
                     value, row = draw(weight, initializer, row, root if drawn else None)
-                    assign(weight.variable, change(weight.variable, value))
+                    assign(weight.variable, change(weight, value))
                 rows.append(row)
                 advance(1)
         if reset:
@@ -324,6 +325,11 @@ def draw(
             value = weight.variable.constraint(value)
         if isinstance(value, np.ma.MaskedArray):
             raise _unsuitable(row.initializer, row.path, ", which gives a masked array")
+        if isinstance(value, np.ndarray) and can_be_cast(value.dtype.name, row.dtype):
+            try:
+                value = cast(value, row.dtype)
+            except OverflowError as error:
+                raise _unsuitable(row.initializer, row.path, f", which gives {error}") from None
         tensor = keras.ops.convert_to_tensor(value)
         if (shape := tuple(tensor.shape)) != row.shape:
             raise _unsuitable(row.initializer, row.path, f" of shape {row.shape}, which gives {shape}")

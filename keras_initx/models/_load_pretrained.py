@@ -1,16 +1,18 @@
 """Load the weights of a whole model from arrays with other names and layouts."""
 
+import contextlib
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, check_flag
-from keras_initx._typing import Array, DType, Shape
+from keras_initx._casts import can_be_cast, cast
+from keras_initx._checks import check_flag
+from keras_initx._typing import Array, Shape
 from keras_initx.backends import backend
 from keras_initx.initializers._array_files import LISTED, Region, Stored, truncated
 from keras_initx.initializers._pretrained import grown_axis, with_mean
@@ -18,7 +20,6 @@ from keras_initx.models import _arrays, _layouts
 from keras_initx.models._weights import ModelWeight, check_model, close_matches, find_weights, undone_after_error
 from keras_initx.rendering._table import Column, WeightTable, filled
 from keras_initx.rendering._terminal import progress
-from keras_initx.sampling import computing_dtype
 
 __all__ = ["LoadedWeight", "LoadingPlan", "load_pretrained"]
 
@@ -130,7 +131,8 @@ def load_pretrained(
 
     All names, shapes and dtypes are checked before the first array is read, except by a function,
     which is called twice: to check what it returns, and to load it. Values are cast to the dtype of
-    the weight. Only the arrays that are used are read from a file, one at a time. If a
+    the weight, once. A finite number beyond its range is refused when it is read; infinities and NaN
+    are loaded. Only the arrays that are used are read from a file, one at a time. If a
     weight is sharded, a process reads the regions that its devices hold: from `.safetensors`,
     `.h5`, `.hdf5` and `.keras` nothing else, as long as the axes of the array are at most in another order.
 
@@ -161,8 +163,9 @@ def load_pretrained(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, a rule matches nothing, an array does not exist or
-            does not fit, is masked or complex, no weight is found at all, the layout is unknown or
-            not that of the source, or the file cannot be read.
+            does not fit, is masked or complex, or has a finite number beyond the range of its weight,
+            no weight is found at all, the layout is unknown or not that of the source, or the file
+            cannot be read.
         ImportError: If the package `safetensors` is needed but not installed.
 
     Example:
@@ -263,21 +266,23 @@ def _conversion(
 ) -> tuple[str, Callable[[Region], Array]]:
     """Return how arrays are converted to `weight`, as text and as a function that reads and converts a region of it."""
     for array in stored:
-        if not _can_be_cast(array.dtype, weight.dtype):
+        if not can_be_cast(array.dtype, weight.dtype):
             raise _MismatchError(f"cannot cast {array.dtype} to {weight.dtype}")
     index = candidate.part
     if index == "mean":
-        return _extended(weight, stored, layout)
+        return _extended(weight, candidate, stored, layout)
     if callable(index):
         function = index
         made = _arrays.as_stored(function(np.array(stored[0].read(...))))  # a copy, which it may change
         if made.shape != weight.shape:
             raise _MismatchError(f"the function returns shape {made.shape}")
-        if not _can_be_cast(made.dtype, weight.dtype):
+        if not can_be_cast(made.dtype, weight.dtype):
             raise _MismatchError(f"the function returns {made.dtype}")
 
         def made_again(region: Region) -> Array:  # so that not all results are kept until the end
-            return _arrays.as_stored(function(np.array(stored[0].read(...)))).read(region).astype(weight.dtype)
+            again = _arrays.as_stored(function(np.array(stored[0].read(...))))
+            with _in_range(weight, candidate):
+                return cast(again.read(region), weight.dtype)
 
         return f"{getattr(function, '__name__', type(function).__name__)}()", made_again
     shapes = [array.shape for array in stored]
@@ -303,18 +308,38 @@ def _conversion(
             "array, as in `(name, function)`"
         )
 
+    is_sum = arrangement.combined == "summed" and len(stored) > 1
+
     def read(region: Region) -> Array:
         own = arrangement.source_region(region, weight.shape) if index is None else None
-        parts = [array.read(own or ...)[... if index is None else index].astype(weight.dtype) for array in stored]
-        value = arrangement.apply(parts)
+        parts = []
+        with _in_range(weight, candidate):
+            for array in stored:
+                part = array.read(own or ...)[... if index is None else index]
+                parts.append(cast(part, "float64" if is_sum else weight.dtype))
+            value = arrangement.apply(parts)
+            if is_sum:
+                value = cast(value, weight.dtype)  # rounded once
         return np.asarray(value if own else value.reshape(weight.shape)[region], order="C")
 
     changes = ["" if index is None else _index_text(index), arrangement.description(shapes, weight.shape)]
     return ", ".join(filter(None, changes)), read
 
 
+@contextlib.contextmanager
+def _in_range(weight: ModelWeight, candidate: _layouts.Candidate) -> Iterator[None]:
+    """Name the arrays of which `weight` cannot hold all numbers."""
+    try:
+        yield
+    except OverflowError as error:
+        names = " + ".join(map(repr, candidate.names))
+        raise ValueError(
+            f"`source` must have numbers that the weights can hold. Received: {names} for {weight.path!r}, with {error}"
+        ) from None
+
+
 def _extended(
-    weight: ModelWeight, stored: Sequence[Stored], layout: _layouts.KerasLayout
+    weight: ModelWeight, candidate: _layouts.Candidate, stored: Sequence[Stored], layout: _layouts.KerasLayout
 ) -> tuple[str, Callable[[Region], Array]]:
     """Return the same for an array that is smaller than `weight` along one axis, with its mean for the rest."""
     small = stored[0].shape
@@ -329,15 +354,13 @@ def _extended(
         raise _MismatchError(str(error)) from None
 
     def read(region: Region) -> Array:
-        array = arrangement.apply([stored[0].read(...).astype(computing_dtype(weight.dtype))])
-        return np.asarray(with_mean(array, weight.shape)[region].astype(weight.dtype), order="C")
+        array = arrangement.apply([stored[0].read(...)])
+        with _in_range(weight, candidate):
+            value = with_mean(array, weight.shape, weight.dtype)
+        return np.asarray(value[region], order="C")
 
     change = arrangement.description([arrangement.source], weight.shape)
     return ", ".join(filter(None, [change, "the rest is the mean"])), read
-
-
-def _can_be_cast(source: DType, target: DType) -> bool:
-    return source == target or {source, target} <= set(DTYPES)
 
 
 def _index_text(index: Any) -> str:

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import keras
 
+from keras_initx._casts import overflows
 from keras_initx._checks import check_flag, check_not_negative
 from keras_initx._seeds import root_seed
 from keras_initx._typing import Tensor
 from keras_initx.models._initialize import InitializationPlan, Step, carried_out, planned
 from keras_initx.models._rules import Rules
-from keras_initx.models._weights import check_model
+from keras_initx.models._weights import ModelWeight, check_model
 from keras_initx.sampling import computing_dtype
 
 __all__ = ["shrink_and_perturb"]
@@ -53,7 +54,7 @@ def shrink_and_perturb(
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a factor is negative, or as `initialize`.
+        ValueError: If a factor is negative, a finite weight would become infinite, or as `initialize`.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="logits")])
@@ -76,10 +77,17 @@ def shrink_and_perturb(
     if dry_run:
         return InitializationPlan([step.row for step in steps], root, dry_run)
 
-    def change(variable: keras.Variable, fresh: Tensor) -> Tensor:
-        dtype = computing_dtype(keras.backend.standardize_dtype(variable.dtype))
-        old, fresh = (keras.ops.cast(value, dtype) for value in (variable.value, fresh))
-        return keras.ops.cast(float(shrink) * old + float(perturb) * fresh, variable.dtype)
+    def change(weight: ModelWeight, fresh: Tensor) -> Tensor:
+        dtype = computing_dtype(weight.dtype)
+        old = keras.ops.cast(weight.variable.value, dtype)
+        fresh = keras.ops.cast(fresh, dtype)
+        result = keras.ops.cast(float(shrink) * old + float(perturb) * fresh, weight.dtype)
+        if overflows(result, old, fresh):
+            raise ValueError(
+                f"`shrink` and `perturb` must give numbers that the weights can hold. Received: {shrink=}, {perturb=}, "
+                f"which give numbers beyond the range of {weight.dtype} for {weight.path!r}"
+            )
+        return result
 
     return carried_out(model, steps, root, drawn=seed is None, reset=reset, atomic=atomic, change=change)
 

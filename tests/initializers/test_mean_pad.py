@@ -28,6 +28,21 @@ def test_new_rows_are_the_mean(mode, dtype, path):
     np.testing.assert_array_equal(values[40:], np.tile(MEAN.astype(dtype), (20, 1)))
 
 
+# The dtype of a file, that of a weight, and the distance of two numbers above 1 in the latter.
+ROUNDED = [("float64", "float32", 2**-23), ("float32", "bfloat16", 2**-7), ("float32", "float16", 2**-10)]
+
+
+@pytest.mark.parametrize(("stored", "dtype", "distance"), ROUNDED)
+def test_the_mean_is_that_of_the_numbers_before_they_are_rounded(stored, dtype, distance, path):
+    # Rounded, their mean would be nearer to the number above 1.
+    words = (1 + distance * np.array([[0], [0.6], [0.6]])).astype(stored)
+    np.save(path, words)
+    assert to_numpy(Pretrained(path, pad="mean")((4, 1), dtype))[3] == 1
+    model = keras.Sequential([keras.Input((2,)), layers.Embedding(4, 1, dtype=dtype, name="words")])
+    load_pretrained(model, {"words": words}, {"words/embeddings": ("words", "mean")}, layout="keras")
+    assert to_numpy(model.layers[0].embeddings.value)[3] == 1
+
+
 def test_new_units_are_the_mean_too(path):
     np.save(path, WORDS.T)
     values = to_numpy(Pretrained(path, pad="mean")((3, 60)))

@@ -108,6 +108,26 @@ def test_a_large_array_in_every_mode(mode, tmp_path):
     np.testing.assert_array_equal(grown, np.pad(whole, ((0, 1), (0, 1)), constant_values=1))
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("pad", [None, "ones", "mean"])
+@pytest.mark.parametrize(
+    ("stored", "dtype", "number"),
+    [("float32", "float16", 1e5), ("float64", "float32", -1e39), ("float32", "bfloat16", 3.4e38)],
+)
+def test_refuses_a_finite_number_that_the_weight_cannot_hold(stored, dtype, number, pad, mode, tmp_path):
+    kernel = KERNEL.astype(stored)
+    kernel[3, 2] = number
+    np.save(tmp_path / "a.npy", kernel)
+    shape = (4, 3) if pad is None else (5, 3)
+    message = rf"`dtype` must be able to hold .*Received: dtype='{dtype}', path=.*, with numbers beyond the range"
+    with pytest.raises(ValueError, match=message):
+        run(mode, lambda: Pretrained(tmp_path / "a.npy", pad=pad)(shape, dtype))
+    kernel[3, 2] = np.inf
+    np.save(tmp_path / "a.npy", kernel)
+    values = run(mode, lambda: Pretrained(tmp_path / "a.npy", pad=pad)(shape, dtype))
+    np.testing.assert_array_equal(values[:4], kernel.astype(dtype))
+
+
 def test_values_do_not_follow_a_file_that_changes(kernel_file):
     values = Pretrained(kernel_file)((4, 3))
     np.save(kernel_file, KERNEL + 1)

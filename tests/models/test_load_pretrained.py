@@ -106,17 +106,24 @@ def test_files(name, tmp_path):
     assert_as_in_torch(model)
 
 
+class Counting(layers.Layer):
+    """Has a weight of the dtype `counts`."""
+
+    def __init__(self, counts, **kwargs):
+        super().__init__(**kwargs)
+        self.counts = counts
+
+    def build(self, shape):
+        self.count = self.add_weight(shape=(3,), initializer="zeros", dtype=self.counts, trainable=False, name="count")
+
+    def call(self, inputs):
+        return inputs
+
+
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int32"])
 def test_a_file_has_weights_that_are_no_real_numbers(dtype, tmp_path):
-    class Counting(layers.Layer):
-        def build(self, shape):
-            self.count = self.add_weight(shape=(3,), initializer="zeros", dtype=dtype, trainable=False, name="count")
-
-        def call(self, inputs):
-            return inputs
-
     safetensors.numpy.save_file({"n": np.array([1, 0, 1], dtype)}, tmp_path / "a.safetensors")
-    model = built((2,), Counting(name="counting"))
+    model = built((2,), Counting(dtype, name="counting"))
     load_pretrained(model, tmp_path / "a.safetensors", {"counting/count": "n"}, layout="keras")
     np.testing.assert_array_equal(to_numpy(model.weights[0]), [1, 0, 1])
 
@@ -619,3 +626,109 @@ def test_a_normalization_uses_what_it_gets(dtype):
     source.layers[0].adapt(x)
     load_pretrained(model, source)
     np.testing.assert_array_equal(to_numpy(model(x)), to_numpy(source(x)))
+
+
+@pytest.mark.parametrize(
+    ("stored", "dtype"),
+    [
+        ("float32", "int32"),
+        ("float64", "int8"),
+        ("float16", "bool"),
+        ("int32", "int8"),
+        ("int64", "int32"),
+        ("uint8", "int8"),
+        ("bool", "int32"),
+        ("int32", "bool"),
+        ("int32", "float32"),
+        ("bool", "float32"),
+        ("complex64", "float32"),
+        ("float8_e4m3fn", "float32"),
+        ("<U3", "float32"),
+        ("S3", "int8"),
+    ],
+)
+def test_only_floats_are_cast_to_floats(stored, dtype):
+    model = built((2,), Counting(dtype, name="counting"), layers.Dense(2, name="dense"))
+    before = arrays(model)
+    source = {"counting/count": np.ones(3).astype(stored), "dense/kernel": normal(2, 2)}
+    with pytest.raises(ValueError, match=rf"Received: 'counting/count' \(3,\): cannot cast .* to {dtype}$"):
+        load_pretrained(model, source, layout="keras")
+    assert all((value == before[path]).all() for path, value in arrays(model).items())
+
+
+# The dtype of a source, that of a weight, and a number that only the first one can hold.
+BEYOND = [
+    ("float32", "float16", 1e5),
+    ("float32", "float16", -65520.0),
+    ("bfloat16", "float16", 1e5),
+    ("float64", "float32", -1e39),
+    ("float64", "bfloat16", 1e39),
+    ("float32", "bfloat16", 3.4e38),
+]
+
+
+def of_dtype(dtype):
+    return built((4,), layers.Dense(4, dtype=dtype, name="first"), layers.Dense(3, dtype=dtype, name="last"))
+
+
+@pytest.mark.parametrize(("stored", "dtype", "number"), BEYOND)
+def test_a_finite_number_that_a_weight_cannot_hold_is_refused(stored, dtype, number):
+    model = of_dtype(dtype)
+    before = arrays(model)
+    kernel = normal(4, 3).astype(stored)
+    kernel[3, 2] = number
+    source = {"first.kernel": normal(4, 4), "first.bias": normal(4), "last.kernel": kernel, "last.bias": normal(3)}
+    message = rf"`source` must have .* Received: 'last.kernel' for 'last/kernel', with numbers .* range of {dtype}$"
+    with pytest.raises(ValueError, match=message):
+        load_pretrained(model, source, layout="keras")
+    assert all((value == before[path]).all() for path, value in arrays(model).items())
+
+
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize(("stored", "dtype"), [pair[:2] for pair in BEYOND])
+def test_what_is_infinite_or_nan_in_the_source_is_loaded(stored, dtype, number):
+    model = of_dtype(dtype)
+    kernel = normal(4, 3).astype(stored)
+    kernel[3, 2] = number
+    load_pretrained(model, {"k": kernel}, {"last/kernel": "k"}, layout="keras")
+    found, expected = arrays(model)["last/kernel"], kernel.astype(dtype)
+    np.testing.assert_array_equal(found.astype("float32"), expected.astype("float32"))
+
+
+@pytest.mark.parametrize(
+    "part", [np.s_[:4], lambda array: array[:4], "mean"], ids=["a part", "a function", "with the mean"]
+)
+def test_each_way_to_load_refuses_what_a_weight_cannot_hold(part):
+    model = of_dtype("float16")
+    before = arrays(model)
+    array = np.full((3, 4) if part == "mean" else (5, 4), 1e5)
+    with pytest.raises(ValueError, match=r"Received: 'k' for 'first/kernel', with numbers beyond the range of float16"):
+        load_pretrained(model, {"k": array}, {"first/kernel": ("k", part)}, layout="keras")
+    assert all((value == before[path]).all() for path, value in arrays(model).items())
+
+
+@pytest.mark.once
+def test_a_part_may_leave_out_what_a_weight_cannot_hold():
+    model, array = of_dtype("float16"), np.ones((5, 4))
+    array[4] = 1e5
+    load_pretrained(model, {"k": array}, {"first/kernel": ("k", np.s_[:4])}, layout="keras")
+    assert (arrays(model)["first/kernel"] == 1).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_sum_of_two_biases_is_rounded_once(dtype):
+    model = built((5, 4), layers.LSTM(3, recurrent_initializer="zeros", dtype=dtype, name="lstm"))
+    state = {"lstm.bias_ih_l0": normal(12), "lstm.bias_hh_l0": normal(12)}
+    load_pretrained(model, state, layout="torch")
+    expected = sum(state.values()).astype(dtype)
+    np.testing.assert_array_equal(arrays(model)["lstm/lstm_cell/bias"], expected)
+
+
+@pytest.mark.once
+def test_a_sum_of_two_biases_that_the_weight_cannot_hold_is_refused():
+    model = built((5, 4), layers.LSTM(3, recurrent_initializer="zeros", dtype="float16", name="lstm"))
+    before = arrays(model)
+    state = {"lstm.bias_ih_l0": np.full(12, 4e4), "lstm.bias_hh_l0": np.full(12, 4e4)}
+    with pytest.raises(ValueError, match=r"Received: 'lstm.bias_ih_l0' \+ 'lstm.bias_hh_l0' for 'lstm/lstm_cell/bias'"):
+        load_pretrained(model, state, layout="torch")
+    assert all((value == before[path]).all() for path, value in arrays(model).items())

@@ -50,6 +50,43 @@ def test_each_trainable_weight_is_the_sum_of_two_parts(dtype):
         np.testing.assert_array_equal(value, expected, err_msg=name)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_weight_of_16_bits_is_rounded_once(dtype):
+    model, other = trained(dtype), network(dtype)
+    before = weights(model)["hidden/kernel"]
+    shrink_and_perturb(model, shrink=0.3, perturb=0.7, seed=3)
+    initialize(other, seed=3)
+    fresh = weights(other)["hidden/kernel"]
+    expected = np.float32(0.3) * before + np.float32(0.7) * fresh
+    np.testing.assert_array_equal(weights(model)["hidden/kernel"], expected.astype(dtype).astype("float32"))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factors"),
+    [
+        ("float16", {"shrink": 10.0}),
+        ("float16", {"perturb": 1e6}),
+        ("bfloat16", {"shrink": 1e36}),
+        ("float32", {"shrink": 1e36}),
+    ],
+)
+def test_a_weight_that_would_become_infinite_is_refused(dtype, factors):
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(5), layers.Dense(4, dtype=dtype, name="last")])
+    model.get_layer("last").bias.assign(np.full(4, 5e4))
+    before = weights(model)
+    message = rf"`shrink` and `perturb` must .* Received: shrink=.* numbers beyond the range of {dtype} for 'last/"
+    with pytest.raises(ValueError, match=message):
+        shrink_and_perturb(model, seed=3, **factors)
+    assert all(np.array_equal(value, before[name]) for name, value in weights(model).items())
+
+
+def test_what_is_infinite_stays_so():
+    model = network("float16")
+    model.get_layer("hidden").bias.assign([np.inf, -np.inf, np.nan, 1, 2])
+    shrink_and_perturb(model, shrink=0.5, seed=3)
+    np.testing.assert_array_equal(weights(model)["hidden/bias"], [np.inf, -np.inf, np.nan, 0.5, 1])
+
+
 def test_zeros_that_are_kept_stay():
     model = trained()
     kernel = model.get_layer("sparse").kernel

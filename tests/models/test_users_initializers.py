@@ -198,10 +198,19 @@ class Masked(keras.initializers.Initializer):
         return np.ma.array(np.ones(shape), mask=True)
 
 
+class Wide(keras.initializers.Initializer):
+    """Gives float64, whatever is asked for."""
+
+    def __call__(self, shape, dtype=None):
+        return np.full(shape, 1e39)
+
+
 @pytest.mark.parametrize(
     ("initializer", "dtype", "message"),
     [
         (Imaginary(), "float32", "which gives complex numbers"),
+        (Wide(), "float32", "which gives numbers beyond the range of float32"),
+        (Wide(), "bfloat16", "which gives numbers beyond the range of bfloat16"),
         (Masked(), "float32", "which gives a masked array"),
         (keras.initializers.Constant(1e6), "float16", "which gives numbers beyond the range of float16"),
     ],
