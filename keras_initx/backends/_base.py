@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import keras
 import numpy as np
@@ -14,6 +14,28 @@ from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._moments import Moments
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+# The name of a device, and the addresses of a first byte and of the one after the last.
+Memory: TypeAlias = tuple[str, int, int]
+
+
+def extent(device: str, address: int, shape: Sequence[int], strides: Sequence[int], itemsize: int) -> Memory:
+    """Return the memory from the first to the last byte of an array.
+
+    Args:
+        device: The name of the device, `"cpu"` for the host.
+        address: That of its first element.
+        shape: Its shape.
+        strides: The distances in bytes of the elements along each axis, which may be negative.
+        itemsize: The size of an element in bytes.
+    """
+    if 0 in shape:
+        return device, address, address
+    spans = [(length - 1) * stride for length, stride in zip(shape, strides, strict=True)]
+    before = sum(span for span in spans if span < 0)
+    after = sum(span for span in spans if span > 0)
+    return device, address + before, address + after + itemsize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +95,12 @@ class Backend:
     def snapshot(self, value: Tensor) -> Tensor:
         """Return the value of a variable, for use after the variable has changed."""
         return keras.ops.copy(value)
+
+    def memory(self, value: Any) -> list[Memory]:
+        """Return where the numbers of a tensor or an array lie, or what stands for it if that is not known."""
+        if isinstance(value, np.ndarray):
+            return [extent("cpu", value.ctypes.data, value.shape, value.strides, value.itemsize)]
+        return [("objects", id(value), id(value) + 1)]
 
     def obstacle(self, layer: keras.Layer, variable: keras.Variable) -> str:
         """Return why `layer` would not use what is assigned to its `variable`; empty if it would."""

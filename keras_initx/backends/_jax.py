@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Draw, Function
+from keras_initx.backends._base import Backend, Draw, Function, Memory
 
 # Keras builds a sharded weight in its shards from this size on, in bytes, counted as if each device held it in float32.
 _SHARDED_FROM = 250 << 20
@@ -46,6 +46,19 @@ class Implementation(Backend):
 
     def snapshot(self, value: Tensor) -> Tensor:
         return value  # arrays are immutable
+
+    def memory(self, value: Any) -> list[Memory]:
+        if not isinstance(value, jax.Array):
+            return super().memory(value)
+        found = []
+        try:
+            for shard in value.addressable_shards:
+                device = "cpu" if shard.device.platform == "cpu" else str(shard.device)
+                begin = shard.data.unsafe_buffer_pointer()
+                found.append((device, begin, begin + shard.data.nbytes))
+        except Exception:  # of keys of random numbers, and of devices without addresses
+            return super().memory(value)
+        return found
 
     def distributed(self, draw: Draw, shape: Shape, layout: Any) -> Tensor:
         sharding = getattr(layout, "backend_layout", layout)

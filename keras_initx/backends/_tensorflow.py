@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Function
+from keras_initx.backends._base import Backend, Function, Memory
 from keras_initx.backends._moments import Moments
 
 _LARGE = 1 << 16  # size in bytes above which DLPack is cheaper than copying
@@ -38,6 +38,13 @@ class Implementation(Backend):
         tensor = tf.experimental.dlpack.from_dlpack(bits.__dlpack__())
         # Both operations move it to the current device.
         return tf.bitcast(tensor, "bfloat16") if bfloat16 else tf.identity(tensor)
+
+    def memory(self, value: Any) -> list[Memory]:
+        found = super().memory(value)
+        if isinstance(value, tf.distribute.DistributedValues):
+            for replica in value.values:
+                found += super().memory(replica)
+        return found
 
     def host_view(self, tensor: Tensor) -> Array:
         is_dense = isinstance(tensor, tf.Tensor | tf.Variable)

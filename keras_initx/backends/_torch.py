@@ -11,7 +11,7 @@ import keras
 import torch
 
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Function
+from keras_initx.backends._base import Backend, Function, Memory, extent
 from keras_initx.backends._moments import Moments
 
 
@@ -42,6 +42,16 @@ class Implementation(Backend):
 
     def snapshot(self, value: Tensor) -> Tensor:
         return value.detach().clone()
+
+    def memory(self, value: Any) -> list[Memory]:
+        if not isinstance(value, torch.Tensor):
+            return super().memory(value)
+        size = value.element_size()
+        try:
+            strides = [stride * size for stride in value.stride()]
+            return [extent(str(value.device), value.data_ptr(), value.shape, strides, size)]
+        except RuntimeError:  # of a sparse tensor
+            return []
 
     def host_view(self, tensor: Tensor) -> Array:
         tensor = tensor.detach().cpu()  # Keras would copy

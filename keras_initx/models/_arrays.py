@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -12,7 +12,7 @@ import numpy as np
 from keras_initx._checks import check_choice, check_type
 from keras_initx._typing import Array
 from keras_initx.backends import backend
-from keras_initx.initializers._array_files import FORMATS, Stored, check_file, open_arrays, suffix
+from keras_initx.initializers._array_files import FORMATS, Region, Stored, check_file, open_arrays, suffix
 from keras_initx.models._layouts import LAYOUTS, OTHER_NAMES, Candidate, KerasLayout, LayoutName, Part, joined
 from keras_initx.models._weights import ModelWeight, check_model, close_matches, find_weights
 
@@ -28,12 +28,47 @@ _OF_KERAS = (".weights.h5", ".keras")
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
 
+class ModelMemory:
+    """The memory of the weights of a model, which is overwritten when they are assigned.
+
+    Views of other frameworks have it too: the addresses decide, not the objects.
+
+    Args:
+        weights: The weights of the model.
+    """
+
+    def __init__(self, weights: Sequence[ModelWeight]) -> None:
+        found: dict[str, list[tuple[int, int]]] = {}
+        for weight in weights:
+            for device, begin, end in backend.memory(weight.variable.value):
+                found.setdefault(device, []).append((begin, end))
+        self._ranges = {device: np.array(ranges, "uint64").T for device, ranges in found.items()}
+
+    def has(self, value: Any) -> bool:
+        """Return whether a part of an array, a tensor or a variable is in this memory."""
+        for device, begin, end in backend.memory(_tensor(value)):
+            begins, ends = self._ranges.get(device, ((), ()))
+            if np.any((np.less(begins, end)) & np.less(begin, ends)):
+                return True
+        return False
+
+    def spared(self, value: Any) -> Any:
+        """Return a value as it is now, also after the weights have changed: a copy of what is in this memory."""
+        if not self.has(value):
+            return value
+        return value.copy() if isinstance(value, np.ndarray) else backend.snapshot(_tensor(value))
+
+
+def _tensor(value: Any) -> Any:
+    return value.value if isinstance(value, keras.Variable) else value
+
+
 @contextlib.contextmanager
-def open_source(source: Source, model: keras.Model) -> Iterator[tuple[dict[str, Stored], LayoutName | None]]:
+def open_source(source: Source, memory: ModelMemory) -> Iterator[tuple[dict[str, Stored], LayoutName | None]]:
     """Yield the arrays of `source` by name, not yet read, and its layout if only one is possible.
 
-    A file stays open for the duration of the block. Weights of `model` in `source` are as they are
-    now, also after `model` has changed.
+    A file stays open for the duration of the block. What is in `memory` is as it is now, also after
+    the model has changed.
 
     Raises:
         TypeError: If `source` has another type.
@@ -42,9 +77,9 @@ def open_source(source: Source, model: keras.Model) -> Iterator[tuple[dict[str, 
     """
     if isinstance(source, keras.Model):
         check_model("source", source)
-        yield _checked_arrays({weight.path: weight.variable for weight in find_weights(source)}, model), "keras"
+        yield _checked_arrays({weight.path: weight.variable for weight in find_weights(source)}, memory), "keras"
     elif isinstance(source, Mapping):
-        yield _checked_arrays(source, model), None
+        yield _checked_arrays(source, memory), None
     else:
         path = _checked_path(source)
         with open_arrays("source", path) as contents:
@@ -68,14 +103,11 @@ def _checked_path(source: object) -> str:
     return path
 
 
-def _checked_arrays(source: Mapping[Any, Any], model: keras.Model) -> dict[str, Stored]:
+def _checked_arrays(source: Mapping[Any, Any], memory: ModelMemory) -> dict[str, Stored]:
     for name in source:
         if not isinstance(name, str):
             raise TypeError(f"`source` must be a dict from names to arrays. Received: {name!r} as a name")
-    changing = set(map(_place, model.variables))
-    contents = {
-        name: _as_it_is_now(value) if _place(value) in changing else as_stored(value) for name, value in source.items()
-    }
+    contents = {name: as_stored(value, memory) for name, value in source.items()}
     if contents and all(found.dtype == "object" for found in contents.values()):
         raise TypeError(
             f"`source` must be a dict from names to arrays. Received: the names {list(contents)}, no arrays"
@@ -83,42 +115,52 @@ def _checked_arrays(source: Mapping[Any, Any], model: keras.Model) -> dict[str, 
     return contents
 
 
-def _place(value: Any) -> int:
-    """Return a number that two values share if they share memory."""
-    tensor = value.value if isinstance(value, keras.Variable) else value
-    try:
-        return int(tensor.data_ptr())
-    except Exception:  # only some tensors of torch have one
-        return id(tensor)
-
-
-def _as_it_is_now(value: Any) -> Stored:
-    kept = backend.snapshot(value.value if isinstance(value, keras.Variable) else value)
-    return as_stored(value)._replace(read=lambda region: backend.host_view(kept)[region])
-
-
-def as_stored(value: Any) -> Stored:
+def as_stored(value: Any, memory: ModelMemory) -> Stored:
     """Return a tensor or array in memory in the same form as one in a file; its dtype says if it is anything else."""
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         try:
             value = np.asarray(value)
         except Exception:  # a `state_dict()` may hold any object, and each fails in its own way
             value = np.array(None)
+    value = memory.spared(value)
     try:
         dtype = keras.backend.standardize_dtype(value.dtype)
     except ValueError:
         dtype = str(value.dtype)
     if isinstance(value, np.ma.MaskedArray):
         dtype = f"masked {dtype}"
-    return Stored(tuple(value.shape), dtype, lambda region: _read(value)[region])
+    is_known = isinstance(value, np.ndarray | keras.Variable) or keras.ops.is_tensor(value) or hasattr(value, "detach")
+    return Stored(tuple(value.shape), dtype, (lambda region: _read(value)[region]) if is_known else _Late(value))
 
 
 def _read(value: Any) -> Array:
-    if hasattr(value, "detach"):  # a torch tensor, which the current backend may not know
+    value = _tensor(value)
+    if keras.ops.is_tensor(value):
+        return backend.host_view(value)
+    if hasattr(value, "detach"):  # a torch tensor, which the current backend does not know
         value = value.detach().cpu()
         # NumPy has no bfloat16.
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
-    return backend.host_view(value.value) if isinstance(value, keras.Variable) else np.asarray(value)
+    return np.asarray(value)
+
+
+class _Late:
+    """Reads an object that becomes an array only when it is read, such as one of another framework or in a file."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __call__(self, region: Region) -> Array:
+        return np.asarray(self.value)[region]
+
+
+def spare_late(arrays: Iterable[Stored], memory: ModelMemory) -> None:
+    """Copy what objects that are read late give of `memory`, before it is overwritten."""
+    for stored in arrays:
+        if isinstance(stored.read, _Late):
+            array = stored.read(...)
+            if memory.has(array):
+                stored.read.value = memory.spared(array)
 
 
 def layout_of_source(given: LayoutName | None, own: LayoutName | None) -> KerasLayout:

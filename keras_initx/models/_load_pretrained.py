@@ -141,11 +141,13 @@ def load_pretrained(
         source: The path of a file: `.safetensors` (with the extra `safetensors`), `.npz`, `.h5`,
             `.hdf5` or `.keras`; another Keras model; or a dict from names to arrays or tensors,
             such as the `state_dict()` of a torch module, where entries that no weight needs may be
-            anything. Nothing is unpickled.
+            anything. Weights of the model itself and views of them are those from before the call:
+            what shares their memory is copied. Nothing is unpickled.
         rules: Dict from patterns to names, tried in order. If the pattern is that of a weight, the
             value may be a pair `(name, part)`: an index such as `numpy.s_[:64]` selects a part of
             the source array, before any transposition; a function takes the array and returns the
-            weight, and `layout` is ignored; `"mean"` extends an array that is shorter along one
+            weight, and `layout` is ignored, and must not compute from weights of the model, which may
+            have changed when it is called again; `"mean"` extends an array that is shorter along one
             axis by its mean, such as that of a smaller vocabulary. `None` leaves the matching
             weights unchanged.
         layout: The order of axes in the source, `"torch"` or `"keras"`. Required unless the source
@@ -179,8 +181,10 @@ def load_pretrained(
     check_model("model", model)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
-    with _arrays.open_source(source, model) as (contents, own_layout):
-        steps = _steps(find_weights(model), contents, rules, _arrays.layout_of_source(layout, own_layout))
+    weights = find_weights(model)
+    memory = _arrays.ModelMemory(weights)
+    with _arrays.open_source(source, memory) as (contents, own_layout):
+        steps = _steps(weights, contents, rules, _arrays.layout_of_source(layout, own_layout), memory)
         used = {name for step in steps for name in step.row.names}
         unused = {name: stored.shape for name, stored in contents.items() if name not in used}
         plan = LoadingPlan([step.row for step in steps], unused, dry_run)
@@ -197,6 +201,7 @@ def load_pretrained(
                 "`rules` must map weights to arrays, because no array has the name of a weight. "
                 f"Received: weights {truncated(paths)}; arrays {truncated(names)}"
             )
+        _arrays.spare_late([contents[name] for name in used], memory)
         with undone_after_error(atomic) as assign, progress("Loading weights", len(steps), "weights") as advance:
             for weight, _, read in steps:
                 if read:
@@ -227,6 +232,7 @@ def _steps(
     contents: Mapping[str, Stored],
     rules: _arrays.NameRules | None,
     layout: _layouts.KerasLayout,
+    memory: _arrays.ModelMemory,
 ) -> list[_Step]:
     """Return a step for each weight. Mismatches are reported in its row."""
     found = _arrays.candidates_of(weights, rules, layout)
@@ -240,7 +246,7 @@ def _steps(
             stored = [contents[name] for name in candidate.names]
             row = replace(row, names=candidate.names, source_shape=stored[0].shape)
             try:
-                change, read = _conversion(weight, candidate, stored, layout)
+                change, read = _conversion(weight, candidate, stored, layout, memory)
                 row = replace(row, change=change)
             except _MismatchError as mismatch:
                 row = replace(row, problem=str(mismatch))
@@ -262,7 +268,11 @@ def _no_array(candidates: Sequence[_layouts.Candidate], known: Iterable[str]) ->
 
 
 def _conversion(
-    weight: ModelWeight, candidate: _layouts.Candidate, stored: Sequence[Stored], layout: _layouts.KerasLayout
+    weight: ModelWeight,
+    candidate: _layouts.Candidate,
+    stored: Sequence[Stored],
+    layout: _layouts.KerasLayout,
+    memory: _arrays.ModelMemory,
 ) -> tuple[str, Callable[[Region], Array]]:
     """Return how arrays are converted to `weight`, as text and as a function that reads and converts a region of it."""
     for array in stored:
@@ -273,14 +283,17 @@ def _conversion(
         return _extended(weight, candidate, stored, layout)
     if callable(index):
         function = index
-        made = _arrays.as_stored(function(np.array(stored[0].read(...))))  # a copy, which it may change
+        result = function(np.array(stored[0].read(...)))  # a copy, which it may change
+        made = _arrays.as_stored(result, memory)
         if made.shape != weight.shape:
             raise _MismatchError(f"the function returns shape {made.shape}")
         if not can_be_cast(made.dtype, weight.dtype):
             raise _MismatchError(f"the function returns {made.dtype}")
 
+        spared = made if memory.has(result) else None
+
         def made_again(region: Region) -> Array:  # so that not all results are kept until the end
-            again = _arrays.as_stored(function(np.array(stored[0].read(...))))
+            again = spared or _arrays.as_stored(function(np.array(stored[0].read(...))), memory)
             with _in_range(weight, candidate):
                 return cast(again.read(region), weight.dtype)
 

@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
-from modes import to_numpy
+from modes import BACKEND, to_numpy
 
 from keras_initx import load_pretrained
+from keras_initx.backends import backend
 from keras_initx.models._layouts import LAYOUTS
 from keras_initx.models._weights import find_weights
 
@@ -591,20 +592,103 @@ def test_a_dry_run_without_a_match_shows_the_names():
     assert "unused arrays: other.weight (4, 4)" in str(plan)
 
 
-@pytest.mark.parametrize(
-    "source", [lambda model: model, lambda model: {w.path: w.variable for w in find_weights(model)}]
-)
-def test_weights_of_the_model_itself_are_those_from_before(source):
-    model = built(
-        (2,), *(layers.Dense(2, use_bias=False, kernel_initializer=ones(i), name=f"block_{i}") for i in range(4))
+def chain():
+    """Return a model of four layers, whose kernels have the values 0, 1, 2 and 3."""
+    values = [keras.initializers.Constant(number) for number in range(4)]
+    return built(
+        (2,),
+        *(
+            layers.Dense(2, use_bias=False, kernel_initializer=value, name=f"block_{number}")
+            for number, value in enumerate(values)
+        ),
     )
-    rules = {"block_0/kernel": None, **{f"block_{i + 1}/kernel": f"block_{i}/kernel" for i in range(3)}}
-    load_pretrained(model, source(model), rules, layout="keras")
+
+
+# Each layer is to get the kernel of the one before, which has been overwritten by then.
+SHIFTED = {"block_0/kernel": None, **{f"block_{i + 1}/kernel": f"block_{i}/kernel" for i in range(3)}}
+
+
+def assert_shifted(model):
     assert [to_numpy(weight.value).mean() for weight in model.weights] == [0, 0, 1, 2]
 
 
-def ones(number):
-    return keras.initializers.Constant(number)
+def numpy_view(variable):
+    """Return the values of a variable as an array that has their memory, if the backend has such arrays."""
+    return backend.host_view(variable.value)
+
+
+class Late:
+    """Becomes an array when it is read."""
+
+    shape, dtype = (2, 2), np.dtype("float32")
+
+    def __init__(self, variable):
+        self.variable = variable
+
+    def __array__(self, dtype=None, copy=None):
+        return numpy_view(self.variable)
+
+
+FORMS = {
+    "variable": lambda variable: variable,
+    "tensor": lambda variable: variable.value,
+    "array": numpy_view,
+    "part of an array": lambda variable: numpy_view(variable)[::-1, ::-1].T,
+    "buffer": lambda variable: memoryview(numpy_view(variable)),
+    # With TensorFlow, such an array is a copy of what is there when it is read.
+    "read late": Late if BACKEND != "tensorflow" else numpy_view,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_has_the_memory_of_a_weight_is_as_it_was_before(form):
+    model = chain()
+    source = {weight.path: FORMS[form](weight.variable) for weight in find_weights(model)}
+    load_pretrained(model, source, SHIFTED, layout="keras")
+    assert_shifted(model)
+
+
+def test_weights_of_the_model_itself_are_those_from_before():
+    model = chain()
+    load_pretrained(model, model, SHIFTED)
+    assert_shifted(model)
+
+
+def test_a_model_that_shares_layers_is_as_it_was_before():
+    model = chain()
+    source = keras.Sequential([keras.Input((2,)), *model.layers])
+    load_pretrained(model, source, SHIFTED)
+    assert_shifted(model)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda variable: variable,
+        lambda variable: variable.value,
+        # With TensorFlow, such an array is a copy, and the function is called again.
+        pytest.param(numpy_view, marks=pytest.mark.skipif(BACKEND == "tensorflow", reason="has no views")),
+    ],
+    ids=["variable", "tensor", "array"],
+)
+def test_a_function_may_return_a_weight_as_it_was_before(given):
+    model = chain()
+    kernels = [layer.kernel for layer in model.layers]
+    rules = {"block_0/kernel": None}
+    for number in range(3):
+        rules[f"block_{number + 1}/kernel"] = ("a", lambda array, number=number: given(kernels[number]))
+    load_pretrained(model, {"a": np.zeros(1)}, rules, layout="keras")
+    assert_shifted(model)
+
+
+@pytest.mark.once
+def test_only_what_has_the_memory_of_a_weight_is_copied(monkeypatch):
+    source, model = chain(), chain()
+    arrays_of_source = {weight.path: numpy_view(weight.variable) for weight in find_weights(source)}
+    monkeypatch.setattr(type(backend), "snapshot", None)  # which would copy
+    for given in (source, arrays_of_source):
+        load_pretrained(model, given, SHIFTED, layout="keras", atomic=False)
+        assert_shifted(model)
 
 
 def test_a_function_may_change_its_array():

@@ -152,3 +152,63 @@ def test_a_tensor_without_a_place_in_memory_may_be_in_the_source():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="dense")])
     source = {"fc.weight": torch.ones(2, 4), "fc.bias": torch.ones(2), "mask": torch.eye(3).to_sparse()}
     assert list(load_pretrained(model, source, {"dense": "fc"}, layout="torch").unused) == ["mask"]
+
+
+def chain():
+    """Return a model of three layers, whose kernels are 0, 1 and 2."""
+    kernels = [keras.initializers.Constant(number) for number in range(3)]
+    dense = [layers.Dense(2, use_bias=False, kernel_initializer=kernel) for kernel in kernels]
+    return keras.Sequential([keras.Input((2,)), *dense])
+
+
+def kernels_of(model):
+    return [weight.value.detach() for weight in model.weights]
+
+
+def in_one_tensor(model):
+    """Return a tensor in which the model has its kernels."""
+    whole = torch.stack(kernels_of(model))
+    for weight, part in zip(model.weights, whole, strict=True):
+        weight.value.data = part
+    return whole
+
+
+# The arrays of the kernels of a model, in views of all kinds.
+VIEWS = {
+    "slices": lambda model: [kernel[:] for kernel in kernels_of(model)],
+    "transposed": lambda model: [kernel.t() for kernel in kernels_of(model)],
+    "flat": lambda model: [kernel.view(-1).view(2, 2) for kernel in kernels_of(model)],
+    "state dict": lambda model: list(model.state_dict().values()),
+    "arrays": lambda model: [kernel.numpy() for kernel in kernels_of(model)],
+    "parts of arrays": lambda model: [kernel.numpy()[::-1] for kernel in kernels_of(model)],
+    "of DLPack": lambda model: [np.from_dlpack(kernel) for kernel in kernels_of(model)],
+    "in one tensor": lambda model: list(in_one_tensor(model)),
+    "in one array": lambda model: list(in_one_tensor(model).numpy()),
+}
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+def test_views_are_as_they_were_before_the_first_weight_changed(kind):
+    model = chain()
+    state = dict(zip("abc", VIEWS[kind](model), strict=True))
+    load_pretrained(model, state, {"dense_1/kernel": "a", "dense_2/kernel": "b", "dense/kernel": "c"}, layout="keras")
+    assert [kernel.mean() for kernel in kernels_of(model)] == [2, 0, 1]
+
+
+def test_a_model_with_the_same_memory_is_as_it_was():
+    model, source = chain(), chain()
+    for weight, own in zip(source.weights, model.weights, strict=True):
+        weight.value.data = own.value.data
+    load_pretrained(model, source, {"dense_1/kernel": "dense/kernel", "dense_2/kernel": "dense_1/kernel"})
+    assert [kernel.mean() for kernel in kernels_of(model)] == [0, 0, 1]
+
+
+def test_the_state_of_a_module_within_the_model_is_as_it_was():
+    module = nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in range(3)))
+    for number, layer in enumerate(module):
+        nn.init.constant_(layer.weight, number)
+    model = keras.Sequential([layers.TorchModuleWrapper(module)])
+    model(np.ones((1, 2), "float32"))
+    names = [f"torch_module_wrapper/variable{number}" for number in ("_1", "_2")]
+    load_pretrained(model, module.state_dict(), {names[0]: "0.weight", names[1]: "1.weight"}, layout="torch")
+    assert [layer.weight.mean() for layer in module] == [0, 0, 1]
