@@ -178,7 +178,7 @@ VIEWS = {
     "slices": lambda model: [kernel[:] for kernel in kernels_of(model)],
     "transposed": lambda model: [kernel.t() for kernel in kernels_of(model)],
     "flat": lambda model: [kernel.view(-1).view(2, 2) for kernel in kernels_of(model)],
-    "state dict": lambda model: list(model.state_dict().values()),
+    "state dicts": lambda model: [next(iter(layer.state_dict().values())) for layer in model.layers],
     "arrays": lambda model: [kernel.numpy() for kernel in kernels_of(model)],
     "parts of arrays": lambda model: [kernel.numpy()[::-1] for kernel in kernels_of(model)],
     "of DLPack": lambda model: [np.from_dlpack(kernel) for kernel in kernels_of(model)],
@@ -193,6 +193,24 @@ def test_views_are_as_they_were_before_the_first_weight_changed(kind):
     state = dict(zip("abc", VIEWS[kind](model), strict=True))
     load_pretrained(model, state, {"dense_1/kernel": "a", "dense_2/kernel": "b", "dense/kernel": "c"}, layout="keras")
     assert [kernel.mean() for kernel in kernels_of(model)] == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        lambda kernel: kernel[1],
+        lambda kernel: kernel.numpy()[1],
+        lambda kernel: kernel.t()[:, 1],
+        lambda kernel: kernel.view(-1)[2:],
+        lambda kernel: kernel[1:].numpy().ravel(),
+    ],
+)
+def test_a_part_that_begins_behind_the_first_number_of_a_weight(row):
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(2, name="dense")])
+    kernel, bias = kernels_of(model)
+    kernel.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    load_pretrained(model, {"k": torch.zeros(2, 2), "b": row(kernel)}, {"*/kernel": "k", "*/bias": "b"}, layout="keras")
+    assert bias.tolist() == [3, 4]
 
 
 def test_a_model_with_the_same_memory_is_as_it_was():
