@@ -215,6 +215,10 @@ class Backend:
         """Return whether training changes a trainable `variable`, of which the backend may know better than Keras."""
         return True
 
+    def replicas(self) -> int:
+        """Return the number by which Keras divides the mean loss of a batch, of which each replica has a part."""
+        return 1
+
     def gradient_norms(
         self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
     ) -> Callable[..., list[float]]:

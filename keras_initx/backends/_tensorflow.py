@@ -106,6 +106,9 @@ class Implementation(Backend):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
 
+    def replicas(self) -> int:
+        return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
     def gradient_norms(
         self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
     ) -> Callable[..., list[float]]:
@@ -116,7 +119,7 @@ class Implementation(Backend):
         def norms(*arguments: Any) -> list[float]:
             with tf.GradientTape() as tape, self.preserve_state(layers, gradients=True):
                 # Keras has divided the loss by the number of replicas.
-                result = function(*arguments) * tf.distribute.get_strategy().num_replicas_in_sync
+                result = function(*arguments) * self.replicas()
                 gradients = tape.gradient(result, sources)  # which calls rematerialized layers again
             return [self._norm(found) for found in gradients]
 

@@ -1,19 +1,21 @@
 """The loss of a diagnosis: its forms, its value as in training, and that of a blind guess."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import keras
 
 from keras_initx._typing import KerasLoss, Tensor
-from keras_initx.backends import Moments
+from keras_initx.backends import Moments, backend
 from keras_initx.diagnostics._signal import array_of, spread
 
 # A name, a loss of Keras, a function of targets and outputs, or a list or dict of them.
 Loss: TypeAlias = Any
 # An output, its loss, and that of a blind guess.
 Guessed: TypeAlias = tuple[Tensor, float, float]
+# A loss, its targets and its output.
+_Seen: TypeAlias = tuple[Loss, Tensor, Tensor]
 
 # As classes and as functions, which `compile` takes too.
 _BINARY = (keras.losses.BinaryCrossentropy, keras.losses.binary_crossentropy)
@@ -56,26 +58,36 @@ def loss_function(model: keras.Model, loss: Loss | None) -> Callable[[Tensor, Te
                 "function. Received: loss=None"
             )
         return None
-    compiled = _compiled(model, loss)
+    compiled = _compiled(loss, _output_names(model))
     # A loss without a reduction has a value for each example.
     return lambda targets, outputs: keras.ops.mean(compiled.compute_loss(y=targets, y_pred=outputs))
 
 
 def _computes_own_loss(model: keras.Model) -> bool:
-    return type(model).compute_loss is not keras.Model.compute_loss
+    """Return whether the class of `model`, or the model itself, has another `compute_loss` than Keras'."""
+    return getattr(model.compute_loss, "__func__", None) is not keras.Model.compute_loss
 
 
-def _compiled(model: keras.Model, loss: Loss) -> keras.Model:
-    """Return a model with the output names of `model`, which may be compiled with another loss, and with `loss`."""
+def _output_names(model: keras.Model) -> list[str]:
+    if isinstance(model, keras.Sequential):
+        return [model.layers[-1].name]
+    return list(getattr(model, "output_names", None) or [])
+
+
+def _compiled(loss: Loss, output_names: Sequence[str] = ()) -> keras.Model:
+    """Return a model that is compiled with `loss`, the one place where a loss is computed as in training.
+
+    A loss by name or a function alone may fail: only the loss of `compile` fits labels of shape `(n,)` to outputs of
+    shape `(n, 1)`.
+    """
     compiled = keras.Model(name="loss")
-    is_sequential = isinstance(model, keras.Sequential)
-    compiled.output_names = [model.layers[-1].name] if is_sequential else getattr(model, "output_names", [])
+    compiled.output_names = list(output_names)
     compiled.compile(optimizer=None, loss=loss, jit_compile=False)
     return compiled
 
 
 def guessed_losses(model: keras.Model, loss: Loss | None, targets: Tensor, outputs: Tensor) -> list[Guessed]:
-    """Return each output of `model` with its loss and that of a blind guess, if its loss is a known one of Keras.
+    """Return each output of `model` with its loss and that of a blind guess, if it has a single, known one of Keras.
 
     Args:
         model: A model.
@@ -83,27 +95,33 @@ def guessed_losses(model: keras.Model, loss: Loss | None, targets: Tensor, outpu
         targets: The targets.
         outputs: The outputs of `model`.
     """
+    if loss is None and not _computes_own_loss(model):
+        loss = getattr(model, "loss", None)
     if loss is None:
-        loss = None if _computes_own_loss(model) else getattr(model, "loss", None)
+        return []
+    seen: list[_Seen] = []
+    # Keras finds the targets of each output.
+    watches = keras.tree.map_structure(lambda one: None if one is None else _Watch(one, seen), loss)
+    _compiled(watches, _output_names(model)).compute_loss(y=targets, y_pred=outputs)
     found: list[Guessed] = []
-    if loss is not None:
-        # Keras finds the targets of each output.
-        watches = keras.tree.map_structure(lambda one: one and _Watch(one, found), loss)
-        _compiled(model, watches).compute_loss(y=targets, y_pred=outputs)
+    for one, aims, output in seen:
+        losses_of_output = sum(other is output for _, _, other in seen)
+        pair = _value_and_guess(one, aims, output)
+        if pair and losses_of_output == 1:
+            found.append((output, *pair))
     return found
 
 
 class _Watch(KerasLoss):
-    """Stands for `loss` in `compile`, and adds to `found` what `guessed_losses` returns."""
+    """Stands for `loss` in `compile`, and adds it to `seen` with the targets and the output that Keras gives it."""
 
-    def __init__(self, loss: Loss, found: list[Guessed]) -> None:
+    def __init__(self, loss: Loss, seen: list[_Seen]) -> None:
         super().__init__(name="watch")
-        self._loss, self._found = loss, found
+        self._loss = loss
+        self._seen = seen
 
     def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        pair = _value_and_guess(self._loss, y_true, y_pred)
-        if pair:
-            self._found.append((y_pred, *pair))
+        self._seen.append((self._loss, y_true, y_pred))
         return keras.ops.zeros(())
 
 
@@ -114,19 +132,24 @@ def _value_and_guess(loss: Loss, targets: Tensor, outputs: Tensor) -> tuple[floa
     and that of the deviations of the targets from their mean, the best constant guess.
     """
     if _follows_from_shapes(loss):
-        kinds = _BINARY if outputs.shape[-1] == 1 else _DENSE if targets.shape == outputs.shape else _SPARSE
-        loss = kinds[0]()
-    loss = keras.losses.get(loss)
-    kind = type(loss) if isinstance(loss, keras.losses.Loss) else loss
+        # The other two have as many classes as each other.
+        kinds = _BINARY if outputs.shape[-1] == 1 else _DENSE
+        kind = kinds[0]
+    else:
+        loss = keras.losses.get(loss)
+        kind = type(loss) if isinstance(loss, keras.losses.Loss) else loss
     if kind in _DISTANCES and math.prod(targets.shape) == math.prod(outputs.shape):
         aims = array_of(targets)
         errors = Moments(array_of(outputs).reshape(aims.shape) - aims)
         return errors.norm / math.sqrt(errors.size), spread(aims)
     if kind in (*_BINARY, *_DENSE, *_SPARSE):
-        axis = loss.get_config().get("axis", -1) if kind is type(loss) else -1
+        axis = -1
+        if isinstance(loss, keras.losses.Loss):
+            config = loss.get_config()
+            axis = config.get("axis", -1)
+            # A sum is no measure of a guess.
+            loss = kind.from_config({**config, "reduction": "sum_over_batch_size"})
         classes = 2 if kind in _BINARY else outputs.shape[axis]
-        # In float32, as when they are called. Masked steps count, as in all statistics.
-        arrays = keras.ops.cast(targets, "float32"), keras.ops.cast(outputs, "float32")
-        values = loss.call(*arrays) if kind is type(loss) else loss(*arrays)
-        return Moments(array_of(values)).mean, math.log(classes)
+        mean = _compiled(loss).compute_loss(y=targets, y_pred=outputs)
+        return float(array_of(mean)) * backend.replicas(), math.log(classes)
     return None

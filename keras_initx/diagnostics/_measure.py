@@ -1,6 +1,7 @@
 """Measure a model: a forward pass that records the output of each layer, and a backward pass."""
 
 import contextlib
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -197,7 +198,10 @@ def _loss_value(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch, out
     """Return the training objective: the loss plus the terms of regularizers and `add_loss`."""
     if loss is not None:
         return sum(map(keras.ops.sum, model.losses), loss(y, outputs))
-    return model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=None)
+    # As `fit` does: by position, because a model's own `compute_loss` may have other names, or lack the last argument.
+    if "training" in inspect.signature(model.compute_loss).parameters:
+        return model.compute_loss(x, y, outputs, None, training=True)
+    return model.compute_loss(x, y, outputs, None)
 
 
 def _trained(model: keras.Model) -> list[keras.Variable]:

@@ -1,5 +1,8 @@
 """A loss may have every form that `compile` takes, and is computed as in training."""
 
+import functools
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -81,6 +84,51 @@ def test_a_crossentropy_is_chosen_by_shapes():
     assert chosen["out"] > 0
 
 
+# As Keras names its functions and classes, but for CTC, whose outputs are sequences, and labels that are numbers.
+ONE_OUTPUT = [
+    *(("binary_crossentropy", "BinaryCrossentropy"), ("binary_focal_crossentropy", "BinaryFocalCrossentropy")),
+    *(("categorical_hinge", "CategoricalHinge"), ("circle", "Circle"), ("cosine_similarity", "CosineSimilarity")),
+    *(("dice", "Dice"), ("hinge", "Hinge"), ("huber", "Huber"), ("kl_divergence", "KLDivergence")),
+    *(("log_cosh", "LogCosh"), ("mean_absolute_error", "MeanAbsoluteError")),
+    ("mean_absolute_percentage_error", "MeanAbsolutePercentageError"),
+    *(("mean_squared_error", "MeanSquaredError"), ("mean_squared_logarithmic_error", "MeanSquaredLogarithmicError")),
+    *(("poisson", "Poisson"), ("squared_hinge", "SquaredHinge"), ("tversky", "Tversky")),
+]
+OF_ONE_HOT = [
+    *(("categorical_crossentropy", "CategoricalCrossentropy"), ("dice", "Dice")),
+    ("categorical_focal_crossentropy", "CategoricalFocalCrossentropy"),
+]
+OF_NUMBERS = [("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy"), ("circle", "Circle")]
+CLASS = np.arange(16) % 2
+EVERY = [
+    *((*names, CLASS, 1) for names in ONE_OUTPUT),
+    *((*names, np.eye(3)[np.arange(16) % 3], 3) for names in OF_ONE_HOT),
+    *((*names, np.arange(16) % 3, 3) for names in OF_NUMBERS),
+]
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "labels", "units"), EVERY, ids=[f"{name}-{units}" for name, _, _, units in EVERY]
+)
+def test_every_loss_of_keras_has_the_gradient_of_a_step_of_training(function, kind, labels, units):
+    def classifier():
+        keras.utils.set_random_seed(0)
+        activation = "sigmoid" if units == 1 else "softmax"
+        return keras.Sequential([keras.Input((6,)), layers.Dense(units, activation, use_bias=False, name="out")])
+
+    model = classifier()
+    model.compile(keras.optimizers.SGD(1.0), function)
+    before = to_numpy(model.layers[0].kernel)
+    model.fit(X, labels, batch_size=16, epochs=1, verbose=0)
+    step = pytest.approx(np.linalg.norm(before - to_numpy(model.layers[0].kernel)), rel=1e-3, abs=1e-6)
+    of_keras = keras.losses
+    for loss in (function, kind, getattr(of_keras, function), getattr(of_keras, kind)()):
+        assert gradients(classifier(), X, labels, loss=loss)["out"] == step
+        compiled = classifier()
+        compiled.compile("sgd", loss)
+        assert gradients(compiled, X, labels)["out"] == step
+
+
 def two_outputs(outputs):
     inputs = keras.Input((6,))
     one, two = layers.Dense(3, use_bias=False, name="one")(inputs), layers.Dense(2, name="two")(inputs)
@@ -131,6 +179,37 @@ def test_a_model_may_compute_its_loss_itself(compiled):
     model = Own([keras.Input((6,)), layers.Dense(3, use_bias=False, name="out")])
     model.compile("sgd", "mae" if compiled else None)
     assert gradients(model, X, Y)["out"] == pytest.approx(of_mean_of_squares(model), rel=1e-4)
+
+
+def of_other_names(self, inputs, targets, predictions, weights):
+    return keras.ops.mean((targets - predictions) ** 2)
+
+
+def with_training(self, x, y, y_pred, sample_weight, training):
+    # As in training, where it is true.
+    return keras.ops.mean((y - y_pred) ** 2) / training
+
+
+@pytest.mark.parametrize("compute_loss", [of_other_names, with_training])
+def test_an_own_computation_gets_the_arguments_of_training(compute_loss):
+    own = type("Own", (keras.Sequential,), {"compute_loss": compute_loss})
+    model = own(network().layers)
+    model.compile("sgd")
+    assert gradients(model, X, Y)["out"] == pytest.approx(of_mean_of_squares(model), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [types.MethodType, functools.partial, lambda function, model: lambda *given, training: function(model, *given)],
+    ids=["method", "partial", "function"],
+)
+@pytest.mark.parametrize("compiled", [None, "mae"], ids=["alone", "compiled with another"])
+def test_a_computation_may_be_set_on_the_model(compiled, bound):
+    model = network()
+    model.compile("sgd", compiled)
+    model.compute_loss = bound(of_other_names, model)
+    assert gradients(model, X, Y)["out"] == pytest.approx(of_mean_of_squares(model), rel=1e-4)
+    assert losses(model, X, Y)["out"] == (None, None)
 
 
 @pytest.mark.parametrize("loss", [None, "mse"], ids=["compiled", "given"])
@@ -186,6 +265,21 @@ OFF = 0.3 * X[:, :3]  # by which outputs are off targets of deviation 1
 NATS = -np.log(PROBABILITIES[np.arange(16), LABELS]).mean()
 BINARY = -(ONE_HOT * np.log(PROBABILITIES) + (1 - ONE_HOT) * np.log(1 - PROBABILITIES)).mean()
 OF_CLASSES, OF_TWO = (NATS, np.log(3)), (BINARY, np.log(2))
+ODDS = PROBABILITIES[:, :1]
+LOG_ODDS = np.where(LABELS > 0, np.log(ODDS[:, 0]), np.log(1 - ODDS[:, 0]))
+OF_ONE = (-LOG_ODDS.mean(), np.log(2))
+OF_ONE_DISTANCE = (np.sqrt((OFF[:, 0] ** 2).mean()), Y[:, 0].std())
+BINARY_FORMS = {
+    "name": "binary_crossentropy",
+    "short name": "bce",
+    "name of the class": "BinaryCrossentropy",
+    "class": keras.losses.BinaryCrossentropy,
+    "object": keras.losses.BinaryCrossentropy(),
+    "sum": keras.losses.BinaryCrossentropy(reduction="sum"),
+    "function": keras.losses.binary_crossentropy,
+    "by shapes": "crossentropy",
+    "list": ["binary_crossentropy"],
+}
 OF_A_DISTANCE = (np.sqrt((OFF**2).mean()), np.sqrt(Y.var(axis=0).mean()))
 KNOWN = {
     "name": ("sparse_categorical_crossentropy", PROBABILITIES, LABELS, OF_CLASSES),
@@ -207,6 +301,8 @@ KNOWN = {
     "squares": ("mse", Y + OFF, Y, OF_A_DISTANCE),
     "absolute": (keras.losses.MeanAbsoluteError(), Y + OFF, Y, OF_A_DISTANCE),
     "huber": ("huber", Y + OFF, Y, OF_A_DISTANCE),
+    "vector of targets": ("mse", Y[:, :1] + OFF[:, :1], Y[:, 0], OF_ONE_DISTANCE),
+    **{f"vector of labels, {form}": (loss, ODDS, LABELS > 0, OF_ONE) for form, loss in BINARY_FORMS.items()},
     "list": (["mse"], Y + OFF, Y, OF_A_DISTANCE),
     "dict": ({"identity": "mse"}, Y + OFF, Y, OF_A_DISTANCE),
 }
@@ -217,17 +313,17 @@ def losses(model, x, y, **options):
     return {layer.name: (layer.loss, layer.blind_loss) for layer in keras_initx.diagnose(model, x, y, **options).layers}
 
 
-def given_outputs():
+def given_outputs(units=3):
     """Return a model that puts out what it is given."""
-    inputs = keras.Input((3,))
-    return keras.Model(inputs, layers.Dense(3, kernel_initializer="identity", name="identity")(inputs))
+    inputs = keras.Input((units,))
+    return keras.Model(inputs, layers.Dense(units, kernel_initializer="identity", name="identity")(inputs))
 
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_loss_is_compared_with_that_of_a_blind_guess(name, compiled):
     loss, outputs, y, expected = KNOWN[name]
-    model = given_outputs()
+    model = given_outputs(outputs.shape[1])
     if compiled:
         model.compile("sgd", loss)
     found = losses(model, outputs, y, loss=None if compiled else loss)["identity"]
@@ -254,6 +350,38 @@ def test_each_output_is_compared_by_its_own_loss():
     assert found["two"] == (None, None)
     assert found["one"][0] == pytest.approx(100, rel=0.05)
     assert found["one"][1] == pytest.approx(Y.std(), rel=0.1)
+
+
+@pytest.mark.parametrize("labels", [[CLASS, LABELS], {"one": CLASS, "two": LABELS}], ids=["list", "dict"])
+@pytest.mark.parametrize("loss", [["bce", "ce"], {"two": "ce", "one": "bce"}], ids=["list", "dict"])
+def test_each_output_may_have_a_vector_of_labels(loss, labels):
+    inputs = keras.Input((6,))
+    one, two = layers.Dense(1, "sigmoid", name="one")(inputs), layers.Dense(3, "softmax", name="two")(inputs)
+    model = keras.Model(inputs, [one, two])
+    model.compile("sgd", loss)
+    expected = model.evaluate(X, labels, verbose=0, return_dict=True)
+    found = losses(model, X, labels)
+    assert found["one"] == pytest.approx((expected["one_loss"], np.log(2)), rel=1e-4)
+    assert found["two"] == pytest.approx((expected["two_loss"], np.log(3)), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    ["sparse_categorical_crossentropy", keras.losses.SparseCategoricalCrossentropy(ignore_class=2)],
+    ids=["masked", "ignored class too"],
+)
+def test_what_training_leaves_out_is_not_in_a_crossentropy(loss):
+    tokens = np.tile([[1, 2, 0, 0], [3, 0, 0, 0]], (8, 1))
+    y = np.random.default_rng(0).integers(0, 3, (16, 4))
+    embedding = layers.Embedding(5, 4, mask_zero=True)
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), embedding, layers.Dense(3, "softmax", name="out")])
+    model.compile("sgd", loss)
+    expected = model.evaluate(tokens, y, verbose=0)
+    assert losses(model, tokens, y)["out"] == pytest.approx((expected, np.log(3)), rel=1e-4)
+
+
+def test_an_output_with_several_losses_is_not_compared():
+    assert losses(given_outputs(), Y, 1000 + Y, loss=["mse", "mae"]) == {"identity": (None, None)}
 
 
 def test_a_model_with_a_loss_of_its_own_is_not_compared():

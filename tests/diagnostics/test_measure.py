@@ -184,6 +184,17 @@ def test_the_compiled_loss_is_used(dense):
     assert compiled != keras_initx.diagnose(model, X, Y, loss="mse").layers[-1].gradient_norm
 
 
+def test_a_binary_classifier_by_the_name_of_its_loss():
+    labels = Y[:, 0] > 0
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(1, "sigmoid", use_bias=False)])
+    model.compile("sgd", "binary_crossentropy")
+    (layer,) = keras_initx.diagnose(model, X, labels).layers
+    odds = 1 / (1 + np.exp(-X @ to_numpy(model.layers[0].kernel)[:, 0]))
+    assert layer.loss == pytest.approx(-np.log(np.where(labels, odds, 1 - odds)).mean(), rel=1e-4)
+    assert layer.blind_loss == pytest.approx(np.log(2))
+    assert layer.gradient_norm == pytest.approx(np.linalg.norm(X.T @ (odds - labels) / 64), rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("loss", "penalty"),
     [
