@@ -85,7 +85,7 @@ def cases():
 def texts():
     """Return level, evidence and remedy of each case."""
     rules = {rule.problem: rule for rule in RULES}
-    inputs = SimpleNamespace(std=Slot(1, "inputs.std"), nonfinite=0)
+    inputs = SimpleNamespace(mean=0.0, std=Slot(1, "inputs.std"), nonfinite=0)
     found = {}
     for problem, condition, layers in cases():
         (verdict,) = rules[problem].verdicts(Measurements(layers, inputs, Thresholds()))

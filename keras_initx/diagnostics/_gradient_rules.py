@@ -10,6 +10,7 @@ from keras_initx.diagnostics._rule import (
     Finding,
     gradient_norms,
     has_zeros,
+    inputs_first,
     is_gate,
     layer_count,
     misses_targets,
@@ -57,7 +58,7 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
     finds="a gradient whose norm is above {exploding_gradient}, or not finite",
     reason="no usual learning rate is small enough, but gradient clipping or Adam can compensate for it. A ResNet-50 "
     "starts at a thousand and trains",
-    remedy="smaller weights, another loss",
+    remedy="scaled inputs, smaller weights, another loss",
 )
 def exploding_gradient(measured: Measurements) -> Iterator[Finding]:
     limit = measured.thresholds.exploding_gradient
@@ -68,8 +69,10 @@ def exploding_gradient(measured: Measurements) -> Iterator[Finding]:
     remedy = f"smaller weights: {suggestion(layers[0])}, or Orthogonal, which also preserves gradient norms"
     if any((one.loss or 0) > measured.thresholds.first_loss and misses_targets(one) for one in measured.layers):
         remedy = STANDARDIZED_TARGETS
-    elif not any(signal_of(layer).nonfinite for layer in measured.layers):
-        remedy = "a loss that matches the outputs (`from_logits=True` if there is no softmax), or " + remedy
+    else:
+        if not any(signal_of(layer).nonfinite for layer in measured.layers):
+            remedy = "a loss that matches the outputs (`from_logits=True` if there is no softmax), or " + remedy
+        remedy = inputs_first(measured) + remedy
     yield Finding(
         layers,
         f"the gradient norm of {layers[0].name} is {hit[0][1]:.3g}{layer_count(layers)}",

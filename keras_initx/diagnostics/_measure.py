@@ -52,9 +52,10 @@ class LayerReport:
             not. `None` if no activation could cause this.
         certain: Fraction of the examples for which its softmax or sigmoid is saturated, if it is a
             model output; otherwise `None`.
-        loss: The loss of this output of the model, before regularizers and weights; for a distance
-            such as the mean squared error, the root mean square of the errors. `None` without targets, and
-            for a loss of another kind than Keras' crossentropies and distances.
+        loss: The loss of this output of the model as in training, before regularizers and weights; for a
+            distance such as the mean squared error, the root mean square of the errors. `None` without
+            targets, for several losses of one output, and for a loss of another kind than Keras'
+            crossentropies and distances.
         blind_loss: The same of a blind guess: equal probabilities, or the mean of the targets.
         examples_alike: Mean cosine between the outputs for different examples, of the first layer and of
             layers that normalize each example, otherwise `None`.
@@ -74,11 +75,11 @@ class LayerReport:
         gain: Factor by which the first kernel scales its inputs, or `None` without a kernel or for
             a quantized one.
         gradient_norm: Norm of the gradient of all trainable weights of the layer, or `None` without
-            any.
+            any. NaN if the loss of the model is NaN.
         gradient_ratio: Ratio of that norm to the norm of the same weights, or `None` without any or
             if they are zero.
         gate_bias: For an LSTM or a GRU, a pair of `"forget"` or `"update"` and an array with the
-            bias of that gate; otherwise `None`.
+            bias of that gate, of the cell that keeps the least if it has several; otherwise `None`.
         forget_bias_overwritten: Whether it is an LSTM that overwrites the forget-gate bias of its
             initializer with ones.
         weights: A `WeightReport` for each weight.
@@ -159,6 +160,7 @@ def measure(
     """
     recorder = Recorder(model, thresholds, progress)
     gradients: dict[int, float] = {}
+    has_loss = False
     with _preserved_loss(model):
         # The pass runs in training mode.
         with recorder.recording(), backend.preserve_state(layers_of(model)):
@@ -166,13 +168,16 @@ def measure(
             recorder.record_model_outputs(outputs)
             if y is not None:
                 # The compiled loss builds itself at its first call, which is not possible while gradients are traced.
-                _loss_value(model, loss, x, y, outputs)
+                has_loss = not np.isnan(array_of(_loss_value(model, loss, x, y, outputs))).any()
                 recorder.record_losses(guessed(y, outputs))
             del outputs
         trained = _trained(model)
         if y is not None and trained:
-            kept = vars(model).get(_KEPT) if loss is None else None
-            found = (kept or _gradient_norms(model, loss))(x, y)
+            # Below a NaN, the gradient of a ReLU is 0 on JAX and NaN elsewhere.
+            found = [math.nan] * len(trained)
+            if has_loss:
+                kept = vars(model).get(_KEPT) if loss is None else None
+                found = (kept or _gradient_norms(model, loss))(x, y)
             gradients = dict(zip(map(id, trained), found, strict=True))
     weights_by_layer = _weights_by_layer(model, recorder)
     layers = [_layer_report(recorder, layer, weights, gradients) for layer, weights in weights_by_layer.items()]

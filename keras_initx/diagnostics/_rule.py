@@ -86,6 +86,28 @@ def signal_of(layer: LayerReport) -> Signal:
     return layer.signal or Signal()
 
 
+def inputs_of(layer: LayerReport) -> Signal:
+    """Return the inputs of `layer` from outside the model, an empty signal if it has none."""
+    return layer.first_inputs or Signal()
+
+
+def root_mean_square(signal: Signal) -> float:
+    """Return the root mean square of the finite values of `signal`."""
+    return math.hypot(signal.mean, signal.std)
+
+
+def has_unscaled_inputs(layer: LayerReport, measured: Measurements) -> bool:
+    """Return whether `layer` gets inputs from outside the model that are too large."""
+    return bool(root_mean_square(inputs_of(layer)) > measured.thresholds.unscaled_inputs)
+
+
+def inputs_first(measured: Measurements) -> str:
+    """Return the start of a remedy, which is empty unless inputs from outside the model are too large."""
+    if any(has_unscaled_inputs(layer, measured) for layer in measured.layers):
+        return "standardize the inputs, then "
+    return ""
+
+
 def gradient_norms(measured: Measurements) -> list[tuple[LayerReport, float]]:
     """Return the layers with trainable weights, each with the norm of its gradient."""
     return [(layer, layer.gradient_norm) for layer in measured.layers if layer.gradient_norm is not None]

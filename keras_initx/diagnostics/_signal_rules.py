@@ -1,7 +1,6 @@
 """The rules about signals: the inputs of a model, and the outputs of its layers."""
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 from keras_initx.diagnostics._measure import LayerReport, Measurements
@@ -10,11 +9,15 @@ from keras_initx.diagnostics._rule import (
     Finding,
     by_level,
     gradient_norms,
+    has_unscaled_inputs,
     has_zeros,
+    inputs_first,
+    inputs_of,
     is_rescaled,
     layer_count,
     misses_targets,
     normalization_of,
+    root_mean_square,
     rule,
     signal_of,
     suggestion,
@@ -35,10 +38,10 @@ def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
     unscaled = [
         layer
         for layer in measured.layers
-        if _has_unscaled_inputs(layer, measured) and _inputs(layer).size >= measured.thresholds.least_values
+        if has_unscaled_inputs(layer, measured) and inputs_of(layer).size >= measured.thresholds.least_values
     ]
     for level, hit in by_level(unscaled, "warning", lambda layer: not is_rescaled(layer)):
-        first, inputs = hit[0], _inputs(hit[0])
+        first, inputs = hit[0], inputs_of(hit[0])
         reason = normalization_of(first) if level == "note" else ": initializers assume inputs of standard deviation 1"
         yield Finding(
             hit,
@@ -56,7 +59,7 @@ def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
     finds="a standard deviation above {exploding}, or a value that is not finite",
     reason="a thousand times that of standardized inputs saturates any softmax, and the loss and its gradients are as "
     "large",
-    remedy="`HeNormal`, `GlorotUniform`",
+    remedy="scaled inputs, `HeNormal`, `GlorotUniform`",
 )
 def exploding(measured: Measurements) -> Iterator[Finding]:
     inputs, limit = measured.inputs, measured.thresholds.exploding
@@ -65,7 +68,9 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
         for layer in measured.layers
         if signal_of(layer).nonfinite or (_has_enough_values(layer, measured) and signal_of(layer).std > limit)
     ]
-    outside = _outside(measured, lambda signal: signal.nonfinite or signal.std > limit / 10)
+    outside = _outside(measured, root_mean_square)
+    if outside and not (outside.nonfinite or root_mean_square(outside) > limit / 10):
+        outside = None
     for level, hit in by_level(large, "error", lambda layer: signal_of(layer).nonfinite or not is_rescaled(layer)):
         evidence = _deviations(inputs, hit, "grows")
         lost = next((layer for layer in hit if signal_of(layer).nonfinite), None)
@@ -117,7 +122,9 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
     if not hit:
         return
     worst = max(hit, key=lambda layer: layer.saturated or 0)
-    outside = _outside(measured, lambda signal: signal.std > measured.thresholds.unscaled_inputs)
+    outside = _outside(measured, root_mean_square)
+    if outside and not root_mean_square(outside) > measured.thresholds.unscaled_inputs:
+        outside = None
     yield Finding(
         hit,
         f"{worst.saturated:.0%} of the outputs of {worst.name} are at the limits of {worst.activation}"
@@ -138,13 +145,11 @@ def saturated_output(measured: Measurements) -> Iterator[Finding]:
     if not hit:
         return
     worst = max(hit, key=lambda layer: layer.certain or 0)
-    unscaled = any(_has_unscaled_inputs(layer, measured) for layer in measured.layers)
-    first = "standardize the inputs, then " if unscaled else ""
     yield Finding(
         hit,
         f"{worst.name} is saturated for {worst.certain:.0%} of the examples before training{_input_size(worst)}"
         f"{layer_count(hit)}: the loss starts far above that of guessing, and the first steps only undo this",
-        f"{first}GlorotUniform() or smaller weights in the last layer",
+        f"{inputs_first(measured)}GlorotUniform() or smaller weights in the last layer",
     )
 
 
@@ -154,7 +159,7 @@ def saturated_output(measured: Measurements) -> Iterator[Finding]:
     finds="an output whose loss is above {first_loss}, and as many times that of a blind guess",
     reason="usual weights give 1 to 4 times a blind guess; the first steps only undo what is above (Karpathy, A recipe "
     "for training neural networks, 2019)",
-    remedy="smaller weights in the last layer, residual branches that start at 0, standardized targets",
+    remedy="scaled inputs, smaller weights in the last layer, residual branches that start at 0, standardized targets",
 )
 def large_first_loss(measured: Measurements) -> Iterator[Finding]:
     limits = measured.thresholds
@@ -168,7 +173,8 @@ def large_first_loss(measured: Measurements) -> Iterator[Finding]:
     worst, _ = max(hit, key=lambda pair: pair[1])
     signal, count = signal_of(worst), layer_count([layer for layer, _ in hit])
     remedy = (
-        "smaller weights in the last layer: GlorotUniform(); a normalization, or residual branches that end in zeros"
+        f"{inputs_first(measured)}smaller weights in the last layer: GlorotUniform(); a normalization, or residual "
+        "branches that end in zeros"
     )
     if misses_targets(worst):
         remedy = STANDARDIZED_TARGETS
@@ -224,9 +230,12 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
         for layer in before_zeros
         if _has_enough_values(layer, measured)
         and signal_of(layer).std < limit
+        and not signal_of(layer).nonfinite
         and not (has_zeros(layer) and signal_of(layer).zeros == 1)
     ]
-    outside = _outside(measured, lambda signal: signal.std < limit)
+    outside = _outside(measured, lambda signal: signal.std)
+    if outside and not outside.std < limit:
+        outside = None
     # Zeros have their own verdict.
     is_cut = not any(map(has_zeros, measured.layers)) and any(norm == 0 for _, norm in gradient_norms(measured)[:1])
     harmful: Level = "error" if is_cut else "warning"
@@ -273,20 +282,13 @@ def _examples(layer: LayerReport) -> int:
     return layer.shape[0] if layer.shape else 0
 
 
-def _inputs(layer: LayerReport) -> Signal:
-    """Return the inputs from outside the model, an empty signal if it has none."""
-    return layer.first_inputs or Signal()
+def _outside(measured: Measurements, size: Callable[[Signal], float]) -> Signal | None:
+    """Return the inputs of the first kernels that are the largest by `size`, as `Rescaling` or others have left them.
 
-
-def _outside(measured: Measurements, is_cause: Callable[[Signal], object]) -> Signal | None:
-    """Return the largest inputs of the first kernels, as `Rescaling` or others have left them, if they are a cause."""
+    The first are those with values that are not finite. It is `None` if the model has no inputs that are numbers.
+    """
     found = (layer.first_inputs for layer in measured.layers if layer.first_inputs)
-    largest = max(found, key=lambda signal: (signal.nonfinite, signal.std), default=measured.inputs)
-    return largest if largest and is_cause(largest) else None
-
-
-def _has_unscaled_inputs(layer: LayerReport, measured: Measurements) -> bool:
-    return bool(math.hypot(_inputs(layer).mean, _inputs(layer).std) > measured.thresholds.unscaled_inputs)
+    return max(found, key=lambda signal: (signal.nonfinite, size(signal)), default=measured.inputs)
 
 
 def _input_size(layer: LayerReport) -> str:
@@ -305,9 +307,12 @@ def _deviations(inputs: Signal | None, hit: Sequence[LayerReport], verb: str) ->
 
 
 def _remedy(layer: LayerReport, inputs: Signal | None) -> str:
-    """Return the remedy, which starts with `inputs` if they are the cause."""
+    """Return the remedy, which starts with `inputs`, `None` unless they are the cause."""
     if inputs and inputs.nonfinite:
         return f"finite inputs ({inputs.nonfinite:.0%} of them are not), then {suggestion(layer)}"
     if inputs:
-        return f"standardize the inputs (their standard deviation is {inputs.std:.3g}), then {suggestion(layer)}"
+        mean = ""
+        if abs(inputs.mean) > inputs.std:
+            mean = f"mean is {inputs.mean:.3g}, their "
+        return f"standardize the inputs (their {mean}standard deviation is {inputs.std:.3g}), then {suggestion(layer)}"
     return f"{suggestion(layer)} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"

@@ -3,8 +3,6 @@
 import itertools
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from keras_initx.diagnostics._measure import LayerReport, Measurements
 from keras_initx.diagnostics._rule import (
     Finding,
@@ -16,7 +14,7 @@ from keras_initx.diagnostics._rule import (
     rule,
     suggestion,
 )
-from keras_initx.diagnostics._weights import WeightReport
+from keras_initx.diagnostics._weights import WeightReport, kept_share
 
 _Pair = tuple[LayerReport, WeightReport]
 
@@ -152,7 +150,7 @@ def forget_bias(measured: Measurements) -> Iterator[Finding]:
 )
 def shut_gates(measured: Measurements) -> Iterator[Finding]:
     biases = [(layer, *layer.gate_bias) for layer in measured.layers if layer.gate_bias]
-    kept = [(layer, gate, float(np.mean(1 / (1 + np.exp(-bias))))) for layer, gate, bias in biases]
+    kept = [(layer, gate, kept_share(bias)) for layer, gate, bias in biases]
     hit = [found for found in kept if found[2] < measured.thresholds.shut_gate]
     if hit:
         layer, gate, share = hit[0]

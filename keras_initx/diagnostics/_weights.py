@@ -274,13 +274,26 @@ def gate_bias(layer: keras.layers.Layer) -> tuple[Literal["forget", "update"], A
     Returns:
         A pair: `"forget"` or `"update"`, and an array with the bias of each unit.
     """
+    found: list[tuple[Literal["forget", "update"], Array]] = []
+    for cell in _cells_of(layer):
+        bias = _bias_of(cell)
+        if is_lstm(cell):
+            found.append(("forget", np.zeros(units_of(cell) or 0, "float32") if bias is None else lstm_gates(bias)[1]))
+        elif is_gru(cell):
+            found.append(("update", np.zeros(units_of(cell) or 0, "float32") if bias is None else gru_gates(bias)[0]))
+    return min(found, key=lambda pair: kept_share(pair[1]), default=None)
+
+
+def kept_share(bias: Array) -> float:
+    """Return the share of the state that gates with these biases keep in a step, as a mean over units."""
+    with np.errstate(over="ignore"):
+        return float(np.mean(1 / (1 + np.exp(-bias))))
+
+
+def _cells_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Return the cells of a recurrent layer, those of a stack one by one."""
     cell = getattr(layer, "cell", None)
-    bias = _bias_of(cell)
-    if is_lstm(cell):
-        return "forget", np.zeros(units_of(cell) or 0, "float32") if bias is None else lstm_gates(bias)[1]
-    if is_gru(cell):
-        return "update", np.zeros(units_of(cell) or 0, "float32") if bias is None else gru_gates(bias)[0]
-    return None
+    return list(getattr(cell, "cells", [cell]))
 
 
 def forget_bias_overwritten(layer: keras.layers.Layer) -> bool:
@@ -289,7 +302,10 @@ def forget_bias_overwritten(layer: keras.layers.Layer) -> bool:
     The initializer then fills only the other three gates. If these are all 0, it agrees with the default of the layer;
     if they are all 1, the forget gates have the value that it would have given them.
     """
-    cell = getattr(layer, "cell", None)
+    return any(map(_is_overwritten, _cells_of(layer)))
+
+
+def _is_overwritten(cell: keras.layers.Layer | None) -> bool:
     bias = _bias_of(cell)
     if bias is None or not overwrites_forget_bias(cell):
         return False

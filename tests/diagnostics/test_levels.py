@@ -242,6 +242,17 @@ def test_a_token_embedding_of_zeros_is_an_error():
     assert found(model, tokens) == {("all-zero weights", "error"): ("tokens",)}
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan], ids=str)
+def test_what_is_not_finite_before_a_normalization_is_an_error(value):
+    model = keras.Sequential(
+        [keras.Input((16,)), dense("hidden"), layers.BatchNormalization(name="norm"), dense("out")]
+    )
+    kernel = np.array(keras.ops.convert_to_numpy(model.get_layer("hidden").kernel))
+    kernel[3, 5] = value
+    model.get_layer("hidden").kernel.assign(kernel)
+    assert found(model) == {("exploding", "error"): ("hidden", "norm", "out")}
+
+
 def reported(*levels):
     return Report([], None, [Verdict("problem", (), "evidence", "remedy", level) for level in levels])
 

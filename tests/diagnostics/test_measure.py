@@ -226,6 +226,19 @@ def test_without_targets_there_are_no_gradients(dense):
     assert all(layer.gradient_norm is None and layer.gradient_ratio is None for layer in report.layers)
 
 
+def test_no_gradient_is_known_where_the_loss_is_nan():
+    stack = [layers.Dense(8, "relu", kernel_regularizer="l2", name=f"hidden_{number}") for number in range(4)]
+    model = keras.Sequential([keras.Input((8,)), *stack, layers.Dense(3, name="out")])
+    for layer in stack[1:3]:
+        layer.kernel.assign(1e30 * layer.kernel)
+    report = keras_initx.diagnose(model, X, Y, loss="mse")
+    assert all(np.isnan(weight.gradient) for layer in report.layers for weight in layer.weights)
+    assert {verdict.problem: verdict.layers for verdict in report.verdicts} == {
+        "exploding": ("hidden_1", "hidden_2", "hidden_3", "out"),
+        "exploding gradient": ("hidden_0", "hidden_1", "hidden_2", "hidden_3", "out"),
+    }
+
+
 def test_weights_without_a_gradient_have_one_of_zero():
     class Unused(layers.Layer):
         def build(self, shape):

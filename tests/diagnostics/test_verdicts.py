@@ -80,9 +80,60 @@ def test_exploding():
     assert "HeNormal()" in verdict.remedy
 
 
-def test_exploding_by_inputs():
-    verdict = found(mlp("relu"), 1e4 * X)["exploding"]
-    assert verdict.remedy.startswith("standardize the inputs (their standard deviation is 9.96e+03), then ")
+@pytest.mark.parametrize(("factor", "is_cause"), [(90, False), (110, True), (486, True)])
+def test_large_inputs_are_a_cause_of_what_explodes(factor, is_cause):
+    model = mlp("relu")
+    for layer in model.layers:
+        layer.kernel.assign(10 * layer.kernel)
+    assert found(model, factor * X)["exploding"].remedy.startswith("standardize the inputs") == is_cause
+
+
+BROKEN_INPUTS = X.copy()
+BROKEN_INPUTS[:64] = np.nan
+OF_KERNELS = "{} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+EXPLODING = {
+    "relu": ("relu", X, 3, OF_KERNELS.format("HeNormal()")),
+    "tanh": ("tanh", X, 1e4, OF_KERNELS.format("GlorotUniform()")),
+    "selu": ("selu", X, 3, OF_KERNELS.format("LecunNormal()")),
+    "inputs": ("relu", 1e8 * X, 1, "standardize the inputs (their standard deviation is 9.96e+07), then HeNormal()"),
+    "mean of the inputs": (
+        *("relu", 1e6 + X, 1),
+        "standardize the inputs (their mean is 1e+06, their standard deviation is 0.997), then HeNormal()",
+    ),
+    "inputs that are not finite": ("relu", BROKEN_INPUTS, 1, "finite inputs (25% of them are not), then HeNormal()"),
+}
+
+
+def initialized(model, remedy):
+    """Return `model` with the first initializer that `remedy` names in all layers."""
+    kind = getattr(keras_initx, re.search(r"(\w+)\(\)", remedy)[1])
+    for layer in model.layers:
+        layer.kernel.assign(kind()(layer.kernel.shape))
+    return model
+
+
+@pytest.mark.parametrize("name", EXPLODING)
+def test_the_remedy_of_what_explodes_helps(name):
+    activation, x, factor, remedy = EXPLODING[name]
+    # So deep that only the right initializer keeps the signal.
+    model = mlp(activation, depth=25)
+    for layer in model.layers:
+        layer.kernel.assign(factor * layer.kernel)
+    assert found(model, x)["exploding"].remedy == remedy
+    if remedy.startswith("standardize the inputs"):
+        x = (x - x.mean(axis=0)) / x.std()
+    if remedy.startswith("finite inputs"):
+        x = np.nan_to_num(x)
+    assert found(initialized(model, remedy), x) == {}
+
+
+def test_lsuv_helps_where_initializers_do_not():
+    # A layer without a kernel makes the signal ten times as large.
+    stack = [part for _ in range(5) for part in (layers.Dense(64, "tanh"), layers.Rescaling(10.0))]
+    model = keras.Sequential([keras.Input((64,)), *stack, layers.Dense(64), layers.Rescaling(1e3), layers.Dense(5)])
+    remedy = found(model)["exploding"].remedy
+    exec(remedy.partition("if they have it, ")[2], {"keras_initx": keras_initx, "model": model, "x": X})
+    assert found(model) == {}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -116,6 +167,13 @@ def test_saturated(activation):
     assert verdict.layers == ("hidden_1",)
     assert f"at the limits of {activation}" in verdict.evidence
     assert "GlorotUniform()" in verdict.remedy
+
+
+def test_a_saturated_tanh_is_one_at_the_end_too():
+    model = mlp("tanh", depth=1)
+    out = layers.Dense(5, "tanh", kernel_initializer=keras_initx.RandomNormal(stddev=3.0), name="end")
+    verdicts = found(keras.Sequential([*model.layers[:1], out]), X)
+    assert [(verdict.problem, verdict.layers) for verdict in verdicts.values()] == [("saturated", ("end",))]
 
 
 def test_saturated_by_inputs():
@@ -331,9 +389,11 @@ def test_targets_far_from_zero_are_the_cause_of_a_large_first_loss():
 
 
 def test_targets_far_from_zero_are_the_cause_of_large_gradients():
-    report = keras_initx.diagnose(mlp("relu", depth=1), X, 2e5 + 8e4 * X[:, :5], loss="mse")
+    model, y = mlp("relu", depth=1), 2e5 + 8e4 * X[:, :5]
+    report = keras_initx.diagnose(model, X, y, loss="mse")
     assert [verdict.problem for verdict in report.verdicts] == ["exploding gradient"]
     assert report.verdicts[0].remedy == "standardized targets, or a bias of the last layer at their mean"
+    assert keras_initx.diagnose(model, X, (y - y.mean()) / y.std(), loss="mse").verdicts == []
 
 
 @pytest.mark.parametrize("value", [np.zeros((256, 5)), np.ones((256, 5))], ids=["zeros", "ones"])
@@ -365,6 +425,32 @@ def test_shut_gates(layer, gate, remedy):
     assert verdict.layers == ("rnn",)
     assert verdict.evidence == f"the biases of the {gate} gates of rnn keep 4.7% of the state in a step"
     assert verdict.remedy == remedy
+
+
+@pytest.mark.parametrize(
+    ("rows", "problems"),
+    [((-6.0, 0.0), ["shut gates"]), ((0.0, -6.0), ["shut gates"]), ((6.0, -6.0), [])],
+    ids=["of inputs", "recurrent", "both"],
+)
+def test_the_biases_of_a_gate_are_summed(rows, problems):
+    gru = layers.GRU(8)
+    model = keras.Sequential([keras.Input((10, 16)), gru])
+    gru.cell.bias.assign(np.concatenate([np.tile(np.reshape(rows, (2, 1)), 8), np.zeros((2, 16))], axis=1))
+    assert list(found(model, SEQUENCES)) == problems
+
+
+@pytest.mark.parametrize(
+    ("cell", "problem"),
+    [
+        (layers.GRUCell(8, bias_initializer=keras_initx.GRUUpdateBias(-6.0)), "shut gates"),
+        (layers.LSTMCell(8, bias_initializer=initializers.Constant(2.0)), "forget bias overwritten"),
+    ],
+    ids=["shut", "overwritten"],
+)
+def test_each_cell_of_a_stack_has_gates(cell, problem):
+    stack = layers.RNN([layers.LSTMCell(8), cell], name="rnn")
+    verdicts = found(keras.Sequential([keras.Input((10, 16)), stack]), SEQUENCES)
+    assert [(verdict.problem, verdict.layers) for verdict in verdicts.values()] == [(problem, ("rnn",))]
 
 
 @pytest.mark.parametrize(
@@ -432,12 +518,39 @@ def test_inputs_that_are_alike_are_not_made_so_by_the_network():
     assert found(model, np.tile(SEQUENCES[:, :1], (1, 10, 1))) == {}
 
 
+SMALLER = "smaller weights: HeNormal(), or Orthogonal, which also preserves gradient norms"
+OF_LOSS = f"a loss that matches the outputs (`from_logits=True` if there is no softmax), or {SMALLER}"
+
+
 def test_a_loss_that_does_not_suit():
     model = mlp("relu", depth=1)
     report = keras_initx.diagnose(model, X, LABELS, loss=lambda y, outputs: keras.ops.sqrt(-abs(outputs[:, 0])))
     (verdict,) = report.verdicts
-    assert verdict.problem == "exploding gradient"
-    assert "a loss that matches the outputs" in verdict.remedy
+    assert (verdict.problem, verdict.level, verdict.remedy) == ("exploding gradient", "error", OF_LOSS)
+    assert found(model, y=LABELS) == {}
+
+
+@pytest.mark.parametrize(("factor", "level", "remedy"), [(10, "warning", OF_LOSS), (1e20, "error", SMALLER)])
+@pytest.mark.parametrize("kind", ["HeNormal()", "Orthogonal()"])
+def test_smaller_weights_help_against_large_gradients(kind, factor, level, remedy):
+    model = mlp("relu", depth=7)
+    for layer in model.layers:
+        layer.kernel.assign(factor * layer.kernel)
+    verdict = found(model, y=LABELS)["exploding gradient"]
+    assert (verdict.level, verdict.remedy) == (level, remedy)
+    assert kind.removesuffix("()") in verdict.remedy
+    assert found(initialized(model, kind), y=LABELS) == {}
+
+
+@pytest.mark.parametrize("x", [486 * X, 486 + X], ids=["deviation", "mean"])
+def test_inputs_are_the_cause_of_large_gradients(x):
+    model = mlp("relu", "he_normal", depth=3)
+    verdicts = {verdict.problem: verdict for verdict in keras_initx.diagnose(model, x, X[:, :5], loss="mse").verdicts}
+    assert list(verdicts) == ["unscaled inputs", "large first loss", "exploding gradient"]
+    assert verdicts["large first loss"].remedy.startswith("standardize the inputs, then smaller weights in the last")
+    assert verdicts["exploding gradient"].remedy == f"standardize the inputs, then {OF_LOSS}"
+    standardized = (x - x.mean(axis=0)) / x.std(axis=0)
+    assert keras_initx.diagnose(model, standardized, X[:, :5], loss="mse").verdicts == []
 
 
 @pytest.mark.parametrize("name", ["vanishing", "exploding", "saturated"])

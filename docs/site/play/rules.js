@@ -58,7 +58,7 @@ const rules = (() => {
     // A kernel of zeros causes everything after it, and has its own verdict.
     const firstLoss = layers.findIndex((layer) => layer.isZero && lost.causes.has(layer));
     const small = (firstLoss < 0 ? layers : layers.slice(0, firstLoss))
-      .filter((layer) => layer.std < thresholds.vanishing && !(layer.isZero && layer.zeros === 1));
+      .filter((layer) => !layer.nonfinite && layer.std < thresholds.vanishing && !(layer.isZero && layer.zeros === 1));
     const level = !zeros.length && layers[0].gradient_norm === 0 ? "error" : "warning";
     addByHarm("vanishing", level, small, (layer) => lost.causes.has(layer) || lost.starved.has(layer));
 
