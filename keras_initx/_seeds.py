@@ -12,6 +12,7 @@ import keras
 
 from keras_initx._checks import check_root
 from keras_initx._keras import argument_name, layers_of, variable_and_layers
+from keras_initx._process import SharedByThreads
 
 
 def derived_seed(root: int, *path: str | int) -> int:
@@ -30,6 +31,45 @@ def root_seed(seed: Any) -> int:
     return random.getrandbits(32) if seed is None else check_root("seed", seed)
 
 
+# The generator of each thread that has one of its own.
+_OWN = threading.local()
+
+
+@SharedByThreads
+@contextlib.contextmanager
+def _random_by_thread() -> Iterator[None]:
+    """Let the functions of Python's `random` draw from the generator of the thread that calls them, if it has one."""
+
+    def by_thread(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def draw(*args: Any, **kwargs: Any) -> Any:
+            own = getattr(_OWN, "generator", None)
+            return (getattr(own, name) if own else function)(*args, **kwargs)
+
+        return draw
+
+    common = {name: getattr(random, name) for name in random.__all__ if hasattr(random.Random, name)}
+    vars(random).update({name: by_thread(name, function) for name, function in common.items()})
+    try:
+        yield
+    finally:
+        vars(random).update(common)
+
+
+@contextlib.contextmanager
+def own_random() -> Iterator[None]:
+    """Give this thread a generator of its own behind Python's `random`, from which Keras draws the seeds of layers.
+
+    To save and restore the state of the shared generator would give other threads the same numbers again.
+    """
+    before = getattr(_OWN, "generator", None)
+    with _random_by_thread:
+        _OWN.generator = random.Random()
+        try:
+            yield
+        finally:
+            _OWN.generator = before
+
+
 _LOCK = threading.RLock()
 
 
@@ -38,25 +78,11 @@ def isolated_rng() -> Iterator[None]:
     """Reserve the global random generators of this process for the block of this context.
 
     Global seeds belong to the process, so threads that train wait for each other. Python's
-    `random`, from which Keras draws the seeds of layers, is replaced by a generator for this
-    thread, because for example the event loop of a Dask worker draws from the shared one twice a
-    second.
+    `random` is replaced for this thread only, because for example the event loop of a Dask worker
+    draws from the shared generator twice a second.
     """
-    thread, own = threading.get_ident(), random.Random()
-
-    def by_thread(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def draw(*args: Any, **kwargs: Any) -> Any:
-            return (getattr(own, name) if threading.get_ident() == thread else function)(*args, **kwargs)
-
-        return draw
-
-    with _LOCK:
-        common = {name: getattr(random, name) for name in random.__all__ if hasattr(random.Random, name)}
-        vars(random).update({name: by_thread(name, function) for name, function in common.items()})
-        try:
-            yield
-        finally:
-            vars(random).update(common)
+    with _LOCK, own_random():
+        yield
 
 
 def seeded(initializer: Any, seed: int) -> Any:

@@ -1,11 +1,11 @@
 """The JAX backend: tracing, transfers without compilation, compiled gradients."""
 
+import contextlib
 import functools
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import jax
@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from jax.experimental import multihost_utils
 
+from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Draw, Function, Memory
 
@@ -131,13 +132,11 @@ class Implementation(Backend):
         for first in range(0, size, length):
             first = min(first, size - length)  # an update beyond the end would be shifted
             flat = _updated(flat, block(first), np.uint32(first))
-        with warnings.catch_warnings():
-            # Older versions of JAX copy if the shape differs, and warn.
-            warnings.filterwarnings("ignore", "Some donated buffers were not usable")
+        with _without_warning:
             return _reshaped(flat, shape)
 
-    def full_precision(self) -> AbstractContextManager[Any]:
-        return cast(AbstractContextManager[Any], jax.default_matmul_precision("highest"))
+    def full_precision(self) -> contextlib.AbstractContextManager[Any]:
+        return cast(contextlib.AbstractContextManager[Any], jax.default_matmul_precision("highest"))
 
     def optimization_barrier(self, tensor: Tensor) -> Tensor:
         # JAX duplicates computations that depend only on constants, so that each use has its own copy. If the sharding
@@ -214,6 +213,15 @@ def _updated(flat: Tensor, block: Tensor, first: Tensor) -> Tensor:
 @functools.partial(jax.jit, static_argnums=1, donate_argnums=0)
 def _reshaped(flat: Tensor, shape: Shape) -> Tensor:
     return flat.reshape(shape)
+
+
+@SharedByThreads
+@contextlib.contextmanager
+def _without_warning() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # Older versions of JAX copy if the shape differs, and warn.
+        warnings.filterwarnings("ignore", "Some donated buffers were not usable")
+        yield
 
 
 def _values(variables: Sequence[keras.Variable]) -> list[Tensor]:

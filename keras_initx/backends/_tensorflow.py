@@ -10,11 +10,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Function, Memory
 from keras_initx.backends._moments import Moments
 
 _LARGE = 1 << 16  # size in bytes above which DLPack is cheaper than copying
+
+
+@SharedByThreads
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    allowed = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(allowed)
 
 
 class Implementation(Backend):
@@ -82,14 +94,8 @@ class Implementation(Backend):
             rows = tf.raw_ops.InplaceUpdate(x=rows, i=tf.constant([row]), v=values)
         return tf.reshape(tf.reshape(rows, (-1,))[:size], shape)
 
-    @contextlib.contextmanager
-    def full_precision(self) -> Iterator[None]:
-        allowed = tf.config.experimental.tensor_float_32_execution_enabled()
-        tf.config.experimental.enable_tensor_float_32_execution(False)
-        try:
-            yield
-        finally:
-            tf.config.experimental.enable_tensor_float_32_execution(allowed)
+    def full_precision(self) -> contextlib.AbstractContextManager[None]:
+        return _full_precision
 
     def untransformed(self, function: Function) -> Function:
         return cast(Function, tf.autograph.experimental.do_not_convert(function))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 import keras
 import torch
 
+from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Function, Memory, extent
 from keras_initx.backends._moments import Moments
@@ -90,36 +91,15 @@ class Implementation(Backend):
     def contiguous(self, tensor: Tensor) -> Tensor:
         return tensor.contiguous()
 
-    @contextlib.contextmanager
-    def full_precision(self) -> Iterator[None]:
-        # There are two interfaces to this setting. If only the newer one was used, reading the older one raises an
-        # error. What is in full precision already is left alone: setting the older one changes more than it says.
-        matmul, legacy = torch.backends.cuda.matmul, None
-        precision = getattr(matmul, "fp32_precision", "ieee")  # from torch 2.9 on
-        reduced = precision not in {"ieee", "none"}
-        own = "none" if reduced and _inherits(matmul) else precision
-        with contextlib.suppress(RuntimeError):
-            legacy = torch.get_float32_matmul_precision()
-        try:
-            if legacy not in {None, "highest"}:
-                torch.set_float32_matmul_precision("highest")
-            if reduced:
-                matmul.fp32_precision = "ieee"
-            yield
-        finally:
-            if legacy not in {None, "highest"}:
-                torch.set_float32_matmul_precision(legacy)
-            if reduced:
-                matmul.fp32_precision = own
+    def full_precision(self) -> contextlib.AbstractContextManager[None]:
+        return _full_precision
 
     def untransformed(self, function: Function) -> Function:
         return cast(Function, torch.compiler.disable(function))
 
     @contextlib.contextmanager
     def preserve_state(self, layers: Sequence[keras.Layer], *, gradients: bool = False) -> Iterator[None]:
-        # Dropout without a seed draws from torch's own generator.
-        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-        with super().preserve_state(layers), torch.random.fork_rng(devices), torch.set_grad_enabled(gradients):
+        with super().preserve_state(layers), _forked_generators, torch.set_grad_enabled(gradients):
             yield
 
     def buffers(self, layers: Sequence[keras.Layer]) -> list[Any]:
@@ -200,6 +180,37 @@ class _Constant:
 @functools.lru_cache(maxsize=16)
 def _kept(constant: _Constant, device: torch.device) -> Tensor:
     return keras.ops.convert_to_tensor(constant.array)
+
+
+@SharedByThreads
+def _forked_generators() -> contextlib.AbstractContextManager[None]:
+    # Dropout without a seed draws from torch's own generator.
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    return cast(contextlib.AbstractContextManager[None], torch.random.fork_rng(devices))
+
+
+@SharedByThreads
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    # There are two interfaces to this setting. If only the newer one was used, reading the older one raises an
+    # error. What is in full precision already is left alone: setting the older one changes more than it says.
+    matmul, legacy = torch.backends.cuda.matmul, None
+    precision = getattr(matmul, "fp32_precision", "ieee")  # from torch 2.9 on
+    reduced = precision not in {"ieee", "none"}
+    own = "none" if reduced and _inherits(matmul) else precision
+    with contextlib.suppress(RuntimeError):
+        legacy = torch.get_float32_matmul_precision()
+    try:
+        if legacy not in {None, "highest"}:
+            torch.set_float32_matmul_precision("highest")
+        if reduced:
+            matmul.fp32_precision = "ieee"
+        yield
+    finally:
+        if legacy not in {None, "highest"}:
+            torch.set_float32_matmul_precision(legacy)
+        if reduced:
+            matmul.fp32_precision = own
 
 
 def _inherits(matmul: Any) -> bool:

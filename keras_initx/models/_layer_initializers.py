@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_initx._checks import DTYPES
 from keras_initx._keras import argument_name
+from keras_initx._seeds import own_random
 from keras_initx._typing import Shape, Tensor
 from keras_initx.diagnostics._layers import parts_of, replaced
 from keras_initx.initializers import Concatenated, LSTMForgetBias, _recurrent
@@ -86,23 +87,27 @@ def _record(layer: keras.Layer) -> dict[str, LayerInitializer]:
     def record() -> dict[str, LayerInitializer]:
         keras.distribution.set_distribution(distribution)
         with keras.saving.CustomObjectScope(custom_objects):
-            return _initializers_of_copy(layer)
+            return _initializers_of_copy(layer, state)
 
     try:
         if threading.current_thread().name.startswith(_THREAD):  # A layer may call `initialize` while it is built.
-            return _initializers_of_copy(layer)
+            return _initializers_of_copy(layer, state)
         # Keras counts names in each thread, so those of the caller are not used up.
         with ThreadPoolExecutor(1, _THREAD) as executor:
             return executor.submit(record).result()
     except Exception:  # Custom layers may raise anything, and many have no complete config.
         return {}
-    finally:
+
+
+def _initializers_of_copy(layer: keras.Layer, state: Any) -> dict[str, LayerInitializer]:
+    """Return the initializers that a copy of `layer` passes to `add_weight`, by the paths of the weights in `layer`.
+
+    Args:
+        layer: A layer.
+        state: The state of Python's `random` from which the copy draws, and which is left as it is.
+    """
+    with own_random(), _recorded_calls() as calls:
         random.setstate(state)
-
-
-def _initializers_of_copy(layer: keras.Layer) -> dict[str, LayerInitializer]:
-    """Return the initializers that a copy of `layer` passes to `add_weight`, by the paths of the weights in `layer`."""
-    with _recorded_calls() as calls:
         copy = type(layer).from_config(layer.get_config())
         if not copy.built:
             copy.build_from_config(layer.get_build_config())
@@ -122,7 +127,6 @@ def _recorded_calls() -> Iterator[dict[int, LayerInitializer]]:
 
     What a layer assigns when it is built is not in it, because no initializer makes its values.
     """
-    original = keras.layers.Layer.add_weight
     thread = threading.get_ident()
     calls: dict[int, LayerInitializer] = {}
 
@@ -139,6 +143,7 @@ def _recorded_calls() -> Iterator[dict[int, LayerInitializer]]:
         return variable
 
     with _LOCK:
+        original = keras.layers.Layer.add_weight  # of Keras, not that of another thread
         keras.layers.Layer.add_weight = add_weight
         try:
             yield calls

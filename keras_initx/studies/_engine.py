@@ -12,6 +12,7 @@ import keras
 
 from keras_initx._checks import check_count, check_flag, is_integer
 from keras_initx._extras import import_optional
+from keras_initx._process import SharedByThreads
 from keras_initx._seeds import isolated_rng, seeded
 from keras_initx.rendering._terminal import progress
 from keras_initx.studies import _metric, _plan
@@ -314,15 +315,23 @@ def _run_here(run: Run, plan: _plan.TrialPlan, epochs: int, advance: Callable[[i
 def _run_elsewhere(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, on_trial: Callable[[], None]) -> None:
     joblib = import_optional("joblib", "studies")
     backend, config = keras.backend.backend(), {name: getattr(keras.config, name)() for name in _CONFIG}
-    before = os.environ.get("KERAS_BACKEND")
-    os.environ["KERAS_BACKEND"] = backend  # for worker processes: in this process the backend may be set in another way
-    try:
+    with _backend_of_workers:
         try:
             parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
         except ValueError:  # Ray's backend cannot return results one by one.
             parallel = joblib.Parallel(n_jobs=n_jobs)
         for _ in parallel(joblib.delayed(_run_on)(backend, config, run, plan) for plan in plans):
             on_trial()
+
+
+@SharedByThreads
+@contextlib.contextmanager
+def _backend_of_workers() -> Iterator[None]:
+    """Set `KERAS_BACKEND` for worker processes: in this process the backend may be set in another way."""
+    before = os.environ.get("KERAS_BACKEND")
+    os.environ["KERAS_BACKEND"] = keras.backend.backend()
+    try:
+        yield
     finally:
         del os.environ["KERAS_BACKEND"]
         if before is not None:
