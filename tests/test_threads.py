@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import pytest
-from modes import BACKEND
+from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx.backends import backend
@@ -162,3 +162,22 @@ def test_what_is_replaced_while_a_layer_is_copied_is_put_back_by_the_last_thread
         for result in results:
             result.result()
     assert (keras.layers.Layer.add_weight, random.random) == before
+
+
+class SlowGenerator(keras.random.SeedGenerator):
+    """A generator that lets other threads run after its state was read."""
+
+    def next(self, ordered=True):
+        words = keras.ops.copy(self.state.value)
+        time.sleep(0.02)
+        super().next(ordered)
+        return words
+
+
+def test_threads_that_share_a_generator_get_the_draws_of_one_thread():
+    shape, count = (3,), 4
+    shared = keras_initx.RandomNormal(seed=SlowGenerator(7))
+    with ThreadPoolExecutor(count) as executor:
+        drawn = {to_numpy(values).tobytes() for values in executor.map(shared, [shape] * count)}
+    alone = keras_initx.RandomNormal(seed=keras.random.SeedGenerator(7))
+    assert drawn == {to_numpy(alone(shape)).tobytes() for _ in range(count)}

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -14,6 +15,9 @@ from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._moments import Moments
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Held while a seed generator advances.
+_GENERATORS = threading.Lock()
 
 
 # The name of a device, and the addresses of a first byte and of the one after the last.
@@ -136,7 +140,9 @@ class Backend:
 
     def next_seed(self, generator: keras.random.SeedGenerator) -> Tensor:
         """Advance `generator` and return its two seed words, without leaving a tracer in its state."""
-        return generator.next()
+        # Keras reads the state and assigns the next one: between the two, another thread would read the same.
+        with _GENERATORS:
+            return generator.next()
 
     def on_accelerator(self) -> bool:
         """Return whether Keras would currently place a new variable on an accelerator that makes large arrays."""

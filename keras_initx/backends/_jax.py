@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import jax
+import jax.extend.core  # not later: two threads at once would find half of it
 import keras
 import numpy as np
 from jax.experimental import multihost_utils
@@ -147,8 +148,8 @@ class Implementation(Backend):
         if self.is_tracing() and self.is_concrete(generator.state.value):
             # This state is not part of the trace, so a tracer would leak into it.
             with jax.ensure_compile_time_eval():
-                return generator.next()
-        return generator.next()
+                return super().next_seed(generator)
+        return super().next_seed(generator)
 
     def gradient_norms(
         self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
@@ -234,8 +235,6 @@ def trace_state() -> tuple[Callable[[], object], object]:
 
     The function in JAX is not stable API. If it is missing, all states count as different.
     """
-    import jax.extend.core
-
     name = "get_opaque_trace_state"  # in `jax.core` before JAX 0.10
     module = jax.extend.core if hasattr(jax.extend.core, name) else jax.core
     state = functools.partial(getattr(module, name, lambda convention: object()), convention="keras_initx")
