@@ -62,6 +62,79 @@ def test_a_generator_advances_in_a_trace_and_stays_usable(case, mode):
     assert to_numpy(generator.state.value).tolist() == [5, 2]
 
 
+def vmap(function, batch):
+    import jax
+
+    return jax.vmap(function)(batch)
+
+
+def scan(function, batch):
+    import jax
+
+    return jax.lax.map(function, batch)
+
+
+def vectorized_map(function, batch):
+    import tensorflow as tf
+
+    return tf.vectorized_map(function, batch)
+
+
+def map_fn(function, batch):
+    import tensorflow as tf
+
+    return tf.map_fn(function, batch, fn_output_signature="float32")
+
+
+def vjp(function, batch):
+    import torch
+
+    def product(number, item):
+        return number * function(item)
+
+    one = torch.tensor(1.0)
+    return torch.stack([torch.func.vjp(functools.partial(product, item=item), one)[0] for item in batch])
+
+
+def functionalize(function, batch):
+    import torch
+
+    return torch.stack([torch.func.functionalize(function)(item) for item in batch])
+
+
+# Ways of each backend to call a function for each state of a batch.
+TRANSFORMATIONS = {
+    "jax": [vmap, pytest.param(scan, marks=pytest.mark.full)],
+    "tensorflow": [vectorized_map, pytest.param(map_fn, marks=pytest.mark.full)],
+    "torch": [vjp, functionalize],
+}.get(BACKEND, [])
+# Initializers that draw from a generator, alone and beside one that does not.
+DRAWING = {
+    "Scaled": lambda generator: keras_initx.Scaled(keras_initx.RandomUniform(seed=generator), 0.5),
+    "Concatenated": lambda generator: keras_initx.Concatenated(["ones", keras_initx.HeNormal(seed=generator)]),
+    "Sparse": lambda generator: Sparse(seed=generator),
+    "Orthogonal": lambda generator: Orthogonal(seed=generator),
+}
+
+
+@pytest.mark.parametrize("transformation", TRANSFORMATIONS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "Scaled" else pytest.mark.once) for name in DRAWING]
+)
+def test_a_transformed_function_draws_from_the_state_that_it_is_given(name, transformation):
+    generator = keras.random.SeedGenerator(0)
+    initializer = DRAWING[name](generator)
+
+    def values(state):
+        with keras.StatelessScope([(generator.state, state)]):
+            return initializer((6, 4))
+
+    states = keras.ops.convert_to_tensor(np.array([[5, 0], [6, 1]]), generator.state.dtype)
+    expected = np.stack([to_numpy(values(state)) for state in states])
+    found = to_numpy(transformation(values, states))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 if name == "Orthogonal" else 0)
+
+
 every_seed = pytest.mark.parametrize("seed", [keras.random.SeedGenerator, pytest.param(int, marks=pytest.mark.full)])
 
 

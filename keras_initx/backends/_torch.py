@@ -20,10 +20,15 @@ class Implementation(Backend):
     """Implementation for PyTorch, which is never traced: `untransformed` is excluded from compilation."""
 
     def is_abstract(self) -> bool:
-        return not self.is_concrete(keras.ops.empty(()))
+        return _device().type == "meta"
 
     def is_concrete(self, tensor: Tensor) -> bool:
-        return bool(tensor.device.type != "meta")
+        # Tensors within `torch.func.grad` and its kind have no memory, or none that NumPy may read.
+        try:
+            storage = tensor.untyped_storage()
+            return storage.device.type != "meta" and (not tensor.numel() or bool(storage.data_ptr()))
+        except RuntimeError:
+            return False
 
     def to_tensor(self, array: Array) -> Tensor:
         # torch cannot read bfloat16 from NumPy, so its bits are passed as integers.
@@ -33,7 +38,7 @@ class Implementation(Backend):
         return keras.ops.convert_to_tensor(tensor.view(torch.bfloat16) if bfloat16 else tensor)
 
     def obstacle(self, layer: keras.Layer, variable: keras.Variable) -> str:
-        if not self.is_concrete(variable.value):
+        if variable.value.device.type == "meta":
             return "is on the meta device, without values: build the model on another"
         used = {id(parameter) for parameter in layer.parameters()}
         replaced = used - {id(own.value) for own in layer.variables}

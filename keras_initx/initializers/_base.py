@@ -184,7 +184,13 @@ class Initializer(KerasInitializer):
 
     def _values(self, shape: Shape, dtype: DType) -> Tensor:
         """Return values of `shape`, in `dtype` or the computing dtype: an array on the host, a tensor elsewhere."""
-        return self._fill(choose_namespace(math.prod(shape)), shape, computing_dtype(dtype))
+        return self._fill(self._namespace(shape), shape, computing_dtype(dtype))
+
+    def _namespace(self, shape: Shape) -> Namespace:
+        """Return where to compute values of `shape`."""
+        seeds = [getattr(part, "seed", None) for part in parts_of(self)]
+        states = [seed.state.value for seed in seeds if isinstance(seed, keras.random.SeedGenerator)]
+        return choose_namespace(math.prod(shape), states)
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         """Return values of `shape` and `dtype` in the namespace `xp`, on the host a new array that is writable."""
@@ -329,7 +335,8 @@ class RandomInitializer(Initializer):
         self.seed = random.getrandbits(32) if self._init_seed is None else self._init_seed
 
     def _values(self, shape: Shape, dtype: DType) -> Tensor:
-        stream = Stream(self._key(), dtype, self._bounds(), choose_namespace(math.prod(shape)))
+        xp = self._namespace(shape)
+        stream = Stream(self._key(), dtype, self._bounds(), xp)
         return self._draw(stream, shape, computing_dtype(dtype))
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
@@ -345,7 +352,7 @@ class RandomInitializer(Initializer):
         if not isinstance(self.seed, keras.random.SeedGenerator):  # a number, or one in a trace
             return self.seed, 0
         words = backend.next_seed(self.seed)
-        if backend.is_tracing():
+        if backend.is_tracing() or not backend.is_concrete(words):
             return words[0], words[1]
         first, second = keras.ops.convert_to_numpy(words)
         return int(first) & 0xFFFFFFFF, int(second) & 0xFFFFFFFF

@@ -229,4 +229,5 @@ def values_of(initializer: keras.initializers.Initializer, shape: Shape, dtype: 
             f"An initializer within another must give real numbers, without a mask. Received: {initializer!r}, which "
             f"gives {type(values).__name__} of dtype {values.dtype}"
         )
-    return choose_namespace(math.prod(shape)).adopt(values)
+    tensors = [values] if keras.ops.is_tensor(values) else []
+    return choose_namespace(math.prod(shape), tensors).adopt(values)

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import keras
@@ -25,11 +25,13 @@ _PLACES = ("auto", "host", "device")
 WORTH_A_DEVICE = 1 << 22
 
 
-def choose_namespace(size: int = 0) -> "Namespace":
+def choose_namespace(size: int = 0, tensors: Iterable[Tensor] = ()) -> "Namespace":
     """Return the namespace to compute in at this point.
 
     Args:
         size: Total number of values.
+        tensors: What the values depend on. `jax.vmap` carries out operations, but for tensors that
+            have a value for each element of the batch.
 
     Raises:
         ValueError: If the environment variable `KERAS_INITX_SAMPLE_ON` is not `auto`, `host` or
@@ -38,7 +40,7 @@ def choose_namespace(size: int = 0) -> "Namespace":
     place = os.environ.get(_VARIABLE, "auto")
     if place not in _PLACES:
         raise ValueError(f"`{_VARIABLE}` must be one of {_PLACES}. Received: {_VARIABLE}={place!r}")
-    if backend.is_tracing():
+    if backend.is_tracing() or not all(map(backend.is_concrete, tensors)):
         return TRACED
     if place == "auto":
         return DEVICE if size >= WORTH_A_DEVICE and backend.on_accelerator() else HOST
