@@ -17,8 +17,12 @@ keeps all of them alive until it returns, also what the user has deleted by then
 that reads its own makes a cycle, which keeps the result until the garbage collector runs.
 """
 
+import contextlib
+import functools
 import inspect
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -112,6 +116,57 @@ def _functions_of_keras() -> Iterator[FrameType]:
         if str(frame.f_globals.get("__name__")).startswith("keras."):
             yield frame
         frame = frame.f_back
+
+
+@contextlib.contextmanager
+def observed_assignments(observe: Callable[[keras.Variable, Any], object]) -> Iterator[None]:
+    """Call `observe` with each variable that a call of a layer assigns in this thread, and with its value before.
+
+    What builds a layer is left out: an initializer that draws from a generator, a `build` that assigns.
+
+    Relies on the method of variables that assigns outside of a `StatelessScope`, and on the attribute that has the
+    value, because `value` may be rounded to the dtype in which a layer computes.
+    """
+    thread = threading.get_ident()
+    assign = keras.Variable._direct_assign
+
+    def observed(variable: keras.Variable, value: Any) -> None:
+        if threading.get_ident() == thread and not _is_building():
+            observe(variable, variable._value)
+        assign(variable, value)
+
+    keras.Variable._direct_assign = observed
+    try:
+        yield
+    finally:
+        keras.Variable._direct_assign = assign
+
+
+def _is_building() -> bool:
+    """Return whether a variable is being made or a layer built, and no layer called within that.
+
+    Relies on the functions of Keras that do so.
+    """
+    for frame in _functions_of_keras():
+        name = frame.f_code.co_name
+        owner = frame.f_locals.get("self", frame.f_locals.get("obj"))
+        if isinstance(owner, keras.Variable) and name in ("__init__", "_deferred_initialize"):
+            return True
+        if isinstance(owner, keras.Layer) and name in ("build_wrapper", "__call__"):
+            return name == "build_wrapper"
+    return False
+
+
+def kept_global_generator() -> Callable[[], None]:
+    """Return a function after which Keras has the global random generator that it has now, or none.
+
+    Keras makes it at its first use, with a seed from Python's `random`. The state is that of a variable.
+
+    Relies on the module of `SeedGenerator`, which keeps it under this name.
+    """
+    names = vars(sys.modules[keras.random.SeedGenerator.__module__])
+    state, name = names["global_state"], "global_seed_generator"
+    return functools.partial(state.set_global_attribute, name, state.get_global_attribute(name))
 
 
 def argument_name(weight: keras.Variable) -> str:

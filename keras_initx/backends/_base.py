@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
+import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
@@ -10,6 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 import keras
 import numpy as np
 
+from keras_initx._keras import kept_global_generator
 from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._moments import Moments
@@ -205,9 +208,29 @@ class Backend:
         # Inside a scope, Keras looks up regularized variables in the values of the scope.
         weights = {id(weight): weight for layer in layers for weight in layer.trainable_variables}
         regularized = [(weight, weight.value) for weight in weights.values() if weight.regularizer is not None]
-        # The counters of random generators are variables too, including the global one of Keras.
+        # The counters of Keras' random generators are variables too, including the global one.
         with keras.StatelessScope(regularized, collect_losses=True), self.preserve_foreign_state(layers):
-            yield
+            put_back = self.kept_generators()
+            try:
+                yield
+            finally:
+                put_back()
+
+    def kept_generators(self) -> Callable[[], None]:
+        """Return a function that gives the global random generators of this process the states that they have now.
+
+        These are those of Python and NumPy, and the backend's own. A global generator that Keras makes later is
+        forgotten.
+        """
+        forget = kept_global_generator()
+        of_python, of_numpy = random.getstate(), np.random.get_state(legacy=False)
+
+        def put_back() -> None:
+            forget()
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)
+
+        return put_back
 
     def buffers(self, layers: Sequence[keras.Layer]) -> list[Any]:
         """Return what `layers` keep beside the variables of Keras, each with a `value` and `assign`."""

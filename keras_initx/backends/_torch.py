@@ -104,8 +104,22 @@ class Implementation(Backend):
 
     @contextlib.contextmanager
     def preserve_state(self, layers: Sequence[keras.Layer], *, gradients: bool = False) -> Iterator[None]:
-        with super().preserve_state(layers), _forked_generators, torch.set_grad_enabled(gradients):
+        with super().preserve_state(layers), torch.set_grad_enabled(gradients):
             yield
+
+    def kept_generators(self) -> Callable[[], None]:
+        others = super().kept_generators()
+        # Keras' dropout draws from torch's own generators.
+        of_host = torch.random.get_rng_state()
+        of_device = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+
+        def put_back() -> None:
+            others()
+            torch.random.set_rng_state(of_host)
+            if of_device is not None:
+                torch.cuda.set_rng_state(of_device)
+
+        return put_back
 
     def buffers(self, layers: Sequence[keras.Layer]) -> list[Any]:
         found = dict.fromkeys(buffer for layer in layers for buffer in layer.buffers())
@@ -185,13 +199,6 @@ class _Constant:
 @functools.lru_cache(maxsize=16)
 def _kept(constant: _Constant, device: torch.device) -> Tensor:
     return keras.ops.convert_to_tensor(constant.array)
-
-
-@SharedByThreads
-def _forked_generators() -> contextlib.AbstractContextManager[None]:
-    # Dropout without a seed draws from torch's own generator.
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    return cast(contextlib.AbstractContextManager[None], torch.random.fork_rng(devices))
 
 
 @SharedByThreads

@@ -8,10 +8,9 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_count, check_type
-from keras_initx._keras import layers_of
 from keras_initx._typing import Tensor
-from keras_initx.backends import backend
 from keras_initx.diagnostics import _gradient_rules, _signal_rules, _weight_rules
+from keras_initx.diagnostics._build import ensure_built
 from keras_initx.diagnostics._losses import Loss, check_loss, guessed_losses, loss_function
 from keras_initx.diagnostics._measure import Batch, measure
 from keras_initx.diagnostics._recorder import Progress
@@ -160,28 +159,3 @@ def first_examples(arrays: Batch, count: int) -> Batch:
         return keras.ops.convert_to_tensor(array, keras.config.floatx() if is_float else None)
 
     return keras.tree.map_structure(first, arrays)
-
-
-def ensure_built(model: keras.Model, x: Batch) -> None:
-    """Build `model` if it has no weights yet, by a call without other side effects.
-
-    Raises:
-        ValueError: If it has one input, whose shape is not that of `x`. Keras' error may print all of `x`.
-    """
-    inputs = getattr(model, "inputs", None) if model.built else None
-    if inputs and len(inputs) == len(keras.tree.flatten(x)) == 1:
-        required, given = tuple(inputs[0].shape), tuple(keras.tree.flatten(x)[0].shape)
-        # Keras adds or drops an axis of length 1.
-        if len(given) == len(required) and any(
-            a not in (None, b) for a, b in zip(required[1:], given[1:], strict=True)
-        ):
-            raise ValueError(f"`x` must have the shape {required}, as the model's inputs. Received: x of shape {given}")
-    if all(layer.built for layer in layers_of(model)):
-        return
-    with backend.preserve_foreign_state(layers_of(model)):
-        model(x)
-    for layer in layers_of(model):
-        if isinstance(layer, keras.layers.RNN) and layer.stateful:
-            # `reset_state` of Keras knows no states of several cells.
-            for state in keras.tree.flatten(layer.states):
-                state.assign(np.zeros(state.shape, "float32"))

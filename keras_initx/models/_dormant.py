@@ -11,7 +11,7 @@ from keras_initx._checks import check_flag, check_not_negative, check_type
 from keras_initx._seeds import root_seed
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics import Thresholds, _diagnose, _layers, _measure
+from keras_initx.diagnostics import Thresholds, _build, _diagnose, _layers, _measure
 from keras_initx.diagnostics._recorder import Recorder
 from keras_initx.diagnostics._signal import array_of, tensors_in
 from keras_initx.diagnostics._weights import CONVOLUTIONS, TRANSPOSED, kernel_axes
@@ -161,7 +161,7 @@ def reset_dormant(
         check_flag(name, flag)
     root = root_seed(seed)
     x = _diagnose.first_examples(x, batch_size)
-    _diagnose.ensure_built(model, x)
+    _build.ensure_built(model, x)
     steps = {id(step.weight.variable): step for step in planned(check_model("model", model), rules, root)}
     if reset:
         slots(model)  # for its errors, before anything is changed

@@ -13,7 +13,7 @@ from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._seeds import derived_seed, root_seed
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import Draw
-from keras_initx.diagnostics import _diagnose, _layers, _measure, _signal, _weights
+from keras_initx.diagnostics import _build, _diagnose, _layers, _measure, _signal, _weights
 from keras_initx.initializers import Orthogonal
 from keras_initx.models._forward import Kernels, Outputs, forward, kernels_of
 from keras_initx.models._weights import assign, find_weights, made_like, undone_after_error
@@ -153,7 +153,7 @@ def lsuv(
     check_count("max_steps", max_steps)
     root = root_seed(seed)
     x = _diagnose.first_examples(x, batch_size)
-    _diagnose.ensure_built(model, x)
+    _build.ensure_built(model, x)
     weights = find_weights(model)
     paths = {layer: path for weight in weights for layer, path in zip(weight.layers, weight.layer_paths, strict=True)}
     kernels = {layer: found for layer in _layers.named_layers(model) if (found := kernels_of(layer))}

@@ -1,0 +1,62 @@
+"""Build a model by a call that advances nothing: no generator, no counter, no moving average."""
+
+import weakref
+from typing import Any
+
+import keras
+
+from keras_initx._keras import layers_of, observed_assignments
+from keras_initx._typing import Tensor
+from keras_initx.backends import backend
+from keras_initx.diagnostics._layers import HOOKS
+
+# By model, the layers that no call of it has built.
+_UNUSED: weakref.WeakKeyDictionary[keras.Model, weakref.WeakSet[keras.Layer]] = weakref.WeakKeyDictionary()
+
+
+def ensure_built(model: keras.Model, x: Any) -> None:
+    """Build the layers of `model` that it calls, if any has no weights yet. Nothing else changes.
+
+    Args:
+        model: A Keras model.
+        x: Its inputs, as tensors.
+
+    Raises:
+        ValueError: If it has one input, whose shape is not that of `x`. Keras' error may print all of `x`.
+    """
+    inputs = getattr(model, "inputs", None) if model.built else None
+    if inputs and len(inputs) == len(keras.tree.flatten(x)) == 1:
+        required, given = tuple(inputs[0].shape), tuple(keras.tree.flatten(x)[0].shape)
+        # Keras adds or drops an axis of length 1.
+        if len(given) == len(required) and any(
+            a not in (None, b) for a, b in zip(required[1:], given[1:], strict=True)
+        ):
+            raise ValueError(f"`x` must have the shape {required}, as the model's inputs. Received: x of shape {given}")
+    # `fit` builds in inference mode, so this comes first. Some layers are called in training mode only.
+    for training in (False, True):
+        unused = _UNUSED.get(model, ())
+        if all(layer.built or layer in unused for layer in layers_of(model)):
+            return
+        _build(model, x, training)
+    _UNUSED[model] = weakref.WeakSet(layer for layer in layers_of(model) if not layer.built)
+
+
+def _build(model: keras.Model, x: Any, training: bool) -> None:
+    """Call `model`, and put back what the call has changed but for what it has made."""
+    former: dict[int, tuple[keras.Variable, Tensor]] = {}
+
+    def remember(variable: keras.Variable, value: Tensor) -> None:
+        if id(variable) not in former:
+            former[id(variable)] = variable, backend.snapshot(value)
+
+    known = {id(variable) for variable in model.variables}
+    put_back_generators = backend.kept_generators()
+    try:
+        with HOOKS, observed_assignments(remember), backend.preserve_foreign_state(layers_of(model)):
+            model(x, training=training)
+    finally:
+        for variable, value in former.values():
+            variable.assign(value)
+        # Otherwise the seeds of the new variables would be drawn again, for other variables.
+        if known.issuperset(id(variable) for variable in model.variables):
+            put_back_generators()
