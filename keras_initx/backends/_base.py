@@ -223,12 +223,13 @@ class Backend:
         forgotten.
         """
         forget = kept_global_generator()
-        of_python, of_numpy = random.getstate(), np.random.get_state(legacy=False)
+        of_python = random.getstate()
+        of_numpy = np.random.get_state(legacy=False)  # noqa: NPY002, which a model may draw from
 
         def put_back() -> None:
             forget()
             random.setstate(of_python)
-            np.random.set_state(of_numpy)
+            np.random.set_state(of_numpy)  # noqa: NPY002
 
         return put_back
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+import keras
+
 from keras_initx._checks import check_count
 from keras_initx._extras import import_optional
 from keras_initx._typing import KerasCallback
@@ -21,6 +23,10 @@ class SignalMonitor(KerasCallback):
 
     The first report is made before the first step. The batch is the same each time, so that only
     the weights and dropout masks differ. The callback does not affect training.
+
+    Where a call of several steps, by `steps_per_execution`, finds fewer batches, the optimizer tells
+    how many. A `LossScaleOptimizer` does not: with it and data of unknown length, the last call of
+    an epoch counts as a whole one.
 
     Args:
         x: The batch, see `diagnose`.
@@ -59,33 +65,79 @@ class SignalMonitor(KerasCallback):
         self.every: int = check_count("every", every)
         self.arguments: DiagnoseOptions = arguments
         self.history: dict[int, Report] = {}
-        self._steps = self._steps_before_epoch = 0
+        self._steps = self._steps_before_epoch = self._updates_before = 0
+        self._first_of_call: int | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Clear the history of an earlier `fit`, and make the first report."""
         self.history = {}
         self._steps = 0
+        self._updates_before = self._updates() or 0
         self._record()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Remember the number of steps so far, because batches are counted from 0 again."""
         self._steps_before_epoch = self._steps
 
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remember the first step of a call."""
+        self._first_of_call = batch
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Make a report if it is due."""
-        # The last call of an epoch may find fewer batches than Keras tells.
-        planned: Any = getattr(self, "params", None) or {}
-        done = min(batch + 1, planned.get("steps") or batch + 1)
-        before, self._steps = self._steps, self._steps_before_epoch + done
+        # Keras before 3.11 tells the first step of a call, later versions the last.
+        last = batch + self._steps_of_call() - 1 if batch == self._first_of_call else batch
+        before, self._steps = self._steps, self._steps_before_epoch + last + 1
         # One call may cover several steps.
-        if self._steps // self.every > before // self.every:
+        if self._is_due(before):
+            self._correct()
+        if self._is_due(before):
             self._record()
 
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Correct the number of steps, because the last call of an epoch may have found fewer batches."""
+        self._correct()
+
+    def _is_due(self, before: int) -> bool:
+        return self._steps // self.every > before // self.every
+
+    def _steps_of_call(self) -> int:
+        return getattr(self.model, "steps_per_execution", 1)
+
+    def _correct(self) -> None:
+        """Count the steps that the last call has made: fewer than it was to make, if it found fewer batches."""
+        most = self._steps_of_call()
+        if most == 1:
+            return
+        self._synchronize()
+        updates = self._updates()
+        made = 0 if updates is None else updates - self._updates_before
+        if self._steps - most < made <= self._steps:
+            self._steps = made
+            return
+        # The weights are updated in another way than once in each step.
+        planned: Any = getattr(self, "params", None) or {}
+        if planned.get("steps"):
+            self._steps = min(self._steps, self._steps_before_epoch + planned["steps"])
+
+    def _updates(self) -> int | None:
+        """Return how often the optimizer was given gradients, or `None` if it does not tell."""
+        optimizer = getattr(self.model, "optimizer", None)
+        # It does not count the steps that it leaves out because gradients overflow.
+        if optimizer is None or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            return None
+        # `iterations` leaves out the steps between whose gradients are added up.
+        counters = [variable for variable in optimizer.variables if variable.name == "iteration"]
+        return int(keras.ops.convert_to_numpy(counters[0])) if counters else None
+
     def _record(self) -> None:
+        self._synchronize()
+        self.history[self._steps] = diagnose(self.model, self.x, self.y, **self.arguments)
+
+    def _synchronize(self) -> None:
         if hasattr(self.model, "jax_state_sync"):
             # On JAX the weights are written back to the model at the end of an epoch, or on request.
             self.model.jax_state_sync()
-        self.history[self._steps] = diagnose(self.model, self.x, self.y, **self.arguments)
 
     def plot(self, path: str | Path | None = None) -> "Figure":
         """Plot the statistics over the training steps. Otherwise like `Report.plot`.
