@@ -21,6 +21,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Held while a seed generator advances.
 _GENERATORS = threading.Lock()
+# Held while the states of the global generators are kept, to be restored.
+_PRESERVING = threading.RLock()
 
 
 # The name of a device, and the addresses of a first byte and of the one after the last.
@@ -209,7 +211,17 @@ class Backend:
         weights = {id(weight): weight for layer in layers for weight in layer.trainable_variables}
         regularized = [(weight, weight.value) for weight in weights.values() if weight.regularizer is not None]
         # The counters of Keras' random generators are variables too, including the global one.
-        with keras.StatelessScope(regularized, collect_losses=True), self.preserve_foreign_state(layers):
+        scope = keras.StatelessScope(regularized, collect_losses=True)
+        with scope, self.preserve_foreign_state(layers), self.generators_preserved():
+            yield
+
+    @contextlib.contextmanager
+    def generators_preserved(self) -> Iterator[None]:
+        """Yield a context after which the global random generators have the states that they have now.
+
+        Other threads that preserve them wait: one would restore what another has advanced.
+        """
+        with _PRESERVING:
             put_back = self.kept_generators()
             try:
                 yield

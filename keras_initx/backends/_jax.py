@@ -170,11 +170,8 @@ class Implementation(Backend):
         program = jax.jit(lambda *arguments: [_scale_and_norm(found) for found in jax.grad(value)(*arguments)])
 
         def norms(*arguments: Any) -> list[float]:
-            put_back = self.kept_generators()
-            try:
+            with self.generators_preserved():
                 pairs = program(_values(variables), _values(others), arguments)
-            finally:
-                put_back()
             return [float(scale) * float(norm) for scale, norm in jax.device_get(pairs)]
 
         return norms
