@@ -1,6 +1,7 @@
 """Compile a network once and reuse it for all trials of a process, which differ only in their weights."""
 
 import contextlib
+import hashlib
 import io
 import json
 import types
@@ -21,6 +22,12 @@ from keras_initx.studies._records import Data
 
 # Their configs contain code or state of another framework.
 _FOREIGN = (keras.layers.FlaxLayer, keras.layers.JaxLayer, keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
+# What may have methods, settings and parts of its own that the user replaced.
+_PARTS = (
+    *(keras.Operation, keras.Optimizer, keras.Loss, keras.Metric),
+    *(keras.regularizers.Regularizer, keras.constraints.Constraint, keras.dtype_policies.DTypePolicy),
+    *(keras.optimizers.schedules.LearningRateSchedule, keras.random.SeedGenerator),
+)
 # Copies by the keys of their programs, most recently used last. Copies in use are not included.
 _KEPT: dict[str, keras.Model] = {}
 _KEPT_AT_MOST = 2
@@ -102,8 +109,6 @@ def _is_determined(layer: Any) -> bool:
         and not getattr(layer, "stateful", False)
         # TensorFlow counts variables as tensors.
         and not any(keras.ops.is_tensor(value) and not isinstance(value, keras.Variable) for value in values)
-        # The config has only the name of a function, and a custom function may be named `relu` too.
-        and all(is_of_keras(value) for value in values if isinstance(value, types.FunctionType))
     )
 
 
@@ -152,13 +157,71 @@ def _describe(model: keras.Model, named: Collection[str] = ()) -> str:
             named.update(ends)
     if names.keys() & named:
         raise ValueError
+    known: dict[int, str] = {}
     settings = [
+        *(_attributes(part, known) for part in (model, *model.trainable_variables, *model.non_trainable_variables)),
         *(model.run_eagerly, model.jit_compile, model.steps_per_execution),
         *(keras.config.floatx(), keras.config.epsilon(), keras.config.dtype_policy().name),
-        # Not in the configs of layers.
-        *([layer.autocast, layer.supports_masking] for layer in layers_of(model)),
+        *(layer.supports_masking for layer in layers_of(model)),  # a property, not in the config
     ]
     return json.dumps([_generalized(config, names), _generalized(metrics, {}), settings])
+
+
+def _attributes(part: Any, known: dict[int, str]) -> str:
+    """Return a digest of what `part` and the parts within it keep in attributes, that a config need not say.
+
+    That is the kind of everything that a user may have put there, such as a function in place of a
+    method, and the public numbers. A model and its copy have the same, unless something was changed
+    after it was made.
+
+    Args:
+        part: A model, or a part of one.
+        known: The digests of the parts that were seen before, by their ids. Those of others are added.
+    """
+    if id(part) in known:
+        return known[id(part)]
+    described: list[Any] = [_kind_of_object(part)]
+    for name, value in sorted(vars(part).items()):
+        kinds = set()
+        for item in _items(value):
+            if isinstance(item, _PARTS):
+                kinds.add(_attributes(item, known))
+            # What else Keras keeps, it keeps for itself.
+            elif not isinstance(item, _PLAIN) and (callable(item) or not is_of_keras(type(item))):
+                kinds.add(_kind_of_object(item))
+        if kinds:
+            described.append([name, *sorted(kinds)])
+        # An optimizer is built with the copy, and for the model later.
+        elif isinstance(value, int | float) and not name.startswith("_") and name != "built":
+            described.append([name, value])
+    known[id(part)] = hashlib.sha256(json.dumps(described).encode()).hexdigest()
+    return known[id(part)]
+
+
+# Variables and initializers of a model and its copy differ, and numbers and names need not be equal.
+_PLAIN = (keras.Variable, keras.initializers.Initializer, bool, int, float, str, bytes, types.NoneType)
+
+
+def _items(value: Any) -> Iterator[Any]:
+    """Yield `value`, or what is in it if it is a container."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from _items(item)
+    else:
+        yield value
+
+
+def _kind_of_object(value: Any) -> str:
+    """Return the name of a function and the place of its code, or the name of the class of another object."""
+    function = getattr(value, "__func__", value)  # of a method
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        # A function may have been given the name of another one.
+        return f"{function.__module__}.{function.__qualname__} {code.co_filename}:{code.co_firstlineno}"
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _key(program: str) -> str:

@@ -1,6 +1,7 @@
 """One compiled copy in all trials gives the records of a new model in each, and nothing that differs is mixed up."""
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from modes import to_numpy
 from networks import Subclassed, build_without_input, data, timeless
 
+from keras_initx._keras import compiled_metrics
 from keras_initx.studies import _reuse, _trial, compare_initializers, random_restarts
 
 LOSS = "sparse_categorical_crossentropy"
@@ -221,6 +223,153 @@ def test_what_a_config_does_not_say_is_trained_itself(build):
     model = build()
     with _reuse.compiled_once(model, data()) as trained:
         assert trained is model
+
+
+def with_parts():
+    """Return a model with all parts that may have something of their own."""
+    inner = keras.Sequential([keras.Input((6,)), keras.layers.Dense(6)])
+    kernel = {"kernel_regularizer": "l2", "kernel_constraint": "max_norm"}
+    layers = [
+        keras.layers.Dense(6, "relu", activity_regularizer="l2", dtype=keras.DTypePolicy("float32"), **kernel),
+        inner,
+        keras.layers.Dropout(0.1),
+        keras.layers.Reshape((2, 3)),
+        keras.layers.RNN([keras.layers.GRUCell(4), keras.layers.SimpleRNNCell(4)]),
+        keras.layers.Dense(3, keras.layers.LeakyReLU()),
+        keras.layers.Softmax(),
+    ]
+    model = keras.Sequential([keras.Input((6,)), *layers])
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.05, decay_steps=3, decay_rate=0.5)
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(schedule))
+    loss = keras.losses.SparseCategoricalCrossentropy()
+    metric = keras.metrics.SparseCategoricalAccuracy()
+    model.compile(optimizer, loss, metrics=[metric], weighted_metrics=[keras.metrics.MeanSquaredError()])
+    return model
+
+
+METHODS = {
+    "train_step": lambda model: model,
+    "test_step": lambda model: model,
+    "compute_loss": lambda model: model,
+    "compute_metrics": lambda model: model,
+    "call": lambda model: model.layers[0],
+    "call of a nested layer": lambda model: model.layers[1].layers[0],
+    "call of a cell": lambda model: model.layers[4].cell.cells[0],
+    "call of an activation": lambda model: model.layers[5].activation,
+    "next": lambda model: model.layers[2].seed_generator,
+    "__call__": lambda model: model.layers[0].kernel_regularizer,
+    "__call__ of an activity": lambda model: model.layers[0].activity_regularizer,
+    "__call__ of a constraint": lambda model: model.layers[0].kernel_constraint,
+    "convert_input": lambda model: model.layers[0].dtype_policy,
+    "assign": lambda model: model.layers[0].kernel,
+    "apply": lambda model: model.optimizer,
+    "update_step": lambda model: model.optimizer.inner_optimizer,
+    "__call__ of a schedule": lambda model: vars(model.optimizer.inner_optimizer)["_learning_rate"],
+    "call of a loss": lambda model: model.loss,
+    "update_state": lambda model: compiled_metrics(model)[0],
+    "result": lambda model: compiled_metrics(model)[1],
+}
+
+
+class Replacement:
+    """Does what a function does, as a method and as an object."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, *arguments, **options):
+        return self.function(*arguments, **options)
+
+
+def renamed(function):
+    """Return a function with the name and the module of another one."""
+    return functools.wraps(function)(lambda *arguments, **options: function(*arguments, **options))
+
+
+FORMS = {
+    "method": lambda function: Replacement(function).__call__,
+    "partial": functools.partial,
+    "object": Replacement,
+    "lambda": lambda function: lambda *arguments, **options: function(*arguments, **options),
+    "wrapper": renamed,
+    "another of Keras": lambda function: keras.activations.relu,
+}
+
+
+def assert_trained_itself(model):
+    with _reuse.copies_dropped(), _reuse.compiled_once(model, data()) as trained:
+        assert trained is model
+
+
+ON_EACH_BACKEND = ["compute_loss", "call", "apply"]
+ON_ONE = [pytest.param(name, marks=pytest.mark.once) for name in METHODS if name not in ON_EACH_BACKEND]
+
+
+@pytest.mark.parametrize("what", [*ON_EACH_BACKEND, *ON_ONE])
+def test_a_model_with_a_method_of_the_user_is_trained_itself(what):
+    model = with_parts()
+    owner, name = METHODS[what](model), what.split()[0]
+    setattr(owner, name, functools.partial(getattr(owner, name)))
+    assert_trained_itself(model)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("form", FORMS)
+def test_a_method_of_the_user_may_have_any_form(form):
+    model = with_parts()
+    model.optimizer.apply = FORMS[form](model.optimizer.apply)
+    assert_trained_itself(model)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: setattr(model.layers[0], "activation", renamed(keras.activations.relu)),
+        lambda model: setattr(model.layers[0], "activity_regularizer", lambda x: 0.0),
+        lambda model: setattr(model.layers[0].kernel, "constraint", functools.partial(abs)),
+        lambda model: setattr(model.layers[0], "unknown", object()),
+        lambda model: setattr(model.layers[0], "unknown", 3),
+        lambda model: setattr(model, "train_function", print),
+    ],
+    ids=["activation", "regularizer", "constraint", "object", "number", "program"],
+)
+def test_a_model_that_was_changed_after_it_was_made_is_trained_itself(change):
+    model = with_parts()
+    change(model)
+    assert_trained_itself(model)
+
+
+@pytest.mark.once
+def test_a_model_with_many_parts_is_trained_in_a_copy():
+    with _reuse.copies_dropped():
+        with _reuse.compiled_once(with_parts(), data()) as first:
+            pass
+        with _reuse.compiled_once(with_parts(), data()) as second:
+            assert second is first
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("form", ["method", "partial"])
+def test_what_the_user_set_on_a_model_counts(form):
+    def build(factor):
+        model = sequential("zeros", rate=0.0)
+        compute = model.compute_loss
+        model.compute_loss = FORMS[form](lambda *arguments, **options: factor * compute(*arguments, **options))
+        return model
+
+    study = compare_initializers(build, {"plain": 1, "tenfold": 10}, data(), repeats=1, epochs=1)
+    plain, tenfold = (study.trials[name, 1].epochs[0]["val_loss"] for name in ("plain", "tenfold"))
+    assert tenfold == pytest.approx(10 * plain)
+
+
+@pytest.mark.once
+def test_what_the_user_set_on_a_class_of_keras_counts(monkeypatch):
+    plain, _ = results(sequential, ["he_normal"], epochs=1)
+    compute = keras.Model.compute_loss
+    monkeypatch.setattr(keras.Model, "compute_loss", lambda *arguments, **options: 10 * compute(*arguments, **options))
+    tenfold, _ = results(sequential, ["he_normal"], epochs=1)
+    assert tenfold[0]["val_loss"] == pytest.approx(10 * plain[0]["val_loss"])
 
 
 @pytest.mark.once
