@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import inspect
 import random
 import threading
 import warnings
@@ -90,11 +91,12 @@ def seeded(initializer: Any, seed: int) -> Any:
 
     Args:
         initializer: An initializer, its string id, or a dict, list or tuple of initializers.
-            Anything else is returned unchanged.
+            Anything else is returned unchanged, as is an initializer that takes no seed.
         seed: An integer.
 
     Raises:
-        ValueError: If a string is not the id of an initializer, or an initializer has a seed.
+        ValueError: If a string is not the id of an initializer, or an initializer has a seed or
+            an argument that its config lacks.
     """
     if isinstance(initializer, dict):
         return {key: seeded(item, derived_seed(seed, key)) for key, item in initializer.items()}
@@ -104,7 +106,32 @@ def seeded(initializer: Any, seed: int) -> Any:
         initializer = keras.initializers.get(initializer)
     if not isinstance(initializer, keras.initializers.Initializer):
         return initializer
-    return type(initializer).from_config(_with_seeds(initializer.get_config(), seed, initializer))
+    config = initializer.get_config()
+    if not takes_seed(config):
+        return initializer
+    result = type(initializer).from_config(_with_seeds(config, seed, initializer))
+    _check_arguments(initializer, result)
+    return result
+
+
+def _check_arguments(initializer: Any, result: Any) -> None:
+    """Raise `ValueError` if `result`, made from the config of `initializer`, lacks one of its arguments."""
+    for name in inspect.signature(type(initializer)).parameters:
+        for attribute in (name, f"_{name}"):
+            own, other = (vars(each).get(attribute) for each in (initializer, result))
+            is_plain = own is None or isinstance(own, str | bool | int | float)
+            if name != "seed" and (type(own) is not type(other) or (is_plain and own != other)):
+                raise ValueError(
+                    "`initializers` must have all their arguments in `get_config`, from which each trial makes a new "
+                    f"one. Received: {initializer!r} without {name}"
+                )
+
+
+def takes_seed(config: Any) -> bool:
+    """Return whether a config, or a config nested in it, has an argument `seed`."""
+    if isinstance(config, list | tuple):
+        return any(map(takes_seed, config))
+    return isinstance(config, dict) and ("seed" in config or any(map(takes_seed, config.values())))
 
 
 def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:

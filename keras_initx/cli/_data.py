@@ -6,6 +6,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_initx._checks import check_local
+
 DOWNLOADED = ("mnist", "fashion_mnist", "cifar10")
 NAMES = ("digits", *DOWNLOADED, "synthetic")
 # The name in all tables, figures and reports, so that nobody mistakes the images for photographs.
@@ -57,7 +59,7 @@ def load(name: str) -> Dataset:
     if name in DOWNLOADED:
         return _downloaded(name)
     if Path(name).suffix == ".npz":
-        return _from_file(Path(name))
+        return _from_file(Path(check_local("data", name)))
     raise DataError(f"data must be one of {NAMES} or the path of a .npz file. Received: {name!r}")
 
 

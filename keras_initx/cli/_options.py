@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from keras_initx import _extras
+from keras_initx._checks import check_local
 
 Number = TypeVar("Number", int, float)
 
@@ -47,6 +48,14 @@ def _number(
     return {"type": parse, "metavar": metavar}
 
 
+def local_path(text: str) -> Path:
+    """Parse the path of a file or a folder on this machine."""
+    try:
+        return Path(check_local("path", text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 # The kinds of options, as arguments of `add_argument`.
 COUNT = _number("positive integer", int, lambda value: value > 0)
 COUNT_OR_ZERO = _number("non-negative integer", int, lambda value: value >= 0)
@@ -54,7 +63,7 @@ PROCESSES = _number("integer other than 0", int, lambda value: value != 0)
 SEED = _number("integer in [0, 2**32)", int, lambda value: 0 <= value < 1 << 32)
 FINITE = _number("finite number", float, math.isfinite, "X")
 POSITIVE = _number("positive number", float, lambda value: 0 < value < math.inf, "X")
-FILE: dict[str, Any] = {"type": Path, "metavar": "FILE"}
+FILE: dict[str, Any] = {"type": local_path, "metavar": "FILE"}
 
 
 def threshold(text: str) -> tuple[str, float]:

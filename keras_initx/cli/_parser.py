@@ -71,7 +71,7 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     report each problem with its location and a remedy. The exit code is 1 if a problem of the --fail-on level or
     higher is found, otherwise 0.
     """
-    parser.add_argument("model", type=Path, help="the model, a .keras file")
+    parser.add_argument("model", type=_options.local_path, help="the model, a .keras file")
     parser.add_argument(
         "--data",
         **_options.FILE,
@@ -105,7 +105,7 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
     Initialize the weights of a saved model, print the initializer of each weight, and save the model to another
     file. Weights that no rule matches are initialized by the initializer of their layer.
     """
-    parser.add_argument("model", type=Path, metavar="MODEL.keras", help="a saved model")
+    parser.add_argument("model", type=_options.local_path, metavar="MODEL.keras", help="a saved model")
     parser.add_argument(
         "--rules",
         metavar="JSON",
@@ -113,7 +113,7 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
         '\'{"*/kernel": "initx.he_normal"}\'; the first match is used, null leaves a weight unchanged',
     )
     parser.add_argument("--seed", **_options.SEED, help="root of the seeds of all weights; default: random")
-    parser.add_argument("--out", type=Path, metavar="FILE.keras", help="file to save the model to")
+    parser.add_argument("--out", type=_options.local_path, metavar="FILE.keras", help="file to save the model to")
     parser.add_argument("--html", **_options.FILE, help="write the plan to a file as a page")
     parser.add_argument("--dry-run", action="store_true", help="only print the plan, without initializing or saving")
 
@@ -174,7 +174,9 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 
     Write the table, records, plots and report of a study again from its folder. The study may be unfinished.
     """
-    parser.add_argument("folder", type=Path, metavar="DIR", help="output folder of `compare` or `restarts`")
+    parser.add_argument(
+        "folder", type=_options.local_path, metavar="DIR", help="output folder of `compare` or `restarts`"
+    )
     _add_metric(parser)
     parser.add_argument(
         "--threshold", **_options.FINITE, help='for `compare`: metric value for the "epochs to reach" column'
@@ -210,7 +212,11 @@ def _add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
         "--jobs", **_options.PROCESSES, default=1, help="number of processes, -1 for all cores; default: %(default)s"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("study"), metavar="DIR", help="output folder; default: %(default)s"
+        "--out",
+        type=_options.local_path,
+        default=Path("study"),
+        metavar="DIR",
+        help="output folder; default: %(default)s",
     )
     _add_metric(parser)
 

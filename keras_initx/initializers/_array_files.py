@@ -18,6 +18,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
+from keras_initx._checks import check_local
 from keras_initx._extras import import_optional
 from keras_initx._typing import Array, DType, Shape
 
@@ -63,6 +64,7 @@ def suffix(path: str) -> str:
 
 def check_file(argument: str, path: str) -> None:
     """Raise `ValueError` unless there is a file at `path`."""
+    check_local(argument, path)
     if not os.path.isfile(path):
         found = "a folder" if os.path.isdir(path) else "none"
         raise ValueError(

@@ -2,21 +2,25 @@
 
 import contextlib
 import dataclasses
+import functools
+import inspect
 import os
 import tempfile
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from keras_initx._checks import check_count, check_flag, is_integer
+from keras_initx._checks import check_count, check_flag, check_local, is_integer
 from keras_initx._extras import import_optional
 from keras_initx._process import SharedByThreads
-from keras_initx._seeds import isolated_rng, seeded
+from keras_initx._seeds import isolated_rng, parts_of, seeded, takes_seed
 from keras_initx.rendering._terminal import progress
 from keras_initx.studies import _metric, _plan
 from keras_initx.studies._data import checked_data
+from keras_initx.studies._fingerprint import fingerprint
 from keras_initx.studies._records import Build, BuildWith, DataLike, Folder, Initializers, Mode, Settings, Trial
 from keras_initx.studies._restart_study import RestartStudy
 from keras_initx.studies._reuse import copies_dropped
@@ -54,7 +58,8 @@ def compare_initializers(
         build: Function that takes an initializer and returns a new compiled model. It gets a new
             initializer for each trial, which draws different values for each layer.
         initializers: List of string ids, or a dict from names to string ids, initializers without a
-            seed, or dicts of them. Other values are passed to `build` unchanged.
+            seed, or dicts of them. Other values, and initializers that take no seed, are passed to
+            `build` unchanged.
         data: `((x, y), (x_val, y_val))`: training data and validation data. Arrays, tensors, pandas
             Series or DataFrames, or lists, tuples and dicts of them for models with several inputs.
             Each pair may have sample weights as a third member.
@@ -66,7 +71,7 @@ def compare_initializers(
         n_jobs: Number of processes, as in joblib. A parallel backend set by
             `joblib.parallel_config`, such as `"dask"`, is used; its workers need access to the
             folder `out`.
-        out: Folder in which each epoch is recorded as soon as it is finished. If it contains part
+        out: Local or mounted folder in which each epoch is recorded as soon as it is finished. If it contains part
             of this study, the run resumes where it stopped. By default a temporary folder.
         title: Title of tables and plots.
         monitor: Name of the metric to compare by, e.g. `"val_loss"`. The number that Keras may add to a
@@ -112,7 +117,8 @@ def compare_initializers(
     _check_jobs(n_jobs)
     settings = {
         **_plan.run_settings(build, arrays, epochs, batch_size, seed, title),
-        "initializers": {name: _plan.fingerprint(initializer) for name, initializer in named.items()},
+        "initializers": _fingerprints(named, out),
+        "unseeded": [name for name, initializer in named.items() if _is_unseeded(initializer)],
         "repeats": int(check_count("repeats", repeats)),
     }
     import_optional("scipy.stats", "studies")  # The tests need it: fail now rather than after training.
@@ -162,7 +168,7 @@ def random_restarts(
         n_jobs: See `compare_initializers`.
         out: See `compare_initializers`.
         title: See `compare_initializers`.
-        monitor: See `compare_initializers`.
+        monitor: Name of the metric that the search goes by. See `compare_initializers`.
         mode: See `compare_initializers`.
 
     Returns:
@@ -203,7 +209,8 @@ def random_restarts(
     if checks != 0:
         check_count("checks", checks)
     settings = _plan.run_settings(build, arrays, epochs, batch_size, seed, title)
-    settings |= {"n": int(n), "checks": int(checks)}
+    # The search goes by the metric, so that with another one it is another search.
+    settings |= {"n": int(n), "checks": int(checks), "monitor": monitor, "mode": mode}
     if checks:
         import_optional("scipy.stats", "studies")  # The tests need it: fail now rather than after training.
     with _open_folder(out, "restarts", settings) as folder:
@@ -244,6 +251,45 @@ def _checked_initializers(initializers: Initializers) -> dict[str, Any]:
     return named
 
 
+def _fingerprints(named: Mapping[str, Any], out: str | Path | None) -> dict[str, Any]:
+    """Return the descriptions of initializers, by which another study in the folder `out` is told.
+
+    Raises:
+        ValueError: If there is a folder, and two objects of a class could not be told apart.
+    """
+    found = {}
+    for name, initializer in named.items():
+        unknown: list[str] = []
+        found[name] = fingerprint(initializer, unknown)
+        if unknown and out is not None:
+            raise ValueError(
+                "`initializers` must be strings, numbers, arrays, functions or objects that pickle takes, so that a "
+                "study in `out` is not resumed with others: make other objects in `build`, or leave out `out`. "
+                f"Received: initializers={{{name!r}: ...}} with an object of {unknown[0]}"
+            )
+    return found
+
+
+def _is_unseeded(initializer: Any) -> bool:
+    """Return whether an initializer of the user, which may draw, has no argument `seed`."""
+    if isinstance(initializer, dict):
+        return any(map(_is_unseeded, initializer.values()))
+    if isinstance(initializer, list | tuple):
+        return any(map(_is_unseeded, initializer))
+    if isinstance(initializer, str):
+        initializer = keras.initializers.get(initializer)
+    if isinstance(initializer, keras.initializers.Initializer):
+        own = [part for part in parts_of(initializer) if type(part).__module__.partition(".")[0] not in _KNOWN]
+        return not all(takes_seed(part.get_config()) for part in own)
+    # Keras takes functions of a shape as initializers too.
+    is_function = isinstance(initializer, types.FunctionType | types.MethodType | functools.partial)
+    return is_function and "shape" in inspect.signature(initializer).parameters
+
+
+# Packages of which all initializers that draw take a seed.
+_KNOWN = "keras", "keras_initx"
+
+
 def _check_jobs(n_jobs: Any) -> None:
     """Raise `TypeError` or `ValueError` unless `n_jobs` is a number of processes, as in joblib."""
     required = f"`n_jobs` must be an integer other than 0. Received: {n_jobs=!r}"
@@ -257,7 +303,7 @@ def _check_jobs(n_jobs: Any) -> None:
 def _open_folder(out: str | Path | None, kind: str, settings: Settings) -> Iterator[Folder]:
     """Yield the folder of a run, and forget afterward what was kept for its trials alone."""
     with tempfile.TemporaryDirectory() as temporary, copies_dropped():
-        folder = Folder(out or temporary)
+        folder = Folder(check_local("out", out) if out else temporary)
         folder.open(kind, settings)
         yield folder
 

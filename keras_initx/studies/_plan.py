@@ -1,7 +1,6 @@
 """The plan of a run, derived from its settings: the trials with their names and seeds."""
 
 import math
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from keras_initx._checks import check_count, check_seed, check_type
 from keras_initx._seeds import derived_seed
 from keras_initx._version import __version__
 from keras_initx.studies._data import data_digest
+from keras_initx.studies._fingerprint import fingerprint, name_of
 from keras_initx.studies._records import Data, Settings
 
 
@@ -27,8 +27,8 @@ def run_settings(
     check_type("seed", check_seed(seed), int, "an integer, from which all others are derived")
     check_type("title", title, str | None, "a string or `None`")
     return {
-        "title": title or str(fingerprint(build)),
-        "build": fingerprint(build),
+        "title": title or name_of(getattr(build, "func", build)),  # of a partial
+        "build": fingerprint(build, unknown=[]),  # as far as it can be described
         "epochs": int(check_count("epochs", epochs)),  # JSON has no integers of NumPy
         "batch_size": int(check_count("batch_size", batch_size)),
         "seed": int(seed),
@@ -38,21 +38,6 @@ def run_settings(
         "keras": keras.__version__,
         "keras_initx": __version__,
     }
-
-
-def fingerprint(value: Any) -> Any:
-    """Return a JSON-serializable description of a function, an initializer, or another value that identifies a run."""
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, dict):
-        return {str(key): fingerprint(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [fingerprint(item) for item in value]
-    if isinstance(value, keras.initializers.Initializer):
-        return [type(value).__name__, fingerprint(value.get_config())]
-    if hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 class TrialPlan(NamedTuple):

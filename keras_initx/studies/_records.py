@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_initx import _files
+from keras_initx._checks import check_local
 
 __all__ = ["DamagedFileError", "RecordError", "SettingsError", "Trial"]
 
@@ -112,7 +113,7 @@ class Folder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(check_local("path", path))
         self._header, self._trials = self.path / "study.json", self.path / "trials"
 
     def open(self, kind: str, settings: Settings) -> None:
@@ -130,7 +131,8 @@ class Folder:
             raise SettingsError(f"{self.path} contains another kind of run. Received: {kind}, there {found['kind']}")
         # As JSON: tuples come back as lists.
         there, here = found["settings"], json.loads(json.dumps(settings))
-        if changed := sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name)):
+        changed = sorted(name for name in there.keys() | here.keys() if not _is_same(there.get(name), here.get(name)))
+        if changed:
             details = "; ".join(f"{name}={here.get(name)!r}, there {there.get(name)!r}" for name in changed)
             raise SettingsError(f"{self.path} contains a run with other settings. Received: {details}")
 
@@ -212,6 +214,11 @@ class Folder:
     def _state_file(self, key: str, digest: str) -> Path:
         # Named after its content too, because two runs in one folder may differ in the last bits.
         return self._trials / f"{key}.{digest[:16]}.state"
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether two settings are the same, also if they are NaN."""
+    return bool(one == other) or json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _read_trial(key: str, attempts: Sequence[Path]) -> Trial:

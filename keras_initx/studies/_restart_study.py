@@ -10,9 +10,9 @@ from keras_initx.rendering._figures import Plot
 from keras_initx.rendering._table import Column
 from keras_initx.rendering._text import counted, number
 from keras_initx.studies._metric import metric_range, resolve_metric, sign, unify_metric_names
-from keras_initx.studies._plan import check_keys, draw_seed, plan_rounds, stage_key
+from keras_initx.studies._plan import Round, check_keys, draw_seed, plan_rounds, stage_key
 from keras_initx.studies._plots import label_rows, label_steps, new_plot
-from keras_initx.studies._records import Direction, Folder, Mode, Record, Settings
+from keras_initx.studies._records import Direction, Folder, Mode, Record, Settings, Status
 from keras_initx.studies._result import Result
 from keras_initx.studies._statistics import SIGNIFICANT, mean_of, needed_repeats, paired_test, repeats_needed
 
@@ -37,6 +37,7 @@ class RestartStudy(Result):
         monitor: Name of the metric that draws are compared by.
         mode: `"max"` or `"min"`: whether larger or smaller values are better.
         model: The best model, trained, or `None` if the study was read from a folder.
+        is_finished: Whether all rounds of the search have ended.
     """
 
     title: str
@@ -46,6 +47,7 @@ class RestartStudy(Result):
     monitor: str
     mode: Direction
     model: keras.Model | None = None
+    is_finished: bool = True
 
     @classmethod
     def read(cls, path: str | Path, *, monitor: str | None = None, mode: Mode = "auto") -> "RestartStudy":
@@ -53,7 +55,7 @@ class RestartStudy(Result):
 
         Args:
             path: Path of the folder.
-            monitor: See `random_restarts`.
+            monitor: See `random_restarts`. By default the metric that the search went by.
             mode: See `random_restarts`.
 
         Raises:
@@ -65,6 +67,10 @@ class RestartStudy(Result):
         """
         folder = Folder(path)
         settings = folder.settings("restarts")
+        if monitor is None:
+            monitor = settings.get("monitor")
+            if mode == "auto":
+                mode = settings.get("mode", "auto")
         rounds, numbers = plan_rounds(settings), range(1, settings["n"] + 1)
         stages = {draw: [stage_key(draw, round_.number) for round_ in rounds] for draw in numbers}
         trials = unify_metric_names(folder.trials(key for keys in stages.values() for key in keys))
@@ -89,7 +95,8 @@ class RestartStudy(Result):
             chosen, other = (trials[key] for key in pair)
             if chosen.status == other.status == "finished":
                 checks.append((chosen.epochs[-1][monitor], other.epochs[-1][monitor]))
-        return cls(settings["title"], settings, draws, checks, monitor, direction)
+        is_finished = _have_ended(rounds, [[trials[key].status for key in own] for own in stages.values()])
+        return cls(settings["title"], settings, draws, checks, monitor, direction, is_finished=is_finished)
 
     @property
     def seed(self) -> int:
@@ -165,7 +172,7 @@ class RestartStudy(Result):
 
     @property
     def _is_unfinished(self) -> bool:
-        return self._trained < self.settings["epochs"] or any(draw["status"] == "interrupted" for draw in self.draws)
+        return self._trained < self.settings["epochs"] or not self.is_finished
 
     def _columns(self) -> list[Column[Record]]:
         return [
@@ -220,3 +227,20 @@ class RestartStudy(Result):
             found = f"the best is draw {best['draw']} with {self.monitor} {number(self.score)}"
             found += " so far" if self._is_unfinished else ""
         return f" of {counted(len(self.draws), 'draw')}: {found}"
+
+
+def _have_ended(rounds: list[Round], statuses: list[list[Status]]) -> bool:
+    """Return whether all rounds have ended.
+
+    Args:
+        rounds: The rounds of the search.
+        statuses: For each draw the status of its training in each round.
+    """
+    left = len(statuses)
+    for place, round_ in enumerate(rounds):
+        found = [own[place] for own in statuses]
+        ended = [status for status in found if status not in ("interrupted", "missing")]
+        if len(ended) < min(left, round_.size):
+            return False
+        left = ended.count("finished")
+    return True

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from keras_initx._checks import check_local
 from keras_initx.rendering._export import image, page, paragraphs, section
 from keras_initx.rendering._figures import Plot, as_png, save_plots
 from keras_initx.rendering._table import Column, Table, Tabular, legend, narrow
@@ -86,7 +87,7 @@ class Result(Tabular[Record]):
         """
         plots = self._plots()
         if folder is not None:
-            save_plots(plots, Path(folder), suffix)
+            save_plots(plots, Path(check_local("folder", folder)), suffix)
         return {plot.name: plot.figure for plot in plots}
 
     def report(self, path: str | Path) -> None:

@@ -18,6 +18,7 @@ from keras_initx.backends import backend
 from keras_initx.diagnostics._layers import automatic_name
 from keras_initx.diagnostics._measure import keep_gradient_norms
 from keras_initx.models._layer_initializers import optimizers_of
+from keras_initx.studies._fingerprint import name_of
 from keras_initx.studies._records import Data
 
 # Their configs contain code or state of another framework.
@@ -217,11 +218,9 @@ def _kind_of_object(value: Any) -> str:
     """Return the name of a function and the place of its code, or the name of the class of another object."""
     function = getattr(value, "__func__", value)  # of a method
     code = getattr(function, "__code__", None)
-    if code is not None:
-        # A function may have been given the name of another one.
-        return f"{function.__module__}.{function.__qualname__} {code.co_filename}:{code.co_firstlineno}"
-    named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"
+    # A function may have been given the name of another one.
+    place = "" if code is None else f" {code.co_filename}:{code.co_firstlineno}"
+    return name_of(function) + place
 
 
 def _key(program: str) -> str:

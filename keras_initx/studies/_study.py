@@ -75,8 +75,8 @@ class Study(Trials, Result):
         return import_optional("pandas", None).DataFrame(self.records)
 
     def remarks(self) -> list[str]:
-        """Return sentences on unfinished trials, the results of the tests, and the first batch."""
-        return [*_unfinished(self), *_tests(self), *_problems(self)]
+        """Return sentences on unfinished trials, missing seeds, the results of the tests, and the first batch."""
+        return [*_unfinished(self), *_unseeded(self), *_tests(self), *_problems(self)]
 
     def _columns(self) -> list[Column[Record]]:
         goal = "-" if self.threshold is None else number(self.threshold)
@@ -190,6 +190,17 @@ def _unfinished(trials: Trials) -> list[str]:
             if row[status]
         ]
     return lines
+
+
+def _unseeded(trials: Trials) -> list[str]:
+    names = trials.settings.get("unseeded")
+    if not names:
+        return []
+    return [
+        f"No seed is taken by {listed(names)}: what draws random numbers there forms no pairs with the others, and "
+        "the same study again may give other values. An initializer takes a seed if it has an argument `seed`, which "
+        "its `get_config` returns."
+    ]
 
 
 def _tests(trials: Trials) -> list[str]:

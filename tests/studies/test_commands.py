@@ -294,6 +294,25 @@ def test_wrong_arguments_are_an_error(capsys, tmp_path, arguments, message):
     assert message in refused(capsys, *arguments, "--out", tmp_path)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("compare", "--out", "s3://bucket/study"),
+        ("restarts", "--out", "s3://bucket/study"),
+        ("report", "s3://bucket/study"),
+        ("compare", "--data", "s3://bucket/data.npz"),
+        ("initialize", "model.keras", "--out", "s3://bucket/model.keras"),
+        ("initialize", "s3://bucket/model.keras", "--dry-run"),
+        ("diagnose", "model.keras", "x.npy", "--json", "s3://bucket/report.json"),
+    ],
+    ids=" ".join,
+)
+def test_a_url_is_no_path(capsys, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    assert "must be a path on this machine: mount the storage as a folder" in refused(capsys, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_needs_a_network_ends_with_one_sentence(capsys, monkeypatch, tmp_path):
     def offline():
         raise OSError("no route to host")

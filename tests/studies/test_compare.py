@@ -1,6 +1,8 @@
 """What a comparison finds is what is there, and nothing else."""
 
 import collections
+import os
+import pathlib
 import sys
 import threading
 import time
@@ -14,8 +16,9 @@ from modes import BACKEND, to_numpy
 from networks import build, build_among_others, build_he, data, timeless
 
 import keras_initx
+from keras_initx._checks import check_local
 from keras_initx._seeds import derived_seed, seeded
-from keras_initx.studies import _engine, _trial, compare_initializers, random_restarts
+from keras_initx.studies import Study, _engine, _trial, compare_initializers, random_restarts
 from keras_initx.studies._trial import first_batch
 
 TWINS = {"one": "he_normal", "other": "he_normal"}
@@ -215,6 +218,24 @@ def test_a_worker_on_another_backend_is_an_error():
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("before", [None, BACKEND], ids=["unset", "set"])
+def test_processes_leave_the_environment_as_it_was(monkeypatch, before):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    if before is not None:
+        monkeypatch.setenv("KERAS_BACKEND", before)
+    seen = []
+
+    def build_and_look(initializer):
+        seen.append(os.environ["KERAS_BACKEND"])
+        return build(initializer)
+
+    with joblib.parallel_config("threading"):
+        compare_initializers(build_and_look, ["zeros"], data(), repeats=1, epochs=1, diagnosis=False, n_jobs=2)
+    assert seen == [BACKEND]
+    assert os.environ.get("KERAS_BACKEND") == before
+
+
+@pytest.mark.once
 def test_workers_compute_in_the_precision_of_this_process():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -243,20 +264,21 @@ def test_what_is_missing_is_named_before_anything_is_trained(monkeypatch, tmp_pa
 
 @pytest.mark.once
 def test_a_failing_trial_does_not_end_the_study(tmp_path):
-    full = True
+    full = tmp_path / "full"
+    full.touch()
 
     def build_if_there_is_room(units):
-        if full and units == 2:
+        if full.exists() and units == 2:
             raise OSError("no room left")
         return build("zeros")
 
     arguments = {"build": build_if_there_is_room, "initializers": {"two": 2, "three": 3}, "data": data()}
-    study = compare_initializers(**arguments, repeats=2, epochs=1, out=tmp_path)
+    study = compare_initializers(**arguments, repeats=2, epochs=1, out=tmp_path / "out")
     assert "two: 2 of 2 trials failed: OSError: no room left." in str(study)
     assert study.trials["two", 1].end["traceback"].startswith("Traceback")
     assert len(study.final_values("three")) == 2
-    full = False
-    assert len(compare_initializers(**arguments, repeats=2, epochs=1, out=tmp_path).final_values("two")) == 2
+    full.unlink()
+    assert len(compare_initializers(**arguments, repeats=2, epochs=1, out=tmp_path / "out").final_values("two")) == 2
 
 
 def build_with_rate(rate):
@@ -511,6 +533,81 @@ def test_random_parts_of_all_trials_begin_each_in_the_same_state(layer):
 
     study = compare_initializers(with_noise, TWINS, data(), repeats=1, epochs=1)
     assert study.final_values("one") == study.final_values("other")
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="modules of torch need torch")
+@pytest.mark.parametrize("layer", [keras.layers.Dense, OwnDense], ids=["copied", "own"])
+def test_a_module_of_torch_in_all_trials_begins_each_in_the_same_state(layer):
+    import torch
+
+    module = torch.nn.BatchNorm1d(6, affine=False)  # has buffers, and no variables of Keras
+    wrapper = keras.layers.TorchModuleWrapper(module)
+
+    def with_module(initializer):
+        model = keras.Sequential([keras.Input((6,)), wrapper, layer(3, "softmax", kernel_initializer=initializer)])
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        return model
+
+    before = module.running_mean.clone()
+    study = compare_initializers(with_module, TWINS, data(), repeats=1, epochs=1)
+    assert study.final_values("one") == study.final_values("other")
+    assert torch.equal(module.running_mean, before)
+
+
+class Unseeded(keras.initializers.Initializer):
+    """Draws from a generator of its own."""
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.convert_to_tensor(np.random.default_rng().normal(0, 0.1, shape), dtype)
+
+
+def unseeded(shape, dtype=None):
+    return Unseeded()(shape, dtype)
+
+
+@pytest.mark.once
+def test_what_takes_no_seed_is_told(tmp_path):
+    initializers = {
+        "object": Unseeded(),
+        "inner": keras_initx.Scaled(Unseeded(), 2.0),
+        "part": {"kernel": Unseeded()},
+        "function": unseeded,
+        "seeded": keras_initx.HeNormal(),
+        "constant": keras.initializers.Constant(0.1),
+        "zeros": "zeros",
+    }
+
+    def build_any(initializer):
+        return build(initializer["kernel"] if isinstance(initializer, dict) else initializer)
+
+    study = compare_initializers(
+        build_any, initializers, data(), repeats=1, epochs=1, diagnosis=False, out=tmp_path / "out"
+    )
+    told = "No seed is taken by object, inner, part and function: what draws random numbers there forms no pairs"
+    assert told in " ".join(str(study).split())
+    assert told in " ".join(str(Study.read(tmp_path / "out")).split())
+    seeded_alone = compare_initializers(build, ["zeros", "he_normal"], data(), repeats=1, epochs=1, diagnosis=False)
+    assert "No seed" not in str(seeded_alone)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("out", ["s3://bucket/study", pathlib.Path("s3://bucket/study"), "gs:/bucket", "file:///tmp/x"])
+def test_a_url_is_no_folder(monkeypatch, tmp_path, out):
+    monkeypatch.chdir(tmp_path)
+    message = r"must be a path on this machine: mount the storage as a folder, .* Received: \w+='(s3|gs|file):/"
+    with pytest.raises(ValueError, match=f"`out` {message}"):
+        compare_initializers(build, ["zeros"], data(), out=out)
+    with pytest.raises(ValueError, match=f"`out` {message}"):
+        random_restarts(build_he, data(), out=out)
+    with pytest.raises(ValueError, match=f"`path` {message}"):
+        Study.read(out)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["run 12:30", "a:b", "12:/c", "x:/y", "C:\\study", "s3", "./s3:/bucket"])
+def test_a_colon_may_be_in_the_name_of_a_folder(name):
+    assert check_local("out", name) == name
 
 
 @pytest.mark.once

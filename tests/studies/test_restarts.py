@@ -11,7 +11,15 @@ from modes import BACKEND, to_numpy
 from networks import build_among_others, build_he, data
 
 from keras_initx._seeds import derived_seed
-from keras_initx.studies import DamagedFileError, RestartStudy, _reuse, _trial, random_restarts
+from keras_initx.studies import (
+    DamagedFileError,
+    RestartStudy,
+    SettingsError,
+    _engine,
+    _reuse,
+    _trial,
+    random_restarts,
+)
 from keras_initx.studies._plan import TrialPlan, plan_checks, plan_rounds, plan_stage
 from keras_initx.studies._records import Folder
 from keras_initx.studies._trial import Run, run_trial, train
@@ -113,16 +121,39 @@ def test_checks_use_draws_and_orders_that_the_search_never_used():
     assert len({plan.order_seed for plan in (*stages, *others)}) == 1 + 4
 
 
+@pytest.fixture(scope="module")
+def other_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("other")
+
+
+@pytest.fixture(scope="module")
+def other_search(other_folder):
+    return random_restarts(build_he, data(), n=4, epochs=2, checks=2, out=other_folder, mode="min")
+
+
 @pytest.mark.once
-def test_checks_are_those_of_the_chosen_draw(study, folder, tmp_path):
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    worst = RestartStudy.read(tmp_path, mode="min")
+def test_checks_are_those_of_the_chosen_draw(study, folder, other_search):
+    worst = RestartStudy.read(folder, mode="min")
     assert worst.seed != study.seed
     assert worst.checks == []
-    chosen = random_restarts(build_he, data(), n=4, epochs=2, checks=2, out=tmp_path, mode="min")
-    assert chosen.seed != study.seed
-    assert [pair[0] for pair in chosen.checks] != [pair[0] for pair in study.checks]
-    assert [pair[1] for pair in chosen.checks] == [pair[1] for pair in study.checks]
+    assert other_search.seed != study.seed
+    assert [pair[0] for pair in other_search.checks] != [pair[0] for pair in study.checks]
+    assert [pair[1] for pair in other_search.checks] == [pair[1] for pair in study.checks]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("changes", [{"mode": "min"}, {"monitor": "val_loss"}], ids=lambda changes: next(iter(changes)))
+def test_a_search_is_not_resumed_by_another_metric(study, folder, changes):
+    files = sorted(folder.glob("trials/*"))
+    with pytest.raises(SettingsError, match=f"contains a run with other settings. Received: {next(iter(changes))}="):
+        random_restarts(build_he, data(), n=4, epochs=2, checks=2, out=folder, **changes)
+    assert sorted(folder.glob("trials/*")) == files
+
+
+@pytest.mark.once
+def test_a_search_is_read_by_its_own_metric(other_search, other_folder):
+    assert str(RestartStudy.read(other_folder)) == str(other_search)
+    assert RestartStudy.read(other_folder, monitor="val_accuracy").mode == "max"
 
 
 @pytest.mark.once
@@ -196,6 +227,69 @@ def test_the_leader_of_an_interrupted_search_is_told(tmp_path, monkeypatch):
     assert study.score == max(draw["epochs"][-1]["val_accuracy"] for draw in study.draws)
     assert f"The search is not finished. Draw {study.draws[0]['draw']} leads after 1 epoch." in str(study)
     assert repr(study).endswith(" so far>")
+
+
+@pytest.mark.once
+def test_a_search_is_finished_when_all_draws_of_the_last_round_are(monkeypatch, tmp_path):
+    """The first of the two draws of the last round is trained to its end, the other is not begun."""
+    rounds, run_trials = [], _engine.run_trials
+
+    def interrupted(run, plans, n_jobs, label):
+        rounds.append(label)
+        if label == "round 2":
+            run_trials(run, plans[:1], n_jobs, label)
+            raise KeyboardInterrupt
+        return run_trials(run, plans, n_jobs, label)
+
+    monkeypatch.setattr(_engine, "run_trials", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        random_restarts(build_he, data(), n=4, epochs=2, checks=0, out=tmp_path)
+    study = RestartStudy.read(tmp_path)
+    assert {draw["status"] for draw in study.draws} == {"finished"}
+    assert study.draws[0]["epochs"][-1]["epoch"] == 2
+    assert f"The search is not finished. Draw {study.draws[0]['draw']} leads after 2 epochs." in str(study)
+    assert "came out best" not in str(study)
+    assert repr(study).endswith(" so far>")
+
+
+def build_by_turns(factors):
+    """Return a function that builds a model whose loss is multiplied with the next of these each time."""
+    factors = iter(factors)
+
+    def build():
+        factor = next(factors)
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1)])
+        eagerly = BACKEND != "jax"
+        model.compile("sgd", lambda y, x: factor * keras.losses.mean_squared_error(y, x), run_eagerly=eagerly)
+        return model
+
+    return build
+
+
+@pytest.mark.once
+def test_a_draw_that_diverges_drops_out():
+    # Four draws, the two of the last round, the chosen one.
+    study = random_restarts(build_by_turns([1, np.nan, np.nan, 1, 1, 1, 1]), data(), n=4, epochs=2, checks=0)
+    assert sorted((draw["draw"], draw["status"]) for draw in study.draws[:2]) == [(1, "finished"), (4, "finished")]
+    assert sorted((draw["draw"], draw["status"]) for draw in study.draws[2:]) == [(2, "diverged"), (3, "diverged")]
+    assert [len(draw["epochs"]) for draw in study.draws] == [3, 3, 2, 2]
+    assert np.isfinite(study.score)
+    assert study.is_finished
+
+
+@pytest.mark.once
+def test_a_draw_that_diverges_last_is_not_chosen():
+    study = random_restarts(build_by_turns([1, 1, 1, 1, np.nan, 1, 1]), data(), n=4, epochs=2, checks=0)
+    assert [draw["status"] for draw in study.draws] == ["finished", "finished", "finished", "diverged"]
+    assert len(study.draws[0]["epochs"]) == len(study.draws[3]["epochs"]) == 3
+    assert "came out best" in str(study)
+    assert study.model.evaluate(*data()[1], verbose=0) == pytest.approx(study.score, rel=1e-4)
+
+
+@pytest.mark.once
+def test_a_search_of_which_every_draw_diverges_is_an_error():
+    with pytest.raises(RuntimeError, match="no draw could be trained to the end of round 1: diverged"):
+        random_restarts(build_by_turns([np.nan] * 4), data(), n=4, epochs=2, checks=0)
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="modules of torch need torch")

@@ -106,6 +106,12 @@ def test_a_failed_attempt_counts_until_another_settles(folder):
     assert losses(folder) == [3.0]
 
 
+def test_the_last_of_many_failed_attempts_counts(folder):
+    for value in range(11):
+        write(folder, float(value), end="failed")
+    assert losses(folder) == [10.0]
+
+
 @pytest.mark.parametrize(
     "name",
     ["0-1.1 (conflicted copy).jsonl", "0-1.1.sync-conflict.jsonl", "0-1.copy.jsonl", "0-1.1_0.jsonl", "0-1..jsonl"],

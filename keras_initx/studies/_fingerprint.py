@@ -1,0 +1,150 @@
+"""Describe what a run was given by its contents, so that a folder is not taken up with something else."""
+
+import functools
+import hashlib
+import json
+import types
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_initx._seeds import takes_seed
+from keras_initx._typing import Array
+from keras_initx.studies._data import data_digest
+
+Describe: TypeAlias = Callable[[Any], Any]
+
+# Characters of JSON that settings and messages show. Of a longer description the digest is.
+_SHOWN = 1000
+# Pickle would save them to an archive, which differs each time.
+_SAVED_BY_KERAS = (keras.Operation, keras.Optimizer, keras.Metric)
+
+
+def fingerprint(value: Any, unknown: list[str]) -> Any:
+    """Return a JSON-serializable description of `value`, which differs from that of another value.
+
+    It is the same in another process. A function is described by its name, its code, its defaults
+    and the variables around it that it uses, but not by the other functions that it calls. Other
+    objects are described by what pickle would keep of them.
+
+    Args:
+        value: Anything.
+        unknown: A list, to which the classes are added of which an object cannot be described.
+    """
+    try:
+        return _described(value, unknown, {})
+    except RecursionError:  # of a long chain of objects
+        return _unknown(value, unknown)
+
+
+def name_of(value: Any) -> str:
+    """Return the name of a function or a class, or that of the class of another object, with its module."""
+    is_named = callable(value) and hasattr(value, "__qualname__")
+    named = value if is_named else type(value)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _described(value: Any, unknown: list[str], known: dict[int, tuple[Any, Any]]) -> Any:
+    """Return the description of `value`.
+
+    Args:
+        value: Anything.
+        unknown: See `fingerprint`.
+        known: Objects that were seen before and their descriptions, by their ids. Others are added.
+    """
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if id(value) not in known:
+        known[id(value)] = value, "itself"  # if it contains itself
+        described = _contents(value, unknown, functools.partial(_described, unknown=unknown, known=known))
+        text = json.dumps(described)
+        known[id(value)] = value, described if len(text) <= _SHOWN else _digest(text.encode())
+    return known[id(value)][1]
+
+
+def _contents(value: Any, unknown: list[str], describe: Describe) -> Any:
+    if isinstance(value, bytes):
+        return _digest(value)
+    if isinstance(value, type):
+        return name_of(value)
+    if isinstance(value, types.ModuleType):
+        return value.__name__
+    if isinstance(value, keras.Variable) or keras.ops.is_tensor(value):
+        return _array(keras.ops.convert_to_numpy(value), describe)
+    if type(value) is np.ndarray or isinstance(value, np.generic):
+        return _array(np.asarray(value), describe)
+    if type(value) is dict:
+        if all(isinstance(key, str) for key in value):
+            return {key: describe(item) for key, item in value.items()}
+        return [[describe(key), describe(item)] for key, item in value.items()]
+    if type(value) in (list, tuple):
+        return [describe(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(json.dumps(describe(item)) for item in value)
+    if isinstance(value, types.FunctionType):
+        return _function(value, describe)
+    if isinstance(value, types.CodeType):
+        return [_digest(value.co_code), describe(value.co_names), describe(value.co_consts)]
+    try:
+        name, *parts = _taken_apart(value)
+    except Exception:  # An object may raise anything.
+        return _unknown(value, unknown)
+    return [name, *(describe(part) for part in parts)]
+
+
+def _array(array: Array, describe: Describe) -> Any:
+    kind = ["array", str(array.dtype), list(array.shape)]
+    if array.dtype.hasobject:
+        return [*kind, describe(array.tolist())]
+    return [*kind, data_digest(array)]
+
+
+def _function(function: types.FunctionType, describe: Describe) -> Any:
+    around = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            around[name] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    code = json.dumps(describe(function.__code__))
+    defaults = function.__defaults__, function.__kwdefaults__
+    return [name_of(function), _digest(code.encode()), describe(defaults), describe(around)]
+
+
+def _taken_apart(value: Any) -> list[Any]:
+    """Return the name of the class of an object, and what it consists of."""
+    if isinstance(value, keras.initializers.Initializer):
+        config = value.get_config()
+        # Without a seed it is used as it is, and the config need not say everything.
+        return [name_of(value), config] if takes_seed(config) else [name_of(value), config, vars(value)]
+    if isinstance(value, keras.Loss):  # whose config may be incomplete
+        return [name_of(value), vars(value)]
+    if isinstance(value, _SAVED_BY_KERAS):
+        variables = getattr(value, "variables", [])  # an operation that is no layer has none
+        return [name_of(value), _nameless(value.get_config()), list(variables)]
+    reduced = value.__reduce_ex__(4)
+    if isinstance(reduced, str):
+        return [name_of(value), reduced]
+    make, *parts = reduced
+    # The items of lists and dicts come one by one.
+    return [name_of(make), *(list(part) if hasattr(part, "__next__") else part for part in parts)]
+
+
+def _nameless(config: Any) -> Any:
+    """Return a config without names, which may be numbered in the process."""
+    if isinstance(config, dict):
+        return {key: _nameless(item) for key, item in config.items() if key != "name"}
+    if isinstance(config, list | tuple):
+        return [_nameless(item) for item in config]
+    return config
+
+
+def _unknown(value: Any, unknown: list[str]) -> Any:
+    unknown.append(name_of(value))
+    return ["unknown", name_of(value)]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
