@@ -198,6 +198,12 @@ def test_refuses_a_file_that_is_not_there(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.once
+def test_refuses_a_url():
+    with pytest.raises(ValueError, match="`path` must be a path on this machine: mount the storage as a folder"):
+        Pretrained("s3://bucket/a.npy")((4, 3))
+
+
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.h5", "a.keras"])
 def test_refuses_a_folder_with_the_name_of_a_file(name, tmp_path):
     (tmp_path / name).mkdir()

@@ -533,6 +533,7 @@ def test_what_cannot_be_read_to_its_end_changes_nothing(tmp_path):
         ),
         ("a.npy", ValueError, r"`source` must be a file that ends in one of \('.npz'"),
         ("absent.npz", ValueError, "`source` must be an existing file"),
+        ("s3://bucket/a.npz", ValueError, "`source` must be a path on this machine: mount the storage"),
         ({"other": np.zeros(2)}, ValueError, r"`rules` must map weights to arrays.*'hidden/kernel'.*; arrays 'other'"),
     ],
 )
