@@ -1,8 +1,10 @@
 """Reset the units of a trained model that do nothing."""
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -106,7 +108,9 @@ def reset_dormant(
     flattening and batch normalization, which is reset with its units. Outputs are measured as the
     next kernel receives them, without dropout. All other layers are left: those whose output is
     added to another, or is that of the model, recurrent, quantized, frozen layers, and convolutions
-    in groups or with channels first. In the `call` of a subclassed model, only what layers do is
+    in groups or with channels first. So are layers with an activation that mixes units, such as
+    softmax, or that is not one of Keras' functions, and subclasses with a `call` of their own,
+    which may mix them too. In the `call` of a subclassed model, only what layers do is
     seen: a layer whose output is used there by an operation as well must not be there.
 
     The same seed gives the same values on every backend. Which units are dormant is measured, and
@@ -171,16 +175,17 @@ def reset_dormant(
     weights = find_weights(model)
     paths = {layer: path for weight in weights for layer, path in zip(weight.layers, weight.layer_paths, strict=True)}
     rows, fresh, zeroed = [], _Masks(), _Masks()
-    for layer in _layers.named_layers(model):
+    for layer, name in _layers.named_layers(model).items():
         if kernels_of(layer) is None:
             continue
+        path = paths.get(layer, name)  # a layer with no weights but those of another has none
         try:
             units, own, outgoing, output = _unit_weights(flow, layer, steps)
         except _LeftError as left:
-            rows.append(DormantLayer(paths[layer], None, None, str(left)))
+            rows.append(DormantLayer(path, None, None, str(left)))
             continue
         is_dormant = output <= threshold * output.mean()
-        rows.append(DormantLayer(paths[layer], units, int(is_dormant.sum())))
+        rows.append(DormantLayer(path, units, int(is_dormant.sum())))
         for variable, axis in own:
             fresh.add(variable, axis, is_dormant)
         for variable, axis in outgoing:
@@ -230,8 +235,38 @@ _UNITWISE = (
         for axes in (1, 2, 3)
     ),
 )
-# Activations that mix units.
-_MIXING = ("glu", "log_softmax", "softmax", "sparsemax")
+# Keras' activations that treat each unit by itself, as functions of `keras.activations` or `keras.ops`. Of another
+# function, only its author knows.
+_UNITWISE_ACTIVATIONS = (
+    "celu",
+    "elu",
+    "exponential",
+    "gelu",
+    "hard_shrink",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_tanh",
+    "leaky_relu",
+    "linear",
+    "log_sigmoid",
+    "mish",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "soft_shrink",
+    "softplus",
+    "softsign",
+    "sparse_plus",
+    "sparse_sigmoid",
+    "squareplus",
+    "tanh",
+    "tanh_shrink",
+    "threshold",
+)
+# Those that mix units.
+_MIXING_ACTIVATIONS = ("glu", "log_softmax", "softmax", "sparsemax")
 
 
 class _Flow(Recorder):
@@ -264,6 +299,11 @@ class _LeftError(Exception):
     """Says why a layer is left."""
 
 
+_OWN_CALL = "its `call` is not Keras' own"
+_MIXES = "its activation mixes units"
+_OTHER_AXIS = "its units are not along the last axis"
+
+
 _Place = tuple[keras.Variable, int]
 
 
@@ -276,10 +316,8 @@ def _unit_weights(
         The number; pairs of a weight and its axis of units, twice; and the mean absolute output of each unit.
     """
     kernel, _, axis = _kernel(layer)
-    activation = _layers.activation_of(layer)
-    is_mixing = isinstance(activation, keras.Layer) and not isinstance(activation, _UNITWISE)
-    if is_mixing or _layers.activation_name(layer) in _MIXING:
-        raise _LeftError("its activation mixes units")
+    if obstacle := _activation_obstacle(layer):
+        raise _LeftError(obstacle)
     units = kernel.shape[axis]
     passed, users = [layer], list[keras.Operation]()
     for part in passed:
@@ -289,10 +327,12 @@ def _unit_weights(
         if not outputs[0]:
             raise _LeftError(f"no layer uses the output of {part.name}")
         for user in outputs[0]:
-            if isinstance(user, _UNITWISE) and _units_are_last(user) and _layers.activation_name(user) not in _MIXING:
-                passed.append(user)
-            else:
+            if not isinstance(user, _UNITWISE):
                 users.append(user)
+            elif obstacle := _unit_obstacle(user):
+                raise _LeftError(f"used by {user.name}: {obstacle}")
+            else:
+                passed.append(user)
     outgoing, output = [], np.zeros(units)
     for user in users:
         if user is next(iter(flow.facts)):
@@ -328,6 +368,40 @@ def _unit_weights(
     return units, own, outgoing, output
 
 
+def _unit_obstacle(layer: keras.layers.Layer) -> str:
+    """Return why a layer of a type in `_UNITWISE` may not treat each unit by itself, empty if it does."""
+    if not _has_call_of_keras(layer):
+        return _OWN_CALL
+    if not _units_are_last(layer):
+        return _OTHER_AXIS
+    return _activation_obstacle(layer)
+
+
+def _activation_obstacle(layer: keras.layers.Layer) -> str:
+    """Return why the activation of a layer may not treat each unit by itself, empty if it does."""
+    activation = _layers.activation_of(layer)
+    while isinstance(activation, functools.partial):
+        activation = activation.func
+    if activation is None or _is_of_keras(activation, _UNITWISE_ACTIVATIONS):
+        return ""
+    if isinstance(activation, keras.layers.Softmax) or _is_of_keras(activation, _MIXING_ACTIVATIONS):
+        return _MIXES
+    if isinstance(activation, _UNITWISE) and _unit_obstacle(activation) in ("", _MIXES):
+        return _unit_obstacle(activation)
+    return "its activation is not known to treat each unit by itself"
+
+
+def _is_of_keras(activation: Any, names: Sequence[str]) -> bool:
+    """Return whether an activation is a function of Keras with one of `names`. A user's may have the same name."""
+    modules = (keras.activations, keras.ops)
+    return any(activation is getattr(module, name, None) for module in modules for name in names)
+
+
+def _has_call_of_keras(layer: keras.layers.Layer) -> bool:
+    """Return whether the `call` of a layer is Keras' own. That of a user may do anything with the units."""
+    return str(getattr(layer.call, "__module__", None)).startswith("keras.")
+
+
 def _units_are_last(layer: keras.layers.Layer) -> bool:
     """Return whether a layer takes the last axis for that of units or channels."""
     if isinstance(layer, keras.layers.BatchNormalization):
@@ -350,11 +424,13 @@ def _kernel(layer: keras.layers.Layer, *, may_be_recurrent: bool = False) -> tup
     is_plain = not others and len(inputs - outputs) == len(outputs - inputs) == 1
     if not (is_plain and isinstance(layer, _MULTIPLYING)):
         raise _LeftError("not a dense layer or a convolution")
+    if not _has_call_of_keras(layer):
+        raise _LeftError(_OWN_CALL)
     if getattr(layer, "groups", 1) > 1 or not _units_are_last(layer):
         raise _LeftError("in groups or with channels first")
     of_inputs, of_units = *(inputs - outputs), *(outputs - inputs)
     if isinstance(layer, keras.layers.EinsumDense):
         given, names, made = layer.equation.replace("->", ",").split(",")
         if (given[-1], made[-1]) != (names[of_inputs], names[of_units]):
-            raise _LeftError("its units are not along the last axis")
+            raise _LeftError(_OTHER_AXIS)
     return kernel, of_inputs, of_units

@@ -1,9 +1,12 @@
 """Units that do nothing, and their reset."""
 
+import functools
+import inspect
+
 import keras
 import numpy as np
 import pytest
-from modes import to_numpy
+from modes import BACKEND, to_numpy
 
 from keras_initx import initialize, reset_dormant
 
@@ -338,13 +341,211 @@ def test_layers_whose_units_cannot_be_cut_out_are_left(build, left):
     assert all(found[path].startswith(reason) for path, reason in left.items())
 
 
+class TwoLayers(keras.Model):
+    """Two layers in a row. Unlike `Sequential`, it does not ask an activation for shapes."""
+
+    def __init__(self, first, last):
+        super().__init__()
+        self.first, self.last = first, last
+
+    def call(self, x):
+        return self.last(self.first(x))
+
+
+def mixes_units(activation):
+    """Return whether an activation gives a unit another value if only another one has changed."""
+    changed = X.copy()
+    changed[:, 0] += 1
+    before, after = to_numpy(activation(X)), to_numpy(activation(changed))
+    return before.shape != X.shape or not np.array_equal(before[:, 1:], after[:, 1:])
+
+
+MIXES = "its activation mixes units"
+WITH_ARGUMENTS = {"threshold": functools.partial(keras.activations.threshold, threshold=0.5, default_value=0.0)}
+NOT_ACTIVATIONS = ("deserialize", "get", "serialize")
+ACTIVATIONS = {
+    name: WITH_ARGUMENTS.get(name, function)
+    for name, function in vars(keras.activations).items()
+    if inspect.isfunction(function) and name not in NOT_ACTIVATIONS
+}
+
+
+@pytest.mark.once
+def test_of_the_activations_of_keras_those_that_mix_units_are_left():
+    left = {}
+    for name, activation in ACTIVATIONS.items():
+        model = TwoLayers(layers.Dense(6, activation, name="hidden"), layers.Dense(2, name="logits"))
+        model(X)
+        left[name] = reasons(reset_dormant(model, X, dry_run=True)).get("hidden", "")
+    mixing = {name for name, activation in ACTIVATIONS.items() if mixes_units(activation)}
+    assert mixing == {"glu", "log_softmax", "softmax", "sparsemax"}
+    assert left == {name: MIXES if name in mixing else "" for name in ACTIVATIONS}
+
+
+def relu(x):
+    """Divide the positive values by their sum. It has the name of a function of Keras."""
+    positive = keras.ops.relu(x)
+    return positive / (1 + keras.ops.sum(positive, axis=-1, keepdims=True))
+
+
+class Normalized:
+    def __call__(self, x):
+        return relu(x)
+
+    def method(self, x):
+        return relu(x)
+
+
+class NormalizedReLU(layers.ReLU):
+    def call(self, x):
+        return relu(x)
+
+
+class NormalizedDense(layers.Dense):
+    def call(self, x):
+        return relu(super().call(x))
+
+
+class OfNormalized(layers.Dense):
+    def call(self, x):
+        return super().call(relu(x))
+
+
+def with_own_call():
+    layer = layers.Dense(8, name="hidden")
+    call = layer.call
+    layer.call = lambda x, **options: relu(call(x, **options))
+    return layer
+
+
+def hidden(activation):
+    return lambda: [layers.Dense(8, activation, name="hidden"), layers.Dense(3, name="logits")]
+
+
+def between(layer):
+    return lambda: [layers.Dense(8, name="hidden"), layer(), layers.Dense(3, name="logits")]
+
+
+UNKNOWN = "its activation is not known to treat each unit by itself"
+OWN_CALL = "its `call` is not Keras' own"
+MIXING = {
+    "function": (hidden(relu), UNKNOWN),
+    "method": (hidden(Normalized().method), UNKNOWN),
+    "object": (hidden(Normalized()), UNKNOWN),
+    "partial": (hidden(functools.partial(relu)), UNKNOWN),
+    "partial of Keras": (hidden(functools.partial(keras.activations.softmax, axis=-1)), MIXES),
+    "layer": (hidden(layers.LayerNormalization()), UNKNOWN),
+    "layer of one's own": (hidden(NormalizedReLU()), UNKNOWN),
+    "layer with an activation": (hidden(layers.Activation("softmax")), MIXES),
+    "function between": (between(lambda: layers.Activation(relu, name="act")), f"used by act: {UNKNOWN}"),
+    "layer between": (between(lambda: NormalizedReLU(name="act")), f"used by act: {OWN_CALL}"),
+    "own call": (lambda: [NormalizedDense(8, name="hidden"), layers.Dense(3, name="logits")], OWN_CALL),
+    "own call of the next": (
+        lambda: [layers.Dense(8, name="hidden"), OfNormalized(3, name="logits")],
+        f"used by logits: {OWN_CALL}",
+    ),
+    "own call of an object": (lambda: [with_own_call(), layers.Dense(3, name="logits")], OWN_CALL),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "function" else pytest.param(name, marks=pytest.mark.once) for name in MIXING]
+)
+def test_what_may_mix_units_is_left_with_the_reason(name):
+    make, reason = MIXING[name]
+    model = keras.Sequential([keras.Input((6,)), *make()])
+    initialize(model, seed=1)
+    kill(model.get_layer("hidden"))
+    before = to_numpy(model(X))
+    assert reasons(reset_dormant(model, X, threshold=0, seed=2))["hidden"] == reason
+    np.testing.assert_array_equal(to_numpy(model(X)), before)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "activation",
+    [keras.ops.relu, functools.partial(keras.activations.relu, max_value=1e6), layers.ReLU()],
+    ids=["operation", "partial", "layer"],
+)
+def test_an_activation_of_keras_may_have_any_form(activation):
+    model = keras.Sequential([keras.Input((6,)), *hidden(activation)()])
+    initialize(model, seed=1)
+    kill(model.get_layer("hidden"))
+    assert rows(reset_dormant(model, X, threshold=0, seed=2))["hidden"] == (8, 2)
+
+
+@pytest.mark.once
+def test_a_unit_is_dormant_if_it_is_so_for_all_that_use_it():
+    inputs = keras.Input((6,))
+    x = layers.Dense(8, name="hidden")(inputs)
+    rectified = layers.Dense(3, name="rectified")(layers.ReLU()(x))
+    model = keras.Model(inputs, [rectified, layers.Dense(3, name="direct")(x)])
+    initialize(model, seed=1)
+    layer = model.get_layer("hidden")
+    # Two units that are negative, which only the ReLU does not pass, and one that is 0.
+    kernel = to_numpy(layer.kernel)
+    kernel[:, 5] = 0
+    layer.kernel.assign(kernel)
+    layer.bias.assign([0.0 if unit == 5 else -100.0 if unit in DEAD else 100.0 for unit in range(8)])
+    before = [to_numpy(output) for output in model(X)]
+    assert rows(reset_dormant(model, X, threshold=0, seed=2))["hidden"] == (8, 1)
+    for value, other in zip(map(to_numpy, model(X)), before, strict=True):
+        np.testing.assert_allclose(value, other, rtol=1e-5, atol=1e-4)
+    for name in "rectified", "direct":
+        assert (np.flatnonzero(~to_numpy(model.get_layer(name).kernel).any(axis=1)) == 5).all()
+
+
+@pytest.mark.once
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow has no such convolution on a CPU")
+@pytest.mark.parametrize("which", ["first", "second"])
+def test_convolutions_with_channels_first_are_left(which):
+    orders = {"first": "channels_last", "second": "channels_last", which: FIRST}
+    # All lengths are those of the channels, so that only the order tells which axis they are.
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8)),
+            layers.Conv1D(8, 1, activation="relu", data_format=orders["first"], name="first"),
+            layers.Conv1D(8, 1, activation="relu", data_format=orders["second"], name="second"),
+            layers.Flatten(),
+            layers.Dense(3, name="logits"),
+        ]
+    )
+    initialize(model, seed=1)
+    kill(model.get_layer("first"))
+    x = np.resize(X, (8, 8, 8))
+    before = to_numpy(model(x))
+    left = reasons(reset_dormant(model, x, threshold=0, seed=2))
+    reason = "in groups or with channels first"
+    assert left["first"] == (reason if which == "first" else f"used by second: {reason}")
+    np.testing.assert_array_equal(to_numpy(model(x)), before)
+
+
+class SharedKernel(layers.Layer):
+    """Multiplies by the transposed kernel of another layer, as a weight of its own."""
+
+    def __init__(self, kernel, **options):
+        super().__init__(**options)
+        self.kernel = kernel
+
+    def call(self, x):
+        return x @ keras.ops.transpose(self.kernel)
+
+
+@pytest.mark.once
+def test_a_layer_with_no_weights_but_those_of_another_is_left():
+    first = layers.Dense(8, "relu", name="hidden")
+    first.build((None, 6))
+    code = [layers.Dense(8, name="code"), SharedKernel(first.kernel, name="shared"), layers.Dense(3, name="logits")]
+    model = keras.Sequential([keras.Input((6,)), first, *code])
+    left = reasons(reset_dormant(model, X, seed=2, dry_run=True))
+    assert left["hidden"] == "shared uses its kernel too"
+    assert left["shared"] == "not a dense layer or a convolution"
+
+
 class Scaled(layers.Dense):
     def build(self, shape):
         super().build(shape)
         self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
-
-    def call(self, inputs):
-        return super().call(inputs) * self.scale
 
 
 def test_a_layer_with_a_single_number_is_left():
