@@ -1,5 +1,6 @@
 """Start the factors of low-rank adaptation (LoRA) in a model."""
 
+import math
 from typing import Literal, get_args
 
 import keras
@@ -20,6 +21,9 @@ from keras_initx.sampling import computing_dtype
 __all__ = ["initialize_lora"]
 
 Method = Literal["gaussian", "pissa"]
+
+# Singular values below this share of the largest are what rounding to float32 leaves of zeros.
+_LEAST_SINGULAR = 1e-6
 
 
 def initialize_lora(model: keras.Layer, method: Method = "gaussian", *, seed: int | None = None) -> InitializationPlan:
@@ -56,8 +60,9 @@ def initialize_lora(model: keras.Layer, method: Method = "gaussian", *, seed: in
 
     Raises:
         TypeError: If `model` is not a Keras layer, or `seed` is not an integer.
-        ValueError: If no layer has LoRA enabled, one that has is quantized, or for `"pissa"` a
-            kernel has a lower rank than its factors.
+        ValueError: If no layer has LoRA enabled, or one that has is quantized; if weights to be merged
+            or decomposed are not finite, or the dtype of a weight cannot hold its new values; or if
+            for `"pissa"` a kernel has a lower rank than its factors, or `lora_alpha` is 0.
 
     Example:
         >>> hidden = keras.layers.Dense(32, name="hidden")
@@ -82,22 +87,32 @@ def initialize_lora(model: keras.Layer, method: Method = "gaussian", *, seed: in
     root = root_seed(seed)
     adapted = _adapted(model)
     rows = []
-    with undone_after_error() as assign, progress("LoRA", len(adapted), "layers") as advance:
+    with progress("LoRA", 2 * len(adapted), "steps") as advance:
+        # The error of any layer comes before the first weight is changed.
+        factors = []
         for layer in adapted:
-            for weight, initializer in _starts(*layer, method, root):
-                name, used = description(initializer), getattr(initializer, "seed", None)
-                row = WeightPlan(weight.path, weight.shape, weight.dtype, weight.nbytes, name, seed=used)
-                value, row = draw(weight, initializer, row, root if seed is None else None)
-                assign(weight.variable, value)
-                rows.append(row)
+            factors.append(_checked_factors(*layer, method))
             advance(1)
+        with undone_after_error() as assign:
+            for layer, pair in zip(adapted, factors, strict=True):
+                for weight, initializer in _starts(*layer, pair, root):
+                    name, used = description(initializer), getattr(initializer, "seed", None)
+                    row = WeightPlan(weight.path, weight.shape, weight.dtype, weight.nbytes, name, seed=used)
+                    value, row = draw(weight, initializer, row, root if seed is None else None)
+                    assign(weight.variable, value)
+                    rows.append(row)
+                advance(1)
     return InitializationPlan(rows, root, dry_run=False)
 
 
 def _adapted(model: keras.Layer) -> list[tuple[ModelWeight, ModelWeight, ModelWeight]]:
     """Return each kernel that has factors, with these."""
     weights = {weight.path: weight for weight in find_weights(model)}
-    firsts = {path: a for path, a in weights.items() if a.name in ("lora_kernel_a", "lora_embeddings_a")}
+    firsts = {
+        path: weight
+        for path, weight in weights.items()
+        if weight.name in ("lora_kernel_a", "lora_embeddings_a") and getattr(weight.layer, "lora_enabled", False)
+    }
     quantized = [path for path, a in firsts.items() if is_quantized(a.layer)]
     if quantized or not firsts:
         raise ValueError(
@@ -111,38 +126,104 @@ def _adapted(model: keras.Layer) -> list[tuple[ModelWeight, ModelWeight, ModelWe
     return found
 
 
-def _starts(
-    kernel: ModelWeight, a: ModelWeight, b: ModelWeight, method: Method, root: int
-) -> list[tuple[ModelWeight, LayerInitializer]]:
-    """Return the weights to set, with functions that make their values."""
-    scale, rank = float(a.layer.lora_alpha / a.layer.lora_rank), a.shape[-1]
-    drawn = RandomNormal(stddev=1 / rank, seed=derived_seed(root, a.path))
-    gaussian = [(a, drawn), (b, keras.initializers.Zeros())]
-    if method == "gaussian" and not _matrix(b).any():
-        return gaussian
-    whole = _matrix(kernel) + scale * _matrix(a) @ _matrix(b)
+def _checked_factors(kernel: ModelWeight, a: ModelWeight, b: ModelWeight, method: Method) -> tuple[Array, Array] | None:
+    """Return the factors that `"pissa"` gives a kernel, or `None` for `"gaussian"`.
+
+    Raises:
+        ValueError: If the values of the three weights do not allow it, or could not hold the result.
+    """
+    scale, rank = _scale(a), a.shape[-1]
     if method == "gaussian":
-        return [(kernel, _given(whole)), *gaussian]
-    left, right = _principal_factors(whole / scale, rank)
-    sizes = np.square(left).sum(axis=0)
-    if (known := int((sizes > 1e-6 * sizes[0]).sum())) < rank:
+        if _is_trained(b):
+            _check_finite(kernel, a, b)
+            _check_holds(kernel, _merged(kernel, a, b))
+        return None
+    if scale == 0 or not math.isfinite(scale):
+        raise ValueError(
+            "`model` must have a finite `lora_alpha` other than 0 in each layer for method='pissa'. "
+            f"Received: lora_alpha={a.layer.lora_alpha!r} in the layer of {kernel.path!r}"
+        )
+    _check_finite(kernel, a, b)
+    whole = _merged(kernel, a, b)
+    left, singular, right = np.linalg.svd(whole, full_matrices=False)
+    known = int((singular > _LEAST_SINGULAR * singular[0]).sum())
+    if known < rank:
         raise ValueError(
             f"`method` must be 'gaussian' for a kernel of a rank below that of its factors, {rank}. "
             f"Received: method='pissa' for {kernel.path!r} of rank {known}"
         )
-    return [(a, _given(left)), (b, _given(right)), (kernel, _given(whole - scale * left @ right))]
-
-
-def _principal_factors(matrix: Array, rank: int) -> tuple[Array, Array]:
-    """Return two factors of equal size whose product is the closest to `matrix` of this rank.
-
-    The entry of largest size in each column of the first is positive.
-    """
-    left, singular, right = np.linalg.svd(matrix, full_matrices=False)
     left, right = left[:, :rank], right[:rank]
-    signs = np.sign(left[np.abs(left).argmax(axis=0), range(left.shape[1])])
-    sizes = signs * np.sqrt(singular[:rank])
-    return left * sizes, sizes[:, None] * right
+    # The entry of largest size in each column of the first factor is positive.
+    signs = np.sign(left[np.abs(left).argmax(axis=0), range(rank)])
+    with np.errstate(over="ignore"):
+        sizes = np.sqrt(singular[:rank] / abs(scale))
+    left = left * signs * sizes
+    right = right * (signs * sizes * np.sign(scale))[:, None]
+    _check_holds(a, left)
+    _check_holds(b, right)
+    _check_holds(kernel, whole - scale * left @ right)
+    return left, right
+
+
+def _starts(
+    kernel: ModelWeight, a: ModelWeight, b: ModelWeight, factors: tuple[Array, Array] | None, root: int
+) -> list[tuple[ModelWeight, LayerInitializer]]:
+    """Return the weights to set, with functions that make their values.
+
+    Args:
+        kernel: A kernel.
+        a: Its first factor.
+        b: Its second factor.
+        factors: The result of `_checked_factors`.
+        root: The seed from which that of the first factor is derived.
+    """
+    if factors is not None:
+        left, right = factors
+        rest = _merged(kernel, a, b) - _scale(a) * left @ right
+        return [(a, _given(left)), (b, _given(right)), (kernel, _given(rest))]
+    drawn = RandomNormal(stddev=1 / a.shape[-1], seed=derived_seed(root, a.path))
+    gaussian = [(a, drawn), (b, keras.initializers.Zeros())]
+    if not _is_trained(b):
+        return gaussian
+    return [(kernel, _given(_merged(kernel, a, b))), *gaussian]
+
+
+def _scale(a: ModelWeight) -> float:
+    """Return the factor by which a layer multiplies the product of its factors."""
+    return float(a.layer.lora_alpha / a.layer.lora_rank)
+
+
+def _is_trained(b: ModelWeight) -> bool:
+    """Return whether the second factor is not zero any more, as it starts."""
+    return bool(_matrix(b).any())
+
+
+def _merged(kernel: ModelWeight, a: ModelWeight, b: ModelWeight) -> Array:
+    """Return the matrix by which a layer with these weights multiplies its inputs."""
+    return _matrix(kernel) + _scale(a) * _matrix(a) @ _matrix(b)
+
+
+def _check_finite(*weights: ModelWeight) -> None:
+    """Raise `ValueError` unless all `weights` are finite."""
+    for weight in weights:
+        count = int((~np.isfinite(_matrix(weight))).sum())
+        if count:
+            raise ValueError(
+                "`model` must have finite weights in each layer whose factors are merged or whose kernel is "
+                f"decomposed. Received: {weight.path!r} with {count} values that are infinite or NaN"
+            )
+
+
+def _check_holds(weight: ModelWeight, matrix: Array) -> None:
+    """Raise `ValueError` if values of `matrix` are beyond the range of the dtype of `weight`."""
+    with np.errstate(over="ignore"):
+        is_held = np.isfinite(matrix.astype(weight.dtype)).all()
+    if not is_held:
+        layer = weight.layer
+        raise ValueError(
+            f"`model` must have weights that can hold their new values. Received: {weight.path!r} of dtype "
+            f"{weight.dtype}, whose range they exceed, with lora_alpha={layer.lora_alpha!r}"
+        )
 
 
 def _matrix(weight: ModelWeight) -> Array:

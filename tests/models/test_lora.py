@@ -107,7 +107,7 @@ def test_gaussian_factors_have_the_same_bits_everywhere():
     assert weights_digest(model) == "21da4aeadeae45677d0f52708edbf466"
 
 
-@pytest.mark.parametrize("alpha", [None, 12])
+@pytest.mark.parametrize("alpha", [None, 12, pytest.param(-6, marks=pytest.mark.once)])
 def test_principal_factors_are_those_of_the_kernel(alpha):
     model, _ = images(alpha)
     dense = model.get_layer("dense")
@@ -117,8 +117,8 @@ def test_principal_factors_are_those_of_the_kernel(alpha):
     left, singular, right = np.linalg.svd(kernel, full_matrices=False)
     a, b = weight(dense, "lora_kernel_a"), weight(dense, "lora_kernel_b")
     np.testing.assert_allclose(scale * a @ b, left[:, :3] * singular[:3] @ right[:3], atol=1e-5)
-    np.testing.assert_allclose((a**2).sum(axis=0), singular[:3] / scale, rtol=1e-4)
-    np.testing.assert_allclose((b**2).sum(axis=1), singular[:3] / scale, rtol=1e-4)
+    np.testing.assert_allclose((a**2).sum(axis=0), singular[:3] / abs(scale), rtol=1e-4)
+    np.testing.assert_allclose((b**2).sum(axis=1), singular[:3] / abs(scale), rtol=1e-4)
     rest = np.linalg.svd(weight(dense, "kernel"), compute_uv=False)
     np.testing.assert_allclose(rest[:-3], singular[3:], rtol=1e-4)
     assert (np.take_along_axis(a, abs(a).argmax(axis=0)[None], axis=0) > 0).all()
@@ -130,6 +130,29 @@ def test_principal_factors_agree_between_backends():
     factor = weight(model.get_layer("einsum"), "lora_kernel_a")
     assert factor.shape == (4, 2, 3)
     np.testing.assert_allclose(factor[0, 0], FACTOR, atol=1e-5)
+
+
+@pytest.mark.once
+def test_small_singular_values_count():
+    model, _ = images()
+    dense = model.get_layer("dense")
+    left, _, right = np.linalg.svd(weight(dense, "kernel"), full_matrices=False)
+    singular = np.geomspace(1, 1e-5, 3)
+    next(variable for variable in dense.weights if variable.name == "kernel").assign(left[:, :3] * singular @ right[:3])
+    before = outputs(model)
+    initialize_lora(model, "pissa")
+    np.testing.assert_allclose(outputs(model), before, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose((weight(dense, "lora_kernel_b") ** 2).sum(axis=1), singular, rtol=0.05)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("alpha", [0, np.nan])
+def test_gaussian_factors_need_no_factor_of_the_layer(alpha):
+    model, _ = images(alpha)
+    kernel = weight(model.get_layer("dense"), "kernel")
+    initialize_lora(model, "gaussian", seed=0)
+    assert weight(model.get_layer("dense"), "lora_kernel_a").any()
+    np.testing.assert_array_equal(weight(model.get_layer("dense"), "kernel"), kernel)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -191,10 +214,49 @@ def quantized():
     return model
 
 
-def zero_kernel():
-    model, _ = images()
-    next(w for w in model.get_layer("dense").weights if w.name == "kernel").assign(np.zeros((216, 12)))
+def with_kernel(change, *, factors="start", **options):
+    """Return the model with another kernel of its second layer of three, and maybe trained factors."""
+    model, _ = images(**options)
+    if factors == "trained":
+        train(model)
+    variable = next(weight for weight in model.get_layer("dense").weights if weight.name == "kernel")
+    variable.assign(change(weight(model.get_layer("dense"), "kernel").astype("float32")))
     return model
+
+
+def put(value):
+    """Return a function that puts a value into a kernel."""
+
+    def change(kernel):
+        kernel[3, 2] = value
+        return kernel
+
+    return change
+
+
+def with_factor(value):
+    model, _ = images()
+    model.get_layer("dense").lora_kernel_a.assign(np.full((216, 3), value))
+    return model
+
+
+PISSA = {"method": "pissa"}
+
+
+def of_rank_1(kernel):
+    return np.outer(kernel[:, 0], kernel[0])
+
+
+class OwnFactors(layers.Dense):
+    """Has weights with the names of LoRA, without Keras' `enable_lora`."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.a = self.add_weight((shape[-1], 2), name="lora_kernel_a")
+
+
+def own_factors():
+    return keras.Sequential([keras.Input((4,)), OwnFactors(2)], name="own")
 
 
 def without_lora():
@@ -209,20 +271,48 @@ def without_lora():
         (lambda: images()[0], {"seed": -1}, ValueError, "`seed` must be"),
         (lambda: 3, {}, TypeError, "`model` must be a Keras model or layer"),
         (without_lora, {}, ValueError, "`model` must have layers with LoRA.*model='plain' with none"),
+        (own_factors, {}, ValueError, "`model` must have layers with LoRA.*model='own' with none"),
         (quantized, {}, ValueError, r"none of them quantized.*with \['dense/lora_kernel_a'\]"),
+        (lambda: with_kernel(np.zeros_like), PISSA, ValueError, "'gaussian'.*3. Received.*'dense/kernel' of rank 0"),
+        (lambda: with_kernel(of_rank_1), PISSA, ValueError, "'gaussian'.*3. Received.*'dense/kernel' of rank 1"),
+        (lambda: images(rank=6)[0], PISSA, ValueError, "'einsum/kernel' of rank 5"),
+        (lambda: with_kernel(put(np.nan)), PISSA, ValueError, "finite weights.*'dense/kernel' with 1 values that"),
+        (lambda: with_kernel(put(np.inf)), PISSA, ValueError, "finite weights.*'dense/kernel' with 1 values that"),
+        (lambda: with_factor(np.nan), PISSA, ValueError, "finite weights.*'dense/lora_kernel_a' with 648 values"),
         (
-            zero_kernel,
-            {"method": "pissa"},
+            lambda: with_kernel(put(-np.inf), factors="trained"),
+            {"method": "gaussian"},
             ValueError,
-            "'gaussian'.*its factors, 3. Received.*'dense/kernel' of rank 0",
+            "finite weights.*'dense/kernel' with 1 values that",
         ),
-        (lambda: images(rank=6)[0], {"method": "pissa"}, ValueError, "'einsum/kernel' of rank 5"),
+        (
+            lambda: with_kernel(put(6e4), factors="trained", dtype="float16", alpha=1e6),
+            {"method": "gaussian"},
+            ValueError,
+            "can hold.*'conv/kernel' of dtype float16, whose range they exceed, with lora_alpha=1000000.0",
+        ),
+        (
+            lambda: images(alpha=0)[0],
+            PISSA,
+            ValueError,
+            "finite `lora_alpha` other than 0.*lora_alpha=0 .*'conv/kernel'",
+        ),
+        (lambda: images(alpha=np.inf)[0], PISSA, ValueError, "finite `lora_alpha` other than 0.*lora_alpha=inf"),
+        (
+            lambda: images(alpha=1e-200)[0],
+            PISSA,
+            ValueError,
+            "can hold.*'conv/lora_kernel_a' of dtype float32.*=1e-200",
+        ),
     ],
 )
-def test_a_refused_call_changes_nothing(make, arguments, error, message):
+def test_a_refused_call_changes_nothing(make, arguments, error, message, monkeypatch):
     model = make()
     before = [to_numpy(weight) for weight in getattr(model, "weights", [])]
+    made = []
+    monkeypatch.setattr(keras.Variable, "assign", lambda variable, value: made.append(variable))
     with pytest.raises(error, match=message):
         initialize_lora(model, **arguments)
+    assert not made
     for value, weight in zip(before, getattr(model, "weights", []), strict=True):
         np.testing.assert_array_equal(to_numpy(weight), value)
