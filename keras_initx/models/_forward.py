@@ -37,8 +37,8 @@ def forward(
     """Run a batch through `model` and call `visit` at the first call of each of `layers`, in execution order.
 
     The pass runs in training mode, so that batch normalization uses batch statistics. Layers with a
-    random generator run in inference mode: no dropout and no noise. All variables are restored at
-    the end.
+    random generator run in inference mode, without dropout and noise, but not what they pass it on
+    to. All variables are restored at the end.
 
     Args:
         model: A built model.
@@ -52,10 +52,7 @@ def forward(
         for layer in named_layers(model):
             name = call_name(layer)
             call = getattr(layer, name)
-            # A recurrent layer calls its cell directly.
-            parts = [layer, *(parts_of(layer) if isinstance(layer, keras.layers.RNN) else [])]
-            if any(isinstance(value, keras.random.SeedGenerator) for part in parts for value in vars(part).values()):
-                call = _as_in_inference(call)
+            call = _without_noise(call, draws=_has_generator(layer))
             if layer in layers:
                 call = _visited(layer, call, visit)
             stack.enter_context(replaced(layer, name, call))
@@ -64,11 +61,33 @@ def forward(
         model(x, training=True)
 
 
-def _as_in_inference(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _has_generator(layer: keras.layers.Layer) -> bool:
+    """Return whether `layer` has a random generator of its own, also in a list, as Keras keeps all of them."""
+    # A recurrent layer calls its cells directly.
+    parts = [layer, *(parts_of(layer) if isinstance(layer, keras.layers.RNN) else [])]
+    for value in [value for part in parts for value in vars(part).values()]:
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, keras.random.SeedGenerator):
+                return True
+    return False
+
+
+class _Off(int):
+    """A false `training` that is told from the one by which a block itself freezes a batch normalization."""
+
+
+_OFF = _Off(0)
+
+
+def _without_noise(call: Callable[..., Tensor], *, draws: bool) -> Callable[..., Tensor]:
+    """Wrap the `call` of a layer so that it is in inference mode if it `draws`, and its parts are not for that."""
+
     @functools.wraps(call)
     def quiet(*args: Any, **kwargs: Any) -> Tensor:
-        if "training" in kwargs:
-            kwargs["training"] = False
+        if "training" in kwargs and draws:
+            kwargs["training"] = _OFF
+        elif kwargs.get("training") is _OFF:
+            kwargs["training"] = True
         return call(*args, **kwargs)
 
     return quiet

@@ -233,6 +233,58 @@ def test_a_kernel_is_scaled_behind_a_normalization_in_training_mode():
     assert same(values_of(norm), before)
 
 
+class Noisy(layers.Layer):
+    """A block that draws noise in training, and tells its normalization in which mode it is, or that it is frozen."""
+
+    def __init__(self, *, is_frozen, kept):
+        super().__init__()
+        self.norm, self.is_frozen = layers.BatchNormalization(epsilon=0.0), is_frozen
+        generator = keras.random.SeedGenerator(0)
+        self.generators = {"attribute": generator, "list": [generator], "dict": {"noise": generator}}[kept]
+        self.draw = lambda shape: keras.random.normal(shape, stddev=100.0, seed=generator)
+
+    def build(self, shape):
+        self.norm.build(shape)
+
+    def call(self, x, training=False):
+        x = self.norm(x, training=False if self.is_frozen else training)
+        return x + self.draw(x.shape) if training else x
+
+
+@pytest.mark.parametrize("is_frozen", [False, True], ids=["passed on", "frozen"])
+@pytest.mark.parametrize(
+    "kept", ["attribute", pytest.param("list", marks=pytest.mark.once), pytest.param("dict", marks=pytest.mark.once)]
+)
+def test_a_block_without_its_noise_still_normalizes_by_the_batch(is_frozen, kept):
+    model = dense(Noisy(is_frozen=is_frozen, kept=kept))
+    result = keras_initx.lsuv(model, 100 * X, seed=0, tolerance=1e-4)
+    kernel = keras.ops.convert_to_numpy(model.layers[-1].kernel)
+    received = 100 * X if is_frozen else (X - X.mean(axis=0)) / X.std(axis=0)
+    assert (received @ kernel).var() == pytest.approx(1, rel=1e-3)
+    assert result.rows[-1].after == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "recurrent",
+    [
+        lambda **options: layers.LSTM(3, **options),
+        pytest.param(lambda **options: layers.Bidirectional(layers.GRU(3, **options)), marks=pytest.mark.once),
+        pytest.param(lambda **options: layers.RNN([layers.SimpleRNNCell(3, **options)]), marks=pytest.mark.once),
+    ],
+    ids=["one cell", "two directions", "cells"],
+)
+def test_what_follows_a_recurrent_layer_is_scaled_without_its_dropout(recurrent):
+    def scaled(seed):
+        keras.utils.set_random_seed(0)
+        layer = recurrent(dropout=0.5, recurrent_dropout=0.5, seed=seed)
+        model = keras.Sequential([keras.Input((5, 4)), layer, layers.Dense(2)])
+        return keras_initx.lsuv(model, STEPS, seed=0).rows[-1].after, values_of(model.layers[-1])[0]
+
+    (first, kernel), (second, other) = scaled(1), scaled(2)
+    assert first == second
+    assert np.array_equal(kernel, other)
+
+
 @pytest.mark.once
 def test_rows_are_in_the_order_of_execution():
     last, first = layers.Dense(4, name="last"), layers.Dense(5, name="first")
