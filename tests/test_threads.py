@@ -86,13 +86,25 @@ def test_the_filters_of_warnings_are_put_back_by_the_last_thread():
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="other backends draw from variables of Keras")
-def test_torchs_generator_is_put_back_by_the_last_thread():
+def test_threads_that_put_torchs_generator_back_wait_for_each_other():
     import torch
+
+    is_inside = threading.Event()
+
+    def draw():
+        with backend.preserve_state([]):
+            is_inside.set()
+            torch.rand(5)
 
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    overlapping(lambda: backend.preserve_state([]), before=lambda: torch.rand(5), inside=lambda: torch.rand(5))
+    with ThreadPoolExecutor(1) as executor:
+        with backend.preserve_state([]):
+            torch.rand(5)
+            result = executor.submit(draw)
+            assert not is_inside.wait(0.2)
+        result.result(TIMEOUT)
     assert torch.equal(torch.rand(3), expected)
 
 
