@@ -713,6 +713,7 @@ def test_a_normalization_uses_what_it_gets(dtype):
     np.testing.assert_array_equal(to_numpy(model(x)), to_numpy(source(x)))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("stored", "dtype"),
     [
@@ -769,6 +770,7 @@ def test_a_finite_number_that_a_weight_cannot_hold_is_refused(stored, dtype, num
     assert all((value == before[path]).all() for path, value in arrays(model).items())
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize(("stored", "dtype"), [pair[:2] for pair in BEYOND])
 def test_what_is_infinite_or_nan_in_the_source_is_loaded(stored, dtype, number):
@@ -800,6 +802,7 @@ def test_a_part_may_leave_out_what_a_weight_cannot_hold():
     assert (arrays(model)["first/kernel"] == 1).all()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_the_sum_of_two_biases_is_rounded_once(dtype):
     model = built((5, 4), layers.LSTM(3, recurrent_initializer="zeros", dtype=dtype, name="lstm"))
