@@ -206,6 +206,16 @@ def check_shape_for(initializer: keras.initializers.Initializer, shape: Shape) -
     """Raise `ValueError` before drawing anything if `initializer` is known not to support `shape`."""
     if isinstance(initializer, Initializer):
         initializer._check_shape(shape)
+    elif isinstance(initializer, keras.initializers.Identity) and len(shape) != 2:
+        raise ValueError(f"`shape` must have 2 dimensions. Received: shape={shape}")
+    elif isinstance(initializer, keras.initializers.Constant):
+        given = np.shape(initializer.value)
+        try:
+            is_filled = np.broadcast_shapes(given, shape) == shape
+        except ValueError:
+            is_filled = False
+        if not is_filled:
+            raise ValueError(f"`shape` must be one that a value of shape {given} fills. Received: shape={shape}")
 
 
 def largest_of(initializer: keras.initializers.Initializer, shape: Shape) -> float:

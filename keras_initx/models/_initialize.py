@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_initx._casts import can_be_cast, cast
-from keras_initx._checks import check_flag
+from keras_initx._checks import DTYPES, check_flag
 from keras_initx._seeds import derived_seed, has_seed, root_seed
 from keras_initx._typing import Shape, Tensor
 from keras_initx.backends import Draw, backend
@@ -242,6 +242,8 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
                 _composition.check_shape_for(initializer, weight.shape)
             except ValueError as error:
                 raise _unsuitable(repr(initializer), weight.path, f": {error}") from None
+            if isinstance(initializer, Initializer) and weight.dtype not in DTYPES:
+                raise _unsuitable(repr(initializer), weight.path, f" of dtype {weight.dtype}")
         fan_in, fan_out = weight.fans or (None, None)
         row = WeightPlan(weight.path, weight.shape, weight.dtype, weight.nbytes, None, reason, fan_in, fan_out)
         if initializer is not None:

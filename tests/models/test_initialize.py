@@ -452,14 +452,67 @@ def test_the_first_rule_that_matches_decides():
         (["zeros"], TypeError, r"`rules` must be a dict"),
         ({"*/bias": "initx.orthogonal"}, ValueError, r"`rules` must suit the weights.*'conv/bias'.*at least 2 dim"),
         ({"*/bias": lambda shape, dtype: keras.ops.ones((3,))}, TypeError, r"must be an initializer"),
+        ({" hidden/kernel": "zeros"}, ValueError, r"Received: ' hidden/kernel', which matches none.*'hidden/kernel'"),
+        ({"logits/bias": "identity"}, ValueError, r"must suit the weights.*'logits/bias'.*must have 2 dimensions"),
+        (
+            {"logits/bias": keras_initx.Scaled("identity", 2.0)},
+            ValueError,
+            r"must suit the weights.*'logits/bias'.*must have 2 dimensions",
+        ),
+        (
+            {"logits/bias": keras.initializers.Constant(np.ones(3))},
+            ValueError,
+            r"must suit the weights.*'logits/bias'.*of shape \(3,\) fills. Received: shape=\(2,\)",
+        ),
+        (
+            {"logits/bias": keras.initializers.Constant(np.ones((2, 2)))},
+            ValueError,
+            r"must suit the weights.*'logits/bias'.*of shape \(2, 2\) fills. Received: shape=\(2,\)",
+        ),
     ],
 )
 def test_wrong_rules_change_nothing(rules, error, message):
     model = build()
     before = arrays(model)
     with pytest.raises(error, match=message):
-        initialize(model, rules, seed=0)
+        initialize(model, rules, seed=0, atomic=False)  # nothing is undone
     assert_equal(arrays(model), before)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("value", [0.5, [0.5, 0.5], np.array([0.5])], ids=["number", "list", "array"])
+def test_a_constant_may_be_anything_that_fills_the_weight(value):
+    model = build()
+    initialize(model, {"logits/bias": keras.initializers.Constant(value)}, seed=0)
+    assert arrays(model)["logits/bias"].tolist() == [0.5, 0.5]
+
+
+class Counting(layers.Layer):
+    """Keeps a number of calls as a weight."""
+
+    def build(self, shape):
+        self.count = self.add_weight((), dtype="int32", initializer="zeros", trainable=False, name="count")
+
+    def call(self, x):
+        return x
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("rule", ["initx.random_normal", "random_normal"])
+def test_random_numbers_for_a_weight_of_integers_change_nothing(rule):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="first"), Counting(name="counting")])
+    before = arrays(model)
+    message = r"`rules` must suit the weights. Received: RandomNormal\(.*\) for 'counting/count' of dtype int32"
+    with pytest.raises(ValueError, match=message):
+        initialize(model, {"*": rule}, seed=0, atomic=False)
+    assert_equal(arrays(model), before)
+
+
+@pytest.mark.once
+def test_a_space_in_a_rule_is_one_in_a_name():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(2, name=" first"), layers.Dense(2, name="first")])
+    plan = initialize(model, {" first/kernel": "ones"}, seed=0)
+    assert [weight.path for weight in plan.weights if weight.initializer == "Ones()"] == [" first/kernel"]
 
 
 class Wrong(keras.initializers.Initializer):

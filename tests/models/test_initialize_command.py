@@ -41,6 +41,11 @@ def test_a_saved_model_is_drawn_anew(path, tmp_path, capsys):
     assert f"Digest of the weights: {weights_digest(new)}. Saved to {out}." in printed
 
 
+def test_rules_may_begin_with_a_space(path, capsys):
+    assert _main.main(["initialize", str(path), "--rules", ' {"hidden/kernel": "zeros"}', "--dry-run"]) == 0
+    assert "Zeros()" in capsys.readouterr().out
+
+
 def test_a_dry_run_saves_nothing(path, tmp_path, capsys):
     before = sorted(tmp_path.iterdir())
     assert _main.main(["initialize", str(path), "--dry-run"]) == 0

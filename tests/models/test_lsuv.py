@@ -503,6 +503,26 @@ def test_bad_arguments_are_refused(arguments, error, text):
         keras_initx.lsuv(given.pop("model"), given.pop("x"), **given)
 
 
+class SharedKernel(layers.Layer):
+    """Multiplies by the transposed kernel of another layer, as a weight of its own."""
+
+    def __init__(self, kernel, **options):
+        super().__init__(**options)
+        self.kernel = kernel
+
+    def call(self, x):
+        return x @ keras.ops.transpose(self.kernel)
+
+
+@pytest.mark.once
+def test_a_kernel_is_scaled_in_the_layer_that_made_it():
+    first = layers.Dense(8, name="first")
+    first.build((None, 6))
+    model = dense(first, SharedKernel(first.kernel, name="shared"), name="last")
+    result = keras_initx.lsuv(model, X, seed=0)
+    assert [(row.path, row.status) for row in result.rows] == [("first", "scaled"), ("last", "scaled")]
+
+
 def test_the_result_shows_as_a_table(deep):
     result = deep[1]
     header, _, *lines = str(result).splitlines()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from modes import to_numpy
 
+import keras_initx
 from keras_initx import initialize
 
 layers, optimizers = keras.layers, keras.optimizers
@@ -137,14 +138,27 @@ def test_training_continues_with_the_optimizer():
     assert losses[0] == losses[1]
 
 
-def test_an_optimizer_of_unknown_state_is_refused():
-    model = trained(Momentum(0.01))
+@pytest.mark.parametrize("optimizer", [Momentum, lambda rate: optimizers.LossScaleOptimizer(Momentum(rate))])
+@pytest.mark.parametrize(
+    "change",
+    [
+        initialize,
+        pytest.param(keras_initx.shrink_and_perturb, marks=pytest.mark.once),
+        pytest.param(
+            lambda model, **options: keras_initx.reset_dormant(model, X, threshold=10, **options),
+            marks=pytest.mark.once,
+        ),
+    ],
+    ids=["initialize", "shrink_and_perturb", "reset_dormant"],
+)
+def test_an_optimizer_of_unknown_state_is_refused_before_anything_changes(change, optimizer):
+    model = trained(optimizer(0.01))
     before = [to_numpy(weight.value).copy() for weight in model.weights]
     with pytest.raises(ValueError, match=r"`model` must have an optimizer whose `get_config` .* Received: optimizer=<"):
-        initialize(model, seed=0)
+        change(model, seed=0, atomic=False)  # nothing is undone
     for weight, value in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(to_numpy(weight.value), value)
-    initialize(model, seed=0, reset=False)
+    change(model, seed=0, reset=False)
 
 
 def test_metrics_are_reset():
