@@ -111,10 +111,10 @@ def lsuv(
     are applied.
 
     The model runs in training mode, so that batch normalization uses batch statistics, but without
-    the dropout and noise of layers that have a random generator, as all of Keras do. The same seed gives the same result on every backend, to rounding. There are
-    three passes: one before, one in which each layer is called until its variance is 1, and one
-    after. Only kernels change. After an error or an interruption the model is unchanged, and
-    compiled functions stay valid.
+    the dropout and noise of layers that have a random generator, as all of Keras do. The same seed
+    gives the same result on every backend, to rounding. There are three passes: one before, one in
+    which each layer is called until its variance is 1, and one after. Only kernels change. After an
+    error or an interruption the model is unchanged, and compiled functions stay valid.
 
     Args:
         model: A Keras model: sequential, functional or subclassed. It is built if necessary.

@@ -1,6 +1,8 @@
 """A diagnosis leaves what a model keeps as it was, whoever keeps it, and needs nothing that can be trained."""
 
 import concurrent.futures
+import functools
+import random
 import threading
 import time
 
@@ -14,6 +16,9 @@ import keras_initx
 
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(16, 3)).astype("float32")
+
+# Keras warns of a layer that a model never calls.
+pytestmark = pytest.mark.filterwarnings(r"ignore:`build\(\)` was called")
 
 needs_torch = pytest.mark.skipif(BACKEND != "torch", reason="modules of torch need torch")
 needs_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="saved models of TensorFlow need TensorFlow")
@@ -178,6 +183,268 @@ def test_states_of_a_recurrent_layer_are_left():
     keras_initx.diagnose(model, sequences, Y, loss="mse")
     for one, other in zip(before, state(model), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+class Keeping(layers.Layer):
+    """Counts its calls, averages over them and draws from generators, whatever the mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = keras.random.SeedGenerator(3)
+        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+    def build(self, shape):
+        self.average = self.add_weight(shape=shape[-1:], initializer="zeros", trainable=False)
+        self.late_generator = keras.random.SeedGenerator()
+
+    def call(self, x):
+        self.calls.assign_add(1)
+        self.average.assign(0.9 * self.average + 0.1 * keras.ops.mean(x, axis=0))
+        x = keras.random.dropout(x, 0.3, seed=self.generator)
+        return x - self.average + keras.random.normal(x.shape[-1:], seed=self.late_generator)
+
+
+class Partly(keras.Model):
+    """Has layers that it makes in its first call, and one that it never calls unless told to."""
+
+    def __init__(self, *, uses_all=False):
+        super().__init__()
+        unbuilt = keras.Sequential([layers.Dense(4), Keeping()])
+        self.parts = [layers.Dense(4, "tanh"), unbuilt, layers.BatchNormalization(), layers.Dropout(0.3)]
+        self.out, self.other, self.uses_all = layers.Dense(3), layers.Dense(3), uses_all
+        self.late = None
+
+    def call(self, x):
+        if self.late is None:
+            self.late = [Keeping(), layers.Dense(4)]
+        for part in [*self.parts, *self.late]:
+            x = part(x)
+        return self.out(x) + self.other(x) if self.uses_all else self.out(x)
+
+
+def partly(**options):
+    keras.utils.set_random_seed(0)
+    model = Partly(**options)
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse")
+    return model
+
+
+def fit(model, *callbacks):
+    return model.fit(X, Y, batch_size=8, epochs=2, verbose=0, callbacks=list(callbacks)).history["loss"]
+
+
+def everything(model):
+    """Return all that a training goes on from, but for the generator that models share."""
+    kept = [to_numpy(variable.value).copy() for variable in [*model.variables, *model.optimizer.variables]]
+    return [*kept, random.getstate()[1], np.random.get_state()[1]]  # noqa: NPY002, a layer may draw from it
+
+
+def assert_same(ones, others):
+    for one, other in zip(ones, others, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture(scope="module")
+def losses():
+    """Return the losses of a model with a layer that it never calls, without a diagnosis."""
+    return fit(partly())
+
+
+def test_a_monitor_does_not_change_the_losses_of_a_model_with_a_layer_that_it_never_calls(losses):
+    monitor = keras_initx.SignalMonitor(X, Y, every=1)
+    assert fit(partly(), monitor) == losses
+    assert list(monitor.history) == [0, 1, 2, 3, 4]
+
+
+def test_a_model_trains_as_if_fit_had_built_it(losses):
+    model = partly()
+    keras_initx.diagnose(model, X, Y)
+    for layer in (model.parts[1].layers[-1], model.late[0]):
+        assert not any(to_numpy(value.value).any() for value in (layer.calls, layer.average))
+        assert to_numpy(layer.generator.state.value).tolist() == [3, 0]
+        assert to_numpy(layer.late_generator.state.value)[1] == 0
+    assert fit(model) == losses
+
+
+def test_nothing_of_a_trained_model_with_a_layer_that_it_never_calls_is_changed():
+    model = partly()
+    fit(model)
+    before = everything(model)
+    keras_initx.diagnose(model, X, Y)
+    assert_same(everything(model), before)
+    keras_initx.reset_dormant(model, X, dry_run=True, seed=0)
+    assert_same(everything(model), before)
+    keras_initx.lsuv(model, X, seed=0)
+    names = [variable.name for variable in [*model.variables, *model.optimizer.variables]]
+    pairs = zip([*names, "Python", "NumPy"], everything(model), before, strict=True)
+    assert {name for name, *pair in pairs if not np.array_equal(*pair)} == {"kernel"}
+
+
+@pytest.mark.once
+def test_a_new_part_of_a_trained_model_is_built_and_nothing_else_changes():
+    model = partly()
+    fit(model)
+    before = state(model)
+    model.uses_all = True
+    report = keras_initx.diagnose(model, X)
+    assert "dense" in {layer.name.rstrip("_0123456789") for layer in report.layers}
+    assert model.other.built
+    new = [id(variable) for variable in model.other.variables]
+    others = [variable for variable in model.variables if id(variable) not in new]
+    assert_same([to_numpy(variable.value) for variable in others], before)
+
+
+@pytest.mark.once
+def test_a_layer_that_is_never_called_costs_no_call_in_later_reports():
+    model, calls = partly(), []
+    call = model.call
+    model.call = lambda x: calls.append(1) or call(x)
+    keras_initx.diagnose(model, X)
+    assert not model.other.built
+    calls.clear()
+    keras_initx.diagnose(model, X)
+    assert len(calls) == 1
+
+
+class Calling(layers.Layer):
+    """Does in each call what it is told to."""
+
+    def __init__(self, told):
+        super().__init__()
+        self.told = told
+
+    def call(self, x):
+        return x + self.told()
+
+
+def with_unused(*parts):
+    """Return a model of `parts` that has been called once and has a layer that it never calls."""
+
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.parts, self.unused = list(parts), layers.Dense(2)
+
+        def call(self, x):
+            for part in self.parts:
+                x = part(x)
+            return x
+
+    model = Model()
+    model(X)
+    assert not model.unused.built
+    return model
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: random.random,
+        lambda: np.random.normal,
+        lambda: functools.partial(keras.random.normal, (6,)),
+        lambda: functools.partial(keras.random.normal, (6,), seed=keras.random.SeedGenerator(0)),
+        lambda: lambda: layers.Dropout(0.5)(np.ones(6, "float32"), training=True),
+    ],
+    ids=["Python", "NumPy", "Keras", "untracked", "new layer"],
+)
+def test_what_a_call_draws_is_not_drawn_for_the_model(make):
+    def drawn(*, diagnosed):
+        keras.utils.set_random_seed(0)
+        calling, draw, found = Calling(lambda: 0.0), make(), []
+        model = with_unused(layers.Dense(6), calling)
+        calling.told = draw
+        for _ in range(2):
+            if diagnosed:
+                keras_initx.diagnose(model, X, X, loss="mse")
+                keras_initx.lsuv(model, X, seed=0)
+            found.append(to_numpy(draw()))
+        return found
+
+    assert_same(drawn(diagnosed=True), drawn(diagnosed=False))
+
+
+@pytest.mark.once
+def test_what_other_threads_assign_meanwhile_stays():
+    other = keras.Variable(0.0)
+
+    def assign():
+        with concurrent.futures.ThreadPoolExecutor() as executor:
+            executor.submit(other.assign, 1.0).result()
+        return 0.0
+
+    model = with_unused(Calling(lambda: 0.0))
+    model.parts[0].told = assign
+    keras_initx.diagnose(model, X)
+    assert to_numpy(other.value) == 1
+
+
+@pytest.mark.once
+def test_what_a_failing_call_has_assigned_is_put_back():
+    keeping, failing = Keeping(), Calling(lambda: 0.0)
+    model = with_unused(keeping, failing)
+    before = state(model)
+
+    def fail():
+        raise ArithmeticError("no call today")
+
+    failing.told = fail
+    with pytest.raises(ArithmeticError, match="no call today"):
+        keras_initx.diagnose(model, X)
+    assert_same(state(model), before)
+
+
+@pytest.mark.once
+def test_a_moving_average_keeps_its_digits_in_mixed_precision():
+    with_digits = Keeping()
+    with_digits.dtype_policy = keras.DTypePolicy("mixed_bfloat16")
+    model = with_unused(with_digits)
+    with_digits.average.assign(np.full(6, 1 / 3))
+    keras_initx.diagnose(model, X)
+    np.testing.assert_array_equal(to_numpy(with_digits.average.value), np.full(6, 1 / 3, "float32"))
+
+
+class Assigning(layers.Layer):
+    """Makes weights from a shared generator, and assigns one when it is built."""
+
+    def __init__(self, generator):
+        super().__init__()
+        self.kernel_initializer = keras_initx.SmallNormal(seed=generator)
+
+    def build(self, shape):
+        self.kernel = self.add_weight((shape[-1], 6), self.kernel_initializer)
+        self.table = self.add_weight((6,), "zeros")
+        self.table.assign(np.arange(6))
+
+    def call(self, x):
+        return x @ self.kernel + self.table
+
+
+@pytest.mark.once
+def test_what_building_draws_and_assigns_stays():
+    def built(build):
+        generator = keras.random.SeedGenerator(0)
+        model = keras.Sequential([Assigning(generator), Assigning(generator)])
+        build(model)
+        return [*state(model), to_numpy(generator.next())]
+
+    assert_same(built(lambda model: keras_initx.diagnose(model, X)), built(lambda model: model(X)))
+
+
+@needs_torch
+def test_a_wrapped_module_in_a_model_with_a_layer_that_it_never_calls_is_left():
+    import torch
+
+    model, module = wrapped()
+    model = with_unused(*model.layers)
+    module.eval()
+    before, generator = buffers(module), torch.random.get_rng_state()
+    keras_initx.diagnose(model, 5 + X, Y, loss="mse")
+    assert torch.equal(torch.random.get_rng_state(), generator)
+    assert not module.training
+    assert not module[1].training
+    for name, value in buffers(module).items():
+        np.testing.assert_array_equal(value, before[name])
 
 
 @pytest.mark.parametrize("cells", ["one", pytest.param("several", marks=pytest.mark.once)])
