@@ -12,7 +12,7 @@ ROWS = tuple(golden.rows(CASES))
 RARE_ROWS = tuple(golden.rows(RARE_CASES))
 GOLDEN = golden.load()
 # Arguments that arrange what is drawn in the same way without them.
-ARRANGING = {"blocks", "groups", "initializer", "input_axes", "output_axes"}
+ARRANGING = {"blocks", "groups", "initializer", "input_axes", "output_axes", "sparsity"}
 # One of each case that `test_digests.py` does not compile, and the rare ones, of which sparse matrices are only cast in
 # the end.
 COMPILED = [

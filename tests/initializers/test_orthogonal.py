@@ -97,7 +97,7 @@ def spectrum(matrix):
 )
 @pytest.mark.parametrize(
     ("shape", "mode"),
-    [*(((30, 50), mode) for mode in MODES), ((50, 30), "eager"), ((30, 30), "eager")],
+    [*(((30, 50), mode) for mode in MODES[:2]), ((50, 30), "eager"), ((30, 30), "eager")],
     ids=str,
 )
 def test_singular_values_are_those_given(method, shape, mode):
