@@ -197,6 +197,7 @@ def test_no_modules_import_each_other():
     graphlib.TopologicalSorter(graph).prepare()  # which names the modules of a circle
 
 
+@pytest.mark.once
 def test_importing_brings_in_no_other_framework_and_no_extra_and_is_all_that_a_saved_model_needs(tmp_path):
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, kernel_initializer="initx.sparse")])
     model.save(tmp_path / "model.keras")
