@@ -104,6 +104,7 @@ def biases(parts):
     return [bias for of_part in found for bias in of_part]
 
 
+@pytest.mark.once
 @both_kinds
 def test_a_model_trains(kind):
     layer = lstm(ChronoBias(50, seed=1))
@@ -111,6 +112,7 @@ def test_a_model_trains(kind):
     np.testing.assert_array_equal(to_numpy(layer.cell.bias), to_numpy(ChronoBias(50, cell="lstm", seed=1)((24,))))
 
 
+@pytest.mark.once
 @both_kinds
 def test_twins_are_reported(kind):
     layer = layers.Bidirectional(layers.SimpleRNN(4, kernel_initializer=HeNormal(seed=7), **STEP))
@@ -143,7 +145,9 @@ FAULTS = {
 
 
 @both_kinds
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [name if name == "overwritten" else pytest.param(name, marks=pytest.mark.once) for name in FAULTS]
+)
 @pytest.mark.filterwarnings("ignore:Layer .* looks like it has unbuilt state:UserWarning")
 def test_after_a_model_that_cannot_be_built_the_next_one_can(kind, fault):
     make, message = FAULTS[fault]

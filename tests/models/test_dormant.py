@@ -310,6 +310,7 @@ def custom():
 OUTPUT = "an output of the model"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("build", "left"),
     [
@@ -548,11 +549,13 @@ class Scaled(layers.Dense):
         self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
 
 
+@pytest.mark.once
 def test_a_layer_with_a_single_number_is_left():
     model = keras.Sequential([keras.Input((6,)), Scaled(8, "relu", name="hidden"), layers.Dense(3)])
     assert reasons(reset_dormant(model, X, threshold=0, seed=2))["hidden"].startswith("scale has other units")
 
 
+@pytest.mark.once
 def test_all_users_of_a_unit_are_cut():
     model = drawn(several_users)
     kill(model.get_layer("hidden"))
@@ -563,6 +566,7 @@ def test_all_users_of_a_unit_are_cut():
         assert np.delete(kernel, DEAD, axis=0).all()
 
 
+@pytest.mark.once
 def test_an_einsum_layer_is_a_dense_layer():
     model = drawn(einsum("abc,cd->abd", (8, 8)))
     kill(model.get_layer("hidden"))
@@ -570,6 +574,7 @@ def test_an_einsum_layer_is_a_dense_layer():
     assert not to_numpy(model.get_layer("logits").kernel)[DEAD].any()
 
 
+@pytest.mark.once
 def test_a_recurrent_layer_may_be_the_next():
     model = drawn(memory)
     kill(model.get_layer("hidden"))
@@ -577,6 +582,7 @@ def test_a_recurrent_layer_may_be_the_next():
     assert not to_numpy(model.get_layer("memory").cell.kernel)[DEAD].any()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("frozen", ["first", "second"])
 def test_frozen_layers_stay_as_they_are(frozen):
     model = drawn(dense)
@@ -658,6 +664,7 @@ def test_refuses_bad_arguments(arguments, error, message):
         reset_dormant(drawn(dense), **{"x": X, **arguments})
 
 
+@pytest.mark.once
 def test_a_model_with_attention_keeps_it():
     inputs = keras.Input((6, 8))
     hidden = layers.MultiHeadAttention(2, 4)(inputs, inputs)

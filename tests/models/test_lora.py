@@ -62,7 +62,7 @@ def train(model, x=IMAGES):
     return outputs(model, x)
 
 
-@pytest.mark.parametrize("alpha", [None, 12, 1])
+@pytest.mark.parametrize("alpha", [None, pytest.param(12, marks=pytest.mark.once)])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_outputs_stay(method, alpha):
     model, before = images(alpha)
@@ -107,7 +107,9 @@ def test_gaussian_factors_have_the_same_bits_everywhere():
     assert weights_digest(model) == "21da4aeadeae45677d0f52708edbf466"
 
 
-@pytest.mark.parametrize("alpha", [None, 12, pytest.param(-6, marks=pytest.mark.once)])
+@pytest.mark.parametrize(
+    "alpha", [None, pytest.param(12, marks=pytest.mark.once), pytest.param(-6, marks=pytest.mark.once)]
+)
 def test_principal_factors_are_those_of_the_kernel(alpha):
     model, _ = images(alpha)
     dense = model.get_layer("dense")
@@ -155,6 +157,7 @@ def test_gaussian_factors_need_no_factor_of_the_layer(alpha):
     np.testing.assert_array_equal(weight(model.get_layer("dense"), "kernel"), kernel)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_by_itself(name, method):
@@ -167,7 +170,7 @@ def test_a_layer_by_itself(name, method):
     np.testing.assert_allclose(to_numpy(layer(x)), before, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("mixed_bfloat16", marks=pytest.mark.once)])
 def test_other_dtypes(dtype):
     model, before = images(dtype=dtype)
     initialize_lora(model, "pissa")

@@ -88,6 +88,7 @@ def test_no_seed_draws_one_that_gives_the_same_again():
     assert np.array_equal(values_of(model)[0], kernel)
 
 
+@pytest.mark.once
 def test_all_kinds_of_convolutions_and_residual_branches_are_scaled():
     inputs = keras.Input((6, 6, 3))
     x = layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
@@ -523,6 +524,7 @@ def test_a_kernel_is_scaled_in_the_layer_that_made_it():
     assert [(row.path, row.status) for row in result.rows] == [("first", "scaled"), ("last", "scaled")]
 
 
+@pytest.mark.once
 def test_the_result_shows_as_a_table(deep):
     result = deep[1]
     header, _, *lines = str(result).splitlines()

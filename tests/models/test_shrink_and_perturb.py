@@ -36,7 +36,7 @@ def weights(model):
     return {weight.path.split("/", 1)[-1]: to_numpy(weight).astype("float32") for weight in model.weights}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.once)])
 def test_each_trainable_weight_is_the_sum_of_two_parts(dtype):
     model, other = trained(dtype), network(dtype)
     before = weights(model)
@@ -87,6 +87,7 @@ def test_what_is_infinite_stays_so():
     np.testing.assert_array_equal(weights(model)["hidden/bias"], [np.inf, -np.inf, np.nan, 0.5, 1])
 
 
+@pytest.mark.once
 def test_zeros_that_are_kept_stay():
     model = trained()
     kernel = model.get_layer("sparse").kernel
@@ -103,6 +104,7 @@ def test_the_optimizer_starts_anew():
     assert not any(to_numpy(variable).any() for variable in model.optimizer.variables[2:])
 
 
+@pytest.mark.once
 def test_frozen_weights_and_those_of_a_rule_are_left():
     model = trained()
     model.get_layer("hidden").trainable = False
@@ -121,6 +123,7 @@ def test_frozen_weights_and_those_of_a_rule_are_left():
     assert {name for name in before if np.array_equal(before[name], after[name])} == set(reasons)
 
 
+@pytest.mark.once
 def test_a_dry_run_changes_nothing():
     model = trained()
     before = weights(model)

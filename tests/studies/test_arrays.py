@@ -277,7 +277,9 @@ TAKES_NONE = needs_keras("3.15", "takes `None` in a structure")
 
 
 @pytest.mark.parametrize("inputs", [dict, pytest.param(in_list, marks=pytest.mark.once)])
-@pytest.mark.parametrize("outputs", [dict, in_list, pytest.param(first_of_list, marks=TAKES_NONE)])
+@pytest.mark.parametrize(
+    "outputs", [dict, pytest.param(in_list, marks=pytest.mark.once), pytest.param(first_of_list, marks=TAKES_NONE)]
+)
 @pytest.mark.parametrize("weighted", [pytest.param(False, marks=pytest.mark.once), True], ids=["", "weights"])
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")  # for an output without a loss
 def test_any_structure_is_trained_as_by_fit(inputs, outputs, weighted):
