@@ -76,14 +76,14 @@ def test_steps_of_a_depthwise_kernel_do_not_depend_on_the_width():
 
 @needs_axes
 def test_logits_of_a_tied_transformer_do_not_grow_with_the_width():
-    untied, tied = (widths.check_transformers(name, "width", [32, 64, 128]) for name in ("muP", "tied logits"))
+    untied, tied = (widths.check_transformers(name, "width", [32, 128]) for name in ("muP", "tied logits"))
     assert untied.exponents[3, 1] > 0.3
     assert abs(tied.exponents[3, 1]) < 0.15
 
 
 @needs_axes
 def test_logits_of_completep_do_not_grow_with_the_depth():
-    shallow, deep = (widths.check_transformers(name, "depth", [2, 4, 8]) for name in ("muP", "CompleteP"))
+    shallow, deep = (widths.check_transformers(name, "depth", [2, 8]) for name in ("muP", "CompleteP"))
     assert shallow.layers == deep.layers == ["embedding", "logits"]
     assert shallow.exponents[2, 1] > 0.3
     assert abs(deep.exponents[2, 1]) < 0.15
