@@ -139,6 +139,7 @@ def test_moments_of_what_is_reset_start_anew():
     assert int(model.optimizer.iterations) == 2
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has none")
 def test_several_optimizers_keep_moments_of_their_weights():
     model = drawn(dense)
@@ -156,6 +157,7 @@ def test_several_optimizers_keep_moments_of_their_weights():
     assert any(moment.any() for moment in moments.values())
 
 
+@pytest.mark.once
 def test_averages_of_weights_follow_them():
     model = drawn(dense)
     kill(model.get_layer("first"))
@@ -625,6 +627,7 @@ def test_the_batch_leaves_no_trace():
         np.testing.assert_array_equal(value, other)
 
 
+@pytest.mark.once
 def test_an_optimizer_with_other_moments_is_refused():
     model = drawn(dense)
     model.compile(keras.optimizers.Adafactor(1e-4), "mse")

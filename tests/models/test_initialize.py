@@ -761,6 +761,7 @@ def gan(optimizers):
     return model, used
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("optimizers", ["in a list", "in a dict", "of a part"])
 def test_all_optimizers_of_a_model_are_reset(optimizers):
     model, used = gan(optimizers)

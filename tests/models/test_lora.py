@@ -170,7 +170,8 @@ def test_a_layer_by_itself(name, method):
     np.testing.assert_allclose(to_numpy(layer(x)), before, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("mixed_bfloat16", marks=pytest.mark.once)])
+@pytest.mark.once
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
 def test_other_dtypes(dtype):
     model, before = images(dtype=dtype)
     initialize_lora(model, "pissa")

@@ -96,6 +96,7 @@ def test_zeros_that_are_kept_stay():
     np.testing.assert_array_equal(to_numpy(kernel) == 0, zeros)
 
 
+@pytest.mark.once
 def test_the_optimizer_starts_anew():
     model = trained()
     shrink_and_perturb(model, seed=3, reset=False)
