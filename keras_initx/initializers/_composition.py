@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._checks import check_number, check_type, is_integer
+from keras_initx._checks import DTYPES, check_number, check_type, is_integer
 from keras_initx._seeds import parts_of
 from keras_initx._typing import DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._base import Initializer, register
@@ -216,6 +216,12 @@ def check_shape_for(initializer: keras.initializers.Initializer, shape: Shape) -
             is_filled = False
         if not is_filled:
             raise ValueError(f"`shape` must be one that a value of shape {given} fills. Received: shape={shape}")
+
+
+def check_dtype_for(initializer: keras.initializers.Initializer, shape: Shape, dtype: DType) -> None:
+    """Raise `ValueError` before drawing anything if `initializer` is known not to support `dtype`."""
+    if isinstance(initializer, Initializer) and dtype in DTYPES:
+        initializer._check_dtype(shape, dtype)
 
 
 def largest_of(initializer: keras.initializers.Initializer, shape: Shape) -> float:

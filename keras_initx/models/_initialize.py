@@ -240,6 +240,7 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
                 seed = derived  # A user's object has its own.
             try:
                 _composition.check_shape_for(initializer, weight.shape)
+                _composition.check_dtype_for(initializer, weight.shape, weight.dtype)
             except ValueError as error:
                 raise _unsuitable(repr(initializer), weight.path, f": {error}") from None
             if isinstance(initializer, Initializer) and weight.dtype not in DTYPES:

@@ -709,6 +709,20 @@ def test_a_model_that_is_built_in_part_is_refused():
     assert [row.fan_in for row in plan.weights if len(row.shape) > 1] == [8, 16]
 
 
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "initializer", [keras_initx.RandomNormal(stddev=1e5), keras_initx.Sparse(stddev=1e-9)], ids=["infinite", "zero"]
+)
+def test_a_dtype_that_cannot_hold_the_values_is_refused_before_anything_changes(initializer):
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(3, name="wide"), layers.Dense(3, dtype="float16", name="narrow")]
+    )
+    before = arrays(model)
+    with pytest.raises(ValueError, match=r"`rules` must suit .* for 'narrow/kernel': `dtype` must hold .*'float16'"):
+        keras_initx.initialize(model, {"*kernel": initializer}, seed=0, atomic=False)
+    assert_equal(arrays(model), before)
+
+
 CONVOLUTIONS_OF_TORCH = {
     "plain": lambda nn: nn.Conv2d(8, 12, (3, 2)),
     "in groups": lambda nn: nn.Conv2d(8, 12, (3, 2), groups=4),
