@@ -6,13 +6,14 @@ import inspect
 import random
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 
 from keras_initx._checks import check_root
-from keras_initx._keras import argument_name, layers_of, variable_and_layers
+from keras_initx._keras import argument_name, layers_of, loads_a_model, variable_and_layers
 from keras_initx._process import SharedByThreads
 
 
@@ -175,20 +176,50 @@ def has_seed(config: Any) -> bool:
     )
 
 
+# Generators that were made from a config, each with the path of the first weight that was drawn from it, empty before.
+_FIRST_WEIGHTS: weakref.WeakKeyDictionary[keras.random.SeedGenerator, str] = weakref.WeakKeyDictionary()
+# Of those that begin with the same values for the same shape, the first one.
+_FIRST_COPIES: weakref.WeakValueDictionary[str, keras.random.SeedGenerator] = weakref.WeakValueDictionary()
+
+
+def note_copy(generator: keras.random.SeedGenerator) -> None:
+    """Remember that `generator` was made from a config, which begins with the first draw of the original again."""
+    _FIRST_WEIGHTS.setdefault(generator, "")
+
+
 def warn_of_twins(initializer: keras.initializers.Initializer, shape: tuple[int, ...]) -> None:
     """Warn if the weight being initialized gets the values of another one, from a copy of `initializer`.
 
     `MultiHeadAttention` and `Bidirectional` copy their initializer for each of their parts. Copies without a seed draw
     new ones. Copies with a seed give query and key, or both directions, the same values, and training may never break
-    this symmetry. Layers that share one object may be intended; `diagnose` reports them.
+    this symmetry. So do clones of layers that have shared a generator, because each clone has a copy of it. Layers that
+    share one object may be intended; `diagnose` reports them.
     """
     variable, layers = variable_and_layers()
     if variable is None or not layers:
         return
+    by_generator = _twin_by_generator(initializer, variable, layers, shape)  # in any case: it notes this weight too
+    twin = _twin_in_layer(initializer, variable, layers, shape) or by_generator
+    if twin:
+        warnings.warn(
+            f"{initializer!r} gives {twin!r} and {variable.path!r} the same weights of shape {shape}. For weights of "
+            "their own use string ids, or give each layer a `clone()` of an initializer without a seed; "
+            "`keras.utils.set_random_seed` makes them reproducible.",
+            stacklevel=3,
+        )
+
+
+def _twin_in_layer(
+    initializer: keras.initializers.Initializer,
+    variable: keras.Variable,
+    layers: Sequence[keras.Layer],
+    shape: tuple[int, ...],
+) -> str | None:
+    """Return the path of a weight in the same layer whose initializer is another object with the same seed."""
     held: Any = getattr(layers[0], argument_name(variable), None)
     # A layer may call a copy of what it holds, with axes, and with the seed that was drawn.
     if type(held) is not type(initializer) or not has_seed(held.get_config()):
-        return
+        return None
     block = ([layer for layer in layers if not isinstance(layer, keras.Model)] or layers)[-1]
     for part in layers_of(block):
         for weight in vars(part).values():
@@ -196,10 +227,32 @@ def warn_of_twins(initializer: keras.initializers.Initializer, shape: tuple[int,
                 continue
             other: Any = getattr(part, argument_name(weight), None)
             if other is not held and type(other) is type(held) and other.get_config() == held.get_config():
-                warnings.warn(
-                    f"{held!r} gives {weight.path!r} and {variable.path!r} the same weights of shape {shape}. For "
-                    "weights of their own use string ids, or give each layer a `clone()` of an initializer without a "
-                    "seed; `keras.utils.set_random_seed` makes them reproducible.",
-                    stacklevel=2,
-                )
-                return
+                return str(weight.path)
+    return None
+
+
+def _twin_by_generator(
+    initializer: keras.initializers.Initializer,
+    variable: keras.Variable,
+    layers: Sequence[keras.Layer],
+    shape: tuple[int, ...],
+) -> str | None:
+    """Return the path of the first weight that was drawn from another copy of the same generator."""
+    twin = None
+    # A model is called differently each time it is copied, a layer is not.
+    models = {layer.name for layer in layers if isinstance(layer, keras.Model)}
+    path = "/".join(name for name in variable.path.split("/") if name not in models)
+    for part in parts_of(initializer):
+        generator = getattr(part, "seed", None)
+        # Only a new copy begins with the values of another one.
+        if not isinstance(generator, keras.random.SeedGenerator) or _FIRST_WEIGHTS.get(generator) != "":
+            continue
+        if loads_a_model():  # which overwrites these values
+            return None
+        _FIRST_WEIGHTS[generator] = path
+        values = repr((type(initializer), initializer.get_config(), shape))
+        first = _FIRST_COPIES.setdefault(values, generator)
+        # A second clone of a layer has a weight of the same path, and is meant to be equal.
+        if _FIRST_WEIGHTS[first] != path:
+            twin = _FIRST_WEIGHTS[first]
+    return twin

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_initx._checks import check_dtype, check_seed, check_shape
 from keras_initx._keras import forget_unmade_variables
-from keras_initx._seeds import drawn_seed, parts_of, warn_of_twins
+from keras_initx._seeds import drawn_seed, note_copy, parts_of, warn_of_twins
 from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends import Draw, backend
 from keras_initx.sampling import Bounds, Namespace, Stream, choose_namespace, computing_dtype
@@ -332,6 +332,8 @@ class RandomInitializer(Initializer):
 
     def __init__(self, *, seed: Seed = None) -> None:
         self._init_seed = check_seed(seed)  # of which `drawn_seed` knows
+        if isinstance(seed, dict):  # the config of a generator
+            note_copy(self._init_seed)
         self.seed = random.getrandbits(32) if self._init_seed is None else self._init_seed
 
     def _values(self, shape: Shape, dtype: DType) -> Tensor:

@@ -345,6 +345,78 @@ def test_a_model_that_is_trained_loaded_and_cloned_is_no_alarm(tmp_path):
     assert model.built
 
 
+def two_layers(*initializers):
+    """Return a functional model with a dense layer for each of two initializers."""
+    inputs = keras.Input((4,))
+    outputs = inputs
+    for initializer in initializers:
+        outputs = layers.Dense(4, kernel_initializer=initializer)(outputs)
+    return keras.Model(inputs, outputs)
+
+
+def two_in_a_sequential_model(*initializers):
+    dense = [layers.Dense(4, kernel_initializer=initializer) for initializer in initializers]
+    return keras.Sequential([keras.Input((4,)), *dense])
+
+
+def kernels_of(model):
+    return [to_numpy(layer.kernel) for layer in model.layers if layer.weights]
+
+
+CLONES = {
+    "clone_model": keras.models.clone_model,
+    "from_config": lambda model: type(model).from_config(model.get_config()),
+    "each": lambda model: keras.Sequential([keras.Input((4,)), *map(clone_of, model.layers[-2:])]),
+}
+
+
+def clone_of(layer):
+    return type(layer).from_config(layer.get_config())
+
+
+def of_one_object(generator):
+    initializer = keras_initx.HeNormal(seed=generator)
+    return initializer, initializer
+
+
+def of_two_objects(generator):
+    return keras_initx.HeNormal(seed=generator), keras_initx.HeNormal(seed=generator)
+
+
+def in_others(generator):
+    # Each is a part of another one.
+    return tuple(keras_initx.Scaled(initializer, 0.5) for initializer in of_two_objects(generator))
+
+
+@pytest.mark.parametrize("clone", CLONES)
+@pytest.mark.parametrize("make", [two_layers, pytest.param(two_in_a_sequential_model, marks=pytest.mark.once)])
+@pytest.mark.parametrize(
+    "initializers", [of_one_object, *(pytest.param(way, marks=pytest.mark.once) for way in (of_two_objects, in_others))]
+)
+def test_clones_of_layers_that_shared_a_generator_are_reported(make, initializers, clone):
+    model = make(*initializers(keras.random.SeedGenerator(7)))
+    assert not np.array_equal(*kernels_of(model))
+    with pytest.warns(UserWarning, match=r"'dense\w*/kernel' and '[\w/]+/kernel' the same weights of shape"):
+        copy = CLONES[clone](model)
+    np.testing.assert_array_equal(*kernels_of(copy))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("clone", CLONES)
+def test_two_clones_of_a_layer_with_a_generator_are_no_alarm(clone):
+    model = two_layers(keras_initx.HeNormal(seed=keras.random.SeedGenerator(7)), "initx.he_normal")
+    first, second = [CLONES[clone](model) for _ in range(2)]
+    np.testing.assert_array_equal(kernels_of(first)[0], kernels_of(second)[0])
+
+
+@pytest.mark.once
+def test_a_model_that_is_loaded_has_its_own_values_and_is_no_alarm(tmp_path):
+    model = two_layers(*of_two_objects(keras.random.SeedGenerator(7)))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(kernels_of(loaded), kernels_of(model))
+
+
 def test_the_warning_can_be_an_error_or_silent():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
