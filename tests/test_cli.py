@@ -15,7 +15,7 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx import _startup
-from keras_initx._extras import kernel
+from keras_initx._kernel import kernel
 from keras_initx.cli import _catalog, _demo, _main
 from keras_initx.cli._demo import TOLERANCE, differences
 

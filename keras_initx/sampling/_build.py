@@ -1,5 +1,7 @@
 """Compile `_kernel.c` when the package is built, if there is a compiler. Not part of the package."""
 
+import os
+import runpy
 import sysconfig
 import tempfile
 from pathlib import Path
@@ -14,24 +16,36 @@ class KernelHook(BuildHookInterface):
     """A build hook of hatchling. Without a compiler the package is built without the kernel, and draws with NumPy."""
 
     def initialize(self, version: str, build_data: dict[str, object]) -> None:
-        folder = Path(self.root, "keras_initx", "sampling")
-        library = folder / "_kernel.so"
-        library.unlink(missing_ok=True)
+        package = Path(self.root, "keras_initx")
+        source, library = package / "sampling" / "_kernel.c", package / "sampling" / "_kernel.so"
+        # Not imported, which would need Keras.
+        functions = runpy.run_path(str(package / "_kernel.py"))
         try:
-            # Those of Python are gone since 3.12, and these are not documented.
-            from setuptools._distutils import ccompiler
-            from setuptools._distutils import sysconfig as settings
-
-            compiler = ccompiler.new_compiler()
-            settings.customize_compiler(compiler)
-            options = _MSVC if compiler.compiler_type == "msvc" else _OTHERS
-            with tempfile.TemporaryDirectory() as temporary:
-                objects = compiler.compile([str(folder / "_kernel.c")], temporary, extra_postargs=options)
-                compiler.link_shared_object(objects, str(library))
+            _compile(source, library, functions["digest"](source))
         except Exception as error:  # whatever it is, NumPy makes the same values
-            self.app.display_warning(f"The kernel is not compiled, so NumPy draws instead: {error}")
-            return
+            # An editable install uses the library of an earlier build.
+            if not functions["fits"](library, source):
+                self.app.display_warning(f"The kernel is not compiled, so NumPy draws instead: {error}")
+                return
+            self.app.display_warning(f"The kernel of an earlier build is kept: {error}")
         build_data["artifacts"].append("keras_initx/sampling/_kernel.so")
         # Every Python can load it, on this kind of machine.
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data.update(pure_python=False, tag=f"py3-none-{platform}")
+
+
+def _compile(source: Path, library: Path, digest: int) -> None:
+    """Compile `source` beside `library`, and put the result in its place."""
+    # Those of Python are gone since 3.12, and these are not documented.
+    from setuptools._distutils import ccompiler
+    from setuptools._distutils import sysconfig as settings
+
+    compiler = ccompiler.new_compiler()
+    settings.customize_compiler(compiler)
+    options = _MSVC if compiler.compiler_type == "msvc" else _OTHERS
+    # In the same folder, because a file can take the place of another only on one disk.
+    with tempfile.TemporaryDirectory(dir=library.parent) as temporary:
+        macros = [("INITX_SOURCE", f"{digest}ULL")]
+        objects = compiler.compile([str(source)], temporary, macros, extra_postargs=options)
+        compiler.link_shared_object(objects, str(Path(temporary, library.name)))
+        os.replace(Path(temporary, library.name), library)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_initx._extras import kernel
+from keras_initx._kernel import kernel
 from keras_initx._typing import DType, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace

@@ -17,6 +17,9 @@
 #define PUBLIC __attribute__((visibility("default")))
 #endif
 
+/* The digest of this file, which the build defines: see `_kernel.py`. */
+PUBLIC uint64_t initx_source(void) { return INITX_SOURCE; }
+
 /* The processor that runs this may have wider vectors than the one it is compiled for. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && __GNUC__ >= 12 && !defined(__clang__)
 #define WIDE __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))

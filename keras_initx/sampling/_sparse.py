@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_initx._extras import kernel
+from keras_initx._kernel import kernel, tell_if_missing
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling._conversion import LEAST, Affine, finish
@@ -121,6 +121,7 @@ def _smallest_keys_on_host(
     stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType
 ) -> Array:
     """Give each entry a random key, and keep the entries with the `connections` smallest keys of each unit."""
+    tell_if_missing(inputs * units)  # each block has few
     out = HOST.empty((inputs, units), stream.finished_dtype(dtype))
     step = max(_KEYS_PER_BLOCK // inputs, 1)
 

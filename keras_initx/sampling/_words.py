@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from keras_initx._checks import DTYPES
-from keras_initx._extras import kernel
+from keras_initx._kernel import kernel, tell_if_missing
 from keras_initx._typing import Array, DType, Tensor
 from keras_initx.sampling._conversion import KINDS, Kind, as_words, finish
 from keras_initx.sampling._namespace import HOST, Namespace
@@ -71,6 +71,8 @@ def fill(out: Array, kind: Kind, dtype: DType, numbers: Array, key: tuple[int, i
     """
     (convert, table), library, end = kind, kernel(), begin + out.size
     # The kernel makes numbers of 64 bits from numbers of 64 bits, and others from numbers of 32 bits.
+    if library is None:
+        tell_if_missing(out.size)
     if library is None or (dtype == "float64") != (out.dtype == "float64"):
         for first in range(begin, end, _BLOCK):
             last = min(first + _BLOCK, end)
