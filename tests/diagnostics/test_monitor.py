@@ -1,13 +1,15 @@
 """A monitor records during `fit` what `diagnose` says, and does not disturb it."""
 
+import itertools
 import re
+import warnings
 from typing import get_type_hints
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import BACKEND, needs_keras, to_numpy
+from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx.diagnostics import DiagnoseOptions
@@ -197,13 +199,54 @@ def test_a_call_for_several_steps_has_a_report_if_one_was_due_in_it():
     assert list(monitor.history) == [0, 4, 6]
 
 
-@needs_keras("3.11", "tells the last step of a call")
-@pytest.mark.skipif(BACKEND == "torch", reason="Keras takes one step at a time")
-def test_steps_that_a_call_did_not_find_are_not_counted():
+def unknown_number(x):
+    """Return ten batches of which TensorFlow does not tell the number, in each epoch."""
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((x, x[:, :1])).batch(16).filter(lambda x, y: True)
+
+
+NOT_TORCH = pytest.mark.skipif(BACKEND == "torch", reason="Keras takes one step at a time")
+NEEDS_TENSORFLOW = pytest.mark.skipif(BACKEND != "tensorflow", reason="a data set of TensorFlow")
+
+
+@NOT_TORCH
+@pytest.mark.parametrize(
+    ("data", "options", "steps"),
+    [
+        (lambda x: x, {"y": np.ones((160, 1)), "batch_size": 16, "epochs": 2}, [0, 4, 8, 14, 18, 20]),
+        (lambda x: ((x[:16], x[:16, :1]) for _ in range(10)), {}, [0, 4, 8]),
+        # A call takes whole four of them, also beyond `steps_per_epoch`.
+        pytest.param(
+            lambda x: ((x[:16], x[:16, :1]) for _ in itertools.count()),
+            {"steps_per_epoch": 10},
+            [0, 4, 8, 12],
+            marks=pytest.mark.full,
+        ),
+        pytest.param(unknown_number, {"epochs": 2}, [0, 4, 8, 14, 18, 20], marks=NEEDS_TENSORFLOW),
+    ],
+    ids=["array", "generator", "endless", "dataset"],
+)
+@pytest.mark.parametrize("accumulated", [None, pytest.param(3, marks=pytest.mark.full)])
+def test_steps_that_a_call_did_not_find_are_not_counted(data, options, steps, accumulated):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse", steps_per_execution=4)
+    optimizer = keras.optimizers.SGD(gradient_accumulation_steps=accumulated)
+    model.compile(optimizer, "mse", steps_per_execution=4)
+    x = np.ones((160, 4), "float32")
+    monitor = keras_initx.SignalMonitor(x[:16], every=4)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Your input ran out of data")
+        model.fit(data(x), shuffle=False, verbose=0, callbacks=[monitor], **options)
+    assert list(monitor.history) == steps
+
+
+@NOT_TORCH
+@pytest.mark.full
+def test_a_known_number_of_steps_limits_those_of_an_optimizer_that_does_not_count_them_all():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())
+    model.compile(optimizer, "mse", steps_per_execution=4)
     x = np.ones((160, 4), "float32")
     monitor = keras_initx.SignalMonitor(x[:16], every=4)
     model.fit(x, x[:, :1], batch_size=16, epochs=2, verbose=0, callbacks=[monitor])
     assert list(monitor.history) == [0, 4, 8, 14, 18, 20]
-    assert int(model.optimizer.iterations) == 20

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import BACKEND, to_numpy
+from modes import BACKEND, needs_keras, to_numpy
 
 import keras_initx
 
@@ -251,9 +251,9 @@ def losses():
 
 
 def test_a_monitor_does_not_change_the_losses_of_a_model_with_a_layer_that_it_never_calls(losses):
-    monitor = keras_initx.SignalMonitor(X, Y, every=1)
+    monitor = keras_initx.SignalMonitor(X, Y, every=3)
     assert fit(partly(), monitor) == losses
-    assert list(monitor.history) == [0, 1, 2, 3, 4]
+    assert list(monitor.history) == [0, 3]
 
 
 def test_a_model_trains_as_if_fit_had_built_it(losses):
@@ -342,7 +342,10 @@ def with_unused(*parts):
     [
         lambda: random.random,
         lambda: np.random.normal,
-        lambda: functools.partial(keras.random.normal, (6,)),
+        pytest.param(
+            lambda: functools.partial(keras.random.normal, (6,)),
+            marks=needs_keras("3.13", "sets the seed of the generator that layers share"),
+        ),
         lambda: functools.partial(keras.random.normal, (6,), seed=keras.random.SeedGenerator(0)),
         lambda: lambda: layers.Dropout(0.5)(np.ones(6, "float32"), training=True),
     ],
