@@ -327,7 +327,7 @@ def test_a_method_of_the_user_may_have_any_form(form):
     [
         lambda model: setattr(model.layers[0], "activation", renamed(keras.activations.relu)),
         lambda model: setattr(model.layers[0], "activity_regularizer", lambda x: 0.0),
-        lambda model: setattr(model.layers[0].kernel, "constraint", functools.partial(abs)),
+        lambda model: setattr(model.layers[0].kernel, "constraint", keras.constraints.NonNeg()),
         lambda model: setattr(model.layers[0], "unknown", object()),
         lambda model: setattr(model.layers[0], "unknown", 3),
         lambda model: setattr(model, "train_function", print),
