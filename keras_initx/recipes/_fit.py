@@ -1,13 +1,14 @@
 """What all recipes share: the weights of a model by pattern, and errors for models that a recipe does not fit."""
 
 import fnmatch
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import keras
 
 from keras_initx._checks import check_count
 from keras_initx._typing import InitializerLike
-from keras_initx.diagnostics._layers import named_layers
+from keras_initx.diagnostics._layers import activation_name, named_layers
 from keras_initx.diagnostics._weights import NORMALIZATIONS, is_depthwise
 from keras_initx.models._weights import ModelWeight, check_model, find_weights
 
@@ -104,6 +105,38 @@ def check_depthwise(name: str, model: Any, normalization: type[keras.Layer]) -> 
             f"`{name}` must be a network of depthwise convolutions and {normalization.__name__} layers; otherwise "
             f"write your own rules. Received: {name}={model.name!r} without "
             f"{normalization.__name__ if depthwise else 'depthwise convolutions'}"
+        )
+
+
+def check_activations(name: str, model: keras.Model, foreign: Sequence[str], instead: str) -> None:
+    """Raise `ValueError` if a layer of `model` has an activation of another kind of network.
+
+    Args:
+        name: Name of the argument.
+        model: A model.
+        foreign: Names of the activations of the other kind.
+        instead: What to use for that.
+    """
+    found = []
+    for layer, path in named_layers(model).items():
+        is_relu6 = isinstance(layer, keras.layers.ReLU) and layer.max_value == 6
+        activation = "relu6" if is_relu6 else activation_name(layer)
+        if activation in foreign:
+            found.append(f"{path!r} ({activation})")
+    if found:
+        raise ValueError(
+            f"`{name}` must be a network without the activations {foreign}: for one that has them use {instead}, or "
+            f"write your own rules. Received: {name}={model.name!r} with {len(found)} of them, {found[0]} first"
+        )
+
+
+def check_attends(name: str, model: Any) -> None:
+    """Raise `ValueError` if no layer of `model` is one of attention, by its class or name."""
+    layers = named_layers(check_model(name, model)).items()
+    if not any("attention" in f"{type(layer).__name__} {path}".lower() for layer, path in layers):
+        raise ValueError(
+            f"`{name}` must be a transformer, with layers of attention in their class or name; otherwise write your "
+            f"own rules. Received: {name}={model.name!r} with {paths(model)[0]!r}"
         )
 
 

@@ -5,13 +5,15 @@ import glob
 import keras
 
 from keras_initx.initializers import RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling
-from keras_initx.models._weights import check_model, find_weights
-from keras_initx.recipes._fit import Recipe, check_depthwise, for_model, matching
+from keras_initx.models._weights import find_weights
+from keras_initx.recipes._fit import Recipe, check_activations, check_attends, check_depthwise, for_model, matching
 from keras_initx.sampling._conversion import truncated_quantiles
 
 __all__ = ["convnext", "efficientnet", "mobilenet", "vit_jax", "vit_timm"]
 
 _PATCHES = "*patch_embedding/kernel"
+# The blocks of EfficientNet in KerasHub and `keras.applications`, such as `block1a_dwconv`.
+_EFFICIENTNET = "*block[0-9][a-z]_*"
 
 
 def vit_timm(model: keras.Model) -> Recipe:
@@ -30,7 +32,7 @@ def vit_timm(model: keras.Model) -> Recipe:
 
     Raises:
         TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built.
+        ValueError: If it is not built, or no layer is one of attention, by its class or name.
 
     Example:
         >>> from keras_initx import recipes
@@ -42,7 +44,8 @@ def vit_timm(model: keras.Model) -> Recipe:
     Reference:
         Wightman, "PyTorch image models" (timm), `init_weights_vit_timm` in `vision_transformer.py`.
     """
-    patches = matching(check_model("model", model), _PATCHES)
+    check_attends("model", model)
+    patches = matching(model, _PATCHES)
     limits = {weight.path.replace("kernel", "bias"): weight.fans[0] ** -0.5 for weight in patches if weight.fans}
     recipe: Recipe = {
         _PATCHES: VarianceScaling(1 / 3, "fan_in", "uniform"),
@@ -70,7 +73,7 @@ def vit_jax(model: keras.Model) -> Recipe:
 
     Raises:
         TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built.
+        ValueError: If it is not built, or no layer is one of attention, by its class or name.
 
     Example:
         >>> from keras_initx import recipes
@@ -84,6 +87,7 @@ def vit_jax(model: keras.Model) -> Recipe:
         Dosovitskiy and others, "An image is worth 16x16 words: transformers for image recognition at scale", ICLR 2021,
         by its code. Wightman, "PyTorch image models" (timm), `init_weights_vit_jax` in `vision_transformer.py`.
     """
+    check_attends("model", model)
     recipe: Recipe = {
         "*predictions/kernel": "zeros",
         _PATCHES: "initx.lecun_normal",
@@ -93,7 +97,7 @@ def vit_jax(model: keras.Model) -> Recipe:
         "*mlp/*bias": RandomNormal(stddev=1e-6),
         "*bias": "zeros",
     }
-    return for_model(recipe, check_model("model", model))
+    return for_model(recipe, model)
 
 
 def convnext(model: keras.Model) -> Recipe:
@@ -147,7 +151,8 @@ def efficientnet(model: keras.Model) -> Recipe:
 
     Raises:
         TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or lacks depthwise convolutions or batch normalization.
+        ValueError: If it is not built, lacks depthwise convolutions or batch normalization, or has
+            the activations of a MobileNet.
 
     Example:
         >>> from keras_initx import recipes
@@ -164,6 +169,9 @@ def efficientnet(model: keras.Model) -> Recipe:
         2021.
     """
     check_depthwise("model", model, keras.layers.BatchNormalization)
+    # EfficientNet-Lite has the activation of MobileNet, under the names of EfficientNet.
+    if not matching(model, _EFFICIENTNET):
+        check_activations("model", model, ("hard_silu", "relu6"), "`mobilenet`")
     dense = [weight for weight in find_weights(model) if isinstance(weight.layer, keras.layers.Dense)]
     recipe: Recipe = {
         **{glob.escape(w.path): VarianceScaling(1 / 3, "fan_out", "uniform") for w in dense if w.name == "kernel"},
@@ -188,7 +196,8 @@ def mobilenet(model: keras.Model) -> Recipe:
 
     Raises:
         TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or lacks depthwise convolutions or batch normalization.
+        ValueError: If it is not built, lacks depthwise convolutions or batch normalization, or has
+            the activation of an EfficientNet.
 
     Example:
         >>> from keras_initx import recipes
@@ -204,5 +213,6 @@ def mobilenet(model: keras.Model) -> Recipe:
         2018. Howard and others, "Searching for MobileNetV3", ICCV 2019. All by their code in TF-Slim.
     """
     check_depthwise("model", model, keras.layers.BatchNormalization)
+    check_activations("model", model, ("silu",), "`efficientnet`")
     stddev = 0.09 * truncated_quantiles(-2.0, 2.0).stddev
     return for_model({"*kernel": TruncatedNormal(stddev=stddev), "*bias": "zeros"}, model)

@@ -84,6 +84,16 @@ def mobilenet():
     return separable(layers.DepthwiseConv2D(5, name="depthwise"), layers.BatchNormalization)
 
 
+def activated(activation, name="depthwise"):
+    """Return a network of a depthwise convolution with batch normalization and an activation."""
+    parts = [
+        layers.DepthwiseConv2D(3, name=name),
+        layers.BatchNormalization(),
+        layers.Activation(activation, name="act"),
+    ]
+    return keras.Sequential([keras.Input((8, 8, 4)), *parts])
+
+
 def gemma():
     """Return a part of a Gemma whose layers have KerasHub's names, before a layer of another name."""
     block = keras.Sequential([keras.Input((6, WIDTH)), layers.Dense(64, name="ffw_gating")], name="decoder_block_0")
@@ -91,11 +101,19 @@ def gemma():
     return keras.Sequential([keras.Input((6,)), embedding, block, layers.Dense(50, name="other")])
 
 
+class Tokens(layers.Embedding):
+    """An embedding with another table for the logits, as in KerasHub."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.reverse = self.add_weight((self.output_dim, self.input_dim), name="reverse_embeddings")
+
+
 def t5():
     """Return a part of a T5 with 4 heads of 12 units whose layers have KerasHub's names."""
     ids, places = keras.Input((6,)), keras.Input((6, 6))
     names = {"value_projector": 48, "output_projector": WIDTH, "query_projector": 48}
-    x = layers.Embedding(400, WIDTH, name="token_embedding")(ids)
+    x = Tokens(400, WIDTH, name="token_embedding")(ids)
     for name, units in names.items():
         x = layers.Dense(units, name=name, use_bias=False)(x)
     return keras.Model([ids, places], [x, layers.Embedding(32, 4, name="self_attention")(places)])
@@ -194,7 +212,7 @@ ROWS = {
         0.06,
     ),
     "vit_jax patches": (vision, recipes.vit_jax, {"patch_embedding/kernel": math.sqrt(1 / 12)}, 0.1),
-    "vit_jax biases": (vision, recipes.vit_jax, {"mlp/dense/bias": 1e-6}, 0.5),
+    "vit_jax biases": (vision, recipes.vit_jax, {"mlp/dense/bias": 1e-6}, 0.35),
     "gemma": (
         gemma,
         recipes.gemma,
@@ -209,6 +227,7 @@ ROWS = {
             "value_projector/kernel": WIDTH**-0.5,
             "output_projector/kernel": 48**-0.5,
             "token_embedding/embeddings": 1,
+            "token_embedding/reverse_embeddings": WIDTH**-0.5,
         },
         0.05,
     ),
@@ -384,6 +403,21 @@ PLAIN = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="mine")])
         ),
         (lambda: recipes.mobilenet(convnext()), ValueError, r"and BatchNormalization layers.* without BatchNormaliza"),
         (lambda: recipes.efficientnet(residual(True)), ValueError, r"BatchNormalization layers.* without depthwise"),
+        (
+            lambda: recipes.mobilenet(activated("silu")),
+            ValueError,
+            r"without the activations \('silu',\): .* use `efficientnet`, or .* with 1 of them, 'act' \(silu\) first",
+        ),
+        (lambda: recipes.efficientnet(activated("hard_silu")), ValueError, r"use `mobilenet`, or.*'act' \(hard_silu\)"),
+        (lambda: recipes.efficientnet(activated("relu6")), ValueError, r"use `mobilenet`, or.*'act' \(relu6\)"),
+        (
+            lambda: recipes.efficientnet(activated(layers.ReLU(6.0))),
+            ValueError,
+            r"`mobilenet`.*'act/re_lu.*' \(relu6\)",
+        ),
+        (lambda: recipes.vit_timm(PLAIN), ValueError, r"`model` must be a transformer.*'mine/kernel'"),
+        (lambda: recipes.vit_jax(mobilenet()), ValueError, r"`model` must be a transformer.*'depthwise/kernel'"),
+        (lambda: recipes.vit_jax(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
         (lambda: recipes.mobilenet(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
         (lambda: recipes.selu(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
         (lambda: recipes.spectral(keras.Sequential()), ValueError, r"`model` must be built"),
@@ -394,6 +428,21 @@ PLAIN = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="mine")])
 def test_what_does_not_fit_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "model"),
+    [
+        (recipes.efficientnet, lambda: activated("silu")),
+        (recipes.efficientnet, lambda: activated("relu")),
+        (recipes.efficientnet, lambda: activated("relu6", "block1a_dwconv")),  # EfficientNet-Lite
+        (recipes.mobilenet, lambda: activated("relu6")),
+        (recipes.mobilenet, lambda: activated("hard_silu")),
+        (recipes.mobilenet, lambda: activated("relu")),
+    ],
+)
+def test_networks_with_the_activations_of_the_authors_are_taken(recipe, model):
+    assert "*kernel" in recipe(model())
 
 
 def test_mup_follows_its_table():

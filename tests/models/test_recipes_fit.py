@@ -112,6 +112,15 @@ def test_t_fixup_refuses_normalization(norm):
         recipes.t_fixup(model, strict=0)
 
 
+def test_spectral_normalization_is_no_normalization_layer():
+    x = inputs = keras.Input((4, 4, 8))
+    for place in (1, 2):
+        x = layers.Conv2D(8, 1, name=f"stack_block1_{place}_conv")(x)
+    x = layers.GlobalAveragePooling2D()(layers.Add()([inputs, x]))
+    model = keras.Model(inputs, layers.SpectralNormalization(layers.Dense(3, name="predictions"))(x))
+    assert recipes.fixup(model)["*predictions/kernel"] == "zeros"
+
+
 def test_preprocessing_is_no_normalization_layer():
     inputs = keras.Input((6, WIDTH))
     x = layers.Normalization(mean=0.0, variance=1.0)(inputs)
