@@ -235,8 +235,8 @@ _UNITWISE = (
         for axes in (1, 2, 3)
     ),
 )
-# Keras' activations that treat each unit by itself, as functions of `keras.activations` or `keras.ops`. Of another
-# function, only its author knows.
+# Keras' activations that treat each unit by itself, as functions of `keras.activations` or
+# `keras.ops`. Of another function, only its author knows.
 _UNITWISE_ACTIVATIONS = (
     "celu",
     "elu",
@@ -316,7 +316,8 @@ def _unit_weights(
         The number; pairs of a weight and its axis of units, twice; and the mean absolute output of each unit.
     """
     kernel, _, axis = _kernel(layer)
-    if obstacle := _activation_obstacle(layer):
+    obstacle = _activation_obstacle(layer)
+    if obstacle:
         raise _LeftError(obstacle)
     units = kernel.shape[axis]
     passed, users = [layer], list[keras.Operation]()
@@ -329,10 +330,11 @@ def _unit_weights(
         for user in outputs[0]:
             if not isinstance(user, _UNITWISE):
                 users.append(user)
-            elif obstacle := _unit_obstacle(user):
+                continue
+            obstacle = _unit_obstacle(user)
+            if obstacle:
                 raise _LeftError(f"used by {user.name}: {obstacle}")
-            else:
-                passed.append(user)
+            passed.append(user)
     outgoing, output = [], np.zeros(units)
     for user in users:
         if user is next(iter(flow.facts)):
@@ -369,7 +371,7 @@ def _unit_weights(
 
 
 def _unit_obstacle(layer: keras.layers.Layer) -> str:
-    """Return why a layer of a type in `_UNITWISE` may not treat each unit by itself, empty if it does."""
+    """Return why a layer of a type in `_UNITWISE` may mix units, empty if it does not."""
     if not _has_call_of_keras(layer):
         return _OWN_CALL
     if not _units_are_last(layer):
@@ -378,13 +380,15 @@ def _unit_obstacle(layer: keras.layers.Layer) -> str:
 
 
 def _activation_obstacle(layer: keras.layers.Layer) -> str:
-    """Return why the activation of a layer may not treat each unit by itself, empty if it does."""
+    """Return why the activation of a layer may mix units, empty if it does not."""
     activation = _layers.activation_of(layer)
     while isinstance(activation, functools.partial):
         activation = activation.func
     if activation is None or _is_of_keras(activation, _UNITWISE_ACTIVATIONS):
         return ""
-    if isinstance(activation, keras.layers.Softmax) or _is_of_keras(activation, _MIXING_ACTIVATIONS):
+    if isinstance(activation, keras.layers.Softmax):
+        return _MIXES
+    if _is_of_keras(activation, _MIXING_ACTIVATIONS):
         return _MIXES
     if isinstance(activation, _UNITWISE) and _unit_obstacle(activation) in ("", _MIXES):
         return _unit_obstacle(activation)
@@ -392,13 +396,16 @@ def _activation_obstacle(layer: keras.layers.Layer) -> str:
 
 
 def _is_of_keras(activation: Any, names: Sequence[str]) -> bool:
-    """Return whether an activation is a function of Keras with one of `names`. A user's may have the same name."""
+    """Return whether an activation is a function of Keras with one of `names`.
+
+    A user's may have the same name.
+    """
     modules = (keras.activations, keras.ops)
     return any(activation is getattr(module, name, None) for module in modules for name in names)
 
 
 def _has_call_of_keras(layer: keras.layers.Layer) -> bool:
-    """Return whether the `call` of a layer is Keras' own. That of a user may do anything with the units."""
+    """Return whether the `call` of a layer is Keras' own. A user's may do anything with units."""
     return str(getattr(layer.call, "__module__", None)).startswith("keras.")
 
 

@@ -60,9 +60,10 @@ def initialize_lora(model: keras.Layer, method: Method = "gaussian", *, seed: in
 
     Raises:
         TypeError: If `model` is not a Keras layer, or `seed` is not an integer.
-        ValueError: If no layer has LoRA enabled, or one that has is quantized; if weights to be merged
-            or decomposed are not finite, or the dtype of a weight cannot hold its new values; or if
-            for `"pissa"` a kernel has a lower rank than its factors, or `lora_alpha` is 0.
+        ValueError: If no layer has LoRA enabled, or one that has is quantized; if weights to be
+            merged or decomposed are not finite, or the dtype of a weight cannot hold its new
+            values; or if for `"pissa"` a kernel has a lower rank than its factors, or `lora_alpha`
+            is 0.
 
     Example:
         >>> hidden = keras.layers.Dense(32, name="hidden")
@@ -130,7 +131,7 @@ def _checked_factors(kernel: ModelWeight, a: ModelWeight, b: ModelWeight, method
     """Return the factors that `"pissa"` gives a kernel, or `None` for `"gaussian"`.
 
     Raises:
-        ValueError: If the values of the three weights do not allow it, or could not hold the result.
+        ValueError: If the values of the weights do not allow it, or could not hold the result.
     """
     scale, rank = _scale(a), a.shape[-1]
     if method == "gaussian":
@@ -140,8 +141,9 @@ def _checked_factors(kernel: ModelWeight, a: ModelWeight, b: ModelWeight, method
         return None
     if scale == 0 or not math.isfinite(scale):
         raise ValueError(
-            "`model` must have a finite `lora_alpha` other than 0 in each layer for method='pissa'. "
-            f"Received: lora_alpha={a.layer.lora_alpha!r} in the layer of {kernel.path!r}"
+            "`model` must have a finite `lora_alpha` other than 0 in each layer for "
+            f"method='pissa'. Received: lora_alpha={a.layer.lora_alpha!r} in the layer of "
+            f"{kernel.path!r}"
         )
     _check_finite(kernel, a, b)
     whole = _merged(kernel, a, b)
@@ -209,8 +211,9 @@ def _check_finite(*weights: ModelWeight) -> None:
         count = int((~np.isfinite(_matrix(weight))).sum())
         if count:
             raise ValueError(
-                "`model` must have finite weights in each layer whose factors are merged or whose kernel is "
-                f"decomposed. Received: {weight.path!r} with {count} values that are infinite or NaN"
+                "`model` must have finite weights in each layer whose factors are merged or whose "
+                f"kernel is decomposed. Received: {weight.path!r} with {count} values that are "
+                "infinite or NaN"
             )
 
 
@@ -221,8 +224,9 @@ def _check_holds(weight: ModelWeight, matrix: Array) -> None:
     if not is_held:
         layer = weight.layer
         raise ValueError(
-            f"`model` must have weights that can hold their new values. Received: {weight.path!r} of dtype "
-            f"{weight.dtype}, whose range they exceed, with lora_alpha={layer.lora_alpha!r}"
+            "`model` must have weights that can hold their new values. Received: "
+            f"{weight.path!r} of dtype {weight.dtype}, whose range they exceed, with "
+            f"lora_alpha={layer.lora_alpha!r}"
         )
 
 

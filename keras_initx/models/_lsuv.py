@@ -157,8 +157,8 @@ def lsuv(
     weights = find_weights(model)
     paths = {layer: path for weight in weights for layer, path in zip(weight.layers, weight.layer_paths, strict=True)}
     # A layer with no weights but those of another has no path: its kernel is scaled there.
-    candidates = [layer for layer in _layers.named_layers(model) if layer in paths]
-    kernels = {layer: found for layer in candidates if (found := kernels_of(layer))}
+    named = [layer for layer in _layers.named_layers(model) if layer in paths]
+    kernels = {layer: found for layer in named if (found := kernels_of(layer))}
     seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
     before = _variances(model, x, kernels, [])
     fits: dict[keras.layers.Layer, Fit] = {}

@@ -125,8 +125,9 @@ def check_activations(name: str, model: keras.Model, foreign: Sequence[str], ins
             found.append(f"{path!r} ({activation})")
     if found:
         raise ValueError(
-            f"`{name}` must be a network without the activations {foreign}: for one that has them use {instead}, or "
-            f"write your own rules. Received: {name}={model.name!r} with {len(found)} of them, {found[0]} first"
+            f"`{name}` must be a network without the activations {foreign}: for one that has them "
+            f"use {instead}, or write your own rules. Received: {name}={model.name!r} with "
+            f"{len(found)} of them, {found[0]} first"
         )
 
 
@@ -135,8 +136,9 @@ def check_attends(name: str, model: Any) -> None:
     layers = named_layers(check_model(name, model)).items()
     if not any("attention" in f"{type(layer).__name__} {path}".lower() for layer, path in layers):
         raise ValueError(
-            f"`{name}` must be a transformer, with layers of attention in their class or name; otherwise write your "
-            f"own rules. Received: {name}={model.name!r} with {paths(model)[0]!r}"
+            f"`{name}` must be a transformer, with 'attention' in the class or name of a layer; "
+            f"otherwise write your own rules. Received: {name}={model.name!r} with "
+            f"{paths(model)[0]!r}"
         )
 
 

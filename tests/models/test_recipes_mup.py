@@ -1,6 +1,5 @@
 """Factors of muP for weights that are not plain matrices, for tied logits and for deeper models."""
 
-
 import keras
 import numpy as np
 import pytest
