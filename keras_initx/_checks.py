@@ -2,8 +2,6 @@
 
 import math
 import operator
-import os
-import re
 from collections.abc import Collection
 from typing import Any, TypeVar
 
@@ -106,17 +104,6 @@ def check_choice(name: str, value: Value, choices: Collection[str]) -> Value:
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"`{name}` must be one of {tuple(choices)}. Received: {name}={value!r}")
     return value
-
-
-def check_local(name: str, path: Value) -> Value:
-    """Return `path`, which must not be a URL such as `s3://bucket/study`, of which a folder `s3:` would be made."""
-    # A `Path` has one slash left, and on Windows a backslash. A scheme of one letter is a drive.
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]", os.fspath(path)):  # type: ignore[call-overload]
-        raise ValueError(
-            f"`{name}` must be a path on this machine: mount the storage as a folder, or copy its files. "
-            f"Received: {name}={str(path)!r}"
-        )
-    return path
 
 
 def check_seed(seed: Seed) -> Seed:

@@ -1,11 +1,18 @@
-"""Files that are written as a whole or not at all, because a disk may be full and a process may be stopped."""
+"""Paths on this machine, and files that are written as a whole or not at all: a disk may be full, a process stopped.
+
+Imports nothing large, because the command line reads its arguments with it.
+"""
 
 import contextlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
+
+Local = TypeVar("Local", bound=str | Path)
 
 
 @contextlib.contextmanager
@@ -41,6 +48,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_local(name: str, path: Local) -> Local:
+    """Return `path`, which must not be a URL such as `s3://bucket/study`, of which a folder `s3:` would be made."""
+    # A `Path` has one slash left, and on Windows a backslash. A scheme of one letter is a drive.
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]", str(path)):
+        raise ValueError(
+            f"`{name}` must be a path on this machine: mount the storage as a folder, or copy its files. "
+            f"Received: {name}={str(path)!r}"
+        )
+    return path
 
 
 def write(path: str | Path, content: str | bytes) -> None:

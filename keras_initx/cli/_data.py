@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._checks import check_local
+from keras_initx._files import check_local
 
 DOWNLOADED = ("mnist", "fashion_mnist", "cifar10")
 NAMES = ("digits", *DOWNLOADED, "synthetic")

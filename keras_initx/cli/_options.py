@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from keras_initx import _extras
-from keras_initx._checks import check_local
+from keras_initx._files import check_local
 
 Number = TypeVar("Number", int, float)
 

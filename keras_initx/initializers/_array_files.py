@@ -18,8 +18,8 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from keras_initx._checks import check_local
 from keras_initx._extras import import_optional
+from keras_initx._files import check_local
 from keras_initx._typing import Array, DType, Shape
 
 # A slice for each axis, or everything.

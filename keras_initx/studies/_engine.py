@@ -13,8 +13,9 @@ from typing import Any
 
 import keras
 
-from keras_initx._checks import check_count, check_flag, check_local, is_integer
+from keras_initx._checks import check_count, check_flag, is_integer
 from keras_initx._extras import import_optional
+from keras_initx._files import check_local
 from keras_initx._process import SharedByThreads
 from keras_initx._seeds import isolated_rng, parts_of, seeded, takes_seed
 from keras_initx.rendering._terminal import progress

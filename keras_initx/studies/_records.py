@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_initx import _files
-from keras_initx._checks import check_local
+from keras_initx._files import check_local
 
 __all__ = ["DamagedFileError", "RecordError", "SettingsError", "Trial"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from keras_initx._checks import check_local
+from keras_initx._files import check_local
 from keras_initx.rendering._export import image, page, paragraphs, section
 from keras_initx.rendering._figures import Plot, as_png, save_plots
 from keras_initx.rendering._table import Column, Table, Tabular, legend, narrow

@@ -16,7 +16,7 @@ from modes import BACKEND, to_numpy
 from networks import build, build_among_others, build_he, data, timeless
 
 import keras_initx
-from keras_initx._checks import check_local
+from keras_initx._files import check_local
 from keras_initx._seeds import derived_seed, seeded
 from keras_initx.studies import Study, _engine, _trial, compare_initializers, random_restarts
 from keras_initx.studies._trial import first_batch
