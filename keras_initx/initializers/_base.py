@@ -17,7 +17,7 @@ from keras_initx._keras import forget_unmade_variables
 from keras_initx._seeds import drawn_seed, note_copy, parts_of, warn_of_twins
 from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends import Draw, backend
-from keras_initx.sampling import Bounds, Namespace, Stream, choose_namespace, computing_dtype
+from keras_initx.sampling import MOST, Bounds, Namespace, Stream, choose_namespace, computing_dtype
 
 if TYPE_CHECKING:
     from keras_initx.rendering._table import Table
@@ -158,9 +158,7 @@ class Initializer(KerasInitializer):
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
         """Raise `ValueError` if values of `shape` could be infinite in `dtype`."""
         largest = self._largest(shape)
-        with np.errstate(over="ignore"):
-            rounded = np.array(largest, computing_dtype(dtype)).astype(dtype)
-        if not np.isfinite(rounded):
+        if largest > MOST[dtype]:
             raise ValueError(
                 f"`dtype` must hold the values of {self!r}, which may be as large as {largest:.3g}. "
                 f"Received: dtype={dtype!r}"

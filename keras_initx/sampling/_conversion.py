@@ -13,7 +13,7 @@ import numpy as np
 from keras_initx._typing import Array, DType, Tensor
 from keras_initx.sampling._namespace import Namespace
 
-__all__ = ["LEAST", "NORMAL_REACH", "Affine", "Bounds", "affine", "portable_log"]
+__all__ = ["LEAST", "MOST", "NORMAL_REACH", "Affine", "Bounds", "affine", "portable_log"]
 
 Convert = Callable[[Namespace, Tensor, Tensor, DType], Tensor]
 # A kind of draws: how words are converted, and the table for it.
@@ -201,6 +201,13 @@ def _stddev(knots: Array) -> float:
     return math.sqrt(total / (CELLS << 60))
 
 
+# The largest number of each dtype.
+MOST: dict[DType, float] = {
+    "float16": 65504.0,
+    "bfloat16": (2 - 2.0**-7) * 2.0**127,
+    "float32": (2 - 2.0**-23) * 2.0**127,
+    "float64": sys.float_info.max,
+}
 # The smallest positive number of each dtype that all machines keep. Many round smaller ones of 32 bits to zero.
 LEAST: dict[DType, float] = {
     "float16": 2.0**-24,
