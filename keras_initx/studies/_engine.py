@@ -275,7 +275,7 @@ def _is_unseeded(initializer: Any) -> bool:
     """Return whether an initializer of the user, which may draw, has no argument `seed`."""
     if isinstance(initializer, dict):
         return any(map(_is_unseeded, initializer.values()))
-    if isinstance(initializer, list | tuple):
+    if type(initializer) in (list, tuple):
         return any(map(_is_unseeded, initializer))
     if isinstance(initializer, str):
         initializer = keras.initializers.get(initializer)

@@ -344,6 +344,18 @@ def test_a_named_tuple_is_passed_unchanged():
     assert seeded(rate, 1) is rate
 
 
+@pytest.mark.once
+def test_a_study_takes_named_tuples():
+    layer = collections.namedtuple("Layer", "activation units")("relu", 4)
+
+    def build_any(value):
+        assert value is layer
+        return build("zeros")
+
+    study = compare_initializers(build_any, {"small": layer}, data(), repeats=1, epochs=1, diagnosis=False)
+    assert study.trials["small", 1].status == "finished"
+
+
 def test_initializers_in_a_list_have_draws_of_their_own():
     first, second = seeded([keras_initx.HeNormal(), keras_initx.HeNormal()], 1)
     assert not np.array_equal(to_numpy(first((4, 4))), to_numpy(second((4, 4))))
