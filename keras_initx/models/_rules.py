@@ -68,11 +68,17 @@ def _checked(condition: Any, value: InitializerLike | None) -> keras.initializer
 
 def _matches(condition: Condition, weight: ModelWeight) -> bool:
     if isinstance(condition, str):
-        return fnmatch.fnmatchcase(weight.path, condition.replace("[", "[[]"))  # which layers may have in their names
+        return matches_path(condition, weight.path)
     if isinstance(condition, type):
         # Not biases, for which an initializer for kernels is unsuitable.
         return len(weight.shape) > 1 and any(isinstance(layer, condition) for layer in weight.layers)
     return bool(condition(weight))
+
+
+def matches_path(pattern: str, path: str) -> bool:
+    """Return whether the path of a weight matches the pattern of a rule."""
+    # Layers may have brackets in their names, so these stand for themselves.
+    return fnmatch.fnmatchcase(path, pattern.replace("[", "[[]"))
 
 
 # Keras classes whose counterparts here have the same distribution, and the same bits on every backend.

@@ -10,6 +10,7 @@ from keras_initx._checks import check_count
 from keras_initx._typing import InitializerLike
 from keras_initx.diagnostics._layers import activation_name, named_layers
 from keras_initx.diagnostics._weights import NORMALIZATIONS, is_depthwise
+from keras_initx.models._rules import matches_path
 from keras_initx.models._weights import ModelWeight, check_model, find_weights
 
 # Maps patterns to initializers.
@@ -67,7 +68,7 @@ def for_model(recipe: Recipe, model: Any) -> Recipe:
     if not isinstance(model, keras.Model):
         return recipe
     found = paths(model)
-    return {pattern: value for pattern, value in recipe.items() if fnmatch.filter(found, pattern)}
+    return {pattern: value for pattern, value in recipe.items() if any(matches_path(pattern, path) for path in found)}
 
 
 def check_not_normalized(name: str, model: Any, instead: str) -> None:

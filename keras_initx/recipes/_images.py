@@ -1,7 +1,5 @@
 """Recipes for networks of images: vision transformers and convolutional networks."""
 
-import glob
-
 import keras
 
 from keras_initx.initializers import RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling
@@ -46,7 +44,7 @@ def vit_timm(model: keras.Model) -> Recipe:
     """
     check_attends("model", model)
     patches = matching(model, _PATCHES)
-    limits = {weight.path.replace("kernel", "bias"): weight.fans[0] ** -0.5 for weight in patches if weight.fans}
+    limits = {f"{weight.path.removesuffix('kernel')}bias": weight.fans[0] ** -0.5 for weight in patches if weight.fans}
     recipe: Recipe = {
         _PATCHES: VarianceScaling(1 / 3, "fan_in", "uniform"),
         "*kernel": RandomNormal(stddev=0.02),
@@ -174,7 +172,7 @@ def efficientnet(model: keras.Model) -> Recipe:
         check_activations("model", model, ("hard_silu", "relu6"), "`mobilenet`")
     dense = [weight for weight in find_weights(model) if isinstance(weight.layer, keras.layers.Dense)]
     recipe: Recipe = {
-        **{glob.escape(w.path): VarianceScaling(1 / 3, "fan_out", "uniform") for w in dense if w.name == "kernel"},
+        **{w.path: VarianceScaling(1 / 3, "fan_out", "uniform") for w in dense if w.name == "kernel"},
         "*kernel": VarianceScaling(2.0, "fan_out", "untruncated_normal"),
         "*bias": "zeros",
     }

@@ -1,7 +1,6 @@
 """Recipes for plain, recurrent and residual networks."""
 
 import fnmatch
-import glob
 import math
 from collections.abc import Sequence
 
@@ -126,7 +125,7 @@ def spectral(model: keras.Model) -> Recipe:
     """
     kernels = [weight for weight in find_weights(check_model("model", model)) if weight.path.endswith("kernel")]
     gains = {weight.path: _spectral_gain(weight) for weight in kernels}
-    recipe: Recipe = {glob.escape(path): Orthogonal(gain=gain) for path, gain in gains.items() if gain}
+    recipe: Recipe = {path: Orthogonal(gain=gain) for path, gain in gains.items() if gain}
     others: Recipe = {} if all(gains.values()) else {"*kernel": "initx.spectral"}
     return for_model({**recipe, **others, "*bias": "zeros"}, model)
 

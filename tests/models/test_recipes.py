@@ -308,6 +308,26 @@ def test_timms_patch_biases_are_limited_by_the_fan_in_of_the_kernel():
     assert 0.8 * 12**-0.5 < np.abs(bias).max() <= 12**-0.5
 
 
+@pytest.mark.parametrize("name", ["kernel_net", "net[0]"])
+def test_timms_patch_biases_may_be_in_a_layer_of_any_name(name):
+    patches = layers.Conv2D(4, 2, 2, name="patch_embedding")
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.Sequential([patches], name=name)])
+    initialize(model, recipes.vit_timm(model), seed=0)
+    assert to_numpy(patches.bias).any()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"), [(recipes.spectral, "Orthogonal"), (recipes.efficientnet, "VarianceScaling")]
+)
+def test_layers_may_have_brackets_in_their_names(recipe, expected):
+    parts = [layers.DepthwiseConv2D(3), layers.BatchNormalization(), layers.Dense(2, name="head[0]")]
+    model = keras.Sequential([keras.Input((4, 4, 3)), *parts])
+    plan = initialize(model, recipe(model), seed=0)
+    found = {weight.path: str(weight.initializer) for weight in plan.weights}
+    assert found["head[0]/kernel"].startswith(f"{expected}(")
+    assert found["head[0]/bias"] == "Zeros()"
+
+
 def test_fixup_counts_branches_and_their_kernels():
     assert repr(recipes.fixup(4, depth=3)) == repr(recipes.fixup(residual(normalized=False)))
 
