@@ -354,7 +354,9 @@ def _unit_weights(
     own = [(kernel, axis)]
     for part in passed:
         vectors = [weight for weight in _layers.own_weights(part) if weight is not kernel]
-        if vectors and not part.trainable:
+        # A vector may be frozen by itself. Moving averages are never trained.
+        trained = [weight for weight in vectors if not weight.name.startswith("moving_")]
+        if vectors and not (part.trainable and all(weight.trainable for weight in trained)):
             raise _LeftError(f"{part.name} is frozen")
         own += [(weight, len(weight.shape) - 1) for weight in vectors]
     for weight, place in own:

@@ -597,6 +597,18 @@ def test_frozen_layers_stay_as_they_are(frozen):
         np.testing.assert_array_equal(value, other)
 
 
+@pytest.mark.once
+def test_a_bias_that_is_frozen_by_itself_stays_as_it_is():
+    model = drawn(dense)
+    layer = model.get_layer("first")
+    kill(layer)
+    layer.bias.trainable = False
+    before = layer.get_weights()
+    assert reasons(reset_dormant(model, X, threshold=0, seed=2))["first"] == "first is frozen"
+    for value, other in zip(layer.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.once)])
 def test_a_head_of_another_precision_is_a_user(policy):
     inputs = keras.Input((6,))
