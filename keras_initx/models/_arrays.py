@@ -250,7 +250,9 @@ def _candidates_of_rule(
             f"Received: {template!r} for {weight.path!r}: {error}"
         ) from None
     if match["rest"] is None:
-        return [Candidate((name, *layout.partners(weight, name)), part)]
+        # A function makes the weight from the array that it is given alone.
+        partners = () if callable(part) else layout.partners(weight, name)
+        return [Candidate((name, *partners), part)]
     if part is not None:
         raise ValueError(
             "`rules` must not have a part for a layer, which may have several weights: use the pattern of one weight. "

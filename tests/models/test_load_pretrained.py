@@ -803,6 +803,15 @@ def test_a_part_may_leave_out_what_a_weight_cannot_hold():
 
 
 @pytest.mark.once
+def test_a_function_makes_a_bias_from_the_array_of_its_rule_alone():
+    model = built((5, 4), layers.LSTM(3, name="lstm"))
+    state = {"bias_ih": normal(12), "bias_hh": normal(12)}
+    plan = load_pretrained(model, state, {"lstm/lstm_cell/bias": ("bias_ih", np.negative)}, layout="torch")
+    np.testing.assert_array_equal(arrays(model)["lstm/lstm_cell/bias"], -state["bias_ih"])
+    assert list(plan.unused) == ["bias_hh"]
+
+
+@pytest.mark.once
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_the_sum_of_two_biases_is_rounded_once(dtype):
     model = built((5, 4), layers.LSTM(3, recurrent_initializer="zeros", dtype=dtype, name="lstm"))
