@@ -24,6 +24,7 @@ from keras_initx.models._weights import (
     find_weights,
     is_quantized,
     made_like,
+    refresh_normalizations,
     undone_after_error,
 )
 from keras_initx.rendering._table import Column, WeightTable, filled
@@ -305,6 +306,7 @@ def carried_out(
                     assign(weight.variable, change(weight, value))
                 rows.append(row)
                 advance(1)
+        refresh_normalizations(step.weight.layer for step in steps if step.initializer is not None)
         if reset:
             for variable, start in initial_state(model):
                 assign(variable, start)

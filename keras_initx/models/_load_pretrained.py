@@ -17,7 +17,14 @@ from keras_initx.backends import backend
 from keras_initx.initializers._array_files import LISTED, Region, Stored, truncated
 from keras_initx.initializers._pretrained import grown_axis, with_mean
 from keras_initx.models import _arrays, _layouts
-from keras_initx.models._weights import ModelWeight, check_model, close_matches, find_weights, undone_after_error
+from keras_initx.models._weights import (
+    ModelWeight,
+    check_model,
+    close_matches,
+    find_weights,
+    refresh_normalizations,
+    undone_after_error,
+)
 from keras_initx.rendering._table import Column, WeightTable, filled
 from keras_initx.rendering._terminal import progress
 
@@ -209,9 +216,7 @@ def load_pretrained(
                     value = read(...) if layout is None else backend.placed(read, weight.shape, layout)
                     assign(weight.variable, value)
                 advance(1)
-            for layer in {step.weight.layer for step in steps if step.read}:
-                if isinstance(layer, keras.layers.Normalization):
-                    layer.finalize_state()  # which makes tensors of its weights
+            refresh_normalizations(step.weight.layer for step in steps if step.read)
     return plan
 
 

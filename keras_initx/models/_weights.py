@@ -203,6 +203,13 @@ def made_like(variable: keras.Variable, draw: Draw) -> Tensor:
     return draw.function() if layout is None else backend.distributed(draw, tuple(variable.shape), layout)
 
 
+def refresh_normalizations(layers: Iterable[keras.Layer]) -> None:
+    """Let each `Normalization` of `layers` compute with its weights: it makes tensors of them, which it keeps."""
+    for layer in dict.fromkeys(layers):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+
+
 def assign(values: Iterable[tuple[keras.Variable, Tensor]]) -> None:
     """Assign a value to each variable."""
     for variable, value in values:

@@ -409,6 +409,15 @@ def test_what_was_adapted_to_data_is_left():
     np.testing.assert_array_equal(arrays(model)["normalization/mean"], before)
 
 
+def test_a_normalization_computes_with_what_a_rule_gives_it():
+    norm = layers.Normalization(name="normalization")
+    norm.adapt(np.arange(12.0).reshape(4, 3))
+    model = keras.Sequential([keras.Input((3,)), norm, layers.Dense(2)])
+    initialize(model, {"*/mean": "zeros", "*/variance": "ones"}, seed=0)
+    x = np.float32([[1, 2, 3]])
+    np.testing.assert_array_equal(to_numpy(norm(x)), x)
+
+
 def test_a_weight_in_16_bits_gets_its_dtype():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(4, dtype="bfloat16", name="dense")])
     plan = initialize(model, {"dense/kernel": "initx.orthogonal"}, seed=0)
