@@ -268,7 +268,8 @@ def weights_digest(model: keras.Model) -> str:
         32 hexadecimal digits.
 
     Raises:
-        ValueError: If two weights have the same path.
+        TypeError: If `model` is not a Keras model.
+        ValueError: If it is not built, or two weights have the same path.
 
     Example:
         >>> from keras_initx import initialize
@@ -279,7 +280,7 @@ def weights_digest(model: keras.Model) -> str:
         '47ba36bc2d1d7b6714b98d459a3b46ad'
     """
     whole = hashlib.blake2b(digest_size=16)
-    for weight in sorted(find_weights(model), key=lambda weight: weight.path):
+    for weight in sorted(find_weights(check_model("model", model)), key=lambda weight: weight.path):
         whole.update(f"{weight.path} {weight.dtype} {weight.shape}\n".encode())
         whole.update(np.ascontiguousarray(backend.host_view(weight.variable.value)).tobytes())
     return whole.hexdigest()

@@ -73,6 +73,12 @@ def test_a_second_build_and_a_second_draw_give_the_same():
     assert weights_digest(first) == weights_digest(second)
 
 
+@pytest.mark.once
+def test_there_is_no_digest_before_there_are_all_weights():
+    with pytest.raises(ValueError, match="`model` must be built"):
+        weights_digest(keras.Sequential([layers.Dense(2)]))
+
+
 def test_without_a_seed_one_is_drawn_and_told():
     keras.utils.set_random_seed(5)
     model = build()
