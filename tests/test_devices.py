@@ -188,7 +188,8 @@ def test_a_mirrored_model_is_initialized_and_diagnosed_as_a_plain_one():
     def found():
         model = make_model()
         keras_initx.initialize(model, seed=3)
-        layers = keras_initx.diagnose(model, x, y, loss=keras.losses.BinaryCrossentropy(from_logits=True)).layers
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        layers = keras_initx.diagnose(model, x, y, loss=loss).layers
         return weights_digest(model), [*(layer.gradient_norm for layer in layers), layers[-1].loss]
 
     with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():

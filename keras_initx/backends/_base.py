@@ -257,7 +257,10 @@ class Backend:
         return True
 
     def replicas(self) -> int:
-        """Return the number by which Keras divides the mean loss of a batch, of which each replica has a part."""
+        """Return the number by which Keras divides the mean loss of a batch.
+
+        Each replica has a part of the batch.
+        """
         return 1
 
     def gradient_norms(

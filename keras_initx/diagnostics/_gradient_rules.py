@@ -71,7 +71,8 @@ def exploding_gradient(measured: Measurements) -> Iterator[Finding]:
         remedy = STANDARDIZED_TARGETS
     else:
         if not any(signal_of(layer).nonfinite for layer in measured.layers):
-            remedy = "a loss that matches the outputs (`from_logits=True` if there is no softmax), or " + remedy
+            logits = "`from_logits=True` if there is no softmax"
+            remedy = f"a loss that matches the outputs ({logits}), or {remedy}"
         remedy = inputs_first(measured) + remedy
     yield Finding(
         layers,

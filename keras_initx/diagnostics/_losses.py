@@ -1,5 +1,6 @@
 """The loss of a diagnosis: its forms, its value as in training, and that of a blind guess."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -64,7 +65,7 @@ def loss_function(model: keras.Model, loss: Loss | None) -> Callable[[Tensor, Te
 
 
 def _computes_own_loss(model: keras.Model) -> bool:
-    """Return whether the class of `model`, or the model itself, has another `compute_loss` than Keras'."""
+    """Return whether `model`, by its class or by itself, has another `compute_loss` than Keras'."""
     return getattr(model.compute_loss, "__func__", None) is not keras.Model.compute_loss
 
 
@@ -75,10 +76,10 @@ def _output_names(model: keras.Model) -> list[str]:
 
 
 def _compiled(loss: Loss, output_names: Sequence[str] = ()) -> keras.Model:
-    """Return a model that is compiled with `loss`, the one place where a loss is computed as in training.
+    """Return a model that is compiled with `loss`: the one place that computes it as in training.
 
-    A loss by name or a function alone may fail: only the loss of `compile` fits labels of shape `(n,)` to outputs of
-    shape `(n, 1)`.
+    A loss by name or a function alone may fail: only the loss of `compile` fits labels of shape
+    `(n,)` to outputs of shape `(n, 1)`.
     """
     compiled = keras.Model(name="loss")
     compiled.output_names = list(output_names)
@@ -87,7 +88,9 @@ def _compiled(loss: Loss, output_names: Sequence[str] = ()) -> keras.Model:
 
 
 def guessed_losses(model: keras.Model, loss: Loss | None, targets: Tensor, outputs: Tensor) -> list[Guessed]:
-    """Return each output of `model` with its loss and that of a blind guess, if it has a single, known one of Keras.
+    """Return each output of `model` with its loss and that of a blind guess.
+
+    Left out are outputs with several losses, and those whose loss is not a known one of Keras.
 
     Args:
         model: A model.
@@ -101,7 +104,7 @@ def guessed_losses(model: keras.Model, loss: Loss | None, targets: Tensor, outpu
         return []
     seen: list[_Seen] = []
     # Keras finds the targets of each output.
-    watches = keras.tree.map_structure(lambda one: None if one is None else _Watch(one, seen), loss)
+    watches = keras.tree.map_structure(functools.partial(_watch, seen=seen), loss)
     _compiled(watches, _output_names(model)).compute_loss(y=targets, y_pred=outputs)
     found: list[Guessed] = []
     for one, aims, output in seen:
@@ -112,8 +115,15 @@ def guessed_losses(model: keras.Model, loss: Loss | None, targets: Tensor, outpu
     return found
 
 
+def _watch(loss: Loss | None, seen: list[_Seen]) -> "_Watch | None":
+    # An output may have no loss.
+    if loss is None:
+        return None
+    return _Watch(loss, seen)
+
+
 class _Watch(KerasLoss):
-    """Stands for `loss` in `compile`, and adds it to `seen` with the targets and the output that Keras gives it."""
+    """Stands for `loss` in `compile`, and adds it to `seen` with its targets and its output."""
 
     def __init__(self, loss: Loss, seen: list[_Seen]) -> None:
         super().__init__(name="watch")
@@ -132,9 +142,10 @@ def _value_and_guess(loss: Loss, targets: Tensor, outputs: Tensor) -> tuple[floa
     and that of the deviations of the targets from their mean, the best constant guess.
     """
     if _follows_from_shapes(loss):
-        # The other two have as many classes as each other.
-        kinds = _BINARY if outputs.shape[-1] == 1 else _DENSE
-        kind = kinds[0]
+        # Which of the others it is makes no difference to a blind guess.
+        kind = _DENSE[0]
+        if outputs.shape[-1] == 1:
+            kind = _BINARY[0]
     else:
         loss = keras.losses.get(loss)
         kind = type(loss) if isinstance(loss, keras.losses.Loss) else loss

@@ -52,10 +52,10 @@ class LayerReport:
             not. `None` if no activation could cause this.
         certain: Fraction of the examples for which its softmax or sigmoid is saturated, if it is a
             model output; otherwise `None`.
-        loss: The loss of this output of the model as in training, before regularizers and weights; for a
-            distance such as the mean squared error, the root mean square of the errors. `None` without
-            targets, for several losses of one output, and for a loss of another kind than Keras'
-            crossentropies and distances.
+        loss: The loss of this output of the model as in training, before regularizers and weights;
+            for a distance such as the mean squared error, the root mean square of the errors.
+            `None` without targets, for several losses of one output, and for a loss of another kind
+            than Keras' crossentropies and distances.
         blind_loss: The same of a blind guess: equal probabilities, or the mean of the targets.
         examples_alike: Mean cosine between the outputs for different examples, of the first layer and of
             layers that normalize each example, otherwise `None`.
@@ -203,7 +203,8 @@ def _loss_value(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch, out
     """Return the training objective: the loss plus the terms of regularizers and `add_loss`."""
     if loss is not None:
         return sum(map(keras.ops.sum, model.losses), loss(y, outputs))
-    # As `fit` does: by position, because a model's own `compute_loss` may have other names, or lack the last argument.
+    # As `fit` does, by position: a model's own `compute_loss` may name its arguments differently, or
+    # lack the last one.
     if "training" in inspect.signature(model.compute_loss).parameters:
         return model.compute_loss(x, y, outputs, None, training=True)
     return model.compute_loss(x, y, outputs, None)

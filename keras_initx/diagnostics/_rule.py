@@ -102,7 +102,7 @@ def has_unscaled_inputs(layer: LayerReport, measured: Measurements) -> bool:
 
 
 def inputs_first(measured: Measurements) -> str:
-    """Return the start of a remedy, which is empty unless inputs from outside the model are too large."""
+    """Return the start of a remedy, empty unless inputs from outside the model are too large."""
     if any(has_unscaled_inputs(layer, measured) for layer in measured.layers):
         return "standardize the inputs, then "
     return ""

@@ -172,9 +172,8 @@ def large_first_loss(measured: Measurements) -> Iterator[Finding]:
         return
     worst, _ = max(hit, key=lambda pair: pair[1])
     signal, count = signal_of(worst), layer_count([layer for layer, _ in hit])
-    remedy = (
-        f"{inputs_first(measured)}smaller weights in the last layer: GlorotUniform(); a normalization, or residual "
-        "branches that end in zeros"
+    remedy = inputs_first(measured) + (
+        "smaller weights in the last layer: GlorotUniform(); a normalization, or residual branches that end in zeros"
     )
     if misses_targets(worst):
         remedy = STANDARDIZED_TARGETS
@@ -283,9 +282,10 @@ def _examples(layer: LayerReport) -> int:
 
 
 def _outside(measured: Measurements, size: Callable[[Signal], float]) -> Signal | None:
-    """Return the inputs of the first kernels that are the largest by `size`, as `Rescaling` or others have left them.
+    """Return the largest inputs of the first kernels, as `Rescaling` or others have left them.
 
-    The first are those with values that are not finite. It is `None` if the model has no inputs that are numbers.
+    Largest are those with values that are not finite, then those of the largest `size`. `None` if
+    the model has no inputs that are numbers.
     """
     found = (layer.first_inputs for layer in measured.layers if layer.first_inputs)
     return max(found, key=lambda signal: (signal.nonfinite, size(signal)), default=measured.inputs)
@@ -311,8 +311,8 @@ def _remedy(layer: LayerReport, inputs: Signal | None) -> str:
     if inputs and inputs.nonfinite:
         return f"finite inputs ({inputs.nonfinite:.0%} of them are not), then {suggestion(layer)}"
     if inputs:
-        mean = ""
+        size = f"their standard deviation is {inputs.std:.3g}"
         if abs(inputs.mean) > inputs.std:
-            mean = f"mean is {inputs.mean:.3g}, their "
-        return f"standardize the inputs (their {mean}standard deviation is {inputs.std:.3g}), then {suggestion(layer)}"
+            size = f"their mean is {inputs.mean:.3g}, {size}"
+        return f"standardize the inputs ({size}), then {suggestion(layer)}"
     return f"{suggestion(layer)} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"

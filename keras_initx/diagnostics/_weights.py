@@ -277,15 +277,20 @@ def gate_bias(layer: keras.layers.Layer) -> tuple[Literal["forget", "update"], A
     found: list[tuple[Literal["forget", "update"], Array]] = []
     for cell in _cells_of(layer):
         bias = _bias_of(cell)
+        of_gate = np.zeros(units_of(cell) or 0, "float32")
         if is_lstm(cell):
-            found.append(("forget", np.zeros(units_of(cell) or 0, "float32") if bias is None else lstm_gates(bias)[1]))
+            if bias is not None:
+                of_gate = lstm_gates(bias)[1]
+            found.append(("forget", of_gate))
         elif is_gru(cell):
-            found.append(("update", np.zeros(units_of(cell) or 0, "float32") if bias is None else gru_gates(bias)[0]))
+            if bias is not None:
+                of_gate = gru_gates(bias)[0]
+            found.append(("update", of_gate))
     return min(found, key=lambda pair: kept_share(pair[1]), default=None)
 
 
 def kept_share(bias: Array) -> float:
-    """Return the share of the state that gates with these biases keep in a step, as a mean over units."""
+    """Return the share of the state that gates with these biases keep, as a mean over units."""
     with np.errstate(over="ignore"):
         return float(np.mean(1 / (1 + np.exp(-bias))))
 

@@ -84,21 +84,27 @@ def test_a_crossentropy_is_chosen_by_shapes():
     assert chosen["out"] > 0
 
 
-# As Keras names its functions and classes, but for CTC, whose outputs are sequences, and labels that are numbers.
+# The names of Keras' functions and classes. CTC is left out, because its outputs are sequences.
 ONE_OUTPUT = [
-    *(("binary_crossentropy", "BinaryCrossentropy"), ("binary_focal_crossentropy", "BinaryFocalCrossentropy")),
-    *(("categorical_hinge", "CategoricalHinge"), ("circle", "Circle"), ("cosine_similarity", "CosineSimilarity")),
+    ("binary_crossentropy", "BinaryCrossentropy"),
+    ("binary_focal_crossentropy", "BinaryFocalCrossentropy"),
+    *(("categorical_hinge", "CategoricalHinge"), ("circle", "Circle")),
+    ("cosine_similarity", "CosineSimilarity"),
     *(("dice", "Dice"), ("hinge", "Hinge"), ("huber", "Huber"), ("kl_divergence", "KLDivergence")),
     *(("log_cosh", "LogCosh"), ("mean_absolute_error", "MeanAbsoluteError")),
     ("mean_absolute_percentage_error", "MeanAbsolutePercentageError"),
-    *(("mean_squared_error", "MeanSquaredError"), ("mean_squared_logarithmic_error", "MeanSquaredLogarithmicError")),
+    ("mean_squared_error", "MeanSquaredError"),
+    ("mean_squared_logarithmic_error", "MeanSquaredLogarithmicError"),
     *(("poisson", "Poisson"), ("squared_hinge", "SquaredHinge"), ("tversky", "Tversky")),
 ]
 OF_ONE_HOT = [
     *(("categorical_crossentropy", "CategoricalCrossentropy"), ("dice", "Dice")),
     ("categorical_focal_crossentropy", "CategoricalFocalCrossentropy"),
 ]
-OF_NUMBERS = [("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy"), ("circle", "Circle")]
+OF_NUMBERS = [
+    ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy"),
+    ("circle", "Circle"),
+]
 CLASS = np.arange(16) % 2
 EVERY = [
     *((*names, CLASS, 1) for names in ONE_OUTPUT),
@@ -107,20 +113,23 @@ EVERY = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("function", "kind", "labels", "units"), EVERY, ids=[f"{name}-{units}" for name, _, _, units in EVERY]
-)
+EVERY_ID = [f"{name}-{units}" for name, _, _, units in EVERY]
+
+
+@pytest.mark.parametrize(("function", "kind", "labels", "units"), EVERY, ids=EVERY_ID)
 def test_every_loss_of_keras_has_the_gradient_of_a_step_of_training(function, kind, labels, units):
     def classifier():
         keras.utils.set_random_seed(0)
         activation = "sigmoid" if units == 1 else "softmax"
-        return keras.Sequential([keras.Input((6,)), layers.Dense(units, activation, use_bias=False, name="out")])
+        out = layers.Dense(units, activation, use_bias=False, name="out")
+        return keras.Sequential([keras.Input((6,)), out])
 
     model = classifier()
     model.compile(keras.optimizers.SGD(1.0), function)
     before = to_numpy(model.layers[0].kernel)
     model.fit(X, labels, batch_size=16, epochs=1, verbose=0)
-    step = pytest.approx(np.linalg.norm(before - to_numpy(model.layers[0].kernel)), rel=1e-3, abs=1e-6)
+    change = before - to_numpy(model.layers[0].kernel)
+    step = pytest.approx(np.linalg.norm(change), rel=1e-3, abs=1e-6)
     of_keras = keras.losses
     for loss in (function, kind, getattr(of_keras, function), getattr(of_keras, kind)()):
         assert gradients(classifier(), X, labels, loss=loss)["out"] == step
@@ -198,11 +207,14 @@ def test_an_own_computation_gets_the_arguments_of_training(compute_loss):
     assert gradients(model, X, Y)["out"] == pytest.approx(of_mean_of_squares(model), rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    "bound",
-    [types.MethodType, functools.partial, lambda function, model: lambda *given, training: function(model, *given)],
-    ids=["method", "partial", "function"],
-)
+def as_function(function, model):
+    def compute_loss(x, y, y_pred, sample_weight):
+        return function(model, x, y, y_pred, sample_weight)
+
+    return compute_loss
+
+
+@pytest.mark.parametrize("bound", [types.MethodType, functools.partial, as_function])
 @pytest.mark.parametrize("compiled", [None, "mae"], ids=["alone", "compiled with another"])
 def test_a_computation_may_be_set_on_the_model(compiled, bound):
     model = network()
@@ -302,7 +314,7 @@ KNOWN = {
     "absolute": (keras.losses.MeanAbsoluteError(), Y + OFF, Y, OF_A_DISTANCE),
     "huber": ("huber", Y + OFF, Y, OF_A_DISTANCE),
     "vector of targets": ("mse", Y[:, :1] + OFF[:, :1], Y[:, 0], OF_ONE_DISTANCE),
-    **{f"vector of labels, {form}": (loss, ODDS, LABELS > 0, OF_ONE) for form, loss in BINARY_FORMS.items()},
+    **{f"vector, {form}": (loss, ODDS, LABELS > 0, OF_ONE) for form, loss in BINARY_FORMS.items()},
     "list": (["mse"], Y + OFF, Y, OF_A_DISTANCE),
     "dict": ({"identity": "mse"}, Y + OFF, Y, OF_A_DISTANCE),
 }
@@ -316,7 +328,8 @@ def losses(model, x, y, **options):
 def given_outputs(units=3):
     """Return a model that puts out what it is given."""
     inputs = keras.Input((units,))
-    return keras.Model(inputs, layers.Dense(units, kernel_initializer="identity", name="identity")(inputs))
+    identity = layers.Dense(units, kernel_initializer="identity", name="identity")
+    return keras.Model(inputs, identity(inputs))
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -352,11 +365,15 @@ def test_each_output_is_compared_by_its_own_loss():
     assert found["one"][1] == pytest.approx(Y.std(), rel=0.1)
 
 
-@pytest.mark.parametrize("labels", [[CLASS, LABELS], {"one": CLASS, "two": LABELS}], ids=["list", "dict"])
+LABELS_OF_TWO = [[CLASS, LABELS], {"one": CLASS, "two": LABELS}]
+
+
+@pytest.mark.parametrize("labels", LABELS_OF_TWO, ids=["list", "dict"])
 @pytest.mark.parametrize("loss", [["bce", "ce"], {"two": "ce", "one": "bce"}], ids=["list", "dict"])
 def test_each_output_may_have_a_vector_of_labels(loss, labels):
     inputs = keras.Input((6,))
-    one, two = layers.Dense(1, "sigmoid", name="one")(inputs), layers.Dense(3, "softmax", name="two")(inputs)
+    one = layers.Dense(1, "sigmoid", name="one")(inputs)
+    two = layers.Dense(3, "softmax", name="two")(inputs)
     model = keras.Model(inputs, [one, two])
     model.compile("sgd", loss)
     expected = model.evaluate(X, labels, verbose=0, return_dict=True)
@@ -374,7 +391,8 @@ def test_what_training_leaves_out_is_not_in_a_crossentropy(loss):
     tokens = np.tile([[1, 2, 0, 0], [3, 0, 0, 0]], (8, 1))
     y = np.random.default_rng(0).integers(0, 3, (16, 4))
     embedding = layers.Embedding(5, 4, mask_zero=True)
-    model = keras.Sequential([keras.Input((4,), dtype="int32"), embedding, layers.Dense(3, "softmax", name="out")])
+    out = layers.Dense(3, "softmax", name="out")
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), embedding, out])
     model.compile("sgd", loss)
     expected = model.evaluate(tokens, y, verbose=0)
     assert losses(model, tokens, y)["out"] == pytest.approx((expected, np.log(3)), rel=1e-4)

@@ -192,7 +192,8 @@ def test_a_binary_classifier_by_the_name_of_its_loss():
     odds = 1 / (1 + np.exp(-X @ to_numpy(model.layers[0].kernel)[:, 0]))
     assert layer.loss == pytest.approx(-np.log(np.where(labels, odds, 1 - odds)).mean(), rel=1e-4)
     assert layer.blind_loss == pytest.approx(np.log(2))
-    assert layer.gradient_norm == pytest.approx(np.linalg.norm(X.T @ (odds - labels) / 64), rel=1e-4)
+    gradient = X.T @ (odds - labels) / 64
+    assert layer.gradient_norm == pytest.approx(np.linalg.norm(gradient), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +228,8 @@ def test_without_targets_there_are_no_gradients(dense):
 
 
 def test_no_gradient_is_known_where_the_loss_is_nan():
-    stack = [layers.Dense(8, "relu", kernel_regularizer="l2", name=f"hidden_{number}") for number in range(4)]
+    names = [f"hidden_{number}" for number in range(4)]
+    stack = [layers.Dense(8, "relu", kernel_regularizer="l2", name=name) for name in names]
     model = keras.Sequential([keras.Input((8,)), *stack, layers.Dense(3, name="out")])
     for layer in stack[1:3]:
         layer.kernel.assign(1e30 * layer.kernel)
