@@ -1,4 +1,4 @@
-"""The compiled kernel: loaded if it was compiled from its source, and a word to those who draw much without it.
+"""The compiled kernel: loaded if it fits its source, and a word to those who draw much without it.
 
 Imports nothing of the package, because the build runs this file too.
 """
@@ -13,7 +13,8 @@ from typing import Any
 
 _FOLDER = Path(__file__).parent / "sampling"
 LIBRARY = _FOLDER / "_kernel.so"  # on every system
-# Beside the library in a checkout, which may be updated after the library was compiled. A wheel has only the library.
+# Beside the library in a checkout, which may be updated after the library was compiled. A wheel has
+# only the library.
 SOURCE = _FOLDER / "_kernel.c"
 # NumPy draws fewer values in about 10 ms.
 _MANY = 1_000_000
@@ -23,8 +24,8 @@ _MANY = 1_000_000
 def kernel() -> Any:
     """Return the functions of `sampling/_kernel.c`, or `None` where NumPy draws instead.
 
-    That is if it was not compiled, if it was compiled from another source, and if `KERAS_INITX_KERNEL` is 0. Calls
-    free the interpreter for other threads.
+    That is if it was not compiled, if it was compiled from another source, and if
+    `KERAS_INITX_KERNEL` is 0. Calls free the interpreter for other threads.
     """
     if _is_switched_off():
         return None
@@ -36,7 +37,10 @@ def kernel() -> Any:
         _tell(f"{LIBRARY} was compiled from another {SOURCE.name}")
         return None
     pointer, number, word, count = ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_uint64
-    library.initx_fill.argtypes = [pointer, number, number, word, word, word, count, count, pointer, pointer]
+    key_and_draw = [word, word, word]
+    begin_and_end = [count, count]
+    tables = [pointer, pointer]
+    library.initx_fill.argtypes = [pointer, number, number, *key_and_draw, *begin_and_end, *tables]
     library.initx_floyd.argtypes = [pointer, pointer, word, count, word]
     library.initx_keep_smallest.argtypes = [pointer, number, pointer, count, count, count, pointer]
     library.initx_frame.argtypes = [pointer, pointer, count, count, count, number]
@@ -48,7 +52,7 @@ def _is_switched_off() -> bool:
 
 
 def digest(source: Path) -> int:
-    """Return a number of 64 bits that tells one source of the kernel from another, however its lines end."""
+    """Return a number of 64 bits that follows from a source, however its lines end."""
     text = source.read_bytes().replace(b"\r\n", b"\n")
     return int.from_bytes(hashlib.sha256(text).digest()[:8])
 
@@ -71,7 +75,7 @@ def _is_made_from(library: ctypes.CDLL, source: Path) -> bool:
 
 
 def tell_if_missing(count: int) -> None:
-    """Warn whoever draws `count` values without the kernel, if they are many and it was not switched off."""
+    """Warn whoever draws `count` values without the kernel, if they are many, unless it is off."""
     if count > _MANY and kernel() is None and not _is_switched_off():
         _tell(f"{LIBRARY} {'cannot be loaded' if LIBRARY.exists() else 'is missing'}")
 
@@ -85,8 +89,8 @@ def _tell(reason: str) -> None:
         return
     _TOLD.append(reason)
     warnings.warn(
-        f"NumPy draws instead of the compiled kernel, the same values but several times as slowly: {reason}. With a C "
-        "compiler, install keras_initx again, in a checkout by `pip install -e .`. If this is intended, set "
-        "KERAS_INITX_KERNEL=0.",
+        "NumPy draws instead of the compiled kernel, the same values but several times as slowly: "
+        f"{reason}. With a C compiler, install keras_initx again, in a checkout by "
+        "`pip install -e .`. If this is intended, set KERAS_INITX_KERNEL=0.",
         stacklevel=2,
     )

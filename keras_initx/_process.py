@@ -1,4 +1,4 @@
-"""Settings of the whole process, such as TensorFlow's switch for TF32: changed once for all threads, and put back."""
+"""Settings of the process, such as a switch for TF32: changed for all threads, and put back."""
 
 import contextlib
 import threading
@@ -7,9 +7,10 @@ from typing import Any
 
 
 class SharedByThreads(contextlib.AbstractContextManager[None]):
-    """A context that changes settings when the first thread enters it, and puts them back when the last one leaves.
+    """Settings that the first thread to enter changes, and the last one to leave puts back.
 
-    If each thread saved and restored the settings, the second would save what the first has changed, and leave it.
+    If each thread saved and restored the settings, the second would save what the first has
+    changed, and leave it.
 
     Args:
         change: Function that returns a context in which the settings are changed.

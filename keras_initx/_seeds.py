@@ -8,7 +8,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
@@ -40,7 +40,7 @@ _OWN = threading.local()
 @SharedByThreads
 @contextlib.contextmanager
 def _random_by_thread() -> Iterator[None]:
-    """Let the functions of Python's `random` draw from the generator of the thread that calls them, if it has one."""
+    """Let the functions of `random` draw from the generator of their thread, if it has one."""
 
     def by_thread(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def draw(*args: Any, **kwargs: Any) -> Any:
@@ -49,7 +49,8 @@ def _random_by_thread() -> Iterator[None]:
 
         return draw
 
-    common = {name: getattr(random, name) for name in random.__all__ if hasattr(random.Random, name)}
+    names = [name for name in random.__all__ if hasattr(random.Random, name)]
+    common = {name: getattr(random, name) for name in names}
     vars(random).update({name: by_thread(name, function) for name, function in common.items()})
     try:
         yield
@@ -59,9 +60,10 @@ def _random_by_thread() -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_random() -> Iterator[None]:
-    """Give this thread a generator of its own behind Python's `random`, from which Keras draws the seeds of layers.
+    """Give this thread a generator of its own behind `random`, from which Keras draws seeds.
 
-    To save and restore the state of the shared generator would give other threads the same numbers again.
+    To save and restore the state of the shared generator would give other threads the same numbers
+    again.
     """
     before = getattr(_OWN, "generator", None)
     with _random_by_thread:
@@ -176,14 +178,16 @@ def has_seed(config: Any) -> bool:
     )
 
 
-# Generators that were made from a config, each with the path of the first weight that was drawn from it, empty before.
-_FIRST_WEIGHTS: weakref.WeakKeyDictionary[keras.random.SeedGenerator, str] = weakref.WeakKeyDictionary()
+_Generator: TypeAlias = keras.random.SeedGenerator
+# Generators that were made from a config, each with the path of the first weight that was drawn from
+# it, empty before.
+_FIRST_WEIGHTS: weakref.WeakKeyDictionary[_Generator, str] = weakref.WeakKeyDictionary()
 # Of those that begin with the same values for the same shape, the first one.
-_FIRST_COPIES: weakref.WeakValueDictionary[str, keras.random.SeedGenerator] = weakref.WeakValueDictionary()
+_FIRST_COPIES: weakref.WeakValueDictionary[str, _Generator] = weakref.WeakValueDictionary()
 
 
-def note_copy(generator: keras.random.SeedGenerator) -> None:
-    """Remember that `generator` was made from a config, which begins with the first draw of the original again."""
+def note_copy(generator: _Generator) -> None:
+    """Remember that `generator` was made from a config, and begins again with its first draw."""
     _FIRST_WEIGHTS.setdefault(generator, "")
 
 
@@ -192,19 +196,20 @@ def warn_of_twins(initializer: keras.initializers.Initializer, shape: tuple[int,
 
     `MultiHeadAttention` and `Bidirectional` copy their initializer for each of their parts. Copies without a seed draw
     new ones. Copies with a seed give query and key, or both directions, the same values, and training may never break
-    this symmetry. So do clones of layers that have shared a generator, because each clone has a copy of it. Layers that
-    share one object may be intended; `diagnose` reports them.
+    this symmetry. So do clones of layers that have shared a generator, because each has a copy of it.
+    Layers that share one object may be intended; `diagnose` reports them.
     """
     variable, layers = variable_and_layers()
     if variable is None or not layers:
         return
-    by_generator = _twin_by_generator(initializer, variable, layers, shape)  # in any case: it notes this weight too
+    # In any case, because it notes this weight too.
+    by_generator = _twin_by_generator(initializer, variable, layers, shape)
     twin = _twin_in_layer(initializer, variable, layers, shape) or by_generator
     if twin:
         warnings.warn(
-            f"{initializer!r} gives {twin!r} and {variable.path!r} the same weights of shape {shape}. For weights of "
-            "their own use string ids, or give each layer a `clone()` of an initializer without a seed; "
-            "`keras.utils.set_random_seed` makes them reproducible.",
+            f"{initializer!r} gives {twin!r} and {variable.path!r} the same weights of shape "
+            f"{shape}. For weights of their own use string ids, or give each layer a `clone()` of "
+            "an initializer without a seed; `keras.utils.set_random_seed` makes them reproducible.",
             stacklevel=3,
         )
 
@@ -215,7 +220,7 @@ def _twin_in_layer(
     layers: Sequence[keras.Layer],
     shape: tuple[int, ...],
 ) -> str | None:
-    """Return the path of a weight in the same layer whose initializer is another object with the same seed."""
+    """Return the path of a weight of this layer from another initializer with the same seed."""
     held: Any = getattr(layers[0], argument_name(variable), None)
     # A layer may call a copy of what it holds, with axes, and with the seed that was drawn.
     if type(held) is not type(initializer) or not has_seed(held.get_config()):
@@ -237,15 +242,16 @@ def _twin_by_generator(
     layers: Sequence[keras.Layer],
     shape: tuple[int, ...],
 ) -> str | None:
-    """Return the path of the first weight that was drawn from another copy of the same generator."""
+    """Return the path of the weight that was drawn first from another copy of the generator."""
     twin = None
     # A model is called differently each time it is copied, a layer is not.
     models = {layer.name for layer in layers if isinstance(layer, keras.Model)}
     path = "/".join(name for name in variable.path.split("/") if name not in models)
     for part in parts_of(initializer):
         generator = getattr(part, "seed", None)
-        # Only a new copy begins with the values of another one.
-        if not isinstance(generator, keras.random.SeedGenerator) or _FIRST_WEIGHTS.get(generator) != "":
+        if not isinstance(generator, _Generator):
+            continue
+        if _FIRST_WEIGHTS.get(generator) != "":  # only a new copy begins with the values of another
             continue
         if loads_a_model():  # which overwrites these values
             return None

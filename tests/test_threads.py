@@ -1,5 +1,6 @@
-"""Several threads at once: settings of the process, Python's `random`, and a generator that threads share."""
+"""Several threads: settings of the process, Python's `random`, and a generator that they share."""
 
+import functools
 import os
 import random
 import threading
@@ -18,7 +19,7 @@ TIMEOUT = 60  # seconds until a thread that waits for another one fails
 
 
 def precision():
-    """Return the settings by which the backend decides how float32 products are rounded, for all threads."""
+    """Return the setting of all threads by which the backend rounds float32 products."""
     if BACKEND == "tensorflow":
         import tensorflow as tf
 
@@ -76,12 +77,13 @@ def test_the_precision_of_products_is_put_back_by_the_last_thread(reduced_precis
     assert precision() == reduced_precision
 
 
-@pytest.mark.skipif(BACKEND != "jax", reason="only large arrays under JAX need another filter of warnings")
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX alone needs another filter")
 def test_the_filters_of_warnings_are_put_back_by_the_last_thread():
     from keras_initx.backends import _jax
 
     before = list(warnings.filters)
-    assert overlapping(lambda: _jax._without_warning, inside=lambda: list(warnings.filters)) != before
+    inside = overlapping(lambda: _jax._without_warning, inside=lambda: list(warnings.filters))
+    assert inside != before
     assert warnings.filters == before
 
 
@@ -116,12 +118,13 @@ def test_the_backend_of_worker_processes_is_put_back_by_the_last_thread(monkeypa
     monkeypatch.setenv("KERAS_BACKEND", before or "")
     if before is None:
         monkeypatch.delenv("KERAS_BACKEND")
-    inside = overlapping(lambda: _engine._backend_of_workers, inside=lambda: os.environ.get("KERAS_BACKEND"))
-    assert (inside, os.environ.get("KERAS_BACKEND")) == (BACKEND, before)
+    read = functools.partial(os.environ.get, "KERAS_BACKEND")
+    inside = overlapping(lambda: _engine._backend_of_workers, inside=read)
+    assert (inside, read()) == (BACKEND, before)
 
 
 class Paused(keras.layers.Layer):
-    """A layer that keeps no initializer, so that `initialize` builds a copy, which calls `pause`."""
+    """A layer without its initializer: `initialize` builds a copy to find it, which calls `pause`."""
 
     def build(self, input_shape):
         self.kernel = self.add_weight((4, 4), keras_initx.HeNormal(), name="kernel")

@@ -93,7 +93,8 @@ def vjp(function, batch):
         return number * function(item)
 
     one = torch.tensor(1.0)
-    return torch.stack([torch.func.vjp(functools.partial(product, item=item), one)[0] for item in batch])
+    products = [functools.partial(product, item=item) for item in batch]
+    return torch.stack([torch.func.vjp(call, one)[0] for call in products])
 
 
 def functionalize(function, batch):

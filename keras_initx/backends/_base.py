@@ -144,7 +144,7 @@ class Backend:
 
     def next_seed(self, generator: keras.random.SeedGenerator) -> Tensor:
         """Advance `generator` and return its two seed words, without leaving a tracer in its state."""
-        # Keras reads the state and assigns the next one: between the two, another thread would read the same.
+        # Keras reads the state and assigns the next one: in between, another thread would read it.
         with _GENERATORS:
             return generator.next()
 

@@ -26,7 +26,8 @@ class Implementation(Backend):
         # Tensors within `torch.func.grad` and its kind have no memory, or none that NumPy may read.
         try:
             storage = tensor.untyped_storage()
-            return storage.device.type != "meta" and (not tensor.numel() or bool(storage.data_ptr()))
+            is_there = not tensor.numel() or bool(storage.data_ptr())
+            return storage.device.type != "meta" and is_there
         except RuntimeError:
             return False
 
@@ -204,8 +205,9 @@ def _kept(constant: _Constant, device: torch.device) -> Tensor:
 @SharedByThreads
 @contextlib.contextmanager
 def _full_precision() -> Iterator[None]:
-    # There are two interfaces to this setting. If only the newer one was used, reading the older one raises an
-    # error. What is in full precision already is left alone: setting the older one changes more than it says.
+    # There are two interfaces to this setting. If only the newer one was used, reading the older one
+    # raises an error. What is in full precision already is left alone: setting the older one changes
+    # more than it says.
     matmul, legacy = torch.backends.cuda.matmul, None
     precision = getattr(matmul, "fp32_precision", "ieee")  # from torch 2.9 on
     reduced = precision not in {"ieee", "none"}

@@ -186,8 +186,11 @@ class Initializer(KerasInitializer):
 
     def _namespace(self, shape: Shape) -> Namespace:
         """Return where to compute values of `shape`."""
-        seeds = [getattr(part, "seed", None) for part in parts_of(self)]
-        states = [seed.state.value for seed in seeds if isinstance(seed, keras.random.SeedGenerator)]
+        states = []
+        for part in parts_of(self):
+            seed = getattr(part, "seed", None)
+            if isinstance(seed, keras.random.SeedGenerator):
+                states.append(seed.state.value)
         return choose_namespace(math.prod(shape), states)
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:

@@ -100,7 +100,7 @@ def _record(layer: keras.Layer) -> dict[str, LayerInitializer]:
 
 
 def _initializers_of_copy(layer: keras.Layer, state: Any) -> dict[str, LayerInitializer]:
-    """Return the initializers that a copy of `layer` passes to `add_weight`, by the paths of the weights in `layer`.
+    """Return the initializers that a copy of `layer` passes to `add_weight`, by the weights' paths.
 
     Args:
         layer: A layer.

@@ -25,7 +25,8 @@ class KernelHook(BuildHookInterface):
         except Exception as error:  # whatever it is, NumPy makes the same values
             # An editable install uses the library of an earlier build.
             if not functions["fits"](library, source):
-                self.app.display_warning(f"The kernel is not compiled, so NumPy draws instead: {error}")
+                loss = "The kernel is not compiled, so NumPy draws instead"
+                self.app.display_warning(f"{loss}: {error}")
                 return
             self.app.display_warning(f"The kernel of an earlier build is kept: {error}")
         build_data["artifacts"].append("keras_initx/sampling/_kernel.so")

@@ -374,7 +374,7 @@ def _run_elsewhere(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, on_t
 @SharedByThreads
 @contextlib.contextmanager
 def _backend_of_workers() -> Iterator[None]:
-    """Set `KERAS_BACKEND` for worker processes: in this process the backend may be set in another way."""
+    """Set `KERAS_BACKEND` for worker processes. Here the backend may be set in another way."""
     before = os.environ.get("KERAS_BACKEND")
     os.environ["KERAS_BACKEND"] = keras.backend.backend()
     try:
