@@ -26,8 +26,9 @@ class Implementation(Backend):
         # Tensors within `torch.func.grad` and its kind have no memory, or none that NumPy may read.
         try:
             storage = tensor.untyped_storage()
-            is_there = not tensor.numel() or bool(storage.data_ptr())
-            return storage.device.type != "meta" and is_there
+            if storage.device.type == "meta":  # of a fake tensor too, whose memory must not be asked
+                return False
+            return not tensor.numel() or bool(storage.data_ptr())
         except RuntimeError:
             return False
 
