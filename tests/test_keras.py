@@ -1,9 +1,11 @@
 """What Keras does not document and the package relies on: a version of Keras that changed it fails here."""
 
+import concurrent.futures
 import contextlib
 import copy
 import functools
 import pickle
+import random
 
 import keras
 import numpy as np
@@ -310,3 +312,45 @@ def test_the_compiled_metrics_are_those_of_the_user():
     first, second = keras.metrics.AUC(), keras.metrics.Recall()
     model.compile("sgd", "mse", metrics=[["mae", first]], weighted_metrics=[second])
     assert _keras.compiled_metrics(model) == ["mae", first, second]
+
+
+class Counting(layers.Layer):
+    """Draws a weight from a generator and assigns another when it is built, and assigns a third in each call."""
+
+    def build(self, input_shape):
+        self.table = self.add_weight((2,), "zeros", name="table")
+        self.table.assign(np.arange(2))
+        self.count = self.add_weight((), "zeros", name="count")
+        initializer = keras.initializers.GlorotUniform(keras.random.SeedGenerator(0))
+        self.kernel = self.add_weight((3, 4), initializer)
+
+    def call(self, x):
+        self.count.assign_add(1)
+        self.count.assign_add(1)
+        return x @ self.kernel
+
+
+@pytest.mark.parametrize("is_around", [False, True], ids=["layer", "layer in a sequential model"])
+def test_what_a_call_assigns_is_observed_and_what_building_assigns_is_not(is_around):
+    found = []
+    model = Counting()
+    model = keras.Sequential([model]) if is_around else model
+    with _keras.observed_assignments(lambda variable, value: found.append((variable.name, float(to_numpy(value))))):
+        model(np.ones((2, 3), "float32"))
+    assert found == [("count", 0), ("count", 1)]
+
+
+def test_a_new_global_generator_is_forgotten():
+    def drawn():
+        put_back, state = _keras.kept_global_generator(), random.getstate()
+        found = []
+        for _ in range(2):
+            found.append(to_numpy(keras.random.normal((3,))))
+            put_back()
+            random.setstate(state)
+        return found
+
+    # Each thread has a generator of its own.
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        first, second = executor.submit(drawn).result()
+    np.testing.assert_array_equal(first, second)

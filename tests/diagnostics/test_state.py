@@ -200,7 +200,7 @@ class Keeping(layers.Layer):
     def call(self, x):
         self.calls.assign_add(1)
         self.average.assign(0.9 * self.average + 0.1 * keras.ops.mean(x, axis=0))
-        x = keras.random.dropout(x, 0.3, seed=self.generator)
+        x = keras.random.dropout(keras.random.dropout(x, 0.3, seed=self.generator), 0.3, seed=self.generator)
         return x - self.average + keras.random.normal(x.shape[-1:], seed=self.late_generator)
 
 
@@ -295,6 +295,20 @@ def test_a_new_part_of_a_trained_model_is_built_and_nothing_else_changes():
 
 
 @pytest.mark.once
+def test_a_layer_that_is_called_in_training_only_is_built_and_measured():
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.out, self.extra = layers.Dense(3), layers.Dense(3)
+
+        def call(self, x, training=False):
+            return self.out(x) + self.extra(x) if training else self.out(x)
+
+    report = keras_initx.diagnose(Model(), X, Y, loss="mse")
+    assert [layer.gradient_norm > 0 for layer in report.layers] == [True, True]
+
+
+@pytest.mark.once
 def test_a_layer_that_is_never_called_costs_no_call_in_later_reports():
     model, calls = partly(), []
     call = model.call
@@ -304,6 +318,15 @@ def test_a_layer_that_is_never_called_costs_no_call_in_later_reports():
     calls.clear()
     keras_initx.diagnose(model, X)
     assert len(calls) == 1
+
+
+@pytest.mark.once
+def test_layers_that_are_made_in_a_diagnosis_have_weights_of_their_own():
+    models = [Partly(), Partly()]
+    for model in models:
+        keras_initx.diagnose(model, X)
+    one, other = (to_numpy(model.late[1].kernel) for model in models)
+    assert not np.array_equal(one, other)
 
 
 class Calling(layers.Layer):
@@ -369,11 +392,12 @@ def test_what_a_call_draws_is_not_drawn_for_the_model(make):
 
 @pytest.mark.once
 def test_what_other_threads_assign_meanwhile_stays():
-    other = keras.Variable(0.0)
+    other, values = keras.Variable(0.0), [1.0]
 
     def assign():
-        with concurrent.futures.ThreadPoolExecutor() as executor:
-            executor.submit(other.assign, 1.0).result()
+        if values:
+            with concurrent.futures.ThreadPoolExecutor() as executor:
+                executor.submit(other.assign, values.pop()).result()
         return 0.0
 
     model = with_unused(Calling(lambda: 0.0))
