@@ -58,6 +58,10 @@ class Implementation(Backend):
                 found += super().memory(replica)
         return found
 
+    def snapshot(self, value: Tensor) -> Tensor:
+        with tf.init_scope():  # also while a `tf.function` is traced
+            return super().snapshot(value)
+
     def host_view(self, tensor: Tensor) -> Array:
         is_dense = isinstance(tensor, tf.Tensor | tf.Variable)
         # Keras would copy.

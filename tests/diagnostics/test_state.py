@@ -102,6 +102,25 @@ def test_variables_of_a_saved_model_are_left(tmp_path):
     assert [to_numpy(variable).item() for variable in layer.variables] == [0]
 
 
+@needs_tensorflow
+def test_what_a_compiled_call_assigns_is_put_back():
+    import tensorflow as tf
+
+    class Compiled(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+        @tf.function
+        def call(self, x):
+            self.calls.assign_add(1)
+            return x
+
+    model = with_unused(Compiled())
+    keras_initx.diagnose(model, X[:5])  # traced for another shape
+    assert to_numpy(model.parts[0].calls.value) == 0
+
+
 @pytest.mark.parametrize("frozen", ["all", "first"])
 def test_frozen_models_are_diagnosed(frozen):
     model = keras.Sequential([keras.Input((6,)), layers.Dense(4, "tanh"), layers.Dense(3)])
