@@ -135,6 +135,13 @@ class _Watch(KerasLoss):
         return keras.ops.zeros(())
 
 
+class _Counts(KerasLoss):
+    """Gives 1 for each row of outputs that counts in training, and 0 for what a mask leaves out."""
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return keras.ops.ones_like(y_pred[..., 0])
+
+
 def _value_and_guess(loss: Loss, targets: Tensor, outputs: Tensor) -> tuple[float, float] | None:
     """Return the value of a loss and that of a blind guess, or `None` for a loss that is not known.
 
@@ -151,8 +158,16 @@ def _value_and_guess(loss: Loss, targets: Tensor, outputs: Tensor) -> tuple[floa
         kind = type(loss) if isinstance(loss, keras.losses.Loss) else loss
     if kind in _DISTANCES and math.prod(targets.shape) == math.prod(outputs.shape):
         aims = array_of(targets)
-        errors = Moments(array_of(outputs).reshape(aims.shape) - aims)
-        return errors.norm / math.sqrt(errors.size), spread(aims)
+        errors = array_of(outputs).reshape(aims.shape) - aims
+        counts = array_of(_Counts(reduction=None)(targets, outputs)).reshape(-1) != 0
+        if not counts.all():
+            # What a mask leaves out may have any targets. A blind guess is the same for all rows that are left.
+            aims = aims.reshape(len(counts), -1)[counts]
+            errors = errors.reshape(len(counts), -1)[counts]
+        if not aims.size:
+            return None
+        moments = Moments(errors)
+        return moments.norm / math.sqrt(moments.size), spread(aims)
     if kind in (*_BINARY, *_DENSE, *_SPARSE):
         axis = -1
         if isinstance(loss, keras.losses.Loss):

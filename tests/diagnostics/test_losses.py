@@ -398,6 +398,23 @@ def test_what_training_leaves_out_is_not_in_a_crossentropy(loss):
     assert losses(model, tokens, y)["out"] == pytest.approx((expected, np.log(3)), rel=1e-4)
 
 
+@pytest.mark.parametrize("loss", ["mse", "mae"])
+@pytest.mark.parametrize("units", [1, 3])
+def test_what_a_mask_leaves_out_is_not_in_a_distance(loss, units):
+    x, y = np.random.default_rng(0).normal(size=(2, 16, 5, units))
+    x[:, 2:], y[:, 2:] = 0, -1000
+    model = keras.Sequential([keras.Input((5, units)), layers.Masking(), layers.Identity(name="inputs")])
+    model.add(layers.Dense(units, kernel_initializer="identity", name="out"))
+    rows = y[:, :2].reshape(-1, units)
+    errors = np.sqrt(((x - y)[:, :2] ** 2).mean())
+    assert losses(model, x, y, loss=loss)["out"] == pytest.approx((errors, np.sqrt(rows.var(axis=0).mean())), rel=1e-4)
+
+
+def test_an_output_that_is_masked_as_a_whole_is_not_compared():
+    model = keras.Sequential([keras.Input((5, 3)), layers.Masking(), layers.Dense(3, name="out")])
+    assert losses(model, np.zeros((16, 5, 3)), np.full((16, 5, 3), 1000.0), loss="mse")["out"] == (None, None)
+
+
 def test_an_output_with_several_losses_is_not_compared():
     assert losses(given_outputs(), Y, 1000 + Y, loss=["mse", "mae"]) == {"identity": (None, None)}
 
