@@ -185,18 +185,18 @@ def spread(values: Array) -> float:
 
 
 def likeness(values: Array) -> float | None:
-    """Return the mean cosine between the rows of the last two axes, or `None` for a single row.
+    """Return the mean cosine between the rows of the last two axes, or `None` without two rows.
 
-    It is NaN if the values of a row are all 0, or not finite.
+    Rows of zeros, such as those of padding, are left out. It is NaN if a value is not finite.
     """
-    count = values.shape[-2]
-    if count < 2:
-        return None
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         lengths = np.sqrt(np.einsum("...ij,...ij->...i", values, values))
-        total = np.einsum("...ij,...i->...j", values, 1 / lengths)
+        is_row = lengths != 0
+        total = np.einsum("...ij,...i->...j", values, 1 / np.where(is_row, lengths, np.inf))
         squares = np.einsum("...j,...j->...", total, total)
-    return float(np.mean(squares - count) / (count * (count - 1)))
+    counts = is_row.sum(axis=-1)
+    pairs = (counts * (counts - 1)).sum()
+    return float((squares - counts).sum() / pairs) if pairs else None
 
 
 def focus(queries: Tensor, keys: Tensor) -> float | None:

@@ -527,6 +527,26 @@ def test_alike(what, axis, share):
     assert "recipes.deepnorm" in verdict.remedy
 
 
+@pytest.mark.parametrize(
+    ("what", "axis", "share", "blank"),
+    [("examples", 0, 0.01, np.s_[3]), ("positions", 1, 0.002, np.s_[:20, 3:])],
+    ids=["a blank example", "padding"],
+)
+def test_rows_of_zeros_do_not_hide_what_is_alike(what, axis, share, blank):
+    class Kept(Mixed):
+        """Leave zeros as they are."""
+
+        def call(self, inputs):
+            return super().call(inputs) * keras.ops.cast(keras.ops.any(inputs != 0, axis=-1, keepdims=True), "float32")
+
+    sequences = SEQUENCES.copy()
+    sequences[blank] = 0
+    stack = [layers.Dense(16, name="first"), Kept(axis, share), layers.LayerNormalization(name="norm")]
+    verdicts = found(keras.Sequential([keras.Input((10, 16)), *stack, layers.Dense(5)]), sequences)
+    assert list(verdicts) == ["alike"]
+    assert f"the outputs for different {what} is 0.99" in verdicts["alike"].evidence
+
+
 def test_inputs_that_are_alike_are_not_made_so_by_the_network():
     stack = [layers.Dense(16, name="first"), layers.LayerNormalization(name="norm"), layers.Dense(5)]
     model = keras.Sequential([keras.Input((10, 16)), *stack])
