@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import keras
+import numpy as np
 
 from keras_initx._checks import check_count
 from keras_initx._extras import import_optional
 from keras_initx._typing import KerasCallback
+from keras_initx.backends import backend
 from keras_initx.diagnostics._diagnose import DiagnoseOptions, check_arguments, diagnose
 from keras_initx.diagnostics._measure import Batch
 from keras_initx.diagnostics._report import Report
@@ -21,8 +23,8 @@ __all__ = ["SignalMonitor"]
 class SignalMonitor(KerasCallback):
     """Callback that diagnoses the model every `every` steps of `fit`, on a fixed batch.
 
-    The first report is made before the first step. The batch is the same each time, so that only
-    the weights and dropout masks differ. The callback does not affect training.
+    The first report is made before the first step. The batch is the same each time, a copy, so that
+    only the weights and dropout masks differ. The callback does not affect training.
 
     Where a call of several steps, by `steps_per_execution`, finds fewer batches, the optimizer tells
     how many. A `LossScaleOptimizer` does not: with it and data of unknown length, the last call of
@@ -60,8 +62,9 @@ class SignalMonitor(KerasCallback):
         super().__init__()
         # Before the training, which a wrong argument would end.
         self._thresholds = check_arguments(x, y, **arguments)
-        self.x: Batch = x
-        self.y: Batch | None = y
+        count = arguments.get("batch_size", 1024)
+        self.x: Batch = _own_copy(x, count)
+        self.y: Batch | None = _own_copy(y, count)
         self.every: int = check_count("every", every)
         self.arguments: DiagnoseOptions = arguments
         self.history: dict[int, Report] = {}
@@ -151,3 +154,16 @@ class SignalMonitor(KerasCallback):
 
     def __repr__(self) -> str:
         return f"<SignalMonitor of {len(self.history)} reports, every {self.every} steps>"
+
+
+def _own_copy(arrays: Batch | None, count: int) -> Batch | None:
+    """Return a copy of the first examples, because training may shuffle or overwrite the arrays."""
+
+    def copied(array: Any) -> Any:
+        if array is None:  # an optional input
+            return None
+        if keras.ops.is_tensor(array):
+            return backend.snapshot(array[:count])
+        return np.array(np.asarray(array)[:count])
+
+    return keras.tree.map_structure(copied, arrays)

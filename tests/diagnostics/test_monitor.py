@@ -68,6 +68,21 @@ def test_another_fit_is_another_history():
     assert list(monitor.history) == [0, 3, 6]
 
 
+def test_the_batch_is_the_same_where_training_overwrites_the_arrays():
+    x, y = X.copy(), Y.copy()
+
+    class Overwriting(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            x[:], y[:] = 2 * x, 3 * y
+
+    model = network()
+    model.optimizer.learning_rate = 0.0
+    monitor = keras_initx.SignalMonitor(x, y, every=3)
+    fit(model, Overwriting(), monitor, epochs=1)
+    found = [(report.inputs.std, report.layers[-1].loss) for report in monitor.history.values()]
+    assert found == 3 * found[:1]
+
+
 @pytest.mark.once
 def test_arguments_of_diagnose_are_passed_on():
     monitor = keras_initx.SignalMonitor(X, every=6, batch_size=16, vanishing=100.0)
