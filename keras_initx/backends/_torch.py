@@ -159,9 +159,11 @@ class Implementation(Backend):
                 return gradient.new_zeros(()).expand_as(gradient)
 
             sources = [variable.value for variable in variables]
-            # The backward pass calls rematerialized layers again.
-            with self.preserve_state(layers, gradients=True), contextlib.ExitStack() as stack:
-                result = function(*arguments)
+            # In inference mode all gradients would be 0.
+            with torch.inference_mode(False), contextlib.ExitStack() as stack:
+                # The backward pass calls rematerialized layers again.
+                stack.enter_context(self.preserve_state(layers, gradients=True))
+                result = function(*keras.tree.map_structure(_outside_inference, arguments))
                 for index, source in enumerate(sources):
                     stack.enter_context(source.register_hook(functools.partial(reduce, index=index)))
                 if result.requires_grad:
@@ -178,6 +180,11 @@ class _Buffer(NamedTuple):
 
     def assign(self, value: Array) -> None:
         self.value.copy_(torch.from_numpy(value))
+
+
+def _outside_inference(value: Any) -> Any:
+    """Return a tensor that a backward pass may use: not one that was made in inference mode."""
+    return value.clone() if isinstance(value, torch.Tensor) and value.is_inference() else value
 
 
 def _device() -> torch.device:

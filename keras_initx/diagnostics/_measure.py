@@ -13,7 +13,7 @@ import numpy as np
 from keras_initx._keras import compiled_loss, layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._layers import is_bounded
+from keras_initx.diagnostics._layers import HOOKS, is_bounded
 from keras_initx.diagnostics._losses import Guessed
 from keras_initx.diagnostics._recorder import Progress, Record, Recorder
 from keras_initx.diagnostics._signal import Signal, array_of, tensors_in
@@ -161,7 +161,8 @@ def measure(
     recorder = Recorder(model, thresholds, progress)
     gradients: dict[int, float] = {}
     has_loss = False
-    with _preserved_loss(model):
+    # All of it: what one thread calls for gradients would be recorded by another.
+    with HOOKS, _preserved_loss(model):
         # The pass runs in training mode.
         with recorder.recording(), backend.preserve_state(layers_of(model)):
             outputs = model(x, training=True)

@@ -520,3 +520,38 @@ def test_one_thread_waits_for_another():
         assert [layer.name for layer in one.result().layers] == [layer.name for layer in other.layers]
     assert model.layers[0].activation is keras.activations.relu
     assert "call" not in vars(model.layers[0])
+
+
+@pytest.mark.once
+def test_what_one_thread_calls_for_gradients_is_not_recorded_by_another():
+    first_pass_is_over, in_second_pass = threading.Event(), threading.Event()
+
+    class Waiting(layers.Layer):
+        def call(self, inputs):
+            if first_pass_is_over.is_set() and not in_second_pass.is_set():
+                in_second_pass.set()
+                time.sleep(0.2)
+            return inputs
+
+    def loss(targets, outputs):
+        first_pass_is_over.set()
+        return keras.ops.mean((targets - outputs) ** 2)
+
+    model = keras.Sequential([keras.Input((6,)), Waiting(), layers.Dense(4), layers.Dense(3)])
+    with concurrent.futures.ThreadPoolExecutor() as executor:
+        one = executor.submit(keras_initx.diagnose, model, X, Y, loss=loss)
+        assert in_second_pass.wait(10)
+        other = keras_initx.diagnose(model, X)
+        one.result()
+    assert [layer.after.size for layer in other.layers] == [16 * 4, 16 * 3]
+
+
+@needs_torch
+def test_gradients_are_measured_in_inference_mode_too():
+    import torch
+
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(4, "relu"), layers.Dense(3)])
+    expected = keras_initx.diagnose(model, X, Y, loss="mse").to_dict()
+    with torch.inference_mode():
+        assert keras_initx.diagnose(model, X, Y, loss="mse").to_dict() == expected
+        assert torch.is_inference_mode_enabled()
