@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -127,10 +128,12 @@ class Recorder:
                 self.graph.add_inputs(inputs)
             if is_hidden:
                 self.graph.add_consumer(operation, inputs)
+            # A layer may get its inputs by keyword.
+            given = args or tuple(inspect.signature(call).bind(**kwargs).arguments.values())
             if facts and facts.has_kernel:
                 count = sum(first_float(tensor) is not None for tensor in inputs)  # without masks
                 numbers = "int" if isinstance(operation, _MULTIPLYING) else "uint8"  # the dtype of images
-                self._record_inputs(operation, first_float(args, or_kind=numbers), count)
+                self._record_inputs(operation, first_float(given, or_kind=numbers), count)
             self._hidden += is_hidden
             self._inside.append(False)
             try:
@@ -143,8 +146,8 @@ class Recorder:
             # Layers around others are not reported, unless they have own weights or the others cannot be observed.
             if facts and output is not None and is_origin and (facts.own_weights or facts.activation or not inside):
                 # The input of a layer that is itself an activation is the value before it.
-                if facts.activation and activation_of(operation) is None and args:
-                    self._record_before(operation, args[0])
+                if facts.activation and activation_of(operation) is None and given:
+                    self._record_before(operation, given[0])
                 self._record_after(operation, output)
                 if operation in self._attention:
                     self._record_projection(operation, output)
@@ -226,6 +229,8 @@ class Recorder:
 
     def _makers(self, output: Tensor) -> list[keras.layers.Layer]:
         """Return the layer that has made an output of the model, as a list that is empty if none was recorded."""
+        if self.graph.is_input(output):  # passed through
+            return []
         recorded = [layer for layer, record in self.records.items() if record.after]
         origin = self.graph.origin(output)
         return [origin] if origin in recorded else recorded[-1:]  # Custom code has transformed it.

@@ -150,6 +150,9 @@ def is_kernel(weight: keras.Variable) -> bool:
         return False
     if weight.name.endswith(_KERNELS):
         return True
+    # By which `Normalization` shifts and divides: of several axes they are matrices.
+    if not weight.trainable and weight.name in ("mean", "variance"):
+        return False
     # In a custom layer the kernel may have any name. A weight with a single row is a token or an offset.
     return math.prod(weight.shape[:-1]) > 1 and not weight.name.endswith(_NOT_KERNELS)
 
@@ -179,7 +182,8 @@ def kernel_axes(layer: keras.layers.Layer, kernel: keras.Variable) -> KernelAxes
         return window, (*window, rank - 1)
     if isinstance(layer, TRANSPOSED):
         return (*window, rank - 1), (*window, rank - 2)
-    if isinstance(layer, keras.layers.EinsumDense):
+    # The second factor of an adapter is a matrix, whatever the kernel is.
+    if isinstance(layer, keras.layers.EinsumDense) and kernel.name != "lora_kernel_b":
         # Not all letters of the inputs: a batch axis of the kernel, such as that of experts, is in the outputs too.
         kernel, outputs = layer.equation.split(",")[1].split("->")
         summed = tuple(axis for axis, letter in enumerate(kernel) if letter not in outputs)

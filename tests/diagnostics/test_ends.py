@@ -64,15 +64,36 @@ def test_pixels_into_a_subclassed_network(dtype):
     assert "unscaled inputs" in found(Subclassed(), PIXELS.astype(dtype))
 
 
+class WithNames(Subclassed):
+    """Passes everything on by keyword."""
+
+    def call(self, x):
+        for layer in self.stack:
+            x = layer(inputs=x)
+        return x
+
+
+def test_inputs_that_a_layer_gets_by_keyword_are_looked_at():
+    assert found(WithNames())["unscaled inputs"].layers == ("hidden",)
+
+
+def adapted():
+    """Return a layer whose means and variances are matrices."""
+    layer = layers.Normalization(axis=(2, 3))
+    layer.adapt(PIXELS)
+    return layer
+
+
 @pytest.mark.parametrize(
     "first",
     [
         lambda: layers.Rescaling(1 / 255),
         lambda: layers.Rescaling(1 / 127.5, offset=-1),
         lambda: layers.Normalization(mean=127.5, variance=75.0**2),
+        lambda: adapted(),
         lambda: layers.BatchNormalization(),
     ],
-    ids=["one", "symmetric", "normalization", "batch norm"],
+    ids=["one", "symmetric", "normalization", "normalization of two axes", "batch norm"],
 )
 def test_pixels_that_the_model_scales_itself_are_scaled(first):
     assert found(classifier(first())) == {}
@@ -125,6 +146,12 @@ def test_a_saturated_output_is_found_however_it_is_made(name, place):
     verdicts = found(model, SCALED)
     assert list(verdicts) == ["saturated output"]
     assert verdicts["saturated output"].remedy == "GlorotUniform() or smaller weights in the last layer"
+
+
+def test_inputs_that_are_passed_through_are_no_saturated_output():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, {"out": layers.Dense(3, name="out")(inputs), "inputs": inputs})
+    assert found(model, np.eye(4, dtype="float32")[GENERATOR.integers(0, 4, 64)]) == {}
 
 
 @pytest.mark.parametrize(

@@ -126,3 +126,12 @@ def test_forget_bias_in_force(layer, shape):
 def test_without_a_bias_it_is_zero():
     model = keras.Sequential([keras.Input((5, 3)), layers.LSTM(2, use_bias=False)])
     assert keras_initx.diagnose(model, np.ones((2, 5, 3), "float32")).layers[0].gate_bias[1].tolist() == [0, 0]
+
+
+def test_factors_of_an_adapter_have_the_inputs_of_their_own():
+    # The last letter of the kernel is summed, and the second factor has fewer axes than the kernel.
+    layer = layers.EinsumDense("abe,cde->abcd", (None, 2, 4))
+    model = keras.Sequential([keras.Input((5, 8)), layer])
+    layer.enable_lora(3)
+    (report,) = keras_initx.diagnose(model, np.ones((4, 5, 8), "float32")).layers
+    assert {weight.name: weight.fan_in for weight in report.weights}["lora_kernel_b"] == 3
