@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     class KerasLoss:
         """The interface inherited from `keras.losses.Loss`."""
 
-        def __init__(self, name: str) -> None: ...
+        def __init__(self, name: str, reduction: str | None = ...) -> None: ...
 
     class KerasDataset:
         """`keras.utils.PyDataset`, from which only the type is inherited."""

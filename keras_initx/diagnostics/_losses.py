@@ -138,6 +138,9 @@ class _Watch(KerasLoss):
 class _Counts(KerasLoss):
     """Gives 1 for each row of outputs that counts in training, and 0 for what a mask leaves out."""
 
+    def __init__(self) -> None:
+        super().__init__(name="counts", reduction=None)
+
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return keras.ops.ones_like(y_pred[..., 0])
 
@@ -159,7 +162,8 @@ def _value_and_guess(loss: Loss, targets: Tensor, outputs: Tensor) -> tuple[floa
     if kind in _DISTANCES and math.prod(targets.shape) == math.prod(outputs.shape):
         aims = array_of(targets)
         errors = array_of(outputs).reshape(aims.shape) - aims
-        counts = array_of(_Counts(reduction=None)(targets, outputs)).reshape(-1) != 0
+        rows: Loss = _Counts()
+        counts = array_of(rows(targets, outputs)).reshape(-1) != 0
         if not counts.all():
             # What a mask leaves out may have any targets. A blind guess is the same for all rows that are left.
             aims = aims.reshape(len(counts), -1)[counts]
