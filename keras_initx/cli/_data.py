@@ -131,6 +131,12 @@ def _from_file(path: Path) -> Dataset:
             f"{path} must have inputs of one shape. Received: x_train of shape {x_train.shape}, "
             f"x_test of shape {x_test.shape}"
         )
+    # Those of one dtype alone would be scaled.
+    if (x_train.dtype == np.uint8) != (x_test.dtype == np.uint8):
+        raise DataError(
+            f"{path} must have inputs of bytes, which are scaled to [0, 1], in both parts or in neither. Received: "
+            f"x_train of dtype {x_train.dtype}, x_test of dtype {x_test.dtype}"
+        )
     return Dataset(path.stem, (_scaled(x_train), y_train.ravel()), (_scaled(x_test), y_test.ravel()))
 
 

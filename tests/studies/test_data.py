@@ -81,8 +81,15 @@ def test_a_folder_is_told(tmp_path):
         ({"x_train": np.ones((2, 3)) * 1j}, "must hold numbers. Received: x_train of dtype complex128"),
         ({"x_train": 1.0}, r"must hold numbers. Received: x_train of dtype float64, shape \(\)"),
         ({"y_test": [-1, 2]}, "must have one label for each input, a non-negative integer"),
+        (
+            {"x_train": np.ones((2, 3), "uint8")},
+            "inputs of bytes, .* in both parts or in neither. .* x_train of dtype uint8, x_test of dtype float64",
+        ),
     ],
-    ids=["missing", "not whole", "too few", "other shape", "empty", "strings", "complex", "number", "negative"],
+    ids=[
+        *("missing", "not whole", "too few", "other shape", "empty", "strings", "complex", "number", "negative"),
+        "bytes in one part",
+    ],
 )
 def test_a_file_that_does_not_suit_is_told(tmp_path, arrays, message):
     whole = {"x_train": np.ones((2, 3)), "y_train": [0, 1], "x_test": np.ones((2, 3)), "y_test": [1, 0]}
