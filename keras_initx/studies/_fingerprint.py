@@ -1,5 +1,6 @@
 """Describe what a run was given by its contents, so that a folder is not taken up with something else."""
 
+import dis
 import functools
 import hashlib
 import json
@@ -26,8 +27,9 @@ def fingerprint(value: Any, unknown: list[str]) -> Any:
     """Return a JSON-serializable description of `value`, which differs from that of another value.
 
     It is the same in another process. A function is described by its name, its code, its defaults
-    and the variables around it that it uses, but not by the other functions that it calls. Other
-    objects are described by what pickle would keep of them.
+    and the variables around it that it uses, but not by the other functions that it calls. Of the
+    variables of its module, the numbers, strings, and lists, tuples and dicts of them count. Other
+    objects are described by what pickle would keep of them, and by their `__call__`.
 
     Args:
         value: Anything.
@@ -85,12 +87,16 @@ def _contents(value: Any, unknown: list[str], describe: Describe) -> Any:
         return sorted(json.dumps(describe(item)) for item in value)
     if isinstance(value, types.FunctionType):
         return _function(value, describe)
+    if isinstance(value, types.MethodType):
+        return [describe(value.__func__), describe(value.__self__)]
     if isinstance(value, types.CodeType):
         return [_digest(value.co_code), describe(value.co_names), describe(value.co_consts)]
     try:
         name, *parts = _taken_apart(value)
     except Exception:  # An object may raise anything.
         return _unknown(value, unknown)
+    if callable(value) and isinstance(type(value).__call__, types.FunctionType):
+        parts.append(type(value).__call__)
     return [name, *(describe(part) for part in parts)]
 
 
@@ -102,7 +108,7 @@ def _array(array: Array, describe: Describe) -> Any:
 
 
 def _function(function: types.FunctionType, describe: Describe) -> Any:
-    around = {}
+    around = _constants(function)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             around[name] = cell.cell_contents
@@ -111,6 +117,30 @@ def _function(function: types.FunctionType, describe: Describe) -> Any:
     code = json.dumps(describe(function.__code__))
     defaults = function.__defaults__, function.__kwdefaults__
     return [name_of(function), _digest(code.encode()), describe(defaults), describe(around)]
+
+
+def _constants(function: types.FunctionType) -> dict[str, Any]:
+    """Return the variables of its module that a function only reads, by name: numbers, strings, and structures of them.
+
+    Of the others, functions and classes are what it calls, and objects may change as it runs.
+    """
+    read, written = set(), set()
+    codes = [function.__code__]
+    for code in codes:
+        codes.extend(item for item in code.co_consts if isinstance(item, types.CodeType))
+        for instruction in dis.get_instructions(code):
+            if instruction.opname == "LOAD_GLOBAL":
+                read.add(instruction.argval)
+            elif instruction.opname == "STORE_GLOBAL":
+                written.add(instruction.argval)
+    known = function.__globals__
+    return {name: known[name] for name in sorted(read - written) if name in known and _is_plain(known[name])}
+
+
+def _is_plain(value: Any) -> bool:
+    leaves = keras.tree.flatten(value)
+    # What is empty is often there to be filled.
+    return bool(leaves) and all(isinstance(leaf, str | bool | int | float | None) for leaf in leaves)
 
 
 def _taken_apart(value: Any) -> list[Any]:

@@ -5,6 +5,7 @@ import copy
 import fractions
 import functools
 import threading
+import types
 
 import keras
 import numpy as np
@@ -133,6 +134,40 @@ def test_functions_of_one_name_differ_in_their_code():
     first, second = (lambda x: x + 1), (lambda x: x + 2)
     assert described(first) != described(second)
     assert described(first) == described(copy.copy(first))
+
+
+IN_A_MODULE = {
+    "number": "NUMBER = {0}\ndef found(x): return x + NUMBER",
+    "dict": "OPTIONS = {{'width': [{0}]}}\ndef found(x): return x + OPTIONS['width'][0]",
+    "number in a function inside": "NUMBER = {0}\ndef found(x): return (lambda: x + NUMBER)()",
+    "method": "class Own:\n  def method(self, x): return x + {0}\nfound = Own().method",
+    "class method": "class Own:\n  @classmethod\n  def make(cls, x): return x + {0}\nfound = Own.make",
+    "object": "class Own:\n  def __call__(self, x): return x + {0}\nfound = Own()",
+    "initializer": (
+        "import keras\nclass Own(keras.initializers.RandomNormal):\n"
+        "  def __call__(self, shape, dtype=None): return {0} * super().__call__(shape, dtype)\nfound = Own()"
+    ),
+}
+
+
+def from_module(text):
+    module = types.ModuleType("module")
+    exec(text, vars(module))
+    return module.found
+
+
+@pytest.mark.parametrize("kind", IN_A_MODULE)
+def test_a_module_that_was_edited_has_other_functions(kind):
+    before, again, after = (from_module(IN_A_MODULE[kind].format(number)) for number in (1, 1, 2))
+    assert described(before) == described(again)
+    assert described(before) != described(after)
+
+
+def test_what_a_function_does_to_its_module_does_not_count():
+    count = from_module("calls = 0\nmodels = []\ndef found(x):\n  global calls\n  calls += 1\n  models.append(found)")
+    before = described(count)
+    count(None)
+    assert described(count) == before
 
 
 def test_the_order_in_a_set_does_not_count():
