@@ -249,7 +249,7 @@ def _twin_by_generator(
     path = "/".join(name for name in variable.path.split("/") if name not in models)
     for part in parts_of(initializer):
         generator = getattr(part, "seed", None)
-        if not isinstance(generator, _Generator):
+        if not isinstance(generator, keras.random.SeedGenerator):
             continue
         if _FIRST_WEIGHTS.get(generator) != "":  # only a new copy begins with the values of another
             continue
