@@ -20,7 +20,7 @@ class Implementation(Backend):
     """Implementation for PyTorch, which is never traced: `untransformed` is excluded from compilation."""
 
     def is_abstract(self) -> bool:
-        return _device().type == "meta"
+        return bool(_device().type == "meta")
 
     def is_concrete(self, tensor: Tensor) -> bool:
         # Tensors within `torch.func.grad` and its kind have no memory, or none that NumPy may read.
