@@ -106,9 +106,8 @@ class Implementation(Backend):
 
     @contextlib.contextmanager
     def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
-        # The variables of TensorFlow saved models, whose functions assign to them without Keras' knowledge.
-        saved = [layer for layer in layers if isinstance(layer, keras.layers.TFSMLayer)]
-        variables = [variable.value for layer in saved for variable in layer.variables]
+        # Those of saved models, and those that a `tf.function` of the user assigns, where Keras does not see it.
+        variables = [variable.value for layer in layers for variable in _assigned_in_graphs(layer)]
         values = [variable.numpy() for variable in variables]
         try:
             yield
@@ -141,3 +140,11 @@ class Implementation(Backend):
             used, places = tf.unique(gradient.indices)
             gradient = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(used))
         return 0.0 if gradient is None else Moments(self.host_view(gradient)).norm
+
+
+def _assigned_in_graphs(layer: keras.Layer) -> list[keras.Variable]:
+    """Return the variables that graphs of TensorFlow assign when `layer` is called."""
+    if isinstance(layer, keras.layers.TFSMLayer):
+        return list(layer.variables)
+    is_compiled = isinstance(type(layer).call, tf.types.experimental.GenericFunction)
+    return list(layer.non_trainable_variables) if is_compiled else []

@@ -95,7 +95,7 @@ def test_the_gradient_of_an_embedding_has_a_row_for_each_token(monkeypatch):
     model = keras.Sequential([keras.Input((3,), dtype="int32"), layers.Embedding(5000, 4), layers.Flatten()])
     keras_initx.diagnose(model, np.array([[7, 7, 9]]), np.ones((1, 12)), loss="mse")
     shapes = {tuple(tensor.shape) for tensor in read if not isinstance(tensor, tf.Variable)}
-    assert shapes == {(1, 3, 4), (1, 12), (2, 4)}
+    assert {shape for shape in shapes if len(shape) > 1} == {(1, 3, 4), (1, 12), (2, 4)}  # and losses
 
 
 def test_the_gradient_of_a_row_is_the_sum_over_its_uses():
@@ -117,7 +117,7 @@ def test_gradients_beyond_the_squares_of_float32_have_norms(scale):
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_a_gradient_that_is_not_finite_has_such_a_norm(value):
-    model = keras.Sequential([keras.Input((2,)), layers.Dense(3, use_bias=False)])
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(3, use_bias=False, kernel_initializer="ones")])
     factors = np.array([[1, value]], "float32")
     report = keras_initx.diagnose(
         model, factors, np.zeros((1, 3)), loss=lambda y, outputs: keras.ops.sum(outputs), batch_size=1
