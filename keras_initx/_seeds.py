@@ -8,7 +8,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 
@@ -178,15 +178,14 @@ def has_seed(config: Any) -> bool:
     )
 
 
-_Generator: TypeAlias = keras.random.SeedGenerator
 # Generators that were made from a config, each with the path of the first weight that was drawn from
 # it, empty before.
-_FIRST_WEIGHTS: weakref.WeakKeyDictionary[_Generator, str] = weakref.WeakKeyDictionary()
+_FIRST_WEIGHTS: weakref.WeakKeyDictionary[keras.random.SeedGenerator, str] = weakref.WeakKeyDictionary()
 # Of those that begin with the same values for the same shape, the first one.
-_FIRST_COPIES: weakref.WeakValueDictionary[str, _Generator] = weakref.WeakValueDictionary()
+_FIRST_COPIES: weakref.WeakValueDictionary[str, keras.random.SeedGenerator] = weakref.WeakValueDictionary()
 
 
-def note_copy(generator: _Generator) -> None:
+def note_copy(generator: keras.random.SeedGenerator) -> None:
     """Remember that `generator` was made from a config, and begins again with its first draw."""
     _FIRST_WEIGHTS.setdefault(generator, "")
 
