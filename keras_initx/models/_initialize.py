@@ -306,13 +306,14 @@ def carried_out(
                     assign(weight.variable, change(weight, value))
                 rows.append(row)
                 advance(1)
-        refresh_normalizations(step.weight.layer for step in steps if step.initializer is not None)
         if reset:
             for variable, start in initial_state(model):
                 assign(variable, start)
             for variable in model.metrics_variables:
                 assign(variable, variable.value)  # to remember it
             model.reset_metrics()
+        # Last: an error before it leaves no layer with tensors of values that are undone.
+        refresh_normalizations(step.weight.layer for step in steps if step.initializer is not None)
     return InitializationPlan(rows, root, dry_run=False)
 
 

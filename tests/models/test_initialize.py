@@ -424,6 +424,22 @@ def test_a_normalization_computes_with_what_a_rule_gives_it():
     np.testing.assert_array_equal(to_numpy(norm(x)), x)
 
 
+def test_a_normalization_computes_as_before_after_an_error():
+    class Failing(keras.metrics.Mean):
+        def reset_state(self):
+            raise RuntimeError("not now")
+
+    norm = layers.Normalization(name="normalization")
+    norm.adapt(np.arange(12.0).reshape(4, 3))
+    model = keras.Sequential([keras.Input((3,)), norm, layers.Dense(2)])
+    model.failing = Failing()
+    x = np.float32([[1, 2, 3]])
+    before = to_numpy(norm(x))
+    with pytest.raises(RuntimeError, match="not now"):
+        initialize(model, {"*/mean": "zeros", "*/variance": "ones"}, seed=0)
+    np.testing.assert_array_equal(to_numpy(norm(x)), before)
+
+
 def test_a_weight_in_16_bits_gets_its_dtype():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(4, dtype="bfloat16", name="dense")])
     plan = initialize(model, {"dense/kernel": "initx.orthogonal"}, seed=0)
