@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from modes import BACKEND, to_numpy
+from tied import SharedKernel
 
 from keras_initx import initialize, reset_dormant
 
@@ -521,17 +522,6 @@ def test_convolutions_with_channels_first_are_left(which):
     reason = "in groups or with channels first"
     assert left["first"] == (reason if which == "first" else f"used by second: {reason}")
     np.testing.assert_array_equal(to_numpy(model(x)), before)
-
-
-class SharedKernel(layers.Layer):
-    """Multiplies by the transposed kernel of another layer, as a weight of its own."""
-
-    def __init__(self, kernel, **options):
-        super().__init__(**options)
-        self.kernel = kernel
-
-    def call(self, x):
-        return x @ keras.ops.transpose(self.kernel)
 
 
 @pytest.mark.once

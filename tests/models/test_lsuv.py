@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 from modes import BACKEND, needs_keras
+from tied import SharedKernel
 
 import keras_initx
 
@@ -502,17 +503,6 @@ def test_bad_arguments_are_refused(arguments, error, text):
     given = {"model": dense(), "x": X, **arguments}
     with pytest.raises(error, match=text):
         keras_initx.lsuv(given.pop("model"), given.pop("x"), **given)
-
-
-class SharedKernel(layers.Layer):
-    """Multiplies by the transposed kernel of another layer, as a weight of its own."""
-
-    def __init__(self, kernel, **options):
-        super().__init__(**options)
-        self.kernel = kernel
-
-    def call(self, x):
-        return x @ keras.ops.transpose(self.kernel)
 
 
 @pytest.mark.once
