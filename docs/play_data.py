@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 from keras_initx.diagnostics import Thresholds
 from keras_initx.diagnostics._diagnose import RULES
-from keras_initx.diagnostics._layers import LIMITS
 from keras_initx.diagnostics._measure import LayerReport, Measurements
 from keras_initx.diagnostics._rule import suggestion
 from keras_initx.diagnostics._weights import WeightReport
 from keras_initx.initializers._scale import gain_value
+from keras_initx.structure._hooks import LIMITS
 
 # The activations of the page, and those for which `Orthogonal` and `Sparse` get a gain.
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "gelu")

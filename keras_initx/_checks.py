@@ -1,8 +1,9 @@
-"""Argument checks with uniform error messages."""
+"""Checks of arguments, with uniform error messages."""
 
+import difflib
 import math
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 import keras
@@ -144,3 +145,23 @@ def as_float(value: Any) -> float:
         return float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
+
+
+def close_matches(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """Return the end of a message about an unknown name: those that are like it, or nothing if there are none."""
+    close = difflib.get_close_matches(name, known, cutoff=cutoff)
+    if not close:
+        return ""
+    return f"; close matches are {', '.join(map(repr, close))}"
+
+
+# Maximum number of names and problems that a message lists.
+LISTED = 20
+
+
+def truncated(texts: Sequence[str], mark: str = ", ") -> str:
+    """Join `texts` in one line, leaving out the end of a long list."""
+    shown = list(texts[:LISTED])
+    if len(texts) > LISTED:
+        shown.append(f"and {len(texts) - LISTED} more")
+    return mark.join(shown)

@@ -10,7 +10,7 @@ from meshes import assert_cut, compile_sharded, distribution, fits, layout_of, m
 from modes import BACKEND, to_numpy
 
 import keras_initx
-from keras_initx.initializers._base import is_exact
+from keras_initx.initializers import is_exact
 from keras_initx.models import weights_digest
 
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")

@@ -15,8 +15,7 @@ import keras_initx
 from keras_initx.cli import _catalog, _main
 from keras_initx.initializers import CatalogEntry
 from keras_initx.initializers._base import Catalog
-from keras_initx.rendering._export import section
-from keras_initx.rendering._table import text_width
+from keras_initx.rendering import section, text_width
 
 pytestmark = pytest.mark.once
 

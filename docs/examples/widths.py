@@ -7,7 +7,7 @@ import functools
 
 import keras_initx
 from keras_initx import recipes
-from keras_initx.rendering._figures import COLORS
+from keras_initx.rendering import COLORS
 
 import _digits
 import _figures

@@ -6,7 +6,7 @@
 import pathlib
 
 import keras_initx
-from keras_initx.rendering._figures import COLORS
+from keras_initx.rendering import COLORS
 
 import jax
 import keras

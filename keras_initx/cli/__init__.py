@@ -3,3 +3,5 @@
 `_main` reads the arguments with `_parser`, imports Keras, and runs a command: a function of `_catalog`, `_models`,
 `_demo` or `_studies`.
 """
+
+from keras_initx.cli._main import main as main

@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_initx.cli import _options
 from keras_initx.initializers import CatalogEntry, ConstantInitializer, Initializer, catalog
-from keras_initx.rendering import _figures, _table, _terminal
+from keras_initx.rendering import Column, Table, color_of, is_rich, narrow, new_figure, save_figure, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,28 +55,28 @@ def list_(_parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
     """Run `list`: print the catalog, by family."""
     if arguments.markdown:
         sys.stdout.write(catalog().table("`").as_markdown())
-    elif not _terminal.is_rich(sys.stdout):
+    elif not is_rich(sys.stdout):
         sys.stdout.write(by_family())
     else:
         from rich.console import Console
 
         for title, entries in _families():
-            Console().print(f"[bold]{title}", _table.Table.of(_COLUMNS, entries).as_rich(leading=1))
+            Console().print(f"[bold]{title}", Table.of(_COLUMNS, entries).as_rich(leading=1))
     return 0
 
 
 # The class is below its ids, so that the table fits 80 columns of a terminal, and 100 of anything else.
-_COLUMNS: list[_table.Column[CatalogEntry]] = [
-    _table.Column("id, class", lambda entry: "\n".join((*entry.ids, entry.cls.__name__)), is_text=True),
-    _table.Column("values", lambda entry: entry.formula, is_text=True, max_width=34),
-    _table.Column("when to use it", lambda entry: entry.use, is_text=True, max_width=40),
+_COLUMNS: list[Column[CatalogEntry]] = [
+    Column("id, class", lambda entry: "\n".join((*entry.ids, entry.cls.__name__)), is_text=True),
+    Column("values", lambda entry: entry.formula, is_text=True, max_width=34),
+    Column("when to use it", lambda entry: entry.use, is_text=True, max_width=40),
 ]
 
 
 def by_family() -> str:
     """Return the catalog as text, with a table for each family."""
-    columns = _table.narrow(_COLUMNS)
-    return "\n".join(f"{title}\n\n{_table.Table.of(columns, entries).as_text()}" for title, entries in _families())
+    columns = narrow(_COLUMNS)
+    return "\n".join(f"{title}\n\n{Table.of(columns, entries).as_text()}" for title, entries in _families())
 
 
 def _families() -> Iterator[tuple[str, list[CatalogEntry]]]:
@@ -102,7 +102,7 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         ("values", entry.formula),
         ("use", entry.use),
     )
-    sys.stdout.write(f"{_table.Table((), about, are_text=(True, True)).as_text()}\n{inspect.getdoc(entry.cls)}\n")
+    sys.stdout.write(f"{Table((), about, are_text=(True, True)).as_text()}\n{inspect.getdoc(entry.cls)}\n")
     sys.stdout.flush()  # before any error
 
     required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
@@ -230,7 +230,7 @@ def _statistics(initializer: Initializer, values: np.ndarray, matrix: _Matrix | 
         rows["largest singular value"] = f"{matrix.singular[0]:.4g}"
         rows["smallest singular value"] = f"{matrix.singular[-1]:.4g}"
         rows["condition number"] = matrix.condition_number
-    return _table.Table((), tuple(rows.items()), are_text=(True, True)).as_text()
+    return Table((), tuple(rows.items()), are_text=(True, True)).as_text()
 
 
 def _plot(path: Path, initializer: Initializer, values: np.ndarray, matrix: _Matrix | None) -> None:
@@ -243,15 +243,15 @@ def _plot(path: Path, initializer: Initializer, values: np.ndarray, matrix: _Mat
     from matplotlib.ticker import PercentFormatter
 
     title = textwrap.fill(repr(initializer), 110 if matrix else 65)
-    figure = _figures.new_figure(f"{title}\nshape {values.shape}", size=(10 if matrix else 6, 4.2))
+    figure = new_figure(f"{title}\nshape {values.shape}", size=(10 if matrix else 6, 4.2))
     axes = figure.subplots(1, 2 if matrix else 1, squeeze=False)[0]
-    color = _figures.color_of(type(initializer).__name__)
+    color = color_of(type(initializer).__name__)
     _plot_values(axes[0], values, color)
     axes[0].yaxis.set_major_formatter(PercentFormatter(1))
     if matrix:
         _plot_singular_values(axes[1], matrix, color)
-    _figures.tidy(axes, axis="y")
-    _figures.save_figure(figure, path)
+    tidy(axes, axis="y")
+    save_figure(figure, path)
 
 
 def _plot_values(axis: "Axes", values: np.ndarray, color: str) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_initx._startup import installed_backends
 from keras_initx.cli import _data, _networks, _options
-from keras_initx.rendering._table import Table
+from keras_initx.rendering import Table
 
 # The networks: their architecture, and the initializers of the weights of their hidden layers.
 NETWORKS = {

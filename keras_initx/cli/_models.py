@@ -13,8 +13,7 @@ import numpy as np
 
 from keras_initx import _files, diagnostics, models
 from keras_initx.cli import _options
-from keras_initx.rendering._export import page
-from keras_initx.rendering._terminal import status
+from keras_initx.rendering import page, status
 
 # Those that Keras saves models in.
 _FORMATS = (".keras", ".h5", ".hdf5")

@@ -12,8 +12,7 @@ import keras
 
 from keras_initx import _files, _seeds, studies
 from keras_initx.cli import _data, _networks, _options
-from keras_initx.studies._records import Folder
-from keras_initx.studies._result import write_plots_and_report
+from keras_initx.studies import Folder, write_plots_and_report
 
 _Result: TypeAlias = studies.Study | studies.RestartStudy
 

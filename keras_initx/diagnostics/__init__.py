@@ -4,8 +4,13 @@
 
 from keras_initx.diagnostics._diagnose import *
 from keras_initx.diagnostics._measure import *
+
+# For the rooms above; not part of the public interface.
+from keras_initx.diagnostics._measure import keep_gradient_norms as keep_gradient_norms
 from keras_initx.diagnostics._monitor import *
+from keras_initx.diagnostics._recorder import Recorder as Recorder
 from keras_initx.diagnostics._report import *
 from keras_initx.diagnostics._signal import *
+from keras_initx.diagnostics._signal import spread as spread
 from keras_initx.diagnostics._verdicts import *
 from keras_initx.diagnostics._weights import *

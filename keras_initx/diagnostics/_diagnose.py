@@ -5,18 +5,16 @@ from collections.abc import Callable
 from typing import Any, Unpack
 
 import keras
-import numpy as np
 
-from keras_initx._checks import check_count, check_type
-from keras_initx._typing import Tensor
+from keras_initx._checks import check_type
 from keras_initx.diagnostics import _gradient_rules, _signal_rules, _weight_rules
-from keras_initx.diagnostics._build import ensure_built
 from keras_initx.diagnostics._losses import Loss, check_loss, guessed_losses, loss_function
 from keras_initx.diagnostics._measure import Batch, measure
 from keras_initx.diagnostics._recorder import Progress
 from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics._rule import Rule
 from keras_initx.diagnostics._verdicts import ThresholdOptions, Thresholds
+from keras_initx.structure import check_data, ensure_built, first_examples
 
 __all__ = ["DiagnoseOptions", "diagnose"]
 
@@ -113,49 +111,3 @@ def check_arguments(x: Batch, y: Batch | None, **options: Unpack[DiagnoseOptions
     check_loss(thresholds.pop("loss", None))
     check_type("progress", thresholds.pop("progress", None), Callable | None, "a function")
     return Thresholds(**thresholds)
-
-
-def check_data(x: Batch, y: Batch | None, batch_size: int) -> None:
-    """Raise an error if `x` and `y` are not matching, nonempty arrays of real numbers, or `batch_size` is no count."""
-    check_count("batch_size", batch_size)
-    counts = [_counts("x", x), _counts("y", y) if y is not None else []]
-    if not counts[0] or 0 in counts[0]:
-        raise ValueError("`x` must have at least one example. Received: x with none")
-    if len({count for some in counts for count in some}) > 1:
-        raise ValueError(
-            f"`x` and `y` must have the same number of examples. Received: x with {counts[0]}, y with {counts[1]}"
-        )
-
-
-def _counts(name: str, arrays: Batch) -> list[int]:
-    """Return the number of examples of each array."""
-    given = keras.tree.flatten(arrays)
-    # An optional input may be `None`.
-    given = [array for array in given if array is not None] or given
-    for array in given:
-        kind = type(array).__name__
-        if not getattr(array, "shape", None) or not hasattr(array, "__array__"):
-            raise TypeError(f"`{name}` must be an array, or a list or dict of arrays. Received: {name} with {kind}")
-        # Keras would drop the imaginary parts and the mask.
-        dtype = array.dtype if keras.ops.is_tensor(array) else np.asarray(array).dtype
-        if isinstance(array, np.ma.MaskedArray) or "complex" in str(dtype):
-            raise TypeError(
-                f"`{name}` must hold real numbers, without a mask. Received: {name} with {kind} of dtype {dtype}"
-            )
-    return [array.shape[0] for array in given]
-
-
-def first_examples(arrays: Batch, count: int) -> Batch:
-    """Return the first `count` examples of an array, or of each array in a list or dict, as `fit` passes them."""
-
-    def first(array: Tensor | None) -> Tensor | None:
-        if array is None:  # an optional input
-            return None
-        array = (array if keras.ops.is_tensor(array) else np.asarray(array))[:count]
-        try:
-            is_float = keras.backend.is_float_dtype(array.dtype)
-        except ValueError:
-            return array  # of strings
-        return keras.ops.convert_to_tensor(array, keras.config.floatx() if is_float else None)
-
-    return keras.tree.map_structure(first, arrays)

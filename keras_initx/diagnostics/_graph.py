@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import keras
 
 from keras_initx._typing import Tensor
-from keras_initx.diagnostics._weights import NORMALIZATIONS
+from keras_initx.structure import NORMALIZATIONS
 
 
 @dataclass(eq=False)

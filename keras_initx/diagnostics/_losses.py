@@ -9,7 +9,8 @@ import keras
 
 from keras_initx._typing import KerasLoss, Tensor
 from keras_initx.backends import Moments, backend
-from keras_initx.diagnostics._signal import array_of, spread
+from keras_initx.diagnostics._signal import spread
+from keras_initx.structure import array_of
 
 # A name, a loss of Keras, a function of targets and outputs, or a list or dict of them.
 Loss: TypeAlias = Any

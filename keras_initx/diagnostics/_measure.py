@@ -13,12 +13,12 @@ import numpy as np
 from keras_initx._keras import compiled_loss, layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._layers import HOOKS, is_bounded
 from keras_initx.diagnostics._losses import Guessed
 from keras_initx.diagnostics._recorder import Progress, Record, Recorder
-from keras_initx.diagnostics._signal import Signal, array_of, tensors_in
+from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.diagnostics._weights import WeightReport, forget_bias_overwritten, gate_bias, weight_reports
+from keras_initx.structure import HOOKS, array_of, is_bounded, tensors_in
 
 __all__ = ["LayerReport"]
 

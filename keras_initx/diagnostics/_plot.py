@@ -14,8 +14,7 @@ from keras_initx._typing import Array
 from keras_initx.diagnostics._measure import LayerReport
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Thresholds
-from keras_initx.rendering._figures import BLUE, PALE_BLUE, RED, new_figure, save_figure, tidy
-from keras_initx.rendering._text import short_number, shortened
+from keras_initx.rendering import BLUE, PALE_BLUE, RED, new_figure, save_figure, short_number, shortened, tidy
 
 _WIDTH = 9  # in inches, like the heights
 _PANEL_HEIGHT, _CELL_HEIGHT = 2.6, 1.4

@@ -12,20 +12,23 @@ import numpy as np
 
 from keras_initx._typing import Array, Tensor
 from keras_initx.diagnostics._graph import ForwardGraph
-from keras_initx.diagnostics._layers import (
+from keras_initx.diagnostics._layers import layer_facts
+from keras_initx.diagnostics._losses import Guessed
+from keras_initx.diagnostics._signal import Signal, focus, likeness, spread
+from keras_initx.diagnostics._verdicts import Thresholds
+from keras_initx.structure import (
     HOOKS,
     LIMITS,
+    NORMALIZATIONS,
     activation_of,
+    array_of,
     call_name,
-    layer_facts,
+    first_float,
     parts_of,
     replaced,
+    tensors_in,
     unit_axis,
 )
-from keras_initx.diagnostics._losses import Guessed
-from keras_initx.diagnostics._signal import Signal, array_of, first_float, focus, likeness, spread, tensors_in
-from keras_initx.diagnostics._verdicts import Thresholds
-from keras_initx.diagnostics._weights import NORMALIZATIONS
 
 # Is called with the name of each layer after it is measured.
 Progress = Callable[[str], object]

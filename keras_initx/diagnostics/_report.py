@@ -15,10 +15,20 @@ from keras_initx._extras import import_optional
 from keras_initx.diagnostics._measure import LayerReport
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import LEVELS, Level, Thresholds, Verdict
-from keras_initx.rendering._export import as_csv, as_json, finite
-from keras_initx.rendering._table import GAP, Column, Table, filled, text_width
-from keras_initx.rendering._terminal import is_rich
-from keras_initx.rendering._text import counted, short_number, shortened
+from keras_initx.rendering import (
+    GAP,
+    Column,
+    Table,
+    as_csv,
+    as_json,
+    counted,
+    filled,
+    finite,
+    is_rich,
+    short_number,
+    shortened,
+    text_width,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

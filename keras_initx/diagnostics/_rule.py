@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from keras_initx.diagnostics._layers import is_bounded
 from keras_initx.diagnostics._measure import LayerReport, Measurements
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Level, Verdict
+from keras_initx.structure import is_bounded
 
 _Hit = TypeVar("_Hit")
 

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.backends import CHUNK, Moments, backend, chunks
+from keras_initx.backends import CHUNK, Moments, chunks
+from keras_initx.structure import array_of
 
 __all__ = ["Signal"]
 
@@ -135,37 +134,6 @@ def _finite(values: Array) -> Array:
         if np.isfinite(values.sum(dtype="float64")):
             return values
     return values[np.isfinite(values)]
-
-
-def tensors_in(nested: Any) -> list[Tensor]:
-    """Return the concrete tensors in `nested`, without NumPy scalars.
-
-    NumPy scalars cannot be tracked because they do not support weak references.
-    """
-    leaves = (leaf for leaf in keras.tree.flatten(nested) if not isinstance(leaf, np.generic))
-    return [leaf for leaf in leaves if keras.ops.is_tensor(leaf) and backend.is_concrete(leaf)]
-
-
-def first_float(nested: Any, *, or_kind: str | None = None) -> Tensor | None:
-    """Return the first tensor of `nested` if it is concrete and floating-point, otherwise `None`.
-
-    Its dtype may also contain `or_kind`, such as `"int"`.
-    """
-    first: Any = next(iter(keras.tree.flatten(nested)), None)
-    is_concrete = keras.ops.is_tensor(first) and backend.is_concrete(first)
-    dtype = keras.backend.standardize_dtype(first.dtype) if is_concrete else ""
-    return first if "float" in dtype or (or_kind and or_kind in dtype) else None
-
-
-def array_of(tensor: Tensor | keras.Variable) -> Array:
-    """Return a copy of the values of `tensor` as floats of at least 32 bits."""
-    return floats(backend.host_view(tensor.value if isinstance(tensor, keras.Variable) else tensor), copy=True)
-
-
-def floats(values: Array, *, copy: bool = False) -> Array:
-    """Return `values` as floats of at least 32 bits."""
-    is_wide = values.dtype.kind == "f" and values.dtype.itemsize >= 4  # NumPy does not treat bfloat16 as a float
-    return values.astype(values.dtype if is_wide else "float32", copy=copy)
 
 
 def spread(values: Array) -> float:

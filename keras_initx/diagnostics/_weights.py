@@ -6,42 +6,30 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Literal
 
 import keras
 import numpy as np
 
+from keras_initx._gates import gru_gates, is_gru, is_lstm, lstm_gates, overwrites_forget_bias, units_of
 from keras_initx._typing import Array
 from keras_initx.backends import Moments, backend, chunks
-from keras_initx.diagnostics._signal import array_of, floats
-from keras_initx.initializers import ICNR
-from keras_initx.initializers._recurrent import gru_gates, is_gru, is_lstm, lstm_gates, overwrites_forget_bias, units_of
-from keras_initx.initializers._scale import default_axes, fans
-from keras_initx.initializers._variance import stddev_for
+from keras_initx.initializers import ICNR, fans, stddev_for
+from keras_initx.structure import (
+    TRANSPOSED,
+    KernelAxes,
+    array_of,
+    floats,
+    is_depthwise,
+    is_kernel,
+    kernel_axes,
+    kernel_groups,
+    multiplies,
+)
 
 __all__ = ["WeightReport"]
 
-# The input and output axes of a kernel.
-KernelAxes: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 
-# Layers that normalize the scale of their inputs.
-NORMALIZATIONS = (
-    keras.layers.BatchNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.RMSNormalization,
-)
-CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
-DEPTHWISE = (
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
-)
-# Weights that may have more than one dimension but are not kernels.
-_NOT_KERNELS = ("alpha", "beta", "bias", "gamma", "scale")
-_KERNELS = ("embeddings", "kernel")
 # Units with fewer weights may be equal by chance in 16-bit dtypes.
 _COMPARABLE = 4
 # The same holds for kernels with fewer weights.
@@ -122,7 +110,7 @@ def _weight_report(
         zeros=moments.zeros / max(moments.size, 1),
         norm=moments.norm,
         gradient=gradient,
-        zero=_multiplies(layer, weight) and moments.zeros == moments.size,
+        zero=multiplies(layer, weight) and moments.zeros == moments.size,
     )
     if not is_kernel(weight):
         return report
@@ -141,86 +129,6 @@ def _weight_report(
         identical_units=_identical_units(array, bias, axes[0]) if weight.trainable and not repeats_units else 0,
         digest=_digest(array, moments) if weight.trainable else None,
     )
-
-
-def is_kernel(weight: keras.Variable) -> bool:
-    """Return whether `weight` is a matrix or tensor that multiplies inputs."""
-    # Quantized kernels are scaled integers.
-    if math.prod(weight.shape) < 2 or "float" not in keras.backend.standardize_dtype(weight.dtype):
-        return False
-    if weight.name.endswith(_KERNELS):
-        return True
-    # By which `Normalization` shifts and divides: of several axes they are matrices.
-    if not weight.trainable and weight.name in ("mean", "variance"):
-        return False
-    # In a custom layer the kernel may have any name. A weight with a single row is a token or an offset.
-    return math.prod(weight.shape[:-1]) > 1 and not weight.name.endswith(_NOT_KERNELS)
-
-
-def is_zero(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
-    """Return whether `weight` is a trainable kernel, or the scale of a normalization, and all 0."""
-    return _multiplies(layer, weight) and not backend.host_view(weight.value).any()
-
-
-def _multiplies(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
-    """Return whether `weight` is a trainable kernel, or the scale of a normalization."""
-    is_scale = isinstance(layer, NORMALIZATIONS) and weight.name in ("gamma", "scale")
-    return bool(weight.trainable and (is_scale or is_kernel(weight)))
-
-
-def kernel_axes(layer: keras.layers.Layer, kernel: keras.Variable) -> KernelAxes:
-    """Return the input and output axes of a kernel of `layer`."""
-    rank = len(kernel.shape)
-    window = tuple(range(rank - 2))
-    if isinstance(layer, keras.layers.TorchModuleWrapper):  # torch has the window last, and before it units first
-        behind = tuple(range(2, rank))
-        convolution = _torch_convolution(layer, kernel)
-        if convolution is not None and convolution.transposed:
-            return (0, *behind), (1, *behind)
-        return (1, *behind), (0, *behind)
-    if is_depthwise(layer, kernel.name):
-        return window, (*window, rank - 1)
-    if isinstance(layer, TRANSPOSED):
-        return (*window, rank - 1), (*window, rank - 2)
-    # The second factor of an adapter is a matrix, whatever the kernel is.
-    if isinstance(layer, keras.layers.EinsumDense) and kernel.name != "lora_kernel_b":
-        # Not all letters of the inputs: a batch axis of the kernel, such as that of experts, is in the outputs too.
-        kernel, outputs = layer.equation.split(",")[1].split("->")
-        summed = tuple(axis for axis, letter in enumerate(kernel) if letter not in outputs)
-        return summed, tuple(axis for axis in range(rank) if axis not in summed)
-    return default_axes(rank)
-
-
-def kernel_groups(layer: keras.layers.Layer, kernel: keras.Variable) -> tuple[int, int]:
-    """Return the groups of the inputs and of the units in a kernel of `layer`: each unit is connected to one group.
-
-    A kernel has one of the two whole, and of the other only what one group has. So one of the numbers is 1.
-    """
-    if isinstance(layer, CONVOLUTIONS):
-        return 1, int(layer.groups)
-    if isinstance(layer, keras.layers.TorchModuleWrapper):
-        convolution = _torch_convolution(layer, kernel)
-        if convolution is not None:
-            groups = int(convolution.groups)
-            return (groups, 1) if convolution.transposed else (1, groups)
-    return 1, 1
-
-
-def _torch_convolution(layer: keras.layers.Layer, kernel: keras.Variable) -> Any:
-    """Return the convolution of torch, within the module of `layer`, that has this kernel, or `None`."""
-    for module in layer.module.modules():
-        if not (hasattr(module, "transposed") and hasattr(module, "groups")):
-            continue
-        # Also those of the modules within it: a parametrization keeps the kernel in one.
-        if any(parameter is kernel.value for parameter in module.parameters()):
-            return module
-    return None
-
-
-def is_depthwise(layer: keras.layers.Layer, name: str) -> bool:
-    """Return whether the kernel of this name is depthwise: it does not sum over channels."""
-    # A separable convolution has two kernels.
-    return isinstance(layer, DEPTHWISE) and name != "pointwise_kernel"
 
 
 def _expected_std(layer: keras.layers.Layer, name: str, fan_in: int, fan_out: int, std: float) -> float | None:

@@ -3,13 +3,31 @@
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
 from keras_initx.initializers._base import *
+
+# For the rooms above; not part of the public interface.
+from keras_initx.initializers._base import are_equal as are_equal
+from keras_initx.initializers._base import is_array as is_array
+from keras_initx.initializers._base import is_exact as is_exact
+from keras_initx.initializers._base import parameters_of as parameters_of
+from keras_initx.initializers._base import seeded_call as seeded_call
+from keras_initx.initializers._base import with_seed as with_seed
 from keras_initx.initializers._biases import *
 from keras_initx.initializers._composition import *
+from keras_initx.initializers._composition import check_dtype_for as check_dtype_for
+from keras_initx.initializers._composition import check_initializer as check_initializer
+from keras_initx.initializers._composition import check_shape_for as check_shape_for
 from keras_initx.initializers._convolution import *
 from keras_initx.initializers._orthogonal import *
 from keras_initx.initializers._pretrained import *
+from keras_initx.initializers._pretrained import grown_axis as grown_axis
+from keras_initx.initializers._pretrained import with_mean as with_mean
 from keras_initx.initializers._random import *
 from keras_initx.initializers._recurrent import *
+from keras_initx.initializers._scale import AxesInitializer as AxesInitializer
+from keras_initx.initializers._scale import MatrixInitializer as MatrixInitializer
+from keras_initx.initializers._scale import default_axes as default_axes
+from keras_initx.initializers._scale import fans as fans
 from keras_initx.initializers._sparse import *
 from keras_initx.initializers._variance import *
+from keras_initx.initializers._variance import stddev_for as stddev_for
 from keras_initx.initializers._variance_named import *

@@ -20,7 +20,7 @@ from keras_initx.backends import Draw, backend
 from keras_initx.sampling import MOST, Bounds, Namespace, Stream, choose_namespace, computing_dtype
 
 if TYPE_CHECKING:
-    from keras_initx.rendering._table import Table
+    from keras_initx.rendering import Table
 
 __all__ = ["CatalogEntry", "ConstantInitializer", "Initializer", "RandomInitializer", "catalog", "register"]
 
@@ -49,7 +49,7 @@ class Catalog(tuple[CatalogEntry, ...]):
 
     def table(self, quote: str = "") -> "Table":
         """Return the table, with `quote` around code."""
-        from keras_initx.rendering._table import Table  # only here: a string id needs none
+        from keras_initx.rendering import Table
 
         rows = []
         for entry in self:

@@ -12,7 +12,7 @@ import numpy as np
 from keras_initx._checks import as_float, check_flag, check_number, is_real
 from keras_initx._typing import Array, DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
-from keras_initx.sampling import Draw, Namespace, Stream, _conversion, affine, portable_log
+from keras_initx.sampling import CELLS, Draw, Namespace, Quantiles, Stream, portable_exp, portable_log
 
 __all__ = ["PriorBias", "ReLUBias", "TimeStepBias"]
 
@@ -279,26 +279,20 @@ class TimeStepBias(RandomInitializer):
             raise ValueError(f"`floor` must be below `max_step`. Received: {floor=!r}, {max_step=!r}")
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        knots, lowest, highest = _quantiles(float(self.min_step), float(self.max_step))
-        unit = (highest - lowest) / _conversion.UNITS
+        quantiles = _step_quantiles(float(self.min_step), float(self.max_step))
         floor = float(_inverse_softplus(np.array(max(self.floor, self.min_step), "float64")))
-        # Each draw represents the midpoint of its interval.
-        then = affine(lowest + unit / 2, unit, (floor, highest))
-        return stream.interpolated(Draw.VALUES, shape, knots, dtype, then)
+        bounds = (floor, quantiles.highest)
+        return stream.from_quantiles(Draw.VALUES, shape, quantiles, dtype, bounds=bounds)
 
 
 @functools.lru_cache(maxsize=8)
-def _quantiles(shortest: float, longest: float) -> tuple[Array, float, float]:
-    """Return the quantiles of the biases for `Stream.interpolated`, and the lowest and highest of them."""
+def _step_quantiles(shortest: float, longest: float) -> Quantiles:
+    """Return the quantiles of the biases that give log-uniform steps between `shortest` and `longest`."""
     low, high = portable_log(np.array([shortest, longest]))
-    steps = _conversion.portable_exp(low + (high - low) * (np.arange(_conversion.CELLS + 1) / _conversion.CELLS))
-    quantiles = _inverse_softplus(steps)
-    lowest, highest = float(quantiles[0]), float(quantiles[-1])
-    knots = np.rint((quantiles - lowest) / (highest - lowest) * _conversion.UNITS).astype("int32")
-    knots.flags.writeable = False
-    return knots, lowest, highest
+    steps = portable_exp(low + (high - low) * (np.arange(CELLS + 1) / CELLS))
+    return Quantiles.of(_inverse_softplus(steps))
 
 
 def _inverse_softplus(x: Array) -> Array:
     """Return `log(exp(x) - 1)`, with the same bits on every machine."""
-    return x + portable_log(1 - _conversion.portable_exp(-x))
+    return x + portable_log(1 - portable_exp(-x))

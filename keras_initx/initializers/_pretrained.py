@@ -10,11 +10,11 @@ from typing import Literal
 import keras
 import numpy as np
 
+from keras_initx._array_files import FORMATS, Contents, Stored, check_file, read_array, suffix
 from keras_initx._casts import cast
-from keras_initx._checks import DTYPES, check_type
+from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._keras import loads_a_model
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
-from keras_initx.initializers._array_files import FORMATS, Contents, Stored, check_file, read_array, suffix, truncated
 from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._composition import check_initializer, check_shape_for, values_of
 from keras_initx.sampling import choose_namespace, computing_dtype

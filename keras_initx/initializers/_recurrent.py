@@ -7,10 +7,11 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_choice, check_count, check_number
+from keras_initx._gates import is_gru, is_lstm, overwrites_forget_bias, units_of
 from keras_initx._keras import layer_using
-from keras_initx._typing import Array, DType, Seed, Shape, Tensor
+from keras_initx._typing import DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
-from keras_initx.sampling import Draw, Namespace, Stream, _conversion, affine, portable_log
+from keras_initx.sampling import CELLS, Draw, Namespace, Quantiles, Stream, portable_log
 
 __all__ = ["ChronoBias", "GRUUpdateBias", "LSTMForgetBias"]
 
@@ -215,38 +216,16 @@ class ChronoBias(RandomInitializer):
 
     def _keeping(self, stream: Stream, units: int, dtype: DType) -> Tensor:
         """Return the biases of the forget gates of an LSTM or the update gates of a GRU."""
-        knots, largest = _quantiles(int(self.max_steps))
-        unit = largest / _conversion.UNITS
-        # Each draw represents the midpoint of its interval.
-        return stream.interpolated(Draw.VALUES, (units,), knots, dtype, affine(unit / 2, unit, (0, largest)))
+        quantiles = _log_quantiles(int(self.max_steps))
+        return stream.from_quantiles(Draw.VALUES, (units,), quantiles, dtype, bounds=(0, quantiles.highest))
 
 
 @functools.lru_cache(maxsize=8)
-def _quantiles(max_steps: int) -> tuple[Array, float]:
-    """Return the quantiles of log U(1, max_steps - 1) for `Stream.interpolated`, and the largest of them."""
-    quantiles = portable_log(1 + (max_steps - 2) * np.linspace(0, 1, _conversion.CELLS + 1))
-    largest = float(quantiles[-1])
-    knots = np.rint(quantiles / largest * _conversion.UNITS).astype("int32")
-    knots.flags.writeable = False
-    return knots, largest
-
-
-def is_lstm(layer: keras.Layer | None) -> bool:
-    return hasattr(layer, "unit_forget_bias")
-
-
-def is_gru(layer: keras.Layer | None) -> bool:
-    return hasattr(layer, "reset_after")
-
-
-def units_of(layer: keras.Layer | None) -> int | None:
-    """Return the number of units of `layer`, or `None` if it has no such attribute."""
-    return getattr(layer, "units", getattr(layer, "filters", None))  # a ConvLSTM has filters
-
-
-def overwrites_forget_bias(layer: keras.Layer | None) -> bool:
-    """Return whether `layer` is an LSTM that sets its forget-gate bias to 1 itself."""
-    return bool(getattr(layer, "unit_forget_bias", False))
+def _log_quantiles(max_steps: int) -> Quantiles:
+    """Return the quantiles of log U(1, max_steps - 1)."""
+    logarithms = portable_log(1 + (max_steps - 2) * np.linspace(0, 1, CELLS + 1))
+    logarithms[0] = 0  # that of 1, which is computed with an error of rounding
+    return Quantiles.of(logarithms)
 
 
 def _overwritten_error(required: str, layer: keras.Layer, name: str, value: float) -> ValueError:
@@ -291,13 +270,3 @@ def _gru_bias(xp: Namespace, update_gate: Tensor, shape: Shape) -> Tensor:
     bias = xp.concatenate([update_gate, zeros, zeros])
     # The gate gets the sum of both rows. The first is the one that a layer with a single row has.
     return bias if len(shape) == 1 else xp.stack([bias, xp.zeros_like(bias)])
-
-
-def lstm_gates(bias: Array) -> Array:
-    """Return an LSTM bias as an array with a row for each gate, in the order of `_lstm_bias`."""
-    return bias.reshape(4, -1)
-
-
-def gru_gates(bias: Array) -> Array:
-    """Return the effective bias of a GRU as an array with a row for each gate, in the order of `_gru_bias`."""
-    return np.asarray(bias.reshape(-1, 3, bias.shape[-1] // 3).sum(axis=0))

@@ -4,8 +4,13 @@
 
 from keras_initx.models._dormant import *
 from keras_initx.models._initialize import *
+
+# For the rooms above; not part of the public interface.
+from keras_initx.models._layer_initializers import optimizers_of as optimizers_of
 from keras_initx.models._load_pretrained import *
 from keras_initx.models._lora import *
 from keras_initx.models._lsuv import *
+from keras_initx.models._rules import matches_path as matches_path
 from keras_initx.models._shrink_and_perturb import *
 from keras_initx.models._weights import *
+from keras_initx.structure import ModelWeight as ModelWeight

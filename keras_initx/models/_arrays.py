@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._checks import check_choice, check_type
+from keras_initx._array_files import FORMATS, Region, Stored, check_file, open_arrays, suffix
+from keras_initx._checks import check_choice, check_type, close_matches
 from keras_initx._typing import Array
 from keras_initx.backends import backend
-from keras_initx.initializers._array_files import FORMATS, Region, Stored, check_file, open_arrays, suffix
 from keras_initx.models._layouts import LAYOUTS, OTHER_NAMES, Candidate, KerasLayout, LayoutName, Part, joined
-from keras_initx.models._weights import ModelWeight, check_model, close_matches, find_weights
+from keras_initx.structure import ModelWeight, check_model, find_weights
 
 # A file, a model, or a dict from names to arrays or tensors of any framework.
 Source: TypeAlias = str | os.PathLike[str] | keras.Model | Mapping[str, Any]

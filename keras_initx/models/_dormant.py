@@ -13,16 +13,30 @@ from keras_initx._checks import check_flag, check_not_negative, check_type
 from keras_initx._seeds import root_seed
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics import Thresholds, _build, _diagnose, _layers, _measure
-from keras_initx.diagnostics._recorder import Recorder
-from keras_initx.diagnostics._signal import array_of, tensors_in
-from keras_initx.diagnostics._weights import CONVOLUTIONS, TRANSPOSED, kernel_axes
+from keras_initx.diagnostics import Recorder, Thresholds
+from keras_initx.models._assign import undone_after_error
 from keras_initx.models._forward import kernels_of
 from keras_initx.models._initialize import Step, draw, planned
 from keras_initx.models._layer_initializers import slots
 from keras_initx.models._rules import Rules
-from keras_initx.models._weights import check_model, find_weights, undone_after_error
-from keras_initx.rendering._table import Column, Tabular
+from keras_initx.rendering import Column, Tabular
+from keras_initx.structure import (
+    CONVOLUTIONS,
+    TRANSPOSED,
+    Batch,
+    activation_of,
+    array_of,
+    check_data,
+    check_model,
+    ensure_built,
+    find_weights,
+    first_examples,
+    kernel_axes,
+    named_layers,
+    own_weights,
+    parts_of,
+    tensors_in,
+)
 
 __all__ = ["DormantLayer", "DormantUnits", "reset_dormant"]
 
@@ -84,7 +98,7 @@ class DormantUnits(Tabular[DormantLayer]):
 
 def reset_dormant(
     model: keras.Model,
-    x: _measure.Batch,
+    x: Batch,
     rules: Rules | None = None,
     *,
     threshold: float = 0.1,
@@ -159,23 +173,23 @@ def reset_dormant(
         learning", ICML 2023.
     """
     check_type("model", model, keras.Model, "a Keras model")
-    _diagnose.check_data(x, None, batch_size)
+    check_data(x, None, batch_size)
     check_not_negative("threshold", threshold)
     for name, flag in (("reset", reset), ("atomic", atomic), ("dry_run", dry_run)):
         check_flag(name, flag)
     root = root_seed(seed)
-    x = _diagnose.first_examples(x, batch_size)
-    _build.ensure_built(model, x)
+    x = first_examples(x, batch_size)
+    ensure_built(model, x)
     steps = {id(step.weight.variable): step for step in planned(check_model("model", model), rules, root)}
     if reset:
         slots(model)  # for its errors, before anything is changed
     flow = _Flow(model)
-    with flow.recording(), backend.preserve_state([model, *_layers.parts_of(model)]):
+    with flow.recording(), backend.preserve_state([model, *parts_of(model)]):
         flow.graph.add_consumer(model, tensors_in(model(x, training=False)))
     weights = find_weights(model)
     paths = {layer: path for weight in weights for layer, path in zip(weight.layers, weight.layer_paths, strict=True)}
     rows, fresh, zeroed = [], _Masks(), _Masks()
-    for layer, name in _layers.named_layers(model).items():
+    for layer, name in named_layers(model).items():
         if kernels_of(layer) is None:
             continue
         path = paths.get(layer, name)  # a layer with no weights but those of another has none
@@ -353,7 +367,7 @@ def _unit_weights(
         raise _LeftError("its output is not finite")
     own = [(kernel, axis)]
     for part in passed:
-        vectors = [weight for weight in _layers.own_weights(part) if weight is not kernel]
+        vectors = [weight for weight in own_weights(part) if weight is not kernel]
         # A vector may be frozen by itself. Moving averages are never trained.
         trained = [weight for weight in vectors if not weight.name.startswith("moving_")]
         if vectors and not (part.trainable and all(weight.trainable for weight in trained)):
@@ -383,7 +397,7 @@ def _unit_obstacle(layer: keras.layers.Layer) -> str:
 
 def _activation_obstacle(layer: keras.layers.Layer) -> str:
     """Return why the activation of a layer may mix units, empty if it does not."""
-    activation = _layers.activation_of(layer)
+    activation = activation_of(layer)
     while isinstance(activation, functools.partial):
         activation = activation.func
     if activation is None or _is_of_keras(activation, _UNITWISE_ACTIVATIONS):

@@ -9,18 +9,22 @@ import keras
 
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._layers import (
+from keras_initx.models._assign import assign
+from keras_initx.structure import (
     HOOKS,
     activation_of,
+    array_of,
     call_name,
+    first_float,
+    is_kernel,
+    is_quantized,
+    is_zero,
     named_layers,
     own_weights,
     parts_of,
     replaced,
+    tensors_in,
 )
-from keras_initx.diagnostics._signal import array_of, first_float, tensors_in
-from keras_initx.diagnostics._weights import is_kernel, is_zero
-from keras_initx.models._weights import assign, is_quantized
 
 # Calls a layer, possibly again, and returns its output before the activation, or `None` if that is not accessible.
 Outputs = Callable[[], Array | None]

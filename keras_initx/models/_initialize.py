@@ -14,22 +14,13 @@ from keras_initx._checks import DTYPES, check_flag
 from keras_initx._seeds import derived_seed, has_seed, root_seed
 from keras_initx._typing import Shape, Tensor
 from keras_initx.backends import Draw, backend
-from keras_initx.initializers import Initializer, KeepSparse, _composition
-from keras_initx.initializers._base import is_exact, seeded_call
+from keras_initx.initializers import Initializer, KeepSparse, check_dtype_for, check_shape_for, is_exact, seeded_call
+from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
 from keras_initx.models._layer_initializers import LayerInitializer, initial_state, layer_initializers
 from keras_initx.models._rules import Rules, description, initializers_by_rule, with_seed_and_axes
-from keras_initx.models._weights import (
-    ModelWeight,
-    check_model,
-    find_weights,
-    is_quantized,
-    made_like,
-    refresh_normalizations,
-    undone_after_error,
-)
-from keras_initx.rendering._table import Column, WeightTable, filled
-from keras_initx.rendering._terminal import progress
-from keras_initx.rendering._text import short_number as number
+from keras_initx.rendering import Column, WeightTable, filled, progress
+from keras_initx.rendering import short_number as number
+from keras_initx.structure import ModelWeight, check_model, find_weights, is_quantized
 
 __all__ = ["InitializationPlan", "WeightPlan", "initialize"]
 
@@ -240,8 +231,8 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
             if initializer is not given and has_seed(initializer.get_config()):
                 seed = derived  # A user's object has its own.
             try:
-                _composition.check_shape_for(initializer, weight.shape)
-                _composition.check_dtype_for(initializer, weight.shape, weight.dtype)
+                check_shape_for(initializer, weight.shape)
+                check_dtype_for(initializer, weight.shape, weight.dtype)
             except ValueError as error:
                 raise _unsuitable(repr(initializer), weight.path, f": {error}") from None
             if isinstance(initializer, Initializer) and weight.dtype not in DTYPES:

@@ -13,12 +13,12 @@ import keras
 import numpy as np
 
 from keras_initx._checks import DTYPES
+from keras_initx._gates import overwrites_forget_bias
 from keras_initx._keras import argument_name
 from keras_initx._seeds import own_random
 from keras_initx._typing import Shape, Tensor
-from keras_initx.diagnostics._layers import parts_of, replaced
-from keras_initx.initializers import Concatenated, LSTMForgetBias, _recurrent
-from keras_initx.models._weights import ModelWeight, is_quantized, weights_within
+from keras_initx.initializers import Concatenated, LSTMForgetBias
+from keras_initx.structure import ModelWeight, is_quantized, parts_of, replaced, weights_within
 
 # What Keras accepts for a weight: an object, or a function of shape and dtype.
 LayerInitializer: TypeAlias = keras.initializers.Initializer | Callable[..., Any]
@@ -45,7 +45,7 @@ def layer_initializers(weights: Sequence[ModelWeight]) -> dict[str, tuple[LayerI
             found[weight.path] = None, "adapted to data"
         else:
             initializer = _held(weight) or _recorded(weight, record)
-            sets_forget_bias = weight.name == "bias" and _recurrent.overwrites_forget_bias(weight.layer)
+            sets_forget_bias = weight.name == "bias" and overwrites_forget_bias(weight.layer)
             if initializer and sets_forget_bias and not isinstance(initializer, LSTMForgetBias):
                 units = weight.shape[0] // 4
                 initializer = Concatenated([initializer, "ones", initializer], sizes=[units, units, 2 * units])

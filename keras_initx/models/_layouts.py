@@ -12,17 +12,17 @@ from typing import Any, Literal, TypeAlias
 import keras
 import numpy as np
 
+from keras_initx._array_files import Region
 from keras_initx._typing import Array, Shape
-from keras_initx.diagnostics._weights import (
+from keras_initx.structure import (
     CONVOLUTIONS,
     DEPTHWISE,
     NORMALIZATIONS,
     TRANSPOSED,
+    ModelWeight,
     is_depthwise,
     is_kernel,
 )
-from keras_initx.initializers._array_files import Region
-from keras_initx.models._weights import ModelWeight
 
 # An index from `numpy.s_`, a function that maps the array to the weight, or that the rest of the weight is its mean.
 Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...]

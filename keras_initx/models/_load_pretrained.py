@@ -10,23 +10,16 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_initx._array_files import Region, Stored
 from keras_initx._casts import can_be_cast, cast
-from keras_initx._checks import check_flag
+from keras_initx._checks import LISTED, check_flag, close_matches, truncated
 from keras_initx._typing import Array, Shape
 from keras_initx.backends import backend
-from keras_initx.initializers._array_files import LISTED, Region, Stored, truncated
-from keras_initx.initializers._pretrained import grown_axis, with_mean
+from keras_initx.initializers import grown_axis, with_mean
 from keras_initx.models import _arrays, _layouts
-from keras_initx.models._weights import (
-    ModelWeight,
-    check_model,
-    close_matches,
-    find_weights,
-    refresh_normalizations,
-    undone_after_error,
-)
-from keras_initx.rendering._table import Column, WeightTable, filled
-from keras_initx.rendering._terminal import progress
+from keras_initx.models._assign import refresh_normalizations, undone_after_error
+from keras_initx.rendering import Column, WeightTable, filled, progress
+from keras_initx.structure import ModelWeight, check_model, find_weights
 
 __all__ = ["LoadedWeight", "LoadingPlan", "load_pretrained"]
 

@@ -13,12 +13,20 @@ from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._seeds import derived_seed, root_seed
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import Draw
-from keras_initx.diagnostics import _build, _diagnose, _layers, _measure, _signal, _weights
+from keras_initx.diagnostics import spread
 from keras_initx.initializers import Orthogonal
+from keras_initx.models._assign import assign, made_like, undone_after_error
 from keras_initx.models._forward import Kernels, Outputs, forward, kernels_of
-from keras_initx.models._weights import assign, find_weights, made_like, undone_after_error
-from keras_initx.rendering._table import Column, Tabular
-from keras_initx.rendering._terminal import progress
+from keras_initx.rendering import Column, Tabular, progress
+from keras_initx.structure import (
+    Batch,
+    check_data,
+    ensure_built,
+    find_weights,
+    first_examples,
+    kernel_axes,
+    named_layers,
+)
 
 __all__ = ["LSUVResult", "LSUVRow", "lsuv"]
 
@@ -83,7 +91,7 @@ _Values = list[tuple[keras.Variable, Tensor]]
 
 def lsuv(
     model: keras.Model,
-    x: _measure.Batch,
+    x: Batch,
     *,
     seed: int | None = None,
     tolerance: float = 0.1,
@@ -148,16 +156,16 @@ def lsuv(
         Mishkin and Matas, "All you need is a good init", ICLR 2016, and Mishkin's `LSUV-pytorch`, commit 0c45eb2.
     """
     check_type("model", model, keras.Model, "a Keras model")
-    _diagnose.check_data(x, None, batch_size)
+    check_data(x, None, batch_size)
     check_number("tolerance", tolerance, positive=True)
     check_count("max_steps", max_steps)
     root = root_seed(seed)
-    x = _diagnose.first_examples(x, batch_size)
-    _build.ensure_built(model, x)
+    x = first_examples(x, batch_size)
+    ensure_built(model, x)
     weights = find_weights(model)
     paths = {layer: path for weight in weights for layer, path in zip(weight.layers, weight.layer_paths, strict=True)}
     # A layer with no weights but those of another has no path: its kernel is scaled there.
-    named = [layer for layer in _layers.named_layers(model) if layer in paths]
+    named = [layer for layer in named_layers(model) if layer in paths]
     kernels = {layer: found for layer in named if (found := kernels_of(layer))}
     seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
     before = _variances(model, x, kernels, [])
@@ -190,7 +198,7 @@ def lsuv(
 
 
 def _variances(
-    model: keras.Model, x: _measure.Batch, layers: dict[keras.layers.Layer, Kernels], values: _Values
+    model: keras.Model, x: Batch, layers: dict[keras.layers.Layer, Kernels], values: _Values
 ) -> dict[keras.layers.Layer, float | None]:
     """Return the output variance of each layer, in execution order, with these kernel values."""
     found: dict[keras.layers.Layer, float | None] = {}
@@ -206,7 +214,7 @@ def _variances(
 
 
 def _orthonormal(layer: keras.layers.Layer, kernel: keras.Variable, seed: int) -> Tensor:
-    inputs, _ = _weights.kernel_axes(layer, kernel)
+    inputs, _ = kernel_axes(layer, kernel)
     dtype = "float64" if kernel.dtype == "float64" else "float32"
     function = functools.partial(Orthogonal(seed=seed, input_axes=inputs), kernel.shape, dtype)
     return made_like(kernel, Draw(function))
@@ -309,6 +317,6 @@ def _obstacle(values: Array | None) -> str:
     size = math.sqrt(float(np.square(values, dtype="float64").mean())) if values.size else 0.0
     if not size:
         return "its output is zero"
-    if _signal.spread(values) <= _LEAST_SPREAD * size:
+    if spread(values) <= _LEAST_SPREAD * size:
         return "its output is the same for all examples"
     return ""

@@ -7,12 +7,26 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
+from keras_initx._checks import close_matches
+from keras_initx._gates import is_gru, is_lstm
 from keras_initx._seeds import derived_seed, has_seed
 from keras_initx._typing import InitializerLike, Shape
-from keras_initx.initializers import ChronoBias, Initializer, _base, _composition, _scale, catalog
-from keras_initx.initializers._recurrent import is_gru, is_lstm
-from keras_initx.models._weights import ModelWeight, close_matches
-from keras_initx.sampling._conversion import truncated_quantiles
+from keras_initx.initializers import (
+    AxesInitializer,
+    ChronoBias,
+    Initializer,
+    MatrixInitializer,
+    RandomInitializer,
+    are_equal,
+    catalog,
+    check_initializer,
+    default_axes,
+    is_array,
+    parameters_of,
+    with_seed,
+)
+from keras_initx.sampling import truncated_quantiles
+from keras_initx.structure import ModelWeight
 
 # A pattern for paths, a layer type, or a predicate on a weight.
 Condition: TypeAlias = str | type[keras.Layer] | Callable[[ModelWeight], bool]
@@ -57,7 +71,7 @@ def _checked(condition: Any, value: InitializerLike | None) -> keras.initializer
         )
     if value is None:
         return None
-    initializer = _composition.check_initializer(f"rules[{condition!r}]", value)
+    initializer = check_initializer(f"rules[{condition!r}]", value)
     if has_seed(initializer.get_config()):
         raise ValueError(
             "`rules` must have initializers without seeds: each weight gets its own, derived from `seed`. "
@@ -118,9 +132,9 @@ def with_seed_and_axes(
         copy: keras.initializers.Initializer = cls.from_config(arguments)
     except Exception:  # A user's class may refuse its own config, or hold one that is not registered.
         return initializer
-    if "seed" not in given and isinstance(copy, _base.RandomInitializer):
-        copy = _base.with_seed(copy, seed)
-    if without_axes and isinstance(copy, _scale.AxesInitializer):
+    if "seed" not in given and isinstance(copy, RandomInitializer):
+        copy = with_seed(copy, seed)
+    if without_axes and isinstance(copy, AxesInitializer):
         copy._groups = weight.groups
     return copy
 
@@ -131,16 +145,16 @@ def _arguments(initializer: keras.initializers.Initializer) -> dict[str, Any] | 
         # Not the config: a nested initializer of a user may lack one, or not be registered.
         return initializer._arguments()
     arguments = dict(initializer.get_config())
-    return arguments if arguments.keys() >= _base.parameters_of(type(initializer)).keys() else None
+    return arguments if arguments.keys() >= parameters_of(type(initializer)).keys() else None
 
 
 def _needs_axes(cls: type, inputs: Shape, units: Shape, rank: int) -> bool:
     """Return whether an initializer of type `cls` takes axes and its defaults would be different."""
-    if not _base.parameters_of(cls).keys() >= set(_AXES):
+    if not parameters_of(cls).keys() >= set(_AXES):
         return False
-    if issubclass(cls, _scale.MatrixInitializer):  # which needs each axis exactly once
+    if issubclass(cls, MatrixInitializer):  # which needs each axis exactly once
         return rank > 2 and sorted(inputs + units) == list(range(rank)) and bool(inputs and units)
-    return (inputs, units) != _scale.default_axes(rank)
+    return (inputs, units) != default_axes(rank)
 
 
 def _argument_for(value: Any, seed: int, weight: ModelWeight) -> Any:
@@ -160,14 +174,13 @@ def description(initializer: Callable[..., Any]) -> str:
     """Return an initializer as a constructor call, without seed, axes and default arguments, or a function's name."""
     if not isinstance(initializer, keras.initializers.Initializer):
         return str(getattr(initializer, "__name__", type(initializer).__name__))
-    parameters, arguments = _base.parameters_of(type(initializer)), _arguments(initializer)
+    parameters, arguments = parameters_of(type(initializer)), _arguments(initializer)
     if arguments is None:
         return f"{type(initializer).__name__}(...)"
     shown = (
         f"{name}={_argument_text(value)}"
         for name, value in arguments.items()
-        if name not in ("seed", *_AXES)
-        and (name not in parameters or not _base.are_equal(value, parameters[name].default))
+        if name not in ("seed", *_AXES) and (name not in parameters or not are_equal(value, parameters[name].default))
     )
     return f"{type(initializer).__name__}({', '.join(shown)})"
 
@@ -177,7 +190,7 @@ def _argument_text(value: Any) -> str:
         return f"[{', '.join(map(_argument_text, value))}]"
     if isinstance(value, keras.initializers.Initializer):
         return description(value)
-    if _base.is_array(value):
+    if is_array(value):
         return f"<array of shape {tuple(value.shape)}>"
     value = value.item() if isinstance(value, np.generic | np.ndarray) else value
     return f"{value:.4g}" if isinstance(value, float) else repr(value)

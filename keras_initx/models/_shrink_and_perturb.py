@@ -10,8 +10,8 @@ from keras_initx._seeds import root_seed
 from keras_initx._typing import Tensor
 from keras_initx.models._initialize import InitializationPlan, Step, carried_out, planned
 from keras_initx.models._rules import Rules
-from keras_initx.models._weights import ModelWeight, check_model
 from keras_initx.sampling import computing_dtype
+from keras_initx.structure import ModelWeight, check_model
 
 __all__ = ["shrink_and_perturb"]
 

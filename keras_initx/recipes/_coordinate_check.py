@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_initx._checks import check_count
-from keras_initx.diagnostics import _measure, diagnose
-from keras_initx.models._weights import check_model
-from keras_initx.rendering import _export, _figures, _terminal
-from keras_initx.rendering._table import Column, Tabular
-from keras_initx.rendering._text import short_number as number
+from keras_initx.diagnostics import diagnose
+from keras_initx.rendering import COLORS, Column, Tabular, as_json, new_figure, progress, save_figure, tidy
+from keras_initx.rendering import short_number as number
+from keras_initx.structure import Batch, check_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +52,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
     def to_json(self) -> str:
         """Return the result as JSON."""
         values = asdict(self) | {"sizes": self.sizes.tolist(), "exponents": self.exponents.tolist()}
-        return _export.as_json(values, indent=1)
+        return as_json(values, indent=1)
 
     def plot(self, path: str | Path | None = None) -> "Figure":
         """Plot the sizes against the width, with a panel for each step and a line for each layer.
@@ -71,10 +70,10 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
             OSError: If the file cannot be written.
             ValueError: If the suffix is not that of a supported format.
         """
-        figure = _figures.new_figure(size=(1.5 + 2.2 * len(self.sizes), 3))
+        figure = new_figure(size=(1.5 + 2.2 * len(self.sizes), 3))
         axes = figure.subplots(1, len(self.sizes), sharey=True, squeeze=False)[0]
         for step, (axis, sizes) in enumerate(zip(axes, self.sizes, strict=True)):
-            axis.set_prop_cycle(color=_figures.COLORS)
+            axis.set_prop_cycle(color=COLORS)
             for name, line in zip(self.layers, sizes, strict=True):
                 axis.plot(self.widths, np.where(line > 0, line, np.nan), "o-", label=name, markersize=3, linewidth=1)
             axis.set_xscale("log", base=2)
@@ -82,9 +81,9 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
             axis.set_title(f"after step {step}" if step else "before training", fontsize=10)
             axis.set_xlabel("width", fontsize=8)
         axes[0].set_ylabel("root mean square")
-        _figures.tidy(axes)
+        tidy(axes)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
-        return _figures.save_figure(figure, path)
+        return save_figure(figure, path)
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [(name, *map(number, found)) for name, found in zip(self.layers, self.exponents.T, strict=True)]
@@ -103,8 +102,8 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
 def coordinate_check(
     build: Callable[[int], keras.Model],
     widths: Sequence[int] | npt.NDArray[np.integer],
-    x: _measure.Batch,
-    y: _measure.Batch,
+    x: Batch,
+    y: Batch,
     *,
     steps: int = 3,
 ) -> CoordinateCheck:
@@ -151,7 +150,7 @@ def coordinate_check(
     if len(set(widths)) < 2:
         raise ValueError(f"`widths` must have at least two different widths. Received: {widths=!r}")
     found: list[list[dict[str, float]]] = []  # of each model, after each step
-    with _terminal.progress("coordinate check", len(widths), "widths") as advance:
+    with progress("coordinate check", len(widths), "widths") as advance:
         for width in widths:
             model = check_model("build", build(width))
             found.append([_sizes(model, x)])
@@ -172,7 +171,7 @@ def coordinate_check(
     return CoordinateCheck(widths, names, np.moveaxis(np.array(columns), 0, -1))
 
 
-def _sizes(model: keras.Model, x: _measure.Batch) -> dict[str, float]:
+def _sizes(model: keras.Model, x: Batch) -> dict[str, float]:
     """Return the root mean square of the output of each layer, by its name."""
     signals = {layer.name: layer.signal for layer in diagnose(model, x).layers}
     return {name: float(np.hypot(signal.mean, signal.std)) for name, signal in signals.items() if signal}

@@ -8,10 +8,16 @@ import keras
 
 from keras_initx._checks import check_count
 from keras_initx._typing import InitializerLike
-from keras_initx.diagnostics._layers import activation_name, named_layers
-from keras_initx.diagnostics._weights import NORMALIZATIONS, is_depthwise
-from keras_initx.models._rules import matches_path
-from keras_initx.models._weights import ModelWeight, check_model, find_weights
+from keras_initx.models import matches_path
+from keras_initx.structure import (
+    NORMALIZATIONS,
+    ModelWeight,
+    activation_name,
+    check_model,
+    find_weights,
+    is_depthwise,
+    named_layers,
+)
 
 # Maps patterns to initializers.
 Recipe: TypeAlias = dict[str, InitializerLike | None]

@@ -3,9 +3,9 @@
 import keras
 
 from keras_initx.initializers import RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling
-from keras_initx.models._weights import find_weights
 from keras_initx.recipes._fit import Recipe, check_activations, check_attends, check_depthwise, for_model, matching
-from keras_initx.sampling._conversion import truncated_quantiles
+from keras_initx.sampling import truncated_quantiles
+from keras_initx.structure import find_weights
 
 __all__ = ["convnext", "efficientnet", "mobilenet", "vit_jax", "vit_timm"]
 

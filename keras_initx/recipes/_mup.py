@@ -11,9 +11,9 @@ import keras
 
 from keras_initx._checks import check_choice
 from keras_initx._typing import Shape
-from keras_initx.models._weights import ModelWeight, check_model, find_weights
-from keras_initx.rendering._table import Column, WeightTable
-from keras_initx.rendering._text import short_number as number
+from keras_initx.rendering import Column, WeightTable
+from keras_initx.rendering import short_number as number
+from keras_initx.structure import ModelWeight, check_model, find_weights
 
 __all__ = ["MupTable", "MupWeight", "mup"]
 

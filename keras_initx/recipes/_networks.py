@@ -8,7 +8,6 @@ import keras
 
 from keras_initx._checks import check_count, check_flag
 from keras_initx.initializers import LSTMForgetBias, Orthogonal, Scaled, VarianceScaling
-from keras_initx.models._weights import ModelWeight, check_model, find_weights
 from keras_initx.recipes._fit import (
     Recipe,
     check_branches_are_added,
@@ -17,6 +16,7 @@ from keras_initx.recipes._fit import (
     for_model,
     paths,
 )
+from keras_initx.structure import ModelWeight, check_model, find_weights
 
 __all__ = ["fixup", "orthogonal_rnn", "selu", "spectral", "zero_residual"]
 

@@ -14,6 +14,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+__all__ = [
+    "BLUE",
+    "COLORS",
+    "PALE_BLUE",
+    "RED",
+    "Plot",
+    "as_png",
+    "color_of",
+    "new_figure",
+    "save_figure",
+    "save_plots",
+    "tidy",
+]
+
 BLUE, PALE_BLUE, RED = "#3069a8", "#9db8d6", "#c0392b"
 # The colorblind-safe palette of Okabe and Ito.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")

@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from keras_initx.rendering._export import as_csv, as_json
 
+__all__ = ["GAP", "Column", "Table", "Tabular", "WeightTable", "filled", "legend", "narrow", "text_width"]
+
 GAP = 2  # characters between two columns
 Row = TypeVar("Row")
 

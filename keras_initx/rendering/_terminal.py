@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
+__all__ = ["is_rich", "progress", "status"]
+
 
 def is_rich(stream: TextIO | None) -> bool:
     """Return whether `stream` is a terminal and rich is installed. Python has `None` for a closed stream."""

@@ -4,6 +4,8 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 
+__all__ = ["counted", "listed", "number", "ranges", "short_number", "shortened"]
+
 
 def number(value: float) -> str:
     """Format a number with a suitable precision for accuracies and losses."""

@@ -5,7 +5,7 @@ import functools
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -13,7 +13,19 @@ import numpy as np
 from keras_initx._typing import Array, DType, Tensor
 from keras_initx.sampling._namespace import Namespace
 
-__all__ = ["LEAST", "MOST", "NORMAL_REACH", "Affine", "Bounds", "affine", "portable_log"]
+__all__ = [
+    "CELLS",
+    "LEAST",
+    "MOST",
+    "NORMAL_REACH",
+    "Affine",
+    "Bounds",
+    "Quantiles",
+    "affine",
+    "portable_exp",
+    "portable_log",
+    "truncated_quantiles",
+]
 
 Convert = Callable[[Namespace, Tensor, Tensor, DType], Tensor]
 # A kind of draws: how words are converted, and the table for it.
@@ -134,20 +146,42 @@ _GRID = 1 << 16
 _REACH = 13.5
 
 
-class Quantiles(NamedTuple):
-    """A truncated normal distribution in fixed point.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Quantiles:
+    """A distribution by its quantiles, in fixed point. Between two of them it is uniform.
 
     Attributes:
-        knots: The quantiles at the multiples of `1 / CELLS`, in units from `origin`.
-        origin: The lowest value.
+        knots: The quantiles at the multiples of `1 / CELLS`, in units from `lowest`: strictly increasing
+            integers from 0 to `UNITS`.
+        lowest: The lowest value.
+        highest: The highest value.
         unit: Size of a unit.
-        stddev: Standard deviation of the draws, with linear interpolation between the knots.
     """
 
     knots: Array
-    origin: float
+    lowest: float
+    highest: float
     unit: float
-    stddev: float
+
+    @classmethod
+    def of(cls, values: Array) -> "Quantiles":
+        """Return the distribution with these quantiles, `CELLS + 1` increasing numbers."""
+        lowest = float(values[0])
+        highest = float(values[-1])
+        width = highest - lowest
+        return cls(_knots((values - lowest) / width), lowest, highest, width / UNITS)
+
+    @functools.cached_property
+    def stddev(self) -> float:
+        """Standard deviation of the draws."""
+        return self.unit * _stddev(self.knots.astype("float64"))
+
+
+def _knots(positions: Array) -> Array:
+    """Return positions from 0 to 1 in units."""
+    knots: Array = np.rint(positions * UNITS).astype("int32")
+    knots.flags.writeable = False
+    return knots
 
 
 @functools.lru_cache(maxsize=8)
@@ -165,14 +199,15 @@ def truncated_quantiles(lower: float, upper: float) -> Quantiles:
     # The inverse of the distribution function, by linear interpolation on the grid. Each cell is repeated for the whole
     # numbers among its levels.
     counts = np.diff(np.ceil(levels[:-1]), append=CELLS + 1).astype(int)
-    cell, lowest, width = (np.repeat(x, counts) for x in (np.arange(_GRID), levels[:-1], np.diff(levels)))
-    quantiles = (cell + (np.arange(CELLS + 1) - lowest) / width) / _GRID
+    cell = np.repeat(np.arange(_GRID), counts)
+    level = np.repeat(levels[:-1], counts)
+    rise = np.repeat(np.diff(levels), counts)
+    positions = (cell + (np.arange(CELLS + 1) - level) / rise) / _GRID
     if lower == -upper:
-        quantiles = (quantiles + (1 - quantiles[::-1])) / 2
-    knots = np.rint(quantiles * UNITS).astype("int32")
-    knots.flags.writeable = False
-    unit = (high - low) / UNITS
-    return Quantiles(knots, mode + low, unit, unit * _stddev(knots.astype("float64")))
+        positions = (positions + (1 - positions[::-1])) / 2
+    lowest = mode + low
+    width = high - low
+    return Quantiles(_knots(positions), lowest, lowest + width, width / UNITS)
 
 
 def _density(x: Array, mode: float) -> Array:

@@ -12,7 +12,16 @@ import numpy as np
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling import _conversion
-from keras_initx.sampling._conversion import Affine, Bounds, Convert, Kind, affine, finish, truncated_quantiles
+from keras_initx.sampling._conversion import (
+    Affine,
+    Bounds,
+    Convert,
+    Kind,
+    Quantiles,
+    affine,
+    finish,
+    truncated_quantiles,
+)
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace, choose_namespace
 from keras_initx.sampling._words import Words, fill, words_at
 
@@ -92,20 +101,33 @@ class Stream:
         table = self._table(_conversion.normal_table(dtype))
         return _conversion.as_normal(self.xp, self.words_at(draw, index), table, dtype)
 
-    def interpolated(
-        self, draw: int, shape: Shape, knots: Array, dtype: DType = "float32", then: Affine | None = None
+    def from_quantiles(
+        self,
+        draw: int,
+        shape: Shape,
+        quantiles: Quantiles,
+        dtype: DType = "float32",
+        *,
+        offset: float = 0.0,
+        factor: float = 1.0,
+        bounds: Bounds | None = None,
     ) -> Tensor:
-        """Return integer draws from a distribution given by its quantiles.
+        """Return finished draws `offset + factor * x`, with `x` from the distribution that has these quantiles.
 
         Args:
             draw: What the numbers are for.
             shape: Shape of the result.
-            knots: The quantiles at the multiples of `2**-16`: 65,537 strictly increasing int32
-                values from 0 to `2**24`. Between two of them the distribution is uniform.
+            quantiles: The quantiles of `x`.
             dtype: `"float32"` or `"float64"`.
-            then: See `Stream`.
+            offset: A number.
+            factor: A positive number.
+            bounds: Lower and upper bound of the results, which also hold after rounding.
         """
-        return self._map(draw, shape, dtype, (_conversion.as_interpolated, knots.view(self.xp.word)), then=then)
+        # An integer draw stands for the midpoint of its unit.
+        lowest = offset + factor * (quantiles.lowest + quantiles.unit / 2)
+        then = affine(lowest, factor * quantiles.unit, bounds)
+        knots = quantiles.knots.view(self.xp.word)
+        return self._map(draw, shape, dtype, (_conversion.as_interpolated, knots), then=then)
 
     def integers(self, draw: int, shape: Shape, bounds: Tensor) -> Tensor:
         """Return integers in `[0, bounds)` as words.
@@ -278,10 +300,8 @@ def truncated_normal(
     """
     quantiles = truncated_quantiles(float(lower), float(upper))
     scale = stddev / quantiles.stddev
-    # Each draw represents the midpoint of its unit.
-    offset = mean + scale * (quantiles.origin + quantiles.unit / 2)
-    then = affine(offset, scale * quantiles.unit, truncated_bounds(lower, upper, mean, stddev))
-    return stream.interpolated(Draw.VALUES, shape, quantiles.knots, dtype, then)
+    bounds = truncated_bounds(lower, upper, mean, stddev)
+    return stream.from_quantiles(Draw.VALUES, shape, quantiles, dtype, offset=mean, factor=scale, bounds=bounds)
 
 
 def truncated_bounds(lower: float, upper: float, mean: float, stddev: float) -> Bounds:
@@ -294,5 +314,4 @@ def truncated_range(lower: float, upper: float, mean: float, stddev: float) -> B
     """Return the lowest and the highest draw of `truncated_normal`, which may be far from the bounds."""
     quantiles = truncated_quantiles(float(lower), float(upper))
     scale = stddev / quantiles.stddev
-    highest = quantiles.origin + _conversion.UNITS * quantiles.unit
-    return mean + scale * quantiles.origin, mean + scale * highest
+    return mean + scale * quantiles.lowest, mean + scale * quantiles.highest

@@ -4,5 +4,9 @@
 
 from keras_initx.studies._engine import *
 from keras_initx.studies._records import *
+
+# For the rooms above; not part of the public interface.
+from keras_initx.studies._records import Folder as Folder
 from keras_initx.studies._restart_study import *
+from keras_initx.studies._result import write_plots_and_report as write_plots_and_report
 from keras_initx.studies._study import *

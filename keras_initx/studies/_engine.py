@@ -18,7 +18,7 @@ from keras_initx._extras import import_optional
 from keras_initx._files import check_local
 from keras_initx._process import SharedByThreads
 from keras_initx._seeds import isolated_rng, parts_of, seeded, takes_seed
-from keras_initx.rendering._terminal import progress
+from keras_initx.rendering import progress
 from keras_initx.studies import _metric, _plan
 from keras_initx.studies._data import checked_data
 from keras_initx.studies._fingerprint import fingerprint

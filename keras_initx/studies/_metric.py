@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import keras
 
 from keras_initx._checks import check_choice, check_number, check_type
-from keras_initx.diagnostics._layers import automatic_name
+from keras_initx.structure import automatic_name
 from keras_initx.studies._records import BuildError, Direction, Mode, Trial
 from keras_initx.studies._reuse import is_of_keras
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from keras_initx.rendering._figures import Plot, color_of, new_figure, tidy
+from keras_initx.rendering import Plot, color_of, new_figure, tidy
 from keras_initx.studies._records import FloatArray, Record
 from keras_initx.studies._trials import Trials, best_epochs, epochs_to_start
 

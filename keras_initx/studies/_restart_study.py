@@ -6,9 +6,7 @@ from pathlib import Path
 
 import keras
 
-from keras_initx.rendering._figures import Plot
-from keras_initx.rendering._table import Column
-from keras_initx.rendering._text import counted, number
+from keras_initx.rendering import Column, Plot, counted, number
 from keras_initx.studies._metric import metric_range, resolve_metric, sign, unify_metric_names
 from keras_initx.studies._plan import Round, check_keys, draw_seed, plan_rounds, stage_key
 from keras_initx.studies._plots import label_rows, label_steps, new_plot

@@ -7,10 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from keras_initx._files import check_local
-from keras_initx.rendering._export import image, page, paragraphs, section
-from keras_initx.rendering._figures import Plot, as_png, save_plots
-from keras_initx.rendering._table import Column, Table, Tabular, legend, narrow
-from keras_initx.rendering._text import counted
+from keras_initx.rendering import (
+    Column,
+    Plot,
+    Table,
+    Tabular,
+    as_png,
+    counted,
+    image,
+    legend,
+    narrow,
+    page,
+    paragraphs,
+    save_plots,
+    section,
+)
 from keras_initx.studies._records import Record, Settings, write_atomic
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from keras_initx._keras import compiled_metrics, layers_of
 from keras_initx._seeds import isolated_rng
 from keras_initx._typing import Array
 from keras_initx.backends import backend
-from keras_initx.diagnostics._layers import automatic_name
-from keras_initx.diagnostics._measure import keep_gradient_norms
-from keras_initx.models._layer_initializers import optimizers_of
+from keras_initx.diagnostics import keep_gradient_norms
+from keras_initx.models import optimizers_of
+from keras_initx.structure import automatic_name
 from keras_initx.studies._fingerprint import name_of
 from keras_initx.studies._records import Data
 

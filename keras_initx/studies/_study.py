@@ -10,10 +10,21 @@ from typing import Any
 
 from keras_initx import _files
 from keras_initx._extras import import_optional
-from keras_initx.rendering._export import as_csv, as_json, paragraphs, section
-from keras_initx.rendering._figures import Plot
-from keras_initx.rendering._table import Column, Table, legend, narrow
-from keras_initx.rendering._text import counted, listed, number, ranges
+from keras_initx.rendering import (
+    Column,
+    Plot,
+    Table,
+    as_csv,
+    as_json,
+    counted,
+    legend,
+    listed,
+    narrow,
+    number,
+    paragraphs,
+    ranges,
+    section,
+)
 from keras_initx.studies._plots import study_plots
 from keras_initx.studies._records import Record
 from keras_initx.studies._result import WIDTH, Result

@@ -14,7 +14,7 @@ import numpy as np
 from keras_initx._seeds import derived_seed, isolated_rng, seeded
 from keras_initx._typing import Array, KerasDataset
 from keras_initx.diagnostics import diagnose
-from keras_initx.diagnostics._layers import replaced
+from keras_initx.structure import replaced
 from keras_initx.studies._data import number_of_examples, select_examples
 from keras_initx.studies._metric import check_metrics, directions
 from keras_initx.studies._plan import TrialPlan

@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from keras_initx.rendering._text import counted
+from keras_initx.rendering import counted
 from keras_initx.studies import _statistics
 from keras_initx.studies._metric import check_threshold, metric_range, resolve_metric, sign, unify_metric_names
 from keras_initx.studies._plan import comparison_keys

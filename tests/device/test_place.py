@@ -12,7 +12,7 @@ from modes import BACKEND, MODES, run, to_numpy
 
 import keras_initx
 from keras_initx.backends import backend
-from keras_initx.sampling import _namespace, _stream, choose_namespace
+from keras_initx.sampling import Quantiles, _namespace, _stream, choose_namespace
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED
 
 LARGE = _namespace.WORTH_A_DEVICE
@@ -228,10 +228,11 @@ def test_no_words_are_updated_as_integers_which_tensorflow_keeps_on_the_host(way
 @pytest.mark.skipif(BACKEND != "torch", reason="the others keep no table")
 def test_a_table_that_may_change_is_not_kept(way):
     knots = np.linspace(0, 2**24, 2**16 + 1).astype("int32")
+    quantiles = Quantiles(knots, lowest=0.0, highest=1.0, unit=2.0**-24)
     stream = _stream.Stream((1, 0), xp=DEVICE)
-    before = to_numpy(stream.interpolated(0, (100,), knots))
+    before = to_numpy(stream.from_quantiles(0, (100,), quantiles))
     knots[:] = np.rint(2**24 * np.linspace(0, 1, knots.size) ** 2)
-    assert not np.array_equal(to_numpy(stream.interpolated(0, (100,), knots)), before)
+    assert not np.array_equal(to_numpy(stream.from_quantiles(0, (100,), quantiles)), before)
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="settings of torch that are inherited")

@@ -6,7 +6,7 @@ import pytest
 from modes import needs_axes, to_numpy
 
 from keras_initx import Orthogonal, Sparse, catalog
-from keras_initx.initializers._scale import AxesInitializer
+from keras_initx.initializers import AxesInitializer
 
 pytestmark = pytest.mark.once
 

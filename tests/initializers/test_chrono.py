@@ -7,7 +7,7 @@ import scipy.stats
 from modes import to_numpy
 
 from keras_initx import ChronoBias
-from keras_initx.initializers._recurrent import _quantiles
+from keras_initx.initializers._recurrent import _log_quantiles
 
 pytestmark = pytest.mark.once
 
@@ -57,11 +57,12 @@ def test_time_scales_are_uniform(max_steps):
     ],
 )
 def test_bits_of_the_table_are_frozen(max_steps, largest, digest):
-    knots, end = _quantiles(ChronoBias(max_steps).max_steps)
-    assert end.hex() == largest
-    assert hashlib.sha256(knots.tobytes()).hexdigest()[:16] == digest
+    quantiles = _log_quantiles(ChronoBias(max_steps).max_steps)
+    assert quantiles.lowest == 0
+    assert quantiles.highest.hex() == largest
+    assert hashlib.sha256(quantiles.knots.tobytes()).hexdigest()[:16] == digest
     with pytest.raises(ValueError, match="read-only"):
-        knots[0] = 1
+        quantiles.knots[0] = 1
 
 
 def test_an_lstm():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from modes import to_numpy
 
-from keras_initx.initializers._scale import fans
+from keras_initx.initializers import fans
 
 pytestmark = pytest.mark.once
 

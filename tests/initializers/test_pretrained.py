@@ -16,8 +16,7 @@ import safetensors.numpy
 from cases import ARRAYS
 from modes import MODES, float64, run, to_numpy
 
-from keras_initx import Concatenated, Orthogonal, Pretrained, Scaled
-from keras_initx.initializers import _array_files
+from keras_initx import Concatenated, Orthogonal, Pretrained, Scaled, _array_files
 
 layers = keras.layers
 KERNEL = np.arange(12, dtype="float32").reshape(4, 3) / 8

@@ -9,7 +9,7 @@ import scipy.stats
 from modes import to_numpy
 
 from keras_initx import TimeStepBias
-from keras_initx.initializers._biases import _quantiles
+from keras_initx.initializers._biases import _step_quantiles
 
 pytestmark = pytest.mark.once
 
@@ -37,10 +37,10 @@ def test_shorter_time_steps_than_the_floor_become_the_floor():
 
 def test_it_is_that_of_mamba():
     """The formula of `mamba_ssm`, for the quantiles."""
-    knots, lowest, highest = _quantiles(0.001, 0.1)
-    dt = np.exp(np.linspace(0, 1, len(knots)) * np.log(100) + np.log(0.001))
+    quantiles = _step_quantiles(0.001, 0.1)
+    dt = np.exp(np.linspace(0, 1, len(quantiles.knots)) * np.log(100) + np.log(0.001))
     expected = dt + np.log(-np.expm1(-dt))
-    np.testing.assert_allclose(lowest + knots / 2**24 * (highest - lowest), expected, atol=1e-6)
+    np.testing.assert_allclose(quantiles.lowest + quantiles.unit * quantiles.knots, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -48,10 +48,10 @@ def test_it_is_that_of_mamba():
     [(0.001, 0.1, "47d6868634fcc6f7"), (1e-6, 100.0, "860cada3191c4f1e"), (0.5, 0.6, "fe6bf1256c3192d1")],
 )
 def test_bits_of_the_table_are_frozen(shortest, longest, digest):
-    knots, lowest, highest = _quantiles(shortest, longest)
-    assert (np.diff(knots) > 0).all()
-    text = f"{lowest.hex()} {highest.hex()}".encode()
-    assert hashlib.sha256(knots.tobytes() + text).hexdigest()[:16] == digest
+    quantiles = _step_quantiles(shortest, longest)
+    assert (np.diff(quantiles.knots) > 0).all()
+    text = f"{quantiles.lowest.hex()} {quantiles.highest.hex()}".encode()
+    assert hashlib.sha256(quantiles.knots.tobytes() + text).hexdigest()[:16] == digest
 
 
 @pytest.mark.parametrize(

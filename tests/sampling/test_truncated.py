@@ -17,7 +17,7 @@ EVERY_BOUNDS = [*BOUNDS, (-9.0, 9.0), (-1.0, 1000.0), (5.0, 90.0), (-90.0, -5.0)
 def test_knots_are_the_quantiles(bounds):
     quantiles = truncated_quantiles(*bounds)
     exact = scipy.stats.truncnorm(*bounds).ppf(np.arange(CELLS + 1) / CELLS)
-    np.testing.assert_allclose(quantiles.origin + quantiles.unit * quantiles.knots, exact, atol=quantiles.unit)
+    np.testing.assert_allclose(quantiles.lowest + quantiles.unit * quantiles.knots, exact, atol=quantiles.unit)
 
 
 @pytest.mark.parametrize("bounds", EVERY_BOUNDS, ids=str)
@@ -52,9 +52,9 @@ def test_bounds_on_both_sides_give_a_symmetric_table():
     ids=str,
 )
 def test_bits_of_the_table_are_frozen(bounds, digest):
-    knots, *others = truncated_quantiles(*bounds)
-    text = " ".join(float(number).hex() for number in others)
-    assert hashlib.sha256(knots.tobytes() + text.encode()).hexdigest()[:16] == digest
+    quantiles = truncated_quantiles(*bounds)
+    text = " ".join(number.hex() for number in (quantiles.lowest, quantiles.unit, quantiles.stddev))
+    assert hashlib.sha256(quantiles.knots.tobytes() + text.encode()).hexdigest()[:16] == digest
 
 
 def test_the_table_cannot_be_written_to():

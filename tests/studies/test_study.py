@@ -10,7 +10,7 @@ import pandas
 import pytest
 import scipy.stats
 
-from keras_initx.rendering._text import number, ranges
+from keras_initx.rendering import number, ranges
 from keras_initx.studies import Study, Trial, _statistics
 from keras_initx.studies._metric import metric_range
 from keras_initx.studies._plots import families as families_of

@@ -47,16 +47,6 @@ Contents = dict[Name, Stored]
 File = tuple[Callable[[], Sequence[Name]], Callable[[Name], Stored | None]]
 
 
-# Maximum number of names and problems that a message lists.
-LISTED = 20
-
-
-def truncated(texts: Sequence[str], mark: str = ", ") -> str:
-    """Join `texts` in one line, leaving out the end of a long list."""
-    more = [f"and {len(texts) - LISTED} more"] if len(texts) > LISTED else []
-    return mark.join([*texts[:LISTED], *more])
-
-
 def suffix(path: str) -> str:
     """Return the suffix of `path`, which determines the file format."""
     return os.path.splitext(path)[1].lower()

@@ -8,7 +8,9 @@ import keras
 from keras_initx._keras import layers_of, observed_assignments
 from keras_initx._typing import Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._layers import HOOKS
+from keras_initx.structure._hooks import HOOKS
+
+__all__ = ["ensure_built"]
 
 # By model, the layers that no call of it has built.
 _UNUSED: weakref.WeakKeyDictionary[keras.Model, weakref.WeakSet[keras.Layer]] = weakref.WeakKeyDictionary()
@@ -24,14 +26,7 @@ def ensure_built(model: keras.Model, x: Any) -> None:
     Raises:
         ValueError: If it has one input, whose shape is not that of `x`. Keras' error may print all of `x`.
     """
-    inputs = getattr(model, "inputs", None) if model.built else None
-    if inputs and len(inputs) == len(keras.tree.flatten(x)) == 1:
-        required, given = tuple(inputs[0].shape), tuple(keras.tree.flatten(x)[0].shape)
-        # Keras adds or drops an axis of length 1.
-        if len(given) == len(required) and any(
-            a not in (None, b) for a, b in zip(required[1:], given[1:], strict=True)
-        ):
-            raise ValueError(f"`x` must have the shape {required}, as the model's inputs. Received: x of shape {given}")
+    _check_shape(model, x)
     # `fit` builds in inference mode, so this comes first. Some layers are called in training mode only.
     for training in (False, True):
         unused = _UNUSED.get(model, ())
@@ -39,6 +34,22 @@ def ensure_built(model: keras.Model, x: Any) -> None:
             return
         _build(model, x, training)
     _UNUSED[model] = weakref.WeakSet(layer for layer in layers_of(model) if not layer.built)
+
+
+def _check_shape(model: keras.Model, x: Any) -> None:
+    """Raise an error if `model` is built for one input, and `x` has another shape."""
+    inputs = getattr(model, "inputs", None)
+    tensors = keras.tree.flatten(x)
+    if not model.built or not inputs or len(inputs) != 1 or len(tensors) != 1:
+        return
+    required = tuple(inputs[0].shape)
+    given = tuple(tensors[0].shape)
+    # Keras adds or drops an axis of length 1.
+    if len(given) != len(required):
+        return
+    for length, given_length in zip(required[1:], given[1:], strict=True):
+        if length not in (None, given_length):
+            raise ValueError(f"`x` must have the shape {required}, as the model's inputs. Received: x of shape {given}")
 
 
 def _build(model: keras.Model, x: Any, training: bool) -> None:

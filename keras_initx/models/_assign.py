@@ -1,0 +1,61 @@
+"""Change the values of variables: distributed as before, all or none, and what is computed from them with them."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+
+import keras
+
+from keras_initx._typing import Tensor
+from keras_initx.backends import Draw, backend
+
+
+def made_like(variable: keras.Variable, draw: Draw) -> Tensor:
+    """Return drawn values, distributed over devices like the value of `variable`."""
+    layout = backend.layout_of(variable.value)
+    if layout is None:
+        return draw.function()
+    return backend.distributed(draw, tuple(variable.shape), layout)
+
+
+def refresh_normalizations(layers: Iterable[keras.Layer]) -> None:
+    """Let each `Normalization` of `layers` compute with its weights: it makes tensors of them, which it keeps."""
+    for layer in dict.fromkeys(layers):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+
+
+def assign(values: Iterable[tuple[keras.Variable, Tensor]]) -> None:
+    """Assign a value to each variable."""
+    for variable, value in values:
+        variable.assign(value)
+
+
+@contextlib.contextmanager
+def undone_after_error(atomic: bool = True) -> Iterator[Callable[[keras.Variable, Tensor], None]]:
+    """Yield a function that assigns a value to a variable. If the context is left by an exception, that is undone.
+
+    An interruption (Ctrl-C) is such an exception, and a second one does not end the undoing. Former values are kept
+    until the end of the context, next to the new ones.
+
+    Args:
+        atomic: If false, nothing is kept or undone, and a note of the exception says what has been assigned.
+    """
+    former: list[tuple[keras.Variable, Tensor]] = []
+    paths: list[str] = []
+
+    def assign_one(variable: keras.Variable, value: Tensor) -> None:
+        if atomic:
+            former.append((variable, backend.snapshot(variable.value)))
+        variable.assign(value)
+        paths.append(variable.path)
+
+    try:
+        yield assign_one
+    except BaseException as error:
+        if paths and not atomic:
+            error.add_note(f"{len(paths)} variables have new values, the last of them {paths[-1]!r}")
+        while former:
+            with contextlib.suppress(KeyboardInterrupt):
+                assign(former[-1:])
+                former.pop()
+        raise

@@ -1,0 +1,13 @@
+"""What a Keras model is made of: its layers and their names, its weights, its kernels, how to watch and feed it.
+
+For the rooms above; not part of the public interface, except `ModelWeight`, which `models` offers.
+"""
+
+# ruff: noqa: F403, each name is listed in `__all__` of its file
+
+from keras_initx.structure._batch import *
+from keras_initx.structure._build import *
+from keras_initx.structure._hooks import *
+from keras_initx.structure._kernels import *
+from keras_initx.structure._names import *
+from keras_initx.structure._weights import *

@@ -1,0 +1,142 @@
+"""Which weights are kernels, and which of their axes are inputs and units."""
+
+import math
+from typing import Any, TypeAlias
+
+import keras
+
+from keras_initx._typing import Shape
+from keras_initx.backends import backend
+from keras_initx.initializers import default_axes
+
+__all__ = [
+    "CONVOLUTIONS",
+    "DEPTHWISE",
+    "NORMALIZATIONS",
+    "TRANSPOSED",
+    "KernelAxes",
+    "is_depthwise",
+    "is_kernel",
+    "is_zero",
+    "kernel_axes",
+    "kernel_groups",
+    "multiplies",
+]
+
+# The input and output axes of a kernel.
+KernelAxes: TypeAlias = tuple[Shape, Shape]
+
+# Layers that normalize the scale of their inputs.
+NORMALIZATIONS = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+)
+CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
+DEPTHWISE = (
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)
+_KERNELS = ("embeddings", "kernel")
+# Weights that may have more than one dimension but are not kernels.
+_NOT_KERNELS = ("alpha", "beta", "bias", "gamma", "scale")
+
+
+def is_kernel(weight: keras.Variable) -> bool:
+    """Return whether `weight` is a matrix or tensor that multiplies inputs."""
+    if math.prod(weight.shape) < 2:
+        return False
+    # Quantized kernels are scaled integers.
+    if "float" not in keras.backend.standardize_dtype(weight.dtype):
+        return False
+    if weight.name.endswith(_KERNELS):
+        return True
+    # By which `Normalization` shifts and divides: of several axes they are matrices.
+    if not weight.trainable and weight.name in ("mean", "variance"):
+        return False
+    # In a custom layer the kernel may have any name. A weight with a single row is a token or an offset.
+    return math.prod(weight.shape[:-1]) > 1 and not weight.name.endswith(_NOT_KERNELS)
+
+
+def multiplies(layer: keras.Layer, weight: keras.Variable) -> bool:
+    """Return whether `weight` is a trainable kernel, or the trainable scale of a normalization."""
+    if not weight.trainable:
+        return False
+    is_scale = isinstance(layer, NORMALIZATIONS) and weight.name in ("gamma", "scale")
+    return is_scale or is_kernel(weight)
+
+
+def is_zero(layer: keras.Layer, weight: keras.Variable) -> bool:
+    """Return whether `weight` is a trainable kernel, or the scale of a normalization, and all 0."""
+    return multiplies(layer, weight) and not backend.host_view(weight.value).any()
+
+
+def is_depthwise(layer: keras.Layer, name: str) -> bool:
+    """Return whether the kernel of this name is depthwise: it does not sum over channels."""
+    # A separable convolution has two kernels.
+    return isinstance(layer, DEPTHWISE) and name != "pointwise_kernel"
+
+
+def kernel_axes(layer: keras.Layer, kernel: keras.Variable) -> KernelAxes:
+    """Return the input and output axes of a kernel of `layer`."""
+    rank = len(kernel.shape)
+    window = tuple(range(rank - 2))
+    if isinstance(layer, keras.layers.TorchModuleWrapper):
+        return _torch_axes(layer, kernel)
+    if is_depthwise(layer, kernel.name):
+        return window, (*window, rank - 1)
+    if isinstance(layer, TRANSPOSED):
+        return (*window, rank - 1), (*window, rank - 2)
+    # The second factor of an adapter is a matrix, whatever the kernel is.
+    if isinstance(layer, keras.layers.EinsumDense) and kernel.name != "lora_kernel_b":
+        return _einsum_axes(layer.equation)
+    return default_axes(rank)
+
+
+def _torch_axes(layer: keras.layers.TorchModuleWrapper, kernel: keras.Variable) -> KernelAxes:
+    """Return the axes of a kernel of torch, which has the window last, and before it the units first."""
+    window = tuple(range(2, len(kernel.shape)))
+    convolution = _torch_convolution(layer, kernel)
+    if convolution is not None and convolution.transposed:
+        return (0, *window), (1, *window)
+    return (1, *window), (0, *window)
+
+
+def _einsum_axes(equation: str) -> KernelAxes:
+    """Return the axes of a kernel by the equation of its `EinsumDense`, such as `"abc,cd->abd"`."""
+    kernel, outputs = equation.split(",")[1].split("->")
+    # Not all letters of the inputs: a batch axis of the kernel, such as that of experts, is in the outputs too.
+    summed = tuple(axis for axis, letter in enumerate(kernel) if letter not in outputs)
+    kept = tuple(axis for axis, letter in enumerate(kernel) if letter in outputs)
+    return summed, kept
+
+
+def kernel_groups(layer: keras.Layer, kernel: keras.Variable) -> tuple[int, int]:
+    """Return the groups of the inputs and of the units in a kernel of `layer`: each unit is connected to one group.
+
+    A kernel has one of the two whole, and of the other only what one group has. So one of the numbers is 1.
+    """
+    if isinstance(layer, CONVOLUTIONS):
+        return 1, int(layer.groups)
+    if isinstance(layer, keras.layers.TorchModuleWrapper):
+        convolution = _torch_convolution(layer, kernel)
+        if convolution is not None and convolution.transposed:
+            return int(convolution.groups), 1
+        if convolution is not None:
+            return 1, int(convolution.groups)
+    return 1, 1
+
+
+def _torch_convolution(layer: keras.layers.TorchModuleWrapper, kernel: keras.Variable) -> Any:
+    """Return the convolution of torch, within the module of `layer`, that has this kernel, or `None`."""
+    for module in layer.module.modules():
+        if not (hasattr(module, "transposed") and hasattr(module, "groups")):
+            continue
+        # Also those of the modules within it: a parametrization keeps the kernel in one.
+        if any(parameter is kernel.value for parameter in module.parameters()):
+            return module
+    return None

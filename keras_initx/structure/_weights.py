@@ -1,0 +1,170 @@
+"""The weights of a model, with paths that do not depend on other objects in the process."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initx._checks import DTYPES, check_type
+from keras_initx._typing import DType, Shape
+from keras_initx.backends import backend
+from keras_initx.initializers import fans
+from keras_initx.structure._kernels import KernelAxes, is_kernel, kernel_axes, kernel_groups
+from keras_initx.structure._names import automatic_name, numbered, own_weights, parts_of
+
+__all__ = ["ModelWeight", "check_model", "find_weights", "is_quantized", "weights_within"]
+
+
+@dataclass(frozen=True, eq=False)
+class ModelWeight:
+    """A weight of a model.
+
+    Attributes:
+        path: The names of the layers around it and its own name, joined by `/`, without the name of
+            the model. Automatic names are renumbered within each layer or model: `dense`,
+            `dense_1`.
+        variable: The variable of Keras.
+        layers: The layers around it, from the model to the layer that holds it.
+        layer_paths: The paths of these layers. The path of the model is empty.
+    """
+
+    path: str
+    variable: keras.Variable
+    layers: tuple[keras.Layer, ...]
+    layer_paths: tuple[str, ...]
+
+    @property
+    def layer(self) -> keras.Layer:
+        """The layer that holds it."""
+        return self.layers[-1]
+
+    @property
+    def name(self) -> str:
+        """Its name in the layer, e.g. `"kernel"`."""
+        return str(self.variable.name)
+
+    @property
+    def shape(self) -> Shape:
+        """Its shape."""
+        return tuple(self.variable.shape)
+
+    @property
+    def dtype(self) -> DType:
+        """The name of its dtype."""
+        return str(keras.backend.standardize_dtype(self.variable.dtype))
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def axes(self) -> KernelAxes | None:
+        """The input and output axes if this is a kernel, otherwise `None`."""
+        if not is_kernel(self.variable):
+            return None
+        return kernel_axes(self.layer, self.variable)
+
+    @property
+    def groups(self) -> tuple[int, int]:
+        """The groups of the inputs and of the units of a kernel: each input is connected to the units of its group."""
+        if not is_kernel(self.variable):
+            return 1, 1
+        return kernel_groups(self.layer, self.variable)
+
+    @property
+    def fans(self) -> tuple[int, int] | None:
+        """Fan-in and fan-out if this is a kernel, otherwise `None`."""
+        if self.axes is None:
+            return None
+        return fans(self.shape, *self.axes, self.groups)
+
+
+def check_model(name: str, model: Any) -> keras.Model:
+    """Return `model`, which must be a Keras model with weights."""
+    check_type(name, model, keras.Model, "a Keras model")
+    if not model.built or not model.weights:
+        raise _unbuilt_error(name, model, "without weights")
+    # Keras builds a `Sequential` up to a layer whose shapes it cannot infer.
+    if isinstance(model, keras.Sequential) and not all(layer.built for layer in model.layers):
+        raise _unbuilt_error(name, model, "without all weights")
+    return model
+
+
+def _unbuilt_error(name: str, model: keras.Model, state: str) -> ValueError:
+    return ValueError(
+        f"`{name}` must be built: add a `keras.Input`, or call it once. Received: {name}={model.name!r} {state}"
+    )
+
+
+def find_weights(model: keras.Layer) -> list[ModelWeight]:
+    """Return the weights of a model or a layer, in the order of its layers. A shared weight is listed once.
+
+    Raises:
+        ValueError: If two weights have the same path, or the model does not use a weight.
+    """
+    weights = weights_within(model)
+    for weight in weights:
+        obstacle = backend.obstacle(weight.layer, weight.variable)
+        if obstacle:
+            raise ValueError(
+                f"`model` must use its weights. Received: model={model.name!r}, whose {weight.path!r} {obstacle}"
+            )
+    for path, count in Counter(weight.path for weight in weights).items():
+        if count > 1:
+            raise ValueError(
+                f"`model` must have one weight at each path: give layers and weights inside a layer distinct names. "
+                f"Received: model={model.name!r} with {count} weights at {path!r}"
+            )
+    return weights
+
+
+def weights_within(layer: keras.Layer) -> list[ModelWeight]:
+    """Return the same as `find_weights`, where weights may have the same path."""
+    return list(_walk((layer,), ("",), set()))
+
+
+def _walk(layers: tuple[keras.Layer, ...], paths: tuple[str, ...], seen: set[int]) -> Iterator[ModelWeight]:
+    """Yield the weights of the innermost of `layers`, then those of the layers inside it.
+
+    Args:
+        layers: The layers around it, and the layer.
+        paths: Their paths.
+        seen: The ids of the variables that were yielded, to which those of this layer are added.
+    """
+    layer = layers[-1]
+    prefix = f"{paths[-1]}/" if paths[-1] else ""
+    own = [weight for weight in own_weights(layer) if id(weight) not in seen]
+    seen.update(id(weight) for weight in own)
+    names = numbered((weight.name, automatic_name(weight.name, "variable")) for weight in own)
+    for weight, name in zip(own, names, strict=True):
+        yield ModelWeight(f"{prefix}{name}", weight, layers, paths)
+    parts = [part for part in parts_of(layer, recursive=False) if part.weights]
+    names = numbered((part.name, _automatic_part_name(layer, part)) for part in parts)
+    for part, name in zip(parts, names, strict=True):
+        yield from _walk((*layers, part), (*paths, f"{prefix}{name}"), seen)
+
+
+def _automatic_part_name(layer: keras.Layer, part: keras.Layer) -> tuple[str, int] | None:
+    """Return the stem and number of an automatic name of `part`, which is directly inside `layer`, else `None`."""
+    class_name = type(part).__name__
+    if not isinstance(layer, keras.layers.Bidirectional):
+        return automatic_name(part.name, class_name)
+    direction, _, name = part.name.partition("_")  # `forward_lstm_3`
+    found = automatic_name(name, class_name)
+    if found is None:
+        return None
+    stem, number = found
+    return f"{direction}_{stem}", number
+
+
+def is_quantized(layer: keras.Layer) -> bool:
+    """Return whether `layer` stores quantized integers: then its scales and biases are values of these integers."""
+    if layer.quantization_mode is None:
+        return False
+    # Layers without integers may have a quantization mode too: with float8, and from a global dtype policy.
+    return any(keras.backend.standardize_dtype(weight.dtype) not in DTYPES for weight in own_weights(layer))
