@@ -14,21 +14,26 @@ nox.needs_version = ">=2025.2.9"
 nox.options.error_on_missing_interpreters = True
 # Six environments share the same large packages: uv unpacks each package once, pip six times.
 nox.options.default_venv_backend = "uv|virtualenv"
-# Without its compiled files each process would compile all of Keras and the backend, which takes 10 seconds and more.
+# Without its compiled files each process would compile all of Keras and the backend, which takes 10
+# seconds and more.
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 if "PIP_FIND_LINKS" in os.environ:
     os.environ.setdefault("UV_FIND_LINKS", os.environ["PIP_FIND_LINKS"])
 
 BACKENDS = runpy.run_path("keras_initx/_startup.py")["BACKENDS"]
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
-# Tests are independent; a process reuses what earlier tests have built or compiled. No test reads what is logged.
+# Tests are independent; a process reuses what earlier tests have built or compiled. No test reads
+# what is logged.
 PARALLEL = ("--numprocesses=logical", "--maxprocesses=4", "--dist=worksteal", "-p", "no:logging")
 
 
 def install(session, *groups):
     """Install the package and the pinned dependency groups in one step, so that the pins hold."""
-    # Few of the files are ever imported, so compiling on demand is faster than compiling all of them.
-    session.install("--no-compile", *(requirement for group in groups for requirement in GROUPS[group]), ".")
+    # Few of the files are ever imported, so compiling on demand is faster than compiling all of
+    # them.
+    session.install(
+        "--no-compile", *(requirement for group in groups for requirement in GROUPS[group]), "."
+    )
     session.env["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 
@@ -42,12 +47,15 @@ def run_side_by_side(session, *commands):
 def run_tests(session, backend, *arguments):
     """Run pytest under one backend, in several processes, which share JAX' compilation cache."""
     session.env["KERAS_BACKEND"] = backend
-    # With two processes on two cores, their threads would wait for each other, especially with torch.
+    # With two processes on two cores, their threads would wait for each other, especially with
+    # torch.
     session.env["OMP_NUM_THREADS"] = "1"
     # An absolute path, since some tests change the current folder.
     session.env["JAX_COMPILATION_CACHE_DIR"] = str(Path(session.create_tmp()).resolve())
     session.env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    session.env["JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS"] = "0"  # which take long for small programs
+    session.env["JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS"] = (
+        "0"  # which take long for small programs
+    )
     session.run("pytest", *PARALLEL, "--durations=15", *arguments, *session.posargs)
 
 
@@ -127,14 +135,17 @@ def hosts(session, backend):
 def kerashub(session, backend):
     """Diagnose and load backbones of KerasHub, which needs TensorFlow in addition to the backend."""
     install(session, "keras", "test", "kerashub", backend)
-    run_and_note(session, backend, "tests/hunt/test_kerashub.py", "tests/hunt/test_kerashub_pretrained.py")
+    run_and_note(
+        session, backend, "tests/hunt/test_kerashub.py", "tests/hunt/test_kerashub_pretrained.py"
+    )
 
 
 @nox.session
 def roundtrip(session):
     """Save with each framework and load with each other, with all frameworks installed."""
     install(session, "keras", "test", "demo", *BACKENDS)
-    # One process per file, because the tests of a file share saved models. JAX is the quickest to import.
+    # One process per file, because the tests of a file share saved models. JAX is the quickest to
+    # import.
     run_tests(session, "jax", "--dist=loadfile", "tests/roundtrip")
 
 
@@ -154,7 +165,14 @@ def coverage(session):
     # Some of these processes import the package from the repository.
     result = str(Path(session.create_tmp(), "coverage"))
     session.run("coverage", "combine", "--quiet", "--keep", f"--data-file={result}", data)
-    session.run("coverage", "report", f"--data-file={result}", "--skip-covered", "--show-missing", "--fail-under=97")
+    session.run(
+        "coverage",
+        "report",
+        f"--data-file={result}",
+        "--skip-covered",
+        "--show-missing",
+        "--fail-under=97",
+    )
 
 
 @nox.session(default=False, tags=["release"])
@@ -170,7 +188,9 @@ def minimums(session, backend):
         # JAX 0.5.3, when Keras asks for zeros like a variable.
         "ignore:in the future the `.dtype` attribute of a given datatype object:DeprecationWarning",
     )
-    run_and_note(session, backend, *ORDINARY, *(argument for warning in old for argument in ("-W", warning)))
+    run_and_note(
+        session, backend, *ORDINARY, *(argument for warning in old for argument in ("-W", warning))
+    )
 
 
 @nox.session(default=False, tags=["release"])
@@ -179,7 +199,11 @@ def fuzz(session, backend):
     """Test thousands of random arguments, shapes and dtypes; `-- --hypothesis-seed=N` repeats a run."""
     install(session, "keras", "test", backend)
     seed = f"--hypothesis-seed={random.getrandbits(32)}"
-    files = ("tests/test_fuzz.py", "tests/sampling/test_properties.py", "tests/sampling/test_compiled_kernel.py")
+    files = (
+        "tests/test_fuzz.py",
+        "tests/sampling/test_properties.py",
+        "tests/sampling/test_compiled_kernel.py",
+    )
     run_and_note(session, backend, "--full", *files, "--hypothesis-profile=fuzz", seed)
 
 
@@ -188,9 +212,15 @@ def site(session):
     """Test the documentation and the page to play with in Chromium: widths, contents, weights, verdicts, keyboard."""
     install(session, "keras", "test", "site", "torch", "docs", "jax")  # JAX for the notebook
     if not session.run("python", "tests/browser/chromium.py", silent=True).strip():
-        session.skip("there is no Chromium; install that of the system, or run `playwright install chromium`")
-    session.run("sphinx-build", "-q", "-b", "html", "docs", "docs/_build/html", env={"KERAS_BACKEND": "jax"})
-    run_and_note(session, "torch", "tests/browser", "--numprocesses=0")  # so that nothing else delays the page
+        session.skip(
+            "there is no Chromium; install that of the system, or run `playwright install chromium`"
+        )
+    session.run(
+        "sphinx-build", "-q", "-b", "html", "docs", "docs/_build/html", env={"KERAS_BACKEND": "jax"}
+    )
+    run_and_note(
+        session, "torch", "tests/browser", "--numprocesses=0"
+    )  # so that nothing else delays the page
 
 
 @nox.session(default=False)
@@ -210,14 +240,21 @@ def package(session):
     session.install(*GROUPS["package"])
     folder = session.create_tmp()
     shutil.rmtree(folder)
-    session.run("python", "-m", "build", "--installer=uv", "--outdir", folder)  # the wheel from the sdist
+    session.run(
+        "python", "-m", "build", "--installer=uv", "--outdir", folder
+    )  # the wheel from the sdist
     files = sorted(str(path) for path in Path(folder).iterdir())
     session.run("twine", "check", "--strict", *files)
     session.install(
-        "--no-compile", *GROUPS["keras"], *GROUPS["jax"], *(file for file in files if file.endswith(".whl"))
+        "--no-compile",
+        *GROUPS["keras"],
+        *GROUPS["jax"],
+        *(file for file in files if file.endswith(".whl")),
     )
     session.run("initx", "show", "sparse", env={"KERAS_BACKEND": "jax"})
-    read = "import importlib.metadata; print(importlib.metadata.metadata('keras_initx').get_payload())"
+    read = (
+        "import importlib.metadata; print(importlib.metadata.metadata('keras_initx').get_payload())"
+    )
     if broken := re.findall(r"\]\((?!https?:).*", session.run("python", "-c", read, silent=True)):
         session.error(f"links that a package index cannot follow: {broken}")
 
@@ -242,5 +279,14 @@ def docs(session):
     run_side_by_side(
         session,
         ("sphinx-build", "-W", "--keep-going", "-n", "-b", "html", "docs", "docs/_build/html"),
-        ("sphinx-build", "--keep-going", "-b", "doctest", "-D", pages, "docs", "docs/_build/doctest"),
+        (
+            "sphinx-build",
+            "--keep-going",
+            "-b",
+            "doctest",
+            "-D",
+            pages,
+            "docs",
+            "docs/_build/doctest",
+        ),
     )

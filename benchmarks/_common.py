@@ -16,17 +16,35 @@ import _device
 def parse_arguments(description):
     """Parse the options of all benchmarks and select the device."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="run a sample in two to seven minutes, not everything")
-    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="default: %(default)s")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the results (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, help="repeats of each warm call or build (default: depends on the form)")
     parser.add_argument(
-        "--first-calls", type=int, default=3, help="processes for each first call (default: %(default)s)"
+        "--quick", action="store_true", help="run a sample in two to seven minutes, not everything"
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "gpu"), default="cpu", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        help="folder for the results (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        help="repeats of each warm call or build (default: depends on the form)",
+    )
+    parser.add_argument(
+        "--first-calls",
+        type=int,
+        default=3,
+        help="processes for each first call (default: %(default)s)",
     )
     arguments = parser.parse_args()
     for name in ("repeats", "first_calls"):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be positive. Received: {getattr(arguments, name)}")
+            parser.error(
+                f"--{name.replace('_', '-')} must be positive. Received: {getattr(arguments, name)}"
+            )
     _device.select(arguments.device)
     arguments.environment = in_fresh_process(_device.environment, arguments.device)
     if arguments.environment["device"] is None:
@@ -58,7 +76,11 @@ _LEAST_FOR_QUARTILES = 3  # Those of two figures would only interpolate.
 
 def spread(figures):
     """Return the median, the quartiles and the number of `figures`."""
-    quartiles = statistics.quantiles(figures, n=4, method="inclusive") if len(figures) > 1 else [figures[0]] * 3
+    quartiles = (
+        statistics.quantiles(figures, n=4, method="inclusive")
+        if len(figures) > 1
+        else [figures[0]] * 3
+    )
     return {"median": quartiles[1], "q1": quartiles[0], "q3": quartiles[2], "n": len(figures)}
 
 
@@ -134,7 +156,9 @@ def write_results(arguments, name, results):
         "environment": arguments.environment,
         **results,
     }
-    path.with_suffix(".json").write_text(json.dumps(_rounded(document), indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".json").write_text(
+        json.dumps(_rounded(document), indent=1) + "\n", encoding="utf-8"
+    )
     return path
 
 
@@ -149,15 +173,17 @@ def _rounded(value):
 def plot_ratios(path, title, ratios):
     """Draw the ratios, the greatest above.
 
-    `ratios` maps a label to peers and their ratios. The name of a peer begins with its library; what it does may
-    follow after a comma.
+    `ratios` maps a label to peers and their ratios. The name of a peer begins with its library;
+    what it does may follow after a comma.
     """
     import matplotlib as mpl
 
     mpl.use("agg")
     import matplotlib.pyplot as plt
 
-    slowest = {label: min(ratio["median"] for ratio in row.values()) for label, row in ratios.items()}
+    slowest = {
+        label: min(ratio["median"] for ratio in row.values()) for label, row in ratios.items()
+    }
     ratios = {label: ratios[label] for label in sorted(ratios, key=slowest.get, reverse=True)}
     peers = list(dict.fromkeys(peer for row in ratios.values() for peer in row))
     figures = [ratio for row in ratios.values() for ratio in row.values()]
@@ -172,12 +198,22 @@ def plot_ratios(path, title, ratios):
                 # The peers of a row are side by side.
                 height = y + 0.24 * (list(row).index(peer) - (len(row) - 1) / 2)
                 ratio = row[peer]
-                low, high = (ratio["q1"], ratio["q3"]) if has_quartiles(ratio) else [ratio["median"]] * 2
-                bars.append((height, ratio["median"], ratio["median"] - low, high - ratio["median"]))
+                low, high = (
+                    (ratio["q1"], ratio["q3"]) if has_quartiles(ratio) else [ratio["median"]] * 2
+                )
+                bars.append(
+                    (height, ratio["median"], ratio["median"] - low, high - ratio["median"])
+                )
         heights, middles, below, above = zip(*bars, strict=True)
         color = _COLORS[peer.split(",")[0]]
-        axes.errorbar(middles, heights, xerr=(below, above), fmt="o", markersize=4, color=color, label=peer)
-    axes.set(xscale="log", xlabel=f"peer time / our time; right of 1 ours is faster\n{measured}", title=title)
+        axes.errorbar(
+            middles, heights, xerr=(below, above), fmt="o", markersize=4, color=color, label=peer
+        )
+    axes.set(
+        xscale="log",
+        xlabel=f"peer time / our time; right of 1 ours is faster\n{measured}",
+        title=title,
+    )
     axes.set(ylim=(len(ratios) - 0.5, -0.5))
     axes.set_yticks(range(len(ratios)), ratios)
     low, high = axes.get_xlim()

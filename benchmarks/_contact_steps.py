@@ -102,9 +102,18 @@ def _golden(few):
     for case, shape, dtype in rows:
         values, name = _made("device", case.make(), shape, dtype), golden.label(case, shape, dtype)
         found = golden.record(case, values)
-        same = found == remembered[name] if case.exact else np.allclose(found, remembered[name], rtol=0, atol=1e-5)
+        same = (
+            found == remembered[name]
+            if case.exact
+            else np.allclose(found, remembered[name], rtol=0, atol=1e-5)
+        )
         wrong += [] if same else [name]
-    others = [(case, dtype) for case in cases.FIRST_CASES.values() for dtype in ("float16", "float64") if case.exact]
+    others = [
+        (case, dtype)
+        for case in cases.FIRST_CASES.values()
+        for dtype in ("float16", "float64")
+        if case.exact
+    ]
     with modes.float64():
         for case, dtype in others[::every]:
             wrong += [] if _same(case.make(), case.shapes[0], dtype) else [f"{case} {dtype}"]
@@ -116,10 +125,22 @@ def _golden(few):
 def sizes_and_starts(few):
     """Host and device make the same bits around the size of a block, from odd starts, and up to the last element."""
     size = 5000 if few else _LIMIT
-    parts = [(0, size - 1), (0, size), (0, size + 1), (1, size), (2**31 - 3, 1001), (2**31, 1000), (2**32 - 999, 999)]
+    parts = [
+        (0, size - 1),
+        (0, size),
+        (0, size + 1),
+        (1, size),
+        (2**31 - 3, 1001),
+        (2**31, 1000),
+        (2**32 - 999, 999),
+    ]
     for start, count in parts:
         for dtype in ("float32", "bfloat16"):
-            assert _part("host", start, count, dtype) == _part("device", start, count, dtype), (start, count, dtype)
+            assert _part("host", start, count, dtype) == _part("device", start, count, dtype), (
+                start,
+                count,
+                dtype,
+            )
     return f"{len(parts)} parts in two dtypes"
 
 
@@ -129,7 +150,11 @@ def subnormal_values(few):
     flushed, cases = [], [("float16", 1e-5), ("bfloat16", 1e-39), ("float32", 1e-39)]
     xla_on_cpu = BACKEND != "torch" and GPU is None
     for dtype, stddev in cases[: 1 if xla_on_cpu else 3]:
-        flushed += [] if _same(keras_initx.RandomNormal(stddev=stddev, seed=1), (5000,), dtype) else [dtype]
+        flushed += (
+            []
+            if _same(keras_initx.RandomNormal(stddev=stddev, seed=1), (5000,), dtype)
+            else [dtype]
+        )
     assert not flushed, f"differs from the host in {flushed}"
     return "float16 alone" if xla_on_cpu else "float16, bfloat16, float32"
 
@@ -151,7 +176,10 @@ def memory(few):
     _made("device", initializer, (_LIMIT,))  # compiles
     with mock.patch.dict(os.environ, {_PLACE: "device"}):
         growth = _device.peak_growth(lambda: initializer((size,)), BACKEND, "gpu")
-    blocks, most = (growth / 4 - size) / _stream.BLOCK, 16 if BACKEND == "torch" and not _runs_triton() else 3
+    blocks, most = (
+        (growth / 4 - size) / _stream.BLOCK,
+        16 if BACKEND == "torch" and not _runs_triton() else 3,
+    )
     assert blocks <= most, f"{blocks:.2f} blocks beyond {size:,} values"
     return f"{blocks:.2f} blocks beyond {size:,} values"
 
@@ -189,7 +217,9 @@ def full_precision(few):
 
             read = tf.config.experimental.tensor_float_32_execution_enabled
         before, shape = read(), (150, 130) if few else (1500, 1300)
-        frames = [_made(place, keras_initx.Orthogonal(seed=1), shape) for place in ("host", "device")]
+        frames = [
+            _made(place, keras_initx.Orthogonal(seed=1), shape) for place in ("host", "device")
+        ]
         error = float(np.abs(frames[0] - frames[1]).max())
         assert read() == before, f"the setting was {before} and is {read()}"
     assert error < 1e-5, f"off by {error:.1e}"
@@ -204,11 +234,15 @@ def compiled_programs(few):
         import jax
 
         jax.monitoring.register_event_duration_secs_listener(
-            lambda name, *_, **__: programs.append(1) if "backend_compile_duration" in name else None
+            lambda name, *_, **__: (
+                programs.append(1) if "backend_compile_duration" in name else None
+            )
         )
     words_at, counts = _stream.words_at, {}
     size, draw = 3000 if few else 3 << 21, keras_initx.RandomNormal
-    with mock.patch.object(_stream, "words_at", lambda *arguments: blocks.append(1) or words_at(*arguments)):
+    with mock.patch.object(
+        _stream, "words_at", lambda *arguments: blocks.append(1) or words_at(*arguments)
+    ):
         for what, initializer, shape in (
             ("first call", draw(stddev=0.1, seed=1), (size,)),
             ("new seed", draw(stddev=0.1, seed=2), (size,)),
@@ -218,7 +252,9 @@ def compiled_programs(few):
             blocks.clear(), programs.clear()
             _made("device", initializer, shape)
             counts[what] = (len(blocks), len(programs))
-    text = ", ".join(f"{what} {block} for blocks {all_of} in all" for what, (block, all_of) in counts.items())
+    text = ", ".join(
+        f"{what} {block} for blocks {all_of} in all" for what, (block, all_of) in counts.items()
+    )
     assert counts["new seed"] == counts["new scale"] == (0, 0), text
     assert counts["new shape"][0] == 0, text
     return text
@@ -231,11 +267,15 @@ def rates(few):
     for name in ("RandomNormal", "RandomUniform"):
         for dtype in ("float32", "bfloat16"):
             initializer = getattr(keras_initx, name)(seed=1)
-            one, seven = (_seconds("device", initializer, (size,), dtype, times) for times in (1, 7))
+            one, seven = (
+                _seconds("device", initializer, (size,), dtype, times) for times in (1, 7)
+            )
             # In blocks so large that dispatching them is nothing.
             with mock.patch.object(_stream, "BLOCK", 16 * _stream.BLOCK):
                 kernels = _seconds("device", initializer, (size,), dtype, 7)
-            lines.append(f"{name} {dtype}: one billion {one:.3g} s, seven {seven:.3g} s, their kernels {kernels:.3g} s")
+            lines.append(
+                f"{name} {dtype}: one billion {one:.3g} s, seven {seven:.3g} s, their kernels {kernels:.3g} s"
+            )
             found.append(seven)
     predicted, text = _predicted_seconds(), "; ".join(lines)
     assert predicted is None or few or found[0] <= 2 * predicted, f"predicted {predicted} s; {text}"
@@ -245,8 +285,15 @@ def rates(few):
 def _predicted_seconds():
     """Return what the page says of seven billion normal values here: the time of the device or of the host."""
     page = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")
-    header, row = (re.split(r"\s*\|\s*", line) for line in re.findall(r"^\| (?:draws|normal) .*", page, re.M)[:2])
-    device = [float(cell.split()[0]) for name, cell in zip(header, row, strict=True) if name and name.split()[0] in GPU]
+    header, row = (
+        re.split(r"\s*\|\s*", line)
+        for line in re.findall(r"^\| (?:draws|normal) .*", page, re.M)[:2]
+    )
+    device = [
+        float(cell.split()[0])
+        for name, cell in zip(header, row, strict=True)
+        if name and name.split()[0] in GPU
+    ]
     host = re.search(rf"^\| {BACKEND} .* ([\d.]+) +\|$", page, re.M)[1]
     # Operations of torch wait for each block.
     combined = sum if BACKEND == "torch" else max
@@ -259,7 +306,10 @@ def triton_against_operations(few):
     if not _runs_triton():
         raise Skip("no Triton")
     initializer, shape = keras_initx.TruncatedNormal(seed=1), (4096, 4097)
-    makers = {"Triton": contextlib.nullcontext, "operations": lambda: mock.patch.object(backend, "triton_device", str)}
+    makers = {
+        "Triton": contextlib.nullcontext,
+        "operations": lambda: mock.patch.object(backend, "triton_device", str),
+    }
     values, seconds = [], {}
     for name, context in makers.items():
         with context():
@@ -323,12 +373,18 @@ def without_a_compiler(few):
     kept = {name: value for name, value in os.environ.items() if name not in ("CC", "CXX")}
     with tempfile.TemporaryDirectory() as cache:
         surroundings = kept | {"PATH": "", "TRITON_CACHE_DIR": cache, _PLACE: "auto"}
-        found = subprocess.run([sys.executable, "-c", code], env=surroundings, capture_output=True, text=True)
+        found = subprocess.run(
+            [sys.executable, "-c", code], env=surroundings, capture_output=True, text=True
+        )
     assert not found.returncode, found.stderr[-300:]
     count, std = found.stdout.split()
     assert abs(float(std) - 0.05) < 1e-3, std
     assert count in ("0", "1"), f"{count} warnings"
-    return "one warning" if count == "1" else "Triton ran: this one needs no compiler for what it launches"
+    return (
+        "one warning"
+        if count == "1"
+        else "Triton ran: this one needs no compiler for what it launches"
+    )
 
 
 @step(60, gpu=True, backends=("torch",))
@@ -356,7 +412,9 @@ def _made(place, initializer, shape, dtype="float32"):
 
 def _same(initializer, shape, dtype="float32"):
     """Return whether the host and the device make the same bits."""
-    host, device = (_made(place, initializer, shape, dtype).tobytes() for place in ("host", "device"))
+    host, device = (
+        _made(place, initializer, shape, dtype).tobytes() for place in ("host", "device")
+    )
     return host == device
 
 

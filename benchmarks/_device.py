@@ -19,7 +19,8 @@ _PACKAGES = ("keras", "numpy", "jax", "tensorflow", "tensorflow-cpu", "torch")
 _STATUS = Path("/proc/self/status")
 _RATE_REPEATS = 7
 _PREPARED = 1 << 30  # bytes, more than a first call or a build takes
-_FILLS = 20  # for each synchronization, or a GPU would wait for the dispatch of a fill as long as for the fill
+# For each synchronization, or a GPU would wait for the dispatch of a fill as long as for the fill.
+_FILLS = 20
 
 
 def select(device):
@@ -45,7 +46,9 @@ def environment(device):
     return {
         "backend": backend,
         "device": _cpu_name() if device == "cpu" else _gpu_name(backend),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 2),
         "versions": versions,
     }
@@ -67,7 +70,11 @@ def _gpu_name(backend):
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
-        return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else None
+        return (
+            tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+            if gpus
+            else None
+        )
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -76,8 +83,9 @@ def _gpu_name(backend):
 def prepare():
     """Open the device of Keras, and have the memory that first calls and builds take.
 
-    A virtual machine gives memory that was free for seconds back to its host. To get it again takes ten times as long
-    as all else in a first call, and hits pages of 2 MiB harder than those of 4 KiB. So this touches some and frees it.
+    A virtual machine gives memory that was free for seconds back to its host. To get it again takes
+    ten times as long as all else in a first call, and hits pages of 2 MiB harder than those of 4
+    KiB. So this touches some and frees it.
     """
     import keras
     import numpy as np
@@ -115,7 +123,8 @@ def peak_growth(make, framework, device):
     if framework == "jax":
         import jax
 
-        # This peak never decreases, so it is valid only if nothing larger ran before in this process.
+        # This peak never decreases, so it is valid only if nothing larger ran before in this
+        # process.
         before = jax.devices()[0].memory_stats()["bytes_in_use"]
         synchronize(make())
         return jax.devices()[0].memory_stats()["peak_bytes_in_use"] - before
@@ -166,10 +175,16 @@ def _write_rate(device):
     import numpy as np
 
     size = 1 << 26
-    if device == "cpu":  # Reuse touched memory, because the first touch of a page costs more than writing.
+    # Reuse touched memory, because the first touch of a page costs more than writing.
+    if device == "cpu":
         array = np.zeros(size, "float32")
         return array.nbytes / _best(lambda: array.fill(1.5))
-    return _FILLS * 4 * size / _best(lambda: synchronize([keras.ops.full((size,), 1.5) for _ in range(_FILLS)][-1]))
+    return (
+        _FILLS
+        * 4
+        * size
+        / _best(lambda: synchronize([keras.ops.full((size,), 1.5) for _ in range(_FILLS)][-1]))
+    )
 
 
 def _product_rate(device):

@@ -20,7 +20,9 @@ def transformer(initializer, blocks=12, width=768, heads=12):
     inputs = x = keras.Input((128, width))
     for _ in range(blocks):
         y = keras.layers.LayerNormalization()(x)
-        y = keras.layers.MultiHeadAttention(heads, width // heads, kernel_initializer=initializer)(y, y)
+        y = keras.layers.MultiHeadAttention(heads, width // heads, kernel_initializer=initializer)(
+            y, y
+        )
         x = keras.layers.Add()([x, y])
         y = keras.layers.LayerNormalization()(x)
         y = keras.layers.Dense(4 * width, "gelu", kernel_initializer=initializer)(y)

@@ -25,16 +25,29 @@ def overview(documents):
     parts = []
     for question, benchmark, device, backends, table in (
         ("How fast is a single initializer?", "sampling", "cpu", _BACKENDS, _sampling),
-        ("How fast is building a model with TensorFlow and torch?", "build", "cpu", ("tensorflow", "torch"), _build),
+        (
+            "How fast is building a model with TensorFlow and torch?",
+            "build",
+            "cpu",
+            ("tensorflow", "torch"),
+            _build,
+        ),
         ("How fast is building a model with JAX?", "build", "cpu", ("jax",), _build),
-        ("Is re-initializing a model faster than building it again?", "redraw", "cpu", _BACKENDS, _redraw),
+        (
+            "Is re-initializing a model faster than building it again?",
+            "redraw",
+            "cpu",
+            _BACKENDS,
+            _redraw,
+        ),
         ("How many trials a minute does a study run?", "trials", "cpu", _BACKENDS, _trials),
         ("Where are large arrays computed fastest?", "places", "cpu", _BACKENDS, _places),
     ):
         found = {name: _find(documents, benchmark, device, name) for name in backends}
         found = {name: document for name, document in found.items() if document}
         origins = "; ".join(
-            f"{_BACKENDS[name]}: {rounds(document)}, {measured(document)}" for name, document in found.items()
+            f"{_BACKENDS[name]}: {rounds(document)}, {measured(document)}"
+            for name, document in found.items()
         )
         tables = table(list(found.values()), [_BACKENDS[name] for name in found])
         parts += [f"### {question}", f"{origins}.", tables]
@@ -84,7 +97,10 @@ def _sampling(documents, backends):
         peer = next(iter(row.peers))
         for shape in _rows.sorted_shapes(row):
             label = _rows.label(row, shape, "float32")
-            ratios = (document["cases"].get(label, {}).get(key, {}).get(peer) for document, _, key in columns)
+            ratios = (
+                document["cases"].get(label, {}).get(key, {}).get(peer)
+                for document, _, key in columns
+            )
             rows.append((label, peer, *map(_median, ratios)))
     return _common.table(("case", "peer", *(column for _, column, _ in columns)), rows)
 
@@ -110,7 +126,10 @@ def _redraw(documents, backends):
     rows = []
     for form in documents[0]["redraw"]:
         cases = [document["redraw"][form] for document in documents]
-        cells = (f"{_median(case['draw'])} / {_median(case['build'])}: **{_median(case['ratio'])}**" for case in cases)
+        cells = (
+            f"{_median(case['draw'])} / {_median(case['build'])}: **{_median(case['ratio'])}**"
+            for case in cases
+        )
         rows.append((form, *cells))
     return _common.table(("ResNet-50", *backends), rows)
 
@@ -133,8 +152,12 @@ def _places(documents, backends):
     rows = []
     for name in documents[0]["cases"]:
         figures = [document["cases"][name].get(place) for document in documents for place in places]
-        rows.append((name, *(_median(figure and figure["warm_seconds"], 1e3) for figure in figures)))
-    return _common.table(("case", *(f"{backend}, {place}" for backend in backends for place in places)), rows)
+        rows.append(
+            (name, *(_median(figure and figure["warm_seconds"], 1e3) for figure in figures))
+        )
+    return _common.table(
+        ("case", *(f"{backend}, {place}" for backend in backends for place in places)), rows
+    )
 
 
 def _missed(documents):

@@ -16,7 +16,9 @@ def _seeded(module, name, **arguments):
     return lambda seed: getattr(importlib.import_module(module), name)(**arguments, seed=seed)
 
 
-ours, keras_builtin = (functools.partial(_seeded, module) for module in ("keras_initx", "keras.initializers"))
+ours, keras_builtin = (
+    functools.partial(_seeded, module) for module in ("keras_initx", "keras.initializers")
+)
 
 
 def jax_builtin(name, **arguments):
@@ -25,7 +27,9 @@ def jax_builtin(name, **arguments):
     def make(seed):
         import jax
 
-        return functools.partial(getattr(jax.nn.initializers, name)(**arguments), jax.random.key(seed))
+        return functools.partial(
+            getattr(jax.nn.initializers, name)(**arguments), jax.random.key(seed)
+        )
 
     return make
 
@@ -43,7 +47,9 @@ def torch_builtin(name, **arguments):
         device = "cuda" if torch.cuda.is_available() else "cpu"
 
         def initializer(shape, dtype):
-            values = {key: value(shape) if callable(value) else value for key, value in arguments.items()}
+            values = {
+                key: value(shape) if callable(value) else value for key, value in arguments.items()
+            }
             tensor = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
             return getattr(torch.nn.init, name)(tensor, **values)
 
@@ -63,7 +69,8 @@ class Row(NamedTuple):
         more: Shapes measured in the full form only.
         goals: Target ratio at `shapes` on the CPU, by peer and backend.
         elsewhere: The same at all other shapes.
-        dense: Whether the targets hold in the first call too, and 16 bits may take no longer than 32.
+        dense: Whether the targets hold in the first call too, and 16 bits may take no longer than
+            32.
         extra_memory: Maximum memory beyond the result, relative to the size of the result.
         gpu_shapes: Shapes for an accelerator, instead of `shapes` and `more`.
         gpu_goals: Target ratio on an accelerator, by peer and backend.
@@ -90,7 +97,11 @@ class Row(NamedTuple):
     def required(self, peer, shape, dtype, backend, device):
         """Return the target ratio against `peer`, or `None`."""
         if device == "gpu":
-            return self.gpu_goals.get(peer, {}).get(backend) if shape[0] >= self.gpu_goals_from else None
+            return (
+                self.gpu_goals.get(peer, {}).get(backend)
+                if shape[0] >= self.gpu_goals_from
+                else None
+            )
         goals = self.goals if shape in self.shapes and dtype == "float32" else self.elsewhere
         return goals.get(peer, {}).get(backend)
 
@@ -196,7 +207,9 @@ def cases(quick, device):
         shapes = row.gpu_shapes if device == "gpu" else row.shapes if quick else sorted_shapes(row)
         found += [(row, shape, "float32") for shape in shapes]
         if not quick:
-            found.append((row, row.gpu_shapes[0] if device == "gpu" else row.shapes[-1], "bfloat16"))
+            found.append(
+                (row, row.gpu_shapes[0] if device == "gpu" else row.shapes[-1], "bfloat16")
+            )
     return found
 
 

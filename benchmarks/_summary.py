@@ -18,7 +18,9 @@ def summarize(cases, measured, rates, backend, device):
         if row.dense and dtype == "bfloat16":
             full = summaries[_rows.label(row, shape, "float32")]["warm_seconds"][OURS]
             share = _common.spread([summary["warm_seconds"][OURS]["median"] / full["median"]])
-            targets.append(_common.judge(f"{label}: time / that in float32", share, 1, at_most=True))
+            targets.append(
+                _common.judge(f"{label}: time / that in float32", share, 1, at_most=True)
+            )
     return {"rates": rates, "cases": summaries, "targets": targets}
 
 
@@ -29,7 +31,10 @@ def _summarize_case(row, shape, dtype, figures, rates):
         work, rate = _rows.frame_operations(shape), rates["product_flops_per_s"]
     else:
         work, rate = size, rates["write_bytes_per_s"]
-    extra = {name: [growth / size - 1 for growth in growths] for name, growths in figures["growth"].items()}
+    extra = {
+        name: [growth / size - 1 for growth in growths]
+        for name, growths in figures["growth"].items()
+    }
     summary = {
         "cold_seconds": {name: _common.spread(times) for name, times in figures["cold"].items()},
         "warm_seconds": warm,
@@ -45,14 +50,20 @@ def _summarize_case(row, shape, dtype, figures, rates):
 
 def ratios(times):
     """Return the ratio of the time of each peer to ours."""
-    return {name: _common.ratio(peer, times[OURS]) for name, peer in times.items() if name != OURS and OURS in times}
+    return {
+        name: _common.ratio(peer, times[OURS])
+        for name, peer in times.items()
+        if name != OURS and OURS in times
+    }
 
 
 def _targets(row, shape, dtype, summary, backend, device):
     """Return the rows of a case in the table of targets."""
     label = _rows.label(row, shape, dtype)
     lines = []
-    calls = [("warm", summary["warm_ratio"])] + ([("first call", summary["cold_ratio"])] if row.dense else [])
+    calls = [("warm", summary["warm_ratio"])] + (
+        [("first call", summary["cold_ratio"])] if row.dense else []
+    )
     for what, figures in calls:
         for name, figure in figures.items():
             if required := row.required(name, shape, dtype, backend, device):
@@ -65,7 +76,11 @@ def _targets(row, shape, dtype, summary, backend, device):
         lines.append(_common.judge(f"{label}: share of the write bandwidth", share, required))
     if row.frame and dtype == "float32":
         error = _common.spread([summary["frame_error"]])
-        lines.append(_common.judge(f"{label}: largest entry of Q'Q - I", error, _MOST_FRAME_ERROR, at_most=True))
+        lines.append(
+            _common.judge(
+                f"{label}: largest entry of Q'Q - I", error, _MOST_FRAME_ERROR, at_most=True
+            )
+        )
     return lines
 
 
@@ -74,18 +89,25 @@ def report(results):
     ratios, details = [], []
     for label, case in results["cases"].items():
         for name in {**case["warm_ratio"], **case["errors"]}:
-            warm = "fails" if name in case["errors"] else _common.with_spread(case["warm_ratio"][name])
+            warm = (
+                "fails" if name in case["errors"] else _common.with_spread(case["warm_ratio"][name])
+            )
             ratios.append((label, name, warm, _common.with_spread(case["cold_ratio"].get(name))))
         for name, seconds in case["warm_seconds"].items():
             cold, extra = case["cold_seconds"].get(name), case["extra_memory"].get(name)
             row = [label, name, _common.with_spread(cold, 1e3), _common.with_spread(seconds, 1e3)]
-            row += [_common.significant(case["gb_per_s"][name]), f"{case['share_of_rate'][name]:.1%}"]
+            row += [
+                _common.significant(case["gb_per_s"][name]),
+                f"{case['share_of_rate'][name]:.1%}",
+            ]
             details.append([*row, _common.with_spread(extra)])
     writing, products = (_common.significant(rate / 1e9) for rate in results["rates"].values())
     return "\n\n".join(
         (
             _common.table(("case", "peer", "peer time / ours, warm", "cold"), ratios),
-            _common.table(("case", "", "cold ms", "warm ms", "GB/s", "of peak", "extra memory"), details),
+            _common.table(
+                ("case", "", "cold ms", "warm ms", "GB/s", "of peak", "extra memory"), details
+            ),
             f"Peak rates of the device: writing {writing} GB/s, matrix products {products} GFLOP/s.",
         )
     )
@@ -93,5 +115,9 @@ def report(results):
 
 def plot(path, environment, results):
     """Draw the warm ratios."""
-    points = {label: case["warm_ratio"] for label, case in results["cases"].items() if case["warm_ratio"]}
-    _common.plot_ratios(path, f"Warm calls: {environment['backend']} on {environment['device']}", points)
+    points = {
+        label: case["warm_ratio"] for label, case in results["cases"].items() if case["warm_ratio"]
+    }
+    _common.plot_ratios(
+        path, f"Warm calls: {environment['backend']} on {environment['device']}", points
+    )

@@ -11,7 +11,8 @@ import _common
 import _device
 import _models
 
-# Each initializer and its peers. Initializers that this version of Keras does not have are left out.
+# Each initializer and its peers. Initializers that this version of Keras does not have are left
+# out.
 PEERS = {
     "zeros": (),
     "glorot_uniform": (),
@@ -28,7 +29,14 @@ MODELS = {
     "transformer, 85M": _models.transformer,
 }
 QUICK_MODELS = ("MLP, 50 widths", "transformer, 85M")
-QUICK_PEERS = ("zeros", "he_normal", "orthogonal", "initx.he_normal", "initx.orthogonal", "initx.sparse")
+QUICK_PEERS = (
+    "zeros",
+    "he_normal",
+    "orthogonal",
+    "initx.he_normal",
+    "initx.orthogonal",
+    "initx.sparse",
+)
 
 # Target ratio on the CPU, by model, initializer and backend.
 GOALS = {
@@ -54,7 +62,9 @@ def main():
 
     times = {model: {name: [] for name in initializers} for model in models}
     seconds = []
-    with _common.progress("cold builds", repeats * len(models) * len(initializers) + imports) as step:
+    with _common.progress(
+        "cold builds", repeats * len(models) * len(initializers) + imports
+    ) as step:
         for _ in range(repeats):
             for model in models:
                 for name in initializers:
@@ -116,7 +126,9 @@ def summarize(times, imports, backend, device):
         model: {
             name: {
                 "seconds": _common.spread(seconds),
-                "ratio": {peer: _common.ratio(row[peer], seconds) for peer in PEERS[name] if peer in row},
+                "ratio": {
+                    peer: _common.ratio(row[peer], seconds) for peer in PEERS[name] if peer in row
+                },
             }
             for name, seconds in row.items()
         }
@@ -147,8 +159,13 @@ def _ratios(results):
 
 def plot(path, environment, results):
     """Draw the ratios: every peer is an initializer of Keras."""
-    points = {f"{model}: {name} against {peer}": {"keras": figure} for model, name, peer, figure in _ratios(results)}
-    _common.plot_ratios(path, f"Cold builds: {environment['backend']} on {environment['device']}", points)
+    points = {
+        f"{model}: {name} against {peer}": {"keras": figure}
+        for model, name, peer, figure in _ratios(results)
+    }
+    _common.plot_ratios(
+        path, f"Cold builds: {environment['backend']} on {environment['device']}", points
+    )
 
 
 def report(results):
@@ -157,7 +174,15 @@ def report(results):
     for model, row in results["models"].items():
         for name, case in row.items():
             for peer, ratio in (case["ratio"] or {"-": None}).items():
-                rows.append((model, name, _common.with_spread(case["seconds"]), peer, _common.with_spread(ratio)))
+                rows.append(
+                    (
+                        model,
+                        name,
+                        _common.with_spread(case["seconds"]),
+                        peer,
+                        _common.with_spread(ratio),
+                    )
+                )
     header = ("model", "kernels", "seconds to build", "peer", "peer time / ours")
     return _common.table(header, rows)
 

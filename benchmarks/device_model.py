@@ -2,8 +2,8 @@
 
     KERAS_BACKEND=jax python benchmarks/device_model.py
 
-needs no accelerator and prints the predictions of docs/devices.md. The last table is measured: the time of this
-machine's host, which other backends print alone.
+needs no accelerator and prints the predictions of docs/devices.md. The last table is measured: the
+time of this machine's host, which other backends print alone.
 """
 
 import time
@@ -33,10 +33,11 @@ class Device(NamedTuple):
     products: float
 
 
-# NVIDIA, "H100 Tensor Core GPU architecture" (2022), SXM5: 132 multiprocessors with 64 integer units at 1.98 GHz, and
-# "H200 Tensor Core GPU" (2024). NVIDIA, "A100 Tensor Core GPU architecture" (2020): 108 with 64 at 1.41 GHz. Google
-# Cloud, "TPU v5e": bandwidth and bfloat16 products, of which one in full precision takes six. Its vector unit has no
-# published rates: 8 by 128 lanes with 4 units at 1.5 GHz, which look up 8 words a clock, are an assumption.
+# NVIDIA, "H100 Tensor Core GPU architecture" (2022), SXM5: 132 multiprocessors with 64 integer
+# units at 1.98 GHz, and "H200 Tensor Core GPU" (2024). NVIDIA, "A100 Tensor Core GPU architecture"
+# (2020): 108 with 64 at 1.41 GHz. Google Cloud, "TPU v5e": bandwidth and bfloat16 products, of
+# which one in full precision takes six. Its vector unit has no published rates: 8 by 128 lanes with
+# 4 units at 1.5 GHz, which look up 8 words a clock, are an assumption.
 DEVICES = {
     "H100 SXM": Device(3.35e12, 132 * 64 * 1.98e9, 132 * 1.98e9, 67e12),
     "H200": Device(4.8e12, 132 * 64 * 1.98e9, 132 * 1.98e9, 67e12),
@@ -47,7 +48,8 @@ DEVICES = {
 LOOKUPS = {"uniform": 0, "normal": 2, "truncated normal": 2}
 
 
-# Blocks of so few values that dispatching them is all that takes time, and the fewer and the more of two draws.
+# Blocks of so few values that dispatching them is all that takes time, and the fewer and the more
+# of two draws.
 _TINY = 64
 _FEWER, _MORE = 200, 1200
 _REPEATS = 15
@@ -61,9 +63,21 @@ def main():
     if backend == "jax":
         predict()
     seconds, blocks = dispatch_seconds(), _BILLIONS * 1e9 / _block()
-    print(f"Time of the host to dispatch blocks of {_block():,} values, while the device computes:\n")
-    row = (backend, _common.significant(1e6 * seconds, 2), f"{blocks:,.0f}", _common.significant(blocks * seconds, 2))
-    print(_common.table(("backend", "microseconds a block", f"blocks of {_BILLIONS} billion values", "seconds"), [row]))
+    print(
+        f"Time of the host to dispatch blocks of {_block():,} values, while the device computes:\n"
+    )
+    row = (
+        backend,
+        _common.significant(1e6 * seconds, 2),
+        f"{blocks:,.0f}",
+        _common.significant(blocks * seconds, 2),
+    )
+    print(
+        _common.table(
+            ("backend", "microseconds a block", f"blocks of {_BILLIONS} billion values", "seconds"),
+            [row],
+        )
+    )
 
 
 def _block():
@@ -88,9 +102,14 @@ def dispatch_seconds():
         return time.thread_time() - start
 
     initializer = keras_initx.RandomNormal(seed=1)
-    with mock.patch.object(_stream, "BLOCK", _TINY), mock.patch.dict(os.environ, KERAS_INITX_SAMPLE_ON="device"):
+    with (
+        mock.patch.object(_stream, "BLOCK", _TINY),
+        mock.patch.dict(os.environ, KERAS_INITX_SAMPLE_ON="device"),
+    ):
         # The first of each compiles.
-        fewer, more = (min([seconds(blocks) for _ in range(1 + _REPEATS)]) for blocks in (_FEWER, _MORE))
+        fewer, more = (
+            min([seconds(blocks) for _ in range(1 + _REPEATS)]) for blocks in (_FEWER, _MORE)
+        )
     return (more - fewer) / (_MORE - _FEWER)
 
 
@@ -101,12 +120,16 @@ def predict():
     for name, operations in counted.items():
         for written in (4, 2):
             predictions = _predictions(operations, LOOKUPS[name], written)
-            rows.append((name, _common.significant(operations), LOOKUPS[name], written, *predictions))
+            rows.append(
+                (name, _common.significant(operations), LOOKUPS[name], written, *predictions)
+            )
     header = ("draws", "operations a value", "lookups", "bytes of a value", *DEVICES)
     print(f"Seconds for {_BILLIONS} billion values, and what limits them:\n")
     print(_common.table(header, rows), end="\n\n")
     print(f"Milliseconds for an orthogonal kernel of {_FRAME} by {_FRAME}:\n")
-    print(_common.table(("", *DEVICES), [("orthogonal", *map(_frame, DEVICES.values()))]), end="\n\n")
+    print(
+        _common.table(("", *DEVICES), [("orthogonal", *map(_frame, DEVICES.values()))]), end="\n\n"
+    )
 
 
 def counts():
@@ -118,7 +141,10 @@ def counts():
     kinds = {
         "uniform": (_conversion.as_uniform, ()),
         "normal": (_conversion.as_normal, (_conversion.normal_table("float32"),)),
-        "truncated normal": (_conversion.as_interpolated, (_conversion.truncated_quantiles(-2.0, 2.0).knots,)),
+        "truncated normal": (
+            _conversion.as_interpolated,
+            (_conversion.truncated_quantiles(-2.0, 2.0).knots,),
+        ),
     }
     found = {}
     for name, (convert, tables) in kinds.items():
@@ -130,7 +156,8 @@ def counts():
 
 def _predictions(operations, lookups, written):
     for device in DEVICES.values():
-        # A block is written, read again, and written to the array, which is filled with zeros first.
+        # A block is written, read again, and written to the array, which is filled with zeros
+        # first.
         seconds = {
             "memory": 4 * written / device.bandwidth,
             "arithmetic": operations / device.operations,

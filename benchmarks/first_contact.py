@@ -2,9 +2,10 @@
 
     python benchmarks/first_contact.py
 
-runs each step of `_contact_steps.py` on each backend that is installed, correctness first. It prints PASS, FAIL or SKIP
-with the reason, and writes it to a file at once. A step that takes too long is stopped and fails; the others go on. It
-needs this repository, and pytest for the golden values.
+runs each step of `_contact_steps.py` on each backend that is installed, correctness first. It
+prints PASS, FAIL or SKIP with the reason, and writes it to a file at once. A step that takes too
+long is stopped and fails; the others go on. It needs this repository, and pytest for the golden
+values.
 """
 
 import argparse
@@ -27,16 +28,27 @@ _START = 180
 def main():
     """Run all steps on all backends; the exit code is 1 if one has failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--backends", help="names with commas between (default: all that are installed)")
+    parser.add_argument(
+        "--backends", help="names with commas between (default: all that are installed)"
+    )
     parser.add_argument("--steps", help="names with commas between (default: all)")
-    parser.add_argument("--limit", type=float, help="the most seconds of a step (default: its own limit)")
+    parser.add_argument(
+        "--limit", type=float, help="the most seconds of a step (default: its own limit)"
+    )
     parser.add_argument("--few", action="store_true", help="a part of each step, with small sizes")
-    parser.add_argument("--out", type=Path, default=Path("out", "first_contact.txt"), help="default: %(default)s")
-    parser.add_argument("--work", help=argparse.SUPPRESS)  # do the steps in this process, after this one
+    parser.add_argument(
+        "--out", type=Path, default=Path("out", "first_contact.txt"), help="default: %(default)s"
+    )
+    # Do the steps in this process, after this one.
+    parser.add_argument("--work", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work is not None:
         return work(arguments)
-    backends = arguments.backends.split(",") if arguments.backends else filter(importlib.util.find_spec, BACKENDS)
+    backends = (
+        arguments.backends.split(",")
+        if arguments.backends
+        else filter(importlib.util.find_spec, BACKENDS)
+    )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     failed = False
     with arguments.out.open("w", encoding="utf-8") as file:
@@ -65,11 +77,17 @@ def run(backend, arguments):
 def begin(backend, after, arguments, errors):
     """Start a process that does the steps after one and complains in `errors`; return it with what it prints."""
     command = [sys.executable, __file__, f"--work={after}", *(["--few"] if arguments.few else [])]
-    command += [f"--{name}={value}" for name in ("steps", "limit") if (value := getattr(arguments, name)) is not None]
+    command += [
+        f"--{name}={value}"
+        for name in ("steps", "limit")
+        if (value := getattr(arguments, name)) is not None
+    ]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     surroundings = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path}
     lines = queue.Queue()
-    process = subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, stderr=errors, text=True)
+    process = subprocess.Popen(
+        command, env=surroundings, stdout=subprocess.PIPE, stderr=errors, text=True
+    )
 
     def read():
         for line in process.stdout:

@@ -2,8 +2,8 @@
 
     KERAS_BACKEND=jax python benchmarks/guard.py --quick
 
-Run it before a release, on an idle machine. A case that fails is measured a second time, because a disturbance seldom
-comes twice.
+Run it before a release, on an idle machine. A case that fails is measured a second time, because a
+disturbance seldom comes twice.
 """
 
 import json
@@ -25,11 +25,19 @@ def main():
     backend = arguments.environment["backend"]
     name = f"{arguments.device}-{backend}-sampling.json"
     committed = json.loads((RESULTS / name).read_text(encoding="utf-8"))["cases"]
-    cases = [case for case in _rows.cases(arguments.quick, arguments.device) if _rows.label(*case) in committed]
+    cases = [
+        case
+        for case in _rows.cases(arguments.quick, arguments.device)
+        if _rows.label(*case) in committed
+    ]
     for _ in range(2):
         slower = find_slower(measure(cases, arguments), committed)
         cases = [case for case in cases if _rows.label(*case) in {label for label, *_ in slower}]
-    print(_common.table(("case", "peer", "peer time / ours", "committed"), slower) if slower else "Nothing got slower.")
+    print(
+        _common.table(("case", "peer", "peer time / ours", "committed"), slower)
+        if slower
+        else "Nothing got slower."
+    )
     return 1 if slower else 0
 
 

@@ -2,8 +2,9 @@
 
     KERAS_BACKEND=jax python benchmarks/large_models.py --quick
 
-`--quick` stops at 100 million weights; all sizes need 20 GiB of memory and 5 GiB of disk. `--arithmetic` prints what
-follows for models that do not fit here. docs/large_models.md explains the results.
+`--quick` stops at 100 million weights; all sizes need 20 GiB of memory and 5 GiB of disk.
+`--arithmetic` prints what follows for models that do not fit here. docs/large_models.md explains
+the results.
 """
 
 import functools
@@ -26,7 +27,8 @@ import _device
 # Width and number of dense layers.
 SIZES = {"10M": (1024, 10), "100M": (2048, 24), "500M": (4096, 30), "1B": (4096, 60)}
 DTYPES = ("float32", "bfloat16")
-PLACES = {"one device": (1, 1), "eight devices": (1, 8), "two processes": (2, 4)}  # processes, devices of each
+# Processes, devices of each.
+PLACES = {"one device": (1, 1), "eight devices": (1, 8), "two processes": (2, 4)}
 STEPS = ("build", "initialize", "initialize, atomic=False", "load_pretrained", "diagnose")
 # Parameters, the largest weight and hosts: of Llama 2, and of an assumed model.
 MODELS = {
@@ -52,9 +54,12 @@ def main():
     combinations = list(itertools.product(sizes, DTYPES, places))
     with _common.progress("large models", len(combinations)) as advance:
         for size, dtype, place in combinations:
-            cases[f"{size}, {dtype}, {place}"] = {"measured": {"n": 1, **measure(size, dtype, place)}}
+            cases[f"{size}, {dtype}, {place}"] = {
+                "measured": {"n": 1, **measure(size, dtype, place)}
+            }
             results = {"large_models": cases, "targets": []}
-            path = _common.write_results(arguments, "large_models", results)  # what is done stays if it is interrupted
+            # What is done stays if it is interrupted.
+            path = _common.write_results(arguments, "large_models", results)
             advance(1)
     print(report(results))
     print(f"\nWritten: {path}.json")
@@ -68,13 +73,20 @@ def measure(size, dtype, place):
         case = {"size": size, "dtype": dtype, "processes": processes, "port": free.getsockname()[1]}
         case["file"] = str(_weights_file(Path(folder), size, dtype))
         free.close()
-        environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-        # Otherwise the allocator of the C library keeps what is freed, for each thread, up to the size of the model.
+        environment = {
+            **os.environ,
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        }
+        # Otherwise the allocator of the C library keeps what is freed, for each thread, up to the
+        # size of the model.
         environment["MALLOC_MMAP_THRESHOLD_"] = str(MIB)
         command = [sys.executable, __file__, "--worker"]
         workers = [
             subprocess.Popen(
-                [*command, json.dumps({**case, "rank": rank})], env=environment, stdout=subprocess.PIPE, text=True
+                [*command, json.dumps({**case, "rank": rank})],
+                env=environment,
+                stdout=subprocess.PIPE,
+                text=True,
             )
             for rank in range(processes)
         ]
@@ -127,13 +139,19 @@ def work(size, dtype, processes, rank, port, file):
     width, depth = SIZES[size]
     keras.config.set_dtype_policy(dtype)
     dense = functools.partial(
-        keras.layers.Dense, width, activation="relu", use_bias=False, kernel_initializer="initx.he_normal"
+        keras.layers.Dense,
+        width,
+        activation="relu",
+        use_bias=False,
+        kernel_initializer="initx.he_normal",
     )
     model = keras.Sequential([dense() for _ in range(depth)])
     x = np.ones((16, width), "float32")
     own = depth * width * width * (4 if dtype == "float32" else 2) // processes
     # What is compiled or imported once for a process does not grow with the model.
-    small = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8, kernel_initializer="initx.he_normal")])
+    small = keras.Sequential(
+        [keras.Input((8,)), keras.layers.Dense(8, kernel_initializer="initx.he_normal")]
+    )
     keras_initx.initialize(small, seed=0)
     keras_initx.diagnose(small, x[:, :8], x[:, :8], loss="mse")
     found = {"build": _measured(lambda: model.build((None, width)), model, processes)}
@@ -178,7 +196,11 @@ def _measured(function, model, processes):
     memory = _peak_growth(run)
     seconds = time.process_time() - begin
     _together(processes)
-    return {"memory": memory, "seconds": seconds, "sent": _loopback() - sent if processes > 1 else 0}
+    return {
+        "memory": memory,
+        "seconds": seconds,
+        "sent": _loopback() - sent if processes > 1 else 0,
+    }
 
 
 def _peak_growth(run):
@@ -222,7 +244,9 @@ def report(results, size=""):
         if not name.startswith(size):
             continue
         width, depth = SIZES[name.partition(",")[0]]
-        rows.append((name, *(_cell(case["measured"][step], depth * width**2 / 1e6) for step in STEPS)))
+        rows.append(
+            (name, *(_cell(case["measured"][step], depth * width**2 / 1e6) for step in STEPS))
+        )
     return _common.table(("model", *STEPS), rows)
 
 
@@ -238,7 +262,14 @@ def arithmetic():
         own, shard = 2 * parameters / (8 * hosts), 2 * largest / (8 * hosts)
         memory = (own, own + shard, 2 * own + shard, 8 * own)
         rows.append((name, hosts, *(f"{value / 1e9:,.3g} GB" for value in memory)))
-    header = ("model", "hosts", "an accelerator's part", "atomic=False, peak", "initialize, peak", "a host reads")
+    header = (
+        "model",
+        "hosts",
+        "an accelerator's part",
+        "atomic=False, peak",
+        "initialize, peak",
+        "a host reads",
+    )
     return _common.table(header, rows)
 
 

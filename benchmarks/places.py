@@ -2,7 +2,8 @@
 
     KERAS_BACKEND=jax python benchmarks/places.py --quick
 
-measures one backend on one device. `sampling.py` runs it too. README.md in this folder explains the results.
+measures one backend on one device. `sampling.py` runs it too. README.md in this folder explains the
+results.
 """
 
 import os
@@ -21,7 +22,8 @@ _SHAPES = {"cpu": ((2048, 4096), (4096, 2049)), "gpu": ((16384, 16384), (16384, 
 _FRAMES = {"cpu": ((1024, 1024), (1024, 1025)), "gpu": ((4096, 4096), (4096, 4097))}
 # The most seconds for the calls of one shape, of which there are at least two.
 _BUDGET = 20
-# The matrices of a model like Llama 2 with 6.7 billion parameters: in each of its layers, and outside of them.
+# The matrices of a model like Llama 2 with 6.7 billion parameters: in each of its layers, and
+# outside of them.
 _LAYERS, _LAYER, _ENDS = (
     32,
     ((4096, 4096),) * 4 + ((4096, 11008),) * 2 + ((11008, 4096),),
@@ -40,9 +42,21 @@ def _keras_random(name):
 
 CASES = {
     "normal": (_rows.ours("RandomNormal", stddev=1.0), _keras_random("normal"), "float32"),
-    "normal, bfloat16": (_rows.ours("RandomNormal", stddev=1.0), _keras_random("normal"), "bfloat16"),
-    "uniform": (_rows.ours("RandomUniform", minval=0.0, maxval=1.0), _keras_random("uniform"), "float32"),
-    "truncated normal": (_rows.ours("TruncatedNormal"), _keras_random("truncated_normal"), "float32"),
+    "normal, bfloat16": (
+        _rows.ours("RandomNormal", stddev=1.0),
+        _keras_random("normal"),
+        "bfloat16",
+    ),
+    "uniform": (
+        _rows.ours("RandomUniform", minval=0.0, maxval=1.0),
+        _keras_random("uniform"),
+        "float32",
+    ),
+    "truncated normal": (
+        _rows.ours("TruncatedNormal"),
+        _keras_random("truncated_normal"),
+        "float32",
+    ),
     "sparse, 10 a unit": (_rows.ours("Sparse", connections=10), None, "float32"),
     "orthogonal": (_rows.ours("Orthogonal"), _rows.keras_builtin("Orthogonal"), "float32"),
 }
@@ -56,13 +70,19 @@ def main():
 
 def run(arguments, rates):
     """Do the same for given arguments and peak rates."""
-    jobs = [(name, place) for name, case in CASES.items() for place in _places(case, arguments.environment["backend"])]
+    jobs = [
+        (name, place)
+        for name, case in CASES.items()
+        for place in _places(case, arguments.environment["backend"])
+    ]
     cases = {}
     with _common.progress("places", len(jobs) + 2) as step:
         for name, place in jobs:
             repeats = arguments.repeats or (5 if arguments.quick else 15)
             figures = _common.in_fresh_process(measure, name, place, arguments.device, repeats)
-            figures["share_of_rate"] = _share(name, figures["warm_seconds"]["median"], rates, arguments.device)
+            figures["share_of_rate"] = _share(
+                name, figures["warm_seconds"]["median"], rates, arguments.device
+            )
             cases.setdefault(name, {})[place] = figures
             step()
         plan = {}
@@ -110,7 +130,11 @@ def _share(name, seconds, rates, device):
     """Return the fraction of the device's write rate, or of its rate of matrix products for frames."""
     if name == "orthogonal":
         return _rows.frame_operations(_FRAMES[device][0]) / seconds / rates["product_flops_per_s"]
-    return _rows.size_in_bytes(_SHAPES[device][0], CASES[name][2]) / seconds / rates["write_bytes_per_s"]
+    return (
+        _rows.size_in_bytes(_SHAPES[device][0], CASES[name][2])
+        / seconds
+        / rates["write_bytes_per_s"]
+    )
 
 
 def _compiled(function):
@@ -158,7 +182,8 @@ def plan_seconds(place):
     import keras_initx
 
     initializer = keras_initx.HeNormal(seed=1)
-    for shape in (*set(_LAYER), _ENDS[0]):  # warm-up: compiles, and uses up the words that NumPy makes first
+    # Warm-up: compiles, and uses up the words that NumPy makes first.
+    for shape in (*set(_LAYER), _ENDS[0]):
         _seconds(lambda shape=shape: initializer(shape))
     layer = sum(_seconds(lambda shape=shape: initializer(shape)) for shape in _LAYER)
     end = _seconds(lambda: initializer(_ENDS[0]))
@@ -171,15 +196,29 @@ def report(results):
     for name, places in results["cases"].items():
         for place, figures in places.items():
             numbers = [figures[f"{what}_seconds"] for what in ("first", "later", "copy")]
-            first, later, copy = ("-" if number is None else _common.significant(1e3 * number) for number in numbers)
+            first, later, copy = (
+                "-" if number is None else _common.significant(1e3 * number) for number in numbers
+            )
             warm, memory = (
                 _common.with_spread(figures["warm_seconds"], 1e3),
                 _common.significant(figures["host_memory"]),
             )
-            rows.append((name, place, first, later, warm, f"{figures['share_of_rate']:.1%}", copy, memory))
-    header = ("case", "computed", "compile ms", "new shape", "warm ms", "of peak", "copy ms", "host memory")
+            rows.append(
+                (name, place, first, later, warm, f"{figures['share_of_rate']:.1%}", copy, memory)
+            )
+    header = (
+        "case",
+        "computed",
+        "compile ms",
+        "new shape",
+        "warm ms",
+        "of peak",
+        "copy ms",
+        "host memory",
+    )
     plan = "; ".join(
-        f"on the {place} {_common.significant(figures['extrapolated'])} s" for place, figures in results["plan"].items()
+        f"on the {place} {_common.significant(figures['extrapolated'])} s"
+        for place, figures in results["plan"].items()
     )
     return "\n\n".join(
         (

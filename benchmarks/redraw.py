@@ -21,7 +21,10 @@ def main():
     cases = {form: _case([found[form] for found in seconds]) for form in FORMS}
     results = {
         "redraw": cases,
-        "targets": [_common.judge(f"ResNet-50, {form}: build / initialize", cases[form]["ratio"], 1) for form in FORMS],
+        "targets": [
+            _common.judge(f"ResNet-50, {form}: build / initialize", cases[form]["ratio"], 1)
+            for form in FORMS
+        ],
     }
     path = _common.write_results(arguments, "redraw", results)
     print(report(results))
@@ -52,13 +55,21 @@ def measure():
 def _case(seconds):
     """Return the spreads of the build and draw times and of their ratio. Each round runs in a separate process."""
     built, drawn = zip(*seconds, strict=True)
-    return {"build": _common.spread(built), "draw": _common.spread(drawn), "ratio": _common.ratio(built, drawn)}
+    return {
+        "build": _common.spread(built),
+        "draw": _common.spread(drawn),
+        "ratio": _common.ratio(built, drawn),
+    }
 
 
 def plot(path, environment, results):
     """Draw the ratios."""
     points = {form: {"keras, build": case["ratio"]} for form, case in results["redraw"].items()}
-    _common.plot_ratios(path, f"ResNet-50 re-initialized: {environment['backend']} on {environment['device']}", points)
+    _common.plot_ratios(
+        path,
+        f"ResNet-50 re-initialized: {environment['backend']} on {environment['device']}",
+        points,
+    )
 
 
 def report(results):
@@ -67,7 +78,9 @@ def report(results):
         (form, *(_common.with_spread(case[key]) for key in ("build", "draw", "ratio")))
         for form, case in results["redraw"].items()
     ]
-    return _common.table(("ResNet-50", "seconds to build", "seconds to re-initialize", "ratio"), rows)
+    return _common.table(
+        ("ResNet-50", "seconds to build", "seconds to re-initialize", "ratio"), rows
+    )
 
 
 if __name__ == "__main__":

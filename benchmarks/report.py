@@ -32,7 +32,12 @@ REPORTS = {
     "redraw": redraw.report,
     "trials": trials.report,
 }
-PLOTS = {"sampling": _summary.plot, "build": build.plot, "redraw": redraw.plot, "trials": trials.plot}
+PLOTS = {
+    "sampling": _summary.plot,
+    "build": build.plot,
+    "redraw": redraw.plot,
+    "trials": trials.plot,
+}
 
 
 def main():
@@ -48,16 +53,25 @@ def main():
 
 def results():
     """Return the documents in results/ by path."""
-    return {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+    return {
+        path: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(RESULTS.glob("*.json"))
+    }
 
 
 def pages(found):
     """Return the text of each page."""
     documents = list(found.values())
-    models = [large_models.report(document, "1B") for document in documents if document["benchmark"] == "large_models"]
+    models = [
+        large_models.report(document, "1B")
+        for document in documents
+        if document["benchmark"] == "large_models"
+    ]
     page = _with_part(MODELS.read_text(encoding="utf-8"), "table", "\n\n".join(models))
     return {
-        README: _with_part(README.read_text(encoding="utf-8"), "summary", _overview.overview(documents)),
+        README: _with_part(
+            README.read_text(encoding="utf-8"), "summary", _overview.overview(documents)
+        ),
         MODELS: _with_part(page, "arithmetic", large_models.arithmetic()),
         RESULTS / "README.md": HEAD + tables(documents),
     }

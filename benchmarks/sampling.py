@@ -17,8 +17,9 @@ import places
 # Below this size, a few pages of memory are as large as the result.
 _LEAST_BYTES_FOR_MEMORY = 1 << 24
 _SMALL = (1024, 1024)
-# Threads that have just computed spin for some 30 ms and slow those of other libraries; sleeping threads take long to
-# wake up on some machines. So each library computes for this long, in seconds, before one of its calls is timed.
+# Threads that have just computed spin for some 30 ms and slow those of other libraries; sleeping
+# threads take long to wake up on some machines. So each library computes for this long, in seconds,
+# before one of its calls is timed.
 _RUN_UP = 0.06
 # Before the first round each library computes for this long, so that compilers and caches are warm.
 _WARM_UP = 0.3
@@ -28,13 +29,18 @@ def main():
     """Measure, print and write everything."""
     arguments = _common.parse_arguments(__doc__.partition("\n")[0])
     cases = _rows.cases(arguments.quick, arguments.device)
-    measured = {_rows.label(*case): {"cold": {}, "growth": {}, "warm": {}, "errors": {}} for case in cases}
+    measured = {
+        _rows.label(*case): {"cold": {}, "growth": {}, "warm": {}, "errors": {}} for case in cases
+    }
     measure_processes(cases, measured, arguments)
     rates = _common.in_fresh_process(_device.rates, arguments.device)
-    places.run(arguments, rates)  # in processes of its own, while this one holds no memory of the device
+    # In processes of its own, while this one holds no memory of the device.
+    places.run(arguments, rates)
     measure_warm(cases, measured, arguments)
 
-    results = _summary.summarize(cases, measured, rates, arguments.environment["backend"], arguments.device)
+    results = _summary.summarize(
+        cases, measured, rates, arguments.environment["backend"], arguments.device
+    )
     path = _common.write_results(arguments, "sampling", results)
     print(_common.target_table(results["targets"]), _summary.report(results), sep="\n\n")
     _summary.plot(path, arguments.environment, results)
@@ -50,9 +56,12 @@ def measure_processes(cases, measured, arguments):
         (case, name)
         for case in cases
         for name in _rows.makers(case[0], backend)
-        if case[2] == "float32" and (name == _rows.OURS or case[0].required(name, *case[1:], backend, arguments.device))
+        if case[2] == "float32"
+        and (name == _rows.OURS or case[0].required(name, *case[1:], backend, arguments.device))
     ]
-    jobs = [("cold", cold_call, *pair) for pair in first] * (1 if arguments.quick else arguments.first_calls)
+    jobs = [("cold", cold_call, *pair) for pair in first] * (
+        1 if arguments.quick else arguments.first_calls
+    )
     jobs += [
         ("growth", memory_growth, case, _rows.OURS)
         for case in cases
@@ -61,7 +70,9 @@ def measure_processes(cases, measured, arguments):
     with _common.progress("cold calls and memory", len(jobs)) as step:
         for kind, function, case, name in jobs:
             row, shape, dtype = case
-            figure = _common.in_fresh_process(function, row.name, name, shape, dtype, arguments.device)
+            figure = _common.in_fresh_process(
+                function, row.name, name, shape, dtype, arguments.device
+            )
             of_case = measured[_rows.label(*case)]
             if isinstance(figure, str):
                 of_case["errors"][name] = figure

@@ -53,7 +53,11 @@ def measure(rounds):
     return {
         name: {
             "per_minute": _common.spread([60 * trials / value for value in own]),
-            "ratio": {peer: _common.ratio(seconds[peer], own) for peer in (ANEW, LOOP) if name not in (ANEW, LOOP)},
+            "ratio": {
+                peer: _common.ratio(seconds[peer], own)
+                for peer in (ANEW, LOOP)
+                if name not in (ANEW, LOOP)
+            },
         }
         for name, own in seconds.items()
     }
@@ -71,7 +75,10 @@ def study(build, data, *, seed, diagnosis=True):
 
 def compiled_anew(build, data, *, seed):
     """Compare the initializers, training each model itself instead of a shared copy."""
-    with mock.patch("keras_initx.studies._trial.compiled_once", lambda model, data: contextlib.nullcontext(model)):
+    with mock.patch(
+        "keras_initx.studies._trial.compiled_once",
+        lambda model, data: contextlib.nullcontext(model),
+    ):
         study(build, data, seed=seed)
 
 
@@ -83,7 +90,13 @@ def loop(build, data, *, seed):
         for initializer in INITIALIZERS:
             keras.utils.set_random_seed(seed * REPEATS + repeat)
             model = build(initializer)
-            model.fit(*data.train, batch_size=32, epochs=EPOCHS, verbose=0, validation_data=data.validation)
+            model.fit(
+                *data.train,
+                batch_size=32,
+                epochs=EPOCHS,
+                verbose=0,
+                validation_data=data.validation,
+            )
 
 
 def plot(path, environment, results):
@@ -94,7 +107,9 @@ def plot(path, environment, results):
         for name, case in results["trials"].items()
         if case["ratio"]
     }
-    _common.plot_ratios(path, f"Trials of a study: {environment['backend']} on {environment['device']}", points)
+    _common.plot_ratios(
+        path, f"Trials of a study: {environment['backend']} on {environment['device']}", points
+    )
 
 
 def report(results):
@@ -107,7 +122,9 @@ def report(results):
         )
         for name, case in results["trials"].items()
     ]
-    return _common.table(("form", "trials a minute", f"time {ANEW} / ours", f"time of a {LOOP} / ours"), rows)
+    return _common.table(
+        ("form", "trials a minute", f"time {ANEW} / ours", f"time of a {LOOP} / ours"), rows
+    )
 
 
 if __name__ == "__main__":

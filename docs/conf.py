@@ -50,13 +50,16 @@ myst_url_schemes = {"http": None, "https": None, "play": "play/index.html#{{path
 # Docstrings use single backticks for code, as in Keras.
 default_role = "code"
 autodoc_member_order = "bysource"
-# Docstrings describe the arguments; written out, the types would be longer than the rest of a signature.
+# Docstrings describe the arguments; written out, the types would be longer than the rest of a
+# signature.
 autodoc_typehints = "none"
 napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Reference"]
-# Keras' documentation has no Sphinx inventory, and those of Python and NumPy would need network access. Namespaces are
-# not public.
-nitpick_ignore_regex = [("py:.*", r"(collections|keras|numpy|pathlib|keras_initx\.sampling\._namespace)\..*")]
+# Keras' documentation has no Sphinx inventory, and those of Python and NumPy would need network
+# access. Namespaces are not public.
+nitpick_ignore_regex = [
+    ("py:.*", r"(collections|keras|numpy|pathlib|keras_initx\.sampling\._namespace)\..*")
+]
 
 doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 doctest_test_doctest_blocks = ""  # those of docstrings, which `tests/test_package.py` runs

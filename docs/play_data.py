@@ -1,7 +1,8 @@
 """What the page to play with shares with the package: `python docs/tables.py` writes `docs/site/play/package.js`.
 
-The page evaluates the rules of `diagnose` by itself. Their thresholds and texts come from here: each rule runs on
-measurements whose names and numbers show as slots, such as `{first.std:.3g}`, which the page fills.
+The page evaluates the rules of `diagnose` by itself. Their thresholds and texts come from here:
+each rule runs on measurements whose names and numbers show as slots, such as `{first.std:.3g}`,
+which the page fills.
 """
 
 import json
@@ -38,17 +39,27 @@ class Slot(float):
 def layer(role, *, std=1.0, nonfinite=0.0, **measured):
     """Return the measurements of a layer whose name and numbers are slots."""
     numbers = {"std": Slot(std, f"{role}.std"), "mean": Slot(0, f"{role}.mean")}
-    signal = SimpleNamespace(size=1000, zeros=0, nonfinite=Slot(nonfinite, f"{role}.nonfinite"), **numbers)
-    slots = {name: Slot(value, f"{role}.{name}") for name, value in measured.items() if isinstance(value, float)}
+    signal = SimpleNamespace(
+        size=1000, zeros=0, nonfinite=Slot(nonfinite, f"{role}.nonfinite"), **numbers
+    )
+    slots = {
+        name: Slot(value, f"{role}.{name}")
+        for name, value in measured.items()
+        if isinstance(value, float)
+    }
     shape = (Slot(100, "examples"), 9)
-    return LayerReport(f"{{{role}}}", "Dense", "{activation}", shape, before=signal, **{**measured, **slots})
+    return LayerReport(
+        f"{{{role}}}", "Dense", "{activation}", shape, before=signal, **{**measured, **slots}
+    )
 
 
 def cases():
     """Yield the name of a problem, the condition on which its text depends, and layers that have the problem."""
     yield "saturated output", "one", [layer("worst", certain=0.9)]
     yield "large first loss", "one", [layer("worst", std=99.0, loss=99.0, blind_loss=1.0)]
-    constant = WeightReport("kernel", (9, 9), Slot(1, "first.weight"), 0, 0, 0, axes=((0,), (1,)), constant=True)
+    constant = WeightReport(
+        "kernel", (9, 9), Slot(1, "first.weight"), 0, 0, 0, axes=((0,), (1,)), constant=True
+    )
     for condition, roles in (("one", ("first",)), ("many", ("first", "middle", "last"))):
 
         def alike(roles=roles, **measured):
@@ -72,14 +83,22 @@ def cases():
         yield "dead units", f"some, {condition}", worst("dead", 0.9, 0.8)
         yield "dead units", f"all, {condition}", worst("dead", 1.0, 0.8)
         yield "vanishing", f"warning, {condition}", alike(std=1e-9, loses_signal=True)
-        yield "vanishing", f"error, {condition}", alike(std=1e-9, loses_signal=True, gradient_norm=0.0)
+        yield (
+            "vanishing",
+            f"error, {condition}",
+            alike(std=1e-9, loses_signal=True, gradient_norm=0.0),
+        )
         yield "vanishing", f"note, {condition}", alike(std=1e-9)
         strongest = layer("strongest", gradient_norm=1.0)
         yield "vanishing gradient", f"some, {condition}", [*alike(gradient_norm=1e-9), strongest]
         yield "vanishing gradient", f"all, {condition}", alike(gradient_norm=0.0)
         for size, norm in (("finite", 1e9), ("infinite", math.inf)):
             yield "exploding gradient", f"{size}, {condition}", alike(gradient_norm=norm)
-            yield "exploding gradient", f"{size} and lost, {condition}", alike(gradient_norm=norm, nonfinite=0.5)
+            yield (
+                "exploding gradient",
+                f"{size} and lost, {condition}",
+                alike(gradient_norm=norm, nonfinite=0.5),
+            )
 
 
 def texts():

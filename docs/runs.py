@@ -18,8 +18,13 @@ def run(report):
     """Return what is known of the run with this report of pytest, in which no test has failed."""
     (suite,) = ElementTree.parse(report).getroot().iter("testsuite")
     tests, skipped = int(suite.get("tests")), int(suite.get("skipped"))
-    installed = {package.metadata["Name"].lower().replace("_", "-"): package for package in metadata.distributions()}
-    commit = subprocess.run(["git", "rev-parse", "--short=7", "HEAD"], capture_output=True, text=True, check=True)
+    installed = {
+        package.metadata["Name"].lower().replace("_", "-"): package
+        for package in metadata.distributions()
+    }
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short=7", "HEAD"], capture_output=True, text=True, check=True
+    )
     return {
         "date": str(datetime.date.today()),
         "commit": commit.stdout.strip(),

@@ -4,7 +4,8 @@
 - `featured`: some of them.
 - `digests`: the digests of their values, from `docs/digests/`, which `tests/golden.py` writes.
 - `versions`: the oldest and newest versions that the tests run with, from `pyproject.toml`.
-- `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the sessions write.
+- `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the
+  sessions write.
 - `sessions`: the sessions that plain `nox` leaves out, from `noxfile.py`.
 - `problems`: the rules of `diagnose`, from `keras_initx.diagnostics._diagnose.RULES`.
 - `confusion`: the networks that the rules are tried on, from `tests/diagnostics/confusion.py`.
@@ -29,13 +30,21 @@ INITIALIZERS = DOCS / "initializers.md"
 MARKED = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 FEATURED = {"HeNormal", "Orthogonal", "Sparse"}
 # The packages of the table of versions, as pinned in the tests.
-TITLES = {"keras": "Keras", "numpy": "NumPy", "jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
+TITLES = {
+    "keras": "Keras",
+    "numpy": "NumPy",
+    "jax": "JAX",
+    "tensorflow": "TensorFlow",
+    "torch": "PyTorch",
+}
 
 
 def catalog():
     """Return the table of all initializers, each with a link to the section that names it, or to the reference."""
     sections = {}
-    for section in re.split(r"^##+ ", INITIALIZERS.read_text().partition("<!-- end catalog")[2], flags=re.MULTILINE):
+    for section in re.split(
+        r"^##+ ", INITIALIZERS.read_text().partition("<!-- end catalog")[2], flags=re.MULTILINE
+    ):
         heading, _, text = section.partition("\n")
         anchor = re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
         for name in re.findall(r"{py:class}`~keras_initx\.(\w+)`", text):
@@ -51,7 +60,11 @@ def catalog():
 def featured():
     """Return the table of the initializers in the README."""
     catalog = keras_initx.catalog()
-    return type(catalog)(entry for entry in catalog if entry.cls.__name__ in FEATURED).table("`").as_markdown()
+    return (
+        type(catalog)(entry for entry in catalog if entry.cls.__name__ in FEATURED)
+        .table("`")
+        .as_markdown()
+    )
 
 
 def digests():
@@ -63,7 +76,9 @@ def digests():
         for way, cell in (item for backend in found for item in backend[label].items()):
             cells["bfloat16" if way == "bfloat16" else "float32"].add(cell)
         if any(len(values) > 1 for values in cells.values()):
-            raise ValueError(f"the digests of an initializer must be equal on all backends. Received: {label} {cells}")
+            raise ValueError(
+                f"the digests of an initializer must be equal on all backends. Received: {label} {cells}"
+            )
         # The arguments of the initializer are in the file.
         name, shape = re.match(r"(\w+)\(.*\) (\(.*\))$", label).groups()
         rows.append((f"`{name}`", shape, *(values.pop() for values in cells.values())))
@@ -107,7 +122,9 @@ def runs():
     for name, run in _runs().items():
         packages = ", ".join(f"{package} {version}" for package, version in run["packages"].items())
         counts = f"{run['passed']:,}", f"{run['skipped']:,}"
-        rows.append((f"`{name}`", run["python"], packages, *counts, run["date"], f"`{run['commit']}`"))
+        rows.append(
+            (f"`{name}`", run["python"], packages, *counts, run["date"], f"`{run['commit']}`")
+        )
     return _rows(("session", "Python", "packages", "passed", "skipped", "date", "commit"), rows)
 
 
@@ -115,10 +132,19 @@ def sessions():
     """Return the table of the sessions that plain `nox` leaves out, with the minutes that their tests took last."""
     rows = []
     for function in ast.parse((DOCS.parent / "noxfile.py").read_text()).body:
-        if any("release" in ast.unparse(decorator) for decorator in getattr(function, "decorator_list", [])):
-            seconds = [run["seconds"] for name, run in _runs().items() if re.match(rf"{function.name}\b", name)]
+        if any(
+            "release" in ast.unparse(decorator)
+            for decorator in getattr(function, "decorator_list", [])
+        ):
+            seconds = [
+                run["seconds"]
+                for name, run in _runs().items()
+                if re.match(rf"{function.name}\b", name)
+            ]
             minutes = f"{sum(seconds) / 60:.0f}" if seconds else ""
-            rows.append((f"`nox -s {function.name}`", ast.get_docstring(function).splitlines()[0], minutes))
+            rows.append(
+                (f"`nox -s {function.name}`", ast.get_docstring(function).splitlines()[0], minutes)
+            )
     return _rows(("session", "what it does", "minutes"), rows)
 
 
@@ -127,10 +153,14 @@ def problems():
     thresholds = {name: f"`{name}={value:g}`" for name, value in vars(Thresholds()).items()}
     rows = []
     for rule in RULES:
-        level = "; ".join(f"{level} {condition}".strip() for level, condition in rule.levels.items())
+        level = "; ".join(
+            f"{level} {condition}".strip() for level, condition in rule.levels.items()
+        )
         # In two columns a phone shows the whole table.
         lines = f"*Level:* {level}", f"*Why:* {rule.reason}", f"*Remedy:* {rule.remedy}"
-        rows.append((f"**{rule.problem}**", "<br>".join([rule.finds.format_map(thresholds), *lines])))
+        rows.append(
+            (f"**{rule.problem}**", "<br>".join([rule.finds.format_map(thresholds), *lines]))
+        )
     return _rows(("problem", "what is reported"), rows)
 
 
@@ -138,7 +168,10 @@ def confusion():
     """Return how many networks the rules are tried on, and, folded, the problems that must be found in each."""
     networks = runpy.run_path(str(DOCS.parent / "tests" / "diagnostics" / "confusion.py"))
     broken, healthy = networks["BROKEN"], networks["HEALTHY"]
-    table = _rows(("network", "problems"), ((name, ", ".join(problems)) for name, (_, problems) in broken.items()))
+    table = _rows(
+        ("network", "problems"),
+        ((name, ", ".join(problems)) for name, (_, problems) in broken.items()),
+    )
     return f"""\
 `diagnose` was tried on {len(broken) + len(healthy)} small networks. In the {len(broken)} broken ones it reports what
 was planted, and what follows from it; in the {len(healthy)} healthy ones it reports no error and no warning.
@@ -190,7 +223,9 @@ def with_tables(text, names):
     """Return `text` with the tables named `names` between their marks."""
     found = [marks[2] for marks in MARKED.finditer(text)]
     if sorted(found) != sorted(names):
-        raise ValueError(f"a page must have the marks of its tables once. Required: {sorted(names)}. Received: {found}")
+        raise ValueError(
+            f"a page must have the marks of its tables once. Required: {sorted(names)}. Received: {found}"
+        )
     return MARKED.sub(lambda marks: f"{marks[1]}\n{TABLES[marks[2]]()}\n{marks[3]}", text)
 
 

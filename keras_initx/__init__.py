@@ -13,7 +13,8 @@ if TYPE_CHECKING or not is_starting():
     use_installed_backend()  # before anything imports Keras
     from keras_initx.initializers import *
 
-# Tools that measure and train models are imported on first use, so that using a string id stays fast.
+# Tools that measure and train models are imported on first use, so that using a string id stays
+# fast.
 if TYPE_CHECKING:
     from keras_initx import recipes
     from keras_initx.diagnostics import *

@@ -32,8 +32,8 @@ class Stored(NamedTuple):
     Attributes:
         shape: Its shape.
         dtype: The name of its dtype.
-        read: Function of a region (`...` for the whole) that reads it while the file is open, from safetensors and
-            HDF5 without the rest of the array.
+        read: Function of a region (`...` for the whole) that reads it while the file is open, from
+            safetensors and HDF5 without the rest of the array.
     """
 
     shape: Shape
@@ -109,7 +109,10 @@ def open_arrays(argument: str, path: str) -> Iterator[dict[str, Stored]]:
         with _refused(argument, path):
             names, stored = stack.enter_context(FORMATS[suffix(path)](path))
             contents = {name: found for name in names() if name and (found := stored(name))}
-        yield {name: found._replace(read=functools.partial(read, found)) for name, found in contents.items()}
+        yield {
+            name: found._replace(read=functools.partial(read, found))
+            for name, found in contents.items()
+        }
 
 
 @contextlib.contextmanager
@@ -127,16 +130,25 @@ def _refused(argument: str, path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _npy(path: str) -> Iterator[File]:
-    yield lambda: [None], lambda name: _npy_array(functools.partial(io.FileIO, path)) if name is None else None
+    yield (
+        lambda: [None],
+        lambda name: _npy_array(functools.partial(io.FileIO, path)) if name is None else None,
+    )
 
 
 @contextlib.contextmanager
 def _npz(path: str) -> Iterator[File]:
     with zipfile.ZipFile(path) as archive:
-        members = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
+        members = {
+            name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")
+        }
 
         def stored(name: Name) -> Stored | None:
-            return _npy_array(functools.partial(archive.open, members[name])) if name in members else None
+            return (
+                _npy_array(functools.partial(archive.open, members[name]))
+                if name in members
+                else None
+            )
 
         yield lambda: list(members), stored
 
@@ -148,7 +160,11 @@ def _npy_array(open_file: Callable[[], IO[bytes]]) -> Stored:
 
     with open_file() as file:
         version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        header = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
         shape, _, dtype = header(file)
     return Stored(shape, dtype.name, read)
 
@@ -156,8 +172,18 @@ def _npy_array(open_file: Callable[[], IO[bytes]]) -> Stored:
 @contextlib.contextmanager
 def _safetensors(path: str) -> Iterator[File]:
     safe_open = import_optional("safetensors", "safetensors").safe_open
-    dtypes = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64", "BOOL": "bool"}
-    dtypes |= {f"{kind[0].upper()}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
+    dtypes = {
+        "F16": "float16",
+        "BF16": "bfloat16",
+        "F32": "float32",
+        "F64": "float64",
+        "BOOL": "bool",
+    }
+    dtypes |= {
+        f"{kind[0].upper()}{bits}": f"{kind}{bits}"
+        for kind in ("int", "uint")
+        for bits in (8, 16, 32, 64)
+    }
     with safe_open(path, framework="numpy") as file:
         names = file.keys()
 
@@ -189,9 +215,13 @@ def _hdf5(path_or_file: str | IO[bytes]) -> Iterator[File]:
         if not isinstance(node, h5py.Dataset) or node.shape is None:
             return None
         if node.file != file or node.external or node.is_virtual:
-            return None  # the values are in another file, which the digest of this one does not cover
+            return (
+                None  # the values are in another file, which the digest of this one does not cover
+            )
         if node.attrs.get("dtype") == "bfloat16":  # set by Keras: HDF5 has no such type
-            return Stored(node.shape, "bfloat16", lambda region: np.asarray(node[region]).view("bfloat16"))
+            return Stored(
+                node.shape, "bfloat16", lambda region: np.asarray(node[region]).view("bfloat16")
+            )
         return Stored(node.shape, node.dtype.name, lambda region: np.asarray(node[region]))
 
     with h5py.File(path_or_file, "r") as file:
@@ -201,7 +231,8 @@ def _hdf5(path_or_file: str | IO[bytes]) -> Iterator[File]:
 @contextlib.contextmanager
 def _keras(path: str) -> Iterator[File]:
     with tempfile.TemporaryFile() as weights:
-        # HDF5 seeks back and forth, and seeking back in an archive means reading it again from the start.
+        # HDF5 seeks back and forth, and seeking back in an archive means reading it again from the
+        # start.
         with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
             shutil.copyfileobj(member, weights)
         with _hdf5(weights) as arrays:

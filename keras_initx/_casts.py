@@ -30,7 +30,9 @@ def cast(array: Array, dtype: DType, *, copy: bool = True) -> Array:
         result = array.astype(dtype, copy=copy)
     if np.can_cast(array.dtype, result.dtype):
         return result
-    pieces = np.nditer([array, result], ["external_loop", "buffered", "zerosize_ok"], buffersize=_CHUNK)
+    pieces = np.nditer(
+        [array, result], ["external_loop", "buffered", "zerosize_ok"], buffersize=_CHUNK
+    )
     for given, rounded in pieces:
         if np.any(np.isfinite(given) & ~np.isfinite(rounded)):
             raise OverflowError(f"numbers beyond the range of {dtype}")
@@ -45,4 +47,6 @@ def overflows(result: Tensor, *given: Tensor) -> bool:
     were_finite = isfinite(given[0])
     for tensor in given[1:]:
         were_finite = keras.ops.logical_and(were_finite, isfinite(tensor))
-    return bool(keras.ops.any(keras.ops.logical_and(were_finite, keras.ops.logical_not(isfinite(result)))))
+    return bool(
+        keras.ops.any(keras.ops.logical_and(were_finite, keras.ops.logical_not(isfinite(result))))
+    )

@@ -21,7 +21,9 @@ def check_shape(shape: ShapeLike) -> Shape:
     try:
         lengths = tuple(operator.index(length) for length in shape)
     except TypeError:
-        raise TypeError(f"`shape` must be a sequence of integers. Received: shape={shape!r}") from None
+        raise TypeError(
+            f"`shape` must be a sequence of integers. Received: shape={shape!r}"
+        ) from None
     if any(length < 0 for length in lengths):
         raise ValueError(f"`shape` must not have negative lengths. Received: shape={shape!r}")
     return lengths
@@ -113,7 +115,9 @@ def check_seed(seed: Seed) -> Seed:
         seed = keras.saving.deserialize_keras_object(seed)
     if seed is None or isinstance(seed, keras.random.SeedGenerator):
         return seed
-    return check_root("seed", seed, "`None`, an integer in [0, 2**32) or a `keras.random.SeedGenerator`")
+    return check_root(
+        "seed", seed, "`None`, an integer in [0, 2**32) or a `keras.random.SeedGenerator`"
+    )
 
 
 def check_root(name: str, value: Any, required: str = "an integer in [0, 2**32)") -> int:

@@ -19,10 +19,11 @@ Local = TypeVar("Local", bound=str | Path)
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield the path of a new file, which replaces the file at `path` when the context ends.
 
-    If the context is left by an exception, the new file is removed, and the one at `path` is as it was. The new file
-    has the same suffix, because Keras and matplotlib choose a format by it, and the permissions of the old one. It is
-    on disk before it replaces anything. A symbolic link stays one: what it leads to is replaced. A device or a pipe,
-    such as `/dev/stdout`, is written to directly.
+    If the context is left by an exception, the new file is removed, and the one at `path` is as it
+    was. The new file has the same suffix, because Keras and matplotlib choose a format by it, and
+    the permissions of the old one. It is on disk before it replaces anything. A symbolic link stays
+    one: what it leads to is replaced. A device or a pipe, such as `/dev/stdout`, is written to
+    directly.
 
     Raises:
         OSError: If the file cannot be written.

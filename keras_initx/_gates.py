@@ -1,6 +1,7 @@
 """Recurrent layers: which are LSTMs and GRUs, and the order of the gates in their biases.
 
-The layers are told by their attributes, so that cells, convolutional LSTMs and layers of users count too.
+The layers are told by their attributes, so that cells, convolutional LSTMs and layers of users
+count too.
 """
 
 import keras
@@ -37,6 +38,7 @@ def lstm_gates(bias: Array) -> Array:
 def gru_gates(bias: Array) -> Array:
     """Return the effective bias of a GRU as an array with a row for each gate: update, reset, candidate.
 
-    With `reset_after` there are two biases for each gate, for the inputs and for the state, which are added.
+    With `reset_after` there are two biases for each gate, for the inputs and for the state, which
+    are added.
     """
     return np.asarray(bias.reshape(-1, 3, bias.shape[-1] // 3).sum(axis=0))

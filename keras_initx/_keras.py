@@ -1,7 +1,7 @@
 """The only place that relies on what Keras does not document. Everything else uses its public names.
 
-Each function says what it relies on. All of it was seen in Keras 3.10 to 3.15, and `tests/test_keras.py` shows
-whether it holds in another version.
+Each function says what it relies on. All of it was seen in Keras 3.10 to 3.15, and
+`tests/test_keras.py` shows whether it holds in another version.
 
 Keras passes only a shape to an initializer. That is not enough for the bias of an LSTM: with
 `unit_forget_bias=True` Keras asks for `(u,)` and `(2u,)`, with `False` for `(4u,)`, and a length of
@@ -51,7 +51,8 @@ def _holds(owner: object, initializer: keras.initializers.Initializer) -> bool:
     """Return whether an attribute is `initializer`, or another one around it that passes the same shape on."""
     return any(
         # Initializers in a list, as in `Concatenated`, get other shapes.
-        value is initializer or (isinstance(value, keras.initializers.Initializer) and _holds(value, initializer))
+        value is initializer
+        or (isinstance(value, keras.initializers.Initializer) and _holds(value, initializer))
         for value in vars(owner).values()
     )
 
@@ -59,8 +60,9 @@ def _holds(owner: object, initializer: keras.initializers.Initializer) -> bool:
 def variable_and_layers() -> tuple[keras.Variable | None, list[keras.Layer]]:
     """Return the variable being initialized and the layers on the call stack, innermost first.
 
-    Relies on methods of Keras that call initializers and have the variable or the layer as `self`, and on the function
-    around the `build` of every layer, also of a user's, that has the layer as `obj`.
+    Relies on methods of Keras that call initializers and have the variable or the layer as `self`,
+    and on the function around the `build` of every layer, also of a user's, that has the layer as
+    `obj`.
 
     Returns:
         The variable is `None` if the initializer is called directly.
@@ -80,8 +82,8 @@ def variable_and_layers() -> tuple[keras.Variable | None, list[keras.Layer]]:
 def loads_a_model() -> bool:
     """Return whether the values are for a model whose weights `load_model`, or unpickling it, is about to overwrite.
 
-    Relies on `load_model`, which tools that log calls may have wrapped, and on the private function that reads a
-    pickled or copied model, to create the variables before they return.
+    Relies on `load_model`, which tools that log calls may have wrapped, and on the private function
+    that reads a pickled or copied model, to create the variables before they return.
     """
     loaders = inspect.unwrap(keras.saving.load_model).__code__, keras.Model._unpickle_model.__code__
     for_variable = False
@@ -95,11 +97,12 @@ def loads_a_model() -> bool:
 def forget_unmade_variables() -> None:
     """Give Keras an empty list of variables to be created at the end of a scope, if the caller is creating them.
 
-    Called when an error interrupts their creation. Otherwise Keras keeps the list, in which some variables have been
-    created by then, and every later attempt to build a model fails. Whoever catches the error goes on with the old
-    list, so it is not changed.
+    Called when an error interrupts their creation. Otherwise Keras keeps the list, in which some
+    variables have been created by then, and every later attempt to build a model fails. Whoever
+    catches the error goes on with the old list, so it is not changed.
 
-    Relies on the end of a `StatelessScope`, which calls a function that keeps the list under this name.
+    Relies on the end of a `StatelessScope`, which calls a function that keeps the list under this
+    name.
     """
     making: dict[str, Any] = {}
     for frame in _functions_of_keras():
@@ -122,10 +125,12 @@ def _functions_of_keras() -> Iterator[FrameType]:
 def observed_assignments(observe: Callable[[keras.Variable, Any], object]) -> Iterator[None]:
     """Call `observe` with each variable that a call of a layer assigns in this thread, and with its value before.
 
-    What builds a layer is left out: an initializer that draws from a generator, a `build` that assigns.
+    What builds a layer is left out: an initializer that draws from a generator, a `build` that
+    assigns.
 
-    Relies on the method of variables that assigns outside of a `StatelessScope`, and on the attribute that has the
-    value, because `value` may be rounded to the dtype in which a layer computes.
+    Relies on the method of variables that assigns outside of a `StatelessScope`, and on the
+    attribute that has the value, because `value` may be rounded to the dtype in which a layer
+    computes.
     """
     thread = threading.get_ident()
     assign = keras.Variable._direct_assign
@@ -160,7 +165,8 @@ def _is_building() -> bool:
 def kept_global_generator() -> Callable[[], None]:
     """Return a function after which Keras has the global random generator that it has now, or none.
 
-    Keras makes it at its first use, with a seed from Python's `random`. The state is that of a variable.
+    Keras makes it at its first use, with a seed from Python's `random`. The state is that of a
+    variable.
 
     Relies on the module of `SeedGenerator`, which keeps it under this name.
     """
@@ -177,12 +183,14 @@ def argument_name(weight: keras.Variable) -> str:
     return f"{weight.name.removesuffix('_kernel')}_initializer"
 
 
-def layers_of(layer: keras.Layer, *, include_self: bool = True, recursive: bool = True) -> list[keras.Layer]:
+def layers_of(
+    layer: keras.Layer, *, include_self: bool = True, recursive: bool = True
+) -> list[keras.Layer]:
     """Return a layer and all layers within it, in the order in which Keras tracks them, each before its parts.
 
-    Relies on the private method behind `keras.Model.layers`, because other layers do not list their parts. A walk over
-    their attributes would also find what Keras keeps beside the parts, such as the functional model within a
-    `Sequential`, and could skip it only by private names.
+    Relies on the private method behind `keras.Model.layers`, because other layers do not list their
+    parts. A walk over their attributes would also find what Keras keeps beside the parts, such as
+    the functional model within a `Sequential`, and could skip it only by private names.
     """
     return list(layer._flatten_layers(include_self=include_self, recursive=recursive))
 
@@ -198,7 +206,11 @@ def compiled_loss(model: keras.Model) -> Any:
 def compiled_metrics(model: keras.Model) -> list[Any]:
     """Return the metrics that were passed to `compile`: objects, functions or strings.
 
-    Relies on private attributes. `model.metrics` is public, but does not have them before the first batch.
+    Relies on private attributes. `model.metrics` is public, but does not have them before the first
+    batch.
     """
-    found, names = getattr(model, "_compile_metrics", None), ("_user_metrics", "_user_weighted_metrics")
+    found, names = (
+        getattr(model, "_compile_metrics", None),
+        ("_user_metrics", "_user_weighted_metrics"),
+    )
     return list(keras.tree.flatten([getattr(found, name, None) for name in names]))

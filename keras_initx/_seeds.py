@@ -104,7 +104,9 @@ def seeded(initializer: Any, seed: int) -> Any:
     if isinstance(initializer, dict):
         return {key: seeded(item, derived_seed(seed, key)) for key, item in initializer.items()}
     if type(initializer) in (list, tuple):
-        return type(initializer)(seeded(item, derived_seed(seed, i)) for i, item in enumerate(initializer))
+        return type(initializer)(
+            seeded(item, derived_seed(seed, i)) for i, item in enumerate(initializer)
+        )
     if isinstance(initializer, str):
         initializer = keras.initializers.get(initializer)
     if not isinstance(initializer, keras.initializers.Initializer):
@@ -140,7 +142,9 @@ def takes_seed(config: Any) -> bool:
 def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
     """Return `config` with a generator for each seed that is `None`, also in nested initializers."""
     if isinstance(config, list | tuple):
-        return [_with_seeds(item, derived_seed(seed, i), initializer) for i, item in enumerate(config)]
+        return [
+            _with_seeds(item, derived_seed(seed, i), initializer) for i, item in enumerate(config)
+        ]
     if not isinstance(config, dict):
         return config
     if config.get("seed") is not None:
@@ -148,7 +152,9 @@ def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
             "`initializers` must not have seeds, because each repeat sets its own. "
             f"Received: {initializer!r} with seed={config['seed']!r}"
         )
-    config = {key: _with_seeds(item, derived_seed(seed, key), initializer) for key, item in config.items()}
+    config = {
+        key: _with_seeds(item, derived_seed(seed, key), initializer) for key, item in config.items()
+    }
     if "seed" in config:
         # With an integer, layers of the same shape would get the same values. A generator advances.
         config["seed"] = keras.saving.serialize_keras_object(keras.random.SeedGenerator(seed))
@@ -166,7 +172,10 @@ def parts_of(initializer: Any) -> Iterator[Any]:
 
 def drawn_seed(initializer: keras.initializers.Initializer) -> int | None:
     """Return the first seed that an initializer or one inside it has drawn because none was given, or `None`."""
-    return next((part.seed for part in parts_of(initializer) if getattr(part, "_init_seed", 0) is None), None)
+    return next(
+        (part.seed for part in parts_of(initializer) if getattr(part, "_init_seed", 0) is None),
+        None,
+    )
 
 
 def has_seed(config: Any) -> bool:
@@ -178,11 +187,15 @@ def has_seed(config: Any) -> bool:
     )
 
 
-# Generators that were made from a config, each with the path of the first weight that was drawn from
-# it, empty before.
-_FIRST_WEIGHTS: weakref.WeakKeyDictionary[keras.random.SeedGenerator, str] = weakref.WeakKeyDictionary()
+# Generators that were made from a config, each with the path of the first weight that was drawn
+# from it, empty before.
+_FIRST_WEIGHTS: weakref.WeakKeyDictionary[keras.random.SeedGenerator, str] = (
+    weakref.WeakKeyDictionary()
+)
 # Of those that begin with the same values for the same shape, the first one.
-_FIRST_COPIES: weakref.WeakValueDictionary[str, keras.random.SeedGenerator] = weakref.WeakValueDictionary()
+_FIRST_COPIES: weakref.WeakValueDictionary[str, keras.random.SeedGenerator] = (
+    weakref.WeakValueDictionary()
+)
 
 
 def note_copy(generator: keras.random.SeedGenerator) -> None:
@@ -193,10 +206,11 @@ def note_copy(generator: keras.random.SeedGenerator) -> None:
 def warn_of_twins(initializer: keras.initializers.Initializer, shape: tuple[int, ...]) -> None:
     """Warn if the weight being initialized gets the values of another one, from a copy of `initializer`.
 
-    `MultiHeadAttention` and `Bidirectional` copy their initializer for each of their parts. Copies without a seed draw
-    new ones. Copies with a seed give query and key, or both directions, the same values, and training may never break
-    this symmetry. So do clones of layers that have shared a generator, because each has a copy of it.
-    Layers that share one object may be intended; `diagnose` reports them.
+    `MultiHeadAttention` and `Bidirectional` copy their initializer for each of their parts. Copies
+    without a seed draw new ones. Copies with a seed give query and key, or both directions, the
+    same values, and training may never break this symmetry. So do clones of layers that have shared
+    a generator, because each has a copy of it. Layers that share one object may be intended;
+    `diagnose` reports them.
     """
     variable, layers = variable_and_layers()
     if variable is None or not layers:
@@ -227,10 +241,18 @@ def _twin_in_layer(
     block = ([layer for layer in layers if not isinstance(layer, keras.Model)] or layers)[-1]
     for part in layers_of(block):
         for weight in vars(part).values():
-            if not isinstance(weight, keras.Variable) or weight is variable or tuple(weight.shape) != shape:
+            if (
+                not isinstance(weight, keras.Variable)
+                or weight is variable
+                or tuple(weight.shape) != shape
+            ):
                 continue
             other: Any = getattr(part, argument_name(weight), None)
-            if other is not held and type(other) is type(held) and other.get_config() == held.get_config():
+            if (
+                other is not held
+                and type(other) is type(held)
+                and other.get_config() == held.get_config()
+            ):
                 return str(weight.path)
     return None
 

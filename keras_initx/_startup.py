@@ -25,7 +25,9 @@ def is_starting() -> bool:
     While Python imports the package given by `-m`, `sys.argv[0]` is "-m", and the name is only in
     `sys.orig_argv`.
     """
-    return _is_script() or (sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)] == "keras_initx")
+    return _is_script() or (
+        sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)] == "keras_initx"
+    )
 
 
 def _is_script() -> bool:
@@ -39,7 +41,11 @@ def installed_backends() -> list[str]:
 
 def use_installed_backend() -> None:
     """Set `KERAS_BACKEND` if Keras would otherwise use TensorFlow and it is not installed."""
-    if "keras" in sys.modules or os.environ.get("KERAS_BACKEND") or _configured_backend() != "tensorflow":
+    if (
+        "keras" in sys.modules
+        or os.environ.get("KERAS_BACKEND")
+        or _configured_backend() != "tensorflow"
+    ):
         return
     installed = installed_backends()
     if not installed:

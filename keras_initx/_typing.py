@@ -40,7 +40,8 @@ Activation: TypeAlias = Literal[
 Gain: TypeAlias = float | Activation
 
 if TYPE_CHECKING:
-    # Keras is untyped. For a type checker its classes, and all classes derived from them, would be unknown.
+    # Keras is untyped. For a type checker its classes, and all classes derived from them, would be
+    # unknown.
     class KerasInitializer:
         """The interface inherited from `keras.initializers.Initializer`."""
 
@@ -82,4 +83,6 @@ else:
     KerasVarianceScaling = keras.initializers.VarianceScaling
 
 # An initializer of this package or of Keras, as an object, a string id or a config.
-InitializerLike: TypeAlias = KerasInitializer | keras.initializers.Initializer | str | dict[str, Any]
+InitializerLike: TypeAlias = (
+    KerasInitializer | keras.initializers.Initializer | str | dict[str, Any]
+)

@@ -16,7 +16,9 @@ BLUE, ORANGE = "#0072b2", "#e69f00"
 def parser(text) -> argparse.ArgumentParser:
     """Return a command-line parser with the option `--out`."""
     found = argparse.ArgumentParser(description=text)
-    found.add_argument("--out", type=Path, default=FOLDER, help="folder for the figures, by default docs/figures")
+    found.add_argument(
+        "--out", type=Path, default=FOLDER, help="folder for the figures, by default docs/figures"
+    )
     return found
 
 

@@ -16,17 +16,27 @@ DEEP_AFTER = (10, 30, 50)
 WIDTHS = (10, 50, 200)
 DRAWS = 200
 
-# Weights of variance `scale / fan_in` and Gaussian biases that are critical in the sense of Roberts, Yaida and Hanin
-# (2022): a small deviation of the mean square neither grows nor shrinks.
+# Weights of variance `scale / fan_in` and Gaussian biases that are critical in the sense of
+# Roberts, Yaida and Hanin (2022): a small deviation of the mean square neither grows nor shrinks.
 CRITICAL = {"gelu": (1.983, 0.416), "silu": (1.988, 0.745)}
 # Activations, weights, and the standard deviation of the biases.
 DEEP = (
     ("gelu", "he_normal", keras_initx.HeNormal, 0.0),
     ("gelu", 'Orthogonal(gain="gelu")', lambda seed: keras_initx.Orthogonal("gelu", seed), 0.0),
-    ("gelu", "critical", lambda seed: keras_initx.VarianceScaling(CRITICAL["gelu"][0], seed=seed), CRITICAL["gelu"][1]),
+    (
+        "gelu",
+        "critical",
+        lambda seed: keras_initx.VarianceScaling(CRITICAL["gelu"][0], seed=seed),
+        CRITICAL["gelu"][1],
+    ),
     ("silu", "he_normal", keras_initx.HeNormal, 0.0),
     ("silu", 'Orthogonal(gain="silu")', lambda seed: keras_initx.Orthogonal("silu", seed), 0.0),
-    ("silu", "critical", lambda seed: keras_initx.VarianceScaling(CRITICAL["silu"][0], seed=seed), CRITICAL["silu"][1]),
+    (
+        "silu",
+        "critical",
+        lambda seed: keras_initx.VarianceScaling(CRITICAL["silu"][0], seed=seed),
+        CRITICAL["silu"][1],
+    ),
     ("elu", "he_normal", keras_initx.HeNormal, 0.0),
     ("elu", 'Orthogonal(gain="elu")', lambda seed: keras_initx.Orthogonal("elu", seed), 0.0),
     ("selu", "lecun_normal", keras_initx.LecunNormal, 0.0),
@@ -98,7 +108,9 @@ def print_depth():
     print(f"  {'':5}{'tanh, standard deviation':>28}{'ReLU, cosine of two examples':>32}")
     print(f"  {'layer':5}{'predicted':>14}{'measured':>14}{'predicted':>16}{'measured':>16}")
     for depth in DEPTHS:
-        print(f"  {depth:5}{1:14.2f}{spread[depth - 1]:14.2f}{predicted[depth - 1]:16.3f}{measured[depth - 1]:16.3f}")
+        print(
+            f"  {depth:5}{1:14.2f}{spread[depth - 1]:14.2f}{predicted[depth - 1]:16.3f}{measured[depth - 1]:16.3f}"
+        )
     print()
 
 
@@ -108,15 +120,22 @@ def print_activations():
     print(f"  {'activation':12}{'weights':24}" + "".join(f"{depth:>10}" for depth in DEEP_AFTER))
     for activation, name, initializer, stddev in DEEP:
         found = deep_sizes(activation, initializer, stddev)
-        print(f"  {activation:12}{name:24}" + "".join(f"{found[depth - 1]:10.2g}" for depth in DEEP_AFTER))
+        print(
+            f"  {activation:12}{name:24}"
+            + "".join(f"{found[depth - 1]:10.2g}" for depth in DEEP_AFTER)
+        )
     print()
 
 
 def print_width():
     """Print the variation between draws of the weights in networks of finite width."""
-    print(f"50 ReLU layers with He's weights, one input, {DRAWS} draws: mean square over that of the input")
+    print(
+        f"50 ReLU layers with He's weights, one input, {DRAWS} draws: mean square over that of the input"
+    )
     print(f"  {'':5}{'variance of the logarithm':>26}{'median':>22}{'quantiles':>18}")
-    print(f"  {'units':5}{'predicted':>14}{'measured':>12}{'predicted':>12}{'measured':>10}{'10%':>9}{'90%':>9}  zero")
+    print(
+        f"  {'units':5}{'predicted':>14}{'measured':>12}{'predicted':>12}{'measured':>10}{'10%':>9}{'90%':>9}  zero"
+    )
     for units in WIDTHS:
         squares = relu_mean_squares(units)
         variance = 5 * 50 / units
@@ -138,13 +157,19 @@ def print_positive():
         )
         for activation in ("tanh", "relu")
     }
-    print(f"  {'':5}{'tanh: beyond':>14}{'gradient of':>13}{'ReLU: standard':>16}{'gradient of':>13}")
+    print(
+        f"  {'':5}{'tanh: beyond':>14}{'gradient of':>13}{'ReLU: standard':>16}{'gradient of':>13}"
+    )
     print(f"  {'layer':5}{'±0.99':>14}{'kernel':>13}{'deviation':>16}{'kernel':>13}")
-    for number, (tanh, relu) in enumerate(zip(*(report.layers for report in reports.values()), strict=True), 1):
+    for number, (tanh, relu) in enumerate(
+        zip(*(report.layers for report in reports.values()), strict=True), 1
+    ):
         if number not in DEPTHS:
             continue
         gradients = [ten_layers.kernel_gradient(layer) for layer in (tanh, relu)]
-        print(f"  {number:5}{tanh.saturated:14.1%}{gradients[0]:13.1e}{relu.after.std:16.1e}{gradients[1]:13.1e}")
+        print(
+            f"  {number:5}{tanh.saturated:14.1%}{gradients[0]:13.1e}{relu.after.std:16.1e}{gradients[1]:13.1e}"
+        )
     for activation, report in reports.items():
         print(f"  {activation}: {', '.join(verdict.problem for verdict in report.problems)}")
 

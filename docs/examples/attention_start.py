@@ -36,7 +36,9 @@ def network():
     x = Positions(name="position_embedding")(x)
     for block in range(BLOCKS):
         y = keras.layers.LayerNormalization()(x)
-        x = x + keras.layers.MultiHeadAttention(HEADS, SIZE // HEADS, name=f"attention_{block}")(y, y)
+        x = x + keras.layers.MultiHeadAttention(HEADS, SIZE // HEADS, name=f"attention_{block}")(
+            y, y
+        )
         y = keras.layers.Dense(2 * SIZE, "gelu")(keras.layers.LayerNormalization()(x))
         x = x + keras.layers.Dense(SIZE)(y)
     x = keras.layers.GlobalAveragePooling1D()(keras.layers.LayerNormalization()(x))
@@ -101,17 +103,27 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     model = network()
     print(f"Digits, {BLOCKS} blocks, {options.epochs} epochs: means of {options.repeats} seeds")
-    print(f"{'positions':11}{'rate':7}{'start':9}{'test loss':>9}{'accuracy':>10}   loss / that of vit_jax by seed")
+    print(
+        f"{'positions':11}{'rate':7}{'start':9}{'test loss':>9}{'accuracy':>10}   loss / that of vit_jax by seed"
+    )
     for with_waves, rate in itertools.product((True, False), (0.001, 0.003)):
         first = None
         for start, is_mimetic in STARTS.items():
             seeds = range(options.repeats)
-            found = np.array([results(model, is_mimetic, with_waves, rate, seed, options.epochs) for seed in seeds])
+            found = np.array(
+                [
+                    results(model, is_mimetic, with_waves, rate, seed, options.epochs)
+                    for seed in seeds
+                ]
+            )
             first = found[:, 0] if first is None else first
             loss, accuracy = found.mean(axis=0)
             ratios = "".join(f"{ratio:6.2f}" for ratio in found[:, 0] / first)
             positions = "waves" if with_waves else "N(0, 0.02)"
-            print(f"{positions:11}{rate:<7}{start:9}{loss:9.3f}{accuracy:10.1%}   {ratios}", flush=True)
+            print(
+                f"{positions:11}{rate:<7}{start:9}{loss:9.3f}{accuracy:10.1%}   {ratios}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,13 @@ import keras_hub
 import numpy as np
 
 DRAWS = np.random.default_rng(0)
-SIZES = {"vocabulary_size": 500, "num_layers": 12, "num_heads": 4, "hidden_dim": 64, "intermediate_dim": 256}
+SIZES = {
+    "vocabulary_size": 500,
+    "num_layers": 12,
+    "num_heads": 4,
+    "hidden_dim": 64,
+    "intermediate_dim": 256,
+}
 PADDED = {"token_ids": DRAWS.integers(1, 500, (8, 32)), "padding_mask": np.ones((8, 32), "int32")}
 IMAGES = DRAWS.normal(size=(8, 64, 64, 3)).astype("float32")
 
@@ -32,13 +38,17 @@ def encoder(alpha=None):
         return keras.layers.LayerNormalization()(keras.layers.Rescaling(alpha)(x) + branch)
 
     tokens = keras.Input((32,), dtype="int32")
-    x = keras.layers.Rescaling(64**0.5)(keras.layers.Embedding(500, 64, name="token_embedding")(tokens))
+    x = keras.layers.Rescaling(64**0.5)(
+        keras.layers.Embedding(500, 64, name="token_embedding")(tokens)
+    )
     for block in range(12):
         attention = keras.layers.MultiHeadAttention(4, 16, name=f"block_{block}_attention")
         x = merged(x, attention(x, x))
         hidden = keras.layers.Dense(256, "relu", name="feedforward_intermediate_dense")
         output = keras.layers.Dense(64, name="feedforward_output_dense")
-        x = merged(x, keras.Sequential([keras.Input((32, 64)), hidden, output], name=f"block_{block}")(x))
+        x = merged(
+            x, keras.Sequential([keras.Input((32, 64)), hidden, output], name=f"block_{block}")(x)
+        )
     return keras.Model(tokens, x), PADDED["token_ids"]
 
 
@@ -63,7 +73,8 @@ def resnet():
     return keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3)), IMAGES
 
 
-# A model, a recipe for it, and the suffix of the layers whose outputs are added to the residual stream.
+# A model, a recipe for it, and the suffix of the layers whose outputs are added to the residual
+# stream.
 CASES = (
     ("GPT-2", gpt2, recipes.gpt2, "/feedforward_output_dense"),
     ("encoder", deepnorm, recipes.deepnorm, "/feedforward_output_dense"),
@@ -86,12 +97,17 @@ def measure(model, rules, x, ending):
 def main(arguments=None):
     """Measure and print."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
-    print("Root mean square of what the first and the last block add, and the number of problems found")
+    print(
+        "Root mean square of what the first and the last block add, and the number of problems found"
+    )
     print(f"{'model':11}{'recipe':15}{'before':>24}{'after':>24}")
     for name, build, recipe, ending in CASES:
         keras.utils.set_random_seed(0)  # of the masks of dropout
         model, x = build()
-        cells = ("{:9.2g}{:9.2g}{:6}".format(*measure(model, rules, x, ending)) for rules in (None, recipe(model)))
+        cells = (
+            "{:9.2g}{:9.2g}{:6}".format(*measure(model, rules, x, ending))
+            for rules in (None, recipe(model))
+        )
         print(f"{name:11}{recipe.__name__:15}{''.join(cells)}", flush=True)
 
 

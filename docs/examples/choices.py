@@ -33,12 +33,17 @@ def train(units, epochs, seed, initializer=keras_initx.HeNormal, penalty=0.0):
         )
         for number in range(2)
     ]
-    last = keras.layers.Dense(CLASSES, "softmax", kernel_initializer=keras_initx.GlorotUniform(seed=10 * seed + 2))
+    last = keras.layers.Dense(
+        CLASSES, "softmax", kernel_initializer=keras_initx.GlorotUniform(seed=10 * seed + 2)
+    )
     model = keras.Sequential([keras.Input((64,)), *hidden, last])
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     keras.utils.set_random_seed(seed)  # the order of the examples
     model.fit(*train_set, batch_size=64, epochs=epochs, verbose=0)
-    return [model.evaluate(*data, verbose=0, return_dict=True)["accuracy"] for data in (train_set, test_set)]
+    return [
+        model.evaluate(*data, verbose=0, return_dict=True)["accuracy"]
+        for data in (train_set, test_set)
+    ]
 
 
 def print_wide(units, epochs, seeds):
@@ -47,10 +52,15 @@ def print_wide(units, epochs, seeds):
     print(f"  {'weights':26}{'mean':>8}{'lowest':>9}{'highest':>9}   p, against he_normal")
     found = {}
     for name, initializer in WIDE.items():
-        found[name] = np.array([train(units, epochs, seed, initializer)[1] for seed in range(seeds)])
+        found[name] = np.array(
+            [train(units, epochs, seed, initializer)[1] for seed in range(seeds)]
+        )
         test, dense = found[name], found["he_normal"]
         p = "" if test is dense or seeds < 2 else f"{ttest_rel(test, dense).pvalue:.2f}"
-        print(f"  {name:26}{test.mean():8.1%}{test.min():9.1%}{test.max():9.1%}   {p}".rstrip(), flush=True)
+        print(
+            f"  {name:26}{test.mean():8.1%}{test.min():9.1%}{test.max():9.1%}   {p}".rstrip(),
+            flush=True,
+        )
     print()
 
 
@@ -59,7 +69,9 @@ def print_penalties(units, epochs, seeds):
     print(f"2 ReLU layers of {units} units, {epochs} epochs, {seeds} seeds: mean accuracy")
     print(f"  {'L2':8}{'training':>10}{'test':>8}")
     for penalty in PENALTIES:
-        fitted, test = np.mean([train(units, epochs, seed, penalty=penalty) for seed in range(seeds)], axis=0)
+        fitted, test = np.mean(
+            [train(units, epochs, seed, penalty=penalty) for seed in range(seeds)], axis=0
+        )
         print(f"  {penalty:<8g}{fitted:10.1%}{test:8.1%}", flush=True)
 
 

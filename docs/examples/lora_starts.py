@@ -74,13 +74,19 @@ def main(arguments=None):
     parser.add_argument("--repeats", type=int, default=5, help="number of seeds")
     options = parser.parse_args(arguments)
     runs = np.array([compare(seed, options.steps) for seed in range(options.repeats)])
-    print(f"Turned digits, {options.steps} steps with factors of rank {RANK}: means of {options.repeats} seeds")
-    print(f"{'rate':7}{'start':10}{'test loss':>9}{'accuracy':>10}   loss / that of gaussian for each seed")
+    print(
+        f"Turned digits, {options.steps} steps with factors of rank {RANK}: means of {options.repeats} seeds"
+    )
+    print(
+        f"{'rate':7}{'start':10}{'test loss':>9}{'accuracy':>10}   loss / that of gaussian for each seed"
+    )
     for place, rate in enumerate(RATES):
         for number, start in enumerate(STARTS):
             found = runs[:, place, number]
             ratios = "".join(f"{ratio:6.2f}" for ratio in found[:, 0] / runs[:, place, 1, 0])
-            print(f"{rate:<7}{start:10}{found[:, 0].mean():9.3f}{found[:, 1].mean():10.1%}   {ratios}")
+            print(
+                f"{rate:<7}{start:10}{found[:, 0].mean():9.3f}{found[:, 1].mean():10.1%}   {ratios}"
+            )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ def vgg(shape, kernel):
     x = inputs = keras.Input(shape)
     for filters in (16, 32, 64):
         for _ in range(2):
-            x = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer=kernel)(x)
+            x = layers.Conv2D(
+                filters, 3, padding="same", activation="relu", kernel_initializer=kernel
+            )(x)
         x = layers.MaxPooling2D(padding="same")(x)
     x = layers.Dense(128, "relu", kernel_initializer=kernel)(layers.Flatten()(x))
     return keras.Model(inputs, layers.Dense(CLASSES, "softmax", kernel_initializer=kernel)(x))
@@ -82,17 +84,28 @@ def losses(name, seed, data):
 def main(arguments=None):
     """Train each network from several seeds, and print the losses."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="number of seeds; by default 5")
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="by default all")
+    parser.add_argument(
+        "--seeds", type=int, default=5, metavar="N", help="number of seeds; by default 5"
+    )
+    parser.add_argument(
+        "--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="by default all"
+    )
     options = parser.parse_args(arguments)
     data = tuple((images.reshape(-1, 8, 8, 1), labels) for images, labels in _digits.load())
-    print(f"Test loss after one epoch, mean of {options.seeds} seeds, and the difference for each seed")
+    print(
+        f"Test loss after one epoch, mean of {options.seeds} seeds, and the difference for each seed"
+    )
     print(f"{'network':8}{'variance off by':>16}{'He':>8}{'LSUV':>8}{'p':>8}   LSUV - He")
     for name in options.networks:
-        he, lsuv, off = np.array([losses(name, seed, data) for seed in range(1, options.seeds + 1)]).T
+        he, lsuv, off = np.array(
+            [losses(name, seed, data) for seed in range(1, options.seeds + 1)]
+        ).T
         p = ttest_rel(lsuv, he).pvalue if options.seeds > 1 else float("nan")
         differences = "".join(f"{value:+8.3f}" for value in lsuv - he)
-        print(f"{name:8}{off.max():16.3f}{he.mean():8.3f}{lsuv.mean():8.3f}{p:8.3f}{differences}", flush=True)
+        print(
+            f"{name:8}{off.max():16.3f}{he.mean():8.3f}{lsuv.mean():8.3f}{p:8.3f}{differences}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

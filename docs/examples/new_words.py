@@ -24,9 +24,11 @@ def small(array):
 def text(words, count, draws):
     """Return contexts and next words of a text in which words follow each other by their kinds.
 
-    Word `i` is of the kind `i % KINDS`. The frequencies of the words of a kind fall as in Zipf's law.
+    Word `i` is of the kind `i % KINDS`. The frequencies of the words of a kind fall as in Zipf's
+    law.
     """
-    table = np.random.default_rng(0).dirichlet(np.full(KINDS, 0.2), size=KINDS)  # of the language, not of the text
+    # Of the language, not of the text.
+    table = np.random.default_rng(0).dirichlet(np.full(KINDS, 0.2), size=KINDS)
     kinds = [0]
     for chance in draws.uniform(size=count + CONTEXT - 1):
         kinds.append(min(int(np.searchsorted(np.cumsum(table[kinds[-1]]), chance)), KINDS - 1))
@@ -46,7 +48,9 @@ def network(words):
         keras.layers.Dense(words, name="logits"),
     ]
     model = keras.Sequential([keras.Input((CONTEXT,)), *layers])
-    model.compile(keras.optimizers.Adam(0.003), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        keras.optimizers.Adam(0.003), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
     return model
 
 
@@ -69,7 +73,12 @@ def compare(seed, steps, examples):
     draws = np.random.default_rng(seed)
     learned, held_out, mixed, new_held_out = (
         text(words, count, draws)
-        for words, count in ((OLD, examples), (OLD, 4_000), (OLD + NEW, 32 * steps), (OLD + NEW, 4_000))
+        for words, count in (
+            (OLD, examples),
+            (OLD, 4_000),
+            (OLD + NEW, 32 * steps),
+            (OLD + NEW, 4_000),
+        )
     )
     model = network(OLD)
     keras_initx.initialize(model, seed=seed)
@@ -81,7 +90,11 @@ def compare(seed, steps, examples):
     rows = []
     for pad in PADS.values():
         larger = grown(model, pad)
-        before = [loss(larger, held_out), share_of_new(larger, held_out[0]), loss(larger, new_held_out)]
+        before = [
+            loss(larger, held_out),
+            share_of_new(larger, held_out[0]),
+            loss(larger, new_held_out),
+        ]
         larger.fit(*mixed, batch_size=32, shuffle=False, verbose=0)
         rows.append([*before, loss(larger, new_held_out)])
     return loss(model, held_out), rows
@@ -91,12 +104,23 @@ def main(arguments=None):
     """Train and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3, help="number of seeds")
-    parser.add_argument("--examples", type=int, default=30_000, help="length of the text of the first training")
-    parser.add_argument("--steps", type=int, default=100, help="steps of training on text with the new words")
+    parser.add_argument(
+        "--examples", type=int, default=30_000, help="length of the text of the first training"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=100, help="steps of training on text with the new words"
+    )
     options = parser.parse_args(arguments)
-    old, rows = zip(*(compare(seed, options.steps, options.examples) for seed in range(options.repeats)), strict=True)
-    print(f"{OLD} words, loss on text {np.mean(old):.3f}; {NEW} more, means of {options.repeats} seeds")
-    print(f"{'':15}{'same text':>12}{'share of new':>15}{'new text':>11}{f'after {options.steps} steps':>17}")
+    old, rows = zip(
+        *(compare(seed, options.steps, options.examples) for seed in range(options.repeats)),
+        strict=True,
+    )
+    print(
+        f"{OLD} words, loss on text {np.mean(old):.3f}; {NEW} more, means of {options.repeats} seeds"
+    )
+    print(
+        f"{'':15}{'same text':>12}{'share of new':>15}{'new text':>11}{f'after {options.steps} steps':>17}"
+    )
     for name, (text_loss, share, new_loss, after) in zip(PADS, np.mean(rows, axis=0), strict=True):
         print(f"{name:15}{text_loss:12.3f}{share:15.3f}{new_loss:11.3f}{after:17.3f}")
     print(f"Bound on the rise of the loss from means: {np.log(1 + NEW / OLD):.3f}")

@@ -26,7 +26,8 @@ def train(kernel, seed, train_set, test_set, epochs):
     """Train a network with this kernel in the hidden layer.
 
     Returns:
-        The model, and its loss on the training data and its accuracy on the test data after each epoch.
+        The model, and its loss on the training data and its accuracy on the test data after each
+        epoch.
     """
     out = keras_initx.GlorotUniform(seed=1000 + seed)
     layers = [
@@ -34,9 +35,13 @@ def train(kernel, seed, train_set, test_set, epochs):
         keras.layers.Dense(4, "softmax", kernel_initializer=out),
     ]
     model = keras.Sequential([keras.Input((64,)), *layers])
-    model.compile(keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     keras.utils.set_random_seed(seed)  # the order of the examples
-    history = model.fit(*train_set, batch_size=8, epochs=epochs, verbose=0, validation_data=test_set)
+    history = model.fit(
+        *train_set, batch_size=8, epochs=epochs, verbose=0, validation_data=test_set
+    )
     return model, (history.history["loss"], history.history["val_accuracy"])
 
 
@@ -58,12 +63,18 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=20, help="rounds of training")
     parser.add_argument("--repeats", type=int, default=5, help="number of seeds")
-    parser.add_argument("--examples", type=int, default=16, help="number of images to learn the new digits from")
+    parser.add_argument(
+        "--examples", type=int, default=16, help="number of images to learn the new digits from"
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, "kernel.npy"))
-        runs = [compare(seed, options.examples, options.epochs, path) for seed in range(options.repeats)]
-    print(f"{options.examples} images of the digits 4 to 7, {options.repeats} seeds: accuracy on test data")
+        runs = [
+            compare(seed, options.examples, options.epochs, path) for seed in range(options.repeats)
+        ]
+    print(
+        f"{options.examples} images of the digits 4 to 7, {options.repeats} seeds: accuracy on test data"
+    )
     print(f"{'epoch':>5}{'random':>10}{'pretrained':>12}{'difference for each seed':>28}")
     for epoch in sorted({1, 5, options.epochs} & set(range(1, options.epochs + 1))):
         random, pretrained = np.array(runs)[:, :, 1, epoch - 1].T

@@ -25,7 +25,13 @@ def sized(backbone, **sizes):
 
 def grouped(backbone, **sizes):
     """Return a backbone of text of 64 units with fewer heads of keys and values."""
-    common = {"vocabulary_size": 500, "num_layers": 2, "num_query_heads": 4, "num_key_value_heads": 1, "head_dim": 16}
+    common = {
+        "vocabulary_size": 500,
+        "num_layers": 2,
+        "num_query_heads": 4,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+    }
     return backbone(**common, hidden_dim=64, intermediate_dim=256, **sizes)
 
 
@@ -48,7 +54,9 @@ def application(name):
 def model_of(name):
     """Return the model of this name."""
     return {
-        "GPT-2": lambda: sized(keras_hub.models.GPT2Backbone, num_layers=12, max_sequence_length=32),
+        "GPT-2": lambda: sized(
+            keras_hub.models.GPT2Backbone, num_layers=12, max_sequence_length=32
+        ),
         "BERT": lambda: sized(keras_hub.models.BertBackbone, num_layers=12, max_sequence_length=32),
         "BART": lambda: sized(keras_hub.models.BartBackbone, num_layers=3, max_sequence_length=32),
         "ViT": lambda: backbones.vit()[0],
@@ -62,15 +70,17 @@ def model_of(name):
     }[name]()
 
 
-t_fixup, fixup = (functools.partial(recipe, strict=False) for recipe in (recipes.t_fixup, recipes.fixup))
+t_fixup, fixup = (
+    functools.partial(recipe, strict=False) for recipe in (recipes.t_fixup, recipes.fixup)
+)
 # The standard deviations of Glorot's weights between 64 and 64 units, and of He's by fan-out.
 GLOROT, HE_1, HE_2 = 1 / 8, math.sqrt(2 / 512), math.sqrt(2 / (9 * 512))
 # The factors of T-Fixup and of DeepNorm in an encoder and a decoder of 3 blocks.
 FACTORS = {"t_fixup": (0.67 * 3**-0.25, 27**-0.25), "deepnorm": (0.87 * 3 ** (-5 / 16), 36**-0.25)}
 # The standard deviation of TF-Slim's weights, `N(0, 0.09²)` truncated at two standard deviations.
 SLIM = 0.09 * 0.8796
-# A recipe, its source (a section or figure of the paper, or the start of a commit), a model, weights, and their
-# standard deviation in the source.
+# A recipe, its source (a section or figure of the paper, or the start of a commit), a model,
+# weights, and their standard deviation in the source.
 ROWS = (
     ("gpt2", recipes.gpt2, "2.3", "GPT-2", "*/attention_output/kernel", 0.02 / math.sqrt(24)),
     ("gpt2", recipes.gpt2, "c2dae27", "GPT-2", "*position_embedding/*", 0.01),
@@ -79,8 +89,22 @@ ROWS = (
     ("t_fixup", t_fixup, "3.2", "BART", "*/query/kernel", GLOROT),
     ("t_fixup", t_fixup, "3.2", "BART", "token_embedding/*", FACTORS["t_fixup"][1] * GLOROT),
     ("deepnorm", recipes.deepnorm, "fig. 2", "BERT", "*/value/kernel", 96**-0.25 * GLOROT),
-    ("deepnorm", recipes.deepnorm, "fig. 2", "BART", "*encoder*/value/kernel", FACTORS["deepnorm"][0] * GLOROT),
-    ("deepnorm", recipes.deepnorm, "fig. 2", "BART", "*decoder*/value/kernel", FACTORS["deepnorm"][1] * GLOROT),
+    (
+        "deepnorm",
+        recipes.deepnorm,
+        "fig. 2",
+        "BART",
+        "*encoder*/value/kernel",
+        FACTORS["deepnorm"][0] * GLOROT,
+    ),
+    (
+        "deepnorm",
+        recipes.deepnorm,
+        "fig. 2",
+        "BART",
+        "*decoder*/value/kernel",
+        FACTORS["deepnorm"][1] * GLOROT,
+    ),
     ("gemma", recipes.gemma, "7691fd4", "Gemma", "decoder_block_*/kernel", 0.01),
     ("gemma", recipes.gemma, "7691fd4", "Gemma", "token_embedding/*", 0.01),
     ("gemma", recipes.gemma, "7691fd4", "Gemma 3", "decoder_block_*/kernel", 0.01),
@@ -91,8 +115,22 @@ ROWS = (
     ("t5", recipes.t5, "hf 5.23", "T5", "*attention/embeddings", 1 / 8),
     ("t5", recipes.t5, "hf 5.23", "T5", "token_embedding/*", 1.0),
     ("vit_timm", recipes.vit_timm, "0041cb7", "ViT", "*mlp/dense*/kernel", 0.02),
-    ("vit_timm", recipes.vit_timm, "0041cb7", "ViT", "*patch_embedding/kernel", 1 / math.sqrt(3 * 192)),
-    ("vit_timm", recipes.vit_timm, "0041cb7", "ViT", "*patch_embedding/bias", 1 / math.sqrt(3 * 192)),
+    (
+        "vit_timm",
+        recipes.vit_timm,
+        "0041cb7",
+        "ViT",
+        "*patch_embedding/kernel",
+        1 / math.sqrt(3 * 192),
+    ),
+    (
+        "vit_timm",
+        recipes.vit_timm,
+        "0041cb7",
+        "ViT",
+        "*patch_embedding/bias",
+        1 / math.sqrt(3 * 192),
+    ),
     ("vit_jax", recipes.vit_jax, "0041cb7", "ViT", "*patch_embedding/kernel", 1 / math.sqrt(192)),
     ("vit_jax", recipes.vit_jax, "0041cb7", "ViT", "*mlp/dense*/bias", 1e-6),
     ("fixup", fixup, "f3fa449", "ResNet-50", "conv5_block2_1_conv/kernel", HE_1 / 2),
@@ -118,7 +156,14 @@ ROWS = (
         "block7a_dwconv/kernel",
         math.sqrt(2 / 9),
     ),
-    ("efficientnet", recipes.efficientnet, "02f1303", "EfficientNetB0", "predictions/kernel", math.sqrt(1 / 300)),
+    (
+        "efficientnet",
+        recipes.efficientnet,
+        "02f1303",
+        "EfficientNetB0",
+        "predictions/kernel",
+        math.sqrt(1 / 300),
+    ),
     (
         "efficientnet",
         recipes.efficientnet,
@@ -141,7 +186,11 @@ ROWS = (
 def measured(recipe, model, pattern):
     """Return the root mean square over the weights that match a pattern."""
     keras_initx.initialize(model, recipe(model), seed=0)
-    found = [variable.value for variable in model.variables if fnmatch.fnmatchcase(variable.path, f"*{pattern}")]
+    found = [
+        variable.value
+        for variable in model.variables
+        if fnmatch.fnmatchcase(variable.path, f"*{pattern}")
+    ]
     values = np.concatenate([keras.ops.convert_to_numpy(value).ravel() for value in found])
     return float(np.sqrt(np.mean(np.square(values, dtype="float64"))))
 

@@ -19,7 +19,9 @@ VOCABULARY, LENGTH, SIZE = 64, 16, 64
 
 def mobilenet():
     """Return a MobileNetV2, and scikit-learn's digits, enlarged to 32 by 32 pixels."""
-    model = keras.applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), classes=8, classifier_activation=None)
+    model = keras.applications.MobileNetV2(
+        weights=None, input_shape=(32, 32, 3), classes=8, classifier_activation=None
+    )
     (images, labels), _ = _digits.load()
     pixels = images.reshape(-1, 8, 8, 1).repeat(4, axis=1).repeat(4, axis=2).repeat(3, axis=3)
     return model, pixels, labels
@@ -44,8 +46,15 @@ def t5():
 
 def gemma():
     """Return a small Gemma with logits from its token embeddings, and sequences that repeat after half their length."""
-    sizes = {"vocabulary_size": VOCABULARY, "num_layers": 2, "num_query_heads": 4, "num_key_value_heads": 1}
-    backbone = keras_hub.models.GemmaBackbone(**sizes, hidden_dim=SIZE, intermediate_dim=4 * SIZE, head_dim=SIZE // 4)
+    sizes = {
+        "vocabulary_size": VOCABULARY,
+        "num_layers": 2,
+        "num_query_heads": 4,
+        "num_key_value_heads": 1,
+    }
+    backbone = keras_hub.models.GemmaBackbone(
+        **sizes, hidden_dim=SIZE, intermediate_dim=4 * SIZE, head_dim=SIZE // 4
+    )
     model = keras.Model(backbone.input, backbone.token_embedding(backbone.output, reverse=True))
     x = np.tile(tokens()[:, : LENGTH // 2], 2)
     return model, {"token_ids": x, "padding_mask": np.ones_like(x)}, np.roll(x, -1, axis=1)
@@ -71,7 +80,9 @@ def losses(model, weights, x, y, seed, epochs):
 def measure(build, recipe, epochs, repeats):
     """Return ln C, and the mean losses without and with the recipe: those of the first batch, then those at the end."""
     model, x, y = build()
-    model.compile(keras.optimizers.Adam(0.001), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        keras.optimizers.Adam(0.001), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
     found = []
     for seed in range(repeats):
         keras.utils.set_random_seed(seed)
@@ -79,7 +90,9 @@ def measure(build, recipe, epochs, repeats):
         for is_default in (True, False):
             # The compiled model is reused: this resets the optimizer too.
             keras_initx.initialize(model, recipe(model), seed=seed)
-            found.append(losses(model, default if is_default else model.get_weights(), x, y, seed, epochs))
+            found.append(
+                losses(model, default if is_default else model.get_weights(), x, y, seed, epochs)
+            )
     means = np.reshape(found, (repeats, 2, 2)).mean(axis=0)
     return math.log(model.output_shape[-1]), *means.T.ravel()
 
@@ -87,15 +100,24 @@ def measure(build, recipe, epochs, repeats):
 def main(arguments=None):
     """Train and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=CASES, default=[*CASES], help="models to train")
+    parser.add_argument(
+        "--models", nargs="+", choices=CASES, default=[*CASES], help="models to train"
+    )
     options = parser.parse_args(arguments)
     print("Loss of the first batch, and mean loss of the last epoch, with Adam at 0.001")
     print(f"{'':34}{'first batch':>18}{'last epoch':>18}")
-    print(f"{'model':13}{'epochs':>6}{'seeds':>7}{'ln C':>8}{'default':>10}{'recipe':>8}{'default':>10}{'recipe':>8}")
+    print(
+        f"{'model':13}{'epochs':>6}{'seeds':>7}{'ln C':>8}{'default':>10}{'recipe':>8}{'default':>10}{'recipe':>8}"
+    )
     for name in options.models:
         *case, epochs, repeats = CASES[name]
         cells = measure(*case, epochs, repeats)
-        print("{:13}{:6}{:7}{:8.2f}{:10.2f}{:8.2f}{:10.2f}{:8.2f}".format(name, epochs, repeats, *cells), flush=True)
+        print(
+            "{:13}{:6}{:7}{:8.2f}{:10.2f}{:8.2f}{:10.2f}{:8.2f}".format(
+                name, epochs, repeats, *cells
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -24,18 +24,25 @@ def build(kernel, bias, seed):
     """Return a network of `LAYERS` hidden layers."""
     seeds = range(100 * seed, 100 * seed + LAYERS)
     hidden = [
-        keras.layers.Dense(UNITS, "relu", kernel_initializer=kernel(seed=s), bias_initializer=bias) for s in seeds
+        keras.layers.Dense(UNITS, "relu", kernel_initializer=kernel(seed=s), bias_initializer=bias)
+        for s in seeds
     ]
-    output = keras.layers.Dense(8, "softmax", kernel_initializer=keras_initx.GlorotUniform(seed=100 * seed + LAYERS))
+    output = keras.layers.Dense(
+        8, "softmax", kernel_initializer=keras_initx.GlorotUniform(seed=100 * seed + LAYERS)
+    )
     model = keras.Sequential([keras.Input((64,)), *hidden, output])
-    model.compile(keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     return model
 
 
 def silent(report):
     """Return two fractions for the hidden layers: outputs that are 0, and units that are 0 for all examples."""
     hidden = report.layers[:LAYERS]
-    return np.mean([layer.after.zeros for layer in hidden]), np.mean([layer.dead for layer in hidden])
+    return np.mean([layer.after.zeros for layer in hidden]), np.mean(
+        [layer.dead for layer in hidden]
+    )
 
 
 def run(kernel, bias, seed, epochs):
@@ -72,7 +79,9 @@ def draw_runs(axes, runs, color, style, label) -> None:
     """Draw the median of several runs, each a list with a value for each epoch, and the range of all of them."""
     epochs = range(1, len(runs[0]) + 1)
     axes.plot(epochs, np.median(runs, axis=0), style, color=color, label=label)
-    axes.fill_between(epochs, np.min(runs, axis=0), np.max(runs, axis=0), color=color, alpha=0.2, linewidth=0)
+    axes.fill_between(
+        epochs, np.min(runs, axis=0), np.max(runs, axis=0), color=color, alpha=0.2, linewidth=0
+    )
 
 
 def main(arguments=None):
@@ -84,10 +93,14 @@ def main(arguments=None):
     losses = {}
     print(f"Means over {options.repeats} seeds; accuracy with the lowest and the highest")
     print(f"{'':15}{'outputs that are 0':>20}{'dead units':>16}{'gradient of':>13}{'accuracy':>10}")
-    print(f"{'weights':8}{'bias':7}{'before':>10}{'after':>10}{'before':>8}{'after':>8}{'layer 1':>13}")
+    print(
+        f"{'weights':8}{'bias':7}{'before':>10}{'after':>10}{'before':>8}{'after':>8}{'layer 1':>13}"
+    )
     for (weights, bias), start in STARTS.items():
         runs = [run(*start, seed, options.epochs) for seed in range(options.repeats)]
-        zeros, dead = np.mean([[silent(before), silent(after)] for before, after, _ in runs], axis=0).T
+        zeros, dead = np.mean(
+            [[silent(before), silent(after)] for before, after, _ in runs], axis=0
+        ).T
         gradient = np.mean([before.layers[0].gradient_norm for before, *_ in runs])
         accuracy = np.array([history["val_accuracy"][-1] for *_, history in runs])
         losses[weights, bias] = [history["loss"] for *_, history in runs]

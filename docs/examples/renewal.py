@@ -40,7 +40,8 @@ def warm(seed, options):
     draws = np.random.default_rng(seed)
     (images, labels), (test_images, test_labels) = _digits.load()
     images, test_images = (
-        part + 1.5 * draws.normal(size=part.shape).astype("float32") for part in (images, test_images)
+        part + 1.5 * draws.normal(size=part.shape).astype("float32")
+        for part in (images, test_images)
     )
     order = draws.permutation(len(images))
     rows = []
@@ -62,7 +63,9 @@ def print_warm(options):
     runs = np.array([warm(seed, options) for seed in range(options.repeats)])
     print(f"Noisy digits, half of them first, then all: means of {options.repeats} seeds")
     print(f"{'start':22}{'test accuracy':>14}{'epochs':>8}   accuracy - warm start for each seed")
-    for name, (accuracies, epochs) in zip(("new", "warm", "shrink_and_perturb"), runs.transpose(1, 2, 0), strict=True):
+    for name, (accuracies, epochs) in zip(
+        ("new", "warm", "shrink_and_perturb"), runs.transpose(1, 2, 0), strict=True
+    ):
         differences = "".join(f"{value:+8.1%}" for value in accuracies - runs[:, 1, 0])
         print(f"{name:22}{accuracies.mean():14.1%}{epochs.mean():8.1f}   {differences}")
 
@@ -75,8 +78,12 @@ def dormant(seed, threshold, options):
     rows = []
     for task in range(options.tasks):
         shuffled = images[:, draws.permutation(64)]
-        history = model.fit(shuffled, labels, batch_size=64, epochs=options.epochs, verbose=0).history
-        units = keras_initx.reset_dormant(model, shuffled, RULES, threshold=0.0, seed=task, dry_run=True)
+        history = model.fit(
+            shuffled, labels, batch_size=64, epochs=options.epochs, verbose=0
+        ).history
+        units = keras_initx.reset_dormant(
+            model, shuffled, RULES, threshold=0.0, seed=task, dry_run=True
+        )
         rows.append([history["accuracy"][-1], units.share])
         if threshold is not None:
             keras_initx.reset_dormant(model, shuffled, RULES, threshold=threshold, seed=task)
@@ -85,7 +92,9 @@ def dormant(seed, threshold, options):
 
 def print_dormant(options):
     """Print the accuracies with and without resets."""
-    print(f"Digits, pixels shuffled anew for each of {options.tasks} tasks: means of {options.repeats} seeds")
+    print(
+        f"Digits, pixels shuffled anew for each of {options.tasks} tasks: means of {options.repeats} seeds"
+    )
     print("Accuracy in training on the last five tasks,")
     print("and the share of units that are always 0 after the first and the last")
     for name, threshold in {"no reset": None, "threshold 0": 0.0, "threshold 0.1": 0.1}.items():
@@ -93,14 +102,19 @@ def print_dormant(options):
         accuracies = runs[:, -5:, 0].mean(axis=1)
         shares = runs[:, :, 1].mean(axis=0)
         each = "".join(f"{value:8.1%}" for value in accuracies)
-        print(f"{name:14}{accuracies.mean():8.1%}{shares[0]:8.0%}{shares[-1]:6.0%}   for each seed{each}", flush=True)
+        print(
+            f"{name:14}{accuracies.mean():8.1%}{shares[0]:8.0%}{shares[-1]:6.0%}   for each seed{each}",
+            flush=True,
+        )
 
 
 def main(arguments=None):
     """Train and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["warm", "dormant"])
-    parser.add_argument("--epochs", type=int, help="rounds of training, by default at most 60, and 10 for each task")
+    parser.add_argument(
+        "--epochs", type=int, help="rounds of training, by default at most 60, and 10 for each task"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="number of seeds")
     parser.add_argument("--tasks", type=int, default=20, help="number of tasks one after another")
     options = parser.parse_args(arguments)

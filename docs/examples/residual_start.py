@@ -35,7 +35,9 @@ def network(blocks, rate):
     x = keras.layers.Conv2D(CHANNELS, 3, 2, padding="same", activation="relu", name="stem_conv")(x)
     for block in range(1, blocks + 1):
         name = f"body_block{block}"
-        branch = keras.layers.Conv2D(CHANNELS, 3, padding="same", activation="relu", name=f"{name}_1_conv")(x)
+        branch = keras.layers.Conv2D(
+            CHANNELS, 3, padding="same", activation="relu", name=f"{name}_1_conv"
+        )(x)
         branch = keras.layers.Conv2D(CHANNELS, 3, padding="same", name=f"{name}_2_conv")(branch)
         x = keras.layers.Add()([x, Scalars()(branch)])
         x = keras.layers.ReLU(name=f"{name}_out")(x)
@@ -72,7 +74,9 @@ def train(model, recipe, seed, epochs):
     keras_initx.initialize(model, recipe, seed=seed)
     before = growth(model, train_set[0][:256])
     keras.utils.set_random_seed(seed)  # the order of the examples
-    history = model.fit(*train_set, batch_size=32, epochs=epochs, verbose=0, validation_data=test_set)
+    history = model.fit(
+        *train_set, batch_size=32, epochs=epochs, verbose=0, validation_data=test_set
+    )
     return before, history.history["val_accuracy"]
 
 
@@ -80,12 +84,16 @@ def print_rate(rate, options):
     """Train with one learning rate, and print a table."""
     model = network(options.blocks, rate)
     last_epoch = f"epoch {options.epochs}"
-    print(f"{f'rate {rate}':20}{'signal grows by':>16}{'epoch 1':>10}{last_epoch:>10}{'worst and best':>18}")
+    print(
+        f"{f'rate {rate}':20}{'signal grows by':>16}{'epoch 1':>10}{last_epoch:>10}{'worst and best':>18}"
+    )
     for name, recipe in rules(model).items():
         runs = [train(model, recipe, seed, options.epochs) for seed in range(options.repeats)]
         grown = np.median([before for before, _ in runs])
         first, last = np.array([course for _, course in runs])[:, [0, -1]].T
-        print(f"{name:20}{grown:16.3g}{first.mean():10.1%}{last.mean():10.1%}{last.min():10.1%}{last.max():8.1%}")
+        print(
+            f"{name:20}{grown:16.3g}{first.mean():10.1%}{last.mean():10.1%}{last.min():10.1%}{last.max():8.1%}"
+        )
 
 
 def main(arguments=None):
@@ -95,7 +103,9 @@ def main(arguments=None):
     parser.add_argument("--repeats", type=int, default=5, help="number of seeds")
     parser.add_argument("--blocks", type=int, default=BLOCKS, help="number of residual blocks")
     options = parser.parse_args(arguments)
-    print(f"{options.blocks} residual blocks without normalization, {options.repeats} seeds: accuracy on test data")
+    print(
+        f"{options.blocks} residual blocks without normalization, {options.repeats} seeds: accuracy on test data"
+    )
     for rate in RATES:
         print_rate(rate, options)
 

@@ -29,10 +29,15 @@ def train(units, stddev, checks, *, stochastic=False):
     """
 
     def draw(seed, shape):
-        return np.array(keras.ops.convert_to_numpy(keras_initx.RandomNormal(stddev=stddev, seed=seed)(shape)))
+        return np.array(
+            keras.ops.convert_to_numpy(keras_initx.RandomNormal(stddev=stddev, seed=seed)(shape))
+        )
 
     hidden, out = draw(1, (STARTS, 2, units)), draw(2, (STARTS, units))
-    hidden_bias, out_bias = np.zeros((STARTS, 1, units), "float32"), np.zeros((STARTS, 1), "float32")
+    hidden_bias, out_bias = (
+        np.zeros((STARTS, 1, units), "float32"),
+        np.zeros((STARTS, 1), "float32"),
+    )
     right, picks = [], np.random.default_rng(0)
     for step in range(1, max(checks) + 1):
         outputs = np.tanh(INPUTS @ hidden + hidden_bias)
@@ -53,7 +58,9 @@ def train(units, stddev, checks, *, stochastic=False):
 def main(arguments=None):
     """Train and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, nargs="+", default=CHECKS, help="numbers of steps to look after")
+    parser.add_argument(
+        "--steps", type=int, nargs="+", default=CHECKS, help="numbers of steps to look after"
+    )
     checks = sorted(set(parser.parse_args(arguments).steps))
     print(f"XOR with tanh units: share of {STARTS} starts that solve it after so many steps")
     print(
@@ -66,7 +73,10 @@ def main(arguments=None):
             solved = (train(units, stddev, checks) == 1).mean(axis=1)
             shares = "".join(f"{share:8.1%}" for share in solved)
             noisy = (train(units, stddev, checks[-1:], stochastic=True) == 1).mean()
-            print(f"{units:5}{stddev:8.2g}{shares}{1 - (1 - solved[-1]) ** 10:13.1%}{noisy:13.1%}", flush=True)
+            print(
+                f"{units:5}{stddev:8.2g}{shares}{1 - (1 - solved[-1]) ** 10:13.1%}{noisy:13.1%}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

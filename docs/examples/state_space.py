@@ -78,10 +78,14 @@ def main(arguments=None):
     parser.add_argument("--repeats", type=int, default=3, help="number of seeds")
     options = parser.parse_args(arguments)
     distances = "".join(f"{distance:>8}" for distance in DISTANCES)
-    print(f"Signs recalled after {options.epochs} epochs, by their distance: means of {options.repeats} seeds")
+    print(
+        f"Signs recalled after {options.epochs} epochs, by their distance: means of {options.repeats} seeds"
+    )
     print(f"{'bias':20}{distances}")
     for name, bias in BIASES.items():
-        found = np.mean([train(bias, seed, options.epochs) for seed in range(options.repeats)], axis=0)
+        found = np.mean(
+            [train(bias, seed, options.epochs) for seed in range(options.repeats)], axis=0
+        )
         print(f"{name:20}{''.join(f'{value:8.1%}' for value in found)}", flush=True)
 
 

@@ -14,12 +14,17 @@ from matplotlib.ticker import MaxNLocator
 UNITS = 32
 ROUNDING = 1e-3
 
-# The activation of the hidden layer, and the initializers of the hidden layer and of the output layer.
+# The activation of the hidden layer, and the initializers of the hidden layer and of the output
+# layer.
 STARTS = {
     "zeros": ("tanh", keras.initializers.Zeros(), keras.initializers.Zeros()),
     "zeros, sigmoid": ("sigmoid", keras.initializers.Zeros(), keras.initializers.Zeros()),
     "constant 0.1": ("tanh", keras.initializers.Constant(0.1), keras.initializers.Constant(0.1)),
-    "constant, random out": ("tanh", keras.initializers.Constant(0.1), keras_initx.SmallNormal(seed=2)),
+    "constant, random out": (
+        "tanh",
+        keras.initializers.Constant(0.1),
+        keras_initx.SmallNormal(seed=2),
+    ),
     "small random": ("tanh", keras_initx.SmallNormal(seed=1), keras_initx.SmallNormal(seed=2)),
 }
 
@@ -27,10 +32,12 @@ STARTS = {
 def distinct_units(model):
     """Return how many units of the hidden layer differ by more than rounding.
 
-    A processor may sum up some units in another order than others, and training enlarges the difference of their last
-    bits. With the optimizer below it stays far below `ROUNDING`.
+    A processor may sum up some units in another order than others, and training enlarges the
+    difference of their last bits. With the optimizer below it stays far below `ROUNDING`.
     """
-    kernel, bias, out, _ = (np.asarray(keras.ops.convert_to_numpy(weight)) for weight in model.weights)
+    kernel, bias, out, _ = (
+        np.asarray(keras.ops.convert_to_numpy(weight)) for weight in model.weights
+    )
     units = np.concatenate([kernel.T, bias[:, None], out], axis=1)
     same = np.abs(units[:, None] - units).max(axis=2) <= ROUNDING
     return sum(not same[unit, :unit].any() for unit in range(len(units)))
@@ -53,7 +60,9 @@ def train(activation, hidden, output, epochs):
         ]
     )
     # Adam divides by the size of a gradient: differences of 1e-8 would grow to 1 within ten epochs.
-    model.compile(keras.optimizers.SGD(0.02), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.SGD(0.02), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     problems = [verdict.problem for verdict in keras_initx.diagnose(model, *train_set).verdicts]
     distinct = [distinct_units(model)]
     keras.utils.set_random_seed(0)  # the order of the examples
@@ -81,7 +90,9 @@ def draw(accuracies, kernels):
         for unit, axes in enumerate(row):
             axes.imshow(kernel[:, unit].reshape(8, 8), cmap="PuOr", vmin=-limit, vmax=limit)
             axes.set(xticks=(), yticks=())
-        row[0].set_ylabel(name.replace(", ", ",\n"), rotation="horizontal", ha="right", va="center", fontsize=9)
+        row[0].set_ylabel(
+            name.replace(", ", ",\n"), rotation="horizontal", ha="right", va="center", fontsize=9
+        )
     return figure
 
 
@@ -91,7 +102,9 @@ def main(arguments=None):
     parser.add_argument("--epochs", type=int, default=20, help="rounds of training")
     options = parser.parse_args(arguments)
     accuracies, kernels = {}, {}
-    print(f"{'':20}{'distinct units of ' + str(UNITS):>20}{'accuracy':>10}  diagnose before training")
+    print(
+        f"{'':20}{'distinct units of ' + str(UNITS):>20}{'accuracy':>10}  diagnose before training"
+    )
     print(f"{'start':20}{'before':>10}{'after':>10}{'after':>10}")
     for name, start in STARTS.items():
         (before, after), accuracies[name], problems, model = train(*start, options.epochs)

@@ -33,8 +33,11 @@ INITIALIZERS = {
 
 NAMES = {"0.01 N": "SmallNormal", "1.0 N": "RandomNormal", "Xavier": "FanInNormal"}
 # The four initializers in the figure of outputs and gradients, and their colors.
-COMPARED = {name: _figures.color_of(NAMES.get(name, name)) for name in ("0.01 N", "1.0 N", "Xavier", "He")}
-# By how much a layer with weights of 0.01 N shrinks a signal on its way forward, and a gradient on its way back.
+COMPARED = {
+    name: _figures.color_of(NAMES.get(name, name)) for name in ("0.01 N", "1.0 N", "Xavier", "He")
+}
+# By how much a layer with weights of 0.01 N shrinks a signal on its way forward, and a gradient on
+# its way back.
 FACTORS = {"tanh": 0.01 * UNITS**0.5, "relu": 0.01 * (UNITS / 2) ** 0.5}
 
 
@@ -48,7 +51,9 @@ def run(activation, initializer):
     """Return the report of `diagnose` for a network with an initializer, which gets a seed for each layer."""
     inputs, targets = batch()
     layers = [
-        keras.layers.Dense(UNITS, activation, kernel_initializer=initializer(seed=seed), name=f"layer_{seed}")
+        keras.layers.Dense(
+            UNITS, activation, kernel_initializer=initializer(seed=seed), name=f"layer_{seed}"
+        )
         for seed in range(1, LAYERS + 1)
     ]
     model = keras.Sequential([keras.Input((UNITS,)), *layers])
@@ -57,7 +62,9 @@ def run(activation, initializer):
 
 def measure(activation):
     """Return the reports of a network with each of the initializers, by name."""
-    return {name: run(activation, initializer) for name, initializer in INITIALIZERS[activation].items()}
+    return {
+        name: run(activation, initializer) for name, initializer in INITIALIZERS[activation].items()
+    }
 
 
 def kernel_gradient(layer):
@@ -73,9 +80,15 @@ def show(activation, reports):
     ):
         print_rows(f"{activation}: {title} of the outputs", reports, value)
     if activation == "tanh":
-        print_rows("tanh: share of outputs beyond ±0.99", reports, lambda layer: f"{layer.saturated:.1%}")
+        print_rows(
+            "tanh: share of outputs beyond ±0.99", reports, lambda layer: f"{layer.saturated:.1%}"
+        )
     else:
-        print_rows("relu: share of units that are 0 for all examples", reports, lambda layer: f"{layer.dead:.1%}")
+        print_rows(
+            "relu: share of units that are 0 for all examples",
+            reports,
+            lambda layer: f"{layer.dead:.1%}",
+        )
     title = f"{activation}: norm of the gradient of the kernel"
     print_rows(title, reports, lambda layer: f"{kernel_gradient(layer):.1e}")
     print(f"{activation}: verdicts")
@@ -149,7 +162,9 @@ def draw_gradients(measured):
         f"product, ${tanh}^{{{LAYERS - 1}}}$ in every layer. With ReLU the factor is {relu}."
     )
     level = kernel_gradient(measured["tanh"]["0.01 N"].layers[0])
-    panels[0, 1].annotate(reason, (1, level), (0, 6), textcoords="offset points", fontsize=8, color=COMPARED["0.01 N"])
+    panels[0, 1].annotate(
+        reason, (1, level), (0, 6), textcoords="offset points", fontsize=8, color=COMPARED["0.01 N"]
+    )
     for axes in panels[-1]:
         axes.set(xlabel="layer", xticks=range(1, LAYERS + 1))
     handles, labels = panels[0, 0].get_legend_handles_labels()

@@ -36,7 +36,9 @@ def build(activation, initializer, normalized, dropout):
     layers = []
     for seed in range(1, ten_layers.LAYERS + 1):
         kernel = initializer(seed=seed)
-        layers.append(keras.layers.Dense(ten_layers.UNITS, kernel_initializer=kernel, name=f"layer_{seed}"))
+        layers.append(
+            keras.layers.Dense(ten_layers.UNITS, kernel_initializer=kernel, name=f"layer_{seed}")
+        )
         if normalized:
             layers.append(keras.layers.BatchNormalization())
         layers.append(keras.layers.Activation(activation))
@@ -59,9 +61,15 @@ def measure(activation, name, raw=False, normalized=False, dropout=0.0, penalty=
         return keras.losses.mean_squared_error(y, outputs) + penalty * squares
 
     report = keras_initx.diagnose(model, inputs, targets, loss=loss)
-    gradients = {layer.name: ten_layers.kernel_gradient(layer) for layer in report.layers if layer.kind == "Dense"}
+    gradients = {
+        layer.name: ten_layers.kernel_gradient(layer)
+        for layer in report.layers
+        if layer.kind == "Dense"
+    }
     problems = [verdict.problem for verdict in report.problems]
-    return Row(report.layers[-1].after.std, gradients[dense[0].name], gradients[dense[-1].name], problems)
+    return Row(
+        report.layers[-1].after.std, gradients[dense[0].name], gradients[dense[-1].name], problems
+    )
 
 
 def main(arguments=None):
@@ -70,7 +78,9 @@ def main(arguments=None):
     parser.add_argument("activation", choices=list(ten_layers.INITIALIZERS))
     activation = parser.parse_args(arguments).activation
     print(f"{activation:17}{'':8}{'outputs of':>10}{'gradient of the kernel':>28}")
-    print(f"{'network':17}{'weights':8}{'layer 10':>10}{'layer 1':>10}{'layer 10':>10}{'ratio':>9}  problems")
+    print(
+        f"{'network':17}{'weights':8}{'layer 10':>10}{'layer 1':>10}{'layer 10':>10}{'ratio':>9}  problems"
+    )
     for variant, changes in VARIANTS.items():
         for name in ten_layers.COMPARED:
             row = measure(activation, name, **changes)

@@ -19,11 +19,17 @@ def starts(activation):
     found = {
         "glorot_uniform, Keras' default": lambda: ("glorot_uniform", "zeros"),
         "he_normal": lambda: ("he_normal", "zeros"),
-        f'Orthogonal(gain="{activation}")': lambda: (keras_initx.Orthogonal(gain=activation), "zeros"),
+        f'Orthogonal(gain="{activation}")': lambda: (
+            keras_initx.Orthogonal(gain=activation),
+            "zeros",
+        ),
     }
     if activation in assumptions.CRITICAL:
         scale, stddev = assumptions.CRITICAL[activation]
-        found["critical"] = lambda: (keras_initx.VarianceScaling(scale), keras_initx.RandomNormal(stddev=stddev))
+        found["critical"] = lambda: (
+            keras_initx.VarianceScaling(scale),
+            keras_initx.RandomNormal(stddev=stddev),
+        )
         found["lsuv"] = found["he_normal"]
     return found
 
@@ -36,7 +42,9 @@ def accuracies(name, start, seed, options):
     hidden = []
     for _ in range(options.layers):
         kernel, bias = start()
-        layer = keras.layers.Dense(UNITS, options.activation, kernel_initializer=kernel, bias_initializer=bias)
+        layer = keras.layers.Dense(
+            UNITS, options.activation, kernel_initializer=kernel, bias_initializer=bias
+        )
         hidden.append(layer)
     model = keras.Sequential([keras.Input((64,)), *hidden, keras.layers.Dense(10, "softmax")])
     if name == "lsuv":
@@ -64,9 +72,15 @@ def plot(found):
 def main(arguments=None):
     """Train each network from several seeds, print the accuracies, and plot them by epoch."""
     parser = _figures.parser(__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="number of seeds; by default 5")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, metavar="N", help=f"by default {EPOCHS}")
-    parser.add_argument("--layers", type=int, default=LAYERS, metavar="N", help=f"by default {LAYERS}")
+    parser.add_argument(
+        "--seeds", type=int, default=5, metavar="N", help="number of seeds; by default 5"
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=EPOCHS, metavar="N", help=f"by default {EPOCHS}"
+    )
+    parser.add_argument(
+        "--layers", type=int, default=LAYERS, metavar="N", help=f"by default {LAYERS}"
+    )
     parser.add_argument("--activation", default="relu", help="by default relu")
     parser.add_argument("--optimizer", default="adam", help="by default adam")
     options = parser.parse_args(arguments)
@@ -74,7 +88,9 @@ def main(arguments=None):
     print(f"{trained}, test accuracy after {options.epochs} epochs, by seed")
     found = {}
     for name, start in starts(options.activation).items():
-        found[name] = [accuracies(name, start, seed, options) for seed in range(1, options.seeds + 1)]
+        found[name] = [
+            accuracies(name, start, seed, options) for seed in range(1, options.seeds + 1)
+        ]
         print(f"  {name:32}" + "".join(f"{curve[-1]:>8.1%}" for curve in found[name]), flush=True)
     usual = "relu", "adam"
     changed = [value for value in (options.activation, options.optimizer) if value not in usual]

@@ -34,7 +34,12 @@ RULES = {
 }
 # The fraction of the mean square that an activation passes on, forward and backward.
 PASSED = {"linear": 1.0, "relu": 0.5}
-NAMES = {"1 / fan-in": "FanInNormal", "1 / fan-out": "VarianceScaling", "Glorot": "GlorotNormal", "He": "HeNormal"}
+NAMES = {
+    "1 / fan-in": "FanInNormal",
+    "1 / fan-out": "VarianceScaling",
+    "Glorot": "GlorotNormal",
+    "He": "HeNormal",
+}
 COLORS = {rule: _figures.color_of(name) for rule, name in NAMES.items()}
 TICKS = {"linear": (0.4, 0.6, 1, 2, 3), "relu": (0.02, 0.05, 0.1, 0.2, 0.5, 1)}
 FANS = list(pairwise(WIDTHS))
@@ -56,7 +61,10 @@ def measure(activation, initializer):
     """Measure the same in a network with these weights, Gaussian inputs and Gaussian gradients at the last layer."""
     draws = np.random.default_rng(0)
     signal = draws.normal(size=(EXAMPLES, WIDTHS[0])).astype("float32")
-    kernels = [keras.ops.convert_to_numpy(initializer(seed=seed)(shape)) for seed, shape in enumerate(FANS, 1)]
+    kernels = [
+        keras.ops.convert_to_numpy(initializer(seed=seed)(shape))
+        for seed, shape in enumerate(FANS, 1)
+    ]
     sums = []
     for kernel in kernels:
         sums.append(signal @ kernel)
@@ -99,11 +107,15 @@ def main(arguments=None):
     found = {}
     print(f"{'':20}{'sums of':>17}{'gradients of':>21}")
     print(f"{'':20}{'layer 10':>17}{'layer 1':>21}")
-    print(f"{'network':8}{'variance':12}{'predicted':>11}{'measured':>10}{'predicted':>11}{'measured':>10}")
+    print(
+        f"{'network':8}{'variance':12}{'predicted':>11}{'measured':>10}{'predicted':>11}{'measured':>10}"
+    )
     for activation, rules in RULES.items():
         found[activation] = {}
         for rule, (variance, initializer) in rules.items():
-            pairs = list(zip(predict(activation, variance), measure(activation, initializer), strict=True))
+            pairs = list(
+                zip(predict(activation, variance), measure(activation, initializer), strict=True)
+            )
             found[activation][rule] = pairs
             (sums, measured_sums), (gradients, measured_gradients) = pairs
             print(

@@ -15,7 +15,8 @@ import keras
 import numpy as np
 
 BASE, RATE = 64, 0.01
-# Of the transformer: its vocabulary, the length of its sequences, and the width and the depth of the base model.
+# Of the transformer: its vocabulary, the length of its sequences, and the width and the depth of
+# the base model.
 WORDS, LENGTH, BASE_WIDTH, BASE_DEPTH = 16, 8, 32, 2
 SHOWN = ("embedding", "logits")
 
@@ -71,7 +72,9 @@ class TiedLogits(keras.layers.Layer):
 def transformer(width, depth, *, tied=1.0, branch=1.0):
     """Return a transformer that multiplies its logits by `tied` and its branches by `branch`."""
     tokens = keras.Input((LENGTH,), dtype="int32")
-    embedding = keras.layers.Embedding(WORDS, width, keras.initializers.RandomNormal(stddev=0.02), name=SHOWN[0])
+    embedding = keras.layers.Embedding(
+        WORDS, width, keras.initializers.RandomNormal(stddev=0.02), name=SHOWN[0]
+    )
     x = embedding(tokens)
     for block in range(depth):
         y = keras.layers.LayerNormalization(name=f"block_{block}_norm_1")(x)
@@ -81,13 +84,18 @@ def transformer(width, depth, *, tied=1.0, branch=1.0):
         y = keras.layers.Dense(4 * width, "gelu", name=f"block_{block}_dense_1")(y)
         y = keras.layers.Dense(width, name=f"block_{block}_dense_2")(y)
         x = x + keras.layers.Rescaling(branch)(y)
-    return keras.Model(tokens, TiedLogits(embedding, name=SHOWN[1])(keras.layers.Rescaling(tied)(x)))
+    return keras.Model(
+        tokens, TiedLogits(embedding, name=SHOWN[1])(keras.layers.Rescaling(tied)(x))
+    )
 
 
 def build_transformer(parametrization, width=BASE_WIDTH, depth=BASE_DEPTH):
     """Return a compiled transformer of this width and depth."""
     table = recipes.mup(transformer(width, depth), transformer(BASE_WIDTH, BASE_DEPTH))
-    options = {"tied logits": {"tied": table.weights[0].tied}, "CompleteP": {"branch": 1 / table.depth}}
+    options = {
+        "tied logits": {"tied": table.weights[0].tied},
+        "CompleteP": {"branch": 1 / table.depth},
+    }
     model = transformer(width, depth, **options.get(parametrization, {}))
     keras_initx.initialize(model, recipes.spectral(model), seed=0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -99,7 +107,10 @@ def check_transformers(parametrization, kind, sizes):
     """Return the check of transformers of several sizes of a kind, with its embedding and its logits only."""
     tokens = np.random.default_rng(0).integers(0, WORDS, (16, LENGTH))
     check = recipes.coordinate_check(
-        lambda size: build_transformer(parametrization, **{kind: size}), sizes, tokens, (7 * tokens + 3) % WORDS
+        lambda size: build_transformer(parametrization, **{kind: size}),
+        sizes,
+        tokens,
+        (7 * tokens + 3) % WORDS,
     )
     kept = [check.layers.index(layer) for layer in SHOWN]
     return recipes.CoordinateCheck(check.widths, list(SHOWN), check.sizes[:, kept])
@@ -113,7 +124,9 @@ def draw(checks):
     for row, (name, check) in zip(grid, checks.items(), strict=True):
         for step, (axes, sizes) in enumerate(zip(row, check.sizes, strict=True)):
             for layer, color, line in zip(check.layers, COLORS, sizes, strict=False):
-                axes.loglog(check.widths, line, "o-", base=10, color=color, label=layer, markersize=4)
+                axes.loglog(
+                    check.widths, line, "o-", base=10, color=color, label=layer, markersize=4
+                )
             axes.set_title(f"{name}, after step {step}" if step else f"{name}, before training")
             _figures.tidy([axes])
         row[0].set_ylabel("root mean square")
@@ -128,7 +141,9 @@ def draw(checks):
 def main(arguments=None):
     """Measure, print and draw."""
     parser = _figures.parser(__doc__.splitlines()[0])
-    parser.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256, 512, 1024], help="numbers of units")
+    parser.add_argument(
+        "--widths", type=int, nargs="+", default=[64, 128, 256, 512, 1024], help="numbers of units"
+    )
     options = parser.parse_args(arguments)
     (images, labels), _ = _digits.load()
     print(recipes.mup(network(options.widths[-1]), network(BASE)), end="\n\n")
@@ -138,9 +153,17 @@ def main(arguments=None):
         checks[name] = recipes.coordinate_check(builder, options.widths, images[:256], labels[:256])
         print(name, checks[name], sep="\n", end="\n\n")
     _figures.save(draw(checks), options.out / "widths.png")
-    for kind, sizes, name in (("width", [32, 64, 128, 256], "tied logits"), ("depth", [2, 4, 8, 16], "CompleteP")):
+    for kind, sizes, name in (
+        ("width", [32, 64, 128, 256], "tied logits"),
+        ("depth", [2, 4, 8, 16], "CompleteP"),
+    ):
         for parametrization in ("muP", name):
-            print(f"{kind}, {parametrization}", check_transformers(parametrization, kind, sizes), sep="\n", end="\n\n")
+            print(
+                f"{kind}, {parametrization}",
+                check_transformers(parametrization, kind, sizes),
+                sep="\n",
+                end="\n\n",
+            )
 
 
 if __name__ == "__main__":

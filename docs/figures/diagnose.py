@@ -28,11 +28,14 @@ def data():
 def network(kernel):
     """Return a network of ten tanh layers. `kernel` returns the kernel initializer for a seed."""
     hidden = [
-        keras.layers.Dense(100, "tanh", kernel_initializer=kernel(seed), name=f"hidden_{seed}") for seed in range(1, 11)
+        keras.layers.Dense(100, "tanh", kernel_initializer=kernel(seed), name=f"hidden_{seed}")
+        for seed in range(1, 11)
     ]
     out = keras.layers.Dense(5, kernel_initializer=keras_initx.GlorotUniform(seed=11), name="out")
     model = keras.Sequential([keras.Input((100,)), *hidden, out])
-    model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
     return model
 
 
@@ -47,7 +50,9 @@ def save(draw, name):
 def main():
     """Draw the report of a network with a vanishing signal, and the monitor of a healthy training run."""
     x, y = data()
-    report = keras_initx.diagnose(network(lambda seed: keras_initx.RandomNormal(stddev=0.03, seed=seed)), x, y)
+    report = keras_initx.diagnose(
+        network(lambda seed: keras_initx.RandomNormal(stddev=0.03, seed=seed)), x, y
+    )
     save(report.plot, "diagnose.svg")
     monitor = keras_initx.SignalMonitor(x, y, every=16)
     model = network(lambda seed: keras_initx.GlorotUniform(seed=seed))

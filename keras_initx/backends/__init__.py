@@ -1,7 +1,8 @@
 """What differs between backends: one class for each, which implements `Backend`.
 
 Keras chooses its backend at import, so there is a single object, `backend`. A new backend needs a
-module `_<name>.py` here, with a class `Implementation`, and its name in `BACKENDS` of `_startup.py`.
+module `_<name>.py` here, with a class `Implementation`, and its name in `BACKENDS` of
+`_startup.py`.
 """
 
 import importlib.util

@@ -28,7 +28,9 @@ _PRESERVING = threading.RLock()
 Memory: TypeAlias = tuple[str, int, int]
 
 
-def extent(device: str, address: int, shape: Sequence[int], strides: Sequence[int], itemsize: int) -> Memory:
+def extent(
+    device: str, address: int, shape: Sequence[int], strides: Sequence[int], itemsize: int
+) -> Memory:
     """Return the memory from the first to the last byte of an array.
 
     Args:
@@ -52,10 +54,11 @@ class Draw:
 
     Attributes:
         function: Function that makes the values, on the host or in a compiled program.
-        is_exact: Whether all processors make the same bits. If not, they are made as a whole, and all processes
-            that hold the weight get those of the first.
+        is_exact: Whether all processors make the same bits. If not, they are made as a whole, and
+            all processes that hold the weight get those of the first.
         drawn: The seed if it was drawn and not given: these processes must have drawn the same.
-        seeded: The same as a function of a seed, and the seed. Equal functions share a compiled program.
+        seeded: The same as a function of a seed, and the seed. Equal functions share a compiled
+            program.
     """
 
     function: Callable[[], Tensor]
@@ -116,7 +119,9 @@ class Backend:
 
     def distributed(self, draw: Draw, shape: Shape, layout: Any) -> Tensor:
         """Return a drawn tensor of `shape`, distributed according to a layout of Keras or of the backend."""
-        raise ValueError(f"`layout` must be `None` with {keras.backend.backend()}. Received: {layout=}")
+        raise ValueError(
+            f"`layout` must be `None` with {keras.backend.backend()}. Received: {layout=}"
+        )
 
     def placed(self, read: Callable[[Any], Array], shape: Shape, layout: Any) -> Tensor:
         """Return a tensor of `shape` in `layout`, of which `read` returns regions, each a slice for each axis."""
@@ -160,7 +165,9 @@ class Backend:
         """Return a small `array` as a program takes it with the least time."""
         return self.to_tensor(array)
 
-    def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
+    def joined(
+        self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType
+    ) -> Tensor:
         """Join blocks of elements to one tensor on the current device.
 
         Args:
@@ -171,7 +178,9 @@ class Backend:
             dtype: Dtype of the tensor.
         """
         size = math.prod(shape)
-        blocks = [block(first) for first in range(0, size, length)] or [keras.ops.zeros((0,), dtype)]
+        blocks = [block(first) for first in range(0, size, length)] or [
+            keras.ops.zeros((0,), dtype)
+        ]
         return keras.ops.reshape(keras.ops.concatenate(blocks)[:size], shape)
 
     def constant(self, array: Array) -> Tensor:
@@ -199,7 +208,9 @@ class Backend:
         return function
 
     @contextlib.contextmanager
-    def preserve_state(self, layers: Sequence[keras.Layer], *, gradients: bool = False) -> Iterator[None]:
+    def preserve_state(
+        self, layers: Sequence[keras.Layer], *, gradients: bool = False
+    ) -> Iterator[None]:
         """Yield a context in which changes to the state of a model and to random generators are discarded.
 
         Args:
@@ -208,7 +219,9 @@ class Backend:
         """
         # Inside a scope, Keras looks up regularized variables in the values of the scope.
         weights = {id(weight): weight for layer in layers for weight in layer.trainable_variables}
-        regularized = [(weight, weight.value) for weight in weights.values() if weight.regularizer is not None]
+        regularized = [
+            (weight, weight.value) for weight in weights.values() if weight.regularizer is not None
+        ]
         # The counters of Keras' random generators are variables too, including the global one.
         scope = keras.StatelessScope(regularized, collect_losses=True)
         with scope, self.preserve_foreign_state(layers), self.generators_preserved():
@@ -230,8 +243,8 @@ class Backend:
     def kept_generators(self) -> Callable[[], None]:
         """Return a function that gives the global random generators of this process the states that they have now.
 
-        These are those of Python and NumPy, and the backend's own. A global generator that Keras makes later is
-        forgotten.
+        These are those of Python and NumPy, and the backend's own. A global generator that Keras
+        makes later is forgotten.
         """
         forget = kept_global_generator()
         of_python = random.getstate()
@@ -248,7 +261,9 @@ class Backend:
         """Return what `layers` keep beside the variables of Keras, each with a `value` and `assign`."""
         return []
 
-    def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> contextlib.AbstractContextManager[Any]:
+    def preserve_foreign_state(
+        self, layers: Sequence[keras.Layer]
+    ) -> contextlib.AbstractContextManager[Any]:
         """Return a context that restores state of `layers` that Keras does not track."""
         return contextlib.nullcontext()
 
@@ -264,7 +279,10 @@ class Backend:
         return 1
 
     def gradient_norms(
-        self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
     ) -> Callable[..., list[float]]:
         """Return a function that computes norms of gradients of `function`, without changing state.
 

@@ -18,7 +18,8 @@ from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Draw, Function, Memory
 
-# Keras builds a sharded weight in its shards from this size on, in bytes, counted as if each device held it in float32.
+# Keras builds a sharded weight in its shards from this size on, in bytes, counted as if each device
+# held it in float32.
 _SHARDED_FROM = 250 << 20
 # The host makes fewer values in less time than a program for them is compiled.
 _COMPILED_FROM = 1 << 20
@@ -43,7 +44,8 @@ class Implementation(Backend):
         return str(jax.dtypes.canonicalize_dtype(dtype)) if dtype == "float64" else dtype
 
     def to_tensor(self, array: Array) -> Tensor:
-        # Unlike jax.numpy.asarray, this does not compile a program per shape. It takes over aligned arrays.
+        # Unlike jax.numpy.asarray, this does not compile a program per shape. It takes over aligned
+        # arrays.
         return jax.device_put(array)
 
     def snapshot(self, value: Tensor) -> Tensor:
@@ -65,7 +67,8 @@ class Implementation(Backend):
     def distributed(self, draw: Draw, shape: Shape, layout: Any) -> Tensor:
         sharding = getattr(layout, "backend_layout", layout)
         if isinstance(getattr(sharding, "mesh", None), jax.sharding.AbstractMesh):
-            # Keras passes such a layout, within its mesh, in which operations on plain arrays would fail.
+            # Keras passes such a layout, within its mesh, in which operations on plain arrays would
+            # fail.
             sharding = jax.sharding.NamedSharding(jax.sharding.get_mesh(), sharding.spec)
             with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
                 return self.distributed(draw, shape, sharding)
@@ -73,7 +76,11 @@ class Implementation(Backend):
             self._check_drawn(draw.drawn)
         size = math.prod(shape)
         # To compile a sharded factorization takes minutes.
-        if draw.is_exact and size >= _COMPILED_FROM and 4 * size * sharding.num_devices >= _SHARDED_FROM:
+        if (
+            draw.is_exact
+            and size >= _COMPILED_FROM
+            and 4 * size * sharding.num_devices >= _SHARDED_FROM
+        ):
             if draw.seeded:
                 call, seed = draw.seeded
                 return _sharded_program(call, sharding)(seed)
@@ -116,7 +123,8 @@ class Implementation(Backend):
 
     def on_accelerator(self) -> bool:
         device = jax.config.jax_default_device or jax.devices()[0]
-        # Newer versions may give the name of a platform. A TPU may look up a table more slowly than the host.
+        # Newer versions may give the name of a platform. A TPU may look up a table more slowly than
+        # the host.
         return str(getattr(device, "platform", device)) not in {"cpu", "tpu"}
 
     def program(self, function: Function) -> Function:
@@ -125,7 +133,9 @@ class Implementation(Backend):
     def argument(self, array: Array) -> Tensor:
         return array
 
-    def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
+    def joined(
+        self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType
+    ) -> Tensor:
         size = math.prod(shape)
         if size <= length:
             return _beginning(block(0), shape) if size else jax.numpy.zeros(shape, dtype)
@@ -140,8 +150,9 @@ class Implementation(Backend):
         return cast(contextlib.AbstractContextManager[Any], jax.default_matmul_precision("highest"))
 
     def optimization_barrier(self, tensor: Tensor) -> Tensor:
-        # JAX duplicates computations that depend only on constants, so that each use has its own copy. If the sharding
-        # of a copy is not determined by that of the result, each device would compute all of it.
+        # JAX duplicates computations that depend only on constants, so that each use has its own
+        # copy. If the sharding of a copy is not determined by that of the result, each device would
+        # compute all of it.
         return jax.lax.optimization_barrier(tensor)
 
     def next_seed(self, generator: keras.random.SeedGenerator) -> Tensor:
@@ -152,22 +163,29 @@ class Implementation(Backend):
         return super().next_seed(generator)
 
     def gradient_norms(
-        self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
     ) -> Callable[..., list[float]]:
-        # Everything that is not an argument becomes a constant of the program: frozen weights and seeds would not be
-        # updated.
+        # Everything that is not an argument becomes a constant of the program: frozen weights and
+        # seeds would not be updated.
         derived = {id(variable) for variable in variables}
         every = {id(variable): variable for layer in layers for variable in layer.variables}
         others = [variable for key, variable in every.items() if key not in derived]
 
-        def value(values: Sequence[Tensor], other_values: Sequence[Tensor], arguments: Sequence[Any]) -> Tensor:
+        def value(
+            values: Sequence[Tensor], other_values: Sequence[Tensor], arguments: Sequence[Any]
+        ) -> Tensor:
             known = zip([*variables, *others], [*values, *other_values], strict=True)
             with keras.StatelessScope(known, collect_losses=True):
                 return function(*arguments)
 
-        # Compiling the whole takes less time than compiling each operation, and each gradient is dropped once its norm
-        # is known.
-        program = jax.jit(lambda *arguments: [_scale_and_norm(found) for found in jax.grad(value)(*arguments)])
+        # Compiling the whole takes less time than compiling each operation, and each gradient is
+        # dropped once its norm is known.
+        program = jax.jit(
+            lambda *arguments: [_scale_and_norm(found) for found in jax.grad(value)(*arguments)]
+        )
 
         def norms(*arguments: Any) -> list[float]:
             with self.generators_preserved():
@@ -185,7 +203,9 @@ def _scale_and_norm(gradient: Tensor) -> Any:
     scale = jax.numpy.where((largest > 0) & jax.numpy.isfinite(largest), largest, one)
     # float32 has no squares of 1e-30 or 1e30. Only for them a copy is worth its memory.
     is_usual = (largest > 1e-10) & (largest < 1e10)
-    return jax.lax.cond(is_usual, lambda: (one, _norm(values)), lambda: (scale, _norm(values / scale)))
+    return jax.lax.cond(
+        is_usual, lambda: (one, _norm(values)), lambda: (scale, _norm(values / scale))
+    )
 
 
 def _norm(values: Tensor) -> Tensor:
@@ -193,7 +213,9 @@ def _norm(values: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
-def _sharded_program(function: Callable[[Tensor], Tensor], sharding: Any) -> Callable[[Tensor], Tensor]:
+def _sharded_program(
+    function: Callable[[Tensor], Tensor], sharding: Any
+) -> Callable[[Tensor], Tensor]:
     return cast(Callable[[Tensor], Tensor], jax.jit(function, out_shardings=sharding))
 
 
@@ -238,7 +260,10 @@ def trace_state() -> tuple[Callable[[], object], object]:
     """
     name = "get_opaque_trace_state"  # in `jax.core` before JAX 0.10
     module = jax.extend.core if hasattr(jax.extend.core, name) else jax.core
-    state = functools.partial(getattr(module, name, lambda convention: object()), convention="keras_initx")
-    # A new thread is outside of any trace. This thread may be inside one, e.g. if `fit` builds a model.
+    state = functools.partial(
+        getattr(module, name, lambda convention: object()), convention="keras_initx"
+    )
+    # A new thread is outside of any trace. This thread may be inside one, e.g. if `fit` builds a
+    # model.
     with ThreadPoolExecutor(1) as executor:
         return state, executor.submit(state).result()

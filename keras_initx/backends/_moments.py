@@ -62,7 +62,9 @@ class Moments:
         chunk -= mean
         # The parallel form of the variance (Chan, Golub and LeVeque, 1983).
         change = mean - self.mean
-        self._deviations += _square(chunk) + change * change * self.size * chunk.size / (self.size + chunk.size)
+        self._deviations += _square(chunk) + change * change * self.size * chunk.size / (
+            self.size + chunk.size
+        )
         self._sum += total
         self.size += chunk.size
 

@@ -46,7 +46,8 @@ class Implementation(Backend):
         # DLPack cannot read bfloat16 from NumPy, so its bits are passed as integers.
         bfloat16 = array.dtype.name == "bfloat16"
         bits = array.view("int16") if bfloat16 else array
-        # The first touch of fresh memory costs more than computing the values, so a copy would double the time.
+        # The first touch of fresh memory costs more than computing the values, so a copy would
+        # double the time.
         tensor = tf.experimental.dlpack.from_dlpack(bits.__dlpack__())
         # Both operations move it to the current device.
         return tf.bitcast(tensor, "bfloat16") if bfloat16 else tf.identity(tensor)
@@ -69,7 +70,8 @@ class Implementation(Backend):
 
     def on_accelerator(self) -> bool:
         device = tf.fill([1], 0.0).device  # an operation that every device supports
-        # On macOS TensorFlow compiles for no GPU. A TPU may look up a table more slowly than the host.
+        # On macOS TensorFlow compiles for no GPU. A TPU may look up a table more slowly than the
+        # host.
         return sys.platform != "darwin" and not ("CPU" in device or "TPU" in device)
 
     def program(self, function: Function) -> Function:
@@ -84,9 +86,13 @@ class Implementation(Backend):
 
         return cast(Function, call)
 
-    def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
+    def joined(
+        self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType
+    ) -> Tensor:
         if dtype == "int32":  # which TensorFlow keeps on the host
-            bits = self.joined(lambda first: tf.bitcast(block(first), "float32"), length, shape, "float32")
+            bits = self.joined(
+                lambda first: tf.bitcast(block(first), "float32"), length, shape, "float32"
+            )
             return tf.bitcast(bits, dtype)
         size = math.prod(shape)
         # Rows can be updated in place, and a prefix of whole 64 bytes shares their memory.
@@ -106,7 +112,8 @@ class Implementation(Backend):
 
     @contextlib.contextmanager
     def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
-        # Those of saved models, and those that a `tf.function` of the user assigns, where Keras does not see it.
+        # Those of saved models, and those that a `tf.function` of the user assigns, where Keras
+        # does not see it.
         variables = [variable.value for layer in layers for variable in _assigned_in_graphs(layer)]
         values = [variable.numpy() for variable in variables]
         try:
@@ -119,24 +126,33 @@ class Implementation(Backend):
         return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
     def gradient_norms(
-        self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
     ) -> Callable[..., list[float]]:
         # Layers called outside of a replica use the first copy of a mirrored variable.
         values = [variable.value for variable in variables]
-        sources = [value.values[0] if isinstance(value, tf.distribute.DistributedValues) else value for value in values]
+        sources = [
+            value.values[0] if isinstance(value, tf.distribute.DistributedValues) else value
+            for value in values
+        ]
 
         def norms(*arguments: Any) -> list[float]:
             with tf.GradientTape() as tape, self.preserve_state(layers, gradients=True):
                 # Keras has divided the loss by the number of replicas.
                 result = function(*arguments) * self.replicas()
-                gradients = tape.gradient(result, sources)  # which calls rematerialized layers again
+                gradients = tape.gradient(
+                    result, sources
+                )  # which calls rematerialized layers again
             return [self._norm(found) for found in gradients]
 
         return norms
 
     def _norm(self, gradient: Any) -> float:
         if isinstance(gradient, tf.IndexedSlices):
-            # That of an embedding has a row for each use, and as a tensor would have one for each row of the table.
+            # That of an embedding has a row for each use, and as a tensor would have one for each
+            # row of the table.
             used, places = tf.unique(gradient.indices)
             gradient = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(used))
         return 0.0 if gradient is None else Moments(self.host_view(gradient)).norm

@@ -26,7 +26,9 @@ class Implementation(Backend):
         # Tensors within `torch.func.grad` and its kind have no memory, or none that NumPy may read.
         try:
             storage = tensor.untyped_storage()
-            if storage.device.type == "meta":  # of a fake tensor too, whose memory must not be asked
+            if (
+                storage.device.type == "meta"
+            ):  # of a fake tensor too, whose memory must not be asked
                 return False
             return not tensor.numel() or bool(storage.data_ptr())
         except RuntimeError:
@@ -65,13 +67,19 @@ class Implementation(Backend):
         tensor = tensor.detach().cpu()  # Keras would copy
         # torch cannot convert bfloat16 to NumPy, so its bits are passed as integers.
         bfloat16 = tensor.dtype == torch.bfloat16
-        return cast(Array, tensor.view(torch.int16).numpy().view("bfloat16") if bfloat16 else tensor.numpy())
+        return cast(
+            Array, tensor.view(torch.int16).numpy().view("bfloat16") if bfloat16 else tensor.numpy()
+        )
 
     def on_accelerator(self) -> bool:
         return _device().type not in {"cpu", "meta", "mps"}  # the last has no float64
 
     def constant(self, array: Array) -> Tensor:
-        return keras.ops.convert_to_tensor(array) if array.flags.writeable else _kept(_Constant(array), _device())
+        return (
+            keras.ops.convert_to_tensor(array)
+            if array.flags.writeable
+            else _kept(_Constant(array), _device())
+        )
 
     def triton_device(self) -> str | None:
         device = _device()
@@ -81,9 +89,15 @@ class Implementation(Backend):
 
     def device_of(self, tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
         is_gpu = tensor.device.type in {"cuda", "xpu"}
-        return getattr(torch, tensor.device.type).device(tensor.device) if is_gpu else contextlib.nullcontext()
+        return (
+            getattr(torch, tensor.device.type).device(tensor.device)
+            if is_gpu
+            else contextlib.nullcontext()
+        )
 
-    def joined(self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType) -> Tensor:
+    def joined(
+        self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType
+    ) -> Tensor:
         tensor = keras.ops.empty(shape, dtype)
         for first, part in enumerate(tensor.view(-1).split(length) if tensor.numel() else ()):
             part.copy_(block(first * length)[: part.numel()])
@@ -105,7 +119,9 @@ class Implementation(Backend):
         return cast(Function, torch.compiler.disable(function))
 
     @contextlib.contextmanager
-    def preserve_state(self, layers: Sequence[keras.Layer], *, gradients: bool = False) -> Iterator[None]:
+    def preserve_state(
+        self, layers: Sequence[keras.Layer], *, gradients: bool = False
+    ) -> Iterator[None]:
         with super().preserve_state(layers), torch.set_grad_enabled(gradients):
             yield
 
@@ -132,9 +148,12 @@ class Implementation(Backend):
         # Buffers and the training mode of torch modules.
         modules = list(dict.fromkeys(module for layer in layers for module in layer.modules()))
         in_training = [(module, module.training) for module in modules]
-        buffers = [(module, *named) for module in modules for named in module.named_buffers(recurse=False)]
+        buffers = [
+            (module, *named) for module in modules for named in module.named_buffers(recurse=False)
+        ]
         try:
-            # A backward pass fails if tensors have changed since the forward pass, so the modules change copies.
+            # A backward pass fails if tensors have changed since the forward pass, so the modules
+            # change copies.
             for module, name, buffer in buffers:
                 setattr(module, name, buffer.clone())
             yield
@@ -148,14 +167,18 @@ class Implementation(Backend):
         return bool(variable.value.requires_grad)
 
     def gradient_norms(
-        self, function: Callable[..., Any], variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
     ) -> Callable[..., list[float]]:
         def norms(*arguments: Any) -> list[float]:
             found = [0.0] * len(variables)
 
             def reduce(gradient: Tensor, index: int) -> Tensor:
                 found[index] = Moments(self.host_view(gradient)).norm
-                # A single number in the place of the gradient, which is dropped before the next one is computed.
+                # A single number in the place of the gradient, which is dropped before the next one
+                # is computed.
                 return gradient.new_zeros(()).expand_as(gradient)
 
             sources = [variable.value for variable in variables]
@@ -165,7 +188,9 @@ class Implementation(Backend):
                 stack.enter_context(self.preserve_state(layers, gradients=True))
                 result = function(*keras.tree.map_structure(_outside_inference, arguments))
                 for index, source in enumerate(sources):
-                    stack.enter_context(source.register_hook(functools.partial(reduce, index=index)))
+                    stack.enter_context(
+                        source.register_hook(functools.partial(reduce, index=index))
+                    )
                 if result.requires_grad:
                     torch.autograd.grad(result, sources, allow_unused=True)
             return found
@@ -213,9 +238,9 @@ def _kept(constant: _Constant, device: torch.device) -> Tensor:
 @SharedByThreads
 @contextlib.contextmanager
 def _full_precision() -> Iterator[None]:
-    # There are two interfaces to this setting. If only the newer one was used, reading the older one
-    # raises an error. What is in full precision already is left alone: setting the older one changes
-    # more than it says.
+    # There are two interfaces to this setting. If only the newer one was used, reading the older
+    # one raises an error. What is in full precision already is left alone: setting the older one
+    # changes more than it says.
     matmul, legacy = torch.backends.cuda.matmul, None
     precision = getattr(matmul, "fp32_precision", "ieee")  # from torch 2.9 on
     reduced = precision not in {"ieee", "none"}

@@ -15,7 +15,16 @@ import numpy as np
 
 from keras_initx.cli import _options
 from keras_initx.initializers import CatalogEntry, ConstantInitializer, Initializer, catalog
-from keras_initx.rendering import Column, Table, color_of, is_rich, narrow, new_figure, save_figure, tidy
+from keras_initx.rendering import (
+    Column,
+    Table,
+    color_of,
+    is_rich,
+    narrow,
+    new_figure,
+    save_figure,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,13 +49,14 @@ _ELSEWHERE = {
     "xavier_normal": "initx.glorot_normal",
     "xavier_uniform": "initx.glorot_uniform",
 }
-# A sample has the first of these shapes that the initializer supports: a kernel, a square kernel, a bias (also of an
-# LSTM or a GRU), a GRU bias with two rows, a convolution kernel.
+# A sample has the first of these shapes that the initializer supports: a kernel, a square kernel, a
+# bias (also of an LSTM or a GRU), a GRU bias with two rows, a convolution kernel.
 SHAPES = ((256, 128), (128, 128), (384,), (2, 384), (3, 3, 64, 64))
-# The values are copied several times, in float64 for the singular values. With memory overcommit, a process that takes
-# too much is killed without a message.
+# The values are copied several times, in float64 for the singular values. With memory overcommit, a
+# process that takes too much is killed without a message.
 _MAX_ELEMENTS = 2**26
-# In a plot: up to this many distinct values are shown as bars, others in a histogram with this many bins.
+# In a plot: up to this many distinct values are shown as bars, others in a histogram with this many
+# bins.
 _FEW = 8
 _BINS = 60
 
@@ -65,7 +75,8 @@ def list_(_parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
     return 0
 
 
-# The class is below its ids, so that the table fits 80 columns of a terminal, and 100 of anything else.
+# The class is below its ids, so that the table fits 80 columns of a terminal, and 100 of anything
+# else.
 _COLUMNS: list[Column[CatalogEntry]] = [
     Column("id, class", lambda entry: "\n".join((*entry.ids, entry.cls.__name__)), is_text=True),
     Column("values", lambda entry: entry.formula, is_text=True, max_width=34),
@@ -76,12 +87,17 @@ _COLUMNS: list[Column[CatalogEntry]] = [
 def by_family() -> str:
     """Return the catalog as text, with a table for each family."""
     columns = narrow(_COLUMNS)
-    return "\n".join(f"{title}\n\n{Table.of(columns, entries).as_text()}" for title, entries in _families())
+    return "\n".join(
+        f"{title}\n\n{Table.of(columns, entries).as_text()}" for title, entries in _families()
+    )
 
 
 def _families() -> Iterator[tuple[str, list[CatalogEntry]]]:
     for title, files in FAMILIES.items():
-        yield title, [entry for entry in catalog() if entry.cls.__module__.rpartition(".")[2] in files]
+        yield (
+            title,
+            [entry for entry in catalog() if entry.cls.__module__.rpartition(".")[2] in files],
+        )
 
 
 def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -95,14 +111,18 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         _options.require(parser, "plot")
     parameters = inspect.signature(entry.cls).parameters.values()
     # Without types, which the docstring describes in words.
-    signature = inspect.Signature([parameter.replace(annotation=parameter.empty) for parameter in parameters])
+    signature = inspect.Signature(
+        [parameter.replace(annotation=parameter.empty) for parameter in parameters]
+    )
     about = (
         ("ids", ", ".join(entry.ids)),
         ("class", f"keras_initx.{entry.cls.__name__}{signature}"),
         ("values", entry.formula),
         ("use", entry.use),
     )
-    sys.stdout.write(f"{Table((), about, are_text=(True, True)).as_text()}\n{inspect.getdoc(entry.cls)}\n")
+    sys.stdout.write(
+        f"{Table((), about, are_text=(True, True)).as_text()}\n{inspect.getdoc(entry.cls)}\n"
+    )
     sys.stdout.flush()  # before any error
 
     required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
@@ -174,12 +194,15 @@ def _sample(
     if "seed" in inspect.signature(cls).parameters:
         config = {"seed": seed, **config}
     initializer = cls.from_config(config)
-    # Random values are mostly for kernels. Constants are mostly for biases, but would also fill a kernel.
+    # Random values are mostly for kernels. Constants are mostly for biases, but would also fill a
+    # kernel.
     shapes = sorted(SHAPES, key=len) if isinstance(initializer, ConstantInitializer) else SHAPES
     errors = []
     for tried in [shape] if shape else shapes:
         try:
-            return initializer, np.asarray(keras.ops.convert_to_numpy(initializer(tried, "float32")))
+            return initializer, np.asarray(
+                keras.ops.convert_to_numpy(initializer(tried, "float32"))
+            )
         except ValueError as error:
             errors.append(error)
     raise errors[0]
@@ -206,13 +229,19 @@ class _Matrix(NamedTuple):
 
 def _matrix(initializer: Initializer, values: np.ndarray) -> _Matrix | None:
     """Return the matrix, or `None` for a bias, of which that of a GRU has two rows, or if a value is not finite."""
-    if values.ndim < 2 or type(initializer).__name__.endswith("Bias") or not np.isfinite(values).all():
+    if (
+        values.ndim < 2
+        or type(initializer).__name__.endswith("Bias")
+        or not np.isfinite(values).all()
+    ):
         return None
     matrix = values.reshape(-1, values.shape[-1]).astype("float64")
     singular = np.linalg.svd(matrix, compute_uv=False)
     # The rounding error of a singular value, as in NumPy's `matrix_rank`.
     is_singular = singular[-1] <= singular[0] * max(matrix.shape) * np.finfo("float64").eps
-    return _Matrix(matrix.shape, singular, "singular" if is_singular else f"{singular[0] / singular[-1]:.4g}")
+    return _Matrix(
+        matrix.shape, singular, "singular" if is_singular else f"{singular[0] / singular[-1]:.4g}"
+    )
 
 
 def _statistics(initializer: Initializer, values: np.ndarray, matrix: _Matrix | None) -> str:
@@ -270,13 +299,17 @@ def _plot_values(axis: "Axes", values: np.ndarray, color: str) -> None:
     if zeros > 0.01:
         title, shown = f"Values other than zero ({1 - zeros:.1%} of all)", shown[shown != 0]
     axis.hist(shown, _BINS, weights=np.full(shown.size, 1 / values.size), color=color)
-    axis.set_title(f"{title}\nmean {shown.mean():.2g}, standard deviation {shown.std():.3g}", fontsize=10)
+    axis.set_title(
+        f"{title}\nmean {shown.mean():.2g}, standard deviation {shown.std():.3g}", fontsize=10
+    )
     axis.set(xlabel="value", ylabel=f"share of all entries, in each of {_BINS} bins")
 
 
 def _plot_singular_values(axis: "Axes", matrix: _Matrix, color: str) -> None:
     singular = matrix.singular
-    axis.plot(np.arange(1, len(singular) + 1), singular, "o-", color=color, linewidth=1, markersize=3)
+    axis.plot(
+        np.arange(1, len(singular) + 1), singular, "o-", color=color, linewidth=1, markersize=3
+    )
     axis.set_ylim(0, 1.1 * singular[0] or 1)
     rows, columns = matrix.shape
     axis.set_title(

@@ -46,8 +46,8 @@ def load(name: str) -> Dataset:
     """Load a dataset by name or from a file.
 
     Args:
-        name: One of `NAMES`, or the path of a `.npz` file with the arrays `x_train`, `y_train`, `x_test` and
-            `y_test`.
+        name: One of `NAMES`, or the path of a `.npz` file with the arrays `x_train`, `y_train`,
+            `x_test` and `y_test`.
 
     Raises:
         DataError: If it is not available.
@@ -106,7 +106,9 @@ def _downloaded(name: str) -> Dataset:
             f"{name} could not be downloaded, and is not in Keras' cache; digits, synthetic and .npz files need no "
             f"network: {error}"
         ) from error
-    return Dataset(name, (_scaled(images), labels.ravel()), (_scaled(test_images), test_labels.ravel()))
+    return Dataset(
+        name, (_scaled(images), labels.ravel()), (_scaled(test_images), test_labels.ravel())
+    )
 
 
 def _from_file(path: Path) -> Dataset:
@@ -115,13 +117,22 @@ def _from_file(path: Path) -> Dataset:
         with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in names}
     except Exception as error:  # The exceptions for an invalid archive are not documented.
-        raise DataError(f"{path} must be a .npz file with {', '.join(names[:-1])} and {names[-1]}: {error}") from error
+        raise DataError(
+            f"{path} must be a .npz file with {', '.join(names[:-1])} and {names[-1]}: {error}"
+        ) from error
     for name, array in arrays.items():
         if not array.ndim or not len(array) or array.dtype.kind not in "biuf":
-            raise DataError(f"{path} must hold numbers. Received: {name} of dtype {array.dtype}, shape {array.shape}")
+            raise DataError(
+                f"{path} must hold numbers. Received: {name} of dtype {array.dtype}, shape {array.shape}"
+            )
     x_train, y_train, x_test, y_test = arrays.values()
     for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
-        if len(x) != len(y) or y.size != len(y) or not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
+        if (
+            len(x) != len(y)
+            or y.size != len(y)
+            or not np.issubdtype(y.dtype, np.integer)
+            or y.min() < 0
+        ):
             raise DataError(
                 f"{path} must have one label for each input, a non-negative integer. Received: x_{part} of shape "
                 f"{x.shape}, y_{part} of shape {y.shape} and dtype {y.dtype} from {y.min()} on"
@@ -137,7 +148,9 @@ def _from_file(path: Path) -> Dataset:
             f"{path} must have inputs of bytes, which are scaled to [0, 1], in both parts or in neither. Received: "
             f"x_train of dtype {x_train.dtype}, x_test of dtype {x_test.dtype}"
         )
-    return Dataset(path.stem, (_scaled(x_train), y_train.ravel()), (_scaled(x_test), y_test.ravel()))
+    return Dataset(
+        path.stem, (_scaled(x_train), y_train.ravel()), (_scaled(x_test), y_test.ravel())
+    )
 
 
 def _scaled(images: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The command `demo`: networks trained on one backend give the same predictions on every other.
 
-Each backend needs its own process: the command runs this module to `train` the networks and to `load` them.
+Each backend needs its own process: the command runs this module to `train` the networks and to
+`load` them.
 """
 
 import argparse
@@ -22,11 +23,18 @@ from keras_initx.rendering import Table
 NETWORKS = {
     "dense": ("mlp", {"kernel": "initx.sparse", "bias": "initx.relu_bias"}),
     "convolutional": ("cnn", {"kernel": "initx.orthogonal", "bias": "initx.relu_bias"}),
-    "lstm": ("lstm", {"kernel": "initx.sparse", "recurrent": "initx.orthogonal", "bias": "initx.lstm_forget_bias"}),
+    "lstm": (
+        "lstm",
+        {
+            "kernel": "initx.sparse",
+            "recurrent": "initx.orthogonal",
+            "bias": "initx.lstm_forget_bias",
+        },
+    ),
 }
 EPOCHS = 15
-# Maximum difference between the probabilities that two backends compute from the same weights. Backends sum in
-# different orders; differences of 1e-6 are usual.
+# Maximum difference between the probabilities that two backends compute from the same weights.
+# Backends sum in different orders; differences of 1e-6 are usual.
 TOLERANCE = 1e-4
 
 
@@ -48,7 +56,9 @@ def demo(parser: argparse.ArgumentParser, _arguments: argparse.Namespace) -> int
             if not _work("train", trainer, folder):
                 return 1
             status.update(f"Loading on {', '.join(backends)}")
-            with ThreadPoolExecutor() as executor:  # most of the time is spent on importing the backends
+            with (
+                ThreadPoolExecutor() as executor
+            ):  # most of the time is spent on importing the backends
                 loaded = executor.map(lambda backend: _work("load", backend, folder), backends)
             rows = []
             for backend, succeeded in zip(backends, loaded, strict=True):
@@ -59,7 +69,11 @@ def demo(parser: argparse.ArgumentParser, _arguments: argparse.Namespace) -> int
     table = Table(headers, tuple(rows), are_text=(True,) * len(headers))
     caption = f"Weights must be equal bit for bit, predictions (±) within {TOLERANCE:g}."
     with console.capture() as capture:  # Rich exits with code 1 if standard output is closed.
-        console.print(table.as_rich(title=f"Digits: trained on {trainer}, loaded in a fresh process", caption=caption))
+        console.print(
+            table.as_rich(
+                title=f"Digits: trained on {trainer}, loaded in a fresh process", caption=caption
+            )
+        )
     sys.stdout.write(capture.get())
     return 0 if all(row[-1].startswith("ok") for row in rows) else 1
 
@@ -105,7 +119,8 @@ def train(folder: Path) -> None:
 def load(folder: Path) -> None:
     """Load each network and save its predictions on the test data with this backend."""
     for name in NETWORKS:
-        # With torch, an optimizer is saved as a class of that backend, and predictions do not need it.
+        # With torch, an optimizer is saved as a class of that backend, and predictions do not need
+        # it.
         model = keras.models.load_model(folder / f"{name}.keras", compile=False)
         _write_arrays(model, folder, f"{name}-{keras.backend.backend()}")
 
@@ -121,7 +136,10 @@ def _outcome(folder: Path, network: str, backend: str) -> tuple[str, str]:
     """Return the test accuracy of a network loaded on `backend`, and "ok" or the differences to the saved one."""
     with np.load(folder / "test.npz") as test:
         labels = test["labels"]
-    with np.load(folder / f"{network}.npz") as file, np.load(folder / f"{network}-{backend}.npz") as other:
+    with (
+        np.load(folder / f"{network}.npz") as file,
+        np.load(folder / f"{network}-{backend}.npz") as other,
+    ):
         saved, loaded = dict(file), dict(other)
     accuracy = np.mean(loaded["predictions"].argmax(axis=1) == labels)
     distance = np.max(np.abs(loaded["predictions"] - saved["predictions"]))
@@ -146,7 +164,9 @@ def differences(saved: dict[str, np.ndarray], loaded: dict[str, np.ndarray]) -> 
             found.append(f"{name} was {before.dtype}{before.shape}, is {after.dtype}{after.shape}")
             continue
         distance = np.max(np.abs(after - before))
-        same = distance <= TOLERANCE if name == "predictions" else before.tobytes() == after.tobytes()
+        same = (
+            distance <= TOLERANCE if name == "predictions" else before.tobytes() == after.tobytes()
+        )
         if not same:
             found.append(f"{name} differs by up to {distance:.1g}")
     return found

@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 on success.
 
     Raises:
-        SystemExit: With code 2 if the arguments are invalid, a required package is not installed, or the command
-            fails.
+        SystemExit: With code 2 if the arguments are invalid, a required package is not installed,
+            or the command fails.
     """
     _prepare_streams()
     try:
@@ -55,7 +55,8 @@ def _prepare_streams() -> None:
     """Make standard output and errors take any text, whatever their encoding, and also if they are closed."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            # This also takes the free descriptor, which else would be that of the next file: of the model to save.
+            # This also takes the free descriptor, which else would be that of the next file: of the
+            # model to save.
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, open until the end
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
@@ -65,7 +66,8 @@ def _prepare_streams() -> None:
 def _run(argv: Sequence[str] | None) -> int:
     parser = _parser.build()
     arguments = parser.parse_args(argv)
-    try:  # what `import keras_initx` does otherwise: choose a backend, import Keras, register the ids
+    # What `import keras_initx` does otherwise: choose a backend, import Keras, register the ids.
+    try:
         _startup.use_installed_backend()
         importlib.import_module("keras_initx.initializers")
     except (ImportError, ValueError) as error:

@@ -31,7 +31,8 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
         with status() as update:
             update(f"Loading {arguments.model}")
             if y is None or arguments.loss is not None:
-                # Its optimizer may not exist here: with torch, optimizers are saved as classes of that backend.
+                # Its optimizer may not exist here: with torch, optimizers are saved as classes of
+                # that backend.
                 model = keras.saving.load_model(arguments.model, compile=False)
             else:
                 model = _load_compiled(arguments.model, needs_loss=True)
@@ -113,7 +114,8 @@ def _load_compiled(path: Path, *, needs_loss: bool = False) -> keras.Model:
     """
     try:
         with warnings.catch_warnings():
-            # Of an optimizer that has not trained here. Its state is for the weights that were saved.
+            # Of an optimizer that has not trained here. Its state is for the weights that were
+            # saved.
             warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
             model = keras.saving.load_model(path)
     except Exception as error:
@@ -122,7 +124,9 @@ def _load_compiled(path: Path, *, needs_loss: bool = False) -> keras.Model:
             raise ValueError(
                 f"the compile configuration of the model cannot be loaded here; gradients need --loss ({error})"
             ) from error
-        sys.stderr.write(f"Left out, because it cannot be loaded here: how the model is compiled ({error})\n")
+        sys.stderr.write(
+            f"Left out, because it cannot be loaded here: how the model is compiled ({error})\n"
+        )
     if needs_loss and getattr(model, "loss", None) is None:
         raise ValueError("gradients need --loss, because the model is not compiled with a loss")
     return model
@@ -147,7 +151,9 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     sys.stdout.write(f"{plan}\n")
     if arguments.out:
-        sys.stdout.write(f"Digest of the weights: {models.weights_digest(model)}. Saved to {arguments.out}.\n")
+        sys.stdout.write(
+            f"Digest of the weights: {models.weights_digest(model)}. Saved to {arguments.out}.\n"
+        )
     return 0
 
 
@@ -159,5 +165,7 @@ def _read_rules(text: str) -> Any:
         raise ValueError(f"{text} is not JSON: {error}") from None
 
 
-def _write_page(path: Path, title: str, shown: diagnostics.Report | models.InitializationPlan) -> None:
+def _write_page(
+    path: Path, title: str, shown: diagnostics.Report | models.InitializationPlan
+) -> None:
     _files.write(path, page(title, [shown._repr_html_()]))

@@ -65,8 +65,12 @@ class FileBuild:
         """
         path, _, function = text.rpartition(":")
         if not path.endswith(".py") or not Path(path).is_file():
-            raise ValueError(f"a model must be one of {NAMES} or FILE.py:function. Received: {text!r}")
-        build = cls(str(Path(path).resolve()), function, hashlib.sha256(Path(path).read_bytes()).hexdigest())
+            raise ValueError(
+                f"a model must be one of {NAMES} or FILE.py:function. Received: {text!r}"
+            )
+        build = cls(
+            str(Path(path).resolve()), function, hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        )
         if not callable(build._load()):
             raise ValueError(f"{path} has no function {function!r}")
         return build
@@ -122,8 +126,8 @@ def _image_study(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.Ke
     """The layer types of the image study: convolution, batch normalization, max-pooling, dropout, dense."""
     for filters in (32, 64):
         x = layers.Conv2D(filters, 3, padding="same", activation="relu", **initializers)(x)
-        # Evaluation uses moving averages. With Keras' momentum of 0.99 they need hundreds of steps to follow the
-        # data, and 30 epochs of a small data set in large batches have fewer.
+        # Evaluation uses moving averages. With Keras' momentum of 0.99 they need hundreds of steps
+        # to follow the data, and 30 epochs of a small data set in large batches have fewer.
         x = layers.BatchNormalization(momentum=0.9)(x)
         x = layers.MaxPooling2D(padding="same")(x)
         x = layers.Dropout(0.25)(x)
@@ -135,7 +139,9 @@ def _image_study(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.Ke
 def _lstm(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTensor:
     x = layers.Reshape((x.shape[1], -1))(x)  # the rows of an image as a sequence
     # Let Keras set the forget-gate bias to 1, unless there is a bias initializer.
-    return layers.LSTM(48, unit_forget_bias="bias_initializer" not in initializers, **initializers)(x)
+    return layers.LSTM(48, unit_forget_bias="bias_initializer" not in initializers, **initializers)(
+        x
+    )
 
 
 _HIDDEN_LAYERS = {"mlp": _mlp, "cnn": _cnn, "image_study": _image_study, "lstm": _lstm}

@@ -15,7 +15,8 @@ from keras_initx._files import check_local
 
 Number = TypeVar("Number", int, float)
 
-# What `compare` compares. With the gain for ReLU, so that all but Glorot's preserve the signal scale.
+# What `compare` compares. With the gain for ReLU, so that all but Glorot's preserve the signal
+# scale.
 COMPARED = "glorot_uniform,he_normal,initx.sparse(gain=relu),initx.orthogonal(gain=relu)"
 
 _EXTRAS = {
@@ -28,13 +29,20 @@ _MODULES = {"scikit-learn": "sklearn"}  # of distributions with another name
 
 def require(parser: argparse.ArgumentParser, extra: str) -> None:
     """Exit the command of `parser` with an error unless all packages of `extra` are installed."""
-    missing = [name for name in _EXTRAS[extra] if importlib.util.find_spec(_MODULES.get(name, name)) is None]
+    missing = [
+        name
+        for name in _EXTRAS[extra]
+        if importlib.util.find_spec(_MODULES.get(name, name)) is None
+    ]
     if missing:
         parser.error(_extras.advice(missing, extra))
 
 
 def _number(
-    name: str, convert: Callable[[str], Number], allows: Callable[[Number], bool], metavar: str = "N"
+    name: str,
+    convert: Callable[[str], Number],
+    allows: Callable[[Number], bool],
+    metavar: str = "N",
 ) -> dict[str, Any]:
     """Return the type and the metavar of an option that takes a number, refused with this name unless `allows`."""
 
@@ -102,7 +110,12 @@ def config(text: str) -> dict[str, Any]:
 
 SHAPE: dict[str, Any] = {"type": shape, "metavar": "N,N..."}
 CONFIG: dict[str, Any] = {"type": config, "metavar": "JSON"}
-THRESHOLDS: dict[str, Any] = {"type": threshold, "metavar": "NAME=X", "action": "append", "default": []}
+THRESHOLDS: dict[str, Any] = {
+    "type": threshold,
+    "metavar": "NAME=X",
+    "action": "append",
+    "default": [],
+}
 
 
 def split_initializers(text: str) -> list[str]:
@@ -130,7 +143,10 @@ def parse_initializer(text: str) -> tuple[str, dict[str, Any]]:
         call = ast.parse(f"_({arguments}", mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise ValueError
-        found = {keyword.arg: ast.literal_eval(_Words().visit(keyword.value)) for keyword in call.keywords}
+        found = {
+            keyword.arg: ast.literal_eval(_Words().visit(keyword.value))
+            for keyword in call.keywords
+        }
         if None in found or len(found) < len(call.keywords):  # `**a`, or a repeated name
             raise ValueError
     except (SyntaxError, TypeError, ValueError):

@@ -1,11 +1,12 @@
 """All commands with their options.
 
-The arguments are read before Keras is imported, so that `--help` and errors take no time: this module and `_options`
-import nothing large. The table of commands names the function that runs each, which is imported afterwards. It takes
-the command's parser, for errors, and the arguments, and returns the exit code.
+The arguments are read before Keras is imported, so that `--help` and errors take no time: this
+module and `_options` import nothing large. The table of commands names the function that runs each,
+which is imported afterwards. It takes the command's parser, for errors, and the arguments, and
+returns the exit code.
 
-The docstring of the function that adds the options of a command is what `--help` says about it: the first line in the
-list of commands, the rest above the options.
+The docstring of the function that adds the options of a command is what `--help` says about it: the
+first line in the list of commands, the rest above the options.
 """
 
 import argparse
@@ -25,9 +26,13 @@ def build() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     for name, (run, add_options) in _COMMANDS.items():
-        summary, _, description = (add_options.__doc__ or "").partition("\n\n")  # none under `python -OO`
+        summary, _, description = (add_options.__doc__ or "").partition(
+            "\n\n"
+        )  # none under `python -OO`
         # In the style of argparse: no capital letter, no full stop.
-        command = commands.add_parser(name, help=summary[:1].lower() + summary[1:-1], description=description)
+        command = commands.add_parser(
+            name, help=summary[:1].lower() + summary[1:-1], description=description
+        )
         command.set_defaults(parser=command, run=f"keras_initx.cli.{run}")
         add_options(command)
     return parser
@@ -36,7 +41,8 @@ def build() -> argparse.ArgumentParser:
 def _add_list(parser: argparse.ArgumentParser) -> None:
     """List all initializers.
 
-    List all initializers: the string ids for layers, the class, a formula for the values, and when to use them.
+    List all initializers: the string ids for layers, the class, a formula for the values, and when
+    to use them.
     """
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
 
@@ -44,8 +50,8 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
 def _add_show(parser: argparse.ArgumentParser) -> None:
     """Show the documentation and sample statistics of one initializer, optionally with a plot.
 
-    Show the documentation of one initializer and statistics of a sample, including the singular values of a kernel.
-    If the initializer has required arguments, a sample needs these arguments.
+    Show the documentation of one initializer and statistics of a sample, including the singular
+    values of a kernel. If the initializer has required arguments, a sample needs these arguments.
     """
     parser.add_argument(
         "name",
@@ -53,9 +59,13 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
         '"sparse(gain=relu)"',
     )
     parser.add_argument(
-        "--shape", **_options.SHAPE, help="shape of the sample, e.g. 3,3,16,32; default: a suitable one"
+        "--shape",
+        **_options.SHAPE,
+        help="shape of the sample, e.g. 3,3,16,32; default: a suitable one",
     )
-    parser.add_argument("--config", **_options.CONFIG, help="arguments of the class, e.g. '{\"connections\": 3}'")
+    parser.add_argument(
+        "--config", **_options.CONFIG, help="arguments of the class, e.g. '{\"connections\": 3}'"
+    )
     parser.add_argument("--seed", **_options.SEED, help="seed, if --config has none; default: 0")
     parser.add_argument(
         "--plot",
@@ -67,9 +77,9 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
 def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     """Run a batch through a saved model and report problems caused by its weights.
 
-    Run a batch forward through a saved model, and backward if labels are given. Show statistics of each layer, and
-    report each problem with its location and a remedy. The exit code is 1 if a problem of the --fail-on level or
-    higher is found, otherwise 0.
+    Run a batch forward through a saved model, and backward if labels are given. Show statistics of
+    each layer, and report each problem with its location and a remedy. The exit code is 1 if a
+    problem of the --fail-on level or higher is found, otherwise 0.
     """
     parser.add_argument("model", type=_options.local_path, help="the model, a .keras file")
     parser.add_argument(
@@ -79,9 +89,15 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
         help="the inputs: a .npy file, or a .npz file with x and optionally y for the labels, or with an array for "
         "each named input",
     )
-    parser.add_argument("--labels", **_options.FILE, help="the labels, a .npy file; needed for gradients")
-    parser.add_argument("--loss", metavar="NAME", help="the loss; default: the one that the model is compiled with")
-    parser.add_argument("--batch-size", **_options.COUNT, default=1024, help="use only the first N examples")
+    parser.add_argument(
+        "--labels", **_options.FILE, help="the labels, a .npy file; needed for gradients"
+    )
+    parser.add_argument(
+        "--loss", metavar="NAME", help="the loss; default: the one that the model is compiled with"
+    )
+    parser.add_argument(
+        "--batch-size", **_options.COUNT, default=1024, help="use only the first N examples"
+    )
     parser.add_argument(
         "--threshold",
         **_options.THRESHOLDS,
@@ -96,43 +112,55 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", **_options.FILE, help="write the report to a file as JSON")
     parser.add_argument("--csv", **_options.FILE, help="write the table to a file as CSV")
     parser.add_argument("--html", **_options.FILE, help="write the report to a file as a page")
-    parser.add_argument("--plot", **_options.FILE, help="plot the report to a file; the suffix sets the format")
+    parser.add_argument(
+        "--plot", **_options.FILE, help="plot the report to a file; the suffix sets the format"
+    )
 
 
 def _add_initialize(parser: argparse.ArgumentParser) -> None:
     """Initialize the weights of a saved model, by rules and from one seed.
 
-    Initialize the weights of a saved model, print the initializer of each weight, and save the model to another
-    file. Weights that no rule matches are initialized by the initializer of their layer.
+    Initialize the weights of a saved model, print the initializer of each weight, and save the
+    model to another file. Weights that no rule matches are initialized by the initializer of their
+    layer.
     """
-    parser.add_argument("model", type=_options.local_path, metavar="MODEL.keras", help="a saved model")
+    parser.add_argument(
+        "model", type=_options.local_path, metavar="MODEL.keras", help="a saved model"
+    )
     parser.add_argument(
         "--rules",
         metavar="JSON",
         help="a JSON object, or a file with one, from patterns for weight paths to string ids, configs or null: "
         '\'{"*/kernel": "initx.he_normal"}\'; the first match is used, null leaves a weight unchanged',
     )
-    parser.add_argument("--seed", **_options.SEED, help="root of the seeds of all weights; default: random")
-    parser.add_argument("--out", type=_options.local_path, metavar="FILE.keras", help="file to save the model to")
+    parser.add_argument(
+        "--seed", **_options.SEED, help="root of the seeds of all weights; default: random"
+    )
+    parser.add_argument(
+        "--out", type=_options.local_path, metavar="FILE.keras", help="file to save the model to"
+    )
     parser.add_argument("--html", **_options.FILE, help="write the plan to a file as a page")
-    parser.add_argument("--dry-run", action="store_true", help="only print the plan, without initializing or saving")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only print the plan, without initializing or saving"
+    )
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     """Train three small networks and load them on every installed backend.
 
-    Train three small networks on scikit-learn's digits with initializers named by string id, save them, load them
-    on every installed backend, each in a fresh process, and compare weights and predictions. Trains on the backend
-    in KERAS_BACKEND, or on the first installed one of jax, tensorflow and torch; everything runs on the CPU. The
-    exit code is 1 if anything differs.
+    Train three small networks on scikit-learn's digits with initializers named by string id, save
+    them, load them on every installed backend, each in a fresh process, and compare weights and
+    predictions. Trains on the backend in KERAS_BACKEND, or on the first installed one of jax,
+    tensorflow and torch; everything runs on the CPU. The exit code is 1 if anything differs.
     """
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     """Compare initializers: train a network repeatedly with each, and test which differences are significant.
 
-    Train a network repeatedly with each of several initializers, under equal conditions, and write a table,
-    records, plots and a report to a folder. Run it again with the same arguments to resume an interrupted study.
+    Train a network repeatedly with each of several initializers, under equal conditions, and write
+    a table, records, plots and a report to a folder. Run it again with the same arguments to resume
+    an interrupted study.
     """
     parser.add_argument(
         "--initializers",
@@ -141,17 +169,27 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         help="string ids of this package or of Keras, optionally with arguments, e.g. "
         f"'initx.sparse(gain=relu)'; default: {_options.COMPARED}, without the gains for lstm",
     )
-    parser.add_argument("--repeats", **_options.COUNT, default=5, help="trials per initializer; default: %(default)s")
+    parser.add_argument(
+        "--repeats",
+        **_options.COUNT,
+        default=5,
+        help="trials per initializer; default: %(default)s",
+    )
     _add_training(parser, epochs=10)
-    parser.add_argument("--threshold", **_options.FINITE, help='metric value for the "epochs to reach" column')
-    parser.add_argument("--no-diagnosis", action="store_true", help="do not diagnose the first batch of each trial")
+    parser.add_argument(
+        "--threshold", **_options.FINITE, help='metric value for the "epochs to reach" column'
+    )
+    parser.add_argument(
+        "--no-diagnosis", action="store_true", help="do not diagnose the first batch of each trial"
+    )
 
 
 def _add_restarts(parser: argparse.ArgumentParser) -> None:
     """Train from several draws of the initial weights, stop the worst early, and keep the best model.
 
-    Train from several draws of the initial weights by successive halving, save the best model, and estimate how
-    much of its lead is luck. Run it again with the same arguments to resume an interrupted study.
+    Train from several draws of the initial weights by successive halving, save the best model, and
+    estimate how much of its lead is luck. Run it again with the same arguments to resume an
+    interrupted study.
     """
     parser.add_argument(
         "--initializer",
@@ -159,7 +197,9 @@ def _add_restarts(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="string id, optionally with arguments, e.g. 'initx.sparse(gain=relu)'; default: %(default)s",
     )
-    parser.add_argument("--n", **_options.COUNT, default=10, help="number of draws; default: %(default)s")
+    parser.add_argument(
+        "--n", **_options.COUNT, default=10, help="number of draws; default: %(default)s"
+    )
     parser.add_argument(
         "--checks",
         **_options.COUNT_OR_ZERO,
@@ -172,14 +212,20 @@ def _add_restarts(parser: argparse.ArgumentParser) -> None:
 def _add_report(parser: argparse.ArgumentParser) -> None:
     """Write the table, plots and report of a study again.
 
-    Write the table, records, plots and report of a study again from its folder. The study may be unfinished.
+    Write the table, records, plots and report of a study again from its folder. The study may be
+    unfinished.
     """
     parser.add_argument(
-        "folder", type=_options.local_path, metavar="DIR", help="output folder of `compare` or `restarts`"
+        "folder",
+        type=_options.local_path,
+        metavar="DIR",
+        help="output folder of `compare` or `restarts`",
     )
     _add_metric(parser)
     parser.add_argument(
-        "--threshold", **_options.FINITE, help='for `compare`: metric value for the "epochs to reach" column'
+        "--threshold",
+        **_options.FINITE,
+        help='for `compare`: metric value for the "epochs to reach" column',
     )
 
 
@@ -199,17 +245,28 @@ def _add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
         help="mlp, cnn, image_study, lstm, or FILE.py:FUNCTION, a function that takes an initializer and "
         "returns a compiled model; default: %(default)s",
     )
-    parser.add_argument("--epochs", **_options.COUNT, default=epochs, help="number of epochs; default: %(default)s")
+    parser.add_argument(
+        "--epochs", **_options.COUNT, default=epochs, help="number of epochs; default: %(default)s"
+    )
     parser.add_argument("--batch-size", **_options.COUNT, default=32, help="default: %(default)s")
     parser.add_argument(
-        "--optimizer", metavar="NAME", help="name of a Keras optimizer for a built-in network; default: sgd"
+        "--optimizer",
+        metavar="NAME",
+        help="name of a Keras optimizer for a built-in network; default: sgd",
     )
     parser.add_argument(
-        "--learning-rate", **_options.POSITIVE, help="for a built-in network; default: that of the Keras optimizer"
+        "--learning-rate",
+        **_options.POSITIVE,
+        help="for a built-in network; default: that of the Keras optimizer",
     )
-    parser.add_argument("--seed", **_options.SEED, default=0, help="root of all seeds; default: %(default)s")
     parser.add_argument(
-        "--jobs", **_options.PROCESSES, default=1, help="number of processes, -1 for all cores; default: %(default)s"
+        "--seed", **_options.SEED, default=0, help="root of all seeds; default: %(default)s"
+    )
+    parser.add_argument(
+        "--jobs",
+        **_options.PROCESSES,
+        default=1,
+        help="number of processes, -1 for all cores; default: %(default)s",
     )
     parser.add_argument(
         "--out",
@@ -223,7 +280,9 @@ def _add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
 
 def _add_metric(parser: argparse.ArgumentParser) -> None:
     """Add the options for the metric to rank by."""
-    parser.add_argument("--monitor", metavar="NAME", help="metric to rank by, e.g. val_loss; default: val_accuracy")
+    parser.add_argument(
+        "--monitor", metavar="NAME", help="metric to rank by, e.g. val_loss; default: val_accuracy"
+    )
     parser.add_argument(
         "--mode",
         choices=("auto", "max", "min"),

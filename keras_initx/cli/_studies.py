@@ -29,10 +29,20 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
         found = {name: identifier(name) for name in names}
         if len(found) < len(names):
             raise ValueError(f"`initializers` must differ. Received: {', '.join(names)}")
-    # A bare config would be mistaken for a dict of several initializers. An id is kept, and with it a study's settings.
-    initializers = {name: id_ if isinstance(id_, str) else keras.initializers.get(id_) for name, id_ in found.items()}
-    study = partial(studies.compare_initializers, build, initializers, (data.train, data.validation))
-    own = {"repeats": arguments.repeats, "threshold": arguments.threshold, "diagnosis": not arguments.no_diagnosis}
+    # A bare config would be mistaken for a dict of several initializers. An id is kept, and with it
+    # a study's settings.
+    initializers = {
+        name: id_ if isinstance(id_, str) else keras.initializers.get(id_)
+        for name, id_ in found.items()
+    }
+    study = partial(
+        studies.compare_initializers, build, initializers, (data.train, data.validation)
+    )
+    own = {
+        "repeats": arguments.repeats,
+        "threshold": arguments.threshold,
+        "diagnosis": not arguments.no_diagnosis,
+    }
     return _run(arguments, study, title=f"{build.name} on {data.name}", **own)
 
 
@@ -42,7 +52,9 @@ def restarts(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     with _exits_with(parser, ValueError):
         # Not a single object, which would give layers of the same shape the same weights.
         initializer = identifier(arguments.initializer)
-    study = partial(studies.random_restarts, partial(build, initializer), (data.train, data.validation))
+    study = partial(
+        studies.random_restarts, partial(build, initializer), (data.train, data.validation)
+    )
     title = f"{build.name} on {data.name}, {arguments.initializer}"
     return _run(arguments, study, title=title, n=arguments.n, checks=arguments.checks)
 
@@ -55,7 +67,9 @@ def report(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
     return 0
 
 
-def _prepare(arguments: argparse.Namespace) -> tuple[_networks.FileBuild | _networks.Network, _data.Dataset]:
+def _prepare(
+    arguments: argparse.Namespace,
+) -> tuple[_networks.FileBuild | _networks.Network, _data.Dataset]:
     """Return the function that builds a model from an initializer, and the data."""
     _options.require(arguments.parser, "studies")
     with _exits_with(arguments.parser, ValueError, _data.DataError):
@@ -91,7 +105,10 @@ def identifier(text: str) -> str | dict[str, Any]:
 
 def _run(arguments: argparse.Namespace, study: Callable[..., _Result], **own: Any) -> int:
     """Run a study, with its `own` arguments and those of any study, and write its results, also if interrupted."""
-    shared = {name: getattr(arguments, name) for name in ("epochs", "batch_size", "seed", "out", "monitor", "mode")}
+    shared = {
+        name: getattr(arguments, name)
+        for name in ("epochs", "batch_size", "seed", "out", "monitor", "mode")
+    }
     with _exits_with(arguments.parser, OSError, RuntimeError, ValueError, studies.DamagedFileError):
         try:
             result = study(n_jobs=arguments.jobs, **shared, **own)
@@ -102,7 +119,9 @@ def _run(arguments: argparse.Namespace, study: Callable[..., _Result], **own: An
             raise
         _write(result, arguments.out)
         # `random_restarts` checks this itself.
-        if isinstance(result, studies.Study) and all(trial.status == "failed" for trial in result.trials.values()):
+        if isinstance(result, studies.Study) and all(
+            trial.status == "failed" for trial in result.trials.values()
+        ):
             error = next(iter(result.trials.values())).end["error"]
             raise RuntimeError(f"all {len(result.trials)} trials failed: {error}")
     return 0

@@ -20,7 +20,9 @@ __all__ = ["DiagnoseOptions", "diagnose"]
 
 # Causes before effects: in the order of the modules, and of the functions within a module.
 _MODULES = (_weight_rules, _signal_rules, _gradient_rules)
-RULES = tuple(rule for module in _MODULES for rule in vars(module).values() if isinstance(rule, Rule))
+RULES = tuple(
+    rule for module in _MODULES for rule in vars(module).values() if isinstance(rule, Rule)
+)
 
 
 class DiagnoseOptions(ThresholdOptions, total=False):
@@ -54,8 +56,8 @@ def diagnose(
         model: A Keras model: sequential, functional or subclassed. It is built if necessary.
         x: Inputs of `model`: an array, or a list or dict of arrays. Preprocess them as for
             training.
-        y: Targets. If given, gradients are measured too, and the loss of each output is compared with
-            that of a blind guess.
+        y: Targets. If given, gradients are measured too, and the loss of each output is compared
+            with that of a blind guess.
         loss: A loss as in `compile`: a name, a `keras.losses.Loss`, a function of targets and
             outputs, or a list or dict of them, one for each output. It is computed as in training;
             a loss without a reduction counts with its mean. By default the loss that `model` is
@@ -88,17 +90,21 @@ def diagnose(
         True
 
     Reference:
-        Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS
-        2010, for the means and deviations of activations and gradients by layer.
+        Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
+        networks", AISTATS 2010, for the means and deviations of activations and gradients by layer.
     """
     check_type("model", model, keras.Model, "a Keras model")
-    limits = check_arguments(x, y, loss=loss, batch_size=batch_size, progress=progress, **thresholds)
+    limits = check_arguments(
+        x, y, loss=loss, batch_size=batch_size, progress=progress, **thresholds
+    )
     x = first_examples(x, batch_size)
     y = first_examples(y, batch_size) if y is not None else None
     ensure_built(model, x)
     value = loss_function(model, loss) if y is not None else None
     guessed = functools.partial(guessed_losses, model, loss)
-    measured = measure(model, x, y, loss=value, guessed=guessed, thresholds=limits, progress=progress)
+    measured = measure(
+        model, x, y, loss=value, guessed=guessed, thresholds=limits, progress=progress
+    )
     verdicts = [verdict for rule in RULES for verdict in rule.verdicts(measured)]
     verdicts.sort(key=lambda verdict: verdict.level == "note")
     return Report(measured.layers, measured.inputs, verdicts, limits)

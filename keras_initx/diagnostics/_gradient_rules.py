@@ -32,17 +32,25 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
     trained = gradient_norms(measured)
     strongest, largest = max(trained, key=lambda pair: pair[1], default=(None, 0.0))
     limit = measured.thresholds.vanishing_gradient * largest
-    # Only the first layers count, because all gradients to them pass through the others. A small gradient elsewhere may
-    # be harmless, e.g. that of queries and keys while attention is still uniform.
+    # Only the first layers count, because all gradients to them pass through the others. A small
+    # gradient elsewhere may be harmless, e.g. that of queries and keys while attention is still
+    # uniform.
     hit = list(itertools.takewhile(lambda pair: pair[1] <= limit, trained))
     if any(map(has_zeros, measured.layers)):
         # No gradient passes through zeros, which have their own verdict.
         hit = [(layer, norm) for layer, norm in hit if norm]
-    if not hit or not strongest or not math.isfinite(largest) or any(is_gate(one, measured) for one in measured.layers):
+    if (
+        not hit
+        or not strongest
+        or not math.isfinite(largest)
+        or any(is_gate(one, measured) for one in measured.layers)
+    ):
         return
     layers = [layer for layer, _ in hit]
     first, norm = hit[0]
-    evidence = f"the gradient norm of {first.name} is {norm:.3g}, that of {strongest.name} {largest:.3g}"
+    evidence = (
+        f"the gradient norm of {first.name} is {norm:.3g}, that of {strongest.name} {largest:.3g}"
+    )
     yield Finding(
         layers,
         (evidence if largest else "all gradients are 0") + layer_count(layers),
@@ -62,12 +70,17 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
 )
 def exploding_gradient(measured: Measurements) -> Iterator[Finding]:
     limit = measured.thresholds.exploding_gradient
-    hit = [(layer, norm) for layer, norm in gradient_norms(measured) if not norm <= limit]  # also where it is NaN
+    hit = [
+        (layer, norm) for layer, norm in gradient_norms(measured) if not norm <= limit
+    ]  # also where it is NaN
     if not hit:
         return
     layers = [layer for layer, _ in hit]
     remedy = f"smaller weights: {suggestion(layers[0])}, or Orthogonal, which also preserves gradient norms"
-    if any((one.loss or 0) > measured.thresholds.first_loss and misses_targets(one) for one in measured.layers):
+    if any(
+        (one.loss or 0) > measured.thresholds.first_loss and misses_targets(one)
+        for one in measured.layers
+    ):
         remedy = STANDARDIZED_TARGETS
     else:
         if not any(signal_of(layer).nonfinite for layer in measured.layers):

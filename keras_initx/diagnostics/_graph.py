@@ -37,7 +37,9 @@ class ForwardGraph:
         """Record that `other` has the values of `tensor` in another dtype."""
         node = self._find(tensor)
         if node and other is not tensor:
-            self._nodes[id(other)] = _Node(weakref.ref(other), node.origin, node.consumers, node.joined)
+            self._nodes[id(other)] = _Node(
+                weakref.ref(other), node.origin, node.consumers, node.joined
+            )
 
     def is_input(self, tensor: Tensor) -> bool:
         """Return whether `tensor` is a model input, or computed from one by operations only."""
@@ -47,7 +49,9 @@ class ForwardGraph:
     def joined(self, tensor: Tensor) -> list[Tensor]:
         """Return the model inputs that were concatenated with outputs of layers to make `tensor`."""
         node = self._find(tensor)
-        return [part for reference in (node.joined if node else []) if (part := reference()) is not None]
+        return [
+            part for reference in (node.joined if node else []) if (part := reference()) is not None
+        ]
 
     def origin(self, tensor: Tensor) -> keras.layers.Layer | None:
         """Return the layer that produced `tensor`, or `None` if it is unknown."""
@@ -60,7 +64,12 @@ class ForwardGraph:
             node.consumers.append(consumer)
 
     def add_outputs(
-        self, producer: keras.Operation, inputs: Iterable[Tensor], outputs: Iterable[Tensor], *, is_origin: bool
+        self,
+        producer: keras.Operation,
+        inputs: Iterable[Tensor],
+        outputs: Iterable[Tensor],
+        *,
+        is_origin: bool,
     ) -> None:
         """Record the outputs of a layer or an operation.
 
@@ -80,9 +89,13 @@ class ForwardGraph:
             node = self._find(tensor)
             if node:
                 # It is passed on unchanged.
-                node.consumers = [consumer for consumer in node.consumers if consumer is not producer]
+                node.consumers = [
+                    consumer for consumer in node.consumers if consumer is not producer
+                ]
             elif origins:
-                node = self._add(tensor, next((origin for origin in origins if origin is not None), None))
+                node = self._add(
+                    tensor, next((origin for origin in origins if origin is not None), None)
+                )
                 node.joined = joined
             self._outputs.setdefault(producer, []).append(node)
 
@@ -98,7 +111,9 @@ class ForwardGraph:
     def normalization_after(self, layer: keras.layers.Layer) -> keras.layers.Layer | None:
         """Return the normalization layer that is the only consumer of the outputs of `layer`, or `None`."""
         consumers = self.consumers(layer)
-        if all(consumers) and all(isinstance(consumer, NORMALIZATIONS) for some in consumers for consumer in some):
+        if all(consumers) and all(
+            isinstance(consumer, NORMALIZATIONS) for some in consumers for consumer in some
+        ):
             return consumers[0][0] if consumers else None
         return None
 

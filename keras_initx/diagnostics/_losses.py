@@ -48,7 +48,9 @@ def _follows_from_shapes(loss: Loss) -> bool:
     return str(loss).lower() in ("crossentropy", "ce")
 
 
-def loss_function(model: keras.Model, loss: Loss | None) -> Callable[[Tensor, Tensor], Tensor] | None:
+def loss_function(
+    model: keras.Model, loss: Loss | None
+) -> Callable[[Tensor, Tensor], Tensor] | None:
     """Return a function of targets and outputs that computes `loss` by the rules of `compile`.
 
     It is `None` without `loss`, if the model has its own.
@@ -88,7 +90,9 @@ def _compiled(loss: Loss, output_names: Sequence[str] = ()) -> keras.Model:
     return compiled
 
 
-def guessed_losses(model: keras.Model, loss: Loss | None, targets: Tensor, outputs: Tensor) -> list[Guessed]:
+def guessed_losses(
+    model: keras.Model, loss: Loss | None, targets: Tensor, outputs: Tensor
+) -> list[Guessed]:
     """Return each output of `model` with its loss and that of a blind guess.
 
     Left out are outputs with several losses, and those whose loss is not a known one of Keras.
@@ -131,7 +135,9 @@ class _Watch(KerasLoss):
         self._loss = loss
         self._seen = seen
 
-    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
         self._seen.append((self._loss, y_true, y_pred))
         return keras.ops.zeros(())
 
@@ -149,8 +155,9 @@ class _Counts(KerasLoss):
 def _value_and_guess(loss: Loss, targets: Tensor, outputs: Tensor) -> tuple[float, float] | None:
     """Return the value of a loss and that of a blind guess, or `None` for a loss that is not known.
 
-    A crossentropy is compared with equal probabilities. Of a distance, both are root mean squares: that of the errors,
-    and that of the deviations of the targets from their mean, the best constant guess.
+    A crossentropy is compared with equal probabilities. Of a distance, both are root mean squares:
+    that of the errors, and that of the deviations of the targets from their mean, the best constant
+    guess.
     """
     if _follows_from_shapes(loss):
         # Which of the others it is makes no difference to a blind guess.
@@ -166,7 +173,8 @@ def _value_and_guess(loss: Loss, targets: Tensor, outputs: Tensor) -> tuple[floa
         rows: Loss = _Counts()
         counts = array_of(rows(targets, outputs)).reshape(-1) != 0
         if not counts.all():
-            # What a mask leaves out may have any targets. A blind guess is the same for all rows that are left.
+            # What a mask leaves out may have any targets. A blind guess is the same for all rows
+            # that are left.
             aims = aims.reshape(len(counts), -1)[counts]
             errors = errors.reshape(len(counts), -1)[counts]
         if not aims.size:

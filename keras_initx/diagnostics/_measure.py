@@ -17,7 +17,12 @@ from keras_initx.diagnostics._losses import Guessed
 from keras_initx.diagnostics._recorder import Progress, Record, Recorder
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Thresholds
-from keras_initx.diagnostics._weights import WeightReport, forget_bias_overwritten, gate_bias, weight_reports
+from keras_initx.diagnostics._weights import (
+    WeightReport,
+    forget_bias_overwritten,
+    gate_bias,
+    weight_reports,
+)
 from keras_initx.structure import HOOKS, array_of, is_bounded, tensors_in
 
 __all__ = ["LayerReport"]
@@ -57,11 +62,12 @@ class LayerReport:
             `None` without targets, for several losses of one output, and for a loss of another kind
             than Keras' crossentropies and distances.
         blind_loss: The same of a blind guess: equal probabilities, or the mean of the targets.
-        examples_alike: Mean cosine between the outputs for different examples, of the first layer and of
-            layers that normalize each example, otherwise `None`.
+        examples_alike: Mean cosine between the outputs for different examples, of the first layer
+            and of layers that normalize each example, otherwise `None`.
         positions_alike: The same between the positions of an example, if there are several.
         focus: The largest weight that a query gives to a key, as a mean over some queries, if it
-            makes the queries of an attention layer; otherwise `None`. Masks and rotations are left out.
+            makes the queries of an attention layer; otherwise `None`. Masks and rotations are left
+            out.
         normalized_by: Name of the normalization layer that is the only consumer of its output, or
             `None`.
         activated_by: Name of the activation that the only consumer of its output applies to it, or
@@ -126,7 +132,8 @@ class Measurements:
     """The measurements of a model.
 
     Attributes:
-        layers: A `LayerReport` for each layer that has weights or an activation, in the order of their outputs.
+        layers: A `LayerReport` for each layer that has weights or an activation, in the order of
+            their outputs.
         inputs: `Signal` of the inputs, or `None` if they are integers.
         thresholds: The thresholds of the rules.
     """
@@ -153,7 +160,8 @@ def measure(
         x: Its inputs, as tensors.
         y: The targets, or `None` to skip gradients.
         loss: Function of targets and outputs, or `None` for the compiled loss.
-        guessed: Function of targets and outputs that gives each output with its loss and that of a blind guess.
+        guessed: Function of targets and outputs that gives each output with its loss and that of a
+            blind guess.
         thresholds: Thresholds of saturation and vanishing signals.
         progress: Function that is called with the name of each layer after it is measured, or
             `None`.
@@ -168,7 +176,8 @@ def measure(
             outputs = model(x, training=True)
             recorder.record_model_outputs(outputs)
             if y is not None:
-                # The compiled loss builds itself at its first call, which is not possible while gradients are traced.
+                # The compiled loss builds itself at its first call, which is not possible while
+                # gradients are traced.
                 has_loss = not np.isnan(array_of(_loss_value(model, loss, x, y, outputs))).any()
                 recorder.record_losses(guessed(y, outputs))
             del outputs
@@ -181,7 +190,10 @@ def measure(
                 found = (kept or _gradient_norms(model, loss))(x, y)
             gradients = dict(zip(map(id, trained), found, strict=True))
     weights_by_layer = _weights_by_layer(model, recorder)
-    layers = [_layer_report(recorder, layer, weights, gradients) for layer, weights in weights_by_layer.items()]
+    layers = [
+        _layer_report(recorder, layer, weights, gradients)
+        for layer, weights in weights_by_layer.items()
+    ]
     return Measurements(layers, _input_signal(x), thresholds)
 
 
@@ -200,12 +212,14 @@ def _preserved_loss(model: keras.Model) -> Iterator[None]:
         del loss.metrics[metrics:]
 
 
-def _loss_value(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch, outputs: Tensor) -> Tensor:
+def _loss_value(
+    model: keras.Model, loss: _LossFunction, x: Batch, y: Batch, outputs: Tensor
+) -> Tensor:
     """Return the training objective: the loss plus the terms of regularizers and `add_loss`."""
     if loss is not None:
         return sum(map(keras.ops.sum, model.losses), loss(y, outputs))
-    # As `fit` does, by position: a model's own `compute_loss` may name its arguments differently, or
-    # lack the last one.
+    # As `fit` does, by position: a model's own `compute_loss` may name its arguments differently,
+    # or lack the last one.
     if "training" in inspect.signature(model.compute_loss).parameters:
         return model.compute_loss(x, y, outputs, None, training=True)
     return model.compute_loss(x, y, outputs, None)
@@ -215,7 +229,9 @@ def _trained(model: keras.Model) -> list[keras.Variable]:
     return list(filter(backend.trains, model.trainable_variables))
 
 
-def _gradient_norms(model: keras.Model, loss: _LossFunction) -> Callable[[Batch, Batch], list[float]]:
+def _gradient_norms(
+    model: keras.Model, loss: _LossFunction
+) -> Callable[[Batch, Batch], list[float]]:
     """Return a function of inputs and targets that gives the norm of the gradient of each trainable weight."""
 
     def value(x: Batch, y: Batch, scale: Array) -> Tensor:
@@ -226,7 +242,11 @@ def _gradient_norms(model: keras.Model, loss: _LossFunction) -> Callable[[Batch,
 
     def norms(x: Batch, y: Batch) -> list[float]:
         # As training with `LossScaleOptimizer` does, because small gradients are 0 in float16.
-        scale = _LOSS_SCALE if any(layer.compute_dtype == "float16" for layer in layers_of(model)) else 1
+        scale = (
+            _LOSS_SCALE
+            if any(layer.compute_dtype == "float16" for layer in layers_of(model))
+            else 1
+        )
         while True:
             found = [norm / scale for norm in measured(x, y, np.float32(scale))]
             if scale == 1 or all(map(math.isfinite, found)):
@@ -246,12 +266,20 @@ def keep_gradient_norms(model: keras.Model) -> None:
     vars(model)[_KEPT] = _gradient_norms(model, None)
 
 
-def _weights_by_layer(model: keras.Model, recorder: Recorder) -> dict[keras.layers.Layer, list[keras.Variable]]:
+def _weights_by_layer(
+    model: keras.Model, recorder: Recorder
+) -> dict[keras.layers.Layer, list[keras.Variable]]:
     """Return the layers to report, in the order of their outputs, with their weights. Each weight has one layer."""
     records = recorder.records
     order = [layer for layer, record in records.items() if record.after]
-    owners = {id(weight): layer for layer in reversed(recorder.facts) for weight in recorder.facts[layer].own_weights}
-    for layer in order:  # The weights of layers that could not be observed belong to the layer around them.
+    owners = {
+        id(weight): layer
+        for layer in reversed(recorder.facts)
+        for weight in recorder.facts[layer].own_weights
+    }
+    for (
+        layer
+    ) in order:  # The weights of layers that could not be observed belong to the layer around them.
         if not any(part in records for part in layers_of(layer, include_self=False)):
             owners.update({id(weight): layer for weight in layer.weights})
     # A layer that was not called itself may have been used by another layer.
@@ -264,7 +292,10 @@ def _weights_by_layer(model: keras.Model, recorder: Recorder) -> dict[keras.laye
 
 
 def _layer_report(
-    recorder: Recorder, layer: keras.layers.Layer, weights: Sequence[keras.Variable], gradients: Mapping[int, float]
+    recorder: Recorder,
+    layer: keras.layers.Layer,
+    weights: Sequence[keras.Variable],
+    gradients: Mapping[int, float],
 ) -> LayerReport:
     facts, record = recorder.facts[layer], recorder.records.get(layer, Record())
     reports = weight_reports(layer, weights, gradients)
@@ -283,13 +314,17 @@ def _layer_report(
         first_inputs=recorder.first_inputs.get(layer),
         saturated=record.after.saturated if record.after else None,
         dead=None if is_bounded(facts.activation) else _dead(record),
-        normalized_by=recorder.facts[normalization].name if normalization in recorder.facts else None,
+        normalized_by=recorder.facts[normalization].name
+        if normalization in recorder.facts
+        else None,
         activated_by=consumer.activation if consumer and not consumer.has_kernel else None,
         loses_signal=layer in recorder.lost.causes,
         is_starved=layer in recorder.lost.starved,
         gain=next((gain for gain in gains if gain is not None), None),
         gradient_norm=gradient_norm,
-        gradient_ratio=gradient_norm / trained_norm if gradient_norm is not None and trained_norm else None,
+        gradient_ratio=gradient_norm / trained_norm
+        if gradient_norm is not None and trained_norm
+        else None,
         gate_bias=gate_bias(layer),
         forget_bias_overwritten=forget_bias_overwritten(layer),
         weights=reports,

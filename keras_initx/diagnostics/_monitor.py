@@ -26,9 +26,9 @@ class SignalMonitor(KerasCallback):
     The first report is made before the first step. The batch is the same each time, a copy, so that
     only the weights and dropout masks differ. The callback does not affect training.
 
-    Where a call of several steps, by `steps_per_execution`, finds fewer batches, the optimizer tells
-    how many. A `LossScaleOptimizer` does not: with it and data of unknown length, the last call of
-    an epoch counts as a whole one.
+    Where a call of several steps, by `steps_per_execution`, finds fewer batches, the optimizer
+    tells how many. A `LossScaleOptimizer` does not: with it and data of unknown length, the last
+    call of an epoch counts as a whole one.
 
     Args:
         x: The batch, see `diagnose`.
@@ -57,7 +57,12 @@ class SignalMonitor(KerasCallback):
     """
 
     def __init__(
-        self, x: Batch, y: Batch | None = None, *, every: int = 100, **arguments: Unpack[DiagnoseOptions]
+        self,
+        x: Batch,
+        y: Batch | None = None,
+        *,
+        every: int = 100,
+        **arguments: Unpack[DiagnoseOptions],
     ) -> None:
         super().__init__()
         # Before the training, which a wrong argument would end.
@@ -139,18 +144,22 @@ class SignalMonitor(KerasCallback):
 
     def _synchronize(self) -> None:
         if hasattr(self.model, "jax_state_sync"):
-            # On JAX the weights are written back to the model at the end of an epoch, or on request.
+            # On JAX the weights are written back to the model at the end of an epoch, or on
+            # request.
             self.model.jax_state_sync()
 
     def plot(self, path: str | Path | None = None) -> "Figure":
         """Plot the statistics over the training steps. Otherwise like `Report.plot`.
 
-        Lines are the first, the middle and the last layer with weights. The shaded range is that of all layers.
+        Lines are the first, the middle and the last layer with weights. The shaded range is that of
+        all layers.
         """
         import_optional("matplotlib", "plot")
         from keras_initx.diagnostics._plot import plot_history
 
-        return plot_history({step: report.layers for step, report in self.history.items()}, self._thresholds, path)
+        return plot_history(
+            {step: report.layers for step, report in self.history.items()}, self._thresholds, path
+        )
 
     def __repr__(self) -> str:
         return f"<SignalMonitor of {len(self.history)} reports, every {self.every} steps>"

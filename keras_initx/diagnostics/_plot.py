@@ -14,18 +14,34 @@ from keras_initx._typing import Array
 from keras_initx.diagnostics._measure import LayerReport
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Thresholds
-from keras_initx.rendering import BLUE, PALE_BLUE, RED, new_figure, save_figure, short_number, shortened, tidy
+from keras_initx.rendering import (
+    BLUE,
+    PALE_BLUE,
+    RED,
+    new_figure,
+    save_figure,
+    short_number,
+    shortened,
+    tidy,
+)
 
 _WIDTH = 9  # in inches, like the heights
 _PANEL_HEIGHT, _CELL_HEIGHT = 2.6, 1.4
 _CELLS_IN_A_ROW = 6
 # Up to this many layers are labeled with their names; more are numbered.
 _NAMED = 40
-_ORDER = ("#0d0887", "#bd3786", "#e16462")  # of layers in a history: dark to light, from the map plasma
+_ORDER = (
+    "#0d0887",
+    "#bd3786",
+    "#e16462",
+)  # of layers in a history: dark to light, from the map plasma
 
 
 def plot_layers(
-    layers: Sequence[LayerReport], marked: Collection[str], thresholds: Thresholds, path: str | Path | None
+    layers: Sequence[LayerReport],
+    marked: Collection[str],
+    thresholds: Thresholds,
+    path: str | Path | None,
 ) -> Figure:
     """Plot the measurements of each layer.
 
@@ -50,7 +66,9 @@ def plot_layers(
         plot_panel(axis, layers, thresholds)
     tidy(axes, axis="y")
     _name_layers(axes[-1], layers)
-    _plot_histograms(bottom, layers, (rows, columns), marked, _shared_range(layers, thresholds.exploding))
+    _plot_histograms(
+        bottom, layers, (rows, columns), marked, _shared_range(layers, thresholds.exploding)
+    )
     return save_figure(figure, path)
 
 
@@ -58,9 +76,18 @@ def _plot_std(axis: Axes, layers: Sequence[LayerReport], thresholds: Thresholds)
     numbers = range(1, len(layers) + 1)
     before = _values_of(layers, lambda layer: layer.before.std if layer.before else None)
     if not np.isnan(before).all():
-        axis.plot(numbers, _for_logarithm(before), "o", color=PALE_BLUE, label="before the activation", markersize=6)
+        axis.plot(
+            numbers,
+            _for_logarithm(before),
+            "o",
+            color=PALE_BLUE,
+            label="before the activation",
+            markersize=6,
+        )
     after = _values_of(layers, lambda layer: layer.after.std if layer.after else None)
-    axis.plot(numbers, _for_logarithm(after), "o-", color=BLUE, label="output", markersize=3, linewidth=1)
+    axis.plot(
+        numbers, _for_logarithm(after), "o-", color=BLUE, label="output", markersize=3, linewidth=1
+    )
     axis.set_ylabel("standard deviation")
     axis.legend(frameon=False, fontsize=8)
     _make_logarithmic(axis)
@@ -85,13 +112,28 @@ def _plot_gradients(axis: Axes, layers: Sequence[LayerReport], thresholds: Thres
     numbers = range(1, len(layers) + 1)
     ratios = _values_of(layers, lambda layer: layer.gradient_ratio)
     norms = _values_of(layers, lambda layer: layer.gradient_norm)
-    axis.plot(numbers, _for_logarithm(ratios), "o", color=PALE_BLUE, label="over the norm of the weights", markersize=4)
-    axis.plot(numbers, _for_logarithm(norms), "o", color=BLUE, label="norm of the gradient", markersize=4)
+    axis.plot(
+        numbers,
+        _for_logarithm(ratios),
+        "o",
+        color=PALE_BLUE,
+        label="over the norm of the weights",
+        markersize=4,
+    )
+    axis.plot(
+        numbers, _for_logarithm(norms), "o", color=BLUE, label="norm of the gradient", markersize=4
+    )
     axis.set_ylabel("gradient")
     axis.legend(frameon=False, fontsize=8)
     _make_logarithmic(axis)
     _mark(axis, thresholds, ("exploding_gradient",))
-    _mark(axis, thresholds, ("vanishing_gradient",), norms[np.isfinite(norms)].max(initial=0), " of the largest norm")
+    _mark(
+        axis,
+        thresholds,
+        ("vanishing_gradient",),
+        norms[np.isfinite(norms)].max(initial=0),
+        " of the largest norm",
+    )
 
 
 def _name_layers(axis: Axes, layers: Sequence[LayerReport]) -> None:
@@ -104,15 +146,29 @@ def _name_layers(axis: Axes, layers: Sequence[LayerReport]) -> None:
 
 
 def _plot_histograms(
-    figure: SubFigure, layers: Sequence[LayerReport], grid: tuple[int, int], marked: Collection[str], limits: Array
+    figure: SubFigure,
+    layers: Sequence[LayerReport],
+    grid: tuple[int, int],
+    marked: Collection[str],
+    limits: Array,
 ) -> None:
-    figure.suptitle("Outputs on one axis, in red where a problem was found. Pale bar: share of zeros", fontsize=10)
+    figure.suptitle(
+        "Outputs on one axis, in red where a problem was found. Pale bar: share of zeros",
+        fontsize=10,
+    )
     cells = figure.subplots(*grid, squeeze=False).ravel()
     for number, (axis, layer) in enumerate(zip(cells, layers, strict=False), 1):
         signal, color = layer.after or Signal(), RED if layer.name in marked else BLUE
         heights = _heights(signal)
         # The outline keeps a histogram visible that is thinner than a pixel.
-        axis.stairs(heights / (heights.max() or 1), signal.edges, fill=True, color=color, edgecolor=color, linewidth=1)
+        axis.stairs(
+            heights / (heights.max() or 1),
+            signal.edges,
+            fill=True,
+            color=color,
+            edgecolor=color,
+            linewidth=1,
+        )
         axis.bar(0, signal.zeros, -np.ptp(limits) / 25, align="edge", color=PALE_BLUE)
         shares = {"saturated": layer.saturated, "dead": layer.dead}
         found = [f"{share:.0%} {name}" for name, share in shares.items() if share and share >= 0.01]
@@ -129,13 +185,22 @@ def _plot_histograms(
 def _shared_range(layers: Sequence[LayerReport], exploding: float) -> Array:
     """Return the limits for the histograms of all layers.
 
-    Layers that exploded are left out, where others have not, and so are rare values far from the rest.
+    Layers that exploded are left out, where others have not, and so are rare values far from the
+    rest.
     """
     signals = [layer.after for layer in layers if layer.after]
-    signals = [signal for signal in signals if signal.std <= max(exploding, min(signal.std for signal in signals))]
+    signals = [
+        signal
+        for signal in signals
+        if signal.std <= max(exploding, min(signal.std for signal in signals))
+    ]
     reaches = [4 * math.hypot(signal.mean, signal.std) for signal in signals]
-    low = min([0.0, *(max(signal.min, -reach) for signal, reach in zip(signals, reaches, strict=True))])
-    high = max([0.0, *(min(signal.max, reach) for signal, reach in zip(signals, reaches, strict=True))])
+    low = min(
+        [0.0, *(max(signal.min, -reach) for signal, reach in zip(signals, reaches, strict=True))]
+    )
+    high = max(
+        [0.0, *(min(signal.max, reach) for signal, reach in zip(signals, reaches, strict=True))]
+    )
     margin = (high - low) / 20 or 1
     return np.array([low - margin, high + margin])
 
@@ -189,12 +254,16 @@ def plot_history(
     by_name = [{layer.name: layer for layer in layers} for layers in history.values()]
     panels = {}
     for panel in _HISTORY_PANELS:
-        values = np.array([_values_of([layers.get(name) for layers in by_name], panel.value) for name in names])
+        values = np.array(
+            [_values_of([layers.get(name) for layers in by_name], panel.value) for name in names]
+        )
         if not np.isnan(values).all():
             panels[panel] = _for_logarithm(values) if panel.scale == "log" else values
     # Lines of all layers would hide each other. Those without weights have no gradient.
     named = [layer.name for layer in layers if layer.weights] or names
-    shown = list(dict.fromkeys([named[0], named[(len(named) - 1) // 2], named[-1]])) if named else []
+    shown = (
+        list(dict.fromkeys([named[0], named[(len(named) - 1) // 2], named[-1]])) if named else []
+    )
     rows = math.ceil(len(panels) / 2)
     figure = new_figure(size=(_WIDTH, 3 * rows + 0.2))
     axes = figure.subplots(rows or 1, 2, squeeze=False, sharex=True).ravel()
@@ -213,7 +282,9 @@ def plot_history(
         # Where a cell of the grid is free, otherwise beside the panels.
         place = {"loc": "center"} if len(free) else {"loc": "outside right upper", "fontsize": 8}
         place["title"] = "first, middle and last layer"
-        (free[0] if len(free) else figure).legend(*axes[0].get_legend_handles_labels(), frameon=False, **place)
+        (free[0] if len(free) else figure).legend(
+            *axes[0].get_legend_handles_labels(), frameon=False, **place
+        )
     return save_figure(figure, path)
 
 
@@ -233,7 +304,9 @@ def _finish_panel(axis: Axes, panel: _Panel, thresholds: Thresholds) -> None:
     axis.set_xlabel("steps", fontsize=8)
 
 
-def _values_of(layers: Sequence[LayerReport | None], value: Callable[[LayerReport], float | None]) -> Array:
+def _values_of(
+    layers: Sequence[LayerReport | None], value: Callable[[LayerReport], float | None]
+) -> Array:
     """Return the value of each layer, NaN for layers without one."""
     # NumPy makes NaN of `None`.
     return np.array([None if layer is None else value(layer) for layer in layers], "float64")
@@ -252,7 +325,9 @@ def _make_logarithmic(axis: Axes) -> None:
     axis.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _mark(axis: Axes, thresholds: Thresholds, names: Sequence[str], unit: float = 1, of: str = "") -> None:
+def _mark(
+    axis: Axes, thresholds: Thresholds, names: Sequence[str], unit: float = 1, of: str = ""
+) -> None:
     """Draw a line at each threshold, in multiples of `unit`, that is in the range of `axis`.
 
     The range stays as it is: a threshold far from the values would flatten them.
@@ -264,5 +339,16 @@ def _mark(axis: Axes, thresholds: Thresholds, names: Sequence[str], unit: float 
             axis.axhline(threshold * unit, color=RED, linestyle="--", linewidth=1)
             # On two sides, because two thresholds may be close to each other.
             x, shift, side = (0, 4, "left") if name.startswith("exploding") else (1, -4, "right")
-            place = {"xytext": (shift, 3), "textcoords": "offset points", "xycoords": ("axes fraction", "data")}
-            axis.annotate(f"{name}={threshold:g}{of}", (x, threshold * unit), **place, ha=side, fontsize=8, color=RED)
+            place = {
+                "xytext": (shift, 3),
+                "textcoords": "offset points",
+                "xycoords": ("axes fraction", "data"),
+            }
+            axis.annotate(
+                f"{name}={threshold:g}{of}",
+                (x, threshold * unit),
+                **place,
+                ha=side,
+                fontsize=8,
+                color=RED,
+            )

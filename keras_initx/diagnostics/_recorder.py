@@ -50,8 +50,11 @@ class Record:
     focus: float | None = None
 
 
-# These keep the size of a signal that is the same everywhere, which no other measurement shows then.
-_OF_EACH_EXAMPLE = tuple(kind for kind in NORMALIZATIONS if kind is not keras.layers.BatchNormalization)
+# These keep the size of a signal that is the same everywhere, which no other measurement shows
+# then.
+_OF_EACH_EXAMPLE = tuple(
+    kind for kind in NORMALIZATIONS if kind is not keras.layers.BatchNormalization
+)
 
 
 # To these integers are numbers, to others they may be indices.
@@ -77,24 +80,34 @@ class Recorder:
         lost: The signals that are lost in it.
     """
 
-    def __init__(self, model: keras.Model, thresholds: Thresholds, progress: Progress | None = None) -> None:
+    def __init__(
+        self, model: keras.Model, thresholds: Thresholds, progress: Progress | None = None
+    ) -> None:
         self.facts = layer_facts(model)
         self.records: dict[keras.layers.Layer, Record] = {}
         self.first_inputs: dict[keras.layers.Layer, Signal] = {}
         self.graph = ForwardGraph()
-        self.lost = LostSignals({layer for layer, facts in self.facts.items() if facts.has_zeros}, thresholds.vanishing)
+        self.lost = LostSignals(
+            {layer for layer, facts in self.facts.items() if facts.has_zeros}, thresholds.vanishing
+        )
         self._margin = thresholds.saturation_margin
         # By layer, how much the values before a sigmoid or softmax differ between examples.
         self._logits_spread: dict[keras.layers.Layer, float] = {}
-        # The queries and keys of attention, by the layers that make them, which Keras and KerasHub name so.
-        parts = ({part.name: part for part in parts_of(layer, recursive=False)} for layer in self.facts)
-        pairs = [(named["query"], named["key"]) for named in parts if {"query", "key"} <= named.keys()]
+        # The queries and keys of attention, by the layers that make them, which Keras and KerasHub
+        # name so.
+        parts = (
+            {part.name: part for part in parts_of(layer, recursive=False)} for layer in self.facts
+        )
+        pairs = [
+            (named["query"], named["key"]) for named in parts if {"query", "key"} <= named.keys()
+        ]
         self._attention = {part: pair for pair in pairs for part in pair}
         self._projected: dict[keras.layers.Layer, weakref.ref[Tensor]] = {}
         self._progress = progress
         # For each active call, whether a layer inside it has been recorded.
         self._inside = [False]
-        # Number of active calls of layers that may transform tensors in ways that cannot be observed.
+        # Number of active calls of layers that may transform tensors in ways that cannot be
+        # observed.
         self._hidden = 0
         self._has_begun = False
 
@@ -104,20 +117,32 @@ class Recorder:
         with HOOKS, contextlib.ExitStack() as stack:
             for layer in self.facts:
                 name = call_name(layer)
-                stack.enter_context(replaced(layer, name, self._hooked(layer, getattr(layer, name))))
+                stack.enter_context(
+                    replaced(layer, name, self._hooked(layer, getattr(layer, name)))
+                )
                 activation = activation_of(layer)
                 if activation is not None:
-                    stack.enter_context(replaced(layer, "activation", self._hooked_activation(layer, activation)))
+                    stack.enter_context(
+                        replaced(layer, "activation", self._hooked_activation(layer, activation))
+                    )
             # Layers cast their inputs before they are called.
-            for policy in {id(layer.dtype_policy): layer.dtype_policy for layer in self.facts}.values():
-                stack.enter_context(replaced(policy, "convert_input", self._hooked_cast(policy.convert_input)))
+            for policy in {
+                id(layer.dtype_policy): layer.dtype_policy for layer in self.facts
+            }.values():
+                stack.enter_context(
+                    replaced(policy, "convert_input", self._hooked_cast(policy.convert_input))
+                )
             # A functional model also has operations that are not layers, such as additions.
             operations = {part for layer in self.facts for part in getattr(layer, "operations", ())}
             for operation in operations - self.facts.keys():
-                stack.enter_context(replaced(operation, "call", self._hooked(operation, operation.call)))
+                stack.enter_context(
+                    replaced(operation, "call", self._hooked(operation, operation.call))
+                )
             yield
 
-    def _hooked(self, operation: keras.Operation, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def _hooked(
+        self, operation: keras.Operation, call: Callable[..., Tensor]
+    ) -> Callable[..., Tensor]:
         """Wrap `call` with a hook that tracks its tensors and, for a layer, records its inputs and outputs."""
         facts = self.facts.get(operation)
         # These only call other layers and operations.
@@ -135,7 +160,9 @@ class Recorder:
             given = args or tuple(inspect.signature(call).bind(**kwargs).arguments.values())
             if facts and facts.has_kernel:
                 count = sum(first_float(tensor) is not None for tensor in inputs)  # without masks
-                numbers = "int" if isinstance(operation, _MULTIPLYING) else "uint8"  # the dtype of images
+                numbers = (
+                    "int" if isinstance(operation, _MULTIPLYING) else "uint8"
+                )  # the dtype of images
                 self._record_inputs(operation, first_float(given, or_kind=numbers), count)
             self._hidden += is_hidden
             self._inside.append(False)
@@ -146,8 +173,14 @@ class Recorder:
                 inside = self._inside.pop()
             self.graph.add_outputs(operation, inputs, tensors_in(outputs), is_origin=is_origin)
             output = first_float(outputs)
-            # Layers around others are not reported, unless they have own weights or the others cannot be observed.
-            if facts and output is not None and is_origin and (facts.own_weights or facts.activation or not inside):
+            # Layers around others are not reported, unless they have own weights or the others
+            # cannot be observed.
+            if (
+                facts
+                and output is not None
+                and is_origin
+                and (facts.own_weights or facts.activation or not inside)
+            ):
                 # The input of a layer that is itself an activation is the value before it.
                 if facts.activation and activation_of(operation) is None and given:
                     self._record_before(operation, given[0])
@@ -171,7 +204,9 @@ class Recorder:
 
         return hooked
 
-    def _hooked_activation(self, layer: keras.layers.Layer, activation: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def _hooked_activation(
+        self, layer: keras.layers.Layer, activation: Callable[..., Tensor]
+    ) -> Callable[..., Tensor]:
         @functools.wraps(activation)
         def hooked(values: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
             if first_float(values) is not None:
@@ -183,9 +218,13 @@ class Recorder:
     def _record_inputs(self, layer: keras.layers.Layer, tensor: Tensor | None, count: int) -> None:
         """Record the first of `count` inputs of a layer, and whether examples still differ after one with no signal."""
         is_first, self._has_begun = not self._has_begun, True
-        if tensor is None or isinstance(layer, keras.layers.Embedding):  # whose inputs are row indices
+        if tensor is None or isinstance(
+            layer, keras.layers.Embedding
+        ):  # whose inputs are row indices
             return
-        for outside in [tensor] if is_first or self.graph.is_input(tensor) else self.graph.joined(tensor):
+        for outside in (
+            [tensor] if is_first or self.graph.is_input(tensor) else self.graph.joined(tensor)
+        ):
             self.first_inputs.setdefault(layer, Signal()).add(array_of(outside))
         self.lost.check_input(layer, tensor)
 
@@ -199,7 +238,9 @@ class Recorder:
 
     def _record_after(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
         record, values = self.records.setdefault(layer, Record()), array_of(tensor)
-        record.after = record.after or Signal(LIMITS.get(self.facts[layer].activation or ""), self._margin)
+        record.after = record.after or Signal(
+            LIMITS.get(self.facts[layer].activation or ""), self._margin
+        )
         record.after.add(values, unit_axis(layer, values.ndim))
         record.shape = values.shape
         if len(self.records) == 1 or isinstance(layer, _OF_EACH_EXAMPLE):
@@ -211,7 +252,9 @@ class Recorder:
     def _record_projection(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
         """Record the weights of attention once both its queries and its keys are known."""
         self._projected[layer] = weakref.ref(tensor)
-        queries, keys = (self._projected.get(part, lambda: None)() for part in self._attention[layer])
+        queries, keys = (
+            self._projected.get(part, lambda: None)() for part in self._attention[layer]
+        )
         if queries is not None and keys is not None:
             self.records[self._attention[layer][0]].focus = focus(queries, keys)
 
@@ -222,7 +265,9 @@ class Recorder:
                 self.records[layer].is_output = True
                 # The makers of several outputs may not be told apart.
                 found = self.records[layer].certain, self._certainty(layer, array_of(tensor))
-                self.records[layer].certain = max((one for one in found if one is not None), default=None)
+                self.records[layer].certain = max(
+                    (one for one in found if one is not None), default=None
+                )
 
     def record_losses(self, guessed: Iterable[Guessed]) -> None:
         """Record the losses of the outputs of the model, and those of blind guesses."""
@@ -251,14 +296,21 @@ class Recorder:
         )
         if not values.size or not (is_softmax or self.facts[layer].activation == "sigmoid"):
             return None
-        # A bias set to the frequencies of rare classes also saturates outputs, but in the same way for all examples.
+        # A bias set to the frequencies of rare classes also saturates outputs, but in the same way
+        # for all examples.
         differs = self._logits_spread.get(layer, np.inf)
-        if is_softmax and layer not in self._logits_spread:  # It was applied by a layer or operation of its own.
+        if (
+            is_softmax and layer not in self._logits_spread
+        ):  # It was applied by a layer or operation of its own.
             differs = spread(np.log(np.maximum(values, 1e-30)))
         if differs < np.log(1 / self._margin - 1) / 2:
             return 0.0
         low, high = self._margin, 1 - self._margin
-        return float(np.mean(values.max(axis=-1) >= high if is_softmax else (values <= low) | (values >= high)))
+        return float(
+            np.mean(
+                values.max(axis=-1) >= high if is_softmax else (values <= low) | (values >= high)
+            )
+        )
 
 
 # Relative tolerance for values that are equal for all examples, because matrix products round.
@@ -268,8 +320,8 @@ _SAME = 1e-5
 class LostSignals:
     """The layers with nearly zero output because of which a later kernel gets the same inputs for all examples.
 
-    Zeros are harmless if the inputs of the next kernel still differ between examples, e.g. through the other branch of
-    an addition. The same holds for small outputs.
+    Zeros are harmless if the inputs of the next kernel still differ between examples, e.g. through
+    the other branch of an addition. The same holds for small outputs.
 
     Args:
         zero: The layers with all-zero weights.
@@ -304,7 +356,9 @@ class LostSignals:
         differs = spread(values)
         is_same = differs <= _SAME * abs(values).max(initial=0)
         is_weak = differs < self._least
-        causes = {suspect for suspect in self._row if (is_same if suspect in self._zero else is_weak)}
+        causes = {
+            suspect for suspect in self._row if (is_same if suspect in self._zero else is_weak)
+        }
         if causes:
             self.causes |= causes
             self.starved.add(layer)

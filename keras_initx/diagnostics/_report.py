@@ -37,7 +37,10 @@ __all__ = ["Report"]
 
 _STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")
 # The nested dicts of a layer become separate columns.
-_CSV_COLUMNS = {**dict.fromkeys(("first_inputs", "before", "after"), _STATISTICS), "gate_bias": ("gate", "min", "max")}
+_CSV_COLUMNS = {
+    **dict.fromkeys(("first_inputs", "before", "after"), _STATISTICS),
+    "gate_bias": ("gate", "min", "max"),
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -45,7 +48,8 @@ class Report:
     """The result of `diagnose`, shown as a table by `print` and in notebooks.
 
     Attributes:
-        layers: A `LayerReport` for each layer that has weights or an activation, in the order of their outputs.
+        layers: A `LayerReport` for each layer that has weights or an activation, in the order of
+            their outputs.
         inputs: `Signal` of the inputs, or `None` if they are integers.
         verdicts: A list of `Verdict`, causes before effects, with those of level `"note"` last.
         thresholds: The `Thresholds` of the rules. Plots show those in the range of the values.
@@ -99,8 +103,13 @@ class Report:
         return {
             "name": layer.name,
             "level": min(levels, key=LEVELS.index, default=None),
-            **{measured.name: _as_data(getattr(layer, measured.name)) for measured in dataclasses.fields(layer)},
-            "gate_bias": None if bias is None else {"gate": gate, "min": float(bias.min()), "max": float(bias.max())},
+            **{
+                measured.name: _as_data(getattr(layer, measured.name))
+                for measured in dataclasses.fields(layer)
+            },
+            "gate_bias": None
+            if bias is None
+            else {"gate": gate, "min": float(bias.min()), "max": float(bias.max())},
             "weights": [dataclasses.asdict(weight) for weight in layer.weights],
         }
 
@@ -141,7 +150,9 @@ class Report:
     @property
     def _headline(self) -> str:
         """The number of problems as a sentence."""
-        return "No problem found." if self.ok else f"{counted(len(self.problems), 'problem')} found."
+        return (
+            "No problem found." if self.ok else f"{counted(len(self.problems), 'problem')} found."
+        )
 
     def __repr__(self) -> str:
         return f"<Report of {len(self.layers)} layers: {self._headline[:-1].lower()}>"
@@ -158,7 +169,9 @@ class Report:
         for verdict in self.verdicts:
             lines.append("")
             for title, text in _paragraphs(verdict):
-                lines += textwrap.wrap(f"{title}: {text}", width, subsequent_indent="  ", break_on_hyphens=False)
+                lines += textwrap.wrap(
+                    f"{title}: {text}", width, subsequent_indent="  ", break_on_hyphens=False
+                )
         return "\n".join(lines)
 
     def __rich__(self) -> Any:
@@ -175,7 +188,10 @@ class Report:
         parts: list[RenderableType] = [grid, Text(), headline]
         for verdict in self.verdicts:
             parts.append(Text())
-            parts += [Text().append(f"{title}: ", "bold").append(text) for title, text in _paragraphs(verdict)]
+            parts += [
+                Text().append(f"{title}: ", "bold").append(text)
+                for title, text in _paragraphs(verdict)
+            ]
         return Group(*parts)
 
     def _repr_html_(self) -> str:
@@ -188,13 +204,16 @@ class Report:
     def _table(self, width: int = sys.maxsize) -> Table:
         """Return the table with a row for each layer, without empty columns.
 
-        Where it is wider than `width` characters, columns are dropped, and names are truncated at the start.
+        Where it is wider than `width` characters, columns are dropped, and names are truncated at
+        the start.
         """
         columns = filled(_COLUMNS, self.layers)
         full = Table.of(columns, self.layers)
         cells = zip(full.headers, *full.rows, strict=True)
         widths = {header: GAP + max(map(text_width, (header, *texts))) for header, *texts in cells}
-        needed = min(_LEAST_NAME, 2 + max(map(text_width, ["layer", *(layer.name for layer in self.layers)])))
+        needed = min(
+            _LEAST_NAME, 2 + max(map(text_width, ["layer", *(layer.name for layer in self.layers)]))
+        )
         for header in _DISPENSABLE:
             if width - sum(widths.values()) < needed:
                 widths.pop(header, None)
@@ -230,12 +249,21 @@ def _csv_row(layer: dict[str, Any]) -> dict[str, Any]:
 
 def _paragraphs(verdict: Verdict) -> list[tuple[str, str]]:
     """Return the evidence and the remedy as sentences, each with its title."""
-    return [(f"{verdict.problem} ({verdict.level})", f"{verdict.evidence}."), ("Remedy", f"{verdict.remedy}.")]
+    return [
+        (f"{verdict.problem} ({verdict.level})", f"{verdict.evidence}."),
+        ("Remedy", f"{verdict.remedy}."),
+    ]
 
 
 def _share(value: float) -> str:
     """Format a percentage that is 0% or 100% only if that is exact."""
-    return f"{value:.0%}" if value in (0, 1) or 0.01 <= value <= 0.99 else "<1%" if value < 0.5 else ">99%"
+    return (
+        f"{value:.0%}"
+        if value in (0, 1) or 0.01 <= value <= 0.99
+        else "<1%"
+        if value < 0.5
+        else ">99%"
+    )
 
 
 def _gate(value: tuple[str, Any]) -> str:

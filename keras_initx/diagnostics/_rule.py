@@ -58,7 +58,9 @@ class Rule:
     def verdicts(self, measured: Measurements) -> Iterator[Verdict]:
         """Yield the verdicts on the measurements."""
         for found in self.check(measured):
-            yield Verdict(self.problem, names_of(found.layers), found.evidence, found.remedy, found.level)
+            yield Verdict(
+                self.problem, names_of(found.layers), found.evidence, found.remedy, found.level
+            )
 
 
 def rule(
@@ -73,7 +75,9 @@ def names_of(layers: Sequence[LayerReport]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(layer.name for layer in layers))
 
 
-def by_level(hit: Iterable[_Hit], level: Level, does_harm: Callable[[_Hit], object]) -> list[tuple[Level, list[_Hit]]]:
+def by_level(
+    hit: Iterable[_Hit], level: Level, does_harm: Callable[[_Hit], object]
+) -> list[tuple[Level, list[_Hit]]]:
     """Return what does harm with its `level`, then the others with that of a note, without empty groups."""
     groups: dict[Level, list[_Hit]] = {level: [], "note": []}
     for one in hit:
@@ -110,7 +114,9 @@ def inputs_first(measured: Measurements) -> str:
 
 def gradient_norms(measured: Measurements) -> list[tuple[LayerReport, float]]:
     """Return the layers with trainable weights, each with the norm of its gradient."""
-    return [(layer, layer.gradient_norm) for layer in measured.layers if layer.gradient_norm is not None]
+    return [
+        (layer, layer.gradient_norm) for layer in measured.layers if layer.gradient_norm is not None
+    ]
 
 
 def has_zeros(layer: LayerReport) -> bool:

@@ -103,19 +103,26 @@ class Signal:
                 self._saturated += int(np.count_nonzero((piece <= low) | (piece >= high)))
             self._finite.add(finite)
             # The width of a range in float32 may be beyond float32.
-            self.counts += np.histogram(finite.astype("float64"), BINS, self._range(self.min, self.max))[0]
+            self.counts += np.histogram(
+                finite.astype("float64"), BINS, self._range(self.min, self.max)
+            )[0]
 
     def _widen(self, pieces: Sequence[Array]) -> None:
         """Extend the histogram to the range of `pieces`, which are added next."""
         if not pieces:
             return
-        low, high = min(float(piece.min()) for piece in pieces), max(float(piece.max()) for piece in pieces)
+        low, high = (
+            min(float(piece.min()) for piece in pieces),
+            max(float(piece.max()) for piece in pieces),
+        )
         if self._finite.size:
             low, high = min(low, self.min), max(high, self.max)
             edges = self.edges
             # Reassign the counts of each bin to the new bin that contains its center.
             middles = (edges[1:] + edges[:-1]) / 2
-            self.counts = np.histogram(middles, BINS, self._range(low, high), weights=self.counts)[0]
+            self.counts = np.histogram(middles, BINS, self._range(low, high), weights=self.counts)[
+                0
+            ]
         self.min, self.max = low, high
 
     @staticmethod
@@ -149,7 +156,11 @@ def spread(values: Array) -> float:
     width = max(CHUNK // len(columns), 16)  # a cache line
     with np.errstate(invalid="ignore"):
         parts = (columns[:, start : start + width] for start in range(0, columns.shape[1], width))
-        return float(np.sqrt(sum(part.var(axis=0, dtype="float64").sum() for part in parts) / columns.shape[1]))
+        return float(
+            np.sqrt(
+                sum(part.var(axis=0, dtype="float64").sum() for part in parts) / columns.shape[1]
+            )
+        )
 
 
 def likeness(values: Array) -> float | None:
@@ -170,7 +181,8 @@ def likeness(values: Array) -> float | None:
 def focus(queries: Tensor, keys: Tensor) -> float | None:
     """Return the largest weight that a query gives to a key, as a mean over some queries, without a mask.
 
-    As many examples and queries as show the size of the scores: all scores may take more memory than any output.
+    As many examples and queries as show the size of the scores: all scores may take more memory
+    than any output.
 
     Args:
         queries: Tensor of shape `(examples, positions, heads, size)`.

@@ -38,11 +38,16 @@ def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
     unscaled = [
         layer
         for layer in measured.layers
-        if has_unscaled_inputs(layer, measured) and inputs_of(layer).size >= measured.thresholds.least_values
+        if has_unscaled_inputs(layer, measured)
+        and inputs_of(layer).size >= measured.thresholds.least_values
     ]
     for level, hit in by_level(unscaled, "warning", lambda layer: not is_rescaled(layer)):
         first, inputs = hit[0], inputs_of(hit[0])
-        reason = normalization_of(first) if level == "note" else ": initializers assume inputs of standard deviation 1"
+        reason = (
+            normalization_of(first)
+            if level == "note"
+            else ": initializers assume inputs of standard deviation 1"
+        )
         yield Finding(
             hit,
             f"{first.name} gets inputs from {inputs.min:.3g} to {inputs.max:.3g}, with mean {inputs.mean:.3g} "
@@ -66,16 +71,21 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
     large = [
         layer
         for layer in measured.layers
-        if signal_of(layer).nonfinite or (_has_enough_values(layer, measured) and signal_of(layer).std > limit)
+        if signal_of(layer).nonfinite
+        or (_has_enough_values(layer, measured) and signal_of(layer).std > limit)
     ]
     outside = _outside(measured, root_mean_square)
     if outside and not (outside.nonfinite or root_mean_square(outside) > limit / 10):
         outside = None
-    for level, hit in by_level(large, "error", lambda layer: signal_of(layer).nonfinite or not is_rescaled(layer)):
+    for level, hit in by_level(
+        large, "error", lambda layer: signal_of(layer).nonfinite or not is_rescaled(layer)
+    ):
         evidence = _deviations(inputs, hit, "grows")
         lost = next((layer for layer in hit if signal_of(layer).nonfinite), None)
         if lost:
-            evidence += f"; {signal_of(lost).nonfinite:.0%} of the outputs of {lost.name} are not finite"
+            evidence += (
+                f"; {signal_of(lost).nonfinite:.0%} of the outputs of {lost.name} are not finite"
+            )
         if level == "note":
             evidence += normalization_of(hit[0])
         yield Finding(hit, evidence, _remedy(hit[0], outside), level)
@@ -90,7 +100,11 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
     remedy="`GlorotUniform` for queries and keys",
 )
 def focused_attention(measured: Measurements) -> Iterator[Finding]:
-    hit = [layer for layer in measured.layers if (layer.focus or 0) > measured.thresholds.attention_focus]
+    hit = [
+        layer
+        for layer in measured.layers
+        if (layer.focus or 0) > measured.thresholds.attention_focus
+    ]
     if hit:
         worst = max(hit, key=lambda layer: layer.focus or 0)
         yield Finding(
@@ -164,10 +178,22 @@ def saturated_output(measured: Measurements) -> Iterator[Finding]:
 def large_first_loss(measured: Measurements) -> Iterator[Finding]:
     limits = measured.thresholds
     # Outputs start at about 1, however small the targets are.
-    ratios = [(one, one.loss / max(one.blind_loss, 1)) for one in measured.layers if one.loss and one.blind_loss]
-    large = [pair for pair in ratios if limits.first_loss < pair[1] and signal_of(pair[0]).std <= limits.exploding]
+    ratios = [
+        (one, one.loss / max(one.blind_loss, 1))
+        for one in measured.layers
+        if one.loss and one.blind_loss
+    ]
+    large = [
+        pair
+        for pair in ratios
+        if limits.first_loss < pair[1] and signal_of(pair[0]).std <= limits.exploding
+    ]
     # What explodes or is saturated has its own verdict.
-    hit = [pair for pair in large if _has_enough_values(pair[0], measured) and not _is_certain(pair[0], measured)]
+    hit = [
+        pair
+        for pair in large
+        if _has_enough_values(pair[0], measured) and not _is_certain(pair[0], measured)
+    ]
     if not hit:
         return
     worst, _ = max(hit, key=lambda pair: pair[1])
@@ -197,7 +223,8 @@ def dead(measured: Measurements) -> Iterator[Finding]:
     hit = [
         layer
         for layer in measured.layers
-        if (layer.dead or 0) > measured.thresholds.dead and _examples(layer) >= measured.thresholds.least_values
+        if (layer.dead or 0) > measured.thresholds.dead
+        and _examples(layer) >= measured.thresholds.least_values
     ]
     if not hit:
         return
@@ -214,7 +241,11 @@ def dead(measured: Measurements) -> Iterator[Finding]:
 
 @rule(
     "vanishing",
-    levels={"warning": "", "error": "if gradients are 0", "note": "if no kernel gets too small an input because of it"},
+    levels={
+        "warning": "",
+        "error": "if gradients are 0",
+        "note": "if no kernel gets too small an input because of it",
+    },
     finds="a standard deviation below {vanishing} before the activation",
     reason="negligible next to a bias after its first update. Small gradients train with Adam, which normalizes them, "
     "gradients of 0 do not; a small output that is added to a larger one, or normalized, is harmless",
@@ -223,7 +254,9 @@ def dead(measured: Measurements) -> Iterator[Finding]:
 def vanishing(measured: Measurements) -> Iterator[Finding]:
     inputs, limit = measured.inputs, measured.thresholds.vanishing
     # A kernel of zeros causes everything after it, and has its own verdict.
-    before_zeros = itertools.takewhile(lambda layer: not (layer.loses_signal and has_zeros(layer)), measured.layers)
+    before_zeros = itertools.takewhile(
+        lambda layer: not (layer.loses_signal and has_zeros(layer)), measured.layers
+    )
     small = [
         layer
         for layer in before_zeros
@@ -236,9 +269,13 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
     if outside and not outside.std < limit:
         outside = None
     # Zeros have their own verdict.
-    is_cut = not any(map(has_zeros, measured.layers)) and any(norm == 0 for _, norm in gradient_norms(measured)[:1])
+    is_cut = not any(map(has_zeros, measured.layers)) and any(
+        norm == 0 for _, norm in gradient_norms(measured)[:1]
+    )
     harmful: Level = "error" if is_cut else "warning"
-    for level, hit in by_level(small, harmful, lambda layer: layer.loses_signal or layer.is_starved):
+    for level, hit in by_level(
+        small, harmful, lambda layer: layer.loses_signal or layer.is_starved
+    ):
         evidence = _deviations(inputs, hit, "falls")
         if level == "note":
             evidence += "; no later layer gets too small an input because of it"
@@ -257,8 +294,16 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
 def alike(measured: Measurements) -> Iterator[Finding]:
     for name in ("examples_alike", "positions_alike"):
         limit = getattr(measured.thresholds, name)
-        found = [(layer, cosine) for layer in measured.layers if (cosine := getattr(layer, name)) is not None]
-        hit = [(layer, cosine) for layer, cosine in found if cosine > limit and found[0][1] < 1 - 10 * (1 - limit)]
+        found = [
+            (layer, cosine)
+            for layer in measured.layers
+            if (cosine := getattr(layer, name)) is not None
+        ]
+        hit = [
+            (layer, cosine)
+            for layer, cosine in found
+            if cosine > limit and found[0][1] < 1 - 10 * (1 - limit)
+        ]
         if hit:
             (first, start), (last, end), layers = found[0], hit[-1], [layer for layer, _ in hit]
             yield Finding(

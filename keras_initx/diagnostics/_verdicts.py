@@ -84,12 +84,12 @@ class Thresholds(SimpleNamespace):
             activation vary between examples by less than half of what saturation takes.
         wrong_fan: Factor between the standard deviation of a depthwise or transposed kernel and the
             one that its initializer intends.
-        shut_gate: Share of the state that forget or update gates keep in a step, below which they are
-            shut.
-        attention_focus: Share of its weight that a query gives to a single key, on average, above which the
-            softmax of attention passes little gradient.
-        examples_alike: Mean cosine between the normalized outputs for different examples above which
-            they have become alike.
+        shut_gate: Share of the state that forget or update gates keep in a step, below which they
+            are shut.
+        attention_focus: Share of its weight that a query gives to a single key, on average, above
+            which the softmax of attention passes little gradient.
+        examples_alike: Mean cosine between the normalized outputs for different examples above
+            which they have become alike.
         positions_alike: The same between the positions of an example.
         first_loss: Factor between the loss of an output and that of a blind guess, or 1 if that is
             more, above which training first has to undo the initial weights.
@@ -104,8 +104,14 @@ class Thresholds(SimpleNamespace):
     def __init__(self, **options: Unpack[ThresholdOptions]) -> None:
         unknown = sorted(options.keys() - _DEFAULTS.keys())
         if unknown:
-            raise TypeError(f"`thresholds` must be among {tuple(_DEFAULTS)}. Received: thresholds={unknown}")
+            raise TypeError(
+                f"`thresholds` must be among {tuple(_DEFAULTS)}. Received: thresholds={unknown}"
+            )
         values = {**_DEFAULTS, **options}
-        super().__init__(**{name: check_number(name, value, positive=True) for name, value in values.items()})
+        super().__init__(
+            **{name: check_number(name, value, positive=True) for name, value in values.items()}
+        )
         if (margin := self.saturation_margin) >= 0.5:  # then all outputs are near a limit
-            raise ValueError(f"`saturation_margin` must be less than 0.5. Received: saturation_margin={margin!r}")
+            raise ValueError(
+                f"`saturation_margin` must be less than 0.5. Received: saturation_margin={margin!r}"
+            )

@@ -34,12 +34,14 @@ _Pair = tuple[LayerReport, WeightReport]
 def all_zero(measured: Measurements) -> Iterator[Finding]:
     hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.zero]
     are_lost = any(layer.loses_signal for layer, _ in hit)
-    reached = list(itertools.dropwhile(lambda layer: not (layer.gradient_norm or 0) > 0, measured.layers))[1:]
+    reached = list(
+        itertools.dropwhile(lambda layer: not (layer.gradient_norm or 0) > 0, measured.layers)
+    )[1:]
     waits = any(is_gate(layer, measured) for layer in measured.layers)
 
     def does_harm(pair: _Pair) -> bool:
-        # Behind a layer that learns, what gets no gradient itself stays 0, as before a ReLU that nothing else reaches,
-        # unless it waits for a branch to open.
+        # Behind a layer that learns, what gets no gradient itself stays 0, as before a ReLU that
+        # nothing else reaches, unless it waits for a branch to open.
         stays = pair[1].gradient == 0 and pair[0] in reached and not pair[0].is_output and not waits
         # Zeros at the output are intended, unless earlier zeros leave them no signal to learn from.
         return stays or pair[0].loses_signal or (are_lost and pair[0].is_starved)
@@ -47,7 +49,11 @@ def all_zero(measured: Measurements) -> Iterator[Finding]:
     for level, pairs in by_level(hit, "error", does_harm):
         layer, weight = pairs[0]
         evidence = f"all weights of {_weight_names(pairs)} are 0"
-        remedy = f"random weights: {suggestion(layer)}" if weight.axes else "ones for the scale of a normalization"
+        remedy = (
+            f"random weights: {suggestion(layer)}"
+            if weight.axes
+            else "ones for the scale of a normalization"
+        )
         if level == "error":
             evidence += ": units have the same output, and no gradient passes back through them"
         else:
@@ -67,7 +73,11 @@ def all_zero(measured: Measurements) -> Iterator[Finding]:
     remedy="random weights",
 )
 def constant(measured: Measurements) -> Iterator[Finding]:
-    hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.constant and not weight.zero]
+    hit = [
+        (layer, weight)
+        for layer, weight in _pairs_of(measured)
+        if weight.constant and not weight.zero
+    ]
     if hit:
         layer, weight = hit[0]
         first = f" in {_weight_name(layer, weight)}" if len(hit) > 1 else ""
@@ -88,7 +98,11 @@ def constant(measured: Measurements) -> Iterator[Finding]:
     remedy="independent weights",
 )
 def identical_units(measured: Measurements) -> Iterator[Finding]:
-    hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.identical_units and not weight.constant]
+    hit = [
+        (layer, weight)
+        for layer, weight in _pairs_of(measured)
+        if weight.identical_units and not weight.constant
+    ]
     if hit:
         layer, weight = hit[0]
         yield Finding(
@@ -115,7 +129,8 @@ def twins(measured: Measurements) -> Iterator[Finding]:
     if twins:
         yield Finding(
             [layer for group in twins for layer, _ in group],
-            "the same random values: " + _join([_weight_names(group, " = ") for group in twins], "; ", 3),
+            "the same random values: "
+            + _join([_weight_names(group, " = ") for group in twins], "; ", 3),
             "a separate initializer for each weight, without a seed or with different seeds: "
             'a string id, `kernel_initializer="initx.glorot_uniform"`, creates a new one for each layer',
         )
@@ -157,7 +172,9 @@ def shut_gates(measured: Measurements) -> Iterator[Finding]:
         yield Finding(
             [layer for layer, _, _ in hit],
             f"the biases of the {gate} gates of {layer.name} keep {share:.1%} of the state in a step",
-            "LSTMForgetBias(1.0) with unit_forget_bias=False" if gate == "forget" else "GRUUpdateBias(1.0)",
+            "LSTMForgetBias(1.0) with unit_forget_bias=False"
+            if gate == "forget"
+            else "GRUUpdateBias(1.0)",
         )
 
 
@@ -212,7 +229,9 @@ def _weight_names(pairs: Sequence[_Pair], between: str = ", ") -> str:
 
 def _join(names: Sequence[str], between: str = ", ", shown: int = 4) -> str:
     """Return the first names, and the number of the others."""
-    return between.join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+    return between.join(names[:shown]) + (
+        f" and {len(names) - shown} more" if len(names) > shown else ""
+    )
 
 
 def _and_more_weights(pairs: Sequence[_Pair]) -> str:

@@ -11,7 +11,14 @@ from typing import Literal
 import keras
 import numpy as np
 
-from keras_initx._gates import gru_gates, is_gru, is_lstm, lstm_gates, overwrites_forget_bias, units_of
+from keras_initx._gates import (
+    gru_gates,
+    is_gru,
+    is_lstm,
+    lstm_gates,
+    overwrites_forget_bias,
+    units_of,
+)
 from keras_initx._typing import Array
 from keras_initx.backends import Moments, backend, chunks
 from keras_initx.initializers import ICNR, fans, stddev_for
@@ -55,7 +62,8 @@ class WeightReport:
         expected_std: For a depthwise or transposed kernel, the standard deviation that its
             initializer would give with the correct fans, otherwise `None`.
         constant: For a trainable kernel, whether all entries are the same.
-        zero: For a trainable kernel, or the trainable scale of a normalization, whether all entries are 0.
+        zero: For a trainable kernel, or the trainable scale of a normalization, whether all entries
+            are 0.
         identical_units: For a trainable kernel, the number of units with the same weights as
             another unit.
         digest: For a trainable kernel of random numbers, a digest that two kernels share only if
@@ -117,7 +125,9 @@ def _weight_report(
     axes = kernel_axes(layer, weight)
     fan_in, fan_out = fans(array.shape, *axes, kernel_groups(layer, weight))
     # The kernel of an upsampling layer repeats units on purpose.
-    repeats_units = weight.name == "kernel" and isinstance(getattr(layer, "kernel_initializer", None), ICNR)
+    repeats_units = weight.name == "kernel" and isinstance(
+        getattr(layer, "kernel_initializer", None), ICNR
+    )
     return replace(
         report,
         axes=axes,
@@ -125,23 +135,32 @@ def _weight_report(
         # An embedding looks up one row.
         gain=moments.std * (1 if isinstance(layer, keras.layers.Embedding) else math.sqrt(fan_in)),
         expected_std=_expected_std(layer, weight.name, fan_in, fan_out, moments.std),
-        constant=weight.trainable and all((chunk == array.flat[0]).all() for chunk in chunks(array)),
-        identical_units=_identical_units(array, bias, axes[0]) if weight.trainable and not repeats_units else 0,
+        constant=weight.trainable
+        and all((chunk == array.flat[0]).all() for chunk in chunks(array)),
+        identical_units=_identical_units(array, bias, axes[0])
+        if weight.trainable and not repeats_units
+        else 0,
         digest=_digest(array, moments) if weight.trainable else None,
     )
 
 
-def _expected_std(layer: keras.layers.Layer, name: str, fan_in: int, fan_out: int, std: float) -> float | None:
+def _expected_std(
+    layer: keras.layers.Layer, name: str, fan_in: int, fan_out: int, std: float
+) -> float | None:
     """Return the std that the initializer of a depthwise or transposed kernel intends, or `None` for other kernels.
 
-    With strides a unit sums fewer inputs than `fan_in`, so weights may be larger by the root of their product. From
-    that range it is the value next to `std`, that of the kernel.
+    With strides a unit sums fewer inputs than `fan_in`, so weights may be larger by the root of
+    their product. From that range it is the value next to `std`, that of the kernel.
     """
     if not is_depthwise(layer, name) and not isinstance(layer, TRANSPOSED):
         return None
-    initializer = layer.depthwise_initializer if is_depthwise(layer, name) else layer.kernel_initializer
+    initializer = (
+        layer.depthwise_initializer if is_depthwise(layer, name) else layer.kernel_initializer
+    )
     # Other subclasses, such as `Orthogonal`, have no scale.
-    if not isinstance(initializer, keras.initializers.VarianceScaling) or not hasattr(initializer, "scale"):
+    if not isinstance(initializer, keras.initializers.VarianceScaling) or not hasattr(
+        initializer, "scale"
+    ):
         return None
     expected = float(stddev_for(initializer.scale, initializer.mode, fan_in, fan_out))
     strides = math.prod(layer.strides) if isinstance(layer, TRANSPOSED) else 1
@@ -163,7 +182,10 @@ def _identical_units(array: Array, bias: Array | None, input_axes: tuple[int, ..
     units = units[alike]
     if bias is not None and bias.size == len(alike):
         units = np.concatenate([units, bias.reshape(-1, 1)[alike]], axis=1)
-    same = Counter(hashlib.blake2b(unit.tobytes(), digest_size=16).digest() for unit in np.ascontiguousarray(units))
+    same = Counter(
+        hashlib.blake2b(unit.tobytes(), digest_size=16).digest()
+        for unit in np.ascontiguousarray(units)
+    )
     return sum(count for count in same.values() if count > 1)
 
 
@@ -175,7 +197,8 @@ def _digest(array: Array, moments: Moments) -> str | None:
         if len(distinct) <= 64:
             distinct = np.union1d(distinct, chunk[chunk != 0])
     nonzero = moments.size - moments.zeros
-    # With the moments a checksum tells kernels apart, and takes a quarter of the time of a cryptographic hash.
+    # With the moments a checksum tells kernels apart, and takes a quarter of the time of a
+    # cryptographic hash.
     digest = f"{checksum:08x} {moments.mean!r} {moments.norm!r}"
     return digest if nonzero >= _TELLING and len(distinct) > min(nonzero / 2, 64) else None
 
@@ -216,8 +239,9 @@ def _cells_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 def forget_bias_overwritten(layer: keras.layers.Layer) -> bool:
     """Return whether an LSTM overwrites the forget-gate bias of its initializer with ones.
 
-    The initializer then fills only the other three gates. If these are all 0, it agrees with the default of the layer;
-    if they are all 1, the forget gates have the value that it would have given them.
+    The initializer then fills only the other three gates. If these are all 0, it agrees with the
+    default of the layer; if they are all 1, the forget gates have the value that it would have
+    given them.
     """
     return any(map(_is_overwritten, _cells_of(layer)))
 

@@ -22,7 +22,14 @@ from keras_initx.sampling import MOST, Bounds, Namespace, Stream, choose_namespa
 if TYPE_CHECKING:
     from keras_initx.rendering import Table
 
-__all__ = ["CatalogEntry", "ConstantInitializer", "Initializer", "RandomInitializer", "catalog", "register"]
+__all__ = [
+    "CatalogEntry",
+    "ConstantInitializer",
+    "Initializer",
+    "RandomInitializer",
+    "catalog",
+    "register",
+]
 
 Class = TypeVar("Class", bound=type)
 
@@ -94,7 +101,9 @@ def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
         ids = tuple(f"initx.{name}" for name in names)
         _ENTRIES.append(CatalogEntry(ids, cls, formula, use))
         keras.saving.register_keras_serializable(package="initx")(cls)
-        keras.saving.get_custom_objects().update(dict.fromkeys((*ids, f"initx.{cls.__name__}"), cls))
+        keras.saving.get_custom_objects().update(
+            dict.fromkeys((*ids, f"initx.{cls.__name__}"), cls)
+        )
         return cls
 
     return decorator
@@ -216,7 +225,9 @@ class Initializer(KerasInitializer):
 
     def __repr__(self) -> str:
         arguments = _plain(self._arguments(), _readable).items()
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in arguments)})"
+        return (
+            f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in arguments)})"
+        )
 
     def __eq__(self, other: object) -> bool:
         """Compare by class and arguments: equal initializers give the same values. Drawn seeds are compared too."""
@@ -248,7 +259,11 @@ def parameters_of(cls: type) -> Mapping[str, inspect.Parameter]:
         for base in cls.__mro__:
             if "__init__" in vars(base):
                 _, *parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-                named = [item for item in parameters if item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)]
+                named = [
+                    item
+                    for item in parameters
+                    if item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)
+                ]
                 found |= {item.name: item for item in named if item.name not in found}
                 if len(named) == len(parameters):
                     break
@@ -272,7 +287,9 @@ def _plain(value: Any, nested: Callable[[Any], Any]) -> Any:
         return {name: _plain(item, nested) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, nested) for item in value]
-    if isinstance(value, keras.initializers.Initializer | keras.random.SeedGenerator) or is_array(value):
+    if isinstance(value, keras.initializers.Initializer | keras.random.SeedGenerator) or is_array(
+        value
+    ):
         return nested(value)
     if isinstance(value, np.floating):
         return float(value)  # of a `longdouble`, `item` would return itself
@@ -308,7 +325,8 @@ def _comparable(value: Any) -> Any:
     if is_array(value):
         array = keras.ops.convert_to_numpy(value)
         return array.dtype, array.shape, array.tobytes()
-    # Keras' own initializers are equal only to themselves. An unseeded one keeps the seed that it drew here.
+    # Keras' own initializers are equal only to themselves. An unseeded one keeps the seed that it
+    # drew here.
     if isinstance(value, Initializer | keras.random.SeedGenerator):
         return value
     return keras.saving.serialize_keras_object(value), getattr(value, "seed", None)
@@ -378,11 +396,16 @@ class _SeededCall:
         return with_seed(self.initializer, seed)._tensor(self.shape, self.dtype)
 
 
-def seeded_call(initializer: Any, shape: Shape, dtype: DType) -> tuple[Callable[[Tensor], Tensor], Tensor] | None:
+def seeded_call(
+    initializer: Any, shape: Shape, dtype: DType
+) -> tuple[Callable[[Tensor], Tensor], Tensor] | None:
     """Return a call as a function of the seed, equal for all seeds, and the seed; `None` if it is not the only one."""
     if not isinstance(initializer, RandomInitializer) or not isinstance(initializer.seed, int):
         return None
-    if type(initializer).__call__ is not Initializer.__call__ or len(list(parts_of(initializer))) > 1:
+    if (
+        type(initializer).__call__ is not Initializer.__call__
+        or len(list(parts_of(initializer))) > 1
+    ):
         return None
     return _SeededCall(with_seed(initializer, 0), shape, dtype), np.uint32(initializer.seed)
 

@@ -12,12 +12,22 @@ import numpy as np
 from keras_initx._checks import as_float, check_flag, check_number, is_real
 from keras_initx._typing import Array, DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
-from keras_initx.sampling import CELLS, Draw, Namespace, Quantiles, Stream, portable_exp, portable_log
+from keras_initx.sampling import (
+    CELLS,
+    Draw,
+    Namespace,
+    Quantiles,
+    Stream,
+    portable_exp,
+    portable_log,
+)
 
 __all__ = ["PriorBias", "ReLUBias", "TimeStepBias"]
 
 
-@register("relu_bias", formula="value", use="ReLU layers with small weights: fewer units die in training")
+@register(
+    "relu_bias", formula="value", use="ReLU layers with small weights: fewer units die in training"
+)
 class ReLUBias(ConstantInitializer):
     """Initialize every bias to the same small positive value.
 
@@ -153,7 +163,9 @@ class PriorBias(ConstantInitializer):
             bias = portable_log(frequencies[1:]) - portable_log(frequencies[:1])
         else:
             largest = frequencies.max()  # relative to it, the sum cannot overflow
-            bias = portable_log(frequencies) - (portable_log(largest) + portable_log(math.fsum(frequencies / largest)))
+            bias = portable_log(frequencies) - (
+                portable_log(largest) + portable_log(math.fsum(frequencies / largest))
+            )
         return xp.full(shape, float(bias), dtype) if bias.ndim == 0 else xp.array(bias, dtype)
 
 
@@ -166,12 +178,18 @@ def _check_frequencies(frequencies: Any, multi_label: bool) -> Any:
     if not all(map(is_real, given)):
         raise TypeError(f"`frequencies` must be a number or a list of numbers. {received}")
     if is_list and len(given) < (1 if multi_label else 2):
-        raise ValueError(f"`frequencies` must have a number for each of at least two classes. {received}")
+        raise ValueError(
+            f"`frequencies` must have a number for each of at least two classes. {received}"
+        )
     is_relative = is_list and not multi_label
-    below, required = (sys.float_info.max, "positive and finite") if is_relative else (1, "between 0 and 1")
+    below, required = (
+        (sys.float_info.max, "positive and finite") if is_relative else (1, "between 0 and 1")
+    )
     for index, number in enumerate(given):
         if not 0 < as_float(number) < below:
-            which = f"; that of class {index} is not, so its bias would be infinite" if is_list else ""
+            which = (
+                f"; that of class {index} is not, so its bias would be infinite" if is_list else ""
+            )
             raise ValueError(f"`frequencies` must be {required}{which}. {received}")
     return frequencies
 
@@ -203,11 +221,23 @@ def _shares(labels: Array) -> list[float]:
 
 def _counts(labels: Array) -> list[float]:
     """Return the count of each class, with one class per row."""
-    if labels.ndim == 2 and labels.shape[1] > 1 and labels.min() >= 0 and np.allclose(labels.sum(axis=1), 1, atol=1e-3):
-        return [int(count) if count.is_integer() else count for count in labels.sum(axis=0).tolist()]
+    if (
+        labels.ndim == 2
+        and labels.shape[1] > 1
+        and labels.min() >= 0
+        and np.allclose(labels.sum(axis=1), 1, atol=1e-3)
+    ):
+        return [
+            int(count) if count.is_integer() else count for count in labels.sum(axis=0).tolist()
+        ]
     classes, counts = np.unique(labels, return_counts=True)
     extent = f"labels of shape {labels.shape} between {classes[0]:g} and {classes[-1]:g}"
-    if labels.ndim not in (1, 2) or labels.size != len(labels) or classes[0] < 0 or (classes % 1).any():
+    if (
+        labels.ndim not in (1, 2)
+        or labels.size != len(labels)
+        or classes[0] < 0
+        or (classes % 1).any()
+    ):
         raise ValueError(
             "`labels` must be integers of shape (n,) or (n, 1), or have shape (n, classes) with rows that sum to 1; "
             f"for multi-label data use `multi_label=True`. Received: {extent}"
@@ -259,12 +289,18 @@ class TimeStepBias(RandomInitializer):
         >>> layer = keras.layers.Dense(64, "softplus", bias_initializer="initx.time_step_bias")
 
     Reference:
-        Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces", 2023, section
-        3.6, and the authors' code, `mamba_ssm`, with `dt_min`, `dt_max` and `dt_init_floor`.
+        Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces", 2023,
+        section 3.6, and the authors' code, `mamba_ssm`, with `dt_min`, `dt_max` and
+        `dt_init_floor`.
     """
 
     def __init__(
-        self, min_step: float = 0.001, *, max_step: float = 0.1, floor: float = 1e-4, seed: Seed = None
+        self,
+        min_step: float = 0.001,
+        *,
+        max_step: float = 0.1,
+        floor: float = 1e-4,
+        seed: Seed = None,
     ) -> None:
         super().__init__(seed=seed)
         self.min_step: float = check_number("min_step", min_step, positive=True)
@@ -276,7 +312,9 @@ class TimeStepBias(RandomInitializer):
                 f"Received: {min_step=!r}, {max_step=!r}"
             )
         if floor >= max_step:
-            raise ValueError(f"`floor` must be below `max_step`. Received: {floor=!r}, {max_step=!r}")
+            raise ValueError(
+                f"`floor` must be below `max_step`. Received: {floor=!r}, {max_step=!r}"
+            )
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         quantiles = _step_quantiles(float(self.min_step), float(self.max_step))

@@ -56,14 +56,20 @@ class Scaled(Initializer):
     """
 
     def __init__(self, initializer: InitializerLike, factor: float) -> None:
-        self.initializer: keras.initializers.Initializer = check_initializer("initializer", initializer)
+        self.initializer: keras.initializers.Initializer = check_initializer(
+            "initializer", initializer
+        )
         self.factor: float = check_number("factor", factor)
 
     def _check_shape(self, shape: Shape) -> None:
         check_shape_for(self.initializer, shape)
 
     def expected_std(self, shape: Shape) -> float | None:
-        expected = self.initializer.expected_std(shape) if isinstance(self.initializer, Initializer) else None
+        expected = (
+            self.initializer.expected_std(shape)
+            if isinstance(self.initializer, Initializer)
+            else None
+        )
         return None if expected is None else abs(float(self.factor)) * expected
 
     def _largest(self, shape: Shape) -> float:
@@ -112,7 +118,9 @@ class Concatenated(Initializer):
         with fewer heads than queries).
     """
 
-    def __init__(self, initializers: Sequence[InitializerLike], *, sizes: Sizes = None, axis: int = -1) -> None:
+    def __init__(
+        self, initializers: Sequence[InitializerLike], *, sizes: Sizes = None, axis: int = -1
+    ) -> None:
         self.initializers: list[keras.initializers.Initializer] = _check_initializers(initializers)
         self.sizes: Sizes = _check_sizes(sizes, len(self.initializers))
         if not is_integer(axis):
@@ -122,7 +130,10 @@ class Concatenated(Initializer):
     def _check_shape(self, shape: Shape) -> None:
         check_shape_has_axes(shape, "axis", [self.axis])
         if self.sizes is None:
-            fits, rule = shape[self.axis] % len(self.initializers) == 0, "a multiple of the number of initializers"
+            fits, rule = (
+                shape[self.axis] % len(self.initializers) == 0,
+                "a multiple of the number of initializers",
+            )
         else:
             fits, rule = shape[self.axis] == sum(self.sizes), "the sum of `sizes`"
         if not fits:
@@ -164,8 +175,14 @@ def _check_initializers(initializers: Any) -> list[keras.initializers.Initialize
                 continue
             number = seed.get_config()["seed"] if is_generator else seed
             other = taken.get(number, seed)
-            if is_generator and isinstance(given, dict) and isinstance(other, keras.random.SeedGenerator):
-                part.seed = part._init_seed = seed = other  # of which a config has a copy in each part
+            if (
+                is_generator
+                and isinstance(given, dict)
+                and isinstance(other, keras.random.SeedGenerator)
+            ):
+                part.seed = part._init_seed = seed = (
+                    other  # of which a config has a copy in each part
+                )
             # A shared generator is fine: it gives each slice different values.
             if other is not seed or (number in taken and not is_generator):
                 raise ValueError(
@@ -190,7 +207,9 @@ def _check_sizes(sizes: Sizes, count: int) -> Sizes:
 
 def check_initializer(name: str, value: InitializerLike) -> keras.initializers.Initializer:
     """Return the initializer given as an object, a string id or a config."""
-    required = f"`{name}` must be an initializer, its string id or its config. Received: {name}={value!r}"
+    required = (
+        f"`{name}` must be an initializer, its string id or its config. Received: {name}={value!r}"
+    )
     if not isinstance(value, str | dict | keras.initializers.Initializer):
         raise TypeError(required)
     try:
@@ -215,10 +234,14 @@ def check_shape_for(initializer: keras.initializers.Initializer, shape: Shape) -
         except ValueError:
             is_filled = False
         if not is_filled:
-            raise ValueError(f"`shape` must be one that a value of shape {given} fills. Received: shape={shape}")
+            raise ValueError(
+                f"`shape` must be one that a value of shape {given} fills. Received: shape={shape}"
+            )
 
 
-def check_dtype_for(initializer: keras.initializers.Initializer, shape: Shape, dtype: DType) -> None:
+def check_dtype_for(
+    initializer: keras.initializers.Initializer, shape: Shape, dtype: DType
+) -> None:
     """Raise `ValueError` before drawing anything if `initializer` is known not to support `dtype`."""
     if isinstance(initializer, Initializer) and dtype in DTYPES:
         initializer._check_dtype(shape, dtype)

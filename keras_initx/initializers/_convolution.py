@@ -8,8 +8,18 @@ import numpy as np
 
 from keras_initx._checks import check_count, check_kernel, check_parts
 from keras_initx._typing import Array, DType, Gain, InitializerLike, Seed, Shape, Tensor
-from keras_initx.initializers._base import ConstantInitializer, Initializer, RandomInitializer, register
-from keras_initx.initializers._composition import check_initializer, check_shape_for, largest_of, values_of
+from keras_initx.initializers._base import (
+    ConstantInitializer,
+    Initializer,
+    RandomInitializer,
+    register,
+)
+from keras_initx.initializers._composition import (
+    check_initializer,
+    check_shape_for,
+    largest_of,
+    values_of,
+)
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._scale import check_gain, gain_value
 from keras_initx.sampling import Namespace, Stream
@@ -28,8 +38,8 @@ class DeltaOrthogonal(RandomInitializer):
     A kernel `(*window, inputs, units)` is zero except at the center of the window. The center is
     `gain` times a matrix `Q` of shape `(inputs, units)` with orthonormal rows, `QQ' = I`, drawn
     uniformly from all such matrices (Haar measure). With `padding="same"` and `gain=1` the layer
-    preserves the norm of the signal at each pixel, before its activation. A kernel that is orthogonal as a flattened
-    matrix (`Orthogonal`) does not, because windows overlap.
+    preserves the norm of the signal at each pixel, before its activation. A kernel that is
+    orthogonal as a flattened matrix (`Orthogonal`) does not, because windows overlap.
 
     The center of a window of length `k` is index `(k - 1) // 2`, which `padding="same"` aligns with
     the output pixel, also for even `k`.
@@ -85,7 +95,9 @@ class DeltaOrthogonal(RandomInitializer):
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         orthogonal = Orthogonal(self.gain, self.seed, blocks=self.groups)
-        return _at_center(stream.xp, orthogonal._draw_matrix(stream, shape[-2], shape[-1], dtype), shape, dtype)
+        return _at_center(
+            stream.xp, orthogonal._draw_matrix(stream, shape[-2], shape[-1], dtype), shape, dtype
+        )
 
 
 @register(
@@ -183,7 +195,9 @@ class ICNR(Initializer):
     """
 
     def __init__(self, initializer: InitializerLike = "initx.he_normal", scale: int = 2) -> None:
-        self.initializer: keras.initializers.Initializer = check_initializer("initializer", initializer)
+        self.initializer: keras.initializers.Initializer = check_initializer(
+            "initializer", initializer
+        )
         self.scale: int = check_count("scale", scale)
 
     def _check_shape(self, shape: Shape) -> None:
@@ -219,19 +233,19 @@ class Bilinear(ConstantInitializer):
     2)`, a triangle; over two or three axes it is the product of the triangles. A kernel `(*window,
     channels, channels)` has these weights from each channel to itself and zeros elsewhere.
 
-    A `Conv1DTranspose`, `Conv2DTranspose` or `Conv3DTranspose` with strides `s`, `padding="same"` and
-    windows of length `2 * s - s % 2` then starts as linear, bilinear or trilinear interpolation,
-    with pixel centers aligned as in `keras.ops.image.resize`. The image is padded with zeros, so
-    the outermost `s / 2` pixels fade.
+    A `Conv1DTranspose`, `Conv2DTranspose` or `Conv3DTranspose` with strides `s`, `padding="same"`
+    and windows of length `2 * s - s % 2` then starts as linear, bilinear or trilinear
+    interpolation, with pixel centers aligned as in `keras.ops.image.resize`. The image is padded
+    with zeros, so the outermost `s / 2` pixels fade.
 
     Interpolation keeps the number of channels. A layer that changes it as well, such as from 64 to
-    32 in a U-Net or a decoder, needs other weights: `VarianceScaling(2 * s**n, input_axes=[0, 1, 3])`
-    before relu, with `n` axes of the window, here two; or leave the change to a convolution with a
-    window of 1 before it.
+    32 in a U-Net or a decoder, needs other weights: `VarianceScaling(2 * s**n, input_axes=[0, 1,
+    3])` before relu, with `n` axes of the window, here two; or leave the change to a convolution
+    with a window of 1 before it.
 
     Raises:
-        ValueError: When called, if the shape does not have 3 to 5 dimensions, or its last two lengths
-            differ.
+        ValueError: When called, if the shape does not have 3 to 5 dimensions, or its last two
+            lengths differ.
 
     Example:
         >>> keras.ops.convert_to_numpy(Bilinear()((4, 1, 1))).ravel().tolist()

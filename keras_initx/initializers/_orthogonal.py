@@ -10,7 +10,14 @@ from keras_initx._checks import as_float, check_choice, check_count, is_real
 from keras_initx._typing import Array, AxesLike, DType, Gain, Seed, Shape, Tensor
 from keras_initx.initializers._base import register
 from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
-from keras_initx.sampling import NORMAL_REACH, Stream, gaussian_frame, householder_frame, qr_frame, svd_frame
+from keras_initx.sampling import (
+    NORMAL_REACH,
+    Stream,
+    gaussian_frame,
+    householder_frame,
+    qr_frame,
+    svd_frame,
+)
 
 __all__ = ["Orthogonal", "OrthogonalQR"]
 
@@ -36,10 +43,10 @@ class Orthogonal(MatrixInitializer):
     The matrix `Q` has orthonormal columns, `Q'Q = I`, or orthonormal rows, `QQ' = I`, if it has
     fewer rows than columns. It is drawn uniformly from all such matrices (Haar measure). A square
     `Q` preserves the norm of what it multiplies exactly, forward and backward, so signals neither
-    vanish nor explode in deep linear networks. Activations between the layers change the norm, which
-    `gain` compensates on average. Kernels of more than two dimensions are flattened to `(inputs,
-    units)`; the last axis is the units unless `input_axes` or `output_axes` are given. Since Keras
-    3.15, `EinsumDense` and the attention layers set these axes themselves.
+    vanish nor explode in deep linear networks. Activations between the layers change the norm,
+    which `gain` compensates on average. Kernels of more than two dimensions are flattened to
+    `(inputs, units)`; the last axis is the units unless `input_axes` or `output_axes` are given.
+    Since Keras 3.15, `EinsumDense` and the attention layers set these axes themselves.
 
     With `singular_values` the matrix is `U diag(singular_values) V'` instead, with `U` and `V`
     drawn independently in the same way as `Q`.
@@ -159,7 +166,10 @@ class Orthogonal(MatrixInitializer):
         short, long = sorted((inputs, columns))
         make_frame = _FRAMES[self.method]
         with xp.full_precision():
-            parts = [make_frame(stream, long, short, dtype, block * short * long) for block in range(blocks)]
+            parts = [
+                make_frame(stream, long, short, dtype, block * short * long)
+                for block in range(blocks)
+            ]
             if self.singular_values is not None:
                 spectrum = _spectrum(self.singular_values, short).astype(dtype)
                 # V starts after the last element of all U, so that no draw is used twice.

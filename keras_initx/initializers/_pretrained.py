@@ -37,7 +37,9 @@ def with_mean(array: Array, shape: Shape, dtype: DType) -> Array:
     """Return `array` in `dtype`, extended to `shape` by its mean along the axis that is longer, rounded once."""
     axis = grown_axis(array.shape, shape)
     mean = cast(np.mean(array, axis, "float64", keepdims=True), dtype)
-    return np.concatenate([cast(array, dtype), mean.repeat(shape[axis] - array.shape[axis], axis)], axis)
+    return np.concatenate(
+        [cast(array, dtype), mean.repeat(shape[axis] - array.shape[axis], axis)], axis
+    )
 
 
 @register(
@@ -71,7 +73,8 @@ class Pretrained(Initializer):
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range; when called, if the file does not exist, cannot
             be read or does not match `sha256`, if it has no array of that name, shape and a
-            floating-point dtype, or if a finite number in it is beyond the range of the weight's dtype.
+            floating-point dtype, or if a finite number in it is beyond the range of the weight's
+            dtype.
         ImportError: When called, if the package `safetensors` is needed but not installed.
 
     Example:
@@ -103,7 +106,9 @@ class Pretrained(Initializer):
         if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
             raise ValueError(f"`sha256` must be 64 hexadecimal digits. Received: {sha256=!r}")
         self.pad: keras.initializers.Initializer | Literal["mean"] | None = (
-            pad if pad is None or (isinstance(pad, str) and pad == "mean") else check_initializer("pad", pad)
+            pad
+            if pad is None or (isinstance(pad, str) and pad == "mean")
+            else check_initializer("pad", pad)
         )
 
     def _check_shape(self, shape: Shape) -> None:
@@ -114,8 +119,9 @@ class Pretrained(Initializer):
         xp = choose_namespace(math.prod(shape))
         computed = computing_dtype(dtype)
         if loads_a_model():
-            # These values will be overwritten. The author of a saved model must not decide which files are opened here.
-            # If a layer does not save this weight, NaN cannot be mistaken for a trained value.
+            # These values will be overwritten. The author of a saved model must not decide which
+            # files are opened here. If a layer does not save this weight, NaN cannot be mistaken
+            # for a trained value.
             return xp.full(shape, np.nan, computed)
         array = self._read(shape)
         try:
@@ -166,12 +172,23 @@ class Pretrained(Initializer):
         elif found.dtype not in DTYPES:
             rule = f"`key` must name an array of a dtype in {DTYPES}"
         else:
-            larger = ", or larger along its axes, with `pad` for the rest" if self.pad is None else ", or larger"
+            larger = (
+                ", or larger along its axes, with `pad` for the rest"
+                if self.pad is None
+                else ", or larger"
+            )
             rule = f"`shape` must be that of the array, {found.shape}{larger}"
         # A misspelled name has close matches; a wrong shape has none.
-        similar = [] if found else difflib.get_close_matches(key or "", filter(None, contents), n=len(contents) or 1)
+        similar = (
+            []
+            if found
+            else difflib.get_close_matches(key or "", filter(None, contents), n=len(contents) or 1)
+        )
         ranks: dict[str | None, int] = {name: rank for rank, name in enumerate(similar)}
-        names = sorted(contents, key=lambda name: (ranks.get(name, len(ranks)), not self._fits(contents[name], shape)))
+        names = sorted(
+            contents,
+            key=lambda name: (ranks.get(name, len(ranks)), not self._fits(contents[name], shape)),
+        )
         listed = [f"{name!r} {contents[name].shape} {contents[name].dtype}" for name in names]
         return (
             f"{rule}. The file has: {truncated(listed) or 'nothing'}. "

@@ -26,7 +26,9 @@ _LEAST_WIDTH = 0.001
 _LARGEST_DISTANCE = 5
 
 
-@register("random_uniform", formula="U(minval, maxval)", use="a uniform distribution with given bounds")
+@register(
+    "random_uniform", formula="U(minval, maxval)", use="a uniform distribution with given bounds"
+)
 class RandomUniform(RandomInitializer):
     """Draw weights from the uniform distribution between `minval` and `maxval`.
 
@@ -54,7 +56,9 @@ class RandomUniform(RandomInitializer):
         self.minval: float = check_number("minval", minval)
         self.maxval: float = check_number("maxval", maxval)
         if not minval < maxval:
-            raise ValueError(f"`maxval` must be greater than `minval`. Received: {minval=!r}, {maxval=!r}")
+            raise ValueError(
+                f"`maxval` must be greater than `minval`. Received: {minval=!r}, {maxval=!r}"
+            )
         # In which draws are computed, as multiples of the width.
         if float(maxval) - float(minval) > float(np.finfo("float32").max):
             raise ValueError(
@@ -75,7 +79,11 @@ class RandomUniform(RandomInitializer):
         return float(self.minval), float(self.maxval)
 
 
-@register("random_normal", formula="N(mean, stddev²)", use="a normal distribution with a given standard deviation")
+@register(
+    "random_normal",
+    formula="N(mean, stddev²)",
+    use="a normal distribution with a given standard deviation",
+)
 class RandomNormal(RandomInitializer):
     """Draw weights from the normal distribution `N(mean, stddev^2)`.
 
@@ -175,7 +183,13 @@ class TruncatedNormal(RandomInitializer):
     """
 
     def __init__(
-        self, mean: float = 0.0, stddev: float = 0.05, seed: Seed = None, *, lower: float = -2.0, upper: float = 2.0
+        self,
+        mean: float = 0.0,
+        stddev: float = 0.05,
+        seed: Seed = None,
+        *,
+        lower: float = -2.0,
+        upper: float = 2.0,
     ) -> None:
         super().__init__(seed=seed)
         self.mean: float = check_number("mean", mean)
@@ -183,7 +197,9 @@ class TruncatedNormal(RandomInitializer):
         self.lower: float = check_number("lower", lower)
         self.upper: float = check_number("upper", upper)
         if float(upper) - float(lower) < _LEAST_WIDTH:
-            raise ValueError(f"`upper` must be at least {_LEAST_WIDTH} above `lower`. Received: {lower=!r}, {upper=!r}")
+            raise ValueError(
+                f"`upper` must be at least {_LEAST_WIDTH} above `lower`. Received: {lower=!r}, {upper=!r}"
+            )
         if max(lower, -upper) > _LARGEST_DISTANCE:
             raise ValueError(
                 f"`lower` and `upper` must not both be above {_LARGEST_DISTANCE} or both below -{_LARGEST_DISTANCE}. "

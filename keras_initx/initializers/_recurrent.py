@@ -77,7 +77,9 @@ class LSTMForgetBias(_GateBias):
             if self.value != 1:
                 raise _overwritten_error("`value` must be 1", layer, "value", self.value)
             if getattr(layer, "bias_initializer", None) is not self:
-                raise _overwritten_error("`LSTMForgetBias` cannot be within another", layer, "value", self.value)
+                raise _overwritten_error(
+                    "`LSTMForgetBias` cannot be within another", layer, "value", self.value
+                )
         _check_bias(shape, "lstm", layer, self.units)
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
@@ -180,17 +182,25 @@ class ChronoBias(RandomInitializer):
         Tallec and Ollivier, "Can recurrent neural networks warp time?", ICLR 2018.
     """
 
-    def __init__(self, max_steps: int = 100, *, cell: Cell | None = None, seed: Seed = None) -> None:
+    def __init__(
+        self, max_steps: int = 100, *, cell: Cell | None = None, seed: Seed = None
+    ) -> None:
         super().__init__(seed=seed)
         self.max_steps: int = check_count("max_steps", max_steps)
         if not 3 <= max_steps <= _MOST_STEPS:
-            raise ValueError(f"`max_steps` must be from 3 to {_MOST_STEPS}. Received: {max_steps=!r}")
-        self.cell: Cell | None = cell if cell is None else check_choice("cell", cell, get_args(Cell))
+            raise ValueError(
+                f"`max_steps` must be from 3 to {_MOST_STEPS}. Received: {max_steps=!r}"
+            )
+        self.cell: Cell | None = (
+            cell if cell is None else check_choice("cell", cell, get_args(Cell))
+        )
 
     def _check_shape(self, shape: Shape) -> None:
         layer = layer_using(self)
         if overwrites_forget_bias(layer):
-            raise _overwritten_error("`ChronoBias` cannot be used", layer, "max_steps", self.max_steps)
+            raise _overwritten_error(
+                "`ChronoBias` cannot be used", layer, "max_steps", self.max_steps
+            )
         cell = self._cell(layer, shape)
         if cell is None:
             raise ValueError(
@@ -217,7 +227,9 @@ class ChronoBias(RandomInitializer):
     def _keeping(self, stream: Stream, units: int, dtype: DType) -> Tensor:
         """Return the biases of the forget gates of an LSTM or the update gates of a GRU."""
         quantiles = _log_quantiles(int(self.max_steps))
-        return stream.from_quantiles(Draw.VALUES, (units,), quantiles, dtype, bounds=(0, quantiles.highest))
+        return stream.from_quantiles(
+            Draw.VALUES, (units,), quantiles, dtype, bounds=(0, quantiles.highest)
+        )
 
 
 @functools.lru_cache(maxsize=8)
@@ -236,22 +248,31 @@ def _overwritten_error(required: str, layer: keras.Layer, name: str, value: floa
     )
 
 
-def _check_bias(shape: Shape, cell: Cell, layer: keras.Layer | None, units: int | None = None) -> None:
+def _check_bias(
+    shape: Shape, cell: Cell, layer: keras.Layer | None, units: int | None = None
+) -> None:
     """Raise `ValueError` unless `shape` is that of a bias, or of one of the two pieces that an LSTM may ask for.
 
     Args:
         shape: The requested shape.
         cell: Whether it must be the bias of an LSTM or of a GRU.
         layer: The layer that asks for it, or `None` if it is unknown.
-        units: The required number of units, or `None` to use the layer's. If that is unknown too, any number fits.
+        units: The required number of units, or `None` to use the layer's. If that is unknown too,
+            any number fits.
     """
-    required = "a GRU's bias, (3 * units,) or (2, 3 * units)" if cell == "gru" else "an LSTM's bias, (4 * units,)"
+    required = (
+        "a GRU's bias, (3 * units,) or (2, 3 * units)"
+        if cell == "gru"
+        else "an LSTM's bias, (4 * units,)"
+    )
     rows = [(), (2,)] if cell == "gru" else [()]
     gates = [3] if cell == "gru" else [1, 2] if overwrites_forget_bias(layer) else [4]
     of_layer = units_of(layer)
     units = of_layer if units is None else units
     fitting = (shape or (0,))[-1] // gates[0] if units is None else units
-    if of_layer not in (None, units) or shape not in [(*row, gate * fitting) for row in rows for gate in gates]:
+    if of_layer not in (None, units) or shape not in [
+        (*row, gate * fitting) for row in rows for gate in gates
+    ]:
         raise ValueError(
             f"`shape` must be that of {required}. "
             f"Received: shape={shape}, units={units}, layer={layer and layer.name!r}"

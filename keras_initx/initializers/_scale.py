@@ -4,13 +4,23 @@ import math
 from collections.abc import Iterable
 
 from keras_initx._checks import check_choice, check_number, check_rank, is_integer
-from keras_initx._typing import Activation, AxesLike, DType, Gain, KerasVarianceScaling, Seed, Shape, Tensor
+from keras_initx._typing import (
+    Activation,
+    AxesLike,
+    DType,
+    Gain,
+    KerasVarianceScaling,
+    Seed,
+    Shape,
+    Tensor,
+)
 from keras_initx.initializers._base import RandomInitializer
 from keras_initx.sampling import Stream
 
-# The first six are those of `torch.nn.init.calculate_gain` (leaky_relu with 0.2, the slope of Keras' activation). Its
-# gain for selu is one that others found by trial; the weights of self-normalizing networks have a gain of 1.
-# The others preserve the second moment: 1 / sqrt(E[f(z)^2]) for z ~ N(0, 1), as sqrt(2) does for relu.
+# The first six are those of `torch.nn.init.calculate_gain` (leaky_relu with 0.2, the slope of
+# Keras' activation). Its gain for selu is one that others found by trial; the weights of
+# self-normalizing networks have a gain of 1. The others preserve the second moment: 1 /
+# sqrt(E[f(z)^2]) for z ~ N(0, 1), as sqrt(2) does for relu.
 _GAINS: dict[Activation, float] = {
     "linear": 1.0,
     "sigmoid": 1.0,
@@ -40,9 +50,14 @@ class AxesInitializer(RandomInitializer, KerasVarianceScaling):
     `VarianceScaling`; it inherits only the type.
     """
 
-    _groups = (1, 1)  # of the inputs and of the units of a convolution whose kernel `initialize` draws
+    _groups = (
+        1,
+        1,
+    )  # of the inputs and of the units of a convolution whose kernel `initialize` draws
 
-    def __init__(self, *, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
+    def __init__(
+        self, *, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None
+    ) -> None:
         super().__init__(seed=seed)
         self.input_axes: AxesLike = _check_axes("input_axes", input_axes)
         self.output_axes: AxesLike = _check_axes("output_axes", output_axes)
@@ -79,7 +94,9 @@ class MatrixInitializer(AxesInitializer):
         Sorted, so that the same axes give the same values in whatever order they were listed.
         """
         axes = range(len(shape))
-        inputs, units = ({axes[axis] for axis in named or ()} for named in (self.input_axes, self.output_axes))
+        inputs, units = (
+            {axes[axis] for axis in named or ()} for named in (self.input_axes, self.output_axes)
+        )
         if self.input_axes is None:
             inputs = set(axes) - (set(axes[-1:]) if self.output_axes is None else units)
         if self.output_axes is None:
@@ -112,7 +129,9 @@ def _check_axes(name: str, axes: AxesLike) -> AxesLike:
 
 def check_shape_has_axes(shape: Shape, name: str, axes: AxesLike) -> None:
     """Raise `ValueError` if `shape` lacks one of `axes`, or if two of them are the same axis."""
-    numbers_from_zero = {axis % len(shape) for axis in axes or () if -len(shape) <= axis < len(shape)}
+    numbers_from_zero = {
+        axis % len(shape) for axis in axes or () if -len(shape) <= axis < len(shape)
+    }
     if len(numbers_from_zero) < len(axes or ()):
         raise ValueError(
             f"`shape` must have every axis in `{name}`, without repeats. Received: shape={shape}, {name}={axes!r}"
@@ -140,7 +159,9 @@ def fans(
     inputs, outputs = default_axes(len(shape))
     input_axes = inputs if input_axes is None else input_axes
     output_axes = outputs if output_axes is None else output_axes
-    fan_in, fan_out = (math.prod(shape[axis] for axis in axes) for axes in (input_axes, output_axes))
+    fan_in, fan_out = (
+        math.prod(shape[axis] for axis in axes) for axes in (input_axes, output_axes)
+    )
     return fan_in // groups[0], fan_out // groups[1]
 
 
@@ -158,7 +179,9 @@ def default_axes(rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def check_gain(gain: Gain) -> Gain:
     """Return `gain`, which must be a positive number or the name of an activation."""
     is_name = isinstance(gain, str)
-    checked: Gain = check_choice("gain", gain, _GAINS) if is_name else check_number("gain", gain, positive=True)
+    checked: Gain = (
+        check_choice("gain", gain, _GAINS) if is_name else check_number("gain", gain, positive=True)
+    )
     return checked
 
 

@@ -87,9 +87,15 @@ class Sparse(MatrixInitializer):
     ) -> None:
         super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
         self.gain: Gain = check_gain(gain)
-        self.connections: int | None = connections if connections is None else check_count("connections", connections)
-        self.sparsity: float | None = sparsity if sparsity is None else check_number("sparsity", sparsity)
-        self.stddev: float | None = stddev if stddev is None else check_number("stddev", stddev, positive=True)
+        self.connections: int | None = (
+            connections if connections is None else check_count("connections", connections)
+        )
+        self.sparsity: float | None = (
+            sparsity if sparsity is None else check_number("sparsity", sparsity)
+        )
+        self.stddev: float | None = (
+            stddev if stddev is None else check_number("stddev", stddev, positive=True)
+        )
         if sparsity is not None and not 0 <= sparsity < 1:
             raise ValueError(f"`sparsity` must be in [0, 1). Received: {sparsity=!r}")
         if sparsity is not None and connections is not None:
@@ -97,7 +103,9 @@ class Sparse(MatrixInitializer):
                 f"Only one of `connections` and `sparsity` can be given. Received: {connections=!r}, {sparsity=!r}"
             )
         if stddev is not None and gain != 1.0:
-            raise ValueError(f"Only one of `stddev` and `gain` can be given. Received: {stddev=!r}, {gain=!r}")
+            raise ValueError(
+                f"Only one of `stddev` and `gain` can be given. Received: {stddev=!r}, {gain=!r}"
+            )
 
     def expected_std(self, shape: Shape) -> float:
         inputs, _ = self._matrix_shape(shape)
@@ -124,7 +132,11 @@ class Sparse(MatrixInitializer):
 
     def _stddev(self, connections: int) -> float:
         """Return the standard deviation of the weights of a unit with this number of connections."""
-        return gain_value(self.gain) / math.sqrt(max(connections, 1)) if self.stddev is None else float(self.stddev)
+        return (
+            gain_value(self.gain) / math.sqrt(max(connections, 1))
+            if self.stddev is None
+            else float(self.stddev)
+        )
 
     def _connections(self, inputs: int) -> int:
         """Return the number of connections of a unit with `inputs` inputs."""
@@ -204,15 +216,20 @@ class KeepSparse(KerasConstraint):
         """Return a boolean mask of the connections in a kernel with these values."""
         shape: Shape = tuple(values.shape)
         if shape not in self._masks:
-            if len(shape) > 2 and None in (self.initializer.input_axes, self.initializer.output_axes):
+            if len(shape) > 2 and None in (
+                self.initializer.input_axes,
+                self.initializer.output_axes,
+            ):
                 raise ValueError(
                     "`initializer` must have both `input_axes` and `output_axes` for a kernel of more than two "
                     f"dimensions. Received: initializer={self.initializer!r}, shape={shape}"
                 )
-            # Inside a trace the initializer would become part of the program and run at each step. A new thread is
-            # outside of any trace.
+            # Inside a trace the initializer would become part of the program and run at each step.
+            # A new thread is outside of any trace.
             with ThreadPoolExecutor(1) as executor:
-                kernel = executor.submit(lambda: keras.ops.convert_to_numpy(self.initializer(shape, "float32")))
+                kernel = executor.submit(
+                    lambda: keras.ops.convert_to_numpy(self.initializer(shape, "float32"))
+                )
             self._masks[shape] = kernel.result() != 0
         if backend.is_tracing():
             return keras.ops.convert_to_tensor(self._masks[shape])

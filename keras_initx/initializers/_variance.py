@@ -8,7 +8,15 @@ from keras_initx._checks import check_choice, check_number
 from keras_initx._typing import AxesLike, DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import register
 from keras_initx.initializers._scale import AxesInitializer
-from keras_initx.sampling import NORMAL_REACH, Draw, Stream, affine, truncated_normal, truncated_range, uniform_between
+from keras_initx.sampling import (
+    NORMAL_REACH,
+    Draw,
+    Stream,
+    affine,
+    truncated_normal,
+    truncated_range,
+    uniform_between,
+)
 
 __all__ = ["Spectral", "VarianceScaling"]
 
@@ -86,7 +94,9 @@ class VarianceScaling(AxesInitializer):
         super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
         self.scale: float = check_number("scale", scale, positive=True)
         self.mode: Mode = check_choice("mode", mode, _MODES)
-        self.distribution: Distribution = check_choice("distribution", distribution, get_args(Distribution))
+        self.distribution: Distribution = check_choice(
+            "distribution", distribution, get_args(Distribution)
+        )
 
     def expected_std(self, shape: Shape) -> float:
         return stddev_for(self.scale, self.mode, *self._fans(shape))
@@ -151,7 +161,12 @@ class Spectral(AxesInitializer):
     """
 
     def __init__(
-        self, scale: float = 1.0, *, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None
+        self,
+        scale: float = 1.0,
+        *,
+        seed: Seed = None,
+        input_axes: AxesLike = None,
+        output_axes: AxesLike = None,
     ) -> None:
         super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
         self.scale: float = check_number("scale", scale, positive=True)

@@ -4,10 +4,20 @@ from keras_initx._typing import AxesLike, Seed
 from keras_initx.initializers._base import register
 from keras_initx.initializers._variance import VarianceScaling
 
-__all__ = ["FanInNormal", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "LecunNormal", "LecunUniform"]
+__all__ = [
+    "FanInNormal",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "LecunNormal",
+    "LecunUniform",
+]
 
 
-@register("fan_in_normal", formula="N(0, 1 / fan_in)", use="the rule of thumb 1 / sqrt(n), not truncated")
+@register(
+    "fan_in_normal", formula="N(0, 1 / fan_in)", use="the rule of thumb 1 / sqrt(n), not truncated"
+)
 class FanInNormal(VarianceScaling):
     """Draw weights from `N(0, 1 / fan_in)`, not truncated.
 
@@ -34,7 +44,9 @@ class FanInNormal(VarianceScaling):
         Trade, Springer 1998.
     """
 
-    def __init__(self, *, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
+    def __init__(
+        self, *, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None
+    ) -> None:
         super().__init__(1.0, "fan_in", "untruncated_normal", seed, input_axes, output_axes)
 
 
@@ -69,7 +81,9 @@ class GlorotNormal(VarianceScaling):
         networks", AISTATS 2010.
     """
 
-    def __init__(self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
+    def __init__(
+        self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None
+    ) -> None:
         super().__init__(1.0, "fan_avg", "truncated_normal", seed, input_axes, output_axes)
 
 
@@ -103,11 +117,17 @@ class GlorotUniform(VarianceScaling):
         networks", AISTATS 2010.
     """
 
-    def __init__(self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
+    def __init__(
+        self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None
+    ) -> None:
         super().__init__(1.0, "fan_avg", "uniform", seed, input_axes, output_axes)
 
 
-@register("he_normal", formula="truncated normal, variance 2 / fan_in", use="layers before relu, leaky_relu and elu")
+@register(
+    "he_normal",
+    formula="truncated normal, variance 2 / fan_in",
+    use="layers before relu, leaky_relu and elu",
+)
 class HeNormal(VarianceScaling):
     """Draw weights from a truncated normal distribution with variance `2 / fan_in`.
 
@@ -134,7 +154,9 @@ class HeNormal(VarianceScaling):
         on ImageNet classification", ICCV 2015.
     """
 
-    def __init__(self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
+    def __init__(
+        self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None
+    ) -> None:
         super().__init__(2.0, "fan_in", "truncated_normal", seed, input_axes, output_axes)
 
 
@@ -168,12 +190,16 @@ class HeUniform(VarianceScaling):
         on ImageNet classification", ICCV 2015.
     """
 
-    def __init__(self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
+    def __init__(
+        self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None
+    ) -> None:
         super().__init__(2.0, "fan_in", "uniform", seed, input_axes, output_axes)
 
 
 @register(
-    "lecun_normal", formula="truncated normal, variance 1 / fan_in", use="layers before selu or without an activation"
+    "lecun_normal",
+    formula="truncated normal, variance 1 / fan_in",
+    use="layers before selu or without an activation",
 )
 class LecunNormal(VarianceScaling):
     """Draw weights from a truncated normal distribution with variance `1 / fan_in`.
@@ -201,7 +227,9 @@ class LecunNormal(VarianceScaling):
         Trade, Springer 1998.
     """
 
-    def __init__(self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
+    def __init__(
+        self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None
+    ) -> None:
         super().__init__(1.0, "fan_in", "truncated_normal", seed, input_axes, output_axes)
 
 
@@ -235,5 +263,7 @@ class LecunUniform(VarianceScaling):
         Trade, Springer 1998.
     """
 
-    def __init__(self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None) -> None:
+    def __init__(
+        self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None
+    ) -> None:
         super().__init__(1.0, "fan_in", "uniform", seed, input_axes, output_axes)

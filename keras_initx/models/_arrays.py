@@ -13,7 +13,15 @@ from keras_initx._array_files import FORMATS, Region, Stored, check_file, open_a
 from keras_initx._checks import check_choice, check_type, close_matches
 from keras_initx._typing import Array
 from keras_initx.backends import backend
-from keras_initx.models._layouts import LAYOUTS, OTHER_NAMES, Candidate, KerasLayout, LayoutName, Part, joined
+from keras_initx.models._layouts import (
+    LAYOUTS,
+    OTHER_NAMES,
+    Candidate,
+    KerasLayout,
+    LayoutName,
+    Part,
+    joined,
+)
 from keras_initx.structure import ModelWeight, check_model, find_weights
 
 # A file, a model, or a dict from names to arrays or tensors of any framework.
@@ -64,7 +72,9 @@ def _tensor(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def open_source(source: Source, memory: ModelMemory) -> Iterator[tuple[dict[str, Stored], LayoutName | None]]:
+def open_source(
+    source: Source, memory: ModelMemory
+) -> Iterator[tuple[dict[str, Stored], LayoutName | None]]:
     """Yield the arrays of `source` by name, not yet read, and its layout if only one is possible.
 
     A file stays open for the duration of the block. What is in `memory` is as it is now, also after
@@ -77,7 +87,12 @@ def open_source(source: Source, memory: ModelMemory) -> Iterator[tuple[dict[str,
     """
     if isinstance(source, keras.Model):
         check_model("source", source)
-        yield _checked_arrays({weight.path: weight.variable for weight in find_weights(source)}, memory), "keras"
+        yield (
+            _checked_arrays(
+                {weight.path: weight.variable for weight in find_weights(source)}, memory
+            ),
+            "keras",
+        )
     elif isinstance(source, Mapping):
         yield _checked_arrays(source, memory), None
     else:
@@ -98,7 +113,9 @@ def _checked_path(source: object) -> str:
             f"weights_only=True)`. Received: source={path!r}"
         )
     if suffix(path) not in _FORMATS:
-        raise ValueError(f"`source` must be a file that ends in one of {_FORMATS}. Received: source={path!r}")
+        raise ValueError(
+            f"`source` must be a file that ends in one of {_FORMATS}. Received: source={path!r}"
+        )
     check_file("source", path)
     return path
 
@@ -106,7 +123,9 @@ def _checked_path(source: object) -> str:
 def _checked_arrays(source: Mapping[Any, Any], memory: ModelMemory) -> dict[str, Stored]:
     for name in source:
         if not isinstance(name, str):
-            raise TypeError(f"`source` must be a dict from names to arrays. Received: {name!r} as a name")
+            raise TypeError(
+                f"`source` must be a dict from names to arrays. Received: {name!r} as a name"
+            )
     contents = {name: as_stored(value, memory) for name, value in source.items()}
     if contents and all(found.dtype == "object" for found in contents.values()):
         raise TypeError(
@@ -129,8 +148,16 @@ def as_stored(value: Any, memory: ModelMemory) -> Stored:
         dtype = str(value.dtype)
     if isinstance(value, np.ma.MaskedArray):
         dtype = f"masked {dtype}"
-    is_known = isinstance(value, np.ndarray | keras.Variable) or keras.ops.is_tensor(value) or hasattr(value, "detach")
-    return Stored(tuple(value.shape), dtype, (lambda region: _read(value)[region]) if is_known else _Late(value))
+    is_known = (
+        isinstance(value, np.ndarray | keras.Variable)
+        or keras.ops.is_tensor(value)
+        or hasattr(value, "detach")
+    )
+    return Stored(
+        tuple(value.shape),
+        dtype,
+        (lambda region: _read(value)[region]) if is_known else _Late(value),
+    )
 
 
 def _read(value: Any) -> Array:
@@ -167,7 +194,9 @@ def layout_of_source(given: LayoutName | None, own: LayoutName | None) -> KerasL
     """Return the layout: the one that the source has in any case, or else the one given."""
     if own is not None:
         if given not in (None, own):
-            raise ValueError(f"`layout` must be {own!r} or `None` for this source. Received: layout={given!r}")
+            raise ValueError(
+                f"`layout` must be {own!r} or `None` for this source. Received: layout={given!r}"
+            )
         return LAYOUTS[own]
     if given is None:
         raise ValueError(
@@ -181,7 +210,9 @@ def layout_of_source(given: LayoutName | None, own: LayoutName | None) -> KerasL
 _AROUND = (keras.layers.Bidirectional, keras.layers.RNN, keras.layers.Wrapper)
 
 
-def _candidates_by_path(weight: ModelWeight, layout: KerasLayout, module: str = "", depth: int = 0) -> list[Candidate]:
+def _candidates_by_path(
+    weight: ModelWeight, layout: KerasLayout, module: str = "", depth: int = 0
+) -> list[Candidate]:
     """Return the arrays that may hold `weight` by its path in the model, most likely first.
 
     Args:
@@ -215,7 +246,9 @@ def candidates_of(
     found: dict[str, list[Candidate] | None] = {}
     for pattern, value in rules.items():
         if not isinstance(pattern, str):
-            raise TypeError(f"`rules` must have path patterns as keys. Received: {pattern!r} as a key")
+            raise TypeError(
+                f"`rules` must have path patterns as keys. Received: {pattern!r} as a key"
+            )
         name, part = value if isinstance(value, tuple) and len(value) == 2 else (value, ...)
         is_mean = isinstance(part, str) and part == "mean"
         is_part = is_mean or part is ... or isinstance(part, int | slice | tuple) or callable(part)
@@ -225,16 +258,22 @@ def candidates_of(
                 f"'mean'), or `None`. Received: {value!r} for {pattern!r}"
             )
         expression = re.compile(re.escape(pattern).replace(r"\*", "([^/]*)") + "(?P<rest>/.+)?")
-        matches = {weight: match for weight in weights if (match := expression.fullmatch(weight.path))}
+        matches = {
+            weight: match for weight in weights if (match := expression.fullmatch(weight.path))
+        }
         if not matches:
-            paths = dict.fromkeys(path for weight in weights for path in (*weight.layer_paths[1:], weight.path))
+            paths = dict.fromkeys(
+                path for weight in weights for path in (*weight.layer_paths[1:], weight.path)
+            )
             raise ValueError(
                 f"Each of `rules` must match a weight or a layer. Received: {pattern!r}, which matches none"
                 f"{close_matches(pattern, paths, cutoff=0.0)}"
             )
         for weight, match in matches.items():
             if weight.path not in found:
-                found[weight.path] = None if value is None else _candidates_of_rule(weight, match, value, layout)
+                found[weight.path] = (
+                    None if value is None else _candidates_of_rule(weight, match, value, layout)
+                )
     return found
 
 
@@ -258,4 +297,6 @@ def _candidates_of_rule(
             "`rules` must not have a part for a layer, which may have several weights: use the pattern of one weight. "
             f"Received: {value!r} for a layer of {weight.path!r}"
         )
-    return _candidates_by_path(weight, layout, name, depth=weight.path.count("/") + 1 - match["rest"].count("/"))
+    return _candidates_by_path(
+        weight, layout, name, depth=weight.path.count("/") + 1 - match["rest"].count("/")
+    )

@@ -34,11 +34,12 @@ def assign(values: Iterable[tuple[keras.Variable, Tensor]]) -> None:
 def undone_after_error(atomic: bool = True) -> Iterator[Callable[[keras.Variable, Tensor], None]]:
     """Yield a function that assigns a value to a variable. If the context is left by an exception, that is undone.
 
-    An interruption (Ctrl-C) is such an exception, and a second one does not end the undoing. Former values are kept
-    until the end of the context, next to the new ones.
+    An interruption (Ctrl-C) is such an exception, and a second one does not end the undoing. Former
+    values are kept until the end of the context, next to the new ones.
 
     Args:
-        atomic: If false, nothing is kept or undone, and a note of the exception says what has been assigned.
+        atomic: If false, nothing is kept or undone, and a note of the exception says what has been
+            assigned.
     """
     former: list[tuple[keras.Variable, Tensor]] = []
     paths: list[str] = []
@@ -53,7 +54,9 @@ def undone_after_error(atomic: bool = True) -> Iterator[Callable[[keras.Variable
         yield assign_one
     except BaseException as error:
         if paths and not atomic:
-            error.add_note(f"{len(paths)} variables have new values, the last of them {paths[-1]!r}")
+            error.add_note(
+                f"{len(paths)} variables have new values, the last of them {paths[-1]!r}"
+            )
         while former:
             with contextlib.suppress(KeyboardInterrupt):
                 assign(former[-1:])

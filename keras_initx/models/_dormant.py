@@ -180,14 +180,20 @@ def reset_dormant(
     root = root_seed(seed)
     x = first_examples(x, batch_size)
     ensure_built(model, x)
-    steps = {id(step.weight.variable): step for step in planned(check_model("model", model), rules, root)}
+    steps = {
+        id(step.weight.variable): step for step in planned(check_model("model", model), rules, root)
+    }
     if reset:
         slots(model)  # for its errors, before anything is changed
     flow = _Flow(model)
     with flow.recording(), backend.preserve_state([model, *parts_of(model)]):
         flow.graph.add_consumer(model, tensors_in(model(x, training=False)))
     weights = find_weights(model)
-    paths = {layer: path for weight in weights for layer, path in zip(weight.layers, weight.layer_paths, strict=True)}
+    paths = {
+        layer: path
+        for weight in weights
+        for layer, path in zip(weight.layers, weight.layer_paths, strict=True)
+    }
     rows, fresh, zeroed = [], _Masks(), _Masks()
     for layer, name in named_layers(model).items():
         if kernels_of(layer) is None:
@@ -233,7 +239,13 @@ class _Masks(dict[int, tuple[keras.Variable, Array]]):
 
 
 # Layers that multiply their inputs by a kernel, and do nothing else with them.
-_MULTIPLYING = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.RNN, *CONVOLUTIONS, *TRANSPOSED)
+_MULTIPLYING = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.RNN,
+    *CONVOLUTIONS,
+    *TRANSPOSED,
+)
 # Layers that treat each unit by itself. Flattening puts the units of all positions side by side.
 _UNITWISE = (
     keras.layers.Activation,
@@ -287,7 +299,8 @@ class _Flow(Recorder):
     """A recorder of what each kernel receives, instead of what each layer puts out.
 
     Attributes:
-        received: Dict from a layer to the mean absolute value of each of its inputs, summed over its calls.
+        received: Dict from a layer to the mean absolute value of each of its inputs, summed over
+            its calls.
         inputs: The number of inputs that each layer gets in all its calls.
     """
 
@@ -327,7 +340,8 @@ def _unit_weights(
     """Return the number of units of `layer`, the weights that make their outputs and those that use them, and these.
 
     Returns:
-        The number; pairs of a weight and its axis of units, twice; and the mean absolute output of each unit.
+        The number; pairs of a weight and its axis of units, twice; and the mean absolute output of
+        each unit.
     """
     kernel, _, axis = _kernel(layer)
     obstacle = _activation_obstacle(layer)
@@ -380,7 +394,11 @@ def _unit_weights(
             raise _LeftError(f"{weight.name} has other units")
     for weight, _ in [*own, *outgoing]:
         around = steps[id(weight)].weight.layers
-        others = (one for one in flow.facts if one not in around and any(each is weight for each in one.weights))
+        others = (
+            one
+            for one in flow.facts
+            if one not in around and any(each is weight for each in one.weights)
+        )
         if other := next(others, None):
             raise _LeftError(f"{other.name} uses its {weight.name} too")
     return units, own, outgoing, output
@@ -432,7 +450,9 @@ def _units_are_last(layer: keras.layers.Layer) -> bool:
     return getattr(layer, "data_format", "") != "channels_first"
 
 
-def _kernel(layer: keras.layers.Layer, *, may_be_recurrent: bool = False) -> tuple[keras.Variable, int, int]:
+def _kernel(
+    layer: keras.layers.Layer, *, may_be_recurrent: bool = False
+) -> tuple[keras.Variable, int, int]:
     """Return the only kernel of `layer`, its axis of inputs and its axis of units."""
     kernels = kernels_of(layer)
     if kernels is None or kernels.reason:
@@ -440,7 +460,11 @@ def _kernel(layer: keras.layers.Layer, *, may_be_recurrent: bool = False) -> tup
     if isinstance(layer, keras.layers.RNN):
         if not may_be_recurrent:
             raise _LeftError("recurrent")
-        if type(layer.cell) not in (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell):
+        if type(layer.cell) not in (
+            keras.layers.GRUCell,
+            keras.layers.LSTMCell,
+            keras.layers.SimpleRNNCell,
+        ):
             raise _LeftError("a cell of its own")
     (kernel, *others) = kernels.free
     inputs, outputs = map(set, kernel_axes(layer, kernel))

@@ -26,7 +26,8 @@ from keras_initx.structure import (
     tensors_in,
 )
 
-# Calls a layer, possibly again, and returns its output before the activation, or `None` if that is not accessible.
+# Calls a layer, possibly again, and returns its output before the activation, or `None` if that is
+# not accessible.
 Outputs = Callable[[], Array | None]
 Visit = Callable[[keras.layers.Layer, Outputs], object]
 
@@ -97,7 +98,9 @@ def _without_noise(call: Callable[..., Tensor], *, draws: bool) -> Callable[...,
     return quiet
 
 
-def _visited(layer: keras.layers.Layer, call: Callable[..., Tensor], visit: Visit) -> Callable[..., Tensor]:
+def _visited(
+    layer: keras.layers.Layer, call: Callable[..., Tensor], visit: Visit
+) -> Callable[..., Tensor]:
     """Wrap `call` so that `visit` decides how often its first call is repeated."""
     is_first = True
 
@@ -110,9 +113,17 @@ def _visited(layer: keras.layers.Layer, call: Callable[..., Tensor], visit: Visi
             return call(*args, **kwargs)
         is_first = False
         outputs = None
-        # What a call may change: statistics, and the states of a recurrent layer, which Keras does not list.
-        changing = [*layer.non_trainable_variables, *keras.tree.flatten(getattr(layer, "states", None))]
-        state = [(variable, variable.value) for variable in changing if isinstance(variable, keras.Variable)]
+        # What a call may change: statistics, and the states of a recurrent layer, which Keras does
+        # not list.
+        changing = [
+            *layer.non_trainable_variables,
+            *keras.tree.flatten(getattr(layer, "states", None)),
+        ]
+        state = [
+            (variable, variable.value)
+            for variable in changing
+            if isinstance(variable, keras.Variable)
+        ]
 
         activation: Any = activation_of(layer)
         before: list[Tensor] = []
@@ -125,7 +136,9 @@ def _visited(layer: keras.layers.Layer, call: Callable[..., Tensor], visit: Visi
             nonlocal outputs
             assign(state)
             before.clear()
-            with replaced(layer, "activation", recorded) if activation else contextlib.nullcontext():
+            with (
+                replaced(layer, "activation", recorded) if activation else contextlib.nullcontext()
+            ):
                 outputs = call(*args, **kwargs)
             if isinstance(layer, keras.layers.RNN):
                 found = _gates(layer, args[0] if args else kwargs["sequences"])
@@ -166,7 +179,9 @@ def kernels_of(layer: keras.layers.Layer) -> Kernels | None:
     """Return the `Kernels` of `layer`, or `None` if it has none."""
     if is_quantized(layer):
         return Kernels((), "quantized")
-    if layer.weights and isinstance(layer, keras.layers.TFSMLayer | keras.layers.TorchModuleWrapper):
+    if layer.weights and isinstance(
+        layer, keras.layers.TFSMLayer | keras.layers.TorchModuleWrapper
+    ):
         return Kernels((), "of another framework, which reads its weights without Keras")
     if isinstance(layer, keras.layers.RNN):
         kernel = _input_kernel(layer)
@@ -174,7 +189,9 @@ def kernels_of(layer: keras.layers.Layer) -> Kernels | None:
             return Kernels((), "the kernels of its cell are not known") if layer.weights else None
         found = [kernel]
     else:
-        found = [weight for weight in own_weights(layer) if len(weight.shape) > 1 and is_kernel(weight)]
+        found = [
+            weight for weight in own_weights(layer) if len(weight.shape) > 1 and is_kernel(weight)
+        ]
     # The factors of LoRA start a change of the kernel at zero. While they train, it is frozen.
     found = [weight for weight in found if not weight.name.startswith("lora_")]
     if not found:
@@ -183,7 +200,11 @@ def kernels_of(layer: keras.layers.Layer) -> Kernels | None:
     if not free:
         return Kernels((), "frozen")
     # Embeddings are looked up or added, not multiplied.
-    free = [weight for weight in free if not isinstance(layer, keras.layers.Embedding) and "embed" not in weight.name]
+    free = [
+        weight
+        for weight in free
+        if not isinstance(layer, keras.layers.Embedding) and "embed" not in weight.name
+    ]
     if not free:
         return Kernels((), "an embedding, which does not multiply its input")
     free = [weight for weight in free if not is_zero(layer, weight)]
@@ -193,7 +214,8 @@ def kernels_of(layer: keras.layers.Layer) -> Kernels | None:
 def _input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
     """Return the matrix or filters by which the cell of `layer` multiplies its inputs, or `None` if it is not known.
 
-    The recurrent kernel multiplies the state, and the inside of a loop over several cells is not accessible.
+    The recurrent kernel multiplies the state, and the inside of a loop over several cells is not
+    accessible.
     """
     kernel = getattr(layer.cell, "kernel", None)
     return kernel if isinstance(kernel, keras.Variable) and len(kernel.shape) > 1 else None

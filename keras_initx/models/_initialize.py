@@ -14,9 +14,20 @@ from keras_initx._checks import DTYPES, check_flag
 from keras_initx._seeds import derived_seed, has_seed, root_seed
 from keras_initx._typing import Shape, Tensor
 from keras_initx.backends import Draw, backend
-from keras_initx.initializers import Initializer, KeepSparse, check_dtype_for, check_shape_for, is_exact, seeded_call
+from keras_initx.initializers import (
+    Initializer,
+    KeepSparse,
+    check_dtype_for,
+    check_shape_for,
+    is_exact,
+    seeded_call,
+)
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
-from keras_initx.models._layer_initializers import LayerInitializer, initial_state, layer_initializers
+from keras_initx.models._layer_initializers import (
+    LayerInitializer,
+    initial_state,
+    layer_initializers,
+)
 from keras_initx.models._rules import Rules, description, initializers_by_rule, with_seed_and_axes
 from keras_initx.rendering import Column, WeightTable, filled, progress
 from keras_initx.rendering import short_number as number
@@ -40,8 +51,8 @@ class WeightPlan:
         fan_out: The number of units connected to an input if this is a kernel, otherwise `None`.
         expected_std: The standard deviation expected from the initializer, or `None` if it is
             unknown.
-        seed: The seed of the initializer, or `None` if it is deterministic, or an object or function
-            of a user that cannot be given a seed.
+        seed: The seed of the initializer, or `None` if it is deterministic, or an object or
+            function of a user that cannot be given a seed.
         std: The standard deviation of the drawn values, or `None` if none were drawn.
         seconds: The time it took to draw and measure them, or `None` if none were drawn.
     """
@@ -83,7 +94,12 @@ class InitializationPlan(WeightTable[WeightPlan]):
         columns: list[Column[WeightPlan]] = [
             Column("weight", lambda row: row.path, is_text=True),
             Column("shape", lambda row: row.shape),
-            Column("initializer", lambda row: row.initializer or f"({row.reason})", is_text=True, max_width=30),
+            Column(
+                "initializer",
+                lambda row: row.initializer or f"({row.reason})",
+                is_text=True,
+                max_width=30,
+            ),
             Column("fan in", lambda row: _optional(row.fan_in)),
             Column("fan out", lambda row: _optional(row.fan_out)),
             Column("std expected", lambda row: _optional(row.expected_std)),
@@ -98,7 +114,11 @@ class InitializationPlan(WeightTable[WeightPlan]):
         drawn = len(self.weights) - len(self.left)
         size = sum(weight.nbytes for weight in self.weights)
         would = "to be drawn" if self.dry_run else "drawn"
-        seconds = "" if self.dry_run else f" in {number(sum(weight.seconds or 0 for weight in self.weights))} s"
+        seconds = (
+            ""
+            if self.dry_run
+            else f" in {number(sum(weight.seconds or 0 for weight in self.weights))} s"
+        )
         left = f", {len(self.left)} left unchanged" if self.left else ""
         return f"{drawn} of {len(self.weights)} weights {would}{seconds}{left}; {_size(size)}; seed {self.seed}."
 
@@ -159,11 +179,11 @@ def initialize(
         seed: An integer in `[0, 2**32)`. By default it is drawn from Python's `random`, which
             `keras.utils.set_random_seed` controls, and reported in the plan.
         reset: Whether to reset the optimizer, the metrics, and the random generators and recurrent
-            states of layers too. The learning rate is kept. Batch normalization statistics are weights and always
-            initialized.
-        atomic: Whether the model is as before after an error or an interruption. For this the former
-            values are kept until the end, which takes as much memory as the weights. Without it, a
-            note of the exception says how many weights have new values.
+            states of layers too. The learning rate is kept. Batch normalization statistics are
+            weights and always initialized.
+        atomic: Whether the model is as before after an error or an interruption. For this the
+            former values are kept until the end, which takes as much memory as the weights. Without
+            it, a note of the exception says how many weights have new values.
         dry_run: If true, only return the plan and do not change the model.
 
     Returns:
@@ -172,9 +192,9 @@ def initialize(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, two of its weights have the same path, a rule matches
-            no weight or one of a quantized layer, or an initializer cannot fill the shape of a weight
-            or gives values that its dtype cannot hold; or if `reset` is true and the initial state
-            of the optimizer cannot be found, because its config lacks arguments.
+            no weight or one of a quantized layer, or an initializer cannot fill the shape of a
+            weight or gives values that its dtype cannot hold; or if `reset` is true and the initial
+            state of the optimizer cannot be found, because its config lacks arguments.
 
     Example:
         >>> model = keras.Sequential([
@@ -213,7 +233,9 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
     steps = []
     for weight in weights:
         has_rule = weight.path in by_rule
-        initializer, reason = (by_rule[weight.path], "by rule") if has_rule else by_layer[weight.path]
+        initializer, reason = (
+            (by_rule[weight.path], "by rule") if has_rule else by_layer[weight.path]
+        )
         if has_rule and initializer is not None and is_quantized(weight.layer):
             raise ValueError(
                 f"`rules` must leave quantized layers unchanged: put a rule with `None` for them first. "
@@ -238,17 +260,27 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
             if isinstance(initializer, Initializer) and weight.dtype not in DTYPES:
                 raise _unsuitable(repr(initializer), weight.path, f" of dtype {weight.dtype}")
         fan_in, fan_out = weight.fans or (None, None)
-        row = WeightPlan(weight.path, weight.shape, weight.dtype, weight.nbytes, None, reason, fan_in, fan_out)
+        row = WeightPlan(
+            weight.path, weight.shape, weight.dtype, weight.nbytes, None, reason, fan_in, fan_out
+        )
         if initializer is not None:
-            std = initializer.expected_std(weight.shape) if isinstance(initializer, Initializer) else None
-            row = replace(row, initializer=description(initializer), reason="", expected_std=std, seed=seed)
+            std = (
+                initializer.expected_std(weight.shape)
+                if isinstance(initializer, Initializer)
+                else None
+            )
+            row = replace(
+                row, initializer=description(initializer), reason="", expected_std=std, seed=seed
+            )
         steps.append(Step(weight, initializer, row))
     _check_seeds(steps)
     return steps
 
 
 def _unsuitable(initializer: str | None, path: str, problem: str) -> ValueError:
-    return ValueError(f"`rules` must suit the weights. Received: {initializer} for {path!r}{problem}")
+    return ValueError(
+        f"`rules` must suit the weights. Received: {initializer} for {path!r}{problem}"
+    )
 
 
 def _check_seeds(steps: Sequence[Step]) -> None:
@@ -256,7 +288,8 @@ def _check_seeds(steps: Sequence[Step]) -> None:
     seen: dict[tuple[int | None, Shape], str] = {}
     for weight, initializer, row in steps:
         if initializer is getattr(weight.variable.constraint, "initializer", None):
-            continue  # The seed of `KeepSparse` is the user's, and a layer may copy it for its parts.
+            # The seed of `KeepSparse` is the user's, and a layer may copy it for its parts.
+            continue
         other = seen.setdefault((row.seed, row.shape), row.path)
         if row.seed is not None and other != row.path:
             raise ValueError(
@@ -329,8 +362,13 @@ def draw(
                 raise _unsuitable(row.initializer, row.path, f", which gives {error}") from None
         tensor = keras.ops.convert_to_tensor(value)
         if (shape := tuple(tensor.shape)) != row.shape:
-            raise _unsuitable(row.initializer, row.path, f" of shape {row.shape}, which gives {shape}")
-        if "complex" in keras.backend.standardize_dtype(tensor.dtype) and "complex" not in row.dtype:
+            raise _unsuitable(
+                row.initializer, row.path, f" of shape {row.shape}, which gives {shape}"
+            )
+        if (
+            "complex" in keras.backend.standardize_dtype(tensor.dtype)
+            and "complex" not in row.dtype
+        ):
             raise _unsuitable(row.initializer, row.path, ", which gives complex numbers")
         if backend.is_concrete(tensor):
             stds.append(backend.std(tensor))  # before it is distributed
@@ -343,6 +381,10 @@ def draw(
     seconds = time.perf_counter() - begin
     # Values that are infinite in float32 too are so by intention.
     overflows = row.dtype == "float16" and not math.isfinite(std)
-    if overflows and math.isfinite(backend.std(keras.ops.convert_to_tensor(initializer(row.shape, dtype="float32")))):
-        raise _unsuitable(row.initializer, row.path, f", which gives numbers beyond the range of {row.dtype}")
+    if overflows and math.isfinite(
+        backend.std(keras.ops.convert_to_tensor(initializer(row.shape, dtype="float32")))
+    ):
+        raise _unsuitable(
+            row.initializer, row.path, f", which gives numbers beyond the range of {row.dtype}"
+        )
     return value, replace(row, std=std, seconds=seconds)

@@ -27,12 +27,14 @@ _LOCK = threading.RLock()
 _THREAD = "keras_initx-copy"
 
 
-def layer_initializers(weights: Sequence[ModelWeight]) -> dict[str, tuple[LayerInitializer | None, str]]:
+def layer_initializers(
+    weights: Sequence[ModelWeight],
+) -> dict[str, tuple[LayerInitializer | None, str]]:
     """Return the initializers that layers use for `weights`, by path.
 
     Returns:
-        Dict from paths to pairs: the initializer, or `None` if the weight must be left unchanged; and the reason,
-        which is otherwise empty.
+        Dict from paths to pairs: the initializer, or `None` if the weight must be left unchanged;
+        and the reason, which is otherwise empty.
     """
     found: dict[str, tuple[LayerInitializer | None, str]] = {}
     record = functools.cache(_record)
@@ -48,7 +50,9 @@ def layer_initializers(weights: Sequence[ModelWeight]) -> dict[str, tuple[LayerI
             sets_forget_bias = weight.name == "bias" and overwrites_forget_bias(weight.layer)
             if initializer and sets_forget_bias and not isinstance(initializer, LSTMForgetBias):
                 units = weight.shape[0] // 4
-                initializer = Concatenated([initializer, "ones", initializer], sizes=[units, units, 2 * units])
+                initializer = Concatenated(
+                    [initializer, "ones", initializer], sizes=[units, units, 2 * units]
+                )
             found[weight.path] = initializer, "" if initializer else "initializer unknown"
     return found
 
@@ -64,7 +68,9 @@ def _held(weight: ModelWeight) -> LayerInitializer | None:
     return found
 
 
-def _recorded(weight: ModelWeight, record: Callable[[keras.Layer], dict[str, Any]]) -> LayerInitializer | None:
+def _recorded(
+    weight: ModelWeight, record: Callable[[keras.Layer], dict[str, Any]]
+) -> LayerInitializer | None:
     """Return the initializer that is passed to `add_weight` for `weight`, or `None` if it cannot be determined.
 
     Args:
@@ -90,7 +96,9 @@ def _record(layer: keras.Layer) -> dict[str, LayerInitializer]:
             return _initializers_of_copy(layer, state)
 
     try:
-        if threading.current_thread().name.startswith(_THREAD):  # A layer may call `initialize` while it is built.
+        if threading.current_thread().name.startswith(
+            _THREAD
+        ):  # A layer may call `initialize` while it is built.
             return _initializers_of_copy(layer, state)
         # Keras counts names in each thread, so those of the caller are not used up.
         with ThreadPoolExecutor(1, _THREAD) as executor:
@@ -111,13 +119,22 @@ def _initializers_of_copy(layer: keras.Layer, state: Any) -> dict[str, LayerInit
         copy = type(layer).from_config(layer.get_config())
         if not copy.built:
             copy.build_from_config(layer.get_build_config())
-        found = {_position(weight): calls.get(id(weight.variable)) for weight in weights_within(copy)}
-    return {weight.path: value for weight in weights_within(layer) if (value := found.get(_position(weight)))}
+        found = {
+            _position(weight): calls.get(id(weight.variable)) for weight in weights_within(copy)
+        }
+    return {
+        weight.path: value
+        for weight in weights_within(layer)
+        if (value := found.get(_position(weight)))
+    }
 
 
 def _position(weight: ModelWeight) -> tuple[Any, ...]:
     """Return where a weight is. Not its path: automatic names in a copy have other numbers, maybe in another order."""
-    steps = [parts_of(outer, recursive=False).index(inner) for outer, inner in itertools.pairwise(weight.layers)]
+    steps = [
+        parts_of(outer, recursive=False).index(inner)
+        for outer, inner in itertools.pairwise(weight.layers)
+    ]
     return *steps, weight.path.rpartition("/")[2], weight.shape
 
 
@@ -130,14 +147,22 @@ def _recorded_calls() -> Iterator[dict[int, LayerInitializer]]:
     thread = threading.get_ident()
     calls: dict[int, LayerInitializer] = {}
 
-    def add_weight(self: Any, shape: Any = None, initializer: Any = None, *args: Any, **options: Any) -> keras.Variable:
+    def add_weight(
+        self: Any, shape: Any = None, initializer: Any = None, *args: Any, **options: Any
+    ) -> keras.Variable:
         if threading.get_ident() != thread:
             return original(self, shape, initializer, *args, **options)
         variable = original(self, shape, "zeros", *args, **options)
         if initializer is None:
-            initializer = "glorot_uniform" if "float" in keras.backend.standardize_dtype(variable.dtype) else "zeros"
+            initializer = (
+                "glorot_uniform"
+                if "float" in keras.backend.standardize_dtype(variable.dtype)
+                else "zeros"
+            )
         key = id(variable)
-        if isinstance(initializer, str | dict) or callable(initializer):  # an array may have been drawn
+        if isinstance(initializer, str | dict) or callable(
+            initializer
+        ):  # an array may have been drawn
             calls[key] = keras.initializers.get(initializer)
         vars(variable)["assign"] = lambda value: calls.pop(key, None)
         return variable
@@ -163,18 +188,28 @@ def initial_state(model: keras.Model) -> list[tuple[keras.Variable, Tensor]]:
     found: list[tuple[keras.Variable, Tensor]] = []
     for optimizer in optimizers_of(model):
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            found += [(optimizer.step_counter, 0), (optimizer.dynamic_scale, optimizer.initial_scale)]
+            found += [
+                (optimizer.step_counter, 0),
+                (optimizer.dynamic_scale, optimizer.initial_scale),
+            ]
             optimizer = optimizer.inner_optimizer
         fresh = _fresh_variables(optimizer, model)
-        found += [(variable, new.value) for variable, (new, _) in zip(optimizer.variables, fresh, strict=True)]
+        found += [
+            (variable, new.value)
+            for variable, (new, _) in zip(optimizer.variables, fresh, strict=True)
+        ]
     for layer in [model, *parts_of(model)]:
         for value in vars(layer).values():
             for item in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(item, keras.random.SeedGenerator):
                     state = keras.ops.convert_to_numpy(item.state.value)
-                    found.append((item.state, state * np.array([1, 0], state.dtype)))  # the seed, the number of draws
+                    found.append(
+                        (item.state, state * np.array([1, 0], state.dtype))
+                    )  # the seed, the number of draws
         if isinstance(layer, keras.layers.RNN):
-            states = [state for state in keras.tree.flatten(layer.states) if state is not None]  # if it is stateful
+            states = [
+                state for state in keras.tree.flatten(layer.states) if state is not None
+            ]  # if it is stateful
             found += [(state, keras.ops.zeros_like(state.value)) for state in states]
     return found
 
@@ -184,8 +219,18 @@ def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
     found: dict[keras.optimizers.Optimizer, None] = {}
     for part in (model, *parts_of(model)):
         for value in vars(part).values():
-            items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
-            found |= {item: None for item in items if isinstance(item, keras.optimizers.Optimizer) and item.built}
+            items = (
+                value.values()
+                if isinstance(value, dict)
+                else value
+                if isinstance(value, list | tuple)
+                else [value]
+            )
+            found |= {
+                item: None
+                for item in items
+                if isinstance(item, keras.optimizers.Optimizer) and item.built
+            }
     return list(found)
 
 
@@ -200,16 +245,20 @@ class Slot(NamedTuple):
 def slots(model: keras.Model) -> list[Slot]:
     """Return the slots of the optimizers of `model` that have been used.
 
-    An average of a weight starts with the weight: unlike that of a new optimizer, its first step is over.
+    An average of a weight starts with the weight: unlike that of a new optimizer, its first step is
+    over.
 
     Raises:
-        ValueError: If an optimizer keeps anything else for each weight, or its initial state is unknown.
+        ValueError: If an optimizer keeps anything else for each weight, or its initial state is
+            unknown.
     """
     found = []
     for optimizer in optimizers_of(model):
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             optimizer = optimizer.inner_optimizer
-        for variable, (new, weight) in zip(optimizer.variables, _fresh_variables(optimizer, model), strict=True):
+        for variable, (new, weight) in zip(
+            optimizer.variables, _fresh_variables(optimizer, model), strict=True
+        ):
             if weight is not None:
                 start = weight if variable.name.endswith("_average") else new
                 found.append(Slot(variable, weight, start.value))
@@ -228,15 +277,23 @@ def _fresh_variables(
     # The weights that it was built for: since then, layers may have been frozen or quantized.
     own = {id(variable) for variable in optimizer.variables}
     lists = [list(value) for value in vars(optimizer).values() if isinstance(value, list | tuple)]
-    foreign = [one for one in lists if all(isinstance(item, keras.Variable) and id(item) not in own for item in one)]
+    foreign = [
+        one
+        for one in lists
+        if all(isinstance(item, keras.Variable) and id(item) not in own for item in one)
+    ]
     weights = max(foreign, key=len, default=[]) or model.trainable_variables
-    # A user's class may lack a complete config. The class of Keras that it extends has one, and mostly its variables.
+    # A user's class may lack a complete config. The class of Keras that it extends has one, and
+    # mostly its variables.
     for cls in type(optimizer).__mro__:
         try:
             fresh: Any = cls.from_config(cls.get_config(optimizer))  # type: ignore[attr-defined]
             made: dict[int, keras.Variable] = {}
             with contextlib.ExitStack() as stack:
-                for one in (fresh, *getattr(fresh, "optimizers", ())):  # those of a `MultiOptimizer`
+                for one in (
+                    fresh,
+                    *getattr(fresh, "optimizers", ()),
+                ):  # those of a `MultiOptimizer`
                     add = functools.partial(_recorded_slot, one.add_variable_from_reference, made)
                     stack.enter_context(replaced(one, "add_variable_from_reference", add))
                 fresh.build(weights)

@@ -24,7 +24,8 @@ from keras_initx.structure import (
     is_kernel,
 )
 
-# An index from `numpy.s_`, a function that maps the array to the weight, or that the rest of the weight is its mean.
+# An index from `numpy.s_`, a function that maps the array to the weight, or that the rest of the
+# weight is its mean.
 Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...]
 Part: TypeAlias = Index | Callable[[Array], Any] | Literal["mean"]
 
@@ -94,14 +95,18 @@ class Arrangement:
 
     def source_region(self, region: Region, shape: Shape) -> Region | None:
         """Return the region of an array that a region of the weight, with this shape, is made from; `None` for all."""
-        is_reshaped = self.source != self.split or tuple(self.split[axis] for axis in self.axes) != shape
+        is_reshaped = (
+            self.source != self.split or tuple(self.split[axis] for axis in self.axes) != shape
+        )
         if region is ... or is_reshaped or self.gates or self.combined == "stacked":
             return None
         return tuple(region[axis] for axis in np.argsort(self.axes))
 
     def apply(self, arrays: Sequence[Array]) -> Array:
         """Return the weight from whole arrays, or a region of it from theirs, not yet reshaped."""
-        parts = [array if self.source == self.split else array.reshape(self.split) for array in arrays]
+        parts = [
+            array if self.source == self.split else array.reshape(self.split) for array in arrays
+        ]
         if self.gates:
             parts = [part[list(self.gates)] for part in parts]
         parts = [part.transpose(self.axes) for part in parts]
@@ -134,7 +139,9 @@ class KerasLayout:
     # Whether the first axis of a matrix is that of its units.
     units_first = False
 
-    def special_names(self, weight: ModelWeight, module: str, inner: Sequence[str]) -> Iterator[Candidate]:
+    def special_names(
+        self, weight: ModelWeight, module: str, inner: Sequence[str]
+    ) -> Iterator[Candidate]:
         """Yield the arrays that have no name of their own for `weight`, such as those that fuse several weights.
 
         Args:
@@ -163,11 +170,22 @@ class KerasLayout:
 
     def _einsum(self, weight: ModelWeight) -> list[Arrangement]:
         """Return the conversion of a matrix to the kernel of an `EinsumDense`, none for a batch of matrices."""
-        inputs, kernel, output = weight.layer.equation.replace("->", ",").replace("...", "").split(",")
-        # Flattened, inputs and units are in the order of the layer's inputs and outputs, which may not be the kernel's.
-        summed = tuple(kernel.index(letter) for letter in inputs if letter in kernel and letter not in output)
-        units = tuple(kernel.index(letter) for letter in output if letter in kernel and letter not in inputs)
-        return [self._matrix(weight.shape, summed, units)] if len(summed) + len(units) == len(kernel) else []
+        inputs, kernel, output = (
+            weight.layer.equation.replace("->", ",").replace("...", "").split(",")
+        )
+        # Flattened, inputs and units are in the order of the layer's inputs and outputs, which may
+        # not be the kernel's.
+        summed = tuple(
+            kernel.index(letter) for letter in inputs if letter in kernel and letter not in output
+        )
+        units = tuple(
+            kernel.index(letter) for letter in output if letter in kernel and letter not in inputs
+        )
+        return (
+            [self._matrix(weight.shape, summed, units)]
+            if len(summed) + len(units) == len(kernel)
+            else []
+        )
 
     def _matrix(self, shape: Shape, inputs: Shape = (0,), units: Shape = (1,)) -> Arrangement:
         rows, columns = (units, inputs) if self.units_first else (inputs, units)
@@ -182,20 +200,35 @@ class TorchLayout(KerasLayout):
 
     name = "torch"
     units_first = True
-    _recurrent = {"kernel": ("weight_ih",), "recurrent_kernel": ("weight_hh",), "bias": ("bias_ih", "bias_hh")}
+    _recurrent = {
+        "kernel": ("weight_ih",),
+        "recurrent_kernel": ("weight_hh",),
+        "bias": ("bias_ih", "bias_hh"),
+    }
     _projections = ("query", "key", "value")
     # torch: reset, update, new. Keras: update, reset, new.
     _gru_gates = (1, 0, 2)
 
-    def special_names(self, weight: ModelWeight, module: str, inner: Sequence[str]) -> Iterator[Candidate]:
+    def special_names(
+        self, weight: ModelWeight, module: str, inner: Sequence[str]
+    ) -> Iterator[Candidate]:
         """Yield the arrays of torch modules that fuse the weights of several layers or gates."""
         if isinstance(weight.layer, _CELLS) and weight.name in self._recurrent:
-            around = (layer for layer in weight.layers if isinstance(layer, keras.layers.Bidirectional))
+            around = (
+                layer for layer in weight.layers if isinstance(layer, keras.layers.Bidirectional)
+            )
             is_backward = any(layer.backward_layer in weight.layers for layer in around)
             for suffix in ["_l0_reverse"] if is_backward else ["_l0", ""]:
-                names = (joined(module, *inner, f"{name}{suffix}") for name in self._recurrent[weight.name])
+                names = (
+                    joined(module, *inner, f"{name}{suffix}")
+                    for name in self._recurrent[weight.name]
+                )
                 yield Candidate(tuple(names))
-        if inner and weight.name in OTHER_NAMES and isinstance(weight.layers[-2], keras.layers.MultiHeadAttention):
+        if (
+            inner
+            and weight.name in OTHER_NAMES
+            and isinstance(weight.layers[-2], keras.layers.MultiHeadAttention)
+        ):
             *outer, kind = inner
             ending = OTHER_NAMES[weight.name]
             if kind in self._projections:
@@ -217,16 +250,25 @@ class TorchLayout(KerasLayout):
             return self._recurrent_weight(layer, name, shape)
         if isinstance(layer, keras.layers.EinsumDense) and name == "bias":
             return super().arrangements(weight)
-        if isinstance(layer, keras.layers.EinsumDense) and name == "kernel" and (matrix := self._einsum(weight)):
+        if (
+            isinstance(layer, keras.layers.EinsumDense)
+            and name == "kernel"
+            and (matrix := self._einsum(weight))
+        ):
             return matrix
         if isinstance(layer, keras.layers.Dense) and name == "kernel":
             return [self._matrix(shape)]
         if name != "bias" and is_depthwise(layer, name):
             *window, channels, multiplier = shape
             axes = (*range(2, len(shape)), 0, 1)
-            return [Arrangement((channels * multiplier, 1, *window), (channels, multiplier, *window), axes)]
+            return [
+                Arrangement(
+                    (channels * multiplier, 1, *window), (channels, multiplier, *window), axes
+                )
+            ]
         if name.endswith("kernel") and isinstance(layer, _CONVOLUTIONS):
-            # The kernel of a transposed convolution has its two channel axes swapped, in both frameworks.
+            # The kernel of a transposed convolution has its two channel axes swapped, in both
+            # frameworks.
             source = (shape[-1], shape[-2], *shape[:-2])
             return [Arrangement(source, source, (*range(2, len(shape)), 1, 0))]
         if isinstance(layer, keras.layers.TorchModuleWrapper):
@@ -239,9 +281,15 @@ class TorchLayout(KerasLayout):
         is_vector = not is_matrix and all(length == 1 for length in shape[:-1])
         return [_same(shape), _flat(shape)] if is_vector else []
 
-    def _recurrent_weight(self, cell: keras.layers.Layer, name: str, shape: Shape) -> list[Arrangement]:
+    def _recurrent_weight(
+        self, cell: keras.layers.Layer, name: str, shape: Shape
+    ) -> list[Arrangement]:
         if not isinstance(cell, keras.layers.GRUCell):
-            return [self._matrix(shape) if len(shape) > 1 else Arrangement(shape, shape, (0,), (), "summed")]
+            return [
+                self._matrix(shape)
+                if len(shape) > 1
+                else Arrangement(shape, shape, (0,), (), "summed")
+            ]
         if not cell.reset_after:
             return []  # torch has no such layer
         whole, units = 3 * cell.units, cell.units

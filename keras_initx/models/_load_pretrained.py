@@ -71,7 +71,11 @@ class LoadingPlan(WeightTable[LoadedWeight]):
     @property
     def problems(self) -> list[str]:
         """A message for each weight that cannot be loaded. Only the plan of a dry run can have any."""
-        return [f"{weight.path!r} {weight.shape}: {weight.problem}" for weight in self.weights if weight.problem]
+        return [
+            f"{weight.path!r} {weight.shape}: {weight.problem}"
+            for weight in self.weights
+            if weight.problem
+        ]
 
     def _columns(self) -> list[Column[LoadedWeight]]:
         columns: list[Column[LoadedWeight]] = [
@@ -125,16 +129,17 @@ def load_pretrained(
     from shapes, because a square kernel fits both ways. An array must have exactly the shape that
     its layer has in that layout, also where an axis has length 1; an index adds or drops such axes,
     as in `("conv.weight", numpy.s_[:, :, 0, 0])` for a dense layer. Parameters of a single axis,
-    such as the slopes of a `PReLU`, need no index. Two differences are not handled: in torch, a dense
-    layer after a flattened image has its inputs in another order, channels first; and torch has
-    other defaults, such as an epsilon of 1e-5 in normalization layers.
+    such as the slopes of a `PReLU`, need no index. Two differences are not handled: in torch, a
+    dense layer after a flattened image has its inputs in another order, channels first; and torch
+    has other defaults, such as an epsilon of 1e-5 in normalization layers.
 
     All names, shapes and dtypes are checked before the first array is read, except by a function,
     which is called twice: to check what it returns, and to load it. Values are cast to the dtype of
-    the weight, once. A finite number beyond its range is refused when it is read; infinities and NaN
-    are loaded. Only the arrays that are used are read from a file, one at a time. If a
-    weight is sharded, a process reads the regions that its devices hold: from `.safetensors`,
-    `.h5`, `.hdf5` and `.keras` nothing else, as long as the axes of the array are at most in another order.
+    the weight, once. A finite number beyond its range is refused when it is read; infinities and
+    NaN are loaded. Only the arrays that are used are read from a file, one at a time. If a weight
+    is sharded, a process reads the regions that its devices hold: from `.safetensors`, `.h5`,
+    `.hdf5` and `.keras` nothing else, as long as the axes of the array are at most in another
+    order.
 
     Args:
         model: A built model.
@@ -146,16 +151,16 @@ def load_pretrained(
         rules: Dict from patterns to names, tried in order. If the pattern is that of a weight, the
             value may be a pair `(name, part)`: an index such as `numpy.s_[:64]` selects a part of
             the source array, before any transposition; a function takes the array and returns the
-            weight, and `layout` is ignored, and must not compute from weights of the model, which may
-            have changed when it is called again; `"mean"` extends an array that is shorter along one
-            axis by its mean, such as that of a smaller vocabulary. `None` leaves the matching
-            weights unchanged.
+            weight, and `layout` is ignored, and must not compute from weights of the model, which
+            may have changed when it is called again; `"mean"` extends an array that is shorter
+            along one axis by its mean, such as that of a smaller vocabulary. `None` leaves the
+            matching weights unchanged.
         layout: The order of axes in the source, `"torch"` or `"keras"`. Required unless the source
-            is from Keras, whose layout is `"keras"`: a model, or a file that ends in `.weights.h5` or
-            `.keras`.
-        atomic: Whether the model is as before after an error or an interruption. For this the former
-            values are kept until the end, which takes as much memory as the weights. Without it, a
-            note of the exception says how many weights have new values.
+            is from Keras, whose layout is `"keras"`: a model, or a file that ends in `.weights.h5`
+            or `.keras`.
+        atomic: Whether the model is as before after an error or an interruption. For this the
+            former values are kept until the end, which takes as much memory as the weights. Without
+            it, a note of the exception says how many weights have new values.
         dry_run: If true, only return the plan and do not change the model. Missing names and shapes
             that do not fit are then reported in the plan instead of raising an error.
 
@@ -165,9 +170,9 @@ def load_pretrained(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, a rule matches nothing, an array does not exist or
-            does not fit, is masked or complex, or has a finite number beyond the range of its weight,
-            no weight is found at all, the layout is unknown or not that of the source, or the file
-            cannot be read.
+            does not fit, is masked or complex, or has a finite number beyond the range of its
+            weight, no weight is found at all, the layout is unknown or not that of the source, or
+            the file cannot be read.
         ImportError: If the package `safetensors` is needed but not installed.
 
     Example:
@@ -184,7 +189,9 @@ def load_pretrained(
     weights = find_weights(model)
     memory = _arrays.ModelMemory(weights)
     with _arrays.open_source(source, memory) as (contents, own_layout):
-        steps = _steps(weights, contents, rules, _arrays.layout_of_source(layout, own_layout), memory)
+        steps = _steps(
+            weights, contents, rules, _arrays.layout_of_source(layout, own_layout), memory
+        )
         used = {name for step in steps for name in step.row.names}
         unused = {name: stored.shape for name, stored in contents.items() if name not in used}
         plan = LoadingPlan([step.row for step in steps], unused, dry_run)
@@ -202,11 +209,16 @@ def load_pretrained(
                 f"Received: weights {truncated(paths)}; arrays {truncated(names)}"
             )
         _arrays.spare_late([contents[name] for name in used], memory)
-        with undone_after_error(atomic) as assign, progress("Loading weights", len(steps), "weights") as advance:
+        with (
+            undone_after_error(atomic) as assign,
+            progress("Loading weights", len(steps), "weights") as advance,
+        ):
             for weight, _, read in steps:
                 if read:
                     layout = backend.layout_of(weight.variable.value)
-                    value = read(...) if layout is None else backend.placed(read, weight.shape, layout)
+                    value = (
+                        read(...) if layout is None else backend.placed(read, weight.shape, layout)
+                    )
                     assign(weight.variable, value)
                 advance(1)
             refresh_normalizations(step.weight.layer for step in steps if step.read)
@@ -239,7 +251,9 @@ def _steps(
     for weight in weights:
         row, read = LoadedWeight(weight.path, weight.shape, weight.dtype), None
         candidates = found.get(weight.path)
-        candidate = next((one for one in candidates or () if contents.keys() >= set(one.names)), None)
+        candidate = next(
+            (one for one in candidates or () if contents.keys() >= set(one.names)), None
+        )
         if candidate is not None:
             stored = [contents[name] for name in candidate.names]
             row = replace(row, names=candidate.names, source_shape=stored[0].shape)
@@ -333,7 +347,10 @@ def _conversion(
                 value = cast(value, weight.dtype)  # rounded once
         return np.asarray(value if own else value.reshape(weight.shape)[region], order="C")
 
-    changes = ["" if index is None else _index_text(index), arrangement.description(shapes, weight.shape)]
+    changes = [
+        "" if index is None else _index_text(index),
+        arrangement.description(shapes, weight.shape),
+    ]
     return ", ".join(filter(None, changes)), read
 
 
@@ -350,11 +367,18 @@ def _in_range(weight: ModelWeight, candidate: _layouts.Candidate) -> Iterator[No
 
 
 def _extended(
-    weight: ModelWeight, candidate: _layouts.Candidate, stored: Sequence[Stored], layout: _layouts.KerasLayout
+    weight: ModelWeight,
+    candidate: _layouts.Candidate,
+    stored: Sequence[Stored],
+    layout: _layouts.KerasLayout,
 ) -> tuple[str, Callable[[Region], Array]]:
     """Return the same for an array that is smaller than `weight` along one axis, with its mean for the rest."""
     small = stored[0].shape
-    fitting = [one for one in layout.arrangements(weight) if one.only_moves_axes and len(one.source) == len(small)]
+    fitting = [
+        one
+        for one in layout.arrangements(weight)
+        if one.only_moves_axes and len(one.source) == len(small)
+    ]
     arrangement = next((one for one in fitting if all(map(operator.le, small, one.source))), None)
     if arrangement is None or len(stored) > 1:
         raise _MismatchError(f"the shape {small} is not that of a part of the weight")

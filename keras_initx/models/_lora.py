@@ -27,7 +27,9 @@ Method = Literal["gaussian", "pissa"]
 _LEAST_SINGULAR = 1e-6
 
 
-def initialize_lora(model: keras.Layer, method: Method = "gaussian", *, seed: int | None = None) -> InitializationPlan:
+def initialize_lora(
+    model: keras.Layer, method: Method = "gaussian", *, seed: int | None = None
+) -> InitializationPlan:
     """Initialize the factors of all layers with LoRA, in place, without a change of the outputs.
 
     Keras' `enable_lora(rank)` freezes the kernel `W` of a dense layer, einsum layer, convolution or
@@ -99,7 +101,9 @@ def initialize_lora(model: keras.Layer, method: Method = "gaussian", *, seed: in
             for layer, pair in zip(adapted, factors, strict=True):
                 for weight, initializer in _starts(*layer, pair, root):
                     name, used = description(initializer), getattr(initializer, "seed", None)
-                    row = WeightPlan(weight.path, weight.shape, weight.dtype, weight.nbytes, name, seed=used)
+                    row = WeightPlan(
+                        weight.path, weight.shape, weight.dtype, weight.nbytes, name, seed=used
+                    )
                     value, row = draw(weight, initializer, row, root if seed is None else None)
                     assign(weight.variable, value)
                     rows.append(row)
@@ -113,7 +117,8 @@ def _adapted(model: keras.Layer) -> list[tuple[ModelWeight, ModelWeight, ModelWe
     firsts = {
         path: weight
         for path, weight in weights.items()
-        if weight.name in ("lora_kernel_a", "lora_embeddings_a") and getattr(weight.layer, "lora_enabled", False)
+        if weight.name in ("lora_kernel_a", "lora_embeddings_a")
+        and getattr(weight.layer, "lora_enabled", False)
     }
     quantized = [path for path, a in firsts.items() if is_quantized(a.layer)]
     if quantized or not firsts:
@@ -128,7 +133,9 @@ def _adapted(model: keras.Layer) -> list[tuple[ModelWeight, ModelWeight, ModelWe
     return found
 
 
-def _checked_factors(kernel: ModelWeight, a: ModelWeight, b: ModelWeight, method: Method) -> tuple[Array, Array] | None:
+def _checked_factors(
+    kernel: ModelWeight, a: ModelWeight, b: ModelWeight, method: Method
+) -> tuple[Array, Array] | None:
     """Return the factors that `"pissa"` gives a kernel, or `None` for `"gaussian"`.
 
     Raises:
@@ -169,7 +176,11 @@ def _checked_factors(kernel: ModelWeight, a: ModelWeight, b: ModelWeight, method
 
 
 def _starts(
-    kernel: ModelWeight, a: ModelWeight, b: ModelWeight, factors: tuple[Array, Array] | None, root: int
+    kernel: ModelWeight,
+    a: ModelWeight,
+    b: ModelWeight,
+    factors: tuple[Array, Array] | None,
+    root: int,
 ) -> list[tuple[ModelWeight, LayerInitializer]]:
     """Return the weights to set, with functions that make their values.
 

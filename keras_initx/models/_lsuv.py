@@ -77,12 +77,20 @@ class LSUVResult(Tabular[LSUVRow]):
             Column("before", lambda row: "" if row.before is None else f"{row.before:.3g}"),
             Column("after", lambda row: "" if row.after is None else f"{row.after:.3g}"),
             Column("steps", lambda row: row.steps),
-            Column("status", lambda row: f"{row.status}: {row.reason}" if row.reason else row.status, is_text=True),
+            Column(
+                "status",
+                lambda row: f"{row.status}: {row.reason}" if row.reason else row.status,
+                is_text=True,
+            ),
         ]
 
     def _headline(self) -> str:
         statuses = [row.status for row in self.rows]
-        found = ", ".join(f"{statuses.count(status)} {status}" for status in get_args(Status) if status in statuses)
+        found = ", ".join(
+            f"{statuses.count(status)} {status}"
+            for status in get_args(Status)
+            if status in statuses
+        )
         return f" of {len(self.rows)} layers: {found or 'none'}, seed {self.seed}"
 
 
@@ -153,7 +161,8 @@ def lsuv(
         <LSUVResult of 10 layers: 10 scaled, seed 0>
 
     Reference:
-        Mishkin and Matas, "All you need is a good init", ICLR 2016, and Mishkin's `LSUV-pytorch`, commit 0c45eb2.
+        Mishkin and Matas, "All you need is a good init", ICLR 2016, and Mishkin's `LSUV-pytorch`,
+        commit 0c45eb2.
     """
     check_type("model", model, keras.Model, "a Keras model")
     check_data(x, None, batch_size)
@@ -163,7 +172,11 @@ def lsuv(
     x = first_examples(x, batch_size)
     ensure_built(model, x)
     weights = find_weights(model)
-    paths = {layer: path for weight in weights for layer, path in zip(weight.layers, weight.layer_paths, strict=True)}
+    paths = {
+        layer: path
+        for weight in weights
+        for layer, path in zip(weight.layers, weight.layer_paths, strict=True)
+    }
     # A layer with no weights but those of another has no path: its kernel is scaled there.
     named = [layer for layer in named_layers(model) if layer in paths]
     kernels = {layer: found for layer in named if (found := kernels_of(layer))}
@@ -175,7 +188,10 @@ def lsuv(
     with progress("LSUV", len(free), "layers") as advance:
 
         def visit(layer: keras.layers.Layer, outputs: Outputs) -> None:
-            start = [(kernel, _orthonormal(layer, kernel, seeds[id(kernel)])) for kernel in kernels[layer].free]
+            start = [
+                (kernel, _orthonormal(layer, kernel, seeds[id(kernel)]))
+                for kernel in kernels[layer].free
+            ]
             fits[layer], fitted = _fit(start, outputs, tolerance, max_steps)
             values.extend(fitted)
             advance(1)
@@ -189,11 +205,15 @@ def lsuv(
     rows = []
     # In execution order; layers that are not called come last.
     for layer in dict.fromkeys([*before, *kernels]):
-        fit = fits.get(layer, Fit(1.0, 0, kernels[layer].reason or "not called, or in a compiled function"))
+        fit = fits.get(
+            layer, Fit(1.0, 0, kernels[layer].reason or "not called, or in a compiled function")
+        )
         variance = after.get(layer)
         is_scaled = variance is not None and abs(variance - 1) <= tolerance
         status: Status = "left" if fit.reason else "scaled" if is_scaled else "not reached"
-        rows.append(LSUVRow(paths[layer], before.get(layer), variance, fit.steps, status, fit.reason))
+        rows.append(
+            LSUVRow(paths[layer], before.get(layer), variance, fit.steps, status, fit.reason)
+        )
     return LSUVResult(rows, root)
 
 
@@ -255,7 +275,8 @@ def _constrained(kernel: keras.Variable, value: Tensor) -> Tensor:
     return value if kernel.constraint is None else kernel.constraint(value)
 
 
-# If the variance grows with less than this power of the kernel's scale, the kernel does not determine it.
+# If the variance grows with less than this power of the kernel's scale, the kernel does not
+# determine it.
 _LEAST_POWER = 0.1
 # Examples that differ by less than this relative amount are equal up to rounding.
 _LEAST_SPREAD = 1e-5
@@ -263,7 +284,9 @@ _VANISHES = Fit(1.0, 0, "its output vanishes or overflows")
 _UNRELATED = Fit(1.0, 0, "its output does not follow its kernel")
 
 
-def unit_variance(outputs: Callable[[float], Array | None], power: float, tolerance: float, max_steps: int) -> Fit:
+def unit_variance(
+    outputs: Callable[[float], Array | None], power: float, tolerance: float, max_steps: int
+) -> Fit:
     """Return the factor that brings the variance of `outputs` within `tolerance` of 1.
 
     The output of a layer is usually proportional to its kernel, so that one step is enough. A bias

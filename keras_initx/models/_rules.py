@@ -46,7 +46,9 @@ def initializers_by_rule(
     if rules is None:
         return {}
     if not isinstance(rules, Mapping):
-        raise TypeError(f"`rules` must be a dict from conditions to initializers. Received: rules={rules!r}")
+        raise TypeError(
+            f"`rules` must be a dict from conditions to initializers. Received: rules={rules!r}"
+        )
     found: dict[str, keras.initializers.Initializer | None] = {}
     for condition, value in rules.items():
         initializer = _checked(condition, value)
@@ -56,16 +58,24 @@ def initializers_by_rule(
             if isinstance(condition, str):
                 like_it = close_matches(condition, [weight.path for weight in weights])
                 hint = like_it or f"; an existing path is {weights[0].path!r}"
-            raise ValueError(f"Each of `rules` must match a weight. Received: {condition!r}, which matches none{hint}")
+            raise ValueError(
+                f"Each of `rules` must match a weight. Received: {condition!r}, which matches none{hint}"
+            )
         for path in paths:
             found.setdefault(path, initializer)
     return found
 
 
-def _checked(condition: Any, value: InitializerLike | None) -> keras.initializers.Initializer | None:
+def _checked(
+    condition: Any, value: InitializerLike | None
+) -> keras.initializers.Initializer | None:
     """Return the initializer of a rule."""
     is_layer_type = isinstance(condition, type) and issubclass(condition, keras.Layer)
-    if not (is_layer_type or isinstance(condition, str) or (callable(condition) and not isinstance(condition, type))):
+    if not (
+        is_layer_type
+        or isinstance(condition, str)
+        or (callable(condition) and not isinstance(condition, type))
+    ):
         raise TypeError(
             f"`rules` must have patterns, layer types or functions as keys. Received: {condition!r} as a key"
         )
@@ -85,7 +95,9 @@ def _matches(condition: Condition, weight: ModelWeight) -> bool:
         return matches_path(condition, weight.path)
     if isinstance(condition, type):
         # Not biases, for which an initializer for kernels is unsuitable.
-        return len(weight.shape) > 1 and any(isinstance(layer, condition) for layer in weight.layers)
+        return len(weight.shape) > 1 and any(
+            isinstance(layer, condition) for layer in weight.layers
+        )
     return bool(condition(weight))
 
 
@@ -95,8 +107,13 @@ def matches_path(pattern: str, path: str) -> bool:
     return fnmatch.fnmatchcase(path, pattern.replace("[", "[[]"))
 
 
-# Keras classes whose counterparts here have the same distribution, and the same bits on every backend.
-_NAMESAKES = {own: entry.cls for entry in catalog() if (own := getattr(keras.initializers, entry.cls.__name__, None))}
+# Keras classes whose counterparts here have the same distribution, and the same bits on every
+# backend.
+_NAMESAKES = {
+    own: entry.cls
+    for entry in catalog()
+    if (own := getattr(keras.initializers, entry.cls.__name__, None))
+}
 _AXES = ("input_axes", "output_axes")
 
 
@@ -119,18 +136,27 @@ def with_seed_and_axes(
     if given is None:
         return initializer
     if type(initializer) is keras.initializers.TruncatedNormal:
-        given["stddev"] *= truncated_quantiles(-2.0, 2.0).stddev  # Keras takes the value before truncation.
+        given["stddev"] *= truncated_quantiles(
+            -2.0, 2.0
+        ).stddev  # Keras takes the value before truncation.
     if "seed" in given:
         given["seed"] = seed
-    if isinstance(initializer, ChronoBias) and initializer.cell is None:  # the layer does not call it here
+    if (
+        isinstance(initializer, ChronoBias) and initializer.cell is None
+    ):  # the layer does not call it here
         given["cell"] = "lstm" if is_lstm(weight.layer) else "gru" if is_gru(weight.layer) else None
     without_axes = given.get("input_axes") is given.get("output_axes") is None
     if without_axes and weight.axes and _needs_axes(cls, *weight.axes, len(weight.shape)):
         given["input_axes"], given["output_axes"] = map(list, weight.axes)
     try:
-        arguments = {name: _argument_for(value, derived_seed(seed, name), weight) for name, value in given.items()}
+        arguments = {
+            name: _argument_for(value, derived_seed(seed, name), weight)
+            for name, value in given.items()
+        }
         copy: keras.initializers.Initializer = cls.from_config(arguments)
-    except Exception:  # A user's class may refuse its own config, or hold one that is not registered.
+    except (
+        Exception
+    ):  # A user's class may refuse its own config, or hold one that is not registered.
         return initializer
     if "seed" not in given and isinstance(copy, RandomInitializer):
         copy = with_seed(copy, seed)
@@ -163,7 +189,9 @@ def _argument_for(value: Any, seed: int, weight: ModelWeight) -> Any:
         return [_argument_for(item, derived_seed(seed, i), weight) for i, item in enumerate(value)]
     if isinstance(value, keras.initializers.Initializer):
         return with_seed_and_axes(value, seed, weight)
-    if isinstance(value, Mapping) and "class_name" in value:  # in the config of a user's initializer
+    if (
+        isinstance(value, Mapping) and "class_name" in value
+    ):  # in the config of a user's initializer
         inner = keras.saving.deserialize_keras_object(value)
         if isinstance(inner, keras.initializers.Initializer):
             return keras.saving.serialize_keras_object(with_seed_and_axes(inner, seed, weight))
@@ -180,7 +208,8 @@ def description(initializer: Callable[..., Any]) -> str:
     shown = (
         f"{name}={_argument_text(value)}"
         for name, value in arguments.items()
-        if name not in ("seed", *_AXES) and (name not in parameters or not are_equal(value, parameters[name].default))
+        if name not in ("seed", *_AXES)
+        and (name not in parameters or not are_equal(value, parameters[name].default))
     )
     return f"{type(initializer).__name__}({', '.join(shown)})"
 

@@ -54,7 +54,8 @@ def shrink_and_perturb(
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a factor is negative, a finite weight would become infinite, or as `initialize`.
+        ValueError: If a factor is negative, a finite weight would become infinite, or as
+            `initialize`.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="logits")])
@@ -73,7 +74,10 @@ def shrink_and_perturb(
     for name, flag in (("reset", reset), ("atomic", atomic), ("dry_run", dry_run)):
         check_flag(name, flag)
     root = root_seed(seed)
-    steps = [step if step.weight.variable.trainable else _left(step) for step in planned(model, rules, root)]
+    steps = [
+        step if step.weight.variable.trainable else _left(step)
+        for step in planned(model, rules, root)
+    ]
     if dry_run:
         return InitializationPlan([step.row for step in steps], root, dry_run)
 
@@ -89,9 +93,17 @@ def shrink_and_perturb(
             )
         return result
 
-    return carried_out(model, steps, root, drawn=seed is None, reset=reset, atomic=atomic, change=change)
+    return carried_out(
+        model, steps, root, drawn=seed is None, reset=reset, atomic=atomic, change=change
+    )
 
 
 def _left(step: Step) -> Step:
-    row = replace(step.row, initializer=None, reason=step.row.reason or "not trainable", expected_std=None, seed=None)
+    row = replace(
+        step.row,
+        initializer=None,
+        reason=step.row.reason or "not trainable",
+        expected_std=None,
+        seed=None,
+    )
     return Step(step.weight, None, row)

@@ -12,7 +12,16 @@ import numpy.typing as npt
 
 from keras_initx._checks import check_count
 from keras_initx.diagnostics import diagnose
-from keras_initx.rendering import COLORS, Column, Tabular, as_json, new_figure, progress, save_figure, tidy
+from keras_initx.rendering import (
+    COLORS,
+    Column,
+    Tabular,
+    as_json,
+    new_figure,
+    progress,
+    save_figure,
+    tidy,
+)
 from keras_initx.rendering import short_number as number
 from keras_initx.structure import Batch, check_model
 
@@ -47,7 +56,9 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
             logarithms = np.log(self.sizes)
         logarithms[~np.isfinite(logarithms)] = np.nan
         widths = np.log(self.widths) - np.mean(np.log(self.widths))
-        return np.asarray(np.round(logarithms @ widths / (widths @ widths), 3) + 0.0)  # so that none is -0.0
+        return np.asarray(
+            np.round(logarithms @ widths / (widths @ widths), 3) + 0.0
+        )  # so that none is -0.0
 
     def to_json(self) -> str:
         """Return the result as JSON."""
@@ -75,22 +86,40 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         for step, (axis, sizes) in enumerate(zip(axes, self.sizes, strict=True)):
             axis.set_prop_cycle(color=COLORS)
             for name, line in zip(self.layers, sizes, strict=True):
-                axis.plot(self.widths, np.where(line > 0, line, np.nan), "o-", label=name, markersize=3, linewidth=1)
+                axis.plot(
+                    self.widths,
+                    np.where(line > 0, line, np.nan),
+                    "o-",
+                    label=name,
+                    markersize=3,
+                    linewidth=1,
+                )
             axis.set_xscale("log", base=2)
             axis.set_yscale("log")
             axis.set_title(f"after step {step}" if step else "before training", fontsize=10)
             axis.set_xlabel("width", fontsize=8)
         axes[0].set_ylabel("root mean square")
         tidy(axes)
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
+        figure.legend(
+            *axes[0].get_legend_handles_labels(),
+            loc="outside right upper",
+            frameon=False,
+            fontsize=8,
+        )
         return save_figure(figure, path)
 
     def _rows(self) -> list[tuple[str, ...]]:
-        return [(name, *map(number, found)) for name, found in zip(self.layers, self.exponents.T, strict=True)]
+        return [
+            (name, *map(number, found))
+            for name, found in zip(self.layers, self.exponents.T, strict=True)
+        ]
 
     def _columns(self) -> list[Column[tuple[str, ...]]]:
         headers = ["layer", *(f"step {step}" for step in range(len(self.sizes)))]
-        return [Column(header, itemgetter(place), is_text=place == 0) for place, header in enumerate(headers)]
+        return [
+            Column(header, itemgetter(place), is_text=place == 0)
+            for place, header in enumerate(headers)
+        ]
 
     def _headline(self) -> str:
         return f" of {len(self.layers)} layers at widths {self.widths}"
@@ -142,11 +171,13 @@ def coordinate_check(
         [0.0, 1.0]
 
     Reference:
-        Yang, Hu and others, "Tensor programs V: tuning large neural networks via zero-shot hyperparameter transfer",
-        arXiv:2203.03466, 2022, appendix D.1.
+        Yang, Hu and others, "Tensor programs V: tuning large neural networks via zero-shot
+        hyperparameter transfer", arXiv:2203.03466, 2022, appendix D.1.
     """
     check_count("steps", steps)
-    widths = [int(check_count("widths", width)) for width in widths]  # layers refuse the integers of NumPy
+    widths = [
+        int(check_count("widths", width)) for width in widths
+    ]  # layers refuse the integers of NumPy
     if len(set(widths)) < 2:
         raise ValueError(f"`widths` must have at least two different widths. Received: {widths=!r}")
     found: list[list[dict[str, float]]] = []  # of each model, after each step
@@ -174,4 +205,6 @@ def coordinate_check(
 def _sizes(model: keras.Model, x: Batch) -> dict[str, float]:
     """Return the root mean square of the output of each layer, by its name."""
     signals = {layer.name: layer.signal for layer in diagnose(model, x).layers}
-    return {name: float(np.hypot(signal.mean, signal.std)) for name, signal in signals.items() if signal}
+    return {
+        name: float(np.hypot(signal.mean, signal.std)) for name, signal in signals.items() if signal
+    }

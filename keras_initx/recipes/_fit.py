@@ -66,7 +66,11 @@ def count_of(name: str, value: Any, *patterns: str) -> int:
         TypeError: If `value` is neither.
         ValueError: If it is not positive, or for the reasons of `matched`.
     """
-    return len(matched(name, value, *patterns)) if isinstance(value, keras.Model) else int(check_count(name, value))
+    return (
+        len(matched(name, value, *patterns))
+        if isinstance(value, keras.Model)
+        else int(check_count(name, value))
+    )
 
 
 def for_model(recipe: Recipe, model: Any) -> Recipe:
@@ -74,7 +78,11 @@ def for_model(recipe: Recipe, model: Any) -> Recipe:
     if not isinstance(model, keras.Model):
         return recipe
     found = paths(model)
-    return {pattern: value for pattern, value in recipe.items() if any(matches_path(pattern, path) for path in found)}
+    return {
+        pattern: value
+        for pattern, value in recipe.items()
+        if any(matches_path(pattern, path) for path in found)
+    }
 
 
 def check_not_normalized(name: str, model: Any, instead: str) -> None:
@@ -97,9 +105,13 @@ def check_not_normalized(name: str, model: Any, instead: str) -> None:
 
 def _normalizes(layer: keras.Layer) -> bool:
     # Those of KerasHub, such as `T5LayerNorm`, are classes of their own.
-    if isinstance(layer, keras.layers.Normalization | keras.layers.SpectralNormalization):  # of inputs, of weights
+    if isinstance(
+        layer, keras.layers.Normalization | keras.layers.SpectralNormalization
+    ):  # of inputs, of weights
         return False
-    return isinstance(layer, NORMALIZATIONS) or type(layer).__name__.endswith(("Norm", "Normalization"))
+    return isinstance(layer, NORMALIZATIONS) or type(layer).__name__.endswith(
+        ("Norm", "Normalization")
+    )
 
 
 def check_depthwise(name: str, model: Any, normalization: type[keras.Layer]) -> None:
@@ -160,7 +172,9 @@ def check_branches_are_added(name: str, model: keras.Model, pattern: str) -> Non
         for operation in getattr(parent, "operations", ()):
             for tensor in keras.tree.flatten(operation.input):
                 readers.setdefault(id(tensor), []).append(operation)
-    found = [weight.layer_paths[-1] for weight in weights if _is_concatenated(weight.layer, readers)]
+    found = [
+        weight.layer_paths[-1] for weight in weights if _is_concatenated(weight.layer, readers)
+    ]
     if found:
         raise ValueError(
             f"`{name}` must be a model that adds its branches to their inputs: a branch that is concatenated and "

@@ -3,7 +3,14 @@
 import keras
 
 from keras_initx.initializers import RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling
-from keras_initx.recipes._fit import Recipe, check_activations, check_attends, check_depthwise, for_model, matching
+from keras_initx.recipes._fit import (
+    Recipe,
+    check_activations,
+    check_attends,
+    check_depthwise,
+    for_model,
+    matching,
+)
 from keras_initx.sampling import truncated_quantiles
 from keras_initx.structure import find_weights
 
@@ -44,7 +51,11 @@ def vit_timm(model: keras.Model) -> Recipe:
     """
     check_attends("model", model)
     patches = matching(model, _PATCHES)
-    limits = {f"{weight.path.removesuffix('kernel')}bias": weight.fans[0] ** -0.5 for weight in patches if weight.fans}
+    limits = {
+        f"{weight.path.removesuffix('kernel')}bias": weight.fans[0] ** -0.5
+        for weight in patches
+        if weight.fans
+    }
     recipe: Recipe = {
         _PATCHES: VarianceScaling(1 / 3, "fan_in", "uniform"),
         "*kernel": RandomNormal(stddev=0.02),
@@ -82,8 +93,9 @@ def vit_jax(model: keras.Model) -> Recipe:
         'zeros'
 
     Reference:
-        Dosovitskiy and others, "An image is worth 16x16 words: transformers for image recognition at scale", ICLR 2021,
-        by its code. Wightman, "PyTorch image models" (timm), `init_weights_vit_jax` in `vision_transformer.py`.
+        Dosovitskiy and others, "An image is worth 16x16 words: transformers for image recognition
+        at scale", ICLR 2021, by its code. Wightman, "PyTorch image models" (timm),
+        `init_weights_vit_jax` in `vision_transformer.py`.
     """
     check_attends("model", model)
     recipe: Recipe = {
@@ -124,8 +136,8 @@ def convnext(model: keras.Model) -> Recipe:
         {'*kernel': RandomNormal(mean=0.0, stddev=0.02, seed=None), '*bias': 'zeros'}
 
     Reference:
-        Liu, Mao, Wu, Feichtenhofer, Darrell and Xie, "A ConvNet for the 2020s", CVPR 2022, and `models/convnext.py` of
-        its code.
+        Liu, Mao, Wu, Feichtenhofer, Darrell and Xie, "A ConvNet for the 2020s", CVPR 2022, and
+        `models/convnext.py` of its code.
     """
     check_depthwise("model", model, keras.layers.LayerNormalization)
     return for_model({"*kernel": RandomNormal(stddev=0.02), "*bias": "zeros"}, model)
@@ -134,9 +146,9 @@ def convnext(model: keras.Model) -> Recipe:
 def efficientnet(model: keras.Model) -> Recipe:
     """Return the rules of EfficientNet and EfficientNetV2: He by fan-out for convolutions, a uniform head.
 
-    Kernels of convolutions get `N(0, 2 / fan_out)`. The fan-out of a depthwise kernel is the size of
-    its window, as in the authors' code; torchvision multiplies it by the number of channels. Kernels
-    of dense layers of `n` units get `U(-1 / sqrt(n), 1 / sqrt(n))`, and biases are 0.
+    Kernels of convolutions get `N(0, 2 / fan_out)`. The fan-out of a depthwise kernel is the size
+    of its window, as in the authors' code; torchvision multiplies it by the number of channels.
+    Kernels of dense layers of `n` units get `U(-1 / sqrt(n), 1 / sqrt(n))`, and biases are 0.
 
     The networks of `keras.applications` have these sizes by default; their normal distribution is
     truncated, that of the authors is not.
@@ -162,17 +174,23 @@ def efficientnet(model: keras.Model) -> Recipe:
         ['predictions/kernel', '*kernel', '*bias']
 
     Reference:
-        Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks", ICML 2019, by
-        `efficientnet_model.py` of its code. Tan and Le, "EfficientNetV2: smaller models and faster training", ICML
-        2021.
+        Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks", ICML
+        2019, by `efficientnet_model.py` of its code. Tan and Le, "EfficientNetV2: smaller models
+        and faster training", ICML 2021.
     """
     check_depthwise("model", model, keras.layers.BatchNormalization)
     # EfficientNet-Lite has the activation of MobileNet, under the names of EfficientNet.
     if not matching(model, _EFFICIENTNET):
         check_activations("model", model, ("hard_silu", "relu6"), "`mobilenet`")
-    dense = [weight for weight in find_weights(model) if isinstance(weight.layer, keras.layers.Dense)]
+    dense = [
+        weight for weight in find_weights(model) if isinstance(weight.layer, keras.layers.Dense)
+    ]
     recipe: Recipe = {
-        **{w.path: VarianceScaling(1 / 3, "fan_out", "uniform") for w in dense if w.name == "kernel"},
+        **{
+            w.path: VarianceScaling(1 / 3, "fan_out", "uniform")
+            for w in dense
+            if w.name == "kernel"
+        },
         "*kernel": VarianceScaling(2.0, "fan_out", "untruncated_normal"),
         "*bias": "zeros",
     }
@@ -206,9 +224,10 @@ def mobilenet(model: keras.Model) -> Recipe:
         0.0792
 
     Reference:
-        Howard and others, "MobileNets: efficient convolutional neural networks for mobile vision applications",
-        arXiv:1704.04861, 2017. Sandler and others, "MobileNetV2: inverted residuals and linear bottlenecks", CVPR
-        2018. Howard and others, "Searching for MobileNetV3", ICCV 2019. All by their code in TF-Slim.
+        Howard and others, "MobileNets: efficient convolutional neural networks for mobile vision
+        applications", arXiv:1704.04861, 2017. Sandler and others, "MobileNetV2: inverted residuals
+        and linear bottlenecks", CVPR 2018. Howard and others, "Searching for MobileNetV3", ICCV
+        2019. All by their code in TF-Slim.
     """
     check_depthwise("model", model, keras.layers.BatchNormalization)
     check_activations("model", model, ("silu",), "`efficientnet`")

@@ -55,7 +55,8 @@ class MupTable(WeightTable[MupWeight]):
     """The muP factors of each trainable weight when a model is made wider. `print` shows them as a table.
 
     Attributes:
-        weights: A `MupWeight` for each trainable weight, in the order of `model.trainable_variables`.
+        weights: A `MupWeight` for each trainable weight, in the order of
+            `model.trainable_variables`.
         depth: How many times as many residual blocks the model has as the base model. The model
             must divide the output of each branch by it.
     """
@@ -95,7 +96,9 @@ class MupTable(WeightTable[MupWeight]):
     def _below(self) -> list[str]:
         notes = ["Factors on the std in the base model, and on the learning rates of Adam and SGD."]
         if any(weight.tied != 1 for weight in self.weights):
-            notes.append("tied: factor on the logits of an output layer that uses the weights of the embedding.")
+            notes.append(
+                "tied: factor on the logits of an output layer that uses the weights of the embedding."
+            )
         if self.depth != 1:
             notes.append(f"Divide the output of each branch by {number(self.depth)}.")
         return notes
@@ -149,10 +152,11 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
         Factors on the std in the base model, and on the learning rates of Adam and SGD.
 
     Reference:
-        Yang, Hu and others, "Tensor programs V: tuning large neural networks via zero-shot hyperparameter transfer",
-        arXiv:2203.03466, 2022, table 3, which tables 8 and 9 write in other forms, and the authors' package `mup`,
-        `MuSharedReadout` and `MuAdamW`, for tied logits and weight decay. Dey and others, "Don't be lazy: CompleteP
-        enables compute-efficient deep transformers", arXiv:2505.01618, 2025, table 1, for the depth.
+        Yang, Hu and others, "Tensor programs V: tuning large neural networks via zero-shot
+        hyperparameter transfer", arXiv:2203.03466, 2022, table 3, which tables 8 and 9 write in
+        other forms, and the authors' package `mup`, `MuSharedReadout` and `MuAdamW`, for tied
+        logits and weight decay. Dey and others, "Don't be lazy: CompleteP enables compute-efficient
+        deep transformers", arXiv:2505.01618, 2025, table 1, for the depth.
     """
     weights, others = _trainable("model", model), _trainable("base", base)
     counterparts, depths = _counterparts(weights, others)
@@ -162,7 +166,9 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
             f"base={base.name!r} with {len(others)} trainable weights and model={model.name!r} with {len(weights)}"
         )
     rows = {id(weight.variable): _row(weight, counterparts[weight.path]) for weight in weights}
-    return MupTable([rows[id(variable)] for variable in model.trainable_variables], max(depths, default=1.0))
+    return MupTable(
+        [rows[id(variable)] for variable in model.trainable_variables], max(depths, default=1.0)
+    )
 
 
 def _counterparts(
@@ -182,7 +188,9 @@ def _counterparts(
         return {}, set()
     depths = set()
     for weight in weights:
-        forms = [form for form in _forms(weight.path) if form in base_forms and weight.path not in found]
+        forms = [
+            form for form in _forms(weight.path) if form in base_forms and weight.path not in found
+        ]
         if forms:
             same = base_forms[forms[0]]
             if len({other.shape for other in same}) > 1:
@@ -197,11 +205,16 @@ def _counterparts(
 
 def _forms(path: str) -> list[str]:
     """Return a path with each of its numbers left out in turn. The first layer of an automatic name has none."""
-    return [f"{path[: number.start()]}#{path[number.end() :]}" for number in re.finditer(r"_?\d+|(?<!\d)(?=/)", path)]
+    return [
+        f"{path[: number.start()]}#{path[number.end() :]}"
+        for number in re.finditer(r"_?\d+|(?<!\d)(?=/)", path)
+    ]
 
 
 def _trainable(name: str, model: keras.Model) -> list[ModelWeight]:
-    return [weight for weight in find_weights(check_model(name, model)) if weight.variable.trainable]
+    return [
+        weight for weight in find_weights(check_model(name, model)) if weight.variable.trainable
+    ]
 
 
 def _row(weight: ModelWeight, other: ModelWeight) -> MupWeight:
@@ -221,7 +234,11 @@ def _row(weight: ModelWeight, other: ModelWeight) -> MupWeight:
     else:
         role = "input" if inputs == 1 else "output" if units == 1 else "hidden"
     std = 1 / inputs if role == "output" else 1 / math.sqrt(inputs)
-    tied = 1 / units if isinstance(weight.layer, keras.layers.Embedding) and weight.name == "embeddings" else 1.0
+    tied = (
+        1 / units
+        if isinstance(weight.layer, keras.layers.Embedding) and weight.name == "embeddings"
+        else 1.0
+    )
     return MupWeight(weight.path, shape, base_shape, role, std, 1 / inputs, units / inputs, tied)
 
 

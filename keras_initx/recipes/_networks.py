@@ -45,7 +45,9 @@ def selu(model: keras.Model) -> Recipe:
     Reference:
         Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", NIPS 2017.
     """
-    return for_model({"*kernel": "initx.lecun_normal", "*bias": "zeros"}, check_model("model", model))
+    return for_model(
+        {"*kernel": "initx.lecun_normal", "*bias": "zeros"}, check_model("model", model)
+    )
 
 
 def orthogonal_rnn(model: keras.Model) -> Recipe:
@@ -71,9 +73,9 @@ def orthogonal_rnn(model: keras.Model) -> Recipe:
         ['*lstm_cell*/recurrent_kernel', '*lstm_cell*/bias', '*_cell*/kernel']
 
     Reference:
-        Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural
-        networks", ICLR 2014. Jozefowicz, Zaremba and Sutskever, "An empirical exploration of recurrent network
-        architectures", ICML 2015, for the forget bias.
+        Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep
+        linear neural networks", ICLR 2014. Jozefowicz, Zaremba and Sutskever, "An empirical
+        exploration of recurrent network architectures", ICML 2015, for the forget bias.
     """
     recipe: Recipe = {
         "*lstm_cell*/recurrent_kernel": Orthogonal(blocks=4),
@@ -121,9 +123,14 @@ def spectral(model: keras.Model) -> Recipe:
         2.0
 
     Reference:
-        Yang, Simon and Bernstein, "A spectral condition for feature learning", arXiv:2310.17813, 2023.
+        Yang, Simon and Bernstein, "A spectral condition for feature learning", arXiv:2310.17813,
+        2023.
     """
-    kernels = [weight for weight in find_weights(check_model("model", model)) if weight.path.endswith("kernel")]
+    kernels = [
+        weight
+        for weight in find_weights(check_model("model", model))
+        if weight.path.endswith("kernel")
+    ]
     gains = {weight.path: _spectral_gain(weight) for weight in kernels}
     recipe: Recipe = {path: Orthogonal(gain=gain) for path, gain in gains.items() if gain}
     others: Recipe = {} if all(gains.values()) else {"*kernel": "initx.spectral"}
@@ -132,12 +139,15 @@ def spectral(model: keras.Model) -> Recipe:
 
 def _spectral_gain(weight: ModelWeight) -> float | None:
     """Return the singular values of a kernel that is a matrix, otherwise `None`."""
-    if not (weight.axes and weight.fans) or sorted(sum(weight.axes, ())) != list(range(len(weight.shape))):
+    if not (weight.axes and weight.fans) or sorted(sum(weight.axes, ())) != list(
+        range(len(weight.shape))
+    ):
         return None
     return math.sqrt(weight.fans[1] / weight.fans[0])
 
 
-# The branch kernels of residual networks in KerasHub and `keras.applications`; number 0 is on the shortcut.
+# The branch kernels of residual networks in KerasHub and `keras.applications`; number 0 is on the
+# shortcut.
 _FIRST_KERNEL = "*_block*_1_conv/kernel"
 # The last kernels of the two branches of a transformer block.
 _PROJECTIONS = (
@@ -184,8 +194,8 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
         ('zeros', 0.5)
 
     Reference:
-        Zhang, Dauphin and Ma, "Fixup initialization: residual learning without normalization", ICLR 2019, and
-        `imagenet/models/fixup_resnet_imagenet.py` of its code.
+        Zhang, Dauphin and Ma, "Fixup initialization: residual learning without normalization", ICLR
+        2019, and `imagenet/models/fixup_resnet_imagenet.py` of its code.
     """
     check_flag("strict", strict)
     count = count_of("branches", branches, _FIRST_KERNEL)
@@ -196,7 +206,9 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
     if strict:
         check_not_normalized("branches", branches, "`zero_residual`")
     if depth is None:
-        raise ValueError(f"`depth` is required if `branches` is a number. Received: {branches=!r}, depth=None")
+        raise ValueError(
+            f"`depth` is required if `branches` is a number. Received: {branches=!r}, depth=None"
+        )
     if check_count("depth", depth) < 2:
         raise ValueError(f"`depth` must be at least 2. Received: {depth=!r}")
     factor = count ** (-1 / (2 * depth - 2))
@@ -248,7 +260,9 @@ def zero_residual(model: keras.Model) -> Recipe:
     last = _depth(found)
     if last:
         check_branches_are_added("model", model, f"*_block*_{last}_conv/kernel")
-    convolutions = ((f"*_block*_{last}_bn/gamma",), (f"*_block*_{last}_conv/kernel",)) if last else ()
+    convolutions = (
+        ((f"*_block*_{last}_bn/gamma",), (f"*_block*_{last}_conv/kernel",)) if last else ()
+    )
     for patterns in (*convolutions, *_PROJECTIONS):
         if all(fnmatch.filter(found, pattern) for pattern in patterns):
             return dict.fromkeys(patterns, "zeros")

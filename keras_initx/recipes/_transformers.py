@@ -8,7 +8,15 @@ import keras
 
 from keras_initx._checks import check_choice, check_count, check_flag
 from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
-from keras_initx.recipes._fit import Recipe, check_not_normalized, count_of, for_model, matched, matching, paths
+from keras_initx.recipes._fit import (
+    Recipe,
+    check_not_normalized,
+    count_of,
+    for_model,
+    matched,
+    matching,
+    paths,
+)
 
 __all__ = ["deepnorm", "gemma", "gpt2", "t5", "t_fixup"]
 
@@ -19,7 +27,12 @@ Layers: TypeAlias = keras.Model | int | tuple[int, int]
 # Layer names of KerasHub's transformers and Keras' attention layer.
 _ATTENTION_OUTPUT = "*/attention_output/kernel"
 _FEEDFORWARD_OUTPUT = "*/feedforward_output_dense/kernel"
-_VALUES = ("*/value/kernel", _ATTENTION_OUTPUT, "*/feedforward_intermediate_dense/kernel", _FEEDFORWARD_OUTPUT)
+_VALUES = (
+    "*/value/kernel",
+    _ATTENTION_OUTPUT,
+    "*/feedforward_intermediate_dense/kernel",
+    _FEEDFORWARD_OUTPUT,
+)
 
 
 # The decoder of an encoder-decoder.
@@ -57,7 +70,9 @@ def _crosses(model: keras.Model) -> list[str]:
 
 def _values(factor: float, decoder_factor: float | None) -> Recipe:
     """Return rules for value and output kernels; those of a decoder beside an encoder come first."""
-    decoder = {f"{_DECODER}{pattern}": decoder_factor for pattern in _VALUES} if decoder_factor else {}
+    decoder = (
+        {f"{_DECODER}{pattern}": decoder_factor for pattern in _VALUES} if decoder_factor else {}
+    )
     factors = {**decoder, **dict.fromkeys(_VALUES, factor)}
     return {pattern: Scaled(_glorot(), factor) for pattern, factor in factors.items()}
 
@@ -92,15 +107,17 @@ def gpt2(layers: keras.Model | int) -> Recipe:
         True
 
     Reference:
-        Radford, Wu, Child, Luan, Amodei and Sutskever, "Language models are unsupervised multitask learners", OpenAI
-        2019, section 2.3, and `src/model.py` of its code.
+        Radford, Wu, Child, Luan, Amodei and Sutskever, "Language models are unsupervised multitask
+        learners", OpenAI 2019, section 2.3, and `src/model.py` of its code.
     """
     if isinstance(layers, keras.Model) and _crosses(layers):
         raise ValueError(
             "`layers` must be a model without cross-attention, for which GPT-2 has no rules: use `t_fixup` or "
             f"`deepnorm`. Received: layers={layers.name!r} with {_crosses(layers)[0]!r}"
         )
-    residual = 0.02 / math.sqrt(2 * count_of("layers", layers, _ATTENTION_OUTPUT, _FEEDFORWARD_OUTPUT))
+    residual = 0.02 / math.sqrt(
+        2 * count_of("layers", layers, _ATTENTION_OUTPUT, _FEEDFORWARD_OUTPUT)
+    )
     recipe: Recipe = {
         _ATTENTION_OUTPUT: RandomNormal(stddev=residual),
         _FEEDFORWARD_OUTPUT: RandomNormal(stddev=residual),
@@ -151,8 +168,8 @@ def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> R
         [0.5091, 0.4387]
 
     Reference:
-        Huang, Perez, Ba and Volkovs, "Improving transformer optimization through better initialization", ICML 2020,
-        section 3.2.
+        Huang, Perez, Ba and Volkovs, "Improving transformer optimization through better
+        initialization", ICML 2020, section 3.2.
     """
     check_choice("part", part, get_args(Part))
     check_flag("strict", strict)
@@ -163,7 +180,11 @@ def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> R
     factor = embedded if part == "decoder" and not decoder else 0.67 * encoder**-0.25
     decoder_factor = (9 * decoder) ** -0.25 if decoder else None
     embedding = VarianceScaling(1.0, "fan_out", "untruncated_normal")
-    own_table = {f"{_DECODER}*token_embedding/embeddings": Scaled(embedding, decoder_factor)} if decoder_factor else {}
+    own_table = (
+        {f"{_DECODER}*token_embedding/embeddings": Scaled(embedding, decoder_factor)}
+        if decoder_factor
+        else {}
+    )
     recipe: Recipe = {
         **_values(factor, decoder_factor),
         "*kernel": _glorot(),
@@ -184,11 +205,11 @@ def deepnorm(layers: Layers) -> Recipe:
     branch(x))` instead of `norm(x + branch(x))`. Without it the weights are too small.
 
     In one stack of `N` blocks, `alpha` is `(2 N)^(1/4)` and `beta` is `(8 N)^(-1/4)`. In an encoder
-    of `N` blocks beside a decoder of `M`, they are `0.81 (N^4 M)^(1/16)` and `0.87 (N^4 M)^(-1/16)`;
-    in that decoder, `(3 M)^(1/4)` and `(12 M)^(-1/4)`.
+    of `N` blocks beside a decoder of `M`, they are `0.81 (N^4 M)^(1/16)` and `0.87 (N^4
+    M)^(-1/16)`; in that decoder, `(3 M)^(1/4)` and `(12 M)^(-1/4)`.
 
-    These factors are the paper's. In its authors' later library, TorchScale, query, key and value kernels
-    are `sqrt(2)` times smaller and drawn from uniform distributions.
+    These factors are the paper's. In its authors' later library, TorchScale, query, key and value
+    kernels are `sqrt(2)` times smaller and drawn from uniform distributions.
 
     Args:
         layers: See `t_fixup`.
@@ -209,8 +230,8 @@ def deepnorm(layers: Layers) -> Recipe:
         [0.6172, 0.4082]
 
     Reference:
-        Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000 layers", arXiv:2203.00555,
-        2022, figure 2.
+        Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000 layers",
+        arXiv:2203.00555, 2022, figure 2.
     """
     encoder, decoder = _blocks(layers)
     beta = 0.87 * (encoder**4 * decoder) ** (-1 / 16) if decoder else (8 * encoder) ** -0.25
@@ -249,10 +270,17 @@ def gemma(model: keras.Model) -> Recipe:
         ['*decoder_block_*kernel', '*token_embedding/embeddings']
 
     Reference:
-        Gemma team, "Gemma: open models based on Gemini research and technology", arXiv:2403.08295, 2024, by its code.
+        Gemma team, "Gemma: open models based on Gemini research and technology", arXiv:2403.08295,
+        2024, by its code.
     """
     embeddings = "*token_embedding/embeddings"
-    matched("model", model, "*decoder_block_*/ffw_gating/kernel", embeddings, otherwise="write your own rules")
+    matched(
+        "model",
+        model,
+        "*decoder_block_*/ffw_gating/kernel",
+        embeddings,
+        otherwise="write your own rules",
+    )
     return dict.fromkeys(("*decoder_block_*kernel", embeddings), RandomNormal(stddev=0.01))
 
 
@@ -288,10 +316,15 @@ def t5(model: keras.Model) -> Recipe:
         True
 
     Reference:
-        Raffel and others, "Exploring the limits of transfer learning with a unified text-to-text transformer", JMLR
-        2020, by its code in Mesh TensorFlow. `T5PreTrainedModel` in Hugging Face's transformers.
+        Raffel and others, "Exploring the limits of transfer learning with a unified text-to-text
+        transformer", JMLR 2020, by its code in Mesh TensorFlow. `T5PreTrainedModel` in Hugging
+        Face's transformers.
     """
-    queries, biases, embeddings = "*query_projector/kernel", "*self_attention/embeddings", "*token_embedding/embeddings"
+    queries, biases, embeddings = (
+        "*query_projector/kernel",
+        "*self_attention/embeddings",
+        "*token_embedding/embeddings",
+    )
     matched("model", model, queries, biases, embeddings, otherwise="write your own rules")
     size, width = matching(model, queries)[0].shape
     heads = matching(model, biases)[0].shape[-1]

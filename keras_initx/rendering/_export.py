@@ -70,4 +70,6 @@ def paragraphs(lines: Iterable[str], style: str = "remarks") -> str:
 def image(png: bytes, caption: str) -> str:
     """Return an embedded picture with a heading."""
     pixels = base64.b64encode(png).decode()
-    return section(caption, f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{pixels}">')
+    return section(
+        caption, f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{pixels}">'
+    )

@@ -31,7 +31,8 @@ __all__ = [
 BLUE, PALE_BLUE, RED = "#3069a8", "#9db8d6", "#c0392b"
 # The colorblind-safe palette of Okabe and Ito.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
-# The color of an initializer in all plots: distinct for the colorblind too, at least 3 to 1 in contrast to white.
+# The color of an initializer in all plots: distinct for the colorblind too, at least 3 to 1 in
+# contrast to white.
 _INITIALIZERS = {
     "he_normal": "#0b4486",
     "he_uniform": "#1a7cf0",
@@ -50,10 +51,12 @@ _OTHERS = ("#d7263d", "#c93a9e", "#0090a5", "#6a5bff")
 def color_of(name: str) -> str:
     """Return the color of an initializer or of a family such as `he`, the same in all plots.
 
-    Arguments in the name do not count: `"Sparse(gain='relu')"` has the color of `"initx.sparse"`. Names that are not
-    in the table get one of a few other colors by a checksum.
+    Arguments in the name do not count: `"Sparse(gain='relu')"` has the color of `"initx.sparse"`.
+    Names that are not in the table get one of a few other colors by a checksum.
     """
-    key = re.sub("(?<=[a-z])(?=[A-Z])", "_", re.split(r"[(\[, ]", name.removeprefix("initx."))[0]).lower()
+    key = re.sub(
+        "(?<=[a-z])(?=[A-Z])", "_", re.split(r"[(\[, ]", name.removeprefix("initx."))[0]
+    ).lower()
     known = _INITIALIZERS.get(key) or _INITIALIZERS.get(f"{key}_normal")
     return known or _OTHERS[zlib.crc32(key.encode()) % len(_OTHERS)]
 
@@ -77,7 +80,9 @@ def new_figure(title: str = "", *, size: tuple[float, float], extra: str = "plot
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    figure: Figure = import_optional("matplotlib.figure", extra).Figure(figsize=size, layout="constrained")
+    figure: Figure = import_optional("matplotlib.figure", extra).Figure(
+        figsize=size, layout="constrained"
+    )
     if title:
         figure.suptitle(title, fontsize=10, parse_math=False)
     return figure

@@ -13,7 +13,17 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from keras_initx.rendering._export import as_csv, as_json
 
-__all__ = ["GAP", "Column", "Table", "Tabular", "WeightTable", "filled", "legend", "narrow", "text_width"]
+__all__ = [
+    "GAP",
+    "Column",
+    "Table",
+    "Tabular",
+    "WeightTable",
+    "filled",
+    "legend",
+    "narrow",
+    "text_width",
+]
 
 GAP = 2  # characters between two columns
 Row = TypeVar("Row")
@@ -59,10 +69,15 @@ class Table(NamedTuple):
 
     def as_text(self, *, rule: bool = False) -> str:
         """Return the table as aligned columns, with a line below the headers if `rule`."""
-        parts = (itertools.zip_longest(*(cell.split("\n") for cell in row), fillvalue="") for row in self.rows)
+        parts = (
+            itertools.zip_longest(*(cell.split("\n") for cell in row), fillvalue="")
+            for row in self.rows
+        )
         rows = [*([self.headers] if self.headers else []), *itertools.chain(*parts)]
         widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
-        lines = [(" " * GAP).join(map(_padded, row, widths, self.are_text)).rstrip() for row in rows]
+        lines = [
+            (" " * GAP).join(map(_padded, row, widths, self.are_text)).rstrip() for row in rows
+        ]
         if rule:
             lines.insert(1, "-" * max(map(len, lines)))
         return "".join(f"{line}\n" for line in lines)
@@ -93,7 +108,9 @@ class Table(NamedTuple):
         grid = table.Table(**{"box": box.SIMPLE_HEAD, **options})
         for header, is_text in zip(self.headers, self.are_text, strict=True):
             # The first column holds names, which must not be wrapped.
-            grid.add_column(text.Text(header), justify="left" if is_text else "right", no_wrap=not grid.columns)
+            grid.add_column(
+                text.Text(header), justify="left" if is_text else "right", no_wrap=not grid.columns
+            )
         for row in self.rows:
             grid.add_row(*map(text.Text, row))
         return grid
@@ -125,7 +142,9 @@ def _wrapped(column: Column[Row]) -> Column[Row]:
     if column.max_width is None:
         return column
     wrapper = _Wrapper(column.max_width, subsequent_indent=" ")
-    return dataclasses.replace(column, cell=lambda row: "\n".join(wrapper.wrap(str(column.cell(row)))))
+    return dataclasses.replace(
+        column, cell=lambda row: "\n".join(wrapper.wrap(str(column.cell(row))))
+    )
 
 
 class _Wrapper(textwrap.TextWrapper):
@@ -147,7 +166,8 @@ def legend(columns: Iterable[Column[Row]]) -> str:
 class Tabular(abc.ABC, Generic[Row]):
     """A result that is shown as a table by `print` and in notebooks.
 
-    A result gives its rows, its columns and a headline; what else it has to say stands below the table.
+    A result gives its rows, its columns and a headline; what else it has to say stands below the
+    table.
     """
 
     _has_rule: ClassVar[bool] = True  # a line below the headers of the text
@@ -212,7 +232,9 @@ class WeightTable(Tabular[Row]):
         return ""
 
     def _headline(self) -> str:
-        return f": {self._summary()[:-1]}" if self._summary() else f" of {len(self.weights)} weights"
+        return (
+            f": {self._summary()[:-1]}" if self._summary() else f" of {len(self.weights)} weights"
+        )
 
     def _below(self) -> list[str]:
         return ["", self._summary()] if self._summary() else []

@@ -39,7 +39,13 @@ def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None
         yield lambda count: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     done = "{task.description}", BarColumn(), MofNCompleteColumn(), f"{unit},"
     times = TimeElapsedColumn(), "elapsed,", TimeRemainingColumn(), "left"

@@ -64,7 +64,8 @@ def as_interpolated(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -
 
 KINDS = (as_words, as_uniform, as_normal, as_interpolated)
 SIZE = 1 << 16
-# The exact mean of the squares of `_upper_quantiles()`, to add which would take longer than all the rest.
+# The exact mean of the squares of `_upper_quantiles()`, to add which would take longer than all the
+# rest.
 _VARIANCE = 0.9999797186525821
 # No sum of two entries of the normal table is larger.
 NORMAL_REACH = 6.12
@@ -106,8 +107,8 @@ _TAIL = (
 def _upper_quantiles() -> Array:
     """Return the quantiles of N(0, 1) at the midpoints of the upper half of `SIZE` equal intervals."""
     q = (np.arange(SIZE // 2) + 0.5) / SIZE  # probability above one half
-    # The end of the central approximation of AS 241. Its third branch, for probabilities below 1.4e-11, is beyond a
-    # table of this size.
+    # The end of the central approximation of AS 241. Its third branch, for probabilities below
+    # 1.4e-11, is beyond a table of this size.
     center, tail = np.split(q, np.searchsorted(q, [0.425], side="right"))
     middle = center * _ratio(_CENTER, 0.180625 - center * center)
     return np.concatenate([middle, _ratio(_TAIL, np.sqrt(-portable_log(0.5 - tail)) - 1.6)])
@@ -141,8 +142,9 @@ CELLS = 1 << 16
 # The range of the draws is divided into this many units, the resolution of float32.
 UNITS = 1 << 24
 _GRID = 1 << 16
-# Draws are limited to densities above exp(-13.5) times the maximum, 5.2 standard deviations from the mean. With this
-# limit, the linear interpolation in the outermost cell has the variance of the tail.
+# Draws are limited to densities above exp(-13.5) times the maximum, 5.2 standard deviations from
+# the mean. With this limit, the linear interpolation in the outermost cell has the variance of the
+# tail.
 _REACH = 13.5
 
 
@@ -151,8 +153,8 @@ class Quantiles:
     """A distribution by its quantiles, in fixed point. Between two of them it is uniform.
 
     Attributes:
-        knots: The quantiles at the multiples of `1 / CELLS`, in units from `lowest`: strictly increasing
-            integers from 0 to `UNITS`.
+        knots: The quantiles at the multiples of `1 / CELLS`, in units from `lowest`: strictly
+            increasing integers from 0 to `UNITS`.
         lowest: The lowest value.
         highest: The highest value.
         unit: Size of a unit.
@@ -196,8 +198,8 @@ def truncated_quantiles(lower: float, upper: float) -> Quantiles:
     density = _density(x, mode)
     mass = np.cumsum(density[:-1] + 4 * _density(x[:-1] + step / 2, mode) + density[1:])
     levels = np.concatenate([[0.0], mass / mass[-1] * CELLS])
-    # The inverse of the distribution function, by linear interpolation on the grid. Each cell is repeated for the whole
-    # numbers among its levels.
+    # The inverse of the distribution function, by linear interpolation on the grid. Each cell is
+    # repeated for the whole numbers among its levels.
     counts = np.diff(np.ceil(levels[:-1]), append=CELLS + 1).astype(int)
     cell = np.repeat(np.arange(_GRID), counts)
     level = np.repeat(levels[:-1], counts)
@@ -228,8 +230,8 @@ def _stddev(knots: Array) -> float:
     middle, width = (knots[:-1] + knots[1:]) / 2, np.diff(knots)
     mean = np.sum(middle) / CELLS  # exact, because all are multiples of one half
     squares = (middle - mean) ** 2 + width**2 / 12
-    # Rounded once, as by `math.fsum`, which takes ten times as long: whole numbers are added without rounding, and the
-    # error of the rest is below 2**-30 of the last bit.
+    # Rounded once, as by `math.fsum`, which takes ten times as long: whole numbers are added
+    # without rounding, and the error of the rest is below 2**-30 of the last bit.
     whole = np.rint(squares)
     rest = float(np.sum(squares - whole))
     total = (int(np.sum(whole.astype("int64"))) << 60) + int(rest * 2.0**60)
@@ -243,7 +245,8 @@ MOST: dict[DType, float] = {
     "float32": (2 - 2.0**-23) * 2.0**127,
     "float64": sys.float_info.max,
 }
-# The smallest positive number of each dtype that all machines keep. Many round smaller ones of 32 bits to zero.
+# The smallest positive number of each dtype that all machines keep. Many round smaller ones of 32
+# bits to zero.
 LEAST: dict[DType, float] = {
     "float16": 2.0**-24,
     "bfloat16": 2.0**-126,
@@ -290,9 +293,12 @@ def affine(offset: float, factor: float, bounds: Bounds | None = None) -> Affine
         factor: A positive number.
         bounds: Lower and upper bound of the values, which also hold after rounding.
     """
-    # If the second is larger, the draws are negligible after rounding, and the quotient stays finite.
-    # A product of two small numbers may be zero, by which nothing can be divided.
-    offset, factor = float(offset), max(float(factor), abs(float(offset)) * 2.0**-60, sys.float_info.min)
+    # If the second is larger, the draws are negligible after rounding, and the quotient stays
+    # finite. A product of two small numbers may be zero, by which nothing can be divided.
+    offset, factor = (
+        float(offset),
+        max(float(factor), abs(float(offset)) * 2.0**-60, sys.float_info.min),
+    )
     return Affine(offset / factor, factor, bounds)
 
 

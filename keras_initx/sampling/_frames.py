@@ -17,12 +17,15 @@ __all__ = ["gaussian_frame", "householder_frame", "qr_frame", "svd_frame"]
 # Reflections applied at a time: small enough that the work that is not a matrix product stays
 # small, large enough that the products run at full speed. The order of the draws depends on it.
 _PANEL = 64
-# The kernel makes frames of up to this many elements, which stay in the cache: the matrix products of a panel are
-# faster for larger ones, and for smaller ones calling them takes longer than their arithmetic.
+# The kernel makes frames of up to this many elements, which stay in the cache: the matrix products
+# of a panel are faster for larger ones, and for smaller ones calling them takes longer than their
+# arithmetic.
 _SMALL = 1 << 14
 
 
-def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
+def householder_frame(
+    stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0
+) -> Tensor:
     """Make a frame from Householder reflections, without a factorization.
 
     The reflection that maps a Gaussian vector of length `rows - j` onto the first axis is what a
@@ -46,21 +49,31 @@ def householder_frame(stream: Stream, rows: int, columns: int, dtype: DType = "f
     draws = stream.normal(Draw.FRAME, (count,), dtype, start)
     if xp is HOST and rows * columns <= _SMALL and (library := kernel()):
         frame = np.zeros((rows, columns), dtype)
-        library.initx_frame(frame.ctypes.data, draws.ctypes.data, rows, columns, _PANEL, frame.itemsize)
+        library.initx_frame(
+            frame.ctypes.data, draws.ctypes.data, rows, columns, _PANEL, frame.itemsize
+        )
         return frame
     frame = xp.eye(rows, columns, dtype=dtype)
     signs: list[Tensor] = []
     for first in reversed(range(0, columns, _PANEL)):
         size, before = min(_PANEL, columns - first), _draws_before(first, rows)
-        panel = xp.triu(xp.reshape(draws[before : before + size * (rows - first)], (size, rows - first)))
+        panel = xp.triu(
+            xp.reshape(draws[before : before + size * (rows - first)], (size, rows - first))
+        )
         panel, sign = _reflections(xp, panel, xp.copy(xp.diagonal(panel)), xp.set_diagonal)
         signs.insert(0, sign)
-        gram = xp.set_diagonal(xp.triu(xp.matmul(panel, xp.transpose(panel))), xp.ones((size,), dtype))
+        gram = xp.set_diagonal(
+            xp.triu(xp.matmul(panel, xp.transpose(panel))), xp.ones((size,), dtype)
+        )
         # Above and to the left of the panel's end the frame is still the identity.
         end, product = first + size, panel[:, :size]
         if end < columns:
-            product = xp.concatenate([product, xp.matmul(panel[:, size:], frame[end:, end:])], axis=1)
-        frame = xp.subtract_product(frame, first, xp.transpose(panel), xp.solve_upper(gram, product))
+            product = xp.concatenate(
+                [product, xp.matmul(panel[:, size:], frame[end:, end:])], axis=1
+            )
+        frame = xp.subtract_product(
+            frame, first, xp.transpose(panel), xp.solve_upper(gram, product)
+        )
     frame *= xp.concatenate(signs)
     return frame
 
@@ -72,10 +85,15 @@ def _frame_by_program(stream: Stream, rows: int, columns: int, dtype: DType, sta
     compile. This one takes the index of the first column as an argument and pads panels with zeros:
     three times as many operations, but fast ones on a device.
     """
-    frame, signs = stream.xp.eye(rows, columns, dtype=dtype), stream.xp.ones((columns + _PANEL,), dtype)
+    frame, signs = (
+        stream.xp.eye(rows, columns, dtype=dtype),
+        stream.xp.ones((columns + _PANEL,), dtype),
+    )
     program = _panel_program(rows, columns, dtype)
     for first in reversed(range(0, columns, _PANEL)):
-        frame, signs = program(stream.arguments(start + _draws_before(first, rows), first), frame, signs)
+        frame, signs = program(
+            stream.arguments(start + _draws_before(first, rows), first), frame, signs
+        )
     return frame * signs[:columns]
 
 
@@ -129,7 +147,8 @@ def _reflections(
         with_heads: Function that replaces these elements.
     """
     norm = xp.sqrt(xp.squared_norms(v))
-    # A vector of zeros, which occurs once in 65,536 draws of length one, is replaced by the first axis.
+    # A vector of zeros, which occurs once in 65,536 draws of length one, is replaced by the first
+    # axis.
     zero = xp.cast(norm == 0, norm.dtype)
     head = head + zero
     norm = norm + zero
@@ -140,7 +159,9 @@ def _reflections(
     return v, -sign
 
 
-def qr_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
+def qr_frame(
+    stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0
+) -> Tensor:
     """Make a frame by QR factorization, with the diagonal of R made positive.
 
     Reference:
@@ -152,7 +173,9 @@ def qr_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", 
     return xp.where(xp.diagonal(r) < 0, -q, q)
 
 
-def svd_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
+def svd_frame(
+    stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0
+) -> Tensor:
     """Make a frame from the singular vectors: the orthonormal matrix nearest to the Gaussian matrix.
 
     Reference:
@@ -163,6 +186,8 @@ def svd_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32",
     return u @ vh
 
 
-def gaussian_frame(stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0) -> Tensor:
+def gaussian_frame(
+    stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0
+) -> Tensor:
     """Return the Gaussian matrix unchanged: times `1 / sqrt(rows)` it is orthonormal on average."""
     return stream.xp.transpose(stream.normal(Draw.FRAME, (columns, rows), dtype, start))

@@ -18,10 +18,10 @@ __all__ = ["Namespace", "choose_namespace"]
 
 _VARIABLE = "KERAS_INITX_SAMPLE_ON"
 _PLACES = ("auto", "host", "device")
-# Minimum number of values for a device. The host takes 10 ms for 4 million values including the copy, a device less
-# than 1 ms. But JAX compiles small programs for each shape to join blocks, which takes 0.1 s: as long as the host takes
-# for ten arrays of this size, or for one of 40 million. Models that are too large for the host have many arrays of few
-# shapes.
+# Minimum number of values for a device. The host takes 10 ms for 4 million values including the
+# copy, a device less than 1 ms. But JAX compiles small programs for each shape to join blocks,
+# which takes 0.1 s: as long as the host takes for ten arrays of this size, or for one of 40
+# million. Models that are too large for the host have many arrays of few shapes.
 WORTH_A_DEVICE = 1 << 22
 
 
@@ -49,10 +49,12 @@ def choose_namespace(size: int = 0, tensors: Iterable[Tensor] = ()) -> "Namespac
 
 # Rows per strip of a product, few enough for the cache.
 _STRIP = 256
-# OpenBLAS uses one thread for up to this many multiplications, which a product of two square blocks has.
+# OpenBLAS uses one thread for up to this many multiplications, which a product of two square blocks
+# has.
 _ALONE = 1 << 18
 _BLOCK = 64
-# For up to this many, a second thread hardly saves time, and on a busy machine waiting for it takes ten times as long.
+# For up to this many, a second thread hardly saves time, and on a busy machine waiting for it takes
+# ten times as long.
 _WORTH_WAITING = 1 << 22
 # Below this size, inverting a triangular matrix is cheaper than dividing it further.
 _SMALL_TRIANGLE = 64
@@ -95,7 +97,12 @@ class _Host:
         return x
 
     def slice_update(self, x: Array, start: Shape, updates: Array) -> Array:
-        x[tuple(slice(first, first + length) for first, length in zip(start, updates.shape, strict=True))] = updates
+        x[
+            tuple(
+                slice(first, first + length)
+                for first, length in zip(start, updates.shape, strict=True)
+            )
+        ] = updates
         return x
 
     def times(self, x: Array, factor: float) -> Array:
@@ -193,23 +200,30 @@ class _Traced:
         return keras.ops.solve_triangular(a, b, lower=False)
 
     def times(self, x: Tensor, factor: float) -> Tensor:
-        # A compiler merges two products by constants, which rounds differently, but not across a `where`.
+        # A compiler merges two products by constants, which rounds differently, but not across a
+        # `where`.
         return keras.ops.where(x == x, x, math.nan) * factor
 
     def squared_norms(self, x: Tensor) -> Tensor:
-        return keras.ops.sum(x * x, axis=1)  # not a matrix product, which a GPU may round to fewer bits
+        return keras.ops.sum(
+            x * x, axis=1
+        )  # not a matrix product, which a GPU may round to fewer bits
 
     def matmul(self, a: Tensor, b: Tensor) -> Tensor:
         return a @ b  # that of `keras.ops` may cast float64 to float32
 
     def set_diagonal(self, x: Tensor, values: Tensor) -> Tensor:
-        return keras.ops.where(keras.ops.eye(*x.shape, dtype="bool"), keras.ops.reshape(values, (-1, 1)), x)
+        return keras.ops.where(
+            keras.ops.eye(*x.shape, dtype="bool"), keras.ops.reshape(values, (-1, 1)), x
+        )
 
     def cumsum(self, x: Tensor, axis: int) -> Tensor:
         # By blocks: a device that holds some blocks needs only the sums of the others.
         shape = keras.ops.shape(x)
         blocks = math.gcd(shape[axis], _MAX_BLOCKS)
-        parts = keras.ops.reshape(x, (*shape[:axis], blocks, shape[axis] // blocks, *shape[axis + 1 :]))
+        parts = keras.ops.reshape(
+            x, (*shape[:axis], blocks, shape[axis] // blocks, *shape[axis + 1 :])
+        )
         sums = keras.ops.sum(parts, axis + 1, keepdims=True)
         before = keras.ops.cumsum(sums, axis) - sums
         return keras.ops.reshape(before + keras.ops.cumsum(parts, axis + 1), shape)

@@ -27,7 +27,12 @@ _KEYS_PER_BLOCK = 1 << 17
 
 
 def sparse_normal(
-    stream: Stream, inputs: int, units: int, connections: int, stddev: float = 1.0, dtype: DType = "float32"
+    stream: Stream,
+    inputs: int,
+    units: int,
+    connections: int,
+    stddev: float = 1.0,
+    dtype: DType = "float32",
 ) -> Tensor:
     """Return an `(inputs, units)` matrix with `N(0, stddev^2)` at `connections` random positions of each column.
 
@@ -45,9 +50,11 @@ def sparse_normal(
     Returns:
         A matrix of the stream's namespace, in the dtype of finished draws.
     """
-    # A word for each entry or for each connection: on a device nothing else would notice that they begin again. Up to
-    # `inputs` a word is drawn.
-    check_size(max(inputs, units * (inputs if connections > _MAX_FLOYD else connections)), (inputs, units))
+    # A word for each entry or for each connection: on a device nothing else would notice that they
+    # begin again. Up to `inputs` a word is drawn.
+    check_size(
+        max(inputs, units * (inputs if connections > _MAX_FLOYD else connections)), (inputs, units)
+    )
     xp = stream.xp
     scaled = Affine(factor=stddev, zero=_NEXT_TO_ZERO)
     if xp is DEVICE:
@@ -56,7 +63,9 @@ def sparse_normal(
         if xp is HOST:
             return _smallest_keys_on_host(stream, inputs, units, connections, scaled, dtype)
         numbers = scaled.numbers(dtype).tolist()
-        return _smallest_keys(stream, inputs, units, 0, connections, numbers, dtype, stream.finished_dtype(dtype))
+        return _smallest_keys(
+            stream, inputs, units, 0, connections, numbers, dtype, stream.finished_dtype(dtype)
+        )
     rows = _floyd(stream, stream.words(Draw.SUPPORT, (connections, units)), inputs)
     values = _connection_values(stream, (connections, units), 0, scaled, dtype)
     out = xp.zeros((inputs, units), values.dtype)
@@ -70,7 +79,9 @@ def sparse_normal(
     return out
 
 
-def _connection_values(stream: Stream, shape: Shape, start: int, scaled: Affine, dtype: DType) -> Tensor:
+def _connection_values(
+    stream: Stream, shape: Shape, start: int, scaled: Affine, dtype: DType
+) -> Tensor:
     """Return finished values of connections, of which none is zero."""
     out = stream.finished_dtype(dtype)
     if scaled.factor * _LEAST_DRAW >= LEAST[out]:
@@ -128,7 +139,9 @@ def _smallest_keys_on_host(
     def make(begin: int) -> None:
         count = min(step, units - begin)
         keys = stream.words(Draw.SUPPORT, (count, inputs), start=begin * inputs) >> (32 - _KEY_BITS)
-        values = _connection_values(stream, (count, connections), begin * connections, scaled, dtype)
+        values = _connection_values(
+            stream, (count, connections), begin * connections, scaled, dtype
+        )
         out[:, begin : begin + count] = _keep_smallest(keys, values).T
 
     run_blocks(make, range(0, units, step))
@@ -140,7 +153,12 @@ def _keep_smallest(keys: Array, values: Array) -> Array:
     out, connections = np.zeros(keys.shape, values.dtype), values.shape[1]
     if library := kernel():
         library.initx_keep_smallest(
-            out.ctypes.data, out.itemsize, keys.ctypes.data, *keys.shape, connections, values.ctypes.data
+            out.ctypes.data,
+            out.itemsize,
+            keys.ctypes.data,
+            *keys.shape,
+            connections,
+            values.ctypes.data,
         )
         return out
     threshold = np.partition(keys, connections - 1, axis=1)[:, connections - 1 : connections]
@@ -189,7 +207,9 @@ def _smallest_keys(
     return xp.transpose(xp.where(chosen, values, xp.zeros_like(values)))
 
 
-def _draw_on_device(stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType) -> Tensor:
+def _draw_on_device(
+    stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType
+) -> Tensor:
     """Do the same on a device, in blocks of units. Programs take all parameters except one as arguments."""
     xp, out = stream.xp, stream.finished_dtype(dtype)
     if inputs * units == 0:
@@ -205,8 +225,12 @@ def _draw_on_device(stream: Stream, inputs: int, units: int, connections: int, s
         return xp.transpose(backend.joined(block, length, (units, inputs), out))
     count = block_length(units * connections, connections) // connections
     program = _connections_program(connections, count, dtype, out)
-    parts = [program(stream.arguments(units, first, inputs), numbers) for first in range(0, units, count)]
-    places, values = (xp.concatenate(part)[: units * connections] for part in zip(*parts, strict=True))
+    parts = [
+        program(stream.arguments(units, first, inputs), numbers) for first in range(0, units, count)
+    ]
+    places, values = (
+        xp.concatenate(part)[: units * connections] for part in zip(*parts, strict=True)
+    )
     return backend.scatter(places, values, (inputs, units))
 
 

@@ -68,12 +68,18 @@ class Stream:
     """
 
     def __init__(
-        self, key: Words, dtype: DType | None = None, bounds: Bounds | None = None, xp: Namespace | None = None
+        self,
+        key: Words,
+        dtype: DType | None = None,
+        bounds: Bounds | None = None,
+        xp: Namespace | None = None,
     ) -> None:
         self.key = key
         self.xp: Namespace = choose_namespace() if xp is None else xp
         self._dtype = dtype
-        self._limits = (bounds, dtype) if bounds and dtype and dtype != computing_dtype(dtype) else None
+        self._limits = (
+            (bounds, dtype) if bounds and dtype and dtype != computing_dtype(dtype) else None
+        )
 
     def words(self, draw: int, shape: Shape, start: int = 0) -> Tensor:
         """Return 32 random bits per element: uint32 on the host, int32 elsewhere."""
@@ -85,16 +91,33 @@ class Stream:
         return words_at(self.xp, key, self._word(draw), index)
 
     def uniform(
-        self, draw: int, shape: Shape, dtype: DType = "float32", start: int = 0, then: Affine | None = None
+        self,
+        draw: int,
+        shape: Shape,
+        dtype: DType = "float32",
+        start: int = 0,
+        then: Affine | None = None,
     ) -> Tensor:
         """Return uniform values in the open interval (0, 1), multiples of 2**-24."""
         return self._map(draw, shape, dtype, (_conversion.as_uniform, None), start, then)
 
     def normal(
-        self, draw: int, shape: Shape, dtype: DType = "float32", start: int = 0, then: Affine | None = None
+        self,
+        draw: int,
+        shape: Shape,
+        dtype: DType = "float32",
+        start: int = 0,
+        then: Affine | None = None,
     ) -> Tensor:
         """Return draws from N(0, 1), limited to +-6.12."""
-        return self._map(draw, shape, dtype, (_conversion.as_normal, _conversion.normal_table(dtype)), start, then)
+        return self._map(
+            draw,
+            shape,
+            dtype,
+            (_conversion.as_normal, _conversion.normal_table(dtype)),
+            start,
+            then,
+        )
 
     def normal_at(self, draw: int, index: Tensor, dtype: DType = "float32") -> Tensor:
         """Return the elements of `normal` whose flat indices are the words `index`."""
@@ -172,14 +195,22 @@ class Stream:
         return backend.argument(np.array(words, "uint32").view(TRACED.word))
 
     def _map(
-        self, draw: int, shape: Shape, dtype: DType, kind: Kind, start: int = 0, then: Affine | None = None
+        self,
+        draw: int,
+        shape: Shape,
+        dtype: DType,
+        kind: Kind,
+        start: int = 0,
+        then: Affine | None = None,
     ) -> Tensor:
         """Convert the words of `shape`, starting at element `start`. With `then` draws are finished, see `Stream`."""
         check_size(start + math.prod(shape), shape)
         convert, table = kind
         out = dtype if then is None else self.finished_dtype(dtype)
         # Nothing is applied to words.
-        numbers = (then or Affine()).numbers("float32" if convert is _conversion.as_words else dtype)
+        numbers = (then or Affine()).numbers(
+            "float32" if convert is _conversion.as_words else dtype
+        )
         if then and self._limits:
             bounds, narrow = self._limits
             numbers[3:] = np.clip(numbers[3:], *_conversion.round_inward(narrow, *bounds))
@@ -192,23 +223,38 @@ class Stream:
         # A shape without axes would get that of the words of the key.
         words = self.xp.reshape(self.words_at(draw, self.flat_index(shape, start)), shape)
         values = convert(self.xp, words, self._table(table), dtype)
-        return values if then is None else self.xp.cast(finish(self.xp, values, numbers.tolist()), out)
+        return (
+            values if then is None else self.xp.cast(finish(self.xp, values, numbers.tolist()), out)
+        )
 
     def _map_on_device(
-        self, draw: int, shape: Shape, dtype: DType, kind: Kind, start: int, numbers: Array, out: DType
+        self,
+        draw: int,
+        shape: Shape,
+        dtype: DType,
+        kind: Kind,
+        start: int,
+        numbers: Array,
+        out: DType,
     ) -> Tensor:
         """Do the same on a device, by a Triton kernel, or by a program that makes a block of a fixed size.
 
-        The program takes all but the size as arguments, so it serves all shapes and standard deviations.
+        The program takes all but the size as arguments, so it serves all shapes and standard
+        deviations.
         """
         convert, table = kind
-        tables = [self.xp.convert_to_tensor(numbers), *([] if table is None else [backend.constant(table)])]
+        tables = [
+            self.xp.convert_to_tensor(numbers),
+            *([] if table is None else [backend.constant(table)]),
+        ]
         size, device = math.prod(shape), backend.triton_device()
         if size and device and _runs_triton(device):
             return _by_triton([*map(int, self.key), int(draw)], shape, start, convert, tables, out)
         length = block_length(size)
         program = _block_program(convert, dtype, out, length)
-        return backend.joined(lambda first: program(self.arguments(draw, start + first), *tables), length, shape, out)
+        return backend.joined(
+            lambda first: program(self.arguments(draw, start + first), *tables), length, shape, out
+        )
 
     def _table(self, table: Array | None) -> Tensor:
         return table if table is None or self.xp is HOST else self.xp.convert_to_tensor(table)
@@ -229,7 +275,8 @@ def check_size(count: int, shape: Shape) -> None:
         )
 
 
-# Elements per block on a device: enough to amortize two calls, and small compared to arrays that are worth a device.
+# Elements per block on a device: enough to amortize two calls, and small compared to arrays that
+# are worth a device.
 BLOCK = 1 << 22
 
 
@@ -249,7 +296,9 @@ def _by_triton(*arguments: Any) -> Tensor:
 def _runs_triton(device: str) -> bool:
     """Return whether Triton's kernel runs on `device`, by drawing one value there."""
     try:
-        _by_triton([0, 0, 0], (1,), 0, _conversion.as_words, [TRACED.zeros((5,), "float32")], TRACED.word)
+        _by_triton(
+            [0, 0, 0], (1,), 0, _conversion.as_words, [TRACED.zeros((5,), "float32")], TRACED.word
+        )
     except Exception as error:  # whatever it is, operations of torch make the same values
         warnings.warn(
             f"Triton does not run on {device}, so large arrays are made by operations of torch, with the same bits but "
@@ -261,14 +310,18 @@ def _runs_triton(device: str) -> bool:
 
 
 @functools.cache
-def _block_program(convert: Convert, dtype: DType, out: DType, length: int) -> Callable[..., Tensor]:
+def _block_program(
+    convert: Convert, dtype: DType, out: DType, length: int
+) -> Callable[..., Tensor]:
     """Return the program that makes one block."""
 
     def block(words: Tensor, numbers: Tensor, table: Tensor = None) -> Tensor:
         key0, key1, draw, start = (words[i : i + 1] for i in range(4))
         index = TRACED.arange(length, dtype=TRACED.word) + start
         values = convert(TRACED, words_at(TRACED, (key0, key1), draw, index), table, dtype)
-        return TRACED.cast(values if convert is _conversion.as_words else finish(TRACED, values, numbers), out)
+        return TRACED.cast(
+            values if convert is _conversion.as_words else finish(TRACED, values, numbers), out
+        )
 
     return backend.program(block)
 
@@ -278,13 +331,23 @@ def computing_dtype(dtype: DType | None) -> DType:
     return "float64" if dtype == "float64" else "float32"
 
 
-def uniform_between(stream: Stream, shape: Shape, lower: float, upper: float, dtype: DType = "float32") -> Tensor:
+def uniform_between(
+    stream: Stream, shape: Shape, lower: float, upper: float, dtype: DType = "float32"
+) -> Tensor:
     """Return uniform draws between `lower` and `upper`."""
-    return stream.uniform(Draw.VALUES, shape, dtype, then=affine(lower, upper - lower, (lower, upper)))
+    return stream.uniform(
+        Draw.VALUES, shape, dtype, then=affine(lower, upper - lower, (lower, upper))
+    )
 
 
 def truncated_normal(
-    stream: Stream, shape: Shape, lower: float, upper: float, mean: float, stddev: float, dtype: DType = "float32"
+    stream: Stream,
+    shape: Shape,
+    lower: float,
+    upper: float,
+    mean: float,
+    stddev: float,
+    dtype: DType = "float32",
 ) -> Tensor:
     """Return draws from a normal distribution truncated at `lower` and `upper`, with standard deviation `stddev`.
 
@@ -301,7 +364,9 @@ def truncated_normal(
     quantiles = truncated_quantiles(float(lower), float(upper))
     scale = stddev / quantiles.stddev
     bounds = truncated_bounds(lower, upper, mean, stddev)
-    return stream.from_quantiles(Draw.VALUES, shape, quantiles, dtype, offset=mean, factor=scale, bounds=bounds)
+    return stream.from_quantiles(
+        Draw.VALUES, shape, quantiles, dtype, offset=mean, factor=scale, bounds=bounds
+    )
 
 
 def truncated_bounds(lower: float, upper: float, mean: float, stddev: float) -> Bounds:

@@ -22,7 +22,12 @@ _BLOCKS = 512
 
 
 def draws(
-    words: Sequence[int], shape: Shape, start: int, convert: _conversion.Convert, tables: Sequence[Tensor], out: DType
+    words: Sequence[int],
+    shape: Shape,
+    start: int,
+    convert: _conversion.Convert,
+    tables: Sequence[Tensor],
+    out: DType,
 ) -> Tensor:
     """Return draws of `shape`, made and finished in one launch.
 
@@ -41,18 +46,37 @@ def draws(
     grid = (triton.cdiv(size + start % 2, 2 * _BLOCKS),)
     with backend.device_of(tensor):
         # Not fused: a fused product and sum would be rounded once.
-        _fill[grid](tensor, counters, tables[0], tables[-1], **_constants(convert, start), enable_fp_fusion=False)
+        _fill[grid](
+            tensor,
+            counters,
+            tables[0],
+            tables[-1],
+            **_constants(convert, start),
+            enable_fp_fusion=False,
+        )
     return tensor
 
 
 def _constants(convert: _conversion.Convert, start: int) -> dict[str, int]:
     """Return the compile-time constants of the kernel, which depend on the parity of the start but not on the shape."""
-    return {"odd": start % 2, "blocks": _BLOCKS, "kind": _conversion.KINDS.index(convert), "parity": PARITY}
+    return {
+        "odd": start % 2,
+        "blocks": _BLOCKS,
+        "kind": _conversion.KINDS.index(convert),
+        "parity": PARITY,
+    }
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _fill(  # type: ignore[no-untyped-def]  # Triton treats every annotation as a constant
-    out, counters, numbers, table, odd: tl.constexpr, blocks: tl.constexpr, kind: tl.constexpr, parity: tl.constexpr
+    out,
+    counters,
+    numbers,
+    table,
+    odd: tl.constexpr,
+    blocks: tl.constexpr,
+    kind: tl.constexpr,
+    parity: tl.constexpr,
 ):
     key0 = tl.load(counters).to(tl.uint32)
     key1 = tl.load(counters + 1).to(tl.uint32)
@@ -77,7 +101,9 @@ def _fill(  # type: ignore[no-untyped-def]  # Triton treats every annotation as 
     elif kind == 1:
         values = ((words >> 9).to(numbers.dtype.element_ty) + 0.5) * (2.0**-23)
     elif kind == 2:
-        values = tl.load(table + (words >> 16).to(tl.int32)) + tl.load(table + (words & 0xFFFF).to(tl.int32))
+        values = tl.load(table + (words >> 16).to(tl.int32)) + tl.load(
+            table + (words & 0xFFFF).to(tl.int32)
+        )
     else:
         cell = (words >> 16).to(tl.int32)
         low = tl.load(table + cell)

@@ -57,7 +57,15 @@ _KERNEL_BLOCK = 1 << 19
 _CODES = {np.dtype(name): code for code, name in enumerate((*DTYPES, HOST.word))}
 
 
-def fill(out: Array, kind: Kind, dtype: DType, numbers: Array, key: tuple[int, int], draw: int, begin: int) -> None:
+def fill(
+    out: Array,
+    kind: Kind,
+    dtype: DType,
+    numbers: Array,
+    key: tuple[int, int],
+    draw: int,
+    begin: int,
+) -> None:
     """Fill `out` with the elements of a draw from `begin` on, finished.
 
     Args:
@@ -70,14 +78,17 @@ def fill(out: Array, kind: Kind, dtype: DType, numbers: Array, key: tuple[int, i
         begin: The first element.
     """
     (convert, table), library, end = kind, kernel(), begin + out.size
-    # The kernel makes numbers of 64 bits from numbers of 64 bits, and others from numbers of 32 bits.
+    # The kernel makes numbers of 64 bits from numbers of 64 bits, and others from numbers of 32
+    # bits.
     if library is None:
         tell_if_missing(out.size)
     if library is None or (dtype == "float64") != (out.dtype == "float64"):
         for first in range(begin, end, _BLOCK):
             last = min(first + _BLOCK, end)
             values = convert(HOST, _words_between(key, draw, first, last), table, dtype)
-            out[first - begin : last - begin] = values if convert is as_words else finish(HOST, values, numbers)
+            out[first - begin : last - begin] = (
+                values if convert is as_words else finish(HOST, values, numbers)
+            )
         return
     what = KINDS.index(convert), _CODES[out.dtype], *key, draw
     given = table if table is None else table.ctypes.data, numbers.ctypes.data
@@ -105,4 +116,6 @@ def run_blocks(function: Callable[[int], None], blocks: range) -> None:
             function(block)
         return
     with ThreadPoolExecutor(os.cpu_count()) as executor:
-        list(executor.map(function, blocks))  # raises what a block has raised, and cancels those that have not begun
+        list(
+            executor.map(function, blocks)
+        )  # raises what a block has raised, and cancels those that have not begun

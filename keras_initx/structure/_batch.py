@@ -9,7 +9,15 @@ from keras_initx._checks import check_count
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 
-__all__ = ["Batch", "array_of", "check_data", "first_examples", "first_float", "floats", "tensors_in"]
+__all__ = [
+    "Batch",
+    "array_of",
+    "check_data",
+    "first_examples",
+    "first_float",
+    "floats",
+    "tensors_in",
+]
 
 # An array, or a list or dict of arrays.
 Batch: TypeAlias = Any
@@ -36,7 +44,9 @@ def _example_counts(name: str, arrays: Batch) -> list[int]:
     for array in given:
         kind = type(array).__name__
         if not getattr(array, "shape", None) or not hasattr(array, "__array__"):
-            raise TypeError(f"`{name}` must be an array, or a list or dict of arrays. Received: {name} with {kind}")
+            raise TypeError(
+                f"`{name}` must be an array, or a list or dict of arrays. Received: {name} with {kind}"
+            )
         dtype = array.dtype
         if not keras.ops.is_tensor(array):
             dtype = np.asarray(array).dtype
@@ -105,5 +115,7 @@ def array_of(tensor: Tensor | keras.Variable) -> Array:
 
 def floats(values: Array, *, copy: bool = False) -> Array:
     """Return `values` as floats of at least 32 bits."""
-    is_wide = values.dtype.kind == "f" and values.dtype.itemsize >= 4  # NumPy does not treat bfloat16 as a float
+    is_wide = (
+        values.dtype.kind == "f" and values.dtype.itemsize >= 4
+    )  # NumPy does not treat bfloat16 as a float
     return values.astype(values.dtype if is_wide else "float32", copy=copy)

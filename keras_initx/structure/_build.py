@@ -13,7 +13,9 @@ from keras_initx.structure._hooks import HOOKS
 __all__ = ["ensure_built"]
 
 # By model, the layers that no call of it has built.
-_UNUSED: weakref.WeakKeyDictionary[keras.Model, weakref.WeakSet[keras.Layer]] = weakref.WeakKeyDictionary()
+_UNUSED: weakref.WeakKeyDictionary[keras.Model, weakref.WeakSet[keras.Layer]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def ensure_built(model: keras.Model, x: Any) -> None:
@@ -24,10 +26,12 @@ def ensure_built(model: keras.Model, x: Any) -> None:
         x: Its inputs, as tensors.
 
     Raises:
-        ValueError: If it has one input, whose shape is not that of `x`. Keras' error may print all of `x`.
+        ValueError: If it has one input, whose shape is not that of `x`. Keras' error may print all
+            of `x`.
     """
     _check_shape(model, x)
-    # `fit` builds in inference mode, so this comes first. Some layers are called in training mode only.
+    # `fit` builds in inference mode, so this comes first. Some layers are called in training mode
+    # only.
     for training in (False, True):
         unused = _UNUSED.get(model, ())
         if all(layer.built or layer in unused for layer in layers_of(model)):
@@ -49,7 +53,9 @@ def _check_shape(model: keras.Model, x: Any) -> None:
         return
     for length, given_length in zip(required[1:], given[1:], strict=True):
         if length not in (None, given_length):
-            raise ValueError(f"`x` must have the shape {required}, as the model's inputs. Received: x of shape {given}")
+            raise ValueError(
+                f"`x` must have the shape {required}, as the model's inputs. Received: x of shape {given}"
+            )
 
 
 def _build(model: keras.Model, x: Any, training: bool) -> None:
@@ -63,7 +69,11 @@ def _build(model: keras.Model, x: Any, training: bool) -> None:
     known = {id(variable) for variable in model.variables}
     put_back_generators = backend.kept_generators()
     try:
-        with HOOKS, observed_assignments(remember), backend.preserve_foreign_state(layers_of(model)):
+        with (
+            HOOKS,
+            observed_assignments(remember),
+            backend.preserve_foreign_state(layers_of(model)),
+        ):
             model(x, training=training)
     finally:
         for variable, value in former.values():

@@ -1,7 +1,8 @@
 """How the call of a layer and its activation are replaced while a model is watched.
 
-Keras has no hooks for it. What is replaced is always an attribute of an object, never of a class: the method by which
-Keras calls a layer, its activation, the cast of its inputs, and the call of an operation that is no layer.
+Keras has no hooks for it. What is replaced is always an attribute of an object, never of a class:
+the method by which Keras calls a layer, its activation, the cast of its inputs, and the call of an
+operation that is no layer.
 """
 
 import contextlib
@@ -78,7 +79,9 @@ _ACTIVATION_LAYERS = {
 
 def activation_of(layer: keras.Layer) -> Callable[..., Tensor] | None:
     """Return the function or layer in `layer.activation`, or `None` if it is missing or linear."""
-    if isinstance(getattr(type(layer), "activation", None), property):  # of a recurrent layer, whose cell calls it
+    if isinstance(
+        getattr(type(layer), "activation", None), property
+    ):  # of a recurrent layer, whose cell calls it
         return None
     activation: Callable[..., Tensor] | None = getattr(layer, "activation", None)
     if activation is keras.activations.linear or not callable(activation):

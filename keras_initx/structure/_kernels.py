@@ -34,7 +34,11 @@ NORMALIZATIONS = (
     keras.layers.RMSNormalization,
 )
 CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
+TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
 DEPTHWISE = (
     keras.layers.DepthwiseConv1D,
     keras.layers.DepthwiseConv2D,
@@ -58,7 +62,8 @@ def is_kernel(weight: keras.Variable) -> bool:
     # By which `Normalization` shifts and divides: of several axes they are matrices.
     if not weight.trainable and weight.name in ("mean", "variance"):
         return False
-    # In a custom layer the kernel may have any name. A weight with a single row is a token or an offset.
+    # In a custom layer the kernel may have any name. A weight with a single row is a token or an
+    # offset.
     return math.prod(weight.shape[:-1]) > 1 and not weight.name.endswith(_NOT_KERNELS)
 
 
@@ -109,7 +114,8 @@ def _torch_axes(layer: keras.layers.TorchModuleWrapper, kernel: keras.Variable) 
 def _einsum_axes(equation: str) -> KernelAxes:
     """Return the axes of a kernel by the equation of its `EinsumDense`, such as `"abc,cd->abd"`."""
     kernel, outputs = equation.split(",")[1].split("->")
-    # Not all letters of the inputs: a batch axis of the kernel, such as that of experts, is in the outputs too.
+    # Not all letters of the inputs: a batch axis of the kernel, such as that of experts, is in the
+    # outputs too.
     summed = tuple(axis for axis, letter in enumerate(kernel) if letter not in outputs)
     kept = tuple(axis for axis, letter in enumerate(kernel) if letter in outputs)
     return summed, kept
@@ -118,7 +124,8 @@ def _einsum_axes(equation: str) -> KernelAxes:
 def kernel_groups(layer: keras.Layer, kernel: keras.Variable) -> tuple[int, int]:
     """Return the groups of the inputs and of the units in a kernel of `layer`: each unit is connected to one group.
 
-    A kernel has one of the two whole, and of the other only what one group has. So one of the numbers is 1.
+    A kernel has one of the two whole, and of the other only what one group has. So one of the
+    numbers is 1.
     """
     if isinstance(layer, CONVOLUTIONS):
         return 1, int(layer.groups)

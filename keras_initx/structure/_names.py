@@ -34,7 +34,9 @@ def named_layers(model: keras.Model) -> dict[keras.Layer, str]:
     return names
 
 
-def _name_parts(layer: keras.Layer, prefix: str, names: dict[keras.Layer, str], taken: set[str]) -> None:
+def _name_parts(
+    layer: keras.Layer, prefix: str, names: dict[keras.Layer, str], taken: set[str]
+) -> None:
     """Add the layers inside `layer` to `names`, each with a name that is not yet `taken`."""
     if isinstance(layer, keras.layers.RNN):
         return

@@ -128,7 +128,9 @@ def weights_within(layer: keras.Layer) -> list[ModelWeight]:
     return list(_walk((layer,), ("",), set()))
 
 
-def _walk(layers: tuple[keras.Layer, ...], paths: tuple[str, ...], seen: set[int]) -> Iterator[ModelWeight]:
+def _walk(
+    layers: tuple[keras.Layer, ...], paths: tuple[str, ...], seen: set[int]
+) -> Iterator[ModelWeight]:
     """Yield the weights of the innermost of `layers`, then those of the layers inside it.
 
     Args:
@@ -166,5 +168,8 @@ def is_quantized(layer: keras.Layer) -> bool:
     """Return whether `layer` stores quantized integers: then its scales and biases are values of these integers."""
     if layer.quantization_mode is None:
         return False
-    # Layers without integers may have a quantization mode too: with float8, and from a global dtype policy.
-    return any(keras.backend.standardize_dtype(weight.dtype) not in DTYPES for weight in own_weights(layer))
+    # Layers without integers may have a quantization mode too: with float8, and from a global dtype
+    # policy.
+    return any(
+        keras.backend.standardize_dtype(weight.dtype) not in DTYPES for weight in own_weights(layer)
+    )

@@ -19,8 +19,8 @@ def checked_data(data: DataLike) -> Data:
 
     Raises:
         TypeError: If it contains values that cannot be converted to arrays.
-        ValueError: If a part has too many or too few members, its arrays differ in length or are empty,
-            or values are masked or too large for the floats of Keras.
+        ValueError: If a part has too many or too few members, its arrays differ in length or are
+            empty, or values are masked or too large for the floats of Keras.
     """
     form = (
         "`data` must be two pairs, inputs and targets for training and inputs and targets for validation: "
@@ -32,7 +32,9 @@ def checked_data(data: DataLike) -> Data:
         if not isinstance(part, list | tuple):
             raise TypeError(f"{form} with a part of type {type(part).__name__}")
     if len(data) != 2 or not all(len(part) in (2, 3) for part in data):
-        raise ValueError(f"{form} of {len(data)} parts, with {[len(part) for part in data]} members")
+        raise ValueError(
+            f"{form} of {len(data)} parts, with {[len(part) for part in data]} members"
+        )
     training, validation = (_arrays(names, part) for names, part in zip(_NAMES, data, strict=True))
     return training, validation
 
@@ -43,7 +45,10 @@ def _arrays(names: tuple[str, ...], part: Any) -> tuple[Structure, ...]:
         keras.tree.map_structure(functools.partial(_array, name), value)
         for name, value in zip(names, part, strict=False)
     )
-    lengths = {name: [len(array) for array in _present(value)] for name, value in zip(names, arrays, strict=False)}
+    lengths = {
+        name: [len(array) for array in _present(value)]
+        for name, value in zip(names, arrays, strict=False)
+    }
     if not lengths[names[0]] or len(found := set().union(*lengths.values())) > 1 or 0 in found:
         received = ", ".join(
             f"{name} of length {' and '.join(map(str, own)) or 0}"
@@ -79,7 +84,9 @@ def _array(name: str, value: Any) -> Array | None:
             "`data` must not have masked values: fill them, or leave out their examples. "
             f"Received: {name} with {np.ma.getmaskarray(value).sum()} masked values"
         )
-    return _numeric(name, keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else np.asarray(value))
+    return _numeric(
+        name, keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else np.asarray(value)
+    )
 
 
 def _column(name: str, column: Any) -> Array:
@@ -93,7 +100,9 @@ def _numeric(name: str, array: Array) -> Array:
     try:
         is_float = keras.backend.is_float_dtype(array.dtype)
     except ValueError:
-        raise TypeError(f"`data` must hold numbers. Received: {name} of dtype {array.dtype}") from None
+        raise TypeError(
+            f"`data` must hold numbers. Received: {name} of dtype {array.dtype}"
+        ) from None
     if np.iscomplexobj(array):
         raise TypeError(
             "`data` must hold real numbers: split complex ones into real and imaginary parts. "
@@ -114,7 +123,9 @@ def _numeric(name: str, array: Array) -> Array:
 
 def data_digest(data: Structure) -> str:
     """Return a digest of the structure and all arrays of `data`."""
-    kinds = keras.tree.map_structure(lambda array: None if array is None else f"{array.dtype}{array.shape}", data)
+    kinds = keras.tree.map_structure(
+        lambda array: None if array is None else f"{array.dtype}{array.shape}", data
+    )
     digest = hashlib.sha256(repr(kinds).encode())
     for array in _present(data):
         digest.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
@@ -128,4 +139,6 @@ def number_of_examples(arrays: Structure) -> int:
 
 def select_examples(arrays: Structure, selection: Array | slice) -> Structure:
     """Return the examples of `arrays` at these indices, in their order."""
-    return keras.tree.map_structure(lambda array: None if array is None else array[selection], arrays)
+    return keras.tree.map_structure(
+        lambda array: None if array is None else array[selection], arrays
+    )

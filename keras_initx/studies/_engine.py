@@ -22,7 +22,16 @@ from keras_initx.rendering import progress
 from keras_initx.studies import _metric, _plan
 from keras_initx.studies._data import checked_data
 from keras_initx.studies._fingerprint import fingerprint
-from keras_initx.studies._records import Build, BuildWith, DataLike, Folder, Initializers, Mode, Settings, Trial
+from keras_initx.studies._records import (
+    Build,
+    BuildWith,
+    DataLike,
+    Folder,
+    Initializers,
+    Mode,
+    Settings,
+    Trial,
+)
 from keras_initx.studies._restart_study import RestartStudy
 from keras_initx.studies._reuse import copies_dropped
 from keras_initx.studies._study import Study
@@ -72,14 +81,16 @@ def compare_initializers(
         n_jobs: Number of processes, as in joblib. A parallel backend set by
             `joblib.parallel_config`, such as `"dask"`, is used; its workers need access to the
             folder `out`.
-        out: Local or mounted folder in which each epoch is recorded as soon as it is finished. If it contains part
-            of this study, the run resumes where it stopped. By default a temporary folder.
+        out: Local or mounted folder in which each epoch is recorded as soon as it is finished. If
+            it contains part of this study, the run resumes where it stopped. By default a temporary
+            folder.
         title: Title of tables and plots.
-        monitor: Name of the metric to compare by, e.g. `"val_loss"`. The number that Keras may add to a
-            name is not needed, as in `"val_auc"` for `"val_auc_3"`. By default the first metric on the
-            validation data in alphabetical order, or the validation loss if there is none.
-        mode: `"max"` or `"min"`: whether larger or smaller values of the metric are better. `"auto"`
-            knows this of losses and of the metrics of Keras. It is required for others.
+        monitor: Name of the metric to compare by, e.g. `"val_loss"`. The number that Keras may add
+            to a name is not needed, as in `"val_auc"` for `"val_auc_3"`. By default the first
+            metric on the validation data in alphabetical order, or the validation loss if there is
+            none.
+        mode: `"max"` or `"min"`: whether larger or smaller values of the metric are better.
+            `"auto"` knows this of losses and of the metrics of Keras. It is required for others.
         threshold: Value of the metric for "epochs to reach". By default 95 % of the way from the
             mean before training to the best mean at the end.
         diagnosis: Whether to run `diagnose` on the first batch of each trial.
@@ -91,9 +102,11 @@ def compare_initializers(
         ImportError: If SciPy is not installed, or joblib for `n_jobs` other than 1.
         RecordError: If a record cannot be written, for example because the disk is full.
         SettingsError: If `out` contains a run with other settings.
-        TypeError: If an argument has the wrong type, for example data that are not arrays of numbers.
-        ValueError: If an argument is invalid, for example inputs and targets of different lengths, if
-            `mode` is required, or if `build` returns one model twice or models of different metrics.
+        TypeError: If an argument has the wrong type, for example data that are not arrays of
+            numbers.
+        ValueError: If an argument is invalid, for example inputs and targets of different lengths,
+            if `mode` is required, or if `build` returns one model twice or models of different
+            metrics.
 
     Example:
         >>> def build(initializer):
@@ -122,12 +135,25 @@ def compare_initializers(
         "unseeded": [name for name, initializer in named.items() if _is_unseeded(initializer)],
         "repeats": int(check_count("repeats", repeats)),
     }
-    import_optional("scipy.stats", "studies")  # The tests need it: fail now rather than after training.
+    import_optional(
+        "scipy.stats", "studies"
+    )  # The tests need it: fail now rather than after training.
     with _open_folder(out, "compare", settings) as folder:
-        # As the folder has them: initializers in its order, by which trials are named, and tuples as lists.
+        # As the folder has them: initializers in its order, by which trials are named, and tuples
+        # as lists.
         settings = folder.settings("compare")
         plans = _plan.plan_comparison(settings)
-        run = Run(folder, build, arrays, settings["batch_size"], monitor, mode, plans[0].key, named, diagnosis)
+        run = Run(
+            folder,
+            build,
+            arrays,
+            settings["batch_size"],
+            monitor,
+            mode,
+            plans[0].key,
+            named,
+            diagnosis,
+        )
         records = run_trials(run, plans, n_jobs, "compare")
         return Study.of_records(settings, records, monitor=monitor, mode=mode, threshold=threshold)
 
@@ -158,7 +184,8 @@ def random_restarts(
     search. This function sets the global seeds of NumPy and the backend.
 
     Args:
-        build: Function without arguments that returns a new compiled model, whose initializers have no seeds.
+        build: Function without arguments that returns a new compiled model, whose initializers have
+            no seeds.
         data: See `compare_initializers`.
         n: Number of draws.
         epochs: Number of epochs to train the best draws for.
@@ -183,9 +210,11 @@ def random_restarts(
         RecordError: If a record cannot be written, for example because the disk is full.
         RuntimeError: If no draw finished a round of training.
         SettingsError: If `out` contains a run with other settings.
-        TypeError: If an argument has the wrong type, for example data that are not arrays of numbers.
-        ValueError: If an argument is invalid, for example inputs and targets of different lengths, if
-            `mode` is required, or if `build` returns one model twice or models of different metrics.
+        TypeError: If an argument has the wrong type, for example data that are not arrays of
+            numbers.
+        ValueError: If an argument is invalid, for example inputs and targets of different lengths,
+            if `mode` is required, or if `build` returns one model twice or models of different
+            metrics.
 
     Example:
         >>> def build():
@@ -200,8 +229,8 @@ def random_restarts(
 
     Reference:
         Karnin, Koren and Somekh, "Almost optimal exploration in multi-armed bandits", ICML 2013.
-        Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization",
-        AISTATS 2016.
+        Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter
+        optimization", AISTATS 2016.
     """
     arrays = checked_data(data)
     _metric.check_monitor(monitor, mode)
@@ -213,9 +242,13 @@ def random_restarts(
     # The search goes by the metric, so that with another one it is another search.
     settings |= {"n": int(n), "checks": int(checks), "monitor": monitor, "mode": mode}
     if checks:
-        import_optional("scipy.stats", "studies")  # The tests need it: fail now rather than after training.
+        import_optional(
+            "scipy.stats", "studies"
+        )  # The tests need it: fail now rather than after training.
     with _open_folder(out, "restarts", settings) as folder:
-        run = Run(folder, build, arrays, settings["batch_size"], monitor, mode, _plan.stage_key(1, 1))
+        run = Run(
+            folder, build, arrays, settings["batch_size"], monitor, mode, _plan.stage_key(1, 1)
+        )
         _run_rounds(run, settings, n_jobs)
         # Of draws that are equally good, the one that the study shows first.
         chosen = RestartStudy.read(folder.path, monitor=monitor, mode=mode).draws[0]["draw"]
@@ -225,7 +258,9 @@ def random_restarts(
         with isolated_rng():
             model = initial_model(run, last)
             resume(model, arrays, settings["batch_size"], folder.state(last.key))
-            model.optimizer.finalize_variable_values(model.trainable_weights)  # as at the end of `fit`
+            model.optimizer.finalize_variable_values(
+                model.trainable_weights
+            )  # as at the end of `fit`
             return dataclasses.replace(study, model=model)
 
 
@@ -239,7 +274,9 @@ def _checked_initializers(initializers: Initializers) -> dict[str, Any]:
         if isinstance(initializers, str) or not isinstance(initializers, Iterable):
             raise TypeError(required)
         initializers = list(initializers)
-        if not all(isinstance(name, str) for name in initializers) or len(set(initializers)) < len(initializers):
+        if not all(isinstance(name, str) for name in initializers) or len(set(initializers)) < len(
+            initializers
+        ):
             raise ValueError(required)
         initializers = {name: name for name in initializers}
     if not initializers:
@@ -248,7 +285,9 @@ def _checked_initializers(initializers: Initializers) -> dict[str, Any]:
         seeded(initializer, 0)
     named = {str(name): initializer for name, initializer in initializers.items()}
     if len(named) < len(initializers):
-        raise ValueError(f"`initializers` must have names that differ as strings. Received: names {list(initializers)}")
+        raise ValueError(
+            f"`initializers` must have names that differ as strings. Received: names {list(initializers)}"
+        )
     return named
 
 
@@ -280,7 +319,11 @@ def _is_unseeded(initializer: Any) -> bool:
     if isinstance(initializer, str):
         initializer = keras.initializers.get(initializer)
     if isinstance(initializer, keras.initializers.Initializer):
-        own = [part for part in parts_of(initializer) if type(part).__module__.partition(".")[0] not in _KNOWN]
+        own = [
+            part
+            for part in parts_of(initializer)
+            if type(part).__module__.partition(".")[0] not in _KNOWN
+        ]
         return not all(takes_seed(part.get_config()) for part in own)
     # Keras takes functions of a shape as initializers too.
     is_function = isinstance(initializer, types.FunctionType | types.MethodType | functools.partial)
@@ -323,11 +366,17 @@ def _run_rounds(run: Run, settings: Settings, n_jobs: int) -> None:
         finished = {draw: trial for draw, trial in stages.items() if trial.status == "finished"}
         if not finished:
             error = next(iter(stages.values())).end.get("error", "diverged")
-            raise RuntimeError(f"no draw could be trained to the end of round {round_.number}: {error}")
-        draws = sorted(finished, key=lambda draw: -_metric.sign(direction) * finished[draw].epochs[-1][name])
+            raise RuntimeError(
+                f"no draw could be trained to the end of round {round_.number}: {error}"
+            )
+        draws = sorted(
+            finished, key=lambda draw: -_metric.sign(direction) * finished[draw].epochs[-1][name]
+        )
 
 
-def run_trials(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, label: str) -> dict[str, Trial]:
+def run_trials(
+    run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, label: str
+) -> dict[str, Trial]:
     """Run the trials that are not settled, in this process or in several, with a progress bar.
 
     Args:
@@ -359,9 +408,14 @@ def _run_here(run: Run, plan: _plan.TrialPlan, epochs: int, advance: Callable[[i
     advance(sum(steps))  # the epochs that a diverged or failed trial skipped
 
 
-def _run_elsewhere(run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, on_trial: Callable[[], None]) -> None:
+def _run_elsewhere(
+    run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, on_trial: Callable[[], None]
+) -> None:
     joblib = import_optional("joblib", "studies")
-    backend, config = keras.backend.backend(), {name: getattr(keras.config, name)() for name in _CONFIG}
+    backend, config = (
+        keras.backend.backend(),
+        {name: getattr(keras.config, name)() for name in _CONFIG},
+    )
     with _backend_of_workers:
         try:
             parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")

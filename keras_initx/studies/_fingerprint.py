@@ -60,7 +60,9 @@ def _described(value: Any, unknown: list[str], known: dict[int, tuple[Any, Any]]
         return value
     if id(value) not in known:
         known[id(value)] = value, "itself"  # if it contains itself
-        described = _contents(value, unknown, functools.partial(_described, unknown=unknown, known=known))
+        described = _contents(
+            value, unknown, functools.partial(_described, unknown=unknown, known=known)
+        )
         text = json.dumps(described)
         known[id(value)] = value, described if len(text) <= _SHOWN else _digest(text.encode())
     return known[id(value)][1]
@@ -134,13 +136,19 @@ def _constants(function: types.FunctionType) -> dict[str, Any]:
             elif instruction.opname == "STORE_GLOBAL":
                 written.add(instruction.argval)
     known = function.__globals__
-    return {name: known[name] for name in sorted(read - written) if name in known and _is_plain(known[name])}
+    return {
+        name: known[name]
+        for name in sorted(read - written)
+        if name in known and _is_plain(known[name])
+    }
 
 
 def _is_plain(value: Any) -> bool:
     leaves = keras.tree.flatten(value)
     # What is empty is often there to be filled.
-    return bool(leaves) and all(isinstance(leaf, str | bool | int | float | None) for leaf in leaves)
+    return bool(leaves) and all(
+        isinstance(leaf, str | bool | int | float | None) for leaf in leaves
+    )
 
 
 def _taken_apart(value: Any) -> list[Any]:
@@ -148,7 +156,11 @@ def _taken_apart(value: Any) -> list[Any]:
     if isinstance(value, keras.initializers.Initializer):
         config = value.get_config()
         # Without a seed it is used as it is, and the config need not say everything.
-        return [name_of(value), config] if takes_seed(config) else [name_of(value), config, vars(value)]
+        return (
+            [name_of(value), config]
+            if takes_seed(config)
+            else [name_of(value), config, vars(value)]
+        )
     if isinstance(value, keras.Loss):  # whose config may be incomplete
         return [name_of(value), vars(value)]
     if isinstance(value, _SAVED_BY_KERAS):

@@ -18,18 +18,55 @@ Key = TypeVar("Key")
 # The classes of metrics in Keras, and names that are as common.
 _GREATEST_IS_BEST = (
     *("Accuracy", "BinaryAccuracy", "CategoricalAccuracy", "SparseCategoricalAccuracy", "Acc"),
-    *("TopKCategoricalAccuracy", "SparseTopKCategoricalAccuracy", "AUC", "FBetaScore", "F1Score", "F1"),
-    *("Precision", "PrecisionAtRecall", "Recall", "RecallAtPrecision", "TruePositives", "TrueNegatives"),
-    *("SensitivityAtSpecificity", "SpecificityAtSensitivity", "IoU", "BinaryIoU", "MeanIoU", "OneHotIoU"),
-    *("OneHotMeanIoU", "R2Score", "R2", "CosineSimilarity", "ConcordanceCorrelation", "PearsonCorrelation"),
+    *(
+        "TopKCategoricalAccuracy",
+        "SparseTopKCategoricalAccuracy",
+        "AUC",
+        "FBetaScore",
+        "F1Score",
+        "F1",
+    ),
+    *(
+        "Precision",
+        "PrecisionAtRecall",
+        "Recall",
+        "RecallAtPrecision",
+        "TruePositives",
+        "TrueNegatives",
+    ),
+    *(
+        "SensitivityAtSpecificity",
+        "SpecificityAtSensitivity",
+        "IoU",
+        "BinaryIoU",
+        "MeanIoU",
+        "OneHotIoU",
+    ),
+    *(
+        "OneHotMeanIoU",
+        "R2Score",
+        "R2",
+        "CosineSimilarity",
+        "ConcordanceCorrelation",
+        "PearsonCorrelation",
+    ),
 )
 _LEAST_IS_BEST = (
     *("MeanSquaredError", "MSE", "RootMeanSquaredError", "RMSE", "MeanAbsoluteError", "MAE"),
     *("MeanAbsolutePercentageError", "MAPE", "MeanSquaredLogarithmicError", "MSLE", "LogCoshError"),
-    *("BinaryCrossentropy", "CategoricalCrossentropy", "SparseCategoricalCrossentropy", "KLDivergence", "Poisson"),
+    *(
+        "BinaryCrossentropy",
+        "CategoricalCrossentropy",
+        "SparseCategoricalCrossentropy",
+        "KLDivergence",
+        "Poisson",
+    ),
     *("Hinge", "SquaredHinge", "CategoricalHinge", "FalsePositives", "FalseNegatives"),
 )
-_DIRECTIONS: dict[str, Direction] = {**dict.fromkeys(_GREATEST_IS_BEST, "max"), **dict.fromkeys(_LEAST_IS_BEST, "min")}
+_DIRECTIONS: dict[str, Direction] = {
+    **dict.fromkeys(_GREATEST_IS_BEST, "max"),
+    **dict.fromkeys(_LEAST_IS_BEST, "min"),
+}
 # Words in the names of metrics, with their ranges.
 _RANGES = {
     **dict.fromkeys(("acc", "accuracy", "auc", "precision", "recall", "f1", "iou"), (0.0, 1.0)),
@@ -82,7 +119,10 @@ def unify_metric_names(trials: Mapping[Key, Trial]) -> dict[Key, Trial]:
     trials. A trial with other metrics counts as failed, because it cannot be compared.
     """
     first = next((trial for trial in trials.values() if trial.epochs), None)
-    return {key: _renamed(trial, first) if first and trial.epochs else trial for key, trial in trials.items()}
+    return {
+        key: _renamed(trial, first) if first and trial.epochs else trial
+        for key, trial in trials.items()
+    }
 
 
 def _renamed(trial: Trial, first: Trial) -> Trial:
@@ -92,8 +132,13 @@ def _renamed(trial: Trial, first: Trial) -> Trial:
         names = _same_names(trial, first)
     except BuildError as error:
         return Trial(trial.key, "failed", end={"error": f"{type(error).__name__}: {error}"})
-    names |= {name.removeprefix("val_"): other.removeprefix("val_") for name, other in names.items()}
-    epochs = tuple({names.get(name, name): value for name, value in metrics.items()} for metrics in trial.epochs)
+    names |= {
+        name.removeprefix("val_"): other.removeprefix("val_") for name, other in names.items()
+    }
+    epochs = tuple(
+        {names.get(name, name): value for name, value in metrics.items()}
+        for metrics in trial.epochs
+    )
     known = {names[name]: direction for name, direction in trial.directions.items()}
     return dataclasses.replace(trial, epochs=epochs, directions=known)
 
@@ -133,7 +178,9 @@ def check_metrics(trial: Trial, first: Trial, monitor: str | None, mode: Mode) -
     resolve_metric(unify_metric_names({"first": first, "trial": trial}).values(), monitor, mode)
 
 
-def resolve_metric(trials: Collection[Trial], monitor: str | None, mode: Mode) -> tuple[str, Direction]:
+def resolve_metric(
+    trials: Collection[Trial], monitor: str | None, mode: Mode
+) -> tuple[str, Direction]:
     """Return the name and direction of the metric to compare by.
 
     Args:
@@ -149,17 +196,24 @@ def resolve_metric(trials: Collection[Trial], monitor: str | None, mode: Mode) -
     """
     check_monitor(monitor, mode)
     names = {name for trial in trials if trial.epochs for name in _names(trial)}
-    wanted = monitor or min((name for name in names if not name.endswith("_loss")), default="val_loss")
+    wanted = monitor or min(
+        (name for name in names if not name.endswith("_loss")), default="val_loss"
+    )
     if names:
         # With or without its automatic number.
-        found = [name for name in names if name == wanted] or [name for name in names if _unnumbered(name) == wanted]
+        found = [name for name in names if name == wanted] or [
+            name for name in names if _unnumbered(name) == wanted
+        ]
         if len(found) != 1:
-            raise BuildError(f"`monitor` must be one of {tuple(sorted(names))}. Received: monitor={monitor!r}")
+            raise BuildError(
+                f"`monitor` must be one of {tuple(sorted(names))}. Received: monitor={monitor!r}"
+            )
         wanted = found[0]
     if mode != "auto":
         return wanted, mode
     known = {name: direction for trial in trials for name, direction in trial.directions.items()}
-    # Records of earlier versions do not have the direction, and a run that has not begun has no metric.
+    # Records of earlier versions do not have the direction, and a run that has not begun has no
+    # metric.
     direction = known[wanted] if wanted in known else _named_direction(wanted.removeprefix("val_"))
     if direction is None and names:
         raise BuildError(
@@ -196,5 +250,7 @@ def metric_range(monitor: str, values: Collection[float]) -> tuple[float, float]
     """
     # Keras writes `MeanIoU` as `mean_io_u`.
     words = "loss" if monitor.endswith("_loss") else monitor.replace("io_u", "iou")
-    known = next((known for word, known in _RANGES.items() if f"_{word}_" in f"_{words}_"), _UNBOUNDED)
+    known = next(
+        (known for word, known in _RANGES.items() if f"_{word}_" in f"_{words}_"), _UNBOUNDED
+    )
     return known if all(known[0] <= value <= known[1] for value in values) else _UNBOUNDED

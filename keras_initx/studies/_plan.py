@@ -15,12 +15,18 @@ from keras_initx.studies._records import Data, Settings
 
 
 def run_settings(
-    build: Callable[..., Any], data: Data, epochs: int, batch_size: int, seed: int, title: str | None
+    build: Callable[..., Any],
+    data: Data,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    title: str | None,
 ) -> Settings:
     """Return the settings that determine the results of any kind of run.
 
     Raises:
-        TypeError: If `build` is not callable, a count or the seed is not an integer, or `title` is not a string.
+        TypeError: If `build` is not callable, a count or the seed is not an integer, or `title` is
+            not a string.
         ValueError: If one of them is out of range.
     """
     check_type("build", build, Callable, "a function that returns a compiled model")
@@ -82,7 +88,11 @@ def plan_comparison(settings: Settings) -> list[TrialPlan]:
     for (name, repeat), key in comparison_keys(settings).items():
         seed = derived_seed(settings["seed"], "repeat", repeat)
         build, order, draw = (derived_seed(seed, purpose) for purpose in ("build", "train", "draw"))
-        plans.append(TrialPlan(key, build, order, settings["epochs"], initializer=name, initializer_seed=draw))
+        plans.append(
+            TrialPlan(
+                key, build, order, settings["epochs"], initializer=name, initializer_seed=draw
+            )
+        )
     return plans
 
 
@@ -111,7 +121,10 @@ def plan_rounds(settings: Settings) -> list[Round]:
         # With too few epochs to halve, there are fewer rounds.
         sizes.setdefault(math.ceil(epochs / 2 ** (halvings - i)), math.ceil(n / 2**i))
     ends = list(sizes)
-    return [Round(i, sizes[end], begin, end) for i, (begin, end) in enumerate(zip([0, *ends], ends, strict=False), 1)]
+    return [
+        Round(i, sizes[end], begin, end)
+        for i, (begin, end) in enumerate(zip([0, *ends], ends, strict=False), 1)
+    ]
 
 
 def draw_seed(settings: Settings, draw: int) -> int:
@@ -128,7 +141,9 @@ def plan_stage(settings: Settings, draw: int, round_: Round) -> TrialPlan:
     """Return the trial of a draw in a round."""
     previous = stage_key(draw, round_.number - 1) if round_.begin else None
     seeds = draw_seed(settings, draw), derived_seed(settings["seed"], "train")
-    return TrialPlan(stage_key(draw, round_.number), *seeds, round_.end, round_.begin, previous, keep_state=True)
+    return TrialPlan(
+        stage_key(draw, round_.number), *seeds, round_.end, round_.begin, previous, keep_state=True
+    )
 
 
 def check_keys(settings: Settings, chosen: int) -> list[tuple[str, str]]:
@@ -139,7 +154,12 @@ def check_keys(settings: Settings, chosen: int) -> list[tuple[str, str]]:
 def plan_checks(settings: Settings, chosen: int) -> list[TrialPlan]:
     """Return the trials of the pairs. Both trials of a pair share a new order of the examples."""
     return [
-        TrialPlan(key, draw_seed(settings, draw), derived_seed(settings["seed"], "check", i), settings["epochs"])
+        TrialPlan(
+            key,
+            draw_seed(settings, draw),
+            derived_seed(settings["seed"], "check", i),
+            settings["epochs"],
+        )
         for i, keys in enumerate(check_keys(settings, chosen), 1)
         for key, draw in zip(keys, (chosen, settings["n"] + i), strict=True)
     ]

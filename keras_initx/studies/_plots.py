@@ -40,10 +40,19 @@ def study_plots(trials: Trials) -> list[Plot]:
         ("course", "The course of training", _plot_curve_statistics, trained),
         ("final-values", "Final values of the trials", _plot_final_values, finished),
         ("gaps", "Generalization gap", _plot_gaps, trained),
-        ("first-epoch", "The first epoch", _plot_first_epoch, _losses_of_first_epoch(trials, trained)),
+        (
+            "first-epoch",
+            "The first epoch",
+            _plot_first_epoch,
+            _losses_of_first_epoch(trials, trained),
+        ),
         ("first-batch", "The first batch, before training", _plot_first_batch, measured),
     ]
-    return [Plot(name, caption, function(trials, shown)) for name, caption, function, shown in plots if shown]
+    return [
+        Plot(name, caption, function(trials, shown))
+        for name, caption, function, shown in plots
+        if shown
+    ]
 
 
 def _plot_curves(trials: Trials, shown: Sequence[str]) -> "Figure":
@@ -51,13 +60,19 @@ def _plot_curves(trials: Trials, shown: Sequence[str]) -> "Figure":
     own = trials.monitor.removeprefix("val_")
     curves = {name: trials.curves(name, trials.monitor) for name in shown}
     training = {name: trials.curves(name, own) for name in shown if own != trials.monitor}
-    title = f"{trials.monitor}: mean and range of the repeats{'; dashed: training' if training else ''}"
-    return _plot_panels(trials, title, ("epoch", own), range(trials.settings["epochs"] + 1), curves, training)
+    title = (
+        f"{trials.monitor}: mean and range of the repeats{'; dashed: training' if training else ''}"
+    )
+    return _plot_panels(
+        trials, title, ("epoch", own), range(trials.settings["epochs"] + 1), curves, training
+    )
 
 
 def families(names: Sequence[str]) -> list[str]:
     """Return the families of which there are both a uniform and a normal initializer."""
-    uniform, normal = [[name.removesuffix(end) for name in names if name.endswith(end)] for end in _DISTRIBUTIONS]
+    uniform, normal = [
+        [name.removesuffix(end) for name in names if name.endswith(end)] for end in _DISTRIBUTIONS
+    ]
     return [family for family in uniform if family in normal]
 
 
@@ -66,16 +81,27 @@ def _plot_distributions(trials: Trials, families: Sequence[str]) -> "Figure":
     metrics = list(dict.fromkeys([trials.monitor.removeprefix("val_"), "loss"]))
     title = "Mean over the repeats: validation solid and with its range, training dashed"
     size = _SIZE[0], 0.8 + 3.2 * len(metrics)
-    figure, grid = new_plot(trials.title, title, len(metrics), len(_DISTRIBUTIONS), size, sharex=True, sharey="row")
+    figure, grid = new_plot(
+        trials.title, title, len(metrics), len(_DISTRIBUTIONS), size, sharex=True, sharey="row"
+    )
     for row, metric in zip(grid, metrics, strict=True):
         plotted = []
         for axis, suffix in zip(row, _DISTRIBUTIONS, strict=True):
             for family in families:
                 name, color = family + suffix, color_of(family)
-                training, validation = trials.curves(name, metric)[:, 1:], trials.curves(name, f"val_{metric}")
+                training, validation = (
+                    trials.curves(name, metric)[:, 1:],
+                    trials.curves(name, f"val_{metric}"),
+                )
                 plotted += [training, validation]
                 _plot_band(axis, range(validation.shape[1]), validation, family, color)
-                axis.plot(range(1, validation.shape[1]), training.mean(axis=0), "--", color=color, linewidth=1)
+                axis.plot(
+                    range(1, validation.shape[1]),
+                    training.mean(axis=0),
+                    "--",
+                    color=color,
+                    linewidth=1,
+                )
         _limit(row[0], plotted)
         row[0].set_ylabel(metric)
     for column, suffix in zip(grid.T, _DISTRIBUTIONS, strict=True):
@@ -96,9 +122,26 @@ def _plot_curve_statistics(trials: Trials, shown: Sequence[str]) -> "Figure":
     for axis, (label, values_of) in zip(axes, panels.items(), strict=True):
         for place, name in enumerate(shown):
             values, color = np.array(values_of(name)), color_of(name)
-            # A trial that never gets there has no point. Many points are at the first or the last epoch.
-            axis.plot(values, [place + 0.2] * len(values), "o", color=color, markersize=4, alpha=0.5, clip_on=False)
-            axis.plot(np.median(values), place, "|", color=color, markersize=14, markeredgewidth=2, clip_on=False)
+            # A trial that never gets there has no point. Many points are at the first or the last
+            # epoch.
+            axis.plot(
+                values,
+                [place + 0.2] * len(values),
+                "o",
+                color=color,
+                markersize=4,
+                alpha=0.5,
+                clip_on=False,
+            )
+            axis.plot(
+                np.median(values),
+                place,
+                "|",
+                color=color,
+                markersize=14,
+                markeredgewidth=2,
+                clip_on=False,
+            )
         label_rows(axis, shown if axis is axes[0] else [""] * len(shown), label)
         axis.set_xlim(left=0, right=trials.settings["epochs"] if "epoch" in label else None)
         axis.xaxis.set_major_formatter("{x:g}")  # the labels of two panels must not touch
@@ -106,12 +149,22 @@ def _plot_curve_statistics(trials: Trials, shown: Sequence[str]) -> "Figure":
 
 
 def _plot_final_values(trials: Trials, rows: Sequence[Record]) -> "Figure":
-    title = f"{trials.monitor} after {trials.settings['epochs']} epochs: trials, mean and 95 % interval"
+    title = (
+        f"{trials.monitor} after {trials.settings['epochs']} epochs: trials, mean and 95 % interval"
+    )
     figure, [[axis]] = new_plot(trials.title, title)
     names = [row["initializer"] for row in rows]
     for place, (name, row) in enumerate(zip(names, rows, strict=True)):
         values, color = list(trials.final_values(name).values()), color_of(name)
-        axis.plot(values, [place + 0.2] * len(values), "o", color=color, alpha=0.5, markersize=4, markeredgewidth=0)
+        axis.plot(
+            values,
+            [place + 0.2] * len(values),
+            "o",
+            color=color,
+            alpha=0.5,
+            markersize=4,
+            markeredgewidth=0,
+        )
         if len(values) > 1:
             axis.plot([row["ci_low"], row["ci_high"]], [place, place], color=color, linewidth=2)
         axis.plot(row["mean"], place, "o", color=color, markersize=7)
@@ -136,11 +189,15 @@ def _losses_of_first_epoch(trials: Trials, names: Sequence[str]) -> _Curves:
     """Return the loss of each batch, with a row per trial; empty if an epoch has too few batches for a curve."""
     losses = {}
     for name in names:
-        finished = [trial for trial in trials.trials_of(name).values() if trial.status == "finished"]
+        finished = [
+            trial for trial in trials.trials_of(name).values() if trial.status == "finished"
+        ]
         losses[name] = np.array([trial.epochs[1]["batch_losses"] for trial in finished])
     # A model that reports another name than `loss` has none.
     return {
-        name: found for name, found in losses.items() if found.shape[1] >= _MIN_BATCHES and np.isfinite(found).any()
+        name: found
+        for name, found in losses.items()
+        if found.shape[1] >= _MIN_BATCHES and np.isfinite(found).any()
     }
 
 
@@ -158,15 +215,22 @@ def _plot_first_batch(trials: Trials, shown: Sequence[str]) -> "Figure":
     colors = [color_of(name) for name in shown]
     for axis, (statistic, label) in zip(axes, panels.items(), strict=True):
         for place, name in enumerate(shown):
-            diagnosed = (trial.first_batch.get("layers") for trial in trials.trials_of(name).values())
+            diagnosed = (
+                trial.first_batch.get("layers") for trial in trials.trials_of(name).values()
+            )
             rows = [[layer[statistic] for layer in layers] for layers in diagnosed if layers]
             values = np.array(list(itertools.zip_longest(*rows)), "float64").T
             known = np.where(np.isfinite(values), values, np.nan)
             # Side by side, because equal values would hide each other.
             layers = np.arange(1, values.shape[1] + 1) + 0.6 * ((place + 0.5) / len(shown) - 0.5)
-            color, marker = colors[place], _MARKERS[colors[:place].count(colors[place]) % len(_MARKERS)]
+            color, marker = (
+                colors[place],
+                _MARKERS[colors[:place].count(colors[place]) % len(_MARKERS)],
+            )
             axis.vlines(layers, known.min(axis=0), known.max(axis=0), color=color, linewidth=1.2)
-            axis.plot(layers, known.mean(axis=0), marker, color=color, markersize=4, label=_plain(name))
+            axis.plot(
+                layers, known.mean(axis=0), marker, color=color, markersize=4, label=_plain(name)
+            )
         axis.set(title=label, xlabel="layer, the first is nearest to the inputs", yscale="log")
         axis.xaxis.get_major_locator().set_params(integer=True)
     _add_legend(figure, axes[0])
@@ -174,7 +238,12 @@ def _plot_first_batch(trials: Trials, shown: Sequence[str]) -> "Figure":
 
 
 def new_plot(
-    study: str, title: str, rows: int = 1, columns: int = 1, size: tuple[float, float] = _SIZE, **sharing: Any
+    study: str,
+    title: str,
+    rows: int = 1,
+    columns: int = 1,
+    size: tuple[float, float] = _SIZE,
+    **sharing: Any,
 ) -> "tuple[Figure, Any]":
     """Return a figure whose title ends with that of the study, and the grid of its axes."""
     figure = new_figure(f"{title}\n{textwrap.fill(study, 100)}", size=size, extra="studies")
@@ -184,7 +253,12 @@ def new_plot(
 
 
 def _plot_panels(
-    trials: Trials, title: str, labels: tuple[str, str], steps: range, curves: _Curves, training: _Curves
+    trials: Trials,
+    title: str,
+    labels: tuple[str, str],
+    steps: range,
+    curves: _Curves,
+    training: _Curves,
 ) -> "Figure":
     """Plot a panel for the curves of each initializer, because in one panel their bands would overlap.
 
@@ -192,7 +266,9 @@ def _plot_panels(
     """
     rows = math.ceil(len(curves) / 4)
     columns = math.ceil(len(curves) / rows)
-    figure, grid = new_plot(trials.title, title, rows, columns, (_SIZE[0], 1 + 1.9 * rows), sharex=True, sharey=True)
+    figure, grid = new_plot(
+        trials.title, title, rows, columns, (_SIZE[0], 1 + 1.9 * rows), sharex=True, sharey=True
+    )
     for axis in grid.flat[len(curves) :]:
         axis.remove()
     for axis in grid.flat[len(curves) - columns : len(curves)]:  # the last panel of each column
@@ -208,16 +284,26 @@ def _plot_panels(
     return figure
 
 
-def _plot_band(axis: "Axes", steps: Sequence[int], curves: FloatArray, label: str, color: str) -> None:
+def _plot_band(
+    axis: "Axes", steps: Sequence[int], curves: FloatArray, label: str, color: str
+) -> None:
     """Plot the mean over the repeats, and the range from minimum to maximum."""
     axis.plot(steps, curves.mean(axis=0), linewidth=1.6, color=color, label=_plain(label))
-    axis.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.12, linewidth=0)
+    axis.fill_between(
+        steps, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.12, linewidth=0
+    )
 
 
 def _add_legend(figure: "Figure", *axes: "Axes") -> None:
     """Add a legend of all lines of `axes`, with each label once."""
-    lines = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(lines.values(), lines.keys(), loc="outside right center", frameon=False, fontsize=8)
+    lines = {
+        label: line
+        for axis in axes
+        for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        lines.values(), lines.keys(), loc="outside right center", frameon=False, fontsize=8
+    )
 
 
 def _plain(name: str) -> str:
@@ -233,7 +319,12 @@ def label_steps(axis: "Axes", label: str, begin: float, end: float) -> None:
 
 def label_rows(axis: "Axes", names: Sequence[str], values: str) -> None:
     """Label the rows from the top, and the axis of their values."""
-    axis.set(yticks=range(len(names)), yticklabels=[*map(_plain, names)], ylim=(len(names) - 0.4, -0.6), xlabel=values)
+    axis.set(
+        yticks=range(len(names)),
+        yticklabels=[*map(_plain, names)],
+        ylim=(len(names) - 0.4, -0.6),
+        xlabel=values,
+    )
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False, axis="y")
 

@@ -23,7 +23,8 @@ FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 # An array, a tensor, a pandas object, or a list, tuple or dict of them, as for `fit`.
 Structure: TypeAlias = Any
-# ((x, y), (x_val, y_val)) as an argument, and as arrays after checking. Sample weights may follow the targets.
+# ((x, y), (x_val, y_val)) as an argument, and as arrays after checking. Sample weights may follow
+# the targets.
 DataLike: TypeAlias = Sequence[Sequence[Structure]]
 Part: TypeAlias = tuple[Structure, ...]
 Data: TypeAlias = tuple[Part, Part]
@@ -69,14 +70,14 @@ class Trial:
         key: Its name in the folder.
         status: `"finished"`, `"diverged"` (a metric was not finite), `"failed"` (an exception was
             raised), `"interrupted"` or `"missing"`.
-        epochs: A dict of metrics for each epoch, with `"epoch"`, `"seconds"` and, in the first epoch,
-            the list `"batch_losses"`. The first dict is before training.
+        epochs: A dict of metrics for each epoch, with `"epoch"`, `"seconds"` and, in the first
+            epoch, the list `"batch_losses"`. The first dict is before training.
         end: The last record, e.g. with the `"error"` of a failed trial.
         first_batch: Diagnosis of the initial weights on the first batch: a dict with `"layers"`,
             the statistics of each layer, and `"verdicts"`, or with an `"error"`. Empty if
             `diagnose` did not run.
-        directions: For each metric `"max"` or `"min"`, whether larger or smaller values are better, or
-            `None` if that is unknown.
+        directions: For each metric `"max"` or `"min"`, whether larger or smaller values are better,
+            or `None` if that is unknown.
     """
 
     key: str
@@ -94,7 +95,11 @@ class Trial:
     @property
     def verdicts(self) -> list[Record]:
         """The errors and warnings of the first batch, without notes, which are harmless."""
-        return [verdict for verdict in self.first_batch.get("verdicts", []) if verdict["level"] != "note"]
+        return [
+            verdict
+            for verdict in self.first_batch.get("verdicts", [])
+            if verdict["level"] != "note"
+        ]
 
     @property
     def problems(self) -> list[str]:
@@ -128,13 +133,23 @@ class Folder:
             write_atomic(self._header, as_line(header).encode())
         found = self.header()
         if found["kind"] != kind:
-            raise SettingsError(f"{self.path} contains another kind of run. Received: {kind}, there {found['kind']}")
+            raise SettingsError(
+                f"{self.path} contains another kind of run. Received: {kind}, there {found['kind']}"
+            )
         # As JSON: tuples come back as lists.
         there, here = found["settings"], json.loads(json.dumps(settings))
-        changed = sorted(name for name in there.keys() | here.keys() if not _is_same(there.get(name), here.get(name)))
+        changed = sorted(
+            name
+            for name in there.keys() | here.keys()
+            if not _is_same(there.get(name), here.get(name))
+        )
         if changed:
-            details = "; ".join(f"{name}={here.get(name)!r}, there {there.get(name)!r}" for name in changed)
-            raise SettingsError(f"{self.path} contains a run with other settings. Received: {details}")
+            details = "; ".join(
+                f"{name}={here.get(name)!r}, there {there.get(name)!r}" for name in changed
+            )
+            raise SettingsError(
+                f"{self.path} contains a run with other settings. Received: {details}"
+            )
 
     def header(self) -> Record:
         """Return the kind and the settings of the run.
@@ -218,7 +233,9 @@ class Folder:
 
 def _is_same(one: Any, other: Any) -> bool:
     """Return whether two settings are the same, also if they are NaN."""
-    return bool(one == other) or json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    return bool(one == other) or json.dumps(one, sort_keys=True) == json.dumps(
+        other, sort_keys=True
+    )
 
 
 def _read_trial(key: str, attempts: Sequence[Path]) -> Trial:
@@ -227,8 +244,12 @@ def _read_trial(key: str, attempts: Sequence[Path]) -> Trial:
         records = read_log(file)
         epochs = tuple(record["metrics"] for record in records if record["event"] == "epoch")
         end = next((record for record in records if record["event"] == "end"), {})
-        diagnosis: Record = next((record["diagnosis"] for record in records if "diagnosis" in record), {})
-        directions: Record = next((record["directions"] for record in records if "directions" in record), {})
+        diagnosis: Record = next(
+            (record["diagnosis"] for record in records if "diagnosis" in record), {}
+        )
+        directions: Record = next(
+            (record["directions"] for record in records if "directions" in record), {}
+        )
         if end or trial.status != "failed":
             trial = Trial(key, end.pop("status", "interrupted"), epochs, end, diagnosis, directions)
         if trial.is_settled:

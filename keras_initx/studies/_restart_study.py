@@ -12,7 +12,13 @@ from keras_initx.studies._plan import Round, check_keys, draw_seed, plan_rounds,
 from keras_initx.studies._plots import label_rows, label_steps, new_plot
 from keras_initx.studies._records import Direction, Folder, Mode, Record, Settings, Status
 from keras_initx.studies._result import Result
-from keras_initx.studies._statistics import SIGNIFICANT, mean_of, needed_repeats, paired_test, repeats_needed
+from keras_initx.studies._statistics import (
+    SIGNIFICANT,
+    mean_of,
+    needed_repeats,
+    paired_test,
+    repeats_needed,
+)
 
 __all__ = ["RestartStudy"]
 
@@ -48,7 +54,9 @@ class RestartStudy(Result):
     is_finished: bool = True
 
     @classmethod
-    def read(cls, path: str | Path, *, monitor: str | None = None, mode: Mode = "auto") -> "RestartStudy":
+    def read(
+        cls, path: str | Path, *, monitor: str | None = None, mode: Mode = "auto"
+    ) -> "RestartStudy":
         """Read a study from a folder. The study may be unfinished.
 
         Args:
@@ -78,7 +86,14 @@ class RestartStudy(Result):
             begun = [trials[key] for key in own if trials[key].status != "missing"]
             status = begun[-1].status if begun else "missing"
             epochs = [metrics for trial in begun for metrics in trial.epochs]
-            draws.append({"draw": draw, "seed": draw_seed(settings, draw), "status": status, "epochs": epochs})
+            draws.append(
+                {
+                    "draw": draw,
+                    "seed": draw_seed(settings, draw),
+                    "status": status,
+                    "epochs": epochs,
+                }
+            )
 
         def rank(draw: Record) -> tuple[bool, int, float]:
             epochs = draw["epochs"]
@@ -93,8 +108,12 @@ class RestartStudy(Result):
             chosen, other = (trials[key] for key in pair)
             if chosen.status == other.status == "finished":
                 checks.append((chosen.epochs[-1][monitor], other.epochs[-1][monitor]))
-        is_finished = _have_ended(rounds, [[trials[key].status for key in own] for own in stages.values()])
-        return cls(settings["title"], settings, draws, checks, monitor, direction, is_finished=is_finished)
+        is_finished = _have_ended(
+            rounds, [[trials[key].status for key in own] for own in stages.values()]
+        )
+        return cls(
+            settings["title"], settings, draws, checks, monitor, direction, is_finished=is_finished
+        )
 
     @property
     def seed(self) -> int:
@@ -116,7 +135,9 @@ class RestartStudy(Result):
             would show this effect with a power of 80 % if it is not, and the bias of the search
             score due to selection.
         """
-        min_value, max_value = metric_range(self.monitor, [value for pair in self.checks for value in pair])
+        min_value, max_value = metric_range(
+            self.monitor, [value for pair in self.checks for value in pair]
+        )
         differences = [sign(self.mode) * (chosen - other) for chosen, other in self.checks]
         test = paired_test(differences, max_value - min_value)
         significant = test["p"] < SIGNIFICANT
@@ -159,7 +180,9 @@ class RestartStudy(Result):
             )
         if gain["selection_bias"] > 0:
             bias = number(gain["selection_bias"])
-            lines.append(f"In the search it looked better by {bias} than in these runs: that was luck.")
+            lines.append(
+                f"In the search it looked better by {bias} than in these runs: that was luck."
+            )
         return lines
 
     @property
@@ -207,13 +230,17 @@ class RestartStudy(Result):
         return Plot("draws", "Draws", figure)
 
     def _plot_checks(self) -> Plot:
-        figure, [[axis]] = new_plot(self.title, "The chosen draw and others, with the examples in other orders")
+        figure, [[axis]] = new_plot(
+            self.title, "The chosen draw and others, with the examples in other orders"
+        )
         places = range(len(self.checks))
         chosen, others = zip(*self.checks, strict=True)
         axis.hlines(places, chosen, others, color="0.8", zorder=1)
         axis.plot(others, places, "o", color=_REST, label="a draw that took no part")
         axis.plot(chosen, places, "o", color=_CHOSEN, label="the chosen draw")
-        axis.axvline(self.score, color=_CHOSEN, linestyle=":", label="the chosen draw in the search")
+        axis.axvline(
+            self.score, color=_CHOSEN, linestyle=":", label="the chosen draw in the search"
+        )
         label_rows(axis, [f"order {place + 1}" for place in places], self.monitor)
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
         return Plot("checks", "Checks", figure)

@@ -61,7 +61,11 @@ class Result(Tabular[Record]):
     def _conditions(self) -> str:
         """Describe the settings in one line."""
         settings = self.settings
-        what = counted(settings["repeats"], "repeat") if "repeats" in settings else counted(settings["n"], "draw")
+        what = (
+            counted(settings["repeats"], "repeat")
+            if "repeats" in settings
+            else counted(settings["n"], "draw")
+        )
         return (
             f"{what} of {counted(settings['epochs'], 'epoch')}, batches of {settings['batch_size']}, "
             f"seed {settings['seed']}, Keras {settings['keras']} on {settings['backend']}"
@@ -71,7 +75,9 @@ class Result(Tabular[Record]):
         return narrow(self._columns())
 
     def _below(self) -> list[str]:
-        remarks = [textwrap.fill(remark, WIDTH, subsequent_indent="  ") for remark in self.remarks()]
+        remarks = [
+            textwrap.fill(remark, WIDTH, subsequent_indent="  ") for remark in self.remarks()
+        ]
         legends = [f"\n{textwrap.fill(text, WIDTH)}" for text in self._legend(self._text_columns())]
         return ["", *remarks, *legends]
 
@@ -81,7 +87,9 @@ class Result(Tabular[Record]):
     def _repr_html_(self) -> str:
         """Return the table and the remarks for a notebook."""
         table = Table.of(self._columns(), self._rows()).as_html()
-        return section(self.title, paragraphs([self._conditions()], "quiet"), table, paragraphs(self.remarks()))
+        return section(
+            self.title, paragraphs([self._conditions()], "quiet"), table, paragraphs(self.remarks())
+        )
 
     def plot(self, folder: str | Path | None = None, suffix: str = "png") -> dict[str, "Figure"]:
         """Plot the result.
@@ -108,7 +116,9 @@ class Result(Tabular[Record]):
             ImportError: If matplotlib is not installed.
             RecordError: If the file cannot be written.
         """
-        self._write_report(Path(path), [(as_png(plot.figure), plot.caption) for plot in self._plots()])
+        self._write_report(
+            Path(path), [(as_png(plot.figure), plot.caption) for plot in self._plots()]
+        )
 
     def _write_report(self, path: Path, pictures: Iterable[tuple[bytes, str]]) -> None:
         columns = self._columns()
@@ -120,7 +130,9 @@ class Result(Tabular[Record]):
             paragraphs(self._legend(columns), "quiet"),
             *(image(png, caption) for png, caption in pictures),
             *self._sections(),
-            section("Settings", Table(("setting", "value"), settings, are_text=(True, True)).as_html()),
+            section(
+                "Settings", Table(("setting", "value"), settings, are_text=(True, True)).as_html()
+            ),
         ]
         write_atomic(path, page(self.title, parts).encode())
 

@@ -22,11 +22,20 @@ from keras_initx.studies._fingerprint import name_of
 from keras_initx.studies._records import Data
 
 # Their configs contain code or state of another framework.
-_FOREIGN = (keras.layers.FlaxLayer, keras.layers.JaxLayer, keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
+_FOREIGN = (
+    keras.layers.FlaxLayer,
+    keras.layers.JaxLayer,
+    keras.layers.TFSMLayer,
+    keras.layers.TorchModuleWrapper,
+)
 # What may have methods, settings and parts of its own that the user replaced.
 _PARTS = (
     *(keras.Operation, keras.Optimizer, keras.Loss, keras.Metric),
-    *(keras.regularizers.Regularizer, keras.constraints.Constraint, keras.dtype_policies.DTypePolicy),
+    *(
+        keras.regularizers.Regularizer,
+        keras.constraints.Constraint,
+        keras.dtype_policies.DTypePolicy,
+    ),
     *(keras.optimizers.schedules.LearningRateSchedule, keras.random.SeedGenerator),
 )
 # Copies by the keys of their programs, most recently used last. Copies in use are not included.
@@ -92,8 +101,17 @@ def _program(model: keras.Model, data: Data) -> str | None:
         if not (model.built and model.compiled) or model.optimizer.built:
             return None
         layers = all(map(_is_determined, (model, *layers_of(model))))
-        named = {name for path, _ in keras.tree.flatten_with_path(data) for name in path if isinstance(name, str)}
-        return _describe(model, named) if layers and all(map(_has_complete_config, _compiled_with(model))) else None
+        named = {
+            name
+            for path, _ in keras.tree.flatten_with_path(data)
+            for name in path
+            if isinstance(name, str)
+        }
+        return (
+            _describe(model, named)
+            if layers and all(map(_has_complete_config, _compiled_with(model)))
+            else None
+        )
     except Exception:  # The config cannot be serialized.
         return None
 
@@ -105,11 +123,14 @@ def _is_determined(layer: Any) -> bool:
         is_of_keras(type(layer))
         and layer.built
         and not isinstance(layer, _FOREIGN)
-        # `adapt` stores its results in tables or tensors; a stateful layer creates its states with the data.
+        # `adapt` stores its results in tables or tensors; a stateful layer creates its states with
+        # the data.
         and not hasattr(layer, "adapt")
         and not getattr(layer, "stateful", False)
         # TensorFlow counts variables as tensors.
-        and not any(keras.ops.is_tensor(value) and not isinstance(value, keras.Variable) for value in values)
+        and not any(
+            keras.ops.is_tensor(value) and not isinstance(value, keras.Variable) for value in values
+        )
     )
 
 
@@ -117,7 +138,11 @@ def _compiled_with(model: keras.Model) -> list[Any]:
     """Return the optimizer, losses and metrics of a compiled model, those that are objects."""
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     parts = [optimizer, *keras.tree.flatten(model.loss), *compiled_metrics(model)]
-    return [part for part in parts if isinstance(part, keras.optimizers.Optimizer | keras.Loss | keras.Metric)]
+    return [
+        part
+        for part in parts
+        if isinstance(part, keras.optimizers.Optimizer | keras.Loss | keras.Metric)
+    ]
 
 
 def _has_complete_config(part: Any) -> bool:
@@ -127,7 +152,9 @@ def _has_complete_config(part: Any) -> bool:
 
 def _settings(part: Any) -> dict[str, Any]:
     def is_plain(value: Any) -> bool:
-        return all(isinstance(leaf, bool | int | float | str | None) for leaf in keras.tree.flatten(value))
+        return all(
+            isinstance(leaf, bool | int | float | str | None) for leaf in keras.tree.flatten(value)
+        )
 
     return {name: value for name, value in vars(part).items() if is_plain(value)}
 
@@ -147,7 +174,12 @@ def _describe(model: keras.Model, named: Collection[str] = ()) -> str:
     config = keras.saving.serialize_keras_object(model)
     named = {
         *named,
-        *(name for value in config["compile_config"].values() if isinstance(value, dict) for name in value),
+        *(
+            name
+            for value in config["compile_config"].values()
+            if isinstance(value, dict)
+            for name in value
+        ),
     }
     # With their names, which are those of the results.
     metrics = {name: config["compile_config"].pop(name) for name in ("metrics", "weighted_metrics")}
@@ -160,7 +192,10 @@ def _describe(model: keras.Model, named: Collection[str] = ()) -> str:
         raise ValueError
     known: dict[int, str] = {}
     settings = [
-        *(_attributes(part, known) for part in (model, *model.trainable_variables, *model.non_trainable_variables)),
+        *(
+            _attributes(part, known)
+            for part in (model, *model.trainable_variables, *model.non_trainable_variables)
+        ),
         *(model.run_eagerly, model.jit_compile, model.steps_per_execution),
         *(keras.config.floatx(), keras.config.epsilon(), keras.config.dtype_policy().name),
         *(layer.supports_masking for layer in layers_of(model)),  # a property, not in the config
@@ -177,7 +212,8 @@ def _attributes(part: Any, known: dict[int, str]) -> str:
 
     Args:
         part: A model, or a part of one.
-        known: The digests of the parts that were seen before, by their ids. Those of others are added.
+        known: The digests of the parts that were seen before, by their ids. Those of others are
+            added.
     """
     if id(part) in known:
         return known[id(part)]
@@ -199,8 +235,18 @@ def _attributes(part: Any, known: dict[int, str]) -> str:
     return known[id(part)]
 
 
-# Variables and initializers of a model and its copy differ, and numbers and names need not be equal.
-_PLAIN = (keras.Variable, keras.initializers.Initializer, bool, int, float, str, bytes, types.NoneType)
+# Variables and initializers of a model and its copy differ, and numbers and names need not be
+# equal.
+_PLAIN = (
+    keras.Variable,
+    keras.initializers.Initializer,
+    bool,
+    int,
+    float,
+    str,
+    bytes,
+    types.NoneType,
+)
 
 
 def _items(value: Any) -> Iterator[Any]:
@@ -256,7 +302,9 @@ def _generalized(config: Any, names: dict[str, str]) -> Any:
         if not str(config.get("module", "keras")).startswith("keras"):
             raise ValueError
         return {
-            key: "zeros" if key.endswith("initializer") and value is not None else _generalized(value, names)
+            key: "zeros"
+            if key.endswith("initializer") and value is not None
+            else _generalized(value, names)
             for key, value in config.items()
         }
     if isinstance(config, list | tuple):
@@ -308,16 +356,22 @@ def restore_state(model: keras.Model, state: bytes) -> None:
 def _variables(model: keras.Model) -> list[Any]:
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    optimizers = (variable for optimizer in optimizers_of(model) for variable in optimizer.variables)
+    optimizers = (
+        variable for optimizer in optimizers_of(model) for variable in optimizer.variables
+    )
     buffers = backend.buffers(layers_of(model))
     return [*model.trainable_variables, *model.non_trainable_variables, *optimizers, *buffers]
 
 
 def _kind(variable: Any) -> tuple[Any, ...]:
-    serialized = map(keras.saving.serialize_keras_object, (variable.regularizer, variable.constraint))
+    serialized = map(
+        keras.saving.serialize_keras_object, (variable.regularizer, variable.constraint)
+    )
     return tuple(variable.shape), variable.dtype, variable.trainable, *serialized
 
 
 def _array(variable: Any) -> Array:
     array: Array = keras.ops.convert_to_numpy(variable.value)
-    return array.astype("float32") if array.dtype.name == "bfloat16" else array  # which NumPy files do not support
+    return (
+        array.astype("float32") if array.dtype.name == "bfloat16" else array
+    )  # which NumPy files do not support

@@ -35,7 +35,9 @@ def _distribution(name: str) -> Any:
     return getattr(import_optional("scipy.stats", "studies"), name)
 
 
-def t_interval(values: Sequence[float], bounds: Sequence[float] = (-math.inf, math.inf)) -> tuple[float, float, float]:
+def t_interval(
+    values: Sequence[float], bounds: Sequence[float] = (-math.inf, math.inf)
+) -> tuple[float, float, float]:
     """Return the mean of `values` and the lower and upper end of its Student's t interval, or NaN if unknown.
 
     Args:
@@ -47,7 +49,9 @@ def t_interval(values: Sequence[float], bounds: Sequence[float] = (-math.inf, ma
     mean, n = mean_of(sample), len(sample)
     if n < 2:
         return mean, math.nan, math.nan
-    margin = float(_distribution("t").ppf((1 + CONFIDENCE) / 2, n - 1) * sample.std(ddof=1) / math.sqrt(n))
+    margin = float(
+        _distribution("t").ppf((1 + CONFIDENCE) / 2, n - 1) * sample.std(ddof=1) / math.sqrt(n)
+    )
     return mean, max(mean - margin, bounds[0]), min(mean + margin, bounds[1])
 
 
@@ -141,7 +145,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Return `p_values` corrected for multiple testing by Holm's method. NaN is ignored.
 
     Reference:
-        Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics, 1979.
+        Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+        Statistics, 1979.
     """
     corrected, highest = [math.nan] * len(p_values), 0.0
     known = [int(i) for i in np.argsort(p_values) if not math.isnan(p_values[i])]

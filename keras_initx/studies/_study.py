@@ -95,16 +95,26 @@ class Study(Trials, Result):
             *_NAMES,
             Column(
                 self.monitor,
-                lambda row: f"{number(row['mean'])} ± {number(row['std'])}" if row["finished"] else "-",
+                lambda row: (
+                    f"{number(row['mean'])} ± {number(row['std'])}" if row["finished"] else "-"
+                ),
                 note="after the last epoch, mean ± standard deviation over the repeats",
             ),
             Column(
                 "95 % interval",
-                lambda row: f"{number(row['ci_low'])} to {number(row['ci_high'])}" if row["finished"] > 1 else "-",
+                lambda row: (
+                    f"{number(row['ci_low'])} to {number(row['ci_high'])}"
+                    if row["finished"] > 1
+                    else "-"
+                ),
                 note="Student's t interval of the mean",
             ),
-            _epochs(f"to {goal}", "epochs_to_threshold", "median number of epochs to reach this value"),
-            Column("gap", lambda row: number(row["gap"]), note="how much better on the training data"),
+            _epochs(
+                f"to {goal}", "epochs_to_threshold", "median number of epochs to reach this value"
+            ),
+            Column(
+                "gap", lambda row: number(row["gap"]), note="how much better on the training data"
+            ),
             Column(
                 "s/epoch",
                 lambda row: f"{row['seconds_per_epoch']:.2g}" if row["finished"] else "-",
@@ -129,7 +139,11 @@ class Study(Trials, Result):
                 f"median of the epoch from which on it stays beyond chance: {100 * BEYOND_CHANCE:g} % of the way from "
                 "the mean before training to the best mean at the end",
             ),
-            Column("best", lambda row: number(row["best"]), note=f"mean of the best {self.monitor} of each trial"),
+            Column(
+                "best",
+                lambda row: number(row["best"]),
+                note=f"mean of the best {self.monitor} of each trial",
+            ),
             _epochs("at", "best_epoch", "median of the epochs of these"),
             _epochs("stop", "stop_epoch", "epoch at which the mean over the repeats is best"),
             Column(
@@ -158,7 +172,9 @@ class Study(Trials, Result):
         return study_plots(self)
 
     def _legend(self, columns: Sequence[Column[Record]]) -> list[str]:
-        return [f"{legend(columns)} would take: repeats for a power of {100 * POWER:g} % at the effect seen."]
+        return [
+            f"{legend(columns)} would take: repeats for a power of {100 * POWER:g} % at the effect seen."
+        ]
 
     def _below(self) -> list[str]:
         columns = narrow(self._curve_columns())
@@ -168,10 +184,19 @@ class Study(Trials, Result):
     def _sections(self) -> list[str]:
         columns = self._curve_columns()
         table = Table.of(columns, self._rows()).as_html()
-        sections = [section("The course of training", table, paragraphs([legend(columns)], "quiet"))]
+        sections = [
+            section("The course of training", table, paragraphs([legend(columns)], "quiet"))
+        ]
         if problems := self.problems():
-            sections.append(section("Problems in the first batch", Table.of(_PROBLEM_COLUMNS, problems).as_html()))
-        return [*sections, section("All pairs", Table.of(_PAIR_COLUMNS, self.comparisons()).as_html())]
+            sections.append(
+                section(
+                    "Problems in the first batch", Table.of(_PROBLEM_COLUMNS, problems).as_html()
+                )
+            )
+        return [
+            *sections,
+            section("All pairs", Table.of(_PAIR_COLUMNS, self.comparisons()).as_html()),
+        ]
 
     def _headline(self) -> str:
         status = collections.Counter(trial.status for trial in self.trials.values())
@@ -185,14 +210,18 @@ def _epochs(header: str, key: str, note: str) -> Column[Record]:
 
 
 def _or_never(median: float, precision: str = "g") -> str:
-    return "-" if math.isnan(median) else "never" if math.isinf(median) else format(median, precision)
+    return (
+        "-" if math.isnan(median) else "never" if math.isinf(median) else format(median, precision)
+    )
 
 
 def _unfinished(trials: Trials) -> list[str]:
     lines = []
     for row in trials.summary():
         own = trials.trials_of(row["initializer"]).values()
-        errors = [trial.end["error"].splitlines()[0].rstrip(".") for trial in own if "error" in trial.end]
+        errors = [
+            trial.end["error"].splitlines()[0].rstrip(".") for trial in own if "error" in trial.end
+        ]
         error = f": {errors[0]}" if errors else ""
         reasons = {"diverged": ", so it is last and not tested", "failed": error, "unfinished": ""}
         lines += [
@@ -238,7 +267,12 @@ def _tests(trials: Trials) -> list[str]:
 
 def _tests_of_the_best(trials: Trials, tested: list[Record]) -> list[str]:
     best, *others = (row["initializer"] for row in trials.summary())
-    rows = {name: row for name in others for row in tested if {row["first"], row["second"]} == {best, name}}
+    rows = {
+        name: row
+        for name in others
+        for row in tested
+        if {row["first"], row["second"]} == {best, name}
+    }
     worse = [name for name, row in rows.items() if row["significant"] and row["first"] == best]
     not_shown = [
         f"{name} (would take {needed_repeats(row['repeats_needed'])})"
@@ -249,7 +283,9 @@ def _tests_of_the_best(trials: Trials, tested: list[Record]) -> list[str]:
     if worse:
         lines.append(f"{best} is better than {listed(worse)}.")
     if not_shown:
-        lines.append(f"With {_repeats(rows.values())} no difference is shown between {best} and {listed(not_shown)}.")
+        lines.append(
+            f"With {_repeats(rows.values())} no difference is shown between {best} and {listed(not_shown)}."
+        )
     return lines
 
 
@@ -262,8 +298,17 @@ def _problems(trials: Trials) -> list[str]:
     for row in trials.problems():
         problems.setdefault(row["initializer"], []).append(f"{row['problem']} in {row['trials']}")
     total = trials.settings["repeats"]
-    lines = [f"{name}, before training: {listed(found)} of {total} trials." for name, found in problems.items()]
-    errors = [trial.first_batch["error"] for trial in trials.trials.values() if "error" in trial.first_batch]
+    lines = [
+        f"{name}, before training: {listed(found)} of {total} trials."
+        for name, found in problems.items()
+    ]
+    errors = [
+        trial.first_batch["error"]
+        for trial in trials.trials.values()
+        if "error" in trial.first_batch
+    ]
     if errors:
-        lines.append(f"The first batch could not be diagnosed in {len(errors)} trials: {errors[0].splitlines()[0]}")
+        lines.append(
+            f"The first batch could not be diagnosed in {len(errors)} trials: {errors[0].splitlines()[0]}"
+        )
     return lines

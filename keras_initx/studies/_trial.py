@@ -80,7 +80,11 @@ def run_trial(run: Run, plan: TrialPlan, on_epoch: Callable[[], None] = lambda: 
                 if plan.previous:
                     resume(model, run.data, run.batch_size, run.folder.state(plan.previous))
                 status = _train(model, run, plan, log, on_epoch)
-                kept = {"state": run.folder.keep_state(plan.key, state_of(model))} if plan.keep_state else {}
+                kept = (
+                    {"state": run.folder.keep_state(plan.key, state_of(model))}
+                    if plan.keep_state
+                    else {}
+                )
                 log(event="end", status=status, **kept)
         except (BuildError, RecordError):
             raise
@@ -101,7 +105,11 @@ def initial_model(run: Run, plan: TrialPlan) -> keras.Model:
         TypeError: If it is not a Keras model.
     """
     # Before the global seed is set, so that the draws of `build` do not depend on the initializer.
-    arguments = [] if plan.initializer is None else [seeded(run.initializers[plan.initializer], plan.initializer_seed)]
+    arguments = (
+        []
+        if plan.initializer is None
+        else [seeded(run.initializers[plan.initializer], plan.initializer_seed)]
+    )
     keras.utils.set_random_seed(plan.build_seed)
     model = run.build(*arguments)
     if not isinstance(model, keras.Model):
@@ -119,11 +127,15 @@ def initial_model(run: Run, plan: TrialPlan) -> keras.Model:
 def resume(model: keras.Model, data: Data, batch_size: int, state: bytes) -> None:
     """Restore a state of training into a model that was built in the same way."""
     # `fit` and `evaluate` build a model without an `Input` on their first data.
-    _evaluate(model, select_examples(data[1], slice(_evaluated_at_once(model, batch_size))), batch_size)
+    _evaluate(
+        model, select_examples(data[1], slice(_evaluated_at_once(model, batch_size))), batch_size
+    )
     restore_state(model, state)
 
 
-def _train(model: keras.Model, run: Run, plan: TrialPlan, log: Log, on_epoch: Callable[[], None]) -> Status:
+def _train(
+    model: keras.Model, run: Run, plan: TrialPlan, log: Log, on_epoch: Callable[[], None]
+) -> Status:
     """Train and evaluate `model`, and record each epoch."""
     if not plan.previous:
         record = _before_training(model, run)
@@ -143,7 +155,14 @@ def _train(model: keras.Model, run: Run, plan: TrialPlan, log: Log, on_epoch: Ca
         if _diverged(metrics):
             status, model.stop_training = "diverged", True
 
-    train(model, run.data, range(plan.begin + 1, plan.end + 1), run.batch_size, plan.order_seed, end_epoch)
+    train(
+        model,
+        run.data,
+        range(plan.begin + 1, plan.end + 1),
+        run.batch_size,
+        plan.order_seed,
+        end_epoch,
+    )
     return status
 
 
@@ -176,7 +195,9 @@ def _before_training(model: keras.Model, run: Run) -> Record:
 def _evaluate(model: keras.Model, part: Part, batch_size: int) -> Record:
     count = _evaluated_at_once(model, batch_size)
     x, y, weights = _given(part, count)
-    return dict(model.evaluate(x, y, sample_weight=weights, batch_size=count, return_dict=True, verbose=0))
+    return dict(
+        model.evaluate(x, y, sample_weight=weights, batch_size=count, return_dict=True, verbose=0)
+    )
 
 
 def _evaluated_at_once(model: keras.Model, batch_size: int) -> int:
@@ -198,7 +219,8 @@ def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: 
         A dict with `"layers"`, some statistics of each layer, and `"verdicts"`; or with an
         `"error"` for a model that `diagnose` does not support, which can still be trained.
     """
-    # Before this, Keras may draw from torch's generator, but only for a model that is not compiled yet.
+    # Before this, Keras may draw from torch's generator, but only for a model that is not compiled
+    # yet.
     keras.utils.set_random_seed(derived_seed(seed, "diagnosis"))
     try:
         report = diagnose(model, *first_batch(data, batch_size, seed), batch_size=batch_size)
@@ -214,7 +236,10 @@ def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: 
         }
         for layer in report.layers
     ]
-    return {"layers": layers, "verdicts": [dataclasses.asdict(verdict) for verdict in report.verdicts]}
+    return {
+        "layers": layers,
+        "verdicts": [dataclasses.asdict(verdict) for verdict in report.verdicts],
+    }
 
 
 def first_batch(data: Data, batch_size: int, seed: int) -> Part:
@@ -224,7 +249,12 @@ def first_batch(data: Data, batch_size: int, seed: int) -> Part:
 
 
 def train(
-    model: keras.Model, data: Data, epochs: range, batch_size: int, seed: int, on_epoch: Callable[[Record], None]
+    model: keras.Model,
+    data: Data,
+    epochs: range,
+    batch_size: int,
+    seed: int,
+    on_epoch: Callable[[Record], None],
 ) -> None:
     """Train `model`, and evaluate it after each epoch.
 
@@ -238,38 +268,51 @@ def train(
             `"seconds"` and, in the first epoch, `"batch_losses"`. It may stop the training.
     """
     training, validation = data
-    examples, evaluated_at_once = _given(training, batch_size), _evaluated_at_once(model, batch_size)
+    examples, evaluated_at_once = (
+        _given(training, batch_size),
+        _evaluated_at_once(model, batch_size),
+    )
     batches = examples[0] if isinstance(examples[0], _Batches) else None
-    running: list[tuple[int, float]] = []  # Keras reports the mean loss of all batches so far, not that of each.
+    running: list[
+        tuple[int, float]
+    ] = []  # Keras reports the mean loss of all batches so far, not that of each.
     begin = 0.0
 
     def begin_epoch(epoch: int, logs: Any) -> None:
         nonlocal begin
         if batches:
             batches.order = _order(training, epoch + 1, seed)
-        # `fit` may also draw while it prepares a model, which happens only once per model. TensorFlow prepares all its
-        # programs again after this; its layers draw from states of their own.
+        # `fit` may also draw while it prepares a model, which happens only once per model.
+        # TensorFlow prepares all its programs again after this; its layers draw from states of
+        # their own.
         if epoch + 1 == epochs.start or keras.backend.backend() != "tensorflow":
             keras.utils.set_random_seed(derived_seed(seed, epoch + 1))
         begin = time.perf_counter()
 
     def end_epoch(epoch: int, logs: Record) -> None:
         seconds = time.perf_counter() - begin
-        metrics: Record = {name: float(keras.ops.convert_to_numpy(value).item()) for name, value in logs.items()}
+        metrics: Record = {
+            name: float(keras.ops.convert_to_numpy(value).item()) for name, value in logs.items()
+        }
         if epoch == 0:
             numbers, means = np.transpose(running)
             seen = np.minimum(numbers * batch_size, number_of_examples(training))
             with np.errstate(invalid="ignore"):  # a loss that is not finite
-                metrics["batch_losses"] = (np.diff(seen * means, prepend=0) / np.diff(seen, prepend=0)).tolist()
+                metrics["batch_losses"] = (
+                    np.diff(seen * means, prepend=0) / np.diff(seen, prepend=0)
+                ).tolist()
         on_epoch({"epoch": epoch + 1, **metrics, "seconds": seconds})
 
     def end_batch(batch: int, logs: Record) -> None:
         running.append((batch + 1, float(logs.get("loss", math.nan))))
 
     callback = keras.callbacks.LambdaCallback(
-        on_epoch_begin=begin_epoch, on_epoch_end=end_epoch, on_train_batch_end=end_batch if 1 in epochs else None
+        on_epoch_begin=begin_epoch,
+        on_epoch_end=end_epoch,
+        on_train_batch_end=end_batch if 1 in epochs else None,
     )
-    # At the end of `fit`, of which there may be several, Keras would replace weights by their averages.
+    # At the end of `fit`, of which there may be several, Keras would replace weights by their
+    # averages.
     with replaced(model.optimizer, "finalize_variable_values", lambda variables: None):
         # All epochs at once, because `fit` prepares data each time that it is called.
         for part in [epochs] if batches else [range(epoch, epoch + 1) for epoch in epochs]:
@@ -300,7 +343,9 @@ class _Batches(KerasDataset):
     def __init__(self, part: Part, batch_size: int) -> None:
         super().__init__()
         # TensorFlow would make one array of a list.
-        self._examples = keras.tree.lists_to_tuples(part) if keras.backend.backend() == "tensorflow" else part
+        self._examples = (
+            keras.tree.lists_to_tuples(part) if keras.backend.backend() == "tensorflow" else part
+        )
         self._batch_size = batch_size
         self.order = np.arange(number_of_examples(part))
 
@@ -316,9 +361,13 @@ def _given(part: Part, batch_size: int) -> Part:
     """Return inputs, targets and weights for `fit` and `evaluate`: batches, which are ready sooner than arrays."""
     if all(array is not None for array in keras.tree.flatten(part)):
         return _Batches(part, batch_size), None, None
-    return tuple(keras.utils.unpack_x_y_sample_weight(part))  # TensorFlow takes no `None` in a batch
+    return tuple(
+        keras.utils.unpack_x_y_sample_weight(part)
+    )  # TensorFlow takes no `None` in a batch
 
 
 def _order(training: Part, epoch: int, seed: int) -> Array:
     """Return the indices of the examples in the order of `epoch`."""
-    return np.random.default_rng(derived_seed(seed, epoch)).permutation(number_of_examples(training))
+    return np.random.default_rng(derived_seed(seed, epoch)).permutation(
+        number_of_examples(training)
+    )

@@ -12,11 +12,26 @@ import numpy as np
 
 from keras_initx.rendering import counted
 from keras_initx.studies import _statistics
-from keras_initx.studies._metric import check_threshold, metric_range, resolve_metric, sign, unify_metric_names
+from keras_initx.studies._metric import (
+    check_threshold,
+    metric_range,
+    resolve_metric,
+    sign,
+    unify_metric_names,
+)
 from keras_initx.studies._plan import comparison_keys
-from keras_initx.studies._records import Direction, FloatArray, Folder, Mode, Record, Settings, Trial
+from keras_initx.studies._records import (
+    Direction,
+    FloatArray,
+    Folder,
+    Mode,
+    Record,
+    Settings,
+    Trial,
+)
 
-NEARLY_ALL = 0.95  # of the way from the mean before training to the best mean at the end: the default threshold
+# Of the way from the mean before training to the best mean at the end: the default threshold.
+NEARLY_ALL = 0.95
 BEYOND_CHANCE = 0.1  # of that way: a trial has started to learn
 
 
@@ -37,7 +52,12 @@ class Trials:
 
     @classmethod
     def read(
-        cls, path: str | Path, *, monitor: str | None = None, mode: Mode = "auto", threshold: float | None = None
+        cls,
+        path: str | Path,
+        *,
+        monitor: str | None = None,
+        mode: Mode = "auto",
+        threshold: float | None = None,
     ) -> Self:
         """Read a study from a folder. The study may be unfinished.
 
@@ -62,10 +82,18 @@ class Trials:
 
     @classmethod
     def of_records(
-        cls, settings: Settings, records: dict[str, Trial], *, monitor: str | None, mode: Mode, threshold: float | None
+        cls,
+        settings: Settings,
+        records: dict[str, Trial],
+        *,
+        monitor: str | None,
+        mode: Mode,
+        threshold: float | None,
     ) -> Self:
         """Return the study with these settings and these records of its trials, by their keys in the folder."""
-        trials = unify_metric_names({trial: records[key] for trial, key in comparison_keys(settings).items()})
+        trials = unify_metric_names(
+            {trial: records[key] for trial, key in comparison_keys(settings).items()}
+        )
         monitor, direction = resolve_metric(trials.values(), monitor, mode)
         return cls(settings["title"], settings, trials, monitor, direction, threshold)
 
@@ -102,7 +130,11 @@ class Trials:
         return {repeat: trial for (own, repeat), trial in self.trials.items() if own == name}
 
     def _finished(self, name: str) -> dict[int, Trial]:
-        return {repeat: trial for repeat, trial in self.trials_of(name).items() if trial.status == "finished"}
+        return {
+            repeat: trial
+            for repeat, trial in self.trials_of(name).items()
+            if trial.status == "finished"
+        }
 
     def curves(self, name: str, metric: str) -> FloatArray:
         """Return a metric of all finished trials of an initializer as an array of shape `(trials, epochs + 1)`.
@@ -115,7 +147,9 @@ class Trials:
 
     def final_values(self, name: str) -> dict[int, float]:
         """Return the last value of `monitor` of each finished trial of an initializer, by repeat."""
-        return {repeat: trial.epochs[-1][self.monitor] for repeat, trial in self._finished(name).items()}
+        return {
+            repeat: trial.epochs[-1][self.monitor] for repeat, trial in self._finished(name).items()
+        }
 
     def gaps(self, name: str) -> list[float]:
         """Return the generalization gap of each finished trial: how much better it ended on the training data."""
@@ -172,14 +206,22 @@ class Trials:
 
     @functools.cached_property
     def _pairs(self) -> list[Record]:
-        ranked = [row["initializer"] for row in self._ranked if row["finished"] and not row["diverged"]]
-        rows = [_compare(self, better, other) for better, other in itertools.combinations(ranked, 2)]
+        ranked = [
+            row["initializer"] for row in self._ranked if row["finished"] and not row["diverged"]
+        ]
+        rows = [
+            _compare(self, better, other) for better, other in itertools.combinations(ranked, 2)
+        ]
         for row, corrected in zip(rows, _statistics.holm([row["p"] for row in rows]), strict=True):
             row.update(p_corrected=corrected, significant=corrected < _statistics.SIGNIFICANT)
         # Holm's method tests all remaining hypotheses at the level of the step at which it stops.
-        level = _statistics.SIGNIFICANT / max(1, sum(row["p_corrected"] >= _statistics.SIGNIFICANT for row in rows))
+        level = _statistics.SIGNIFICANT / max(
+            1, sum(row["p_corrected"] >= _statistics.SIGNIFICANT for row in rows)
+        )
         for row in rows:
-            row["repeats_needed"] = math.nan if row["significant"] else _statistics.repeats_needed(row["effect"], level)
+            row["repeats_needed"] = (
+                math.nan if row["significant"] else _statistics.repeats_needed(row["effect"], level)
+            )
             row["verdict"] = _verdict(row)
         return rows
 
@@ -190,7 +232,9 @@ def value_at_progress(trials: Trials, share: float) -> float | None:
     The value before training is the mean over all finished trials, which are untrained then: this
     is chance level. Returns `None` if no trial is finished.
     """
-    curves = [curve for name in trials.initializers if (curve := trials.curves(name, trials.monitor)).size]
+    curves = [
+        curve for name in trials.initializers if (curve := trials.curves(name, trials.monitor)).size
+    ]
     if not curves:
         return None
     begin = np.mean([curve[:, 0].mean() for curve in curves])
@@ -246,9 +290,13 @@ def _summarize(trials: Trials, name: str) -> Record:
         "reached": sum(map(math.isfinite, reached)),
         "gap": _statistics.mean_of(trials.gaps(name)),
         "seconds_per_epoch": _statistics.median_of(seconds.ravel()),
-        "best": _statistics.mean_of([curve[epoch] for curve, epoch in zip(curves, best, strict=True)]),
+        "best": _statistics.mean_of(
+            [curve[epoch] for curve, epoch in zip(curves, best, strict=True)]
+        ),
         "best_epoch": _statistics.median_of(best),
-        "stop_epoch": best_epochs(curves.mean(axis=0, keepdims=True), trials.mode)[0] if values else math.nan,
+        "stop_epoch": best_epochs(curves.mean(axis=0, keepdims=True), trials.mode)[0]
+        if values
+        else math.nan,
         "epochs_to_start": _statistics.median_of(epochs_to_start(trials, name)),
         "jump": _statistics.mean_of(trials.jumps(name)),
         "seconds_to_threshold": _statistics.median_of(to_threshold),
@@ -259,9 +307,15 @@ def _compare(trials: Trials, first: str, second: str) -> Record:
     a, b = trials.final_values(first), trials.final_values(second)
     min_value, max_value = metric_range(trials.monitor, [*a.values(), *b.values()])
     differences = [a[repeat] - b[repeat] for repeat in sorted(a.keys() & b.keys())]
-    if np.mean(differences or [0]) * sign(trials.mode) < 0:  # The pairs may be other trials than those of the means.
+    if (
+        np.mean(differences or [0]) * sign(trials.mode) < 0
+    ):  # The pairs may be other trials than those of the means.
         first, second, differences = second, first, [-difference for difference in differences]
-    return {"first": first, "second": second, **_statistics.paired_test(differences, max_value - min_value)}
+    return {
+        "first": first,
+        "second": second,
+        **_statistics.paired_test(differences, max_value - min_value),
+    }
 
 
 def _verdict(row: Record) -> str:
