@@ -166,7 +166,7 @@ def problems():
 
 def confusion():
     """Return how many networks the rules are tried on, and, folded, the problems that must be found in each."""
-    networks = runpy.run_path(str(DOCS.parent / "tests" / "diagnostics" / "confusion.py"))
+    networks = runpy.run_path(str(DOCS.parent / "tests" / "confusion.py"))
     broken, healthy = networks["BROKEN"], networks["HEALTHY"]
     table = _rows(
         ("network", "problems"),
@@ -203,9 +203,9 @@ TABLES = {
 }
 PAGES = {
     DOCS.parent / "README.md": {"featured"},
-    DOCS.parent / "CONTRIBUTING.md": {"sessions"},
     DOCS / "diagnose.md": {"problems", "confusion"},
     INITIALIZERS: {"catalog"},
+    DOCS / "releasing.md": {"sessions"},
     DOCS / "support.md": {"versions", "runs"},
     DOCS / "values.md": {"digests"},
 }

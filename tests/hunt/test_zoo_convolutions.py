@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from diagnostics.confusion import Sampling
+from confusion import Sampling
 from keras import layers
 from zoo import CLASSES, GENERATOR, WRONG_FAN, ZEROS, assert_verdicts, normal, tokens
 

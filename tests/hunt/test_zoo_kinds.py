@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from diagnostics.confusion import BROKEN, HEALTHY
+from confusion import BROKEN, HEALTHY
 from keras import layers
 from modes import BACKEND
 from zoo import CLASSES, assert_verdicts, normal, tokens
