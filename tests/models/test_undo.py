@@ -38,7 +38,8 @@ def trained():
 
 
 def state(model):
-    return [to_numpy(variable) for variable in (*model.variables, *model.optimizer.variables)]
+    variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+    return [to_numpy(variable) for variable in variables]
 
 
 @contextlib.contextmanager
