@@ -195,6 +195,20 @@ def test_views_are_as_they_were_before_the_first_weight_changed(kind):
     assert [kernel.mean() for kernel in kernels_of(model)] == [2, 0, 1]
 
 
+def test_a_tensor_that_begins_before_the_weights_in_it_is_as_it_was_before():
+    model = chain()
+    whole = torch.cat([torch.full((1, 2, 2), 7.0), torch.stack(kernels_of(model))])
+    for weight, part in zip(model.weights, whole[1:], strict=True):
+        weight.value.data = part
+    rules = {
+        "dense/kernel": ("whole", 0),
+        "dense_1/kernel": ("whole", 1),
+        "dense_2/kernel": ("whole", 2),
+    }
+    load_pretrained(model, {"whole": whole}, rules, layout="keras")
+    assert [kernel.mean() for kernel in kernels_of(model)] == [7, 0, 1]
+
+
 @pytest.mark.parametrize(
     "row",
     [
