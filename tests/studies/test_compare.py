@@ -299,6 +299,15 @@ def test_divergence_ends_a_trial_and_is_told():
 
 
 @pytest.mark.once
+def test_divergence_ends_a_trial_with_data_of_which_a_member_is_none():
+    training, validation = ((*part, None) for part in data())
+    rates = {"huge": 1e30}
+    study = compare_initializers(build_with_rate, rates, (training, validation), repeats=1, epochs=3)
+    assert study.trials["huge", 1].status == "diverged"
+    assert len(study.trials["huge", 1].epochs) == 2
+
+
+@pytest.mark.once
 def test_nothing_else_depends_on_the_initializer():
     seeds = []
 

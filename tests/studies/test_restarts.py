@@ -278,6 +278,17 @@ def test_a_draw_that_diverges_drops_out():
 
 
 @pytest.mark.once
+def test_a_search_is_finished_when_the_only_draw_left_is():
+    # Four draws, of which one gets to the last round, the chosen one.
+    factors = [1, np.nan, np.nan, np.nan, 1, 1]
+    study = random_restarts(build_by_turns(factors), data(), n=4, epochs=2, checks=0)
+    assert [len(draw["epochs"]) for draw in study.draws] == [3, 2, 2, 2]
+    assert study.is_finished
+    assert "Draw 1, seed" in str(study)
+    assert "came out best" in str(study)
+
+
+@pytest.mark.once
 def test_a_draw_that_diverges_last_is_not_chosen():
     study = random_restarts(build_by_turns([1, 1, 1, 1, np.nan, 1, 1]), data(), n=4, epochs=2, checks=0)
     assert [draw["status"] for draw in study.draws] == ["finished", "finished", "finished", "diverged"]
@@ -420,6 +431,17 @@ def test_report_and_plots(study, tmp_path):
     assert list(study.plot()) == ["draws", "checks"]
     study.report(tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text().count('src="data:image/png;base64,') == 2
+
+
+@pytest.mark.once
+def test_the_plot_of_the_checks_tells_the_chosen_draw_from_the_others():
+    figure = study_with([(0.8, 0.5), (0.7, 0.4)], score=0.9).plot()["checks"]
+    points = {line.get_label(): list(line.get_xdata()) for line in figure.axes[0].lines}
+    assert points == {
+        "a draw that took no part": [0.5, 0.4],
+        "the chosen draw": [0.8, 0.7],
+        "the chosen draw in the search": [0.9, 0.9],
+    }
 
 
 def test_counts_are_positive():
