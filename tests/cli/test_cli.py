@@ -7,10 +7,12 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import streams
+from matplotlib.figure import Figure
 from modes import to_numpy
 
 import keras_initx
@@ -397,6 +399,21 @@ def test_show_plots_values_and_singular_values(capsys, tmp_path, arguments, axes
     path = tmp_path / "plot.SVG"
     shown(capsys, *arguments, "--plot", str(path))
     assert path.read_text().count('id="axes_') == axes
+
+
+def test_a_histogram_without_the_zeros_shows_shares_of_all_entries(capsys, monkeypatch, tmp_path):
+    def kept(drawn, path, **options):
+        figures.append(drawn)
+        Path(path).touch()
+
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", kept)
+    path = tmp_path / "plot.svg"
+    text = shown(capsys, "sparse", "--shape", "40,8", "--plot", str(path))
+    zeros = float(figure(text, "zeros").removesuffix("%")) / 100
+    assert zeros == 0.75
+    bars = figures[0].axes[0].patches
+    assert sum(bar.get_height() for bar in bars) == pytest.approx(1 - zeros)
 
 
 @pytest.mark.parametrize("name", ["plot", "plot.nonsense", "no such folder/plot.png"])

@@ -19,7 +19,7 @@ from networks import blobs
 from keras_initx import studies
 from keras_initx.cli import _main
 from keras_initx.rendering import _terminal
-from keras_initx.studies import Study, _engine
+from keras_initx.studies import RestartStudy, Study, _engine
 
 pytestmark = pytest.mark.once
 
@@ -76,6 +76,10 @@ def test_restarts_and_report(options, tmp_path, capsys):
     assert model.output_shape == (None, 3)
     assert _main.main(["report", str(tmp_path / "out")]) == 0
     assert "came out best: val_accuracy" in capsys.readouterr().out
+    metric = ["--monitor", "val_loss", "--mode", "max"]
+    assert _main.main(["report", str(tmp_path / "out"), *metric]) == 0
+    best = max(draw["epochs"][-1]["val_loss"] for draw in RestartStudy.read(tmp_path / "out").draws)
+    assert f"came out best: val_loss {best:.3f} after" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.usefixtures("blank_figures")
