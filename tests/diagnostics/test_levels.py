@@ -132,6 +132,14 @@ def test_a_small_signal_that_is_added_to_another_is_a_note():
     assert found(keras.Model(inputs, dense("out")(hidden))) == {("vanishing", "note"): ("branch",)}
 
 
+def test_a_small_branch_is_not_blamed_for_what_vanishes_later():
+    inputs = keras.Input((16,))
+    branch, small = (dense(name, keras.initializers.RandomNormal(stddev=1e-5)) for name in ("branch", "small"))
+    hidden = dense("hidden")(layers.Add()([inputs, branch(inputs)]))
+    verdicts = found(keras.Model(inputs, dense("out")(small(hidden))))
+    assert verdicts == {("vanishing", "warning"): ("small", "out"), ("vanishing", "note"): ("branch",)}
+
+
 def test_zeros_of_a_hidden_layer_are_an_error():
     model = keras.Sequential([keras.Input((16,)), dense("zero", "zeros", "relu"), dense("out")])
     assert found(model) == {("all-zero weights", "error"): ("zero",)}

@@ -398,6 +398,15 @@ def test_what_training_leaves_out_is_not_in_a_crossentropy(loss):
     assert losses(model, tokens, y)["out"] == pytest.approx((expected, np.log(3)), rel=1e-4)
 
 
+def test_classes_may_be_along_another_axis():
+    places = np.random.default_rng(0).dirichlet(np.ones(3), size=(16, 5))
+    outputs, y = np.moveaxis(places, -1, 1), np.moveaxis(np.eye(3)[np.arange(80).reshape(16, 5) % 3], -1, 1)
+    model = keras.Sequential([keras.Input((3, 5)), layers.Dense(5, kernel_initializer="identity", name="out")])
+    expected = -(y * np.log(outputs)).sum(axis=1).mean()
+    found = losses(model, outputs, y, loss=keras.losses.CategoricalCrossentropy(axis=1))["out"]
+    assert found == pytest.approx((expected, np.log(3)), rel=1e-4)
+
+
 @pytest.mark.parametrize("loss", ["mse", "mae"])
 @pytest.mark.parametrize("units", [1, 3])
 def test_what_a_mask_leaves_out_is_not_in_a_distance(loss, units):

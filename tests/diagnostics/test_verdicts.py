@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from cases import label
 from keras import initializers, layers
+from modes import to_numpy
 
 import keras_initx
 from keras_initx.diagnostics import Thresholds
@@ -486,6 +487,18 @@ def test_focused_attention(layer):
     assert [name.rpartition("/")[2] for name in verdict.layers] == ["query"]
     assert "give a single key 9" in verdict.evidence
     assert "GlorotUniform()" in verdict.remedy
+
+
+def test_a_query_is_compared_with_the_keys_of_its_group():
+    inputs, few = keras.Input((10, 16)), SEQUENCES[:4]
+    model = keras.Model(inputs, layers.GroupQueryAttention(8, 4, 2)(inputs, inputs))
+    kernels = {weight.path.split("/")[-2]: to_numpy(weight) for weight in model.weights if weight.name == "kernel"}
+    queries, keys = (np.einsum("bpi,ihd->bphd", few, kernels[name]) for name in ("query", "key"))
+    of_each_head = keys[:, :, [0, 0, 1, 1]]
+    shares = np.exp(np.einsum("bqhd,bkhd->bhqk", queries, of_each_head) / 8**0.5)
+    shares /= shares.sum(axis=-1, keepdims=True)
+    (focus,) = [layer.focus for layer in keras_initx.diagnose(model, few).layers if layer.focus is not None]
+    assert focus == pytest.approx(shares.max(axis=-1).mean(), rel=1e-4)
 
 
 def test_a_single_key_has_all_of_the_weight():
