@@ -681,6 +681,12 @@ def test_on_a_narrow_terminal_the_table_is_narrow(monkeypatch):
     assert max(map(len, str(initialize(build(), seed=0)).splitlines())) <= 100
 
 
+@pytest.mark.once
+def test_a_notebook_has_all_columns_however_narrow_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert ">seed</th>" in initialize(build(), seed=0)._repr_html_()
+
+
 needs_torch = pytest.mark.skipif(BACKEND != "torch", reason="other backends have no parameters beside the variables")
 
 
