@@ -164,6 +164,10 @@ def test_a_pair_of_numbers_gives_the_rules_of_the_model(recipe):
     }
 
 
+def test_an_encoder_stays_one_whatever_part_a_single_stack_would_be():
+    assert repr(recipes.t_fixup((2, 3), part="decoder")) == repr(recipes.t_fixup((2, 3)))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
