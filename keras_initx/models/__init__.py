@@ -3,10 +3,10 @@
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
 from keras_initx.models._dormant import *
-from keras_initx.models._initialize import *
 
 # For the rooms above; not part of the public interface.
-from keras_initx.models._layer_initializers import optimizers_of as optimizers_of
+from keras_initx.models._initial_state import optimizers_of as optimizers_of
+from keras_initx.models._initialize import *
 from keras_initx.models._load_pretrained import *
 from keras_initx.models._lora import *
 from keras_initx.models._lsuv import *

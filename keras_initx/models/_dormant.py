@@ -16,8 +16,8 @@ from keras_initx.backends import backend
 from keras_initx.diagnostics import Recorder, Thresholds
 from keras_initx.models._assign import undone_after_error
 from keras_initx.models._forward import kernels_of
+from keras_initx.models._initial_state import slots
 from keras_initx.models._initialize import Step, draw, planned
-from keras_initx.models._layer_initializers import slots
 from keras_initx.models._rules import Rules
 from keras_initx.rendering import Column, Tabular
 from keras_initx.structure import (

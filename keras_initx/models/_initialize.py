@@ -23,15 +23,18 @@ from keras_initx.initializers import (
     seeded_call,
 )
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
-from keras_initx.models._layer_initializers import (
-    LayerInitializer,
-    initial_state,
-    layer_initializers,
-)
+from keras_initx.models._initial_state import initial_state
+from keras_initx.models._layer_initializers import layer_initializers
 from keras_initx.models._rules import Rules, description, initializers_by_rule, with_seed_and_axes
 from keras_initx.rendering import Column, WeightTable, filled, progress
 from keras_initx.rendering import short_number as number
-from keras_initx.structure import ModelWeight, check_model, find_weights, is_quantized
+from keras_initx.structure import (
+    LayerInitializer,
+    ModelWeight,
+    check_model,
+    find_weights,
+    is_quantized,
+)
 
 __all__ = ["InitializationPlan", "WeightPlan", "initialize"]
 

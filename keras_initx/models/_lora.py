@@ -13,11 +13,10 @@ from keras_initx.backends import backend
 from keras_initx.initializers import RandomNormal
 from keras_initx.models._assign import undone_after_error
 from keras_initx.models._initialize import InitializationPlan, WeightPlan, draw
-from keras_initx.models._layer_initializers import LayerInitializer
 from keras_initx.models._rules import description
 from keras_initx.rendering import progress
 from keras_initx.sampling import computing_dtype
-from keras_initx.structure import ModelWeight, find_weights, is_quantized
+from keras_initx.structure import LayerInitializer, ModelWeight, find_weights, is_quantized
 
 __all__ = ["initialize_lora"]
 

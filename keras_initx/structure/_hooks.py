@@ -1,13 +1,14 @@
-"""How the call of a layer and its activation are replaced while a model is watched.
+"""What is replaced while a model is watched or a layer is copied. Keras has no hooks for it.
 
-Keras has no hooks for it. What is replaced is always an attribute of an object, never of a class:
-the method by which Keras calls a layer, its activation, the cast of its inputs, and the call of an
-operation that is no layer.
+While a model is watched, these are attributes of objects: the method by which Keras calls a layer,
+its activation, the cast of its inputs, and the call of an operation that is no layer. While a layer
+is copied, it is `Layer.add_weight`, for all layers, but for one thread only.
 """
 
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import keras
 
@@ -16,16 +17,24 @@ from keras_initx._typing import Tensor
 __all__ = [
     "HOOKS",
     "LIMITS",
+    "LayerInitializer",
     "activation_name",
     "activation_of",
     "call_name",
     "is_bounded",
+    "recorded_initializers",
     "replaced",
     "unit_axis",
 ]
 
 # Held while calls are replaced: two threads would restore them in the wrong order.
 HOOKS = threading.RLock()
+# Held while `add_weight` is replaced.
+_ADD_WEIGHT = threading.RLock()
+
+
+# What Keras accepts for a weight: an object, or a function of shape and dtype.
+LayerInitializer: TypeAlias = keras.initializers.Initializer | Callable[..., Any]
 
 
 @contextlib.contextmanager
@@ -39,6 +48,53 @@ def replaced(layer: keras.Operation, name: str, value: Callable[..., Tensor]) ->
     finally:
         del attributes[name]
         attributes.update(before)
+
+
+@contextlib.contextmanager
+def recorded_initializers() -> Iterator[dict[int, LayerInitializer]]:
+    """Yield a dict from the ids of variables that `add_weight` makes in this thread to initializers.
+
+    The variables are zero: nothing is drawn. What a layer assigns when it is built is not in the
+    dict, because no initializer makes its values, and neither are variables for which it passes an
+    array, which it may have drawn.
+
+    A `keras.StatelessScope` would need no replacement, but in it a layer that makes a variable from
+    a value cannot be built, and Keras makes a function of an array.
+    """
+    thread = threading.get_ident()
+    recorded: dict[int, LayerInitializer] = {}
+
+    def add_weight(
+        self: Any, shape: Any = None, initializer: Any = None, *args: Any, **options: Any
+    ) -> keras.Variable:
+        if threading.get_ident() != thread:
+            return original(self, shape, initializer, *args, **options)
+        variable = original(self, shape, "zeros", *args, **options)
+        if initializer is None:
+            initializer = _default_initializer(variable)
+        if isinstance(initializer, str | dict) or callable(initializer):
+            recorded[id(variable)] = keras.initializers.get(initializer)
+
+        def assign(value: Any) -> None:
+            recorded.pop(id(variable), None)
+
+        vars(variable)["assign"] = assign
+        return variable
+
+    with _ADD_WEIGHT:
+        original = keras.Layer.add_weight  # of Keras, not that of another thread
+        keras.Layer.add_weight = add_weight
+        try:
+            yield recorded
+        finally:
+            keras.Layer.add_weight = original
+
+
+def _default_initializer(variable: keras.Variable) -> str:
+    """Return what `add_weight` takes if it gets no initializer."""
+    if "float" in keras.backend.standardize_dtype(variable.dtype):
+        return "glorot_uniform"
+    return "zeros"
 
 
 def call_name(layer: keras.Layer) -> str:

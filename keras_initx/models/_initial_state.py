@@ -1,0 +1,199 @@
+"""What a model starts from beside its weights: optimizers, generators, states of layers."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Shape, Tensor
+from keras_initx.structure import parts_of, replaced
+
+# A variable, and the value that it had at the start.
+Initial = tuple[keras.Variable, Tensor]
+
+
+def initial_state(model: keras.Model) -> list[Initial]:
+    """Return the variables of optimizers, generators and stateful layers, with initial values.
+
+    The learning rate and the seeds of the generators are kept. Some optimizers start with a copy of
+    the weights, so call this after they have been assigned.
+
+    Raises:
+        ValueError: If the initial state of an optimizer is unknown.
+    """
+    found: list[Initial] = []
+    for optimizer in optimizers_of(model):
+        found.extend(_of_optimizer(optimizer, model))
+    for layer in [model, *parts_of(model)]:
+        found.extend(_of_generators(layer))
+        if isinstance(layer, keras.layers.RNN):
+            found.extend(_of_states(layer))
+    return found
+
+
+def _of_optimizer(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> Iterator[Initial]:
+    """Yield the variables of an optimizer."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        yield optimizer.step_counter, 0
+        yield optimizer.dynamic_scale, optimizer.initial_scale
+        optimizer = optimizer.inner_optimizer
+    fresh = _fresh_variables(optimizer, model)
+    for variable, (fresh_variable, _) in zip(optimizer.variables, fresh, strict=True):
+        yield variable, fresh_variable.value
+
+
+def _of_generators(layer: keras.Layer) -> Iterator[Initial]:
+    """Yield the states of the random generators that `layer` keeps, also in a list."""
+    for value in vars(layer).values():
+        for item in _items(value):
+            if isinstance(item, keras.random.SeedGenerator):
+                state = keras.ops.convert_to_numpy(item.state.value)
+                # The seed stays. The other number counts the draws.
+                yield item.state, state * np.array([1, 0], state.dtype)
+
+
+def _of_states(layer: keras.layers.RNN) -> Iterator[Initial]:
+    """Yield the states of a recurrent layer, if it keeps them between batches."""
+    for state in keras.tree.flatten(layer.states):
+        if state is not None:
+            yield state, keras.ops.zeros_like(state.value)
+
+
+def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """Return the optimizers of `model` and of models in it that have been used.
+
+    They may be in a list or a dict.
+    """
+    found: dict[keras.optimizers.Optimizer, None] = {}
+    for part in (model, *parts_of(model)):
+        for value in vars(part).values():
+            for item in _items(value):
+                if isinstance(item, keras.optimizers.Optimizer) and item.built:
+                    found[item] = None
+    return list(found)
+
+
+def _items(value: Any) -> Iterable[Any]:
+    """Return what is in a list, a tuple or a dict, and of any other value the value."""
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, list | tuple):
+        return value
+    return [value]
+
+
+class Slot(NamedTuple):
+    """A variable of an optimizer with the shape of a weight, such as a moment.
+
+    Attributes:
+        variable: The variable.
+        weight: The weight.
+        start: The initial value.
+    """
+
+    variable: keras.Variable
+    weight: keras.Variable
+    start: Tensor
+
+
+def slots(model: keras.Model) -> list[Slot]:
+    """Return the slots of the optimizers of `model` that have been used.
+
+    An average of a weight starts with the weight: unlike that of a new optimizer, its first step is
+    over.
+
+    Raises:
+        ValueError: If an optimizer keeps anything else for each weight, or its initial state is
+            unknown.
+    """
+    found = []
+    for optimizer in optimizers_of(model):
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            optimizer = optimizer.inner_optimizer
+        fresh = _fresh_variables(optimizer, model)
+        for variable, (fresh_variable, weight) in zip(optimizer.variables, fresh, strict=True):
+            if weight is None and len(variable.shape):
+                raise ValueError(
+                    "`model` must have an optimizer whose moments have the shapes of weights, or "
+                    f"`reset` must be False. Received: optimizer={optimizer!r} with "
+                    f"{variable.path!r} of shape {tuple(variable.shape)}"
+                )
+            if weight is None:
+                continue
+            if variable.name.endswith("_average"):
+                found.append(Slot(variable, weight, weight.value))
+            else:
+                found.append(Slot(variable, weight, fresh_variable.value))
+    return found
+
+
+def _fresh_variables(
+    optimizer: keras.optimizers.Optimizer, model: keras.Model
+) -> list[tuple[keras.Variable, keras.Variable | None]]:
+    """Return the variables of an unused optimizer like `optimizer`, each with its weight if any."""
+    weights = _built_for(optimizer) or model.trainable_variables
+    # A user's class may lack a complete config. The class of Keras that it extends has one, and
+    # mostly its variables.
+    for cls in type(optimizer).__mro__:
+        try:
+            fresh: Any = cls.from_config(cls.get_config(optimizer))  # type: ignore[attr-defined]
+            weight_of = _build(fresh, weights)
+        except Exception:
+            continue
+        if _kinds(fresh.variables) == _kinds(optimizer.variables):
+            return [(variable, weight_of.get(id(variable))) for variable in fresh.variables]
+    raise ValueError(
+        "`model` must have an optimizer whose `get_config` returns all arguments of its "
+        "constructor, or `reset` must be False; then compile the model again. "
+        f"Received: optimizer={optimizer!r}"
+    )
+
+
+def _built_for(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """Return the weights that `optimizer` was built for.
+
+    Since then, layers may have been frozen or quantized. It is the longest list of variables that
+    are not its own.
+    """
+    own = {id(variable) for variable in optimizer.variables}
+    longest: list[keras.Variable] = []
+    for value in vars(optimizer).values():
+        if not isinstance(value, list | tuple) or len(value) <= len(longest):
+            continue
+        if all(isinstance(item, keras.Variable) and id(item) not in own for item in value):
+            longest = list(value)
+    return longest
+
+
+def _build(
+    optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
+) -> dict[int, keras.Variable]:
+    """Build `optimizer`, and return the weight for which each variable was made, by its id."""
+    weight_of: dict[int, keras.Variable] = {}
+    with contextlib.ExitStack() as stack:
+        # A `MultiOptimizer` has others.
+        for one in (optimizer, *getattr(optimizer, "optimizers", ())):
+            add = functools.partial(_add_variable, one.add_variable_from_reference, weight_of)
+            stack.enter_context(replaced(one, "add_variable_from_reference", add))
+        optimizer.build(weights)
+    return weight_of
+
+
+def _add_variable(
+    add: Callable[..., keras.Variable],
+    weight_of: dict[int, keras.Variable],
+    reference_variable: keras.Variable,
+    *args: Any,
+    **options: Any,
+) -> keras.Variable:
+    """Add a variable to an optimizer as `add` does, and note its weight in `weight_of`."""
+    variable = add(reference_variable, *args, **options)
+    weight_of[id(variable)] = reference_variable
+    return variable
+
+
+def _kinds(variables: Sequence[keras.Variable]) -> list[tuple[Shape, str]]:
+    return [(tuple(variable.shape), str(variable.dtype)) for variable in variables]
