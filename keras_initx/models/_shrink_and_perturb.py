@@ -71,8 +71,9 @@ def shrink_and_perturb(
     check_model("model", model)
     check_not_negative("shrink", shrink)
     check_not_negative("perturb", perturb)
-    for name, flag in (("reset", reset), ("atomic", atomic), ("dry_run", dry_run)):
-        check_flag(name, flag)
+    check_flag("reset", reset)
+    check_flag("atomic", atomic)
+    check_flag("dry_run", dry_run)
     root = root_seed(seed)
     steps = [
         step if step.weight.variable.trainable else _left(step)
