@@ -1,4 +1,7 @@
-"""Tools for whole models: initialize by rules from one seed, scale to a batch, load weights, renew a trained model."""
+"""Tools for whole models.
+
+Initialize by rules from one seed, scale to a batch, load weights, renew a trained model.
+"""
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 

@@ -1,6 +1,7 @@
-"""The arrays of a source, a file, another model or a dict, and the names that they have for each weight."""
+"""The arrays of a source: a file, another model or a dict; and which of them a weight may have."""
 
 import contextlib
+import functools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,19 +57,27 @@ class ModelMemory:
         """Return whether a part of an array, a tensor or a variable is in this memory."""
         for device, begin, end in backend.memory(_tensor(value)):
             begins, ends = self._ranges.get(device, ((), ()))
-            if np.any((np.less(begins, end)) & np.less(begin, ends)):
+            overlaps = np.less(begins, end) & np.less(begin, ends)
+            if overlaps.any():
                 return True
         return False
 
     def spared(self, value: Any) -> Any:
-        """Return a value as it is now, also after the weights have changed: a copy of what is in this memory."""
+        """Return a value as it is now, also after the weights have changed.
+
+        It is a copy of what is in this memory.
+        """
         if not self.has(value):
             return value
-        return value.copy() if isinstance(value, np.ndarray) else backend.snapshot(_tensor(value))
+        if isinstance(value, np.ndarray):
+            return value.copy()
+        return backend.snapshot(_tensor(value))
 
 
 def _tensor(value: Any) -> Any:
-    return value.value if isinstance(value, keras.Variable) else value
+    if isinstance(value, keras.Variable):
+        return value.value
+    return value
 
 
 @contextlib.contextmanager
@@ -87,30 +96,32 @@ def open_source(
     """
     if isinstance(source, keras.Model):
         check_model("source", source)
-        yield (
-            _checked_arrays(
-                {weight.path: weight.variable for weight in find_weights(source)}, memory
-            ),
-            "keras",
-        )
+        variables = {weight.path: weight.variable for weight in find_weights(source)}
+        yield _checked_arrays(variables, memory), "keras"
     elif isinstance(source, Mapping):
         yield _checked_arrays(source, memory), None
     else:
         path = _checked_path(source)
+        own_layout: LayoutName | None = None
+        if path.lower().endswith(_OF_KERAS):
+            own_layout = "keras"
         with open_arrays("source", path) as contents:
-            yield contents, "keras" if path.lower().endswith(_OF_KERAS) else None
+            yield contents, own_layout
 
 
 def _checked_path(source: object) -> str:
-    if not isinstance(source, str | os.PathLike) or not isinstance(path := os.fspath(source), str):
+    path = None
+    if isinstance(source, str | os.PathLike):
+        path = os.fspath(source)
+    if not isinstance(path, str):
         raise TypeError(
-            "`source` must be the path of a file, a Keras model, or a dict from names to arrays, as the `state_dict()` "
-            f"of a torch module. Received: source={source!r}"
+            "`source` must be the path of a file, a Keras model, or a dict from names to arrays, "
+            f"as the `state_dict()` of a torch module. Received: source={source!r}"
         )
     if suffix(path) in _PICKLES:
         raise ValueError(
-            f"`source` must not be a pickle, which can run arbitrary code: pass `torch.load({path!r}, "
-            f"weights_only=True)`. Received: source={path!r}"
+            "`source` must not be a pickle, which can run arbitrary code: pass "
+            f"`torch.load({path!r}, weights_only=True)`. Received: source={path!r}"
         )
     if suffix(path) not in _FORMATS:
         raise ValueError(
@@ -129,13 +140,17 @@ def _checked_arrays(source: Mapping[Any, Any], memory: ModelMemory) -> dict[str,
     contents = {name: as_stored(value, memory) for name, value in source.items()}
     if contents and all(found.dtype == "object" for found in contents.values()):
         raise TypeError(
-            f"`source` must be a dict from names to arrays. Received: the names {list(contents)}, no arrays"
+            "`source` must be a dict from names to arrays. "
+            f"Received: the names {list(contents)}, no arrays"
         )
     return contents
 
 
 def as_stored(value: Any, memory: ModelMemory) -> Stored:
-    """Return a tensor or array in memory in the same form as one in a file; its dtype says if it is anything else."""
+    """Return a tensor or array in memory in the same form as one in a file.
+
+    Its dtype says if it is anything else.
+    """
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         try:
             value = np.asarray(value)
@@ -148,31 +163,34 @@ def as_stored(value: Any, memory: ModelMemory) -> Stored:
         dtype = str(value.dtype)
     if isinstance(value, np.ma.MaskedArray):
         dtype = f"masked {dtype}"
-    is_known = (
-        isinstance(value, np.ndarray | keras.Variable)
-        or keras.ops.is_tensor(value)
-        or hasattr(value, "detach")
-    )
-    return Stored(
-        tuple(value.shape),
-        dtype,
-        (lambda region: _read(value)[region]) if is_known else _Late(value),
-    )
+    shape = tuple(value.shape)
+    is_array = isinstance(value, np.ndarray | keras.Variable) or keras.ops.is_tensor(value)
+    if is_array or _is_torch(value):
+        return Stored(shape, dtype, functools.partial(_read, value))
+    return Stored(shape, dtype, _Late(value))
 
 
-def _read(value: Any) -> Array:
+def _read(value: Any, region: Region) -> Array:
     value = _tensor(value)
     if keras.ops.is_tensor(value):
-        return backend.host_view(value)
-    if hasattr(value, "detach"):  # a torch tensor, which the current backend does not know
+        return backend.host_view(value)[region]
+    if _is_torch(value):
         value = value.detach().cpu()
-        # NumPy has no bfloat16.
-        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
-    return np.asarray(value)
+        if str(value.dtype) == "torch.bfloat16":  # which NumPy does not have
+            value = value.float()
+    return np.asarray(value)[region]
+
+
+def _is_torch(value: Any) -> bool:
+    """Return whether `value` is a tensor of torch, also if the current backend does not know it."""
+    return hasattr(value, "detach")
 
 
 class _Late:
-    """Reads an object that becomes an array only when it is read, such as one of another framework or in a file."""
+    """Reads an object that becomes an array only when it is read.
+
+    Such as one of another framework or in a file.
+    """
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -199,11 +217,120 @@ def layout_of_source(given: LayoutName | None, own: LayoutName | None) -> KerasL
             )
         return LAYOUTS[own]
     if given is None:
+        choices = " or ".join(repr(name) for name in LAYOUTS)
         raise ValueError(
-            f"`layout` must be {' or '.join(map(repr, LAYOUTS))}: names and shapes do not show the order of axes. "
+            f"`layout` must be {choices}: names and shapes do not show the order of axes. "
             "Received: layout=None"
         )
     return LAYOUTS[check_choice("layout", given, LAYOUTS)]
+
+
+def candidates_of(
+    weights: Sequence[ModelWeight], rules: NameRules | None, layout: KerasLayout
+) -> dict[str, list[Candidate] | None]:
+    """Return the candidates from the first matching rule of each weight, by path.
+
+    They are `None` if the rule skips the weight.
+
+    Raises:
+        TypeError: If `rules` is not a mapping of patterns to names.
+        ValueError: If a rule matches no weight or its names cannot be filled in.
+    """
+    if rules is None:
+        return {weight.path: _candidates_by_path(weight, layout) for weight in weights}
+    check_type("rules", rules, Mapping, "a dict from patterns to names")
+    found: dict[str, list[Candidate] | None] = {}
+    for pattern, value in rules.items():
+        _check_rule(pattern, value)
+        for weight, match in _matches(pattern, weights):
+            if weight.path in found:
+                continue
+            if value is None:
+                found[weight.path] = None
+            else:
+                found[weight.path] = _candidates_of_rule(weight, match, value, layout)
+    return found
+
+
+def _check_rule(pattern: Any, value: Any) -> None:
+    """Raise `TypeError` unless these may be a key and a value of `rules`."""
+    if not isinstance(pattern, str):
+        raise TypeError(f"`rules` must have path patterns as keys. Received: {pattern!r} as a key")
+    if value is None or isinstance(value, str):
+        return
+    if isinstance(value, tuple) and len(value) == 2:
+        name, part = value
+        if isinstance(name, str) and _is_part(part):
+            return
+    raise TypeError(
+        "The values of `rules` must be a name, a pair of a name and a part (`numpy.s_[...]`, a "
+        f"function or 'mean'), or `None`. Received: {value!r} for {pattern!r}"
+    )
+
+
+def _is_part(part: Any) -> bool:
+    if isinstance(part, str):
+        return part == "mean"
+    return part is ... or isinstance(part, int | slice | tuple) or callable(part)
+
+
+def _matches(
+    pattern: str, weights: Sequence[ModelWeight]
+) -> list[tuple[ModelWeight, re.Match[str]]]:
+    """Return the weights whose paths begin with what `pattern` matches, each with the match.
+
+    The text of each `*` is a group of the match, and `rest` is what of the path follows.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    expression = re.compile(re.escape(pattern).replace(r"\*", "([^/]*)") + "(?P<rest>/.+)?")
+    matches = []
+    for weight in weights:
+        match = expression.fullmatch(weight.path)
+        if match is not None:
+            matches.append((weight, match))
+    if not matches:
+        paths: dict[str, None] = {}
+        for weight in weights:
+            paths.update(dict.fromkeys([*weight.layer_paths[1:], weight.path]))
+        hint = close_matches(pattern, paths, cutoff=0.0)
+        raise ValueError(
+            "Each of `rules` must match a weight or a layer. "
+            f"Received: {pattern!r}, which matches none{hint}"
+        )
+    return matches
+
+
+def _candidates_of_rule(
+    weight: ModelWeight, match: re.Match[str], value: str | tuple[str, Part], layout: KerasLayout
+) -> list[Candidate]:
+    """Return the arrays that may hold `weight` by the name in a rule whose pattern it matches."""
+    part: Part | None = None
+    if isinstance(value, tuple):
+        template, part = value
+    else:
+        template = value
+    try:
+        name = template.format(*match.groups()[:-1])
+    except (IndexError, KeyError, ValueError, AttributeError) as error:
+        raise ValueError(
+            "`rules` must name arrays, with `{0}` for the text that the first `*` of the pattern "
+            f"matches. Received: {template!r} for {weight.path!r}: {error}"
+        ) from None
+    rest = match["rest"]
+    if rest is None:
+        if callable(part):
+            # A function makes the weight from the array that it is given alone.
+            return [Candidate((name,), part)]
+        return [Candidate((name, *layout.partners(weight, name)), part)]
+    if part is not None:
+        raise ValueError(
+            "`rules` must not have a part for a layer, which may have several weights: use the "
+            f"pattern of one weight. Received: {value!r} for a layer of {weight.path!r}"
+        )
+    depth = weight.path.count("/") + 1 - rest.count("/")
+    return _candidates_by_path(weight, layout, name, depth)
 
 
 # In torch, the layers inside these have no names of their own.
@@ -221,82 +348,13 @@ def _candidates_by_path(
         module: The name in the source of a layer around it, empty for the whole model.
         depth: The number of names in the path up to that layer.
     """
-    names = weight.path.split("/")
-    places = zip(names[depth:-1], weight.layers[depth:], strict=False)
-    inner = [name for name, around in places if not isinstance(around, _AROUND)]
-    found = [Candidate((joined(module, *names[depth:], mark=mark),)) for mark in "/."]
+    names = weight.path.split("/")[depth:]
+    inner = []
+    for name, around in zip(names[:-1], weight.layers[depth:], strict=False):
+        if not isinstance(around, _AROUND):
+            inner.append(name)
+    found = [Candidate((joined(module, *names, mark=mark),)) for mark in "/."]
     found += layout.special_names(weight, module, inner)
     if weight.name in OTHER_NAMES:
         found.append(Candidate((joined(module, *inner, OTHER_NAMES[weight.name]),)))
     return found
-
-
-def candidates_of(
-    weights: Sequence[ModelWeight], rules: NameRules | None, layout: KerasLayout
-) -> dict[str, list[Candidate] | None]:
-    """Return the candidates from the first matching rule of each weight, by path; `None` if the rule skips the weight.
-
-    Raises:
-        TypeError: If `rules` is not a mapping of patterns to names.
-        ValueError: If a rule matches no weight or its names cannot be filled in.
-    """
-    if rules is None:
-        return {weight.path: _candidates_by_path(weight, layout) for weight in weights}
-    check_type("rules", rules, Mapping, "a dict from patterns to names")
-    found: dict[str, list[Candidate] | None] = {}
-    for pattern, value in rules.items():
-        if not isinstance(pattern, str):
-            raise TypeError(
-                f"`rules` must have path patterns as keys. Received: {pattern!r} as a key"
-            )
-        name, part = value if isinstance(value, tuple) and len(value) == 2 else (value, ...)
-        is_mean = isinstance(part, str) and part == "mean"
-        is_part = is_mean or part is ... or isinstance(part, int | slice | tuple) or callable(part)
-        if value is not None and not (isinstance(name, str) and is_part):
-            raise TypeError(
-                "The values of `rules` must be a name, a pair of a name and a part (`numpy.s_[...]`, a function or "
-                f"'mean'), or `None`. Received: {value!r} for {pattern!r}"
-            )
-        expression = re.compile(re.escape(pattern).replace(r"\*", "([^/]*)") + "(?P<rest>/.+)?")
-        matches = {
-            weight: match for weight in weights if (match := expression.fullmatch(weight.path))
-        }
-        if not matches:
-            paths = dict.fromkeys(
-                path for weight in weights for path in (*weight.layer_paths[1:], weight.path)
-            )
-            raise ValueError(
-                f"Each of `rules` must match a weight or a layer. Received: {pattern!r}, which matches none"
-                f"{close_matches(pattern, paths, cutoff=0.0)}"
-            )
-        for weight, match in matches.items():
-            if weight.path not in found:
-                found[weight.path] = (
-                    None if value is None else _candidates_of_rule(weight, match, value, layout)
-                )
-    return found
-
-
-def _candidates_of_rule(
-    weight: ModelWeight, match: re.Match[str], value: str | tuple[str, Part], layout: KerasLayout
-) -> list[Candidate]:
-    template, part = value if isinstance(value, tuple) else (value, None)
-    try:
-        name = template.format(*match.groups()[:-1])
-    except (IndexError, KeyError, ValueError, AttributeError) as error:
-        raise ValueError(
-            "`rules` must name arrays, with `{0}` for the text that the first `*` of the pattern matches. "
-            f"Received: {template!r} for {weight.path!r}: {error}"
-        ) from None
-    if match["rest"] is None:
-        # A function makes the weight from the array that it is given alone.
-        partners = () if callable(part) else layout.partners(weight, name)
-        return [Candidate((name, *partners), part)]
-    if part is not None:
-        raise ValueError(
-            "`rules` must not have a part for a layer, which may have several weights: use the pattern of one weight. "
-            f"Received: {value!r} for a layer of {weight.path!r}"
-        )
-    return _candidates_by_path(
-        weight, layout, name, depth=weight.path.count("/") + 1 - match["rest"].count("/")
-    )

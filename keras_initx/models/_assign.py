@@ -1,4 +1,7 @@
-"""Change the values of variables: distributed as before, all or none, and what is computed from them with them."""
+"""Change the values of variables: distributed as before, all or none.
+
+What layers compute from the values is changed with them.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +21,10 @@ def made_like(variable: keras.Variable, draw: Draw) -> Tensor:
 
 
 def refresh_normalizations(layers: Iterable[keras.Layer]) -> None:
-    """Let each `Normalization` of `layers` compute with its weights: it makes tensors of them, which it keeps."""
+    """Let each `Normalization` of `layers` compute with its weights.
+
+    It makes tensors of them, which it keeps.
+    """
     for layer in dict.fromkeys(layers):
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
@@ -32,7 +38,7 @@ def assign(values: Iterable[tuple[keras.Variable, Tensor]]) -> None:
 
 @contextlib.contextmanager
 def undone_after_error(atomic: bool = True) -> Iterator[Callable[[keras.Variable, Tensor], None]]:
-    """Yield a function that assigns a value to a variable. If the context is left by an exception, that is undone.
+    """Yield a function that assigns a value to a variable, and undo that after an exception.
 
     An interruption (Ctrl-C) is such an exception, and a second one does not end the undoing. Former
     values are kept until the end of the context, next to the new ones.

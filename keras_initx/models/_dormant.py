@@ -1,10 +1,10 @@
 """Reset the units of a trained model that do nothing."""
 
 import functools
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ from keras_initx.backends import backend
 from keras_initx.diagnostics import Recorder, Thresholds
 from keras_initx.models._assign import undone_after_error
 from keras_initx.models._forward import kernels_of
-from keras_initx.models._initial_state import slots
+from keras_initx.models._initial_state import Slot, slots
 from keras_initx.models._initialize import Step, draw, planned
 from keras_initx.models._rules import Rules
 from keras_initx.rendering import Column, Tabular
@@ -74,10 +74,13 @@ class DormantUnits(Tabular[DormantLayer]):
 
     @property
     def share(self) -> float:
-        """The share of the units that were dormant, in the layers that are not left; NaN if all are."""
+        """The share of dormant units, in the layers that are not left; NaN if all are."""
         measured = [layer for layer in self.layers if layer.dormant is not None]
         units = sum(layer.units or 0 for layer in measured)
-        return sum(layer.dormant or 0 for layer in measured) / units if units else float("nan")
+        dormant = sum(layer.dormant or 0 for layer in measured)
+        if not units:
+            return float("nan")
+        return dormant / units
 
     def _rows(self) -> Sequence[DormantLayer]:
         return self.layers
@@ -85,15 +88,22 @@ class DormantUnits(Tabular[DormantLayer]):
     def _columns(self) -> list[Column[DormantLayer]]:
         return [
             Column("layer", lambda row: row.path, is_text=True),
-            Column("units", lambda row: "" if row.units is None else row.units),
-            Column("dormant", lambda row: "" if row.dormant is None else row.dormant),
+            Column("units", lambda row: _count(row.units)),
+            Column("dormant", lambda row: _count(row.dormant)),
             Column("left because", lambda row: row.reason, is_text=True),
         ]
 
     def _headline(self) -> str:
         left = sum(bool(layer.reason) for layer in self.layers)
         would = "to be reset" if self.dry_run else "reset"
-        return f" of {len(self.layers)} layers: {self.share:.1%} of units {would}, {left} left, seed {self.seed}"
+        found = f"{self.share:.1%} of units {would}, {left} left"
+        return f" of {len(self.layers)} layers: {found}, seed {self.seed}"
+
+
+def _count(value: int | None) -> int | str:
+    if value is None:
+        return ""
+    return value
 
 
 def reset_dormant(
@@ -108,14 +118,15 @@ def reset_dormant(
     atomic: bool = True,
     dry_run: bool = False,
 ) -> DormantUnits:
-    """Reset the units of a trained model that contribute next to nothing, in place: recycled dormant units (ReDo).
+    """Reset the units of a trained model that contribute next to nothing, in place.
 
-    The score of a unit is the mean absolute value of its output on a batch, divided by the mean of
-    these over the units of its layer. A unit with a score of at most `threshold` is dormant, such
-    as a ReLU that is 0 for all examples. Its kernel and bias get the values that `initialize` with
-    the same `rules` and `seed` gives, and the weights by which the next layers multiply its output
-    become 0. So the outputs of the model change by no more than what dormant units contributed:
-    with a threshold of 0, not at all. The moments of all these weights in the optimizer start anew.
+    This recycles dormant units (ReDo). The score of a unit is the mean absolute value of its output
+    on a batch, divided by the mean of these over the units of its layer. A unit with a score of at
+    most `threshold` is dormant, such as a ReLU that is 0 for all examples. Its kernel and bias get
+    the values that `initialize` with the same `rules` and `seed` gives, and the weights by which
+    the next layers multiply its output become 0. So the outputs of the model change by no more than
+    what dormant units contributed: with a threshold of 0, not at all. The moments of all these
+    weights in the optimizer start anew.
 
     Layers are dense layers and convolutions, and einsum layers with matrices as kernels, whose
     outputs reach the kernels of others, through nothing but activations, dropout, pooling,
@@ -175,67 +186,94 @@ def reset_dormant(
     check_type("model", model, keras.Model, "a Keras model")
     check_data(x, None, batch_size)
     check_not_negative("threshold", threshold)
-    for name, flag in (("reset", reset), ("atomic", atomic), ("dry_run", dry_run)):
-        check_flag(name, flag)
+    check_flag("reset", reset)
+    check_flag("atomic", atomic)
+    check_flag("dry_run", dry_run)
     root = root_seed(seed)
     x = first_examples(x, batch_size)
     ensure_built(model, x)
-    steps = {
-        id(step.weight.variable): step for step in planned(check_model("model", model), rules, root)
-    }
+    check_model("model", model)
+    steps = {id(step.weight.variable): step for step in planned(model, rules, root)}
     if reset:
         slots(model)  # for its errors, before anything is changed
     flow = _Flow(model)
     with flow.recording(), backend.preserve_state([model, *parts_of(model)]):
         flow.graph.add_consumer(model, tensors_in(model(x, training=False)))
-    weights = find_weights(model)
-    paths = {
-        layer: path
-        for weight in weights
-        for layer, path in zip(weight.layers, weight.layer_paths, strict=True)
-    }
-    rows, fresh, zeroed = [], _Masks(), _Masks()
+    paths: dict[keras.layers.Layer, str] = {}
+    for weight in find_weights(model):
+        paths.update(zip(weight.layers, weight.layer_paths, strict=True))
+    rows = []
+    fresh = _Masks()
+    zeroed = _Masks()
     for layer, name in named_layers(model).items():
         if kernels_of(layer) is None:
             continue
         path = paths.get(layer, name)  # a layer with no weights but those of another has none
         try:
-            units, own, outgoing, output = _unit_weights(flow, layer, steps)
+            found = _units_of(flow, layer, steps)
         except _LeftError as left:
             rows.append(DormantLayer(path, None, None, str(left)))
             continue
-        is_dormant = output <= threshold * output.mean()
-        rows.append(DormantLayer(path, units, int(is_dormant.sum())))
-        for variable, axis in own:
+        is_dormant = found.output <= threshold * found.output.mean()
+        rows.append(DormantLayer(path, len(found.output), int(is_dormant.sum())))
+        for variable, axis in found.own:
             fresh.add(variable, axis, is_dormant)
-        for variable, axis in outgoing:
+        for variable, axis in found.outgoing:
             zeroed.add(variable, axis, is_dormant)
-    if dry_run:
-        return DormantUnits(rows, root, dry_run)
-    with undone_after_error(atomic) as assign:
-        for key, (variable, mask) in fresh.items():
-            weight, initializer, row = steps[key]
-            value, _ = draw(weight, initializer, row, root if seed is None else None)
-            assign(variable, keras.ops.where(mask, value, variable.value))
-        for variable, mask in zeroed.values():
-            assign(variable, keras.ops.where(mask, 0, variable.value))
-        for slot in slots(model) if reset else []:
-            for masks in (fresh, zeroed):
-                if id(slot.weight) in masks:
-                    mask = masks[id(slot.weight)][1]
-                    assign(slot.variable, keras.ops.where(mask, slot.start, slot.variable.value))
+    if not dry_run:
+        drawn_root = root if seed is None else None
+        with undone_after_error(atomic) as assign:
+            _assign_weights(assign, fresh, zeroed, steps, drawn_root)
+            if reset:
+                _assign_slots(assign, fresh, zeroed, slots(model))
     return DormantUnits(rows, root, dry_run)
+
+
+# Assigns a value to a variable.
+_Assign: TypeAlias = Callable[[keras.Variable, Tensor], None]
 
 
 class _Masks(dict[int, tuple[keras.Variable, Array]]):
     """The weights of which a part changes, by id, each with a mask that is true there."""
 
     def add(self, variable: keras.Variable, axis: int, is_dormant: Array) -> None:
-        """Add the entries of dormant units along `axis`, which may hold the units several times, one after another."""
+        """Add the entries of dormant units along `axis`.
+
+        The axis may hold the units several times, one after another.
+        """
+        if not is_dormant.any():
+            return
         shape = [1] * len(variable.shape)
         shape[axis] = variable.shape[axis]
-        if is_dormant.any():
-            self[id(variable)] = variable, np.resize(is_dormant, shape[axis]).reshape(shape)
+        mask = np.resize(is_dormant, shape[axis]).reshape(shape)
+        self[id(variable)] = variable, mask
+
+
+def _assign_weights(
+    assign: _Assign,
+    fresh: _Masks,
+    zeroed: _Masks,
+    steps: dict[int, Step],
+    drawn_root: int | None,
+) -> None:
+    """Draw the weights of `fresh` where their masks are true, and set those of `zeroed` to 0."""
+    for key, (variable, mask) in fresh.items():
+        weight, initializer, row = steps[key]
+        value, _ = draw(weight, initializer, row, drawn_root)
+        assign(variable, keras.ops.where(mask, value, variable.value))
+    for variable, mask in zeroed.values():
+        assign(variable, keras.ops.where(mask, 0, variable.value))
+
+
+def _assign_slots(
+    assign: _Assign, fresh: _Masks, zeroed: _Masks, optimizer_slots: Sequence[Slot]
+) -> None:
+    """Start the slots of the optimizer anew where the masks of their weights are true."""
+    for slot in optimizer_slots:
+        for masks in (fresh, zeroed):
+            if id(slot.weight) in masks:
+                _, mask = masks[id(slot.weight)]
+                assign(slot.variable, keras.ops.where(mask, slot.start, slot.variable.value))
 
 
 # Layers that multiply their inputs by a kernel, and do nothing else with them.
@@ -246,6 +284,13 @@ _MULTIPLYING = (
     *CONVOLUTIONS,
     *TRANSPOSED,
 )
+# Cells that use their inputs for nothing but the product with their kernel.
+_CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
+_POOLINGS = tuple(
+    getattr(keras.layers, f"{kind}Pooling{axes}D")
+    for kind in ("Average", "GlobalAverage", "GlobalMax", "Max")
+    for axes in (1, 2, 3)
+)
 # Layers that treat each unit by itself. Flattening puts the units of all positions side by side.
 _UNITWISE = (
     keras.layers.Activation,
@@ -255,11 +300,7 @@ _UNITWISE = (
     keras.layers.Flatten,
     keras.layers.LeakyReLU,
     keras.layers.ReLU,
-    *(
-        getattr(keras.layers, f"{kind}Pooling{axes}D")
-        for kind in ("Average", "GlobalAverage", "GlobalMax", "Max")
-        for axes in (1, 2, 3)
-    ),
+    *_POOLINGS,
 )
 # Keras' activations that treat each unit by itself, as functions of `keras.activations` or
 # `keras.ops`. Of another function, only its author knows.
@@ -331,77 +372,121 @@ _MIXES = "its activation mixes units"
 _OTHER_AXIS = "its units are not along the last axis"
 
 
-_Place = tuple[keras.Variable, int]
+# A weight and its axis of units.
+_Place: TypeAlias = tuple[keras.Variable, int]
 
 
-def _unit_weights(
-    flow: _Flow, layer: keras.layers.Layer, steps: dict[int, Step]
-) -> tuple[int, list[_Place], list[_Place], Array]:
-    """Return the number of units of `layer`, the weights that make their outputs and those that use them, and these.
+class _Units(NamedTuple):
+    """The units of a layer.
 
-    Returns:
-        The number; pairs of a weight and its axis of units, twice; and the mean absolute output of
-        each unit.
+    Attributes:
+        own: The weights that make their outputs.
+        outgoing: The weights by which the next layers multiply their outputs.
+        output: The mean absolute output of each unit.
     """
+
+    own: list[_Place]
+    outgoing: list[_Place]
+    output: Array
+
+
+def _units_of(flow: _Flow, layer: keras.layers.Layer, steps: dict[int, Step]) -> _Units:
+    """Return the units of `layer`, or raise `_LeftError`."""
     kernel, _, axis = _kernel(layer)
     obstacle = _activation_obstacle(layer)
     if obstacle:
         raise _LeftError(obstacle)
     units = kernel.shape[axis]
-    passed, users = [layer], list[keras.Operation]()
+    passed, users = _reached(flow, layer)
+    outgoing = []
+    output = np.zeros(units)
+    for user in users:
+        place = _outgoing(flow, user, units)
+        outgoing.append(place)
+        output += flow.received[user].reshape(-1, units).mean(axis=0)
+    if not np.isfinite(output).all():
+        raise _LeftError("its output is not finite")
+    own = [(kernel, axis)]
     for part in passed:
-        outputs = flow.graph.consumers(part)
-        if len(outputs) != 1:
+        own += _vectors(part, kernel)
+    for weight, unit_axis in own:
+        step = steps[id(weight)]
+        if step.initializer is None:
+            raise _LeftError(step.row.reason)
+        if weight.shape[unit_axis : unit_axis + 1] != (units,):
+            raise _LeftError(f"{weight.name} has other units")
+    for weight, _ in [*own, *outgoing]:
+        _check_not_shared(flow, weight, steps[id(weight)].weight.layers)
+    return _Units(own, outgoing, output)
+
+
+def _reached(
+    flow: _Flow, layer: keras.layers.Layer
+) -> tuple[list[keras.layers.Layer], list[keras.Operation]]:
+    """Follow the outputs of `layer` through the layers that treat each unit by itself.
+
+    Returns:
+        The layer and these layers; and those that use the outputs.
+    """
+    passed = []
+    users = []
+    waiting = deque([layer])
+    while waiting:
+        part = waiting.popleft()
+        passed.append(part)
+        calls = flow.graph.consumers(part)
+        if len(calls) != 1:
             raise _LeftError(f"{part.name} is not called once")
-        if not outputs[0]:
+        if not calls[0]:
             raise _LeftError(f"no layer uses the output of {part.name}")
-        for user in outputs[0]:
+        for user in calls[0]:
             if not isinstance(user, _UNITWISE):
                 users.append(user)
                 continue
             obstacle = _unit_obstacle(user)
             if obstacle:
                 raise _LeftError(f"used by {user.name}: {obstacle}")
-            passed.append(user)
-    outgoing, output = [], np.zeros(units)
-    for user in users:
-        if user is next(iter(flow.facts)):
-            raise _LeftError("an output of the model")
-        if user not in flow.received or flow.inputs[user] != 1:
-            raise _LeftError(f"used by {user.name}")
-        try:
-            variable, inputs, _ = _kernel(user, may_be_recurrent=True)
-        except _LeftError as left:
-            raise _LeftError(f"used by {user.name}: {left}") from None
-        if variable.shape[inputs] % units or len(flow.received[user]) != variable.shape[inputs]:
-            raise _LeftError(f"used by {user.name}")
-        outgoing.append((variable, inputs))
-        output += flow.received[user].reshape(-1, units).mean(axis=0)
-    if not np.isfinite(output).all():
-        raise _LeftError("its output is not finite")
-    own = [(kernel, axis)]
-    for part in passed:
-        vectors = [weight for weight in own_weights(part) if weight is not kernel]
-        # A vector may be frozen by itself. Moving averages are never trained.
-        trained = [weight for weight in vectors if not weight.name.startswith("moving_")]
-        if vectors and not (part.trainable and all(weight.trainable for weight in trained)):
-            raise _LeftError(f"{part.name} is frozen")
-        own += [(weight, len(weight.shape) - 1) for weight in vectors]
-    for weight, place in own:
-        if steps[id(weight)].initializer is None:
-            raise _LeftError(steps[id(weight)].row.reason)
-        if weight.shape[place : place + 1] != (units,):
-            raise _LeftError(f"{weight.name} has other units")
-    for weight, _ in [*own, *outgoing]:
-        around = steps[id(weight)].weight.layers
-        others = (
-            one
-            for one in flow.facts
-            if one not in around and any(each is weight for each in one.weights)
-        )
-        if other := next(others, None):
-            raise _LeftError(f"{other.name} uses its {weight.name} too")
-    return units, own, outgoing, output
+            waiting.append(user)
+    return passed, users
+
+
+def _outgoing(flow: _Flow, user: keras.Operation, units: int) -> _Place:
+    """Return the kernel by which `user` multiplies the outputs of units, and its axis of inputs."""
+    model = next(iter(flow.facts))
+    if user is model:
+        raise _LeftError("an output of the model")
+    if user not in flow.received or flow.inputs[user] != 1:
+        raise _LeftError(f"used by {user.name}")
+    try:
+        kernel, axis, _ = _kernel(user, may_be_recurrent=True)
+    except _LeftError as left:
+        raise _LeftError(f"used by {user.name}: {left}") from None
+    count = kernel.shape[axis]
+    if count % units or len(flow.received[user]) != count:
+        raise _LeftError(f"used by {user.name}")
+    return kernel, axis
+
+
+def _vectors(layer: keras.layers.Layer, kernel: keras.Variable) -> list[_Place]:
+    """Return the weights of a layer but for `kernel`, each with its axis of units, the last."""
+    vectors = [weight for weight in own_weights(layer) if weight is not kernel]
+    # A vector may be frozen by itself. Moving averages are never trained.
+    trained = [weight for weight in vectors if not weight.name.startswith("moving_")]
+    is_trained = layer.trainable and all(weight.trainable for weight in trained)
+    if vectors and not is_trained:
+        raise _LeftError(f"{layer.name} is frozen")
+    return [(weight, len(weight.shape) - 1) for weight in vectors]
+
+
+def _check_not_shared(
+    flow: _Flow, weight: keras.Variable, around: Sequence[keras.layers.Layer]
+) -> None:
+    """Raise `_LeftError` if a layer uses `weight` that is not one of those `around` it."""
+    for layer in flow.facts:
+        if layer in around:
+            continue
+        if any(other is weight for other in layer.weights):
+            raise _LeftError(f"{layer.name} uses its {weight.name} too")
 
 
 def _unit_obstacle(layer: keras.layers.Layer) -> str:
@@ -434,8 +519,10 @@ def _is_of_keras(activation: Any, names: Sequence[str]) -> bool:
 
     A user's may have the same name.
     """
-    modules = (keras.activations, keras.ops)
-    return any(activation is getattr(module, name, None) for module in modules for name in names)
+    for module in (keras.activations, keras.ops):
+        if any(activation is getattr(module, name, None) for name in names):
+            return True
+    return False
 
 
 def _has_call_of_keras(layer: keras.layers.Layer) -> bool:
@@ -455,29 +542,31 @@ def _kernel(
 ) -> tuple[keras.Variable, int, int]:
     """Return the only kernel of `layer`, its axis of inputs and its axis of units."""
     kernels = kernels_of(layer)
-    if kernels is None or kernels.reason:
-        raise _LeftError(kernels.reason if kernels else "no kernel")
+    if kernels is None:
+        raise _LeftError("no kernel")
+    if kernels.reason:
+        raise _LeftError(kernels.reason)
     if isinstance(layer, keras.layers.RNN):
         if not may_be_recurrent:
             raise _LeftError("recurrent")
-        if type(layer.cell) not in (
-            keras.layers.GRUCell,
-            keras.layers.LSTMCell,
-            keras.layers.SimpleRNNCell,
-        ):
+        if type(layer.cell) not in _CELLS:
             raise _LeftError("a cell of its own")
-    (kernel, *others) = kernels.free
-    inputs, outputs = map(set, kernel_axes(layer, kernel))
-    is_plain = not others and len(inputs - outputs) == len(outputs - inputs) == 1
-    if not (is_plain and isinstance(layer, _MULTIPLYING)):
+    kernel = kernels.free[0]
+    inputs, units = kernel_axes(layer, kernel)
+    # The axes of a window are among both.
+    input_axes = [axis for axis in inputs if axis not in units]
+    unit_axes = [axis for axis in units if axis not in inputs]
+    is_matrix = len(kernels.free) == len(input_axes) == len(unit_axes) == 1
+    if not is_matrix or not isinstance(layer, _MULTIPLYING):
         raise _LeftError("not a dense layer or a convolution")
     if not _has_call_of_keras(layer):
         raise _LeftError(_OWN_CALL)
     if getattr(layer, "groups", 1) > 1 or not _units_are_last(layer):
         raise _LeftError("in groups or with channels first")
-    of_inputs, of_units = *(inputs - outputs), *(outputs - inputs)
+    (input_axis,) = input_axes
+    (unit_axis,) = unit_axes
     if isinstance(layer, keras.layers.EinsumDense):
         given, names, made = layer.equation.replace("->", ",").split(",")
-        if (given[-1], made[-1]) != (names[of_inputs], names[of_units]):
+        if given[-1] != names[input_axis] or made[-1] != names[unit_axis]:
             raise _LeftError(_OTHER_AXIS)
-    return kernel, of_inputs, of_units
+    return kernel, input_axis, unit_axis

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 
@@ -28,8 +28,10 @@ from keras_initx.structure import (
 
 # Calls a layer, possibly again, and returns its output before the activation, or `None` if that is
 # not accessible.
-Outputs = Callable[[], Array | None]
-Visit = Callable[[keras.layers.Layer, Outputs], object]
+Outputs: TypeAlias = Callable[[], Array | None]
+Visit: TypeAlias = Callable[[keras.layers.Layer, Outputs], object]
+# The method by which Keras calls a layer.
+_Call: TypeAlias = Callable[..., Tensor]
 
 
 def forward(
@@ -39,7 +41,7 @@ def forward(
     values: Sequence[tuple[keras.Variable, Tensor]],
     visit: Visit,
 ) -> None:
-    """Run a batch through `model` and call `visit` at the first call of each of `layers`, in execution order.
+    """Run a batch through `model`, and call `visit` at the first call of each of `layers`.
 
     The pass runs in training mode, so that batch normalization uses batch statistics. Layers with a
     random generator run in inference mode, without dropout and noise, but not what they pass it on
@@ -67,25 +69,31 @@ def forward(
 
 
 def _has_generator(layer: keras.layers.Layer) -> bool:
-    """Return whether `layer` has a random generator of its own, also in a list, as Keras keeps all of them."""
-    # A recurrent layer calls its cells directly.
-    parts = [layer, *(parts_of(layer) if isinstance(layer, keras.layers.RNN) else [])]
-    for value in [value for part in parts for value in vars(part).values()]:
-        for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, keras.random.SeedGenerator):
+    """Return whether `layer` has a random generator of its own."""
+    parts = [layer]
+    if isinstance(layer, keras.layers.RNN):  # which calls its cells directly
+        parts += parts_of(layer)
+    for part in parts:
+        for value in vars(part).values():
+            # Keras keeps a list of them.
+            items = value if isinstance(value, list) else [value]
+            if any(isinstance(item, keras.random.SeedGenerator) for item in items):
                 return True
     return False
 
 
 class _Off(int):
-    """A false `training` that is told from the one by which a block itself freezes a batch normalization."""
+    """A false `training` other than that by which a block itself freezes a batch normalization."""
 
 
 _OFF = _Off(0)
 
 
-def _without_noise(call: Callable[..., Tensor], *, draws: bool) -> Callable[..., Tensor]:
-    """Wrap the `call` of a layer so that it is in inference mode if it `draws`, and its parts are not for that."""
+def _without_noise(call: _Call, *, draws: bool) -> _Call:
+    """Wrap the `call` of a layer so that it is in inference mode if it `draws`.
+
+    The layers inside it are in training mode as before.
+    """
 
     @functools.wraps(call)
     def quiet(*args: Any, **kwargs: Any) -> Tensor:
@@ -98,69 +106,97 @@ def _without_noise(call: Callable[..., Tensor], *, draws: bool) -> Callable[...,
     return quiet
 
 
-def _visited(
-    layer: keras.layers.Layer, call: Callable[..., Tensor], visit: Visit
-) -> Callable[..., Tensor]:
+def _visited(layer: keras.layers.Layer, call: _Call, visit: Visit) -> _Call:
     """Wrap `call` so that `visit` decides how often its first call is repeated."""
     is_first = True
 
     @functools.wraps(call)
     def hooked(*args: Any, **kwargs: Any) -> Tensor:
         nonlocal is_first
-        # Inside a trace there are no values.
-        tensors = [leaf for leaf in keras.tree.flatten((args, kwargs)) if keras.ops.is_tensor(leaf)]
-        if not is_first or len(tensors_in(tensors)) < len(tensors):
+        if not is_first or not _has_values((args, kwargs)):
             return call(*args, **kwargs)
         is_first = False
-        outputs = None
-        # What a call may change: statistics, and the states of a recurrent layer, which Keras does
-        # not list.
-        changing = [
-            *layer.non_trainable_variables,
-            *keras.tree.flatten(getattr(layer, "states", None)),
-        ]
-        state = [
-            (variable, variable.value)
-            for variable in changing
-            if isinstance(variable, keras.Variable)
-        ]
-
-        activation: Any = activation_of(layer)
-        before: list[Tensor] = []
-
-        def recorded(values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-            before.append(values)
-            return activation(values, *args, **kwargs)
-
-        def repeated() -> Array | None:
-            nonlocal outputs
-            assign(state)
-            before.clear()
-            with (
-                replaced(layer, "activation", recorded) if activation else contextlib.nullcontext()
-            ):
-                outputs = call(*args, **kwargs)
-            if isinstance(layer, keras.layers.RNN):
-                found = _gates(layer, args[0] if args else kwargs["sequences"])
-            else:
-                found = first_float(before or outputs)
-            return None if found is None else array_of(found)
-
+        repeated = _RepeatedCall(layer, call, args, kwargs)
         visit(layer, repeated)
-        return outputs
+        return repeated.outputs
 
     return hooked
 
 
+def _has_values(inputs: Any) -> bool:
+    """Return whether all tensors have values, which they do not inside a trace."""
+    tensors = [leaf for leaf in keras.tree.flatten(inputs) if keras.ops.is_tensor(leaf)]
+    return len(tensors_in(tensors)) == len(tensors)
+
+
+class _RepeatedCall:
+    """Calls a layer with the same inputs and from the same state, as often as it is called.
+
+    Args:
+        layer: A layer.
+        call: The method by which Keras calls it.
+        args: Its positional arguments.
+        kwargs: Its other arguments.
+
+    Attributes:
+        outputs: What the last call returned.
+    """
+
+    def __init__(
+        self, layer: keras.layers.Layer, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self.outputs: Tensor = None
+        self._layer = layer
+        self._call = call
+        self._args = args
+        self._kwargs = kwargs
+        self._activation: Any = activation_of(layer)
+        self._before_activation: list[Tensor] = []
+        # What a call may change: statistics, and the states of a recurrent layer, which Keras does
+        # not list.
+        states = keras.tree.flatten(getattr(layer, "states", None))
+        self._state = []
+        for variable in [*layer.non_trainable_variables, *states]:
+            if isinstance(variable, keras.Variable):
+                self._state.append((variable, variable.value))
+
+    def __call__(self) -> Array | None:
+        """Call the layer, and return its output before the activation, as `Outputs`."""
+        assign(self._state)
+        self._before_activation.clear()
+        with contextlib.ExitStack() as stack:
+            if self._activation is not None:
+                stack.enter_context(replaced(self._layer, "activation", self._recorded_activation))
+            self.outputs = self._call(*self._args, **self._kwargs)
+        if isinstance(self._layer, keras.layers.RNN):
+            inputs = self._args[0] if self._args else self._kwargs["sequences"]
+            found = _gates(self._layer, inputs)
+        else:
+            found = first_float(self._before_activation or self.outputs)
+        if found is None:
+            return None
+        return array_of(found)
+
+    def _recorded_activation(self, values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        self._before_activation.append(values)
+        return self._activation(values, *args, **kwargs)
+
+
 def _gates(layer: keras.layers.RNN, inputs: Tensor) -> Tensor | None:
-    """Return the product of the cell's kernel with the inputs of all steps, or `None` if it is not known."""
-    cell, kernel = layer.cell, _input_kernel(layer)
+    """Return the product of the cell's kernel with the inputs of all steps.
+
+    `None` if it is not known.
+    """
+    cell = layer.cell
+    kernel = _input_kernel(layer)
     if kernel is None:
         return None
     if hasattr(cell, "input_conv"):
         images = keras.ops.reshape(inputs, (-1, *inputs.shape[2:]))
         return cell.input_conv(images, kernel, padding=cell.padding)
-    return keras.ops.matmul(inputs, kernel) if kernel.shape[:-1] == inputs.shape[-1:] else None
+    if kernel.shape[:-1] != inputs.shape[-1:]:
+        return None
+    return keras.ops.matmul(inputs, kernel)
 
 
 class Kernels(NamedTuple):
@@ -175,47 +211,51 @@ class Kernels(NamedTuple):
     reason: str
 
 
+# Layers that hold a model of another framework.
+_FOREIGN = (keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
+
+
 def kernels_of(layer: keras.layers.Layer) -> Kernels | None:
     """Return the `Kernels` of `layer`, or `None` if it has none."""
     if is_quantized(layer):
         return Kernels((), "quantized")
-    if layer.weights and isinstance(
-        layer, keras.layers.TFSMLayer | keras.layers.TorchModuleWrapper
-    ):
+    if isinstance(layer, _FOREIGN) and layer.weights:
         return Kernels((), "of another framework, which reads its weights without Keras")
+    found = []
     if isinstance(layer, keras.layers.RNN):
         kernel = _input_kernel(layer)
-        if kernel is None:
-            return Kernels((), "the kernels of its cell are not known") if layer.weights else None
-        found = [kernel]
+        if kernel is not None:
+            found.append(kernel)
+        elif layer.weights:
+            return Kernels((), "the kernels of its cell are not known")
     else:
-        found = [
-            weight for weight in own_weights(layer) if len(weight.shape) > 1 and is_kernel(weight)
-        ]
+        for weight in own_weights(layer):
+            if len(weight.shape) > 1 and is_kernel(weight):
+                found.append(weight)
     # The factors of LoRA start a change of the kernel at zero. While they train, it is frozen.
     found = [weight for weight in found if not weight.name.startswith("lora_")]
     if not found:
         return None
-    free = [weight for weight in found if weight.trainable]
-    if not free:
+    trained = [weight for weight in found if weight.trainable]
+    if not trained:
         return Kernels((), "frozen")
     # Embeddings are looked up or added, not multiplied.
-    free = [
-        weight
-        for weight in free
-        if not isinstance(layer, keras.layers.Embedding) and "embed" not in weight.name
-    ]
-    if not free:
+    multiplying = [weight for weight in trained if "embed" not in weight.name]
+    if not multiplying or isinstance(layer, keras.layers.Embedding):
         return Kernels((), "an embedding, which does not multiply its input")
-    free = [weight for weight in free if not is_zero(layer, weight)]
-    return Kernels(tuple(free), "" if free else "its kernel is zero")
+    free = [weight for weight in multiplying if not is_zero(layer, weight)]
+    if not free:
+        return Kernels((), "its kernel is zero")
+    return Kernels(tuple(free), "")
 
 
 def _input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
-    """Return the matrix or filters by which the cell of `layer` multiplies its inputs, or `None` if it is not known.
+    """Return the matrix or filters by which the cell of `layer` multiplies its inputs.
 
-    The recurrent kernel multiplies the state, and the inside of a loop over several cells is not
-    accessible.
+    `None` if it is not known. The recurrent kernel multiplies the state, and the inside of a loop
+    over several cells is not accessible.
     """
     kernel = getattr(layer.cell, "kernel", None)
-    return kernel if isinstance(kernel, keras.Variable) and len(kernel.shape) > 1 else None
+    if isinstance(kernel, keras.Variable) and len(kernel.shape) > 1:
+        return kernel
+    return None

@@ -114,22 +114,25 @@ class InitializationPlan(WeightTable[WeightPlan]):
         return filled(columns, self.weights)
 
     def _summary(self) -> str:
-        drawn = len(self.weights) - len(self.left)
+        total = len(self.weights)
+        left = len(self.left)
+        if self.dry_run:
+            text = f"{total - left} of {total} weights to be drawn"
+        else:
+            seconds = sum(weight.seconds or 0 for weight in self.weights)
+            text = f"{total - left} of {total} weights drawn in {number(seconds)} s"
+        if left:
+            text += f", {left} left unchanged"
         size = sum(weight.nbytes for weight in self.weights)
-        would = "to be drawn" if self.dry_run else "drawn"
-        seconds = (
-            ""
-            if self.dry_run
-            else f" in {number(sum(weight.seconds or 0 for weight in self.weights))} s"
-        )
-        left = f", {len(self.left)} left unchanged" if self.left else ""
-        return f"{drawn} of {len(self.weights)} weights {would}{seconds}{left}; {_size(size)}; seed {self.seed}."
+        return f"{text}; {_size(size)}; seed {self.seed}."
 
 
 def _optional(value: Any) -> str:
     if value is None:
         return ""
-    return number(value) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return number(value)
+    return str(value)
 
 
 def _size(count: int) -> str:
@@ -229,20 +232,23 @@ class Step(NamedTuple):
 
 
 def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
-    """Return a step for each weight: its initializer by the rules or its layer, with a seed and axes."""
+    """Return a step for each weight: its initializer by the rules or its layer, with a seed."""
     weights = find_weights(model)
     by_rule = initializers_by_rule(rules, weights)
     by_layer = layer_initializers([weight for weight in weights if weight.path not in by_rule])
     steps = []
     for weight in weights:
         has_rule = weight.path in by_rule
-        initializer, reason = (
-            (by_rule[weight.path], "by rule") if has_rule else by_layer[weight.path]
-        )
+        initializer: LayerInitializer | None
+        if has_rule:
+            initializer = by_rule[weight.path]
+            reason = "by rule"
+        else:
+            initializer, reason = by_layer[weight.path]
         if has_rule and initializer is not None and is_quantized(weight.layer):
             raise ValueError(
-                f"`rules` must leave quantized layers unchanged: put a rule with `None` for them first. "
-                f"Received: {initializer!r} for {weight.path!r}, whose layer is quantized"
+                "`rules` must leave quantized layers unchanged: put a rule with `None` for them "
+                f"first. Received: {initializer!r} for {weight.path!r}, whose layer is quantized"
             )
         seed = None
         constraint = weight.variable.constraint
@@ -251,33 +257,51 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
             initializer = constraint.initializer
             seed = initializer.get_config()["seed"]
         elif isinstance(initializer, keras.initializers.Initializer):
-            given, derived = initializer, derived_seed(root, weight.path)
-            initializer = with_seed_and_axes(given, derived, weight)
-            if initializer is not given and has_seed(initializer.get_config()):
-                seed = derived  # A user's object has its own.
-            try:
-                check_shape_for(initializer, weight.shape)
-                check_dtype_for(initializer, weight.shape, weight.dtype)
-            except ValueError as error:
-                raise _unsuitable(repr(initializer), weight.path, f": {error}") from None
-            if isinstance(initializer, Initializer) and weight.dtype not in DTYPES:
-                raise _unsuitable(repr(initializer), weight.path, f" of dtype {weight.dtype}")
-        fan_in, fan_out = weight.fans or (None, None)
-        row = WeightPlan(
-            weight.path, weight.shape, weight.dtype, weight.nbytes, None, reason, fan_in, fan_out
-        )
-        if initializer is not None:
-            std = (
-                initializer.expected_std(weight.shape)
-                if isinstance(initializer, Initializer)
-                else None
-            )
-            row = replace(
-                row, initializer=description(initializer), reason="", expected_std=std, seed=seed
-            )
-        steps.append(Step(weight, initializer, row))
+            initializer, seed = _bound(initializer, weight, root)
+        steps.append(Step(weight, initializer, _row(weight, initializer, reason, seed)))
     _check_seeds(steps)
     return steps
+
+
+def _bound(
+    given: keras.initializers.Initializer, weight: ModelWeight, root: int
+) -> tuple[keras.initializers.Initializer, int | None]:
+    """Return a copy of an initializer for `weight`, checked, and its seed if it got one."""
+    derived = derived_seed(root, weight.path)
+    initializer = with_seed_and_axes(given, derived, weight)
+    seed = None
+    if initializer is not given and has_seed(initializer.get_config()):
+        seed = derived  # A user's object has its own.
+    try:
+        check_shape_for(initializer, weight.shape)
+        check_dtype_for(initializer, weight.shape, weight.dtype)
+    except ValueError as error:
+        raise _unsuitable(repr(initializer), weight.path, f": {error}") from None
+    if isinstance(initializer, Initializer) and weight.dtype not in DTYPES:
+        raise _unsuitable(repr(initializer), weight.path, f" of dtype {weight.dtype}")
+    return initializer, seed
+
+
+def _row(
+    weight: ModelWeight, initializer: LayerInitializer | None, reason: str, seed: int | None
+) -> WeightPlan:
+    """Return the row of a weight in the plan, without what is known once it is drawn."""
+    fan_in, fan_out = weight.fans or (None, None)
+    row = WeightPlan(
+        weight.path, weight.shape, weight.dtype, weight.nbytes, None, reason, fan_in, fan_out
+    )
+    if initializer is None:
+        return row
+    expected_std = None
+    if isinstance(initializer, Initializer):
+        expected_std = initializer.expected_std(weight.shape)
+    return replace(
+        row,
+        initializer=description(initializer),
+        reason="",
+        expected_std=expected_std,
+        seed=seed,
+    )
 
 
 def _unsuitable(initializer: str | None, path: str, problem: str) -> ValueError:
@@ -287,7 +311,10 @@ def _unsuitable(initializer: str | None, path: str, problem: str) -> ValueError:
 
 
 def _check_seeds(steps: Sequence[Step]) -> None:
-    """Raise `ValueError` if two weights of the same shape share a seed. For 1,000 weights the odds are 1 in 4,000."""
+    """Raise `ValueError` if two weights of the same shape share a seed.
+
+    For 1,000 weights the odds are 1 in 4,000.
+    """
     seen: dict[tuple[int | None, Shape], str] = {}
     for weight, initializer, row in steps:
         if initializer is getattr(weight.variable.constraint, "initializer", None):
@@ -296,8 +323,8 @@ def _check_seeds(steps: Sequence[Step]) -> None:
         other = seen.setdefault((row.seed, row.shape), row.path)
         if row.seed is not None and other != row.path:
             raise ValueError(
-                f"`seed` must give {other!r} and {row.path!r} different seeds: use another `seed`. "
-                f"Received: the seed {row.seed} for both"
+                f"`seed` must give {other!r} and {row.path!r} different seeds: use another "
+                f"`seed`. Received: the seed {row.seed} for both"
             )
 
 
@@ -324,12 +351,13 @@ def carried_out(
     """
     if reset:
         initial_state(model)  # for its errors, before anything is changed
+    drawn_root = root if drawn else None
     rows = []
     with undone_after_error(atomic) as assign:
         with progress("initialize", len(steps), "weights") as advance:
             for weight, initializer, row in steps:
                 if initializer is not None:
-                    value, row = draw(weight, initializer, row, root if drawn else None)
+                    value, row = draw(weight, initializer, row, drawn_root)
                     assign(weight.variable, change(weight, value))
                 rows.append(row)
                 advance(1)
@@ -347,47 +375,79 @@ def carried_out(
 def draw(
     weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan, drawn: int | None
 ) -> tuple[Tensor, WeightPlan]:
-    """Return new values of a weight, checked, and its row with their statistics. See `Draw` for `drawn`."""
-    stds: list[float] = []
+    """Return new values of a weight, checked, and its row with their statistics.
 
-    keeps_sparse = isinstance(weight.variable.constraint, KeepSparse)
+    Args:
+        weight: A weight.
+        initializer: Its initializer.
+        row: Its row in the plan.
+        drawn: See `Draw`.
+    """
+    begin = time.perf_counter()
+    values = _Values(weight, initializer, row)
+    seeded = None
+    if not values.keeps_sparse:
+        seeded = seeded_call(initializer, row.shape, row.dtype)
+    value = made_like(weight.variable, Draw(values.make, is_exact(initializer), drawn, seeded))
+    std = values.std
+    if std is None:
+        std = backend.std(value)
+    seconds = time.perf_counter() - begin
+    if row.dtype == "float16" and not math.isfinite(std):
+        # Values that are infinite in float32 too are so by intention.
+        wide = keras.ops.convert_to_tensor(initializer(row.shape, dtype="float32"))
+        if math.isfinite(backend.std(wide)):
+            problem = f", which gives numbers beyond the range of {row.dtype}"
+            raise _unsuitable(row.initializer, row.path, problem)
+    return value, replace(row, std=std, seconds=seconds)
 
-    def drawn_values() -> Tensor:
-        value = initializer(row.shape, dtype=row.dtype)
-        if keeps_sparse:
-            value = weight.variable.constraint(value)
-        if isinstance(value, np.ma.MaskedArray):
-            raise _unsuitable(row.initializer, row.path, ", which gives a masked array")
-        if isinstance(value, np.ndarray) and can_be_cast(value.dtype.name, row.dtype):
-            try:
-                value = cast(value, row.dtype)
-            except OverflowError as error:
-                raise _unsuitable(row.initializer, row.path, f", which gives {error}") from None
-        tensor = keras.ops.convert_to_tensor(value)
-        if (shape := tuple(tensor.shape)) != row.shape:
-            raise _unsuitable(
-                row.initializer, row.path, f" of shape {row.shape}, which gives {shape}"
-            )
-        if (
-            "complex" in keras.backend.standardize_dtype(tensor.dtype)
-            and "complex" not in row.dtype
-        ):
-            raise _unsuitable(row.initializer, row.path, ", which gives complex numbers")
-        if backend.is_concrete(tensor):
-            stds.append(backend.std(tensor))  # before it is distributed
+
+class _Values:
+    """Makes the values of a weight by its initializer, and measures them.
+
+    Args:
+        weight: A weight.
+        initializer: Its initializer.
+        row: Its row in the plan.
+
+    Attributes:
+        keeps_sparse: Whether the constraint of the weight sets some of them to zero.
+        std: Their standard deviation; `None` if they were not made, or only inside a trace.
+    """
+
+    def __init__(self, weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan) -> None:
+        self.keeps_sparse = isinstance(weight.variable.constraint, KeepSparse)
+        self.std: float | None = None
+        self._constraint = weight.variable.constraint
+        self._initializer = initializer
+        self._row = row
+
+    def make(self) -> Tensor:
+        """Return the values, before they are distributed over devices."""
+        value = self._initializer(self._row.shape, dtype=self._row.dtype)
+        if self.keeps_sparse:
+            value = self._constraint(value)
+        tensor = _checked_tensor(value, self._row)
+        if self.std is None and backend.is_concrete(tensor):
+            self.std = backend.std(tensor)
         return tensor
 
-    begin = time.perf_counter()
-    seeded = None if keeps_sparse else seeded_call(initializer, row.shape, row.dtype)
-    value = made_like(weight.variable, Draw(drawn_values, is_exact(initializer), drawn, seeded))
-    std = stds[0] if stds else backend.std(value)
-    seconds = time.perf_counter() - begin
-    # Values that are infinite in float32 too are so by intention.
-    overflows = row.dtype == "float16" and not math.isfinite(std)
-    if overflows and math.isfinite(
-        backend.std(keras.ops.convert_to_tensor(initializer(row.shape, dtype="float32")))
-    ):
-        raise _unsuitable(
-            row.initializer, row.path, f", which gives numbers beyond the range of {row.dtype}"
-        )
-    return value, replace(row, std=std, seconds=seconds)
+
+def _checked_tensor(value: Any, row: WeightPlan) -> Tensor:
+    """Return what an initializer gives for a weight as a tensor, if the weight can have it."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise _unsuitable(row.initializer, row.path, ", which gives a masked array")
+    if isinstance(value, np.ndarray) and can_be_cast(value.dtype.name, row.dtype):
+        try:
+            value = cast(value, row.dtype)
+        except OverflowError as error:
+            raise _unsuitable(row.initializer, row.path, f", which gives {error}") from None
+    tensor = keras.ops.convert_to_tensor(value)
+    shape = tuple(tensor.shape)
+    if shape != row.shape:
+        problem = f" of shape {row.shape}, which gives {shape}"
+        raise _unsuitable(row.initializer, row.path, problem)
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if "complex" in dtype and "complex" not in row.dtype:
+        raise _unsuitable(row.initializer, row.path, ", which gives complex numbers")
+    return tensor

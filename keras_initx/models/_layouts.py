@@ -90,38 +90,59 @@ class Arrangement:
 
     def can_convert(self, shapes: Sequence[Shape]) -> bool:
         """Return whether arrays of these shapes can be converted."""
-        count = {"": (1,), "summed": (1, 2), "stacked": (2,)}[self.combined]
-        return len(shapes) in count and all(shape == self.source for shape in shapes)
+        counts = {"": (1,), "summed": (1, 2), "stacked": (2,)}
+        if len(shapes) not in counts[self.combined]:
+            return False
+        return all(shape == self.source for shape in shapes)
 
-    def source_region(self, region: Region, shape: Shape) -> Region | None:
-        """Return the region of an array that a region of the weight, with this shape, is made from; `None` for all."""
-        is_reshaped = (
-            self.source != self.split or tuple(self.split[axis] for axis in self.axes) != shape
-        )
-        if region is ... or is_reshaped or self.gates or self.combined == "stacked":
-            return None
+    def source_region(self, region: Region, shape: Shape) -> Region:
+        """Return the region of an array that a region of the weight is made from, `...` for all.
+
+        Args:
+            region: A region of the weight.
+            shape: The shape of the weight.
+        """
+        # A number has no axes.
+        if region is ... or not shape:
+            return ...
+        if self.source != self.split or self.gates or self.combined == "stacked":
+            return ...
+        transposed = tuple(self.split[axis] for axis in self.axes)
+        if transposed != shape:
+            return ...
         return tuple(region[axis] for axis in np.argsort(self.axes))
 
     def apply(self, arrays: Sequence[Array]) -> Array:
         """Return the weight from whole arrays, or a region of it from theirs, not yet reshaped."""
-        parts = [
-            array if self.source == self.split else array.reshape(self.split) for array in arrays
-        ]
-        if self.gates:
-            parts = [part[list(self.gates)] for part in parts]
-        parts = [part.transpose(self.axes) for part in parts]
-        return np.stack(parts) if self.combined == "stacked" else sum(parts[1:], parts[0])
+        parts = []
+        for array in arrays:
+            if self.source != self.split:
+                array = array.reshape(self.split)
+            if self.gates:
+                array = array[list(self.gates)]
+            parts.append(array.transpose(self.axes))
+        if self.combined == "stacked":
+            return np.stack(parts)
+        return sum(parts[1:], parts[0])
 
     def description(self, shapes: Sequence[Shape], shape: Shape) -> str:
-        """Describe the conversion of arrays of these shapes to a weight of this shape; empty if nothing changes."""
+        """Describe the conversion of arrays to a weight; empty if nothing changes.
+
+        Args:
+            shapes: The shapes of the arrays.
+            shape: The shape of the weight.
+        """
         combined = self.combined if len(shapes) > 1 else ""
-        steps = {
-            "transposed": self.axes != tuple(range(len(self.axes))),
-            "reshaped": not combined and len(shapes[0]) != len(shape),
-            "gates reordered": bool(self.gates),
-            combined: bool(combined),
-        }
-        return ", ".join(step for step, is_done in steps.items() if is_done)
+        steps = []
+        if self.axes != tuple(range(len(self.axes))):
+            steps.append("transposed")
+        if not combined and len(shapes[0]) != len(shape):
+            steps.append("reshaped")
+        if self.gates:
+            steps.append("gates reordered")
+        if combined:
+            steps.append(combined)
+        return ", ".join(steps)
 
 
 def _same(shape: Shape) -> Arrangement:
@@ -142,7 +163,9 @@ class KerasLayout:
     def special_names(
         self, weight: ModelWeight, module: str, inner: Sequence[str]
     ) -> Iterator[Candidate]:
-        """Yield the arrays that have no name of their own for `weight`, such as those that fuse several weights.
+        """Yield the arrays that have no name of their own for `weight`.
+
+        Such as those that fuse several weights.
 
         Args:
             weight: A weight.
@@ -169,29 +192,31 @@ class KerasLayout:
         return [same]
 
     def _einsum(self, weight: ModelWeight) -> list[Arrangement]:
-        """Return the conversion of a matrix to the kernel of an `EinsumDense`, none for a batch of matrices."""
-        inputs, kernel, output = (
-            weight.layer.equation.replace("->", ",").replace("...", "").split(",")
-        )
+        """Return the conversion of a matrix to the kernel of an `EinsumDense`.
+
+        None for a batch of matrices.
+        """
+        equation = weight.layer.equation.replace("->", ",").replace("...", "")
+        inputs, kernel, output = equation.split(",")
         # Flattened, inputs and units are in the order of the layer's inputs and outputs, which may
         # not be the kernel's.
-        summed = tuple(
-            kernel.index(letter) for letter in inputs if letter in kernel and letter not in output
-        )
-        units = tuple(
-            kernel.index(letter) for letter in output if letter in kernel and letter not in inputs
-        )
-        return (
-            [self._matrix(weight.shape, summed, units)]
-            if len(summed) + len(units) == len(kernel)
-            else []
-        )
+        summed = [letter for letter in inputs if letter in kernel and letter not in output]
+        units = [letter for letter in output if letter in kernel and letter not in inputs]
+        if len(summed) + len(units) != len(kernel):
+            return []
+        input_axes = tuple(kernel.index(letter) for letter in summed)
+        unit_axes = tuple(kernel.index(letter) for letter in units)
+        return [self._matrix(weight.shape, input_axes, unit_axes)]
 
     def _matrix(self, shape: Shape, inputs: Shape = (0,), units: Shape = (1,)) -> Arrangement:
-        rows, columns = (units, inputs) if self.units_first else (inputs, units)
+        """Return the conversion of a matrix to a kernel with these axes of inputs and units."""
+        if self.units_first:
+            rows, columns = units, inputs
+        else:
+            rows, columns = inputs, units
         order = (*rows, *columns)
         split = tuple(shape[axis] for axis in order)
-        source = math.prod(split[: len(rows)]), math.prod(split[len(rows) :])
+        source = (math.prod(split[: len(rows)]), math.prod(split[len(rows) :]))
         return Arrangement(source, split, tuple(np.argsort(order).tolist()))
 
 
@@ -214,21 +239,13 @@ class TorchLayout(KerasLayout):
     ) -> Iterator[Candidate]:
         """Yield the arrays of torch modules that fuse the weights of several layers or gates."""
         if isinstance(weight.layer, _CELLS) and weight.name in self._recurrent:
-            around = (
-                layer for layer in weight.layers if isinstance(layer, keras.layers.Bidirectional)
-            )
-            is_backward = any(layer.backward_layer in weight.layers for layer in around)
-            for suffix in ["_l0_reverse"] if is_backward else ["_l0", ""]:
-                names = (
-                    joined(module, *inner, f"{name}{suffix}")
-                    for name in self._recurrent[weight.name]
-                )
-                yield Candidate(tuple(names))
-        if (
-            inner
-            and weight.name in OTHER_NAMES
-            and isinstance(weight.layers[-2], keras.layers.MultiHeadAttention)
-        ):
+            suffixes = ["_l0_reverse"] if _is_backward(weight) else ["_l0", ""]
+            for suffix in suffixes:
+                names = [f"{name}{suffix}" for name in self._recurrent[weight.name]]
+                yield Candidate(tuple(joined(module, *inner, name) for name in names))
+        if not inner or weight.name not in OTHER_NAMES:
+            return
+        if isinstance(weight.layers[-2], keras.layers.MultiHeadAttention):
             *outer, kind = inner
             ending = OTHER_NAMES[weight.name]
             if kind in self._projections:
@@ -239,33 +256,34 @@ class TorchLayout(KerasLayout):
                 yield Candidate((joined(module, *outer, "out_proj", ending),))
 
     def partners(self, weight: ModelWeight, name: str) -> tuple[str, ...]:
-        """Return the second bias of a recurrent layer for the first: `bias_hh_l0` for `bias_ih_l0`."""
-        is_first = isinstance(weight.layer, _CELLS) and "bias_ih" in name
-        return (name.replace("bias_ih", "bias_hh"),) if is_first else ()
+        """Return the second bias of a recurrent layer for the first.
+
+        For example, `bias_hh_l0` for `bias_ih_l0`.
+        """
+        if isinstance(weight.layer, _CELLS) and "bias_ih" in name:
+            return (name.replace("bias_ih", "bias_hh"),)
+        return ()
 
     def arrangements(self, weight: ModelWeight) -> list[Arrangement]:
         """Return the possible conversions of arrays to `weight`, empty if none is known."""
-        layer, name, shape = weight.layer, weight.name, weight.shape
+        layer = weight.layer
+        name = weight.name
+        shape = weight.shape
         if isinstance(layer, _CELLS):
             return self._recurrent_weight(layer, name, shape)
         if isinstance(layer, keras.layers.EinsumDense) and name == "bias":
             return super().arrangements(weight)
-        if (
-            isinstance(layer, keras.layers.EinsumDense)
-            and name == "kernel"
-            and (matrix := self._einsum(weight))
-        ):
-            return matrix
+        if isinstance(layer, keras.layers.EinsumDense) and name == "kernel":
+            matrix = self._einsum(weight)
+            if matrix:
+                return matrix
         if isinstance(layer, keras.layers.Dense) and name == "kernel":
             return [self._matrix(shape)]
         if name != "bias" and is_depthwise(layer, name):
             *window, channels, multiplier = shape
-            axes = (*range(2, len(shape)), 0, 1)
-            return [
-                Arrangement(
-                    (channels * multiplier, 1, *window), (channels, multiplier, *window), axes
-                )
-            ]
+            source = (channels * multiplier, 1, *window)
+            split = (channels, multiplier, *window)
+            return [Arrangement(source, split, (*range(2, len(shape)), 0, 1))]
         if name.endswith("kernel") and isinstance(layer, _CONVOLUTIONS):
             # The kernel of a transposed convolution has its two channel axes swapped, in both
             # frameworks.
@@ -278,24 +296,33 @@ class TorchLayout(KerasLayout):
             return [_same(shape)]
         # Only the last axis counts, as in the slopes of a `PReLU`, whose others are shared.
         is_matrix = len(shape) > 1 and is_kernel(weight.variable)
-        is_vector = not is_matrix and all(length == 1 for length in shape[:-1])
-        return [_same(shape), _flat(shape)] if is_vector else []
+        if not is_matrix and all(length == 1 for length in shape[:-1]):
+            return [_same(shape), _flat(shape)]
+        return []
 
     def _recurrent_weight(
         self, cell: keras.layers.Layer, name: str, shape: Shape
     ) -> list[Arrangement]:
+        """Return the possible conversions of arrays to a kernel or bias of a recurrent layer."""
         if not isinstance(cell, keras.layers.GRUCell):
-            return [
-                self._matrix(shape)
-                if len(shape) > 1
-                else Arrangement(shape, shape, (0,), (), "summed")
-            ]
+            if len(shape) > 1:
+                return [self._matrix(shape)]
+            return [Arrangement(shape, shape, (0,), (), "summed")]
         if not cell.reset_after:
             return []  # torch has no such layer
-        whole, units = 3 * cell.units, cell.units
+        units = cell.units
         if name == "bias":
-            return [Arrangement((whole,), (3, units), (0, 1), self._gru_gates, "stacked")]
-        return [Arrangement((whole, shape[0]), (3, units, shape[0]), (2, 0, 1), self._gru_gates)]
+            return [Arrangement((3 * units,), (3, units), (0, 1), self._gru_gates, "stacked")]
+        inputs = shape[0]
+        return [Arrangement((3 * units, inputs), (3, units, inputs), (2, 0, 1), self._gru_gates)]
+
+
+def _is_backward(weight: ModelWeight) -> bool:
+    """Return whether `weight` is in the backward layer of a bidirectional one."""
+    for layer in weight.layers:
+        if isinstance(layer, keras.layers.Bidirectional) and layer.backward_layer in weight.layers:
+            return True
+    return False
 
 
 LayoutName: TypeAlias = Literal["keras", "torch"]

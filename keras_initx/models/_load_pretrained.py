@@ -5,7 +5,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -70,12 +70,12 @@ class LoadingPlan(WeightTable[LoadedWeight]):
 
     @property
     def problems(self) -> list[str]:
-        """A message for each weight that cannot be loaded. Only the plan of a dry run can have any."""
-        return [
-            f"{weight.path!r} {weight.shape}: {weight.problem}"
-            for weight in self.weights
-            if weight.problem
-        ]
+        """A message for each weight that cannot be loaded, which only the plan of a dry run has."""
+        messages = []
+        for weight in self.weights:
+            if weight.problem:
+                messages.append(f"{weight.path!r} {weight.shape}: {weight.problem}")
+        return messages
 
     def _columns(self) -> list[Column[LoadedWeight]]:
         columns: list[Column[LoadedWeight]] = [
@@ -88,19 +88,27 @@ class LoadingPlan(WeightTable[LoadedWeight]):
         return filled(columns, self.weights)
 
     def _summary(self) -> str:
-        total, problems, left = len(self.weights), len(self.problems), len(self.left)
-        loaded = f"{total - left - problems} of {total} weights {'to be loaded' if self.dry_run else 'loaded'}"
-        unchanged = f", {left} left unchanged" if left else ""
-        errors = f", {problems} with errors" if problems else ""
-        arrays = [f"{name} {shape}" for name, shape in self.unused.items()]
-        unused = f"; unused arrays: {truncated(arrays)}" if arrays else ""
-        return f"{loaded}{unchanged}{errors}{unused}."
+        total = len(self.weights)
+        left = len(self.left)
+        problems = len(self.problems)
+        state = "to be loaded" if self.dry_run else "loaded"
+        text = f"{total - left - problems} of {total} weights {state}"
+        if left:
+            text += f", {left} left unchanged"
+        if problems:
+            text += f", {problems} with errors"
+        if self.unused:
+            arrays = [f"{name} {shape}" for name, shape in self.unused.items()]
+            text += f"; unused arrays: {truncated(arrays)}"
+        return f"{text}."
 
 
 def _conversion_text(weight: LoadedWeight) -> str:
     if weight.problem:
         return f"ERROR: {weight.problem}"
-    return f"({weight.reason})" if weight.reason else weight.change
+    if weight.reason:
+        return f"({weight.reason})"
+    return weight.change
 
 
 def load_pretrained(
@@ -189,52 +197,31 @@ def load_pretrained(
     weights = find_weights(model)
     memory = _arrays.ModelMemory(weights)
     with _arrays.open_source(source, memory) as (contents, own_layout):
-        steps = _steps(
-            weights, contents, rules, _arrays.layout_of_source(layout, own_layout), memory
-        )
-        used = {name for step in steps for name in step.row.names}
+        source_layout = _arrays.layout_of_source(layout, own_layout)
+        steps = _steps(weights, contents, rules, source_layout, memory)
+        used: set[str] = set()
+        for step in steps:
+            used.update(step.row.names)
         unused = {name: stored.shape for name, stored in contents.items() if name not in used}
         plan = LoadingPlan([step.row for step in steps], unused, dry_run)
         if dry_run:
             return plan
-        if plan.problems:
-            raise ValueError(
-                "`source` must have an array for each weight that is to be loaded. Received: "
-                f"{truncated(plan.problems, '; ')}"
-            )
-        if not used:
-            paths, names = [repr(step.row.path) for step in steps], [*map(repr, unused)]
-            raise ValueError(
-                "`rules` must map weights to arrays, because no array has the name of a weight. "
-                f"Received: weights {truncated(paths)}; arrays {truncated(names)}"
-            )
+        _check_can_load(plan)
         _arrays.spare_late([contents[name] for name in used], memory)
-        with (
-            undone_after_error(atomic) as assign,
-            progress("Loading weights", len(steps), "weights") as advance,
-        ):
-            for weight, _, read in steps:
-                if read:
-                    layout = backend.layout_of(weight.variable.value)
-                    value = (
-                        read(...) if layout is None else backend.placed(read, weight.shape, layout)
-                    )
-                    assign(weight.variable, value)
-                advance(1)
-            refresh_normalizations(step.weight.layer for step in steps if step.read)
+        _load(steps, atomic)
     return plan
 
 
+# Reads a region of the new values of a weight.
+_Read: TypeAlias = Callable[[Region], Array]
+
+
 class _Step(NamedTuple):
-    """A weight, its row in the plan, and a function that reads a region of its new values, `None` if it is left."""
+    """A weight, its row in the plan, and what reads its new values, `None` if it is left."""
 
     weight: ModelWeight
     row: LoadedWeight
-    read: Callable[[Region], Array] | None
-
-
-class _MismatchError(Exception):
-    """Says why arrays cannot be converted to a weight."""
+    read: _Read | None
 
 
 def _steps(
@@ -249,11 +236,10 @@ def _steps(
     steps = []
     missing = 0
     for weight in weights:
-        row, read = LoadedWeight(weight.path, weight.shape, weight.dtype), None
+        row = LoadedWeight(weight.path, weight.shape, weight.dtype)
+        read = None
         candidates = found.get(weight.path)
-        candidate = next(
-            (one for one in candidates or () if contents.keys() >= set(one.names)), None
-        )
+        candidate = _first_stored(candidates or [], contents)
         if candidate is not None:
             stored = [contents[name] for name in candidate.names]
             row = replace(row, names=candidate.names, source_shape=stored[0].shape)
@@ -262,21 +248,73 @@ def _steps(
                 row = replace(row, change=change)
             except _MismatchError as mismatch:
                 row = replace(row, problem=str(mismatch))
+        elif candidates is None and weight.path in found:
+            row = replace(row, reason="by rule")
         elif candidates is None:
-            row = replace(row, reason="by rule" if weight.path in found else "no rule")
+            row = replace(row, reason="no rule")
         elif rules is None:
             row = replace(row, reason="not in the source")
         else:
             missing += 1
             # Comparing all names with all others would be slow.
-            row = replace(row, problem=_no_array(candidates, contents if missing <= LISTED else ()))
+            known = contents if missing <= LISTED else ()
+            row = replace(row, problem=_no_array(candidates, known))
         steps.append(_Step(weight, row, read))
     return steps
 
 
+def _first_stored(
+    candidates: Sequence[_layouts.Candidate], contents: Mapping[str, Stored]
+) -> _layouts.Candidate | None:
+    """Return the first candidate whose arrays all exist, or `None` without one."""
+    for candidate in candidates:
+        if all(name in contents for name in candidate.names):
+            return candidate
+    return None
+
+
 def _no_array(candidates: Sequence[_layouts.Candidate], known: Iterable[str]) -> str:
     names = dict.fromkeys(" and ".join(map(repr, candidate.names)) for candidate in candidates)
-    return f"no array {' or '.join(names)}{close_matches(candidates[-1].names[0], known)}"
+    hint = close_matches(candidates[-1].names[0], known)
+    return f"no array {' or '.join(names)}{hint}"
+
+
+def _check_can_load(plan: LoadingPlan) -> None:
+    """Raise `ValueError` if an array is missing or does not fit, or if no weight is found."""
+    if plan.problems:
+        raise ValueError(
+            "`source` must have an array for each weight that is to be loaded. Received: "
+            f"{truncated(plan.problems, '; ')}"
+        )
+    if not any(row.names for row in plan.weights):
+        paths = [repr(row.path) for row in plan.weights]
+        names = [repr(name) for name in plan.unused]
+        raise ValueError(
+            "`rules` must map weights to arrays, because no array has the name of a weight. "
+            f"Received: weights {truncated(paths)}; arrays {truncated(names)}"
+        )
+
+
+def _load(steps: Sequence[_Step], atomic: bool) -> None:
+    """Read the new values of each weight and assign them."""
+    with (
+        undone_after_error(atomic) as assign,
+        progress("Loading weights", len(steps), "weights") as advance,
+    ):
+        for weight, _, read in steps:
+            if read is not None:
+                layout = backend.layout_of(weight.variable.value)
+                if layout is None:
+                    value = read(...)
+                else:
+                    value = backend.placed(read, weight.shape, layout)
+                assign(weight.variable, value)
+            advance(1)
+        refresh_normalizations(step.weight.layer for step in steps if step.read is not None)
+
+
+class _MismatchError(Exception):
+    """Says why arrays cannot be converted to a weight."""
 
 
 def _conversion(
@@ -285,85 +323,121 @@ def _conversion(
     stored: Sequence[Stored],
     layout: _layouts.KerasLayout,
     memory: _arrays.ModelMemory,
-) -> tuple[str, Callable[[Region], Array]]:
-    """Return how arrays are converted to `weight`, as text and as a function that reads and converts a region of it."""
+) -> tuple[str, _Read]:
+    """Return how arrays are converted to `weight`, as text and as a function.
+
+    The function reads and converts what a region of the weight is made from.
+    """
     for array in stored:
         if not can_be_cast(array.dtype, weight.dtype):
             raise _MismatchError(f"cannot cast {array.dtype} to {weight.dtype}")
-    index = candidate.part
-    if index == "mean":
+    if candidate.part == "mean":
         return _extended(weight, candidate, stored, layout)
-    if callable(index):
-        function = index
-        result = function(np.array(stored[0].read(...)))  # a copy, which it may change
-        made = _arrays.as_stored(result, memory)
-        if made.shape != weight.shape:
-            raise _MismatchError(f"the function returns shape {made.shape}")
-        if not can_be_cast(made.dtype, weight.dtype):
-            raise _MismatchError(f"the function returns {made.dtype}")
+    if callable(candidate.part):
+        return _made_by_function(weight, candidate, candidate.part, stored[0], memory)
+    return _rearranged(weight, candidate, stored, layout)
 
-        spared = made if memory.has(result) else None
 
-        def made_again(region: Region) -> Array:  # so that not all results are kept until the end
-            again = spared or _arrays.as_stored(function(np.array(stored[0].read(...))), memory)
-            with _in_range(weight, candidate):
-                return cast(again.read(region), weight.dtype)
+def _made_by_function(
+    weight: ModelWeight,
+    candidate: _layouts.Candidate,
+    function: Callable[[Array], Any],
+    stored: Stored,
+    memory: _arrays.ModelMemory,
+) -> tuple[str, _Read]:
+    """Return the conversion by a function of a user, which is called to check what it returns."""
 
-        return f"{getattr(function, '__name__', type(function).__name__)}()", made_again
+    def result() -> Any:
+        return function(np.array(stored.read(...)))  # a copy, which it may change
+
+    first_result = result()
+    made = _arrays.as_stored(first_result, memory)
+    if made.shape != weight.shape:
+        raise _MismatchError(f"the function returns shape {made.shape}")
+    if not can_be_cast(made.dtype, weight.dtype):
+        raise _MismatchError(f"the function returns {made.dtype}")
+    spared = made if memory.has(first_result) else None
+
+    def read(region: Region) -> Array:
+        again = spared
+        if again is None:  # so that not all results are kept until the end
+            again = _arrays.as_stored(result(), memory)
+        with _in_range(weight, candidate):
+            return cast(again.read(region), weight.dtype)
+
+    name = getattr(function, "__name__", type(function).__name__)
+    return f"{name}()", read
+
+
+def _rearranged(
+    weight: ModelWeight,
+    candidate: _layouts.Candidate,
+    stored: Sequence[Stored],
+    layout: _layouts.KerasLayout,
+) -> tuple[str, _Read]:
+    """Return the conversion of arrays, or parts of them, to the order of axes of Keras."""
+    index = _index(candidate, stored[0].shape)
     shapes = [array.shape for array in stored]
-    if candidate.third is not None:
-        if math.prod(shapes[0][:1]) % 3:
-            raise _MismatchError(f"the shape {shapes[0]} has no thirds")
-        length = shapes[0][0] // 3
-        index = slice(candidate.third * length, (candidate.third + 1) * length)
     if index is not None:
         try:
             # Arrays of these shapes that take no memory.
             shapes = [np.broadcast_to(np.int8(0), shape)[index].shape for shape in shapes]
         except (IndexError, TypeError) as error:
             raise _MismatchError(f"no part {_index_text(index)}: {error}") from None
-    arrangements = layout.arrangements(weight)
-    arrangement = next((one for one in arrangements if one.can_convert(shapes)), None)
-    if arrangement is None and arrangements:
-        expected = " or ".join(str(one.source) for one in arrangements)
-        raise _MismatchError(f"the shape is {' and '.join(map(str, shapes))} instead of {expected}")
-    if arrangement is None:
-        raise _MismatchError(
-            f"the order of axes of a {type(weight.layer).__name__} in {layout.name} is unknown; pass a function of the "
-            "array, as in `(name, function)`"
-        )
-
+    arrangement = _arrangement(weight, shapes, layout)
     is_sum = arrangement.combined == "summed" and len(stored) > 1
+    computing_dtype = "float64" if is_sum else weight.dtype
 
     def read(region: Region) -> Array:
-        own = arrangement.source_region(region, weight.shape) if index is None else None
+        source_region: Region = ...
+        if index is None:
+            source_region = arrangement.source_region(region, weight.shape)
         parts = []
         with _in_range(weight, candidate):
             for array in stored:
-                part = array.read(own or ...)[... if index is None else index]
-                parts.append(cast(part, "float64" if is_sum else weight.dtype))
+                part = array.read(source_region)
+                if index is not None:
+                    part = part[index]
+                parts.append(cast(part, computing_dtype))
             value = arrangement.apply(parts)
             if is_sum:
                 value = cast(value, weight.dtype)  # rounded once
-        return np.asarray(value if own else value.reshape(weight.shape)[region], order="C")
+        if source_region is ...:
+            value = value.reshape(weight.shape)[region]
+        return np.asarray(value, order="C")
 
-    changes = [
-        "" if index is None else _index_text(index),
-        arrangement.description(shapes, weight.shape),
-    ]
-    return ", ".join(filter(None, changes)), read
+    change = arrangement.description(shapes, weight.shape)
+    if index is not None:
+        change = ", ".join(filter(None, [_index_text(index), change]))
+    return change, read
 
 
-@contextlib.contextmanager
-def _in_range(weight: ModelWeight, candidate: _layouts.Candidate) -> Iterator[None]:
-    """Name the arrays of which `weight` cannot hold all numbers."""
-    try:
-        yield
-    except OverflowError as error:
-        names = " + ".join(map(repr, candidate.names))
-        raise ValueError(
-            f"`source` must have numbers that the weights can hold. Received: {names} for {weight.path!r}, with {error}"
-        ) from None
+def _index(candidate: _layouts.Candidate, shape: Shape) -> Any:
+    """Return the index of the part of an array of this shape to use, or `None` for the whole."""
+    if candidate.third is None:
+        return candidate.part
+    if math.prod(shape[:1]) % 3:
+        raise _MismatchError(f"the shape {shape} has no thirds")
+    length = shape[0] // 3
+    return slice(candidate.third * length, (candidate.third + 1) * length)
+
+
+def _arrangement(
+    weight: ModelWeight, shapes: Sequence[Shape], layout: _layouts.KerasLayout
+) -> _layouts.Arrangement:
+    """Return the first arrangement that converts arrays of these shapes to `weight`."""
+    arrangements = layout.arrangements(weight)
+    for arrangement in arrangements:
+        if arrangement.can_convert(shapes):
+            return arrangement
+    if arrangements:
+        given = " and ".join(str(shape) for shape in shapes)
+        expected = " or ".join(str(arrangement.source) for arrangement in arrangements)
+        raise _MismatchError(f"the shape is {given} instead of {expected}")
+    raise _MismatchError(
+        f"the order of axes of a {type(weight.layer).__name__} in {layout.name} is unknown; pass "
+        "a function of the array, as in `(name, function)`"
+    )
 
 
 def _extended(
@@ -371,15 +445,18 @@ def _extended(
     candidate: _layouts.Candidate,
     stored: Sequence[Stored],
     layout: _layouts.KerasLayout,
-) -> tuple[str, Callable[[Region], Array]]:
-    """Return the same for an array that is smaller than `weight` along one axis, with its mean for the rest."""
+) -> tuple[str, _Read]:
+    """Return the conversion of an array that is smaller than `weight` along one axis.
+
+    The rest of the weight is the mean of the array.
+    """
     small = stored[0].shape
-    fitting = [
-        one
-        for one in layout.arrangements(weight)
-        if one.only_moves_axes and len(one.source) == len(small)
-    ]
-    arrangement = next((one for one in fitting if all(map(operator.le, small, one.source))), None)
+    arrangement = None
+    for one in layout.arrangements(weight):
+        has_rank = one.only_moves_axes and len(one.source) == len(small)
+        if has_rank and all(map(operator.le, small, one.source)):
+            arrangement = one
+            break
     if arrangement is None or len(stored) > 1:
         raise _MismatchError(f"the shape {small} is not that of a part of the weight")
     old = tuple(small[axis] for axis in arrangement.axes)
@@ -398,13 +475,33 @@ def _extended(
     return ", ".join(filter(None, [change, "the rest is the mean"])), read
 
 
+@contextlib.contextmanager
+def _in_range(weight: ModelWeight, candidate: _layouts.Candidate) -> Iterator[None]:
+    """Name the arrays of which `weight` cannot hold all numbers."""
+    try:
+        yield
+    except OverflowError as error:
+        names = " + ".join(map(repr, candidate.names))
+        raise ValueError(
+            "`source` must have numbers that the weights can hold. "
+            f"Received: {names} for {weight.path!r}, with {error}"
+        ) from None
+
+
 def _index_text(index: Any) -> str:
     """Return an index as source text."""
+    parts = index if isinstance(index, tuple) else (index,)
+    texts = [_part_text(part) for part in parts]
+    return f"[{', '.join(texts)}]"
 
-    def part(value: Any) -> str:
-        if not isinstance(value, slice):
-            return "..." if value is ... else str(value)
-        ends = ["" if end is None else str(end) for end in (value.start, value.stop)]
-        return ":".join(ends if value.step is None else [*ends, str(value.step)])
 
-    return f"[{', '.join(map(part, index if isinstance(index, tuple) else (index,)))}]"
+def _part_text(part: Any) -> str:
+    if part is ...:
+        return "..."
+    if not isinstance(part, slice):
+        return str(part)
+    start = "" if part.start is None else part.start
+    stop = "" if part.stop is None else part.stop
+    if part.step is None:
+        return f"{start}:{stop}"
+    return f"{start}:{stop}:{part.step}"

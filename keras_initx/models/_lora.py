@@ -88,22 +88,19 @@ def initialize_lora(
     check_type("model", model, keras.Layer, "a Keras model or layer")
     check_choice("method", method, get_args(Method))
     root = root_seed(seed)
+    drawn_root = root if seed is None else None
     adapted = _adapted(model)
     rows = []
     with progress("LoRA", 2 * len(adapted), "steps") as advance:
         # The error of any layer comes before the first weight is changed.
         factors = []
-        for layer in adapted:
-            factors.append(_checked_factors(*layer, method))
+        for kernel, a, b in adapted:
+            factors.append(_checked_factors(kernel, a, b, method))
             advance(1)
         with undone_after_error() as assign:
-            for layer, pair in zip(adapted, factors, strict=True):
-                for weight, initializer in _starts(*layer, pair, root):
-                    name, used = description(initializer), getattr(initializer, "seed", None)
-                    row = WeightPlan(
-                        weight.path, weight.shape, weight.dtype, weight.nbytes, name, seed=used
-                    )
-                    value, row = draw(weight, initializer, row, root if seed is None else None)
+            for (kernel, a, b), pair in zip(adapted, factors, strict=True):
+                for weight, initializer in _starts(kernel, a, b, pair, root):
+                    value, row = draw(weight, initializer, _row(weight, initializer), drawn_root)
                     assign(weight.variable, value)
                     rows.append(row)
                 advance(1)
@@ -113,22 +110,25 @@ def initialize_lora(
 def _adapted(model: keras.Layer) -> list[tuple[ModelWeight, ModelWeight, ModelWeight]]:
     """Return each kernel that has factors, with these."""
     weights = {weight.path: weight for weight in find_weights(model)}
-    firsts = {
-        path: weight
-        for path, weight in weights.items()
-        if weight.name in ("lora_kernel_a", "lora_embeddings_a")
-        and getattr(weight.layer, "lora_enabled", False)
-    }
-    quantized = [path for path, a in firsts.items() if is_quantized(a.layer)]
-    if quantized or not firsts:
-        raise ValueError(
-            "`model` must have layers with LoRA, none of them quantized: call their `enable_lora(rank)` before, and "
-            f"`quantize` after. Received: model={model.name!r} with {quantized or 'none'}"
-        )
     found = []
-    for path, a in firsts.items():
-        prefix, name = path.removesuffix(a.name), a.name[5:-2]
+    quantized = []
+    for path, a in weights.items():
+        if a.name not in ("lora_kernel_a", "lora_embeddings_a"):
+            continue
+        if not getattr(a.layer, "lora_enabled", False):
+            continue
+        if is_quantized(a.layer):
+            quantized.append(path)
+            continue
+        prefix = path.removesuffix(a.name)
+        name = a.name.removeprefix("lora_").removesuffix("_a")
         found.append((weights[f"{prefix}{name}"], a, weights[f"{prefix}lora_{name}_b"]))
+    if quantized or not found:
+        raise ValueError(
+            "`model` must have layers with LoRA, none of them quantized: call their "
+            "`enable_lora(rank)` before, and `quantize` after. "
+            f"Received: model={model.name!r} with {quantized or 'none'}"
+        )
     return found
 
 
@@ -140,12 +140,13 @@ def _checked_factors(
     Raises:
         ValueError: If the values of the weights do not allow it, or could not hold the result.
     """
-    scale, rank = _scale(a), a.shape[-1]
     if method == "gaussian":
         if _is_trained(b):
             _check_finite(kernel, a, b)
             _check_holds(kernel, _merged(kernel, a, b))
         return None
+    scale = _scale(a)
+    rank = a.shape[-1]
     if scale == 0 or not math.isfinite(scale):
         raise ValueError(
             "`model` must have a finite `lora_alpha` other than 0 in each layer for "
@@ -158,10 +159,11 @@ def _checked_factors(
     known = int((singular > _LEAST_SINGULAR * singular[0]).sum())
     if known < rank:
         raise ValueError(
-            f"`method` must be 'gaussian' for a kernel of a rank below that of its factors, {rank}. "
-            f"Received: method='pissa' for {kernel.path!r} of rank {known}"
+            "`method` must be 'gaussian' for a kernel of a rank below that of its factors, "
+            f"{rank}. Received: method='pissa' for {kernel.path!r} of rank {known}"
         )
-    left, right = left[:, :rank], right[:rank]
+    left = left[:, :rank]
+    right = right[:rank]
     # The entry of largest size in each column of the first factor is positive.
     signs = np.sign(left[np.abs(left).argmax(axis=0), range(rank)])
     with np.errstate(over="ignore"):
@@ -199,6 +201,18 @@ def _starts(
     if not _is_trained(b):
         return gaussian
     return [(kernel, _given(_merged(kernel, a, b))), *gaussian]
+
+
+def _row(weight: ModelWeight, initializer: LayerInitializer) -> WeightPlan:
+    """Return the row of a weight, before it is drawn."""
+    return WeightPlan(
+        weight.path,
+        weight.shape,
+        weight.dtype,
+        weight.nbytes,
+        description(initializer),
+        seed=getattr(initializer, "seed", None),
+    )
 
 
 def _scale(a: ModelWeight) -> float:
@@ -242,11 +256,16 @@ def _check_holds(weight: ModelWeight, matrix: Array) -> None:
 
 
 def _matrix(weight: ModelWeight) -> Array:
-    return backend.host_view(weight.variable.value).astype("float64").reshape(-1, weight.shape[-1])
+    """Return the values of a kernel or factor as a matrix, in float64."""
+    values = backend.host_view(weight.variable.value).astype("float64")
+    return values.reshape(-1, weight.shape[-1])
 
 
 def _given(matrix: Array) -> LayerInitializer:
+    """Return a function of shape and dtype that makes the values of `matrix`."""
+
     def from_kernel(shape: Shape, dtype: DType) -> Tensor:
-        return keras.ops.cast(matrix.reshape(shape).astype(computing_dtype(dtype)), dtype)
+        values = matrix.reshape(shape).astype(computing_dtype(dtype))
+        return keras.ops.cast(values, dtype)
 
     return from_kernel

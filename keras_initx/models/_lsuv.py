@@ -2,9 +2,10 @@
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import keras
 import numpy as np
@@ -74,27 +75,33 @@ class LSUVResult(Tabular[LSUVRow]):
     def _columns(self) -> list[Column[LSUVRow]]:
         return [
             Column("layer", lambda row: row.path, is_text=True),
-            Column("before", lambda row: "" if row.before is None else f"{row.before:.3g}"),
-            Column("after", lambda row: "" if row.after is None else f"{row.after:.3g}"),
+            Column("before", lambda row: _variance_text(row.before)),
+            Column("after", lambda row: _variance_text(row.after)),
             Column("steps", lambda row: row.steps),
-            Column(
-                "status",
-                lambda row: f"{row.status}: {row.reason}" if row.reason else row.status,
-                is_text=True,
-            ),
+            Column("status", _status_text, is_text=True),
         ]
 
     def _headline(self) -> str:
-        statuses = [row.status for row in self.rows]
-        found = ", ".join(
-            f"{statuses.count(status)} {status}"
-            for status in get_args(Status)
-            if status in statuses
-        )
-        return f" of {len(self.rows)} layers: {found or 'none'}, seed {self.seed}"
+        counts = Counter(row.status for row in self.rows)
+        texts = [f"{counts[status]} {status}" for status in get_args(Status) if counts[status]]
+        found = ", ".join(texts) or "none"
+        return f" of {len(self.rows)} layers: {found}, seed {self.seed}"
 
 
-_Values = list[tuple[keras.Variable, Tensor]]
+def _variance_text(variance: float | None) -> str:
+    if variance is None:
+        return ""
+    return f"{variance:.3g}"
+
+
+def _status_text(row: LSUVRow) -> str:
+    if row.reason:
+        return f"{row.status}: {row.reason}"
+    return row.status
+
+
+# Variables with the values to assign to them.
+_Values: TypeAlias = list[tuple[keras.Variable, Tensor]]
 
 
 def lsuv(
@@ -106,7 +113,7 @@ def lsuv(
     max_steps: int = 10,
     batch_size: int = 1024,
 ) -> LSUVResult:
-    """Initialize kernels orthogonally and scale them so that the output of each layer has variance 1 on a batch.
+    """Initialize kernels orthogonally, and scale them so that outputs have variance 1 on a batch.
 
     This is layer-sequential unit-variance (LSUV) initialization. Layer by layer, in execution
     order, a kernel is replaced by a random orthogonal matrix and divided by the standard deviation
@@ -172,45 +179,36 @@ def lsuv(
     x = first_examples(x, batch_size)
     ensure_built(model, x)
     weights = find_weights(model)
-    paths = {
-        layer: path
-        for weight in weights
-        for layer, path in zip(weight.layers, weight.layer_paths, strict=True)
-    }
-    # A layer with no weights but those of another has no path: its kernel is scaled there.
-    named = [layer for layer in named_layers(model) if layer in paths]
-    kernels = {layer: found for layer in named if (found := kernels_of(layer))}
-    seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
+    paths: dict[keras.layers.Layer, str] = {}
+    for weight in weights:
+        paths.update(zip(weight.layers, weight.layer_paths, strict=True))
+    kernels: dict[keras.layers.Layer, Kernels] = {}
+    for layer in named_layers(model):
+        # A layer with no weights but those of another has no path: its kernel is scaled there.
+        found = kernels_of(layer) if layer in paths else None
+        if found is not None:
+            kernels[layer] = found
+
     before = _variances(model, x, kernels, [])
-    fits: dict[keras.layers.Layer, Fit] = {}
-    values: _Values = []
     free = [layer for layer in before if kernels[layer].free]
+    seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
     with progress("LSUV", len(free), "layers") as advance:
-
-        def visit(layer: keras.layers.Layer, outputs: Outputs) -> None:
-            start = [
-                (kernel, _orthonormal(layer, kernel, seeds[id(kernel)]))
-                for kernel in kernels[layer].free
-            ]
-            fits[layer], fitted = _fit(start, outputs, tolerance, max_steps)
-            values.extend(fitted)
-            advance(1)
-
-        forward(model, x, free, [], visit)
-    after = _variances(model, x, kernels, values)
+        scaling = _Scaling(kernels, seeds, tolerance, max_steps, advance)
+        forward(model, x, free, [], scaling.visit)
+    after = _variances(model, x, kernels, scaling.values)
     with undone_after_error() as assign_one:
-        for kernel, value in values:
+        for kernel, value in scaling.values:
             assign_one(kernel, value)
 
     rows = []
     # In execution order; layers that are not called come last.
     for layer in dict.fromkeys([*before, *kernels]):
-        fit = fits.get(
-            layer, Fit(1.0, 0, kernels[layer].reason or "not called, or in a compiled function")
-        )
+        fit = scaling.fits.get(layer)
+        if fit is None:
+            reason = kernels[layer].reason or "not called, or in a compiled function"
+            fit = Fit(1.0, 0, reason)
         variance = after.get(layer)
-        is_scaled = variance is not None and abs(variance - 1) <= tolerance
-        status: Status = "left" if fit.reason else "scaled" if is_scaled else "not reached"
+        status = _status(fit, variance, tolerance)
         rows.append(
             LSUVRow(paths[layer], before.get(layer), variance, fit.steps, status, fit.reason)
         )
@@ -226,11 +224,55 @@ def _variances(
     def visit(layer: keras.layers.Layer, outputs: Outputs) -> None:
         found[layer] = None  # in the order in which calls start
         array = outputs()
-        with np.errstate(invalid="ignore", over="ignore"):
-            found[layer] = None if array is None else float(array.var(dtype="float64"))
+        if array is not None:
+            with np.errstate(invalid="ignore", over="ignore"):
+                found[layer] = float(array.var(dtype="float64"))
 
     forward(model, x, layers, values, visit)
     return found
+
+
+class _Scaling:
+    """Makes new kernels for each layer at which a forward pass stops, and finds their factor.
+
+    Args:
+        kernels: The kernels of each layer.
+        seeds: The seed of each weight, by the id of its variable.
+        tolerance: See `lsuv`.
+        max_steps: See `lsuv`.
+        advance: Function that is called with 1 after each layer.
+
+    Attributes:
+        fits: The `Fit` of each layer that was visited.
+        values: The new values of the kernels for which there is a factor.
+    """
+
+    def __init__(
+        self,
+        kernels: dict[keras.layers.Layer, Kernels],
+        seeds: dict[int, int],
+        tolerance: float,
+        max_steps: int,
+        advance: Callable[[int], object],
+    ) -> None:
+        self.fits: dict[keras.layers.Layer, Fit] = {}
+        self.values: _Values = []
+        self._kernels = kernels
+        self._seeds = seeds
+        self._tolerance = tolerance
+        self._max_steps = max_steps
+        self._advance = advance
+
+    def visit(self, layer: keras.layers.Layer, outputs: Outputs) -> None:
+        """Scale the kernels of a layer, as the `visit` of `forward`."""
+        start = []
+        for kernel in self._kernels[layer].free:
+            value = _orthonormal(layer, kernel, self._seeds[id(kernel)])
+            start.append((kernel, value))
+        fit, values = _fit(start, outputs, self._tolerance, self._max_steps)
+        self.fits[layer] = fit
+        self.values += values
+        self._advance(1)
 
 
 def _orthonormal(layer: keras.layers.Layer, kernel: keras.Variable, seed: int) -> Tensor:
@@ -249,9 +291,10 @@ class Fit(NamedTuple):
 
 
 def _fit(start: _Values, outputs: Outputs, tolerance: float, max_steps: int) -> tuple[Fit, _Values]:
-    """Return the factor that scales the kernels of a layer from `start`, and their new values, none without a factor.
+    """Return the factor that scales the kernels of a layer from `start`, and their new values.
 
-    The kernels have these values when `outputs` is called last, or else their former ones.
+    The kernels have these values when `outputs` is called last. Without a factor there are none,
+    and the kernels have their former ones.
     """
     former = [(kernel, kernel.value) for kernel, _ in start]
 
@@ -272,7 +315,18 @@ def _fit(start: _Values, outputs: Outputs, tolerance: float, max_steps: int) -> 
 
 def _constrained(kernel: keras.Variable, value: Tensor) -> Tensor:
     """Return `value` after applying the constraint of `kernel`."""
-    return value if kernel.constraint is None else kernel.constraint(value)
+    if kernel.constraint is None:
+        return value
+    return kernel.constraint(value)
+
+
+def _status(fit: Fit, variance: float | None, tolerance: float) -> Status:
+    """Return the status of a layer with this variance of its output after the scaling."""
+    if fit.reason:
+        return "left"
+    if variance is not None and abs(variance - 1) <= tolerance:
+        return "scaled"
+    return "not reached"
 
 
 # If the variance grows with less than this power of the kernel's scale, the kernel does not
@@ -282,6 +336,13 @@ _LEAST_POWER = 0.1
 _LEAST_SPREAD = 1e-5
 _VANISHES = Fit(1.0, 0, "its output vanishes or overflows")
 _UNRELATED = Fit(1.0, 0, "its output does not follow its kernel")
+
+
+class _Point(NamedTuple):
+    """The logarithms of a factor that was tried and of the variance that it gave."""
+
+    factor: float
+    variance: float
 
 
 def unit_variance(
@@ -303,32 +364,35 @@ def unit_variance(
     Returns:
         A `Fit` with the best factor found, or with a reason.
     """
-    tried: list[tuple[float, float]] = []
+    tried: list[_Point] = []
     logarithm = 0.0
     while True:
         values = outputs(math.exp(logarithm))
-        if not tried and (reason := _obstacle(values)):
-            return Fit(1.0, 0, reason)
+        obstacle = "" if tried else _obstacle(values)
+        if obstacle:
+            return Fit(1.0, 0, obstacle)
         if values is None or not np.isfinite(values).all():
             return _VANISHES
         variance = float(values.var(dtype="float64"))
         if not 0 < variance < math.inf:
             return _VANISHES
-        tried.append((logarithm, math.log(variance)))
+        last = _Point(logarithm, math.log(variance))
+        tried.append(last)
         if abs(variance - 1) <= tolerance or len(tried) > max_steps:
             break
         if len(tried) > 1:
-            (before, from_), (after, to) = tried[-2:]
-            power = (to - from_) / (after - before)
+            former = tried[-2]
+            power = (last.variance - former.variance) / (last.factor - former.factor)
             if not power > _LEAST_POWER:
                 return _UNRELATED
-        logarithm -= tried[-1][1] / power
+        logarithm -= last.variance / power
         if abs(logarithm) > 80:  # beyond the range of float32
             return _UNRELATED
-    closest = min(tried, key=lambda one: abs(one[1]))
-    if closest is not tried[-1]:
-        outputs(math.exp(closest[0]))
-    return Fit(math.exp(closest[0]), len(tried) - 1)
+    closest = min(tried, key=lambda point: abs(point.variance))
+    factor = math.exp(closest.factor)
+    if closest is not last:
+        outputs(factor)
+    return Fit(factor, len(tried) - 1)
 
 
 def _obstacle(values: Array | None) -> str:
@@ -337,7 +401,9 @@ def _obstacle(values: Array | None) -> str:
         return "its output is not known or not floating-point"
     if not np.isfinite(values).all():
         return "its output is not finite"
-    size = math.sqrt(float(np.square(values, dtype="float64").mean())) if values.size else 0.0
+    size = 0.0
+    if values.size:
+        size = math.sqrt(float(np.square(values, dtype="float64").mean()))
     if not size:
         return "its output is zero"
     if spread(values) <= _LEAST_SPREAD * size:

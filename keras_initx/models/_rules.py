@@ -1,4 +1,4 @@
-"""Rules that map patterns, layer types and functions to initializers, which are bound to one weight."""
+"""Rules from patterns, layer types and functions to initializers, which are bound to one weight."""
 
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
@@ -59,7 +59,8 @@ def initializers_by_rule(
                 like_it = close_matches(condition, [weight.path for weight in weights])
                 hint = like_it or f"; an existing path is {weights[0].path!r}"
             raise ValueError(
-                f"Each of `rules` must match a weight. Received: {condition!r}, which matches none{hint}"
+                "Each of `rules` must match a weight. "
+                f"Received: {condition!r}, which matches none{hint}"
             )
         for path in paths:
             found.setdefault(path, initializer)
@@ -70,24 +71,26 @@ def _checked(
     condition: Any, value: InitializerLike | None
 ) -> keras.initializers.Initializer | None:
     """Return the initializer of a rule."""
-    is_layer_type = isinstance(condition, type) and issubclass(condition, keras.Layer)
-    if not (
-        is_layer_type
-        or isinstance(condition, str)
-        or (callable(condition) and not isinstance(condition, type))
-    ):
+    if not _is_condition(condition):
         raise TypeError(
-            f"`rules` must have patterns, layer types or functions as keys. Received: {condition!r} as a key"
+            "`rules` must have patterns, layer types or functions as keys. "
+            f"Received: {condition!r} as a key"
         )
     if value is None:
         return None
     initializer = check_initializer(f"rules[{condition!r}]", value)
     if has_seed(initializer.get_config()):
         raise ValueError(
-            "`rules` must have initializers without seeds: each weight gets its own, derived from `seed`. "
-            f"Received: {initializer!r} for {condition!r}"
+            "`rules` must have initializers without seeds: each weight gets its own, derived from "
+            f"`seed`. Received: {initializer!r} for {condition!r}"
         )
     return initializer
+
+
+def _is_condition(condition: Any) -> bool:
+    if isinstance(condition, type):
+        return issubclass(condition, keras.Layer)
+    return isinstance(condition, str) or callable(condition)
 
 
 def _matches(condition: Condition, weight: ModelWeight) -> bool:
@@ -95,9 +98,9 @@ def _matches(condition: Condition, weight: ModelWeight) -> bool:
         return matches_path(condition, weight.path)
     if isinstance(condition, type):
         # Not biases, for which an initializer for kernels is unsuitable.
-        return len(weight.shape) > 1 and any(
-            isinstance(layer, condition) for layer in weight.layers
-        )
+        if len(weight.shape) < 2:
+            return False
+        return any(isinstance(layer, condition) for layer in weight.layers)
     return bool(condition(weight))
 
 
@@ -107,20 +110,26 @@ def matches_path(pattern: str, path: str) -> bool:
     return fnmatch.fnmatchcase(path, pattern.replace("[", "[[]"))
 
 
+def _namesakes() -> dict[type, Any]:
+    """Return the class in this package for each class of Keras that has one with the same name."""
+    found = {}
+    for entry in catalog():
+        namesake = getattr(keras.initializers, entry.cls.__name__, None)
+        if namesake is not None:
+            found[namesake] = entry.cls
+    return found
+
+
 # Keras classes whose counterparts here have the same distribution, and the same bits on every
 # backend.
-_NAMESAKES = {
-    own: entry.cls
-    for entry in catalog()
-    if (own := getattr(keras.initializers, entry.cls.__name__, None))
-}
+_NAMESAKES = _namesakes()
 _AXES = ("input_axes", "output_axes")
 
 
 def with_seed_and_axes(
     initializer: keras.initializers.Initializer, seed: int, weight: ModelWeight
 ) -> keras.initializers.Initializer:
-    """Return a copy of `initializer` for `weight`, with a seed, and with the axes of a kernel if it has none.
+    """Return a copy of `initializer` for `weight`, with a seed, and with axes if it has none.
 
     An initializer of Keras is replaced by its counterpart in this package. Nested initializers get
     seeds and axes too. An initializer of a user whose config lacks an argument is returned itself:
@@ -136,27 +145,26 @@ def with_seed_and_axes(
     if given is None:
         return initializer
     if type(initializer) is keras.initializers.TruncatedNormal:
-        given["stddev"] *= truncated_quantiles(
-            -2.0, 2.0
-        ).stddev  # Keras takes the value before truncation.
+        # Keras takes the value before truncation.
+        given["stddev"] *= truncated_quantiles(-2.0, 2.0).stddev
     if "seed" in given:
         given["seed"] = seed
-    if (
-        isinstance(initializer, ChronoBias) and initializer.cell is None
-    ):  # the layer does not call it here
-        given["cell"] = "lstm" if is_lstm(weight.layer) else "gru" if is_gru(weight.layer) else None
-    without_axes = given.get("input_axes") is given.get("output_axes") is None
-    if without_axes and weight.axes and _needs_axes(cls, *weight.axes, len(weight.shape)):
-        given["input_axes"], given["output_axes"] = map(list, weight.axes)
+    if isinstance(initializer, ChronoBias) and initializer.cell is None:
+        # It would look at the layer that calls it, and no layer does here.
+        given["cell"] = _cell_name(weight.layer)
+    without_axes = given.get("input_axes") is None and given.get("output_axes") is None
+    axes = weight.axes if without_axes else None
+    if axes is not None and _needs_axes(cls, *axes, len(weight.shape)):
+        inputs, units = axes
+        given["input_axes"] = list(inputs)
+        given["output_axes"] = list(units)
     try:
-        arguments = {
-            name: _argument_for(value, derived_seed(seed, name), weight)
-            for name, value in given.items()
-        }
+        arguments = {}
+        for name, value in given.items():
+            arguments[name] = _argument_for(value, derived_seed(seed, name), weight)
         copy: keras.initializers.Initializer = cls.from_config(arguments)
-    except (
-        Exception
-    ):  # A user's class may refuse its own config, or hold one that is not registered.
+    except Exception:
+        # A user's class may refuse its own config, or hold one that is not registered.
         return initializer
     if "seed" not in given and isinstance(copy, RandomInitializer):
         copy = with_seed(copy, seed)
@@ -171,16 +179,30 @@ def _arguments(initializer: keras.initializers.Initializer) -> dict[str, Any] | 
         # Not the config: a nested initializer of a user may lack one, or not be registered.
         return initializer._arguments()
     arguments = dict(initializer.get_config())
-    return arguments if arguments.keys() >= parameters_of(type(initializer)).keys() else None
+    if arguments.keys() >= parameters_of(type(initializer)).keys():
+        return arguments
+    return None
+
+
+def _cell_name(layer: keras.Layer) -> str | None:
+    """Return the `cell` of a `ChronoBias` for `layer`, or `None` if it has no gates."""
+    if is_lstm(layer):
+        return "lstm"
+    if is_gru(layer):
+        return "gru"
+    return None
 
 
 def _needs_axes(cls: type, inputs: Shape, units: Shape, rank: int) -> bool:
-    """Return whether an initializer of type `cls` takes axes and its defaults would be different."""
+    """Return whether an initializer of type `cls` takes axes and would not choose these itself."""
     if not parameters_of(cls).keys() >= set(_AXES):
         return False
-    if issubclass(cls, MatrixInitializer):  # which needs each axis exactly once
-        return rank > 2 and sorted(inputs + units) == list(range(rank)) and bool(inputs and units)
-    return (inputs, units) != default_axes(rank)
+    if not issubclass(cls, MatrixInitializer):
+        return (inputs, units) != default_axes(rank)
+    if rank < 3 or not inputs or not units:
+        return False
+    # It needs each axis exactly once.
+    return sorted(inputs + units) == list(range(rank))
 
 
 def _argument_for(value: Any, seed: int, weight: ModelWeight) -> Any:
@@ -189,9 +211,8 @@ def _argument_for(value: Any, seed: int, weight: ModelWeight) -> Any:
         return [_argument_for(item, derived_seed(seed, i), weight) for i, item in enumerate(value)]
     if isinstance(value, keras.initializers.Initializer):
         return with_seed_and_axes(value, seed, weight)
-    if (
-        isinstance(value, Mapping) and "class_name" in value
-    ):  # in the config of a user's initializer
+    # In the config of a user's initializer.
+    if isinstance(value, Mapping) and "class_name" in value:
         inner = keras.saving.deserialize_keras_object(value)
         if isinstance(inner, keras.initializers.Initializer):
             return keras.saving.serialize_keras_object(with_seed_and_axes(inner, seed, weight))
@@ -199,27 +220,37 @@ def _argument_for(value: Any, seed: int, weight: ModelWeight) -> Any:
 
 
 def description(initializer: Callable[..., Any]) -> str:
-    """Return an initializer as a constructor call, without seed, axes and default arguments, or a function's name."""
+    """Return an initializer as a constructor call, or the name of a function.
+
+    Without seed, axes and default arguments.
+    """
+    class_name = type(initializer).__name__
     if not isinstance(initializer, keras.initializers.Initializer):
-        return str(getattr(initializer, "__name__", type(initializer).__name__))
-    parameters, arguments = parameters_of(type(initializer)), _arguments(initializer)
+        return str(getattr(initializer, "__name__", class_name))
+    arguments = _arguments(initializer)
     if arguments is None:
-        return f"{type(initializer).__name__}(...)"
-    shown = (
-        f"{name}={_argument_text(value)}"
-        for name, value in arguments.items()
-        if name not in ("seed", *_AXES)
-        and (name not in parameters or not are_equal(value, parameters[name].default))
-    )
-    return f"{type(initializer).__name__}({', '.join(shown)})"
+        return f"{class_name}(...)"
+    parameters = parameters_of(type(initializer))
+    shown = []
+    for name, value in arguments.items():
+        if name in ("seed", *_AXES):
+            continue
+        if name in parameters and are_equal(value, parameters[name].default):
+            continue
+        shown.append(f"{name}={_argument_text(value)}")
+    return f"{class_name}({', '.join(shown)})"
 
 
 def _argument_text(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_argument_text, value))}]"
+        items = [_argument_text(item) for item in value]
+        return f"[{', '.join(items)}]"
     if isinstance(value, keras.initializers.Initializer):
         return description(value)
     if is_array(value):
         return f"<array of shape {tuple(value.shape)}>"
-    value = value.item() if isinstance(value, np.generic | np.ndarray) else value
-    return f"{value:.4g}" if isinstance(value, float) else repr(value)
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.item()
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return repr(value)

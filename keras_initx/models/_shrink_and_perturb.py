@@ -71,13 +71,15 @@ def shrink_and_perturb(
     check_model("model", model)
     check_not_negative("shrink", shrink)
     check_not_negative("perturb", perturb)
-    for name, flag in (("reset", reset), ("atomic", atomic), ("dry_run", dry_run)):
-        check_flag(name, flag)
+    check_flag("reset", reset)
+    check_flag("atomic", atomic)
+    check_flag("dry_run", dry_run)
     root = root_seed(seed)
-    steps = [
-        step if step.weight.variable.trainable else _left(step)
-        for step in planned(model, rules, root)
-    ]
+    steps = []
+    for step in planned(model, rules, root):
+        if not step.weight.variable.trainable:
+            step = _left(step)
+        steps.append(step)
     if dry_run:
         return InitializationPlan([step.row for step in steps], root, dry_run)
 
@@ -88,8 +90,9 @@ def shrink_and_perturb(
         result = keras.ops.cast(float(shrink) * old + float(perturb) * fresh, weight.dtype)
         if overflows(result, old, fresh):
             raise ValueError(
-                f"`shrink` and `perturb` must give numbers that the weights can hold. Received: {shrink=}, {perturb=}, "
-                f"which give numbers beyond the range of {weight.dtype} for {weight.path!r}"
+                "`shrink` and `perturb` must give numbers that the weights can hold. "
+                f"Received: {shrink=}, {perturb=}, which give numbers beyond the range of "
+                f"{weight.dtype} for {weight.path!r}"
             )
         return result
 
@@ -99,6 +102,7 @@ def shrink_and_perturb(
 
 
 def _left(step: Step) -> Step:
+    """Return the step of a weight that is not drawn."""
     row = replace(
         step.row,
         initializer=None,

@@ -1,4 +1,4 @@
-"""What tells one weight from another, and one set of weights from another: seeds by path, and a digest."""
+"""What tells weights apart: the seed of each by its path, and a digest of all."""
 
 import functools
 import hashlib
@@ -70,8 +70,11 @@ def weights_digest(model: keras.Model) -> str:
         >>> weights_digest(model)
         '47ba36bc2d1d7b6714b98d459a3b46ad'
     """
+    check_model("model", model)
+    weights = sorted(find_weights(model), key=lambda weight: weight.path)
     whole = hashlib.blake2b(digest_size=16)
-    for weight in sorted(find_weights(check_model("model", model)), key=lambda weight: weight.path):
+    for weight in weights:
+        values = backend.host_view(weight.variable.value)
         whole.update(f"{weight.path} {weight.dtype} {weight.shape}\n".encode())
-        whole.update(np.ascontiguousarray(backend.host_view(weight.variable.value)).tobytes())
+        whole.update(np.ascontiguousarray(values).tobytes())
     return whole.hexdigest()
