@@ -47,9 +47,10 @@ def _example_counts(name: str, arrays: Batch) -> list[int]:
             raise TypeError(
                 f"`{name}` must be an array, or a list or dict of arrays. Received: {name} with {kind}"
             )
-        dtype = array.dtype
-        if not keras.ops.is_tensor(array):
-            dtype = np.asarray(array).dtype
+        if keras.ops.is_tensor(array):
+            dtype = array.dtype
+        else:
+            dtype = np.asarray(array).dtype  # a data frame has none
         # Keras would drop the imaginary parts and the mask.
         if isinstance(array, np.ma.MaskedArray) or "complex" in str(dtype):
             raise TypeError(
