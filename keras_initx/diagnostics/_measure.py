@@ -14,7 +14,7 @@ from keras_initx._keras import compiled_loss, layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._losses import Guessed
-from keras_initx.diagnostics._recorder import Progress, Record, Recorder
+from keras_initx.diagnostics._recorder import LayerRecord, Progress, Recorder
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.diagnostics._weights import (
@@ -297,7 +297,7 @@ def _layer_report(
     weights: Sequence[keras.Variable],
     gradients: Mapping[int, float],
 ) -> LayerReport:
-    facts, record = recorder.facts[layer], recorder.records.get(layer, Record())
+    facts, record = recorder.facts[layer], recorder.records.get(layer, LayerRecord())
     reports = weight_reports(layer, weights, gradients)
     # The kernels of an adapter come after the one that they are added to, which may be quantized.
     gains = (weight.gain for weight in reports if not weight.name.startswith("lora_"))
@@ -336,7 +336,7 @@ def _norm_of(norms: Iterable[float]) -> float:
     return float(sum(norm**2 for norm in norms) ** 0.5)
 
 
-def _dead(record: Record) -> float | None:
+def _dead(record: LayerRecord) -> float | None:
     """Return the fraction of the units that an activation makes zero for the whole batch, or `None` without one."""
     if not (record.before and record.after):
         return None
