@@ -391,9 +391,9 @@ class LostSignals:
     def add_output(self, layer: keras.layers.Layer, signal: Signal) -> None:
         """Record the output of `layer`."""
         is_small = layer in self._zero or signal.std < self._least
-        if is_small and self._is_over:
-            self._row = []
         if is_small:
+            if self._is_over:
+                self._row = []
             self._row.append(layer)
         self._is_over = not is_small
 

@@ -112,7 +112,7 @@ class Report:
         }
         for field in dataclasses.fields(layer):
             data[field.name] = getattr(layer, field.name)
-        # Those that hold objects.
+        # Objects become dicts.
         data["first_inputs"] = _signal_as_dict(layer.first_inputs)
         data["before"] = _signal_as_dict(layer.before)
         data["after"] = _signal_as_dict(layer.after)
@@ -233,6 +233,7 @@ class Report:
             widths[column.header] = GAP + max(map(text_width, texts))
         names = ["layer", *(layer.name for layer in self.layers)]
         needed = min(_MARK_WIDTH + max(map(text_width, names)), _LEAST_NAME)
+        # Until the names have room.
         for header in _DISPENSABLE:
             if width - sum(widths.values()) < needed:
                 widths.pop(header, None)
