@@ -1,4 +1,4 @@
-"""Signal propagation: run a batch through a model, measure each layer, and report problems with the weights."""
+"""Signal propagation: run a batch through a model, measure each layer, and report problems."""
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 

@@ -1,5 +1,6 @@
 """The function `diagnose`: check its arguments, measure the model, and evaluate the rules."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, Unpack
@@ -13,20 +14,39 @@ from keras_initx.diagnostics._measure import Batch, measure
 from keras_initx.diagnostics._recorder import Progress
 from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics._rule import Rule
-from keras_initx.diagnostics._verdicts import ThresholdOptions, Thresholds
+from keras_initx.diagnostics._verdicts import ThresholdOptions, Thresholds, Verdict
 from keras_initx.structure import check_data, ensure_built, first_examples
 
 __all__ = ["DiagnoseOptions", "diagnose"]
 
-# Causes before effects: in the order of the modules, and of the functions within a module.
-_MODULES = (_weight_rules, _signal_rules, _gradient_rules)
-RULES = tuple(
-    rule for module in _MODULES for rule in vars(module).values() if isinstance(rule, Rule)
+# The order of the verdicts in a report: causes before effects.
+RULES: tuple[Rule, ...] = (
+    _weight_rules.all_zero,
+    _weight_rules.constant,
+    _weight_rules.identical_units,
+    _weight_rules.twins,
+    _weight_rules.forget_bias,
+    _weight_rules.shut_gates,
+    _weight_rules.wrong_fan,
+    _signal_rules.unscaled_inputs,
+    _signal_rules.exploding,
+    _signal_rules.focused_attention,
+    _signal_rules.saturated,
+    _signal_rules.saturated_output,
+    _signal_rules.large_first_loss,
+    _signal_rules.dead,
+    _signal_rules.vanishing,
+    _signal_rules.alike,
+    _gradient_rules.vanishing_gradient,
+    _gradient_rules.exploding_gradient,
 )
 
 
 class DiagnoseOptions(ThresholdOptions, total=False):
-    """The keyword arguments of `diagnose`, for editors and type checkers. A test checks that they match."""
+    """The keyword arguments of `diagnose`, for editors and type checkers.
+
+    A test checks that they match.
+    """
 
     loss: Loss | None
     batch_size: int
@@ -43,7 +63,9 @@ def diagnose(
     progress: Progress | None = None,
     **thresholds: Unpack[ThresholdOptions],
 ) -> Report:
-    """Run a batch through `model` and report problems caused by its weights, with locations and remedies.
+    """Run a batch through `model` and report problems caused by its weights.
+
+    Each problem comes with its location and a remedy.
 
     The model runs in training mode: dropout is active, and batch normalization uses batch
     statistics instead of its initial moving averages. The output of each layer is reduced to a few
@@ -98,22 +120,40 @@ def diagnose(
         x, y, loss=loss, batch_size=batch_size, progress=progress, **thresholds
     )
     x = first_examples(x, batch_size)
-    y = first_examples(y, batch_size) if y is not None else None
+    if y is not None:
+        y = first_examples(y, batch_size)
     ensure_built(model, x)
-    value = loss_function(model, loss) if y is not None else None
-    guessed = functools.partial(guessed_losses, model, loss)
+    compute_loss = None
+    if y is not None:
+        compute_loss = loss_function(model, loss)
     measured = measure(
-        model, x, y, loss=value, guessed=guessed, thresholds=limits, progress=progress
+        model,
+        x,
+        y,
+        loss=compute_loss,
+        guessed=functools.partial(guessed_losses, model, loss),
+        thresholds=limits,
+        progress=progress,
     )
-    verdicts = [verdict for rule in RULES for verdict in rule.verdicts(measured)]
+    verdicts: list[Verdict] = []
+    for rule in RULES:
+        verdicts.extend(rule.verdicts(measured))
+    # The sort is stable: notes come last, and otherwise the order stays.
     verdicts.sort(key=lambda verdict: verdict.level == "note")
     return Report(measured.layers, measured.inputs, verdicts, limits)
 
 
 def check_arguments(x: Batch, y: Batch | None, **options: Unpack[DiagnoseOptions]) -> Thresholds:
-    """Check the arguments of `diagnose` without a model, and return the thresholds. Errors are those of `diagnose`."""
+    """Check the arguments of `diagnose` without a model, and return the thresholds.
+
+    Errors are those of `diagnose`.
+    """
     thresholds: dict[str, Any] = {**options}
     check_data(x, y, thresholds.pop("batch_size", 1))
     check_loss(thresholds.pop("loss", None))
     check_type("progress", thresholds.pop("progress", None), Callable | None, "a function")
+    known = tuple(field.name for field in dataclasses.fields(Thresholds))
+    unknown = sorted(thresholds.keys() - set(known))
+    if unknown:
+        raise TypeError(f"`thresholds` must be among {known}. Received: thresholds={unknown}")
     return Thresholds(**thresholds)

@@ -12,7 +12,14 @@ from keras_initx.structure import NORMALIZATIONS
 
 @dataclass(eq=False)
 class _Node:
-    """A tensor: the layer that produced it, `None` for model inputs, and its consumers."""
+    """A tensor of a forward pass.
+
+    Attributes:
+        tensor: The tensor.
+        origin: The layer that produced it, or `None` for model inputs.
+        consumers: The layers and operations that were called with it.
+        joined: The model inputs that were concatenated with outputs of layers to make it.
+    """
 
     tensor: weakref.ref[Tensor]
     origin: keras.layers.Layer | None
@@ -21,7 +28,10 @@ class _Node:
 
 
 class ForwardGraph:
-    """The graph of a forward pass: layers, operations, and the tensors between them. It keeps no tensor alive."""
+    """The graph of a forward pass: layers, operations, and the tensors between them.
+
+    It keeps no tensor alive.
+    """
 
     def __init__(self) -> None:
         self._nodes: dict[int, _Node] = {}
@@ -47,21 +57,26 @@ class ForwardGraph:
         return node is not None and node.origin is None
 
     def joined(self, tensor: Tensor) -> list[Tensor]:
-        """Return the model inputs that were concatenated with outputs of layers to make `tensor`."""
+        """Return the model inputs that were concatenated with others to make `tensor`."""
         node = self._find(tensor)
-        return [
-            part for reference in (node.joined if node else []) if (part := reference()) is not None
-        ]
+        if node is None:
+            return []
+        parts = [reference() for reference in node.joined]
+        return [part for part in parts if part is not None]
 
     def origin(self, tensor: Tensor) -> keras.layers.Layer | None:
         """Return the layer that produced `tensor`, or `None` if it is unknown."""
         node = self._find(tensor)
-        return node and node.origin
+        if node is None:
+            return None
+        return node.origin
 
     def add_consumer(self, consumer: keras.Operation, tensors: Iterable[Tensor]) -> None:
         """Record that a layer or an operation is called with `tensors`."""
-        for node in filter(None, map(self._find, tensors)):
-            node.consumers.append(consumer)
+        for tensor in tensors:
+            node = self._find(tensor)
+            if node is not None:
+                node.consumers.append(consumer)
 
     def add_outputs(
         self,
@@ -80,48 +95,65 @@ class ForwardGraph:
             is_origin: Whether `producer` is the origin of the outputs; otherwise it is the origin
                 of the inputs.
         """
-        nodes = [node for node in map(self._find, inputs) if node]
-        origins = [producer] if is_origin else [node.origin for node in nodes]
-        joined = [] if is_origin else [part for node in nodes for part in node.joined]
+        nodes = [self._find(tensor) for tensor in inputs]
+        known = [node for node in nodes if node is not None]
+        joined: list[weakref.ref[Tensor]] = []
+        if is_origin:
+            origins = [producer]
+        else:
+            origins = [node.origin for node in known if node.origin is not None]
+            for node in known:
+                joined += node.joined
         if type(producer).__name__ == "Concatenate":  # the layer, and the operation
-            joined += [node.tensor for node in nodes if node.origin is None]
+            joined += [node.tensor for node in known if node.origin is None]
         for tensor in outputs:
-            node = self._find(tensor)
-            if node:
+            output = self._find(tensor)
+            if output is not None:
                 # It is passed on unchanged.
-                node.consumers = [
-                    consumer for consumer in node.consumers if consumer is not producer
-                ]
-            elif origins:
-                node = self._add(
-                    tensor, next((origin for origin in origins if origin is not None), None)
-                )
-                node.joined = joined
-            self._outputs.setdefault(producer, []).append(node)
+                others = [consumer for consumer in output.consumers if consumer is not producer]
+                output.consumers = others
+            elif is_origin or known:
+                output = self._add(tensor, origins[0] if origins else None)
+                output.joined = joined
+            self._outputs.setdefault(producer, []).append(output)
 
     def consumers(self, producer: keras.Operation) -> list[list[keras.Operation]]:
         """Return the layers and operations that each output of `producer` was passed to."""
-        return [node.consumers if node else [] for node in self._outputs.get(producer, [])]
+        outputs = self._outputs.get(producer, [])
+        return [output.consumers if output else [] for output in outputs]
 
     def only_consumer(self, layer: keras.layers.Layer) -> keras.Operation | None:
         """Return the layer or operation that alone takes the outputs of `layer`, or `None`."""
-        found = {consumer for some in self.consumers(layer) for consumer in some}
-        return found.pop() if len(found) == 1 else None
+        found: set[keras.Operation] = set()
+        for consumers in self.consumers(layer):
+            found.update(consumers)
+        if len(found) != 1:
+            return None
+        return found.pop()
 
     def normalization_after(self, layer: keras.layers.Layer) -> keras.layers.Layer | None:
-        """Return the normalization layer that is the only consumer of the outputs of `layer`, or `None`."""
-        consumers = self.consumers(layer)
-        if all(consumers) and all(
-            isinstance(consumer, NORMALIZATIONS) for some in consumers for consumer in some
-        ):
-            return consumers[0][0] if consumers else None
-        return None
+        """Return the normalization layer that the outputs of `layer` are passed to, or `None`.
+
+        It is `None` if an output is passed to anything else, or to nothing.
+        """
+        first = None
+        for consumers in self.consumers(layer):
+            if not consumers:
+                return None
+            if not all(isinstance(consumer, NORMALIZATIONS) for consumer in consumers):
+                return None
+            if first is None:
+                first = consumers[0]
+        return first
 
     def _find(self, tensor: Tensor) -> _Node | None:
         node = self._nodes.get(id(tensor))
         # An id may be reused after a tensor is deleted.
-        return node if node and node.tensor() is tensor else None
+        if node is None or node.tensor() is not tensor:
+            return None
+        return node
 
     def _add(self, tensor: Tensor, origin: keras.layers.Layer | None) -> _Node:
-        self._nodes[id(tensor)] = node = _Node(weakref.ref(tensor), origin)
+        node = _Node(weakref.ref(tensor), origin)
+        self._nodes[id(tensor)] = node
         return node

@@ -31,8 +31,10 @@ def layer_facts(model: keras.Model) -> dict[keras.layers.Layer, LayerFacts]:
     facts = {}
     for layer, name in named_layers(model).items():
         own = own_weights(layer)
-        # The cell of a recurrent layer multiplies the inputs.
-        on_inputs = layer.weights if isinstance(layer, keras.layers.RNN) else own
+        on_inputs = own
+        if isinstance(layer, keras.layers.RNN):
+            # Its cell multiplies the inputs.
+            on_inputs = layer.weights
         facts[layer] = LayerFacts(
             name=name,
             own_weights=own,

@@ -38,8 +38,8 @@ def check_loss(loss: Loss | None) -> None:
             keras.losses.get(one)
         except ValueError:
             raise ValueError(
-                "`loss` must be the name of a loss, a `keras.losses.Loss`, a function of targets and outputs, or a "
-                f"list or dict of them. Received: loss={loss!r}"
+                "`loss` must be the name of a loss, a `keras.losses.Loss`, a function of targets "
+                f"and outputs, or a list or dict of them. Received: loss={loss!r}"
             ) from None
 
 
@@ -58,8 +58,8 @@ def loss_function(
     if loss is None:
         if getattr(model, "loss", None) is None and not _computes_own_loss(model):
             raise ValueError(
-                "`loss` is required with `y` unless the model is compiled with one: a name as in `compile`, a "
-                "function. Received: loss=None"
+                "`loss` is required with `y` unless the model is compiled with one: a name as in "
+                "`compile`, a function. Received: loss=None"
             )
         return None
     compiled = _compiled(loss, _output_names(model))
@@ -115,8 +115,9 @@ def guessed_losses(
     for one, aims, output in seen:
         losses_of_output = sum(other is output for _, _, other in seen)
         pair = _value_and_guess(one, aims, output)
-        if pair and losses_of_output == 1:
-            found.append((output, *pair))
+        if pair is not None and losses_of_output == 1:
+            value, guess = pair
+            found.append((output, value, guess))
     return found
 
 
@@ -166,29 +167,55 @@ def _value_and_guess(loss: Loss, targets: Tensor, outputs: Tensor) -> tuple[floa
             kind = _BINARY[0]
     else:
         loss = keras.losses.get(loss)
-        kind = type(loss) if isinstance(loss, keras.losses.Loss) else loss
-    if kind in _DISTANCES and math.prod(targets.shape) == math.prod(outputs.shape):
-        aims = array_of(targets)
-        errors = array_of(outputs).reshape(aims.shape) - aims
-        rows: Loss = _Counts()
-        counts = array_of(rows(targets, outputs)).reshape(-1) != 0
-        if not counts.all():
-            # What a mask leaves out may have any targets. A blind guess is the same for all rows
-            # that are left.
-            aims = aims.reshape(len(counts), -1)[counts]
-            errors = errors.reshape(len(counts), -1)[counts]
-        if not aims.size:
-            return None
-        moments = Moments(errors)
-        return moments.norm / math.sqrt(moments.size), spread(aims)
-    if kind in (*_BINARY, *_DENSE, *_SPARSE):
-        axis = -1
+        kind = loss
         if isinstance(loss, keras.losses.Loss):
-            config = loss.get_config()
-            axis = config.get("axis", -1)
-            # A sum is no measure of a guess.
-            loss = kind.from_config({**config, "reduction": "sum_over_batch_size"})
-        classes = 2 if kind in _BINARY else outputs.shape[axis]
-        mean = _compiled(loss).compute_loss(y=targets, y_pred=outputs)
-        return float(array_of(mean)) * backend.replicas(), math.log(classes)
+            kind = type(loss)
+    if kind in _DISTANCES and math.prod(targets.shape) == math.prod(outputs.shape):
+        return _distance_and_guess(targets, outputs)
+    if kind in (*_BINARY, *_DENSE, *_SPARSE):
+        return _crossentropy_and_guess(loss, kind, targets, outputs)
     return None
+
+
+def _distance_and_guess(targets: Tensor, outputs: Tensor) -> tuple[float, float] | None:
+    """Return root mean squares: of the errors, and of those of the mean of the targets.
+
+    It is `None` where a mask leaves nothing.
+    """
+    aims = array_of(targets)
+    errors = array_of(outputs).reshape(aims.shape) - aims
+    rows: Loss = _Counts()
+    counts = array_of(rows(targets, outputs)).reshape(-1) != 0
+    if not counts.all():
+        # What a mask leaves out may have any targets. A blind guess is the same for all rows
+        # that are left.
+        aims = aims.reshape(len(counts), -1)[counts]
+        errors = errors.reshape(len(counts), -1)[counts]
+    if not aims.size:
+        return None
+    moments = Moments(errors)
+    return moments.norm / math.sqrt(moments.size), spread(aims)
+
+
+def _crossentropy_and_guess(
+    loss: Loss, kind: Any, targets: Tensor, outputs: Tensor
+) -> tuple[float, float]:
+    """Return the mean crossentropy, and that of equal probabilities.
+
+    Args:
+        loss: The loss, or a name that says only that it is a crossentropy.
+        kind: Its class, or the function that it is.
+        targets: The targets.
+        outputs: The outputs.
+    """
+    axis = -1
+    if isinstance(loss, keras.losses.Loss):
+        config = loss.get_config()
+        axis = config.get("axis", -1)
+        # A sum is no measure of a guess.
+        loss = kind.from_config({**config, "reduction": "sum_over_batch_size"})
+    classes = 2
+    if kind not in _BINARY:
+        classes = outputs.shape[axis]
+    mean = _compiled(loss).compute_loss(y=targets, y_pred=outputs)
+    return float(array_of(mean)) * backend.replicas(), math.log(classes)

@@ -14,7 +14,7 @@ from keras_initx._keras import compiled_loss, layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._losses import Guessed
-from keras_initx.diagnostics._recorder import Progress, Record, Recorder
+from keras_initx.diagnostics._recorder import LayerRecord, Progress, Recorder
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.diagnostics._weights import (
@@ -178,38 +178,42 @@ def measure(
             if y is not None:
                 # The compiled loss builds itself at its first call, which is not possible while
                 # gradients are traced.
-                has_loss = not np.isnan(array_of(_loss_value(model, loss, x, y, outputs))).any()
+                value = array_of(_loss_value(model, loss, x, y, outputs))
+                has_loss = not np.isnan(value).any()
                 recorder.record_losses(guessed(y, outputs))
             del outputs
         trained = _trained(model)
         if y is not None and trained:
-            # Below a NaN, the gradient of a ReLU is 0 on JAX and NaN elsewhere.
-            found = [math.nan] * len(trained)
             if has_loss:
-                kept = vars(model).get(_KEPT) if loss is None else None
-                found = (kept or _gradient_norms(model, loss))(x, y)
-            gradients = dict(zip(map(id, trained), found, strict=True))
-    weights_by_layer = _weights_by_layer(model, recorder)
-    layers = [
-        _layer_report(recorder, layer, weights, gradients)
-        for layer, weights in weights_by_layer.items()
-    ]
+                norms = _gradient_norms(model, loss)(x, y)
+            else:
+                # Below a NaN, the gradient of a ReLU is 0 on JAX and NaN elsewhere.
+                norms = [math.nan] * len(trained)
+            for weight, norm in zip(trained, norms, strict=True):
+                gradients[id(weight)] = norm
+    layers = []
+    for layer, weights in _weights_by_layer(model, recorder).items():
+        layers.append(_layer_report(recorder, layer, weights, gradients))
     return Measurements(layers, _input_signal(x), thresholds)
 
 
 @contextlib.contextmanager
 def _preserved_loss(model: keras.Model) -> Iterator[None]:
-    """Undo the building of the compiled loss, because it would change the random numbers that `fit` draws."""
+    """Undo the building of the compiled loss.
+
+    It would change the random numbers that `fit` draws.
+    """
     loss = compiled_loss(model)
     if loss is None:
         yield
         return
-    attributes, metrics = dict(vars(loss)), len(loss.metrics)
+    attributes = dict(vars(loss))
+    metric_count = len(loss.metrics)
     try:
         yield
     finally:
         vars(loss).update(attributes)
-        del loss.metrics[metrics:]
+        del loss.metrics[metric_count:]
 
 
 def _loss_value(
@@ -217,7 +221,10 @@ def _loss_value(
 ) -> Tensor:
     """Return the training objective: the loss plus the terms of regularizers and `add_loss`."""
     if loss is not None:
-        return sum(map(keras.ops.sum, model.losses), loss(y, outputs))
+        total = loss(y, outputs)
+        for term in model.losses:
+            total = total + keras.ops.sum(term)
+        return total
     # As `fit` does, by position: a model's own `compute_loss` may name its arguments differently,
     # or lack the last one.
     if "training" in inspect.signature(model.compute_loss).parameters:
@@ -232,23 +239,34 @@ def _trained(model: keras.Model) -> list[keras.Variable]:
 def _gradient_norms(
     model: keras.Model, loss: _LossFunction
 ) -> Callable[[Batch, Batch], list[float]]:
-    """Return a function of inputs and targets that gives the norm of the gradient of each trainable weight."""
+    """Return a function of inputs and targets that gives the norms of the gradients.
 
-    def value(x: Batch, y: Batch, scale: Array) -> Tensor:
-        found = _loss_value(model, loss, x, y, model(x, training=True))
-        return found * keras.ops.cast(scale, found.dtype)
+    It is the one that is kept for `model`, if any was. There is a norm for each trainable weight.
+    """
+    if loss is None and _KEPT in vars(model):
+        kept: Callable[[Batch, Batch], list[float]] = vars(model)[_KEPT]
+        return kept
+    return _new_gradient_norms(model, loss)
 
-    measured = backend.gradient_norms(value, _trained(model), layers_of(model))
+
+def _new_gradient_norms(
+    model: keras.Model, loss: _LossFunction
+) -> Callable[[Batch, Batch], list[float]]:
+    """Return a new function of inputs and targets that gives the norms of the gradients."""
+
+    def scaled_loss(x: Batch, y: Batch, scale: Array) -> Tensor:
+        value = _loss_value(model, loss, x, y, model(x, training=True))
+        return value * keras.ops.cast(scale, value.dtype)
+
+    scaled_norms = backend.gradient_norms(scaled_loss, _trained(model), layers_of(model))
 
     def norms(x: Batch, y: Batch) -> list[float]:
+        scale = 1
         # As training with `LossScaleOptimizer` does, because small gradients are 0 in float16.
-        scale = (
-            _LOSS_SCALE
-            if any(layer.compute_dtype == "float16" for layer in layers_of(model))
-            else 1
-        )
+        if any(layer.compute_dtype == "float16" for layer in layers_of(model)):
+            scale = _LOSS_SCALE
         while True:
-            found = [norm / scale for norm in measured(x, y, np.float32(scale))]
+            found = [norm / scale for norm in scaled_norms(x, y, np.float32(scale))]
             if scale == 1 or all(map(math.isfinite, found)):
                 return found
             scale //= 32
@@ -263,25 +281,28 @@ def keep_gradient_norms(model: keras.Model) -> None:
         model: A compiled model. From now on only the values of its variables may change.
     """
     # Bypasses Keras' attribute tracking.
-    vars(model)[_KEPT] = _gradient_norms(model, None)
+    vars(model)[_KEPT] = _new_gradient_norms(model, None)
 
 
 def _weights_by_layer(
     model: keras.Model, recorder: Recorder
 ) -> dict[keras.layers.Layer, list[keras.Variable]]:
-    """Return the layers to report, in the order of their outputs, with their weights. Each weight has one layer."""
+    """Return the layers to report, in the order of their outputs, with their weights.
+
+    Each weight has one layer.
+    """
     records = recorder.records
-    order = [layer for layer, record in records.items() if record.after]
-    owners = {
-        id(weight): layer
-        for layer in reversed(recorder.facts)
-        for weight in recorder.facts[layer].own_weights
-    }
-    for (
-        layer
-    ) in order:  # The weights of layers that could not be observed belong to the layer around them.
+    order = [layer for layer, record in records.items() if record.after is not None]
+    owners: dict[int, keras.layers.Layer] = {}
+    # The first of the layers that share a weight owns it.
+    for layer, facts in reversed(recorder.facts.items()):
+        for weight in facts.own_weights:
+            owners[id(weight)] = layer
+    # The weights of layers that could not be observed belong to the layer around them.
+    for layer in order:
         if not any(part in records for part in layers_of(layer, include_self=False)):
-            owners.update({id(weight): layer for weight in layer.weights})
+            for weight in layer.weights:
+                owners[id(weight)] = layer
     # A layer that was not called itself may have been used by another layer.
     order += [layer for layer in recorder.facts if layer not in order and layer in owners.values()]
     weights: dict[keras.layers.Layer, list[keras.Variable]] = {layer: [] for layer in order}
@@ -297,38 +318,73 @@ def _layer_report(
     weights: Sequence[keras.Variable],
     gradients: Mapping[int, float],
 ) -> LayerReport:
-    facts, record = recorder.facts[layer], recorder.records.get(layer, Record())
-    reports = weight_reports(layer, weights, gradients)
-    # The kernels of an adapter come after the one that they are added to, which may be quantized.
-    gains = (weight.gain for weight in reports if not weight.name.startswith("lora_"))
-    found = [weight.gradient for weight in reports if weight.gradient is not None]
-    gradient_norm = _norm_of(found) if found else None
-    trained_norm = _norm_of(weight.norm for weight in reports if weight.gradient is not None)
-    normalization = recorder.graph.normalization_after(layer)
+    facts = recorder.facts[layer]
+    record = recorder.records.get(layer, LayerRecord())
+    saturated = None
+    if record.after is not None:
+        saturated = record.after.saturated
+    dead = None
+    if not is_bounded(facts.activation):
+        dead = _dead(record)
+    normalized_by = None
+    normalization = recorder.facts.get(recorder.graph.normalization_after(layer))
+    if normalization is not None:
+        normalized_by = normalization.name
+    activated_by = None
     consumer = recorder.facts.get(recorder.graph.only_consumer(layer))
+    if consumer is not None and not consumer.has_kernel:
+        activated_by = consumer.activation
+    reports = weight_reports(layer, weights, gradients)
+    gradient_norm, gradient_ratio = _gradient_sizes(reports)
     return LayerReport(
         name=facts.name,
         kind=type(layer).__name__,
         activation=facts.activation,
         **vars(record),
         first_inputs=recorder.first_inputs.get(layer),
-        saturated=record.after.saturated if record.after else None,
-        dead=None if is_bounded(facts.activation) else _dead(record),
-        normalized_by=recorder.facts[normalization].name
-        if normalization in recorder.facts
-        else None,
-        activated_by=consumer.activation if consumer and not consumer.has_kernel else None,
+        saturated=saturated,
+        dead=dead,
+        normalized_by=normalized_by,
+        activated_by=activated_by,
         loses_signal=layer in recorder.lost.causes,
         is_starved=layer in recorder.lost.starved,
-        gain=next((gain for gain in gains if gain is not None), None),
+        gain=_gain(reports),
         gradient_norm=gradient_norm,
-        gradient_ratio=gradient_norm / trained_norm
-        if gradient_norm is not None and trained_norm
-        else None,
+        gradient_ratio=gradient_ratio,
         gate_bias=gate_bias(layer),
         forget_bias_overwritten=forget_bias_overwritten(layer),
         weights=reports,
     )
+
+
+def _gain(weights: Sequence[WeightReport]) -> float | None:
+    """Return the gain of the first kernel, or `None` without one."""
+    for weight in weights:
+        # The kernels of an adapter come after the one that they are added to, which may be
+        # quantized.
+        if weight.gain is not None and not weight.name.startswith("lora_"):
+            return weight.gain
+    return None
+
+
+def _gradient_sizes(weights: Sequence[WeightReport]) -> tuple[float | None, float | None]:
+    """Return the norm of the gradient of a layer, and its ratio to that of the weights.
+
+    Each is `None` if it does not exist.
+    """
+    gradients = []
+    norms = []
+    for weight in weights:
+        if weight.gradient is not None:
+            gradients.append(weight.gradient)
+            norms.append(weight.norm)
+    if not gradients:
+        return None, None
+    gradient_norm = _norm_of(gradients)
+    weight_norm = _norm_of(norms)
+    if not weight_norm:
+        return gradient_norm, None
+    return gradient_norm, gradient_norm / weight_norm
 
 
 def _norm_of(norms: Iterable[float]) -> float:
@@ -336,11 +392,15 @@ def _norm_of(norms: Iterable[float]) -> float:
     return float(sum(norm**2 for norm in norms) ** 0.5)
 
 
-def _dead(record: Record) -> float | None:
-    """Return the fraction of the units that an activation makes zero for the whole batch, or `None` without one."""
-    if not (record.before and record.after):
+def _dead(record: LayerRecord) -> float | None:
+    """Return the fraction of the units that an activation makes zero for the whole batch.
+
+    It is `None` without an activation.
+    """
+    if record.before is None or record.after is None:
         return None
-    before, after = record.before.unit_is_silent, record.after.unit_is_silent
+    before = record.before.unit_is_silent
+    after = record.after.unit_is_silent
     if before is None or after is None or before.shape != after.shape or not after.size:
         return None
     return float((after & ~before).mean())
@@ -351,6 +411,7 @@ def _input_signal(x: Batch) -> Signal | None:
     signal = None
     for tensor in tensors_in(x):
         if "float" in keras.backend.standardize_dtype(tensor.dtype):
-            signal = signal or Signal()
+            if signal is None:
+                signal = Signal()
             signal.add(array_of(tensor))
     return signal

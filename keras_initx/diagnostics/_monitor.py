@@ -73,7 +73,9 @@ class SignalMonitor(KerasCallback):
         self.every: int = check_count("every", every)
         self.arguments: DiagnoseOptions = arguments
         self.history: dict[int, Report] = {}
-        self._steps = self._steps_before_epoch = self._updates_before = 0
+        self._steps = 0
+        self._steps_before_epoch = 0
+        self._updates_before = 0
         self._first_of_call: int | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -93,9 +95,12 @@ class SignalMonitor(KerasCallback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Make a report if it is due."""
+        last = batch
         # Keras before 3.11 tells the first step of a call, later versions the last.
-        last = batch + self._steps_of_call() - 1 if batch == self._first_of_call else batch
-        before, self._steps = self._steps, self._steps_before_epoch + last + 1
+        if batch == self._first_of_call:
+            last = batch + self._steps_of_call() - 1
+        before = self._steps
+        self._steps = self._steps_before_epoch + last + 1
         # One call may cover several steps.
         if self._is_due(before):
             self._correct()
@@ -103,7 +108,7 @@ class SignalMonitor(KerasCallback):
             self._record()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Correct the number of steps, because the last call of an epoch may have found fewer batches."""
+        """Correct the number of steps: the last call of an epoch may have found fewer batches."""
         self._correct()
 
     def _is_due(self, before: int) -> bool:
@@ -113,16 +118,20 @@ class SignalMonitor(KerasCallback):
         return getattr(self.model, "steps_per_execution", 1)
 
     def _correct(self) -> None:
-        """Count the steps that the last call has made: fewer than it was to make, if it found fewer batches."""
+        """Count the steps that the last call has made.
+
+        They are fewer than it was to make if it found fewer batches.
+        """
         most = self._steps_of_call()
         if most == 1:
             return
         self._synchronize()
         updates = self._updates()
-        made = 0 if updates is None else updates - self._updates_before
-        if self._steps - most < made <= self._steps:
-            self._steps = made
-            return
+        if updates is not None:
+            made = updates - self._updates_before
+            if self._steps - most < made <= self._steps:
+                self._steps = made
+                return
         # The weights are updated in another way than once in each step.
         planned: Any = getattr(self, "params", None) or {}
         if planned.get("steps"):
@@ -136,7 +145,9 @@ class SignalMonitor(KerasCallback):
             return None
         # `iterations` leaves out the steps between whose gradients are added up.
         counters = [variable for variable in optimizer.variables if variable.name == "iteration"]
-        return int(keras.ops.convert_to_numpy(counters[0])) if counters else None
+        if not counters:
+            return None
+        return int(keras.ops.convert_to_numpy(counters[0]))
 
     def _record(self) -> None:
         self._synchronize()
@@ -157,9 +168,8 @@ class SignalMonitor(KerasCallback):
         import_optional("matplotlib", "plot")
         from keras_initx.diagnostics._plot import plot_history
 
-        return plot_history(
-            {step: report.layers for step, report in self.history.items()}, self._thresholds, path
-        )
+        layers = {step: report.layers for step, report in self.history.items()}
+        return plot_history(layers, self._thresholds, path)
 
     def __repr__(self) -> str:
         return f"<SignalMonitor of {len(self.history)} reports, every {self.every} steps>"

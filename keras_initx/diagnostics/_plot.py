@@ -26,15 +26,13 @@ from keras_initx.rendering import (
 )
 
 _WIDTH = 9  # in inches, like the heights
-_PANEL_HEIGHT, _CELL_HEIGHT = 2.6, 1.4
+_PANEL_HEIGHT = 2.6
+_CELL_HEIGHT = 1.4
 _CELLS_IN_A_ROW = 6
 # Up to this many layers are labeled with their names; more are numbered.
 _NAMED = 40
-_ORDER = (
-    "#0d0887",
-    "#bd3786",
-    "#e16462",
-)  # of layers in a history: dark to light, from the map plasma
+# Of the first, the middle and the last layer in a history: dark to light, from the map plasma.
+_ORDER = ("#0d0887", "#bd3786", "#e16462")
 
 
 def plot_layers(
@@ -51,14 +49,19 @@ def plot_layers(
         thresholds: Thresholds to show.
         path: See `Report.plot`.
     """
-    layers = [layer for layer in layers if layer.after]
+    layers = [layer for layer in layers if layer.after is not None]
     panels = [_plot_std, _plot_mean]
     if any(layer.gradient_norm is not None for layer in layers):
         panels.append(_plot_gradients)
-    rows = max(math.ceil(len(layers) / _CELLS_IN_A_ROW), 1)
-    columns = math.ceil(len(layers) / rows) if rows > 1 else _CELLS_IN_A_ROW  # rows of equal length
-    names = 1.2 if len(layers) <= _NAMED else 0
-    heights = (_PANEL_HEIGHT * len(panels) + names, _CELL_HEIGHT * rows + 0.4)
+    rows = 1
+    columns = _CELLS_IN_A_ROW
+    if len(layers) > _CELLS_IN_A_ROW:
+        rows = math.ceil(len(layers) / _CELLS_IN_A_ROW)
+        columns = math.ceil(len(layers) / rows)  # rows of equal length
+    top_height = _PANEL_HEIGHT * len(panels)
+    if len(layers) <= _NAMED:
+        top_height += 1.2
+    heights = (top_height, _CELL_HEIGHT * rows + 0.4)
     figure = new_figure(size=(_WIDTH, sum(heights)))
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     axes = top.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
@@ -66,28 +69,19 @@ def plot_layers(
         plot_panel(axis, layers, thresholds)
     tidy(axes, axis="y")
     _name_layers(axes[-1], layers)
-    _plot_histograms(
-        bottom, layers, (rows, columns), marked, _shared_range(layers, thresholds.exploding)
-    )
+    limits = _shared_range(layers, thresholds.exploding)
+    _plot_histograms(bottom, layers, (rows, columns), marked, limits)
     return save_figure(figure, path)
 
 
 def _plot_std(axis: Axes, layers: Sequence[LayerReport], thresholds: Thresholds) -> None:
     numbers = range(1, len(layers) + 1)
-    before = _values_of(layers, lambda layer: layer.before.std if layer.before else None)
+    before = _values_of(layers, _std_before)
     if not np.isnan(before).all():
-        axis.plot(
-            numbers,
-            _for_logarithm(before),
-            "o",
-            color=PALE_BLUE,
-            label="before the activation",
-            markersize=6,
-        )
-    after = _values_of(layers, lambda layer: layer.after.std if layer.after else None)
-    axis.plot(
-        numbers, _for_logarithm(after), "o-", color=BLUE, label="output", markersize=3, linewidth=1
-    )
+        label = "before the activation"
+        axis.plot(numbers, _for_logarithm(before), "o", color=PALE_BLUE, label=label, markersize=6)
+    after = _for_logarithm(_values_of(layers, _output_std))
+    axis.plot(numbers, after, "o-", color=BLUE, label="output", markersize=3, linewidth=1)
     axis.set_ylabel("standard deviation")
     axis.legend(frameon=False, fontsize=8)
     _make_logarithmic(axis)
@@ -97,12 +91,12 @@ def _plot_std(axis: Axes, layers: Sequence[LayerReport], thresholds: Thresholds)
 def _plot_mean(axis: Axes, layers: Sequence[LayerReport], _thresholds: Thresholds) -> None:
     numbers = range(1, len(layers) + 1)
     axis.axhline(0, color="0.6", linewidth=0.8)
-    means = _values_of(layers, lambda layer: layer.after.mean if layer.after else None)
+    means = _values_of(layers, _output_mean)
     axis.plot(numbers, means, "o-", color=BLUE, markersize=3, linewidth=1)
     axis.set_ylabel("mean of the output")
     # A mean that is small beside the deviation looks small.
-    spread = _values_of(layers, lambda layer: layer.after.std if layer.after else None)
-    sizes = np.abs([*means, *spread / 2])
+    deviations = _values_of(layers, _output_std)
+    sizes = np.abs([*means, *deviations / 2])
     most = sizes[np.isfinite(sizes)].max(initial=0)
     if most:
         axis.set_ylim(-1.1 * most, 1.1 * most)
@@ -112,28 +106,16 @@ def _plot_gradients(axis: Axes, layers: Sequence[LayerReport], thresholds: Thres
     numbers = range(1, len(layers) + 1)
     ratios = _values_of(layers, lambda layer: layer.gradient_ratio)
     norms = _values_of(layers, lambda layer: layer.gradient_norm)
-    axis.plot(
-        numbers,
-        _for_logarithm(ratios),
-        "o",
-        color=PALE_BLUE,
-        label="over the norm of the weights",
-        markersize=4,
-    )
-    axis.plot(
-        numbers, _for_logarithm(norms), "o", color=BLUE, label="norm of the gradient", markersize=4
-    )
+    label = "over the norm of the weights"
+    axis.plot(numbers, _for_logarithm(ratios), "o", color=PALE_BLUE, label=label, markersize=4)
+    label = "norm of the gradient"
+    axis.plot(numbers, _for_logarithm(norms), "o", color=BLUE, label=label, markersize=4)
     axis.set_ylabel("gradient")
     axis.legend(frameon=False, fontsize=8)
     _make_logarithmic(axis)
     _mark(axis, thresholds, ("exploding_gradient",))
-    _mark(
-        axis,
-        thresholds,
-        ("vanishing_gradient",),
-        norms[np.isfinite(norms)].max(initial=0),
-        " of the largest norm",
-    )
+    largest = norms[np.isfinite(norms)].max(initial=0)
+    _mark(axis, thresholds, ("vanishing_gradient",), unit=largest, of=" of the largest norm")
 
 
 def _name_layers(axis: Axes, layers: Sequence[LayerReport]) -> None:
@@ -158,22 +140,19 @@ def _plot_histograms(
     )
     cells = figure.subplots(*grid, squeeze=False).ravel()
     for number, (axis, layer) in enumerate(zip(cells, layers, strict=False), 1):
-        signal, color = layer.after or Signal(), RED if layer.name in marked else BLUE
+        signal = layer.after or Signal()
+        color = BLUE
+        title_color = "black"
+        if layer.name in marked:
+            color = RED
+            title_color = RED
         heights = _heights(signal)
+        heights /= heights.max() or 1
         # The outline keeps a histogram visible that is thinner than a pixel.
-        axis.stairs(
-            heights / (heights.max() or 1),
-            signal.edges,
-            fill=True,
-            color=color,
-            edgecolor=color,
-            linewidth=1,
-        )
+        axis.stairs(heights, signal.edges, fill=True, color=color, edgecolor=color, linewidth=1)
         axis.bar(0, signal.zeros, -np.ptp(limits) / 25, align="edge", color=PALE_BLUE)
-        shares = {"saturated": layer.saturated, "dead": layer.dead}
-        found = [f"{share:.0%} {name}" for name, share in shares.items() if share and share >= 0.01]
-        title = f"{number} {shortened(layer.name, 18)}\n{', '.join([f'std {short_number(signal.std)}', *found])}"
-        axis.set_title(title, fontsize=7, pad=2, color=RED if layer.name in marked else "black")
+        title = f"{number} {shortened(layer.name, 18)}\n{_summary(layer, signal)}"
+        axis.set_title(title, fontsize=7, pad=2, color=title_color)
         axis.set(xlim=limits, ylim=(0, 1.05), yticks=[])
         axis.xaxis.set(major_locator=MaxNLocator(3), major_formatter="{x:g}")
         axis.tick_params(labelsize=6)
@@ -182,25 +161,31 @@ def _plot_histograms(
         axis.set_axis_off()
 
 
+def _summary(layer: LayerReport, signal: Signal) -> str:
+    """Return the second line of the title of a histogram."""
+    parts = [f"std {short_number(signal.std)}"]
+    for name, share in (("saturated", layer.saturated), ("dead", layer.dead)):
+        if share is not None and share >= 0.01:
+            parts.append(f"{share:.0%} {name}")
+    return ", ".join(parts)
+
+
 def _shared_range(layers: Sequence[LayerReport], exploding: float) -> Array:
     """Return the limits for the histograms of all layers.
 
     Layers that exploded are left out, where others have not, and so are rare values far from the
     rest.
     """
-    signals = [layer.after for layer in layers if layer.after]
-    signals = [
-        signal
-        for signal in signals
-        if signal.std <= max(exploding, min(signal.std for signal in signals))
-    ]
-    reaches = [4 * math.hypot(signal.mean, signal.std) for signal in signals]
-    low = min(
-        [0.0, *(max(signal.min, -reach) for signal, reach in zip(signals, reaches, strict=True))]
-    )
-    high = max(
-        [0.0, *(min(signal.max, reach) for signal, reach in zip(signals, reaches, strict=True))]
-    )
+    signals = [layer.after for layer in layers if layer.after is not None]
+    least = min((signal.std for signal in signals), default=0.0)
+    low = 0.0
+    high = 0.0
+    for signal in signals:
+        if not signal.std <= max(exploding, least):
+            continue
+        reach = 4 * math.hypot(signal.mean, signal.std)
+        low = min(low, max(signal.min, -reach))
+        high = max(high, min(signal.max, reach))
     margin = (high - low) / 20 or 1
     return np.array([low - margin, high + margin])
 
@@ -211,7 +196,27 @@ def _heights(signal: Signal) -> Array:
     zero = np.clip(np.searchsorted(signal.edges, 0, "right") - 1, 0, len(counts) - 1)
     counts[zero] = max(counts[zero] - signal.zeros * signal.size, 0)
     second = np.partition(counts, -2)[-2]
-    return np.minimum(counts, 3 * second) if second else counts
+    if second:
+        counts = np.minimum(counts, 3 * second)
+    return counts
+
+
+def _std_before(layer: LayerReport) -> float | None:
+    if layer.before is None:
+        return None
+    return layer.before.std
+
+
+def _output_mean(layer: LayerReport) -> float | None:
+    if layer.after is None:
+        return None
+    return layer.after.mean
+
+
+def _output_std(layer: LayerReport) -> float | None:
+    if layer.after is None:
+        return None
+    return layer.after.std
 
 
 class _Panel(NamedTuple):
@@ -230,7 +235,7 @@ _HISTORY_PANELS = (
         lambda layer: layer.signal.std if layer.signal else None,
         ("vanishing", "exploding"),
     ),
-    _Panel("mean of the output", "linear", lambda layer: layer.after.mean if layer.after else None),
+    _Panel("mean of the output", "linear", _output_mean),
     _Panel("saturated", "share", lambda layer: layer.saturated, ("saturated",)),
     _Panel("dead units", "share", lambda layer: layer.dead, ("dead",)),
     _Panel("gradient norm", "log", lambda layer: layer.gradient_norm, ("exploding_gradient",)),
@@ -249,29 +254,24 @@ def plot_history(
         path: See `Report.plot`.
     """
     steps = list(history)
-    layers = [layer for layer in history[steps[0]] if layer.after] if steps else []
+    layers: list[LayerReport] = []
+    if steps:
+        layers = [layer for layer in history[steps[0]] if layer.after is not None]
     names = [layer.name for layer in layers]
-    by_name = [{layer.name: layer for layer in layers} for layers in history.values()]
-    panels = {}
-    for panel in _HISTORY_PANELS:
-        values = np.array(
-            [_values_of([layers.get(name) for layers in by_name], panel.value) for name in names]
-        )
-        if not np.isnan(values).all():
-            panels[panel] = _for_logarithm(values) if panel.scale == "log" else values
-    # Lines of all layers would hide each other. Those without weights have no gradient.
-    named = [layer.name for layer in layers if layer.weights] or names
-    shown = (
-        list(dict.fromkeys([named[0], named[(len(named) - 1) // 2], named[-1]])) if named else []
-    )
+    panels = _panel_values(history, names)
+    shown = _first_middle_and_last(layers)
     rows = math.ceil(len(panels) / 2)
     figure = new_figure(size=(_WIDTH, 3 * rows + 0.2))
     axes = figure.subplots(rows or 1, 2, squeeze=False, sharex=True).ravel()
     for axis, (panel, values) in zip(axes, panels.items(), strict=False):
         for name, color, marker in zip(shown, _ORDER, "os^", strict=False):
-            style = {"color": color, "marker": marker, "label": shortened(name, 24)}
-            axis.plot(steps, values[names.index(name)], **style, linewidth=1, markersize=4)
-        least, greatest = np.fmin.reduce(values), np.fmax.reduce(values)
+            line = values[names.index(name)]
+            label = shortened(name, 24)
+            axis.plot(
+                steps, line, color=color, marker=marker, label=label, linewidth=1, markersize=4
+            )
+        least = np.fmin.reduce(values)
+        greatest = np.fmax.reduce(values)
         axis.fill_between(steps, least, greatest, color="0.92", label="range of all layers")
         _finish_panel(axis, panel, thresholds)
     tidy(axes[: len(panels)], axis="y")
@@ -279,13 +279,46 @@ def plot_history(
     for axis in free:
         axis.set_axis_off()
     if names:
+        handles, labels = axes[0].get_legend_handles_labels()
+        style = {"title": "first, middle and last layer", "frameon": False}
         # Where a cell of the grid is free, otherwise beside the panels.
-        place = {"loc": "center"} if len(free) else {"loc": "outside right upper", "fontsize": 8}
-        place["title"] = "first, middle and last layer"
-        (free[0] if len(free) else figure).legend(
-            *axes[0].get_legend_handles_labels(), frameon=False, **place
-        )
+        if len(free):
+            free[0].legend(handles, labels, loc="center", **style)
+        else:
+            figure.legend(handles, labels, loc="outside right upper", fontsize=8, **style)
     return save_figure(figure, path)
+
+
+def _panel_values(
+    history: Mapping[int, Sequence[LayerReport]], names: Sequence[str]
+) -> dict[_Panel, Array]:
+    """Return the values of each panel that has any, as an array with a row for each of `names`."""
+    layers_by_step = [{layer.name: layer for layer in layers} for layers in history.values()]
+    panels = {}
+    for panel in _HISTORY_PANELS:
+        rows = []
+        for name in names:
+            over_steps = [layers.get(name) for layers in layers_by_step]
+            rows.append(_values_of(over_steps, panel.value))
+        values = np.array(rows)
+        if np.isnan(values).all():
+            continue
+        if panel.scale == "log":
+            values = _for_logarithm(values)
+        panels[panel] = values
+    return panels
+
+
+def _first_middle_and_last(layers: Sequence[LayerReport]) -> list[str]:
+    """Return the names of the layers to show: lines of all would hide each other."""
+    names = [layer.name for layer in layers if layer.weights]
+    # Layers without weights have no gradient.
+    if not names:
+        names = [layer.name for layer in layers]
+    if not names:
+        return []
+    middle = names[(len(names) - 1) // 2]
+    return list(dict.fromkeys([names[0], middle, names[-1]]))
 
 
 def _finish_panel(axis: Axes, panel: _Panel, thresholds: Thresholds) -> None:
@@ -294,8 +327,8 @@ def _finish_panel(axis: Axes, panel: _Panel, thresholds: Thresholds) -> None:
         _make_logarithmic(axis)
     elif panel.scale == "share":
         # The threshold is in the panel, so that a share is large where it looks so.
-        shown = [axis.dataLim.ymax, *(getattr(thresholds, name) for name in panel.thresholds)]
-        axis.set_ylim(-0.02, 1.1 * max(shown))
+        limits = [getattr(thresholds, name) for name in panel.thresholds]
+        axis.set_ylim(-0.02, 1.1 * max([axis.dataLim.ymax, *limits]))
         axis.yaxis.set_major_formatter(PercentFormatter(1))
     _mark(axis, thresholds, panel.thresholds)
     axis.set_title(panel.title, fontsize=10)
@@ -308,8 +341,11 @@ def _values_of(
     layers: Sequence[LayerReport | None], value: Callable[[LayerReport], float | None]
 ) -> Array:
     """Return the value of each layer, NaN for layers without one."""
+    values = []
+    for layer in layers:
+        values.append(None if layer is None else value(layer))
     # NumPy makes NaN of `None`.
-    return np.array([None if layer is None else value(layer) for layer in layers], "float64")
+    return np.array(values, "float64")
 
 
 def _for_logarithm(values: Array) -> Array:
@@ -335,20 +371,21 @@ def _mark(
     low, high = axis.get_ylim()
     for name in names:
         threshold = getattr(thresholds, name)
-        if low < threshold * unit < high:
-            axis.axhline(threshold * unit, color=RED, linestyle="--", linewidth=1)
-            # On two sides, because two thresholds may be close to each other.
-            x, shift, side = (0, 4, "left") if name.startswith("exploding") else (1, -4, "right")
-            place = {
-                "xytext": (shift, 3),
-                "textcoords": "offset points",
-                "xycoords": ("axes fraction", "data"),
-            }
-            axis.annotate(
-                f"{name}={threshold:g}{of}",
-                (x, threshold * unit),
-                **place,
-                ha=side,
-                fontsize=8,
-                color=RED,
-            )
+        y = threshold * unit
+        if not low < y < high:
+            continue
+        axis.axhline(y, color=RED, linestyle="--", linewidth=1)
+        # On two sides, because two thresholds may be close to each other.
+        x, shift, side = 1, -4, "right"
+        if name.startswith("exploding"):
+            x, shift, side = 0, 4, "left"
+        axis.annotate(
+            f"{name}={threshold:g}{of}",
+            (x, y),
+            xytext=(shift, 3),
+            textcoords="offset points",
+            xycoords=("axes fraction", "data"),
+            ha=side,
+            fontsize=8,
+            color=RED,
+        )

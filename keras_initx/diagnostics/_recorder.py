@@ -6,17 +6,19 @@ import inspect
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
 from keras_initx.diagnostics._graph import ForwardGraph
-from keras_initx.diagnostics._layers import layer_facts
+from keras_initx.diagnostics._layers import LayerFacts, layer_facts
 from keras_initx.diagnostics._losses import Guessed
 from keras_initx.diagnostics._signal import Signal, focus, likeness, spread
 from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.structure import (
+    CONVOLUTIONS,
     HOOKS,
     LIMITS,
     NORMALIZATIONS,
@@ -32,11 +34,13 @@ from keras_initx.structure import (
 
 # Is called with the name of each layer after it is measured.
 Progress = Callable[[str], object]
+# The layers that make the queries and the keys of one attention layer.
+_QueriesAndKeys: TypeAlias = tuple[keras.layers.Layer, keras.layers.Layer]
 
 
 @dataclass(eq=False)
-class Record:
-    """The record of one layer: those attributes of its `LayerReport` that the forward pass gives."""
+class LayerRecord:
+    """The attributes of the `LayerReport` of one layer that the forward pass gives."""
 
     shape: tuple[int, ...] | None = None
     before: Signal | None = None
@@ -55,12 +59,12 @@ class Record:
 _OF_EACH_EXAMPLE = tuple(
     kind for kind in NORMALIZATIONS if kind is not keras.layers.BatchNormalization
 )
-
-
 # To these integers are numbers, to others they may be indices.
 _MULTIPLYING = (
-    *(keras.layers.Dense, keras.layers.EinsumDense, keras.layers.RNN),
-    *(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D),
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.RNN,
+    *CONVOLUTIONS,
 )
 
 
@@ -74,7 +78,7 @@ class Recorder:
 
     Attributes:
         facts: Dict from each layer to its `LayerFacts`.
-        records: Dict from a layer to its `Record`, in the order of recording.
+        records: Dict from a layer to its `LayerRecord`, in the order of recording.
         first_inputs: Dict from a layer to the `Signal` of its inputs from outside the model.
         graph: The graph of the forward pass.
         lost: The signals that are lost in it.
@@ -84,24 +88,24 @@ class Recorder:
         self, model: keras.Model, thresholds: Thresholds, progress: Progress | None = None
     ) -> None:
         self.facts = layer_facts(model)
-        self.records: dict[keras.layers.Layer, Record] = {}
+        self.records: dict[keras.layers.Layer, LayerRecord] = {}
         self.first_inputs: dict[keras.layers.Layer, Signal] = {}
         self.graph = ForwardGraph()
-        self.lost = LostSignals(
-            {layer for layer, facts in self.facts.items() if facts.has_zeros}, thresholds.vanishing
-        )
+        zero = {layer for layer, facts in self.facts.items() if facts.has_zeros}
+        self.lost = LostSignals(zero, thresholds.vanishing)
         self._margin = thresholds.saturation_margin
         # By layer, how much the values before a sigmoid or softmax differ between examples.
         self._logits_spread: dict[keras.layers.Layer, float] = {}
         # The queries and keys of attention, by the layers that make them, which Keras and KerasHub
         # name so.
-        parts = (
-            {part.name: part for part in parts_of(layer, recursive=False)} for layer in self.facts
-        )
-        pairs = [
-            (named["query"], named["key"]) for named in parts if {"query", "key"} <= named.keys()
-        ]
-        self._attention = {part: pair for pair in pairs for part in pair}
+        self._attention: dict[keras.layers.Layer, _QueriesAndKeys] = {}
+        for layer in self.facts:
+            parts = {part.name: part for part in parts_of(layer, recursive=False)}
+            if "query" in parts and "key" in parts:
+                pair = (parts["query"], parts["key"])
+                for part in pair:
+                    self._attention[part] = pair
+        # By layer, the queries or keys that it has made last.
         self._projected: dict[keras.layers.Layer, weakref.ref[Tensor]] = {}
         self._progress = progress
         # For each active call, whether a layer inside it has been recorded.
@@ -117,37 +121,38 @@ class Recorder:
         with HOOKS, contextlib.ExitStack() as stack:
             for layer in self.facts:
                 name = call_name(layer)
-                stack.enter_context(
-                    replaced(layer, name, self._hooked(layer, getattr(layer, name)))
-                )
+                hooked = self._hooked(layer, getattr(layer, name))
+                stack.enter_context(replaced(layer, name, hooked))
                 activation = activation_of(layer)
                 if activation is not None:
-                    stack.enter_context(
-                        replaced(layer, "activation", self._hooked_activation(layer, activation))
-                    )
-            # Layers cast their inputs before they are called.
-            for policy in {
-                id(layer.dtype_policy): layer.dtype_policy for layer in self.facts
-            }.values():
-                stack.enter_context(
-                    replaced(policy, "convert_input", self._hooked_cast(policy.convert_input))
-                )
+                    hooked = self._hooked_activation(layer, activation)
+                    stack.enter_context(replaced(layer, "activation", hooked))
+            # Layers cast their inputs before they are called. Several may have one policy.
+            policies = {id(layer.dtype_policy): layer.dtype_policy for layer in self.facts}
+            for policy in policies.values():
+                hooked = self._hooked_cast(policy.convert_input)
+                stack.enter_context(replaced(policy, "convert_input", hooked))
             # A functional model also has operations that are not layers, such as additions.
-            operations = {part for layer in self.facts for part in getattr(layer, "operations", ())}
+            operations: set[keras.Operation] = set()
+            for layer in self.facts:
+                operations.update(getattr(layer, "operations", ()))
             for operation in operations - self.facts.keys():
-                stack.enter_context(
-                    replaced(operation, "call", self._hooked(operation, operation.call))
-                )
+                hooked = self._hooked(operation, operation.call)
+                stack.enter_context(replaced(operation, "call", hooked))
             yield
 
     def _hooked(
         self, operation: keras.Operation, call: Callable[..., Tensor]
     ) -> Callable[..., Tensor]:
-        """Wrap `call` with a hook that tracks its tensors and, for a layer, records its inputs and outputs."""
+        """Wrap `call` with a hook that tracks its tensors.
+
+        For a layer, it also records the inputs and outputs.
+        """
         facts = self.facts.get(operation)
         # These only call other layers and operations.
         is_hidden = not isinstance(operation, keras.Sequential | keras.Function)
         is_origin = facts is not None and bool(operation.weights or facts.activation)
+        is_container = facts is not None and not (facts.own_weights or facts.activation)
 
         @functools.wraps(call)
         def hooked(*args: Tensor, **kwargs: Tensor) -> Tensor:
@@ -156,14 +161,15 @@ class Recorder:
                 self.graph.add_inputs(inputs)
             if is_hidden:
                 self.graph.add_consumer(operation, inputs)
-            # A layer may get its inputs by keyword.
-            given = args or tuple(inspect.signature(call).bind(**kwargs).arguments.values())
-            if facts and facts.has_kernel:
+            given = args
+            if not given:
+                # A layer may get its inputs by keyword.
+                given = tuple(inspect.signature(call).bind(**kwargs).arguments.values())
+            if facts is not None and facts.has_kernel:
                 count = sum(first_float(tensor) is not None for tensor in inputs)  # without masks
-                numbers = (
-                    "int" if isinstance(operation, _MULTIPLYING) else "uint8"
-                )  # the dtype of images
-                self._record_inputs(operation, first_float(given, or_kind=numbers), count)
+                # The integers that any layer may get as numbers are those of images.
+                kind = "int" if isinstance(operation, _MULTIPLYING) else "uint8"
+                self._record_inputs(operation, first_float(given, or_kind=kind), count)
             self._hidden += is_hidden
             self._inside.append(False)
             try:
@@ -172,30 +178,22 @@ class Recorder:
                 self._hidden -= is_hidden
                 inside = self._inside.pop()
             self.graph.add_outputs(operation, inputs, tensors_in(outputs), is_origin=is_origin)
-            output = first_float(outputs)
             # Layers around others are not reported, unless they have own weights or the others
             # cannot be observed.
-            if (
-                facts
-                and output is not None
-                and is_origin
-                and (facts.own_weights or facts.activation or not inside)
-            ):
-                # The input of a layer that is itself an activation is the value before it.
-                if facts.activation and activation_of(operation) is None and given:
-                    self._record_before(operation, given[0])
-                self._record_after(operation, output)
-                if operation in self._attention:
-                    self._record_projection(operation, output)
+            is_reported = is_origin and not (is_container and inside)
+            output = first_float(outputs)
+            if facts is not None and is_reported and output is not None:
+                self._record_call(operation, facts, given, output)
                 inside = True
-                if self._progress:
-                    self._progress(facts.name)
-            self._inside[-1] |= inside
+            if inside:
+                self._inside[-1] = True
             return outputs
 
         return hooked
 
     def _hooked_cast(self, cast: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """Wrap a cast of inputs with a hook that tracks its tensors."""
+
         @functools.wraps(cast)
         def hooked(tensor: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
             result = cast(tensor, *args, **kwargs)
@@ -207,6 +205,8 @@ class Recorder:
     def _hooked_activation(
         self, layer: keras.layers.Layer, activation: Callable[..., Tensor]
     ) -> Callable[..., Tensor]:
+        """Wrap the activation of `layer` with a hook that records the values before it."""
+
         @functools.wraps(activation)
         def hooked(values: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
             if first_float(values) is not None:
@@ -216,101 +216,147 @@ class Recorder:
         return hooked
 
     def _record_inputs(self, layer: keras.layers.Layer, tensor: Tensor | None, count: int) -> None:
-        """Record the first of `count` inputs of a layer, and whether examples still differ after one with no signal."""
-        is_first, self._has_begun = not self._has_begun, True
-        if tensor is None or isinstance(
-            layer, keras.layers.Embedding
-        ):  # whose inputs are row indices
+        """Record the first of `count` inputs of a layer with a kernel.
+
+        It is also checked whether examples still differ after a layer with no signal.
+        """
+        is_first = not self._has_begun
+        self._has_begun = True
+        # The inputs of an embedding are row indices.
+        if tensor is None or isinstance(layer, keras.layers.Embedding):
             return
-        for outside in (
-            [tensor] if is_first or self.graph.is_input(tensor) else self.graph.joined(tensor)
-        ):
-            self.first_inputs.setdefault(layer, Signal()).add(array_of(outside))
+        if is_first or self.graph.is_input(tensor):
+            from_outside = [tensor]
+        else:
+            from_outside = self.graph.joined(tensor)
+        for part in from_outside:
+            self.first_inputs.setdefault(layer, Signal()).add(array_of(part))
         self.lost.check_input(layer, tensor)
 
+    def _record_call(
+        self,
+        layer: keras.layers.Layer,
+        facts: LayerFacts,
+        given: tuple[Tensor, ...],
+        output: Tensor,
+    ) -> None:
+        """Record the output of a layer that was called with the inputs `given`."""
+        # The input of a layer that is itself an activation is the value before it.
+        if facts.activation and activation_of(layer) is None and given:
+            self._record_before(layer, given[0])
+        self._record_after(layer, output)
+        if layer in self._attention:
+            self._record_projection(layer, output)
+        if self._progress is not None:
+            self._progress(facts.name)
+
     def _record_before(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
-        record, values = self.records.setdefault(layer, Record()), array_of(tensor)
-        record.before = record.before or Signal()
+        """Record the values before the activation of `layer`."""
+        record = self.records.setdefault(layer, LayerRecord())
+        values = array_of(tensor)
+        if record.before is None:
+            record.before = Signal()
         record.before.add(values, unit_axis(layer, values.ndim))
         record.shape = values.shape
         if self.facts[layer].activation in ("sigmoid", "softmax") and values.ndim:
             self._logits_spread[layer] = spread(values)
 
     def _record_after(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
-        record, values = self.records.setdefault(layer, Record()), array_of(tensor)
-        record.after = record.after or Signal(
-            LIMITS.get(self.facts[layer].activation or ""), self._margin
-        )
+        """Record the output of `layer`."""
+        record = self.records.setdefault(layer, LayerRecord())
+        values = array_of(tensor)
+        if record.after is None:
+            limits = LIMITS.get(self.facts[layer].activation or "")
+            record.after = Signal(limits, self._margin)
         record.after.add(values, unit_axis(layer, values.ndim))
         record.shape = values.shape
         if len(self.records) == 1 or isinstance(layer, _OF_EACH_EXAMPLE):
-            record.examples_alike = likeness(values.reshape(len(values), -1))
+            examples = values.reshape(len(values), -1)
+            record.examples_alike = likeness(examples)
             if values.ndim > 2:
-                record.positions_alike = likeness(values.reshape(len(values), -1, values.shape[-1]))
+                positions = values.reshape(len(values), -1, values.shape[-1])
+                record.positions_alike = likeness(positions)
         self.lost.add_output(layer, record.before or record.after)
 
     def _record_projection(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
         """Record the weights of attention once both its queries and its keys are known."""
         self._projected[layer] = weakref.ref(tensor)
-        queries, keys = (
-            self._projected.get(part, lambda: None)() for part in self._attention[layer]
-        )
+        query_layer, key_layer = self._attention[layer]
+        if query_layer not in self._projected or key_layer not in self._projected:
+            return
+        queries = self._projected[query_layer]()
+        keys = self._projected[key_layer]()
         if queries is not None and keys is not None:
-            self.records[self._attention[layer][0]].focus = focus(queries, keys)
+            self.records[query_layer].focus = focus(queries, keys)
 
     def record_model_outputs(self, outputs: Tensor) -> None:
         """Record which layers produce the outputs of the model, and how saturated these are."""
         for tensor in tensors_in(outputs):
-            for layer in self._makers(tensor):
-                self.records[layer].is_output = True
-                # The makers of several outputs may not be told apart.
-                found = self.records[layer].certain, self._certainty(layer, array_of(tensor))
-                self.records[layer].certain = max(
-                    (one for one in found if one is not None), default=None
-                )
+            layer = self._maker(tensor)
+            if layer is None:
+                continue
+            record = self.records[layer]
+            record.is_output = True
+            certainty = self._certainty(layer, array_of(tensor))
+            if certainty is None:
+                continue
+            # The makers of several outputs may not be told apart.
+            if record.certain is None or certainty > record.certain:
+                record.certain = certainty
 
     def record_losses(self, guessed: Iterable[Guessed]) -> None:
         """Record the losses of the outputs of the model, and those of blind guesses."""
         for tensor, loss, blind_loss in guessed:
-            for layer in self._makers(tensor):
-                self.records[layer].loss, self.records[layer].blind_loss = loss, blind_loss
+            layer = self._maker(tensor)
+            if layer is not None:
+                self.records[layer].loss = loss
+                self.records[layer].blind_loss = blind_loss
 
-    def _makers(self, output: Tensor) -> list[keras.layers.Layer]:
-        """Return the layer that has made an output of the model, as a list that is empty if none was recorded."""
+    def _maker(self, output: Tensor) -> keras.layers.Layer | None:
+        """Return the layer that has made an output of the model, `None` if it was not recorded."""
         if self.graph.is_input(output):  # passed through
-            return []
-        recorded = [layer for layer, record in self.records.items() if record.after]
+            return None
+        recorded = [layer for layer, record in self.records.items() if record.after is not None]
         origin = self.graph.origin(output)
-        return [origin] if origin in recorded else recorded[-1:]  # Custom code has transformed it.
+        if origin in recorded:
+            return origin
+        # Custom code has transformed it.
+        return recorded[-1] if recorded else None
 
     def _certainty(self, layer: keras.layers.Layer, values: Array) -> float | None:
-        """Return the fraction of probabilities near 0 or 1, or `None` if the outputs are no probabilities.
+        """Return the fraction of probabilities near 0 or 1, or `None` for other outputs.
 
         For a softmax, it is that of the examples with one probability near 1.
         """
-        is_softmax = (
-            values.ndim > 1
-            and values.shape[-1] > 1
-            and values.min(initial=0) >= 0
-            and (abs(values.sum(axis=-1, dtype="float64") - 1) < 1e-2).all()
-        )
-        if not values.size or not (is_softmax or self.facts[layer].activation == "sigmoid"):
+        if not values.size:
+            return None
+        is_softmax = _are_of_softmax(values)
+        if not is_softmax and self.facts[layer].activation != "sigmoid":
             return None
         # A bias set to the frequencies of rare classes also saturates outputs, but in the same way
         # for all examples.
         differs = self._logits_spread.get(layer, np.inf)
-        if (
-            is_softmax and layer not in self._logits_spread
-        ):  # It was applied by a layer or operation of its own.
+        if is_softmax and layer not in self._logits_spread:
+            # It was applied by a layer or operation of its own.
             differs = spread(np.log(np.maximum(values, 1e-30)))
         if differs < np.log(1 / self._margin - 1) / 2:
             return 0.0
-        low, high = self._margin, 1 - self._margin
-        return float(
-            np.mean(
-                values.max(axis=-1) >= high if is_softmax else (values <= low) | (values >= high)
-            )
-        )
+        is_high = values >= 1 - self._margin
+        if is_softmax:
+            is_certain = is_high.any(axis=-1)
+        else:
+            is_certain = is_high | (values <= self._margin)
+        return float(np.mean(is_certain))
+
+
+def _are_of_softmax(values: Array) -> bool:
+    """Return whether `values` are several probabilities for each example, which add up to 1."""
+    if values.ndim < 2 or values.shape[-1] < 2:
+        return False
+    if not values.min(initial=0) >= 0:
+        return False
+    sums = values.sum(axis=-1, dtype="float64")
+    return bool((abs(sums - 1) < 1e-2).all())
 
 
 # Relative tolerance for values that are equal for all examples, because matrix products round.
@@ -318,10 +364,11 @@ _SAME = 1e-5
 
 
 class LostSignals:
-    """The layers with nearly zero output because of which a later kernel gets the same inputs for all examples.
+    """The layers with nearly zero output that make the inputs of a later kernel alike.
 
-    Zeros are harmless if the inputs of the next kernel still differ between examples, e.g. through
-    the other branch of an addition. The same holds for small outputs.
+    It then gets the same inputs for all examples. Zeros are harmless if the inputs of the next
+    kernel still differ between examples, e.g. through the other branch of an addition. The same
+    holds for small outputs.
 
     Args:
         zero: The layers with all-zero weights.
@@ -345,20 +392,21 @@ class LostSignals:
         """Record the output of `layer`."""
         is_small = layer in self._zero or signal.std < self._least
         if is_small:
-            self._row = [*([] if self._is_over else self._row), layer]
+            if self._is_over:
+                self._row = []
+            self._row.append(layer)
         self._is_over = not is_small
 
     def check_input(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
-        """Check whether `tensor`, which a kernel of `layer` multiplies, still differs between examples."""
+        """Check whether `tensor`, the input of a kernel of `layer`, differs between examples."""
         if not self._row:
             return
         values = array_of(tensor)
         differs = spread(values)
         is_same = differs <= _SAME * abs(values).max(initial=0)
         is_weak = differs < self._least
-        causes = {
-            suspect for suspect in self._row if (is_same if suspect in self._zero else is_weak)
-        }
-        if causes:
-            self.causes |= causes
-            self.starved.add(layer)
+        for suspect in self._row:
+            is_cause = is_same if suspect in self._zero else is_weak
+            if is_cause:
+                self.causes.add(suspect)
+                self.starved.add(layer)

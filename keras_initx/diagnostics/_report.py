@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_initx._checks import check_choice
 from keras_initx._extras import import_optional
+from keras_initx._typing import Array
 from keras_initx.diagnostics._measure import LayerReport
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import LEVELS, Level, Thresholds, Verdict
@@ -38,7 +39,9 @@ __all__ = ["Report"]
 _STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")
 # The nested dicts of a layer become separate columns.
 _CSV_COLUMNS = {
-    **dict.fromkeys(("first_inputs", "before", "after"), _STATISTICS),
+    "first_inputs": _STATISTICS,
+    "before": _STATISTICS,
+    "after": _STATISTICS,
     "gate_bias": ("gate", "min", "max"),
 }
 
@@ -84,45 +87,54 @@ class Report:
         Raises:
             ValueError: If `level` is none of these.
         """
-        serious = LEVELS[: LEVELS.index(check_choice("level", level, LEVELS)) + 1]
+        check_choice("level", level, LEVELS)
+        serious = LEVELS[: LEVELS.index(level) + 1]
         return any(verdict.level in serious for verdict in self.verdicts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as dicts, lists, strings and numbers, with `None` for values that are not finite."""
-        content = {
+        """Return the report as dicts, lists, strings and numbers.
+
+        Numbers that are not finite are `None`.
+        """
+        content: dict[str, Any] = {
             "ok": self.ok,
             "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts],
-            "inputs": _as_data(self.inputs),
+            "inputs": _signal_as_dict(self.inputs),
             "layers": [self._layer_as_dict(layer) for layer in self.layers],
         }
         return {name: finite(value) for name, value in content.items()}
 
     def _layer_as_dict(self, layer: LayerReport) -> dict[str, Any]:
         levels = [verdict.level for verdict in self.verdicts if layer.name in verdict.layers]
-        gate, bias = layer.gate_bias or (None, None)
-        return {
+        data: dict[str, Any] = {
             "name": layer.name,
             "level": min(levels, key=LEVELS.index, default=None),
-            **{
-                measured.name: _as_data(getattr(layer, measured.name))
-                for measured in dataclasses.fields(layer)
-            },
-            "gate_bias": None
-            if bias is None
-            else {"gate": gate, "min": float(bias.min()), "max": float(bias.max())},
-            "weights": [dataclasses.asdict(weight) for weight in layer.weights],
         }
+        for field in dataclasses.fields(layer):
+            data[field.name] = getattr(layer, field.name)
+        # Objects become dicts.
+        data["first_inputs"] = _signal_as_dict(layer.first_inputs)
+        data["before"] = _signal_as_dict(layer.before)
+        data["after"] = _signal_as_dict(layer.after)
+        data["gate_bias"] = _gate_as_dict(layer.gate_bias)
+        data["weights"] = [dataclasses.asdict(weight) for weight in layer.weights]
+        return data
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON."""
         return as_json(self.to_dict(), indent=1)
 
     def to_csv(self) -> str:
-        """Return a CSV table with a row for each layer: the data of `to_dict` without histograms and weights."""
+        """Return a CSV table with a row for each layer.
+
+        It has the data of `to_dict` without histograms and weights.
+        """
         return as_csv(map(_csv_row, self.to_dict()["layers"]))
 
     def plot(self, path: str | Path | None = None) -> "Figure":
-        """Plot mean and standard deviation by layer, gradient norms if measured, and a histogram of each layer.
+        """Plot the statistics of the layers: means, standard deviations, and a histogram of each.
+
+        Gradient norms are plotted too if they were measured.
 
         Requires matplotlib, which the extra `plot` installs.
 
@@ -145,17 +157,21 @@ class Report:
     @property
     def _marked(self) -> set[str]:
         """The names of the layers with problems."""
-        return {name for verdict in self.problems for name in verdict.layers}
+        names: set[str] = set()
+        for verdict in self.problems:
+            names.update(verdict.layers)
+        return names
 
     @property
     def _headline(self) -> str:
         """The number of problems as a sentence."""
-        return (
-            "No problem found." if self.ok else f"{counted(len(self.problems), 'problem')} found."
-        )
+        if self.ok:
+            return "No problem found."
+        return f"{counted(len(self.problems), 'problem')} found."
 
     def __repr__(self) -> str:
-        return f"<Report of {len(self.layers)} layers: {self._headline[:-1].lower()}>"
+        summary = self._headline.removesuffix(".").lower()
+        return f"<Report of {len(self.layers)} layers: {summary}>"
 
     def __str__(self) -> str:
         width = shutil.get_terminal_size().columns
@@ -163,14 +179,16 @@ class Report:
             from rich.console import Console
 
             output = io.StringIO()
-            Console(file=output, width=width, force_terminal=True, highlight=False).print(self)
+            console = Console(file=output, width=width, force_terminal=True, highlight=False)
+            console.print(self)
             return output.getvalue().rstrip("\n")
         lines = [self._table(width).as_text(rule=True), self._headline]
         for verdict in self.verdicts:
             lines.append("")
             for title, text in _paragraphs(verdict):
+                paragraph = f"{title}: {text}"
                 lines += textwrap.wrap(
-                    f"{title}: {text}", width, subsequent_indent="  ", break_on_hyphens=False
+                    paragraph, width, subsequent_indent="  ", break_on_hyphens=False
                 )
         return "\n".join(lines)
 
@@ -182,23 +200,24 @@ class Report:
         grid = table.as_rich(padding=(0, GAP - 1, 0, 0), show_edge=False, pad_edge=False)
         for column in grid.columns:
             column.no_wrap = True
+        marked = self._marked
         for row, layer in zip(grid.rows, self.layers, strict=True):
-            row.style = "bold red" if layer.name in self._marked else ""
+            if layer.name in marked:
+                row.style = "bold red"
         headline = Text(self._headline, "bold green" if self.ok else "bold red")
         parts: list[RenderableType] = [grid, Text(), headline]
         for verdict in self.verdicts:
             parts.append(Text())
-            parts += [
-                Text().append(f"{title}: ", "bold").append(text)
-                for title, text in _paragraphs(verdict)
-            ]
+            for title, text in _paragraphs(verdict):
+                parts.append(Text().append(f"{title}: ", "bold").append(text))
         return Group(*parts)
 
     def _repr_html_(self) -> str:
         items = ""
         for verdict in self.verdicts:
             (title, evidence), (_, remedy) = _paragraphs(verdict)
-            items += f"<li><b>{html.escape(title)}</b>: {html.escape(evidence)}<br>Remedy: {html.escape(remedy)}</li>"
+            items += f"<li><b>{html.escape(title)}</b>: {html.escape(evidence)}"
+            items += f"<br>Remedy: {html.escape(remedy)}</li>"
         return f"<p><b>{self._headline}</b></p><ul>{items}</ul>{self._table().as_html()}"
 
     def _table(self, width: int = sys.maxsize) -> Table:
@@ -208,41 +227,54 @@ class Report:
         the start.
         """
         columns = filled(_COLUMNS, self.layers)
-        full = Table.of(columns, self.layers)
-        cells = zip(full.headers, *full.rows, strict=True)
-        widths = {header: GAP + max(map(text_width, (header, *texts))) for header, *texts in cells}
-        needed = min(
-            _LEAST_NAME, 2 + max(map(text_width, ["layer", *(layer.name for layer in self.layers)]))
-        )
+        widths: dict[str, int] = {}
+        for column in columns:
+            texts = [column.header, *(str(column.cell(layer)) for layer in self.layers)]
+            widths[column.header] = GAP + max(map(text_width, texts))
+        names = ["layer", *(layer.name for layer in self.layers)]
+        needed = min(_MARK_WIDTH + max(map(text_width, names)), _LEAST_NAME)
+        # Until the names have room.
         for header in _DISPENSABLE:
             if width - sum(widths.values()) < needed:
                 widths.pop(header, None)
-        room = max(width - sum(widths.values()), _LEAST_NAME) - 2
+        room = max(width - sum(widths.values()), _LEAST_NAME) - _MARK_WIDTH
         marked = self._marked
 
-        def name(layer: LayerReport) -> str:
-            return f"{'!' if layer.name in marked else ' '} {shortened(layer.name, room)}"
+        def marked_name(layer: LayerReport) -> str:
+            mark = "!" if layer.name in marked else " "
+            return f"{mark} {shortened(layer.name, room)}"
 
         shown = [column for column in columns if column.header in widths]
-        return Table.of([Column("  layer", name, is_text=True), *shown], self.layers)
+        return Table.of([Column("  layer", marked_name, is_text=True), *shown], self.layers)
 
 
-def _as_data(value: Any) -> Any:
-    """Return a dict for a signal, and other values as they are."""
-    if not isinstance(value, Signal):
-        return value
-    histogram = {"edges": value.edges.tolist(), "counts": value.counts.tolist()}
-    return {**{name: getattr(value, name) for name in _STATISTICS}, "histogram": histogram}
+def _signal_as_dict(signal: Signal | None) -> dict[str, Any] | None:
+    if signal is None:
+        return None
+    data: dict[str, Any] = {name: getattr(signal, name) for name in _STATISTICS}
+    data["histogram"] = {"edges": signal.edges.tolist(), "counts": signal.counts.tolist()}
+    return data
+
+
+def _gate_as_dict(gate_bias: tuple[str, Array] | None) -> dict[str, Any] | None:
+    if gate_bias is None:
+        return None
+    gate, bias = gate_bias
+    return {"gate": gate, "min": float(bias.min()), "max": float(bias.max())}
 
 
 def _csv_row(layer: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name, value in layer.items():
+        if name == "weights":
+            continue
         if name in _CSV_COLUMNS:
-            row |= {f"{name}_{part}": (value or {}).get(part) for part in _CSV_COLUMNS[name]}
+            parts = value or {}
+            for part in _CSV_COLUMNS[name]:
+                row[f"{name}_{part}"] = parts.get(part)
         elif name == "shape":
             row[name] = "x".join(map(str, value or ()))
-        elif name != "weights":
+        else:
             row[name] = value
     return row
 
@@ -257,26 +289,35 @@ def _paragraphs(verdict: Verdict) -> list[tuple[str, str]]:
 
 def _share(value: float) -> str:
     """Format a percentage that is 0% or 100% only if that is exact."""
-    return (
-        f"{value:.0%}"
-        if value in (0, 1) or 0.01 <= value <= 0.99
-        else "<1%"
-        if value < 0.5
-        else ">99%"
-    )
+    if value in (0, 1) or 0.01 <= value <= 0.99:
+        return f"{value:.0%}"
+    if value < 0.5:
+        return "<1%"
+    return ">99%"
 
 
-def _gate(value: tuple[str, Any]) -> str:
+def _gate(value: tuple[str, Array]) -> str:
+    """Format the bias of a gate as its name and the range of the bias."""
     name, bias = value
-    low, high = short_number(bias.min()), short_number(bias.max())
-    return f"{name} {low}" if low == high else f"{name} {low}...{high}"
+    low = short_number(bias.min())
+    high = short_number(bias.max())
+    if low == high:
+        return f"{name} {low}"
+    return f"{name} {low}...{high}"
 
 
 def _column(
     header: str, value: Callable[[LayerReport], Any], write: Callable[[Any], str] = short_number
 ) -> Column[LayerReport]:
     """Return a column that formats `value` with `write`, and is empty for `None`."""
-    return Column(header, lambda layer: "" if (found := value(layer)) is None else write(found))
+
+    def cell(layer: LayerReport) -> str:
+        found = value(layer)
+        if found is None:
+            return ""
+        return write(found)
+
+    return Column(header, cell)
 
 
 _COLUMNS = (
@@ -294,4 +335,6 @@ _COLUMNS = (
 )
 # Columns to drop, in this order, if a terminal is too narrow.
 _DISPENSABLE = ("activation", "ratio", "gain", "before", "zeros", "gate bias", "mean")
+# In characters: the narrowest column of names, and the mark before a name.
 _LEAST_NAME = 16
+_MARK_WIDTH = 2

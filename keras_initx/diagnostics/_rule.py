@@ -35,7 +35,9 @@ _Check = Callable[[Measurements], Iterator[Finding]]
 
 @dataclass(frozen=True)
 class Rule:
-    """A function that finds one problem. The other attributes are Markdown texts for the documentation.
+    """A function that finds one problem.
+
+    The other attributes are Markdown texts for the documentation.
 
     Attributes:
         problem: Name of the problem.
@@ -58,16 +60,19 @@ class Rule:
     def verdicts(self, measured: Measurements) -> Iterator[Verdict]:
         """Yield the verdicts on the measurements."""
         for found in self.check(measured):
-            yield Verdict(
-                self.problem, names_of(found.layers), found.evidence, found.remedy, found.level
-            )
+            names = names_of(found.layers)
+            yield Verdict(self.problem, names, found.evidence, found.remedy, found.level)
 
 
 def rule(
     problem: str, *, levels: Mapping[Level, str], finds: str, reason: str, remedy: str
 ) -> Callable[[_Check], Rule]:
     """Turn a function into a rule. Arguments are the attributes of `Rule`."""
-    return lambda check: Rule(problem, levels, finds, reason, remedy, check)
+
+    def decorate(check: _Check) -> Rule:
+        return Rule(problem, levels, finds, reason, remedy, check)
+
+    return decorate
 
 
 def names_of(layers: Sequence[LayerReport]) -> tuple[str, ...]:
@@ -78,15 +83,35 @@ def names_of(layers: Sequence[LayerReport]) -> tuple[str, ...]:
 def by_level(
     hit: Iterable[_Hit], level: Level, does_harm: Callable[[_Hit], object]
 ) -> list[tuple[Level, list[_Hit]]]:
-    """Return what does harm with its `level`, then the others with that of a note, without empty groups."""
-    groups: dict[Level, list[_Hit]] = {level: [], "note": []}
+    """Return what does harm with its `level`, then the others with that of a note.
+
+    There is no group without members.
+    """
+    harmful: list[_Hit] = []
+    harmless: list[_Hit] = []
     for one in hit:
-        groups[level if does_harm(one) else "note"].append(one)
-    return [(level, group) for level, group in groups.items() if group]
+        if does_harm(one):
+            harmful.append(one)
+        else:
+            harmless.append(one)
+    groups: list[tuple[Level, list[_Hit]]] = []
+    if harmful:
+        groups.append((level, harmful))
+    if harmless:
+        groups.append(("note", harmless))
+    return groups
+
+
+def exceeds(value: float | None, limit: float) -> bool:
+    """Return whether a measurement was made and is above `limit`."""
+    return value is not None and bool(value > limit)
 
 
 def signal_of(layer: LayerReport) -> Signal:
-    """Return the signal before the activation or of the output, an empty one if neither is accessible."""
+    """Return the signal before the activation or of the output.
+
+    It is an empty one if neither is accessible.
+    """
     return layer.signal or Signal()
 
 
@@ -114,9 +139,11 @@ def inputs_first(measured: Measurements) -> str:
 
 def gradient_norms(measured: Measurements) -> list[tuple[LayerReport, float]]:
     """Return the layers with trainable weights, each with the norm of its gradient."""
-    return [
-        (layer, layer.gradient_norm) for layer in measured.layers if layer.gradient_norm is not None
-    ]
+    norms = []
+    for layer in measured.layers:
+        if layer.gradient_norm is not None:
+            norms.append((layer, layer.gradient_norm))
+    return norms
 
 
 def has_zeros(layer: LayerReport) -> bool:
@@ -126,19 +153,29 @@ def has_zeros(layer: LayerReport) -> bool:
 
 def layer_count(layers: Sequence[LayerReport]) -> str:
     """Return the number of layers in parentheses if there are several."""
-    return f" ({len(layers)} layers)" if len(layers) > 1 else ""
+    if len(layers) < 2:
+        return ""
+    return f" ({len(layers)} layers)"
 
 
 def is_rescaled(layer: LayerReport) -> bool:
-    """Return whether a normalization is the only consumer of `layer`, so that the scale does not matter."""
+    """Return whether a normalization is the only consumer of `layer`.
+
+    Then the scale of its output does not matter.
+    """
     return layer.normalized_by is not None and not is_bounded(layer.activation)
 
 
 def is_gate(layer: LayerReport, measured: Measurements) -> bool:
-    """Return whether `layer` learns, but adds so little to a larger signal yet that what is before it does not."""
-    is_small = layer.signal is not None and layer.signal.std < measured.thresholds.vanishing
-    learns = any(weight.gradient for weight in layer.weights if weight.name != "bias")
-    return is_small and learns and not (layer.loses_signal or layer.is_starved or layer.is_output)
+    """Return whether `layer` learns, but what is before it does not yet.
+
+    That is because it still adds little to a larger signal, as ReZero does.
+    """
+    if layer.loses_signal or layer.is_starved or layer.is_output:
+        return False
+    if layer.signal is None or not layer.signal.std < measured.thresholds.vanishing:
+        return False
+    return any(weight.gradient for weight in layer.weights if weight.name != "bias")
 
 
 def normalization_of(layer: LayerReport) -> str:
@@ -147,10 +184,20 @@ def normalization_of(layer: LayerReport) -> str:
 
 
 # Activations for which He initialization is suitable.
-_RELU_LIKE = {
-    *("relu", "relu6", "leaky_relu", "prelu", "celu", "elu"),
-    *("gelu", "hard_silu", "silu", "swish", "mish", "softplus"),
-}
+_RELU_LIKE = (
+    "celu",
+    "elu",
+    "gelu",
+    "hard_silu",
+    "leaky_relu",
+    "mish",
+    "prelu",
+    "relu",
+    "relu6",
+    "silu",
+    "softplus",
+    "swish",
+)
 
 
 def suggestion(layer: LayerReport) -> str:
@@ -158,7 +205,9 @@ def suggestion(layer: LayerReport) -> str:
     activation = layer.activation or layer.activated_by
     if activation == "selu":
         return "LecunNormal()"
-    return "HeNormal()" if activation in _RELU_LIKE else "GlorotUniform()"
+    if activation in _RELU_LIKE:
+        return "HeNormal()"
+    return "GlorotUniform()"
 
 
 STANDARDIZED_TARGETS = "standardized targets, or a bias of the last layer at their mean"
@@ -166,4 +215,4 @@ STANDARDIZED_TARGETS = "standardized targets, or a bias of the last layer at the
 
 def misses_targets(layer: LayerReport) -> bool:
     """Return whether errors are beyond the outputs, so that they are due to the targets."""
-    return bool((layer.loss or 0) > 2 * math.hypot(signal_of(layer).mean, signal_of(layer).std))
+    return exceeds(layer.loss, 2 * root_mean_square(signal_of(layer)))

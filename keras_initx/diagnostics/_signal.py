@@ -59,19 +59,25 @@ class Signal:
     @property
     def zeros(self) -> float:
         """Fraction of the values that are exactly zero."""
-        return self._finite.zeros / self.size if self.size else 0.0
+        if not self.size:
+            return 0.0
+        return self._finite.zeros / self.size
 
     @property
     def nonfinite(self) -> float:
         """Fraction of the values that are infinite or NaN."""
-        return 1 - self._finite.size / self.size if self.size else 0.0
+        if not self.size:
+            return 0.0
+        return 1 - self._finite.size / self.size
 
     @property
     def saturated(self) -> float | None:
-        """Fraction of the values near the limits of the activation, or `None` if it is unbounded."""
+        """Fraction of the values near the limits of the activation, `None` if it is unbounded."""
         if self._bounds is None:
             return None
-        return self._saturated / self.size if self.size else 0.0
+        if not self.size:
+            return 0.0
+        return self._saturated / self.size
 
     @property
     def edges(self) -> npt.NDArray[np.float64]:
@@ -95,35 +101,36 @@ class Signal:
                 silent &= self.unit_is_silent
             self.unit_is_silent = silent
         self.size += values.size
-        pieces = [(piece, _finite(piece)) for piece in chunks(values)]
-        self._widen([finite for _, finite in pieces if finite.size])
-        for piece, finite in pieces:
-            if self._bounds:
-                low, high = self._bounds
+        pieces = list(chunks(values))
+        if self._bounds is not None:
+            low, high = self._bounds
+            for piece in pieces:
                 self._saturated += int(np.count_nonzero((piece <= low) | (piece >= high)))
-            self._finite.add(finite)
+        finite_pieces = [_finite(piece) for piece in pieces]
+        self._widen([piece for piece in finite_pieces if piece.size])
+        limits = self._range(self.min, self.max)
+        for piece in finite_pieces:
+            self._finite.add(piece)
             # The width of a range in float32 may be beyond float32.
-            self.counts += np.histogram(
-                finite.astype("float64"), BINS, self._range(self.min, self.max)
-            )[0]
+            counts, _ = np.histogram(piece.astype("float64"), BINS, limits)
+            self.counts += counts
 
     def _widen(self, pieces: Sequence[Array]) -> None:
         """Extend the histogram to the range of `pieces`, which are added next."""
         if not pieces:
             return
-        low, high = (
-            min(float(piece.min()) for piece in pieces),
-            max(float(piece.max()) for piece in pieces),
-        )
+        low = min(float(piece.min()) for piece in pieces)
+        high = max(float(piece.max()) for piece in pieces)
         if self._finite.size:
-            low, high = min(low, self.min), max(high, self.max)
+            low = min(low, self.min)
+            high = max(high, self.max)
             edges = self.edges
             # Reassign the counts of each bin to the new bin that contains its center.
             middles = (edges[1:] + edges[:-1]) / 2
-            self.counts = np.histogram(middles, BINS, self._range(low, high), weights=self.counts)[
-                0
-            ]
-        self.min, self.max = low, high
+            limits = self._range(low, high)
+            self.counts, _ = np.histogram(middles, BINS, limits, weights=self.counts)
+        self.min = low
+        self.max = high
 
     @staticmethod
     def _range(low: float, high: float) -> tuple[float, float]:
@@ -153,14 +160,14 @@ def spread(values: Array) -> float:
     columns = values.reshape(len(values), -1)
     if len(columns) == 1:
         columns = columns.T
+    count = columns.shape[1]
     width = max(CHUNK // len(columns), 16)  # a cache line
+    total = 0.0
     with np.errstate(invalid="ignore"):
-        parts = (columns[:, start : start + width] for start in range(0, columns.shape[1], width))
-        return float(
-            np.sqrt(
-                sum(part.var(axis=0, dtype="float64").sum() for part in parts) / columns.shape[1]
-            )
-        )
+        for start in range(0, count, width):
+            part = columns[:, start : start + width]
+            total += part.var(axis=0, dtype="float64").sum()
+        return float(np.sqrt(total / count))
 
 
 def likeness(values: Array) -> float | None:
@@ -175,14 +182,16 @@ def likeness(values: Array) -> float | None:
         squares = np.einsum("...j,...j->...", total, total)
     counts = is_row.sum(axis=-1)
     pairs = (counts * (counts - 1)).sum()
-    return float((squares - counts).sum() / pairs) if pairs else None
+    if not pairs:
+        return None
+    return float((squares - counts).sum() / pairs)
 
 
 def focus(queries: Tensor, keys: Tensor) -> float | None:
-    """Return the largest weight that a query gives to a key, as a mean over some queries, without a mask.
+    """Return the largest weight that a query gives to a key, without a mask.
 
-    As many examples and queries as show the size of the scores: all scores may take more memory
-    than any output.
+    It is a mean over as many examples and queries as show the size of the scores: all scores may
+    take more memory than any output.
 
     Args:
         queries: Tensor of shape `(examples, positions, heads, size)`.
@@ -191,11 +200,19 @@ def focus(queries: Tensor, keys: Tensor) -> float | None:
     Returns:
         A number of at most 1, or `None` for other shapes or a single key.
     """
-    ask, offer = (array_of(tensor[:4]) for tensor in (queries, keys))
-    if not ask.ndim == offer.ndim == 4 or offer.shape[1] < 2 or ask.shape[2] % offer.shape[2]:
+    q = array_of(queries[:4])
+    k = array_of(keys[:4])
+    if q.ndim != 4 or k.ndim != 4:
         return None
-    ask = ask[:, :: max(ask.shape[1] // 16, 1)]
-    offer = offer.repeat(ask.shape[2] // offer.shape[2], axis=2)
-    scores = np.einsum("bqhd,bkhd->bhqk", ask, offer) / math.sqrt(ask.shape[-1])
+    _, q_positions, q_heads, size = q.shape
+    _, k_positions, k_heads, _ = k.shape
+    if k_positions < 2 or q_heads % k_heads:
+        return None
+    step = max(q_positions // 16, 1)
+    q = q[:, ::step]
+    k = k.repeat(q_heads // k_heads, axis=2)
+    scores = np.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(size)
     with np.errstate(invalid="ignore"):
-        return float(np.mean(1 / np.exp(scores - scores.max(axis=-1, keepdims=True)).sum(axis=-1)))
+        # The largest term of the softmax is 1, so its weight is 1 over their sum.
+        terms = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        return float(np.mean(1 / terms.sum(axis=-1)))

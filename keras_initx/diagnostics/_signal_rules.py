@@ -1,6 +1,5 @@
 """The rules about signals: the inputs of a model, and the outputs of its layers."""
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 from keras_initx.diagnostics._measure import LayerReport, Measurements
@@ -8,6 +7,7 @@ from keras_initx.diagnostics._rule import (
     STANDARDIZED_TARGETS,
     Finding,
     by_level,
+    exceeds,
     gradient_norms,
     has_unscaled_inputs,
     has_zeros,
@@ -29,128 +29,133 @@ from keras_initx.diagnostics._verdicts import Level
 @rule(
     "unscaled inputs",
     levels={"warning": "", "note": "if a normalization follows directly"},
-    finds="a kernel whose inputs come from outside the model and have a root mean square above {unscaled_inputs}",
-    reason="standardized inputs have 1, images in [0, 1] have 0.6, and raw 8-bit images 150; inputs ten times too "
-    "large saturate most activations",
+    finds="a kernel whose inputs come from outside the model and have a root mean square above "
+    "{unscaled_inputs}",
+    reason="standardized inputs have 1, images in [0, 1] have 0.6, and raw 8-bit images 150; "
+    "inputs ten times too large saturate most activations",
     remedy="`Normalization`, `Rescaling`",
 )
 def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
-    unscaled = [
-        layer
-        for layer in measured.layers
-        if has_unscaled_inputs(layer, measured)
-        and inputs_of(layer).size >= measured.thresholds.least_values
-    ]
+    unscaled = []
+    for layer in measured.layers:
+        has_enough_values = inputs_of(layer).size >= measured.thresholds.least_values
+        if has_enough_values and has_unscaled_inputs(layer, measured):
+            unscaled.append(layer)
+    remedy = (
+        "standardize the inputs: keras.layers.Normalization() adapted to the data, or "
+        "keras.layers.Rescaling(1 / 127.5, offset=-1) for images from 0 to 255"
+    )
     for level, hit in by_level(unscaled, "warning", lambda layer: not is_rescaled(layer)):
-        first, inputs = hit[0], inputs_of(hit[0])
-        reason = (
-            normalization_of(first)
-            if level == "note"
-            else ": initializers assume inputs of standard deviation 1"
+        first = hit[0]
+        inputs = inputs_of(first)
+        evidence = (
+            f"{first.name} gets inputs from {inputs.min:.3g} to {inputs.max:.3g}, with mean "
+            f"{inputs.mean:.3g} and standard deviation {inputs.std:.3g}{layer_count(hit)}"
         )
-        yield Finding(
-            hit,
-            f"{first.name} gets inputs from {inputs.min:.3g} to {inputs.max:.3g}, with mean {inputs.mean:.3g} "
-            f"and standard deviation {inputs.std:.3g}{layer_count(hit)}{reason}",
-            "standardize the inputs: keras.layers.Normalization() adapted to the data, or "
-            "keras.layers.Rescaling(1 / 127.5, offset=-1) for images from 0 to 255",
-            level,
-        )
+        if level == "note":
+            evidence += normalization_of(first)
+        else:
+            evidence += ": initializers assume inputs of standard deviation 1"
+        yield Finding(hit, evidence, remedy, level)
 
 
 @rule(
     "exploding",
     levels={"error": "", "note": "if a normalization follows directly and all values are finite"},
     finds="a standard deviation above {exploding}, or a value that is not finite",
-    reason="a thousand times that of standardized inputs saturates any softmax, and the loss and its gradients are as "
-    "large",
+    reason="a thousand times that of standardized inputs saturates any softmax, and the loss and "
+    "its gradients are as large",
     remedy="scaled inputs, `HeNormal`, `GlorotUniform`",
 )
 def exploding(measured: Measurements) -> Iterator[Finding]:
-    inputs, limit = measured.inputs, measured.thresholds.exploding
-    large = [
-        layer
-        for layer in measured.layers
-        if signal_of(layer).nonfinite
-        or (_has_enough_values(layer, measured) and signal_of(layer).std > limit)
-    ]
-    outside = _outside(measured, root_mean_square)
-    if outside and not (outside.nonfinite or root_mean_square(outside) > limit / 10):
-        outside = None
-    for level, hit in by_level(
-        large, "error", lambda layer: signal_of(layer).nonfinite or not is_rescaled(layer)
-    ):
-        evidence = _deviations(inputs, hit, "grows")
-        lost = next((layer for layer in hit if signal_of(layer).nonfinite), None)
+    limit = measured.thresholds.exploding
+    large = []
+    for layer in measured.layers:
+        signal = signal_of(layer)
+        if signal.nonfinite or (_has_enough_values(layer, measured) and signal.std > limit):
+            large.append(layer)
+    cause = _outside(measured, root_mean_square)
+    if cause is not None and not cause.nonfinite and not root_mean_square(cause) > limit / 10:
+        cause = None
+
+    def does_harm(layer: LayerReport) -> bool:
+        return signal_of(layer).nonfinite > 0 or not is_rescaled(layer)
+
+    for level, hit in by_level(large, "error", does_harm):
+        first = hit[0]
+        evidence = _deviations(measured.inputs, hit, "grows")
+        lost = [layer for layer in hit if signal_of(layer).nonfinite]
         if lost:
-            evidence += (
-                f"; {signal_of(lost).nonfinite:.0%} of the outputs of {lost.name} are not finite"
-            )
+            share = f"{signal_of(lost[0]).nonfinite:.0%}"
+            evidence += f"; {share} of the outputs of {lost[0].name} are not finite"
         if level == "note":
-            evidence += normalization_of(hit[0])
-        yield Finding(hit, evidence, _remedy(hit[0], outside), level)
+            evidence += normalization_of(first)
+        yield Finding(hit, evidence, _remedy(first, cause), level)
 
 
 @rule(
     "focused attention",
     levels={"warning": ""},
-    finds="an attention layer whose queries give a single key more than {attention_focus} of their weight on average",
-    reason="at 0.9 the softmax has a third of its largest derivative, and queries and keys hardly learn (Vaswani and "
-    "others, 2017)",
+    finds="an attention layer whose queries give a single key more than {attention_focus} of their "
+    "weight on average",
+    reason="at 0.9 the softmax has a third of its largest derivative, and queries and keys hardly "
+    "learn (Vaswani and others, 2017)",
     remedy="`GlorotUniform` for queries and keys",
 )
 def focused_attention(measured: Measurements) -> Iterator[Finding]:
-    hit = [
-        layer
-        for layer in measured.layers
-        if (layer.focus or 0) > measured.thresholds.attention_focus
-    ]
-    if hit:
-        worst = max(hit, key=lambda layer: layer.focus or 0)
-        yield Finding(
-            hit,
-            f"the queries of {worst.name}, of standard deviation {signal_of(worst).std:.3g}, give a single key "
-            f"{worst.focus:.0%} of their weight on average{layer_count(hit)}: they get little gradient",
-            "smaller kernels of queries and keys: GlorotUniform(), or a normalization before the attention layer",
-        )
+    limit = measured.thresholds.attention_focus
+    hit = [layer for layer in measured.layers if exceeds(layer.focus, limit)]
+    if not hit:
+        return
+    worst = max(hit, key=lambda layer: layer.focus or 0)
+    evidence = (
+        f"the queries of {worst.name}, of standard deviation {signal_of(worst).std:.3g}, give a "
+        f"single key {worst.focus:.0%} of their weight on average{layer_count(hit)}: they get "
+        "little gradient"
+    )
+    remedy = (
+        "smaller kernels of queries and keys: GlorotUniform(), or a normalization before the "
+        "attention layer"
+    )
+    yield Finding(hit, evidence, remedy)
 
 
 @rule(
     "saturated",
     levels={"warning": ""},
-    finds="a fraction above {saturated} of the outputs near a limit: within {saturation_margin} of it, relative to the "
-    "distance between the limits",
-    reason="beyond 0.99 tanh has 2% of its gradient; this happens to 1% of the outputs for inputs of standard "
-    "deviation 1, and to a quarter for 2.3",
+    finds="a fraction above {saturated} of the outputs near a limit: within {saturation_margin} of "
+    "it, relative to the distance between the limits",
+    reason="beyond 0.99 tanh has 2% of its gradient; this happens to 1% of the outputs for inputs "
+    "of standard deviation 1, and to a quarter for 2.3",
     remedy="`GlorotUniform`, smaller inputs",
 )
 def saturated(measured: Measurements) -> Iterator[Finding]:
-    hit = [
-        layer
-        for layer in measured.layers
+    limits = measured.thresholds
+    hit = []
+    for layer in measured.layers:
         # The gradient of a final sigmoid does not matter with a crossentropy loss.
-        if (layer.saturated or 0) > measured.thresholds.saturated
-        and _has_enough_values(layer, measured)
-        and not (layer.is_output and layer.activation == "sigmoid")
-    ]
+        if layer.is_output and layer.activation == "sigmoid":
+            continue
+        if exceeds(layer.saturated, limits.saturated) and _has_enough_values(layer, measured):
+            hit.append(layer)
     if not hit:
         return
     worst = max(hit, key=lambda layer: layer.saturated or 0)
-    outside = _outside(measured, root_mean_square)
-    if outside and not root_mean_square(outside) > measured.thresholds.unscaled_inputs:
-        outside = None
-    yield Finding(
-        hit,
-        f"{worst.saturated:.0%} of the outputs of {worst.name} are at the limits of {worst.activation}"
-        f"{_input_size(worst)}{layer_count(hit)}, where its gradient is almost 0",
-        _remedy(hit[0], outside),
+    evidence = (
+        f"{worst.saturated:.0%} of the outputs of {worst.name} are at the limits of "
+        f"{worst.activation}{_input_size(worst)}{layer_count(hit)}, where its gradient is almost 0"
     )
+    cause = _outside(measured, root_mean_square)
+    if cause is not None and not root_mean_square(cause) > limits.unscaled_inputs:
+        cause = None
+    yield Finding(hit, evidence, _remedy(hit[0], cause))
 
 
 @rule(
     "saturated output",
     levels={"warning": ""},
-    finds="a final softmax or sigmoid that is saturated for a fraction of the examples above {saturated_output}",
+    finds="a final softmax or sigmoid that is saturated for a fraction of the examples above "
+    "{saturated_output}",
     reason="the loss starts far above that of guessing, and the first steps only undo this",
     remedy="scaled inputs, smaller weights in the last layer",
 )
@@ -159,84 +164,87 @@ def saturated_output(measured: Measurements) -> Iterator[Finding]:
     if not hit:
         return
     worst = max(hit, key=lambda layer: layer.certain or 0)
-    yield Finding(
-        hit,
-        f"{worst.name} is saturated for {worst.certain:.0%} of the examples before training{_input_size(worst)}"
-        f"{layer_count(hit)}: the loss starts far above that of guessing, and the first steps only undo this",
-        f"{inputs_first(measured)}GlorotUniform() or smaller weights in the last layer",
+    evidence = (
+        f"{worst.name} is saturated for {worst.certain:.0%} of the examples before training"
+        f"{_input_size(worst)}{layer_count(hit)}: the loss starts far above that of guessing, and "
+        "the first steps only undo this"
     )
+    remedy = f"{inputs_first(measured)}GlorotUniform() or smaller weights in the last layer"
+    yield Finding(hit, evidence, remedy)
 
 
 @rule(
     "large first loss",
     levels={"warning": ""},
     finds="an output whose loss is above {first_loss}, and as many times that of a blind guess",
-    reason="usual weights give 1 to 4 times a blind guess; the first steps only undo what is above (Karpathy, A recipe "
-    "for training neural networks, 2019)",
-    remedy="scaled inputs, smaller weights in the last layer, residual branches that start at 0, standardized targets",
+    reason="usual weights give 1 to 4 times a blind guess; the first steps only undo what is above "
+    "(Karpathy, A recipe for training neural networks, 2019)",
+    remedy="scaled inputs, smaller weights in the last layer, residual branches that start at 0, "
+    "standardized targets",
 )
 def large_first_loss(measured: Measurements) -> Iterator[Finding]:
     limits = measured.thresholds
-    # Outputs start at about 1, however small the targets are.
-    ratios = [
-        (one, one.loss / max(one.blind_loss, 1))
-        for one in measured.layers
-        if one.loss and one.blind_loss
-    ]
-    large = [
-        pair
-        for pair in ratios
-        if limits.first_loss < pair[1] and signal_of(pair[0]).std <= limits.exploding
-    ]
-    # What explodes or is saturated has its own verdict.
-    hit = [
-        pair
-        for pair in large
-        if _has_enough_values(pair[0], measured) and not _is_certain(pair[0], measured)
-    ]
+    hit = []
+    for layer in measured.layers:
+        if not layer.loss or not layer.blind_loss:
+            continue
+        # What explodes or is saturated has its own verdict.
+        if not signal_of(layer).std <= limits.exploding or _is_certain(layer, measured):
+            continue
+        # Outputs start at about 1, however small the targets are.
+        ratio = layer.loss / max(layer.blind_loss, 1)
+        if ratio > limits.first_loss and _has_enough_values(layer, measured):
+            hit.append((layer, ratio))
     if not hit:
         return
+    layers = [layer for layer, _ in hit]
     worst, _ = max(hit, key=lambda pair: pair[1])
-    signal, count = signal_of(worst), layer_count([layer for layer, _ in hit])
-    remedy = inputs_first(measured) + (
-        "smaller weights in the last layer: GlorotUniform(); a normalization, or residual branches that end in zeros"
+    evidence = (
+        f"the loss of {worst.name} starts at {worst.loss:.3g}, that of a blind guess is "
+        f"{worst.blind_loss:.3g}; its outputs have standard deviation {signal_of(worst).std:.3g}"
+        f"{layer_count(layers)}"
+    )
+    remedy = (
+        f"{inputs_first(measured)}smaller weights in the last layer: GlorotUniform(); a "
+        "normalization, or residual branches that end in zeros"
     )
     if misses_targets(worst):
         remedy = STANDARDIZED_TARGETS
-    yield Finding(
-        [layer for layer, _ in hit],
-        f"the loss of {worst.name} starts at {worst.loss:.3g}, that of a blind guess is {worst.blind_loss:.3g}; its "
-        f"outputs have standard deviation {signal.std:.3g}{count}",
-        remedy,
-    )
+    yield Finding(layers, evidence, remedy)
 
 
 @rule(
     "dead units",
     levels={"warning": "", "error": "if all units of a layer are dead"},
     finds="a fraction above {dead} of the units with output 0 for the whole batch",
-    reason="a dead unit gets no gradient. About half is normal: in a deep network examples become similar, so that a "
-    "unit is on or off for all of them",
+    reason="a dead unit gets no gradient. About half is normal: in a deep network examples become "
+    "similar, so that a unit is on or off for all of them",
     remedy="`HeNormal` and `ReLUBias`",
 )
 def dead(measured: Measurements) -> Iterator[Finding]:
-    hit = [
-        layer
-        for layer in measured.layers
-        if (layer.dead or 0) > measured.thresholds.dead
-        and _examples(layer) >= measured.thresholds.least_values
-    ]
+    limits = measured.thresholds
+    hit = []
+    for layer in measured.layers:
+        has_enough_examples = _examples(layer) >= limits.least_values
+        if exceeds(layer.dead, limits.dead) and has_enough_examples:
+            hit.append(layer)
     if not hit:
         return
     worst = max(hit, key=lambda layer: layer.dead or 0)
     before = worst.before or Signal()
-    yield Finding(
-        hit,
-        f"{worst.dead:.0%} of the units of {worst.name} output 0 for all {_examples(worst)} examples; their inputs "
-        f"have mean {before.mean:.3g} and standard deviation {before.std:.3g}{layer_count(hit)}: they get no gradient",
-        "weights with mean 0 and a nonnegative bias: HeNormal() with bias_initializer=ReLUBias(0.01)",
-        "error" if worst.dead == 1 else "warning",
+    evidence = (
+        f"{worst.dead:.0%} of the units of {worst.name} output 0 for all {_examples(worst)} "
+        f"examples; their inputs have mean {before.mean:.3g} and standard deviation "
+        f"{before.std:.3g}{layer_count(hit)}: they get no gradient"
     )
+    remedy = (
+        "weights with mean 0 and a nonnegative bias: HeNormal() with "
+        "bias_initializer=ReLUBias(0.01)"
+    )
+    level: Level = "warning"
+    if worst.dead == 1:
+        level = "error"
+    yield Finding(hit, evidence, remedy, level)
 
 
 @rule(
@@ -247,71 +255,92 @@ def dead(measured: Measurements) -> Iterator[Finding]:
         "note": "if no kernel gets too small an input because of it",
     },
     finds="a standard deviation below {vanishing} before the activation",
-    reason="negligible next to a bias after its first update. Small gradients train with Adam, which normalizes them, "
-    "gradients of 0 do not; a small output that is added to a larger one, or normalized, is harmless",
+    reason="negligible next to a bias after its first update. Small gradients train with Adam, "
+    "which normalizes them, gradients of 0 do not; a small output that is added to a larger one, "
+    "or normalized, is harmless",
     remedy="`HeNormal`, `GlorotUniform`",
 )
 def vanishing(measured: Measurements) -> Iterator[Finding]:
-    inputs, limit = measured.inputs, measured.thresholds.vanishing
-    # A kernel of zeros causes everything after it, and has its own verdict.
-    before_zeros = itertools.takewhile(
-        lambda layer: not (layer.loses_signal and has_zeros(layer)), measured.layers
-    )
-    small = [
-        layer
-        for layer in before_zeros
-        if _has_enough_values(layer, measured)
-        and signal_of(layer).std < limit
-        and not signal_of(layer).nonfinite
-        and not (has_zeros(layer) and signal_of(layer).zeros == 1)
-    ]
-    outside = _outside(measured, lambda signal: signal.std)
-    if outside and not outside.std < limit:
-        outside = None
+    limit = measured.thresholds.vanishing
+    small = []
+    for layer in measured.layers:
+        # A kernel of zeros causes everything after it, and has its own verdict.
+        if layer.loses_signal and has_zeros(layer):
+            break
+        signal = signal_of(layer)
+        if signal.nonfinite or (has_zeros(layer) and signal.zeros == 1):
+            continue
+        if signal.std < limit and _has_enough_values(layer, measured):
+            small.append(layer)
+    cause = _outside(measured, lambda signal: signal.std)
+    if cause is not None and not cause.std < limit:
+        cause = None
+    harmful: Level = "warning"
+    norms = [norm for _, norm in gradient_norms(measured)]
     # Zeros have their own verdict.
-    is_cut = not any(map(has_zeros, measured.layers)) and any(
-        norm == 0 for _, norm in gradient_norms(measured)[:1]
-    )
-    harmful: Level = "error" if is_cut else "warning"
-    for level, hit in by_level(
-        small, harmful, lambda layer: layer.loses_signal or layer.is_starved
-    ):
-        evidence = _deviations(inputs, hit, "falls")
+    if norms and norms[0] == 0 and not any(map(has_zeros, measured.layers)):
+        harmful = "error"
+
+    def does_harm(layer: LayerReport) -> bool:
+        return layer.loses_signal or layer.is_starved
+
+    for level, hit in by_level(small, harmful, does_harm):
+        evidence = _deviations(measured.inputs, hit, "falls")
         if level == "note":
             evidence += "; no later layer gets too small an input because of it"
-        yield Finding(hit, evidence, _remedy(hit[0], outside), level)
+        yield Finding(hit, evidence, _remedy(hit[0], cause), level)
 
 
 @rule(
     "alike",
     levels={"warning": ""},
-    finds="a layer, group or RMS normalization whose outputs have a mean cosine above {examples_alike} between "
-    "examples, or above {positions_alike} between positions, if that of the first layer is ten times as far from 1",
-    reason="later layers get almost the same for all, which the standard deviation does not show. ReLU makes examples "
-    "alike with depth (Cho and Saul, 2009), attention makes positions alike (Dong and others, 2021)",
+    finds="a layer, group or RMS normalization whose outputs have a mean cosine above "
+    "{examples_alike} between examples, or above {positions_alike} between positions, if that of "
+    "the first layer is ten times as far from 1",
+    reason="later layers get almost the same for all, which the standard deviation does not show. "
+    "ReLU makes examples alike with depth (Cho and Saul, 2009), attention makes positions alike "
+    "(Dong and others, 2021)",
     remedy="residual connections, normalization inside the branches",
 )
 def alike(measured: Measurements) -> Iterator[Finding]:
-    for name in ("examples_alike", "positions_alike"):
-        limit = getattr(measured.thresholds, name)
-        found = [
-            (layer, cosine)
-            for layer in measured.layers
-            if (cosine := getattr(layer, name)) is not None
-        ]
-        hit = [
-            (layer, cosine)
-            for layer, cosine in found
-            if cosine > limit and found[0][1] < 1 - 10 * (1 - limit)
-        ]
-        if hit:
-            (first, start), (last, end), layers = found[0], hit[-1], [layer for layer, _ in hit]
-            yield Finding(
-                layers,
-                f"the mean cosine of the outputs for different {name.split('_')[0]} is {end:.5f} in {last.name} and "
-                f"{start:.2f} in {first.name}{layer_count(layers)}: later layers get the same for all",
-                "residual connections with the normalization inside each branch, or the rules of recipes.deepnorm",
-            )
+    examples: list[tuple[LayerReport, float]] = []
+    positions: list[tuple[LayerReport, float]] = []
+    for layer in measured.layers:
+        if layer.examples_alike is not None:
+            examples.append((layer, layer.examples_alike))
+        if layer.positions_alike is not None:
+            positions.append((layer, layer.positions_alike))
+    yield from _alike("examples", examples, measured.thresholds.examples_alike)
+    yield from _alike("positions", positions, measured.thresholds.positions_alike)
+
+
+def _alike(
+    what: str, cosines: Sequence[tuple[LayerReport, float]], limit: float
+) -> Iterator[Finding]:
+    """Yield the finding on the outputs for different examples, or for different positions.
+
+    Args:
+        what: `"examples"` or `"positions"`.
+        cosines: Each layer with the mean cosine between them.
+        limit: The cosine above which they have become alike.
+    """
+    hit = [(layer, cosine) for layer, cosine in cosines if cosine > limit]
+    if not hit:
+        return
+    first, start = cosines[0]
+    if not start < 1 - 10 * (1 - limit):
+        return
+    last, end = hit[-1]
+    layers = [layer for layer, _ in hit]
+    evidence = (
+        f"the mean cosine of the outputs for different {what} is {end:.5f} in {last.name} and "
+        f"{start:.2f} in {first.name}{layer_count(layers)}: later layers get the same for all"
+    )
+    remedy = (
+        "residual connections with the normalization inside each branch, or the rules of "
+        "recipes.deepnorm"
+    )
+    yield Finding(layers, evidence, remedy)
 
 
 def _has_enough_values(layer: LayerReport, measured: Measurements) -> bool:
@@ -319,11 +348,14 @@ def _has_enough_values(layer: LayerReport, measured: Measurements) -> bool:
 
 
 def _is_certain(layer: LayerReport, measured: Measurements) -> bool:
-    return bool((layer.certain or 0) > measured.thresholds.saturated_output)
+    return exceeds(layer.certain, measured.thresholds.saturated_output)
 
 
 def _examples(layer: LayerReport) -> int:
-    return layer.shape[0] if layer.shape else 0
+    """Return the number of examples in the output of `layer`, 0 if it is not known."""
+    if not layer.shape:
+        return 0
+    return layer.shape[0]
 
 
 def _outside(measured: Measurements, size: Callable[[Signal], float]) -> Signal | None:
@@ -332,20 +364,30 @@ def _outside(measured: Measurements, size: Callable[[Signal], float]) -> Signal 
     Largest are those with values that are not finite, then those of the largest `size`. `None` if
     the model has no inputs that are numbers.
     """
-    found = (layer.first_inputs for layer in measured.layers if layer.first_inputs)
-    return max(found, key=lambda signal: (signal.nonfinite, size(signal)), default=measured.inputs)
+    signals = []
+    for layer in measured.layers:
+        if layer.first_inputs is not None:
+            signals.append(layer.first_inputs)
+    if not signals:
+        return measured.inputs
+    return max(signals, key=lambda signal: (signal.nonfinite, size(signal)))
 
 
 def _input_size(layer: LayerReport) -> str:
     """Return a phrase with the size of the values before the activation if they are known."""
-    return f", its input has standard deviation {layer.before.std:.3g}" if layer.before else ""
+    if layer.before is None:
+        return ""
+    return f", its input has standard deviation {layer.before.std:.3g}"
 
 
 def _deviations(inputs: Signal | None, hit: Sequence[LayerReport], verb: str) -> str:
     """Describe the standard deviation from the inputs to the first and last affected layer."""
-    first, last = hit[0], hit[-1]
-    start = f"from {inputs.std:.3g} at the inputs " if inputs else ""
-    text = f"the standard deviation {verb} {start}to {signal_of(first).std:.3g} in {first.name}"
+    first = hit[0]
+    last = hit[-1]
+    text = f"the standard deviation {verb} "
+    if inputs is not None:
+        text += f"from {inputs.std:.3g} at the inputs "
+    text += f"to {signal_of(first).std:.3g} in {first.name}"
     if last is not first:
         text += f" and {signal_of(last).std:.3g} in {last.name}"
     return text + layer_count(hit)
@@ -353,11 +395,15 @@ def _deviations(inputs: Signal | None, hit: Sequence[LayerReport], verb: str) ->
 
 def _remedy(layer: LayerReport, inputs: Signal | None) -> str:
     """Return the remedy, which starts with `inputs`, `None` unless they are the cause."""
-    if inputs and inputs.nonfinite:
-        return f"finite inputs ({inputs.nonfinite:.0%} of them are not), then {suggestion(layer)}"
-    if inputs:
-        size = f"their standard deviation is {inputs.std:.3g}"
-        if abs(inputs.mean) > inputs.std:
-            size = f"their mean is {inputs.mean:.3g}, {size}"
-        return f"standardize the inputs ({size}), then {suggestion(layer)}"
-    return f"{suggestion(layer)} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+    initializer = suggestion(layer)
+    if inputs is None:
+        return (
+            f"{initializer} in this and all earlier layers; if they have it, "
+            "keras_initx.lsuv(model, x)"
+        )
+    if inputs.nonfinite:
+        return f"finite inputs ({inputs.nonfinite:.0%} of them are not), then {initializer}"
+    size = f"their standard deviation is {inputs.std:.3g}"
+    if abs(inputs.mean) > inputs.std:
+        size = f"their mean is {inputs.mean:.3g}, {size}"
+    return f"standardize the inputs ({size}), then {initializer}"

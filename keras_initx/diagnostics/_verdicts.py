@@ -1,8 +1,7 @@
 """The problems in a report, their levels, and the thresholds of the rules that find them."""
 
-from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Annotated, Literal, TypeAlias, TypedDict, Unpack, get_args
+from dataclasses import dataclass, fields
+from typing import Literal, TypeAlias, TypedDict, get_args
 
 from keras_initx._checks import check_number
 
@@ -34,36 +33,11 @@ class Verdict:
     level: Level = "warning"
 
 
-class ThresholdOptions(TypedDict, total=False):
-    """The thresholds with their defaults, as keyword arguments that editors and type checkers know."""
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Thresholds of the rules of `diagnose`, which takes them as arguments.
 
-    vanishing: Annotated[float, 1e-3]
-    exploding: Annotated[float, 1e3]
-    vanishing_gradient: Annotated[float, 1e-4]
-    exploding_gradient: Annotated[float, 1e5]
-    saturated: Annotated[float, 0.25]
-    saturation_margin: Annotated[float, 0.005]
-    dead: Annotated[float, 0.75]
-    unscaled_inputs: Annotated[float, 10]
-    saturated_output: Annotated[float, 0.5]
-    wrong_fan: Annotated[float, 1.5]
-    shut_gate: Annotated[float, 0.05]
-    attention_focus: Annotated[float, 0.9]
-    examples_alike: Annotated[float, 0.99]
-    positions_alike: Annotated[float, 0.9999]
-    first_loss: Annotated[float, 8]
-    least_values: Annotated[float, 16]
-
-
-_DEFAULTS = {name: hint.__metadata__[0] for name, hint in ThresholdOptions.__annotations__.items()}
-
-
-# As a dataclass only to be frozen: what it holds are the options.
-@dataclass(frozen=True, init=False, repr=False, eq=False)
-class Thresholds(SimpleNamespace):
-    """Thresholds of the rules of `diagnose`, which takes them as arguments. All are positive numbers.
-
-    The guide on diagnosing a model says why they have these defaults.
+    All are positive numbers. The guide on diagnosing a model says why they have these defaults.
 
     Args:
         vanishing: Standard deviation before the activation below which a signal has vanished.
@@ -101,17 +75,53 @@ class Thresholds(SimpleNamespace):
         ValueError: If it is not positive, or `saturation_margin` is not less than one half.
     """
 
-    def __init__(self, **options: Unpack[ThresholdOptions]) -> None:
-        unknown = sorted(options.keys() - _DEFAULTS.keys())
-        if unknown:
-            raise TypeError(
-                f"`thresholds` must be among {tuple(_DEFAULTS)}. Received: thresholds={unknown}"
-            )
-        values = {**_DEFAULTS, **options}
-        super().__init__(
-            **{name: check_number(name, value, positive=True) for name, value in values.items()}
-        )
-        if (margin := self.saturation_margin) >= 0.5:  # then all outputs are near a limit
+    vanishing: float = 1e-3
+    exploding: float = 1e3
+    vanishing_gradient: float = 1e-4
+    exploding_gradient: float = 1e5
+    saturated: float = 0.25
+    saturation_margin: float = 0.005
+    dead: float = 0.75
+    unscaled_inputs: float = 10
+    saturated_output: float = 0.5
+    wrong_fan: float = 1.5
+    shut_gate: float = 0.05
+    attention_focus: float = 0.9
+    examples_alike: float = 0.99
+    positions_alike: float = 0.9999
+    first_loss: float = 8
+    least_values: float = 16
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check_number(field.name, getattr(self, field.name), positive=True)
+        # Otherwise all outputs would be near a limit.
+        if self.saturation_margin >= 0.5:
             raise ValueError(
-                f"`saturation_margin` must be less than 0.5. Received: saturation_margin={margin!r}"
+                "`saturation_margin` must be less than 0.5. "
+                f"Received: saturation_margin={self.saturation_margin!r}"
             )
+
+
+class ThresholdOptions(TypedDict, total=False):
+    """The fields of `Thresholds` as keyword arguments, for editors and type checkers.
+
+    A test checks that they match.
+    """
+
+    vanishing: float
+    exploding: float
+    vanishing_gradient: float
+    exploding_gradient: float
+    saturated: float
+    saturation_margin: float
+    dead: float
+    unscaled_inputs: float
+    saturated_output: float
+    wrong_fan: float
+    shut_gate: float
+    attention_focus: float
+    examples_alike: float
+    positions_alike: float
+    first_loss: float
+    least_values: float

@@ -1,4 +1,4 @@
-"""Measure the weights of a layer: their scale, identical units, wrong fans, and effective gate biases."""
+"""Measure the weights of a layer: their scale, identical units, wrong fans, and gate biases."""
 
 import hashlib
 import math
@@ -35,7 +35,6 @@ from keras_initx.structure import (
 )
 
 __all__ = ["WeightReport"]
-
 
 # Units with fewer weights may be equal by chance in 16-bit dtypes.
 _COMPARABLE = 4
@@ -97,12 +96,16 @@ def weight_reports(
         weights: Variables.
         gradients: Dict from the id of a variable to the norm of its gradient.
     """
-    bias = next((array_of(weight) for weight in reversed(weights) if weight.name == "bias"), None)
-    return [
-        _weight_report(layer, weight, bias, gradients.get(id(weight)))
-        for weight in weights
-        if weight.shape or weight.trainable
-    ]
+    bias = None
+    for weight in weights:
+        if weight.name == "bias":  # of several the last
+            bias = array_of(weight)
+    reports = []
+    for weight in weights:
+        if weight.shape or weight.trainable:
+            gradient = gradients.get(id(weight))
+            reports.append(_weight_report(layer, weight, bias, gradient))
+    return reports
 
 
 def _weight_report(
@@ -124,47 +127,61 @@ def _weight_report(
         return report
     axes = kernel_axes(layer, weight)
     fan_in, fan_out = fans(array.shape, *axes, kernel_groups(layer, weight))
-    # The kernel of an upsampling layer repeats units on purpose.
-    repeats_units = weight.name == "kernel" and isinstance(
-        getattr(layer, "kernel_initializer", None), ICNR
-    )
-    return replace(
+    gain = moments.std
+    # An embedding looks up one row.
+    if not isinstance(layer, keras.layers.Embedding):
+        gain *= math.sqrt(fan_in)
+    report = replace(
         report,
         axes=axes,
         fan_in=fan_in,
-        # An embedding looks up one row.
-        gain=moments.std * (1 if isinstance(layer, keras.layers.Embedding) else math.sqrt(fan_in)),
+        gain=gain,
         expected_std=_expected_std(layer, weight.name, fan_in, fan_out, moments.std),
-        constant=weight.trainable
-        and all((chunk == array.flat[0]).all() for chunk in chunks(array)),
-        identical_units=_identical_units(array, bias, axes[0])
-        if weight.trainable and not repeats_units
-        else 0,
-        digest=_digest(array, moments) if weight.trainable else None,
     )
+    if not weight.trainable:
+        return report
+    identical_units = 0
+    if not _repeats_units(layer, weight.name):
+        identical_units = _identical_units(array, bias, axes[0])
+    return replace(
+        report,
+        constant=all((chunk == array.flat[0]).all() for chunk in chunks(array)),
+        identical_units=identical_units,
+        digest=_digest(array, moments),
+    )
+
+
+def _repeats_units(layer: keras.layers.Layer, name: str) -> bool:
+    """Return whether the kernel of this name repeats units on purpose, as that of upsampling."""
+    initializer = getattr(layer, "kernel_initializer", None)
+    return name == "kernel" and isinstance(initializer, ICNR)
 
 
 def _expected_std(
     layer: keras.layers.Layer, name: str, fan_in: int, fan_out: int, std: float
 ) -> float | None:
-    """Return the std that the initializer of a depthwise or transposed kernel intends, or `None` for other kernels.
+    """Return the standard deviation that the initializer of a kernel intends.
 
-    With strides a unit sums fewer inputs than `fan_in`, so weights may be larger by the root of
-    their product. From that range it is the value next to `std`, that of the kernel.
+    It is `None` for kernels that are neither depthwise nor transposed. With strides a unit sums
+    fewer inputs than `fan_in`, so weights may be larger by the root of their product. From that
+    range it is the value next to `std`, that of the kernel.
     """
-    if not is_depthwise(layer, name) and not isinstance(layer, TRANSPOSED):
+    if is_depthwise(layer, name):
+        initializer = layer.depthwise_initializer
+    elif isinstance(layer, TRANSPOSED):
+        initializer = layer.kernel_initializer
+    else:
         return None
-    initializer = (
-        layer.depthwise_initializer if is_depthwise(layer, name) else layer.kernel_initializer
-    )
-    # Other subclasses, such as `Orthogonal`, have no scale.
-    if not isinstance(initializer, keras.initializers.VarianceScaling) or not hasattr(
-        initializer, "scale"
-    ):
+    if not isinstance(initializer, keras.initializers.VarianceScaling):
+        return None
+    # Some subclasses, such as `Orthogonal`, have no scale.
+    if not hasattr(initializer, "scale"):
         return None
     expected = float(stddev_for(initializer.scale, initializer.mode, fan_in, fan_out))
-    strides = math.prod(layer.strides) if isinstance(layer, TRANSPOSED) else 1
-    return min(max(std, expected), expected * math.sqrt(strides))
+    most = expected
+    if isinstance(layer, TRANSPOSED):
+        most = expected * math.sqrt(math.prod(layer.strides))
+    return min(max(std, expected), most)
 
 
 def _identical_units(array: Array, bias: Array | None, input_axes: tuple[int, ...]) -> int:
@@ -182,32 +199,37 @@ def _identical_units(array: Array, bias: Array | None, input_axes: tuple[int, ..
     units = units[alike]
     if bias is not None and bias.size == len(alike):
         units = np.concatenate([units, bias.reshape(-1, 1)[alike]], axis=1)
-    same = Counter(
-        hashlib.blake2b(unit.tobytes(), digest_size=16).digest()
-        for unit in np.ascontiguousarray(units)
-    )
-    return sum(count for count in same.values() if count > 1)
+    units_by_digest: Counter[bytes] = Counter()
+    for unit in np.ascontiguousarray(units):
+        units_by_digest[hashlib.blake2b(unit.tobytes(), digest_size=16).digest()] += 1
+    return sum(count for count in units_by_digest.values() if count > 1)
 
 
 def _digest(array: Array, moments: Moments) -> str | None:
-    """Return a digest of a random kernel, or `None` for kernels with few distinct values, such as an identity."""
-    checksum, distinct = 0, np.zeros(0)
+    """Return a digest of a random kernel.
+
+    It is `None` for kernels with few distinct values, such as an identity.
+    """
+    checksum = 0
+    distinct = np.zeros(0)
     for chunk in map(floats, chunks(array)):
         checksum = zlib.crc32(chunk.data, checksum)
         if len(distinct) <= 64:
             distinct = np.union1d(distinct, chunk[chunk != 0])
     nonzero = moments.size - moments.zeros
+    if nonzero < _TELLING or len(distinct) <= min(nonzero / 2, 64):
+        return None
     # With the moments a checksum tells kernels apart, and takes a quarter of the time of a
     # cryptographic hash.
-    digest = f"{checksum:08x} {moments.mean!r} {moments.norm!r}"
-    return digest if nonzero >= _TELLING and len(distinct) > min(nonzero / 2, 64) else None
+    return f"{checksum:08x} {moments.mean!r} {moments.norm!r}"
 
 
 def gate_bias(layer: keras.layers.Layer) -> tuple[Literal["forget", "update"], Array] | None:
-    """Return the effective forget-gate bias of an LSTM or update-gate bias of a GRU, `None` for other layers.
+    """Return the effective forget-gate bias of an LSTM, or update-gate bias of a GRU.
 
     Returns:
-        A pair: `"forget"` or `"update"`, and an array with the bias of each unit.
+        A pair: `"forget"` or `"update"`, and an array with the bias of each unit. `None` for other
+        layers.
     """
     found: list[tuple[Literal["forget", "update"], Array]] = []
     for cell in _cells_of(layer):
@@ -250,10 +272,14 @@ def _is_overwritten(cell: keras.layers.Layer | None) -> bool:
     bias = _bias_of(cell)
     if bias is None or not overwrites_forget_bias(cell):
         return False
-    forget, others = lstm_gates(bias)[1], lstm_gates(bias)[[0, 2, 3]]
+    gates = lstm_gates(bias)
+    forget = gates[1]
+    others = gates[[0, 2, 3]]
     return bool((forget == 1).all() and not (others == 0).all() and not (others == 1).all())
 
 
 def _bias_of(cell: keras.layers.Layer | None) -> Array | None:
     bias = getattr(cell, "bias", None)
-    return None if bias is None else array_of(bias)
+    if bias is None:
+        return None
+    return array_of(bias)

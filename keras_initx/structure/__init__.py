@@ -1,4 +1,4 @@
-"""What a Keras model is made of: its layers and their names, its weights, its kernels, how to watch and feed it.
+"""What a Keras model is made of: its layers, its weights, its kernels, how to watch and feed it.
 
 For the rooms above; not part of the public interface, except `ModelWeight`, which `models` offers.
 """

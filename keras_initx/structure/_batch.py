@@ -24,7 +24,10 @@ Batch: TypeAlias = Any
 
 
 def check_data(x: Batch, y: Batch | None, batch_size: int) -> None:
-    """Raise an error if `x` and `y` are not matching, nonempty arrays of real numbers, or `batch_size` is no count."""
+    """Raise an error if `x` and `y` are not matching, nonempty arrays of real numbers.
+
+    The same if `batch_size` is not a positive integer.
+    """
     check_count("batch_size", batch_size)
     counts_of_x = _example_counts("x", x)
     counts_of_y = [] if y is None else _example_counts("y", y)
@@ -32,7 +35,8 @@ def check_data(x: Batch, y: Batch | None, batch_size: int) -> None:
         raise ValueError("`x` must have at least one example. Received: x with none")
     if len({*counts_of_x, *counts_of_y}) > 1:
         raise ValueError(
-            f"`x` and `y` must have the same number of examples. Received: x with {counts_of_x}, y with {counts_of_y}"
+            "`x` and `y` must have the same number of examples. "
+            f"Received: x with {counts_of_x}, y with {counts_of_y}"
         )
 
 
@@ -45,22 +49,27 @@ def _example_counts(name: str, arrays: Batch) -> list[int]:
         kind = type(array).__name__
         if not getattr(array, "shape", None) or not hasattr(array, "__array__"):
             raise TypeError(
-                f"`{name}` must be an array, or a list or dict of arrays. Received: {name} with {kind}"
+                f"`{name}` must be an array, or a list or dict of arrays. "
+                f"Received: {name} with {kind}"
             )
         if keras.ops.is_tensor(array):
             dtype = array.dtype
         else:
-            dtype = np.asarray(array).dtype  # a frame has none
+            dtype = np.asarray(array).dtype  # a data frame has none
         # Keras would drop the imaginary parts and the mask.
         if isinstance(array, np.ma.MaskedArray) or "complex" in str(dtype):
             raise TypeError(
-                f"`{name}` must hold real numbers, without a mask. Received: {name} with {kind} of dtype {dtype}"
+                f"`{name}` must hold real numbers, without a mask. "
+                f"Received: {name} with {kind} of dtype {dtype}"
             )
     return [array.shape[0] for array in given]
 
 
 def first_examples(arrays: Batch, count: int) -> Batch:
-    """Return the first `count` examples of an array, or of each array in a list or dict, as `fit` passes them."""
+    """Return the first `count` examples of an array, or of each array in a list or dict.
+
+    They are as `fit` passes them.
+    """
 
     def first(array: Tensor | None) -> Tensor | None:
         if array is None:  # an optional input
@@ -116,7 +125,6 @@ def array_of(tensor: Tensor | keras.Variable) -> Array:
 
 def floats(values: Array, *, copy: bool = False) -> Array:
     """Return `values` as floats of at least 32 bits."""
-    is_wide = (
-        values.dtype.kind == "f" and values.dtype.itemsize >= 4
-    )  # NumPy does not treat bfloat16 as a float
+    # NumPy does not treat bfloat16 as a float.
+    is_wide = values.dtype.kind == "f" and values.dtype.itemsize >= 4
     return values.astype(values.dtype if is_wide else "float32", copy=copy)

@@ -54,7 +54,8 @@ def _check_shape(model: keras.Model, x: Any) -> None:
     for length, given_length in zip(required[1:], given[1:], strict=True):
         if length not in (None, given_length):
             raise ValueError(
-                f"`x` must have the shape {required}, as the model's inputs. Received: x of shape {given}"
+                f"`x` must have the shape {required}, as the model's inputs. "
+                f"Received: x of shape {given}"
             )
 
 

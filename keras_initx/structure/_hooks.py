@@ -135,9 +135,8 @@ _ACTIVATION_LAYERS = {
 
 def activation_of(layer: keras.Layer) -> Callable[..., Tensor] | None:
     """Return the function or layer in `layer.activation`, or `None` if it is missing or linear."""
-    if isinstance(
-        getattr(type(layer), "activation", None), property
-    ):  # of a recurrent layer, whose cell calls it
+    # That of a recurrent layer is a property: its cell calls it.
+    if isinstance(getattr(type(layer), "activation", None), property):
         return None
     activation: Callable[..., Tensor] | None = getattr(layer, "activation", None)
     if activation is keras.activations.linear or not callable(activation):

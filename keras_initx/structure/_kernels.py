@@ -103,7 +103,7 @@ def kernel_axes(layer: keras.Layer, kernel: keras.Variable) -> KernelAxes:
 
 
 def _torch_axes(layer: keras.layers.TorchModuleWrapper, kernel: keras.Variable) -> KernelAxes:
-    """Return the axes of a kernel of torch, which has the window last, and before it the units first."""
+    """Return the axes of a kernel of torch, which has the units first and the window last."""
     window = tuple(range(2, len(kernel.shape)))
     convolution = _torch_convolution(layer, kernel)
     if convolution is not None and convolution.transposed:
@@ -122,10 +122,10 @@ def _einsum_axes(equation: str) -> KernelAxes:
 
 
 def kernel_groups(layer: keras.Layer, kernel: keras.Variable) -> tuple[int, int]:
-    """Return the groups of the inputs and of the units in a kernel of `layer`: each unit is connected to one group.
+    """Return the groups of the inputs and of the units in a kernel of `layer`.
 
-    A kernel has one of the two whole, and of the other only what one group has. So one of the
-    numbers is 1.
+    Each unit is connected to one group. A kernel has one of the two whole, and of the other only
+    what one group has. So one of the numbers is 1.
     """
     if isinstance(layer, CONVOLUTIONS):
         return 1, int(layer.groups)
@@ -139,7 +139,10 @@ def kernel_groups(layer: keras.Layer, kernel: keras.Variable) -> tuple[int, int]
 
 
 def _torch_convolution(layer: keras.layers.TorchModuleWrapper, kernel: keras.Variable) -> Any:
-    """Return the convolution of torch, within the module of `layer`, that has this kernel, or `None`."""
+    """Return the convolution of torch, within the module of `layer`, that has this kernel.
+
+    It is `None` if there is none.
+    """
     for module in layer.module.modules():
         if not (hasattr(module, "transposed") and hasattr(module, "groups")):
             continue

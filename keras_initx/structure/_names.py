@@ -54,9 +54,10 @@ def _name_parts(
 
 
 def automatic_name(name: str, class_name: str) -> tuple[str, int] | None:
-    """Return the stem and number of an automatic name, such as `dense_3` for a `Dense`, else `None`.
+    """Return the stem and number of an automatic name, such as `dense_3` for a `Dense`.
 
-    Keras numbers the layers of each class in the process, so the number depends on other models.
+    It is `None` for other names. Keras numbers the layers of each class in the process, so the
+    number depends on other models.
     """
     stem, _, number = name.rpartition("_")
     if not (stem and number.isdecimal()):
@@ -69,7 +70,9 @@ def automatic_name(name: str, class_name: str) -> tuple[str, int] | None:
 
 
 def numbered(names: Iterable[tuple[str, tuple[str, int] | None]]) -> list[str]:
-    """Return the names, with automatic names of each stem renumbered 0, 1, 2, ... in order of creation.
+    """Return the names, with automatic names of each stem renumbered 0, 1, 2, ...
+
+    The numbers are in the order of creation.
 
     Args:
         names: Pairs of a name, and its stem and number if it is automatic.

@@ -71,7 +71,10 @@ class ModelWeight:
 
     @property
     def groups(self) -> tuple[int, int]:
-        """The groups of the inputs and of the units of a kernel: each input is connected to the units of its group."""
+        """The groups of the inputs and of the units of a kernel.
+
+        Each input is connected to the units of its group.
+        """
         if not is_kernel(self.variable):
             return 1, 1
         return kernel_groups(self.layer, self.variable)
@@ -97,12 +100,15 @@ def check_model(name: str, model: Any) -> keras.Model:
 
 def _unbuilt_error(name: str, model: keras.Model, state: str) -> ValueError:
     return ValueError(
-        f"`{name}` must be built: add a `keras.Input`, or call it once. Received: {name}={model.name!r} {state}"
+        f"`{name}` must be built: add a `keras.Input`, or call it once. "
+        f"Received: {name}={model.name!r} {state}"
     )
 
 
 def find_weights(model: keras.Layer) -> list[ModelWeight]:
-    """Return the weights of a model or a layer, in the order of its layers. A shared weight is listed once.
+    """Return the weights of a model or a layer, in the order of its layers.
+
+    A shared weight is listed once.
 
     Raises:
         ValueError: If two weights have the same path, or the model does not use a weight.
@@ -112,13 +118,14 @@ def find_weights(model: keras.Layer) -> list[ModelWeight]:
         obstacle = backend.obstacle(weight.layer, weight.variable)
         if obstacle:
             raise ValueError(
-                f"`model` must use its weights. Received: model={model.name!r}, whose {weight.path!r} {obstacle}"
+                "`model` must use its weights. "
+                f"Received: model={model.name!r}, whose {weight.path!r} {obstacle}"
             )
     for path, count in Counter(weight.path for weight in weights).items():
         if count > 1:
             raise ValueError(
-                f"`model` must have one weight at each path: give layers and weights inside a layer distinct names. "
-                f"Received: model={model.name!r} with {count} weights at {path!r}"
+                "`model` must have one weight at each path: give layers and weights inside a layer "
+                f"distinct names. Received: model={model.name!r} with {count} weights at {path!r}"
             )
     return weights
 
@@ -152,7 +159,10 @@ def _walk(
 
 
 def _automatic_part_name(layer: keras.Layer, part: keras.Layer) -> tuple[str, int] | None:
-    """Return the stem and number of an automatic name of `part`, which is directly inside `layer`, else `None`."""
+    """Return the stem and number of an automatic name of `part`, which is directly inside `layer`.
+
+    It is `None` for other names.
+    """
     class_name = type(part).__name__
     if not isinstance(layer, keras.layers.Bidirectional):
         return automatic_name(part.name, class_name)
@@ -165,7 +175,10 @@ def _automatic_part_name(layer: keras.Layer, part: keras.Layer) -> tuple[str, in
 
 
 def is_quantized(layer: keras.Layer) -> bool:
-    """Return whether `layer` stores quantized integers: then its scales and biases are values of these integers."""
+    """Return whether `layer` stores quantized integers.
+
+    Then its scales and biases are values of these integers.
+    """
     if layer.quantization_mode is None:
         return False
     # Layers without integers may have a quantization mode too: with float8, and from a global dtype

@@ -257,12 +257,16 @@ def test_steps_that_a_call_did_not_find_are_not_counted(data, options, steps, ac
 
 
 @NOT_TORCH
-@pytest.mark.full
-def test_a_known_number_of_steps_limits_those_of_an_optimizer_that_does_not_count_them_all():
+@pytest.mark.parametrize(
+    ("examples", "every", "steps"),
+    [pytest.param(160, 4, [0, 4, 8, 14, 18, 20], marks=pytest.mark.full), (48, 1, [0, 3, 6])],
+    ids=["several calls", "less than a call"],
+)
+def test_a_known_number_of_steps_limits_those_of_an_optimizer_that_does_not_count_them_all(examples, every, steps):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())
     model.compile(optimizer, "mse", steps_per_execution=4)
-    x = np.ones((160, 4), "float32")
-    monitor = keras_initx.SignalMonitor(x[:16], every=4)
+    x = np.ones((examples, 4), "float32")
+    monitor = keras_initx.SignalMonitor(x[:16], every=every)
     model.fit(x, x[:, :1], batch_size=16, epochs=2, verbose=0, callbacks=[monitor])
-    assert list(monitor.history) == [0, 4, 8, 14, 18, 20]
+    assert list(monitor.history) == steps
