@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterable, Sequence
 
-__all__ = ["counted", "listed", "number", "ranges", "short_number", "shortened"]
+__all__ = ["counted", "format_metric", "listed", "ranges", "short_number", "shortened"]
 
 
-def number(value: float) -> str:
+def format_metric(value: float) -> str:
     """Format a number with a suitable precision for accuracies and losses."""
     if math.isnan(value):
         return "-"
