@@ -294,12 +294,9 @@ def _plot(path: Path, initializer: Initializer, values: np.ndarray, matrix: _Mat
     """
     from matplotlib.ticker import PercentFormatter
 
-    if matrix:
-        panels, width, title_length = 2, 10, 110
-    else:
-        panels, width, title_length = 1, 6, 65
-    title = textwrap.fill(repr(initializer), title_length)
-    figure = new_figure(f"{title}\nshape {values.shape}", size=(width, 4.2))
+    panels = 2 if matrix else 1
+    title = textwrap.fill(repr(initializer), 110 if matrix else 65)
+    figure = new_figure(f"{title}\nshape {values.shape}", size=(10 if matrix else 6, 4.2))
     axes = figure.subplots(1, panels, squeeze=False)[0]
     color = color_of(type(initializer).__name__)
     _plot_values(axes[0], values, color)

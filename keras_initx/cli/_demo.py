@@ -62,9 +62,11 @@ def demo(parser: argparse.ArgumentParser, _arguments: argparse.Namespace) -> int
             rows = []
             for backend, succeeded in zip(backends, loaded, strict=True):
                 for network, (_, initializers) in NETWORKS.items():
-                    accuracy, outcome = "", "not loaded"
                     if succeeded:
                         accuracy, outcome = _outcome(folder, network, backend)
+                    else:
+                        accuracy = ""
+                        outcome = "not loaded"
                     ids = "\n".join(initializers.values())
                     rows.append((backend, network, ids, accuracy, outcome))
     headers = ("Backend", "Network", "Initializers", "Accuracy", "Round trip")

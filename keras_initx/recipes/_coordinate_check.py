@@ -183,9 +183,9 @@ def coordinate_check(
             found.append(after_steps)
             advance(1)
     names = list(found[0][0])
-    # Models of the same structure may have different names.
-    is_same_structure = len({len(after_steps[0]) for after_steps in found}) == 1
-    if not is_same_structure:
+    # With as many layers in each model, their names may differ, as automatic names do.
+    same_number = len({len(after_steps[0]) for after_steps in found}) == 1
+    if not same_number:
         for after_steps in found:
             names = [name for name in names if name in after_steps[0]]
     if not names:
@@ -195,7 +195,7 @@ def coordinate_check(
         )
     sizes = []
     for after_steps in found:
-        if is_same_structure:
+        if same_number:
             sizes.append([list(step.values()) for step in after_steps])
         else:
             sizes.append([[step[name] for name in names] for step in after_steps])
