@@ -1,4 +1,7 @@
-"""Run `nox` for the usual checks, `nox -t release` for all others, `nox -s "tests(jax)"` for one; see `nox -l`."""
+"""Run `nox` for the usual checks, `nox -t release` for all others.
+
+`nox -s "tests(jax)"` runs one; see `nox -l`.
+"""
 
 import os
 import random
@@ -64,7 +67,10 @@ ORDINARY = tuple(f"--ignore=tests/{folder}" for folder in SEPARATE)
 
 
 def run_and_note(session, backend, *arguments, name=None):
-    """Run tests that plain `nox` leaves out, and write down what was run, for the pages on versions and sessions."""
+    """Run tests that plain `nox` leaves out, and write down what was run.
+
+    For the pages on versions and sessions.
+    """
     report = Path(session.create_tmp(), "report.xml")
     run_tests(session, backend, f"--junitxml={report}", *arguments)
     if not session.posargs:  # which select tests
@@ -98,7 +104,7 @@ def tests(session, backend):
 @nox.session(default=False, tags=["release"])
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def full(session, backend):
-    """Run all tests on all backends, also those marked `full` or `once`; JAX compiles with all optimizations."""
+    """Run all tests on all backends, also those marked `full` or `once`; JAX compiles with all optimizations."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", backend)
     run_and_note(session, backend, *ORDINARY, "--full")
 
@@ -106,7 +112,7 @@ def full(session, backend):
 @nox.session(default=False, tags=["release"])
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def device(session, backend):
-    """Test the device code path on a CPU: compiled programs, torch operations, Triton's interpreter."""
+    """Test the device code path on a CPU: compiled programs, torch operations, Triton's interpreter."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", backend, *(["triton"] if backend == "torch" else []))
     run_and_note(session, backend, "--full", "tests/device")
     if backend == "torch":
@@ -117,7 +123,7 @@ def device(session, backend):
 @nox.session(default=False, tags=["release"])
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def hunt(session, backend):
-    """Test rare situations: a zoo of models, all ways to build each layer, full disks, missing extras."""
+    """Test rare situations: a zoo of models, all ways to build each layer, full disks, missing extras."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", backend)
     run_and_note(session, backend, "tests/hunt")
 
@@ -133,7 +139,7 @@ def hosts(session, backend):
 @nox.session(default=False, tags=["release"])
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def kerashub(session, backend):
-    """Diagnose and load backbones of KerasHub, which needs TensorFlow in addition to the backend."""
+    """Diagnose and load backbones of KerasHub, which needs TensorFlow in addition to the backend."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", "kerashub", backend)
     run_and_note(
         session, backend, "tests/hunt/test_kerashub.py", "tests/hunt/test_kerashub_pretrained.py"
@@ -151,7 +157,7 @@ def roundtrip(session):
 
 @nox.session(default=False, tags=["release"])
 def coverage(session):
-    """Measure the branch coverage of the tests of all backends, devices and round trips together."""
+    """Measure the branch coverage of the tests of all backends, devices and round trips together."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", "coverage", "triton", *BACKENDS)
     # Also read by processes that the tests start.
     data = session.env["COVERAGE_FILE"] = str(Path(session.create_tmp(), "measured"))
@@ -196,7 +202,7 @@ def minimums(session, backend):
 @nox.session(default=False, tags=["release"])
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def fuzz(session, backend):
-    """Test thousands of random arguments, shapes and dtypes; `-- --hypothesis-seed=N` repeats a run."""
+    """Test thousands of random arguments, shapes and dtypes; `-- --hypothesis-seed=N` repeats a run."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", backend)
     seed = f"--hypothesis-seed={random.getrandbits(32)}"
     files = (
@@ -209,7 +215,7 @@ def fuzz(session, backend):
 
 @nox.session(default=False, tags=["release"])
 def site(session):
-    """Test the documentation and the page to play with in Chromium: widths, contents, weights, verdicts, keyboard."""
+    """Test the documentation and the page to play with in Chromium: widths, contents, weights, verdicts, keyboard."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", "site", "torch", "docs", "jax")  # JAX for the notebook
     if not session.run("python", "tests/browser/chromium.py", silent=True).strip():
         session.skip(

@@ -60,7 +60,10 @@ def in_fresh_process(function, *arguments):
 
 @contextlib.contextmanager
 def progress(title, total):
-    """Yield a function that reports a finished step. Progress is shown only if stderr is a terminal."""
+    """Yield a function that reports a finished step.
+
+    Progress is shown only if stderr is a terminal.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
@@ -85,7 +88,10 @@ def spread(figures):
 
 
 def ratio(peer, ours):
-    """Return the spread of peer time / our time per round, because disturbances affect both times of a round."""
+    """Return the spread of peer time / our time per round.
+
+    Disturbances affect both times of a round.
+    """
     return spread([theirs / own for theirs, own in zip(peer, ours, strict=True)])
 
 
@@ -130,7 +136,7 @@ def table(header, rows):
 
 
 def target_table(targets):
-    """Return the table of targets: required value, measured value, and whether the target is met."""
+    """Return the table of targets: required value, measured value, and whether they are met."""
     return table(
         ("target", "required", "measured (quartiles)", "met"),
         (

@@ -1,4 +1,4 @@
-"""The steps of `first_contact.py`, each of which proves or disproves the sentence that is its docstring.
+"""The steps of `first_contact.py`, each of which proves or disproves its docstring.
 
 A step gets whether to take small sizes, and returns what it has found. It fails by an error.
 """
@@ -40,7 +40,11 @@ class Skip(Exception):  # noqa: N818  # no error
 
 
 def step(limit, gpu=False, backends=(BACKEND,)):
-    """Register a step with the most seconds it may take, whether it needs a GPU, and the backends that it is about."""
+    """Register a step.
+
+    With the most seconds that it may take, whether it needs a GPU, and the backends that it is
+    about.
+    """
 
     def registered(function):
         STEPS[function.__name__] = function, limit, gpu, backends
@@ -73,12 +77,15 @@ def versions(few):
     headers = Path(sysconfig.get_paths()["include"], "Python.h").exists()
     packages = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     triton = "installed" if importlib.util.find_spec("triton") else "missing"
-    return f"{about['device'] or 'no GPU'}; {packages}; compiler {compiler}; headers {headers}; Triton {triton}"
+    return (
+        f"{about['device'] or 'no GPU'}; {packages}; compiler {compiler}; headers {headers}; "
+        f"Triton {triton}"
+    )
 
 
 @step(240)
 def golden_values(few):
-    """The device makes the golden values of all initializers; in 16 and 64 bits it makes those of the host."""
+    """The device makes the golden values of all initializers; in 16 and 64 bits it makes those of the host."""  # noqa: E501, it is printed whole
     return _golden(few)
 
 
@@ -123,7 +130,7 @@ def _golden(few):
 
 @step(240)
 def sizes_and_starts(few):
-    """Host and device make the same bits around the size of a block, from odd starts, and up to the last element."""
+    """Host and device make the same bits around the size of a block, from odd starts, and up to the last element."""  # noqa: E501, it is printed whole
     size = 5000 if few else _LIMIT
     parts = [
         (0, size - 1),
@@ -146,7 +153,7 @@ def sizes_and_starts(few):
 
 @step(60)
 def subnormal_values(few):
-    """Values below the smallest normal number of a dtype are not zero, but those of float32 where XLA uses a CPU."""
+    """Values below the smallest normal number of a dtype are not zero, but those of float32 where XLA uses a CPU."""  # noqa: E501, it is printed whole
     flushed, cases = [], [("float16", 1e-5), ("bfloat16", 1e-39), ("float32", 1e-39)]
     xla_on_cpu = BACKEND != "torch" and GPU is None
     for dtype, stddev in cases[: 1 if xla_on_cpu else 3]:
@@ -170,7 +177,7 @@ def threshold(few):
 
 @step(120, gpu=True)
 def memory(few):
-    """A draw needs one block of memory in addition to the array, or some with operations of torch."""
+    """A draw needs one block of memory in addition to the array, or some with operations of torch."""  # noqa: E501, it is printed whole
     # Larger than what earlier steps made, and ending where TensorFlow shares memory.
     size, initializer = (1 << 28) + 16, keras_initx.RandomNormal(seed=1)
     _made("device", initializer, (_LIMIT,))  # compiles
@@ -186,7 +193,7 @@ def memory(few):
 
 @step(120, gpu=True)
 def more_than_2_to_the_31(few):
-    """Arrays of more than 2**31 elements have the values of the host: first, middle and last ones."""
+    """Arrays of more than 2**31 elements have the values of the host: first, middle and last ones."""  # noqa: E501, it is printed whole
     columns, middle = 4097, 2**31 // 4097  # rows, because JAX slices no axis beyond 2**31
     shape = (middle + 2, columns)
     with mock.patch.dict(os.environ, {_PLACE: "device"}):
@@ -199,7 +206,7 @@ def more_than_2_to_the_31(few):
 
 @step(120)
 def full_precision(few):
-    """Where the user allows TF32, a frame is that of the host within 1e-5, and the setting stays."""
+    """Where the user allows TF32, a frame is that of the host within 1e-5, and the setting stays."""  # noqa: E501, it is printed whole
     with contextlib.ExitStack() as stack:
         if BACKEND == "torch":
             import torch
@@ -274,7 +281,8 @@ def rates(few):
             with mock.patch.object(_stream, "BLOCK", 16 * _stream.BLOCK):
                 kernels = _seconds("device", initializer, (size,), dtype, 7)
             lines.append(
-                f"{name} {dtype}: one billion {one:.3g} s, seven {seven:.3g} s, their kernels {kernels:.3g} s"
+                f"{name} {dtype}: one billion {one:.3g} s, seven {seven:.3g} s, their kernels "
+                f"{kernels:.3g} s"
             )
             found.append(seven)
     predicted, text = _predicted_seconds(), "; ".join(lines)
@@ -283,7 +291,7 @@ def rates(few):
 
 
 def _predicted_seconds():
-    """Return what the page says of seven billion normal values here: the time of the device or of the host."""
+    """Return what the page says of seven billion normal values: the time of device or host."""
     page = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")
     header, row = (
         re.split(r"\s*\|\s*", line)
@@ -323,7 +331,7 @@ def triton_against_operations(few):
 
 @step(180, gpu=True)
 def orthogonal(few):
-    """A frame takes less time than the factorization of the backend, and is orthonormal within 1e-5."""
+    """A frame takes less time than the factorization of the backend, and is orthonormal within 1e-5."""  # noqa: E501, it is printed whole
     shape = (256, 256) if few else (4096, 4096)
     ours, theirs = keras_initx.Orthogonal(seed=1), keras.initializers.Orthogonal(seed=1)
     frame = _made("device", ours, shape).astype("float64")
@@ -348,7 +356,7 @@ def sparse(few):
 
 @step(180, gpu=True)
 def crossover(few):
-    """From 4,194,304 values on a device is faster than the host, and makes them in less than a millisecond."""
+    """From 4,194,304 values on a device is faster than the host, and makes them in less than a millisecond."""  # noqa: E501, it is printed whole
     lines, figures = [], {}
     for power in range(20, 23 if few else 27):
         initializer, shape = keras_initx.RandomNormal(seed=1), (1 << power,)

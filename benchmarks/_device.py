@@ -24,7 +24,7 @@ _FILLS = 20
 
 
 def select(device):
-    """Set the environment variables that backends read at import, for this process and its children."""
+    """Set the environment variables that backends read at import, also for child processes."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if device == "cpu":
         os.environ.update(CUDA_VISIBLE_DEVICES="", JAX_PLATFORMS="cpu")
@@ -165,7 +165,10 @@ def resident(field):
 
 
 def rates(device):
-    """Return the peak rates of the device. Call it in a process of its own, which gives back the device's memory."""
+    """Return the peak rates of the device.
+
+    Call it in a process of its own, which gives back the device's memory.
+    """
     return {"write_bytes_per_s": _write_rate(device), "product_flops_per_s": _product_rate(device)}
 
 
@@ -188,7 +191,10 @@ def _write_rate(device):
 
 
 def _product_rate(device):
-    """Return the measured rate of float32 matrix products, in full precision as in the frames, in operations per s."""
+    """Return the measured rate of float32 matrix products, in operations per s.
+
+    In full precision, as in the frames.
+    """
     import keras
 
     from keras_initx.backends import backend

@@ -1,4 +1,4 @@
-"""The summary in README.md: one table for each question, with a column for each backend, from all results."""
+"""The summary in README.md: one table for each question, with a column for each backend."""
 
 import _common
 import _rows
@@ -164,7 +164,8 @@ def _missed(documents):
     targets = [(document, target) for document in documents for target in document["targets"]]
     rows = [
         (
-            f"{_BACKENDS[document['environment']['backend']]}, {document['benchmark']}: {target['what']}",
+            f"{_BACKENDS[document['environment']['backend']]}, {document['benchmark']}: "
+            f"{target['what']}",
             f"{'<=' if target['at_most'] else '>='} {_common.significant(target['required'])}",
             _common.with_spread(target["measured"]),
             measured(document),

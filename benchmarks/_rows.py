@@ -35,7 +35,10 @@ def jax_builtin(name, **arguments):
 
 
 def torch_builtin(name, **arguments):
-    """Return a function that maps a seed to `torch.nn.init.<name>`. An argument may depend on the shape."""
+    """Return a function that maps a seed to `torch.nn.init.<name>`.
+
+    An argument may depend on the shape.
+    """
 
     def make(seed):
         import keras
@@ -246,7 +249,7 @@ def size_in_bytes(shape, dtype):
 
 
 def frame_operations(shape):
-    """Return the number of operations to multiply the reflections of a frame, the same for all peers."""
+    """Return the operations to multiply the reflections of a frame, the same for all peers."""
     rows, columns = math.prod(shape[:-1]), shape[-1]
     long, short = max(rows, columns), min(rows, columns)
     return 2 * long * short**2 - 2 * short**3 / 3

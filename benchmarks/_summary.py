@@ -108,7 +108,8 @@ def report(results):
             _common.table(
                 ("case", "", "cold ms", "warm ms", "GB/s", "of peak", "extra memory"), details
             ),
-            f"Peak rates of the device: writing {writing} GB/s, matrix products {products} GFLOP/s.",
+            f"Peak rates of the device: writing {writing} GB/s, "
+            f"matrix products {products} GFLOP/s.",
         )
     )
 

@@ -99,7 +99,10 @@ def known(names):
 
 
 def build(model, initializer, *extra):
-    """Return the time until the weights of a new model are ready, in a process that has built nothing before."""
+    """Return the time until the weights of a new model are ready.
+
+    In a process that has built nothing before.
+    """
     import keras_initx  # noqa: F401 - registers the ids
 
     _device.prepare()

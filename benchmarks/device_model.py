@@ -1,4 +1,6 @@
-"""Predict the time to make values on an accelerator, from the compiler's operation counts and published rates.
+"""Predict the time to make values on an accelerator, from operation counts and published rates.
+
+The compiler counts the operations.
 
     KERAS_BACKEND=jax python benchmarks/device_model.py
 
@@ -87,7 +89,7 @@ def _block():
 
 
 def dispatch_seconds():
-    """Return the seconds of the host for each block of a normal draw, from two draws of tiny blocks."""
+    """Return the seconds of the host for each block of a normal draw, from two tiny draws."""
     import os
     from unittest import mock
 
@@ -133,7 +135,7 @@ def predict():
 
 
 def counts():
-    """Return the number of operations per value in the program of a block, as counted by the compiler."""
+    """Return the number of operations per value in a block, as counted by the compiler."""
     import numpy as np
 
     from keras_initx.sampling import _conversion, _stream
@@ -168,7 +170,10 @@ def _predictions(operations, lookups, written):
 
 
 def _frame(device):
-    """Return the milliseconds for a square frame: per panel two products, and the frame read twice and written once."""
+    """Return the milliseconds for a square frame.
+
+    Per panel there are two products, and the frame is read twice and written once.
+    """
     panels = _FRAME // _PANEL
     seconds = {
         "products": panels * 4 * _PANEL * _FRAME**2 / device.products,

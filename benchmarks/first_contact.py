@@ -1,4 +1,4 @@
-"""Prove or disprove what docs/devices.md says on the machine at hand, in about ten minutes on a GPU.
+"""Prove or disprove what docs/devices.md says on this machine, in ten minutes on a GPU.
 
     python benchmarks/first_contact.py
 
@@ -62,7 +62,10 @@ def main():
 
 
 def run(backend, arguments):
-    """Yield the name, the verdict, the seconds and the text of each step, from as few processes as possible."""
+    """Yield the name, the verdict, the seconds and the text of each step.
+
+    From as few processes as possible.
+    """
     name = ""
     while name is not None:
         with tempfile.TemporaryFile("w+") as errors:
@@ -75,7 +78,10 @@ def run(backend, arguments):
 
 
 def begin(backend, after, arguments, errors):
-    """Start a process that does the steps after one and complains in `errors`; return it with what it prints."""
+    """Start a process that does the steps after one, and return it with what it prints.
+
+    It complains in `errors`.
+    """
     command = [sys.executable, __file__, f"--work={after}", *(["--few"] if arguments.few else [])]
     command += [
         f"--{name}={value}"
@@ -99,7 +105,7 @@ def begin(backend, after, arguments, errors):
 
 
 def follow(name, lines, errors):
-    """Yield the steps of a process; return the one that it did not end, or `None` if there is none."""
+    """Yield the steps of a process; return the one that it did not end, or `None`."""
     running, limit, start = None, _START, time.perf_counter()
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Fail if warm calls got slower: if the ratio to a peer fell below two thirds of that in the committed results.
+"""Fail if warm calls got slower: their ratio to a peer fell below two thirds of the committed one.
 
     KERAS_BACKEND=jax python benchmarks/guard.py --quick
 

@@ -1,4 +1,4 @@
-"""Measure what whole models take: memory beyond their own, processor time, and what processes send each other.
+"""Measure what whole models take: additional memory, processor time, and what processes send.
 
     KERAS_BACKEND=jax python benchmarks/large_models.py --quick
 
@@ -66,7 +66,7 @@ def main():
 
 
 def measure(size, dtype, place):
-    """Return the figures of each step: of the process that needs most memory, and all their processor time."""
+    """Return the figures of each step: the largest memory of a process, and all processor time."""
     processes, devices = PLACES[place]
     with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
         free.bind(("localhost", 0))
@@ -102,7 +102,10 @@ def measure(size, dtype, place):
 
 
 def _weights_file(folder, size, dtype):
-    """Return a safetensors file in torch's layout, of zeros. Its header is written by hand: the data need no memory."""
+    """Return a safetensors file in torch's layout, of zeros.
+
+    Its header is written by hand: the data need no memory.
+    """
     width, depth = SIZES[size]
     itemsize, code = {"float32": (4, "F32"), "bfloat16": (2, "BF16")}[dtype]
     length = width * width * itemsize
@@ -184,7 +187,7 @@ def _share(processes, rank, port):
 
 
 def _measured(function, model, processes):
-    """Return the growth of memory at its peak, the processor time, and the bytes that processes sent meanwhile."""
+    """Return the peak growth of memory, the processor time, and the bytes that were sent."""
     _together(processes)
     sent, begin = _loopback(), time.process_time()
 
@@ -204,7 +207,10 @@ def _measured(function, model, processes):
 
 
 def _peak_growth(run):
-    """Return by how much `run` makes this process grow at its peak, in bytes, without the pages of files it reads."""
+    """Return by how much `run` makes this process grow at its peak, in bytes.
+
+    Without the pages of files that it reads.
+    """
     gc.collect()
     _device.trim()
     before = peak = _device.resident("RssAnon")
@@ -238,7 +244,7 @@ def _loopback():
 
 
 def report(results, size=""):
-    """Return the results as a Markdown table, a row for each model and place, of one size or of all."""
+    """Return the results of one size or of all as Markdown, a row for each model and place."""
     rows = []
     for name, case in results["large_models"].items():
         if not name.startswith(size):
@@ -252,11 +258,13 @@ def report(results, size=""):
 
 def _cell(figures, millions):
     sent = f"; sent {figures['sent'] / MIB:,.0f}" if figures["sent"] else ""
-    return f"{max(figures['memory'], 0) / MIB:,.0f} MiB; {1e3 * figures['seconds'] / millions:.3g} ms{sent}"
+    memory = max(figures["memory"], 0) / MIB
+    milliseconds = 1e3 * figures["seconds"] / millions
+    return f"{memory:,.0f} MiB; {milliseconds:.3g} ms{sent}"
 
 
 def arithmetic():
-    """Return what follows for models in bfloat16 on hosts of 8 accelerators, as a Markdown table."""
+    """Return what follows for models in bfloat16 on hosts of 8 accelerators, as Markdown."""
     rows = []
     for name, (parameters, largest, hosts) in MODELS.items():
         own, shard = 2 * parameters / (8 * hosts), 2 * largest / (8 * hosts)

@@ -1,4 +1,6 @@
-"""Compare the host, a trace and the device as places to make values, and estimate a model of 6.7 billion parameters.
+"""Compare the host, a trace and the device as places to make values.
+
+A model of 6.7 billion parameters is estimated.
 
     KERAS_BACKEND=jax python benchmarks/places.py --quick
 
@@ -127,7 +129,7 @@ def measure(name, place, device, repeats):
 
 
 def _share(name, seconds, rates, device):
-    """Return the fraction of the device's write rate, or of its rate of matrix products for frames."""
+    """Return the fraction of the device's write rate, for frames that of matrix products."""
     if name == "orthogonal":
         return _rows.frame_operations(_FRAMES[device][0]) / seconds / rates["product_flops_per_s"]
     return (
@@ -165,7 +167,10 @@ def _host_memory(initializer, shape, dtype):
 
 
 def _copy_seconds(shape, dtype):
-    """Return the time to hand an array over as initializers do: a transfer to a device, and no copy on most CPUs."""
+    """Return the time to hand an array over as initializers do.
+
+    It is a transfer to a device, and no copy on most CPUs.
+    """
     import keras
 
     from keras_initx.backends import backend
@@ -177,7 +182,10 @@ def _copy_seconds(shape, dtype):
 
 
 def plan_seconds(place):
-    """Return the estimated seconds for all matrices, from one layer and one end matrix after a warm-up."""
+    """Return the estimated seconds for all matrices.
+
+    From those of one layer and of one end matrix, after a warm-up.
+    """
     os.environ["KERAS_INITX_SAMPLE_ON"] = place
     import keras_initx
 
@@ -223,8 +231,8 @@ def report(results):
     return "\n\n".join(
         (
             _common.table(header, rows),
-            "Seconds for 6.7 billion float32 values of `HeNormal`, extrapolated from one of 32 layers and one of the "
-            f"two matrices outside of them: {plan}.",
+            "Seconds for 6.7 billion float32 values of `HeNormal`, extrapolated from one of 32 "
+            f"layers and one of the two matrices outside of them: {plan}.",
         )
     )
 

@@ -1,4 +1,6 @@
-"""Measure how long the page to play with takes to show a change, in Chromium, at 20 layers of 100 units.
+"""Measure how long the page to play with takes to show a change.
+
+It is shown in Chromium, with 20 layers of 100 units.
 
     python benchmarks/play.py
 
@@ -20,9 +22,11 @@ CHANGES = """async ([name, count]) => {
   const times = [], control = form.elements[name];
   for (let i = 1; i <= count; i++) {
     await new Promise(requestAnimationFrame);
-    const values = { scale: i / 100, seed: count + i, activation: ["tanh", "relu"][i % 2], depth: 20 - i % 2 };
+    const activation = ["tanh", "relu"][i % 2];
+    const values = { scale: i / 100, seed: count + i, activation, depth: 20 - i % 2 };
     control.value = values[name];
-    const begin = performance.now(), changed = control.length ? [...control].find((radio) => radio.checked) : control;
+    const begin = performance.now();
+    const changed = control.length ? [...control].find((radio) => radio.checked) : control;
     changed.dispatchEvent(new Event("input", { bubbles: true }));
     await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
     times.push(performance.now() - begin);

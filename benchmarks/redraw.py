@@ -33,7 +33,7 @@ def main():
 
 
 def measure():
-    """Return the seconds to build ResNet-50 and to reinitialize it, the first and the second time."""
+    """Return the seconds to build ResNet-50 and to reinitialize it, for the first two times."""
     import keras
 
     import keras_initx
@@ -53,7 +53,10 @@ def measure():
 
 
 def _case(seconds):
-    """Return the spreads of the build and draw times and of their ratio. Each round runs in a separate process."""
+    """Return the spreads of the build and draw times and of their ratio.
+
+    Each round runs in a separate process.
+    """
     built, drawn = zip(*seconds, strict=True)
     return {
         "build": _common.spread(built),

@@ -1,4 +1,4 @@
-"""Write the tables and plots of the benchmarks from the JSON files in results/, on all pages that have them.
+"""Write the tables and plots of the benchmarks on all pages, from the JSON files in results/.
 
 python benchmarks/report.py
 """
@@ -20,8 +20,10 @@ RESULTS, README = HERE / "results", HERE / "README.md"
 MODELS = HERE.parent / "docs" / "large_models.md"
 HEAD = """# All results
 
-Written by `python benchmarks/report.py` from the JSON files in this folder. [The benchmarks](../README.md) explains the
-columns. A figure with a range is a median of at least three rounds with its quartiles; a figure without one is from one
+Written by `python benchmarks/report.py` from the JSON files in this folder. \
+[The benchmarks](../README.md) explains the
+columns. A figure with a range is a median of at least three rounds with its quartiles; \
+a figure without one is from one
 or two rounds.
 """
 REPORTS = {
@@ -86,7 +88,7 @@ def _with_part(page, name, text):
 
 
 def tables(documents):
-    """Return the targets of all `documents` in one table, followed by the tables of each document."""
+    """Return the targets of all `documents` in one table, then the tables of each document."""
     targets = [
         {**target, "what": f"{_title(document)}: {target['what']}"}
         for document in documents
@@ -108,8 +110,9 @@ def _environment(document):
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     form = "quick form" if document["quick"] else "full form"
     return (
-        f"{environment['device']}, {environment['cores']} cores, {_overview.measured(document)}, load average before "
-        f"the start {environment['load_before']}; {form}; {_overview.rounds(document)}; {versions}."
+        f"{environment['device']}, {environment['cores']} cores, {_overview.measured(document)}, "
+        f"load average before the start {environment['load_before']}; {form}; "
+        f"{_overview.rounds(document)}; {versions}."
     )
 
 

@@ -91,7 +91,7 @@ def cold_call(row_name, name, shape, dtype, device):
 
 
 def memory_growth(row_name, name, shape, dtype, device):
-    """Return the peak memory growth of a call in bytes, after a smaller one, or an error message."""
+    """Return the peak memory growth in bytes of a call after a smaller one, or an error."""
     import keras
 
     initializer = _rows.maker(row_name, name)(0)
@@ -162,7 +162,7 @@ def _timed(initializer, shape, dtype):
 
 
 def frame_error(tensor):
-    """Return the orthonormality error of some columns (or rows), computed in float64 on the host."""
+    """Return the orthonormality error of some columns or rows, in float64 on the host."""
     import keras
     import numpy as np
 

@@ -31,7 +31,10 @@ def main():
 
 
 def measure(rounds):
-    """Return the trials per minute of each form and the ratios. All forms take turns in one process."""
+    """Return the trials per minute of each form and the ratios.
+
+    All forms take turns in one process.
+    """
     from keras_initx.cli import _data, _networks
 
     data = _data.load("digits")

@@ -1,4 +1,6 @@
-"""What the page to play with shares with the package: `python docs/tables.py` writes `docs/site/play/package.js`.
+"""What the page to play with shares with the package.
+
+`python docs/tables.py` writes it to `docs/site/play/package.js`.
 
 The page evaluates the rules of `diagnose` by itself. Their thresholds and texts come from here:
 each rule runs on measurements whose names and numbers show as slots, such as `{first.std:.3g}`,
@@ -54,7 +56,7 @@ def layer(role, *, std=1.0, nonfinite=0.0, **measured):
 
 
 def cases():
-    """Yield the name of a problem, the condition on which its text depends, and layers that have the problem."""
+    """Yield each problem: its name, the condition of its text, and layers that have it."""
     yield "saturated output", "one", [layer("worst", certain=0.9)]
     yield "large first loss", "one", [layer("worst", std=99.0, loss=99.0, blind_loss=1.0)]
     constant = WeightReport(
@@ -130,6 +132,7 @@ def script():
         "texts": texts(),
     }
     return (
-        "// Written by `python docs/tables.py`, which runs the rules of `diagnose`. Not to be edited.\n"
+        "// Written by `python docs/tables.py`, which runs the rules of `diagnose`. Not to be "
+        "edited.\n"
         f"const PACKAGE = {json.dumps(content, indent=1)};\n"
     )

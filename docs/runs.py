@@ -1,4 +1,7 @@
-"""Write down in `docs/runs.json` what a session of nox has run: `python docs/runs.py SESSION REPORT`."""
+"""Write down what a session of nox has run, in `docs/runs.json`.
+
+Run `python docs/runs.py SESSION REPORT`.
+"""
 
 import datetime
 import json

@@ -40,7 +40,10 @@ TITLES = {
 
 
 def catalog():
-    """Return the table of all initializers, each with a link to the section that names it, or to the reference."""
+    """Return the table of all initializers.
+
+    Each has a link to the section that names it, or to the reference.
+    """
     sections = {}
     for section in re.split(
         r"^##+ ", INITIALIZERS.read_text().partition("<!-- end catalog")[2], flags=re.MULTILINE
@@ -68,7 +71,10 @@ def featured():
 
 
 def digests():
-    """Return the table of digests, which must be the same for all backends and all ways to compute the values."""
+    """Return the table of digests.
+
+    They must be the same for all backends and all ways to compute the values.
+    """
     found = [json.loads((DOCS / "digests" / f"{backend}.json").read_text()) for backend in BACKENDS]
     rows = []
     for label in sorted(found[0], key=str.lower):
@@ -77,7 +83,8 @@ def digests():
             cells["bfloat16" if way == "bfloat16" else "float32"].add(cell)
         if any(len(values) > 1 for values in cells.values()):
             raise ValueError(
-                f"the digests of an initializer must be equal on all backends. Received: {label} {cells}"
+                f"the digests of an initializer must be equal on all backends. Received: {label} "
+                f"{cells}"
             )
         # The arguments of the initializer are in the file.
         name, shape = re.match(r"(\w+)\(.*\) (\(.*\))$", label).groups()
@@ -129,7 +136,10 @@ def runs():
 
 
 def sessions():
-    """Return the table of the sessions that plain `nox` leaves out, with the minutes that their tests took last."""
+    """Return the table of the sessions that plain `nox` leaves out.
+
+    With the minutes that their tests took last.
+    """
     rows = []
     for function in ast.parse((DOCS.parent / "noxfile.py").read_text()).body:
         if any(
@@ -165,19 +175,24 @@ def problems():
 
 
 def confusion():
-    """Return how many networks the rules are tried on, and, folded, the problems that must be found in each."""
+    """Return how many networks the rules are tried on, and the problems in each.
+
+    The problems, which must be found, are folded.
+    """
     networks = runpy.run_path(str(DOCS.parent / "tests" / "confusion.py"))
     broken, healthy = networks["BROKEN"], networks["HEALTHY"]
     table = _rows(
         ("network", "problems"),
         ((name, ", ".join(problems)) for name, (_, problems) in broken.items()),
     )
+    count = len(broken) + len(healthy)
     return f"""\
-`diagnose` was tried on {len(broken) + len(healthy)} small networks. In the {len(broken)} broken ones it reports what
-was planted, and what follows from it; in the {len(healthy)} healthy ones it reports no error and no warning.
+`diagnose` was tried on {count} small networks. In the {len(broken)} broken ones it reports what
+was planted, and what follows from it; in the {len(healthy)} healthy ones it reports no error and \
+no warning.
 
 <details>
-<summary>All {len(broken) + len(healthy)} networks</summary>
+<summary>All {count} networks</summary>
 
 {table}
 Healthy: {"; ".join(healthy)}.
@@ -224,7 +239,8 @@ def with_tables(text, names):
     found = [marks[2] for marks in MARKED.finditer(text)]
     if sorted(found) != sorted(names):
         raise ValueError(
-            f"a page must have the marks of its tables once. Required: {sorted(names)}. Received: {found}"
+            f"a page must have the marks of its tables once. Required: {sorted(names)}. Received: "
+            f"{found}"
         )
     return MARKED.sub(lambda marks: f"{marks[1]}\n{TABLES[marks[2]]()}\n{marks[3]}", text)
 

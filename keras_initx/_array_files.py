@@ -1,10 +1,10 @@
 """Read arrays by name from the weight files of frameworks. Nothing is ever unpickled.
 
-A format is a context manager that opens a file and yields two functions: `names()` lists its
-arrays, `stored(name)` describes one of them without reading it, or returns `None` if it does not
-exist.
+A format is a class, with a subclass of `ArrayFile` for each: `open` opens a file, `names` lists its
+arrays, and `stored` describes one of them without reading it.
 """
 
+import abc
 import contextlib
 import functools
 import io
@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from types import EllipsisType
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -44,7 +44,6 @@ class Stored(NamedTuple):
 # The array of a `.npy` file has no name.
 Name = str | None
 Contents = dict[Name, Stored]
-File = tuple[Callable[[], Sequence[Name]], Callable[[Name], Stored | None]]
 
 
 def suffix(path: str) -> str:
@@ -58,8 +57,8 @@ def check_file(argument: str, path: str) -> None:
     if not os.path.isfile(path):
         found = "a folder" if os.path.isdir(path) else "none"
         raise ValueError(
-            f"`{argument}` must be an existing file, but there is {found} at {os.path.abspath(path)}. "
-            f"Received: {argument}={path!r}"
+            f"`{argument}` must be an existing file, but there is {found} at "
+            f"{os.path.abspath(path)}. Received: {argument}={path!r}"
         )
 
 
@@ -79,18 +78,25 @@ def read_array(path: str, name: str | None, accepts: Callable[[Stored], bool]) -
         ValueError: If the file cannot be read.
         ImportError: If the package that reads the format is missing.
     """
-    with _refused("path", path), FORMATS[suffix(path)](path) as (names, stored):
-        if name is None and len(names()) == 1:
-            name = names()[0]
-        found = stored(name)
+    with _refused("path", path), FORMATS[suffix(path)].open(path) as file:
+        if name is None:
+            names = file.names()
+            if len(names) == 1:
+                name = names[0]
+        found = file.stored(name)
         if found is not None and accepts(found):
             return found.read(...)
-        return {name: array for name in names() if (array := stored(name))}
+        contents: Contents = {}
+        for array_name in file.names():
+            found = file.stored(array_name)
+            if found is not None:
+                contents[array_name] = found
+        return contents
 
 
 @contextlib.contextmanager
 def open_arrays(argument: str, path: str) -> Iterator[dict[str, Stored]]:
-    """Open a file for the duration of the block and yield its arrays by name, none of them read yet.
+    """Open a file for the duration of the block and yield its arrays by name, not yet read.
 
     Args:
         argument: Name of the argument in error messages.
@@ -105,14 +111,17 @@ def open_arrays(argument: str, path: str) -> Iterator[dict[str, Stored]]:
         with _refused(argument, path):
             return found.read(region)
 
+    contents = {}
     with contextlib.ExitStack() as stack:
         with _refused(argument, path):
-            names, stored = stack.enter_context(FORMATS[suffix(path)](path))
-            contents = {name: found for name in names() if name and (found := stored(name))}
-        yield {
-            name: found._replace(read=functools.partial(read, found))
-            for name, found in contents.items()
-        }
+            file = stack.enter_context(FORMATS[suffix(path)].open(path))
+            for name in file.names():
+                if not name:
+                    continue
+                found = file.stored(name)
+                if found is not None:
+                    contents[name] = found._replace(read=functools.partial(read, found))
+        yield contents
 
 
 @contextlib.contextmanager
@@ -128,29 +137,66 @@ def _refused(argument: str, path: str) -> Iterator[None]:
         ) from error
 
 
-@contextlib.contextmanager
-def _npy(path: str) -> Iterator[File]:
-    yield (
-        lambda: [None],
-        lambda name: _npy_array(functools.partial(io.FileIO, path)) if name is None else None,
-    )
+class ArrayFile(abc.ABC):
+    """An open file with arrays."""
+
+    @classmethod
+    @abc.abstractmethod
+    def open(cls, path: str) -> contextlib.AbstractContextManager["ArrayFile"]:
+        """Open a file for the duration of the block."""
+
+    @abc.abstractmethod
+    def names(self) -> Sequence[Name]:
+        """Return the names of its arrays."""
+
+    @abc.abstractmethod
+    def stored(self, name: Name) -> Stored | None:
+        """Return a description of an array, which is not read, or `None` if it does not exist."""
 
 
-@contextlib.contextmanager
-def _npz(path: str) -> Iterator[File]:
-    with zipfile.ZipFile(path) as archive:
-        members = {
-            name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")
-        }
+class NpyFile(ArrayFile):
+    """NumPy's file of a single array, which has no name."""
 
-        def stored(name: Name) -> Stored | None:
-            return (
-                _npy_array(functools.partial(archive.open, members[name]))
-                if name in members
-                else None
-            )
+    def __init__(self, path: str) -> None:
+        self._path = path
 
-        yield lambda: list(members), stored
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, path: str) -> Iterator[ArrayFile]:
+        yield cls(path)
+
+    def names(self) -> Sequence[Name]:
+        return [None]
+
+    def stored(self, name: Name) -> Stored | None:
+        if name is not None:
+            return None
+        return _npy_array(functools.partial(io.FileIO, self._path))
+
+
+class NpzFile(ArrayFile):
+    """NumPy's archive of `.npy` files."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._members = {}
+        for member in archive.namelist():
+            if member.endswith(".npy"):
+                self._members[member.removesuffix(".npy")] = member
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, path: str) -> Iterator[ArrayFile]:
+        with zipfile.ZipFile(path) as archive:
+            yield cls(archive)
+
+    def names(self) -> Sequence[Name]:
+        return list(self._members)
+
+    def stored(self, name: Name) -> Stored | None:
+        if name not in self._members:
+            return None
+        return _npy_array(functools.partial(self._archive.open, self._members[name]))
 
 
 def _npy_array(open_file: Callable[[], IO[bytes]]) -> Stored:
@@ -160,90 +206,125 @@ def _npy_array(open_file: Callable[[], IO[bytes]]) -> Stored:
 
     with open_file() as file:
         version = np.lib.format.read_magic(file)
-        header = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = header(file)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
     return Stored(shape, dtype.name, read)
 
 
-@contextlib.contextmanager
-def _safetensors(path: str) -> Iterator[File]:
-    safe_open = import_optional("safetensors", "safetensors").safe_open
-    dtypes = {
+class SafetensorsFile(ArrayFile):
+    """A file of safetensors, which reads a slice without the rest."""
+
+    _DTYPES = {
         "F16": "float16",
         "BF16": "bfloat16",
         "F32": "float32",
         "F64": "float64",
         "BOOL": "bool",
+        "I8": "int8",
+        "I16": "int16",
+        "I32": "int32",
+        "I64": "int64",
+        "U8": "uint8",
+        "U16": "uint16",
+        "U32": "uint32",
+        "U64": "uint64",
     }
-    dtypes |= {
-        f"{kind[0].upper()}{bits}": f"{kind}{bits}"
-        for kind in ("int", "uint")
-        for bits in (8, 16, 32, 64)
-    }
-    with safe_open(path, framework="numpy") as file:
-        names = file.keys()
 
-        def stored(name: Name) -> Stored | None:
-            if name not in names:
-                return None
-            about = file.get_slice(name)
-            code = about.get_dtype()
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._names: Sequence[Name] = file.keys()
 
-            def read(region: Region) -> Array:
-                return np.asarray(file.get_tensor(name) if region is ... else about[region])
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, path: str) -> Iterator[ArrayFile]:
+        safetensors = import_optional("safetensors", "safetensors")
+        with safetensors.safe_open(path, framework="numpy") as file:
+            yield cls(file)
 
-            return Stored(tuple(about.get_shape()), dtypes.get(code, code), read)
+    def names(self) -> Sequence[Name]:
+        return self._names
 
-        yield lambda: names, stored
+    def stored(self, name: Name) -> Stored | None:
+        if name not in self._names:
+            return None
+        part = self._file.get_slice(name)
+
+        def read(region: Region) -> Array:
+            if region is ...:
+                return np.asarray(self._file.get_tensor(name))
+            return np.asarray(part[region])
+
+        code = part.get_dtype()
+        return Stored(tuple(part.get_shape()), self._DTYPES.get(code, code), read)
 
 
-@contextlib.contextmanager
-def _hdf5(path_or_file: str | IO[bytes]) -> Iterator[File]:
-    import h5py  # comes with Keras
+class Hdf5File(ArrayFile):
+    """A file of HDF5, in which Keras saves weights."""
 
-    def names() -> Sequence[str]:
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, path: str | IO[bytes]) -> Iterator[ArrayFile]:
+        import h5py  # comes with Keras
+
+        with h5py.File(path, "r") as file:
+            yield cls(file)
+
+    def names(self) -> Sequence[Name]:
         found: list[str] = []
-        file.visititems(lambda name, node: found.append(name) if stored(name) else None)
+
+        def visit(name: str, _: Any) -> None:
+            if self.stored(name) is not None:
+                found.append(name)
+
+        self._file.visititems(visit)
         return found
 
-    def stored(name: Name) -> Stored | None:
-        node = file.get(name) if name else None
+    def stored(self, name: Name) -> Stored | None:
+        import h5py
+
+        node = self._file.get(name) if name else None
         if not isinstance(node, h5py.Dataset) or node.shape is None:
             return None
-        if node.file != file or node.external or node.is_virtual:
-            return (
-                None  # the values are in another file, which the digest of this one does not cover
-            )
-        if node.attrs.get("dtype") == "bfloat16":  # set by Keras: HDF5 has no such type
-            return Stored(
-                node.shape, "bfloat16", lambda region: np.asarray(node[region]).view("bfloat16")
-            )
-        return Stored(node.shape, node.dtype.name, lambda region: np.asarray(node[region]))
+        # The values are in another file, which the digest of this one does not cover.
+        if node.file != self._file or node.external or node.is_virtual:
+            return None
+        # Set by Keras: HDF5 has no such type.
+        is_bfloat16 = node.attrs.get("dtype") == "bfloat16"
 
-    with h5py.File(path_or_file, "r") as file:
-        yield names, stored
+        def read(region: Region) -> Array:
+            values = np.asarray(node[region])
+            if is_bfloat16:
+                return values.view("bfloat16")
+            return values
 
-
-@contextlib.contextmanager
-def _keras(path: str) -> Iterator[File]:
-    with tempfile.TemporaryFile() as weights:
-        # HDF5 seeks back and forth, and seeking back in an archive means reading it again from the
-        # start.
-        with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
-            shutil.copyfileobj(member, weights)
-        with _hdf5(weights) as arrays:
-            yield arrays
+        return Stored(node.shape, "bfloat16" if is_bfloat16 else node.dtype.name, read)
 
 
-FORMATS: dict[str, Callable[[str], contextlib.AbstractContextManager[File]]] = {
-    ".npy": _npy,
-    ".npz": _npz,
-    ".safetensors": _safetensors,
-    ".h5": _hdf5,
-    ".hdf5": _hdf5,
-    ".keras": _keras,
+class KerasFile(Hdf5File):
+    """A model that Keras saved, an archive with the weights as HDF5."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, path: str | IO[bytes]) -> Iterator[ArrayFile]:
+        with tempfile.TemporaryFile() as weights:
+            # HDF5 seeks back and forth, and seeking back in an archive means reading it again from
+            # the start.
+            with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
+                shutil.copyfileobj(member, weights)
+            with super().open(weights) as file:
+                yield file
+
+
+FORMATS: dict[str, type[ArrayFile]] = {
+    ".npy": NpyFile,
+    ".npz": NpzFile,
+    ".safetensors": SafetensorsFile,
+    ".h5": Hdf5File,
+    ".hdf5": Hdf5File,
+    ".keras": KerasFile,
 }

@@ -11,7 +11,10 @@ _CHUNK = 1 << 16
 
 
 def can_be_cast(source: DType, target: DType) -> bool:
-    """Return whether values of dtype `source` may be given to a weight of dtype `target`: only floats are rounded."""
+    """Return whether values of dtype `source` may be given to a weight of dtype `target`.
+
+    Only floats are rounded.
+    """
     return source == target or {source, target} <= set(DTYPES)
 
 
@@ -40,13 +43,13 @@ def cast(array: Array, dtype: DType, *, copy: bool = True) -> Array:
 
 
 def overflows(result: Tensor, *given: Tensor) -> bool:
-    """Return whether a number of `result` is infinite though those of `given` in its place are finite."""
-    isfinite = keras.ops.isfinite
-    if bool(keras.ops.all(isfinite(result))):
+    """Return whether a number of `result` is infinite where those of `given` are finite."""
+    ops = keras.ops
+    is_finite = ops.isfinite(result)
+    if bool(ops.all(is_finite)):
         return False
-    were_finite = isfinite(given[0])
+    were_finite = ops.isfinite(given[0])
     for tensor in given[1:]:
-        were_finite = keras.ops.logical_and(were_finite, isfinite(tensor))
-    return bool(
-        keras.ops.any(keras.ops.logical_and(were_finite, keras.ops.logical_not(isfinite(result))))
-    )
+        were_finite = ops.logical_and(were_finite, ops.isfinite(tensor))
+    became_infinite = ops.logical_and(were_finite, ops.logical_not(is_finite))
+    return bool(ops.any(became_infinite))

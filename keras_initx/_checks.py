@@ -39,7 +39,8 @@ def check_kernel(shape: Shape) -> None:
     """Raise `ValueError` unless `shape` is that of a convolution kernel."""
     if not 3 <= len(shape) <= 5:
         raise ValueError(
-            f"`shape` must have 3 to 5 dimensions, the window and two channel axes. Received: shape={shape}"
+            "`shape` must have 3 to 5 dimensions, the window and two channel axes. "
+            f"Received: shape={shape}"
         )
 
 
@@ -47,7 +48,8 @@ def check_parts(shape: Shape, name: str, value: int) -> None:
     """Raise `ValueError` if the last length of `shape` is not a multiple of `value`."""
     if shape[-1] % value:
         raise ValueError(
-            f"`shape` must have a last length that is a multiple of `{name}`. Received: shape={shape}, {name}={value}"
+            f"`shape` must have a last length that is a multiple of `{name}`. "
+            f"Received: shape={shape}, {name}={value}"
         )
 
 
@@ -64,7 +66,8 @@ def check_dtype(dtype: DType | None) -> DType:
 
 def check_number(name: str, value: Any, *, positive: bool = False) -> Any:
     """Return `value`, which must be a finite real number, greater than 0 if `positive`."""
-    required = f"`{name}` must be a {'positive' if positive else 'finite'} number. Received: {name}={value!r}"
+    kind = "positive" if positive else "finite"
+    required = f"`{name}` must be a {kind} number. Received: {name}={value!r}"
     if not is_real(value):
         raise TypeError(required)
     number = as_float(value)
@@ -96,7 +99,7 @@ def check_flag(name: str, value: Value) -> Value:
 
 
 def check_type(name: str, value: Value, types: Any, required: str) -> Value:
-    """Return `value`, which must be an instance of one of `types`, which are `required` in words."""
+    """Return `value`, which must be an instance of one of `types`, `required` in words."""
     if not isinstance(value, types):
         raise TypeError(f"`{name}` must be {required}. Received: {name}={value!r}")
     return value
@@ -125,7 +128,8 @@ def check_root(name: str, value: Any, required: str = "an integer in [0, 2**32)"
     message = f"`{name}` must be {required}. Received: {name}={value!r}"
     if not is_integer(value):
         raise TypeError(message)
-    if not 0 <= (root := int(value)) < 1 << 32:
+    root = int(value)
+    if not 0 <= root < 1 << 32:
         raise ValueError(message)
     return root
 
@@ -152,7 +156,7 @@ def as_float(value: Any) -> float:
 
 
 def close_matches(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
-    """Return the end of a message about an unknown name: those that are like it, or nothing if there are none."""
+    """Return the end of a message about an unknown name: those that are like it, if any."""
     close = difflib.get_close_matches(name, known, cutoff=cutoff)
     if not close:
         return ""

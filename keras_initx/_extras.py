@@ -24,4 +24,6 @@ def advice(missing: list[str], extra: str | None) -> str:
     """Return how to install the packages that are missing, of this extra."""
     # Name the packages first: pip finds the extra only if it knows where this package came from.
     text = f"{', '.join(missing)} not found; install with `pip install {' '.join(missing)}`"
-    return f"{text}, or keras_initx with its extra `{extra}`" if extra else text
+    if extra:
+        text += f", or keras_initx with its extra `{extra}`"
+    return text

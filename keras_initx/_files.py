@@ -1,4 +1,6 @@
-"""Paths on this machine, and files that are written as a whole or not at all: a disk may be full, a process stopped.
+"""Paths on this machine, and files that are written as a whole or not at all.
+
+A disk may be full, a process stopped.
 
 Imports nothing large, because the command line reads its arguments with it.
 """
@@ -52,12 +54,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def check_local(name: str, path: Local) -> Local:
-    """Return `path`, which must not be a URL such as `s3://bucket/study`, of which a folder `s3:` would be made."""
+    """Return `path`, which must not be a URL such as `s3://bucket/study`.
+
+    A folder `s3:` would be made of it.
+    """
     # A `Path` has one slash left, and on Windows a backslash. A scheme of one letter is a drive.
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]", str(path)):
         raise ValueError(
-            f"`{name}` must be a path on this machine: mount the storage as a folder, or copy its files. "
-            f"Received: {name}={str(path)!r}"
+            f"`{name}` must be a path on this machine: mount the storage as a folder, or copy its "
+            f"files. Received: {name}={str(path)!r}"
         )
     return path
 
@@ -68,9 +73,10 @@ def write(path: str | Path, content: str | bytes) -> None:
     Raises:
         OSError: If the file cannot be written.
     """
-    encoded = content.encode() if isinstance(content, str) else content
+    if isinstance(content, str):
+        content = content.encode()
     with replacing(path) as partial:
-        partial.write_bytes(encoded)
+        partial.write_bytes(content)
 
 
 def _flush(path: Path) -> None:

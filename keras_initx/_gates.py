@@ -36,9 +36,10 @@ def lstm_gates(bias: Array) -> Array:
 
 
 def gru_gates(bias: Array) -> Array:
-    """Return the effective bias of a GRU as an array with a row for each gate: update, reset, candidate.
+    """Return the effective bias of a GRU, with a row for each gate: update, reset, candidate.
 
     With `reset_after` there are two biases for each gate, for the inputs and for the state, which
     are added.
     """
-    return np.asarray(bias.reshape(-1, 3, bias.shape[-1] // 3).sum(axis=0))
+    units = bias.shape[-1] // 3
+    return np.asarray(bias.reshape(-1, 3, units).sum(axis=0))

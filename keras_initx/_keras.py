@@ -1,7 +1,7 @@
-"""The only place that relies on what Keras does not document. Everything else uses its public names.
+"""The only place that relies on what Keras does not document.
 
-Each function says what it relies on. All of it was seen in Keras 3.10 to 3.15, and
-`tests/test_keras.py` shows whether it holds in another version.
+Everything else uses its public names. Each function says what it relies on. All of it was seen in
+Keras 3.10 to 3.15, and `tests/test_keras.py` shows whether it holds in another version.
 
 Keras passes only a shape to an initializer. That is not enough for the bias of an LSTM: with
 `unit_forget_bias=True` Keras asks for `(u,)` and `(2u,)`, with `False` for `(4u,)`, and a length of
@@ -37,24 +37,29 @@ def layer_using(initializer: keras.initializers.Initializer) -> keras.Layer | No
     variable, layers = variable_and_layers()
     if variable is not None:
         for layer in layers:
-            owners = [
-                part
-                for part in layers_of(layer)
-                if _holds(part, initializer) and any(weight is variable for weight in part.weights)
-            ]
-            if owners:
-                return owners[-1]  # each layer comes before those within it
-    return next((layer for layer in layers if _holds(layer, initializer)), None)
+            owner = None
+            for part in layers_of(layer):
+                if not _holds(part, initializer):
+                    continue
+                if any(weight is variable for weight in part.weights):
+                    owner = part  # each layer comes before those within it
+            if owner is not None:
+                return owner
+    for layer in layers:
+        if _holds(layer, initializer):
+            return layer
+    return None
 
 
 def _holds(owner: object, initializer: keras.initializers.Initializer) -> bool:
-    """Return whether an attribute is `initializer`, or another one around it that passes the same shape on."""
-    return any(
+    """Return whether an attribute is `initializer`, or one around it that passes the shape on."""
+    for value in vars(owner).values():
+        if value is initializer:
+            return True
         # Initializers in a list, as in `Concatenated`, get other shapes.
-        value is initializer
-        or (isinstance(value, keras.initializers.Initializer) and _holds(value, initializer))
-        for value in vars(owner).values()
-    )
+        if isinstance(value, keras.initializers.Initializer) and _holds(value, initializer):
+            return True
+    return False
 
 
 def variable_and_layers() -> tuple[keras.Variable | None, list[keras.Layer]]:
@@ -80,7 +85,9 @@ def variable_and_layers() -> tuple[keras.Variable | None, list[keras.Layer]]:
 
 
 def loads_a_model() -> bool:
-    """Return whether the values are for a model whose weights `load_model`, or unpickling it, is about to overwrite.
+    """Return whether the values are for a model that is being loaded.
+
+    Then `load_model`, or unpickling it, is about to overwrite its weights.
 
     Relies on `load_model`, which tools that log calls may have wrapped, and on the private function
     that reads a pickled or copied model, to create the variables before they return.
@@ -95,11 +102,11 @@ def loads_a_model() -> bool:
 
 
 def forget_unmade_variables() -> None:
-    """Give Keras an empty list of variables to be created at the end of a scope, if the caller is creating them.
+    """Give Keras an empty list of variables to be created, if the caller is creating them.
 
-    Called when an error interrupts their creation. Otherwise Keras keeps the list, in which some
-    variables have been created by then, and every later attempt to build a model fails. Whoever
-    catches the error goes on with the old list, so it is not changed.
+    Keras creates them at the end of a scope. Called when an error interrupts that. Otherwise Keras
+    keeps the list, in which some variables have been created by then, and every later attempt to
+    build a model fails. Whoever catches the error goes on with the old list, so it is not changed.
 
     Relies on the end of a `StatelessScope`, which calls a function that keeps the list under this
     name.
@@ -123,7 +130,7 @@ def _functions_of_keras() -> Iterator[FrameType]:
 
 @contextlib.contextmanager
 def observed_assignments(observe: Callable[[keras.Variable, Any], object]) -> Iterator[None]:
-    """Call `observe` with each variable that a call of a layer assigns in this thread, and with its value before.
+    """Call `observe` with each variable that a layer assigns in this thread, and its value before.
 
     What builds a layer is left out: an initializer that draws from a generator, a `build` that
     assigns.
@@ -171,8 +178,10 @@ def kept_global_generator() -> Callable[[], None]:
     Relies on the module of `SeedGenerator`, which keeps it under this name.
     """
     names = vars(sys.modules[keras.random.SeedGenerator.__module__])
-    state, name = names["global_state"], "global_seed_generator"
-    return functools.partial(state.set_global_attribute, name, state.get_global_attribute(name))
+    state = names["global_state"]
+    name = "global_seed_generator"
+    generator = state.get_global_attribute(name)
+    return functools.partial(state.set_global_attribute, name, generator)
 
 
 def argument_name(weight: keras.Variable) -> str:
@@ -186,7 +195,9 @@ def argument_name(weight: keras.Variable) -> str:
 def layers_of(
     layer: keras.Layer, *, include_self: bool = True, recursive: bool = True
 ) -> list[keras.Layer]:
-    """Return a layer and all layers within it, in the order in which Keras tracks them, each before its parts.
+    """Return a layer and all layers within it, in the order in which Keras tracks them.
+
+    Each comes before its parts.
 
     Relies on the private method behind `keras.Model.layers`, because other layers do not list their
     parts. A walk over their attributes would also find what Keras keeps beside the parts, such as
@@ -209,8 +220,7 @@ def compiled_metrics(model: keras.Model) -> list[Any]:
     Relies on private attributes. `model.metrics` is public, but does not have them before the first
     batch.
     """
-    found, names = (
-        getattr(model, "_compile_metrics", None),
-        ("_user_metrics", "_user_weighted_metrics"),
-    )
-    return list(keras.tree.flatten([getattr(found, name, None) for name in names]))
+    compiled = getattr(model, "_compile_metrics", None)
+    metrics = getattr(compiled, "_user_metrics", None)
+    weighted_metrics = getattr(compiled, "_user_weighted_metrics", None)
+    return list(keras.tree.flatten([metrics, weighted_metrics]))

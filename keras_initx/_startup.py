@@ -1,4 +1,6 @@
-"""How the process starts: as the command line or not, and with which backend. Does not import Keras.
+"""How the process starts: as the command line or not, and with which backend.
+
+Does not import Keras.
 
 Keras uses TensorFlow by default and fails if it is not installed. It also writes this default into
 its configuration file, so "tensorflow" there may not be the user's choice. Keras reads the
@@ -16,7 +18,9 @@ BACKENDS = ("jax", "tensorflow", "torch")
 
 def program() -> str:
     """Return the command that was used to start the command line."""
-    return "initx" if _is_script() else "python -m keras_initx"
+    if _is_script():
+        return "initx"
+    return "python -m keras_initx"
 
 
 def is_starting() -> bool:
@@ -25,9 +29,9 @@ def is_starting() -> bool:
     While Python imports the package given by `-m`, `sys.argv[0]` is "-m", and the name is only in
     `sys.orig_argv`.
     """
-    return _is_script() or (
-        sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)] == "keras_initx"
-    )
+    if _is_script():
+        return True
+    return sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)] == "keras_initx"
 
 
 def _is_script() -> bool:
@@ -41,11 +45,9 @@ def installed_backends() -> list[str]:
 
 def use_installed_backend() -> None:
     """Set `KERAS_BACKEND` if Keras would otherwise use TensorFlow and it is not installed."""
-    if (
-        "keras" in sys.modules
-        or os.environ.get("KERAS_BACKEND")
-        or _configured_backend() != "tensorflow"
-    ):
+    if "keras" in sys.modules or os.environ.get("KERAS_BACKEND"):
+        return
+    if _configured_backend() != "tensorflow":
         return
     installed = installed_backends()
     if not installed:

@@ -5,7 +5,7 @@ from sklearn.datasets import load_digits
 
 
 def load():
-    """Return images and labels of the digits 0 to 7: 1024 for training and 419 for testing, as two pairs.
+    """Return images and labels of the digits 0 to 7: 1024 for training, 419 for testing.
 
     The number of classes equals the number of lanes in a processor's vector unit, and the training
     data divide into full batches. Without remainders, matrix products treat all units in the same

@@ -1,4 +1,6 @@
-"""Measure where the variance formula stops predicting a network: depth, activations, means, width, positive weights.
+"""Measure where the variance formula stops predicting a network.
+
+Depth, activations, means, width and positive weights.
 
 `KERAS_BACKEND=jax python docs/examples/assumptions.py`
 """
@@ -55,7 +57,10 @@ def inputs(count, units):
 
 
 def tanh_spread(units=500):
-    """Return the standard deviation of the outputs of tanh layers with weights of variance 1 / fan-in, by depth."""
+    """Return the std of the outputs of tanh layers, by depth.
+
+    Their weights have a variance of 1 / fan-in.
+    """
     signal, found = inputs(200, units), []
     for seed in range(1, max(DEPTHS) + 1):
         signal = np.tanh(signal @ kernel(keras_initx.FanInNormal(seed=seed), (units, units)))
@@ -64,7 +69,10 @@ def tanh_spread(units=500):
 
 
 def deep_sizes(activation, initializer, stddev, units=500):
-    """Return the root mean square of the outputs of layers with these weights and Gaussian biases, by depth."""
+    """Return the root mean square of the outputs of layers, by depth.
+
+    They have these weights and Gaussian biases.
+    """
     signal, found = inputs(200, units), []
     for seed in range(1, max(DEEP_AFTER) + 1):
         sums = signal @ kernel(initializer(seed=seed), (units, units))
@@ -76,7 +84,10 @@ def deep_sizes(activation, initializer, stddev, units=500):
 
 
 def relu_cosines(units=500):
-    """Return the mean cosine between the outputs of ReLU layers for two examples, predicted and measured, by depth."""
+    """Return the mean cosine between the outputs of ReLU layers for two examples, by depth.
+
+    Predicted and measured.
+    """
     signal, cosine = inputs(200, units), 0.0
     predicted, measured = [], []
     pairs = np.triu_indices(len(signal), 1)
@@ -92,7 +103,7 @@ def relu_cosines(units=500):
 
 
 def relu_mean_squares(units):
-    """Return the mean square of the outputs of 50 ReLU layers for one input, for each of many draws."""
+    """Return the mean square of the outputs of 50 ReLU layers for one input, for many draws."""
     signal = np.ones((DRAWS, 1, units), "float32")
     for seed in range(1, 51):
         # One array holds the kernels of all draws: its first axis is neither fan-in nor fan-out.
@@ -109,7 +120,8 @@ def print_depth():
     print(f"  {'layer':5}{'predicted':>14}{'measured':>14}{'predicted':>16}{'measured':>16}")
     for depth in DEPTHS:
         print(
-            f"  {depth:5}{1:14.2f}{spread[depth - 1]:14.2f}{predicted[depth - 1]:16.3f}{measured[depth - 1]:16.3f}"
+            f"  {depth:5}{1:14.2f}{spread[depth - 1]:14.2f}{predicted[depth - 1]:16.3f}"
+            f"{measured[depth - 1]:16.3f}"
         )
     print()
 
@@ -130,11 +142,13 @@ def print_activations():
 def print_width():
     """Print the variation between draws of the weights in networks of finite width."""
     print(
-        f"50 ReLU layers with He's weights, one input, {DRAWS} draws: mean square over that of the input"
+        f"50 ReLU layers with He's weights, one input, {DRAWS} draws: mean square over that of the "
+        "input"
     )
     print(f"  {'':5}{'variance of the logarithm':>26}{'median':>22}{'quantiles':>18}")
     print(
-        f"  {'units':5}{'predicted':>14}{'measured':>12}{'predicted':>12}{'measured':>10}{'10%':>9}{'90%':>9}  zero"
+        f"  {'units':5}{'predicted':>14}{'measured':>12}{'predicted':>12}{'measured':>10}"
+        f"{'10%':>9}{'90%':>9}  zero"
     )
     for units in WIDTHS:
         squares = relu_mean_squares(units)
@@ -142,7 +156,8 @@ def print_width():
         alive = squares[squares > 0]
         low, median, high = np.quantile(squares, [0.1, 0.5, 0.9])
         print(
-            f"  {units:5}{variance:14.2f}{np.log(alive).var():12.2f}{np.exp(-variance / 2):12.2g}{median:10.2g}"
+            f"  {units:5}{variance:14.2f}{np.log(alive).var():12.2f}{np.exp(-variance / 2):12.2g}"
+            f"{median:10.2g}"
             f"{low:9.2g}{high:9.2g}{len(squares) - len(alive):6}"
         )
     print()
@@ -168,7 +183,8 @@ def print_positive():
             continue
         gradients = [ten_layers.kernel_gradient(layer) for layer in (tanh, relu)]
         print(
-            f"  {number:5}{tanh.saturated:14.1%}{gradients[0]:13.1e}{relu.after.std:16.1e}{gradients[1]:13.1e}"
+            f"  {number:5}{tanh.saturated:14.1%}{gradients[0]:13.1e}{relu.after.std:16.1e}"
+            f"{gradients[1]:13.1e}"
         )
     for activation, report in reports.items():
         print(f"  {activation}: {', '.join(verdict.problem for verdict in report.problems)}")

@@ -62,7 +62,10 @@ def waves():
 
 
 def factors(multiple, rng, rank):
-    """Return two matrices whose product is near `multiple * I` plus numbers of its size from `N(0, 1 / d)`."""
+    """Return two matrices whose product is near `multiple * I` plus random numbers.
+
+    These are from `N(0, 1 / d)`.
+    """
     noise = abs(multiple) * rng.normal(size=(SIZE, SIZE)) / SIZE**0.5
     left, singular, right = np.linalg.svd(multiple * np.eye(SIZE) + noise)
     sizes = singular[:rank] ** 0.5
@@ -70,7 +73,7 @@ def factors(multiple, rng, rank):
 
 
 def mimic(attention, rng):
-    """Give an attention layer the weights of Trockman and Kolter, with the constants of their paper."""
+    """Give an attention layer the weights of Trockman and Kolter, with their constants."""
     queries, keys = zip(*(factors(0.7, rng, SIZE // HEADS) for _ in range(HEADS)), strict=True)
     values, outputs = factors(-0.4, rng, SIZE)
     attention.query_dense.kernel.assign(np.stack(queries, axis=1))
@@ -104,7 +107,8 @@ def main(arguments=None):
     model = network()
     print(f"Digits, {BLOCKS} blocks, {options.epochs} epochs: means of {options.repeats} seeds")
     print(
-        f"{'positions':11}{'rate':7}{'start':9}{'test loss':>9}{'accuracy':>10}   loss / that of vit_jax by seed"
+        f"{'positions':11}{'rate':7}{'start':9}{'test loss':>9}{'accuracy':>10}   loss / that of "
+        "vit_jax by seed"
     )
     for with_waves, rate in itertools.product((True, False), (0.001, 0.003)):
         first = None

@@ -30,7 +30,10 @@ def gpt2():
 
 
 def encoder(alpha=None):
-    """Return an encoder of 12 small blocks that compute `norm(alpha * x + branch(x))` or just `x + branch(x)`."""
+    """Return an encoder of 12 small blocks.
+
+    They compute `norm(alpha * x + branch(x))` or just `x + branch(x)`.
+    """
 
     def merged(x, branch):
         if alpha is None:
@@ -86,7 +89,7 @@ CASES = (
 
 
 def measure(model, rules, x, ending):
-    """Return the size of the outputs that the first and the last block add, and the number of problems."""
+    """Return the size of what the first and the last block add, and the number of problems."""
     keras_initx.initialize(model, rules, seed=0)
     report = keras_initx.diagnose(model, x)
     added = [layer.after for layer in report.layers if layer.name.endswith(ending)]
@@ -98,7 +101,8 @@ def main(arguments=None):
     """Measure and print."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
     print(
-        "Root mean square of what the first and the last block add, and the number of problems found"
+        "Root mean square of what the first and the last block add, and the number of problems "
+        "found"
     )
     print(f"{'model':11}{'recipe':15}{'before':>24}{'after':>24}")
     for name, build, recipe, ending in CASES:

@@ -1,4 +1,4 @@
-"""Train a wide network from dense and from sparse weights, and a narrow one with L2 penalties of several sizes.
+"""Train a wide network from dense and from sparse weights, and a narrow one with L2 penalties.
 
 `KERAS_BACKEND=jax python docs/examples/choices.py`; it needs the extra `demo`.
 """
@@ -22,7 +22,7 @@ PENALTIES = (0.0, 1e-4, 1e-2, 1.0)
 
 
 def train(units, epochs, seed, initializer=keras_initx.HeNormal, penalty=0.0):
-    """Train two ReLU layers with Adam, and return the accuracies on the training and on the test data."""
+    """Train two ReLU layers with Adam, and return the training and the test accuracies."""
     train_set, test_set = _digits.load()
     hidden = [
         keras.layers.Dense(

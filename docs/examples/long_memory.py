@@ -1,4 +1,4 @@
-"""Train LSTMs or GRUs with several biases of the gates that keep memory, on a task that needs a long memory.
+"""Train LSTMs or GRUs with several biases of the gates, on a task that needs a long memory.
 
 `KERAS_BACKEND=jax python docs/examples/long_memory.py recall`, the same with `adding`, and both
 with `--layer gru`; it needs the extra `plot`.
@@ -30,7 +30,10 @@ STARTS = {
 
 
 def recall(count, steps, draws):
-    """Return sequences of noise with a sign as a second input in the first step, and the signs as 0 and 1."""
+    """Return sequences of noise, and signs as 0 and 1.
+
+    The first step of a sequence has its sign as a second input.
+    """
     inputs = np.zeros((count, steps, 2), "float32")
     signs = draws.integers(0, 2, count)
     inputs[:, 0, 0] = 2 * signs - 1
@@ -39,7 +42,7 @@ def recall(count, steps, draws):
 
 
 def adding(count, steps, draws):
-    """Return sequences of numbers, one marked in each half, and the sums of the two marked numbers."""
+    """Return sequences of numbers, one marked in each half, and the sums of the two marked."""
     inputs = np.zeros((count, steps, 2), "float32")
     inputs[:, :, 0] = draws.uniform(size=(count, steps))
     rows = np.arange(count)
@@ -51,7 +54,10 @@ def adding(count, steps, draws):
 
 @dataclass(frozen=True)
 class Task:
-    """A task and its network. A loss of `guess` means nothing learned, a loss below `solved` means solved."""
+    """A task and its network.
+
+    A loss of `guess` means nothing learned, a loss below `solved` means solved.
+    """
 
     data: Any
     steps: int
@@ -152,7 +158,8 @@ def main(arguments=None):
     task, losses = TASKS[options.task], {}
     title = f"{options.task.capitalize()}, {options.layer.upper()}"
     print(
-        f"{title}: {task.steps} steps, {options.repeats} seeds; the best guess has a loss of {task.guess:.3f}"
+        f"{title}: {task.steps} steps, {options.repeats} seeds; the best guess has a loss of "
+        f"{task.guess:.3f}"
     )
     print(f"{'':8}{'loss at the end':^27}   epochs until it is below {task.solved:g}")
     print(f"{'bias':8}{'best':>9}{'median':>9}{'worst':>9}   for each seed, - for never")

@@ -75,10 +75,12 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     runs = np.array([compare(seed, options.steps) for seed in range(options.repeats)])
     print(
-        f"Turned digits, {options.steps} steps with factors of rank {RANK}: means of {options.repeats} seeds"
+        f"Turned digits, {options.steps} steps with factors of rank {RANK}: means of "
+        f"{options.repeats} seeds"
     )
     print(
-        f"{'rate':7}{'start':10}{'test loss':>9}{'accuracy':>10}   loss / that of gaussian for each seed"
+        f"{'rate':7}{'start':10}{'test loss':>9}{'accuracy':>10}   loss / that of gaussian for "
+        "each seed"
     )
     for place, rate in enumerate(RATES):
         for number, start in enumerate(STARTS):

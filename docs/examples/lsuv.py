@@ -1,4 +1,4 @@
-"""Train networks on digits for one epoch from He weights and from LSUV weights, and compare their losses.
+"""Train networks on digits from He weights and from LSUV weights, and compare their losses.
 
 `KERAS_BACKEND=jax python docs/examples/lsuv.py`; it needs the extra `demo`.
 """
@@ -25,7 +25,10 @@ def tanh(shape, kernel):
 
 
 def vgg(shape, kernel):
-    """Return pairs of convolutions and pooling, after Simonyan and Zisserman (2015), without normalization."""
+    """Return pairs of convolutions and pooling, without normalization.
+
+    After Simonyan and Zisserman (2015).
+    """
     x = inputs = keras.Input(shape)
     for filters in (16, 32, 64):
         for _ in range(2):
@@ -38,7 +41,10 @@ def vgg(shape, kernel):
 
 
 def resnet(shape, kernel):
-    """Return residual blocks with batch normalization before the activation, after He and others (2016)."""
+    """Return residual blocks with batch normalization before the activation.
+
+    After He and others (2016).
+    """
 
     def convolved(x, filters, size=3, strides=1):
         options = {"padding": "same", "use_bias": False, "kernel_initializer": kernel}
@@ -62,7 +68,9 @@ NETWORKS = {"tanh": tanh, "vgg": vgg, "resnet": resnet}
 
 
 def losses(name, seed, data):
-    """Return the test losses after one epoch from He and from LSUV weights, and the largest deviation of a variance.
+    """Return the test losses after one epoch, and the largest deviation of a variance.
+
+    From He and from LSUV weights.
 
     Only the weights differ: both models get the same examples in the same order.
     """
@@ -93,7 +101,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     data = tuple((images.reshape(-1, 8, 8, 1), labels) for images, labels in _digits.load())
     print(
-        f"Test loss after one epoch, mean of {options.seeds} seeds, and the difference for each seed"
+        f"Test loss after one epoch, mean of {options.seeds} seeds, and the difference for each "
+        "seed"
     )
     print(f"{'network':8}{'variance off by':>16}{'He':>8}{'LSUV':>8}{'p':>8}   LSUV - He")
     for name in options.networks:

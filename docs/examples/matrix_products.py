@@ -18,7 +18,10 @@ METHODS = {"Gaussian": "gaussian", "orthogonal": "householder"}
 
 
 def singular_values(method):
-    """Return the smallest, the median and the largest singular value of the product, by its number of factors."""
+    """Return the smallest, the median and the largest singular value of the product.
+
+    By its number of factors.
+    """
     product, inverse, found = np.eye(UNITS), np.eye(UNITS), {}
     for seed in range(1, max(DEPTHS) + 1):
         factor = keras.ops.convert_to_numpy(

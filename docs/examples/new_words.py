@@ -15,7 +15,10 @@ PADS = {"N(0, 0.02)": lambda array: small(array), "mean": "mean"}
 
 
 def small(array):
-    """Return the array with small random numbers for the new words: along its first axis, or else its last."""
+    """Return the array with small random numbers for the new words.
+
+    They are along its first axis, or else its last.
+    """
     axis = int(array.ndim > 1 and len(array) != OLD)
     shape = [NEW if place == axis else length for place, length in enumerate(array.shape)]
     return np.concatenate([array, keras_initx.RandomNormal(stddev=0.02, seed=axis)(shape)], axis)
@@ -55,7 +58,10 @@ def network(words):
 
 
 def grown(model, pad):
-    """Return a network with `NEW` more words that has the weights of `model`, and for these words those of `pad`."""
+    """Return a network with `NEW` more words that has the weights of `model`.
+
+    For these words it has those of `pad`.
+    """
     larger = network(OLD + NEW)
     rules = {name: (name, pad) for name in ("words/embeddings", "logits/kernel", "logits/bias")}
     keras_initx.load_pretrained(larger, model, {**rules, "*": "{0}"})
@@ -116,10 +122,12 @@ def main(arguments=None):
         strict=True,
     )
     print(
-        f"{OLD} words, loss on text {np.mean(old):.3f}; {NEW} more, means of {options.repeats} seeds"
+        f"{OLD} words, loss on text {np.mean(old):.3f}; {NEW} more, means of {options.repeats} "
+        "seeds"
     )
     print(
-        f"{'':15}{'same text':>12}{'share of new':>15}{'new text':>11}{f'after {options.steps} steps':>17}"
+        f"{'':15}{'same text':>12}{'share of new':>15}{'new text':>11}"
+        f"{f'after {options.steps} steps':>17}"
     )
     for name, (text_loss, share, new_loss, after) in zip(PADS, np.mean(rows, axis=0), strict=True):
         print(f"{name:15}{text_loss:12.3f}{share:15.3f}{new_loss:11.3f}{after:17.3f}")

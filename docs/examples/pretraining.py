@@ -1,4 +1,4 @@
-"""Train on few images of four digits, from random weights and from weights pretrained on four other digits.
+"""Train on few images of four digits, from random weights and from weights of other digits.
 
 `KERAS_BACKEND=jax python docs/examples/pretraining.py`; it needs the extra `demo`.
 """
@@ -17,7 +17,7 @@ UNITS = 64
 
 
 def split(images, labels):
-    """Return images and labels of the digits 0 to 3, and of 4 to 7 with labels from 0, as two pairs."""
+    """Return images and labels of the digits 0 to 3, and of 4 to 7 with labels from 0."""
     low = labels < 4
     return (images[low], labels[low]), (images[~low], labels[~low] - 4)
 
@@ -46,7 +46,10 @@ def train(kernel, seed, train_set, test_set, epochs):
 
 
 def compare(seed, examples, epochs, path):
-    """Return losses and accuracies on digits 4 to 7, from random weights and from weights pretrained on 0 to 3."""
+    """Return losses and accuracies on digits 4 to 7.
+
+    From random weights and from weights pretrained on 0 to 3.
+    """
     train_set, test_set = _digits.load()
     (source, target), (source_test, target_test) = split(*train_set), split(*test_set)
     # Different examples for each seed.
@@ -73,7 +76,8 @@ def main(arguments=None):
             compare(seed, options.examples, options.epochs, path) for seed in range(options.repeats)
         ]
     print(
-        f"{options.examples} images of the digits 4 to 7, {options.repeats} seeds: accuracy on test data"
+        f"{options.examples} images of the digits 4 to 7, {options.repeats} seeds: accuracy on "
+        "test data"
     )
     print(f"{'epoch':>5}{'random':>10}{'pretrained':>12}{'difference for each seed':>28}")
     for epoch in sorted({1, 5, options.epochs} & set(range(1, options.epochs + 1))):

@@ -1,4 +1,4 @@
-"""Compare the weights of recipes with their sources, on models of KerasHub and `keras.applications`.
+"""Compare the weights of recipes with their sources, in KerasHub and `keras.applications`.
 
 `KERAS_BACKEND=jax python docs/examples/recipe_numbers.py`; it needs keras-hub.
 """

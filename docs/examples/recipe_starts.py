@@ -1,4 +1,4 @@
-"""Train models from the weights of their own layers and from those of a recipe, and compare their losses.
+"""Train models from the weights of their layers and of a recipe, and compare their losses.
 
 `KERAS_BACKEND=jax python docs/examples/recipe_starts.py`; it needs keras-hub and the extra `demo`.
 """
@@ -45,7 +45,10 @@ def t5():
 
 
 def gemma():
-    """Return a small Gemma with logits from its token embeddings, and sequences that repeat after half their length."""
+    """Return a small Gemma with logits from its token embeddings, and sequences.
+
+    They repeat after half their length.
+    """
     sizes = {
         "vocabulary_size": VOCABULARY,
         "num_layers": 2,
@@ -78,7 +81,10 @@ def losses(model, weights, x, y, seed, epochs):
 
 
 def measure(build, recipe, epochs, repeats):
-    """Return ln C, and the mean losses without and with the recipe: those of the first batch, then those at the end."""
+    """Return ln C, and the mean losses without and with the recipe.
+
+    Those of the first batch, then those at the end.
+    """
     model, x, y = build()
     model.compile(
         keras.optimizers.Adam(0.001), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -107,7 +113,8 @@ def main(arguments=None):
     print("Loss of the first batch, and mean loss of the last epoch, with Adam at 0.001")
     print(f"{'':34}{'first batch':>18}{'last epoch':>18}")
     print(
-        f"{'model':13}{'epochs':>6}{'seeds':>7}{'ln C':>8}{'default':>10}{'recipe':>8}{'default':>10}{'recipe':>8}"
+        f"{'model':13}{'epochs':>6}{'seeds':>7}{'ln C':>8}{'default':>10}{'recipe':>8}"
+        f"{'default':>10}{'recipe':>8}"
     )
     for name in options.models:
         *case, epochs, repeats = CASES[name]

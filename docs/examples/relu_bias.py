@@ -38,7 +38,10 @@ def build(kernel, bias, seed):
 
 
 def silent(report):
-    """Return two fractions for the hidden layers: outputs that are 0, and units that are 0 for all examples."""
+    """Return two fractions for the hidden layers: outputs that are 0, and dead units.
+
+    A dead unit is 0 for all examples.
+    """
     hidden = report.layers[:LAYERS]
     return np.mean([layer.after.zeros for layer in hidden]), np.mean(
         [layer.dead for layer in hidden]
@@ -60,7 +63,10 @@ def run(kernel, bias, seed, epochs):
 
 
 def draw(losses):
-    """Return a figure with the training loss by epoch for each initializer, with the range over repeats."""
+    """Return a figure with the training loss by epoch for each initializer.
+
+    With the range over repeats.
+    """
     figure = _figures.new(8, 3.4)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, weights in zip(panels, ("He", "0.01 N"), strict=True):
@@ -76,7 +82,10 @@ def draw(losses):
 
 
 def draw_runs(axes, runs, color, style, label) -> None:
-    """Draw the median of several runs, each a list with a value for each epoch, and the range of all of them."""
+    """Draw the median of several runs, and the range of all of them.
+
+    Each is a list with a value for each epoch.
+    """
     epochs = range(1, len(runs[0]) + 1)
     axes.plot(epochs, np.median(runs, axis=0), style, color=color, label=label)
     axes.fill_between(
@@ -94,7 +103,8 @@ def main(arguments=None):
     print(f"Means over {options.repeats} seeds; accuracy with the lowest and the highest")
     print(f"{'':15}{'outputs that are 0':>20}{'dead units':>16}{'gradient of':>13}{'accuracy':>10}")
     print(
-        f"{'weights':8}{'bias':7}{'before':>10}{'after':>10}{'before':>8}{'after':>8}{'layer 1':>13}"
+        f"{'weights':8}{'bias':7}{'before':>10}{'after':>10}{'before':>8}{'after':>8}"
+        f"{'layer 1':>13}"
     )
     for (weights, bias), start in STARTS.items():
         runs = [run(*start, seed, options.epochs) for seed in range(options.repeats)]
@@ -105,7 +115,8 @@ def main(arguments=None):
         accuracy = np.array([history["val_accuracy"][-1] for *_, history in runs])
         losses[weights, bias] = [history["loss"] for *_, history in runs]
         print(
-            f"{weights:8}{bias:7}{zeros[0]:10.1%}{zeros[1]:10.1%}{dead[0]:8.1%}{dead[1]:8.1%}{gradient:13.1e}"
+            f"{weights:8}{bias:7}{zeros[0]:10.1%}{zeros[1]:10.1%}{dead[0]:8.1%}{dead[1]:8.1%}"
+            f"{gradient:13.1e}"
             f"{accuracy.mean():10.1%} ({accuracy.min():.1%} to {accuracy.max():.1%})"
         )
     _figures.save(draw(losses), options.out / "relu_bias.png")

@@ -36,7 +36,10 @@ def fit(model, images, labels, epochs):
 
 
 def warm(seed, options):
-    """Return the accuracy on test data and the epochs on all data for each start: new, warm, shrunk and perturbed."""
+    """Return the accuracy on test data and the epochs on all data for each start.
+
+    The starts are new, warm, shrunk and perturbed.
+    """
     draws = np.random.default_rng(seed)
     (images, labels), (test_images, test_labels) = _digits.load()
     images, test_images = (
@@ -71,7 +74,7 @@ def print_warm(options):
 
 
 def dormant(seed, threshold, options):
-    """Return the accuracy on each task after training on it, and the share of dormant units by then."""
+    """Return the accuracy on each task after training, and the share of dormant units."""
     draws = np.random.default_rng(seed)
     model = network(32, 3, 0.01, seed)
     (images, labels), _ = _digits.load()
@@ -93,7 +96,8 @@ def dormant(seed, threshold, options):
 def print_dormant(options):
     """Print the accuracies with and without resets."""
     print(
-        f"Digits, pixels shuffled anew for each of {options.tasks} tasks: means of {options.repeats} seeds"
+        f"Digits, pixels shuffled anew for each of {options.tasks} tasks: means of "
+        f"{options.repeats} seeds"
     )
     print("Accuracy in training on the last five tasks,")
     print("and the share of units that are always 0 after the first and the last")
@@ -103,7 +107,8 @@ def print_dormant(options):
         shares = runs[:, :, 1].mean(axis=0)
         each = "".join(f"{value:8.1%}" for value in accuracies)
         print(
-            f"{name:14}{accuracies.mean():8.1%}{shares[0]:8.0%}{shares[-1]:6.0%}   for each seed{each}",
+            f"{name:14}{accuracies.mean():8.1%}{shares[0]:8.0%}{shares[-1]:6.0%}   for each "
+            f"seed{each}",
             flush=True,
         )
 

@@ -1,4 +1,6 @@
-"""Train a residual network without normalization from the weights of several recipes, on scikit-learn's digits.
+"""Train a residual network without normalization from the weights of several recipes.
+
+On scikit-learn's digits.
 
 `KERAS_BACKEND=jax python docs/examples/residual_start.py`; it needs the extra `demo`.
 """
@@ -16,7 +18,7 @@ BLOCKS, CHANNELS, RATES = 16, 8, (0.01, 0.05)
 
 
 class Scalars(keras.layers.Layer):
-    """Multiply by a scalar that starts at 1, and add one that starts at 0, as in the architecture of Fixup."""
+    """Multiply by a scalar that starts at 1, and add one that starts at 0, as in Fixup."""
 
     def build(self, shape):
         """Create both scalars."""
@@ -29,7 +31,10 @@ class Scalars(keras.layers.Layer):
 
 
 def network(blocks, rate):
-    """Return a residual network with two convolutions per block and layer names as in `keras.applications`."""
+    """Return a residual network with two convolutions per block.
+
+    Its layer names are as in `keras.applications`.
+    """
     inputs = keras.Input((64,))
     x = keras.layers.Reshape((8, 8, 1))(inputs)
     x = keras.layers.Conv2D(CHANNELS, 3, 2, padding="same", activation="relu", name="stem_conv")(x)
@@ -68,7 +73,7 @@ def growth(model, x):
 
 
 def train(model, recipe, seed, epochs):
-    """Return the growth of signals before training, and the accuracy on test data after each epoch."""
+    """Return the growth of signals before training, and the test accuracy after each epoch."""
     train_set, test_set = _digits.load()
     # The compiled model is reused: only weights and optimizer are reset.
     keras_initx.initialize(model, recipe, seed=seed)
@@ -85,14 +90,16 @@ def print_rate(rate, options):
     model = network(options.blocks, rate)
     last_epoch = f"epoch {options.epochs}"
     print(
-        f"{f'rate {rate}':20}{'signal grows by':>16}{'epoch 1':>10}{last_epoch:>10}{'worst and best':>18}"
+        f"{f'rate {rate}':20}{'signal grows by':>16}{'epoch 1':>10}{last_epoch:>10}"
+        f"{'worst and best':>18}"
     )
     for name, recipe in rules(model).items():
         runs = [train(model, recipe, seed, options.epochs) for seed in range(options.repeats)]
         grown = np.median([before for before, _ in runs])
         first, last = np.array([course for _, course in runs])[:, [0, -1]].T
         print(
-            f"{name:20}{grown:16.3g}{first.mean():10.1%}{last.mean():10.1%}{last.min():10.1%}{last.max():8.1%}"
+            f"{name:20}{grown:16.3g}{first.mean():10.1%}{last.mean():10.1%}{last.min():10.1%}"
+            f"{last.max():8.1%}"
         )
 
 
@@ -104,7 +111,8 @@ def main(arguments=None):
     parser.add_argument("--blocks", type=int, default=BLOCKS, help="number of residual blocks")
     options = parser.parse_args(arguments)
     print(
-        f"{options.blocks} residual blocks without normalization, {options.repeats} seeds: accuracy on test data"
+        f"{options.blocks} residual blocks without normalization, {options.repeats} seeds: "
+        "accuracy on test data"
     )
     for rate in RATES:
         print_rate(rate, options)

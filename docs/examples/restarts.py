@@ -1,4 +1,4 @@
-"""Train small networks on XOR from many starts, and count how many have learned it after some steps.
+"""Train small networks on XOR from many starts, and count how many have learned it.
 
 `KERAS_BACKEND=jax python docs/examples/restarts.py`
 """
@@ -19,7 +19,9 @@ TARGETS = np.array([-1, 1, 1, -1], "float32")
 
 
 def train(units, stddev, checks, *, stochastic=False):
-    """Train a separate network for each start, all at once, by gradient descent on the mean squared error.
+    """Train a separate network for each start, all at once, by gradient descent.
+
+    The loss is the mean squared error.
 
     `stochastic` takes one example at random for each step, instead of all four.
 

@@ -1,4 +1,4 @@
-"""Train a state-space layer to recall signs from several distances, with different biases of its time steps.
+"""Train a state-space layer to recall signs from several distances, with several time steps.
 
 `KERAS_BACKEND=jax python docs/examples/state_space.py`
 """
@@ -20,7 +20,10 @@ BIASES = {
 
 
 class StateSpace(keras.layers.Layer):
-    """A diagonal state-space layer for each channel, discretized by a zero-order hold, at the last step."""
+    """A diagonal state-space layer for each channel, at the last step.
+
+    Discretized by a zero-order hold.
+    """
 
     def __init__(self, step_bias, out):
         super().__init__()
@@ -44,7 +47,10 @@ class StateSpace(keras.layers.Layer):
 
 
 def recall(count, draws):
-    """Return noise with a sign, marked in a second input, at each distance from the end, and these signs."""
+    """Return noise with a sign at each distance from the end, and these signs.
+
+    A second input marks the signs.
+    """
     inputs = draws.normal(size=(count, STEPS, 1 + len(DISTANCES))).astype("float32") * 0.1
     signs = draws.integers(0, 2, (count, len(DISTANCES)))
     inputs[:, :, 1:] = 0
@@ -79,7 +85,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     distances = "".join(f"{distance:>8}" for distance in DISTANCES)
     print(
-        f"Signs recalled after {options.epochs} epochs, by their distance: means of {options.repeats} seeds"
+        f"Signs recalled after {options.epochs} epochs, by their distance: means of "
+        f"{options.repeats} seeds"
     )
     print(f"{'bias':20}{distances}")
     for name, bias in BIASES.items():

@@ -1,4 +1,4 @@
-"""Train a network on handwritten digits from zero, constant and random weights, and count distinct units.
+"""Train a network on digits from zero, constant and random weights, and count distinct units.
 
 `KERAS_BACKEND=jax python docs/examples/symmetry.py`; it needs the extras `plot` and `demo`.
 """
@@ -71,7 +71,7 @@ def train(activation, hidden, output, epochs):
 
 
 def draw(accuracies, kernels):
-    """Return a figure with the accuracy by epoch, and the weights of the first hidden units as images."""
+    """Return a figure with the accuracy by epoch, and the first hidden units as images."""
     figure = _figures.new(9, 3.6)
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.1))
     axes = left.subplots()

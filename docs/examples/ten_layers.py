@@ -1,4 +1,4 @@
-"""Run Gaussian inputs forward and gradients backward through ten layers, and measure them in each layer.
+"""Run Gaussian inputs forward and gradients backward through ten layers, and measure them.
 
 `KERAS_BACKEND=jax python docs/examples/ten_layers.py`; it needs the extra `plot`.
 """
@@ -48,7 +48,10 @@ def batch():
 
 
 def run(activation, initializer):
-    """Return the report of `diagnose` for a network with an initializer, which gets a seed for each layer."""
+    """Return the report of `diagnose` for a network with an initializer.
+
+    It gets a seed for each layer.
+    """
     inputs, targets = batch()
     layers = [
         keras.layers.Dense(
@@ -109,7 +112,7 @@ def print_rows(title, reports, value):
 
 
 def draw_histograms(activation, reports):
-    """Return a figure with a histogram per layer and a row per initializer, all on the same scales."""
+    """Return a figure with a histogram per layer and a row per initializer, on equal scales."""
     low, high, highest = (-1, 1, 1.8) if activation == "tanh" else (0, 4, 1.2)
     figure = _figures.new(10, 1.05 * len(reports) + 0.7)
     rows = figure.subplots(len(reports), LAYERS, sharex=True, squeeze=False)
@@ -141,7 +144,7 @@ def draw_histograms(activation, reports):
 
 
 def draw_gradients(measured):
-    """Return a figure with a row for each activation: outputs on the left, gradients on the right."""
+    """Return a figure with a row for each activation: outputs left, gradients right."""
     figure = _figures.new(9, 6)
     panels = figure.subplots(len(measured), 2, sharex=True, squeeze=False)
     for (outputs, gradients), (activation, reports) in zip(panels, measured.items(), strict=True):

@@ -1,4 +1,4 @@
-"""Change the inputs or the layers of the ten-layer network, and measure the remaining effect of the initial weights.
+"""Change the ten-layer network or its inputs, and measure the effect of the initial weights.
 
 `KERAS_BACKEND=jax python docs/examples/ten_layers_variants.py relu`, and the same with `tanh`
 """
@@ -79,13 +79,15 @@ def main(arguments=None):
     activation = parser.parse_args(arguments).activation
     print(f"{activation:17}{'':8}{'outputs of':>10}{'gradient of the kernel':>28}")
     print(
-        f"{'network':17}{'weights':8}{'layer 10':>10}{'layer 1':>10}{'layer 10':>10}{'ratio':>9}  problems"
+        f"{'network':17}{'weights':8}{'layer 10':>10}{'layer 1':>10}{'layer 10':>10}{'ratio':>9}  "
+        "problems"
     )
     for variant, changes in VARIANTS.items():
         for name in ten_layers.COMPARED:
             row = measure(activation, name, **changes)
             print(
-                f"{variant:17}{name:8}{row.std:10.1e}{row.first:10.1e}{row.last:10.1e}{row.first / row.last:9.1e}"
+                f"{variant:17}{name:8}{row.std:10.1e}{row.first:10.1e}{row.last:10.1e}"
+                f"{row.first / row.last:9.1e}"
                 f"  {', '.join(row.problems) or '-'}",
                 flush=True,
             )

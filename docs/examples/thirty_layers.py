@@ -1,4 +1,4 @@
-"""Train thirty layers on digits from Keras' default weights, He weights, orthogonal weights and others.
+"""Train thirty layers on digits from Keras' default weights, He weights and others.
 
 `KERAS_BACKEND=jax python docs/examples/thirty_layers.py`, and the same with `--activation silu`; it
 needs the extras `plot` and `demo`.

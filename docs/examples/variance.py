@@ -1,4 +1,4 @@
-"""Predict the standard deviations of signals and gradients in ten layers with one formula, and measure them.
+"""Predict the std of signals and gradients in ten layers with one formula, and measure it.
 
 `KERAS_BACKEND=jax python docs/examples/variance.py`; it needs the extra `plot`.
 """
@@ -46,7 +46,7 @@ FANS = list(pairwise(WIDTHS))
 
 
 def predict(activation, variance):
-    """Return the standard deviations of the sums of each layer, and of the gradients of these sums."""
+    """Return the standard deviations of the sums of each layer, and of their gradients."""
     sums, gradients = [], [1.0]
     signal = 1.0  # mean square of the inputs
     for fan_in, fan_out in FANS:
@@ -58,7 +58,10 @@ def predict(activation, variance):
 
 
 def measure(activation, initializer):
-    """Measure the same in a network with these weights, Gaussian inputs and Gaussian gradients at the last layer."""
+    """Measure the same in a network with these weights.
+
+    Inputs, and gradients at the last layer, are Gaussian.
+    """
     draws = np.random.default_rng(0)
     signal = draws.normal(size=(EXAMPLES, WIDTHS[0])).astype("float32")
     kernels = [
@@ -77,7 +80,7 @@ def measure(activation, initializer):
 
 
 def draw(found):
-    """Return a figure with a row for each activation: signals on the left, gradients on the right."""
+    """Return a figure with a row for each activation: signals left, gradients right."""
     figure = _figures.new(9, 6)
     panels = figure.subplots(len(found), 2, sharex=True, sharey="row")
     for row, (activation, rules) in zip(panels, found.items(), strict=True):
@@ -108,7 +111,8 @@ def main(arguments=None):
     print(f"{'':20}{'sums of':>17}{'gradients of':>21}")
     print(f"{'':20}{'layer 10':>17}{'layer 1':>21}")
     print(
-        f"{'network':8}{'variance':12}{'predicted':>11}{'measured':>10}{'predicted':>11}{'measured':>10}"
+        f"{'network':8}{'variance':12}{'predicted':>11}{'measured':>10}{'predicted':>11}"
+        f"{'measured':>10}"
     )
     for activation, rules in RULES.items():
         found[activation] = {}

@@ -1,4 +1,6 @@
-"""Check how the outputs of layers depend on the width and the depth, with a single learning rate and with those of muP.
+"""Check how the outputs of layers depend on the width and the depth.
+
+With a single learning rate and with those of muP.
 
 `KERAS_BACKEND=jax python docs/examples/widths.py`; it needs the extras `plot` and `demo`.
 """
@@ -104,7 +106,10 @@ def build_transformer(parametrization, width=BASE_WIDTH, depth=BASE_DEPTH):
 
 
 def check_transformers(parametrization, kind, sizes):
-    """Return the check of transformers of several sizes of a kind, with its embedding and its logits only."""
+    """Return the check of transformers of several sizes of a kind.
+
+    With its embedding and its logits only.
+    """
     tokens = np.random.default_rng(0).integers(0, WORDS, (16, LENGTH))
     check = recipes.coordinate_check(
         lambda size: build_transformer(parametrization, **{kind: size}),
@@ -117,7 +122,7 @@ def check_transformers(parametrization, kind, sizes):
 
 
 def draw(checks):
-    """Return a figure with a row for each check, a column for each step, and a line for each layer."""
+    """Return a figure with a row for each check, a column per step, and a line per layer."""
     steps = len(next(iter(checks.values())).sizes)
     figure = _figures.new(9, 5)
     grid = figure.subplots(len(checks), steps, sharex=True, sharey=True)

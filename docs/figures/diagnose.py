@@ -48,7 +48,7 @@ def save(draw, name):
 
 
 def main():
-    """Draw the report of a network with a vanishing signal, and the monitor of a healthy training run."""
+    """Draw the report of a network with a vanishing signal, and the monitor of a healthy run."""
     x, y = data()
     report = keras_initx.diagnose(
         network(lambda seed: keras_initx.RandomNormal(stddev=0.03, seed=seed)), x, y

@@ -1,4 +1,4 @@
-"""Draw how an LSTM's memory decays over time steps with different biases, to memory.svg in this folder.
+"""Draw how an LSTM's memory decays with different biases, to memory.svg in this folder.
 
 `KERAS_BACKEND=jax python docs/figures/memory.py`; it needs JAX and matplotlib.
 """
@@ -23,7 +23,10 @@ BIASES = {
 
 
 def memory_left(bias):
-    """Return the norm of the remaining effect on the cells, after each step, of a unit change before the first step."""
+    """Return the norm of the remaining effect of a unit change before the first step.
+
+    On the cells, after each step.
+    """
     cell = keras.layers.LSTMCell(
         UNITS,
         kernel_initializer=keras_initx.GlorotUniform(seed=1),

@@ -1,4 +1,6 @@
-"""Run the textbook comparison of initializers and save its table and plots: `python docs/figures/textbook.py`.
+"""Run the textbook comparison of initializers and save its table and plots.
+
+Run `python docs/figures/textbook.py`.
 
 An interrupted run resumes where it stopped. Requires the extra `studies`.
 """

@@ -1,4 +1,4 @@
-"""The commands `list`, the catalog of initializers, and `show`, one initializer with a sample of its values."""
+"""The commands `list`, the catalog of initializers, and `show`, one of them with a sample."""
 
 import argparse
 import difflib
@@ -6,7 +6,7 @@ import inspect
 import math
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -87,21 +87,25 @@ _COLUMNS: list[Column[CatalogEntry]] = [
 def by_family() -> str:
     """Return the catalog as text, with a table for each family."""
     columns = narrow(_COLUMNS)
-    return "\n".join(
-        f"{title}\n\n{Table.of(columns, entries).as_text()}" for title, entries in _families()
-    )
+    parts = []
+    for title, entries in _families():
+        table = Table.of(columns, entries)
+        parts.append(f"{title}\n\n{table.as_text()}")
+    return "\n".join(parts)
 
 
 def _families() -> Iterator[tuple[str, list[CatalogEntry]]]:
     for title, files in FAMILIES.items():
-        yield (
-            title,
-            [entry for entry in catalog() if entry.cls.__module__.rpartition(".")[2] in files],
-        )
+        entries = []
+        for entry in catalog():
+            _, _, file = entry.cls.__module__.rpartition(".")
+            if file in files:
+                entries.append(entry)
+        yield title, entries
 
 
 def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Run `show`: print the documentation of an initializer and statistics of a sample, and plot the sample."""
+    """Run `show`: print the documentation of an initializer and statistics of a sample."""
     try:
         name, config = _options.parse_initializer(arguments.name)
         entry = _find(name)
@@ -109,26 +113,15 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         parser.error(error.args[0])
     if arguments.plot:
         _options.require(parser, "plot")
-    parameters = inspect.signature(entry.cls).parameters.values()
-    # Without types, which the docstring describes in words.
-    signature = inspect.Signature(
-        [parameter.replace(annotation=parameter.empty) for parameter in parameters]
-    )
-    about = (
-        ("ids", ", ".join(entry.ids)),
-        ("class", f"keras_initx.{entry.cls.__name__}{signature}"),
-        ("values", entry.formula),
-        ("use", entry.use),
-    )
-    sys.stdout.write(
-        f"{Table((), about, are_text=(True, True)).as_text()}\n{inspect.getdoc(entry.cls)}\n"
-    )
+    sys.stdout.write(_documentation(entry))
     sys.stdout.flush()  # before any error
 
-    required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
-    config |= arguments.config or {}
-    options = arguments.config, arguments.shape, arguments.seed, arguments.plot
-    if required and not config and all(option is None for option in options):
+    if arguments.config:
+        config |= arguments.config
+    options = (arguments.config, arguments.shape, arguments.seed, arguments.plot)
+    is_without_arguments = not config and all(option is None for option in options)
+    required = _required_arguments(entry)
+    if required and is_without_arguments:
         example = ", ".join(f'"{name}": ...' for name in required)
         sys.stdout.write(f"\nFor a sample, pass the required arguments: --config '{{{example}}}'\n")
         return 0
@@ -136,7 +129,8 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         initializer, values = _sample(entry.cls, config, arguments.shape, arguments.seed or 0)
     except (MemoryError, OSError, TypeError, ValueError) as error:
         parser.error(
-            f"no sample of {entry.cls.__name__}: {error}\nuse --config to set arguments, --shape to set the shape"
+            f"no sample of {entry.cls.__name__}: {error}\n"
+            "use --config to set arguments, --shape to set the shape"
         )
     matrix = _matrix(initializer, values)
     sys.stdout.write(f"\n{_statistics(initializer, values, matrix)}")
@@ -149,7 +143,10 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 
 
 def _find(name: str) -> CatalogEntry:
-    """Return the catalog entry for `name`: an id, with or without `initx.`, a class name, or one of another library.
+    """Return the catalog entry for `name`.
+
+    Args:
+        name: An id, with or without `initx.`, a class name, or a name in another library.
 
     Raises:
         LookupError: If there is none. The message suggests similar names.
@@ -157,13 +154,36 @@ def _find(name: str) -> CatalogEntry:
     names = {}
     for entry in catalog():
         for full in (*entry.ids, entry.cls.__name__):
-            names[full] = names[full.removeprefix("initx.")] = entry
-    name = name if name in names else _ELSEWHERE.get(name.rstrip("_"), name)
+            names[full] = entry
+            names[full.removeprefix("initx.")] = entry
+    if name not in names:
+        name = _ELSEWHERE.get(name.rstrip("_"), name)
     if name in names:
         return names[name]
     close = {names[match].ids[0] for match in difflib.get_close_matches(name, names)}
-    hint = f"did you mean {' or '.join(sorted(close))}?" if close else "`list` shows all ids."
+    hint = "`list` shows all ids."
+    if close:
+        hint = f"did you mean {' or '.join(sorted(close))}?"
     raise LookupError(f"no initializer is named {name!r}; {hint}")
+
+
+def _documentation(entry: CatalogEntry) -> str:
+    parameters = inspect.signature(entry.cls).parameters.values()
+    # Without types, which the docstring describes in words.
+    untyped = [parameter.replace(annotation=parameter.empty) for parameter in parameters]
+    about = (
+        ("ids", ", ".join(entry.ids)),
+        ("class", f"keras_initx.{entry.cls.__name__}{inspect.Signature(untyped)}"),
+        ("values", entry.formula),
+        ("use", entry.use),
+    )
+    table = Table((), about, are_text=(True, True))
+    return f"{table.as_text()}\n{inspect.getdoc(entry.cls)}\n"
+
+
+def _required_arguments(entry: CatalogEntry) -> list[str]:
+    parameters = inspect.signature(entry.cls).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.default is parameter.empty]
 
 
 def _sample(
@@ -188,21 +208,24 @@ def _sample(
     """
     if shape and math.prod(shape) > _MAX_ELEMENTS:
         raise ValueError(
-            f"`shape` must have at most {_MAX_ELEMENTS} elements, {_size(_MAX_ELEMENTS)} of float32. "
-            f"Received: shape={shape}, {_size(math.prod(shape))}"
+            f"`shape` must have at most {_MAX_ELEMENTS} elements, {_size(_MAX_ELEMENTS)} of "
+            f"float32. Received: shape={shape}, {_size(math.prod(shape))}"
         )
     if "seed" in inspect.signature(cls).parameters:
         config = {"seed": seed, **config}
     initializer = cls.from_config(config)
-    # Random values are mostly for kernels. Constants are mostly for biases, but would also fill a
-    # kernel.
-    shapes = sorted(SHAPES, key=len) if isinstance(initializer, ConstantInitializer) else SHAPES
+    shapes: Sequence[tuple[int, ...]] = SHAPES
+    if shape:
+        shapes = [shape]
+    elif isinstance(initializer, ConstantInitializer):
+        # Random values are mostly for kernels. Constants are mostly for biases, but would also fill
+        # a kernel.
+        shapes = sorted(SHAPES, key=len)
     errors = []
-    for tried in [shape] if shape else shapes:
+    for tried in shapes:
         try:
-            return initializer, np.asarray(
-                keras.ops.convert_to_numpy(initializer(tried, "float32"))
-            )
+            tensor = initializer(tried, "float32")
+            return initializer, np.asarray(keras.ops.convert_to_numpy(tensor))
         except ValueError as error:
             errors.append(error)
     raise errors[0]
@@ -228,20 +251,20 @@ class _Matrix(NamedTuple):
 
 
 def _matrix(initializer: Initializer, values: np.ndarray) -> _Matrix | None:
-    """Return the matrix, or `None` for a bias, of which that of a GRU has two rows, or if a value is not finite."""
-    if (
-        values.ndim < 2
-        or type(initializer).__name__.endswith("Bias")
-        or not np.isfinite(values).all()
-    ):
+    """Return the matrix of a kernel, or `None` for a bias, or if a value is not finite."""
+    # The bias of a GRU has two rows.
+    is_bias = values.ndim < 2 or type(initializer).__name__.endswith("Bias")
+    if is_bias or not np.isfinite(values).all():
         return None
     matrix = values.reshape(-1, values.shape[-1]).astype("float64")
     singular = np.linalg.svd(matrix, compute_uv=False)
     # The rounding error of a singular value, as in NumPy's `matrix_rank`.
-    is_singular = singular[-1] <= singular[0] * max(matrix.shape) * np.finfo("float64").eps
-    return _Matrix(
-        matrix.shape, singular, "singular" if is_singular else f"{singular[0] / singular[-1]:.4g}"
-    )
+    rounding_error = singular[0] * max(matrix.shape) * np.finfo("float64").eps
+    if singular[-1] <= rounding_error:
+        condition_number = "singular"
+    else:
+        condition_number = f"{singular[0] / singular[-1]:.4g}"
+    return _Matrix(matrix.shape, singular, condition_number)
 
 
 def _statistics(initializer: Initializer, values: np.ndarray, matrix: _Matrix | None) -> str:
@@ -271,9 +294,10 @@ def _plot(path: Path, initializer: Initializer, values: np.ndarray, matrix: _Mat
     """
     from matplotlib.ticker import PercentFormatter
 
+    panels = 2 if matrix else 1
     title = textwrap.fill(repr(initializer), 110 if matrix else 65)
     figure = new_figure(f"{title}\nshape {values.shape}", size=(10 if matrix else 6, 4.2))
-    axes = figure.subplots(1, 2 if matrix else 1, squeeze=False)[0]
+    axes = figure.subplots(1, panels, squeeze=False)[0]
     color = color_of(type(initializer).__name__)
     _plot_values(axes[0], values, color)
     axes[0].yaxis.set_major_formatter(PercentFormatter(1))
@@ -287,34 +311,36 @@ def _plot_values(axis: "Axes", values: np.ndarray, color: str) -> None:
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) <= _FEW:
         shares = counts / values.size
-        bars = axis.bar([f"{value:.6g}" for value in distinct], shares, width=0.5, color=color)
+        names = [f"{value:.6g}" for value in distinct]
+        bars = axis.bar(names, shares, width=0.5, color=color)
         axis.bar_label(bars, [f"{share:.1%}" for share in shares], padding=2)
         axis.set_title("Values", fontsize=10)
         axis.set(xlabel="value", ylabel="fraction of all entries")
         axis.set(xlim=(-0.75, len(distinct) - 0.25), ylim=(0, 1.1), yticks=np.linspace(0, 1, 6))
         return
-    title, shown = "Values", values.astype("float64").ravel()
+    title = "Values"
+    shown = values.astype("float64").ravel()
     # A single frequent value would hide all others.
     zeros = np.mean(shown == 0)
     if zeros > 0.01:
-        title, shown = f"Values other than zero ({1 - zeros:.1%} of all)", shown[shown != 0]
+        title = f"Values other than zero ({1 - zeros:.1%} of all)"
+        shown = shown[shown != 0]
     axis.hist(shown, _BINS, weights=np.full(shown.size, 1 / values.size), color=color)
-    axis.set_title(
-        f"{title}\nmean {shown.mean():.2g}, standard deviation {shown.std():.3g}", fontsize=10
-    )
+    moments = f"mean {shown.mean():.2g}, standard deviation {shown.std():.3g}"
+    axis.set_title(f"{title}\n{moments}", fontsize=10)
     axis.set(xlabel="value", ylabel=f"share of all entries, in each of {_BINS} bins")
 
 
 def _plot_singular_values(axis: "Axes", matrix: _Matrix, color: str) -> None:
     singular = matrix.singular
-    axis.plot(
-        np.arange(1, len(singular) + 1), singular, "o-", color=color, linewidth=1, markersize=3
-    )
+    index = np.arange(1, len(singular) + 1)
+    axis.plot(index, singular, "o-", color=color, linewidth=1, markersize=3)
     axis.set_ylim(0, 1.1 * singular[0] or 1)
     rows, columns = matrix.shape
     axis.set_title(
         f"Singular values of the matrix of {rows} by {columns}\n"
-        f"from {singular[0]:.3g} to {singular[-1]:.3g}, condition number: {matrix.condition_number}",
+        f"from {singular[0]:.3g} to {singular[-1]:.3g}, "
+        f"condition number: {matrix.condition_number}",
         fontsize=10,
     )
     axis.set(xlabel="index, in descending order", ylabel="singular value")

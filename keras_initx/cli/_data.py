@@ -15,7 +15,7 @@ SYNTHETIC = "synthetic CIFAR-shaped images"
 
 
 class DataError(Exception):
-    """Raised if a dataset is not available: the download failed, or the file is missing or invalid."""
+    """Raised if a dataset is not available: no download, or a missing or invalid file."""
 
 
 class Dataset(NamedTuple):
@@ -64,7 +64,10 @@ def load(name: str) -> Dataset:
 
 
 def digits() -> Dataset:
-    """Return scikit-learn's handwritten digits, 8 by 8 pixels in [0, 1]: 1347 for training, 450 for validation."""
+    """Return scikit-learn's handwritten digits, 8 by 8 pixels in [0, 1].
+
+    1347 are for training, 450 for validation.
+    """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -75,25 +78,32 @@ def digits() -> Dataset:
 
 
 def synthetic() -> Dataset:
-    """Return synthetic color images, 32 by 32 pixels in ten classes: 4000 for training, 1000 for validation.
+    """Return synthetic color images, 32 by 32 pixels in ten classes.
 
-    Each class has three smooth random patterns. An image is one of them, randomly shifted and
-    flipped, with random contrast and noise.
+    4000 are for training, 1000 for validation. Each class has three smooth random patterns. An
+    image is one of them, randomly shifted and flipped, with random contrast and noise.
     """
-    draws, count = np.random.default_rng(0), 5000
+    draws = np.random.default_rng(0)
+    count = 5000
     frequencies = np.abs(np.fft.fftfreq(32, 1 / 32))
     low = (frequencies[:, None] <= 4) & (frequencies <= 4)
     low[0, 0] = False  # the mean
     values = draws.normal(size=(10, 3, 3, 32, 32, 2))
-    patterns = np.fft.ifft2(low * (values[..., 0] + 1j * values[..., 1])).real
-    patterns = (patterns / patterns.std(axis=(-2, -1), keepdims=True)).transpose(0, 1, 3, 4, 2)
+    spectrum = low * (values[..., 0] + 1j * values[..., 1])
+    patterns = np.fft.ifft2(spectrum).real
+    patterns = patterns / patterns.std(axis=(-2, -1), keepdims=True)
+    patterns = patterns.transpose(0, 1, 3, 4, 2)
     labels = draws.integers(0, 10, count)
     chosen = patterns[labels, draws.integers(0, 3, count)]
     contrast = draws.uniform(0.08, 0.2, (count, 1, 1, 1))
     images = 0.5 + contrast * (chosen + draws.normal(0, 1.5, chosen.shape))
-    shifts, mirrored = draws.integers(-6, 7, (count, 2)), draws.random(count) < 0.5
+    shifts = draws.integers(-6, 7, (count, 2))
+    mirrored = draws.random(count) < 0.5
     for i in range(count):
-        images[i] = np.roll(images[i, :, ::-1] if mirrored[i] else images[i], shifts[i], (0, 1))
+        image = images[i]
+        if mirrored[i]:
+            image = image[:, ::-1]
+        images[i] = np.roll(image, shifts[i], (0, 1))
     images = images.clip(0, 1).astype("float32")
     return Dataset(SYNTHETIC, (images[:4000], labels[:4000]), (images[4000:], labels[4000:]))
 
@@ -103,16 +113,16 @@ def _downloaded(name: str) -> Dataset:
         (images, labels), (test_images, test_labels) = getattr(keras.datasets, name).load_data()
     except Exception as error:  # Keras raises a bare Exception if a download fails.
         raise DataError(
-            f"{name} could not be downloaded, and is not in Keras' cache; digits, synthetic and .npz files need no "
-            f"network: {error}"
+            f"{name} could not be downloaded, and is not in Keras' cache; digits, synthetic and "
+            f".npz files need no network: {error}"
         ) from error
-    return Dataset(
-        name, (_scaled(images), labels.ravel()), (_scaled(test_images), test_labels.ravel())
-    )
+    train = (_scaled(images), labels.ravel())
+    validation = (_scaled(test_images), test_labels.ravel())
+    return Dataset(name, train, validation)
 
 
 def _from_file(path: Path) -> Dataset:
-    names = "x_train", "y_train", "x_test", "y_test"
+    names = ("x_train", "y_train", "x_test", "y_test")
     try:
         with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in names}
@@ -123,19 +133,17 @@ def _from_file(path: Path) -> Dataset:
     for name, array in arrays.items():
         if not array.ndim or not len(array) or array.dtype.kind not in "biuf":
             raise DataError(
-                f"{path} must hold numbers. Received: {name} of dtype {array.dtype}, shape {array.shape}"
+                f"{path} must hold numbers. Received: {name} of dtype {array.dtype}, "
+                f"shape {array.shape}"
             )
     x_train, y_train, x_test, y_test = arrays.values()
     for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
-        if (
-            len(x) != len(y)
-            or y.size != len(y)
-            or not np.issubdtype(y.dtype, np.integer)
-            or y.min() < 0
-        ):
+        has_one_each = len(x) == len(y) == y.size
+        if not has_one_each or not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
             raise DataError(
-                f"{path} must have one label for each input, a non-negative integer. Received: x_{part} of shape "
-                f"{x.shape}, y_{part} of shape {y.shape} and dtype {y.dtype} from {y.min()} on"
+                f"{path} must have one label for each input, a non-negative integer. Received: "
+                f"x_{part} of shape {x.shape}, y_{part} of shape {y.shape} and dtype {y.dtype} "
+                f"from {y.min()} on"
             )
     if x_train.shape[1:] != x_test.shape[1:]:
         raise DataError(
@@ -145,17 +153,22 @@ def _from_file(path: Path) -> Dataset:
     # Those of one dtype alone would be scaled.
     if (x_train.dtype == np.uint8) != (x_test.dtype == np.uint8):
         raise DataError(
-            f"{path} must have inputs of bytes, which are scaled to [0, 1], in both parts or in neither. Received: "
-            f"x_train of dtype {x_train.dtype}, x_test of dtype {x_test.dtype}"
+            f"{path} must have inputs of bytes, which are scaled to [0, 1], in both parts or in "
+            f"neither. Received: x_train of dtype {x_train.dtype}, x_test of dtype {x_test.dtype}"
         )
-    return Dataset(
-        path.stem, (_scaled(x_train), y_train.ravel()), (_scaled(x_test), y_test.ravel())
-    )
+    train = (_scaled(x_train), y_train.ravel())
+    validation = (_scaled(x_test), y_test.ravel())
+    return Dataset(path.stem, train, validation)
 
 
 def _scaled(images: np.ndarray) -> np.ndarray:
-    """Scale bytes to floats between 0 and 1 and add a channel axis to gray images; other data is unchanged."""
-    if images.dtype == np.uint8:
-        images = images.astype("float32") / 255
-        return images[..., None] if images.ndim == 3 else images
-    return images.astype("float32")
+    """Scale bytes to floats between 0 and 1, and add a channel axis to gray images.
+
+    Other data is unchanged.
+    """
+    if images.dtype != np.uint8:
+        return images.astype("float32")
+    images = images.astype("float32") / 255
+    if images.ndim == 3:
+        return images[..., None]
+    return images

@@ -56,30 +56,33 @@ def demo(parser: argparse.ArgumentParser, _arguments: argparse.Namespace) -> int
             if not _work("train", trainer, folder):
                 return 1
             status.update(f"Loading on {', '.join(backends)}")
-            with (
-                ThreadPoolExecutor() as executor
-            ):  # most of the time is spent on importing the backends
+            # Most of the time is spent on importing the backends.
+            with ThreadPoolExecutor() as executor:
                 loaded = executor.map(lambda backend: _work("load", backend, folder), backends)
             rows = []
             for backend, succeeded in zip(backends, loaded, strict=True):
                 for network, (_, initializers) in NETWORKS.items():
-                    found = _outcome(folder, network, backend) if succeeded else ("", "not loaded")
-                    rows.append((backend, network, "\n".join(initializers.values()), *found))
+                    if succeeded:
+                        accuracy, outcome = _outcome(folder, network, backend)
+                    else:
+                        accuracy = ""
+                        outcome = "not loaded"
+                    ids = "\n".join(initializers.values())
+                    rows.append((backend, network, ids, accuracy, outcome))
     headers = ("Backend", "Network", "Initializers", "Accuracy", "Round trip")
     table = Table(headers, tuple(rows), are_text=(True,) * len(headers))
+    title = f"Digits: trained on {trainer}, loaded in a fresh process"
     caption = f"Weights must be equal bit for bit, predictions (±) within {TOLERANCE:g}."
     with console.capture() as capture:  # Rich exits with code 1 if standard output is closed.
-        console.print(
-            table.as_rich(
-                title=f"Digits: trained on {trainer}, loaded in a fresh process", caption=caption
-            )
-        )
+        console.print(table.as_rich(title=title, caption=caption))
     sys.stdout.write(capture.get())
-    return 0 if all(row[-1].startswith("ok") for row in rows) else 1
+    if all(row[-1].startswith("ok") for row in rows):
+        return 0
+    return 1
 
 
 def _work(task: str, backend: str, folder: Path) -> bool:
-    """Run the `task` `"train"` or `"load"` in a fresh process on `backend`, and return whether it succeeded."""
+    """Run `"train"` or `"load"` in a process on `backend`, and return whether it succeeded."""
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,
@@ -104,7 +107,8 @@ def _work(task: str, backend: str, folder: Path) -> bool:
 def train(folder: Path) -> None:
     """Train each network and save it with its predictions on the test data."""
     data = _data.digits()
-    (images, labels), (test_images, test_labels) = data.train, data.validation
+    images, labels = data.train
+    test_images, test_labels = data.validation
     np.savez(folder / "test.npz", images=test_images, labels=test_labels)
     for name, (architecture, initializers) in NETWORKS.items():
         keras.utils.set_random_seed(0)
@@ -133,17 +137,21 @@ def _write_arrays(model: keras.Model, folder: Path, name: str) -> None:
 
 
 def _outcome(folder: Path, network: str, backend: str) -> tuple[str, str]:
-    """Return the test accuracy of a network loaded on `backend`, and "ok" or the differences to the saved one."""
+    """Return the test accuracy of a network loaded on `backend`, and "ok" or the differences."""
     with np.load(folder / "test.npz") as test:
         labels = test["labels"]
     with (
         np.load(folder / f"{network}.npz") as file,
         np.load(folder / f"{network}-{backend}.npz") as other,
     ):
-        saved, loaded = dict(file), dict(other)
-    accuracy = np.mean(loaded["predictions"].argmax(axis=1) == labels)
-    distance = np.max(np.abs(loaded["predictions"] - saved["predictions"]))
-    return f"{accuracy:.3f}", "\n".join(differences(saved, loaded)) or f"ok (±{distance:.1g})"
+        saved = dict(file)
+        loaded = dict(other)
+    predictions = loaded["predictions"]
+    accuracy = np.mean(predictions.argmax(axis=1) == labels)
+    distance = np.max(np.abs(predictions - saved["predictions"]))
+    found = differences(saved, loaded)
+    outcome = "\n".join(found) if found else f"ok (±{distance:.1g})"
+    return f"{accuracy:.3f}", outcome
 
 
 def differences(saved: dict[str, np.ndarray], loaded: dict[str, np.ndarray]) -> list[str]:
@@ -159,15 +167,17 @@ def differences(saved: dict[str, np.ndarray], loaded: dict[str, np.ndarray]) -> 
     """
     found = [f"{name} is missing or new" for name in sorted(saved.keys() ^ loaded.keys())]
     for name in sorted(saved.keys() & loaded.keys()):
-        before, after = saved[name], loaded[name]
+        before = saved[name]
+        after = loaded[name]
         if (before.shape, before.dtype) != (after.shape, after.dtype):
             found.append(f"{name} was {before.dtype}{before.shape}, is {after.dtype}{after.shape}")
             continue
         distance = np.max(np.abs(after - before))
-        same = (
-            distance <= TOLERANCE if name == "predictions" else before.tobytes() == after.tobytes()
-        )
-        if not same:
+        if name == "predictions":
+            is_same = distance <= TOLERANCE
+        else:
+            is_same = before.tobytes() == after.tobytes()
+        if not is_same:
             found.append(f"{name} differs by up to {distance:.1g}")
     return found
 

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """Make standard output and errors take any text, whatever their encoding, and also if they are closed."""
+    """Make standard output and errors take any text, in any encoding, also if they are closed."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             # This also takes the free descriptor, which else would be that of the next file: of the
@@ -72,11 +72,15 @@ def _run(argv: Sequence[str] | None) -> int:
         importlib.import_module("keras_initx.initializers")
     except (ImportError, ValueError) as error:
         parser.error(f"Keras cannot be imported: {error}")
-    return int(pkgutil.resolve_name(arguments.run)(arguments.parser, arguments))
+    run = pkgutil.resolve_name(arguments.run)
+    return int(run(arguments.parser, arguments))
 
 
 def _flush(stream: TextIO) -> None:
-    """Write what is in the buffer of `stream`. Python does this at exit, where errors change the exit code to 120."""
+    """Write what is in the buffer of `stream`.
+
+    Python does this at exit, where errors change the exit code to 120.
+    """
     try:
         stream.flush()
     except OSError:
@@ -85,5 +89,8 @@ def _flush(stream: TextIO) -> None:
 
 
 def _exit(message: str) -> NoReturn:
-    """Exit with code 2. Not with `sys.stderr.write`, which fails if a full disk takes the errors too."""
+    """Exit with code 2.
+
+    Not with `sys.stderr.write`, which fails if a full disk takes the errors too.
+    """
     argparse.ArgumentParser(prog=_startup.program()).exit(2, message)

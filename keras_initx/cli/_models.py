@@ -74,10 +74,12 @@ def _read_data(path: Path, labels: Path | None) -> tuple[Any, np.ndarray | None]
         OSError: If a file cannot be read.
         ValueError: If a file has another format, or there is more than one array of targets.
     """
-    x, y = _read_arrays(path), None
+    x = _read_arrays(path)
+    y = None
     if isinstance(x, dict):
         y = x.pop("y", None)
-        x = x["x"] if list(x) == ["x"] else x
+        if list(x) == ["x"]:
+            x = x["x"]
     if labels is None:
         return x, y
     if y is not None:
@@ -85,7 +87,8 @@ def _read_data(path: Path, labels: Path | None) -> tuple[Any, np.ndarray | None]
     y = _read_arrays(labels)
     if isinstance(y, dict):
         raise ValueError(
-            f"{labels} has more than one array: the labels must be a .npy file, or `y` in the .npz data file"
+            f"{labels} has more than one array: the labels must be a .npy file, or `y` in the "
+            ".npz data file"
         )
     return x, y
 
@@ -100,7 +103,8 @@ def _read_arrays(path: Path) -> Any:
                 data = dict(data)
     except (EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a .npy or .npz file of numeric arrays ({error})") from None
-    for array in data.values() if isinstance(data, dict) else [data]:
+    arrays = data.values() if isinstance(data, dict) else [data]
+    for array in arrays:
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
             raise ValueError(f"{path} must contain only arrays of numbers")
     return data
@@ -122,7 +126,8 @@ def _load_compiled(path: Path, *, needs_loss: bool = False) -> keras.Model:
         model = keras.saving.load_model(path, compile=False)  # raises errors of the model itself
         if needs_loss:
             raise ValueError(
-                f"the compile configuration of the model cannot be loaded here; gradients need --loss ({error})"
+                "the compile configuration of the model cannot be loaded here; gradients need "
+                f"--loss ({error})"
             ) from error
         sys.stderr.write(
             f"Left out, because it cannot be loaded here: how the model is compiled ({error})\n"
@@ -159,8 +164,10 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
 
 def _read_rules(text: str) -> Any:
     try:
+        if text.lstrip().startswith("{"):
+            return json.loads(text)
         # A file may have any Unicode encoding: a shell of Windows writes UTF-16.
-        return json.loads(text if text.lstrip().startswith("{") else Path(text).read_bytes())
+        return json.loads(Path(text).read_bytes())
     except ValueError as error:
         raise ValueError(f"{text} is not JSON: {error}") from None
 

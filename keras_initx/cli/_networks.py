@@ -68,9 +68,8 @@ class FileBuild:
             raise ValueError(
                 f"a model must be one of {NAMES} or FILE.py:function. Received: {text!r}"
             )
-        build = cls(
-            str(Path(path).resolve()), function, hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        )
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        build = cls(str(Path(path).resolve()), function, digest)
         if not callable(build._load()):
             raise ValueError(f"{path} has no function {function!r}")
         return build
@@ -105,8 +104,9 @@ def network(name: str, shape: tuple[int, ...], classes: int, **initializers: Any
     inputs = keras.Input(shape)
     outputs = _HIDDEN_LAYERS[name](inputs, initializers)
     kernel = initializers["kernel_initializer"]
+    outputs = layers.Dense(classes, "softmax", kernel_initializer=kernel)(outputs)
     # Not a `Sequential`, whose weight paths change when it is loaded.
-    return keras.Model(inputs, layers.Dense(classes, "softmax", kernel_initializer=kernel)(outputs))
+    return keras.Model(inputs, outputs)
 
 
 def _mlp(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTensor:
@@ -123,7 +123,7 @@ def _cnn(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTenso
 
 
 def _image_study(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTensor:
-    """The layer types of the image study: convolution, batch normalization, max-pooling, dropout, dense."""
+    """The layer types of the image study."""
     for filters in (32, 64):
         x = layers.Conv2D(filters, 3, padding="same", activation="relu", **initializers)(x)
         # Evaluation uses moving averages. With Keras' momentum of 0.99 they need hundreds of steps
@@ -139,9 +139,8 @@ def _image_study(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.Ke
 def _lstm(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTensor:
     x = layers.Reshape((x.shape[1], -1))(x)  # the rows of an image as a sequence
     # Let Keras set the forget-gate bias to 1, unless there is a bias initializer.
-    return layers.LSTM(48, unit_forget_bias="bias_initializer" not in initializers, **initializers)(
-        x
-    )
+    unit_forget_bias = "bias_initializer" not in initializers
+    return layers.LSTM(48, unit_forget_bias=unit_forget_bias, **initializers)(x)
 
 
 _HIDDEN_LAYERS = {"mlp": _mlp, "cnn": _cnn, "image_study": _image_study, "lstm": _lstm}

@@ -1,4 +1,4 @@
-"""Kinds of options, initializers as they are written on the command line, and the packages that commands need."""
+"""Kinds of options, initializers in the syntax of the command line, and packages for commands."""
 
 import argparse
 import ast
@@ -29,11 +29,11 @@ _MODULES = {"scikit-learn": "sklearn"}  # of distributions with another name
 
 def require(parser: argparse.ArgumentParser, extra: str) -> None:
     """Exit the command of `parser` with an error unless all packages of `extra` are installed."""
-    missing = [
-        name
-        for name in _EXTRAS[extra]
-        if importlib.util.find_spec(_MODULES.get(name, name)) is None
-    ]
+    missing = []
+    for name in _EXTRAS[extra]:
+        module = _MODULES.get(name, name)
+        if importlib.util.find_spec(module) is None:
+            missing.append(name)
     if missing:
         parser.error(_extras.advice(missing, extra))
 
@@ -44,7 +44,10 @@ def _number(
     allows: Callable[[Number], bool],
     metavar: str = "N",
 ) -> dict[str, Any]:
-    """Return the type and the metavar of an option that takes a number, refused with this name unless `allows`."""
+    """Return the type and the metavar of an option that takes a number.
+
+    A number that is not allowed is refused with this name.
+    """
 
     def parse(text: str) -> Number:
         value = convert(text)
@@ -81,18 +84,22 @@ def threshold(text: str) -> tuple[str, float]:
         return name, POSITIVE["type"](number)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"a threshold must have the form vanishing=1e-4, with a positive number. Received: {text!r}"
+            "a threshold must have the form vanishing=1e-4, with a positive number. "
+            f"Received: {text!r}"
         ) from None
 
 
 def shape(text: str) -> tuple[int, ...]:
     """Parse a shape such as `3,3,16,32`."""
-    lengths = text.split(",")
-    if not all(length.strip().isdecimal() and int(length) for length in lengths):
-        raise argparse.ArgumentTypeError(
-            f"a shape must be positive integers separated by commas, e.g. 3,3,16,32. Received: {text!r}"
-        )
-    return tuple(map(int, lengths))
+    lengths = []
+    for length in text.split(","):
+        if not length.strip().isdecimal() or int(length) == 0:
+            raise argparse.ArgumentTypeError(
+                "a shape must be positive integers separated by commas, e.g. 3,3,16,32. "
+                f"Received: {text!r}"
+            )
+        lengths.append(int(length))
+    return tuple(lengths)
 
 
 def config(text: str) -> dict[str, Any]:
@@ -120,14 +127,20 @@ THRESHOLDS: dict[str, Any] = {
 
 def split_initializers(text: str) -> list[str]:
     """Split `text` into initializers at the commas that are not inside quotes or brackets."""
-    parts, depth, begin = [], 0, 0
+    parts = []
+    depth = 0  # of brackets
+    begin = 0
     for match in re.finditer(r"""'[^']*'|"[^"]*"|[()\[\]{},]""", text):
         mark = match[0]
-        depth += (mark in "([{") - (mark in ")]}")
-        if mark == "," and depth == 0:
+        if mark in "([{":
+            depth += 1
+        elif mark in ")]}":
+            depth -= 1
+        elif mark == "," and depth == 0:
             parts.append(text[begin : match.start()])
             begin = match.end()
-    return [part.strip() for part in (*parts, text[begin:]) if part.strip()]
+    parts.append(text[begin:])
+    return [part.strip() for part in parts if part.strip()]
 
 
 def parse_initializer(text: str) -> tuple[str, dict[str, Any]]:
@@ -143,18 +156,18 @@ def parse_initializer(text: str) -> tuple[str, dict[str, Any]]:
         call = ast.parse(f"_({arguments}", mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise ValueError
-        found = {
-            keyword.arg: ast.literal_eval(_Words().visit(keyword.value))
-            for keyword in call.keywords
-        }
-        if None in found or len(found) < len(call.keywords):  # `**a`, or a repeated name
-            raise ValueError
+        config: dict[str, Any] = {}
+        for keyword in call.keywords:
+            if keyword.arg is None or keyword.arg in config:  # `**a`, or a repeated name
+                raise ValueError
+            config[keyword.arg] = ast.literal_eval(_Words().visit(keyword.value))
     except (SyntaxError, TypeError, ValueError):
         raise ValueError(
-            "an initializer with arguments must have the form id(name=value, ...) with numbers, words, strings "
-            f"in quotes, True, False, None or lists as values. Received: {text}"
+            "an initializer with arguments must have the form id(name=value, ...) with numbers, "
+            "words, strings in quotes, True, False, None or lists as values. "
+            f"Received: {text}"
         ) from None
-    return name.strip(), {str(key): value for key, value in found.items()}
+    return name.strip(), config
 
 
 class _Words(ast.NodeTransformer):

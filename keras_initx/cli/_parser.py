@@ -26,13 +26,11 @@ def build() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     for name, (run, add_options) in _COMMANDS.items():
-        summary, _, description = (add_options.__doc__ or "").partition(
-            "\n\n"
-        )  # none under `python -OO`
+        docstring = add_options.__doc__ or ""  # none under `python -OO`
+        summary, _, description = docstring.partition("\n\n")
         # In the style of argparse: no capital letter, no full stop.
-        command = commands.add_parser(
-            name, help=summary[:1].lower() + summary[1:-1], description=description
-        )
+        brief = summary[:1].lower() + summary[1:-1]
+        command = commands.add_parser(name, help=brief, description=description)
         command.set_defaults(parser=command, run=f"keras_initx.cli.{run}")
         add_options(command)
     return parser
@@ -55,8 +53,8 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     """
     parser.add_argument(
         "name",
-        help='id or class of the initializer: "initx.sparse", "sparse" or "Sparse", optionally with arguments: '
-        '"sparse(gain=relu)"',
+        help='id or class of the initializer: "initx.sparse", "sparse" or "Sparse", optionally '
+        'with arguments: "sparse(gain=relu)"',
     )
     parser.add_argument(
         "--shape",
@@ -70,7 +68,8 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plot",
         **_options.FILE,
-        help="plot the values, and the singular values of a kernel, to a file; the suffix sets the format",
+        help="plot the values, and the singular values of a kernel, to a file; the suffix sets the "
+        "format",
     )
 
 
@@ -86,8 +85,8 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
         "--data",
         **_options.FILE,
         required=True,
-        help="the inputs: a .npy file, or a .npz file with x and optionally y for the labels, or with an array for "
-        "each named input",
+        help="the inputs: a .npy file, or a .npz file with x and optionally y for the labels, or "
+        "with an array for each named input",
     )
     parser.add_argument(
         "--labels", **_options.FILE, help="the labels, a .npy file; needed for gradients"
@@ -101,7 +100,8 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         **_options.THRESHOLDS,
-        help="change a threshold, e.g. vanishing=1e-4; the documentation of keras_initx.diagnose lists all",
+        help="change a threshold, e.g. vanishing=1e-4; the documentation of keras_initx.diagnose "
+        "lists all",
     )
     parser.add_argument(
         "--fail-on",
@@ -130,8 +130,9 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rules",
         metavar="JSON",
-        help="a JSON object, or a file with one, from patterns for weight paths to string ids, configs or null: "
-        '\'{"*/kernel": "initx.he_normal"}\'; the first match is used, null leaves a weight unchanged',
+        help="a JSON object, or a file with one, from patterns for weight paths to string ids, "
+        'configs or null: \'{"*/kernel": "initx.he_normal"}\'; the first match is used, null '
+        "leaves a weight unchanged",
     )
     parser.add_argument(
         "--seed", **_options.SEED, help="root of the seeds of all weights; default: random"
@@ -156,7 +157,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
-    """Compare initializers: train a network repeatedly with each, and test which differences are significant.
+    """Compare initializers by repeated training, and test which differences are significant.
 
     Train a network repeatedly with each of several initializers, under equal conditions, and write
     a table, records, plots and a report to a folder. Run it again with the same arguments to resume
@@ -185,7 +186,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_restarts(parser: argparse.ArgumentParser) -> None:
-    """Train from several draws of the initial weights, stop the worst early, and keep the best model.
+    """Train from several draws of the initial weights, stop the worst early, keep the best model.
 
     Train from several draws of the initial weights by successive halving, save the best model, and
     estimate how much of its lead is luck. Run it again with the same arguments to resume an
@@ -195,7 +196,8 @@ def _add_restarts(parser: argparse.ArgumentParser) -> None:
         "--initializer",
         default="he_normal",
         metavar="ID",
-        help="string id, optionally with arguments, e.g. 'initx.sparse(gain=relu)'; default: %(default)s",
+        help="string id, optionally with arguments, e.g. 'initx.sparse(gain=relu)'; "
+        "default: %(default)s",
     )
     parser.add_argument(
         "--n", **_options.COUNT, default=10, help="number of draws; default: %(default)s"
@@ -235,15 +237,15 @@ def _add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
         "--data",
         default="digits",
         metavar="NAME",
-        help="digits, mnist, fashion_mnist, cifar10, synthetic (random images with the shape of CIFAR-10), or PATH.npz "
-        "with x_train, y_train, x_test and y_test; default: %(default)s",
+        help="digits, mnist, fashion_mnist, cifar10, synthetic (random images with the shape of "
+        "CIFAR-10), or PATH.npz with x_train, y_train, x_test and y_test; default: %(default)s",
     )
     parser.add_argument(
         "--model",
         default="cnn",
         metavar="NAME",
-        help="mlp, cnn, image_study, lstm, or FILE.py:FUNCTION, a function that takes an initializer and "
-        "returns a compiled model; default: %(default)s",
+        help="mlp, cnn, image_study, lstm, or FILE.py:FUNCTION, a function that takes an "
+        "initializer and returns a compiled model; default: %(default)s",
     )
     parser.add_argument(
         "--epochs", **_options.COUNT, default=epochs, help="number of epochs; default: %(default)s"
@@ -287,7 +289,8 @@ def _add_metric(parser: argparse.ArgumentParser) -> None:
         "--mode",
         choices=("auto", "max", "min"),
         default="auto",
-        help="whether larger or smaller values are better; default: as known for the metrics of Keras",
+        help="whether larger or smaller values are better; default: as known for the metrics of "
+        "Keras",
     )
 
 

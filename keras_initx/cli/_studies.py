@@ -1,4 +1,4 @@
-"""The commands `compare` and `restarts`, which train networks repeatedly, and `report`, which shows results again."""
+"""The commands that train networks repeatedly, `compare` and `restarts`, and `report`."""
 
 import argparse
 import contextlib
@@ -31,19 +31,22 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
             raise ValueError(f"`initializers` must differ. Received: {', '.join(names)}")
     # A bare config would be mistaken for a dict of several initializers. An id is kept, and with it
     # a study's settings.
-    initializers = {
-        name: id_ if isinstance(id_, str) else keras.initializers.get(id_)
-        for name, id_ in found.items()
-    }
-    study = partial(
-        studies.compare_initializers, build, initializers, (data.train, data.validation)
+    initializers = {}
+    for name, id_or_config in found.items():
+        if isinstance(id_or_config, str):
+            initializers[name] = id_or_config
+        else:
+            initializers[name] = keras.initializers.get(id_or_config)
+    splits = (data.train, data.validation)
+    study = partial(studies.compare_initializers, build, initializers, splits)
+    return _run(
+        arguments,
+        study,
+        title=f"{build.name} on {data.name}",
+        repeats=arguments.repeats,
+        threshold=arguments.threshold,
+        diagnosis=not arguments.no_diagnosis,
     )
-    own = {
-        "repeats": arguments.repeats,
-        "threshold": arguments.threshold,
-        "diagnosis": not arguments.no_diagnosis,
-    }
-    return _run(arguments, study, title=f"{build.name} on {data.name}", **own)
 
 
 def restarts(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -52,9 +55,8 @@ def restarts(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     with _exits_with(parser, ValueError):
         # Not a single object, which would give layers of the same shape the same weights.
         initializer = identifier(arguments.initializer)
-    study = partial(
-        studies.random_restarts, partial(build, initializer), (data.train, data.validation)
-    )
+    splits = (data.train, data.validation)
+    study = partial(studies.random_restarts, partial(build, initializer), splits)
     title = f"{build.name} on {data.name}, {arguments.initializer}"
     return _run(arguments, study, title=title, n=arguments.n, checks=arguments.checks)
 
@@ -81,8 +83,13 @@ def _prepare(
                     f"{arguments.model}, a function that compiles its model itself"
                 )
             return _networks.FileBuild.parse(arguments.model), data
-        optimizer = arguments.optimizer or "sgd", arguments.learning_rate
-        build = _networks.Network(arguments.model, data.shape, data.classes, *optimizer)
+        build = _networks.Network(
+            arguments.model,
+            data.shape,
+            data.classes,
+            optimizer=arguments.optimizer or "sgd",
+            learning_rate=arguments.learning_rate,
+        )
         build("zeros")  # so that a model that does not fit the data fails now
         return build, data
 
@@ -94,7 +101,9 @@ def identifier(text: str) -> str | dict[str, Any]:
         ValueError: If it is not an initializer, or has a seed.
     """
     name, config = _options.parse_initializer(text)
-    found: str | dict[str, Any] = {"class_name": name, "config": config} if config else name
+    found: str | dict[str, Any] = name
+    if config:
+        found = {"class_name": name, "config": config}
     try:
         _seeds.seeded(keras.initializers.get(found), 0)
     except (TypeError, ValueError) as error:
@@ -104,11 +113,15 @@ def identifier(text: str) -> str | dict[str, Any]:
 
 
 def _run(arguments: argparse.Namespace, study: Callable[..., _Result], **own: Any) -> int:
-    """Run a study, with its `own` arguments and those of any study, and write its results, also if interrupted."""
-    shared = {
-        name: getattr(arguments, name)
-        for name in ("epochs", "batch_size", "seed", "out", "monitor", "mode")
-    }
+    """Run a study and write its results, also if it is interrupted.
+
+    Args:
+        arguments: Those of the command, from which those of any study are taken.
+        study: The function that runs it.
+        **own: The arguments of this study alone.
+    """
+    names = ("epochs", "batch_size", "seed", "out", "monitor", "mode")
+    shared = {name: getattr(arguments, name) for name in names}
     with _exits_with(arguments.parser, OSError, RuntimeError, ValueError, studies.DamagedFileError):
         try:
             result = study(n_jobs=arguments.jobs, **shared, **own)
@@ -119,11 +132,11 @@ def _run(arguments: argparse.Namespace, study: Callable[..., _Result], **own: An
             raise
         _write(result, arguments.out)
         # `random_restarts` checks this itself.
-        if isinstance(result, studies.Study) and all(
-            trial.status == "failed" for trial in result.trials.values()
-        ):
-            error = next(iter(result.trials.values())).end["error"]
-            raise RuntimeError(f"all {len(result.trials)} trials failed: {error}")
+        if isinstance(result, studies.Study):
+            trials = list(result.trials.values())
+            if all(trial.status == "failed" for trial in trials):
+                error = trials[0].end["error"]
+                raise RuntimeError(f"all {len(trials)} trials failed: {error}")
     return 0
 
 

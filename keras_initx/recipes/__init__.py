@@ -1,4 +1,4 @@
-"""Recipes: published initialization rules for whole models, and tools for scaling the width of a model.
+"""Recipes: published initialization rules for whole models, and tools for scaling the width.
 
 A recipe returns a dict of rules for `keras_initx.initialize`. It can be printed and changed; rules
 that come first take precedence. Patterns match the layer names of KerasHub, `keras.applications`

@@ -20,9 +20,9 @@ from keras_initx.rendering import (
     new_figure,
     progress,
     save_figure,
+    short_number,
     tidy,
 )
-from keras_initx.rendering import short_number as number
 from keras_initx.structure import Batch, check_model
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ __all__ = ["CoordinateCheck", "coordinate_check"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CoordinateCheck(Tabular[tuple[str, ...]]):
-    """The size of each layer's outputs in models of several widths. `print` shows how it scales with the width.
+    """The size of each layer's outputs in models of several widths.
+
+    `print` shows how it scales with the width.
 
     Attributes:
         widths: The widths.
@@ -48,21 +50,23 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
 
     @property
     def exponents(self) -> npt.NDArray[np.float64]:
-        """The exponent of the width in the output size by least squares, to three digits, for each step and layer.
+        """The exponent of the width in the output size, for each step and layer.
 
-        NaN where a size is 0 or not finite.
+        By least squares, to three digits. NaN where a size is 0 or not finite.
         """
         with np.errstate(divide="ignore"):
-            logarithms = np.log(self.sizes)
-        logarithms[~np.isfinite(logarithms)] = np.nan
-        widths = np.log(self.widths) - np.mean(np.log(self.widths))
-        return np.asarray(
-            np.round(logarithms @ widths / (widths @ widths), 3) + 0.0
-        )  # so that none is -0.0
+            log_sizes = np.log(self.sizes)
+        log_sizes[~np.isfinite(log_sizes)] = np.nan
+        log_widths = np.log(self.widths)
+        centered = log_widths - np.mean(log_widths)
+        slopes = log_sizes @ centered / (centered @ centered)
+        return np.asarray(np.round(slopes, 3) + 0.0)  # so that none is -0.0
 
     def to_json(self) -> str:
         """Return the result as JSON."""
-        values = asdict(self) | {"sizes": self.sizes.tolist(), "exponents": self.exponents.tolist()}
+        values = asdict(self)
+        values["sizes"] = self.sizes.tolist()
+        values["exponents"] = self.exponents.tolist()
         return as_json(values, indent=1)
 
     def plot(self, path: str | Path | None = None) -> "Figure":
@@ -86,40 +90,29 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         for step, (axis, sizes) in enumerate(zip(axes, self.sizes, strict=True)):
             axis.set_prop_cycle(color=COLORS)
             for name, line in zip(self.layers, sizes, strict=True):
-                axis.plot(
-                    self.widths,
-                    np.where(line > 0, line, np.nan),
-                    "o-",
-                    label=name,
-                    markersize=3,
-                    linewidth=1,
-                )
+                shown = np.where(line > 0, line, np.nan)
+                axis.plot(self.widths, shown, "o-", label=name, markersize=3, linewidth=1)
             axis.set_xscale("log", base=2)
             axis.set_yscale("log")
             axis.set_title(f"after step {step}" if step else "before training", fontsize=10)
             axis.set_xlabel("width", fontsize=8)
         axes[0].set_ylabel("root mean square")
         tidy(axes)
-        figure.legend(
-            *axes[0].get_legend_handles_labels(),
-            loc="outside right upper",
-            frameon=False,
-            fontsize=8,
-        )
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
         return save_figure(figure, path)
 
     def _rows(self) -> list[tuple[str, ...]]:
-        return [
-            (name, *map(number, found))
-            for name, found in zip(self.layers, self.exponents.T, strict=True)
-        ]
+        rows = []
+        for name, exponents in zip(self.layers, self.exponents.T, strict=True):
+            rows.append((name, *map(short_number, exponents)))
+        return rows
 
     def _columns(self) -> list[Column[tuple[str, ...]]]:
-        headers = ["layer", *(f"step {step}" for step in range(len(self.sizes)))]
-        return [
-            Column(header, itemgetter(place), is_text=place == 0)
-            for place, header in enumerate(headers)
-        ]
+        columns: list[Column[tuple[str, ...]]] = [Column("layer", itemgetter(0), is_text=True)]
+        for step in range(len(self.sizes)):
+            columns.append(Column(f"step {step}", itemgetter(step + 1)))
+        return columns
 
     def _headline(self) -> str:
         return f" of {len(self.layers)} layers at widths {self.widths}"
@@ -136,7 +129,7 @@ def coordinate_check(
     *,
     steps: int = 3,
 ) -> CoordinateCheck:
-    """Measure how the size of each layer's outputs scales with the width of a model, before and during training.
+    """Measure how the size of each layer's outputs scales with the width, also during training.
 
     If initial weights and learning rates scale correctly with the width, the outputs of no layer
     grow or shrink with it, also after some training steps. The best learning rate of a narrow model
@@ -175,36 +168,45 @@ def coordinate_check(
         hyperparameter transfer", arXiv:2203.03466, 2022, appendix D.1.
     """
     check_count("steps", steps)
-    widths = [
-        int(check_count("widths", width)) for width in widths
-    ]  # layers refuse the integers of NumPy
+    # Layers refuse the integers of NumPy.
+    widths = [int(check_count("widths", width)) for width in widths]
     if len(set(widths)) < 2:
         raise ValueError(f"`widths` must have at least two different widths. Received: {widths=!r}")
     found: list[list[dict[str, float]]] = []  # of each model, after each step
     with progress("coordinate check", len(widths), "widths") as advance:
         for width in widths:
             model = check_model("build", build(width))
-            found.append([_sizes(model, x)])
+            after_steps = [_sizes(model, x)]
             for _ in range(steps):
                 model.train_on_batch(x, y)
-                found[-1].append(_sizes(model, x))
+                after_steps.append(_sizes(model, x))
+            found.append(after_steps)
             advance(1)
     names = list(found[0][0])
-    if len({len(model[0]) for model in found}) > 1:
-        names = [name for name in names if all(name in model[0] for model in found)]
-        found = [[{name: step[name] for name in names} for step in model] for model in found]
+    # With as many layers in each model, their names may differ, as automatic names do.
+    same_number = len({len(after_steps[0]) for after_steps in found}) == 1
+    if not same_number:
+        for after_steps in found:
+            names = [name for name in names if name in after_steps[0]]
     if not names:
         raise ValueError(
-            f"`build` must return models with the same number of layers, or with layers of the same names. Received: "
-            f"none of these with {widths=!r}"
+            "`build` must return models with the same number of layers, or with layers of the same "
+            f"names. Received: none of these with {widths=!r}"
         )
-    columns = [[list(step.values()) for step in model] for model in found]
-    return CoordinateCheck(widths, names, np.moveaxis(np.array(columns), 0, -1))
+    sizes = []
+    for after_steps in found:
+        if same_number:
+            sizes.append([list(step.values()) for step in after_steps])
+        else:
+            sizes.append([[step[name] for name in names] for step in after_steps])
+    return CoordinateCheck(widths, names, np.moveaxis(np.array(sizes), 0, -1))
 
 
 def _sizes(model: keras.Model, x: Batch) -> dict[str, float]:
     """Return the root mean square of the output of each layer, by its name."""
-    signals = {layer.name: layer.signal for layer in diagnose(model, x).layers}
-    return {
-        name: float(np.hypot(signal.mean, signal.std)) for name, signal in signals.items() if signal
-    }
+    sizes = {}
+    for layer in diagnose(model, x).layers:
+        signal = layer.signal
+        if signal is not None:
+            sizes[layer.name] = float(np.hypot(signal.mean, signal.std))
+    return sizes

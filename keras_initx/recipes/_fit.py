@@ -1,4 +1,4 @@
-"""What all recipes share: the weights of a model by pattern, and errors for models that a recipe does not fit."""
+"""What recipes share: the weights of a model by pattern, and errors for models that do not fit."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -53,24 +53,27 @@ def matched(name: str, model: keras.Model, *patterns: str, otherwise: str = _NUM
         result = fnmatch.filter(found, pattern)
         if not result:
             raise ValueError(
-                f"`{name}` must be a model with weights that match {pattern!r}; otherwise {otherwise}. "
-                f"Received: {name}={model.name!r} with {found[-1]!r}"
+                f"`{name}` must be a model with weights that match {pattern!r}; otherwise "
+                f"{otherwise}. Received: {name}={model.name!r} with {found[-1]!r}"
             )
     return result
 
 
 def count_of(name: str, value: Any, *patterns: str) -> int:
-    """Return `value` if it is a number, or the number of weights of a model that match the last of `patterns`.
+    """Return `value` if it is a number, otherwise the number of weights that match.
+
+    Args:
+        name: Name of the argument.
+        value: A number, or a model.
+        patterns: See `matched`.
 
     Raises:
         TypeError: If `value` is neither.
         ValueError: If it is not positive, or for the reasons of `matched`.
     """
-    return (
-        len(matched(name, value, *patterns))
-        if isinstance(value, keras.Model)
-        else int(check_count(name, value))
-    )
+    if isinstance(value, keras.Model):
+        return len(matched(name, value, *patterns))
+    return int(check_count(name, value))
 
 
 def for_model(recipe: Recipe, model: Any) -> Recipe:
@@ -78,11 +81,11 @@ def for_model(recipe: Recipe, model: Any) -> Recipe:
     if not isinstance(model, keras.Model):
         return recipe
     found = paths(model)
-    return {
-        pattern: value
-        for pattern, value in recipe.items()
-        if any(matches_path(pattern, path) for path in found)
-    }
+    used: Recipe = {}
+    for pattern, value in recipe.items():
+        if any(matches_path(pattern, path) for path in found):
+            used[pattern] = value
+    return used
 
 
 def check_not_normalized(name: str, model: Any, instead: str) -> None:
@@ -93,37 +96,56 @@ def check_not_normalized(name: str, model: Any, instead: str) -> None:
         model: A model, or a number of blocks.
         instead: What to use for such a model.
     """
-    layers = named_layers(model).items() if isinstance(model, keras.Model) else ()
-    found = [f"{path!r} ({type(layer).__name__})" for layer, path in layers if _normalizes(layer)]
+    if not isinstance(model, keras.Model):
+        return
+    found = []
+    for layer, path in named_layers(model).items():
+        if _normalizes(layer):
+            found.append(f"{path!r} ({type(layer).__name__})")
     if found:
+        examples = found[:3]
+        if len(found) > 3:
+            examples.append("...")
         raise ValueError(
-            f"`{name}` must be a model without normalization layers: build it without them, use {instead} instead, or "
-            f"pass `strict=False` to keep them. Received: {name}={model.name!r} with {len(found)} of them, "
-            f"{', '.join(found[:3])}{', ...' if found[3:] else ''}"
+            f"`{name}` must be a model without normalization layers: build it without them, use "
+            f"{instead} instead, or pass `strict=False` to keep them. Received: "
+            f"{name}={model.name!r} with {len(found)} of them, {', '.join(examples)}"
         )
 
 
 def _normalizes(layer: keras.Layer) -> bool:
-    # Those of KerasHub, such as `T5LayerNorm`, are classes of their own.
-    if isinstance(
-        layer, keras.layers.Normalization | keras.layers.SpectralNormalization
-    ):  # of inputs, of weights
+    # These normalize inputs and weights.
+    if isinstance(layer, keras.layers.Normalization | keras.layers.SpectralNormalization):
         return False
-    return isinstance(layer, NORMALIZATIONS) or type(layer).__name__.endswith(
-        ("Norm", "Normalization")
-    )
+    if isinstance(layer, NORMALIZATIONS):
+        return True
+    # Those of KerasHub, such as `T5LayerNorm`, are classes of their own.
+    return type(layer).__name__.endswith(("Norm", "Normalization"))
 
 
 def check_depthwise(name: str, model: Any, normalization: type[keras.Layer]) -> None:
-    """Raise `ValueError` if `model` lacks depthwise convolutions or layers of the type `normalization`."""
-    found = find_weights(check_model(name, model))
-    # A `Conv2D` with a group for each channel is depthwise too.
-    depthwise = any(is_depthwise(w.layer, w.name) or 1 < w.groups[1] == w.shape[-1] for w in found)
-    if not (depthwise and any(isinstance(w.layer, normalization) for w in found)):
+    """Raise `ValueError` if `model` lacks depthwise convolutions or normalization layers.
+
+    Args:
+        name: Name of the argument.
+        model: A model.
+        normalization: The type of the normalization layers.
+    """
+    has_depthwise = False
+    has_normalization = False
+    for weight in find_weights(check_model(name, model)):
+        # A `Conv2D` with a group for each channel is depthwise too.
+        groups = weight.groups[1]
+        if is_depthwise(weight.layer, weight.name) or 1 < groups == weight.shape[-1]:
+            has_depthwise = True
+        if isinstance(weight.layer, normalization):
+            has_normalization = True
+    if not has_depthwise or not has_normalization:
+        missing = normalization.__name__ if has_depthwise else "depthwise convolutions"
         raise ValueError(
-            f"`{name}` must be a network of depthwise convolutions and {normalization.__name__} layers; otherwise "
-            f"write your own rules. Received: {name}={model.name!r} without "
-            f"{normalization.__name__ if depthwise else 'depthwise convolutions'}"
+            f"`{name}` must be a network of depthwise convolutions and {normalization.__name__} "
+            f"layers; otherwise write your own rules. Received: {name}={model.name!r} without "
+            f"{missing}"
         )
 
 
@@ -152,42 +174,47 @@ def check_activations(name: str, model: keras.Model, foreign: Sequence[str], ins
 
 def check_attends(name: str, model: Any) -> None:
     """Raise `ValueError` if no layer of `model` is one of attention, by its class or name."""
-    layers = named_layers(check_model(name, model)).items()
-    if not any("attention" in f"{type(layer).__name__} {path}".lower() for layer, path in layers):
-        raise ValueError(
-            f"`{name}` must be a transformer, with 'attention' in the class or name of a layer; "
-            f"otherwise write your own rules. Received: {name}={model.name!r} with "
-            f"{paths(model)[0]!r}"
-        )
+    for layer, path in named_layers(check_model(name, model)).items():
+        if "attention" in f"{type(layer).__name__} {path}".lower():
+            return
+    raise ValueError(
+        f"`{name}` must be a transformer, with 'attention' in the class or name of a layer; "
+        f"otherwise write your own rules. Received: {name}={model.name!r} with "
+        f"{paths(model)[0]!r}"
+    )
 
 
 def check_branches_are_added(name: str, model: keras.Model, pattern: str) -> None:
-    """Raise `ValueError` if the output of a layer whose weight matches `pattern` is concatenated, as in a DenseNet.
+    """Raise `ValueError` if a layer whose weight matches `pattern` has a concatenated output.
 
-    Only functional models are known well enough.
+    As in a DenseNet. Only functional models are known well enough.
     """
     weights = matching(model, pattern)
+    parents = {id(weight.layers[-2]): weight.layers[-2] for weight in weights}
     readers: dict[int, list[Any]] = {}
-    for parent in {id(weight.layers[-2]): weight.layers[-2] for weight in weights}.values():
+    for parent in parents.values():
         for operation in getattr(parent, "operations", ()):
             for tensor in keras.tree.flatten(operation.input):
                 readers.setdefault(id(tensor), []).append(operation)
-    found = [
-        weight.layer_paths[-1] for weight in weights if _is_concatenated(weight.layer, readers)
-    ]
+    found = []
+    for weight in weights:
+        if _is_concatenated(weight.layer, readers):
+            found.append(weight.layer_paths[-1])
     if found:
         raise ValueError(
-            f"`{name}` must be a model that adds its branches to their inputs: a branch that is concatenated and "
-            f"starts at 0 gives zeros to all blocks after it. Leave its weights to `initialize` without rules. "
-            f"Received: {name}={model.name!r} with {len(found)} concatenated branches, that of {found[0]!r} first"
+            f"`{name}` must be a model that adds its branches to their inputs: a branch that is "
+            "concatenated and starts at 0 gives zeros to all blocks after it. Leave its weights to "
+            f"`initialize` without rules. Received: {name}={model.name!r} with {len(found)} "
+            f"concatenated branches, that of {found[0]!r} first"
         )
 
 
 def _is_concatenated(layer: keras.Layer, readers: dict[int, list[Any]]) -> bool:
-    """Return whether the output of `layer` is concatenated before it is combined with anything in another way."""
+    """Return whether the output of `layer` is concatenated before it is combined in another way."""
     tensors = keras.tree.flatten(getattr(layer, "output", ()))
     while tensors:
-        for reader in readers.get(id(tensors.pop()), ()):
+        tensor = tensors.pop()
+        for reader in readers.get(id(tensor), ()):
             if type(reader).__name__ == "Concatenate":  # a layer, or an operation of `keras.ops`
                 return True
             if len(keras.tree.flatten(reader.input)) == 1:

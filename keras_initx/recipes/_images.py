@@ -50,20 +50,19 @@ def vit_timm(model: keras.Model) -> Recipe:
         Wightman, "PyTorch image models" (timm), `init_weights_vit_timm` in `vision_transformer.py`.
     """
     check_attends("model", model)
-    patches = matching(model, _PATCHES)
-    limits = {
-        f"{weight.path.removesuffix('kernel')}bias": weight.fans[0] ** -0.5
-        for weight in patches
-        if weight.fans
-    }
     recipe: Recipe = {
         _PATCHES: VarianceScaling(1 / 3, "fan_in", "uniform"),
         "*kernel": RandomNormal(stddev=0.02),
         "*position_embedding/*": RandomNormal(stddev=0.02),
         "*class_token": RandomNormal(stddev=1e-6),
-        **{path: RandomUniform(-limit, limit) for path, limit in limits.items()},
-        "*bias": "zeros",
     }
+    for weight in matching(model, _PATCHES):
+        if weight.fans is not None:
+            fan_in = weight.fans[0]
+            limit = fan_in**-0.5
+            bias = weight.path.removesuffix("kernel") + "bias"
+            recipe[bias] = RandomUniform(-limit, limit)
+    recipe["*bias"] = "zeros"
     return for_model(recipe, model)
 
 
@@ -144,7 +143,7 @@ def convnext(model: keras.Model) -> Recipe:
 
 
 def efficientnet(model: keras.Model) -> Recipe:
-    """Return the rules of EfficientNet and EfficientNetV2: He by fan-out for convolutions, a uniform head.
+    """Return the rules of EfficientNet and EfficientNetV2: He by fan-out, and a uniform head.
 
     Kernels of convolutions get `N(0, 2 / fan_out)`. The fan-out of a depthwise kernel is the size
     of its window, as in the authors' code; torchvision multiplies it by the number of channels.
@@ -182,27 +181,21 @@ def efficientnet(model: keras.Model) -> Recipe:
     # EfficientNet-Lite has the activation of MobileNet, under the names of EfficientNet.
     if not matching(model, _EFFICIENTNET):
         check_activations("model", model, ("hard_silu", "relu6"), "`mobilenet`")
-    dense = [
-        weight for weight in find_weights(model) if isinstance(weight.layer, keras.layers.Dense)
-    ]
-    recipe: Recipe = {
-        **{
-            w.path: VarianceScaling(1 / 3, "fan_out", "uniform")
-            for w in dense
-            if w.name == "kernel"
-        },
-        "*kernel": VarianceScaling(2.0, "fan_out", "untruncated_normal"),
-        "*bias": "zeros",
-    }
+    recipe: Recipe = {}
+    for weight in find_weights(model):
+        if isinstance(weight.layer, keras.layers.Dense) and weight.name == "kernel":
+            recipe[weight.path] = VarianceScaling(1 / 3, "fan_out", "uniform")
+    recipe["*kernel"] = VarianceScaling(2.0, "fan_out", "untruncated_normal")
+    recipe["*bias"] = "zeros"
     return for_model(recipe, model)
 
 
 def mobilenet(model: keras.Model) -> Recipe:
-    """Return the rules of MobileNet, versions 1 to 3: all kernels from one truncated normal distribution, biases 0.
+    """Return the rules of MobileNet, versions 1 to 3: truncated normal kernels, biases 0.
 
-    It is `N(0, 0.09²)`, truncated at two standard deviations, which leaves a standard deviation of
-    0.079. The authors' code has it for convolutions, depthwise convolutions and the head.
-    torchvision uses He by fan-out for convolutions and `N(0, 0.01²)` for the head.
+    All kernels are from `N(0, 0.09²)`, truncated at two standard deviations, which leaves a
+    standard deviation of 0.079. The authors' code has it for convolutions, depthwise convolutions
+    and the head. torchvision uses He by fan-out for convolutions and `N(0, 0.01²)` for the head.
 
     Args:
         model: A built model.

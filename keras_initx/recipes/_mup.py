@@ -1,4 +1,4 @@
-"""The table of muP: factors on initial weights and learning rates for a model that is wider or deeper."""
+"""The table of muP: factors on weights and learning rates for a model that is wider or deeper."""
 
 import math
 import re
@@ -11,8 +11,7 @@ import keras
 
 from keras_initx._checks import check_choice
 from keras_initx._typing import Shape
-from keras_initx.rendering import Column, WeightTable
-from keras_initx.rendering import short_number as number
+from keras_initx.rendering import Column, WeightTable, short_number
 from keras_initx.structure import ModelWeight, check_model, find_weights
 
 __all__ = ["MupTable", "MupWeight", "mup"]
@@ -52,7 +51,9 @@ class MupWeight:
 
 @dataclass(frozen=True, repr=False)
 class MupTable(WeightTable[MupWeight]):
-    """The muP factors of each trainable weight when a model is made wider. `print` shows them as a table.
+    """The muP factors of each trainable weight when a model is made wider.
+
+    `print` shows them as a table.
 
     Attributes:
         weights: A `MupWeight` for each trainable weight, in the order of
@@ -78,34 +79,42 @@ class MupTable(WeightTable[MupWeight]):
             ValueError: If `optimizer` is neither.
         """
         check_choice("optimizer", optimizer, get_args(Optimizer))
-        return [weight.adam if optimizer == "adam" else weight.sgd for weight in self.weights]
+        if optimizer == "adam":
+            return [weight.adam for weight in self.weights]
+        return [weight.sgd for weight in self.weights]
+
+    @property
+    def _has_tied(self) -> bool:
+        return any(weight.tied != 1 for weight in self.weights)
 
     def _columns(self) -> list[Column[MupWeight]]:
-        tied = [Column[MupWeight]("tied", lambda weight: number(weight.tied))]
-        return [
+        columns: list[Column[MupWeight]] = [
             Column("weight", lambda weight: weight.path, is_text=True),
             Column("shape", lambda weight: weight.shape, is_text=True),
             Column("base", lambda weight: weight.base_shape, is_text=True),
             Column("role", lambda weight: weight.role, is_text=True),
-            Column("std", lambda weight: number(weight.std)),
-            Column("adam", lambda weight: number(weight.adam)),
-            Column("sgd", lambda weight: number(weight.sgd)),
-            *(tied if any(weight.tied != 1 for weight in self.weights) else []),
+            Column("std", lambda weight: short_number(weight.std)),
+            Column("adam", lambda weight: short_number(weight.adam)),
+            Column("sgd", lambda weight: short_number(weight.sgd)),
         ]
+        if self._has_tied:
+            columns.append(Column("tied", lambda weight: short_number(weight.tied)))
+        return columns
 
     def _below(self) -> list[str]:
         notes = ["Factors on the std in the base model, and on the learning rates of Adam and SGD."]
-        if any(weight.tied != 1 for weight in self.weights):
+        if self._has_tied:
             notes.append(
-                "tied: factor on the logits of an output layer that uses the weights of the embedding."
+                "tied: factor on the logits of an output layer that uses the weights of the "
+                "embedding."
             )
         if self.depth != 1:
-            notes.append(f"Divide the output of each branch by {number(self.depth)}.")
+            notes.append(f"Divide the output of each branch by {short_number(self.depth)}.")
         return notes
 
 
 def mup(model: keras.Model, base: keras.Model) -> MupTable:
-    """Return the muP factors on initial weights and learning rates for a model that is wider than `base`.
+    """Return the muP factors on weights and learning rates for a model that is wider than `base`.
 
     With these factors the best learning rate of a narrow model is also the best for wider ones. If
     a kernel has `n` times as many inputs and `m` times as many units as in the base model, the
@@ -158,93 +167,123 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
         logits and weight decay. Dey and others, "Don't be lazy: CompleteP enables compute-efficient
         deep transformers", arXiv:2505.01618, 2025, table 1, for the depth.
     """
-    weights, others = _trainable("model", model), _trainable("base", base)
-    counterparts, depths = _counterparts(weights, others)
+    weights = _trainable("model", model)
+    base_weights = _trainable("base", base)
+    counterparts, depths = _counterparts(weights, base_weights)
     if len(counterparts) < len(weights) or len(depths) > 1:
         raise ValueError(
-            f"`base` must have the same weight paths as `model`, or those of fewer blocks. Received: "
-            f"base={base.name!r} with {len(others)} trainable weights and model={model.name!r} with {len(weights)}"
+            "`base` must have the same weight paths as `model`, or those of fewer blocks. "
+            f"Received: base={base.name!r} with {len(base_weights)} trainable weights and "
+            f"model={model.name!r} with {len(weights)}"
         )
-    rows = {id(weight.variable): _row(weight, counterparts[weight.path]) for weight in weights}
-    return MupTable(
-        [rows[id(variable)] for variable in model.trainable_variables], max(depths, default=1.0)
-    )
+    rows = {}
+    for weight in weights:
+        rows[id(weight.variable)] = _row(weight, counterparts[weight.path])
+    in_order = [rows[id(variable)] for variable in model.trainable_variables]
+    return MupTable(in_order, depth=max(depths, default=1.0))
+
+
+def _trainable(name: str, model: keras.Model) -> list[ModelWeight]:
+    weights = find_weights(check_model(name, model))
+    return [weight for weight in weights if weight.variable.trainable]
 
 
 def _counterparts(
-    weights: Sequence[ModelWeight], others: Sequence[ModelWeight]
+    weights: Sequence[ModelWeight], base_weights: Sequence[ModelWeight]
 ) -> tuple[dict[str, ModelWeight], set[float]]:
-    """Return the weight of the base model for each path that has one, and how many times as many blocks there are.
+    """Return the weight of the base model for each path that has one, and the ratios of the depths.
 
-    It has the same path, or one with another number in one place, that of a block.
+    It has the same path, or one with another number in one place, that of a block. The depth is the
+    number of blocks.
     """
-    counts = Counter(form for weight in weights for form in _forms(weight.path))
-    base_forms: dict[str, list[ModelWeight]] = {}
-    for other in others:
-        for form in _forms(other.path):
-            base_forms.setdefault(form, []).append(other)
-    found = {other.path: other for other in others}
+    found = {weight.path: weight for weight in base_weights}
     if not found.keys() <= {weight.path for weight in weights}:
         return {}, set()
+    by_form: dict[str, list[ModelWeight]] = {}
+    for weight in base_weights:
+        for form in _forms(weight.path):
+            by_form.setdefault(form, []).append(weight)
+    counts: Counter[str] = Counter()
+    for weight in weights:
+        counts.update(_forms(weight.path))
     depths = set()
     for weight in weights:
-        forms = [
-            form for form in _forms(weight.path) if form in base_forms and weight.path not in found
-        ]
-        if forms:
-            same = base_forms[forms[0]]
-            if len({other.shape for other in same}) > 1:
-                raise ValueError(
-                    "`base` must have blocks of one shape if `model` has more of them. Received: "
-                    f"{same[0].path!r} of shape {same[0].shape} and {same[-1].path!r} of shape {same[-1].shape}"
-                )
-            found[weight.path] = same[0]
-            depths.add(counts[forms[0]] / len(same))
+        if weight.path in found:
+            continue
+        forms = [form for form in _forms(weight.path) if form in by_form]
+        if not forms:
+            continue
+        in_blocks = by_form[forms[0]]
+        first = in_blocks[0]
+        last = in_blocks[-1]
+        if len({block_weight.shape for block_weight in in_blocks}) > 1:
+            raise ValueError(
+                "`base` must have blocks of one shape if `model` has more of them. Received: "
+                f"{first.path!r} of shape {first.shape} and {last.path!r} of shape {last.shape}"
+            )
+        found[weight.path] = first
+        depths.add(counts[forms[0]] / len(in_blocks))
     return found, depths
 
 
 def _forms(path: str) -> list[str]:
-    """Return a path with each of its numbers left out in turn. The first layer of an automatic name has none."""
-    return [
-        f"{path[: number.start()]}#{path[number.end() :]}"
-        for number in re.finditer(r"_?\d+|(?<!\d)(?=/)", path)
-    ]
+    """Return a path with each of its numbers left out in turn.
+
+    The first layer of an automatic name has none.
+    """
+    forms = []
+    for number in re.finditer(r"_?\d+|(?<!\d)(?=/)", path):
+        forms.append(f"{path[: number.start()]}#{path[number.end() :]}")
+    return forms
 
 
-def _trainable(name: str, model: keras.Model) -> list[ModelWeight]:
-    return [
-        weight for weight in find_weights(check_model(name, model)) if weight.variable.trainable
-    ]
-
-
-def _row(weight: ModelWeight, other: ModelWeight) -> MupWeight:
-    shape, base_shape = weight.shape, other.shape
+def _row(weight: ModelWeight, base_weight: ModelWeight) -> MupWeight:
+    shape = weight.shape
+    base_shape = base_weight.shape
     if len(shape) != len(base_shape):
         raise ValueError(
-            f"`base` must have weights of the same rank as `model`. Received: {weight.path!r} of shape "
-            f"{base_shape} and {shape}"
+            f"`base` must have weights of the same rank as `model`. Received: {weight.path!r} of "
+            f"shape {base_shape} and {shape}"
         )
-    (fan_in, count), (base_fan_in, base_count) = map(_inputs_and_units, (weight, other))
-    inputs, units = fan_in / base_fan_in, count / base_count
-    role: Role
-    if inputs == units == 1:
-        role = "fixed"
-    elif weight.fans is None:
-        role = "vector"
+    inputs, units = _inputs_and_units(weight)
+    base_inputs, base_units = _inputs_and_units(base_weight)
+    input_ratio = inputs / base_inputs
+    unit_ratio = units / base_units
+    role = _role(weight, input_ratio, unit_ratio)
+    if role == "output":
+        std = 1 / input_ratio
     else:
-        role = "input" if inputs == 1 else "output" if units == 1 else "hidden"
-    std = 1 / inputs if role == "output" else 1 / math.sqrt(inputs)
-    tied = (
-        1 / units
-        if isinstance(weight.layer, keras.layers.Embedding) and weight.name == "embeddings"
-        else 1.0
+        std = 1 / math.sqrt(input_ratio)
+    tied = 1.0
+    if isinstance(weight.layer, keras.layers.Embedding) and weight.name == "embeddings":
+        tied = 1 / unit_ratio
+    return MupWeight(
+        weight.path,
+        shape,
+        base_shape,
+        role,
+        std=std,
+        adam=1 / input_ratio,
+        sgd=unit_ratio / input_ratio,
+        tied=tied,
     )
-    return MupWeight(weight.path, shape, base_shape, role, std, 1 / inputs, units / inputs, tied)
 
 
 def _inputs_and_units(weight: ModelWeight) -> tuple[int, float]:
-    """Return the number of inputs of a unit, 1 for a vector or an embedding, and the number of units."""
+    """Return the inputs of a unit, 1 for a vector or an embedding, and the number of units."""
     if weight.name == "embeddings":
         return 1, weight.shape[-1]
     inputs = weight.fans[0] if weight.fans else 1
     return inputs, math.prod(weight.shape) / inputs
+
+
+def _role(weight: ModelWeight, input_ratio: float, unit_ratio: float) -> Role:
+    if input_ratio == 1 and unit_ratio == 1:
+        return "fixed"
+    if weight.fans is None:
+        return "vector"
+    if input_ratio == 1:
+        return "input"
+    if unit_ratio == 1:
+        return "output"
+    return "hidden"

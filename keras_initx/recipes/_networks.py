@@ -45,16 +45,16 @@ def selu(model: keras.Model) -> Recipe:
     Reference:
         Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", NIPS 2017.
     """
-    return for_model(
-        {"*kernel": "initx.lecun_normal", "*bias": "zeros"}, check_model("model", model)
-    )
+    check_model("model", model)
+    return for_model({"*kernel": "initx.lecun_normal", "*bias": "zeros"}, model)
 
 
 def orthogonal_rnn(model: keras.Model) -> Recipe:
-    """Return rules for recurrent networks: recurrent kernels orthogonal in each gate, forget-gate biases 1.
+    """Return rules for recurrent networks: orthogonal recurrent kernels, forget-gate biases 1.
 
-    Input kernels get Glorot uniform weights. Weights of other layers are initialized by their own
-    layers. Recurrent cells must have their default names.
+    Recurrent kernels are orthogonal in each gate. Input kernels get Glorot uniform weights. Weights
+    of other layers are initialized by their own layers. Recurrent cells must have their default
+    names.
 
     Args:
         model: See `selu`.
@@ -83,17 +83,19 @@ def orthogonal_rnn(model: keras.Model) -> Recipe:
         "*simple_rnn_cell*/recurrent_kernel": Orthogonal(),
         "*lstm_cell*/bias": LSTMForgetBias(1.0),
     }
-    found = for_model(recipe, check_model("model", model))
+    check_model("model", model)
+    found = for_model(recipe, model)
     if not found:
         raise ValueError(
             "`model` must have an LSTM, a GRU or a simple RNN whose cell has its default name. "
             f"Received: model={model.name!r}"
         )
-    return {**found, "*_cell*/kernel": "initx.glorot_uniform"}
+    found["*_cell*/kernel"] = "initx.glorot_uniform"
+    return found
 
 
 def spectral(model: keras.Model) -> Recipe:
-    """Return the rules of the spectral condition, for training dynamics that do not depend on the width.
+    """Return the rules of the spectral condition, for training that does not depend on the width.
 
     The kernels of dense, einsum, attention and recurrent layers get a multiple of a random
     orthogonal matrix: all singular values are `sqrt(fan_out / fan_in)`. Convolutions get
@@ -126,24 +128,32 @@ def spectral(model: keras.Model) -> Recipe:
         Yang, Simon and Bernstein, "A spectral condition for feature learning", arXiv:2310.17813,
         2023.
     """
-    kernels = [
-        weight
-        for weight in find_weights(check_model("model", model))
-        if weight.path.endswith("kernel")
-    ]
-    gains = {weight.path: _spectral_gain(weight) for weight in kernels}
-    recipe: Recipe = {path: Orthogonal(gain=gain) for path, gain in gains.items() if gain}
-    others: Recipe = {} if all(gains.values()) else {"*kernel": "initx.spectral"}
-    return for_model({**recipe, **others, "*bias": "zeros"}, model)
+    recipe: Recipe = {}
+    has_others = False
+    for weight in find_weights(check_model("model", model)):
+        if not weight.path.endswith("kernel"):
+            continue
+        gain = _spectral_gain(weight)
+        if gain is None:
+            has_others = True
+        else:
+            recipe[weight.path] = Orthogonal(gain=gain)
+    if has_others:
+        recipe["*kernel"] = "initx.spectral"
+    recipe["*bias"] = "zeros"
+    return for_model(recipe, model)
 
 
 def _spectral_gain(weight: ModelWeight) -> float | None:
     """Return the singular values of a kernel that is a matrix, otherwise `None`."""
-    if not (weight.axes and weight.fans) or sorted(sum(weight.axes, ())) != list(
-        range(len(weight.shape))
-    ):
+    if weight.axes is None or weight.fans is None:
         return None
-    return math.sqrt(weight.fans[1] / weight.fans[0])
+    input_axes, unit_axes = weight.axes
+    all_axes = list(range(len(weight.shape)))
+    if sorted((*input_axes, *unit_axes)) != all_axes:
+        return None
+    fan_in, fan_out = weight.fans
+    return math.sqrt(fan_out / fan_in)
 
 
 # The branch kernels of residual networks in KerasHub and `keras.applications`; number 0 is on the
@@ -202,7 +212,8 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
     if isinstance(branches, keras.Model):
         found = _depth(paths(branches))
         check_branches_are_added("branches", branches, f"*_block*_{found}_conv/kernel")
-        depth = found if depth is None else depth
+        if depth is None:
+            depth = found
     if strict:
         check_not_normalized("branches", branches, "`zero_residual`")
     if depth is None:
@@ -213,14 +224,13 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
         raise ValueError(f"`depth` must be at least 2. Received: {depth=!r}")
     factor = count ** (-1 / (2 * depth - 2))
     he = VarianceScaling(2.0, "fan_out", "truncated_normal")
-    recipe: Recipe = {
-        f"*_block*_{depth}_conv/kernel": "zeros",
-        **{f"*_block*_{place}_conv/kernel": Scaled(he, factor) for place in range(1, depth)},
-        "*_block*_conv/kernel": he,
-        "*predictions/kernel": "zeros",
-        "*kernel": "initx.he_normal",
-        "*bias": "zeros",
-    }
+    recipe: Recipe = {f"*_block*_{depth}_conv/kernel": "zeros"}
+    for place in range(1, depth):
+        recipe[f"*_block*_{place}_conv/kernel"] = Scaled(he, factor)
+    recipe["*_block*_conv/kernel"] = he
+    recipe["*predictions/kernel"] = "zeros"
+    recipe["*kernel"] = "initx.he_normal"
+    recipe["*bias"] = "zeros"
     return for_model(recipe, branches)
 
 
@@ -257,18 +267,18 @@ def zero_residual(model: keras.Model) -> Recipe:
         arXiv:1706.02677, 2017, section 5.1, for the scale of the last normalization.
     """
     found = paths(check_model("model", model))
+    candidates: list[tuple[str, ...]] = []
     last = _depth(found)
     if last:
-        check_branches_are_added("model", model, f"*_block*_{last}_conv/kernel")
-    convolutions = (
-        ((f"*_block*_{last}_bn/gamma",), (f"*_block*_{last}_conv/kernel",)) if last else ()
-    )
-    for patterns in (*convolutions, *_PROJECTIONS):
+        last_kernel = f"*_block*_{last}_conv/kernel"
+        check_branches_are_added("model", model, last_kernel)
+        candidates = [(f"*_block*_{last}_bn/gamma",), (last_kernel,)]
+    for patterns in [*candidates, *_PROJECTIONS]:
         if all(fnmatch.filter(found, pattern) for pattern in patterns):
             return dict.fromkeys(patterns, "zeros")
-    known = " or ".join(repr(pattern) for pattern in (_FIRST_KERNEL, _PROJECTIONS[0]))
     raise ValueError(
-        f"`model` must have branches with kernels that match {known}. For other names write your own rules, e.g. "
+        f"`model` must have branches with kernels that match {_FIRST_KERNEL!r} or "
+        f"{_PROJECTIONS[0]!r}. For other names write your own rules, e.g. "
         f'{{"*/last/kernel": "zeros"}}. Received: model={model.name!r} with {found[0]!r}'
     )
 

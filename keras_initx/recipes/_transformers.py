@@ -34,56 +34,12 @@ _VALUES = (
     _FEEDFORWARD_OUTPUT,
 )
 
-
 # The decoder of an encoder-decoder.
 _DECODER = "*decoder"
 
 
-def _blocks(layers: Layers) -> tuple[int, int]:
-    """Return the number of blocks of the only stack and 0, or those of an encoder and of a decoder.
-
-    Raises:
-        TypeError: If `layers` is neither a model nor one or two integers.
-        ValueError: If it is not positive, or a model with other names.
-    """
-    if isinstance(layers, tuple) and len(layers) == 2:
-        return int(check_count("layers", layers[0])), int(check_count("layers", layers[1]))
-    if not isinstance(layers, keras.Model):
-        return int(check_count("layers", layers)), 0
-    outputs = matched("layers", layers, *_VALUES)
-    decoder = len(fnmatch.filter(outputs, f"{_DECODER}*"))
-    if 0 < decoder < len(outputs):
-        return len(outputs) - decoder, decoder
-    if crossing := _crosses(layers):
-        raise ValueError(
-            "`layers` must be a model with one stack of blocks, or with an encoder and a decoder where the paths of "
-            "the decoder's weights, and only those, contain 'decoder'; otherwise pass the two numbers and edit the "
-            f"patterns in the returned dict. Received: layers={layers.name!r} with {crossing[0]!r}"
-        )
-    return len(outputs), 0
-
-
-def _crosses(model: keras.Model) -> list[str]:
-    """Return the paths of the weights of cross-attention."""
-    return fnmatch.filter(paths(model), "*cross_attention*")
-
-
-def _values(factor: float, decoder_factor: float | None) -> Recipe:
-    """Return rules for value and output kernels; those of a decoder beside an encoder come first."""
-    decoder = (
-        {f"{_DECODER}{pattern}": decoder_factor for pattern in _VALUES} if decoder_factor else {}
-    )
-    factors = {**decoder, **dict.fromkeys(_VALUES, factor)}
-    return {pattern: Scaled(_glorot(), factor) for pattern, factor in factors.items()}
-
-
-def _glorot() -> VarianceScaling:
-    """Return the Glorot normal initializer of the papers, which is not truncated."""
-    return VarianceScaling(mode="fan_avg", distribution="untruncated_normal")
-
-
 def gpt2(layers: keras.Model | int) -> Recipe:
-    """Return the rules of GPT-2: weights from `N(0, 0.02²)`, smaller in layers that add to the residual stream.
+    """Return the rules of GPT-2: weights from `N(0, 0.02²)`, smaller at the ends of branches.
 
     Each of the `L` blocks has two projections that add to the residual stream. Their kernels get
     the standard deviation `0.02 / sqrt(2 L)`. Position embeddings get 0.01, as in OpenAI's code,
@@ -110,14 +66,16 @@ def gpt2(layers: keras.Model | int) -> Recipe:
         Radford, Wu, Child, Luan, Amodei and Sutskever, "Language models are unsupervised multitask
         learners", OpenAI 2019, section 2.3, and `src/model.py` of its code.
     """
-    if isinstance(layers, keras.Model) and _crosses(layers):
-        raise ValueError(
-            "`layers` must be a model without cross-attention, for which GPT-2 has no rules: use `t_fixup` or "
-            f"`deepnorm`. Received: layers={layers.name!r} with {_crosses(layers)[0]!r}"
-        )
-    residual = 0.02 / math.sqrt(
-        2 * count_of("layers", layers, _ATTENTION_OUTPUT, _FEEDFORWARD_OUTPUT)
-    )
+    if isinstance(layers, keras.Model):
+        crossing = _cross_attention(layers)
+        if crossing:
+            raise ValueError(
+                "`layers` must be a model without cross-attention, for which GPT-2 has no rules: "
+                f"use `t_fixup` or `deepnorm`. Received: layers={layers.name!r} with "
+                f"{crossing[0]!r}"
+            )
+    blocks = count_of("layers", layers, _ATTENTION_OUTPUT, _FEEDFORWARD_OUTPUT)
+    residual = 0.02 / math.sqrt(2 * blocks)
     recipe: Recipe = {
         _ATTENTION_OUTPUT: RandomNormal(stddev=residual),
         _FEEDFORWARD_OUTPUT: RandomNormal(stddev=residual),
@@ -177,21 +135,18 @@ def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> R
     if strict:
         check_not_normalized("layers", layers, "`gpt2` or `deepnorm`")
     embedded = (9 * encoder) ** -0.25
-    factor = embedded if part == "decoder" and not decoder else 0.67 * encoder**-0.25
+    if part == "decoder" and not decoder:
+        factor = embedded
+    else:
+        factor = 0.67 * encoder**-0.25
     decoder_factor = (9 * decoder) ** -0.25 if decoder else None
     embedding = VarianceScaling(1.0, "fan_out", "untruncated_normal")
-    own_table = (
-        {f"{_DECODER}*token_embedding/embeddings": Scaled(embedding, decoder_factor)}
-        if decoder_factor
-        else {}
-    )
-    recipe: Recipe = {
-        **_values(factor, decoder_factor),
-        "*kernel": _glorot(),
-        **own_table,
-        "*token_embedding/embeddings": Scaled(embedding, embedded),
-        "*bias": "zeros",
-    }
+    recipe = _values(factor, decoder_factor)
+    recipe["*kernel"] = _glorot()
+    if decoder_factor is not None:
+        recipe[f"{_DECODER}*token_embedding/embeddings"] = Scaled(embedding, decoder_factor)
+    recipe["*token_embedding/embeddings"] = Scaled(embedding, embedded)
+    recipe["*bias"] = "zeros"
     return for_model(recipe, layers)
 
 
@@ -234,13 +189,64 @@ def deepnorm(layers: Layers) -> Recipe:
         arXiv:2203.00555, 2022, figure 2.
     """
     encoder, decoder = _blocks(layers)
-    beta = 0.87 * (encoder**4 * decoder) ** (-1 / 16) if decoder else (8 * encoder) ** -0.25
-    recipe: Recipe = {
-        **_values(beta, (12 * decoder) ** -0.25 if decoder else None),
-        "*/query/kernel": _glorot(),
-        "*/key/kernel": _glorot(),
-    }
+    if decoder:
+        beta = 0.87 * (encoder**4 * decoder) ** (-1 / 16)
+        recipe = _values(beta, (12 * decoder) ** -0.25)
+    else:
+        beta = (8 * encoder) ** -0.25
+        recipe = _values(beta, None)
+    recipe["*/query/kernel"] = _glorot()
+    recipe["*/key/kernel"] = _glorot()
     return for_model(recipe, layers)
+
+
+def _blocks(layers: Layers) -> tuple[int, int]:
+    """Return the number of blocks of the only stack and 0, or those of an encoder and of a decoder.
+
+    Raises:
+        TypeError: If `layers` is neither a model nor one or two integers.
+        ValueError: If it is not positive, or a model with other names.
+    """
+    if isinstance(layers, tuple) and len(layers) == 2:
+        encoder = int(check_count("layers", layers[0]))
+        decoder = int(check_count("layers", layers[1]))
+        return encoder, decoder
+    if not isinstance(layers, keras.Model):
+        return int(check_count("layers", layers)), 0
+    outputs = matched("layers", layers, *_VALUES)
+    decoder = len(fnmatch.filter(outputs, f"{_DECODER}*"))
+    if 0 < decoder < len(outputs):
+        return len(outputs) - decoder, decoder
+    crossing = _cross_attention(layers)
+    if crossing:
+        raise ValueError(
+            "`layers` must be a model with one stack of blocks, or with an encoder and a decoder "
+            "where the paths of the decoder's weights, and only those, contain 'decoder'; "
+            "otherwise pass the two numbers and edit the patterns in the returned dict. Received: "
+            f"layers={layers.name!r} with {crossing[0]!r}"
+        )
+    return len(outputs), 0
+
+
+def _cross_attention(model: keras.Model) -> list[str]:
+    """Return the paths of the weights of cross-attention."""
+    return fnmatch.filter(paths(model), "*cross_attention*")
+
+
+def _values(factor: float, decoder_factor: float | None) -> Recipe:
+    """Return rules for value and output kernels, first those of a decoder beside an encoder."""
+    recipe: Recipe = {}
+    if decoder_factor is not None:
+        for pattern in _VALUES:
+            recipe[f"{_DECODER}{pattern}"] = Scaled(_glorot(), decoder_factor)
+    for pattern in _VALUES:
+        recipe[pattern] = Scaled(_glorot(), factor)
+    return recipe
+
+
+def _glorot() -> VarianceScaling:
+    """Return the Glorot normal initializer of the papers, which is not truncated."""
+    return VarianceScaling(mode="fan_avg", distribution="untruncated_normal")
 
 
 def gemma(model: keras.Model) -> Recipe:
@@ -274,18 +280,13 @@ def gemma(model: keras.Model) -> Recipe:
         2024, by its code.
     """
     embeddings = "*token_embedding/embeddings"
-    matched(
-        "model",
-        model,
-        "*decoder_block_*/ffw_gating/kernel",
-        embeddings,
-        otherwise="write your own rules",
-    )
+    patterns = ("*decoder_block_*/ffw_gating/kernel", embeddings)
+    matched("model", model, *patterns, otherwise="write your own rules")
     return dict.fromkeys(("*decoder_block_*kernel", embeddings), RandomNormal(stddev=0.01))
 
 
 def t5(model: keras.Model) -> Recipe:
-    """Return the rules of T5: LeCun normal kernels, query kernels smaller, and token embeddings from `N(0, 1)`.
+    """Return the rules of T5: LeCun normal kernels, smaller for queries, embeddings from `N(0, 1)`.
 
     Kernels get `N(0, 1 / fan_in)`. T5's attention does not divide by the square root of the size
     `k` of its heads, so query kernels are divided by it: they get `N(0, 1 / (d k))`, where `d` is
@@ -320,11 +321,9 @@ def t5(model: keras.Model) -> Recipe:
         transformer", JMLR 2020, by its code in Mesh TensorFlow. `T5PreTrainedModel` in Hugging
         Face's transformers.
     """
-    queries, biases, embeddings = (
-        "*query_projector/kernel",
-        "*self_attention/embeddings",
-        "*token_embedding/embeddings",
-    )
+    queries = "*query_projector/kernel"
+    biases = "*self_attention/embeddings"
+    embeddings = "*token_embedding/embeddings"
     matched("model", model, queries, biases, embeddings, otherwise="write your own rules")
     size, width = matching(model, queries)[0].shape
     heads = matching(model, biases)[0].shape[-1]

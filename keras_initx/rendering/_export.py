@@ -4,7 +4,6 @@ import base64
 import csv
 import html
 import io
-import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,9 @@ def finite(value: Any) -> Any:
         return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def as_json(value: Any, *, indent: int | None = None) -> str:
@@ -30,7 +31,9 @@ def as_json(value: Any, *, indent: int | None = None) -> str:
 def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return `rows` as CSV, with a column for each key that occurs in any row."""
     records = list(rows)
-    columns = list(dict.fromkeys(itertools.chain.from_iterable(records)))
+    columns: dict[str, None] = {}  # as a set in the order of first occurrence
+    for record in records:
+        columns.update(dict.fromkeys(record))
     file = io.StringIO()
     writer = csv.DictWriter(file, columns, lineterminator="\n")
     writer.writeheader()
@@ -39,22 +42,25 @@ def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; }
+body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
 th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
 td[style*="left"] { white-space: normal; } th { border-bottom: 2px solid #888; }
-img { max-width: 100%; height: auto; } .remarks { font-size: 1.05rem; } .quiet { color: #666; font-size: 0.85rem; }
+img { max-width: 100%; height: auto; }
+.remarks { font-size: 1.05rem; } .quiet { color: #666; font-size: 0.85rem; }
 """
 
 
 def page(title: str, parts: Iterable[str]) -> str:
     """Return a page with a title and `parts` of HTML."""
     title = html.escape(title)
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-    head += f"<style>{_STYLE}</style>"
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head += f"<title>{title}</title><style>{_STYLE}</style>"
     body = "\n".join([f"<h1>{title}</h1>", *parts])
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+    html_element = f'<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>'
+    return f"<!doctype html>\n{html_element}\n"
 
 
 def section(heading: str, *parts: str) -> str:
@@ -64,12 +70,12 @@ def section(heading: str, *parts: str) -> str:
 
 def paragraphs(lines: Iterable[str], style: str = "remarks") -> str:
     """Return `lines` as paragraphs, in the style `"remarks"` or `"quiet"`."""
-    return f'<div class="{style}">{"".join(f"<p>{html.escape(line)}</p>" for line in lines)}</div>'
+    content = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+    return f'<div class="{style}">{content}</div>'
 
 
 def image(png: bytes, caption: str) -> str:
     """Return an embedded picture with a heading."""
     pixels = base64.b64encode(png).decode()
-    return section(
-        caption, f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{pixels}">'
-    )
+    element = f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{pixels}">'
+    return section(caption, element)

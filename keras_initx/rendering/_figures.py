@@ -28,7 +28,9 @@ __all__ = [
     "tidy",
 ]
 
-BLUE, PALE_BLUE, RED = "#3069a8", "#9db8d6", "#c0392b"
+BLUE = "#3069a8"
+PALE_BLUE = "#9db8d6"
+RED = "#c0392b"
 # The colorblind-safe palette of Okabe and Ito.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 # The color of an initializer in all plots: distinct for the colorblind too, at least 3 to 1 in
@@ -54,11 +56,13 @@ def color_of(name: str) -> str:
     Arguments in the name do not count: `"Sparse(gain='relu')"` has the color of `"initx.sparse"`.
     Names that are not in the table get one of a few other colors by a checksum.
     """
-    key = re.sub(
-        "(?<=[a-z])(?=[A-Z])", "_", re.split(r"[(\[, ]", name.removeprefix("initx."))[0]
-    ).lower()
-    known = _INITIALIZERS.get(key) or _INITIALIZERS.get(f"{key}_normal")
-    return known or _OTHERS[zlib.crc32(key.encode()) % len(_OTHERS)]
+    class_or_id = re.split(r"[(\[, ]", name.removeprefix("initx."))[0]
+    key = re.sub("(?<=[a-z])(?=[A-Z])", "_", class_or_id).lower()
+    for known in (key, f"{key}_normal"):
+        if known in _INITIALIZERS:
+            return _INITIALIZERS[known]
+    checksum = zlib.crc32(key.encode())
+    return _OTHERS[checksum % len(_OTHERS)]
 
 
 class Plot(NamedTuple):
@@ -80,9 +84,8 @@ def new_figure(title: str = "", *, size: tuple[float, float], extra: str = "plot
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    figure: Figure = import_optional("matplotlib.figure", extra).Figure(
-        figsize=size, layout="constrained"
-    )
+    matplotlib_figure = import_optional("matplotlib.figure", extra)
+    figure: Figure = matplotlib_figure.Figure(figsize=size, layout="constrained")
     if title:
         figure.suptitle(title, fontsize=10, parse_math=False)
     return figure
@@ -107,8 +110,9 @@ def save_figure(figure: "Figure", path: str | Path | None) -> "Figure":
         ValueError: If the suffix is not that of a supported format.
     """
     if path is not None:
+        image_format = Path(path).suffix[1:].lower()
         with _files.replacing(path) as partial:
-            figure.savefig(partial, format=Path(path).suffix[1:].lower(), **_SAVING)
+            figure.savefig(partial, format=image_format, **_SAVING)
     return figure
 
 
@@ -122,7 +126,9 @@ def as_png(figure: "Figure") -> bytes:
 def save_plots(plots: Iterable[Plot], folder: Path, suffix: str) -> list[Path]:
     """Write plots to files named after them in `folder`, and return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {folder / f"{plot.name}.{suffix}": plot.figure for plot in plots}
-    for path, figure in paths.items():
-        save_figure(figure, path)
-    return list(paths)
+    paths = []
+    for plot in plots:
+        path = folder / f"{plot.name}.{suffix}"
+        save_figure(plot.figure, path)
+        paths.append(path)
+    return paths

@@ -61,25 +61,32 @@ class Table(NamedTuple):
     @classmethod
     def of(cls, columns: Sequence[Column[Row]], rows: Iterable[Row]) -> "Table":
         """Return the table of `rows` with these `columns`."""
-        return cls(
-            tuple(column.header for column in columns),
-            tuple(tuple(str(column.cell(row)) for column in columns) for row in rows),
-            tuple(column.is_text for column in columns),
-        )
+        texts = []
+        for row in rows:
+            texts.append(tuple(str(column.cell(row)) for column in columns))
+        headers = tuple(column.header for column in columns)
+        are_text = tuple(column.is_text for column in columns)
+        return cls(headers, tuple(texts), are_text)
 
     def as_text(self, *, rule: bool = False) -> str:
         """Return the table as aligned columns, with a line below the headers if `rule`."""
-        parts = (
-            itertools.zip_longest(*(cell.split("\n") for cell in row), fillvalue="")
-            for row in self.rows
-        )
-        rows = [*([self.headers] if self.headers else []), *itertools.chain(*parts)]
-        widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            (" " * GAP).join(map(_padded, row, widths, self.are_text)).rstrip() for row in rows
-        ]
+        rows: list[tuple[str, ...]] = []
+        if self.headers:
+            rows.append(self.headers)
+        for row in self.rows:
+            # A cell may have several lines.
+            cells = [cell.split("\n") for cell in row]
+            rows.extend(itertools.zip_longest(*cells, fillvalue=""))
+        widths = []
+        for column in zip(*rows, strict=True):
+            widths.append(max(text_width(cell) for cell in column))
+        lines = []
+        for row in rows:
+            padded = map(_padded, row, widths, self.are_text)
+            lines.append((" " * GAP).join(padded).rstrip())
         if rule:
-            lines.insert(1, "-" * max(map(len, lines)))
+            longest = max(len(line) for line in lines)
+            lines.insert(1, "-" * longest)
         return "".join(f"{line}\n" for line in lines)
 
     def as_html(self) -> str:
@@ -89,41 +96,54 @@ class Table(NamedTuple):
         return f'<div style="overflow-x: auto"><table>{head}<tbody>{body}</tbody></table></div>'
 
     def _html_row(self, row: tuple[str, ...], tag: str) -> str:
-        cells = (
-            f'<{tag} style="text-align: {"left" if is_text else "right"}">{html.escape(cell)}</{tag}>'
-            for cell, is_text in zip(row, self.are_text, strict=True)
-        )
+        cells = []
+        for cell, is_text in zip(row, self.are_text, strict=True):
+            alignment = "left" if is_text else "right"
+            cells.append(f'<{tag} style="text-align: {alignment}">{html.escape(cell)}</{tag}>')
         return f"<tr>{''.join(cells)}</tr>"
 
     def as_markdown(self) -> str:
         """Return the table as Markdown with escaped cells. Cells in backticks are code."""
-        rule = ("---" if is_text else "---:" for is_text in self.are_text)
-        rows = [self.headers, tuple(rule), *(tuple(map(_escaped, row)) for row in self.rows)]
-        return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        rule = ["---" if is_text else "---:" for is_text in self.are_text]
+        lines = [_markdown_row(self.headers), _markdown_row(rule)]
+        for row in self.rows:
+            lines.append(_markdown_row([_escaped(cell) for cell in row]))
+        return "".join(lines)
 
     def as_rich(self, **options: Any) -> Any:
         """Return a `rich.table.Table`, created with these options."""
         from rich import box, table, text
 
-        grid = table.Table(**{"box": box.SIMPLE_HEAD, **options})
+        options.setdefault("box", box.SIMPLE_HEAD)
+        grid = table.Table(**options)
         for header, is_text in zip(self.headers, self.are_text, strict=True):
+            title = text.Text(header)
             # The first column holds names, which must not be wrapped.
-            grid.add_column(
-                text.Text(header), justify="left" if is_text else "right", no_wrap=not grid.columns
-            )
+            is_first = not grid.columns
+            grid.add_column(title, justify="left" if is_text else "right", no_wrap=is_first)
         for row in self.rows:
-            grid.add_row(*map(text.Text, row))
+            grid.add_row(*[text.Text(cell) for cell in row])
         return grid
 
 
 def _padded(cell: str, width: int, is_text: bool) -> str:
     space = " " * (width - text_width(cell))
-    return cell + space if is_text else space + cell
+    if is_text:
+        return cell + space
+    return space + cell
 
 
 def text_width(text: str) -> int:
     """Return the width of `text` in terminal characters."""
-    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
+    width = 0
+    for sign in text:
+        is_wide = unicodedata.east_asian_width(sign) in "WF"
+        width += 2 if is_wide else 1
+    return width
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _escaped(cell: str) -> str:
@@ -135,32 +155,41 @@ def _escaped(cell: str) -> str:
 
 def narrow(columns: Iterable[Column[Row]]) -> list[Column[Row]]:
     """Return the columns for a table that fits a terminal."""
-    return [_wrapped(column) for column in columns if not column.wide_only]
+    result = []
+    for column in columns:
+        if column.wide_only:
+            continue
+        if column.max_width is not None:
+            column = _wrapped(column, column.max_width)
+        result.append(column)
+    return result
 
 
-def _wrapped(column: Column[Row]) -> Column[Row]:
-    if column.max_width is None:
-        return column
-    wrapper = _Wrapper(column.max_width, subsequent_indent=" ")
-    return dataclasses.replace(
-        column, cell=lambda row: "\n".join(wrapper.wrap(str(column.cell(row))))
-    )
+def _wrapped(column: Column[Row], width: int) -> Column[Row]:
+    wrapper = _Wrapper(width, subsequent_indent=" ")
+
+    def wrapped_cell(row: Row) -> str:
+        lines = wrapper.wrap(str(column.cell(row)))
+        return "\n".join(lines)
+
+    return dataclasses.replace(column, cell=wrapped_cell)
 
 
 class _Wrapper(textwrap.TextWrapper):
-    """A wrapper that breaks `initx.sparse(gain=relu)` before the arguments rather than within a word."""
+    """A wrapper that breaks `initx.sparse(gain=relu)` before the arguments, not within a word."""
 
     wordsep_re = re.compile(r"(\s+)|(?=\()|(?<=,)")
 
 
 def filled(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> list[Column[Row]]:
     """Return the columns that have a value in any row."""
-    return [column for column in columns if any(map(column.cell, rows))]
+    return [column for column in columns if any(column.cell(row) for row in rows)]
 
 
 def legend(columns: Iterable[Column[Row]]) -> str:
     """Return the notes of the columns as text."""
-    return " ".join(f"{column.header}: {column.note}." for column in columns if column.note)
+    notes = [f"{column.header}: {column.note}." for column in columns if column.note]
+    return " ".join(notes)
 
 
 class Tabular(abc.ABC, Generic[Row]):
@@ -189,10 +218,13 @@ class Tabular(abc.ABC, Generic[Row]):
         return []
 
     def _text_columns(self) -> Sequence[Column[Row]]:
-        """Return the columns of the text: all of them, or those of a narrow table if the terminal is too narrow."""
+        """Return the columns of the text: all, or those of a narrow table on a narrow terminal."""
         columns = self._columns()
-        width = Table.of(columns, self._rows()).as_text().index("\n")
-        return columns if width <= shutil.get_terminal_size().columns else narrow(columns)
+        text = Table.of(columns, self._rows()).as_text()
+        width_of_headers = text.index("\n")
+        if width_of_headers <= shutil.get_terminal_size().columns:
+            return columns
+        return narrow(columns)
 
     def __str__(self) -> str:
         table = Table.of(self._text_columns(), self._rows()).as_text(rule=self._has_rule)
@@ -202,8 +234,11 @@ class Tabular(abc.ABC, Generic[Row]):
         return f"<{type(self).__name__}{self._headline()}>"
 
     def _repr_html_(self) -> str:
-        table = Table.of(self._columns(), self._rows()).as_html()
-        return "".join([table, *(f"<p>{html.escape(line)}</p>" for line in self._below() if line)])
+        parts = [Table.of(self._columns(), self._rows()).as_html()]
+        for line in self._below():
+            if line:
+                parts.append(f"<p>{html.escape(line)}</p>")
+        return "".join(parts)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -222,7 +257,8 @@ class WeightTable(Tabular[Row]):
 
     def to_csv(self) -> str:
         """Return the result as CSV, with a row for each weight."""
-        return as_csv([dataclasses.asdict(weight) for weight in self.weights])  # type: ignore[call-overload]
+        rows: list[Any] = self.weights  # of dataclasses, which a type variable cannot say
+        return as_csv([dataclasses.asdict(row) for row in rows])
 
     def _rows(self) -> Sequence[Row]:
         return self.weights
@@ -232,9 +268,13 @@ class WeightTable(Tabular[Row]):
         return ""
 
     def _headline(self) -> str:
-        return (
-            f": {self._summary()[:-1]}" if self._summary() else f" of {len(self.weights)} weights"
-        )
+        summary = self._summary()
+        if summary:
+            return f": {summary[:-1]}"
+        return f" of {len(self.weights)} weights"
 
     def _below(self) -> list[str]:
-        return ["", self._summary()] if self._summary() else []
+        summary = self._summary()
+        if summary:
+            return ["", summary]
+        return []

@@ -10,13 +10,18 @@ __all__ = ["is_rich", "progress", "status"]
 
 
 def is_rich(stream: TextIO | None) -> bool:
-    """Return whether `stream` is a terminal and rich is installed. Python has `None` for a closed stream."""
-    return stream is not None and stream.isatty() and importlib.util.find_spec("rich") is not None
+    """Return whether `stream` is a terminal and rich is installed.
+
+    Python has `None` for a closed stream.
+    """
+    if stream is None or not stream.isatty():
+        return False
+    return importlib.util.find_spec("rich") is not None
 
 
 @contextlib.contextmanager
 def status() -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows a status text, replacing the last one, for the duration of the block."""
+    """Yield a function that shows a text, in place of the last one, until the block ends."""
     if not is_rich(sys.stderr):
         yield lambda text: None
         return
@@ -47,8 +52,8 @@ def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None
         TimeRemainingColumn,
     )
 
-    done = "{task.description}", BarColumn(), MofNCompleteColumn(), f"{unit},"
-    times = TimeElapsedColumn(), "elapsed,", TimeRemainingColumn(), "left"
+    done = ("{task.description}", BarColumn(), MofNCompleteColumn(), f"{unit},")
+    times = (TimeElapsedColumn(), "elapsed,", TimeRemainingColumn(), "left")
     # Compiling a new model takes longer than an epoch. A long averaging window covers both.
     with Progress(*done, *times, console=Console(stderr=True), speed_estimate_period=600) as bar:
         # Before the first step a model may be built and compiled, which takes long.

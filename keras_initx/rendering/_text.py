@@ -1,18 +1,19 @@
 """Numbers and lists in sentences."""
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 
-__all__ = ["counted", "listed", "number", "ranges", "short_number", "shortened"]
+__all__ = ["counted", "format_metric", "listed", "ranges", "short_number", "shortened"]
 
 
-def number(value: float) -> str:
+def format_metric(value: float) -> str:
     """Format a number with a suitable precision for accuracies and losses."""
     if math.isnan(value):
         return "-"
     value += 0.0  # removes the sign of a zero
-    return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 100 else f"{value:.2g}"
+    if value == 0 or 1e-3 <= abs(value) < 100:
+        return f"{value:.3f}"
+    return f"{value:.2g}"
 
 
 def short_number(value: float) -> str:
@@ -20,27 +21,44 @@ def short_number(value: float) -> str:
     if not math.isfinite(value):
         return str(value)
     mantissa, mark, exponent = f"{value:.2g}".partition("e")
-    return f"{mantissa}e{int(exponent)}" if mark else mantissa
+    if not mark:
+        return mantissa
+    return f"{mantissa}e{int(exponent)}"
 
 
 def counted(count: int, noun: str) -> str:
     """Format a count with its noun."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    if count == 1:
+        return f"{count} {noun}"
+    return f"{count} {noun}s"
 
 
 def ranges(numbers: Iterable[int]) -> str:
     """Format numbers in their shortest form: `2, 4-7`."""
-    # Within a run, numbers and their positions grow alike.
-    groups = itertools.groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0])
-    runs = [[n for _, n in group] for _, group in groups]
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    texts = []
+    for run in runs:
+        if len(run) == 1:
+            texts.append(f"{run[0]}")
+        else:
+            texts.append(f"{run[0]}-{run[-1]}")
+    return ", ".join(texts)
 
 
 def shortened(name: str, length: int) -> str:
     """Truncate a name at the start."""
-    return name if len(name) <= length else f"…{name[1 - length :]}"
+    if len(name) <= length:
+        return name
+    return f"…{name[1 - length :]}"
 
 
 def listed(names: Sequence[str]) -> str:
     """Join names as part of a sentence."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    if len(names) == 1:
+        return names[0]
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from keras_initx.rendering import Column, Plot, counted, number
+from keras_initx.rendering import Column, Plot, counted, format_metric
 from keras_initx.studies._metric import metric_range, resolve_metric, sign, unify_metric_names
 from keras_initx.studies._plan import Round, check_keys, draw_seed, plan_rounds, stage_key
 from keras_initx.studies._plots import label_rows, label_steps, new_plot
@@ -158,7 +158,7 @@ class RestartStudy(Result):
             done = counted(self._trained, "epoch")
             return [f"The search is not finished. Draw {best['draw']} leads after {done}."]
         lines = [
-            f"Draw {best['draw']}, seed {self.seed}, came out best: {self.monitor} {number(self.score)} "
+            f"Draw {best['draw']}, seed {self.seed}, came out best: {self.monitor} {format_metric(self.score)} "
             f"after {self._trained} epochs."
         ]
         gain = self.gain()
@@ -168,7 +168,7 @@ class RestartStudy(Result):
         ci_low, ci_high = sorted((factor * gain["ci_low"], factor * gain["ci_high"]))
         lines.append(
             f"Trained again with the examples in {gain['pairs']} other orders, it is {word} by "
-            f"{number(abs(gain['difference']))} ({number(ci_low)} to {number(ci_high)}, 95 %) than draws that took no "
+            f"{format_metric(abs(gain['difference']))} ({format_metric(ci_low)} to {format_metric(ci_high)}, 95 %) than draws that took no "
             "part."
         )
         if gain["significant"]:
@@ -179,7 +179,7 @@ class RestartStudy(Result):
                 f"take {needed_repeats(gain['repeats_needed'])}."
             )
         if gain["selection_bias"] > 0:
-            bias = number(gain["selection_bias"])
+            bias = format_metric(gain["selection_bias"])
             lines.append(
                 f"In the search it looked better by {bias} than in these runs: that was luck."
             )
@@ -201,7 +201,9 @@ class RestartStudy(Result):
             Column("draw", lambda row: row["draw"]),
             Column("seed", lambda row: row["seed"]),
             Column("epochs", lambda row: row["last"].get("epoch", "-")),
-            Column(self.monitor, lambda row: number(row["last"].get(self.monitor, math.nan))),
+            Column(
+                self.monitor, lambda row: format_metric(row["last"].get(self.monitor, math.nan))
+            ),
             Column("status", lambda row: row["status"], is_text=True),
         ]
 
@@ -249,7 +251,9 @@ class RestartStudy(Result):
         best = self.draws[0]
         found = "none trained"
         if best["status"] in _TRAINED and self._trained:
-            found = f"the best is draw {best['draw']} with {self.monitor} {number(self.score)}"
+            found = (
+                f"the best is draw {best['draw']} with {self.monitor} {format_metric(self.score)}"
+            )
             found += " so far" if self._is_unfinished else ""
         return f" of {counted(len(self.draws), 'draw')}: {found}"
 

@@ -17,10 +17,10 @@ from keras_initx.rendering import (
     as_csv,
     as_json,
     counted,
+    format_metric,
     legend,
     listed,
     narrow,
-    number,
     paragraphs,
     ranges,
     section,
@@ -49,8 +49,11 @@ _PAIR_COLUMNS: list[Column[Record]] = [
     Column("first", lambda row: row["first"], is_text=True),
     Column("second", lambda row: row["second"], is_text=True),
     Column("pairs", lambda row: row["pairs"]),
-    Column("difference", lambda row: number(row["difference"])),
-    Column("95 % interval", lambda row: f"{number(row['ci_low'])} to {number(row['ci_high'])}"),
+    Column("difference", lambda row: format_metric(row["difference"])),
+    Column(
+        "95 % interval",
+        lambda row: f"{format_metric(row['ci_low'])} to {format_metric(row['ci_high'])}",
+    ),
     Column("p, corrected", lambda row: f"{row['p_corrected']:.2g}"),
     Column("verdict", lambda row: row["verdict"], is_text=True),
 ]
@@ -90,20 +93,22 @@ class Study(Trials, Result):
         return [*_unfinished(self), *_unseeded(self), *_tests(self), *_problems(self)]
 
     def _columns(self) -> list[Column[Record]]:
-        goal = "-" if self.threshold is None else number(self.threshold)
+        goal = "-" if self.threshold is None else format_metric(self.threshold)
         return [
             *_NAMES,
             Column(
                 self.monitor,
                 lambda row: (
-                    f"{number(row['mean'])} ± {number(row['std'])}" if row["finished"] else "-"
+                    f"{format_metric(row['mean'])} ± {format_metric(row['std'])}"
+                    if row["finished"]
+                    else "-"
                 ),
                 note="after the last epoch, mean ± standard deviation over the repeats",
             ),
             Column(
                 "95 % interval",
                 lambda row: (
-                    f"{number(row['ci_low'])} to {number(row['ci_high'])}"
+                    f"{format_metric(row['ci_low'])} to {format_metric(row['ci_high'])}"
                     if row["finished"] > 1
                     else "-"
                 ),
@@ -113,7 +118,9 @@ class Study(Trials, Result):
                 f"to {goal}", "epochs_to_threshold", "median number of epochs to reach this value"
             ),
             Column(
-                "gap", lambda row: number(row["gap"]), note="how much better on the training data"
+                "gap",
+                lambda row: format_metric(row["gap"]),
+                note="how much better on the training data",
             ),
             Column(
                 "s/epoch",
@@ -130,7 +137,7 @@ class Study(Trials, Result):
 
     def _curve_columns(self) -> list[Column[Record]]:
         """Return the columns of the table on the course of training."""
-        goal = "-" if self.threshold is None else number(self.threshold)
+        goal = "-" if self.threshold is None else format_metric(self.threshold)
         return [
             *_NAMES,
             _epochs(
@@ -141,14 +148,14 @@ class Study(Trials, Result):
             ),
             Column(
                 "best",
-                lambda row: number(row["best"]),
+                lambda row: format_metric(row["best"]),
                 note=f"mean of the best {self.monitor} of each trial",
             ),
             _epochs("at", "best_epoch", "median of the epochs of these"),
             _epochs("stop", "stop_epoch", "epoch at which the mean over the repeats is best"),
             Column(
                 "jump",
-                lambda row: number(row["jump"]),
+                lambda row: format_metric(row["jump"]),
                 note="mean absolute change from epoch to epoch over the second half of training, without what rises or "
                 "falls steadily",
             ),

@@ -10,7 +10,7 @@ import pandas
 import pytest
 import scipy.stats
 
-from keras_initx.rendering import number, ranges
+from keras_initx.rendering import format_metric, ranges
 from keras_initx.studies import Study, Trial, _statistics
 from keras_initx.studies._metric import metric_range
 from keras_initx.studies._plots import families as families_of
@@ -503,7 +503,7 @@ def test_a_page_needs_no_other_file(tmp_path):
     ],
 )
 def test_numbers(value, text):
-    assert number(value) == text
+    assert format_metric(value) == text
 
 
 def test_ranges():
