@@ -13,7 +13,7 @@ from keras_initx._casts import can_be_cast, cast
 from keras_initx._checks import DTYPES, check_flag
 from keras_initx._seeds import derived_seed, has_seed, root_seed
 from keras_initx._typing import Shape, Tensor
-from keras_initx.backends import Draw, backend
+from keras_initx.backends import Computation, backend
 from keras_initx.initializers import (
     Initializer,
     KeepSparse,
@@ -342,9 +342,12 @@ def carried_out(
 
 
 def draw(
-    weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan, drawn: int | None
+    weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan, drawn_seed: int | None
 ) -> tuple[Tensor, WeightPlan]:
-    """Return new values of a weight, checked, and its row with their statistics. See `Draw` for `drawn`."""
+    """Return new values of a weight, checked, and its row with their statistics.
+
+    See `Computation` for `drawn_seed`.
+    """
     stds: list[float] = []
 
     keeps_sparse = isinstance(weight.variable.constraint, KeepSparse)
@@ -376,7 +379,8 @@ def draw(
 
     begin = time.perf_counter()
     seeded = None if keeps_sparse else seeded_call(initializer, row.shape, row.dtype)
-    value = made_like(weight.variable, Draw(drawn_values, is_exact(initializer), drawn, seeded))
+    computation = Computation(drawn_values, is_exact(initializer), drawn_seed, seeded)
+    value = made_like(weight.variable, computation)
     std = stds[0] if stds else backend.std(value)
     seconds = time.perf_counter() - begin
     # Values that are infinite in float32 too are so by intention.
