@@ -203,8 +203,10 @@ class Stream:
     ) -> Tensor:
         """Convert the words of `shape`, from element `start` on. With `then` draws are finished."""
         check_size(start + math.prod(shape), shape)
+        convert, table = kind
         out = dtype
-        numbers_dtype = "float32" if kind[0] is _conversion.as_words else dtype
+        # Nothing is applied to words.
+        numbers_dtype = "float32" if convert is _conversion.as_words else dtype
         if then is None:
             numbers = Affine().numbers(numbers_dtype)
         else:
@@ -216,7 +218,6 @@ class Stream:
             return array.reshape(shape)
         if self.xp is DEVICE:
             return self._map_on_device(draw, shape, dtype, kind, start, numbers, out)
-        convert, table = kind
         if table is not None:
             table = self.xp.convert_to_tensor(table)
         # A shape without axes would get that of the words of the key.
