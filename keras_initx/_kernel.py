@@ -21,8 +21,8 @@ _MANY = 1_000_000
 
 
 @functools.cache
-def kernel() -> Any:
-    """Return the functions of `sampling/_kernel.c`, or `None` where NumPy draws instead.
+def library() -> Any:
+    """Return the compiled `sampling/_kernel.c` with its functions, or `None` where NumPy draws.
 
     That is if it was not compiled, if it was compiled from another source, and if
     `KERAS_INITX_KERNEL` is 0. Calls free the interpreter for other threads.
@@ -30,21 +30,29 @@ def kernel() -> Any:
     if _is_switched_off():
         return None
     try:
-        library = ctypes.CDLL(str(LIBRARY))
+        loaded = ctypes.CDLL(str(LIBRARY))
     except OSError:
         return None
-    if SOURCE.exists() and not _is_made_from(library, SOURCE):
+    if SOURCE.exists() and not _is_made_from(loaded, SOURCE):
         _tell(f"{LIBRARY} was compiled from another {SOURCE.name}")
         return None
-    pointer, number, word, count = ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_uint64
+    _declare(loaded)
+    return loaded
+
+
+def _declare(loaded: ctypes.CDLL) -> None:
+    """Set the types of the arguments of its functions."""
+    pointer = ctypes.c_void_p
+    number = ctypes.c_int
+    word = ctypes.c_uint32
+    count = ctypes.c_uint64
     key_and_draw = [word, word, word]
     begin_and_end = [count, count]
     tables = [pointer, pointer]
-    library.initx_fill.argtypes = [pointer, number, number, *key_and_draw, *begin_and_end, *tables]
-    library.initx_floyd.argtypes = [pointer, pointer, word, count, word]
-    library.initx_keep_smallest.argtypes = [pointer, number, pointer, count, count, count, pointer]
-    library.initx_frame.argtypes = [pointer, pointer, count, count, count, number]
-    return library
+    loaded.initx_fill.argtypes = [pointer, number, number, *key_and_draw, *begin_and_end, *tables]
+    loaded.initx_floyd.argtypes = [pointer, pointer, word, count, word]
+    loaded.initx_keep_smallest.argtypes = [pointer, number, pointer, count, count, count, pointer]
+    loaded.initx_frame.argtypes = [pointer, pointer, count, count, count, number]
 
 
 def _is_switched_off() -> bool:
@@ -57,17 +65,17 @@ def digest(source: Path) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8])
 
 
-def fits(library: Path, source: Path) -> bool:
-    """Return whether the file `library` can be loaded here and was compiled from `source`."""
+def fits(path: Path, source: Path) -> bool:
+    """Return whether the library at `path` can be loaded here and was compiled from `source`."""
     try:
-        loaded = ctypes.CDLL(str(library))
+        loaded = ctypes.CDLL(str(path))
     except OSError:
         return False
     return _is_made_from(loaded, source)
 
 
-def _is_made_from(library: ctypes.CDLL, source: Path) -> bool:
-    function = getattr(library, "initx_source", None)
+def _is_made_from(loaded: ctypes.CDLL, source: Path) -> bool:
+    function = getattr(loaded, "initx_source", None)
     if function is None:  # a library of a version that had no such function
         return False
     function.restype = ctypes.c_uint64
@@ -76,8 +84,10 @@ def _is_made_from(library: ctypes.CDLL, source: Path) -> bool:
 
 def tell_if_missing(count: int) -> None:
     """Warn whoever draws `count` values without the kernel, if they are many, unless it is off."""
-    if count > _MANY and kernel() is None and not _is_switched_off():
-        _tell(f"{LIBRARY} {'cannot be loaded' if LIBRARY.exists() else 'is missing'}")
+    if count <= _MANY or library() is not None or _is_switched_off():
+        return
+    fault = "cannot be loaded" if LIBRARY.exists() else "is missing"
+    _tell(f"{LIBRARY} {fault}")
 
 
 _TOLD: list[str] = []

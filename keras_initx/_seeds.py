@@ -1,4 +1,7 @@
-"""Seeds: derived from one root by names, those of initializers and their configs, and a warning of repeated ones."""
+"""Seeds: derived from one root by names, and those of initializers and their configs.
+
+Also a warning of repeated ones.
+"""
 
 import contextlib
 import hashlib
@@ -30,7 +33,9 @@ def derived_seed(root: int, *path: str | int) -> int:
 
 def root_seed(seed: Any) -> int:
     """Return `seed`, checked; for `None`, draw one from Python's `random`."""
-    return random.getrandbits(32) if seed is None else check_root("seed", seed)
+    if seed is None:
+        return random.getrandbits(32)
+    return check_root("seed", seed)
 
 
 # The generator of each thread that has one of its own.
@@ -45,13 +50,16 @@ def _random_by_thread() -> Iterator[None]:
     def by_thread(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def draw(*args: Any, **kwargs: Any) -> Any:
             own = getattr(_OWN, "generator", None)
-            return (getattr(own, name) if own else function)(*args, **kwargs)
+            if own is None:
+                return function(*args, **kwargs)
+            return getattr(own, name)(*args, **kwargs)
 
         return draw
 
     names = [name for name in random.__all__ if hasattr(random.Random, name)]
     common = {name: getattr(random, name) for name in names}
-    vars(random).update({name: by_thread(name, function) for name, function in common.items()})
+    for name, function in common.items():
+        setattr(random, name, by_thread(name, function))
     try:
         yield
     finally:
@@ -104,9 +112,8 @@ def seeded(initializer: Any, seed: int) -> Any:
     if isinstance(initializer, dict):
         return {key: seeded(item, derived_seed(seed, key)) for key, item in initializer.items()}
     if type(initializer) in (list, tuple):
-        return type(initializer)(
-            seeded(item, derived_seed(seed, i)) for i, item in enumerate(initializer)
-        )
+        items = [seeded(item, derived_seed(seed, i)) for i, item in enumerate(initializer)]
+        return type(initializer)(items)
     if isinstance(initializer, str):
         initializer = keras.initializers.get(initializer)
     if not isinstance(initializer, keras.initializers.Initializer):
@@ -120,15 +127,18 @@ def seeded(initializer: Any, seed: int) -> Any:
 
 
 def _check_arguments(initializer: Any, result: Any) -> None:
-    """Raise `ValueError` if `result`, made from the config of `initializer`, lacks one of its arguments."""
+    """Raise `ValueError` if `result`, made from the config of `initializer`, lacks an argument."""
     for name in inspect.signature(type(initializer)).parameters:
+        if name == "seed":
+            continue
         for attribute in (name, f"_{name}"):
-            own, other = (vars(each).get(attribute) for each in (initializer, result))
+            own = vars(initializer).get(attribute)
+            other = vars(result).get(attribute)
             is_plain = own is None or isinstance(own, str | bool | int | float)
-            if name != "seed" and (type(own) is not type(other) or (is_plain and own != other)):
+            if type(own) is not type(other) or (is_plain and own != other):
                 raise ValueError(
-                    "`initializers` must have all their arguments in `get_config`, from which each trial makes a new "
-                    f"one. Received: {initializer!r} without {name}"
+                    "`initializers` must have all their arguments in `get_config`, from which each "
+                    f"trial makes a new one. Received: {initializer!r} without {name}"
                 )
 
 
@@ -136,15 +146,19 @@ def takes_seed(config: Any) -> bool:
     """Return whether a config, or a config nested in it, has an argument `seed`."""
     if isinstance(config, list | tuple):
         return any(map(takes_seed, config))
-    return isinstance(config, dict) and ("seed" in config or any(map(takes_seed, config.values())))
+    if not isinstance(config, dict):
+        return False
+    return "seed" in config or any(map(takes_seed, config.values()))
 
 
 def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
-    """Return `config` with a generator for each seed that is `None`, also in nested initializers."""
+    """Return `config` with a generator for each seed, also of nested initializers.
+
+    All seeds must be `None`.
+    """
     if isinstance(config, list | tuple):
-        return [
-            _with_seeds(item, derived_seed(seed, i), initializer) for i, item in enumerate(config)
-        ]
+        items = enumerate(config)
+        return [_with_seeds(item, derived_seed(seed, i), initializer) for i, item in items]
     if not isinstance(config, dict):
         return config
     if config.get("seed") is not None:
@@ -152,39 +166,40 @@ def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
             "`initializers` must not have seeds, because each repeat sets its own. "
             f"Received: {initializer!r} with seed={config['seed']!r}"
         )
-    config = {
-        key: _with_seeds(item, derived_seed(seed, key), initializer) for key, item in config.items()
-    }
-    if "seed" in config:
+    result = {}
+    for key, item in config.items():
+        result[key] = _with_seeds(item, derived_seed(seed, key), initializer)
+    if "seed" in result:
         # With an integer, layers of the same shape would get the same values. A generator advances.
-        config["seed"] = keras.saving.serialize_keras_object(keras.random.SeedGenerator(seed))
-    return config
+        result["seed"] = keras.saving.serialize_keras_object(keras.random.SeedGenerator(seed))
+    return result
 
 
-def parts_of(initializer: Any) -> Iterator[Any]:
+def initializers_within(initializer: Any) -> Iterator[Any]:
     """Yield an initializer, and all that are arguments of it or of one of these, also in a list."""
     yield initializer
     for value in vars(initializer).values():
         for item in value if isinstance(value, list | tuple) else [value]:
             if isinstance(item, keras.initializers.Initializer):
-                yield from parts_of(item)
+                yield from initializers_within(item)
 
 
 def drawn_seed(initializer: keras.initializers.Initializer) -> int | None:
-    """Return the first seed that an initializer or one inside it has drawn because none was given, or `None`."""
-    return next(
-        (part.seed for part in parts_of(initializer) if getattr(part, "_init_seed", 0) is None),
-        None,
-    )
+    """Return the first seed in an initializer that was drawn because none was given, or `None`."""
+    for part in initializers_within(initializer):
+        if getattr(part, "_init_seed", 0) is None:
+            seed: int = part.seed
+            return seed
+    return None
 
 
 def has_seed(config: Any) -> bool:
     """Return whether a config, or a config nested in it, has a seed."""
     if isinstance(config, list):
         return any(map(has_seed, config))
-    return isinstance(config, dict) and any(
-        has_seed(value) or (name == "seed" and value is not None) for name, value in config.items()
-    )
+    if not isinstance(config, dict):
+        return False
+    return config.get("seed") is not None or any(map(has_seed, config.values()))
 
 
 # Generators that were made from a config, each with the path of the first weight that was drawn
@@ -204,7 +219,7 @@ def note_copy(generator: keras.random.SeedGenerator) -> None:
 
 
 def warn_of_twins(initializer: keras.initializers.Initializer, shape: tuple[int, ...]) -> None:
-    """Warn if the weight being initialized gets the values of another one, from a copy of `initializer`.
+    """Warn if the weight being initialized gets the values of another one, by a copied seed.
 
     `MultiHeadAttention` and `Bidirectional` copy their initializer for each of their parts. Copies
     without a seed draw new ones. Copies with a seed give query and key, or both directions, the
@@ -216,8 +231,8 @@ def warn_of_twins(initializer: keras.initializers.Initializer, shape: tuple[int,
     if variable is None or not layers:
         return
     # In any case, because it notes this weight too.
-    by_generator = _twin_by_generator(initializer, variable, layers, shape)
-    twin = _twin_in_layer(initializer, variable, layers, shape) or by_generator
+    twin_by_generator = _twin_by_generator(initializer, variable, layers, shape)
+    twin = _twin_in_layer(initializer, variable, layers, shape) or twin_by_generator
     if twin:
         warnings.warn(
             f"{initializer!r} gives {twin!r} and {variable.path!r} the same weights of shape "
@@ -238,21 +253,18 @@ def _twin_in_layer(
     # A layer may call a copy of what it holds, with axes, and with the seed that was drawn.
     if type(held) is not type(initializer) or not has_seed(held.get_config()):
         return None
-    block = ([layer for layer in layers if not isinstance(layer, keras.Model)] or layers)[-1]
-    for part in layers_of(block):
+    # The outermost layer that is not a model.
+    blocks = [layer for layer in layers if not isinstance(layer, keras.Model)] or layers
+    for part in layers_of(blocks[-1]):
         for weight in vars(part).values():
-            if (
-                not isinstance(weight, keras.Variable)
-                or weight is variable
-                or tuple(weight.shape) != shape
-            ):
+            if not isinstance(weight, keras.Variable) or weight is variable:
+                continue
+            if tuple(weight.shape) != shape:
                 continue
             other: Any = getattr(part, argument_name(weight), None)
-            if (
-                other is not held
-                and type(other) is type(held)
-                and other.get_config() == held.get_config()
-            ):
+            if other is held or type(other) is not type(held):
+                continue
+            if other.get_config() == held.get_config():
                 return str(weight.path)
     return None
 
@@ -268,7 +280,7 @@ def _twin_by_generator(
     # A model is called differently each time it is copied, a layer is not.
     models = {layer.name for layer in layers if isinstance(layer, keras.Model)}
     path = "/".join(name for name in variable.path.split("/") if name not in models)
-    for part in parts_of(initializer):
+    for part in initializers_within(initializer):
         generator = getattr(part, "seed", None)
         if not isinstance(generator, keras.random.SeedGenerator):
             continue

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initx._kernel import kernel
+from keras_initx._kernel import library
 from keras_initx.backends import backend
 
 BACKEND = keras.backend.backend()
@@ -69,9 +69,9 @@ def by_numpy():
     """Return a context in which NumPy draws on the host, without the compiled kernel."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_INITX_KERNEL", "0")
-        kernel.cache_clear()
+        library.cache_clear()
         yield
-    kernel.cache_clear()
+    library.cache_clear()
 
 
 def _wrappers():

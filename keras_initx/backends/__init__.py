@@ -9,12 +9,18 @@ import importlib.util
 
 import keras
 
-from keras_initx.backends._base import Backend, Draw
+from keras_initx.backends._base import Backend, Computation
 from keras_initx.backends._moments import CHUNK, Moments, chunks
 
-__all__ = ["CHUNK", "Backend", "Draw", "Moments", "backend", "chunks"]
+__all__ = ["CHUNK", "Backend", "Computation", "Moments", "backend", "chunks"]
 
 
-_module = f"{__name__}._{keras.backend.backend()}"
-_is_supported = importlib.util.find_spec(_module) is not None
-backend: Backend = importlib.import_module(_module).Implementation() if _is_supported else Backend()
+def _current_backend() -> Backend:
+    module = f"{__name__}._{keras.backend.backend()}"
+    if importlib.util.find_spec(module) is None:
+        return Backend()
+    implementation: Backend = importlib.import_module(module).Implementation()
+    return implementation
+
+
+backend: Backend = _current_backend()

@@ -1,4 +1,7 @@
-"""The base class of backends, with defaults for backends that only have arrays, such as NumPy or OpenVINO."""
+"""The base class of backends.
+
+Its defaults suit backends that only have arrays, such as NumPy or OpenVINO.
+"""
 
 import contextlib
 import dataclasses
@@ -49,22 +52,23 @@ def extent(
 
 
 @dataclasses.dataclass(frozen=True)
-class Draw:
+class Computation:
     """How the values of a weight are made, and what it takes to make them on several devices.
 
     Attributes:
         function: Function that makes the values, on the host or in a compiled program.
         is_exact: Whether all processors make the same bits. If not, they are made as a whole, and
             all processes that hold the weight get those of the first.
-        drawn: The seed if it was drawn and not given: these processes must have drawn the same.
-        seeded: The same as a function of a seed, and the seed. Equal functions share a compiled
-            program.
+        drawn_seed: The seed if it was drawn and not given: these processes must have drawn the
+            same.
+        seeded_call: The same as a function of a seed, and the seed. Equal functions share a
+            compiled program.
     """
 
     function: Callable[[], Tensor]
     is_exact: bool = False
-    drawn: int | None = None
-    seeded: tuple[Callable[[Tensor], Tensor], Tensor] | None = None
+    drawn_seed: int | None = None
+    seeded_call: tuple[Callable[[Tensor], Tensor], Tensor] | None = None
 
 
 class Backend:
@@ -100,7 +104,10 @@ class Backend:
         return dtype
 
     def to_tensor(self, array: Array) -> Tensor:
-        """Convert an array to a tensor, without a copy if possible. The array must not be written to afterward."""
+        """Convert an array to a tensor, without a copy if possible.
+
+        The array must not be written to afterward.
+        """
         return keras.ops.convert_to_tensor(array)
 
     def snapshot(self, value: Tensor) -> Tensor:
@@ -108,23 +115,29 @@ class Backend:
         return keras.ops.copy(value)
 
     def memory(self, value: Any) -> list[Memory]:
-        """Return where the numbers of a tensor or an array lie, or what stands for it if that is not known."""
+        """Return where the numbers of a tensor or an array lie.
+
+        If that is not known, return what stands for it.
+        """
         if isinstance(value, np.ndarray):
             return [extent("cpu", value.ctypes.data, value.shape, value.strides, value.itemsize)]
         return [("objects", id(value), id(value) + 1)]
 
     def obstacle(self, layer: keras.Layer, variable: keras.Variable) -> str:
-        """Return why `layer` would not use what is assigned to its `variable`; empty if it would."""
+        """Return why `layer` would not use what is assigned to `variable`; empty if it would."""
         return ""
 
-    def distributed(self, draw: Draw, shape: Shape, layout: Any) -> Tensor:
-        """Return a drawn tensor of `shape`, distributed according to a layout of Keras or of the backend."""
+    def distributed(self, computation: Computation, shape: Shape, layout: Any) -> Tensor:
+        """Return a tensor of `shape`, distributed as a layout of Keras or of the backend says."""
         raise ValueError(
             f"`layout` must be `None` with {keras.backend.backend()}. Received: {layout=}"
         )
 
     def placed(self, read: Callable[[Any], Array], shape: Shape, layout: Any) -> Tensor:
-        """Return a tensor of `shape` in `layout`, of which `read` returns regions, each a slice for each axis."""
+        """Return a tensor of `shape` in `layout`, of which `read` returns regions.
+
+        A region is given by a slice for each axis.
+        """
         raise NotImplementedError
 
     def layout_of(self, value: Tensor) -> Any:
@@ -140,7 +153,10 @@ class Backend:
         return np.asarray(keras.ops.convert_to_numpy(tensor))
 
     def scatter(self, places: Tensor, values: Tensor, shape: Shape) -> Tensor:
-        """Return zeros of `shape` with `values` at `places`, which all differ and have a row for each value."""
+        """Return zeros of `shape` with `values` at `places`.
+
+        The places all differ, and have a row for each value.
+        """
         return keras.ops.scatter(places, values, shape)
 
     def contiguous(self, tensor: Tensor) -> Tensor:
@@ -148,17 +164,20 @@ class Backend:
         return tensor
 
     def next_seed(self, generator: keras.random.SeedGenerator) -> Tensor:
-        """Advance `generator` and return its two seed words, without leaving a tracer in its state."""
+        """Advance `generator` and return its two seed words. No tracer is left in its state."""
         # Keras reads the state and assigns the next one: in between, another thread would read it.
         with _GENERATORS:
             return generator.next()
 
     def on_accelerator(self) -> bool:
-        """Return whether Keras would currently place a new variable on an accelerator that makes large arrays."""
+        """Return whether a new variable would be on an accelerator, which makes large arrays."""
         return False
 
     def program(self, function: Function) -> Function:
-        """Compile `function`, which takes only tensors, for the current device, or return it without a compiler."""
+        """Compile `function`, which takes only tensors, for the current device.
+
+        Without a compiler, return it.
+        """
         return function
 
     def argument(self, array: Array) -> Tensor:
@@ -178,9 +197,9 @@ class Backend:
             dtype: Dtype of the tensor.
         """
         size = math.prod(shape)
-        blocks = [block(first) for first in range(0, size, length)] or [
-            keras.ops.zeros((0,), dtype)
-        ]
+        if size == 0:
+            return keras.ops.zeros(shape, dtype)
+        blocks = [block(first) for first in range(0, size, length)]
         return keras.ops.reshape(keras.ops.concatenate(blocks)[:size], shape)
 
     def constant(self, array: Array) -> Tensor:
@@ -188,7 +207,7 @@ class Backend:
         return keras.ops.convert_to_tensor(array)
 
     def triton_device(self) -> str | None:
-        """Return the device where Keras places a new variable, if Triton is installed and has kernels for it."""
+        """Return the device of a new variable, if Triton is installed and has kernels for it."""
         return None
 
     def device_of(self, tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
@@ -211,14 +230,16 @@ class Backend:
     def preserve_state(
         self, layers: Sequence[keras.Layer], *, gradients: bool = False
     ) -> Iterator[None]:
-        """Yield a context in which changes to the state of a model and to random generators are discarded.
+        """Yield a context in which changes to the state of a model and to generators are discarded.
 
         Args:
             layers: The layers of the model. Some have state that Keras does not track.
             gradients: Whether operations are recorded for a backward pass.
         """
         # Inside a scope, Keras looks up regularized variables in the values of the scope.
-        weights = {id(weight): weight for layer in layers for weight in layer.trainable_variables}
+        weights: dict[int, keras.Variable] = {}
+        for layer in layers:
+            weights.update((id(weight), weight) for weight in layer.trainable_variables)
         regularized = [
             (weight, weight.value) for weight in weights.values() if weight.regularizer is not None
         ]
@@ -229,7 +250,7 @@ class Backend:
 
     @contextlib.contextmanager
     def generators_preserved(self) -> Iterator[None]:
-        """Yield a context after which the global random generators have the states that they have now.
+        """Yield a context after which the global random generators have their present states.
 
         Other threads that preserve them wait: one would restore what another has advanced.
         """
@@ -241,10 +262,10 @@ class Backend:
                 put_back()
 
     def kept_generators(self) -> Callable[[], None]:
-        """Return a function that gives the global random generators of this process the states that they have now.
+        """Return a function that gives the global random generators the states that they have now.
 
-        These are those of Python and NumPy, and the backend's own. A global generator that Keras
-        makes later is forgotten.
+        These are those of Python and NumPy, and the backend's own, in this process. A global
+        generator that Keras makes later is forgotten.
         """
         forget = kept_global_generator()
         of_python = random.getstate()
@@ -258,7 +279,7 @@ class Backend:
         return put_back
 
     def buffers(self, layers: Sequence[keras.Layer]) -> list[Any]:
-        """Return what `layers` keep beside the variables of Keras, each with a `value` and `assign`."""
+        """Return what `layers` keep beside Keras' variables, each with a `value` and `assign`."""
         return []
 
     def preserve_foreign_state(
@@ -268,7 +289,10 @@ class Backend:
         return contextlib.nullcontext()
 
     def trains(self, variable: keras.Variable) -> bool:
-        """Return whether training changes a trainable `variable`, of which the backend may know better than Keras."""
+        """Return whether training changes a trainable `variable`.
+
+        Of this the backend may know better than Keras.
+        """
         return True
 
     def replicas(self) -> int:

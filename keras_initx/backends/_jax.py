@@ -4,7 +4,7 @@ import contextlib
 import functools
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 
 from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Draw, Function, Memory
+from keras_initx.backends._base import Backend, Computation, Function, Memory
 
 # Keras builds a sharded weight in its shards from this size on, in bytes, counted as if each device
 # held it in float32.
@@ -29,7 +29,7 @@ class Implementation(Backend):
     """Implementation for JAX."""
 
     compiles_shapes = True
-    _agreed = False
+    _processes_agree = False  # on the seeds that they draw
 
     def is_tracing(self) -> bool:
         state, outside = trace_state()
@@ -40,8 +40,10 @@ class Implementation(Backend):
         return not isinstance(tensor, jax.core.Tracer)
 
     def available_dtype(self, dtype: DType) -> DType:
-        # Without x64, JAX returns float32 for float64.
-        return str(jax.dtypes.canonicalize_dtype(dtype)) if dtype == "float64" else dtype
+        if dtype != "float64":
+            return dtype
+        # Without x64, JAX returns float32.
+        return str(jax.dtypes.canonicalize_dtype(dtype))
 
     def to_tensor(self, array: Array) -> Tensor:
         # Unlike jax.numpy.asarray, this does not compile a program per shape. It takes over aligned
@@ -64,51 +66,52 @@ class Implementation(Backend):
             return super().memory(value)
         return found
 
-    def distributed(self, draw: Draw, shape: Shape, layout: Any) -> Tensor:
+    def distributed(self, computation: Computation, shape: Shape, layout: Any) -> Tensor:
         sharding = getattr(layout, "backend_layout", layout)
         if isinstance(getattr(sharding, "mesh", None), jax.sharding.AbstractMesh):
             # Keras passes such a layout, within its mesh, in which operations on plain arrays would
             # fail.
             sharding = jax.sharding.NamedSharding(jax.sharding.get_mesh(), sharding.spec)
             with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
-                return self.distributed(draw, shape, sharding)
-        if draw.drawn is not None and not sharding.is_fully_addressable:
-            self._check_drawn(draw.drawn)
+                return self.distributed(computation, shape, sharding)
+        if computation.drawn_seed is not None and not sharding.is_fully_addressable:
+            self._check_drawn_seed(computation.drawn_seed)
         size = math.prod(shape)
-        # To compile a sharded factorization takes minutes.
-        if (
-            draw.is_exact
-            and size >= _COMPILED_FROM
-            and 4 * size * sharding.num_devices >= _SHARDED_FROM
-        ):
-            if draw.seeded:
-                call, seed = draw.seeded
-                return _sharded_program(call, sharding)(seed)
-            return jax.jit(draw.function, out_shardings=sharding)()
-        value = draw.function()
+        is_large = size >= _COMPILED_FROM and 4 * size * sharding.num_devices >= _SHARDED_FROM
+        # To compile a sharded factorization, which is not exact, takes minutes.
+        if is_large and computation.is_exact:
+            return _made_in_shards(computation, sharding)
+        value = computation.function()
         if sharding.is_fully_addressable or not self.is_concrete(value):
             return jax.device_put(value, sharding)
         # `device_put` would compare the values of all processes.
-        array = np.asarray(value if draw.is_exact else multihost_utils.broadcast_one_to_all(value))
-        return self.placed(array.__getitem__, shape, sharding)
+        if not computation.is_exact:
+            value = multihost_utils.broadcast_one_to_all(value)
+        return self.placed(np.asarray(value).__getitem__, shape, sharding)
 
-    def _check_drawn(self, seed: int) -> None:
-        """Raise `ValueError` if processes draw different seeds. They are asked once: who agrees goes on to agree."""
-        if self._agreed:
+    def _check_drawn_seed(self, seed: int) -> None:
+        """Raise `ValueError` if processes draw different seeds.
+
+        They are asked once: who agrees goes on to agree.
+        """
+        if self._processes_agree:
             return
         seeds = multihost_utils.process_allgather(np.uint32(seed)).tolist()
         if len(set(seeds)) > 1:
             raise ValueError(
                 "All processes must draw the same seeds: call `keras.distribution.initialize`, or "
-                f"`keras.utils.set_random_seed` with one number in each. Received: the seeds {seeds}"
+                "`keras.utils.set_random_seed` with one number in each. "
+                f"Received: the seeds {seeds}"
             )
-        self._agreed = True
+        self._processes_agree = True
 
     def placed(self, read: Callable[[Any], Array], shape: Shape, layout: Any) -> Tensor:
         return jax.make_array_from_callback(shape, layout, read)
 
     def layout_of(self, value: Tensor) -> Any:
-        return value.sharding if len(value.sharding.device_set) > 1 else None
+        if len(value.sharding.device_set) == 1:
+            return None
+        return value.sharding
 
     def host_view(self, tensor: Tensor) -> Array:
         if not isinstance(tensor, jax.Array):
@@ -119,7 +122,9 @@ class Implementation(Backend):
         return np.asarray(tensor)
 
     def std(self, tensor: Tensor) -> float:
-        return float(_std(tensor)) if len(tensor.sharding.device_set) > 1 else super().std(tensor)
+        if len(tensor.sharding.device_set) == 1:
+            return super().std(tensor)
+        return float(_std(tensor))
 
     def on_accelerator(self) -> bool:
         device = jax.config.jax_default_device or jax.devices()[0]
@@ -137,8 +142,10 @@ class Implementation(Backend):
         self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType
     ) -> Tensor:
         size = math.prod(shape)
+        if size == 0:
+            return jax.numpy.zeros(shape, dtype)
         if size <= length:
-            return _beginning(block(0), shape) if size else jax.numpy.zeros(shape, dtype)
+            return _beginning(block(0), shape)
         flat = jax.numpy.empty((size,), dtype)
         for first in range(0, size, length):
             first = min(first, size - length)  # an update beyond the end would be shifted
@@ -170,56 +177,51 @@ class Implementation(Backend):
     ) -> Callable[..., list[float]]:
         # Everything that is not an argument becomes a constant of the program: frozen weights and
         # seeds would not be updated.
-        derived = {id(variable) for variable in variables}
-        every = {id(variable): variable for layer in layers for variable in layer.variables}
-        others = [variable for key, variable in every.items() if key not in derived]
+        others: dict[int, keras.Variable] = {}
+        for layer in layers:
+            others.update((id(variable), variable) for variable in layer.variables)
+        for variable in variables:
+            others.pop(id(variable), None)
 
         def value(
             values: Sequence[Tensor], other_values: Sequence[Tensor], arguments: Sequence[Any]
         ) -> Tensor:
-            known = zip([*variables, *others], [*values, *other_values], strict=True)
+            known = [
+                *zip(variables, values, strict=True),
+                *zip(others.values(), other_values, strict=True),
+            ]
             with keras.StatelessScope(known, collect_losses=True):
                 return function(*arguments)
 
         # Compiling the whole takes less time than compiling each operation, and each gradient is
         # dropped once its norm is known.
-        program = jax.jit(
-            lambda *arguments: [_scale_and_norm(found) for found in jax.grad(value)(*arguments)]
-        )
+        def scales_and_norms(*arguments: Any) -> list[Any]:
+            gradients = jax.grad(value)(*arguments)
+            return [_scale_and_norm(gradient) for gradient in gradients]
+
+        program = jax.jit(scales_and_norms)
 
         def norms(*arguments: Any) -> list[float]:
             with self.generators_preserved():
-                pairs = program(_values(variables), _values(others), arguments)
+                pairs = program(_values(variables), _values(others.values()), arguments)
             return [float(scale) * float(norm) for scale, norm in jax.device_get(pairs)]
 
         return norms
 
 
-def _scale_and_norm(gradient: Tensor) -> Any:
-    """Return a scale and the norm of `gradient` divided by it."""
-    values = gradient.astype(jax.numpy.promote_types(gradient.dtype, "float32"))
-    largest = jax.numpy.maximum(jax.numpy.max(values, initial=0), -jax.numpy.min(values, initial=0))
-    one = jax.numpy.ones_like(largest)
-    scale = jax.numpy.where((largest > 0) & jax.numpy.isfinite(largest), largest, one)
-    # float32 has no squares of 1e-30 or 1e30. Only for them a copy is worth its memory.
-    is_usual = (largest > 1e-10) & (largest < 1e10)
-    return jax.lax.cond(
-        is_usual, lambda: (one, _norm(values)), lambda: (scale, _norm(values / scale))
-    )
-
-
-def _norm(values: Tensor) -> Tensor:
-    return jax.numpy.sqrt(jax.numpy.sum(jax.numpy.square(values)))
+def _made_in_shards(computation: Computation, sharding: Any) -> Tensor:
+    """Return values of which each device makes its shard, by a compiled program."""
+    if computation.seeded_call is None:
+        return jax.jit(computation.function, out_shardings=sharding)()
+    call, seed = computation.seeded_call
+    return _sharded_program(call, sharding)(seed)
 
 
 @functools.lru_cache(maxsize=64)
-def _sharded_program(
-    function: Callable[[Tensor], Tensor], sharding: Any
-) -> Callable[[Tensor], Tensor]:
-    return cast(Callable[[Tensor], Tensor], jax.jit(function, out_shardings=sharding))
+def _sharded_program(call: Callable[[Tensor], Tensor], sharding: Any) -> Callable[[Tensor], Tensor]:
+    """Return the program of a call as a function of its seed, one for all seeds."""
+    return cast(Callable[[Tensor], Tensor], jax.jit(call, out_shardings=sharding))
 
-
-_std = jax.jit(lambda tensor: jax.numpy.std(tensor.astype("float32")))
 
 # Programs that depend on a shape. They reuse the memory of their first argument.
 
@@ -248,21 +250,47 @@ def _without_warning() -> Iterator[None]:
         yield
 
 
-def _values(variables: Sequence[keras.Variable]) -> list[Tensor]:
+_std = jax.jit(lambda tensor: jax.numpy.std(tensor.astype("float32")))
+
+
+def _scale_and_norm(gradient: Tensor) -> Any:
+    """Return a scale and the norm of `gradient` divided by it."""
+    values = gradient.astype(jax.numpy.promote_types(gradient.dtype, "float32"))
+    highest = jax.numpy.max(values, initial=0)
+    lowest = jax.numpy.min(values, initial=0)
+    largest = jax.numpy.maximum(highest, -lowest)
+    one = jax.numpy.ones_like(largest)
+    scale = jax.numpy.where((largest > 0) & jax.numpy.isfinite(largest), largest, one)
+
+    def unscaled() -> tuple[Tensor, Tensor]:
+        return one, _norm(values)
+
+    def scaled() -> tuple[Tensor, Tensor]:
+        return scale, _norm(values / scale)
+
+    # float32 has no squares of 1e-30 or 1e30. Only for them a copy is worth its memory.
+    is_usual = (largest > 1e-10) & (largest < 1e10)
+    return jax.lax.cond(is_usual, unscaled, scaled)
+
+
+def _norm(values: Tensor) -> Tensor:
+    return jax.numpy.sqrt(jax.numpy.sum(jax.numpy.square(values)))
+
+
+def _values(variables: Iterable[keras.Variable]) -> list[Tensor]:
     return [variable.value for variable in variables]
 
 
 @functools.cache
 def trace_state() -> tuple[Callable[[], object], object]:
-    """Return a function that identifies the current trace of JAX, and its value outside of any trace.
+    """Return a function that identifies the current trace, and its value outside of any trace.
 
     The function in JAX is not stable API. If it is missing, all states count as different.
     """
     name = "get_opaque_trace_state"  # in `jax.core` before JAX 0.10
     module = jax.extend.core if hasattr(jax.extend.core, name) else jax.core
-    state = functools.partial(
-        getattr(module, name, lambda convention: object()), convention="keras_initx"
-    )
+    identify = getattr(module, name, lambda convention: object())
+    state = functools.partial(identify, convention="keras_initx")
     # A new thread is outside of any trace. This thread may be inside one, e.g. if `fit` builds a
     # model.
     with ThreadPoolExecutor(1) as executor:

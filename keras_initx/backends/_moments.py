@@ -19,7 +19,9 @@ def chunks(array: Array) -> Iterator[Array]:
 
 
 class Moments:
-    """The moments of all elements of `arrays`, and of those that are added later. Without elements they are 0.
+    """The moments of all elements of `arrays`, and of those that are added later.
+
+    Without elements they are 0.
 
     Attributes:
         size: Number of elements.
@@ -62,11 +64,10 @@ class Moments:
         chunk -= mean
         # The parallel form of the variance (Chan, Golub and LeVeque, 1983).
         change = mean - self.mean
-        self._deviations += _square(chunk) + change * change * self.size * chunk.size / (
-            self.size + chunk.size
-        )
+        size = self.size + chunk.size
+        self._deviations += _square(chunk) + change * change * self.size * chunk.size / size
         self._sum += total
-        self.size += chunk.size
+        self.size = size
 
 
 def _square(vector: Array) -> float:

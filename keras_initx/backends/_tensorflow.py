@@ -43,14 +43,14 @@ class Implementation(Backend):
     def to_tensor(self, array: Array) -> Tensor:
         if array.nbytes < _LARGE or array.ctypes.data % self.alignment:
             return tf.constant(array)  # takes a third of the time of Keras
-        # DLPack cannot read bfloat16 from NumPy, so its bits are passed as integers.
-        bfloat16 = array.dtype.name == "bfloat16"
-        bits = array.view("int16") if bfloat16 else array
-        # The first touch of fresh memory costs more than computing the values, so a copy would
-        # double the time.
-        tensor = tf.experimental.dlpack.from_dlpack(bits.__dlpack__())
-        # Both operations move it to the current device.
-        return tf.bitcast(tensor, "bfloat16") if bfloat16 else tf.identity(tensor)
+        # Not copied: the first touch of fresh memory costs more than computing the values, so a
+        # copy would double the time. Both `bitcast` and `identity` move the tensor to the current
+        # device.
+        if array.dtype.name == "bfloat16":
+            # DLPack cannot read it from NumPy, so its bits are passed as integers.
+            bits = array.view("int16").__dlpack__()
+            return tf.bitcast(tf.experimental.dlpack.from_dlpack(bits), "bfloat16")
+        return tf.identity(tf.experimental.dlpack.from_dlpack(array.__dlpack__()))
 
     def memory(self, value: Any) -> list[Memory]:
         found = super().memory(value)
@@ -64,9 +64,10 @@ class Implementation(Backend):
             return super().snapshot(value)
 
     def host_view(self, tensor: Tensor) -> Array:
-        is_dense = isinstance(tensor, tf.Tensor | tf.Variable)
+        if not isinstance(tensor, tf.Tensor | tf.Variable):
+            return super().host_view(tensor)
         # Keras would copy.
-        return np.asarray(tf.convert_to_tensor(tensor)) if is_dense else super().host_view(tensor)
+        return np.asarray(tf.convert_to_tensor(tensor))
 
     def on_accelerator(self) -> bool:
         device = tf.fill([1], 0.0).device  # an operation that every device supports
@@ -90,10 +91,11 @@ class Implementation(Backend):
         self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType
     ) -> Tensor:
         if dtype == "int32":  # which TensorFlow keeps on the host
-            bits = self.joined(
-                lambda first: tf.bitcast(block(first), "float32"), length, shape, "float32"
-            )
-            return tf.bitcast(bits, dtype)
+
+            def bits(first: int) -> Tensor:
+                return tf.bitcast(block(first), "float32")
+
+            return tf.bitcast(self.joined(bits, length, shape, "float32"), dtype)
         size = math.prod(shape)
         # Rows can be updated in place, and a prefix of whole 64 bytes shares their memory.
         rows = tf.raw_ops.Empty(shape=[-(-size // length), length], dtype=dtype)
@@ -114,13 +116,15 @@ class Implementation(Backend):
     def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
         # Those of saved models, and those that a `tf.function` of the user assigns, where Keras
         # does not see it.
-        variables = [variable.value for layer in layers for variable in _assigned_in_graphs(layer)]
-        values = [variable.numpy() for variable in variables]
+        former = []
+        for layer in layers:
+            for variable in _assigned_in_graphs(layer):
+                former.append((variable.value, variable.value.numpy()))
         try:
             yield
         finally:
-            for variable, value in zip(variables, values, strict=True):
-                variable.assign(value)
+            for value, numbers in former:
+                value.assign(numbers)
 
     def replicas(self) -> int:
         return int(tf.distribute.get_strategy().num_replicas_in_sync)
@@ -132,35 +136,38 @@ class Implementation(Backend):
         layers: Sequence[keras.Layer],
     ) -> Callable[..., list[float]]:
         # Layers called outside of a replica use the first copy of a mirrored variable.
-        values = [variable.value for variable in variables]
-        sources = [
-            value.values[0] if isinstance(value, tf.distribute.DistributedValues) else value
-            for value in values
-        ]
+        sources = []
+        for variable in variables:
+            value = variable.value
+            if isinstance(value, tf.distribute.DistributedValues):
+                value = value.values[0]
+            sources.append(value)
 
         def norms(*arguments: Any) -> list[float]:
             with tf.GradientTape() as tape, self.preserve_state(layers, gradients=True):
                 # Keras has divided the loss by the number of replicas.
                 result = function(*arguments) * self.replicas()
-                gradients = tape.gradient(
-                    result, sources
-                )  # which calls rematerialized layers again
-            return [self._norm(found) for found in gradients]
+                # This calls rematerialized layers again.
+                gradients = tape.gradient(result, sources)
+            return [self._norm(gradient) for gradient in gradients]
 
         return norms
 
     def _norm(self, gradient: Any) -> float:
+        if gradient is None:
+            return 0.0
         if isinstance(gradient, tf.IndexedSlices):
             # That of an embedding has a row for each use, and as a tensor would have one for each
             # row of the table.
             used, places = tf.unique(gradient.indices)
             gradient = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(used))
-        return 0.0 if gradient is None else Moments(self.host_view(gradient)).norm
+        return Moments(self.host_view(gradient)).norm
 
 
 def _assigned_in_graphs(layer: keras.Layer) -> list[keras.Variable]:
     """Return the variables that graphs of TensorFlow assign when `layer` is called."""
     if isinstance(layer, keras.layers.TFSMLayer):
         return list(layer.variables)
-    is_compiled = isinstance(type(layer).call, tf.types.experimental.GenericFunction)
-    return list(layer.non_trainable_variables) if is_compiled else []
+    if isinstance(type(layer).call, tf.types.experimental.GenericFunction):
+        return list(layer.non_trainable_variables)
+    return []

@@ -15,9 +15,12 @@ from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Function, Memory, extent
 from keras_initx.backends._moments import Moments
 
+# The kinds of devices for which Triton compiles.
+_GPUS = {"cuda", "xpu"}
+
 
 class Implementation(Backend):
-    """Implementation for PyTorch, which is never traced: `untransformed` is excluded from compilation."""
+    """Implementation for PyTorch, which is never traced: `untransformed` is never compiled."""
 
     def is_abstract(self) -> bool:
         return bool(_device().type == "meta")
@@ -26,20 +29,21 @@ class Implementation(Backend):
         # Tensors within `torch.func.grad` and its kind have no memory, or none that NumPy may read.
         try:
             storage = tensor.untyped_storage()
-            if (
-                storage.device.type == "meta"
-            ):  # of a fake tensor too, whose memory must not be asked
+            # Of a fake tensor too, whose memory must not be asked.
+            if storage.device.type == "meta":
                 return False
             return not tensor.numel() or bool(storage.data_ptr())
         except RuntimeError:
             return False
 
     def to_tensor(self, array: Array) -> Tensor:
-        # torch cannot read bfloat16 from NumPy, so its bits are passed as integers.
-        bfloat16 = array.dtype.name == "bfloat16"
-        tensor = torch.from_numpy(array.view("int16") if bfloat16 else array)
+        if array.dtype.name == "bfloat16":
+            # torch cannot read it from NumPy, so its bits are passed as integers.
+            tensor = torch.from_numpy(array.view("int16")).view(torch.bfloat16)
+        else:
+            tensor = torch.from_numpy(array)
         # Keras would copy an array, but only moves a tensor to the current device.
-        return keras.ops.convert_to_tensor(tensor.view(torch.bfloat16) if bfloat16 else tensor)
+        return keras.ops.convert_to_tensor(tensor)
 
     def obstacle(self, layer: keras.Layer, variable: keras.Variable) -> str:
         if variable.value.device.type == "meta":
@@ -47,7 +51,10 @@ class Implementation(Backend):
         used = {id(parameter) for parameter in layer.parameters()}
         replaced = used - {id(own.value) for own in layer.variables}
         if replaced and id(variable.value) not in used:
-            return "is no parameter of its layer any more: torch has replaced it, for example in `to_empty`"
+            return (
+                "is no parameter of its layer any more: torch has replaced it, for example in "
+                "`to_empty`"
+            )
         return ""
 
     def snapshot(self, value: Tensor) -> Tensor:
@@ -65,42 +72,44 @@ class Implementation(Backend):
 
     def host_view(self, tensor: Tensor) -> Array:
         tensor = tensor.detach().cpu()  # Keras would copy
-        # torch cannot convert bfloat16 to NumPy, so its bits are passed as integers.
-        bfloat16 = tensor.dtype == torch.bfloat16
-        return cast(
-            Array, tensor.view(torch.int16).numpy().view("bfloat16") if bfloat16 else tensor.numpy()
-        )
+        if tensor.dtype == torch.bfloat16:
+            # torch cannot convert it to NumPy, so its bits are passed as integers.
+            bits: Array = tensor.view(torch.int16).numpy()
+            return bits.view("bfloat16")
+        array: Array = tensor.numpy()
+        return array
 
     def on_accelerator(self) -> bool:
         return _device().type not in {"cpu", "meta", "mps"}  # the last has no float64
 
     def constant(self, array: Array) -> Tensor:
-        return (
-            keras.ops.convert_to_tensor(array)
-            if array.flags.writeable
-            else _kept(_Constant(array), _device())
-        )
+        if array.flags.writeable:
+            return keras.ops.convert_to_tensor(array)
+        return _kept(_Constant(array), _device())
 
     def triton_device(self) -> str | None:
         device = _device()
         # Its interpreter accepts tensors on any device.
-        compiles = device.type in {"cuda", "xpu"} or os.environ.get("TRITON_INTERPRET") == "1"
-        return str(device) if compiles and importlib.util.find_spec("triton") is not None else None
+        has_kernels = device.type in _GPUS or os.environ.get("TRITON_INTERPRET") == "1"
+        if not has_kernels or importlib.util.find_spec("triton") is None:
+            return None
+        return str(device)
 
     def device_of(self, tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
-        is_gpu = tensor.device.type in {"cuda", "xpu"}
-        return (
-            getattr(torch, tensor.device.type).device(tensor.device)
-            if is_gpu
-            else contextlib.nullcontext()
-        )
+        device = tensor.device
+        if device.type not in _GPUS:
+            return contextlib.nullcontext()
+        module = getattr(torch, device.type)
+        return cast(contextlib.AbstractContextManager[Any], module.device(device))
 
     def joined(
         self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType
     ) -> Tensor:
         tensor = keras.ops.empty(shape, dtype)
-        for first, part in enumerate(tensor.view(-1).split(length) if tensor.numel() else ()):
-            part.copy_(block(first * length)[: part.numel()])
+        if tensor.numel() == 0:
+            return tensor
+        for number, part in enumerate(tensor.view(-1).split(length)):
+            part.copy_(block(number * length)[: part.numel()])
         return tensor
 
     def scatter(self, places: Tensor, values: Tensor, shape: Shape) -> Tensor:
@@ -129,7 +138,9 @@ class Implementation(Backend):
         others = super().kept_generators()
         # Keras' dropout draws from torch's own generators.
         of_host = torch.random.get_rng_state()
-        of_device = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+        of_device = None
+        if torch.cuda.is_available():
+            of_device = torch.cuda.get_rng_state()
 
         def put_back() -> None:
             others()
@@ -141,16 +152,18 @@ class Implementation(Backend):
 
     def buffers(self, layers: Sequence[keras.Layer]) -> list[Any]:
         found = dict.fromkeys(buffer for layer in layers for buffer in layer.buffers())
-        return list(map(_Buffer, found))
+        return [_Buffer(buffer) for buffer in found]
 
     @contextlib.contextmanager
     def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
         # Buffers and the training mode of torch modules.
-        modules = list(dict.fromkeys(module for layer in layers for module in layer.modules()))
-        in_training = [(module, module.training) for module in modules]
-        buffers = [
-            (module, *named) for module in modules for named in module.named_buffers(recurse=False)
-        ]
+        modules = dict.fromkeys(module for layer in layers for module in layer.modules())
+        in_training = []
+        buffers = []
+        for module in modules:
+            in_training.append((module, module.training))
+            for name, buffer in module.named_buffers(recurse=False):
+                buffers.append((module, name, buffer))
         try:
             # A backward pass fails if tensors have changed since the forward pass, so the modules
             # change copies.
@@ -173,29 +186,39 @@ class Implementation(Backend):
         layers: Sequence[keras.Layer],
     ) -> Callable[..., list[float]]:
         def norms(*arguments: Any) -> list[float]:
-            found = [0.0] * len(variables)
-
-            def reduce(gradient: Tensor, index: int) -> Tensor:
-                found[index] = Moments(self.host_view(gradient)).norm
-                # A single number in the place of the gradient, which is dropped before the next one
-                # is computed.
-                return gradient.new_zeros(()).expand_as(gradient)
-
             sources = [variable.value for variable in variables]
+            recorders = [_NormRecorder(self) for _ in sources]
             # In inference mode all gradients would be 0.
             with torch.inference_mode(False), contextlib.ExitStack() as stack:
                 # The backward pass calls rematerialized layers again.
                 stack.enter_context(self.preserve_state(layers, gradients=True))
                 result = function(*keras.tree.map_structure(_outside_inference, arguments))
-                for index, source in enumerate(sources):
-                    stack.enter_context(
-                        source.register_hook(functools.partial(reduce, index=index))
-                    )
+                for source, recorder in zip(sources, recorders, strict=True):
+                    stack.enter_context(source.register_hook(recorder))
                 if result.requires_grad:
                     torch.autograd.grad(result, sources, allow_unused=True)
-            return found
+            return [recorder.norm for recorder in recorders]
 
         return norms
+
+
+class _NormRecorder:
+    """A hook of a tensor, which keeps the norm of its gradient, and not the gradient.
+
+    Attributes:
+        norm: The norm, 0 before there is a gradient.
+    """
+
+    norm: float = 0.0
+
+    def __init__(self, backend: Implementation) -> None:
+        self._backend = backend
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        self.norm = Moments(self._backend.host_view(gradient)).norm
+        # A single number in the place of the gradient, which is dropped before the next one is
+        # computed.
+        return gradient.new_zeros(()).expand_as(gradient)
 
 
 class _Buffer(NamedTuple):
@@ -209,7 +232,9 @@ class _Buffer(NamedTuple):
 
 def _outside_inference(value: Any) -> Any:
     """Return a tensor that a backward pass may use: not one that was made in inference mode."""
-    return value.clone() if isinstance(value, torch.Tensor) and value.is_inference() else value
+    if isinstance(value, torch.Tensor) and value.is_inference():
+        return value.clone()
+    return value
 
 
 def _device() -> torch.device:
@@ -218,7 +243,10 @@ def _device() -> torch.device:
 
 
 class _Constant:
-    """An array as the key of a cache, equal to others that begin in the same memory, which it keeps from reuse."""
+    """An array as the key of a cache, equal to others that begin in the same memory.
+
+    The key keeps this memory from reuse.
+    """
 
     def __init__(self, array: Array) -> None:
         self.array = array
@@ -241,36 +269,47 @@ def _full_precision() -> Iterator[None]:
     # There are two interfaces to this setting. If only the newer one was used, reading the older
     # one raises an error. What is in full precision already is left alone: setting the older one
     # changes more than it says.
-    matmul, legacy = torch.backends.cuda.matmul, None
-    precision = getattr(matmul, "fp32_precision", "ieee")  # from torch 2.9 on
-    reduced = precision not in {"ieee", "none"}
-    own = "none" if reduced and _inherits(matmul) else precision
+    matmul = torch.backends.cuda.matmul
+    newer = getattr(matmul, "fp32_precision", "ieee")  # from torch 2.9 on
+    newer_is_reduced = newer not in {"ieee", "none"}
+    if newer_is_reduced and _is_inherited(matmul):
+        newer = "none"
+    older = None
     with contextlib.suppress(RuntimeError):
-        legacy = torch.get_float32_matmul_precision()
+        older = torch.get_float32_matmul_precision()
+    older_is_reduced = older not in {None, "highest"}
     try:
-        if legacy not in {None, "highest"}:
+        if older_is_reduced:
             torch.set_float32_matmul_precision("highest")
-        if reduced:
+        if newer_is_reduced:
             matmul.fp32_precision = "ieee"
         yield
     finally:
-        if legacy not in {None, "highest"}:
-            torch.set_float32_matmul_precision(legacy)
-        if reduced:
-            matmul.fp32_precision = own
+        if older_is_reduced:
+            torch.set_float32_matmul_precision(older)
+        if newer_is_reduced:
+            matmul.fp32_precision = newer
 
 
-def _inherits(matmul: Any) -> bool:
-    """Return whether the precision of CUDA's products is none of their own. Reading it gives the one in effect."""
+def _is_inherited(matmul: Any) -> bool:
+    """Return whether the precision of CUDA's products is none of their own.
 
-    def follows(setting: Any, parent: Any) -> bool:
-        before, found = parent.fp32_precision, set()
-        for value in ("ieee", "tf32"):
-            parent.fp32_precision = value
-            found.add(setting.fp32_precision)
-        parent.fp32_precision = before
-        return len(found) > 1
-
-    every, cuda = torch.backends, torch.backends.cudnn
+    Reading it gives the one in effect.
+    """
+    every = torch.backends
+    cuda = torch.backends.cudnn
+    if _follows(matmul, every):
+        return True
     # One that is inherited itself must not be set, not even to what it is.
-    return follows(matmul, every) or (not follows(cuda, every) and follows(matmul, cuda))
+    return not _follows(cuda, every) and _follows(matmul, cuda)
+
+
+def _follows(setting: Any, parent: Any) -> bool:
+    """Return whether the precision of `setting` changes with that of `parent`."""
+    before = parent.fp32_precision
+    found = set()
+    for value in ("ieee", "tf32"):
+        parent.fp32_precision = value
+        found.add(setting.fp32_precision)
+    parent.fp32_precision = before
+    return len(found) > 1

@@ -21,7 +21,7 @@ from keras_initx.cli import _options
 def build() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog=_startup.program(), description=keras_initx.__doc__)
-    draws = "the compiled kernel" if _kernel.kernel() else "NumPy"
+    draws = "the compiled kernel" if _kernel.library() else "NumPy"
     version = f"keras_initx {keras_initx.__version__}, draws on the host by {draws}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)

@@ -14,9 +14,9 @@ import numpy as np
 
 from keras_initx._checks import check_dtype, check_seed, check_shape
 from keras_initx._keras import forget_unmade_variables
-from keras_initx._seeds import drawn_seed, note_copy, parts_of, warn_of_twins
+from keras_initx._seeds import drawn_seed, initializers_within, note_copy, warn_of_twins
 from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
-from keras_initx.backends import Draw, backend
+from keras_initx.backends import Computation, backend
 from keras_initx.sampling import MOST, Bounds, Namespace, Stream, choose_namespace, computing_dtype
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ def catalog() -> Catalog:
 
 
 def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
-    """Register a class with Keras as `initx>ClassName`, `initx.<name>` and `initx.ClassName`, and in the catalog.
+    """Register a class with Keras and in the catalog.
+
+    For Keras it is `initx>ClassName`, `initx.<name>` and `initx.ClassName`.
 
     Args:
         *names: The names; those after the first are aliases.
@@ -101,9 +103,9 @@ def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
         ids = tuple(f"initx.{name}" for name in names)
         _ENTRIES.append(CatalogEntry(ids, cls, formula, use))
         keras.saving.register_keras_serializable(package="initx")(cls)
-        keras.saving.get_custom_objects().update(
-            dict.fromkeys((*ids, f"initx.{cls.__name__}"), cls)
-        )
+        custom_objects = keras.saving.get_custom_objects()
+        for string_id in (*ids, f"initx.{cls.__name__}"):
+            custom_objects[string_id] = cls
         return cls
 
     return decorator
@@ -139,27 +141,19 @@ class Initializer(KerasInitializer):
                 too large for `dtype`.
         """
         try:
-            shape, dtype = check_shape(shape), backend.available_dtype(check_dtype(dtype))
+            shape = check_shape(shape)
+            dtype = backend.available_dtype(check_dtype(dtype))
             self._check_shape(shape)
             self._check_dtype(shape, dtype)
             warn_of_twins(self, shape)  # also on the meta device, for layers built in a `call`
             if layout is None:
-                return self._tensor(shape, dtype)
-            function = functools.partial(self._tensor, shape, dtype)
-            draw = Draw(function, is_exact(self), drawn_seed(self), seeded_call(self, shape, dtype))
-            return backend.distributed(draw, shape, layout)
+                return self._on_device(shape, dtype)
+            return backend.distributed(self._computation(shape, dtype), shape, layout)
         except BaseException:
             forget_unmade_variables()
             raise
 
-    def _tensor(self, shape: Shape, dtype: DType) -> Tensor:
-        """Return a tensor of values, after the checks."""
-        if backend.is_abstract():
-            return keras.ops.empty(shape, dtype)
-        values = self._values(shape, dtype)
-        if isinstance(values, np.ndarray):
-            return backend.to_tensor(np.asarray(values.astype(dtype, copy=False), order="C"))
-        return backend.contiguous(keras.ops.cast(values, dtype))
+    # The steps of a call, in this order.
 
     def _check_shape(self, shape: Shape) -> None:
         """Raise `ValueError` if this initializer cannot fill `shape`."""
@@ -169,42 +163,71 @@ class Initializer(KerasInitializer):
         largest = self._largest(shape)
         if largest > MOST[dtype]:
             raise ValueError(
-                f"`dtype` must hold the values of {self!r}, which may be as large as {largest:.3g}. "
-                f"Received: dtype={dtype!r}"
+                f"`dtype` must hold the values of {self!r}, which may be as large as "
+                f"{largest:.3g}. Received: dtype={dtype!r}"
             )
 
     def _largest(self, shape: Shape) -> float:
-        """Return a size that no value exceeds, or 0 where every dtype holds the values, or they are not known."""
+        """Return a size that no value exceeds.
+
+        It is 0 where every dtype holds the values, or they are not known.
+        """
         return 0.0
 
-    def _is_exact(self) -> bool:
-        """Return whether all processors make the same bits: they add the terms of matrix products in several orders."""
-        return True
+    def _on_device(self, shape: Shape, dtype: DType) -> Tensor:
+        """Return the values in `dtype`, as a tensor on the current device."""
+        if backend.is_abstract():
+            return keras.ops.empty(shape, dtype)
+        values = self._compute(shape, dtype)
+        if isinstance(values, np.ndarray):
+            return backend.to_tensor(np.asarray(values.astype(dtype, copy=False), order="C"))
+        return backend.contiguous(keras.ops.cast(values, dtype))
 
-    def expected_std(self, shape: Shape) -> float | None:
-        """Return the standard deviation that values of `shape` should have, or `None` if it is unknown.
+    def _compute(self, shape: Shape, dtype: DType) -> Tensor:
+        """Return the values where they are computed, in `dtype` or in the computing dtype.
 
-        Args:
-            shape: A shape that the initializer fills.
+        They are an array on the host, and a tensor elsewhere.
         """
-        return None
-
-    def _values(self, shape: Shape, dtype: DType) -> Tensor:
-        """Return values of `shape`, in `dtype` or the computing dtype: an array on the host, a tensor elsewhere."""
         return self._fill(self._namespace(shape), shape, computing_dtype(dtype))
 
     def _namespace(self, shape: Shape) -> Namespace:
         """Return where to compute values of `shape`."""
         states = []
-        for part in parts_of(self):
+        for part in initializers_within(self):
             seed = getattr(part, "seed", None)
             if isinstance(seed, keras.random.SeedGenerator):
                 states.append(seed.state.value)
         return choose_namespace(math.prod(shape), states)
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
-        """Return values of `shape` and `dtype` in the namespace `xp`, on the host a new array that is writable."""
+        """Return values of `shape` and `dtype` in the namespace `xp`.
+
+        On the host they are a new array that is writable.
+        """
         raise NotImplementedError
+
+    def _computation(self, shape: Shape, dtype: DType) -> Computation:
+        """Return how the values are made on several devices."""
+        function = functools.partial(self._on_device, shape, dtype)
+        seeded = seeded_call(self, shape, dtype)
+        return Computation(function, is_exact(self), drawn_seed(self), seeded)
+
+    def _is_exact(self) -> bool:
+        """Return whether all processors make the same bits.
+
+        They add the terms of a matrix product in different orders.
+        """
+        return True
+
+    def expected_std(self, shape: Shape) -> float | None:
+        """Return the standard deviation that values of `shape` should have.
+
+        It is `None` if it is unknown.
+
+        Args:
+            shape: A shape that the initializer fills.
+        """
+        return None
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments as a JSON-serializable dict."""
@@ -217,20 +240,23 @@ class Initializer(KerasInitializer):
         Args:
             config: What `get_config` returned. Arrays in it are arrays again.
         """
-        return cls(**{name: _with_arrays(value) for name, value in config.items()})
+        arguments = {name: _with_arrays(value) for name, value in config.items()}
+        return cls(**arguments)
 
     def _arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments as they were given."""
         return {name: getattr(self, name) for name in parameters_of(type(self))}
 
     def __repr__(self) -> str:
-        arguments = _plain(self._arguments(), _readable).items()
-        return (
-            f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in arguments)})"
-        )
+        arguments = _plain(self._arguments(), _readable)
+        listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        return f"{type(self).__name__}({listed})"
 
     def __eq__(self, other: object) -> bool:
-        """Compare by class and arguments: equal initializers give the same values. Drawn seeds are compared too."""
+        """Compare by class and arguments: equal initializers give the same values.
+
+        Drawn seeds are compared too.
+        """
         if type(other) is not type(self):
             return NotImplemented
         return are_equal(vars(self), vars(other))
@@ -240,39 +266,53 @@ class Initializer(KerasInitializer):
 
 
 def is_exact(initializer: Any) -> bool:
-    """Return whether `initializer` makes the same bits on all processors. Of a user's initializer it is not known."""
+    """Return whether `initializer` makes the same bits on all processors.
+
+    Of a user's initializer it is not known.
+    """
     known = keras.initializers
     constants = known.Constant | known.Identity | known.Ones | known.Zeros
-    return all(
-        part._is_exact() if isinstance(part, Initializer) else isinstance(part, constants)
-        for part in parts_of(initializer)
-    )
+    for part in initializers_within(initializer):
+        if isinstance(part, Initializer):
+            if not part._is_exact():
+                return False
+        elif not isinstance(part, constants):
+            return False
+    return True
 
 
 _PARAMETERS: dict[type, Mapping[str, inspect.Parameter]] = {}
 
 
 def parameters_of(cls: type) -> Mapping[str, inspect.Parameter]:
-    """Return the named parameters of the constructor of `cls`, and those that it passes on as `**kwargs` (cached)."""
+    """Return the named parameters of the constructor of `cls` (cached).
+
+    They include those that it passes on as `**kwargs`.
+    """
     if cls not in _PARAMETERS:
-        found: dict[str, inspect.Parameter] = {}
-        for base in cls.__mro__:
-            if "__init__" in vars(base):
-                _, *parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-                named = [
-                    item
-                    for item in parameters
-                    if item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)
-                ]
-                found |= {item.name: item for item in named if item.name not in found}
-                if len(named) == len(parameters):
-                    break
-        _PARAMETERS[cls] = found
+        _PARAMETERS[cls] = _parameters_of_constructors(cls)
     return _PARAMETERS[cls]
 
 
+def _parameters_of_constructors(cls: type) -> Mapping[str, inspect.Parameter]:
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        passes_on = False
+        _, *parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+        for parameter in parameters:
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                passes_on = True
+            else:
+                found.setdefault(parameter.name, parameter)
+        if not passes_on:
+            break
+    return found
+
+
 def are_equal(first: Any, second: Any) -> bool:
-    """Return whether two arguments, or containers of arguments, are equal. Arrays are, bit for bit."""
+    """Return whether two arguments, or containers of arguments, are equal, arrays bit for bit."""
     return bool(_plain(first, _comparable) == _plain(second, _comparable))
 
 
@@ -287,18 +327,25 @@ def _plain(value: Any, nested: Callable[[Any], Any]) -> Any:
         return {name: _plain(item, nested) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, nested) for item in value]
-    if isinstance(value, keras.initializers.Initializer | keras.random.SeedGenerator) or is_array(
-        value
-    ):
+    if isinstance(value, keras.initializers.Initializer | keras.random.SeedGenerator):
+        return nested(value)
+    if is_array(value):
         return nested(value)
     if isinstance(value, np.floating):
         return float(value)  # of a `longdouble`, `item` would return itself
-    return value.item() if isinstance(value, np.generic | np.ndarray) else value
+    if isinstance(value, np.generic | np.ndarray):
+        return value.item()
+    return value
 
 
 def is_array(value: Any) -> bool:
-    """Return whether `value` is a tensor, or an array with axes. One without is a number to Keras too."""
-    return keras.ops.is_tensor(value) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    """Return whether `value` is a tensor, or an array with axes.
+
+    An array without axes is a number to Keras too.
+    """
+    if keras.ops.is_tensor(value):
+        return True
+    return isinstance(value, np.ndarray) and value.ndim > 0
 
 
 def _with_arrays(value: Any) -> Any:
@@ -353,19 +400,28 @@ class RandomInitializer(Initializer):
         self._init_seed = check_seed(seed)  # of which `drawn_seed` knows
         if isinstance(seed, dict):  # the config of a generator
             note_copy(self._init_seed)
-        self.seed = random.getrandbits(32) if self._init_seed is None else self._init_seed
+        if self._init_seed is None:
+            self.seed = random.getrandbits(32)
+        else:
+            self.seed = self._init_seed
 
-    def _values(self, shape: Shape, dtype: DType) -> Tensor:
+    def _compute(self, shape: Shape, dtype: DType) -> Tensor:
         xp = self._namespace(shape)
         stream = Stream(self._key(), dtype, self._bounds(), xp)
         return self._draw(stream, shape, computing_dtype(dtype))
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        """Return values of `shape` drawn from `stream` in its namespace, in `dtype` or in the stream's dtype."""
+        """Return values of `shape` drawn from `stream`, in its namespace.
+
+        They are in `dtype` or in the stream's dtype.
+        """
         raise NotImplementedError
 
     def _bounds(self) -> Bounds | None:
-        """Return the lower and upper bound of the values, which also hold after a cast to 16 bits, or `None`."""
+        """Return the lower and upper bound of the values, or `None`.
+
+        They also hold after a cast to 16 bits.
+        """
         return None
 
     def _key(self) -> tuple[Tensor, Tensor]:
@@ -381,7 +437,9 @@ class RandomInitializer(Initializer):
     def _arguments(self) -> dict[str, Any]:
         arguments = super()._arguments()
         # The constructor of a subclass may take no seed.
-        return {**arguments, "seed": self._init_seed} if "seed" in arguments else arguments
+        if "seed" in arguments:
+            arguments["seed"] = self._init_seed
+        return arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -393,24 +451,27 @@ class _SeededCall:
     dtype: DType
 
     def __call__(self, seed: Tensor) -> Tensor:
-        return with_seed(self.initializer, seed)._tensor(self.shape, self.dtype)
+        return with_seed(self.initializer, seed)._on_device(self.shape, self.dtype)
 
 
 def seeded_call(
     initializer: Any, shape: Shape, dtype: DType
 ) -> tuple[Callable[[Tensor], Tensor], Tensor] | None:
-    """Return a call as a function of the seed, equal for all seeds, and the seed; `None` if it is not the only one."""
+    """Return a call as a function of the seed, equal for all seeds, and the seed.
+
+    Return `None` if the values do not follow from one integer seed.
+    """
     if not isinstance(initializer, RandomInitializer) or not isinstance(initializer.seed, int):
         return None
-    if (
-        type(initializer).__call__ is not Initializer.__call__
-        or len(list(parts_of(initializer))) > 1
-    ):
+    if type(initializer).__call__ is not Initializer.__call__:
+        return None
+    if len(list(initializers_within(initializer))) > 1:
         return None
     return _SeededCall(with_seed(initializer, 0), shape, dtype), np.uint32(initializer.seed)
 
 
 def with_seed(initializer: RandomInitializer, seed: Any) -> RandomInitializer:
+    """Return a copy of `initializer` with this seed."""
     result = copy.copy(initializer)
     result.seed = result._init_seed = seed
     return result

@@ -1,4 +1,4 @@
-"""Initial biases of layers: for ReLU units, for the output of a classifier, and for the time steps of a state space."""
+"""Initial biases: for ReLU units, the output of a classifier, the time steps of a state space."""
 
 import functools
 import math
@@ -67,7 +67,10 @@ Frequencies = float | Sequence[float] | Array
 
 @register(
     "prior_bias",
-    formula="log(p / (1 - p)) before a sigmoid, log(p) for each class before a softmax, with p from frequencies",
+    formula=(
+        "log(p / (1 - p)) before a sigmoid, log(p) for each class before a softmax, with p from "
+        "frequencies"
+    ),
     use="last layer of a classifier with rare classes: predictions start at the class frequencies",
 )
 class PriorBias(ConstantInitializer):
@@ -139,20 +142,23 @@ class PriorBias(ConstantInitializer):
             >>> PriorBias.from_labels([[1, 0], [1, 1], [0, 0], [1, 0]], multi_label=True)
             PriorBias(frequencies=[0.75, 0.25], multi_label=True)
         """
-        labels = _as_array(labels)
+        array = _as_array(labels)
         if check_flag("multi_label", multi_label):
-            return cls(_shares(labels), multi_label=True)
-        return cls(_counts(labels))
+            return cls(_shares(array), multi_label=True)
+        return cls(_counts(array))
 
     def _check_shape(self, shape: Shape) -> None:
         if not isinstance(self.frequencies, list | tuple):
             return
         classes = len(self.frequencies)
-        binary = classes == 2 and not self.multi_label
-        if shape != (classes,) and not (binary and shape == (1,)):
+        allowed: list[Shape] = [(classes,)]
+        # Two classes may have one sigmoid unit.
+        if classes == 2 and not self.multi_label:
+            allowed.append((1,))
+        if shape not in allowed:
             raise ValueError(
-                f"`shape` must be ({classes},){' or (1,)' if binary else ''}, one unit for each of `frequencies`. "
-                f"Received: shape={shape}"
+                f"`shape` must be {' or '.join(map(str, allowed))}, one unit for each of "
+                f"`frequencies`. Received: shape={shape}"
             )
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
@@ -163,34 +169,40 @@ class PriorBias(ConstantInitializer):
             bias = portable_log(frequencies[1:]) - portable_log(frequencies[:1])
         else:
             largest = frequencies.max()  # relative to it, the sum cannot overflow
-            bias = portable_log(frequencies) - (
-                portable_log(largest) + portable_log(math.fsum(frequencies / largest))
-            )
-        return xp.full(shape, float(bias), dtype) if bias.ndim == 0 else xp.array(bias, dtype)
+            relative_sum = math.fsum(frequencies / largest)
+            log_of_sum = portable_log(largest) + portable_log(relative_sum)
+            bias = portable_log(frequencies) - log_of_sum
+        if bias.ndim == 0:
+            return xp.full(shape, float(bias), dtype)
+        return xp.array(bias, dtype)
 
 
 def _check_frequencies(frequencies: Any, multi_label: bool) -> Any:
     """Return `frequencies`, with an array converted to a list."""
-    frequencies = frequencies.tolist() if isinstance(frequencies, np.ndarray) else frequencies
+    if isinstance(frequencies, np.ndarray):
+        frequencies = frequencies.tolist()
     received = f"Received: {frequencies=!r}, multi_label={multi_label!r}"
     is_list = isinstance(frequencies, list | tuple)
     given = frequencies if is_list else [frequencies]
     if not all(map(is_real, given)):
         raise TypeError(f"`frequencies` must be a number or a list of numbers. {received}")
-    if is_list and len(given) < (1 if multi_label else 2):
+    fewest = 1 if multi_label else 2
+    if is_list and len(given) < fewest:
         raise ValueError(
             f"`frequencies` must have a number for each of at least two classes. {received}"
         )
-    is_relative = is_list and not multi_label
-    below, required = (
-        (sys.float_info.max, "positive and finite") if is_relative else (1, "between 0 and 1")
-    )
+    if is_list and not multi_label:
+        required = "positive and finite"
+        limit = sys.float_info.max
+    else:
+        required = "between 0 and 1"
+        limit = 1
     for index, number in enumerate(given):
-        if not 0 < as_float(number) < below:
-            which = (
-                f"; that of class {index} is not, so its bias would be infinite" if is_list else ""
-            )
-            raise ValueError(f"`frequencies` must be {required}{which}. {received}")
+        if 0 < as_float(number) < limit:
+            continue
+        if is_list:
+            required += f"; that of class {index} is not, so its bias would be infinite"
+        raise ValueError(f"`frequencies` must be {required}. {received}")
     return frequencies
 
 
@@ -213,52 +225,56 @@ def _shares(labels: Array) -> list[float]:
     """Return the frequency of each class in multi-label `labels`."""
     if labels.ndim != 2 or labels.min() < 0 or labels.max() > 1:
         raise ValueError(
-            "`labels` must have the shape (n, classes) and be between 0 and 1 with `multi_label=True`. "
-            f"Received: labels of shape {labels.shape} between {labels.min():g} and {labels.max():g}"
+            "`labels` must have the shape (n, classes) and be between 0 and 1 with "
+            f"`multi_label=True`. Received: labels of shape {labels.shape} between "
+            f"{labels.min():g} and {labels.max():g}"
         )
     return [float(share) for share in labels.mean(axis=0)]
 
 
 def _counts(labels: Array) -> list[float]:
     """Return the count of each class, with one class per row."""
-    if (
-        labels.ndim == 2
-        and labels.shape[1] > 1
-        and labels.min() >= 0
-        and np.allclose(labels.sum(axis=1), 1, atol=1e-3)
-    ):
-        return [
-            int(count) if count.is_integer() else count for count in labels.sum(axis=0).tolist()
-        ]
+    if _are_probabilities(labels):
+        sums = labels.sum(axis=0).tolist()
+        return [int(count) if count.is_integer() else count for count in sums]
     classes, counts = np.unique(labels, return_counts=True)
-    extent = f"labels of shape {labels.shape} between {classes[0]:g} and {classes[-1]:g}"
-    if (
-        labels.ndim not in (1, 2)
-        or labels.size != len(labels)
-        or classes[0] < 0
-        or (classes % 1).any()
-    ):
+    lowest = classes[0]
+    extent = f"labels of shape {labels.shape} between {lowest:g} and {classes[-1]:g}"
+    is_column = labels.ndim in (1, 2) and labels.size == len(labels)
+    if not is_column or lowest < 0 or (classes % 1).any():
         raise ValueError(
-            "`labels` must be integers of shape (n,) or (n, 1), or have shape (n, classes) with rows that sum to 1; "
-            f"for multi-label data use `multi_label=True`. Received: {extent}"
+            "`labels` must be integers of shape (n,) or (n, 1), or have shape (n, classes) with "
+            "rows that sum to 1; for multi-label data use `multi_label=True`. "
+            f"Received: {extent}"
         )
     absent = np.flatnonzero(classes != np.arange(len(classes)))
     if absent.size:
         raise ValueError(
-            f"`labels` must contain each class from 0 on; class {absent[0]} never occurs, so its bias "
-            f"would be infinite. Received: {extent}"
+            f"`labels` must contain each class from 0 on; class {absent[0]} never occurs, so its "
+            f"bias would be infinite. Received: {extent}"
         )
     return [int(count) for count in counts]
 
 
+def _are_probabilities(labels: Array) -> bool:
+    """Return whether each row of `labels` has the probabilities of the classes."""
+    if labels.ndim != 2 or labels.shape[1] == 1 or labels.min() < 0:
+        return False
+    return bool(np.allclose(labels.sum(axis=1), 1, atol=1e-3))
+
+
 # The quantiles between these are distinct in fixed point.
-_SHORTEST, _LONGEST = 1e-6, 100
+_SHORTEST = 1e-6
+_LONGEST = 100
 
 
 @register(
     "time_step_bias",
     formula="log(exp(dt) - 1), with dt = max(exp U(log min_step, log max_step), floor)",
-    use="state-space layers whose time step is a softplus, as in Mamba: memory lengths are spread over scales",
+    use=(
+        "state-space layers whose time step is a softplus, as in Mamba: memory lengths are spread "
+        "over scales"
+    ),
 )
 class TimeStepBias(RandomInitializer):
     """Initialize a bias so that its softplus, the time step of a state-space layer, is log-uniform.
@@ -308,8 +324,8 @@ class TimeStepBias(RandomInitializer):
         self.floor: float = check_number("floor", floor, positive=True)
         if not _SHORTEST <= min_step < max_step <= _LONGEST:
             raise ValueError(
-                f"`min_step` must be at least {_SHORTEST:g} and below `max_step`, which must be at most {_LONGEST}. "
-                f"Received: {min_step=!r}, {max_step=!r}"
+                f"`min_step` must be at least {_SHORTEST:g} and below `max_step`, which must be at "
+                f"most {_LONGEST}. Received: {min_step=!r}, {max_step=!r}"
             )
         if floor >= max_step:
             raise ValueError(
@@ -318,14 +334,14 @@ class TimeStepBias(RandomInitializer):
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         quantiles = _step_quantiles(float(self.min_step), float(self.max_step))
-        floor = float(_inverse_softplus(np.array(max(self.floor, self.min_step), "float64")))
-        bounds = (floor, quantiles.highest)
+        shortest = np.array(max(self.floor, self.min_step), "float64")
+        bounds = float(_inverse_softplus(shortest)), quantiles.highest
         return stream.from_quantiles(Draw.VALUES, shape, quantiles, dtype, bounds=bounds)
 
 
 @functools.lru_cache(maxsize=8)
 def _step_quantiles(shortest: float, longest: float) -> Quantiles:
-    """Return the quantiles of the biases that give log-uniform steps between `shortest` and `longest`."""
+    """Return the quantiles of biases whose steps are log-uniform from `shortest` to `longest`."""
     low, high = portable_log(np.array([shortest, longest]))
     steps = portable_exp(low + (high - low) * (np.arange(CELLS + 1) / CELLS))
     return Quantiles.of(_inverse_softplus(steps))

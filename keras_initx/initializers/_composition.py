@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import DTYPES, check_number, check_type, is_integer
-from keras_initx._seeds import parts_of
+from keras_initx._seeds import initializers_within
 from keras_initx._typing import DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._scale import check_shape_has_axes
@@ -56,21 +56,19 @@ class Scaled(Initializer):
     """
 
     def __init__(self, initializer: InitializerLike, factor: float) -> None:
-        self.initializer: keras.initializers.Initializer = check_initializer(
-            "initializer", initializer
-        )
+        self.initializer = check_initializer("initializer", initializer)
         self.factor: float = check_number("factor", factor)
 
     def _check_shape(self, shape: Shape) -> None:
         check_shape_for(self.initializer, shape)
 
     def expected_std(self, shape: Shape) -> float | None:
-        expected = (
-            self.initializer.expected_std(shape)
-            if isinstance(self.initializer, Initializer)
-            else None
-        )
-        return None if expected is None else abs(float(self.factor)) * expected
+        if not isinstance(self.initializer, Initializer):
+            return None
+        expected = self.initializer.expected_std(shape)
+        if expected is None:
+            return None
+        return abs(float(self.factor)) * expected
 
     def _largest(self, shape: Shape) -> float:
         return abs(float(self.factor)) * largest_of(self.initializer, shape)
@@ -129,13 +127,13 @@ class Concatenated(Initializer):
 
     def _check_shape(self, shape: Shape) -> None:
         check_shape_has_axes(shape, "axis", [self.axis])
+        length = shape[self.axis]
         if self.sizes is None:
-            fits, rule = (
-                shape[self.axis] % len(self.initializers) == 0,
-                "a multiple of the number of initializers",
-            )
+            rule = "a multiple of the number of initializers"
+            fits = length % len(self.initializers) == 0
         else:
-            fits, rule = shape[self.axis] == sum(self.sizes), "the sum of `sizes`"
+            rule = "the sum of `sizes`"
+            fits = length == sum(self.sizes)
         if not fits:
             raise ValueError(
                 f"`shape` must have a length along `axis` that is {rule}. Received: shape={shape}, "
@@ -152,11 +150,12 @@ class Concatenated(Initializer):
         return xp.concatenate(slices, axis=self.axis)
 
     def _slices(self, shape: Shape) -> Iterator[tuple[keras.initializers.Initializer, Shape]]:
-        """Return each initializer with the shape of its slice."""
-        axis, count = self.axis % len(shape), len(self.initializers)
+        """Yield each initializer with the shape of its slice."""
+        axis = self.axis % len(shape)
+        count = len(self.initializers)
         lengths = self.sizes or [shape[axis] // count] * count
-        shapes = ((*shape[:axis], int(length), *shape[axis + 1 :]) for length in lengths)
-        return zip(self.initializers, shapes, strict=True)
+        for initializer, length in zip(self.initializers, lengths, strict=True):
+            yield initializer, (*shape[:axis], int(length), *shape[axis + 1 :])
 
 
 def _check_initializers(initializers: Any) -> list[keras.initializers.Initializer]:
@@ -165,32 +164,37 @@ def _check_initializers(initializers: Any) -> list[keras.initializers.Initialize
     if not initializers:
         raise ValueError(f"`initializers` must have at least one initializer. {received}")
     checked = [check_initializer("initializers", initializer) for initializer in initializers]
-    taken: dict[int, Any] = {}
+    # The seeds of the initializers before, each by its number: an integer, or the generator that
+    # began with it.
+    seeds_before: dict[int, Any] = {}
     for given, initializer in zip(initializers, checked, strict=True):
-        own: dict[int, Any] = {}
-        for part in parts_of(initializer):
+        own_seeds: dict[int, Any] = {}
+        for part in initializers_within(initializer):
             seed: Any = getattr(part, "seed", None)
             is_generator = isinstance(seed, keras.random.SeedGenerator)
-            if not is_generator and not isinstance(seed, int):
+            if is_generator:
+                number = seed.get_config()["seed"]
+            elif isinstance(seed, int):
+                number = seed
+            else:
                 continue
-            number = seed.get_config()["seed"] if is_generator else seed
-            other = taken.get(number, seed)
-            if (
-                is_generator
-                and isinstance(given, dict)
-                and isinstance(other, keras.random.SeedGenerator)
-            ):
-                part.seed = part._init_seed = seed = (
-                    other  # of which a config has a copy in each part
-                )
-            # A shared generator is fine: it gives each slice different values.
-            if other is not seed or (number in taken and not is_generator):
+            before = seeds_before.get(number, seed)
+            if is_generator:
+                # Of a shared generator, a config has a copy in each part.
+                if isinstance(given, dict) and isinstance(before, keras.random.SeedGenerator):
+                    part.seed = part._init_seed = seed = before
+                # A shared generator is fine: it gives each slice different values.
+                is_repeated = seed is not before
+            else:
+                is_repeated = number in seeds_before
+            if is_repeated:
                 raise ValueError(
-                    "`initializers` must not have the same seed twice: slices would be correlated. Give string ids, "
-                    f"which draw a seed each, or objects with different seeds. {received}"
+                    "`initializers` must not have the same seed twice: slices would be correlated. "
+                    "Give string ids, which draw a seed each, or objects with different seeds. "
+                    f"{received}"
                 )
-            own[number] = seed
-        taken |= own
+            own_seeds[number] = seed
+        seeds_before |= own_seeds
     return checked
 
 
@@ -222,7 +226,10 @@ def check_initializer(name: str, value: InitializerLike) -> keras.initializers.I
 
 
 def check_shape_for(initializer: keras.initializers.Initializer, shape: Shape) -> None:
-    """Raise `ValueError` before drawing anything if `initializer` is known not to support `shape`."""
+    """Raise `ValueError`, before anything is drawn, if `initializer` cannot fill `shape`.
+
+    Of some initializers it is not known.
+    """
     if isinstance(initializer, Initializer):
         initializer._check_shape(shape)
     elif isinstance(initializer, keras.initializers.Identity) and len(shape) != 2:
@@ -242,14 +249,19 @@ def check_shape_for(initializer: keras.initializers.Initializer, shape: Shape) -
 def check_dtype_for(
     initializer: keras.initializers.Initializer, shape: Shape, dtype: DType
 ) -> None:
-    """Raise `ValueError` before drawing anything if `initializer` is known not to support `dtype`."""
+    """Raise `ValueError`, before anything is drawn, if values would be infinite in `dtype`.
+
+    Of some initializers it is not known.
+    """
     if isinstance(initializer, Initializer) and dtype in DTYPES:
         initializer._check_dtype(shape, dtype)
 
 
 def largest_of(initializer: keras.initializers.Initializer, shape: Shape) -> float:
     """Return a size that no value of `initializer` exceeds, see `Initializer`."""
-    return initializer._largest(shape) if isinstance(initializer, Initializer) else 0.0
+    if not isinstance(initializer, Initializer):
+        return 0.0
+    return initializer._largest(shape)
 
 
 def values_of(initializer: keras.initializers.Initializer, shape: Shape, dtype: DType) -> Tensor:
@@ -260,13 +272,14 @@ def values_of(initializer: keras.initializers.Initializer, shape: Shape, dtype: 
     """
     if isinstance(initializer, Initializer) and type(initializer).__call__ is Initializer.__call__:
         # Not through `__call__`, which would move the values to the device and back.
-        return initializer._values(shape, dtype)
+        return initializer._compute(shape, dtype)
     values = initializer(shape, dtype=dtype)
     if isinstance(values, np.ma.MaskedArray) or "complex" in str(getattr(values, "dtype", "")):
         # A cast would drop the mask or the imaginary parts.
         raise ValueError(
-            f"An initializer within another must give real numbers, without a mask. Received: {initializer!r}, which "
-            f"gives {type(values).__name__} of dtype {values.dtype}"
+            "An initializer within another must give real numbers, without a mask. "
+            f"Received: {initializer!r}, which gives {type(values).__name__} of dtype "
+            f"{values.dtype}"
         )
     tensors = [values] if keras.ops.is_tensor(values) else []
     return choose_namespace(math.prod(shape), tensors).adopt(values)

@@ -3,7 +3,6 @@
 import functools
 import math
 
-import keras
 import numpy as np
 
 from keras_initx._checks import check_count, check_kernel, check_parts
@@ -30,10 +29,13 @@ __all__ = ["ICNR", "Bilinear", "DeltaOrthogonal", "Dirac"]
 @register(
     "delta_orthogonal",
     formula="gain · Q at the window's center, QQ' = I, Haar-uniform; 0 elsewhere",
-    use="very deep convolutional networks: before its activation each layer preserves the norm of its input exactly",
+    use=(
+        "very deep convolutional networks: before its activation each layer preserves the norm of "
+        "its input exactly"
+    ),
 )
 class DeltaOrthogonal(RandomInitializer):
-    """Initialize a convolution to multiply the channels of each pixel by a random orthogonal matrix.
+    """Initialize a convolution to multiply each pixel's channels by a random orthogonal matrix.
 
     A kernel `(*window, inputs, units)` is zero except at the center of the window. The center is
     `gain` times a matrix `Q` of shape `(inputs, units)` with orthonormal rows, `QQ' = I`, drawn
@@ -83,8 +85,8 @@ class DeltaOrthogonal(RandomInitializer):
         check_parts(shape, "groups", self.groups)
         if shape[-2] * self.groups > shape[-1]:
             raise ValueError(
-                "`shape` must have at least as many units as inputs in each group, to preserve the norm. "
-                f"Received: shape={shape}, groups={self.groups}"
+                "`shape` must have at least as many units as inputs in each group, to preserve the "
+                f"norm. Received: shape={shape}, groups={self.groups}"
             )
 
     def _largest(self, shape: Shape) -> float:
@@ -95,9 +97,8 @@ class DeltaOrthogonal(RandomInitializer):
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         orthogonal = Orthogonal(self.gain, self.seed, blocks=self.groups)
-        return _at_center(
-            stream.xp, orthogonal._draw_matrix(stream, shape[-2], shape[-1], dtype), shape, dtype
-        )
+        matrix = orthogonal._draw_matrix(stream, shape[-2], shape[-1], dtype)
+        return _at_center(stream.xp, matrix, shape, dtype)
 
 
 @register(
@@ -195,9 +196,7 @@ class ICNR(Initializer):
     """
 
     def __init__(self, initializer: InitializerLike = "initx.he_normal", scale: int = 2) -> None:
-        self.initializer: keras.initializers.Initializer = check_initializer(
-            "initializer", initializer
-        )
+        self.initializer = check_initializer("initializer", initializer)
         self.scale: int = check_count("scale", scale)
 
     def _check_shape(self, shape: Shape) -> None:
@@ -263,19 +262,22 @@ class Bilinear(ConstantInitializer):
         check_kernel(shape)
         if shape[-1] != shape[-2]:
             raise ValueError(
-                "`shape` must have equal numbers of inputs and outputs, its last two lengths, because each channel is "
-                "interpolated by itself; change their number in a convolution with a window of 1, or use "
-                f"`VarianceScaling` here. Received: {shape=}"
+                "`shape` must have equal numbers of inputs and outputs, its last two lengths, "
+                "because each channel is interpolated by itself; change their number in a "
+                "convolution with a window of 1, or use `VarianceScaling` here. "
+                f"Received: {shape=}"
             )
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         # Always computed with NumPy, so that they are rounded the same everywhere.
-        taps = functools.reduce(np.multiply.outer, (_triangle(length) for length in shape[:-2]))
-        taps = xp.array(taps.reshape(*shape[:-2], 1, 1).astype(dtype))
-        return taps * xp.eye(shape[-2], shape[-1], dtype=dtype)
+        window = shape[:-2]
+        taps = functools.reduce(np.multiply.outer, map(_triangle, window))
+        taps = taps.reshape(*window, 1, 1).astype(dtype)
+        return xp.array(taps) * xp.eye(shape[-2], shape[-1], dtype=dtype)
 
 
 def _triangle(length: int) -> Array:
+    """Return the weights along an axis of the window."""
     half = (length + 1) // 2
     return (2 * half - np.abs(2 * np.arange(length) - (length - 1))) / max(2 * half, 1)
 
@@ -285,5 +287,6 @@ def _at_center(xp: Namespace, matrix: Tensor, shape: Shape, dtype: DType) -> Ten
     if math.prod(shape) == 0:
         return xp.zeros(shape, dtype)
     window = shape[:-2]
+    center = xp.reshape(matrix, (1,) * len(window) + shape[-2:])
     margins = [((length - 1) // 2, length // 2) for length in window]
-    return xp.pad(xp.reshape(matrix, (1,) * len(window) + shape[-2:]), [*margins, (0, 0), (0, 0)])
+    return xp.pad(center, [*margins, (0, 0), (0, 0)])

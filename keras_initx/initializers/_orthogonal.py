@@ -34,8 +34,13 @@ _FRAMES: dict[Method, Callable[..., Tensor]] = {
 
 @register(
     "orthogonal",
-    formula="gain · Q, Q'Q = I or QQ' = I, Haar-uniform; with singular_values s, gain · U diag(s) V'",
-    use="very deep networks and recurrent kernels: a square kernel preserves the norm of what it multiplies",
+    formula=(
+        "gain · Q, Q'Q = I or QQ' = I, Haar-uniform; with singular_values s, gain · U diag(s) V'"
+    ),
+    use=(
+        "very deep networks and recurrent kernels: a square kernel preserves the norm of what it "
+        "multiplies"
+    ),
 )
 class Orthogonal(MatrixInitializer):
     """Draw a random orthogonal matrix, times `gain`.
@@ -132,9 +137,9 @@ class Orthogonal(MatrixInitializer):
             count = min(inputs, units // self.blocks)
             if len(self.singular_values) != count:
                 raise ValueError(
-                    f"`shape` must have as many singular values in each block as there are numbers in "
-                    f"`singular_values`; it has {count}. Received: shape={shape}, blocks={self.blocks}, "
-                    f"singular_values={self.singular_values!r}"
+                    "`shape` must have as many singular values in each block as there are numbers "
+                    f"in `singular_values`; it has {count}. Received: shape={shape}, "
+                    f"blocks={self.blocks}, singular_values={self.singular_values!r}"
                 )
 
     def expected_std(self, shape: Shape) -> float:
@@ -159,32 +164,44 @@ class Orthogonal(MatrixInitializer):
         return self.method == "gaussian"
 
     def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
-        xp, blocks = stream.xp, int(self.blocks)
+        xp = stream.xp
+        blocks = int(self.blocks)
         columns = units // blocks
         if inputs * columns == 0:
             return xp.zeros((inputs, units), dtype)
-        short, long = sorted((inputs, columns))
-        make_frame = _FRAMES[self.method]
         with xp.full_precision():
-            parts = [
-                make_frame(stream, long, short, dtype, block * short * long)
-                for block in range(blocks)
-            ]
-            if self.singular_values is not None:
-                spectrum = _spectrum(self.singular_values, short).astype(dtype)
-                # V starts after the last element of all U, so that no draw is used twice.
-                start = blocks * short * long
-                for block in range(blocks):
-                    turn = make_frame(stream, short, short, dtype, start + block * short * short)
-                    parts[block] = xp.multiply(parts[block], spectrum) @ xp.transpose(turn)
+            parts = self._draw_blocks(stream, inputs, columns, dtype)
         if inputs < columns:
             parts = [xp.transpose(part) for part in parts]
+        matrix = parts[0]
+        if blocks > 1:
+            matrix = xp.concatenate(parts, axis=1)
         # A single factor, so that no compiler can merge two multiplications and round differently.
-        scale = gain_value(self.gain) / (math.sqrt(long) if self.method == "gaussian" else 1)
-        matrix = parts[0] if blocks == 1 else xp.concatenate(parts, axis=1)
+        scale = gain_value(self.gain)
+        if self.method == "gaussian":
+            scale /= math.sqrt(max(inputs, columns))
         if scale != 1:
             matrix *= scale
         return matrix
+
+    def _draw_blocks(self, stream: Stream, inputs: int, columns: int, dtype: DType) -> list[Tensor]:
+        """Return the blocks before `gain`, each with its longer side first."""
+        xp = stream.xp
+        blocks = int(self.blocks)
+        short, long = sorted((inputs, columns))
+        make_frame = _FRAMES[self.method]
+        parts = []
+        for block in range(blocks):
+            parts.append(make_frame(stream, long, short, dtype, block * short * long))
+        if self.singular_values is None:
+            return parts
+        spectrum = _spectrum(self.singular_values, short).astype(dtype)
+        # V starts after the last element of all U, so that no draw is used twice.
+        start = blocks * short * long
+        for block in range(blocks):
+            turn = make_frame(stream, short, short, dtype, start + block * short * short)
+            parts[block] = xp.multiply(parts[block], spectrum) @ xp.transpose(turn)
+        return parts
 
 
 @register(
@@ -245,23 +262,28 @@ class OrthogonalQR(Orthogonal):
 
 
 def _check_singular_values(value: Any) -> Any:
-    """Return `value`, which must be `None`, a condition number, or a list or tuple of singular values."""
+    """Return `value`, which must be `None`, a condition number, or a list of singular values."""
     if value is None:
         return value
-    items, least = (value, 0) if isinstance(value, list | tuple) else ([value], 1)
+    items = [value]
+    least = 1
+    if isinstance(value, list | tuple):
+        items = list(value)
+        least = 0
     required = (
-        "`singular_values` must be `None`, a number of at least 1 or a list of numbers of at least 0. "
-        f"Received: singular_values={value!r}"
+        "`singular_values` must be `None`, a number of at least 1 or a list of numbers of at least "
+        f"0. Received: singular_values={value!r}"
     )
     if not all(map(is_real, items)):
         raise TypeError(required)
-    if not all(least <= as_float(item) < math.inf for item in items):
-        raise ValueError(required)
+    for item in items:
+        if not least <= as_float(item) < math.inf:
+            raise ValueError(required)
     return value
 
 
 def _spectrum(singular_values: float | Sequence[float], count: int) -> Array:
-    """Return `count` singular values: those given, or a geometric sequence for a condition number."""
+    """Return `count` singular values: those given, or geometric ones for a condition number."""
     if isinstance(singular_values, Sequence):
         return np.array(singular_values, "float64")
     values = float(singular_values) ** -np.linspace(0, 1, count)

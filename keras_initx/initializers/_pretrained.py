@@ -5,7 +5,7 @@ import hashlib
 import math
 import os
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -23,23 +23,28 @@ __all__ = ["Pretrained"]
 
 
 def grown_axis(old: Shape, shape: Shape) -> int:
-    """Return the axis along which `shape` is longer than that of an array, `old`, of which it takes the mean."""
+    """Return the axis along which `shape` is longer than `old`, the shape of an array.
+
+    Along this axis the mean of the array is taken.
+    """
     longer = [axis for axis, length in enumerate(shape) if length > old[axis]]
     if len(longer) != 1 or 0 in old:
         raise ValueError(
-            "`shape` must be larger along one axis than that of an array that is not empty, for its mean. "
-            f"Received: shape={shape}, an array of shape {old}"
+            "`shape` must be larger along one axis than that of an array that is not empty, for "
+            f"its mean. Received: shape={shape}, an array of shape {old}"
         )
     return longer[0]
 
 
 def with_mean(array: Array, shape: Shape, dtype: DType) -> Array:
-    """Return `array` in `dtype`, extended to `shape` by its mean along the axis that is longer, rounded once."""
+    """Return `array` in `dtype`, extended to `shape` by its mean along the axis that is longer.
+
+    The mean is rounded once.
+    """
     axis = grown_axis(array.shape, shape)
     mean = cast(np.mean(array, axis, "float64", keepdims=True), dtype)
-    return np.concatenate(
-        [cast(array, dtype), mean.repeat(shape[axis] - array.shape[axis], axis)], axis
-    )
+    added = mean.repeat(shape[axis] - array.shape[axis], axis)
+    return np.concatenate([cast(array, dtype), added], axis)
 
 
 @register(
@@ -105,17 +110,13 @@ class Pretrained(Initializer):
         self.sha256: str | None = check_type("sha256", sha256, str | None, "a string or `None`")
         if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
             raise ValueError(f"`sha256` must be 64 hexadecimal digits. Received: {sha256=!r}")
-        self.pad: keras.initializers.Initializer | Literal["mean"] | None = (
-            pad
-            if pad is None or (isinstance(pad, str) and pad == "mean")
-            else check_initializer("pad", pad)
-        )
+        self.pad: keras.initializers.Initializer | Literal["mean"] | None = _check_pad(pad)
 
     def _check_shape(self, shape: Shape) -> None:
         if isinstance(self.pad, keras.initializers.Initializer):
             check_shape_for(self.pad, shape)
 
-    def _values(self, shape: Shape, dtype: DType) -> Tensor:
+    def _compute(self, shape: Shape, dtype: DType) -> Tensor:
         xp = choose_namespace(math.prod(shape))
         computed = computing_dtype(dtype)
         if loads_a_model():
@@ -132,8 +133,8 @@ class Pretrained(Initializer):
             rounded = cast(array, dtype, copy=False)
         except OverflowError as error:
             raise ValueError(
-                f"`dtype` must be able to hold the numbers in the file. Received: dtype={dtype!r}, path={self.path!r}, "
-                f"key={self.key!r}, with {error}"
+                "`dtype` must be able to hold the numbers in the file. "
+                f"Received: dtype={dtype!r}, path={self.path!r}, key={self.key!r}, with {error}"
             ) from None
         if array.shape == shape:
             return rounded
@@ -164,41 +165,60 @@ class Pretrained(Initializer):
         return all(length <= whole for length, whole in zip(found.shape, shape, strict=True))
 
     def _refusal(self, contents: Contents, shape: Shape) -> str:
-        """Return the error message for a file whose `contents` have no array for `key` and `shape`."""
-        key = next(iter(contents)) if self.key is None and len(contents) == 1 else self.key
+        """Return the error message for a file without an array for `key` and `shape`."""
+        key = self.key
+        if key is None and len(contents) == 1:
+            key = next(iter(contents))
         found = contents.get(key)
         if found is None:
             rule = "`key` must be the name of an array in the file"
         elif found.dtype not in DTYPES:
             rule = f"`key` must name an array of a dtype in {DTYPES}"
         else:
-            larger = (
-                ", or larger along its axes, with `pad` for the rest"
-                if self.pad is None
-                else ", or larger"
-            )
+            larger = ", or larger"
+            if self.pad is None:
+                larger = ", or larger along its axes, with `pad` for the rest"
             rule = f"`shape` must be that of the array, {found.shape}{larger}"
         # A misspelled name has close matches; a wrong shape has none.
-        similar = (
-            []
-            if found
-            else difflib.get_close_matches(key or "", filter(None, contents), n=len(contents) or 1)
-        )
-        ranks: dict[str | None, int] = {name: rank for rank, name in enumerate(similar)}
-        names = sorted(
-            contents,
-            key=lambda name: (ranks.get(name, len(ranks)), not self._fits(contents[name], shape)),
-        )
-        listed = [f"{name!r} {contents[name].shape} {contents[name].dtype}" for name in names]
+        similar: list[str] = []
+        if found is None:
+            names = [name for name in contents if name]
+            similar = difflib.get_close_matches(key or "", names, n=len(contents) or 1)
+        has = truncated(self._listed(contents, similar, shape)) or "nothing"
         return (
-            f"{rule}. The file has: {truncated(listed) or 'nothing'}. "
+            f"{rule}. The file has: {has}. "
             f"Received: shape={shape}, key={self.key!r}, path={self.path!r}"
         )
 
+    def _listed(self, contents: Contents, first: list[str], shape: Shape) -> list[str]:
+        """Return a line for each array, in this order: those in `first`, those that fit, others."""
+        ranks: dict[str | None, int] = {name: rank for rank, name in enumerate(first)}
+
+        def place(name: str | None) -> tuple[int, bool]:
+            return ranks.get(name, len(ranks)), not self._fits(contents[name], shape)
+
+        listed = []
+        for name in sorted(contents, key=place):
+            listed.append(f"{name!r} {contents[name].shape} {contents[name].dtype}")
+        return listed
+
+
+def _check_pad(pad: Any) -> Any:
+    """Return `pad`, which must be `None`, `"mean"` or an initializer."""
+    if pad is None or (isinstance(pad, str) and pad == "mean"):
+        return pad
+    return check_initializer("pad", pad)
+
 
 def _check_path(path: object) -> str:
-    required = f"`path` must be the path of a file that ends in one of {tuple(FORMATS)}. Received: path={path!r}"
-    if not isinstance(path, str | os.PathLike) or not isinstance(name := os.fspath(path), str):
+    required = (
+        f"`path` must be the path of a file that ends in one of {tuple(FORMATS)}. "
+        f"Received: path={path!r}"
+    )
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(required)
+    name = os.fspath(path)
+    if not isinstance(name, str):
         raise TypeError(required)
     if suffix(name) not in FORMATS:
         raise ValueError(required)

@@ -198,12 +198,13 @@ class TruncatedNormal(RandomInitializer):
         self.upper: float = check_number("upper", upper)
         if float(upper) - float(lower) < _LEAST_WIDTH:
             raise ValueError(
-                f"`upper` must be at least {_LEAST_WIDTH} above `lower`. Received: {lower=!r}, {upper=!r}"
+                f"`upper` must be at least {_LEAST_WIDTH} above `lower`. "
+                f"Received: {lower=!r}, {upper=!r}"
             )
         if max(lower, -upper) > _LARGEST_DISTANCE:
             raise ValueError(
-                f"`lower` and `upper` must not both be above {_LARGEST_DISTANCE} or both below -{_LARGEST_DISTANCE}. "
-                f"Received: {lower=!r}, {upper=!r}"
+                f"`lower` and `upper` must not both be above {_LARGEST_DISTANCE} or both below "
+                f"-{_LARGEST_DISTANCE}. Received: {lower=!r}, {upper=!r}"
             )
 
     def expected_std(self, shape: Shape) -> float:

@@ -21,11 +21,13 @@ _MOST_STEPS = 1 << 32
 
 
 class _GateBias(ConstantInitializer):
-    """Base class of the initializers that set the biases of one gate to `value`, see `LSTMForgetBias`."""
+    """Base class of initializers that set the biases of one gate, see `LSTMForgetBias`."""
 
     def __init__(self, value: float = 1.0, *, units: int | None = None) -> None:
         self.value: float = check_number("value", value)
-        self.units: int | None = units if units is None else check_count("units", units)
+        if units is not None:
+            check_count("units", units)
+        self.units: int | None = units
 
     def _largest(self, shape: Shape) -> float:
         return abs(float(self.value))
@@ -138,8 +140,14 @@ class GRUUpdateBias(_GateBias):
 
 @register(
     "chrono_bias",
-    formula="log U(1, max_steps - 1) for forget or update gates, its negative for an LSTM's input gates, else 0",
-    use="LSTMs and GRUs with long-range dependencies of known length: memory lengths are spread up to it",
+    formula=(
+        "log U(1, max_steps - 1) for forget or update gates, its negative for an LSTM's input "
+        "gates, else 0"
+    ),
+    use=(
+        "LSTMs and GRUs with long-range dependencies of known length: memory lengths are spread "
+        "up to it"
+    ),
 )
 class ChronoBias(RandomInitializer):
     """Initialize LSTM or GRU biases so that memory lengths are spread evenly up to `max_steps`.
@@ -191,9 +199,9 @@ class ChronoBias(RandomInitializer):
             raise ValueError(
                 f"`max_steps` must be from 3 to {_MOST_STEPS}. Received: {max_steps=!r}"
             )
-        self.cell: Cell | None = (
-            cell if cell is None else check_choice("cell", cell, get_args(Cell))
-        )
+        if cell is not None:
+            check_choice("cell", cell, get_args(Cell))
+        self.cell: Cell | None = cell
 
     def _check_shape(self, shape: Shape) -> None:
         layer = layer_using(self)
@@ -204,8 +212,9 @@ class ChronoBias(RandomInitializer):
         cell = self._cell(layer, shape)
         if cell is None:
             raise ValueError(
-                "`shape` must be (2, 3 * units), a GRU's, if neither the layer nor `cell` tells an LSTM from a GRU; "
-                f'give the cell, as in `ChronoBias({self.max_steps}, cell="lstm")`. '
+                "`shape` must be (2, 3 * units), a GRU's, if neither the layer nor `cell` tells an "
+                "LSTM from a GRU; give the cell, as in "
+                f'`ChronoBias({self.max_steps}, cell="lstm")`. '
                 f"Received: shape={shape}, cell=None, layer={layer and layer.name!r}"
             )
         _check_bias(shape, cell, layer)
@@ -216,20 +225,22 @@ class ChronoBias(RandomInitializer):
             return self.cell
         if is_lstm(layer):
             return "lstm"
-        return "gru" if is_gru(layer) or len(shape) == 2 else None
+        if is_gru(layer) or len(shape) == 2:
+            return "gru"
+        return None
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         if self._cell(layer_using(self), shape) == "gru":
-            return _gru_bias(stream.xp, self._keeping(stream, shape[-1] // 3, dtype), shape)
-        forget_gate = self._keeping(stream, shape[0] // 4, dtype)
+            update_gate = self._draw_gate(stream, shape[-1] // 3, dtype)
+            return _gru_bias(stream.xp, update_gate, shape)
+        forget_gate = self._draw_gate(stream, shape[0] // 4, dtype)
         return _lstm_bias(stream.xp, -forget_gate, forget_gate)
 
-    def _keeping(self, stream: Stream, units: int, dtype: DType) -> Tensor:
+    def _draw_gate(self, stream: Stream, units: int, dtype: DType) -> Tensor:
         """Return the biases of the forget gates of an LSTM or the update gates of a GRU."""
         quantiles = _log_quantiles(int(self.max_steps))
-        return stream.from_quantiles(
-            Draw.VALUES, (units,), quantiles, dtype, bounds=(0, quantiles.highest)
-        )
+        bounds = 0, quantiles.highest
+        return stream.from_quantiles(Draw.VALUES, (units,), quantiles, dtype, bounds=bounds)
 
 
 @functools.lru_cache(maxsize=8)
@@ -241,17 +252,18 @@ def _log_quantiles(max_steps: int) -> Quantiles:
 
 
 def _overwritten_error(required: str, layer: keras.Layer, name: str, value: float) -> ValueError:
-    """Return the error for an initializer whose forget-gate bias would be overwritten by `layer`."""
+    """Return the error for an initializer whose forget-gate bias `layer` would overwrite."""
     return ValueError(
-        f"{required} in a layer with `unit_forget_bias=True`, which sets the forget-gate bias to 1 itself; "
-        f"give the layer `unit_forget_bias=False`. Received: {name}={value!r}, layer={layer.name!r}"
+        f"{required} in a layer with `unit_forget_bias=True`, which sets the forget-gate bias to 1 "
+        "itself; give the layer `unit_forget_bias=False`. "
+        f"Received: {name}={value!r}, layer={layer.name!r}"
     )
 
 
 def _check_bias(
     shape: Shape, cell: Cell, layer: keras.Layer | None, units: int | None = None
 ) -> None:
-    """Raise `ValueError` unless `shape` is that of a bias, or of one of the two pieces that an LSTM may ask for.
+    """Raise `ValueError` unless `shape` is that of a bias, or of a piece that an LSTM asks for.
 
     Args:
         shape: The requested shape.
@@ -260,19 +272,24 @@ def _check_bias(
         units: The required number of units, or `None` to use the layer's. If that is unknown too,
             any number fits.
     """
-    required = (
-        "a GRU's bias, (3 * units,) or (2, 3 * units)"
-        if cell == "gru"
-        else "an LSTM's bias, (4 * units,)"
-    )
-    rows = [(), (2,)] if cell == "gru" else [()]
-    gates = [3] if cell == "gru" else [1, 2] if overwrites_forget_bias(layer) else [4]
-    of_layer = units_of(layer)
-    units = of_layer if units is None else units
-    fitting = (shape or (0,))[-1] // gates[0] if units is None else units
-    if of_layer not in (None, units) or shape not in [
-        (*row, gate * fitting) for row in rows for gate in gates
-    ]:
+    if cell == "gru":
+        required = "a GRU's bias, (3 * units,) or (2, 3 * units)"
+        gates = [3]
+    else:
+        required = "an LSTM's bias, (4 * units,)"
+        # A layer that sets the forget-gate bias asks for the input gate, and for the last two.
+        gates = [1, 2] if overwrites_forget_bias(layer) else [4]
+    units_of_layer = units_of(layer)
+    if units is None:
+        units = units_of_layer
+    fitting = units
+    if fitting is None:
+        length = shape[-1] if shape else 0
+        fitting = length // gates[0]
+    shapes: list[Shape] = [(gate * fitting,) for gate in gates]
+    if cell == "gru":
+        shapes.append((2, 3 * fitting))
+    if units_of_layer not in (None, units) or shape not in shapes:
         raise ValueError(
             f"`shape` must be that of {required}. "
             f"Received: shape={shape}, units={units}, layer={layer and layer.name!r}"
@@ -280,14 +297,18 @@ def _check_bias(
 
 
 def _lstm_bias(xp: Namespace, input_gate: Tensor, forget_gate: Tensor) -> Tensor:
-    """Return an LSTM bias, zero for cell and output gates. Keras' order: input, forget, cell, output."""
+    """Return an LSTM bias, zero for cell and output gates."""
+    # Keras' order: input, forget, cell, output.
     zeros = xp.zeros_like(forget_gate)
     return xp.concatenate([input_gate, forget_gate, zeros, zeros])
 
 
 def _gru_bias(xp: Namespace, update_gate: Tensor, shape: Shape) -> Tensor:
-    """Return a GRU bias of `shape`, zero except for the update gate. Keras' order: update, reset, candidate."""
+    """Return a GRU bias of `shape`, zero except for the update gate."""
+    # Keras' order: update, reset, candidate.
     zeros = xp.zeros_like(update_gate)
     bias = xp.concatenate([update_gate, zeros, zeros])
+    if len(shape) == 1:
+        return bias
     # The gate gets the sum of both rows. The first is the one that a layer with a single row has.
-    return bias if len(shape) == 1 else xp.stack([bias, xp.zeros_like(bias)])
+    return xp.stack([bias, xp.zeros_like(bias)])

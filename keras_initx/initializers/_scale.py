@@ -50,10 +50,8 @@ class AxesInitializer(RandomInitializer, KerasVarianceScaling):
     `VarianceScaling`; it inherits only the type.
     """
 
-    _groups = (
-        1,
-        1,
-    )  # of the inputs and of the units of a convolution whose kernel `initialize` draws
+    # Of the inputs and of the units of a convolution whose kernel `initialize` draws.
+    _groups = (1, 1)
 
     def __init__(
         self, *, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None
@@ -84,8 +82,9 @@ class MatrixInitializer(AxesInitializer):
         inputs, units = self._axes(shape)
         if sorted(inputs + units) != list(range(len(shape))):
             raise ValueError(
-                f"`shape` must have each of its axes listed exactly once, in `input_axes` or in `output_axes`. "
-                f"Received: shape={shape}, input_axes={self.input_axes!r}, output_axes={self.output_axes!r}"
+                "`shape` must have each of its axes listed exactly once, in `input_axes` or in "
+                f"`output_axes`. Received: shape={shape}, input_axes={self.input_axes!r}, "
+                f"output_axes={self.output_axes!r}"
             )
 
     def _axes(self, shape: Shape) -> tuple[list[int], list[int]]:
@@ -94,19 +93,20 @@ class MatrixInitializer(AxesInitializer):
         Sorted, so that the same axes give the same values in whatever order they were listed.
         """
         axes = range(len(shape))
-        inputs, units = (
-            {axes[axis] for axis in named or ()} for named in (self.input_axes, self.output_axes)
-        )
+        inputs = {axes[axis] for axis in self.input_axes or ()}
+        units = {axes[axis] for axis in self.output_axes or ()}
+        if self.input_axes is None and self.output_axes is None:
+            units = set(axes[-1:])
         if self.input_axes is None:
-            inputs = set(axes) - (set(axes[-1:]) if self.output_axes is None else units)
-        if self.output_axes is None:
+            inputs = set(axes) - units
+        elif self.output_axes is None:
             units = set(axes) - inputs
         return sorted(inputs), sorted(units)
 
     def _matrix_shape(self, shape: Shape) -> tuple[int, int]:
         """Return the number of inputs and the number of units of a kernel of `shape`."""
         inputs, units = self._axes(shape)
-        return math.prod(shape[axis] for axis in inputs), math.prod(shape[axis] for axis in units)
+        return _product(shape, inputs), _product(shape, units)
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         matrix = self._draw_matrix(stream, *self._matrix_shape(shape), dtype)
@@ -116,25 +116,29 @@ class MatrixInitializer(AxesInitializer):
         return stream.xp.transpose(kernel, [order.index(axis) for axis in range(len(shape))])
 
     def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
-        """Return a matrix of shape `(inputs, units)` and `dtype`, drawn from `stream` in its namespace."""
+        """Return a matrix of shape `(inputs, units)` and `dtype`, drawn from `stream`."""
         raise NotImplementedError
 
 
 def _check_axes(name: str, axes: AxesLike) -> AxesLike:
     """Return `axes`, which must be `None` or a list or tuple of integers."""
-    if axes is None or (isinstance(axes, list | tuple) and all(map(is_integer, axes))):
+    if axes is None:
+        return axes
+    if isinstance(axes, list | tuple) and all(map(is_integer, axes)):
         return axes
     raise TypeError(f"`{name}` must be `None` or a list of axis numbers. Received: {name}={axes!r}")
 
 
 def check_shape_has_axes(shape: Shape, name: str, axes: AxesLike) -> None:
     """Raise `ValueError` if `shape` lacks one of `axes`, or if two of them are the same axis."""
-    numbers_from_zero = {
-        axis % len(shape) for axis in axes or () if -len(shape) <= axis < len(shape)
-    }
-    if len(numbers_from_zero) < len(axes or ()):
+    if axes is None:
+        return
+    rank = len(shape)
+    numbers_from_zero = {axis % rank for axis in axes if -rank <= axis < rank}
+    if len(numbers_from_zero) < len(axes):
         raise ValueError(
-            f"`shape` must have every axis in `{name}`, without repeats. Received: shape={shape}, {name}={axes!r}"
+            f"`shape` must have every axis in `{name}`, without repeats. "
+            f"Received: shape={shape}, {name}={axes!r}"
         )
 
 
@@ -156,13 +160,19 @@ def fans(
     Returns:
         Two integers. Both are 1 for a scalar, and the length for a vector.
     """
-    inputs, outputs = default_axes(len(shape))
-    input_axes = inputs if input_axes is None else input_axes
-    output_axes = outputs if output_axes is None else output_axes
-    fan_in, fan_out = (
-        math.prod(shape[axis] for axis in axes) for axes in (input_axes, output_axes)
-    )
+    default_inputs, default_outputs = default_axes(len(shape))
+    if input_axes is None:
+        input_axes = default_inputs
+    if output_axes is None:
+        output_axes = default_outputs
+    fan_in = _product(shape, input_axes)
+    fan_out = _product(shape, output_axes)
     return fan_in // groups[0], fan_out // groups[1]
+
+
+def _product(shape: Shape, axes: Iterable[int]) -> int:
+    """Return the product of the lengths of these axes."""
+    return math.prod(shape[axis] for axis in axes)
 
 
 def default_axes(rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -178,13 +188,15 @@ def default_axes(rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def check_gain(gain: Gain) -> Gain:
     """Return `gain`, which must be a positive number or the name of an activation."""
-    is_name = isinstance(gain, str)
-    checked: Gain = (
-        check_choice("gain", gain, _GAINS) if is_name else check_number("gain", gain, positive=True)
-    )
-    return checked
+    if isinstance(gain, str):
+        check_choice("gain", gain, _GAINS)
+    else:
+        check_number("gain", gain, positive=True)
+    return gain
 
 
 def gain_value(gain: Gain) -> float:
     """Return a checked `gain` as a float."""
-    return _GAINS[gain] if isinstance(gain, str) else float(gain)
+    if isinstance(gain, str):
+        return _GAINS[gain]
+    return float(gain)

@@ -21,7 +21,10 @@ _DEFAULT_CONNECTIONS = 10
 @register(
     "sparse",
     formula="k of n inputs ~ N(0, gain² / k), the others 0",
-    use="each unit starts connected to a few random inputs: an alternative to dense weights that shrink with the width",
+    use=(
+        "each unit starts connected to a few random inputs: an alternative to dense weights that "
+        "shrink with the width"
+    ),
 )
 class Sparse(MatrixInitializer):
     """Connect each unit to a fixed number of randomly chosen inputs; all other weights are zero.
@@ -87,25 +90,26 @@ class Sparse(MatrixInitializer):
     ) -> None:
         super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
         self.gain: Gain = check_gain(gain)
-        self.connections: int | None = (
-            connections if connections is None else check_count("connections", connections)
-        )
-        self.sparsity: float | None = (
-            sparsity if sparsity is None else check_number("sparsity", sparsity)
-        )
-        self.stddev: float | None = (
-            stddev if stddev is None else check_number("stddev", stddev, positive=True)
-        )
+        if connections is not None:
+            check_count("connections", connections)
+        if sparsity is not None:
+            check_number("sparsity", sparsity)
+        if stddev is not None:
+            check_number("stddev", stddev, positive=True)
         if sparsity is not None and not 0 <= sparsity < 1:
             raise ValueError(f"`sparsity` must be in [0, 1). Received: {sparsity=!r}")
         if sparsity is not None and connections is not None:
             raise ValueError(
-                f"Only one of `connections` and `sparsity` can be given. Received: {connections=!r}, {sparsity=!r}"
+                "Only one of `connections` and `sparsity` can be given. "
+                f"Received: {connections=!r}, {sparsity=!r}"
             )
         if stddev is not None and gain != 1.0:
             raise ValueError(
                 f"Only one of `stddev` and `gain` can be given. Received: {stddev=!r}, {gain=!r}"
             )
+        self.connections: int | None = connections
+        self.sparsity: float | None = sparsity
+        self.stddev: float | None = stddev
 
     def expected_std(self, shape: Shape) -> float:
         inputs, _ = self._matrix_shape(shape)
@@ -122,8 +126,9 @@ class Sparse(MatrixInitializer):
         stddev = self._stddev(self._connections(inputs))
         if stddev < LEAST[dtype]:
             raise ValueError(
-                f"`dtype` must hold weights with a standard deviation of {stddev:.3g}; in {dtype} the smallest number "
-                f"is {LEAST[dtype]:.3g}, and connections would be zero. Received: dtype={dtype!r}, {self!r}"
+                f"`dtype` must hold weights with a standard deviation of {stddev:.3g}; in {dtype} "
+                f"the smallest number is {LEAST[dtype]:.3g}, and connections would be zero. "
+                f"Received: dtype={dtype!r}, {self!r}"
             )
 
     def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
@@ -131,12 +136,10 @@ class Sparse(MatrixInitializer):
         return sparse_normal(stream, inputs, units, connections, self._stddev(connections), dtype)
 
     def _stddev(self, connections: int) -> float:
-        """Return the standard deviation of the weights of a unit with this number of connections."""
-        return (
-            gain_value(self.gain) / math.sqrt(max(connections, 1))
-            if self.stddev is None
-            else float(self.stddev)
-        )
+        """Return the standard deviation of the weights of a unit with so many connections."""
+        if self.stddev is not None:
+            return float(self.stddev)
+        return gain_value(self.gain) / math.sqrt(max(connections, 1))
 
     def _connections(self, inputs: int) -> int:
         """Return the number of connections of a unit with `inputs` inputs."""
@@ -187,8 +190,8 @@ class KeepSparse(KerasConstraint):
         check_type("initializer", given, Sparse, "a `Sparse`")
         if not isinstance(given.get_config()["seed"], int):
             raise TypeError(
-                "`initializer` must have an integer `seed`, which determines the positions of the zeros. "
-                f"Received: initializer={initializer!r}"
+                "`initializer` must have an integer `seed`, which determines the positions of the "
+                f"zeros. Received: initializer={initializer!r}"
             )
         self.initializer: Sparse = given
         self._masks: dict[Shape, Array] = {}
@@ -216,20 +219,11 @@ class KeepSparse(KerasConstraint):
         """Return a boolean mask of the connections in a kernel with these values."""
         shape: Shape = tuple(values.shape)
         if shape not in self._masks:
-            if len(shape) > 2 and None in (
-                self.initializer.input_axes,
-                self.initializer.output_axes,
-            ):
-                raise ValueError(
-                    "`initializer` must have both `input_axes` and `output_axes` for a kernel of more than two "
-                    f"dimensions. Received: initializer={self.initializer!r}, shape={shape}"
-                )
+            self._check_shape(shape)
             # Inside a trace the initializer would become part of the program and run at each step.
             # A new thread is outside of any trace.
             with ThreadPoolExecutor(1) as executor:
-                kernel = executor.submit(
-                    lambda: keras.ops.convert_to_numpy(self.initializer(shape, "float32"))
-                )
+                kernel = executor.submit(self._kernel, shape)
             self._masks[shape] = kernel.result() != 0
         if backend.is_tracing():
             return keras.ops.convert_to_tensor(self._masks[shape])
@@ -237,3 +231,17 @@ class KeepSparse(KerasConstraint):
         if place not in self._tensors:
             self._tensors[place] = keras.ops.convert_to_tensor(self._masks[shape])
         return self._tensors[place]
+
+    def _check_shape(self, shape: Shape) -> None:
+        """Raise `ValueError` if the axes of a kernel of `shape` are not known here."""
+        axes = self.initializer.input_axes, self.initializer.output_axes
+        if len(shape) > 2 and None in axes:
+            raise ValueError(
+                "`initializer` must have both `input_axes` and `output_axes` for a kernel of more "
+                f"than two dimensions. Received: initializer={self.initializer!r}, shape={shape}"
+            )
+
+    def _kernel(self, shape: Shape) -> Array:
+        """Return the initial kernel."""
+        kernel: Array = keras.ops.convert_to_numpy(self.initializer(shape, "float32"))
+        return kernel

@@ -32,7 +32,7 @@ _MODES: dict[Mode, Callable[[int, int], float]] = {
 
 
 def stddev_for(scale: float, mode: Mode, fan_in: int, fan_out: int) -> float:
-    """Return the standard deviation of weights with variance `scale / n`, where `n` is chosen by `mode`."""
+    """Return the standard deviation of weights with variance `scale / n`, `n` chosen by `mode`."""
     return math.sqrt(float(scale) / max(_MODES[mode](fan_in, fan_out), 1))
 
 
@@ -122,10 +122,13 @@ class VarianceScaling(AxesInitializer):
 @register(
     "spectral",
     formula="N(0, s²), s = scale / sqrt(fan_in) · min(1, sqrt(fan_out / fan_in))",
-    use="training dynamics that do not depend on width: the spectral norm is about sqrt(fan_out / fan_in)",
+    use=(
+        "training dynamics that do not depend on width: the spectral norm is about "
+        "sqrt(fan_out / fan_in)"
+    ),
 )
 class Spectral(AxesInitializer):
-    """Draw normal weights scaled so that the spectral norm of a kernel is about `sqrt(fan_out / fan_in)`.
+    """Draw normal weights so that the spectral norm of a kernel is about `sqrt(fan_out / fan_in)`.
 
     A vector of `n` values near 1 has the norm `sqrt(n)`. If inputs and outputs are both of that
     size, the ratio of their norms is `sqrt(fan_out / fan_in)`; with this spectral norm the outputs
@@ -172,7 +175,9 @@ class Spectral(AxesInitializer):
         self.scale: float = check_number("scale", scale, positive=True)
 
     def expected_std(self, shape: Shape) -> float:
-        fan_in, fan_out = (max(fan, 1) for fan in self._fans(shape))
+        fan_in, fan_out = self._fans(shape)
+        fan_in = max(fan_in, 1)
+        fan_out = max(fan_out, 1)
         return float(self.scale) / math.sqrt(fan_in) * min(1.0, math.sqrt(fan_out / fan_in))
 
     def _largest(self, shape: Shape) -> float:

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 import keras
 
 from keras_initx._typing import Tensor
-from keras_initx.backends import Draw, backend
+from keras_initx.backends import Computation, backend
 
 
-def made_like(variable: keras.Variable, draw: Draw) -> Tensor:
-    """Return drawn values, distributed over devices like the value of `variable`."""
+def made_like(variable: keras.Variable, computation: Computation) -> Tensor:
+    """Return computed values, distributed over devices like the value of `variable`."""
     layout = backend.layout_of(variable.value)
     if layout is None:
-        return draw.function()
-    return backend.distributed(draw, tuple(variable.shape), layout)
+        return computation.function()
+    return backend.distributed(computation, tuple(variable.shape), layout)
 
 
 def refresh_normalizations(layers: Iterable[keras.Layer]) -> None:

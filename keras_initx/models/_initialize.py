@@ -13,7 +13,7 @@ from keras_initx._casts import can_be_cast, cast
 from keras_initx._checks import DTYPES, check_flag
 from keras_initx._seeds import derived_seed, has_seed, root_seed
 from keras_initx._typing import Shape, Tensor
-from keras_initx.backends import Draw, backend
+from keras_initx.backends import Computation, backend
 from keras_initx.initializers import (
     Initializer,
     KeepSparse,
@@ -373,7 +373,7 @@ def carried_out(
 
 
 def draw(
-    weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan, drawn: int | None
+    weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan, drawn_seed: int | None
 ) -> tuple[Tensor, WeightPlan]:
     """Return new values of a weight, checked, and its row with their statistics.
 
@@ -381,14 +381,15 @@ def draw(
         weight: A weight.
         initializer: Its initializer.
         row: Its row in the plan.
-        drawn: See `Draw`.
+        drawn_seed: See `Computation`.
     """
     begin = time.perf_counter()
     values = _Values(weight, initializer, row)
     seeded = None
     if not values.keeps_sparse:
         seeded = seeded_call(initializer, row.shape, row.dtype)
-    value = made_like(weight.variable, Draw(values.make, is_exact(initializer), drawn, seeded))
+    computation = Computation(values.make, is_exact(initializer), drawn_seed, seeded)
+    value = made_like(weight.variable, computation)
     std = values.std
     if std is None:
         std = backend.std(value)

@@ -13,7 +13,7 @@ import numpy as np
 from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._seeds import derived_seed, root_seed
 from keras_initx._typing import Array, Tensor
-from keras_initx.backends import Draw
+from keras_initx.backends import Computation
 from keras_initx.diagnostics import spread
 from keras_initx.initializers import Orthogonal
 from keras_initx.models._assign import assign, made_like, undone_after_error
@@ -279,7 +279,7 @@ def _orthonormal(layer: keras.layers.Layer, kernel: keras.Variable, seed: int) -
     inputs, _ = kernel_axes(layer, kernel)
     dtype = "float64" if kernel.dtype == "float64" else "float32"
     function = functools.partial(Orthogonal(seed=seed, input_axes=inputs), kernel.shape, dtype)
-    return made_like(kernel, Draw(function))
+    return made_like(kernel, Computation(function))
 
 
 class Fit(NamedTuple):

@@ -1,4 +1,7 @@
-"""Compile `_kernel.c` when the package is built, if there is a compiler. Not part of the package."""
+"""Compile `_kernel.c` when the package is built, if there is a compiler.
+
+Not part of the package.
+"""
 
 import os
 import runpy
@@ -13,11 +16,15 @@ _OTHERS = ["-O3", "-fno-fast-math", "-ffp-contract=off", "-fvisibility=hidden"]
 
 
 class KernelHook(BuildHookInterface):
-    """A build hook of hatchling. Without a compiler the package is built without the kernel, and draws with NumPy."""
+    """A build hook of hatchling.
+
+    Without a compiler the package is built without the kernel, and draws with NumPy.
+    """
 
     def initialize(self, version: str, build_data: dict[str, object]) -> None:
         package = Path(self.root, "keras_initx")
-        source, library = package / "sampling" / "_kernel.c", package / "sampling" / "_kernel.so"
+        source = package / "sampling" / "_kernel.c"
+        library = package / "sampling" / "_kernel.so"
         # Not imported, which would need Keras.
         functions = runpy.run_path(str(package / "_kernel.py"))
         try:

@@ -1,4 +1,7 @@
-"""From random words to uniform and normal values, shifted and scaled, with the same bits on every machine."""
+"""From random words to uniform and normal values, shifted and scaled.
+
+All have the same bits on every machine.
+"""
 
 import dataclasses
 import functools
@@ -53,7 +56,7 @@ def as_normal(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -> Tens
 
 
 def as_interpolated(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -> Tensor:
-    """Return integers interpolated between the quantiles in the table, see `Stream.interpolated`."""
+    """Return integers interpolated between the quantiles in the table, see `Quantiles`."""
     cell = xp.shift_right(words, 16)
     low = xp.take(table, cell)
     width = xp.take(table, cell + 1) - low
@@ -91,21 +94,25 @@ def normal_table(dtype: DType) -> Array:
 # Wichura, "Algorithm AS 241: the percentage points of the normal distribution", Applied
 # Statistics 37 (1988), PPND16: numerators and denominators, highest power first.
 _CENTER = (
-    (2.5090809287301226727e3, 3.3430575583588128105e4, 6.7265770927008700853e4, 4.5921953931549871457e4,
-     1.3731693765509461125e4, 1.9715909503065514427e3, 1.3314166789178437745e2, 3.3871328727963666080e0),
-    (5.2264952788528545610e3, 2.8729085735721942674e4, 3.9307895800092710610e4, 2.1213794301586595867e4,
-     5.3941960214247511077e3, 6.8718700749205790830e2, 4.2313330701600911252e1, 1.0),
+    (2.5090809287301226727e3, 3.3430575583588128105e4, 6.7265770927008700853e4,
+     4.5921953931549871457e4, 1.3731693765509461125e4, 1.9715909503065514427e3,
+     1.3314166789178437745e2, 3.3871328727963666080e0),
+    (5.2264952788528545610e3, 2.8729085735721942674e4, 3.9307895800092710610e4,
+     2.1213794301586595867e4, 5.3941960214247511077e3, 6.8718700749205790830e2,
+     4.2313330701600911252e1, 1.0),
 )  # fmt: skip
 _TAIL = (
-    (7.7454501427834140764e-4, 2.27238449892691845833e-2, 2.41780725177450611770e-1, 1.27045825245236838258e0,
-     3.64784832476320460504e0, 5.76949722146069140550e0, 4.63033784615654529590e0, 1.42343711074968357734e0),
-    (1.05075007164441684324e-9, 5.475938084995344946e-4, 1.51986665636164571966e-2, 1.48103976427480074590e-1,
-     6.89767334985100004550e-1, 1.67638483018380384940e0, 2.05319162663775882187e0, 1.0),
+    (7.7454501427834140764e-4, 2.27238449892691845833e-2, 2.41780725177450611770e-1,
+     1.27045825245236838258e0, 3.64784832476320460504e0, 5.76949722146069140550e0,
+     4.63033784615654529590e0, 1.42343711074968357734e0),
+    (1.05075007164441684324e-9, 5.475938084995344946e-4, 1.51986665636164571966e-2,
+     1.48103976427480074590e-1, 6.89767334985100004550e-1, 1.67638483018380384940e0,
+     2.05319162663775882187e0, 1.0),
 )  # fmt: skip
 
 
 def _upper_quantiles() -> Array:
-    """Return the quantiles of N(0, 1) at the midpoints of the upper half of `SIZE` equal intervals."""
+    """Return the quantiles of N(0, 1) at the midpoints of the upper half of `SIZE` intervals."""
     q = (np.arange(SIZE // 2) + 0.5) / SIZE  # probability above one half
     # The end of the central approximation of AS 241. Its third branch, for probabilities below
     # 1.4e-11, is beyond a table of this size.
@@ -130,7 +137,7 @@ def _polynomial(coefficients: Sequence[float], x: Array) -> Array:
 
 
 def portable_log(x: Array | float) -> Array:
-    """Return the natural logarithm of `x`, an array of positive float64, with the same bits on every machine."""
+    """Return the natural logarithm of `x > 0`, float64, with the same bits on every machine."""
     # Additions, multiplications and divisions are rounded the same everywhere; np.log is not.
     mantissa, exponent = np.frexp(x)
     s = (mantissa - 1) / (mantissa + 1)
@@ -192,7 +199,8 @@ def truncated_quantiles(lower: float, upper: float) -> Quantiles:
     # All positions are relative to the mode, so that far tails stay in range.
     mode = min(max(lower, 0.0), upper)
     reach = 2 * _REACH / (abs(mode) + math.sqrt(mode * mode + 2 * _REACH))
-    low, high = max(lower - mode, -reach), min(upper - mode, reach)
+    low = max(lower - mode, -reach)
+    high = min(upper - mode, reach)
     step = (high - low) / _GRID
     x = low + step * np.arange(_GRID + 1)
     density = _density(x, mode)
@@ -213,12 +221,12 @@ def truncated_quantiles(lower: float, upper: float) -> Quantiles:
 
 
 def _density(x: Array, mode: float) -> Array:
-    """Return `exp(-x * x / 2 - mode * x)`, the ratio of the density at `mode + x` to that at `mode`."""
+    """Return `exp(-x * x / 2 - mode * x)`, the density at `mode + x` relative to that at `mode`."""
     return portable_exp(-x * (x / 2 + mode))
 
 
 def portable_exp(x: Array) -> Array:
-    """Return the exponential function of `x`, an array of float64, with the same bits on every machine."""
+    """Return the exponential function of `x`, float64, with the same bits on every machine."""
     # Additions, multiplications and powers of two are rounded the same everywhere; np.exp is not.
     twos = np.rint(x * 1.4426950408889634)
     rest = x - twos * 0.6931471805599453
@@ -227,7 +235,8 @@ def portable_exp(x: Array) -> Array:
 
 
 def _stddev(knots: Array) -> float:
-    middle, width = (knots[:-1] + knots[1:]) / 2, np.diff(knots)
+    middle = (knots[:-1] + knots[1:]) / 2
+    width = np.diff(knots)
     mean = np.sum(middle) / CELLS  # exact, because all are multiples of one half
     squares = (middle - mean) ** 2 + width**2 / 12
     # Rounded once, as by `math.fsum`, which takes ten times as long: whole numbers are added
@@ -275,14 +284,19 @@ class Affine:
     zero: float = 0.0
 
     def numbers(self, dtype: DType) -> Array:
-        """Return the arguments that `finish` takes for draws in `dtype`: data, so that one program serves all."""
+        """Return the arguments that `finish` takes for draws in `dtype`.
+
+        They are data, so that one program serves all.
+        """
+        bounds = -math.inf, math.inf
         with np.errstate(over="ignore"):
-            bounds = round_inward(dtype, *self.bounds) if self.bounds else (-math.inf, math.inf)
+            if self.bounds:
+                bounds = round_inward(dtype, *self.bounds)
             return np.array([self.zero, self.shift, self.factor, *bounds], dtype)
 
 
 def affine(offset: float, factor: float, bounds: Bounds | None = None) -> Affine:
-    """Return a function that maps draws `x` to `offset + factor * x`, with the same rounding under every compiler.
+    """Return a function that maps draws `x` to `offset + factor * x`, rounded alike everywhere.
 
     A compiler may fuse a multiplication followed by an addition into one operation, which rounds
     once instead of twice. An addition followed by a multiplication cannot be fused, so this
@@ -293,24 +307,26 @@ def affine(offset: float, factor: float, bounds: Bounds | None = None) -> Affine
         factor: A positive number.
         bounds: Lower and upper bound of the values, which also hold after rounding.
     """
+    offset = float(offset)
     # If the second is larger, the draws are negligible after rounding, and the quotient stays
     # finite. A product of two small numbers may be zero, by which nothing can be divided.
-    offset, factor = (
-        float(offset),
-        max(float(factor), abs(float(offset)) * 2.0**-60, sys.float_info.min),
-    )
+    factor = max(float(factor), abs(offset) * 2.0**-60, sys.float_info.min)
     return Affine(offset / factor, factor, bounds)
 
 
 def finish(xp: Namespace, x: Tensor, numbers: Sequence[Any] | Tensor) -> Tensor:
-    """Apply the `Affine` with these `numbers` to draws. Steps without effect are exact, so all are always applied."""
+    """Apply the `Affine` with these `numbers` to draws.
+
+    Steps without effect are exact, so all are always applied.
+    """
     zero, shift, factor, lower, upper = (numbers[i] for i in range(5))
     return xp.clip((xp.where(x == 0, zero, x) + shift) * factor, lower, upper)
 
 
 def round_inward(dtype: DType, lower: float, upper: float) -> Bounds:
     """Return the bounds of a range rounded to `dtype`, the lower one up and the upper one down."""
-    lower, upper = float(lower), float(upper)
+    lower = float(lower)
+    upper = float(upper)
     with np.errstate(over="ignore"):
         low, high = np.array([lower, upper]).astype(keras.backend.standardize_dtype(dtype))
     if float(low) < lower:

@@ -1,4 +1,4 @@
-"""Random matrices with orthonormal columns, uniformly distributed over all of them (Haar measure)."""
+"""Random matrices with orthonormal columns, uniformly distributed over them (Haar measure)."""
 
 import functools
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_initx._kernel import kernel
-from keras_initx._typing import DType, Tensor
+from keras_initx._kernel import library
+from keras_initx._typing import Array, DType, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
-from keras_initx.sampling._stream import Draw, Stream, check_size
+from keras_initx.sampling._stream import Draw, Stream, check_size, unpacked
 
 __all__ = ["gaussian_frame", "householder_frame", "qr_frame", "svd_frame"]
 
@@ -42,82 +42,85 @@ def householder_frame(
     """
     if columns > rows:
         raise ValueError(f"`columns` must be at most `rows`. Received: {rows=}, {columns=}")
-    xp, count = stream.xp, _draws_in(rows, columns)
+    xp = stream.xp
+    count = _draws_in(rows, columns)
     check_size(start + count, (rows, columns))
     if xp is DEVICE and backend.compiles_shapes:
         return _frame_by_program(stream, rows, columns, dtype, start)
     draws = stream.normal(Draw.FRAME, (count,), dtype, start)
-    if xp is HOST and rows * columns <= _SMALL and (library := kernel()):
-        frame = np.zeros((rows, columns), dtype)
-        library.initx_frame(
-            frame.ctypes.data, draws.ctypes.data, rows, columns, _PANEL, frame.itemsize
-        )
-        return frame
+    if xp is HOST and rows * columns <= _SMALL and library() is not None:
+        return _frame_by_kernel(draws, rows, columns)
     frame = xp.eye(rows, columns, dtype=dtype)
     signs: list[Tensor] = []
     for first in reversed(range(0, columns, _PANEL)):
-        size, before = min(_PANEL, columns - first), _draws_before(first, rows)
-        panel = xp.triu(
-            xp.reshape(draws[before : before + size * (rows - first)], (size, rows - first))
-        )
+        size = min(_PANEL, columns - first)
+        length = rows - first
+        before = _draws_before(first, rows)
+        panel = xp.triu(xp.reshape(draws[before : before + size * length], (size, length)))
         panel, sign = _reflections(xp, panel, xp.copy(xp.diagonal(panel)), xp.set_diagonal)
         signs.insert(0, sign)
-        gram = xp.set_diagonal(
-            xp.triu(xp.matmul(panel, xp.transpose(panel))), xp.ones((size,), dtype)
-        )
+        gram = xp.triu(xp.matmul(panel, xp.transpose(panel)))
+        gram = xp.set_diagonal(gram, xp.ones((size,), dtype))
         # Above and to the left of the panel's end the frame is still the identity.
-        end, product = first + size, panel[:, :size]
+        product = panel[:, :size]
+        end = first + size
         if end < columns:
-            product = xp.concatenate(
-                [product, xp.matmul(panel[:, size:], frame[end:, end:])], axis=1
-            )
-        frame = xp.subtract_product(
-            frame, first, xp.transpose(panel), xp.solve_upper(gram, product)
-        )
+            rest = xp.matmul(panel[:, size:], frame[end:, end:])
+            product = xp.concatenate([product, rest], axis=1)
+        change = xp.solve_upper(gram, product)
+        frame = xp.subtract_product(frame, first, xp.transpose(panel), change)
     frame *= xp.concatenate(signs)
     return frame
 
 
+def _frame_by_kernel(draws: Array, rows: int, columns: int) -> Array:
+    """Make the frame from its draws by the compiled kernel."""
+    frame = np.zeros((rows, columns), draws.dtype)
+    addresses = frame.ctypes.data, draws.ctypes.data
+    library().initx_frame(*addresses, rows, columns, _PANEL, frame.itemsize)
+    return frame
+
+
 def _frame_by_program(stream: Stream, rows: int, columns: int, dtype: DType, start: int) -> Tensor:
-    """Make the frame on the device with one program, which multiplies it by the reflections of a panel.
+    """Make the frame on the device by one program, which applies the reflections of a panel to it.
 
     Each panel is shorter than the last, and a program for each length would take seconds to
     compile. This one takes the index of the first column as an argument and pads panels with zeros:
     three times as many operations, but fast ones on a device.
     """
-    frame, signs = (
-        stream.xp.eye(rows, columns, dtype=dtype),
-        stream.xp.ones((columns + _PANEL,), dtype),
-    )
+    frame = stream.xp.eye(rows, columns, dtype=dtype)
+    signs = stream.xp.ones((columns + _PANEL,), dtype)
     program = _panel_program(rows, columns, dtype)
     for first in reversed(range(0, columns, _PANEL)):
-        frame, signs = program(
-            stream.arguments(start + _draws_before(first, rows), first), frame, signs
-        )
+        words = stream.arguments(start + _draws_before(first, rows), first)
+        frame, signs = program(words, frame, signs)
     return frame * signs[:columns]
 
 
 @functools.lru_cache(maxsize=64)
 def _panel_program(rows: int, columns: int, dtype: DType) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return the program that multiplies a frame by the reflections of one panel and sets their signs."""
+    """Return the program that multiplies a frame by the reflections of one panel."""
 
     def step(words: Tensor, frame: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
         xp = TRACED
-        key0, key1, begin, first = (words[i : i + 1] for i in range(4))
+        key0, key1, begin, first = unpacked(words, 4)
         number = xp.reshape(xp.arange(_PANEL, dtype=xp.word), (-1, 1))
         place = xp.arange(rows, dtype=xp.word) - first
         stream = Stream((key0, key1), xp=xp)
         draws = stream.normal_at(Draw.FRAME, begin + number * (rows - first) + place, dtype)
-        inside, heads = (place >= number) & (first + number < columns), place == number
+        inside = (place >= number) & (first + number < columns)
+        heads = place == number
         zeros = xp.zeros_like(draws)
 
         def with_heads(v: Tensor, values: Tensor) -> Tensor:
             return xp.where(heads, xp.reshape(values, (-1, 1)), v)
 
         v = xp.where(inside, draws, zeros)
-        v, sign = _reflections(xp, v, xp.sum(xp.where(heads, v, zeros), axis=1), with_heads)
+        head = xp.sum(xp.where(heads, v, zeros), axis=1)
+        v, sign = _reflections(xp, v, head, with_heads)
         v = xp.where(inside, v, zeros)
-        gram = xp.set_diagonal(xp.triu(xp.matmul(v, xp.transpose(v))), xp.ones((_PANEL,), dtype))
+        gram = xp.triu(xp.matmul(v, xp.transpose(v)))
+        gram = xp.set_diagonal(gram, xp.ones((_PANEL,), dtype))
         frame = frame - xp.transpose(v) @ xp.solve_upper(gram, v @ frame)
         return frame, keras.ops.slice_update(signs, (first[0],), sign)
 
@@ -176,7 +179,7 @@ def qr_frame(
 def svd_frame(
     stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0
 ) -> Tensor:
-    """Make a frame from the singular vectors: the orthonormal matrix nearest to the Gaussian matrix.
+    """Make a frame from the singular vectors: the orthonormal matrix nearest to the Gaussian one.
 
     Reference:
         Higham, "Computing the polar decomposition - with applications", SIAM J. Sci. Stat.

@@ -1,4 +1,7 @@
-"""Where values are computed, and a common namespace for NumPy and `keras.ops`: each algorithm is written once."""
+"""Where values are computed, and a common namespace for NumPy and `keras.ops`.
+
+So each algorithm is written once.
+"""
 
 import contextlib
 import functools
@@ -42,9 +45,11 @@ def choose_namespace(size: int = 0, tensors: Iterable[Tensor] = ()) -> "Namespac
         raise ValueError(f"`{_VARIABLE}` must be one of {_PLACES}. Received: {_VARIABLE}={place!r}")
     if backend.is_tracing() or not all(map(backend.is_concrete, tensors)):
         return TRACED
-    if place == "auto":
-        return DEVICE if size >= WORTH_A_DEVICE and backend.on_accelerator() else HOST
-    return DEVICE if place == "device" else HOST
+    if place == "device":
+        return DEVICE
+    if place == "auto" and size >= WORTH_A_DEVICE and backend.on_accelerator():
+        return DEVICE
+    return HOST
 
 
 # Rows per strip of a product, few enough for the cache.
@@ -97,12 +102,10 @@ class _Host:
         return x
 
     def slice_update(self, x: Array, start: Shape, updates: Array) -> Array:
-        x[
-            tuple(
-                slice(first, first + length)
-                for first, length in zip(start, updates.shape, strict=True)
-            )
-        ] = updates
+        region = []
+        for first, length in zip(start, updates.shape, strict=True):
+            region.append(slice(first, first + length))
+        x[tuple(region)] = updates
         return x
 
     def times(self, x: Array, factor: float) -> Array:
@@ -119,6 +122,9 @@ class _Host:
 
     def full_precision(self) -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext()  # NumPy always has full precision
+
+    def convert_to_tensor(self, x: Array) -> Array:
+        return x
 
     def adopt(self, values: Tensor) -> Array:
         """Return a backend tensor as a writable array."""
@@ -151,7 +157,9 @@ class _Host:
 
     def subtract_product(self, x: Array, start: int, a: Array, b: Array) -> Array:
         # Strip by strip, so that the product stays in the cache.
-        strip = _STRIP if a.size * b.shape[1] > _WORTH_WAITING else max(_ALONE // b.size, 1)
+        strip = _STRIP
+        if a.size * b.shape[1] <= _WORTH_WAITING:
+            strip = max(_ALONE // b.size, 1)
         for row in range(0, a.shape[0], strip):
             x[start + row : start + row + strip, start:] -= a[row : row + strip] @ b
         return x
@@ -205,25 +213,22 @@ class _Traced:
         return keras.ops.where(x == x, x, math.nan) * factor
 
     def squared_norms(self, x: Tensor) -> Tensor:
-        return keras.ops.sum(
-            x * x, axis=1
-        )  # not a matrix product, which a GPU may round to fewer bits
+        # Not a matrix product, which a GPU may round to fewer bits.
+        return keras.ops.sum(x * x, axis=1)
 
     def matmul(self, a: Tensor, b: Tensor) -> Tensor:
         return a @ b  # that of `keras.ops` may cast float64 to float32
 
     def set_diagonal(self, x: Tensor, values: Tensor) -> Tensor:
-        return keras.ops.where(
-            keras.ops.eye(*x.shape, dtype="bool"), keras.ops.reshape(values, (-1, 1)), x
-        )
+        is_diagonal = keras.ops.eye(*x.shape, dtype="bool")
+        return keras.ops.where(is_diagonal, keras.ops.reshape(values, (-1, 1)), x)
 
     def cumsum(self, x: Tensor, axis: int) -> Tensor:
         # By blocks: a device that holds some blocks needs only the sums of the others.
         shape = keras.ops.shape(x)
         blocks = math.gcd(shape[axis], _MAX_BLOCKS)
-        parts = keras.ops.reshape(
-            x, (*shape[:axis], blocks, shape[axis] // blocks, *shape[axis + 1 :])
-        )
+        blocked_shape = (*shape[:axis], blocks, shape[axis] // blocks, *shape[axis + 1 :])
+        parts = keras.ops.reshape(x, blocked_shape)
         sums = keras.ops.sum(parts, axis + 1, keepdims=True)
         before = keras.ops.cumsum(sums, axis) - sums
         return keras.ops.reshape(before + keras.ops.cumsum(parts, axis + 1), shape)

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_initx._kernel import kernel, tell_if_missing
+from keras_initx._kernel import library, tell_if_missing
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling._conversion import LEAST, Affine, finish
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
-from keras_initx.sampling._stream import Draw, Stream, block_length, check_size
+from keras_initx.sampling._stream import Draw, Stream, block_length, check_size, unpacked
 from keras_initx.sampling._words import run_blocks
 
 __all__ = ["sparse_normal"]
@@ -34,7 +34,10 @@ def sparse_normal(
     stddev: float = 1.0,
     dtype: DType = "float32",
 ) -> Tensor:
-    """Return an `(inputs, units)` matrix with `N(0, stddev^2)` at `connections` random positions of each column.
+    """Return an `(inputs, units)` matrix with `N(0, stddev^2)` at random positions, else zero.
+
+    Values nearer to zero than the least number of the stream's dtype become that number, with their
+    sign: rounded to zero, they would not be connections.
 
     Args:
         stream: The `Stream` to draw from.
@@ -44,39 +47,43 @@ def sparse_normal(
         stddev: Standard deviation of the nonzero values.
         dtype: `"float32"` or `"float64"`.
 
-    Values nearer to zero than the least number of the stream's dtype become that number, with their
-    sign: rounded to zero, they would not be connections.
-
     Returns:
         A matrix of the stream's namespace, in the dtype of finished draws.
     """
-    # A word for each entry or for each connection: on a device nothing else would notice that they
-    # begin again. Up to `inputs` a word is drawn.
-    check_size(
-        max(inputs, units * (inputs if connections > _MAX_FLOYD else connections)), (inputs, units)
-    )
+    chooses_by_keys = connections > _MAX_FLOYD
+    words_per_unit = inputs if chooses_by_keys else connections
+    # On a device nothing else would notice that words begin again. Up to `inputs` a word is drawn.
+    check_size(max(inputs, units * words_per_unit), (inputs, units))
     xp = stream.xp
     scaled = Affine(factor=stddev, zero=_NEXT_TO_ZERO)
     if xp is DEVICE:
         return _draw_on_device(stream, inputs, units, connections, scaled, dtype)
-    if connections > _MAX_FLOYD:
-        if xp is HOST:
-            return _smallest_keys_on_host(stream, inputs, units, connections, scaled, dtype)
-        numbers = scaled.numbers(dtype).tolist()
-        return _smallest_keys(
-            stream, inputs, units, 0, connections, numbers, dtype, stream.finished_dtype(dtype)
-        )
-    rows = _floyd(stream, stream.words(Draw.SUPPORT, (connections, units)), inputs)
-    values = _connection_values(stream, (connections, units), 0, scaled, dtype)
-    out = xp.zeros((inputs, units), values.dtype)
+    if not chooses_by_keys:
+        return _draw_by_floyd(stream, inputs, units, connections, scaled, dtype)
     if xp is HOST:
-        out[rows, np.arange(units)] = values
-        return out
+        return _smallest_keys_on_host(stream, inputs, units, connections, scaled, dtype)
+    numbers = scaled.numbers(dtype).tolist()
+    out = stream.finished_dtype(dtype)
+    return _smallest_keys(stream, inputs, units, 0, connections, numbers, dtype, out)
+
+
+def _draw_by_floyd(
+    stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType
+) -> Tensor:
+    """Choose the inputs by Floyd's algorithm, one word for each connection."""
+    xp = stream.xp
+    shape = connections, units
+    rows = _floyd(stream, stream.words(Draw.SUPPORT, shape), inputs)
+    values = _connection_values(stream, shape, 0, scaled, dtype)
+    matrix = xp.zeros((inputs, units), values.dtype)
+    if xp is HOST:
+        matrix[rows, np.arange(units)] = values
+        return matrix
     # Entry by entry, without a scatter: it fuses into one loop, and shards are independent.
     here = xp.reshape(xp.arange(inputs, dtype=xp.word), (inputs, 1))
     for step in range(connections):
-        out = xp.where(here == rows[step], values[step], out)
-    return out
+        matrix = xp.where(here == rows[step], values[step], matrix)
+    return matrix
 
 
 def _connection_values(
@@ -92,24 +99,34 @@ def _connection_values(
 
 
 def _nonzero(xp: Namespace, draws: Tensor, numbers: Tensor, out: DType) -> Tensor:
-    """Apply the `Affine` with these `numbers` to draws. No result is nearer to zero than the least number of `out`."""
+    """Apply the `Affine` with these `numbers` to draws.
+
+    No result is nearer to zero than the least number of `out`.
+    """
     values = finish(xp, draws, numbers)
+    least = LEAST[out]
     # Not the sign of the values: a machine may have rounded them to zero already.
-    least = xp.where(draws < 0, xp.full_like(draws, -LEAST[out]), xp.full_like(draws, LEAST[out]))
-    return xp.where(xp.abs(values) < LEAST[out], least, values)
+    next_to_zero = xp.where(draws < 0, xp.full_like(draws, -least), xp.full_like(draws, least))
+    return xp.where(xp.abs(values) < least, next_to_zero, values)
 
 
 def _floyd(stream: Stream, words: Tensor, inputs: Tensor) -> Tensor:
-    """Return the row indices of each unit's connections, from one word each; `inputs` may be a word.
+    """Return the row indices of each unit's connections, from one word each.
+
+    Args:
+        stream: The stream of the words.
+        words: A matrix with a row for each connection and a column for each unit.
+        inputs: The number of inputs, an integer or a word.
 
     Reference:
         Bentley and Floyd, "A sample of brilliance", Communications of the ACM 30 (1987).
     """
-    xp, connections = stream.xp, words.shape[0]
-    if xp is HOST and (library := kernel()):
+    xp = stream.xp
+    if xp is HOST and library() is not None:
         rows = np.empty_like(words)
-        library.initx_floyd(rows.ctypes.data, words.ctypes.data, *words.shape, inputs)
+        library().initx_floyd(rows.ctypes.data, words.ctypes.data, *words.shape, inputs)
         return rows
+    connections = words.shape[0]
     steps = xp.reshape(xp.arange(connections, dtype=xp.word), (connections, 1))
     last = steps + (inputs - connections)
     rows = stream.integers_from(words, last + 1)
@@ -120,10 +137,10 @@ def _floyd(stream: Stream, words: Tensor, inputs: Tensor) -> Tensor:
 
     # The same steps over all rows, because unrolled they take seconds to compile.
     def step(i: Tensor, rows: Tensor) -> Tensor:
-        drawn = xp.sum(xp.where(steps == i, rows, xp.zeros_like(rows)), axis=0, keepdims=True)
-        taken = xp.any((steps < i) & (rows == drawn), axis=0, keepdims=True)
+        row = xp.sum(xp.where(steps == i, rows, xp.zeros_like(rows)), axis=0, keepdims=True)
+        is_taken = xp.any((steps < i) & (rows == row), axis=0, keepdims=True)
         # `last` cannot have been drawn before this step, so it is free.
-        return xp.where((steps == i) & taken, last, rows)
+        return xp.where((steps == i) & is_taken, last, rows)
 
     return xp.fori_loop(1, connections, step, rows)
 
@@ -131,34 +148,34 @@ def _floyd(stream: Stream, words: Tensor, inputs: Tensor) -> Tensor:
 def _smallest_keys_on_host(
     stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType
 ) -> Array:
-    """Give each entry a random key, and keep the entries with the `connections` smallest keys of each unit."""
+    """Give each entry a random key, and keep those with the `connections` smallest of each unit."""
     tell_if_missing(inputs * units)  # each block has few
-    out = HOST.empty((inputs, units), stream.finished_dtype(dtype))
-    step = max(_KEYS_PER_BLOCK // inputs, 1)
+    matrix = HOST.empty((inputs, units), stream.finished_dtype(dtype))
+    units_per_block = max(_KEYS_PER_BLOCK // inputs, 1)
 
     def make(begin: int) -> None:
-        count = min(step, units - begin)
-        keys = stream.words(Draw.SUPPORT, (count, inputs), start=begin * inputs) >> (32 - _KEY_BITS)
-        values = _connection_values(
-            stream, (count, connections), begin * connections, scaled, dtype
-        )
-        out[:, begin : begin + count] = _keep_smallest(keys, values).T
+        count = min(units_per_block, units - begin)
+        words = stream.words(Draw.SUPPORT, (count, inputs), start=begin * inputs)
+        keys = words >> (32 - _KEY_BITS)
+        shape = count, connections
+        values = _connection_values(stream, shape, begin * connections, scaled, dtype)
+        matrix[:, begin : begin + count] = _keep_smallest(keys, values).T
 
-    run_blocks(make, range(0, units, step))
-    return out
+    run_blocks(make, range(0, units, units_per_block))
+    return matrix
 
 
 def _keep_smallest(keys: Array, values: Array) -> Array:
-    """Return rows of zeros with the `values` of a row where its smallest keys are; of equal keys the first ones."""
-    out, connections = np.zeros(keys.shape, values.dtype), values.shape[1]
-    if library := kernel():
-        library.initx_keep_smallest(
-            out.ctypes.data,
-            out.itemsize,
-            keys.ctypes.data,
-            *keys.shape,
-            connections,
-            values.ctypes.data,
+    """Return rows of zeros, with the `values` of a row where its smallest keys are.
+
+    Of equal keys the first ones count.
+    """
+    out = np.zeros(keys.shape, values.dtype)
+    connections = values.shape[1]
+    if library() is not None:
+        sizes = *keys.shape, connections
+        library().initx_keep_smallest(
+            out.ctypes.data, out.itemsize, keys.ctypes.data, *sizes, values.ctypes.data
         )
         return out
     threshold = np.partition(keys, connections - 1, axis=1)[:, connections - 1 : connections]
@@ -210,28 +227,36 @@ def _smallest_keys(
 def _draw_on_device(
     stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType
 ) -> Tensor:
-    """Do the same on a device, in blocks of units. Programs take all parameters except one as arguments."""
-    xp, out = stream.xp, stream.finished_dtype(dtype)
+    """Do the same on a device, in blocks of units.
+
+    Programs take all parameters except one as arguments.
+    """
+    xp = stream.xp
+    out = stream.finished_dtype(dtype)
     if inputs * units == 0:
         return xp.zeros((inputs, units), out)
     numbers = xp.convert_to_tensor(scaled.numbers(dtype))
     if connections > _MAX_FLOYD:
         length = block_length(inputs * units, inputs)
-        columns = _columns_program(inputs, length // inputs, dtype, out)
+        program = _columns_program(inputs, length // inputs, dtype, out)
 
-        def block(first: int) -> Tensor:
-            return columns(stream.arguments(first // inputs, connections), numbers)
+        def columns(first: int) -> Tensor:
+            return program(stream.arguments(first // inputs, connections), numbers)
 
-        return xp.transpose(backend.joined(block, length, (units, inputs), out))
+        return xp.transpose(backend.joined(columns, length, (units, inputs), out))
     count = block_length(units * connections, connections) // connections
-    program = _connections_program(connections, count, dtype, out)
-    parts = [
-        program(stream.arguments(units, first, inputs), numbers) for first in range(0, units, count)
-    ]
-    places, values = (
-        xp.concatenate(part)[: units * connections] for part in zip(*parts, strict=True)
-    )
-    return backend.scatter(places, values, (inputs, units))
+    draw_connections = _connections_program(connections, count, dtype, out)
+    places = []
+    values = []
+    for first in range(0, units, count):
+        block = draw_connections(stream.arguments(units, first, inputs), numbers)
+        places.append(block[0])
+        values.append(block[1])
+    # The last block may have more units than there are.
+    size = units * connections
+    all_places = xp.concatenate(places)[:size]
+    all_values = xp.concatenate(values)[:size]
+    return backend.scatter(all_places, all_values, (inputs, units))
 
 
 @functools.lru_cache(maxsize=64)
@@ -239,7 +264,7 @@ def _columns_program(inputs: int, count: int, dtype: DType, out: DType) -> Calla
     """Return the program that makes `count` columns by keys, one after the other."""
 
     def columns(words: Tensor, numbers: Tensor) -> Tensor:
-        key0, key1, begin, connections = (words[i : i + 1] for i in range(4))
+        key0, key1, begin, connections = unpacked(words, 4)
         stream = Stream((key0, key1), xp=TRACED)
         matrix = _smallest_keys(stream, inputs, count, begin, connections, numbers, dtype, out)
         return TRACED.cast(TRACED.reshape(TRACED.transpose(matrix), (-1,)), out)
@@ -251,25 +276,28 @@ def _columns_program(inputs: int, count: int, dtype: DType, out: DType) -> Calla
 def _connections_program(
     connections: int, count: int, dtype: DType, out: DType
 ) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return the program that makes positions and values of the connections of `count` units, unit by unit."""
+    """Return the program that makes the connections of `count` units: positions and values."""
 
-    def drawn(words: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    def places_and_values(words: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
         xp = TRACED
-        key0, key1, units, first, inputs = (words[i : i + 1] for i in range(5))
+        key0, key1, units, first, inputs = unpacked(words, 5)
         stream = Stream((key0, key1), xp=xp)
         column = first + xp.arange(count, dtype=xp.word)
         index = xp.reshape(xp.arange(connections, dtype=xp.word), (-1, 1)) * units + column
         rows = _floyd(stream, stream.words_at(Draw.SUPPORT, index), inputs)
         values = _nonzero(xp, stream.normal_at(Draw.VALUES, index, dtype), numbers, out)
         places = xp.stack([rows, xp.broadcast_to(column, rows.shape)], axis=-1)
-        by_unit = xp.reshape(xp.transpose(places, (1, 0, 2)), (-1, 2))
-        return by_unit, xp.cast(xp.reshape(xp.transpose(values), (-1,)), out)
+        # Unit by unit.
+        places = xp.reshape(xp.transpose(places, (1, 0, 2)), (-1, 2))
+        values = xp.reshape(xp.transpose(values), (-1,))
+        return places, xp.cast(values, out)
 
-    return backend.program(drawn)
+    return backend.program(places_and_values)
 
 
 def _without_late_ties(xp: Namespace, keys: Tensor, threshold: Tensor, connections: int) -> Tensor:
     """Choose the keys of each row below its `threshold`, and of keys equal to it the first ones."""
-    below, equal = keys < threshold, keys == threshold
+    below = keys < threshold
+    equal = keys == threshold
     missing = connections - xp.sum(below, axis=1, keepdims=True)
     return below | (equal & (xp.cumsum(equal, axis=1) <= missing))

@@ -77,9 +77,9 @@ class Stream:
         self.key = key
         self.xp: Namespace = choose_namespace() if xp is None else xp
         self._dtype = dtype
-        self._limits = (
-            (bounds, dtype) if bounds and dtype and dtype != computing_dtype(dtype) else None
-        )
+        self._limits: tuple[Bounds, DType] | None = None
+        if bounds and dtype and dtype != computing_dtype(dtype):
+            self._limits = bounds, dtype
 
     def words(self, draw: int, shape: Shape, start: int = 0) -> Tensor:
         """Return 32 random bits per element: uint32 on the host, int32 elsewhere."""
@@ -110,18 +110,12 @@ class Stream:
         then: Affine | None = None,
     ) -> Tensor:
         """Return draws from N(0, 1), limited to +-6.12."""
-        return self._map(
-            draw,
-            shape,
-            dtype,
-            (_conversion.as_normal, _conversion.normal_table(dtype)),
-            start,
-            then,
-        )
+        kind = _conversion.as_normal, _conversion.normal_table(dtype)
+        return self._map(draw, shape, dtype, kind, start, then)
 
     def normal_at(self, draw: int, index: Tensor, dtype: DType = "float32") -> Tensor:
         """Return the elements of `normal` whose flat indices are the words `index`."""
-        table = self._table(_conversion.normal_table(dtype))
+        table = self.xp.convert_to_tensor(_conversion.normal_table(dtype))
         return _conversion.as_normal(self.xp, self.words_at(draw, index), table, dtype)
 
     def from_quantiles(
@@ -135,7 +129,7 @@ class Stream:
         factor: float = 1.0,
         bounds: Bounds | None = None,
     ) -> Tensor:
-        """Return finished draws `offset + factor * x`, with `x` from the distribution that has these quantiles.
+        """Return finished draws `offset + factor * x`, with `x` of the distribution of `quantiles`.
 
         Args:
             draw: What the numbers are for.
@@ -149,8 +143,8 @@ class Stream:
         # An integer draw stands for the midpoint of its unit.
         lowest = offset + factor * (quantiles.lowest + quantiles.unit / 2)
         then = affine(lowest, factor * quantiles.unit, bounds)
-        knots = quantiles.knots.view(self.xp.word)
-        return self._map(draw, shape, dtype, (_conversion.as_interpolated, knots), then=then)
+        kind = _conversion.as_interpolated, quantiles.knots.view(self.xp.word)
+        return self._map(draw, shape, dtype, kind, then=then)
 
     def integers(self, draw: int, shape: Shape, bounds: Tensor) -> Tensor:
         """Return integers in `[0, bounds)` as words.
@@ -167,13 +161,17 @@ class Stream:
 
     def integers_from(self, words: Tensor, bounds: Tensor) -> Tensor:
         """Convert `words` to integers, see `integers`."""
-        bounds = self._word(bounds) if isinstance(bounds, int) else bounds
+        xp = self.xp
+        if isinstance(bounds, int):
+            bounds = self._word(bounds)
         # In 16-bit limbs, because not every backend has 64-bit integers.
-        upper, lower = self.xp.shift_right(words, 16), words & 0xFFFF
-        high, low = self.xp.shift_right(bounds, 16), bounds & 0xFFFF
-        middle = upper * low + self.xp.shift_right(lower * low, 16)
-        carry = self.xp.shift_right(lower * high + (middle & 0xFFFF), 16)
-        return upper * high + self.xp.shift_right(middle, 16) + carry
+        upper = xp.shift_right(words, 16)
+        lower = words & 0xFFFF
+        high = xp.shift_right(bounds, 16)
+        low = bounds & 0xFFFF
+        middle = upper * low + xp.shift_right(lower * low, 16)
+        carry = xp.shift_right(lower * high + (middle & 0xFFFF), 16)
+        return upper * high + xp.shift_right(middle, 16) + carry
 
     def flat_index(self, shape: Shape, start: Tensor = 0) -> Tensor:
         """Return the row-major index of each element, plus `start`, as words."""
@@ -190,7 +188,7 @@ class Stream:
         return self._dtype or dtype
 
     def arguments(self, *values: int) -> Tensor:
-        """Return the key and `values` as words, the argument of a program on a device."""
+        """Return the key and `values` as words, the argument of a program, see `unpacked`."""
         words = [int(value) & 0xFFFFFFFF for value in (*self.key, *values)]
         return backend.argument(np.array(words, "uint32").view(TRACED.word))
 
@@ -203,29 +201,38 @@ class Stream:
         start: int = 0,
         then: Affine | None = None,
     ) -> Tensor:
-        """Convert the words of `shape`, starting at element `start`. With `then` draws are finished, see `Stream`."""
+        """Convert the words of `shape`, from element `start` on. With `then` draws are finished."""
         check_size(start + math.prod(shape), shape)
         convert, table = kind
-        out = dtype if then is None else self.finished_dtype(dtype)
+        out = dtype
         # Nothing is applied to words.
-        numbers = (then or Affine()).numbers(
-            "float32" if convert is _conversion.as_words else dtype
-        )
-        if then and self._limits:
-            bounds, narrow = self._limits
-            numbers[3:] = np.clip(numbers[3:], *_conversion.round_inward(narrow, *bounds))
+        numbers_dtype = "float32" if convert is _conversion.as_words else dtype
+        if then is None:
+            numbers = Affine().numbers(numbers_dtype)
+        else:
+            out = self.finished_dtype(dtype)
+            numbers = self._limited(then.numbers(numbers_dtype))
         if self.xp is HOST:
             array = HOST.empty((math.prod(shape),), out)
             fill(array, kind, dtype, numbers, self.key, draw, start)
             return array.reshape(shape)
         if self.xp is DEVICE:
             return self._map_on_device(draw, shape, dtype, kind, start, numbers, out)
+        if table is not None:
+            table = self.xp.convert_to_tensor(table)
         # A shape without axes would get that of the words of the key.
         words = self.xp.reshape(self.words_at(draw, self.flat_index(shape, start)), shape)
-        values = convert(self.xp, words, self._table(table), dtype)
-        return (
-            values if then is None else self.xp.cast(finish(self.xp, values, numbers.tolist()), out)
-        )
+        values = convert(self.xp, words, table, dtype)
+        if then is None:
+            return values
+        return self.xp.cast(finish(self.xp, values, numbers.tolist()), out)
+
+    def _limited(self, numbers: Array) -> Array:
+        """Return the numbers of an `Affine`, with its bounds within those of the stream."""
+        if self._limits is not None:
+            bounds, dtype = self._limits
+            numbers[3:] = np.clip(numbers[3:], *_conversion.round_inward(dtype, *bounds))
+        return numbers
 
     def _map_on_device(
         self,
@@ -237,41 +244,47 @@ class Stream:
         numbers: Array,
         out: DType,
     ) -> Tensor:
-        """Do the same on a device, by a Triton kernel, or by a program that makes a block of a fixed size.
+        """Do it on a device, by a Triton kernel, or by a program that makes a block of fixed size.
 
         The program takes all but the size as arguments, so it serves all shapes and standard
         deviations.
         """
         convert, table = kind
-        tables = [
-            self.xp.convert_to_tensor(numbers),
-            *([] if table is None else [backend.constant(table)]),
-        ]
-        size, device = math.prod(shape), backend.triton_device()
+        tables = [self.xp.convert_to_tensor(numbers)]
+        if table is not None:
+            tables.append(backend.constant(table))
+        size = math.prod(shape)
+        device = backend.triton_device()
         if size and device and _runs_triton(device):
-            return _by_triton([*map(int, self.key), int(draw)], shape, start, convert, tables, out)
+            words = [int(self.key[0]), int(self.key[1]), int(draw)]
+            return _by_triton(words, shape, start, convert, tables, out)
         length = block_length(size)
         program = _block_program(convert, dtype, out, length)
-        return backend.joined(
-            lambda first: program(self.arguments(draw, start + first), *tables), length, shape, out
-        )
 
-    def _table(self, table: Array | None) -> Tensor:
-        return table if table is None or self.xp is HOST else self.xp.convert_to_tensor(table)
+        def block(first: int) -> Tensor:
+            return program(self.arguments(draw, start + first), *tables)
+
+        return backend.joined(block, length, shape, out)
 
     def _word(self, value: Tensor) -> Tensor:
-        """Return the lowest 32 bits of an integer or a scalar integer tensor as an array of one word."""
+        """Return the lowest 32 bits of an integer, or of a scalar integer tensor, as one word."""
         if isinstance(value, int):
-            value = np.array([value & 0xFFFFFFFF], "uint32").astype(self.xp.word)
-            return value if self.xp is HOST else self.xp.convert_to_tensor(value)
+            word = np.array([value & 0xFFFFFFFF], "uint32").astype(self.xp.word)
+            return self.xp.convert_to_tensor(word)
         return self.xp.reshape(self.xp.cast(value, self.xp.word), (1,))
+
+
+def unpacked(arguments: Tensor, count: int) -> list[Tensor]:
+    """Return the words of `Stream.arguments` one by one, each with an axis of length 1."""
+    return [arguments[i : i + 1] for i in range(count)]
 
 
 def check_size(count: int, shape: Shape) -> None:
     """Raise `ValueError` if values of `shape` need `count` elements of a draw, and it has fewer."""
     if count > _MAX_SIZE:
         raise ValueError(
-            f"`shape` must need at most 2**32 random numbers. Received: shape={tuple(shape)}, which needs {count}"
+            "`shape` must need at most 2**32 random numbers. "
+            f"Received: shape={tuple(shape)}, which needs {count}"
         )
 
 
@@ -283,7 +296,9 @@ BLOCK = 1 << 22
 def block_length(size: int, unit: int = 1) -> int:
     """Return the number of elements per block for `size` elements, a multiple of `unit`."""
     length = max(BLOCK // unit, 1) * unit
-    return length if backend.compiles_shapes else max(min(length, size), 1)
+    if backend.compiles_shapes:
+        return length
+    return max(min(length, size), 1)
 
 
 def _by_triton(*arguments: Any) -> Tensor:
@@ -296,13 +311,13 @@ def _by_triton(*arguments: Any) -> Tensor:
 def _runs_triton(device: str) -> bool:
     """Return whether Triton's kernel runs on `device`, by drawing one value there."""
     try:
-        _by_triton(
-            [0, 0, 0], (1,), 0, _conversion.as_words, [TRACED.zeros((5,), "float32")], TRACED.word
-        )
+        numbers = TRACED.zeros((5,), "float32")
+        _by_triton([0, 0, 0], (1,), 0, _conversion.as_words, [numbers], TRACED.word)
     except Exception as error:  # whatever it is, operations of torch make the same values
         warnings.warn(
-            f"Triton does not run on {device}, so large arrays are made by operations of torch, with the same bits but "
-            f"more slowly. It needs a C compiler and Python's headers. {type(error).__name__}: {error}",
+            f"Triton does not run on {device}, so large arrays are made by operations of torch, "
+            "with the same bits but more slowly. It needs a C compiler and Python's headers. "
+            f"{type(error).__name__}: {error}",
             stacklevel=2,
         )
         return False
@@ -316,12 +331,12 @@ def _block_program(
     """Return the program that makes one block."""
 
     def block(words: Tensor, numbers: Tensor, table: Tensor = None) -> Tensor:
-        key0, key1, draw, start = (words[i : i + 1] for i in range(4))
+        key0, key1, draw, start = unpacked(words, 4)
         index = TRACED.arange(length, dtype=TRACED.word) + start
         values = convert(TRACED, words_at(TRACED, (key0, key1), draw, index), table, dtype)
-        return TRACED.cast(
-            values if convert is _conversion.as_words else finish(TRACED, values, numbers), out
-        )
+        if convert is not _conversion.as_words:
+            values = finish(TRACED, values, numbers)
+        return TRACED.cast(values, out)
 
     return backend.program(block)
 
@@ -335,9 +350,8 @@ def uniform_between(
     stream: Stream, shape: Shape, lower: float, upper: float, dtype: DType = "float32"
 ) -> Tensor:
     """Return uniform draws between `lower` and `upper`."""
-    return stream.uniform(
-        Draw.VALUES, shape, dtype, then=affine(lower, upper - lower, (lower, upper))
-    )
+    then = affine(lower, upper - lower, (lower, upper))
+    return stream.uniform(Draw.VALUES, shape, dtype, then=then)
 
 
 def truncated_normal(
@@ -349,7 +363,7 @@ def truncated_normal(
     stddev: float,
     dtype: DType = "float32",
 ) -> Tensor:
-    """Return draws from a normal distribution truncated at `lower` and `upper`, with standard deviation `stddev`.
+    """Return draws from a normal distribution truncated at `lower` and `upper`.
 
     Args:
         stream: The `Stream` to draw from.
@@ -376,7 +390,7 @@ def truncated_bounds(lower: float, upper: float, mean: float, stddev: float) -> 
 
 
 def truncated_range(lower: float, upper: float, mean: float, stddev: float) -> Bounds:
-    """Return the lowest and the highest draw of `truncated_normal`, which may be far from the bounds."""
+    """Return the lowest and highest draw of `truncated_normal`, often far from the bounds."""
     quantiles = truncated_quantiles(float(lower), float(upper))
     scale = stddev / quantiles.stddev
     return mean + scale * quantiles.lowest, mean + scale * quantiles.highest

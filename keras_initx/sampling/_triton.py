@@ -58,7 +58,10 @@ def draws(
 
 
 def _constants(convert: _conversion.Convert, start: int) -> dict[str, int]:
-    """Return the compile-time constants of the kernel, which depend on the parity of the start but not on the shape."""
+    """Return the compile-time constants of the kernel.
+
+    They depend on the parity of the start, but not on the shape.
+    """
     return {
         "odd": start % 2,
         "blocks": _BLOCKS,

@@ -1,4 +1,4 @@
-"""Random words: the block function, and draws on the host by the compiled kernel or by NumPy, with the same bits."""
+"""Random words, and draws on the host: by the compiled kernel or by NumPy, with the same bits."""
 
 import os
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from keras_initx._checks import DTYPES
-from keras_initx._kernel import kernel, tell_if_missing
+from keras_initx._kernel import library, tell_if_missing
 from keras_initx._typing import Array, DType, Tensor
 from keras_initx.sampling._conversion import KINDS, Kind, as_words, finish
 from keras_initx.sampling._namespace import HOST, Namespace
@@ -45,7 +45,7 @@ def threefry2x32(xp: Namespace, key: Words, counter: Words) -> Words:
 
 
 def words_at(xp: Namespace, key: Words, draw: Tensor, index: Tensor) -> Tensor:
-    """Return the words of a draw at `index`, element by element, which a compiler fuses into one loop."""
+    """Return the words of a draw at `index`, element by element: compilers fuse it to one loop."""
     even, odd = threefry2x32(xp, key, (xp.shift_right(index, 1), draw))
     return xp.where((index & 1) == 0, even, odd)
 
@@ -77,31 +77,53 @@ def fill(
         draw: The number of the draw.
         begin: The first element.
     """
-    (convert, table), library, end = kind, kernel(), begin + out.size
+    compiled = library()
+    if compiled is None:
+        tell_if_missing(out.size)
     # The kernel makes numbers of 64 bits from numbers of 64 bits, and others from numbers of 32
     # bits.
-    if library is None:
-        tell_if_missing(out.size)
-    if library is None or (dtype == "float64") != (out.dtype == "float64"):
-        for first in range(begin, end, _BLOCK):
-            last = min(first + _BLOCK, end)
-            values = convert(HOST, _words_between(key, draw, first, last), table, dtype)
-            out[first - begin : last - begin] = (
-                values if convert is as_words else finish(HOST, values, numbers)
-            )
+    if compiled is None or (dtype == "float64") != (out.dtype == "float64"):
+        _fill_by_numpy(out, kind, dtype, numbers, key, draw, begin)
         return
+    convert, table = kind
     what = KINDS.index(convert), _CODES[out.dtype], *key, draw
-    given = table if table is None else table.ctypes.data, numbers.ctypes.data
+    table_address = None if table is None else table.ctypes.data
+    numbers_address = numbers.ctypes.data
+    end = begin + out.size
 
     def make(first: int) -> None:
         place = out.ctypes.data + (first - begin) * out.itemsize
-        library.initx_fill(place, *what, first, min(first + _KERNEL_BLOCK, end), *given)
+        last = min(first + _KERNEL_BLOCK, end)
+        compiled.initx_fill(place, *what, first, last, table_address, numbers_address)
 
     run_blocks(make, range(begin, end, _KERNEL_BLOCK))
 
 
+def _fill_by_numpy(
+    out: Array,
+    kind: Kind,
+    dtype: DType,
+    numbers: Array,
+    key: tuple[int, int],
+    draw: int,
+    begin: int,
+) -> None:
+    """Do it without the kernel, block by block."""
+    convert, table = kind
+    for first in range(0, out.size, _BLOCK):
+        last = min(first + _BLOCK, out.size)
+        words = _words_between(key, draw, begin + first, begin + last)
+        values = convert(HOST, words, table, dtype)
+        if convert is not as_words:
+            values = finish(HOST, values, numbers)
+        out[first:last] = values
+
+
 def _words_between(key: tuple[int, int], draw: int, begin: int, end: int) -> Array:
-    """Return the words of elements `begin` to `end`, on the host, using both words of each block of the cipher."""
+    """Return the words of elements `begin` to `end`, on the host.
+
+    Both words of each block of the cipher are used.
+    """
     key0, key1, number = np.array([*key, draw], HOST.word)[:, np.newaxis]
     first = begin // 2
     blocks = np.arange(first, (end + 1) // 2, dtype=HOST.word)
@@ -110,12 +132,14 @@ def _words_between(key: tuple[int, int], draw: int, begin: int, end: int) -> Arr
 
 
 def run_blocks(function: Callable[[int], None], blocks: range) -> None:
-    """Call `function` with each of `blocks`, on all cores if there is a kernel, which frees the interpreter."""
-    if len(blocks) < 2 or kernel() is None:
+    """Call `function` with each of `blocks`, on all cores if there is a kernel.
+
+    The kernel frees the interpreter.
+    """
+    if len(blocks) < 2 or library() is None:
         for block in blocks:
             function(block)
         return
     with ThreadPoolExecutor(os.cpu_count()) as executor:
-        list(
-            executor.map(function, blocks)
-        )  # raises what a block has raised, and cancels those that have not begun
+        # Raises what a block has raised, and cancels those that have not begun.
+        list(executor.map(function, blocks))

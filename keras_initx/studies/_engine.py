@@ -17,7 +17,7 @@ from keras_initx._checks import check_count, check_flag, is_integer
 from keras_initx._extras import import_optional
 from keras_initx._files import check_local
 from keras_initx._process import SharedByThreads
-from keras_initx._seeds import isolated_rng, parts_of, seeded, takes_seed
+from keras_initx._seeds import initializers_within, isolated_rng, seeded, takes_seed
 from keras_initx.rendering import progress
 from keras_initx.studies import _metric, _plan
 from keras_initx.studies._data import checked_data
@@ -321,7 +321,7 @@ def _is_unseeded(initializer: Any) -> bool:
     if isinstance(initializer, keras.initializers.Initializer):
         own = [
             part
-            for part in parts_of(initializer)
+            for part in initializers_within(initializer)
             if type(part).__module__.partition(".")[0] not in _KNOWN
         ]
         return not all(takes_seed(part.get_config()) for part in own)

@@ -17,13 +17,13 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx import _startup
-from keras_initx._kernel import kernel
+from keras_initx._kernel import library
 from keras_initx.cli import _catalog, _demo, _main
 from keras_initx.cli._demo import TOLERANCE, differences
 
 pytestmark = pytest.mark.once
 
-DRAWS = "the compiled kernel" if kernel() else "NumPy"
+DRAWS = "the compiled kernel" if library() else "NumPy"
 VERSION = f"keras_initx {keras_initx.__version__}, draws on the host by {DRAWS}\n"
 
 

@@ -173,7 +173,7 @@ def test_an_interrupt_leaves_no_variables_behind(monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(HeNormal, "_values", interrupted)
+    monkeypatch.setattr(HeNormal, "_compute", interrupted)
     with pytest.raises(KeyboardInterrupt):
         made_in_a_scope("zeros", HeNormal(), HeNormal())
     assert [to_numpy(variable.value).sum() for variable in made_in_a_scope("ones")] == [12]

@@ -16,12 +16,12 @@ from modes import BACKEND, by_numpy
 
 import keras_initx
 from keras_initx import _kernel
-from keras_initx._kernel import kernel
+from keras_initx._kernel import library
 from keras_initx.sampling import Draw, Stream, _conversion, _frames, _sparse, _words, affine, householder_frame
 from keras_initx.sampling._conversion import KINDS, normal_table, truncated_quantiles
 from keras_initx.sampling._namespace import HOST
 
-needs_kernel = pytest.mark.skipif(kernel() is None, reason="the kernel was not compiled, or is switched off")
+needs_kernel = pytest.mark.skipif(library() is None, reason="the kernel was not compiled, or is switched off")
 
 LARGE = 5 * _words._KERNEL_BLOCK + 3
 LAST = 2**32
@@ -143,9 +143,9 @@ def missing(monkeypatch, tmp_path):
     monkeypatch.setattr(_kernel, "LIBRARY", tmp_path / "_kernel.so")
     monkeypatch.setattr(_kernel, "_TOLD", [])
     monkeypatch.delenv("KERAS_INITX_KERNEL", raising=False)
-    kernel.cache_clear()
+    library.cache_clear()
     yield _kernel.LIBRARY
-    kernel.cache_clear()
+    library.cache_clear()
 
 
 MANY = (1001, 1000)
