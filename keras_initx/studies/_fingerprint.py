@@ -94,7 +94,7 @@ class _Description:
             return [self.of(value.__func__), self.of(value.__self__)]
         if isinstance(value, types.CodeType):
             return [_digest(value.co_code), self.of(value.co_names), self.of(value.co_consts)]
-        # Not in a method of its own: a chain of objects may be as long as the recursion limit allows.
+        # In no method of its own: with more calls for each object, shorter chains would be unknown.
         try:
             name, *parts = _taken_apart(value)
         except Exception:  # An object may raise anything.

@@ -53,6 +53,8 @@ _PAIR_COLUMNS: list[Column[Record]] = [
 _NOTE = f"would take: repeats for a power of {100 * POWER:g} % at the effect seen."
 
 
+# `Trials` has the fields and computes the numbers, `Result` writes text and pages. Here is what
+# they show.
 @dataclasses.dataclass(frozen=True, repr=False)
 class Study(Trials, Result):
     """The result of `compare_initializers`, shown as a table by `print` and in notebooks.
