@@ -184,6 +184,14 @@ def kept_global_generator() -> Callable[[], None]:
     return functools.partial(state.set_global_attribute, name, generator)
 
 
+def is_of_keras(value: Any) -> bool:
+    """Return whether a class or a function is from Keras, not from a user or another package.
+
+    Relies on its private modules to be named after the package, under `keras.src`.
+    """
+    return str(value.__module__).partition(".")[0] == "keras"
+
+
 def argument_name(weight: keras.Variable) -> str:
     """Return the name of the layer argument that sets the initializer of `weight`.
 

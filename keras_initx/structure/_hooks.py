@@ -52,7 +52,7 @@ def replaced(layer: keras.Operation, name: str, value: Callable[..., Tensor]) ->
 
 @contextlib.contextmanager
 def recorded_initializers() -> Iterator[dict[int, LayerInitializer]]:
-    """Yield a dict from the ids of variables that `add_weight` makes in this thread to initializers.
+    """Yield the initializers of variables that `add_weight` makes in this thread, by their ids.
 
     The variables are zero: nothing is drawn. What a layer assigns when it is built is not in the
     dict, because no initializer makes its values, and neither are variables for which it passes an

@@ -1,4 +1,4 @@
-"""Studies: compare initializers over repeated trials with error bars, and train from several random draws."""
+"""Studies: compare initializers over repeated trials, and train from several random draws."""
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 

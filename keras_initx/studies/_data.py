@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import sys
 from typing import Any
 
@@ -11,7 +12,9 @@ import numpy as np
 from keras_initx._typing import Array
 from keras_initx.studies._records import Data, DataLike, Structure
 
-_NAMES = ("x", "y", "sample_weight"), ("x_val", "y_val", "sample_weight_val")
+# The members of a part of the data, as messages call them.
+_NAMES = ("x", "y", "sample_weight")
+_VALIDATION_NAMES = ("x_val", "y_val", "sample_weight_val")
 
 
 def checked_data(data: DataLike) -> Data:
@@ -23,42 +26,44 @@ def checked_data(data: DataLike) -> Data:
             empty, or values are masked or too large for the floats of Keras.
     """
     form = (
-        "`data` must be two pairs, inputs and targets for training and inputs and targets for validation: "
-        "((x, y), (x_val, y_val)). Each may have sample weights as a third member. Received: data"
+        "`data` must be two pairs, inputs and targets for training and inputs and targets for "
+        "validation: ((x, y), (x_val, y_val)). Each may have sample weights as a third member. "
+        "Received: data"
     )
     if not isinstance(data, list | tuple):
         raise TypeError(f"{form} of type {type(data).__name__}")
     for part in data:
         if not isinstance(part, list | tuple):
             raise TypeError(f"{form} with a part of type {type(part).__name__}")
-    if len(data) != 2 or not all(len(part) in (2, 3) for part in data):
-        raise ValueError(
-            f"{form} of {len(data)} parts, with {[len(part) for part in data]} members"
-        )
-    training, validation = (_arrays(names, part) for names, part in zip(_NAMES, data, strict=True))
-    return training, validation
+    members = [len(part) for part in data]
+    if len(data) != 2 or not set(members) <= {2, 3}:
+        raise ValueError(f"{form} of {len(data)} parts, with {members} members")
+    training, validation = data
+    return _arrays(_NAMES, training), _arrays(_VALIDATION_NAMES, validation)
 
 
 def _arrays(names: tuple[str, ...], part: Any) -> tuple[Structure, ...]:
     """Return the members of `part`, named `names`, as arrays of equal length."""
-    arrays = tuple(
-        keras.tree.map_structure(functools.partial(_array, name), value)
-        for name, value in zip(names, part, strict=False)
-    )
-    lengths = {
-        name: [len(array) for array in _present(value)]
-        for name, value in zip(names, arrays, strict=False)
-    }
-    if not lengths[names[0]] or len(found := set().union(*lengths.values())) > 1 or 0 in found:
-        received = ", ".join(
-            f"{name} of length {' and '.join(map(str, own)) or 0}"
-            for name, own in lengths.items()
-            if own or name == names[0]
-        )
+    members = []
+    lengths = {}
+    for name, value in zip(names, part, strict=False):
+        member = keras.tree.map_structure(functools.partial(_array, name), value)
+        members.append(member)
+        lengths[name] = [len(array) for array in _present(member)]
+    has_inputs = bool(lengths[names[0]])
+    different = set(itertools.chain.from_iterable(lengths.values()))
+    if not has_inputs or len(different) > 1 or 0 in different:
+        received = []
+        for name, found in lengths.items():
+            if found:
+                received.append(f"{name} of length {' and '.join(map(str, found))}")
+            elif name == names[0]:
+                received.append(f"{name} of length 0")
         raise ValueError(
-            f"`data` must have at least one example, and inputs and targets of equal length. Received: {received}"
+            "`data` must have at least one example, and inputs and targets of equal length. "
+            f"Received: {', '.join(received)}"
         )
-    return arrays
+    return tuple(members)
 
 
 def _present(arrays: Structure) -> list[Array]:
@@ -71,22 +76,24 @@ def _array(name: str, value: Any) -> Array | None:
         return None
     pandas = sys.modules.get("pandas")  # imported already if the data are pandas objects
     if pandas and isinstance(value, pandas.DataFrame):
-        return np.stack([_column(name, column) for _, column in value.items()], axis=1)
+        columns = [_column(name, column) for _, column in value.items()]
+        return np.stack(columns, axis=1)
     if pandas and isinstance(value, pandas.Series):
         return _column(name, value)[:, None]  # the same shape as in `fit`
     if not getattr(value, "shape", None) or not hasattr(value, "__array__"):
         raise TypeError(
-            "`data` must hold arrays, tensors, pandas Series or DataFrames, or lists, tuples and dicts of them; "
-            f"convert lists of numbers to arrays. Received: {name} with {type(value).__name__}"
+            "`data` must hold arrays, tensors, pandas Series or DataFrames, or lists, tuples and "
+            "dicts of them; convert lists of numbers to arrays. "
+            f"Received: {name} with {type(value).__name__}"
         )
     if np.ma.is_masked(value):
         raise ValueError(
             "`data` must not have masked values: fill them, or leave out their examples. "
             f"Received: {name} with {np.ma.getmaskarray(value).sum()} masked values"
         )
-    return _numeric(
-        name, keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else np.asarray(value)
-    )
+    if keras.ops.is_tensor(value):
+        return _numeric(name, keras.ops.convert_to_numpy(value))
+    return _numeric(name, np.asarray(value))
 
 
 def _column(name: str, column: Any) -> Array:
@@ -115,17 +122,20 @@ def _numeric(name: str, array: Array) -> Array:
         with np.errstate(over="raise"):
             return array.astype(floatx, copy=False)  # as `fit` does
     except FloatingPointError:
+        greatest = np.abs(array[np.isfinite(array)]).max()
         raise ValueError(
-            f"`data` must hold numbers that {floatx} can represent. Received: {name} with a value of "
-            f"{np.abs(array[np.isfinite(array)]).max():.3g}"
+            f"`data` must hold numbers that {floatx} can represent. "
+            f"Received: {name} with a value of {greatest:.3g}"
         ) from None
 
 
 def data_digest(data: Structure) -> str:
     """Return a digest of the structure and all arrays of `data`."""
-    kinds = keras.tree.map_structure(
-        lambda array: None if array is None else f"{array.dtype}{array.shape}", data
-    )
+
+    def kind(array: Array | None) -> str | None:
+        return None if array is None else f"{array.dtype}{array.shape}"
+
+    kinds = keras.tree.map_structure(kind, data)
     digest = hashlib.sha256(repr(kinds).encode())
     for array in _present(data):
         digest.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
@@ -139,6 +149,8 @@ def number_of_examples(arrays: Structure) -> int:
 
 def select_examples(arrays: Structure, selection: Array | slice) -> Structure:
     """Return the examples of `arrays` at these indices, in their order."""
-    return keras.tree.map_structure(
-        lambda array: None if array is None else array[selection], arrays
-    )
+
+    def select(array: Array | None) -> Array | None:
+        return None if array is None else array[selection]
+
+    return keras.tree.map_structure(select, arrays)

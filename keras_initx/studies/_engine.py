@@ -1,4 +1,4 @@
-"""Compare initializers over repeated trials, and train from several random draws: one engine runs both."""
+"""Compare initializers over repeated trials, and train from several random draws."""
 
 import contextlib
 import dataclasses
@@ -57,7 +57,7 @@ def compare_initializers(
     threshold: float | None = None,
     diagnosis: bool = True,
 ) -> Study:
-    """Train a model repeatedly with each of several initializers, and test which differences are significant.
+    """Train a model repeatedly with each of several initializers, and test their differences.
 
     Within a repeat, the conditions are the same for all initializers: the order of the examples and
     all other randomness in building and training are derived from the seed of that repeat. Trials
@@ -124,7 +124,8 @@ def compare_initializers(
         >>> [record["epoch"] for record in study.records]
         [0, 1, 0, 1, 0, 1, 0, 1]
     """
-    named, arrays = _checked_initializers(initializers), checked_data(data)
+    named = _checked_initializers(initializers)
+    arrays = checked_data(data)
     _metric.check_monitor(monitor, mode)
     _metric.check_threshold(threshold)
     check_flag("diagnosis", diagnosis)
@@ -132,12 +133,13 @@ def compare_initializers(
     settings = {
         **_plan.run_settings(build, arrays, epochs, batch_size, seed, title),
         "initializers": _fingerprints(named, out),
-        "unseeded": [name for name, initializer in named.items() if _is_unseeded(initializer)],
+        "unseeded": [
+            name for name, initializer in named.items() if _draws_without_seed(initializer)
+        ],
         "repeats": int(check_count("repeats", repeats)),
     }
-    import_optional(
-        "scipy.stats", "studies"
-    )  # The tests need it: fail now rather than after training.
+    # The tests need it: fail now rather than after training.
+    import_optional("scipy.stats", "studies")
     with _open_folder(out, "compare", settings) as folder:
         # As the folder has them: initializers in its order, by which trials are named, and tuples
         # as lists.
@@ -150,9 +152,9 @@ def compare_initializers(
             settings["batch_size"],
             monitor,
             mode,
-            plans[0].key,
-            named,
-            diagnosis,
+            first=plans[0].key,
+            initializers=named,
+            diagnosis=diagnosis,
         )
         records = run_trials(run, plans, n_jobs, "compare")
         return Study.of_records(settings, records, monitor=monitor, mode=mode, threshold=threshold)
@@ -242,26 +244,30 @@ def random_restarts(
     # The search goes by the metric, so that with another one it is another search.
     settings |= {"n": int(n), "checks": int(checks), "monitor": monitor, "mode": mode}
     if checks:
-        import_optional(
-            "scipy.stats", "studies"
-        )  # The tests need it: fail now rather than after training.
+        # The tests need it: fail now rather than after training.
+        import_optional("scipy.stats", "studies")
     with _open_folder(out, "restarts", settings) as folder:
-        run = Run(
-            folder, build, arrays, settings["batch_size"], monitor, mode, _plan.stage_key(1, 1)
-        )
+        first = _plan.stage_key(1, 1)
+        run = Run(folder, build, arrays, settings["batch_size"], monitor, mode, first)
         _run_rounds(run, settings, n_jobs)
         # Of draws that are equally good, the one that the study shows first.
         chosen = RestartStudy.read(folder.path, monitor=monitor, mode=mode).draws[0]["draw"]
         run_trials(run, _plan.plan_checks(settings, chosen), n_jobs, "checks")
         study = RestartStudy.read(folder.path, monitor=monitor, mode=mode)
-        last = _plan.plan_stage(settings, chosen, _plan.plan_rounds(settings)[-1])
-        with isolated_rng():
-            model = initial_model(run, last)
-            resume(model, arrays, settings["batch_size"], folder.state(last.key))
-            model.optimizer.finalize_variable_values(
-                model.trainable_weights
-            )  # as at the end of `fit`
-            return dataclasses.replace(study, model=model)
+        model = _trained_model(run, settings, chosen)
+        return dataclasses.replace(study, model=model)
+
+
+def _trained_model(run: Run, settings: Settings, draw: int) -> keras.Model:
+    """Return the model of a draw as it was at the end of the last round."""
+    last_round = _plan.plan_rounds(settings)[-1]
+    plan = _plan.plan_stage(settings, draw, last_round)
+    with isolated_rng():
+        model = initial_model(run, plan)
+        resume(model, run.data, run.batch_size, run.folder.state(plan.key))
+        # As at the end of `fit`.
+        model.optimizer.finalize_variable_values(model.trainable_weights)
+    return model
 
 
 def _checked_initializers(initializers: Initializers) -> dict[str, Any]:
@@ -274,19 +280,20 @@ def _checked_initializers(initializers: Initializers) -> dict[str, Any]:
         if isinstance(initializers, str) or not isinstance(initializers, Iterable):
             raise TypeError(required)
         initializers = list(initializers)
-        if not all(isinstance(name, str) for name in initializers) or len(set(initializers)) < len(
-            initializers
-        ):
+        if not all(isinstance(name, str) for name in initializers):
+            raise ValueError(required)
+        if len(set(initializers)) < len(initializers):
             raise ValueError(required)
         initializers = {name: name for name in initializers}
     if not initializers:
         raise ValueError("`initializers` must not be empty. Received: initializers={}")
     for initializer in initializers.values():
-        seeded(initializer, 0)
+        seeded(initializer, 0)  # an error now rather than in the first trial
     named = {str(name): initializer for name, initializer in initializers.items()}
     if len(named) < len(initializers):
         raise ValueError(
-            f"`initializers` must have names that differ as strings. Received: names {list(initializers)}"
+            "`initializers` must have names that differ as strings. "
+            f"Received: names {list(initializers)}"
         )
     return named
 
@@ -303,35 +310,36 @@ def _fingerprints(named: Mapping[str, Any], out: str | Path | None) -> dict[str,
         found[name] = fingerprint(initializer, unknown)
         if unknown and out is not None:
             raise ValueError(
-                "`initializers` must be strings, numbers, arrays, functions or objects that pickle takes, so that a "
-                "study in `out` is not resumed with others: make other objects in `build`, or leave out `out`. "
+                "`initializers` must be strings, numbers, arrays, functions or objects that pickle "
+                "takes, so that a study in `out` is not resumed with others: make other objects in "
+                "`build`, or leave out `out`. "
                 f"Received: initializers={{{name!r}: ...}} with an object of {unknown[0]}"
             )
     return found
 
 
-def _is_unseeded(initializer: Any) -> bool:
+# Packages of which all initializers that draw take a seed.
+_KNOWN = "keras", "keras_initx"
+
+
+def _draws_without_seed(initializer: Any) -> bool:
     """Return whether an initializer of the user, which may draw, has no argument `seed`."""
     if isinstance(initializer, dict):
-        return any(map(_is_unseeded, initializer.values()))
+        return any(_draws_without_seed(item) for item in initializer.values())
     if type(initializer) in (list, tuple):
-        return any(map(_is_unseeded, initializer))
+        return any(_draws_without_seed(item) for item in initializer)
     if isinstance(initializer, str):
         initializer = keras.initializers.get(initializer)
     if isinstance(initializer, keras.initializers.Initializer):
-        own = [
-            part
-            for part in initializers_within(initializer)
-            if type(part).__module__.partition(".")[0] not in _KNOWN
-        ]
-        return not all(takes_seed(part.get_config()) for part in own)
+        for part in initializers_within(initializer):
+            package = type(part).__module__.partition(".")[0]
+            if package not in _KNOWN and not takes_seed(part.get_config()):
+                return True
+        return False
     # Keras takes functions of a shape as initializers too.
-    is_function = isinstance(initializer, types.FunctionType | types.MethodType | functools.partial)
-    return is_function and "shape" in inspect.signature(initializer).parameters
-
-
-# Packages of which all initializers that draw take a seed.
-_KNOWN = "keras", "keras_initx"
+    if isinstance(initializer, types.FunctionType | types.MethodType | functools.partial):
+        return "shape" in inspect.signature(initializer).parameters
+    return False
 
 
 def _check_jobs(n_jobs: Any) -> None:
@@ -361,17 +369,20 @@ def _run_rounds(run: Run, settings: Settings, n_jobs: int) -> None:
         records = run_trials(run, list(plans.values()), n_jobs, f"round {round_.number}")
         # The first round has the directions of the metrics.
         trials = _metric.unify_metric_names(trials | records)
-        stages = {draw: trials[plan.key] for draw, plan in plans.items()}
         name, direction = _metric.resolve_metric(trials.values(), run.monitor, run.mode)
-        finished = {draw: trial for draw, trial in stages.items() if trial.status == "finished"}
-        if not finished:
-            error = next(iter(stages.values())).end.get("error", "diverged")
+        scores = {}
+        errors = []
+        for draw, plan in plans.items():
+            trial = trials[plan.key]
+            if trial.status == "finished":
+                scores[draw] = _metric.sign(direction) * trial.epochs[-1][name]
+            else:
+                errors.append(trial.end.get("error", "diverged"))
+        if not scores:
             raise RuntimeError(
-                f"no draw could be trained to the end of round {round_.number}: {error}"
+                f"no draw could be trained to the end of round {round_.number}: {errors[0]}"
             )
-        draws = sorted(
-            finished, key=lambda draw: -_metric.sign(direction) * finished[draw].epochs[-1][name]
-        )
+        draws = sorted(scores, key=lambda draw: -scores[draw])
 
 
 def run_trials(
@@ -403,25 +414,32 @@ def run_trials(
 
 
 def _run_here(run: Run, plan: _plan.TrialPlan, epochs: int, advance: Callable[[int], None]) -> None:
-    steps = iter([1] * epochs)
-    run_trial(run, plan, lambda: advance(next(steps)))
-    advance(sum(steps))  # the epochs that a diverged or failed trial skipped
+    """Run a trial in this process, and advance the progress bar by `epochs`."""
+    left = epochs
+
+    def on_epoch() -> None:
+        nonlocal left
+        left -= 1
+        advance(1)
+
+    run_trial(run, plan, on_epoch)
+    advance(left)  # the epochs that a diverged or failed trial skipped
 
 
 def _run_elsewhere(
     run: Run, plans: Sequence[_plan.TrialPlan], n_jobs: int, on_trial: Callable[[], None]
 ) -> None:
+    """Run trials in other processes."""
     joblib = import_optional("joblib", "studies")
-    backend, config = (
-        keras.backend.backend(),
-        {name: getattr(keras.config, name)() for name in _CONFIG},
-    )
+    backend = keras.backend.backend()
+    config = {name: getattr(keras.config, name)() for name in _CONFIG}
     with _backend_of_workers:
         try:
             parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
         except ValueError:  # Ray's backend cannot return results one by one.
             parallel = joblib.Parallel(n_jobs=n_jobs)
-        for _ in parallel(joblib.delayed(_run_on)(backend, config, run, plan) for plan in plans):
+        jobs = (joblib.delayed(_run_on)(backend, config, run, plan) for plan in plans)
+        for _ in parallel(jobs):
             on_trial()
 
 
@@ -444,9 +462,11 @@ _CONFIG = "floatx", "epsilon", "image_data_format", "dtype_policy"
 
 
 def _run_on(backend: str, config: Mapping[str, Any], run: Run, plan: _plan.TrialPlan) -> None:
-    if keras.backend.backend() != backend:
+    """Run a trial in a worker process, with the backend and the settings of the main process."""
+    found = keras.backend.backend()
+    if found != backend:
         raise RuntimeError(
-            f"a worker must run Keras on {backend}; set KERAS_BACKEND there. Received: {keras.backend.backend()}"
+            f"a worker must run Keras on {backend}; set KERAS_BACKEND there. Received: {found}"
         )
     for name, value in config.items():
         getattr(keras.config, f"set_{name}")(value)

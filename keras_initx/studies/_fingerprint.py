@@ -1,12 +1,10 @@
-"""Describe what a run was given by its contents, so that a folder is not taken up with something else."""
+"""Describe what a run was given by its contents, so that a folder is not resumed with others."""
 
 import dis
-import functools
 import hashlib
 import json
 import types
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,8 +12,6 @@ import numpy as np
 from keras_initx._seeds import takes_seed
 from keras_initx._typing import Array
 from keras_initx.studies._data import data_digest
-
-Describe: TypeAlias = Callable[[Any], Any]
 
 # Characters of JSON that settings and messages show. Of a longer description the digest is.
 _SHOWN = 1000
@@ -36,97 +32,109 @@ def fingerprint(value: Any, unknown: list[str]) -> Any:
         unknown: A list, to which the classes are added of which an object cannot be described.
     """
     try:
-        return _described(value, unknown, {})
+        return _Description(unknown).of(value)
     except RecursionError:  # of a long chain of objects
         return _unknown(value, unknown)
 
 
 def name_of(value: Any) -> str:
-    """Return the name of a function or a class, or that of the class of another object, with its module."""
+    """Return the name of a function or a class with its module, or that of an object's class."""
     is_named = callable(value) and hasattr(value, "__qualname__")
     named = value if is_named else type(value)
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _described(value: Any, unknown: list[str], known: dict[int, tuple[Any, Any]]) -> Any:
-    """Return the description of `value`.
+class _Description:
+    """The description of a value and all values within it.
 
     Args:
-        value: Anything.
         unknown: See `fingerprint`.
-        known: Objects that were seen before and their descriptions, by their ids. Others are added.
     """
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if id(value) not in known:
-        known[id(value)] = value, "itself"  # if it contains itself
-        described = _contents(
-            value, unknown, functools.partial(_described, unknown=unknown, known=known)
-        )
-        text = json.dumps(described)
-        known[id(value)] = value, described if len(text) <= _SHOWN else _digest(text.encode())
-    return known[id(value)][1]
 
+    def __init__(self, unknown: list[str]) -> None:
+        self._unknown = unknown
+        # Objects that were seen before and their descriptions, by their ids.
+        self._known: dict[int, tuple[Any, Any]] = {}
 
-def _contents(value: Any, unknown: list[str], describe: Describe) -> Any:
-    if isinstance(value, bytes):
-        return _digest(value)
-    if isinstance(value, type):
-        return name_of(value)
-    if isinstance(value, types.ModuleType):
-        return value.__name__
-    if isinstance(value, keras.Variable) or keras.ops.is_tensor(value):
-        return _array(keras.ops.convert_to_numpy(value), describe)
-    if type(value) is np.ndarray or isinstance(value, np.generic):
-        return _array(np.asarray(value), describe)
-    if type(value) is dict:
-        if all(isinstance(key, str) for key in value):
-            return {key: describe(item) for key, item in value.items()}
-        return [[describe(key), describe(item)] for key, item in value.items()]
-    if type(value) in (list, tuple):
-        return [describe(item) for item in value]
-    if isinstance(value, set | frozenset):
-        return sorted(json.dumps(describe(item)) for item in value)
-    if isinstance(value, types.FunctionType):
-        return _function(value, describe)
-    if isinstance(value, types.MethodType):
-        return [describe(value.__func__), describe(value.__self__)]
-    if isinstance(value, types.CodeType):
-        return [_digest(value.co_code), describe(value.co_names), describe(value.co_consts)]
-    try:
-        name, *parts = _taken_apart(value)
-    except Exception:  # An object may raise anything.
-        return _unknown(value, unknown)
-    if callable(value) and isinstance(type(value).__call__, types.FunctionType):
-        parts.append(type(value).__call__)
-    return [name, *(describe(part) for part in parts)]
+    def of(self, value: Any) -> Any:
+        """Return the description of `value`."""
+        if value is None or isinstance(value, str | bool | int | float):
+            return value
+        if id(value) not in self._known:
+            self._known[id(value)] = value, "itself"  # if it contains itself
+            described = self._contents(value)
+            text = json.dumps(described)
+            if len(text) > _SHOWN:
+                described = _digest(text.encode())
+            self._known[id(value)] = value, described
+        return self._known[id(value)][1]
 
-
-def _array(array: Array, describe: Describe) -> Any:
-    kind = ["array", str(array.dtype), list(array.shape)]
-    if array.dtype.hasobject:
-        return [*kind, describe(array.tolist())]
-    return [*kind, data_digest(array)]
-
-
-def _function(function: types.FunctionType, describe: Describe) -> Any:
-    around = _constants(function)
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+    def _contents(self, value: Any) -> Any:
+        if isinstance(value, bytes):
+            return _digest(value)
+        if isinstance(value, type):
+            return name_of(value)
+        if isinstance(value, types.ModuleType):
+            return value.__name__
+        if isinstance(value, keras.Variable) or keras.ops.is_tensor(value):
+            return self._array(keras.ops.convert_to_numpy(value))
+        if type(value) is np.ndarray or isinstance(value, np.generic):
+            return self._array(np.asarray(value))
+        if type(value) is dict:
+            if all(isinstance(key, str) for key in value):
+                return {key: self.of(item) for key, item in value.items()}
+            return [[self.of(key), self.of(item)] for key, item in value.items()]
+        if type(value) in (list, tuple):
+            return [self.of(item) for item in value]
+        if isinstance(value, set | frozenset):
+            return sorted(json.dumps(self.of(item)) for item in value)
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if isinstance(value, types.MethodType):
+            return [self.of(value.__func__), self.of(value.__self__)]
+        if isinstance(value, types.CodeType):
+            return [_digest(value.co_code), self.of(value.co_names), self.of(value.co_consts)]
+        # In no method of its own: with more calls for each object, shorter chains would be unknown.
         try:
-            around[name] = cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
-    code = json.dumps(describe(function.__code__))
-    defaults = function.__defaults__, function.__kwdefaults__
-    return [name_of(function), _digest(code.encode()), describe(defaults), describe(around)]
+            name, *parts = _taken_apart(value)
+        except Exception:  # An object may raise anything.
+            return _unknown(value, self._unknown)
+        if callable(value) and isinstance(type(value).__call__, types.FunctionType):
+            parts.append(type(value).__call__)
+        return [name, *(self.of(part) for part in parts)]
+
+    def _array(self, array: Array) -> Any:
+        kind = ["array", str(array.dtype), list(array.shape)]
+        if array.dtype.hasobject:
+            return [*kind, self.of(array.tolist())]
+        return [*kind, data_digest(array)]
+
+    def _function(self, function: types.FunctionType) -> Any:
+        code = function.__code__
+        variables = _constants(function)
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            try:
+                variables[name] = cell.cell_contents
+            except ValueError:  # not assigned yet
+                continue
+        described_code = json.dumps(self.of(code))
+        defaults = function.__defaults__, function.__kwdefaults__
+        return [
+            name_of(function),
+            _digest(described_code.encode()),
+            self.of(defaults),
+            self.of(variables),
+        ]
 
 
 def _constants(function: types.FunctionType) -> dict[str, Any]:
-    """Return the variables of its module that a function only reads, by name: numbers, strings, and structures of them.
+    """Return the variables of its module that a function only reads, by name.
 
-    Of the others, functions and classes are what it calls, and objects may change as it runs.
+    These are numbers, strings, and structures of them. Of the others, functions and classes are
+    what it calls, and objects may change as it runs.
     """
-    read, written = set(), set()
+    read = set()
+    written = set()
     codes = [function.__code__]
     for code in codes:
         codes.extend(item for item in code.co_consts if isinstance(item, types.CodeType))
@@ -135,32 +143,30 @@ def _constants(function: types.FunctionType) -> dict[str, Any]:
                 read.add(instruction.argval)
             elif instruction.opname == "STORE_GLOBAL":
                 written.add(instruction.argval)
-    known = function.__globals__
-    return {
-        name: known[name]
-        for name in sorted(read - written)
-        if name in known and _is_plain(known[name])
-    }
+    variables = function.__globals__
+    constants = {}
+    for name in sorted(read - written):
+        if name in variables and _is_plain(variables[name]):
+            constants[name] = variables[name]
+    return constants
 
 
 def _is_plain(value: Any) -> bool:
+    """Return whether `value` is a number, a string, or a structure of them that is not empty."""
     leaves = keras.tree.flatten(value)
-    # What is empty is often there to be filled.
-    return bool(leaves) and all(
-        isinstance(leaf, str | bool | int | float | None) for leaf in leaves
-    )
+    if not leaves:  # It is often there to be filled.
+        return False
+    return all(isinstance(leaf, str | bool | int | float | None) for leaf in leaves)
 
 
 def _taken_apart(value: Any) -> list[Any]:
     """Return the name of the class of an object, and what it consists of."""
     if isinstance(value, keras.initializers.Initializer):
         config = value.get_config()
+        if takes_seed(config):
+            return [name_of(value), config]
         # Without a seed it is used as it is, and the config need not say everything.
-        return (
-            [name_of(value), config]
-            if takes_seed(config)
-            else [name_of(value), config, vars(value)]
-        )
+        return [name_of(value), config, vars(value)]
     if isinstance(value, keras.Loss):  # whose config may be incomplete
         return [name_of(value), vars(value)]
     if isinstance(value, _SAVED_BY_KERAS):
@@ -170,8 +176,11 @@ def _taken_apart(value: Any) -> list[Any]:
     if isinstance(reduced, str):
         return [name_of(value), reduced]
     make, *parts = reduced
-    # The items of lists and dicts come one by one.
-    return [name_of(make), *(list(part) if hasattr(part, "__next__") else part for part in parts)]
+    described: list[Any] = [name_of(make)]
+    for part in parts:
+        # The items of lists and dicts come one by one.
+        described.append(list(part) if hasattr(part, "__next__") else part)
+    return described
 
 
 def _nameless(config: Any) -> Any:

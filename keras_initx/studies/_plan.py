@@ -74,25 +74,31 @@ class TrialPlan(NamedTuple):
 
 
 def comparison_keys(settings: Settings) -> dict[tuple[str, int], str]:
-    """Return the names of the trials of a comparison, by initializer and repeat, repeat by repeat."""
-    return {
-        (name, repeat): f"{place}-{repeat}"
-        for repeat in range(1, settings["repeats"] + 1)
-        for place, name in enumerate(settings["initializers"])
-    }
+    """Return the names of the trials in the folder, by initializer and repeat, repeat by repeat."""
+    keys = {}
+    for repeat in range(1, settings["repeats"] + 1):
+        for place, name in enumerate(settings["initializers"]):
+            keys[name, repeat] = f"{place}-{repeat}"
+    return keys
 
 
 def plan_comparison(settings: Settings) -> list[TrialPlan]:
-    """Return the trials of a comparison. All seeds derive from that of the repeat, the same for all initializers."""
+    """Return the trials of a comparison.
+
+    All seeds derive from that of the repeat, which is the same for all initializers.
+    """
     plans = []
     for (name, repeat), key in comparison_keys(settings).items():
         seed = derived_seed(settings["seed"], "repeat", repeat)
-        build, order, draw = (derived_seed(seed, purpose) for purpose in ("build", "train", "draw"))
-        plans.append(
-            TrialPlan(
-                key, build, order, settings["epochs"], initializer=name, initializer_seed=draw
-            )
+        plan = TrialPlan(
+            key,
+            build_seed=derived_seed(seed, "build"),
+            order_seed=derived_seed(seed, "train"),
+            end=settings["epochs"],
+            initializer=name,
+            initializer_seed=derived_seed(seed, "draw"),
         )
+        plans.append(plan)
     return plans
 
 
@@ -114,17 +120,20 @@ class Round(NamedTuple):
 
 def plan_rounds(settings: Settings) -> list[Round]:
     """Return the rounds of restarts."""
-    n, epochs = settings["n"], settings["epochs"]
+    n = settings["n"]
+    epochs = settings["epochs"]
     halvings = max(0, math.ceil(math.log2(n)) - 1)
+    # By the number of epochs trained after the round.
     sizes: dict[int, int] = {}
     for i in range(halvings + 1):
         # With too few epochs to halve, there are fewer rounds.
         sizes.setdefault(math.ceil(epochs / 2 ** (halvings - i)), math.ceil(n / 2**i))
-    ends = list(sizes)
-    return [
-        Round(i, sizes[end], begin, end)
-        for i, (begin, end) in enumerate(zip([0, *ends], ends, strict=False), 1)
-    ]
+    rounds = []
+    begin = 0
+    for number, (end, size) in enumerate(sizes.items(), 1):
+        rounds.append(Round(number, size, begin, end))
+        begin = end
+    return rounds
 
 
 def draw_seed(settings: Settings, draw: int) -> int:
@@ -139,27 +148,34 @@ def stage_key(draw: int, number: int) -> str:
 
 def plan_stage(settings: Settings, draw: int, round_: Round) -> TrialPlan:
     """Return the trial of a draw in a round."""
-    previous = stage_key(draw, round_.number - 1) if round_.begin else None
-    seeds = draw_seed(settings, draw), derived_seed(settings["seed"], "train")
+    previous = None
+    if round_.begin:
+        previous = stage_key(draw, round_.number - 1)
     return TrialPlan(
-        stage_key(draw, round_.number), *seeds, round_.end, round_.begin, previous, keep_state=True
+        stage_key(draw, round_.number),
+        build_seed=draw_seed(settings, draw),
+        order_seed=derived_seed(settings["seed"], "train"),
+        end=round_.end,
+        begin=round_.begin,
+        previous=previous,
+        keep_state=True,
     )
 
 
 def check_keys(settings: Settings, chosen: int) -> list[tuple[str, str]]:
-    """Return the names of each pair of trials: the chosen draw, and a draw that was not in the search."""
+    """Return the names of each pair of trials.
+
+    They are of the chosen draw, and of a draw that was not in the search.
+    """
     return [(f"check{i}-draw{chosen}", f"check{i}-other") for i in range(1, settings["checks"] + 1)]
 
 
 def plan_checks(settings: Settings, chosen: int) -> list[TrialPlan]:
     """Return the trials of the pairs. Both trials of a pair share a new order of the examples."""
-    return [
-        TrialPlan(
-            key,
-            draw_seed(settings, draw),
-            derived_seed(settings["seed"], "check", i),
-            settings["epochs"],
-        )
-        for i, keys in enumerate(check_keys(settings, chosen), 1)
-        for key, draw in zip(keys, (chosen, settings["n"] + i), strict=True)
-    ]
+    plans = []
+    for i, keys in enumerate(check_keys(settings, chosen), 1):
+        order_seed = derived_seed(settings["seed"], "check", i)
+        for key, draw in zip(keys, (chosen, settings["n"] + i), strict=True):
+            build_seed = draw_seed(settings, draw)
+            plans.append(TrialPlan(key, build_seed, order_seed, settings["epochs"]))
+    return plans

@@ -1,4 +1,7 @@
-"""The folder of a run: its settings, and a log for each attempt at a trial, which survive a killed process."""
+"""The folder of a run: its settings, and a log for each attempt at a trial.
+
+They survive a killed process.
+"""
 
 import contextlib
 import dataclasses
@@ -47,7 +50,10 @@ Log: TypeAlias = Callable[..., None]
 
 
 class BuildError(ValueError):
-    """Raised if the trials of a run cannot be compared, because of what `build` returns or the metric to compare by."""
+    """Raised if the trials of a run cannot be compared.
+
+    The reason is what `build` returns, or the metric to compare by.
+    """
 
 
 class DamagedFileError(Exception):
@@ -89,17 +95,17 @@ class Trial:
 
     @property
     def is_settled(self) -> bool:
-        """Whether it will not be run again. A failed trial is run again, because it may succeed next time."""
+        """Whether it will not be run again.
+
+        A failed trial is run again, because it may succeed next time.
+        """
         return self.status in ("finished", "diverged")
 
     @property
     def verdicts(self) -> list[Record]:
         """The errors and warnings of the first batch, without notes, which are harmless."""
-        return [
-            verdict
-            for verdict in self.first_batch.get("verdicts", [])
-            if verdict["level"] != "note"
-        ]
+        verdicts = self.first_batch.get("verdicts", [])
+        return [verdict for verdict in verdicts if verdict["level"] != "note"]
 
     @property
     def problems(self) -> list[str]:
@@ -119,7 +125,8 @@ class Folder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(check_local("path", path))
-        self._header, self._trials = self.path / "study.json", self.path / "trials"
+        self._header = self.path / "study.json"
+        self._trials = self.path / "trials"
 
     def open(self, kind: str, settings: Settings) -> None:
         """Start a run of this kind, or resume it.
@@ -136,19 +143,17 @@ class Folder:
             raise SettingsError(
                 f"{self.path} contains another kind of run. Received: {kind}, there {found['kind']}"
             )
-        # As JSON: tuples come back as lists.
-        there, here = found["settings"], json.loads(json.dumps(settings))
-        changed = sorted(
-            name
-            for name in there.keys() | here.keys()
-            if not _is_same(there.get(name), here.get(name))
-        )
-        if changed:
-            details = "; ".join(
-                f"{name}={here.get(name)!r}, there {there.get(name)!r}" for name in changed
-            )
+        there = found["settings"]
+        here = json.loads(json.dumps(settings))  # tuples come back as lists
+        changes = []
+        for name in sorted(there.keys() | here.keys()):
+            value = here.get(name)
+            value_there = there.get(name)
+            if not _is_same(value_there, value):
+                changes.append(f"{name}={value!r}, there {value_there!r}")
+        if changes:
             raise SettingsError(
-                f"{self.path} contains a run with other settings. Received: {details}"
+                f"{self.path} contains a run with other settings. Received: {'; '.join(changes)}"
             )
 
     def header(self) -> Record:
@@ -174,13 +179,15 @@ class Folder:
         header = self.header()
         if header["kind"] != kind:
             raise ValueError(
-                f"`path` must be the folder of a {kind} run. Received: path={self.path}, of {header['kind']}"
+                f"`path` must be the folder of a {kind} run. "
+                f"Received: path={self.path}, of {header['kind']}"
             )
         return cast(Settings, header["settings"])
 
     def begin(self, key: str) -> Log:
-        """Make the log of a new attempt at a trial, and return a function that appends a record to it."""
-        attempt = 1 + max((number for number, _ in self._attempts().get(key, [])), default=0)
+        """Make the log of a new attempt at a trial, and return a function that appends to it."""
+        numbers = [number for number, _ in self._attempts().get(key, [])]
+        attempt = 1 + max(numbers, default=0)
         while True:
             log = self._trials / f"{key}.{attempt}.jsonl"
             try:
@@ -190,13 +197,17 @@ class Folder:
                 attempt += 1
 
     def trial(self, key: str) -> Trial:
-        """Return the record of a trial: the first attempt that settled it, or else the last attempt."""
+        """Return the record of a trial: the first attempt that settled it, or else the last."""
         return self.trials([key])[key]
 
     def trials(self, keys: Iterable[str]) -> dict[str, Trial]:
         """Return the records of trials by their keys. The folder is listed once."""
         attempts = self._attempts()
-        return {key: _read_trial(key, [file for _, file in attempts.get(key, [])]) for key in keys}
+        trials = {}
+        for key in keys:
+            files = [file for _, file in attempts.get(key, [])]
+            trials[key] = _read_trial(key, files)
+        return trials
 
     def _attempts(self) -> dict[str, list[tuple[int, Path]]]:
         """Return the numbers and files of all attempts, by the keys of the trials."""
@@ -209,7 +220,7 @@ class Folder:
         return {key: sorted(files) for key, files in found.items()}
 
     def keep_state(self, key: str, state: bytes) -> str:
-        """Write the state in which a trial ends, and return its digest, with which the log must end."""
+        """Write the state in which a trial ends, and return its digest for the end of the log."""
         digest = hashlib.sha256(state).hexdigest()
         write_atomic(self._state_file(key, digest), state)
         return digest
@@ -222,9 +233,11 @@ class Folder:
         """
         digest = self.trial(key).end["state"]
         path = self._state_file(key, digest)
-        if not path.exists() or hashlib.sha256(state := path.read_bytes()).hexdigest() != digest:
-            raise DamagedFileError(f"{path} is missing or damaged")
-        return state
+        if path.exists():
+            state = path.read_bytes()
+            if hashlib.sha256(state).hexdigest() == digest:
+                return state
+        raise DamagedFileError(f"{path} is missing or damaged")
 
     def _state_file(self, key: str, digest: str) -> Path:
         # Named after its content too, because two runs in one folder may differ in the last bits.
@@ -233,28 +246,40 @@ class Folder:
 
 def _is_same(one: Any, other: Any) -> bool:
     """Return whether two settings are the same, also if they are NaN."""
-    return bool(one == other) or json.dumps(one, sort_keys=True) == json.dumps(
-        other, sort_keys=True
-    )
+    if one == other:
+        return True
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _read_trial(key: str, attempts: Sequence[Path]) -> Trial:
+def _read_trial(key: str, files: Sequence[Path]) -> Trial:
+    """Return the record of a trial from the files of its attempts, in their order."""
     trial = Trial(key)
-    for file in attempts:
-        records = read_log(file)
-        epochs = tuple(record["metrics"] for record in records if record["event"] == "epoch")
-        end = next((record for record in records if record["event"] == "end"), {})
-        diagnosis: Record = next(
-            (record["diagnosis"] for record in records if "diagnosis" in record), {}
-        )
-        directions: Record = next(
-            (record["directions"] for record in records if "directions" in record), {}
-        )
-        if end or trial.status != "failed":
-            trial = Trial(key, end.pop("status", "interrupted"), epochs, end, diagnosis, directions)
+    for file in files:
+        attempt = _read_attempt(key, file)
+        # An interrupted attempt does not replace the error of the one before.
+        if attempt.end or trial.status != "failed":
+            trial = attempt
         if trial.is_settled:
             break
     return trial
+
+
+def _read_attempt(key: str, file: Path) -> Trial:
+    """Return the record of a trial from the file of one attempt."""
+    epochs = []
+    end: Record = {}
+    diagnosis: Record = {}
+    directions: Record = {}
+    for record in read_log(file):
+        if record["event"] == "epoch":
+            epochs.append(record["metrics"])
+        # An error after the end is none of the trial.
+        if record["event"] == "end" and not end:
+            end = record
+        diagnosis = record.get("diagnosis", diagnosis)
+        directions = record.get("directions", directions)
+    status = end.pop("status", "interrupted")
+    return Trial(key, status, tuple(epochs), end, diagnosis, directions)
 
 
 def _append(log: Path, **record: Any) -> None:
@@ -285,7 +310,10 @@ def read_log(path: Path) -> list[Record]:
 
 
 def as_line(record: Record) -> str:
-    """Return the dict `record` as a line: JSON with `NaN` and `Infinity`, and a digest of the rest as the last key."""
+    """Return the dict `record` as a line.
+
+    It is JSON with `NaN` and `Infinity`, and with a digest of the rest as the last key.
+    """
     text = json.dumps(record)
     return f'{text[:-1]}, "digest": "{_checksum(text)}"}}'
 

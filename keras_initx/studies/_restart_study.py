@@ -1,7 +1,9 @@
 """The result of restarts: the metrics of each draw, and the gain of the chosen one."""
 
 import dataclasses
+import itertools
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -10,8 +12,16 @@ from keras_initx.rendering import Column, Plot, counted, format_metric
 from keras_initx.studies._metric import metric_range, resolve_metric, sign, unify_metric_names
 from keras_initx.studies._plan import Round, check_keys, draw_seed, plan_rounds, stage_key
 from keras_initx.studies._plots import label_rows, label_steps, new_plot
-from keras_initx.studies._records import Direction, Folder, Mode, Record, Settings, Status
-from keras_initx.studies._result import Result
+from keras_initx.studies._records import (
+    Direction,
+    Folder,
+    Mode,
+    Record,
+    Settings,
+    Status,
+    Trial,
+)
+from keras_initx.studies._result import Result, ResultTable
 from keras_initx.studies._statistics import (
     SIGNIFICANT,
     mean_of,
@@ -77,42 +87,30 @@ class RestartStudy(Result):
             monitor = settings.get("monitor")
             if mode == "auto":
                 mode = settings.get("mode", "auto")
-        rounds, numbers = plan_rounds(settings), range(1, settings["n"] + 1)
-        stages = {draw: [stage_key(draw, round_.number) for round_ in rounds] for draw in numbers}
-        trials = unify_metric_names(folder.trials(key for keys in stages.values() for key in keys))
+        keys = _stage_keys(settings)
+        trials = unify_metric_names(folder.trials(itertools.chain.from_iterable(keys.values())))
         monitor, direction = resolve_metric(trials.values(), monitor, mode)
-        draws: list[Record] = []
-        for draw, own in stages.items():
-            begun = [trials[key] for key in own if trials[key].status != "missing"]
-            status = begun[-1].status if begun else "missing"
-            epochs = [metrics for trial in begun for metrics in trial.epochs]
-            draws.append(
-                {
-                    "draw": draw,
-                    "seed": draw_seed(settings, draw),
-                    "status": status,
-                    "epochs": epochs,
-                }
-            )
+        stages = {draw: [trials[key] for key in keys[draw]] for draw in keys}
+        draws = _ranked_draws(settings, stages, monitor, direction)
 
-        def rank(draw: Record) -> tuple[bool, int, float]:
-            epochs = draw["epochs"]
-            value = -sign(direction) * epochs[-1][monitor] if len(epochs) > 1 else math.inf
-            return draw["status"] not in _TRAINED, -len(epochs), value
-
-        draws.sort(key=rank)
         pairs = check_keys(settings, draws[0]["draw"])
-        trials = unify_metric_names(trials | folder.trials(key for pair in pairs for key in pair))
+        # The first round has the names of the metrics.
+        trials = unify_metric_names(trials | folder.trials(itertools.chain.from_iterable(pairs)))
         checks = []
-        for pair in pairs:
-            chosen, other = (trials[key] for key in pair)
+        for chosen_key, other_key in pairs:
+            chosen = trials[chosen_key]
+            other = trials[other_key]
             if chosen.status == other.status == "finished":
                 checks.append((chosen.epochs[-1][monitor], other.epochs[-1][monitor]))
-        is_finished = _have_ended(
-            rounds, [[trials[key].status for key in own] for own in stages.values()]
-        )
+
         return cls(
-            settings["title"], settings, draws, checks, monitor, direction, is_finished=is_finished
+            settings["title"],
+            settings,
+            draws,
+            checks,
+            monitor,
+            direction,
+            is_finished=_have_ended(plan_rounds(settings), stages.values()),
         )
 
     @property
@@ -127,76 +125,57 @@ class RestartStudy(Result):
         return float(epochs[-1][self.monitor]) if epochs else math.nan
 
     def gain(self) -> Record:
-        """Return how much better the chosen draw is than draws that were not in the search, over the pairs.
+        """Return how much better the chosen draw is than draws that were not in the search.
 
         Returns:
-            A dict with the mean difference (positive if the chosen draw is better), its interval,
-            the p-value of the paired t test, whether it is significant, the number of pairs that
-            would show this effect with a power of 80 % if it is not, and the bias of the search
-            score due to selection.
+            A dict with the mean difference over the pairs (positive if the chosen draw is better),
+            its interval, the p-value of the paired t test, whether it is significant, the number of
+            pairs that would show this effect with a power of 80 % if it is not, and the bias of the
+            search score due to selection.
         """
-        min_value, max_value = metric_range(
-            self.monitor, [value for pair in self.checks for value in pair]
-        )
-        differences = [sign(self.mode) * (chosen - other) for chosen, other in self.checks]
-        test = paired_test(differences, max_value - min_value)
+        scores_again = []
+        differences = []
+        values = []
+        for chosen, other in self.checks:
+            scores_again.append(chosen)
+            differences.append(sign(self.mode) * (chosen - other))
+            values += [chosen, other]
+        least, greatest = metric_range(self.monitor, values)
+        test = paired_test(differences, greatest - least)
         significant = test["p"] < SIGNIFICANT
-        again = mean_of([chosen for chosen, _ in self.checks])
         return {
             **test,
             "significant": significant,
             "repeats_needed": math.nan if significant else repeats_needed(test["effect"]),
-            "selection_bias": sign(self.mode) * (self.score - again),
+            "selection_bias": sign(self.mode) * (self.score - mean_of(scores_again)),
         }
 
-    def remarks(self) -> list[str]:
-        """Return sentences on which draw is best, and whether it is better than others."""
-        best = self.draws[0]
-        if best["status"] not in _TRAINED or not self._trained:
-            return ["No draw has finished an epoch yet."]
-        if self._is_unfinished:
-            done = counted(self._trained, "epoch")
-            return [f"The search is not finished. Draw {best['draw']} leads after {done}."]
-        lines = [
-            f"Draw {best['draw']}, seed {self.seed}, came out best: {self.monitor} {format_metric(self.score)} "
-            f"after {self._trained} epochs."
-        ]
-        gain = self.gain()
-        if gain["pairs"] < 2:
-            return [*lines, "With fewer than two checks it is unknown how much of that is luck."]
-        word, factor = ("better", 1) if gain["difference"] >= 0 else ("worse", -1)
-        ci_low, ci_high = sorted((factor * gain["ci_low"], factor * gain["ci_high"]))
-        lines.append(
-            f"Trained again with the examples in {gain['pairs']} other orders, it is {word} by "
-            f"{format_metric(abs(gain['difference']))} ({format_metric(ci_low)} to {format_metric(ci_high)}, 95 %) than draws that took no "
-            "part."
-        )
-        if gain["significant"]:
-            lines.append("That is more than the noise of single runs.")
-        else:
-            lines.append(
-                f"That this is more than the noise of single runs is not shown with {gain['pairs']} checks, and would "
-                f"take {needed_repeats(gain['repeats_needed'])}."
-            )
-        if gain["selection_bias"] > 0:
-            bias = format_metric(gain["selection_bias"])
-            lines.append(
-                f"In the search it looked better by {bias} than in these runs: that was luck."
-            )
-        return lines
-
     @property
-    def _trained(self) -> int:
+    def _trained_epochs(self) -> int:
         """The number of epochs that the chosen draw was trained for."""
         epochs = self.draws[0]["epochs"]
         return int(epochs[-1]["epoch"]) if epochs else 0
 
     @property
     def _is_unfinished(self) -> bool:
-        return self._trained < self.settings["epochs"] or not self.is_finished
+        return self._trained_epochs < self.settings["epochs"] or not self.is_finished
 
-    def _columns(self) -> list[Column[Record]]:
-        return [
+    @property
+    def _has_leader(self) -> bool:
+        """Whether a draw was trained for an epoch and has neither failed nor diverged."""
+        return self.draws[0]["status"] in _TRAINED and self._trained_epochs > 0
+
+    def _headline(self) -> str:
+        found = "none trained"
+        if self._has_leader:
+            found = f"the best is draw {self.draws[0]['draw']}"
+            found += f" with {self.monitor} {format_metric(self.score)}"
+            if self._is_unfinished:
+                found += " so far"
+        return f" of {counted(len(self.draws), 'draw')}: {found}"
+
+    def _tables(self) -> list[ResultTable]:
+        columns: list[Column[Record]] = [
             Column("place", lambda row: row["place"]),
             Column("draw", lambda row: row["draw"]),
             Column("seed", lambda row: row["seed"]),
@@ -206,22 +185,45 @@ class RestartStudy(Result):
             ),
             Column("status", lambda row: row["status"], is_text=True),
         ]
+        rows = []
+        for place, draw in enumerate(self.draws, 1):
+            last = draw["epochs"][-1] if draw["epochs"] else {}
+            rows.append({**draw, "place": place, "last": last})
+        return [ResultTable(columns, rows)]
 
-    def _rows(self) -> list[Record]:
-        return [
-            {**draw, "place": place, "last": draw["epochs"][-1] if draw["epochs"] else {}}
-            for place, draw in enumerate(self.draws, 1)
-        ]
+    def remarks(self) -> list[str]:
+        """Return sentences on which draw is best, and whether it is better than others."""
+        best = self.draws[0]["draw"]
+        if not self._has_leader:
+            return ["No draw has finished an epoch yet."]
+        if self._is_unfinished:
+            done = counted(self._trained_epochs, "epoch")
+            return [f"The search is not finished. Draw {best} leads after {done}."]
+        score = f"{self.monitor} {format_metric(self.score)}"
+        remark = (
+            f"Draw {best}, seed {self.seed}, came out best: {score} after "
+            f"{self._trained_epochs} epochs."
+        )
+        return [remark, *_remarks_on_gain(self.gain())]
 
     def _plots(self) -> list[Plot]:
-        draws = [self._plot_draws()] if any(draw["epochs"] for draw in self.draws) else []
-        return [*draws, self._plot_checks()] if self.checks else draws
+        plots = []
+        if any(draw["epochs"] for draw in self.draws):
+            plots.append(self._plot_draws())
+        if self.checks:
+            plots.append(self._plot_checks())
+        return plots
 
     def _plot_draws(self) -> Plot:
         figure, [[axis]] = new_plot(self.title, "Each draw as far as it was trained")
         for place, draw in enumerate(self.draws):
-            color, width, order = (_REST, 1.2, 2) if place else (_CHOSEN, 2.2, 3)
-            label = {0: f"draw {draw['draw']}, the best", 1: "the others"}.get(place)
+            color, width, order = _REST, 1.2, 2
+            label = None
+            if place == 0:
+                color, width, order = _CHOSEN, 2.2, 3
+                label = f"draw {draw['draw']}, the best"
+            elif place == 1:
+                label = "the others"
             steps = [epoch["epoch"] for epoch in draw["epochs"]]
             values = [epoch.get(self.monitor) for epoch in draw["epochs"]]
             axis.plot(steps, values, label=label, color=color, linewidth=width, zorder=order)
@@ -232,44 +234,98 @@ class RestartStudy(Result):
         return Plot("draws", "Draws", figure)
 
     def _plot_checks(self) -> Plot:
-        figure, [[axis]] = new_plot(
-            self.title, "The chosen draw and others, with the examples in other orders"
-        )
+        title = "The chosen draw and others, with the examples in other orders"
+        figure, [[axis]] = new_plot(self.title, title)
         places = range(len(self.checks))
         chosen, others = zip(*self.checks, strict=True)
         axis.hlines(places, chosen, others, color="0.8", zorder=1)
         axis.plot(others, places, "o", color=_REST, label="a draw that took no part")
         axis.plot(chosen, places, "o", color=_CHOSEN, label="the chosen draw")
-        axis.axvline(
-            self.score, color=_CHOSEN, linestyle=":", label="the chosen draw in the search"
-        )
+        label = "the chosen draw in the search"
+        axis.axvline(self.score, color=_CHOSEN, linestyle=":", label=label)
         label_rows(axis, [f"order {place + 1}" for place in places], self.monitor)
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
         return Plot("checks", "Checks", figure)
 
-    def _headline(self) -> str:
-        best = self.draws[0]
-        found = "none trained"
-        if best["status"] in _TRAINED and self._trained:
-            found = (
-                f"the best is draw {best['draw']} with {self.monitor} {format_metric(self.score)}"
-            )
-            found += " so far" if self._is_unfinished else ""
-        return f" of {counted(len(self.draws), 'draw')}: {found}"
+
+def _stage_keys(settings: Settings) -> dict[int, list[str]]:
+    """Return for each draw the names of its trials, one for each round of the search."""
+    rounds = plan_rounds(settings)
+    keys = {}
+    for draw in range(1, settings["n"] + 1):
+        keys[draw] = [stage_key(draw, round_.number) for round_ in rounds]
+    return keys
 
 
-def _have_ended(rounds: list[Round], statuses: list[list[Status]]) -> bool:
+def _ranked_draws(
+    settings: Settings, stages: dict[int, list[Trial]], monitor: str, mode: Direction
+) -> list[Record]:
+    """Return a record of each draw, best first: those that were trained longest, by the metric."""
+    draws: list[Record] = []
+    for draw, trials in stages.items():
+        status: Status = "missing"
+        epochs: list[Record] = []
+        for trial in trials:
+            if trial.status != "missing":
+                status = trial.status
+                epochs.extend(trial.epochs)
+        seed = draw_seed(settings, draw)
+        draws.append({"draw": draw, "seed": seed, "status": status, "epochs": epochs})
+
+    def rank(draw: Record) -> tuple[bool, int, float]:
+        epochs = draw["epochs"]
+        value = math.inf
+        if len(epochs) > 1:
+            value = -sign(mode) * epochs[-1][monitor]
+        return draw["status"] not in _TRAINED, -len(epochs), value
+
+    return sorted(draws, key=rank)
+
+
+def _have_ended(rounds: list[Round], stages: Iterable[list[Trial]]) -> bool:
     """Return whether all rounds have ended.
 
     Args:
         rounds: The rounds of the search.
-        statuses: For each draw the status of its training in each round.
+        stages: For each draw its trials, one for each round.
     """
-    left = len(statuses)
-    for place, round_ in enumerate(rounds):
-        found = [own[place] for own in statuses]
-        ended = [status for status in found if status not in ("interrupted", "missing")]
-        if len(ended) < min(left, round_.size):
+    trials_by_round = list(zip(*stages, strict=True))
+    left = len(trials_by_round[0])
+    for round_, trials in zip(rounds, trials_by_round, strict=True):
+        statuses = [trial.status for trial in trials]
+        running = statuses.count("interrupted") + statuses.count("missing")
+        if len(statuses) - running < min(left, round_.size):
             return False
-        left = ended.count("finished")
+        left = statuses.count("finished")
     return True
+
+
+def _remarks_on_gain(gain: Record) -> list[str]:
+    """Return sentences on the result of `RestartStudy.gain`."""
+    if gain["pairs"] < 2:
+        return ["With fewer than two checks it is unknown how much of that is luck."]
+    difference = gain["difference"]
+    word = "better"
+    interval = [gain["ci_low"], gain["ci_high"]]
+    if difference < 0:
+        word = "worse"
+        interval = [-gain["ci_high"], -gain["ci_low"]]
+    low, high = map(format_metric, interval)
+    remarks = [
+        f"Trained again with the examples in {gain['pairs']} other orders, it is {word} by "
+        f"{format_metric(abs(difference))} ({low} to {high}, 95 %) than draws that took no part."
+    ]
+    if gain["significant"]:
+        remarks.append("That is more than the noise of single runs.")
+    else:
+        needed = needed_repeats(gain["repeats_needed"])
+        remarks.append(
+            f"That this is more than the noise of single runs is not shown with {gain['pairs']} "
+            f"checks, and would take {needed}."
+        )
+    if gain["selection_bias"] > 0:
+        bias = format_metric(gain["selection_bias"])
+        remarks.append(
+            f"In the search it looked better by {bias} than in these runs: that was luck."
+        )
+    return remarks

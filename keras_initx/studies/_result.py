@@ -1,17 +1,17 @@
-"""Base class of results: show them as text, in notebooks, as plots and as an HTML report."""
+"""A result of a run: how its tables, remarks and plots become text, a notebook and a report."""
 
 import abc
+import dataclasses
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Self
 
 from keras_initx._files import check_local
 from keras_initx.rendering import (
     Column,
     Plot,
     Table,
-    Tabular,
     as_png,
     counted,
     image,
@@ -27,11 +27,49 @@ from keras_initx.studies._records import Record, Settings, write_atomic
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WIDTH = 79  # characters of a line
+_WIDTH = 79  # characters of a line
 
 
-class Result(Tabular[Record]):
+@dataclasses.dataclass(frozen=True)
+class ResultTable:
+    """A table of a result.
+
+    Attributes:
+        columns: Its columns, with notes for the legend.
+        rows: Its rows.
+        title: Its title in the report, which the first table of a result does not need.
+        note: A sentence at the end of the legend.
+        is_printed: Whether it is part of the text, or only of the report.
+    """
+
+    columns: Sequence[Column[Record]]
+    rows: Sequence[Record]
+    title: str = ""
+    note: str = ""
+    is_printed: bool = True
+
+    def narrow(self) -> Self:
+        """Return the table for a terminal, without the columns for wide pages."""
+        return dataclasses.replace(self, columns=narrow(self.columns))
+
+    def as_text(self) -> str:
+        """Return the table as aligned columns, with a line break at the end."""
+        return Table.of(self.columns, self.rows).as_text()
+
+    def as_html(self) -> str:
+        """Return the table as HTML."""
+        return Table.of(self.columns, self.rows).as_html()
+
+    def legend(self) -> list[str]:
+        """Return a paragraph on the columns, or none if there is nothing to explain."""
+        text = " ".join([legend(self.columns), self.note]).strip()
+        return [text] if text else []
+
+
+class Result(abc.ABC):
     """A result that can be shown as text, in notebooks, as plots and as an HTML report.
+
+    A subclass says what there is to show: a headline, tables, remarks and plots.
 
     Attributes:
         title: Its title.
@@ -40,7 +78,14 @@ class Result(Tabular[Record]):
 
     title: str
     settings: Settings
-    _has_rule: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def _headline(self) -> str:
+        """Return what `repr` says after the name of the class, e.g. `" of 3 trials"`."""
+
+    @abc.abstractmethod
+    def _tables(self) -> list[ResultTable]:
+        """Return the tables. The first one is shown everywhere, the others after it."""
 
     @abc.abstractmethod
     def remarks(self) -> list[str]:
@@ -50,45 +95,39 @@ class Result(Tabular[Record]):
     def _plots(self) -> list[Plot]:
         """Return the plots for which there are data."""
 
-    def _legend(self, columns: Sequence[Column[Record]]) -> list[str]:
-        """Return paragraphs that explain the columns."""
-        return [text] if (text := legend(columns)) else []
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}{self._headline()}>"
 
-    def _sections(self) -> list[str]:
-        """Return further sections of the report, as HTML."""
-        return []
+    def __str__(self) -> str:
+        first, *others = [table.narrow() for table in self._tables()]
+        lines = [self.title, self._conditions(), "", first.as_text()]
+        for remark in self.remarks():
+            lines.append(textwrap.fill(remark, _WIDTH, subsequent_indent="  "))
+        for text in first.legend():
+            lines += ["", textwrap.fill(text, _WIDTH)]
+        for table in others:
+            if table.is_printed:
+                lines += ["", table.as_text()]
+                lines += [textwrap.fill(text, _WIDTH) for text in table.legend()]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Return the first table and the remarks for a notebook."""
+        table = self._tables()[0]
+        conditions = paragraphs([self._conditions()], "quiet")
+        return section(self.title, conditions, table.as_html(), paragraphs(self.remarks()))
 
     def _conditions(self) -> str:
         """Describe the settings in one line."""
         settings = self.settings
-        what = (
-            counted(settings["repeats"], "repeat")
-            if "repeats" in settings
-            else counted(settings["n"], "draw")
-        )
+        if "repeats" in settings:
+            runs = counted(settings["repeats"], "repeat")
+        else:
+            runs = counted(settings["n"], "draw")
+        epochs = counted(settings["epochs"], "epoch")
         return (
-            f"{what} of {counted(settings['epochs'], 'epoch')}, batches of {settings['batch_size']}, "
-            f"seed {settings['seed']}, Keras {settings['keras']} on {settings['backend']}"
-        )
-
-    def _text_columns(self) -> list[Column[Record]]:
-        return narrow(self._columns())
-
-    def _below(self) -> list[str]:
-        remarks = [
-            textwrap.fill(remark, WIDTH, subsequent_indent="  ") for remark in self.remarks()
-        ]
-        legends = [f"\n{textwrap.fill(text, WIDTH)}" for text in self._legend(self._text_columns())]
-        return ["", *remarks, *legends]
-
-    def __str__(self) -> str:
-        return "\n".join([self.title, self._conditions(), "", super().__str__()])
-
-    def _repr_html_(self) -> str:
-        """Return the table and the remarks for a notebook."""
-        table = Table.of(self._columns(), self._rows()).as_html()
-        return section(
-            self.title, paragraphs([self._conditions()], "quiet"), table, paragraphs(self.remarks())
+            f"{runs} of {epochs}, batches of {settings['batch_size']}, seed {settings['seed']}, "
+            f"Keras {settings['keras']} on {settings['backend']}"
         )
 
     def plot(self, folder: str | Path | None = None, suffix: str = "png") -> dict[str, "Figure"]:
@@ -116,24 +155,25 @@ class Result(Tabular[Record]):
             ImportError: If matplotlib is not installed.
             RecordError: If the file cannot be written.
         """
-        self._write_report(
-            Path(path), [(as_png(plot.figure), plot.caption) for plot in self._plots()]
-        )
+        pictures = [(as_png(plot.figure), plot.caption) for plot in self._plots()]
+        self._write_report(Path(path), pictures)
 
     def _write_report(self, path: Path, pictures: Iterable[tuple[bytes, str]]) -> None:
-        columns = self._columns()
-        settings = tuple((name, str(value)) for name, value in self.settings.items())
+        first, *others = self._tables()
         parts = [
             paragraphs([self._conditions()], "quiet"),
             paragraphs(self.remarks()),
-            Table.of(columns, self._rows()).as_html(),
-            paragraphs(self._legend(columns), "quiet"),
-            *(image(png, caption) for png, caption in pictures),
-            *self._sections(),
-            section(
-                "Settings", Table(("setting", "value"), settings, are_text=(True, True)).as_html()
-            ),
+            first.as_html(),
+            paragraphs(first.legend(), "quiet"),
         ]
+        for png, caption in pictures:
+            parts.append(image(png, caption))
+        for table in others:
+            legends = [paragraphs([text], "quiet") for text in table.legend()]
+            parts.append(section(table.title, table.as_html(), *legends))
+        settings = tuple((name, str(value)) for name, value in self.settings.items())
+        settings_table = Table(("setting", "value"), settings, are_text=(True, True))
+        parts.append(section("Settings", settings_table.as_html()))
         write_atomic(path, page(self.title, parts).encode())
 
 

@@ -1,4 +1,4 @@
-"""Compile a network once and reuse it for all trials of a process, which differ only in their weights."""
+"""Compile a network once and reuse it for all trials of a process, which differ in weights only."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._keras import compiled_metrics, layers_of
+from keras_initx._keras import compiled_metrics, is_of_keras, layers_of
 from keras_initx._seeds import isolated_rng
 from keras_initx._typing import Array
 from keras_initx.backends import backend
@@ -30,13 +30,15 @@ _FOREIGN = (
 )
 # What may have methods, settings and parts of its own that the user replaced.
 _PARTS = (
-    *(keras.Operation, keras.Optimizer, keras.Loss, keras.Metric),
-    *(
-        keras.regularizers.Regularizer,
-        keras.constraints.Constraint,
-        keras.dtype_policies.DTypePolicy,
-    ),
-    *(keras.optimizers.schedules.LearningRateSchedule, keras.random.SeedGenerator),
+    keras.Operation,
+    keras.Optimizer,
+    keras.Loss,
+    keras.Metric,
+    keras.regularizers.Regularizer,
+    keras.constraints.Constraint,
+    keras.dtype_policies.DTypePolicy,
+    keras.optimizers.schedules.LearningRateSchedule,
+    keras.random.SeedGenerator,
 )
 # Copies by the keys of their programs, most recently used last. Copies in use are not included.
 _KEPT: dict[str, keras.Model] = {}
@@ -56,29 +58,54 @@ def compiled_once(model: keras.Model, data: Data) -> Iterator[keras.Model]:
         data: What it is to be trained with, which may name its inputs and outputs.
     """
     copy = None
-    if program := _program(model, data):
+    program = _program(model, data)
+    if program is not None:
         key = _key(program)
-        copy = _KEPT.pop(key, None) or _copy(program)
-    # Variables of which only the values differ.
-    if copy is None or list(map(_kind, _variables(model))) != list(map(_kind, _variables(copy))):
-        # Parts that `build` did not make, such as augmentation, begin each trial in the same state.
-        kept = [*model.non_trainable_variables, *backend.buffers(layers_of(model))]
-        states = [(variable, _array(variable)) for variable in kept]
-        try:
+        copy = _KEPT.pop(key, None)
+        if copy is None:
+            copy = _copy(program)
+    if copy is None or not _have_same_variables(model, copy):
+        with _restored_afterward(model):
             yield model
-        finally:
-            for variable, value in states:
-                variable.assign(value)
         return
     for source, target in zip(_variables(model), _variables(copy), strict=True):
         # Through the host: with JAX both would share memory, which training overwrites.
         target.assign(_array(source))
-    for own, other in zip(layers_of(model), layers_of(copy), strict=True):
-        other.name = own.name  # The diagnosis reports layer names.
+    for layer, layer_of_copy in zip(layers_of(model), layers_of(copy), strict=True):
+        layer_of_copy.name = layer.name  # The diagnosis reports layer names.
     yield copy
     _KEPT[key] = copy
     if len(_KEPT) > _KEPT_AT_MOST:
-        del _KEPT[next(iter(_KEPT))]
+        least_recently_used = next(iter(_KEPT))
+        del _KEPT[least_recently_used]
+
+
+def _have_same_variables(model: keras.Model, copy: keras.Model) -> bool:
+    """Return whether the variables of a model and its copy differ in their values only."""
+    kinds = [_kind(variable) for variable in _variables(model)]
+    return kinds == [_kind(variable) for variable in _variables(copy)]
+
+
+def _kind(variable: Any) -> tuple[Any, ...]:
+    """Return what the training of a variable depends on, but for its value."""
+    regularizer = keras.saving.serialize_keras_object(variable.regularizer)
+    constraint = keras.saving.serialize_keras_object(variable.constraint)
+    return tuple(variable.shape), variable.dtype, variable.trainable, regularizer, constraint
+
+
+@contextlib.contextmanager
+def _restored_afterward(model: keras.Model) -> Iterator[None]:
+    """Restore what is not trained in `model` at the end of the context.
+
+    Parts that `build` did not make, such as augmentation, then begin each trial in the same state.
+    """
+    variables = [*model.non_trainable_variables, *backend.buffers(layers_of(model))]
+    values = [_array(variable) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
 
 
 @contextlib.contextmanager
@@ -92,7 +119,10 @@ def copies_dropped() -> Iterator[None]:
 
 
 def _program(model: keras.Model, data: Data) -> str | None:
-    """Return the config of `model` without weights and automatic names of layers, or `None` if it is not complete."""
+    """Return a description of `model` from which a copy can be made, without its weights.
+
+    It is the config, without automatic names of layers, or `None` if that is not complete.
+    """
     # A distribution places variables by their paths.
     if keras.distribution.distribution() is not None:
         return None
@@ -100,111 +130,118 @@ def _program(model: keras.Model, data: Data) -> str | None:
         # A built optimizer may be shared between models.
         if not (model.built and model.compiled) or model.optimizer.built:
             return None
-        layers = all(map(_is_determined, (model, *layers_of(model))))
-        named = {
-            name
-            for path, _ in keras.tree.flatten_with_path(data)
-            for name in path
-            if isinstance(name, str)
-        }
-        return (
-            _describe(model, named)
-            if layers and all(map(_has_complete_config, _compiled_with(model)))
-            else None
-        )
+        if not all(_is_determined(layer) for layer in (model, *layers_of(model))):
+            return None
+        if not all(_has_complete_config(part) for part in _compiled_with(model)):
+            return None
+        return _describe(model, _names_in(data))
     except Exception:  # The config cannot be serialized.
         return None
 
 
 def _is_determined(layer: Any) -> bool:
     """Return whether the computation of `layer` is determined by its config and its variables."""
-    values = vars(layer).values()
-    return (
-        is_of_keras(type(layer))
-        and layer.built
-        and not isinstance(layer, _FOREIGN)
-        # `adapt` stores its results in tables or tensors; a stateful layer creates its states with
-        # the data.
-        and not hasattr(layer, "adapt")
-        and not getattr(layer, "stateful", False)
+    if not is_of_keras(type(layer)) or isinstance(layer, _FOREIGN):
+        return False
+    if not layer.built:
+        return False
+    # `adapt` stores its results in tables or tensors; a stateful layer creates its states with the
+    # data.
+    if hasattr(layer, "adapt") or getattr(layer, "stateful", False):
+        return False
+    for value in vars(layer).values():
         # TensorFlow counts variables as tensors.
-        and not any(
-            keras.ops.is_tensor(value) and not isinstance(value, keras.Variable) for value in values
-        )
-    )
+        if keras.ops.is_tensor(value) and not isinstance(value, keras.Variable):
+            return False
+    return True
 
 
 def _compiled_with(model: keras.Model) -> list[Any]:
     """Return the optimizer, losses and metrics of a compiled model, those that are objects."""
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     parts = [optimizer, *keras.tree.flatten(model.loss), *compiled_metrics(model)]
-    return [
-        part
-        for part in parts
-        if isinstance(part, keras.optimizers.Optimizer | keras.Loss | keras.Metric)
-    ]
+    kinds = keras.optimizers.Optimizer | keras.Loss | keras.Metric
+    return [part for part in parts if isinstance(part, kinds)]
 
 
 def _has_complete_config(part: Any) -> bool:
-    """Return whether the config has all settings. It lacks the `delta` of `Huber`, and what has no weight decay."""
-    return _settings(part) == _settings(type(part).from_config(part.get_config()))
+    """Return whether the config has all settings.
+
+    It lacks the `delta` of `Huber`, and what has no weight decay.
+    """
+    same_config = type(part).from_config(part.get_config())
+    return _plain_attributes(part) == _plain_attributes(same_config)
 
 
-def _settings(part: Any) -> dict[str, Any]:
-    def is_plain(value: Any) -> bool:
-        return all(
-            isinstance(leaf, bool | int | float | str | None) for leaf in keras.tree.flatten(value)
-        )
-
-    return {name: value for name, value in vars(part).items() if is_plain(value)}
-
-
-def is_of_keras(value: Any) -> bool:
-    """Return whether a class or a function is from Keras."""
-    return str(value.__module__).partition(".")[0] == "keras"
+def _plain_attributes(part: Any) -> dict[str, Any]:
+    """Return the attributes that consist of numbers and strings."""
+    found = {}
+    for name, value in vars(part).items():
+        leaves = keras.tree.flatten(value)
+        if all(isinstance(leaf, bool | int | float | str | None) for leaf in leaves):
+            found[name] = value
+    return found
 
 
-def _describe(model: keras.Model, named: Collection[str] = ()) -> str:
-    """Return the config of `model`, that of its metrics, and the other settings that determine how it is compiled.
+def _names_in(data: Data) -> set[str]:
+    """Return the names of inputs and outputs in dicts of arrays."""
+    names: set[str] = set()
+    for path, _ in keras.tree.flatten_with_path(data):
+        names.update(name for name in path if isinstance(name, str))
+    return names
+
+
+def _describe(model: keras.Model, names_in_data: Collection[str] = ()) -> str:
+    """Return a program: the config of `model`, that of its metrics, and other settings.
+
+    The settings are those that determine how the model is compiled but are in no config.
 
     Raises:
-        ValueError: If it contains an object that is not from Keras, or an automatic name that data
-            (those `named`), losses or metrics refer to.
+        ValueError: If it contains an object that is not from Keras, or an automatic name that data,
+            losses or metrics refer to.
     """
     config = keras.saving.serialize_keras_object(model)
-    named = {
-        *named,
-        *(
-            name
-            for value in config["compile_config"].values()
-            if isinstance(value, dict)
-            for name in value
-        ),
-    }
+    compile_config = config["compile_config"]
+    referred_to = {*names_in_data, *_names_of_outputs(model, compile_config)}
     # With their names, which are those of the results.
-    metrics = {name: config["compile_config"].pop(name) for name in ("metrics", "weighted_metrics")}
+    metrics = {name: compile_config.pop(name) for name in ("metrics", "weighted_metrics")}
     config = _generalized(config, {})  # The generators in initializers have automatic names too.
     names = _numbered_names(config)
-    for ends in ([tensor.name for tensor in model.inputs], getattr(model, "output_names", [])):
-        if len(ends) > 1:  # which results are named after
-            named.update(ends)
-    if names.keys() & named:
+    if names.keys() & referred_to:
         raise ValueError
-    known: dict[int, str] = {}
-    settings = [
-        *(
-            _attributes(part, known)
-            for part in (model, *model.trainable_variables, *model.non_trainable_variables)
-        ),
-        *(model.run_eagerly, model.jit_compile, model.steps_per_execution),
-        *(keras.config.floatx(), keras.config.epsilon(), keras.config.dtype_policy().name),
-        *(layer.supports_masking for layer in layers_of(model)),  # a property, not in the config
-    ]
-    return json.dumps([_generalized(config, names), _generalized(metrics, {}), settings])
+    described = [_generalized(config, names), _generalized(metrics, {}), _settings(model)]
+    return json.dumps(described)
+
+
+def _names_of_outputs(model: keras.Model, compile_config: dict[str, Any]) -> set[str]:
+    """Return the names by which losses, metrics and results may refer to inputs and outputs."""
+    names: set[str] = set()
+    for value in compile_config.values():
+        if isinstance(value, dict):
+            names.update(value)
+    inputs = [tensor.name for tensor in model.inputs]
+    outputs = getattr(model, "output_names", [])
+    for ends in (inputs, outputs):
+        if len(ends) > 1:
+            names.update(ends)
+    return names
+
+
+def _settings(model: keras.Model) -> list[Any]:
+    """Return what determines how a model is compiled but is in no config."""
+    settings: list[Any] = []
+    digests: dict[int, str] = {}
+    for part in (model, *model.trainable_variables, *model.non_trainable_variables):
+        settings.append(_attributes(part, digests))
+    settings += [model.run_eagerly, model.jit_compile, model.steps_per_execution]
+    settings += [keras.config.floatx(), keras.config.epsilon(), keras.config.dtype_policy().name]
+    for layer in layers_of(model):
+        settings.append(layer.supports_masking)  # a property
+    return settings
 
 
 def _attributes(part: Any, known: dict[int, str]) -> str:
-    """Return a digest of what `part` and the parts within it keep in attributes, that a config need not say.
+    """Return a digest of what `part` and its parts keep in attributes, that a config need not say.
 
     That is the kind of everything that a user may have put there, such as a function in place of a
     method, and the public numbers. A model and its copy have the same, unless something was changed
@@ -223,8 +260,7 @@ def _attributes(part: Any, known: dict[int, str]) -> str:
         for item in _items(value):
             if isinstance(item, _PARTS):
                 kinds.add(_attributes(item, known))
-            # What else Keras keeps, it keeps for itself.
-            elif not isinstance(item, _PLAIN) and (callable(item) or not is_of_keras(type(item))):
+            elif _may_be_of_the_user(item):
                 kinds.add(_kind_of_object(item))
         if kinds:
             described.append([name, *sorted(kinds)])
@@ -233,6 +269,13 @@ def _attributes(part: Any, known: dict[int, str]) -> str:
             described.append([name, value])
     known[id(part)] = hashlib.sha256(json.dumps(described).encode()).hexdigest()
     return known[id(part)]
+
+
+def _may_be_of_the_user(item: Any) -> bool:
+    """Return whether an item of an attribute may determine computations and is not Keras' own."""
+    if isinstance(item, _PLAIN):
+        return False
+    return callable(item) or not is_of_keras(type(item))
 
 
 # Variables and initializers of a model and its copy differ, and numbers and names need not be
@@ -261,29 +304,43 @@ def _items(value: Any) -> Iterator[Any]:
 
 
 def _kind_of_object(value: Any) -> str:
-    """Return the name of a function and the place of its code, or the name of the class of another object."""
+    """Return the name of a function and the place of its code, or the class of another object."""
     function = getattr(value, "__func__", value)  # of a method
     code = getattr(function, "__code__", None)
+    if code is None:
+        return name_of(function)
     # A function may have been given the name of another one.
-    place = "" if code is None else f" {code.co_filename}:{code.co_firstlineno}"
-    return name_of(function) + place
+    return f"{name_of(function)} {code.co_filename}:{code.co_firstlineno}"
 
 
 def _key(program: str) -> str:
-    """Return a program without the automatic names of metrics, which differ between models of one program."""
+    """Return a program without the automatic names of metrics.
+
+    They differ between models of one program.
+    """
     config, metrics, settings = json.loads(program)
     return json.dumps([config, _generalized(metrics, _numbered_names(metrics)), settings])
 
 
 def _numbered_names(config: Any) -> dict[str, str]:
-    """Return numbered names by the automatic names in `config`, which depend on other objects in the process."""
-    return {name: f"part{i}" for i, name in enumerate(dict.fromkeys(_automatic_names(config)))}
+    """Return new names by the automatic names in `config`.
+
+    The automatic ones depend on other objects in the process.
+    """
+    names: dict[str, str] = {}
+    for name in _automatic_names(config):
+        if name not in names:
+            names[name] = f"part{len(names)}"
+    return names
 
 
 def _automatic_names(config: Any) -> Iterator[str]:
+    """Yield the automatic names of objects in `config`, in their order."""
     if isinstance(config, dict):
-        inner = config.get("config")
-        name = inner.get("name") if isinstance(inner, dict) else None
+        name = None
+        arguments = config.get("config")
+        if isinstance(arguments, dict):
+            name = arguments.get("name")
         if isinstance(name, str) and automatic_name(name, config["class_name"]):
             yield name
         config = list(config.values())
@@ -301,17 +358,18 @@ def _generalized(config: Any, names: dict[str, str]) -> Any:
     if isinstance(config, dict):
         if not str(config.get("module", "keras")).startswith("keras"):
             raise ValueError
-        return {
-            key: "zeros"
-            if key.endswith("initializer") and value is not None
-            else _generalized(value, names)
-            for key, value in config.items()
-        }
+        generalized = {}
+        for key, value in config.items():
+            is_initializer = key.endswith("initializer") and value is not None
+            generalized[key] = "zeros" if is_initializer else _generalized(value, names)
+        return generalized
     if isinstance(config, list | tuple):
         return [_generalized(value, names) for value in config]
-    if isinstance(config, str) and config in keras.saving.get_custom_objects():
+    if not isinstance(config, str):
+        return config
+    if config in keras.saving.get_custom_objects():
         raise ValueError
-    return names.get(config, config) if isinstance(config, str) else config
+    return names.get(config, config)
 
 
 def _copy(program: str) -> keras.Model | None:
@@ -346,32 +404,26 @@ def restore_state(model: keras.Model, state: bytes) -> None:
     with np.load(io.BytesIO(state)) as arrays:
         if len(arrays.files) != len(variables):
             raise ValueError(
-                "`build` must return a model that has all variables of training, those of every optimizer too: call "
-                f"the `build` of its optimizers. Received: {len(variables)} of {len(arrays.files)} variables"
+                "`build` must return a model that has all variables of training, those of every "
+                "optimizer too: call the `build` of its optimizers. Received: "
+                f"{len(variables)} of {len(arrays.files)} variables"
             )
         for variable, name in zip(variables, arrays.files, strict=True):
             variable.assign(arrays[name])
 
 
 def _variables(model: keras.Model) -> list[Any]:
+    """Return all variables of training: of the model, its optimizers, and the modules of torch."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    optimizers = (
-        variable for optimizer in optimizers_of(model) for variable in optimizer.variables
-    )
-    buffers = backend.buffers(layers_of(model))
-    return [*model.trainable_variables, *model.non_trainable_variables, *optimizers, *buffers]
-
-
-def _kind(variable: Any) -> tuple[Any, ...]:
-    serialized = map(
-        keras.saving.serialize_keras_object, (variable.regularizer, variable.constraint)
-    )
-    return tuple(variable.shape), variable.dtype, variable.trainable, *serialized
+    variables = [*model.trainable_variables, *model.non_trainable_variables]
+    for optimizer in optimizers_of(model):
+        variables += optimizer.variables
+    return [*variables, *backend.buffers(layers_of(model))]
 
 
 def _array(variable: Any) -> Array:
     array: Array = keras.ops.convert_to_numpy(variable.value)
-    return (
-        array.astype("float32") if array.dtype.name == "bfloat16" else array
-    )  # which NumPy files do not support
+    if array.dtype.name == "bfloat16":  # which NumPy files do not support
+        return array.astype("float32")
+    return array

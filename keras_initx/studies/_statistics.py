@@ -38,7 +38,9 @@ def _distribution(name: str) -> Any:
 def t_interval(
     values: Sequence[float], bounds: Sequence[float] = (-math.inf, math.inf)
 ) -> tuple[float, float, float]:
-    """Return the mean of `values` and the lower and upper end of its Student's t interval, or NaN if unknown.
+    """Return the mean of `values`, and the lower and upper end of its Student's t interval.
+
+    NaN stands for what is unknown.
 
     Args:
         values: Sequence of numbers.
@@ -46,20 +48,21 @@ def t_interval(
             change its coverage.
     """
     sample = np.asarray(values, "float64")
-    mean, n = mean_of(sample), len(sample)
+    mean = mean_of(sample)
+    n = len(sample)
     if n < 2:
         return mean, math.nan, math.nan
-    margin = float(
-        _distribution("t").ppf((1 + CONFIDENCE) / 2, n - 1) * sample.std(ddof=1) / math.sqrt(n)
-    )
-    return mean, max(mean - margin, bounds[0]), min(mean + margin, bounds[1])
+    quantile = _distribution("t").ppf((1 + CONFIDENCE) / 2, n - 1)
+    margin = float(quantile * sample.std(ddof=1) / math.sqrt(n))
+    least, greatest = bounds
+    return mean, max(mean - margin, least), min(mean + margin, greatest)
 
 
 def paired_p_value(differences: Sequence[float] | FloatArray) -> float:
-    """Return the two-sided p-value of the paired t test, whose null hypothesis is a mean difference of 0.
+    """Return the two-sided p-value of the paired t test.
 
-    If all differences are equal, t is infinite and meaningless, and the sign test is used instead.
-    A single difference gives NaN.
+    Its null hypothesis is a mean difference of 0. If all differences are equal, t is infinite and
+    meaningless, and the sign test is used instead. A single difference gives NaN.
     """
     n = len(differences)
     if n < 2:
@@ -76,17 +79,21 @@ def _sign_p_value(n: int) -> float:
 
 
 def _effect(differences: Sequence[float] | FloatArray) -> float:
-    """Return the absolute mean difference in standard deviations, infinite if all differences are equal.
+    """Return the absolute mean difference in standard deviations of the differences.
 
-    Rounding errors are ignored: a mean or a deviation below 1e-12 times the other counts as zero.
+    It is infinite if all differences are equal. Rounding errors are ignored: a mean or a deviation
+    below 1e-12 times the other counts as zero.
     """
     sample = np.asarray(differences, "float64")
     if len(sample) < 2:
         return math.nan
-    mean, deviation = abs(sample.mean()), sample.std(ddof=1)
+    mean = abs(sample.mean())
+    deviation = sample.std(ddof=1)
     if mean <= 1e-12 * deviation:
         return 0.0
-    return math.inf if deviation <= 1e-12 * mean else float(mean / deviation)
+    if deviation <= 1e-12 * mean:
+        return math.inf
+    return float(mean / deviation)
 
 
 def paired_test(differences: Sequence[float], max_difference: float = math.inf) -> Record:
@@ -113,7 +120,9 @@ def paired_test(differences: Sequence[float], max_difference: float = math.inf) 
 
 
 def repeats_needed(effect: float, level: float = SIGNIFICANT) -> float:
-    """Return the number of pairs with which `paired_p_value` finds a difference with probability `POWER`.
+    """Return the number of pairs with which a test is significant with probability `POWER`.
+
+    The test is that of `paired_p_value`.
 
     Args:
         effect: The absolute mean difference in standard deviations.
@@ -137,8 +146,10 @@ def repeats_needed(effect: float, level: float = SIGNIFICANT) -> float:
     while end < MAX_REPEATS and power(end) < POWER:  # SciPy warns if the power is far beyond 1.
         end = min(2 * end, MAX_REPEATS)
     candidates = range(2, end + 1)
-    found = bisect.bisect_left(candidates, POWER, key=power)
-    return candidates[found] if found < len(candidates) else math.inf
+    place = bisect.bisect_left(candidates, POWER, key=power)
+    if place == len(candidates):
+        return math.inf
+    return candidates[place]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -148,9 +159,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
         Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
         Statistics, 1979.
     """
-    corrected, highest = [math.nan] * len(p_values), 0.0
+    corrected = [math.nan] * len(p_values)
     known = [int(i) for i in np.argsort(p_values) if not math.isnan(p_values[i])]
+    highest = 0.0
     for rank, i in enumerate(known):
-        highest = max(highest, min(1.0, (len(known) - rank) * p_values[i]))
+        hypotheses_left = len(known) - rank
+        # A correction must not change the order of the p-values.
+        highest = max(highest, min(1.0, hypotheses_left * p_values[i]))
         corrected[i] = highest
     return corrected

@@ -1,10 +1,9 @@
-"""The result of a comparison: its trials and their summary, shown in tables and in sentences."""
+"""The result of a comparison: its trials, and the tables and sentences that show them."""
 
 import collections
 import dataclasses
 import math
-import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,16 @@ from keras_initx._extras import import_optional
 from keras_initx.rendering import (
     Column,
     Plot,
-    Table,
     as_csv,
     as_json,
     counted,
     format_metric,
-    legend,
     listed,
-    narrow,
-    paragraphs,
     ranges,
-    section,
 )
 from keras_initx.studies._plots import study_plots
-from keras_initx.studies._records import Record
-from keras_initx.studies._result import WIDTH, Result
+from keras_initx.studies._records import Record, Trial
+from keras_initx.studies._result import Result, ResultTable
 from keras_initx.studies._statistics import POWER, SIGNIFICANT, needed_repeats
 from keras_initx.studies._trials import BEYOND_CHANCE, Trials
 
@@ -59,6 +53,11 @@ _PAIR_COLUMNS: list[Column[Record]] = [
 ]
 
 
+_NOTE = f"would take: repeats for a power of {100 * POWER:g} % at the effect seen."
+
+
+# `Trials` has the fields and computes the numbers, `Result` writes text and pages. Here is what
+# they show.
 @dataclasses.dataclass(frozen=True, repr=False)
 class Study(Trials, Result):
     """The result of `compare_initializers`, shown as a table by `print` and in notebooks.
@@ -77,8 +76,12 @@ class Study(Trials, Result):
         _files.write(path, as_csv(self.records))
 
     def to_jsonl(self, path: str | Path) -> None:
-        """Write the records to a file with one JSON object per line, and `null` for infinities and NaN."""
-        _files.write(path, "".join(f"{as_json(record)}\n" for record in self.records))
+        """Write the records to a file with one JSON object per line.
+
+        Infinities and NaN become `null`.
+        """
+        lines = [f"{as_json(record)}\n" for record in self.records]
+        _files.write(path, "".join(lines))
 
     def to_pandas(self) -> Any:
         """Return the records as a `pandas.DataFrame`.
@@ -88,34 +91,55 @@ class Study(Trials, Result):
         """
         return import_optional("pandas", None).DataFrame(self.records)
 
-    def remarks(self) -> list[str]:
-        """Return sentences on unfinished trials, missing seeds, the results of the tests, and the first batch."""
-        return [*_unfinished(self), *_unseeded(self), *_tests(self), *_problems(self)]
+    def _headline(self) -> str:
+        statuses = collections.Counter(trial.status for trial in self.trials.values())
+        counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
+        initializers = counted(len(self.initializers), "initializer")
+        return f" of {initializers}, {counted(len(self.trials), 'trial')}: {counts}"
+
+    def _tables(self) -> list[ResultTable]:
+        ranked = self._rows()
+        tables = [
+            ResultTable(self._columns(), ranked, note=_NOTE),
+            ResultTable(self._curve_columns(), ranked, "The course of training"),
+        ]
+        problems = self.problems()
+        if problems:
+            title = "Problems in the first batch"
+            tables.append(ResultTable(_PROBLEM_COLUMNS, problems, title, is_printed=False))
+        pairs = self.comparisons()
+        tables.append(ResultTable(_PAIR_COLUMNS, pairs, "All pairs", is_printed=False))
+        return tables
+
+    def _rows(self) -> list[Record]:
+        """Return the statistics of each initializer, with its place and those that it beats."""
+        rows = {}
+        for place, row in enumerate(self.summary(), 1):
+            rows[row["initializer"]] = {**row, "place": place, "beats": []}
+        for pair in self.comparisons():
+            if pair["significant"]:
+                beaten = rows[pair["second"]]["place"]
+                rows[pair["first"]]["beats"].append(beaten)
+        return list(rows.values())
 
     def _columns(self) -> list[Column[Record]]:
-        goal = "-" if self.threshold is None else format_metric(self.threshold)
+        """Return the columns of the table of results."""
         return [
             *_NAMES,
             Column(
                 self.monitor,
-                lambda row: (
-                    f"{format_metric(row['mean'])} ± {format_metric(row['std'])}"
-                    if row["finished"]
-                    else "-"
-                ),
+                _mean_and_deviation,
                 note="after the last epoch, mean ± standard deviation over the repeats",
             ),
             Column(
                 "95 % interval",
-                lambda row: (
-                    f"{format_metric(row['ci_low'])} to {format_metric(row['ci_high'])}"
-                    if row["finished"] > 1
-                    else "-"
-                ),
+                _interval_of_mean,
                 note="Student's t interval of the mean",
             ),
             _epochs(
-                f"to {goal}", "epochs_to_threshold", "median number of epochs to reach this value"
+                f"to {self._goal()}",
+                "epochs_to_threshold",
+                "median number of epochs to reach this value",
             ),
             Column(
                 "gap",
@@ -124,27 +148,28 @@ class Study(Trials, Result):
             ),
             Column(
                 "s/epoch",
-                lambda row: f"{row['seconds_per_epoch']:.2g}" if row["finished"] else "-",
+                _seconds_per_epoch,
                 note="median of the seconds of an epoch",
                 wide_only=True,
             ),
             Column(
                 "beats",
                 lambda row: ranges(row["beats"]) or "-",
-                note=f"lines that it is better than in a paired t test, p < {SIGNIFICANT} after Holm's correction",
+                note="lines that it is better than in a paired t test, "
+                f"p < {SIGNIFICANT} after Holm's correction",
             ),
         ]
 
     def _curve_columns(self) -> list[Column[Record]]:
         """Return the columns of the table on the course of training."""
-        goal = "-" if self.threshold is None else format_metric(self.threshold)
         return [
             *_NAMES,
             _epochs(
                 "start",
                 "epochs_to_start",
-                f"median of the epoch from which on it stays beyond chance: {100 * BEYOND_CHANCE:g} % of the way from "
-                "the mean before training to the best mean at the end",
+                "median of the epoch from which on it stays beyond chance: "
+                f"{100 * BEYOND_CHANCE:g} % of the way from the mean before training to the best "
+                "mean at the end",
             ),
             Column(
                 "best",
@@ -156,166 +181,175 @@ class Study(Trials, Result):
             Column(
                 "jump",
                 lambda row: format_metric(row["jump"]),
-                note="mean absolute change from epoch to epoch over the second half of training, without what rises or "
-                "falls steadily",
+                note="mean absolute change from epoch to epoch over the second half of training, "
+                "without what rises or falls steadily",
             ),
             Column(
-                f"s to {goal}",
+                f"s to {self._goal()}",
                 lambda row: _or_never(row["seconds_to_threshold"], ".2g"),
                 note="median of the seconds to reach this value, without compiling",
             ),
         ]
 
-    def _rows(self) -> list[Record]:
-        """Return the statistics of each initializer, with its `"place"` and the places of those it `"beats"`."""
-        rows = [{**row, "place": place, "beats": []} for place, row in enumerate(self.summary(), 1)]
-        named = {row["initializer"]: row for row in rows}
-        for pair in self.comparisons():
-            if pair["significant"]:
-                named[pair["first"]]["beats"].append(named[pair["second"]]["place"])
-        return rows
+    def _goal(self) -> str:
+        return "-" if self.threshold is None else format_metric(self.threshold)
+
+    def remarks(self) -> list[str]:
+        """Return the findings as sentences.
+
+        They are on unfinished trials, missing seeds, the tests, and the first batch.
+        """
+        return [
+            *_remarks_on_unfinished_trials(self),
+            *_remarks_on_missing_seeds(self),
+            *_remarks_on_tests(self),
+            *_remarks_on_first_batches(self),
+        ]
 
     def _plots(self) -> list[Plot]:
         return study_plots(self)
 
-    def _legend(self, columns: Sequence[Column[Record]]) -> list[str]:
-        return [
-            f"{legend(columns)} would take: repeats for a power of {100 * POWER:g} % at the effect seen."
-        ]
 
-    def _below(self) -> list[str]:
-        columns = narrow(self._curve_columns())
-        table = Table.of(columns, self._rows()).as_text()
-        return [*super()._below(), "", table, textwrap.fill(legend(columns), WIDTH)]
+def _mean_and_deviation(row: Record) -> str:
+    if not row["finished"]:
+        return "-"
+    return f"{format_metric(row['mean'])} ± {format_metric(row['std'])}"
 
-    def _sections(self) -> list[str]:
-        columns = self._curve_columns()
-        table = Table.of(columns, self._rows()).as_html()
-        sections = [
-            section("The course of training", table, paragraphs([legend(columns)], "quiet"))
-        ]
-        if problems := self.problems():
-            sections.append(
-                section(
-                    "Problems in the first batch", Table.of(_PROBLEM_COLUMNS, problems).as_html()
-                )
-            )
-        return [
-            *sections,
-            section("All pairs", Table.of(_PAIR_COLUMNS, self.comparisons()).as_html()),
-        ]
 
-    def _headline(self) -> str:
-        status = collections.Counter(trial.status for trial in self.trials.values())
-        counts = ", ".join(f"{count} {name}" for name, count in status.items())
-        total = f"{counted(len(self.initializers), 'initializer')}, {counted(len(self.trials), 'trial')}"
-        return f" of {total}: {counts}"
+def _interval_of_mean(row: Record) -> str:
+    if row["finished"] < 2:
+        return "-"
+    return f"{format_metric(row['ci_low'])} to {format_metric(row['ci_high'])}"
+
+
+def _seconds_per_epoch(row: Record) -> str:
+    if not row["finished"]:
+        return "-"
+    return f"{row['seconds_per_epoch']:.2g}"
 
 
 def _epochs(header: str, key: str, note: str) -> Column[Record]:
+    """Return the column of a median number of epochs."""
     return Column(header, lambda row: _or_never(row[key]), note=note)
 
 
 def _or_never(median: float, precision: str = "g") -> str:
-    return (
-        "-" if math.isnan(median) else "never" if math.isinf(median) else format(median, precision)
-    )
+    if math.isnan(median):
+        return "-"
+    if math.isinf(median):
+        return "never"
+    return format(median, precision)
 
 
-def _unfinished(trials: Trials) -> list[str]:
-    lines = []
+def _remarks_on_unfinished_trials(trials: Trials) -> list[str]:
+    remarks = []
     for row in trials.summary():
-        own = trials.trials_of(row["initializer"]).values()
-        errors = [
-            trial.end["error"].splitlines()[0].rstrip(".") for trial in own if "error" in trial.end
-        ]
-        error = f": {errors[0]}" if errors else ""
-        reasons = {"diverged": ", so it is last and not tested", "failed": error, "unfinished": ""}
-        lines += [
-            f"{row['initializer']}: {row[status]} of {trials.settings['repeats']} trials {status}{reason}."
-            for status, reason in reasons.items()
-            if row[status]
-        ]
-    return lines
+        name = row["initializer"]
+        reasons = {
+            "diverged": ", so it is last and not tested",
+            "failed": _first_error(trials.trials_of(name).values()),
+            "unfinished": "",
+        }
+        for status, reason in reasons.items():
+            if row[status]:
+                count = f"{row[status]} of {trials.settings['repeats']} trials"
+                remarks.append(f"{name}: {count} {status}{reason}.")
+    return remarks
 
 
-def _unseeded(trials: Trials) -> list[str]:
+def _first_error(trials: Iterable[Trial]) -> str:
+    """Return the end of a sentence on trials that failed: the first line of the first error."""
+    for trial in trials:
+        if "error" in trial.end:
+            line = trial.end["error"].splitlines()[0]
+            return f": {line.rstrip('.')}"
+    return ""
+
+
+def _remarks_on_missing_seeds(trials: Trials) -> list[str]:
     names = trials.settings.get("unseeded")
     if not names:
         return []
     return [
-        f"No seed is taken by {listed(names)}: what draws random numbers there forms no pairs with the others, and "
-        "the same study again may give other values. An initializer takes a seed if it has an argument `seed`, which "
-        "its `get_config` returns."
+        f"No seed is taken by {listed(names)}: what draws random numbers there forms no pairs with "
+        "the others, and the same study again may give other values. An initializer takes a seed "
+        "if it has an argument `seed`, which its `get_config` returns."
     ]
 
 
-def _tests(trials: Trials) -> list[str]:
+def _remarks_on_tests(trials: Trials) -> list[str]:
     pairs = trials.comparisons()
     if not pairs:
         return ["There are no two initializers to compare."]
-    tested = [row for row in pairs if row["pairs"] > 1]
-    significant = [row for row in tested if row["significant"]]
-    lines = []
+    tested = [pair for pair in pairs if pair["pairs"] > 1]
+    significant = [pair for pair in tested if pair["significant"]]
+    remarks = []
     if len(tested) > 1 and not significant:
-        clearest = min(tested, key=lambda row: row["repeats_needed"])
-        lines.append(
-            f"With {_repeats(tested)} no difference is shown between any two of them. The clearest, between "
-            f"{clearest['first']} and {clearest['second']}, would take {needed_repeats(clearest['repeats_needed'])}."
-        )
+        remarks.append(_remark_on_the_clearest(tested))
     elif tested:
-        lines += _tests_of_the_best(trials, tested)
+        remarks += _remarks_on_the_best(trials, tested)
         if len(significant) == len(pairs):
-            lines.append("All differences are significant.")
+            remarks.append("All differences are significant.")
     if len(tested) < len(pairs):
-        lines.append("One pair is not enough for a test: repeat more often.")
-    return lines
+        remarks.append("One pair is not enough for a test: repeat more often.")
+    return remarks
 
 
-def _tests_of_the_best(trials: Trials, tested: list[Record]) -> list[str]:
-    best, *others = (row["initializer"] for row in trials.summary())
-    rows = {
-        name: row
-        for name in others
-        for row in tested
-        if {row["first"], row["second"]} == {best, name}
-    }
-    worse = [name for name, row in rows.items() if row["significant"] and row["first"] == best]
-    not_shown = [
-        f"{name} (would take {needed_repeats(row['repeats_needed'])})"
-        for name, row in rows.items()
-        if not row["significant"]
-    ]
-    lines = []
+def _remark_on_the_clearest(tested: list[Record]) -> str:
+    """Return the remark on pairs of which none is significant."""
+    clearest = min(tested, key=lambda pair: pair["repeats_needed"])
+    needed = needed_repeats(clearest["repeats_needed"])
+    return (
+        f"With {_repeats(tested)} no difference is shown between any two of them. The clearest, "
+        f"between {clearest['first']} and {clearest['second']}, would take {needed}."
+    )
+
+
+def _remarks_on_the_best(trials: Trials, tested: list[Record]) -> list[str]:
+    """Return the remarks on the initializer that is first in the table, and all others."""
+    best, *others = [row["initializer"] for row in trials.summary()]
+    tests_of_best = []
+    worse = []
+    not_shown = []
+    for name in others:
+        for pair in tested:
+            if {pair["first"], pair["second"]} != {best, name}:
+                continue
+            tests_of_best.append(pair)
+            if not pair["significant"]:
+                needed = needed_repeats(pair["repeats_needed"])
+                not_shown.append(f"{name} (would take {needed})")
+            elif pair["first"] == best:
+                worse.append(name)
+    remarks = []
     if worse:
-        lines.append(f"{best} is better than {listed(worse)}.")
+        remarks.append(f"{best} is better than {listed(worse)}.")
     if not_shown:
-        lines.append(
-            f"With {_repeats(rows.values())} no difference is shown between {best} and {listed(not_shown)}."
+        repeats = _repeats(tests_of_best)
+        remarks.append(
+            f"With {repeats} no difference is shown between {best} and {listed(not_shown)}."
         )
-    return lines
+    return remarks
 
 
-def _repeats(pairs: Collection[Record]) -> str:
-    return f"{ranges({row['pairs'] for row in pairs})} repeats"
+def _repeats(pairs: Iterable[Record]) -> str:
+    return f"{ranges({pair['pairs'] for pair in pairs})} repeats"
 
 
-def _problems(trials: Trials) -> list[str]:
+def _remarks_on_first_batches(trials: Trials) -> list[str]:
+    total = trials.settings["repeats"]
     problems: dict[str, list[str]] = {}
     for row in trials.problems():
-        problems.setdefault(row["initializer"], []).append(f"{row['problem']} in {row['trials']}")
-    total = trials.settings["repeats"]
-    lines = [
-        f"{name}, before training: {listed(found)} of {total} trials."
-        for name, found in problems.items()
-    ]
-    errors = [
-        trial.first_batch["error"]
-        for trial in trials.trials.values()
-        if "error" in trial.first_batch
-    ]
+        problem = f"{row['problem']} in {row['trials']}"
+        problems.setdefault(row["initializer"], []).append(problem)
+    remarks = []
+    for name, found in problems.items():
+        remarks.append(f"{name}, before training: {listed(found)} of {total} trials.")
+    errors = []
+    for trial in trials.trials.values():
+        if "error" in trial.first_batch:
+            errors.append(trial.first_batch["error"])
     if errors:
-        lines.append(
-            f"The first batch could not be diagnosed in {len(errors)} trials: {errors[0].splitlines()[0]}"
-        )
-    return lines
+        reason = errors[0].splitlines()[0]
+        remarks.append(f"The first batch could not be diagnosed in {len(errors)} trials: {reason}")
+    return remarks

@@ -78,14 +78,12 @@ def run_trial(run: Run, plan: TrialPlan, on_epoch: Callable[[], None] = lambda: 
         try:
             with compiled_once(initial_model(run, plan), run.data) as model:
                 if plan.previous:
-                    resume(model, run.data, run.batch_size, run.folder.state(plan.previous))
-                status = _train(model, run, plan, log, on_epoch)
-                kept = (
-                    {"state": run.folder.keep_state(plan.key, state_of(model))}
-                    if plan.keep_state
-                    else {}
-                )
-                log(event="end", status=status, **kept)
+                    state = run.folder.state(plan.previous)
+                    resume(model, run.data, run.batch_size, state)
+                end: Record = {"status": _train(model, run, plan, log, on_epoch)}
+                if plan.keep_state:
+                    end["state"] = run.folder.keep_state(plan.key, state_of(model))
+                log(event="end", **end)
         except (BuildError, RecordError):
             raise
         except Exception as error:
@@ -104,32 +102,32 @@ def initial_model(run: Run, plan: TrialPlan) -> keras.Model:
         BuildError: If an earlier trial has trained it, or a part of it.
         TypeError: If it is not a Keras model.
     """
-    # Before the global seed is set, so that the draws of `build` do not depend on the initializer.
-    arguments = (
-        []
-        if plan.initializer is None
-        else [seeded(run.initializers[plan.initializer], plan.initializer_seed)]
-    )
+    arguments = []
+    if plan.initializer is not None:
+        # Before the global seed is set: the draws of `build` must not depend on the initializer.
+        initializer = run.initializers[plan.initializer]
+        arguments.append(seeded(initializer, plan.initializer_seed))
     keras.utils.set_random_seed(plan.build_seed)
     model = run.build(*arguments)
     if not isinstance(model, keras.Model):
         raise TypeError(f"`build` must return a compiled Keras model. Received: {model!r}")
     parts = (model, *model.trainable_variables)
-    if again := [part.name for part in parts if id(part) in _SEEN]:
-        raise BuildError(
-            "`build` must make a new model in each trial, because a model that an earlier one has trained would begin "
-            f"trained. Received: {again[0]!r} again"
-        )
-    _SEEN.update((id(part), part) for part in parts)
+    for part in parts:
+        if id(part) in _SEEN:
+            raise BuildError(
+                "`build` must make a new model in each trial, because a model that an earlier one "
+                f"has trained would begin trained. Received: {part.name!r} again"
+            )
+    for part in parts:
+        _SEEN[id(part)] = part
     return model
 
 
 def resume(model: keras.Model, data: Data, batch_size: int, state: bytes) -> None:
     """Restore a state of training into a model that was built in the same way."""
     # `fit` and `evaluate` build a model without an `Input` on their first data.
-    _evaluate(
-        model, select_examples(data[1], slice(_evaluated_at_once(model, batch_size))), batch_size
-    )
+    count = _evaluated_at_once(model, batch_size)
+    _evaluate(model, select_examples(data[1], slice(count)), batch_size)
     restore_state(model, state)
 
 
@@ -153,22 +151,18 @@ def _train(
         log(event="epoch", metrics=metrics)
         on_epoch()
         if _diverged(metrics):
-            status, model.stop_training = "diverged", True
+            status = "diverged"
+            model.stop_training = True
 
-    train(
-        model,
-        run.data,
-        range(plan.begin + 1, plan.end + 1),
-        run.batch_size,
-        plan.order_seed,
-        end_epoch,
-    )
+    epochs = range(plan.begin + 1, plan.end + 1)
+    train(model, run.data, epochs, run.batch_size, plan.order_seed, end_epoch)
     return status
 
 
 def _diverged(metrics: Record) -> bool:
     """Return whether a loss or a metric is not a finite number."""
-    return not all(math.isfinite(value) for value in metrics.values() if isinstance(value, float))
+    numbers = [value for value in metrics.values() if isinstance(value, float)]
+    return not all(math.isfinite(number) for number in numbers)
 
 
 def _before_training(model: keras.Model, run: Run) -> Record:
@@ -177,27 +171,31 @@ def _before_training(model: keras.Model, run: Run) -> Record:
     Raises:
         BuildError: If the trial could not be compared with others.
     """
-    found = _evaluate(model, run.data[1], run.batch_size)
-    values = {f"val_{name}": keras.ops.convert_to_numpy(value) for name, value in found.items()}
-    for name, value in values.items():
+    metrics: Record = {"epoch": 0}
+    for name, result in _evaluate(model, run.data[1], run.batch_size).items():
+        value = keras.ops.convert_to_numpy(result)
         if value.size > 1:
             raise BuildError(
                 "`build` must return a model whose metrics are single numbers, for example by "
-                f"`F1Score(average='macro')`. Received: {name} of shape {value.shape}"
+                f"`F1Score(average='macro')`. Received: val_{name} of shape {value.shape}"
             )
-    metrics = {"epoch": 0, **{name: float(value.item()) for name, value in values.items()}}
-    known = directions(model, values)
-    first = run.folder.trial(run.first) if run.first else Trial("")
-    check_metrics(Trial("", epochs=(metrics,), directions=known), first, run.monitor, run.mode)
+        metrics[f"val_{name}"] = float(value.item())
+    known = directions(model, [name for name in metrics if name != "epoch"])
+    first = Trial("")
+    if run.first:
+        first = run.folder.trial(run.first)
+    trial = Trial("", epochs=(metrics,), directions=known)
+    check_metrics(trial, first, run.monitor, run.mode)
     return {"metrics": metrics, "directions": known}
 
 
 def _evaluate(model: keras.Model, part: Part, batch_size: int) -> Record:
     count = _evaluated_at_once(model, batch_size)
     x, y, weights = _given(part, count)
-    return dict(
-        model.evaluate(x, y, sample_weight=weights, batch_size=count, return_dict=True, verbose=0)
+    results = model.evaluate(
+        x, y, sample_weight=weights, batch_size=count, return_dict=True, verbose=0
     )
+    return dict(results)
 
 
 def _evaluated_at_once(model: keras.Model, batch_size: int) -> int:
@@ -226,26 +224,26 @@ def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: 
         report = diagnose(model, *first_batch(data, batch_size, seed), batch_size=batch_size)
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
-    layers = [
-        {
-            "layer": layer.name,
-            "std": layer.after and layer.after.std,
-            "saturated": layer.saturated,
-            "dead": layer.dead,
-            "gradient_norm": layer.gradient_norm,
-        }
-        for layer in report.layers
-    ]
-    return {
-        "layers": layers,
-        "verdicts": [dataclasses.asdict(verdict) for verdict in report.verdicts],
-    }
+    layers = []
+    for layer in report.layers:
+        layers.append(
+            {
+                "layer": layer.name,
+                "std": layer.after and layer.after.std,
+                "saturated": layer.saturated,
+                "dead": layer.dead,
+                "gradient_norm": layer.gradient_norm,
+            }
+        )
+    verdicts = [dataclasses.asdict(verdict) for verdict in report.verdicts]
+    return {"layers": layers, "verdicts": verdicts}
 
 
 def first_batch(data: Data, batch_size: int, seed: int) -> Part:
     """Return the inputs and targets of the first batch in the first epoch of `train`."""
     training, _ = data
-    return tuple(select_examples(training[:2], _order(training, 1, seed)[:batch_size]))
+    order = _order(training, 1, seed)
+    return tuple(select_examples(training[:2], order[:batch_size]))
 
 
 def train(
@@ -268,55 +266,27 @@ def train(
             `"seconds"` and, in the first epoch, `"batch_losses"`. It may stop the training.
     """
     training, validation = data
-    examples, evaluated_at_once = (
-        _given(training, batch_size),
-        _evaluated_at_once(model, batch_size),
-    )
-    batches = examples[0] if isinstance(examples[0], _Batches) else None
-    running: list[
-        tuple[int, float]
-    ] = []  # Keras reports the mean loss of all batches so far, not that of each.
-    begin = 0.0
+    evaluated_at_once = _evaluated_at_once(model, batch_size)
+    examples = _given(training, batch_size)
+    # All epochs at once, because `fit` prepares data each time that it is called.
+    batches = None
+    parts = [epochs]
+    if isinstance(examples[0], _Batches):
+        batches = examples[0]
+    else:
+        parts = [range(epoch, epoch + 1) for epoch in epochs]
 
-    def begin_epoch(epoch: int, logs: Any) -> None:
-        nonlocal begin
-        if batches:
-            batches.order = _order(training, epoch + 1, seed)
-        # `fit` may also draw while it prepares a model, which happens only once per model.
-        # TensorFlow prepares all its programs again after this; its layers draw from states of
-        # their own.
-        if epoch + 1 == epochs.start or keras.backend.backend() != "tensorflow":
-            keras.utils.set_random_seed(derived_seed(seed, epoch + 1))
-        begin = time.perf_counter()
-
-    def end_epoch(epoch: int, logs: Record) -> None:
-        seconds = time.perf_counter() - begin
-        metrics: Record = {
-            name: float(keras.ops.convert_to_numpy(value).item()) for name, value in logs.items()
-        }
-        if epoch == 0:
-            numbers, means = np.transpose(running)
-            seen = np.minimum(numbers * batch_size, number_of_examples(training))
-            with np.errstate(invalid="ignore"):  # a loss that is not finite
-                metrics["batch_losses"] = (
-                    np.diff(seen * means, prepend=0) / np.diff(seen, prepend=0)
-                ).tolist()
-        on_epoch({"epoch": epoch + 1, **metrics, "seconds": seconds})
-
-    def end_batch(batch: int, logs: Record) -> None:
-        running.append((batch + 1, float(logs.get("loss", math.nan))))
-
+    hooks = _EpochHooks(training, batches, epochs.start, batch_size, seed, on_epoch)
     callback = keras.callbacks.LambdaCallback(
-        on_epoch_begin=begin_epoch,
-        on_epoch_end=end_epoch,
-        on_train_batch_end=end_batch if 1 in epochs else None,
+        on_epoch_begin=hooks.begin_epoch,
+        on_epoch_end=hooks.end_epoch,
+        on_train_batch_end=hooks.end_batch if 1 in epochs else None,
     )
     # At the end of `fit`, of which there may be several, Keras would replace weights by their
     # averages.
     with replaced(model.optimizer, "finalize_variable_values", lambda variables: None):
-        # All epochs at once, because `fit` prepares data each time that it is called.
-        for part in [epochs] if batches else [range(epoch, epoch + 1) for epoch in epochs]:
-            if not batches:
+        for part in parts:
+            if batches is None:
                 order = _order(training, part.start, seed)
                 examples = keras.utils.unpack_x_y_sample_weight(select_examples(training, order))
             x, y, weights = examples
@@ -337,15 +307,84 @@ def train(
                 break
 
 
+class _EpochHooks:
+    """What `train` does before and after each epoch, of which Keras has the number from 0.
+
+    Args:
+        training: The training data.
+        batches: The batches that are trained with, to be shuffled, or `None` if they are already.
+        first: Number of the first epoch of `train`.
+        batch_size: See `train`.
+        seed: See `train`.
+        on_epoch: See `train`.
+    """
+
+    def __init__(
+        self,
+        training: Part,
+        batches: "_Batches | None",
+        first: int,
+        batch_size: int,
+        seed: int,
+        on_epoch: Callable[[Record], None],
+    ) -> None:
+        self._training = training
+        self._batches = batches
+        self._first = first
+        self._batch_size = batch_size
+        self._seed = seed
+        self._on_epoch = on_epoch
+        self._begin = 0.0
+        # By the number of batches so far, the loss that Keras reports: the mean of all of them.
+        self._mean_losses: list[tuple[int, float]] = []
+
+    def begin_epoch(self, epoch: int, logs: Any) -> None:
+        """Shuffle the examples, and set the seeds of this epoch."""
+        if self._batches is not None:
+            self._batches.order = _order(self._training, epoch + 1, self._seed)
+        # `fit` may also draw while it prepares a model, which happens only once per model.
+        # TensorFlow prepares all its programs again after this; its layers draw from states of
+        # their own.
+        if epoch + 1 == self._first or keras.backend.backend() != "tensorflow":
+            keras.utils.set_random_seed(derived_seed(self._seed, epoch + 1))
+        self._begin = time.perf_counter()
+
+    def end_batch(self, batch: int, logs: Record) -> None:
+        """Note the mean loss so far."""
+        self._mean_losses.append((batch + 1, float(logs.get("loss", math.nan))))
+
+    def end_epoch(self, epoch: int, logs: Record) -> None:
+        """Pass on the metrics."""
+        seconds = time.perf_counter() - self._begin
+        metrics: Record = {"epoch": epoch + 1}
+        for name, value in logs.items():
+            metrics[name] = float(keras.ops.convert_to_numpy(value).item())
+        if epoch == 0:
+            metrics["batch_losses"] = self._batch_losses()
+        metrics["seconds"] = seconds
+        self._on_epoch(metrics)
+
+    def _batch_losses(self) -> list[float]:
+        """Return the loss of each batch."""
+        batches, means = np.transpose(self._mean_losses)
+        examples = np.minimum(batches * self._batch_size, number_of_examples(self._training))
+        with np.errstate(invalid="ignore"):  # a loss that is not finite
+            sums = np.diff(examples * means, prepend=0)
+            losses: list[float] = (sums / np.diff(examples, prepend=0)).tolist()
+        return losses
+
+
 class _Batches(KerasDataset):
-    """Batches of the examples in `order`: shuffling by the backends does not depend on the seed alone."""
+    """Batches of the examples in `order`.
+
+    How the backends shuffle does not depend on the seed alone.
+    """
 
     def __init__(self, part: Part, batch_size: int) -> None:
         super().__init__()
-        # TensorFlow would make one array of a list.
-        self._examples = (
-            keras.tree.lists_to_tuples(part) if keras.backend.backend() == "tensorflow" else part
-        )
+        self._examples: Structure = part
+        if keras.backend.backend() == "tensorflow":  # which would make one array of a list
+            self._examples = keras.tree.lists_to_tuples(part)
         self._batch_size = batch_size
         self.order = np.arange(number_of_examples(part))
 
@@ -358,16 +397,17 @@ class _Batches(KerasDataset):
 
 
 def _given(part: Part, batch_size: int) -> Part:
-    """Return inputs, targets and weights for `fit` and `evaluate`: batches, which are ready sooner than arrays."""
-    if all(array is not None for array in keras.tree.flatten(part)):
-        return _Batches(part, batch_size), None, None
-    return tuple(
-        keras.utils.unpack_x_y_sample_weight(part)
-    )  # TensorFlow takes no `None` in a batch
+    """Return inputs, targets and weights for `fit` and `evaluate`.
+
+    They are batches if possible, which are ready sooner than arrays.
+    """
+    if any(array is None for array in keras.tree.flatten(part)):
+        # TensorFlow takes no `None` in a batch.
+        return tuple(keras.utils.unpack_x_y_sample_weight(part))
+    return _Batches(part, batch_size), None, None
 
 
 def _order(training: Part, epoch: int, seed: int) -> Array:
     """Return the indices of the examples in the order of `epoch`."""
-    return np.random.default_rng(derived_seed(seed, epoch)).permutation(
-        number_of_examples(training)
-    )
+    generator = np.random.default_rng(derived_seed(seed, epoch))
+    return generator.permutation(number_of_examples(training))
