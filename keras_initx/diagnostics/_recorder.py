@@ -87,12 +87,12 @@ class Recorder:
     def __init__(
         self, model: keras.Model, thresholds: Thresholds, progress: Progress | None = None
     ) -> None:
-        self.facts = layer_facts(model)
+        self.facts: dict[keras.Layer, LayerFacts] = layer_facts(model)
         self.records: dict[keras.layers.Layer, LayerRecord] = {}
         self.first_inputs: dict[keras.layers.Layer, Signal] = {}
-        self.graph = ForwardGraph()
+        self.graph: ForwardGraph = ForwardGraph()
         zero = {layer for layer, facts in self.facts.items() if facts.has_zeros}
-        self.lost = LostSignals(zero, thresholds.vanishing)
+        self.lost: LostSignals = LostSignals(zero, thresholds.vanishing)
         self._margin = thresholds.saturation_margin
         # By layer, how much the values before a sigmoid or softmax differ between examples.
         self._logits_spread: dict[keras.layers.Layer, float] = {}

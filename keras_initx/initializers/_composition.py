@@ -56,7 +56,9 @@ class Scaled(Initializer):
     """
 
     def __init__(self, initializer: InitializerLike, factor: float) -> None:
-        self.initializer = check_initializer("initializer", initializer)
+        self.initializer: keras.initializers.Initializer = check_initializer(
+            "initializer", initializer
+        )
         self.factor: float = check_number("factor", factor)
 
     def _check_shape(self, shape: Shape) -> None:

@@ -3,6 +3,7 @@
 import functools
 import math
 
+import keras
 import numpy as np
 
 from keras_initx._checks import check_count, check_kernel, check_parts
@@ -196,7 +197,9 @@ class ICNR(Initializer):
     """
 
     def __init__(self, initializer: InitializerLike = "initx.he_normal", scale: int = 2) -> None:
-        self.initializer = check_initializer("initializer", initializer)
+        self.initializer: keras.initializers.Initializer = check_initializer(
+            "initializer", initializer
+        )
         self.scale: int = check_count("scale", scale)
 
     def _check_shape(self, shape: Shape) -> None:

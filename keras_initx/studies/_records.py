@@ -124,7 +124,7 @@ class Folder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(check_local("path", path))
+        self.path: Path = Path(check_local("path", path))
         self._header = self.path / "study.json"
         self._trials = self.path / "trials"
 
