@@ -284,6 +284,9 @@ def _twin_by_generator(
         generator = getattr(part, "seed", None)
         if not isinstance(generator, keras.random.SeedGenerator):
             continue
+        # Before Keras 3.14, configs have no names: copies of unrelated generators look alike.
+        if "name" not in generator.get_config():
+            continue
         if _FIRST_WEIGHTS.get(generator) != "":  # only a new copy begins with the values of another
             continue
         if loads_a_model():  # which overwrites these values
