@@ -134,7 +134,7 @@ def build_with_own_steps(initializer="he_normal"):
 
 def test_a_model_may_report_another_name_than_loss():
     study = compared(build_with_own_steps, mode="min", batch_size=8)
-    assert study.plot()
+    assert study.plots()
     assert study.monitor == "val_own"
     assert {trial.status for trial in study.trials.values()} == {"finished"}
     assert str(study)

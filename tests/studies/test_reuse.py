@@ -10,6 +10,7 @@ from modes import to_numpy
 from networks import Subclassed, build_without_input, data, timeless
 
 from keras_initx._keras import compiled_metrics
+from keras_initx.backends import backend
 from keras_initx.studies import _reuse, _trial, compare_initializers, random_restarts
 
 LOSS = "sparse_categorical_crossentropy"
@@ -395,6 +396,15 @@ def test_a_copy_is_kept_after_success_and_dropped_after_an_exception():
         with pytest.raises(KeyboardInterrupt), _reuse.compiled_once(sequential(), data()):
             raise KeyboardInterrupt
         assert not _reuse._KEPT
+
+
+def test_the_gradients_of_a_copy_are_compiled_once(monkeypatch):
+    made, make = [], backend.gradient_norms
+    monkeypatch.setattr(type(backend), "gradient_norms", lambda self, *given: made.append(given) or make(*given))
+    _, layers = results(sequential, ["he_normal", "ones"], epochs=1)
+    assert len(made) == 1
+    norms = [row["gradient_norm"] for row in layers]
+    assert norms[:3] != norms[3:]
 
 
 @pytest.mark.once
