@@ -125,7 +125,7 @@ class Report(Result):
         return self.to_dict()
 
     def _records(self) -> list[dict[str, Any]]:
-        return [_record(layer) for layer in self.to_dict()["layers"]]
+        return [_record(self._layer_as_dict(layer)) for layer in self.layers]
 
     def _figure(self) -> "Figure":
         import_optional("matplotlib", "plot")

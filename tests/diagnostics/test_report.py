@@ -154,10 +154,12 @@ def test_an_overwritten_forget_bias_is_in_json_and_csv():
     assert [row["forget_bias_overwritten"] for row in rows] == ["True", "False"]
 
 
-def test_json_has_no_number_for_what_is_not_finite():
+def test_json_has_no_number_for_what_is_not_finite_and_csv_says_what_it_is():
     model = keras.Sequential([keras.Input((8,)), layers.Dense(3)])
     report = keras_initx.diagnose(model, X * np.nan, np.ones((64, 3)), loss="mse")
     assert json.loads(report.to_json())["layers"][0]["gradient_norm"] is None
+    (row,) = csv.DictReader(io.StringIO(report.to_csv()))
+    assert row["gradient_norm"] == "nan"
 
 
 def test_csv_has_a_row_for_each_layer(healthy):
