@@ -203,3 +203,7 @@ def test_limits_are_those_of_the_activation(name):
     assert (layer.after.min, layer.after.max) == pytest.approx(LIMITS[name], abs=1e-5)
     # 0 is a limit of none, but the middle.
     assert layer.saturated == 0.5
+    # Where the gradient is almost 0 there is a verdict already.
+    off = keras_initx.diagnose(model, np.full((32, 1), -1e6, "float32"))
+    assert off.layers[0].dead is None
+    assert "dead units" not in [verdict.problem for verdict in off.verdicts]

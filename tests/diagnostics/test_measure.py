@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 from modes import needs_keras, to_numpy
+from tied import SharedKernel
 
 import keras_initx
 
@@ -62,6 +63,7 @@ def test_signals_before_and_after_the_activation(build, dense):
     assert (hidden.kind, hidden.activation, hidden.shape) == ("Dense", "tanh", (64, 6))
     assert out.before is None
     assert_signal(out.after, model(X))
+    assert (hidden.signal, out.signal) == (hidden.before, out.after)
     assert_signal(report.inputs, X)
 
 
@@ -80,6 +82,24 @@ def test_an_activation_may_be_a_layer_inside_another():
     found = by_name(keras_initx.diagnose(keras.Sequential([keras.Input((8,)), hidden]), X))
     assert_signal(found["hidden"].before, X @ to_numpy(hidden.kernel))
     assert_signal(found["hidden"].after, hidden(X))
+
+
+@pytest.mark.once
+def test_only_what_has_no_kernel_activates_what_comes_before():
+    stack = [layers.Dense(6), layers.Dense(6, "relu"), layers.Dense(6), layers.Activation("selu"), layers.Dense(3)]
+    found = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), *stack]), X).layers
+    assert [layer.activated_by for layer in found] == [None, None, "selu", None, None]
+
+
+@pytest.mark.once
+def test_a_weight_that_layers_share_is_of_the_first():
+    first = layers.Dense(8, name="first")
+    first.build((None, 8))
+    second = SharedKernel(first.kernel, name="second")
+    report = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), first, second]), X, X, loss="mse")
+    weights = {layer.name: [weight.name for weight in layer.weights] for layer in report.layers}
+    assert weights == {"first": ["kernel", "bias"], "second": []}
+    assert [layer.gradient_norm is None for layer in report.layers] == [False, True]
 
 
 @pytest.mark.once
@@ -160,18 +180,20 @@ def test_several_inputs_and_outputs():
     model.compile(loss=["mse", "mse"])
     report = keras_initx.diagnose(model, {"first": X, "second": Y}, [Y, Y[:, :2]])
     assert set(by_name(report)) == {"one", "two"}
+    assert_signal(report.inputs, np.concatenate([X.ravel(), Y.ravel()]))
     assert all(layer.gradient_norm > 0 for layer in report.layers)
 
 
 def test_gradients_are_those_of_the_loss(dense):
     model = sequential(*dense)
+    dense[1].bias.assign([1.0, -2.0, 3.0])
     out = by_name(keras_initx.diagnose(model, X, Y, loss="mse"))["out"]
     error = 2 * (to_numpy(model(X)) - Y) / Y.size
     kernel = np.linalg.norm(to_numpy(dense[0](X)).T @ error)
     bias = np.linalg.norm(error.sum(axis=0))
     assert [weight.gradient for weight in out.weights] == pytest.approx([kernel, bias], rel=1e-4)
     assert out.gradient_norm == pytest.approx(np.hypot(kernel, bias), rel=1e-4)
-    norm = np.linalg.norm(to_numpy(dense[1].kernel))
+    norm = np.hypot(np.linalg.norm(to_numpy(dense[1].kernel)), np.sqrt(14))
     assert out.gradient_ratio == pytest.approx(np.hypot(kernel, bias) / norm, rel=1e-4)
 
 
@@ -206,20 +228,25 @@ def test_a_binary_classifier_by_the_name_of_its_loss():
     ],
 )
 def test_regularizers_are_part_of_the_loss(loss, penalty):
-    def gradient(strength):
+    def gradients(strength):
         keras.utils.set_random_seed(0)
         regularizer = {penalty: keras.regularizers.L2(strength)}
-        model = keras.Sequential([keras.Input((8,)), layers.Dense(5, **regularizer), layers.Dense(1)])
+        stack = [layers.Dense(5, **regularizer), layers.Dense(1, **regularizer)]
+        model = keras.Sequential([keras.Input((8,)), *stack])
         model.compile(loss="mse")
-        (kernel, _), _ = (layer.weights for layer in keras_initx.diagnose(model, X, Y[:, :1], loss=loss).layers)
-        return kernel.gradient, float(np.linalg.norm(to_numpy(model.layers[0].kernel)))
+        found = keras_initx.diagnose(model, X, Y[:, :1], loss=loss).layers
+        kernels = [layer.weights[0] for layer in found]
+        return [
+            (kernel.gradient, float(np.linalg.norm(to_numpy(layer.kernel))))
+            for kernel, layer in zip(kernels, stack, strict=True)
+        ]
 
-    without, norm = gradient(0.0)
-    with_penalty, _ = gradient(1e3)
-    if penalty == "kernel_regularizer":
-        assert with_penalty == pytest.approx(2e3 * norm, rel=1e-2)  # the derivative of the penalty
-    else:
-        assert with_penalty > 10 * without
+    # Each of the two layers has a penalty.
+    for (without, norm), (with_penalty, _) in zip(gradients(0.0), gradients(1e3), strict=True):
+        if penalty == "kernel_regularizer":
+            assert with_penalty == pytest.approx(2e3 * norm, rel=1e-2)  # the derivative of the penalty
+        else:
+            assert with_penalty > 10 * without
 
 
 def test_without_targets_there_are_no_gradients(dense):

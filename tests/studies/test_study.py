@@ -168,6 +168,15 @@ def test_each_number_of_a_summary_is_the_mean_or_the_median_it_is_said_to_be(mon
     )
 
 
+def test_curves_have_a_row_for_each_trial_that_is_finished():
+    made_up = uneven("val_accuracy", "max")
+    accuracies = [curve for (name, _), (curve, _, _) in UNEVEN.items() if name == "one"]
+    np.testing.assert_array_equal(made_up.curves("one", "val_accuracy"), accuracies)
+    np.testing.assert_array_equal(made_up.curves("two", "accuracy"), [[math.nan, 0.25, 0.25, 0.25, 0.25]])
+    assert made_up.final_values("one") == {1: 0.6, 2: 0.6, 3: 0.3}
+    assert made_up.curves("none", "val_accuracy").shape == (0, 5)
+
+
 def test_a_threshold_that_is_given_is_that_of_the_study():
     assert uneven("val_accuracy", "max", 0.55).summary()[0]["epochs_to_threshold"] == 3
     assert uneven("val_accuracy", "max", 0.0).threshold == 0
@@ -292,6 +301,12 @@ def test_what_one_pair_says_nothing_of_does_not_hide_the_rest():
     assert "good is better than bad." in text
     assert "All differences" not in text
     assert "One pair is not enough for a test: repeat more often." in text
+
+
+def test_pairs_that_are_not_tested_do_not_count_in_the_level_of_the_others():
+    rows = study({"good": GOOD, "fair": FAIR, "short": GOOD[:1]}).comparisons()
+    assert [row["repeats_needed"] for row in rows if row["pairs"] > 1] == [repeats_needed(0.5)]
+    assert [row["pairs"] for row in rows].count(1) == 2
 
 
 def test_all_differences_are_significant_only_if_each_is():
