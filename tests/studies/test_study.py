@@ -401,6 +401,13 @@ def test_no_interval_of_an_accuracy_ends_above_one():
     assert t_interval(values)[2] > 1.004
 
 
+def test_no_interval_of_an_accuracy_begins_below_zero():
+    values = [0.01, 0.0, 0.02]
+    (row,) = study({"bad": values}).summary()
+    assert (row["ci_low"], row["ci_high"]) == (0.0, t_interval(values)[2])
+    assert t_interval(values)[1] < -0.01
+
+
 def test_no_difference_of_accuracies_is_above_one():
     (row,) = study({"good": [0.9, 1.0, 0.95], "bad": [0.3, 0.0, 0.1]}).comparisons()
     assert row["ci_high"] == 1.0
