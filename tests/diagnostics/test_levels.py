@@ -77,6 +77,21 @@ def test_a_wrong_fan_is_a_warning_where_something_else_takes_the_output_too(addi
     assert found(keras.Model(inputs, outputs), IMAGES) == {("wrong fan", "warning"): ("depthwise",)}
 
 
+@pytest.mark.parametrize("dtypes", [("bfloat16", "float32"), ("float32", "bfloat16")], ids=str)
+def test_what_follows_is_seen_where_each_layer_casts_its_inputs(dtypes):
+    one, other = dtypes
+    stack = [
+        layers.Dense(8, dtype=one),
+        layers.LayerNormalization(dtype=other, name="norm"),
+        layers.Dense(8, dtype=one),
+    ]
+    report = keras_initx.diagnose(keras.Sequential([keras.Input((16,)), *stack, layers.ReLU(dtype=other)]), X)
+    assert [layer.normalized_by for layer in report.layers] == ["norm", None, None, None]
+    assert [layer.activated_by for layer in report.layers] == [None, None, "relu", None]
+    assert [layer.first_inputs is not None for layer in report.layers] == [True, False, False, False]
+    assert [layer.is_output for layer in report.layers] == [False, False, False, True]
+
+
 def test_what_follows_is_seen_in_code_of_ones_own_and_through_models():
     class Block(layers.Layer):
         def __init__(self):

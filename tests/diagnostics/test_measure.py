@@ -106,7 +106,9 @@ def test_a_weight_that_layers_share_is_of_the_first():
 def test_layers_inside_models_have_the_names_of_both():
     inner = keras.Sequential([keras.Input((8,)), layers.Dense(8, name="dense")], name="block")
     model = keras.Sequential([keras.Input((8,)), inner, layers.Dense(3, name="dense")])
-    assert list(by_name(keras_initx.diagnose(model, X))) == ["block/dense", "dense"]
+    measured = []
+    assert list(by_name(keras_initx.diagnose(model, X, progress=measured.append))) == ["block/dense", "dense"]
+    assert measured == ["block/dense", "dense"]
 
 
 @pytest.mark.once
@@ -144,12 +146,36 @@ def test_weights_of_a_layer_around_others_are_its_own():
 
 @pytest.mark.once
 def test_a_layer_that_is_called_twice_has_one_signal():
-    shared = layers.Dense(8, name="shared")
-    inputs = keras.Input((8,))
-    model = keras.Model(inputs, shared(shared(inputs)))
-    (layer,) = keras_initx.diagnose(model, X).layers
+    shared = layers.Dense(8, "tanh", name="shared")
+    inputs, others = keras.Input((8,)), keras.Input((8,))
+    model = keras.Model([inputs, others], [shared(shared(inputs)), shared(others)])
+    (layer,) = keras_initx.diagnose(model, [X, 3 + X]).layers
     once = to_numpy(shared(X))
-    assert_signal(layer.after, np.concatenate([once, to_numpy(shared(once))]))
+    # What comes from the layer itself is no input from outside.
+    assert_signal(layer.first_inputs, np.concatenate([X, 3 + X]))
+    given = np.concatenate([X, once, 3 + X])
+    assert_signal(layer.before, given @ to_numpy(shared.kernel))
+    assert_signal(layer.after, shared(given))
+
+
+def cosines(rows):
+    """Return the mean cosine between different rows."""
+    directions = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+    products = directions @ np.swapaxes(directions, -1, -2)
+    return products[..., ~np.eye(rows.shape[-2], dtype=bool)].mean()
+
+
+@pytest.mark.once
+def test_examples_and_positions_of_the_first_layer_and_of_normalizations_are_compared():
+    images = 1 + np.random.default_rng(0).normal(size=(6, 3, 4, 8)).astype("float32")
+    stack = [layers.Conv2D(8, 1), layers.GroupNormalization(4), layers.Dense(5), layers.BatchNormalization()]
+    model = keras.Sequential([keras.Input((3, 4, 8)), *stack])
+    first, norm, *others = keras_initx.diagnose(model, images).layers
+    for layer in (first, norm):
+        images = to_numpy(stack.pop(0)(images))
+        assert layer.examples_alike == pytest.approx(cosines(images.reshape(6, -1)), rel=1e-3, abs=1e-5)
+        assert layer.positions_alike == pytest.approx(cosines(images.reshape(6, 12, 8)), rel=1e-3, abs=1e-5)
+    assert [(layer.examples_alike, layer.positions_alike) for layer in others] == [(None, None)] * 2
 
 
 def test_recurrent_layers_are_seen_from_outside():

@@ -501,6 +501,15 @@ def test_a_query_is_compared_with_the_keys_of_its_group():
     assert focus == pytest.approx(shares.max(axis=-1).mean(), rel=1e-4)
 
 
+def test_attention_that_is_called_twice_has_the_focus_of_the_last_call():
+    inputs = keras.Input((10, 16))
+    attention = layers.MultiHeadAttention(2, 8)
+    attended = attention(inputs, inputs)
+    model = keras.Model(inputs, attention(0 * attended, 0 * inputs))
+    (focus,) = [layer.focus for layer in keras_initx.diagnose(model, SEQUENCES).layers if layer.focus is not None]
+    assert focus == pytest.approx(1 / 10)
+
+
 def test_a_single_key_has_all_of_the_weight():
     inputs, source = keras.Input((10, 16)), keras.Input((1, 16))
     model = keras.Model([inputs, source], layers.MultiHeadAttention(2, 8)(inputs, source))
