@@ -168,6 +168,34 @@ def test_each_number_of_a_summary_is_the_mean_or_the_median_it_is_said_to_be(mon
     )
 
 
+TABLES = """
+4 repeats of 4 epochs, batches of 8, seed 0, Keras 3 on none
+
+   initializer   val_accuracy   95 % interval  to 0.482    gap  beats
+1  one          0.500 ± 0.173  0.070 to 0.930         2  0.233      -
+2  two              0.200 ± -               -     never  0.050      -
+
+one: 1 of 4 trials failed: E.
+two: 1 of 4 trials failed: E.
+two: 2 of 4 trials unfinished.
+One pair is not enough for a test: repeat more often.
+
+--
+   initializer  start   best  at  stop   jump  s to 0.482
+1  one              2  0.600   3     3  0.083           5
+2  two              4  0.200   4     4  0.000       never
+
+--
+"""
+
+
+def test_tables_show_the_numbers_of_a_summary():
+    first, second = TABLES.split("--\n")[:2]
+    text = str(uneven("val_accuracy", "max"))
+    assert first in text
+    assert second in text.partition(first)[2]
+
+
 def test_curves_have_a_row_for_each_trial_that_is_finished():
     made_up = uneven("val_accuracy", "max")
     accuracies = [curve for (name, _), (curve, _, _) in UNEVEN.items() if name == "one"]
