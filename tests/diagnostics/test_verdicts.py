@@ -524,6 +524,23 @@ def test_what_is_called_query_and_key_may_be_something_else():
     assert [layer.focus for layer in keras_initx.diagnose(model, X).layers] == [None, None, None]
 
 
+def test_heads_that_do_not_fit_each_other_have_no_focus():
+    class Heads(layers.Layer):
+        def build(self, shape):
+            self.query, self.key = (
+                layers.EinsumDense("abc,cde->abde", (None, heads, 4), name=name)
+                for name, heads in (("query", 3), ("key", 2))
+            )
+            self.query.build(shape)
+            self.key.build(shape)
+
+        def call(self, inputs):
+            return keras.ops.concatenate([self.query(inputs), self.key(inputs)], axis=2)
+
+    report = keras_initx.diagnose(keras.Sequential([keras.Input((10, 16)), Heads()]), SEQUENCES)
+    assert [layer.focus for layer in report.layers] == [None, None]
+
+
 class Mixed(layers.Layer):
     """Add the mean over an axis to a share of the inputs."""
 

@@ -215,6 +215,25 @@ def test_a_state_is_all_that_training_goes_on_from():
 
 
 @pytest.mark.once
+def test_a_state_in_16_bits_comes_back():
+    def weights():
+        return [to_numpy(keras.ops.cast(variable, "float32")) for variable in _reuse._variables(model)]
+
+    keras.config.set_dtype_policy("bfloat16")
+    try:
+        model = build_he()
+        before, state = weights(), _reuse.state_of(model)
+        model = build_he()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert not np.array_equal(weights()[0], before[0])
+    _reuse.restore_state(model, state)
+    assert model.layers[0].kernel.dtype == "bfloat16"
+    for own, other in zip(weights(), before, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+@pytest.mark.once
 def test_the_leader_of_an_interrupted_search_is_told(tmp_path, monkeypatch):
     def interrupted(*arguments):
         if arguments[2].start > 1:
