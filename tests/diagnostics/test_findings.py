@@ -340,7 +340,7 @@ def test_zeros_that_get_no_gradient_are_harmless_only_while_a_branch_is_shut(kin
     zeros = [weight(gradient=0.0, **ZERO)]
     layers = [
         layer("before", weights=zeros, gradient_norm=0.0),
-        layer("first", gradient_norm=0.5),
+        layer("first", weights=[weight(gradient=0.5), *zeros], gradient_norm=0.5),
         layer("stays", weights=zeros, gradient_norm=0.0),
         layer("learns", weights=[weight(gradient=1.0, **ZERO)], gradient_norm=1.0),
         layer("out", weights=zeros, gradient_norm=0.0, is_output=True),
@@ -348,7 +348,7 @@ def test_zeros_that_get_no_gradient_are_harmless_only_while_a_branch_is_shut(kin
     levels = {}
     for level, names, _, _ in found("all-zero weights", *layers, gate(**GATES[kind])):
         levels |= dict.fromkeys(names, level)
-    others = dict.fromkeys(["before", "learns", "out"], "note")
+    others = dict.fromkeys(["before", "first", "learns", "out"], "note")
     assert levels == {**others, "stays": "note" if kind == "gate" else "error"}
     weak = [layer("weak", gradient_norm=1e-5), layer("strong", gradient_norm=1.0)]
     assert bool(found("vanishing gradient", *weak, gate(**GATES[kind]))) == (kind != "gate")

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import os
 import pathlib
 import random
@@ -477,10 +478,11 @@ def test_seeds_of_other_purposes_differ():
         (["zeros", "zeros"], r"`initializers` must be distinct string ids, or a dict .* Received: initializers="),
         ([keras_initx.HeNormal()], "`initializers` must be distinct string ids, or a dict"),
         ({"a": keras_initx.HeNormal(seed=3)}, r"must not have seeds, .* HeNormal\(seed=3.* seed=3"),
+        ({"a": "zeros", "b": [keras_initx.HeNormal(seed=3)]}, r"must not have seeds, .* HeNormal\(seed=3.* seed=3"),
         (["nonsense"], "nonsense"),
         ({1: "zeros", "1": "ones"}, r"`initializers` must have names that differ .* Received: names \[1, '1'\]"),
     ],
-    ids=["empty", "twice", "nameless", "seeded", "unknown", "one name"],
+    ids=["empty", "twice", "nameless", "seeded", "seeded last", "unknown", "one name"],
 )
 def test_wrong_initializers_are_an_error(initializers, message):
     with pytest.raises(ValueError, match=message):
@@ -540,8 +542,16 @@ def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path, change
     assert list(tmp_path.iterdir()) == []
 
 
+OF_RESTARTS = [
+    ({"n": 2.0}, TypeError, r"`n` must be a positive integer. Received: n=2.0"),
+    ({"checks": 1.5}, TypeError, r"`checks` must be a positive integer. Received: checks=1.5"),
+    ({"checks": -1}, ValueError, r"`checks` must be a positive integer. Received: checks=-1"),
+    ({"mode": "most"}, ValueError, r"`mode` must be one of .* Received: mode='most'"),
+]
+
+
 @pytest.mark.once
-@pytest.mark.parametrize(("changes", "error", "message"), WRONG, ids=names_of)
+@pytest.mark.parametrize(("changes", "error", "message"), [*WRONG, *OF_RESTARTS], ids=names_of)
 def test_wrong_arguments_of_restarts_are_refused_before_anything_is_written(tmp_path, changes, error, message):
     with pytest.raises(error, match=message):
         random_restarts(**{"build": build_he, "data": data(), "out": tmp_path / "out", **changes})
@@ -552,8 +562,10 @@ def test_wrong_arguments_of_restarts_are_refused_before_anything_is_written(tmp_
 def test_integers_of_numpy_are_counts():
     one = np.int64(1)
     counts = {"epochs": one, "batch_size": np.int32(32), "seed": np.uint8(0)}
-    study = compare_initializers(build, ["zeros"], data(), repeats=one, diagnosis=False, **counts)
+    study = compare_initializers(build, iter(["zeros"]), data(), repeats=one, diagnosis=False, **counts)
     assert study.trials["zeros", 1].status == "finished"
+    study = compare_initializers(build, {7: "zeros"}, data(), repeats=one, diagnosis=False, **counts)
+    assert study.trials["7", 1].status == "finished"
     assert random_restarts(build_he, data(), n=one, checks=0 * one, **counts).settings["n"] == 1
 
 
@@ -669,6 +681,28 @@ def test_what_takes_no_seed_is_told(tmp_path):
     assert told in " ".join(str(Study.read(tmp_path / "out")).split())
     seeded_alone = compare_initializers(build, ["zeros", "he_normal"], data(), repeats=1, epochs=1, diagnosis=False)
     assert "No seed" not in str(seeded_alone)
+
+
+UNSEEDED = {
+    "list": ["zeros", Unseeded()],
+    "tuple": (Unseeded(), "zeros"),
+    "one of two": {"kernel": "zeros", "bias": Unseeded()},
+    "partial": functools.partial(unseeded, dtype="float32"),
+    "method": Unseeded().__call__,
+}
+SEEDED = {
+    "another function": label,
+    "number": 3,
+    "both": {"kernel": keras_initx.HeNormal(), "bias": ["zeros"]},
+    "nested": keras_initx.Scaled(keras_initx.HeNormal(), 2.0),
+}
+
+
+@pytest.mark.once
+def test_what_takes_no_seed_is_told_in_all_forms(monkeypatch):
+    monkeypatch.setattr(_engine, "run_trial", lambda *arguments: None)
+    study = compare_initializers(build, {**UNSEEDED, **SEEDED}, data(), repeats=1, epochs=1)
+    assert study.settings["unseeded"] == list(UNSEEDED)
 
 
 @pytest.mark.once

@@ -2,8 +2,10 @@
 
 import dataclasses
 import shutil
+import threading
 import types
 
+import joblib
 import keras
 import numpy as np
 import pytest
@@ -231,6 +233,20 @@ def test_a_state_in_16_bits_comes_back():
     assert model.layers[0].kernel.dtype == "bfloat16"
     for own, other in zip(weights(), before, strict=True):
         np.testing.assert_array_equal(own, other)
+
+
+@pytest.mark.once
+def test_each_round_and_the_checks_are_run_by_workers():
+    threads = []
+
+    def build():
+        threads.append(threading.current_thread() is threading.main_thread())
+        return build_he()
+
+    with joblib.parallel_config("threading"):
+        random_restarts(build, data(), n=2, epochs=1, checks=1, n_jobs=2)
+    # Two draws and two checks, and at last the model that is returned.
+    assert threads == [False] * 4 + [True]
 
 
 @pytest.mark.once
@@ -548,8 +564,10 @@ def test_without_two_checks_nothing_is_claimed(checks):
 
 
 def test_a_study_that_nobody_finishes_is_an_error():
+    errors = iter(["no room left", "nor here"])
+
     def build():
-        raise OSError("no room left")
+        raise OSError(next(errors))
 
     with pytest.raises(RuntimeError, match=r"no draw could be trained to the end of round 1: OSError: no room left"):
         random_restarts(build, data(), n=2, epochs=1)
