@@ -166,9 +166,10 @@ class Recorder:
                 # A layer may get its inputs by keyword.
                 given = tuple(inspect.signature(call).bind(**kwargs).arguments.values())
             if facts is not None and facts.has_kernel:
+                count = sum(first_float(tensor) is not None for tensor in inputs)  # without masks
                 # The integers that any layer may get as numbers are those of images.
                 kind = "int" if isinstance(operation, _MULTIPLYING) else "uint8"
-                self._record_inputs(operation, first_float(given, or_kind=kind))
+                self._record_inputs(operation, first_float(given, or_kind=kind), count)
             self._hidden += is_hidden
             self._inside.append(False)
             try:
@@ -214,8 +215,8 @@ class Recorder:
 
         return hooked
 
-    def _record_inputs(self, layer: keras.layers.Layer, tensor: Tensor | None) -> None:
-        """Record the first input of a layer with a kernel.
+    def _record_inputs(self, layer: keras.layers.Layer, tensor: Tensor | None, count: int) -> None:
+        """Record the first of `count` inputs of a layer with a kernel.
 
         It is also checked whether examples still differ after a layer with no signal.
         """
