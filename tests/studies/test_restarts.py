@@ -425,6 +425,13 @@ def test_luck_is_no_gain():
     assert "In the search it looked better by 0.090 than in these runs" in text
 
 
+def test_bad_luck_in_the_search_is_not_called_luck():
+    study = study_with([(0.9, 0.5), (0.95, 0.5), (0.93, 0.5)], score=0.8)
+    assert study.gain()["selection_bias"] < 0
+    assert len(study.remarks()) == 3
+    assert "luck" not in " ".join(study.remarks())
+
+
 def test_luck_in_a_loss_is_no_gain():
     study = dataclasses.replace(study_with([(0.3, 0.28), (0.28, 0.3)], score=0.1), mode="min")
     assert study.gain()["selection_bias"] == pytest.approx(0.19)
