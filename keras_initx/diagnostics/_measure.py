@@ -287,10 +287,12 @@ def _weights_by_layer(
         for weight in facts.own_weights:
             owners[id(weight)] = layer
     # The weights of layers that could not be observed belong to the layer around them.
+    observed = set(order)
     for layer in order:
         if not any(part in records for part in layers_of(layer, include_self=False)):
             for weight in layer.weights:
-                owners[id(weight)] = layer
+                if owners.get(id(weight)) not in observed:
+                    owners[id(weight)] = layer
     # A layer that was not called itself may have been used by another layer.
     order += [layer for layer in recorder.facts if layer not in order and layer in owners.values()]
     weights: dict[keras.layers.Layer, list[keras.Variable]] = {layer: [] for layer in order}

@@ -49,9 +49,10 @@ def test_pixels_into_a_relu_network(dtype):
 class Subclassed(keras.Model):
     """Gets its inputs as they are: a functional model casts them."""
 
-    def __init__(self):
+    def __init__(self, hidden=None):
         super().__init__()
-        self.stack = [layers.Flatten(), layers.Dense(64, "relu", name="hidden"), layers.Dense(10, name="out")]
+        hidden = hidden or layers.Dense(64, "relu", name="hidden")
+        self.stack = [layers.Flatten(), hidden, layers.Dense(10, name="out")]
 
     def call(self, x):
         for layer in self.stack:
@@ -59,9 +60,52 @@ class Subclassed(keras.Model):
         return x
 
 
-@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "int32"])
 def test_pixels_into_a_subclassed_network(dtype):
     assert "unscaled inputs" in found(Subclassed(), PIXELS.astype(dtype))
+
+
+class Table(layers.Layer):
+    """Multiplies by its weights, or looks up rows of them."""
+
+    def __init__(self, looks_up):
+        super().__init__(autocast=False)
+        self.looks_up = looks_up
+
+    def build(self, shape):
+        self.table = self.add_weight(shape=(256 if self.looks_up else shape[-1], 8), name="table")
+
+    def call(self, x):
+        if self.looks_up:
+            return keras.ops.take(self.table, x, axis=0)
+        return keras.ops.matmul(keras.ops.cast(x, "float32"), self.table)
+
+
+@pytest.mark.parametrize(("looks_up", "dtype", "hit"), [(True, "int32", False), (False, "uint8", True)])
+def test_integers_into_a_layer_of_ones_own_are_numbers_if_they_are_those_of_images(looks_up, dtype, hit):
+    assert ("unscaled inputs" in found(Subclassed(Table(looks_up)), PIXELS.astype(dtype))) == hit
+
+
+def test_what_a_layer_of_ones_own_computes_inside_is_no_input_of_the_model():
+    class Block(layers.Layer):
+        def __init__(self):
+            super().__init__(name="block")
+            self.first, self.second = layers.Dense(8, name="first"), layers.Dense(8, name="second")
+
+        def build(self, shape):
+            self.first.build(shape)
+            self.second.build((None, 8))
+
+        def call(self, x):
+            return self.second(100 * keras.ops.relu(self.first(x)))
+
+    model = keras.Sequential([keras.Input((6,)), Block()])
+    report = keras_initx.diagnose(model, GENERATOR.normal(size=(32, 6)).astype("float32"))
+    assert {layer.name: layer.first_inputs is not None for layer in report.layers} == {
+        "block/first": True,
+        "block/second": False,
+    }
+    assert report.verdicts == []
 
 
 class WithNames(Subclassed):
@@ -195,6 +239,30 @@ def test_a_softmax_is_certain_near_1_only():
     assert keras_initx.diagnose(model, logits).layers[0].certain == 0.5
 
 
+def test_outputs_of_which_the_layer_is_not_known_are_those_of_the_last():
+    class Two(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.last = layers.Dense(4, name="hidden"), layers.Dense(4, name="last")
+
+        def call(self, x):
+            values = self.last(self.hidden(x))
+            few, many = (keras.ops.softmax(factor * values) for factor in (1e-3, 1e4))
+            return x, few, many, keras.ops.softmax(values), keras.ops.mean(values)
+
+    x = GENERATOR.normal(size=(64, 4)).astype("float32")
+    hidden, last = keras_initx.diagnose(Two(), x).layers
+    assert (hidden.is_output, hidden.certain) == (False, None)
+    assert last.is_output
+    assert last.certain > 0.9
+
+
+def test_what_is_one_in_sum_for_some_examples_is_no_softmax():
+    x = np.array([[1.0, 0, 0], [3.0, 2.0, 1.0]] * 8, "float32")
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(3, "relu", kernel_initializer="identity")])
+    assert keras_initx.diagnose(model, x).layers[0].certain is None
+
+
 @pytest.mark.parametrize("name", LIMITS)
 def test_limits_are_those_of_the_activation(name):
     x = np.array([-1e6, 1e6, 0.0, 0.0] * 8, "float32")[:, None]
@@ -203,3 +271,7 @@ def test_limits_are_those_of_the_activation(name):
     assert (layer.after.min, layer.after.max) == pytest.approx(LIMITS[name], abs=1e-5)
     # 0 is a limit of none, but the middle.
     assert layer.saturated == 0.5
+    # Where the gradient is almost 0 there is a verdict already.
+    off = keras_initx.diagnose(model, np.full((32, 1), -1e6, "float32"))
+    assert off.layers[0].dead is None
+    assert "dead units" not in [verdict.problem for verdict in off.verdicts]

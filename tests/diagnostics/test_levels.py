@@ -11,6 +11,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx.diagnostics import Report, Verdict
+from keras_initx.diagnostics._graph import ForwardGraph
 
 # Measurements are tested on each backend in test_measure.py, kinds of faults in test_command.py.
 pytestmark = pytest.mark.once
@@ -75,6 +76,21 @@ def test_a_wrong_fan_is_a_warning_where_something_else_takes_the_output_too(addi
     normalized = layers.BatchNormalization()(hidden)
     outputs = layers.Add()([hidden, normalized]) if addition == "layer" else hidden + normalized
     assert found(keras.Model(inputs, outputs), IMAGES) == {("wrong fan", "warning"): ("depthwise",)}
+
+
+@pytest.mark.parametrize("dtypes", [("bfloat16", "float32"), ("float32", "bfloat16")], ids=str)
+def test_what_follows_is_seen_where_each_layer_casts_its_inputs(dtypes):
+    one, other = dtypes
+    stack = [
+        layers.Dense(8, dtype=one),
+        layers.LayerNormalization(dtype=other, name="norm"),
+        layers.Dense(8, dtype=one),
+    ]
+    report = keras_initx.diagnose(keras.Sequential([keras.Input((16,)), *stack, layers.ReLU(dtype=other)]), X)
+    assert [layer.normalized_by for layer in report.layers] == ["norm", None, None, None]
+    assert [layer.activated_by for layer in report.layers] == [None, None, "relu", None]
+    assert [layer.first_inputs is not None for layer in report.layers] == [True, False, False, False]
+    assert [layer.is_output for layer in report.layers] == [False, False, False, True]
 
 
 def test_what_follows_is_seen_in_code_of_ones_own_and_through_models():
@@ -259,6 +275,46 @@ def test_what_is_not_finite_before_a_normalization_is_an_error(value):
     kernel[3, 5] = value
     model.get_layer("hidden").kernel.assign(kernel)
     assert found(model) == {("exploding", "error"): ("hidden", "norm", "out")}
+
+
+def test_a_graph_says_where_each_tensor_comes_from_and_goes_to():
+    graph = ForwardGraph()
+    x, hidden, other, both, cast, total, unknown, lost = (np.zeros(1) for _ in range(8))
+    one, two, norm, last = layers.Dense(1), layers.Dense(1), layers.LayerNormalization(), layers.Dense(1)
+    joining, adding = layers.Concatenate(), layers.Add()
+    graph.add_inputs([x])
+    for layer, output in ((one, hidden), (two, other)):
+        graph.add_consumer(layer, [x])
+        graph.add_outputs(layer, [x], [output], is_origin=True)
+    graph.add_consumer(joining, [hidden, x])
+    graph.add_outputs(joining, [hidden, x], [both], is_origin=False)
+    graph.add_alias(both, cast)
+    graph.add_alias(cast, cast)
+    graph.add_consumer(adding, [other, cast])
+    graph.add_outputs(adding, [other, cast], [total], is_origin=False)
+    graph.add_outputs(adding, [unknown], [lost], is_origin=False)
+    origins = {"x": None, "hidden": one, "other": two, "both": one, "cast": one, "total": two, "lost": None}
+    tensors = {"x": x, "hidden": hidden, "other": other, "both": both, "cast": cast, "total": total, "lost": lost}
+    assert {name: graph.origin(tensor) for name, tensor in tensors.items()} == origins
+    assert [name for name, tensor in tensors.items() if graph.is_input(tensor)] == ["x"]
+    # What was joined with outputs stays so in what is computed from it.
+    joined = {name: [part is x for part in graph.joined(tensor)] for name, tensor in tensors.items()}
+    assert {name for name, parts in joined.items() if parts == [True]} == {"both", "cast", "total"}
+    assert {name for name, parts in joined.items() if not parts} == {"x", "hidden", "other", "lost"}
+    assert (graph.only_consumer(one), graph.only_consumer(joining)) == (joining, adding)
+    graph.add_consumer(norm, [hidden])
+    assert graph.only_consumer(one) is None
+    # Of two outputs one goes to a normalization, and the other nowhere.
+    graph.add_outputs(last, [total], [values := np.zeros(1), rest := np.zeros(1)], is_origin=True)
+    graph.add_consumer(norm, [values])
+    assert graph.normalization_after(last) is None
+    graph.add_consumer(norm, [rest])
+    assert graph.normalization_after(last) is norm
+    # A layer that passes its input on is no consumer of it.
+    graph.add_consumer(adding, [rest])
+    assert graph.normalization_after(last) is None
+    graph.add_outputs(adding, [rest], [rest], is_origin=False)
+    assert graph.normalization_after(last) is norm
 
 
 def reported(*levels):

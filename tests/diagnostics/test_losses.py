@@ -10,6 +10,7 @@ from keras import layers
 from modes import to_numpy
 
 import keras_initx
+from keras_initx.diagnostics import keep_gradient_norms
 
 pytestmark = pytest.mark.once
 
@@ -68,6 +69,21 @@ def test_a_compiled_loss_may_have_these_forms_too(loss):
     model = network()
     model.compile("sgd", loss)
     assert gradients(model, X, Y)["out"] == pytest.approx(of_mean_of_squares(model), rel=1e-4)
+
+
+def test_a_loss_that_is_infinite_has_the_gradient_of_what_is_finite():
+    model = network()
+    found = gradients(model, X, Y, loss=lambda targets, outputs: np.inf + squares(targets, outputs))
+    assert found["out"] == pytest.approx(of_mean_of_squares(model), rel=1e-4)
+
+
+def test_a_loss_that_is_given_counts_where_the_compiled_one_is_kept():
+    model = network()
+    model.compile("sgd", "mae")
+    keep_gradient_norms(model)
+    kept = gradients(model, X, Y)["out"]
+    assert kept == gradients(model, X, Y, loss="mae")["out"]
+    assert gradients(model, X, Y, loss="mse")["out"] == pytest.approx(of_mean_of_squares(model), rel=1e-4) != kept
 
 
 def test_a_sum_is_not_averaged():
@@ -244,11 +260,12 @@ def test_a_penalty_may_have_a_value_for_each_example(loss):
     assert gradients(model, X, Y, loss=loss)["out"] == pytest.approx(np.linalg.norm(expected), rel=1e-4)
 
 
-def test_the_loss_of_the_model_stays():
+@pytest.mark.parametrize("loss", [{"one": Squares(), "two": "mse"}, None], ids=["given", "compiled"])
+def test_the_loss_of_the_model_stays(loss):
     model = two_outputs("list")
     model.compile("sgd", ["mse", "mae"], metrics=[["mae"], ["mae"]])
     named = [metric.name for metric in model.metrics]
-    keras_initx.diagnose(model, X, [Y, Y[:, :2]], loss={"one": Squares(), "two": "mse"})
+    keras_initx.diagnose(model, X, [Y, Y[:, :2]], loss=loss)
     assert model.loss == ["mse", "mae"]
     assert [metric.name for metric in model.metrics] == named
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 from modes import needs_keras, to_numpy
+from tied import SharedKernel
 
 import keras_initx
 
@@ -62,6 +63,7 @@ def test_signals_before_and_after_the_activation(build, dense):
     assert (hidden.kind, hidden.activation, hidden.shape) == ("Dense", "tanh", (64, 6))
     assert out.before is None
     assert_signal(out.after, model(X))
+    assert (hidden.signal, out.signal) == (hidden.before, out.after)
     assert_signal(report.inputs, X)
 
 
@@ -83,10 +85,30 @@ def test_an_activation_may_be_a_layer_inside_another():
 
 
 @pytest.mark.once
+def test_only_what_has_no_kernel_activates_what_comes_before():
+    stack = [layers.Dense(6), layers.Dense(6, "relu"), layers.Dense(6), layers.Activation("selu"), layers.Dense(3)]
+    found = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), *stack]), X).layers
+    assert [layer.activated_by for layer in found] == [None, None, "selu", None, None]
+
+
+@pytest.mark.once
+def test_a_weight_that_layers_share_is_of_the_first():
+    first = layers.Dense(8, name="first")
+    first.build((None, 8))
+    second = SharedKernel(first.kernel, name="second")
+    report = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), first, second]), X, X, loss="mse")
+    weights = {layer.name: [weight.name for weight in layer.weights] for layer in report.layers}
+    assert weights == {"first": ["kernel", "bias"], "second": []}
+    assert [layer.gradient_norm is None for layer in report.layers] == [False, True]
+
+
+@pytest.mark.once
 def test_layers_inside_models_have_the_names_of_both():
     inner = keras.Sequential([keras.Input((8,)), layers.Dense(8, name="dense")], name="block")
     model = keras.Sequential([keras.Input((8,)), inner, layers.Dense(3, name="dense")])
-    assert list(by_name(keras_initx.diagnose(model, X))) == ["block/dense", "dense"]
+    measured = []
+    assert list(by_name(keras_initx.diagnose(model, X, progress=measured.append))) == ["block/dense", "dense"]
+    assert measured == ["block/dense", "dense"]
 
 
 @pytest.mark.once
@@ -124,12 +146,36 @@ def test_weights_of_a_layer_around_others_are_its_own():
 
 @pytest.mark.once
 def test_a_layer_that_is_called_twice_has_one_signal():
-    shared = layers.Dense(8, name="shared")
-    inputs = keras.Input((8,))
-    model = keras.Model(inputs, shared(shared(inputs)))
-    (layer,) = keras_initx.diagnose(model, X).layers
+    shared = layers.Dense(8, "tanh", name="shared")
+    inputs, others = keras.Input((8,)), keras.Input((8,))
+    model = keras.Model([inputs, others], [shared(shared(inputs)), shared(others)])
+    (layer,) = keras_initx.diagnose(model, [X, 3 + X]).layers
     once = to_numpy(shared(X))
-    assert_signal(layer.after, np.concatenate([once, to_numpy(shared(once))]))
+    # What comes from the layer itself is no input from outside.
+    assert_signal(layer.first_inputs, np.concatenate([X, 3 + X]))
+    given = np.concatenate([X, once, 3 + X])
+    assert_signal(layer.before, given @ to_numpy(shared.kernel))
+    assert_signal(layer.after, shared(given))
+
+
+def cosines(rows):
+    """Return the mean cosine between different rows."""
+    directions = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+    products = directions @ np.swapaxes(directions, -1, -2)
+    return products[..., ~np.eye(rows.shape[-2], dtype=bool)].mean()
+
+
+@pytest.mark.once
+def test_examples_and_positions_of_the_first_layer_and_of_normalizations_are_compared():
+    images = 1 + np.random.default_rng(0).normal(size=(6, 3, 4, 8)).astype("float32")
+    stack = [layers.Conv2D(8, 1), layers.GroupNormalization(4), layers.Dense(5), layers.BatchNormalization()]
+    model = keras.Sequential([keras.Input((3, 4, 8)), *stack])
+    first, norm, *others = keras_initx.diagnose(model, images).layers
+    for layer in (first, norm):
+        images = to_numpy(stack.pop(0)(images))
+        assert layer.examples_alike == pytest.approx(cosines(images.reshape(6, -1)), rel=1e-3, abs=1e-5)
+        assert layer.positions_alike == pytest.approx(cosines(images.reshape(6, 12, 8)), rel=1e-3, abs=1e-5)
+    assert [(layer.examples_alike, layer.positions_alike) for layer in others] == [(None, None)] * 2
 
 
 def test_recurrent_layers_are_seen_from_outside():
@@ -160,18 +206,20 @@ def test_several_inputs_and_outputs():
     model.compile(loss=["mse", "mse"])
     report = keras_initx.diagnose(model, {"first": X, "second": Y}, [Y, Y[:, :2]])
     assert set(by_name(report)) == {"one", "two"}
+    assert_signal(report.inputs, np.concatenate([X.ravel(), Y.ravel()]))
     assert all(layer.gradient_norm > 0 for layer in report.layers)
 
 
 def test_gradients_are_those_of_the_loss(dense):
     model = sequential(*dense)
+    dense[1].bias.assign([1.0, -2.0, 3.0])
     out = by_name(keras_initx.diagnose(model, X, Y, loss="mse"))["out"]
     error = 2 * (to_numpy(model(X)) - Y) / Y.size
     kernel = np.linalg.norm(to_numpy(dense[0](X)).T @ error)
     bias = np.linalg.norm(error.sum(axis=0))
     assert [weight.gradient for weight in out.weights] == pytest.approx([kernel, bias], rel=1e-4)
     assert out.gradient_norm == pytest.approx(np.hypot(kernel, bias), rel=1e-4)
-    norm = np.linalg.norm(to_numpy(dense[1].kernel))
+    norm = np.hypot(np.linalg.norm(to_numpy(dense[1].kernel)), np.sqrt(14))
     assert out.gradient_ratio == pytest.approx(np.hypot(kernel, bias) / norm, rel=1e-4)
 
 
@@ -206,20 +254,25 @@ def test_a_binary_classifier_by_the_name_of_its_loss():
     ],
 )
 def test_regularizers_are_part_of_the_loss(loss, penalty):
-    def gradient(strength):
+    def gradients(strength):
         keras.utils.set_random_seed(0)
         regularizer = {penalty: keras.regularizers.L2(strength)}
-        model = keras.Sequential([keras.Input((8,)), layers.Dense(5, **regularizer), layers.Dense(1)])
+        stack = [layers.Dense(5, **regularizer), layers.Dense(1, **regularizer)]
+        model = keras.Sequential([keras.Input((8,)), *stack])
         model.compile(loss="mse")
-        (kernel, _), _ = (layer.weights for layer in keras_initx.diagnose(model, X, Y[:, :1], loss=loss).layers)
-        return kernel.gradient, float(np.linalg.norm(to_numpy(model.layers[0].kernel)))
+        found = keras_initx.diagnose(model, X, Y[:, :1], loss=loss).layers
+        kernels = [layer.weights[0] for layer in found]
+        return [
+            (kernel.gradient, float(np.linalg.norm(to_numpy(layer.kernel))))
+            for kernel, layer in zip(kernels, stack, strict=True)
+        ]
 
-    without, norm = gradient(0.0)
-    with_penalty, _ = gradient(1e3)
-    if penalty == "kernel_regularizer":
-        assert with_penalty == pytest.approx(2e3 * norm, rel=1e-2)  # the derivative of the penalty
-    else:
-        assert with_penalty > 10 * without
+    # Each of the two layers has a penalty.
+    for (without, norm), (with_penalty, _) in zip(gradients(0.0), gradients(1e3), strict=True):
+        if penalty == "kernel_regularizer":
+            assert with_penalty == pytest.approx(2e3 * norm, rel=1e-2)  # the derivative of the penalty
+        else:
+            assert with_penalty > 10 * without
 
 
 def test_without_targets_there_are_no_gradients(dense):

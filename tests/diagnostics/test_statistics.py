@@ -70,7 +70,7 @@ def test_nothing_finite_at_all():
 def test_constant_values_have_a_histogram():
     signal = signal_of(np.full(10, 1e8, "float32"))
     assert signal.counts.sum() == 10
-    assert np.diff(signal.edges).min() > 0
+    assert np.diff(signal.edges.astype("float32")).min() > 0
 
 
 def test_values_too_small_for_bins_have_a_histogram():
@@ -89,6 +89,23 @@ def test_saturated_is_what_is_near_a_limit():
     sigmoid = np.array([0.004, 0.006, 0.5, 0.994, 0.996])
     assert signal_of(sigmoid, limits=(0, 1), margin=0.005).saturated == 0.4
     assert signal_of(tanh).saturated is None
+
+
+def test_what_is_at_the_margin_is_near_a_limit():
+    assert signal_of(np.array([-0.5, 0.5, 0.0, 0.25]), limits=(-1, 1), margin=0.25).saturated == 0.5
+    with_nan = np.array([0.75, np.nan, np.nan, 0.0])
+    assert signal_of(with_nan, limits=(-1, 1), margin=0.25).saturated == 0.25
+    assert signal_of(np.array([0.0, np.nan])).zeros == 0.5
+
+
+def test_a_histogram_that_is_widened_keeps_its_counts():
+    widened = signal_of(np.array([0.0] * 10 + [1.0] * 5), np.array([-1.0, 3.0]), np.array([np.nan, 2.0]))
+    expected = np.zeros(statistics.BINS)
+    # Of bins that are 0.08 wide from -1 on. The first bin of the first call was from 0 to 0.02.
+    expected[[0, 12, 24, 37, 49]] = 1, 10, 5, 1, 1
+    np.testing.assert_array_equal(widened.counts, expected)
+    np.testing.assert_allclose(widened.edges[[0, -1]], [-1, 3])
+    assert (widened.min, widened.max) == (-1, 3)
 
 
 def test_a_unit_is_silent_if_all_calls_say_so():

@@ -501,6 +501,15 @@ def test_a_query_is_compared_with_the_keys_of_its_group():
     assert focus == pytest.approx(shares.max(axis=-1).mean(), rel=1e-4)
 
 
+def test_attention_that_is_called_twice_has_the_focus_of_the_last_call():
+    inputs = keras.Input((10, 16))
+    attention = layers.MultiHeadAttention(2, 8)
+    attended = attention(inputs, inputs)
+    model = keras.Model(inputs, attention(0 * attended, 0 * inputs))
+    (focus,) = [layer.focus for layer in keras_initx.diagnose(model, SEQUENCES).layers if layer.focus is not None]
+    assert focus == pytest.approx(1 / 10)
+
+
 def test_a_single_key_has_all_of_the_weight():
     inputs, source = keras.Input((10, 16)), keras.Input((1, 16))
     model = keras.Model([inputs, source], layers.MultiHeadAttention(2, 8)(inputs, source))
@@ -513,6 +522,23 @@ def test_what_is_called_query_and_key_may_be_something_else():
     model = keras.Model(inputs, layers.Dense(5)(query * key))
     assert found(model) == {}
     assert [layer.focus for layer in keras_initx.diagnose(model, X).layers] == [None, None, None]
+
+
+def test_heads_that_do_not_fit_each_other_have_no_focus():
+    class Heads(layers.Layer):
+        def build(self, shape):
+            self.query, self.key = (
+                layers.EinsumDense("abc,cde->abde", (None, heads, 4), name=name)
+                for name, heads in (("query", 3), ("key", 2))
+            )
+            self.query.build(shape)
+            self.key.build(shape)
+
+        def call(self, inputs):
+            return keras.ops.concatenate([self.query(inputs), self.key(inputs)], axis=2)
+
+    report = keras_initx.diagnose(keras.Sequential([keras.Input((10, 16)), Heads()]), SEQUENCES)
+    assert [layer.focus for layer in report.layers] == [None, None]
 
 
 class Mixed(layers.Layer):

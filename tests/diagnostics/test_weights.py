@@ -1,5 +1,7 @@
 """What is said of the weights themselves."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ from keras import layers
 from modes import to_numpy
 
 import keras_initx
+from keras_initx.backends import _moments
+from keras_initx.diagnostics import WeightReport
 
 # Measurements are tested on each backend in test_measure.py, kinds of faults in test_command.py.
 pytestmark = pytest.mark.once
@@ -29,6 +33,90 @@ def test_size_and_gain_of_a_kernel():
     assert kernel.std == pytest.approx(values.std(), rel=1e-5)
     assert kernel.norm == pytest.approx(np.linalg.norm(values), rel=1e-5)
     assert kernel.gain == pytest.approx(values.std() * np.sqrt(50), rel=1e-5)
+
+
+class Several(layers.Layer):
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(), initializer="zeros", name="factor")
+        self.count = self.add_weight(shape=(), initializer="zeros", name="count", trainable=False)
+        self.means = self.add_weight(shape=(shape[-1],), initializer="ones", name="means", trainable=False)
+        self.kernel = self.add_weight(shape=(shape[-1], 3), initializer="ones", name="kernel")
+        self.frozen = self.add_weight(shape=(shape[-1], 3), initializer="zeros", name="frozen", trainable=False)
+
+    def call(self, inputs):
+        return self.factor + inputs @ (self.kernel + self.frozen)
+
+
+def test_each_form_of_a_weight_has_what_is_measured_of_it():
+    weights = weights_of(Several(), (5,))
+    kernel = {"axes": ((0,), (1,)), "fan_in": 5, "gain": 0}
+    expected = {
+        "factor": WeightReport("factor", (), 0, 0, 1, 0),
+        "means": WeightReport("means", (5,), 1, 0, 0, np.sqrt(5)),
+        "kernel": WeightReport("kernel", (5, 3), 1, 0, 0, np.sqrt(15), **kernel, constant=True, identical_units=3),
+        # What is not trained may be zeros.
+        "frozen": WeightReport("frozen", (5, 3), 0, 0, 1, 0, **kernel),
+    }
+    assert weights.keys() == expected.keys()
+    for name, weight in weights.items():
+        own, other = (dataclasses.asdict(report) for report in (weight, expected[name]))
+        assert own.pop("norm") == pytest.approx(other.pop("norm"))
+        assert own == other
+
+
+def transposed(strides):
+    return layers.Conv2DTranspose(16, 4, strides, kernel_initializer="he_normal")
+
+
+@pytest.mark.parametrize(
+    ("layer", "std", "expected"),
+    [
+        # The square root of 2 over the 128 inputs of a unit, and twice that with the strides.
+        *((transposed((1, 4)), std, expected) for std, expected in ((0.05, 0.125), (0.2, 0.2), (1.0, 0.25))),
+        (transposed(1), 0.2, 0.125),
+        (layers.DepthwiseConv2D(4, depthwise_initializer="he_normal"), 0.2, np.sqrt(2 / 16)),
+        (layers.Conv2D(4, 3, kernel_initializer="he_normal"), 0.2, None),
+        (layers.DepthwiseConv2D(4, depthwise_initializer="orthogonal"), 0.2, None),
+    ],
+    ids=["less", "between", "more", "no strides", "depthwise", "right", "no scale"],
+)
+def test_deviation_that_an_initializer_intends(layer, std, expected):
+    layer.build((None, 8, 8, 8))
+    kernel = layer.weights[0]
+    kernel.assign(np.resize([std, -std], kernel.shape))
+    report = next(iter(weights_of(layer, (8, 8, 8)).values()))
+    assert report.std == pytest.approx(std)
+    assert report.expected_std == (None if expected is None else pytest.approx(expected, rel=1e-6))
+
+
+def digest_of(kernel):
+    layer = layers.Dense(kernel.shape[1], use_bias=False)
+    layer.build((None, len(kernel)))
+    layer.set_weights([kernel])
+    return weights_of(layer, (len(kernel),))["kernel"].digest
+
+
+def test_a_digest_tells_kernels_of_random_numbers_apart():
+    kernel = np.random.default_rng(0).normal(size=(4, 4)).astype("float32")
+    others = [kernel[::-1], kernel.T, -kernel, np.nextafter(kernel, 9)]
+    assert len({digest_of(kernel), *map(digest_of, others)}) == 5
+    assert digest_of(kernel) == digest_of(kernel.copy()) is not None
+
+
+def test_a_digest_is_that_of_all_pieces(monkeypatch):
+    monkeypatch.setattr(_moments, "CHUNK", 4)
+    kernel = np.arange(1.0, 17.0).reshape(4, 4)
+    assert digest_of(kernel) != digest_of(kernel[[1, 0, 2, 3]])
+
+
+def test_kernels_of_few_numbers_have_no_digest():
+    numbers = np.arange(1.0, 10.0)
+    assert digest_of(numbers[:7, None]) is None
+    assert digest_of(numbers[:8, None]) is not None
+    # Of 16 numbers that are not zero, half or more.
+    for distinct, is_told in ((8, False), (9, True)):
+        kernel = np.append(np.resize(numbers[:distinct], 16), np.zeros(4)).reshape(4, 5)
+        assert (digest_of(kernel) is not None) == is_told
 
 
 @pytest.mark.parametrize(
@@ -77,6 +165,13 @@ def test_units_with_the_same_weights_are_counted():
     assert units_that_are_the_same(kernel) == 3
 
 
+def test_units_of_four_weights_are_compared():
+    for count, same in ((3, 0), (4, 2)):
+        kernel = np.random.default_rng(0).normal(size=(count, 5))
+        kernel[:, 4] = kernel[:, 1]
+        assert units_that_are_the_same(kernel) == same
+
+
 def test_another_bias_makes_another_unit():
     kernel = np.random.default_rng(0).normal(size=(6, 5))
     kernel[:, 3] = kernel[:, 1]
@@ -121,6 +216,26 @@ def test_forget_bias_in_force(layer, shape):
     (report,) = keras_initx.diagnose(model, np.ones((2, *shape), "float32")).layers
     assert report.gate_bias[0] == "forget"
     assert report.gate_bias[1].tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("gates", "overwritten"),
+    [
+        (([0, 0], [1, 1], [0, 0], [0, 0.5]), True),
+        (([0, 0], [1, 0.5], [0, 0], [0.5, 0.5]), False),
+        (([0, 0], [1, 1], [0, 0], [0, 0]), False),
+        (([1, 1], [1, 1], [1, 1], [1, 1]), False),
+        (([1, 1], [1, 1], [1, 1], [1, 0]), True),
+    ],
+    ids=["the last gate", "the initializer's own", "default", "ones", "all but one"],
+)
+def test_a_forget_bias_is_overwritten_where_any_other_gate_has_something_else(gates, overwritten):
+    layer = layers.LSTM(2)
+    model = keras.Sequential([keras.Input((5, 3)), layer])
+    layer.cell.bias.assign(np.concatenate(gates))
+    (report,) = keras_initx.diagnose(model, np.ones((2, 5, 3), "float32")).layers
+    assert report.forget_bias_overwritten == overwritten
+    assert report.gate_bias[1].tolist() == gates[1]
 
 
 def test_without_a_bias_it_is_zero():

@@ -117,7 +117,10 @@ def test_structures_keep_their_form():
 
 def test_digests_tell_structures_apart():
     x, y = np.zeros((4, 2)), np.zeros((4, 2))
-    assert len({data_digest(value) for value in ((x, y), ([x, y],), (x, y + 1), (x.reshape(2, 4), y))}) == 4
+    others = ([x, y],), (x, y + 1), (x + 1, y), (x.reshape(2, 4), y), (x.view("int64"), y), (x, None), (x, y, None)
+    assert len({data_digest(value) for value in ((x, y), *others)}) == 8
+    every_other = np.arange(24.0).reshape(4, 6)[:, ::2]
+    assert data_digest(every_other) == data_digest(every_other.copy()) != data_digest(every_other[::-1])
 
 
 @pytest.mark.parametrize(

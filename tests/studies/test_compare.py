@@ -1,8 +1,11 @@
 """What a comparison finds is what is there, and nothing else."""
 
 import collections
+import contextlib
+import functools
 import os
 import pathlib
+import random
 import sys
 import threading
 import time
@@ -40,6 +43,9 @@ def test_twins_have_the_same_curves_bit_for_bit():
     one, other = ([{**r, "initializer": None} for r in records if r["initializer"] == name] for name in TWINS)
     assert one == other
     assert len(one) == 3
+    layers = [{**row, "initializer": None, "layer": None} for row in study.first_batches]
+    assert len(layers) == 4
+    assert layers[:2] == layers[2:]
 
 
 @pytest.mark.once
@@ -76,6 +82,16 @@ def test_the_first_batch_is_that_of_training(planted):
     assert last["std"] == pytest.approx(to_numpy(model(x)).std(), abs=1e-6)
     losses = model.fit(x, y, verbose=0).history["loss"]
     assert planted.trials["zeros", 2].epochs[1]["batch_losses"][0] == pytest.approx(losses[0], rel=1e-5)
+
+
+@pytest.mark.once
+def test_a_first_batch_of_any_size_is_diagnosed_as_a_whole():
+    x, y = (np.tile(array, (12, *[1] * (array.ndim - 1))) for array in data()[0])
+    many = (x, y), data()[1]
+    study = compare_initializers(build, ["zeros"], many, repeats=1, epochs=1, batch_size=len(x))
+    share = np.bincount(y, minlength=3) / len(y)
+    last = study.trials["zeros", 1].first_batch["layers"][-1]
+    assert last["gradient_norm"] == pytest.approx(np.linalg.norm(1 / 3 - share), rel=1e-4)
 
 
 @pytest.mark.once
@@ -299,12 +315,52 @@ def test_divergence_ends_a_trial_and_is_told():
 
 
 @pytest.mark.once
+def test_progress_comes_to_its_end_whatever_becomes_of_the_trials(monkeypatch, tmp_path):
+    courses = []
+
+    @contextlib.contextmanager
+    def noted(label, total, unit):
+        courses.append((label, total, unit, []))
+        yield courses[-1][-1].append
+
+    monkeypatch.setattr(_engine, "progress", noted)
+
+    def build_any(rate):
+        return build_with_rate(1 / rate)
+
+    rates = {"small": 100, "huge": 1e-30, "failing": 0}
+    arguments = {"build": build_any, "initializers": rates, "data": data(), "repeats": 1, "epochs": 3}
+    compare_initializers(**arguments, diagnosis=False, out=tmp_path)
+    compare_initializers(**arguments, diagnosis=False, out=tmp_path)
+    random_restarts(lambda: build_with_rate(0.01), data(), n=3, epochs=2, checks=1)
+    with joblib.parallel_config("threading"):
+        compare_initializers(**arguments, diagnosis=False, n_jobs=2)
+    assert courses == [
+        ("compare", 9, "epochs", [1, 1, 1, 0, 1, 2, 3]),
+        ("compare", 3, "epochs", [3]),
+        ("round 1", 3, "epochs", [1, 0, 1, 0, 1, 0]),
+        ("round 2", 2, "epochs", [1, 0, 1, 0]),
+        ("checks", 4, "epochs", [1, 1, 0, 1, 1, 0]),
+        ("compare", 9, "epochs", [3, 3, 3]),
+    ]
+
+
+@pytest.mark.once
 def test_divergence_ends_a_trial_with_data_of_which_a_member_is_none():
     training, validation = ((*part, None) for part in data())
     rates = {"huge": 1e30}
     study = compare_initializers(build_with_rate, rates, (training, validation), repeats=1, epochs=3)
     assert study.trials["huge", 1].status == "diverged"
     assert len(study.trials["huge", 1].epochs) == 2
+
+
+class DrawingBefore(keras_initx.HeNormal):
+    """Draws from the global generators as it is made."""
+
+    def __init__(self, seed=None):
+        super().__init__(seed)
+        random.random()
+        np.random.random()  # noqa: NPY002
 
 
 @pytest.mark.once
@@ -316,7 +372,8 @@ def test_nothing_else_depends_on_the_initializer():
         seeds.append(to_numpy(model.layers[1].seed_generator.state).tolist())
         return model
 
-    compare_initializers(build_and_look, ["zeros", "he_normal", "initx.sparse"], data(), repeats=2, epochs=1)
+    initializers = {"zeros": "zeros", "he": "he_normal", "own": DrawingBefore()}
+    compare_initializers(build_and_look, initializers, data(), repeats=2, epochs=1, diagnosis=False)
     assert seeds[0] == seeds[1] == seeds[2] != seeds[3] == seeds[4] == seeds[5]
 
 
@@ -421,10 +478,11 @@ def test_seeds_of_other_purposes_differ():
         (["zeros", "zeros"], r"`initializers` must be distinct string ids, or a dict .* Received: initializers="),
         ([keras_initx.HeNormal()], "`initializers` must be distinct string ids, or a dict"),
         ({"a": keras_initx.HeNormal(seed=3)}, r"must not have seeds, .* HeNormal\(seed=3.* seed=3"),
+        ({"a": "zeros", "b": [keras_initx.HeNormal(seed=3)]}, r"must not have seeds, .* HeNormal\(seed=3.* seed=3"),
         (["nonsense"], "nonsense"),
         ({1: "zeros", "1": "ones"}, r"`initializers` must have names that differ .* Received: names \[1, '1'\]"),
     ],
-    ids=["empty", "twice", "nameless", "seeded", "unknown", "one name"],
+    ids=["empty", "twice", "nameless", "seeded", "seeded last", "unknown", "one name"],
 )
 def test_wrong_initializers_are_an_error(initializers, message):
     with pytest.raises(ValueError, match=message):
@@ -484,8 +542,16 @@ def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path, change
     assert list(tmp_path.iterdir()) == []
 
 
+OF_RESTARTS = [
+    ({"n": 2.0}, TypeError, r"`n` must be a positive integer. Received: n=2.0"),
+    ({"checks": 1.5}, TypeError, r"`checks` must be a positive integer. Received: checks=1.5"),
+    ({"checks": -1}, ValueError, r"`checks` must be a positive integer. Received: checks=-1"),
+    ({"mode": "most"}, ValueError, r"`mode` must be one of .* Received: mode='most'"),
+]
+
+
 @pytest.mark.once
-@pytest.mark.parametrize(("changes", "error", "message"), WRONG, ids=names_of)
+@pytest.mark.parametrize(("changes", "error", "message"), [*WRONG, *OF_RESTARTS], ids=names_of)
 def test_wrong_arguments_of_restarts_are_refused_before_anything_is_written(tmp_path, changes, error, message):
     with pytest.raises(error, match=message):
         random_restarts(**{"build": build_he, "data": data(), "out": tmp_path / "out", **changes})
@@ -496,14 +562,18 @@ def test_wrong_arguments_of_restarts_are_refused_before_anything_is_written(tmp_
 def test_integers_of_numpy_are_counts():
     one = np.int64(1)
     counts = {"epochs": one, "batch_size": np.int32(32), "seed": np.uint8(0)}
-    study = compare_initializers(build, ["zeros"], data(), repeats=one, diagnosis=False, **counts)
+    study = compare_initializers(build, iter(["zeros"]), data(), repeats=one, diagnosis=False, **counts)
     assert study.trials["zeros", 1].status == "finished"
+    study = compare_initializers(build, {7: "zeros"}, data(), repeats=one, diagnosis=False, **counts)
+    assert study.trials["7", 1].status == "finished"
     assert random_restarts(build_he, data(), n=one, checks=0 * one, **counts).settings["n"] == 1
 
 
-def sharing(layer):
+def sharing(layer, place=0):
     def build(initializer="he_normal"):
-        model = keras.Sequential([keras.Input((6,)), layer, keras.layers.Dense(3, "softmax")])
+        parts = [keras.layers.Dense(4), keras.layers.Dense(3, "softmax")]
+        parts[place] = layer
+        model = keras.Sequential([keras.Input((6,)), *parts])
         model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=BACKEND != "jax")
         return model
 
@@ -530,9 +600,11 @@ def test_one_model_in_all_trials_is_refused(layer, tmp_path):
 
 
 @pytest.mark.once
-def test_a_trained_part_in_all_trials_is_refused():
+@pytest.mark.parametrize("place", [0, 1], ids=["first", "last"])
+def test_a_trained_part_in_all_trials_is_refused(place):
+    part = keras.layers.Dense(4)
     with pytest.raises(ValueError, match=r"`build` must make a new model in each trial, .* 'kernel' again"):
-        compare_initializers(sharing(keras.layers.Dense(4)), ["zeros"], data(), repeats=2, epochs=1)
+        compare_initializers(sharing(part, place), ["zeros"], data(), repeats=2, epochs=1, diagnosis=False)
 
 
 @pytest.mark.once
@@ -609,6 +681,28 @@ def test_what_takes_no_seed_is_told(tmp_path):
     assert told in " ".join(str(Study.read(tmp_path / "out")).split())
     seeded_alone = compare_initializers(build, ["zeros", "he_normal"], data(), repeats=1, epochs=1, diagnosis=False)
     assert "No seed" not in str(seeded_alone)
+
+
+UNSEEDED = {
+    "list": ["zeros", Unseeded()],
+    "tuple": (Unseeded(), "zeros"),
+    "one of two": {"kernel": "zeros", "bias": Unseeded()},
+    "partial": functools.partial(unseeded, dtype="float32"),
+    "method": Unseeded().__call__,
+}
+SEEDED = {
+    "another function": label,
+    "number": 3,
+    "both": {"kernel": keras_initx.HeNormal(), "bias": ["zeros"]},
+    "nested": keras_initx.Scaled(keras_initx.HeNormal(), 2.0),
+}
+
+
+@pytest.mark.once
+def test_what_takes_no_seed_is_told_in_all_forms(monkeypatch):
+    monkeypatch.setattr(_engine, "run_trial", lambda *arguments: None)
+    study = compare_initializers(build, {**UNSEEDED, **SEEDED}, data(), repeats=1, epochs=1)
+    assert study.settings["unseeded"] == list(UNSEEDED)
 
 
 @pytest.mark.once

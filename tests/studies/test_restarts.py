@@ -2,11 +2,14 @@
 
 import dataclasses
 import shutil
+import threading
 import types
 
+import joblib
 import keras
 import numpy as np
 import pytest
+import scipy.stats
 from modes import BACKEND, to_numpy
 from networks import build_among_others, build_he, data
 
@@ -22,6 +25,7 @@ from keras_initx.studies import (
 )
 from keras_initx.studies._plan import TrialPlan, plan_checks, plan_rounds, plan_stage
 from keras_initx.studies._records import Folder
+from keras_initx.studies._statistics import repeats_needed
 from keras_initx.studies._trial import Run, run_trial, train
 
 
@@ -213,6 +217,39 @@ def test_a_state_is_all_that_training_goes_on_from():
 
 
 @pytest.mark.once
+def test_a_state_in_16_bits_comes_back():
+    def weights():
+        return [to_numpy(keras.ops.cast(variable, "float32")) for variable in _reuse._variables(model)]
+
+    keras.config.set_dtype_policy("bfloat16")
+    try:
+        model = build_he()
+        before, state = weights(), _reuse.state_of(model)
+        model = build_he()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert not np.array_equal(weights()[0], before[0])
+    _reuse.restore_state(model, state)
+    assert model.layers[0].kernel.dtype == "bfloat16"
+    for own, other in zip(weights(), before, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+@pytest.mark.once
+def test_each_round_and_the_checks_are_run_by_workers():
+    threads = []
+
+    def build():
+        threads.append(threading.current_thread() is threading.main_thread())
+        return build_he()
+
+    with joblib.parallel_config("threading"):
+        random_restarts(build, data(), n=2, epochs=1, checks=1, n_jobs=2)
+    # Two draws and two checks, and at last the model that is returned.
+    assert threads == [False] * 4 + [True]
+
+
+@pytest.mark.once
 def test_the_leader_of_an_interrupted_search_is_told(tmp_path, monkeypatch):
     def interrupted(*arguments):
         if arguments[2].start > 1:
@@ -388,9 +425,134 @@ def test_luck_is_no_gain():
     assert "In the search it looked better by 0.090 than in these runs" in text
 
 
+def test_bad_luck_in_the_search_is_not_called_luck():
+    study = study_with([(0.9, 0.5), (0.95, 0.5), (0.93, 0.5)], score=0.8)
+    assert study.gain()["selection_bias"] < 0
+    assert len(study.remarks()) == 3
+    assert "luck" not in " ".join(study.remarks())
+
+
 def test_luck_in_a_loss_is_no_gain():
     study = dataclasses.replace(study_with([(0.3, 0.28), (0.28, 0.3)], score=0.1), mode="min")
     assert study.gain()["selection_bias"] == pytest.approx(0.19)
+
+
+@pytest.mark.parametrize(("mode", "sign"), [("max", 1), ("min", -1)])
+def test_a_gain_is_that_of_the_checks(mode, sign):
+    study = dataclasses.replace(study_with([(0.8, 0.5), (0.7, 0.6), (0.9, 0.7)], score=0.95), mode=mode)
+    margin = scipy.stats.t.ppf(0.975, 2) * 0.1 / 3**0.5
+    assert study.gain() == pytest.approx(
+        {
+            **{"pairs": 3, "difference": 0.2 * sign, "ci_low": 0.2 * sign - margin, "ci_high": 0.2 * sign + margin},
+            **{"p": scipy.stats.ttest_1samp([0.3, 0.1, 0.2], 0).pvalue, "effect": 2, "significant": False},
+            **{"repeats_needed": repeats_needed(2.0), "selection_bias": 0.15 * sign},
+        }
+    )
+
+
+# The values of `val_accuracy` of each trial, of which those of a draw go on in the next round.
+MADE_UP = {
+    "draw1-1": ("finished", [0.1, 0.5, 0.6]),
+    "draw1-2": ("finished", [0.7, 0.8]),
+    "draw2-1": ("failed", [0.1, 0.9]),
+    "draw3-1": ("finished", [0.1, 0.5, 0.7]),
+    "draw3-2": (None, [0.95]),
+    "draw4-1": ("finished", [0.1, 0.4, 0.3]),
+    "check1-draw1": ("finished", [0.1, 0.75]),
+    "check1-other": ("finished", [0.2, 0.65]),
+    "check2-draw1": ("finished", [0.1, 0.75]),
+    "check2-other": (None, [0.2, 0.65]),
+    "check1-draw3": ("finished", [0.1, 0.55]),
+}
+
+
+def made_up(path, **settings):
+    folder = Folder(path)
+    about = {"title": "made up", "batch_size": 8, "keras": "3", "backend": "none"}
+    folder.open("restarts", {**about, "n": 4, "epochs": 4, "checks": 2, "seed": 7, **settings})
+    for key, (status, values) in MADE_UP.items():
+        log = folder.begin(key)
+        first = 3 if key in ("draw1-2", "draw3-2") else 0
+        for epoch, value in enumerate(values, first):
+            # By the loss, the third draw is the best of those that were trained as long.
+            log(event="epoch", metrics={"epoch": epoch, "val_accuracy": value, "val_loss": 2 - value})
+        if status:
+            log(event="end", status=status)
+
+
+@pytest.mark.once
+def test_draws_are_ranked_by_how_long_they_were_trained_and_by_the_metric(tmp_path):
+    made_up(tmp_path)
+    study = RestartStudy.read(tmp_path)
+    expected = [
+        (1, "finished", [0.1, 0.5, 0.6, 0.7, 0.8]),
+        (3, "interrupted", [0.1, 0.5, 0.7, 0.95]),
+        (4, "finished", [0.1, 0.4, 0.3]),
+        (2, "failed", [0.1, 0.9]),
+    ]
+    for draw, (number, status, values) in zip(study.draws, expected, strict=True):
+        epochs = [{"epoch": i, "val_accuracy": value, "val_loss": 2 - value} for i, value in enumerate(values)]
+        assert draw == {"draw": number, "seed": derived_seed(7, "draw", number), "status": status, "epochs": epochs}
+    assert (study.title, study.monitor, study.mode, study.model) == ("made up", "val_accuracy", "max", None)
+    assert (study.score, study.seed) == (0.8, derived_seed(7, "draw", 1))
+    assert study.checks == [(0.75, 0.65)]
+    assert not study.is_finished
+    assert study.remarks() == ["The search is not finished. Draw 1 leads after 4 epochs."]
+    assert repr(study) == "<RestartStudy of 4 draws: the best is draw 1 with val_accuracy 0.800 so far>"
+    rows = [line.split() for line in str(study).splitlines()]
+    table = rows[rows.index(["place", "draw", "seed", "epochs", "val_accuracy", "status"]) :]
+    seeds = [str(draw["seed"]) for draw in study.draws]
+    assert [row for row in table if row[:1] in (["1"], ["2"], ["3"], ["4"])] == [
+        ["1", "1", seeds[0], "4", "0.800", "finished"],
+        ["2", "3", seeds[1], "3", "0.950", "interrupted"],
+        ["3", "4", seeds[2], "2", "0.300", "finished"],
+        ["4", "2", seeds[3], "1", "0.900", "failed"],
+    ]
+
+
+@pytest.mark.once
+def test_a_search_is_read_by_the_metric_and_the_direction_that_are_given(tmp_path):
+    made_up(tmp_path, monitor="val_loss", mode="max")
+    found = {
+        (monitor, mode): RestartStudy.read(tmp_path, monitor=monitor, mode=mode)
+        for monitor in (None, "val_loss", "val_accuracy")
+        for mode in ("auto", "min")
+    }
+    assert {arguments: (study.monitor, study.mode) for arguments, study in found.items()} == {
+        (None, "auto"): ("val_loss", "max"),
+        (None, "min"): ("val_loss", "min"),
+        ("val_loss", "auto"): ("val_loss", "min"),
+        ("val_loss", "min"): ("val_loss", "min"),
+        ("val_accuracy", "auto"): ("val_accuracy", "max"),
+        ("val_accuracy", "min"): ("val_accuracy", "min"),
+    }
+    assert found[None, "auto"].score == pytest.approx(1.2)
+    assert found[None, "min"].checks == [(1.25, 1.35)]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("statuses", "is_finished"),
+    [
+        ([["finished", "finished"], ["finished", "failed"], ["finished", None]], False),
+        ([["finished", "finished"], ["finished", "failed"], ["finished", "diverged"], ["finished"]], True),
+        ([["finished", "finished"], ["failed"], ["diverged"], ["failed"]], True),
+        ([["finished"], ["finished", "finished"], ["finished", "finished"], [None]], False),
+        ([["finished"], ["finished"], ["finished"], ["finished"]], False),
+        ([["failed"], ["failed"], ["failed"], ["failed"]], True),
+    ],
+    ids=["one left", "more than two", "one alone", "first round", "second round", "none"],
+)
+def test_a_search_is_finished_when_each_round_is(tmp_path, statuses, is_finished):
+    folder = Folder(tmp_path)
+    folder.open("restarts", {"title": "made up", "n": 4, "epochs": 4, "checks": 0, "seed": 7})
+    for draw, rounds in enumerate(statuses, 1):
+        for number, status in enumerate(rounds, 1):
+            log = folder.begin(f"draw{draw}-{number}")
+            log(event="epoch", metrics={"epoch": number, "val_loss": 1.0})
+            if status:
+                log(event="end", status=status)
+    assert RestartStudy.read(tmp_path).is_finished == is_finished
 
 
 def test_repr_is_a_line():
@@ -409,8 +571,10 @@ def test_without_two_checks_nothing_is_claimed(checks):
 
 
 def test_a_study_that_nobody_finishes_is_an_error():
+    errors = iter(["no room left", "nor here"])
+
     def build():
-        raise OSError("no room left")
+        raise OSError(next(errors))
 
     with pytest.raises(RuntimeError, match=r"no draw could be trained to the end of round 1: OSError: no room left"):
         random_restarts(build, data(), n=2, epochs=1)

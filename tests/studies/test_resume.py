@@ -132,7 +132,9 @@ def test_another_kind_of_run_is_refused(tmp_path):
 
 
 def test_a_study_is_read_with_one_look_at_the_folder(monkeypatch, tmp_path):
-    compare_initializers(build, ["he_normal", "zeros"], data(), repeats=2, epochs=1, out=tmp_path)
+    settings = {"repeats": 2, "epochs": 1, "diagnosis": False, "out": tmp_path}
+    study = compare_initializers(build, ["he_normal", "zeros"], data(), **settings)
+    assert [trial.first_batch for trial in study.trials.values()] == [{}] * 4
     looks, glob = [], pathlib.Path.glob
 
     def counted(path, pattern):
@@ -153,6 +155,10 @@ def test_a_finished_study_is_resumed_by_reading_each_log_once(monkeypatch, tmp_p
         return read_log(path)
 
     monkeypatch.setattr(_records, "read_log", counted)
-    study = compare_initializers(build, ["he_normal", "zeros"], data(), repeats=2, epochs=1, out=tmp_path)
+    settings = {"repeats": 2, "epochs": 1, "out": tmp_path}
+    study = compare_initializers(build, ["he_normal", "zeros"], data(), **settings, threshold=0.4)
     assert sorted(read) == sorted(tmp_path.glob("trials/*.jsonl"))
-    assert study == Study.read(tmp_path)
+    assert study == Study.read(tmp_path, threshold=0.4) != Study.read(tmp_path)
+    assert study.threshold == 0.4
+    with pytest.raises(TypeError, match=r"`threshold` must be a finite number. Received: threshold='a'"):
+        Study.read(tmp_path, threshold="a")

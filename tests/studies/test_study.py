@@ -98,6 +98,117 @@ def test_the_course_of_training():
     assert rising["seconds_to_threshold"] == jumping["seconds_to_threshold"] == 3 * 3.5
 
 
+# Of each finished trial: the accuracies from before training on, that of training at the end, and seconds.
+UNEVEN = {
+    ("one", 1): ([0.1, 0.17, 0.5, 0.7, 0.6], 0.8, [1, 2, 3, 10]),
+    ("one", 2): ([0.2, 0.6, 0.75, 0.8, 0.6], 0.9, [5, 1, 1, 1]),
+    ("one", 3): ([0.3, 0.3, 0.2, 0.1, 0.3], 0.5, [2, 2, 2, 6]),
+    ("two", 1): ([0.1, 0.1, 0.1, 0.1, 0.2], 0.25, [1, 1, 1, 1]),
+}
+
+
+def uneven(monitor, mode, threshold=None):
+    """Return a study of `UNEVEN` of which half of the trials are not finished."""
+
+    def value_of(accuracy):
+        return accuracy if mode == "max" else 1 - accuracy
+
+    trials = {(name, repeat): Trial("key") for name in ("two", "one") for repeat in range(1, 5)}
+    for status, place in (("failed", ("one", 4)), ("failed", ("two", 2)), ("interrupted", ("two", 3))):
+        trials[place] = Trial("key", status, end={"error": "E"})
+    for place, (curve, train, seconds) in UNEVEN.items():
+        epochs = [{"epoch": epoch, monitor: value_of(value)} for epoch, value in enumerate(curve)]
+        for epoch, duration in zip(epochs[1:], seconds, strict=True):
+            epoch |= {"seconds": duration, monitor.removeprefix("val_"): value_of(train)}
+        trials[place] = Trial("key", "finished", tuple(epochs))
+    settings = {**SETTINGS, "initializers": {"two": None, "one": None}, "repeats": 4, "epochs": 4}
+    return Study("made up", settings, trials, monitor, mode, threshold)
+
+
+@pytest.mark.parametrize(("monitor", "mode"), [("val_accuracy", "max"), ("val_loss", "min")], ids=["max", "min"])
+def test_each_number_of_a_summary_is_the_mean_or_the_median_it_is_said_to_be(monitor, mode):
+    study = uneven(monitor, mode)
+
+    def of_metric(accuracy):
+        return accuracy if mode == "max" else 1 - accuracy
+
+    # From 0.15, the mean of 0.2 and 0.1, to 0.5, the better mean at the end: 95 % of the way.
+    assert study.threshold == pytest.approx(of_metric(0.15 + 0.95 * 0.35))
+    deviation = math.sqrt(0.03)
+    margin = scipy.stats.t.ppf(0.975, 2) * deviation / math.sqrt(3)
+    one = {
+        "initializer": "one",
+        **{"finished": 3, "diverged": 0, "failed": 1, "unfinished": 0},
+        **{"mean": 0.5, "std": deviation, "ci_low": 0.5 - margin, "ci_high": 0.5 + margin, "worst": of_metric(0.3)},
+        **{"epochs_to_threshold": 2, "reached": 2, "gap": 0.7 / 3, "seconds_per_epoch": 2},
+        **{"best": of_metric(0.6), "best_epoch": 3, "stop_epoch": 3},
+        # The first trial is beyond a tenth of the way, 0.185, from epoch 2 on, and the third from 4 on.
+        **{"epochs_to_start": 2, "jump": 0.25 / 3, "seconds_to_threshold": 2 * 2.5},
+    }
+    two = {
+        "initializer": "two",
+        **{"finished": 1, "diverged": 0, "failed": 1, "unfinished": 2},
+        **{"mean": of_metric(0.2), "std": math.nan, "ci_low": math.nan, "ci_high": math.nan, "worst": of_metric(0.2)},
+        **{"epochs_to_threshold": math.inf, "reached": 0, "gap": 0.05, "seconds_per_epoch": 1},
+        **{"best": of_metric(0.2), "best_epoch": 4, "stop_epoch": 4},
+        **{"epochs_to_start": 4, "jump": 0, "seconds_to_threshold": math.inf},
+    }
+    found = study.summary()
+    assert found == [pytest.approx(one, nan_ok=True), pytest.approx(two, nan_ok=True)]
+    assert [list(row) for row in found] == [list(one)] * 2
+    (pair,) = study.comparisons()
+    assert pair == pytest.approx(
+        {
+            **{"first": "one", "second": "two", "pairs": 1, "difference": 0.4 if mode == "max" else -0.4},
+            **{"ci_low": math.nan, "ci_high": math.nan, "p": math.nan, "effect": math.nan, "p_corrected": math.nan},
+            **{"significant": False, "repeats_needed": math.nan, "verdict": "not tested with 1 repeat"},
+        },
+        nan_ok=True,
+    )
+
+
+TABLES = """
+4 repeats of 4 epochs, batches of 8, seed 0, Keras 3 on none
+
+   initializer   val_accuracy   95 % interval  to 0.482    gap  beats
+1  one          0.500 ± 0.173  0.070 to 0.930         2  0.233      -
+2  two              0.200 ± -               -     never  0.050      -
+
+one: 1 of 4 trials failed: E.
+two: 1 of 4 trials failed: E.
+two: 2 of 4 trials unfinished.
+One pair is not enough for a test: repeat more often.
+
+--
+   initializer  start   best  at  stop   jump  s to 0.482
+1  one              2  0.600   3     3  0.083           5
+2  two              4  0.200   4     4  0.000       never
+
+--
+"""
+
+
+def test_tables_show_the_numbers_of_a_summary():
+    first, second = TABLES.split("--\n")[:2]
+    text = str(uneven("val_accuracy", "max"))
+    assert first in text
+    assert second in text.partition(first)[2]
+
+
+def test_curves_have_a_row_for_each_trial_that_is_finished():
+    made_up = uneven("val_accuracy", "max")
+    accuracies = [curve for (name, _), (curve, _, _) in UNEVEN.items() if name == "one"]
+    np.testing.assert_array_equal(made_up.curves("one", "val_accuracy"), accuracies)
+    np.testing.assert_array_equal(made_up.curves("two", "accuracy"), [[math.nan, 0.25, 0.25, 0.25, 0.25]])
+    assert made_up.final_values("one") == {1: 0.6, 2: 0.6, 3: 0.3}
+    assert made_up.curves("none", "val_accuracy").shape == (0, 5)
+
+
+def test_a_threshold_that_is_given_is_that_of_the_study():
+    assert uneven("val_accuracy", "max", 0.55).summary()[0]["epochs_to_threshold"] == 3
+    assert uneven("val_accuracy", "max", 0.0).threshold == 0
+
+
 def test_jumps_are_those_of_the_second_half():
     # Of five epochs from the second on: up, down and up by 1.
     assert study_of({"one": [[5.0, 9.0, 0.0, 1.0, 0.0, 1.0]]}).jumps("one") == pytest.approx([1 - 1 / 3])
@@ -123,9 +234,15 @@ def test_what_is_beyond_chance_by_accident_has_not_left_it():
     assert {row["initializer"]: row["epochs_to_start"] for row in rows} == {"first": 1, "between": 3, "lost": math.inf}
 
 
+def test_a_tenth_of_the_way_is_beyond_chance():
+    assert study_of({"one": [[0.0, 1.0, 10.0]]}, "val_score").summary()[0]["epochs_to_start"] == 1
+
+
 def test_what_never_learns_never_starts():
     (row,) = study_of({"constant": [[0.1, 0.1, 0.1]]}).summary()
     assert row["epochs_to_start"] == row["seconds_to_threshold"] == math.inf
+    (row,) = study_of({"worse": [[0.5, 0.7, 0.4], [0.5, 0.6, 0.3]]}).summary()
+    assert row["epochs_to_start"] == math.inf
     text = str(study_of({"constant": [[0.1, 0.1, 0.1]]}))
     assert re.search(r"^1  constant +never  0\.100   0     0  0\.000 +never$", text, re.MULTILINE)
 
@@ -156,7 +273,7 @@ def test_statistics_are_computed_once(three, monkeypatch, tmp_path, show):
 def test_what_a_caller_does_to_the_statistics_is_not_shown(three):
     text = str(three)
     three.summary()[0].clear()
-    three.comparisons().clear()
+    three.comparisons()[0].clear()
     assert str(three) == text
 
 
@@ -213,6 +330,12 @@ def test_what_one_pair_says_nothing_of_does_not_hide_the_rest():
     assert "One pair is not enough for a test: repeat more often." in text
 
 
+def test_pairs_that_are_not_tested_do_not_count_in_the_level_of_the_others():
+    rows = study({"good": GOOD, "fair": FAIR, "short": GOOD[:1]}).comparisons()
+    assert [row["repeats_needed"] for row in rows if row["pairs"] > 1] == [repeats_needed(0.5)]
+    assert [row["pairs"] for row in rows].count(1) == 2
+
+
 def test_all_differences_are_significant_only_if_each_is():
     some = study({"good": GOOD, "fair": FAIR, "bad": BAD})
     assert [row["significant"] for row in some.comparisons()].count(True) == 2
@@ -232,6 +355,36 @@ def test_what_diverged_is_last_and_not_tested():
     assert [row["initializer"] for row in partial.summary()] == ["bad", "good"]
     assert partial.comparisons() == []
     assert "There are no two initializers to compare." in str(partial)
+
+
+def test_what_has_no_value_comes_behind_what_has_one_and_is_not_tested():
+    failed = Trial("key", "failed", end={"error": "OSError: no room.\nOr so"})
+    others = {("none", repeat): failed for repeat in range(1, 5)}
+    others["lost", 1] = Trial("key", "diverged", ({"epoch": 0, "val_accuracy": 0.1, "val_loss": math.nan},))
+    partial = study({"none": [], "lost": GOOD, "bad": BAD, "good": GOOD}, others=others)
+    assert [row["initializer"] for row in partial.summary()] == ["good", "bad", "none", "lost"]
+    assert [(row["first"], row["second"]) for row in partial.comparisons()] == [("good", "bad")]
+    told = partial.remarks()
+    assert told[:2] == [
+        "none: 4 of 4 trials failed: OSError: no room.",
+        "lost: 1 of 4 trials diverged, so it is last and not tested.",
+    ]
+
+
+def test_pairs_that_rank_otherwise_than_the_means_have_the_better_first():
+    # Of the first three repeats, those that both have, "other" is better by 0.1, 0.2 and 0.3.
+    both = study({"best": [0.3, 0.4, 0.5, 1.0, 1.0, 1.0], "other": [0.4, 0.6, 0.8]})
+    assert both.summary()[0]["initializer"] == "best"
+    (row,) = both.comparisons()
+    assert (row["first"], row["second"], row["pairs"]) == ("other", "best", 3)
+    margin = scipy.stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
+    assert (row["difference"], row["ci_low"], row["ci_high"]) == pytest.approx((0.2, 0.2 - margin, 0.2 + margin))
+    assert row["p"] == pytest.approx(scipy.stats.ttest_1samp([0.1, 0.2, 0.3], 0).pvalue)
+    assert row["effect"] == pytest.approx(2)
+    assert row["repeats_needed"] == repeats_needed(2.0)
+    assert row["verdict"] == f"not shown with 3 repeats, would take at least {repeats_needed(2.0)}"
+    # Of two lines that do not beat each other, neither is said to.
+    assert [line.split()[-1] for line in str(both).splitlines() if line[:2] in ("1 ", "2 ")][:2] == ["-", "-"]
 
 
 def test_a_table_fits_a_terminal():
@@ -273,6 +426,13 @@ def test_no_interval_of_an_accuracy_ends_above_one():
     (row,) = study({"good": values}).summary()
     assert (row["ci_low"], row["ci_high"]) == (t_interval(values)[1], 1.0)
     assert t_interval(values)[2] > 1.004
+
+
+def test_no_interval_of_an_accuracy_begins_below_zero():
+    values = [0.01, 0.0, 0.02]
+    (row,) = study({"bad": values}).summary()
+    assert (row["ci_low"], row["ci_high"]) == (0.0, t_interval(values)[2])
+    assert t_interval(values)[1] < -0.01
 
 
 def test_no_difference_of_accuracies_is_above_one():
@@ -462,6 +622,53 @@ def test_the_first_batch_is_shown(tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "Problems in the first batch" in page
     assert "falls to 0.0001" in page
+
+
+def test_what_the_first_batches_show_is_told_of_the_trial_that_it_is_of():
+    def lost(repeat, *problems):
+        layers = [{"layer": name, "std": 10.0 * repeat} for name in ("dense", "out")]
+        verdicts = [
+            {"problem": problem, "layers": ["out"], "evidence": f"seen in {repeat}", "remedy": "none", "level": level}
+            for problem, level in problems
+        ]
+        epochs = {"epoch": 0, "val_loss": 1.0}, {"epoch": 1, "val_loss": 2.0, "batch_losses": [1.0], "seconds": 0.5}
+        return Trial("key", "diverged", epochs, first_batch={"layers": layers, "verdicts": verdicts})
+
+    dead, vanishing, fan = ("dead units", "warning"), ("vanishing", "error"), ("wrong fan", "note")
+    trials = {
+        ("one", 1): lost(1, dead),
+        ("two", 1): lost(1),
+        ("one", 2): lost(2, fan, vanishing, dead),
+        ("two", 2): lost(2, vanishing),
+    }
+    settings = {**SETTINGS, "initializers": {"one": None, "two": None}, "repeats": 2}
+    shown = Study("made up", settings, trials, "val_loss", "min", 0.5)
+    problems = {("one", 1): "dead units", ("two", 1): "", ("one", 2): "vanishing, dead units", ("two", 2): "vanishing"}
+    expected = []
+    for (name, repeat), found in problems.items():
+        trial = {"initializer": name, "repeat": repeat, "status": "diverged"}
+        expected += [
+            {**trial, "epoch": 0, "val_loss": 1.0, "problems": found},
+            {**trial, "epoch": 1, "val_loss": 2.0, "seconds": 0.5},
+        ]
+    assert shown.records == expected
+    assert "batch_losses" in shown.trials["one", 1].epochs[1]  # of which a record is a copy
+    assert shown.first_batches == [
+        {"initializer": name, "repeat": repeat, "layer": layer, "std": 10.0 * repeat}
+        for name, repeat in problems
+        for layer in ("dense", "out")
+    ]
+    expected = [
+        ("one", 2, "dead units", "seen in 1", "warning"),
+        ("one", 1, "vanishing", "seen in 2", "error"),
+        ("two", 1, "vanishing", "seen in 2", "error"),
+    ]
+    columns = "initializer", "trials", "problem", "evidence", "level"
+    rest = {"layers": ["out"], "remedy": "none"}
+    assert shown.problems() == [dict(zip(columns, row, strict=True)) | rest for row in expected]
+    told = " ".join(shown.remarks())
+    assert "one, before training: dead units in 2 and vanishing in 1 of 2 trials." in told
+    assert "two, before training: vanishing in 1 of 2 trials." in told
 
 
 def test_notes_on_the_first_batch_are_no_problems():

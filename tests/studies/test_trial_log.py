@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from keras_initx.studies import DamagedFileError
+from keras_initx.studies import DamagedFileError, SettingsError, Trial
 from keras_initx.studies._records import Folder, as_line, from_line, read_log
 
 pytestmark = pytest.mark.once
@@ -51,6 +51,46 @@ def write(folder, *epochs, end=None):
         log(event="epoch", metrics={"loss": value})
     if end:
         log(event="end", status=end)
+
+
+def test_a_record_is_all_that_was_logged_before_the_end(folder):
+    log = folder.begin("0-1")
+    log(event="first batch", diagnosis={"layers": [], "verdicts": []})
+    log(event="epoch", metrics={"epoch": 0, "val_loss": math.inf}, directions={"val_loss": "min", "val_own": None})
+    log(event="epoch", metrics={"epoch": 1, "loss": 0.5})
+    log(event="end", status="finished", state="abc")
+    log(event="end", status="failed", error="too late")
+    other = folder.begin("0-11")
+    other(event="end", status="failed", error="E", traceback="T")
+    assert folder.trials(["0-11", "0-1", "1-1"]) == {
+        "0-11": Trial("0-11", "failed", (), {"event": "end", "error": "E", "traceback": "T"}),
+        "0-1": Trial(
+            "0-1",
+            "finished",
+            ({"epoch": 0, "val_loss": math.inf}, {"epoch": 1, "loss": 0.5}),
+            {"event": "end", "state": "abc"},
+            {"layers": [], "verdicts": []},
+            {"val_loss": "min", "val_own": None},
+        ),
+        "1-1": Trial("1-1", "missing"),
+    }
+    settled = ["finished", "diverged"]
+    statuses = [*settled, "failed", "interrupted", "missing"]
+    assert [status for status in statuses if Trial("key", status).is_settled] == settled
+
+
+def test_settings_are_the_same_if_they_come_back_so(tmp_path):
+    settings = {"rates": (0.1, math.nan), "names": {"b": 1, "a": None}, "epochs": 1, "seed": 0}
+    folder = Folder(tmp_path / "study")
+    folder.open("compare", settings)
+    folder.open("compare", {**settings, "names": {"a": None, "b": 1}})
+    changed = {name: value for name, value in settings.items() if name != "seed"} | {"epochs": 2, "batch_size": 8}
+    message = "batch_size=8, there None; epochs=2, there 1; seed=None, there 0"
+    with pytest.raises(SettingsError, match=rf"study contains a run with other settings. Received: {message}$"):
+        folder.open("compare", changed)
+    assert folder.settings("compare")["epochs"] == 1
+    with pytest.raises(ValueError, match=r"`path` must be the folder of a restarts run. Received: path=.*, of compare"):
+        folder.settings("restarts")
 
 
 def losses(folder):
