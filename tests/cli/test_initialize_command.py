@@ -58,6 +58,15 @@ def test_rules_may_begin_with_a_space(path, capsys):
     assert "Zeros()" in capsys.readouterr().out
 
 
+def test_a_model_that_was_never_trained_keeps_how_it_is_compiled(tmp_path, capsys):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    model.compile("adam", "mse")
+    model.save(tmp_path / "model.keras")
+    assert _main.main(["initialize", str(tmp_path / "model.keras"), "--out", str(tmp_path / "new.keras")]) == 0
+    assert capsys.readouterr().err == ""
+    assert keras.saving.load_model(tmp_path / "new.keras").loss == "mse"
+
+
 def test_a_dry_run_saves_nothing(path, tmp_path, capsys):
     before = sorted(tmp_path.iterdir())
     assert _main.main(["initialize", str(path), "--dry-run"]) == 0
