@@ -51,6 +51,15 @@ def test_any_other_configuration_is_left_alone(fresh, tmp_path):
     assert fresh("jax") == ""
 
 
+def test_a_configuration_in_the_home_folder_is_found(fresh, tmp_path, monkeypatch):
+    (tmp_path / ".keras").mkdir()
+    (tmp_path / ".keras" / "keras.json").write_text(json.dumps({"backend": "torch"}))
+    monkeypatch.delenv("KERAS_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert fresh("jax") == ""
+
+
 def test_a_broken_configuration_counts_as_none(fresh, tmp_path):
     (tmp_path / "keras.json").write_text("{")
     assert fresh("jax") == "jax"
@@ -69,6 +78,25 @@ def test_keras_that_is_already_there_is_left_alone(fresh, monkeypatch):
 def test_no_backend_at_all_is_an_error_that_names_the_remedy(fresh):
     with pytest.raises(ImportError, match="install one, such as JAX with `pip install jax`"):
         fresh()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command", "starts"),
+    [
+        (["-m"], "python -m keras_initx", True),
+        (["-m", "show", "sparse"], "python -X dev -m keras_initx show sparse", True),
+        # Another package, which imports this one, with or without an argument of this name.
+        (["-m"], "python -m other", False),
+        (["-m", "keras_initx"], "python -m other keras_initx", False),
+        (["train.py", "keras_initx"], "python train.py keras_initx", False),
+        ([""], "python", False),
+        ([], "python", False),
+    ],
+)
+def test_only_the_package_given_by_m_is_the_command_line(monkeypatch, arguments, command, starts):
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(sys, "orig_argv", command.split())
+    assert _startup.is_starting() is starts
 
 
 def test_the_command_line_gets_every_name_on_first_use(monkeypatch):

@@ -73,6 +73,15 @@ def test_arguments_are_read_before_anything_large_is_imported(option, output):
     assert not imported & {"jax", "keras", "keras_initx.initializers", "numpy", "tensorflow", "torch"}
 
 
+@pytest.mark.parametrize("error", [ImportError("no h5py"), ValueError("Unable to import backend : mxnet")], ids=str)
+def test_what_keras_raises_when_it_is_imported_is_an_error(capsys, monkeypatch, error):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(_startup, "use_installed_backend", fail)
+    assert refused(capsys, "list").endswith(f"error: Keras cannot be imported: {error}\n")
+
+
 @pytest.mark.parametrize(("script", "starts"), [("/bin/initx", True), ("initx.exe", True), ("initx.py", False)])
 def test_the_installed_command_is_known_by_its_name(monkeypatch, script, starts):
     monkeypatch.setattr(sys, "argv", [script, "list"])
@@ -249,7 +258,13 @@ def test_show_takes_an_id_or_a_class(capsys, name):
 
 @pytest.mark.parametrize(
     ("name", "cls"),
-    [("kaiming_normal_", "HeNormal"), ("kaiming_uniform", "HeUniform"), ("xavier_uniform", "GlorotUniform")],
+    [
+        ("kaiming_normal_", "HeNormal"),
+        ("kaiming_uniform", "HeUniform"),
+        ("xavier_normal", "GlorotNormal"),
+        ("xavier_uniform", "GlorotUniform"),
+        ("trunc_normal_", "TruncatedNormal"),
+    ],
 )
 def test_show_knows_names_of_other_libraries(capsys, name, cls):
     assert figure(shown(capsys, name), "class").startswith(f"keras_initx.{cls}(")
@@ -308,6 +323,16 @@ def test_show_draws_a_bias_as_a_vector(capsys):
     text = shown(capsys, "relu_bias")
     assert figure(text, "shape") == "(384,)"
     assert "singular" not in text
+
+
+def test_singular_values_within_the_error_of_rounding_are_zero(capsys, tmp_path):
+    # By the longer side of the matrix.
+    kernel = np.diag([1.0, 1.0, 1e-14])[:, :3]
+    np.save(tmp_path / "kernel.npy", np.concatenate([kernel, np.zeros((97, 3))]))
+    config = json.dumps({"path": str(tmp_path / "kernel.npy")})
+    assert figure(shown(capsys, "pretrained", "--config", config, "--shape", "100,3"), "condition number") == "singular"
+    text = shown(capsys, "scaled(initializer=zeros, factor=1)", "--plot", str(tmp_path / "zeros.png"))
+    assert figure(text, "condition number") == "singular"
 
 
 @pytest.mark.parametrize("arguments", [["chrono_bias"], ["gru_update_bias"], ["gru_update_bias", "--shape", "2,384"]])
@@ -401,13 +426,47 @@ def test_show_plots_values_and_singular_values(capsys, tmp_path, arguments, axes
     assert path.read_text().count('id="axes_') == axes
 
 
-def test_a_histogram_without_the_zeros_shows_shares_of_all_entries(capsys, monkeypatch, tmp_path):
+@pytest.fixture
+def figures(monkeypatch):
+    """Return a list of the figures that are drawn, of which empty files are written."""
+
     def kept(drawn, path, **options):
-        figures.append(drawn)
+        found.append(drawn)
         Path(path).touch()
 
-    figures = []
+    found = []
     monkeypatch.setattr(Figure, "savefig", kept)
+    return found
+
+
+@pytest.mark.parametrize("count", [8, 9])
+def test_few_values_are_shown_as_bars_and_many_in_a_histogram(capsys, figures, tmp_path, count):
+    np.save(tmp_path / "bias.npy", np.repeat(np.arange(count), 2).astype("float32")[:-1])
+    config = json.dumps({"path": str(tmp_path / "bias.npy")})
+    shape = ["--shape", str(2 * count - 1)]
+    shown(capsys, "pretrained", "--config", config, *shape, "--plot", str(tmp_path / "plot.png"))
+    (axis,) = figures[0].axes
+    heights = np.array([bar.get_height() for bar in axis.patches]) * (2 * count - 1)
+    if count == 8:
+        assert heights.tolist() == [2, 2, 2, 2, 2, 2, 2, 1]
+        assert axis.get_title() == "Values"
+    else:
+        # One of 17 values is zero, twice.
+        assert (len(heights), heights.sum()) == (60, 15)
+        assert axis.get_title().startswith("Values other than zero (88.2% of all)\nmean 4.3, standard deviation 2.17")
+
+
+def test_singular_values_are_counted_from_one(capsys, figures, tmp_path):
+    text = shown(capsys, "orthogonal(singular_values=[5, 2])", "--shape", "3,2", "--plot", str(tmp_path / "plot.png"))
+    axis = figures[0].axes[1]
+    (line,) = axis.lines
+    np.testing.assert_allclose(line.get_xydata(), [[1, 5], [2, 2]], rtol=1e-6)
+    expected = "Singular values of the matrix of 3 by 2\nfrom 5 to 2, condition number: 2.5"
+    assert axis.get_title() == expected
+    assert figure(text, "condition number") == "2.5"
+
+
+def test_a_histogram_without_the_zeros_shows_shares_of_all_entries(capsys, figures, tmp_path):
     path = tmp_path / "plot.svg"
     text = shown(capsys, "sparse", "--shape", "40,8", "--plot", str(path))
     zeros = float(figure(text, "zeros").removesuffix("%")) / 100

@@ -1,6 +1,7 @@
 """The demo fails where a network does not come back."""
 
 import shutil
+import subprocess
 
 import keras
 import numpy as np
@@ -78,6 +79,37 @@ def test_a_network_that_cannot_be_loaded_fails_the_demo(demo, capsys):
     output = capsys.readouterr()
     assert "not loaded" in output.out
     assert "lstm.keras" in output.err
+
+
+@pytest.mark.parametrize("chosen", ["tensorflow", ""])
+def test_the_backend_that_trains_is_the_one_of_the_environment(monkeypatch, capsys, chosen):
+    def work(task, backend, folder):
+        tasks.append((task, backend))
+        return backend != "jax"
+
+    tasks = []
+    monkeypatch.setattr(_demo, "_work", work)
+    monkeypatch.setattr(_demo, "_outcome", lambda folder, network, backend: ("0.9", "ok (±0)"))
+    monkeypatch.setattr(_demo, "installed_backends", lambda: ["torch", "tensorflow", "jax"])
+    monkeypatch.setenv("KERAS_BACKEND", chosen)
+    # One backend that fails is enough.
+    assert _main.main(["demo"]) == 1
+    assert tasks[0] == ("train", chosen or "torch")
+    assert sorted(tasks[1:]) == [("load", "jax"), ("load", "tensorflow"), ("load", "torch")]
+    assert capsys.readouterr().out.count("not loaded") == len(_demo.NETWORKS)
+
+
+def test_a_process_that_is_killed_is_told_with_its_backend(monkeypatch, capsys, tmp_path):
+    def killed(command, env, **options):
+        environments.append((command[-2:], env["KERAS_BACKEND"], env["CUDA_VISIBLE_DEVICES"]))
+        return subprocess.CompletedProcess(command, -9, "", "Killed\n")
+
+    environments = []
+    monkeypatch.setattr(_demo.subprocess, "run", killed)
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    assert not _demo._work("load", "jax", tmp_path)
+    assert environments == [(["load", tmp_path], "jax", "")]
+    assert capsys.readouterr().err == "Could not load on jax:\nKilled\n"
 
 
 def test_training_that_fails_fails_the_demo(monkeypatch, capsys):

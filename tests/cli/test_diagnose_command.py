@@ -110,6 +110,7 @@ def test_files_are_written(data, capsys):
     assert json.loads(files["json"].read_text())["ok"] is True
     assert files["csv"].read_text().count("\n") == 4
     assert "No problem found." in files["html"].read_text()
+    assert f"<title>Diagnosis of {data / 'model.keras'}</title>" in files["html"].read_text()
     assert "<svg" in files["plot"].read_text()
 
 
@@ -138,6 +139,8 @@ FORM = "argument --threshold: a threshold must have the form vanishing=1e-4, wit
         (["--data", "text.csv"], "cannot read data: text.csv is not a .npy or .npz file of numeric arrays"),
         (["--data", "empty.npy"], "cannot read data: empty.npy is not a .npy or .npz file"),
         (["--data", "cut.npz"], "cannot read data: cut.npz is not a .npy or .npz file"),
+        (["--data", "half.npz"], "cannot read data: half.npz must contain only arrays of numbers"),
+        (["--data", "x.npy", "--labels", "words.npy"], "cannot read data: words.npy must contain only arrays of nu"),
         (["--data", "words.npy"], "cannot read data: words.npy must contain only arrays of numbers"),
         (["--data", "model.keras"], "cannot read data: model.keras must contain only arrays of numbers"),
         (
@@ -168,6 +171,7 @@ def test_what_cannot_be_used_is_an_error(data, capsys, monkeypatch, options, mes
     Path("empty.npy").write_bytes(b"")
     Path("cut.npz").write_bytes(b"PK\x03\x04 and no more")
     np.save("words.npy", np.array(["one", "two"]))
+    np.savez("half.npz", x=X, y=np.array(["one", "two"]))
     np.save("short.npy", Y[:-1])
     np.save("narrow.npy", X[:, :3])
     np.savez("two.npz", x=X, y=Y)

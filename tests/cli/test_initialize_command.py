@@ -36,14 +36,35 @@ def test_a_saved_model_is_drawn_anew(path, tmp_path, capsys):
     new, expected = keras.saving.load_model(out), keras.saving.load_model(path)
     keras_initx.initialize(expected, {"hidden/kernel": "initx.orthogonal", "logits/*": None}, seed=7)
     assert weights_digest(new) == weights_digest(expected)
-    printed = capsys.readouterr().out
+    assert (type(new.optimizer).__name__, new.loss) == ("Adam", "mse")
+    printed, errors = capsys.readouterr()
+    assert errors == ""
     assert "Orthogonal()" in printed
     assert f"Digest of the weights: {weights_digest(new)}. Saved to {out}." in printed
+
+
+def test_zero_is_a_seed(path, tmp_path, capsys):
+    out, page = tmp_path / "new.h5", tmp_path / "plan.html"
+    arguments = ["--seed", "0", "--out", str(out), "--html", str(page)]
+    assert _main.main(["initialize", str(path), *arguments]) == 0
+    expected = keras.saving.load_model(path)
+    keras_initx.initialize(expected, seed=0)
+    assert f"Digest of the weights: {weights_digest(expected)}. Saved to {out}." in capsys.readouterr().out
+    assert f"<title>Initialization of {path}</title>" in page.read_text()
 
 
 def test_rules_may_begin_with_a_space(path, capsys):
     assert _main.main(["initialize", str(path), "--rules", ' {"hidden/kernel": "zeros"}', "--dry-run"]) == 0
     assert "Zeros()" in capsys.readouterr().out
+
+
+def test_a_model_that_was_never_trained_keeps_how_it_is_compiled(tmp_path, capsys):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    model.compile("adam", "mse")
+    model.save(tmp_path / "model.keras")
+    assert _main.main(["initialize", str(tmp_path / "model.keras"), "--out", str(tmp_path / "new.keras")]) == 0
+    assert capsys.readouterr().err == ""
+    assert keras.saving.load_model(tmp_path / "new.keras").loss == "mse"
 
 
 def test_a_dry_run_saves_nothing(path, tmp_path, capsys):
@@ -81,6 +102,9 @@ def test_rules_may_be_an_argument_and_the_plan_a_page(path, tmp_path, capsys):
 
 def test_what_is_wrong_is_one_sentence(path, tmp_path, capsys):
     assert "either --out or --dry-run is required" in refused(capsys, path)
+    both = ["--out", tmp_path / "new.keras", "--dry-run"]
+    assert "either --out or --dry-run is required" in refused(capsys, path, *both)
+    assert not (tmp_path / "new.keras").exists()
     (tmp_path / "rules.json").write_text("{")
     assert "rules.json is not JSON" in refused(capsys, path, "--rules", tmp_path / "rules.json", "--dry-run")
     (tmp_path / "rules.json").write_text('{"kernel": "zeros"}')

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.once
         ("a(b=1,c=relu),d(e=[1,2]),f", ["a(b=1,c=relu)", "d(e=[1,2])", "f"]),
         ("a(b={c: 1, d: [2, 3]}),e", ["a(b={c: 1, d: [2, 3]})", "e"]),
         ("a(b='x),('),c", ["a(b='x),(')", "c"]),
+        ('a(b="x),("),c', ['a(b="x),(")', "c"]),
         ("a,,b,", ["a", "b"]),
         ("mine>Bernoulli,a(b=1", ["mine>Bernoulli", "a(b=1"]),
         (" ", []),

@@ -119,6 +119,7 @@ def test_the_initializers_of_a_comparison_suit_the_model(capsys, tmp_path, monke
             {"n": 6, "checks": 4, "monitor": "val_loss"},
         ),
         ("restarts --seed 5 --jobs 2 --batch-size 9", "random_restarts", {"seed": 5, "n_jobs": 2, "batch_size": 9}),
+        ("compare --seed 0 --jobs -1 --epochs 3", "compare_initializers", {"seed": 0, "n_jobs": -1, "epochs": 3}),
     ],
 )
 def test_options_reach_the_study(capsys, tmp_path, monkeypatch, command, function, expected):
@@ -130,6 +131,42 @@ def test_options_reach_the_study(capsys, tmp_path, monkeypatch, command, functio
     monkeypatch.setattr(studies, function, study)
     refused(capsys, *command.split(), "--model", "mlp", "--out", tmp_path / "out")
     assert {name: received[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "optimizer", "rate"), [((), "SGD", 0.01), (("--optimizer", "adam"), "Adam", 0.001)]
+)
+def test_the_optimizer_is_an_option(capsys, tmp_path, monkeypatch, options, optimizer, rate):
+    def study(build, initializers, data, **settings):
+        built.append(build("zeros"))
+        raise RuntimeError("that is enough")
+
+    built = []
+    monkeypatch.setattr(studies, "compare_initializers", study)
+    refused(capsys, "compare", "--model", "mlp", "--out", tmp_path / "out", *options)
+    assert type(built[0].optimizer).__name__ == optimizer
+    assert float(built[0].optimizer.learning_rate) == pytest.approx(rate)
+
+
+def test_a_network_that_does_not_suit_the_data_is_an_error(capsys, options):
+    assert "error: " in refused(capsys, *COMPARE, *options, "--model", "cnn")
+    assert not os.path.exists(options[-1])
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_interrupted_restarts_show_what_there_is(options, tmp_path, capsys, monkeypatch):
+    run, runs = _engine.run_trial, []
+
+    def interrupted(*arguments, **options):
+        if runs:
+            raise KeyboardInterrupt
+        runs.append(run(*arguments, **options))
+
+    monkeypatch.setattr(_engine, "run_trial", interrupted)
+    assert _main.main(["restarts", "--n", "2", "--checks", "0", *options]) == 130
+    assert "Interrupted; run the same command again to resume." in capsys.readouterr().err
+    assert not (tmp_path / "out" / "best.keras").exists()
+    assert (tmp_path / "out" / "table.txt").exists()
 
 
 @pytest.mark.usefixtures("blank_figures")

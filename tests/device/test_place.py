@@ -254,6 +254,7 @@ def test_an_inherited_precision_is_inherited_again(parent, own):
         parents[parent].fp32_precision = "ieee"
         assert matmul.fp32_precision == {"none": "ieee", "tf32": "tf32"}[own]
         assert torch.backends.fp32_precision == {"backends": "ieee", "backends.cudnn": "none"}[parent]
+        assert torch.backends.cudnn.fp32_precision == "ieee"  # which inherits too, where it has none of its own
     finally:
         for setting in settings:
             setting.fp32_precision = "none"

@@ -103,8 +103,12 @@ def test_extreme_frequencies_are_finite_and_right():
         (np.eye(3)[[0, 1, 1, 2]], [1, 2, 1]),
         (np.eye(2, dtype="int64"), [1, 1]),
         ([[0.25, 0.75], [0.5, 0.5]], [0.75, 1.25]),
+        ([[0.25, 0.75], [0.5, 0.50048828125]], [0.75, 1.25048828125]),
     ],
-    ids=["list", "column of integers", "floats", "booleans", "one-hot", "one-hot integers", "probabilities"],
+    ids=[
+        *("list", "column of integers", "floats", "booleans", "one-hot", "one-hot integers", "probabilities"),
+        "rounded probabilities",
+    ],
 )
 def test_labels_of_exclusive_classes(labels, frequencies):
     assert PriorBias.from_labels(labels) == PriorBias(frequencies)
@@ -184,6 +188,8 @@ def test_refuses_a_flag_that_is_none(make):
         ([-1, 0, 1], False, ValueError, r"be integers .* between -1 and 1"),
         ([0.5, 1], False, ValueError, r"be integers .* between 0\.5 and 1"),
         ([[1, 0], [1, 1]], False, ValueError, r"be integers .* use `multi_label=True`\. Received: .* \(2, 2\)"),
+        ([[0.25, 0.75], [0.5, 0.51]], False, ValueError, r"be integers .* labels of shape \(2, 2\) between 0\.25 and"),
+        ([[-0.5, 1.5], [0.5, 0.5]], False, ValueError, r"be integers .* labels of shape \(2, 2\) between -0\.5 and 1"),
         ([[[0], [1]]], False, ValueError, r"be integers .* labels of shape \(1, 2, 1\)"),
         ([0, 1], True, ValueError, r"have the shape \(n, classes\) and be between 0 and 1 .* shape \(2,\)"),
         ([[0, 2]], True, ValueError, r"have the shape \(n, classes\) and be between 0 and 1 .* between 0 and 2"),

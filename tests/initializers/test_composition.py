@@ -113,6 +113,31 @@ def test_scaled_passes_on_what_it_wraps_refuses():
 
 @pytest.mark.once
 @pytest.mark.parametrize(
+    ("inner", "shape", "message"),
+    [
+        ("identity", (3,), r"have 2 dimensions\. Received: shape=\(3,\)"),
+        ("identity", (3, 3, 3), r"have 2 dimensions\. Received: shape=\(3, 3, 3\)"),
+        (keras.initializers.Constant([1, 2, 3]), (3, 4), r"that a value of shape \(3,\) fills\. .* shape=\(3, 4\)"),
+        # They would be broadcast to another shape.
+        (keras.initializers.Constant([1, 2, 3]), (), r"that a value of shape \(3,\) fills\. Received: shape=\(\)"),
+        (keras.initializers.Constant([[1, 2, 3]]), (3,), r"that a value of shape \(1, 3\) fills\. .* shape=\(3,\)"),
+    ],
+)
+def test_what_one_of_keras_cannot_fill_is_refused_before_another_draws(inner, shape, message):
+    generator = keras.random.SeedGenerator(3)
+    stacked = Concatenated([RandomNormal(seed=generator), inner], axis=0) if shape else Scaled(inner, 2)
+    with pytest.raises(ValueError, match=rf"`shape` must (be one )?{message}"):
+        stacked(shape and (2 * shape[0], *shape[1:]))
+    assert to_numpy(generator.state.value).tolist() == [3, 0]
+
+
+def test_a_constant_fills_what_it_is_broadcast_to():
+    rows = Scaled(keras.initializers.Constant([1, 2, 3]), 2)
+    assert to_numpy(rows((2, 3))).tolist() == [[2, 4, 6]] * 2
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         ((None, 1), TypeError, r"`initializer` must be an initializer, its string id or its config\. Received: init"),

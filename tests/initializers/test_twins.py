@@ -230,8 +230,14 @@ def test_shared_constants_are_nobodys_twins(build):
     build(keras_initx.Scaled("zeros", 2))
 
 
-def test_shapes_that_differ_are_nobodys_twins():
-    Parts(keras_initx.HeNormal(), units=(4, 5)).build((None, 4))
+@pytest.mark.parametrize("seed", [None, *SEEDS], ids=["none", "integer", "generator"])
+def test_shapes_that_differ_are_nobodys_twins(seed):
+    initializer = keras_initx.HeNormal(seed=seed)
+    Parts(initializer, units=(4, 5)).build((None, 4))
+    of_copies = Parts(None, units=())
+    for units in (4, 5):
+        of_copies.parts.append(layers.Dense(units, kernel_initializer=initializer.clone()))
+    of_copies.build((None, 4))
 
 
 def time_distributed(first, second):

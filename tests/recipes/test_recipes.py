@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 from modes import needs_axes, to_numpy
 
-from keras_initx import initialize, recipes
+from keras_initx import (
+    LSTMForgetBias,
+    Orthogonal,
+    RandomNormal,
+    RandomUniform,
+    Scaled,
+    TruncatedNormal,
+    VarianceScaling,
+    initialize,
+    recipes,
+)
 from keras_initx.recipes._fit import Recipe
 from keras_initx.structure._weights import find_weights
 
@@ -66,6 +76,27 @@ def vision():
     x = layers.MultiHeadAttention(2, 16, name="mha")(x, x)
     mlp = [keras.Input((16, WIDTH)), layers.Dense(64, name="dense"), layers.Dense(WIDTH, name="dense_1")]
     x = keras.Sequential(mlp, name="mlp")(x)
+    return keras.Model(patches, layers.Dense(5, name="predictions")(x))
+
+
+class Positions(layers.Layer):
+    """Weights beside the kernels of a vision transformer, with the names of KerasHub."""
+
+    def build(self, shape):
+        self.token = self.add_weight((1, 1, shape[-1]), name="class_token")
+        self.position_embedding = layers.Embedding(shape[1], shape[-1], name="position_embedding")
+        self.position_embedding.build()
+
+    def call(self, x):
+        return x + self.token
+
+
+def with_a_class_token():
+    patches = keras.Input((8, 8, 3))
+    x = layers.Conv2D(WIDTH, 2, 2, name="patch_embedding")(patches)
+    x = Positions(name="positions")(layers.Reshape((16, WIDTH))(x))
+    x = layers.MultiHeadAttention(2, 16, name="mha")(x, x)
+    x = keras.Sequential([keras.Input((16, WIDTH)), layers.Dense(WIDTH, name="dense")], name="mlp")(x)
     return keras.Model(patches, layers.Dense(5, name="predictions")(x))
 
 
@@ -271,6 +302,148 @@ def test_weights_have_the_sizes_of_the_source(row):
         assert mean(found, end) == pytest.approx(std, rel=tolerance, abs=0), end
 
 
+GLOROT = VarianceScaling(mode="fan_avg", distribution="untruncated_normal")
+HE_OUT = VarianceScaling(2.0, "fan_out", "truncated_normal")
+TOKENS = VarianceScaling(1.0, "fan_out", "untruncated_normal")
+PATCHES = VarianceScaling(1 / 3, "fan_in", "uniform")
+ENDS = (
+    *("*/value/kernel", "*/attention_output/kernel"),
+    *("*/feedforward_intermediate_dense/kernel", "*/feedforward_output_dense/kernel"),
+)
+
+
+def ends(factor, decoder_factor=None):
+    """Return the rules for the kernels that T-Fixup and DeepNorm scale."""
+    of_decoder = {f"*decoder{end}": Scaled(GLOROT, decoder_factor) for end in ENDS if decoder_factor}
+    return {**of_decoder, **{end: Scaled(GLOROT, factor) for end in ENDS}}
+
+
+# The whole rules: their order, which decides where two of them match, and distributions of equal deviation.
+RULES = {
+    "gpt2": (
+        lambda: recipes.gpt2(8),
+        {
+            "*/attention_output/kernel": RandomNormal(stddev=0.005),
+            "*/feedforward_output_dense/kernel": RandomNormal(stddev=0.005),
+            "*kernel": RandomNormal(stddev=0.02),
+            "*position_embedding/*": RandomNormal(stddev=0.01),
+            "*embeddings": RandomNormal(stddev=0.02),
+            "*bias": "zeros",
+        },
+    ),
+    "t_fixup": (
+        lambda: recipes.t_fixup((16, 9)),
+        {
+            **ends(0.335, 1 / 3),
+            "*kernel": GLOROT,
+            "*decoder*token_embedding/embeddings": Scaled(TOKENS, 1 / 3),
+            "*token_embedding/embeddings": Scaled(TOKENS, 144**-0.25),
+            "*bias": "zeros",
+        },
+    ),
+    "t_fixup of a decoder": (
+        lambda: recipes.t_fixup(9, part="decoder"),
+        {
+            **ends(1 / 3),
+            "*kernel": GLOROT,
+            "*token_embedding/embeddings": Scaled(TOKENS, 1 / 3),
+            "*bias": "zeros",
+        },
+    ),
+    "deepnorm": (lambda: recipes.deepnorm(2), {**ends(0.5), "*/query/kernel": GLOROT, "*/key/kernel": GLOROT}),
+    "fixup": (
+        lambda: recipes.fixup(16, depth=3),
+        {
+            "*_block*_3_conv/kernel": "zeros",
+            "*_block*_1_conv/kernel": Scaled(HE_OUT, 0.5),
+            "*_block*_2_conv/kernel": Scaled(HE_OUT, 0.5),
+            "*_block*_conv/kernel": HE_OUT,
+            "*predictions/kernel": "zeros",
+            "*kernel": "initx.he_normal",
+            "*bias": "zeros",
+        },
+    ),
+    "vit_timm": (
+        lambda: recipes.vit_timm(with_a_class_token()),
+        {
+            "*patch_embedding/kernel": PATCHES,
+            "*kernel": RandomNormal(stddev=0.02),
+            "*position_embedding/*": RandomNormal(stddev=0.02),
+            "*class_token": RandomNormal(stddev=1e-6),
+            "patch_embedding/bias": RandomUniform(-(12**-0.5), 12**-0.5),
+            "*bias": "zeros",
+        },
+    ),
+    "vit_jax": (
+        lambda: recipes.vit_jax(with_a_class_token()),
+        {
+            "*predictions/kernel": "zeros",
+            "*patch_embedding/kernel": "initx.lecun_normal",
+            "*kernel": "initx.glorot_uniform",
+            "*position_embedding/*": RandomNormal(stddev=0.02),
+            "*class_token": "zeros",
+            "*mlp/*bias": RandomNormal(stddev=1e-6),
+            "*bias": "zeros",
+        },
+    ),
+    "gemma": (
+        lambda: recipes.gemma(gemma()),
+        dict.fromkeys(("*decoder_block_*kernel", "*token_embedding/embeddings"), RandomNormal(stddev=0.01)),
+    ),
+    "t5": (
+        lambda: recipes.t5(t5()),
+        {
+            "*query_projector/kernel": RandomNormal(stddev=384**-0.5),
+            "*self_attention/embeddings": RandomNormal(stddev=32**-0.5),
+            "*reverse_embeddings": RandomNormal(stddev=32**-0.5),
+            "*token_embedding/embeddings": RandomNormal(stddev=1.0),
+            "*kernel": VarianceScaling(1.0, "fan_in", "untruncated_normal"),
+        },
+    ),
+    "efficientnet": (
+        lambda: recipes.efficientnet(mobilenet()),
+        {
+            "head/kernel": VarianceScaling(1 / 3, "fan_out", "uniform"),
+            "*kernel": VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+            "*bias": "zeros",
+        },
+    ),
+    "mobilenet": (
+        lambda: recipes.mobilenet(mobilenet()),
+        {"*kernel": TruncatedNormal(stddev=0.07916630959698986), "*bias": "zeros"},
+    ),
+    "spectral": (
+        lambda: recipes.spectral(wide(32)),
+        {
+            "first/kernel": Orthogonal(2.0),
+            "second/kernel": Orthogonal(1.0),
+            "last/kernel": Orthogonal(math.sqrt(3 / 32)),
+            "*bias": "zeros",
+        },
+    ),
+    "orthogonal_rnn": (
+        lambda: recipes.orthogonal_rnn(recurrent(layers.LSTM)),
+        {
+            "*lstm_cell*/recurrent_kernel": Orthogonal(blocks=4),
+            "*lstm_cell*/bias": LSTMForgetBias(1.0),
+            "*_cell*/kernel": "initx.glorot_uniform",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("row", RULES)
+def test_the_rules_of_a_recipe_and_their_order(row):
+    recipe, expected = RULES[row]
+    found = [(pattern, as_text(value)) for pattern, value in recipe().items()]
+    assert found == [(pattern, as_text(value)) for pattern, value in expected.items()]
+
+
+def as_text(initializer):
+    """Return an initializer without its seed, and its numbers without an error of rounding."""
+    return re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.12g}", repr(initializer))
+
+
 def test_each_recipe_has_a_row_here_and_on_the_page():
     functions = {name: value for name, value in vars(recipes).items() if inspect.isfunction(value)}
     names = {name for name, function in functions.items() if function.__annotations__["return"] is Recipe}
@@ -467,6 +640,41 @@ def test_networks_with_the_activations_of_the_authors_are_taken(recipe, model):
     assert "*kernel" in recipe(model())
 
 
+def test_blocks_of_another_network_than_efficientnet_are_none_of_its():
+    with pytest.raises(ValueError, match=r"use `mobilenet`, or"):
+        recipes.efficientnet(activated("relu6", "block_1_depthwise"))
+    unlimited = activated(layers.ReLU())
+    assert "*kernel" in recipes.efficientnet(unlimited)
+
+
+@pytest.mark.parametrize(("filters", "groups"), [(8, 2), (1, 1)])
+def test_a_convolution_with_several_channels_in_a_group_is_not_depthwise(filters, groups):
+    parts = [layers.Conv2D(filters, 3, groups=groups), layers.LayerNormalization()]
+    with pytest.raises(ValueError, match="without depthwise convolutions"):
+        recipes.convnext(keras.Sequential([keras.Input((8, 8, 4)), *parts]))
+
+
+def test_a_depth_that_is_given_is_that_of_the_rules():
+    model = residual(normalized=False)
+    rules = recipes.fixup(model, depth=2)
+    assert rules["*_block*_2_conv/kernel"] == "zeros"
+    assert rules["*_block*_1_conv/kernel"].factor == 4**-0.5
+    with pytest.raises(TypeError, match="`strict`"):
+        recipes.fixup(model, strict=1)
+
+
+def test_a_transformer_with_one_of_its_projections_is_not_started_at_zero_in_part():
+    tokens = keras.Input((6, WIDTH))
+    attended = layers.MultiHeadAttention(2, 16, name="attention")(tokens, tokens)
+    with pytest.raises(ValueError, match=r"`model` must have branches .* with 'attention/query/kernel'"):
+        recipes.zero_residual(keras.Model(tokens, layers.Add()([tokens, attended])))
+
+
+def test_only_one_or_two_numbers_of_blocks_are_taken():
+    with pytest.raises(TypeError, match=r"`layers` must be a positive integer. Received: layers=\(1, 2, 3\)"):
+        recipes.deepnorm((1, 2, 3))
+
+
 def test_mup_follows_its_table():
     table = recipes.mup(wide(64), wide(16))
     found = {weight.path: (weight.role, weight.std, weight.adam, weight.sgd) for weight in table.weights}
@@ -524,6 +732,7 @@ def test_widths_may_be_an_array_of_numpy():
 
 
 def of_depth(depth, shared):
+    keras.utils.set_random_seed(depth)
     hidden = [layers.Dense(4, name=f"{depth}_{place}") for place in range(depth)]
     model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(3, name="last" if shared else f"last_{depth}")])
     model.compile("sgd", "mse")
@@ -535,8 +744,43 @@ def test_models_of_several_depths_are_compared_by_the_names_of_their_layers():
     found = recipes.coordinate_check(lambda depth: of_depth(depth, True), [1, 2, 4], x, x[:, :3], steps=1)
     assert found.layers == ["last"]
     assert found.sizes.shape == (2, 1, 3)
+    outputs = np.sqrt(np.mean(to_numpy(of_depth(2, True)(x)) ** 2))
+    np.testing.assert_allclose(found.sizes[0, 0, 1], outputs, rtol=1e-5)
     with pytest.raises(ValueError, match=r"`build` must return models with the same number of layers, or with layers"):
         recipes.coordinate_check(lambda depth: of_depth(depth, False), [1, 2], x, x[:, :3], steps=1)
+
+
+def test_layers_that_only_the_last_model_lacks_are_left_out():
+    def build(width):
+        return of_depth(1 if width == 4 else 2, True)
+
+    x = X.astype("float32")
+    found = recipes.coordinate_check(build, [2, 3, 4], x, x[:, :3], steps=1)
+    assert (found.layers, found.sizes.shape) == (["last"], (2, 1, 3))
+
+
+def test_a_step_of_the_coordinate_check_is_one_update_with_the_whole_batch():
+    models = []
+
+    def build(width):
+        models.append(wide(width, "ones"))
+        models[-1].compile(keras.optimizers.SGD(1e-9), "mse")
+        return models[-1]
+
+    x = np.ones((40, 8), "float32")
+    recipes.coordinate_check(build, [2, 4], x, x[:, :3], steps=2)
+    assert [int(model.optimizer.iterations) for model in models] == [2, 2]
+
+
+def test_the_coordinate_check_is_drawn(constant, tmp_path):
+    pytest.importorskip("matplotlib")
+    axes = constant.plot(tmp_path / "check.png").axes
+    assert (tmp_path / "check.png").stat().st_size > 10_000
+    assert [axis.get_title() for axis in axes] == ["before training", "after step 1"]
+    for axis, sizes in zip(axes, constant.sizes, strict=True):
+        assert [line.get_label() for line in axis.lines] == constant.layers
+        np.testing.assert_array_equal([line.get_ydata() for line in axis.lines], sizes)
+        np.testing.assert_array_equal([line.get_xdata() for line in axis.lines], [constant.widths] * 3)
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,71 @@ def test_a_base_that_does_not_fit_is_refused(model, base, message):
         recipes.mup(model, base)
 
 
+def blocks(width, encoders, decoders):
+    """Return a network with two kinds of blocks."""
+    kinds = {"encoder": encoders, "decoder": decoders}
+    parts = [
+        layers.Dense(width, name=f"{kind}_{place}_dense") for kind, count in kinds.items() for place in range(count)
+    ]
+    return keras.Sequential([keras.Input((8,)), *parts, layers.Dense(3, name="last")])
+
+
+def test_a_depth_that_is_not_that_of_all_blocks_is_refused():
+    assert recipes.mup(blocks(16, 4, 2), blocks(8, 2, 1)).depth == 2
+    with pytest.raises(ValueError, match="or those of fewer blocks"):
+        recipes.mup(blocks(16, 4, 3), blocks(8, 2, 1))
+
+
+def test_blocks_whose_first_and_last_agree_may_still_differ():
+    with pytest.raises(ValueError, match=r"blocks of one shape.*'dense/kernel' .* and 'dense_3/kernel'"):
+        recipes.mup(stack(8, 8, 8, 8, 8), stack(8, 4, 8, 8))
+
+
+def test_a_weight_that_is_a_matrix_in_one_model_only_is_refused():
+    message = r"of the same rank as `model`. Received: 'mix/kernel' of shape \(8, 2, 4\) and \(8, 16\)"
+    base = layers.EinsumDense("ab,bcd->acd", (2, 4), name="mix")
+    with pytest.raises(ValueError, match=message):
+        recipes.mup(
+            keras.Sequential([keras.Input((8,)), layers.Dense(16, use_bias=False, name="mix")]),
+            keras.Sequential([keras.Input((8,)), base]),
+        )
+
+
+class Late(layers.Layer):
+    """A layer that makes its own weight after those of a layer within it."""
+
+    def __init__(self, units):
+        super().__init__(name="late")
+        self.inner = layers.Dense(units, use_bias=False, name="inner")
+
+    def build(self, shape):
+        self.inner.build(shape)
+        self.scale = self.add_weight((self.inner.units,), name="scale")
+
+    def call(self, x):
+        return self.inner(x) * self.scale
+
+
+def test_factors_are_in_the_order_of_the_trainable_variables_and_only_of_them():
+    def network(width):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(width, name="frozen"), Late(width)])
+        model.layers[0].trainable = False
+        return model
+
+    model = network(32)
+    table = recipes.mup(model, network(16))
+    assert [weight.shape for weight in table.weights] == [tuple(v.shape) for v in model.trainable_variables]
+    assert sorted(weight.path for weight in table.weights) == ["late/inner/kernel", "late/scale"]
+    expected = {"late/inner/kernel": ("hidden", 0.5), "late/scale": ("vector", 1)}
+    assert {weight.path: (weight.role, weight.adam) for weight in table.weights} == expected
+
+
+def test_a_table_of_equal_models_says_nothing_about_ties_and_depths():
+    text = str(recipes.mup(stack(8), stack(8)))
+    assert "tied" not in text
+    assert "Divide" not in text
+
+
 def test_a_larger_vocabulary_is_no_larger_width():
     def network(words, width):
         stack = [layers.Embedding(words, width, name="words"), layers.Dense(width, name="hidden")]

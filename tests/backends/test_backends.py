@@ -1,0 +1,81 @@
+"""What a backend tells of memory, parameters and generators, as the functions of the package show it."""
+
+import random
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from modes import BACKEND, needs_keras, to_numpy
+
+import keras_initx
+
+only_torch = pytest.mark.skipif(BACKEND != "torch", reason="arrays share the memory of weights of torch only")
+
+
+def chain(size, count=3):
+    """Return a model of kernels of this size, each of which is filled with its number."""
+    kernels = [keras.initializers.Constant(number) for number in range(count)]
+    dense = [layers.Dense(size, use_bias=False, kernel_initializer=kernel) for kernel in kernels]
+    return keras.Sequential([keras.Input((size,)), *dense])
+
+
+def means(model):
+    return [float(to_numpy(weight).mean()) for weight in model.weights]
+
+
+@only_torch
+def test_an_array_that_is_read_backward_from_behind_the_weights_is_as_it_was():
+    import torch
+
+    model = chain(2)
+    values = [weight.value.detach() for weight in model.weights]
+    whole = torch.stack([*values, torch.full((2, 2), 7.0)])
+    for weight, part in zip(model.weights, whole, strict=False):
+        weight.value.data = part
+    rules = {"dense/kernel": ("whole", 0), "dense_1/kernel": ("whole", 3), "dense_2/kernel": ("whole", 2)}
+    keras_initx.load_pretrained(model, {"whole": whole.numpy()[::-1]}, rules, layout="keras")
+    assert means(model) == [7, 0, 1]
+
+
+@only_torch
+@pytest.mark.parametrize("as_source", [lambda value: value, lambda value: value.numpy()], ids=["tensor", "array"])
+def test_weights_of_one_number_change_places(as_source):
+    model = chain(1, 2)
+    source = {name: as_source(weight.value.detach()) for name, weight in zip("ab", model.weights, strict=True)}
+    keras_initx.load_pretrained(model, source, {"dense/kernel": "b", "dense_1/kernel": "a"}, layout="keras")
+    assert means(model) == [1, 0]
+
+
+@only_torch
+def test_a_layer_may_have_a_parameter_of_torch_beside_its_weights():
+    import torch
+
+    class Both(layers.Dense):
+        def build(self, shape):
+            super().build(shape)
+            self.scale = torch.nn.Parameter(torch.ones(3))
+
+    model = keras.Sequential([keras.Input((4,)), Both(3, name="both")])
+    plan = keras_initx.initialize(model, {"both/kernel": "ones", "*": "zeros"}, seed=0)
+    assert [weight.path for weight in plan.weights] == ["both/kernel", "both/bias"]
+    assert to_numpy(model.weights[0]).sum() == 12
+
+
+class Noise(layers.Layer):
+    def call(self, x):
+        return x + keras.random.normal((3,))
+
+
+@pytest.mark.once
+@needs_keras("3.13", "sets the seed of the generator that layers share")
+def test_the_generator_of_keras_is_made_after_a_diagnosis_as_without_one():
+    def drawn(*, diagnosed):
+        model = keras.Sequential([keras.Input((3,)), Noise()])
+        keras.utils.set_random_seed(0)
+        if diagnosed:
+            keras_initx.diagnose(model, np.ones((2, 3)))
+        # To make it, Keras draws a seed from Python's generator.
+        return to_numpy(keras.random.normal((2,))).tolist(), random.random()
+
+    assert drawn(diagnosed=True) == drawn(diagnosed=False)
