@@ -103,3 +103,5 @@ def test_without_undoing_no_former_value_is_kept(monkeypatch):
     monkeypatch.setattr(type(backend), "snapshot", None)
     assert not keras_initx.initialize(trained(), seed=1, atomic=False).left
     assert load_pretrained(trained(), STATE, layout="keras", atomic=False).left  # one bias is not in the source
+    assert not keras_initx.shrink_and_perturb(trained(), seed=1, atomic=False).left
+    assert keras_initx.reset_dormant(trained(), X, threshold=0.9, seed=1, atomic=False).share
