@@ -125,11 +125,13 @@ def test_the_score_is_relative_to_the_mean_of_the_layer():
     assert found == [1, 2, 3]
 
 
-def test_moments_of_what_is_reset_start_anew():
+@pytest.mark.parametrize("scaled", [False, pytest.param(True, marks=pytest.mark.once)])
+def test_moments_of_what_is_reset_start_anew(scaled):
     model = drawn(dense)
     kill(model.get_layer("first"))
     kill(model.get_layer("second"), [])
-    model.compile(keras.optimizers.Adam(1e-4), "mse")
+    adam = keras.optimizers.Adam(1e-4)
+    model.compile(keras.optimizers.LossScaleOptimizer(adam, 8.0) if scaled else adam, "mse")
     model.fit(X, np.ones((64, 3)), verbose=0)
     moments = [variable for variable in model.optimizer.variables if len(variable.shape)]
     for moment in moments:
@@ -142,7 +144,7 @@ def test_moments_of_what_is_reset_start_anew():
         if "second_kernel" in moment.path:
             expected[DEAD] = 0
         np.testing.assert_array_equal(to_numpy(moment), expected, err_msg=moment.path)
-    assert int(model.optimizer.iterations) == 2
+    assert int(adam.iterations) == 2
 
 
 @pytest.mark.once

@@ -416,10 +416,10 @@ def test_a_recurrent_layer_needs_both_biases():
     both = dict(state)
     del state["lstm.bias_hh_l0"]
     before = arrays(model)
-    message = "no array .*'lstm.bias_ih_l0' and 'lstm.bias_hh_l0'"
+    message = r"no array .*'lstm.bias_ih_l0' and 'lstm.bias_hh_l0'"
     with pytest.raises(ValueError, match=message):
         load_pretrained(model, state, {"lstm": "lstm"}, layout="torch")
-    with pytest.raises(ValueError, match="'lstm/lstm_cell/bias' .*: cannot cast int64 to float32"):
+    with pytest.raises(ValueError, match=r"'lstm/lstm_cell/bias' .*: cannot cast int64 to float32"):
         load_pretrained(model, {**both, "lstm.bias_hh_l0": np.arange(12)}, layout="torch")
     for name in ("lstm.bias_ih_l0", "summed"):
         with pytest.raises(ValueError, match=r"the shape \(8,\) is not that of a part of the weight"):
@@ -450,6 +450,10 @@ def test_the_mean_extends_no_matrix_of_an_einsum_layer():
     model = built((3, 6), layers.EinsumDense("abc,cde->abde", (None, 2, 2), name="layer"))
     with pytest.raises(ValueError, match=r"the shape \(4, 5\) is not that of a part of the weight"):
         load_pretrained(model, {"w": normal(4, 5)}, {"layer/kernel": ("w", "mean")}, layout="torch")
+    model, array = built((4,), layers.Dense(6, name="dense")), normal(5, 4)
+    plan = load_pretrained(model, {"w": array}, {"dense/kernel": ("w", "mean")}, layout="torch")
+    assert row(plan, "dense/kernel").change == "transposed, the rest is the mean"
+    np.testing.assert_allclose(arrays(model)["dense/kernel"][:, 5], array.mean(axis=0), rtol=1e-5)
 
 
 def test_what_a_function_returns_is_not_kept():
@@ -749,7 +753,7 @@ def test_wrong_sources(source, error, message):
 
 @pytest.mark.once
 def test_a_model_without_weights_is_refused():
-    with pytest.raises(ValueError, match="`model` must be built.*model='empty' without weights"):
+    with pytest.raises(ValueError, match=r"`model` must be built.*model='empty' without weights"):
         load_pretrained(keras.Sequential([layers.Dense(2)], name="empty"), STATE, layout="torch")
 
 
