@@ -4,7 +4,9 @@ import functools
 import re
 import shutil
 import weakref
+import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -755,6 +757,24 @@ def test_wrong_sources(source, error, message):
 def test_a_model_without_weights_is_refused():
     with pytest.raises(ValueError, match=r"`model` must be built.*model='empty' without weights"):
         load_pretrained(keras.Sequential([layers.Dense(2)], name="empty"), STATE, layout="torch")
+
+
+@pytest.mark.once
+def test_files_with_other_endings_members_and_versions(tmp_path):
+    kernel, bias = normal(4, 4), np.zeros(4)
+    with zipfile.ZipFile(tmp_path / "A.NPZ", "w") as archive:
+        for name, array, version in (("w", kernel, (2, 0)), ("b", bias, (3, 0))):
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, array, version)
+        archive.writestr("readme.txt", "no array")
+    with h5py.File(tmp_path / "A.HDF5", "w") as file:
+        file["w"], file["b"], file["nothing"] = kernel, bias, h5py.Empty("f4")
+        file.create_group("group")
+    for name in ("A.NPZ", "A.HDF5"):
+        model = network()
+        plan = load_pretrained(model, tmp_path / name, {"hidden/kernel": "w", "hidden/bias": "b"}, layout="torch")
+        np.testing.assert_array_equal(arrays(model)["hidden/kernel"], kernel.T)
+        assert plan.unused == {}
 
 
 @pytest.mark.once
