@@ -946,13 +946,13 @@ def gan(optimizers):
         used = part.optimizer
     else:
         used = keras.optimizers.Adam()
-        model.others = [used] if optimizers == "in a list" else {"part": used}
+        model.others = {"in a list": [used], "in a tuple": (used,), "in a dict": {"part": used}}[optimizers]
     used.apply([keras.ops.ones(weight.shape) for weight in part.trainable_variables], part.trainable_variables)
     return model, used
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("optimizers", ["in a list", "in a dict", "of a part"])
+@pytest.mark.parametrize("optimizers", ["in a list", "in a tuple", "in a dict", "of a part"])
 def test_all_optimizers_of_a_model_are_reset(optimizers):
     model, used = gan(optimizers)
     assert int(used.iterations) == 1

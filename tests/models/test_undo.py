@@ -120,8 +120,9 @@ def test_a_kernel_that_changes_twice_is_as_before():
 
 
 def test_an_error_before_the_first_new_value_has_no_note():
+    model = trained()
     with assignments({1}), pytest.raises(KeyboardInterrupt) as caught:
-        keras_initx.initialize(trained(), seed=1, atomic=False)
+        keras_initx.initialize(model, seed=1, atomic=False)
     assert not hasattr(caught.value, "__notes__")
 
 
