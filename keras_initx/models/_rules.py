@@ -1,5 +1,6 @@
 """Rules from patterns, layer types and functions to initializers, which are bound to one weight."""
 
+import contextlib
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -242,6 +243,10 @@ def description(initializer: Callable[..., Any]) -> str:
 
 
 def _argument_text(value: Any) -> str:
+    # In the config of Keras' or a user's initializer, an array is such a dict.
+    if isinstance(value, Mapping) and "class_name" in value:
+        with contextlib.suppress(Exception):  # of a class that is not registered
+            value = keras.saving.deserialize_keras_object(value)
     if isinstance(value, list | tuple):
         items = [_argument_text(item) for item in value]
         return f"[{', '.join(items)}]"

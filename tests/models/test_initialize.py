@@ -2,6 +2,8 @@
 
 import random
 import re
+import time
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ from modes import BACKEND, needs_axes, to_numpy
 
 import keras_initx
 from keras_initx import initialize, seeds
-from keras_initx.models import weights_digest
+from keras_initx.models import InitializationPlan, WeightPlan, weights_digest
 from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
@@ -473,6 +475,7 @@ def test_the_first_rule_that_matches_decides():
     ("rules", "error", "message"),
     [
         ({"hiden/kernel": "zeros"}, ValueError, r"Received: 'hiden/kernel', which matches none.*'hidden/kernel'"),
+        ({"xyz": "zeros"}, ValueError, r"which matches none; an existing path is 'conv/kernel'"),
         ({layers.LSTM: "zeros"}, ValueError, r"Each of `rules` must match a weight"),
         ({lambda weight: False: "zeros"}, ValueError, r"Each of `rules` must match a weight"),
         ({"*": keras_initx.HeNormal(seed=1)}, ValueError, r"`rules` must have initializers without seeds"),
@@ -580,6 +583,8 @@ def test_a_dry_run_changes_nothing():
         ({"seed": -1}, ValueError, r"`seed` must be an integer in \[0, 2\*\*32\). Received: seed=-1"),
         ({"seed": 1.5}, TypeError, "`seed` must be an integer"),
         ({"dry_run": "yes"}, TypeError, "`dry_run` must be True or False"),
+        ({"reset": 0}, TypeError, "`reset` must be True or False"),
+        ({"atomic": None}, TypeError, "`atomic` must be True or False"),
     ],
 )
 def test_wrong_arguments(arguments, error, message):
@@ -670,6 +675,140 @@ def test_the_plan_is_a_table(monkeypatch):
     assert lines[2].startswith("conv/kernel")
     assert lines[-1].startswith("12 of 12 weights drawn in ")
     assert repr(plan).startswith("<InitializationPlan: 12 of 12 weights drawn")
+
+
+@pytest.mark.once
+def test_the_plan_has_each_weight_as_it_is(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="hidden"), Counting(name="counting")])
+    rules = {"hidden/kernel": "he_normal", "hidden/bias": None}
+    seed = seeds(0)("hidden/kernel")
+    expected = [
+        WeightPlan("hidden/kernel", (4, 3), "float32", 48, "HeNormal()", "", 4, 3, pytest.approx(0.5**0.5), seed),
+        WeightPlan("hidden/bias", (3,), "float32", 12, None, "by rule"),
+        WeightPlan("counting/count", (), "int32", 4, None, "int32"),
+    ]
+    plan = initialize(model, rules, seed=0, dry_run=True)
+    assert plan.weights == expected
+    assert (plan.seed, plan.dry_run, plan.left) == (0, True, plan.weights[1:])
+    lines = [" ".join(line.split()) for line in str(plan).splitlines()]
+    assert lines[0] == "weight shape initializer fan in fan out std expected seed size"
+    assert lines[2:] == [
+        f"hidden/kernel (4, 3) HeNormal() 4 3 0.71 {seed} 48 B",
+        "hidden/bias (3,) (by rule) 12 B",
+        "counting/count () (int32) 4 B",
+        "",
+        "1 of 3 weights to be drawn, 2 left unchanged; 64 B; seed 0.",
+    ]
+    begin = time.perf_counter()
+    plan = initialize(model, rules, seed=0)
+    assert 0 < plan.weights[0].seconds <= time.perf_counter() - begin
+    assert not plan.dry_run
+    std = pytest.approx(arrays(model)["hidden/kernel"].std(), rel=1e-5)
+    expected[0] = replace(expected[0], std=std, seconds=plan.weights[0].seconds)
+    assert plan.weights == expected
+
+
+@pytest.mark.once
+def test_the_summary_has_sums_and_units():
+    def summary(*sizes):
+        rows = [WeightPlan("a", (1,), "float32", size, "Ones()", seconds=2.0) for size in sizes]
+        rows.append(WeightPlan("b", (1,), "float32", 0, None, "by rule"))
+        return repr(InitializationPlan(rows, 7, dry_run=False))
+
+    begin = "<InitializationPlan: 2 of 3 weights drawn in 4 s, 1 left unchanged; "
+    assert summary(499, 500) == begin + "999 B; seed 7>"
+    assert summary(500, 500) == begin + "1 kB; seed 7>"
+    assert summary(10**6, 234_500) == begin + "1.23 MB; seed 7>"
+    assert summary(10**9, 10**9) == begin + "2 GB; seed 7>"
+
+
+class Adapted(Counting):
+    """Learns from data what it has, without being a layer of Keras that does."""
+
+    def build(self, shape):
+        self.size = self.add_weight(shape=(), initializer="ones", name="size")
+
+    def adapt(self, data):
+        pass
+
+
+@pytest.mark.once
+def test_what_a_users_layer_learns_from_data_is_left():
+    model = keras.Sequential([keras.Input((3,)), Adapted(name="adapted"), layers.Dense(2)])
+    assert row(initialize(model, seed=0), "adapted/size").reason == "adapted to data"
+
+
+@pytest.mark.once
+def test_a_rule_may_set_a_weight_of_integers():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2), Counting(name="counting")])
+    model.layers[-1].count.assign(5)
+    initialize(model, {"counting/count": "zeros"}, seed=0)
+    assert arrays(model)["counting/count"] == 0
+
+
+SCALED_ARRAY = "Scaled(initializer=Constant(value=<array of shape (4, 3)>), factor=1.5)"
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("initializer", "text"),
+    [
+        (keras.initializers.Constant(np.full(3, 0.5)), "Constant(value=<array of shape (3,)>)"),
+        (keras_initx.Scaled(keras.initializers.Constant(np.full((4, 3), 0.5)), 1.5), SCALED_ARRAY),
+        (keras.initializers.Constant(np.float32(0.1)), "Constant(value=0.1)"),
+        (keras_initx.RandomNormal(stddev=0.123456), "RandomNormal(stddev=0.1235)"),
+        (keras_initx.Scaled(keras_initx.HeNormal(input_axes=[0]), 2.0), "Scaled(initializer=HeNormal(), factor=2)"),
+        (
+            keras_initx.Concatenated(["zeros", "initx.he_normal"], sizes=[1, 2]),
+            "Concatenated(initializers=[Zeros(), HeNormal()], sizes=[1, 2])",
+        ),
+        (lambda shape, dtype: keras.ops.ones(shape, dtype), "<lambda>"),
+    ],
+)
+def test_the_plan_shows_an_initializer_as_it_is_written(initializer, text):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, kernel_initializer=initializer)])
+    assert initialize(model, seed=0, dry_run=True).weights[0].initializer == text
+
+
+@pytest.mark.once
+def test_a_part_has_another_seed_than_the_whole():
+    scaled = keras_initx.Scaled("initx.random_normal", 2.0)
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, kernel_initializer=scaled)])
+    plan = initialize(model, seed=0)
+    whole = keras_initx.RandomNormal(seed=plan.weights[0].seed)((4, 3))
+    assert not np.isclose(arrays(model)["dense/kernel"], 2 * to_numpy(whole)).any()
+
+
+@pytest.mark.once
+def test_a_depthwise_kernel_has_no_matrix_of_its_axes():
+    model = build()
+    plan = initialize(model, {"depthwise/kernel": "initx.orthogonal"}, seed=0)
+    seed = row(plan, "depthwise/kernel").seed
+    expected = to_numpy(keras_initx.Orthogonal(seed=seed)((3, 3, 4, 1)))
+    np.testing.assert_array_equal(arrays(model)["depthwise/kernel"], expected)
+
+
+@pytest.mark.once
+def test_layers_may_share_a_pattern_of_zeros():
+    sparse = keras_initx.Sparse(2, seed=1)
+    options = {"kernel_initializer": sparse, "kernel_constraint": keras_initx.KeepSparse(sparse)}
+    model = keras.Sequential([keras.Input((6,)), *(layers.Dense(6, **options) for _ in range(2))])
+    before = arrays(model)
+    plan = initialize(model, seed=0)
+    assert [weight.seed for weight in plan.weights] == [1, None, 1, None]
+    assert_equal(arrays(model), before)
+
+
+@pytest.mark.once
+def test_the_digest_is_that_of_paths_and_values_in_any_order():
+    first, second = layers.Dense(4, name="first"), layers.Dense(4, name="second")
+    model, other = (keras.Sequential([keras.Input((4,)), *stack]) for stack in ([first, second], [second, first]))
+    assert weights_digest(model) == weights_digest(other)
+    first.kernel.assign(first.kernel + 1)
+    before = weights_digest(model)
+    first.kernel.assign(first.kernel - 2)
+    assert weights_digest(model) != before
 
 
 @pytest.mark.once
@@ -804,13 +943,13 @@ def gan(optimizers):
         used = part.optimizer
     else:
         used = keras.optimizers.Adam()
-        model.others = [used] if optimizers == "in a list" else {"part": used}
+        model.others = {"in a list": [used], "in a tuple": (used,), "in a dict": {"part": used}}[optimizers]
     used.apply([keras.ops.ones(weight.shape) for weight in part.trainable_variables], part.trainable_variables)
     return model, used
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("optimizers", ["in a list", "in a dict", "of a part"])
+@pytest.mark.parametrize("optimizers", ["in a list", "in a tuple", "in a dict", "of a part"])
 def test_all_optimizers_of_a_model_are_reset(optimizers):
     model, used = gan(optimizers)
     assert int(used.iterations) == 1

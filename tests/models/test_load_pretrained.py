@@ -1,8 +1,12 @@
 """A whole model takes the weights of a file, of another model or of arrays at hand: by names, all or nothing."""
 
+import functools
 import re
+import shutil
 import weakref
+import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from modes import BACKEND, to_numpy
 
 from keras_initx import load_pretrained
 from keras_initx.backends import backend
+from keras_initx.models import LoadedWeight
 from keras_initx.models._layouts import LAYOUTS
 from keras_initx.structure._weights import find_weights
 
@@ -197,10 +202,22 @@ def test_a_square_kernel_is_transposed_or_not_as_the_layout_says():
         load_pretrained(network(), state)
 
 
+@pytest.mark.once
 def test_the_layout_of_a_model_of_keras_is_known(tmp_path):
     source = network()
     source.save(tmp_path / "source.keras")
-    for stored in (source, tmp_path / "source.keras"):
+    source.save_weights(tmp_path / "source.weights.h5")
+    shutil.copy(tmp_path / "source.keras", tmp_path / "UPPER.KERAS")
+    shutil.copy(tmp_path / "source.weights.h5", tmp_path / "plain.h5")
+    rules = {"hidden/kernel": "layers/dense/vars/0"}
+    load_pretrained(network(), tmp_path / "plain.h5", rules, layout="keras")
+    with pytest.raises(ValueError, match=r"`layout` must be 'torch' or 'keras'.*Received: layout=None"):
+        load_pretrained(network(), tmp_path / "plain.h5", rules)
+    for name in ("source.keras", "source.weights.h5", "UPPER.KERAS"):
+        model = network()
+        load_pretrained(model, tmp_path / name, rules)
+        np.testing.assert_array_equal(arrays(model)["hidden/kernel"], arrays(source)["hidden/kernel"])
+    for stored in (source, *(tmp_path / name for name in ("source.keras", "source.weights.h5", "UPPER.KERAS"))):
         with pytest.raises(ValueError, match=r"`layout` must be 'keras' or `None` .* Received: layout='torch'"):
             load_pretrained(network(), stored, layout="torch")
 
@@ -239,12 +256,13 @@ def test_a_function_must_return_numbers_as_well(name):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("rows", [13, 14])
-def test_what_has_no_thirds_is_not_query_key_and_value(rows):
+@pytest.mark.parametrize("shape", [(13, 6), (14, 6), ()])
+def test_what_has_no_thirds_is_not_query_key_and_value(shape):
     inputs = keras.Input((3, 6))
     model = keras.Model(inputs, layers.MultiHeadAttention(2, 2, use_bias=False, name="attention")(inputs, inputs))
-    state = {"attention.in_proj_weight": normal(rows, 6)}
-    with pytest.raises(ValueError, match=rf"'attention/query/kernel' .*: the shape \({rows}, 6\) has no thirds"):
+    state = {"attention.in_proj_weight": np.zeros(shape)}
+    message = rf"'attention/query/kernel' .*: the shape {re.escape(str(shape))} has no thirds"
+    with pytest.raises(ValueError, match=message):
         load_pretrained(model, state, layout="torch")
 
 
@@ -259,6 +277,185 @@ def test_a_fused_array_is_taken_apart():
     np.testing.assert_array_equal(arrays(model)["attention/key/kernel"], fused[:, 4:8].reshape(6, 2, 2))
     np.testing.assert_array_equal(arrays(model)["attention/value/bias"], bias[8:].reshape(2, 2))
     assert row(plan, "attention/query/kernel").change == "[..., 0:4], reshaped"
+
+
+@pytest.mark.once
+def test_queries_keys_and_values_may_have_arrays_of_their_own():
+    inputs = keras.Input((3, 6))
+    model = keras.Model(inputs, layers.MultiHeadAttention(2, 2, use_bias=False, name="attention")(inputs, inputs))
+    state = {f"attention.{letter}_proj_weight": normal(4, 6) for letter in "qkv"}
+    state["attention.out_proj.weight"] = normal(6, 4)
+    assert not load_pretrained(model, state, layout="torch").left
+    found = arrays(model)
+    for name in ("query", "key", "value"):
+        matrix = state[f"attention.{name[0]}_proj_weight"].T
+        np.testing.assert_array_equal(found[f"attention/{name}/kernel"].reshape(6, 4), matrix)
+    matrix = state["attention.out_proj.weight"].T
+    np.testing.assert_array_equal(found["attention/attention_output/kernel"].reshape(4, 6), matrix)
+
+
+@pytest.mark.once
+def test_the_weights_of_other_layers_have_the_names_of_torch():
+    model = built(
+        (5, 4),
+        layers.TimeDistributed(layers.Dense(4), name="linear"),
+        layers.PReLU(name="slopes", shared_axes=[1]),
+        layers.RMSNormalization(name="rms"),
+        layers.LayerNormalization(name="norm"),
+    )
+    state = {name: normal(4) for name in ("linear.bias", "slopes.weight", "rms.weight", "norm.weight", "norm.bias")}
+    state |= {"linear.weight": normal(4, 4), "words.weight": normal(7, 3)}
+    plan = load_pretrained(model, state, layout="torch")
+    assert plan.unused == {"words.weight": (7, 3)}
+    assert {weight.path: weight.names for weight in plan.weights} == {
+        "linear/dense/kernel": ("linear.weight",),
+        "linear/dense/bias": ("linear.bias",),
+        "slopes/alpha": ("slopes.weight",),
+        "rms/scale": ("rms.weight",),
+        "norm/gamma": ("norm.weight",),
+        "norm/beta": ("norm.bias",),
+    }
+    words = keras.Sequential([keras.Input((5,)), layers.Embedding(7, 3, name="words")])
+    load_pretrained(words, state, layout="torch")
+    np.testing.assert_array_equal(arrays(words)["words/embeddings"], state["words.weight"])
+
+
+@pytest.mark.once
+def test_a_batch_of_matrices_is_no_matrix():
+    model = built((3, 4), layers.EinsumDense("bed,edf->bef", (3, 5), name="experts"))
+    for layout, message in (("torch", "the order of axes of a EinsumDense in torch"), ("keras", r"\(3, 4, 5\)$")):
+        with pytest.raises(ValueError, match=message):
+            load_pretrained(model, {"experts.kernel": normal(12, 5)}, layout=layout)
+
+
+@pytest.mark.once
+def test_a_multiplied_depthwise_kernel_has_the_units_of_each_channel_side_by_side():
+    model, kernel = built((7, 3), layers.DepthwiseConv1D(4, depth_multiplier=2, name="conv")), normal(6, 1, 4)
+    state = {"conv.depthwise": kernel, "conv.bias": normal(6)}
+    load_pretrained(model, state, {"conv/kernel": "conv.depthwise", "conv/bias": "conv.bias"}, layout="torch")
+    found = arrays(model)
+    for channel in range(3):
+        np.testing.assert_array_equal(found["conv/kernel"][:, channel], kernel[2 * channel : 2 * channel + 2, 0].T)
+    np.testing.assert_array_equal(found["conv/bias"], state["conv.bias"])
+
+
+@pytest.mark.once
+def test_a_star_matches_one_name_and_a_pattern_whole_names():
+    inner = keras.Sequential([layers.Dense(4, name="dense")], name="inner")
+    model = built((4,), layers.Dense(4, name="dense"), inner)
+    plan = load_pretrained(model, {"k": normal(4, 4)}, {"*/kernel": "k"}, layout="keras")
+    assert [row.path for row in plan.weights if row.names] == ["dense/kernel"]
+    state = {"enc.dense.weight": normal(4, 4), "enc.dense.bias": normal(4)}
+    plan = load_pretrained(model, state, {"inn*": "enc"}, layout="torch")
+    assert [row.path for row in plan.weights if row.names] == ["inner/dense/kernel", "inner/dense/bias"]
+
+
+@pytest.mark.once
+def test_parts_and_functions_are_told_as_they_are_written():
+    state = {"stack": normal(2, 6, 4), "long": normal(2, 6, 6), "vector": normal(8)}
+    rules = {
+        "a/kernel": ("stack", 0),
+        "a/bias": None,
+        "b/kernel": ("long", np.s_[1, ::2]),
+        "b/bias": ("vector", np.s_[:6:2]),
+        "c/kernel": ("stack", np.s_[0, :4, :3, None]),
+        "c/bias": ("vector", np.s_[4:8:1]),
+        "d/kernel": ("stack", functools.partial(np.resize, new_shape=(4, 2))),
+        "d/bias": ("vector", np.s_[..., 6:]),
+    }
+    model = built(
+        (4,),
+        layers.Dense(6, name="a"),
+        layers.Dense(3, name="b"),
+        layers.Reshape((3, 1)),
+        layers.Permute((2, 1)),
+        layers.Conv1D(4, 1, name="c"),
+        layers.Dense(2, name="d"),
+    )
+    plan = load_pretrained(model, state, rules, layout="torch")
+    assert {row.path: row.change for row in plan.weights if row.names} == {
+        "a/kernel": "[0], transposed",
+        "b/kernel": "[1, ::2], transposed",
+        "b/bias": "[:6:2]",
+        "c/kernel": "[0, :4, :3, None], transposed",
+        "c/bias": "[4:8:1]",
+        "d/kernel": "partial()",
+        "d/bias": "[..., 6:]",
+    }
+    found = arrays(model)
+    np.testing.assert_array_equal(found["a/kernel"], state["stack"][0].T)
+    np.testing.assert_array_equal(found["b/kernel"], state["long"][1, ::2].T)
+    np.testing.assert_array_equal(found["b/bias"], state["vector"][:6:2])
+    np.testing.assert_array_equal(found["c/kernel"][0], state["stack"][0, :4, :3].T)
+
+
+@pytest.mark.once
+def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    model = built((5, 4), layers.LSTM(3, name="lstm"), layers.Dense(2, dtype="bfloat16", name="head"))
+    state = recurrent_state(4, "lstm.") | {"head.weight": normal(3, 3), "other": normal(7)}
+    rules = {"lstm": "lstm", "head/kernel": ("head.weight", np.s_[:2]), "head": None}
+    plan = load_pretrained(model, state, rules, layout="torch")
+    assert plan.weights == [
+        LoadedWeight("lstm/lstm_cell/kernel", (4, 12), "float32", ("lstm.weight_ih_l0",), (12, 4), "transposed"),
+        LoadedWeight(
+            "lstm/lstm_cell/recurrent_kernel", (3, 12), "float32", ("lstm.weight_hh_l0",), (12, 3), "transposed"
+        ),
+        LoadedWeight("lstm/lstm_cell/bias", (12,), "float32", ("lstm.bias_ih_l0", "lstm.bias_hh_l0"), (12,), "summed"),
+        LoadedWeight("head/kernel", (3, 2), "bfloat16", ("head.weight",), (3, 3), "[:2], transposed"),
+        LoadedWeight("head/bias", (2,), "bfloat16", reason="by rule"),
+    ]
+    lines = [" ".join(line.split()) for line in str(plan).splitlines()]
+    assert lines[4] == "lstm/lstm_cell/bias (12,) lstm.bias_ih_l0 + lstm.bias_hh_l0 (12,) summed"
+    assert lines[6] == "head/bias (2,) (by rule)"
+    assert lines[-1] == "4 of 5 weights loaded, 1 left unchanged; unused arrays: other (7,)."
+
+
+@pytest.mark.once
+def test_a_recurrent_layer_needs_both_biases():
+    model = built((5, 4), layers.LSTM(3, name="lstm"))
+    state = recurrent_state(4, "lstm.")
+    both = dict(state)
+    del state["lstm.bias_hh_l0"]
+    before = arrays(model)
+    message = r"no array .*'lstm.bias_ih_l0' and 'lstm.bias_hh_l0'"
+    with pytest.raises(ValueError, match=message):
+        load_pretrained(model, state, {"lstm": "lstm"}, layout="torch")
+    with pytest.raises(ValueError, match=r"'lstm/lstm_cell/bias' .*: cannot cast int64 to float32"):
+        load_pretrained(model, {**both, "lstm.bias_hh_l0": np.arange(12)}, layout="torch")
+    for name in ("lstm.bias_ih_l0", "summed"):
+        with pytest.raises(ValueError, match=r"the shape \(8,\) is not that of a part of the weight"):
+            load_pretrained(
+                model,
+                {name: normal(8), "lstm.bias_hh_l0": normal(8)},
+                {"lstm/lstm_cell/bias": (name, "mean")},
+                layout="torch",
+            )
+    assert all((value == before[path]).all() for path, value in arrays(model).items())
+    plan = load_pretrained(model, state, layout="torch")
+    assert [(row.path, row.reason) for row in plan.left] == [("lstm/lstm_cell/bias", "not in the source")]
+    assert list(plan.unused) == ["lstm.bias_ih_l0"]
+    # A part is that of both.
+    longer = {"bias_ih": normal(15), "bias_hh": normal(15)}
+    load_pretrained(model, longer, {"lstm/lstm_cell/bias": ("bias_ih", np.s_[3:])}, layout="torch")
+    expected = (longer["bias_ih"].astype("float64") + longer["bias_hh"])[3:].astype("float32")
+    np.testing.assert_array_equal(arrays(model)["lstm/lstm_cell/bias"], expected)
+    # Those of a cell of torch have no number, and only a recurrent layer has two.
+    cell = {name.removesuffix("_l0"): array for name, array in both.items()}
+    assert not load_pretrained(model, cell, layout="torch").left
+    dense = built((4,), layers.Dense(3, name="dense"))
+    load_pretrained(dense, {"bias_ih": normal(3)}, {"dense/bias": "bias_ih"}, layout="torch")
+
+
+@pytest.mark.once
+def test_the_mean_extends_no_matrix_of_an_einsum_layer():
+    model = built((3, 6), layers.EinsumDense("abc,cde->abde", (None, 2, 2), name="layer"))
+    with pytest.raises(ValueError, match=r"the shape \(4, 5\) is not that of a part of the weight"):
+        load_pretrained(model, {"w": normal(4, 5)}, {"layer/kernel": ("w", "mean")}, layout="torch")
+    model, array = built((4,), layers.Dense(6, name="dense")), normal(5, 4)
+    plan = load_pretrained(model, {"w": array}, {"dense/kernel": ("w", "mean")}, layout="torch")
+    assert row(plan, "dense/kernel").change == "transposed, the rest is the mean"
+    np.testing.assert_allclose(arrays(model)["dense/kernel"][:, 5], array.mean(axis=0), rtol=1e-5)
 
 
 def test_what_a_function_returns_is_not_kept():
@@ -473,6 +670,14 @@ def test_a_square_matrix_in_the_layout_of_keras_is_the_kernel_itself():
         ({layers.Dense: "head"}, TypeError, "`rules` must have path patterns as keys"),
         ({"hidden": 3}, TypeError, r"The values of `rules` must be .* Received: 3 for 'hidden'"),
         ({"hidden": ("head", "head")}, TypeError, r"The values of `rules` must be"),
+        ({"out/kernel": ["head.weight", "mean"]}, TypeError, r"The values of `rules` must be .* for 'out/kernel'"),
+        ({"out/kernel": ("head.weight", "mean", 1)}, TypeError, r"The values of `rules` must be"),
+        ({"hid": "head"}, ValueError, "Received: 'hid', which matches none; .*'hidden'"),
+        *(
+            ({"hidden": template}, ValueError, rf"`rules` must name arrays, with .* Received: '{re.escape(template)}'")
+            for template in ("{0", "{name}", "{0.x}")
+        ),
+        ({"out/kernel": ("head.weight", slice("a", None))}, ValueError, r"'out/kernel' .*: no part \[a:\]: slice"),
         ({"hiden": "head"}, ValueError, r"Each of `rules` must match .*'hiden', which matches none; .* 'hidden'"),
         (
             {"hidden": "{1}"},
@@ -526,11 +731,17 @@ def test_what_cannot_be_read_to_its_end_changes_nothing(tmp_path):
         (3, TypeError, "`source` must be the path of a file, a Keras model, or a dict"),
         ({1: np.zeros(2)}, TypeError, "`source` must be a dict from names to arrays. Received: 1 as a name"),
         ({"state_dict": {"a": 1}}, TypeError, "`source` must be a dict from names to arrays"),
-        (
-            "model.pt",
-            ValueError,
-            r"`source` must not be a pickle.*: pass `torch.load\('model.pt', weights_only=True\)`",
+        *(
+            (
+                f"model{ending}",
+                ValueError,
+                rf"`source` must not be a pickle.*: pass `torch.load\('model{ending}', weights_only=True\)`",
+            )
+            for ending in (".pt", ".PTH", ".bin", ".ckpt", ".pkl", ".pickle")
         ),
+        (b"a.npz", TypeError, "`source` must be the path of a file, a Keras model, or a dict"),
+        ({}, ValueError, r"`rules` must map weights to arrays"),
+        (keras.Sequential([layers.Dense(2)], name="source"), ValueError, "`source` must be built.*source='source'"),
         ("a.npy", ValueError, r"`source` must be a file that ends in one of \('.npz'"),
         ("absent.npz", ValueError, "`source` must be an existing file"),
         ("s3://bucket/a.npz", ValueError, "`source` must be a path on this machine: mount the storage"),
@@ -540,6 +751,30 @@ def test_what_cannot_be_read_to_its_end_changes_nothing(tmp_path):
 def test_wrong_sources(source, error, message):
     with pytest.raises(error, match=message):
         load_pretrained(network(), source, layout="torch")
+
+
+@pytest.mark.once
+def test_a_model_without_weights_is_refused():
+    with pytest.raises(ValueError, match=r"`model` must be built.*model='empty' without weights"):
+        load_pretrained(keras.Sequential([layers.Dense(2)], name="empty"), STATE, layout="torch")
+
+
+@pytest.mark.once
+def test_files_with_other_endings_members_and_versions(tmp_path):
+    kernel, bias = normal(4, 4), np.zeros(4)
+    with zipfile.ZipFile(tmp_path / "A.NPZ", "w") as archive:
+        for name, array, version in (("w", kernel, (2, 0)), ("b", bias, (3, 0))):
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, array, version)
+        archive.writestr("readme.txt", "no array")
+    with h5py.File(tmp_path / "A.HDF5", "w") as file:
+        file["w"], file["b"], file["nothing"] = kernel, bias, h5py.Empty("f4")
+        file.create_group("group")
+    for name in ("A.NPZ", "A.HDF5"):
+        model = network()
+        plan = load_pretrained(model, tmp_path / name, {"hidden/kernel": "w", "hidden/bias": "b"}, layout="torch")
+        np.testing.assert_array_equal(arrays(model)["hidden/kernel"], kernel.T)
+        assert plan.unused == {}
 
 
 @pytest.mark.once

@@ -7,6 +7,7 @@ from modes import to_numpy
 
 from keras_initx import initialize, initialize_lora
 from keras_initx.models import seeds, weights_digest
+from keras_initx.structure import find_weights
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -74,7 +75,14 @@ def test_the_outputs_stay(method, alpha):
 def test_what_was_trained_is_kept(method):
     model, _ = images(alpha=6)
     trained = train(model)
-    initialize_lora(model, method, seed=1)
+    plan = initialize_lora(model, method, seed=1)
+    names = ["kernel", "lora_kernel_a", "lora_kernel_b"]
+    if method == "pissa":
+        names = [*names[1:], "kernel"]
+    assert [row.path for row in plan.weights] == [
+        f"{layer}/{name}" for layer in ("conv", "dense", "einsum") for name in names
+    ]
+    assert (plan.seed, plan.dry_run) == (1, False)
     np.testing.assert_allclose(outputs(model), trained, rtol=1e-4, atol=1e-4)
 
 
@@ -148,6 +156,17 @@ def test_small_singular_values_count():
 
 
 @pytest.mark.once
+def test_factors_may_have_the_rank_of_the_kernel():
+    model = keras.Sequential([keras.Input((5,)), layers.Dense(3, name="dense")])
+    x = RNG.normal(size=(4, 5)).astype("float32")
+    before = outputs(model, x)
+    model.layers[0].enable_lora(3)
+    initialize_lora(model, "pissa")
+    np.testing.assert_allclose(outputs(model, x), before, atol=1e-5)
+    np.testing.assert_allclose(weight(model.layers[0], "kernel"), 0, atol=1e-6)
+
+
+@pytest.mark.once
 @pytest.mark.parametrize("alpha", [0, np.nan])
 def test_gaussian_factors_need_no_factor_of_the_layer(alpha):
     model, _ = images(alpha)
@@ -174,7 +193,10 @@ def test_a_layer_by_itself(name, method):
 @pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
 def test_other_dtypes(dtype):
     model, before = images(dtype=dtype)
-    initialize_lora(model, "pissa")
+    plan = initialize_lora(model, "pissa")
+    of_weights = {weight.path: weight.dtype for weight in find_weights(model)}
+    assert {row.path: row.dtype for row in plan.weights} == {row.path: of_weights[row.path] for row in plan.weights}
+    assert {row.seed for row in plan.weights} == {None}
     np.testing.assert_allclose(outputs(model), before, atol=0.1)
     assert not np.array_equal(weight(model.get_layer("dense"), "lora_kernel_a"), 0)
 

@@ -45,7 +45,7 @@ OPTIMIZERS = {
     "averages": lambda: optimizers.SGD(0.01, use_ema=True),
     "schedule": lambda: optimizers.Adam(optimizers.schedules.ExponentialDecay(0.01, 10, 0.9)),
     "subclass": lambda: AdamForEach(0.01, [2.0]),
-    "scaled loss": lambda: optimizers.LossScaleOptimizer(AdamForEach(0.01, [2.0]), 8.0, dynamic_growth_steps=2),
+    "scaled loss": lambda: optimizers.LossScaleOptimizer(AdamForEach(0.01, [2.0]), 8.0, dynamic_growth_steps=3),
 }
 if hasattr(optimizers, "ScheduleFreeAdamW"):
     OPTIMIZERS["weights"] = lambda: optimizers.ScheduleFreeAdamW(0.01)
@@ -95,6 +95,39 @@ def test_the_optimizer_is_as_new(name, change):
     ):
         if change != "quantize" or "logits" not in variable.name:  # whose kernel is gone, and whose bias is left
             np.testing.assert_array_equal(value, initial, err_msg=variable.path)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("optimizer", [Momentum(0.01), "adam"])
+def test_an_optimizer_that_was_not_used_may_be_of_any_kind(optimizer):
+    model = network()
+    model.compile(optimizer, "mse")
+    initialize(model, seed=0)
+    assert not model.optimizer.built
+
+
+class Drawing(keras.Model):
+    """Has a generator in each place in which a model may keep one."""
+
+    def __init__(self):
+        super().__init__()
+        made = [keras.random.SeedGenerator(seed) for seed in range(3, 7)]
+        self.own, self.several, self.pair, self.named = made[0], [made[1]], (made[2],), {"one": made[3]}
+        self.made = lambda: made
+        self.dense = layers.Dense(2)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+@pytest.mark.once
+def test_generators_of_a_model_begin_again_with_their_seeds():
+    model = Drawing()
+    model(X)
+    for generator in model.made():
+        generator.next()
+    initialize(model, seed=0)
+    assert [to_numpy(generator.state).tolist() for generator in model.made()] == [[seed, 0] for seed in range(3, 7)]
 
 
 class Adversaries(keras.Model):

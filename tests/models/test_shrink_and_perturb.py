@@ -6,6 +6,7 @@ import pytest
 from modes import to_numpy
 
 from keras_initx import KeepSparse, Sparse, initialize, shrink_and_perturb
+from keras_initx.models import WeightPlan
 
 layers = keras.layers
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
@@ -85,6 +86,9 @@ def test_what_is_infinite_stays_so():
     model.get_layer("hidden").bias.assign([np.inf, -np.inf, np.nan, 1, 2])
     shrink_and_perturb(model, shrink=0.5, seed=3)
     np.testing.assert_array_equal(weights(model)["hidden/bias"], [np.inf, -np.inf, np.nan, 0.5, 1])
+    model.get_layer("hidden").bias.assign(np.ones(5))
+    shrink_and_perturb(model, {"hidden/bias": keras.initializers.Constant(np.inf)}, seed=3)
+    np.testing.assert_array_equal(weights(model)["hidden/bias"], np.full(5, np.inf))
 
 
 @pytest.mark.once
@@ -110,11 +114,16 @@ def test_frozen_weights_and_those_of_a_rule_are_left():
     model = trained()
     model.get_layer("hidden").trainable = False
     before = weights(model)
-    plan = shrink_and_perturb(model, {"logits/*": None}, seed=3)
+    plan = shrink_and_perturb(model, {"logits/*": None, "hidden/bias": None, "norm/gamma": "ones"}, seed=3)
+    left = WeightPlan("hidden/kernel", (6, 5), "float32", 120, None, "not trainable", 6, 5)
+    assert (plan.weights[0], plan.seed, plan.dry_run) == (left, 3, False)
+    np.testing.assert_array_equal(
+        weights(model)["norm/gamma"], np.float32(0.4) * before["norm/gamma"] + np.float32(0.1)
+    )
     reasons = {row.path: row.reason for row in plan.left}
     assert reasons == {
         "hidden/kernel": "not trainable",
-        "hidden/bias": "not trainable",
+        "hidden/bias": "by rule",
         "norm/moving_mean": "not trainable",
         "norm/moving_variance": "not trainable",
         "logits/kernel": "by rule",
@@ -129,6 +138,7 @@ def test_a_dry_run_changes_nothing():
     model = trained()
     before = weights(model)
     plan = shrink_and_perturb(model, seed=3, dry_run=True)
+    assert plan.dry_run
     assert len(plan.weights) - len(plan.left) == 8
     assert all(np.array_equal(value, before[name]) for name, value in weights(model).items())
 
@@ -139,10 +149,14 @@ def test_a_dry_run_changes_nothing():
     [
         ({"shrink": -1}, ValueError, "`shrink` must not be negative. Received: shrink=-1"),
         ({"perturb": "a"}, TypeError, "`perturb` must be a finite number. Received: perturb='a'"),
+        ({"perturb": -0.1}, ValueError, "`perturb` must not be negative. Received: perturb=-0.1"),
+        ({"reset": "no"}, TypeError, "`reset` must be True or False"),
+        ({"dry_run": 0}, TypeError, "`dry_run` must be True or False"),
+        ({"model": keras.Sequential([layers.Dense(2)])}, ValueError, "`model` must be built"),
         ({"atomic": 1}, TypeError, "`atomic` must be True or False"),
         ({"rules": {"none": None}}, ValueError, "Each of `rules` must match a weight"),
     ],
 )
 def test_refuses_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
-        shrink_and_perturb(network(), **arguments)
+        shrink_and_perturb(**{"model": network(), **arguments})

@@ -99,7 +99,36 @@ def test_without_undoing_the_error_says_what_is_new():
     assert changed.count(True) == 2
 
 
+def test_a_kernel_that_changes_twice_is_as_before():
+    # The kernel between two others gets fresh columns and zero rows, each by an assignment.
+    widths = {"first": 5, "second": 4, "third": 3}
+    model = keras.Sequential([keras.Input((6,)), *(keras.layers.Dense(n, "relu", name=k) for k, n in widths.items())])
+    before = [to_numpy(variable).copy() for variable in model.variables]
+
+    def change():
+        keras_initx.reset_dormant(model, X, threshold=0.9, seed=1)
+
+    second = model.layers[1].kernel
+    with assignments() as made:
+        change()
+    assert sum(variable is second for variable in made) == 2
+    model.set_weights(before)
+    with assignments({len(made)}), pytest.raises(KeyboardInterrupt):
+        change()
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(to_numpy(variable), value)
+
+
+def test_an_error_before_the_first_new_value_has_no_note():
+    model = trained()
+    with assignments({1}), pytest.raises(KeyboardInterrupt) as caught:
+        keras_initx.initialize(model, seed=1, atomic=False)
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_without_undoing_no_former_value_is_kept(monkeypatch):
     monkeypatch.setattr(type(backend), "snapshot", None)
     assert not keras_initx.initialize(trained(), seed=1, atomic=False).left
     assert load_pretrained(trained(), STATE, layout="keras", atomic=False).left  # one bias is not in the source
+    assert not keras_initx.shrink_and_perturb(trained(), seed=1, atomic=False).left
+    assert keras_initx.reset_dormant(trained(), X, threshold=0.9, seed=1, atomic=False).share

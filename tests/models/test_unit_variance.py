@@ -43,6 +43,22 @@ def test_the_closest_factor_is_set_last():
 
 
 @pytest.mark.parametrize(
+    "outputs",
+    [
+        lambda factor: 1e-15 * factor * X,
+        lambda factor: 1e15 * factor * X,
+        lambda factor: factor * (3 + 3e-4 * X),
+        lambda factor: 2 * factor**0.06 * X,
+    ],
+    ids=["small", "large", "little spread", "slow"],
+)
+def test_a_factor_is_found_wherever_there_is_one(outputs):
+    found, _ = search(outputs)
+    assert outputs(found.factor).var() == pytest.approx(1, abs=1e-5)
+    assert not found.reason
+
+
+@pytest.mark.parametrize(
     ("outputs", "reason"),
     [
         (lambda factor: None, "not floating-point"),
@@ -53,6 +69,11 @@ def test_the_closest_factor_is_set_last():
         (lambda factor: 2 * X, "does not follow its kernel"),
         (lambda factor: 2 * X / factor, "does not follow its kernel"),
         (lambda factor: 1e-60 * X, "does not follow its kernel"),
+        # A factor beyond the range of float32.
+        (lambda factor: 1e60 * factor * X, "does not follow its kernel"),
+        (lambda factor: 1e-60 * factor * X, "does not follow its kernel"),
+        (lambda factor: 3 + 3e-6 * factor * X, "the same for all examples"),
+        (lambda factor: 2 * factor**0.04 * X, "does not follow its kernel"),
         (lambda factor: 2 * X if factor == 1 else 0 * X, "vanishes or overflows"),
         (lambda factor: 2 * X if factor == 1 else X / 0.0, "vanishes or overflows"),
     ],

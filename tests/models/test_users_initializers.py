@@ -266,3 +266,52 @@ def test_arrays_of_a_layer_are_left():
     model = keras.Sequential([keras.Input((8,)), Given(name="given")])
     assert [row.reason for row in initialize(model, seed=0).weights] == ["initializer unknown"] * 3 + [""]
     assert [to_numpy(weight.value).sum() for weight in model.weights] == [0, 3, 0, 8]
+
+
+class MyTruncated(keras.initializers.TruncatedNormal):
+    """Is not replaced, so its argument has the meaning that Keras gives it."""
+
+
+@pytest.mark.once
+def test_a_subclass_of_an_initializer_of_keras_keeps_its_arguments():
+    model = dense(MyTruncated(stddev=0.5))
+    weight = initialize(model, seed=0).weights[0]
+    assert weight.initializer == "MyTruncated(stddev=0.5)"
+    np.testing.assert_array_equal(kernel(model), to_numpy(MyTruncated(stddev=0.5, seed=weight.seed)((4, 3))))
+
+
+@keras.saving.register_keras_serializable("tests")
+class Around(keras.initializers.Initializer):
+    """Has another initializer in its config."""
+
+    def __init__(self, inner):
+        self.inner = keras.saving.deserialize_keras_object(inner) if isinstance(inner, dict) else inner
+
+    def __call__(self, shape, dtype=None):
+        return self.inner(shape, dtype)
+
+    def get_config(self):
+        return {"inner": keras.saving.serialize_keras_object(self.inner)}
+
+
+@pytest.mark.once
+def test_an_initializer_in_the_config_of_a_users_gets_a_seed_for_each_weight():
+    around = Around(keras.initializers.RandomNormal(seed=1))
+    stack = [layers.Dense(4, kernel_initializer=around) for _ in range(2)]
+    model = keras.Sequential([keras.Input((4,)), *stack])
+    found = []
+    for seed in (0, 0, 1):
+        initialize(model, seed=seed)
+        found.append([to_numpy(layer.kernel).copy() for layer in stack])
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.array_equal(*found[0])
+    assert not np.array_equal(found[0][0], found[2][0])
+
+
+@pytest.mark.once
+def test_an_lstm_may_have_its_forget_bias_from_an_initializer():
+    bias = keras_initx.LSTMForgetBias(1.0)
+    model = keras.Sequential([keras.Input((5, 4)), layers.LSTM(2, bias_initializer=bias)])
+    before = to_numpy(model.layers[0].cell.bias)
+    assert initialize(model, seed=0).weights[-1].initializer == "LSTMForgetBias()"
+    np.testing.assert_array_equal(to_numpy(model.layers[0].cell.bias), before)
