@@ -14,18 +14,17 @@ from keras_initx._typing import InitializerLike, Shape
 from keras_initx.initializers import (
     AxesInitializer,
     ChronoBias,
-    Initializer,
     MatrixInitializer,
     RandomInitializer,
     are_equal,
-    catalog,
+    arguments_of,
     check_initializer,
+    counterpart,
     default_axes,
     is_array,
     parameters_of,
     with_seed,
 )
-from keras_initx.sampling import truncated_quantiles
 from keras_initx.structure import ModelWeight
 
 # A pattern for paths, a layer type, or a predicate on a weight.
@@ -110,19 +109,6 @@ def matches_path(pattern: str, path: str) -> bool:
     return fnmatch.fnmatchcase(path, pattern.replace("[", "[[]"))
 
 
-def _namesakes() -> dict[type, Any]:
-    """Return the class in this package for each class of Keras that has one with the same name."""
-    found = {}
-    for entry in catalog():
-        namesake = getattr(keras.initializers, entry.cls.__name__, None)
-        if namesake is not None:
-            found[namesake] = entry.cls
-    return found
-
-
-# Keras classes whose counterparts here have the same distribution, and the same bits on every
-# backend.
-_NAMESAKES = _namesakes()
 _AXES = ("input_axes", "output_axes")
 
 
@@ -140,13 +126,10 @@ def with_seed_and_axes(
         seed: An integer.
         weight: A weight.
     """
-    cls = _NAMESAKES.get(type(initializer), type(initializer))
-    given = _arguments(initializer)
+    cls = counterpart(initializer) or type(initializer)
+    given = arguments_of(initializer)
     if given is None:
         return initializer
-    if type(initializer) is keras.initializers.TruncatedNormal:
-        # Keras takes the value before truncation.
-        given["stddev"] *= truncated_quantiles(-2.0, 2.0).stddev
     if "seed" in given:
         given["seed"] = seed
     if isinstance(initializer, ChronoBias) and initializer.cell is None:
@@ -171,17 +154,6 @@ def with_seed_and_axes(
     if without_axes and isinstance(copy, AxesInitializer):
         copy._groups = weight.groups
     return copy
-
-
-def _arguments(initializer: keras.initializers.Initializer) -> dict[str, Any] | None:
-    """Return the arguments of `initializer`, or `None` if they are not all known."""
-    if isinstance(initializer, Initializer):
-        # Not the config: a nested initializer of a user may lack one, or not be registered.
-        return initializer._arguments()
-    arguments = dict(initializer.get_config())
-    if arguments.keys() >= parameters_of(type(initializer)).keys():
-        return arguments
-    return None
 
 
 def _cell_name(layer: keras.Layer) -> str | None:
@@ -227,7 +199,7 @@ def description(initializer: Callable[..., Any]) -> str:
     class_name = type(initializer).__name__
     if not isinstance(initializer, keras.initializers.Initializer):
         return str(getattr(initializer, "__name__", class_name))
-    arguments = _arguments(initializer)
+    arguments = arguments_of(initializer)
     if arguments is None:
         return f"{class_name}(...)"
     parameters = parameters_of(type(initializer))

@@ -1,0 +1,172 @@
+"""The result of `audit`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keras_initx.rendering import (
+    BLUE,
+    RED,
+    Column,
+    WeightTable,
+    filled,
+    new_figure,
+    save_figure,
+    short_number,
+    tidy,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["AuditReport", "WeightAudit"]
+
+
+@dataclass(frozen=True)
+class WeightAudit:
+    """The audit of one weight.
+
+    Attributes:
+        path: Its path in the model, or the name of the array.
+        shape: Its shape.
+        dtype: The name of its dtype.
+        initializer: The initializer that it should come from, as text, or `None` if it was not
+            compared.
+        expected_std: The standard deviation that it should have, or `None` if it is not known.
+        std: The standard deviation that it has, or `None` if it was not read.
+        ratio: `std / expected_std`, or `None`.
+        verdict: What is wrong, e.g. `"scale"`; empty if it is as it should be.
+        evidence: The numbers.
+        cause: What explains them, if a single cause does, otherwise empty.
+        reason: Why it was not compared, otherwise empty.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    initializer: str | None
+    expected_std: float | None = None
+    std: float | None = None
+    ratio: float | None = None
+    verdict: str = ""
+    evidence: str = ""
+    cause: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AuditReport(WeightTable[WeightAudit]):
+    """The result of `audit`, shown by `print` and in notebooks as a table, the worst first.
+
+    Attributes:
+        weights: A `WeightAudit` for each weight, in the order of the layers or of the file.
+        source: Who says how the weights should be, e.g. `"the rules"`.
+        looks_trained: Whether most weights differ as after training.
+    """
+
+    weights: list[WeightAudit]
+    source: str
+    looks_trained: bool = False
+
+    @property
+    def off(self) -> list[WeightAudit]:
+        """The weights that are not as they should be."""
+        return [weight for weight in self.weights if weight.verdict]
+
+    @property
+    def not_compared(self) -> list[WeightAudit]:
+        """The weights of which it is not known how they should be."""
+        return [weight for weight in self.weights if weight.initializer is None or weight.reason]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all weights that were compared are as they should be."""
+        return not self.off
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all weights that were compared are as they should be, otherwise 1."""
+        return 0 if self.ok else 1
+
+    def plot(self, path: str | Path | None = None) -> "Figure":
+        """Plot the standard deviations found over those expected, in the order of the layers.
+
+        Requires matplotlib, which the extra `plot` installs.
+
+        Args:
+            path: Path of the output file, or `None` to write none. The suffix sets the format.
+
+        Returns:
+            The figure, which a notebook shows.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+            OSError: If the file cannot be written.
+            ValueError: If the suffix is not that of a supported format.
+        """
+        shown = [weight for weight in self.weights if weight.ratio]
+        figure = new_figure(size=(8, max(2.0, 0.8 + 0.16 * len(shown))))
+        axis = figure.subplots()
+        places = range(len(shown))
+        ratios = [weight.ratio for weight in shown]
+        colors = [RED if weight.verdict else BLUE for weight in shown]
+        axis.axvline(1, color="0.6", linewidth=1)
+        axis.scatter(ratios, places, c=colors, s=14, zorder=3)
+        axis.set_xscale("log", base=2)
+        axis.set_yticks(places, [weight.path for weight in shown], fontsize=7, parse_math=False)
+        axis.invert_yaxis()
+        axis.set_xlabel("standard deviation found / expected", fontsize=8)
+        tidy([axis])
+        return save_figure(figure, path)
+
+    def _rows(self) -> list[WeightAudit]:
+        return sorted(self.weights, key=_rank)
+
+    def _columns(self) -> list[Column[WeightAudit]]:
+        columns: list[Column[WeightAudit]] = [
+            Column("weight", lambda row: row.path, is_text=True),
+            Column("shape", lambda row: row.shape),
+            Column(
+                "expected",
+                lambda row: f"({row.reason})" if row.reason else row.initializer or "",
+                is_text=True,
+                max_width=34,
+            ),
+            Column("std expected", lambda row: _number(row.expected_std)),
+            Column("std", lambda row: _number(row.std)),
+            Column("ratio", lambda row: _number(row.ratio)),
+            Column("verdict", lambda row: row.verdict, is_text=True),
+            Column("cause", lambda row: row.cause or row.evidence, is_text=True, max_width=44),
+        ]
+        return filled(columns, self.weights)
+
+    def _summary(self) -> str:
+        off = len(self.off)
+        total = len(self.weights)
+        if off:
+            verb = "is" if off == 1 else "are"
+            text = f"{off} of {total} weights {verb} not as {self.source} say"
+        else:
+            text = f"{total - len(self.not_compared)} of {total} weights are as {self.source} say"
+        left = len(self.not_compared)
+        if left:
+            text += f", {left} not compared"
+        if self.looks_trained:
+            text += "; the model looks trained"
+        return f"{text}."
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return short_number(value)
+
+
+def _rank(weight: WeightAudit) -> tuple[int, float]:
+    """Return the place in the table: faults first, the largest ratio first, up or down."""
+    if weight.verdict and weight.ratio:
+        size = max(weight.ratio, 1 / weight.ratio)
+        return (0 if weight.verdict == "scale" else 1, -size)
+    if weight.verdict:
+        return (1, 0.0)
+    return (2, 0.0)
