@@ -129,7 +129,7 @@ def audit(
     _note_equal(measured)
     _judge(measured, alpha)
     rows = _rows(measured)
-    source = "the rules" if expected is not None else "their layers"
+    source = "the rules say" if expected is not None else "their layers say"
     return AuditReport(rows, source, _looks_trained(measured))
 
 

@@ -60,7 +60,7 @@ class AuditReport(WeightTable[WeightAudit]):
 
     Attributes:
         weights: A `WeightAudit` for each weight, in the order of the layers or of the file.
-        source: Who says how the weights should be, e.g. `"the rules"`.
+        source: Who says how the weights should be, e.g. `"the rules say"`.
         looks_trained: Whether most weights differ as after training.
     """
 
@@ -87,6 +87,11 @@ class AuditReport(WeightTable[WeightAudit]):
     def exit_code(self) -> int:
         """0 if all weights that were compared are as they should be, otherwise 1."""
         return 0 if self.ok else 1
+
+    @property
+    def summary(self) -> str:
+        """The result in one sentence."""
+        return self._summary()
 
     def plot(self, path: str | Path | None = None) -> "Figure":
         """Plot the standard deviations found over those expected, in the order of the layers.
@@ -145,9 +150,9 @@ class AuditReport(WeightTable[WeightAudit]):
         total = len(self.weights)
         if off:
             verb = "is" if off == 1 else "are"
-            text = f"{off} of {total} weights {verb} not as {self.source} say"
+            text = f"{off} of {total} weights {verb} not as {self.source}"
         else:
-            text = f"{total - len(self.not_compared)} of {total} weights are as {self.source} say"
+            text = f"{total - len(self.not_compared)} of {total} weights are as {self.source}"
         left = len(self.not_compared)
         if left:
             text += f", {left} not compared"

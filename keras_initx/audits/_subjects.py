@@ -94,8 +94,10 @@ def subjects(weights: Audited, expected: Rules | None, root: int | None) -> Iter
 def _of_model(model: keras.Model, expected: Rules | None, root: int | None) -> list[Subject]:
     # What a layer declares may have been drawn by Keras or by `initialize`.
     declared = {}
-    if expected is None and root is None:
-        declared = layer_initializers(find_weights(model))
+    if root is None:
+        weights = find_weights(model)
+        by_rule = initializers_by_rule(expected, weights)
+        declared = layer_initializers([one for one in weights if one.path not in by_rule])
     found = []
     for weight, initializer, row in planned(model, expected, root or 0):
         as_called, _ = declared.get(weight.path, (None, ""))
@@ -160,10 +162,9 @@ def _of_arrays(
         )
     # Torch calls kernels so, and has the units on their first axis.
     is_torch = any(name.endswith(".weight") for name in arrays)
-    named = [
-        _NamedArray(name, found.shape, _axes(name, found.shape, is_torch))
-        for name, found in arrays.items()
-    ]
+    named = []
+    for name, stored in arrays.items():
+        named.append(_NamedArray(name, stored.shape, _axes(stored.shape, is_torch)))
     by_rule = initializers_by_rule(expected, named)
     found = []
     for array in named:
@@ -199,7 +200,7 @@ def _array_reader(stored: Any) -> Callable[[], Array]:
     return lambda: as_numbers(stored.read(...))
 
 
-def _axes(name: str, shape: Shape, is_torch: bool) -> KernelAxes | None:
+def _axes(shape: Shape, is_torch: bool) -> KernelAxes | None:
     """Return the input and output axes of an array if it is a kernel."""
     if len(shape) < 2:
         return None
