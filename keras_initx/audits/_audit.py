@@ -17,6 +17,7 @@ from keras_initx.audits._subjects import Audited, Subject, subjects
 from keras_initx.backends import Moments
 from keras_initx.initializers import (
     FixedLaw,
+    IndependentLaw,
     Law,
     RandomNormal,
     SlicesLaw,
@@ -249,7 +250,11 @@ def _rows(measured: Sequence[_Measured]) -> list[WeightAudit]:
     for one in measured:
         is_scale = any(test.verdict == "scale" for test in one.failed)
         if is_scale and one.std and one.law is not None and one.law.std:
-            findings[one.subject.path] = Finding(one.subject, one.law.std, one.std)
+            is_truncated = (
+                isinstance(one.law, IndependentLaw)
+                and one.law.distribution.name == "truncated normal"
+            )
+            findings[one.subject.path] = Finding(one.subject, one.law.std, one.std, is_truncated)
     rows = []
     for one in measured:
         subject = one.subject

@@ -5,11 +5,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from keras_initx.audits._subjects import Subject
-from keras_initx.initializers import Scaled, VarianceScaling, fans, stddev_for
+from keras_initx.initializers import Mode, Scaled, VarianceScaling, fans, stddev_for
 
+# With a larger error, too much could be the cause.
+_COARSEST = 0.05
 # Known mistakes, as the factor of the standard deviation.
 _TRUNCATION = 0.8796  # of N(0, 1) between -2 and 2
 _SHARDS = (2, 4, 8, 16, 32, 64)
+_MODES: tuple[Mode, ...] = ("fan_in", "fan_out", "fan_avg")
+_FAMILIES: dict[str, tuple[float, Mode]] = {
+    "He": (2.0, "fan_in"),
+    "LeCun": (1.0, "fan_in"),
+    "Glorot": (1.0, "fan_avg"),
+}
 
 
 @dataclass(frozen=True)
@@ -20,11 +28,13 @@ class Finding:
         subject: The weight.
         expected_std: Its standard deviation under the law.
         std: The one found.
+        is_truncated: Whether the law is a truncated normal distribution.
     """
 
     subject: Subject
     expected_std: float
     std: float
+    is_truncated: bool
 
 
 def scale_cause(finding: Finding, others: Sequence[Finding], scales: dict[float, str]) -> str:
@@ -40,6 +50,8 @@ def scale_cause(finding: Finding, others: Sequence[Finding], scales: dict[float,
     size = math.prod(finding.subject.shape)
     # Four times the error of the standard deviation, and of what is rounded.
     tolerance = 4 * math.sqrt(0.5 / size) + 0.002
+    if tolerance > _COARSEST:
+        return ""
     found: list[str] = []
     for cause, factor in _candidates(finding, others, scales):
         if abs(math.log(ratio / factor)) < tolerance and cause not in found:
@@ -67,9 +79,9 @@ def _candidates(
     yield from _depth(finding, scales)
     if isinstance(initializer, VarianceScaling):
         yield from _other_fans(finding, initializer)
-    yield "standard deviation is that before truncation", _TRUNCATION
-    yield "corrected for a truncation that is not there", 1 / _TRUNCATION
-    yield "truncated twice", _TRUNCATION**2
+    if finding.is_truncated:
+        yield "standard deviation is that before truncation", _TRUNCATION
+        yield "truncated twice", _TRUNCATION**2
 
 
 def _depth(finding: Finding, scales: dict[float, str]) -> Iterator[tuple[str, float]]:
@@ -100,15 +112,11 @@ def _other_fans(finding: Finding, initializer: VarianceScaling) -> Iterator[tupl
     if by_shape != own:
         std = stddev_for(scale, mode, *by_shape)
         yield f"the fans of the shape, {by_shape}, instead of {own}", std / expected
-    for other in ("fan_in", "fan_out", "fan_avg"):
+    for other in _MODES:
         if other != mode:
             yield f"{other} instead of {mode}", stddev_for(scale, other, *own) / expected
-    for name, other_scale, other in (
-        ("He", 2.0, "fan_in"),
-        ("LeCun", 1.0, "fan_in"),
-        ("Glorot", 1.0, "fan_avg"),
-    ):
-        if (other_scale, other) != (scale, mode) and scale != other_scale:
+    for name, (other_scale, other) in _FAMILIES.items():
+        if scale != other_scale:
             yield f"{name}'s scale", stddev_for(other_scale, other, *own) / expected
     for count in _SHARDS:
         if mode == "fan_in" and own[0] % count == 0:

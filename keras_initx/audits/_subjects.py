@@ -137,7 +137,8 @@ class _Given:
         self.dtype: DType = str(value.dtype).removeprefix("torch.")
 
     def read(self, region: Any) -> Array:
-        return np.asarray(keras.ops.convert_to_numpy(self._value))[region]
+        array: Array = np.asarray(keras.ops.convert_to_numpy(self._value))[region]
+        return array
 
 
 @dataclass(frozen=True)

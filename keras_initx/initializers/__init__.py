@@ -40,5 +40,6 @@ from keras_initx.initializers._scale import default_axes as default_axes
 from keras_initx.initializers._scale import fans as fans
 from keras_initx.initializers._sparse import *
 from keras_initx.initializers._variance import *
+from keras_initx.initializers._variance import Mode as Mode
 from keras_initx.initializers._variance import stddev_for as stddev_for
 from keras_initx.initializers._variance_named import *

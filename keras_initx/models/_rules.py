@@ -2,7 +2,7 @@
 
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import keras
 import numpy as np
@@ -25,7 +25,25 @@ from keras_initx.initializers import (
     parameters_of,
     with_seed,
 )
-from keras_initx.structure import ModelWeight
+from keras_initx.structure import KernelAxes, ModelWeight
+
+
+class Named(Protocol):
+    """What rules ask of a weight: a `ModelWeight`, or an array with a name."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def shape(self) -> Shape: ...
+    @property
+    def axes(self) -> KernelAxes | None: ...
+    @property
+    def groups(self) -> tuple[int, int]: ...
+    @property
+    def layers(self) -> tuple[keras.Layer, ...]: ...
+    @property
+    def layer(self) -> keras.Layer | None: ...
+
 
 # A pattern for paths, a layer type, or a predicate on a weight.
 Condition: TypeAlias = str | type[keras.Layer] | Callable[[ModelWeight], bool]
@@ -34,7 +52,7 @@ Rules: TypeAlias = Mapping[Condition, InitializerLike | None]
 
 
 def initializers_by_rule(
-    rules: Rules | None, weights: Sequence[ModelWeight]
+    rules: Rules | None, weights: Sequence[Named]
 ) -> dict[str, keras.initializers.Initializer | None]:
     """Return the value of the first matching rule, by the path of each weight that a rule matches.
 
@@ -92,7 +110,7 @@ def _is_condition(condition: Any) -> bool:
     return isinstance(condition, str) or callable(condition)
 
 
-def _matches(condition: Condition, weight: ModelWeight) -> bool:
+def _matches(condition: Condition, weight: Named) -> bool:
     if isinstance(condition, str):
         return matches_path(condition, weight.path)
     if isinstance(condition, type):
@@ -100,7 +118,7 @@ def _matches(condition: Condition, weight: ModelWeight) -> bool:
         if len(weight.shape) < 2:
             return False
         return any(isinstance(layer, condition) for layer in weight.layers)
-    return bool(condition(weight))
+    return bool(condition(cast(ModelWeight, weight)))
 
 
 def matches_path(pattern: str, path: str) -> bool:
@@ -113,7 +131,7 @@ _AXES = ("input_axes", "output_axes")
 
 
 def with_seed_and_axes(
-    initializer: keras.initializers.Initializer, seed: int, weight: ModelWeight
+    initializer: keras.initializers.Initializer, seed: int, weight: Named
 ) -> keras.initializers.Initializer:
     """Return a copy of `initializer` for `weight`, with a seed, and with axes if it has none.
 
@@ -156,7 +174,7 @@ def with_seed_and_axes(
     return copy
 
 
-def _cell_name(layer: keras.Layer) -> str | None:
+def _cell_name(layer: keras.Layer | None) -> str | None:
     """Return the `cell` of a `ChronoBias` for `layer`, or `None` if it has no gates."""
     if is_lstm(layer):
         return "lstm"
@@ -177,7 +195,7 @@ def _needs_axes(cls: type, inputs: Shape, units: Shape, rank: int) -> bool:
     return sorted(inputs + units) == list(range(rank))
 
 
-def _argument_for(value: Any, seed: int, weight: ModelWeight) -> Any:
+def _argument_for(value: Any, seed: int, weight: Named) -> Any:
     """Return an argument in which all initializers have a seed and axes."""
     if isinstance(value, list | tuple):
         return [_argument_for(item, derived_seed(seed, i), weight) for i, item in enumerate(value)]
