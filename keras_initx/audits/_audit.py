@@ -25,7 +25,7 @@ from keras_initx.initializers import (
     is_exact,
     law_of,
 )
-from keras_initx.models import Rules
+from keras_initx.models import Rules, description
 from keras_initx.rendering import progress
 
 __all__ = ["audit"]
@@ -52,6 +52,8 @@ _ORDER = (
     "precision",
     "bits",
 )
+# With a smaller probability, it is worth to ask for another explanation.
+_SUSPICIOUS = 1e-3
 # Fewer values may be equal by chance in 16 bits.
 _FEWEST = 16
 
@@ -145,6 +147,7 @@ class _Measured:
     std: float | None = None
     digest: bytes = b""
     varies: bool = False
+    declared: str = ""
     failed: list[Test] = field(default_factory=list)
 
 
@@ -160,13 +163,17 @@ def _measured(subject: Subject, has_seed: bool) -> _Measured:
     result = _Measured(subject, law, "", std=moments.std)
     result.varies = moments.std > 0
     result.tests = compare(law, values, subject.dtype)
-    as_called = None
-    if subject.as_called is not None:
-        as_called = law_of(subject.as_called, subject.shape)
-    if as_called is not None and as_called.std != law.std:
-        tests = compare(as_called, values, subject.dtype)
-        if _least(tests) > _least(result.tests):
-            result.law = as_called
+    declared = None
+    if subject.declared is not None and _least(result.tests) < _SUSPICIOUS:
+        declared = law_of(subject.declared, subject.shape)
+    if subject.declared is not None and declared is not None:
+        tests = compare(declared, values, subject.dtype)
+        is_as_declared = _least(tests) > _SUSPICIOUS
+        if subject.has_rule and is_as_declared:
+            result.declared = description(subject.declared)
+        elif is_as_declared:
+            # Keras drew it, with the fans of the shape.
+            result.law = law = declared
             result.tests = tests
     if _is_random(law) and values.size >= _FEWEST and result.varies:
         result.digest = _digest(values)
@@ -270,6 +277,8 @@ def _rows(measured: Sequence[_Measured]) -> list[WeightAudit]:
             if subject.path in findings and verdict == "scale":
                 others = list(findings.values())
                 cause = scale_cause(findings[subject.path], others, scales)
+            if not cause and one.declared:
+                cause = f"as its layer declares: {one.declared}"
         rows.append(
             WeightAudit(
                 subject.path,

@@ -32,7 +32,7 @@ _RUN = 64
 _PROBES = 4
 # Fewer values have no shape.
 _FEWEST = 32
-# No continuous distribution has so many exact zeros. A sum of two table entries is 0 once in 65,536.
+# No continuous distribution has so many exact zeros. Of normal draws, one in 65,536 is 0.
 _ZEROS = 1e-4
 # The smallest positive numbers of the dtypes in which weights can vanish.
 _SMALLEST = {"float16": 2.0**-24}

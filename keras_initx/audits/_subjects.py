@@ -44,8 +44,9 @@ class Subject:
         reason: Why there is none.
         fans: Fan-in and fan-out if it is a kernel, otherwise `None`.
         has_seed: Whether the initializer was given a seed that follows from the path.
-        as_called: The initializer as Keras calls it, where that may have other fans: Keras takes
-            them from the shape, also of depthwise kernels.
+        declared: The initializer of its layer as Keras calls it, or `None` if it is not known.
+            Keras takes the fans from the shape, also of depthwise kernels.
+        has_rule: Whether a rule says how it should be, and not its layer.
     """
 
     path: str
@@ -56,7 +57,8 @@ class Subject:
     reason: str = ""
     fans: tuple[int, int] | None = None
     has_seed: bool = False
-    as_called: LayerInitializer | None = None
+    declared: LayerInitializer | None = None
+    has_rule: bool = False
 
     @property
     def description(self) -> str | None:
@@ -92,15 +94,12 @@ def subjects(weights: Audited, expected: Rules | None, root: int | None) -> Iter
 
 
 def _of_model(model: keras.Model, expected: Rules | None, root: int | None) -> list[Subject]:
-    # What a layer declares may have been drawn by Keras or by `initialize`.
-    declared = {}
-    if root is None:
-        weights = find_weights(model)
-        by_rule = initializers_by_rule(expected, weights)
-        declared = layer_initializers([one for one in weights if one.path not in by_rule])
+    weights = find_weights(model)
+    declared = layer_initializers(weights)
+    by_rule = initializers_by_rule(expected, weights)
     found = []
     for weight, initializer, row in planned(model, expected, root or 0):
-        as_called, _ = declared.get(weight.path, (None, ""))
+        as_called, _ = declared[weight.path]
         found.append(
             Subject(
                 weight.path,
@@ -112,6 +111,7 @@ def _of_model(model: keras.Model, expected: Rules | None, root: int | None) -> l
                 weight.fans,
                 row.seed is not None,
                 as_called,
+                weight.path in by_rule,
             )
         )
     return found
