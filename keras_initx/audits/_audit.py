@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -253,6 +254,7 @@ def _rows(measured: Sequence[_Measured]) -> list[WeightAudit]:
         initializer = one.subject.initializer
         if isinstance(initializer, RandomNormal) and one.law is not None and one.law.std:
             scales[one.law.std] = str(one.subject.description)
+    siblings = Counter(one.law.std for one in measured if one.law is not None)
     findings = {}
     for one in measured:
         is_scale = any(test.verdict == "scale" for test in one.failed)
@@ -261,7 +263,9 @@ def _rows(measured: Sequence[_Measured]) -> list[WeightAudit]:
                 isinstance(one.law, IndependentLaw)
                 and one.law.distribution.name == "truncated normal"
             )
-            findings[one.subject.path] = Finding(one.subject, one.law.std, one.std, is_truncated)
+            findings[one.subject.path] = Finding(
+                one.subject, one.law.std, one.std, siblings[one.law.std], is_truncated
+            )
     rows = []
     for one in measured:
         subject = one.subject

@@ -28,12 +28,14 @@ class Finding:
         subject: The weight.
         expected_std: Its standard deviation under the law.
         std: The one found.
+        siblings: The number of weights of the model with the same expected standard deviation.
         is_truncated: Whether the law is a truncated normal distribution.
     """
 
     subject: Subject
     expected_std: float
     std: float
+    siblings: int
     is_truncated: bool
 
 
@@ -90,10 +92,9 @@ def _depth(finding: Finding, scales: dict[float, str]) -> Iterator[tuple[str, fl
         if math.isclose(std, finding.expected_std, rel_tol=1e-6):
             continue
         factor = std / finding.expected_std
-        squared = factor**2
-        is_depth = squared > 1.5 and math.isclose(squared, round(squared), rel_tol=1e-3)
-        if is_depth and round(squared) % 2 == 0:
-            yield f"depth scaling 1/sqrt({round(squared)}) not applied", factor
+        # One factor for each branch, and as many branches as there are weights with this rule.
+        if finding.siblings > 1 and math.isclose(factor**2, finding.siblings, rel_tol=1e-3):
+            yield f"depth scaling 1/sqrt({finding.siblings}) not applied", factor
         else:
             yield f"as for {rule}", factor
 

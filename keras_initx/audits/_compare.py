@@ -179,7 +179,8 @@ def _test_scale(
         "scale",
         scale_evidence(ratio),
         p=_chi_squared_two_sided(statistic, 2 * n),
-        deviation=_distance(ratio),
+        # What is left without the error of the measured scale.
+        deviation=_distance(ratio) - 2 * math.sqrt(0.5 / moments.size),
     )
     if n >= _FEWEST:
         distance = _kolmogorov_distance(u)
