@@ -183,7 +183,7 @@ FAULTS = (
     Fault("gpt2", QUERY, "not a number", set_to(np.nan, (3, 1, 2)), "not finite"),
     Fault("gpt2", QUERY, "infinite", set_to(np.inf, (0, 0, 0)), "not finite"),
     Fault("gpt2", OUTER, "signs only", lambda values: np.sign(values) * 0.02 / math.sqrt(12), "bounds"),
-    Fault("gpt2", OUTER, "Laplace's", lambda v: RNG.laplace(0, 0.02 / math.sqrt(24), v.shape), "scale"),
+    Fault("gpt2", OUTER, "Laplace's", lambda v: RNG.laplace(0, 0.02 / math.sqrt(24), v.shape), "bounds"),
     Fault("gpt2", OUTER, "uniform", uniform(0.02 / math.sqrt(4)), "bounds"),
     Fault("gpt2", OUTER, "one outlier", set_to(0.2, (5, 5)), "bounds"),
     Fault("he", "c2/kernel", "LeCun's", times(math.sqrt(0.5)), "scale"),
