@@ -41,7 +41,7 @@ def main():
     )
     here = Path(__file__).parent
     here.joinpath("textbook.txt").write_text(f"{study}\n", encoding="utf-8")
-    study.plot(OUT / "plots")
+    study.plots(OUT / "plots")
     for name in PLOTS:
         shutil.copy(OUT / "plots" / f"{name}.png", here / f"textbook-{name}.png")
     study.report(OUT / "report.html")

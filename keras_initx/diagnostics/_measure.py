@@ -31,8 +31,8 @@ __all__ = ["LayerReport"]
 Batch: TypeAlias = Any
 # Function of targets and outputs; `None` means the compiled loss.
 _LossFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor] | None
-# Attribute of a model that holds its compiled function for reuse.
-_KEPT = "_keras_initx_gradient_norms"
+# Function of inputs and targets that gives the norm of the gradient of each trainable weight.
+GradientNorms: TypeAlias = Callable[[Batch, Batch], list[float]]
 # By which `LossScaleOptimizer` multiplies the loss at first.
 _LOSS_SCALE = 2**15
 
@@ -152,6 +152,7 @@ def measure(
     guessed: Callable[[Tensor, Tensor], list[Guessed]],
     thresholds: Thresholds,
     progress: Progress | None = None,
+    gradient_norms: GradientNorms | None = None,
 ) -> Measurements:
     """Run a batch through `model` and measure each layer. The model is left unchanged.
 
@@ -165,6 +166,8 @@ def measure(
         thresholds: Thresholds of saturation and vanishing signals.
         progress: Function that is called with the name of each layer after it is measured, or
             `None`.
+        gradient_norms: The result of `gradient_norms_of` with `model` and `loss`, or `None` to make
+            it here.
     """
     recorder = Recorder(model, thresholds, progress)
     gradients: dict[int, float] = {}
@@ -185,7 +188,9 @@ def measure(
         trained = _trained(model)
         if y is not None and trained:
             if has_loss:
-                norms = _gradient_norms(model, loss)(x, y)
+                if gradient_norms is None:
+                    gradient_norms = gradient_norms_of(model, loss)
+                norms = gradient_norms(x, y)
             else:
                 # Below a NaN, the gradient of a ReLU is 0 on JAX and NaN elsewhere.
                 norms = [math.nan] * len(trained)
@@ -236,23 +241,16 @@ def _trained(model: keras.Model) -> list[keras.Variable]:
     return list(filter(backend.trains, model.trainable_variables))
 
 
-def _gradient_norms(
-    model: keras.Model, loss: _LossFunction
-) -> Callable[[Batch, Batch], list[float]]:
-    """Return a function of inputs and targets that gives the norms of the gradients.
+def gradient_norms_of(model: keras.Model, loss: _LossFunction = None) -> GradientNorms:
+    """Return the function of inputs and targets that gives the norms of the gradients.
 
-    It is the one that is kept for `model`, if any was. There is a norm for each trainable weight.
+    It is compiled at its first call. It can be passed to several measurements of a model if only
+    the values of its variables change between them.
+
+    Args:
+        model: A built model.
+        loss: Function of targets and outputs, or `None` for the compiled loss.
     """
-    if loss is None and _KEPT in vars(model):
-        kept: Callable[[Batch, Batch], list[float]] = vars(model)[_KEPT]
-        return kept
-    return _new_gradient_norms(model, loss)
-
-
-def _new_gradient_norms(
-    model: keras.Model, loss: _LossFunction
-) -> Callable[[Batch, Batch], list[float]]:
-    """Return a new function of inputs and targets that gives the norms of the gradients."""
 
     def scaled_loss(x: Batch, y: Batch, scale: Array) -> Tensor:
         value = _loss_value(model, loss, x, y, model(x, training=True))
@@ -272,16 +270,6 @@ def _new_gradient_norms(
             scale //= 32
 
     return norms
-
-
-def keep_gradient_norms(model: keras.Model) -> None:
-    """Reuse one compiled gradient function for all measurements of `model`.
-
-    Args:
-        model: A compiled model. From now on only the values of its variables may change.
-    """
-    # Bypasses Keras' attribute tracking.
-    vars(model)[_KEPT] = _new_gradient_norms(model, None)
 
 
 def _weights_by_layer(

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from keras_initx._typing import Array
 from keras_initx.diagnostics._measure import LayerReport
@@ -16,8 +16,11 @@ from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.rendering import (
     BLUE,
+    NAMED,
     PALE_BLUE,
     RED,
+    label_order,
+    make_logarithmic,
     new_figure,
     save_figure,
     short_number,
@@ -29,17 +32,12 @@ _WIDTH = 9  # in inches, like the heights
 _PANEL_HEIGHT = 2.6
 _CELL_HEIGHT = 1.4
 _CELLS_IN_A_ROW = 6
-# Up to this many layers are labeled with their names; more are numbered.
-_NAMED = 40
 # Of the first, the middle and the last layer in a history: dark to light, from the map plasma.
 _ORDER = ("#0d0887", "#bd3786", "#e16462")
 
 
 def plot_layers(
-    layers: Sequence[LayerReport],
-    marked: Collection[str],
-    thresholds: Thresholds,
-    path: str | Path | None,
+    layers: Sequence[LayerReport], marked: Collection[str], thresholds: Thresholds
 ) -> Figure:
     """Plot the measurements of each layer.
 
@@ -47,7 +45,6 @@ def plot_layers(
         layers: The layers.
         marked: Names of the layers whose histograms are red.
         thresholds: Thresholds to show.
-        path: See `Report.plot`.
     """
     layers = [layer for layer in layers if layer.after is not None]
     panels = [_plot_std, _plot_mean]
@@ -59,7 +56,7 @@ def plot_layers(
         rows = math.ceil(len(layers) / _CELLS_IN_A_ROW)
         columns = math.ceil(len(layers) / rows)  # rows of equal length
     top_height = _PANEL_HEIGHT * len(panels)
-    if len(layers) <= _NAMED:
+    if len(layers) <= NAMED:
         top_height += 1.2
     heights = (top_height, _CELL_HEIGHT * rows + 0.4)
     figure = new_figure(size=(_WIDTH, sum(heights)))
@@ -68,10 +65,10 @@ def plot_layers(
     for plot_panel, axis in zip(panels, axes, strict=True):
         plot_panel(axis, layers, thresholds)
     tidy(axes, axis="y")
-    _name_layers(axes[-1], layers)
+    label_order(axes[-1], [layer.name for layer in layers], "layer")
     limits = _shared_range(layers, thresholds.exploding)
     _plot_histograms(bottom, layers, (rows, columns), marked, limits)
-    return save_figure(figure, path)
+    return figure
 
 
 def _plot_std(axis: Axes, layers: Sequence[LayerReport], thresholds: Thresholds) -> None:
@@ -84,7 +81,7 @@ def _plot_std(axis: Axes, layers: Sequence[LayerReport], thresholds: Thresholds)
     axis.plot(numbers, after, "o-", color=BLUE, label="output", markersize=3, linewidth=1)
     axis.set_ylabel("standard deviation")
     axis.legend(frameon=False, fontsize=8)
-    _make_logarithmic(axis)
+    make_logarithmic(axis)
     _mark(axis, thresholds, ("vanishing", "exploding"))
 
 
@@ -112,19 +109,10 @@ def _plot_gradients(axis: Axes, layers: Sequence[LayerReport], thresholds: Thres
     axis.plot(numbers, _for_logarithm(norms), "o", color=BLUE, label=label, markersize=4)
     axis.set_ylabel("gradient")
     axis.legend(frameon=False, fontsize=8)
-    _make_logarithmic(axis)
+    make_logarithmic(axis)
     _mark(axis, thresholds, ("exploding_gradient",))
     largest = norms[np.isfinite(norms)].max(initial=0)
     _mark(axis, thresholds, ("vanishing_gradient",), unit=largest, of=" of the largest norm")
-
-
-def _name_layers(axis: Axes, layers: Sequence[LayerReport]) -> None:
-    if len(layers) <= _NAMED:
-        labels = [shortened(layer.name, 24) for layer in layers]
-        axis.set_xticks(range(1, len(layers) + 1), labels, rotation=40, ha="right", fontsize=8)
-    else:
-        axis.set_xlabel("number of the layer, in the order of the outputs")
-    axis.set_xlim(0.5, max(len(layers), 1) + 0.5)
 
 
 def _plot_histograms(
@@ -324,7 +312,7 @@ def _first_middle_and_last(layers: Sequence[LayerReport]) -> list[str]:
 def _finish_panel(axis: Axes, panel: _Panel, thresholds: Thresholds) -> None:
     """Set the scale of a panel whose lines are drawn, label it, and show its thresholds."""
     if panel.scale == "log":
-        _make_logarithmic(axis)
+        make_logarithmic(axis)
     elif panel.scale == "share":
         # The threshold is in the panel, so that a share is large where it looks so.
         limits = [getattr(thresholds, name) for name in panel.thresholds]
@@ -351,14 +339,6 @@ def _values_of(
 def _for_logarithm(values: Array) -> Array:
     """Return `values` with NaN for those that a logarithmic axis cannot show."""
     return np.where(np.isfinite(values) & (values > 0), values, np.nan)
-
-
-def _make_logarithmic(axis: Axes) -> None:
-    """Make an axis logarithmic, over whole decades, so that nearly equal values look equal."""
-    axis.set_yscale("log")
-    low, high = np.log10(axis.get_ylim())
-    axis.set_ylim(10.0 ** math.floor(low), 10.0 ** math.ceil(high))
-    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _mark(

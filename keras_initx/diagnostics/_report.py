@@ -7,7 +7,6 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_initx._checks import check_choice
@@ -19,9 +18,8 @@ from keras_initx.diagnostics._verdicts import LEVELS, Level, Thresholds, Verdict
 from keras_initx.rendering import (
     GAP,
     Column,
+    Result,
     Table,
-    as_csv,
-    as_json,
     counted,
     filled,
     finite,
@@ -47,8 +45,11 @@ _CSV_COLUMNS = {
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Report:
-    """The result of `diagnose`, shown as a table by `print` and in notebooks.
+class Report(Result):
+    """The result of `diagnose`, in the form of all results.
+
+    `plot` shows the means and standard deviations of the layers, a histogram of each, and the norms
+    of the gradients if they were measured. The rows of `to_csv` are the layers.
 
     Attributes:
         layers: A `LayerReport` for each layer that has weights or an activation, in the order of
@@ -120,39 +121,17 @@ class Report:
         data["weights"] = [dataclasses.asdict(weight) for weight in layer.weights]
         return data
 
-    def to_json(self) -> str:
-        """Return `to_dict` as JSON."""
-        return as_json(self.to_dict(), indent=1)
+    def _content(self) -> dict[str, Any]:
+        return self.to_dict()
 
-    def to_csv(self) -> str:
-        """Return a CSV table with a row for each layer.
+    def _records(self) -> list[dict[str, Any]]:
+        return [_record(self._layer_as_dict(layer)) for layer in self.layers]
 
-        It has the data of `to_dict` without histograms and weights.
-        """
-        return as_csv(map(_csv_row, self.to_dict()["layers"]))
-
-    def plot(self, path: str | Path | None = None) -> "Figure":
-        """Plot the statistics of the layers: means, standard deviations, and a histogram of each.
-
-        Gradient norms are plotted too if they were measured.
-
-        Requires matplotlib, which the extra `plot` installs.
-
-        Args:
-            path: Path of the output file, or `None` to write none. The suffix sets the format.
-
-        Returns:
-            The figure, which a notebook shows.
-
-        Raises:
-            ImportError: If matplotlib is not installed.
-            OSError: If the file cannot be written.
-            ValueError: If the suffix is not that of a supported format.
-        """
+    def _figure(self) -> "Figure":
         import_optional("matplotlib", "plot")
         from keras_initx.diagnostics._plot import plot_layers
 
-        return plot_layers(self.layers, self._marked, self.thresholds, path)
+        return plot_layers(self.layers, self._marked, self.thresholds)
 
     @property
     def _marked(self) -> set[str]:
@@ -163,15 +142,15 @@ class Report:
         return names
 
     @property
-    def _headline(self) -> str:
+    def _finding(self) -> str:
         """The number of problems as a sentence."""
         if self.ok:
             return "No problem found."
         return f"{counted(len(self.problems), 'problem')} found."
 
-    def __repr__(self) -> str:
-        summary = self._headline.removesuffix(".").lower()
-        return f"<Report of {len(self.layers)} layers: {summary}>"
+    def _headline(self) -> str:
+        finding = self._finding.removesuffix(".").lower()
+        return f" of {len(self.layers)} layers: {finding}"
 
     def __str__(self) -> str:
         width = shutil.get_terminal_size().columns
@@ -182,7 +161,7 @@ class Report:
             console = Console(file=output, width=width, force_terminal=True, highlight=False)
             console.print(self)
             return output.getvalue().rstrip("\n")
-        lines = [self._table(width).as_text(rule=True), self._headline]
+        lines = [self._table(width).as_text(rule=True), self._finding]
         for verdict in self.verdicts:
             lines.append("")
             for title, text in _paragraphs(verdict):
@@ -204,7 +183,7 @@ class Report:
         for row, layer in zip(grid.rows, self.layers, strict=True):
             if layer.name in marked:
                 row.style = "bold red"
-        headline = Text(self._headline, "bold green" if self.ok else "bold red")
+        headline = Text(self._finding, "bold green" if self.ok else "bold red")
         parts: list[RenderableType] = [grid, Text(), headline]
         for verdict in self.verdicts:
             parts.append(Text())
@@ -218,7 +197,7 @@ class Report:
             (title, evidence), (_, remedy) = _paragraphs(verdict)
             items += f"<li><b>{html.escape(title)}</b>: {html.escape(evidence)}"
             items += f"<br>Remedy: {html.escape(remedy)}</li>"
-        return f"<p><b>{self._headline}</b></p><ul>{items}</ul>{self._table().as_html()}"
+        return f"<p><b>{self._finding}</b></p><ul>{items}</ul>{self._table().as_html()}"
 
     def _table(self, width: int = sys.maxsize) -> Table:
         """Return the table with a row for each layer, without empty columns.
@@ -263,7 +242,8 @@ def _gate_as_dict(gate_bias: tuple[str, Array] | None) -> dict[str, Any] | None:
     return {"gate": gate, "min": float(bias.min()), "max": float(bias.max())}
 
 
-def _csv_row(layer: dict[str, Any]) -> dict[str, Any]:
+def _record(layer: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of a layer in the CSV, which are the same for all layers."""
     row: dict[str, Any] = {}
     for name, value in layer.items():
         if name == "weights":
@@ -272,8 +252,6 @@ def _csv_row(layer: dict[str, Any]) -> dict[str, Any]:
             parts = value or {}
             for part in _CSV_COLUMNS[name]:
                 row[f"{name}_{part}"] = parts.get(part)
-        elif name == "shape":
-            row[name] = "x".join(map(str, value or ()))
         else:
             row[name] = value
     return row

@@ -4,7 +4,7 @@ import functools
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ from keras_initx.models._forward import kernels_of
 from keras_initx.models._initial_state import Slot, slots
 from keras_initx.models._initialize import Step, draw, planned
 from keras_initx.models._rules import Rules
-from keras_initx.rendering import Column, Tabular
+from keras_initx.rendering import BLUE, Column, Points, Tabular, plot_in_order
 from keras_initx.structure import (
     CONVOLUTIONS,
     TRANSPOSED,
@@ -37,6 +37,9 @@ from keras_initx.structure import (
     parts_of,
     tensors_in,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["DormantLayer", "DormantUnits", "reset_dormant"]
 
@@ -60,7 +63,9 @@ class DormantLayer:
 
 @dataclass(frozen=True, repr=False)
 class DormantUnits(Tabular[DormantLayer]):
-    """The result of `reset_dormant`, shown as a table by `print` and in notebooks.
+    """The result of `reset_dormant`, in the form of all results.
+
+    `plot` shows the share of dormant units in each layer that is not left.
 
     Attributes:
         layers: A `DormantLayer` for each layer with a kernel.
@@ -98,6 +103,18 @@ class DormantUnits(Tabular[DormantLayer]):
         would = "to be reset" if self.dry_run else "reset"
         found = f"{self.share:.1%} of units {would}, {left} left"
         return f" of {len(self.layers)} layers: {found}, seed {self.seed}"
+
+    def _figure(self) -> "Figure":
+        shares = {}
+        for place, layer in enumerate(self.layers):
+            if layer.dormant is not None and layer.units:
+                shares[place] = layer.dormant / layer.units
+        panel = {"dormant": Points(shares, BLUE)}
+        paths = [layer.path for layer in self.layers]
+        panels = {"share of the units": panel}
+        figure = plot_in_order(paths, panels, of="layer", is_logarithmic=False)
+        figure.axes[0].set_ylim(-0.02, 1.02)
+        return figure
 
 
 def _count(value: int | None) -> int | str:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
@@ -26,7 +26,15 @@ from keras_initx.models._assign import made_like, refresh_normalizations, undone
 from keras_initx.models._initial_state import initial_state
 from keras_initx.models._layer_initializers import layer_initializers
 from keras_initx.models._rules import Rules, description, initializers_by_rule, with_seed_and_axes
-from keras_initx.rendering import Column, WeightTable, filled, progress
+from keras_initx.rendering import (
+    Column,
+    Points,
+    WeightTable,
+    filled,
+    plot_in_order,
+    progress,
+    styles_of,
+)
 from keras_initx.rendering import short_number as number
 from keras_initx.structure import (
     LayerInitializer,
@@ -35,6 +43,9 @@ from keras_initx.structure import (
     find_weights,
     is_quantized,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["InitializationPlan", "WeightPlan", "initialize"]
 
@@ -76,7 +87,10 @@ class WeightPlan:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class InitializationPlan(WeightTable[WeightPlan]):
-    """The initialization of each weight of a model, shown as a table by `print` and in notebooks.
+    """The initialization of each weight of a model, in the form of all results.
+
+    `plot` shows the standard deviations of the weights, or those expected for a dry run, in the
+    colors of their initializers.
 
     Attributes:
         weights: A `WeightPlan` for each weight, in the order of the layers.
@@ -125,6 +139,22 @@ class InitializationPlan(WeightTable[WeightPlan]):
             text += f", {left} left unchanged"
         size = sum(weight.nbytes for weight in self.weights)
         return f"{text}; {_size(size)}; seed {self.seed}."
+
+    def _figure(self) -> "Figure":
+        deviations: dict[str, dict[int, float]] = {}  # by place, of each class of initializers
+        for place, weight in enumerate(self.weights):
+            deviation = weight.expected_std if weight.std is None else weight.std
+            if weight.initializer is not None and deviation is not None:
+                name, _, _ = weight.initializer.partition("(")
+                deviations.setdefault(name, {})[place] = deviation
+        groups = {}
+        for name, (color, marker) in styles_of(deviations).items():
+            groups[name] = Points(deviations[name], color, marker)
+        label = "standard deviation"
+        if self.dry_run:
+            label = "expected standard deviation"
+        paths = [weight.path for weight in self.weights]
+        return plot_in_order(paths, {label: groups}, of="weight")
 
 
 def _optional(value: Any) -> str:

@@ -5,7 +5,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -18,8 +18,21 @@ from keras_initx.backends import backend
 from keras_initx.initializers import grown_axis, with_mean
 from keras_initx.models import _arrays, _layouts
 from keras_initx.models._assign import refresh_normalizations, undone_after_error
-from keras_initx.rendering import Column, WeightTable, filled, progress
+from keras_initx.rendering import (
+    BLUE,
+    PALE_BLUE,
+    RED,
+    Column,
+    Points,
+    WeightTable,
+    filled,
+    plot_in_order,
+    progress,
+)
 from keras_initx.structure import ModelWeight, check_model, find_weights
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["LoadedWeight", "LoadingPlan", "load_pretrained"]
 
@@ -51,7 +64,10 @@ class LoadedWeight:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LoadingPlan(WeightTable[LoadedWeight]):
-    """The source of each weight in `load_pretrained`, shown as a table by `print` and in notebooks.
+    """The source of each weight in `load_pretrained`, in the form of all results.
+
+    `plot` shows which parts of the model are loaded: the number of values of each weight, in the
+    color of what is done to it.
 
     Attributes:
         weights: A `LoadedWeight` for each weight, in the order of the layers.
@@ -101,6 +117,33 @@ class LoadingPlan(WeightTable[LoadedWeight]):
             arrays = [f"{name} {shape}" for name, shape in self.unused.items()]
             text += f"; unused arrays: {truncated(arrays)}"
         return f"{text}."
+
+    def _figure(self) -> "Figure":
+        colors = {
+            "as in the source": BLUE,
+            "converted": PALE_BLUE,
+            "left unchanged": "0.6",
+            "error": RED,
+        }
+        sizes: dict[str, dict[int, float]] = {state: {} for state in colors}
+        for place, weight in enumerate(self.weights):
+            sizes[_state(weight)][place] = math.prod(weight.shape)
+        groups = {}
+        for state, color in colors.items():
+            if sizes[state]:
+                groups[state] = Points(sizes[state], color)
+        paths = [weight.path for weight in self.weights]
+        return plot_in_order(paths, {"number of values": groups}, of="weight")
+
+
+def _state(weight: LoadedWeight) -> str:
+    if weight.problem:
+        return "error"
+    if weight.reason:
+        return "left unchanged"
+    if weight.change:
+        return "converted"
+    return "as in the source"
 
 
 def _conversion_text(weight: LoadedWeight) -> str:

@@ -5,7 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ from keras_initx.diagnostics import spread
 from keras_initx.initializers import Orthogonal
 from keras_initx.models._assign import assign, made_like, undone_after_error
 from keras_initx.models._forward import Kernels, Outputs, forward, kernels_of
-from keras_initx.rendering import Column, Tabular, progress
+from keras_initx.rendering import BLUE, PALE_BLUE, Column, Points, Tabular, plot_in_order, progress
 from keras_initx.structure import (
     Batch,
     check_data,
@@ -28,6 +28,9 @@ from keras_initx.structure import (
     kernel_axes,
     named_layers,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["LSUVResult", "LSUVRow", "lsuv"]
 
@@ -59,7 +62,9 @@ class LSUVRow:
 
 @dataclass(frozen=True, repr=False)
 class LSUVResult(Tabular[LSUVRow]):
-    """The result of `lsuv`, shown as a table by `print` and in notebooks.
+    """The result of `lsuv`, in the form of all results.
+
+    `plot` shows the variances before and after.
 
     Attributes:
         rows: An `LSUVRow` for each layer with a kernel, in execution order.
@@ -86,6 +91,20 @@ class LSUVResult(Tabular[LSUVRow]):
         texts = [f"{counts[status]} {status}" for status in get_args(Status) if counts[status]]
         found = ", ".join(texts) or "none"
         return f" of {len(self.rows)} layers: {found}, seed {self.seed}"
+
+    def _figure(self) -> "Figure":
+        before = {}
+        after = {}
+        for place, row in enumerate(self.rows):
+            if row.before is not None:
+                before[place] = row.before
+            if row.after is not None:
+                after[place] = row.after
+        groups = {"before": Points(before, PALE_BLUE), "after": Points(after, BLUE)}
+        paths = [row.path for row in self.rows]
+        figure = plot_in_order(paths, {"variance of the output": groups}, of="layer")
+        figure.axes[0].axhline(1, color="0.6", linewidth=0.8, zorder=0)
+        return figure
 
 
 def _variance_text(variance: float | None) -> str:

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from operator import itemgetter
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -16,10 +15,8 @@ from keras_initx.rendering import (
     COLORS,
     Column,
     Tabular,
-    as_json,
     new_figure,
     progress,
-    save_figure,
     short_number,
     tidy,
 )
@@ -35,7 +32,8 @@ __all__ = ["CoordinateCheck", "coordinate_check"]
 class CoordinateCheck(Tabular[tuple[str, ...]]):
     """The size of each layer's outputs in models of several widths.
 
-    `print` shows how it scales with the width.
+    In the form of all results. `print` shows how it scales with the width. `plot` has a panel for
+    each step and a line for each layer. The rows of `to_csv` are the layers at each step.
 
     Attributes:
         widths: The widths.
@@ -62,29 +60,23 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         slopes = log_sizes @ centered / (centered @ centered)
         return np.asarray(np.round(slopes, 3) + 0.0)  # so that none is -0.0
 
-    def to_json(self) -> str:
-        """Return the result as JSON."""
+    def _content(self) -> dict[str, Any]:
         values = asdict(self)
         values["sizes"] = self.sizes.tolist()
         values["exponents"] = self.exponents.tolist()
-        return as_json(values, indent=1)
+        return values
 
-    def plot(self, path: str | Path | None = None) -> "Figure":
-        """Plot the sizes against the width, with a panel for each step and a line for each layer.
+    def _records(self) -> list[dict[str, Any]]:
+        records = []
+        for step, (exponents, sizes) in enumerate(zip(self.exponents, self.sizes, strict=True)):
+            for place, layer in enumerate(self.layers):
+                record = {"step": step, "layer": layer, "exponent": float(exponents[place])}
+                for width, size in zip(self.widths, sizes[place], strict=True):
+                    record[f"size_{width}"] = float(size)
+                records.append(record)
+        return records
 
-        Requires matplotlib, which the extra `plot` installs.
-
-        Args:
-            path: Path of the output file, or `None` to write none. The suffix sets the format.
-
-        Returns:
-            The figure, which a notebook shows.
-
-        Raises:
-            ImportError: If matplotlib is not installed.
-            OSError: If the file cannot be written.
-            ValueError: If the suffix is not that of a supported format.
-        """
+    def _figure(self) -> "Figure":
         figure = new_figure(size=(1.5 + 2.2 * len(self.sizes), 3))
         axes = figure.subplots(1, len(self.sizes), sharey=True, squeeze=False)[0]
         for step, (axis, sizes) in enumerate(zip(axes, self.sizes, strict=True)):
@@ -100,7 +92,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         tidy(axes)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
-        return save_figure(figure, path)
+        return figure
 
     def _rows(self) -> list[tuple[str, ...]]:
         rows = []

@@ -5,14 +5,17 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import keras
 
 from keras_initx._checks import check_choice
 from keras_initx._typing import Shape
-from keras_initx.rendering import Column, WeightTable, short_number
+from keras_initx.rendering import COLORS, Column, Points, WeightTable, plot_in_order, short_number
 from keras_initx.structure import ModelWeight, check_model, find_weights
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["MupTable", "MupWeight", "mup"]
 
@@ -53,7 +56,7 @@ class MupWeight:
 class MupTable(WeightTable[MupWeight]):
     """The muP factors of each trainable weight when a model is made wider.
 
-    `print` shows them as a table.
+    In the form of all results. `plot` shows the factors in the colors of the roles.
 
     Attributes:
         weights: A `MupWeight` for each trainable weight, in the order of
@@ -100,6 +103,23 @@ class MupTable(WeightTable[MupWeight]):
         if self._has_tied:
             columns.append(Column("tied", lambda weight: short_number(weight.tied)))
         return columns
+
+    def _figure(self) -> "Figure":
+        factors = {
+            "std": "factor on the std",
+            "adam": "on the rate of Adam",
+            "sgd": "on the rate of SGD",
+        }
+        if self._has_tied:
+            factors["tied"] = "on tied logits"
+        colors = dict(zip(get_args(Role), COLORS, strict=False))
+        panels = {}
+        for name, label in factors.items():
+            values: dict[str, dict[int, float]] = {}
+            for place, weight in enumerate(self.weights):
+                values.setdefault(weight.role, {})[place] = getattr(weight, name)
+            panels[label] = {role: Points(values[role], colors[role]) for role in values}
+        return plot_in_order([weight.path for weight in self.weights], panels, of="weight")
 
     def _below(self) -> list[str]:
         notes = ["Factors on the std in the base model, and on the learning rates of Adam and SGD."]

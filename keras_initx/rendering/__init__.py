@@ -4,6 +4,8 @@
 
 from keras_initx.rendering._export import *
 from keras_initx.rendering._figures import *
+from keras_initx.rendering._order import *
+from keras_initx.rendering._results import *
 from keras_initx.rendering._table import *
 from keras_initx.rendering._terminal import *
 from keras_initx.rendering._text import *

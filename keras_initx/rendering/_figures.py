@@ -1,6 +1,7 @@
 """The common style of all figures, and saving them to files."""
 
 import io
+import math
 import re
 import zlib
 from collections.abc import Iterable
@@ -22,9 +23,11 @@ __all__ = [
     "Plot",
     "as_png",
     "color_of",
+    "make_logarithmic",
     "new_figure",
     "save_figure",
     "save_plots",
+    "styles_of",
     "tidy",
 ]
 
@@ -48,6 +51,7 @@ _INITIALIZERS = {
     "small_normal": "#000000",
 }
 _OTHERS = ("#d7263d", "#c93a9e", "#0090a5", "#6a5bff")
+_MARKERS = "o^sDvP"  # used in turn for initializers of the same color
 
 
 def color_of(name: str) -> str:
@@ -63,6 +67,21 @@ def color_of(name: str) -> str:
             return _INITIALIZERS[known]
     checksum = zlib.crc32(key.encode())
     return _OTHERS[checksum % len(_OTHERS)]
+
+
+def styles_of(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return the color and the marker of each initializer in one plot.
+
+    Those of the same color have different markers.
+    """
+    styles: dict[str, tuple[str, str]] = {}
+    used: list[str] = []
+    for name in names:
+        color = color_of(name)
+        marker = _MARKERS[used.count(color) % len(_MARKERS)]
+        styles[name] = (color, marker)
+        used.append(color)
+    return styles
 
 
 class Plot(NamedTuple):
@@ -99,6 +118,17 @@ def tidy(axes: "Iterable[Axes]", **grid: Any) -> None:
         axis.set_axisbelow(True)
 
 
+def make_logarithmic(axis: "Axes") -> None:
+    """Make an axis logarithmic, over whole decades, so that nearly equal values look equal."""
+    ticker = import_optional("matplotlib.ticker", "plot")
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    bottom = math.floor(math.log10(low))
+    top = math.ceil(math.log10(high))
+    axis.set_ylim(10.0**bottom, 10.0**top)
+    axis.yaxis.set_minor_formatter(ticker.NullFormatter())
+
+
 _SAVING: dict[str, Any] = {"dpi": 150, "facecolor": "white"}
 
 
@@ -107,9 +137,10 @@ def save_figure(figure: "Figure", path: str | Path | None) -> "Figure":
 
     Raises:
         OSError: If the file cannot be written.
-        ValueError: If the suffix is not that of a supported format.
+        ValueError: If `path` is a URL, or its suffix not that of a supported format.
     """
     if path is not None:
+        _files.check_local("path", path)
         image_format = Path(path).suffix[1:].lower()
         with _files.replacing(path) as partial:
             figure.savefig(partial, format=image_format, **_SAVING)

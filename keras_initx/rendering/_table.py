@@ -1,24 +1,19 @@
 """Tables of text cells, rendered as plain text, HTML, Markdown, or by rich."""
 
-import abc
 import dataclasses
 import html
 import itertools
 import re
-import shutil
 import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
-
-from keras_initx.rendering._export import as_csv, as_json
+from typing import Any, Generic, NamedTuple, TypeVar
 
 __all__ = [
     "GAP",
     "Column",
+    "Row",
     "Table",
-    "Tabular",
-    "WeightTable",
     "filled",
     "legend",
     "narrow",
@@ -190,91 +185,3 @@ def legend(columns: Iterable[Column[Row]]) -> str:
     """Return the notes of the columns as text."""
     notes = [f"{column.header}: {column.note}." for column in columns if column.note]
     return " ".join(notes)
-
-
-class Tabular(abc.ABC, Generic[Row]):
-    """A result that is shown as a table by `print` and in notebooks.
-
-    A result gives its rows, its columns and a headline; what else it has to say stands below the
-    table.
-    """
-
-    _has_rule: ClassVar[bool] = True  # a line below the headers of the text
-
-    @abc.abstractmethod
-    def _rows(self) -> Sequence[Row]:
-        """Return the rows of the table."""
-
-    @abc.abstractmethod
-    def _columns(self) -> Sequence[Column[Row]]:
-        """Return the columns of the table."""
-
-    @abc.abstractmethod
-    def _headline(self) -> str:
-        """Return what `repr` says after the name of the class, e.g. `" of 3 weights"`."""
-
-    def _below(self) -> list[str]:
-        """Return the lines below the table."""
-        return []
-
-    def _text_columns(self) -> Sequence[Column[Row]]:
-        """Return the columns of the text: all, or those of a narrow table on a narrow terminal."""
-        columns = self._columns()
-        text = Table.of(columns, self._rows()).as_text()
-        width_of_headers = text.index("\n")
-        if width_of_headers <= shutil.get_terminal_size().columns:
-            return columns
-        return narrow(columns)
-
-    def __str__(self) -> str:
-        table = Table.of(self._text_columns(), self._rows()).as_text(rule=self._has_rule)
-        return "\n".join([table[:-1], *self._below()])
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}{self._headline()}>"
-
-    def _repr_html_(self) -> str:
-        parts = [Table.of(self._columns(), self._rows()).as_html()]
-        for line in self._below():
-            if line:
-                parts.append(f"<p>{html.escape(line)}</p>")
-        return "".join(parts)
-
-
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class WeightTable(Tabular[Row]):
-    """A table with a row for each weight, and a summary below it if there is something to say.
-
-    Attributes:
-        weights: The rows, which are dataclasses.
-    """
-
-    weights: list[Row]
-
-    def to_json(self) -> str:
-        """Return the result as JSON."""
-        return as_json(dataclasses.asdict(self), indent=1)
-
-    def to_csv(self) -> str:
-        """Return the result as CSV, with a row for each weight."""
-        rows: list[Any] = self.weights  # of dataclasses, which a type variable cannot say
-        return as_csv([dataclasses.asdict(row) for row in rows])
-
-    def _rows(self) -> Sequence[Row]:
-        return self.weights
-
-    def _summary(self) -> str:
-        """Return a sentence about all weights, or nothing."""
-        return ""
-
-    def _headline(self) -> str:
-        summary = self._summary()
-        if summary:
-            return f": {summary[:-1]}"
-        return f" of {len(self.weights)} weights"
-
-    def _below(self) -> list[str]:
-        summary = self._summary()
-        if summary:
-            return ["", summary]
-        return []

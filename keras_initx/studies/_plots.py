@@ -4,12 +4,12 @@ import functools
 import itertools
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from keras_initx.rendering import Plot, color_of, new_figure, tidy
+from keras_initx.rendering import Plot, color_of, new_figure, styles_of, tidy
 from keras_initx.studies._records import FloatArray, Record
 from keras_initx.studies._trials import Trials, best_epochs, epochs_to_start
 
@@ -24,11 +24,10 @@ _SIZE = (8, 4.6)
 # Suffixes for the distribution of the weights. The part before them is the family.
 _DISTRIBUTIONS = ("_uniform", "_normal")
 _MIN_BATCHES = 10  # minimum number of batches in an epoch for a curve
-_MARKERS = "o^sDvP"  # used in turn for initializers of the same color
 
 
-def study_plots(trials: Trials) -> list[Plot]:
-    """Return the plots for which there are data."""
+def study_plots(trials: Trials) -> Iterator[Plot]:
+    """Yield the plots for which there are data, each drawn when it is its turn."""
     ranked = trials.summary()
     finished = [row for row in ranked if row["finished"]]
     trained = [row["initializer"] for row in finished]
@@ -45,11 +44,9 @@ def study_plots(trials: Trials) -> list[Plot]:
         ("first-epoch", "The first epoch", _plot_first_epoch, _first_losses(trials, trained)),
         ("first-batch", "The first batch, before training", _plot_first_batch, measured),
     ]
-    shown_plots = []
     for name, caption, function, shown in plots:
         if shown:
-            shown_plots.append(Plot(name, caption, function(trials, shown)))
-    return shown_plots
+            yield Plot(name, caption, function(trials, shown))
 
 
 def _plot_curves(trials: Trials, shown: Sequence[str]) -> "Figure":
@@ -205,11 +202,7 @@ def _plot_first_batch(trials: Trials, shown: Sequence[str]) -> "Figure":
     panels = {"std": "standard deviation of the output", "gradient_norm": "norm of the gradient"}
     figure, (axes,) = new_plot(trials.title, title, columns=len(panels))
     for axis, (statistic, label) in zip(axes, panels.items(), strict=True):
-        colors: list[str] = []
-        for place, name in enumerate(shown):
-            color = color_of(name)
-            marker = _MARKERS[colors.count(color) % len(_MARKERS)]
-            colors.append(color)
+        for place, (name, (color, marker)) in enumerate(styles_of(shown).items()):
             values = _first_batch_values(trials, name, statistic)
             least, greatest = values.min(axis=0), values.max(axis=0)
             # Side by side, because equal values would hide each other.

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import keras
@@ -21,7 +21,7 @@ from keras_initx.studies._records import (
     Status,
     Trial,
 )
-from keras_initx.studies._result import Result, ResultTable
+from keras_initx.studies._result import ResultTable, RunResult
 from keras_initx.studies._statistics import (
     SIGNIFICANT,
     mean_of,
@@ -38,8 +38,10 @@ _CHOSEN, _REST = "#d55e00", "#8aa4b8"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class RestartStudy(Result):
-    """The result of `random_restarts`, shown as a table by `print` and in notebooks.
+class RestartStudy(RunResult):
+    """The result of `random_restarts`, in the form of all results.
+
+    `plot` shows the curves of all draws. The rows of `to_csv` are `records`.
 
     Attributes:
         title: Its title.
@@ -165,6 +167,38 @@ class RestartStudy(Result):
         """Whether a draw was trained for an epoch and has neither failed nor diverged."""
         return self.draws[0]["status"] in _TRAINED and self._trained_epochs > 0
 
+    @property
+    def records(self) -> list[Record]:
+        """A list of dicts with place, number, seed, status and metrics of each epoch of each draw.
+
+        Epoch 0 is before training.
+        """
+        records = []
+        for place, draw in enumerate(self.draws, 1):
+            known = {name: draw[name] for name in ("draw", "seed", "status")}
+            for metrics in draw["epochs"]:
+                record = {"place": place, **known, **metrics}
+                record.pop("batch_losses", None)
+                records.append(record)
+        return records
+
+    def _records(self) -> list[Record]:
+        return self.records
+
+    def _content(self) -> Record:
+        return {
+            "title": self.title,
+            "settings": self.settings,
+            "monitor": self.monitor,
+            "mode": self.mode,
+            "is_finished": self.is_finished,
+            "seed": self.seed,
+            "score": self.score,
+            "gain": self.gain(),
+            "checks": self.checks,
+            "records": self.records,
+        }
+
     def _headline(self) -> str:
         found = "none trained"
         if self._has_leader:
@@ -206,13 +240,11 @@ class RestartStudy(Result):
         )
         return [remark, *_remarks_on_gain(self.gain())]
 
-    def _plots(self) -> list[Plot]:
-        plots = []
+    def _plots(self) -> Iterator[Plot]:
         if any(draw["epochs"] for draw in self.draws):
-            plots.append(self._plot_draws())
+            yield self._plot_draws()
         if self.checks:
-            plots.append(self._plot_checks())
-        return plots
+            yield self._plot_checks()
 
     def _plot_draws(self) -> Plot:
         figure, [[axis]] = new_plot(self.title, "Each draw as far as it was trained")

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -11,12 +11,14 @@ from keras_initx._files import check_local
 from keras_initx.rendering import (
     Column,
     Plot,
+    Result,
     Table,
     as_png,
     counted,
     image,
     legend,
     narrow,
+    new_figure,
     page,
     paragraphs,
     save_plots,
@@ -66,10 +68,10 @@ class ResultTable:
         return [text] if text else []
 
 
-class Result(abc.ABC):
-    """A result that can be shown as text, in notebooks, as plots and as an HTML report.
+class RunResult(Result):
+    """A result of repeated training, which also has several plots and an HTML report.
 
-    A subclass says what there is to show: a headline, tables, remarks and plots.
+    A subclass says what there is to show: a headline, tables, remarks, plots and data.
 
     Attributes:
         title: Its title.
@@ -80,10 +82,6 @@ class Result(abc.ABC):
     settings: Settings
 
     @abc.abstractmethod
-    def _headline(self) -> str:
-        """Return what `repr` says after the name of the class, e.g. `" of 3 trials"`."""
-
-    @abc.abstractmethod
     def _tables(self) -> list[ResultTable]:
         """Return the tables. The first one is shown everywhere, the others after it."""
 
@@ -92,11 +90,8 @@ class Result(abc.ABC):
         """Return the findings as sentences."""
 
     @abc.abstractmethod
-    def _plots(self) -> list[Plot]:
-        """Return the plots for which there are data."""
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}{self._headline()}>"
+    def _plots(self) -> Iterator[Plot]:
+        """Yield the plots for which there are data, the main one first."""
 
     def __str__(self) -> str:
         first, *others = [table.narrow() for table in self._tables()]
@@ -130,8 +125,14 @@ class Result(abc.ABC):
             f"Keras {settings['keras']} on {settings['backend']}"
         )
 
-    def plot(self, folder: str | Path | None = None, suffix: str = "png") -> dict[str, "Figure"]:
-        """Plot the result.
+    def _figure(self) -> "Figure":
+        """Return the first plot, or a figure that says that there is none yet."""
+        for plot in self._plots():
+            return plot.figure
+        return new_figure(f"{self.title}: nothing to plot yet", size=(8, 1), extra="studies")
+
+    def plots(self, folder: str | Path | None = None, suffix: str = "png") -> dict[str, "Figure"]:
+        """Draw all plots, of which `plot` draws the first.
 
         Args:
             folder: The folder for files named after the plots, or `None` to write none.
@@ -142,8 +143,10 @@ class Result(abc.ABC):
 
         Raises:
             ImportError: If matplotlib is not installed.
+            OSError: If a file cannot be written.
+            ValueError: If `folder` is a URL, or `suffix` not that of a supported format.
         """
-        plots = self._plots()
+        plots = list(self._plots())
         if folder is not None:
             save_plots(plots, Path(check_local("folder", folder)), suffix)
         return {plot.name: plot.figure for plot in plots}
@@ -177,14 +180,14 @@ class Result(abc.ABC):
         write_atomic(path, page(self.title, parts).encode())
 
 
-def write_plots_and_report(result: Result, folder: Path) -> None:
+def write_plots_and_report(result: RunResult, folder: Path) -> None:
     """Write `plots` and `report.html` to a folder, and draw each plot once.
 
     Raises:
         ImportError: If matplotlib is not installed.
         RecordError: If the report cannot be written.
     """
-    plots = result._plots()
+    plots = list(result._plots())
     paths = save_plots(plots, folder / "plots", "png")
     pictures = [(path.read_bytes(), plot.caption) for path, plot in zip(paths, plots, strict=True)]
     result._write_report(folder / "report.html", pictures)

@@ -3,25 +3,22 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from keras_initx import _files
-from keras_initx._extras import import_optional
 from keras_initx.rendering import (
     Column,
     Plot,
-    as_csv,
     as_json,
     counted,
     format_metric,
     listed,
     ranges,
+    written,
 )
 from keras_initx.studies._plots import study_plots
 from keras_initx.studies._records import Record, Trial
-from keras_initx.studies._result import Result, ResultTable
+from keras_initx.studies._result import ResultTable, RunResult
 from keras_initx.studies._statistics import POWER, SIGNIFICANT, needed_repeats
 from keras_initx.studies._trials import BEYOND_CHANCE, Trials
 
@@ -56,11 +53,13 @@ _PAIR_COLUMNS: list[Column[Record]] = [
 _NOTE = f"would take: repeats for a power of {100 * POWER:g} % at the effect seen."
 
 
-# `Trials` has the fields and computes the numbers, `Result` writes text and pages. Here is what
+# `Trials` has the fields and computes the numbers, `RunResult` writes text and pages. Here is what
 # they show.
 @dataclasses.dataclass(frozen=True, repr=False)
-class Study(Trials, Result):
-    """The result of `compare_initializers`, shown as a table by `print` and in notebooks.
+class Study(Trials, RunResult):
+    """The result of `compare_initializers`, in the form of all results.
+
+    `plot` shows the learning curves. The rows of `to_csv` are `records`.
 
     Attributes:
         title: The title of the study.
@@ -71,25 +70,35 @@ class Study(Trials, Result):
         threshold: Value of the metric for "epochs to reach", or `None` while no trial is finished.
     """
 
-    def to_csv(self, path: str | Path) -> None:
-        """Write the records to a CSV file."""
-        _files.write(path, as_csv(self.records))
+    def to_jsonl(self, path: str | Path | None = None) -> str:
+        """Return the rows of `to_csv` as JSON, one object per line.
 
-    def to_jsonl(self, path: str | Path) -> None:
-        """Write the records to a file with one JSON object per line.
-
-        Infinities and NaN become `null`.
-        """
-        lines = [f"{as_json(record)}\n" for record in self.records]
-        _files.write(path, "".join(lines))
-
-    def to_pandas(self) -> Any:
-        """Return the records as a `pandas.DataFrame`.
+        Args:
+            path: Path of a file to write it to as well, or `None` to write none.
 
         Raises:
-            ImportError: If pandas is not installed.
+            OSError: If the file cannot be written.
+            ValueError: If `path` is a URL.
         """
-        return import_optional("pandas", None).DataFrame(self.records)
+        lines = [f"{as_json(record)}\n" for record in self.records]
+        return written("".join(lines), path)
+
+    def _records(self) -> list[Record]:
+        return self.records
+
+    def _content(self) -> Record:
+        return {
+            "title": self.title,
+            "settings": self.settings,
+            "monitor": self.monitor,
+            "mode": self.mode,
+            "threshold": self.threshold,
+            "summary": self.summary(),
+            "comparisons": self.comparisons(),
+            "problems": self.problems(),
+            "first_batches": self.first_batches,
+            "records": self.records,
+        }
 
     def _headline(self) -> str:
         statuses = collections.Counter(trial.status for trial in self.trials.values())
@@ -206,7 +215,7 @@ class Study(Trials, Result):
             *_remarks_on_first_batches(self),
         ]
 
-    def _plots(self) -> list[Plot]:
+    def _plots(self) -> Iterator[Plot]:
         return study_plots(self)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_initx._seeds import derived_seed, isolated_rng, seeded
 from keras_initx._typing import Array, KerasDataset
-from keras_initx.diagnostics import diagnose
+from keras_initx.diagnostics import GradientNorms, diagnose_with
 from keras_initx.structure import replaced
 from keras_initx.studies._data import number_of_examples, select_examples
 from keras_initx.studies._metric import check_metrics, directions
@@ -31,7 +31,7 @@ from keras_initx.studies._records import (
     Structure,
     Trial,
 )
-from keras_initx.studies._reuse import compiled_once, restore_state, state_of
+from keras_initx.studies._reuse import Trained, compiled_once, restore_state, state_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,13 +76,13 @@ def run_trial(run: Run, plan: TrialPlan, on_epoch: Callable[[], None] = lambda: 
     with isolated_rng():
         log = run.folder.begin(plan.key)
         try:
-            with compiled_once(initial_model(run, plan), run.data) as model:
+            with compiled_once(initial_model(run, plan), run.data) as trained:
                 if plan.previous:
                     state = run.folder.state(plan.previous)
-                    resume(model, run.data, run.batch_size, state)
-                end: Record = {"status": _train(model, run, plan, log, on_epoch)}
+                    resume(trained.model, run.data, run.batch_size, state)
+                end: Record = {"status": _train(trained, run, plan, log, on_epoch)}
                 if plan.keep_state:
-                    end["state"] = run.folder.keep_state(plan.key, state_of(model))
+                    end["state"] = run.folder.keep_state(plan.key, state_of(trained.model))
                 log(event="end", **end)
         except (BuildError, RecordError):
             raise
@@ -132,13 +132,16 @@ def resume(model: keras.Model, data: Data, batch_size: int, state: bytes) -> Non
 
 
 def _train(
-    model: keras.Model, run: Run, plan: TrialPlan, log: Log, on_epoch: Callable[[], None]
+    trained: Trained, run: Run, plan: TrialPlan, log: Log, on_epoch: Callable[[], None]
 ) -> Status:
-    """Train and evaluate `model`, and record each epoch."""
+    """Train and evaluate a model, and record each epoch."""
+    model, gradient_norms = trained
     if not plan.previous:
         record = _before_training(model, run)
         if run.diagnosis:
-            diagnosis = diagnose_first_batch(model, run.data, run.batch_size, plan.order_seed)
+            diagnosis = diagnose_first_batch(
+                model, run.data, run.batch_size, plan.order_seed, gradient_norms
+            )
             log(event="first batch", diagnosis=diagnosis)
         log(event="epoch", **record)
         # A draw of restarts is trained all the same.
@@ -204,7 +207,13 @@ def _evaluated_at_once(model: keras.Model, batch_size: int) -> int:
     return batch_size if has_fixed_size else 4 * batch_size
 
 
-def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: int) -> Record:
+def diagnose_first_batch(
+    model: keras.Model,
+    data: Data,
+    batch_size: int,
+    seed: int,
+    gradient_norms: GradientNorms | None = None,
+) -> Record:
     """Run `diagnose` on `model` with its first batch. The model is left unchanged.
 
     Args:
@@ -212,6 +221,7 @@ def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: 
         data: The result of `checked_data`.
         batch_size: Number of examples in a batch.
         seed: See `train`.
+        gradient_norms: See `diagnose_with`.
 
     Returns:
         A dict with `"layers"`, some statistics of each layer, and `"verdicts"`; or with an
@@ -221,7 +231,8 @@ def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: 
     # yet.
     keras.utils.set_random_seed(derived_seed(seed, "diagnosis"))
     try:
-        report = diagnose(model, *first_batch(data, batch_size, seed), batch_size=batch_size)
+        x, y = first_batch(data, batch_size, seed)
+        report = diagnose_with(gradient_norms, model, x, y, batch_size=batch_size)
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
     layers = []

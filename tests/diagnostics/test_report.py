@@ -154,10 +154,12 @@ def test_an_overwritten_forget_bias_is_in_json_and_csv():
     assert [row["forget_bias_overwritten"] for row in rows] == ["True", "False"]
 
 
-def test_json_has_no_number_for_what_is_not_finite():
+def test_json_has_no_number_for_what_is_not_finite_and_csv_says_what_it_is():
     model = keras.Sequential([keras.Input((8,)), layers.Dense(3)])
     report = keras_initx.diagnose(model, X * np.nan, np.ones((64, 3)), loss="mse")
     assert json.loads(report.to_json())["layers"][0]["gradient_norm"] is None
+    (row,) = csv.DictReader(io.StringIO(report.to_csv()))
+    assert row["gradient_norm"] == "nan"
 
 
 def test_csv_has_a_row_for_each_layer(healthy):
@@ -174,13 +176,6 @@ def test_csv_has_all_that_json_has_but_histograms_and_weights(healthy):
     fields = {name for name in row if not name.startswith(("before_", "after_", "first_inputs_", "gate_bias_"))}
     assert fields == layer.keys() - {"before", "after", "first_inputs", "gate_bias", "weights"}
     assert {f"after_{name}" for name in layer["after"]} - {"after_histogram"} <= row.keys()
-
-
-@pytest.mark.parametrize("suffix", ["png", "SVG"])
-def test_plot_writes_a_file(healthy, tmp_path, suffix):
-    path = tmp_path / f"plot.{suffix}"
-    healthy.plot(str(path))
-    assert path.stat().st_size > 1000
 
 
 def test_plot_has_panels_and_a_histogram_of_each_layer(healthy, faulty, tmp_path):
@@ -236,17 +231,6 @@ def test_plot_shows_the_thresholds_that_are_in_the_range_of_a_panel(tmp_path):
     shown = re.findall(r"<!-- (\w+=.+) -->", (tmp_path / "plot.svg").read_text())
     assert shown == ["vanishing=0.0001", "vanishing_gradient=0.5 of the largest norm"]
     assert report.thresholds == keras_initx.diagnostics.Thresholds(**options)
-
-
-def test_plot_needs_a_format_that_can_be_written(healthy, tmp_path):
-    with pytest.raises(ValueError, match="nonsense"):
-        healthy.plot(tmp_path / "plot.nonsense")
-
-
-def test_plot_names_the_extra(healthy, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match="matplotlib not found; install with `pip install matplotlib`"):
-        healthy.plot(tmp_path / "plot.png")
 
 
 def test_a_model_without_weights_has_an_empty_report(tmp_path):

@@ -555,3 +555,47 @@ def test_gradients_are_measured_in_inference_mode_too():
     with torch.inference_mode():
         assert keras_initx.diagnose(model, X, Y, loss="mse").to_dict() == expected
         assert torch.is_inference_mode_enabled()
+
+
+def attributes(model):
+    """Return the attributes of a model and of its layers."""
+    return [dict(vars(part)) for part in (model, *model.layers)]
+
+
+def small_model():
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(4, "tanh", name="hidden"), layers.Dense(3, name="out")])
+    model.compile("sgd", "mse", run_eagerly=BACKEND != "jax")
+    return model
+
+
+def test_a_diagnosis_leaves_no_attribute_in_a_model():
+    model = small_model()
+    model(X)  # Keras notes the first call
+    before = attributes(model)
+    keras_initx.diagnose(model, X, Y)
+    for found, expected in zip(attributes(model), before, strict=True):
+        assert found.keys() == expected.keys()
+        assert all(found[name] is expected[name] for name in expected)
+
+
+def test_a_monitor_leaves_no_attribute_in_a_model():
+    monitored, plain = small_model(), small_model()
+    monitored.fit(X, Y, verbose=0, callbacks=[keras_initx.SignalMonitor(X, Y, every=1)])
+    plain.fit(X, Y, verbose=0)
+    for found, expected in zip(attributes(monitored), attributes(plain), strict=True):
+        assert found.keys() == expected.keys()
+
+
+def test_a_study_leaves_no_attribute_in_a_model():
+    made = []
+
+    def build(initializer):
+        made.append(small_model())
+        return made[-1]
+
+    expected = [found.keys() for found in attributes(small_model())]
+    splits = (X, Y), (X, Y)
+    study = keras_initx.compare_initializers(build, ["zeros", "ones"], splits, repeats=1, epochs=1)
+    assert {trial.status for trial in study.trials.values()} == {"finished"}
+    assert len(study.first_batches) == 4
+    assert [[found.keys() for found in attributes(model)] for model in made] == [expected] * 2

@@ -68,7 +68,7 @@ FEATURES = {
         lambda folder, out: keras_initx.diagnose(build(), X).plot(out / "a.png"),
     ),
     "the picture of a monitor": ({"matplotlib"}, monitored),
-    "the plots of a study": ({"matplotlib", "scipy"}, lambda folder, out: Study.read(folder / "study").plot(out)),
+    "the plots of a study": ({"matplotlib", "scipy"}, lambda folder, out: Study.read(folder / "study").plots(out)),
     "the page of a study": (
         {"matplotlib", "scipy"},
         lambda folder, out: Study.read(folder / "study").report(out / "report.html"),

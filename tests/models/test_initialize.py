@@ -670,9 +670,6 @@ def test_the_plan_is_a_table(monkeypatch):
     assert lines[2].startswith("conv/kernel")
     assert lines[-1].startswith("12 of 12 weights drawn in ")
     assert repr(plan).startswith("<InitializationPlan: 12 of 12 weights drawn")
-    assert "<td" in plan._repr_html_()
-    assert plan.to_csv().startswith("path,shape,dtype,nbytes,initializer")
-    assert '"seed": 0' in plan.to_json()
 
 
 @pytest.mark.once

@@ -582,8 +582,6 @@ def test_a_dry_run_tells_everything_and_changes_nothing(monkeypatch):
         "2 of 8 weights to be loaded, 4 left unchanged, 2 with errors; unused arrays: body.bn.weight (4,), "
     )
     assert "haed" in plan._repr_html_()
-    assert plan.to_csv().startswith("path,shape,dtype,names,source_shape")
-    assert '"unused"' in plan.to_json()
 
 
 @pytest.mark.once

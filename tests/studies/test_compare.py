@@ -122,7 +122,7 @@ def build_renaming(initializer):
 def test_a_loss_of_another_name_is_plotted():
     names = ["he_normal", "he_uniform"]
     study = compare_initializers(build_renaming, names, data(), repeats=2, epochs=1, monitor="val_own", mode="min")
-    assert "distributions" in study.plot()
+    assert "distributions" in study.plots()
 
 
 @pytest.mark.once

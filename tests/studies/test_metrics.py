@@ -134,7 +134,7 @@ def build_with_own_steps(initializer="he_normal"):
 
 def test_a_model_may_report_another_name_than_loss():
     study = compared(build_with_own_steps, mode="min", batch_size=8)
-    assert study.plot()
+    assert study.plots()
     assert study.monitor == "val_own"
     assert {trial.status for trial in study.trials.values()} == {"finished"}
     assert str(study)
@@ -252,8 +252,8 @@ def test_one_copy_is_trained_whatever_numbers_its_metrics_have(monkeypatch):
 def test_a_copy_has_the_names_of_the_metrics(name):
     model = builder(lambda: {"metrics": [metrics.AUC(name=name)]})()
     with _reuse.copies_dropped(), _reuse.compiled_once(model, halves()) as copy:
-        assert copy is not model
-        found = copy.evaluate(*halves()[1], return_dict=True, verbose=0)
+        assert copy.model is not model
+        found = copy.model.evaluate(*halves()[1], return_dict=True, verbose=0)
     assert found.keys() == model.evaluate(*halves()[1], return_dict=True, verbose=0).keys()
 
 

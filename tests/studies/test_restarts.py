@@ -428,14 +428,14 @@ def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
 
 @pytest.mark.once
 def test_report_and_plots(study, tmp_path):
-    assert list(study.plot()) == ["draws", "checks"]
+    assert list(study.plots()) == ["draws", "checks"]
     study.report(tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text().count('src="data:image/png;base64,') == 2
 
 
 @pytest.mark.once
 def test_the_plot_of_the_checks_tells_the_chosen_draw_from_the_others():
-    figure = study_with([(0.8, 0.5), (0.7, 0.4)], score=0.9).plot()["checks"]
+    figure = study_with([(0.8, 0.5), (0.7, 0.4)], score=0.9).plots()["checks"]
     points = {line.get_label(): list(line.get_xdata()) for line in figure.axes[0].lines}
     assert points == {
         "a draw that took no part": [0.5, 0.4],

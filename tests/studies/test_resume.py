@@ -72,7 +72,7 @@ def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
     monkeypatch.setattr(_engine, "run_trial", lambda *arguments: None)
     study = compare_initializers(build, ["he_normal", "zeros"], data(), out=tmp_path)
     assert "zeros: 5 of 5 trials unfinished." in str(study)
-    assert study.plot() == {}
+    assert study.plots() == {}
     study.report(tmp_path / "report.html")
 
 

@@ -10,6 +10,7 @@ from modes import to_numpy
 from networks import Subclassed, build_without_input, data, timeless
 
 from keras_initx._keras import compiled_metrics
+from keras_initx.backends import backend
 from keras_initx.studies import _reuse, _trial, compare_initializers, random_restarts
 
 LOSS = "sparse_categorical_crossentropy"
@@ -75,7 +76,7 @@ def copies(monkeypatch):
 
 
 def without_copies(monkeypatch):
-    monkeypatch.setattr(_trial, "compiled_once", lambda model, data: contextlib.nullcontext(model))
+    monkeypatch.setattr(_trial, "compiled_once", lambda model, data: contextlib.nullcontext(_reuse.Trained(model)))
 
 
 # Keras 3.10 gives a model from a config a list of inputs, and warns of the one input that it gets.
@@ -227,7 +228,7 @@ def with_a_mask():
 def test_what_a_config_does_not_say_is_trained_itself(build):
     model = build()
     with _reuse.compiled_once(model, data()) as trained:
-        assert trained is model
+        assert trained.model is model
 
 
 def with_parts():
@@ -303,7 +304,7 @@ FORMS = {
 
 def assert_trained_itself(model):
     with _reuse.copies_dropped(), _reuse.compiled_once(model, data()) as trained:
-        assert trained is model
+        assert trained.model is model
 
 
 ON_EACH_BACKEND = ["compute_loss", "call", "apply"]
@@ -383,7 +384,7 @@ def test_what_a_config_says_is_trained_in_a_copy():
     for optimizer in ("adam", keras.optimizers.LossScaleOptimizer(keras.optimizers.AdamW()), keras.optimizers.Lion()):
         model = compiled_with(optimizer, loss=keras.losses.Huber(), metrics=metrics)
         with _reuse.copies_dropped(), _reuse.compiled_once(model, data()) as trained:
-            assert trained is not model
+            assert trained.model is not model
 
 
 def test_a_copy_is_kept_after_success_and_dropped_after_an_exception():
@@ -395,6 +396,15 @@ def test_a_copy_is_kept_after_success_and_dropped_after_an_exception():
         with pytest.raises(KeyboardInterrupt), _reuse.compiled_once(sequential(), data()):
             raise KeyboardInterrupt
         assert not _reuse._KEPT
+
+
+def test_the_gradients_of_a_copy_are_compiled_once(monkeypatch):
+    made, make = [], backend.gradient_norms
+    monkeypatch.setattr(type(backend), "gradient_norms", lambda self, *given: made.append(given) or make(*given))
+    _, layers = results(sequential, ["he_normal", "ones"], epochs=1)
+    assert len(made) == 1
+    norms = [row["gradient_norm"] for row in layers]
+    assert norms[:3] != norms[3:]
 
 
 @pytest.mark.once

@@ -6,7 +6,6 @@ import math
 import re
 
 import numpy as np
-import pandas
 import pytest
 import scipy.stats
 
@@ -374,22 +373,21 @@ def test_records_go_to_files_and_come_back(three, tmp_path):
 
 def test_records_as_a_data_frame(three):
     frame = three.to_pandas()
-    assert isinstance(frame, pandas.DataFrame)
     assert frame[frame.epoch == 2].groupby("initializer").val_accuracy.mean()["good"] == pytest.approx(0.915)
 
 
 def test_plots(three, tmp_path):
-    names = list(three.plot(tmp_path, "svg"))
+    names = list(three.plots(tmp_path, "svg"))
     assert names == ["curves", "course", "final-values", "gaps", "first-epoch"]
     assert all("</svg>" in (tmp_path / f"{name}.svg").read_text() for name in names)
-    assert list(three.plot()) == names
+    assert list(three.plots()) == names
 
 
 def test_names_are_no_formulas_in_plots():
     names = ["$x$", r"$\frac$", "_hidden"]
     layers = [{"layer": "dense", "std": 1.0, "gradient_norm": 1.0}]
     trials = {(name, 2): Trial("key", "missing", first_batch={"layers": layers, "verdicts": []}) for name in names}
-    figures = study(dict.fromkeys(names, GOOD), others=trials).plot()
+    figures = study(dict.fromkeys(names, GOOD), others=trials).plots()
     for figure in figures.values():
         figure.canvas.draw()
     assert len(figures["first-batch"].legends[0].get_texts()) == len(names)
@@ -397,7 +395,7 @@ def test_names_are_no_formulas_in_plots():
 
 def colors_of(*names):
     """Return the colors of these initializers in the plot of final values."""
-    axis = study(dict.fromkeys(names, GOOD)).plot()["final-values"].axes[0]
+    axis = study(dict.fromkeys(names, GOOD)).plots()["final-values"].axes[0]
     rows = [label.get_text() for label in axis.get_yticklabels()]
     means = [line.get_color() for line in axis.lines if line.get_markersize() == 7]
     found = dict(zip(rows, means, strict=True))
@@ -422,13 +420,13 @@ def test_initializers_of_the_same_color_differ_in_the_plot_of_the_first_batch():
     trials = {(name, 1): Trial("key", "missing", first_batch={"layers": layers, "verdicts": []}) for name in names}
     shown = study({"good": GOOD}, others=trials)
     shown.settings["initializers"] |= dict.fromkeys(names)
-    lines = {line.get_label(): line for line in shown.plot()["first-batch"].axes[0].lines}
+    lines = {line.get_label(): line for line in shown.plots()["first-batch"].axes[0].lines}
     assert len({lines[name].get_color() for name in names}) == 1
     assert len({lines[name].get_marker() for name in names}) == 2
 
 
 def test_a_first_epoch_of_few_batches_is_not_plotted():
-    assert "first-epoch" not in study({"good": GOOD, "bad": BAD}, batches=9).plot()
+    assert "first-epoch" not in study({"good": GOOD, "bad": BAD}, batches=9).plots()
 
 
 @pytest.mark.parametrize(
@@ -441,7 +439,7 @@ def test_a_first_epoch_of_few_batches_is_not_plotted():
     ids=str,
 )
 def test_uniform_is_beside_normal_for_families_with_both(names, families):
-    assert ("distributions" in study(dict.fromkeys(names, GOOD)).plot()) == bool(families)
+    assert ("distributions" in study(dict.fromkeys(names, GOOD)).plots()) == bool(families)
     assert families_of(names) == families
 
 
@@ -459,7 +457,7 @@ def test_the_first_batch_is_shown(tmp_path):
     shown.settings["initializers"]["lost"] = None
     assert "lost, before training: vanishing in 1 of 4 trials." in str(shown)
     assert [row["std"] for row in shown.first_batches] == [1e-2, 1e-4, math.inf]
-    assert "first-batch" in shown.plot()
+    assert "first-batch" in shown.plots()
     shown.report(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "Problems in the first batch" in page

@@ -1,0 +1,213 @@
+"""The form of all results: text, notebooks, CSV, JSON, data frames and figures."""
+
+import abc
+import dataclasses
+import html
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic
+
+from keras_initx import _files
+from keras_initx._extras import import_optional
+from keras_initx.rendering._export import as_csv, as_json
+from keras_initx.rendering._figures import save_figure
+from keras_initx.rendering._table import Column, Row, Table, narrow
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Result", "Tabular", "WeightTable", "written"]
+
+
+def written(text: str, path: str | Path | None) -> str:
+    """Write `text` to a file, unless `path` is `None`, and return it.
+
+    Raises:
+        OSError: If the file cannot be written.
+        ValueError: If `path` is a URL.
+    """
+    if path is not None:
+        _files.write(_files.check_local("path", path), text)
+    return text
+
+
+class Result(abc.ABC):
+    """What a public function returns for people to look at, and for programs to read.
+
+    A result says what there is to show, in the methods that begin with `_`. The methods that users
+    call follow from these, so they are the same for all results.
+    """
+
+    @abc.abstractmethod
+    def __str__(self) -> str:
+        """Return the text for `print`."""
+
+    @abc.abstractmethod
+    def _repr_html_(self) -> str:
+        """Return the HTML for a notebook."""
+
+    @abc.abstractmethod
+    def _headline(self) -> str:
+        """Return what `repr` says after the name of the class, e.g. `" of 3 weights"`."""
+
+    @abc.abstractmethod
+    def _records(self) -> Sequence[dict[str, Any]]:
+        """Return the rows of the CSV as dicts of values by column, which are not rounded."""
+
+    @abc.abstractmethod
+    def _content(self) -> dict[str, Any]:
+        """Return what the JSON has, as dicts, lists, strings and numbers."""
+
+    @abc.abstractmethod
+    def _figure(self) -> "Figure":
+        """Return the figure of `plot`."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}{self._headline()}>"
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """Return the result as CSV.
+
+        Args:
+            path: Path of a file to write it to as well, or `None` to write none.
+
+        Raises:
+            OSError: If the file cannot be written.
+            ValueError: If `path` is a URL.
+        """
+        return written(as_csv(self._cells()), path)
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Return the result as JSON, with `null` for infinities and NaN.
+
+        Args:
+            path: Path of a file to write it to as well, or `None` to write none.
+
+        Raises:
+            OSError: If the file cannot be written.
+            ValueError: If `path` is a URL.
+        """
+        return written(f"{as_json(self._content(), indent=1)}\n", path)
+
+    def to_pandas(self) -> Any:
+        """Return the rows and columns of `to_csv` as a `pandas.DataFrame`.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        return import_optional("pandas", "pandas").DataFrame(self._cells())
+
+    def plot(self, path: str | Path | None = None) -> "Figure":
+        """Plot the result.
+
+        Requires matplotlib, which the extra `plot` installs.
+
+        Args:
+            path: Path of a file to write the figure to, or `None` to write none. The suffix sets
+                the format.
+
+        Returns:
+            The figure, which a notebook shows.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+            OSError: If the file cannot be written.
+            ValueError: If `path` is a URL, or its suffix not that of a supported format.
+        """
+        return save_figure(self._figure(), path)
+
+    def _cells(self) -> list[dict[str, Any]]:
+        """Return the rows of the CSV, with a number or a text in each cell."""
+        rows = []
+        for record in self._records():
+            rows.append({name: _cell(value) for name, value in record.items()})
+        return rows
+
+
+def _cell(value: Any) -> Any:
+    """Return `value`, or the text of a shape, `"3x4"`, or of several names, `"a + b"`."""
+    if not isinstance(value, list | tuple):
+        return value
+    separator = "x"
+    if any(isinstance(part, str) for part in value):
+        separator = " + "
+    return separator.join(map(str, value))
+
+
+class Tabular(Result, Generic[Row]):
+    """A result that is a table: a dataclass with a row for each weight or layer.
+
+    It gives its rows, its columns, a headline and a figure; what else it has to say stands below
+    the table.
+    """
+
+    @abc.abstractmethod
+    def _rows(self) -> Sequence[Row]:
+        """Return the rows of the table, which are dataclasses."""
+
+    @abc.abstractmethod
+    def _columns(self) -> Sequence[Column[Row]]:
+        """Return the columns of the table."""
+
+    def _below(self) -> list[str]:
+        """Return the lines below the table."""
+        return []
+
+    def _records(self) -> Sequence[dict[str, Any]]:
+        rows: Sequence[Any] = self._rows()  # of dataclasses, which a type variable cannot say
+        return [dataclasses.asdict(row) for row in rows]
+
+    def _content(self) -> dict[str, Any]:
+        result: Any = self
+        return dataclasses.asdict(result)
+
+    def _text_columns(self) -> Sequence[Column[Row]]:
+        """Return the columns of the text: all, or those of a narrow table on a narrow terminal."""
+        columns = self._columns()
+        text = Table.of(columns, self._rows()).as_text()
+        width_of_headers = text.index("\n")
+        if width_of_headers <= shutil.get_terminal_size().columns:
+            return columns
+        return narrow(columns)
+
+    def __str__(self) -> str:
+        table = Table.of(self._text_columns(), self._rows()).as_text(rule=True)
+        return "\n".join([table[:-1], *self._below()])
+
+    def _repr_html_(self) -> str:
+        parts = [Table.of(self._columns(), self._rows()).as_html()]
+        for line in self._below():
+            if line:
+                parts.append(f"<p>{html.escape(line)}</p>")
+        return "".join(parts)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class WeightTable(Tabular[Row]):
+    """A table with a row for each weight, and a summary below it if there is something to say.
+
+    Attributes:
+        weights: The rows, which are dataclasses.
+    """
+
+    weights: list[Row]
+
+    def _rows(self) -> Sequence[Row]:
+        return self.weights
+
+    def _summary(self) -> str:
+        """Return a sentence about all weights, or nothing."""
+        return ""
+
+    def _headline(self) -> str:
+        summary = self._summary()
+        if summary:
+            return f": {summary[:-1]}"
+        return f" of {len(self.weights)} weights"
+
+    def _below(self) -> list[str]:
+        summary = self._summary()
+        if summary:
+            return ["", summary]
+        return []

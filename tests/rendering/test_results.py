@@ -1,0 +1,312 @@
+"""All results have one form: text, CSV, JSON, data frames and figures, by the same names and arguments."""
+
+import csv
+import importlib
+import inspect
+import io
+import itertools
+import json
+import math
+import pkgutil
+import sys
+
+import keras
+import matplotlib.figure
+import numpy as np
+import pandas
+import pytest
+from keras import layers
+
+import keras_initx
+from keras_initx import recipes
+from keras_initx.rendering import Result
+from keras_initx.studies import RestartStudy, Study, Trial
+
+pytestmark = pytest.mark.once
+
+X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
+SETTINGS = {"epochs": 1, "batch_size": 8, "seed": 0, "keras": "3", "backend": "none"}
+
+
+def network(width=8):
+    hidden = [layers.Dense(width, "relu", name=name) for name in ("first", "second")]
+    model = keras.Sequential([keras.Input((6,)), *hidden, layers.Dense(3, name="last")])
+    model.compile("sgd", "mse")
+    return model
+
+
+def with_lora():
+    model = network()
+    model.layers[0].enable_lora(2)
+    return model
+
+
+def epochs(*values):
+    """Return the records of the epochs of a trial, one of which has no number for its loss."""
+    before, *after = values
+    trained = [{"epoch": i, "loss": math.nan, "val_loss": value, "seconds": 0.5} for i, value in enumerate(after, 1)]
+    trained[0]["batch_losses"] = [1.0, 0.9]
+    return [{"epoch": 0, "val_loss": before}, *trained]
+
+
+def study():
+    trials = {}
+    for (place, name), repeat in itertools.product(enumerate(["he_normal", "zeros"]), (1, 2)):
+        trials[name, repeat] = Trial("key", "finished", tuple(epochs(1.0, 0.5 + place + 0.01 * repeat)))
+    settings = {**SETTINGS, "initializers": {"he_normal": None, "zeros": None}, "repeats": 2}
+    return Study("made up", settings, trials, "val_loss", "min", 0.6)
+
+
+def restart_study():
+    draws = []
+    for number, value in ((2, 0.25), (1, 0.5)):
+        draws.append({"draw": number, "seed": 7 * number, "status": "finished", "epochs": epochs(1.0, value)})
+    return RestartStudy("made up", {**SETTINGS, "n": 2}, draws, [(0.3, 0.4), (0.2, 0.4)], "val_loss", "min")
+
+
+def loaded():
+    return keras_initx.load_pretrained(network(), {"first/kernel": np.ones((6, 8))}, layout="keras")
+
+
+# What a public function returns, by its name.
+EXAMPLES = {
+    "diagnose": lambda: keras_initx.diagnose(network(), X, X[:, :3]),
+    "compare_initializers": study,
+    "random_restarts": restart_study,
+    "initialize": lambda: keras_initx.initialize(network(), seed=0),
+    "initialize, dry run": lambda: keras_initx.initialize(network(), {"first/*": None}, seed=0, dry_run=True),
+    "shrink_and_perturb": lambda: keras_initx.shrink_and_perturb(network(), seed=0),
+    "initialize_lora": lambda: keras_initx.initialize_lora(with_lora(), seed=0),
+    "load_pretrained": loaded,
+    "lsuv": lambda: keras_initx.lsuv(network(), X, seed=0),
+    "reset_dormant": lambda: keras_initx.reset_dormant(network(), X, seed=0),
+    "mup": lambda: recipes.mup(network(32), network(8)),
+    "coordinate_check": lambda: recipes.coordinate_check(network, [4, 8], X, X[:, :3], steps=1),
+}
+# The first columns of the CSV, by the name of the class.
+COLUMNS = {
+    "CoordinateCheck": "step,layer,exponent,size_4,size_8",
+    "DormantUnits": "path,units,dormant,reason",
+    "InitializationPlan": "path,shape,dtype,nbytes,initializer,reason,fan_in,fan_out,expected_std,seed,std,seconds",
+    "LSUVResult": "path,before,after,steps,status,reason",
+    "LoadingPlan": "path,shape,dtype,names,source_shape,change,reason,problem",
+    "MupTable": "path,shape,base_shape,role,std,adam,sgd,tied",
+    "Report": "name,level,kind,activation,shape,first_inputs_size",
+    "RestartStudy": "place,draw,seed,status,epoch,val_loss",
+    "Study": "initializer,repeat,status,epoch,val_loss",
+}
+
+
+@pytest.fixture(scope="module", params=EXAMPLES)
+def result(request):
+    keras.utils.set_random_seed(0)
+    return EXAMPLES[request.param]()
+
+
+def rows_of(result):
+    return list(csv.DictReader(io.StringIO(result.to_csv())))
+
+
+def exported_classes():
+    for room in pkgutil.iter_modules(keras_initx.__path__, "keras_initx."):
+        if room.name != "keras_initx.__main__":
+            yield from filter(inspect.isclass, vars(importlib.import_module(room.name)).values())
+
+
+def test_every_result_of_the_package_is_tested_here():
+    shown = set()
+    for found in exported_classes():
+        is_own = found.__module__.startswith("keras_initx.")
+        if is_own and hasattr(found, "_repr_html_") and not inspect.isabstract(found):
+            shown.add(found.__name__)
+    assert shown == COLUMNS.keys()
+    assert {type(make()).__name__ for make in EXAMPLES.values()} == shown
+
+
+def test_methods_are_those_of_the_base_class(result):
+    for name in ("__repr__", "to_csv", "to_json", "to_pandas", "plot"):
+        assert getattr(type(result), name) is getattr(Result, name)
+
+
+def test_text_is_a_table_in_lines_and_repr_is_one_line(result):
+    assert len(str(result).splitlines()) >= 3
+    assert repr(result).startswith(f"<{type(result).__name__}")
+    assert repr(result).endswith(">")
+    assert "\n" not in repr(result)
+
+
+def test_a_notebook_shows_a_table(result):
+    assert result._repr_html_().count("<table>") == 1
+
+
+def test_csv_has_a_row_for_each_record(result):
+    assert result.to_csv().startswith(COLUMNS[type(result).__name__])
+    assert len(rows_of(result)) > 1
+
+
+def test_json_has_null_for_what_is_no_number(result):
+    def refuse(name):
+        raise AssertionError(name)
+
+    assert len(json.loads(result.to_json(), parse_constant=refuse)) > 1
+
+
+def test_a_data_frame_has_the_rows_and_columns_of_the_csv(result):
+    frame = result.to_pandas()
+    assert isinstance(frame, pandas.DataFrame)
+    rows = rows_of(result)
+    assert list(frame.columns) == list(rows[0])
+    for record, row in zip(frame.to_dict("records"), rows, strict=True):
+        for name, value in record.items():
+            if isinstance(value, str):
+                assert row[name] == value
+            elif pandas.isna(value):
+                assert row[name] in ("", "nan")
+            elif not isinstance(value, bool):
+                assert float(row[name]) == value
+
+
+@pytest.mark.parametrize("method", ["to_csv", "to_json"])
+@pytest.mark.parametrize("kind", [str, lambda path: path], ids=["text", "path"])
+def test_the_text_is_written_as_it_is_returned(result, method, kind, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("before")
+    text = getattr(result, method)(kind(path))
+    assert text == getattr(result, method)()
+    assert text.endswith("\n")
+    assert path.read_bytes() == text.encode()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_figure_is_returned_and_written(result, tmp_path):
+    assert isinstance(result.plot(), matplotlib.figure.Figure)
+    for name in ("figure.png", "figure.SVG"):
+        figure = result.plot(tmp_path / name)
+        assert isinstance(figure, matplotlib.figure.Figure)
+        assert any(axis.has_data() for axis in figure.axes)
+        assert (tmp_path / name).stat().st_size > 1000
+    with pytest.raises(ValueError, match="nonsense"):
+        result.plot(tmp_path / "figure.nonsense")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("method", ["to_csv", "to_json", "plot"])
+def test_a_url_is_refused(result, method, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"`path` must be a path on this machine.* Received: path='s3://bucket/a\.svg'"
+    ):
+        getattr(result, method)("s3://bucket/a.svg")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("method", "module", "extra"), [("to_pandas", "pandas", "pandas"), ("plot", "matplotlib", "plot")]
+)
+def test_the_error_about_a_missing_module_names_the_extra(result, method, module, extra, monkeypatch):
+    if method == "plot" and isinstance(result, Study | RestartStudy):
+        extra = "studies"
+    for name in [module, *(name for name in sys.modules if name.startswith(f"{module}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=rf"{module} not found; install with .* with its extra `{extra}`"):
+        getattr(result, method)()
+
+
+@pytest.mark.parametrize("make", [study, restart_study])
+def test_all_plots_of_a_study_are_returned_and_written_and_the_first_is_the_main_one(make, tmp_path):
+    shown = make()
+    figures = shown.plots(tmp_path / "plots", "svg")
+    assert len(figures) > 1
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(f"{name}.svg" for name in figures)
+    main = next(iter(figures.values()))
+    assert shown.plot().get_suptitle() == main.get_suptitle()
+    with pytest.raises(ValueError, match="`folder` must be a path on this machine"):
+        shown.plots("s3://bucket/plots")
+
+
+def test_numbers_are_not_rounded():
+    found = keras_initx.lsuv(network(), X, seed=0)
+    assert [float(row["after"]) for row in rows_of(found)] == [row.after for row in found.rows]
+    assert [row["after"] for row in json.loads(found.to_json())["rows"]] == [row.after for row in found.rows]
+    assert list(found.to_pandas()["after"]) == [row.after for row in found.rows]
+
+
+def test_shapes_and_names_are_texts_in_a_csv():
+    first, *_, last = rows_of(keras_initx.initialize(network(), seed=0))
+    assert (first["shape"], last["shape"]) == ("6x8", "3")
+    assert [row["names"] for row in rows_of(loaded())][:2] == ["first/kernel", ""]
+
+
+def points(figure):
+    """Return the points of a figure as `(place, value)` by their labels."""
+    (axis,) = figure.axes
+    return {line.get_label(): list(zip(*line.get_data(), strict=True)) for line in axis.lines}
+
+
+def test_a_plan_shows_the_standard_deviations_in_the_order_of_the_model():
+    plan = keras_initx.initialize(network(), {"second/kernel": "initx.he_normal"}, seed=0)
+    first, _, second, _, last, _ = (weight.std for weight in plan.weights)
+    shown = points(plan.plot())
+    assert shown["GlorotUniform"] == [(1, first), (5, last)]
+    assert shown["HeNormal"] == [(3, second)]
+    assert [place for place, _ in shown["Zeros: 0"]] == [2, 4, 6]  # at the edge of a logarithmic axis
+
+
+def test_the_plan_of_a_dry_run_shows_what_is_expected():
+    plan = keras_initx.initialize(network(), {"first/*": None}, seed=0, dry_run=True)
+    shown = points(plan.plot())
+    assert shown == {"GlorotUniform": [(3, plan.weights[2].expected_std), (5, plan.weights[4].expected_std)]}
+    assert plan.plot().axes[0].get_ylabel() == "expected standard deviation"
+
+
+@pytest.mark.parametrize(("depth", "named"), [(20, True), (21, False)])
+def test_weights_have_names_up_to_forty_and_numbers_beyond(depth, named):
+    model = keras.Sequential([keras.Input((2,)), *[layers.Dense(2, name=f"layer_{i}") for i in range(depth)]])
+    (axis,) = keras_initx.initialize(model, seed=0).plot().axes
+    labels = [label.get_text() for label in axis.get_xticklabels()]
+    assert ("layer_0/kernel" in labels) == named
+    assert (axis.get_xlabel() == "number of the weight, in the order of the table") == (not named)
+
+
+def test_a_loading_plan_shows_what_is_done_to_each_weight():
+    state = {"a.weight": np.ones((8, 6)), "a.bias": np.ones(8), "b.weight": np.ones((2, 2)), "b.bias": np.ones(8)}
+    rules = {"first": "a", "second": "b"}
+    plan = keras_initx.load_pretrained(network(), state, rules, layout="torch", dry_run=True)
+    assert points(plan.plot()) == {
+        "as in the source": [(2, 8), (4, 8)],
+        "converted": [(1, 48)],
+        "left unchanged": [(5, 24), (6, 3)],
+        "error": [(3, 64)],
+    }
+
+
+def test_lsuv_shows_the_variances_before_and_after():
+    found = keras_initx.lsuv(network(), X, seed=0)
+    shown = points(found.plot())
+    assert shown["before"] == [(place, row.before) for place, row in enumerate(found.rows, 1)]
+    assert shown["after"] == [(place, row.after) for place, row in enumerate(found.rows, 1)]
+
+
+def test_dormant_units_are_shown_as_a_share_where_layers_are_not_left():
+    found = keras_initx.reset_dormant(network(), X, threshold=1.0, dry_run=True)
+    first, second, last = found.layers
+    assert last.dormant is None
+    assert points(found.plot()) == {"dormant": [(1, first.dormant / 8), (2, second.dormant / 8)]}
+
+
+def test_mup_shows_a_panel_for_each_factor():
+    figure = recipes.mup(network(32), network(8)).plot()
+    assert [axis.get_ylabel() for axis in figure.axes] == [
+        "factor on the std",
+        "on the rate of Adam",
+        "on the rate of SGD",
+    ]
+    lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[1].lines}
+    assert lines == {"input": [1], "vector": [1, 1], "hidden": [0.25], "output": [0.25], "fixed": [1]}
+
+
+def test_an_unfinished_study_has_a_figure_that_says_so():
+    settings = {**SETTINGS, "initializers": {"zeros": None}, "repeats": 1}
+    empty = Study("made up", settings, {("zeros", 1): Trial("key")}, "val_loss", "min", None)
+    assert empty.plots() == {}
+    assert empty.plot().get_suptitle() == "made up: nothing to plot yet"
