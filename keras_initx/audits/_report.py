@@ -1,19 +1,18 @@
 """The result of `audit`."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+import html
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from keras_initx.rendering import (
     BLUE,
     RED,
     Column,
+    Points,
     WeightTable,
     filled,
-    new_figure,
-    save_figure,
+    plot_in_order,
     short_number,
-    tidy,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class WeightAudit:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AuditReport(WeightTable[WeightAudit]):
-    """The result of `audit`, shown by `print` and in notebooks as a table, the worst first.
+    """The result of `audit`, shown as a table of what is off, the worst first.
 
     Attributes:
         weights: A `WeightAudit` for each weight, in the order of the layers or of the file.
@@ -93,39 +92,36 @@ class AuditReport(WeightTable[WeightAudit]):
         """The result in one sentence."""
         return self._summary()
 
-    def plot(self, path: str | Path | None = None) -> "Figure":
-        """Plot the standard deviations found over those expected, in the order of the layers.
+    def _figure(self) -> "Figure":
+        """Return the standard deviations found over those expected, in the order of the layers."""
+        as_expected = {}
+        off = {}
+        for place, weight in enumerate(self.weights):
+            if weight.ratio is None:
+                continue
+            points = off if weight.verdict else as_expected
+            points[place] = weight.ratio
+        groups = {"as expected": Points(as_expected, BLUE), "off": Points(off, RED)}
+        names = [weight.path for weight in self.weights]
+        return plot_in_order(names, {"std / expected std": groups}, of="weight")
 
-        Requires matplotlib, which the extra `plot` installs.
-
-        Args:
-            path: Path of the output file, or `None` to write none. The suffix sets the format.
-
-        Returns:
-            The figure, which a notebook shows.
-
-        Raises:
-            ImportError: If matplotlib is not installed.
-            OSError: If the file cannot be written.
-            ValueError: If the suffix is not that of a supported format.
-        """
-        shown = [weight for weight in self.weights if weight.ratio]
-        figure = new_figure(size=(8, max(2.0, 0.8 + 0.16 * len(shown))))
-        axis = figure.subplots()
-        places = range(len(shown))
-        ratios = [weight.ratio for weight in shown]
-        colors = [RED if weight.verdict else BLUE for weight in shown]
-        axis.axvline(1, color="0.6", linewidth=1)
-        axis.scatter(ratios, places, c=colors, s=14, zorder=3)
-        axis.set_xscale("log", base=2)
-        axis.set_yticks(places, [weight.path for weight in shown], fontsize=7, parse_math=False)
-        axis.invert_yaxis()
-        axis.set_xlabel("standard deviation found / expected", fontsize=8)
-        tidy([axis])
-        return save_figure(figure, path)
+    def _records(self) -> list[dict[str, Any]]:
+        return [asdict(weight) for weight in self.weights]
 
     def _rows(self) -> list[WeightAudit]:
-        return sorted(self.weights, key=_rank)
+        """Return what there is to say something about, the worst first."""
+        left = [weight for weight in self.not_compared if not weight.verdict]
+        return [*sorted(self.off, key=_rank), *left]
+
+    def __str__(self) -> str:
+        if not self._rows():
+            return self.summary
+        return super().__str__()
+
+    def _repr_html_(self) -> str:
+        if not self._rows():
+            return f"<p>{html.escape(self.summary)}</p>"
+        return super()._repr_html_()
 
     def _columns(self) -> list[Column[WeightAudit]]:
         columns: list[Column[WeightAudit]] = [
@@ -143,7 +139,7 @@ class AuditReport(WeightTable[WeightAudit]):
             Column("verdict", lambda row: row.verdict, is_text=True),
             Column("cause", lambda row: row.cause or row.evidence, is_text=True, max_width=44),
         ]
-        return filled(columns, self.weights)
+        return filled(columns, self._rows())
 
     def _summary(self) -> str:
         off = len(self.off)
@@ -167,11 +163,8 @@ def _number(value: float | None) -> str:
     return short_number(value)
 
 
-def _rank(weight: WeightAudit) -> tuple[int, float]:
-    """Return the place in the table: faults first, the largest ratio first, up or down."""
-    if weight.verdict and weight.ratio:
-        size = max(weight.ratio, 1 / weight.ratio)
-        return (0 if weight.verdict == "scale" else 1, -size)
-    if weight.verdict:
-        return (1, 0.0)
-    return (2, 0.0)
+def _rank(weight: WeightAudit) -> tuple[bool, float]:
+    """Return the place in the table: what is not a matter of scale, then the largest ratio."""
+    if weight.verdict != "scale" or not weight.ratio:
+        return False, 0.0
+    return True, -max(weight.ratio, 1 / weight.ratio)

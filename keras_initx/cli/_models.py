@@ -185,9 +185,9 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
     sys.stdout.write(f"{report}\n")
     try:
         if arguments.json:
-            _files.write(arguments.json, f"{report.to_json()}\n")
+            report.to_json(arguments.json)
         if arguments.csv:
-            _files.write(arguments.csv, report.to_csv())
+            report.to_csv(arguments.csv)
         if arguments.html:
             _write_page(arguments.html, f"Audit of {arguments.weights}", report)
         if arguments.plot:
