@@ -158,7 +158,7 @@ def _test_scale(
 ) -> Iterator[Test]:
     """Yield tests of the location, the scale and the shape of a distribution."""
     x = _unrounded(_sample(values), law, dtype)
-    u = law.distribution_function(x)
+    u = _probabilities(law, x)
     n = u.size
     # Uniform between 0 and 1 under the law. Their mean is normal for few values already.
     location = (float(u.mean()) - 0.5) * math.sqrt(12 * n)
@@ -190,6 +190,18 @@ def _test_scale(
             p=_kolmogorov(distance, n),
             deviation=distance,
         )
+
+
+def _probabilities(law: IndependentLaw, x: Array) -> Array:
+    """Return the distribution function at `x`, spread evenly over what the lowest value covers."""
+    u = law.distribution_function(x)
+    share = float(law.distribution.probabilities[0])
+    if not share:
+        return u
+    noise = np.random.default_rng(2).random(x.size) * share
+    if law.factor > 0:
+        return np.where(u <= share * (1 + 1e-3), noise, u)
+    return np.where(u >= 1 - share * (1 + 1e-3), 1 - noise, u)
 
 
 def scale_evidence(ratio: float) -> str:

@@ -94,15 +94,14 @@ class AuditReport(WeightTable[WeightAudit]):
 
     def _figure(self) -> "Figure":
         """Return the standard deviations found over those expected, in the order of the layers."""
-        as_expected = {}
-        off = {}
-        for place, weight in enumerate(self.weights):
-            if weight.ratio is None:
-                continue
+        as_expected: dict[int, float] = {}
+        off: dict[int, float] = {}
+        shown = [weight for weight in self.weights if weight.ratio is not None]
+        for place, weight in enumerate(shown):
             points = off if weight.verdict else as_expected
-            points[place] = weight.ratio
+            points[place] = weight.ratio or 0.0
         groups = {"as expected": Points(as_expected, BLUE), "off": Points(off, RED)}
-        names = [weight.path for weight in self.weights]
+        names = [weight.path for weight in shown]
         return plot_in_order(names, {"std / expected std": groups}, of="weight")
 
     def _records(self) -> list[dict[str, Any]]:

@@ -42,7 +42,7 @@ class Distribution:
         lower: The lowest value, or minus infinity.
         upper: The highest value, or infinity.
         values: Increasing values at which the function is known. Between them it is linear.
-        probabilities: The function there.
+        probabilities: The function there. The first is the probability of the lowest value itself.
     """
 
     name: str
@@ -91,7 +91,8 @@ class IndependentLaw(Law):
     def distribution_function(self, x: Array) -> Array:
         """Return the probability of values of at most `x`, for each number in an array."""
         base = (x - self.shift) / self.factor
-        found = np.interp(base, self.distribution.values, self.distribution.probabilities)
+        grid = self.distribution
+        found = np.interp(base, grid.values, grid.probabilities, left=0.0)
         if self.factor < 0:
             return 1 - found
         return found
@@ -132,6 +133,11 @@ def quantile_distribution(
     mean = float(middles.mean())
     variance = float(((middles - mean) ** 2 + np.diff(kept) ** 2 / 12).mean())
     highest = quantiles.highest
+    if lowest > values[0]:
+        share = np.interp(lowest, values, probabilities)
+        is_above = values > lowest
+        values = np.concatenate([[lowest], values[is_above]])
+        probabilities = np.concatenate([[share], probabilities[is_above]])
     return Distribution(name, mean, math.sqrt(variance), lowest, highest, values, probabilities)
 
 

@@ -5,6 +5,7 @@
 
 import functools
 import math
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -250,4 +251,4 @@ if __name__ == "__main__":
     for fault in FAULTS:
         off = audit_with(fault).off
         said = [f"{row.path}: {row.verdict}, {row.cause or row.evidence}" for row in off]
-        print(f"{fault.model}, {fault.path}, {fault.name} -> {'; '.join(said) or 'nothing'}")
+        sys.stdout.write(f"{fault.model}, {fault.path}, {fault.name}: {'; '.join(said) or 'nothing'}\n")
