@@ -157,8 +157,7 @@ def _test_scale(
     law: IndependentLaw, values: Array, moments: Moments, dtype: DType
 ) -> Iterator[Test]:
     """Yield tests of the location, the scale and the shape of a distribution."""
-    x = _unrounded(_sample(values), law, dtype)
-    u = _probabilities(law, x)
+    u = _probabilities(law, _sample(values), dtype)
     n = u.size
     # Uniform between 0 and 1 under the law. Their mean is normal for few values already.
     location = (float(u.mean()) - 0.5) * math.sqrt(12 * n)
@@ -192,16 +191,20 @@ def _test_scale(
         )
 
 
-def _probabilities(law: IndependentLaw, x: Array) -> Array:
-    """Return the distribution function at `x`, spread evenly over what the lowest value covers."""
-    u = law.distribution_function(x)
+def _probabilities(law: IndependentLaw, sample: Array, dtype: DType) -> Array:
+    """Return the distribution function at rounded values, uniform between 0 and 1 under the law."""
+    u = law.distribution_function(_unrounded(sample, law, dtype))
     share = float(law.distribution.probabilities[0])
     if not share:
         return u
-    noise = np.random.default_rng(2).random(x.size) * share
-    if law.factor > 0:
-        return np.where(u <= share * (1 + 1e-3), noise, u)
-    return np.where(u >= 1 - share * (1 + 1e-3), 1 - noise, u)
+    # Many values are the lowest: they are spread over its probability.
+    noise = np.random.default_rng(2).random(sample.size) * share
+    lower, upper = law.bounds
+    end = lower
+    if law.factor < 0:
+        noise = 1 - noise
+        end = upper
+    return np.where(np.abs(sample - end) <= 2 * _epsilon(dtype) * abs(end), noise, u)
 
 
 def scale_evidence(ratio: float) -> str:
