@@ -194,6 +194,8 @@ def _test_scale(
 def _probabilities(law: IndependentLaw, sample: Array, dtype: DType) -> Array:
     """Return the distribution function at rounded values, uniform between 0 and 1 under the law."""
     u = law.distribution_function(_unrounded(sample, law, dtype))
+    if not math.isfinite(law.distribution.lower):
+        return u
     share = float(law.distribution.probabilities[0])
     if not share:
         return u
