@@ -17,6 +17,7 @@ if TYPE_CHECKING or not is_starting():
 # fast.
 if TYPE_CHECKING:
     from keras_initx import recipes
+    from keras_initx.audits import *
     from keras_initx.diagnostics import *
     from keras_initx.models import *
     from keras_initx.studies import *
@@ -54,6 +55,7 @@ __all__ = [
     "TruncatedNormal",
     "VarianceScaling",
     "__version__",
+    "audit",
     "catalog",
     "compare_initializers",
     "diagnose",
@@ -77,7 +79,7 @@ def __getattr__(name: str) -> Any:
     if name == "recipes":
         return importlib.import_module(f"{__name__}.recipes")
     if name in __all__:
-        for room in ("initializers", "diagnostics", "models", "studies"):
+        for room in ("initializers", "diagnostics", "models", "audits", "studies"):
             module = importlib.import_module(f"{__name__}.{room}")
             if hasattr(module, name):
                 return getattr(module, name)

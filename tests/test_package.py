@@ -18,6 +18,7 @@ import pytest
 from modes import BACKEND
 
 import keras_initx
+import keras_initx.audits
 import keras_initx.diagnostics
 import keras_initx.initializers
 import keras_initx.models
@@ -37,6 +38,7 @@ ROOMS = (
     "diagnostics",
     "models",
     "recipes",
+    "audits",
     "studies",
     "cli",
 )  # from below to above
@@ -56,6 +58,7 @@ def test_all_names_are_there():
 @pytest.mark.parametrize(
     "package",
     [
+        keras_initx.audits,
         keras_initx.diagnostics,
         keras_initx.initializers,
         keras_initx.models,

@@ -1,6 +1,8 @@
 """The commands for saved models: `diagnose` and `initialize`."""
 
 import argparse
+import dataclasses
+import inspect
 import json
 import sys
 import warnings
@@ -11,12 +13,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx import _files, diagnostics, models
+from keras_initx import _files, audits, diagnostics, models, recipes
 from keras_initx.cli import _options
 from keras_initx.rendering import page, status
 
 # Those that Keras saves models in.
 _FORMATS = (".keras", ".h5", ".hdf5")
+# Functions for recipes that are none.
+_NOT_RECIPES = ("coordinate_check", "mup")
 
 
 def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -162,6 +166,53 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
     return 0
 
 
+def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Run `audit`: compare the weights of a model or a file with what they should be."""
+    if arguments.plot:
+        _options.require(parser, "plot")
+    try:
+        weights: Any = arguments.weights
+        if weights.suffix in _FORMATS and not weights.name.endswith(".weights.h5"):
+            weights = keras.saving.load_model(weights, compile=False)
+        expected = _read_rules(arguments.rules) if arguments.rules else None
+        if arguments.recipe:
+            expected = _rules_of_recipe(arguments.recipe, weights)
+        report = audits.audit(weights, expected, seed=arguments.seed, alpha=arguments.alpha)
+        if arguments.recipe:
+            report = dataclasses.replace(report, source=f"{arguments.recipe} says")
+    except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
+        parser.exit(2, f"{parser.prog}: error: cannot audit {arguments.weights}: {error}\n")
+    sys.stdout.write(f"{report}\n")
+    try:
+        if arguments.json:
+            report.to_json(arguments.json)
+        if arguments.csv:
+            report.to_csv(arguments.csv)
+        if arguments.html:
+            _write_page(arguments.html, f"Audit of {arguments.weights}", report)
+        if arguments.plot:
+            report.plot(arguments.plot)
+    except (OSError, ValueError) as error:
+        parser.error(f"cannot write: {error}")
+    return report.exit_code
+
+
+def _rules_of_recipe(name: str, model: Any) -> Any:
+    """Return the rules of a recipe for `model`.
+
+    Raises:
+        ValueError: If there is no such recipe, or `model` is not a model.
+    """
+    found = getattr(recipes, name, None)
+    if name.startswith("_") or not inspect.isfunction(found) or name in _NOT_RECIPES:
+        names = [key for key, value in vars(recipes).items() if inspect.isfunction(value)]
+        known = sorted(set(names) - set(_NOT_RECIPES))
+        raise ValueError(f"--recipe must be one of {', '.join(known)}. Received: {name}")
+    if not isinstance(model, keras.Model):
+        raise ValueError("--recipe requires a saved model; for a file of arrays use --rules")
+    return found(model)
+
+
 def _read_rules(text: str) -> Any:
     try:
         if text.lstrip().startswith("{"):
@@ -173,6 +224,8 @@ def _read_rules(text: str) -> Any:
 
 
 def _write_page(
-    path: Path, title: str, shown: diagnostics.Report | models.InitializationPlan
+    path: Path,
+    title: str,
+    shown: diagnostics.Report | models.InitializationPlan | audits.AuditReport,
 ) -> None:
     _files.write(path, page(title, [shown._repr_html_()]))

@@ -146,6 +146,48 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_audit(parser: argparse.ArgumentParser) -> None:
+    """Compare the weights of a saved model or a file with what they should be.
+
+    Compare weights with a recipe, with rules, or with what the layers of a model declare, and show
+    those that differ. Nothing is drawn or changed. The exit code is 1 if a weight differs,
+    otherwise 0.
+    """
+    parser.add_argument(
+        "weights",
+        type=_options.local_path,
+        metavar="FILE",
+        help="a saved model, or a .safetensors or .npz file of arrays",
+    )
+    expected = parser.add_mutually_exclusive_group()
+    expected.add_argument(
+        "--recipe", metavar="NAME", help="a recipe for the model, e.g. gpt2; see the documentation"
+    )
+    expected.add_argument(
+        "--rules",
+        metavar="JSON",
+        help="a JSON object, or a file with one, from patterns for weight paths to string ids or "
+        "configs; the first match is used",
+    )
+    parser.add_argument(
+        "--seed",
+        **_options.SEED,
+        help="the seed that was given to initialize: compare the values themselves",
+    )
+    parser.add_argument(
+        "--alpha",
+        **_options.POSITIVE,
+        default=0.01,
+        help="probability of an alarm where all is well; default: %(default)s",
+    )
+    parser.add_argument("--json", **_options.FILE, help="write the report to a file as JSON")
+    parser.add_argument("--csv", **_options.FILE, help="write the table to a file as CSV")
+    parser.add_argument("--html", **_options.FILE, help="write the report to a file as a page")
+    parser.add_argument(
+        "--plot", **_options.FILE, help="plot the report to a file; the suffix sets the format"
+    )
+
+
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     """Train three small networks and load them on every installed backend.
 
@@ -300,6 +342,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "show": ("_catalog:show", _add_show),
     "diagnose": ("_models:diagnose", _add_diagnose),
     "initialize": ("_models:initialize", _add_initialize),
+    "audit": ("_models:audit", _add_audit),
     "demo": ("_demo:demo", _add_demo),
     "compare": ("_studies:compare", _add_compare),
     "restarts": ("_studies:restarts", _add_restarts),

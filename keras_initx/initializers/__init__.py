@@ -13,10 +13,21 @@ from keras_initx.initializers._base import seeded_call as seeded_call
 from keras_initx.initializers._base import with_seed as with_seed
 from keras_initx.initializers._biases import *
 from keras_initx.initializers._composition import *
+from keras_initx.initializers._composition import arguments_of as arguments_of
 from keras_initx.initializers._composition import check_dtype_for as check_dtype_for
 from keras_initx.initializers._composition import check_initializer as check_initializer
 from keras_initx.initializers._composition import check_shape_for as check_shape_for
+from keras_initx.initializers._composition import counterpart as counterpart
+from keras_initx.initializers._composition import law_of as law_of
 from keras_initx.initializers._convolution import *
+from keras_initx.initializers._laws import CenterLaw as CenterLaw
+from keras_initx.initializers._laws import FixedLaw as FixedLaw
+from keras_initx.initializers._laws import FrameLaw as FrameLaw
+from keras_initx.initializers._laws import IndependentLaw as IndependentLaw
+from keras_initx.initializers._laws import Law as Law
+from keras_initx.initializers._laws import SlicesLaw as SlicesLaw
+from keras_initx.initializers._laws import SparseLaw as SparseLaw
+from keras_initx.initializers._laws import TiledLaw as TiledLaw
 from keras_initx.initializers._orthogonal import *
 from keras_initx.initializers._pretrained import *
 from keras_initx.initializers._pretrained import grown_axis as grown_axis
@@ -29,5 +40,6 @@ from keras_initx.initializers._scale import default_axes as default_axes
 from keras_initx.initializers._scale import fans as fans
 from keras_initx.initializers._sparse import *
 from keras_initx.initializers._variance import *
+from keras_initx.initializers._variance import Mode as Mode
 from keras_initx.initializers._variance import stddev_for as stddev_for
 from keras_initx.initializers._variance_named import *

@@ -17,7 +17,16 @@ from keras_initx._keras import forget_unmade_variables
 from keras_initx._seeds import drawn_seed, initializers_within, note_copy, warn_of_twins
 from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends import Computation, backend
-from keras_initx.sampling import MOST, Bounds, Namespace, Stream, choose_namespace, computing_dtype
+from keras_initx.initializers._laws import FixedLaw, Law
+from keras_initx.sampling import (
+    HOST,
+    MOST,
+    Bounds,
+    Namespace,
+    Stream,
+    choose_namespace,
+    computing_dtype,
+)
 
 if TYPE_CHECKING:
     from keras_initx.rendering import Table
@@ -219,6 +228,14 @@ class Initializer(KerasInitializer):
         """
         return True
 
+    def law(self, shape: Shape) -> Law | None:
+        """Return what is known of the values of `shape`, or `None`.
+
+        Args:
+            shape: A shape that the initializer fills.
+        """
+        return None
+
     def expected_std(self, shape: Shape) -> float | None:
         """Return the standard deviation that values of `shape` should have.
 
@@ -227,7 +244,10 @@ class Initializer(KerasInitializer):
         Args:
             shape: A shape that the initializer fills.
         """
-        return None
+        law = self.law(shape)
+        if law is None:
+            return None
+        return law.std
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments as a JSON-serializable dict."""
@@ -381,6 +401,9 @@ def _comparable(value: Any) -> Any:
 
 class ConstantInitializer(Initializer):
     """Base class of deterministic initializers."""
+
+    def law(self, shape: Shape) -> Law | None:
+        return FixedLaw(lambda: self._fill(HOST, shape, "float32"))
 
 
 class RandomInitializer(Initializer):

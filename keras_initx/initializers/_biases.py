@@ -12,6 +12,7 @@ import numpy as np
 from keras_initx._checks import as_float, check_flag, check_number, is_real
 from keras_initx._typing import Array, DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
+from keras_initx.initializers._laws import IndependentLaw, Law, quantile_distribution
 from keras_initx.sampling import (
     CELLS,
     Draw,
@@ -332,10 +333,21 @@ class TimeStepBias(RandomInitializer):
                 f"`floor` must be below `max_step`. Received: {floor=!r}, {max_step=!r}"
             )
 
-    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        quantiles = _step_quantiles(float(self.min_step), float(self.max_step))
+    def law(self, shape: Shape) -> Law:
+        distribution = quantile_distribution("log-uniform steps", self._quantiles(), self._least())
+        return IndependentLaw(distribution)
+
+    def _quantiles(self) -> Quantiles:
+        return _step_quantiles(float(self.min_step), float(self.max_step))
+
+    def _least(self) -> float:
+        """Return the lowest bias."""
         shortest = np.array(max(self.floor, self.min_step), "float64")
-        bounds = float(_inverse_softplus(shortest)), quantiles.highest
+        return float(_inverse_softplus(shortest))
+
+    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
+        quantiles = self._quantiles()
+        bounds = self._least(), quantiles.highest
         return stream.from_quantiles(Draw.VALUES, shape, quantiles, dtype, bounds=bounds)
 
 

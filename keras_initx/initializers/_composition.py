@@ -1,5 +1,6 @@
 """Initializers that combine other initializers."""
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,9 +11,10 @@ import numpy as np
 from keras_initx._checks import DTYPES, check_number, check_type, is_integer
 from keras_initx._seeds import initializers_within
 from keras_initx._typing import DType, InitializerLike, Shape, Tensor
-from keras_initx.initializers._base import Initializer, register
+from keras_initx.initializers._base import Initializer, catalog, parameters_of, register
+from keras_initx.initializers._laws import FixedLaw, Law, SlicesLaw
 from keras_initx.initializers._scale import check_shape_has_axes
-from keras_initx.sampling import Namespace, choose_namespace
+from keras_initx.sampling import Namespace, choose_namespace, truncated_quantiles
 
 __all__ = ["Concatenated", "Scaled"]
 
@@ -64,13 +66,13 @@ class Scaled(Initializer):
     def _check_shape(self, shape: Shape) -> None:
         check_shape_for(self.initializer, shape)
 
-    def expected_std(self, shape: Shape) -> float | None:
-        if not isinstance(self.initializer, Initializer):
+    def law(self, shape: Shape) -> Law | None:
+        if self.factor == 0:
+            return FixedLaw(lambda: np.zeros(shape))
+        law = law_of(self.initializer, shape)
+        if law is None:
             return None
-        expected = self.initializer.expected_std(shape)
-        if expected is None:
-            return None
-        return abs(float(self.factor)) * expected
+        return law.scaled(float(self.factor))
 
     def _largest(self, shape: Shape) -> float:
         return abs(float(self.factor)) * largest_of(self.initializer, shape)
@@ -143,6 +145,11 @@ class Concatenated(Initializer):
             )
         for initializer, part in self._slices(shape):
             check_shape_for(initializer, part)
+
+    def law(self, shape: Shape) -> Law:
+        slices = list(self._slices(shape))
+        laws = [law_of(initializer, part) for initializer, part in slices]
+        return SlicesLaw(self.axis, [part for _, part in slices], laws)
 
     def _largest(self, shape: Shape) -> float:
         return max(largest_of(initializer, part) for initializer, part in self._slices(shape))
@@ -264,6 +271,55 @@ def largest_of(initializer: keras.initializers.Initializer, shape: Shape) -> flo
     if not isinstance(initializer, Initializer):
         return 0.0
     return initializer._largest(shape)
+
+
+def counterpart(initializer: keras.initializers.Initializer) -> type[Initializer] | None:
+    """Return the class of this package that has the distribution of one of Keras, or `None`."""
+    return _namesakes().get(type(initializer))
+
+
+@functools.cache
+def _namesakes() -> dict[type, type[Initializer]]:
+    """Return the class in this package for each class of Keras that has one with the same name."""
+    found = {}
+    for entry in catalog():
+        namesake = getattr(keras.initializers, entry.cls.__name__, None)
+        if namesake is not None:
+            found[namesake] = entry.cls
+    return found
+
+
+def arguments_of(initializer: keras.initializers.Initializer) -> dict[str, Any] | None:
+    """Return the arguments of `initializer`, or `None` if they are not all known.
+
+    Those of Keras' initializers are arguments of their `counterpart`.
+    """
+    if isinstance(initializer, Initializer):
+        # Not the config: a nested initializer of a user may lack one, or not be registered.
+        return initializer._arguments()
+    arguments = dict(initializer.get_config())
+    if not arguments.keys() >= parameters_of(type(initializer)).keys():
+        return None
+    if type(initializer) is keras.initializers.TruncatedNormal:
+        # Keras takes the value before truncation.
+        arguments["stddev"] *= truncated_quantiles(-2.0, 2.0).stddev
+    return arguments
+
+
+def law_of(initializer: Any, shape: Shape) -> Law | None:
+    """Return what is known of the values of any initializer, or `None`."""
+    if isinstance(initializer, Initializer):
+        return initializer.law(shape)
+    known = keras.initializers
+    if isinstance(initializer, known.Constant | known.Identity | known.Ones | known.Zeros):
+        return FixedLaw(lambda: np.asarray(keras.ops.convert_to_numpy(initializer(shape))))
+    cls = counterpart(initializer)
+    arguments = None
+    if cls is not None:
+        arguments = arguments_of(initializer)
+    if cls is None or arguments is None:
+        return None
+    return cls.from_config(arguments).law(shape)
 
 
 def values_of(initializer: keras.initializers.Initializer, shape: Shape, dtype: DType) -> Tensor:

@@ -18,8 +18,10 @@ from keras_initx.initializers._composition import (
     check_initializer,
     check_shape_for,
     largest_of,
+    law_of,
     values_of,
 )
+from keras_initx.initializers._laws import CenterLaw, FrameLaw, Law, TiledLaw
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._scale import check_gain, gain_value
 from keras_initx.sampling import Namespace, Stream
@@ -89,6 +91,13 @@ class DeltaOrthogonal(RandomInitializer):
                 "`shape` must have at least as many units as inputs in each group, to preserve the "
                 f"norm. Received: shape={shape}, groups={self.groups}"
             )
+
+    def law(self, shape: Shape) -> Law:
+        gain = gain_value(self.gain)
+        columns = max(shape[-1] // self.groups, 1)
+        std = gain / math.sqrt(columns * max(math.prod(shape[:-2]), 1))
+        center = FrameLaw([0], [1], int(self.groups), gain, gain / math.sqrt(columns))
+        return CenterLaw(center, std)
 
     def _largest(self, shape: Shape) -> float:
         return gain_value(self.gain)
@@ -206,6 +215,12 @@ class ICNR(Initializer):
         check_kernel(shape)
         check_parts(shape, f"scale ** {len(shape) - 2}", self._block(shape))
         check_shape_for(self.initializer, self._small(shape))
+
+    def law(self, shape: Shape) -> Law | None:
+        part = law_of(self.initializer, self._small(shape))
+        if part is None:
+            return None
+        return TiledLaw(self._block(shape), part)
 
     def _largest(self, shape: Shape) -> float:
         return largest_of(self.initializer, self._small(shape))

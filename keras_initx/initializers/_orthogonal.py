@@ -9,6 +9,7 @@ import numpy as np
 from keras_initx._checks import as_float, check_choice, check_count, is_real
 from keras_initx._typing import Array, AxesLike, DType, Gain, Seed, Shape, Tensor
 from keras_initx.initializers._base import register
+from keras_initx.initializers._laws import FrameLaw, Law, normal_law
 from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
 from keras_initx.sampling import (
     NORMAL_REACH,
@@ -142,13 +143,20 @@ class Orthogonal(MatrixInitializer):
                     f"blocks={self.blocks}, singular_values={self.singular_values!r}"
                 )
 
-    def expected_std(self, shape: Shape) -> float:
+    def law(self, shape: Shape) -> Law:
         inputs, units = self._matrix_shape(shape)
         short, long = sorted((inputs, units // self.blocks))
+        gain = gain_value(self.gain)
+        singular_values: float | Array = gain
         mean_square = 1.0
         if self.singular_values is not None and short:
-            mean_square = float(np.mean(_spectrum(self.singular_values, short) ** 2))
-        return gain_value(self.gain) * math.sqrt(mean_square / max(long, 1))
+            spectrum = _spectrum(self.singular_values, short)
+            mean_square = float(np.mean(spectrum**2))
+            singular_values = gain * np.sort(spectrum)[::-1]
+        std = gain * math.sqrt(mean_square / max(long, 1))
+        if self.method == "gaussian":
+            return normal_law(0, std)
+        return FrameLaw(*self._axes(shape), int(self.blocks), singular_values, std)
 
     def _largest(self, shape: Shape) -> float:
         inputs, units = self._matrix_shape(shape)

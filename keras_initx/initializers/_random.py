@@ -1,12 +1,11 @@
 """Initial weights from a fixed distribution, independent of the shape."""
 
-import math
-
 import numpy as np
 
 from keras_initx._checks import check_number
 from keras_initx._typing import DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import RandomInitializer, register
+from keras_initx.initializers._laws import Law, normal_law, truncated_law, uniform_law
 from keras_initx.sampling import (
     NORMAL_REACH,
     Bounds,
@@ -66,8 +65,8 @@ class RandomUniform(RandomInitializer):
                 f"Received: {minval=!r}, {maxval=!r}"
             )
 
-    def expected_std(self, shape: Shape) -> float:
-        return (float(self.maxval) - float(self.minval)) / math.sqrt(12)
+    def law(self, shape: Shape) -> Law:
+        return uniform_law(float(self.minval), float(self.maxval))
 
     def _largest(self, shape: Shape) -> float:
         return max(abs(float(self.minval)), abs(float(self.maxval)))
@@ -108,8 +107,8 @@ class RandomNormal(RandomInitializer):
         self.mean: float = check_number("mean", mean)
         self.stddev: float = check_number("stddev", stddev, positive=True)
 
-    def expected_std(self, shape: Shape) -> float:
-        return float(self.stddev)
+    def law(self, shape: Shape) -> Law:
+        return normal_law(float(self.mean), float(self.stddev))
 
     def _largest(self, shape: Shape) -> float:
         return abs(float(self.mean)) + NORMAL_REACH * float(self.stddev)
@@ -207,8 +206,8 @@ class TruncatedNormal(RandomInitializer):
                 f"-{_LARGEST_DISTANCE}. Received: {lower=!r}, {upper=!r}"
             )
 
-    def expected_std(self, shape: Shape) -> float:
-        return float(self.stddev)
+    def law(self, shape: Shape) -> Law:
+        return truncated_law(*self._parameters())
 
     def _largest(self, shape: Shape) -> float:
         return max(map(abs, truncated_range(*self._parameters())))

@@ -11,6 +11,13 @@ from keras_initx._gates import is_gru, is_lstm, overwrites_forget_bias, units_of
 from keras_initx._keras import layer_using
 from keras_initx._typing import DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
+from keras_initx.initializers._laws import (
+    FixedLaw,
+    IndependentLaw,
+    Law,
+    SlicesLaw,
+    quantile_distribution,
+)
 from keras_initx.sampling import CELLS, Draw, Namespace, Quantiles, Stream, portable_log
 
 __all__ = ["ChronoBias", "GRUUpdateBias", "LSTMForgetBias"]
@@ -235,6 +242,25 @@ class ChronoBias(RandomInitializer):
             return _gru_bias(stream.xp, update_gate, shape)
         forget_gate = self._draw_gate(stream, shape[0] // 4, dtype)
         return _lstm_bias(stream.xp, -forget_gate, forget_gate)
+
+    def law(self, shape: Shape) -> Law:
+        layer = layer_using(self)
+        is_gru_bias = self._cell(layer, shape) == "gru"
+        gates = 3 if is_gru_bias else 4
+        gate = (shape[-1] // gates,)
+        kept = IndependentLaw(
+            quantile_distribution("log-uniform", _log_quantiles(int(self.max_steps)))
+        )
+        zeros = FixedLaw(lambda: np.zeros(gate))
+        if not is_gru_bias:
+            return SlicesLaw(0, [gate] * 4, [kept.scaled(-1), kept, zeros, zeros])
+        row = SlicesLaw(0, [gate] * 3, [kept, zeros, zeros])
+        if len(shape) == 1:
+            return row
+        # Rows of the input and of the state, as `_gru_bias` makes them.
+        gates_of_rows = SlicesLaw(1, [(1, *gate)] * 3, [kept, zeros, zeros])
+        nothing = FixedLaw(lambda: np.zeros((1, shape[-1])))
+        return SlicesLaw(0, [(1, shape[-1])] * 2, [gates_of_rows, nothing])
 
     def _draw_gate(self, stream: Stream, units: int, dtype: DType) -> Tensor:
         """Return the biases of the forget gates of an LSTM or the update gates of a GRU."""

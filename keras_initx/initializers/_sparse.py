@@ -10,6 +10,7 @@ from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._typing import Array, AxesLike, DType, Gain, KerasConstraint, Seed, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers._base import register
+from keras_initx.initializers._laws import Law, SparseLaw, normal_law
 from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
 from keras_initx.sampling import LEAST, NORMAL_REACH, Stream, sparse_normal
 
@@ -111,10 +112,13 @@ class Sparse(MatrixInitializer):
         self.sparsity: float | None = sparsity
         self.stddev: float | None = stddev
 
-    def expected_std(self, shape: Shape) -> float:
+    def law(self, shape: Shape) -> Law:
         inputs, _ = self._matrix_shape(shape)
         connections = self._connections(inputs)
-        return self._stddev(connections) * math.sqrt(connections / max(inputs, 1))
+        stddev = self._stddev(connections)
+        value = normal_law(0, stddev)
+        std = stddev * math.sqrt(connections / max(inputs, 1))
+        return SparseLaw(*self._axes(shape), connections, value, std)
 
     def _largest(self, shape: Shape) -> float:
         inputs, _ = self._matrix_shape(shape)

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from keras_initx._checks import check_choice, check_number
 from keras_initx._typing import AxesLike, DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import register
+from keras_initx.initializers._laws import Law, normal_law, truncated_law, uniform_law
 from keras_initx.initializers._scale import AxesInitializer
 from keras_initx.sampling import (
     NORMAL_REACH,
@@ -98,11 +99,20 @@ class VarianceScaling(AxesInitializer):
             "distribution", distribution, get_args(Distribution)
         )
 
-    def expected_std(self, shape: Shape) -> float:
+    def law(self, shape: Shape) -> Law:
+        stddev = self._stddev(shape)
+        if self.distribution == "uniform":
+            limit = math.sqrt(3) * stddev
+            return uniform_law(-limit, limit)
+        if self.distribution == "untruncated_normal":
+            return normal_law(0, stddev)
+        return truncated_law(-2, 2, 0, stddev)
+
+    def _stddev(self, shape: Shape) -> float:
         return stddev_for(self.scale, self.mode, *self._fans(shape))
 
     def _largest(self, shape: Shape) -> float:
-        stddev = self.expected_std(shape)
+        stddev = self._stddev(shape)
         if self.distribution == "uniform":
             return 2 * math.sqrt(3) * stddev  # the width, of which draws are multiples
         if self.distribution == "untruncated_normal":
@@ -110,7 +120,7 @@ class VarianceScaling(AxesInitializer):
         return max(map(abs, truncated_range(-2, 2, 0, stddev)))
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        stddev = self.expected_std(shape)
+        stddev = self._stddev(shape)
         if self.distribution == "uniform":
             limit = math.sqrt(3) * stddev
             return uniform_between(stream, shape, -limit, limit, dtype)
@@ -174,14 +184,17 @@ class Spectral(AxesInitializer):
         super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
         self.scale: float = check_number("scale", scale, positive=True)
 
-    def expected_std(self, shape: Shape) -> float:
+    def law(self, shape: Shape) -> Law:
+        return normal_law(0, self._stddev(shape))
+
+    def _stddev(self, shape: Shape) -> float:
         fan_in, fan_out = self._fans(shape)
         fan_in = max(fan_in, 1)
         fan_out = max(fan_out, 1)
         return float(self.scale) / math.sqrt(fan_in) * min(1.0, math.sqrt(fan_out / fan_in))
 
     def _largest(self, shape: Shape) -> float:
-        return NORMAL_REACH * self.expected_std(shape)
+        return NORMAL_REACH * self._stddev(shape)
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        return stream.normal(Draw.VALUES, shape, dtype, then=affine(0, self.expected_std(shape)))
+        return stream.normal(Draw.VALUES, shape, dtype, then=affine(0, self._stddev(shape)))

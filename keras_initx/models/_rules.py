@@ -3,7 +3,7 @@
 import contextlib
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import keras
 import numpy as np
@@ -15,19 +15,36 @@ from keras_initx._typing import InitializerLike, Shape
 from keras_initx.initializers import (
     AxesInitializer,
     ChronoBias,
-    Initializer,
     MatrixInitializer,
     RandomInitializer,
     are_equal,
-    catalog,
+    arguments_of,
     check_initializer,
+    counterpart,
     default_axes,
     is_array,
     parameters_of,
     with_seed,
 )
-from keras_initx.sampling import truncated_quantiles
-from keras_initx.structure import ModelWeight
+from keras_initx.structure import KernelAxes, ModelWeight
+
+
+class Named(Protocol):
+    """What rules ask of a weight: a `ModelWeight`, or an array with a name."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def shape(self) -> Shape: ...
+    @property
+    def axes(self) -> KernelAxes | None: ...
+    @property
+    def groups(self) -> tuple[int, int]: ...
+    @property
+    def layers(self) -> tuple[keras.Layer, ...]: ...
+    @property
+    def layer(self) -> keras.Layer | None: ...
+
 
 # A pattern for paths, a layer type, or a predicate on a weight.
 Condition: TypeAlias = str | type[keras.Layer] | Callable[[ModelWeight], bool]
@@ -36,7 +53,7 @@ Rules: TypeAlias = Mapping[Condition, InitializerLike | None]
 
 
 def initializers_by_rule(
-    rules: Rules | None, weights: Sequence[ModelWeight]
+    rules: Rules | None, weights: Sequence[Named]
 ) -> dict[str, keras.initializers.Initializer | None]:
     """Return the value of the first matching rule, by the path of each weight that a rule matches.
 
@@ -94,7 +111,7 @@ def _is_condition(condition: Any) -> bool:
     return isinstance(condition, str) or callable(condition)
 
 
-def _matches(condition: Condition, weight: ModelWeight) -> bool:
+def _matches(condition: Condition, weight: Named) -> bool:
     if isinstance(condition, str):
         return matches_path(condition, weight.path)
     if isinstance(condition, type):
@@ -102,7 +119,7 @@ def _matches(condition: Condition, weight: ModelWeight) -> bool:
         if len(weight.shape) < 2:
             return False
         return any(isinstance(layer, condition) for layer in weight.layers)
-    return bool(condition(weight))
+    return bool(condition(cast(ModelWeight, weight)))
 
 
 def matches_path(pattern: str, path: str) -> bool:
@@ -111,24 +128,11 @@ def matches_path(pattern: str, path: str) -> bool:
     return fnmatch.fnmatchcase(path, pattern.replace("[", "[[]"))
 
 
-def _namesakes() -> dict[type, Any]:
-    """Return the class in this package for each class of Keras that has one with the same name."""
-    found = {}
-    for entry in catalog():
-        namesake = getattr(keras.initializers, entry.cls.__name__, None)
-        if namesake is not None:
-            found[namesake] = entry.cls
-    return found
-
-
-# Keras classes whose counterparts here have the same distribution, and the same bits on every
-# backend.
-_NAMESAKES = _namesakes()
 _AXES = ("input_axes", "output_axes")
 
 
 def with_seed_and_axes(
-    initializer: keras.initializers.Initializer, seed: int, weight: ModelWeight
+    initializer: keras.initializers.Initializer, seed: int, weight: Named
 ) -> keras.initializers.Initializer:
     """Return a copy of `initializer` for `weight`, with a seed, and with axes if it has none.
 
@@ -141,13 +145,10 @@ def with_seed_and_axes(
         seed: An integer.
         weight: A weight.
     """
-    cls = _NAMESAKES.get(type(initializer), type(initializer))
-    given = _arguments(initializer)
+    cls = counterpart(initializer) or type(initializer)
+    given = arguments_of(initializer)
     if given is None:
         return initializer
-    if type(initializer) is keras.initializers.TruncatedNormal:
-        # Keras takes the value before truncation.
-        given["stddev"] *= truncated_quantiles(-2.0, 2.0).stddev
     if "seed" in given:
         given["seed"] = seed
     if isinstance(initializer, ChronoBias) and initializer.cell is None:
@@ -174,18 +175,7 @@ def with_seed_and_axes(
     return copy
 
 
-def _arguments(initializer: keras.initializers.Initializer) -> dict[str, Any] | None:
-    """Return the arguments of `initializer`, or `None` if they are not all known."""
-    if isinstance(initializer, Initializer):
-        # Not the config: a nested initializer of a user may lack one, or not be registered.
-        return initializer._arguments()
-    arguments = dict(initializer.get_config())
-    if arguments.keys() >= parameters_of(type(initializer)).keys():
-        return arguments
-    return None
-
-
-def _cell_name(layer: keras.Layer) -> str | None:
+def _cell_name(layer: keras.Layer | None) -> str | None:
     """Return the `cell` of a `ChronoBias` for `layer`, or `None` if it has no gates."""
     if is_lstm(layer):
         return "lstm"
@@ -206,7 +196,7 @@ def _needs_axes(cls: type, inputs: Shape, units: Shape, rank: int) -> bool:
     return sorted(inputs + units) == list(range(rank))
 
 
-def _argument_for(value: Any, seed: int, weight: ModelWeight) -> Any:
+def _argument_for(value: Any, seed: int, weight: Named) -> Any:
     """Return an argument in which all initializers have a seed and axes."""
     if isinstance(value, list | tuple):
         return [_argument_for(item, derived_seed(seed, i), weight) for i, item in enumerate(value)]
@@ -228,7 +218,7 @@ def description(initializer: Callable[..., Any]) -> str:
     class_name = type(initializer).__name__
     if not isinstance(initializer, keras.initializers.Initializer):
         return str(getattr(initializer, "__name__", class_name))
-    arguments = _arguments(initializer)
+    arguments = arguments_of(initializer)
     if arguments is None:
         return f"{class_name}(...)"
     parameters = parameters_of(type(initializer))

@@ -5,5 +5,6 @@
 from keras_initx.sampling._conversion import *
 from keras_initx.sampling._frames import *
 from keras_initx.sampling._namespace import *
+from keras_initx.sampling._namespace import HOST as HOST  # for the rooms above
 from keras_initx.sampling._sparse import *
 from keras_initx.sampling._stream import *

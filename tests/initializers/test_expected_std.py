@@ -67,6 +67,14 @@ def test_without_values_it_is_a_number_too(initializer, shape, expected):
     assert initializer.expected_std(shape) == expected
 
 
-def test_is_unknown_for_constants_and_initializers_of_keras():
+def test_is_unknown_for_constants_and_initializers_of_users():
+    class Own(keras.initializers.Initializer):
+        def __call__(self, shape, dtype=None):
+            return keras.ops.ones(shape, dtype)
+
     assert ReLUBias().expected_std((7,)) is None
-    assert Scaled(keras.initializers.RandomNormal(), -2).expected_std((7,)) is None
+    assert Scaled(Own(), -2).expected_std((7,)) is None
+
+
+def test_is_that_of_keras_initializers_within_others():
+    assert Scaled(keras.initializers.RandomNormal(), -2).expected_std((7,)) == 0.1

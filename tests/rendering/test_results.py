@@ -81,10 +81,12 @@ EXAMPLES = {
     "lsuv": lambda: keras_initx.lsuv(network(), X, seed=0),
     "reset_dormant": lambda: keras_initx.reset_dormant(network(), X, seed=0),
     "mup": lambda: recipes.mup(network(32), network(8)),
+    "audit": lambda: keras_initx.audit(network(), {"first/kernel": "ones"}),
     "coordinate_check": lambda: recipes.coordinate_check(network, [4, 8], X, X[:, :3], steps=1),
 }
 # The first columns of the CSV, by the name of the class.
 COLUMNS = {
+    "AuditReport": "path,shape,dtype,initializer,expected_std,std,ratio,verdict,evidence,cause,reason",
     "CoordinateCheck": "step,layer,exponent,size_4,size_8",
     "DormantUnits": "path,units,dormant,reason",
     "InitializationPlan": "path,shape,dtype,nbytes,initializer,reason,fan_in,fan_out,expected_std,seed,std,seconds",

@@ -1,0 +1,7 @@
+"""Audits: whether weights are distributed as a recipe, rules or their layers say."""
+
+# ruff: noqa: F403, each name is listed in `__all__` of its file
+
+from keras_initx.audits._audit import *
+from keras_initx.audits._report import *
+from keras_initx.audits._subjects import Audited as Audited

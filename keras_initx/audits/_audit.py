@@ -1,0 +1,310 @@
+"""Audit weights: compare what is there with what should be. Nothing is drawn or changed."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+
+from keras_initx._checks import check_number, check_root
+from keras_initx._typing import Array
+from keras_initx.audits._causes import Finding, scale_cause
+from keras_initx.audits._compare import SAMPLE, Test, compare
+from keras_initx.audits._report import AuditReport, WeightAudit
+from keras_initx.audits._subjects import Audited, Subject, subjects
+from keras_initx.backends import Moments
+from keras_initx.initializers import (
+    FixedLaw,
+    IndependentLaw,
+    Law,
+    RandomNormal,
+    SlicesLaw,
+    TiledLaw,
+    is_exact,
+    law_of,
+)
+from keras_initx.models import Rules, description
+from keras_initx.rendering import progress
+
+__all__ = ["audit"]
+
+# Smaller deviations do not matter, however surely they are there; in 16 bits, where backends round
+# what they draw, twice as large ones.
+_SMALL = 0.01
+_SMALL_IN_16_BITS = 0.02
+# What is reported of a weight, the first that was found.
+_ORDER = (
+    "not finite",
+    "constant",
+    "zeros",
+    "values",
+    "equal weights",
+    "copies",
+    "connections",
+    "orthonormality",
+    "singular values",
+    "scale",
+    "bounds",
+    "mean",
+    "shape",
+    "precision",
+    "bits",
+)
+# With a smaller probability, it is worth to ask for another explanation.
+_SUSPICIOUS = 1e-3
+# Fewer values may be equal by chance in 16 bits.
+_FEWEST = 16
+
+
+def audit(
+    weights: Audited,
+    expected: Rules | None = None,
+    *,
+    seed: int | None = None,
+    alpha: float = 0.01,
+) -> AuditReport:
+    """Compare weights with what they should be when training starts.
+
+    Each weight is compared with the law of the initializer that it should come from: constants,
+    mean, standard deviation, bounds, the shape of the distribution, the connections of `Sparse`,
+    the orthonormality of `Orthogonal`, the biases of gates. Equal weights that should be
+    independent are reported too. The tests are corrected for their number (Holm, 1979): the
+    probability of any alarm is at most `alpha` for a model of any size. Deviations below 1 % are
+    not reported, in 16 bits below 2 %. Weights of initializers whose law is not known, of
+    quantized layers and of integers are listed as not compared.
+
+    One weight is in memory at a time. Of large ones, a sample of 65,536 values is compared with
+    the distribution; the moments, zeros and extremes are those of all values.
+
+    Args:
+        weights: A built Keras model; the path of a saved model, or of a file of arrays
+            (`.safetensors`, `.npz`, `.weights.h5`); or a dict from names to arrays. Where names end
+            in `.weight`, as those of torch, kernels have their units on the first axis.
+        expected: Rules as for `initialize`, also those of a recipe. By default each weight of a
+            model is compared with what its layer declares: its initializer, called as the layer
+            does. Weights that no rule matches are compared with that too. Required with arrays,
+            whose names the patterns match.
+        seed: The seed that was given to `initialize`. Then each weight must have the very values
+            that this seed gives.
+        alpha: The probability of any alarm where all weights are as they should be, between 0
+            and 1.
+
+    Returns:
+        An `AuditReport`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, the model is not built, a file cannot be read,
+            or a rule matches no weight.
+
+    Example:
+        >>> import keras_initx
+        >>> model = keras.Sequential([
+        ...     keras.Input((64,)),
+        ...     keras.layers.Dense(32, "relu", kernel_initializer="glorot_normal", name="hidden"),
+        ...     keras.layers.Dense(10, name="logits"),
+        ... ])
+        >>> audit(model).ok
+        True
+        >>> report = audit(model, {"hidden/kernel": "initx.he_normal"})
+        >>> [(weight.path, weight.verdict) for weight in report.off]
+        [('hidden/kernel', 'scale')]
+
+    Reference:
+        Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+        Statistics 6 (1979).
+    """
+    check_number("alpha", alpha, positive=True)
+    if alpha >= 1:
+        raise ValueError(f"`alpha` must be between 0 and 1. Received: {alpha=!r}")
+    if seed is not None:
+        check_root("seed", seed)
+    measured = []
+    with (
+        subjects(weights, expected, seed) as found,
+        progress("Auditing", len(found), "weights") as advance,
+    ):
+        for subject in found:
+            measured.append(_measured(subject, seed is not None))
+            advance(1)
+    _note_equal(measured)
+    _judge(measured, alpha)
+    rows = _rows(measured)
+    source = "the rules say" if expected is not None else "their layers say"
+    return AuditReport(rows, source, _looks_trained(measured))
+
+
+@dataclass
+class _Measured:
+    """A weight with the tests of it."""
+
+    subject: Subject
+    law: Law | None
+    reason: str
+    tests: list[Test] = field(default_factory=list)
+    std: float | None = None
+    digest: bytes = b""
+    varies: bool = False
+    declared: str = ""
+    failed: list[Test] = field(default_factory=list)
+
+
+def _measured(subject: Subject, has_seed: bool) -> _Measured:
+    """Read a weight, and test it by the law of its initializer."""
+    if subject.initializer is None:
+        return _Measured(subject, None, subject.reason)
+    law = law_of(subject.initializer, subject.shape)
+    if law is None:
+        return _Measured(subject, None, "law unknown")
+    values = subject.read()
+    moments = Moments(values)
+    result = _Measured(subject, law, "", std=moments.std)
+    result.varies = moments.std > 0
+    result.tests = compare(law, values, subject.dtype)
+    declared = None
+    if subject.declared is not None and _least(result.tests) < _SUSPICIOUS:
+        declared = law_of(subject.declared, subject.shape)
+    if subject.declared is not None and declared is not None:
+        tests = compare(declared, values, subject.dtype)
+        is_as_declared = _least(tests) > _SUSPICIOUS
+        if subject.has_rule and is_as_declared:
+            result.declared = description(subject.declared)
+        elif is_as_declared:
+            # Keras drew it, with the fans of the shape.
+            result.law = law = declared
+            result.tests = tests
+    if _is_random(law) and values.size >= _FEWEST and result.varies:
+        result.digest = _digest(values)
+    if has_seed and subject.has_seed and subject.initializer is not None:
+        result.tests.append(_bits(subject, values))
+    return result
+
+
+def _least(tests: Sequence[Test]) -> float:
+    """Return the smallest probability of a deviation that matters."""
+    return min((test.p for test in tests if test.deviation > _SMALL), default=1.0)
+
+
+def _digest(values: Array) -> bytes:
+    """Return a digest of a sample of the values and their number."""
+    step = max(1, values.size // SAMPLE)
+    sample = np.ascontiguousarray(values.reshape(-1)[::step])
+    whole = hashlib.blake2b(sample.tobytes(), digest_size=16)
+    whole.update(str(values.size).encode())
+    return whole.digest()
+
+
+def _is_random(law: Law) -> bool:
+    """Return whether two weights with this law differ."""
+    if isinstance(law, TiledLaw):
+        return _is_random(law.part)
+    if isinstance(law, SlicesLaw):
+        return any(part is not None and _is_random(part) for part in law.laws)
+    return not isinstance(law, FixedLaw)
+
+
+def _bits(subject: Subject, values: Array) -> Test:
+    """Return whether the values are those of the seed."""
+    initializer = subject.initializer
+    assert initializer is not None
+    drawn = keras.ops.convert_to_numpy(initializer(subject.shape, dtype=subject.dtype))
+    drawn = np.asarray(drawn, values.dtype)
+    if is_exact(initializer):
+        differ = drawn != values
+    else:
+        differ = np.abs(drawn - values) > 1e-5 * max(1.0, float(np.abs(drawn).max(initial=0)))
+    count = int(np.count_nonzero(differ))
+    if not count:
+        return Test("bits", "", p=1.0, deviation=0.0)
+    evidence = f"{count} of {values.size} values are not those of the seed"
+    return Test("bits", evidence, p=0.0, deviation=math.inf)
+
+
+def _note_equal(measured: Sequence[_Measured]) -> None:
+    """Add a test to weights that should be independent and are equal."""
+    first: dict[bytes, str] = {}
+    for one in measured:
+        if not one.digest:
+            continue
+        other = first.setdefault(one.digest, one.subject.path)
+        if other != one.subject.path:
+            evidence = f"equal to {other!r}"
+            one.tests.append(Test("equal weights", evidence, p=0.0, deviation=math.inf))
+
+
+def _judge(measured: Sequence[_Measured], alpha: float) -> None:
+    """Decide which tests failed, for all weights at once (Holm, 1979)."""
+    tests = [(test, one) for one in measured for test in one.tests]
+    tests.sort(key=lambda pair: pair[0].p)
+    for number, (test, one) in enumerate(tests):
+        if test.p > alpha / (len(tests) - number):
+            break
+        small = _SMALL_IN_16_BITS if one.subject.dtype.endswith("float16") else _SMALL
+        if test.deviation > small:
+            one.failed.append(test)
+
+
+def _rows(measured: Sequence[_Measured]) -> list[WeightAudit]:
+    """Return the rows of the report."""
+    scales = {}
+    for one in measured:
+        initializer = one.subject.initializer
+        if isinstance(initializer, RandomNormal) and one.law is not None and one.law.std:
+            scales[one.law.std] = str(one.subject.description)
+    siblings = Counter(one.law.std for one in measured if one.law is not None)
+    findings = {}
+    for one in measured:
+        is_scale = any(test.verdict == "scale" for test in one.failed)
+        if is_scale and one.std and one.law is not None and one.law.std:
+            is_truncated = (
+                isinstance(one.law, IndependentLaw)
+                and one.law.distribution.name == "truncated normal"
+            )
+            findings[one.subject.path] = Finding(
+                one.subject, one.law.std, one.std, siblings[one.law.std], is_truncated
+            )
+    rows = []
+    for one in measured:
+        subject = one.subject
+        expected = None if one.law is None else one.law.std
+        ratio = None
+        if expected and one.std is not None:
+            ratio = one.std / expected
+        verdict = evidence = cause = ""
+        if one.failed:
+            worst = min(one.failed, key=lambda test: _ORDER.index(test.verdict))
+            verdict = worst.verdict
+            evidence = worst.evidence
+            if subject.path in findings and verdict == "scale":
+                others = list(findings.values())
+                cause = scale_cause(findings[subject.path], others, scales)
+            if not cause and one.declared:
+                cause = f"as its layer declares: {one.declared}"
+        rows.append(
+            WeightAudit(
+                subject.path,
+                subject.shape,
+                subject.dtype,
+                subject.description,
+                expected,
+                one.std,
+                ratio,
+                verdict,
+                evidence,
+                cause,
+                one.reason,
+            )
+        )
+    return rows
+
+
+def _looks_trained(measured: Sequence[_Measured]) -> bool:
+    """Return whether most weights that start as constants are none any more."""
+    fixed = [one for one in measured if isinstance(one.law, FixedLaw)]
+    moved = [one for one in fixed if one.failed and one.varies]
+    compared = [one for one in measured if one.law is not None]
+    off = [one for one in compared if one.failed]
+    return len(moved) > len(fixed) / 2 and len(off) > len(compared) / 2

@@ -1,0 +1,124 @@
+"""Why the scale of a weight is off: what the numbers single out."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from keras_initx.audits._subjects import Subject
+from keras_initx.initializers import Mode, Scaled, VarianceScaling, fans, stddev_for
+
+# With a larger error, too much could be the cause.
+_COARSEST = 0.05
+# Known mistakes, as the factor of the standard deviation.
+_TRUNCATION = 0.8796  # of N(0, 1) between -2 and 2
+_SHARDS = (2, 4, 8, 16, 32, 64)
+_MODES: tuple[Mode, ...] = ("fan_in", "fan_out", "fan_avg")
+_FAMILIES: dict[str, tuple[float, Mode]] = {
+    "He": (2.0, "fan_in"),
+    "LeCun": (1.0, "fan_in"),
+    "Glorot": (1.0, "fan_avg"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A weight with the wrong scale.
+
+    Attributes:
+        subject: The weight.
+        expected_std: Its standard deviation under the law.
+        std: The one found.
+        siblings: The number of weights of the model with the same expected standard deviation.
+        is_truncated: Whether the law is a truncated normal distribution.
+    """
+
+    subject: Subject
+    expected_std: float
+    std: float
+    siblings: int
+    is_truncated: bool
+
+
+def scale_cause(finding: Finding, others: Sequence[Finding], scales: dict[float, str]) -> str:
+    """Return what explains the scale of a weight, or nothing if two things do.
+
+    Args:
+        finding: The weight.
+        others: All weights with the wrong scale.
+        scales: The standard deviations that fixed rules give to weights of this model, with the
+            text of the rule.
+    """
+    ratio = finding.std / finding.expected_std
+    size = math.prod(finding.subject.shape)
+    # Four times the error of the standard deviation, and of what is rounded.
+    tolerance = 4 * math.sqrt(0.5 / size) + 0.002
+    if tolerance > _COARSEST:
+        return ""
+    found: list[str] = []
+    for cause, factor in _candidates(finding, others, scales):
+        if abs(math.log(ratio / factor)) < tolerance and cause not in found:
+            found.append(cause)
+    if len(found) == 1:
+        return found[0]
+    return ""
+
+
+def _candidates(
+    finding: Finding, others: Sequence[Finding], scales: dict[float, str]
+) -> Iterator[tuple[str, float]]:
+    """Yield what may have happened, each with the factor of the standard deviation."""
+    initializer = finding.subject.initializer
+    expected = finding.expected_std
+    for other in others:
+        is_mutual = math.isclose(other.std, expected, rel_tol=0.05) and math.isclose(
+            other.expected_std, finding.std, rel_tol=0.05
+        )
+        if other is not finding and is_mutual:
+            yield f"swapped with {other.subject.path!r}", finding.std / expected
+            return
+    if isinstance(initializer, Scaled) and initializer.factor:
+        yield f"factor {initializer.factor:.3g} not applied", 1 / abs(float(initializer.factor))
+    yield from _depth(finding, scales)
+    if isinstance(initializer, VarianceScaling):
+        yield from _other_fans(finding, initializer)
+    if finding.is_truncated:
+        yield "standard deviation is that before truncation", _TRUNCATION
+        yield "truncated twice", _TRUNCATION**2
+
+
+def _depth(finding: Finding, scales: dict[float, str]) -> Iterator[tuple[str, float]]:
+    """Yield that the weight is as other weights of the model should be."""
+    for std, rule in scales.items():
+        if math.isclose(std, finding.expected_std, rel_tol=1e-6):
+            continue
+        factor = std / finding.expected_std
+        # One factor for each branch, and as many branches as there are weights with this rule.
+        if finding.siblings > 1 and math.isclose(factor**2, finding.siblings, rel_tol=1e-3):
+            yield f"depth scaling 1/sqrt({finding.siblings}) not applied", factor
+        else:
+            yield f"as for {rule}", factor
+
+
+def _other_fans(finding: Finding, initializer: VarianceScaling) -> Iterator[tuple[str, float]]:
+    """Yield other fans and scales of the variance family."""
+    shape = finding.subject.shape
+    expected = finding.expected_std
+    own = initializer._fans(shape)
+    mode = initializer.mode
+    scale = float(initializer.scale)
+    if finding.subject.fans is not None and finding.subject.fans != own:
+        std = stddev_for(scale, mode, *finding.subject.fans)
+        yield f"the fans of the layer, {finding.subject.fans}", std / expected
+    by_shape = fans(shape)
+    if by_shape != own:
+        std = stddev_for(scale, mode, *by_shape)
+        yield f"the fans of the shape, {by_shape}, instead of {own}", std / expected
+    for other in _MODES:
+        if other != mode:
+            yield f"{other} instead of {mode}", stddev_for(scale, other, *own) / expected
+    for name, (other_scale, other) in _FAMILIES.items():
+        if scale != other_scale:
+            yield f"{name}'s scale", stddev_for(other_scale, other, *own) / expected
+    for count in _SHARDS:
+        if mode == "fan_in" and own[0] % count == 0:
+            yield f"the fan of one of {count} shards", math.sqrt(count)

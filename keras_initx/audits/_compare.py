@@ -1,0 +1,463 @@
+"""Compare values with a law: what always holds of them, and tests of what is random.
+
+Each test has a probability under the law and the size of the deviation. Whether it is reported is
+decided for all weights at once.
+"""
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from keras_initx._typing import Array, DType
+from keras_initx.backends import Moments
+from keras_initx.initializers import (
+    CenterLaw,
+    FixedLaw,
+    FrameLaw,
+    IndependentLaw,
+    Law,
+    SlicesLaw,
+    SparseLaw,
+    TiledLaw,
+)
+
+# Elements that are compared with a distribution. With so many, a standard deviation is known to
+# 0.3 %. The extremes are those of all elements.
+SAMPLE = 1 << 16
+_RUN = 64
+# Random vectors that a matrix is multiplied by, to see whether it is orthonormal.
+_PROBES = 4
+# Fewer values have no shape.
+_FEWEST = 32
+# No continuous distribution has so many exact zeros. Of normal draws, one in 65,536 is 0.
+_ZEROS = 1e-4
+# The smallest positive numbers of the dtypes in which weights can vanish.
+_SMALLEST = {"float16": 2.0**-24}
+# On PyTorch, Keras lets four values in a million pass its truncation.
+_RATE = 1e-5
+
+
+@dataclass(frozen=True)
+class Test:
+    """A test of one property of a weight.
+
+    Attributes:
+        verdict: What is wrong if it fails, e.g. `"scale"`.
+        evidence: The numbers.
+        p: The probability of such values under the law; 0 where they are impossible.
+        deviation: How far they are off, relative to what is expected.
+    """
+
+    verdict: str
+    evidence: str
+    p: float
+    deviation: float
+
+
+def compare(law: Law, values: Array, dtype: DType) -> list[Test]:
+    """Return the tests of values of `dtype`.
+
+    Args:
+        law: Their law.
+        values: An array in a dtype of NumPy's own, float32 or float64.
+        dtype: The dtype that they were rounded to.
+    """
+    if not values.size:
+        return []
+    if not np.isfinite(values.min() + values.max()):
+        count = values.size - int(np.count_nonzero(np.isfinite(values)))
+        return [_impossible("not finite", f"{count} of {values.size} values are not finite")]
+    return list(_tests(law, values, dtype))
+
+
+def _impossible(verdict: str, evidence: str) -> Test:
+    return Test(verdict, evidence, p=0.0, deviation=math.inf)
+
+
+@functools.singledispatch
+def _tests(law: Law, values: Array, dtype: DType) -> Iterator[Test]:
+    """Yield the tests of finite values."""
+    raise NotImplementedError(type(law).__name__)
+
+
+@_tests.register
+def _(law: FixedLaw, values: Array, dtype: DType) -> Iterator[Test]:
+    expected = np.broadcast_to(law.make(), values.shape)
+    # Logarithms and exponentials differ in their last bits.
+    tolerance = 2 * _epsilon(dtype) * np.abs(expected)
+    differ = np.abs(values - expected) > tolerance
+    count = int(np.count_nonzero(differ))
+    if not count:
+        yield Test("values", "", p=1.0, deviation=0.0)
+        return
+    place = np.unravel_index(int(np.argmax(differ)), values.shape)
+    if (values == values.flat[0]).all():
+        found = f"all are {values.flat[0]:.4g}"
+    else:
+        found = f"{count} of {values.size} differ"
+    where = ", ".join(str(int(index)) for index in place)
+    yield _impossible(
+        "values",
+        f"{found}: [{where}] is {values[place]:.4g} instead of {expected[place]:.4g}",
+    )
+
+
+@_tests.register
+def _(law: IndependentLaw, values: Array, dtype: DType) -> Iterator[Test]:
+    moments = Moments(values)
+    lowest = float(values.min())
+    highest = float(values.max())
+    if lowest == highest and values.size > 1:
+        yield _impossible("constant", f"all {values.size} values are {lowest:.4g}")
+        return
+    yield from _test_copies(values, dtype)
+    yield from _test_zeros(law, moments, dtype)
+    yield from _test_scale(law, values, moments, dtype)
+    yield from _test_extremes(law, values, lowest, highest, dtype)
+
+
+def _test_copies(values: Array, dtype: DType) -> Iterator[Test]:
+    """Yield tests of what holds of all independent values: they differ, and have all their bits."""
+    for axis, length in enumerate(values.shape):
+        for count in (2, 3, 4, 8):
+            size = length // count
+            if length % count or values.size // count < _FEWEST:
+                continue
+            # Most arrays differ in the first place already.
+            if not np.array_equal(values.take([0], axis), values.take([size], axis)):
+                continue
+            first, *others = np.split(values, count, axis)
+            if all(np.array_equal(first, other) for other in others):
+                yield _impossible("copies", f"{count} equal parts along axis {axis}")
+                return
+    if dtype == "float32" and values.size >= _FEWEST:
+        sample = np.ascontiguousarray(values.reshape(-1)[:SAMPLE], "float32")
+        if not (sample.view("uint32") & 0xFFFF).any():
+            yield _impossible("precision", "float32 values that were rounded to bfloat16")
+        elif (sample.astype("float16").astype("float32") == sample).all():
+            yield _impossible("precision", "float32 values that were rounded to float16")
+
+
+def _test_zeros(law: IndependentLaw, moments: Moments, dtype: DType) -> Iterator[Test]:
+    if law.std < 1e3 * _SMALLEST.get(dtype, 0.0):
+        return  # rounding makes zeros
+    zeros = moments.zeros
+    yield Test(
+        "zeros",
+        f"{zeros} of {moments.size} values are 0",
+        p=_poisson_tail(zeros, moments.size * _ZEROS),
+        deviation=math.inf,
+    )
+
+
+def _test_scale(
+    law: IndependentLaw, values: Array, moments: Moments, dtype: DType
+) -> Iterator[Test]:
+    """Yield tests of the location, the scale and the shape of a distribution."""
+    u = _probabilities(law, _sample(values), dtype)
+    n = u.size
+    # Uniform between 0 and 1 under the law. Their mean is normal for few values already.
+    location = (float(u.mean()) - 0.5) * math.sqrt(12 * n)
+    shift = (moments.mean - law.mean) / law.std
+    yield Test(
+        "mean",
+        f"mean {moments.mean:.3g}, expected {law.mean:.3g} with a standard deviation of "
+        f"{law.std:.3g}",
+        p=math.erfc(abs(location) / math.sqrt(2)),
+        deviation=abs(shift),
+    )
+    # The distance from the median, in probability, is uniform too, and minus twice its logarithm
+    # has a chi-squared distribution.
+    tails = np.maximum(1 - np.abs(2 * u - 1), 1e-16)
+    statistic = float(-2 * np.log(tails).sum())
+    ratio = _root_mean_square(moments, law.mean) / law.std
+    yield Test(
+        "scale",
+        scale_evidence(ratio),
+        p=_chi_squared_two_sided(statistic, 2 * n),
+        # What is left without the error of the measured scale.
+        deviation=_distance(ratio) - 2 * math.sqrt(0.5 / moments.size),
+    )
+    if n >= _FEWEST:
+        distance = _kolmogorov_distance(u)
+        yield Test(
+            "shape",
+            f"not {law.distribution.name}: distribution functions differ by {distance:.2g}",
+            p=_kolmogorov(distance, n),
+            deviation=distance,
+        )
+
+
+def _probabilities(law: IndependentLaw, sample: Array, dtype: DType) -> Array:
+    """Return the distribution function at rounded values, uniform between 0 and 1 under the law."""
+    u = law.distribution_function(_unrounded(sample, law, dtype))
+    if not math.isfinite(law.distribution.lower):
+        return u
+    share = float(law.distribution.probabilities[0])
+    if not share:
+        return u
+    # Many values are the lowest: they are spread over its probability.
+    noise = np.random.default_rng(2).random(sample.size) * share
+    lower, upper = law.bounds
+    end = lower
+    if law.factor < 0:
+        noise = 1 - noise
+        end = upper
+    return np.where(np.abs(sample - end) <= 2 * _epsilon(dtype) * abs(end), noise, u)
+
+
+def scale_evidence(ratio: float) -> str:
+    """Return a ratio of found over expected scale as text."""
+    return f"{ratio:.3g} times the expected standard deviation"
+
+
+def _distance(ratio: float) -> float:
+    """Return how far a ratio is from 1, up or down."""
+    if ratio <= 0:
+        return math.inf
+    return abs(math.log(ratio))
+
+
+def _root_mean_square(moments: Moments, mean: float) -> float:
+    """Return the root mean square of the deviations from the expected mean."""
+    return math.hypot(moments.std, moments.mean - mean)
+
+
+def _test_extremes(
+    law: IndependentLaw, values: Array, lowest: float, highest: float, dtype: DType
+) -> Iterator[Test]:
+    """Yield tests of the lowest and the highest of all values."""
+    size = values.size
+    lower, upper = law.bounds
+    # A value near a bound may have been rounded inward by a whole step.
+    slack = 2 * _epsilon(dtype) * max(abs(lowest), abs(highest))
+    beyond = int(np.count_nonzero(values < lower - slack))
+    beyond += int(np.count_nonzero(values > upper + slack))
+    if beyond:
+        yield Test(
+            "bounds",
+            f"{beyond} of {size} values beyond the bounds, from {lowest:.4g} to {highest:.4g}, "
+            f"expected {law.distribution.name} from {lower:.4g} to {upper:.4g}",
+            p=_poisson_tail(beyond, size * _RATE),
+            deviation=math.inf,
+        )
+        return
+    for extreme, outward in ((highest, 1), (lowest, -1)):
+        # Rounding may have moved it by `slack` in either direction.
+        least = _tail(law, extreme + slack * outward, outward)
+        most = _tail(law, extreme - slack * outward, outward)
+        # That all values are as far in as this, and that any is so far out.
+        inside = math.exp(size * math.log1p(-least))
+        outside = -math.expm1(size * math.log1p(-most))
+        yield Test(
+            "bounds",
+            f"the extreme of {size} values is {extreme:.4g}, with a standard deviation of "
+            f"{law.std:.3g}",
+            p=min(1.0, 2 * min(inside, outside)),
+            deviation=math.inf,
+        )
+
+
+def _tail(law: IndependentLaw, x: float, outward: int) -> float:
+    """Return the probability of a value beyond `x`, upward if `outward` is 1, else downward."""
+    below = float(law.distribution_function(np.array(x)))
+    tail = 1 - below if outward == 1 else below
+    return min(max(tail, 0.0), 1 - 1e-16)
+
+
+@_tests.register
+def _(law: SparseLaw, values: Array, dtype: DType) -> Iterator[Test]:
+    matrix = _as_matrix(values, law)
+    counts = np.count_nonzero(matrix, axis=0)
+    fewest = int(counts.min())
+    most = int(counts.max())
+    if (fewest, most) != (law.connections, law.connections):
+        found = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        yield _impossible(
+            "connections", f"{found} connections of a unit, expected {law.connections}"
+        )
+        if most == 0:
+            return
+    inputs, units = matrix.shape
+    k = law.connections
+    if (fewest, most) == (k, k) and k < inputs and units >= _FEWEST:
+        # The mean position of the connections of a unit has a known mean and variance.
+        positions = (np.arange(inputs) @ (matrix != 0)) / k
+        variance = (inputs - k) * (inputs + 1) / (12 * k)
+        deviation = (float(positions.mean()) - (inputs - 1) / 2) / math.sqrt(variance / units)
+        yield Test(
+            "connections",
+            f"connections at input {positions.mean():.4g} on average, expected "
+            f"{(inputs - 1) / 2:.4g}",
+            p=math.erfc(abs(deviation) / math.sqrt(2)),
+            deviation=math.inf,
+        )
+    yield from _tests(law.value, matrix[matrix != 0], dtype)
+
+
+@_tests.register
+def _(law: FrameLaw, values: Array, dtype: DType) -> Iterator[Test]:
+    matrix = _as_matrix(values, law)
+    blocks = np.split(matrix, law.blocks, axis=1)
+    if law.blocks > 1 and all(np.array_equal(blocks[0], block) for block in blocks[1:]):
+        yield _impossible("copies", f"all {law.blocks} blocks of units are equal")
+    for block in blocks:
+        yield from _test_frame(block, law.singular_values, dtype)
+
+
+def _test_frame(block: Array, singular_values: float | Array, dtype: DType) -> Iterator[Test]:
+    """Yield tests of a matrix with these singular values."""
+    if min(block.shape) == 0:
+        return
+    if block.shape[0] < block.shape[1]:
+        block = block.T
+    tolerance = max(1e-3, 8 * _epsilon(dtype))
+    squares = float(np.einsum("ij,ij->", block, block, dtype="float64"))
+    mean_square = float(np.mean(np.square(singular_values)))
+    ratio = math.sqrt(squares / block.shape[1] / mean_square) if mean_square else 0.0
+    off = _distance(ratio)
+    if off > tolerance:
+        yield Test("scale", scale_evidence(ratio), p=0.0, deviation=off)
+        if not ratio:
+            return
+    else:
+        yield Test("scale", "", p=1.0, deviation=0.0)
+    if isinstance(singular_values, float | int):
+        # Only a multiple of an orthonormal matrix keeps the directions of random vectors.
+        probes = np.random.default_rng(0).standard_normal((block.shape[1], _PROBES))
+        probes = probes.astype(block.dtype)
+        kept = block.T @ (block @ probes) * (block.shape[1] / squares)
+        error = float(np.linalg.norm(kept - probes) / np.linalg.norm(probes))
+        if error > tolerance:
+            side = "columns" if block.shape[0] >= block.shape[1] else "rows"
+            yield _impossible("orthonormality", f"{side} are not orthonormal: off by {error:.2g}")
+        return
+    found = np.linalg.svd(block.astype("float64"), compute_uv=False)
+    error = float(np.abs(found / ratio - singular_values).max() / np.max(singular_values))
+    if error > tolerance:
+        yield _impossible("singular values", f"singular values are off by {error:.2g}")
+
+
+@_tests.register
+def _(law: CenterLaw, values: Array, dtype: DType) -> Iterator[Test]:
+    center = tuple((length - 1) // 2 for length in values.shape[:-2])
+    kernel = values[center]
+    outside = np.count_nonzero(values) - np.count_nonzero(kernel)
+    if outside:
+        yield _impossible("zeros", f"{outside} values beside the center of the window are not 0")
+    yield from _tests(law.center, kernel, dtype)
+
+
+@_tests.register
+def _(law: TiledLaw, values: Array, dtype: DType) -> Iterator[Test]:
+    first, *others = np.split(values, law.count, axis=-1)
+    if not all(np.array_equal(first, other) for other in others):
+        yield _impossible("copies", f"the {law.count} parts of the units differ")
+    yield from _tests(law.part, first, dtype)
+
+
+@_tests.register
+def _(law: SlicesLaw, values: Array, dtype: DType) -> Iterator[Test]:
+    begin = 0
+    for number, (shape, part) in enumerate(zip(law.shapes, law.laws, strict=True), start=1):
+        end = begin + shape[law.axis]
+        place = [slice(None)] * values.ndim
+        place[law.axis] = slice(begin, end)
+        begin = end
+        if part is None or 0 in shape:
+            continue
+        for test in _tests(part, values[tuple(place)], dtype):
+            evidence = f"slice {number}: {test.evidence}" if test.evidence else ""
+            yield replace(test, evidence=evidence)
+
+
+def _as_matrix(values: Array, law: SparseLaw | FrameLaw) -> Array:
+    """Return a kernel as a matrix of inputs and units."""
+    inputs = [values.shape[axis] for axis in law.input_axes]
+    units = [values.shape[axis] for axis in law.output_axes]
+    ordered = values.transpose([*law.input_axes, *law.output_axes])
+    return ordered.reshape(math.prod(inputs), math.prod(units))
+
+
+def _sample(values: Array) -> Array:
+    """Return at most about `SAMPLE` of the values, in runs from all parts, in float64."""
+    flat = values.reshape(-1)
+    if flat.size <= SAMPLE:
+        return flat.astype("float64")
+    runs = SAMPLE // _RUN
+    stratum = flat.size / runs
+    room = np.random.default_rng(0).random(runs) * (stratum - _RUN)
+    starts = (np.arange(runs) * stratum + room).astype(int)
+    return flat[starts[:, None] + np.arange(_RUN)].reshape(-1).astype("float64")
+
+
+def _unrounded(x: Array, law: IndependentLaw, dtype: DType) -> Array:
+    """Return 16-bit values spread evenly over what was rounded to them."""
+    epsilon = _epsilon(dtype)
+    if epsilon < 1e-6:
+        return x
+    _, exponents = np.frexp(x)
+    noise = np.random.default_rng(1).random(x.size) - 0.5
+    spread = x + noise * np.ldexp(epsilon / 2, exponents)
+    # What falls beyond a bound was rounded from within.
+    lower, upper = law.bounds
+    spread = np.where(spread > upper, 2 * upper - spread, spread)
+    return np.where(spread < lower, 2 * lower - spread, spread)
+
+
+def _epsilon(dtype: DType) -> float:
+    """Return the distance of 1 to the next larger number of `dtype`."""
+    return {"float16": 2.0**-10, "bfloat16": 2.0**-7}.get(dtype, 2.0**-23)
+
+
+def _chi_squared_two_sided(statistic: float, degrees: int) -> float:
+    """Return the probability of a value as far out, for an even number of degrees of freedom."""
+    if degrees > 2000:
+        # The cube root is nearly normal (Wilson and Hilferty, 1931).
+        spread = 2 / (9 * degrees)
+        z = ((statistic / degrees) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
+        return math.erfc(abs(z) / math.sqrt(2))
+    below = _poisson_tail(degrees // 2, statistic / 2)
+    return min(1.0, 2 * min(below, 1 - below))
+
+
+def _poisson_tail(count: int, mean: float) -> float:
+    """Return the probability that a Poisson variable is at least `count`."""
+    if mean <= 0:
+        return 0.0 if count else 1.0
+    counts = np.arange(count)
+    logs = counts * math.log(mean) - mean - _log_factorials(count)
+    if mean < count:
+        # Few terms of the tail itself, which one minus the others would round to 0.
+        first = count * math.log(mean) - mean - math.lgamma(count + 1)
+        ratios = mean / (count + 1 + np.arange(200))
+        return min(1.0, math.exp(first) * (1 + float(np.cumprod(ratios).sum())))
+    return max(0.0, 1 - float(np.exp(logs).sum()))
+
+
+@functools.lru_cache(maxsize=64)
+def _log_factorials(count: int) -> Array:
+    return np.array([math.lgamma(n + 1) for n in range(count)])
+
+
+def _kolmogorov_distance(u: Array) -> float:
+    """Return the largest distance of a distribution function from that of uniform values."""
+    ordered = np.sort(u)
+    n = ordered.size
+    above = np.arange(1, n + 1) / n - ordered
+    below = ordered - np.arange(n) / n
+    return float(max(above.max(), below.max()))
+
+
+def _kolmogorov(distance: float, n: int) -> float:
+    """Return the probability of a larger distance (Stephens, 1970)."""
+    x = (math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * distance
+    if x < 0.3:
+        return 1.0
+    k = np.arange(1, 20)
+    signs = np.where(k % 2, 1, -1)
+    terms = 2 * signs * np.exp(-2 * (k * x) ** 2)
+    return float(np.clip(terms.sum(), 0, 1))

@@ -1,0 +1,211 @@
+"""What is audited: weights of a model, or arrays by name, each with the initializer expected."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_initx._array_files import open_arrays
+from keras_initx._checks import DTYPES, check_type
+from keras_initx._seeds import derived_seed
+from keras_initx._typing import Array, DType, Shape
+from keras_initx.backends import backend
+from keras_initx.initializers import default_axes, fans
+from keras_initx.models import (
+    Rules,
+    description,
+    initializers_by_rule,
+    layer_initializers,
+    planned,
+    with_seed_and_axes,
+)
+from keras_initx.structure import KernelAxes, LayerInitializer, check_model, find_weights
+
+# A model, the path of a saved model or of a file of arrays, or a dict from names to arrays.
+Audited: TypeAlias = keras.Model | str | os.PathLike[str] | Mapping[str, Any]
+
+_MODEL_FILES = (".keras", ".h5", ".hdf5")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A weight that is audited.
+
+    Attributes:
+        path: Its path in the model, or the name of the array.
+        shape: Its shape.
+        dtype: The name of its dtype.
+        read: Function that returns its values, in float32 or float64.
+        initializer: The initializer that it should come from, or `None`.
+        reason: Why there is none.
+        fans: Fan-in and fan-out if it is a kernel, otherwise `None`.
+        has_seed: Whether the initializer was given a seed that follows from the path.
+        declared: The initializer of its layer as Keras calls it, or `None` if it is not known.
+            Keras takes the fans from the shape, also of depthwise kernels.
+        has_rule: Whether a rule says how it should be, and not its layer.
+    """
+
+    path: str
+    shape: Shape
+    dtype: DType
+    read: Callable[[], Array]
+    initializer: LayerInitializer | None
+    reason: str = ""
+    fans: tuple[int, int] | None = None
+    has_seed: bool = False
+    declared: LayerInitializer | None = None
+    has_rule: bool = False
+
+    @property
+    def description(self) -> str | None:
+        """The initializer as text."""
+        if self.initializer is None:
+            return None
+        return description(self.initializer)
+
+
+@contextlib.contextmanager
+def subjects(weights: Audited, expected: Rules | None, root: int | None) -> Iterator[list[Subject]]:
+    """Open what is audited for the duration of the block.
+
+    Args:
+        weights: See `audit`.
+        expected: See `audit`.
+        root: The seed from which those of the weights are derived, or `None` if it is unknown.
+    """
+    if isinstance(weights, str | os.PathLike):
+        path = os.fspath(weights)
+        if path.endswith(_MODEL_FILES):
+            weights = keras.saving.load_model(path, compile=False)
+        else:
+            with open_arrays("weights", path) as arrays:
+                yield _of_arrays(arrays, expected, root)
+            return
+    if isinstance(weights, Mapping):
+        yield _of_arrays({name: _Given(value) for name, value in weights.items()}, expected, root)
+        return
+    required = "a Keras model, a path, or a dict from names to arrays"
+    check_type("weights", weights, keras.Model, required)
+    yield _of_model(check_model("weights", weights), expected, root)
+
+
+def _of_model(model: keras.Model, expected: Rules | None, root: int | None) -> list[Subject]:
+    weights = find_weights(model)
+    declared = layer_initializers(weights)
+    by_rule = initializers_by_rule(expected, weights)
+    found = []
+    for weight, initializer, row in planned(model, expected, root or 0):
+        as_called, _ = declared[weight.path]
+        found.append(
+            Subject(
+                weight.path,
+                weight.shape,
+                weight.dtype,
+                _reader(weight.variable),
+                initializer,
+                row.reason,
+                weight.fans,
+                row.seed is not None,
+                as_called,
+                weight.path in by_rule,
+            )
+        )
+    return found
+
+
+def _reader(variable: keras.Variable) -> Callable[[], Array]:
+    return lambda: as_numbers(backend.host_view(variable.value))
+
+
+def as_numbers(array: Array) -> Array:
+    """Return an array in float64 if it has that dtype, else in float32."""
+    if array.dtype == np.float64:
+        return array
+    return np.asarray(array, "float32")
+
+
+class _Given:
+    """An array of a dict, with the attributes of one in a file."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+        self.shape: Shape = tuple(value.shape)
+        self.dtype: DType = str(value.dtype).removeprefix("torch.")
+
+    def read(self, region: Any) -> Array:
+        array: Array = np.asarray(keras.ops.convert_to_numpy(self._value))[region]
+        return array
+
+
+@dataclass(frozen=True)
+class _NamedArray:
+    """An array with the attributes of a `ModelWeight` that rules and initializers ask for."""
+
+    path: str
+    shape: Shape
+    axes: KernelAxes | None
+    groups: tuple[int, int] = (1, 1)
+    layers: tuple[keras.Layer, ...] = ()
+    layer: keras.Layer | None = None
+
+
+def _of_arrays(
+    arrays: Mapping[str, Any], expected: Rules | None, root: int | None
+) -> list[Subject]:
+    if expected is None:
+        raise ValueError(
+            "`expected` is required with arrays, which do not say how they should be initialized: "
+            "rules from patterns for names to initializers. Received: expected=None"
+        )
+    # Torch calls kernels so, and has the units on their first axis.
+    is_torch = any(name.endswith(".weight") for name in arrays)
+    named = []
+    for name, stored in arrays.items():
+        named.append(_NamedArray(name, stored.shape, _axes(stored.shape, is_torch)))
+    by_rule = initializers_by_rule(expected, named)
+    found = []
+    for array in named:
+        stored = arrays[array.path]
+        initializer = by_rule.get(array.path)
+        reason = "" if initializer is not None else "no rule"
+        if stored.dtype not in DTYPES:
+            initializer = None
+            reason = stored.dtype
+        if initializer is not None:
+            seed = derived_seed(root or 0, array.path)
+            initializer = with_seed_and_axes(initializer, seed, array)
+        array_fans = None
+        if array.axes is not None:
+            array_fans = fans(array.shape, *array.axes)
+        read = _array_reader(stored)
+        found.append(
+            Subject(
+                array.path,
+                array.shape,
+                stored.dtype,
+                read,
+                initializer,
+                reason,
+                array_fans,
+                initializer is not None,
+            )
+        )
+    return found
+
+
+def _array_reader(stored: Any) -> Callable[[], Array]:
+    return lambda: as_numbers(stored.read(...))
+
+
+def _axes(shape: Shape, is_torch: bool) -> KernelAxes | None:
+    """Return the input and output axes of an array if it is a kernel."""
+    if len(shape) < 2:
+        return None
+    if is_torch:
+        window = tuple(range(2, len(shape)))
+        return (1, *window), (0, *window)
+    return default_axes(len(shape))

@@ -1,0 +1,34 @@
+"""Assertions for the tests of a project that builds models."""
+
+from keras_initx.audits import Audited, audit
+from keras_initx.models import Rules
+
+__all__ = ["assert_initialized"]
+
+
+def assert_initialized(
+    weights: Audited, expected: Rules | None = None, *, seed: int | None = None
+) -> None:
+    """Raise `AssertionError` unless weights are what they should be when training starts.
+
+    Args:
+        weights: See `keras_initx.audit`.
+        expected: See `keras_initx.audit`.
+        seed: See `keras_initx.audit`. With it, the weights must have the bits that this seed gives.
+            Without, a test with unseeded weights fails by chance once in a million times.
+
+    Raises:
+        AssertionError: If a weight is not, with the table of the audit.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(32)])
+        >>> assert_initialized(model, {"dense/kernel": "glorot_uniform"})
+        >>> try:
+        ...     assert_initialized(model, {"dense/kernel": "he_normal"})
+        ... except AssertionError as error:
+        ...     print(str(error).splitlines()[0])
+        1 of 2 weights is not as the rules say.
+    """
+    report = audit(weights, expected, seed=seed, alpha=1e-6)
+    if not report.ok:
+        raise AssertionError(f"{report.summary}\n\n{report}")

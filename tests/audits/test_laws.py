@@ -1,0 +1,94 @@
+"""The law that each initializer states is that of its draws, and so is that of Keras' own."""
+
+import keras
+import numpy as np
+import pytest
+from cases import CASES, label
+from modes import to_numpy
+
+import keras_initx
+from keras_initx.audits._compare import compare
+from keras_initx.initializers import law_of
+
+# A test fails by chance once in a million times. With these seeds, none does.
+ALARM = 1e-6
+OF_KERAS = {
+    "GlorotNormal": {},
+    "GlorotUniform": {},
+    "HeNormal": {},
+    "HeUniform": {},
+    "LecunNormal": {},
+    "LecunUniform": {},
+    "Orthogonal": {"gain": 1.5},
+    "RandomNormal": {"mean": 1.0, "stddev": 0.2},
+    "RandomUniform": {"minval": -1.0, "maxval": 3.0},
+    "TruncatedNormal": {"mean": 1.0, "stddev": 0.2},
+    "VarianceScaling": {"scale": 3.0, "mode": "fan_avg", "distribution": "untruncated_normal"},
+}
+
+
+def alarms(initializer, shape, dtype="float32"):
+    """Return the tests that the values of an initializer fail."""
+    values = to_numpy(keras.ops.cast(initializer(shape, dtype=dtype), "float32"))
+    found = compare(law_of(initializer, shape), values, dtype)
+    return [test for test in found if test.p < ALARM and test.deviation > 0.01]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("case", CASES, ids=label)
+def test_the_draws_of_an_initializer_have_its_law(case, dtype):
+    initializer = case.make()
+    if "pretrained" in str(case).lower():
+        assert initializer.law(case.shapes[0]) is None
+        return
+    for shape in case.shapes:
+        assert alarms(initializer, shape, dtype) == []
+
+
+@pytest.mark.parametrize("name", OF_KERAS)
+def test_the_draws_of_keras_have_the_law_of_their_counterpart(name):
+    initializer = getattr(keras.initializers, name)(**OF_KERAS[name], seed=5)
+    assert alarms(initializer, (3, 3, 40, 60)) == []
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", OF_KERAS)
+def test_draws_that_are_scaled_have_another_law(name):
+    initializer = getattr(keras.initializers, name)(**OF_KERAS[name], seed=5)
+    law = law_of(initializer, (300, 200))
+    values = 1.05 * to_numpy(initializer((300, 200)))
+    assert any(test.p < ALARM for test in compare(law, values, "float32"))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("factor", [2.0, -0.3])
+@pytest.mark.parametrize("case", [case for case in CASES if "pretrained" not in str(case).lower()], ids=label)
+def test_a_scaled_law_is_that_of_scaled_values(case, factor):
+    initializer = case.make()
+    shape = case.shapes[0]
+    law = law_of(initializer, shape)
+    values = factor * to_numpy(initializer(shape))
+    found = compare(law.scaled(factor), values, "float32")
+    assert [test for test in found if test.p < ALARM and test.deviation > 0.01] == []
+
+
+@pytest.mark.once
+def test_the_standard_deviation_is_that_of_draws():
+    for case in CASES:
+        shape = max(case.shapes, key=np.prod)
+        expected = case.make().expected_std(shape)
+        if expected is None or not case.random:
+            continue
+        found = np.std(to_numpy(case.make()(shape)))
+        assert found == pytest.approx(expected, rel=6 / np.sqrt(np.prod(shape)) + 0.01), case
+
+
+@pytest.mark.once
+def test_an_initializer_of_a_user_has_no_law():
+    class Own(keras.initializers.RandomNormal):
+        def __call__(self, shape, dtype=None):
+            return 2 * super().__call__(shape, dtype)
+
+    assert law_of(Own(), (4, 4)) is None
+    assert keras_initx.Scaled(Own(), 2).law((4, 4)) is None
