@@ -104,7 +104,7 @@ def audit(
         >>> import keras_initx
         >>> model = keras.Sequential([
         ...     keras.Input((64,)),
-        ...     keras.layers.Dense(32, "relu", kernel_initializer="glorot_normal", name="hidden"),
+        ...     keras.layers.Dense(32, "relu", name="hidden"),
         ...     keras.layers.Dense(10, name="logits"),
         ... ])
         >>> audit(model).ok
