@@ -12,10 +12,9 @@ import numpy as np
 from keras_initx._checks import check_number, check_root
 from keras_initx._typing import Array
 from keras_initx.audits._causes import Finding, scale_cause
-from keras_initx.audits._compare import SAMPLE, Test, compare
+from keras_initx.audits._compare import SAMPLE, Test, compare, moments_of
 from keras_initx.audits._report import AuditReport, WeightAudit
 from keras_initx.audits._subjects import Audited, Subject, subjects
-from keras_initx.backends import Moments
 from keras_initx.initializers import (
     FixedLaw,
     IndependentLaw,
@@ -77,7 +76,8 @@ def audit(
     quantized layers and of integers are listed as not compared.
 
     One weight is in memory at a time. Of large ones, a sample of 65,536 values is compared with
-    the distribution; the moments, zeros and extremes are those of all values.
+    the distribution; moments are those of at most four million values, zeros and extremes those of
+    all.
 
     Args:
         weights: A built Keras model; the path of a saved model, or of a file of arrays
@@ -160,7 +160,7 @@ def _measured(subject: Subject, has_seed: bool) -> _Measured:
     if law is None:
         return _Measured(subject, None, "law unknown")
     values = subject.read()
-    moments = Moments(values)
+    moments = moments_of(values)
     result = _Measured(subject, law, "", std=moments.std)
     result.varies = moments.std > 0
     result.tests = compare(law, values, subject.dtype)

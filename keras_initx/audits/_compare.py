@@ -27,7 +27,8 @@ from keras_initx.initializers import (
 # Elements that are compared with a distribution. With so many, a standard deviation is known to
 # 0.3 %. The extremes are those of all elements.
 SAMPLE = 1 << 16
-_RUN = 64
+# Elements of which the moments are computed.
+_MOST = 1 << 22
 # Random vectors that a matrix is multiplied by, to see whether it is orthonormal.
 _PROBES = 4
 # Fewer values have no shape.
@@ -107,14 +108,14 @@ def _(law: FixedLaw, values: Array, dtype: DType) -> Iterator[Test]:
 
 @_tests.register
 def _(law: IndependentLaw, values: Array, dtype: DType) -> Iterator[Test]:
-    moments = Moments(values)
+    moments = moments_of(values)
     lowest = float(values.min())
     highest = float(values.max())
     if lowest == highest and values.size > 1:
         yield _impossible("constant", f"all {values.size} values are {lowest:.4g}")
         return
     yield from _test_copies(values, dtype)
-    yield from _test_zeros(law, moments, dtype)
+    yield from _test_zeros(law, values, dtype)
     yield from _test_scale(law, values, moments, dtype)
     yield from _test_extremes(law, values, lowest, highest, dtype)
 
@@ -141,14 +142,14 @@ def _test_copies(values: Array, dtype: DType) -> Iterator[Test]:
             yield _impossible("precision", "float32 values that were rounded to float16")
 
 
-def _test_zeros(law: IndependentLaw, moments: Moments, dtype: DType) -> Iterator[Test]:
+def _test_zeros(law: IndependentLaw, values: Array, dtype: DType) -> Iterator[Test]:
     if law.std < 1e3 * _SMALLEST.get(dtype, 0.0):
         return  # rounding makes zeros
-    zeros = moments.zeros
+    zeros = values.size - int(np.count_nonzero(values))
     yield Test(
         "zeros",
-        f"{zeros} of {moments.size} values are 0",
-        p=_poisson_tail(zeros, moments.size * _ZEROS),
+        f"{zeros} of {values.size} values are 0",
+        p=_poisson_tail(zeros, values.size * _ZEROS),
         deviation=math.inf,
     )
 
@@ -271,31 +272,30 @@ def _tail(law: IndependentLaw, x: float, outward: int) -> float:
 @_tests.register
 def _(law: SparseLaw, values: Array, dtype: DType) -> Iterator[Test]:
     matrix = _as_matrix(values, law)
-    counts = np.count_nonzero(matrix, axis=0)
+    inputs, units = matrix.shape
+    places = np.flatnonzero(matrix)
+    rows, columns = np.divmod(places, units)
+    counts = np.bincount(columns, minlength=units)
     fewest = int(counts.min())
     most = int(counts.max())
-    if (fewest, most) != (law.connections, law.connections):
+    k = law.connections
+    if (fewest, most) != (k, k):
         found = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-        yield _impossible(
-            "connections", f"{found} connections of a unit, expected {law.connections}"
-        )
+        yield _impossible("connections", f"{found} connections of a unit, expected {k}")
         if most == 0:
             return
-    inputs, units = matrix.shape
-    k = law.connections
-    if (fewest, most) == (k, k) and k < inputs and units >= _FEWEST:
+    elif k < inputs and units >= _FEWEST:
         # The mean position of the connections of a unit has a known mean and variance.
-        positions = (np.arange(inputs) @ (matrix != 0)) / k
         variance = (inputs - k) * (inputs + 1) / (12 * k)
-        deviation = (float(positions.mean()) - (inputs - 1) / 2) / math.sqrt(variance / units)
+        mean = float(rows.mean())
+        deviation = (mean - (inputs - 1) / 2) / math.sqrt(variance / units)
         yield Test(
             "connections",
-            f"connections at input {positions.mean():.4g} on average, expected "
-            f"{(inputs - 1) / 2:.4g}",
+            f"connections at input {mean:.4g} on average, expected {(inputs - 1) / 2:.4g}",
             p=math.erfc(abs(deviation) / math.sqrt(2)),
             deviation=math.inf,
         )
-    yield from _tests(law.value, matrix[matrix != 0], dtype)
+    yield from _tests(law.value, matrix.reshape(-1)[places], dtype)
 
 
 @_tests.register
@@ -382,16 +382,21 @@ def _as_matrix(values: Array, law: SparseLaw | FrameLaw) -> Array:
     return ordered.reshape(math.prod(inputs), math.prod(units))
 
 
-def _sample(values: Array) -> Array:
-    """Return at most about `SAMPLE` of the values, in runs from all parts, in float64."""
+def moments_of(values: Array) -> Moments:
+    """Return the moments of all values, or of four million of them."""
+    return Moments(_sample(values, _MOST, run=4096))
+
+
+def _sample(values: Array, size: int = SAMPLE, run: int = 64) -> Array:
+    """Return at most `size` of the values, in runs from all parts, in float64."""
     flat = values.reshape(-1)
-    if flat.size <= SAMPLE:
+    if flat.size <= size:
         return flat.astype("float64")
-    runs = SAMPLE // _RUN
+    runs = size // run
     stratum = flat.size / runs
-    room = np.random.default_rng(0).random(runs) * (stratum - _RUN)
+    room = np.random.default_rng(0).random(runs) * (stratum - run)
     starts = (np.arange(runs) * stratum + room).astype(int)
-    return flat[starts[:, None] + np.arange(_RUN)].reshape(-1).astype("float64")
+    return flat[starts[:, None] + np.arange(run)].reshape(-1).astype("float64")
 
 
 def _unrounded(x: Array, law: IndependentLaw, dtype: DType) -> Array:
