@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_number, check_root
+from keras_initx._seeds import own_random
 from keras_initx._typing import Array
 from keras_initx.audits._causes import Finding, scale_cause
 from keras_initx.audits._compare import SAMPLE, Test, compare, moments_of
@@ -123,7 +124,9 @@ def audit(
     if seed is not None:
         check_root("seed", seed)
     measured = []
+    # Copies of initializers without a seed draw one.
     with (
+        own_random(),
         subjects(weights, expected, seed) as found,
         progress("Auditing", len(found), "weights") as advance,
     ):

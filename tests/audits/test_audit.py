@@ -1,0 +1,281 @@
+"""What an audit takes, what it compares weights with, and what it says."""
+
+import random
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from modes import to_numpy
+
+import keras_initx
+from keras_initx import recipes
+from keras_initx.testing import assert_initialized
+
+RNG = np.random.default_rng(0)
+RULES = {"*/kernel": "initx.he_normal", "*/bias": "zeros"}
+
+
+def network(kernel="glorot_uniform", dtype=None):
+    return keras.Sequential(
+        [
+            keras.Input((48,)),
+            layers.Dense(64, "relu", kernel_initializer=kernel, name="hidden", dtype=dtype),
+            layers.Dense(40, name="last", dtype=dtype),
+        ]
+    )
+
+
+def off(report):
+    return {row.path: row.verdict for row in report.off}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_model_is_as_its_layers_and_as_its_rules_say(dtype):
+    keras.utils.set_random_seed(1)
+    model = network(dtype=dtype)
+    assert keras_initx.audit(model).ok
+    assert off(keras_initx.audit(model, RULES)) == {"hidden/kernel": "scale", "last/kernel": "scale"}
+    keras_initx.initialize(model, RULES, seed=0)
+    assert keras_initx.audit(model, RULES).ok
+    assert off(keras_initx.audit(model)) == {"hidden/kernel": "scale", "last/kernel": "scale"}
+
+
+@pytest.mark.once
+def test_nothing_is_drawn_or_changed():
+    model = network()
+    before = [to_numpy(weight) for weight in model.weights]
+    keras.utils.set_random_seed(5)
+    expected = random.random()
+    keras.utils.set_random_seed(5)
+    keras_initx.audit(model, RULES, seed=0)
+    assert random.random() == expected
+    for weight, values in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(to_numpy(weight), values)
+
+
+@pytest.mark.once
+def test_layers_with_fans_that_keras_does_not_know_are_right_in_both_ways():
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((9, 9, 64)), layers.DepthwiseConv2D(3, name="depthwise")])
+    assert keras_initx.audit(model).ok  # with the fans of the shape, by Keras
+    keras_initx.initialize(model, seed=0)
+    assert keras_initx.audit(model).ok  # with those of the layer
+
+
+@pytest.mark.once
+def test_a_layer_that_ignores_its_initializer_is_found():
+    class Small(layers.Dense):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self._kernel.assign(0.1 * self._kernel)
+
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((48,)), Small(64, kernel_initializer="he_normal", name="small")])
+    (row,) = keras_initx.audit(model).off
+    assert (row.path, row.verdict, round(row.ratio, 1)) == ("small/kernel", "scale", 0.1)
+
+
+def test_with_a_seed_each_value_is_compared():
+    model = network()
+    keras_initx.initialize(model, RULES, seed=3)
+    assert keras_initx.audit(model, RULES, seed=3).ok
+    kernel = model.layers[0].kernel
+    values = to_numpy(kernel)
+    values[5, 7] *= 1 + 2.0**-20
+    kernel.assign(values)
+    report = keras_initx.audit(model, RULES, seed=3)
+    assert off(report) == {"hidden/kernel": "bits"}
+    assert report.off[0].evidence == "1 of 3072 values are not those of the seed"
+    assert set(off(keras_initx.audit(model, RULES, seed=4)).values()) == {"bits"}
+    assert keras_initx.audit(model, RULES).ok
+
+
+@pytest.mark.once
+def test_orthogonal_kernels_are_compared_to_rounding():
+    model = network(keras_initx.Orthogonal())
+    keras_initx.initialize(model, seed=3)
+    kernel = model.layers[0].kernel
+    kernel.assign(to_numpy(kernel) + 1e-7)
+    assert keras_initx.audit(model, seed=3).ok
+
+
+@pytest.mark.once
+def test_equal_weights_are_reported_with_the_first():
+    model = keras.Sequential([keras.Input((40,)), *[layers.Dense(40, name=name) for name in "abc"]])
+    keras_initx.initialize(model, seed=0)
+    model.get_layer("c").kernel.assign(model.get_layer("a").kernel)
+    (row,) = keras_initx.audit(model).off
+    assert (row.path, row.verdict, row.evidence) == ("c/kernel", "equal weights", "equal to 'a/kernel'")
+
+
+@pytest.mark.once
+def test_what_cannot_be_compared_is_listed_with_the_reason():
+    class Own(keras.initializers.Initializer):
+        def __call__(self, shape, dtype=None):
+            return keras.ops.ones(shape, dtype)
+
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            layers.Dense(8, kernel_initializer=Own(), name="own"),
+            layers.Dense(8, name="int8"),
+        ]
+    )
+    model.layers[1].quantize("int8")
+    report = keras_initx.audit(model)
+    assert report.ok
+    reasons = {row.path: row.reason for row in report.not_compared}
+    assert reasons.pop("own/kernel") == "law unknown"
+    assert set(reasons.values()) == {"quantized"}
+    assert str(report).splitlines()[-1] == "1 of 5 weights are as their layers say, 4 not compared."
+
+
+@pytest.mark.once
+def test_a_model_that_was_trained_looks_so():
+    model = network()
+    assert not keras_initx.audit(model).looks_trained
+    model.compile(keras.optimizers.Adam(0.05), "mse")
+    model.fit(RNG.normal(size=(64, 48)), RNG.normal(size=(64, 40)), epochs=40, verbose=0)
+    report = keras_initx.audit(model)
+    assert report.looks_trained
+    assert report.summary.endswith("; the model looks trained.")
+
+
+@pytest.mark.once
+def test_a_saved_model_is_loaded(tmp_path):
+    model = network()
+    keras_initx.initialize(model, RULES, seed=0)
+    model.save(tmp_path / "model.keras")
+    for path in (tmp_path / "model.keras", str(tmp_path / "model.keras")):
+        assert keras_initx.audit(path, RULES, seed=0).ok
+        assert off(keras_initx.audit(path)) == {"hidden/kernel": "scale", "last/kernel": "scale"}
+
+
+def of_torch(scale=1.0):
+    """Return the arrays of a state dict: kernels with their units on the first axis."""
+    kernel = keras_initx.HeNormal(seed=1)((48, 64))
+    window = keras_initx.HeNormal(seed=2)((3, 3, 20, 30))
+    return {
+        "fc.weight": scale * to_numpy(kernel).T,
+        "fc.bias": np.zeros(64, "float32"),
+        "conv.weight": to_numpy(window).transpose(3, 2, 0, 1),
+        "steps": np.arange(3),
+    }
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("form", ["dict", "npz", "safetensors"])
+def test_arrays_are_compared_by_their_names(form, tmp_path):
+    rules = {"*.weight": "initx.he_normal", "*.bias": "zeros"}
+    for scale, expected in ((1.0, {}), (1.2, {"fc.weight": "scale"})):
+        arrays = of_torch(scale)
+        source = arrays
+        if form == "npz":
+            source = tmp_path / "arrays.npz"
+            np.savez(source, **arrays)
+        if form == "safetensors":
+            safetensors = pytest.importorskip("safetensors.numpy")
+            source = tmp_path / "arrays.safetensors"
+            safetensors.save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, source)
+        report = keras_initx.audit(source, rules)
+        assert off(report) == expected
+        assert [(row.path, row.reason) for row in report.not_compared] == [("steps", "int64")]
+
+
+@pytest.mark.once
+def test_without_the_names_of_torch_the_last_axis_is_that_of_units():
+    arrays = {"fc/kernel": to_numpy(keras_initx.HeNormal(seed=1)((48, 100)))}
+    assert keras_initx.audit(arrays, {"*": "initx.he_normal"}).ok
+    arrays = {"fc.weight": arrays["fc/kernel"]}
+    assert off(keras_initx.audit(arrays, {"*": "initx.he_normal"})) == {"fc.weight": "scale"}
+
+
+@pytest.mark.once
+def test_the_table_begins_with_what_is_no_matter_of_scale_and_then_with_the_worst(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    arrays = {
+        "a": RNG.normal(0, 0.1, (50, 50)),
+        "b": RNG.normal(0, 0.001, (50, 50)),
+        "c": np.zeros((50, 50)),
+        "d": RNG.normal(0, 0.02, (50, 50)),
+        "e": RNG.normal(0, 1, 3).astype("int32"),
+    }
+    report = keras_initx.audit(arrays, {"*": keras_initx.RandomNormal(stddev=0.02)})
+    lines = str(report).splitlines()
+    assert [line.split()[0] for line in lines[2:-2]] == ["c", "b", "a", "e"]
+    assert lines[-1] == "3 of 5 weights are not as the rules say, 1 not compared."
+    assert [row.path for row in report.weights] == list("abcde")
+    assert report.exit_code == 1
+
+
+@pytest.mark.once
+def test_a_report_without_a_fault_is_one_sentence():
+    report = keras_initx.audit({"a": np.zeros(8)}, {"a": "zeros"})
+    assert str(report) == "1 of 1 weights are as the rules say."
+    assert report._repr_html_() == "<p>1 of 1 weights are as the rules say.</p>"
+    assert report.exit_code == 0
+
+
+@pytest.mark.once
+def test_a_small_alpha_needs_more_evidence():
+    values = {"a": RNG.normal(0, 0.0225, 1000)}
+    rules = {"a": keras_initx.RandomNormal(stddev=0.02)}
+    assert not keras_initx.audit(values, rules).ok
+    assert keras_initx.audit(values, rules, alpha=1e-12).ok
+
+
+@pytest.mark.once
+def test_alarms_are_as_rare_as_alpha_says():
+    # 300 audits of five weights: with an alpha of 1 %, more than 12 alarms have a chance of 1 in 20,000.
+    rules = {"*": keras_initx.TruncatedNormal(stddev=0.02)}
+    alarms = 0
+    for seed in range(300):
+        arrays = {}
+        for number in range(5):
+            initializer = keras_initx.TruncatedNormal(stddev=0.02, seed=1000 * seed + number)
+            arrays[str(number)] = to_numpy(initializer((8, 5 + 12 * number)))
+        alarms += not keras_initx.audit(arrays, rules).ok
+    assert alarms <= 12
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ((3,), {}, TypeError, "`weights` must be a Keras model, a path, or a dict"),
+        ((network, None), {}, TypeError, "`weights`"),
+        (({"a": np.zeros(3)},), {}, ValueError, "`expected` is required with arrays"),
+        (("missing.npz", {"*": "zeros"}), {}, ValueError, "missing.npz"),
+        (({"a": np.zeros(3)}, {"b": "zeros"}), {}, ValueError, "'b', which matches none"),
+        (({"a": np.zeros(3)}, {"a": "zeros"}), {"alpha": 1.0}, ValueError, "`alpha` must be between 0 and 1"),
+        (({"a": np.zeros(3)}, {"a": "zeros"}), {"alpha": 0}, ValueError, "`alpha`"),
+        (({"a": np.zeros(3)}, {"a": "zeros"}), {"seed": -1}, ValueError, "`seed`"),
+        (({"a": np.zeros(3)}, {"a": "zeros"}), {"seed": 0.5}, TypeError, "`seed`"),
+    ],
+)
+def test_arguments_are_checked(arguments, options, error, message):
+    with pytest.raises(error, match=message):
+        keras_initx.audit(*arguments, **options)
+
+
+@pytest.mark.once
+def test_an_assertion_shows_the_table():
+    model = network()
+    keras_initx.initialize(model, RULES, seed=0)
+    assert_initialized(model, RULES)
+    assert_initialized(model, RULES, seed=0)
+    with pytest.raises(AssertionError, match=r"2 of 4 weights are not as their layers say\.\n\nweight .*\n-+\n"):
+        assert_initialized(model)
+
+
+@pytest.mark.once
+def test_a_recipe_says_how_a_model_should_be():
+    model = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25)
+    rules = recipes.mobilenet(model)
+    report = keras_initx.audit(model, rules)
+    kernels = [row for row in report.weights if row.path.endswith("kernel")]
+    assert len(kernels) > 25
+    assert {row.cause for row in report.off} == {"as its layer declares: GlorotUniform()"}
+    keras_initx.initialize(model, rules, seed=0)
+    assert keras_initx.audit(model, rules).ok

@@ -1,0 +1,82 @@
+"""`python -m keras_initx audit` on models and arrays that have been saved."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_initx
+from keras_initx.cli import _main
+
+pytestmark = pytest.mark.once
+
+RULES = '{"*kernel": "initx.he_normal"}'
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Return the path of a saved model with He's weights, where its layers declare Glorot's."""
+    model = keras.Sequential([keras.Input((48,)), layers.Dense(64, name="hidden"), layers.Dense(40, name="last")])
+    keras_initx.initialize(model, json.loads(RULES), seed=7)
+    model.save(tmp_path / "model.keras")
+    return str(tmp_path / "model.keras")
+
+
+def test_a_model_that_is_as_the_rules_say(path, capsys):
+    assert _main.main(["audit", path, "--rules", RULES]) == 0
+    assert capsys.readouterr().out == "4 of 4 weights are as the rules say.\n"
+
+
+def test_a_model_that_is_not_as_its_layers_say(path, capsys):
+    assert _main.main(["audit", path]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "2 of 4 weights are not as their layers say."
+
+
+def test_rules_in_a_file_and_a_seed(path, tmp_path, capsys):
+    (tmp_path / "rules.json").write_text(RULES)
+    assert _main.main(["audit", path, "--rules", str(tmp_path / "rules.json"), "--seed", "7"]) == 0
+    assert _main.main(["audit", path, "--rules", str(tmp_path / "rules.json"), "--seed", "8"]) == 1
+
+
+def test_a_recipe(tmp_path, capsys):
+    model = keras.Sequential([keras.Input((48,)), layers.Dense(64, "selu", name="a"), layers.Dense(40, name="b")])
+    model.save(tmp_path / "model.keras")
+    assert _main.main(["audit", str(tmp_path / "model.keras"), "--recipe", "selu"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "2 of 4 weights are not as selu says."
+
+
+@pytest.mark.parametrize("name", ["gpt3", "mup", "coordinate_check", "__doc__"])
+def test_what_is_no_recipe(path, name, capsys):
+    with pytest.raises(SystemExit) as caught:
+        _main.main(["audit", path, "--recipe", name])
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert f"Received: {name}" in error
+    assert "--recipe must be one of convnext, deepnorm," in error
+
+
+def test_the_report_is_written(path, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    files = {name: str(tmp_path / f"audit.{name}") for name in ("json", "csv", "html", "png")}
+    options = ["--json", files["json"], "--csv", files["csv"], "--html", files["html"], "--plot", files["png"]]
+    assert _main.main(["audit", path, *options]) == 1
+    rows = csv.DictReader((tmp_path / "audit.csv").read_text().splitlines())
+    assert [row["verdict"] for row in rows] == ["scale", "", "scale", ""]
+    weights = json.loads((tmp_path / "audit.json").read_text())["weights"]
+    assert [row["verdict"] for row in weights] == ["scale", "", "scale", ""]
+    assert "<title>Audit of" in (tmp_path / "audit.html").read_text()
+    assert (tmp_path / "audit.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_arrays(tmp_path, capsys):
+    np.savez(tmp_path / "arrays.npz", bias=np.zeros(8))
+    path = str(tmp_path / "arrays.npz")
+    assert _main.main(["audit", path, "--rules", '{"bias": "zeros"}']) == 0
+    assert _main.main(["audit", path, "--rules", '{"bias": "ones"}']) == 1
+    for options in ([], ["--recipe", "selu"]):
+        with pytest.raises(SystemExit) as caught:
+            _main.main(["audit", path, *options])
+        assert caught.value.code == 2
