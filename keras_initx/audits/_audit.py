@@ -53,7 +53,7 @@ _ORDER = (
     "precision",
     "bits",
 )
-# With a smaller probability, it is worth to ask for another explanation.
+# With a smaller probability, it is worth looking for another explanation.
 _SUSPICIOUS = 1e-3
 # Fewer values may be equal by chance in 16 bits.
 _FEWEST = 16
@@ -167,23 +167,29 @@ def _measured(subject: Subject, has_seed: bool) -> _Measured:
     result = _Measured(subject, law, "", std=moments.std)
     result.varies = moments.std > 0
     result.tests = compare(law, values, subject.dtype)
-    declared = None
-    if subject.declared is not None and _least(result.tests) < _SUSPICIOUS:
-        declared = law_of(subject.declared, subject.shape)
-    if subject.declared is not None and declared is not None:
-        tests = compare(declared, values, subject.dtype)
-        is_as_declared = _least(tests) > _SUSPICIOUS
-        if subject.has_rule and is_as_declared:
-            result.declared = description(subject.declared)
-        elif is_as_declared:
-            # Keras drew it, with the fans of the shape.
-            result.law = law = declared
-            result.tests = tests
+    if _least(result.tests) < _SUSPICIOUS:
+        _compare_with_declared(result, values)
     if _is_random(law) and values.size >= _FEWEST and result.varies:
         result.digest = _digest(values)
     if has_seed and subject.has_seed and subject.initializer is not None:
         result.tests.append(_bits(subject, values))
     return result
+
+
+def _compare_with_declared(result: _Measured, values: Array) -> None:
+    """Compare a weight that is not as expected with what its layer declares."""
+    subject = result.subject
+    for initializer in subject.declared:
+        declared = law_of(initializer, subject.shape)
+        if declared is None:
+            continue
+        tests = compare(declared, values, subject.dtype)
+        if subject.has_rule and _least(tests) > _SUSPICIOUS:
+            result.declared = description(initializer)
+        elif not subject.has_rule and _least(tests) > _least(result.tests):
+            # Keras drew it, with the fans of the shape.
+            result.law = declared
+            result.tests = tests
 
 
 def _least(tests: Sequence[Test]) -> float:
@@ -228,13 +234,15 @@ def _bits(subject: Subject, values: Array) -> Test:
 
 def _note_equal(measured: Sequence[_Measured]) -> None:
     """Add a test to weights that should be independent and are equal."""
-    first: dict[bytes, str] = {}
+    first: dict[bytes, Subject] = {}
     for one in measured:
         if not one.digest:
             continue
-        other = first.setdefault(one.digest, one.subject.path)
-        if other != one.subject.path:
-            evidence = f"equal to {other!r}"
+        other = first.setdefault(one.digest, one.subject)
+        if other is not one.subject:
+            evidence = f"equal to {other.path!r}"
+            if other.shape != one.subject.shape:
+                evidence = f"the values of {other.path!r} in another shape"
             one.tests.append(Test("equal weights", evidence, p=0.0, deviation=math.inf))
 
 

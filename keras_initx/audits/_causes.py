@@ -48,6 +48,9 @@ def scale_cause(finding: Finding, others: Sequence[Finding], scales: dict[float,
         scales: The standard deviations that fixed rules give to weights of this model, with the
             text of the rule.
     """
+    for other in others:
+        if other is not finding and _are_swapped(finding, other):
+            return f"swapped with {other.subject.path!r}"
     ratio = finding.std / finding.expected_std
     size = math.prod(finding.subject.shape)
     # Four times the error of the standard deviation, and of what is rounded.
@@ -55,7 +58,7 @@ def scale_cause(finding: Finding, others: Sequence[Finding], scales: dict[float,
     if tolerance > _COARSEST:
         return ""
     found: list[str] = []
-    for cause, factor in _candidates(finding, others, scales):
+    for cause, factor in _candidates(finding, scales):
         if abs(math.log(ratio / factor)) < tolerance and cause not in found:
             found.append(cause)
     if len(found) == 1:
@@ -63,19 +66,18 @@ def scale_cause(finding: Finding, others: Sequence[Finding], scales: dict[float,
     return ""
 
 
-def _candidates(
-    finding: Finding, others: Sequence[Finding], scales: dict[float, str]
-) -> Iterator[tuple[str, float]]:
+def _are_swapped(one: Finding, other: Finding) -> bool:
+    """Return whether each of two weights has the scale that the other should have."""
+    if math.isclose(one.expected_std, other.expected_std, rel_tol=0.2):
+        return False
+    first = math.isclose(one.std, other.expected_std, rel_tol=0.05)
+    second = math.isclose(other.std, one.expected_std, rel_tol=0.05)
+    return first and second
+
+
+def _candidates(finding: Finding, scales: dict[float, str]) -> Iterator[tuple[str, float]]:
     """Yield what may have happened, each with the factor of the standard deviation."""
     initializer = finding.subject.initializer
-    expected = finding.expected_std
-    for other in others:
-        is_mutual = math.isclose(other.std, expected, rel_tol=0.05) and math.isclose(
-            other.expected_std, finding.std, rel_tol=0.05
-        )
-        if other is not finding and is_mutual:
-            yield f"swapped with {other.subject.path!r}", finding.std / expected
-            return
     if isinstance(initializer, Scaled) and initializer.factor:
         yield f"factor {initializer.factor:.3g} not applied", 1 / abs(float(initializer.factor))
     yield from _depth(finding, scales)

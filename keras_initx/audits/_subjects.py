@@ -23,7 +23,13 @@ from keras_initx.models import (
     planned,
     with_seed_and_axes,
 )
-from keras_initx.structure import KernelAxes, LayerInitializer, check_model, find_weights
+from keras_initx.structure import (
+    KernelAxes,
+    LayerInitializer,
+    ModelWeight,
+    check_model,
+    find_weights,
+)
 
 # A model, the path of a saved model or of a file of arrays, or a dict from names to arrays.
 Audited: TypeAlias = keras.Model | str | os.PathLike[str] | Mapping[str, Any]
@@ -44,8 +50,8 @@ class Subject:
         reason: Why there is none.
         fans: Fan-in and fan-out if it is a kernel, otherwise `None`.
         has_seed: Whether the initializer was given a seed that follows from the path.
-        declared: The initializer of its layer as Keras calls it, or `None` if it is not known.
-            Keras takes the fans from the shape, also of depthwise kernels.
+        declared: The initializer of its layer, as Keras calls it and with the fans of the layer.
+            Keras takes those of the shape, also of depthwise kernels.
         has_rule: Whether a rule says how it should be, and not its layer.
     """
 
@@ -57,7 +63,7 @@ class Subject:
     reason: str = ""
     fans: tuple[int, int] | None = None
     has_seed: bool = False
-    declared: LayerInitializer | None = None
+    declared: tuple[LayerInitializer, ...] = ()
     has_rule: bool = False
 
     @property
@@ -99,7 +105,6 @@ def _of_model(model: keras.Model, expected: Rules | None, root: int | None) -> l
     by_rule = initializers_by_rule(expected, weights)
     found = []
     for weight, initializer, row in planned(model, expected, root or 0):
-        as_called, _ = declared[weight.path]
         found.append(
             Subject(
                 weight.path,
@@ -110,11 +115,20 @@ def _of_model(model: keras.Model, expected: Rules | None, root: int | None) -> l
                 row.reason,
                 weight.fans,
                 row.seed is not None,
-                as_called,
+                _ways(declared[weight.path][0], weight),
                 weight.path in by_rule,
             )
         )
     return found
+
+
+def _ways(declared: LayerInitializer | None, weight: ModelWeight) -> tuple[LayerInitializer, ...]:
+    """Return an initializer of a layer as Keras calls it, and with the fans of the layer."""
+    if declared is None:
+        return ()
+    if not isinstance(declared, keras.initializers.Initializer):
+        return (declared,)
+    return declared, with_seed_and_axes(declared, 0, weight)
 
 
 def _reader(variable: keras.Variable) -> Callable[[], Array]:

@@ -110,6 +110,14 @@ def test_equal_weights_are_reported_with_the_first():
 
 
 @pytest.mark.once
+def test_the_values_of_another_weight_in_another_shape_are_reported():
+    values = RNG.normal(0, 0.02, (20, 30))
+    arrays = {"a": values, "b": values.reshape(30, 20)}
+    (row,) = keras_initx.audit(arrays, {"*": keras_initx.RandomNormal(stddev=0.02)}).off
+    assert (row.path, row.evidence) == ("b", "the values of 'a' in another shape")
+
+
+@pytest.mark.once
 def test_what_cannot_be_compared_is_listed_with_the_reason():
     class Own(keras.initializers.Initializer):
         def __call__(self, shape, dtype=None):

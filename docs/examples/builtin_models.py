@@ -1,0 +1,121 @@
+"""Audit models as Keras and KerasHub build them: by their recipe, and by what their layers declare.
+
+`KERAS_BACKEND=jax python docs/examples/builtin_models.py`; it needs keras-hub.
+"""
+
+import argparse
+import collections
+
+import keras_initx
+from keras_initx import recipes
+
+import keras
+import keras_hub
+
+IMAGES = {"weights": None, "input_shape": (32, 32, 3), "classes": 100}
+TEXT = {"vocabulary_size": 500, "hidden_dim": 64, "intermediate_dim": 256, "num_layers": 12}
+HEADS = {**TEXT, "num_heads": 4}
+GROUPED = {**TEXT, "num_query_heads": 4, "num_key_value_heads": 2}
+GEMMA = {**GROUPED, "head_dim": 16}
+
+
+def application(name, **options):
+    """Return a network of `keras.applications` for small images."""
+    return getattr(keras.applications, name)(**{**IMAGES, **options})
+
+
+def backbone(name, **sizes):
+    """Return a small backbone of KerasHub."""
+    return getattr(keras_hub.models, f"{name}Backbone")(**sizes)
+
+
+# A model, how it is built, and the recipe of its paper or its code, if there is one.
+MODELS = {
+    "GPT-2": (lambda: backbone("GPT2", **HEADS, max_sequence_length=32), "gpt2"),
+    "Gemma": (lambda: backbone("Gemma", **GEMMA), "gemma"),
+    "Gemma 3": (lambda: backbone("Gemma3", **GEMMA, image_size=None), "gemma"),
+    "T5": (lambda: backbone("T5", **HEADS, key_value_dim=16), "t5"),
+    "ViT": (
+        lambda: backbone(
+            "ViT",
+            image_shape=(64, 64, 3),
+            patch_size=8,
+            num_layers=12,
+            num_heads=4,
+            hidden_dim=64,
+            mlp_dim=256,
+        ),
+        "vit_timm",
+    ),
+    "BERT": (lambda: backbone("Bert", **HEADS, max_sequence_length=32), None),
+    "RoBERTa": (lambda: backbone("Roberta", **HEADS, max_sequence_length=32), None),
+    "DistilBERT": (lambda: backbone("DistilBert", **HEADS, max_sequence_length=32), None),
+    "ALBERT": (
+        lambda: backbone("Albert", **HEADS, embedding_dim=32, max_sequence_length=32),
+        None,
+    ),
+    "BART": (lambda: backbone("Bart", **HEADS, max_sequence_length=32), None),
+    "OPT": (lambda: backbone("OPT", **HEADS, max_sequence_length=32), None),
+    "Llama": (lambda: backbone("Llama", **GROUPED), None),
+    "Mistral": (lambda: backbone("Mistral", **GROUPED, sliding_window=16), None),
+    "Phi 3": (lambda: backbone("Phi3", **GROUPED), None),
+    "Falcon": (
+        lambda: backbone(
+            "Falcon",
+            vocabulary_size=500,
+            num_layers=12,
+            num_attention_heads=4,
+            hidden_dim=64,
+            intermediate_dim=256,
+        ),
+        None,
+    ),
+    "Bloom": (lambda: backbone("Bloom", **HEADS, max_sequence_length=32), None),
+    "ConvNeXtTiny": (lambda: application("ConvNeXtTiny"), "convnext"),
+    "EfficientNetB0": (lambda: application("EfficientNetB0"), "efficientnet"),
+    "EfficientNetV2B0": (lambda: application("EfficientNetV2B0"), "efficientnet"),
+    "MobileNet": (lambda: application("MobileNet"), "mobilenet"),
+    "MobileNetV2": (lambda: application("MobileNetV2"), "mobilenet"),
+    "MobileNetV3Small": (lambda: application("MobileNetV3Small"), "mobilenet"),
+    "ResNet50": (lambda: application("ResNet50"), None),
+    "ResNet50V2": (lambda: application("ResNet50V2"), None),
+    "VGG16": (lambda: application("VGG16"), None),
+    "DenseNet121": (lambda: application("DenseNet121"), None),
+    "Xception": (lambda: application("Xception", input_shape=(71, 71, 3)), None),
+    "InceptionV3": (lambda: application("InceptionV3", input_shape=(75, 75, 3)), None),
+    "NASNetMobile": (lambda: application("NASNetMobile"), None),
+}
+
+
+def found(report):
+    """Return how many weights are off, of how many, and the most frequent cause."""
+    compared = len(report.weights) - len(report.not_compared)
+    causes = collections.Counter(row.cause or row.verdict for row in report.off)
+    most = ""
+    if causes:
+        (most, _), *_ = causes.most_common(1)
+    return f"{len(report.off)} of {compared}", most
+
+
+def main(arguments=None):
+    """Build, audit and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", default=list(MODELS), help="names; default: all")
+    options = parser.parse_args(arguments)
+    print(f"Keras {keras.__version__}, KerasHub {keras_hub.__version__}")
+    print(f"{'model':18}{'recipe':14}{'off it':>12}{'off its layers':>17}  most frequent cause")
+    for name in options.models:
+        build, recipe = MODELS[name]
+        keras.utils.set_random_seed(0)
+        model = build()
+        by_layers, cause = found(keras_initx.audit(model))
+        by_recipe = "-"
+        if recipe is not None:
+            rules = getattr(recipes, recipe)(model)
+            by_recipe, cause = found(keras_initx.audit(model, rules))
+        print(f"{name:18}{recipe or '-':14}{by_recipe:>12}{by_layers:>17}  {cause}", flush=True)
+        keras.backend.clear_session()
+
+
+if __name__ == "__main__":
+    main()
