@@ -1,6 +1,7 @@
 """Backbones of KerasHub, made from their arguments, are diagnosed: what is wrong with them is their initializers."""
 
 import pathlib
+import re
 import runpy
 
 import keras
@@ -260,6 +261,18 @@ def test_the_page_has_the_numbers_of_the_recipes(capsys):
     for line in lines[1:]:
         there, measured = map(float, line.split()[-2:])
         assert measured == pytest.approx(there, rel=0.05), line
+
+
+@of_t5
+def test_the_page_has_the_audits_of_built_in_models(capsys):
+    page = PAGE.with_name("builtin_models.md").read_text()
+    script("builtin_models").main(["GPT-2", "T5", "Llama"])
+    for line in capsys.readouterr().out.splitlines()[2:]:
+        name, recipe, by_recipe, by_layers, cause = re.split("  +", line)
+        if recipe == "-":
+            assert by_layers.strip() in page
+        else:
+            assert f"| {name} | `{recipe}` | {by_recipe} | {by_layers} | {cause} |" in page
 
 
 @of_t5
