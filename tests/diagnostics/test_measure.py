@@ -388,7 +388,12 @@ def test_models_in_16_bits(dtype):
     assert report.ok
 
 
-@pytest.mark.parametrize("factor", [1e-5, 1e3], ids=["small", "large"])
+@pytest.mark.parametrize(
+    # Scaled as in training, the gradients of all weights overflow, or those of some.
+    "factor",
+    [1e-5, 1e3, pytest.param(30, marks=pytest.mark.once)],
+    ids=["small", "large", "large in part"],
+)
 def test_gradients_in_float16_are_those_in_float32(factor):
     def norms(dtype):
         keras.utils.set_random_seed(0)

@@ -187,6 +187,13 @@ def test_plot_has_panels_and_a_histogram_of_each_layer(healthy, faulty, tmp_path
     assert path.read_text().count('id="axes_') == 2 + cells
 
 
+def test_plotting_leaves_a_report_as_it_was(healthy):
+    before = healthy.to_dict()
+    assert before["layers"][1]["after"]["zeros"] > 0.2
+    healthy.plot()
+    assert healthy.to_dict() == before
+
+
 def histograms(kernels, activation="tanh"):
     """Return the axes of the histograms of layers whose kernels have these standard deviations."""
     hidden = [layers.Dense(64, activation, kernel_initializer=keras_initx.RandomNormal(0, std, 1)) for std in kernels]

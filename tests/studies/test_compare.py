@@ -628,6 +628,30 @@ def test_random_parts_of_all_trials_begin_each_in_the_same_state(layer):
     assert study.final_values("one") == study.final_values("other")
 
 
+@pytest.mark.once
+def test_a_failing_trial_leaves_random_parts_in_the_same_state():
+    noise = keras.layers.GaussianNoise(1.0)
+
+    class Broken(OwnDense):
+        def call(self, inputs, training=False):
+            if training:
+                raise OSError("no room left")
+            return super().call(inputs)
+
+    def with_noise(layer):
+        model = keras.Sequential([keras.Input((6,)), noise, layer(3, "softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        return model
+
+    def study(layers):
+        return compare_initializers(with_noise, layers, data(), repeats=1, epochs=1, diagnosis=False)
+
+    alone = study({"own": OwnDense})
+    after_another = study({"broken": Broken, "own": OwnDense})
+    assert "no room left" in after_another.trials["broken", 1].end["error"]
+    assert after_another.final_values("own") == alone.final_values("own")
+
+
 @pytest.mark.skipif(BACKEND != "torch", reason="modules of torch need torch")
 @pytest.mark.parametrize("layer", [keras.layers.Dense, OwnDense], ids=["copied", "own"])
 def test_a_module_of_torch_in_all_trials_begins_each_in_the_same_state(layer):
