@@ -440,6 +440,25 @@ def test_what_a_failing_call_has_assigned_is_put_back():
     assert_same(state(model), before)
 
 
+def test_what_a_failing_call_has_drawn_is_drawn_again():
+    def draw():
+        return random.random(), np.random.random()  # noqa: NPY002, a layer may draw from it
+
+    def fail():
+        draw()
+        raise ArithmeticError("no call today")
+
+    calling = Calling(lambda: 0.0)
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(6), calling])
+    calling.told = fail
+    keras.utils.set_random_seed(0)
+    expected = draw()
+    keras.utils.set_random_seed(0)
+    with pytest.raises(ArithmeticError, match="no call today"):
+        keras_initx.diagnose(model, X)
+    assert draw() == expected
+
+
 @pytest.mark.once
 def test_a_moving_average_keeps_its_digits_in_mixed_precision():
     with_digits = Keeping()

@@ -119,6 +119,16 @@ def test_kernels_of_few_numbers_have_no_digest():
         assert (digest_of(kernel) is not None) == is_told
 
 
+class Posterior(layers.Layer):
+    """Multiplies by the mean of a distribution of kernels, which is trained."""
+
+    def build(self, shape):
+        self.mean = self.add_weight(shape=(shape[-1], 3), initializer="ones", name="mean")
+
+    def call(self, inputs):
+        return inputs @ self.mean
+
+
 @pytest.mark.parametrize(
     ("layer", "shape", "name", "fan_in"),
     [
@@ -133,6 +143,7 @@ def test_kernels_of_few_numbers_have_no_digest():
         (layers.LSTM(4), (5, 6), "recurrent_kernel", 4),
         (layers.EinsumDense("abc,bcd->ad", 4), (5, 6), "kernel", 30),
         (layers.EinsumDense("...c,cde->...de", (4, 7)), (5, 6), "kernel", 6),
+        (Posterior(), (5,), "mean", 5),
     ],
     ids=lambda value: getattr(value, "name", str(value)),
 )
@@ -147,6 +158,9 @@ def test_biases_and_scales_are_no_kernels():
     assert weights_of(layers.GRU(4), (5, 6))["bias"].fan_in is None
     scales = weights_of(layers.LayerNormalization(axis=[1, 2]), (5, 6))
     assert not any(weight.constant for weight in scales.values())
+    # Of two axes, what a normalization shifts and divides by is a matrix.
+    adapted = weights_of(layers.Normalization(axis=(1, 2)), (5, 6))
+    assert [adapted[name].fan_in for name in ("mean", "variance")] == [None, None]
 
 
 def units_that_are_the_same(kernel, bias=None):
