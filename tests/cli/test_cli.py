@@ -157,10 +157,10 @@ def test_a_closed_stream_is_no_error(capsys, monkeypatch, name):
 
 
 def test_an_error_that_nobody_foresaw_is_no_problem_that_was_found(capsys, monkeypatch):
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(_catalog, "_sample", fail)
+    monkeypatch.setattr(keras_initx.Sparse, "__call__", fail)
     assert refused(capsys, "show", "sparse").startswith("Traceback (most recent call last):\n")
 
 
@@ -193,10 +193,10 @@ def test_a_number_out_of_range_is_an_error_that_names_the_option(capsys, argumen
 
 
 def test_an_interrupt_ends_a_command_quietly(capsys, monkeypatch):
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_catalog, "_sample", interrupted)
+    monkeypatch.setattr(keras_initx.Sparse, "__call__", interrupted)
     assert cli.main(["show", "sparse"]) == 130
     assert capsys.readouterr().err == ""
 
@@ -371,10 +371,10 @@ def test_show_refuses_samples_that_take_too_much_memory(capsys, shape, received)
 
 
 def test_memory_that_is_refused_is_an_error(capsys, monkeypatch):
-    def refuse(*arguments):
+    def refuse(*arguments, **options):
         raise MemoryError("Unable to allocate 128. MiB")
 
-    monkeypatch.setattr(_catalog, "_sample", refuse)
+    monkeypatch.setattr(keras_initx.Sparse, "__call__", refuse)
     assert "no sample of Sparse: Unable to allocate 128. MiB" in refused(capsys, "show", "sparse")
 
 
