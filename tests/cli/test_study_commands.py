@@ -18,7 +18,7 @@ from networks import blobs
 
 from keras_initx import cli, studies
 from keras_initx.rendering import _terminal
-from keras_initx.studies import RestartStudy, Study, _engine
+from keras_initx.studies import RestartStudy, Study
 
 pytestmark = pytest.mark.once
 
@@ -197,10 +197,10 @@ def test_interrupted_studies_show_what_there_is(options, tmp_path, capsys, monke
 
 
 def test_a_study_that_is_interrupted_before_it_begins(options, capsys, monkeypatch):
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_engine, "checked_data", interrupted)
+    monkeypatch.setattr(studies, "compare_initializers", interrupted)
     assert cli.main([*COMPARE, *options]) == 130
     assert "No such file" not in capsys.readouterr().err
 
