@@ -48,5 +48,6 @@ def test_an_initializer_is_added_as_the_page_says(tmp_path):
     for command in block("sh", "golden").splitlines():
         run(*shlex.split(command)[1:])
     assert "initx.random_sign" in (copy / "docs" / "initializers.md").read_text()
-    run(*shlex.split(block("sh", "pytest"))[1:])
+    for command in block("sh", "pytest").splitlines():
+        run(*shlex.split(command)[1:])
     run("-m", "keras_initx", "show", "random_sign")
