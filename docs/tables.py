@@ -8,7 +8,7 @@
   sessions write.
 - `sessions`: the sessions that plain `nox` leaves out, from `noxfile.py`.
 - `problems`: the rules of `diagnose`, from `keras_initx.diagnostics._diagnose.RULES`.
-- `confusion`: the networks that the rules are tried on, from `tests/diagnostics/confusion.py`.
+- `confusion`: the networks that the rules are tried on, from `tests/confusion.py`.
 
 It also writes `docs/site/play/package.js`, see `docs/play_data.py`.
 """

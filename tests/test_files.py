@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initx.cli import _main
+from keras_initx import cli
 from keras_initx.studies import Study, Trial
 
 pytestmark = pytest.mark.once
@@ -42,7 +42,7 @@ def command(inputs, *arguments):
     """Run a command, and raise an error if it ends with one."""
     arguments = [argument.format(inputs=inputs) for argument in arguments]
     try:
-        _main.main(arguments)
+        cli.main(arguments)
     except SystemExit as error:
         raise OSError from error
 
@@ -107,7 +107,7 @@ def test_the_best_model_of_restarts_is_as_it_was(tmp_path, capsys, monkeypatch):
     (tmp_path / "out" / "best.keras").write_bytes(OLD)
     options = ["--model", "network.py:build", "--n", "1", "--checks", "0", "--epochs", "1", "--out", "out"]
     with pytest.raises(SystemExit, match=r"^2$"):
-        _main.main(["restarts", "--data", "data.npz", *options])
+        cli.main(["restarts", "--data", "data.npz", *options])
     assert "No space left on device" in capsys.readouterr().err
     assert (tmp_path / "out" / "best.keras").read_bytes() == OLD
     assert not list(tmp_path.rglob(".*"))
@@ -156,5 +156,5 @@ def test_the_error_names_the_file_that_was_asked_for(tmp_path):
 
 def test_a_model_needs_the_suffix_of_a_model(inputs, capsys):
     with pytest.raises(SystemExit, match=r"^2$"):
-        _main.main(["initialize", str(inputs / "model.keras"), "--out", "model"])
+        cli.main(["initialize", str(inputs / "model.keras"), "--out", "model"])
     assert "--out must end in one of ('.keras', '.h5', '.hdf5'). Received: model" in capsys.readouterr().err

@@ -14,7 +14,7 @@ import textwrap
 import keras
 import pytest
 
-from keras_initx.cli import _main
+from keras_initx import cli
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -154,7 +154,7 @@ def test_the_notebook_is_kept_without_outputs_and_names_a_backend_first():
 @pytest.mark.once
 def test_the_page_of_the_command_line_has_every_command(capsys):
     with pytest.raises(SystemExit):
-        _main.main(["--help"])
+        cli.main(["--help"])
     commands = re.findall(r"^    (\w+)(?:  |$)", capsys.readouterr().out.partition("commands:")[2], re.MULTILINE)
     listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "command_line.md").read_text(), re.MULTILINE)
     assert {*commands} - {"command"} == {*listed}

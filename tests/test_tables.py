@@ -12,7 +12,8 @@ import sys
 import pytest
 
 import keras_initx
-from keras_initx.cli import _catalog, _main
+from keras_initx import cli
+from keras_initx.cli import _catalog
 from keras_initx.initializers import CatalogEntry
 from keras_initx.initializers._base import Catalog
 from keras_initx.rendering import section, text_width
@@ -128,7 +129,7 @@ def terminal(monkeypatch, columns):
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_a_terminal_shows_every_id_within_its_width(capsys, monkeypatch, columns):
     terminal(monkeypatch, columns)
-    assert _main.main(["list"]) == 0
+    assert cli.main(["list"]) == 0
     lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
     assert max(map(len, lines)) <= columns
     words = set(itertools.chain.from_iterable(line.split() for line in lines))
@@ -139,7 +140,7 @@ def test_a_terminal_shows_every_id_within_its_width(capsys, monkeypatch, columns
 def test_a_terminal_without_rich_shows_plain_text(capsys, monkeypatch):
     terminal(monkeypatch, 80)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert _main.main(["list"]) == 0
+    assert cli.main(["list"]) == 0
     assert capsys.readouterr().out == _catalog.by_family()
 
 

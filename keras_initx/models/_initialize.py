@@ -33,9 +33,9 @@ from keras_initx.rendering import (
     filled,
     plot_in_order,
     progress,
+    short_number,
     styles_of,
 )
-from keras_initx.rendering import short_number as number
 from keras_initx.structure import (
     LayerInitializer,
     ModelWeight,
@@ -134,7 +134,7 @@ class InitializationPlan(WeightTable[WeightPlan]):
             text = f"{total - left} of {total} weights to be drawn"
         else:
             seconds = sum(weight.seconds or 0 for weight in self.weights)
-            text = f"{total - left} of {total} weights drawn in {number(seconds)} s"
+            text = f"{total - left} of {total} weights drawn in {short_number(seconds)} s"
         if left:
             text += f", {left} left unchanged"
         size = sum(weight.nbytes for weight in self.weights)
@@ -161,7 +161,7 @@ def _optional(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return number(value)
+        return short_number(value)
     return str(value)
 
 

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from modes import to_numpy
 
 import keras_initx
-from keras_initx import _startup
+from keras_initx import _startup, cli
 from keras_initx._kernel import library
-from keras_initx.cli import _catalog, _demo, _main
+from keras_initx.cli import _catalog, _demo
 from keras_initx.cli._demo import TOLERANCE, differences
 
 pytestmark = pytest.mark.once
@@ -29,13 +29,13 @@ VERSION = f"keras_initx {keras_initx.__version__}, draws on the host by {DRAWS}\
 
 def test_version(capsys):
     with pytest.raises(SystemExit, match=r"^0$"):
-        _main.main(["--version"])
+        cli.main(["--version"])
     assert capsys.readouterr().out == VERSION
 
 
 def test_help_names_the_commands(capsys):
     with pytest.raises(SystemExit, match=r"^0$"):
-        _main.main(["--help"])
+        cli.main(["--help"])
     shown = capsys.readouterr().out
     assert all(f"    {command} " in shown for command in ("list", "show", "demo"))
 
@@ -43,7 +43,7 @@ def test_help_names_the_commands(capsys):
 def refused(capsys, *arguments):
     """Return the error that the command ends with."""
     with pytest.raises(SystemExit, match=r"^2$"):
-        _main.main(arguments)
+        cli.main(arguments)
     return capsys.readouterr().err
 
 
@@ -52,14 +52,14 @@ def refused(capsys, *arguments):
 )
 def test_wrong_arguments_are_an_error(capsys, arguments):
     with pytest.raises(SystemExit, match=r"^2$"):
-        _main.main(arguments)
+        cli.main(arguments)
     assert "usage: python -m keras_initx" in capsys.readouterr().err
 
 
 def test_missing_extra_is_an_error_that_names_the_remedy(capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match=r"^2$"):
-        _main.main(["demo"])
+        cli.main(["demo"])
     assert "rich, scikit-learn not found; install with `pip install rich scikit-learn`" in capsys.readouterr().err
 
 
@@ -123,7 +123,7 @@ def test_a_closed_pipe_is_no_difference_that_the_demo_found(monkeypatch):
     monkeypatch.setattr(_demo, "_outcome", lambda *arguments: ("0.900", "ok"))
     with streams.without_reader() as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
-        assert _main.main(["demo"]) == 141
+        assert cli.main(["demo"]) == 141
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
@@ -143,7 +143,7 @@ def test_errors_may_be_written_to_the_full_disk_too(option):
 def test_signs_that_an_encoding_lacks_are_escaped(monkeypatch, encoding):
     stdout = streams.encoded(encoding)
     monkeypatch.setattr(sys, "stdout", stdout)
-    assert _main.main(["list"]) == 0
+    assert cli.main(["list"]) == 0
     text = _catalog.by_family().replace("\n", os.linesep)
     assert stdout.buffer.getvalue() == text.encode(encoding, "backslashreplace")
 
@@ -151,16 +151,16 @@ def test_signs_that_an_encoding_lacks_are_escaped(monkeypatch, encoding):
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
 def test_a_closed_stream_is_no_error(capsys, monkeypatch, name):
     monkeypatch.setattr(sys, name, None)
-    assert _main.main(["list"]) == 0
+    assert cli.main(["list"]) == 0
     with getattr(sys, name) as opened:
         assert opened.name == os.devnull
 
 
 def test_an_error_that_nobody_foresaw_is_no_problem_that_was_found(capsys, monkeypatch):
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(_catalog, "_sample", fail)
+    monkeypatch.setattr(keras_initx.Sparse, "__call__", fail)
     assert refused(capsys, "show", "sparse").startswith("Traceback (most recent call last):\n")
 
 
@@ -193,17 +193,17 @@ def test_a_number_out_of_range_is_an_error_that_names_the_option(capsys, argumen
 
 
 def test_an_interrupt_ends_a_command_quietly(capsys, monkeypatch):
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_catalog, "_sample", interrupted)
-    assert _main.main(["show", "sparse"]) == 130
+    monkeypatch.setattr(keras_initx.Sparse, "__call__", interrupted)
+    assert cli.main(["show", "sparse"]) == 130
     assert capsys.readouterr().err == ""
 
 
 def shown(capsys, *arguments):
     """Return what `show` says."""
-    assert _main.main(["show", *arguments]) == 0
+    assert cli.main(["show", *arguments]) == 0
     return capsys.readouterr().out
 
 
@@ -213,7 +213,7 @@ def figure(text, name):
 
 
 def test_list_is_the_catalog_by_family_in_100_columns(capsys):
-    assert _main.main(["list"]) == 0
+    assert cli.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
     assert [line for line in lines if line in _catalog.FAMILIES] == list(_catalog.FAMILIES)
@@ -222,7 +222,7 @@ def test_list_is_the_catalog_by_family_in_100_columns(capsys):
 
 
 def test_list_writes_markdown(capsys):
-    assert _main.main(["list", "--markdown"]) == 0
+    assert cli.main(["list", "--markdown"]) == 0
     assert capsys.readouterr().out == keras_initx.catalog().table("`").as_markdown()
 
 
@@ -371,10 +371,10 @@ def test_show_refuses_samples_that_take_too_much_memory(capsys, shape, received)
 
 
 def test_memory_that_is_refused_is_an_error(capsys, monkeypatch):
-    def refuse(*arguments):
+    def refuse(*arguments, **options):
         raise MemoryError("Unable to allocate 128. MiB")
 
-    monkeypatch.setattr(_catalog, "_sample", refuse)
+    monkeypatch.setattr(keras_initx.Sparse, "__call__", refuse)
     assert "no sample of Sparse: Unable to allocate 128. MiB" in refused(capsys, "show", "sparse")
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from archives import name_a_missing_optimizer
 
-from keras_initx.cli import _demo, _main
+from keras_initx import cli
+from keras_initx.cli import _demo
 
 pytestmark = pytest.mark.once
 
@@ -41,7 +42,7 @@ def demo(monkeypatch, trained):
             return True
 
         monkeypatch.setattr(_demo, "_work", work_and_tamper)
-        return _main.main(["demo"])
+        return cli.main(["demo"])
 
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     monkeypatch.setattr(_demo, "installed_backends", lambda: [BACKEND])
@@ -93,7 +94,7 @@ def test_the_backend_that_trains_is_the_one_of_the_environment(monkeypatch, caps
     monkeypatch.setattr(_demo, "installed_backends", lambda: ["torch", "tensorflow", "jax"])
     monkeypatch.setenv("KERAS_BACKEND", chosen)
     # One backend that fails is enough.
-    assert _main.main(["demo"]) == 1
+    assert cli.main(["demo"]) == 1
     assert tasks[0] == ("train", chosen or "torch")
     assert sorted(tasks[1:]) == [("load", "jax"), ("load", "tensorflow"), ("load", "torch")]
     assert capsys.readouterr().out.count("not loaded") == len(_demo.NETWORKS)
@@ -114,5 +115,5 @@ def test_a_process_that_is_killed_is_told_with_its_backend(monkeypatch, capsys, 
 
 def test_training_that_fails_fails_the_demo(monkeypatch, capsys):
     monkeypatch.setattr(_demo, "_work", lambda *arguments: False)
-    assert _main.main(["demo"]) == 1
+    assert cli.main(["demo"]) == 1
     assert capsys.readouterr().out == ""

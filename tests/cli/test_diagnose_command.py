@@ -12,7 +12,7 @@ import pytest
 import streams
 from keras import layers
 
-from keras_initx.cli import _main
+from keras_initx import cli
 
 pytestmark = pytest.mark.once
 
@@ -46,19 +46,19 @@ def data(tmp_path):
 
 def refused(capsys, *arguments):
     with pytest.raises(SystemExit, match=r"^2$"):
-        _main.main(["diagnose", *map(str, arguments)])
+        cli.main(["diagnose", *map(str, arguments)])
     return capsys.readouterr().err
 
 
 def test_healthy_models_end_with_0(data, capsys):
-    assert _main.main(["diagnose", save(data), "--data", str(data / "x.npy")]) == 0
+    assert cli.main(["diagnose", save(data), "--data", str(data / "x.npy")]) == 0
     assert capsys.readouterr().out.endswith("\n\nNo problem found.\n")
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_faulty_models_end_with_1_and_a_name(data, capsys, name):
     problem, kernel = FAULTS[name]
-    assert _main.main(["diagnose", save(data, kernel), "--data", str(data / "x.npy")]) == 1
+    assert cli.main(["diagnose", save(data, kernel), "--data", str(data / "x.npy")]) == 1
     assert f"\n{problem} (" in capsys.readouterr().out
 
 
@@ -76,14 +76,14 @@ def test_the_exit_code_is_that_of_the_process(data, monkeypatch, capsys):
 def test_labels_give_gradients(data, capsys):
     path = save(data, optimizer="sgd", loss="sparse_categorical_crossentropy")
     arguments = ["diagnose", path, "--data", str(data / "x.npy"), "--labels", str(data / "y.npy")]
-    assert _main.main(arguments) == 0
+    assert cli.main(arguments) == 0
     assert "gradient" in capsys.readouterr().out.splitlines()[0]
 
 
 def test_labels_may_be_in_the_file_of_the_data(data, capsys):
     np.savez(data / "both.npz", x=X, y=Y)
     loss = ("--loss", "sparse_categorical_crossentropy")
-    assert _main.main(["diagnose", save(data), "--data", str(data / "both.npz"), *loss]) == 0
+    assert cli.main(["diagnose", save(data), "--data", str(data / "both.npz"), *loss]) == 0
     assert "gradient" in capsys.readouterr().out.splitlines()[0]
 
 
@@ -92,21 +92,21 @@ def test_inputs_may_have_names(data, capsys):
     model = keras.Model({"one": one, "two": two}, layers.Dense(8)(layers.Concatenate()([one, two])))
     model.save(data / "two.keras")
     np.savez(data / "two.npz", one=X[:, :4], two=X[:, :3])
-    assert _main.main(["diagnose", str(data / "two.keras"), "--data", str(data / "two.npz")]) == 0
+    assert cli.main(["diagnose", str(data / "two.keras"), "--data", str(data / "two.npz")]) == 0
 
 
 def test_an_input_may_be_called_x(data, capsys):
     one, two = keras.Input((4,), name="x"), keras.Input((3,), name="z")
     keras.Model({"x": one, "z": two}, layers.Dense(8)(layers.Concatenate()([one, two]))).save(data / "two.keras")
     np.savez(data / "two.npz", x=X[:, :4], z=X[:, :3])
-    assert _main.main(["diagnose", str(data / "two.keras"), "--data", str(data / "two.npz")]) == 0
+    assert cli.main(["diagnose", str(data / "two.keras"), "--data", str(data / "two.npz")]) == 0
 
 
 def test_files_are_written(data, capsys):
     suffixes = {"json": "json", "csv": "csv", "html": "html", "plot": "svg"}
     files = {option: data / f"report.{suffix}" for option, suffix in suffixes.items()}
     options = [text for option, path in files.items() for text in (f"--{option}", str(path))]
-    assert _main.main(["diagnose", save(data), "--data", str(data / "x.npy"), *options]) == 0
+    assert cli.main(["diagnose", save(data), "--data", str(data / "x.npy"), *options]) == 0
     assert json.loads(files["json"].read_text())["ok"] is True
     assert files["csv"].read_text().count("\n") == 4
     assert "No problem found." in files["html"].read_text()
@@ -117,7 +117,7 @@ def test_files_are_written(data, capsys):
 def test_thresholds_and_the_batch_size_are_options(data, capsys):
     options = ["--threshold", "vanishing=100", "--threshold", "dead=0.9", "--batch-size", "16"]
     path = data / "report.json"
-    assert _main.main(["diagnose", save(data), "--data", str(data / "x.npy"), "--json", str(path), *options]) == 1
+    assert cli.main(["diagnose", save(data), "--data", str(data / "x.npy"), "--json", str(path), *options]) == 1
     report = json.loads(path.read_text())
     assert [verdict["problem"] for verdict in report["verdicts"]] == ["vanishing"]
     assert report["layers"][0]["shape"] == [16, 32]
@@ -205,9 +205,9 @@ def elsewhere(data):
 
 def test_a_model_is_read_where_what_it_was_compiled_with_is_not(data, elsewhere, capsys):
     arguments = ["diagnose", elsewhere, "--data", str(data / "x.npy")]
-    assert _main.main(arguments) == 0
+    assert cli.main(arguments) == 0
     loss = ["--labels", str(data / "y.npy"), "--loss", "sparse_categorical_crossentropy"]
-    assert _main.main([*arguments, *loss]) == 0
+    assert cli.main([*arguments, *loss]) == 0
     assert "gradient" in capsys.readouterr().out
 
 
@@ -221,7 +221,7 @@ def test_the_level_at_which_to_fail_is_an_option(data, capsys, level, code):
     out = layers.Dense(5, kernel_initializer="zeros")
     keras.Sequential([keras.Input((32,)), layers.Dense(32, "tanh"), out]).save(data / "noted.keras")
     arguments = ["diagnose", str(data / "noted.keras"), "--data", str(data / "x.npy"), "--fail-on", level]
-    assert _main.main(arguments) == code
+    assert cli.main(arguments) == code
     assert "No problem found.\n\nall-zero weights (note): " in capsys.readouterr().out
 
 
@@ -229,7 +229,7 @@ def test_the_level_at_which_to_fail_is_an_option(data, capsys, level, code):
 def test_a_closed_pipe_is_no_file_that_cannot_be_written(data, monkeypatch):
     with streams.without_reader() as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
-        assert _main.main(["diagnose", save(data), "--data", str(data / "x.npy")]) == 141
+        assert cli.main(["diagnose", save(data), "--data", str(data / "x.npy")]) == 141
 
 
 def test_pickles_are_not_read(data, capsys):
@@ -240,5 +240,5 @@ def test_pickles_are_not_read(data, capsys):
 def test_progress_is_shown_on_a_terminal(data, capsys, monkeypatch):
     pytest.importorskip("rich")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert _main.main(["diagnose", save(data), "--data", str(data / "x.npy")]) == 0
+    assert cli.main(["diagnose", save(data), "--data", str(data / "x.npy")]) == 0
     assert "Measured " in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 from keras import layers
 
 import keras_initx
-from keras_initx.cli import _main
+from keras_initx import cli
 from keras_initx.models import weights_digest
 
 pytestmark = pytest.mark.once
@@ -24,7 +24,7 @@ def path(tmp_path):
 
 def refused(capsys, *arguments):
     with pytest.raises(SystemExit, match=r"^2$"):
-        _main.main(["initialize", *map(str, arguments)])
+        cli.main(["initialize", *map(str, arguments)])
     return capsys.readouterr().err
 
 
@@ -32,7 +32,7 @@ def test_a_saved_model_is_drawn_anew(path, tmp_path, capsys):
     (tmp_path / "rules.json").write_text(json.dumps({"hidden/kernel": "initx.orthogonal", "logits/*": None}))
     out = tmp_path / "new.keras"
     arguments = [str(path), "--rules", str(tmp_path / "rules.json"), "--seed", "7", "--out", str(out)]
-    assert _main.main(["initialize", *arguments]) == 0
+    assert cli.main(["initialize", *arguments]) == 0
     new, expected = keras.saving.load_model(out), keras.saving.load_model(path)
     keras_initx.initialize(expected, {"hidden/kernel": "initx.orthogonal", "logits/*": None}, seed=7)
     assert weights_digest(new) == weights_digest(expected)
@@ -46,7 +46,7 @@ def test_a_saved_model_is_drawn_anew(path, tmp_path, capsys):
 def test_zero_is_a_seed(path, tmp_path, capsys):
     out, page = tmp_path / "new.h5", tmp_path / "plan.html"
     arguments = ["--seed", "0", "--out", str(out), "--html", str(page)]
-    assert _main.main(["initialize", str(path), *arguments]) == 0
+    assert cli.main(["initialize", str(path), *arguments]) == 0
     expected = keras.saving.load_model(path)
     keras_initx.initialize(expected, seed=0)
     assert f"Digest of the weights: {weights_digest(expected)}. Saved to {out}." in capsys.readouterr().out
@@ -54,7 +54,7 @@ def test_zero_is_a_seed(path, tmp_path, capsys):
 
 
 def test_rules_may_begin_with_a_space(path, capsys):
-    assert _main.main(["initialize", str(path), "--rules", ' {"hidden/kernel": "zeros"}', "--dry-run"]) == 0
+    assert cli.main(["initialize", str(path), "--rules", ' {"hidden/kernel": "zeros"}', "--dry-run"]) == 0
     assert "Zeros()" in capsys.readouterr().out
 
 
@@ -62,14 +62,14 @@ def test_a_model_that_was_never_trained_keeps_how_it_is_compiled(tmp_path, capsy
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
     model.compile("adam", "mse")
     model.save(tmp_path / "model.keras")
-    assert _main.main(["initialize", str(tmp_path / "model.keras"), "--out", str(tmp_path / "new.keras")]) == 0
+    assert cli.main(["initialize", str(tmp_path / "model.keras"), "--out", str(tmp_path / "new.keras")]) == 0
     assert capsys.readouterr().err == ""
     assert keras.saving.load_model(tmp_path / "new.keras").loss == "mse"
 
 
 def test_a_dry_run_saves_nothing(path, tmp_path, capsys):
     before = sorted(tmp_path.iterdir())
-    assert _main.main(["initialize", str(path), "--dry-run"]) == 0
+    assert cli.main(["initialize", str(path), "--dry-run"]) == 0
     assert "4 of 4 weights to be drawn" in capsys.readouterr().out
     assert sorted(tmp_path.iterdir()) == before
 
@@ -82,20 +82,20 @@ def test_what_cannot_be_loaded_is_told(tmp_path, capsys):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
     model.compile("adam", own_loss)
     model.save(tmp_path / "model.keras")
-    assert _main.main(["initialize", str(tmp_path / "model.keras"), "--dry-run"]) == 0
+    assert cli.main(["initialize", str(tmp_path / "model.keras"), "--dry-run"]) == 0
     assert "Left out, because it cannot be loaded here: how the model is compiled (" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_rules_are_read_in_any_encoding_of_unicode(path, tmp_path, capsys, encoding):
     (tmp_path / "rules.json").write_text('{"*/kernel": "initx.orthogonal"}', encoding)
-    assert _main.main(["initialize", str(path), "--rules", str(tmp_path / "rules.json"), "--dry-run"]) == 0
+    assert cli.main(["initialize", str(path), "--rules", str(tmp_path / "rules.json"), "--dry-run"]) == 0
     assert "Orthogonal()" in capsys.readouterr().out
 
 
 def test_rules_may_be_an_argument_and_the_plan_a_page(path, tmp_path, capsys):
     rules, page = '{"*/kernel": "initx.orthogonal"}', tmp_path / "plan.html"
-    assert _main.main(["initialize", str(path), "--rules", rules, "--dry-run", "--html", str(page)]) == 0
+    assert cli.main(["initialize", str(path), "--rules", rules, "--dry-run", "--html", str(page)]) == 0
     assert "Orthogonal()" in capsys.readouterr().out
     assert "Orthogonal()" in page.read_text()
 

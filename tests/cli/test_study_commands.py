@@ -16,10 +16,9 @@ import streams
 from matplotlib.figure import Figure
 from networks import blobs
 
-from keras_initx import studies
-from keras_initx.cli import _main
+from keras_initx import cli, studies
 from keras_initx.rendering import _terminal
-from keras_initx.studies import RestartStudy, Study, _engine
+from keras_initx.studies import RestartStudy, Study
 
 pytestmark = pytest.mark.once
 
@@ -53,7 +52,7 @@ FILES = {"study.json", "trials", "table.txt", "plots", "report.html", "records.c
 
 
 def test_compare_and_report(options, tmp_path, capsys, monkeypatch):
-    assert _main.main([*COMPARE, *options, "--learning-rate", "0.1"]) == 0
+    assert cli.main([*COMPARE, *options, "--learning-rate", "0.1"]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("mlp on blobs\n2 repeats of 2 epochs")
     assert "Traceback" not in printed.err
@@ -62,7 +61,7 @@ def test_compare_and_report(options, tmp_path, capsys, monkeypatch):
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("<img ") == len(list((tmp_path / "out" / "plots").iterdir())) > 1
     blank(monkeypatch)
-    assert _main.main(["report", str(tmp_path / "out"), "--monitor", "val_loss", "--threshold", "0.5"]) == 0
+    assert cli.main(["report", str(tmp_path / "out"), "--monitor", "val_loss", "--threshold", "0.5"]) == 0
     text = capsys.readouterr().out
     assert re.search(r"^ +initializer +val_loss +95 % interval +to 0\.500 ", text, re.MULTILINE)
     assert (tmp_path / "out" / "table.txt").read_text() in text
@@ -70,14 +69,14 @@ def test_compare_and_report(options, tmp_path, capsys, monkeypatch):
 
 @pytest.mark.usefixtures("blank_figures")
 def test_restarts_and_report(options, tmp_path, capsys):
-    assert _main.main(["restarts", "--n", "2", "--checks", "0", *options]) == 0
+    assert cli.main(["restarts", "--n", "2", "--checks", "0", *options]) == 0
     assert "came out best: val_accuracy" in capsys.readouterr().out
     model = keras.models.load_model(tmp_path / "out" / "best.keras")
     assert model.output_shape == (None, 3)
-    assert _main.main(["report", str(tmp_path / "out")]) == 0
+    assert cli.main(["report", str(tmp_path / "out")]) == 0
     assert "came out best: val_accuracy" in capsys.readouterr().out
     metric = ["--monitor", "val_loss", "--mode", "max"]
-    assert _main.main(["report", str(tmp_path / "out"), *metric]) == 0
+    assert cli.main(["report", str(tmp_path / "out"), *metric]) == 0
     best = max(draw["epochs"][-1]["val_loss"] for draw in RestartStudy.read(tmp_path / "out").draws)
     assert f"came out best: val_loss {best:.3f} after" in " ".join(capsys.readouterr().out.split())
 
@@ -86,13 +85,13 @@ def test_restarts_and_report(options, tmp_path, capsys):
 def test_compare_takes_initializers_with_arguments(options, tmp_path, capsys):
     names = ["zeros", "initx.sparse(gain=relu)", "initx.sparse(connections=3, gain=relu)"]
     command = ["compare", "--initializers", ",".join(names), "--repeats", "2", *options]
-    assert _main.main(command) == 0
+    assert cli.main(command) == 0
     study = Study.read(tmp_path / "out")
     assert study.initializers == names
     assert study.settings["initializers"][names[2]][1]["connections"] == 3
     assert not np.array_equal(study.curves(names[1], "loss"), study.curves(names[2], "loss"))
     trials = {path: path.read_text() for path in tmp_path.glob("out/trials/*")}
-    assert _main.main(command) == 0
+    assert cli.main(command) == 0
     assert {path: path.read_text() for path in tmp_path.glob("out/trials/*")} == trials
 
 
@@ -153,17 +152,24 @@ def test_a_network_that_does_not_suit_the_data_is_an_error(capsys, options):
     assert not os.path.exists(options[-1])
 
 
+def interrupt_second_trial(monkeypatch):
+    """Have Ctrl-C pressed when the second trial begins to train."""
+    fit, begun = keras.Model.fit, []
+
+    def interrupted(model, *arguments, initial_epoch, **options):
+        if initial_epoch == 0:
+            begun.append(model)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return fit(model, *arguments, initial_epoch=initial_epoch, **options)
+
+    monkeypatch.setattr(keras.Model, "fit", interrupted)
+
+
 @pytest.mark.usefixtures("blank_figures")
 def test_interrupted_restarts_show_what_there_is(options, tmp_path, capsys, monkeypatch):
-    run, runs = _engine.run_trial, []
-
-    def interrupted(*arguments, **options):
-        if runs:
-            raise KeyboardInterrupt
-        runs.append(run(*arguments, **options))
-
-    monkeypatch.setattr(_engine, "run_trial", interrupted)
-    assert _main.main(["restarts", "--n", "2", "--checks", "0", *options]) == 130
+    interrupt_second_trial(monkeypatch)
+    assert cli.main(["restarts", "--n", "2", "--checks", "0", *options]) == 130
     assert "Interrupted; run the same command again to resume." in capsys.readouterr().err
     assert not (tmp_path / "out" / "best.keras").exists()
     assert (tmp_path / "out" / "table.txt").exists()
@@ -172,7 +178,7 @@ def test_interrupted_restarts_show_what_there_is(options, tmp_path, capsys, monk
 @pytest.mark.usefixtures("blank_figures")
 def test_restarts_give_layers_of_one_shape_different_draws(options, tmp_path, capsys):
     command = ["restarts", "--initializer", "initx.random_normal(stddev=0.5)", "--n", "1", "--checks", "0", *options]
-    assert _main.main([*command, "--epochs", "1", "--learning-rate", "1e-9"]) == 0
+    assert cli.main([*command, "--epochs", "1", "--learning-rate", "1e-9"]) == 0
     assert "mlp on blobs, initx.random_normal(stddev=0.5)" in capsys.readouterr().out
     model = keras.models.load_model(tmp_path / "out" / "best.keras")
     first, second, _ = (np.ravel(layer.kernel) for layer in model.layers if layer.weights)
@@ -182,15 +188,8 @@ def test_restarts_give_layers_of_one_shape_different_draws(options, tmp_path, ca
 
 @pytest.mark.usefixtures("blank_figures")
 def test_interrupted_studies_show_what_there_is(options, tmp_path, capsys, monkeypatch):
-    run, runs = _engine.run_trial, []
-
-    def interrupted(*arguments, **options):
-        if runs:
-            raise KeyboardInterrupt
-        runs.append(run(*arguments, **options))
-
-    monkeypatch.setattr(_engine, "run_trial", interrupted)
-    assert _main.main([*COMPARE, *options]) == 130
+    interrupt_second_trial(monkeypatch)
+    assert cli.main([*COMPARE, *options]) == 130
     printed = capsys.readouterr()
     assert "Interrupted; run the same command again to resume." in printed.err
     assert "he_normal: 1 of 2 trials unfinished." in printed.out
@@ -198,11 +197,11 @@ def test_interrupted_studies_show_what_there_is(options, tmp_path, capsys, monke
 
 
 def test_a_study_that_is_interrupted_before_it_begins(options, capsys, monkeypatch):
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_engine, "checked_data", interrupted)
-    assert _main.main([*COMPARE, *options]) == 130
+    monkeypatch.setattr(studies, "compare_initializers", interrupted)
+    assert cli.main([*COMPARE, *options]) == 130
     assert "No such file" not in capsys.readouterr().err
 
 
@@ -250,15 +249,15 @@ def test_a_file_with_a_metric_object(options, tmp_path, capsys):
     for command in (COMPARE, ["restarts", "--n", "2", "--checks", "0"]):
         out = tmp_path / command[0]
         arguments = [*command, *options, "--model", f"{tmp_path / 'own.py'}:known", "--out", str(out)]
-        assert _main.main(arguments) == 0
+        assert cli.main(arguments) == 0
         assert "val_sparse_categorical_accuracy" in capsys.readouterr().out
         assert message in refused(capsys, *arguments[:-3], f"{tmp_path / 'own.py'}:unknown", "--out", f"{out}-2")
         assert not any(file.read_bytes() for file in tmp_path.glob(f"{command[0]}-2/trials/*"))
     study = Study.read(tmp_path / "compare")
     assert [row["initializer"] for row in study.summary()] == ["he_normal", "zeros"]
-    assert _main.main([*COMPARE, *options, "--model", f"{tmp_path / 'own.py'}:unknown", "--mode", "min"]) == 0
+    assert cli.main([*COMPARE, *options, "--model", f"{tmp_path / 'own.py'}:unknown", "--mode", "min"]) == 0
     assert message in refused(capsys, "report", tmp_path / "out")
-    assert _main.main(["report", str(tmp_path / "out"), "--mode", "min"]) == 0
+    assert cli.main(["report", str(tmp_path / "out"), "--mode", "min"]) == 0
     assert re.search("^1  he_normal.*^2  zeros", capsys.readouterr().out, re.MULTILINE | re.DOTALL)
 
 
@@ -309,7 +308,7 @@ def test_a_function_compiles_its_model_itself(capsys, tmp_path, option):
 
 def refused(capsys, *arguments):
     with pytest.raises(SystemExit, match=r"^2$"):
-        _main.main([str(argument) for argument in arguments])
+        cli.main([str(argument) for argument in arguments])
     return capsys.readouterr().err
 
 
@@ -375,7 +374,7 @@ def test_a_study_of_which_some_trials_fail_is_no_error(capsys, options, tmp_path
     begin = "def build(initializer):\n"
     zeros = "    if isinstance(keras.initializers.get(initializer), keras.initializers.Zeros):\n        raise OSError\n"
     (tmp_path / "own.py").write_text(OWN.replace(begin, begin + zeros))
-    assert _main.main([*COMPARE, *options, "--model", f"{tmp_path / 'own.py'}:build"]) == 0
+    assert cli.main([*COMPARE, *options, "--model", f"{tmp_path / 'own.py'}:build"]) == 0
     assert "zeros: 2 of 2 trials" in capsys.readouterr().out
 
 
@@ -389,7 +388,7 @@ def test_lengths_that_differ_are_an_error(capsys, options, tmp_path):
 
 @pytest.mark.usefixtures("blank_figures")
 def test_other_arguments_for_one_folder_are_an_error(capsys, options):
-    _main.main([*COMPARE, *options])
+    cli.main([*COMPARE, *options])
     error = refused(capsys, *COMPARE, *options, "--seed", "1")
     assert "contains a run with other settings. Received: seed=1, there 0" in error
 
@@ -399,7 +398,7 @@ def test_other_arguments_for_one_folder_are_an_error(capsys, options):
 def test_a_closed_pipe_ends_a_study_quietly(options, monkeypatch):
     with streams.without_reader() as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
-        assert _main.main([*COMPARE, *options]) == 141
+        assert cli.main([*COMPARE, *options]) == 141
 
 
 def test_there_is_nothing_to_report(capsys, tmp_path):

@@ -12,8 +12,8 @@ from modes import BACKEND, MODES, run, to_numpy
 
 import keras_initx
 from keras_initx.backends import backend
-from keras_initx.sampling import Quantiles, _namespace, _stream, choose_namespace
-from keras_initx.sampling._namespace import DEVICE, HOST, TRACED
+from keras_initx.sampling import HOST, Quantiles, _namespace, _stream, choose_namespace
+from keras_initx.sampling._namespace import DEVICE, TRACED
 
 LARGE = _namespace.WORTH_A_DEVICE
 compiling = pytest.mark.skipif(not backend.compiles_shapes, reason="this backend compiles nothing on a CPU")

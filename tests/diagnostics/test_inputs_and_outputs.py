@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 import keras_initx
-from keras_initx.structure._hooks import LIMITS
+from keras_initx.structure import LIMITS
 
 # Measurements are tested on each backend in test_measure.py, kinds of faults in test_command.py.
 pytestmark = pytest.mark.once

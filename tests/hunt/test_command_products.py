@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from keras_initx.cli import _demo, _main
+from keras_initx import cli
+from keras_initx.cli import _demo
 
 STUDIES = (
     "compare --data blobs.npz --model mlp --initializers he_normal,zeros --repeats 2 --epochs 1 --out study",
@@ -64,7 +65,7 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
         for command in STUDIES:
-            assert _main.main(command.split()) == 0
+            assert cli.main(command.split()) == 0
     return path
 
 
@@ -96,7 +97,7 @@ def ran(command, monkeypatch, encoding="utf-8", kinds=("file", "file")):
     for name, each in zip(("stdout", "stderr"), streams, strict=True):
         monkeypatch.setattr(sys, name, each)
     try:
-        code = _main.main(command.split())
+        code = cli.main(command.split())
     except SystemExit as error:
         code = error.code
     opened = sys.stdout, sys.stderr

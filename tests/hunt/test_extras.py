@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 import keras_initx
-from keras_initx.cli import _main
+from keras_initx import cli
 from keras_initx.studies import Study, compare_initializers
 
 DISTRIBUTIONS = {
@@ -131,9 +131,9 @@ def test_a_command_works_or_says_what_to_install(name, hidden, folder, hide, tmp
     hide(hidden)
     if hidden in needs:
         with pytest.raises(SystemExit, match=r"^2$"):
-            _main.main(arguments)
+            cli.main(arguments)
         assert f"{DISTRIBUTIONS[hidden]} not found; install with `pip install " in capsys.readouterr().err
     elif name == "demo":
         pytest.skip("trains in processes of its own")
     else:
-        assert _main.main(arguments) == 0
+        assert cli.main(arguments) == 0

@@ -9,7 +9,7 @@ from keras import layers
 from modes import BACKEND, needs_keras, to_numpy
 
 from keras_initx import load_pretrained, lsuv
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure import find_weights
 
 WINDOWS = tuple(itertools.product((1, 3), repeat=2))
 

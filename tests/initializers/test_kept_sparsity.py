@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import keras_initx
-from keras_initx.sampling._namespace import HOST
+from keras_initx.sampling import HOST
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(48, 10)).astype("float32"), RNG.normal(size=(48, 4)).astype("float32")

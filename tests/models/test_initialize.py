@@ -13,7 +13,7 @@ from modes import BACKEND, needs_axes, to_numpy
 import keras_initx
 from keras_initx import initialize, seeds
 from keras_initx.models import InitializationPlan, WeightPlan, weights_digest
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure import find_weights
 
 layers = keras.layers
 

@@ -17,7 +17,7 @@ from keras_initx import load_pretrained
 from keras_initx.backends import backend
 from keras_initx.models import LoadedWeight
 from keras_initx.models._layouts import LAYOUTS
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure import find_weights
 
 layers = keras.layers
 RANDOM = np.random.default_rng(0)

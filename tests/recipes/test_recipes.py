@@ -23,7 +23,7 @@ from keras_initx import (
     recipes,
 )
 from keras_initx.recipes._fit import Recipe
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure import find_weights
 
 pytestmark = pytest.mark.once
 

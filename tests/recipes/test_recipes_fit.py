@@ -7,7 +7,7 @@ import pytest
 from modes import needs_axes, to_numpy
 
 from keras_initx import initialize, recipes
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure import find_weights
 
 pytestmark = pytest.mark.once
 

@@ -17,9 +17,19 @@ from modes import BACKEND, by_numpy
 import keras_initx
 from keras_initx import _kernel
 from keras_initx._kernel import library
-from keras_initx.sampling import Draw, Stream, _conversion, _frames, _sparse, _words, affine, householder_frame
-from keras_initx.sampling._conversion import KINDS, normal_table, truncated_quantiles
-from keras_initx.sampling._namespace import HOST
+from keras_initx.sampling import (
+    HOST,
+    Draw,
+    Stream,
+    _conversion,
+    _frames,
+    _sparse,
+    _words,
+    affine,
+    householder_frame,
+    truncated_quantiles,
+)
+from keras_initx.sampling._conversion import KINDS, normal_table
 
 needs_kernel = pytest.mark.skipif(library() is None, reason="the kernel was not compiled, or is switched off")
 

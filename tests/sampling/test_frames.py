@@ -4,9 +4,9 @@ import scipy.stats
 from modes import STREAM_MODES, float64, run
 
 from keras_initx.backends import backend
-from keras_initx.sampling import Draw, Stream, gaussian_frame, householder_frame, qr_frame, svd_frame
+from keras_initx.sampling import HOST, Draw, Stream, gaussian_frame, householder_frame, qr_frame, svd_frame
 from keras_initx.sampling._frames import _draws_before, _reflections
-from keras_initx.sampling._namespace import HOST, TRACED
+from keras_initx.sampling._namespace import TRACED
 
 pytestmark = pytest.mark.usefixtures("optimized")
 

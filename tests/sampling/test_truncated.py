@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from keras_initx.sampling import Stream, truncated_normal
-from keras_initx.sampling._conversion import CELLS, UNITS, truncated_quantiles
+from keras_initx.sampling import CELLS, Stream, truncated_normal, truncated_quantiles
+from keras_initx.sampling._conversion import UNITS
 
 pytestmark = pytest.mark.once
 

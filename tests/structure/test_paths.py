@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure import find_weights
 
 pytestmark = pytest.mark.once
 

@@ -16,6 +16,7 @@ from networks import build_among_others, build_he, data
 from keras_initx._seeds import derived_seed
 from keras_initx.studies import (
     DamagedFileError,
+    Folder,
     RestartStudy,
     SettingsError,
     _engine,
@@ -24,7 +25,6 @@ from keras_initx.studies import (
     random_restarts,
 )
 from keras_initx.studies._plan import TrialPlan, plan_checks, plan_rounds, plan_stage
-from keras_initx.studies._records import Folder
 from keras_initx.studies._statistics import repeats_needed
 from keras_initx.studies._trial import Run, run_trial, train
 
@@ -251,12 +251,14 @@ def test_each_round_and_the_checks_are_run_by_workers():
 
 @pytest.mark.once
 def test_the_leader_of_an_interrupted_search_is_told(tmp_path, monkeypatch):
-    def interrupted(*arguments):
-        if arguments[2].start > 1:
-            raise KeyboardInterrupt
-        train(*arguments)
+    fit = keras.Model.fit
 
-    monkeypatch.setattr(_trial, "train", interrupted)
+    def interrupted(*arguments, initial_epoch, **options):
+        if initial_epoch > 0:
+            raise KeyboardInterrupt
+        return fit(*arguments, initial_epoch=initial_epoch, **options)
+
+    monkeypatch.setattr(keras.Model, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         random_restarts(build_he, data(), n=4, epochs=2, checks=0, out=tmp_path)
     study = RestartStudy.read(tmp_path)
@@ -580,10 +582,12 @@ def test_a_study_that_nobody_finishes_is_an_error():
         random_restarts(build, data(), n=2, epochs=1)
 
 
-def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
-    monkeypatch.setattr("keras_initx.studies._engine.run_trial", lambda *arguments: None)
-    with pytest.raises(RuntimeError, match="no draw could be trained"):
-        random_restarts(build_he, data(), out=tmp_path)
+def test_a_study_that_has_not_begun_can_be_read(tmp_path):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        random_restarts(interrupted, data(), out=tmp_path)
     study = RestartStudy.read(tmp_path)
     assert "No draw has finished an epoch yet." in str(study)
     assert repr(study) == "<RestartStudy of 10 draws: none trained>"

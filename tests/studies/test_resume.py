@@ -4,6 +4,7 @@ import errno
 import os
 import pathlib
 
+import keras
 import killed
 import pytest
 from networks import build, build_he, data, timeless
@@ -12,9 +13,6 @@ from keras_initx.studies import (
     RecordError,
     SettingsError,
     Study,
-    _engine,
-    _records,
-    _trial,
     compare_initializers,
     random_restarts,
 )
@@ -28,21 +26,20 @@ def test_a_killed_study_comes_to_the_same_end():
 
 
 def interrupted_after(monkeypatch, count):
-    """Have Ctrl-C pressed in the trial after `count` others."""
-    train, done = _trial.train, []
+    """Have Ctrl-C pressed after the first epoch of the trial after `count` others."""
+    fit, begun = keras.Model.fit, []
 
-    def interrupt(*arguments):
-        *arguments, on_epoch = arguments
+    def interrupt(epoch, logs):
+        if len(begun) > count:
+            raise KeyboardInterrupt
 
-        def on_first(metrics):
-            on_epoch(metrics)
-            if len(done) == count:
-                raise KeyboardInterrupt
+    def interrupted(model, *arguments, callbacks, initial_epoch, **options):
+        if initial_epoch == 0:
+            begun.append(model)
+        callbacks = [*callbacks, keras.callbacks.LambdaCallback(on_epoch_end=interrupt)]
+        return fit(model, *arguments, callbacks=callbacks, initial_epoch=initial_epoch, **options)
 
-        train(*arguments, on_first)
-        done.append(arguments)
-
-    monkeypatch.setattr(_trial, "train", interrupt)
+    monkeypatch.setattr(keras.Model, "fit", interrupted)
 
 
 def test_an_interrupted_study_can_be_read(monkeypatch, tmp_path):
@@ -68,9 +65,13 @@ def test_initializers_may_come_in_another_order(monkeypatch, tmp_path):
     )
 
 
-def test_a_study_that_has_not_begun_can_be_read(monkeypatch, tmp_path):
-    monkeypatch.setattr(_engine, "run_trial", lambda *arguments: None)
-    study = compare_initializers(build, ["he_normal", "zeros"], data(), out=tmp_path)
+def test_a_study_that_has_not_begun_can_be_read(tmp_path):
+    def interrupted(initializer):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare_initializers(interrupted, ["he_normal", "zeros"], data(), out=tmp_path)
+    study = Study.read(tmp_path)
     assert "zeros: 5 of 5 trials unfinished." in str(study)
     assert study.plots() == {}
     study.report(tmp_path / "report.html")
@@ -148,16 +149,17 @@ def test_a_study_is_read_with_one_look_at_the_folder(monkeypatch, tmp_path):
 
 def test_a_finished_study_is_resumed_by_reading_each_log_once(monkeypatch, tmp_path):
     compare_initializers(build, ["he_normal", "zeros"], data(), repeats=2, epochs=1, out=tmp_path)
-    read, read_log = [], _records.read_log
+    read, read_text = [], pathlib.Path.read_text
 
-    def counted(path):
+    def counted(path, **options):
         read.append(path)
-        return read_log(path)
+        return read_text(path, **options)
 
-    monkeypatch.setattr(_records, "read_log", counted)
+    monkeypatch.setattr(pathlib.Path, "read_text", counted)
     settings = {"repeats": 2, "epochs": 1, "out": tmp_path}
     study = compare_initializers(build, ["he_normal", "zeros"], data(), **settings, threshold=0.4)
-    assert sorted(read) == sorted(tmp_path.glob("trials/*.jsonl"))
+    logs = [path for path in read if path.suffix == ".jsonl"]
+    assert sorted(logs) == sorted(tmp_path.glob("trials/*.jsonl"))
     assert study == Study.read(tmp_path, threshold=0.4) != Study.read(tmp_path)
     assert study.threshold == 0.4
     with pytest.raises(TypeError, match=r"`threshold` must be a finite number. Received: threshold='a'"):

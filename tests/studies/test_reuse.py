@@ -1,6 +1,5 @@
 """One compiled copy in all trials gives the records of a new model in each, and nothing that differs is mixed up."""
 
-import contextlib
 import functools
 
 import keras
@@ -11,15 +10,22 @@ from networks import Subclassed, build_without_input, data, timeless
 
 from keras_initx._keras import compiled_metrics
 from keras_initx.backends import backend
-from keras_initx.studies import _reuse, _trial, compare_initializers, random_restarts
+from keras_initx.studies import _reuse, compare_initializers, random_restarts
 
+DENSE = keras.layers.Dense
 LOSS = "sparse_categorical_crossentropy"
 
 
-def sequential(initializer="he_normal", *, activation="relu", rate=0.2, trainable=True, loss=LOSS, **options):
+class OwnLayer(DENSE):
+    """A layer of a user, of whose models no copy is made."""
+
+
+def sequential(
+    initializer="he_normal", *, dense=DENSE, activation="relu", rate=0.2, trainable=True, loss=LOSS, **options
+):
     layers = [
         keras.Input((6,)),
-        keras.layers.Dense(8, activation, kernel_initializer=initializer, trainable=trainable),
+        dense(8, activation, kernel_initializer=initializer, trainable=trainable),
         keras.layers.BatchNormalization(),
         keras.layers.Dropout(rate),
         keras.layers.Dense(3, "softmax", kernel_initializer=initializer, name="last"),
@@ -29,9 +35,9 @@ def sequential(initializer="he_normal", *, activation="relu", rate=0.2, trainabl
     return model
 
 
-def functional(initializer):
+def functional(initializer, *, dense=DENSE):
     inputs = keras.Input((6,))
-    x = keras.layers.Dense(6, "relu", kernel_initializer=initializer, kernel_regularizer="l2")(inputs)
+    x = dense(6, "relu", kernel_initializer=initializer, kernel_regularizer="l2")(inputs)
     x = keras.ops.add(x, inputs)
     x = keras.layers.LayerNormalization()(keras.layers.GaussianNoise(0.1)(x))
     model = keras.Model(inputs, keras.layers.Dense(3, "softmax", kernel_initializer=initializer)(x))
@@ -40,9 +46,9 @@ def functional(initializer):
     return model
 
 
-def first_frozen(initializer):
+def first_frozen(initializer, **options):
     """The weights that are not trained differ between trials too: no compiled program may keep those of the first."""
-    return sequential(initializer, trainable=False)
+    return sequential(initializer, trainable=False, **options)
 
 
 VARIANTS = [
@@ -55,8 +61,8 @@ VARIANTS = [
 ]
 
 
-def variant(number):
-    return sequential(**VARIANTS[number])
+def variant(number, **options):
+    return sequential(**VARIANTS[number], **options)
 
 
 def results(build, initializers, epochs):
@@ -67,47 +73,38 @@ def results(build, initializers, epochs):
     return timeless(study.records), layers
 
 
-@pytest.fixture
-def copies(monkeypatch):
-    """The programs of which a copy was made."""
-    made, make = [], _reuse._copy
-    monkeypatch.setattr(_reuse, "_copy", lambda program: made.append(program) or make(program))
-    return made
-
-
-def without_copies(monkeypatch):
-    monkeypatch.setattr(_trial, "compiled_once", lambda model, data: contextlib.nullcontext(_reuse.Trained(model)))
+def own(build):
+    """Return a function that builds the same models with a layer of a user."""
+    return functools.partial(build, dense=OwnLayer)
 
 
 # Keras 3.10 gives a model from a config a list of inputs, and warns of the one input that it gets.
 @pytest.mark.filterwarnings("ignore:The structure of `inputs` doesn't match")
 @pytest.mark.parametrize("build", [first_frozen, pytest.param(functional, marks=pytest.mark.once)])
-def test_a_copy_gives_the_same_records_bit_for_bit(build, copies, monkeypatch):
+def test_a_copy_gives_the_same_records_bit_for_bit(build, trained):
     shared = results(build, ["he_normal", "initx.sparse"], epochs=2)
-    assert len(copies) == 1
-    without_copies(monkeypatch)
-    for copied, own in zip(shared, results(build, ["initx.sparse"], epochs=2), strict=True):
-        assert [row for row in copied if row["initializer"] == "initx.sparse"] == own
+    assert (len(trained), len(set(trained))) == (2, 1)
+    for copied, alone in zip(shared, results(own(build), ["initx.sparse"], epochs=2), strict=True):
+        assert [row for row in copied if row["initializer"] == "initx.sparse"] == alone
 
 
 @pytest.mark.once
-def test_what_differs_is_not_mixed_up(copies, monkeypatch):
-    initializers = {str(number): number for number in range(len(VARIANTS))}
+def test_what_differs_is_not_mixed_up(trained):
+    initializers = {"again": 0, **{str(number): number for number in range(len(VARIANTS))}}
     shared = results(variant, initializers, epochs=1)
-    assert len(set(copies)) == len(VARIANTS)
-    without_copies(monkeypatch)
-    assert shared == results(variant, initializers, epochs=1)
+    assert (len(trained), len(set(trained))) == (len(VARIANTS) + 1, len(VARIANTS))
+    assert shared == results(own(variant), initializers, epochs=1)
 
 
 @pytest.mark.once
-def test_restarts_find_the_same_with_copies(copies, monkeypatch):
+def test_restarts_find_the_same_with_copies(trained):
     found = random_restarts(sequential, data(), n=2, epochs=2, checks=1)
-    assert len(copies) == 1
-    without_copies(monkeypatch)
-    again = random_restarts(sequential, data(), n=2, epochs=2, checks=1)
+    assert len(trained) > len(set(trained)) == 1
+    again = random_restarts(own(sequential), data(), n=2, epochs=2, checks=1)
+    assert len(set(trained)) > 2
     assert [timeless(draw["epochs"]) for draw in found.draws] == [timeless(draw["epochs"]) for draw in again.draws]
-    for own, other in zip(found.model.weights, again.model.weights, strict=True):
-        np.testing.assert_array_equal(to_numpy(own), to_numpy(other))
+    for one, other in zip(found.model.weights, again.model.weights, strict=True):
+        np.testing.assert_array_equal(to_numpy(one), to_numpy(other))
 
 
 @pytest.mark.once
@@ -152,10 +149,6 @@ def own_relu(x):
 
 
 own_relu.__name__ = "relu"
-
-
-class OwnLayer(keras.layers.Dense):
-    pass
 
 
 def with_layer(layer):

@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from keras_initx.rendering import format_metric, ranges
-from keras_initx.studies import Study, Trial, _statistics
+from keras_initx.studies import Study, Trial
 from keras_initx.studies._metric import metric_range
 from keras_initx.studies._plots import families as families_of
 from keras_initx.studies._statistics import holm, paired_p_value, repeats_needed, t_interval
@@ -260,14 +260,21 @@ def test_comparisons_are_paired_and_corrected(three):
 
 @pytest.mark.parametrize("show", [print, lambda study: study.report("report.html")], ids=["print", "report"])
 def test_statistics_are_computed_once(three, monkeypatch, tmp_path, show):
-    compute, intervals = _statistics.t_interval, []
-    monkeypatch.setattr(_statistics, "t_interval", lambda *values: intervals.append(values) or compute(*values))
+    final_values, asked = Study.final_values, []
+
+    def counted(study, name):
+        asked.append(name)
+        return final_values(study, name)
+
+    monkeypatch.setattr(Study, "final_values", counted)
     monkeypatch.chdir(tmp_path)
     show(three)
-    assert len(intervals) == 3 + 3  # of each initializer, and of each pair
+    first = len(asked)
     show(three)
+    second = len(asked) - first  # for the plots of a report
+    assert first - second == 3 + 2 * 3  # of each initializer, and of both of each pair
     assert len(three.summary()) == len(three.comparisons()) == 3
-    assert len(intervals) == 3 + 3
+    assert len(asked) == first + second
 
 
 def test_what_a_caller_does_to_the_statistics_is_not_shown(three):
