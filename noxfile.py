@@ -281,7 +281,7 @@ def docs(session):
     session.env["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     session.env["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
     # Pages without examples, which take long to read or to run.
-    pages = "exclude_patterns=_build,api,api.md,benchmarks,*.ipynb"
+    pages = "exclude_patterns=_build,upstream,api,api.md,benchmarks,*.ipynb"
     run_side_by_side(
         session,
         ("sphinx-build", "-W", "--keep-going", "-n", "-b", "html", "docs", "docs/_build/html"),
