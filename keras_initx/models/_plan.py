@@ -354,10 +354,12 @@ def opened_plan(name: str, given: Any, seed: int | None) -> InitializationPlan:
         raise ValueError(
             f"`seed` must be `None` with a plan, which has its own seeds. Received: {seed=!r}"
         )
-    if not isinstance(given, InitializationPlan):
-        given = read_plan(name, os.fspath(given))
-    given._check_has_sources(name)
-    return given
+    if isinstance(given, InitializationPlan):
+        plan = given
+    else:
+        plan = read_plan(name, os.fspath(given))
+    plan._check_has_sources(name)
+    return plan
 
 
 def read_plan(name: str, path: str | Path) -> InitializationPlan:

@@ -159,7 +159,7 @@ def initializers_of(
     Raises:
         ValueError: If one of them cannot be made.
     """
-    found = []
+    found: list[keras.initializers.Initializer | None] = []
     for key in ("initializer", "zeros"):
         data = line.get(key)
         if data is None:

@@ -105,5 +105,5 @@ def array_digest(array: Array) -> str:
     if sys.byteorder == "big":
         array = array.byteswap()
     # As integers: NumPy gives no access to the memory of 16-bit floats of other packages.
-    whole.update(np.ascontiguousarray(array).reshape(-1).view("uint8"))
+    whole.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
     return whole.hexdigest()

@@ -13,6 +13,7 @@ import keras_initx
 from keras_initx import initialize
 from keras_initx.models import InitializationPlan, weights_digest
 from keras_initx.structure._weights import find_weights
+from keras_initx.testing import assert_initialized
 
 layers = keras.layers
 
@@ -411,3 +412,92 @@ def test_a_url_is_refused_and_a_file_is_replaced_when_it_is_complete(path):
     assert InitializationPlan.load(path).seed == 3
     assert path.stat().st_mode & 0o777 == 0o600
     assert list(path.parent.iterdir()) == [path]
+
+
+def off(weights, plan):
+    return {row.path: (row.verdict, row.evidence) for row in keras_initx.audit(weights, plan).off}
+
+
+def change_one_value(model, path):
+    (weight,) = [weight for weight in find_weights(model) if weight.path == path]
+    values = to_numpy(weight.variable.value).copy()
+    values.flat[0] *= 1.01
+    weight.variable.assign(values)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_audit_finds_one_changed_value(path, dtype):
+    model = network(dtype)
+    rules = {"hidden/kernel": "initx.he_normal", "logits/kernel": "initx.orthogonal", "norm/*": None}
+    plan = saved(path, model, rules, seed=4)
+    for given in plan, path, str(path), InitializationPlan.load(path):
+        assert keras_initx.audit(model, given).summary == "8 of 12 weights are as the plan says, 4 not compared."
+    change_one_value(model, "hidden/kernel")
+    model.get_layer("logits").kernel.assign(-arrays(model)["logits/kernel"])  # as orthonormal, but without a digest
+    expected = {
+        "hidden/kernel": ("bits", "1 of 48 values are not those of the plan"),
+        "logits/kernel": ("bits", "12 of 12 values are not those of the plan"),
+    }
+    assert off(model, plan) == expected
+    assert off(model, path) == expected
+
+
+def test_an_audit_finds_a_line_that_was_edited(path):
+    model = network()
+    saved(path, model, {"grouped/kernel": "initx.random_normal"}, seed=4)
+    changed(path, lambda plan: plan["weights"][2]["initializer"]["config"].update(stddev=0.5))
+    assert [(row.path, row.verdict) for row in keras_initx.audit(model, path).off] == [("grouped/kernel", "scale")]
+    saved(path, model, seed=4)
+    changed(path, lambda plan: plan["weights"][2].update(digest="0" * 32))
+    assert off(model, path)["grouped/kernel"][1].endswith(f", and {'0' * 32} in the plan")
+
+
+def test_an_audit_knows_the_zeros_of_keep_sparse(path):
+    model = network(kernel_constraint=keras_initx.KeepSparse(SPARSE))
+    plan = saved(path, model, {"hidden/kernel": "initx.he_normal"}, seed=4)
+    for given in plan, path:
+        assert keras_initx.audit(model, given).ok
+    change_one_value(model, "hidden/kernel")
+    model.get_layer("hidden").kernel.assign(arrays(model)["hidden/kernel"] + 1)
+    for given in plan, path:
+        assert off(model, given) == {"hidden/kernel": ("bits", "48 of 48 values are not those of the plan")}
+
+
+@pytest.mark.parametrize("mark", ["/", "."])
+def test_arrays_are_compared_with_the_lines_of_their_names(tmp_path, path, mark):
+    model = network()
+    saved(path, model, seed=4)
+    found = {name.replace("/", mark): values for name, values in arrays(model).items()}
+    np.savez(tmp_path / "arrays.npz", **found)
+    assert keras_initx.audit(tmp_path / "arrays.npz", path).summary == "12 of 12 weights are as the plan says."
+    found["step"] = np.zeros(1, "float32")
+    found[f"hidden{mark}kernel"] = found[f"hidden{mark}kernel"].astype("float16")
+    assert off(found, path) == {f"hidden{mark}kernel": ("bits", "float16, and float32 in the plan")}
+    (row,) = keras_initx.audit(found, path).not_compared
+    assert (row.path, row.reason) == ("step", "not in the plan")
+
+
+@pytest.mark.once
+def test_an_audit_refuses_a_plan_of_other_weights(path):
+    model = network()
+    saved(path, model, seed=4)
+    found = arrays(model)
+    del found["logits/bias"]
+    found["hidden/kernel"] = found["hidden/kernel"].T
+    with pytest.raises(ValueError, match=r"'hidden/kernel' has the shape \(6, 8\).*there is no 'logits/bias'"):
+        keras_initx.audit(found, path)
+    with pytest.raises(ValueError, match="`seed` must be `None` with a plan"):
+        keras_initx.audit(model, path, seed=4)
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="`expected` must be a file that"):
+        keras_initx.audit(model, path)
+
+
+@pytest.mark.once
+def test_an_assertion_takes_a_plan(path):
+    model = network()
+    saved(path, model, seed=4)
+    assert_initialized(model, path)
+    change_one_value(model, "hidden/kernel")
+    with pytest.raises(AssertionError, match="1 of 12 weights is not as the plan says"):
+        assert_initialized(model, path)
