@@ -16,7 +16,15 @@ from keras_initx._files import check_local, write
 from keras_initx._seeds import initializers_within
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.initializers import Initializer, KeepSparse, Sparse, is_exact
+from keras_initx.initializers import (
+    Index,
+    Initializer,
+    KeepSparse,
+    Sparse,
+    check_index,
+    is_exact,
+    part_of,
+)
 from keras_initx.models._plan_file import initializers_of, plan_text, read_lines, refused, written
 from keras_initx.models._rules import description
 from keras_initx.models._weights import array_digest
@@ -193,13 +201,24 @@ class InitializationPlan(WeightTable[WeightPlan]):
         """
         return read_plan("path", path)
 
-    def draw(self, path: str) -> Array:
-        """Return the values of a weight, those that `initialize` assigns.
+    def draw(self, path: str, index: Index | None = None) -> Array:
+        """Return the values of a weight, those that `initialize` assigns, or a part of them.
+
+        A part is made alone, in memory and time of its size, where each value follows from its
+        place: for constants, for `RandomUniform`, `RandomNormal`, `TruncatedNormal`,
+        `VarianceScaling` and what derives from it, for `Spectral`, and for `Scaled` with one of
+        these. For all others the whole is drawn and cut.
 
         Args:
             path: The path of the weight.
+            index: Integers, slices and `...`, one or a tuple of them, as NumPy takes them.
+
+        Returns:
+            A new array. It is on the host, wherever Keras has its weights.
 
         Raises:
+            IndexError: If `index` is out of range.
+            TypeError: If `index` has something else.
             ValueError: If the plan has no such weight, or leaves it unchanged, or is none of
                 `initialize`.
 
@@ -207,8 +226,10 @@ class InitializationPlan(WeightTable[WeightPlan]):
             >>> import keras_initx
             >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
             >>> plan = keras_initx.initialize(model, seed=0, dry_run=True)
-            >>> plan.draw("logits/kernel").shape
-            (4, 2)
+            >>> whole = plan.draw("logits/kernel")
+            >>> part = plan.draw("logits/kernel", np.s_[2:, 0])
+            >>> bool((part == whole[2:, 0]).all())
+            True
         """
         self._check_has_sources("draw")
         weight = self._weight(path)
@@ -218,10 +239,19 @@ class InitializationPlan(WeightTable[WeightPlan]):
                 "`path` must be that of a weight that is drawn. "
                 f"Received: {path=!r}, which is left unchanged: {weight.reason}"
             )
+        if index is not None:
+            check_index(weight.shape, index)
+            if source.zeros is None:
+                part = part_of(source.initializer, weight.shape, weight.dtype, index)
+                if part is not None:
+                    return part
         value = source.initializer(weight.shape, dtype=weight.dtype)
         if source.zeros is not None:
             value = KeepSparse(source.zeros)(value)
-        return np.array(backend.host_view(checked_tensor(value, weight)))
+        whole = backend.host_view(checked_tensor(value, weight))
+        if index is None:
+            return np.array(whole)
+        return np.array(whole[index])
 
     def _weight(self, path: str) -> WeightPlan:
         """Return the row of a weight."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -501,3 +502,100 @@ def test_an_assertion_takes_a_plan(path):
     change_one_value(model, "hidden/kernel")
     with pytest.raises(AssertionError, match="1 of 12 weights is not as the plan says"):
         assert_initialized(model, path)
+
+
+PARTS = (
+    np.s_[1:, :3],
+    np.s_[-1],
+    np.s_[..., ::-2],
+    np.s_[2, ..., 1],
+    np.s_[:0],
+    np.s_[3, 5],
+)
+
+
+def assert_same(one, other):
+    assert (one.shape, one.dtype) == (other.shape, other.dtype)
+    assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        "random_uniform",
+        "random_normal",
+        "truncated_normal",
+        "he_uniform",
+        "initx.spectral",
+        keras_initx.Scaled("initx.he_normal", 0.3),
+        "ones",
+        "initx.orthogonal",
+        "initx.sparse",
+        keras_initx.Concatenated(["zeros", "he_normal"]),
+        Registered(1.0),
+    ],
+    ids=label,
+)
+def test_a_part_is_that_part_of_the_whole_and_what_is_assigned(initializer, dtype):
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(8, name="dense", dtype=dtype)])
+    plan = initialize(model, {"dense/kernel": initializer}, seed=6)
+    whole = plan.draw("dense/kernel")
+    assert_same(whole, arrays(model)["dense/kernel"])
+    for index in PARTS:
+        assert_same(plan.draw("dense/kernel", index), whole[index])
+
+
+def test_parts_of_large_weights_are_made_in_blocks():
+    model = holder((300, 500), "he_normal")
+    plan = initialize(model, seed=1)
+    whole = plan.draw("holder/kernel")
+    for index in np.s_[100:], np.s_[:, :300], np.s_[7:250, 1]:
+        assert_same(plan.draw("holder/kernel", index), whole[index])
+
+
+@pytest.mark.once
+def test_a_part_needs_no_more_memory_than_its_size():
+    plan = initialize(holder((8, 8), "random_normal"), seed=1, dry_run=True)
+    (weight,) = plan.weights
+    shape = (1 << 16, 1 << 15)  # 8 GiB
+    huge = replace(plan, weights=[replace(weight, shape=shape)])
+    assert huge.draw("holder/kernel", np.s_[-2:, -3:]).shape == (2, 3)
+
+
+@pytest.mark.once
+def test_a_users_draw_in_place_of_one_of_the_package_is_made_as_a_whole():
+    class Sorted(keras_initx.RandomNormal):
+        def _draw(self, stream, shape, dtype):
+            return np.sort(super()._draw(stream, shape, dtype))
+
+    plan = initialize(holder((6, 8)), {"*": Sorted()}, seed=1, dry_run=True)
+    assert_same(plan.draw("holder/kernel", np.s_[1:, :3]), plan.draw("holder/kernel")[1:, :3])
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        (6, IndexError, "in range for an array of shape"),
+        ((0, 0, 0), IndexError, "at most 2 axes"),
+        ((..., ...), IndexError, "at most 2 axes and one"),
+        ([0, 1], TypeError, "must consist of integers, slices"),
+        (True, TypeError, "must consist of integers, slices"),
+    ],
+    ids=label,
+)
+@pytest.mark.parametrize("initializer", ["he_normal", "initx.orthogonal"])
+def test_an_index_is_checked(index, error, message, initializer):
+    plan = initialize(holder((6, 8)), {"*": initializer}, seed=1, dry_run=True)
+    with pytest.raises(error, match=message):
+        plan.draw("holder/kernel", index)
+
+
+@pytest.mark.once
+def test_what_is_not_drawn_has_no_values():
+    plan = initialize(network(), {"norm/*": None}, seed=1, dry_run=True)
+    with pytest.raises(ValueError, match="'norm/gamma', which is left unchanged: by rule"):
+        plan.draw("norm/gamma")
+    with pytest.raises(ValueError, match="close matches are 'hidden/kernel'"):
+        plan.draw("hidden/kernels")
