@@ -15,7 +15,7 @@ from keras_initx._typing import Array
 from keras_initx.audits._causes import Finding, scale_cause
 from keras_initx.audits._compare import SAMPLE, Test, compare, moments_of
 from keras_initx.audits._report import AuditReport, WeightAudit
-from keras_initx.audits._subjects import Audited, Subject, subjects
+from keras_initx.audits._subjects import Audited, Expected, Planned, Subject, subjects
 from keras_initx.initializers import (
     FixedLaw,
     IndependentLaw,
@@ -26,8 +26,9 @@ from keras_initx.initializers import (
     is_exact,
     law_of,
 )
-from keras_initx.models import Rules, description
+from keras_initx.models import PLANS, array_digest, description
 from keras_initx.rendering import progress
+from keras_initx.structure import LayerInitializer
 
 __all__ = ["audit"]
 
@@ -53,6 +54,7 @@ _ORDER = (
     "precision",
     "bits",
 )
+_SAME_BITS = Test("bits", "", p=1.0, deviation=0.0)
 # With a smaller probability, it is worth looking for another explanation.
 _SUSPICIOUS = 1e-3
 # Fewer values may be equal by chance in 16 bits.
@@ -61,7 +63,7 @@ _FEWEST = 16
 
 def audit(
     weights: Audited,
-    expected: Rules | None = None,
+    expected: Expected = None,
     *,
     seed: int | None = None,
     alpha: float = 0.01,
@@ -87,9 +89,11 @@ def audit(
         expected: Rules as for `initialize`, also those of a recipe. By default each weight of a
             model is compared with what its layer declares: its initializer, called as the layer
             does. Weights that no rule matches are compared with that too. Required with arrays,
-            whose names the patterns match.
+            whose names the patterns match. Or a plan of `initialize`, as itself or as the path of a
+            file that its `save` wrote: then each weight is compared with its line, and must have
+            the very values of the plan. The names of arrays must be its paths, with `/` or `.`.
         seed: The seed that was given to `initialize`. Then each weight must have the very values
-            that this seed gives.
+            that this seed gives. A plan has its own.
         alpha: The probability of any alarm where all weights are as they should be, between 0
             and 1.
 
@@ -99,7 +103,7 @@ def audit(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range, the model is not built, a file cannot be read,
-            or a rule matches no weight.
+            a rule matches no weight, or a weight of a plan is missing or has another shape.
 
     Example:
         >>> import keras_initx
@@ -136,7 +140,12 @@ def audit(
     _note_equal(measured)
     _judge(measured, alpha)
     rows = _rows(measured)
-    source = "the rules say" if expected is not None else "their layers say"
+    if expected is None:
+        source = "their layers say"
+    elif isinstance(expected, PLANS):
+        source = "the plan says"
+    else:
+        source = "the rules say"
     return AuditReport(rows, source, _looks_trained(measured))
 
 
@@ -160,14 +169,22 @@ def _measured(subject: Subject, has_seed: bool) -> _Measured:
     if subject.initializer is None:
         return _Measured(subject, None, subject.reason)
     law = law_of(subject.initializer, subject.shape)
-    if law is None:
+    planned = subject.planned
+    if planned is not None and planned.is_cut:
+        law = None
+    if law is None and (planned is None or not (planned.digest or planned.is_cut)):
         return _Measured(subject, None, "law unknown")
     values = subject.read()
     moments = moments_of(values)
     result = _Measured(subject, law, "", std=moments.std)
     result.varies = moments.std > 0
-    result.tests = compare(law, values, subject.dtype)
-    if _least(result.tests) < _SUSPICIOUS:
+    if planned is not None:
+        result.tests.append(_bits_of_plan(subject, planned, values))
+    if law is None:
+        return result
+    of_law = compare(law, values, subject.dtype)
+    result.tests += of_law
+    if _least(of_law) < _SUSPICIOUS:
         _compare_with_declared(result, values)
     if _is_random(law) and values.size >= _FEWEST and result.varies:
         result.digest = _digest(values)
@@ -220,15 +237,40 @@ def _bits(subject: Subject, values: Array) -> Test:
     initializer = subject.initializer
     assert initializer is not None
     drawn = keras.ops.convert_to_numpy(initializer(subject.shape, dtype=subject.dtype))
+    count = _differing(initializer, drawn, values)
+    if not count:
+        return _SAME_BITS
+    evidence = f"{count} of {values.size} values are not those of the seed"
+    return Test("bits", evidence, p=0.0, deviation=math.inf)
+
+
+def _differing(initializer: LayerInitializer, drawn: Array, values: Array) -> int:
+    """Return how many values are not those that were drawn."""
     drawn = np.asarray(drawn, values.dtype)
     if is_exact(initializer):
         differ = drawn != values
     else:
         differ = np.abs(drawn - values) > 1e-5 * max(1.0, float(np.abs(drawn).max(initial=0)))
-    count = int(np.count_nonzero(differ))
-    if not count:
-        return Test("bits", "", p=1.0, deviation=0.0)
-    evidence = f"{count} of {values.size} values are not those of the seed"
+    return int(np.count_nonzero(differ))
+
+
+def _bits_of_plan(subject: Subject, planned: Planned, values: Array) -> Test:
+    """Return whether the values are those of a plan: by their digest, or drawn if it has none."""
+    initializer = subject.initializer
+    assert initializer is not None
+    if subject.dtype != planned.dtype:
+        evidence = f"{subject.dtype}, and {planned.dtype} in the plan"
+        return Test("bits", evidence, p=0.0, deviation=math.inf)
+    if planned.digest is not None:
+        found = array_digest(values.astype(subject.dtype, copy=False))
+        if found == planned.digest:
+            return _SAME_BITS
+    count = _differing(initializer, planned.draw(), values)
+    evidence = f"{count} of {values.size} values are not those of the plan"
+    if planned.digest is not None and not count:
+        evidence = f"the digest is {found}, and {planned.digest} in the plan"
+    elif not count:
+        return _SAME_BITS
     return Test("bits", evidence, p=0.0, deviation=math.inf)
 
 

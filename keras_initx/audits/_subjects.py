@@ -1,25 +1,30 @@
 """What is audited: weights of a model, or arrays by name, each with the initializer expected."""
 
 import contextlib
+import functools
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
 from keras_initx._array_files import open_arrays
-from keras_initx._checks import DTYPES, check_type
+from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._seeds import derived_seed
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends import backend
 from keras_initx.initializers import default_axes, fans
 from keras_initx.models import (
+    PLANS,
+    InitializationPlan,
     Rules,
+    WeightPlan,
     description,
     initializers_by_rule,
     layer_initializers,
+    opened_plan,
     planned,
     with_seed_and_axes,
 )
@@ -33,8 +38,27 @@ from keras_initx.structure import (
 
 # A model, the path of a saved model or of a file of arrays, or a dict from names to arrays.
 Audited: TypeAlias = keras.Model | str | os.PathLike[str] | Mapping[str, Any]
+# Rules, or a plan as an object or a file, or `None` for what the layers say.
+Expected: TypeAlias = Rules | InitializationPlan | str | os.PathLike[str] | None
 
 _MODEL_FILES = (".keras", ".h5", ".hdf5")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a plan says of a weight.
+
+    Attributes:
+        dtype: The name of its dtype.
+        digest: The digest of its values, or `None` if it is not known.
+        is_cut: Whether a constraint sets some of the values to zero, so that no law is known.
+        draw: Function that returns the values.
+    """
+
+    dtype: DType
+    digest: str | None
+    is_cut: bool
+    draw: Callable[[], Array]
 
 
 @dataclass(frozen=True)
@@ -53,6 +77,7 @@ class Subject:
         declared: The initializer of its layer, as Keras calls it and with the fans of the layer.
             Keras takes those of the shape, also of depthwise kernels.
         has_rule: Whether a rule says how it should be, and not its layer.
+        planned: Its line in a plan, or `None` if it is not compared with one.
     """
 
     path: str
@@ -65,6 +90,7 @@ class Subject:
     has_seed: bool = False
     declared: tuple[LayerInitializer, ...] = ()
     has_rule: bool = False
+    planned: Planned | None = None
 
     @property
     def description(self) -> str | None:
@@ -75,7 +101,7 @@ class Subject:
 
 
 @contextlib.contextmanager
-def subjects(weights: Audited, expected: Rules | None, root: int | None) -> Iterator[list[Subject]]:
+def subjects(weights: Audited, expected: Expected, root: int | None) -> Iterator[list[Subject]]:
     """Open what is audited for the duration of the block.
 
     Args:
@@ -83,6 +109,8 @@ def subjects(weights: Audited, expected: Rules | None, root: int | None) -> Iter
         expected: See `audit`.
         root: The seed from which those of the weights are derived, or `None` if it is unknown.
     """
+    if isinstance(expected, PLANS):
+        expected = opened_plan("expected", expected, root)
     if isinstance(weights, str | os.PathLike):
         path = os.fspath(weights)
         if path.endswith(_MODEL_FILES):
@@ -99,9 +127,26 @@ def subjects(weights: Audited, expected: Rules | None, root: int | None) -> Iter
     yield _of_model(check_model("weights", weights), expected, root)
 
 
-def _of_model(model: keras.Model, expected: Rules | None, root: int | None) -> list[Subject]:
+def _of_model(
+    model: keras.Model, expected: Rules | InitializationPlan | None, root: int | None
+) -> list[Subject]:
     weights = find_weights(model)
     declared = layer_initializers(weights)
+    if isinstance(expected, InitializationPlan):
+        of_plan = []
+        for weight in weights:
+            subject = Subject(
+                weight.path,
+                weight.shape,
+                weight.dtype,
+                _reader(weight.variable),
+                None,
+                fans=weight.fans,
+                declared=_ways(declared[weight.path][0], weight),
+                has_rule=True,
+            )
+            of_plan.append(subject)
+        return _by_plan(of_plan, expected)
     by_rule = initializers_by_rule(expected, weights)
     found = []
     for weight, initializer, row in planned(model, expected, root or 0):
@@ -167,9 +212,58 @@ class _NamedArray:
     layer: keras.Layer | None = None
 
 
+def _by_plan(found: Sequence[Subject], plan: InitializationPlan) -> list[Subject]:
+    """Return the subjects with the initializers and digests of a plan.
+
+    Raises:
+        ValueError: If one has another shape than in the plan, or is missing.
+    """
+    lines = {row.path: row for row in plan.weights}
+    result = []
+    problems = []
+    for subject in found:
+        # Other packages join names by dots.
+        line = lines.pop(subject.path, None) or lines.pop(subject.path.replace(".", "/"), None)
+        if line is None:
+            result.append(replace(subject, reason="not in the plan"))
+        elif line.shape != subject.shape:
+            problems.append(
+                f"{subject.path!r} has the shape {subject.shape}, and {line.shape} in the plan"
+            )
+        else:
+            result.append(_by_line(subject, line, plan))
+    problems += [f"there is no {path!r}" for path in lines]
+    if problems:
+        raise ValueError(
+            "`expected` must be a plan of these weights. "
+            f"Received: expected={plan!r}; {truncated(problems, '; ')}"
+        )
+    return result
+
+
+def _by_line(subject: Subject, line: WeightPlan, plan: InitializationPlan) -> Subject:
+    """Return a subject with the initializer of its line."""
+    source = plan._sources.get(line.path)
+    if source is None:
+        return replace(subject, reason=line.reason)
+    if subject.dtype not in DTYPES:
+        return replace(subject, reason=subject.dtype)
+    draw = functools.partial(plan.draw, line.path)
+    planned = Planned(line.dtype, source.digest, source.zeros is not None, draw)
+    return replace(subject, initializer=source.initializer, planned=planned)
+
+
 def _of_arrays(
-    arrays: Mapping[str, Any], expected: Rules | None, root: int | None
+    arrays: Mapping[str, Any],
+    expected: Rules | InitializationPlan | None,
+    root: int | None,
 ) -> list[Subject]:
+    if isinstance(expected, InitializationPlan):
+        of_plan = []
+        for name, stored in arrays.items():
+            read = _array_reader(stored)
+            of_plan.append(Subject(name, stored.shape, stored.dtype, read, None))
+        return _by_plan(of_plan, expected)
     if expected is None:
         raise ValueError(
             "`expected` is required with arrays, which do not say how they should be initialized: "

@@ -151,6 +151,8 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
         model = _load_compiled(arguments.model)
         rules = _read_rules(arguments.rules) if arguments.rules else None
         plan = models.initialize(model, rules, seed=arguments.seed, dry_run=arguments.dry_run)
+        if arguments.plan:
+            plan.save(arguments.plan)
         if arguments.out:
             with _files.replacing(arguments.out) as path:
                 model.save(path)
@@ -214,13 +216,17 @@ def _rules_of_recipe(name: str, model: Any) -> Any:
 
 
 def _read_rules(text: str) -> Any:
+    """Return rules, or the plan in a file that has one."""
     try:
         if text.lstrip().startswith("{"):
             return json.loads(text)
         # A file may have any Unicode encoding: a shell of Windows writes UTF-16.
-        return json.loads(Path(text).read_bytes())
+        found = json.loads(Path(text).read_bytes())
     except ValueError as error:
         raise ValueError(f"{text} is not JSON: {error}") from None
+    if models.is_plan(found):
+        return models.InitializationPlan.load(text)
+    return found
 
 
 def _write_page(

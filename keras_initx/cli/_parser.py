@@ -132,13 +132,16 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="a JSON object, or a file with one, from patterns for weight paths to string ids, "
         'configs or null: \'{"*/kernel": "initx.he_normal"}\'; the first match is used, null '
-        "leaves a weight unchanged",
+        "leaves a weight unchanged; or a file that --plan wrote",
     )
     parser.add_argument(
         "--seed", **_options.SEED, help="root of the seeds of all weights; default: random"
     )
     parser.add_argument(
         "--out", type=_options.local_path, metavar="FILE.keras", help="file to save the model to"
+    )
+    parser.add_argument(
+        "--plan", **_options.FILE, help="save the plan to a file, which --rules takes again"
     )
     parser.add_argument("--html", **_options.FILE, help="write the plan to a file as a page")
     parser.add_argument(
@@ -167,7 +170,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         "--rules",
         metavar="JSON",
         help="a JSON object, or a file with one, from patterns for weight paths to string ids or "
-        "configs; the first match is used",
+        "configs; the first match is used; or a plan that initialize --plan wrote",
     )
     parser.add_argument(
         "--seed",

@@ -29,6 +29,9 @@ from keras_initx.initializers._laws import SlicesLaw as SlicesLaw
 from keras_initx.initializers._laws import SparseLaw as SparseLaw
 from keras_initx.initializers._laws import TiledLaw as TiledLaw
 from keras_initx.initializers._orthogonal import *
+from keras_initx.initializers._parts import Index as Index
+from keras_initx.initializers._parts import check_index as check_index
+from keras_initx.initializers._parts import part_of as part_of
 from keras_initx.initializers._pretrained import *
 from keras_initx.initializers._pretrained import grown_axis as grown_axis
 from keras_initx.initializers._pretrained import with_mean as with_mean

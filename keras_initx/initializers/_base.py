@@ -465,6 +465,21 @@ class RandomInitializer(Initializer):
         return arguments
 
 
+# Functions `_draw` of which each value depends on its place, and on no other value.
+ELEMENTWISE: set[Callable[..., Tensor]] = set()
+Method = TypeVar("Method", bound=Callable[..., Tensor])
+
+
+def elementwise(draw: Method) -> Method:
+    """Note that each value of a `_draw` depends on its place, and on no other value.
+
+    It passes `shape` and its stream on to one draw and changes nothing of what it returns, so that
+    with a `PartStream` it makes a part.
+    """
+    ELEMENTWISE.add(draw)
+    return draw
+
+
 @dataclasses.dataclass(frozen=True)
 class _SeededCall:
     """A call of an initializer, whose own seed is zero, as a function of the seed."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_initx._checks import check_number
 from keras_initx._typing import DType, Seed, Shape, Tensor
-from keras_initx.initializers._base import RandomInitializer, register
+from keras_initx.initializers._base import RandomInitializer, elementwise, register
 from keras_initx.initializers._laws import Law, normal_law, truncated_law, uniform_law
 from keras_initx.sampling import (
     NORMAL_REACH,
@@ -71,6 +71,7 @@ class RandomUniform(RandomInitializer):
     def _largest(self, shape: Shape) -> float:
         return max(abs(float(self.minval)), abs(float(self.maxval)))
 
+    @elementwise
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         return uniform_between(stream, shape, *self._bounds(), dtype)
 
@@ -113,6 +114,7 @@ class RandomNormal(RandomInitializer):
     def _largest(self, shape: Shape) -> float:
         return abs(float(self.mean)) + NORMAL_REACH * float(self.stddev)
 
+    @elementwise
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         return stream.normal(Draw.VALUES, shape, dtype, then=affine(self.mean, self.stddev))
 
@@ -212,6 +214,7 @@ class TruncatedNormal(RandomInitializer):
     def _largest(self, shape: Shape) -> float:
         return max(map(abs, truncated_range(*self._parameters())))
 
+    @elementwise
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         return truncated_normal(stream, shape, *self._parameters(), dtype)
 

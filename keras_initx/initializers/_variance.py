@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from keras_initx._checks import check_choice, check_number
 from keras_initx._typing import AxesLike, DType, Seed, Shape, Tensor
-from keras_initx.initializers._base import register
+from keras_initx.initializers._base import elementwise, register
 from keras_initx.initializers._laws import Law, normal_law, truncated_law, uniform_law
 from keras_initx.initializers._scale import AxesInitializer
 from keras_initx.sampling import (
@@ -119,6 +119,7 @@ class VarianceScaling(AxesInitializer):
             return NORMAL_REACH * stddev
         return max(map(abs, truncated_range(-2, 2, 0, stddev)))
 
+    @elementwise
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         stddev = self._stddev(shape)
         if self.distribution == "uniform":
@@ -196,5 +197,6 @@ class Spectral(AxesInitializer):
     def _largest(self, shape: Shape) -> float:
         return NORMAL_REACH * self._stddev(shape)
 
+    @elementwise
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         return stream.normal(Draw.VALUES, shape, dtype, then=affine(0, self._stddev(shape)))

@@ -11,10 +11,15 @@ from keras_initx.models._dormant import *
 from keras_initx.models._initial_state import optimizers_of as optimizers_of
 from keras_initx.models._initialize import *
 from keras_initx.models._initialize import planned as planned
+from keras_initx.models._initialize import planned_before as planned_before
 from keras_initx.models._layer_initializers import layer_initializers as layer_initializers
 from keras_initx.models._load_pretrained import *
 from keras_initx.models._lora import *
 from keras_initx.models._lsuv import *
+from keras_initx.models._plan import *
+from keras_initx.models._plan import PLANS as PLANS
+from keras_initx.models._plan import opened_plan as opened_plan
+from keras_initx.models._plan_file import is_plan as is_plan
 from keras_initx.models._rules import Rules as Rules
 from keras_initx.models._rules import description as description
 from keras_initx.models._rules import initializers_by_rule as initializers_by_rule
@@ -22,4 +27,5 @@ from keras_initx.models._rules import matches_path as matches_path
 from keras_initx.models._rules import with_seed_and_axes as with_seed_and_axes
 from keras_initx.models._shrink_and_perturb import *
 from keras_initx.models._weights import *
+from keras_initx.models._weights import array_digest as array_digest
 from keras_initx.structure import ModelWeight as ModelWeight

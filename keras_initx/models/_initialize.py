@@ -1,16 +1,15 @@
 """Initialize the weights of a whole model by rules."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import keras
-import numpy as np
 
-from keras_initx._casts import can_be_cast, cast
-from keras_initx._checks import DTYPES, check_flag
+from keras_initx._checks import DTYPES, check_flag, truncated
 from keras_initx._seeds import derived_seed, has_seed, root_seed
 from keras_initx._typing import Shape, Tensor
 from keras_initx.backends import Computation, backend
@@ -25,17 +24,17 @@ from keras_initx.initializers import (
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
 from keras_initx.models._initial_state import initial_state
 from keras_initx.models._layer_initializers import layer_initializers
-from keras_initx.models._rules import Rules, description, initializers_by_rule, with_seed_and_axes
-from keras_initx.rendering import (
-    Column,
-    Points,
-    WeightTable,
-    filled,
-    plot_in_order,
-    progress,
-    short_number,
-    styles_of,
+from keras_initx.models._plan import (
+    PLANS,
+    InitializationPlan,
+    Source,
+    WeightPlan,
+    checked_tensor,
+    opened_plan,
+    unsuitable,
 )
+from keras_initx.models._rules import Rules, description, initializers_by_rule, with_seed_and_axes
+from keras_initx.rendering import progress
 from keras_initx.structure import (
     LayerInitializer,
     ModelWeight,
@@ -44,138 +43,12 @@ from keras_initx.structure import (
     is_quantized,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["InitializationPlan", "WeightPlan", "initialize"]
-
-
-@dataclass(frozen=True)
-class WeightPlan:
-    """The initialization of one weight.
-
-    Attributes:
-        path: Its path in the model, see `ModelWeight`.
-        shape: Its shape.
-        dtype: The name of its dtype.
-        nbytes: Its size in bytes.
-        initializer: The initializer as text, or `None` if the weight is left unchanged.
-        reason: Why it is left unchanged, otherwise empty.
-        fan_in: The number of inputs of a unit if this is a kernel, otherwise `None`.
-        fan_out: The number of units connected to an input if this is a kernel, otherwise `None`.
-        expected_std: The standard deviation expected from the initializer, or `None` if it is
-            unknown.
-        seed: The seed of the initializer, or `None` if it is deterministic, or an object or
-            function of a user that cannot be given a seed.
-        std: The standard deviation of the drawn values, or `None` if none were drawn.
-        seconds: The time it took to draw and measure them, or `None` if none were drawn.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: str
-    nbytes: int
-    initializer: str | None
-    reason: str = ""
-    fan_in: int | None = None
-    fan_out: int | None = None
-    expected_std: float | None = None
-    seed: int | None = None
-    std: float | None = None
-    seconds: float | None = None
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class InitializationPlan(WeightTable[WeightPlan]):
-    """The initialization of each weight of a model, in the form of all results.
-
-    `plot` shows the standard deviations of the weights, or those expected for a dry run, in the
-    colors of their initializers.
-
-    Attributes:
-        weights: A `WeightPlan` for each weight, in the order of the layers.
-        seed: The seed from which all others are derived.
-        dry_run: Whether the model was left unchanged.
-    """
-
-    weights: list[WeightPlan]
-    seed: int
-    dry_run: bool
-
-    @property
-    def left(self) -> list[WeightPlan]:
-        """The weights that are left unchanged."""
-        return [weight for weight in self.weights if weight.initializer is None]
-
-    def _columns(self) -> list[Column[WeightPlan]]:
-        columns: list[Column[WeightPlan]] = [
-            Column("weight", lambda row: row.path, is_text=True),
-            Column("shape", lambda row: row.shape),
-            Column(
-                "initializer",
-                lambda row: row.initializer or f"({row.reason})",
-                is_text=True,
-                max_width=30,
-            ),
-            Column("fan in", lambda row: _optional(row.fan_in)),
-            Column("fan out", lambda row: _optional(row.fan_out)),
-            Column("std expected", lambda row: _optional(row.expected_std)),
-            Column("std", lambda row: _optional(row.std)),
-            Column("seed", lambda row: _optional(row.seed), wide_only=True),
-            Column("seconds", lambda row: _optional(row.seconds), wide_only=True),
-            Column("size", lambda row: _size(row.nbytes), wide_only=True),
-        ]
-        return filled(columns, self.weights)
-
-    def _summary(self) -> str:
-        total = len(self.weights)
-        left = len(self.left)
-        if self.dry_run:
-            text = f"{total - left} of {total} weights to be drawn"
-        else:
-            seconds = sum(weight.seconds or 0 for weight in self.weights)
-            text = f"{total - left} of {total} weights drawn in {short_number(seconds)} s"
-        if left:
-            text += f", {left} left unchanged"
-        size = sum(weight.nbytes for weight in self.weights)
-        return f"{text}; {_size(size)}; seed {self.seed}."
-
-    def _figure(self) -> "Figure":
-        deviations: dict[str, dict[int, float]] = {}  # by place, of each class of initializers
-        for place, weight in enumerate(self.weights):
-            deviation = weight.expected_std if weight.std is None else weight.std
-            if weight.initializer is not None and deviation is not None:
-                name, _, _ = weight.initializer.partition("(")
-                deviations.setdefault(name, {})[place] = deviation
-        groups = {}
-        for name, (color, marker) in styles_of(deviations).items():
-            groups[name] = Points(deviations[name], color, marker)
-        label = "standard deviation"
-        if self.dry_run:
-            label = "expected standard deviation"
-        paths = [weight.path for weight in self.weights]
-        return plot_in_order(paths, {label: groups}, of="weight")
-
-
-def _optional(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return short_number(value)
-    return str(value)
-
-
-def _size(count: int) -> str:
-    """Format a number of bytes with a readable unit."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count} B"
+__all__ = ["initialize"]
 
 
 def initialize(
     model: keras.Model,
-    rules: Rules | None = None,
+    rules: Rules | InitializationPlan | str | os.PathLike[str] | None = None,
     *,
     seed: int | None = None,
     reset: bool = True,
@@ -211,9 +84,11 @@ def initialize(
             `"*/attention/*/kernel"`, where `*` matches anything; a layer type, for the weights of
             such layers with two or more dimensions; or a function that takes a
             `keras_initx.models.ModelWeight` and returns whether it matches. `None` instead of an
-            initializer leaves the matching weights unchanged.
+            initializer leaves the matching weights unchanged. Or a plan that `initialize`
+            returned, or the path of one that `InitializationPlan.save` wrote: then each weight gets
+            the initializer and the seed of its line.
         seed: An integer in `[0, 2**32)`. By default it is drawn from Python's `random`, which
-            `keras.utils.set_random_seed` controls, and reported in the plan.
+            `keras.utils.set_random_seed` controls, and reported in the plan. A plan has its own.
         reset: Whether to reset the optimizer, the metrics, and the random generators and recurrent
             states of layers too. The learning rate is kept. Batch normalization statistics are
             weights and always initialized.
@@ -229,8 +104,9 @@ def initialize(
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, two of its weights have the same path, a rule matches
             no weight or one of a quantized layer, or an initializer cannot fill the shape of a
-            weight or gives values that its dtype cannot hold; or if `reset` is true and the initial
-            state of the optimizer cannot be found, because its config lacks arguments.
+            weight or gives values that its dtype cannot hold; if the paths, shapes or dtypes of a
+            plan are not those of the model, or `seed` is given with it; or if `reset` is true and
+            the initial state of the optimizer cannot be found, because its config lacks arguments.
 
     Example:
         >>> model = keras.Sequential([
@@ -246,11 +122,35 @@ def initialize(
     check_flag("reset", reset)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
-    root = root_seed(seed)
-    steps = planned(model, rules, root)
+    if isinstance(rules, PLANS):
+        plan = opened_plan("rules", rules, seed)
+        root = plan.seed
+        steps = planned_before(model, plan)
+        sources = plan._sources
+        is_drawn = False
+    else:
+        root = root_seed(seed)
+        steps = planned(model, rules, root)
+        sources = _sources(steps)
+        is_drawn = seed is None
     if dry_run:
-        return InitializationPlan([step.row for step in steps], root, dry_run)
-    return carried_out(model, steps, root, drawn=seed is None, reset=reset, atomic=atomic)
+        return InitializationPlan([step.row for step in steps], root, dry_run, sources)
+    done = carried_out(model, steps, root, drawn=is_drawn, reset=reset, atomic=atomic)
+    return replace(done, _sources=sources)
+
+
+def _sources(steps: "Sequence[Step]") -> dict[str, Source]:
+    """Return where the values of each weight come from, by path."""
+    found = {}
+    for weight, initializer, row in steps:
+        if initializer is None:
+            continue
+        zeros = None
+        constraint = weight.variable.constraint
+        if isinstance(constraint, KeepSparse) and constraint.initializer is not initializer:
+            zeros = constraint.initializer
+        found[row.path] = Source(initializer, zeros)
+    return found
 
 
 class Step(NamedTuple):
@@ -293,6 +193,58 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
     return steps
 
 
+def planned_before(model: keras.Model, plan: InitializationPlan) -> list[Step]:
+    """Return a step for each weight: its initializer by a plan, with the seed of the plan.
+
+    Raises:
+        ValueError: If the weights of `plan` are not those of `model`.
+    """
+    weights = find_weights(model)
+    lines = {row.path: row for row in plan.weights}
+    problems = [f"the model has no {path!r}" for path in lines.keys() - {w.path for w in weights}]
+    steps = []
+    for weight in weights:
+        line = lines.get(weight.path)
+        if line is None:
+            problems.append(f"the plan has no {weight.path!r}")
+            continue
+        source = plan._sources.get(weight.path)
+        problem = _difference(weight, line, source)
+        if problem:
+            problems.append(f"{weight.path!r} {problem}")
+            continue
+        initializer = None
+        if source is not None:
+            initializer = source.initializer
+            _check_suitable(initializer, weight)
+        steps.append(Step(weight, initializer, _row(weight, initializer, line.reason, line.seed)))
+    if problems:
+        raise ValueError(
+            "`rules` must be a plan of the weights of `model`. "
+            f"Received: rules={plan!r}; {truncated(sorted(problems), '; ')}"
+        )
+    return steps
+
+
+def _difference(weight: ModelWeight, line: WeightPlan, source: Source | None) -> str:
+    """Return how a weight differs from the one that a plan was made for; nothing if it does not."""
+    if weight.shape != line.shape:
+        return f"has the shape {weight.shape}, and {line.shape} in the plan"
+    if weight.dtype != line.dtype:
+        return f"has the dtype {weight.dtype}, and {line.dtype} in the plan"
+    if source is None:
+        return ""
+    keeps = None
+    if isinstance(weight.variable.constraint, KeepSparse):
+        keeps = weight.variable.constraint.initializer
+    zeros = source.zeros
+    if zeros is None and keeps is not None and keeps == source.initializer:
+        return ""  # all of its zeros are there anyway
+    if keeps != zeros:
+        return f"keeps the zeros of {keeps}, and those of {zeros} in the plan"
+    return ""
+
+
 def _bound(
     given: keras.initializers.Initializer, weight: ModelWeight, root: int
 ) -> tuple[keras.initializers.Initializer, int | None]:
@@ -302,14 +254,21 @@ def _bound(
     seed = None
     if initializer is not given and has_seed(initializer.get_config()):
         seed = derived  # A user's object has its own.
+    _check_suitable(initializer, weight)
+    return initializer, seed
+
+
+def _check_suitable(initializer: LayerInitializer, weight: ModelWeight) -> None:
+    """Raise `ValueError`, before anything is drawn, if an initializer cannot fill a weight."""
+    if not isinstance(initializer, keras.initializers.Initializer):
+        return
     try:
         check_shape_for(initializer, weight.shape)
         check_dtype_for(initializer, weight.shape, weight.dtype)
     except ValueError as error:
-        raise _unsuitable(repr(initializer), weight.path, f": {error}") from None
+        raise unsuitable(repr(initializer), weight.path, f": {error}") from None
     if isinstance(initializer, Initializer) and weight.dtype not in DTYPES:
-        raise _unsuitable(repr(initializer), weight.path, f" of dtype {weight.dtype}")
-    return initializer, seed
+        raise unsuitable(repr(initializer), weight.path, f" of dtype {weight.dtype}")
 
 
 def _row(
@@ -331,12 +290,6 @@ def _row(
         reason="",
         expected_std=expected_std,
         seed=seed,
-    )
-
-
-def _unsuitable(initializer: str | None, path: str, problem: str) -> ValueError:
-    return ValueError(
-        f"`rules` must suit the weights. Received: {initializer} for {path!r}{problem}"
     )
 
 
@@ -429,7 +382,7 @@ def draw(
         wide = keras.ops.convert_to_tensor(initializer(row.shape, dtype="float32"))
         if math.isfinite(backend.std(wide)):
             problem = f", which gives numbers beyond the range of {row.dtype}"
-            raise _unsuitable(row.initializer, row.path, problem)
+            raise unsuitable(row.initializer, row.path, problem)
     return value, replace(row, std=std, seconds=seconds)
 
 
@@ -458,27 +411,7 @@ class _Values:
         value = self._initializer(self._row.shape, dtype=self._row.dtype)
         if self.keeps_sparse:
             value = self._constraint(value)
-        tensor = _checked_tensor(value, self._row)
+        tensor = checked_tensor(value, self._row)
         if self.std is None and backend.is_concrete(tensor):
             self.std = backend.std(tensor)
         return tensor
-
-
-def _checked_tensor(value: Any, row: WeightPlan) -> Tensor:
-    """Return what an initializer gives for a weight as a tensor, if the weight can have it."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise _unsuitable(row.initializer, row.path, ", which gives a masked array")
-    if isinstance(value, np.ndarray) and can_be_cast(value.dtype.name, row.dtype):
-        try:
-            value = cast(value, row.dtype)
-        except OverflowError as error:
-            raise _unsuitable(row.initializer, row.path, f", which gives {error}") from None
-    tensor = keras.ops.convert_to_tensor(value)
-    shape = tuple(tensor.shape)
-    if shape != row.shape:
-        problem = f" of shape {row.shape}, which gives {shape}"
-        raise _unsuitable(row.initializer, row.path, problem)
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
-    if "complex" in dtype and "complex" not in row.dtype:
-        raise _unsuitable(row.initializer, row.path, ", which gives complex numbers")
-    return tensor

@@ -12,7 +12,8 @@ from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers import RandomNormal
 from keras_initx.models._assign import undone_after_error
-from keras_initx.models._initialize import InitializationPlan, WeightPlan, draw
+from keras_initx.models._initialize import draw
+from keras_initx.models._plan import InitializationPlan, WeightPlan
 from keras_initx.models._rules import description
 from keras_initx.rendering import progress
 from keras_initx.sampling import computing_dtype

@@ -8,7 +8,8 @@ from keras_initx._casts import overflows
 from keras_initx._checks import check_flag, check_not_negative
 from keras_initx._seeds import root_seed
 from keras_initx._typing import Tensor
-from keras_initx.models._initialize import InitializationPlan, Step, carried_out, planned
+from keras_initx.models._initialize import Step, carried_out, planned
+from keras_initx.models._plan import InitializationPlan
 from keras_initx.models._rules import Rules
 from keras_initx.sampling import computing_dtype
 from keras_initx.structure import ModelWeight, check_model

@@ -2,13 +2,16 @@
 
 import functools
 import hashlib
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
 
-from keras_initx._checks import check_root
+from keras_initx._checks import check_root, check_type
 from keras_initx._seeds import derived_seed
+from keras_initx._typing import Array
 from keras_initx.backends import backend
 from keras_initx.structure import check_model, find_weights
 
@@ -46,20 +49,21 @@ def seeds(root: int) -> Callable[[str], int]:
     return functools.partial(derived_seed, check_root("root", root))
 
 
-def weights_digest(model: keras.Model) -> str:
+def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
     """Return a digest of all weights of `model`. Models with equal weights have equal digests.
 
     The digest covers the paths, dtypes, shapes and bits of all weights, sorted by path. It does not
     depend on the backend, the machine, the number of devices, or on other objects in the process.
 
     Args:
-        model: A built model.
+        model: A built model; or a dict from paths to arrays, such as weights in another framework
+            under the names that they have in Keras.
 
     Returns:
         32 hexadecimal digits.
 
     Raises:
-        TypeError: If `model` is not a Keras model.
+        TypeError: If `model` is neither.
         ValueError: If it is not built, or two weights have the same path.
 
     Example:
@@ -69,12 +73,37 @@ def weights_digest(model: keras.Model) -> str:
         >>> plan = initialize(model, seed=0)
         >>> weights_digest(model)
         '47ba36bc2d1d7b6714b98d459a3b46ad'
+        >>> weights_digest({path: plan.draw(path) for path in ("dense/kernel", "dense/bias")})
+        '47ba36bc2d1d7b6714b98d459a3b46ad'
     """
-    check_model("model", model)
-    weights = sorted(find_weights(model), key=lambda weight: weight.path)
+    values: dict[str, Any] = {}
+    if isinstance(model, Mapping):
+        values.update(model)
+    else:
+        check_type("model", model, keras.Model, "a Keras model, or a dict from paths to arrays")
+        for weight in find_weights(check_model("model", model)):
+            values[weight.path] = weight.variable.value
     whole = hashlib.blake2b(digest_size=16)
-    for weight in weights:
-        values = backend.host_view(weight.variable.value)
-        whole.update(f"{weight.path} {weight.dtype} {weight.shape}\n".encode())
-        whole.update(np.ascontiguousarray(values).tobytes())
+    for path in sorted(values):
+        array = as_array(values[path])
+        whole.update(f"{path} {array.dtype.name} {array.shape}\n".encode())
+        whole.update(np.ascontiguousarray(array).tobytes())
+    return whole.hexdigest()
+
+
+def as_array(value: Any) -> Array:
+    """Return a tensor of the backend, or anything that NumPy takes, as an array."""
+    if keras.ops.is_tensor(value):
+        return backend.host_view(value)
+    return np.asarray(value)
+
+
+def array_digest(array: Array) -> str:
+    """Return the digest of one weight, see `InitializationPlan.save`."""
+    shape = "x".join(map(str, array.shape))
+    whole = hashlib.blake2b(f"{array.dtype.name} {shape}\n".encode(), digest_size=16)
+    if sys.byteorder == "big":
+        array = array.byteswap()
+    # As integers: NumPy gives no access to the memory of 16-bit floats of other packages.
+    whole.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
     return whole.hexdigest()

@@ -204,14 +204,7 @@ class Stream:
         """Convert the words of `shape`, from element `start` on. With `then` draws are finished."""
         check_size(start + math.prod(shape), shape)
         convert, table = kind
-        out = dtype
-        # Nothing is applied to words.
-        numbers_dtype = "float32" if convert is _conversion.as_words else dtype
-        if then is None:
-            numbers = Affine().numbers(numbers_dtype)
-        else:
-            out = self.finished_dtype(dtype)
-            numbers = self._limited(then.numbers(numbers_dtype))
+        numbers, out = self._finishing(convert, dtype, then)
         if self.xp is HOST:
             array = HOST.empty((math.prod(shape),), out)
             fill(array, kind, dtype, numbers, self.key, draw, start)
@@ -226,6 +219,16 @@ class Stream:
         if then is None:
             return values
         return self.xp.cast(finish(self.xp, values, numbers.tolist()), out)
+
+    def _finishing(
+        self, convert: Convert, dtype: DType, then: Affine | None
+    ) -> tuple[Array, DType]:
+        """Return the numbers that `finish` takes, and the dtype of what is finished."""
+        # Nothing is applied to words.
+        numbers_dtype = "float32" if convert is _conversion.as_words else dtype
+        if then is None:
+            return Affine().numbers(numbers_dtype), dtype
+        return self._limited(then.numbers(numbers_dtype)), self.finished_dtype(dtype)
 
     def _limited(self, numbers: Array) -> Array:
         """Return the numbers of an `Affine`, with its bounds within those of the stream."""
@@ -272,6 +275,60 @@ class Stream:
             word = np.array([value & 0xFFFFFFFF], "uint32").astype(self.xp.word)
             return self.xp.convert_to_tensor(word)
         return self.xp.reshape(self.xp.cast(value, self.xp.word), (1,))
+
+
+class PartStream(Stream):
+    """A stream that makes a part of each draw, on the host.
+
+    Args:
+        key: Two Python integers, see `Stream`.
+        dtype: See `Stream`.
+        bounds: See `Stream`.
+        places: Vector of the indices of the elements to make, in the order to return them.
+
+    Example:
+        >>> import numpy as np
+        >>> whole = Stream((7, 0)).normal(Draw.VALUES, (10,))
+        >>> part = PartStream((7, 0), None, None, np.array([3, 8])).normal(Draw.VALUES, (10,))
+        >>> bool((part == whole[[3, 8]]).all())
+        True
+    """
+
+    def __init__(
+        self, key: tuple[int, int], dtype: DType | None, bounds: Bounds | None, places: Array
+    ) -> None:
+        super().__init__(key, dtype, bounds, HOST)
+        self._places = places
+
+    def _map(
+        self,
+        draw: int,
+        shape: Shape,
+        dtype: DType,
+        kind: Kind,
+        start: int = 0,
+        then: Affine | None = None,
+    ) -> Tensor:
+        check_size(start + math.prod(shape), shape)
+        convert, table = kind
+        numbers, out = self._finishing(convert, dtype, then)
+        result = HOST.empty((self._places.size,), out)
+        for first in range(0, result.size, _PART_BLOCK):
+            places = self._places[first : first + _PART_BLOCK]
+            block = result[first : first + _PART_BLOCK]
+            if np.all(np.diff(places) == 1):
+                fill(block, kind, dtype, numbers, self.key, draw, start + int(places[0]))
+                continue
+            words = self.words_at(draw, (places + start).astype(HOST.word))
+            values = convert(HOST, words, table, dtype)
+            if convert is not _conversion.as_words:
+                values = finish(HOST, values, numbers)
+            block[:] = values
+        return result
+
+
+# Elements of a part at a time: few enough for the cache.
+_PART_BLOCK = 1 << 16
 
 
 def unpacked(arguments: Tensor, count: int) -> list[Tensor]:

@@ -1,0 +1,447 @@
+"""The plan of an initialization: what each weight gets, as a table, as a file, and as values."""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_initx._casts import can_be_cast, cast
+from keras_initx._checks import close_matches
+from keras_initx._files import check_local, write
+from keras_initx._seeds import initializers_within
+from keras_initx._typing import Array, Tensor
+from keras_initx.backends import backend
+from keras_initx.initializers import (
+    Index,
+    Initializer,
+    KeepSparse,
+    Sparse,
+    check_index,
+    is_exact,
+    part_of,
+)
+from keras_initx.models._plan_file import initializers_of, plan_text, read_lines, refused, written
+from keras_initx.models._rules import description
+from keras_initx.models._weights import array_digest
+from keras_initx.rendering import (
+    Column,
+    Points,
+    WeightTable,
+    filled,
+    plot_in_order,
+    short_number,
+    styles_of,
+)
+from keras_initx.structure import LayerInitializer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["InitializationPlan", "WeightPlan"]
+
+
+@dataclass(frozen=True)
+class WeightPlan:
+    """The initialization of one weight.
+
+    Attributes:
+        path: Its path in the model, see `ModelWeight`.
+        shape: Its shape.
+        dtype: The name of its dtype.
+        nbytes: Its size in bytes.
+        initializer: The initializer as text, or `None` if the weight is left unchanged.
+        reason: Why it is left unchanged, otherwise empty.
+        fan_in: The number of inputs of a unit if this is a kernel, otherwise `None`.
+        fan_out: The number of units connected to an input if this is a kernel, otherwise `None`.
+        expected_std: The standard deviation expected from the initializer, or `None` if it is
+            unknown.
+        seed: The seed of the initializer, or `None` if it is deterministic, or an object or
+            function of a user that cannot be given a seed.
+        std: The standard deviation of the drawn values, or `None` if none were drawn.
+        seconds: The time it took to draw and measure them, or `None` if none were drawn.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+    initializer: str | None
+    reason: str = ""
+    fan_in: int | None = None
+    fan_out: int | None = None
+    expected_std: float | None = None
+    seed: int | None = None
+    std: float | None = None
+    seconds: float | None = None
+
+
+class Source(NamedTuple):
+    """Where the values of a weight come from.
+
+    Attributes:
+        initializer: Its initializer, with a seed and axes.
+        zeros: The initializer of its constraint `KeepSparse`, if the values are cut by it.
+        digest: The digest of the values, or `None` if it is not known.
+    """
+
+    initializer: LayerInitializer
+    zeros: Sparse | None = None
+    digest: str | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class InitializationPlan(WeightTable[WeightPlan]):
+    """The initialization of each weight of a model, in the form of all results.
+
+    `plot` shows the standard deviations of the weights, or those expected for a dry run, in the
+    colors of their initializers. `save` writes a file that `initialize` executes and `audit`
+    compares weights with.
+
+    Attributes:
+        weights: A `WeightPlan` for each weight, in the order of the layers.
+        seed: The seed from which all others are derived.
+        dry_run: Whether the model was left unchanged.
+    """
+
+    weights: list[WeightPlan]
+    seed: int
+    dry_run: bool
+    _sources: Mapping[str, Source] = field(default_factory=dict)
+
+    @property
+    def left(self) -> list[WeightPlan]:
+        """The weights that are left unchanged."""
+        return [weight for weight in self.weights if weight.initializer is None]
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan to a JSON file with a line for each weight.
+
+        A line has the path, shape and dtype of a weight, its initializer as class and config, with
+        its seed, and the digest of its values, which are drawn for it once more. The digest is
+        `null` where processors differ in the last bits, for initializers of a user, and for all
+        weights after a dry run. The digest is that of BLAKE2b with 16 bytes: of the name of the
+        dtype and the shape, as in `float32 64x32`, of a line feed, and of the values in row-major
+        order, little-endian.
+
+        A weight is written without an initializer, and with the reason, if it is left unchanged, or
+        if its initializer cannot be written: a function; or an object of a user whose config lacks
+        arguments, or whose class is not registered with Keras. Who executes the file leaves it
+        unchanged too.
+
+        Args:
+            path: Path of the file. An older one is replaced when this one is complete.
+
+        Raises:
+            OSError: If the file cannot be written.
+            ValueError: If `path` is a URL, or the plan is none of `initialize`: what
+                `shrink_and_perturb` and `initialize_lora` do depends on the former weights.
+
+        Example:
+            >>> import keras_initx
+            >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
+            >>> plan = keras_initx.initialize(model, seed=0)
+            >>> plan.save("init.json")
+            >>> again = keras_initx.initialize(model, "init.json")
+            >>> keras_initx.audit(model, "init.json").summary
+            '2 of 2 weights are as the plan says.'
+        """
+        check_local("path", Path(path))
+        self._check_has_sources("save")
+        lines = []
+        for weight in self.weights:
+            lines.append(self._line(weight))
+        write(path, plan_text(self.seed, lines))
+
+    def _line(self, weight: WeightPlan) -> dict[str, Any]:
+        """Return a weight as a line of the file."""
+        line: dict[str, Any] = {
+            "path": weight.path,
+            "shape": list(weight.shape),
+            "dtype": weight.dtype,
+        }
+        source = self._sources.get(weight.path)
+        if source is None:
+            return {**line, "initializer": None, "reason": weight.reason}
+        data, problem = written(source.initializer)
+        if data is None:
+            return {**line, "initializer": None, "reason": problem}
+        line["initializer"] = data
+        if source.zeros is not None:
+            line["zeros"], _ = written(source.zeros)
+        line["digest"] = source.digest
+        if source.digest is None and not self.dry_run and is_exact(source.initializer):
+            line["digest"] = array_digest(self.draw(weight.path))
+        return line
+
+    @classmethod
+    def load(cls, path: str | Path) -> "InitializationPlan":
+        """Return the plan that `save` wrote.
+
+        Its weights have no fans, which are those of a model, and no statistics.
+
+        Args:
+            path: Path of the file.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If there is none, or it is incomplete, of another version, or has an
+                initializer that is not known here. The message names the weight.
+
+        Example:
+            >>> import keras_initx
+            >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
+            >>> keras_initx.initialize(model, seed=0, dry_run=True).save("init.json")
+            >>> InitializationPlan.load("init.json")
+            <InitializationPlan: 2 of 2 weights to be drawn; 40 B; seed 0>
+        """
+        return read_plan("path", path)
+
+    def draw(self, path: str, index: Index | None = None) -> Array:
+        """Return the values of a weight, those that `initialize` assigns, or a part of them.
+
+        A part is made alone, in memory and time of its size, where each value follows from its
+        place: for constants, for `RandomUniform`, `RandomNormal`, `TruncatedNormal`,
+        `VarianceScaling` and what derives from it, for `Spectral`, and for `Scaled` with one of
+        these. For all others the whole is drawn and cut.
+
+        Args:
+            path: The path of the weight.
+            index: Integers, slices and `...`, one or a tuple of them, as NumPy takes them.
+
+        Returns:
+            A new array. It is on the host, wherever Keras has its weights.
+
+        Raises:
+            IndexError: If `index` is out of range.
+            TypeError: If `index` has something else.
+            ValueError: If the plan has no such weight, or leaves it unchanged, or is none of
+                `initialize`.
+
+        Example:
+            >>> import keras_initx
+            >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
+            >>> plan = keras_initx.initialize(model, seed=0, dry_run=True)
+            >>> whole = plan.draw("logits/kernel")
+            >>> part = plan.draw("logits/kernel", np.s_[2:, 0])
+            >>> bool((part == whole[2:, 0]).all())
+            True
+        """
+        self._check_has_sources("draw")
+        weight = self._weight(path)
+        source = self._sources.get(path)
+        if source is None:
+            raise ValueError(
+                "`path` must be that of a weight that is drawn. "
+                f"Received: {path=!r}, which is left unchanged: {weight.reason}"
+            )
+        if index is not None:
+            check_index(weight.shape, index)
+            if source.zeros is None:
+                part = part_of(source.initializer, weight.shape, weight.dtype, index)
+                if part is not None:
+                    return part
+        value = source.initializer(weight.shape, dtype=weight.dtype)
+        if source.zeros is not None:
+            value = KeepSparse(source.zeros)(value)
+        whole = backend.host_view(checked_tensor(value, weight))
+        if index is None:
+            return np.array(whole)
+        return np.array(whole[index])
+
+    def _weight(self, path: str) -> WeightPlan:
+        """Return the row of a weight."""
+        paths = []
+        for weight in self.weights:
+            if weight.path == path:
+                return weight
+            paths.append(weight.path)
+        raise ValueError(
+            f"`path` must be that of a weight. Received: {path=!r}{close_matches(path, paths)}"
+        )
+
+    def _check_has_sources(self, name: str) -> None:
+        """Raise `ValueError` if the initializers of the plan are not known."""
+        if not self._sources and len(self.left) < len(self.weights):
+            raise ValueError(
+                f"`{name}` needs a plan of `initialize`, whose weights follow from initializers "
+                f"alone. Received: {self!r}"
+            )
+
+    def _content(self) -> dict[str, Any]:
+        rows = [asdict(weight) for weight in self.weights]
+        return {"weights": rows, "seed": self.seed, "dry_run": self.dry_run}
+
+    def _columns(self) -> list[Column[WeightPlan]]:
+        columns: list[Column[WeightPlan]] = [
+            Column("weight", lambda row: row.path, is_text=True),
+            Column("shape", lambda row: row.shape),
+            Column(
+                "initializer",
+                lambda row: row.initializer or f"({row.reason})",
+                is_text=True,
+                max_width=30,
+            ),
+            Column("fan in", lambda row: _optional(row.fan_in)),
+            Column("fan out", lambda row: _optional(row.fan_out)),
+            Column("std expected", lambda row: _optional(row.expected_std)),
+            Column("std", lambda row: _optional(row.std)),
+            Column("seed", lambda row: _optional(row.seed), wide_only=True),
+            Column("seconds", lambda row: _optional(row.seconds), wide_only=True),
+            Column("size", lambda row: _size(row.nbytes), wide_only=True),
+        ]
+        return filled(columns, self.weights)
+
+    def _summary(self) -> str:
+        total = len(self.weights)
+        left = len(self.left)
+        if self.dry_run:
+            text = f"{total - left} of {total} weights to be drawn"
+        else:
+            seconds = sum(weight.seconds or 0 for weight in self.weights)
+            text = f"{total - left} of {total} weights drawn in {short_number(seconds)} s"
+        if left:
+            text += f", {left} left unchanged"
+        size = sum(weight.nbytes for weight in self.weights)
+        return f"{text}; {_size(size)}; seed {self.seed}."
+
+    def _figure(self) -> "Figure":
+        deviations: dict[str, dict[int, float]] = {}  # by place, of each class of initializers
+        for place, weight in enumerate(self.weights):
+            deviation = weight.expected_std if weight.std is None else weight.std
+            if weight.initializer is not None and deviation is not None:
+                name, _, _ = weight.initializer.partition("(")
+                deviations.setdefault(name, {})[place] = deviation
+        groups = {}
+        for name, (color, marker) in styles_of(deviations).items():
+            groups[name] = Points(deviations[name], color, marker)
+        label = "standard deviation"
+        if self.dry_run:
+            label = "expected standard deviation"
+        paths = [weight.path for weight in self.weights]
+        return plot_in_order(paths, {label: groups}, of="weight")
+
+
+def _optional(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return short_number(value)
+    return str(value)
+
+
+def _size(count: int) -> str:
+    """Format a number of bytes with a readable unit."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} B"
+
+
+def checked_tensor(value: Any, row: WeightPlan) -> Tensor:
+    """Return what an initializer gives for a weight as a tensor, if the weight can have it."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise unsuitable(row.initializer, row.path, ", which gives a masked array")
+    if isinstance(value, np.ndarray) and can_be_cast(value.dtype.name, row.dtype):
+        try:
+            value = cast(value, row.dtype)
+        except OverflowError as error:
+            raise unsuitable(row.initializer, row.path, f", which gives {error}") from None
+    tensor = keras.ops.convert_to_tensor(value)
+    shape = tuple(tensor.shape)
+    if shape != row.shape:
+        problem = f" of shape {row.shape}, which gives {shape}"
+        raise unsuitable(row.initializer, row.path, problem)
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if "complex" in dtype and "complex" not in row.dtype:
+        raise unsuitable(row.initializer, row.path, ", which gives complex numbers")
+    return tensor
+
+
+def unsuitable(initializer: str | None, path: str, problem: str) -> ValueError:
+    return ValueError(
+        f"`rules` must suit the weights. Received: {initializer} for {path!r}{problem}"
+    )
+
+
+# What stands for a plan where rules are taken: itself, or the path of a file.
+PLANS = (InitializationPlan, str, os.PathLike)
+
+
+def opened_plan(name: str, given: Any, seed: int | None) -> InitializationPlan:
+    """Return a plan that is given as itself or as the path of a file.
+
+    Args:
+        name: Name of the argument in error messages.
+        given: One of `PLANS`.
+        seed: The argument of this name, which must be `None`.
+    """
+    if seed is not None:
+        raise ValueError(
+            f"`seed` must be `None` with a plan, which has its own seeds. Received: {seed=!r}"
+        )
+    if isinstance(given, InitializationPlan):
+        plan = given
+    else:
+        plan = read_plan(name, os.fspath(given))
+    plan._check_has_sources(name)
+    return plan
+
+
+def read_plan(name: str, path: str | Path) -> InitializationPlan:
+    """Return the plan in a file.
+
+    Args:
+        name: Name of the argument in error messages.
+        path: See `InitializationPlan.load`.
+    """
+    path = str(path)
+    seed, lines = read_lines(name, path)
+    rows = []
+    sources = {}
+    for place, line in enumerate(lines, 1):
+        initializer, zeros = initializers_of(name, path, place, line)
+        row = _row_of(line, initializer)
+        rows.append(row)
+        if initializer is None:
+            continue
+        if zeros is not None and not isinstance(zeros, Sparse):
+            raise refused(name, path, f"has zeros of {zeros!r} for {row.path!r}")
+        sources[row.path] = Source(initializer, zeros, line.get("digest"))
+    return InitializationPlan(rows, seed, True, sources)
+
+
+def _row_of(
+    line: Mapping[str, Any], initializer: keras.initializers.Initializer | None
+) -> WeightPlan:
+    """Return the row of a line."""
+    shape = tuple(line["shape"])
+    dtype = line["dtype"]
+    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+    if initializer is None:
+        return WeightPlan(line["path"], shape, dtype, nbytes, None, line.get("reason", ""))
+    expected_std = None
+    if isinstance(initializer, Initializer):
+        expected_std = initializer.expected_std(shape)
+    return WeightPlan(
+        line["path"],
+        shape,
+        dtype,
+        nbytes,
+        description(initializer),
+        expected_std=expected_std,
+        seed=_seed_of(initializer),
+    )
+
+
+def _seed_of(initializer: Any) -> int | None:
+    """Return the first seed in an initializer."""
+    for part in initializers_within(initializer):
+        seed = getattr(part, "seed", None)
+        if isinstance(seed, int):
+            return seed
+    return None

@@ -1,0 +1,601 @@
+"""A plan outlives the call: saved as a text, executed on another model, drawn weight by weight."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from cases import CASES, label
+from modes import to_numpy
+
+import keras_initx
+from keras_initx import initialize
+from keras_initx.models import InitializationPlan, weights_digest
+from keras_initx.structure._weights import find_weights
+from keras_initx.testing import assert_initialized
+
+layers = keras.layers
+
+
+def network(dtype="float32", **hidden):
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 4)),
+            layers.DepthwiseConv2D(3, name="depthwise", dtype=dtype),
+            layers.Conv2D(8, 3, groups=4, name="grouped", dtype=dtype),
+            layers.BatchNormalization(name="norm", dtype=dtype),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(6, name="hidden", dtype=dtype, **hidden),
+            layers.Dense(2, name="logits", dtype=dtype),
+        ]
+    )
+
+
+RULES = {
+    "grouped/kernel": keras_initx.Scaled("initx.he_normal", 0.5),
+    "hidden/kernel": "initx.orthogonal",
+    "norm/gamma": None,
+}
+
+
+class Holder(layers.Layer):
+    """A layer with one weight of any shape."""
+
+    def __init__(self, shape, initializer, **kwargs):
+        super().__init__(**kwargs)
+        self.kernel = self.add_weight(shape=shape, initializer=initializer, name="kernel")
+        self.kernel_initializer = initializer
+        self.built = True
+
+    def call(self, x):
+        return x
+
+
+def holder(shape, initializer="zeros"):
+    return keras.Sequential([keras.Input((1,)), Holder(shape, initializer, name="holder")])
+
+
+def arrays(model):
+    return {weight.path: to_numpy(weight.variable.value).copy() for weight in find_weights(model)}
+
+
+def saved(path, model, *arguments, **options):
+    plan = initialize(model, *arguments, **options)
+    plan.save(path)
+    return plan
+
+
+def lines(path):
+    return {line["path"]: line for line in json.loads(path.read_text())["weights"]}
+
+
+def changed(path, change):
+    """Change the content of a plan file by a function of its JSON."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "init.json"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_executed_plan_gives_another_model_the_same_weights(path, dtype):
+    model, other = network(dtype), network(dtype)
+    rules = {name: value for name, value in RULES.items() if name != "norm/gamma"}
+    first = saved(path, model, rules, seed=5)
+    again = initialize(other, str(path))
+    assert weights_digest(other) == weights_digest(model)
+    assert [row.expected_std for row in again.weights] == [row.expected_std for row in first.weights]
+    assert again.seed == 5
+    again.save(path.with_name("again.json"))
+    assert path.with_name("again.json").read_text() == path.read_text()
+
+
+def test_a_plan_object_is_executed_too(path):
+    model, other = network(), network()
+    plan = initialize(model, RULES, seed=5)
+    before = arrays(other)["norm/gamma"]
+    assert initialize(other, plan, dry_run=True).dry_run
+    initialize(other, plan)
+    assert weights_digest(other) == weights_digest(model)
+    plan.save(path)
+    initialize(other, InitializationPlan.load(path), atomic=False)
+    assert weights_digest(other) == weights_digest(model)
+    np.testing.assert_array_equal(arrays(other)["norm/gamma"], before)
+
+
+GOLDEN = """{
+ "format": "keras_initx plan",
+ "version": 1,
+ "keras_initx": "VERSION",
+ "keras": "KERAS",
+ "seed": 5,
+ "weights": [
+  {"path": "grouped/kernel", "shape": [3, 1, 4], "dtype": "float32", "initializer": {"class": "initx.Scaled", \
+"config": {"initializer": {"class": "initx.HeNormal", "config": {"seed": 804414497, "input_axes": null, \
+"output_axes": null}, "groups": [1, 2]}, "factor": 0.5}}, "digest": "ea7806dc1daa77e51c9fda9a33fd3b5f"},
+  {"path": "grouped/bias", "shape": [4], "dtype": "float32", "initializer": null, "reason": "by rule"},
+  {"path": "logits/kernel", "shape": [4, 2], "dtype": "float32", "initializer": {"class": "initx.Orthogonal", \
+"config": {"gain": "relu", "seed": 1220242678, "method": "householder", "blocks": 1, "singular_values": null, \
+"input_axes": null, "output_axes": null}}, "digest": null},
+  {"path": "logits/bias", "shape": [2], "dtype": "float32", "initializer": {"class": "Zeros", "config": {}}, \
+"digest": "a051a87c30d6f6b58ceac9e9db15949a"}
+ ]
+}
+"""
+
+
+def test_the_file_has_a_line_for_each_weight(path):
+    model = keras.Sequential(
+        [
+            keras.Input((8, 2)),
+            layers.Conv1D(4, 3, groups=2, name="grouped"),
+            layers.Dense(2, name="logits", kernel_initializer=keras_initx.Orthogonal("relu")),
+        ]
+    )
+    rules = {"grouped/kernel": keras_initx.Scaled("initx.he_normal", 0.5), "grouped/bias": None}
+    saved(path, model, rules, seed=5)
+    text = path.read_text().replace(keras.__version__, "KERAS").replace(f'"{keras_initx.__version__}"', '"VERSION"')
+    assert text == GOLDEN
+
+
+@pytest.mark.parametrize("case", CASES, ids=label)
+def test_every_initializer_is_written_and_executed(path, case):
+    shape = case.shapes[0]
+    model, other = holder(shape, case.make()), holder(shape)
+    saved(path, model, seed=1)
+    line = lines(path)["holder/kernel"]
+    assert line["initializer"]["class"].startswith("initx.")
+    assert (line["digest"] is not None) == case.exact
+    initialize(other, path)
+    np.testing.assert_array_equal(arrays(other)["holder/kernel"], arrays(model)["holder/kernel"])
+
+
+def test_the_digest_is_that_of_the_dtype_the_shape_and_the_bytes(path):
+    model = network("bfloat16")
+    saved(path, model, seed=1)
+    values = arrays(model)["hidden/kernel"]
+    content = b"bfloat16 8x6\n" + values.view("<u2").tobytes()
+    assert lines(path)["hidden/kernel"]["digest"] == hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def test_a_dry_run_saves_the_same_but_for_the_digests(path):
+    saved(path, network(), RULES, seed=1)
+    drawn = lines(path)
+    saved(path, network(), RULES, seed=1, dry_run=True)
+    planned = lines(path)
+    assert all(line.get("digest") is None for line in planned.values())
+    for line in drawn.values():
+        if "digest" in line:
+            line["digest"] = None
+    assert planned == drawn
+
+
+def test_what_was_saved_is_loaded(path):
+    plan = saved(path, network(), RULES, seed=1)
+    loaded = InitializationPlan.load(path)
+    assert loaded.seed == 1
+    for row, again in zip(plan.weights, loaded.weights, strict=True):
+        for name in ("path", "shape", "dtype", "nbytes", "initializer", "reason", "expected_std"):
+            assert getattr(again, name) == getattr(row, name)
+    assert "_sources" not in loaded.to_json()
+
+
+@keras.saving.register_keras_serializable("tests")
+class Registered(keras.initializers.Initializer):
+    def __init__(self, value, seed=None):
+        self.value = value
+        self.seed = seed
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.full(shape, self.value + self.seed % 7, dtype)
+
+    def get_config(self):
+        return {"value": self.value, "seed": self.seed}
+
+
+class Unregistered(Registered):
+    pass
+
+
+@keras.saving.register_keras_serializable("tests")
+class WithoutSeedArgument(keras_initx.RandomNormal):
+    def __init__(self, mean=0.0):
+        super().__init__(mean)
+
+
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        Registered(2.0),
+        WithoutSeedArgument(1.0),
+        keras_initx.Scaled(Registered(2.0), 0.5),
+        keras_initx.Concatenated(["he_normal", keras_initx.Scaled("he_normal", 3.0)], sizes=[2, 4]),
+        keras.initializers.Constant(np.arange(6.0)),
+        keras.initializers.RandomUniform(),
+        keras.initializers.Identity(2.0),
+    ],
+    ids=label,
+)
+def test_what_is_nested_of_keras_or_of_a_user_is_executed(path, initializer):
+    model, other = holder((6, 6)), holder((6, 6))
+    saved(path, model, {"*": initializer}, seed=3)
+    initialize(other, path)
+    np.testing.assert_array_equal(arrays(other)["holder/kernel"], arrays(model)["holder/kernel"])
+    assert arrays(other)["holder/kernel"].any()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("initializer", "reason"),
+    [
+        (lambda shape, dtype=None: keras.ops.ones(shape, dtype), "a function, which has no config"),
+        (Unregistered(1.0, seed=1), "Unregistered is not registered with Keras"),
+        (keras.initializers.Constant(float("inf")), "Out of range float values are not JSON compliant"),
+    ],
+    ids=label,
+)
+def test_what_cannot_be_written_is_a_line_with_the_reason_and_left_unchanged(path, initializer, reason):
+    model, other = holder((3, 3), initializer), holder((3, 3))
+    saved(path, model, seed=3)
+    line = lines(path)["holder/kernel"]
+    assert line["initializer"] is None
+    assert line["reason"].startswith(reason)
+    (row,) = initialize(other, path).weights
+    assert row.initializer is None
+    assert row.reason == line["reason"]
+    assert not arrays(other)["holder/kernel"].any()
+
+
+SPARSE = keras_initx.Sparse(2, seed=4)
+
+
+@pytest.mark.parametrize("rules", [None, {"hidden/kernel": "initx.he_normal"}], ids=["own", "rule"])
+def test_the_zeros_of_keep_sparse_are_kept(path, rules):
+    kept = {"kernel_initializer": SPARSE, "kernel_constraint": keras_initx.KeepSparse(SPARSE)}
+    model, other = network(**kept), network(**kept)
+    plan = saved(path, model, rules, seed=3)
+    initialize(other, path)
+    assert weights_digest(other) == weights_digest(model)
+    assert np.count_nonzero(plan.draw("hidden/kernel")) == 12
+    np.testing.assert_array_equal(plan.draw("hidden/kernel"), arrays(model)["hidden/kernel"])
+
+
+def test_other_zeros_are_refused(path):
+    constraint = keras_initx.KeepSparse(SPARSE)
+    saved(path, network(), seed=3)
+    with pytest.raises(ValueError, match="hidden/kernel' keeps the zeros of Sparse"):
+        initialize(network(kernel_constraint=constraint), path)
+    saved(path, network(kernel_constraint=constraint), {"hidden/kernel": "he_normal"}, seed=3)
+    with pytest.raises(ValueError, match="hidden/kernel' keeps the zeros of None"):
+        initialize(network(), path)
+
+
+def test_the_factors_of_lora_are_weights_too(path):
+    model, other = network(), network()
+    for each in model, other:
+        each.get_layer("hidden").enable_lora(2)
+    saved(path, model, {"hidden/lora_kernel_b": "initx.random_normal"}, seed=3)
+    initialize(other, path)
+    assert weights_digest(other) == weights_digest(model)
+    assert arrays(other)["hidden/lora_kernel_b"].any()
+
+
+def first_line(content):
+    return content["weights"][0]
+
+
+BROKEN = {
+    "torn": (lambda path: path.write_text(path.read_text()[:-90]), "is not JSON.*line 19"),
+    "other version": (lambda path: changed(path, lambda plan: plan.update(version=2)), "has version 2"),
+    "no plan": (lambda path: path.write_text('{"*": "zeros"}'), 'has no "format"'),
+    "no seed": (lambda path: changed(path, lambda plan: plan.pop("seed")), "must have the keys"),
+    "seed": (lambda path: changed(path, lambda plan: plan.update(seed=-1)), "has the seed -1"),
+    "weights": (lambda path: changed(path, lambda plan: plan.update(weights={})), "no list of weights"),
+    "no dtype": (
+        lambda path: changed(path, lambda plan: first_line(plan).pop("dtype")),
+        "in weight 1, 'depthwise/kernel', has not all of the keys",
+    ),
+    "key": (
+        lambda path: changed(path, lambda plan: first_line(plan).update(scale=2)),
+        "in weight 1, 'depthwise/kernel', has the unknown key 'scale'",
+    ),
+    "twice": (
+        lambda path: changed(path, lambda plan: plan["weights"].append(first_line(plan))),
+        "in weight 13, 'depthwise/kernel', has the path of a line before",
+    ),
+    "shape": (
+        lambda path: changed(path, lambda plan: first_line(plan).update(shape=[3, -1])),
+        r"has the shape \[3, -1\]",
+    ),
+    "dtype": (lambda path: changed(path, lambda plan: first_line(plan).update(dtype=None)), "the unknown dtype None"),
+    "digest": (lambda path: changed(path, lambda plan: first_line(plan).update(digest="12")), "the digest '12'"),
+    "class": (
+        lambda path: changed(path, lambda plan: first_line(plan)["initializer"].update({"class": "tests>Mine"})),
+        "in weight 1, 'depthwise/kernel', has an initializer that cannot be made: unknown class 'tests>Mine'",
+    ),
+    "config": (
+        lambda path: changed(path, lambda plan: first_line(plan)["initializer"].update(config={"sid": 3})),
+        "in weight 1, 'depthwise/kernel', has an initializer that cannot be made",
+    ),
+    "url": (lambda path: "s3://bucket/init.json", "must be a path on this machine"),
+    "missing": (lambda path: path.unlink(), "must be an existing file"),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_file_that_is_no_plan_is_refused_and_changes_nothing(path, name):
+    destroy, message = BROKEN[name]
+    model = network()
+    before = weights_digest(model)
+    saved(path, network(), seed=3)
+    given = destroy(path)
+    if not isinstance(given, str):
+        given = path
+    with pytest.raises(ValueError, match=message):
+        initialize(model, given)
+    assert weights_digest(model) == before
+    with pytest.raises(ValueError, match=message):
+        InitializationPlan.load(given)
+
+
+def with_another_name():
+    model = network()
+    return keras.Sequential([*model.layers[:-1], layers.Dense(2, name="scores")])
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (with_another_name, "the model has no 'logits/bias'.*the plan has no 'scores/bias'"),
+        (lambda: network("float16"), r"'hidden/kernel' has the dtype float16, and float32 in the plan"),
+        (
+            lambda: keras.Sequential([*network().layers[:-1], layers.Dense(3, name="logits")]),
+            r"'logits/kernel' has the shape \(6, 3\), and \(6, 2\) in the plan",
+        ),
+    ],
+    ids=["path", "dtype", "shape"],
+)
+def test_a_plan_of_other_weights_is_refused_and_changes_nothing(path, other, message):
+    plan = saved(path, network(), seed=3)
+    model = other()
+    model.build((None, 8, 8, 4))
+    before = weights_digest(model)
+    for given in path, plan:
+        with pytest.raises(ValueError, match=message):
+            initialize(model, given)
+    assert weights_digest(model) == before
+
+
+@pytest.mark.once
+def test_an_edited_initializer_that_does_not_fill_its_weight_is_refused(path):
+    saved(path, network(), seed=3)
+    bias = {"class": "initx.Sparse", "config": {"connections": 1, "seed": 1}}
+    changed(path, lambda plan: plan["weights"][1].update(initializer=bias))
+    model = network()
+    before = weights_digest(model)
+    with pytest.raises(ValueError, match="for 'depthwise/bias'"):
+        initialize(model, path)
+    assert weights_digest(model) == before
+
+
+@pytest.mark.once
+def test_a_seed_is_refused_with_a_plan(path):
+    plan = saved(path, network(), seed=3)
+    for given in path, plan:
+        with pytest.raises(ValueError, match="`seed` must be `None` with a plan"):
+            initialize(network(), given, seed=3)
+
+
+@pytest.mark.once
+def test_plans_that_depend_on_former_weights_are_not_saved(path):
+    plan = keras_initx.shrink_and_perturb(network(), seed=0)
+    for use in (plan.save, lambda path: plan.draw("hidden/kernel"), lambda path: initialize(network(), plan)):
+        with pytest.raises(ValueError, match="needs a plan of `initialize`"):
+            use(path)
+    assert not path.exists()
+
+
+@pytest.mark.once
+def test_a_url_is_refused_and_a_file_is_replaced_when_it_is_complete(path):
+    plan = saved(path, network(), seed=3)
+    with pytest.raises(ValueError, match="`path` must be a path on this machine"):
+        plan.save("s3://bucket/init.json")
+    path.write_text("before")
+    path.chmod(0o600)
+    plan.save(str(path))
+    assert InitializationPlan.load(path).seed == 3
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+def off(weights, plan):
+    return {row.path: (row.verdict, row.evidence) for row in keras_initx.audit(weights, plan).off}
+
+
+def change_one_value(model, path):
+    (weight,) = [weight for weight in find_weights(model) if weight.path == path]
+    values = to_numpy(weight.variable.value).copy()
+    values.flat[0] *= 1.01
+    weight.variable.assign(values)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_audit_finds_one_changed_value(path, dtype):
+    model = network(dtype)
+    rules = {"hidden/kernel": "initx.he_normal", "logits/kernel": "initx.orthogonal", "norm/*": None}
+    plan = saved(path, model, rules, seed=4)
+    for given in plan, path, str(path), InitializationPlan.load(path):
+        assert keras_initx.audit(model, given).summary == "8 of 12 weights are as the plan says, 4 not compared."
+    change_one_value(model, "hidden/kernel")
+    model.get_layer("logits").kernel.assign(-arrays(model)["logits/kernel"])  # as orthonormal, but without a digest
+    expected = {
+        "hidden/kernel": ("bits", "1 of 48 values are not those of the plan"),
+        "logits/kernel": ("bits", "12 of 12 values are not those of the plan"),
+    }
+    assert off(model, plan) == expected
+    assert off(model, path) == expected
+
+
+def test_an_audit_finds_a_line_that_was_edited(path):
+    model = network()
+    saved(path, model, {"grouped/kernel": "initx.random_normal"}, seed=4)
+    changed(path, lambda plan: plan["weights"][2]["initializer"]["config"].update(stddev=0.5))
+    assert [(row.path, row.verdict) for row in keras_initx.audit(model, path).off] == [("grouped/kernel", "scale")]
+    saved(path, model, seed=4)
+    changed(path, lambda plan: plan["weights"][2].update(digest="0" * 32))
+    assert off(model, path)["grouped/kernel"][1].endswith(f", and {'0' * 32} in the plan")
+
+
+def test_an_audit_knows_the_zeros_of_keep_sparse(path):
+    model = network(kernel_constraint=keras_initx.KeepSparse(SPARSE))
+    plan = saved(path, model, {"hidden/kernel": "initx.he_normal"}, seed=4)
+    for given in plan, path:
+        assert keras_initx.audit(model, given).ok
+    change_one_value(model, "hidden/kernel")
+    model.get_layer("hidden").kernel.assign(arrays(model)["hidden/kernel"] + 1)
+    for given in plan, path:
+        assert off(model, given) == {"hidden/kernel": ("bits", "48 of 48 values are not those of the plan")}
+
+
+@pytest.mark.parametrize("mark", ["/", "."])
+def test_arrays_are_compared_with_the_lines_of_their_names(tmp_path, path, mark):
+    model = network()
+    saved(path, model, seed=4)
+    found = {name.replace("/", mark): values for name, values in arrays(model).items()}
+    np.savez(tmp_path / "arrays.npz", **found)
+    assert keras_initx.audit(tmp_path / "arrays.npz", path).summary == "12 of 12 weights are as the plan says."
+    found["step"] = np.zeros(1, "float32")
+    found[f"hidden{mark}kernel"] = found[f"hidden{mark}kernel"].astype("float16")
+    assert off(found, path) == {f"hidden{mark}kernel": ("bits", "float16, and float32 in the plan")}
+    (row,) = keras_initx.audit(found, path).not_compared
+    assert (row.path, row.reason) == ("step", "not in the plan")
+
+
+@pytest.mark.once
+def test_an_audit_refuses_a_plan_of_other_weights(path):
+    model = network()
+    saved(path, model, seed=4)
+    found = arrays(model)
+    del found["logits/bias"]
+    found["hidden/kernel"] = found["hidden/kernel"].T
+    with pytest.raises(ValueError, match=r"'hidden/kernel' has the shape \(6, 8\).*there is no 'logits/bias'"):
+        keras_initx.audit(found, path)
+    with pytest.raises(ValueError, match="`seed` must be `None` with a plan"):
+        keras_initx.audit(model, path, seed=4)
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="`expected` must be a file that"):
+        keras_initx.audit(model, path)
+
+
+@pytest.mark.once
+def test_an_assertion_takes_a_plan(path):
+    model = network()
+    saved(path, model, seed=4)
+    assert_initialized(model, path)
+    change_one_value(model, "hidden/kernel")
+    with pytest.raises(AssertionError, match="1 of 12 weights is not as the plan says"):
+        assert_initialized(model, path)
+
+
+PARTS = (
+    np.s_[1:, :3],
+    np.s_[-1],
+    np.s_[..., ::-2],
+    np.s_[2, ..., 1],
+    np.s_[:0],
+    np.s_[3, 5],
+)
+
+
+def assert_same(one, other):
+    assert (one.shape, one.dtype) == (other.shape, other.dtype)
+    assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        "random_uniform",
+        "random_normal",
+        "truncated_normal",
+        "he_uniform",
+        "initx.spectral",
+        keras_initx.Scaled("initx.he_normal", 0.3),
+        "ones",
+        "initx.orthogonal",
+        "initx.sparse",
+        keras_initx.Concatenated(["zeros", "he_normal"]),
+        Registered(1.0),
+    ],
+    ids=label,
+)
+def test_a_part_is_that_part_of_the_whole_and_what_is_assigned(initializer, dtype):
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(8, name="dense", dtype=dtype)])
+    plan = initialize(model, {"dense/kernel": initializer}, seed=6)
+    whole = plan.draw("dense/kernel")
+    assert_same(whole, arrays(model)["dense/kernel"])
+    for index in PARTS:
+        assert_same(plan.draw("dense/kernel", index), whole[index])
+
+
+def test_parts_of_large_weights_are_made_in_blocks():
+    model = holder((300, 500), "he_normal")
+    plan = initialize(model, seed=1)
+    whole = plan.draw("holder/kernel")
+    for index in np.s_[100:], np.s_[:, :300], np.s_[7:250, 1]:
+        assert_same(plan.draw("holder/kernel", index), whole[index])
+
+
+@pytest.mark.once
+def test_a_part_needs_no_more_memory_than_its_size():
+    plan = initialize(holder((8, 8), "random_normal"), seed=1, dry_run=True)
+    (weight,) = plan.weights
+    shape = (1 << 16, 1 << 15)  # 8 GiB
+    huge = replace(plan, weights=[replace(weight, shape=shape)])
+    assert huge.draw("holder/kernel", np.s_[-2:, -3:]).shape == (2, 3)
+
+
+@pytest.mark.once
+def test_a_users_draw_in_place_of_one_of_the_package_is_made_as_a_whole():
+    class Sorted(keras_initx.RandomNormal):
+        def _draw(self, stream, shape, dtype):
+            return np.sort(super()._draw(stream, shape, dtype))
+
+    plan = initialize(holder((6, 8)), {"*": Sorted()}, seed=1, dry_run=True)
+    assert_same(plan.draw("holder/kernel", np.s_[1:, :3]), plan.draw("holder/kernel")[1:, :3])
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        (6, IndexError, "in range for an array of shape"),
+        ((0, 0, 0), IndexError, "at most 2 axes"),
+        ((..., ...), IndexError, "at most 2 axes and one"),
+        ([0, 1], TypeError, "must consist of integers, slices"),
+        (True, TypeError, "must consist of integers, slices"),
+    ],
+    ids=label,
+)
+@pytest.mark.parametrize("initializer", ["he_normal", "initx.orthogonal"])
+def test_an_index_is_checked(index, error, message, initializer):
+    plan = initialize(holder((6, 8)), {"*": initializer}, seed=1, dry_run=True)
+    with pytest.raises(error, match=message):
+        plan.draw("holder/kernel", index)
+
+
+@pytest.mark.once
+def test_what_is_not_drawn_has_no_values():
+    plan = initialize(network(), {"norm/*": None}, seed=1, dry_run=True)
+    with pytest.raises(ValueError, match="'norm/gamma', which is left unchanged: by rule"):
+        plan.draw("norm/gamma")
+    with pytest.raises(ValueError, match="close matches are 'hidden/kernel'"):
+        plan.draw("hidden/kernels")
