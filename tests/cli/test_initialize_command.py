@@ -114,11 +114,11 @@ def test_what_is_wrong_is_one_sentence(path, tmp_path, capsys):
 
 def test_a_saved_plan_is_taken_as_rules(path, tmp_path, capsys):
     plan, first, second = tmp_path / "init.json", tmp_path / "first.keras", tmp_path / "second.keras"
-    assert _main.main(["initialize", str(path), "--seed", "7", "--plan", str(plan), "--out", str(first)]) == 0
-    assert _main.main(["initialize", str(path), "--rules", str(plan), "--out", str(second)]) == 0
+    assert cli.main(["initialize", str(path), "--seed", "7", "--plan", str(plan), "--out", str(first)]) == 0
+    assert cli.main(["initialize", str(path), "--rules", str(plan), "--out", str(second)]) == 0
     assert weights_digest(keras.saving.load_model(second)) == weights_digest(keras.saving.load_model(first))
-    assert _main.main(["audit", str(second), "--rules", str(plan)]) == 0
+    assert cli.main(["audit", str(second), "--rules", str(plan)]) == 0
     assert capsys.readouterr().out.endswith("4 of 4 weights are as the plan says.\n")
-    assert _main.main(["audit", str(path), "--rules", str(plan)]) == 1
+    assert cli.main(["audit", str(path), "--rules", str(plan)]) == 1
     message = "`seed` must be `None` with a plan"
     assert message in refused(capsys, path, "--rules", plan, "--seed", "7", "--dry-run")
