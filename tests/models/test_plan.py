@@ -1,14 +1,17 @@
 """A plan outlives the call: saved as a text, executed on another model, drawn weight by weight."""
 
+import doctest
 import hashlib
 import json
+import pathlib
+import re
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 from cases import CASES, label
-from modes import to_numpy
+from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx import initialize
@@ -599,3 +602,49 @@ def test_what_is_not_drawn_has_no_values():
         plan.draw("norm/gamma")
     with pytest.raises(ValueError, match="close matches are 'hidden/kernel'"):
         plan.draw("hidden/kernels")
+
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "outside_keras.md"
+BLOCK = re.compile(r"^```(python|\{testcode\}|\{doctest\})\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def programs():
+    """Return the programs of the page by their headings, and the first, which saves the plan."""
+    found = {}
+    for section in PAGE.read_text().split("\n## "):
+        heading = section.partition("\n")[0]
+        for kind, text in BLOCK.findall(section):
+            examples = doctest.DocTestParser().get_examples(text)
+            found[heading] = "".join(example.source for example in examples) if "doctest" in kind else text
+    return found
+
+
+def run_first_programs(*others):
+    """Run the program that saves the plan and the named ones, and return their names."""
+    names = {}
+    found = programs()
+    for heading in (next(iter(found)), *others):
+        exec(found[heading], names)
+    return names
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        pytest.param("In torch", marks=pytest.mark.skipif(BACKEND != "torch", reason="a program in torch")),
+        pytest.param("In JAX", marks=pytest.mark.skipif(BACKEND != "jax", reason="a program in JAX")),
+    ],
+)
+def test_a_model_outside_keras_gets_the_weights_of_a_plan(tmp_path, monkeypatch, capsys, heading):
+    monkeypatch.chdir(tmp_path)
+    names = run_first_programs(heading)
+    digest = weights_digest(names["model"])
+    assert capsys.readouterr().out == f"{digest}\n"
+    assert PAGE.read_text().count(digest) == 2
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="a program in JAX")
+def test_shards_outside_keras_are_parts_of_the_weight(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run_first_programs("In JAX", "One shard at a time")
+    assert_same(np.asarray(names["kernel"]), names["plan"].draw("hidden/kernel"))
