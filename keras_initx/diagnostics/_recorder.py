@@ -94,7 +94,8 @@ class Recorder:
         zero = {layer for layer, facts in self.facts.items() if facts.has_zeros}
         self.lost: LostSignals = LostSignals(zero, thresholds.vanishing)
         self._margin = thresholds.saturation_margin
-        # By layer, how much the values before a sigmoid or softmax differ between examples.
+        # By layer, how much the values before a sigmoid or softmax differ between examples, in the
+        # call in which they do most.
         self._logits_spread: dict[keras.layers.Layer, float] = {}
         # The queries and keys of attention, by the layers that make them, which Keras and KerasHub
         # name so.
@@ -259,7 +260,8 @@ class Recorder:
         record.before.add(values, unit_axis(layer, values.ndim))
         record.shape = values.shape
         if self.facts[layer].activation in ("sigmoid", "softmax") and values.ndim:
-            self._logits_spread[layer] = spread(values)
+            others = self._logits_spread.get(layer, 0.0)
+            self._logits_spread[layer] = float(np.maximum(others, spread(values)))
 
     def _record_after(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
         """Record the output of `layer`."""

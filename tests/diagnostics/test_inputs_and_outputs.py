@@ -257,6 +257,16 @@ def test_outputs_of_which_the_layer_is_not_known_are_those_of_the_last():
     assert last.certain > 0.9
 
 
+@pytest.mark.parametrize("name", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("factors", [(1e-3, 1e4), (1e4, 1e-3)], ids=["first", "last"])
+def test_of_two_outputs_of_a_layer_the_more_certain_counts(factors, name):
+    inputs = keras.Input((4,))
+    activation = layers.Activation(name, name="out")
+    model = keras.Model(inputs, [activation(factor * inputs) for factor in factors])
+    x = GENERATOR.normal(size=(64, 4)).astype("float32")
+    assert keras_initx.diagnose(model, x).layers[0].certain > 0.9
+
+
 def test_what_is_one_in_sum_for_some_examples_is_no_softmax():
     x = np.array([[1.0, 0, 0], [3.0, 2.0, 1.0]] * 8, "float32")
     model = keras.Sequential([keras.Input((3,)), layers.Dense(3, "relu", kernel_initializer="identity")])
