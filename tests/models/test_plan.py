@@ -241,7 +241,7 @@ def test_what_is_nested_of_keras_or_of_a_user_is_executed(path, initializer):
         (Unregistered(1.0, seed=1), "Unregistered is not registered with Keras"),
         (keras.initializers.Constant(float("inf")), "Out of range float values are not JSON compliant"),
     ],
-    ids=label,
+    ids=["function", "unregistered", "infinite"],
 )
 def test_what_cannot_be_written_is_a_line_with_the_reason_and_left_unchanged(path, initializer, reason):
     model, other = holder((3, 3), initializer), holder((3, 3))
