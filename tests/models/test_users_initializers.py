@@ -1,6 +1,7 @@
 """Initializers of users: functions, objects without a config or with a part of one, subclasses of this package's."""
 
 import functools
+import random
 
 import keras
 import numpy as np
@@ -315,3 +316,32 @@ def test_an_lstm_may_have_its_forget_bias_from_an_initializer():
     before = to_numpy(model.layers[0].cell.bias)
     assert initialize(model, seed=0).weights[-1].initializer == "LSTMForgetBias()"
     np.testing.assert_array_equal(to_numpy(model.layers[0].cell.bias), before)
+
+
+class Lucky(Fill):
+    """Draws its value when it is made, and has a config without its argument."""
+
+    def __init__(self, factor=1.0):
+        super().__init__(factor * random.random())
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Luckily(layers.Layer):
+    """Passes on an initializer that it does not keep."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight((shape[-1], 3), initializer=Lucky(), name="kernel")
+
+    def call(self, x):
+        return x @ self.kernel
+
+
+@pytest.mark.once
+def test_what_an_initializer_of_a_copied_layer_draws_follows_from_the_global_seed():
+    model = keras.Sequential([keras.Input((4,)), Luckily(name="lucky")])
+    values = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        initialize(model, seed=0)
+        values.append(to_numpy(model.layers[0].kernel)[0, 0])
+    assert values[0] == values[1] != values[2]
