@@ -237,7 +237,8 @@ def test_importing_brings_in_no_other_framework_and_no_extra_and_is_all_that_a_s
 
 @pytest.mark.once
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings(name):
+def test_examples_in_docstrings(name, tmp_path, monkeypatch):
     module = importlib.import_module(name)
+    monkeypatch.chdir(tmp_path)  # some write files
     failures, _ = doctest.testmod(module, extraglobs={"keras": keras})
     assert failures == 0
