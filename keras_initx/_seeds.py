@@ -146,6 +146,8 @@ def takes_seed(config: Any) -> bool:
     """Return whether a config, or a config nested in it, has an argument `seed`."""
     if isinstance(config, list | tuple):
         return any(map(takes_seed, config))
+    if isinstance(config, keras.initializers.Initializer):  # which a user's config may hold
+        return takes_seed(config.get_config())
     if not isinstance(config, dict):
         return False
     return "seed" in config or any(map(takes_seed, config.values()))
@@ -159,6 +161,8 @@ def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
     if isinstance(config, list | tuple):
         items = enumerate(config)
         return [_with_seeds(item, derived_seed(seed, i), initializer) for i, item in items]
+    if isinstance(config, keras.initializers.Initializer):
+        return seeded(config, seed)
     if not isinstance(config, dict):
         return config
     if config.get("seed") is not None:

@@ -138,3 +138,18 @@ def test_the_seed_of_initialize_may_be_any_root():
     random.seed(5)
     plan = keras_initx.initialize(model)
     assert f"seed {random.Random(5).getrandbits(32)}." in str(plan)
+
+
+class OfObjects(Sum):
+    """A sum whose config holds its parts as objects."""
+
+    def get_config(self):
+        return {"first": self.first, "second": self.second}
+
+
+def test_parts_that_a_config_holds_as_objects_have_draws_of_their_own():
+    given = OfObjects(keras.initializers.HeNormal(), HeNormal())
+    one, again, other = [seeded(given, seed) for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(to_numpy(one(SHAPE)), to_numpy(again(SHAPE)))
+    assert not np.array_equal(to_numpy(other(SHAPE)), to_numpy(again(SHAPE)))
+    assert not np.array_equal(to_numpy(one.first(SHAPE)), to_numpy(one.second(SHAPE)))
