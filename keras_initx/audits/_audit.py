@@ -188,7 +188,7 @@ def _measured(subject: Subject, has_seed: bool) -> _Measured:
         _compare_with_declared(result, values)
     if _is_random(law) and values.size >= _FEWEST and result.varies:
         result.digest = _digest(values)
-    if has_seed and subject.has_seed and subject.initializer is not None:
+    if has_seed and subject.has_seed:
         result.tests.append(_bits(subject, values))
     return result
 

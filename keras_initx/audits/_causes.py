@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from keras_initx.audits._subjects import Subject
 from keras_initx.initializers import Mode, Scaled, VarianceScaling, fans, stddev_for
+from keras_initx.sampling import truncated_quantiles
 
 # With a larger error, too much could be the cause.
 _COARSEST = 0.05
-# Known mistakes, as the factor of the standard deviation.
-_TRUNCATION = 0.8796  # of N(0, 1) between -2 and 2
 _SHARDS = (2, 4, 8, 16, 32, 64)
 _MODES: tuple[Mode, ...] = ("fan_in", "fan_out", "fan_avg")
 _FAMILIES: dict[str, tuple[float, Mode]] = {
@@ -84,8 +83,9 @@ def _candidates(finding: Finding, scales: dict[float, str]) -> Iterator[tuple[st
     if isinstance(initializer, VarianceScaling):
         yield from _other_fans(finding, initializer)
     if finding.is_truncated:
-        yield "standard deviation is that before truncation", _TRUNCATION
-        yield "truncated twice", _TRUNCATION**2
+        truncated = truncated_quantiles(-2.0, 2.0).stddev
+        yield "standard deviation is that before truncation", truncated
+        yield "truncated twice", truncated**2
 
 
 def _depth(finding: Finding, scales: dict[float, str]) -> Iterator[tuple[str, float]]:

@@ -113,7 +113,7 @@ def subjects(weights: Audited, expected: Expected, root: int | None) -> Iterator
         expected = opened_plan("expected", expected, root)
     if isinstance(weights, str | os.PathLike):
         path = os.fspath(weights)
-        if path.endswith(_MODEL_FILES):
+        if is_saved_model(path):
             weights = keras.saving.load_model(path, compile=False)
         else:
             with open_arrays("weights", path) as arrays:
@@ -125,6 +125,11 @@ def subjects(weights: Audited, expected: Expected, root: int | None) -> Iterator
     required = "a Keras model, a path, or a dict from names to arrays"
     check_type("weights", weights, keras.Model, required)
     yield _of_model(check_model("weights", weights), expected, root)
+
+
+def is_saved_model(path: str) -> bool:
+    """Return whether the name of a file is that of a saved model, and not of weights alone."""
+    return path.endswith(_MODEL_FILES) and not path.endswith(".weights.h5")
 
 
 def _of_model(

@@ -52,18 +52,28 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
         parser.exit(2, f"{parser.prog}: error: cannot diagnose {arguments.model}: {error}\n")
     sys.stdout.write(f"{report}\n")
+    _write_report(parser, arguments, f"Diagnosis of {arguments.model}", report)
+    return int(report.fails_on(arguments.fail_on))
+
+
+def _write_report(
+    parser: argparse.ArgumentParser,
+    arguments: argparse.Namespace,
+    title: str,
+    report: diagnostics.Report | audits.AuditReport,
+) -> None:
+    """Write the files that are asked for."""
     try:
         if arguments.json:
             report.to_json(arguments.json)
         if arguments.csv:
             report.to_csv(arguments.csv)
         if arguments.html:
-            _write_page(arguments.html, f"Diagnosis of {arguments.model}", report)
+            _write_page(arguments.html, title, report)
         if arguments.plot:
             report.plot(arguments.plot)
     except (OSError, ValueError) as error:
         parser.error(f"cannot write: {error}")
-    return int(report.fails_on(arguments.fail_on))
 
 
 def _read_data(path: Path, labels: Path | None) -> tuple[Any, np.ndarray | None]:
@@ -174,7 +184,7 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
         _options.require(parser, "plot")
     try:
         weights: Any = arguments.weights
-        if weights.suffix in _FORMATS and not weights.name.endswith(".weights.h5"):
+        if audits.is_saved_model(str(weights)):
             weights = keras.saving.load_model(weights, compile=False)
         expected = _read_rules(arguments.rules) if arguments.rules else None
         if arguments.recipe:
@@ -185,17 +195,7 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
         parser.exit(2, f"{parser.prog}: error: cannot audit {arguments.weights}: {error}\n")
     sys.stdout.write(f"{report}\n")
-    try:
-        if arguments.json:
-            report.to_json(arguments.json)
-        if arguments.csv:
-            report.to_csv(arguments.csv)
-        if arguments.html:
-            _write_page(arguments.html, f"Audit of {arguments.weights}", report)
-        if arguments.plot:
-            report.plot(arguments.plot)
-    except (OSError, ValueError) as error:
-        parser.error(f"cannot write: {error}")
+    _write_report(parser, arguments, f"Audit of {arguments.weights}", report)
     return report.exit_code
 
 

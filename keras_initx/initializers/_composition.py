@@ -309,6 +309,8 @@ def arguments_of(initializer: keras.initializers.Initializer) -> dict[str, Any] 
 def law_of(initializer: Any, shape: Shape) -> Law | None:
     """Return what is known of the values of any initializer, or `None`."""
     if isinstance(initializer, Initializer):
+        if not _draws_by_its_law(initializer):
+            return None
         return initializer.law(shape)
     known = keras.initializers
     if isinstance(initializer, known.Constant | known.Identity | known.Ones | known.Zeros):
@@ -320,6 +322,16 @@ def law_of(initializer: Any, shape: Shape) -> Law | None:
     if cls is None or arguments is None:
         return None
     return cls.from_config(arguments).law(shape)
+
+
+def _draws_by_its_law(initializer: Initializer) -> bool:
+    """Return whether no subclass draws in another way than the class that states the law."""
+    for cls in type(initializer).__mro__:
+        if "law" in vars(cls):
+            return True
+        if vars(cls).keys() & {"__call__", "_draw", "_draw_matrix"}:
+            return False
+    return True
 
 
 def values_of(initializer: keras.initializers.Initializer, shape: Shape, dtype: DType) -> Tensor:

@@ -192,6 +192,14 @@ def test_arrays_are_compared_by_their_names(form, tmp_path):
 
 
 @pytest.mark.once
+def test_weights_that_are_saved_alone_are_arrays(tmp_path):
+    network().save_weights(tmp_path / "model.weights.h5")
+    report = keras_initx.audit(tmp_path / "model.weights.h5", {"*/vars/1": "zeros"})
+    assert report.ok
+    assert len(report.not_compared) == len(report.weights) / 2 == 2
+
+
+@pytest.mark.once
 def test_without_the_names_of_torch_the_last_axis_is_that_of_units():
     arrays = {"fc/kernel": to_numpy(keras_initx.HeNormal(seed=1)((48, 100)))}
     assert keras_initx.audit(arrays, {"*": "initx.he_normal"}).ok

@@ -96,3 +96,21 @@ def test_an_initializer_of_a_user_has_no_law():
 
     assert law_of(Own(), (4, 4)) is None
     assert keras_initx.Scaled(Own(), 2).law((4, 4)) is None
+
+
+@pytest.mark.once
+def test_a_subclass_that_draws_in_another_way_has_no_law():
+    class Called(keras_initx.HeNormal):
+        def __call__(self, shape, dtype=None, layout=None):
+            return 2 * super().__call__(shape, dtype)
+
+    class Drawn(keras_initx.HeNormal):
+        def _draw(self, stream, shape, dtype):
+            return 2 * super()._draw(stream, shape, dtype)
+
+    class Renamed(keras_initx.HeNormal):
+        pass
+
+    assert law_of(Called(), (4, 4)) is None
+    assert law_of(Drawn(), (4, 4)) is None
+    assert law_of(Renamed(), (4, 4)).std == keras_initx.HeNormal().expected_std((4, 4))
