@@ -102,7 +102,8 @@ def weight_reports(
             bias = array_of(weight)
     reports = []
     for weight in weights:
-        if weight.shape or weight.trainable:
+        # The shape of TensorFlow is true without axes too.
+        if len(weight.shape) > 0 or weight.trainable:
             gradient = gradients.get(id(weight))
             reports.append(_weight_report(layer, weight, bias, gradient))
     return reports
