@@ -849,7 +849,7 @@ class Steps(layers.Layer):
 def test_the_batch_leaves_no_trace_in_layers_that_remember():
     model = keras.Sequential([keras.Input((4, 6), batch_size=16), layers.Dense(8, name="hidden"), Steps()])
     steps = model.layers[-1]
-    model.predict(X[:64].repeat(4, axis=0).reshape(-1, 4, 6)[:16], batch_size=16, verbose=0)
+    model(X[:64].repeat(4, axis=0).reshape(-1, 4, 6)[:16])
     kept = [*steps.memory.states, steps.calls]
     before = [to_numpy(variable).copy() for variable in kept]
     assert all(value.any() for value in before)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import BACKEND, needs_keras
+from modes import BACKEND, float64, needs_keras
 from tied import SharedKernel
 
 import keras_initx
@@ -282,7 +282,13 @@ def test_a_block_without_its_noise_still_normalizes_by_the_batch(is_frozen, kept
     [
         lambda **options: layers.LSTM(3, **options),
         pytest.param(lambda **options: layers.Bidirectional(layers.GRU(3, **options)), marks=pytest.mark.once),
-        pytest.param(lambda **options: layers.RNN([layers.SimpleRNNCell(3, **options)]), marks=pytest.mark.once),
+        pytest.param(
+            lambda **options: layers.RNN([layers.SimpleRNNCell(3, **options)]),
+            marks=[
+                pytest.mark.once,
+                pytest.mark.skipif(BACKEND == "jax", reason="Keras cannot train a list of cells with dropout there"),
+            ],
+        ),
     ],
     ids=["one cell", "two directions", "cells"],
 )
@@ -468,9 +474,10 @@ def test_each_kernel_starts_as_an_orthonormal_matrix_of_inputs_and_units_by_the_
 
 @pytest.mark.once
 def test_a_kernel_of_float64_is_orthonormal_to_its_digits():
-    model = dense(layers.Dense(5, dtype="float64", name="wide"))
-    keras_initx.lsuv(model, X, seed=0)
-    kernel = keras.ops.convert_to_numpy(model.layers[0].kernel)
+    with float64():
+        model = dense(layers.Dense(5, dtype="float64", name="wide"))
+        keras_initx.lsuv(model, X, seed=0)
+        kernel = keras.ops.convert_to_numpy(model.layers[0].kernel)
     gram = kernel.T @ kernel
     np.testing.assert_allclose(gram / gram[0, 0], np.eye(5), atol=1e-12)
 
