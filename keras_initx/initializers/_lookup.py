@@ -1,4 +1,4 @@
-"""Find an initializer by a name that a hand will try: an id, a class, or a name in another library."""
+"""Find an initializer by what a hand will try: an id, a class, or a name in another library."""
 
 import difflib
 

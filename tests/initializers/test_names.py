@@ -1,4 +1,4 @@
-"""A name that a hand will try, from another library or with a letter too many, is answered with the one that is meant."""
+"""A name from another library, or with a letter too many, is answered with the one that is meant."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_an_attribute_that_is_missing_names_the_class_that_is_meant(tried, meant
 
 
 def test_a_name_that_is_like_none_is_answered_with_none():
-    with pytest.raises(AttributeError, match="no attribute 'optimizer_of_mine'$"):
+    with pytest.raises(AttributeError, match=r"no attribute 'optimizer_of_mine'$"):
         _ = keras_initx.optimizer_of_mine
 
 
@@ -45,7 +45,7 @@ def test_an_initializer_of_an_unknown_name_is_refused_with_the_id_that_is_meant(
 
 
 def test_a_known_name_that_lacks_arguments_is_not_its_own_remedy():
-    with pytest.raises(ValueError, match="Received: initializer='initx.pretrained'$"):
+    with pytest.raises(ValueError, match=r"Received: initializer='initx.pretrained'$"):
         keras_initx.Scaled("initx.pretrained", 2.0)
 
 
