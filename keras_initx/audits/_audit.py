@@ -88,7 +88,8 @@ def audit(
     Args:
         weights: A built Keras model; the path of a saved model, or of a file of arrays
             (`.safetensors`, `.npz`, `.weights.h5`); or a dict from names to arrays. Where names end
-            in `.weight`, as those of torch, kernels have their units on the first axis.
+            in `.weight`, as those of torch, kernels have their units on the first axis. Of names
+            for one array in memory, as of a tied table, the first is compared.
         expected: Rules as for `initialize`, also those of a recipe. By default each weight of a
             model is compared with what its layer declares: its initializer, called as the layer
             does. Weights that no rule matches are compared with that too. Required with arrays,
@@ -185,10 +186,13 @@ def _measured(subject: Subject, has_seed: bool) -> _Measured:
         result.tests.append(_bits_of_plan(subject, planned, values))
     if law is None:
         return result
-    of_law = compare(law, values, subject.dtype)
+    compared = values
+    if subject.is_table and isinstance(law, IndependentLaw):
+        compared = _without_padding(values)
+    of_law = compare(law, compared, subject.dtype)
     result.tests += of_law
     if _least(of_law) < _SUSPICIOUS:
-        _compare_with_declared(result, values)
+        _compare_with_declared(result, compared)
     if _is_random(law) and values.size >= _FEWEST and result.varies:
         result.digest = _digest(values)
     if has_seed and subject.has_seed:
@@ -210,6 +214,14 @@ def _compare_with_declared(result: _Measured, values: Array) -> None:
             # Keras drew it, with the fans of the shape.
             result.law = declared
             result.tests = tests
+
+
+def _without_padding(table: Array) -> Array:
+    """Return a table without the row that torch sets to zero, for padding, if there is one."""
+    zero = np.flatnonzero(~table.any(axis=1))
+    if len(zero) != 1:
+        return table
+    return np.delete(table, zero, axis=0)
 
 
 def _least(tests: Sequence[Test]) -> float:

@@ -87,6 +87,7 @@ def grouped(weights: Iterable[WeightAudit]) -> list[Group]:
     for alike in by_name.values():
         group = Group([_common_name(alike)], alike)
         worst = group.worst
+        key_of_cause: tuple[str | None, ...]
         if worst.reason:
             key_of_cause = (worst.verdict, worst.reason)
         elif worst.cause:
