@@ -14,7 +14,8 @@ from keras_initx._seeds import own_random
 from keras_initx._typing import Array
 from keras_initx.audits._causes import Finding, scale_cause
 from keras_initx.audits._compare import SAMPLE, Test, compare, moments_of
-from keras_initx.audits._report import AuditReport, WeightAudit
+from keras_initx.audits._groups import WeightAudit
+from keras_initx.audits._report import AuditReport
 from keras_initx.audits._subjects import Audited, Expected, Planned, Subject, subjects
 from keras_initx.initializers import (
     FixedLaw,
@@ -57,6 +58,8 @@ _ORDER = (
 _SAME_BITS = Test("bits", "", p=1.0, deviation=0.0)
 # With a smaller probability, it is worth looking for another explanation.
 _SUSPICIOUS = 1e-3
+# And with a smaller one, that explanation is none.
+_IMPLAUSIBLE = 1e-5
 # Fewer values may be equal by chance in 16 bits.
 _FEWEST = 16
 
@@ -85,7 +88,8 @@ def audit(
     Args:
         weights: A built Keras model; the path of a saved model, or of a file of arrays
             (`.safetensors`, `.npz`, `.weights.h5`); or a dict from names to arrays. Where names end
-            in `.weight`, as those of torch, kernels have their units on the first axis.
+            in `.weight`, as those of torch, kernels have their units on the first axis. Of names
+            for one array in memory, as of a tied table, the first is compared.
         expected: Rules as for `initialize`, also those of a recipe. By default each weight of a
             model is compared with what its layer declares: its initializer, called as the layer
             does. Weights that no rule matches are compared with that too. Required with arrays,
@@ -182,10 +186,13 @@ def _measured(subject: Subject, has_seed: bool) -> _Measured:
         result.tests.append(_bits_of_plan(subject, planned, values))
     if law is None:
         return result
-    of_law = compare(law, values, subject.dtype)
+    compared = values
+    if subject.is_table and isinstance(law, IndependentLaw):
+        compared = _without_padding(values)
+    of_law = compare(law, compared, subject.dtype)
     result.tests += of_law
     if _least(of_law) < _SUSPICIOUS:
-        _compare_with_declared(result, values)
+        _compare_with_declared(result, compared)
     if _is_random(law) and values.size >= _FEWEST and result.varies:
         result.digest = _digest(values)
     if has_seed and subject.has_seed:
@@ -201,12 +208,20 @@ def _compare_with_declared(result: _Measured, values: Array) -> None:
         if declared is None:
             continue
         tests = compare(declared, values, subject.dtype)
-        if subject.has_rule and _least(tests) > _SUSPICIOUS:
+        if subject.has_rule and _least(tests) > _IMPLAUSIBLE:
             result.declared = description(initializer)
         elif not subject.has_rule and _least(tests) > _least(result.tests):
             # Keras drew it, with the fans of the shape.
             result.law = declared
             result.tests = tests
+
+
+def _without_padding(table: Array) -> Array:
+    """Return a table without the row that torch sets to zero, for padding, if there is one."""
+    zero = np.flatnonzero(~table.any(axis=1))
+    if len(zero) != 1:
+        return table
+    return np.delete(table, zero, axis=0)
 
 
 def _least(tests: Sequence[Test]) -> float:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -10,7 +11,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._array_files import open_arrays
+from keras_initx._array_files import Stored, open_arrays
 from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._seeds import derived_seed
 from keras_initx._typing import Array, DType, Shape
@@ -21,11 +22,13 @@ from keras_initx.models import (
     InitializationPlan,
     Rules,
     WeightPlan,
+    as_stored,
     description,
     initializers_by_rule,
     layer_initializers,
     opened_plan,
     planned,
+    ties_of,
     with_seed_and_axes,
 )
 from keras_initx.structure import (
@@ -42,6 +45,8 @@ Audited: TypeAlias = keras.Model | str | os.PathLike[str] | Mapping[str, Any]
 Expected: TypeAlias = Rules | InitializationPlan | str | os.PathLike[str] | None
 
 _MODEL_FILES = (".keras", ".h5", ".hdf5")
+# In the names of tables of embeddings. GPT-2 has the short ones.
+_TABLES = re.compile(r"emb|\bw[tp]e\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class Subject:
             Keras takes those of the shape, also of depthwise kernels.
         has_rule: Whether a rule says how it should be, and not its layer.
         planned: Its line in a plan, or `None` if it is not compared with one.
+        is_table: Whether it is a table of embeddings, perhaps of torch, which sets the row for
+            padding to zero.
     """
 
     path: str
@@ -91,6 +98,7 @@ class Subject:
     declared: tuple[LayerInitializer, ...] = ()
     has_rule: bool = False
     planned: Planned | None = None
+    is_table: bool = False
 
     @property
     def description(self) -> str | None:
@@ -117,10 +125,16 @@ def subjects(weights: Audited, expected: Expected, root: int | None) -> Iterator
             weights = keras.saving.load_model(path, compile=False)
         else:
             with open_arrays("weights", path) as arrays:
-                yield _of_arrays(arrays, expected, root)
+                yield _of_arrays(arrays, expected, root, {})
             return
     if isinstance(weights, Mapping):
-        yield _of_arrays({name: _Given(value) for name, value in weights.items()}, expected, root)
+        for name in weights:
+            if not isinstance(name, str):
+                raise TypeError(
+                    f"`weights` must be a dict from names to arrays. Received: {name!r} as a name"
+                )
+        arrays = {name: as_stored(value) for name, value in weights.items()}
+        yield _of_arrays(arrays, expected, root, ties_of(weights))
         return
     required = "a Keras model, a path, or a dict from names to arrays"
     check_type("weights", weights, keras.Model, required)
@@ -192,19 +206,6 @@ def as_numbers(array: Array) -> Array:
     return np.asarray(array, "float32")
 
 
-class _Given:
-    """An array of a dict, with the attributes of one in a file."""
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-        self.shape: Shape = tuple(value.shape)
-        self.dtype: DType = str(value.dtype).removeprefix("torch.")
-
-    def read(self, region: Any) -> Array:
-        array: Array = np.asarray(keras.ops.convert_to_numpy(self._value))[region]
-        return array
-
-
 @dataclass(frozen=True)
 class _NamedArray:
     """An array with the attributes of a `ModelWeight` that rules and initializers ask for."""
@@ -259,10 +260,14 @@ def _by_line(subject: Subject, line: WeightPlan, plan: InitializationPlan) -> Su
 
 
 def _of_arrays(
-    arrays: Mapping[str, Any],
+    arrays: Mapping[str, Stored],
     expected: Rules | InitializationPlan | None,
     root: int | None,
+    ties: Mapping[str, str],
 ) -> list[Subject]:
+    """Return the subjects of arrays, of which `ties` are others once more, see `ties_of`."""
+    if not arrays:
+        raise ValueError("`weights` must have at least one array. Received: none")
     if isinstance(expected, InitializationPlan):
         of_plan = []
         for name, stored in arrays.items():
@@ -287,7 +292,10 @@ def _of_arrays(
         reason = "" if initializer is not None else "no rule"
         if stored.dtype not in DTYPES:
             initializer = None
-            reason = stored.dtype
+            reason = "no array" if stored.dtype == "object" else stored.dtype
+        elif array.path in ties:
+            initializer = None
+            reason = f"tied to {ties[array.path]!r}"
         if initializer is not None:
             seed = derived_seed(root or 0, array.path)
             initializer = with_seed_and_axes(initializer, seed, array)
@@ -305,12 +313,13 @@ def _of_arrays(
                 reason,
                 array_fans,
                 initializer is not None,
+                is_table=len(array.shape) == 2 and bool(_TABLES.search(array.path)),
             )
         )
     return found
 
 
-def _array_reader(stored: Any) -> Callable[[], Array]:
+def _array_reader(stored: Stored) -> Callable[[], Array]:
     return lambda: as_numbers(stored.read(...))
 
 

@@ -51,6 +51,16 @@ def extent(
     return device, address + before, address + after + itemsize
 
 
+def _memory_of_torch(tensor: Any) -> list[Memory]:
+    """Return the memory of a tensor of torch."""
+    size = tensor.element_size()
+    try:
+        strides = [stride * size for stride in tensor.stride()]
+        return [extent(str(tensor.device), tensor.data_ptr(), tensor.shape, strides, size)]
+    except RuntimeError:  # of a sparse tensor
+        return []
+
+
 @dataclasses.dataclass(frozen=True)
 class Computation:
     """How the values of a weight are made, and what it takes to make them on several devices.
@@ -121,6 +131,8 @@ class Backend:
         """
         if isinstance(value, np.ndarray):
             return [extent("cpu", value.ctypes.data, value.shape, value.strides, value.itemsize)]
+        if hasattr(value, "data_ptr"):  # of torch, whatever the backend is
+            return _memory_of_torch(value)
         return [("objects", id(value), id(value) + 1)]
 
     def obstacle(self, layer: keras.Layer, variable: keras.Variable) -> str:

@@ -681,7 +681,7 @@ PLAIN = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="mine")])
         (lambda: recipes.selu(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
         (lambda: recipes.spectral(keras.Sequential()), ValueError, r"`model` must be built"),
         (lambda: recipes.mup(PLAIN, transformer()), ValueError, r"`base` must have the same weight paths as `model`"),
-        (lambda: recipes.mup(PLAIN, PLAIN).learning_rates("lion"), ValueError, r"`optimizer` must be one of"),
+        (lambda: recipes.mup(PLAIN, PLAIN).learning_rates("adagrad"), ValueError, r"`optimizer` must be one of"),
     ],
 )
 def test_what_does_not_fit_is_refused(call, error, message):
