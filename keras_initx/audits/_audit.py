@@ -14,7 +14,8 @@ from keras_initx._seeds import own_random
 from keras_initx._typing import Array
 from keras_initx.audits._causes import Finding, scale_cause
 from keras_initx.audits._compare import SAMPLE, Test, compare, moments_of
-from keras_initx.audits._report import AuditReport, WeightAudit
+from keras_initx.audits._groups import WeightAudit
+from keras_initx.audits._report import AuditReport
 from keras_initx.audits._subjects import Audited, Expected, Planned, Subject, subjects
 from keras_initx.initializers import (
     FixedLaw,
@@ -57,6 +58,8 @@ _ORDER = (
 _SAME_BITS = Test("bits", "", p=1.0, deviation=0.0)
 # With a smaller probability, it is worth looking for another explanation.
 _SUSPICIOUS = 1e-3
+# And with a smaller one, that explanation is none.
+_IMPLAUSIBLE = 1e-5
 # Fewer values may be equal by chance in 16 bits.
 _FEWEST = 16
 
@@ -205,7 +208,7 @@ def _compare_with_declared(result: _Measured, values: Array) -> None:
         if declared is None:
             continue
         tests = compare(declared, values, subject.dtype)
-        if subject.has_rule and _least(tests) > _SUSPICIOUS:
+        if subject.has_rule and _least(tests) > _IMPLAUSIBLE:
             result.declared = description(initializer)
         elif not subject.has_rule and _least(tests) > _least(result.tests):
             # Keras drew it, with the fans of the shape.

@@ -260,6 +260,13 @@ def test_without_the_names_of_torch_the_last_axis_is_that_of_units():
 
 
 @pytest.mark.once
+def test_the_connections_of_a_kernel_of_torch_are_those_of_its_rows():
+    sparse = to_numpy(keras_initx.Sparse(3, seed=1)((48, 100)))
+    report = keras_initx.audit({"fc.weight": sparse.T}, {"*": keras_initx.Sparse(3)})
+    assert report.ok
+
+
+@pytest.mark.once
 def test_the_table_begins_with_what_is_no_matter_of_scale_and_then_with_the_worst(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     arrays = {
@@ -275,6 +282,27 @@ def test_the_table_begins_with_what_is_no_matter_of_scale_and_then_with_the_wors
     assert lines[-1] == "3 of 5 weights are not as the rules say, 1 not compared."
     assert [row.path for row in report.weights] == list("abcde")
     assert report.exit_code == 1
+
+
+@pytest.mark.once
+def test_weights_that_differ_in_one_way_are_one_row_of_a_table_that_fits_a_page():
+    rules = {"*output/kernel": keras_initx.RandomNormal(stddev=0.005), "*": keras_initx.RandomNormal(stddev=0.02)}
+    rng = np.random.default_rng(0)
+    arrays = {"tokens/embeddings": rng.normal(0, 0.06, (99, 40))}
+    for number in range(12):
+        for name in ("self_attention/attention_output", "feedforward_output"):
+            arrays[f"transformer_layer_{number}/{name}/kernel"] = rng.normal(0, 0.02, (99, 40))
+    report = keras_initx.audit(arrays, rules)
+    lines = str(report).splitlines()
+    assert max(map(len, lines)) <= 88
+    names = [line.split("  ")[0] for line in lines[2:-2]]
+    assert names[-1] == "tokens/embeddings"
+    of_projections = ["transformer_layer_*/self_attention/attention_output/kernel"]
+    of_projections += ["transformer_layer_*/feedforward_output/kernel"]
+    assert sorted("".join(name.strip() for name in names[:-1])) == sorted("".join(of_projections))
+    assert lines[2].split()[1:3] == ["24", "0.005"]
+    assert lines[-1] == "25 of 25 weights are not as the rules say."
+    assert len(report.to_csv().splitlines()) == 26
 
 
 @pytest.mark.once
