@@ -87,7 +87,7 @@ def test_a_heading_is_in_the_warning_about_the_kernel(monkeypatch):
     monkeypatch.setattr(_kernel, "_TOLD", [])
     monkeypatch.setattr(_kernel, "library", lambda: None)
     monkeypatch.delenv("KERAS_INITX_KERNEL", raising=False)
-    with pytest.raises(UserWarning, match="NumPy draws instead of the compiled kernel"):
+    with pytest.warns(UserWarning, match="NumPy draws instead of the compiled kernel"):
         _kernel.tell_if_missing(1 << 30)
 
 
