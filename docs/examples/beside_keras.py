@@ -84,7 +84,7 @@ def rows():
         spread_of_he(keras_initx.HeNormal(seed=0)),
     )
     yield (
-        "RandomUniform(-0.05, 0.05) in bfloat16, largest",
+        "RandomUniform(±0.05) in bfloat16, largest",
         largest(of_keras.RandomUniform(-0.05, 0.05, seed=0)),
         largest(keras_initx.RandomUniform(-0.05, 0.05, seed=0)),
     )
@@ -107,9 +107,9 @@ def rows():
 
 def main():
     """Print the table."""
-    print(f"{'on ' + keras.backend.backend():47}  {'Keras':19}  keras_initx")
+    print(f"{'on ' + keras.backend.backend():41}  {'Keras':21}  keras_initx")
     for what, theirs, ours in rows():
-        print(f"{what:47}  {theirs:19}  {ours}")
+        print(f"{what:41}  {theirs:21}  {ours}")
 
 
 if __name__ == "__main__":
