@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 
-import keras
 import pytest
 
 from keras_initx import cli
