@@ -67,6 +67,14 @@ def model_of(name):
         "ViT": lambda: backbones.vit()[0],
         "ResNet-50": lambda: backbones.resnet()[0],
         "T5": lambda: sized(keras_hub.models.T5Backbone, num_layers=4, key_value_dim=8),
+        "DINOv2": lambda: keras_hub.models.DINOV2Backbone(
+            patch_size=14,
+            num_layers=12,
+            hidden_dim=64,
+            num_heads=4,
+            intermediate_dim=256,
+            image_shape=(28, 28, 3),
+        ),
         "Gemma": lambda: grouped(keras_hub.models.GemmaBackbone),
         "Gemma 3": lambda: grouped(keras_hub.models.Gemma3Backbone, image_size=None),
         **{name: functools.partial(application, name) for name in APPLICATIONS},
@@ -232,6 +240,8 @@ ROWS = (
             ("timm", "aa4b585", "14_sepconv2/pointwise_kernel", math.sqrt(2 / 2048)),
         )
     ),
+    ("branch_scales", recipes.branch_scales, "2", "DINOv2", "*/layer_scale[12]/lambda1", 0.1),
+    ("branch_scales", recipes.branch_scales, "048efca", "ConvNeXtTiny", "*_layer_scale/*", 1e-6),
     ("selu", recipes.selu, "3", "dense", "*kernel", 1 / 8),
     ("orthogonal_rnn", recipes.orthogonal_rnn, "4", "LSTM", "*recurrent_kernel", 1 / 8),
     ("spectral", recipes.spectral, "2", "BERT", "*intermediate_dense/kernel", 2 / 16),

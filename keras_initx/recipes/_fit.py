@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 
 from keras_initx._checks import check_count
 from keras_initx._typing import InitializerLike, Shape
@@ -115,7 +116,7 @@ def named_shapes(name: str, weights: Any) -> dict[str, Shape]:
         )
     if not weights:
         raise ValueError(f"`{name}` must have weights. Received: an empty dict")
-    return {path: tuple(array.shape) for path, array in weights.items()}
+    return {path: tuple(np.shape(array)) for path, array in weights.items()}
 
 
 def check_not_normalized(name: str, model: Any, instead: str) -> None:

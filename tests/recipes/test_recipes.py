@@ -146,6 +146,13 @@ def densenet():
     return keras.Model(inputs, layers.Dense(40, name="head")(x))
 
 
+def with_modulation():
+    tokens = keras.Input((6, WIDTH))
+    attended = layers.MultiHeadAttention(2, 16, name="attention")(tokens, tokens)
+    gates = layers.Dense(WIDTH, name="modulation", bias_initializer="ones")(tokens)
+    return keras.Model(tokens, layers.Add()([tokens, layers.Multiply()([attended, gates])]))
+
+
 def gemma():
     """Return a part of a Gemma whose layers have KerasHub's names, before a layer of another name."""
     block = keras.Sequential([keras.Input((6, WIDTH)), layers.Dense(64, name="ffw_gating")], name="decoder_block_0")
@@ -350,6 +357,7 @@ ROWS = {
         {"pointwise_kernel": math.sqrt(2 / 64), "depthwise_kernel": math.sqrt(2 / (9 * 64))},
         0.06,
     ),
+    "branch_scales": (with_modulation, recipes.branch_scales, {"modulation/kernel": 0, "modulation/bias": 0}, 0),
     "selu": (wide, recipes.selu, {"second/kernel": 1 / 8, "bias": 0}, 0.05),
     "orthogonal_rnn": (lambda: recurrent(layers.LSTM), recipes.orthogonal_rnn, {"recurrent_kernel": 8**-0.5}, 0.05),
     "spectral": (wide, recipes.spectral, {"second/kernel": 1 / 8, "bias": 0}, 0.05),
