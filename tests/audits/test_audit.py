@@ -313,6 +313,13 @@ def test_without_the_names_of_torch_the_last_axis_is_that_of_units():
 
 
 @pytest.mark.once
+def test_the_connections_of_a_kernel_of_torch_are_those_of_its_rows():
+    sparse = to_numpy(keras_initx.Sparse(3, seed=1)((48, 100)))
+    report = keras_initx.audit({"fc.weight": sparse.T}, {"*": keras_initx.Sparse(3)})
+    assert report.ok
+
+
+@pytest.mark.once
 def test_the_table_begins_with_what_is_no_matter_of_scale_and_then_with_the_worst(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     arrays = {
