@@ -22,8 +22,13 @@ from keras_initx.structure import (
 _CONVOLUTIONS = (*CONVOLUTIONS, *DEPTHWISE, keras.layers.TorchModuleWrapper)
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 _ENLARGING = (*TRANSPOSED, keras.layers.UpSampling1D, keras.layers.UpSampling2D)
-# Names of arrays of torch: in branches that are added or concatenated, and in a plain sequence.
-_ADDED = ("*layer[0-9]*.[0-9]*.conv[0-9].weight", "*block[0-9]*.rep.*.weight")
+# Names of torchvision, timm and Hugging Face's transformers: in branches that are added or
+# concatenated, and in a plain sequence.
+_ADDED = (
+    "*layer[0-9]*.[0-9]*.conv[0-9].weight",
+    "*stages.[0-9]*.layers.[0-9]*.layer.[0-9]*.weight",
+    "*block[0-9]*.rep.*.weight",
+)
 _CONCATENATED = "*denselayer[0-9]*.conv*.weight"
 _SEQUENCE = "features.[0-9]*.weight"
 _ATTENTION = ("attention", "attn", "qkv")
@@ -82,6 +87,7 @@ class _Parts:
         added: Sums of two branches.
         concatenated: Concatenations.
         dense: Concatenations of a branch and of the input of this branch.
+        unnamed: Convolutions, if no array has the name of a known network.
         is_known: Whether all sums and concatenations are known. Those in the `call` of a layer or
             a model are not.
     """
@@ -96,6 +102,7 @@ class _Parts:
     added: list[str] = field(default_factory=list)
     concatenated: list[str] = field(default_factory=list)
     dense: list[str] = field(default_factory=list)
+    unnamed: list[str] = field(default_factory=list)
     is_known: bool = True
 
 
@@ -110,6 +117,8 @@ def _fitting(parts: _Parts) -> tuple[tuple[str, ...], str]:
     if parts.depthwise:
         reason = f"depthwise convolutions, {parts.depthwise[0]!r} first"
         return _depthwise_recipes(parts), reason
+    if parts.unnamed:
+        return (), f"names of no network that is known, {parts.unnamed[0]!r} first"
     if parts.concatenated:
         reason = f"concatenated branches, {parts.concatenated[0]!r} first"
         if parts.dense and not parts.added and not parts.enlarging:
@@ -211,7 +220,8 @@ def _parts_of_arrays(shapes: Mapping[str, Shape]) -> _Parts:
         parts.added += fnmatch.filter(names, pattern)
     parts.concatenated = fnmatch.filter(names, _CONCATENATED)
     parts.dense = parts.concatenated
-    parts.is_known = bool(fnmatch.filter(names, _SEQUENCE))
+    if not (parts.added or parts.concatenated or fnmatch.filter(names, _SEQUENCE)):
+        parts.unnamed = parts.convolutions
     return parts
 
 
