@@ -38,8 +38,10 @@ from keras_initx.structure import (
 
 # A model, the path of a saved model or of a file of arrays, or a dict from names to arrays.
 Audited: TypeAlias = keras.Model | str | os.PathLike[str] | Mapping[str, Any]
-# Rules, or a plan as an object or a file, or `None` for what the layers say.
-Expected: TypeAlias = Rules | InitializationPlan | str | os.PathLike[str] | None
+# Rules, a recipe that returns them, a plan as an object or a file, or `None` for what layers say.
+Expected: TypeAlias = (
+    Rules | Callable[[Any], Rules] | InitializationPlan | str | os.PathLike[str] | None
+)
 
 _MODEL_FILES = (".keras", ".h5", ".hdf5")
 
@@ -117,14 +119,23 @@ def subjects(weights: Audited, expected: Expected, root: int | None) -> Iterator
             weights = keras.saving.load_model(path, compile=False)
         else:
             with open_arrays("weights", path) as arrays:
-                yield _of_arrays(arrays, expected, root)
+                yield _of_arrays(arrays, _rules_for(arrays, expected), root)
             return
     if isinstance(weights, Mapping):
-        yield _of_arrays({name: _Given(value) for name, value in weights.items()}, expected, root)
+        given = {name: _Given(value) for name, value in weights.items()}
+        yield _of_arrays(given, _rules_for(given, expected), root)
         return
     required = "a Keras model, a path, or a dict from names to arrays"
     check_type("weights", weights, keras.Model, required)
-    yield _of_model(check_model("weights", weights), expected, root)
+    check_model("weights", weights)
+    yield _of_model(weights, _rules_for(weights, expected), root)
+
+
+def _rules_for(weights: Any, expected: Any) -> Any:
+    """Return the rules of a recipe for `weights`, or what is no recipe as it is."""
+    if callable(expected):
+        return expected(weights)
+    return expected
 
 
 def is_saved_model(path: str) -> bool:

@@ -1,14 +1,16 @@
 """What recipes share: the weights of a model by pattern, and errors for models that do not fit."""
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import keras
 
 from keras_initx._checks import check_count
-from keras_initx._typing import InitializerLike
+from keras_initx._typing import InitializerLike, Shape
+from keras_initx.initializers import TruncatedNormal
 from keras_initx.models import matches_path
+from keras_initx.sampling import truncated_quantiles
 from keras_initx.structure import (
     NORMALIZATIONS,
     ModelWeight,
@@ -21,6 +23,8 @@ from keras_initx.structure import (
 
 # Maps patterns to initializers.
 Recipe: TypeAlias = dict[str, InitializerLike | None]
+# A model, or a dict from names to arrays, such as a state dict of torch.
+Weights: TypeAlias = keras.Model | Mapping[str, Any]
 # What to do with a model of other names, if a recipe takes a number in its place.
 _NUMBER = "pass the number and edit the patterns in the returned dict"
 
@@ -80,12 +84,46 @@ def for_model(recipe: Recipe, model: Any) -> Recipe:
     """Return the rules that match a weight of `model`, or all rules if it is not a model."""
     if not isinstance(model, keras.Model):
         return recipe
-    found = paths(model)
+    return for_names(recipe, paths(model))
+
+
+def for_names(recipe: Recipe, names: Iterable[str]) -> Recipe:
+    """Return the rules that match one of `names`."""
+    found = list(names)
     used: Recipe = {}
     for pattern, value in recipe.items():
-        if any(matches_path(pattern, path) for path in found):
+        if any(matches_path(pattern, name) for name in found):
             used[pattern] = value
     return used
+
+
+def named_shapes(name: str, weights: Any) -> dict[str, Shape]:
+    """Return the shape of each weight of a model, or of each array of a dict, by its name.
+
+    Args:
+        name: Name of the argument.
+        weights: A built model, or a dict from names to arrays.
+
+    Raises:
+        TypeError: If `weights` is neither.
+        ValueError: If it is a model that is not built, or an empty dict.
+    """
+    if isinstance(weights, keras.Model):
+        return {weight.path: weight.shape for weight in find_weights(check_model(name, weights))}
+    if not isinstance(weights, Mapping):
+        raise TypeError(
+            f"`{name}` must be a Keras model or a dict from names to arrays. "
+            f"Received: {name}={weights!r}"
+        )
+    if not weights:
+        raise ValueError(f"`{name}` must have weights. Received: an empty dict")
+    return {path: tuple(array.shape) for path, array in weights.items()}
+
+
+def truncated_normal(stddev: float, bound: float) -> TruncatedNormal:
+    """Return `N(0, stddev²)` truncated at `bound` times `stddev`, which makes it narrower."""
+    remaining = truncated_quantiles(-bound, bound).stddev
+    return TruncatedNormal(stddev=stddev * remaining, lower=-bound, upper=bound)
 
 
 def check_not_normalized(name: str, model: Any, instead: str) -> None:
@@ -170,18 +208,6 @@ def check_activations(name: str, model: keras.Model, foreign: Sequence[str], ins
             f"use {instead}, or write your own rules. Received: {name}={model.name!r} with "
             f"{len(found)} of them, {found[0]} first"
         )
-
-
-def check_attends(name: str, model: Any) -> None:
-    """Raise `ValueError` if no layer of `model` is one of attention, by its class or name."""
-    for layer, path in named_layers(check_model(name, model)).items():
-        if "attention" in f"{type(layer).__name__} {path}".lower():
-            return
-    raise ValueError(
-        f"`{name}` must be a transformer, with 'attention' in the class or name of a layer; "
-        f"otherwise write your own rules. Received: {name}={model.name!r} with "
-        f"{paths(model)[0]!r}"
-    )
 
 
 def check_branches_are_added(name: str, model: keras.Model, pattern: str) -> None:
