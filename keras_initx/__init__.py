@@ -83,4 +83,9 @@ def __getattr__(name: str) -> Any:
             module = importlib.import_module(f"{__name__}.{room}")
             if hasattr(module, name):
                 return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    message = f"module {__name__!r} has no attribute {name!r}"
+    if not name.startswith("_"):  # tools ask for many of those
+        similar = importlib.import_module(f"{__name__}.initializers").classes_like(name)
+        if similar:
+            message += f"; did you mean {' or '.join(similar)}?"
+    raise AttributeError(message)

@@ -24,7 +24,8 @@ def build() -> argparse.ArgumentParser:
     draws = "the compiled kernel" if _kernel.library() else "NumPy"
     version = f"keras_initx {keras_initx.__version__}, draws on the host by {draws}"
     parser.add_argument("--version", action="version", version=version)
-    commands = parser.add_subparsers(title="commands", metavar="command", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="command")
+    parser.set_defaults(run=None)  # without a command
     for name, (run, add_options) in _COMMANDS.items():
         docstring = add_options.__doc__ or ""  # none under `python -OO`
         summary, _, description = docstring.partition("\n\n")

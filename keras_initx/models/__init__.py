@@ -5,9 +5,10 @@ Initialize by rules from one seed, scale to a batch, load weights, renew a train
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
+# For the rooms above; not part of the public interface, as all that is imported by name.
+from keras_initx.models._arrays import as_stored as as_stored
+from keras_initx.models._arrays import ties_of as ties_of
 from keras_initx.models._dormant import *
-
-# For the rooms above; not part of the public interface.
 from keras_initx.models._initial_state import optimizers_of as optimizers_of
 from keras_initx.models._initialize import *
 from keras_initx.models._initialize import planned as planned

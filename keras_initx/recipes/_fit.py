@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 
 from keras_initx._checks import check_count
 from keras_initx._typing import InitializerLike, Shape
@@ -117,7 +118,7 @@ def named_shapes(name: str, weights: Any) -> dict[str, Shape]:
         )
     if not weights:
         raise ValueError(f"`{name}` must have weights. Received: an empty dict")
-    return {path: tuple(array.shape) for path, array in weights.items()}
+    return {path: tuple(np.shape(array)) for path, array in weights.items()}
 
 
 def truncated_normal(stddev: float, bound: float) -> TruncatedNormal:
@@ -172,9 +173,7 @@ def check_depthwise(name: str, model: Any, normalization: type[keras.Layer]) -> 
     has_depthwise = False
     has_normalization = False
     for weight in find_weights(check_model(name, model)):
-        # A `Conv2D` with a group for each channel is depthwise too.
-        groups = weight.groups[1]
-        if is_depthwise(weight.layer, weight.name) or 1 < groups == weight.shape[-1]:
+        if is_depthwise_kernel(weight):
             has_depthwise = True
         if isinstance(weight.layer, normalization):
             has_normalization = True
@@ -185,6 +184,15 @@ def check_depthwise(name: str, model: Any, normalization: type[keras.Layer]) -> 
             f"layers; otherwise write your own rules. Received: {name}={model.name!r} without "
             f"{missing}"
         )
+
+
+def is_depthwise_kernel(weight: ModelWeight) -> bool:
+    """Return whether a weight is the kernel of a depthwise convolution."""
+    if is_depthwise(weight.layer, weight.name):
+        return True
+    # A `Conv2D` with a group for each channel is depthwise too.
+    groups = weight.groups[1]
+    return 1 < groups == weight.shape[-1]
 
 
 def check_activations(name: str, model: keras.Model, foreign: Sequence[str], instead: str) -> None:
@@ -219,9 +227,8 @@ def check_branches_are_added(name: str, model: keras.Model, pattern: str) -> Non
     parents = {id(weight.layers[-2]): weight.layers[-2] for weight in weights}
     readers: dict[int, list[Any]] = {}
     for parent in parents.values():
-        for operation in getattr(parent, "operations", ()):
-            for tensor in keras.tree.flatten(operation.input):
-                readers.setdefault(id(tensor), []).append(operation)
+        for tensor, operations in readers_of(parent).items():
+            readers.setdefault(tensor, []).extend(operations)
     found = []
     for weight in weights:
         if _is_concatenated(weight.layer, readers):
@@ -233,6 +240,15 @@ def check_branches_are_added(name: str, model: keras.Model, pattern: str) -> Non
             f"`initialize` without rules. Received: {name}={model.name!r} with {len(found)} "
             f"concatenated branches, that of {found[0]!r} first"
         )
+
+
+def readers_of(layer: keras.Layer) -> dict[int, list[Any]]:
+    """Return the operations of a functional model that read a tensor, by the id of the tensor."""
+    readers: dict[int, list[Any]] = {}
+    for operation in getattr(layer, "operations", ()):
+        for tensor in keras.tree.flatten(operation.input):
+            readers.setdefault(id(tensor), []).append(operation)
+    return readers
 
 
 def _is_concatenated(layer: keras.Layer, readers: dict[int, list[Any]]) -> bool:

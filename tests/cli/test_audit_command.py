@@ -70,7 +70,7 @@ def test_what_is_no_recipe(path, name, capsys):
     assert caught.value.code == 2
     error = capsys.readouterr().err
     assert f"Received: {name}" in error
-    assert "--recipe must be one of bert, convnext, deepnorm," in error
+    assert "--recipe must be one of bert, branch_scales," in error
 
 
 def test_the_report_is_written(path, tmp_path, capsys):
