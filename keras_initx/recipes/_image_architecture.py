@@ -4,12 +4,11 @@ import fnmatch
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import keras
 
 from keras_initx._typing import Shape
-from keras_initx.recipes._fit import Weights, is_depthwise_kernel, named_shapes, readers_of
+from keras_initx.recipes._fit import Weights, is_depthwise_kernel, readers_of
 from keras_initx.structure import (
     CONVOLUTIONS,
     DEPTHWISE,
@@ -34,32 +33,14 @@ _SEQUENCE = "features.[0-9]*.weight"
 _ATTENTION = ("attention", "attn", "qkv")
 
 
-def check_fits(recipe: str, kind: str, weights: Any) -> dict[str, Shape]:
-    """Return the shapes of the argument `model` by their names, if a recipe is for such networks.
+def image_recipes(weights: Weights, shapes: Mapping[str, Shape]) -> tuple[tuple[str, ...], str]:
+    """Return the names of the recipes that are for such a network, and what shows it.
 
     Args:
-        recipe: Name of the recipe.
-        kind: The networks that it is for.
-        weights: A built model, or a dict from names to arrays.
-
-    Raises:
-        TypeError: If `weights` is neither.
-        ValueError: If another recipe is for such networks, or none is known.
+        weights: A model or a dict of arrays.
+        shapes: The shapes of its weights.
     """
-    shapes = named_shapes("model", weights)
-    received = f"a dict with {next(iter(shapes))!r}"
-    if isinstance(weights, keras.Model):
-        received = repr(weights.name)
-    fitting, reason = _fitting(_parts(weights, shapes))
-    if recipe in fitting:
-        return shapes
-    instead = "write your own rules"
-    if fitting:
-        others = " or ".join(f"`{other}`" for other in fitting)
-        instead = f"use {others}, or {instead}"
-    raise ValueError(
-        f"`model` must be {kind}; otherwise {instead}. Received: model={received} with {reason}"
-    )
+    return _fitting(_parts(weights, shapes))
 
 
 def has_depthwise(weights: Weights, shapes: Mapping[str, Shape]) -> bool:

@@ -229,6 +229,14 @@ def test_other_networks_are_refused_with_the_recipe_for_them(recipe, build, mess
         recipe(build())
 
 
+def test_recipes_of_text_and_of_images_name_each_other():
+    for recipe in (recipes.bert, recipes.llama, recipes.vit_timm):
+        with pytest.raises(ValueError, match=r"use `resnet`"):
+            recipe(residual())
+    with pytest.raises(ValueError, match=r"otherwise use `gpt2`, or .* with no convolutions"):
+        recipes.resnet({"h.0.attn.c_attn.weight": np.ones((4, 12))})
+
+
 def test_sums_that_no_layer_shows_are_taken():
     model = keras.Sequential([keras.Input((8, 8, 16)), Block(), layers.Flatten(), layers.Dense(4)])
     for recipe in (recipes.resnet, recipes.vgg, recipes.densenet):
