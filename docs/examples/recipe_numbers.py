@@ -42,12 +42,17 @@ APPLICATIONS = (
     "MobileNet",
     "MobileNetV2",
     "MobileNetV3Small",
+    "ResNet50",
+    "VGG16",
+    "DenseNet121",
+    "Xception",
 )
 
 
 def application(name):
     """Return a network of `keras.applications`."""
-    return getattr(keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=100)
+    shape = (71, 71, 3) if name == "Xception" else (32, 32, 3)
+    return getattr(keras.applications, name)(weights=None, input_shape=shape, classes=100)
 
 
 @functools.cache
@@ -62,12 +67,25 @@ def model_of(name):
         "ViT": lambda: backbones.vit()[0],
         "ResNet-50": lambda: backbones.resnet()[0],
         "T5": lambda: sized(keras_hub.models.T5Backbone, num_layers=4, key_value_dim=8),
+        "DINOv2": lambda: keras_hub.models.DINOV2Backbone(
+            patch_size=14,
+            num_layers=12,
+            hidden_dim=64,
+            num_heads=4,
+            intermediate_dim=256,
+            image_shape=(28, 28, 3),
+        ),
         "Gemma": lambda: grouped(keras_hub.models.GemmaBackbone),
         "Gemma 3": lambda: grouped(keras_hub.models.Gemma3Backbone, image_size=None),
         **{name: functools.partial(application, name) for name in APPLICATIONS},
         "dense": lambda: keras.Sequential([keras.Input((64,)), keras.layers.Dense(64, "selu")]),
         "LSTM": lambda: keras.Sequential([keras.Input((8, 32)), keras.layers.LSTM(64)]),
     }[name]()
+
+
+def of_source(recipe, source):
+    """Return a recipe with the numbers of a source."""
+    return functools.partial(recipe, source=source)
 
 
 t_fixup, fixup = (
@@ -177,6 +195,53 @@ ROWS = (
     ("mobilenet", recipes.mobilenet, "0cf9932", "MobileNet", "conv_preds/kernel", SLIM),
     ("mobilenet", recipes.mobilenet, "02c04f4", "MobileNetV2", "*_project/kernel", SLIM),
     ("mobilenet", recipes.mobilenet, "02c04f4", "MobileNetV3Small", "*_depthwise/kernel", SLIM),
+    ("resnet", recipes.resnet, "054e54c", "ResNet50", "conv5_block2_2_conv/kernel", HE_2),
+    (
+        "resnet",
+        recipes.resnet,
+        "054e54c",
+        "ResNet50",
+        "predictions/kernel",
+        math.sqrt(1 / 3 / 2048),
+    ),
+    (
+        "resnet",
+        of_source(recipes.resnet, "keras"),
+        "3.15.1",
+        "ResNet50",
+        "conv5_block2_2_conv/kernel",
+        math.sqrt(2 / (9 * 1024)),
+    ),
+    ("vgg", recipes.vgg, "02196ff", "VGG16", "block5_conv3/kernel", HE_2),
+    ("vgg", recipes.vgg, "02196ff", "VGG16", "fc2/kernel", 0.01),
+    ("vgg", of_source(recipes.vgg, "paper"), "3.1", "VGG16", "block5_conv3/kernel", 0.1),
+    (
+        "densenet",
+        recipes.densenet,
+        "e3d24fb",
+        "DenseNet121",
+        "conv5_block16_2_conv/kernel",
+        math.sqrt(2 / (9 * 32)),
+    ),
+    (
+        "densenet",
+        of_source(recipes.densenet, "torchvision"),
+        "01db3ba",
+        "DenseNet121",
+        "conv5_block16_2_conv/kernel",
+        math.sqrt(2 / (9 * 128)),
+    ),
+    *(
+        ("xception", of_source(recipes.xception, source), commit, "Xception", kernel, std)
+        for source, commit, kernel, std in (
+            ("keras", "3.15.1", "14_sepconv2/depthwise_kernel", math.sqrt(2 / (9 * 1537))),
+            ("keras", "3.15.1", "14_sepconv2/pointwise_kernel", math.sqrt(2 / (1536 + 2048))),
+            ("timm", "aa4b585", "14_sepconv2/depthwise_kernel", math.sqrt(2 / (9 * 1536))),
+            ("timm", "aa4b585", "14_sepconv2/pointwise_kernel", math.sqrt(2 / 2048)),
+        )
+    ),
+    ("branch_scales", recipes.branch_scales, "2", "DINOv2", "*/layer_scale[12]/lambda1", 0.1),
+    ("branch_scales", recipes.branch_scales, "048efca", "ConvNeXtTiny", "*_layer_scale/*", 1e-6),
     ("selu", recipes.selu, "3", "dense", "*kernel", 1 / 8),
     ("orthogonal_rnn", recipes.orthogonal_rnn, "4", "LSTM", "*recurrent_kernel", 1 / 8),
     ("spectral", recipes.spectral, "2", "BERT", "*intermediate_dense/kernel", 2 / 16),

@@ -109,3 +109,32 @@ def test_to_initialize_and_load_processes_send_only_what_is_multiplied(found):
 def test_initialize_has_no_large_weight_on_the_host(found):
     for process in found[1]:
         assert LARGE not in process["on the host"]
+
+
+def test_every_process_audits_what_it_holds(found):
+    single, processes = found
+    rules = "5 of 6 weights are as the rules say, 1 not compared."
+    for process in (single, *processes):
+        assert process["audited"] == [
+            "6 of 6 weights are as the plan says.",
+            "6 of 6 weights are as the rules say.",
+            rules,
+        ]
+
+
+@only_jax
+def test_to_audit_processes_send_nothing_and_none_has_a_whole_kernel(found):
+    for process in found[1]:
+        assert process["sent to audit"] == {}
+        assert LARGE not in process["on the host to audit"]
+
+
+def test_a_process_tells_which_of_its_own_values_are_not_those_of_the_plan(found):
+    single, processes = found
+    expected = [["large/kernel", "4096 of 8388608 values are not those of the plan"]]
+    assert single["off"] == expected
+    if BACKEND == "jax":
+        expected = [["large/kernel", "4096 of 4194304 values are not those of the plan"]]
+        assert [process["off"] for process in processes] == [[], expected]
+    else:
+        assert [process["off"] for process in processes] == [expected, expected]

@@ -125,6 +125,34 @@ def activated(activation, name="depthwise"):
     return keras.Sequential([keras.Input((8, 8, 4)), *parts])
 
 
+def convolutions(depthwise=False):
+    """Return a residual network of convolutions, of which one may be separable, with a head of 40 classes."""
+    inputs = keras.Input((8, 8, 64))
+    kind = layers.SeparableConv2D if depthwise else layers.Conv2D
+    x = layers.BatchNormalization()(kind(64, 3, padding="same", name="conv")(inputs))
+    x = layers.GlobalAveragePooling2D()(layers.Add()([inputs, x]))
+    return keras.Model(inputs, layers.Dense(40, name="head")(x))
+
+
+def vgg():
+    parts = [layers.Conv2D(64, 3, name="conv"), layers.GlobalAveragePooling2D(), layers.Dense(40, name="head")]
+    return keras.Sequential([keras.Input((8, 8, 32)), *parts])
+
+
+def densenet():
+    inputs = keras.Input((8, 8, 32))
+    x = layers.BatchNormalization()(layers.Conv2D(64, 3, padding="same", name="conv")(inputs))
+    x = layers.GlobalAveragePooling2D()(layers.Concatenate()([inputs, x]))
+    return keras.Model(inputs, layers.Dense(40, name="head")(x))
+
+
+def with_modulation():
+    tokens = keras.Input((6, WIDTH))
+    attended = layers.MultiHeadAttention(2, 16, name="attention")(tokens, tokens)
+    gates = layers.Dense(WIDTH, name="modulation", bias_initializer="ones")(tokens)
+    return keras.Model(tokens, layers.Add()([tokens, layers.Multiply()([attended, gates])]))
+
+
 def gemma():
     """Return a part of a Gemma whose layers have KerasHub's names, before a layer of another name."""
     block = keras.Sequential([keras.Input((6, WIDTH)), layers.Dense(64, name="ffw_gating")], name="decoder_block_0")
@@ -286,6 +314,50 @@ ROWS = {
         {**dict.fromkeys(("depthwise/kernel", "conv/kernel", "head/kernel"), 0.09 * 0.8796), "bias": 0},
         0.05,
     ),
+    "resnet": (
+        convolutions,
+        recipes.resnet,
+        {"conv/kernel": math.sqrt(2 / (9 * 64)), "head/kernel": math.sqrt(1 / 3 / 64), "conv/bias": 0},
+        0.05,
+    ),
+    "resnet biases": (convolutions, recipes.resnet, {"head/bias": math.sqrt(1 / 3 / 64)}, 0.3),
+    "vgg": (
+        vgg,
+        recipes.vgg,
+        {"conv/kernel": math.sqrt(2 / (9 * 64)), "head/kernel": 0.01, "bias": 0},
+        0.05,
+    ),
+    "vgg of the paper": (
+        vgg,
+        lambda model: recipes.vgg(model, source="paper"),
+        {"conv/kernel": 0.1, "head/kernel": 0.1, "bias": 0},
+        0.05,
+    ),
+    "densenet": (
+        densenet,
+        recipes.densenet,
+        {"conv/kernel": math.sqrt(2 / (9 * 64)), "head/kernel": math.sqrt(1 / 3 / 96), "bias": 0},
+        0.05,
+    ),
+    "densenet of torchvision": (
+        densenet,
+        lambda model: recipes.densenet(model, source="torchvision"),
+        {"conv/kernel": math.sqrt(2 / (9 * 32)), "head/kernel": math.sqrt(1 / 3 / 96), "bias": 0},
+        0.05,
+    ),
+    "xception": (
+        lambda: convolutions(depthwise=True),
+        recipes.xception,
+        {"pointwise_kernel": 1 / 8, "depthwise_kernel": math.sqrt(2 / (9 * 65)), "bias": 0},
+        0.06,
+    ),
+    "xception of timm": (
+        lambda: convolutions(depthwise=True),
+        lambda model: recipes.xception(model, source="timm"),
+        {"pointwise_kernel": math.sqrt(2 / 64), "depthwise_kernel": math.sqrt(2 / (9 * 64))},
+        0.06,
+    ),
+    "branch_scales": (with_modulation, recipes.branch_scales, {"modulation/kernel": 0, "modulation/bias": 0}, 0),
     "selu": (wide, recipes.selu, {"second/kernel": 1 / 8, "bias": 0}, 0.05),
     "orthogonal_rnn": (lambda: recurrent(layers.LSTM), recipes.orthogonal_rnn, {"recurrent_kernel": 8**-0.5}, 0.05),
     "spectral": (wide, recipes.spectral, {"second/kernel": 1 / 8, "bias": 0}, 0.05),
@@ -617,7 +689,7 @@ PLAIN = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="mine")])
         (lambda: recipes.selu(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
         (lambda: recipes.spectral(keras.Sequential()), ValueError, r"`model` must be built"),
         (lambda: recipes.mup(PLAIN, transformer()), ValueError, r"`base` must have the same weight paths as `model`"),
-        (lambda: recipes.mup(PLAIN, PLAIN).learning_rates("lion"), ValueError, r"`optimizer` must be one of"),
+        (lambda: recipes.mup(PLAIN, PLAIN).learning_rates("adagrad"), ValueError, r"`optimizer` must be one of"),
     ],
 )
 def test_what_does_not_fit_is_refused(call, error, message):
