@@ -149,11 +149,12 @@ def reset_dormant(
     outputs reach the kernels of others, through nothing but activations, dropout, pooling,
     flattening and batch normalization, which is reset with its units. Outputs are measured as the
     next kernel receives them, without dropout. All other layers are left: those whose output is
-    added to another, is that of the model, or goes elsewhere in training, recurrent, quantized, frozen layers, and convolutions
-    in groups or with channels first. So are layers with an activation that mixes units, such as
-    softmax, or that is not one of Keras' functions, and subclasses with a `call` of their own,
-    which may mix them too. In the `call` of a subclassed model, only what layers do is
-    seen: a layer whose output is used there by an operation as well must not be there.
+    added to another, is that of the model, or goes elsewhere in training, recurrent, quantized,
+    frozen layers, and convolutions in groups or with channels first. So are layers with an
+    activation that mixes units, such as softmax, or that is not one of Keras' functions, and
+    subclasses with a `call` of their own, which may mix them too. In the `call` of a subclassed
+    model, only what layers do is seen: a layer whose output is used there by an operation as well
+    must not be there.
 
     The same seed gives the same values on every backend. Which units are dormant is measured, and
     a unit at the threshold may differ. Only a share of each weight changes, and compiled functions
