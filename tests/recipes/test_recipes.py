@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from modes import needs_axes, to_numpy
+from text_models import bert, llama
 
 from keras_initx import (
     LSTMForgetBias,
@@ -183,7 +184,7 @@ def recurrent(cell):
 
 
 def wide(width=64, initializer="glorot_uniform"):
-    hidden = [layers.Dense(width, "relu", name=name, kernel_initializer=initializer) for name in ("first", "second")]
+    hidden = [layers.Dense(width, "selu", name=name, kernel_initializer=initializer) for name in ("first", "second")]
     last = layers.Dense(3, name="last", kernel_initializer=initializer)
     return keras.Sequential([keras.Input((8,)), *hidden, last])
 
@@ -226,6 +227,8 @@ ROWS = {
         },
         0.05,
     ),
+    "llama": (llama, recipes.llama, {"kernel": 0.02, "embeddings": 0.02, "bias": 0}, 0.05),
+    "bert": (bert, recipes.bert, {"kernel": 0.02 * 0.8796, "embeddings": 0.02 * 0.8796, "bias": 0}, 0.05),
     "gpt2 positions": (with_positions, recipes.gpt2, {"position_embedding/embeddings": 0.01}, 0.05),
     "t_fixup": (
         transformer,
@@ -682,10 +685,16 @@ PLAIN = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="mine")])
             ValueError,
             r"`mobilenet`.*'act/re_lu.*' \(relu6\)",
         ),
-        (lambda: recipes.vit_timm(PLAIN), ValueError, r"`model` must be a transformer.*'mine/kernel'"),
-        (lambda: recipes.vit_jax(mobilenet()), ValueError, r"`model` must be a transformer.*'depthwise/kernel'"),
+        (lambda: recipes.vit_timm(PLAIN), ValueError, r"`model` must be a vision transformer.*'mine/kernel'"),
+        (lambda: recipes.vit_jax(mobilenet()), ValueError, r"must be a vision transformer.*'depthwise/kernel'"),
+        (lambda: recipes.vit_jax(transformer()), ValueError, r"'token_embedding', an embedding of tokens"),
         (lambda: recipes.vit_jax(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
         (lambda: recipes.mobilenet(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
+        (
+            lambda: recipes.selu(activated("relu")),
+            ValueError,
+            r"without the activations \('relu', .*use `initx.he_normal`, or .*'act' \(relu\) first",
+        ),
         (lambda: recipes.selu(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
         (lambda: recipes.spectral(keras.Sequential()), ValueError, r"`model` must be built"),
         (lambda: recipes.mup(PLAIN, transformer()), ValueError, r"`base` must have the same weight paths as `model`"),
