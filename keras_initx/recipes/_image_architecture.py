@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_initx._typing import Shape
-from keras_initx.recipes._fit import is_depthwise_kernel, named_shapes, readers_of
+from keras_initx.recipes._fit import Weights, is_depthwise_kernel, named_shapes, readers_of
 from keras_initx.structure import (
     CONVOLUTIONS,
     DEPTHWISE,
@@ -42,13 +42,10 @@ def check_fits(recipe: str, kind: str, weights: Any) -> dict[str, Shape]:
         ValueError: If another recipe is for such networks, or none is known.
     """
     shapes = named_shapes("model", weights)
+    received = f"a dict with {next(iter(shapes))!r}"
     if isinstance(weights, keras.Model):
         received = repr(weights.name)
-        parts = _parts_of_model(weights)
-    else:
-        received = f"a dict with {next(iter(shapes))!r}"
-        parts = _parts_of_arrays(shapes)
-    fitting, reason = _fitting(parts)
+    fitting, reason = _fitting(_parts(weights, shapes))
     if recipe in fitting:
         return shapes
     instead = "write your own rules"
@@ -58,6 +55,16 @@ def check_fits(recipe: str, kind: str, weights: Any) -> dict[str, Shape]:
     raise ValueError(
         f"`model` must be {kind}; otherwise {instead}. Received: model={received} with {reason}"
     )
+
+
+def has_depthwise(weights: Weights, shapes: Mapping[str, Shape]) -> bool:
+    """Return whether a network has depthwise convolutions.
+
+    Args:
+        weights: A model or a dict of arrays.
+        shapes: The shapes of its weights.
+    """
+    return bool(_parts(weights, shapes).depthwise)
 
 
 @dataclass
@@ -125,6 +132,12 @@ def _depthwise_recipes(parts: _Parts) -> tuple[str, ...]:
     if parts.norms:
         return ("convnext",)
     return ()
+
+
+def _parts(weights: Weights, shapes: Mapping[str, Shape]) -> _Parts:
+    if isinstance(weights, keras.Model):
+        return _parts_of_model(weights)
+    return _parts_of_arrays(shapes)
 
 
 def _parts_of_model(model: keras.Model) -> _Parts:
