@@ -91,12 +91,13 @@ def audit(
             (`.safetensors`, `.npz`, `.weights.h5`); or a dict from names to arrays. Where names end
             in `.weight`, as those of torch, kernels have their units on the first axis. Of names
             for one array in memory, as of a tied table, the first is compared.
-        expected: Rules as for `initialize`, also those of a recipe. By default each weight of a
-            model is compared with what its layer declares: its initializer, called as the layer
-            does. Weights that no rule matches are compared with that too. Required with arrays,
-            whose names the patterns match. Or a plan of `initialize`, as itself or as the path of a
-            file that its `save` wrote: then each weight is compared with its line, and must have
-            the very values of the plan. The names of arrays must be its paths, with `/` or `.`.
+        expected: Rules as for `initialize`, or a recipe such as `recipes.gpt2`, whose rules for
+            these weights are used. By default each weight of a model is compared with what its
+            layer declares: its initializer, called as the layer does. Weights that no rule matches
+            are compared with that too. Required with arrays, whose names the patterns match. Or a
+            plan of `initialize`, as itself or as the path of a file that its `save` wrote: then
+            each weight is compared with its line, and must have the very values of the plan. The
+            names of arrays must be its paths, with `/` or `.`.
         seed: The seed that was given to `initialize`. Then each weight must have the very values
             that this seed gives. A plan has its own.
         alpha: The probability of any alarm where all weights are as they should be, between 0
@@ -149,6 +150,8 @@ def audit(
         source = "their layers say"
     elif isinstance(expected, PLANS):
         source = "the plan says"
+    elif callable(expected):
+        source = f"{getattr(expected, '__name__', 'the recipe')} says"
     else:
         source = "the rules say"
     return AuditReport(rows, source, _looks_trained(measured))

@@ -41,8 +41,10 @@ from keras_initx.structure import (
 
 # A model, the path of a saved model or of a file of arrays, or a dict from names to arrays.
 Audited: TypeAlias = keras.Model | str | os.PathLike[str] | Mapping[str, Any]
-# Rules, or a plan as an object or a file, or `None` for what the layers say.
-Expected: TypeAlias = Rules | InitializationPlan | str | os.PathLike[str] | None
+# Rules, a recipe that returns them, a plan as an object or a file, or `None` for what layers say.
+Expected: TypeAlias = (
+    Rules | Callable[[Any], Rules] | InitializationPlan | str | os.PathLike[str] | None
+)
 
 _MODEL_FILES = (".keras", ".h5", ".hdf5")
 # In the names of tables of embeddings. GPT-2 has the short ones.
@@ -164,7 +166,7 @@ def subjects(weights: Audited, expected: Expected, root: int | None) -> Iterator
             weights = keras.saving.load_model(path, compile=False)
         else:
             with open_arrays("weights", path) as arrays:
-                yield _of_arrays(arrays, expected, root, {})
+                yield _of_arrays(arrays, _rules_for(arrays, expected), root, {})
             return
     if isinstance(weights, Mapping):
         for name in weights:
@@ -173,11 +175,19 @@ def subjects(weights: Audited, expected: Expected, root: int | None) -> Iterator
                     f"`weights` must be a dict from names to arrays. Received: {name!r} as a name"
                 )
         arrays = {name: as_stored(value) for name, value in weights.items()}
-        yield _of_arrays(arrays, expected, root, ties_of(weights))
+        yield _of_arrays(arrays, _rules_for(arrays, expected), root, ties_of(weights))
         return
     required = "a Keras model, a path, or a dict from names to arrays"
     check_type("weights", weights, keras.Model, required)
-    yield _of_model(check_model("weights", weights), expected, root)
+    check_model("weights", weights)
+    yield _of_model(weights, _rules_for(weights, expected), root)
+
+
+def _rules_for(weights: Any, expected: Any) -> Any:
+    """Return the rules of a recipe for `weights`, or what is no recipe as it is."""
+    if callable(expected):
+        return expected(weights)
+    return expected
 
 
 def is_saved_model(path: str) -> bool:

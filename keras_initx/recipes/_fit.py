@@ -5,10 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 
 from keras_initx._checks import check_count
 from keras_initx._typing import InitializerLike, Shape
+from keras_initx.initializers import TruncatedNormal
 from keras_initx.models import matches_path
+from keras_initx.sampling import truncated_quantiles
 from keras_initx.structure import (
     NORMALIZATIONS,
     ModelWeight,
@@ -115,7 +118,13 @@ def named_shapes(name: str, weights: Any) -> dict[str, Shape]:
         )
     if not weights:
         raise ValueError(f"`{name}` must have weights. Received: an empty dict")
-    return {path: tuple(array.shape) for path, array in weights.items()}
+    return {path: tuple(np.shape(array)) for path, array in weights.items()}
+
+
+def truncated_normal(stddev: float, bound: float) -> TruncatedNormal:
+    """Return `N(0, stddev²)` truncated at `bound` times `stddev`, which makes it narrower."""
+    remaining = truncated_quantiles(-bound, bound).stddev
+    return TruncatedNormal(stddev=stddev * remaining, lower=-bound, upper=bound)
 
 
 def check_not_normalized(name: str, model: Any, instead: str) -> None:
@@ -207,18 +216,6 @@ def check_activations(name: str, model: keras.Model, foreign: Sequence[str], ins
             f"use {instead}, or write your own rules. Received: {name}={model.name!r} with "
             f"{len(found)} of them, {found[0]} first"
         )
-
-
-def check_attends(name: str, model: Any) -> None:
-    """Raise `ValueError` if no layer of `model` is one of attention, by its class or name."""
-    for layer, path in named_layers(check_model(name, model)).items():
-        if "attention" in f"{type(layer).__name__} {path}".lower():
-            return
-    raise ValueError(
-        f"`{name}` must be a transformer, with 'attention' in the class or name of a layer; "
-        f"otherwise write your own rules. Received: {name}={model.name!r} with "
-        f"{paths(model)[0]!r}"
-    )
 
 
 def check_branches_are_added(name: str, model: keras.Model, pattern: str) -> None:

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import pytest
 from modes import needs_axes, to_numpy
+from text_models import HIDDEN, bert, clip, llama, whisper
+from text_models import WIDTH as TEXT
 
 from keras_initx import (
     LSTMForgetBias,
@@ -146,6 +148,13 @@ def densenet():
     return keras.Model(inputs, layers.Dense(40, name="head")(x))
 
 
+def with_modulation():
+    tokens = keras.Input((6, WIDTH))
+    attended = layers.MultiHeadAttention(2, 16, name="attention")(tokens, tokens)
+    gates = layers.Dense(WIDTH, name="modulation", bias_initializer="ones")(tokens)
+    return keras.Model(tokens, layers.Add()([tokens, layers.Multiply()([attended, gates])]))
+
+
 def gemma():
     """Return a part of a Gemma whose layers have KerasHub's names, before a layer of another name."""
     block = keras.Sequential([keras.Input((6, WIDTH)), layers.Dense(64, name="ffw_gating")], name="decoder_block_0")
@@ -176,7 +185,7 @@ def recurrent(cell):
 
 
 def wide(width=64, initializer="glorot_uniform"):
-    hidden = [layers.Dense(width, "relu", name=name, kernel_initializer=initializer) for name in ("first", "second")]
+    hidden = [layers.Dense(width, "selu", name=name, kernel_initializer=initializer) for name in ("first", "second")]
     last = layers.Dense(3, name="last", kernel_initializer=initializer)
     return keras.Sequential([keras.Input((8,)), *hidden, last])
 
@@ -218,6 +227,37 @@ ROWS = {
             "bias": 0,
         },
         0.05,
+    ),
+    "llama": (llama, recipes.llama, {"kernel": 0.02, "embeddings": 0.02, "bias": 0}, 0.05),
+    "bert": (bert, recipes.bert, {"kernel": 0.02 * 0.8796, "embeddings": 0.02 * 0.8796, "bias": 0}, 0.05),
+    "whisper": (
+        whisper,
+        recipes.whisper,
+        {
+            "conv_layer_1/kernel": 30**-0.5,
+            "/query/kernel": TEXT**-0.5,
+            "feedforward_output_dense/kernel": HIDDEN**-0.5,
+            "token_embedding/embeddings": 0.02,
+            "bias": 0,
+        },
+        0.06,
+    ),
+    "clip": (
+        clip,
+        recipes.clip,
+        {
+            "clip_text_encoder/encoder_block_0/attention/query/kernel": TEXT**-0.5,
+            "clip_text_encoder/encoder_block_0/attention/attention_output/kernel": (4 * TEXT) ** -0.5,
+            "clip_text_encoder/encoder_block_0/dense/kernel": (2 * TEXT) ** -0.5,
+            "clip_text_encoder/encoder_block_0/dense_1/kernel": (4 * TEXT) ** -0.5,
+            "clip_vision_encoder/encoder_block_0/attention/query/kernel": (2 * TEXT) ** -0.5,
+            "clip_vision_encoder/encoder_block_0/attention/attention_output/kernel": (3 * TEXT) ** -0.5,
+            "clip_vision_encoder/encoder_block_0/dense_1/kernel": (3 * HIDDEN) ** -0.5,
+            "vision_patch_embedding/kernel": 144**-0.5,
+            "vision_projection/kernel": TEXT**-0.5,
+            "token_embedding/embeddings": 0.02,
+        },
+        0.06,
     ),
     "gpt2 positions": (with_positions, recipes.gpt2, {"position_embedding/embeddings": 0.01}, 0.05),
     "t_fixup": (
@@ -350,6 +390,7 @@ ROWS = {
         {"pointwise_kernel": math.sqrt(2 / 64), "depthwise_kernel": math.sqrt(2 / (9 * 64))},
         0.06,
     ),
+    "branch_scales": (with_modulation, recipes.branch_scales, {"modulation/kernel": 0, "modulation/bias": 0}, 0),
     "selu": (wide, recipes.selu, {"second/kernel": 1 / 8, "bias": 0}, 0.05),
     "orthogonal_rnn": (lambda: recurrent(layers.LSTM), recipes.orthogonal_rnn, {"recurrent_kernel": 8**-0.5}, 0.05),
     "spectral": (wide, recipes.spectral, {"second/kernel": 1 / 8, "bias": 0}, 0.05),
@@ -674,10 +715,16 @@ PLAIN = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="mine")])
             ValueError,
             r"`mobilenet`.*'act/re_lu.*' \(relu6\)",
         ),
-        (lambda: recipes.vit_timm(PLAIN), ValueError, r"`model` must be a transformer.*'mine/kernel'"),
-        (lambda: recipes.vit_jax(mobilenet()), ValueError, r"`model` must be a transformer.*'depthwise/kernel'"),
+        (lambda: recipes.vit_timm(PLAIN), ValueError, r"`model` must be a vision transformer.*'mine/kernel'"),
+        (lambda: recipes.vit_jax(mobilenet()), ValueError, r"must be a vision transformer.*'depthwise/kernel'"),
+        (lambda: recipes.vit_jax(transformer()), ValueError, r"'token_embedding', an embedding of tokens"),
         (lambda: recipes.vit_jax(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
         (lambda: recipes.mobilenet(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
+        (
+            lambda: recipes.selu(activated("relu")),
+            ValueError,
+            r"without the activations \('relu', .*use `initx.he_normal`, or .*'act' \(relu\) first",
+        ),
         (lambda: recipes.selu(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
         (lambda: recipes.spectral(keras.Sequential()), ValueError, r"`model` must be built"),
         (lambda: recipes.mup(PLAIN, transformer()), ValueError, r"`base` must have the same weight paths as `model`"),
