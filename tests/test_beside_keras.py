@@ -4,9 +4,12 @@ import pathlib
 import re
 
 import keras
+import numpy as np
 import pytest
 from modes import BACKEND
 from scripts import script
+
+import keras_initx
 
 beside_keras = script("beside_keras")
 PAGE = pathlib.Path(__file__).parents[1].joinpath("docs", "beside_keras.md").read_text()
@@ -14,7 +17,7 @@ README = pathlib.Path(__file__).parents[1].joinpath("README.md").read_text()
 
 
 @pytest.fixture(scope="module")
-def measured(request):
+def measured():
     keras.utils.set_random_seed(0)
     return {what: (theirs, ours) for what, theirs, ours in beside_keras.rows()}
 
@@ -41,3 +44,14 @@ def test_the_values_of_one_seed_are_those_in_the_table_of_backends(measured, pag
     name = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}[BACKEND]
     ((theirs, ours),) = re.findall(rf"^\| {name} \| `([^`]*)` \| `([^`]*)` \|$", page, re.MULTILINE)
     assert (theirs, ours) == measured["HeNormal(seed=0), first values"]
+
+
+@pytest.mark.once
+def test_forty_layers_are_mended_by_the_orthogonal_weights_of_keras_too():
+    keras.utils.set_random_seed(0)
+    network = [keras.Input((64,))]
+    for _ in range(40):
+        kernel = keras.initializers.Orthogonal(gain=2**0.5)
+        network.append(keras.layers.Dense(64, "relu", kernel_initializer=kernel))
+    x = np.random.default_rng(0).normal(size=(256, 64)).astype("float32")
+    assert keras_initx.diagnose(keras.Sequential(network), x, x, loss="mse").ok
