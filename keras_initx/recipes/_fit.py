@@ -8,7 +8,6 @@ import keras
 
 from keras_initx._checks import check_count
 from keras_initx._typing import InitializerLike
-from keras_initx.models import matches_path
 from keras_initx.structure import (
     NORMALIZATIONS,
     ModelWeight,
@@ -16,6 +15,7 @@ from keras_initx.structure import (
     check_model,
     find_weights,
     is_depthwise,
+    matches_path,
     named_layers,
 )
 
