@@ -27,6 +27,8 @@ _GENERATORS = threading.Lock()
 _PRESERVING = threading.RLock()
 
 
+# Of an array: a slice for each axis.
+Region: TypeAlias = tuple[slice, ...]
 # The name of a device, and the addresses of a first byte and of the one after the last.
 Memory: TypeAlias = tuple[str, int, int]
 
@@ -163,6 +165,17 @@ class Backend:
     def host_view(self, tensor: Tensor) -> Array:
         """Return the values of `tensor` as a read-only array, which may share its memory."""
         return np.asarray(keras.ops.convert_to_numpy(tensor))
+
+    def is_shared(self, tensor: Tensor) -> bool:
+        """Return whether other processes hold a part of a tensor that this one lacks."""
+        return False
+
+    def parts(self, tensor: Tensor) -> Iterator[tuple[Region | None, Array]]:
+        """Yield what this process holds of a tensor, each value once, as read-only arrays.
+
+        Each has its region in the tensor, or `None` if it is the whole.
+        """
+        yield None, self.host_view(tensor)
 
     def scatter(self, places: Tensor, values: Tensor, shape: Shape) -> Tensor:
         """Return zeros of `shape` with `values` at `places`.

@@ -128,7 +128,9 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", type=_options.local_path, metavar="MODEL.keras", help="a saved model"
     )
-    parser.add_argument(
+    rules = parser.add_mutually_exclusive_group()
+    rules.add_argument("--recipe", **_options.RECIPE)
+    rules.add_argument(
         "--rules",
         metavar="JSON",
         help="a JSON object, or a file with one, from patterns for weight paths to string ids, "
@@ -164,9 +166,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         help="a saved model, or a .safetensors or .npz file of arrays",
     )
     expected = parser.add_mutually_exclusive_group()
-    expected.add_argument(
-        "--recipe", metavar="NAME", help="a recipe for the model, e.g. gpt2; see the documentation"
-    )
+    expected.add_argument("--recipe", **_options.RECIPE)
     expected.add_argument(
         "--rules",
         metavar="JSON",

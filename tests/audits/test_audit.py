@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import to_numpy
+from meshes import distribution, mesh_of
+from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx import recipes
@@ -98,6 +99,58 @@ def test_orthogonal_kernels_are_compared_to_rounding():
     kernel = model.layers[0].kernel
     kernel.assign(to_numpy(kernel) + 1e-7)
     assert keras_initx.audit(model, seed=3).ok
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
+@pytest.mark.parametrize("expected", ["seed", "plan", "rules"])
+def test_a_sharded_model_is_audited_without_a_copy_that_stays(expected, tmp_path, monkeypatch):
+    from keras_initx.backends import backend
+
+    layout_map = distribution.LayoutMap(mesh_of((2, 4)))
+    layout_map[".*kernel"] = ("inputs", "units")
+    with distribution.ModelParallel(layout_map=layout_map, batch_dim_name="inputs").scope():
+        model = network()
+        plan = keras_initx.initialize(model, RULES, seed=3)
+        plan.save(tmp_path / "init.json")
+        kernel = model.layers[0].kernel
+        whole = []
+        view = type(backend).host_view
+        monkeypatch.setattr(type(backend), "host_view", lambda self, x: whole.append(x.shape) or view(self, x))
+        arguments = {"seed": (RULES, 3), "plan": (tmp_path / "init.json", None), "rules": (RULES, None)}[expected]
+        report = keras_initx.audit(model, arguments[0], seed=arguments[1])
+        assert report.ok
+        assert (kernel.shape in whole) == (expected == "rules")
+        assert kernel.value._npy_value is None
+        assert report.weights[0].std == pytest.approx(float(np.std(to_numpy(kernel))))
+        values = np.array(to_numpy(kernel))
+        values[40, 3] *= 1.5
+        kernel.assign(values)
+        (row,) = keras_initx.audit(model, arguments[0], seed=arguments[1]).off or [None]
+        if expected == "rules":
+            assert row is None
+        else:
+            assert row.evidence == f"1 of 3072 values are not those of the {expected}"
+
+
+@pytest.mark.once
+def test_a_weight_that_is_verified_raises_no_alarm_by_chance(tmp_path):
+    model = network()
+    keras_initx.initialize(model, RULES, seed=2).save(tmp_path / "init.json")
+    assert not keras_initx.audit(model, RULES, alpha=0.9).ok
+    assert keras_initx.audit(model, RULES, seed=2, alpha=0.9).ok
+    assert keras_initx.audit(model, tmp_path / "init.json", alpha=0.9).ok
+
+
+@pytest.mark.once
+def test_the_zeros_of_a_constraint_are_no_fault_of_a_rule():
+    keep = keras_initx.KeepSparse(keras_initx.Sparse(5, seed=0))
+    model = keras.Sequential([keras.Input((48,)), layers.Dense(64, kernel_constraint=keep, name="sparse")])
+    rules = {"*kernel": "initx.he_normal"}
+    keras_initx.initialize(model, rules, seed=3)
+    assert [row.reason for row in keras_initx.audit(model, rules).not_compared] == ["zeros of a constraint"]
+    assert keras_initx.audit(model, rules, seed=3).ok
+    model.layers[0].kernel.assign(2 * model.layers[0].kernel)
+    assert off(keras_initx.audit(model, rules, seed=3)) == {"sparse/kernel": "bits"}
 
 
 @pytest.mark.once

@@ -979,6 +979,21 @@ def test_the_units_of_a_matrix_in_an_equation_are_where_it_says():
     assert (np.count_nonzero(arrays(model)["einsum/kernel"], axis=1) == 5).all()
 
 
+@pytest.mark.once
+@pytest.mark.skipif(not hasattr(layers, "ReversibleEmbedding"), reason="this Keras has no such layer")
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_a_table_with_lora_that_gives_logits_too_is_known(is_tied):
+    table = layers.ReversibleEmbedding(30, 6, tie_weights=is_tied, name="table")
+    inputs = keras.Input((5,), dtype="int32")
+    model = keras.Model(inputs, table(table(inputs), reverse=True))
+    table.enable_lora(3)
+    plan = initialize(model, seed=0)
+    assert not plan.left
+    assert {row.path.rpartition("/")[2]: row.initializer for row in plan.weights if row.std == 0} == {
+        "lora_embeddings_b": "Zeros()"
+    }
+
+
 @pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 def test_a_table_of_torch_has_the_fans_of_one_of_keras():
     import torch
