@@ -22,7 +22,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -220,6 +220,23 @@ def compiled_loss(model: keras.Model) -> Any:
     Relies on a private attribute. `model.loss` is public, but is what the user passed to `compile`.
     """
     return getattr(model, "_compile_loss", None)
+
+
+@contextlib.contextmanager
+def preserved_losses(layers: Sequence[keras.Layer]) -> Iterator[None]:
+    """Yield a context after which `layers` have the losses of `add_loss` that they have now.
+
+    Relies on private attributes, which the next call of a model clears. `model.losses` is public,
+    but cannot be set.
+    """
+    kept = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in layers]
+    try:
+        yield
+    finally:
+        for layer, losses, ids in kept:
+            layer._losses[:] = losses
+            layer._loss_ids.clear()
+            layer._loss_ids.update(ids)
 
 
 def compiled_metrics(model: keras.Model) -> list[Any]:
