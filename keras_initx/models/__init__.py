@@ -9,6 +9,7 @@ from keras_initx.models._dormant import *
 
 # For the rooms above; not part of the public interface.
 from keras_initx.models._initial_state import optimizers_of as optimizers_of
+from keras_initx.models._initial_state import used_optimizers_of as used_optimizers_of
 from keras_initx.models._initialize import *
 from keras_initx.models._initialize import planned as planned
 from keras_initx.models._initialize import planned_before as planned_before
