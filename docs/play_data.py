@@ -11,10 +11,10 @@ import json
 import math
 from types import SimpleNamespace
 
-from keras_initx.diagnostics import Thresholds
+from keras_initx.diagnostics import Thresholds, _gradient_rules, _signal_rules
 from keras_initx.diagnostics._diagnose import RULES
 from keras_initx.diagnostics._measure import LayerReport, Measurements
-from keras_initx.diagnostics._rule import suggestion
+from keras_initx.diagnostics._rule import suggestion, suggestion_in_depth
 from keras_initx.diagnostics._weights import WeightReport
 from keras_initx.initializers._scale import gain_value
 from keras_initx.structure._hooks import LIMITS
@@ -22,6 +22,7 @@ from keras_initx.structure._hooks import LIMITS
 # The activations of the page, and those for which `Orthogonal` and `Sparse` get a gain.
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "gelu")
 WITH_GAIN = ("relu", "gelu")
+KERNEL = WeightReport("kernel", (9, 9), 0, 1, 0, 9, axes=((0,), (1,)), fan_in=9)
 ZERO = WeightReport("kernel", (9, 9), 0, 0, 1, 0, axes=((0,), (1,)), constant=True, zero=True)
 
 
@@ -103,17 +104,36 @@ def cases():
             )
 
 
+def remedies(activation):
+    """Return what depends on the activation in remedies, of signals for few layers and for many."""
+
+    def of_signals(depth):
+        layers = [LayerReport("", "Dense", activation, weights=[KERNEL]) for _ in range(depth)]
+        return _signal_rules._remedy(layers[-1], None, Measurements(layers, None, Thresholds()))
+
+    one = LayerReport("", "Dense", activation, weights=[KERNEL])
+    return {
+        "random": f"random weights: {suggestion(one, KERNEL)}",
+        "signals": [of_signals(9), of_signals(10)],
+        "gradients": _gradient_rules._remedy([one]),
+        "smaller": f"smaller weights: {suggestion_in_depth([one], activation)}",
+    }
+
+
 def texts():
     """Return level, evidence and remedy of each case."""
     rules = {rule.problem: rule for rule in RULES}
     inputs = SimpleNamespace(mean=0.0, std=Slot(1, "inputs.std"), nonfinite=0)
+    # Of an activation without a suggestion of its own, as is that of the layers here.
+    general = remedies(None)
+    general["signals"] = general["signals"][0]
     found = {}
     for problem, condition, layers in cases():
         (verdict,) = rules[problem].verdicts(Measurements(layers, inputs, Thresholds()))
         slots = {
             ", ".join(f"{name}/kernel" for name in verdict.layers): "{weights}",
             f"({len(verdict.layers)} layers)": "({count} layers)",
-            suggestion(layers[0]): "{suggestion}",
+            **{text: f"{{{name}}}" for name, text in general.items()},
         }
         text = [verdict.level, verdict.evidence, verdict.remedy]
         for part, slot in slots.items():
@@ -128,7 +148,7 @@ def script():
         "thresholds": vars(Thresholds()),
         "limits": {name: LIMITS.get(name) for name in ACTIVATIONS},
         "gains": {name: gain_value(name) for name in WITH_GAIN},
-        "suggestions": {name: suggestion(LayerReport("", "", name)) for name in ACTIVATIONS},
+        "remedies": {name: remedies(name) for name in ACTIVATIONS},
         "texts": texts(),
     }
     return (

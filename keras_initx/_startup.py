@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 BACKENDS = ("jax", "tensorflow", "torch")
+_OTHERS = ("numpy", "openvino")  # which Keras knows too, and which do not train
 
 
 def program() -> str:
@@ -44,8 +45,16 @@ def installed_backends() -> list[str]:
 
 
 def use_installed_backend() -> None:
-    """Set `KERAS_BACKEND` if Keras would otherwise use TensorFlow and it is not installed."""
-    if "keras" in sys.modules or os.environ.get("KERAS_BACKEND"):
+    """Set `KERAS_BACKEND` if Keras would otherwise use TensorFlow and it is not installed.
+
+    Raises:
+        ImportError: If the backend that was chosen is not installed, or none is.
+    """
+    if "keras" in sys.modules:
+        return
+    chosen = os.environ.get("KERAS_BACKEND")
+    if chosen:
+        _check_installed(chosen)
         return
     if _configured_backend() != "tensorflow":
         return
@@ -57,6 +66,19 @@ def use_installed_backend() -> None:
         )
     if "tensorflow" not in installed:
         os.environ["KERAS_BACKEND"] = installed[0]
+
+
+def _check_installed(chosen: str) -> None:
+    """Raise an error that names the remedy, where that of Keras names a module or nothing."""
+    installed = installed_backends()
+    found = f"Installed: {', '.join(installed) or 'none'}."
+    if chosen in BACKENDS and chosen not in installed:
+        raise ImportError(
+            f"KERAS_BACKEND is {chosen!r}, which is not installed; "
+            f"install it with `pip install {chosen}`, or set another. {found}"
+        )
+    if chosen not in (*BACKENDS, *_OTHERS):
+        raise ImportError(f"KERAS_BACKEND must be one of {BACKENDS}. Received: {chosen!r}. {found}")
 
 
 def _configured_backend() -> str:

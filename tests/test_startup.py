@@ -67,7 +67,19 @@ def test_a_broken_configuration_counts_as_none(fresh, tmp_path):
 
 def test_the_environment_is_left_alone(fresh, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
-    assert fresh("jax") == "tensorflow"
+    assert fresh("jax", "tensorflow") == "tensorflow"
+
+
+def test_a_backend_that_is_not_installed_is_an_error_that_names_those_that_are(fresh, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    with pytest.raises(ImportError, match=r"`pip install tensorflow`, or set another\. Installed: jax, torch\."):
+        fresh("torch", "jax")
+
+
+def test_a_backend_of_another_name_is_an_error_that_names_the_backends(fresh, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "pytorch")
+    with pytest.raises(ImportError, match=r"one of \('jax', 'tensorflow', 'torch'\)\. Received: 'pytorch'\."):
+        fresh("torch")
 
 
 def test_keras_that_is_already_there_is_left_alone(fresh, monkeypatch):
@@ -107,5 +119,7 @@ def test_the_command_line_gets_every_name_on_first_use(monkeypatch):
     find = namespace["__getattr__"]
     names = set(keras_initx.__all__) - {"__version__"}
     assert all(find(name) is getattr(keras_initx, name) for name in names)
-    with pytest.raises(AttributeError, match="module 'keras_initx' has no attribute 'HeNormall'"):
+    with pytest.raises(
+        AttributeError, match="module 'keras_initx' has no attribute 'HeNormall'; did you mean HeNormal"
+    ):
         find("HeNormall")

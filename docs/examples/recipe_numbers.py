@@ -32,7 +32,10 @@ def grouped(backbone, **sizes):
         "num_key_value_heads": 1,
         "head_dim": 16,
     }
-    return backbone(**common, hidden_dim=64, intermediate_dim=256, **sizes)
+    common |= {"hidden_dim": 64, "intermediate_dim": 256, **sizes}
+    if common["head_dim"] is None:
+        del common["head_dim"]
+    return backbone(**common)
 
 
 APPLICATIONS = (
@@ -42,12 +45,17 @@ APPLICATIONS = (
     "MobileNet",
     "MobileNetV2",
     "MobileNetV3Small",
+    "ResNet50",
+    "VGG16",
+    "DenseNet121",
+    "Xception",
 )
 
 
 def application(name):
     """Return a network of `keras.applications`."""
-    return getattr(keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=100)
+    shape = (71, 71, 3) if name == "Xception" else (32, 32, 3)
+    return getattr(keras.applications, name)(weights=None, input_shape=shape, classes=100)
 
 
 @functools.cache
@@ -62,12 +70,52 @@ def model_of(name):
         "ViT": lambda: backbones.vit()[0],
         "ResNet-50": lambda: backbones.resnet()[0],
         "T5": lambda: sized(keras_hub.models.T5Backbone, num_layers=4, key_value_dim=8),
+        "RoBERTa": lambda: sized(
+            keras_hub.models.RobertaBackbone, num_layers=2, max_sequence_length=32
+        ),
+        "Llama": lambda: grouped(keras_hub.models.LlamaBackbone, head_dim=None),
+        "Mixtral": lambda: grouped(
+            keras_hub.models.MixtralBackbone, head_dim=None, num_experts=4, top_k=2
+        ),
+        "Whisper": lambda: sized(
+            keras_hub.models.WhisperBackbone,
+            num_layers=2,
+            max_encoder_sequence_length=32,
+            max_decoder_sequence_length=16,
+        ),
+        "CLIP images": lambda: keras_hub.models.CLIPVisionEncoder(
+            patch_size=8,
+            hidden_dim=64,
+            num_layers=2,
+            num_heads=4,
+            intermediate_dim=256,
+            image_shape=(32, 32, 3),
+        ),
+        "CLIP texts": lambda: sized(
+            keras_hub.models.CLIPTextEncoder,
+            embedding_dim=64,
+            num_layers=2,
+            max_sequence_length=16,
+        ),
+        "DINOv2": lambda: keras_hub.models.DINOV2Backbone(
+            patch_size=14,
+            num_layers=12,
+            hidden_dim=64,
+            num_heads=4,
+            intermediate_dim=256,
+            image_shape=(28, 28, 3),
+        ),
         "Gemma": lambda: grouped(keras_hub.models.GemmaBackbone),
         "Gemma 3": lambda: grouped(keras_hub.models.Gemma3Backbone, image_size=None),
         **{name: functools.partial(application, name) for name in APPLICATIONS},
         "dense": lambda: keras.Sequential([keras.Input((64,)), keras.layers.Dense(64, "selu")]),
         "LSTM": lambda: keras.Sequential([keras.Input((8, 32)), keras.layers.LSTM(64)]),
     }[name]()
+
+
+def of_source(recipe, source):
+    """Return a recipe with the numbers of a source."""
+    return functools.partial(recipe, source=source)
 
 
 t_fixup, fixup = (
@@ -77,13 +125,49 @@ t_fixup, fixup = (
 GLOROT, HE_1, HE_2 = 1 / 8, math.sqrt(2 / 512), math.sqrt(2 / (9 * 512))
 # The factors of T-Fixup and of DeepNorm in an encoder and a decoder of 3 blocks.
 FACTORS = {"t_fixup": (0.67 * 3**-0.25, 27**-0.25), "deepnorm": (0.87 * 3 ** (-5 / 16), 36**-0.25)}
+# The recipes of other sources.
+roberta, hf_clip, olmo, titan, megatron = (
+    functools.partial(recipe, source=source)
+    for recipe, source in (
+        (recipes.bert, "transformers"),
+        (recipes.clip, "transformers"),
+        (recipes.llama, "olmo"),
+        (recipes.llama, "torchtitan"),
+        (recipes.llama, "megatron"),
+    )
+)
+# What a normal distribution that is truncated at two and at three standard deviations keeps.
+CUT_2, CUT_3 = 0.8796, 0.9866
 # The standard deviation of TF-Slim's weights, `N(0, 0.09²)` truncated at two standard deviations.
-SLIM = 0.09 * 0.8796
+SLIM = 0.09 * CUT_2
 # A recipe, its source (a section or figure of the paper, or the start of a commit), a model,
 # weights, and their standard deviation in the source.
 ROWS = (
     ("gpt2", recipes.gpt2, "2.3", "GPT-2", "*/attention_output/kernel", 0.02 / math.sqrt(24)),
     ("gpt2", recipes.gpt2, "c2dae27", "GPT-2", "*position_embedding/*", 0.01),
+    ("llama", recipes.llama, "hf 0022", "Llama", "*kernel", 0.02),
+    ("llama", recipes.llama, "hf 0022", "Llama", "token_embedding/*", 0.02),
+    ("llama", recipes.llama, "hf 0022", "Mixtral", "*sparse_feedforward_gate*", 0.02),
+    ("llama", recipes.llama, "hf 0022", "Mixtral", "*/expert_feedforward_*", 0.02),
+    ("llama", megatron, "4.2", "Mixtral", "*expert_feedforward_output*", 0.02 / 2),
+    ("llama", olmo, "59a53e3", "Llama", "*query/kernel", CUT_3 / 8),
+    ("llama", olmo, "59a53e3", "Llama", "*_1*attention_output/kernel", CUT_3 / 16),
+    ("llama", olmo, "59a53e3", "Llama", "*_1/feedforward_output*", CUT_3 / 32),
+    ("llama", titan, "b5bcd76", "Llama", "*_1/feedforward_inter*", 0.02 / 2),
+    ("llama", titan, "b5bcd76", "Llama", "*reverse_embeddings", CUT_3 / 8),
+    ("bert", recipes.bert, "eedf571", "BERT", "*kernel", 0.02 * CUT_2),
+    ("bert", recipes.bert, "eedf571", "BERT", "*embeddings", 0.02 * CUT_2),
+    ("bert", roberta, "3d262bb", "RoBERTa", "*kernel", 0.02),
+    ("whisper", recipes.whisper, "tab. 17", "Whisper", "*query/kernel", 1 / 8),
+    ("whisper", recipes.whisper, "tab. 17", "Whisper", "*feedforward_output*/kernel", 1 / 16),
+    ("whisper", recipes.whisper, "tab. 17", "Whisper", "*conv_layer_2/kernel", (3 * 64) ** -0.5),
+    ("clip", recipes.clip, "d05afc4", "CLIP texts", "*query/kernel", 1 / 8),
+    ("clip", recipes.clip, "d05afc4", "CLIP texts", "*attention_output/kernel", 1 / 16),
+    ("clip", recipes.clip, "d05afc4", "CLIP texts", "*position_embedding/*", 0.01),
+    ("clip", recipes.clip, "d05afc4", "CLIP images", "*query/kernel", 128**-0.5),
+    ("clip", recipes.clip, "d05afc4", "CLIP images", "*position_embedding/*", 1 / 8),
+    ("clip", hf_clip, "hf 000f", "CLIP images", "*query/kernel", 1 / 16),
+    ("clip", hf_clip, "hf 000f", "CLIP images", "*attention_out*/kernel", 1 / 8),
     ("t_fixup", t_fixup, "3.2", "BART", "*encoder*/value/kernel", FACTORS["t_fixup"][0] * GLOROT),
     ("t_fixup", t_fixup, "3.2", "BART", "*decoder*/value/kernel", FACTORS["t_fixup"][1] * GLOROT),
     ("t_fixup", t_fixup, "3.2", "BART", "*/query/kernel", GLOROT),
@@ -177,6 +261,53 @@ ROWS = (
     ("mobilenet", recipes.mobilenet, "0cf9932", "MobileNet", "conv_preds/kernel", SLIM),
     ("mobilenet", recipes.mobilenet, "02c04f4", "MobileNetV2", "*_project/kernel", SLIM),
     ("mobilenet", recipes.mobilenet, "02c04f4", "MobileNetV3Small", "*_depthwise/kernel", SLIM),
+    ("resnet", recipes.resnet, "054e54c", "ResNet50", "conv5_block2_2_conv/kernel", HE_2),
+    (
+        "resnet",
+        recipes.resnet,
+        "054e54c",
+        "ResNet50",
+        "predictions/kernel",
+        math.sqrt(1 / 3 / 2048),
+    ),
+    (
+        "resnet",
+        of_source(recipes.resnet, "keras"),
+        "3.15.1",
+        "ResNet50",
+        "conv5_block2_2_conv/kernel",
+        math.sqrt(2 / (9 * 1024)),
+    ),
+    ("vgg", recipes.vgg, "02196ff", "VGG16", "block5_conv3/kernel", HE_2),
+    ("vgg", recipes.vgg, "02196ff", "VGG16", "fc2/kernel", 0.01),
+    ("vgg", of_source(recipes.vgg, "paper"), "3.1", "VGG16", "block5_conv3/kernel", 0.1),
+    (
+        "densenet",
+        recipes.densenet,
+        "e3d24fb",
+        "DenseNet121",
+        "conv5_block16_2_conv/kernel",
+        math.sqrt(2 / (9 * 32)),
+    ),
+    (
+        "densenet",
+        of_source(recipes.densenet, "torchvision"),
+        "01db3ba",
+        "DenseNet121",
+        "conv5_block16_2_conv/kernel",
+        math.sqrt(2 / (9 * 128)),
+    ),
+    *(
+        ("xception", of_source(recipes.xception, source), commit, "Xception", kernel, std)
+        for source, commit, kernel, std in (
+            ("keras", "3.15.1", "14_sepconv2/depthwise_kernel", math.sqrt(2 / (9 * 1537))),
+            ("keras", "3.15.1", "14_sepconv2/pointwise_kernel", math.sqrt(2 / (1536 + 2048))),
+            ("timm", "aa4b585", "14_sepconv2/depthwise_kernel", math.sqrt(2 / (9 * 1536))),
+            ("timm", "aa4b585", "14_sepconv2/pointwise_kernel", math.sqrt(2 / 2048)),
+        )
+    ),
+    ("branch_scales", recipes.branch_scales, "2", "DINOv2", "*/layer_scale[12]/lambda1", 0.1),
+    ("branch_scales", recipes.branch_scales, "048efca", "ConvNeXtTiny", "*_layer_scale/*", 1e-6),
     ("selu", recipes.selu, "3", "dense", "*kernel", 1 / 8),
     ("orthogonal_rnn", recipes.orthogonal_rnn, "4", "LSTM", "*recurrent_kernel", 1 / 8),
     ("spectral", recipes.spectral, "2", "BERT", "*intermediate_dense/kernel", 2 / 16),

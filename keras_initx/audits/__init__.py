@@ -3,6 +3,7 @@
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
 from keras_initx.audits._audit import *
+from keras_initx.audits._groups import *
 from keras_initx.audits._report import *
 from keras_initx.audits._subjects import Audited as Audited
 from keras_initx.audits._subjects import Expected as Expected

@@ -4,18 +4,19 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-import keras
 import numpy as np
 
 from keras_initx._checks import check_number, check_root
 from keras_initx._seeds import own_random
 from keras_initx._typing import Array
 from keras_initx.audits._causes import Finding, scale_cause
-from keras_initx.audits._compare import SAMPLE, Test, compare, moments_of
-from keras_initx.audits._report import AuditReport, WeightAudit
+from keras_initx.audits._compare import SAMPLE, Test, compare, moments_of, sampled
+from keras_initx.audits._groups import WeightAudit
+from keras_initx.audits._report import AuditReport
 from keras_initx.audits._subjects import Audited, Expected, Planned, Subject, subjects
+from keras_initx.backends import Moments
 from keras_initx.initializers import (
     FixedLaw,
     IndependentLaw,
@@ -55,8 +56,11 @@ _ORDER = (
     "bits",
 )
 _SAME_BITS = Test("bits", "", p=1.0, deviation=0.0)
+_SAME_DIGEST = Test("bits", "the digest is that of the plan", p=1.0, deviation=0.0)
 # With a smaller probability, it is worth looking for another explanation.
 _SUSPICIOUS = 1e-3
+# And with a smaller one, that explanation is none.
+_IMPLAUSIBLE = 1e-5
 # Fewer values may be equal by chance in 16 bits.
 _FEWEST = 16
 
@@ -85,13 +89,15 @@ def audit(
     Args:
         weights: A built Keras model; the path of a saved model, or of a file of arrays
             (`.safetensors`, `.npz`, `.weights.h5`); or a dict from names to arrays. Where names end
-            in `.weight`, as those of torch, kernels have their units on the first axis.
-        expected: Rules as for `initialize`, also those of a recipe. By default each weight of a
-            model is compared with what its layer declares: its initializer, called as the layer
-            does. Weights that no rule matches are compared with that too. Required with arrays,
-            whose names the patterns match. Or a plan of `initialize`, as itself or as the path of a
-            file that its `save` wrote: then each weight is compared with its line, and must have
-            the very values of the plan. The names of arrays must be its paths, with `/` or `.`.
+            in `.weight`, as those of torch, kernels have their units on the first axis. Of names
+            for one array in memory, as of a tied table, the first is compared.
+        expected: Rules as for `initialize`, or a recipe such as `recipes.gpt2`, whose rules for
+            these weights are used. By default each weight of a model is compared with what its
+            layer declares: its initializer, called as the layer does. Weights that no rule matches
+            are compared with that too. Required with arrays, whose names the patterns match. Or a
+            plan of `initialize`, as itself or as the path of a file that its `save` wrote: then
+            each weight is compared with its line, and must have the very values of the plan. The
+            names of arrays must be its paths, with `/` or `.`.
         seed: The seed that was given to `initialize`. Then each weight must have the very values
             that this seed gives. A plan has its own.
         alpha: The probability of any alarm where all weights are as they should be, between 0
@@ -135,7 +141,7 @@ def audit(
         progress("Auditing", len(found), "weights") as advance,
     ):
         for subject in found:
-            measured.append(_measured(subject, seed is not None))
+            measured.append(_measured(subject))
             advance(1)
     _note_equal(measured)
     _judge(measured, alpha)
@@ -144,6 +150,8 @@ def audit(
         source = "their layers say"
     elif isinstance(expected, PLANS):
         source = "the plan says"
+    elif callable(expected):
+        source = f"{getattr(expected, '__name__', 'the recipe')} says"
     else:
         source = "the rules say"
     return AuditReport(rows, source, _looks_trained(measured))
@@ -164,7 +172,7 @@ class _Measured:
     failed: list[Test] = field(default_factory=list)
 
 
-def _measured(subject: Subject, has_seed: bool) -> _Measured:
+def _measured(subject: Subject) -> _Measured:
     """Read a weight, and test it by the law of its initializer."""
     if subject.initializer is None:
         return _Measured(subject, None, subject.reason)
@@ -174,23 +182,53 @@ def _measured(subject: Subject, has_seed: bool) -> _Measured:
         law = None
     if law is None and (planned is None or not (planned.digest or planned.is_cut)):
         return _Measured(subject, None, "law unknown")
-    values = subject.read()
-    moments = moments_of(values)
-    result = _Measured(subject, law, "", std=moments.std)
-    result.varies = moments.std > 0
+    result = _Measured(subject, law, "")
     if planned is not None:
-        result.tests.append(_bits_of_plan(subject, planned, values))
-    if law is None:
-        return result
-    of_law = compare(law, values, subject.dtype)
+        bits, moments = _bits(subject, planned, by_digest=True)
+        result.tests.append(bits)
+        result.std = moments.std
+        result.varies = moments.std > 0
+        if bits is _SAME_BITS or law is None:
+            return result
+    assert law is not None
+    law_here, values = _read(subject, law)
+    result.std = moments_of(values).std
+    result.varies = result.std > 0
+    if subject.is_table and isinstance(law, IndependentLaw) and values.ndim == 2:
+        values = _without_padding(values)
+    of_law = compare(law_here, values, subject.dtype)
+    has_digest = result.tests == [_SAME_DIGEST]
+    if planned is not None and has_digest and _least(of_law) < _SUSPICIOUS:
+        # By chance, or the line has been edited.
+        bits, _ = _bits(subject, planned, by_digest=False)
+        if bits is _SAME_BITS:
+            return result
     result.tests += of_law
     if _least(of_law) < _SUSPICIOUS:
         _compare_with_declared(result, values)
     if _is_random(law) and values.size >= _FEWEST and result.varies:
         result.digest = _digest(values)
-    if has_seed and subject.has_seed:
-        result.tests.append(_bits(subject, values))
     return result
+
+
+def _read(subject: Subject, law: Law) -> tuple[Law, Array]:
+    """Return the values of a weight, and their law.
+
+    A process that shares the weight with others takes its own values, if their law is known by
+    itself.
+    """
+    if not subject.values.is_shared or not isinstance(law, FixedLaw | IndependentLaw):
+        return law, subject.values.read()
+    parts = []
+    expected = []
+    for region, values in subject.values.parts():
+        parts.append(values.reshape(-1))
+        if isinstance(law, FixedLaw):
+            whole = np.broadcast_to(law.make(), subject.shape)
+            expected.append(whole[region or ...].reshape(-1))
+    if isinstance(law, FixedLaw):
+        law = replace(law, make=lambda: np.concatenate(expected))
+    return law, np.concatenate(parts)
 
 
 def _compare_with_declared(result: _Measured, values: Array) -> None:
@@ -200,13 +238,23 @@ def _compare_with_declared(result: _Measured, values: Array) -> None:
         declared = law_of(initializer, subject.shape)
         if declared is None:
             continue
+        if values.shape != subject.shape and not isinstance(declared, IndependentLaw):
+            continue
         tests = compare(declared, values, subject.dtype)
-        if subject.has_rule and _least(tests) > _SUSPICIOUS:
+        if subject.has_rule and _least(tests) > _IMPLAUSIBLE:
             result.declared = description(initializer)
         elif not subject.has_rule and _least(tests) > _least(result.tests):
             # Keras drew it, with the fans of the shape.
             result.law = declared
             result.tests = tests
+
+
+def _without_padding(table: Array) -> Array:
+    """Return a table without the row that torch sets to zero, for padding, if there is one."""
+    zero = np.flatnonzero(~table.any(axis=1))
+    if len(zero) != 1:
+        return table
+    return np.delete(table, zero, axis=0)
 
 
 def _least(tests: Sequence[Test]) -> float:
@@ -232,16 +280,42 @@ def _is_random(law: Law) -> bool:
     return not isinstance(law, FixedLaw)
 
 
-def _bits(subject: Subject, values: Array) -> Test:
-    """Return whether the values are those of the seed."""
+def _bits(subject: Subject, planned: Planned, *, by_digest: bool) -> tuple[Test, Moments]:
+    """Return whether a weight has the values of a plan or a seed, and the moments of its values.
+
+    They are compared in the parts in which they lie on devices: no process needs those of others.
+
+    Args:
+        subject: The weight.
+        planned: The values.
+        by_digest: Whether their digest is enough, where it is known.
+    """
     initializer = subject.initializer
     assert initializer is not None
-    drawn = keras.ops.convert_to_numpy(initializer(subject.shape, dtype=subject.dtype))
-    count = _differing(initializer, drawn, values)
-    if not count:
-        return _SAME_BITS
-    evidence = f"{count} of {values.size} values are not those of the seed"
-    return Test("bits", evidence, p=0.0, deviation=math.inf)
+    moments = Moments()
+    count = 0
+    total = 0
+    found = ""
+    same = _SAME_BITS
+    for region, values in subject.values.parts():
+        moments.add(sampled(values))
+        total += values.size
+        if by_digest and region is None and planned.digest is not None:
+            found = array_digest(values.astype(subject.dtype, copy=False))
+            if found == planned.digest:
+                same = _SAME_DIGEST
+                continue
+        count += _differing(initializer, planned.draw(region), values)
+    evidence = ""
+    if subject.dtype != planned.dtype:
+        evidence = f"{subject.dtype}, and {planned.dtype} in the plan"
+    elif count:
+        evidence = f"{count} of {total} values are not those of the {planned.source}"
+    elif found and found != planned.digest:
+        evidence = f"the digest is {found}, and {planned.digest} in the plan"
+    if not evidence:
+        return same, moments
+    return Test("bits", evidence, p=0.0, deviation=math.inf), moments
 
 
 def _differing(initializer: LayerInitializer, drawn: Array, values: Array) -> int:
@@ -252,26 +326,6 @@ def _differing(initializer: LayerInitializer, drawn: Array, values: Array) -> in
     else:
         differ = np.abs(drawn - values) > 1e-5 * max(1.0, float(np.abs(drawn).max(initial=0)))
     return int(np.count_nonzero(differ))
-
-
-def _bits_of_plan(subject: Subject, planned: Planned, values: Array) -> Test:
-    """Return whether the values are those of a plan: by their digest, or drawn if it has none."""
-    initializer = subject.initializer
-    assert initializer is not None
-    if subject.dtype != planned.dtype:
-        evidence = f"{subject.dtype}, and {planned.dtype} in the plan"
-        return Test("bits", evidence, p=0.0, deviation=math.inf)
-    if planned.digest is not None:
-        found = array_digest(values.astype(subject.dtype, copy=False))
-        if found == planned.digest:
-            return _SAME_BITS
-    count = _differing(initializer, planned.draw(), values)
-    evidence = f"{count} of {values.size} values are not those of the plan"
-    if planned.digest is not None and not count:
-        evidence = f"the digest is {found}, and {planned.digest} in the plan"
-    elif not count:
-        return _SAME_BITS
-    return Test("bits", evidence, p=0.0, deviation=math.inf)
 
 
 def _note_equal(measured: Sequence[_Measured]) -> None:

@@ -386,7 +386,12 @@ def _as_matrix(values: Array, law: SparseLaw | FrameLaw) -> Array:
 
 def moments_of(values: Array) -> Moments:
     """Return the moments of all values, or of four million of them."""
-    return Moments(_sample(values, _MOST, run=4096))
+    return Moments(sampled(values))
+
+
+def sampled(values: Array) -> Array:
+    """Return all values, or four million of them, as a vector in float64."""
+    return _sample(values, _MOST, run=4096)
 
 
 def _sample(values: Array, size: int = SAMPLE, run: int = 64) -> Array:

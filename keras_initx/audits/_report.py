@@ -1,61 +1,43 @@
 """The result of `audit`."""
 
+import dataclasses
 import html
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from keras_initx.audits._groups import Group, WeightAudit, grouped
 from keras_initx.rendering import (
     BLUE,
+    GAP,
     RED,
     Column,
     Points,
-    WeightTable,
+    Table,
+    Tabular,
     filled,
+    narrow,
     plot_in_order,
     short_number,
+    text_width,
 )
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["AuditReport", "WeightAudit"]
+__all__ = ["AuditReport"]
 
-
-@dataclass(frozen=True)
-class WeightAudit:
-    """The audit of one weight.
-
-    Attributes:
-        path: Its path in the model, or the name of the array.
-        shape: Its shape.
-        dtype: The name of its dtype.
-        initializer: The initializer that it should come from, as text, or `None` if it was not
-            compared.
-        expected_std: The standard deviation that it should have, or `None` if it is not known.
-        std: The standard deviation that it has, or `None` if it was not read.
-        ratio: `std / expected_std`, or `None`.
-        verdict: What is wrong, e.g. `"scale"`; empty if it is as it should be.
-        evidence: The numbers.
-        cause: What explains them, if a single cause does, otherwise empty.
-        reason: Why it was not compared, otherwise empty.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: str
-    initializer: str | None
-    expected_std: float | None = None
-    std: float | None = None
-    ratio: float | None = None
-    verdict: str = ""
-    evidence: str = ""
-    cause: str = ""
-    reason: str = ""
+# Characters of a line in a narrow table, and those that are left for the verdicts at least.
+_WIDTH = 88
+_LEAST = 18
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AuditReport(WeightTable[WeightAudit]):
+class AuditReport(Tabular[Group]):
     """The result of `audit`, shown as a table of what is off, the worst first.
+
+    Weights that differ in the same way are one row, with their number and what their names have in
+    common. CSV and JSON have a row for each weight.
 
     Attributes:
         weights: A `WeightAudit` for each weight, in the order of the layers or of the file.
@@ -107,10 +89,15 @@ class AuditReport(WeightTable[WeightAudit]):
     def _records(self) -> list[dict[str, Any]]:
         return [asdict(weight) for weight in self.weights]
 
-    def _rows(self) -> list[WeightAudit]:
+    def _rows(self) -> list[Group]:
         """Return what there is to say something about, the worst first."""
-        left = [weight for weight in self.not_compared if not weight.verdict]
-        return [*sorted(self.off, key=_rank), *left]
+        return grouped(weight for weight in self.weights if weight.verdict or weight.reason)
+
+    def _headline(self) -> str:
+        return f": {self._summary()[:-1]}"
+
+    def _below(self) -> list[str]:
+        return ["", self._summary()]
 
     def __str__(self) -> str:
         if not self._rows():
@@ -122,23 +109,39 @@ class AuditReport(WeightTable[WeightAudit]):
             return f"<p>{html.escape(self.summary)}</p>"
         return super()._repr_html_()
 
-    def _columns(self) -> list[Column[WeightAudit]]:
-        columns: list[Column[WeightAudit]] = [
-            Column("weight", lambda row: row.path, is_text=True),
-            Column("shape", lambda row: row.shape),
+    def _columns(self) -> list[Column[Group]]:
+        columns: list[Column[Group]] = [
+            Column("weight", lambda row: row.names_text, is_text=True, max_width=30),
+            Column("number", lambda row: len(row.weights) if len(row.weights) > 1 else ""),
+            Column(
+                "shape",
+                lambda row: _common(str(weight.shape) for weight in row.weights),
+                wide_only=True,
+            ),
+            Column(
+                "initializer",
+                lambda row: _common(weight.initializer or "" for weight in row.weights),
+                is_text=True,
+                wide_only=True,
+            ),
             Column(
                 "expected",
-                lambda row: f"({row.reason})" if row.reason else row.initializer or "",
-                is_text=True,
-                max_width=34,
+                lambda row: _range(weight.expected_std for weight in row.weights),
+                max_width=8,
             ),
-            Column("std expected", lambda row: _number(row.expected_std)),
-            Column("std", lambda row: _number(row.std)),
-            Column("ratio", lambda row: _number(row.ratio)),
-            Column("verdict", lambda row: row.verdict, is_text=True),
-            Column("cause", lambda row: row.cause or row.evidence, is_text=True, max_width=44),
+            Column("std", lambda row: _range(weight.std for weight in row.weights), max_width=8),
+            Column(
+                "ratio", lambda row: _range(weight.ratio for weight in row.weights), max_width=8
+            ),
+            Column("verdict", _verdict, is_text=True),
         ]
         return filled(columns, self._rows())
+
+    def _narrow_columns(self) -> Sequence[Column[Group]]:
+        *others, verdict = narrow(self._columns())
+        lines = Table.of(others, self._rows()).as_text().splitlines()
+        room = _WIDTH - GAP - max(map(text_width, lines))
+        return [*others, *narrow([dataclasses.replace(verdict, max_width=max(room, _LEAST))])]
 
     def _summary(self) -> str:
         off = len(self.off)
@@ -156,14 +159,34 @@ class AuditReport(WeightTable[WeightAudit]):
         return f"{text}."
 
 
-def _number(value: float | None) -> str:
-    if value is None:
+def _verdict(group: Group) -> str:
+    """Return what is wrong with the weights of a group, and why."""
+    worst = group.worst
+    if not worst.verdict:
+        return f"(not compared: {worst.reason})"
+    explanation = worst.cause
+    if not explanation and worst.verdict != "scale":
+        explanation = worst.evidence
+    if explanation:
+        return f"{worst.verdict}: {explanation}"
+    return worst.verdict
+
+
+def _common(texts: Iterable[str]) -> str:
+    """Return a text that all have, or nothing."""
+    found = set(texts)
+    if len(found) == 1:
+        return found.pop()
+    return ""
+
+
+def _range(values: Iterable[float | None]) -> str:
+    """Return numbers as text: the lowest and the highest."""
+    known = sorted(value for value in values if value is not None)
+    if not known:
         return ""
-    return short_number(value)
-
-
-def _rank(weight: WeightAudit) -> tuple[bool, float]:
-    """Return the place in the table: what is not a matter of scale, then the largest ratio."""
-    if weight.verdict != "scale" or not weight.ratio:
-        return False, 0.0
-    return True, -max(weight.ratio, 1 / weight.ratio)
+    lowest = short_number(known[0])
+    highest = short_number(known[-1])
+    if lowest == highest:
+        return lowest
+    return f"{lowest} - {highest}"

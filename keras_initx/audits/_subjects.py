@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -10,22 +11,24 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._array_files import open_arrays
+from keras_initx._array_files import Stored, open_arrays
 from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._seeds import derived_seed
 from keras_initx._typing import Array, DType, Shape
-from keras_initx.backends import backend
+from keras_initx.backends import Region, backend
 from keras_initx.initializers import default_axes, fans
 from keras_initx.models import (
     PLANS,
     InitializationPlan,
     Rules,
     WeightPlan,
+    as_stored,
     description,
+    initialize,
     initializers_by_rule,
     layer_initializers,
     opened_plan,
-    planned,
+    ties_of,
     with_seed_and_axes,
 )
 from keras_initx.structure import (
@@ -38,27 +41,72 @@ from keras_initx.structure import (
 
 # A model, the path of a saved model or of a file of arrays, or a dict from names to arrays.
 Audited: TypeAlias = keras.Model | str | os.PathLike[str] | Mapping[str, Any]
-# Rules, or a plan as an object or a file, or `None` for what the layers say.
-Expected: TypeAlias = Rules | InitializationPlan | str | os.PathLike[str] | None
+# Rules, a recipe that returns them, a plan as an object or a file, or `None` for what layers say.
+Expected: TypeAlias = (
+    Rules | Callable[[Any], Rules] | InitializationPlan | str | os.PathLike[str] | None
+)
 
 _MODEL_FILES = (".keras", ".h5", ".hdf5")
+# In the names of tables of embeddings. GPT-2 has the short ones.
+_TABLES = re.compile(r"emb|\bw[tp]e\b", re.IGNORECASE)
+
+
+class Values:
+    """The values of an array by its name or in a file, in float32 or float64.
+
+    Attributes:
+        is_shared: Whether other processes hold a part of them.
+    """
+
+    is_shared = False
+
+    def __init__(self, stored: Stored) -> None:
+        self._stored = stored
+
+    def read(self) -> Array:
+        """Return them all. Processes that share them call this together."""
+        return as_numbers(self._stored.read(...))
+
+    def parts(self) -> Iterator[tuple[Region | None, Array]]:
+        """Yield those that are here in parts, each with its region, or `None` for the whole."""
+        yield None, self.read()
+
+
+class VariableValues(Values):
+    """The values of a variable, which may be spread over devices and processes."""
+
+    def __init__(self, variable: keras.Variable) -> None:
+        self._variable = variable
+
+    @property
+    def is_shared(self) -> bool:  # type: ignore[override]
+        return backend.is_shared(self._variable.value)
+
+    def read(self) -> Array:
+        return as_numbers(backend.host_view(self._variable.value))
+
+    def parts(self) -> Iterator[tuple[Region | None, Array]]:
+        for region, values in backend.parts(self._variable.value):
+            yield region, as_numbers(values)
 
 
 @dataclass(frozen=True)
 class Planned:
-    """What a plan says of a weight.
+    """The values that a weight must have.
 
     Attributes:
-        dtype: The name of its dtype.
-        digest: The digest of its values, or `None` if it is not known.
-        is_cut: Whether a constraint sets some of the values to zero, so that no law is known.
-        draw: Function that returns the values.
+        source: Who says so: `"plan"` or `"seed"`.
+        dtype: The name of their dtype.
+        digest: Their digest, or `None` if it is not known.
+        is_cut: Whether a constraint sets some of them to zero, so that no law is known.
+        draw: Function that returns those in a region, or all for `None`.
     """
 
+    source: str
     dtype: DType
     digest: str | None
     is_cut: bool
-    draw: Callable[[], Array]
+    draw: Callable[[Region | None], Array]
 
 
 @dataclass(frozen=True)
@@ -69,28 +117,29 @@ class Subject:
         path: Its path in the model, or the name of the array.
         shape: Its shape.
         dtype: The name of its dtype.
-        read: Function that returns its values, in float32 or float64.
+        values: Its values.
         initializer: The initializer that it should come from, or `None`.
         reason: Why there is none.
         fans: Fan-in and fan-out if it is a kernel, otherwise `None`.
-        has_seed: Whether the initializer was given a seed that follows from the path.
         declared: The initializer of its layer, as Keras calls it and with the fans of the layer.
             Keras takes those of the shape, also of depthwise kernels.
         has_rule: Whether a rule says how it should be, and not its layer.
-        planned: Its line in a plan, or `None` if it is not compared with one.
+        planned: The values that it must have, or `None` if they are not known.
+        is_table: Whether it is a table of embeddings, perhaps of torch, which sets the row for
+            padding to zero.
     """
 
     path: str
     shape: Shape
     dtype: DType
-    read: Callable[[], Array]
+    values: Values
     initializer: LayerInitializer | None
     reason: str = ""
     fans: tuple[int, int] | None = None
-    has_seed: bool = False
     declared: tuple[LayerInitializer, ...] = ()
     has_rule: bool = False
     planned: Planned | None = None
+    is_table: bool = False
 
     @property
     def description(self) -> str | None:
@@ -117,14 +166,28 @@ def subjects(weights: Audited, expected: Expected, root: int | None) -> Iterator
             weights = keras.saving.load_model(path, compile=False)
         else:
             with open_arrays("weights", path) as arrays:
-                yield _of_arrays(arrays, expected, root)
+                yield _of_arrays(arrays, _rules_for(arrays, expected), root, {})
             return
     if isinstance(weights, Mapping):
-        yield _of_arrays({name: _Given(value) for name, value in weights.items()}, expected, root)
+        for name in weights:
+            if not isinstance(name, str):
+                raise TypeError(
+                    f"`weights` must be a dict from names to arrays. Received: {name!r} as a name"
+                )
+        arrays = {name: as_stored(value) for name, value in weights.items()}
+        yield _of_arrays(arrays, _rules_for(arrays, expected), root, ties_of(weights))
         return
     required = "a Keras model, a path, or a dict from names to arrays"
     check_type("weights", weights, keras.Model, required)
-    yield _of_model(check_model("weights", weights), expected, root)
+    check_model("weights", weights)
+    yield _of_model(weights, _rules_for(weights, expected), root)
+
+
+def _rules_for(weights: Any, expected: Any) -> Any:
+    """Return the rules of a recipe for `weights`, or what is no recipe as it is."""
+    if callable(expected):
+        return expected(weights)
+    return expected
 
 
 def is_saved_model(path: str) -> bool:
@@ -137,39 +200,33 @@ def _of_model(
 ) -> list[Subject]:
     weights = find_weights(model)
     declared = layer_initializers(weights)
-    if isinstance(expected, InitializationPlan):
-        of_plan = []
-        for weight in weights:
-            subject = Subject(
-                weight.path,
-                weight.shape,
-                weight.dtype,
-                _reader(weight.variable),
-                None,
-                fans=weight.fans,
-                declared=_ways(declared[weight.path][0], weight),
-                has_rule=True,
-            )
-            of_plan.append(subject)
-        return _by_plan(of_plan, expected)
-    by_rule = initializers_by_rule(expected, weights)
     found = []
-    for weight, initializer, row in planned(model, expected, root or 0):
-        found.append(
-            Subject(
-                weight.path,
-                weight.shape,
-                weight.dtype,
-                _reader(weight.variable),
-                initializer,
-                row.reason,
-                weight.fans,
-                row.seed is not None,
-                _ways(declared[weight.path][0], weight),
-                weight.path in by_rule,
-            )
+    for weight in weights:
+        subject = Subject(
+            weight.path,
+            weight.shape,
+            weight.dtype,
+            VariableValues(weight.variable),
+            None,
+            fans=weight.fans,
+            declared=_ways(declared[weight.path][0], weight),
+            has_rule=True,
         )
-    return found
+        found.append(subject)
+    if isinstance(expected, InitializationPlan):
+        return _by_plan(found, expected)
+    by_rule = initializers_by_rule(expected, weights)
+    plan = initialize(model, expected, seed=root or 0, dry_run=True)
+    result = []
+    for subject, line in zip(found, plan.weights, strict=True):
+        subject = _by_line(subject, line, plan, "seed")
+        is_cut = subject.planned is not None and subject.planned.is_cut
+        if root is None and is_cut:
+            subject = replace(subject, initializer=None, reason="zeros of a constraint")
+        if root is None or line.seed is None:
+            subject = replace(subject, planned=None)
+        result.append(replace(subject, has_rule=subject.path in by_rule))
+    return result
 
 
 def _ways(declared: LayerInitializer | None, weight: ModelWeight) -> tuple[LayerInitializer, ...]:
@@ -181,28 +238,11 @@ def _ways(declared: LayerInitializer | None, weight: ModelWeight) -> tuple[Layer
     return declared, with_seed_and_axes(declared, 0, weight)
 
 
-def _reader(variable: keras.Variable) -> Callable[[], Array]:
-    return lambda: as_numbers(backend.host_view(variable.value))
-
-
 def as_numbers(array: Array) -> Array:
     """Return an array in float64 if it has that dtype, else in float32."""
     if array.dtype == np.float64:
         return array
     return np.asarray(array, "float32")
-
-
-class _Given:
-    """An array of a dict, with the attributes of one in a file."""
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-        self.shape: Shape = tuple(value.shape)
-        self.dtype: DType = str(value.dtype).removeprefix("torch.")
-
-    def read(self, region: Any) -> Array:
-        array: Array = np.asarray(keras.ops.convert_to_numpy(self._value))[region]
-        return array
 
 
 @dataclass(frozen=True)
@@ -236,7 +276,7 @@ def _by_plan(found: Sequence[Subject], plan: InitializationPlan) -> list[Subject
                 f"{subject.path!r} has the shape {subject.shape}, and {line.shape} in the plan"
             )
         else:
-            result.append(_by_line(subject, line, plan))
+            result.append(_by_line(subject, line, plan, "plan"))
     problems += [f"there is no {path!r}" for path in lines]
     if problems:
         raise ValueError(
@@ -246,28 +286,31 @@ def _by_plan(found: Sequence[Subject], plan: InitializationPlan) -> list[Subject
     return result
 
 
-def _by_line(subject: Subject, line: WeightPlan, plan: InitializationPlan) -> Subject:
-    """Return a subject with the initializer of its line."""
+def _by_line(subject: Subject, line: WeightPlan, plan: InitializationPlan, name: str) -> Subject:
+    """Return a subject with the initializer and the values of its line in a plan."""
     source = plan._sources.get(line.path)
     if source is None:
         return replace(subject, reason=line.reason)
     if subject.dtype not in DTYPES:
         return replace(subject, reason=subject.dtype)
-    draw = functools.partial(plan.draw, line.path)
-    planned = Planned(line.dtype, source.digest, source.zeros is not None, draw)
+    draw = plan._drawing(line.path).at
+    planned = Planned(name, line.dtype, source.digest, source.zeros is not None, draw)
     return replace(subject, initializer=source.initializer, planned=planned)
 
 
 def _of_arrays(
-    arrays: Mapping[str, Any],
+    arrays: Mapping[str, Stored],
     expected: Rules | InitializationPlan | None,
     root: int | None,
+    ties: Mapping[str, str],
 ) -> list[Subject]:
+    """Return the subjects of arrays, of which `ties` are others once more, see `ties_of`."""
+    if not arrays:
+        raise ValueError("`weights` must have at least one array. Received: none")
     if isinstance(expected, InitializationPlan):
         of_plan = []
         for name, stored in arrays.items():
-            read = _array_reader(stored)
-            of_plan.append(Subject(name, stored.shape, stored.dtype, read, None))
+            of_plan.append(Subject(name, stored.shape, stored.dtype, Values(stored), None))
         return _by_plan(of_plan, expected)
     if expected is None:
         raise ValueError(
@@ -287,31 +330,41 @@ def _of_arrays(
         reason = "" if initializer is not None else "no rule"
         if stored.dtype not in DTYPES:
             initializer = None
-            reason = stored.dtype
+            reason = "no array" if stored.dtype == "object" else stored.dtype
+        elif array.path in ties:
+            initializer = None
+            reason = f"tied to {ties[array.path]!r}"
         if initializer is not None:
             seed = derived_seed(root or 0, array.path)
             initializer = with_seed_and_axes(initializer, seed, array)
         array_fans = None
         if array.axes is not None:
             array_fans = fans(array.shape, *array.axes)
-        read = _array_reader(stored)
+        drawn = None
+        if initializer is not None and root is not None:
+            draw = functools.partial(_drawn, initializer, array.shape, stored.dtype)
+            drawn = Planned("seed", stored.dtype, None, False, draw)
         found.append(
             Subject(
                 array.path,
                 array.shape,
                 stored.dtype,
-                read,
+                Values(stored),
                 initializer,
                 reason,
                 array_fans,
-                initializer is not None,
+                planned=drawn,
+                is_table=len(array.shape) == 2 and bool(_TABLES.search(array.path)),
             )
         )
     return found
 
 
-def _array_reader(stored: Any) -> Callable[[], Array]:
-    return lambda: as_numbers(stored.read(...))
+def _drawn(
+    initializer: LayerInitializer, shape: Shape, dtype: DType, region: Region | None
+) -> Array:
+    """Return the values of an array, which is in one part."""
+    return backend.host_view(initializer(shape, dtype=dtype))
 
 
 def _axes(shape: Shape, is_torch: bool) -> KernelAxes | None:

@@ -9,10 +9,10 @@ import importlib.util
 
 import keras
 
-from keras_initx.backends._base import Backend, Computation
+from keras_initx.backends._base import Backend, Computation, Region
 from keras_initx.backends._moments import CHUNK, Moments, chunks
 
-__all__ = ["CHUNK", "Backend", "Computation", "Moments", "backend", "chunks"]
+__all__ = ["CHUNK", "Backend", "Computation", "Moments", "Region", "backend", "chunks"]
 
 
 def _current_backend() -> Backend:

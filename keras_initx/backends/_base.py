@@ -27,6 +27,8 @@ _GENERATORS = threading.Lock()
 _PRESERVING = threading.RLock()
 
 
+# Of an array: a slice for each axis.
+Region: TypeAlias = tuple[slice, ...]
 # The name of a device, and the addresses of a first byte and of the one after the last.
 Memory: TypeAlias = tuple[str, int, int]
 
@@ -49,6 +51,16 @@ def extent(
     before = sum(span for span in spans if span < 0)
     after = sum(span for span in spans if span > 0)
     return device, address + before, address + after + itemsize
+
+
+def _memory_of_torch(tensor: Any) -> list[Memory]:
+    """Return the memory of a tensor of torch."""
+    size = tensor.element_size()
+    try:
+        strides = [stride * size for stride in tensor.stride()]
+        return [extent(str(tensor.device), tensor.data_ptr(), tensor.shape, strides, size)]
+    except RuntimeError:  # of a sparse tensor
+        return []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +133,8 @@ class Backend:
         """
         if isinstance(value, np.ndarray):
             return [extent("cpu", value.ctypes.data, value.shape, value.strides, value.itemsize)]
+        if hasattr(value, "data_ptr"):  # of torch, whatever the backend is
+            return _memory_of_torch(value)
         return [("objects", id(value), id(value) + 1)]
 
     def obstacle(self, layer: keras.Layer, variable: keras.Variable) -> str:
@@ -151,6 +165,17 @@ class Backend:
     def host_view(self, tensor: Tensor) -> Array:
         """Return the values of `tensor` as a read-only array, which may share its memory."""
         return np.asarray(keras.ops.convert_to_numpy(tensor))
+
+    def is_shared(self, tensor: Tensor) -> bool:
+        """Return whether other processes hold a part of a tensor that this one lacks."""
+        return False
+
+    def parts(self, tensor: Tensor) -> Iterator[tuple[Region | None, Array]]:
+        """Yield what this process holds of a tensor, each value once, as read-only arrays.
+
+        Each has its region in the tensor, or `None` if it is the whole.
+        """
+        yield None, self.host_view(tensor)
 
     def scatter(self, places: Tensor, values: Tensor, shape: Shape) -> Tensor:
         """Return zeros of `shape` with `values` at `places`.

@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 
 from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Computation, Function, Memory
+from keras_initx.backends._base import Backend, Computation, Function, Memory, Region
 
 # Keras builds a sharded weight in its shards from this size on, in bytes, counted as if each device
 # held it in float32.
@@ -116,10 +116,36 @@ class Implementation(Backend):
     def host_view(self, tensor: Tensor) -> Array:
         if not isinstance(tensor, jax.Array):
             return super().host_view(tensor)
-        if not (tensor.is_fully_addressable or tensor.is_fully_replicated):
+        if self.is_shared(tensor):
             # Every process does this at the same point and gets the whole array.
-            tensor = multihost_utils.process_allgather(tensor, tiled=True)
-        return np.asarray(tensor)
+            return np.asarray(multihost_utils.process_allgather(tensor, tiled=True))
+        found = list(self.parts(tensor))
+        region, values = found[0]
+        if region is None:
+            return values
+        whole = np.empty(tensor.shape, values.dtype)
+        for region, values in found:
+            whole[region] = values
+        return whole
+
+    def is_shared(self, tensor: Tensor) -> bool:
+        if not isinstance(tensor, jax.Array):
+            return False
+        return not (tensor.is_fully_addressable or tensor.is_fully_replicated)
+
+    def parts(self, tensor: Tensor) -> Iterator[tuple[Region | None, Array]]:
+        if not isinstance(tensor, jax.Array):
+            yield from super().parts(tensor)
+            return
+        if tensor.is_fully_replicated:
+            yield None, _on_host(tensor)
+            return
+        seen = set()
+        for shard in tensor.addressable_shards:
+            bounds = str(shard.index)  # slices have no hash before Python 3.12
+            if bounds not in seen:  # else a copy on another device
+                seen.add(bounds)
+                yield shard.index, _on_host(shard.data)
 
     def std(self, tensor: Tensor) -> float:
         if len(tensor.sharding.device_set) == 1:
@@ -207,6 +233,14 @@ class Implementation(Backend):
             return [float(scale) * float(norm) for scale, norm in jax.device_get(pairs)]
 
         return norms
+
+
+def _on_host(tensor: Tensor) -> Array:
+    """Return the values of a tensor on one device, or on each of several.
+
+    JAX keeps a copy on the host in the array that is asked for it, as long as that lives.
+    """
+    return np.asarray(tensor.addressable_data(0))
 
 
 def _made_in_shards(computation: Computation, sharding: Any) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 
 from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Function, Memory, extent
+from keras_initx.backends._base import Backend, Function
 from keras_initx.backends._moments import Moments
 
 # The kinds of devices for which Triton compiles.
@@ -59,16 +59,6 @@ class Implementation(Backend):
 
     def snapshot(self, value: Tensor) -> Tensor:
         return value.detach().clone()
-
-    def memory(self, value: Any) -> list[Memory]:
-        if not isinstance(value, torch.Tensor):
-            return super().memory(value)
-        size = value.element_size()
-        try:
-            strides = [stride * size for stride in value.stride()]
-            return [extent(str(value.device), value.data_ptr(), value.shape, strides, size)]
-        except RuntimeError:  # of a sparse tensor
-            return []
 
     def host_view(self, tensor: Tensor) -> Array:
         tensor = tensor.detach().cpu()  # Keras would copy

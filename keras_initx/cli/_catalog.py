@@ -1,7 +1,6 @@
 """The commands `list`, the catalog of initializers, and `show`, one of them with a sample."""
 
 import argparse
-import difflib
 import inspect
 import math
 import sys
@@ -14,7 +13,14 @@ import keras
 import numpy as np
 
 from keras_initx.cli import _options
-from keras_initx.initializers import CatalogEntry, ConstantInitializer, Initializer, catalog
+from keras_initx.initializers import (
+    CatalogEntry,
+    ConstantInitializer,
+    Initializer,
+    catalog,
+    entry_of,
+    ids_like,
+)
 from keras_initx.rendering import (
     Column,
     Table,
@@ -40,14 +46,6 @@ FAMILIES = {
     "Biases": ("_biases",),
     "Composition": ("_composition",),
     "Pretrained": ("_pretrained",),
-}
-# What torch, JAX and others call these.
-_ELSEWHERE = {
-    "kaiming_normal": "initx.he_normal",
-    "kaiming_uniform": "initx.he_uniform",
-    "trunc_normal": "initx.truncated_normal",
-    "xavier_normal": "initx.glorot_normal",
-    "xavier_uniform": "initx.glorot_uniform",
 }
 # A sample has the first of these shapes that the initializer supports: a kernel, a square kernel, a
 # bias (also of an LSTM or a GRU), a GRU bias with two rows, a convolution kernel.
@@ -143,27 +141,18 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 
 
 def _find(name: str) -> CatalogEntry:
-    """Return the catalog entry for `name`.
-
-    Args:
-        name: An id, with or without `initx.`, a class name, or a name in another library.
+    """Return the catalog entry for `name`: an id, a class, or a name in another library.
 
     Raises:
         LookupError: If there is none. The message suggests similar names.
     """
-    names = {}
-    for entry in catalog():
-        for full in (*entry.ids, entry.cls.__name__):
-            names[full] = entry
-            names[full.removeprefix("initx.")] = entry
-    if name not in names:
-        name = _ELSEWHERE.get(name.rstrip("_"), name)
-    if name in names:
-        return names[name]
-    close = {names[match].ids[0] for match in difflib.get_close_matches(name, names)}
+    entry = entry_of(name)
+    if entry is not None:
+        return entry
+    close = [string_id for string_id in ids_like(name) if string_id.startswith("initx.")]
     hint = "`list` shows all ids."
     if close:
-        hint = f"did you mean {' or '.join(sorted(close))}?"
+        hint = f"did you mean {' or '.join(close)}?"
     raise LookupError(f"no initializer is named {name!r}; {hint}")
 
 

@@ -66,6 +66,9 @@ def _prepare_streams() -> None:
 def _run(argv: Sequence[str] | None) -> int:
     parser = _parser.build()
     arguments = parser.parse_args(argv)
+    if arguments.run is None:
+        parser.print_help()
+        return 0
     # What `import keras_initx` does otherwise: choose a backend, import Keras, register the ids.
     try:
         _startup.use_installed_backend()

@@ -2,11 +2,13 @@
 
 import argparse
 import dataclasses
+import functools
 import inspect
 import json
 import sys
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +162,8 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
     try:
         model = _load_compiled(arguments.model)
         rules = _read_rules(arguments.rules) if arguments.rules else None
+        if arguments.recipe:
+            rules = _recipe(arguments.recipe)(model)
         plan = models.initialize(model, rules, seed=arguments.seed, dry_run=arguments.dry_run)
         if arguments.plan:
             plan.save(arguments.plan)
@@ -188,7 +192,7 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
             weights = keras.saving.load_model(weights, compile=False)
         expected = _read_rules(arguments.rules) if arguments.rules else None
         if arguments.recipe:
-            expected = _rules_of_recipe(arguments.recipe, weights)
+            expected = _recipe(arguments.recipe)
         report = audits.audit(weights, expected, seed=arguments.seed, alpha=arguments.alpha)
         if arguments.recipe:
             report = dataclasses.replace(report, source=f"{arguments.recipe} says")
@@ -199,20 +203,23 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
     return report.exit_code
 
 
-def _rules_of_recipe(name: str, model: Any) -> Any:
-    """Return the rules of a recipe for `model`.
+def _recipe(text: str) -> Callable[[Any], Any]:
+    """Return the recipe of a name, or of a name and a source joined by a colon.
 
     Raises:
-        ValueError: If there is no such recipe, or `model` is not a model.
+        ValueError: If there is no such recipe, or it has only one source.
     """
+    name, _, source = text.partition(":")
     found = getattr(recipes, name, None)
     if name.startswith("_") or not inspect.isfunction(found) or name in _NOT_RECIPES:
         names = [key for key, value in vars(recipes).items() if inspect.isfunction(value)]
         known = sorted(set(names) - set(_NOT_RECIPES))
         raise ValueError(f"--recipe must be one of {', '.join(known)}. Received: {name}")
-    if not isinstance(model, keras.Model):
-        raise ValueError("--recipe requires a saved model; for a file of arrays use --rules")
-    return found(model)
+    if not source:
+        return found
+    if "source" not in inspect.signature(found).parameters:
+        raise ValueError(f"--recipe must be {name}, which has one source. Received: {text}")
+    return functools.partial(found, source=source)
 
 
 def _read_rules(text: str) -> Any:

@@ -75,6 +75,10 @@ SEED = _number("integer in [0, 2**32)", int, lambda value: 0 <= value < 1 << 32)
 FINITE = _number("finite number", float, math.isfinite, "X")
 POSITIVE = _number("positive number", float, lambda value: 0 < value < math.inf, "X")
 FILE: dict[str, Any] = {"type": local_path, "metavar": "FILE"}
+RECIPE: dict[str, Any] = {
+    "metavar": "NAME",
+    "help": "a recipe, e.g. gpt2, or one of its sources, e.g. llama:olmo; see the documentation",
+}
 
 
 def threshold(text: str) -> tuple[str, float]:

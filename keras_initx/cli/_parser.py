@@ -24,7 +24,8 @@ def build() -> argparse.ArgumentParser:
     draws = "the compiled kernel" if _kernel.library() else "NumPy"
     version = f"keras_initx {keras_initx.__version__}, draws on the host by {draws}"
     parser.add_argument("--version", action="version", version=version)
-    commands = parser.add_subparsers(title="commands", metavar="command", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="command")
+    parser.set_defaults(run=None)  # without a command
     for name, (run, add_options) in _COMMANDS.items():
         docstring = add_options.__doc__ or ""  # none under `python -OO`
         summary, _, description = docstring.partition("\n\n")
@@ -127,7 +128,9 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", type=_options.local_path, metavar="MODEL.keras", help="a saved model"
     )
-    parser.add_argument(
+    rules = parser.add_mutually_exclusive_group()
+    rules.add_argument("--recipe", **_options.RECIPE)
+    rules.add_argument(
         "--rules",
         metavar="JSON",
         help="a JSON object, or a file with one, from patterns for weight paths to string ids, "
@@ -163,9 +166,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         help="a saved model, or a .safetensors or .npz file of arrays",
     )
     expected = parser.add_mutually_exclusive_group()
-    expected.add_argument(
-        "--recipe", metavar="NAME", help="a recipe for the model, e.g. gpt2; see the documentation"
-    )
+    expected.add_argument("--recipe", **_options.RECIPE)
     expected.add_argument(
         "--rules",
         metavar="JSON",

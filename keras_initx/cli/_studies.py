@@ -12,6 +12,7 @@ import keras
 
 from keras_initx import _files, _seeds, studies
 from keras_initx.cli import _data, _networks, _options
+from keras_initx.initializers import ids_like
 from keras_initx.studies import Folder, write_plots_and_report
 
 _Result: TypeAlias = studies.Study | studies.RestartStudy
@@ -114,7 +115,11 @@ def identifier(text: str) -> str | dict[str, Any]:
         _seeds.seeded(keras.initializers.get(found), 0)
     except (TypeError, ValueError) as error:
         # Keras wraps the error about an argument in a long message about saved models.
-        raise ValueError(f"{text}: {error.__context__ or error}") from error
+        reason = f"{text}: {error.__context__ or error}"
+        similar = ids_like(name)
+        if similar:
+            reason += f"; did you mean {' or '.join(similar)}?"
+        raise ValueError(reason) from error
     return found
 
 

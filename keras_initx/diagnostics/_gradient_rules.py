@@ -1,12 +1,15 @@
 """The rules about gradients."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from keras_initx.diagnostics._measure import LayerReport, Measurements
 from keras_initx.diagnostics._rule import (
+    SCALED,
     STANDARDIZED_TARGETS,
     Finding,
+    batch_of_one,
+    common_activation,
     exceeds,
     gradient_norms,
     has_zeros,
@@ -16,7 +19,7 @@ from keras_initx.diagnostics._rule import (
     misses_targets,
     rule,
     signal_of,
-    suggestion,
+    suggestion_in_depth,
 )
 from keras_initx.diagnostics._verdicts import Level
 
@@ -28,7 +31,7 @@ from keras_initx.diagnostics._verdicts import Level
     "of a layer, unless a branch starts at 0, as with ReZero",
     reason="no single learning rate suits both; Adam, which normalizes gradients, can compensate "
     "for it",
-    remedy="`Orthogonal`, another activation",
+    remedy="`Orthogonal` or `HeNormal` with the gain of the activation; tanh instead of sigmoid",
 )
 def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
     norms = gradient_norms(measured)
@@ -41,10 +44,15 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
     # No gradient passes through zeros, which have their own verdict.
     has_zero_weights = any(map(has_zeros, measured.layers))
     hit = []
+    are_reached = any(norm > limit and _is_first(layer) for layer, norm in norms)
     # Only the first layers count, because all gradients to them pass through the others. A small
     # gradient elsewhere may be harmless, e.g. that of queries and keys while attention is still
     # uniform.
     for layer, norm in norms:
+        # Another way from the inputs learns, and from this one all gradients are held back, as from
+        # the target network of a self-supervised model.
+        if norm == 0 and are_reached:
+            continue
         if not norm <= limit:
             break
         if norm or not has_zero_weights:
@@ -59,11 +67,33 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
         level = "warning"
         of_first = f"the gradient norm of {first.name} is {norm:.3g}"
         evidence = f"{of_first}, that of {strongest.name} {largest:.3g}"
-    remedy = (
-        f"{suggestion(first)} in all layers, or Orthogonal, which also preserves gradient norms; "
-        "an activation that does not saturate"
-    )
+    until = measured.layers[: measured.layers.index(strongest) + 1]
+    remedy = batch_of_one(measured) or _remedy(until)
     yield Finding(layers, evidence + layer_count(layers), remedy, level)
+
+
+def _is_first(layer: LayerReport) -> bool:
+    """Return whether `layer` gets inputs of the model."""
+    return layer.first_inputs is not None or layer.kind == "Embedding"
+
+
+# Activations whose slope is so small that gradients vanish with any weights.
+_FLAT = ("hard_sigmoid", "sigmoid")
+
+
+def _remedy(layers: Sequence[LayerReport]) -> str:
+    """Return the remedy where gradients vanish in `layers`."""
+    activation = common_activation(layers)
+    if activation in _FLAT:
+        return (
+            f'activation="tanh" with keras_initx.GlorotUniform() instead of {activation}, or '
+            "keras.layers.BatchNormalization() before it: its slope is at most 1/4, which no "
+            "initializer makes up for"
+        )
+    initializers = suggestion_in_depth(layers, activation)
+    if initializers == SCALED:
+        return SCALED
+    return f"{initializers} in all layers"
 
 
 @rule(
@@ -88,17 +118,19 @@ def exploding_gradient(measured: Measurements) -> Iterator[Finding]:
     layers = [layer for layer, _ in hit]
     first, norm = hit[0]
     evidence = f"the gradient norm of {first.name} is {norm:.3g}{layer_count(layers)}"
-    yield Finding(layers, evidence, _smaller_gradients(first, measured), level)
+    yield Finding(layers, evidence, _smaller_gradients(measured), level)
 
 
-def _smaller_gradients(layer: LayerReport, measured: Measurements) -> str:
-    """Return the remedy where gradients explode, first in `layer`."""
+def _smaller_gradients(measured: Measurements) -> str:
+    """Return the remedy where gradients explode."""
+    targets = measured.targets
+    if targets is not None and targets.nonfinite:
+        return f"finite targets ({targets.nonfinite:.1%} of them are not)"
     for output in measured.layers:
         if exceeds(output.loss, measured.thresholds.first_loss) and misses_targets(output):
             return STANDARDIZED_TARGETS
-    remedy = (
-        f"smaller weights: {suggestion(layer)}, or Orthogonal, which also preserves gradient norms"
-    )
+    activation = common_activation(measured.layers)
+    remedy = f"smaller weights: {suggestion_in_depth(measured.layers, activation)}"
     if not any(signal_of(one).nonfinite for one in measured.layers):
         logits = "`from_logits=True` if there is no softmax"
         remedy = f"a loss that matches the outputs ({logits}), or {remedy}"

@@ -5,7 +5,6 @@ import html
 import io
 import shutil
 import sys
-import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -163,12 +162,7 @@ class Report(Result):
             return output.getvalue().rstrip("\n")
         lines = [self._table(width).as_text(rule=True), self._finding]
         for verdict in self.verdicts:
-            lines.append("")
-            for title, text in _paragraphs(verdict):
-                paragraph = f"{title}: {text}"
-                lines += textwrap.wrap(
-                    paragraph, width, subsequent_indent="  ", break_on_hyphens=False
-                )
+            lines += ["", str(verdict)]
         return "\n".join(lines)
 
     def __rich__(self) -> Any:
@@ -187,14 +181,14 @@ class Report(Result):
         parts: list[RenderableType] = [grid, Text(), headline]
         for verdict in self.verdicts:
             parts.append(Text())
-            for title, text in _paragraphs(verdict):
+            for title, text in verdict.paragraphs():
                 parts.append(Text().append(f"{title}: ", "bold").append(text))
         return Group(*parts)
 
     def _repr_html_(self) -> str:
         items = ""
         for verdict in self.verdicts:
-            (title, evidence), (_, remedy) = _paragraphs(verdict)
+            (title, evidence), (_, remedy) = verdict.paragraphs()
             items += f"<li><b>{html.escape(title)}</b>: {html.escape(evidence)}"
             items += f"<br>Remedy: {html.escape(remedy)}</li>"
         return f"<p><b>{self._finding}</b></p><ul>{items}</ul>{self._table().as_html()}"
@@ -255,14 +249,6 @@ def _record(layer: dict[str, Any]) -> dict[str, Any]:
         else:
             row[name] = value
     return row
-
-
-def _paragraphs(verdict: Verdict) -> list[tuple[str, str]]:
-    """Return the evidence and the remedy as sentences, each with its title."""
-    return [
-        (f"{verdict.problem} ({verdict.level})", f"{verdict.evidence}."),
-        ("Remedy", f"{verdict.remedy}."),
-    ]
 
 
 def _share(value: float) -> str:

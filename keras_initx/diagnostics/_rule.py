@@ -8,6 +8,8 @@ from typing import TypeVar
 from keras_initx.diagnostics._measure import LayerReport, Measurements
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Level, Verdict
+from keras_initx.diagnostics._weights import WeightReport
+from keras_initx.initializers import default_axes
 from keras_initx.structure import is_bounded
 
 _Hit = TypeVar("_Hit")
@@ -183,6 +185,10 @@ def normalization_of(layer: LayerReport) -> str:
     return f"; {layer.normalized_by} directly after {layer.name} normalizes this scale"
 
 
+LSUV = "keras_initx.lsuv(model, x)"
+# For activations whose signals no initializer keeps at one size in depth.
+SCALED = f"{LSUV}, or keras.layers.LayerNormalization() before each activation"
+
 # Activations for which He initialization is suitable.
 _RELU_LIKE = (
     "celu",
@@ -198,16 +204,78 @@ _RELU_LIKE = (
     "softplus",
     "swish",
 )
+# Of these, those that no gain keeps at one size in depth.
+_UNSTABLE = ("gelu", "hard_silu", "mish", "silu", "swish")
+# The number of kernels from which on the guide on choosing an initializer calls a network deep.
+_DEEP = 10
 
 
-def suggestion(layer: LayerReport) -> str:
-    """Return a suitable initializer for the activation of `layer`, as text."""
-    activation = layer.activation or layer.activated_by
-    if activation == "selu":
-        return "LecunNormal()"
+def suggestion(layer: LayerReport, weight: WeightReport) -> str:
+    """Return an initializer for a kernel of `layer` that suits its activation, as an expression."""
+    arguments = ""
+    # `EinsumDense` passes its axes on by itself.
+    if weight.axes not in (None, default_axes(len(weight.shape))) and layer.kind != "EinsumDense":
+        inputs, outputs = weight.axes
+        arguments = f"input_axes={list(inputs)}, output_axes={list(outputs)}"
+    return f"keras_initx.{_suitable(activation_after(layer))}({arguments})"
+
+
+def suggestion_for_all(layers: Sequence[LayerReport], measured: Measurements) -> str:
+    """Return what keeps a signal in all of `layers`, the last of which is affected."""
+    activation = activation_after(layers[-1]) or common_activation(layers)
+    if sum(map(_has_kernel, measured.layers)) < _DEEP:
+        return f"keras_initx.{_suitable(activation)}()"
+    return suggestion_in_depth(layers, activation)
+
+
+def suggestion_in_depth(layers: Sequence[LayerReport], activation: str | None) -> str:
+    """Return what keeps signals and gradients in `layers` of this activation, however many."""
+    if activation in _UNSTABLE:
+        return SCALED
+    suitable = f"keras_initx.{_suitable(activation)}()"
+    # The gain of softplus keeps signals only.
+    if activation == "softplus" or _loss_by_widening(layers) > 10:
+        return suitable
+    gain = ""
     if activation in _RELU_LIKE:
-        return "HeNormal()"
-    return "GlorotUniform()"
+        # The slope of PReLU starts at 0.
+        gain = 'gain="relu"' if activation == "prelu" else f'gain="{activation}"'
+    return f"keras_initx.Orthogonal({gain}) or {suitable}"
+
+
+def common_activation(layers: Sequence[LayerReport]) -> str | None:
+    """Return the most common activation of the layers with a kernel, or of all if none has one."""
+    with_kernel = [layer for layer in layers if _has_kernel(layer)]
+    activations = [activation_after(layer) for layer in with_kernel or layers]
+    return max(activations, key=activations.count)
+
+
+def activation_after(layer: LayerReport) -> str | None:
+    """Return the activation that is applied to the output of the kernel of `layer`."""
+    return layer.activation or layer.activated_by
+
+
+def _has_kernel(layer: LayerReport) -> bool:
+    return any(weight.axes for weight in layer.weights)
+
+
+def _loss_by_widening(layers: Sequence[LayerReport]) -> float:
+    """Return the factor by which orthogonal kernels with more units than inputs shrink a signal."""
+    factor = 1.0
+    for layer in layers:
+        for weight in layer.weights:
+            if weight.fan_in and weight.axes == default_axes(len(weight.shape)):
+                factor *= math.sqrt(max(1.0, weight.shape[-1] / weight.fan_in))
+    return factor
+
+
+def _suitable(activation: str | None) -> str:
+    """Return the name of an initializer that suits an activation."""
+    if activation == "selu":
+        return "LecunNormal"
+    if activation in _RELU_LIKE:
+        return "HeNormal"
+    return "GlorotUniform"
 
 
 STANDARDIZED_TARGETS = "standardized targets, or a bias of the last layer at their mean"
@@ -215,4 +283,19 @@ STANDARDIZED_TARGETS = "standardized targets, or a bias of the last layer at the
 
 def misses_targets(layer: LayerReport) -> bool:
     """Return whether errors are beyond the outputs, so that they are due to the targets."""
-    return exceeds(layer.loss, 2 * root_mean_square(signal_of(layer)))
+    size = layer.output_size
+    if size is None:
+        size = root_mean_square(signal_of(layer))
+    return layer.loss_kind != "crossentropy" and exceeds(layer.loss, 2 * size)
+
+
+def batch_of_one(measured: Measurements) -> str | None:
+    """Return the remedy where a batch normalization got a single example, otherwise `None`.
+
+    It then gives its offset whatever the weights are.
+    """
+    for layer in measured.layers:
+        is_of_one = layer.kind == "BatchNormalization" and layer.shape and layer.shape[0] == 1
+        if is_of_one and signal_of(layer).std == 0:
+            return f"a batch of several examples, because {layer.name} normalizes over them"
+    return None

@@ -4,8 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from keras_initx.diagnostics._measure import LayerReport, Measurements
 from keras_initx.diagnostics._rule import (
+    LSUV,
+    SCALED,
     STANDARDIZED_TARGETS,
     Finding,
+    batch_of_one,
     by_level,
     exceeds,
     gradient_norms,
@@ -20,7 +23,7 @@ from keras_initx.diagnostics._rule import (
     root_mean_square,
     rule,
     signal_of,
-    suggestion,
+    suggestion_for_all,
 )
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Level
@@ -90,7 +93,7 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
             evidence += f"; {share} of the outputs of {lost[0].name} are not finite"
         if level == "note":
             evidence += normalization_of(first)
-        yield Finding(hit, evidence, _remedy(first, cause), level)
+        yield Finding(hit, evidence, _remedy(first, cause, measured), level)
 
 
 @rule(
@@ -114,8 +117,8 @@ def focused_attention(measured: Measurements) -> Iterator[Finding]:
         "little gradient"
     )
     remedy = (
-        "smaller kernels of queries and keys: GlorotUniform(), or a normalization before the "
-        "attention layer"
+        "smaller kernels of queries and keys: keras_initx.GlorotUniform(), or a normalization "
+        "before the attention layer"
     )
     yield Finding(hit, evidence, remedy)
 
@@ -148,7 +151,7 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
     cause = _outside(measured, root_mean_square)
     if cause is not None and not root_mean_square(cause) > limits.unscaled_inputs:
         cause = None
-    yield Finding(hit, evidence, _remedy(hit[0], cause))
+    yield Finding(hit, evidence, _remedy(hit[0], cause, measured))
 
 
 @rule(
@@ -169,8 +172,8 @@ def saturated_output(measured: Measurements) -> Iterator[Finding]:
         f"{_input_size(worst)}{layer_count(hit)}: the loss starts far above that of guessing, and "
         "the first steps only undo this"
     )
-    remedy = f"{inputs_first(measured)}GlorotUniform() or smaller weights in the last layer"
-    yield Finding(hit, evidence, remedy)
+    smaller = "smaller weights in the last layer: keras_initx.GlorotUniform()"
+    yield Finding(hit, evidence, inputs_first(measured) + smaller)
 
 
 @rule(
@@ -204,10 +207,18 @@ def large_first_loss(measured: Measurements) -> Iterator[Finding]:
         f"{worst.blind_loss:.3g}; its outputs have standard deviation {signal_of(worst).std:.3g}"
         f"{layer_count(layers)}"
     )
+    size = root_mean_square(worst.after or Signal())
     remedy = (
-        f"{inputs_first(measured)}smaller weights in the last layer: GlorotUniform(); a "
-        "normalization, or residual branches that end in zeros"
+        f"{inputs_first(measured)}smaller weights in the last layer: "
+        "keras_initx.GlorotUniform(); a normalization, or residual branches that end in zeros"
     )
+    # Operations follow the layer.
+    if worst.output_size is not None and worst.output_size > 2 * size > 0:
+        evidence += f"; what follows makes them {worst.output_size / size:.3g} times as large"
+        remedy = (
+            f"a smaller factor after {worst.name}: a higher temperature, a division by the square "
+            "root of the number of units"
+        )
     if misses_targets(worst):
         remedy = STANDARDIZED_TARGETS
     yield Finding(layers, evidence, remedy)
@@ -238,8 +249,8 @@ def dead(measured: Measurements) -> Iterator[Finding]:
         f"{before.std:.3g}{layer_count(hit)}: they get no gradient"
     )
     remedy = (
-        "weights with mean 0 and a nonnegative bias: HeNormal() with "
-        "bias_initializer=ReLUBias(0.01)"
+        "weights with mean 0 and a nonnegative bias: keras_initx.HeNormal() with "
+        "bias_initializer=keras_initx.ReLUBias(0.01)"
     )
     level: Level = "warning"
     if worst.dead == 1:
@@ -288,7 +299,7 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
         evidence = _deviations(measured.inputs, hit, "falls")
         if level == "note":
             evidence += "; no later layer gets too small an input because of it"
-        yield Finding(hit, evidence, _remedy(hit[0], cause), level)
+        yield Finding(hit, evidence, _remedy(hit[0], cause, measured), level)
 
 
 @rule(
@@ -338,7 +349,7 @@ def _alike(
     )
     remedy = (
         "residual connections with the normalization inside each branch, or the rules of "
-        "recipes.deepnorm"
+        "keras_initx.recipes.deepnorm"
     )
     yield Finding(layers, evidence, remedy)
 
@@ -393,14 +404,20 @@ def _deviations(inputs: Signal | None, hit: Sequence[LayerReport], verb: str) ->
     return text + layer_count(hit)
 
 
-def _remedy(layer: LayerReport, inputs: Signal | None) -> str:
-    """Return the remedy, which starts with `inputs`, `None` unless they are the cause."""
-    initializer = suggestion(layer)
+def _remedy(layer: LayerReport, inputs: Signal | None, measured: Measurements) -> str:
+    """Return the remedy where a signal has first become wrong in `layer`.
+
+    It starts with `inputs`, which are `None` unless they are the cause.
+    """
+    several = batch_of_one(measured)
+    if several is not None:
+        return several
+    layers = measured.layers[: measured.layers.index(layer) + 1]
+    initializer = suggestion_for_all(layers, measured)
     if inputs is None:
-        return (
-            f"{initializer} in this and all earlier layers; if they have it, "
-            "keras_initx.lsuv(model, x)"
-        )
+        if initializer == SCALED:
+            return SCALED
+        return f"{initializer} in this and all earlier layers; if they have it, {LSUV}"
     if inputs.nonfinite:
         return f"finite inputs ({inputs.nonfinite:.0%} of them are not), then {initializer}"
     size = f"their standard deviation is {inputs.std:.3g}"

@@ -1,5 +1,7 @@
 """The problems in a report, their levels, and the thresholds of the rules that find them."""
 
+import shutil
+import textwrap
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias, TypedDict, get_args
 
@@ -14,7 +16,7 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 
 @dataclass(frozen=True)
 class Verdict:
-    """A problem in a report.
+    """A problem in a report, which prints as it does there.
 
     Attributes:
         problem: Name of the problem, e.g. `"vanishing"`.
@@ -31,6 +33,22 @@ class Verdict:
     evidence: str
     remedy: str
     level: Level = "warning"
+
+    def paragraphs(self) -> list[tuple[str, str]]:
+        """Return the evidence and the remedy as sentences, each with its title."""
+        return [
+            (f"{self.problem} ({self.level})", f"{self.evidence}."),
+            ("Remedy", f"{self.remedy}."),
+        ]
+
+    def __str__(self) -> str:
+        width = shutil.get_terminal_size().columns
+        lines = []
+        for title, text in self.paragraphs():
+            lines += textwrap.wrap(
+                f"{title}: {text}", width, subsequent_indent="  ", break_on_hyphens=False
+            )
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,7 @@ def all_zero(measured: Measurements) -> Iterator[Finding]:
         layer, weight = pairs[0]
         evidence = f"all weights of {_weight_names(pairs)} are 0"
         if weight.axes:
-            remedy = f"random weights: {suggestion(layer)}"
+            remedy = f"random weights: {suggestion(layer, weight)}"
         else:
             remedy = "ones for the scale of a normalization"
         if level == "error":
@@ -94,7 +94,9 @@ def constant(measured: Measurements) -> Iterator[Finding]:
         f"all weights of {_weight_names(hit)} are equal, {value}: the units are identical, and "
         "training updates them in the same way"
     )
-    yield Finding(_layers_of(hit), evidence, f"random weights: {suggestion(layer)}", "error")
+    yield Finding(
+        _layers_of(hit), evidence, f"random weights: {suggestion(layer, weight)}", "error"
+    )
 
 
 @rule(
@@ -117,7 +119,7 @@ def identical_units(measured: Measurements) -> Iterator[Finding]:
         f"as another unit{_and_more_weights(hit)}: if their outgoing weights are equal too, "
         "training updates them in the same way"
     )
-    remedy = f"independent random weights for each unit: {suggestion(layer)}"
+    remedy = f"independent random weights for each unit: {suggestion(layer, weight)}"
     yield Finding(_layers_of(hit), evidence, remedy)
 
 
@@ -164,8 +166,8 @@ def forget_bias(measured: Measurements) -> Iterator[Finding]:
         "bias is 1, because `unit_forget_bias=True` overwrites it"
     )
     remedy = (
-        "unit_forget_bias=False with bias_initializer=LSTMForgetBias(1.0), or 2.0 for a longer "
-        "memory"
+        "unit_forget_bias=False with bias_initializer=keras_initx.LSTMForgetBias(1.0), or 2.0 for "
+        "a longer memory"
     )
     yield Finding(hit, evidence, remedy)
 
@@ -191,9 +193,9 @@ def shut_gates(measured: Measurements) -> Iterator[Finding]:
     if not hit:
         return
     first, gate, share = hit[0]
-    remedy = "GRUUpdateBias(1.0)"
+    remedy = "bias_initializer=keras_initx.GRUUpdateBias(1.0)"
     if gate == "forget":
-        remedy = "LSTMForgetBias(1.0) with unit_forget_bias=False"
+        remedy = "unit_forget_bias=False with bias_initializer=keras_initx.LSTMForgetBias(1.0)"
     yield Finding(
         [layer for layer, _, _ in hit],
         f"the biases of the {gate} gates of {first.name} keep {share:.1%} of the state in a step",
@@ -230,7 +232,8 @@ def wrong_fan(measured: Measurements) -> Iterator[Finding]:
             evidence += normalization_of(layer)
         input_axes, output_axes = weight.axes or ((), ())
         remedy = (
-            f"HeNormal(input_axes={list(input_axes)}, output_axes={list(output_axes)}), "
+            f"keras_initx.HeNormal(input_axes={list(input_axes)}, "
+            f"output_axes={list(output_axes)}), "
             "or a similar initializer with these axes"
         )
         yield Finding(_layers_of(hit), evidence, remedy, level)

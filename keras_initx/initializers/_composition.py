@@ -13,6 +13,7 @@ from keras_initx._seeds import initializers_within
 from keras_initx._typing import DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._base import Initializer, catalog, parameters_of, register
 from keras_initx.initializers._laws import FixedLaw, Law, SlicesLaw
+from keras_initx.initializers._lookup import ids_like
 from keras_initx.initializers._scale import check_shape_has_axes
 from keras_initx.sampling import Namespace, choose_namespace, truncated_quantiles
 
@@ -225,6 +226,10 @@ def check_initializer(name: str, value: InitializerLike) -> keras.initializers.I
     )
     if not isinstance(value, str | dict | keras.initializers.Initializer):
         raise TypeError(required)
+    if isinstance(value, str):
+        similar = ids_like(value)
+        if similar:
+            required += f"; did you mean {' or '.join(map(repr, similar))}?"
     try:
         initializer = keras.initializers.get(value)
     except (TypeError, ValueError) as error:

@@ -5,9 +5,10 @@ Initialize by rules from one seed, scale to a batch, load weights, renew a train
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
+# For the rooms above; not part of the public interface, as all that is imported by name.
+from keras_initx.models._arrays import as_stored as as_stored
+from keras_initx.models._arrays import ties_of as ties_of
 from keras_initx.models._dormant import *
-
-# For the rooms above; not part of the public interface.
 from keras_initx.models._initial_state import optimizers_of as optimizers_of
 from keras_initx.models._initial_state import used_optimizers_of as used_optimizers_of
 from keras_initx.models._initialize import *
@@ -24,7 +25,6 @@ from keras_initx.models._plan_file import is_plan as is_plan
 from keras_initx.models._rules import Rules as Rules
 from keras_initx.models._rules import description as description
 from keras_initx.models._rules import initializers_by_rule as initializers_by_rule
-from keras_initx.models._rules import matches_path as matches_path
 from keras_initx.models._rules import with_seed_and_axes as with_seed_and_axes
 from keras_initx.models._shrink_and_perturb import *
 from keras_initx.models._weights import *

@@ -146,17 +146,23 @@ def _checked_arrays(source: Mapping[Any, Any], memory: ModelMemory) -> dict[str,
     return contents
 
 
-def as_stored(value: Any, memory: ModelMemory) -> Stored:
+def as_stored(value: Any, memory: ModelMemory | None = None) -> Stored:
     """Return a tensor or array in memory in the same form as one in a file.
 
     Its dtype says if it is anything else.
+
+    Args:
+        value: Any object.
+        memory: The memory of a model. What is in it is as it is now, also after the model has
+            changed.
     """
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         try:
             value = np.asarray(value)
         except Exception:  # a `state_dict()` may hold any object, and each fails in its own way
             value = np.array(None)
-    value = memory.spared(value)
+    if memory is not None:
+        value = memory.spared(value)
     try:
         dtype = keras.backend.standardize_dtype(value.dtype)
     except ValueError:
@@ -168,6 +174,27 @@ def as_stored(value: Any, memory: ModelMemory) -> Stored:
     if is_array or _is_torch(value):
         return Stored(shape, dtype, functools.partial(_read, value))
     return Stored(shape, dtype, _Late(value))
+
+
+def ties_of(arrays: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names of arrays that another name stands for too, each with the first of them.
+
+    Such as those of a table of words and of the last layer that uses it. The memory decides:
+    `state_dict()` of torch returns other objects.
+    """
+    first: dict[Any, str] = {}
+    ties = {}
+    for name, value in arrays.items():
+        tensor = _tensor(value)
+        if 0 in getattr(tensor, "shape", (0,)):
+            continue  # no array, or an empty one
+        places = tuple(backend.memory(tensor))
+        if not places:
+            continue
+        other = first.setdefault((places, tuple(tensor.shape)), name)
+        if other is not name:
+            ties[name] = other
+    return ties
 
 
 def _read(value: Any, region: Region) -> Array:

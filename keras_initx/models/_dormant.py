@@ -149,11 +149,12 @@ def reset_dormant(
     outputs reach the kernels of others, through nothing but activations, dropout, pooling,
     flattening and batch normalization, which is reset with its units. Outputs are measured as the
     next kernel receives them, without dropout. All other layers are left: those whose output is
-    added to another, or is that of the model, recurrent, quantized, frozen layers, and convolutions
-    in groups or with channels first. So are layers with an activation that mixes units, such as
-    softmax, or that is not one of Keras' functions, and subclasses with a `call` of their own,
-    which may mix them too. In the `call` of a subclassed model, only what layers do is
-    seen: a layer whose output is used there by an operation as well must not be there.
+    added to another, is that of the model, or goes elsewhere in training, recurrent, quantized,
+    frozen layers, and convolutions in groups or with channels first. So are layers with an
+    activation that mixes units, such as softmax, or that is not one of Keras' functions, and
+    subclasses with a `call` of their own, which may mix them too. In the `call` of a subclassed
+    model, only what layers do is seen: a layer whose output is used there by an operation as well
+    must not be there.
 
     The same seed gives the same values on every backend. Which units are dormant is measured, and
     a unit at the threshold may differ. Only a share of each weight changes, and compiled functions
@@ -213,9 +214,8 @@ def reset_dormant(
     steps = {id(step.weight.variable): step for step in planned(model, rules, root)}
     if reset:
         slots(model)  # for its errors, before anything is changed
-    flow = _Flow(model)
-    with flow.recording(), backend.preserve_state([model, *parts_of(model)]):
-        flow.graph.add_consumer(model, tensors_in(model(x, training=False)))
+    flow = _recorded(model, x, training=False)
+    in_training = _recorded(model, x, training=True)
     paths: dict[keras.layers.Layer, str] = {}
     for weight in find_weights(model):
         paths.update(zip(weight.layers, weight.layer_paths, strict=True))
@@ -228,6 +228,7 @@ def reset_dormant(
         path = paths.get(layer, name)  # a layer with no weights but those of another has none
         try:
             found = _units_of(flow, layer, steps)
+            _check_no_other_use(in_training, layer, found)
         except _LeftError as left:
             rows.append(DormantLayer(path, None, None, str(left)))
             continue
@@ -311,10 +312,13 @@ _POOLINGS = tuple(
 # Layers that treat each unit by itself. Flattening puts the units of all positions side by side.
 _UNITWISE = (
     keras.layers.Activation,
+    keras.layers.AlphaDropout,
     keras.layers.BatchNormalization,
     keras.layers.Dropout,
     keras.layers.ELU,
     keras.layers.Flatten,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
     keras.layers.LeakyReLU,
     keras.layers.ReLU,
     *_POOLINGS,
@@ -380,6 +384,14 @@ class _Flow(Recorder):
     _record_before = _record_projection = _record_after
 
 
+def _recorded(model: keras.Model, x: Batch, *, training: bool) -> _Flow:
+    """Return the record of a forward pass that changes nothing."""
+    flow = _Flow(model)
+    with flow.recording(), backend.preserve_state([model, *parts_of(model)]):
+        flow.graph.add_consumer(model, tensors_in(model(x, training=training)))
+    return flow
+
+
 class _LeftError(Exception):
     """Says why a layer is left."""
 
@@ -400,11 +412,13 @@ class _Units(NamedTuple):
         own: The weights that make their outputs.
         outgoing: The weights by which the next layers multiply their outputs.
         output: The mean absolute output of each unit.
+        layers: The layer, those through which its outputs pass, and the next ones.
     """
 
     own: list[_Place]
     outgoing: list[_Place]
     output: Array
+    layers: list[keras.Operation]
 
 
 def _units_of(flow: _Flow, layer: keras.layers.Layer, steps: dict[int, Step]) -> _Units:
@@ -434,7 +448,22 @@ def _units_of(flow: _Flow, layer: keras.layers.Layer, steps: dict[int, Step]) ->
             raise _LeftError(f"{weight.name} has other units")
     for weight, _ in [*own, *outgoing]:
         _check_not_shared(flow, weight, steps[id(weight)].weight.layers)
-    return _Units(own, outgoing, output)
+    return _Units(own, outgoing, output, [*passed, *users])
+
+
+def _check_no_other_use(in_training: _Flow, layer: keras.layers.Layer, units: _Units) -> None:
+    """Raise `_LeftError` if only training uses the outputs of `layer` somewhere, as an extra loss.
+
+    Args:
+        in_training: The record of a pass in training mode, with dropout.
+        layer: A layer.
+        units: Its units by a pass without.
+    """
+    passed, users = _reached(in_training, layer)
+    others = [part for part in passed if own_weights(part)]
+    for user in [*others, *users]:
+        if user not in units.layers:
+            raise _LeftError(f"used by {user.name} in training")
 
 
 def _reached(

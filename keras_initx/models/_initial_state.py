@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Shape, Tensor
+from keras_initx.optimizers import inner_optimizers
 from keras_initx.structure import parts_of, replaced
 
 # A variable, and the value that it had at the start.
@@ -176,8 +177,7 @@ def _build(
     """Build `optimizer`, and return the weight for which each variable was made, by its id."""
     weight_of: dict[int, keras.Variable] = {}
     with contextlib.ExitStack() as stack:
-        # A `MultiOptimizer` has others.
-        for one in (optimizer, *getattr(optimizer, "optimizers", ())):
+        for one in (optimizer, *inner_optimizers(optimizer)):
             add = functools.partial(_add_variable, one.add_variable_from_reference, weight_of)
             stack.enter_context(replaced(one, "add_variable_from_reference", add))
         optimizer.build(weights)

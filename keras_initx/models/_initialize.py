@@ -10,10 +10,15 @@ from typing import NamedTuple
 import keras
 
 from keras_initx._checks import DTYPES, check_flag, truncated
-from keras_initx._seeds import derived_seed, has_seed, root_seed
+from keras_initx._seeds import derived_seed, has_seed, initializers_within, root_seed
 from keras_initx._typing import Shape, Tensor
 from keras_initx.backends import Computation, backend
 from keras_initx.initializers import (
+    ICNR,
+    Bilinear,
+    DeltaOrthogonal,
+    Dirac,
+    GRUUpdateBias,
     Initializer,
     KeepSparse,
     check_dtype_for,
@@ -44,6 +49,9 @@ from keras_initx.structure import (
 )
 
 __all__ = ["initialize"]
+
+# Initializers that write to places in Keras' order of axes or gates.
+_IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
 
 
 def initialize(
@@ -269,6 +277,11 @@ def _check_suitable(initializer: LayerInitializer, weight: ModelWeight) -> None:
         raise unsuitable(repr(initializer), weight.path, f": {error}") from None
     if isinstance(initializer, Initializer) and weight.dtype not in DTYPES:
         raise unsuitable(repr(initializer), weight.path, f" of dtype {weight.dtype}")
+    if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
+        for part in initializers_within(initializer):
+            if isinstance(part, _IN_ORDER_OF_KERAS) or getattr(part, "cell", None) == "gru":
+                problem = ", whose axes or gates are in the order of torch"
+                raise unsuitable(repr(initializer), weight.path, problem)
 
 
 def _row(

@@ -127,9 +127,16 @@ def _initializers_of_copy(layer: keras.Layer, state: Any) -> dict[str, LayerInit
     found = {}
     with own_random(), recorded_initializers() as recorded:
         random.setstate(state)
-        copy = type(layer).from_config(layer.get_config())
+        config = layer.get_config()
+        # An untied `ReversibleEmbedding` cannot be built with factors of LoRA.
+        lora_rank = None
+        if getattr(layer, "lora_enabled", False):
+            lora_rank = config.pop("lora_rank")
+        copy = type(layer).from_config(config)
         if not copy.built:
             copy.build_from_config(layer.get_build_config())
+        if lora_rank is not None:
+            copy.enable_lora(lora_rank)
         for weight in weights_within(copy):
             found[_position(weight)] = recorded.get(id(weight.variable))
     by_path = {}

@@ -231,6 +231,10 @@ class InitializationPlan(WeightTable[WeightPlan]):
             >>> bool((part == whole[2:, 0]).all())
             True
         """
+        return self._drawing(path).at(index)
+
+    def _drawing(self, path: str) -> "Drawing":
+        """Return the values of a weight, to be drawn."""
         self._check_has_sources("draw")
         weight = self._weight(path)
         source = self._sources.get(path)
@@ -239,19 +243,7 @@ class InitializationPlan(WeightTable[WeightPlan]):
                 "`path` must be that of a weight that is drawn. "
                 f"Received: {path=!r}, which is left unchanged: {weight.reason}"
             )
-        if index is not None:
-            check_index(weight.shape, index)
-            if source.zeros is None:
-                part = part_of(source.initializer, weight.shape, weight.dtype, index)
-                if part is not None:
-                    return part
-        value = source.initializer(weight.shape, dtype=weight.dtype)
-        if source.zeros is not None:
-            value = KeepSparse(source.zeros)(value)
-        whole = backend.host_view(checked_tensor(value, weight))
-        if index is None:
-            return np.array(whole)
-        return np.array(whole[index])
+        return Drawing(weight, source)
 
     def _weight(self, path: str) -> WeightPlan:
         """Return the row of a weight."""
@@ -324,6 +316,36 @@ class InitializationPlan(WeightTable[WeightPlan]):
             label = "expected standard deviation"
         paths = [weight.path for weight in self.weights]
         return plot_in_order(paths, {label: groups}, of="weight")
+
+
+class Drawing:
+    """The values of a weight, of which parts are drawn."""
+
+    def __init__(self, weight: WeightPlan, source: Source) -> None:
+        self._weight = weight
+        self._source = source
+        self._whole: Array | None = None
+
+    def at(self, index: Index | None) -> Array:
+        """Return those at an index, or all, see `InitializationPlan.draw`.
+
+        If they can only be made together, all are drawn once.
+        """
+        weight = self._weight
+        if index is not None:
+            check_index(weight.shape, index)
+            if self._source.zeros is None and self._whole is None:
+                part = part_of(self._source.initializer, weight.shape, weight.dtype, index)
+                if part is not None:
+                    return part
+        if self._whole is None:
+            value = self._source.initializer(weight.shape, dtype=weight.dtype)
+            if self._source.zeros is not None:
+                value = KeepSparse(self._source.zeros)(value)
+            self._whole = backend.host_view(checked_tensor(value, weight))
+        if index is None:
+            return np.array(self._whole)
+        return np.array(self._whole[index])
 
 
 def _optional(value: Any) -> str:

@@ -1,7 +1,6 @@
 """Rules from patterns, layer types and functions to initializers, which are bound to one weight."""
 
 import contextlib
-import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -26,7 +25,7 @@ from keras_initx.initializers import (
     parameters_of,
     with_seed,
 )
-from keras_initx.structure import KernelAxes, ModelWeight
+from keras_initx.structure import KernelAxes, ModelWeight, matches_path
 
 
 class Named(Protocol):
@@ -122,12 +121,6 @@ def _matches(condition: Condition, weight: Named) -> bool:
     return bool(condition(cast(ModelWeight, weight)))
 
 
-def matches_path(pattern: str, path: str) -> bool:
-    """Return whether the path of a weight matches the pattern of a rule."""
-    # Layers may have brackets in their names, so these stand for themselves.
-    return fnmatch.fnmatchcase(path, pattern.replace("[", "[[]"))
-
-
 _AXES = ("input_axes", "output_axes")
 
 
@@ -155,8 +148,10 @@ def with_seed_and_axes(
         # It would look at the layer that calls it, and no layer does here.
         given["cell"] = _cell_name(weight.layer)
     without_axes = given.get("input_axes") is None and given.get("output_axes") is None
-    axes = weight.axes if without_axes else None
-    if axes is not None and _needs_axes(cls, *axes, len(weight.shape)):
+    axes = None
+    if without_axes and parameters_of(cls).keys() >= set(_AXES):
+        axes = _axes_for(cls, weight)
+    if axes is not None:
         inputs, units = axes
         given["input_axes"] = list(inputs)
         given["output_axes"] = list(units)
@@ -184,16 +179,30 @@ def _cell_name(layer: keras.Layer | None) -> str | None:
     return None
 
 
-def _needs_axes(cls: type, inputs: Shape, units: Shape, rank: int) -> bool:
-    """Return whether an initializer of type `cls` takes axes and would not choose these itself."""
-    if not parameters_of(cls).keys() >= set(_AXES):
-        return False
-    if not issubclass(cls, MatrixInitializer):
-        return (inputs, units) != default_axes(rank)
-    if rank < 3 or not inputs or not units:
-        return False
-    # It needs each axis exactly once.
-    return sorted(inputs + units) == list(range(rank))
+def _axes_for(cls: type, weight: Named) -> KernelAxes | None:
+    """Return the axes that an initializer of type `cls` needs for `weight`.
+
+    They are `None` if it would choose these itself, or if the weight is no kernel.
+    """
+    if weight.axes is None:
+        return None
+    inputs, units = weight.axes
+    rank = len(weight.shape)
+    default_inputs, default_units = default_axes(rank)
+    if issubclass(cls, MatrixInitializer):
+        # It needs each axis once. Those of a window are inputs of each unit, and what a depthwise
+        # kernel does to each channel is no matrix.
+        units = _without(units, inputs)
+        default_units = _without(default_units, default_inputs)
+        if not inputs or not units or len(inputs + units) < rank:
+            return None
+    if (inputs, units) == (default_inputs, default_units):
+        return None
+    return inputs, units
+
+
+def _without(axes: Shape, others: Shape) -> Shape:
+    return tuple(axis for axis in axes if axis not in others)
 
 
 def _argument_for(value: Any, seed: int, weight: Named) -> Any:

@@ -7,8 +7,14 @@ and Keras' own attention layers.
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
+from keras_initx.recipes._bert import *
+from keras_initx.recipes._branches import *
+from keras_initx.recipes._clip import *
+from keras_initx.recipes._convolutional import *
 from keras_initx.recipes._coordinate_check import *
 from keras_initx.recipes._images import *
+from keras_initx.recipes._llama import *
 from keras_initx.recipes._mup import *
 from keras_initx.recipes._networks import *
 from keras_initx.recipes._transformers import *
+from keras_initx.recipes._whisper import *

@@ -1,14 +1,16 @@
 """What recipes share: the weights of a model by pattern, and errors for models that do not fit."""
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 
 from keras_initx._checks import check_count
-from keras_initx._typing import InitializerLike
-from keras_initx.models import matches_path
+from keras_initx._typing import InitializerLike, Shape
+from keras_initx.initializers import TruncatedNormal
+from keras_initx.sampling import truncated_quantiles
 from keras_initx.structure import (
     NORMALIZATIONS,
     ModelWeight,
@@ -16,11 +18,14 @@ from keras_initx.structure import (
     check_model,
     find_weights,
     is_depthwise,
+    matches_path,
     named_layers,
 )
 
 # Maps patterns to initializers.
 Recipe: TypeAlias = dict[str, InitializerLike | None]
+# A model, or a dict from names to arrays, such as a state dict of torch.
+Weights: TypeAlias = keras.Model | Mapping[str, Any]
 # What to do with a model of other names, if a recipe takes a number in its place.
 _NUMBER = "pass the number and edit the patterns in the returned dict"
 
@@ -80,12 +85,46 @@ def for_model(recipe: Recipe, model: Any) -> Recipe:
     """Return the rules that match a weight of `model`, or all rules if it is not a model."""
     if not isinstance(model, keras.Model):
         return recipe
-    found = paths(model)
+    return for_names(recipe, paths(model))
+
+
+def for_names(recipe: Recipe, names: Iterable[str]) -> Recipe:
+    """Return the rules that match one of `names`."""
+    found = list(names)
     used: Recipe = {}
     for pattern, value in recipe.items():
-        if any(matches_path(pattern, path) for path in found):
+        if any(matches_path(pattern, name) for name in found):
             used[pattern] = value
     return used
+
+
+def named_shapes(name: str, weights: Any) -> dict[str, Shape]:
+    """Return the shape of each weight of a model, or of each array of a dict, by its name.
+
+    Args:
+        name: Name of the argument.
+        weights: A built model, or a dict from names to arrays.
+
+    Raises:
+        TypeError: If `weights` is neither.
+        ValueError: If it is a model that is not built, or an empty dict.
+    """
+    if isinstance(weights, keras.Model):
+        return {weight.path: weight.shape for weight in find_weights(check_model(name, weights))}
+    if not isinstance(weights, Mapping):
+        raise TypeError(
+            f"`{name}` must be a Keras model or a dict from names to arrays. "
+            f"Received: {name}={weights!r}"
+        )
+    if not weights:
+        raise ValueError(f"`{name}` must have weights. Received: an empty dict")
+    return {path: tuple(np.shape(array)) for path, array in weights.items()}
+
+
+def truncated_normal(stddev: float, bound: float) -> TruncatedNormal:
+    """Return `N(0, stddev²)` truncated at `bound` times `stddev`, which makes it narrower."""
+    remaining = truncated_quantiles(-bound, bound).stddev
+    return TruncatedNormal(stddev=stddev * remaining, lower=-bound, upper=bound)
 
 
 def check_not_normalized(name: str, model: Any, instead: str) -> None:
@@ -134,9 +173,7 @@ def check_depthwise(name: str, model: Any, normalization: type[keras.Layer]) -> 
     has_depthwise = False
     has_normalization = False
     for weight in find_weights(check_model(name, model)):
-        # A `Conv2D` with a group for each channel is depthwise too.
-        groups = weight.groups[1]
-        if is_depthwise(weight.layer, weight.name) or 1 < groups == weight.shape[-1]:
+        if is_depthwise_kernel(weight):
             has_depthwise = True
         if isinstance(weight.layer, normalization):
             has_normalization = True
@@ -147,6 +184,15 @@ def check_depthwise(name: str, model: Any, normalization: type[keras.Layer]) -> 
             f"layers; otherwise write your own rules. Received: {name}={model.name!r} without "
             f"{missing}"
         )
+
+
+def is_depthwise_kernel(weight: ModelWeight) -> bool:
+    """Return whether a weight is the kernel of a depthwise convolution."""
+    if is_depthwise(weight.layer, weight.name):
+        return True
+    # A `Conv2D` with a group for each channel is depthwise too.
+    groups = weight.groups[1]
+    return 1 < groups == weight.shape[-1]
 
 
 def check_activations(name: str, model: keras.Model, foreign: Sequence[str], instead: str) -> None:
@@ -172,18 +218,6 @@ def check_activations(name: str, model: keras.Model, foreign: Sequence[str], ins
         )
 
 
-def check_attends(name: str, model: Any) -> None:
-    """Raise `ValueError` if no layer of `model` is one of attention, by its class or name."""
-    for layer, path in named_layers(check_model(name, model)).items():
-        if "attention" in f"{type(layer).__name__} {path}".lower():
-            return
-    raise ValueError(
-        f"`{name}` must be a transformer, with 'attention' in the class or name of a layer; "
-        f"otherwise write your own rules. Received: {name}={model.name!r} with "
-        f"{paths(model)[0]!r}"
-    )
-
-
 def check_branches_are_added(name: str, model: keras.Model, pattern: str) -> None:
     """Raise `ValueError` if a layer whose weight matches `pattern` has a concatenated output.
 
@@ -193,9 +227,8 @@ def check_branches_are_added(name: str, model: keras.Model, pattern: str) -> Non
     parents = {id(weight.layers[-2]): weight.layers[-2] for weight in weights}
     readers: dict[int, list[Any]] = {}
     for parent in parents.values():
-        for operation in getattr(parent, "operations", ()):
-            for tensor in keras.tree.flatten(operation.input):
-                readers.setdefault(id(tensor), []).append(operation)
+        for tensor, operations in readers_of(parent).items():
+            readers.setdefault(tensor, []).extend(operations)
     found = []
     for weight in weights:
         if _is_concatenated(weight.layer, readers):
@@ -207,6 +240,15 @@ def check_branches_are_added(name: str, model: keras.Model, pattern: str) -> Non
             f"`initialize` without rules. Received: {name}={model.name!r} with {len(found)} "
             f"concatenated branches, that of {found[0]!r} first"
         )
+
+
+def readers_of(layer: keras.Layer) -> dict[int, list[Any]]:
+    """Return the operations of a functional model that read a tensor, by the id of the tensor."""
+    readers: dict[int, list[Any]] = {}
+    for operation in getattr(layer, "operations", ()):
+        for tensor in keras.tree.flatten(operation.input):
+            readers.setdefault(id(tensor), []).append(operation)
+    return readers
 
 
 def _is_concatenated(layer: keras.Layer, readers: dict[int, list[Any]]) -> bool:

@@ -3,10 +3,10 @@
 import keras
 
 from keras_initx.initializers import RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling
+from keras_initx.recipes._architecture import check_vision_transformer
 from keras_initx.recipes._fit import (
     Recipe,
     check_activations,
-    check_attends,
     check_depthwise,
     for_model,
     matching,
@@ -37,7 +37,8 @@ def vit_timm(model: keras.Model) -> Recipe:
 
     Raises:
         TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or no layer is one of attention, by its class or name.
+        ValueError: If it is not built, has embeddings of tokens, or no layer of attention, by its
+            class or name.
 
     Example:
         >>> from keras_initx import recipes
@@ -49,7 +50,7 @@ def vit_timm(model: keras.Model) -> Recipe:
     Reference:
         Wightman, "PyTorch image models" (timm), `init_weights_vit_timm` in `vision_transformer.py`.
     """
-    check_attends("model", model)
+    check_vision_transformer("model", model)
     recipe: Recipe = {
         _PATCHES: VarianceScaling(1 / 3, "fan_in", "uniform"),
         "*kernel": RandomNormal(stddev=0.02),
@@ -81,7 +82,8 @@ def vit_jax(model: keras.Model) -> Recipe:
 
     Raises:
         TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or no layer is one of attention, by its class or name.
+        ValueError: If it is not built, has embeddings of tokens, or no layer of attention, by its
+            class or name.
 
     Example:
         >>> from keras_initx import recipes
@@ -96,7 +98,7 @@ def vit_jax(model: keras.Model) -> Recipe:
         at scale", ICLR 2021, by its code. Wightman, "PyTorch image models" (timm),
         `init_weights_vit_jax` in `vision_transformer.py`.
     """
-    check_attends("model", model)
+    check_vision_transformer("model", model)
     recipe: Recipe = {
         "*predictions/kernel": "zeros",
         _PATCHES: "initx.lecun_normal",

@@ -1,16 +1,35 @@
-"""The table of muP: factors on weights and learning rates for a model that is wider or deeper."""
+"""The table of muP: factors on weights and learning rates for a model that is wider or deeper.
 
+A kernel has `n` times as many inputs and `m` times as many units as in the base model, and the
+branch of each block is divided by `L`. Features should change in a step as much as those of the
+base model. So the spectral norm of the change of a kernel must be `sqrt(m / n)` times that in the
+base model (Yang, Simon and Bernstein, 2023). What an optimizer changes at a learning rate of 1
+differs, and with it the factor on the learning rate:
+
+| optimizer | change at a rate of 1 | its spectral norm grows with | factor |
+|---|---|---|---|
+| SGD, also with momentum | the gradient | `sqrt(n / m) / L` | `L m / n` |
+| Adam and its kin, Lion, RMSprop | entries of size 1 | `sqrt(n m)` | `1 / n` |
+| Adafactor | entries as large as those of the kernel, `s` | `s sqrt(n m)` | `1 / (s n)` |
+| Muon, `r` times the larger axis | orthogonal, times its root | `sqrt(r)` | `sqrt(m / (n r))` |
+
+`L` is in the first line only, for weights of blocks: the size of the gradient does not matter to
+the others, and the effect of a change is divided by `L`, as it should be, since there are `L` times
+as many branches. Vectors and embeddings count as having one input. Muon leaves them to Adam.
+"""
+
+import inspect
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import keras
 
-from keras_initx._checks import check_choice
 from keras_initx._typing import Shape
+from keras_initx.optimizers import RateFactors
 from keras_initx.rendering import COLORS, Column, Points, WeightTable, plot_in_order, short_number
 from keras_initx.structure import ModelWeight, check_model, find_weights
 
@@ -20,7 +39,27 @@ if TYPE_CHECKING:
 __all__ = ["MupTable", "MupWeight", "mup"]
 
 Role = Literal["input", "hidden", "output", "vector", "fixed"]
-Optimizer = Literal["adam", "sgd"]
+
+# The attribute of a `MupWeight` with the factor of an optimizer, by the name of its class.
+_RATES = {
+    "SGD": "sgd",
+    "Adam": "adam",
+    "AdamW": "adam",
+    "Nadam": "adam",
+    "Adamax": "adam",
+    "Lion": "adam",
+    "RMSprop": "adam",
+    "Adafactor": "adafactor",
+    "Muon": "muon",
+}
+# Why there is none for others.
+_WITHOUT_RATE = {
+    "Adadelta": "whose first steps depend on its epsilon, not on the gradient",
+    "Adagrad": "whose accumulator starts with a number that the size of gradients is compared with",
+    "Ftrl": "whose accumulator starts with a number that the size of gradients is compared with",
+    "Lamb": "whose steps follow the norm of a weight, but not where it is 0, as of a new bias",
+    "LossScaleOptimizer": "which has another optimizer: ask for that one",
+}
 
 
 @dataclass(frozen=True)
@@ -31,13 +70,19 @@ class MupWeight:
         path: Its path, see `ModelWeight`.
         shape: Its shape.
         base_shape: Its shape in the base model.
+        inputs: How many times as many inputs a unit has as in the base model, 1 for a vector or an
+            embedding.
+        units: How many times as many units.
         role: For a kernel, `"input"` if only its number of units grows, `"output"` if only its
             number of inputs grows, `"hidden"` if both do. `"vector"` for any other weight that
             grows. `"fixed"` if the shape does not change.
         std: Factor on its standard deviation in the base model.
-        adam: Factor on the learning rate of Adam and of other optimizers that normalize the size of
-            gradients.
+        adam: Factor on the learning rate of Adam, AdamW, Nadam, Adamax, Lion and RMSprop, which
+            normalize the size of gradients.
         sgd: Factor on the learning rate of SGD, with or without momentum.
+        adafactor: Factor on the learning rate of Adafactor, whose steps follow the size of the
+            weight.
+        muon: Factor on the learning rate of Muon with its default arguments.
         tied: For an embedding, factor on the logits of an output layer that uses the same weights;
             1 for other weights. The model must apply it.
     """
@@ -45,10 +90,14 @@ class MupWeight:
     path: str
     shape: Shape
     base_shape: Shape
+    inputs: float
+    units: float
     role: Role
     std: float
     adam: float
     sgd: float
+    adafactor: float
+    muon: float
     tied: float = 1.0
 
 
@@ -63,12 +112,16 @@ class MupTable(WeightTable[MupWeight]):
             `model.trainable_variables`.
         depth: How many times as many residual blocks the model has as the base model. The model
             must divide the output of each branch by it.
+        head_size: How many times as large the heads of attention are as in the base model, by the
+            kernels of layers named `"query"`. The model must divide its scores by the head size
+            instead of its square root, or more heads of the same size must make it wider.
     """
 
     weights: list[MupWeight]
     depth: float = 1.0
+    head_size: float = 1.0
 
-    def learning_rates(self, optimizer: Optimizer) -> list[float]:
+    def learning_rates(self, optimizer: str | keras.optimizers.Optimizer) -> list[float]:
         """Return the factors on the learning rate, in the order of `model.trainable_variables`.
 
         Weight decay must not change with the width. Keras multiplies it by the learning rate of the
@@ -76,15 +129,35 @@ class MupTable(WeightTable[MupWeight]):
         rate of the weight, as AdamW does in torch, divide the decay of each weight by its factor.
 
         Args:
-            optimizer: `"adam"` or `"sgd"`.
+            optimizer: An optimizer of Keras, or the name of one with its default arguments:
+                `"sgd"`, `"adam"`, `"adamw"`, `"nadam"`, `"adamax"`, `"lion"`, `"rmsprop"`,
+                `"adafactor"` or `"muon"`.
 
         Raises:
-            ValueError: If `optimizer` is neither.
+            ValueError: If it is another, for which no rule is known.
         """
-        check_choice("optimizer", optimizer, get_args(Optimizer))
-        if optimizer == "adam":
-            return [weight.adam for weight in self.weights]
-        return [weight.sgd for weight in self.weights]
+        rate = _RATES[_class_name(optimizer)]
+        if rate == "muon" and isinstance(optimizer, keras.optimizers.Muon):
+            options = {
+                "exclude_embeddings": optimizer.exclude_embeddings,
+                "exclude_layers": optimizer.exclude_layers,
+                "rms_rate": optimizer.rms_rate,
+            }
+            return [_muon_rate(weight, **options) for weight in self.weights]
+        return [getattr(weight, rate) for weight in self.weights]
+
+    def optimizer(self, optimizer: keras.optimizers.Optimizer) -> RateFactors:
+        """Return an optimizer that trains each weight with its factor on the learning rate.
+
+        Args:
+            optimizer: An optimizer of Keras with the learning rate of the base model, one that
+                `learning_rates` takes and that has not been used.
+
+        Raises:
+            TypeError: If it is not an optimizer.
+            ValueError: If there is no rule for it, or as in `RateFactors`.
+        """
+        return RateFactors(optimizer, self.learning_rates(optimizer))
 
     @property
     def _has_tied(self) -> bool:
@@ -99,6 +172,8 @@ class MupTable(WeightTable[MupWeight]):
             Column("std", lambda weight: short_number(weight.std)),
             Column("adam", lambda weight: short_number(weight.adam)),
             Column("sgd", lambda weight: short_number(weight.sgd)),
+            Column("adafactor", lambda weight: short_number(weight.adafactor)),
+            Column("muon", lambda weight: short_number(weight.muon)),
         ]
         if self._has_tied:
             columns.append(Column("tied", lambda weight: short_number(weight.tied)))
@@ -109,6 +184,8 @@ class MupTable(WeightTable[MupWeight]):
             "std": "factor on the std",
             "adam": "on the rate of Adam",
             "sgd": "on the rate of SGD",
+            "adafactor": "of Adafactor",
+            "muon": "of Muon",
         }
         if self._has_tied:
             factors["tied"] = "on tied logits"
@@ -122,7 +199,7 @@ class MupTable(WeightTable[MupWeight]):
         return plot_in_order([weight.path for weight in self.weights], panels, of="weight")
 
     def _below(self) -> list[str]:
-        notes = ["Factors on the std in the base model, and on the learning rates of Adam and SGD."]
+        notes = ["Factors on the std in the base model, and on learning rates by optimizer."]
         if self._has_tied:
             notes.append(
                 "tied: factor on the logits of an output layer that uses the weights of the "
@@ -130,6 +207,11 @@ class MupTable(WeightTable[MupWeight]):
             )
         if self.depth != 1:
             notes.append(f"Divide the output of each branch by {short_number(self.depth)}.")
+        if self.head_size != 1:
+            notes.append(
+                f"Heads are {short_number(self.head_size)} times as large: divide the scores of "
+                f"attention by {short_number(math.sqrt(self.head_size))} more."
+            )
         return notes
 
 
@@ -138,14 +220,16 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
 
     With these factors the best learning rate of a narrow model is also the best for wider ones. If
     a kernel has `n` times as many inputs and `m` times as many units as in the base model, the
-    learning rate of Adam is divided by `n`, and that of SGD is multiplied by `m / n`. The standard
+    learning rate of Adam is divided by `n`, and that of SGD is multiplied by `m / n`, in residual
+    blocks also by `depth`. `learning_rates` has the factors of other optimizers. The standard
     deviation is divided by `sqrt(n)`, or by `n` if only the inputs grow. Embeddings, biases and
     scales count as having one input; the inputs of a depthwise or grouped convolution are those of
     one unit.
 
     The initial weights of `recipes.spectral` follow this table; initializers that scale with fan-in
     do so except in the last layer. What the weights cannot do is up to the model: attention must
-    divide by the head size instead of its square root, or the head size must stay the same; logits
+    divide by the head size instead of its square root, or the head size must stay the same, as
+    layers of Keras, which divide by the root, need it; logits
     from the weights of an embedding must be multiplied by its `tied`; and if the model has more
     residual blocks than `base`, each branch must be divided by `depth`. This is CompleteP, with
     which the learning rate also suits deeper models. Adam's epsilon should be divided by the ratio
@@ -170,15 +254,15 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
         ...     last = keras.layers.Dense(3, name="last")
         ...     return keras.Sequential([keras.Input((10,)), *hidden, last])
         >>> print(recipes.mup(network(256), network(64)))
-        weight         shape       base      role     std  adam   sgd
-        -------------------------------------------------------------
-        first/kernel   (10, 256)   (10, 64)  input      1     1     4
-        first/bias     (256,)      (64,)     vector     1     1     4
-        second/kernel  (256, 256)  (64, 64)  hidden   0.5  0.25     1
-        second/bias    (256,)      (64,)     vector     1     1     4
-        last/kernel    (256, 3)    (64, 3)   output  0.25  0.25  0.25
-        last/bias      (3,)        (3,)      fixed      1     1     1
-        Factors on the std in the base model, and on the learning rates of Adam and SGD.
+        weight         shape       base      role     std  adam   sgd  adafactor  muon
+        ------------------------------------------------------------------------------
+        first/kernel   (10, 256)   (10, 64)  input      1     1     4          1     1
+        first/bias     (256,)      (64,)     vector     1     1     4          1     1
+        second/kernel  (256, 256)  (64, 64)  hidden   0.5  0.25     1        0.5   0.5
+        second/bias    (256,)      (64,)     vector     1     1     4          1     1
+        last/kernel    (256, 3)    (64, 3)   output  0.25  0.25  0.25          1  0.25
+        last/bias      (3,)        (3,)      fixed      1     1     1          1     1
+        Factors on the std in the base model, and on learning rates by optimizer.
 
     Reference:
         Yang, Hu and others, "Tensor programs V: tuning large neural networks via zero-shot
@@ -189,18 +273,75 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
     """
     weights = _trainable("model", model)
     base_weights = _trainable("base", base)
-    counterparts, depths = _counterparts(weights, base_weights)
+    counterparts, depths, block_forms = _counterparts(weights, base_weights)
     if len(counterparts) < len(weights) or len(depths) > 1:
         raise ValueError(
             "`base` must have the same weight paths as `model`, or those of fewer blocks. "
             f"Received: base={base.name!r} with {len(base_weights)} trainable weights and "
             f"model={model.name!r} with {len(weights)}"
         )
+    depth = max(depths, default=1.0)
     rows = {}
     for weight in weights:
-        rows[id(weight.variable)] = _row(weight, counterparts[weight.path])
+        in_block = not block_forms.isdisjoint(_forms(weight.path))
+        rows[id(weight.variable)] = _row(
+            weight,
+            counterparts[weight.path],
+            depth=depth if in_block else 1.0,
+            is_tied=_is_tied(weight, weights, counterparts),
+        )
     in_order = [rows[id(variable)] for variable in model.trainable_variables]
-    return MupTable(in_order, depth=max(depths, default=1.0))
+    return MupTable(in_order, depth, _head_size(in_order))
+
+
+def _class_name(optimizer: str | keras.optimizers.Optimizer) -> str:
+    """Return the class of Keras that an optimizer is of, a key of `_RATES`."""
+    found = ""
+    if isinstance(optimizer, str):
+        for name in (*_RATES, *_WITHOUT_RATE):
+            if optimizer == name.lower():
+                found = name
+    else:
+        # Classes of users, and on torch those of Keras, derive from the public ones.
+        for cls in reversed(type(optimizer).__mro__):
+            name = cls.__name__
+            if name in (*_RATES, *_WITHOUT_RATE) and getattr(keras.optimizers, name) is cls:
+                found = name
+    reason = _WITHOUT_RATE.get(found, "")
+    if found == "Muon" and "rms_rate" not in inspect.signature(keras.optimizers.Muon).parameters:
+        reason = "whose steps follow another rule before Keras 3.13"
+    if found in _RATES and not reason:
+        return found
+    names = tuple(name.lower() for name in _RATES)
+    required = f"`optimizer` must be one of {names}, or an optimizer of such a class"
+    received = f"{required}. Received: optimizer={optimizer!r}"
+    if reason:
+        received = f"{received}, {reason}"
+    raise ValueError(received)
+
+
+def _muon_rate(
+    weight: MupWeight,
+    *,
+    exclude_embeddings: bool = True,
+    exclude_layers: Sequence[str] = (),
+    rms_rate: float | None = 0.2,
+) -> float:
+    """Return the factor on the learning rate of Muon with these arguments."""
+    is_embedding = exclude_embeddings and "embedding" in weight.path.lower()
+    if len(weight.shape) != 2 or is_embedding:
+        return weight.adam
+    if any(re.search(pattern, weight.path) for pattern in exclude_layers):
+        return weight.adam
+    # An orthogonal step is multiplied by the root of the larger axis, if at all.
+    larger = max(weight.shape) / max(weight.base_shape)
+    if weight.role == "vector":  # such as a bias with an axis of heads, whose entries count
+        rate = math.sqrt(larger)
+    else:
+        rate = math.sqrt(weight.units / weight.inputs)
+    if rms_rate is None:
+        return rate
+    return rate / math.sqrt(larger)
 
 
 def _trainable(name: str, model: keras.Model) -> list[ModelWeight]:
@@ -210,15 +351,18 @@ def _trainable(name: str, model: keras.Model) -> list[ModelWeight]:
 
 def _counterparts(
     weights: Sequence[ModelWeight], base_weights: Sequence[ModelWeight]
-) -> tuple[dict[str, ModelWeight], set[float]]:
-    """Return the weight of the base model for each path that has one, and the ratios of the depths.
+) -> tuple[dict[str, ModelWeight], set[float], set[str]]:
+    """Return the weight of the base model for each path that has one.
 
     It has the same path, or one with another number in one place, that of a block. The depth is the
     number of blocks.
+
+    Returns:
+        The weights by path, the ratios of the depths, and the forms of the paths in blocks.
     """
     found = {weight.path: weight for weight in base_weights}
     if not found.keys() <= {weight.path for weight in weights}:
-        return {}, set()
+        return {}, set(), set()
     by_form: dict[str, list[ModelWeight]] = {}
     for weight in base_weights:
         for form in _forms(weight.path):
@@ -227,6 +371,7 @@ def _counterparts(
     for weight in weights:
         counts.update(_forms(weight.path))
     depths = set()
+    block_forms = set()
     for weight in weights:
         if weight.path in found:
             continue
@@ -243,7 +388,8 @@ def _counterparts(
             )
         found[weight.path] = first
         depths.add(counts[forms[0]] / len(in_blocks))
-    return found, depths
+        block_forms.add(forms[0])
+    return found, depths, block_forms
 
 
 def _forms(path: str) -> list[str]:
@@ -257,7 +403,7 @@ def _forms(path: str) -> list[str]:
     return forms
 
 
-def _row(weight: ModelWeight, base_weight: ModelWeight) -> MupWeight:
+def _row(weight: ModelWeight, base_weight: ModelWeight, depth: float, is_tied: bool) -> MupWeight:
     shape = weight.shape
     base_shape = base_weight.shape
     if len(shape) != len(base_shape):
@@ -274,19 +420,22 @@ def _row(weight: ModelWeight, base_weight: ModelWeight) -> MupWeight:
         std = 1 / input_ratio
     else:
         std = 1 / math.sqrt(input_ratio)
-    tied = 1.0
-    if isinstance(weight.layer, keras.layers.Embedding) and weight.name == "embeddings":
-        tied = 1 / unit_ratio
-    return MupWeight(
+    adam = 1 / input_ratio
+    row = MupWeight(
         weight.path,
         shape,
         base_shape,
+        input_ratio,
+        unit_ratio,
         role,
         std=std,
-        adam=1 / input_ratio,
-        sgd=unit_ratio / input_ratio,
-        tied=tied,
+        adam=adam,
+        sgd=unit_ratio / input_ratio * depth,
+        adafactor=adam / std,
+        muon=adam,
+        tied=1 / unit_ratio if is_tied else 1.0,
     )
+    return replace(row, muon=_muon_rate(row))
 
 
 def _inputs_and_units(weight: ModelWeight) -> tuple[int, float]:
@@ -307,3 +456,36 @@ def _role(weight: ModelWeight, input_ratio: float, unit_ratio: float) -> Role:
     if unit_ratio == 1:
         return "output"
     return "hidden"
+
+
+def _is_tied(
+    weight: ModelWeight, weights: Sequence[ModelWeight], counterparts: Mapping[str, ModelWeight]
+) -> bool:
+    """Return whether a weight may be both an embedding and the kernel of the logits."""
+    layer = weight.layer
+    if not isinstance(layer, keras.layers.Embedding) or weight.name != "embeddings":
+        return False
+    # A `ReversibleEmbedding` of Keras or KerasHub says so.
+    if not getattr(layer, "tie_weights", True):
+        return False
+    # Any other layer may use the weights of an embedding, where no kernel gives a logit for each
+    # word.
+    words = weight.shape[0]
+    base_words = counterparts[weight.path].shape[0]
+    for other in weights:
+        if isinstance(other.layer, keras.layers.Embedding) or other.fans is None:
+            continue
+        _, units = _inputs_and_units(other)
+        _, base_units = _inputs_and_units(counterparts[other.path])
+        if units == words and base_units == base_words:
+            return False
+    return True
+
+
+def _head_size(weights: Sequence[MupWeight]) -> float:
+    """Return how many times as large the heads of attention are, or 1 where none are seen."""
+    for weight in weights:
+        # The axes of inputs, heads, and what a head has.
+        if len(weight.shape) == 3 and f"/{weight.path}".endswith("/query/kernel"):
+            return weight.shape[-1] / weight.base_shape[-1]
+    return 1.0

@@ -8,8 +8,10 @@ import keras
 
 from keras_initx._checks import check_count, check_flag
 from keras_initx.initializers import LSTMForgetBias, Orthogonal, Scaled, VarianceScaling
+from keras_initx.recipes._architecture import check_normalization
 from keras_initx.recipes._fit import (
     Recipe,
+    check_activations,
     check_branches_are_added,
     check_not_normalized,
     count_of,
@@ -19,6 +21,10 @@ from keras_initx.recipes._fit import (
 from keras_initx.structure import ModelWeight, check_model, find_weights
 
 __all__ = ["fixup", "orthogonal_rnn", "selu", "spectral", "zero_residual"]
+
+
+# Activations of networks that do not normalize themselves, for which He's weights are usual.
+_OF_HE = ("relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "mish")
 
 
 def selu(model: keras.Model) -> Recipe:
@@ -35,7 +41,7 @@ def selu(model: keras.Model) -> Recipe:
 
     Raises:
         TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built.
+        ValueError: If it is not built, or has activations such as ReLU.
 
     Example:
         >>> from keras_initx import recipes
@@ -45,7 +51,7 @@ def selu(model: keras.Model) -> Recipe:
     Reference:
         Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", NIPS 2017.
     """
-    check_model("model", model)
+    check_activations("model", check_model("model", model), _OF_HE, "`initx.he_normal`")
     return for_model({"*kernel": "initx.lecun_normal", "*bias": "zeros"}, model)
 
 
@@ -242,8 +248,8 @@ def zero_residual(model: keras.Model) -> Recipe:
 
     The patterns match the residual networks of KerasHub and `keras.applications`, and transformers
     with the layer names of Keras' attention and KerasHub's dense layers. A transformer must
-    normalize at the start of each branch (pre-norm), as in GPT-2 and ViT. BERT, which normalizes
-    after each sum, has no use for this recipe.
+    normalize at the start of each branch (pre-norm), as in GPT-2 and ViT. One that normalizes after
+    each sum, as BERT and BART, is refused: its blocks do not start as the identity.
 
     Args:
         model: A built model.
@@ -253,8 +259,8 @@ def zero_residual(model: keras.Model) -> Recipe:
 
     Raises:
         TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, has other layer names, or branches that are concatenated, as
-            in a DenseNet.
+        ValueError: If it is not built, has other layer names, branches that are concatenated, as in
+            a DenseNet, or a normalization after each sum, as BERT has.
 
     Example:
         >>> from keras_initx import recipes
@@ -267,6 +273,7 @@ def zero_residual(model: keras.Model) -> Recipe:
         arXiv:1706.02677, 2017, section 5.1, for the scale of the last normalization.
     """
     found = paths(check_model("model", model))
+    check_normalization("model", model, is_first=True)
     candidates: list[tuple[str, ...]] = []
     last = _depth(found)
     if last:

@@ -8,6 +8,7 @@ import keras
 
 from keras_initx._checks import check_choice, check_count, check_flag
 from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
+from keras_initx.recipes._architecture import check_normalization
 from keras_initx.recipes._fit import (
     Recipe,
     check_not_normalized,
@@ -54,8 +55,8 @@ def gpt2(layers: keras.Model | int) -> Recipe:
 
     Raises:
         TypeError: If `layers` is neither a model nor an integer.
-        ValueError: If it is not positive, or is a model with other layer names, or with an encoder
-            and a decoder.
+        ValueError: If it is not positive, or is a model with other layer names, with an encoder
+            and a decoder, or one that normalizes after each sum, as BERT does.
 
     Example:
         >>> from keras_initx import recipes
@@ -74,6 +75,7 @@ def gpt2(layers: keras.Model | int) -> Recipe:
                 f"use `t_fixup` or `deepnorm`. Received: layers={layers.name!r} with "
                 f"{crossing[0]!r}"
             )
+    check_normalization("layers", layers, is_first=True)
     blocks = count_of("layers", layers, _ATTENTION_OUTPUT, _FEEDFORWARD_OUTPUT)
     residual = 0.02 / math.sqrt(2 * blocks)
     recipe: Recipe = {
@@ -174,7 +176,8 @@ def deepnorm(layers: Layers) -> Recipe:
 
     Raises:
         TypeError: If `layers` is neither a model nor one or two integers.
-        ValueError: If it is not positive, or is a model with other layer names.
+        ValueError: If it is not positive, or is a model with other layer names, with gates as in
+            Llama, or one that normalizes before each branch, as GPT-2 does.
 
     Example:
         >>> from keras_initx import recipes
@@ -188,6 +191,14 @@ def deepnorm(layers: Layers) -> Recipe:
         Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000 layers",
         arXiv:2203.00555, 2022, figure 2.
     """
+    check_normalization("layers", layers, is_first=False)
+    if isinstance(layers, keras.Model):
+        gates = fnmatch.filter(paths(layers), "*feedforward_gate_dense*")
+        if gates:
+            raise ValueError(
+                "`layers` must be a model whose feed-forward networks have two kernels; for one "
+                f"with gates use `llama`. Received: layers={layers.name!r} with {gates[0]!r}"
+            )
     encoder, decoder = _blocks(layers)
     if decoder:
         beta = 0.87 * (encoder**4 * decoder) ** (-1 / 16)

@@ -169,7 +169,11 @@ class Tabular(Result, Generic[Row]):
         width_of_headers = text.index("\n")
         if width_of_headers <= shutil.get_terminal_size().columns:
             return columns
-        return narrow(columns)
+        return self._narrow_columns()
+
+    def _narrow_columns(self) -> Sequence[Column[Row]]:
+        """Return the columns of a narrow table."""
+        return narrow(self._columns())
 
     def __str__(self) -> str:
         table = Table.of(self._text_columns(), self._rows()).as_text(rule=True)

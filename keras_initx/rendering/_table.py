@@ -162,18 +162,33 @@ def narrow(columns: Iterable[Column[Row]]) -> list[Column[Row]]:
 
 def _wrapped(column: Column[Row], width: int) -> Column[Row]:
     wrapper = _Wrapper(width, subsequent_indent=" ")
+    path_wrapper = _PathWrapper(width, subsequent_indent=" ")
 
     def wrapped_cell(row: Row) -> str:
-        lines = wrapper.wrap(str(column.cell(row)))
+        lines = []
+        for line in str(column.cell(row)).split("\n"):
+            if "/" in line and " " not in line:
+                lines += path_wrapper.wrap(line)
+            else:
+                lines += wrapper.wrap(line)
         return "\n".join(lines)
 
     return dataclasses.replace(column, cell=wrapped_cell)
 
 
 class _Wrapper(textwrap.TextWrapper):
-    """A wrapper that breaks `initx.sparse(gain=relu)` before the arguments, not within a word."""
+    """A wrapper that breaks `initx.sparse(gain=relu)` before the arguments, not within a word.
 
-    wordsep_re = re.compile(r"(\s+)|(?=\()|(?<=,)")
+    Paths are broken after a slash, but not `1/sqrt(2)`.
+    """
+
+    wordsep_re = re.compile(r"(\s+)|(?=\()|(?<=,)|(?<=[a-z]/)")
+
+
+class _PathWrapper(textwrap.TextWrapper):
+    """A wrapper that breaks `encoder/self_attention/kernel` after a slash or an underscore."""
+
+    wordsep_re = re.compile(r"(?<=[/_])")
 
 
 def filled(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> list[Column[Row]]:

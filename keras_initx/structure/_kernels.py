@@ -52,10 +52,14 @@ _NOT_KERNELS = ("alpha", "beta", "bias", "gamma", "scale")
 
 def is_kernel(weight: keras.Variable) -> bool:
     """Return whether `weight` is a matrix or tensor that multiplies inputs."""
-    if math.prod(weight.shape) < 2:
-        return False
     # Quantized kernels are scaled integers.
     if "float" not in keras.backend.standardize_dtype(weight.dtype):
+        return False
+    size = math.prod(weight.shape)
+    # One of a single input and a single unit has a single weight.
+    if weight.name.endswith(_KERNELS) and len(weight.shape) > 1 and size > 0:
+        return True
+    if size < 2:
         return False
     if weight.name.endswith(_KERNELS):
         return True
@@ -105,9 +109,11 @@ def kernel_axes(layer: keras.Layer, kernel: keras.Variable) -> KernelAxes:
 def _torch_axes(layer: keras.layers.TorchModuleWrapper, kernel: keras.Variable) -> KernelAxes:
     """Return the axes of a kernel of torch, which has the units first and the window last."""
     window = tuple(range(2, len(kernel.shape)))
-    convolution = _torch_convolution(layer, kernel)
-    if convolution is not None and convolution.transposed:
+    module = _torch_module(layer, kernel)
+    if getattr(module, "transposed", False):
         return (0, *window), (1, *window)
+    if hasattr(module, "num_embeddings"):
+        return default_axes(len(kernel.shape))  # as a table of Keras
     return (1, *window), (0, *window)
 
 
@@ -130,21 +136,21 @@ def kernel_groups(layer: keras.Layer, kernel: keras.Variable) -> tuple[int, int]
     if isinstance(layer, CONVOLUTIONS):
         return 1, int(layer.groups)
     if isinstance(layer, keras.layers.TorchModuleWrapper):
-        convolution = _torch_convolution(layer, kernel)
-        if convolution is not None and convolution.transposed:
-            return int(convolution.groups), 1
-        if convolution is not None:
-            return 1, int(convolution.groups)
+        module = _torch_module(layer, kernel)
+        if getattr(module, "transposed", False):
+            return int(module.groups), 1
+        if hasattr(module, "transposed"):
+            return 1, int(module.groups)
     return 1, 1
 
 
-def _torch_convolution(layer: keras.layers.TorchModuleWrapper, kernel: keras.Variable) -> Any:
-    """Return the convolution of torch, within the module of `layer`, that has this kernel.
+def _torch_module(layer: keras.layers.TorchModuleWrapper, kernel: keras.Variable) -> Any:
+    """Return the convolution or table of torch, within the module of `layer`, with this kernel.
 
     It is `None` if there is none.
     """
     for module in layer.module.modules():
-        if not (hasattr(module, "transposed") and hasattr(module, "groups")):
+        if not (hasattr(module, "transposed") or hasattr(module, "num_embeddings")):
             continue
         # Also those of the modules within it: a parametrization keeps the kernel in one.
         if any(parameter is kernel.value for parameter in module.parameters()):

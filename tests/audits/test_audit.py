@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import to_numpy
+from meshes import distribution, mesh_of
+from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx import recipes
@@ -100,6 +101,58 @@ def test_orthogonal_kernels_are_compared_to_rounding():
     assert keras_initx.audit(model, seed=3).ok
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
+@pytest.mark.parametrize("expected", ["seed", "plan", "rules"])
+def test_a_sharded_model_is_audited_without_a_copy_that_stays(expected, tmp_path, monkeypatch):
+    from keras_initx.backends import backend
+
+    layout_map = distribution.LayoutMap(mesh_of((2, 4)))
+    layout_map[".*kernel"] = ("inputs", "units")
+    with distribution.ModelParallel(layout_map=layout_map, batch_dim_name="inputs").scope():
+        model = network()
+        plan = keras_initx.initialize(model, RULES, seed=3)
+        plan.save(tmp_path / "init.json")
+        kernel = model.layers[0].kernel
+        whole = []
+        view = type(backend).host_view
+        monkeypatch.setattr(type(backend), "host_view", lambda self, x: whole.append(x.shape) or view(self, x))
+        arguments = {"seed": (RULES, 3), "plan": (tmp_path / "init.json", None), "rules": (RULES, None)}[expected]
+        report = keras_initx.audit(model, arguments[0], seed=arguments[1])
+        assert report.ok
+        assert (kernel.shape in whole) == (expected == "rules")
+        assert kernel.value._npy_value is None
+        assert report.weights[0].std == pytest.approx(float(np.std(to_numpy(kernel))))
+        values = np.array(to_numpy(kernel))
+        values[40, 3] *= 1.5
+        kernel.assign(values)
+        (row,) = keras_initx.audit(model, arguments[0], seed=arguments[1]).off or [None]
+        if expected == "rules":
+            assert row is None
+        else:
+            assert row.evidence == f"1 of 3072 values are not those of the {expected}"
+
+
+@pytest.mark.once
+def test_a_weight_that_is_verified_raises_no_alarm_by_chance(tmp_path):
+    model = network()
+    keras_initx.initialize(model, RULES, seed=2).save(tmp_path / "init.json")
+    assert not keras_initx.audit(model, RULES, alpha=0.9).ok
+    assert keras_initx.audit(model, RULES, seed=2, alpha=0.9).ok
+    assert keras_initx.audit(model, tmp_path / "init.json", alpha=0.9).ok
+
+
+@pytest.mark.once
+def test_the_zeros_of_a_constraint_are_no_fault_of_a_rule():
+    keep = keras_initx.KeepSparse(keras_initx.Sparse(5, seed=0))
+    model = keras.Sequential([keras.Input((48,)), layers.Dense(64, kernel_constraint=keep, name="sparse")])
+    rules = {"*kernel": "initx.he_normal"}
+    keras_initx.initialize(model, rules, seed=3)
+    assert [row.reason for row in keras_initx.audit(model, rules).not_compared] == ["zeros of a constraint"]
+    assert keras_initx.audit(model, rules, seed=3).ok
+    model.layers[0].kernel.assign(2 * model.layers[0].kernel)
+    assert off(keras_initx.audit(model, rules, seed=3)) == {"sparse/kernel": "bits"}
+
+
 @pytest.mark.once
 def test_equal_weights_are_reported_with_the_first():
     model = keras.Sequential([keras.Input((40,)), *[layers.Dense(40, name=name) for name in "abc"]])
@@ -191,6 +244,58 @@ def test_arrays_are_compared_by_their_names(form, tmp_path):
         assert [(row.path, row.reason) for row in report.not_compared] == [("steps", "int64")]
 
 
+class Lazy:
+    """An array that is read when it is needed."""
+
+    def __init__(self, array):
+        self.array = array
+        self.shape = list(array.shape)
+        self.dtype = str(array.dtype)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+def trainable_tensor(array):
+    return keras.Variable(array).value  # on torch a `Parameter`
+
+
+@pytest.mark.parametrize("form", [np.ndarray.tolist, Lazy, keras.Variable, trainable_tensor])
+def test_arrays_of_a_dict_may_have_any_form(form):
+    values = RNG.normal(0, 0.02, (64, 32)).astype("float32")
+    arrays = {"right": form(values), "wrong": form(2 * values), "_extra_state": object(), "version": None}
+    report = keras_initx.audit(arrays, {"*": keras_initx.RandomNormal(stddev=0.02)})
+    assert off(report) == {"wrong": "scale"}
+    assert {row.path: row.reason for row in report.not_compared} == {
+        "_extra_state": "no array",
+        "version": "no array",
+    }
+
+
+@pytest.mark.once
+def test_a_tied_table_is_no_fault():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.ModuleDict({"table": torch.nn.Embedding(40, 8), "head": torch.nn.Linear(8, 40, bias=False)})
+    module["head"].weight = module["table"].weight
+    report = keras_initx.audit(module.state_dict(), {"*": keras_initx.RandomNormal(stddev=1.0)})
+    assert report.ok
+    assert [(row.path, row.reason) for row in report.not_compared] == [("head.weight", "tied to 'table.weight'")]
+    copies = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    report = keras_initx.audit(copies, {"*": keras_initx.RandomNormal(stddev=1.0)})
+    assert off(report) == {"head.weight": "equal weights"}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["embed_tokens.weight", "transformer.wte.weight", "fc.weight"])
+def test_the_row_of_padding_may_be_zero_in_the_arrays_of_a_table(name):
+    values = RNG.normal(0, 0.02, (40, 8))
+    values[3] = 0
+    rules = {"*": keras_initx.RandomNormal(stddev=0.02)}
+    assert keras_initx.audit({name: values}, rules).ok == (name != "fc.weight")
+    values[4] = 0
+    assert off(keras_initx.audit({name: values}, rules)) == {name: "zeros"}
+
+
 @pytest.mark.once
 def test_weights_that_are_saved_alone_are_arrays(tmp_path):
     network().save_weights(tmp_path / "model.weights.h5")
@@ -205,6 +310,13 @@ def test_without_the_names_of_torch_the_last_axis_is_that_of_units():
     assert keras_initx.audit(arrays, {"*": "initx.he_normal"}).ok
     arrays = {"fc.weight": arrays["fc/kernel"]}
     assert off(keras_initx.audit(arrays, {"*": "initx.he_normal"})) == {"fc.weight": "scale"}
+
+
+@pytest.mark.once
+def test_the_connections_of_a_kernel_of_torch_are_those_of_its_rows():
+    sparse = to_numpy(keras_initx.Sparse(3, seed=1)((48, 100)))
+    report = keras_initx.audit({"fc.weight": sparse.T}, {"*": keras_initx.Sparse(3)})
+    assert report.ok
 
 
 @pytest.mark.once
@@ -223,6 +335,27 @@ def test_the_table_begins_with_what_is_no_matter_of_scale_and_then_with_the_wors
     assert lines[-1] == "3 of 5 weights are not as the rules say, 1 not compared."
     assert [row.path for row in report.weights] == list("abcde")
     assert report.exit_code == 1
+
+
+@pytest.mark.once
+def test_weights_that_differ_in_one_way_are_one_row_of_a_table_that_fits_a_page():
+    rules = {"*output/kernel": keras_initx.RandomNormal(stddev=0.005), "*": keras_initx.RandomNormal(stddev=0.02)}
+    rng = np.random.default_rng(0)
+    arrays = {"tokens/embeddings": rng.normal(0, 0.06, (99, 40))}
+    for number in range(12):
+        for name in ("self_attention/attention_output", "feedforward_output"):
+            arrays[f"transformer_layer_{number}/{name}/kernel"] = rng.normal(0, 0.02, (99, 40))
+    report = keras_initx.audit(arrays, rules)
+    lines = str(report).splitlines()
+    assert max(map(len, lines)) <= 88
+    names = [line.split("  ")[0] for line in lines[2:-2]]
+    assert names[-1] == "tokens/embeddings"
+    of_projections = ["transformer_layer_*/self_attention/attention_output/kernel"]
+    of_projections += ["transformer_layer_*/feedforward_output/kernel"]
+    assert sorted("".join(name.strip() for name in names[:-1])) == sorted("".join(of_projections))
+    assert lines[2].split()[1:3] == ["24", "0.005"]
+    assert lines[-1] == "25 of 25 weights are not as the rules say."
+    assert len(report.to_csv().splitlines()) == 26
 
 
 @pytest.mark.once
@@ -264,6 +397,8 @@ def test_alarms_are_as_rare_as_alpha_says():
         (({"a": np.zeros(3)},), {}, ValueError, "`expected` is required with arrays"),
         (("missing.npz", {"*": "zeros"}), {}, ValueError, "missing.npz"),
         (({"a": np.zeros(3)}, {"b": "zeros"}), {}, ValueError, "'b', which matches none"),
+        (({}, {"*": "zeros"}), {}, ValueError, "`weights` must have at least one array"),
+        (({0: np.zeros(3)}, {"*": "zeros"}), {}, TypeError, "Received: 0 as a name"),
         (({"a": np.zeros(3)}, {"a": "zeros"}), {"alpha": 1.0}, ValueError, "`alpha` must be between 0 and 1"),
         (({"a": np.zeros(3)}, {"a": "zeros"}), {"alpha": 0}, ValueError, "`alpha`"),
         (({"a": np.zeros(3)}, {"a": "zeros"}), {"seed": -1}, ValueError, "`seed`"),

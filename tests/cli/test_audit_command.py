@@ -48,6 +48,21 @@ def test_a_recipe(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "2 of 4 weights are not as selu says."
 
 
+def test_a_source_of_a_recipe_for_arrays(tmp_path, capsys):
+    path = str(tmp_path / "arrays.npz")
+    kernel = np.random.default_rng(0).normal(0, 0.02, (64, 64))
+    np.savez(path, **{"encoder.layer.0.attention.self.query.weight": kernel})
+    assert _main.main(["audit", path, "--recipe", "bert:transformers"]) == 0
+    assert capsys.readouterr().out == "1 of 1 weights are as bert:transformers says.\n"
+    assert _main.main(["audit", path, "--recipe", "bert"]) == 1
+
+
+def test_a_recipe_without_sources(path, capsys):
+    with pytest.raises(SystemExit):
+        _main.main(["audit", path, "--recipe", "selu:paper"])
+    assert "--recipe must be selu, which has one source. Received: selu:paper" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["gpt3", "mup", "coordinate_check", "__doc__"])
 def test_what_is_no_recipe(path, name, capsys):
     with pytest.raises(SystemExit) as caught:
@@ -55,7 +70,7 @@ def test_what_is_no_recipe(path, name, capsys):
     assert caught.value.code == 2
     error = capsys.readouterr().err
     assert f"Received: {name}" in error
-    assert "--recipe must be one of convnext, deepnorm," in error
+    assert "--recipe must be one of bert, branch_scales," in error
 
 
 def test_the_report_is_written(path, tmp_path, capsys):
@@ -76,7 +91,7 @@ def test_arrays(tmp_path, capsys):
     path = str(tmp_path / "arrays.npz")
     assert _main.main(["audit", path, "--rules", '{"bias": "zeros"}']) == 0
     assert _main.main(["audit", path, "--rules", '{"bias": "ones"}']) == 1
-    for options in ([], ["--recipe", "selu"]):
+    for options in ([], ["--recipe", "selu"], ["--recipe", "bert"]):
         with pytest.raises(SystemExit) as caught:
             _main.main(["audit", path, *options])
         assert caught.value.code == 2

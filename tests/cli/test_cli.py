@@ -48,7 +48,7 @@ def refused(capsys, *arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["nonsense"], ["demo", "nonsense"], ["list", "nonsense"], ["show"]], ids=" ".join
+    "arguments", [["nonsense"], ["demo", "nonsense"], ["list", "nonsense"], ["show"]], ids=" ".join
 )
 def test_wrong_arguments_are_an_error(capsys, arguments):
     with pytest.raises(SystemExit, match=r"^2$"):

@@ -53,6 +53,13 @@ def test_zero_is_a_seed(path, tmp_path, capsys):
     assert f"<title>Initialization of {path}</title>" in page.read_text()
 
 
+def test_a_recipe_is_taken_instead_of_rules(path, tmp_path, capsys):
+    assert cli.main(["initialize", str(path), "--recipe", "selu", "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("LecunNormal()") == 2
+    assert "not allowed with" in refused(capsys, path, "--recipe", "selu", "--rules", "{}", "--dry-run")
+    assert "must be a decoder with gated" in refused(capsys, path, "--recipe", "llama", "--dry-run")
+
+
 def test_rules_may_begin_with_a_space(path, capsys):
     assert cli.main(["initialize", str(path), "--rules", ' {"hidden/kernel": "zeros"}', "--dry-run"]) == 0
     assert "Zeros()" in capsys.readouterr().out

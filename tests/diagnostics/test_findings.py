@@ -85,13 +85,13 @@ def test_exploding():
             "error",
             ("first", "broken", "last"),
             f"{evidence}; 25% of the outputs of broken are not finite",
-            f"HeNormal() {OF_KERNELS}",
+            f"keras_initx.HeNormal() {OF_KERNELS}",
         ),
         (
             "note",
             ("normalized",),
             f"{noted}; norm directly after normalized normalizes this scale",
-            f"GlorotUniform() {OF_KERNELS}",
+            f"keras_initx.GlorotUniform() {OF_KERNELS}",
         ),
     ]
 
@@ -99,7 +99,7 @@ def test_exploding():
 @pytest.mark.parametrize(
     ("inputs", "remedy"),
     [
-        ([signal(100)], f"GlorotUniform() {OF_KERNELS}"),
+        ([signal(100)], f"keras_initx.GlorotUniform() {OF_KERNELS}"),
         ([signal(1), signal(200), signal(110)], "standardize the inputs (their standard deviation is 200), then "),
         ([signal(200), signal(1, nonfinite=8)], "finite inputs (25% of them are not), then "),
         (
@@ -114,11 +114,14 @@ def test_inputs_that_explode(inputs, remedy):
     # What is before a `Rescaling` counts only where no kernel gets inputs from outside.
     ((_, _, evidence, given),) = found("exploding", *layers, layer("large", 2000), inputs=signal(1e6))
     assert evidence == "the standard deviation grows from 1e+06 at the inputs to 2e+03 in large"
-    assert given == remedy + ("" if OF_KERNELS in remedy else "GlorotUniform()")
+    assert given == remedy + ("" if OF_KERNELS in remedy else "keras_initx.GlorotUniform()")
     ((_, _, evidence, given),) = found("exploding", layer("large", 2000))
-    assert (evidence, given) == ("the standard deviation grows to 2e+03 in large", f"GlorotUniform() {OF_KERNELS}")
+    assert (evidence, given) == (
+        "the standard deviation grows to 2e+03 in large",
+        f"keras_initx.GlorotUniform() {OF_KERNELS}",
+    )
     ((_, _, _, given),) = found("exploding", layer("large", 2000), inputs=signal(1e6))
-    assert given == "standardize the inputs (their standard deviation is 1e+06), then GlorotUniform()"
+    assert given == "standardize the inputs (their standard deviation is 1e+06), then keras_initx.GlorotUniform()"
 
 
 def test_focused_attention():
@@ -127,15 +130,19 @@ def test_focused_attention():
         "the queries of worst, of standard deviation 4, give a single key 97% of their weight on average (2 layers): "
         "they get little gradient"
     )
-    remedy = "smaller kernels of queries and keys: GlorotUniform(), or a normalization before the attention layer"
+    smaller = "smaller kernels of queries and keys: keras_initx.GlorotUniform()"
+    remedy = f"{smaller}, or a normalization before the attention layer"
     assert found("focused attention", *layers) == [("warning", ("first", "worst"), evidence, remedy)]
 
 
 @pytest.mark.parametrize(
     ("inputs", "remedy"),
     [
-        (signal(6, 8), f"LecunNormal() {OF_KERNELS}"),
-        (signal(6, 9), "standardize the inputs (their mean is 9, their standard deviation is 6), then LecunNormal()"),
+        (signal(6, 8), f"keras_initx.LecunNormal() {OF_KERNELS}"),
+        (
+            signal(6, 9),
+            "standardize the inputs (their mean is 9, their standard deviation is 6), then keras_initx.LecunNormal()",
+        ),
     ],
     ids=["edge", "large"],
 )
@@ -164,7 +171,7 @@ def test_saturated_output():
         "worst is saturated for 80% of the examples before training (2 layers): the loss starts far above that of "
         "guessing, and the first steps only undo this"
     )
-    remedy = "GlorotUniform() or smaller weights in the last layer"
+    remedy = "smaller weights in the last layer: keras_initx.GlorotUniform()"
     assert found("saturated output", *layers) == [("warning", ("first", "worst"), evidence, remedy)]
     ((_, _, evidence, given),) = found("saturated output", layers[1], layer("other", inputs=signal(11)))
     assert evidence.startswith("first is saturated for 60% of the examples before training, its input has standard dev")
@@ -172,7 +179,8 @@ def test_saturated_output():
 
 
 SMALLER_AT_THE_END = (
-    "smaller weights in the last layer: GlorotUniform(); a normalization, or residual branches that end in zeros"
+    "smaller weights in the last layer: keras_initx.GlorotUniform(); a normalization, or residual branches that end "
+    "in zeros"
 )
 
 
@@ -214,7 +222,10 @@ def test_dead_units():
         "90% of the units of worst output 0 for all 16 examples; their inputs have mean -5 and standard deviation 2 "
         "(2 layers): they get no gradient"
     )
-    remedy = "weights with mean 0 and a nonnegative bias: HeNormal() with bias_initializer=ReLUBias(0.01)"
+    remedy = (
+        "weights with mean 0 and a nonnegative bias: keras_initx.HeNormal() with "
+        "bias_initializer=keras_initx.ReLUBias(0.01)"
+    )
     assert found("dead units", *layers) == [("warning", ("first", "worst"), evidence, remedy)]
     ((level, names, evidence, _),) = found("dead units", *layers, layer("all", dead=1.0))
     assert (level, names) == ("error", ("first", "worst", "all"))
@@ -239,7 +250,7 @@ def test_vanishing():
     behind = layer("behind", 1e-6, is_starved=True)
     falls = "the standard deviation falls from 1 at the inputs to"
     noted = "; no later layer gets too small an input because of it"
-    remedies = f"HeNormal() {OF_KERNELS}", f"GlorotUniform() {OF_KERNELS}"
+    remedies = f"keras_initx.HeNormal() {OF_KERNELS}", f"keras_initx.GlorotUniform() {OF_KERNELS}"
     expected = [
         (
             "warning",
@@ -265,13 +276,17 @@ def test_what_vanishes_is_an_error_where_the_first_gradient_is_zero(gradients, z
     verdicts = found("vanishing", *others, *small(signal(5e-4, 0.01)), inputs=signal(1))
     assert [verdict[0] for verdict in verdicts] == [level, "note"]
     standardized = "standardize the inputs (their mean is 0.01, their standard deviation is 0.0005), then"
-    assert [verdict[-1] for verdict in verdicts] == [f"{standardized} HeNormal()", f"{standardized} GlorotUniform()"]
+    assert [verdict[-1] for verdict in verdicts] == [
+        f"{standardized} keras_initx.HeNormal()",
+        f"{standardized} keras_initx.GlorotUniform()",
+    ]
 
 
 def test_alike():
     def told(what, cosine, last, start, first, count):
         evidence = f"the mean cosine of the outputs for different {what} is {cosine} in {last} and {start} in {first}"
-        remedy = "residual connections with the normalization inside each branch, or the rules of recipes.deepnorm"
+        branches = "residual connections with the normalization inside each branch"
+        remedy = f"{branches}, or the rules of keras_initx.recipes.deepnorm"
         return ("warning", count, f"{evidence} ({len(count)} layers): later layers get the same for all", remedy)
 
     layers = [
@@ -312,7 +327,7 @@ def test_all_zero_weights():
             f"{evidence}: units have the same output, and no gradient passes back through them",
             "ones for the scale of a normalization",
         ),
-        ("note", ("noted",), noted, f"random weights: HeNormal(){UNLESS}"),
+        ("note", ("noted",), noted, f"random weights: keras_initx.HeNormal(){UNLESS}"),
     ]
     # What is starved by something else than zeros.
     ((level, _, _, _),) = found("all-zero weights", layers[2], layer("small", loses_signal=True))
@@ -364,11 +379,16 @@ def test_constant_weights():
             "error",
             ("first", "other"),
             f"all weights of first/kernel, other/extra are equal, 0.5 in first/kernel: {identical}",
-            "random weights: GlorotUniform()",
+            "random weights: keras_initx.GlorotUniform()",
         )
     ]
     assert found("constant weights", other) == [
-        ("error", ("other",), f"all weights of other/extra are equal, 2: {identical}", "random weights: LecunNormal()")
+        (
+            "error",
+            ("other",),
+            f"all weights of other/extra are equal, 2: {identical}",
+            "random weights: keras_initx.LecunNormal()",
+        )
     ]
     assert found("identical units", first) == []
 
@@ -379,7 +399,7 @@ def test_identical_units():
         "3 units of b/kernel have the same weights as another unit{}: if their outgoing weights are equal too, "
         "training updates them in the same way"
     )
-    remedy = "independent random weights for each unit: GlorotUniform()"
+    remedy = "independent random weights for each unit: keras_initx.GlorotUniform()"
     assert found("identical units", *layers) == [
         ("warning", ("b", "c"), evidence.format(", and 1 more weights"), remedy)
     ]
@@ -422,7 +442,7 @@ def test_gates():
             "warning",
             ("first", "other"),
             "the biases of the update gates of first keep 45.0% of the state in a step",
-            "GRUUpdateBias(1.0)",
+            "bias_initializer=keras_initx.GRUUpdateBias(1.0)",
         )
     ]
 
@@ -438,7 +458,7 @@ def test_wrong_fan():
         layer("large", weights=[weight(), kernel(4.0, expected_std=0.5)]),
         layer("unknown", weights=[kernel(4.0)]),
     ]
-    remedy = "HeNormal(input_axes=[0, 1], output_axes=[3]), or a similar initializer with these axes"
+    remedy = "keras_initx.HeNormal(input_axes=[0, 1], output_axes=[3]), or a similar initializer with these axes"
     computes = "it computes wrong fans from the shape of this kernel"
     small = "small/kernel has standard deviation 0.25; its initializer intends 0.5 for the 9 inputs of a unit"
     noted = "noted/kernel has standard deviation 3; its initializer intends 1 for the 9 inputs of a unit"
@@ -454,8 +474,7 @@ def with_gradients(*norms):
 
 
 def test_vanishing_gradient():
-    in_all = "GlorotUniform() in all layers, or Orthogonal, which also preserves gradient norms; "
-    remedy = f"{in_all}an activation that does not saturate"
+    remedy = "keras_initx.Orthogonal() or keras_initx.GlorotUniform() in all layers"
     first = "the gradient norm of l0 is 1e-05, that of l2 {} (2 layers)"
     # The last is as small, but not among the first.
     assert found("vanishing gradient", *with_gradients(1e-5, 2e-4, 2.0, 1.0, 1e-9)) == [
@@ -473,7 +492,7 @@ def test_vanishing_gradient():
 
 
 def test_exploding_gradient():
-    smaller = "smaller weights: GlorotUniform(), or Orthogonal, which also preserves gradient norms"
+    smaller = "smaller weights: keras_initx.Orthogonal() or keras_initx.GlorotUniform()"
     loss = f"a loss that matches the outputs (`from_logits=True` if there is no softmax), or {smaller}"
     layers = with_gradients(1e5, 2e5, 1.0, 3e5)
     evidence = "the gradient norm of l1 is 2e+05 (2 layers)"
@@ -513,4 +532,4 @@ def test_the_initializer_that_is_suggested_suits_the_activation(activation):
     )
     for one in (own, next_one, both):
         expected = SUGGESTED[activation or one.activated_by]
-        assert found("constant weights", one)[0][-1] == f"random weights: {expected}"
+        assert found("constant weights", one)[0][-1] == f"random weights: keras_initx.{expected}"

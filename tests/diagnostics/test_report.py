@@ -61,6 +61,12 @@ def test_text_of_a_faulty_network(faulty):
     assert repr(faulty) == "<Report of 2 layers: 1 problem found>"
 
 
+def test_a_problem_prints_as_in_the_report(faulty):
+    (problem,) = faulty.problems
+    assert str(faulty).endswith(f"\n\n{problem}")
+    assert str(problem).startswith("all-zero weights (error): ")
+
+
 @pytest.mark.parametrize("width", [50, 66, 73, 80, 81, 82, 200])
 def test_text_fits_a_terminal(healthy, faulty, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))

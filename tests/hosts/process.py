@@ -122,6 +122,17 @@ def interrupted_after(assignments):
         keras.Variable.assign = assign
 
 
+@contextlib.contextmanager
+def noting_views():
+    """Yield a list of the sizes of what is brought to the host as a whole."""
+    sizes, view = [], type(backend).host_view
+    type(backend).host_view = lambda self, tensor: sizes.append(int(np.prod(tensor.shape))) or view(self, tensor)
+    try:
+        yield sizes
+    finally:
+        type(backend).host_view = view
+
+
 messages = Messages()
 with scope or contextlib.nullcontext():
     random.seed(RANK)
@@ -139,13 +150,28 @@ with scope or contextlib.nullcontext():
 
         wrapped = torch.nn.parallel.DistributedDataParallel(model)
 
-    on_host, view = [], type(backend).host_view
-    type(backend).host_view = lambda self, tensor: on_host.append(int(np.prod(tensor.shape))) or view(self, tensor)
-    plan = keras_initx.initialize(model, {"large/kernel": "initx.he_uniform"}, seed=1)
-    type(backend).host_view = view
+    with noting_views() as on_host:
+        plan = keras_initx.initialize(model, {"large/kernel": "initx.he_uniform"}, seed=1)
     found["sent to initialize"], found["on the host"] = messages.taken(), on_host
     found["initialized"] = digest(model)
     found["std"] = [weight.std for weight in plan.weights]
+
+    plan.save(f"{PRETRAINED}.{COUNT}.{RANK}.json")
+    messages.taken()
+    with noting_views() as on_host:
+        reports = [
+            keras_initx.audit(model, f"{PRETRAINED}.{COUNT}.{RANK}.json"),
+            keras_initx.audit(model, {"large/kernel": "initx.he_uniform"}, seed=1),
+            keras_initx.audit(model, {"large/kernel": "initx.he_uniform", "square/kernel": None}),
+        ]
+    found["audited"] = [report.summary for report in reports]
+    found["sent to audit"], found["on the host to audit"] = messages.taken(), on_host
+    large = model.layers[0].kernel
+    value = keras.ops.copy(large.value)
+    # The last column is a value of the last process.
+    large.assign(value * (1 - 0.5 * keras.ops.cast(keras.ops.arange(2048) == 2047, "float32")))
+    found["off"] = [(row.path, row.evidence) for row in keras_initx.audit(model, plan).off]
+    large.assign(value)
 
     with contextlib.suppress(Interrupted), interrupted_after(2):
         keras_initx.initialize(model, seed=2)

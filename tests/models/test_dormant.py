@@ -913,3 +913,42 @@ def test_a_model_with_attention_keeps_it():
     assert sum(layer.dormant or 0 for layer in found.layers) == 16
     for weight, values in zip(model.layers[1].weights, kept, strict=True):
         np.testing.assert_array_equal(to_numpy(weight), values)
+
+
+class InTraining(keras.Model):
+    """Two layers in a row, and in training another branch after the first."""
+
+    def __init__(self, branch, *, after):
+        super().__init__()
+        self.first, self.last = layers.Dense(8, "relu", name="first"), layers.Dense(3, name="last")
+        self.branch, self.after = branch, after
+
+    def call(self, x, training=False):
+        hidden = self.first(x)
+        if not training:
+            return self.last(hidden)
+        if self.after:
+            return self.last(self.branch(hidden))
+        self.add_loss(keras.ops.mean(self.branch(hidden)))
+        return self.last(hidden)
+
+
+@pytest.mark.parametrize(
+    ("branch", "after", "left"),
+    [
+        (lambda: layers.Dense(2, name="extra"), False, "used by extra in training"),
+        (lambda: layers.BatchNormalization(name="norm"), True, "used by norm in training"),
+        (lambda: layers.GaussianNoise(0.1), True, ""),
+    ],
+    ids=["loss", "normalization", "noise"],
+)
+def test_a_layer_whose_outputs_go_elsewhere_in_training_is_left(branch, after, left):
+    model = InTraining(branch(), after=after)
+    x = np.resize(X, (4, 5, 6))
+    model(x, training=True)
+    kill(model.first)
+    before = state(model)
+    found = {row.path: row for row in reset_dormant(model, x, threshold=0, seed=2, dry_run=True).layers}["first"]
+    assert (found.reason, found.dormant) == (left, None if left else len(DEAD))
+    for one, other in zip(state(model), before, strict=True):
+        np.testing.assert_array_equal(one, other)

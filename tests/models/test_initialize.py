@@ -934,6 +934,102 @@ def test_the_fans_of_a_convolution_of_torch_are_counted(make):
     assert planned.expected_std == pytest.approx((2 / float(most)) ** 0.5)
 
 
+MATRICES_OF_TORCH = {
+    "dense": lambda nn: nn.Linear(12, 9),
+    "convolution": lambda nn: nn.Conv2d(8, 12, (3, 2)),
+    "transposed": lambda nn: nn.ConvTranspose2d(8, 12, (3, 2)),
+    "recurrent": lambda nn: nn.LSTM(8, 12, batch_first=True),
+}
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
+@pytest.mark.parametrize("make", MATRICES_OF_TORCH.values(), ids=MATRICES_OF_TORCH)
+def test_the_units_of_a_kernel_of_torch_are_along_its_own_axes(make):
+    import torch
+
+    module = make(torch.nn)
+    model = keras.Sequential([layers.TorchModuleWrapper(module)])
+    model.build((1, 8))
+    axis = 1 if getattr(module, "transposed", False) else 0
+
+    def matrices(initializer):
+        keras_initx.initialize(model, {layers.TorchModuleWrapper: initializer}, seed=0)
+        kernels = (parameter for parameter in module.parameters() if parameter.ndim > 1)
+        return [to_numpy(kernel).swapaxes(0, axis).reshape(kernel.shape[axis], -1) for kernel in kernels]
+
+    for units in matrices(keras_initx.Sparse(3)):
+        assert (np.count_nonzero(units, axis=1) == 3).all()
+    for units in matrices("initx.orthogonal"):
+        short = units if len(units) <= units.shape[1] else units.T
+        np.testing.assert_allclose(short @ short.T, np.eye(len(short)), atol=1e-5)
+
+
+@pytest.mark.once
+def test_the_units_of_a_transposed_convolution_are_its_filters():
+    model = keras.Sequential([keras.Input((5, 5, 8)), layers.Conv2DTranspose(4, 3, name="up")])
+    initialize(model, {"up/kernel": keras_initx.Sparse(5)}, seed=0)
+    kernel = arrays(model)["up/kernel"]
+    assert (np.count_nonzero(kernel, axis=(0, 1, 3)) == 5).all()
+
+
+@pytest.mark.once
+def test_the_units_of_a_matrix_in_an_equation_are_where_it_says():
+    model = keras.Sequential([keras.Input((8,)), layers.EinsumDense("ab,cb->ac", (4,), name="einsum")])
+    initialize(model, {"einsum/kernel": keras_initx.Sparse(5)}, seed=0)
+    assert (np.count_nonzero(arrays(model)["einsum/kernel"], axis=1) == 5).all()
+
+
+@pytest.mark.once
+@pytest.mark.skipif(not hasattr(layers, "ReversibleEmbedding"), reason="this Keras has no such layer")
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_a_table_with_lora_that_gives_logits_too_is_known(is_tied):
+    table = layers.ReversibleEmbedding(30, 6, tie_weights=is_tied, name="table")
+    inputs = keras.Input((5,), dtype="int32")
+    model = keras.Model(inputs, table(table(inputs), reverse=True))
+    table.enable_lora(3)
+    plan = initialize(model, seed=0)
+    assert not plan.left
+    assert {row.path.rpartition("/")[2]: row.initializer for row in plan.weights if row.std == 0} == {
+        "lora_embeddings_b": "Zeros()"
+    }
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
+def test_a_table_of_torch_has_the_fans_of_one_of_keras():
+    import torch
+
+    model = keras.Sequential([layers.TorchModuleWrapper(torch.nn.Embedding(50, 7))])
+    model.build((1, 8))
+    (planned,) = keras_initx.initialize(model, {"*": "initx.he_normal"}, seed=0).weights
+    assert (planned.fan_in, planned.fan_out) == (50, 7)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        "initx.delta_orthogonal",
+        "initx.dirac",
+        "initx.icnr",
+        keras_initx.Scaled("initx.dirac", 0.5),
+        keras_initx.GRUUpdateBias(),
+        keras_initx.ChronoBias(100, cell="gru"),
+    ],
+    ids=str,
+)
+def test_places_in_the_order_of_keras_are_refused_for_torch(initializer):
+    import torch
+
+    module = torch.nn.Conv2d(12, 12, 12)
+    model = keras.Sequential([layers.TorchModuleWrapper(module)])
+    model.build((1, 12, 12, 12))
+    before = to_numpy(module.weight).copy()
+    is_bias = "Bias" in str(initializer)
+    with pytest.raises(ValueError, match="whose axes or gates are in the order of torch"):
+        initialize(model, {lambda weight: (len(weight.shape) == 1) == is_bias: initializer}, seed=0)
+    np.testing.assert_array_equal(to_numpy(module.weight), before)
+
+
 def gan(optimizers):
     part = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
     model = keras.Sequential([keras.Input((8,)), layers.Dense(4), part])

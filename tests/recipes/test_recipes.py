@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import pytest
 from modes import needs_axes, to_numpy
+from text_models import HIDDEN, bert, clip, llama, whisper
+from text_models import WIDTH as TEXT
 
 from keras_initx import (
     LSTMForgetBias,
@@ -125,6 +127,34 @@ def activated(activation, name="depthwise"):
     return keras.Sequential([keras.Input((8, 8, 4)), *parts])
 
 
+def convolutions(depthwise=False):
+    """Return a residual network of convolutions, of which one may be separable, with a head of 40 classes."""
+    inputs = keras.Input((8, 8, 64))
+    kind = layers.SeparableConv2D if depthwise else layers.Conv2D
+    x = layers.BatchNormalization()(kind(64, 3, padding="same", name="conv")(inputs))
+    x = layers.GlobalAveragePooling2D()(layers.Add()([inputs, x]))
+    return keras.Model(inputs, layers.Dense(40, name="head")(x))
+
+
+def vgg():
+    parts = [layers.Conv2D(64, 3, name="conv"), layers.GlobalAveragePooling2D(), layers.Dense(40, name="head")]
+    return keras.Sequential([keras.Input((8, 8, 32)), *parts])
+
+
+def densenet():
+    inputs = keras.Input((8, 8, 32))
+    x = layers.BatchNormalization()(layers.Conv2D(64, 3, padding="same", name="conv")(inputs))
+    x = layers.GlobalAveragePooling2D()(layers.Concatenate()([inputs, x]))
+    return keras.Model(inputs, layers.Dense(40, name="head")(x))
+
+
+def with_modulation():
+    tokens = keras.Input((6, WIDTH))
+    attended = layers.MultiHeadAttention(2, 16, name="attention")(tokens, tokens)
+    gates = layers.Dense(WIDTH, name="modulation", bias_initializer="ones")(tokens)
+    return keras.Model(tokens, layers.Add()([tokens, layers.Multiply()([attended, gates])]))
+
+
 def gemma():
     """Return a part of a Gemma whose layers have KerasHub's names, before a layer of another name."""
     block = keras.Sequential([keras.Input((6, WIDTH)), layers.Dense(64, name="ffw_gating")], name="decoder_block_0")
@@ -155,7 +185,7 @@ def recurrent(cell):
 
 
 def wide(width=64, initializer="glorot_uniform"):
-    hidden = [layers.Dense(width, "relu", name=name, kernel_initializer=initializer) for name in ("first", "second")]
+    hidden = [layers.Dense(width, "selu", name=name, kernel_initializer=initializer) for name in ("first", "second")]
     last = layers.Dense(3, name="last", kernel_initializer=initializer)
     return keras.Sequential([keras.Input((8,)), *hidden, last])
 
@@ -197,6 +227,37 @@ ROWS = {
             "bias": 0,
         },
         0.05,
+    ),
+    "llama": (llama, recipes.llama, {"kernel": 0.02, "embeddings": 0.02, "bias": 0}, 0.05),
+    "bert": (bert, recipes.bert, {"kernel": 0.02 * 0.8796, "embeddings": 0.02 * 0.8796, "bias": 0}, 0.05),
+    "whisper": (
+        whisper,
+        recipes.whisper,
+        {
+            "conv_layer_1/kernel": 30**-0.5,
+            "/query/kernel": TEXT**-0.5,
+            "feedforward_output_dense/kernel": HIDDEN**-0.5,
+            "token_embedding/embeddings": 0.02,
+            "bias": 0,
+        },
+        0.06,
+    ),
+    "clip": (
+        clip,
+        recipes.clip,
+        {
+            "clip_text_encoder/encoder_block_0/attention/query/kernel": TEXT**-0.5,
+            "clip_text_encoder/encoder_block_0/attention/attention_output/kernel": (4 * TEXT) ** -0.5,
+            "clip_text_encoder/encoder_block_0/dense/kernel": (2 * TEXT) ** -0.5,
+            "clip_text_encoder/encoder_block_0/dense_1/kernel": (4 * TEXT) ** -0.5,
+            "clip_vision_encoder/encoder_block_0/attention/query/kernel": (2 * TEXT) ** -0.5,
+            "clip_vision_encoder/encoder_block_0/attention/attention_output/kernel": (3 * TEXT) ** -0.5,
+            "clip_vision_encoder/encoder_block_0/dense_1/kernel": (3 * HIDDEN) ** -0.5,
+            "vision_patch_embedding/kernel": 144**-0.5,
+            "vision_projection/kernel": TEXT**-0.5,
+            "token_embedding/embeddings": 0.02,
+        },
+        0.06,
     ),
     "gpt2 positions": (with_positions, recipes.gpt2, {"position_embedding/embeddings": 0.01}, 0.05),
     "t_fixup": (
@@ -286,6 +347,50 @@ ROWS = {
         {**dict.fromkeys(("depthwise/kernel", "conv/kernel", "head/kernel"), 0.09 * 0.8796), "bias": 0},
         0.05,
     ),
+    "resnet": (
+        convolutions,
+        recipes.resnet,
+        {"conv/kernel": math.sqrt(2 / (9 * 64)), "head/kernel": math.sqrt(1 / 3 / 64), "conv/bias": 0},
+        0.05,
+    ),
+    "resnet biases": (convolutions, recipes.resnet, {"head/bias": math.sqrt(1 / 3 / 64)}, 0.3),
+    "vgg": (
+        vgg,
+        recipes.vgg,
+        {"conv/kernel": math.sqrt(2 / (9 * 64)), "head/kernel": 0.01, "bias": 0},
+        0.05,
+    ),
+    "vgg of the paper": (
+        vgg,
+        lambda model: recipes.vgg(model, source="paper"),
+        {"conv/kernel": 0.1, "head/kernel": 0.1, "bias": 0},
+        0.05,
+    ),
+    "densenet": (
+        densenet,
+        recipes.densenet,
+        {"conv/kernel": math.sqrt(2 / (9 * 64)), "head/kernel": math.sqrt(1 / 3 / 96), "bias": 0},
+        0.05,
+    ),
+    "densenet of torchvision": (
+        densenet,
+        lambda model: recipes.densenet(model, source="torchvision"),
+        {"conv/kernel": math.sqrt(2 / (9 * 32)), "head/kernel": math.sqrt(1 / 3 / 96), "bias": 0},
+        0.05,
+    ),
+    "xception": (
+        lambda: convolutions(depthwise=True),
+        recipes.xception,
+        {"pointwise_kernel": 1 / 8, "depthwise_kernel": math.sqrt(2 / (9 * 65)), "bias": 0},
+        0.06,
+    ),
+    "xception of timm": (
+        lambda: convolutions(depthwise=True),
+        lambda model: recipes.xception(model, source="timm"),
+        {"pointwise_kernel": math.sqrt(2 / 64), "depthwise_kernel": math.sqrt(2 / (9 * 64))},
+        0.06,
+    ),
+    "branch_scales": (with_modulation, recipes.branch_scales, {"modulation/kernel": 0, "modulation/bias": 0}, 0),
     "selu": (wide, recipes.selu, {"second/kernel": 1 / 8, "bias": 0}, 0.05),
     "orthogonal_rnn": (lambda: recurrent(layers.LSTM), recipes.orthogonal_rnn, {"recurrent_kernel": 8**-0.5}, 0.05),
     "spectral": (wide, recipes.spectral, {"second/kernel": 1 / 8, "bias": 0}, 0.05),
@@ -610,14 +715,20 @@ PLAIN = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="mine")])
             ValueError,
             r"`mobilenet`.*'act/re_lu.*' \(relu6\)",
         ),
-        (lambda: recipes.vit_timm(PLAIN), ValueError, r"`model` must be a transformer.*'mine/kernel'"),
-        (lambda: recipes.vit_jax(mobilenet()), ValueError, r"`model` must be a transformer.*'depthwise/kernel'"),
+        (lambda: recipes.vit_timm(PLAIN), ValueError, r"`model` must be a vision transformer.*'mine/kernel'"),
+        (lambda: recipes.vit_jax(mobilenet()), ValueError, r"must be a vision transformer.*'depthwise/kernel'"),
+        (lambda: recipes.vit_jax(transformer()), ValueError, r"'token_embedding', an embedding of tokens"),
         (lambda: recipes.vit_jax(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
         (lambda: recipes.mobilenet(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
+        (
+            lambda: recipes.selu(activated("relu")),
+            ValueError,
+            r"without the activations \('relu', .*use `initx.he_normal`, or .*'act' \(relu\) first",
+        ),
         (lambda: recipes.selu(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
         (lambda: recipes.spectral(keras.Sequential()), ValueError, r"`model` must be built"),
         (lambda: recipes.mup(PLAIN, transformer()), ValueError, r"`base` must have the same weight paths as `model`"),
-        (lambda: recipes.mup(PLAIN, PLAIN).learning_rates("lion"), ValueError, r"`optimizer` must be one of"),
+        (lambda: recipes.mup(PLAIN, PLAIN).learning_rates("adagrad"), ValueError, r"`optimizer` must be one of"),
     ],
 )
 def test_what_does_not_fit_is_refused(call, error, message):

@@ -180,3 +180,53 @@ def test_an_encoder_stays_one_whatever_part_a_single_stack_would_be():
 def test_an_encoder_decoder_that_cannot_be_told_apart_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+class Block(layers.Layer):
+    """A layer that says where its block normalizes, as those of KerasHub do."""
+
+    def __init__(self, normalize_first):
+        super().__init__(name="transformer_layer_0")
+        self.normalize_first = normalize_first
+
+    def call(self, x):
+        return x
+
+
+def normalized(is_first, *, crossing=False):
+    """Return a transformer that says where it normalizes."""
+    tokens = keras.Input((6, WIDTH))
+    x = Block(is_first)(tokens)
+    return keras.Model(tokens, blocks("decoder", 1, x, x if crossing else None))
+
+
+def normalized_embeddings():
+    """Return a transformer that only shows it by its embeddings, as DeBERTa."""
+    tokens = keras.Input((6, WIDTH))
+    return keras.Model(tokens, blocks("block", 1, layers.LayerNormalization(name="embeddings_layer_norm")(tokens)))
+
+
+@pytest.mark.parametrize("recipe", [recipes.gpt2, recipes.zero_residual])
+def test_a_transformer_that_normalizes_last_is_refused(recipe):
+    assert recipe(normalized(is_first=True))
+    message = r"before each branch, .*; for one .* use `bert`.*'transformer_layer_0' \(normalize_first=False\)"
+    with pytest.raises(ValueError, match=message):
+        recipe(normalized(is_first=False))
+    with pytest.raises(ValueError, match=r"use `bert`.* with 'embeddings_layer_norm'"):
+        recipe(normalized_embeddings())
+
+
+def test_another_recipe_is_named_for_a_decoder_that_normalizes_last():
+    with pytest.raises(ValueError, match=r"use `deepnorm`\. Received"):
+        recipes.zero_residual(normalized(is_first=False, crossing=True))
+
+
+def test_deepnorm_refuses_a_transformer_that_normalizes_first_and_one_with_gates():
+    assert recipes.deepnorm(normalized(is_first=False))
+    assert recipes.deepnorm(normalized_embeddings())
+    with pytest.raises(ValueError, match=r"after each sum, .*; for one .* use `gpt2`.*\(normalize_first=True\)"):
+        recipes.deepnorm(normalized(is_first=True))
+    x = tokens = keras.Input((6, WIDTH))
+    x = layers.Dense(WIDTH, name="feedforward_gate_dense")(blocks("block", 1, x))
+    with pytest.raises(ValueError, match=r"for one with gates use `llama`.*'feedforward_gate_dense/kernel'"):
+        recipes.deepnorm(keras.Model(tokens, x))

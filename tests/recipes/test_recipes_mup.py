@@ -1,4 +1,7 @@
-"""Factors of muP for weights that are not plain matrices, for tied logits and for deeper models."""
+"""Factors of muP: of each optimizer, for weights that are not plain matrices, tied logits and deeper models."""
+
+import functools
+import inspect
 
 import keras
 import numpy as np
@@ -37,16 +40,6 @@ def test_a_unit_of_a_depthwise_or_grouped_convolution_has_the_inputs_of_its_wind
     assert found["last/kernel"] == (0.25, 0.25, 0.25)
 
 
-def with_factors(cls, factors, **options):
-    """Return an optimizer of this class with a factor on the learning rate of each variable."""
-
-    class ForEach(cls):
-        def update_step(self, gradient, variable, learning_rate):
-            super().update_step(gradient, variable, learning_rate * factors[self._get_variable_index(variable)])
-
-    return ForEach(0.1, **options)
-
-
 def test_steps_of_a_depthwise_kernel_do_not_depend_on_the_width():
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(64, 8, 8, 3)).astype("float32"), generator.integers(0, 4, 64)
@@ -65,7 +58,7 @@ def test_steps_of_a_depthwise_kernel_do_not_depend_on_the_width():
             for size in (width, 32)
         )
         initialize(model, recipes.spectral(model), seed=0)
-        optimizer = with_factors(keras.optimizers.SGD, recipes.mup(model, base).learning_rates("sgd"))
+        optimizer = recipes.mup(model, base).optimizer(keras.optimizers.SGD(0.1))
         model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         kernel = model.get_layer("depthwise").kernel
         before = to_numpy(kernel.value).copy()
@@ -96,8 +89,219 @@ def test_the_table_has_what_is_up_to_the_model():
     assert table.weights[0].tied == 0.5
     found = {weight.path: (weight.std, weight.adam) for weight in table.weights}
     assert found["block_5_dense_2/kernel"] == found["block_0_dense_2/kernel"] == (pytest.approx(0.5**0.5), 0.5)
-    assert "sgd  tied\n" in str(table)
+    assert "muon  tied\n" in str(table)
     assert str(table).endswith("Divide the output of each branch by 3.")
+
+
+# Without what hides the size of gradients or the size of steps: epsilons and decay.
+OPTIMIZERS = {
+    "SGD": functools.partial(keras.optimizers.SGD, 0.1),
+    "momentum": functools.partial(keras.optimizers.SGD, 0.1, momentum=0.9, nesterov=True),
+    "Adam": functools.partial(keras.optimizers.Adam, 0.01, epsilon=1e-12),
+    "AMSGrad": functools.partial(keras.optimizers.Adam, 0.01, epsilon=1e-12, amsgrad=True),
+    "AdamW": functools.partial(keras.optimizers.AdamW, 0.01, epsilon=1e-12, weight_decay=0.0),
+    "Nadam": functools.partial(keras.optimizers.Nadam, 0.01, epsilon=1e-12),
+    "Adamax": functools.partial(keras.optimizers.Adamax, 0.01, epsilon=1e-12),
+    "Lion": functools.partial(keras.optimizers.Lion, 0.01),
+    "RMSprop": functools.partial(keras.optimizers.RMSprop, 0.01, epsilon=1e-24),
+    "Adafactor": functools.partial(keras.optimizers.Adafactor, 0.01, epsilon_2=1e-9),
+}
+HAS_MUON = "rms_rate" in inspect.signature(keras.optimizers.Muon).parameters
+if HAS_MUON:
+    muon = functools.partial(keras.optimizers.Muon, 0.01, weight_decay=None, adam_weight_decay=None, epsilon=1e-12)
+    OPTIMIZERS["Muon"] = muon
+    OPTIMIZERS["Muon but for the last"] = functools.partial(muon, rms_rate=None, exclude_layers=["last"])
+X = np.random.default_rng(0).normal(size=(64, 16)).astype("float32")
+Y = np.random.default_rng(1).normal(size=(64, 4)).astype("float32")
+
+
+def product(targets, outputs):
+    """Return a loss whose gradient does not depend on the outputs, which are not alike before training."""
+    return keras.ops.mean(targets * outputs, axis=-1)
+
+
+def gradients(model):
+    """Return the gradients of a batch, from a step of SGD that is taken back."""
+    before = [to_numpy(variable.value).copy() for variable in model.trainable_variables]
+    model.compile(keras.optimizers.SGD(1.0), product)
+    model.train_on_batch(X, Y)
+    found = []
+    for variable, value in zip(model.trainable_variables, before, strict=True):
+        found.append(value - to_numpy(variable.value))
+        variable.assign(value)
+    return found
+
+
+def exponent(sizes, changes):
+    """Return the power of the size with which a change grows."""
+    return np.polyfit(np.log(sizes), np.log(changes), 1)[0]
+
+
+def size(values):
+    return np.sqrt(np.mean(np.square(values)))
+
+
+WIDTHS = [64, 128, 256, 512]
+
+
+@pytest.fixture(scope="module")
+def wider():
+    """Return networks of each width, with the inputs of each layer, the gradients, and the table."""
+
+    def network(width):
+        hidden = [layers.Dense(width, "relu", name=name) for name in ("first", "second")]
+        return keras.Sequential([keras.Input((16,)), *hidden, layers.Dense(4, name="last")])
+
+    found = []
+    for width in WIDTHS:
+        model = network(width)
+        initialize(model, recipes.spectral(model), seed=0)
+        inputs = [X]
+        for layer in model.layers:
+            inputs.append(to_numpy(layer(inputs[-1])))
+        found.append((model, inputs, gradients(model), recipes.mup(model, network(WIDTHS[0]))))
+    return found
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_one_step_changes_what_each_weight_adds_alike_at_all_widths(name, wider):
+    changes = []
+    for model, inputs, of_loss, table in wider:
+        changes.append([])
+        rates = table.learning_rates(OPTIMIZERS[name]())
+        for place, (variable, gradient, rate) in enumerate(zip(model.trainable_variables, of_loss, rates, strict=True)):
+            optimizer = OPTIMIZERS[name]()
+            optimizer.learning_rate = float(optimizer.learning_rate) * rate
+            before = to_numpy(variable.value).copy()
+            optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
+            change = to_numpy(variable.value) - before
+            variable.assign(before)
+            changes[-1].append(size(inputs[place // 2] @ change if change.ndim == 2 else change))
+    assert np.abs([exponent(WIDTHS, line) for line in np.transpose(changes)]).max() < 0.1
+
+
+DEPTHS = [2, 4, 8, 16]
+
+
+@pytest.fixture(scope="module")
+def deeper():
+    """Return residual networks of each depth, with their gradients and the table."""
+
+    def network(depth, branch=0.5):
+        x = inputs = keras.Input((16,))
+        x = layers.Dense(32, name="first")(x)
+        for block in range(depth):
+            y = layers.Dense(32, "relu", name=f"block_{block}")(x)
+            x = x + layers.Rescaling(branch)(y)
+        return keras.Model(inputs, layers.Dense(4, name="last")(x))
+
+    found = []
+    for depth in DEPTHS:
+        table = recipes.mup(network(depth), network(DEPTHS[0]))
+        model = network(depth, 0.5 / table.depth)
+        initialize(model, recipes.spectral(model), seed=0)
+        found.append((model, gradients(model), table))
+    return found
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_one_step_of_all_blocks_changes_the_outputs_alike_at_all_depths(name, deeper):
+    changes = []
+    for model, of_loss, table in deeper:
+        outputs = to_numpy(model(X))
+        before = [to_numpy(variable.value).copy() for variable in model.trainable_variables]
+        rates = table.learning_rates(OPTIMIZERS[name]())
+        optimizer = OPTIMIZERS[name]()
+        in_blocks = slice(2, -2)
+        assert len(set(rates[in_blocks])) == 1
+        assert {*rates[:2], *rates[-2:]} == {1}
+        optimizer.learning_rate = float(optimizer.learning_rate) * rates[2] / 10
+        optimizer.apply(
+            [keras.ops.convert_to_tensor(gradient) for gradient in of_loss[in_blocks]],
+            model.trainable_variables[in_blocks],
+        )
+        changes.append(size(to_numpy(model(X)) - outputs))
+        for variable, value in zip(model.trainable_variables, before, strict=True):
+            variable.assign(value)
+    assert abs(exponent(DEPTHS, changes)) < 0.1
+
+
+@pytest.mark.skipif(not HAS_MUON, reason="this Keras has another rule")
+def test_a_bias_with_an_axis_of_heads_keeps_the_rate_of_muon():
+    table = recipes.mup(attention(4, 8), attention(2, 8))
+    rates = dict(zip([weight.path for weight in table.weights], table.learning_rates(muon()), strict=True))
+    assert rates["attention/query/bias"] == rates["attention/attention_output/bias"] == 1
+    assert rates["attention/query/kernel"] == rates["last/kernel"] == 0.5
+
+
+class MyAdam(keras.optimizers.Adam):
+    """An optimizer of a user."""
+
+
+def test_the_class_of_an_optimizer_decides_which_factors_it_has():
+    table = recipes.mup(stack(32), stack(8))
+    assert table.learning_rates(MyAdam()) == table.learning_rates("lion") == [1, 1, 0.25, 1]
+    assert table.learning_rates(keras.optimizers.SGD()) == table.learning_rates("sgd") == [4, 4, 0.25, 1]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "reason"),
+    [
+        ("adagrad", "optimizer='adagrad', whose accumulator starts with a number"),
+        (keras.optimizers.Lamb(), "Lamb.*, whose steps follow the norm of a weight"),
+        (keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()), "which has another optimizer"),
+        ("newton", "optimizer='newton'$"),
+        (keras.optimizers.Optimizer(0.1), "Received: optimizer=<.*>$"),
+    ],
+)
+def test_an_optimizer_without_a_rule_is_refused(optimizer, reason):
+    with pytest.raises(ValueError, match=rf"`optimizer` must be one of \('sgd', .*{reason}"):
+        recipes.mup(stack(8), stack(8)).learning_rates(optimizer)
+
+
+@pytest.mark.skipif(HAS_MUON, reason="this Keras has the rule")
+def test_muon_of_an_older_keras_is_refused():
+    with pytest.raises(ValueError, match=r"another rule before Keras 3\.13"):
+        recipes.mup(stack(8), stack(8)).learning_rates("muon")
+
+
+def words(width, kind, units, **options):
+    tokens = keras.Input((5,), dtype="int32")
+    x = kind(20, width, name="words", **options)(tokens)
+    return keras.Model(tokens, layers.Dense(units, name="last")(layers.Dense(width, name="hidden")(x)))
+
+
+def test_an_embedding_beside_a_kernel_for_the_logits_is_not_tied():
+    assert recipes.mup(words(32, layers.Embedding, 20), words(16, layers.Embedding, 20)).weights[0].tied == 1
+    assert recipes.mup(words(32, layers.Embedding, 8), words(16, layers.Embedding, 8)).weights[0].tied == 0.5
+    # As many units as words, in one of the models only.
+    assert recipes.mup(words(20, layers.Embedding, 8), words(10, layers.Embedding, 8)).weights[0].tied == 0.5
+
+
+@pytest.mark.skipif(not hasattr(layers, "ReversibleEmbedding"), reason="this Keras has no such layer")
+@pytest.mark.parametrize(("is_tied", "factor"), [(True, 0.5), (False, 1)])
+def test_a_reversible_embedding_says_whether_it_is_tied(is_tied, factor):
+    networks = [words(width, layers.ReversibleEmbedding, 8, tie_weights=is_tied) for width in (32, 16)]
+    table = recipes.mup(*networks)
+    assert table.weights[0].tied == factor
+    assert ("tied" in str(table)) == is_tied
+    roles = {weight.path: (weight.role, weight.adam) for weight in table.weights}
+    assert is_tied or roles["words/reverse_embeddings"] == ("output", 0.5)
+
+
+def attention(heads, head_size):
+    x = keras.Input((4, heads * head_size))
+    y = layers.MultiHeadAttention(heads, head_size, name="attention")(x, x)
+    return keras.Model(x, layers.Dense(3, name="last")(y))
+
+
+def test_larger_heads_are_told_and_more_heads_are_not():
+    larger = recipes.mup(attention(2, 32), attention(2, 8))
+    assert larger.head_size == 4
+    assert str(larger).endswith("Heads are 4 times as large: divide the scores of attention by 2 more.")
+    more = recipes.mup(attention(8, 8), attention(2, 8))
+    assert more.head_size == 1
+    assert "Heads" not in str(more)
 
 
 def stack(*sizes):
@@ -195,15 +399,19 @@ def test_a_larger_vocabulary_is_no_larger_width():
     assert (table.weights[0].role, table.weights[0].adam, table.weights[0].sgd) == ("input", 1, 2)
 
 
-def test_weight_decay_of_keras_needs_no_factor():
+def test_an_optimizer_of_the_table_has_its_factors_but_for_weight_decay():
     model = stack(16, 16)
-    factors = recipes.mup(model, stack(4, 4)).learning_rates("adam")
-    optimizer = with_factors(keras.optimizers.AdamW, factors, weight_decay=0.5)
+    optimizer = recipes.mup(model, stack(4, 4)).optimizer(keras.optimizers.AdamW(0.1, weight_decay=0.5))
     optimizer.build(model.trainable_variables)
     before = [to_numpy(variable.value).copy() for variable in model.trainable_variables]
     optimizer.apply([keras.ops.zeros_like(variable.value) for variable in model.trainable_variables])
     for variable, value in zip(model.trainable_variables, before, strict=True):
         np.testing.assert_allclose(to_numpy(variable.value), value * (1 - 0.1 * 0.5), rtol=1e-5)
+        variable.assign(keras.ops.zeros_like(value))
+    optimizer.apply([keras.ops.full_like(variable.value, 1e3) for variable in model.trainable_variables])
+    first_steps = [-float(to_numpy(variable.value).max()) for variable in model.trainable_variables]
+    rates = [step / first_steps[0] for step in first_steps]
+    np.testing.assert_allclose(rates, recipes.mup(model, stack(4, 4)).learning_rates("adam"), rtol=1e-4)
 
 
 @pytest.mark.parametrize(

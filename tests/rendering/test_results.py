@@ -92,7 +92,7 @@ COLUMNS = {
     "InitializationPlan": "path,shape,dtype,nbytes,initializer,reason,fan_in,fan_out,expected_std,seed,std,seconds",
     "LSUVResult": "path,before,after,steps,status,reason",
     "LoadingPlan": "path,shape,dtype,names,source_shape,change,reason,problem",
-    "MupTable": "path,shape,base_shape,role,std,adam,sgd,tied",
+    "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",
     "Report": "name,level,kind,activation,shape,first_inputs_size",
     "RestartStudy": "place,draw,seed,status,epoch,val_loss",
     "Study": "initializer,repeat,status,epoch,val_loss",
@@ -302,6 +302,8 @@ def test_mup_shows_a_panel_for_each_factor():
         "factor on the std",
         "on the rate of Adam",
         "on the rate of SGD",
+        "of Adafactor",
+        "of Muon",
     ]
     lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[1].lines}
     assert lines == {"input": [1], "vector": [1, 1], "hidden": [0.25], "output": [0.25], "fixed": [1]}

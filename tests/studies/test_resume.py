@@ -20,6 +20,7 @@ from keras_initx.studies import (
 pytestmark = pytest.mark.once
 
 
+@pytest.mark.full  # a new process, beside those that are interrupted
 def test_a_killed_study_comes_to_the_same_end():
     times, _, _ = killed.check(kills=1)
     assert times > 0

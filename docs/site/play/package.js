@@ -34,192 +34,224 @@ const PACKAGE = {
   "relu": 1.4142135623730951,
   "gelu": 1.53353
  },
- "suggestions": {
-  "tanh": "GlorotUniform()",
-  "relu": "HeNormal()",
-  "sigmoid": "GlorotUniform()",
-  "gelu": "HeNormal()"
+ "remedies": {
+  "tanh": {
+   "random": "random weights: keras_initx.GlorotUniform()",
+   "signals": [
+    "keras_initx.GlorotUniform() in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)",
+    "keras_initx.Orthogonal() or keras_initx.GlorotUniform() in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+   ],
+   "gradients": "keras_initx.Orthogonal() or keras_initx.GlorotUniform() in all layers",
+   "smaller": "smaller weights: keras_initx.Orthogonal() or keras_initx.GlorotUniform()"
+  },
+  "relu": {
+   "random": "random weights: keras_initx.HeNormal()",
+   "signals": [
+    "keras_initx.HeNormal() in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)",
+    "keras_initx.Orthogonal(gain=\"relu\") or keras_initx.HeNormal() in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+   ],
+   "gradients": "keras_initx.Orthogonal(gain=\"relu\") or keras_initx.HeNormal() in all layers",
+   "smaller": "smaller weights: keras_initx.Orthogonal(gain=\"relu\") or keras_initx.HeNormal()"
+  },
+  "sigmoid": {
+   "random": "random weights: keras_initx.GlorotUniform()",
+   "signals": [
+    "keras_initx.GlorotUniform() in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)",
+    "keras_initx.Orthogonal() or keras_initx.GlorotUniform() in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+   ],
+   "gradients": "activation=\"tanh\" with keras_initx.GlorotUniform() instead of sigmoid, or keras.layers.BatchNormalization() before it: its slope is at most 1/4, which no initializer makes up for",
+   "smaller": "smaller weights: keras_initx.Orthogonal() or keras_initx.GlorotUniform()"
+  },
+  "gelu": {
+   "random": "random weights: keras_initx.HeNormal()",
+   "signals": [
+    "keras_initx.HeNormal() in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)",
+    "keras_initx.lsuv(model, x), or keras.layers.LayerNormalization() before each activation"
+   ],
+   "gradients": "keras_initx.lsuv(model, x), or keras.layers.LayerNormalization() before each activation",
+   "smaller": "smaller weights: keras_initx.lsuv(model, x), or keras.layers.LayerNormalization() before each activation"
+  }
  },
  "texts": {
   "saturated output: one": [
    "warning",
    "{worst} is saturated for {worst.certain:.0%} of the examples before training, its input has standard deviation {worst.std:.3g}: the loss starts far above that of guessing, and the first steps only undo this",
-   "{suggestion} or smaller weights in the last layer"
+   "smaller weights in the last layer: keras_initx.GlorotUniform()"
   ],
   "large first loss: one": [
    "warning",
    "the loss of {worst} starts at {worst.loss:.3g}, that of a blind guess is {worst.blind_loss:.3g}; its outputs have standard deviation {worst.std:.3g}",
-   "smaller weights in the last layer: {suggestion}; a normalization, or residual branches that end in zeros"
+   "smaller weights in the last layer: keras_initx.GlorotUniform(); a normalization, or residual branches that end in zeros"
   ],
   "all-zero weights: error, one": [
    "error",
    "all weights of {weights} are 0: units have the same output, and no gradient passes back through them",
-   "random weights: {suggestion}"
+   "{random}"
   ],
   "all-zero weights: note, one": [
    "note",
    "all weights of {weights} are 0; no later layer gets equal inputs for all examples because of it",
-   "random weights: {suggestion}, unless the zeros are intended, as at the end of a residual branch, at the output, in an adapter or a position embedding"
+   "{random}, unless the zeros are intended, as at the end of a residual branch, at the output, in an adapter or a position embedding"
   ],
   "constant weights: one": [
    "error",
    "all weights of {weights} are equal, {first.weight:.3g}: the units are identical, and training updates them in the same way",
-   "random weights: {suggestion}"
+   "{random}"
   ],
   "exploding: finite, one": [
    "error",
    "the standard deviation grows from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first}",
-   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+   "{signals}"
   ],
   "exploding: lost, one": [
    "error",
    "the standard deviation grows from {inputs.std:.3g} at the inputs to {lost.std:.3g} in {lost}; {lost.nonfinite:.0%} of the outputs of {lost} are not finite",
-   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+   "{signals}"
   ],
   "saturated: one": [
    "warning",
    "{worst.saturated:.0%} of the outputs of {worst} are at the limits of {activation}, its input has standard deviation {worst.std:.3g}, where its gradient is almost 0",
-   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+   "{signals}"
   ],
   "dead units: some, one": [
    "warning",
    "{worst.dead:.0%} of the units of {worst} output 0 for all {examples} examples; their inputs have mean {worst.mean:.3g} and standard deviation {worst.std:.3g}: they get no gradient",
-   "weights with mean 0 and a nonnegative bias: HeNormal() with bias_initializer=ReLUBias(0.01)"
+   "weights with mean 0 and a nonnegative bias: keras_initx.HeNormal() with bias_initializer=keras_initx.ReLUBias(0.01)"
   ],
   "dead units: all, one": [
    "error",
    "{worst.dead:.0%} of the units of {worst} output 0 for all {examples} examples; their inputs have mean {worst.mean:.3g} and standard deviation {worst.std:.3g}: they get no gradient",
-   "weights with mean 0 and a nonnegative bias: HeNormal() with bias_initializer=ReLUBias(0.01)"
+   "weights with mean 0 and a nonnegative bias: keras_initx.HeNormal() with bias_initializer=keras_initx.ReLUBias(0.01)"
   ],
   "vanishing: warning, one": [
    "warning",
    "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first}",
-   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+   "{signals}"
   ],
   "vanishing: error, one": [
    "error",
    "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first}",
-   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+   "{signals}"
   ],
   "vanishing: note, one": [
    "note",
    "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first}; no later layer gets too small an input because of it",
-   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+   "{signals}"
   ],
   "vanishing gradient: some, one": [
    "warning",
    "the gradient norm of {first} is {first.gradient_norm:.3g}, that of {strongest} {strongest.gradient_norm:.3g}",
-   "{suggestion} in all layers, or Orthogonal, which also preserves gradient norms; an activation that does not saturate"
+   "{gradients}"
   ],
   "vanishing gradient: all, one": [
    "error",
    "all gradients are 0",
-   "{suggestion} in all layers, or Orthogonal, which also preserves gradient norms; an activation that does not saturate"
+   "{gradients}"
   ],
   "exploding gradient: finite, one": [
    "warning",
    "the gradient norm of {first} is {first.gradient_norm:.3g}",
-   "a loss that matches the outputs (`from_logits=True` if there is no softmax), or smaller weights: {suggestion}, or Orthogonal, which also preserves gradient norms"
+   "a loss that matches the outputs (`from_logits=True` if there is no softmax), or {smaller}"
   ],
   "exploding gradient: finite and lost, one": [
    "warning",
    "the gradient norm of {first} is {first.gradient_norm:.3g}",
-   "smaller weights: {suggestion}, or Orthogonal, which also preserves gradient norms"
+   "{smaller}"
   ],
   "exploding gradient: infinite, one": [
    "error",
    "the gradient norm of {first} is {first.gradient_norm:.3g}",
-   "a loss that matches the outputs (`from_logits=True` if there is no softmax), or smaller weights: {suggestion}, or Orthogonal, which also preserves gradient norms"
+   "a loss that matches the outputs (`from_logits=True` if there is no softmax), or {smaller}"
   ],
   "exploding gradient: infinite and lost, one": [
    "error",
    "the gradient norm of {first} is {first.gradient_norm:.3g}",
-   "smaller weights: {suggestion}, or Orthogonal, which also preserves gradient norms"
+   "{smaller}"
   ],
   "all-zero weights: error, many": [
    "error",
    "all weights of {weights} are 0: units have the same output, and no gradient passes back through them",
-   "random weights: {suggestion}"
+   "{random}"
   ],
   "all-zero weights: note, many": [
    "note",
    "all weights of {weights} are 0; no later layer gets equal inputs for all examples because of it",
-   "random weights: {suggestion}, unless the zeros are intended, as at the end of a residual branch, at the output, in an adapter or a position embedding"
+   "{random}, unless the zeros are intended, as at the end of a residual branch, at the output, in an adapter or a position embedding"
   ],
   "constant weights: many": [
    "error",
    "all weights of {weights} are equal, {first.weight:.3g} in {first}/kernel: the units are identical, and training updates them in the same way",
-   "random weights: {suggestion}"
+   "{random}"
   ],
   "exploding: finite, many": [
    "error",
    "the standard deviation grows from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers)",
-   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+   "{signals}"
   ],
   "exploding: lost, many": [
    "error",
    "the standard deviation grows from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers); {lost.nonfinite:.0%} of the outputs of {lost} are not finite",
-   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+   "{signals}"
   ],
   "saturated: many": [
    "warning",
    "{worst.saturated:.0%} of the outputs of {worst} are at the limits of {activation}, its input has standard deviation {worst.std:.3g} ({count} layers), where its gradient is almost 0",
-   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+   "{signals}"
   ],
   "dead units: some, many": [
    "warning",
    "{worst.dead:.0%} of the units of {worst} output 0 for all {examples} examples; their inputs have mean {worst.mean:.3g} and standard deviation {worst.std:.3g} ({count} layers): they get no gradient",
-   "weights with mean 0 and a nonnegative bias: HeNormal() with bias_initializer=ReLUBias(0.01)"
+   "weights with mean 0 and a nonnegative bias: keras_initx.HeNormal() with bias_initializer=keras_initx.ReLUBias(0.01)"
   ],
   "dead units: all, many": [
    "error",
    "{worst.dead:.0%} of the units of {worst} output 0 for all {examples} examples; their inputs have mean {worst.mean:.3g} and standard deviation {worst.std:.3g} ({count} layers): they get no gradient",
-   "weights with mean 0 and a nonnegative bias: HeNormal() with bias_initializer=ReLUBias(0.01)"
+   "weights with mean 0 and a nonnegative bias: keras_initx.HeNormal() with bias_initializer=keras_initx.ReLUBias(0.01)"
   ],
   "vanishing: warning, many": [
    "warning",
    "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers)",
-   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+   "{signals}"
   ],
   "vanishing: error, many": [
    "error",
    "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers)",
-   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+   "{signals}"
   ],
   "vanishing: note, many": [
    "note",
    "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers); no later layer gets too small an input because of it",
-   "{suggestion} in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+   "{signals}"
   ],
   "vanishing gradient: some, many": [
    "warning",
    "the gradient norm of {first} is {first.gradient_norm:.3g}, that of {strongest} {strongest.gradient_norm:.3g} ({count} layers)",
-   "{suggestion} in all layers, or Orthogonal, which also preserves gradient norms; an activation that does not saturate"
+   "{gradients}"
   ],
   "vanishing gradient: all, many": [
    "error",
    "all gradients are 0 ({count} layers)",
-   "{suggestion} in all layers, or Orthogonal, which also preserves gradient norms; an activation that does not saturate"
+   "{gradients}"
   ],
   "exploding gradient: finite, many": [
    "warning",
    "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers)",
-   "a loss that matches the outputs (`from_logits=True` if there is no softmax), or smaller weights: {suggestion}, or Orthogonal, which also preserves gradient norms"
+   "a loss that matches the outputs (`from_logits=True` if there is no softmax), or {smaller}"
   ],
   "exploding gradient: finite and lost, many": [
    "warning",
    "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers)",
-   "smaller weights: {suggestion}, or Orthogonal, which also preserves gradient norms"
+   "{smaller}"
   ],
   "exploding gradient: infinite, many": [
    "error",
    "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers)",
-   "a loss that matches the outputs (`from_logits=True` if there is no softmax), or smaller weights: {suggestion}, or Orthogonal, which also preserves gradient norms"
+   "a loss that matches the outputs (`from_logits=True` if there is no softmax), or {smaller}"
   ],
   "exploding gradient: infinite and lost, many": [
    "error",
    "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers)",
-   "smaller weights: {suggestion}, or Orthogonal, which also preserves gradient norms"
+   "{smaller}"
   ]
  }
 };

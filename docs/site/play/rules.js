@@ -3,7 +3,7 @@
    and texts from `package.js`. */
 
 const rules = (() => {
-  const { thresholds, texts, suggestions, limits } = PACKAGE;
+  const { thresholds, texts, remedies, limits } = PACKAGE;
 
   /** Return the problems of a network, each with its level, layers, evidence and remedy; notes come last. */
   function diagnose({ inputs, targets, layers, width }) {
@@ -15,8 +15,9 @@ const rules = (() => {
       const all = { inputs, first: hit[0], worst: hit[0], lost: hit[0], last: hit.at(-1), ...roles };
       const names = hit.map((layer) => `${layer.name}/kernel`);
       const weights = names.slice(0, 4).join(", ") + (names.length > 4 ? ` and ${names.length - 4} more` : "");
-      const plain = { weights, count: hit.length, examples: network.EXAMPLES, activation: last.activation,
-        suggestion: suggestions[last.activation] };
+      const given = remedies[last.activation];
+      const plain = { weights, count: hit.length, examples: network.EXAMPLES, activation: last.activation, ...given,
+        signals: given.signals[layers.length < 10 ? 0 : 1] };
       const [level, evidence, remedy] = texts[`${problem}: ${variant}`].map((text) => filled(text, all, plain));
       found.push({ problem, level, evidence, remedy, layers: hit.map((layer) => layer.name) });
     }

@@ -1,0 +1,71 @@
+"""A recipe for encoders of text that normalize after each sum: BERT and its successors."""
+
+from typing import Literal, get_args
+
+from keras_initx._checks import check_choice
+from keras_initx._typing import InitializerLike
+from keras_initx.initializers import RandomNormal
+from keras_initx.recipes._architecture import check_architecture
+from keras_initx.recipes._fit import Recipe, Weights, for_names, truncated_normal
+
+__all__ = ["bert"]
+
+BertSource = Literal["bert", "transformers"]
+
+
+def bert(model: Weights, *, source: BertSource = "bert") -> Recipe:
+    """Return the rules of BERT: kernels and embeddings from a truncated `N(0, 0.02²)`, biases 0.
+
+    The normal distribution is truncated at two standard deviations, which leaves a standard
+    deviation of 0.0176, in the authors' code for BERT, ELECTRA and ALBERT. The paper says nothing
+    of it. With `source="transformers"` it is not truncated, as in Hugging Face's transformers and
+    in the authors' code for RoBERTa, DeBERTa and DistilBERT.
+
+    Embeddings of tokens, positions, segments and relative positions get the same distribution. In
+    Hugging Face's transformers and in fairseq, which has RoBERTa, the embedding of the padding
+    token is 0; the rules do not say so. The scales of normalizations are 1.
+
+    Args:
+        model: A built model with the names of KerasHub, or a dict from names to arrays with those
+            of Hugging Face's transformers, of fairseq or of the authors' checkpoints of BERT, such
+            as a state dict of torch. Rules that match none of its weights are left out.
+        source: Whose numbers: `"bert"` or `"transformers"`.
+
+    Returns:
+        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
+
+    Raises:
+        TypeError: If `model` is neither a Keras model nor a dict.
+        ValueError: If it is not built or has another architecture, or `source` is invalid.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_initx import recipes
+        >>> arrays = {"encoder.layer.0.attention.self.query.weight": np.ones((4, 4))}
+        >>> rules = recipes.bert(arrays)
+        >>> round(rules["*.weight"].stddev, 4)
+        0.0176
+        >>> recipes.bert(arrays, source="transformers")
+        {'*.weight': RandomNormal(mean=0.0, stddev=0.02, seed=None)}
+
+    Reference:
+        Devlin, Chang, Lee and Toutanova, "BERT: pre-training of deep bidirectional transformers for
+        language understanding", NAACL 2019, by `modeling.py` of its code. Clark and others,
+        "ELECTRA: pre-training text encoders as discriminators rather than generators", ICLR 2020.
+        Lan and others, "ALBERT: a lite BERT for self-supervised learning of language
+        representations", ICLR 2020. Liu and others, "RoBERTa: a robustly optimized BERT pretraining
+        approach", arXiv:1907.11692, 2019, by `init_bert_params` of fairseq. He, Liu, Gao and Chen,
+        "DeBERTa: decoding-enhanced BERT with disentangled attention", ICLR 2021, by `nnmodule.py`
+        of its code. Sanh, Debut, Chaumond and Wolf, "DistilBERT, a distilled version of BERT",
+        arXiv:1910.01108, 2019.
+    """
+    check_choice("source", source, get_args(BertSource))
+    shapes = check_architecture("model", model, "bert")
+    drawn: InitializerLike = RandomNormal(stddev=0.02)
+    if source == "bert":
+        drawn = truncated_normal(0.02, 2.0)
+    # Where kernels are called weights, so are the scales of normalizations.
+    recipe: Recipe = dict.fromkeys(("*LayerNorm.weight", "*layer_norm.weight"), "ones")
+    recipe |= dict.fromkeys(("*kernel", "*embeddings", "*/rel_embedding", "*.weight"), drawn)
+    recipe["*bias"] = "zeros"
+    return for_names(recipe, shapes)

@@ -1,0 +1,60 @@
+"""A name from another library, or with a letter too many, is answered with the one that is meant."""
+
+import pytest
+
+import keras_initx
+from keras_initx import cli
+
+pytestmark = pytest.mark.once
+
+
+@pytest.mark.parametrize(
+    ("tried", "meant"),
+    [
+        ("he_normal", "HeNormal"),
+        ("KaimingNormal", "HeNormal"),
+        ("kaiming_uniform_", "HeUniform"),
+        ("xavier_uniform_", "GlorotUniform"),
+        ("trunc_normal_", "TruncatedNormal"),
+        ("HeNorml", "HeNormal"),
+    ],
+)
+def test_an_attribute_that_is_missing_names_the_class_that_is_meant(tried, meant):
+    with pytest.raises(AttributeError, match=f"no attribute '{tried}'; did you mean {meant}"):
+        getattr(keras_initx, tried)
+
+
+def test_a_name_that_is_like_none_is_answered_with_none():
+    with pytest.raises(AttributeError, match=r"no attribute 'optimizer_of_mine'$"):
+        _ = keras_initx.optimizer_of_mine
+
+
+@pytest.mark.parametrize(
+    ("tried", "meant"),
+    [
+        ("initx.hee_normal", "'initx.he_normal'"),
+        ("he_normall", "'initx.he_normal'"),
+        ("kaiming_normal_", "'initx.he_normal'"),
+        ("xavier_normal", "'initx.glorot_normal'"),
+        ("zeroes", "'zeros'"),
+    ],
+)
+def test_an_initializer_of_an_unknown_name_is_refused_with_the_id_that_is_meant(tried, meant):
+    with pytest.raises(ValueError, match=f"Received: initializer='{tried}'; did you mean {meant}"):
+        keras_initx.Scaled(tried, 2.0)
+
+
+def test_a_known_name_that_lacks_arguments_is_not_its_own_remedy():
+    with pytest.raises(ValueError, match=r"Received: initializer='initx.pretrained'$"):
+        keras_initx.Scaled("initx.pretrained", 2.0)
+
+
+def test_the_command_line_names_the_id_that_is_meant(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["compare", "--initializers", "initx.hee_normal", "--out", "none"])
+    assert "did you mean initx.he_normal" in capsys.readouterr().err
+
+
+def test_the_command_line_without_arguments_prints_its_help(capsys):
+    assert cli.main([]) == 0
+    assert "compare initializers by repeated training" in " ".join(capsys.readouterr().out.split())

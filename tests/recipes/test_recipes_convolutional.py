@@ -1,0 +1,310 @@
+"""Recipes for convolutional networks: whose fans they use, what they refuse, and that an audit agrees with them."""
+
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+
+from keras_initx import audit, initialize, recipes
+
+pytestmark = pytest.mark.once
+
+layers = keras.layers
+
+
+def joined(merge, *, norm=layers.BatchNormalization, groups=1, convolution=layers.Conv2D):
+    """Return a network of two blocks of two kernels, whose branches are merged with their inputs."""
+    x = inputs = keras.Input((6, 6, 32))
+    for block in (1, 2):
+        branch = x
+        for place in (1, 2):
+            name = f"conv2_block{block}_{place}"
+            options = {"groups": groups} if convolution is layers.Conv2D else {}
+            branch = convolution(32, 3, padding="same", name=f"{name}_conv", **options)(branch)
+            if norm is not None:
+                branch = norm(name=f"{name}_bn")(branch)
+        x = merge([x, branch])
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(16, name="predictions")(x))
+
+
+def residual(**options):
+    return joined(lambda tensors: layers.Add()(tensors), **options)
+
+
+def dense(**options):
+    return joined(lambda tensors: layers.Concatenate()(tensors), **options)
+
+
+def separable():
+    return residual(convolution=layers.SeparableConv2D)
+
+
+def plain(*others):
+    """Return a sequence of layers between two convolutions and a dense layer."""
+    first, second = layers.Conv2D(32, 3, name="first"), layers.Conv2D(32, 3, name="second")
+    parts = [first, *others, second, layers.Flatten(), layers.Dense(16, name="head")]
+    return keras.Sequential([keras.Input((8, 8, 16)), *parts])
+
+
+def enlarging():
+    """Return a residual network that ends with a transposed convolution."""
+    network = residual()
+    x = layers.Conv2DTranspose(24, 3, name="larger")(network.layers[-3].output)
+    return keras.Model(network.inputs, x)
+
+
+def unit(width):
+    """Return a network of a convolution that is depthwise by its groups."""
+    return plain(layers.Conv2D(width, 3, padding="same", groups=width, name="grouped"), layers.BatchNormalization())
+
+
+class Block(layers.Layer):
+    """A block whose sum is in its `call`, where nothing outside can see it."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.convolution = layers.Conv2D(16, 3, padding="same", name="convolution")
+        self.norm = layers.BatchNormalization(name="norm")
+
+    def build(self, shape):
+        self.convolution.build(shape)
+        self.norm.build(shape)
+
+    def call(self, x):
+        return x + self.norm(self.convolution(x))
+
+
+def xception_of_torch():
+    """Return the state dict of a block of timm's Xception, with its draws."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    nn = torch.nn
+    pointwise = nn.Conv2d(64, 48, 1, bias=False)
+    parts = {"conv1": nn.Conv2d(1, 64, 3), "conv1.depth": nn.Conv2d(64, 64, 5, groups=64), "pointwise": pointwise}
+    found = {}
+    for name, part in parts.items():
+        nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+        found[f"block1.rep.0.{name}.weight"] = part.weight.detach()
+    return found
+
+
+def state_dict(*, block=3, groups=4, mode="fan_out"):
+    """Return the state dict of a small network of torch, with the names and the draws of torchvision."""
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    torch.manual_seed(0)
+    parts = {"conv1": nn.Conv2d(3, 32, 7, bias=False), "bn1": nn.BatchNorm2d(32), "fc": nn.Linear(32, 100)}
+    for number in range(2):
+        for place in range(1, block + 1):
+            convolution = nn.Conv2d(32, 32, 3 if place == 2 else 1, groups=groups if place == 2 else 1, bias=False)
+            parts[f"layer1.{number}.conv{place}"] = convolution
+            parts[f"layer1.{number}.bn{place}"] = nn.BatchNorm2d(32)
+    found = {}
+    for name, part in parts.items():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode=mode, nonlinearity="relu")
+        found |= {f"{name}.{key}": array for key, array in part.state_dict().items()}
+    return found
+
+
+def deviations(weights, rules):
+    """Return the weights that are not as the rules say, with the verdicts."""
+    return {row.path: row.verdict for row in audit(weights, rules).off}
+
+
+MODELS = {
+    "resnet": (residual, recipes.resnet),
+    "resnet of groups": (lambda: residual(groups=4), recipes.resnet),
+    "resnet with a transposed kernel": (enlarging, recipes.resnet),
+    "resnet of Keras": (
+        lambda: residual(groups=4),
+        lambda model: recipes.resnet(model, source="keras", zero_init_residual=True),
+    ),
+    "vgg": (plain, recipes.vgg),
+    "vgg of the paper": (plain, lambda model: recipes.vgg(model, source="paper")),
+    "densenet": (dense, recipes.densenet),
+    "densenet of torchvision": (dense, lambda model: recipes.densenet(model, source="torchvision")),
+    "xception": (separable, recipes.xception),
+    "xception of timm": (separable, lambda model: recipes.xception(model, source="timm")),
+}
+
+
+@pytest.mark.parametrize("row", MODELS)
+def test_an_audit_raises_no_more_alarms_than_alpha_says(row):
+    build, recipe = MODELS[row]
+    model = build()
+    rules = recipe(model)
+    # By chance at most 2 % of pairs of seeds raise an alarm. These do not.
+    for seed in (0, 1):
+        initialize(model, rules, seed=seed)
+        assert audit(model, rules, alpha=0.01).ok
+
+
+@pytest.mark.parametrize(
+    ("build", "kernel", "units"),
+    [
+        (residual, "conv2_block1_1_conv", 32),
+        (lambda: residual(groups=4), "conv2_block1_1_conv", 32),  # those of all groups
+        (enlarging, "larger", 24),
+    ],
+)
+def test_all_units_count_as_the_fan_out(build, kernel, units):
+    model = build()
+    plan = initialize(model, recipes.resnet(model), seed=0, dry_run=True)
+    found = {weight.path: weight.expected_std for weight in plan.weights}
+    assert found[f"{kernel}/kernel"] == pytest.approx((2 / (9 * units)) ** 0.5)
+
+
+def test_depthwise_kernels_of_torch_are_refused():
+    with pytest.raises(ValueError, match=r"use `mobilenet` or `efficientnet`, or .*'layer1\.0\.conv2\.weight'"):
+        recipes.resnet(state_dict(groups=32))
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_the_draws_of_torch_are_as_the_rules_say(groups):
+    arrays = state_dict(groups=groups)
+    report = audit(arrays, recipes.resnet(arrays))
+    assert report.ok
+    assert {row.reason for row in report.not_compared} == {"int64"}  # the numbers of batches
+
+
+def test_depthwise_kernels_of_torch_are_as_timm_draws_them():
+    arrays = xception_of_torch()
+    assert audit(arrays, recipes.xception(arrays)).ok
+
+
+def test_kernels_of_torch_by_another_fan_are_found():
+    arrays = state_dict(mode="fan_in")
+    assert deviations(arrays, recipes.resnet(arrays)) == {
+        "conv1.weight": "scale",
+        "layer1.0.conv2.weight": "scale",
+        "layer1.1.conv2.weight": "scale",
+    }
+
+
+@pytest.mark.parametrize("block", [2, 3])
+def test_branches_of_torch_start_at_zero(block):
+    arrays = state_dict(block=block)
+    rules = recipes.resnet(arrays, zero_init_residual=True)
+    last = {f"layer1.{number}.bn{block}.weight": "constant" for number in range(2)}
+    assert deviations(arrays, rules).keys() == last.keys()
+
+
+def test_branches_of_a_model_start_at_zero():
+    model = residual()
+    initialize(model, recipes.resnet(model, zero_init_residual=True), seed=0)
+    norms = [layer for layer in model.layers if layer.name.endswith("_bn")]
+    ends = [norm.name for norm in norms if not to_numpy(norm.gamma).any()]
+    assert ends == ["conv2_block1_2_bn", "conv2_block2_2_bn"]
+
+
+@pytest.mark.parametrize("build", [separable, lambda: residual(groups=4)], ids=["separable", "groups"])
+def test_what_keras_draws_is_as_keras_says(build):
+    keras.utils.set_random_seed(3)
+    model = build()
+    recipe = recipes.xception if build is separable else recipes.resnet
+    assert audit(model, recipe(model, source="keras")).ok
+    other = "timm" if build is separable else "torchvision"
+    kernels = {path for path, verdict in deviations(model, recipe(model, source=other)).items() if verdict == "scale"}
+    assert len(kernels) >= 4
+
+
+@pytest.mark.parametrize(
+    ("recipe", "build", "message"),
+    [
+        (recipes.resnet, dense, r"use `densenet`, or .* with concatenated branches, 'concatenate\w*' first"),
+        (recipes.resnet, plain, r"use `vgg`, or .*'sequential\w*' with neither added nor concatenated branches"),
+        (recipes.resnet, separable, r"use `xception`, or .*'conv2_block1_1_conv/depthwise_kernel' first"),
+        (recipes.resnet, lambda: residual(norm=None), r"use `fixup`, or .* added branches and no normalization"),
+        (recipes.resnet, lambda: unit(32), r"use `mobilenet` or `efficientnet`, or .*'grouped/kernel' first"),
+        (recipes.vgg, residual, r"use `resnet`, or .* with added branches, 'add\w*' first"),
+        (recipes.densenet, residual, r"use `resnet`, or .* with added branches"),
+        (recipes.xception, dense, r"use `densenet`, or .* with concatenated branches"),
+        (
+            recipes.densenet,
+            lambda: joined(lambda tensors: keras.ops.concatenate([2 * tensors[0], tensors[1]], -1)),
+            r"otherwise write your own rules\. .* with concatenated branches",
+        ),
+        (
+            recipes.vgg,
+            lambda: plain(layers.Conv2D(32, 1, name="attention")),
+            r"use `vit_timm` or `vit_jax`, or .* with attention, 'attention' first",
+        ),
+        (
+            recipes.vgg,
+            lambda: keras.Sequential([keras.Input((4,)), layers.Dense(2)]),
+            r"otherwise write your own rules\. .* with no convolutions",
+        ),
+    ],
+)
+def test_other_networks_are_refused_with_the_recipe_for_them(recipe, build, message):
+    with pytest.raises(ValueError, match=message):
+        recipe(build())
+
+
+def test_recipes_of_text_and_of_images_name_each_other():
+    for recipe in (recipes.bert, recipes.llama, recipes.vit_timm):
+        with pytest.raises(ValueError, match=r"use `resnet`"):
+            recipe(residual())
+    with pytest.raises(ValueError, match=r"otherwise use `gpt2`, or .* with no convolutions"):
+        recipes.resnet({"h.0.attn.c_attn.weight": np.ones((4, 12))})
+
+
+def test_sums_that_no_layer_shows_are_taken():
+    model = keras.Sequential([keras.Input((8, 8, 16)), Block(), layers.Flatten(), layers.Dense(4)])
+    for recipe in (recipes.resnet, recipes.vgg, recipes.densenet):
+        assert "*kernel" in recipe(model)
+
+
+def test_sums_and_concatenations_may_be_operations():
+    assert recipes.resnet(joined(lambda tensors: tensors[0] + tensors[1]))
+    assert recipes.densenet(joined(lambda tensors: keras.ops.concatenate(tensors, -1)))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: recipes.resnet(3), TypeError, "`model` must be a Keras model or a dict from names"),
+        (lambda: recipes.resnet({}), ValueError, "`model` must have weights"),
+        (lambda: recipes.resnet(residual(), source="timm"), ValueError, "`source` must be one of"),
+        (lambda: recipes.resnet(residual(), zero_init_residual=1), TypeError, "`zero_init_residual`"),
+        (lambda: recipes.xception({"a": np.ones(2)}), ValueError, "a dict with 'a' with no convolutions"),
+    ],
+)
+def test_what_is_no_network(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def named(*names):
+    """Return a dict of arrays with the names of torch, all kernels of convolutions."""
+    return {name: np.ones((2, 2, 3, 3), "float32") for name in names}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "names"),
+    [
+        (recipes.vgg, ["features.0.weight", "features.2.weight"]),
+        (recipes.densenet, ["features.conv0.weight", "features.denseblock1.denselayer1.conv1.weight"]),
+    ],
+)
+def test_state_dicts_are_known_by_their_names(recipe, names):
+    arrays = named(*names)
+    rules = recipe(arrays)
+    assert "*.weight" in rules
+    for other in (recipes.resnet, recipes.xception):
+        with pytest.raises(ValueError, match=rf"otherwise use `{recipe.__name__}`"):
+            other(arrays)
+
+
+def test_the_rules_of_keras_are_none_for_the_axes_of_torch():
+    arrays = named("conv1.weight", "layer1.0.conv1.weight") | {"bn1.running_var": np.ones(2)}
+    with pytest.raises(ValueError, match="`source` must be another one for a dict of arrays"):
+        recipes.resnet(arrays, source="keras")
+    del arrays["layer1.0.conv1.weight"]
+    with pytest.raises(ValueError, match=r"names of no network that is known, 'conv1\.weight' first"):
+        recipes.resnet(arrays)
+    arrays |= named("encoder.stages.0.layers.0.layer.0.convolution.weight")  # Hugging Face's
+    with pytest.raises(ValueError, match="`zero_init_residual` requires arrays with the names of torchvision"):
+        recipes.resnet(arrays, zero_init_residual=True)

@@ -1,0 +1,330 @@
+"""Recipes for models of text know them by the names of several libraries, and follow one of several sources."""
+
+import functools
+import math
+
+import numpy as np
+import pytest
+from text_models import BLOCKS, EXPERTS, HIDDEN, WIDTH, bert, clip, llama, mixture, whisper
+
+from keras_initx import audit, initialize, recipes
+
+pytestmark = pytest.mark.once
+
+
+def normal(std):
+    return lambda rng, shape: rng.normal(0, std, shape)
+
+
+def cut(std, bound):
+    """Return draws from a normal distribution that are redrawn beyond a bound."""
+
+    def draw(rng, shape):
+        values = rng.normal(0, std, shape)
+        for _ in range(20):
+            beyond = np.abs(values) > bound * std
+            values[beyond] = rng.normal(0, std, beyond.sum())
+        return values
+
+    return draw
+
+
+def constant(value):
+    return lambda rng, shape: np.full(shape, float(value))
+
+
+def state(weights):
+    """Return a state dict, from names to shapes and draws; `{}` in a name is the number of a block."""
+    rng = np.random.default_rng(0)
+    found = {}
+    for name, (shape, draw) in weights.items():
+        for block in range(BLOCKS if "{}" in name else 1):
+            of_block = draw if draw.__code__.co_varnames[0] == "rng" else draw(block + 1)
+            found[name.format(block)] = of_block(rng, shape)
+    return found
+
+
+def llama_of_transformers(kernel, attention_output, gated, output, tokens, logits):
+    return state(
+        {
+            "model.embed_tokens.weight": ((300, WIDTH), tokens),
+            "model.layers.{}.self_attn.q_proj.weight": ((WIDTH, WIDTH), kernel),
+            "model.layers.{}.self_attn.q_proj.bias": ((WIDTH,), constant(0)),
+            "model.layers.{}.self_attn.o_proj.weight": ((WIDTH, WIDTH), attention_output),
+            "model.layers.{}.mlp.gate_proj.weight": ((HIDDEN, WIDTH), kernel),
+            "model.layers.{}.mlp.up_proj.weight": ((HIDDEN, WIDTH), gated),
+            "model.layers.{}.mlp.down_proj.weight": ((WIDTH, HIDDEN), output),
+            "model.layers.{}.input_layernorm.weight": ((WIDTH,), constant(1)),
+            "model.norm.weight": ((WIDTH,), constant(1)),
+            "lm_head.weight": ((300, WIDTH), logits),
+        }
+    )
+
+
+N = normal(0.02)
+BY_DEPTH = normal(0.02 / math.sqrt(2 * BLOCKS))
+OLMO = cut(WIDTH**-0.5, 3)
+
+
+def by_block(block):
+    return normal(0.02 / math.sqrt(2 * block))
+
+
+LLAMAS = {
+    "transformers": (N, N, N, N, N, N),
+    "megatron": (N, BY_DEPTH, N, BY_DEPTH, N, N),
+    "olmo": (
+        OLMO,
+        lambda block: cut((2 * WIDTH * block) ** -0.5, 3),
+        OLMO,
+        lambda block: cut((2 * HIDDEN * block) ** -0.5, 3),
+        OLMO,
+        OLMO,
+    ),
+    "torchtitan": (N, by_block, by_block, by_block, normal(1.0), OLMO),
+}
+
+
+@pytest.mark.parametrize("source", LLAMAS)
+def test_the_weights_of_each_source_of_llama_are_known(source):
+    arrays = llama_of_transformers(*LLAMAS[source])
+    report = audit(arrays, functools.partial(recipes.llama, source=source))
+    assert report.ok, str(report)
+    assert not report.not_compared
+    others = [name for name in LLAMAS if name != source]
+    assert not any(audit(arrays, functools.partial(recipes.llama, source=name)).ok for name in others)
+
+
+def test_a_recipe_is_named_in_the_report():
+    arrays = llama_of_transformers(*LLAMAS["transformers"])
+    assert audit(arrays, recipes.llama).summary == "17 of 17 weights are as llama says."
+    model = llama()
+    initialize(model, recipes.llama(model), seed=0)
+    assert audit(model, recipes.llama).summary == "28 of 28 weights are as llama says."
+
+
+def test_experts_and_their_router_have_the_numbers_of_other_kernels():
+    model = mixture()
+    arrays = state(
+        {
+            "model.embed_tokens.weight": ((300, WIDTH), N),
+            "model.layers.{}.self_attn.o_proj.weight": ((WIDTH, WIDTH), BY_DEPTH),
+            "model.layers.{}.mlp.gate.weight": ((EXPERTS, WIDTH), N),
+            "model.layers.{}.mlp.gate.e_score_correction_bias": ((EXPERTS,), constant(0)),
+            "model.layers.{}.mlp.experts.gate_up_proj": ((EXPERTS, 2 * HIDDEN, WIDTH), N),
+            "model.layers.{}.mlp.experts.down_proj": ((EXPERTS, WIDTH, HIDDEN), BY_DEPTH),
+        }
+    )
+    for weights in (model, arrays):
+        rules = recipes.llama(weights, source="megatron")
+        if weights is model:
+            initialize(model, rules, seed=0)
+        report = audit(weights, rules)
+        assert report.ok, str(report)
+        assert not report.not_compared
+        expected = {row.path: row.expected_std for row in report.weights}
+        for path, std in expected.items():
+            if path.endswith(("attention_output/kernel", "output_dense", "o_proj.weight", "down_proj")):
+                assert std == pytest.approx(0.01)
+            if path.endswith(("gate_dense", "gate_dense/kernel", "gate.weight", "gate_up_proj")):
+                assert std == pytest.approx(0.02)
+    with pytest.raises(ValueError, match=r"experts.*Received: source='torchtitan' and '.*/expert_"):
+        recipes.llama(model, source="torchtitan")
+
+
+BERTS = {"bert": cut(0.02, 2), "transformers": N}
+NAMES = {
+    "bert": ("bert.encoder.layer.{}.attention.self.query", "bert.encoder.layer.{}.attention.output.LayerNorm"),
+    "deberta": ("deberta.encoder.layer.{}.attention.self.query_proj", "deberta.encoder.LayerNorm"),
+    "distilbert": (
+        "distilbert.transformer.layer.{}.attention.q_lin",
+        "distilbert.transformer.layer.{}.sa_layer_norm",
+    ),
+    "albert": (
+        "albert.encoder.albert_layer_groups.0.albert_layers.{}.attention.query",
+        "albert.encoder.albert_layer_groups.0.albert_layers.{}.full_layer_layer_norm",
+    ),
+    "fairseq": (
+        "encoder.sentence_encoder.layers.{}.self_attn.q_proj",
+        "encoder.sentence_encoder.layers.{}.self_attn_layer_norm",
+    ),
+}
+
+
+@pytest.mark.parametrize("names", NAMES)
+@pytest.mark.parametrize("source", BERTS)
+def test_the_weights_of_each_source_of_bert_are_known(source, names):
+    kernel, scale = NAMES[names]
+    arrays = state(
+        {
+            "embeddings.word_embeddings.weight": ((300, WIDTH), BERTS[source]),
+            f"{kernel}.weight": ((WIDTH, WIDTH), BERTS[source]),
+            f"{kernel}.bias": ((WIDTH,), constant(0)),
+            f"{scale}.weight": ((WIDTH,), constant(1)),
+        }
+    )
+    (other,) = set(BERTS) - {source}
+    report = audit(arrays, functools.partial(recipes.bert, source=source))
+    assert report.ok, str(report)
+    assert not report.not_compared
+    assert len(audit(arrays, functools.partial(recipes.bert, source=other)).off) == 3
+
+
+GATE = {"a.mlp.gate_proj.weight": np.zeros((3, 3)), "a.down_proj.weight": np.zeros((3, 3))}
+
+
+KERNEL, WIDE = normal(WIDTH**-0.5), normal(HIDDEN**-0.5)
+WHISPERS = {"paper": (KERNEL, WIDE, normal(30**-0.5)), "transformers": (N, N, N)}
+
+
+@pytest.mark.parametrize("source", WHISPERS)
+@pytest.mark.parametrize("names", ["transformers", "openai"])
+def test_the_weights_of_each_source_of_whisper_are_known(source, names):
+    kernel, wide, convolution = WHISPERS[source]
+    arrays = {
+        "model.encoder.conv1.weight": ((WIDTH, 10, 3), convolution),
+        "model.encoder.embed_positions.weight": ((20, WIDTH), constant(0.5)),
+        "model.decoder.embed_tokens.weight": ((300, WIDTH), N),
+        "model.decoder.embed_positions.weight": ((40, WIDTH), N),
+        "model.decoder.layers.{}.encoder_attn.q_proj.weight": ((WIDTH, WIDTH), kernel),
+        "model.decoder.layers.{}.encoder_attn.q_proj.bias": ((WIDTH,), constant(0)),
+        "model.decoder.layers.{}.fc2.weight": ((WIDTH, HIDDEN), wide),
+        "model.decoder.layers.{}.final_layer_norm.weight": ((WIDTH,), constant(1)),
+    }
+    if names == "openai":
+        arrays = {
+            "encoder.conv1.weight": ((WIDTH, 10, 3), convolution),
+            "encoder.positional_embedding": ((20, WIDTH), constant(0.5)),
+            "decoder.token_embedding.weight": ((300, WIDTH), N),
+            "decoder.positional_embedding": ((40, WIDTH), N),
+            "decoder.blocks.{}.cross_attn.query.weight": ((WIDTH, WIDTH), kernel),
+            "decoder.blocks.{}.cross_attn.query.bias": ((WIDTH,), constant(0)),
+            "decoder.blocks.{}.mlp.2.weight": ((WIDTH, HIDDEN), wide),
+            "decoder.blocks.{}.mlp_ln.weight": ((WIDTH,), constant(1)),
+        }
+    arrays = state(arrays)
+    report = audit(arrays, functools.partial(recipes.whisper, source=source))
+    assert report.ok, str(report)
+    assert ["position" in row.path for row in report.not_compared] == [True]
+    (other,) = set(WHISPERS) - {source}
+    assert len(audit(arrays, functools.partial(recipes.whisper, source=other)).off) == 5
+
+
+def uniform(limit):
+    return lambda rng, shape: rng.uniform(-limit, limit, shape)
+
+
+DEEP, HALF = normal((4 * WIDTH) ** -0.5), normal((2 * WIDTH) ** -0.5)
+BY_WIDTH, BY_HIDDEN = uniform(WIDTH**-0.5), uniform(HIDDEN**-0.5)
+ZEROS, ONES = constant(0), constant(1)
+
+
+def clip_of_openai():
+    """Return a state dict of CLIP with the names and the numbers of its authors."""
+    block = "transformer.resblocks.{}"
+    return state(
+        {
+            "positional_embedding": ((20, WIDTH), normal(0.01)),
+            "text_projection": ((WIDTH, 40), KERNEL),
+            "logit_scale": ((), constant(math.log(1 / 0.07))),
+            "visual.class_embedding": ((WIDTH,), KERNEL),
+            "visual.positional_embedding": ((20, WIDTH), KERNEL),
+            "visual.proj": ((WIDTH, 40), KERNEL),
+            "visual.conv1.weight": ((WIDTH, 3, 8, 8), uniform(192**-0.5)),
+            "visual.ln_pre.weight": ((WIDTH,), ONES),
+            f"visual.{block}.attn.in_proj_weight": ((3 * WIDTH, WIDTH), uniform((6 / (4 * WIDTH)) ** 0.5)),
+            f"visual.{block}.attn.out_proj.weight": ((WIDTH, WIDTH), BY_WIDTH),
+            f"visual.{block}.attn.out_proj.bias": ((WIDTH,), ZEROS),
+            f"visual.{block}.mlp.c_fc.weight": ((HIDDEN, WIDTH), BY_WIDTH),
+            f"visual.{block}.mlp.c_fc.bias": ((HIDDEN,), BY_WIDTH),
+            f"visual.{block}.mlp.c_proj.weight": ((WIDTH, HIDDEN), BY_HIDDEN),
+            f"visual.{block}.mlp.c_proj.bias": ((WIDTH,), BY_HIDDEN),
+            f"{block}.attn.in_proj_weight": ((3 * WIDTH, WIDTH), KERNEL),
+            f"{block}.attn.in_proj_bias": ((3 * WIDTH,), ZEROS),
+            f"{block}.attn.out_proj.weight": ((WIDTH, WIDTH), DEEP),
+            f"{block}.ln_1.weight": ((WIDTH,), ONES),
+            f"{block}.mlp.c_fc.weight": ((HIDDEN, WIDTH), HALF),
+            f"{block}.mlp.c_fc.bias": ((HIDDEN,), BY_WIDTH),
+            f"{block}.mlp.c_proj.weight": ((WIDTH, HIDDEN), DEEP),
+            f"{block}.mlp.c_proj.bias": ((WIDTH,), BY_HIDDEN),
+            "token_embedding.weight": ((300, WIDTH), N),
+        }
+    )
+
+
+def clip_of_transformers():
+    """Return a state dict of CLIP with the names and the numbers of Hugging Face's transformers."""
+    arrays = {
+        "logit_scale": ((), constant(2.6592)),
+        "text_model.embeddings.token_embedding.weight": ((300, WIDTH), N),
+        "text_model.embeddings.position_embedding.weight": ((20, WIDTH), N),
+        "vision_model.embeddings.class_embedding": ((WIDTH,), KERNEL),
+        "vision_model.embeddings.patch_embedding.weight": ((WIDTH, 3, 8, 8), N),
+        "vision_model.embeddings.position_embedding.weight": ((20, WIDTH), N),
+        "vision_model.pre_layrnorm.weight": ((WIDTH,), ONES),
+        "visual_projection.weight": ((40, WIDTH), KERNEL),
+        "text_projection.weight": ((40, WIDTH), KERNEL),
+    }
+    for encoder in ("text_model", "vision_model"):
+        block = f"{encoder}.encoder.layers.{{}}"
+        arrays |= {
+            f"{block}.self_attn.k_proj.weight": ((WIDTH, WIDTH), DEEP),
+            f"{block}.self_attn.out_proj.weight": ((WIDTH, WIDTH), KERNEL),
+            f"{block}.layer_norm1.weight": ((WIDTH,), ONES),
+            f"{block}.mlp.fc1.weight": ((HIDDEN, WIDTH), HALF),
+            f"{block}.mlp.fc1.bias": ((HIDDEN,), ZEROS),
+            f"{block}.mlp.fc2.weight": ((WIDTH, HIDDEN), DEEP),
+        }
+    return state(arrays)
+
+
+def test_the_weights_of_each_source_of_clip_are_known():
+    for source, arrays in (("openai", clip_of_openai()), ("transformers", clip_of_transformers())):
+        report = audit(arrays, functools.partial(recipes.clip, source=source))
+        assert report.ok, str(report)
+        assert not report.not_compared
+    off = audit(clip_of_transformers(), recipes.clip).off
+    texts = {row.path for row in off if row.path.startswith("text_model") and row.path.endswith("weight")}
+    assert {path.split(".")[-2] for path in texts} == {"position_embedding", "k_proj", "out_proj"}
+
+
+def test_an_encoder_of_clip_alone_has_its_own_rules():
+    both = clip_of_openai()
+    for part in ("visual", "text"):
+        own = {name: array for name, array in both.items() if name.startswith("visual.") == (part == "visual")}
+        report = audit(own, recipes.clip)
+        assert report.ok, str(report)
+        assert not report.not_compared
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: recipes.llama(bert()), ValueError, r"must be a decoder with gated.*; for this model use `bert`\."),
+        (lambda: recipes.bert(llama()), ValueError, r"after each sum, as BERT does; for this model use `llama`\."),
+        (lambda: recipes.whisper(clip()), ValueError, r"must be a Whisper, .*; for this model use `clip`\."),
+        (lambda: recipes.clip(whisper()), ValueError, r"must be a CLIP, .*; for this model use `whisper`\."),
+        (
+            lambda: recipes.clip({"logit_scale": np.zeros(()), "visual.layer1.0.conv1.weight": np.zeros(3)}),
+            ValueError,
+            r"encoder of images is a vision transformer.*Received: model with 'visual\.layer1\.0\.conv1",
+        ),
+        (lambda: recipes.bert({"a": np.zeros(3)}), ValueError, r"write your own rules.*'a' and 0 other weights"),
+        (lambda: recipes.bert({}), ValueError, r"`model` must have weights\. Received: an empty dict"),
+        (lambda: recipes.bert(3), TypeError, r"a Keras model or a dict from names to arrays\. Received: model=3"),
+        (lambda: recipes.bert(bert(), source="roberta"), ValueError, r"`source` must be one of"),
+        (
+            lambda: recipes.llama(GATE, source="olmo"),
+            ValueError,
+            r"must have token embeddings, .* without '\*token_embedding/embeddings'",
+        ),
+        (
+            lambda: recipes.llama({**GATE, "embed_tokens.weight": np.zeros((4, 3))}, source="olmo"),
+            ValueError,
+            r"the number of its block.*Received: 'a\.down_proj\.weight'",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

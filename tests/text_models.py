@@ -1,0 +1,115 @@
+"""Small models of text whose layers have the names of KerasHub."""
+
+import keras
+
+layers = keras.layers
+WIDTH, HIDDEN, EXPERTS, BLOCKS = 48, 80, 3, 2
+
+
+def nested(name, parts):
+    """Return layers with biases in one of this name: the units of each, or those of the layers in it."""
+    inside = [keras.Input((6, WIDTH))]
+    for part, units in parts.items():
+        inside.append(nested(part, units) if isinstance(units, dict) else layers.Dense(units, name=part))
+    return keras.Sequential(inside, name=name)
+
+
+def decoder(attention, feedforward, *, embeddings=layers.Embedding):
+    """Return a model of two blocks."""
+    tokens = keras.Input((6,))
+    x = embeddings(300, WIDTH, name="token_embedding")(tokens)
+    for block in range(BLOCKS):
+        outputs = {"query": WIDTH, "value": WIDTH, "attention_output": WIDTH}
+        x = nested(f"transformer_layer_{block}", {attention: outputs, **feedforward})(x)
+        x = layers.RMSNormalization(name=f"norm_{block}")(x)
+    return keras.Model(tokens, x)
+
+
+class Tokens(layers.Embedding):
+    """An embedding with another table for the logits."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.reverse = self.add_weight((self.output_dim, self.input_dim), name="reverse_embeddings")
+
+
+GATED = {"feedforward_intermediate_dense": HIDDEN, "feedforward_output_dense": WIDTH}
+
+
+def llama():
+    """Return a model with the names of Llama."""
+    return decoder("self_attention", {"feedforward_gate_dense": WIDTH, **GATED}, embeddings=Tokens)
+
+
+class Encoder(layers.Layer):
+    """A layer that says where its block normalizes."""
+
+    def __init__(self, name):
+        super().__init__(name=name)
+        self.normalize_first = False
+
+    def call(self, x):
+        return x
+
+
+def bert():
+    """Return a model with the names of BERT."""
+    model = decoder("self_attention_layer", GATED)
+    return keras.Model(model.inputs, Encoder("transformer_layer_2")(model.output))
+
+
+class Experts(layers.Layer):
+    """Experts whose kernels are in one array."""
+
+    def build(self, shape):
+        self.gate = self.add_weight((EXPERTS, WIDTH, HIDDEN), name="expert_feedforward_gate_dense")
+        self.out = self.add_weight((EXPERTS, HIDDEN, WIDTH), name="expert_feedforward_output_dense")
+
+    def call(self, x):
+        return x
+
+
+def mixture():
+    """Return a model with the names of Mixtral."""
+    tokens = keras.Input((6,))
+    x = layers.Embedding(300, WIDTH, name="token_embedding")(tokens)
+    parts = {"self_attention": {"query": WIDTH, "attention_output": WIDTH}, "sparse_feedforward_gate_dense": WIDTH}
+    for block in range(BLOCKS):
+        x = nested(f"transformer_layer_{block}", parts)(x)
+        x = keras.Sequential([keras.Input((6, WIDTH)), Experts(name="experts")], name=f"layer_{block}")(x)
+    return keras.Model(tokens, x)
+
+
+def whisper():
+    """Return a model with the names of Whisper."""
+    frames, tokens = keras.Input((8, 10)), keras.Input((6,))
+    x = layers.Conv1D(WIDTH, 3, name="encoder_token_embedding_conv_layer_1")(frames)
+    x = nested("transformer_encoder_layer_0", {"self_attention_layer": {"query": WIDTH}, **GATED})(x)
+    embedding = [keras.Input((6,)), layers.Embedding(300, WIDTH, name="token_embedding")]
+    y = keras.Sequential(embedding, name="decoder_token_and_position_embedding")(tokens)
+    y = nested("transformer_decoder_layer_0", {"cross_attention": {"value": WIDTH}, **GATED})(y)
+    return keras.Model([frames, tokens], [x, y])
+
+
+def clip():
+    """Return a model with the names of the two encoders of CLIP."""
+    patches, tokens = keras.Input((8, 8, 3)), keras.Input((6,))
+    parts = {"attention": {"query": WIDTH, "attention_output": WIDTH}, "dense": HIDDEN, "dense_1": WIDTH}
+    blocks = {f"encoder_block_{block}": parts for block in range(BLOCKS)}
+    x = layers.Conv2D(WIDTH, 4, 4, name="vision_patch_embedding")(patches)
+    x = Classes(name="vision_embedding")(layers.Reshape((4, WIDTH))(x))
+    x = nested("clip_vision_encoder", blocks)(layers.ZeroPadding1D((0, 2))(x))
+    y = layers.Embedding(300, WIDTH, name="token_embedding")
+    y = keras.Sequential([keras.Input((6,)), y], name="text_encoder_embedding")(tokens)
+    y = nested("clip_text_encoder", blocks)(y)
+    return keras.Model([patches, tokens], [layers.Dense(40, name="vision_projection")(x), y])
+
+
+class Classes(layers.Layer):
+    """The embedding of the class of an image."""
+
+    def build(self, shape):
+        self.embedding = self.add_weight((shape[-1],), name="class_embedding")
+
+    def call(self, x):
+        return x
