@@ -141,15 +141,29 @@ def test_an_audit_raises_no_more_alarms_than_alpha_says(row):
         assert audit(model, rules, alpha=0.01).ok
 
 
-@pytest.mark.parametrize("groups", [1, 4, 32])
+@pytest.mark.parametrize(
+    ("build", "kernel", "units"),
+    [
+        (residual, "conv2_block1_1_conv", 32),
+        (lambda: residual(groups=4), "conv2_block1_1_conv", 32),  # those of all groups
+        (enlarging, "larger", 24),
+    ],
+)
+def test_all_units_count_as_the_fan_out(build, kernel, units):
+    model = build()
+    plan = initialize(model, recipes.resnet(model), seed=0, dry_run=True)
+    found = {weight.path: weight.expected_std for weight in plan.weights}
+    assert found[f"{kernel}/kernel"] == pytest.approx((2 / (9 * units)) ** 0.5)
+
+
+def test_depthwise_kernels_of_torch_are_refused():
+    with pytest.raises(ValueError, match=r"use `mobilenet` or `efficientnet`, or .*'layer1\.0\.conv2\.weight'"):
+        recipes.resnet(state_dict(groups=32))
+
+
+@pytest.mark.parametrize("groups", [1, 4])
 def test_the_draws_of_torch_are_as_the_rules_say(groups):
     arrays = state_dict(groups=groups)
-    if groups == 32:
-        with pytest.raises(
-            ValueError, match=r"otherwise use `mobilenet` or `efficientnet`.*'layer1\.0\.conv2\.weight'"
-        ):
-            recipes.resnet(arrays)
-        return
     report = audit(arrays, recipes.resnet(arrays))
     assert report.ok
     assert {row.reason for row in report.not_compared} == {"int64"}  # the numbers of batches
