@@ -325,6 +325,10 @@ def refused(capsys, *arguments):
         (["compare", "--initializers", "initx.sparse(gain=relu"], "Received: initx.sparse(gain=relu\n"),
         (["restarts", "--initializer", "initx.sparse(gain=nonsense)"], "`gain` must be one of ('linear', "),
         (["compare", "--optimizer", "nonsense"], "nonsense"),
+        (
+            ["compare", "--optimizer", "lossscaleoptimizer"],
+            "cannot be built for inputs of shape (8, 8, 1) and 10 classes",
+        ),
         (["compare", "--repeats", "0"], "invalid positive integer value: '0'"),
         (["restarts", "--initializer", "nonsense"], "nonsense"),
         (["restarts", "--checks", "-1"], "argument --checks: invalid non-negative integer value: '-1'"),
