@@ -22,7 +22,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -222,6 +222,23 @@ def compiled_loss(model: keras.Model) -> Any:
     return getattr(model, "_compile_loss", None)
 
 
+@contextlib.contextmanager
+def preserved_losses(layers: Sequence[keras.Layer]) -> Iterator[None]:
+    """Yield a context after which `layers` have the losses of `add_loss` that they have now.
+
+    Relies on private attributes, which the next call of a model clears. `model.losses` is public,
+    but cannot be set.
+    """
+    kept = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in layers]
+    try:
+        yield
+    finally:
+        for layer, losses, ids in kept:
+            layer._losses[:] = losses
+            layer._loss_ids.clear()
+            layer._loss_ids.update(ids)
+
+
 def compiled_metrics(model: keras.Model) -> list[Any]:
     """Return the metrics that were passed to `compile`: objects, functions or strings.
 
@@ -232,3 +249,12 @@ def compiled_metrics(model: keras.Model) -> list[Any]:
     metrics = getattr(compiled, "_user_metrics", None)
     weighted_metrics = getattr(compiled, "_user_weighted_metrics", None)
     return list(keras.tree.flatten([metrics, weighted_metrics]))
+
+
+def excludes_from_weight_decay(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether weights were excluded from the weight decay of `optimizer`.
+
+    Relies on the attributes in which its method keeps them, which no config has.
+    """
+    kept = "_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"
+    return any(getattr(optimizer, name, None) for name in kept)

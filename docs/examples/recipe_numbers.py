@@ -77,6 +77,26 @@ def model_of(name):
         "Mixtral": lambda: grouped(
             keras_hub.models.MixtralBackbone, head_dim=None, num_experts=4, top_k=2
         ),
+        "Whisper": lambda: sized(
+            keras_hub.models.WhisperBackbone,
+            num_layers=2,
+            max_encoder_sequence_length=32,
+            max_decoder_sequence_length=16,
+        ),
+        "CLIP images": lambda: keras_hub.models.CLIPVisionEncoder(
+            patch_size=8,
+            hidden_dim=64,
+            num_layers=2,
+            num_heads=4,
+            intermediate_dim=256,
+            image_shape=(32, 32, 3),
+        ),
+        "CLIP texts": lambda: sized(
+            keras_hub.models.CLIPTextEncoder,
+            embedding_dim=64,
+            num_layers=2,
+            max_sequence_length=16,
+        ),
         "DINOv2": lambda: keras_hub.models.DINOV2Backbone(
             patch_size=14,
             num_layers=12,
@@ -106,10 +126,11 @@ GLOROT, HE_1, HE_2 = 1 / 8, math.sqrt(2 / 512), math.sqrt(2 / (9 * 512))
 # The factors of T-Fixup and of DeepNorm in an encoder and a decoder of 3 blocks.
 FACTORS = {"t_fixup": (0.67 * 3**-0.25, 27**-0.25), "deepnorm": (0.87 * 3 ** (-5 / 16), 36**-0.25)}
 # The recipes of other sources.
-roberta, olmo, titan, megatron = (
+roberta, hf_clip, olmo, titan, megatron = (
     functools.partial(recipe, source=source)
     for recipe, source in (
         (recipes.bert, "transformers"),
+        (recipes.clip, "transformers"),
         (recipes.llama, "olmo"),
         (recipes.llama, "torchtitan"),
         (recipes.llama, "megatron"),
@@ -137,6 +158,16 @@ ROWS = (
     ("bert", recipes.bert, "eedf571", "BERT", "*kernel", 0.02 * CUT_2),
     ("bert", recipes.bert, "eedf571", "BERT", "*embeddings", 0.02 * CUT_2),
     ("bert", roberta, "3d262bb", "RoBERTa", "*kernel", 0.02),
+    ("whisper", recipes.whisper, "tab. 17", "Whisper", "*query/kernel", 1 / 8),
+    ("whisper", recipes.whisper, "tab. 17", "Whisper", "*feedforward_output*/kernel", 1 / 16),
+    ("whisper", recipes.whisper, "tab. 17", "Whisper", "*conv_layer_2/kernel", (3 * 64) ** -0.5),
+    ("clip", recipes.clip, "d05afc4", "CLIP texts", "*query/kernel", 1 / 8),
+    ("clip", recipes.clip, "d05afc4", "CLIP texts", "*attention_output/kernel", 1 / 16),
+    ("clip", recipes.clip, "d05afc4", "CLIP texts", "*position_embedding/*", 0.01),
+    ("clip", recipes.clip, "d05afc4", "CLIP images", "*query/kernel", 128**-0.5),
+    ("clip", recipes.clip, "d05afc4", "CLIP images", "*position_embedding/*", 1 / 8),
+    ("clip", hf_clip, "hf 000f", "CLIP images", "*query/kernel", 1 / 16),
+    ("clip", hf_clip, "hf 000f", "CLIP images", "*attention_out*/kernel", 1 / 8),
     ("t_fixup", t_fixup, "3.2", "BART", "*encoder*/value/kernel", FACTORS["t_fixup"][0] * GLOROT),
     ("t_fixup", t_fixup, "3.2", "BART", "*decoder*/value/kernel", FACTORS["t_fixup"][1] * GLOROT),
     ("t_fixup", t_fixup, "3.2", "BART", "*/query/kernel", GLOROT),

@@ -91,7 +91,13 @@ def _prepare(
             optimizer=arguments.optimizer or "sgd",
             learning_rate=arguments.learning_rate,
         )
-        build("zeros")  # so that a model that does not fit the data fails now
+        try:
+            build("zeros")  # so that a model that does not fit the data fails now
+        except Exception as error:  # Keras raises any kind.
+            raise ValueError(
+                f"{build.name} with the optimizer {build.optimizer} cannot be built for inputs of "
+                f"shape {data.shape} and {data.classes} classes: {type(error).__name__}: {error}"
+            ) from error
         return build, data
 
 

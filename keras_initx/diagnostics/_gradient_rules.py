@@ -8,6 +8,7 @@ from keras_initx.diagnostics._rule import (
     SCALED,
     STANDARDIZED_TARGETS,
     Finding,
+    batch_of_one,
     common_activation,
     exceeds,
     gradient_norms,
@@ -43,10 +44,15 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
     # No gradient passes through zeros, which have their own verdict.
     has_zero_weights = any(map(has_zeros, measured.layers))
     hit = []
+    are_reached = any(norm > limit and _is_first(layer) for layer, norm in norms)
     # Only the first layers count, because all gradients to them pass through the others. A small
     # gradient elsewhere may be harmless, e.g. that of queries and keys while attention is still
     # uniform.
     for layer, norm in norms:
+        # Another way from the inputs learns, and from this one all gradients are held back, as from
+        # the target network of a self-supervised model.
+        if norm == 0 and are_reached:
+            continue
         if not norm <= limit:
             break
         if norm or not has_zero_weights:
@@ -62,7 +68,13 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
         of_first = f"the gradient norm of {first.name} is {norm:.3g}"
         evidence = f"{of_first}, that of {strongest.name} {largest:.3g}"
     until = measured.layers[: measured.layers.index(strongest) + 1]
-    yield Finding(layers, evidence + layer_count(layers), _remedy(until), level)
+    remedy = batch_of_one(measured) or _remedy(until)
+    yield Finding(layers, evidence + layer_count(layers), remedy, level)
+
+
+def _is_first(layer: LayerReport) -> bool:
+    """Return whether `layer` gets inputs of the model."""
+    return layer.first_inputs is not None or layer.kind == "Embedding"
 
 
 # Activations whose slope is so small that gradients vanish with any weights.
@@ -111,6 +123,9 @@ def exploding_gradient(measured: Measurements) -> Iterator[Finding]:
 
 def _smaller_gradients(measured: Measurements) -> str:
     """Return the remedy where gradients explode."""
+    targets = measured.targets
+    if targets is not None and targets.nonfinite:
+        return f"finite targets ({targets.nonfinite:.1%} of them are not)"
     for output in measured.layers:
         if exceeds(output.loss, measured.thresholds.first_loss) and misses_targets(output):
             return STANDARDIZED_TARGETS

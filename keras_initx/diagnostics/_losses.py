@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import keras
 
@@ -14,8 +14,9 @@ from keras_initx.structure import array_of
 
 # A name, a loss of Keras, a function of targets and outputs, or a list or dict of them.
 Loss: TypeAlias = Any
-# An output, its loss, and that of a blind guess.
-Guessed: TypeAlias = tuple[Tensor, float, float]
+LossKind: TypeAlias = Literal["crossentropy", "distance"]
+# An output, the kind of its loss, its value, and that of a blind guess.
+Guessed: TypeAlias = tuple[Tensor, LossKind, float, float]
 # A loss, its targets and its output.
 _Seen: TypeAlias = tuple[Loss, Tensor, Tensor]
 
@@ -53,18 +54,32 @@ def loss_function(
 ) -> Callable[[Tensor, Tensor], Tensor] | None:
     """Return a function of targets and outputs that computes `loss` by the rules of `compile`.
 
-    It is `None` without `loss`, if the model has its own.
+    It is `None` without `loss`: then the model has its own.
     """
     if loss is None:
-        if getattr(model, "loss", None) is None and not _computes_own_loss(model):
-            raise ValueError(
-                "`loss` is required with `y` unless the model is compiled with one: a name as in "
-                "`compile`, a function. Received: loss=None"
-            )
         return None
     compiled = _compiled(loss, _output_names(model))
     # A loss without a reduction has a value for each example.
     return lambda targets, outputs: keras.ops.mean(compiled.compute_loss(y=targets, y_pred=outputs))
+
+
+def check_own_loss(model: keras.Model) -> None:
+    """Raise `ValueError` unless `model`, which has just been called, has a loss of its own.
+
+    That is a compiled one, its own `compute_loss`, or what its layers pass to `add_loss`.
+    """
+    if getattr(model, "loss", None) is not None or _computes_own_loss(model):
+        return
+    regularized = {}
+    for weight in model.trainable_variables:
+        if weight.regularizer is not None:
+            regularized[id(weight)] = weight
+    # A regularizer alone is nothing that a model learns.
+    if len(model.losses) <= len(regularized):
+        raise ValueError(
+            "`loss` is required with `y` unless the model is compiled with one or calls "
+            "`add_loss`: a name as in `compile`, a function. Received: loss=None"
+        )
 
 
 def _computes_own_loss(model: keras.Model) -> bool:
@@ -114,10 +129,9 @@ def guessed_losses(
     found: list[Guessed] = []
     for one, aims, output in seen:
         losses_of_output = sum(other is output for _, _, other in seen)
-        pair = _value_and_guess(one, aims, output)
-        if pair is not None and losses_of_output == 1:
-            value, guess = pair
-            found.append((output, value, guess))
+        compared = _value_and_guess(one, aims, output)
+        if compared is not None and losses_of_output == 1:
+            found.append((output, *compared))
     return found
 
 
@@ -153,8 +167,10 @@ class _Counts(KerasLoss):
         return keras.ops.ones_like(y_pred[..., 0])
 
 
-def _value_and_guess(loss: Loss, targets: Tensor, outputs: Tensor) -> tuple[float, float] | None:
-    """Return the value of a loss and that of a blind guess, or `None` for a loss that is not known.
+def _value_and_guess(
+    loss: Loss, targets: Tensor, outputs: Tensor
+) -> tuple[LossKind, float, float] | None:
+    """Return the kind of a loss, its value and that of a blind guess, `None` if it is not known.
 
     A crossentropy is compared with equal probabilities. Of a distance, both are root mean squares:
     that of the errors, and that of the deviations of the targets from their mean, the best constant
@@ -171,9 +187,10 @@ def _value_and_guess(loss: Loss, targets: Tensor, outputs: Tensor) -> tuple[floa
         if isinstance(loss, keras.losses.Loss):
             kind = type(loss)
     if kind in _DISTANCES and math.prod(targets.shape) == math.prod(outputs.shape):
-        return _distance_and_guess(targets, outputs)
+        pair = _distance_and_guess(targets, outputs)
+        return None if pair is None else ("distance", *pair)
     if kind in (*_BINARY, *_DENSE, *_SPARSE):
-        return _crossentropy_and_guess(loss, kind, targets, outputs)
+        return "crossentropy", *_crossentropy_and_guess(loss, kind, targets, outputs)
     return None
 
 

@@ -10,10 +10,10 @@ from typing import Any, Literal, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._keras import compiled_loss, layers_of
+from keras_initx._keras import compiled_loss, layers_of, preserved_losses
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._losses import Guessed
+from keras_initx.diagnostics._losses import Guessed, LossKind, check_own_loss
 from keras_initx.diagnostics._recorder import LayerRecord, Progress, Recorder
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Thresholds
@@ -57,11 +57,14 @@ class LayerReport:
             not. `None` if no activation could cause this.
         certain: Fraction of the examples for which its softmax or sigmoid is saturated, if it is a
             model output; otherwise `None`.
+        loss_kind: `"crossentropy"` or `"distance"` where `loss` is known, otherwise `None`.
         loss: The loss of this output of the model as in training, before regularizers and weights;
             for a distance such as the mean squared error, the root mean square of the errors.
             `None` without targets, for several losses of one output, and for a loss of another kind
             than Keras' crossentropies and distances.
         blind_loss: The same of a blind guess: equal probabilities, or the mean of the targets.
+        output_size: Root mean square of the output of the model that has this loss: operations may
+            follow the layer.
         examples_alike: Mean cosine between the outputs for different examples, of the first layer
             and of layers that normalize each example, otherwise `None`.
         positions_alike: The same between the positions of an example, if there are several.
@@ -101,8 +104,10 @@ class LayerReport:
     saturated: float | None = None
     dead: float | None = None
     certain: float | None = None
+    loss_kind: LossKind | None = None
     loss: float | None = None
     blind_loss: float | None = None
+    output_size: float | None = None
     examples_alike: float | None = None
     positions_alike: float | None = None
     focus: float | None = None
@@ -136,11 +141,13 @@ class Measurements:
             their outputs.
         inputs: `Signal` of the inputs, or `None` if they are integers.
         thresholds: The thresholds of the rules.
+        targets: `Signal` of the targets, or `None` if they are integers or not given.
     """
 
     layers: list[LayerReport]
     inputs: Signal | None
     thresholds: Thresholds
+    targets: Signal | None = None
 
 
 def measure(
@@ -173,12 +180,14 @@ def measure(
     gradients: dict[int, float] = {}
     has_loss = False
     # All of it: what one thread calls for gradients would be recorded by another.
-    with HOOKS, _preserved_loss(model):
+    with HOOKS, _preserved_loss(model), preserved_losses(layers_of(model)):
         # The pass runs in training mode.
         with recorder.recording(), backend.preserve_state(layers_of(model)):
             outputs = model(x, training=True)
             recorder.record_model_outputs(outputs)
             if y is not None:
+                if loss is None:
+                    check_own_loss(model)
                 # The compiled loss builds itself at its first call, which is not possible while
                 # gradients are traced.
                 value = array_of(_loss_value(model, loss, x, y, outputs))
@@ -199,7 +208,7 @@ def measure(
     layers = []
     for layer, weights in _weights_by_layer(model, recorder).items():
         layers.append(_layer_report(recorder, layer, weights, gradients))
-    return Measurements(layers, _input_signal(x), thresholds)
+    return Measurements(layers, _signal_of_floats(x), thresholds, _signal_of_floats(y))
 
 
 @contextlib.contextmanager
@@ -396,10 +405,10 @@ def _dead(record: LayerRecord) -> float | None:
     return float((after & ~before).mean())
 
 
-def _input_signal(x: Batch) -> Signal | None:
-    """Return the statistics of the floating-point inputs, or `None` if there are none."""
+def _signal_of_floats(batch: Batch | None) -> Signal | None:
+    """Return the statistics of the floating-point inputs or targets, `None` if there are none."""
     signal = None
-    for tensor in tensors_in(x):
+    for tensor in tensors_in(batch):
         if "float" in keras.backend.standardize_dtype(tensor.dtype):
             if signal is None:
                 signal = Signal()

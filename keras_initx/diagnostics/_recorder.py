@@ -5,16 +5,17 @@ import functools
 import inspect
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
+from keras_initx.backends import Moments
 from keras_initx.diagnostics._graph import ForwardGraph
 from keras_initx.diagnostics._layers import LayerFacts, layer_facts
-from keras_initx.diagnostics._losses import Guessed
+from keras_initx.diagnostics._losses import Guessed, LossKind
 from keras_initx.diagnostics._signal import Signal, focus, likeness, spread
 from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.structure import (
@@ -24,6 +25,7 @@ from keras_initx.structure import (
     NORMALIZATIONS,
     activation_of,
     array_of,
+    bounded_activation,
     call_name,
     first_float,
     parts_of,
@@ -47,8 +49,10 @@ class LayerRecord:
     after: Signal | None = None
     is_output: bool = False
     certain: float | None = None
+    loss_kind: LossKind | None = None
     loss: float | None = None
     blind_loss: float | None = None
+    output_size: float | None = None
     examples_alike: float | None = None
     positions_alike: float | None = None
     focus: float | None = None
@@ -97,6 +101,8 @@ class Recorder:
         # By layer, how much the values before a sigmoid or softmax differ between examples, in the
         # call in which they do most.
         self._logits_spread: dict[keras.layers.Layer, float] = {}
+        # By layer, the standard deviation before its activation in its last call.
+        self._std_before: dict[keras.layers.Layer, float] = {}
         # The queries and keys of attention, by the layers that make them, which Keras and KerasHub
         # name so.
         self._attention: dict[keras.layers.Layer, _QueriesAndKeys] = {}
@@ -109,6 +115,8 @@ class Recorder:
         # By layer, the queries or keys that it has made last.
         self._projected: dict[keras.layers.Layer, weakref.ref[Tensor]] = {}
         self._progress = progress
+        # While `progress` runs, what it calls is no part of the pass.
+        self._is_paused = False
         # For each active call, whether a layer inside it has been recorded.
         self._inside = [False]
         # Number of active calls of layers that may transform tensors in ways that cannot be
@@ -157,6 +165,8 @@ class Recorder:
 
         @functools.wraps(call)
         def hooked(*args: Tensor, **kwargs: Tensor) -> Tensor:
+            if self._is_paused:
+                return call(*args, **kwargs)
             inputs = tensors_in((args, kwargs))
             if not self._hidden:
                 self.graph.add_inputs(inputs)
@@ -198,7 +208,8 @@ class Recorder:
         @functools.wraps(cast)
         def hooked(tensor: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
             result = cast(tensor, *args, **kwargs)
-            self.graph.add_alias(tensor, result)
+            if not self._is_paused:
+                self.graph.add_alias(tensor, result)
             return result
 
         return hooked
@@ -210,11 +221,25 @@ class Recorder:
 
         @functools.wraps(activation)
         def hooked(values: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
-            if first_float(values) is not None:
+            outputs = activation(values, *args, **kwargs)
+            if first_float(values) is not None and not self._is_paused:
+                self._name_activation(layer, values, outputs)
                 self._record_before(layer, values)
-            return activation(values, *args, **kwargs)
+            return outputs
 
         return hooked
+
+    def _name_activation(self, layer: keras.layers.Layer, values: Tensor, outputs: Tensor) -> None:
+        """Give the activation of `layer` the name of the bounded one that has these outputs.
+
+        It may be a lambda, or a function that goes by another name.
+        """
+        facts = self.facts[layer]
+        if hasattr(keras.activations, facts.activation or "") or first_float(outputs) is None:
+            return
+        name = bounded_activation(array_of(values[:8]), array_of(outputs[:8]))
+        if name is not None:
+            self.facts[layer] = replace(facts, activation=name)
 
     def _record_inputs(self, layer: keras.layers.Layer, tensor: Tensor | None, count: int) -> None:
         """Record the first of `count` inputs of a layer with a kernel.
@@ -249,7 +274,11 @@ class Recorder:
         if layer in self._attention:
             self._record_projection(layer, output)
         if self._progress is not None:
-            self._progress(facts.name)
+            self._is_paused = True
+            try:
+                self._progress(facts.name)
+            finally:
+                self._is_paused = False
 
     def _record_before(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
         """Record the values before the activation of `layer`."""
@@ -257,7 +286,7 @@ class Recorder:
         values = array_of(tensor)
         if record.before is None:
             record.before = Signal()
-        record.before.add(values, unit_axis(layer, values.ndim))
+        self._std_before[layer] = _added(record.before, values, unit_axis(layer, values.ndim))
         record.shape = values.shape
         if self.facts[layer].activation in ("sigmoid", "softmax") and values.ndim:
             others = self._logits_spread.get(layer, 0.0)
@@ -270,7 +299,7 @@ class Recorder:
         if record.after is None:
             limits = LIMITS.get(self.facts[layer].activation or "")
             record.after = Signal(limits, self._margin)
-        record.after.add(values, unit_axis(layer, values.ndim))
+        std = _added(record.after, values, unit_axis(layer, values.ndim))
         record.shape = values.shape
         if len(self.records) == 1 or isinstance(layer, _OF_EACH_EXAMPLE):
             examples = values.reshape(len(values), -1)
@@ -278,7 +307,7 @@ class Recorder:
             if values.ndim > 2:
                 positions = values.reshape(len(values), -1, values.shape[-1])
                 record.positions_alike = likeness(positions)
-        self.lost.add_output(layer, record.before or record.after)
+        self.lost.add_output(layer, self._std_before.get(layer, std))
 
     def _record_projection(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
         """Record the weights of attention once both its queries and its keys are known."""
@@ -299,6 +328,7 @@ class Recorder:
                 continue
             record = self.records[layer]
             record.is_output = True
+            self._mark_before_activation(layer)
             certainty = self._certainty(layer, array_of(tensor))
             if certainty is None:
                 continue
@@ -306,13 +336,26 @@ class Recorder:
             if record.certain is None or certainty > record.certain:
                 record.certain = certainty
 
+    def _mark_before_activation(self, layer: keras.layers.Layer) -> None:
+        """Record that what makes the inputs of an activation layer makes an output of the model."""
+        if layer.weights:
+            return
+        for other, record in self.records.items():
+            if not record.is_output and self.graph.only_consumer(other) is layer:
+                record.is_output = True
+                self._mark_before_activation(other)
+
     def record_losses(self, guessed: Iterable[Guessed]) -> None:
         """Record the losses of the outputs of the model, and those of blind guesses."""
-        for tensor, loss, blind_loss in guessed:
+        for tensor, kind, loss, blind_loss in guessed:
             layer = self._maker(tensor)
             if layer is not None:
-                self.records[layer].loss = loss
-                self.records[layer].blind_loss = blind_loss
+                record = self.records[layer]
+                record.loss_kind = kind
+                record.loss = loss
+                record.blind_loss = blind_loss
+                values = array_of(tensor)
+                record.output_size = Moments(values).norm / max(values.size, 1) ** 0.5
 
     def _maker(self, output: Tensor) -> keras.layers.Layer | None:
         """Return the layer that has made an output of the model, `None` if it was not recorded."""
@@ -322,8 +365,10 @@ class Recorder:
         origin = self.graph.origin(output)
         if origin in recorded:
             return origin
-        # Custom code has transformed it.
-        return recorded[-1] if recorded else None
+        # Custom code has transformed it, often without changing its shape.
+        alike = [layer for layer in recorded if self.records[layer].shape == tuple(output.shape)]
+        candidates = alike or recorded
+        return candidates[-1] if candidates else None
 
     def _certainty(self, layer: keras.layers.Layer, values: Array) -> float | None:
         """Return the fraction of probabilities near 0 or 1, or `None` for other outputs.
@@ -349,6 +394,19 @@ class Recorder:
         else:
             is_certain = is_high | (values <= self._margin)
         return float(np.mean(is_certain))
+
+
+def _added(signal: Signal, values: Array, axis: int) -> float:
+    """Add the values of one call to `signal`, and return their own standard deviation.
+
+    A signal that fades from call to call of one layer is large on the whole.
+    """
+    is_first = not signal.size
+    signal.add(values, axis)
+    if is_first:
+        return signal.std
+    with np.errstate(invalid="ignore"):
+        return float(np.std(values, dtype="float64"))
 
 
 def _are_of_softmax(values: Array) -> bool:
@@ -390,9 +448,9 @@ class LostSignals:
         self._row: list[keras.layers.Layer] = []
         self._is_over = False
 
-    def add_output(self, layer: keras.layers.Layer, signal: Signal) -> None:
-        """Record the output of `layer`."""
-        is_small = layer in self._zero or signal.std < self._least
+    def add_output(self, layer: keras.layers.Layer, std: float) -> None:
+        """Record the standard deviation of an output of `layer`, before its activation."""
+        is_small = layer in self._zero or std < self._least
         if is_small:
             if self._is_over:
                 self._row = []

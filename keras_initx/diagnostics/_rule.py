@@ -283,4 +283,19 @@ STANDARDIZED_TARGETS = "standardized targets, or a bias of the last layer at the
 
 def misses_targets(layer: LayerReport) -> bool:
     """Return whether errors are beyond the outputs, so that they are due to the targets."""
-    return exceeds(layer.loss, 2 * root_mean_square(signal_of(layer)))
+    size = layer.output_size
+    if size is None:
+        size = root_mean_square(signal_of(layer))
+    return layer.loss_kind != "crossentropy" and exceeds(layer.loss, 2 * size)
+
+
+def batch_of_one(measured: Measurements) -> str | None:
+    """Return the remedy where a batch normalization got a single example, otherwise `None`.
+
+    It then gives its offset whatever the weights are.
+    """
+    for layer in measured.layers:
+        is_of_one = layer.kind == "BatchNormalization" and layer.shape and layer.shape[0] == 1
+        if is_of_one and signal_of(layer).std == 0:
+            return f"a batch of several examples, because {layer.name} normalizes over them"
+    return None

@@ -8,6 +8,7 @@ from keras_initx.diagnostics._rule import (
     SCALED,
     STANDARDIZED_TARGETS,
     Finding,
+    batch_of_one,
     by_level,
     exceeds,
     gradient_norms,
@@ -206,10 +207,18 @@ def large_first_loss(measured: Measurements) -> Iterator[Finding]:
         f"{worst.blind_loss:.3g}; its outputs have standard deviation {signal_of(worst).std:.3g}"
         f"{layer_count(layers)}"
     )
+    size = root_mean_square(worst.after or Signal())
     remedy = (
         f"{inputs_first(measured)}smaller weights in the last layer: "
         "keras_initx.GlorotUniform(); a normalization, or residual branches that end in zeros"
     )
+    # Operations follow the layer.
+    if worst.output_size is not None and worst.output_size > 2 * size > 0:
+        evidence += f"; what follows makes them {worst.output_size / size:.3g} times as large"
+        remedy = (
+            f"a smaller factor after {worst.name}: a higher temperature, a division by the square "
+            "root of the number of units"
+        )
     if misses_targets(worst):
         remedy = STANDARDIZED_TARGETS
     yield Finding(layers, evidence, remedy)
@@ -400,6 +409,9 @@ def _remedy(layer: LayerReport, inputs: Signal | None, measured: Measurements) -
 
     It starts with `inputs`, which are `None` unless they are the cause.
     """
+    several = batch_of_one(measured)
+    if several is not None:
+        return several
     layers = measured.layers[: measured.layers.index(layer) + 1]
     initializer = suggestion_for_all(layers, measured)
     if inputs is None:

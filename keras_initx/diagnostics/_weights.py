@@ -57,7 +57,7 @@ class WeightReport:
         axes: For a kernel, a tuple of input axes and a tuple of output axes.
         fan_in: For a kernel, the number of inputs of a unit, otherwise `None`.
         gain: For a kernel, `std * sqrt(fan_in)`, the factor by which it scales its inputs; for an
-            embedding, `std`.
+            embedding, `std`; for a single weight its absolute value.
         expected_std: For a depthwise or transposed kernel, the standard deviation that its
             initializer would give with the correct fans, otherwise `None`.
         constant: For a trainable kernel, whether all entries are the same.
@@ -129,6 +129,8 @@ def _weight_report(
     axes = kernel_axes(layer, weight)
     fan_in, fan_out = fans(array.shape, *axes, kernel_groups(layer, weight))
     gain = moments.std
+    if moments.size == 1:
+        gain = moments.norm
     # An embedding looks up one row.
     if not isinstance(layer, keras.layers.Embedding):
         gain *= math.sqrt(fan_in)
@@ -146,7 +148,7 @@ def _weight_report(
         identical_units = _identical_units(array, bias, axes[0])
     return replace(
         report,
-        constant=all((chunk == array.flat[0]).all() for chunk in chunks(array)),
+        constant=array.size > 1 and all((chunk == array.flat[0]).all() for chunk in chunks(array)),
         identical_units=identical_units,
         digest=_digest(array, moments),
     )

@@ -9,6 +9,7 @@ and Keras' own attention layers.
 
 from keras_initx.recipes._bert import *
 from keras_initx.recipes._branches import *
+from keras_initx.recipes._clip import *
 from keras_initx.recipes._convolutional import *
 from keras_initx.recipes._coordinate_check import *
 from keras_initx.recipes._images import *
@@ -16,3 +17,4 @@ from keras_initx.recipes._llama import *
 from keras_initx.recipes._mup import *
 from keras_initx.recipes._networks import *
 from keras_initx.recipes._transformers import *
+from keras_initx.recipes._whisper import *

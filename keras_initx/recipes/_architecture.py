@@ -1,12 +1,14 @@
 """Which architecture a model has, by its layers and by the names of its weights."""
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
+from keras_initx._typing import Shape
 from keras_initx.recipes._fit import Weights, named_shapes
+from keras_initx.recipes._image_architecture import image_recipes
 from keras_initx.structure import check_model, named_layers
 
 # The recipe for models with weights of these names: in KerasHub, in Hugging Face's transformers and
@@ -55,24 +57,31 @@ _DESCRIPTIONS = {
 }
 
 
-def architecture(weights: Weights, names: Iterable[str]) -> str | None:
+def architecture(weights: Weights, shapes: Mapping[str, Shape]) -> str | None:
     """Return the name of the recipe that is for such weights, or `None` if none is known.
 
     Args:
         weights: A model, or a dict from names to arrays.
-        names: The names of its weights.
+        shapes: The shapes of its weights by their names.
     """
-    names = list(names)
+    recipe = _by_names(shapes)
+    if recipe is not None:
+        return recipe
+    if isinstance(weights, keras.Model) and not fnmatch.filter(shapes, "*cross_attention*"):
+        order = normalization_order(weights)
+        if order is not None:
+            is_first, _ = order
+            return "gpt2" if is_first else "bert"
+    fitting, _ = image_recipes(weights, shapes)
+    return fitting[0] if fitting else None
+
+
+def _by_names(shapes: Mapping[str, Shape]) -> str | None:
+    """Return the name of the recipe for weights of these names, or `None` if none is known."""
     for recipe, patterns in _MARKS.items():
-        if any(fnmatch.filter(names, pattern) for pattern in patterns):
+        if any(fnmatch.filter(shapes, pattern) for pattern in patterns):
             return recipe
-    if not isinstance(weights, keras.Model) or fnmatch.filter(names, "*cross_attention*"):
-        return None
-    order = normalization_order(weights)
-    if order is None:
-        return None
-    is_first, _ = order
-    return "gpt2" if is_first else "bert"
+    return None
 
 
 def normalization_order(model: keras.Model) -> tuple[bool, str] | None:
@@ -92,7 +101,7 @@ def normalization_order(model: keras.Model) -> tuple[bool, str] | None:
     return None
 
 
-def check_architecture(name: str, weights: Any, recipe: str) -> dict[str, tuple[int, ...]]:
+def check_architecture(name: str, weights: Any, recipe: str) -> dict[str, Shape]:
     """Return the shapes of weights by their names, if `recipe` is for such weights.
 
     Args:
@@ -113,6 +122,37 @@ def check_architecture(name: str, weights: Any, recipe: str) -> dict[str, tuple[
     raise ValueError(
         f"`{name}` must be {_DESCRIPTIONS[recipe]}; for this model {advice}. "
         f"Received: {name} with {first!r} and {len(shapes) - 1} other weights"
+    )
+
+
+def check_image_architecture(weights: Any, recipe: str, kind: str) -> dict[str, Shape]:
+    """Return the shapes of the argument `model` by their names, if `recipe` is for such networks.
+
+    Args:
+        weights: A built model, or a dict from names to arrays.
+        recipe: Name of the recipe.
+        kind: The networks that it is for.
+
+    Raises:
+        TypeError: If `weights` is neither.
+        ValueError: If another recipe is for such networks, or none is known.
+    """
+    shapes = named_shapes("model", weights)
+    fitting, reason = image_recipes(weights, shapes)
+    if recipe in fitting:
+        return shapes
+    by_names = _by_names(shapes)
+    if by_names is not None:
+        fitting = (by_names,)
+    instead = "write your own rules"
+    if fitting:
+        others = " or ".join(f"`{other}`" for other in fitting)
+        instead = f"use {others}, or {instead}"
+    received = f"a dict with {next(iter(shapes))!r}"
+    if isinstance(weights, keras.Model):
+        received = repr(weights.name)
+    raise ValueError(
+        f"`model` must be {kind}; otherwise {instead}. Received: model={received} with {reason}"
     )
 
 

@@ -16,8 +16,9 @@ from keras_initx.initializers import (
     default_axes,
     fans,
 )
+from keras_initx.recipes._architecture import check_image_architecture
 from keras_initx.recipes._fit import Recipe, Weights, for_names, is_depthwise_kernel
-from keras_initx.recipes._image_architecture import check_fits, dense_of, scales_of
+from keras_initx.recipes._image_architecture import dense_of, scales_of
 from keras_initx.recipes._networks import zero_residual
 from keras_initx.structure import ModelWeight, find_weights
 
@@ -78,7 +79,7 @@ def resnet(
     check_choice("source", source, get_args(ResNetSource))
     check_flag("zero_init_residual", zero_init_residual)
     kind = "a residual network of convolutions with normalization"
-    shapes = check_fits("resnet", kind, model)
+    shapes = check_image_architecture(model, "resnet", kind)
     recipe: Recipe = {}
     if zero_init_residual:
         recipe = _zero_branches(model, shapes)
@@ -140,7 +141,7 @@ def vgg(model: Weights, *, source: VGGSource = "torchvision") -> Recipe:
     """
     check_choice("source", source, get_args(VGGSource))
     kind = "a network of convolutions without skip connections"
-    shapes = check_fits("vgg", kind, model)
+    shapes = check_image_architecture(model, "vgg", kind)
     if source == "paper":
         recipe = _everywhere(model, shapes, RandomNormal(stddev=0.1))
     else:
@@ -183,7 +184,7 @@ def densenet(model: Weights, *, source: DenseNetSource | None = None) -> Recipe:
         source = "authors" if isinstance(model, keras.Model) else "torchvision"
     check_choice("source", source, get_args(DenseNetSource))
     kind = "a network of convolutions with normalization, whose branches are concatenated"
-    shapes = check_fits("densenet", kind, model)
+    shapes = check_image_architecture(model, "densenet", kind)
     recipe = _head(model, shapes, _TORCH_DENSE)
     if source == "authors":
         recipe |= _he_by_fan_out(model, shapes)
@@ -232,7 +233,7 @@ def xception(model: Weights, *, source: XceptionSource | None = None) -> Recipe:
         source = "keras" if isinstance(model, keras.Model) else "timm"
     check_choice("source", source, get_args(XceptionSource))
     kind = "a network of separable convolutions"
-    shapes = check_fits("xception", kind, model)
+    shapes = check_image_architecture(model, "xception", kind)
     if source == "keras":
         recipe = _glorot_by_shape(model, shapes)
     else:

@@ -4,12 +4,11 @@ import fnmatch
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import keras
 
 from keras_initx._typing import Shape
-from keras_initx.recipes._fit import Weights, is_depthwise_kernel, named_shapes, readers_of
+from keras_initx.recipes._fit import Weights, is_depthwise_kernel, readers_of
 from keras_initx.structure import (
     CONVOLUTIONS,
     DEPTHWISE,
@@ -22,39 +21,26 @@ from keras_initx.structure import (
 _CONVOLUTIONS = (*CONVOLUTIONS, *DEPTHWISE, keras.layers.TorchModuleWrapper)
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 _ENLARGING = (*TRANSPOSED, keras.layers.UpSampling1D, keras.layers.UpSampling2D)
-# Names of arrays of torch: in branches that are added or concatenated, and in a plain sequence.
-_ADDED = ("*layer[0-9]*.[0-9]*.conv[0-9].weight", "*block[0-9]*.rep.*.weight")
+# Names of torchvision, timm and Hugging Face's transformers: in branches that are added or
+# concatenated, and in a plain sequence.
+_ADDED = (
+    "*layer[0-9]*.[0-9]*.conv[0-9].weight",
+    "*stages.[0-9]*.layers.[0-9]*.layer.[0-9]*.weight",
+    "*block[0-9]*.rep.*.weight",
+)
 _CONCATENATED = "*denselayer[0-9]*.conv*.weight"
 _SEQUENCE = "features.[0-9]*.weight"
 _ATTENTION = ("attention", "attn", "qkv")
 
 
-def check_fits(recipe: str, kind: str, weights: Any) -> dict[str, Shape]:
-    """Return the shapes of the argument `model` by their names, if a recipe is for such networks.
+def image_recipes(weights: Weights, shapes: Mapping[str, Shape]) -> tuple[tuple[str, ...], str]:
+    """Return the names of the recipes that are for such a network, and what shows it.
 
     Args:
-        recipe: Name of the recipe.
-        kind: The networks that it is for.
-        weights: A built model, or a dict from names to arrays.
-
-    Raises:
-        TypeError: If `weights` is neither.
-        ValueError: If another recipe is for such networks, or none is known.
+        weights: A model or a dict of arrays.
+        shapes: The shapes of its weights.
     """
-    shapes = named_shapes("model", weights)
-    received = f"a dict with {next(iter(shapes))!r}"
-    if isinstance(weights, keras.Model):
-        received = repr(weights.name)
-    fitting, reason = _fitting(_parts(weights, shapes))
-    if recipe in fitting:
-        return shapes
-    instead = "write your own rules"
-    if fitting:
-        others = " or ".join(f"`{other}`" for other in fitting)
-        instead = f"use {others}, or {instead}"
-    raise ValueError(
-        f"`model` must be {kind}; otherwise {instead}. Received: model={received} with {reason}"
-    )
+    return _fitting(_parts(weights, shapes))
 
 
 def has_depthwise(weights: Weights, shapes: Mapping[str, Shape]) -> bool:
@@ -82,6 +68,7 @@ class _Parts:
         added: Sums of two branches.
         concatenated: Concatenations.
         dense: Concatenations of a branch and of the input of this branch.
+        unnamed: Convolutions, if no array has the name of a known network.
         is_known: Whether all sums and concatenations are known. Those in the `call` of a layer or
             a model are not.
     """
@@ -96,6 +83,7 @@ class _Parts:
     added: list[str] = field(default_factory=list)
     concatenated: list[str] = field(default_factory=list)
     dense: list[str] = field(default_factory=list)
+    unnamed: list[str] = field(default_factory=list)
     is_known: bool = True
 
 
@@ -110,6 +98,8 @@ def _fitting(parts: _Parts) -> tuple[tuple[str, ...], str]:
     if parts.depthwise:
         reason = f"depthwise convolutions, {parts.depthwise[0]!r} first"
         return _depthwise_recipes(parts), reason
+    if parts.unnamed:
+        return (), f"names of no network that is known, {parts.unnamed[0]!r} first"
     if parts.concatenated:
         reason = f"concatenated branches, {parts.concatenated[0]!r} first"
         if parts.dense and not parts.added and not parts.enlarging:
@@ -211,7 +201,8 @@ def _parts_of_arrays(shapes: Mapping[str, Shape]) -> _Parts:
         parts.added += fnmatch.filter(names, pattern)
     parts.concatenated = fnmatch.filter(names, _CONCATENATED)
     parts.dense = parts.concatenated
-    parts.is_known = bool(fnmatch.filter(names, _SEQUENCE))
+    if not (parts.added or parts.concatenated or fnmatch.filter(names, _SEQUENCE)):
+        parts.unnamed = parts.convolutions
     return parts
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_initx._keras import layers_of, observed_assignments
+from keras_initx._keras import layers_of, observed_assignments, preserved_losses
 from keras_initx._typing import Tensor
 from keras_initx.backends import backend
 from keras_initx.structure._hooks import HOOKS
@@ -73,6 +73,7 @@ def _build(model: keras.Model, x: Any, training: bool) -> None:
         with (
             HOOKS,
             observed_assignments(remember),
+            preserved_losses(layers_of(model)),
             backend.preserve_foreign_state(layers_of(model)),
         ):
             model(x, training=training)

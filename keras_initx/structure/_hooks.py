@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 
-from keras_initx._typing import Tensor
+from keras_initx._typing import Array, Tensor
 
 __all__ = [
     "HOOKS",
@@ -20,6 +21,7 @@ __all__ = [
     "LayerInitializer",
     "activation_name",
     "activation_of",
+    "bounded_activation",
     "call_name",
     "is_bounded",
     "recorded_initializers",
@@ -150,6 +152,22 @@ def activation_name(layer: keras.Layer) -> str | None:
     if activation is None:
         return _ACTIVATION_LAYERS.get(type(layer))
     return getattr(activation, "__name__", type(activation).__name__)
+
+
+def bounded_activation(before: Array, after: Array) -> str | None:
+    """Return the name of the bounded activation that gives `after`, or `None` if none does.
+
+    It is also `None` where the values before it are too small to tell it from others.
+    """
+    if before.shape != after.shape or not np.abs(before).max(initial=0) > 2:
+        return None
+    # Where all values are at the limits, the first of those that share them.
+    for name in ("tanh", "sigmoid", *LIMITS):
+        expected = keras.ops.convert_to_numpy(getattr(keras.activations, name)(before))
+        # As far as 16 bits agree.
+        if np.allclose(expected, after, rtol=0, atol=5e-3):
+            return name
+    return None
 
 
 def is_bounded(activation: str | None) -> bool:

@@ -52,10 +52,14 @@ _NOT_KERNELS = ("alpha", "beta", "bias", "gamma", "scale")
 
 def is_kernel(weight: keras.Variable) -> bool:
     """Return whether `weight` is a matrix or tensor that multiplies inputs."""
-    if math.prod(weight.shape) < 2:
-        return False
     # Quantized kernels are scaled integers.
     if "float" not in keras.backend.standardize_dtype(weight.dtype):
+        return False
+    size = math.prod(weight.shape)
+    # One of a single input and a single unit has a single weight.
+    if weight.name.endswith(_KERNELS) and len(weight.shape) > 1 and size > 0:
+        return True
+    if size < 2:
         return False
     if weight.name.endswith(_KERNELS):
         return True

@@ -261,6 +261,7 @@ def test_a_file_with_a_metric_object(options, tmp_path, capsys):
     assert re.search("^1  he_normal.*^2  zeros", capsys.readouterr().out, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.full  # three new processes, beside what is interrupted in this one
 @pytest.mark.skipif(sys.platform == "win32", reason="a console sends Ctrl-C otherwise there")
 def test_interrupted_processes_show_what_there_is(options, tmp_path):
     """A terminal sends Ctrl-C to all processes of a command."""
@@ -324,6 +325,10 @@ def refused(capsys, *arguments):
         (["compare", "--initializers", "initx.sparse(gain=relu"], "Received: initx.sparse(gain=relu\n"),
         (["restarts", "--initializer", "initx.sparse(gain=nonsense)"], "`gain` must be one of ('linear', "),
         (["compare", "--optimizer", "nonsense"], "nonsense"),
+        (
+            ["compare", "--optimizer", "lossscaleoptimizer"],
+            "cannot be built for inputs of shape (8, 8, 1) and 10 classes",
+        ),
         (["compare", "--repeats", "0"], "invalid positive integer value: '0'"),
         (["restarts", "--initializer", "nonsense"], "nonsense"),
         (["restarts", "--checks", "-1"], "argument --checks: invalid non-negative integer value: '-1'"),

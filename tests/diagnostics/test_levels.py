@@ -90,7 +90,7 @@ def test_what_follows_is_seen_where_each_layer_casts_its_inputs(dtypes):
     assert [layer.normalized_by for layer in report.layers] == ["norm", None, None, None]
     assert [layer.activated_by for layer in report.layers] == [None, None, "relu", None]
     assert [layer.first_inputs is not None for layer in report.layers] == [True, False, False, False]
-    assert [layer.is_output for layer in report.layers] == [False, False, False, True]
+    assert [layer.is_output for layer in report.layers] == [False, False, True, True]
 
 
 def test_what_follows_is_seen_in_code_of_ones_own_and_through_models():

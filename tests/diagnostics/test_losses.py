@@ -447,3 +447,40 @@ def test_a_model_with_a_loss_of_its_own_is_not_compared():
     model = Own([keras.Input((6,)), layers.Dense(3, name="out")])
     model.compile("sgd", "mse")
     assert losses(model, X, Y) == {"out": (None, None)}
+
+
+def test_a_model_may_have_the_loss_of_its_layers_alone():
+    class Adding(layers.Layer):
+        def call(self, inputs):
+            self.add_loss(keras.ops.mean(inputs**2))
+            return inputs
+
+    model = keras.Sequential([*network().layers, Adding()])
+    model.compile("sgd")
+    model.build((None, 6))
+    kernel = to_numpy(model.weights[0])
+    norm = np.linalg.norm(2 * X.T @ (X @ kernel) / Y.size)
+    assert gradients(model, X, Y)["out"] == pytest.approx(norm, rel=1e-4)
+
+
+def test_a_regularizer_alone_is_no_loss():
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(3, kernel_regularizer="l2")])
+    with pytest.raises(ValueError, match=r"`loss` is required with `y` unless .* Received: loss=None"):
+        keras_initx.diagnose(model, X, Y)
+
+
+def test_a_crossentropy_that_is_large_by_what_follows_the_last_layer():
+    inputs = keras.Input((6,))
+    logits = 100 * layers.Dense(3, "tanh", name="out")(layers.Dense(6)(inputs))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    (verdict,) = keras_initx.diagnose(keras.Model(inputs, logits), X, LABELS, loss=loss).verdicts
+    assert verdict.problem == "large first loss"
+    assert verdict.evidence.endswith("; what follows makes them 100 times as large")
+    assert verdict.remedy.startswith("a smaller factor after out: ")
+
+
+def test_targets_that_are_not_finite_are_named():
+    y = Y.copy()
+    y[3] = np.nan
+    (verdict,) = keras_initx.diagnose(network(), X, y, loss="mse").verdicts
+    assert (verdict.problem, verdict.remedy) == ("exploding gradient", "finite targets (6.2% of them are not)")

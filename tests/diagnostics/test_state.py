@@ -159,7 +159,15 @@ def test_what_layers_keep_is_left():
     after = state(model), [to_numpy(one.value).copy() for one in model.optimizer.variables], model.get_metrics_result()
     for one, other in zip(keras.tree.flatten(before), keras.tree.flatten(after), strict=True):
         np.testing.assert_array_equal(to_numpy(one), to_numpy(other))
-    assert not model.losses
+
+
+def test_what_layers_add_to_the_loss_is_left():
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(3, activity_regularizer="l2"), layers.Dense(3)])
+    model(X)
+    before = model.losses
+    keras_initx.diagnose(model, X, Y, loss="mse")
+    assert before
+    assert [id(loss) for loss in model.losses] == [id(loss) for loss in before]
 
 
 def next_numbers():

@@ -427,6 +427,31 @@ def test_a_network_that_widens_is_not_given_orthogonal_kernels():
     assert found(initialized(model, verdicts["vanishing"].remedy), X[:, :16], LABELS) == {}
 
 
+def test_a_final_activation_of_its_own_layer_hides_no_vanishing_gradient():
+    model = mlp("sigmoid", depth=8)
+    end = [layers.Dense(1, name="end"), layers.Activation("sigmoid")]
+    report = keras_initx.diagnose(keras.Sequential([*model.layers[:-1], *end]), X, LABELS > 2, loss="bce")
+    assert "vanishing gradient" in [verdict.problem for verdict in report.verdicts]
+
+
+def test_a_network_without_a_gradient_on_purpose_has_not_lost_it():
+    inputs = keras.Input((64,))
+    target = layers.Dense(8, name="target")(layers.Dense(64, "relu")(inputs))
+    online = layers.Dense(8, name="online")(layers.Dense(64, "relu")(inputs))
+    held = layers.Lambda(keras.ops.stop_gradient, output_shape=(8,))(target)
+    assert keras_initx.diagnose(keras.Model(inputs, online - held), X, np.zeros((256, 8)), loss="mse").verdicts == []
+
+
+def test_a_batch_of_one_is_the_cause_of_what_its_normalization_loses():
+    stack = [layers.Dense(64), layers.BatchNormalization(name="norm"), layers.ReLU(), layers.Dense(5)]
+    model = keras.Sequential([keras.Input((64,)), *stack])
+    verdicts = found(model, X[:1], LABELS[:1])
+    assert list(verdicts) == ["vanishing", "vanishing gradient"]
+    for verdict in verdicts.values():
+        assert verdict.remedy == "a batch of several examples, because norm normalizes over them"
+    assert found(model, y=LABELS) == {}
+
+
 @pytest.mark.parametrize("place", ["inside", "at the inputs"])
 def test_a_small_side_branch_is_no_vanishing_gradient_inside_a_model(place):
     inputs = keras.Input((64,))

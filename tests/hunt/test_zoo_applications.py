@@ -8,7 +8,7 @@ import pytest
 from modes import to_numpy
 from zoo import CLASSES, WRONG_FAN, assert_verdicts, normal, pixels, tokens
 
-from keras_initx import initialize, recipes
+from keras_initx import audit, initialize, recipes
 
 
 def application(name, x=normal, *, size=32, gradients=False):
@@ -75,6 +75,36 @@ def test_each_kernel_has_the_size_of_the_source_and_nothing_else_changes(name, r
     assert_sizes(model, expected)
     for old, variable in zip(before, others, strict=True):
         np.testing.assert_array_equal(old, to_numpy(variable.value), err_msg=variable.path)
+
+
+CONVOLUTIONAL = (recipes.resnet, recipes.vgg, recipes.densenet, recipes.xception)
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("ResNet50", recipes.resnet),
+        ("ResNet50V2", recipes.resnet),
+        ("VGG16", recipes.vgg),
+        ("DenseNet121", recipes.densenet),
+        ("Xception", recipes.xception),
+        ("InceptionV3", None),
+        ("InceptionResNetV2", None),
+        ("MobileNetV2", recipes.mobilenet),
+        ("ConvNeXtTiny", recipes.convnext),
+    ],
+)
+def test_one_recipe_takes_a_network_and_the_others_name_it(name, own):
+    model = getattr(keras.applications, name)(weights=None, input_shape=(75, 75, 3), classes=10)
+    instead = "otherwise write your own rules" if own is None else f"`{own.__name__}`"
+    for recipe in CONVOLUTIONAL:
+        if recipe is not own:
+            with pytest.raises(ValueError, match=instead):
+                recipe(model)
+    if own in CONVOLUTIONAL:
+        rules = own(model)
+        initialize(model, rules, seed=0)
+        assert audit(model, rules, alpha=1e-4).ok
 
 
 @pytest.mark.parametrize("name", ["EfficientNetB0", "EfficientNetV2B0"])

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import pytest
 from modes import needs_axes, to_numpy
-from text_models import bert, llama
+from text_models import HIDDEN, bert, clip, llama, whisper
+from text_models import WIDTH as TEXT
 
 from keras_initx import (
     LSTMForgetBias,
@@ -229,6 +230,35 @@ ROWS = {
     ),
     "llama": (llama, recipes.llama, {"kernel": 0.02, "embeddings": 0.02, "bias": 0}, 0.05),
     "bert": (bert, recipes.bert, {"kernel": 0.02 * 0.8796, "embeddings": 0.02 * 0.8796, "bias": 0}, 0.05),
+    "whisper": (
+        whisper,
+        recipes.whisper,
+        {
+            "conv_layer_1/kernel": 30**-0.5,
+            "/query/kernel": TEXT**-0.5,
+            "feedforward_output_dense/kernel": HIDDEN**-0.5,
+            "token_embedding/embeddings": 0.02,
+            "bias": 0,
+        },
+        0.06,
+    ),
+    "clip": (
+        clip,
+        recipes.clip,
+        {
+            "clip_text_encoder/encoder_block_0/attention/query/kernel": TEXT**-0.5,
+            "clip_text_encoder/encoder_block_0/attention/attention_output/kernel": (4 * TEXT) ** -0.5,
+            "clip_text_encoder/encoder_block_0/dense/kernel": (2 * TEXT) ** -0.5,
+            "clip_text_encoder/encoder_block_0/dense_1/kernel": (4 * TEXT) ** -0.5,
+            "clip_vision_encoder/encoder_block_0/attention/query/kernel": (2 * TEXT) ** -0.5,
+            "clip_vision_encoder/encoder_block_0/attention/attention_output/kernel": (3 * TEXT) ** -0.5,
+            "clip_vision_encoder/encoder_block_0/dense_1/kernel": (3 * HIDDEN) ** -0.5,
+            "vision_patch_embedding/kernel": 144**-0.5,
+            "vision_projection/kernel": TEXT**-0.5,
+            "token_embedding/embeddings": 0.02,
+        },
+        0.06,
+    ),
     "gpt2 positions": (with_positions, recipes.gpt2, {"position_embedding/embeddings": 0.01}, 0.05),
     "t_fixup": (
         transformer,

@@ -75,6 +75,20 @@ class Block(layers.Layer):
         return x + self.norm(self.convolution(x))
 
 
+def xception_of_torch():
+    """Return the state dict of a block of timm's Xception, with its draws."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    nn = torch.nn
+    pointwise = nn.Conv2d(64, 48, 1, bias=False)
+    parts = {"conv1": nn.Conv2d(1, 64, 3), "conv1.depth": nn.Conv2d(64, 64, 5, groups=64), "pointwise": pointwise}
+    found = {}
+    for name, part in parts.items():
+        nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+        found[f"block1.rep.0.{name}.weight"] = part.weight.detach()
+    return found
+
+
 def state_dict(*, block=3, groups=4, mode="fan_out"):
     """Return the state dict of a small network of torch, with the names and the draws of torchvision."""
     torch = pytest.importorskip("torch")
@@ -121,24 +135,43 @@ def test_an_audit_raises_no_more_alarms_than_alpha_says(row):
     build, recipe = MODELS[row]
     model = build()
     rules = recipe(model)
-    # By chance at most 2 % of such pairs of seeds raise one, and these do not. Wrong fans raise one at each seed.
+    # By chance at most 2 % of pairs of seeds raise an alarm. These do not.
     for seed in (0, 1):
         initialize(model, rules, seed=seed)
         assert audit(model, rules, alpha=0.01).ok
 
 
-@pytest.mark.parametrize("groups", [1, 4, 32])
+@pytest.mark.parametrize(
+    ("build", "kernel", "units"),
+    [
+        (residual, "conv2_block1_1_conv", 32),
+        (lambda: residual(groups=4), "conv2_block1_1_conv", 32),  # those of all groups
+        (enlarging, "larger", 24),
+    ],
+)
+def test_all_units_count_as_the_fan_out(build, kernel, units):
+    model = build()
+    plan = initialize(model, recipes.resnet(model), seed=0, dry_run=True)
+    found = {weight.path: weight.expected_std for weight in plan.weights}
+    assert found[f"{kernel}/kernel"] == pytest.approx((2 / (9 * units)) ** 0.5)
+
+
+def test_depthwise_kernels_of_torch_are_refused():
+    with pytest.raises(ValueError, match=r"use `mobilenet` or `efficientnet`, or .*'layer1\.0\.conv2\.weight'"):
+        recipes.resnet(state_dict(groups=32))
+
+
+@pytest.mark.parametrize("groups", [1, 4])
 def test_the_draws_of_torch_are_as_the_rules_say(groups):
     arrays = state_dict(groups=groups)
-    if groups == 32:
-        with pytest.raises(
-            ValueError, match=r"otherwise use `mobilenet` or `efficientnet`.*'layer1\.0\.conv2\.weight'"
-        ):
-            recipes.resnet(arrays)
-        return
     report = audit(arrays, recipes.resnet(arrays))
     assert report.ok
     assert {row.reason for row in report.not_compared} == {"int64"}  # the numbers of batches
+
+
+def test_depthwise_kernels_of_torch_are_as_timm_draws_them():
+    arrays = xception_of_torch()
+    assert audit(arrays, recipes.xception(arrays)).ok
 
 
 def test_kernels_of_torch_by_another_fan_are_found():
@@ -210,6 +243,14 @@ def test_other_networks_are_refused_with_the_recipe_for_them(recipe, build, mess
         recipe(build())
 
 
+def test_recipes_of_text_and_of_images_name_each_other():
+    for recipe in (recipes.bert, recipes.llama, recipes.vit_timm):
+        with pytest.raises(ValueError, match=r"use `resnet`"):
+            recipe(residual())
+    with pytest.raises(ValueError, match=r"otherwise use `gpt2`, or .* with no convolutions"):
+        recipes.resnet({"h.0.attn.c_attn.weight": np.ones((4, 12))})
+
+
 def test_sums_that_no_layer_shows_are_taken():
     model = keras.Sequential([keras.Input((8, 8, 16)), Block(), layers.Flatten(), layers.Dense(4)])
     for recipe in (recipes.resnet, recipes.vgg, recipes.densenet):
@@ -262,6 +303,8 @@ def test_the_rules_of_keras_are_none_for_the_axes_of_torch():
     with pytest.raises(ValueError, match="`source` must be another one for a dict of arrays"):
         recipes.resnet(arrays, source="keras")
     del arrays["layer1.0.conv1.weight"]
-    arrays |= named("stages.0.convolution.weight")
+    with pytest.raises(ValueError, match=r"names of no network that is known, 'conv1\.weight' first"):
+        recipes.resnet(arrays)
+    arrays |= named("encoder.stages.0.layers.0.layer.0.convolution.weight")  # Hugging Face's
     with pytest.raises(ValueError, match="`zero_init_residual` requires arrays with the names of torchvision"):
         recipes.resnet(arrays, zero_init_residual=True)

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from text_models import BLOCKS, EXPERTS, HIDDEN, WIDTH, bert, llama, mixture
+from text_models import BLOCKS, EXPERTS, HIDDEN, WIDTH, bert, clip, llama, mixture, whisper
 
 from keras_initx import audit, initialize, recipes
 
@@ -173,11 +173,154 @@ def test_the_weights_of_each_source_of_bert_are_known(source, names):
 GATE = {"a.mlp.gate_proj.weight": np.zeros((3, 3)), "a.down_proj.weight": np.zeros((3, 3))}
 
 
+KERNEL, WIDE = normal(WIDTH**-0.5), normal(HIDDEN**-0.5)
+WHISPERS = {"paper": (KERNEL, WIDE, normal(30**-0.5)), "transformers": (N, N, N)}
+
+
+@pytest.mark.parametrize("source", WHISPERS)
+@pytest.mark.parametrize("names", ["transformers", "openai"])
+def test_the_weights_of_each_source_of_whisper_are_known(source, names):
+    kernel, wide, convolution = WHISPERS[source]
+    arrays = {
+        "model.encoder.conv1.weight": ((WIDTH, 10, 3), convolution),
+        "model.encoder.embed_positions.weight": ((20, WIDTH), constant(0.5)),
+        "model.decoder.embed_tokens.weight": ((300, WIDTH), N),
+        "model.decoder.embed_positions.weight": ((40, WIDTH), N),
+        "model.decoder.layers.{}.encoder_attn.q_proj.weight": ((WIDTH, WIDTH), kernel),
+        "model.decoder.layers.{}.encoder_attn.q_proj.bias": ((WIDTH,), constant(0)),
+        "model.decoder.layers.{}.fc2.weight": ((WIDTH, HIDDEN), wide),
+        "model.decoder.layers.{}.final_layer_norm.weight": ((WIDTH,), constant(1)),
+    }
+    if names == "openai":
+        arrays = {
+            "encoder.conv1.weight": ((WIDTH, 10, 3), convolution),
+            "encoder.positional_embedding": ((20, WIDTH), constant(0.5)),
+            "decoder.token_embedding.weight": ((300, WIDTH), N),
+            "decoder.positional_embedding": ((40, WIDTH), N),
+            "decoder.blocks.{}.cross_attn.query.weight": ((WIDTH, WIDTH), kernel),
+            "decoder.blocks.{}.cross_attn.query.bias": ((WIDTH,), constant(0)),
+            "decoder.blocks.{}.mlp.2.weight": ((WIDTH, HIDDEN), wide),
+            "decoder.blocks.{}.mlp_ln.weight": ((WIDTH,), constant(1)),
+        }
+    arrays = state(arrays)
+    report = audit(arrays, functools.partial(recipes.whisper, source=source))
+    assert report.ok, str(report)
+    assert ["position" in row.path for row in report.not_compared] == [True]
+    (other,) = set(WHISPERS) - {source}
+    assert len(audit(arrays, functools.partial(recipes.whisper, source=other)).off) == 5
+
+
+def uniform(limit):
+    return lambda rng, shape: rng.uniform(-limit, limit, shape)
+
+
+DEEP, HALF = normal((4 * WIDTH) ** -0.5), normal((2 * WIDTH) ** -0.5)
+BY_WIDTH, BY_HIDDEN = uniform(WIDTH**-0.5), uniform(HIDDEN**-0.5)
+ZEROS, ONES = constant(0), constant(1)
+
+
+def clip_of_openai():
+    """Return a state dict of CLIP with the names and the numbers of its authors."""
+    block = "transformer.resblocks.{}"
+    return state(
+        {
+            "positional_embedding": ((20, WIDTH), normal(0.01)),
+            "text_projection": ((WIDTH, 40), KERNEL),
+            "logit_scale": ((), constant(math.log(1 / 0.07))),
+            "visual.class_embedding": ((WIDTH,), KERNEL),
+            "visual.positional_embedding": ((20, WIDTH), KERNEL),
+            "visual.proj": ((WIDTH, 40), KERNEL),
+            "visual.conv1.weight": ((WIDTH, 3, 8, 8), uniform(192**-0.5)),
+            "visual.ln_pre.weight": ((WIDTH,), ONES),
+            f"visual.{block}.attn.in_proj_weight": ((3 * WIDTH, WIDTH), uniform((6 / (4 * WIDTH)) ** 0.5)),
+            f"visual.{block}.attn.out_proj.weight": ((WIDTH, WIDTH), BY_WIDTH),
+            f"visual.{block}.attn.out_proj.bias": ((WIDTH,), ZEROS),
+            f"visual.{block}.mlp.c_fc.weight": ((HIDDEN, WIDTH), BY_WIDTH),
+            f"visual.{block}.mlp.c_fc.bias": ((HIDDEN,), BY_WIDTH),
+            f"visual.{block}.mlp.c_proj.weight": ((WIDTH, HIDDEN), BY_HIDDEN),
+            f"visual.{block}.mlp.c_proj.bias": ((WIDTH,), BY_HIDDEN),
+            f"{block}.attn.in_proj_weight": ((3 * WIDTH, WIDTH), KERNEL),
+            f"{block}.attn.in_proj_bias": ((3 * WIDTH,), ZEROS),
+            f"{block}.attn.out_proj.weight": ((WIDTH, WIDTH), DEEP),
+            f"{block}.ln_1.weight": ((WIDTH,), ONES),
+            f"{block}.mlp.c_fc.weight": ((HIDDEN, WIDTH), HALF),
+            f"{block}.mlp.c_fc.bias": ((HIDDEN,), BY_WIDTH),
+            f"{block}.mlp.c_proj.weight": ((WIDTH, HIDDEN), DEEP),
+            f"{block}.mlp.c_proj.bias": ((WIDTH,), BY_HIDDEN),
+            "token_embedding.weight": ((300, WIDTH), N),
+        }
+    )
+
+
+def clip_of_transformers():
+    """Return a state dict of CLIP with the names and the numbers of Hugging Face's transformers."""
+    arrays = {
+        "logit_scale": ((), constant(2.6592)),
+        "text_model.embeddings.token_embedding.weight": ((300, WIDTH), N),
+        "text_model.embeddings.position_embedding.weight": ((20, WIDTH), N),
+        "vision_model.embeddings.class_embedding": ((WIDTH,), KERNEL),
+        "vision_model.embeddings.patch_embedding.weight": ((WIDTH, 3, 8, 8), N),
+        "vision_model.embeddings.position_embedding.weight": ((20, WIDTH), N),
+        "vision_model.pre_layrnorm.weight": ((WIDTH,), ONES),
+        "visual_projection.weight": ((40, WIDTH), KERNEL),
+        "text_projection.weight": ((40, WIDTH), KERNEL),
+    }
+    for encoder in ("text_model", "vision_model"):
+        block = f"{encoder}.encoder.layers.{{}}"
+        arrays |= {
+            f"{block}.self_attn.k_proj.weight": ((WIDTH, WIDTH), DEEP),
+            f"{block}.self_attn.out_proj.weight": ((WIDTH, WIDTH), KERNEL),
+            f"{block}.layer_norm1.weight": ((WIDTH,), ONES),
+            f"{block}.mlp.fc1.weight": ((HIDDEN, WIDTH), HALF),
+            f"{block}.mlp.fc1.bias": ((HIDDEN,), ZEROS),
+            f"{block}.mlp.fc2.weight": ((WIDTH, HIDDEN), DEEP),
+        }
+    return state(arrays)
+
+
+def test_the_weights_of_each_source_of_clip_are_known():
+    for source, arrays in (("openai", clip_of_openai()), ("transformers", clip_of_transformers())):
+        report = audit(arrays, functools.partial(recipes.clip, source=source))
+        assert report.ok, str(report)
+        assert not report.not_compared
+    off = audit(clip_of_transformers(), recipes.clip).off
+    texts = {row.path for row in off if row.path.startswith("text_model") and row.path.endswith("weight")}
+    assert {path.split(".")[-2] for path in texts} == {"position_embedding", "k_proj", "out_proj"}
+
+
+def test_an_encoder_of_clip_alone_has_its_own_rules():
+    both = clip_of_openai()
+    for part in ("visual", "text"):
+        own = {name: array for name, array in both.items() if name.startswith("visual.") == (part == "visual")}
+        report = audit(own, recipes.clip)
+        assert report.ok, str(report)
+        assert not report.not_compared
+
+
+def test_alarms_of_initialized_models_are_as_rare_as_alpha_says():
+    # If each of 20 audits has an alarm with the probability of alpha, 20 %, more than 12 do once in 65,000 times.
+    models = {recipes.llama: llama(), recipes.bert: bert(), recipes.whisper: whisper(), recipes.clip: clip()}
+    alarms = 0
+    for recipe, model in models.items():
+        rules = recipe(model)
+        for seed in range(5):
+            initialize(model, rules, seed=seed)
+            alarms += not audit(model, rules, alpha=0.2).ok
+    assert alarms <= 12
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
         (lambda: recipes.llama(bert()), ValueError, r"must be a decoder with gated.*; for this model use `bert`\."),
         (lambda: recipes.bert(llama()), ValueError, r"after each sum, as BERT does; for this model use `llama`\."),
+        (lambda: recipes.whisper(clip()), ValueError, r"must be a Whisper, .*; for this model use `clip`\."),
+        (lambda: recipes.clip(whisper()), ValueError, r"must be a CLIP, .*; for this model use `whisper`\."),
+        (
+            lambda: recipes.clip({"logit_scale": np.zeros(()), "visual.layer1.0.conv1.weight": np.zeros(3)}),
+            ValueError,
+            r"encoder of images is a vision transformer.*Received: model with 'visual\.layer1\.0\.conv1",
+        ),
         (lambda: recipes.bert({"a": np.zeros(3)}), ValueError, r"write your own rules.*'a' and 0 other weights"),
         (lambda: recipes.bert({}), ValueError, r"`model` must have weights\. Received: an empty dict"),
         (lambda: recipes.bert(3), TypeError, r"a Keras model or a dict from names to arrays\. Received: model=3"),

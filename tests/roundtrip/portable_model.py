@@ -1,4 +1,7 @@
-"""Build and save a model, and load it: each line read is `["save", folder]` or `["load", folder...]`, and echoed."""
+"""Build and save a model, and load it: each line read is `["save", folder]` or `["load", folder...]`, and echoed.
+
+The first line written has the modules that Keras imports, the second those that `keras_initx` imports in addition.
+"""
 
 import json
 import sys
@@ -7,7 +10,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-import keras_initx
+OF_KERAS = sorted(sys.modules)
+
+import keras_initx  # noqa: E402
+
+ADDED = sorted({*sys.modules} - {*OF_KERAS})
 
 
 def save(folder):
@@ -60,6 +67,8 @@ def write_arrays(model, path):
 
 
 if __name__ == "__main__":
+    sys.stdout.write(f"{json.dumps(OF_KERAS)}\n{json.dumps(ADDED)}\n")
+    sys.stdout.flush()
     for line in sys.stdin:
         task, *folders = json.loads(line)
         for folder in folders:

@@ -32,8 +32,16 @@ class Process:
         command = [sys.executable, Path(__file__).with_name("portable_model.py")]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen(command, env=environment, **pipes)
+        self._imported = None
+
+    def imported(self):
+        """Return the modules that Keras has imported, and those that the package has imported in addition."""
+        if self._imported is None:
+            self._imported = [set(json.loads(self._process.stdout.readline())) for _ in range(2)]
+        return self._imported
 
     def run(self, task, *folders):
+        self.imported()
         line = json.dumps([task, *map(str, folders)]) + "\n"
         self._process.stdin.write(line)
         self._process.stdin.flush()
@@ -67,6 +75,14 @@ def loader(request, processes, saved):
     skip_without(saved, request.param)
     processes[request.param].run("load", *saved.values())
     return request.param
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_importing_brings_in_no_other_framework(processes, backend):
+    skip_without(processes, backend)
+    of_keras, added = processes[backend].imported()
+    assert backend in of_keras
+    assert not added & {*BACKENDS}
 
 
 def skip_without(saved, *backends):

@@ -4,10 +4,13 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from keras_initx._startup import installed_backends
 from keras_initx.cli._demo import NETWORKS, TOLERANCE
 
 
+@pytest.mark.full  # five new processes, beside those in which every weight comes back
 def test_every_network_comes_back_on_every_backend():
     command = [sys.executable, "-m", "keras_initx", "demo"]
     result = subprocess.run(command, capture_output=True, text=True)

@@ -1,0 +1,75 @@
+"""A recipe for Whisper, which transcribes speech."""
+
+from typing import Literal, get_args
+
+from keras_initx._checks import check_choice
+from keras_initx.initializers import RandomNormal, VarianceScaling
+from keras_initx.recipes._architecture import check_architecture
+from keras_initx.recipes._fit import Recipe, Weights, for_names
+
+__all__ = ["whisper"]
+
+WhisperSource = Literal["paper", "transformers"]
+
+# Where kernels are called weights, so are the scales of normalizations.
+_SCALES = ("*layer_norm.weight", "*_ln.weight", "*.ln_post.weight", "*decoder.ln.weight")
+# Those of the encoder are sines, and not trained. They are left as they are.
+_SINES = ("*encoder.embed_positions.weight", "*encoder.positional_embedding")
+_EMBEDDINGS = (
+    "*token_embedding/embeddings",
+    "*token_and_position_embedding/position_embedding/embeddings",
+    "*decoder.embed_tokens.weight",
+    "*decoder.embed_positions.weight",
+    "*decoder.token_embedding.weight",
+    "*decoder.positional_embedding",
+    "*proj_out.weight",
+)
+
+
+def whisper(model: Weights, *, source: WhisperSource = "paper") -> Recipe:
+    """Return the rules of Whisper: kernels from `N(0, 1 / fan_in)`, biases 0.
+
+    The paper only says "Gaussian fan-in". It cannot mean embeddings, of which one input is used at
+    a time; those of tokens and of the decoder's positions get `N(0, 0.02²)`, as in Hugging Face's
+    transformers. Those of the encoder's positions are sines, which no rule changes.
+
+    With `source="transformers"` kernels get `N(0, 0.02²)` too. The published code of the authors is
+    for trained weights and leaves all to the defaults of torch.
+
+    Args:
+        model: A built model with the names of KerasHub, or a dict from names to arrays with those
+            of Hugging Face's transformers or of the authors, such as a state dict of torch. Rules
+            that match none of its weights are left out.
+        source: Whose numbers: `"paper"` or `"transformers"`.
+
+    Returns:
+        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
+
+    Raises:
+        TypeError: If `model` is neither a Keras model nor a dict.
+        ValueError: If it is not built or has another architecture, or `source` is invalid.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_initx import recipes
+        >>> names = ["encoder.conv1.weight", "encoder.conv1.bias", "decoder.ln.weight"]
+        >>> list(recipes.whisper({name: np.ones(4) for name in names}))
+        ['*decoder.ln.weight', '*.weight', '*bias']
+
+    Reference:
+        Radford, Kim, Xu, Brockman, McLeavey and Sutskever, "Robust speech recognition via
+        large-scale weak supervision", ICML 2023, table 17. `WhisperPreTrainedModel` in Hugging
+        Face's transformers.
+    """
+    check_choice("source", source, get_args(WhisperSource))
+    shapes = check_architecture("model", model, "whisper")
+    recipe: Recipe = dict.fromkeys(_SCALES, "ones")
+    recipe |= dict.fromkeys(_SINES)
+    recipe |= dict.fromkeys(_EMBEDDINGS, RandomNormal(stddev=0.02))
+    for pattern in ("*kernel", "*.weight"):
+        if source == "paper":
+            recipe[pattern] = VarianceScaling(1.0, "fan_in", "untruncated_normal")
+        else:
+            recipe[pattern] = RandomNormal(stddev=0.02)
+    recipe["*bias"] = "zeros"
+    return for_names(recipe, shapes)
