@@ -31,8 +31,8 @@ def new(width, height):
     return figure
 
 
-def save(figure, path) -> None:
+def save(figure, path, background="white") -> None:
     """Write a figure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, facecolor="white", dpi=120, metadata={"Software": None})
+    figure.savefig(path, facecolor=background, dpi=120, metadata={"Software": None})
     print(f"Figure: {path.name} in {path.parent}")

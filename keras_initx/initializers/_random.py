@@ -150,7 +150,7 @@ class SmallNormal(RandomNormal):
 
 @register(
     "truncated_normal",
-    formula="N(mean, stddev²), truncated at lower and upper",
+    formula="truncated normal with this mean and standard deviation; Keras' class has 0.88 of it",
     use="embeddings and transformers: a given standard deviation without outliers",
 )
 class TruncatedNormal(RandomInitializer):

@@ -248,7 +248,7 @@ def test_a_binary_classifier_by_the_name_of_its_loss():
     ("loss", "penalty"),
     [
         (None, "activity_regularizer"),
-        ("mse", "kernel_regularizer"),
+        pytest.param("mse", "kernel_regularizer", marks=pytest.mark.once),
         pytest.param(None, "kernel_regularizer", marks=pytest.mark.once),
         pytest.param("mse", "activity_regularizer", marks=pytest.mark.once),
     ],
@@ -391,7 +391,7 @@ def test_models_in_16_bits(dtype):
 @pytest.mark.parametrize(
     # Scaled as in training, the gradients of all weights overflow, or those of some.
     "factor",
-    [1e-5, 1e3, pytest.param(30, marks=pytest.mark.once)],
+    [1e-5, pytest.param(1e3, marks=pytest.mark.once), pytest.param(30, marks=pytest.mark.once)],
     ids=["small", "large", "large in part"],
 )
 def test_gradients_in_float16_are_those_in_float32(factor):

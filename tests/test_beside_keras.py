@@ -1,0 +1,43 @@
+"""What the page says of Keras' initializers and of these is what its script measures, on each backend."""
+
+import pathlib
+import re
+
+import keras
+import pytest
+from modes import BACKEND
+from scripts import script
+
+beside_keras = script("beside_keras")
+PAGE = pathlib.Path(__file__).parents[1].joinpath("docs", "beside_keras.md").read_text()
+README = pathlib.Path(__file__).parents[1].joinpath("README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def measured(request):
+    keras.utils.set_random_seed(0)
+    return {what: (theirs, ours) for what, theirs, ours in beside_keras.rows()}
+
+
+def recorded():
+    """Return the rows on the page, which were printed under JAX."""
+    ((_, table),) = re.findall(r"```text\n(on jax [^\n]*\n)(.*?)```", PAGE, re.DOTALL)
+    rows = [re.split(r" {2,}", line) for line in table.splitlines()]
+    return {what: (theirs, ours) for what, theirs, ours in rows}
+
+
+def test_the_page_shows_what_the_script_prints(measured):
+    assert measured.keys() == recorded().keys()
+    first, gates, *_ = (row for row in measured if "first values" in row or "gates" in row)
+    for what, (theirs, ours) in recorded().items():
+        assert measured[what][1] == ours
+        # Keras' own values differ between backends: the scale does not, nor the error.
+        if BACKEND == "jax" or what not in (first, gates):
+            assert measured[what][0] == theirs
+
+
+@pytest.mark.parametrize("page", [PAGE, README], ids=["page", "readme"])
+def test_the_values_of_one_seed_are_those_in_the_table_of_backends(measured, page):
+    name = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}[BACKEND]
+    ((theirs, ours),) = re.findall(rf"^\| {name} \| `([^`]*)` \| `([^`]*)` \|$", page, re.MULTILINE)
+    assert (theirs, ours) == measured["HeNormal(seed=0), first values"]

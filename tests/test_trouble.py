@@ -1,0 +1,99 @@
+"""Each heading of the page on trouble is the text of an error, or of a warning, that a user meets."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_initx
+from keras_initx import _extras, _kernel
+
+pytestmark = pytest.mark.once
+
+PAGE = pathlib.Path(__file__).parents[1].joinpath("docs", "trouble.md").read_text()
+HEADINGS = re.findall(r"^### (.*)$", PAGE, re.MULTILINE)
+X = np.zeros((4, 3), "float32")
+
+
+def model():
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+
+
+def twins():
+    layer = keras.layers.MultiHeadAttention(2, 8, kernel_initializer=keras_initx.HeNormal(seed=0))
+    layer.build((None, 4, 16), (None, 4, 16))
+
+
+def load_without_the_package():
+    config = keras.saving.serialize_keras_object(keras.layers.Dense(3, kernel_initializer="initx.sparse"))
+    # As where no class of this name is registered.
+    config["config"]["kernel_initializer"] |= {"module": "lost", "class_name": "Lost", "registered_name": "initx>Lost"}
+    keras.saving.deserialize_keras_object(config)
+
+
+@pytest.mark.parametrize(
+    ("heading", "program"),
+    [
+        ("got an unexpected keyword argument 'mode'", lambda: keras_initx.HeNormal(mode="fan_out")),
+        ("module 'keras_initx' has no attribute", lambda: keras_initx.KaimingNormal),
+        ("Could not interpret initializer identifier: initx.", lambda: keras.initializers.get("initx.sprase")),
+        ("Each of `rules` must match a weight", lambda: keras_initx.initialize(model(), {"kernels": "zeros"})),
+        (
+            "`model` must be built",
+            lambda: keras_initx.initialize(keras.Sequential([keras.layers.Dense(2)]), {"*": "zeros"}),
+        ),
+        ("`loss` is required with `y`", lambda: keras_initx.diagnose(model(), X, X[:, :2])),
+        ("the same weights of shape", twins),
+        ("could not be deserialized properly", load_without_the_package),
+    ],
+)
+def test_a_heading_is_in_the_text_of_the_error(heading, program):
+    assert heading in HEADINGS
+    with pytest.raises((AttributeError, TypeError, UserWarning, ValueError), match=re.escape(heading)):
+        program()
+
+
+@pytest.mark.parametrize(
+    ("heading", "chosen", "module"),
+    [
+        ("No module named 'tensorflow'", None, "keras"),
+        ("KERAS_BACKEND is 'tensorflow', which is not installed", "tensorflow", "keras_initx"),
+        ("KERAS_BACKEND must be one of", "pytorch", "keras_initx"),
+    ],
+)
+def test_a_heading_is_in_the_text_of_the_error_of_an_import(heading, chosen, module, tmp_path):
+    assert heading in HEADINGS
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path)}  # where Keras finds no configuration
+    environment.pop("KERAS_BACKEND", None)
+    if chosen:
+        environment["KERAS_BACKEND"] = chosen
+    result = subprocess.run([sys.executable, "-c", f"import {module}"], env=environment, capture_output=True, text=True)
+    assert heading in result.stderr
+
+
+def test_a_heading_is_in_the_text_about_a_missing_package():
+    assert "matplotlib not found; install with" in HEADINGS
+    assert _extras.advice(["matplotlib"], "plot").startswith("matplotlib not found; install with")
+
+
+def test_a_heading_is_in_the_warning_about_the_kernel(monkeypatch):
+    assert "NumPy draws instead of the compiled kernel" in HEADINGS
+    monkeypatch.setattr(_kernel, "LIBRARY", pathlib.Path("missing"))
+    monkeypatch.setattr(_kernel, "_TOLD", [])
+    monkeypatch.setattr(_kernel, "library", lambda: None)
+    monkeypatch.delenv("KERAS_INITX_KERNEL", raising=False)
+    with pytest.warns(UserWarning, match="NumPy draws instead of the compiled kernel"):
+        _kernel.tell_if_missing(1 << 30)
+
+
+def test_frozen_layers_are_kept_by_the_rule_that_the_page_names():
+    backbone = keras.layers.Dense(8, "relu", name="backbone", trainable=False)
+    network = keras.Sequential([keras.Input((4,)), backbone, keras.layers.Dense(2)])
+    kept = keras.ops.convert_to_numpy(backbone.kernel).copy()
+    keras_initx.initialize(network, {"backbone/*": None, "*kernel": "initx.he_normal"}, seed=0)
+    assert np.array_equal(keras.ops.convert_to_numpy(backbone.kernel), kept)
