@@ -27,17 +27,9 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
         gain = "" if arguments.model == "lstm" else "(gain=relu)"
         names = _options.split_initializers(_options.COMPARED.replace("(gain=relu)", gain))
     with _exits_with(parser, ValueError):
-        found = {name: identifier(name) for name in names}
-        if len(found) < len(names):
+        initializers = {name: identifier(name) for name in names}
+        if len(initializers) < len(names):
             raise ValueError(f"`initializers` must differ. Received: {', '.join(names)}")
-    # A bare config would be mistaken for a dict of several initializers. An id is kept, and with it
-    # a study's settings.
-    initializers = {}
-    for name, id_or_config in found.items():
-        if isinstance(id_or_config, str):
-            initializers[name] = id_or_config
-        else:
-            initializers[name] = keras.initializers.get(id_or_config)
     splits = (data.train, data.validation)
     study = partial(studies.compare_initializers, build, initializers, splits)
     return _run(

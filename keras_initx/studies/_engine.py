@@ -17,7 +17,13 @@ from keras_initx._checks import check_count, check_flag, check_type, is_integer
 from keras_initx._extras import import_optional
 from keras_initx._files import check_local
 from keras_initx._process import SharedByThreads
-from keras_initx._seeds import initializers_within, isolated_rng, seeded, takes_seed
+from keras_initx._seeds import (
+    initializer_of,
+    initializers_within,
+    isolated_rng,
+    seeded,
+    takes_seed,
+)
 from keras_initx.rendering import progress
 from keras_initx.studies import _metric, _plan
 from keras_initx.studies._data import checked_data
@@ -74,8 +80,8 @@ def compare_initializers(
         build: Function that takes an initializer and returns a new compiled model. It gets a new
             initializer for each trial, which draws different values for each layer.
         initializers: List of string ids, or a dict from names to string ids, initializers without a
-            seed, or dicts of them. Other values, and initializers that take no seed, are passed to
-            `build` unchanged.
+            seed, configs of them, or dicts of these. Other values, and initializers that take no
+            seed, are passed to `build` unchanged.
         data: `((x, y), (x_val, y_val))`: training data and validation data. Arrays, tensors, pandas
             Series or DataFrames, or lists, tuples and dicts of them for models with several inputs.
             Each pair may have sample weights as a third member.
@@ -329,12 +335,11 @@ _KNOWN = "keras", "keras_initx"
 
 def _draws_without_seed(initializer: Any) -> bool:
     """Return whether an initializer of the user, which may draw, has no argument `seed`."""
+    initializer = initializer_of(initializer)
     if isinstance(initializer, dict):
         return any(_draws_without_seed(item) for item in initializer.values())
     if type(initializer) in (list, tuple):
         return any(_draws_without_seed(item) for item in initializer)
-    if isinstance(initializer, str):
-        initializer = keras.initializers.get(initializer)
     if isinstance(initializer, keras.initializers.Initializer):
         for part in initializers_within(initializer):
             package = type(part).__module__.partition(".")[0]

@@ -88,7 +88,7 @@ def test_compare_takes_initializers_with_arguments(options, tmp_path, capsys):
     assert cli.main(command) == 0
     study = Study.read(tmp_path / "out")
     assert study.initializers == names
-    assert study.settings["initializers"][names[2]][1]["connections"] == 3
+    assert study.settings["initializers"][names[2]]["config"]["connections"] == 3
     assert not np.array_equal(study.curves(names[1], "loss"), study.curves(names[2], "loss"))
     trials = {path: path.read_text() for path in tmp_path.glob("out/trials/*")}
     assert cli.main(command) == 0

@@ -243,6 +243,53 @@ def test_other_networks_are_refused_with_the_recipe_for_them(recipe, build, mess
         recipe(build())
 
 
+def encoder_decoder():
+    """Return a part of a U-Net, in which an image of the encoder is concatenated with an enlarged one."""
+    inputs = keras.Input((6, 6, 32))
+    x = layers.BatchNormalization()(layers.Conv2D(32, 3, 2, name="conv")(inputs))
+    x = layers.Conv2DTranspose(32, 4, 2)(x)
+    return keras.Model(inputs, layers.Concatenate()([inputs, x]))
+
+
+def added_and_concatenated():
+    return joined(lambda tensors: layers.Conv2D(32, 1)(layers.Concatenate()([tensors[0], layers.Add()(tensors)])))
+
+
+def convnext():
+    return plain(layers.Conv2D(32, 3, padding="same", groups=32, name="grouped"), layers.LayerNormalization())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "build", "instead"),
+    [
+        (recipes.densenet, encoder_decoder, "write your own rules"),
+        (recipes.densenet, added_and_concatenated, "write your own rules"),
+        (recipes.xception, lambda: dense(convolution=layers.SeparableConv2D), "write your own rules"),
+        (recipes.vgg, convnext, "use `convnext`"),
+        (
+            recipes.resnet,
+            lambda: {"patch_embed.proj.weight": np.ones((8, 3, 4, 4)), "blocks.0.attn.qkv.weight": np.ones((24, 8))},
+            "use `vit_timm` or `vit_jax`",
+        ),
+    ],
+)
+def test_networks_that_look_alike_are_told_apart(recipe, build, instead):
+    with pytest.raises(ValueError, match=f"otherwise {instead}"):
+        recipe(build())
+
+
+def test_kernels_for_one_channel_are_not_all_depthwise():
+    arrays = state_dict()
+    arrays["conv1.weight"] = arrays["conv1.weight"][:, :1]  # grey images
+    arrays["layer1.0.conv1.weight"] = arrays["layer1.0.conv1.weight"][:, :1]  # no window
+    assert "*.weight" in recipes.resnet(arrays)
+
+
+def test_a_dict_has_the_numbers_of_torchvision_for_densenet():
+    rules = recipes.densenet(named("denseblock1.denselayer1.conv1.weight"))
+    assert (rules["*.weight"].mode, rules["*.weight"].distribution) == ("fan_in", "untruncated_normal")
+
+
 def test_recipes_of_text_and_of_images_name_each_other():
     for recipe in (recipes.bert, recipes.llama, recipes.vit_timm):
         with pytest.raises(ValueError, match=r"use `resnet`"):

@@ -50,6 +50,14 @@ def test_twins_have_the_same_curves_bit_for_bit():
 
 
 @pytest.mark.once
+def test_a_config_draws_like_the_initializer():
+    config = keras.initializers.serialize(keras.initializers.HeNormal())
+    study = compare_initializers(build, {"id": "he_normal", "config": config}, data(), repeats=1, epochs=1)
+    assert study.final_values("config") == study.final_values("id")
+    assert study.settings["unseeded"] == []
+
+
+@pytest.mark.once
 def test_twins_do_not_differ(planted):
     assert verdict(planted, "one", "other") == "not shown with 3 repeats, would take more than 1000"
     told = "With 3 repeats no difference is shown between one and other (would take more than 1000)."
