@@ -292,7 +292,12 @@ def few_digits(monkeypatch):
         ("matrix_products", [], "50   orthogonal"),
         ("restarts", ["--steps", "10"], "best of 10"),
         ("thirty_layers", ["--layers", "3", "--epochs", "1", "--seeds", "1"], "3 relu layers trained by adam, test"),
-        ("thirty_layers", ["--activation", "silu", "--layers", "2", "--epochs", "1", "--seeds", "1"], "lsuv"),
+        pytest.param(
+            "thirty_layers",
+            ["--activation", "silu", "--layers", "2", "--epochs", "1", "--seeds", "1"],
+            "lsuv",
+            marks=pytest.mark.full,
+        ),
         ("lsuv", ["--seeds", "1", "--networks", "tanh"], "Test loss after one epoch, mean of 1 seeds"),
         (
             "residual_start",

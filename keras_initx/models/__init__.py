@@ -10,6 +10,7 @@ from keras_initx.models._arrays import as_stored as as_stored
 from keras_initx.models._arrays import ties_of as ties_of
 from keras_initx.models._dormant import *
 from keras_initx.models._initial_state import optimizers_of as optimizers_of
+from keras_initx.models._initial_state import used_optimizers_of as used_optimizers_of
 from keras_initx.models._initialize import *
 from keras_initx.models._initialize import planned as planned
 from keras_initx.models._initialize import planned_before as planned_before
