@@ -11,6 +11,7 @@ from keras_initx._version import __version__
 # The command line parses its arguments first and imports this later.
 if TYPE_CHECKING or not is_starting():
     use_installed_backend()  # before anything imports Keras
+    from keras_initx import optimizers
     from keras_initx.initializers import *
 
 # Tools that measure and train models are imported on first use, so that using a string id stays
@@ -63,6 +64,7 @@ __all__ = [
     "initialize_lora",
     "load_pretrained",
     "lsuv",
+    "optimizers",
     "random_restarts",
     "recipes",
     "reset_dormant",

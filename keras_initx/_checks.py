@@ -83,12 +83,13 @@ def check_not_negative(name: str, value: Any) -> Any:
     return value
 
 
-def check_count(name: str, value: Any) -> Any:
-    """Return `value`, which must be a positive integer."""
-    required = f"`{name}` must be a positive integer. Received: {name}={value!r}"
+def check_count(name: str, value: Any, *, least: int = 1) -> Any:
+    """Return `value`, which must be an integer of at least `least`, 0 or 1."""
+    kind = "positive" if least else "non-negative"
+    required = f"`{name}` must be a {kind} integer. Received: {name}={value!r}"
     if not is_integer(value):
         raise TypeError(required)
-    if value < 1:
+    if value < least:
         raise ValueError(required)
     return value
 

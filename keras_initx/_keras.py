@@ -249,3 +249,12 @@ def compiled_metrics(model: keras.Model) -> list[Any]:
     metrics = getattr(compiled, "_user_metrics", None)
     weighted_metrics = getattr(compiled, "_user_weighted_metrics", None)
     return list(keras.tree.flatten([metrics, weighted_metrics]))
+
+
+def excludes_from_weight_decay(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether weights were excluded from the weight decay of `optimizer`.
+
+    Relies on the attributes in which its method keeps them, which no config has.
+    """
+    kept = "_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"
+    return any(getattr(optimizer, name, None) for name in kept)

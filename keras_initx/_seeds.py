@@ -97,11 +97,18 @@ def isolated_rng() -> Iterator[None]:
         yield
 
 
+def initializer_of(value: Any) -> Any:
+    """Return the initializer of a string id or a config, and any other value unchanged."""
+    if isinstance(value, str) or (isinstance(value, dict) and "class_name" in value):
+        return keras.initializers.get(value)
+    return value
+
+
 def seeded(initializer: Any, seed: int) -> Any:
     """Return `initializer` with draws derived from `seed`, different for each layer.
 
     Args:
-        initializer: An initializer, its string id, or a dict, list or tuple of initializers.
+        initializer: An initializer, its string id or config, or a dict, list or tuple of them.
             Anything else is returned unchanged, as is an initializer that takes no seed.
         seed: An integer.
 
@@ -109,13 +116,12 @@ def seeded(initializer: Any, seed: int) -> Any:
         ValueError: If a string is not the id of an initializer, or an initializer has a seed or
             an argument that its config lacks.
     """
+    initializer = initializer_of(initializer)
     if isinstance(initializer, dict):
         return {key: seeded(item, derived_seed(seed, key)) for key, item in initializer.items()}
     if type(initializer) in (list, tuple):
         items = [seeded(item, derived_seed(seed, i)) for i, item in enumerate(initializer)]
         return type(initializer)(items)
-    if isinstance(initializer, str):
-        initializer = keras.initializers.get(initializer)
     if not isinstance(initializer, keras.initializers.Initializer):
         return initializer
     config = initializer.get_config()

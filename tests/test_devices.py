@@ -19,6 +19,10 @@ only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy
 # Into how many parts the last two axes of a kernel are cut, inputs and units; one device for each part.
 ON_EIGHT = [(2, 4)]
 OTHER_MESHES = [(1, 1), (2, 1), (1, 2), (8, 1), (1, 8)]
+# Many classes differ in a standard deviation only. What each gives when it is compiled, and on two and eight devices,
+# says `test_digests.py`.
+DRAWN_ALIKE = [case for cls, case in FIRST_CASES.items() if cls.__base__ is keras_initx.VarianceScaling]
+DRAWN_EACH_IN_ITS_WAY = [case for case in FIRST_CASES.values() if case not in DRAWN_ALIKE]
 OTHER_CASES = [case for case in CASES if case not in FIRST_CASES.values()]
 
 
@@ -40,7 +44,8 @@ def assert_same(actual, expected, exact=True):
     ("case", "shape", "parts"),
     [
         *fitting(ON_EIGHT),
-        *fitting(OTHER_MESHES, FIRST_CASES.values()),
+        *fitting(OTHER_MESHES, DRAWN_EACH_IN_ITS_WAY),
+        *fitting(OTHER_MESHES, DRAWN_ALIKE, pytest.mark.full),
         *fitting(OTHER_MESHES, OTHER_CASES, pytest.mark.full),
     ],
 )
@@ -54,7 +59,8 @@ def test_a_sharded_variable_has_the_values_of_a_whole_one(case, shape, parts):
 @pytest.mark.parametrize(
     ("case", "shape", "parts"),
     [
-        *fitting(ON_EIGHT, FIRST_CASES.values()),
+        *fitting(ON_EIGHT, DRAWN_EACH_IN_ITS_WAY),
+        *fitting(ON_EIGHT, DRAWN_ALIKE, pytest.mark.full),
         *fitting([(1, 2)], FIRST_CASES.values(), pytest.mark.full),
         *fitting([(1, 2), (2, 4)], OTHER_CASES, pytest.mark.full),
     ],

@@ -354,3 +354,13 @@ def test_a_new_global_generator_is_forgotten():
     with concurrent.futures.ThreadPoolExecutor(1) as executor:
         first, second = executor.submit(drawn).result()
     np.testing.assert_array_equal(first, second)
+
+
+def test_an_optimizer_keeps_what_is_excluded_from_weight_decay():
+    optimizer = keras.optimizers.AdamW()
+    assert not _keras.excludes_from_weight_decay(optimizer)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    assert _keras.excludes_from_weight_decay(optimizer)
+    optimizer = keras.optimizers.AdamW()
+    optimizer.exclude_from_weight_decay(var_list=[keras.Variable(1.0)])
+    assert _keras.excludes_from_weight_decay(optimizer)

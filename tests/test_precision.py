@@ -123,7 +123,7 @@ def model_of(kernel):
     [
         ("initx.sparse", "int8"),
         ("initx.orthogonal", "float8"),
-        pytest.param("initx.he_normal", "int4", marks=NEEDS_INT4),
+        pytest.param("initx.he_normal", "int4", marks=[NEEDS_INT4, pytest.mark.full]),
     ],
 )
 def test_a_quantized_model_predicts_what_it_did(kernel, mode):

@@ -46,7 +46,9 @@ def large(case):
     pytest.skip("of a fixed size")
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", [pytest.param(mode, marks=pytest.mark.full) if mode == "jit_compile" else mode for mode in MODES]
+)
 @three_classes
 def test_a_generator_advances_in_a_trace_and_stays_usable(case, mode):
     shape = case.shapes[0]

@@ -29,6 +29,15 @@ def backbone(name, **sizes):
     return getattr(keras_hub.models, f"{name}Backbone")(**sizes)
 
 
+def clip():
+    """Return a small CLIP of KerasHub."""
+    blocks = {"num_layers": 12, "num_heads": 4, "hidden_dim": 64, "intermediate_dim": 256}
+    images = keras_hub.models.CLIPVisionEncoder(**blocks, patch_size=8, image_shape=(64, 64, 3))
+    sizes = {"vocabulary_size": 500, "embedding_dim": 64, "max_sequence_length": 32}
+    texts = keras_hub.models.CLIPTextEncoder(**blocks, **sizes)
+    return keras_hub.models.CLIPBackbone(images, texts, projection_dim=64)
+
+
 # A model, how it is built, and the recipe of its paper or its code, if there is one.
 MODELS = {
     "GPT-2": (lambda: backbone("GPT2", **HEADS, max_sequence_length=32), "gpt2"),
@@ -47,18 +56,48 @@ MODELS = {
         ),
         "vit_timm",
     ),
-    "BERT": (lambda: backbone("Bert", **HEADS, max_sequence_length=32), None),
-    "RoBERTa": (lambda: backbone("Roberta", **HEADS, max_sequence_length=32), None),
-    "DistilBERT": (lambda: backbone("DistilBert", **HEADS, max_sequence_length=32), None),
+    "BERT": (lambda: backbone("Bert", **HEADS, max_sequence_length=32), "bert"),
+    "RoBERTa": (lambda: backbone("Roberta", **HEADS, max_sequence_length=32), "bert"),
+    "DistilBERT": (lambda: backbone("DistilBert", **HEADS, max_sequence_length=32), "bert"),
     "ALBERT": (
         lambda: backbone("Albert", **HEADS, embedding_dim=32, max_sequence_length=32),
-        None,
+        "bert",
+    ),
+    "ELECTRA": (
+        lambda: backbone(
+            "Electra",
+            vocab_size=500,
+            num_layers=12,
+            num_heads=4,
+            hidden_dim=64,
+            embedding_dim=32,
+            intermediate_dim=256,
+            max_sequence_length=32,
+        ),
+        "bert",
+    ),
+    "DeBERTa V3": (
+        lambda: backbone("DebertaV3", **HEADS, max_sequence_length=32, bucket_size=16),
+        "bert",
     ),
     "BART": (lambda: backbone("Bart", **HEADS, max_sequence_length=32), None),
     "OPT": (lambda: backbone("OPT", **HEADS, max_sequence_length=32), None),
-    "Llama": (lambda: backbone("Llama", **GROUPED), None),
-    "Mistral": (lambda: backbone("Mistral", **GROUPED, sliding_window=16), None),
-    "Phi 3": (lambda: backbone("Phi3", **GROUPED), None),
+    "Llama": (lambda: backbone("Llama", **GROUPED), "llama"),
+    "Mistral": (lambda: backbone("Mistral", **GROUPED, sliding_window=16), "llama"),
+    "Phi 3": (lambda: backbone("Phi3", **GROUPED), "llama"),
+    "Qwen": (lambda: backbone("Qwen", **GROUPED), "llama"),
+    "Mixtral": (lambda: backbone("Mixtral", **GROUPED, num_experts=4, top_k=2), "llama"),
+    "Whisper": (
+        lambda: backbone(
+            "Whisper",
+            **HEADS,
+            num_mels=8,
+            max_encoder_sequence_length=32,
+            max_decoder_sequence_length=16,
+        ),
+        "whisper",
+    ),
+    "CLIP": (clip, "clip"),
     "Falcon": (
         lambda: backbone(
             "Falcon",
@@ -111,8 +150,7 @@ def main(arguments=None):
         by_layers, cause = found(keras_initx.audit(model))
         by_recipe = "-"
         if recipe is not None:
-            rules = getattr(recipes, recipe)(model)
-            by_recipe, cause = found(keras_initx.audit(model, rules))
+            by_recipe, cause = found(keras_initx.audit(model, getattr(recipes, recipe)))
         print(f"{name:18}{recipe or '-':14}{by_recipe:>12}{by_layers:>17}  {cause}", flush=True)
         keras.backend.clear_session()
 

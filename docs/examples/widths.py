@@ -23,23 +23,6 @@ WORDS, LENGTH, BASE_WIDTH, BASE_DEPTH = 16, 8, 32, 2
 SHOWN = ("embedding", "logits")
 
 
-class AdamForEach(keras.optimizers.Adam):
-    """Adam with a factor on the learning rate of each trainable variable, in order."""
-
-    def __init__(self, learning_rate, factors, **options):
-        super().__init__(learning_rate, **options)
-        self.factors = factors
-
-    def get_config(self):
-        """Return the arguments, with which a saved model makes it again."""
-        return {**super().get_config(), "factors": self.factors}
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Update one variable with its own learning rate."""
-        factor = self.factors[self._get_variable_index(variable)]
-        super().update_step(gradient, variable, learning_rate * factor)
-
-
 def network(width):
     """Return a network of three hidden layers."""
     hidden = [keras.layers.Dense(width, "relu", name=f"hidden_{number}") for number in (1, 2, 3)]
@@ -52,7 +35,7 @@ def build(parametrization, width):
     optimizer = keras.optimizers.Adam(RATE)
     if parametrization == "muP":
         keras_initx.initialize(model, recipes.spectral(model), seed=0)
-        optimizer = AdamForEach(RATE, recipes.mup(model, network(BASE)).learning_rates("adam"))
+        optimizer = recipes.mup(model, network(BASE)).optimizer(optimizer)
     else:
         keras_initx.initialize(model, seed=0)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -101,7 +84,7 @@ def build_transformer(parametrization, width=BASE_WIDTH, depth=BASE_DEPTH):
     model = transformer(width, depth, **options.get(parametrization, {}))
     keras_initx.initialize(model, recipes.spectral(model), seed=0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(AdamForEach(RATE, table.learning_rates("adam")), loss)
+    model.compile(table.optimizer(keras.optimizers.Adam(RATE)), loss)
     return model
 
 

@@ -12,7 +12,17 @@ from keras_initx._checks import check_number, check_root
 from keras_initx._seeds import own_random
 from keras_initx._typing import Array
 from keras_initx.audits._causes import Finding, scale_cause
-from keras_initx.audits._compare import SAMPLE, Test, compare, moments_of, sampled
+from keras_initx.audits._compare import (
+    SAMPLE,
+    SMALL,
+    SMALL_IN_16_BITS,
+    Test,
+    compare,
+    least,
+    moments_of,
+    sampled,
+)
+from keras_initx.audits._explanations import IMPLAUSIBLE, explanation, reordered
 from keras_initx.audits._groups import WeightAudit
 from keras_initx.audits._report import AuditReport
 from keras_initx.audits._subjects import Audited, Expected, Planned, Subject, subjects
@@ -33,10 +43,6 @@ from keras_initx.structure import LayerInitializer
 
 __all__ = ["audit"]
 
-# Smaller deviations do not matter, however surely they are there; in 16 bits, where backends round
-# what they draw, twice as large ones.
-_SMALL = 0.01
-_SMALL_IN_16_BITS = 0.02
 # What is reported of a weight, the first that was found.
 _ORDER = (
     "not finite",
@@ -59,8 +65,6 @@ _SAME_BITS = Test("bits", "", p=1.0, deviation=0.0)
 _SAME_DIGEST = Test("bits", "the digest is that of the plan", p=1.0, deviation=0.0)
 # With a smaller probability, it is worth looking for another explanation.
 _SUSPICIOUS = 1e-3
-# And with a smaller one, that explanation is none.
-_IMPLAUSIBLE = 1e-5
 # Fewer values may be equal by chance in 16 bits.
 _FEWEST = 16
 
@@ -159,7 +163,22 @@ def audit(
 
 @dataclass
 class _Measured:
-    """A weight with the tests of it."""
+    """A weight with the tests of it.
+
+    Attributes:
+        subject: The weight.
+        law: Its law, or `None` if it is not known.
+        reason: Why it is not compared.
+        tests: The tests.
+        std: Its standard deviation.
+        digest: A digest of its values if they are random.
+        varies: Whether its values differ from each other.
+        declared: The initializer of its layer, if a rule has another and the values are those of
+            the layer.
+        explanation: What else explains the values, see `explanation`.
+        keeps_shape: Whether nothing but the scale is off.
+        failed: The tests that failed.
+    """
 
     subject: Subject
     law: Law | None
@@ -169,6 +188,8 @@ class _Measured:
     digest: bytes = b""
     varies: bool = False
     declared: str = ""
+    explanation: str = ""
+    keeps_shape: bool = True
     failed: list[Test] = field(default_factory=list)
 
 
@@ -198,14 +219,15 @@ def _measured(subject: Subject) -> _Measured:
         values = _without_padding(values)
     of_law = compare(law_here, values, subject.dtype)
     has_digest = result.tests == [_SAME_DIGEST]
-    if planned is not None and has_digest and _least(of_law) < _SUSPICIOUS:
+    if planned is not None and has_digest and least(of_law) < _SUSPICIOUS:
         # By chance, or the line has been edited.
         bits, _ = _bits(subject, planned, by_digest=False)
         if bits is _SAME_BITS:
             return result
     result.tests += of_law
-    if _least(of_law) < _SUSPICIOUS:
+    if least(of_law) < _SUSPICIOUS:
         _compare_with_declared(result, values)
+        _explain(result, law_here, values)
     if _is_random(law) and values.size >= _FEWEST and result.varies:
         result.digest = _digest(values)
     return result
@@ -241,12 +263,25 @@ def _compare_with_declared(result: _Measured, values: Array) -> None:
         if values.shape != subject.shape and not isinstance(declared, IndependentLaw):
             continue
         tests = compare(declared, values, subject.dtype)
-        if subject.has_rule and _least(tests) > _IMPLAUSIBLE:
+        if subject.has_rule and least(tests) > IMPLAUSIBLE:
             result.declared = description(initializer)
-        elif not subject.has_rule and _least(tests) > _least(result.tests):
+        elif not subject.has_rule and least(tests) > least(result.tests):
             # Keras drew it, with the fans of the shape.
             result.law = declared
             result.tests = tests
+
+
+def _explain(result: _Measured, law: Law, values: Array) -> None:
+    """Look for what else explains the values of a weight that is not as expected."""
+    subject = result.subject
+    assert subject.initializer is not None
+    if result.std and law.std:
+        tests = compare(law.scaled(result.std / law.std), values, subject.dtype)
+        # Bounds would be exact, which the standard deviation that was found is not.
+        of_shape = [test for test in tests if test.verdict != "bounds"]
+        result.keeps_shape = least(of_shape) > IMPLAUSIBLE
+    if values.shape == subject.shape:
+        result.explanation = explanation(subject.initializer, law, values, subject.dtype)
 
 
 def _without_padding(table: Array) -> Array:
@@ -255,11 +290,6 @@ def _without_padding(table: Array) -> Array:
     if len(zero) != 1:
         return table
     return np.delete(table, zero, axis=0)
-
-
-def _least(tests: Sequence[Test]) -> float:
-    """Return the smallest probability of a deviation that matters."""
-    return min((test.p for test in tests if test.deviation > _SMALL), default=1.0)
 
 
 def _digest(values: Array) -> bytes:
@@ -296,6 +326,7 @@ def _bits(subject: Subject, planned: Planned, *, by_digest: bool) -> tuple[Test,
     count = 0
     total = 0
     found = ""
+    cause = ""
     same = _SAME_BITS
     for region, values in subject.values.parts():
         moments.add(sampled(values))
@@ -305,7 +336,11 @@ def _bits(subject: Subject, planned: Planned, *, by_digest: bool) -> tuple[Test,
             if found == planned.digest:
                 same = _SAME_DIGEST
                 continue
-        count += _differing(initializer, planned.draw(region), values)
+        drawn = planned.draw(region)
+        differing = _differing(initializer, drawn, values)
+        count += differing
+        if region is None and differing:
+            cause = reordered(np.asarray(drawn, values.dtype), values)
     evidence = ""
     if subject.dtype != planned.dtype:
         evidence = f"{subject.dtype}, and {planned.dtype} in the plan"
@@ -315,7 +350,7 @@ def _bits(subject: Subject, planned: Planned, *, by_digest: bool) -> tuple[Test,
         evidence = f"the digest is {found}, and {planned.digest} in the plan"
     if not evidence:
         return same, moments
-    return Test("bits", evidence, p=0.0, deviation=math.inf), moments
+    return Test("bits", evidence, p=0.0, deviation=math.inf, cause=cause), moments
 
 
 def _differing(initializer: LayerInitializer, drawn: Array, values: Array) -> int:
@@ -349,7 +384,7 @@ def _judge(measured: Sequence[_Measured], alpha: float) -> None:
     for number, (test, one) in enumerate(tests):
         if test.p > alpha / (len(tests) - number):
             break
-        small = _SMALL_IN_16_BITS if one.subject.dtype.endswith("float16") else _SMALL
+        small = SMALL_IN_16_BITS if one.subject.dtype.endswith("float16") else SMALL
         if test.deviation > small:
             one.failed.append(test)
 
@@ -371,7 +406,12 @@ def _rows(measured: Sequence[_Measured]) -> list[WeightAudit]:
                 and one.law.distribution.name == "truncated normal"
             )
             findings[one.subject.path] = Finding(
-                one.subject, one.law.std, one.std, siblings[one.law.std], is_truncated
+                one.subject,
+                one.law.std,
+                one.std,
+                siblings[one.law.std],
+                is_truncated,
+                one.keeps_shape,
             )
     rows = []
     for one in measured:
@@ -385,11 +425,14 @@ def _rows(measured: Sequence[_Measured]) -> list[WeightAudit]:
             worst = min(one.failed, key=lambda test: _ORDER.index(test.verdict))
             verdict = worst.verdict
             evidence = worst.evidence
+            cause = worst.cause
             if subject.path in findings and verdict == "scale":
                 others = list(findings.values())
                 cause = scale_cause(findings[subject.path], others, scales)
             if not cause and one.declared:
                 cause = f"as its layer declares: {one.declared}"
+            if not cause and not (verdict == "scale" and one.keeps_shape):
+                cause = one.explanation
         rows.append(
             WeightAudit(
                 subject.path,

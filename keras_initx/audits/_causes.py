@@ -1,5 +1,6 @@
 """Why the scale of a weight is off: what the numbers single out."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class Finding:
         std: The one found.
         siblings: The number of weights of the model with the same expected standard deviation.
         is_truncated: Whether the law is a truncated normal distribution.
+        keeps_shape: Whether nothing but the scale is off.
     """
 
     subject: Subject
@@ -36,6 +38,7 @@ class Finding:
     std: float
     siblings: int
     is_truncated: bool
+    keeps_shape: bool
 
 
 def scale_cause(finding: Finding, others: Sequence[Finding], scales: dict[float, str]) -> str:
@@ -50,19 +53,39 @@ def scale_cause(finding: Finding, others: Sequence[Finding], scales: dict[float,
     for other in others:
         if other is not finding and _are_swapped(finding, other):
             return f"swapped with {other.subject.path!r}"
+    own = _fitting(finding, scales)
+    if len(own) < 2:
+        return "".join(own)
+    # Two may explain one weight, and only one of them others too.
+    counts = dict.fromkeys(own, 0)
+    for other in others:
+        for cause in _fitting(other, scales):
+            if cause in counts:
+                counts[cause] += 1
+    first, second = sorted(own, key=lambda cause: -counts[cause])[:2]
+    if counts[first] > counts[second]:
+        return first
+    return ""
+
+
+def _fitting(finding: Finding, scales: dict[float, str]) -> list[str]:
+    """Return what explains the scale of a weight by itself."""
     ratio = finding.std / finding.expected_std
     size = math.prod(finding.subject.shape)
     # Four times the error of the standard deviation, and of what is rounded.
     tolerance = 4 * math.sqrt(0.5 / size) + 0.002
-    if tolerance > _COARSEST:
-        return ""
+    if tolerance > _COARSEST or not finding.keeps_shape:
+        return []
     found: list[str] = []
     for cause, factor in _candidates(finding, scales):
         if abs(math.log(ratio / factor)) < tolerance and cause not in found:
             found.append(cause)
-    if len(found) == 1:
-        return found[0]
-    return ""
+    if found:
+        return found
+    for cause, factor in _other_axes(finding):
+        if abs(math.log(ratio / factor)) < tolerance:
+            found.append(cause)
+    return found
 
 
 def _are_swapped(one: Finding, other: Finding) -> bool:
@@ -121,6 +144,28 @@ def _other_fans(finding: Finding, initializer: VarianceScaling) -> Iterator[tupl
     for name, (other_scale, other) in _FAMILIES.items():
         if scale != other_scale:
             yield f"{name}'s scale", stddev_for(other_scale, other, *own) / expected
-    for count in _SHARDS:
-        if mode == "fan_in" and own[0] % count == 0:
-            yield f"the fan of one of {count} shards", math.sqrt(count)
+    for axis, length in enumerate(shape):
+        for count in _SHARDS:
+            if length % count:
+                continue
+            shard = (*shape[:axis], length // count, *shape[axis + 1 :])
+            std = stddev_for(scale, mode, *initializer._fans(shard))
+            if not math.isclose(std, expected):
+                yield f"the fan of one of {count} shards", std / expected
+
+
+def _other_axes(finding: Finding) -> Iterator[tuple[str, float]]:
+    """Yield fans of other axes, each with the factor of the standard deviation."""
+    initializer = finding.subject.initializer
+    shape = finding.subject.shape
+    if not isinstance(initializer, VarianceScaling) or initializer.mode == "fan_avg":
+        return
+    own = initializer._fans(shape)
+    fan = own[0] if initializer.mode == "fan_in" else own[1]
+    for size in range(1, len(shape) + 1):
+        for axes in itertools.combinations(range(len(shape)), size):
+            other = math.prod(shape[axis] for axis in axes)
+            if other not in own:
+                places = ", ".join(str(axis) for axis in axes)
+                cause = f"{other} instead of {fan} as {initializer.mode}: of axes {places}"
+                yield cause, math.sqrt(fan / other)

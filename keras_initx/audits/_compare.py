@@ -6,7 +6,7 @@ decided for all weights at once.
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +24,10 @@ from keras_initx.initializers import (
     TiledLaw,
 )
 
+# Smaller deviations do not matter, however surely they are there; in 16 bits, where backends round
+# what they draw, twice as large ones.
+SMALL = 0.01
+SMALL_IN_16_BITS = 0.02
 # Elements that are compared with a distribution. With so many, a standard deviation is known to
 # 0.3 %. The extremes are those of all elements.
 SAMPLE = 1 << 16
@@ -52,12 +56,14 @@ class Test:
         evidence: The numbers.
         p: The probability of such values under the law; 0 where they are impossible.
         deviation: How far they are off, relative to what is expected.
+        cause: What explains it, if the test tells.
     """
 
     verdict: str
     evidence: str
     p: float
     deviation: float
+    cause: str = ""
 
 
 def compare(law: Law, values: Array, dtype: DType) -> list[Test]:
@@ -74,6 +80,11 @@ def compare(law: Law, values: Array, dtype: DType) -> list[Test]:
         count = values.size - int(np.count_nonzero(np.isfinite(values)))
         return [_impossible("not finite", f"{count} of {values.size} values are not finite")]
     return list(_tests(law, values, dtype))
+
+
+def least(tests: Iterable[Test]) -> float:
+    """Return the smallest probability of a deviation that matters, 1 if there is none."""
+    return min((test.p for test in tests if test.deviation > SMALL), default=1.0)
 
 
 def _impossible(verdict: str, evidence: str) -> Test:

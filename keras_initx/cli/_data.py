@@ -131,7 +131,7 @@ def _from_file(path: Path) -> Dataset:
             f"{path} must be a .npz file with {', '.join(names[:-1])} and {names[-1]}: {error}"
         ) from error
     for name, array in arrays.items():
-        if not array.ndim or not len(array) or array.dtype.kind not in "biuf":
+        if not array.ndim or not array.size or array.dtype.kind not in "biuf":
             raise DataError(
                 f"{path} must hold numbers. Received: {name} of dtype {array.dtype}, "
                 f"shape {array.shape}"

@@ -27,17 +27,9 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
         gain = "" if arguments.model == "lstm" else "(gain=relu)"
         names = _options.split_initializers(_options.COMPARED.replace("(gain=relu)", gain))
     with _exits_with(parser, ValueError):
-        found = {name: identifier(name) for name in names}
-        if len(found) < len(names):
+        initializers = {name: identifier(name) for name in names}
+        if len(initializers) < len(names):
             raise ValueError(f"`initializers` must differ. Received: {', '.join(names)}")
-    # A bare config would be mistaken for a dict of several initializers. An id is kept, and with it
-    # a study's settings.
-    initializers = {}
-    for name, id_or_config in found.items():
-        if isinstance(id_or_config, str):
-            initializers[name] = id_or_config
-        else:
-            initializers[name] = keras.initializers.get(id_or_config)
     splits = (data.train, data.validation)
     study = partial(studies.compare_initializers, build, initializers, splits)
     return _run(
@@ -91,7 +83,13 @@ def _prepare(
             optimizer=arguments.optimizer or "sgd",
             learning_rate=arguments.learning_rate,
         )
-        build("zeros")  # so that a model that does not fit the data fails now
+        try:
+            build("zeros")  # so that a model that does not fit the data fails now
+        except Exception as error:  # Keras raises any kind.
+            raise ValueError(
+                f"{build.name} with the optimizer {build.optimizer} cannot be built for inputs of "
+                f"shape {data.shape} and {data.classes} classes: {type(error).__name__}: {error}"
+            ) from error
         return build, data
 
 

@@ -28,6 +28,9 @@ from keras_initx.initializers._laws import Law as Law
 from keras_initx.initializers._laws import SlicesLaw as SlicesLaw
 from keras_initx.initializers._laws import SparseLaw as SparseLaw
 from keras_initx.initializers._laws import TiledLaw as TiledLaw
+from keras_initx.initializers._laws import normal_law as normal_law
+from keras_initx.initializers._laws import truncated_law as truncated_law
+from keras_initx.initializers._laws import uniform_law as uniform_law
 from keras_initx.initializers._lookup import classes_like as classes_like
 from keras_initx.initializers._lookup import entry_of as entry_of
 from keras_initx.initializers._lookup import ids_like as ids_like

@@ -10,6 +10,7 @@ from keras_initx.models._arrays import as_stored as as_stored
 from keras_initx.models._arrays import ties_of as ties_of
 from keras_initx.models._dormant import *
 from keras_initx.models._initial_state import optimizers_of as optimizers_of
+from keras_initx.models._initial_state import used_optimizers_of as used_optimizers_of
 from keras_initx.models._initialize import *
 from keras_initx.models._initialize import planned as planned
 from keras_initx.models._initialize import planned_before as planned_before
@@ -24,7 +25,6 @@ from keras_initx.models._plan_file import is_plan as is_plan
 from keras_initx.models._rules import Rules as Rules
 from keras_initx.models._rules import description as description
 from keras_initx.models._rules import initializers_by_rule as initializers_by_rule
-from keras_initx.models._rules import matches_path as matches_path
 from keras_initx.models._rules import with_seed_and_axes as with_seed_and_axes
 from keras_initx.models._shrink_and_perturb import *
 from keras_initx.models._weights import *

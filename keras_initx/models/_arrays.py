@@ -138,6 +138,13 @@ def _checked_arrays(source: Mapping[Any, Any], memory: ModelMemory) -> dict[str,
                 f"`source` must be a dict from names to arrays. Received: {name!r} as a name"
             )
     contents = {name: as_stored(value, memory) for name, value in source.items()}
+    nested = [name for name, value in source.items() if isinstance(value, Mapping)]
+    if nested and all(found.dtype == "object" or not found.shape for found in contents.values()):
+        # A checkpoint of torch, with the number of the epoch and the state of an optimizer.
+        raise TypeError(
+            "`source` must be the dict from names to arrays itself. Received: a dict with dicts, "
+            f"of which one may be it: {', '.join(f'source[{name!r}]' for name in nested)}"
+        )
     if contents and all(found.dtype == "object" for found in contents.values()):
         raise TypeError(
             "`source` must be a dict from names to arrays. "

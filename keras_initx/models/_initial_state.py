@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Shape, Tensor
+from keras_initx.optimizers import inner_optimizers
 from keras_initx.structure import parts_of, replaced
 
 # A variable, and the value that it had at the start.
@@ -25,7 +26,7 @@ def initial_state(model: keras.Model) -> list[Initial]:
         ValueError: If the initial state of an optimizer is unknown.
     """
     found: list[Initial] = []
-    for optimizer in optimizers_of(model):
+    for optimizer in used_optimizers_of(model):
         found.extend(_of_optimizer(optimizer, model))
     for layer in [model, *parts_of(model)]:
         found.extend(_of_generators(layer))
@@ -63,17 +64,19 @@ def _of_states(layer: keras.layers.RNN) -> Iterator[Initial]:
 
 
 def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """Return the optimizers of `model` and of models in it that have been used.
-
-    They may be in a list or a dict.
-    """
+    """Return the optimizers of `model` and of models in it, which may be in a list or a dict."""
     found: dict[keras.optimizers.Optimizer, None] = {}
     for part in (model, *parts_of(model)):
         for value in vars(part).values():
             for item in _items(value):
-                if isinstance(item, keras.optimizers.Optimizer) and item.built:
+                if isinstance(item, keras.optimizers.Optimizer):
                     found[item] = None
     return list(found)
+
+
+def used_optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """Return those of `optimizers_of` that have their variables."""
+    return [optimizer for optimizer in optimizers_of(model) if optimizer.built]
 
 
 def _items(value: Any) -> Iterable[Any]:
@@ -110,7 +113,7 @@ def slots(model: keras.Model) -> list[Slot]:
             unknown.
     """
     found = []
-    for optimizer in optimizers_of(model):
+    for optimizer in used_optimizers_of(model):
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             optimizer = optimizer.inner_optimizer
         fresh = _fresh_variables(optimizer, model)
@@ -174,8 +177,7 @@ def _build(
     """Build `optimizer`, and return the weight for which each variable was made, by its id."""
     weight_of: dict[int, keras.Variable] = {}
     with contextlib.ExitStack() as stack:
-        # A `MultiOptimizer` has others.
-        for one in (optimizer, *getattr(optimizer, "optimizers", ())):
+        for one in (optimizer, *inner_optimizers(optimizer)):
             add = functools.partial(_add_variable, one.add_variable_from_reference, weight_of)
             stack.enter_context(replaced(one, "add_variable_from_reference", add))
         optimizer.build(weights)

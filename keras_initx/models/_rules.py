@@ -1,7 +1,6 @@
 """Rules from patterns, layer types and functions to initializers, which are bound to one weight."""
 
 import contextlib
-import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -26,7 +25,7 @@ from keras_initx.initializers import (
     parameters_of,
     with_seed,
 )
-from keras_initx.structure import KernelAxes, ModelWeight
+from keras_initx.structure import KernelAxes, ModelWeight, matches_path
 
 
 class Named(Protocol):
@@ -120,12 +119,6 @@ def _matches(condition: Condition, weight: Named) -> bool:
             return False
         return any(isinstance(layer, condition) for layer in weight.layers)
     return bool(condition(cast(ModelWeight, weight)))
-
-
-def matches_path(pattern: str, path: str) -> bool:
-    """Return whether the path of a weight matches the pattern of a rule."""
-    # Layers may have brackets in their names, so these stand for themselves.
-    return fnmatch.fnmatchcase(path, pattern.replace("[", "[[]"))
 
 
 _AXES = ("input_axes", "output_axes")

@@ -10,7 +10,6 @@ import numpy as np
 from keras_initx._checks import check_count
 from keras_initx._typing import InitializerLike, Shape
 from keras_initx.initializers import TruncatedNormal
-from keras_initx.models import matches_path
 from keras_initx.sampling import truncated_quantiles
 from keras_initx.structure import (
     NORMALIZATIONS,
@@ -19,6 +18,7 @@ from keras_initx.structure import (
     check_model,
     find_weights,
     is_depthwise,
+    matches_path,
     named_layers,
 )
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import keras
 
 from keras_initx._typing import Shape
+from keras_initx.optimizers import RateFactors
 from keras_initx.rendering import COLORS, Column, Points, WeightTable, plot_in_order, short_number
 from keras_initx.structure import ModelWeight, check_model, find_weights
 
@@ -144,6 +145,19 @@ class MupTable(WeightTable[MupWeight]):
             }
             return [_muon_rate(weight, **options) for weight in self.weights]
         return [getattr(weight, rate) for weight in self.weights]
+
+    def optimizer(self, optimizer: keras.optimizers.Optimizer) -> RateFactors:
+        """Return an optimizer that trains each weight with its factor on the learning rate.
+
+        Args:
+            optimizer: An optimizer of Keras with the learning rate of the base model, one that
+                `learning_rates` takes and that has not been used.
+
+        Raises:
+            TypeError: If it is not an optimizer.
+            ValueError: If there is no rule for it, or as in `RateFactors`.
+        """
+        return RateFactors(optimizer, self.learning_rates(optimizer))
 
     @property
     def _has_tied(self) -> bool:

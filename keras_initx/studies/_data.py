@@ -46,6 +46,8 @@ def _arrays(names: tuple[str, ...], part: Any) -> tuple[Structure, ...]:
     """Return the members of `part`, named `names`, as arrays of equal length."""
     members = []
     lengths = {}
+    if len(part) == 3 and part[2] is None:  # the same as no weights
+        part = part[:2]
     for name, value in zip(names, part, strict=False):
         member = keras.tree.map_structure(functools.partial(_array, name), value)
         members.append(member)
@@ -131,15 +133,25 @@ def _numeric(name: str, array: Array) -> Array:
 
 def data_digest(data: Structure) -> str:
     """Return a digest of the structure and all arrays of `data`."""
-
-    def kind(array: Array | None) -> str | None:
-        return None if array is None else f"{array.dtype}{array.shape}"
-
-    kinds = keras.tree.map_structure(kind, data)
-    digest = hashlib.sha256(repr(kinds).encode())
+    digest = hashlib.sha256(repr(_kinds(data)).encode())
     for array in _present(data):
         digest.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
     return digest.hexdigest()
+
+
+def _kinds(data: Structure) -> Any:
+    """Return the structure of `data`, with the dtype and the shape of each array.
+
+    A list is a tuple, because Keras treats them alike. The keys of a dict keep their order, because
+    a model may go by it.
+    """
+    if isinstance(data, dict):
+        return {key: _kinds(item) for key, item in data.items()}
+    if isinstance(data, list | tuple):
+        return tuple(_kinds(item) for item in data)
+    if data is None:
+        return None
+    return f"{data.dtype}{data.shape}"
 
 
 def number_of_examples(arrays: Structure) -> int:

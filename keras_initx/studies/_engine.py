@@ -2,22 +2,28 @@
 
 import contextlib
 import dataclasses
-import functools
+import importlib
 import inspect
 import os
+import pickle
 import tempfile
-import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from keras_initx._checks import check_count, check_flag, is_integer
+from keras_initx._checks import check_count, check_flag, check_type, is_integer
 from keras_initx._extras import import_optional
 from keras_initx._files import check_local
 from keras_initx._process import SharedByThreads
-from keras_initx._seeds import initializers_within, isolated_rng, seeded, takes_seed
+from keras_initx._seeds import (
+    initializer_of,
+    initializers_within,
+    isolated_rng,
+    seeded,
+    takes_seed,
+)
 from keras_initx.rendering import progress
 from keras_initx.studies import _metric, _plan
 from keras_initx.studies._data import checked_data
@@ -35,7 +41,13 @@ from keras_initx.studies._records import (
 from keras_initx.studies._restart_study import RestartStudy
 from keras_initx.studies._reuse import copies_dropped
 from keras_initx.studies._study import Study
-from keras_initx.studies._trial import Run, initial_model, resume, run_trial
+from keras_initx.studies._trial import (
+    Run,
+    initial_model,
+    refuse_what_exists,
+    resume,
+    run_trial,
+)
 
 __all__ = ["compare_initializers", "random_restarts"]
 
@@ -68,8 +80,8 @@ def compare_initializers(
         build: Function that takes an initializer and returns a new compiled model. It gets a new
             initializer for each trial, which draws different values for each layer.
         initializers: List of string ids, or a dict from names to string ids, initializers without a
-            seed, or dicts of them. Other values, and initializers that take no seed, are passed to
-            `build` unchanged.
+            seed, configs of them, or dicts of these. Other values, and initializers that take no
+            seed, are passed to `build` unchanged.
         data: `((x, y), (x_val, y_val))`: training data and validation data. Arrays, tensors, pandas
             Series or DataFrames, or lists, tuples and dicts of them for models with several inputs.
             Each pair may have sample weights as a third member.
@@ -238,8 +250,7 @@ def random_restarts(
     _metric.check_monitor(monitor, mode)
     _check_jobs(n_jobs)
     check_count("n", n)
-    if checks != 0:
-        check_count("checks", checks)
+    check_count("checks", checks, least=0)
     settings = _plan.run_settings(build, arrays, epochs, batch_size, seed, title)
     # The search goes by the metric, so that with another one it is another search.
     settings |= {"n": int(n), "checks": int(checks), "monitor": monitor, "mode": mode}
@@ -324,22 +335,25 @@ _KNOWN = "keras", "keras_initx"
 
 def _draws_without_seed(initializer: Any) -> bool:
     """Return whether an initializer of the user, which may draw, has no argument `seed`."""
+    initializer = initializer_of(initializer)
     if isinstance(initializer, dict):
         return any(_draws_without_seed(item) for item in initializer.values())
     if type(initializer) in (list, tuple):
         return any(_draws_without_seed(item) for item in initializer)
-    if isinstance(initializer, str):
-        initializer = keras.initializers.get(initializer)
     if isinstance(initializer, keras.initializers.Initializer):
         for part in initializers_within(initializer):
             package = type(part).__module__.partition(".")[0]
             if package not in _KNOWN and not takes_seed(part.get_config()):
                 return True
         return False
-    # Keras takes functions of a shape as initializers too.
-    if isinstance(initializer, types.FunctionType | types.MethodType | functools.partial):
-        return "shape" in inspect.signature(initializer).parameters
-    return False
+    # Keras takes functions of a shape and a dtype as initializers too.
+    if isinstance(initializer, type) or not callable(initializer):
+        return False
+    try:
+        names = inspect.signature(initializer).parameters.keys()
+    except ValueError:  # that of a built-in function may be unknown
+        return False
+    return not names.isdisjoint(("shape", "dtype"))
 
 
 def _check_jobs(n_jobs: Any) -> None:
@@ -353,9 +367,19 @@ def _check_jobs(n_jobs: Any) -> None:
 
 @contextlib.contextmanager
 def _open_folder(out: str | Path | None, kind: str, settings: Settings) -> Iterator[Folder]:
-    """Yield the folder of a run, and forget afterward what was kept for its trials alone."""
+    """Yield the folder of a run, and forget afterward what was kept for its trials alone.
+
+    Raises:
+        TypeError: If `out` is not a path.
+        ValueError: If `out` is empty or a URL.
+    """
+    check_type("out", out, str | Path | None, "the path of a folder or `None`")
+    if out is not None:
+        check_local("out", out)
+        if not str(out):
+            raise ValueError(f"`out` must be the path of a folder. Received: {out=!r}")
     with tempfile.TemporaryDirectory() as temporary, copies_dropped():
-        folder = Folder(check_local("out", out) if out else temporary)
+        folder = Folder(temporary if out is None else out)
         folder.open(kind, settings)
         yield folder
 
@@ -432,15 +456,41 @@ def _run_elsewhere(
     """Run trials in other processes."""
     joblib = import_optional("joblib", "studies")
     backend = keras.backend.backend()
-    config = {name: getattr(keras.config, name)() for name in _CONFIG}
+    config = _plan.keras_config()
+    if n_jobs > 0:
+        n_jobs = min(n_jobs, len(plans))
     with _backend_of_workers:
         try:
             parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
         except ValueError:  # Ray's backend cannot return results one by one.
             parallel = joblib.Parallel(n_jobs=n_jobs)
         jobs = (joblib.delayed(_run_on)(backend, config, run, plan) for plan in plans)
-        for _ in parallel(jobs):
-            on_trial()
+        try:
+            for _ in parallel(jobs):
+                on_trial()
+        except (TypeError, pickle.PicklingError):  # the former of Dask
+            _check_picklable(run)
+            raise
+
+
+def _check_picklable(run: Run) -> None:
+    """Raise `TypeError` if `build` or an initializer cannot be passed to another process."""
+    try:
+        cloudpickle = importlib.import_module("joblib.externals.cloudpickle")
+    except ImportError:  # Since 1.6 joblib has no copy of its own.
+        cloudpickle = importlib.import_module("cloudpickle")
+    arguments = {"build": run.build}
+    for name, initializer in run.initializers.items():
+        arguments[f"initializers[{name!r}]"] = initializer
+    for name, value in arguments.items():
+        try:
+            cloudpickle.dumps(value)
+        except Exception as error:  # An object may raise anything.
+            raise TypeError(
+                f"`{name}` must be picklable for `n_jobs` other than 1: a function of a module, or "
+                "one that refers to nothing that cloudpickle cannot serialize. "
+                f"Received: {name}={value!r}: {error}"
+            ) from error
 
 
 @SharedByThreads
@@ -457,10 +507,6 @@ def _backend_of_workers() -> Iterator[None]:
             os.environ["KERAS_BACKEND"] = before
 
 
-# The settings that Keras keeps for a process or a thread.
-_CONFIG = "floatx", "epsilon", "image_data_format", "dtype_policy"
-
-
 def _run_on(backend: str, config: Mapping[str, Any], run: Run, plan: _plan.TrialPlan) -> None:
     """Run a trial in a worker process, with the backend and the settings of the main process."""
     found = keras.backend.backend()
@@ -470,4 +516,6 @@ def _run_on(backend: str, config: Mapping[str, Any], run: Run, plan: _plan.Trial
         )
     for name, value in config.items():
         getattr(keras.config, f"set_{name}")(value)
-    run_trial(run, plan)
+    with isolated_rng():  # Another thread may be building its model.
+        refuse_what_exists()
+        run_trial(run, plan)

@@ -262,7 +262,8 @@ def _metric_name(names: Collection[str], monitor: str | None) -> str:
     wanted = monitor
     if not wanted:
         metrics = [name for name in names if not name.endswith("_loss")]
-        wanted = min(metrics, default="val_loss")
+        # Sorted as strings, `val_auc_10` would come before `val_auc_9`.
+        wanted = min(metrics, key=_name_and_numbers, default="val_loss")
     if not names or wanted in names:
         return wanted
     # It may lack the automatic number.

@@ -40,10 +40,38 @@ def run_settings(
         "seed": int(seed),
         "data": data_digest(data),
         "backend": keras.backend.backend(),
-        "dtype_policy": keras.config.dtype_policy().name,
+        **_config_settings(),
         "keras": keras.__version__,
         "keras_initx": __version__,
     }
+
+
+# The settings that Keras keeps for a process or a thread. Older versions lack the last two.
+_CONFIG = (
+    "floatx",
+    "epsilon",
+    "image_data_format",
+    "dtype_policy",
+    "max_steps_per_epoch",
+    "max_epochs",
+)
+
+
+def keras_config() -> dict[str, Any]:
+    """Return the settings of Keras by name, for each of which it has a function `set_...`."""
+    found = {}
+    for name in _CONFIG:
+        if hasattr(keras.config, name):
+            found[name] = getattr(keras.config, name)()
+    return found
+
+
+def _config_settings() -> Settings:
+    """Return the settings of Keras that determine results, as JSON types."""
+    config = keras_config()
+    # A trial that ends before its last epoch fails.
+    config.pop("max_epochs", None)
+    return config | {"dtype_policy": config["dtype_policy"].name}
 
 
 class TrialPlan(NamedTuple):

@@ -211,7 +211,9 @@ def _plot_first_batch(trials: Trials, shown: Sequence[str]) -> "Figure":
             axis.vlines(layers, least, greatest, color=color, linewidth=1.2)
             means = values.mean(axis=0)
             axis.plot(layers, means, marker, color=color, markersize=4, label=_plain(name))
-        axis.set(title=label, xlabel="layer, the first is nearest to the inputs", yscale="log")
+        axis.set(title=label, xlabel="layer, the first is nearest to the inputs")
+        if axis.dataLim.ymax > 0:  # of zeros alone there is no logarithm
+            axis.set_yscale("log")
         axis.xaxis.get_major_locator().set_params(integer=True)
     _add_legend(figure, axes[0])
     return figure

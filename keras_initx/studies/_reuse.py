@@ -16,7 +16,7 @@ from keras_initx._seeds import isolated_rng
 from keras_initx._typing import Array
 from keras_initx.backends import backend
 from keras_initx.diagnostics import GradientNorms, gradient_norms_of
-from keras_initx.models import optimizers_of
+from keras_initx.models import used_optimizers_of
 from keras_initx.structure import automatic_name
 from keras_initx.studies._fingerprint import name_of
 from keras_initx.studies._records import Data
@@ -431,7 +431,7 @@ def _variables(model: keras.Model) -> list[Any]:
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     variables = [*model.trainable_variables, *model.non_trainable_variables]
-    for optimizer in optimizers_of(model):
+    for optimizer in used_optimizers_of(model):
         variables += optimizer.variables
     return [*variables, *backend.buffers(layers_of(model))]
 

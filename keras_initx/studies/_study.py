@@ -346,14 +346,15 @@ def _repeats(pairs: Iterable[Record]) -> str:
 
 
 def _remarks_on_first_batches(trials: Trials) -> list[str]:
-    total = trials.settings["repeats"]
     problems: dict[str, list[str]] = {}
     for row in trials.problems():
         problem = f"{row['problem']} in {row['trials']}"
         problems.setdefault(row["initializer"], []).append(problem)
     remarks = []
     for name, found in problems.items():
-        remarks.append(f"{name}, before training: {listed(found)} of {total} trials.")
+        # Of a study that is unfinished, or was resumed with another `diagnosis`, these are not all.
+        diagnosed = [trial for trial in trials.trials_of(name).values() if trial.first_batch]
+        remarks.append(f"{name}, before training: {listed(found)} of {len(diagnosed)} trials.")
     errors = []
     for trial in trials.trials.values():
         if "error" in trial.first_batch:

@@ -1,11 +1,12 @@
 """One trial: build a model, train it from one epoch to another, and record it."""
 
 import dataclasses
+import gc
 import math
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ import numpy as np
 from keras_initx._seeds import derived_seed, isolated_rng, seeded
 from keras_initx._typing import Array, KerasDataset
 from keras_initx.diagnostics import GradientNorms, diagnose_with
+from keras_initx.models import optimizers_of
 from keras_initx.structure import replaced
 from keras_initx.studies._data import number_of_examples, select_examples
 from keras_initx.studies._metric import check_metrics, directions
@@ -91,8 +93,27 @@ def run_trial(run: Run, plan: TrialPlan, on_epoch: Callable[[], None] = lambda: 
             log(event="end", status="failed", error=reason, traceback=traceback.format_exc())
 
 
-# The models of earlier trials, and the variables that they trained, by their ids.
+# The models of earlier trials, their optimizers, and the variables that they trained, by their ids.
 _SEEN: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+
+
+def refuse_what_exists() -> None:
+    """Let `initial_model` refuse the models, optimizers and variables that exist now.
+
+    A worker process has copies of what `build` refers to, which no trial may have trained yet.
+    """
+    kinds = _classes(keras.Model) | _classes(keras.Optimizer) | _classes(keras.Variable)
+    for value in gc.get_objects():
+        if type(value) in kinds:
+            _SEEN[id(value)] = value
+
+
+def _classes(kind: type[Any]) -> set[type[Any]]:
+    """Return a class and all classes that are derived from it."""
+    found = {kind}
+    for subclass in kind.__subclasses__():
+        found |= _classes(subclass)
+    return found
 
 
 def initial_model(run: Run, plan: TrialPlan) -> keras.Model:
@@ -100,7 +121,7 @@ def initial_model(run: Run, plan: TrialPlan) -> keras.Model:
 
     Raises:
         BuildError: If an earlier trial has trained it, or a part of it.
-        TypeError: If it is not a Keras model.
+        TypeError: If it is not a Keras model that is compiled with an optimizer.
     """
     arguments = []
     if plan.initializer is not None:
@@ -109,18 +130,31 @@ def initial_model(run: Run, plan: TrialPlan) -> keras.Model:
         arguments.append(seeded(initializer, plan.initializer_seed))
     keras.utils.set_random_seed(plan.build_seed)
     model = run.build(*arguments)
+    required = "`build` must return a compiled Keras model"
     if not isinstance(model, keras.Model):
-        raise TypeError(f"`build` must return a compiled Keras model. Received: {model!r}")
-    parts = (model, *model.trainable_variables)
+        raise TypeError(f"{required}. Received: {model!r}")
+    if not model.compiled or model.optimizer is None:
+        raise TypeError(f"{required} with an optimizer. Received: {model!r} without one")
+    parts = list(_trained_parts(model))
     for part in parts:
         if id(part) in _SEEN:
             raise BuildError(
-                "`build` must make a new model in each trial, because a model that an earlier one "
-                f"has trained would begin trained. Received: {part.name!r} again"
+                "`build` must make a new model in each trial, with a new optimizer, because what "
+                "an earlier one has trained would begin trained. "
+                f"Received: {part.name!r} again"
             )
     for part in parts:
         _SEEN[id(part)] = part
     return model
+
+
+def _trained_parts(model: keras.Model) -> Iterator[Any]:
+    """Yield what training changes: the model, its variables and its optimizers."""
+    yield model
+    yield from model.trainable_variables
+    for optimizer in optimizers_of(model):
+        # A new wrapper may hold the optimizer of another model.
+        yield getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def resume(model: keras.Model, data: Data, batch_size: int, state: bytes) -> None:
@@ -148,9 +182,11 @@ def _train(
         if plan.initializer is not None and _diverged(record["metrics"]):
             return "diverged"
     status: Status = "finished"
+    last = plan.begin
 
     def end_epoch(metrics: Record) -> None:
-        nonlocal status
+        nonlocal status, last
+        last = metrics["epoch"]
         log(event="epoch", metrics=metrics)
         on_epoch()
         if _diverged(metrics):
@@ -159,6 +195,11 @@ def _train(
 
     epochs = range(plan.begin + 1, plan.end + 1)
     train(model, run.data, epochs, run.batch_size, plan.order_seed, end_epoch)
+    if status == "finished" and last < plan.end:
+        raise RuntimeError(
+            f"training must run for {plan.end} epochs, and ended after {last}; the model must not "
+            "set `stop_training`, and `keras.config.max_epochs()` must not be less"
+        )
     return status
 
 

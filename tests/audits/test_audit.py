@@ -430,3 +430,70 @@ def test_a_recipe_says_how_a_model_should_be():
     assert {row.cause for row in report.off} == {"as its layer declares: GlorotUniform()"}
     keras_initx.initialize(model, rules, seed=0)
     assert keras_initx.audit(model, rules).ok
+
+
+def sole(report):
+    """Return the verdict and the cause of the only weight that is off."""
+    (row,) = report.off
+    return row.verdict, row.cause
+
+
+@pytest.mark.once
+def test_a_normal_distribution_with_the_deviation_before_truncation_lacks_its_bounds():
+    arrays = {"a": np.random.default_rng(0).normal(0, 0.02, (200, 200))}
+    rules = {"a": keras.initializers.TruncatedNormal(stddev=0.02)}
+    assert sole(keras_initx.audit(arrays, rules)) == ("scale", "bounds of 2 standard deviations missing")
+
+
+@pytest.mark.once
+def test_shards_that_are_drawn_alike_with_their_own_fan_are_named():
+    shard = to_numpy(keras_initx.HeNormal(seed=0)((32, 96)))
+    arrays = {"a": np.concatenate([shard] * 4)}
+    cause = "each of 4 shards drawn with one seed, and with the fan of a shard"
+    assert sole(keras_initx.audit(arrays, {"a": "initx.he_normal"})) == ("copies", cause)
+
+
+@pytest.mark.once
+def test_a_kernel_with_the_axes_of_another_layer_is_named():
+    axes = {"input_axes": (0,), "output_axes": (1, 2)}
+    fan_in = keras_initx.VarianceScaling(1.0, "fan_in", "untruncated_normal", **axes)
+    cases = (
+        (to_numpy(keras_initx.Sparse(8, seed=0)((60, 90))).T, keras_initx.Sparse(8), "inputs and units exchanged"),
+        (
+            to_numpy(keras_initx.Orthogonal(seed=0)((64, 4, 16))),
+            keras_initx.Orthogonal(**axes),
+            "axes (0, 1) as inputs instead of (0,)",
+        ),
+        (
+            np.random.default_rng(0).normal(0, 1 / 4, (100, 5, 16)),
+            fan_in,
+            "16 instead of 100 as fan_in: of axes 2",
+        ),
+    )
+    for values, initializer, cause in cases:
+        assert sole(keras_initx.audit({"a": values}, {"a": initializer}))[1] == cause
+
+
+@pytest.mark.once
+def test_values_of_a_plan_in_another_order_are_named(tmp_path):
+    model = network()
+    plan = keras_initx.initialize(model, seed=0)
+    values = {weight.path: plan.draw(weight.path) for weight in plan.weights}
+    parts = np.split(values["hidden/kernel"], 4, axis=-1)
+    changed = {
+        "transposed: axes in the order (1, 0)": values["hidden/kernel"].T.reshape(48, 64),
+        "parts in another order: 2, 1, 3, 4": np.concatenate([parts[1], parts[0], *parts[2:]], axis=-1),
+    }
+    for cause, kernel in changed.items():
+        assert sole(keras_initx.audit({**values, "hidden/kernel": kernel}, plan)) == ("bits", cause)
+
+
+@pytest.mark.once
+def test_of_two_causes_the_one_is_named_that_explains_other_weights_too():
+    rng = np.random.default_rng(0)
+    rules = {"*": keras_initx.VarianceScaling(3.0, "fan_in", "untruncated_normal")}
+    std = np.sqrt(2 * 3 / 128)
+    arrays = {"a": rng.normal(0, std, (128, 64))}  # by the units, too
+    assert sole(keras_initx.audit(arrays, rules))[1] == ""
+    arrays["b"] = rng.normal(0, std, (128, 300))
+    assert {row.cause for row in keras_initx.audit(arrays, rules).off} == {"the fan of one of 2 shards"}

@@ -104,6 +104,7 @@ def test_a_folder_is_told(tmp_path):
             r"must have one label for each input, .* x_train of shape \(2, 3\), y_train of shape \(1,\)",
         ),
         ({"x_test": np.ones((2, 4))}, r"inputs of one shape. .* x_train of shape \(2, 3\), x_test of shape \(2, 4\)"),
+        ({"y_test": np.ones((2, 0), int)}, r"must hold numbers. Received: y_test of dtype int64, shape \(2, 0\)"),
         ({"x_train": [], "y_train": []}, r"must hold numbers. Received: x_train of dtype float64, shape \(0,\)"),
         ({"x_train": ["a", "b"]}, "must hold numbers. Received: x_train of dtype <U1"),
         ({"x_train": np.ones((2, 3)) * 1j}, "must hold numbers. Received: x_train of dtype complex128"),
@@ -115,7 +116,8 @@ def test_a_folder_is_told(tmp_path):
         ),
     ],
     ids=[
-        *("missing", "not whole", "too few", "other shape", "empty", "strings", "complex", "number", "negative"),
+        *("missing", "not whole", "too few", "other shape", "no labels", "empty", "strings", "complex", "number"),
+        "negative",
         "bytes in one part",
     ],
 )

@@ -88,7 +88,7 @@ def test_compare_takes_initializers_with_arguments(options, tmp_path, capsys):
     assert cli.main(command) == 0
     study = Study.read(tmp_path / "out")
     assert study.initializers == names
-    assert study.settings["initializers"][names[2]][1]["connections"] == 3
+    assert study.settings["initializers"][names[2]]["config"]["connections"] == 3
     assert not np.array_equal(study.curves(names[1], "loss"), study.curves(names[2], "loss"))
     trials = {path: path.read_text() for path in tmp_path.glob("out/trials/*")}
     assert cli.main(command) == 0
@@ -325,6 +325,10 @@ def refused(capsys, *arguments):
         (["compare", "--initializers", "initx.sparse(gain=relu"], "Received: initx.sparse(gain=relu\n"),
         (["restarts", "--initializer", "initx.sparse(gain=nonsense)"], "`gain` must be one of ('linear', "),
         (["compare", "--optimizer", "nonsense"], "nonsense"),
+        (
+            ["compare", "--optimizer", "lossscaleoptimizer"],
+            "cannot be built for inputs of shape (8, 8, 1) and 10 classes",
+        ),
         (["compare", "--repeats", "0"], "invalid positive integer value: '0'"),
         (["restarts", "--initializer", "nonsense"], "nonsense"),
         (["restarts", "--checks", "-1"], "argument --checks: invalid non-negative integer value: '-1'"),

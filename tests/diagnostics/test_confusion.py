@@ -6,10 +6,13 @@ from confusion import BROKEN, HEALTHY
 
 import keras_initx
 
-# One of each kind of measurement: JAX would take minutes to compile all.
+# Of several kinds of measurement: JAX would take minutes to compile all.
 EVERYWHERE = {
-    *("kernels of zeros", "LSTM, forget bias -4", "one of three outputs, deviation 10", "grouped queries, times 6"),
-    *("U-Net", "trained, dense", "float16, dense"),
+    "kernels of zeros",
+    "LSTM, forget bias -4",
+    "one of three outputs, deviation 10",
+    "U-Net",
+    "float16, dense",
 }
 
 

@@ -730,7 +730,12 @@ def test_what_cannot_be_read_to_its_end_changes_nothing(tmp_path):
     [
         (3, TypeError, "`source` must be the path of a file, a Keras model, or a dict"),
         ({1: np.zeros(2)}, TypeError, "`source` must be a dict from names to arrays. Received: 1 as a name"),
-        ({"state_dict": {"a": 1}}, TypeError, "`source` must be a dict from names to arrays"),
+        ({"state_dict": {"a": 1}}, TypeError, "`source` must be the dict from names to arrays itself"),
+        (
+            {"epoch": 3, "state_dict": {"out/bias": np.zeros(2)}, "optimizer": {"state": {}}},
+            TypeError,
+            r"Received: a dict .* one may be it: source\['state_dict'\], source\['optimizer'\]",
+        ),
         *(
             (
                 f"model{ending}",

@@ -208,7 +208,9 @@ def test_a_cell_of_ones_own_with_the_kernel_of_keras_is_scaled():
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=needs_keras("3.11", "has int4"))])
+@pytest.mark.parametrize(
+    "mode", ["int8", pytest.param("int4", marks=[needs_keras("3.11", "has int4"), pytest.mark.full])]
+)
 def test_a_quantized_layer_stays_and_what_follows_is_scaled(mode):
     quantized = layers.Dense(6, name="quantized")
     model = dense(quantized)

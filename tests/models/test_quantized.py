@@ -42,7 +42,13 @@ def assert_equal(one, other):
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    ("mode", "kind"), [*(("int8", kind) for kind in LAYERS), pytest.param("int4", "dense", marks=NEEDS_INT4)]
+    ("mode", "kind"),
+    [
+        ("int8", "dense"),
+        ("int8", "embedding"),
+        pytest.param("int8", "einsum", marks=pytest.mark.full),
+        pytest.param("int4", "dense", marks=[NEEDS_INT4, pytest.mark.full]),
+    ],
 )
 def test_initialize_leaves_a_quantized_layer(mode, kind):
     model = quantized(mode, kind)
@@ -81,11 +87,10 @@ def quantizations(rows, *marks):
     return [pytest.param(*row, marks=[*marks, NEEDS_INT4] if row[0] == "int4" else marks) for row in rows]
 
 
-# Each kind, mode and rank, then the others.
+# Each mode and rank, then the others.
 SAMPLE = [
     ("int8", "dense", 2),
     ("int8", "embedding", None),
-    ("int8", "einsum", None),
     ("int4", "dense", None),
     ("float8", "dense", None),
 ]

@@ -51,7 +51,7 @@ def test_each_trainable_weight_is_the_sum_of_two_parts(dtype):
         np.testing.assert_array_equal(value, expected, err_msg=name)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.once)])
 def test_a_weight_of_16_bits_is_rounded_once(dtype):
     model, other = trained(dtype), network(dtype)
     before = weights(model)["hidden/kernel"]
@@ -66,9 +66,9 @@ def test_a_weight_of_16_bits_is_rounded_once(dtype):
     ("dtype", "factors"),
     [
         ("float16", {"shrink": 10.0}),
-        ("float16", {"perturb": 1e6}),
-        ("bfloat16", {"shrink": 1e36}),
-        ("float32", {"shrink": 1e36}),
+        pytest.param("float16", {"perturb": 1e6}, marks=pytest.mark.once),
+        pytest.param("bfloat16", {"shrink": 1e36}, marks=pytest.mark.once),
+        pytest.param("float32", {"shrink": 1e36}, marks=pytest.mark.once),
     ],
 )
 def test_a_weight_that_would_become_infinite_is_refused(dtype, factors):

@@ -181,11 +181,20 @@ NAMES = {
     ),
     "ConvNeXt of torchvision": (
         {"features.1.0.layer_scale": (8, 1, 1)},
-        {"features.0.0.weight": (8, 3, 4, 4), "features.1.0.block.0.weight": (8, 1, 7, 7)},
+        {
+            "features.0.0.weight": (8, 3, 4, 4),
+            "features.1.0.block.0.weight": (8, 1, 7, 7),
+            "layer_scale.weight": (8, 8),
+            "layer_scale.bias": (8,),
+        },
         1e-6,
     ),
     "NFNet of timm": ({"stages.0.0.skipinit_gain": ()}, {"stages.0.0.conv1.gain": (8, 1, 1, 1)}, None),
-    "ReZero": ({"layers.0.resweight": (1,)}, {"layers.0.linear1.bias": (1,)}, None),
+    "ReZero": (
+        {"layers.0.resweight": (1,)},
+        {"layers.0.linear1.bias": (1,), "rezero.weight": (8, 8), "rezero.bias": (1,)},
+        None,
+    ),
     "DiT": (
         {
             "blocks.0.adaLN_modulation.1.weight": (48, 8),

@@ -141,15 +141,29 @@ def test_an_audit_raises_no_more_alarms_than_alpha_says(row):
         assert audit(model, rules, alpha=0.01).ok
 
 
-@pytest.mark.parametrize("groups", [1, 4, 32])
+@pytest.mark.parametrize(
+    ("build", "kernel", "units"),
+    [
+        (residual, "conv2_block1_1_conv", 32),
+        (lambda: residual(groups=4), "conv2_block1_1_conv", 32),  # those of all groups
+        (enlarging, "larger", 24),
+    ],
+)
+def test_all_units_count_as_the_fan_out(build, kernel, units):
+    model = build()
+    plan = initialize(model, recipes.resnet(model), seed=0, dry_run=True)
+    found = {weight.path: weight.expected_std for weight in plan.weights}
+    assert found[f"{kernel}/kernel"] == pytest.approx((2 / (9 * units)) ** 0.5)
+
+
+def test_depthwise_kernels_of_torch_are_refused():
+    with pytest.raises(ValueError, match=r"use `mobilenet` or `efficientnet`, or .*'layer1\.0\.conv2\.weight'"):
+        recipes.resnet(state_dict(groups=32))
+
+
+@pytest.mark.parametrize("groups", [1, 4])
 def test_the_draws_of_torch_are_as_the_rules_say(groups):
     arrays = state_dict(groups=groups)
-    if groups == 32:
-        with pytest.raises(
-            ValueError, match=r"otherwise use `mobilenet` or `efficientnet`.*'layer1\.0\.conv2\.weight'"
-        ):
-            recipes.resnet(arrays)
-        return
     report = audit(arrays, recipes.resnet(arrays))
     assert report.ok
     assert {row.reason for row in report.not_compared} == {"int64"}  # the numbers of batches
@@ -227,6 +241,53 @@ def test_what_keras_draws_is_as_keras_says(build):
 def test_other_networks_are_refused_with_the_recipe_for_them(recipe, build, message):
     with pytest.raises(ValueError, match=message):
         recipe(build())
+
+
+def encoder_decoder():
+    """Return a part of a U-Net, in which an image of the encoder is concatenated with an enlarged one."""
+    inputs = keras.Input((6, 6, 32))
+    x = layers.BatchNormalization()(layers.Conv2D(32, 3, 2, name="conv")(inputs))
+    x = layers.Conv2DTranspose(32, 4, 2)(x)
+    return keras.Model(inputs, layers.Concatenate()([inputs, x]))
+
+
+def added_and_concatenated():
+    return joined(lambda tensors: layers.Conv2D(32, 1)(layers.Concatenate()([tensors[0], layers.Add()(tensors)])))
+
+
+def convnext():
+    return plain(layers.Conv2D(32, 3, padding="same", groups=32, name="grouped"), layers.LayerNormalization())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "build", "instead"),
+    [
+        (recipes.densenet, encoder_decoder, "write your own rules"),
+        (recipes.densenet, added_and_concatenated, "write your own rules"),
+        (recipes.xception, lambda: dense(convolution=layers.SeparableConv2D), "write your own rules"),
+        (recipes.vgg, convnext, "use `convnext`"),
+        (
+            recipes.resnet,
+            lambda: {"patch_embed.proj.weight": np.ones((8, 3, 4, 4)), "blocks.0.attn.qkv.weight": np.ones((24, 8))},
+            "use `vit_timm` or `vit_jax`",
+        ),
+    ],
+)
+def test_networks_that_look_alike_are_told_apart(recipe, build, instead):
+    with pytest.raises(ValueError, match=f"otherwise {instead}"):
+        recipe(build())
+
+
+def test_kernels_for_one_channel_are_not_all_depthwise():
+    arrays = state_dict()
+    arrays["conv1.weight"] = arrays["conv1.weight"][:, :1]  # grey images
+    arrays["layer1.0.conv1.weight"] = arrays["layer1.0.conv1.weight"][:, :1]  # no window
+    assert "*.weight" in recipes.resnet(arrays)
+
+
+def test_a_dict_has_the_numbers_of_torchvision_for_densenet():
+    rules = recipes.densenet(named("denseblock1.denselayer1.conv1.weight"))
+    assert (rules["*.weight"].mode, rules["*.weight"].distribution) == ("fan_in", "untruncated_normal")
 
 
 def test_recipes_of_text_and_of_images_name_each_other():

@@ -40,16 +40,6 @@ def test_a_unit_of_a_depthwise_or_grouped_convolution_has_the_inputs_of_its_wind
     assert found["last/kernel"] == (0.25, 0.25, 0.25)
 
 
-def with_factors(cls, factors, **options):
-    """Return an optimizer of this class with a factor on the learning rate of each variable."""
-
-    class ForEach(cls):
-        def update_step(self, gradient, variable, learning_rate):
-            super().update_step(gradient, variable, learning_rate * factors[self._get_variable_index(variable)])
-
-    return ForEach(0.1, **options)
-
-
 def test_steps_of_a_depthwise_kernel_do_not_depend_on_the_width():
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(64, 8, 8, 3)).astype("float32"), generator.integers(0, 4, 64)
@@ -68,7 +58,7 @@ def test_steps_of_a_depthwise_kernel_do_not_depend_on_the_width():
             for size in (width, 32)
         )
         initialize(model, recipes.spectral(model), seed=0)
-        optimizer = with_factors(keras.optimizers.SGD, recipes.mup(model, base).learning_rates("sgd"))
+        optimizer = recipes.mup(model, base).optimizer(keras.optimizers.SGD(0.1))
         model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         kernel = model.get_layer("depthwise").kernel
         before = to_numpy(kernel.value).copy()
@@ -409,15 +399,19 @@ def test_a_larger_vocabulary_is_no_larger_width():
     assert (table.weights[0].role, table.weights[0].adam, table.weights[0].sgd) == ("input", 1, 2)
 
 
-def test_weight_decay_of_keras_needs_no_factor():
+def test_an_optimizer_of_the_table_has_its_factors_but_for_weight_decay():
     model = stack(16, 16)
-    factors = recipes.mup(model, stack(4, 4)).learning_rates("adam")
-    optimizer = with_factors(keras.optimizers.AdamW, factors, weight_decay=0.5)
+    optimizer = recipes.mup(model, stack(4, 4)).optimizer(keras.optimizers.AdamW(0.1, weight_decay=0.5))
     optimizer.build(model.trainable_variables)
     before = [to_numpy(variable.value).copy() for variable in model.trainable_variables]
     optimizer.apply([keras.ops.zeros_like(variable.value) for variable in model.trainable_variables])
     for variable, value in zip(model.trainable_variables, before, strict=True):
         np.testing.assert_allclose(to_numpy(variable.value), value * (1 - 0.1 * 0.5), rtol=1e-5)
+        variable.assign(keras.ops.zeros_like(value))
+    optimizer.apply([keras.ops.full_like(variable.value, 1e3) for variable in model.trainable_variables])
+    first_steps = [-float(to_numpy(variable.value).max()) for variable in model.trainable_variables]
+    rates = [step / first_steps[0] for step in first_steps]
+    np.testing.assert_allclose(rates, recipes.mup(model, stack(4, 4)).learning_rates("adam"), rtol=1e-4)
 
 
 @pytest.mark.parametrize(

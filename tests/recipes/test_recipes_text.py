@@ -297,6 +297,18 @@ def test_an_encoder_of_clip_alone_has_its_own_rules():
         assert not report.not_compared
 
 
+def test_alarms_of_initialized_models_are_as_rare_as_alpha_says():
+    # If each of 20 audits has an alarm with the probability of alpha, 20 %, more than 12 do once in 65,000 times.
+    models = {recipes.llama: llama(), recipes.bert: bert(), recipes.whisper: whisper(), recipes.clip: clip()}
+    alarms = 0
+    for recipe, model in models.items():
+        rules = recipe(model)
+        for seed in range(5):
+            initialize(model, rules, seed=seed)
+            alarms += not audit(model, rules, alpha=0.2).ok
+    assert alarms <= 12
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -119,6 +119,8 @@ def test_digests_tell_structures_apart():
     x, y = np.zeros((4, 2)), np.zeros((4, 2))
     others = ([x, y],), (x, y + 1), (x + 1, y), (x.reshape(2, 4), y), (x.view("int64"), y), (x, None), (x, y, None)
     assert len({data_digest(value) for value in ((x, y), *others)}) == 8
+    assert data_digest([x, [y]]) == data_digest((x, (y,)))
+    assert data_digest({"a": x, "b": y}) != data_digest({"b": y, "a": x})  # which `call` may unpack
     every_other = np.arange(24.0).reshape(4, 6)[:, ::2]
     assert data_digest(every_other) == data_digest(every_other.copy()) != data_digest(every_other[::-1])
 

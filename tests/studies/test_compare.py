@@ -6,6 +6,7 @@ import functools
 import os
 import pathlib
 import random
+import re
 import sys
 import threading
 import time
@@ -46,6 +47,14 @@ def test_twins_have_the_same_curves_bit_for_bit():
     layers = [{**row, "initializer": None, "layer": None} for row in study.first_batches]
     assert len(layers) == 4
     assert layers[:2] == layers[2:]
+
+
+@pytest.mark.once
+def test_a_config_draws_like_the_initializer():
+    config = keras.initializers.serialize(keras.initializers.HeNormal())
+    study = compare_initializers(build, {"id": "he_normal", "config": config}, data(), repeats=1, epochs=1)
+    assert study.final_values("config") == study.final_values("id")
+    assert study.settings["unseeded"] == []
 
 
 @pytest.mark.once
@@ -518,6 +527,8 @@ WRONG = [
     ({"n_jobs": 1.5}, TypeError, r"`n_jobs` must be an integer other than 0. Received: n_jobs=1.5"),
     ({"seed": None}, TypeError, r"`seed` must be an integer, .* Received: seed=None"),
     ({"build": None}, TypeError, r"`build` must be a function that returns a compiled model. Received: build=None"),
+    ({"out": ""}, ValueError, r"`out` must be the path of a folder. Received: out=''"),
+    ({"out": False}, TypeError, r"`out` must be the path of a folder or `None`. Received: out=False"),
 ]
 OF_COMPARISONS = [
     ({"threshold": "a"}, TypeError, r"`threshold` must be a finite number. Received: threshold='a'"),
@@ -543,8 +554,8 @@ def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path, change
 
 OF_RESTARTS = [
     ({"n": 2.0}, TypeError, r"`n` must be a positive integer. Received: n=2.0"),
-    ({"checks": 1.5}, TypeError, r"`checks` must be a positive integer. Received: checks=1.5"),
-    ({"checks": -1}, ValueError, r"`checks` must be a positive integer. Received: checks=-1"),
+    ({"checks": 1.5}, TypeError, r"`checks` must be a non-negative integer. Received: checks=1.5"),
+    ({"checks": -1}, ValueError, r"`checks` must be a non-negative integer. Received: checks=-1"),
     ({"mode": "most"}, ValueError, r"`mode` must be one of .* Received: mode='most'"),
 ]
 
@@ -604,6 +615,37 @@ def test_a_trained_part_in_all_trials_is_refused(place):
     part = keras.layers.Dense(4)
     with pytest.raises(ValueError, match=r"`build` must make a new model in each trial, .* 'kernel' again"):
         compare_initializers(sharing(part, place), ["zeros"], data(), repeats=2, epochs=1, diagnosis=False)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kept", ["model", "layer"])
+def test_what_comes_with_build_to_a_process_is_refused_in_the_first_trial(kept):
+    """Each process has copies, which would all begin with the same weights."""
+    layer = keras.layers.Dense(4)
+    layer.build((None, 6))
+    model = sharing(layer)()
+
+    def build_again(initializer):
+        return model if kept == "model" else sharing(layer)()
+
+    message = r"`build` must make a new model in each trial, .* Received: '(sequential\w*|kernel)' again"
+    with joblib.parallel_config("threading"), pytest.raises(ValueError, match=message):
+        compare_initializers(build_again, ["zeros"], data(), repeats=1, epochs=1, diagnosis=False, n_jobs=2)
+
+
+@pytest.mark.parametrize("scaled", [False, True], ids=["itself", "scaled"])
+def test_one_optimizer_in_all_trials_is_refused(scaled):
+    """Its moments would go from one trial to the next."""
+    optimizer = keras.optimizers.Adam()
+
+    def build_with_it(initializer):
+        model = build(initializer)
+        own = keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer
+        model.compile(own, "sparse_categorical_crossentropy", run_eagerly=BACKEND != "jax")
+        return model
+
+    with pytest.raises(ValueError, match=r"with a new optimizer, .* Received: 'adam\w*' again"):
+        compare_initializers(build_with_it, TWINS, data(), repeats=1, epochs=1, diagnosis=False)
 
 
 @pytest.mark.once
@@ -706,12 +748,21 @@ def test_what_takes_no_seed_is_told(tmp_path):
     assert "No seed" not in str(seeded_alone)
 
 
+class Callable:
+    """An initializer by its form only."""
+
+    def __call__(self, shape, dtype=None):
+        return unseeded(shape, dtype)
+
+
 UNSEEDED = {
     "list": ["zeros", Unseeded()],
     "tuple": (Unseeded(), "zeros"),
     "one of two": {"kernel": "zeros", "bias": Unseeded()},
     "partial": functools.partial(unseeded, dtype="float32"),
     "method": Unseeded().__call__,
+    "callable object": Callable(),
+    "other names": lambda size, dtype=None: unseeded(size, dtype),
 }
 SEEDED = {
     "another function": label,
@@ -747,7 +798,85 @@ def test_a_colon_may_be_in_the_name_of_a_folder(name):
     assert check_local("out", name) == name
 
 
+def without_optimizer(initializer):
+    model = build(initializer)
+    model.compile(None, "sparse_categorical_crossentropy")
+    return model
+
+
 @pytest.mark.once
-def test_what_is_no_model_is_told():
-    study = compare_initializers(lambda _: None, ["zeros"], data(), repeats=1, epochs=1)
-    assert "`build` must return a compiled Keras model. Received: None." in " ".join(str(study).split())
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda _: None, "compiled Keras model. Received: None"),
+        (lambda _: keras.Sequential(), "compiled Keras model with an optimizer. Received: <Sequential .* without one"),
+        (without_optimizer, "compiled Keras model with an optimizer. Received: <Sequential .* without one"),
+    ],
+    ids=["no model", "not compiled", "no optimizer"],
+)
+def test_what_cannot_be_trained_is_told(build, message):
+    study = compare_initializers(build, ["zeros"], data(), repeats=1, epochs=1)
+    assert re.search(f"`build` must return a {message}", " ".join(str(study).split()))
+
+
+class Stopping(keras.Sequential):
+    """Ends training when it likes."""
+
+    def train_step(self, data):
+        self.stop_training = True
+        return super().train_step(data)
+
+
+def build_stopping(initializer="he_normal"):
+    model = Stopping([keras.Input((6,)), keras.layers.Dense(3, "softmax", kernel_initializer=initializer)])
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    return model
+
+
+@pytest.mark.once
+def test_a_trial_that_ends_too_early_has_failed():
+    message = "training must run for 2 epochs, and ended after 1; the model must not set `stop_training`"
+    study = compare_initializers(build_stopping, ["zeros"], data(), repeats=1, epochs=2, diagnosis=False)
+    assert message in " ".join(str(study).split())
+    with pytest.raises(RuntimeError, match=rf"no draw could be trained to the end of round 1: .*{message}"):
+        random_restarts(build_stopping, data(), n=2, epochs=2)
+
+
+@pytest.mark.once
+def test_a_build_that_cannot_be_pickled_is_named():
+    lock = threading.Lock()
+
+    def build_locked(initializer):
+        with lock:
+            return build(initializer)
+
+    with pytest.raises(TypeError, match=r"`build` must be picklable for `n_jobs` other than 1: .* Received: build="):
+        compare_initializers(build_locked, TWINS, data(), repeats=1, epochs=1, n_jobs=2)
+
+
+@pytest.mark.once
+def test_there_are_no_more_processes_than_trials():
+    study = compare_initializers(build, ["zeros"], data(), repeats=1, epochs=1, diagnosis=False, n_jobs=10**6)
+    assert study.trials["zeros", 1].status == "finished"
+
+
+@pytest.mark.once
+def test_a_study_of_zeros_is_plotted_without_a_warning():
+    study = compare_initializers(build, ["zeros"], data(), repeats=1, epochs=1)
+    assert "first-batch" in study.plots()
+
+
+@pytest.mark.once
+def test_problems_are_counted_among_the_trials_that_were_diagnosed(tmp_path):
+    built = []
+
+    def interrupted(initializer):
+        built.append(initializer)
+        if len(built) == 2:
+            raise KeyboardInterrupt
+        return build(initializer)
+
+    settings = {"repeats": 2, "epochs": 1, "out": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        compare_initializers(interrupted, ["zeros"], data(), **settings)
+    assert "zeros, before training: all-zero weights in 1 of 1 trials." in str(Study.read(tmp_path))

@@ -227,6 +227,13 @@ def test_automatic_numbers_keep_the_order_of_the_metrics():
     assert explicit.epochs == ({"epoch": 0, "val_auc_2": 0, "val_auc_1": 1},)
 
 
+def test_the_first_metric_is_that_of_the_least_number():
+    """Which numbers there are depends on what the process has made before."""
+    epochs = ({"epoch": 0, "val_auc_10": 0.5, "val_auc_9": 0.5, "val_loss": 1.0},)
+    trial = Trial("key", "finished", epochs, directions={"val_auc_10": "max", "val_auc_9": "max"})
+    assert resolve_metric([trial], None, "auto") == ("val_auc_9", "max")
+
+
 def test_a_monitor_needs_no_automatic_number():
     metrics.AUC()
     study = compared(builder(lambda: {"metrics": [metrics.AUC()]}), monitor="val_auc", repeats=1, epochs=1)

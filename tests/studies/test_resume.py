@@ -127,6 +127,26 @@ def test_other_settings_are_refused(tmp_path, changes, name):
         compare_initializers(**{**settings, **changes}, out=tmp_path)
 
 
+@pytest.mark.parametrize("form", [lambda x, y: [x, y], lambda x, y: (x, y, None)], ids=["lists", "no weights"])
+def test_the_same_data_may_come_in_another_form(tmp_path, form):
+    settings = {"repeats": 1, "epochs": 1, "diagnosis": False, "out": tmp_path}
+    compare_initializers(build, ["zeros"], data(), **settings)
+    compare_initializers(build, ["zeros"], [form(*part) for part in data()], **settings)
+    assert len(list(tmp_path.glob("trials/*"))) == 1
+
+
+def test_a_study_is_not_resumed_with_other_settings_of_keras(tmp_path):
+    settings = {"repeats": 1, "epochs": 1, "diagnosis": False, "out": tmp_path}
+    compare_initializers(build, ["zeros"], data(), **settings)
+    before = keras.config.epsilon()
+    keras.config.set_epsilon(1e-3)
+    try:
+        with pytest.raises(SettingsError, match=r"Received: epsilon=0.001, there 1e-07"):
+            compare_initializers(build, ["zeros"], data(), **settings)
+    finally:
+        keras.config.set_epsilon(before)
+
+
 def test_another_kind_of_run_is_refused(tmp_path):
     compare_initializers(build, ["zeros"], data(), repeats=1, epochs=1, out=tmp_path)
     with pytest.raises(SettingsError, match=r"contains another kind of run. Received: restarts, there compare"):

@@ -1,0 +1,6 @@
+"""Optimizers: a learning rate for each weight."""
+
+# ruff: noqa: F403, each name is listed in `__all__` of its file
+
+from keras_initx.optimizers._rate_factors import *
+from keras_initx.optimizers._rate_factors import inner_optimizers as inner_optimizers

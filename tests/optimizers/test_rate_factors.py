@@ -1,0 +1,380 @@
+"""A factor on the learning rate of each weight: training is compared with written-out loops and plain optimizers."""
+
+import functools
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from meshes import distribution, mesh_of
+from modes import BACKEND, to_numpy
+
+from keras_initx import initialize
+from keras_initx.optimizers import RateFactors
+
+layers = keras.layers
+optimizers = keras.optimizers
+FACTORS = {"first/kernel": 0.25, "*bias": 2.0, "last/kernel": 3.0}
+IN_ORDER = [0.25, 2.0, 1.0, 2.0, 3.0, 2.0]
+GENERATOR = np.random.default_rng(0)
+X = GENERATOR.normal(size=(20, 16, 6)).astype("float32")
+Y = GENERATOR.normal(size=(20, 16, 2)).astype("float32")
+
+
+def network():
+    hidden = [layers.Dense(8, "tanh", name=name) for name in ("first", "second")]
+    model = keras.Sequential([keras.Input((6,)), *hidden, layers.Dense(2, name="last")], name="model")
+    initialize(model, seed=0)
+    return model
+
+
+def train(optimizer, steps=6, model=None):
+    """Return the losses of training, and the weights at the end."""
+    if model is None:
+        model = network()
+    model.compile(optimizer, "mse")
+    losses = [float(model.train_on_batch(x, y)) for x, y in zip(X[:steps], Y[:steps], strict=True)]
+    return losses, model
+
+
+def written_out(make, steps):
+    """Return the losses of a loop with an optimizer for each weight. Its gradients are steps of SGD, taken back."""
+    model = network()
+    model.compile(optimizers.SGD(1.0), "mse")
+    each = []
+    for factor in IN_ORDER:
+        optimizer = make()
+        optimizer.learning_rate = float(optimizer.learning_rate) * factor
+        for decay in ("weight_decay", "adam_weight_decay"):
+            if getattr(optimizer, decay, None) is not None:
+                setattr(optimizer, decay, getattr(optimizer, decay) / factor)
+        each.append(optimizer)
+    losses = []
+    for x, y in zip(X[:steps], Y[:steps], strict=True):
+        before = [to_numpy(variable.value).copy() for variable in model.trainable_variables]
+        losses.append(float(model.train_on_batch(x, y)))
+        for variable, value, optimizer in zip(model.trainable_variables, before, each, strict=True):
+            gradient = value - to_numpy(variable.value)
+            variable.assign(value)
+            optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
+    return losses
+
+
+OPTIMIZERS = {
+    "SGD": functools.partial(optimizers.SGD, 0.01, momentum=0.9),
+    "Adam": functools.partial(optimizers.Adam, 0.01),
+    "AdamW": functools.partial(optimizers.AdamW, 0.01, weight_decay=0.1),
+    "Nadam": functools.partial(optimizers.Nadam, 0.01),
+    "Adamax": functools.partial(optimizers.Adamax, 0.01),
+    "Lion": functools.partial(optimizers.Lion, 0.01),
+    "RMSprop": functools.partial(optimizers.RMSprop, 0.01),
+    "Adafactor": functools.partial(optimizers.Adafactor, 0.01),
+    "Muon": functools.partial(optimizers.Muon, 0.01),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.once if name == "AdamW" else pytest.mark.full) for name in OPTIMIZERS],
+)
+def test_training_has_the_losses_of_a_loop_with_a_rate_for_each_weight(name):
+    losses, _ = train(RateFactors(OPTIMIZERS[name](), FACTORS), 20)
+    np.testing.assert_allclose(losses, written_out(OPTIMIZERS[name], 20), rtol=1e-5)
+
+
+# One factor is not 1, but so little that nothing but its part in the optimizer differs.
+NEARLY_ONE = {"*kernel": 1 + 2.0**-20}
+SCHEDULE = optimizers.schedules.ExponentialDecay(0.01, 1, 0.8)
+TOGETHER = {
+    "learning_rate": SCHEDULE,
+    "weight_decay": 0.1,
+    "global_clipnorm": 0.5,
+    "gradient_accumulation_steps": 2,
+    "use_ema": True,
+    "ema_momentum": 0.5,
+    "ema_overwrite_frequency": 2,
+    "loss_scale_factor": 8.0,
+}
+
+
+def two_percent():
+    return 0.02
+
+
+def assert_trains_as(plain, ours):
+    expected, model = train(plain)
+    losses, found = train(ours)
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    for weights in zip(found.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(*weights, atol=2e-5)
+    return found
+
+
+@pytest.mark.once
+def test_all_options_of_keras_together_do_what_they_do_in_one_optimizer():
+    optimizer = RateFactors(optimizers.AdamW(**TOGETHER), NEARLY_ONE)
+    assert_trains_as(optimizers.AdamW(**TOGETHER), optimizer)
+    assert int(optimizer.iterations) == 3
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"global_clipnorm": 0.1},
+        {"clipnorm": 0.1},
+        {"clipvalue": 0.01},
+        {"gradient_accumulation_steps": 3},
+        {"use_ema": True, "ema_momentum": 0.5},
+        {"learning_rate": SCHEDULE},
+        {"learning_rate": two_percent},
+        {"loss_scale_factor": 1024.0},
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_each_option_does_what_it_does_in_one_optimizer(options):
+    plain, given = optimizers.SGD(**options, momentum=0.9), optimizers.SGD(**options, momentum=0.9)
+    found = assert_trains_as(plain, RateFactors(given, NEARLY_ONE))
+    if "use_ema" in options:  # as `fit` does at its end
+        before = found.get_weights()[0]
+        found.optimizer.finalize_variable_values(found.trainable_variables)
+        assert abs(found.get_weights()[0] - before).max() > 1e-3
+
+
+@pytest.mark.once
+def test_a_learning_rate_that_is_set_later_counts():
+    def halve(optimizer):
+        _, model = train(optimizer, 2)
+        assert float(optimizer.learning_rate) == pytest.approx(0.1)
+        optimizer.learning_rate = 0.05
+        return train(optimizer, 3, model)[0]
+
+    expected = halve(optimizers.SGD(0.1))
+    np.testing.assert_allclose(halve(RateFactors(optimizers.SGD(0.1), NEARLY_ONE)), expected, rtol=1e-4)
+
+
+@pytest.mark.once
+def test_a_saved_model_goes_on_equally(tmp_path):
+    _, model = train(RateFactors(optimizers.AdamW(**TOGETHER), FACTORS), 3)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded.optimizer, RateFactors)
+    assert dict(loaded.optimizer.factors) == FACTORS
+    for x, y in zip(X[3:6], Y[3:6], strict=True):
+        assert float(loaded.train_on_batch(x, y)) == float(model.train_on_batch(x, y))
+    for weights in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(*map(to_numpy, weights))
+
+
+@pytest.mark.once
+def test_a_config_names_the_class_that_every_backend_has():
+    config = keras.saving.serialize_keras_object(RateFactors(optimizers.Adam(0.5), [2.0], name="mine"))
+    assert config["registered_name"] == "initx>RateFactors"
+    assert config["config"]["optimizer"]["module"] == "keras.optimizers"
+    assert config["config"]["optimizer"]["class_name"] == "Adam"
+    again = keras.saving.deserialize_keras_object(config)
+    assert (float(again.learning_rate), list(again.factors), again.name) == (0.5, [2.0], "mine")
+
+
+@pytest.mark.once
+def test_scaled_losses_are_unscaled_before_all_else():
+    def scaled(optimizer):
+        return optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**10, dynamic_growth_steps=2)
+
+    ours = RateFactors(optimizers.SGD(0.1, global_clipnorm=0.1), NEARLY_ONE)
+    assert_trains_as(scaled(optimizers.SGD(0.1, global_clipnorm=0.1)), scaled(ours))
+
+
+def variables_and_gradients():
+    variables = [keras.Variable([[1.0, 2.0]], name="kernel"), keras.Variable([3.0, 4.0], name="bias")]
+    return variables, [keras.ops.ones((1, 2)), keras.ops.ones((2,))]
+
+
+def test_a_loop_of_ones_own_applies_gradients_with_all_options_together():
+    options = {**TOGETHER, "learning_rate": optimizers.schedules.ExponentialDecay(0.5, 1, 0.8)}
+    variables, gradients = variables_and_gradients()
+    optimizer = RateFactors(optimizers.SGD(**options), {"bias": 1 + 2.0**-20})
+    if BACKEND == "jax":
+        import jax
+
+        optimizer.build(variables)
+        step = jax.jit(optimizer.stateless_apply)
+        values, state = [variable.value for variable in variables], [variable.value for variable in optimizer.variables]
+        for _ in range(4):
+            values, state = step(state, gradients, values)
+        assert to_numpy(variables[0].value).tolist() == [[1, 2]]
+        for variable, value in zip([*variables, *optimizer.variables], [*values, *state], strict=True):
+            variable.assign(value)
+    else:
+        optimizer.apply(gradients, variables)
+        for _ in range(3):
+            optimizer.apply(gradients)
+    assert int(optimizer.iterations) == 2
+    # What `SGD` itself gives on each backend.
+    np.testing.assert_allclose(to_numpy(variables[0].value), [[0.882352, 1.830064]], rtol=1e-5)
+    np.testing.assert_allclose(to_numpy(variables[1].value), [2.777776, 3.725488], rtol=1e-5)
+
+
+@pytest.mark.once
+def test_an_embedding_is_clipped_with_the_others():
+    def embedded(optimizer):
+        model = keras.Sequential([keras.Input((3,)), layers.Embedding(9, 4, name="words"), layers.Dense(1)])
+        initialize(model, seed=0)
+        model.compile(optimizer, "mse")
+        words = np.arange(24).reshape(8, 3) % 9
+        return [float(model.train_on_batch(words, np.ones((8, 3, 1)))) for _ in range(3)]
+
+    options = {"global_clipnorm": 0.1, "gradient_accumulation_steps": 2}
+    expected = embedded(optimizers.SGD(0.5, **options))
+    ours = RateFactors(optimizers.SGD(0.5, **options), {"words/*": 1 + 2.0**-20})
+    np.testing.assert_allclose(embedded(ours), expected, rtol=1e-4)
+
+
+def test_a_weight_without_a_gradient_is_left_and_its_steps_are_counted():
+    def left_at_first(optimizer):
+        variables, gradients = variables_and_gradients()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras', that there is none
+            optimizer.apply([gradients[0], None], variables)
+        optimizer.apply(gradients, variables)
+        return [to_numpy(variable.value) for variable in variables]
+
+    expected = left_at_first(optimizers.Adam(0.1))
+    found = left_at_first(RateFactors(optimizers.Adam(0.1), {"bias": 1 + 2.0**-20}))
+    for values in zip(found, expected, strict=True):
+        np.testing.assert_allclose(*values, rtol=1e-5)
+
+
+@pytest.mark.once
+def test_weights_are_excluded_from_decay():
+    variables, gradients = variables_and_gradients()
+    optimizer = RateFactors(optimizers.AdamW(0.1, weight_decay=0.5), {"kernel": 0.25, "bias": 0.5})
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    optimizer.apply([keras.ops.zeros_like(gradient) for gradient in gradients], variables)
+    np.testing.assert_allclose(to_numpy(variables[0].value), [[0.95, 1.9]], rtol=1e-6)
+    np.testing.assert_array_equal(to_numpy(variables[1].value), [3, 4])
+    with pytest.raises(ValueError, match="must be called before the optimizer is used"):
+        optimizer.exclude_from_weight_decay(var_names=["kernel"])
+
+
+@pytest.mark.once
+def test_the_first_pattern_counts_and_the_name_of_the_model_may_be_given():
+    model = network()
+    optimizer = RateFactors(optimizers.SGD(1.0), {"model/first/*": 2.0, "*kernel": 3.0})
+    optimizer.build(model.trainable_variables)
+    before = [to_numpy(variable.value).copy() for variable in model.trainable_variables]
+    optimizer.apply([keras.ops.ones_like(variable.value) for variable in model.trainable_variables])
+    changes = [
+        float((value - to_numpy(variable.value)).mean())
+        for value, variable in zip(before, model.trainable_variables, strict=True)
+    ]
+    np.testing.assert_allclose(changes, [2, 2, 3, 1, 3, 1], rtol=1e-6)
+
+
+@pytest.mark.once
+def test_a_model_that_is_drawn_anew_starts_with_a_new_optimizer():
+    losses, model = train(RateFactors(optimizers.Adam(0.1), FACTORS), 3)
+    initialize(model, seed=0)
+    assert losses == [float(model.train_on_batch(x, y)) for x, y in zip(X[:3], Y[:3], strict=True)]
+
+
+@pytest.mark.full
+@pytest.mark.skipif(BACKEND != "jax", reason="only JAX has these meshes")
+def test_sharded_weights_train_as_others():
+    expected, _ = train(RateFactors(optimizers.Adam(0.01, global_clipnorm=0.1), FACTORS), 3)
+    layout_map = distribution.LayoutMap(mesh_of((1, 2)))
+    layout_map[".*first/kernel"] = (None, "units")
+    with distribution.ModelParallel(layout_map=layout_map, batch_dim_name="inputs").scope():
+        losses, model = train(RateFactors(optimizers.Adam(0.01, global_clipnorm=0.1), FACTORS), 3)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    moments = [variable for variable in model.optimizer.variables if "first_kernel" in variable.path]
+    assert [len(variable.value.sharding.device_set) for variable in moments] == [2, 2]
+
+
+@pytest.mark.full
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
+def test_replicas_train_as_one():
+    import tensorflow as tf
+
+    expected, _ = train(RateFactors(optimizers.Adam(0.01), FACTORS), 3)
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = network()
+        model.compile(RateFactors(optimizers.Adam(0.01), FACTORS), "mse")
+    losses = [model.fit(x, y, batch_size=16, verbose=0).history["loss"][0] for x, y in zip(X[:3], Y[:3], strict=True)]
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+def used():
+    optimizer = optimizers.SGD(0.1)
+    optimizer.build(variables_and_gradients()[0])
+    return optimizer
+
+
+def excluding():
+    optimizer = optimizers.AdamW(0.1)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("optimizer", "factors", "error", "message"),
+    [
+        (lambda: "adam", {}, TypeError, "`optimizer` must be an optimizer of Keras. Received: optimizer='adam'"),
+        (used, {}, ValueError, "`optimizer` must not have been used: what it has learned would be lost"),
+        (excluding, {}, ValueError, "`optimizer` must not exclude weights from decay: call this method of the result"),
+        (
+            lambda: optimizers.LossScaleOptimizer(optimizers.SGD()),
+            {},
+            ValueError,
+            "`optimizer` must be one that updates weights itself, not one that has others",
+        ),
+        (
+            lambda: RateFactors(optimizers.SGD(), {}),
+            {},
+            ValueError,
+            "`optimizer` must be one that updates weights itself, not one that has others",
+        ),
+        (optimizers.SGD, {"a": 0}, ValueError, r"`factors\['a'\]` must be a positive number"),
+        (optimizers.SGD, [1.0, "x"], TypeError, r"`factors\[1\]` must be a positive number"),
+        (optimizers.SGD, {1: 1.0}, TypeError, "`factors` must be a dict from patterns"),
+        (optimizers.SGD, "abc", TypeError, "`factors` must be a dict from patterns to factors, or a list of factors"),
+    ],
+)
+def test_what_does_not_fit_is_refused(optimizer, factors, error, message):
+    with pytest.raises(error, match=message):
+        RateFactors(optimizer(), factors)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        ({"frist/kernel": 2.0}, "'frist/kernel', which matches none; close matches are 'first/kernel'"),
+        ({"": 2.0}, "'', which matches none; an existing path is 'model/first/kernel'"),
+        ([1.0, 2.0], "`factors` must have a factor for each weight. Received: 2 factors for 6 weights"),
+    ],
+)
+def test_factors_of_other_weights_are_refused_and_build_nothing(factors, message):
+    optimizer = RateFactors(optimizers.Adam(), factors)
+    with pytest.raises(ValueError, match=message):
+        optimizer.build(network().trainable_variables)
+    assert not optimizer.built
+
+
+@pytest.mark.once
+def test_gradients_of_other_weights_are_refused():
+    variables, gradients = variables_and_gradients()
+    optimizer = RateFactors(optimizers.SGD(), {"bias": 2.0})
+    optimizer.apply([], variables)
+    with pytest.raises(ValueError, match="`trainable_variables` must be given unless the optimizer is built"):
+        optimizer.apply(gradients)
+    with pytest.raises(ValueError, match="must have a gradient for at least one weight"):
+        optimizer.apply([None, None], variables)
+    assert not optimizer.built
+    optimizer.build(variables)
+    with pytest.raises(ValueError, match="1 gradients for 2 weights"):
+        optimizer.apply(gradients[:1])
+    others, _ = variables_and_gradients()
+    with pytest.raises(ValueError, match=r"weights that the optimizer was built for\. Received: 'kernel'"):
+        optimizer.apply(gradients, others)
