@@ -143,13 +143,20 @@ class Implementation(Backend):
                 value = value.values[0]
             sources.append(value)
 
-        def norms(*arguments: Any) -> list[float]:
+        def gradients_of(*arguments: Any) -> list[Any]:
             with tf.GradientTape() as tape, self.preserve_state(layers, gradients=True):
                 # Keras has divided the loss by the number of replicas.
                 result = function(*arguments) * self.replicas()
                 # This calls rematerialized layers again.
-                gradients = tape.gradient(result, sources)
-            return [self._norm(gradient) for gradient in gradients]
+                gradients: list[Any] = tape.gradient(result, sources)
+            return gradients
+
+        # What Keras does in float8 has gradients in a compiled function only.
+        if any(layer.quantization_mode == "float8" for layer in layers):
+            gradients_of = tf.function(gradients_of)
+
+        def norms(*arguments: Any) -> list[float]:
+            return [self._norm(gradient) for gradient in gradients_of(*arguments)]
 
         return norms
 

@@ -10,12 +10,12 @@ import keras
 from keras_initx._checks import check_type
 from keras_initx.diagnostics import _gradient_rules, _signal_rules, _weight_rules
 from keras_initx.diagnostics._losses import Loss, check_loss, guessed_losses, loss_function
-from keras_initx.diagnostics._measure import Batch, GradientNorms, measure
+from keras_initx.diagnostics._measure import Batch, GradientNorms, Measurements, measure
 from keras_initx.diagnostics._recorder import Progress
 from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics._rule import Rule
 from keras_initx.diagnostics._verdicts import ThresholdOptions, Thresholds, Verdict
-from keras_initx.structure import check_data, ensure_built, first_examples
+from keras_initx.structure import check_data, first_examples, run_built
 
 __all__ = ["DiagnoseOptions", "diagnose"]
 
@@ -94,8 +94,8 @@ def diagnose(
 
     Raises:
         NotImplementedError: If `y` is given and the backend has no gradients.
-        TypeError: If `model` is not a Keras model, `x` or `y` is not an array, has complex values
-            or a mask, or a threshold has an unknown name.
+        TypeError: If `model` is not a Keras model, `x` or `y` is not a dense array of numbers or
+            strings, has complex values or a mask, or a threshold has an unknown name.
         ValueError: If `x` is empty or its length differs from that of `y`, `loss` is missing or
             unknown, or an argument is out of range.
 
@@ -151,20 +151,23 @@ def diagnose_with(
     x = first_examples(x, batch_size)
     if y is not None:
         y = first_examples(y, batch_size)
-    ensure_built(model, x)
-    compute_loss = None
-    if y is not None:
-        compute_loss = loss_function(model, loss)
-    measured = measure(
-        model,
-        x,
-        y,
-        loss=compute_loss,
-        guessed=functools.partial(guessed_losses, model, loss),
-        thresholds=limits,
-        progress=progress,
-        gradient_norms=gradient_norms,
-    )
+
+    def run() -> Measurements:
+        compute_loss = None
+        if y is not None:
+            compute_loss = loss_function(model, loss)
+        return measure(
+            model,
+            x,
+            y,
+            loss=compute_loss,
+            guessed=functools.partial(guessed_losses, model, loss),
+            thresholds=limits,
+            progress=progress,
+            gradient_norms=gradient_norms,
+        )
+
+    measured = run_built(model, x, run)
     verdicts: list[Verdict] = []
     for rule in RULES:
         verdicts.extend(rule.verdicts(measured))

@@ -23,9 +23,9 @@ from keras_initx.structure import (
     HOOKS,
     LIMITS,
     NORMALIZATIONS,
+    activation_by_values,
     activation_of,
     array_of,
-    bounded_activation,
     call_name,
     first_float,
     parts_of,
@@ -230,14 +230,14 @@ class Recorder:
         return hooked
 
     def _name_activation(self, layer: keras.layers.Layer, values: Tensor, outputs: Tensor) -> None:
-        """Give the activation of `layer` the name of the bounded one that has these outputs.
+        """Give the activation of `layer` the name of the one of Keras that has these outputs.
 
         It may be a lambda, or a function that goes by another name.
         """
         facts = self.facts[layer]
         if hasattr(keras.activations, facts.activation or "") or first_float(outputs) is None:
             return
-        name = bounded_activation(array_of(values[:8]), array_of(outputs[:8]))
+        name = activation_by_values(array_of(values[:8]), array_of(outputs[:8]))
         if name is not None:
             self.facts[layer] = replace(facts, activation=name)
 

@@ -56,6 +56,16 @@ def _example_counts(name: str, arrays: Batch) -> list[int]:
             dtype = array.dtype
         else:
             dtype = np.asarray(array).dtype  # a data frame has none
+        if getattr(array, "is_sparse", False):  # a tensor of torch
+            raise TypeError(f"`{name}` must be dense. Received: {name} with a sparse {kind}")
+        # Also of arrays of different lengths, which are no batch.
+        if "object" in str(dtype) and not all(
+            isinstance(one, str | bytes) for one in np.ravel(array)
+        ):
+            raise TypeError(
+                f"`{name}` must hold numbers, or strings, in one array of one shape. "
+                f"Received: {name} with {kind} of dtype {dtype}"
+            )
         # Keras would drop the imaginary parts and the mask.
         if isinstance(array, np.ma.MaskedArray) or "complex" in str(dtype):
             raise TypeError(

@@ -1,16 +1,21 @@
 """Build a model by a call that advances nothing: no generator, no counter, no moving average."""
 
+import contextlib
+import functools
 import weakref
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import keras
 
 from keras_initx._keras import layers_of, observed_assignments, preserved_losses
 from keras_initx._typing import Tensor
 from keras_initx.backends import backend
-from keras_initx.structure._hooks import HOOKS
+from keras_initx.structure._hooks import HOOKS, replaced
 
-__all__ = ["ensure_built"]
+__all__ = ["ensure_built", "run_built"]
+
+_Result = TypeVar("_Result")
 
 # By model, the layers that no call of it has built.
 _UNUSED: weakref.WeakKeyDictionary[keras.Model, weakref.WeakSet[keras.Layer]] = (
@@ -38,6 +43,47 @@ def ensure_built(model: keras.Model, x: Any) -> None:
             return
         _build(model, x, training)
     _UNUSED[model] = weakref.WeakSet(layer for layer in layers_of(model) if not layer.built)
+
+
+class _UnbuiltLayerError(Exception):
+    """Raised where a model calls a layer that it did not call before."""
+
+
+def run_built(model: keras.Model, x: Any, function: Callable[[], _Result]) -> _Result:
+    """Return the result of `function`, which calls `model` with all that it calls built.
+
+    Args:
+        model: A Keras model.
+        x: Its inputs, as tensors.
+        function: Changes nothing that it does not put back.
+    """
+    ensure_built(model, x)
+    try:
+        with _refused_builds(model):
+            return function()
+    except _UnbuiltLayerError:
+        # A layer that was not used before is used now. It is not to be built within `function`.
+        _UNUSED.pop(model, None)
+    ensure_built(model, x)
+    return function()
+
+
+@contextlib.contextmanager
+def _refused_builds(model: keras.Model) -> Iterator[None]:
+    """Yield a context in which the building of a layer of `model` is an error."""
+
+    def refused(layer: keras.Layer) -> Callable[..., None]:
+        @functools.wraps(layer.build)
+        def build(*args: Any, **kwargs: Any) -> None:
+            raise _UnbuiltLayerError(layer.name)
+
+        return build
+
+    with HOOKS, contextlib.ExitStack() as stack:
+        for layer in layers_of(model):
+            if not layer.built:
+                stack.enter_context(replaced(layer, "build", refused(layer)))
+        yield
 
 
 def _check_shape(model: keras.Model, x: Any) -> None:

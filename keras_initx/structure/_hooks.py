@@ -19,9 +19,9 @@ __all__ = [
     "HOOKS",
     "LIMITS",
     "LayerInitializer",
+    "activation_by_values",
     "activation_name",
     "activation_of",
-    "bounded_activation",
     "call_name",
     "is_bounded",
     "recorded_initializers",
@@ -154,15 +154,18 @@ def activation_name(layer: keras.Layer) -> str | None:
     return getattr(activation, "__name__", type(activation).__name__)
 
 
-def bounded_activation(before: Array, after: Array) -> str | None:
-    """Return the name of the bounded activation that gives `after`, or `None` if none does.
+# Where all values are at the limits, the first of those that share them.
+_KNOWN_BY_VALUES = ("tanh", "sigmoid", *LIMITS, "relu", "elu", "gelu", "selu", "silu", "softplus")
+
+
+def activation_by_values(before: Array, after: Array) -> str | None:
+    """Return the name of the activation that gives `after`, or `None` if none of them does.
 
     It is also `None` where the values before it are too small to tell it from others.
     """
     if before.shape != after.shape or not np.abs(before).max(initial=0) > 2:
         return None
-    # Where all values are at the limits, the first of those that share them.
-    for name in ("tanh", "sigmoid", *LIMITS):
+    for name in _KNOWN_BY_VALUES:
         expected = keras.ops.convert_to_numpy(getattr(keras.activations, name)(before))
         # As far as 16 bits agree.
         if np.allclose(expected, after, rtol=0, atol=5e-3):

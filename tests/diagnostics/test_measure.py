@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import needs_keras, to_numpy
+from modes import BACKEND, needs_keras, to_numpy
 from tied import SharedKernel
 
 import keras_initx
@@ -560,19 +560,41 @@ def test_a_signal_that_fades_from_call_to_call_of_one_layer_vanishes():
 SPREAD = np.linspace(-2, 2, 8)[:, None]
 
 
-@pytest.mark.parametrize("name", ["tanh", "sigmoid", "hard_sigmoid"])
-def test_a_bounded_activation_is_known_by_its_values(name):
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "hard_sigmoid", "relu", "gelu", "silu"])
+def test_an_activation_is_known_by_its_values(name):
     large = keras_initx.RandomNormal(stddev=3.0)
     function = getattr(keras.ops, name)
     dense = layers.Dense(64, lambda x: function(x), kernel_initializer=large)
     report = keras_initx.diagnose(keras.Sequential([keras.Input((16,)), dense, layers.Dense(4)]), np.tile(SPREAD, 16))
     assert report.layers[0].activation == name
-    assert [verdict.problem for verdict in report.verdicts] == ["saturated"]
+    is_bounded = name in ("tanh", "sigmoid", "hard_sigmoid")
+    assert [verdict.problem for verdict in report.verdicts] == ["saturated"] * is_bounded
+
+
+# Keras warns of a model that is built by a call.
+@pytest.mark.filterwarnings("ignore:`build\\(\\)` was called on layer:UserWarning")
+def test_a_layer_that_is_used_later_is_built_then_and_measured():
+    class Growing(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.grown = False
+            self.first, self.later, self.out = (layers.Dense(4, name=name) for name in ("first", "later", "out"))
+
+        def call(self, inputs):
+            hidden = self.first(inputs)
+            return self.out(self.later(hidden) if self.grown else hidden)
+
+    model = Growing()
+    assert [layer.name for layer in keras_initx.diagnose(model, X).layers] == ["first", "out"]
+    model.grown = True
+    report = keras_initx.diagnose(model, X)
+    assert [layer.name for layer in report.layers] == ["first", "later", "out"]
+    assert all(layer.gain for layer in report.layers)
 
 
 @pytest.mark.once
 @pytest.mark.parametrize("activation", [lambda x: 10 * keras.ops.tanh(x), lambda x: x + 1], ids=["scaled", "linear"])
-def test_another_function_is_not_taken_for_a_bounded_activation(activation):
+def test_another_function_is_not_taken_for_a_known_activation(activation):
     dense = layers.Dense(16, activation)
     report = keras_initx.diagnose(keras.Sequential([keras.Input((16,)), dense]), 9 * np.tile(SPREAD, 16))
     assert report.layers[0].activation == "<lambda>"
@@ -617,3 +639,20 @@ def test_a_kernel_may_have_a_single_weight():
     report = keras_initx.diagnose(keras.Sequential([keras.Input((1,)), dense]), 1000 * SPREAD.repeat(4)[:, None])
     assert report.layers[0].gain == 1
     assert [verdict.problem for verdict in report.verdicts] == ["unscaled inputs", "exploding"]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("rows", [[[1.0, 2.0], [3.0]], [[1.0], [None]]], ids=["of different lengths", "with gaps"])
+def test_objects_are_no_numbers(dense, rows):
+    objects = np.empty(2, object)
+    objects[:] = rows
+    message = r"`x` must hold numbers, or strings, in one array .* Received: x with ndarray of dtype object"
+    with pytest.raises(TypeError, match=message):
+        keras_initx.diagnose(sequential(*dense), objects)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="others are no arrays")
+def test_sparse_tensors_of_torch_are_refused(dense):
+    sparse = keras.ops.convert_to_tensor(X).to_sparse()
+    with pytest.raises(TypeError, match=r"`x` must be dense. Received: x with a sparse Tensor"):
+        keras_initx.diagnose(sequential(*dense), sparse)

@@ -190,6 +190,55 @@ def test_the_encoder_and_the_decoder_of_bart_have_the_factors_of_the_paper(recip
             assert sum(found) / len(found) == pytest.approx(expected / 8, rel=0.02)
 
 
+def text(name):
+    """Return a backbone of text of this name."""
+    sizes = {**SIZES, "num_heads": 4, "intermediate_dim": 64, "max_sequence_length": 16}
+    grouped = {"Llama": {}, "Mixtral": {"num_experts": 4, "top_k": 2}, "QwenMoe": EXPERTS}
+    if name in grouped:
+        sizes = {**GROUPED, **grouped[name]}
+    elif name == "Whisper":
+        del sizes["max_sequence_length"]
+        sizes |= {"num_mels": 8, "max_encoder_sequence_length": 16, "max_decoder_sequence_length": 16}
+    return getattr(keras_hub.models, f"{name}Backbone")(**sizes)
+
+
+EXPERTS = {"num_experts": 4, "top_k": 2, "moe_intermediate_dim": 16, "shared_expert_intermediate_dim": 32}
+OF_TEXT = {
+    "bert": ("Bert", "Roberta", "DistilBert"),
+    "llama": ("Llama", "Mixtral", "QwenMoe"),
+    "whisper": ("Whisper",),
+}
+
+
+@pytest.mark.parametrize(("recipe", "name"), [(recipe, name) for recipe in OF_TEXT for name in OF_TEXT[recipe]])
+def test_one_recipe_takes_a_backbone_of_text_and_the_others_name_it(recipe, name):
+    model = text(name)
+    own = getattr(recipes, recipe)
+    keras_initx.initialize(model, own(model), seed=0)
+    report = keras_initx.audit(model, own)
+    assert report.ok, str(report)
+    assert not report.not_compared
+    for other in {*OF_TEXT, "clip", "vit_timm"} - {recipe}:
+        with pytest.raises(ValueError, match=f"use `{recipe}`"):
+            getattr(recipes, other)(model)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name", "instead"),
+    [
+        (recipes.gpt2, "Bert", "bert"),
+        (recipes.gpt2, "Roberta", "bert"),
+        (recipes.zero_residual, "Bert", "bert"),
+        (recipes.zero_residual, "Bart", "deepnorm"),
+        (recipes.deepnorm, "GPT2", "gpt2"),
+        (recipes.deepnorm, "Llama", "llama"),
+    ],
+)
+def test_where_a_transformer_normalizes_is_known(recipe, name, instead):
+    with pytest.raises(ValueError, match=f"use `{instead}`"):
+        recipe(text(name))
+
+
 def test_gpt2s_recipe_refuses_bart():
     sizes = {**SIZES, "num_heads": 4, "intermediate_dim": 64, "max_sequence_length": 16}
     with pytest.raises(ValueError, match="without cross-attention"):
