@@ -87,8 +87,7 @@ def audit(
     quantized layers and of integers are listed as not compared.
 
     One weight is in memory at a time. Of large ones, a sample of 65,536 values is compared with
-    the distribution; moments are those of at most four million values, zeros and extremes those of
-    all.
+    the distribution; moments are those of at most 262,144 values, zeros and extremes those of all.
 
     Args:
         weights: A built Keras model; the path of a saved model, or of a file of arrays

@@ -32,7 +32,7 @@ SMALL_IN_16_BITS = 0.02
 # 0.3 %. The extremes are those of all elements.
 SAMPLE = 1 << 16
 # Elements of which the moments are computed.
-_MOST = 1 << 22
+_MOST = 1 << 18
 # Random vectors that a matrix is multiplied by, to see whether it is orthonormal.
 _PROBES = 4
 # Fewer values have no shape.
@@ -171,7 +171,8 @@ def _test_scale(
     law: IndependentLaw, values: Array, moments: Moments, dtype: DType
 ) -> Iterator[Test]:
     """Yield tests of the location, the scale and the shape of a distribution."""
-    u = _probabilities(law, _sample(values), dtype)
+    # In order, they are looked up in a table in a third of the time.
+    u = _probabilities(law, np.sort(_sample(values)), dtype)
     n = u.size
     # Uniform between 0 and 1 under the law. Their mean is normal for few values already.
     location = (float(u.mean()) - 0.5) * math.sqrt(12 * n)
@@ -248,9 +249,9 @@ def _test_extremes(
     lower, upper = law.bounds
     # A value near a bound may have been rounded inward by a whole step.
     slack = 2 * _epsilon(dtype) * max(abs(lowest), abs(highest))
-    beyond = int(np.count_nonzero(values < lower - slack))
-    beyond += int(np.count_nonzero(values > upper + slack))
-    if beyond:
+    if lowest < lower - slack or highest > upper + slack:
+        beyond = int(np.count_nonzero(values < lower - slack))
+        beyond += int(np.count_nonzero(values > upper + slack))
         yield Test(
             "bounds",
             f"{beyond} of {size} values beyond the bounds, from {lowest:.4g} to {highest:.4g}, "
@@ -396,12 +397,12 @@ def _as_matrix(values: Array, law: SparseLaw | FrameLaw) -> Array:
 
 
 def moments_of(values: Array) -> Moments:
-    """Return the moments of all values, or of four million of them."""
+    """Return the moments of all values, or of 262,144 of them."""
     return Moments(sampled(values))
 
 
 def sampled(values: Array) -> Array:
-    """Return all values, or four million of them, as a vector in float64."""
+    """Return all values, or 262,144 of them, as a vector in float64."""
     return _sample(values, _MOST, run=4096)
 
 

@@ -110,6 +110,17 @@ def test_weights_come_back_bit_for_bit(saved, saver, loader, file_format):
     np.testing.assert_allclose(predictions_before, predictions_after, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("saver", BACKENDS)
+def test_training_with_a_rate_for_each_weight_goes_on_where_it_stopped(saved, saver, loader):
+    skip_without(saved, saver)
+    there, predictions_there = arrays(saved[saver], "trained-saved")
+    here, predictions_here = arrays(saved[saver], f"trained-{loader}")
+    assert there.keys() == here.keys()
+    for path in there:
+        np.testing.assert_allclose(here[path], there[path], rtol=1e-4, atol=1e-5, err_msg=path)
+    np.testing.assert_allclose(predictions_here, predictions_there, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(("first", "second"), list(itertools.combinations(BACKENDS, 2)))
 def test_one_seed_gives_the_same_weights(saved, first, second):
     skip_without(saved, first, second)
