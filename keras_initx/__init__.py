@@ -78,8 +78,8 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "recipes":
-        return importlib.import_module(f"{__name__}.recipes")
+    if name in ("optimizers", "recipes"):
+        return importlib.import_module(f"{__name__}.{name}")
     if name in __all__:
         for room in ("initializers", "diagnostics", "models", "audits", "studies"):
             module = importlib.import_module(f"{__name__}.{room}")

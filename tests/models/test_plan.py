@@ -640,7 +640,7 @@ def test_a_model_outside_keras_gets_the_weights_of_a_plan(tmp_path, monkeypatch,
     names = run_first_programs(heading)
     digest = weights_digest(names["model"])
     assert capsys.readouterr().out == f"{digest}\n"
-    assert PAGE.read_text().count(digest) == 2
+    assert f"'{digest}'" in PAGE.read_text()
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="a program in JAX")

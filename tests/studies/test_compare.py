@@ -111,8 +111,8 @@ def test_the_diagnosis_leaves_training_as_it_was(planted):
 
 
 def build_without_loss(initializer):
-    layers = [keras.Input((6,)), keras.layers.Dense(2, kernel_initializer=initializer)]
-    model = keras.Sequential([*layers, keras.layers.ActivityRegularization(l2=0.1)])
+    layer = keras.layers.Dense(2, use_bias=False, kernel_initializer=initializer, kernel_regularizer="l2")
+    model = keras.Sequential([keras.Input((6,)), layer])
     model.compile("sgd")
     return model
 
