@@ -1,6 +1,6 @@
 """Type aliases for signatures."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex, TypeAlias
 
 import keras
@@ -72,6 +72,32 @@ if TYPE_CHECKING:
 
         def __init__(self, name: str, reduction: str | None = ...) -> None: ...
 
+    class KerasOptimizer:
+        """The interface inherited from `keras.optimizers.Optimizer`."""
+
+        built: bool
+        global_clipnorm: float | None
+        loss_scale_factor: float | None
+        name: str
+        _state: list[keras.Variable]
+
+        def __init__(
+            self,
+            learning_rate: Any,
+            *,
+            global_clipnorm: float | None = ...,
+            loss_scale_factor: float | None = ...,
+            name: str | None = ...,
+        ) -> None: ...
+
+        def build(self, variables: Sequence[keras.Variable]) -> None:
+            """Make the variables of the optimizer."""
+
+        def add_variable_from_reference(
+            self, reference_variable: keras.Variable, name: str
+        ) -> keras.Variable:
+            """Add a variable of the shape of another."""
+
     class KerasDataset:
         """`keras.utils.PyDataset`, from which only the type is inherited."""
 else:
@@ -80,6 +106,7 @@ else:
     KerasDataset = keras.utils.PyDataset
     KerasInitializer = keras.initializers.Initializer
     KerasLoss = keras.losses.Loss
+    KerasOptimizer = keras.optimizers.Optimizer
     KerasVarianceScaling = keras.initializers.VarianceScaling
 
 # An initializer of this package or of Keras, as an object, a string id or a config.

@@ -14,7 +14,7 @@ import keras
 
 from keras_initx._checks import check_number, check_type, close_matches
 from keras_initx._keras import excludes_from_weight_decay
-from keras_initx._typing import Tensor
+from keras_initx._typing import KerasOptimizer, Tensor
 from keras_initx.structure import matches_path
 
 __all__ = ["RateFactors"]
@@ -62,7 +62,7 @@ class _Inside:
 
 
 @keras.saving.register_keras_serializable(package="initx")
-class RateFactors(keras.optimizers.Optimizer):
+class RateFactors(KerasOptimizer):
     """Train each weight with its own factor on the learning rate.
 
     The optimizer is used like the one that it is made from: in `compile`, with `apply` or
@@ -285,7 +285,7 @@ class RateFactors(keras.optimizers.Optimizer):
             return list(gradients)
         unscaled = []
         for gradient, variable in zip(gradients, variables, strict=True):
-            if _is_update(gradient, variable):
+            if gradient is not None and _is_update(variable):
                 gradient = gradient / self.loss_scale_factor
             unscaled.append(gradient)
         return unscaled
@@ -305,7 +305,7 @@ class RateFactors(keras.optimizers.Optimizer):
         totals: dict[int, Tensor] = {}
         for place, variable in enumerate(variables):
             gradient = gradients[place]
-            if _is_update(gradient, variable):
+            if gradient is not None and _is_update(variable):
                 if inside.sums:
                     gradient = inside.sums[id(variable)] + keras.ops.convert_to_tensor(gradient)
                 totals[place] = gradient
@@ -431,9 +431,9 @@ def _factors_of(
     return [found.get(place, 1.0) for place in range(len(variables))]
 
 
-def _is_update(gradient: Tensor | None, variable: keras.Variable) -> bool:
-    """Return whether a gradient is one, and not a new value as for the scales of float8."""
-    return gradient is not None and not getattr(variable, "overwrite_with_gradient", False)
+def _is_update(variable: keras.Variable) -> bool:
+    """Return whether the gradient of a weight is one, and not a new value as for scales of float8."""
+    return not getattr(variable, "overwrite_with_gradient", False)
 
 
 def _counter(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
