@@ -432,7 +432,7 @@ def _factors_of(
 
 
 def _is_update(variable: keras.Variable) -> bool:
-    """Return whether the gradient of a weight is one, and not a new value as for scales of float8."""
+    """Return whether the gradient of a weight is one, not a new value as for scales of float8."""
     return not getattr(variable, "overwrite_with_gradient", False)
 
 
