@@ -161,8 +161,10 @@ def test_a_saved_model_goes_on_equally(tmp_path):
     assert isinstance(loaded.optimizer, RateFactors)
     assert dict(loaded.optimizer.factors) == FACTORS
     for x, y in zip(X[3:6], Y[3:6], strict=True):
-        assert float(loaded.train_on_batch(x, y)) == float(model.train_on_batch(x, y))
-    for weights in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
+        loaded.train_on_batch(x, y)
+        model.train_on_batch(x, y)
+    found = [*loaded.weights, *loaded.optimizer.variables]
+    for weights in zip(found, [*model.weights, *model.optimizer.variables], strict=True):
         np.testing.assert_array_equal(*map(to_numpy, weights))
 
 
