@@ -212,11 +212,13 @@ def _measured(subject: Subject) -> _Measured:
             return result
     assert law is not None
     law_here, values = _read(subject, law)
-    result.std = moments_of(values).std
+    moments = moments_of(values)
+    result.std = moments.std
     result.varies = result.std > 0
     if subject.is_table and isinstance(law, IndependentLaw) and values.ndim == 2:
         values = _without_padding(values)
-    of_law = compare(law_here, values, subject.dtype)
+        moments = moments_of(values)
+    of_law = compare(law_here, values, subject.dtype, moments)
     has_digest = result.tests == [_SAME_DIGEST]
     if planned is not None and has_digest and least(of_law) < _SUSPICIOUS:
         # By chance, or the line has been edited.
