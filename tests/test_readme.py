@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import tomllib
 
 import keras
 import pytest
@@ -42,3 +43,13 @@ def test_forty_layers_learn_as_much_as_is_said():
     for _ in run(names, until="model.fit", epochs=epochs):
         pass
     assert max(names["model"].history.history["val_accuracy"][-3:]) > int(percent) / 100
+
+
+@pytest.mark.once
+def test_a_package_index_shows_no_links_to_files_that_it_lacks():
+    project = tomllib.loads(pathlib.Path(__file__).parents[1].joinpath("pyproject.toml").read_text())
+    text = TEXT
+    for rule in project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(rule["pattern"], rule["replacement"], text)
+    assert "<img" not in text
+    assert not re.findall(r"\]\((?!https?:|#)[^)]*\)", text)
