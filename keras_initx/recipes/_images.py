@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_initx.initializers import RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling
+from keras_initx.initializers import RandomNormal, RandomUniform, VarianceScaling
 from keras_initx.recipes._architecture import check_vision_transformer
 from keras_initx.recipes._fit import (
     Recipe,
@@ -10,8 +10,8 @@ from keras_initx.recipes._fit import (
     check_depthwise,
     for_model,
     matching,
+    truncated_normal,
 )
-from keras_initx.sampling import truncated_quantiles
 from keras_initx.structure import find_weights
 
 __all__ = ["convnext", "efficientnet", "mobilenet", "vit_jax", "vit_timm"]
@@ -226,5 +226,4 @@ def mobilenet(model: keras.Model) -> Recipe:
     """
     check_depthwise("model", model, keras.layers.BatchNormalization)
     check_activations("model", model, ("silu",), "`efficientnet`")
-    stddev = 0.09 * truncated_quantiles(-2.0, 2.0).stddev
-    return for_model({"*kernel": TruncatedNormal(stddev=stddev), "*bias": "zeros"}, model)
+    return for_model({"*kernel": truncated_normal(0.09, 2.0), "*bias": "zeros"}, model)
