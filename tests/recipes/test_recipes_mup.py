@@ -123,7 +123,8 @@ def product(targets, outputs):
 def gradients(model):
     """Return the gradients of a batch, from a step of SGD that is taken back."""
     before = [to_numpy(variable.value).copy() for variable in model.trainable_variables]
-    model.compile(keras.optimizers.SGD(1.0), product)
+    # In a compiled step, TensorFlow sometimes updates a kernel before the backward pass has read it.
+    model.compile(keras.optimizers.SGD(1.0), product, run_eagerly=True)
     model.train_on_batch(X, Y)
     found = []
     for variable, value in zip(model.trainable_variables, before, strict=True):
