@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._array_files import Stored, open_arrays
+from keras_initx._array_files import Stored
+from keras_initx._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._seeds import derived_seed
 from keras_initx._typing import Array, DType, Shape
@@ -39,8 +40,8 @@ from keras_initx.structure import (
     find_weights,
 )
 
-# A model, the path of a saved model or of a file of arrays, or a dict from names to arrays.
-Audited: TypeAlias = keras.Model | str | os.PathLike[str] | Mapping[str, Any]
+# A model, the path of a saved model, files of arrays, or a dict from names to arrays.
+Audited: TypeAlias = keras.Model | Checkpoint | Mapping[str, Any]
 # Rules, a recipe that returns them, a plan as an object or a file, or `None` for what layers say.
 Expected: TypeAlias = (
     Rules | Callable[[Any], Rules] | InitializationPlan | str | os.PathLike[str] | None
@@ -162,12 +163,12 @@ def subjects(weights: Audited, expected: Expected, root: int | None) -> Iterator
     """
     if isinstance(expected, PLANS):
         expected = opened_plan("expected", expected, root)
-    if isinstance(weights, str | os.PathLike):
-        path = os.fspath(weights)
-        if is_saved_model(path):
-            weights = keras.saving.load_model(path, compile=False)
+    paths = checkpoint_paths(weights)
+    if paths is not None:
+        if len(paths) == 1 and is_saved_model(paths[0]):
+            weights = keras.saving.load_model(paths[0], compile=False)
         else:
-            with open_arrays("weights", path) as arrays:
+            with open_checkpoint("weights", paths) as arrays:
                 yield _of_arrays(arrays, _rules_for(arrays, expected), root, {})
             return
     if isinstance(weights, Mapping):
