@@ -90,10 +90,12 @@ def audit(
     the distribution; moments are those of at most 262,144 values, zeros and extremes those of all.
 
     Args:
-        weights: A built Keras model; the path of a saved model, or of a file of arrays
-            (`.safetensors`, `.npz`, `.weights.h5`); or a dict from names to arrays. Where names end
-            in `.weight`, as those of torch, kernels have their units on the first axis. Of names
-            for one array in memory, as of a tied table, the first is compared.
+        weights: A built Keras model; the path of a saved model, of a file of arrays
+            (`.safetensors`, `.npz`, `.weights.h5`), of the index of several files,
+            `model.safetensors.index.json`, or of a folder with one or with `.safetensors` files; a
+            list of files of arrays; or a dict from names to arrays. Where names end in `.weight`,
+            as those of torch, kernels have their units on the first axis. Of names for one array
+            in memory, as of a tied table, the first is compared.
         expected: Rules as for `initialize`, or a recipe such as `recipes.gpt2`, whose rules for
             these weights are used. By default each weight of a model is compared with what its
             layer declares: its initializer, called as the layer does. Weights that no rule matches
@@ -257,7 +259,7 @@ def _read(subject: Subject, law: Law) -> tuple[Law, Array]:
 def _compare_with_declared(result: _Measured, values: Array) -> None:
     """Compare a weight that is not as expected with what its layer declares."""
     subject = result.subject
-    for initializer in subject.declared:
+    for initializer in subject.declared():
         declared = law_of(initializer, subject.shape)
         if declared is None:
             continue

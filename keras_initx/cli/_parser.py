@@ -163,7 +163,8 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         "weights",
         type=_options.local_path,
         metavar="FILE",
-        help="a saved model, or a .safetensors or .npz file of arrays",
+        help="a saved model; a .safetensors or .npz file of arrays; or the index or the folder of "
+        "several .safetensors files",
     )
     expected = parser.add_mutually_exclusive_group()
     expected.add_argument("--recipe", **_options.RECIPE)

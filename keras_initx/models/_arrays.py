@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -10,7 +9,8 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._array_files import FORMATS, Region, Stored, check_file, open_arrays, suffix
+from keras_initx._array_files import Region, Stored
+from keras_initx._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx._checks import check_choice, check_type, close_matches
 from keras_initx._typing import Array
 from keras_initx.backends import backend
@@ -25,16 +25,13 @@ from keras_initx.models._layouts import (
 )
 from keras_initx.structure import ModelWeight, check_model, find_weights
 
-# A file, a model, or a dict from names to arrays or tensors of any framework.
-Source: TypeAlias = str | os.PathLike[str] | keras.Model | Mapping[str, Any]
+# Files, a model, or a dict from names to arrays or tensors of any framework.
+Source: TypeAlias = Checkpoint | keras.Model | Mapping[str, Any]
 # Maps patterns for the paths of weights or layers to names of arrays or modules.
 NameRules: TypeAlias = Mapping[str, str | tuple[str, Part] | None]
 
-# Arrays of a `.npy` file have no names.
-_FORMATS = tuple(name for name in FORMATS if name != ".npy")
 # Formats that only Keras writes.
 _OF_KERAS = (".weights.h5", ".keras")
-_PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
 
 class ModelMemory:
@@ -86,12 +83,12 @@ def open_source(
 ) -> Iterator[tuple[dict[str, Stored], LayoutName | None]]:
     """Yield the arrays of `source` by name, not yet read, and its layout if only one is possible.
 
-    A file stays open for the duration of the block. What is in `memory` is as it is now, also after
+    Files stay open for the duration of the block. What is in `memory` is as it is now, also after
     the model has changed.
 
     Raises:
         TypeError: If `source` has another type.
-        ValueError: If the file cannot be read or the model is not built.
+        ValueError: If a file cannot be read or the model is not built.
         ImportError: If the package that reads the file is missing.
     """
     if isinstance(source, keras.Model):
@@ -101,34 +98,18 @@ def open_source(
     elif isinstance(source, Mapping):
         yield _checked_arrays(source, memory), None
     else:
-        path = _checked_path(source)
+        paths = checkpoint_paths(source)
+        if paths is None:
+            raise TypeError(
+                "`source` must be the path of a file, a Keras model, or a dict from names to "
+                "arrays, as the `state_dict()` of a torch module, or a list of paths. "
+                f"Received: source={source!r}"
+            )
         own_layout: LayoutName | None = None
-        if path.lower().endswith(_OF_KERAS):
+        if all(path.lower().endswith(_OF_KERAS) for path in paths):
             own_layout = "keras"
-        with open_arrays("source", path) as contents:
+        with open_checkpoint("source", paths) as contents:
             yield contents, own_layout
-
-
-def _checked_path(source: object) -> str:
-    path = None
-    if isinstance(source, str | os.PathLike):
-        path = os.fspath(source)
-    if not isinstance(path, str):
-        raise TypeError(
-            "`source` must be the path of a file, a Keras model, or a dict from names to arrays, "
-            f"as the `state_dict()` of a torch module. Received: source={source!r}"
-        )
-    if suffix(path) in _PICKLES:
-        raise ValueError(
-            "`source` must not be a pickle, which can run arbitrary code: pass "
-            f"`torch.load({path!r}, weights_only=True)`. Received: source={path!r}"
-        )
-    if suffix(path) not in _FORMATS:
-        raise ValueError(
-            f"`source` must be a file that ends in one of {_FORMATS}. Received: source={path!r}"
-        )
-    check_file("source", path)
-    return path
 
 
 def _checked_arrays(source: Mapping[Any, Any], memory: ModelMemory) -> dict[str, Stored]:

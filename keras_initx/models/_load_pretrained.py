@@ -187,7 +187,7 @@ def load_pretrained(
     All names, shapes and dtypes are checked before the first array is read, except by a function,
     which is called twice: to check what it returns, and to load it. Values are cast to the dtype of
     the weight, once. A finite number beyond its range is refused when it is read; infinities and
-    NaN are loaded. Only the arrays that are used are read from a file, one at a time. If a weight
+    NaN are loaded. Only the arrays that are used are read from files, one at a time. If a weight
     is sharded, a process reads the regions that its devices hold: from `.safetensors`, `.h5`,
     `.hdf5` and `.keras` nothing else, as long as the axes of the array are at most in another
     order.
@@ -195,9 +195,12 @@ def load_pretrained(
     Args:
         model: A built model.
         source: The path of a file: `.safetensors` (with the extra `safetensors`), `.npz`, `.h5`,
-            `.hdf5` or `.keras`; another Keras model; or a dict from names to arrays or tensors,
-            such as the `state_dict()` of a torch module, where entries that no weight needs may be
-            anything. Weights of the model itself and views of them are those from before the call:
+            `.hdf5` or `.keras`; of the index of several files, `model.safetensors.index.json`; of a
+            folder with one, or with `.safetensors` files; or a list of files. Or another Keras
+            model; or a dict from names to arrays or tensors, such as the `state_dict()` of a torch
+            module, where entries that no weight needs may be anything. An object with the
+            attributes `shape` and `dtype` and the method `__array__` is read when its weight is
+            loaded. Weights of the model itself and views of them are those from before the call:
             what shares their memory is copied. Nothing is unpickled.
         rules: Dict from patterns to names, tried in order. If the pattern is that of a weight, the
             value may be a pair `(name, part)`: an index such as `numpy.s_[:64]` selects a part of
@@ -222,8 +225,9 @@ def load_pretrained(
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, a rule matches nothing, an array does not exist or
             does not fit, is masked or complex, or has a finite number beyond the range of its
-            weight, no weight is found at all, the layout is unknown or not that of the source, or
-            the file cannot be read.
+            weight, no weight is found at all, the layout is unknown or not that of the source, a
+            file cannot be read or lacks an array that the index promises, or two files have arrays
+            of one name.
         ImportError: If the package `safetensors` is needed but not installed.
 
     Example:

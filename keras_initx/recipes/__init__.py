@@ -15,6 +15,7 @@ from keras_initx.recipes._coordinate_check import *
 from keras_initx.recipes._images import *
 from keras_initx.recipes._llama import *
 from keras_initx.recipes._mup import *
+from keras_initx.recipes._mup_base import *
 from keras_initx.recipes._networks import *
 from keras_initx.recipes._transformers import *
 from keras_initx.recipes._whisper import *

@@ -24,14 +24,16 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import keras
 
 from keras_initx._typing import Shape
 from keras_initx.optimizers import RateFactors
+from keras_initx.recipes._mup_base import BaseWeight, as_base, checked_base, trainable
 from keras_initx.rendering import COLORS, Column, Points, WeightTable, plot_in_order, short_number
-from keras_initx.structure import ModelWeight, check_model, find_weights
+from keras_initx.structure import ModelWeight
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -215,7 +217,12 @@ class MupTable(WeightTable[MupWeight]):
         return notes
 
 
-def mup(model: keras.Model, base: keras.Model) -> MupTable:
+def mup(
+    model: keras.Model,
+    base: keras.Model | str | Path | None = None,
+    *,
+    base_width: int | None = None,
+) -> MupTable:
     """Return the muP factors on weights and learning rates for a model that is wider than `base`.
 
     With these factors the best learning rate of a narrow model is also the best for wider ones. If
@@ -237,15 +244,22 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
 
     Args:
         model: A built model.
-        base: The same model with fewer units, also built. It may have fewer residual blocks, if the
-            names of their layers differ in numbers only.
+        base: The same model with fewer units, also built, or the path of a file to which
+            `save_base` wrote its shapes. It may have fewer residual blocks, if the names of their
+            layers differ in numbers only.
+        base_width: Instead of `base`, the number of units of its first layer with a kernel. The
+            axes whose length is a multiple of the units of this layer in `model` grow with them,
+            and so does the number of heads. For a sequential or functional model in which no other
+            length leaves a doubt.
 
     Returns:
         A `MupTable`.
 
     Raises:
-        TypeError: If `model` or `base` is not a Keras model.
-        ValueError: If a model is not built, or if the two have different weights.
+        OSError: If the file cannot be read.
+        TypeError: If an argument has the wrong type.
+        ValueError: If a model is not built, if the two have different weights, if the file is
+            another, or if it is not clear which axes grow with the width.
 
     Example:
         >>> from keras_initx import recipes
@@ -263,6 +277,8 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
         last/kernel    (256, 3)    (64, 3)   output  0.25  0.25  0.25          1  0.25
         last/bias      (3,)        (3,)      fixed      1     1     1          1     1
         Factors on the std in the base model, and on learning rates by optimizer.
+        >>> recipes.mup(network(256), base_width=64).weights[2].base_shape
+        (64, 64)
 
     Reference:
         Yang, Hu and others, "Tensor programs V: tuning large neural networks via zero-shot
@@ -271,13 +287,13 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
         logits and weight decay. Dey and others, "Don't be lazy: CompleteP enables compute-efficient
         deep transformers", arXiv:2505.01618, 2025, table 1, for the depth.
     """
-    weights = _trainable("model", model)
-    base_weights = _trainable("base", base)
+    weights = trainable("model", model)
+    received, base_weights = checked_base(model, weights, base, base_width)
     counterparts, depths, block_forms = _counterparts(weights, base_weights)
     if len(counterparts) < len(weights) or len(depths) > 1:
         raise ValueError(
             "`base` must have the same weight paths as `model`, or those of fewer blocks. "
-            f"Received: base={base.name!r} with {len(base_weights)} trainable weights and "
+            f"Received: {received} with {len(base_weights)} trainable weights and "
             f"model={model.name!r} with {len(weights)}"
         )
     depth = max(depths, default=1.0)
@@ -344,14 +360,9 @@ def _muon_rate(
     return rate / math.sqrt(larger)
 
 
-def _trainable(name: str, model: keras.Model) -> list[ModelWeight]:
-    weights = find_weights(check_model(name, model))
-    return [weight for weight in weights if weight.variable.trainable]
-
-
 def _counterparts(
-    weights: Sequence[ModelWeight], base_weights: Sequence[ModelWeight]
-) -> tuple[dict[str, ModelWeight], set[float], set[str]]:
+    weights: Sequence[ModelWeight], base_weights: Sequence[BaseWeight]
+) -> tuple[dict[str, BaseWeight], set[float], set[str]]:
     """Return the weight of the base model for each path that has one.
 
     It has the same path, or one with another number in one place, that of a block. The depth is the
@@ -363,10 +374,10 @@ def _counterparts(
     found = {weight.path: weight for weight in base_weights}
     if not found.keys() <= {weight.path for weight in weights}:
         return {}, set(), set()
-    by_form: dict[str, list[ModelWeight]] = {}
-    for weight in base_weights:
-        for form in _forms(weight.path):
-            by_form.setdefault(form, []).append(weight)
+    by_form: dict[str, list[BaseWeight]] = {}
+    for base_weight in base_weights:
+        for form in _forms(base_weight.path):
+            by_form.setdefault(form, []).append(base_weight)
     counts: Counter[str] = Counter()
     for weight in weights:
         counts.update(_forms(weight.path))
@@ -403,7 +414,7 @@ def _forms(path: str) -> list[str]:
     return forms
 
 
-def _row(weight: ModelWeight, base_weight: ModelWeight, depth: float, is_tied: bool) -> MupWeight:
+def _row(weight: ModelWeight, base_weight: BaseWeight, depth: float, is_tied: bool) -> MupWeight:
     shape = weight.shape
     base_shape = base_weight.shape
     if len(shape) != len(base_shape):
@@ -411,10 +422,9 @@ def _row(weight: ModelWeight, base_weight: ModelWeight, depth: float, is_tied: b
             f"`base` must have weights of the same rank as `model`. Received: {weight.path!r} of "
             f"shape {base_shape} and {shape}"
         )
-    inputs, units = _inputs_and_units(weight)
-    base_inputs, base_units = _inputs_and_units(base_weight)
-    input_ratio = inputs / base_inputs
-    unit_ratio = units / base_units
+    own = as_base(weight)
+    input_ratio = own.inputs / base_weight.inputs
+    unit_ratio = own.units / base_weight.units
     role = _role(weight, input_ratio, unit_ratio)
     if role == "output":
         std = 1 / input_ratio
@@ -438,14 +448,6 @@ def _row(weight: ModelWeight, base_weight: ModelWeight, depth: float, is_tied: b
     return replace(row, muon=_muon_rate(row))
 
 
-def _inputs_and_units(weight: ModelWeight) -> tuple[int, float]:
-    """Return the inputs of a unit, 1 for a vector or an embedding, and the number of units."""
-    if weight.name == "embeddings":
-        return 1, weight.shape[-1]
-    inputs = weight.fans[0] if weight.fans else 1
-    return inputs, math.prod(weight.shape) / inputs
-
-
 def _role(weight: ModelWeight, input_ratio: float, unit_ratio: float) -> Role:
     if input_ratio == 1 and unit_ratio == 1:
         return "fixed"
@@ -459,7 +461,7 @@ def _role(weight: ModelWeight, input_ratio: float, unit_ratio: float) -> Role:
 
 
 def _is_tied(
-    weight: ModelWeight, weights: Sequence[ModelWeight], counterparts: Mapping[str, ModelWeight]
+    weight: ModelWeight, weights: Sequence[ModelWeight], counterparts: Mapping[str, BaseWeight]
 ) -> bool:
     """Return whether a weight may be both an embedding and the kernel of the logits."""
     layer = weight.layer
@@ -475,9 +477,7 @@ def _is_tied(
     for other in weights:
         if isinstance(other.layer, keras.layers.Embedding) or other.fans is None:
             continue
-        _, units = _inputs_and_units(other)
-        _, base_units = _inputs_and_units(counterparts[other.path])
-        if units == words and base_units == base_words:
+        if as_base(other).units == words and counterparts[other.path].units == base_words:
             return False
     return True
 

@@ -153,7 +153,10 @@ with scope or contextlib.nullcontext():
     with noting_views() as on_host:
         plan = keras_initx.initialize(model, {"large/kernel": "initx.he_uniform"}, seed=1)
     found["sent to initialize"], found["on the host"] = messages.taken(), on_host
-    found["initialized"] = digest(model)
+    messages.taken()
+    with noting_views() as on_host:
+        found["initialized"] = digest(model)
+    found["sent to digest"], found["on the host to digest"] = messages.taken(), on_host
     found["std"] = [weight.std for weight in plan.weights]
 
     plan.save(f"{PRETRAINED}.{COUNT}.{RANK}.json")
@@ -181,6 +184,11 @@ with scope or contextlib.nullcontext():
     loading = models.load_pretrained(model, PRETRAINED, layout="torch")
     found["sent to load"] = messages.taken()
     found["loaded"] = digest(model)
+    keras_initx.initialize(model, seed=1)
+    messages.taken()
+    models.load_pretrained(model, os.path.dirname(PRETRAINED), layout="torch")
+    found["sent to load from six files"] = messages.taken()
+    found["loaded from six files"] = digest(model)
     models.load_pretrained(model, build(8))
     found["copied"] = digest(model)
 

@@ -49,7 +49,13 @@ def results(folder):
     random = np.random.default_rng(0)
     shapes = {"large": (2048, 4096), "square": (64, 2048), "out": (8, 64)}
     arrays = {f"{name}.weight": random.normal(size=shape).astype("float32") for name, shape in shapes.items()}
-    save_file(arrays | {f"{name}.bias": np.ones(shape[0], "float32") for name, shape in shapes.items()}, file)
+    arrays |= {f"{name}.bias": np.ones(shape[0], "float32") for name, shape in shapes.items()}
+    save_file(arrays, file)
+    places = {}
+    for number, (name, array) in enumerate(arrays.items()):
+        places[name] = f"{number}.safetensors"
+        save_file({name: array}, folder / places[name])
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
     return run(1, file)[0], run(2, file)
 
 
@@ -58,7 +64,7 @@ def found(tmp_path_factory):
     return results(tmp_path_factory.mktemp("hosts"))
 
 
-@pytest.mark.parametrize("what", ["built", "initialized", "interrupted", "loaded", "copied"])
+@pytest.mark.parametrize("what", ["built", "initialized", "interrupted", "loaded", "loaded from six files", "copied"])
 def test_every_process_has_the_weights_of_a_single_one(found, what):
     single, processes = found
     assert [process[what] for process in processes] == [single[what]] * 2
@@ -106,7 +112,14 @@ def test_to_build_processes_send_only_what_is_multiplied(found):
 def test_to_initialize_and_load_processes_send_only_what_is_multiplied(found):
     for process in found[1]:
         assert process["sent to initialize"] == {"broadcast_one_to_all": [SQUARE]}
-        assert process["sent to load"] == {}
+        assert process["sent to load"] == process["sent to load from six files"] == {}
+
+
+@only_jax
+def test_for_a_digest_processes_send_eight_bytes_of_each_weight(found):
+    for process in found[1]:
+        assert process["sent to digest"] == {"process_allgather": [2 * 6]}  # words of four bytes
+        assert process["on the host to digest"] == []
 
 
 @only_jax

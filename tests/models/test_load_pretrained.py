@@ -783,13 +783,6 @@ def test_files_with_other_endings_members_and_versions(tmp_path):
 
 
 @pytest.mark.once
-def test_a_folder_with_the_name_of_a_file_is_said_to_be_one(tmp_path):
-    (tmp_path / "d.npz").mkdir()
-    with pytest.raises(ValueError, match=r"`source` must be an existing file, but there is a folder at .*d\.npz"):
-        load_pretrained(network(), tmp_path / "d.npz", layout="torch")
-
-
-@pytest.mark.once
 def test_axes_that_are_not_known_want_a_function():
     class Mixture(layers.Layer):
         def build(self, shape):

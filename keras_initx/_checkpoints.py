@@ -1,0 +1,141 @@
+"""Open a checkpoint: a file of arrays, or several that hold the arrays of one model."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from keras_initx._array_files import FORMATS, Stored, check_file, open_arrays, suffix
+from keras_initx._files import check_local
+
+# A file, a folder, an index, or a list of files.
+Checkpoint: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+# Arrays of a `.npy` file have no names.
+_FORMATS = tuple(name for name in FORMATS if name != ".npy")
+_INDEX = ".safetensors.index.json"
+_PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
+
+
+def checkpoint_paths(value: object) -> list[str] | None:
+    """Return the path or paths of a checkpoint as a list of strings, `None` for anything else."""
+    values = [value]
+    if isinstance(value, list | tuple) and value:
+        values = list(value)
+    paths = []
+    for item in values:
+        path = os.fspath(item) if isinstance(item, str | os.PathLike) else None
+        if not isinstance(path, str):
+            return None
+        paths.append(path)
+    return paths
+
+
+@contextlib.contextmanager
+def open_checkpoint(argument: str, paths: Sequence[str]) -> Iterator[dict[str, Stored]]:
+    """Open a checkpoint for the duration of the block and yield its arrays by name, not yet read.
+
+    Args:
+        argument: Name of the argument in error messages.
+        paths: Paths of files of arrays; of an index of `.safetensors` files, as Hugging Face
+            writes it; or of a folder with one, or with `.safetensors` files.
+
+    Raises:
+        ValueError: If a file cannot be read, now or later, when an array is read; if a file lacks
+            an array that an index promises; or if two files have arrays of one name.
+        ImportError: If the package that reads a format is missing.
+    """
+    contents: dict[str, Stored] = {}
+    places: dict[str, str] = {}
+    with contextlib.ExitStack() as stack:
+        for path, promised in _files(argument, paths).items():
+            arrays = stack.enter_context(open_arrays(argument, path))
+            for name in promised:
+                if name not in arrays:
+                    raise _refused(argument, paths, f"{path!r} lacks {name!r}, which the index has")
+            for name in arrays:
+                if name in places:
+                    raise _refused(argument, paths, f"{places[name]!r} and {path!r} have {name!r}")
+                places[name] = path
+            contents.update(arrays)
+        yield contents
+
+
+def _refused(argument: str, paths: Sequence[str], problem: str) -> ValueError:
+    return ValueError(
+        f"`{argument}` must have each array once, in the file that its index names. "
+        f"Received: {', '.join(paths)}; {problem}"
+    )
+
+
+def _files(argument: str, paths: Sequence[str]) -> dict[str, list[str]]:
+    """Return the files of a checkpoint, each with the names that an index says are in it."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        check_local(argument, path)
+        if os.path.isdir(path):
+            files = _files_in(argument, path)
+        elif path.endswith(_INDEX):
+            files = _files_of_index(argument, path)
+        else:
+            files = {path: []}
+        for file, promised in files.items():
+            _check_format(argument, file)
+            found.setdefault(file, []).extend(promised)
+    return found
+
+
+def _check_format(argument: str, path: str) -> None:
+    if suffix(path) in _PICKLES:
+        raise ValueError(
+            f"`{argument}` must not be a pickle, which can run arbitrary code: pass "
+            f"`torch.load({path!r}, weights_only=True)`. Received: {argument}={path!r}"
+        )
+    if suffix(path) not in _FORMATS:
+        raise ValueError(
+            f"`{argument}` must be a file that ends in one of {_FORMATS}, an index that ends in "
+            f"{_INDEX!r}, or a folder. Received: {argument}={path!r}"
+        )
+    check_file(argument, path)
+
+
+def _files_in(argument: str, folder: str) -> dict[str, list[str]]:
+    """Return the files that the index in a folder names; without an index all `.safetensors`."""
+    indexes = sorted(str(path) for path in Path(folder).glob(f"*{_INDEX}"))
+    if len(indexes) > 1:
+        raise ValueError(
+            f"`{argument}` must be a folder with one index: pass the path of one of {indexes}. "
+            f"Received: {argument}={folder!r}"
+        )
+    if indexes:
+        return _files_of_index(argument, indexes[0])
+    files = sorted(str(path) for path in Path(folder).glob("*.safetensors"))
+    if not files:
+        raise ValueError(
+            f"`{argument}` must be a folder with `.safetensors` files, or a file. "
+            f"Received: {argument}={folder!r}, a folder without"
+        )
+    return {file: [] for file in files}
+
+
+def _files_of_index(argument: str, path: str) -> dict[str, list[str]]:
+    """Return the files that an index names, each with the names of its arrays."""
+    check_file(argument, path)
+    try:
+        names = json.loads(Path(path).read_bytes())["weight_map"]
+        files = sorted(set(names.values()))
+        # It must not lead to a file elsewhere, which its author chose.
+        is_index = bool(files) and all(file == os.path.basename(file) for file in files)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        is_index = False
+    if not is_index:
+        raise ValueError(
+            f"`{argument}` must be an index of files beside it: a JSON object whose `weight_map` "
+            f"has a file for each array. Received: {argument}={path!r}"
+        )
+    found: dict[str, list[str]] = {os.path.join(os.path.dirname(path), file): [] for file in files}
+    for name, file in names.items():
+        found[os.path.join(os.path.dirname(path), file)].append(name)
+    return found

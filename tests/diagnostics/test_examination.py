@@ -1,0 +1,43 @@
+"""The faulty programs of others are found as recorded for the page, and their repaired forms have no problem."""
+
+import json
+
+import examination
+import pytest
+from programs import PROGRAMS
+
+RECORDED = json.loads(examination.RECORDED.read_text())
+
+# Of several kinds of fault: JAX would take minutes to compile all.
+EVERYWHERE = {"48385830", "33969059", "50306988", "circle, model_8de47bdc", "LeNet, kernels of zeros"}
+
+# Keras itself warns of some of the faults.
+pytestmark = pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1")
+
+
+def named(program):
+    return f"{program.source}: {program.id}"
+
+
+def marked():
+    params = []
+    for program in PROGRAMS:
+        marks = () if program.id in EVERYWHERE else (pytest.mark.once,)
+        params.append(pytest.param(program, marks=marks, id=named(program)))
+    return params
+
+
+@pytest.mark.parametrize("program", marked())
+def test_a_faulty_program_is_found_as_recorded(program):
+    grade = examination.grade(program, examination.diagnosed(program, repaired=False))
+    recorded = RECORDED[named(program)]["grade"]
+    assert examination.GRADES.index(grade) >= examination.GRADES.index(recorded)
+
+
+@pytest.mark.parametrize("program", marked())
+def test_a_repaired_program_has_no_problem(program):
+    assert examination.diagnosed(program, repaired=True) == {}
+
+
+def test_each_program_is_recorded_once():
+    assert list(RECORDED) == [named(program) for program in PROGRAMS]
