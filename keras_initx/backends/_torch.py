@@ -48,12 +48,14 @@ class Implementation(Backend):
     def obstacle(self, layer: keras.Layer, variable: keras.Variable) -> str:
         if variable.value.device.type == "meta":
             return "is on the meta device, without values: build the model on another"
+        if hasattr(variable.value, "placements"):
+            return "is a `DTensor` of torch, which Keras cannot compute with"
         used = {id(parameter) for parameter in layer.parameters()}
         replaced = used - {id(own.value) for own in layer.variables}
         if replaced and id(variable.value) not in used:
             return (
                 "is no parameter of its layer any more: torch has replaced it, for example in "
-                "`to_empty`"
+                "`to_empty` or `fully_shard`"
             )
         return ""
 

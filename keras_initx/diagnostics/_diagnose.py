@@ -20,7 +20,7 @@ from keras_initx.diagnostics._recorder import Progress
 from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics._rule import Rule
 from keras_initx.diagnostics._verdicts import ThresholdOptions, Thresholds, Verdict
-from keras_initx.structure import check_data, first_examples, run_built
+from keras_initx.structure import check_data, check_used, first_examples, run_built
 
 __all__ = ["DiagnoseOptions", "diagnose"]
 
@@ -157,6 +157,7 @@ def diagnose_with(
         **thresholds: See there.
     """
     check_type("model", model, keras.Model, "a Keras model")
+    check_used(model)
     limits = check_arguments(
         x, y, loss=loss, batch_size=batch_size, progress=progress, **thresholds
     )

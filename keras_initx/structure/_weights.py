@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,14 @@ from keras_initx.initializers import fans
 from keras_initx.structure._kernels import KernelAxes, is_kernel, kernel_axes, kernel_groups
 from keras_initx.structure._names import automatic_name, numbered, own_weights, parts_of
 
-__all__ = ["ModelWeight", "check_model", "find_weights", "is_quantized", "weights_within"]
+__all__ = [
+    "ModelWeight",
+    "check_model",
+    "check_used",
+    "find_weights",
+    "is_quantized",
+    "weights_within",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,13 +121,7 @@ def find_weights(model: keras.Layer) -> list[ModelWeight]:
         ValueError: If two weights have the same path, or the model does not use a weight.
     """
     weights = weights_within(model)
-    for weight in weights:
-        obstacle = backend.obstacle(weight.layer, weight.variable)
-        if obstacle:
-            raise ValueError(
-                "`model` must use its weights. "
-                f"Received: model={model.name!r}, whose {weight.path!r} {obstacle}"
-            )
+    _check_used(model, weights)
     for path, count in Counter(weight.path for weight in weights).items():
         if count > 1:
             raise ValueError(
@@ -128,6 +129,21 @@ def find_weights(model: keras.Layer) -> list[ModelWeight]:
                 f"distinct names. Received: model={model.name!r} with {count} weights at {path!r}"
             )
     return weights
+
+
+def check_used(model: keras.Layer) -> None:
+    """Raise `ValueError` if a layer of `model` uses something else than one of its variables."""
+    _check_used(model, weights_within(model))
+
+
+def _check_used(model: keras.Layer, weights: Sequence[ModelWeight]) -> None:
+    for weight in weights:
+        obstacle = backend.obstacle(weight.layer, weight.variable)
+        if obstacle:
+            raise ValueError(
+                "`model` must use its weights. "
+                f"Received: model={model.name!r}, whose {weight.path!r} {obstacle}"
+            )
 
 
 def weights_within(layer: keras.Layer) -> list[ModelWeight]:

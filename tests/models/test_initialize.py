@@ -826,24 +826,51 @@ def test_a_notebook_has_all_columns_however_narrow_the_terminal(monkeypatch):
 needs_torch = pytest.mark.skipif(BACKEND != "torch", reason="other backends have no parameters beside the variables")
 
 
-@needs_torch
-def test_a_model_without_values_is_refused():
+def small():
+    return keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, name="hidden")])
+
+
+def on_the_meta_device():
     with keras.device("meta"):
-        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, name="hidden")])
-    with pytest.raises(ValueError, match=r"`model` must use its weights\. .*'hidden/kernel' is on the meta"):
-        initialize(model, seed=0)
+        return small()
 
 
-@needs_torch
-def test_a_model_whose_parameters_were_replaced_is_refused():
-    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, name="hidden")])
+def with_other_parameters():
+    model = small()
     parameters = model.layers[0].torch_params
     for name, parameter in list(parameters.items()):
         parameters[name] = parameter.detach().clone()
-    with pytest.raises(
-        ValueError, match="'hidden/kernel' is no parameter of its layer any more: torch has replaced it"
-    ):
-        initialize(model, seed=0)
+    return model
+
+
+def with_distributed_tensors():
+    model = small()
+    model.layers[0].kernel.value.placements = ()  # as a `DTensor` has, which needs a process group
+    return model
+
+
+UNUSED = {
+    "on the meta device": on_the_meta_device,
+    "no parameter of its layer any more: torch has replaced it": with_other_parameters,
+    "a `DTensor` of torch": with_distributed_tensors,
+}
+CHANGES_OR_READS = {
+    "initialize": lambda model, x: initialize(model, seed=0),
+    "diagnose": keras_initx.diagnose,
+    "audit": lambda model, x: keras_initx.audit(model),
+    "weights_digest": lambda model, x: weights_digest(model),
+    "lsuv": keras_initx.lsuv,
+    "load_pretrained": lambda model, x: keras_initx.load_pretrained(model, {}, layout="keras"),
+}
+
+
+@needs_torch
+@pytest.mark.parametrize("function", CHANGES_OR_READS)
+@pytest.mark.parametrize("reason", UNUSED)
+def test_a_model_that_does_not_use_its_variables_is_refused(reason, function):
+    model = UNUSED[reason]()
+    with pytest.raises(ValueError, match=rf"`model` must use its weights\. .*'hidden/kernel' is {reason}"):
+        CHANGES_OR_READS[function](model, np.ones((4, 6), "float32"))
 
 
 CELLS = {
