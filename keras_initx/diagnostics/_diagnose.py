@@ -157,7 +157,6 @@ def diagnose_with(
         **thresholds: See there.
     """
     check_type("model", model, keras.Model, "a Keras model")
-    check_used(model)
     limits = check_arguments(
         x, y, loss=loss, batch_size=batch_size, progress=progress, **thresholds
     )
@@ -166,6 +165,7 @@ def diagnose_with(
         y = first_examples(y, batch_size)
 
     def run() -> Measurements:
+        check_used(model)  # once it is built: before, Keras has parameters that are none of it
         compute_loss = None
         if y is not None:
             compute_loss = loss_function(model, loss)
