@@ -5,7 +5,10 @@
 function makeNetwork() {
   const EXAMPLES = 50, BINS = 61, LAST_SEED = 99;
   /** The range of the histograms of an activation: its limits, or where most of a signal of standard size is. */
-  const RANGES = { tanh: [-1, 1], relu: [0, 4], sigmoid: [0, 1], gelu: [-1, 4] };
+  const RANGES = { tanh: [-1, 1], relu: [-1, 4], sigmoid: [0, 1], gelu: [-1, 4] };
+
+  /** The labels of their axes. */
+  const TICKS = { tanh: [-1, 0, 1], relu: [0, 2, 4], sigmoid: [0, 0.5, 1], gelu: [0, 2, 4] };
 
   /** For each activation a function that writes the outputs for `z`, and their slopes. */
   const ACTIVATIONS = {
@@ -220,7 +223,7 @@ function makeNetwork() {
   }
 
   return {
-    run, spread, transposed, multiply, columnSums, gainOf, factorOf, seedOf, ACTIVATIONS, EXAMPLES, BINS, LAST_SEED, RANGES,
+    run, spread, transposed, multiply, columnSums, gainOf, factorOf, seedOf, ACTIVATIONS, EXAMPLES, BINS, LAST_SEED, RANGES, TICKS,
   };
 }
 
