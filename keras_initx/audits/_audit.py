@@ -259,7 +259,7 @@ def _read(subject: Subject, law: Law) -> tuple[Law, Array]:
 def _compare_with_declared(result: _Measured, values: Array) -> None:
     """Compare a weight that is not as expected with what its layer declares."""
     subject = result.subject
-    for initializer in subject.declared:
+    for initializer in subject.declared():
         declared = law_of(initializer, subject.shape)
         if declared is None:
             continue

@@ -50,6 +50,8 @@ Expected: TypeAlias = (
 _MODEL_FILES = (".keras", ".h5", ".hdf5")
 # In the names of tables of embeddings. GPT-2 has the short ones.
 _TABLES = re.compile(r"emb|\bw[tp]e\b", re.IGNORECASE)
+# The kernels of GPT-2.
+_GPT2_KERNELS = (".c_attn.weight", ".q_attn.weight", ".c_fc.weight", ".c_proj.weight")
 
 
 class Values:
@@ -122,8 +124,8 @@ class Subject:
         initializer: The initializer that it should come from, or `None`.
         reason: Why there is none.
         fans: Fan-in and fan-out if it is a kernel, otherwise `None`.
-        declared: The initializer of its layer, as Keras calls it and with the fans of the layer.
-            Keras takes those of the shape, also of depthwise kernels.
+        declared: Function that returns the initializer of its layer, as Keras calls it and with the
+            fans of the layer. Keras takes those of the shape, also of depthwise kernels.
         has_rule: Whether a rule says how it should be, and not its layer.
         planned: The values that it must have, or `None` if they are not known.
         is_table: Whether it is a table of embeddings, perhaps of torch, which sets the row for
@@ -137,7 +139,7 @@ class Subject:
     initializer: LayerInitializer | None
     reason: str = ""
     fans: tuple[int, int] | None = None
-    declared: tuple[LayerInitializer, ...] = ()
+    declared: Callable[[], tuple[LayerInitializer, ...]] = tuple
     has_rule: bool = False
     planned: Planned | None = None
     is_table: bool = False
@@ -200,7 +202,7 @@ def _of_model(
     model: keras.Model, expected: Rules | InitializationPlan | None, root: int | None
 ) -> list[Subject]:
     weights = find_weights(model)
-    declared = layer_initializers(weights)
+    declared = _Declared(weights)
     found = []
     for weight in weights:
         subject = Subject(
@@ -210,7 +212,7 @@ def _of_model(
             VariableValues(weight.variable),
             None,
             fans=weight.fans,
-            declared=_ways(declared[weight.path][0], weight),
+            declared=functools.partial(declared.of, weight),
             has_rule=True,
         )
         found.append(subject)
@@ -230,13 +232,24 @@ def _of_model(
     return result
 
 
-def _ways(declared: LayerInitializer | None, weight: ModelWeight) -> tuple[LayerInitializer, ...]:
-    """Return an initializer of a layer as Keras calls it, and with the fans of the layer."""
-    if declared is None:
-        return ()
-    if not isinstance(declared, keras.initializers.Initializer):
-        return (declared,)
-    return declared, with_seed_and_axes(declared, 0, weight)
+class _Declared:
+    """The initializers of layers, found at the first question: layers may have to be copied."""
+
+    def __init__(self, weights: Sequence[ModelWeight]) -> None:
+        self._weights = weights
+
+    @functools.cached_property
+    def _initializers(self) -> dict[str, tuple[LayerInitializer | None, str]]:
+        return layer_initializers(self._weights)
+
+    def of(self, weight: ModelWeight) -> tuple[LayerInitializer, ...]:
+        """Return that of a weight as Keras calls it, and with the fans of the layer."""
+        declared, _ = self._initializers[weight.path]
+        if declared is None:
+            return ()
+        if not isinstance(declared, keras.initializers.Initializer):
+            return (declared,)
+        return declared, with_seed_and_axes(declared, 0, weight)
 
 
 def as_numbers(array: Array) -> Array:
@@ -320,9 +333,13 @@ def _of_arrays(
         )
     # Torch calls kernels so, and has the units on their first axis.
     is_torch = any(name.endswith(".weight") for name in arrays)
+    has_inputs_first = _has_inputs_first(arrays)
     named = []
     for name, stored in arrays.items():
-        named.append(_NamedArray(name, stored.shape, _axes(stored.shape, is_torch)))
+        has_units_first = is_torch
+        if has_inputs_first and name.endswith(_GPT2_KERNELS):
+            has_units_first = False
+        named.append(_NamedArray(name, stored.shape, _axes(stored.shape, has_units_first)))
     by_rule = initializers_by_rule(expected, named)
     found = []
     for array in named:
@@ -368,11 +385,23 @@ def _drawn(
     return backend.host_view(initializer(shape, dtype=dtype))
 
 
-def _axes(shape: Shape, is_torch: bool) -> KernelAxes | None:
+def _has_inputs_first(arrays: Mapping[str, Stored]) -> bool:
+    """Return whether the kernels of GPT-2 have their inputs on the first axis.
+
+    Those of Hugging Face's transformers have, unlike those of nanoGPT, with the same names. The
+    units of queries, keys and values together are three times the inputs.
+    """
+    for name, stored in arrays.items():
+        if name.endswith(".attn.c_attn.weight") and len(stored.shape) == 2:
+            return bool(stored.shape[1] == 3 * stored.shape[0])
+    return False
+
+
+def _axes(shape: Shape, has_units_first: bool) -> KernelAxes | None:
     """Return the input and output axes of an array if it is a kernel."""
     if len(shape) < 2:
         return None
-    if is_torch:
+    if has_units_first:
         window = tuple(range(2, len(shape)))
         return (1, *window), (0, *window)
     return default_axes(len(shape))

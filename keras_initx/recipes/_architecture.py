@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
-from keras_initx._typing import Shape
+from keras_initx._array_files import Stored
+from keras_initx._typing import Array, Shape
+from keras_initx.models import as_stored
 from keras_initx.recipes._fit import Weights, named_shapes
 from keras_initx.recipes._image_architecture import image_recipes
 from keras_initx.structure import check_model, named_layers
@@ -52,7 +55,12 @@ _MARKS = {
 _DESCRIPTIONS = {
     "bert": "an encoder that normalizes after each sum, as BERT does",
     "clip": "a CLIP, or one of its two encoders",
-    "llama": "a decoder with gated feed-forward networks, as in Llama",
+    "gemma": "a Gemma, with scales of normalizations that are 0 at the start, to which it adds 1",
+    "gpt2": "a GPT-2",
+    "llama": (
+        "a decoder with gated feed-forward networks, and with scales of normalizations that are 1 "
+        "at the start, as in Llama"
+    ),
     "whisper": "a Whisper, with an encoder and a decoder",
 }
 
@@ -65,6 +73,8 @@ def architecture(weights: Weights, shapes: Mapping[str, Shape]) -> str | None:
         shapes: The shapes of its weights by their names.
     """
     recipe = _by_names(shapes)
+    if recipe == "llama" and _is_centered(weights, shapes):
+        return None if fnmatch.filter(shapes, "*.linear_attn.*") else "gemma"
     if recipe is not None:
         return recipe
     if isinstance(weights, keras.Model) and not fnmatch.filter(shapes, "*cross_attention*"):
@@ -82,6 +92,32 @@ def _by_names(shapes: Mapping[str, Shape]) -> str | None:
         if any(fnmatch.filter(shapes, pattern) for pattern in patterns):
             return recipe
     return None
+
+
+def _is_centered(weights: Weights, shapes: Mapping[str, Shape]) -> bool:
+    """Return whether the normalizations of arrays with the names of Llama add 1 to their scales.
+
+    Those of Gemma and Qwen 3 Next do: most of their scales are 0 at the start, others' 1. After
+    training the names decide, which are those of Llama in the first Gemma, and not in later ones.
+    """
+    if isinstance(weights, keras.Model):
+        return False
+    scales = fnmatch.filter(shapes, "*layernorm.weight")
+    zeros = 0
+    ones = 0
+    for name in scales:
+        values = _values_of(weights[name])
+        zeros += bool((values == 0).all())
+        ones += bool((values == 1).all())
+    if max(zeros, ones) > len(scales) / 2:
+        return zeros > ones
+    return bool(fnmatch.filter(shapes, "*.pre_feedforward_layernorm.weight"))
+
+
+def _values_of(array: Any) -> Array:
+    """Return the values of an array in memory or in a file."""
+    stored = array if isinstance(array, Stored) else as_stored(array)
+    return np.asarray(stored.read(...))
 
 
 def normalization_order(model: keras.Model) -> tuple[bool, str] | None:

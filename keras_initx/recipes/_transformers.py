@@ -2,18 +2,21 @@
 
 import fnmatch
 import math
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeAlias, get_args
 
 import keras
 
 from keras_initx._checks import check_choice, check_count, check_flag
 from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
-from keras_initx.recipes._architecture import check_normalization
+from keras_initx.recipes._architecture import check_architecture, check_normalization
 from keras_initx.recipes._fit import (
     Recipe,
+    Weights,
     check_not_normalized,
     count_of,
     for_model,
+    for_names,
     matched,
     matching,
     paths,
@@ -21,6 +24,8 @@ from keras_initx.recipes._fit import (
 
 __all__ = ["deepnorm", "gemma", "gpt2", "t5", "t_fixup"]
 
+Gpt2Source = Literal["openai", "transformers"]
+GemmaSource = Literal["gemma", "transformers"]
 Part = Literal["encoder", "decoder"]
 # A model, the number of its blocks, or those of its encoder and of its decoder.
 Layers: TypeAlias = keras.Model | int | tuple[int, int]
@@ -39,24 +44,30 @@ _VALUES = (
 _DECODER = "*decoder"
 
 
-def gpt2(layers: keras.Model | int) -> Recipe:
+def gpt2(layers: Weights | int, *, source: Gpt2Source = "openai") -> Recipe:
     """Return the rules of GPT-2: weights from `N(0, 0.02²)`, smaller at the ends of branches.
 
     Each of the `L` blocks has two projections that add to the residual stream. Their kernels get
-    the standard deviation `0.02 / sqrt(2 L)`. Position embeddings get 0.01, as in OpenAI's code,
-    and biases are 0. The rules are for transformers that normalize at the start of each branch.
+    the standard deviation `0.02 / sqrt(2 L)`. Biases are 0. The rules are for transformers that
+    normalize at the start of each branch.
+
+    Position embeddings get 0.01, as in OpenAI's code. In Hugging Face's transformers and in nanoGPT
+    they get 0.02: `source="transformers"`.
 
     Args:
-        layers: The number of blocks, or a built model to count them in. With a model, rules that
-            match none of its weights are left out.
+        layers: The number of blocks, or what to count them in: a built model with the names of
+            KerasHub, or a dict from names to arrays with those of Hugging Face's transformers, of
+            nanoGPT or of OpenAI's code, such as a state dict of torch. Then rules that match none
+            of its weights are left out, and those for its buffers are `None`.
+        source: Whose position embeddings: `"openai"` or `"transformers"`.
 
     Returns:
-        A dict of rules for `keras_initx.initialize`.
+        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
 
     Raises:
-        TypeError: If `layers` is neither a model nor an integer.
-        ValueError: If it is not positive, or is a model with other layer names, with an encoder
-            and a decoder, or one that normalizes after each sum, as BERT does.
+        TypeError: If `layers` is neither a model, a dict nor an integer.
+        ValueError: If it is not positive, or is a model with other names, with an encoder and a
+            decoder, or one that normalizes after each sum, as BERT does, or if `source` is invalid.
 
     Example:
         >>> from keras_initx import recipes
@@ -65,28 +76,63 @@ def gpt2(layers: keras.Model | int) -> Recipe:
 
     Reference:
         Radford, Wu, Child, Luan, Amodei and Sutskever, "Language models are unsupervised multitask
-        learners", OpenAI 2019, section 2.3, and `src/model.py` of its code.
+        learners", OpenAI 2019, section 2.3, and `src/model.py` of its code. `GPT2PreTrainedModel`
+        in Hugging Face's transformers.
     """
+    check_choice("source", source, get_args(Gpt2Source))
+    positions = RandomNormal(stddev=0.01 if source == "openai" else 0.02)
+    others = RandomNormal(stddev=0.02)
+    if isinstance(layers, Mapping):
+        return _gpt2_of_arrays(layers, positions, others)
     if isinstance(layers, keras.Model):
-        crossing = _cross_attention(layers)
-        if crossing:
-            raise ValueError(
-                "`layers` must be a model without cross-attention, for which GPT-2 has no rules: "
-                f"use `t_fixup` or `deepnorm`. Received: layers={layers.name!r} with "
-                f"{crossing[0]!r}"
-            )
+        _check_no_cross_attention(paths(layers))
     check_normalization("layers", layers, is_first=True)
     blocks = count_of("layers", layers, _ATTENTION_OUTPUT, _FEEDFORWARD_OUTPUT)
-    residual = 0.02 / math.sqrt(2 * blocks)
+    residual = RandomNormal(stddev=0.02 / math.sqrt(2 * blocks))
     recipe: Recipe = {
-        _ATTENTION_OUTPUT: RandomNormal(stddev=residual),
-        _FEEDFORWARD_OUTPUT: RandomNormal(stddev=residual),
-        "*kernel": RandomNormal(stddev=0.02),
-        "*position_embedding/*": RandomNormal(stddev=0.01),
-        "*embeddings": RandomNormal(stddev=0.02),
+        _ATTENTION_OUTPUT: residual,
+        _FEEDFORWARD_OUTPUT: residual,
+        "*kernel": others,
+        "*position_embedding/*": positions,
+        "*embeddings": others,
         "*bias": "zeros",
     }
     return for_model(recipe, layers)
+
+
+def _gpt2_of_arrays(
+    arrays: Mapping[str, Any], positions: RandomNormal, others: RandomNormal
+) -> Recipe:
+    """Return the rules of GPT-2 for the names of torch and of OpenAI's code."""
+    shapes = check_architecture("layers", arrays, "gpt2")
+    _check_no_cross_attention(shapes)
+    ends = [name for name in shapes if name.endswith((".attn.c_proj.weight", "/attn/c_proj/w"))]
+    tables = [name for name in shapes if name.endswith(("wte.weight", "/wte"))]
+    if not ends or not tables:
+        raise ValueError(
+            "`layers` must have token embeddings 'wte.weight' and a kernel 'attn.c_proj.weight' in "
+            "each block, as GPT-2; otherwise write your own rules. Received: layers with "
+            f"{next(iter(shapes))!r} and {len(shapes) - 1} other weights"
+        )
+    residual = RandomNormal(stddev=0.02 / math.sqrt(2 * len(ends)))
+    # The mask of the attention, which Hugging Face's transformers and nanoGPT keep as a buffer.
+    recipe: Recipe = {"*.attn.bias": None, "*.attn.masked_bias": None}
+    recipe |= dict.fromkeys(("*ln_*.weight", "*/g"), "ones")
+    recipe |= dict.fromkeys(("*.c_proj.weight", "*/c_proj/w"), residual)
+    recipe |= dict.fromkeys(("*wpe.weight", "*/wpe"), positions)
+    recipe |= dict.fromkeys(("*.weight", "*/wte", "*/w"), others)
+    recipe |= dict.fromkeys(("*bias", "*/b"), "zeros")
+    return for_names(recipe, shapes)
+
+
+def _check_no_cross_attention(found: Iterable[str]) -> None:
+    """Raise `ValueError` if one of these weights is of cross-attention."""
+    crossing = _cross_attention(found)
+    if crossing:
+        raise ValueError(
+            "`layers` must be a model without cross-attention, for which GPT-2 has no rules: "
+            f"use `t_fixup` or `deepnorm`. Received: layers with {crossing[0]!r}"
+        )
 
 
 def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> Recipe:
@@ -228,7 +274,7 @@ def _blocks(layers: Layers) -> tuple[int, int]:
     decoder = len(fnmatch.filter(outputs, f"{_DECODER}*"))
     if 0 < decoder < len(outputs):
         return len(outputs) - decoder, decoder
-    crossing = _cross_attention(layers)
+    crossing = _cross_attention(paths(layers))
     if crossing:
         raise ValueError(
             "`layers` must be a model with one stack of blocks, or with an encoder and a decoder "
@@ -239,9 +285,9 @@ def _blocks(layers: Layers) -> tuple[int, int]:
     return len(outputs), 0
 
 
-def _cross_attention(model: keras.Model) -> list[str]:
+def _cross_attention(found: Iterable[str]) -> list[str]:
     """Return the paths of the weights of cross-attention."""
-    return fnmatch.filter(paths(model), "*cross_attention*")
+    return [path for path in found if "cross_attention" in path or "crossattention" in path]
 
 
 def _values(factor: float, decoder_factor: float | None) -> Recipe:
@@ -260,23 +306,29 @@ def _glorot() -> VarianceScaling:
     return VarianceScaling(mode="fan_avg", distribution="untruncated_normal")
 
 
-def gemma(model: keras.Model) -> Recipe:
+def gemma(model: Weights, *, source: GemmaSource = "gemma") -> Recipe:
     """Return the rules of Gemma: kernels of the blocks and token embeddings from `N(0, 0.01²)`.
 
-    They are those of the authors' code, for all layers the default of its library. Hugging Face has
-    0.02 instead. The scales of normalizations, which Gemma adds to 1, are initialized by their own
-    layers, and so is an encoder of images. As there, the model must multiply the embeddings by
-    `sqrt(d)` at lookup, where `d` is their size; those of KerasHub do.
+    They are those of the authors' code, for all layers the default of its library. Hugging Face's
+    transformers have 0.02: `source="transformers"`. Gemma adds 1 to the scales of its
+    normalizations: in a dict of arrays they are 0, in a model they are left to their layers. So is
+    an encoder of images. As there, the model must multiply the embeddings by `sqrt(d)` at lookup,
+    where `d` is their size; those of KerasHub do.
 
     Args:
-        model: A built model with the layer names of KerasHub's `GemmaBackbone`.
+        model: A built model with the layer names of KerasHub's `GemmaBackbone`, or a dict from
+            names to arrays with those of Hugging Face's transformers or of the authors' code in
+            torch, such as a state dict. The first Gemma has the names of Llama there, and is known
+            by the scales of its normalizations.
+        source: Whose numbers: `"gemma"` or `"transformers"`.
 
     Returns:
-        A dict of rules for `keras_initx.initialize`.
+        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
 
     Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or has other layer names.
+        TypeError: If `model` is neither a Keras model nor a dict.
+        ValueError: If it is not built, has other names, or has the names of Llama and scales of
+            normalizations that are not 0, or if `source` is invalid.
 
     Example:
         >>> from keras_initx import recipes
@@ -288,12 +340,21 @@ def gemma(model: keras.Model) -> Recipe:
 
     Reference:
         Gemma team, "Gemma: open models based on Gemini research and technology", arXiv:2403.08295,
-        2024, by its code.
+        2024, by its code. `GemmaPreTrainedModel` in Hugging Face's transformers.
     """
-    embeddings = "*token_embedding/embeddings"
-    patterns = ("*decoder_block_*/ffw_gating/kernel", embeddings)
+    check_choice("source", source, get_args(GemmaSource))
+    drawn = RandomNormal(stddev=0.01 if source == "gemma" else 0.02)
+    if isinstance(model, Mapping):
+        shapes = check_architecture("model", model, "gemma")
+        recipe: Recipe = {"*vision_tower.*": None, "*multi_modal_projector.*": None}
+        recipe["*norm.weight"] = "zeros"
+        embeddings = ("*embed_tokens.weight", "*embedder.weight", "*lm_head.weight")
+        recipe |= dict.fromkeys(("*layers.*_proj.weight", *embeddings), drawn)
+        return for_names(recipe, shapes)
+    tokens = "*token_embedding/embeddings"
+    patterns = ("*decoder_block_*/ffw_gating/kernel", tokens)
     matched("model", model, *patterns, otherwise="write your own rules")
-    return dict.fromkeys(("*decoder_block_*kernel", embeddings), RandomNormal(stddev=0.01))
+    return dict.fromkeys(("*decoder_block_*kernel", tokens), drawn)
 
 
 def t5(model: keras.Model) -> Recipe:

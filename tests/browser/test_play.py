@@ -56,7 +56,8 @@ def page(browser):
     opened.on("pageerror", lambda error: problems.append(str(error)))
     opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     opened.on(
-        "request", lambda request: None if request.url.startswith(("file:", "data:")) else problems.append(request.url)
+        "request",
+        lambda request: None if request.url.startswith(("file:", "data:", "blob:")) else problems.append(request.url),
     )
     yield opened
     opened.close()
@@ -102,7 +103,7 @@ def test_the_program_makes_the_same_network_and_verdict(page, case):
     show(page, case)
     names = {}
     with contextlib.redirect_stdout(io.StringIO()):
-        exec(page.text_content("pre code"), names)
+        exec(page.text_content("#program"), names)
     for index, layer in enumerate(names["model"].layers):
         made, expected = kernel(page, f"shown.net.layers[{index}].kernel"), np.asarray(layer.kernel).reshape(-1)
         if "orthogonal" in case:
@@ -139,7 +140,7 @@ def test_statistics_are_those_of_the_package(page):
         show(page, case)
         names = {}
         with contextlib.redirect_stdout(io.StringIO()):
-            exec(page.text_content("pre code"), names)
+            exec(page.text_content("#program"), names)
         report = keras_initx.diagnose(names["model"], names["x"], names["y"], loss="mse")
         for name, expected in (
             ("std", [layer.before.std for layer in report.layers]),
@@ -159,7 +160,7 @@ def test_a_link_shows_its_case_and_a_change_is_in_the_address(page):
     assert page.locator("tbody tr").count() == 30
     page.get_by_role("button", name="Draw again").click()
     page.wait_for_function("location.hash.includes('seed=6')")
-    assert "seed=600 + n" in page.text_content("pre code")
+    assert "seed=600 + n" in page.text_content("#program")
 
 
 def test_settings_out_of_range_are_limited_and_unknown_ones_ignored(page):
@@ -187,17 +188,65 @@ def test_a_remedy_cures(page):
     assert page.get_by_role("radio", name="Glorot").is_checked()
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        "width=40&depth=6",
+        "width=40&activation=relu&weights=sparse&depth=12&seed=3",
+        "width=64&activation=gelu&weights=orthogonal&scale=0.7&depth=5",
+    ],
+)
+def test_both_networks_train_as_in_the_package(page, case):
+    show(page, case)
+    page.get_by_role("button", name="Train").click()
+    page.wait_for_function("sideBySide.runs().every(({ losses }) => losses.length >= 10)")
+    page.get_by_role("button", name="Stop").click()
+    found = page.evaluate("sideBySide.runs().map(({ losses, shares }) => [losses.slice(0, 10), shares.slice(0, 10)])")
+    program = page.text_content("#training-program").replace("epochs=100", "epochs=10")
+    histories = []
+    exec(program.replace('print(history["loss"])', "histories.append(history)"), {"histories": histories})
+    assert len(found) == len(histories) == 2
+    for (losses, shares), history in zip(found, histories, strict=True):
+        np.testing.assert_allclose(losses, history["loss"], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(shares, history["binary_accuracy"], rtol=0, atol=0.011)  # two points on the border
+
+
+def test_training_ends_with_a_sentence_and_a_change_stops_it(page):
+    show(page, "width=20&depth=5")
+    page.get_by_role("button", name="Train").click()
+    page.locator(".outcome:not(:empty)").wait_for()
+    assert page.text_content(".outcome").startswith("0.01 N still guesses. Glorot puts ")
+    page.get_by_role("button", name="Train").click()
+    page.get_by_role("button", name="Stop").wait_for()
+    page.get_by_role("button", name="Draw again").click()
+    page.get_by_role("button", name="Train").wait_for()
+    assert page.evaluate("sideBySide.runs().map(({ losses }) => losses.length)") == [0, 0]
+
+
 def test_everything_can_be_reached_and_changed_with_the_keyboard(page):
     show(page, "")
     reached = []
-    for _ in range(40):
+    for _ in range(45):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate("document.activeElement.name || document.activeElement.id || document.activeElement.tagName")
         )
         if reached[-1] in ("activation", "depth") and reached.count(reached[-1]) == 1:
             page.keyboard.press("ArrowRight")
-    assert {"A", "weights", "activation", "depth", "width", "scale", "seed", "again", "copy", "PRE"} <= set(reached)
+    assert {
+        "A",
+        "weights",
+        "activation",
+        "depth",
+        "width",
+        "scale",
+        "seed",
+        "again",
+        "other",
+        "rate",
+        "train",
+        "PRE",
+    } <= set(reached)
     assert page.evaluate("[settings.depth, settings.activation]") == [11, "relu"]
 
 

@@ -116,6 +116,13 @@ def test_to_initialize_and_load_processes_send_only_what_is_multiplied(found):
 
 
 @only_jax
+def test_for_a_digest_processes_send_eight_bytes_of_each_weight(found):
+    for process in found[1]:
+        assert process["sent to digest"] == {"process_allgather": [2 * 6]}  # words of four bytes
+        assert process["on the host to digest"] == []
+
+
+@only_jax
 def test_initialize_has_no_large_weight_on_the_host(found):
     for process in found[1]:
         assert LARGE not in process["on the host"]

@@ -64,6 +64,7 @@ def llama_of_transformers(kernel, attention_output, gated, output, tokens, logit
 N = normal(0.02)
 BY_DEPTH = normal(0.02 / math.sqrt(2 * BLOCKS))
 OLMO = cut(WIDTH**-0.5, 3)
+KERNEL = normal(WIDTH**-0.5)
 
 
 def by_block(block):
@@ -132,6 +133,139 @@ def test_experts_and_their_router_have_the_numbers_of_other_kernels():
         recipes.llama(model, source="torchtitan")
 
 
+def gpt2_of_torch(position=0.01, *, prefix="transformer.", units_first=False):
+    """Return a state dict of GPT-2 as Hugging Face's transformers have it, or nanoGPT with the units first."""
+
+    def kernel(inputs, units, draw):
+        if units_first:
+            return (units, inputs), draw
+        return (inputs, units), draw
+
+    block = f"{prefix}h.{{}}"
+    return state(
+        {
+            f"{prefix}wte.weight": ((300, WIDTH), N),
+            f"{prefix}wpe.weight": ((40, WIDTH), normal(position)),
+            f"{block}.ln_1.weight": ((WIDTH,), constant(1)),
+            f"{block}.ln_1.bias": ((WIDTH,), constant(0)),
+            f"{block}.attn.bias": ((1, 1, 40, 40), lambda rng, shape: np.tril(np.ones(shape))),
+            f"{block}.attn.masked_bias": ((), constant(-1e4)),
+            f"{block}.attn.c_attn.weight": kernel(WIDTH, 3 * WIDTH, N),
+            f"{block}.attn.c_attn.bias": ((3 * WIDTH,), constant(0)),
+            f"{block}.attn.c_proj.weight": kernel(WIDTH, WIDTH, BY_DEPTH),
+            f"{block}.mlp.c_fc.weight": kernel(WIDTH, HIDDEN, N),
+            f"{block}.mlp.c_proj.weight": kernel(HIDDEN, WIDTH, BY_DEPTH),
+            f"{prefix}ln_f.weight": ((WIDTH,), constant(1)),
+        }
+    )
+
+
+def gpt2_of_openai():
+    """Return the arrays of GPT-2 with the names of OpenAI's code."""
+    return state(
+        {
+            "model/wte": ((300, WIDTH), N),
+            "model/wpe": ((40, WIDTH), normal(0.01)),
+            "model/h{}/ln_1/g": ((WIDTH,), constant(1)),
+            "model/h{}/ln_1/b": ((WIDTH,), constant(0)),
+            "model/h{}/attn/c_attn/w": ((1, WIDTH, 3 * WIDTH), N),
+            "model/h{}/attn/c_proj/w": ((1, WIDTH, WIDTH), BY_DEPTH),
+            "model/h{}/mlp/c_proj/w": ((1, HIDDEN, WIDTH), BY_DEPTH),
+            "model/h{}/mlp/c_proj/b": ((WIDTH,), constant(0)),
+        }
+    )
+
+
+GPT2S = {
+    "transformers": gpt2_of_torch,
+    "without a head": functools.partial(gpt2_of_torch, prefix=""),
+    "nanogpt": functools.partial(gpt2_of_torch, units_first=True),
+    "openai": gpt2_of_openai,
+}
+
+
+@pytest.mark.parametrize("names", GPT2S)
+def test_the_arrays_of_gpt2_are_known(names):
+    arrays = GPT2S[names]()
+    report = audit(arrays, recipes.gpt2)
+    assert report.ok, str(report)
+    assert all(row.path.endswith((".attn.bias", ".masked_bias")) for row in report.not_compared)
+    wide = [name for name in arrays if name.endswith((".c_proj.weight", "/c_proj/w"))]
+    arrays |= {name: math.sqrt(2 * BLOCKS) * arrays[name] for name in wide}
+    off = audit(arrays, recipes.gpt2).off
+    assert {row.path: row.verdict for row in off} == dict.fromkeys(wide, "scale")
+
+
+def test_positions_of_gpt2_are_those_of_the_source():
+    of_transformers = functools.partial(recipes.gpt2, source="transformers")
+    assert audit(gpt2_of_torch(0.02), of_transformers).ok
+    (row,) = audit(gpt2_of_torch(0.02), recipes.gpt2).off
+    assert (row.path, row.verdict) == ("transformer.wpe.weight", "scale")
+
+
+@pytest.mark.parametrize("units_first", [False, True])
+def test_the_fans_of_kernels_of_gpt2_are_by_the_order_of_their_axes(units_first):
+    arrays = gpt2_of_torch(units_first=units_first)
+    inputs = {"attn.c_attn": WIDTH, "attn.c_proj": WIDTH, "mlp.c_fc": WIDTH, "mlp.c_proj": HIDDEN}
+    rules = {f"*.{name}.weight": "initx.lecun_normal" for name in inputs}
+    expected = {row.path: row.expected_std for row in audit(arrays, rules).weights}
+    for name, fan_in in inputs.items():
+        assert expected[f"transformer.h.1.{name}.weight"] == pytest.approx(fan_in**-0.5)
+
+
+GEMMA_SCALES = {
+    1: ("input_layernorm", "post_attention_layernorm"),
+    2: ("input_layernorm", "pre_feedforward_layernorm"),
+    3: ("input_layernorm", "pre_feedforward_layernorm", "self_attn.q_norm"),
+}
+
+
+def gemma_of_transformers(version, std=0.02, scale=0):
+    block = "model.layers.{}"
+    arrays = {
+        "model.embed_tokens.weight": ((300, WIDTH), normal(std)),
+        f"{block}.self_attn.q_proj.weight": ((WIDTH, WIDTH), normal(std)),
+        f"{block}.mlp.gate_proj.weight": ((HIDDEN, WIDTH), normal(std)),
+        f"{block}.mlp.down_proj.weight": ((WIDTH, HIDDEN), normal(std)),
+        "model.norm.weight": ((WIDTH,), constant(scale)),
+    }
+    for name in GEMMA_SCALES[version]:
+        arrays[f"{block}.{name}.weight"] = ((WIDTH,), constant(scale))
+    if version == 3:
+        arrays["vision_tower.vision_model.encoder.layers.{}.self_attn.q_proj.weight"] = ((WIDTH, WIDTH), KERNEL)
+        arrays["multi_modal_projector.mm_soft_emb_norm.weight"] = ((WIDTH,), constant(scale))
+    return state(arrays)
+
+
+@pytest.mark.parametrize("version", GEMMA_SCALES)
+def test_arrays_of_gemma_are_known_by_their_scales(version):
+    of_transformers = functools.partial(recipes.gemma, source="transformers")
+    arrays = gemma_of_transformers(version)
+    report = audit(arrays, of_transformers)
+    assert report.ok, str(report)
+    assert all(row.path.startswith(("vision_tower", "multi_modal")) for row in report.not_compared)
+    assert audit(gemma_of_transformers(version, std=0.01), recipes.gemma).ok
+    with pytest.raises(ValueError, match=r"scales of normalizations that are 1 at the start.* use `gemma`"):
+        recipes.llama(arrays)
+
+
+def test_scales_of_a_gemma_that_are_not_as_they_should_be_are_found():
+    arrays = gemma_of_transformers(1)
+    arrays["model.layers.0.input_layernorm.weight"] += 1
+    (row,) = audit(arrays, functools.partial(recipes.gemma, source="transformers")).off
+    assert (row.path, row.verdict) == ("model.layers.0.input_layernorm.weight", "values")
+
+
+def test_arrays_with_scales_of_neither_are_known_by_their_names():
+    assert recipes.gemma(gemma_of_transformers(2, scale=0.5))
+    assert recipes.llama(gemma_of_transformers(1, scale=0.5))
+
+
+def test_a_file_of_gemma_is_known_by_its_scales(tmp_path):
+    np.savez(tmp_path / "gemma.npz", **gemma_of_transformers(1))
+    assert audit(tmp_path / "gemma.npz", functools.partial(recipes.gemma, source="transformers")).ok
+
+
 BERTS = {"bert": cut(0.02, 2), "transformers": N}
 NAMES = {
     "bert": ("bert.encoder.layer.{}.attention.self.query", "bert.encoder.layer.{}.attention.output.LayerNorm"),
@@ -173,7 +307,7 @@ def test_the_weights_of_each_source_of_bert_are_known(source, names):
 GATE = {"a.mlp.gate_proj.weight": np.zeros((3, 3)), "a.down_proj.weight": np.zeros((3, 3))}
 
 
-KERNEL, WIDE = normal(WIDTH**-0.5), normal(HIDDEN**-0.5)
+WIDE = normal(HIDDEN**-0.5)
 WHISPERS = {"paper": (KERNEL, WIDE, normal(30**-0.5)), "transformers": (N, N, N)}
 
 
@@ -320,6 +454,30 @@ def test_alarms_of_initialized_models_are_as_rare_as_alpha_says():
             lambda: recipes.clip({"logit_scale": np.zeros(()), "visual.layer1.0.conv1.weight": np.zeros(3)}),
             ValueError,
             r"encoder of images is a vision transformer.*Received: model with 'visual\.layer1\.0\.conv1",
+        ),
+        (
+            lambda: recipes.gemma(llama_of_transformers(*LLAMAS["transformers"])),
+            ValueError,
+            r"must be a Gemma, .*; for this model use `llama`\.",
+        ),
+        (
+            lambda: recipes.llama({**gemma_of_transformers(1), "a.linear_attn.A_log": np.zeros(3)}),
+            ValueError,
+            r"scales of normalizations that are 1 at the start.*; for this model write your own rules",
+        ),
+        (lambda: recipes.gpt2(clip_of_openai()), ValueError, r"must be a GPT-2; for this model use `clip`\."),
+        (lambda: recipes.gpt2(12, source="nanogpt"), ValueError, r"`source` must be one of"),
+        (
+            lambda: recipes.gpt2({**gpt2_of_torch(), "h.0.crossattention.c_attn.weight": np.zeros((4, 8))}),
+            ValueError,
+            r"without cross-attention.*'h\.0\.crossattention\.c_attn\.weight'",
+        ),
+        (
+            lambda: recipes.gpt2(
+                {"tokens_embed.weight": np.zeros((9, 4)), "h.0.attn.c_attn.weight": np.zeros((4, 12))}
+            ),
+            ValueError,
+            r"must have token embeddings 'wte\.weight'.*Received: layers with 'tokens_embed\.weight' and 1 other",
         ),
         (lambda: recipes.bert({"a": np.zeros(3)}), ValueError, r"write your own rules.*'a' and 0 other weights"),
         (lambda: recipes.bert({}), ValueError, r"`model` must have weights\. Received: an empty dict"),

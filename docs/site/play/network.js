@@ -2,7 +2,7 @@
 /* A network of dense layers of equal width: its outputs, the gradients of its weights, and statistics of both. A change
    recomputes the weights that it concerns, the layers after the first that differs, and the gradients. */
 
-const network = (() => {
+function makeNetwork() {
   const EXAMPLES = 50, BINS = 61, LAST_SEED = 99;
   /** The range of the histograms of an activation: its limits, or where most of a signal of standard size is. */
   const RANGES = { tanh: [-1, 1], relu: [0, 4], sigmoid: [0, 1], gelu: [-1, 4] };
@@ -148,11 +148,17 @@ const network = (() => {
     return { inputs: data.before, targets: data.targets, layers, width };
   }
 
+  const gainOf = ({ activation }) => PACKAGE.gains[activation] ?? 1;
+
+  /** The factor on a kernel that was drawn: the scale, and the gain where it is no argument of the draw. */
+  function factorOf(settings) {
+    return settings.initializer === "orthogonal" ? gainOf(settings) * settings.scale : settings.scale;
+  }
+
   /** Make the kernel of a layer, and return whether it is the same as before. */
-  function setWeights(layer, { initializer, activation, width, scale }, seed) {
-    const gain = PACKAGE.gains[activation] ?? 1, isSparse = initializer === "sparse";
-    const drawn = [initializer, width, seed, isSparse && gain].join();
-    const factor = initializer === "orthogonal" ? gain * scale : scale, key = `${drawn} ${factor}`;
+  function setWeights(layer, settings, seed) {
+    const { initializer, width } = settings, gain = gainOf(settings), factor = factorOf(settings);
+    const drawn = [initializer, width, seed, initializer === "sparse" && gain].join(), key = `${drawn} ${factor}`;
     if (layer.key === key) return true;
     if (layer.drawn !== drawn) layer.unscaled = initx.KERNELS[initializer](seed, width, gain);
     layer.kernel = initx.scaled(layer.unscaled, factor);
@@ -213,5 +219,9 @@ const network = (() => {
     return sum;
   }
 
-  return { run, spread, transposed, seedOf, EXAMPLES, BINS, LAST_SEED, RANGES };
-})();
+  return {
+    run, spread, transposed, multiply, columnSums, gainOf, factorOf, seedOf, ACTIVATIONS, EXAMPLES, BINS, LAST_SEED, RANGES,
+  };
+}
+
+const network = makeNetwork();

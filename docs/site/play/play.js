@@ -82,9 +82,12 @@ function render() {
     if (isCurrent) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   }
-  renderVerdict(found);
+  const cures = curesOf(found);
+  renderVerdict(found, cures);
   renderLayers(net, new Set(found.filter(({ level }) => level !== "note").flatMap(({ layers }) => layers)));
-  $("pre code").textContent = python(settings);
+  $("#program").textContent = python(settings);
+  sideBySide.reset(settings, comparedWith(cures));
+  $("#training-program").textContent = sideBySide.python(drawnBy);
 }
 
 /** Create an element with attributes and children. */
@@ -94,7 +97,21 @@ function element(tag, attributes, ...children) {
   return made;
 }
 
-function renderVerdict(found) {
+/** Return the initializers that remedies name, and that differ from the weights of the page. */
+function curesOf(found) {
+  const remedies = found.filter(({ level }) => level !== "note").map(({ remedy }) => remedy).join();
+  return Object.keys(CURES).filter((name) => remedies.includes(name) && hashOf(curedBy(name)) !== hashOf(settings));
+}
+
+/** Return the weights to train beside those of the page: a remedy, or else weights that are too small. */
+function comparedWith(cures) {
+  if (cures.length) return CURES[cures[0]];
+  return settings.weights === "small" ? "glorot" : "small";
+}
+
+const curedBy = (name) => ({ ...settings, weights: CURES[name], scale: 1 });
+
+function renderVerdict(found, cures) {
   const count = found.filter(({ level }) => level !== "note").length;
   $(".verdict").classList.toggle("bad", count > 0);
   $(".headline").textContent = count ? `${count} problem${count === 1 ? "" : "s"} found.` : "No problem found.";
@@ -103,11 +120,8 @@ function renderVerdict(found) {
       element("li", {}, element("b", {}, `${problem} (${level})`), `: ${evidence}.`,
         element("span", { className: "remedy" }, element("b", {}, "Remedy"), `: ${remedy}.`))),
   );
-  const remedies = found.filter(({ level }) => level !== "note").map(({ remedy }) => remedy).join();
-  const cures = Object.keys(CURES).filter((name) => remedies.includes(name))
-    .map((name) => [name, { ...settings, weights: CURES[name], scale: 1 }])
-    .filter(([, cured]) => hashOf(cured) !== hashOf(settings));
-  $(".cures").replaceChildren(...cures.map(([name, cured]) => {
+  $(".cures").replaceChildren(...cures.map((name) => {
+    const cured = curedBy(name);
     const button = element("button", { type: "button" }, `Try ${name}`);
     button.addEventListener("click", () => {
       setTo(cured);
@@ -183,8 +197,8 @@ function described({ output, saturated, dead }) {
   return parts.join(", ");
 }
 
-/** Return a program that makes the same network and prints the same verdict. */
-function python({ activation, weights, depth, width, scale, seed }) {
+/** Return the initializer of layer `n` as Python. */
+function drawnBy({ activation, initializer, scale, seed }) {
   const root = network.seedOf({ seed }, 0), number = root ? `${root} + n` : "n";
   const gain = activation in PACKAGE.gains ? `gain="${activation}", ` : "";
   const drawn = {
@@ -196,7 +210,13 @@ function python({ activation, weights, depth, width, scale, seed }) {
     he: `keras_initx.HeNormal(seed=${number})`,
     sparse: `keras_initx.Sparse(${gain}seed=${number})`,
     orthogonal: `keras_initx.Orthogonal(${gain}seed=${number})`,
-  }[weights];
+  }[initializer];
+  return scale === 1 ? drawn : `keras_initx.Scaled(${drawn}, ${scale})`;
+}
+
+/** Return a program that makes the same network and prints the same verdict. */
+function python({ activation, weights, depth, width, scale, seed }) {
+  const drawn = drawnBy({ activation, initializer: weights, scale, seed }), root = network.seedOf({ seed }, 0);
   const shape = `(${network.EXAMPLES}, ${width})`;
   const data = (number) => `keras_initx.RandomNormal(stddev=1.0, seed=${root + number})(${shape})`;
   return `import keras_initx  # before keras
@@ -209,7 +229,7 @@ layers = [
     keras.layers.Dense(
         ${width},
         "${activation}",
-        kernel_initializer=${scale === 1 ? drawn : `keras_initx.Scaled(${drawn}, ${scale})`},
+        kernel_initializer=${drawn},
         name=f"layer_{n}",
     )
     for n in range(1, ${depth + 1})
@@ -222,15 +242,19 @@ print(keras_initx.diagnose(model, x, y, loss="mse"))
 form.addEventListener("input", readControls);
 form.addEventListener("submit", (event) => event.preventDefault());
 $("#again").addEventListener("click", () => setTo({ ...settings, seed: (settings.seed + 1) % 10000 }));
-$("#copy").addEventListener("click", async () => {
-  try {
-    await navigator.clipboard.writeText($("pre code").textContent);
-    $("[role=status]").textContent = $("#copy").textContent = "Copied";
-  } catch { // not allowed: the reader can copy what is selected
-    getSelection().selectAllChildren($("pre code"));
-    $("#copy").textContent = "Press Ctrl+C";
-  }
-  setTimeout(() => ($("#copy").textContent = "Copy"), 2000);
-});
+for (const name of ["#other", "#rate"]) $(name).addEventListener("input", show);
+for (const button of document.querySelectorAll(".copy")) {
+  const code = button.nextElementSibling;
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      $("[role=status]").textContent = button.textContent = "Copied";
+    } catch { // not allowed: the reader can copy what is selected
+      getSelection().selectAllChildren(code);
+      button.textContent = "Press Ctrl+C";
+    }
+    setTimeout(() => (button.textContent = "Copy"), 2000);
+  });
+}
 addEventListener("hashchange", () => setTo(parsed(location.hash)));
 setTo(parsed(location.hash));
