@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 import keras_initx
+from keras_initx.structure import named_layers
 
 RECORDED = pathlib.Path(__file__).parents[1] / "docs" / "remedies.json"
 BROKEN = confusion.BROKEN | architectures.BROKEN
@@ -52,7 +53,7 @@ def applied(network, verdict):
         loss, done = eval(found[1], NAMES), True
     if (found := ACTIVATION.search(text)) is not None:
         activation = eval(found[1], NAMES)
-        for layer in _layers(model) if "instead of" in text else _named(model, verdict):
+        for layer in named_layers(model) if "instead of" in text else _named(model, verdict):
             if "instead of" not in text or _ends_in(layer, text):
                 layer.activation = keras.activations.get(activation)
         done = True
@@ -87,35 +88,20 @@ def _normalized(x):
     return keras.ops.convert_to_numpy(layer(x))
 
 
-def _layers(model):
-    """Return the innermost layers of a model, in the order in which they were made."""
-    found = []
-    for layer in model.layers:
-        inner = [part for part in vars(layer).values() if isinstance(part, keras.layers.Layer)]
-        if isinstance(layer, keras.Model):
-            found += _layers(layer)
-        elif inner and not isinstance(layer, keras.layers.RNN):
-            found += [layer, *inner]
-        else:
-            found.append(layer)
-    return found
-
-
 def _named(model, verdict):
     """Return the layers that a verdict names."""
-    names = {name.rpartition("/")[2] for name in verdict.layers}
-    return [layer for layer in _layers(model) if layer.name in names]
+    return [layer for layer, name in named_layers(model).items() if name in verdict.layers]
 
 
 def _reached(model, verdict, text):
     """Return the layers that a remedy is for: the named ones, or all that come before them too."""
     named = _named(model, verdict)
     if "queries and keys" in text:
-        return [layer for layer in _layers(model) if layer.name in ("query", "key")]
+        return [layer for layer in named_layers(model) if layer.name in ("query", "key")]
     if "all layers" in text:
-        return _layers(model)
+        return list(named_layers(model))
     if "all earlier layers" in text and named:
-        layers = _layers(model)
+        layers = list(named_layers(model))
         return layers[: layers.index(named[-1]) + 1]
     return named
 
