@@ -245,7 +245,9 @@ def examination():
     tools.append(("`diagnose`, right remedy", "", "", "", str(remedied)))
     tools.append(("`diagnose`, found", "", "", "", str(found)))
     of_both = f"diagnosed, of the {len(chosen)} that a batch can show"
-    beside = _rows(("tool", "detected, of 52", "diagnosed, of 52", "located, of 52", of_both), tools)
+    beside = _rows(
+        ("tool", "detected, of 52", "diagnosed, of 52", "located, of 52", of_both), tools
+    )
     return f"{_rows(headers, numbers)}\n{beside}"
 
 
@@ -288,7 +290,7 @@ def remedies():
     for name, result in results.items():
         losses = ""
         if result["losses"]:
-            losses = " → ".join(f"{value:g}" for value in result["losses"])
+            losses = " → ".join("error" if value is None else f"{value:g}" for value in result["losses"])
         rows.append((name, result["problem"], texts[result["gone"]], losses))
     gone = sum(bool(result["gone"]) for result in results.values())
     table = _rows(("network", "first verdict", "with its remedy", "loss after 50 steps"), rows)

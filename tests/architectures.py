@@ -15,9 +15,7 @@ from confusion import (
     classes,
     conv,
     embedded,
-    images,
     made,
-    scaled,
     small,
 )
 from keras import layers, ops
@@ -69,9 +67,7 @@ class Experts(layers.Layer):
         self.inner = layers.EinsumDense(
             "btd,dek->btek", (None, 8, 32), "relu", kernel_initializer=made(expert), name="inner"
         )
-        self.outer = layers.EinsumDense(
-            "btek,ekd->bted", (None, 8, 32), kernel_initializer=made(expert), name="outer"
-        )
+        self.outer = layers.EinsumDense("btek,ekd->bted", (None, 8, 32), kernel_initializer=made(expert), name="outer")
 
     def build(self, shape):
         self.router.build(shape)

@@ -57,11 +57,10 @@ def applied(network, verdict):
             if "instead of" not in text or _ends_in(layer, text):
                 layer.activation = keras.activations.get(activation)
         done = True
-    first, _, second = text.partition("lsuv(model, x)")
-    if second or text.endswith("lsuv(model, x)"):
-        if INITIALIZER.search(first) is None:
-            keras_initx.lsuv(model, x)
-            return model, x, y, loss
+    before, code, _ = text.partition("keras_initx.lsuv(model, x)")
+    if code and INITIALIZER.search(before) is None:
+        keras_initx.lsuv(model, x)
+        return model, x, y, loss
     expressions = INITIALIZER.findall(text)
     if not expressions and '"initx.glorot_uniform"' in text:
         expressions = [("", "keras_initx.GlorotUniform()")]
@@ -124,13 +123,16 @@ def _initialize(layers, expression, place):
 
 
 def loss_after(network, steps=STEPS):
-    """Return the loss after steps of Adam on the whole batch."""
+    """Return the loss after steps of Adam on the whole batch, or None if Keras raises an error."""
     model, x, y, loss = network
     model.compile(keras.optimizers.Adam(0.01), loss)
-    for _ in range(steps):
-        model.reset_metrics()
-        model.train_on_batch(x, y)
-    return float(model.metrics[0].result())
+    try:
+        for _ in range(steps):
+            model.reset_metrics()
+            model.train_on_batch(x, y)
+    except (ValueError, RuntimeError):
+        return None
+    return float(f"{model.metrics[0].result():.2g}")
 
 
 def treated(name, train=True):
@@ -152,7 +154,7 @@ def treated(name, train=True):
     if y is not None and train:
         after = loss_after(network)
         keras.utils.set_random_seed(0)
-        result["losses"] = [float(f"{value:.2g}") for value in (loss_after(build()), after)]
+        result["losses"] = [loss_after(build()), after]
     return result
 
 
