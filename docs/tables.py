@@ -290,7 +290,9 @@ def remedies():
     for name, result in results.items():
         losses = ""
         if result["losses"]:
-            losses = " → ".join("error" if value is None else f"{value:g}" for value in result["losses"])
+            losses = " → ".join(
+                "error" if value is None else f"{value:g}" for value in result["losses"]
+            )
         rows.append((name, result["problem"], texts[result["gone"]], losses))
     gone = sum(bool(result["gone"]) for result in results.values())
     table = _rows(("network", "first verdict", "with its remedy", "loss after 50 steps"), rows)

@@ -26,6 +26,8 @@ STEPS = 50
 
 INITIALIZER = re.compile(r"(bias_initializer=)?(keras_initx\.[A-Z]\w*\((?:[^()]|\([^()]*\))*\))")
 LOSS = re.compile(r"loss=(keras\.losses\.\w+\([^()]*\)|\"\w+\")")
+LABELS = re.compile(r"\by = (.+)$")
+OPTIMIZER = re.compile(r"keras\.optimizers\.\w+\([^()]*\)")
 ACTIVATION = re.compile(r"activation=(None|\"\w+\")")
 NAMES = {"keras": keras, "keras_initx": keras_initx}
 
@@ -33,34 +35,45 @@ NAMES = {"keras": keras, "keras_initx": keras_initx}
 def applied(network, verdict):
     """Return a network with the remedy of a verdict, or None if the remedy is not code.
 
-    The first alternative of a remedy counts. The weights of the network are changed in place.
+    Of several alternatives the first with code counts. Weights are changed in place.
     """
+    for text in re.split(r"; |, or ", verdict.remedy):
+        changed = _applied(network, verdict, text)
+        if changed is not None:
+            return changed
+    return None
+
+
+def _applied(network, verdict, text):
+    """Return a network with one alternative of a remedy, or None if that is not code."""
     model, x, y, loss = network
-    text = verdict.remedy
-    done = False
+    done = True
     if text.startswith("finite inputs"):
-        x, done = np.nan_to_num(x), True
-    if text.startswith("standardize the inputs"):
-        x, done = _each(x, _normalized), True
+        x = np.nan_to_num(x)
+    elif text.startswith("standardize the inputs"):
+        x = _each(x, _normalized)
         text = text.partition("then")[2]
-    if text.startswith("standardized targets"):
-        return model, x, (y - y.mean()) / y.std(), loss
-    if text.startswith("ones for the scale"):
+    elif text.startswith("standardized targets"):
+        y = (y - y.mean()) / y.std()
+    elif text.startswith("ones for the scale"):
         for layer in _named(model, verdict):
             layer.gamma.assign(keras.ops.ones_like(layer.gamma))
-        return network
+    elif (found := LABELS.search(text)) is not None:
+        y = eval(found[1], NAMES, {"y": y})
+    elif (found := OPTIMIZER.search(text)) is not None:
+        model.compile(eval(found[0], NAMES), loss)
+    elif "keras_initx.lsuv(model, x)" in text:
+        keras_initx.lsuv(model, x)
+    else:
+        done = False
     if (found := LOSS.search(text)) is not None:
         loss, done = eval(found[1], NAMES), True
     if (found := ACTIVATION.search(text)) is not None:
-        activation = eval(found[1], NAMES)
+        activation = keras.activations.get(eval(found[1], NAMES))
         for layer in named_layers(model) if "instead of" in text else _named(model, verdict):
             if "instead of" not in text or _ends_in(layer, text):
-                layer.activation = keras.activations.get(activation)
+                layer.activation = activation
         done = True
-    before, code, _ = text.partition("keras_initx.lsuv(model, x)")
-    if code and INITIALIZER.search(before) is None:
-        keras_initx.lsuv(model, x)
-        return model, x, y, loss
     expressions = INITIALIZER.findall(text)
     if not expressions and '"initx.glorot_uniform"' in text:
         expressions = [("", "keras_initx.GlorotUniform()")]
@@ -123,14 +136,18 @@ def _initialize(layers, expression, place):
 
 
 def loss_after(network, steps=STEPS):
-    """Return the loss after steps of Adam on the whole batch, or None if Keras raises an error."""
+    """Return the loss after steps of Adam on the whole batch, or None if Keras raises an error.
+
+    A model that is compiled keeps its optimizer.
+    """
     model, x, y, loss = network
-    model.compile(keras.optimizers.Adam(0.01), loss)
+    if not model.compiled:
+        model.compile(keras.optimizers.Adam(0.01), loss)
     try:
         for _ in range(steps):
             model.reset_metrics()
             model.train_on_batch(x, y)
-    except (ValueError, RuntimeError):
+    except (LookupError, RuntimeError, ValueError):
         return None
     return float(f"{model.metrics[0].result():.2g}")
 

@@ -7,7 +7,8 @@ import remedies
 
 RECORDED = json.loads(remedies.RECORDED.read_text())
 
-pytestmark = pytest.mark.once
+# Keras itself warns of one of the faults.
+pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 
 @pytest.mark.parametrize("name", [name for name, result in RECORDED.items() if result["gone"]])
