@@ -134,11 +134,13 @@ function makeNetwork() {
 
   /** Return the network for these settings: statistics of its inputs, and its layers with theirs. */
   function run(settings) {
-    const { width, depth, activation } = settings, dataKey = `${settings.seed} ${width}`;
+    const { width, depth, activation } = settings, dataKey = `${settings.seed} ${width} ${activation}`;
     let isOld = data.key === dataKey;
     if (!isOld) {
       const inputs = initx.examples(seedOf(settings, 0), EXAMPLES, width);
+      // Outputs of the last layer can reach them.
       const targets = initx.examples(seedOf(settings, LAST_SEED), EXAMPLES, width);
+      ACTIVATIONS[activation](targets, targets, new Float32Array(targets.length));
       Object.assign(data, { key: dataKey, inputs, targets, before: moments(inputs) });
     }
     layers.length = Math.min(layers.length, depth);

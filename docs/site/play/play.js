@@ -344,7 +344,7 @@ function python({ activation, weights, depth, width, scale, seed }) {
 import keras
 
 x = ${data(0)}
-y = ${data(network.LAST_SEED)}
+y = keras.ops.${activation}(${data(network.LAST_SEED)}${activation === "gelu" ? ", approximate=False" : ""})
 layers = [
     keras.layers.Dense(
         ${width},
