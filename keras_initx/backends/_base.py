@@ -166,6 +166,10 @@ class Backend:
         """Return the values of `tensor` as a read-only array, which may share its memory."""
         return np.asarray(keras.ops.convert_to_numpy(tensor))
 
+    def spans_processes(self, tensor: Tensor) -> bool:
+        """Return whether a tensor is one of several processes, which must change it together."""
+        return False
+
     def is_shared(self, tensor: Tensor) -> bool:
         """Return whether other processes hold a part of a tensor that this one lacks."""
         return False

@@ -128,6 +128,9 @@ class Implementation(Backend):
             whole[region] = values
         return whole
 
+    def spans_processes(self, tensor: Tensor) -> bool:
+        return isinstance(tensor, jax.Array) and not tensor.is_fully_addressable
+
     def is_shared(self, tensor: Tensor) -> bool:
         if not isinstance(tensor, jax.Array):
             return False
