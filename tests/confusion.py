@@ -173,6 +173,36 @@ def graph_convolution():
     return keras.Model([nodes, weights], outputs), x, LABELS, CLASSES
 
 
+# Between the last layer and the loss.
+
+ONE_HOT = np.eye(10, dtype="float32")[LABELS]
+SEVERAL = (X[:, :10] > 0).astype("float32")
+SOFT = np.exp(X[:, :10]) / np.exp(X[:, :10]).sum(axis=-1, keepdims=True)
+ZERO_ONE = (X[:, :1] > 0).astype("float32")
+# Two of 64.
+RARE = (np.arange(64)[:, None] % 32 == 0).astype("float32")
+# Cumulative: class 2 of 4 is 1, 1, 0.
+ORDINAL = (LABELS[:, None] % 4 > np.arange(3)).astype("float32")
+
+
+def ending(units, activation=None, y=LABELS, loss=CLASSES, after=(), **options):
+    """Return a network whose last layer has an activation, followed by layers, with targets and a loss."""
+    hidden = layers.Dense(32, "relu", kernel_initializer="he_normal")
+    stack = [keras.Input((32,)), hidden, layers.Dense(units, activation, **options), *after]
+    return keras.Sequential(stack), X, y, loss
+
+
+def own_crossentropy(y, outputs):
+    return ops.mean(ops.binary_crossentropy(y, ops.sigmoid(outputs)), axis=-1)
+
+
+def by_sgd(rate, loss="mse", **clipping):
+    """Return a regression that is compiled with plain SGD."""
+    model, x, y, _ = regression()
+    model.compile(keras.optimizers.SGD(rate, **clipping), loss)
+    return model, x, y, None
+
+
 def autoencoder():
     stack = [layers.Dense(16, "tanh"), layers.Dense(4), layers.Dense(16, "tanh"), layers.Dense(32)]
     return keras.Sequential([keras.Input((32,)), *stack]), X, X, "mse"
@@ -514,6 +544,34 @@ HEALTHY = {
     "two classes, logits": lambda: binary(LOGITS),
     "two classes, prior bias": lambda: binary(LOGITS, bias_initializer=keras_initx.PriorBias(0.01)),
     "three outputs": several,
+    "softmax in a layer of its own": lambda: ending(10, loss="crossentropy", after=[layers.Activation("softmax")]),
+    "softmax in a lambda": lambda: ending(
+        10, loss="crossentropy", after=[layers.Lambda(lambda logits: ops.softmax(logits))]
+    ),
+    "logarithms of probabilities as logits": lambda: ending(10, "log_softmax"),
+    "softplus, divided by its sum in the loss": lambda: ending(10, "softplus", loss="crossentropy"),
+    "label smoothing": lambda: ending(
+        10, "softmax", ONE_HOT, keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
+    ),
+    "soft targets of a teacher": lambda: ending(10, None, SOFT, keras.losses.CategoricalCrossentropy(from_logits=True)),
+    "one-hot times an advantage": lambda: ending(10, "softmax", ONE_HOT * X[:, :1], "categorical_crossentropy"),
+    "classes that are left out": lambda: ending(
+        10,
+        y=np.where(LABELS < 2, 255, LABELS),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255),
+    ),
+    "several labels, sigmoid": lambda: ending(10, "sigmoid", SEVERAL, "binary_crossentropy"),
+    "ordinal": lambda: ending(3, "sigmoid", ORDINAL, "binary_crossentropy"),
+    "own loss of logits": lambda: ending(1, None, ZERO_ONE, own_crossentropy),
+    "hinge": lambda: ending(1, "tanh", 2 * ZERO_ONE - 1, "hinge"),
+    "focal loss": lambda: ending(1, "sigmoid", RARE, "binary_focal_crossentropy"),
+    "regression between 0 and 1, sigmoid": lambda: ending(10, "sigmoid", SOFT, "mse"),
+    "regression of counts, ReLU": lambda: ending(1, "relu", LABELS[:, None].astype("float32"), "mse"),
+    "two rare classes, prior bias": lambda: ending(
+        1, "sigmoid", RARE, "binary_crossentropy", bias_initializer=keras_initx.PriorBias(1 / 32)
+    ),
+    "SGD, 0.03": lambda: by_sgd(0.03),
+    "SGD, 3, clipped": lambda: by_sgd(3.0, clipnorm=0.1),
     "siamese": siamese,
     "two towers": two_towers,
     "wide and deep": wide_and_deep,
@@ -658,6 +716,44 @@ BROKEN = {
     "16 residual blocks, He": (residual, ["large first loss"]),
     "tied embedding, deviation 1.4": (lambda: language_model(1.4), ["large first loss"]),
     "regression, targets of 1000": (lambda: regression(1000.0), ["large first loss"]),
+    "softmax, taken for logits": (lambda: ending(10, "softmax"), ["probabilities as logits"]),
+    "sigmoid, taken for logits": (lambda: ending(1, "sigmoid", ZERO_ONE, LOGITS), ["probabilities as logits"]),
+    "logits of ten classes, taken for probabilities": (
+        lambda: ending(10, loss="sparse_categorical_crossentropy"),
+        ["no probabilities"],
+    ),
+    "logits of two classes, taken for probabilities": (
+        lambda: ending(1, None, ZERO_ONE, "binary_crossentropy"),
+        ["no probabilities"],
+    ),
+    "ReLU before binary crossentropy": (
+        lambda: ending(1, "relu", ZERO_ONE, "binary_crossentropy"),
+        ["no probabilities"],
+    ),
+    "sigmoids before categorical crossentropy": (
+        lambda: ending(10, "sigmoid", ONE_HOT, "categorical_crossentropy"),
+        ["no probabilities"],
+    ),
+    "softmax of one unit": (lambda: ending(1, "softmax", ZERO_ONE, "binary_crossentropy"), ["single class"]),
+    "one-hot labels for a sparse loss": (
+        lambda: ending(10, "softmax", ONE_HOT, "sparse_categorical_crossentropy"),
+        ["unsuitable labels"],
+    ),
+    "class numbers for a loss of rows": (
+        lambda: ending(10, "softmax", LABELS, "categorical_crossentropy"),
+        ["unsuitable labels"],
+    ),
+    "class numbers from 1": (lambda: ending(10, y=LABELS + 1), ["unsuitable labels"]),
+    "several labels, softmax": (
+        lambda: ending(10, "softmax", SEVERAL, "categorical_crossentropy"),
+        ["unsuitable labels"],
+    ),
+    "labels -1 and 1 for binary crossentropy": (
+        lambda: ending(1, "sigmoid", 2 * ZERO_ONE - 1, "binary_crossentropy"),
+        ["unsuitable labels"],
+    ),
+    "sigmoid, targets of deviation 1": (lambda: ending(32, "sigmoid", X, "mse"), ["unreachable targets"]),
+    "SGD, 3": (lambda: by_sgd(3.0), ["large steps"]),
     "attention, queries and keys times sqrt 30": (
         without_targets(lambda: encoder(2, factor=30**0.5)),
         ["focused attention"],

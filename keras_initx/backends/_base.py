@@ -166,16 +166,33 @@ class Backend:
         """Return the values of `tensor` as a read-only array, which may share its memory."""
         return np.asarray(keras.ops.convert_to_numpy(tensor))
 
+    def spans_processes(self, tensor: Tensor) -> bool:
+        """Return whether a tensor is one of several processes, which must change it together."""
+        return False
+
     def is_shared(self, tensor: Tensor) -> bool:
         """Return whether other processes hold a part of a tensor that this one lacks."""
         return False
 
-    def parts(self, tensor: Tensor) -> Iterator[tuple[Region | None, Array]]:
+    def parts(
+        self, tensor: Tensor, *, counted_once: bool = False
+    ) -> Iterator[tuple[Region | None, Array]]:
         """Yield what this process holds of a tensor, each value once, as read-only arrays.
 
         Each has its region in the tensor, or `None` if it is the whole.
+
+        Args:
+            tensor: A tensor.
+            counted_once: If processes share it, only one yields what several hold.
         """
         yield None, self.host_view(tensor)
+
+    def from_processes(self, array: Array) -> Array:
+        """Return a small array of each process that shares tensors, along a new first axis.
+
+        All of them call this together.
+        """
+        return array[None]
 
     def scatter(self, places: Tensor, values: Tensor, shape: Shape) -> Tensor:
         """Return zeros of `shape` with `values` at `places`.

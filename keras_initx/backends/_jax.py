@@ -128,12 +128,17 @@ class Implementation(Backend):
             whole[region] = values
         return whole
 
+    def spans_processes(self, tensor: Tensor) -> bool:
+        return isinstance(tensor, jax.Array) and not tensor.is_fully_addressable
+
     def is_shared(self, tensor: Tensor) -> bool:
         if not isinstance(tensor, jax.Array):
             return False
         return not (tensor.is_fully_addressable or tensor.is_fully_replicated)
 
-    def parts(self, tensor: Tensor) -> Iterator[tuple[Region | None, Array]]:
+    def parts(
+        self, tensor: Tensor, *, counted_once: bool = False
+    ) -> Iterator[tuple[Region | None, Array]]:
         if not isinstance(tensor, jax.Array):
             yield from super().parts(tensor)
             return
@@ -143,9 +148,19 @@ class Implementation(Backend):
         seen = set()
         for shard in tensor.addressable_shards:
             bounds = str(shard.index)  # slices have no hash before Python 3.12
-            if bounds not in seen:  # else a copy on another device
-                seen.add(bounds)
+            if counted_once:
+                is_copy = shard.replica_id > 0  # they are numbered over all processes
+            else:
+                is_copy = bounds in seen
+            seen.add(bounds)
+            if not is_copy:
                 yield shard.index, _on_host(shard.data)
+
+    def from_processes(self, array: Array) -> Array:
+        # Without x64, JAX would drop half of wider numbers.
+        words = np.ascontiguousarray(array).view("uint32")
+        found = np.asarray(multihost_utils.process_allgather(words))
+        return found.reshape(-1, *words.shape).view(array.dtype)
 
     def std(self, tensor: Tensor) -> float:
         if len(tensor.sharding.device_set) == 1:
@@ -238,9 +253,12 @@ class Implementation(Backend):
 def _on_host(tensor: Tensor) -> Array:
     """Return the values of a tensor on one device, or on each of several.
 
-    JAX keeps a copy on the host in the array that is asked for it, as long as that lives.
+    JAX keeps a copy on the host in the array that is asked for it, as long as that lives. So this
+    asks another array, with the same memory on the device.
     """
-    return np.asarray(tensor.addressable_data(0))
+    shard = tensor.addressable_data(0)
+    once = jax.make_array_from_single_device_arrays(shard.shape, shard.sharding, [shard])
+    return np.asarray(once)
 
 
 def _made_in_shards(computation: Computation, sharding: Any) -> Tensor:

@@ -8,8 +8,13 @@ from typing import Any, Unpack
 import keras
 
 from keras_initx._checks import check_type
-from keras_initx.diagnostics import _gradient_rules, _signal_rules, _weight_rules
-from keras_initx.diagnostics._losses import Loss, check_loss, guessed_losses, loss_function
+from keras_initx.diagnostics import (
+    _gradient_rules,
+    _output_rules,
+    _signal_rules,
+    _weight_rules,
+)
+from keras_initx.diagnostics._losses import Loss, check_loss, loss_function, losses_of_outputs
 from keras_initx.diagnostics._measure import Batch, GradientNorms, Measurements, measure
 from keras_initx.diagnostics._recorder import Progress
 from keras_initx.diagnostics._report import Report
@@ -29,6 +34,13 @@ RULES: tuple[Rule, ...] = (
     _weight_rules.shut_gates,
     _weight_rules.wrong_fan,
     _signal_rules.unscaled_inputs,
+    _output_rules.single_class,
+    _output_rules.probabilities_as_logits,
+    _output_rules.no_probabilities,
+    _output_rules.unsuitable_labels,
+    _output_rules.unreachable_targets,
+    _output_rules.rare_class,
+    _output_rules.large_steps,
     _signal_rules.exploding,
     _signal_rules.focused_attention,
     _signal_rules.saturated,
@@ -161,7 +173,7 @@ def diagnose_with(
             x,
             y,
             loss=compute_loss,
-            guessed=functools.partial(guessed_losses, model, loss),
+            seen_losses=functools.partial(losses_of_outputs, model, loss),
             thresholds=limits,
             progress=progress,
             gradient_norms=gradient_norms,

@@ -11,6 +11,7 @@ from keras_initx.diagnostics._rule import (
     batch_of_one,
     common_activation,
     exceeds,
+    gives_one_class,
     gradient_norms,
     has_zeros,
     inputs_first,
@@ -35,6 +36,8 @@ from keras_initx.diagnostics._verdicts import Level
 )
 def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
     norms = gradient_norms(measured)
+    if any(gives_one_class(layer, measured) for layer in measured.layers):
+        return
     if not norms or any(is_gate(layer, measured) for layer in measured.layers):
         return
     strongest, largest = max(norms, key=lambda pair: pair[1])

@@ -2,12 +2,19 @@
 
 import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import keras
 
 from keras_initx._typing import Tensor
 from keras_initx.structure import NORMALIZATIONS
+
+_RESHAPING = (
+    keras.layers.Flatten,
+    keras.layers.Identity,
+    keras.layers.Permute,
+    keras.layers.Reshape,
+)
 
 
 @dataclass(eq=False)
@@ -17,12 +24,14 @@ class _Node:
     Attributes:
         tensor: The tensor.
         origin: The layer that produced it, or `None` for model inputs.
+        producer: The layer or operation that it came out of, or `None` for model inputs.
         consumers: The layers and operations that were called with it.
         joined: The model inputs that were concatenated with outputs of layers to make it.
     """
 
     tensor: weakref.ref[Tensor]
     origin: keras.layers.Layer | None
+    producer: keras.Operation | None = None
     consumers: list[keras.Operation] = field(default_factory=list)
     joined: list[weakref.ref[Tensor]] = field(default_factory=list)
 
@@ -47,9 +56,7 @@ class ForwardGraph:
         """Record that `other` has the values of `tensor` in another dtype."""
         node = self._find(tensor)
         if node and other is not tensor:
-            self._nodes[id(other)] = _Node(
-                weakref.ref(other), node.origin, node.consumers, node.joined
-            )
+            self._nodes[id(other)] = replace(node, tensor=weakref.ref(other))
 
     def is_input(self, tensor: Tensor) -> bool:
         """Return whether `tensor` is a model input, or computed from one by operations only."""
@@ -70,6 +77,16 @@ class ForwardGraph:
         if node is None:
             return None
         return node.origin
+
+    def producer(self, tensor: Tensor) -> keras.Operation | None:
+        """Return the layer or operation that `tensor` came out of, or `None` if it is unknown.
+
+        Layers that only change the shape are passed over.
+        """
+        node = self._find(tensor)
+        if node is None:
+            return None
+        return node.producer
 
     def add_consumer(self, consumer: keras.Operation, tensors: Iterable[Tensor]) -> None:
         """Record that a layer or an operation is called with `tensors`."""
@@ -115,6 +132,9 @@ class ForwardGraph:
             elif is_origin or known:
                 output = self._add(tensor, origins[0] if origins else None)
                 output.joined = joined
+                output.producer = producer
+                if isinstance(producer, _RESHAPING) and len(known) == 1:
+                    output.producer = known[0].producer
             self._outputs.setdefault(producer, []).append(output)
 
     def consumers(self, producer: keras.Operation) -> list[list[keras.Operation]]:

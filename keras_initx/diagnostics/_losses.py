@@ -1,33 +1,89 @@
 """The loss of a diagnosis: its forms, its value as in training, and that of a blind guess."""
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import keras
+import numpy as np
 
-from keras_initx._typing import KerasLoss, Tensor
+from keras_initx._typing import Array, KerasLoss, Tensor
 from keras_initx.backends import Moments, backend
 from keras_initx.diagnostics._signal import spread
-from keras_initx.structure import array_of
+from keras_initx.structure import array_of, replaced
 
 # A name, a loss of Keras, a function of targets and outputs, or a list or dict of them.
 Loss: TypeAlias = Any
 LossKind: TypeAlias = Literal["crossentropy", "distance"]
 # An output, the kind of its loss, its value, and that of a blind guess.
 Guessed: TypeAlias = tuple[Tensor, LossKind, float, float]
-# A loss, its targets and its output.
-_Seen: TypeAlias = tuple[Loss, Tensor, Tensor]
+_AnyKind: TypeAlias = Literal["binary", "categorical", "sparse", "distance"]
 
-# As classes and as functions, which `compile` takes too.
-_BINARY = (keras.losses.BinaryCrossentropy, keras.losses.binary_crossentropy)
-_DENSE = (keras.losses.CategoricalCrossentropy, keras.losses.categorical_crossentropy)
-_SPARSE = (keras.losses.SparseCategoricalCrossentropy, keras.losses.sparse_categorical_crossentropy)
-_DISTANCES = (
-    *(keras.losses.MeanSquaredError, keras.losses.MeanAbsoluteError, keras.losses.Huber),
-    *(keras.losses.mean_squared_error, keras.losses.mean_absolute_error, keras.losses.huber),
-)
+# The known losses of Keras by kind, as classes and as functions, which `compile` takes too.
+_KINDS: dict[_AnyKind, tuple[tuple[Any, Any], ...]] = {
+    "binary": (
+        (keras.losses.BinaryCrossentropy, keras.losses.binary_crossentropy),
+        (keras.losses.BinaryFocalCrossentropy, keras.losses.binary_focal_crossentropy),
+    ),
+    "categorical": (
+        (keras.losses.CategoricalCrossentropy, keras.losses.categorical_crossentropy),
+        (keras.losses.CategoricalFocalCrossentropy, keras.losses.categorical_focal_crossentropy),
+    ),
+    "sparse": (
+        (keras.losses.SparseCategoricalCrossentropy, keras.losses.sparse_categorical_crossentropy),
+    ),
+    "distance": (
+        (keras.losses.MeanSquaredError, keras.losses.mean_squared_error),
+        (keras.losses.MeanAbsoluteError, keras.losses.mean_absolute_error),
+        (keras.losses.Huber, keras.losses.huber),
+    ),
+}
+# These weigh examples, so that their value is no measure of a guess.
+_FOCAL = ("binary_focal_crossentropy", "categorical_focal_crossentropy")
+
+
+@dataclass(frozen=True, eq=False)
+class SeenLoss:
+    """A loss as in `compile`, with what it gets in training.
+
+    Attributes:
+        loss: The loss.
+        targets: Its targets.
+        output: Its output of the model.
+    """
+
+    loss: Loss
+    targets: Tensor
+    output: Tensor
+
+
+@dataclass(frozen=True)
+class KnownLoss:
+    """What is known of a loss of Keras.
+
+    Attributes:
+        kind: `"binary"`, `"categorical"` or `"sparse"` for a crossentropy, or `"distance"`.
+        name: Name of its function.
+        from_logits: Whether it applies a sigmoid or softmax to the outputs.
+        axis: The axis of the classes.
+        ignored: The class number that it leaves out, or `None`.
+        is_sum: Whether it is a sum over the examples.
+    """
+
+    kind: _AnyKind
+    name: str
+    from_logits: bool = False
+    axis: int = -1
+    ignored: int | None = None
+    is_sum: bool = False
+
+    @property
+    def class_name(self) -> str:
+        """Name of its class."""
+        return self.name.title().replace("_", "")
 
 
 def check_loss(loss: Loss | None) -> None:
@@ -105,12 +161,12 @@ def _compiled(loss: Loss, output_names: Sequence[str] = ()) -> keras.Model:
     return compiled
 
 
-def guessed_losses(
+def losses_of_outputs(
     model: keras.Model, loss: Loss | None, targets: Tensor, outputs: Tensor
-) -> list[Guessed]:
-    """Return each output of `model` with its loss and that of a blind guess.
+) -> list[SeenLoss]:
+    """Return each loss of `model` with the targets and the output that it gets in training.
 
-    Left out are outputs with several losses, and those whose loss is not a known one of Keras.
+    Left out are outputs with several losses.
 
     Args:
         model: A model.
@@ -122,20 +178,80 @@ def guessed_losses(
         loss = getattr(model, "loss", None)
     if loss is None:
         return []
-    seen: list[_Seen] = []
+    seen: list[SeenLoss] = []
     # Keras finds the targets of each output.
     watches = keras.tree.map_structure(functools.partial(_watch, seen=seen), loss)
     _compiled(watches, _output_names(model)).compute_loss(y=targets, y_pred=outputs)
-    found: list[Guessed] = []
-    for one, aims, output in seen:
-        losses_of_output = sum(other is output for _, _, other in seen)
-        compared = _value_and_guess(one, aims, output)
-        if compared is not None and losses_of_output == 1:
-            found.append((output, *compared))
+    found = []
+    for one in seen:
+        if sum(other.output is one.output for other in seen) == 1:
+            found.append(one)
     return found
 
 
-def _watch(loss: Loss | None, seen: list[_Seen]) -> "_Watch | None":
+def guessed_losses(seen: Iterable[SeenLoss]) -> list[Guessed]:
+    """Return each output with its loss and that of a blind guess.
+
+    Left out are those whose loss is not a known one of Keras.
+    """
+    found: list[Guessed] = []
+    for one in seen:
+        compared = _value_and_guess(one.loss, one.targets, one.output)
+        if compared is not None:
+            found.append((one.output, *compared))
+    return found
+
+
+def known_loss(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None:
+    """Return what is known of a loss of Keras, `None` for others."""
+    if _follows_from_shapes(loss):
+        kind: _AnyKind = "categorical"
+        if outputs.shape[-1] == 1:
+            kind = "binary"
+        elif len(targets.shape) < len(outputs.shape) or targets.shape[-1] == 1:
+            kind = "sparse"
+        return KnownLoss(kind, f"{kind}_crossentropy")
+    loss = keras.losses.get(loss)
+    config: dict[str, Any] = {}
+    function = loss
+    if isinstance(loss, keras.losses.Loss):
+        function = type(loss)
+        config = loss.get_config()
+    for kind_of_loss, losses in _KINDS.items():
+        for one in losses:
+            if function in one:
+                return KnownLoss(
+                    kind_of_loss,
+                    one[1].__name__,
+                    from_logits=config.get("from_logits", False),
+                    axis=config.get("axis", _axis_of_classes(targets, outputs)),
+                    ignored=config.get("ignore_class"),
+                    is_sum=config.get("reduction") == "sum",
+                )
+    return None
+
+
+def _axis_of_classes(targets: Tensor, outputs: Tensor) -> int:
+    """Return the axis of `outputs` that class numbers lack, the last where that is not clear.
+
+    The config of a sparse crossentropy lacks its axis.
+    """
+    shape = list(outputs.shape)
+    for axis in (-1, *range(len(shape))):
+        others = shape.copy()
+        del others[axis]
+        if others == list(targets.shape):
+            return int(axis)
+    return -1
+
+
+def counted_rows(targets: Tensor, outputs: Tensor) -> Array:
+    """Return an array that is false for each row of outputs that a mask leaves out."""
+    rows: Loss = _Counts()
+    return np.asarray(array_of(rows(targets, outputs)) != 0)
+
+
+def _watch(loss: Loss | None, seen: list[SeenLoss]) -> "_Watch | None":
     # An output may have no loss.
     if loss is None:
         return None
@@ -145,7 +261,7 @@ def _watch(loss: Loss | None, seen: list[_Seen]) -> "_Watch | None":
 class _Watch(KerasLoss):
     """Stands for `loss` in `compile`, and adds it to `seen` with its targets and its output."""
 
-    def __init__(self, loss: Loss, seen: list[_Seen]) -> None:
+    def __init__(self, loss: Loss, seen: list[SeenLoss]) -> None:
         super().__init__(name="watch")
         self._loss = loss
         self._seen = seen
@@ -153,7 +269,7 @@ class _Watch(KerasLoss):
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
-        self._seen.append((self._loss, y_true, y_pred))
+        self._seen.append(SeenLoss(self._loss, y_true, y_pred))
         return keras.ops.zeros(())
 
 
@@ -176,22 +292,16 @@ def _value_and_guess(
     that of the errors, and that of the deviations of the targets from their mean, the best constant
     guess.
     """
-    if _follows_from_shapes(loss):
-        # Which of the others it is makes no difference to a blind guess.
-        kind = _DENSE[0]
-        if outputs.shape[-1] == 1:
-            kind = _BINARY[0]
-    else:
-        loss = keras.losses.get(loss)
-        kind = loss
-        if isinstance(loss, keras.losses.Loss):
-            kind = type(loss)
-    if kind in _DISTANCES and math.prod(targets.shape) == math.prod(outputs.shape):
-        pair = _distance_and_guess(targets, outputs)
-        return None if pair is None else ("distance", *pair)
-    if kind in (*_BINARY, *_DENSE, *_SPARSE):
-        return "crossentropy", *_crossentropy_and_guess(loss, kind, targets, outputs)
-    return None
+    known = known_loss(loss, targets, outputs)
+    if known is None or known.name in _FOCAL:
+        return None
+    if known.kind != "distance":
+        classes = 2 if known.kind == "binary" else outputs.shape[known.axis]
+        return "crossentropy", _mean_of(loss, targets, outputs), math.log(classes)
+    if math.prod(targets.shape) != math.prod(outputs.shape):
+        return None
+    pair = _distance_and_guess(targets, outputs)
+    return None if pair is None else ("distance", *pair)
 
 
 def _distance_and_guess(targets: Tensor, outputs: Tensor) -> tuple[float, float] | None:
@@ -201,8 +311,7 @@ def _distance_and_guess(targets: Tensor, outputs: Tensor) -> tuple[float, float]
     """
     aims = array_of(targets)
     errors = array_of(outputs).reshape(aims.shape) - aims
-    rows: Loss = _Counts()
-    counts = array_of(rows(targets, outputs)).reshape(-1) != 0
+    counts = counted_rows(targets, outputs).reshape(-1)
     if not counts.all():
         # What a mask leaves out may have any targets. A blind guess is the same for all rows
         # that are left.
@@ -214,25 +323,11 @@ def _distance_and_guess(targets: Tensor, outputs: Tensor) -> tuple[float, float]
     return moments.norm / math.sqrt(moments.size), spread(aims)
 
 
-def _crossentropy_and_guess(
-    loss: Loss, kind: Any, targets: Tensor, outputs: Tensor
-) -> tuple[float, float]:
-    """Return the mean crossentropy, and that of equal probabilities.
-
-    Args:
-        loss: The loss, or a name that says only that it is a crossentropy.
-        kind: Its class, or the function that it is.
-        targets: The targets.
-        outputs: The outputs.
-    """
-    axis = -1
-    if isinstance(loss, keras.losses.Loss):
-        config = loss.get_config()
-        axis = config.get("axis", -1)
-        # A sum is no measure of a guess.
-        loss = kind.from_config({**config, "reduction": "sum_over_batch_size"})
-    classes = 2
-    if kind not in _BINARY:
-        classes = outputs.shape[axis]
-    mean = _compiled(loss).compute_loss(y=targets, y_pred=outputs)
-    return float(array_of(mean)) * backend.replicas(), math.log(classes)
+def _mean_of(loss: Loss, targets: Tensor, outputs: Tensor) -> float:
+    """Return the mean crossentropy."""
+    with contextlib.ExitStack() as stack:
+        if isinstance(loss, keras.losses.Loss):
+            # A sum is no measure of a guess. A copy by the config may lack arguments.
+            stack.enter_context(replaced(loss, "reduction", "sum_over_batch_size"))
+        mean = _compiled(loss).compute_loss(y=targets, y_pred=outputs)
+    return float(array_of(mean)) * backend.replicas()

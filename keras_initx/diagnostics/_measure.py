@@ -13,7 +13,13 @@ import numpy as np
 from keras_initx._keras import compiled_loss, layers_of, preserved_losses
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._losses import Guessed, LossKind, check_own_loss
+from keras_initx.diagnostics._losses import (
+    LossKind,
+    SeenLoss,
+    check_own_loss,
+    guessed_losses,
+)
+from keras_initx.diagnostics._outputs import OutputFacts
 from keras_initx.diagnostics._recorder import LayerRecord, Progress, Recorder
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Thresholds
@@ -23,7 +29,7 @@ from keras_initx.diagnostics._weights import (
     gate_bias,
     weight_reports,
 )
-from keras_initx.structure import HOOKS, array_of, is_bounded, tensors_in
+from keras_initx.structure import HOOKS, NORMALIZATIONS, array_of, is_bounded, tensors_in
 
 __all__ = ["LayerReport"]
 
@@ -142,12 +148,20 @@ class Measurements:
         inputs: `Signal` of the inputs, or `None` if they are integers.
         thresholds: The thresholds of the rules.
         targets: `Signal` of the targets, or `None` if they are integers or not given.
+        outputs: Pairs of a layer and the facts of the output of the model that it makes, for each
+            known loss.
+        loss: The training objective if all of its terms are known means, otherwise `None`.
+        rate: Learning rate of the next step if `model` is compiled with plain SGD without clipping
+            and has no normalizations, otherwise `None`.
     """
 
     layers: list[LayerReport]
     inputs: Signal | None
     thresholds: Thresholds
     targets: Signal | None = None
+    outputs: list[tuple[LayerReport, OutputFacts]] = field(default_factory=list)
+    loss: float | None = None
+    rate: float | None = None
 
 
 def measure(
@@ -156,7 +170,7 @@ def measure(
     y: Batch | None = None,
     *,
     loss: _LossFunction = None,
-    guessed: Callable[[Tensor, Tensor], list[Guessed]],
+    seen_losses: Callable[[Tensor, Tensor], list[SeenLoss]],
     thresholds: Thresholds,
     progress: Progress | None = None,
     gradient_norms: GradientNorms | None = None,
@@ -168,8 +182,8 @@ def measure(
         x: Its inputs, as tensors.
         y: The targets, or `None` to skip gradients.
         loss: Function of targets and outputs, or `None` for the compiled loss.
-        guessed: Function of targets and outputs that gives each output with its loss and that of a
-            blind guess.
+        seen_losses: Function of targets and outputs that gives each loss with its targets and its
+            output.
         thresholds: Thresholds of saturation and vanishing signals.
         progress: Function that is called with the name of each layer after it is measured, or
             `None`.
@@ -179,6 +193,8 @@ def measure(
     recorder = Recorder(model, thresholds, progress)
     gradients: dict[int, float] = {}
     has_loss = False
+    mean_loss: float | None = None
+    fails = False
     # All of it: what one thread calls for gradients would be recorded by another.
     with HOOKS, _preserved_loss(model), preserved_losses(layers_of(model)):
         # The pass runs in training mode.
@@ -190,12 +206,20 @@ def measure(
                     check_own_loss(model)
                 # The compiled loss builds itself at its first call, which is not possible while
                 # gradients are traced.
-                value = array_of(_loss_value(model, loss, x, y, outputs))
-                has_loss = not np.isnan(value).any()
-                recorder.record_losses(guessed(y, outputs))
+                seen = seen_losses(y, outputs)
+                recorder.record_outputs(seen)
+                fails = any(facts.loss_fails for _, facts in recorder.outputs)
+                if not fails:
+                    value = array_of(_loss_value(model, loss, x, y, outputs))
+                    has_loss = not np.isnan(value).any()
+                    has_sums = any(facts.loss.is_sum for _, facts in recorder.outputs)
+                    if seen and len(recorder.outputs) == len(seen) and not has_sums:
+                        mean_loss = float(value.mean())
+                    recorder.record_losses(guessed_losses(seen))
+                del seen
             del outputs
         trained = _trained(model)
-        if y is not None and trained:
+        if y is not None and trained and not fails:
             if has_loss:
                 if gradient_norms is None:
                     gradient_norms = gradient_norms_of(model, loss)
@@ -205,10 +229,37 @@ def measure(
                 norms = [math.nan] * len(trained)
             for weight, norm in zip(trained, norms, strict=True):
                 gradients[id(weight)] = norm
-    layers = []
+    reports = {}
     for layer, weights in _weights_by_layer(model, recorder).items():
-        layers.append(_layer_report(recorder, layer, weights, gradients))
-    return Measurements(layers, _signal_of_floats(x), thresholds, _signal_of_floats(y))
+        reports[layer] = _layer_report(recorder, layer, weights, gradients)
+    return Measurements(
+        list(reports.values()),
+        _signal_of_floats(x),
+        thresholds,
+        _signal_of_floats(y),
+        [(reports[layer], facts) for layer, facts in recorder.outputs],
+        mean_loss,
+        _plain_rate(model),
+    )
+
+
+def _plain_rate(model: keras.Model) -> float | None:
+    """Return the rate of the next step of plain SGD, `None` for other optimizers and clipping.
+
+    It is `None` for a network with normalizations too: they undo the scale of what comes before
+    them, so that large steps only make its weights larger.
+    """
+    if any(isinstance(layer, NORMALIZATIONS) for layer in layers_of(model)):
+        return None
+    optimizer: Any = getattr(model, "optimizer", None)
+    # On torch Keras has a subclass of its own.
+    is_plain = isinstance(optimizer, keras.optimizers.SGD) and type(optimizer).__name__ == "SGD"
+    if not is_plain:
+        return None
+    clipping = (optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm)
+    if any(limit is not None for limit in clipping):
+        return None
+    return float(array_of(optimizer.learning_rate))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,19 @@ from keras_initx._typing import Array, Tensor
 from keras_initx.backends import Moments
 from keras_initx.diagnostics._graph import ForwardGraph
 from keras_initx.diagnostics._layers import LayerFacts, layer_facts
-from keras_initx.diagnostics._losses import Guessed, LossKind
+from keras_initx.diagnostics._losses import (
+    Guessed,
+    LossKind,
+    SeenLoss,
+    counted_rows,
+    known_loss,
+)
+from keras_initx.diagnostics._outputs import (
+    OutputFacts,
+    are_of_softmax,
+    last_activation,
+    output_facts,
+)
 from keras_initx.diagnostics._signal import Signal, focus, likeness, spread
 from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.structure import (
@@ -84,6 +96,7 @@ class Recorder:
         facts: Dict from each layer to its `LayerFacts`.
         records: Dict from a layer to its `LayerRecord`, in the order of recording.
         first_inputs: Dict from a layer to the `Signal` of its inputs from outside the model.
+        outputs: Pairs of a layer and the facts of the output of the model that it makes.
         graph: The graph of the forward pass.
         lost: The signals that are lost in it.
     """
@@ -94,6 +107,7 @@ class Recorder:
         self.facts: dict[keras.Layer, LayerFacts] = layer_facts(model)
         self.records: dict[keras.layers.Layer, LayerRecord] = {}
         self.first_inputs: dict[keras.layers.Layer, Signal] = {}
+        self.outputs: list[tuple[keras.layers.Layer, OutputFacts]] = []
         self.graph: ForwardGraph = ForwardGraph()
         zero = {layer for layer, facts in self.facts.items() if facts.has_zeros}
         self.lost: LostSignals = LostSignals(zero, thresholds.vanishing)
@@ -345,6 +359,27 @@ class Recorder:
                 record.is_output = True
                 self._mark_before_activation(other)
 
+    def record_outputs(self, seen: Iterable[SeenLoss]) -> None:
+        """Record what is between the last layers and the losses of Keras."""
+        for one in seen:
+            layer = self._maker(one.output)
+            loss = known_loss(one.loss, one.targets, one.output)
+            if layer is None or loss is None or not one.output.shape:
+                continue
+            producer = self.graph.producer(one.output)
+            activation = None
+            if producer in self.facts:
+                activation = self.facts[producer].activation
+            facts = output_facts(
+                loss,
+                last_activation(producer, activation),
+                array_of(one.targets),
+                array_of(one.output),
+                counted_rows(one.targets, one.output),
+            )
+            if facts is not None:
+                self.outputs.append((layer, facts))
+
     def record_losses(self, guessed: Iterable[Guessed]) -> None:
         """Record the losses of the outputs of the model, and those of blind guesses."""
         for tensor, kind, loss, blind_loss in guessed:
@@ -377,7 +412,7 @@ class Recorder:
         """
         if not values.size:
             return None
-        is_softmax = _are_of_softmax(values)
+        is_softmax = are_of_softmax(values)
         if not is_softmax and self.facts[layer].activation != "sigmoid":
             return None
         # A bias set to the frequencies of rare classes also saturates outputs, but in the same way
@@ -407,16 +442,6 @@ def _added(signal: Signal, values: Array, axis: int) -> float:
         return signal.std
     with np.errstate(invalid="ignore"):
         return float(np.std(values, dtype="float64"))
-
-
-def _are_of_softmax(values: Array) -> bool:
-    """Return whether `values` are several probabilities for each example, which add up to 1."""
-    if values.ndim < 2 or values.shape[-1] < 2:
-        return False
-    if not values.min(initial=0) >= 0:
-        return False
-    sums = values.sum(axis=-1, dtype="float64")
-    return bool((abs(sums - 1) < 1e-2).all())
 
 
 # Relative tolerance for values that are equal for all examples, because matrix products round.

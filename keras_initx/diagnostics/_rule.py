@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from keras_initx.diagnostics._measure import LayerReport, Measurements
+from keras_initx.diagnostics._outputs import OutputFacts
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdicts import Level, Verdict
 from keras_initx.diagnostics._weights import WeightReport
@@ -276,6 +277,50 @@ def _suitable(activation: str | None) -> str:
     if activation in _RELU_LIKE:
         return "HeNormal"
     return "GlorotUniform"
+
+
+def gives_one_class(layer: LayerReport, measured: Measurements) -> bool:
+    """Return whether `layer` makes an output of the model that is a probability of a single class.
+
+    Then it is always 1.
+    """
+    if layer.is_output and layer.activation == "softmax":
+        return layer.shape is not None and layer.shape[-1] == 1
+    for other, facts in measured.outputs:
+        if other is layer and facts.units == 1 and facts.loss.kind in ("categorical", "sparse"):
+            return True
+    return False
+
+
+def has_probabilities_as_logits(facts: OutputFacts) -> bool:
+    """Return whether a loss takes probabilities for logits."""
+    if facts.loss.kind == "distance" or not facts.loss.from_logits:
+        return False
+    if facts.loss.kind == "binary":
+        return facts.activation in ("hard_sigmoid", "sigmoid", "softmax")
+    return facts.sums_to_one
+
+
+def has_no_probabilities(facts: OutputFacts) -> bool:
+    """Return whether a loss takes for probabilities what is none."""
+    if facts.loss.kind == "distance" or facts.loss.from_logits:
+        return False
+    # 16 bits round.
+    is_beyond = facts.outputs.min < -1e-2
+    if facts.loss.kind == "binary":
+        return is_beyond or facts.outputs.max > 1.01 or facts.activation == "relu"
+    # A row of positive numbers is divided by its sum, as of softplus.
+    return is_beyond or (facts.units > 1 and facts.activation in ("relu", "sigmoid"))
+
+
+def is_misread(layer: LayerReport, measured: Measurements) -> bool:
+    """Return whether the loss does not take the output of `layer` for what it is."""
+    if gives_one_class(layer, measured):
+        return True
+    for other, facts in measured.outputs:
+        if other is layer and (has_probabilities_as_logits(facts) or has_no_probabilities(facts)):
+            return True
+    return False
 
 
 STANDARDIZED_TARGETS = "standardized targets, or a bias of the last layer at their mean"

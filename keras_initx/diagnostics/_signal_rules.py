@@ -11,11 +11,13 @@ from keras_initx.diagnostics._rule import (
     batch_of_one,
     by_level,
     exceeds,
+    gives_one_class,
     gradient_norms,
     has_unscaled_inputs,
     has_zeros,
     inputs_first,
     inputs_of,
+    is_misread,
     is_rescaled,
     layer_count,
     misses_targets,
@@ -189,7 +191,7 @@ def large_first_loss(measured: Measurements) -> Iterator[Finding]:
     limits = measured.thresholds
     hit = []
     for layer in measured.layers:
-        if not layer.loss or not layer.blind_loss:
+        if not layer.loss or not layer.blind_loss or is_misread(layer, measured):
             continue
         # What explodes or is saturated has its own verdict.
         if not signal_of(layer).std <= limits.exploding or _is_certain(layer, measured):
@@ -359,6 +361,8 @@ def _has_enough_values(layer: LayerReport, measured: Measurements) -> bool:
 
 
 def _is_certain(layer: LayerReport, measured: Measurements) -> bool:
+    if gives_one_class(layer, measured):
+        return False
     return exceeds(layer.certain, measured.thresholds.saturated_output)
 
 

@@ -85,6 +85,12 @@ class Thresholds:
         positions_alike: The same between the positions of an example.
         first_loss: Factor between the loss of an output and that of a blind guess, or 1 if that is
             more, above which training first has to undo the initial weights.
+        out_of_reach: Fraction of the targets beyond the range of the last activation above which a
+            distance cannot become small.
+        rare_class: Factor between the first loss and that of guessing the frequencies of the
+            classes, above which a class is rare.
+        large_step: Factor between what a step of plain SGD would lower the loss by, to first order,
+            and the loss, above which the learning rate is too large.
         least_values: Minimum number of values for a signal to be evaluated, and of examples for
             units to count as dead.
 
@@ -108,6 +114,9 @@ class Thresholds:
     examples_alike: float = 0.99
     positions_alike: float = 0.9999
     first_loss: float = 8
+    out_of_reach: float = 0.1
+    rare_class: float = 3
+    large_step: float = 20
     least_values: float = 16
 
     def __post_init__(self) -> None:
@@ -142,4 +151,7 @@ class ThresholdOptions(TypedDict, total=False):
     examples_alike: float
     positions_alike: float
     first_loss: float
+    out_of_reach: float
+    rare_class: float
+    large_step: float
     least_values: float

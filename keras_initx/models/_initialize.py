@@ -26,7 +26,13 @@ from keras_initx.initializers import (
     is_exact,
     seeded_call,
 )
-from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
+from keras_initx.models._assign import (
+    agreed,
+    made_like,
+    refresh_normalizations,
+    undone_after_error,
+    vote,
+)
 from keras_initx.models._initial_state import initial_state
 from keras_initx.models._layer_initializers import layer_initializers
 from keras_initx.models._plan import (
@@ -130,20 +136,21 @@ def initialize(
     check_flag("reset", reset)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
-    if isinstance(rules, PLANS):
-        plan = opened_plan("rules", rules, seed)
-        root = plan.seed
-        steps = planned_before(model, plan)
-        sources = plan._sources
-        is_drawn = False
-    else:
-        root = root_seed(seed)
-        steps = planned(model, rules, root)
-        sources = _sources(steps)
-        is_drawn = seed is None
-    if dry_run:
-        return InitializationPlan([step.row for step in steps], root, dry_run, sources)
-    done = carried_out(model, steps, root, drawn=is_drawn, reset=reset, atomic=atomic)
+    with agreed(model, changes=not dry_run):
+        if isinstance(rules, PLANS):
+            plan = opened_plan("rules", rules, seed)
+            root = plan.seed
+            steps = planned_before(model, plan)
+            sources = plan._sources
+            is_drawn = False
+        else:
+            root = root_seed(seed)
+            steps = planned(model, rules, root)
+            sources = _sources(steps)
+            is_drawn = seed is None
+        if dry_run:
+            return InitializationPlan([step.row for step in steps], root, dry_run, sources)
+        done = carried_out(model, steps, root, drawn=is_drawn, reset=reset, atomic=atomic)
     return replace(done, _sources=sources)
 
 
@@ -388,6 +395,7 @@ def draw(
     value = made_like(weight.variable, computation)
     std = values.std
     if std is None:
+        vote()
         std = backend.std(value)
     seconds = time.perf_counter() - begin
     if row.dtype == "float16" and not math.isfinite(std):

@@ -17,7 +17,7 @@ from keras_initx._typing import Array, Shape
 from keras_initx.backends import backend
 from keras_initx.initializers import grown_axis, with_mean
 from keras_initx.models import _arrays, _layouts
-from keras_initx.models._assign import refresh_normalizations, undone_after_error
+from keras_initx.models._assign import agreed, refresh_normalizations, undone_after_error
 from keras_initx.rendering import (
     BLUE,
     PALE_BLUE,
@@ -243,7 +243,10 @@ def load_pretrained(
     check_flag("dry_run", dry_run)
     weights = find_weights(model)
     memory = _arrays.ModelMemory(weights)
-    with _arrays.open_source(source, memory) as (contents, own_layout):
+    with (
+        agreed(model, changes=not dry_run),
+        _arrays.open_source(source, memory) as (contents, own_layout),
+    ):
         source_layout = _arrays.layout_of_source(layout, own_layout)
         steps = _steps(weights, contents, rules, source_layout, memory)
         used: set[str] = set()

@@ -11,7 +11,7 @@ from keras_initx._seeds import derived_seed, root_seed
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers import RandomNormal
-from keras_initx.models._assign import undone_after_error
+from keras_initx.models._assign import agreed, undone_after_error, vote
 from keras_initx.models._initialize import draw
 from keras_initx.models._plan import InitializationPlan, WeightPlan
 from keras_initx.models._rules import description
@@ -98,8 +98,9 @@ def initialize_lora(
         for kernel, a, b in adapted:
             factors.append(_checked_factors(kernel, a, b, method))
             advance(1)
-        with undone_after_error() as assign:
+        with agreed(model), undone_after_error() as assign:
             for (kernel, a, b), pair in zip(adapted, factors, strict=True):
+                vote()
                 for weight, initializer in _starts(kernel, a, b, pair, root):
                     value, row = draw(weight, initializer, _row(weight, initializer), drawn_root)
                     assign(weight.variable, value)

@@ -8,6 +8,7 @@ from keras_initx._casts import overflows
 from keras_initx._checks import check_flag, check_not_negative
 from keras_initx._seeds import root_seed
 from keras_initx._typing import Tensor
+from keras_initx.models._assign import agreed, vote
 from keras_initx.models._initialize import Step, carried_out, planned
 from keras_initx.models._plan import InitializationPlan
 from keras_initx.models._rules import Rules
@@ -75,20 +76,13 @@ def shrink_and_perturb(
     check_flag("reset", reset)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
-    root = root_seed(seed)
-    steps = []
-    for step in planned(model, rules, root):
-        if not step.weight.variable.trainable:
-            step = _left(step)
-        steps.append(step)
-    if dry_run:
-        return InitializationPlan([step.row for step in steps], root, dry_run)
 
     def change(weight: ModelWeight, fresh: Tensor) -> Tensor:
         dtype = computing_dtype(weight.dtype)
         old = keras.ops.cast(weight.variable.value, dtype)
         fresh = keras.ops.cast(fresh, dtype)
         result = keras.ops.cast(float(shrink) * old + float(perturb) * fresh, weight.dtype)
+        vote()
         if overflows(result, old, fresh):
             raise ValueError(
                 "`shrink` and `perturb` must give numbers that the weights can hold. "
@@ -97,9 +91,18 @@ def shrink_and_perturb(
             )
         return result
 
-    return carried_out(
-        model, steps, root, drawn=seed is None, reset=reset, atomic=atomic, change=change
-    )
+    with agreed(model, changes=not dry_run):
+        root = root_seed(seed)
+        steps = []
+        for step in planned(model, rules, root):
+            if not step.weight.variable.trainable:
+                step = _left(step)
+            steps.append(step)
+        if dry_run:
+            return InitializationPlan([step.row for step in steps], root, dry_run)
+        return carried_out(
+            model, steps, root, drawn=seed is None, reset=reset, atomic=atomic, change=change
+        )
 
 
 def _left(step: Step) -> Step:

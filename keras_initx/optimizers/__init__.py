@@ -4,3 +4,4 @@
 
 from keras_initx.optimizers._rate_factors import *
 from keras_initx.optimizers._rate_factors import inner_optimizers as inner_optimizers
+from keras_initx.optimizers._rate_factors import rates_of as rates_of

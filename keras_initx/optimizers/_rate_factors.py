@@ -365,6 +365,17 @@ def inner_optimizers(
     return list(getattr(optimizer, "optimizers", ()))
 
 
+def rates_of(
+    optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
+) -> tuple[keras.optimizers.Optimizer, list[float]]:
+    """Return an optimizer without its factors, and the present learning rate of each weight."""
+    rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    if not isinstance(optimizer, RateFactors):
+        return optimizer, [rate] * len(variables)
+    factors = _factors_of(variables, optimizer.factors)
+    return optimizer._inside.given, [rate * factor for factor in factors]
+
+
 def _check_optimizer(optimizer: Any) -> None:
     check_type("optimizer", optimizer, keras.optimizers.Optimizer, "an optimizer of Keras")
     required = None

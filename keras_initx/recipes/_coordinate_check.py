@@ -1,7 +1,7 @@
 """Check that no layer's outputs grow or shrink with the width of a model."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,13 @@ import numpy.typing as npt
 
 from keras_initx._checks import check_count
 from keras_initx.diagnostics import diagnose
+from keras_initx.recipes._width_problems import (
+    Start,
+    WidthProblem,
+    find_problems,
+    start_of,
+    uneven_layers,
+)
 from keras_initx.rendering import (
     COLORS,
     Column,
@@ -40,11 +47,14 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         layers: The names of the layers in the first model.
         sizes: An array of shape `(steps + 1, layers, widths)` with the root mean square of each
             layer's output, before its activation if there is one. Step 0 is before training.
+        problems: A `WidthProblem` for each likely cause if outputs are not level, and for weights
+            whose size or learning rate is not that of muP.
     """
 
     widths: list[int]
     layers: list[str]
     sizes: npt.NDArray[np.float64]
+    problems: list[WidthProblem] = field(default_factory=list)
 
     @property
     def exponents(self) -> npt.NDArray[np.float64]:
@@ -60,10 +70,20 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         slopes = log_sizes @ centered / (centered @ centered)
         return np.asarray(np.round(slopes, 3) + 0.0)  # so that none is -0.0
 
+    @property
+    def uneven(self) -> dict[str, tuple[int, float]]:
+        """The layers whose outputs depend on the width, with the worst step and its exponent.
+
+        Exponents between -0.25 and 0.25 count as 0. The outputs of the last layer may shrink with
+        the root of the width.
+        """
+        return uneven_layers(self.layers, self.exponents)
+
     def _content(self) -> dict[str, Any]:
         values = asdict(self)
         values["sizes"] = self.sizes.tolist()
         values["exponents"] = self.exponents.tolist()
+        values["uneven"] = self.uneven
         return values
 
     def _records(self) -> list[dict[str, Any]]:
@@ -110,7 +130,14 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         return f" of {len(self.layers)} layers at widths {self.widths}"
 
     def _below(self) -> list[str]:
-        return ["Exponents of the width in the output size: 0 means independent of the width."]
+        lines = ["Exponents of the width in the output size: 0 means independent of the width."]
+        uneven = []
+        for layer, (step, exponent) in self.uneven.items():
+            uneven.append(f"{layer} ({short_number(exponent)} at step {step})")
+        if uneven:
+            lines.append(f"Not level: {', '.join(uneven)}.")
+        lines.extend(problem.reason for problem in self.problems)
+        return lines
 
 
 def coordinate_check(
@@ -127,6 +154,11 @@ def coordinate_check(
     grow or shrink with it, also after some training steps. The best learning rate of a narrow model
     then transfers to a wide one. Before the first step, the outputs of the last layer may shrink,
     at most with the square root of the width.
+
+    The narrowest and the widest model are also compared with the table of `mup`: initial weights
+    and learning rates that do not follow it are named as the likely cause, and so are scores of
+    attention, tied logits and branches. Learning rates are known of optimizers for which `mup` has
+    a rule, and of a `RateFactors` with one of them.
 
     Args:
         build: Function that takes a width and returns a compiled model with its initial weights.
@@ -165,9 +197,14 @@ def coordinate_check(
     if len(set(widths)) < 2:
         raise ValueError(f"`widths` must have at least two different widths. Received: {widths=!r}")
     found: list[list[dict[str, float]]] = []  # of each model, after each step
+    starts: dict[int, Start] = {}
     with progress("coordinate check", len(widths), "widths") as advance:
         for width in widths:
             model = check_model("build", build(width))
+            if model.optimizer is None:
+                raise ValueError(f"`build` must return a compiled model. Received: {model.name!r}")
+            if width in (min(widths), max(widths)):
+                starts[width] = start_of(model)
             after_steps = [_sizes(model, x)]
             for _ in range(steps):
                 model.train_on_batch(x, y)
@@ -191,7 +228,15 @@ def coordinate_check(
             sizes.append([list(step.values()) for step in after_steps])
         else:
             sizes.append([[step[name] for name in names] for step in after_steps])
-    return CoordinateCheck(widths, names, np.moveaxis(np.array(sizes), 0, -1))
+    check = CoordinateCheck(widths, names, np.moveaxis(np.array(sizes), 0, -1))
+    problems = find_problems(
+        starts[min(widths)],
+        starts[max(widths)],
+        max(widths) / min(widths),
+        list(check.uneven),
+        names[-1],
+    )
+    return replace(check, problems=problems)
 
 
 def _sizes(model: keras.Model, x: Batch) -> dict[str, float]:

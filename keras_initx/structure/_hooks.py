@@ -40,9 +40,9 @@ LayerInitializer: TypeAlias = keras.initializers.Initializer | Callable[..., Any
 
 
 @contextlib.contextmanager
-def replaced(layer: keras.Operation, name: str, value: Callable[..., Tensor]) -> Iterator[None]:
-    """Replace an attribute temporarily, bypassing Keras' attribute tracking."""
-    attributes = vars(layer)
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Replace an attribute of an object temporarily, bypassing Keras' attribute tracking."""
+    attributes = vars(owner)
     before = {name: attributes[name]} if name in attributes else {}
     attributes[name] = value
     try:

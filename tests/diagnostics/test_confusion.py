@@ -6,12 +6,20 @@ from confusion import BROKEN, HEALTHY
 
 import keras_initx
 
+# Keras itself warns of a softmax of one unit, and on TensorFlow of probabilities taken for logits.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*softmax over axis:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*from_logits=True.*:UserWarning"),
+]
+
 # Of several kinds of measurement: JAX would take minutes to compile all.
 EVERYWHERE = {
     "kernels of zeros",
     "LSTM, forget bias -4",
     "one of three outputs, deviation 10",
     "U-Net",
+    "softmax, taken for logits",
+    "class numbers from 1",
     "float16, dense",
 }
 

@@ -12,6 +12,7 @@ from keras_initx.diagnostics import (
     ThresholdOptions,
     Thresholds,
     _gradient_rules,
+    _output_rules,
     _signal_rules,
     _weight_rules,
 )
@@ -29,7 +30,10 @@ def test_causes_come_before_effects():
     assert tuple(sorted(chain, key=NAMES.index)) == chain
 
 
-@pytest.mark.parametrize("module", [_weight_rules, _signal_rules, _gradient_rules], ids=lambda m: m.__name__)
+MODULES = [_weight_rules, _signal_rules, _output_rules, _gradient_rules]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_every_rule_is_listed_once(module):
     defined = [value for value in vars(module).values() if isinstance(value, Rule)]
     assert defined

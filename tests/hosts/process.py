@@ -153,7 +153,10 @@ with scope or contextlib.nullcontext():
     with noting_views() as on_host:
         plan = keras_initx.initialize(model, {"large/kernel": "initx.he_uniform"}, seed=1)
     found["sent to initialize"], found["on the host"] = messages.taken(), on_host
-    found["initialized"] = digest(model)
+    messages.taken()
+    with noting_views() as on_host:
+        found["initialized"] = digest(model)
+    found["sent to digest"], found["on the host to digest"] = messages.taken(), on_host
     found["std"] = [weight.std for weight in plan.weights]
 
     plan.save(f"{PRETRAINED}.{COUNT}.{RANK}.json")

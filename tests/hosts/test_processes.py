@@ -109,10 +109,20 @@ def test_to_build_processes_send_only_what_is_multiplied(found):
 
 
 @only_jax
-def test_to_initialize_and_load_processes_send_only_what_is_multiplied(found):
+def test_to_initialize_and_load_processes_send_only_votes_and_what_is_multiplied(found):
     for process in found[1]:
-        assert process["sent to initialize"] == {"broadcast_one_to_all": [SQUARE]}
-        assert process["sent to load"] == process["sent to load from six files"] == {}
+        sent = process["sent to initialize"]
+        assert sent.pop("broadcast_one_to_all") == [SQUARE]
+        assert set(sent.pop("process_allgather")) == {1}
+        assert sent == {}
+        assert process["sent to load"] == process["sent to load from six files"] == {"process_allgather": [1]}
+
+
+@only_jax
+def test_for_a_digest_processes_send_eight_bytes_of_each_weight(found):
+    for process in found[1]:
+        assert process["sent to digest"] == {"process_allgather": [2 * 6]}  # words of four bytes
+        assert process["on the host to digest"] == []
 
 
 @only_jax

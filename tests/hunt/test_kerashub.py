@@ -113,13 +113,13 @@ def test_kernels_that_share_an_initializer_are_named():
 
 
 DIGESTS = {
-    gpt2: "fe74f7da6ba9a19a00878b29163ec953",
-    llama: "d7ccdb474f547673d22972b4ab6581d4",
-    bert: "e538c18523b061a5667fcffd1027cc6f",
-    vit: "dc479d025e89f5eca31c7426ce7f6ef8",
-    gemma: "945ccef0d93c7217e9f581d60bd25894",
-    mistral: "d7ccdb474f547673d22972b4ab6581d4",
-    resnet: "071285a854a9194050002118c762d67d",
+    gpt2: "5d94d820b3d70f20b5eb2a016df03b1b",
+    llama: "1c265ec02d7e342b294e54043907b874",
+    bert: "f45f87a6088b3e160e63da8500761f4a",
+    vit: "56bd48f773c3202535c57524693ee653",
+    gemma: "600ef1a02697969a3ed9cc33693db1f7",
+    mistral: "1c265ec02d7e342b294e54043907b874",
+    resnet: "598c468fc5b881382570605ccd42eb0a",
 }
 
 

@@ -58,6 +58,8 @@ def test_zoo(name):
     assert_verdicts(*ZOO[name])
 
 
+# Keras itself warns of a softmax of one unit.
+@pytest.mark.filterwarnings("ignore:.*softmax over axis:UserWarning")
 @pytest.mark.once
 @pytest.mark.parametrize("name", [*HEALTHY, *BROKEN])
 def test_small_networks_are_left_as_they_are(name):

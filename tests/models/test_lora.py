@@ -112,7 +112,7 @@ def test_gaussian_factors_have_their_size_and_a_seed_each():
 def test_gaussian_factors_have_the_same_bits_everywhere():
     model, _ = images()
     initialize_lora(model, "gaussian", seed=3)
-    assert weights_digest(model) == "21da4aeadeae45677d0f52708edbf466"
+    assert weights_digest(model) == "64d44a49fb201edfe592e8b543d4d97d"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
    page "Design" of the documentation explains the methods. Typed arrays round to float32 as NumPy does. Sizes are
    multiples of 4. */
 
-const initx = (() => {
+function makeInitx() {
   const { fround, sqrt, floor, imul } = Math;
   const VALUES = 0, SUPPORT = 1, FRAME = 2; // the draws of the package
 
@@ -219,13 +219,16 @@ const initx = (() => {
   /** The nearest integer, the even one of two that are equally near. */
   const nearest = (x) => x + 6755399441055744 - 6755399441055744;
 
+  /** Return a kernel of shape `(inputs, units)` from N(0, 1 / inputs). */
+  const fanIn = (seed, inputs, units) => normal(seed, VALUES, inputs * units, sqrt(1 / inputs));
+
   const CONSTANT = 0.1;
   /** For each choice the kernel of shape `(size, size)` for a seed; only `sparse` takes a gain here. */
   const KERNELS = {
     zeros: (seed, size) => new Float32Array(size * size),
     equal: (seed, size) => new Float32Array(size * size).fill(CONSTANT),
     small: (seed, size) => normal(seed, VALUES, size * size, 0.01),
-    fan_in: (seed, size) => normal(seed, VALUES, size * size, sqrt(1 / size)),
+    fan_in: (seed, size) => fanIn(seed, size, size),
     glorot: (seed, size) => uniform(seed, size * size, sqrt(3) * sqrt(1 / size)),
     he: (seed, size) => truncatedNormal(seed, size * size, sqrt(2 / size)),
     sparse,
@@ -243,5 +246,7 @@ const initx = (() => {
   /** Return standard normal examples. */
   const examples = (seed, count, size) => normal(seed, VALUES, count * size);
 
-  return { KERNELS, scaled, examples };
-})();
+  return { KERNELS, scaled, examples, fanIn };
+}
+
+const initx = makeInitx();

@@ -2,10 +2,13 @@
 /* A network of dense layers of equal width: its outputs, the gradients of its weights, and statistics of both. A change
    recomputes the weights that it concerns, the layers after the first that differs, and the gradients. */
 
-const network = (() => {
+function makeNetwork() {
   const EXAMPLES = 50, BINS = 61, LAST_SEED = 99;
   /** The range of the histograms of an activation: its limits, or where most of a signal of standard size is. */
-  const RANGES = { tanh: [-1, 1], relu: [0, 4], sigmoid: [0, 1], gelu: [-1, 4] };
+  const RANGES = { tanh: [-1, 1], relu: [-1, 4], sigmoid: [0, 1], gelu: [-1, 4] };
+
+  /** The labels of their axes. */
+  const TICKS = { tanh: [-1, 0, 1], relu: [0, 2, 4], sigmoid: [0, 0.5, 1], gelu: [0, 2, 4] };
 
   /** For each activation a function that writes the outputs for `z`, and their slopes. */
   const ACTIVATIONS = {
@@ -131,11 +134,13 @@ const network = (() => {
 
   /** Return the network for these settings: statistics of its inputs, and its layers with theirs. */
   function run(settings) {
-    const { width, depth, activation } = settings, dataKey = `${settings.seed} ${width}`;
+    const { width, depth, activation } = settings, dataKey = `${settings.seed} ${width} ${activation}`;
     let isOld = data.key === dataKey;
     if (!isOld) {
       const inputs = initx.examples(seedOf(settings, 0), EXAMPLES, width);
+      // Outputs of the last layer can reach them.
       const targets = initx.examples(seedOf(settings, LAST_SEED), EXAMPLES, width);
+      ACTIVATIONS[activation](targets, targets, new Float32Array(targets.length));
       Object.assign(data, { key: dataKey, inputs, targets, before: moments(inputs) });
     }
     layers.length = Math.min(layers.length, depth);
@@ -148,11 +153,17 @@ const network = (() => {
     return { inputs: data.before, targets: data.targets, layers, width };
   }
 
+  const gainOf = ({ activation }) => PACKAGE.gains[activation] ?? 1;
+
+  /** The factor on a kernel that was drawn: the scale, and the gain where it is no argument of the draw. */
+  function factorOf(settings) {
+    return settings.initializer === "orthogonal" ? gainOf(settings) * settings.scale : settings.scale;
+  }
+
   /** Make the kernel of a layer, and return whether it is the same as before. */
-  function setWeights(layer, { initializer, activation, width, scale }, seed) {
-    const gain = PACKAGE.gains[activation] ?? 1, isSparse = initializer === "sparse";
-    const drawn = [initializer, width, seed, isSparse && gain].join();
-    const factor = initializer === "orthogonal" ? gain * scale : scale, key = `${drawn} ${factor}`;
+  function setWeights(layer, settings, seed) {
+    const { initializer, width } = settings, gain = gainOf(settings), factor = factorOf(settings);
+    const drawn = [initializer, width, seed, initializer === "sparse" && gain].join(), key = `${drawn} ${factor}`;
     if (layer.key === key) return true;
     if (layer.drawn !== drawn) layer.unscaled = initx.KERNELS[initializer](seed, width, gain);
     layer.kernel = initx.scaled(layer.unscaled, factor);
@@ -213,5 +224,9 @@ const network = (() => {
     return sum;
   }
 
-  return { run, spread, transposed, seedOf, EXAMPLES, BINS, LAST_SEED, RANGES };
-})();
+  return {
+    run, spread, transposed, multiply, columnSums, gainOf, factorOf, seedOf, ACTIVATIONS, EXAMPLES, BINS, LAST_SEED, RANGES, TICKS,
+  };
+}
+
+const network = makeNetwork();

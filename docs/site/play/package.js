@@ -16,6 +16,9 @@ const PACKAGE = {
   "examples_alike": 0.99,
   "positions_alike": 0.9999,
   "first_loss": 8,
+  "out_of_reach": 0.1,
+  "rare_class": 3,
+  "large_step": 20,
   "least_values": 16
  },
  "limits": {

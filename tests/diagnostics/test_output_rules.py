@@ -1,0 +1,314 @@
+"""What is between the last layer and the loss is named, with a remedy that helps as it is printed."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_initx
+
+# Keras itself warns of a softmax of one unit.
+pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore:.*softmax over axis:UserWarning")]
+
+DRAWS = np.random.default_rng(0)
+X = DRAWS.normal(size=(64, 8)).astype("float32")
+LABELS = np.argmax(X[:, :4], axis=-1)
+ONE_HOT = np.eye(4, dtype="float32")[LABELS]
+SEVERAL = (X[:, :4] > 0).astype("float32")
+SIDE = SEVERAL[:, :1]
+RARE = np.zeros((64, 1))
+RARE[:2] = 1
+
+LOSSES = keras.losses
+SPARSE, DENSE, BINARY = LOSSES.SparseCategoricalCrossentropy, LOSSES.CategoricalCrossentropy, LOSSES.BinaryCrossentropy
+
+
+def network(units, activation=None, **options):
+    keras.utils.set_random_seed(0)
+    hidden = layers.Dense(16, "relu", kernel_initializer="he_normal")
+    return keras.Sequential([keras.Input((8,)), hidden, layers.Dense(units, activation, name="out", **options)])
+
+
+def verdicts(model, y, loss=None, x=X):
+    return keras_initx.diagnose(model, x, y, loss=loss).verdicts
+
+
+def problems(*arguments, **options):
+    return [verdict.problem for verdict in verdicts(*arguments, **options) if verdict.level != "note"]
+
+
+FAULTS = {
+    "softmax as logits": (4, "softmax", LABELS, SPARSE(from_logits=True), "probabilities as logits"),
+    "softmax as logits, rows": (4, "softmax", ONE_HOT, DENSE(from_logits=True), "probabilities as logits"),
+    "sigmoid as logits": (1, "sigmoid", SIDE, BINARY(from_logits=True), "probabilities as logits"),
+    "logits of classes": (4, None, LABELS, "sparse_categorical_crossentropy", "no probabilities"),
+    "logits of rows": (4, None, ONE_HOT, "categorical_crossentropy", "no probabilities"),
+    "logits of two classes": (1, None, SIDE, "binary_crossentropy", "no probabilities"),
+    "ReLU of two classes": (1, "relu", SIDE, "binary_crossentropy", "no probabilities"),
+    "tanh of two classes": (1, "tanh", SIDE, "binary_crossentropy", "no probabilities"),
+    "sigmoid of classes": (4, "sigmoid", LABELS, "sparse_categorical_crossentropy", "no probabilities"),
+    "sigmoid of rows": (4, "sigmoid", ONE_HOT, "categorical_crossentropy", "no probabilities"),
+    "softmax of one unit": (1, "softmax", SIDE, "binary_crossentropy", "single class"),
+    "rows for numbers": (4, "softmax", ONE_HOT, "sparse_categorical_crossentropy", "unsuitable labels"),
+    "rows for numbers, logits": (4, None, ONE_HOT, SPARSE(from_logits=True), "unsuitable labels"),
+    "numbers for rows": (4, "softmax", LABELS, "categorical_crossentropy", "unsuitable labels"),
+    "numbers for rows, logits": (4, None, LABELS[:, None], DENSE(from_logits=True), "unsuitable labels"),
+    "numbers from 1": (4, "softmax", LABELS + 1, "sparse_categorical_crossentropy", "unsuitable labels"),
+    "numbers -1 and 1": (2, "softmax", 2 * SIDE[:, 0] - 1, "sparse_categorical_crossentropy", "unsuitable labels"),
+    "several ones, softmax": (4, "softmax", SEVERAL, "categorical_crossentropy", "unsuitable labels"),
+    "several ones, logits": (4, None, SEVERAL, DENSE(from_logits=True), "unsuitable labels"),
+    "several ones, sigmoid": (4, "sigmoid", SEVERAL, "categorical_crossentropy", "unsuitable labels"),
+    "labels -1 and 1": (1, "sigmoid", 2 * SIDE - 1, "binary_crossentropy", "unsuitable labels"),
+    "labels 1 and 2": (1, "sigmoid", SIDE + 1, "binary_crossentropy", "unsuitable labels"),
+    "bytes": (8, "sigmoid", np.where(X > 0, 255, 0), BINARY(), "unsuitable labels"),
+    "any targets": (8, "sigmoid", X, "binary_crossentropy", "unsuitable labels"),
+    "sigmoid, any targets": (8, "sigmoid", X, "mse", "unreachable targets"),
+    "ReLU, any targets": (8, "relu", X, "mae", "unreachable targets"),
+    "tanh, large targets": (1, "tanh", 9 * X[:, :1], LOSSES.Huber(), "unreachable targets"),
+}
+
+
+def applied(remedy, activation, y, loss):
+    """Return the activation, the targets and the loss after what the first choice of a remedy says."""
+    choice = re.split(r"; |, or |, whose", remedy)[0]
+    found = re.search(r'activation=("\w+"|None)', choice)
+    if found:
+        activation = eval(found[1])
+    found = re.search(r'loss=("\w+"|keras\.losses\.\w+\(.*?\))', choice)
+    if found:
+        loss = eval(found[1])
+    found = re.search(r"y = (.+)", choice)
+    if found:
+        y = eval(found[1])
+    return activation, y, loss
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_remedy_as_printed_makes_the_network_learn(name):
+    units, activation, y, loss, problem = FAULTS[name]
+    found = verdicts(network(units, activation), y, loss)
+    assert [verdict.problem for verdict in found if verdict.level != "note"] == [problem]
+    assert found[0].layers == ("out",)
+    cure = applied(found[0].remedy, activation, y, loss)
+    assert repr(cure) != repr((activation, y, loss))
+    activation, y, loss = cure
+    model = network(units, activation)
+    assert problems(model, y, loss) == []
+    model.compile(keras.optimizers.Adam(0.03), loss)
+    course = model.fit(X, y, batch_size=16, epochs=20, verbose=0).history["loss"]
+    assert course[-1] < course[0] / 2
+
+
+def test_class_numbers_need_a_unit_each():
+    found = verdicts(network(3, "softmax"), LABELS, "sparse_categorical_crossentropy")[0]
+    assert "Dense of 4 units" in found.remedy
+    found = verdicts(network(1, "sigmoid"), LABELS, "binary_crossentropy")[0]
+    assert 'Dense(4, "softmax")' in found.remedy
+
+
+def test_a_negative_class_may_be_left_out():
+    y = np.where(LABELS == 0, -1, LABELS)
+    y[:4] = 0
+    found = verdicts(network(4, "softmax"), y, "sparse_categorical_crossentropy")[0]
+    assert "ignore_class=-1" in found.remedy
+    assert problems(network(4, "softmax"), y, SPARSE(ignore_class=-1)) == []
+
+
+# Each is understood in every form that `compile` takes.
+FORMS = {
+    "name": "sparse_categorical_crossentropy",
+    "by shapes": "crossentropy",
+    "function": LOSSES.sparse_categorical_crossentropy,
+    "object": SPARSE(),
+    "list": [SPARSE()],
+    "dict": {"out": "sparse_categorical_crossentropy"},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_loss_is_understood_in_every_form(form):
+    assert problems(network(4), LABELS, FORMS[form]) == ["no probabilities"]
+
+
+@pytest.mark.parametrize("form", ["name", "object", "list"])
+def test_a_compiled_loss_is_understood_too(form):
+    model = network(4)
+    model.compile("adam", FORMS[form])
+    assert problems(model, LABELS) == ["no probabilities"]
+
+
+class OwnLoss(SPARSE):
+    """May read outputs in another way than its base class."""
+
+
+OWN = {
+    "function": lambda y, outputs: keras.ops.sparse_categorical_crossentropy(y, outputs, from_logits=True),
+    "subclass": OwnLoss(from_logits=True),
+}
+
+
+@pytest.mark.parametrize("form", OWN)
+def test_an_own_loss_is_left_alone(form):
+    assert problems(network(4), LABELS, OWN[form]) == []
+    assert problems(network(4, "softmax"), LABELS, OWN[form]) == []
+
+
+def test_each_output_has_its_own_verdict():
+    inputs = keras.Input((8,))
+    hidden = layers.Dense(16, "relu")(inputs)
+    outputs = {
+        "kind": layers.Dense(4, name="kind")(hidden),
+        "side": layers.Dense(1, "sigmoid", name="side")(hidden),
+        "size": layers.Dense(2, name="size")(hidden),
+    }
+    model = keras.Model(inputs, outputs)
+    y = {"kind": LABELS, "side": SIDE, "size": X[:, :2]}
+    loss = {"kind": "sparse_categorical_crossentropy", "side": BINARY(from_logits=True), "size": "mse"}
+    found = verdicts(model, y, loss)
+    assert {verdict.layers: verdict.problem for verdict in found} == {
+        ("kind",): "no probabilities",
+        ("side",): "probabilities as logits",
+    }
+
+
+class Probabilities(keras.Model):
+    """Apply the last activation in code of its own, where it is not seen."""
+
+    def __init__(self, activation):
+        super().__init__()
+        self.out = layers.Dense(4, name="out")
+        self.last = activation
+
+    def call(self, inputs):
+        return self.last(self.out(inputs))
+
+
+def test_an_activation_in_own_code_is_known_by_its_values():
+    model = Probabilities(keras.ops.softmax)
+    assert problems(model, LABELS, SPARSE()) == []
+    assert problems(model, LABELS, SPARSE(from_logits=True)) == ["probabilities as logits"]
+    # Numbers between 0 and 1 may be logits.
+    model = Probabilities(keras.ops.sigmoid)
+    assert problems(model, SEVERAL, BINARY(from_logits=True)) == []
+
+
+AFTER = {
+    "layer": layers.Softmax,
+    "activation": lambda: layers.Activation("softmax"),
+    "operation": lambda: keras.ops.softmax,
+}
+
+
+@pytest.mark.parametrize("after", AFTER)
+def test_an_activation_may_follow_the_last_layer(after):
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, AFTER[after]()(layers.Dense(4)(inputs)))
+    assert problems(model, LABELS, SPARSE()) == []
+    found = verdicts(model, LABELS, SPARSE(from_logits=True))
+    assert "ends in softmax" in found[0].evidence
+
+
+def test_a_reshaped_output_keeps_its_activation():
+    inputs = keras.Input((8,))
+    outputs = layers.Reshape((4,))(layers.Dense(4, "sigmoid")(inputs))
+    assert problems(keras.Model(inputs, outputs), SEVERAL, BINARY(from_logits=True)) == ["probabilities as logits"]
+
+
+def test_what_a_mask_leaves_out_may_have_any_label():
+    tokens = DRAWS.integers(1, 20, (16, 6))
+    tokens[:, 4:] = 0
+    stack = [layers.Embedding(20, 8, mask_zero=True), layers.Dense(4, "softmax")]
+    model = keras.Sequential([keras.Input((6,), dtype="int32"), *stack])
+    y = np.where(tokens == 0, 3, tokens % 3)
+    # Too many classes for these units.
+    few = keras.Sequential([keras.Input((6,), dtype="int32"), stack[0], layers.Dense(3, "softmax")])
+    assert problems(model, y, "sparse_categorical_crossentropy", x=tokens) == []
+    assert problems(few, y + 1, "sparse_categorical_crossentropy", x=tokens) == ["unsuitable labels"]
+
+
+def test_classes_along_another_axis():
+    pixels = DRAWS.normal(size=(8, 3, 4, 4)).astype("float32")
+    inputs = keras.Input((3, 4, 4))
+    hidden = layers.Permute((3, 1, 2))(layers.Dense(5)(layers.Permute((2, 3, 1))(inputs)))
+    model = keras.Model(inputs, layers.Softmax(axis=1)(hidden))
+    y = DRAWS.integers(0, 5, (8, 4, 4))
+    assert problems(model, y, SPARSE(axis=1), x=pixels) == []
+    assert problems(model, y, SPARSE(axis=1, from_logits=True), x=pixels) == ["probabilities as logits"]
+
+
+def test_targets_of_noise_may_leave_the_range_a_little():
+    y = 1 / (1 + np.exp(-X))
+    y[:2] += 1
+    assert problems(network(8, "sigmoid"), y, "mse") == []
+
+
+def test_a_softmax_of_one_unit_needs_no_targets():
+    report = keras_initx.diagnose(network(1, "softmax"), X)
+    assert [verdict.problem for verdict in report.verdicts] == ["single class"]
+
+
+def test_one_unit_has_no_classes():
+    assert problems(network(1, "sigmoid"), SIDE[:, 0], SPARSE()) == ["single class"]
+
+
+PRIORS = {
+    "sigmoid": (1, RARE, "binary_crossentropy", "keras_initx.PriorBias(0.031)"),
+    "softmax": (2, RARE[:, 0], "sparse_categorical_crossentropy", "keras_initx.PriorBias([0.97, 0.031])"),
+    "several": (2, np.repeat(RARE, 2, 1), "bce", "keras_initx.PriorBias([0.031, 0.031], multi_label=True)"),
+}
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_rare_classes_get_a_bias_of_their_frequencies(name):
+    units, y, loss, bias = PRIORS[name]
+    activation = "softmax" if name == "softmax" else "sigmoid"
+    options = {"kernel_initializer": "zeros"}
+    found = [one for one in verdicts(network(units, activation, **options), y, loss) if one.problem == "rare class"]
+    assert found[0].level == "note"
+    assert bias in found[0].remedy
+    cured = network(units, activation, **options, bias_initializer=eval(bias))
+    assert "rare class" not in [verdict.problem for verdict in verdicts(cured, y, loss)]
+
+
+def test_classes_of_a_tenth_are_not_rare():
+    y = np.zeros((64, 1))
+    y[::10] = 1
+    assert "rare class" not in [one.problem for one in verdicts(network(1, "sigmoid"), y, "binary_crossentropy")]
+
+
+def regression(optimizer):
+    model = network(1)
+    model.compile(optimizer, "mse")
+    return model
+
+
+def test_a_rate_that_is_too_large_is_found_before_the_first_step():
+    y = X @ np.linspace(-1, 1, 8)[:, None]
+    model = regression(keras.optimizers.SGD(5.0))
+    found = verdicts(model, y)
+    assert [verdict.problem for verdict in found] == ["large steps"]
+    rate = re.search(r"keras\.optimizers\.SGD\((.+?)\)", found[0].remedy)
+    for optimizer in (keras.optimizers.SGD(float(rate[1])), keras.optimizers.Adam(0.03)):
+        cured = regression(optimizer)
+        assert problems(cured, y) == []
+        course = cured.fit(X, y, epochs=40, verbose=0).history["loss"]
+        assert course[-1] < course[0] / 2
+
+
+def test_the_rate_of_a_schedule_is_that_of_the_next_step():
+    y = X[:, :1]
+    warm = keras.optimizers.schedules.CosineDecay(1e-3, 100, warmup_target=5.0, warmup_steps=10)
+    assert problems(regression(keras.optimizers.SGD(warm)), y) == []
+
+
+@pytest.mark.parametrize("limit", ["clipnorm", "clipvalue", "global_clipnorm"])
+def test_clipped_gradients_make_no_large_steps(limit):
+    assert problems(regression(keras.optimizers.SGD(5.0, **{limit: 0.01})), X[:, :1]) == []
+
+
+def test_a_sum_of_losses_has_no_step_to_compare_with():
+    model = network(1)
+    model.compile(keras.optimizers.SGD(5.0), LOSSES.MeanSquaredError(reduction="sum"))
+    assert "large steps" not in problems(model, X[:, :1])

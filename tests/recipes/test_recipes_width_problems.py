@@ -1,0 +1,209 @@
+"""The coordinate check names what is wrong in set-ups that lack a part of muP."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from scripts import script
+
+from keras_initx import initialize, recipes
+from keras_initx.optimizers import RateFactors
+
+pytestmark = pytest.mark.once
+
+widths = script("widths")
+WORDS, LENGTH = widths.WORDS, widths.LENGTH
+DEPTHWISE = "depthwise/kernel"
+adam = functools.partial(keras.optimizers.Adam, 0.01)
+sgd = functools.partial(keras.optimizers.SGD, 0.1)
+
+
+def perceptron(width):
+    hidden = [layers.Dense(width, "relu", name=name) for name in ("first", "second", "third")]
+    return keras.Sequential([keras.Input((16,)), *hidden, layers.Dense(4, name="last")])
+
+
+def convolutions(width):
+    parts = [
+        layers.Reshape((4, 4, 1)),
+        layers.Conv2D(width, 2, name="first"),
+        layers.DepthwiseConv2D(2, activation="relu", name="depthwise"),
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(4, name="last"),
+    ]
+    return keras.Sequential([keras.Input((16,)), *parts])
+
+
+def summed(width):
+    """Return a network that adds up its units."""
+    inputs = keras.Input((16,))
+    x = layers.Dense(width, "relu", name="first")(inputs)
+    x = layers.Dense(width, "relu", name="second")(x)
+    x = keras.ops.sum(x, axis=-1, keepdims=True)
+    return keras.Model(inputs, layers.Dense(4, name="last")(x))
+
+
+class Scores(layers.Layer):
+    """Attention of one head that divides by the root of its size."""
+
+    def call(self, x):
+        scores = keras.ops.matmul(x, keras.ops.transpose(x, (0, 2, 1))) / x.shape[-1] ** 0.5
+        return keras.ops.matmul(keras.ops.softmax(scores), x)
+
+
+def attention(width, *, heads=None, own=False):
+    """Return a network with attention: with `heads` of any size, or else heads of 8."""
+    inputs = keras.Input((16,))
+    x = layers.Dense(width, name="embedding")(layers.Reshape((4, 4))(inputs))
+    x = layers.LayerNormalization(name="norm")(x)
+    if own:
+        y = Scores(name="scores")(layers.Dense(width, name="query")(x))
+    else:
+        heads = heads or width // 8
+        y = layers.MultiHeadAttention(heads, width // heads, name="attention")(x, x)
+    return keras.Model(inputs, layers.Dense(4, name="last")(layers.GlobalAveragePooling1D()(x + y)))
+
+
+def words(width, *, tied=True):
+    """Return a network that reads words and says words, of the embedding if `tied`."""
+    tokens = keras.Input((LENGTH,), dtype="int32")
+    embedding = layers.Embedding(WORDS, width, keras.initializers.RandomNormal(stddev=0.1), name="embedding")
+    x = embedding(tokens)
+    x = layers.Dense(width, "relu", name="hidden")(x)
+    if tied is True:
+        return keras.Model(tokens, widths.TiedLogits(embedding, name="last")(x))
+    if tied == "with factor":
+        x = layers.Rescaling(16 / width)(x)
+        return keras.Model(tokens, widths.TiedLogits(embedding, name="last")(x))
+    return keras.Model(tokens, layers.Dense(WORDS, name="last")(x))
+
+
+def untied_with_factor(width):
+    tokens = keras.Input((LENGTH,), dtype="int32")
+    x = layers.Dense(width, "relu", name="hidden")(layers.Embedding(WORDS, width, name="embedding")(tokens))
+    return keras.Model(tokens, layers.Dense(WORDS, name="last")(layers.Rescaling(16 / width)(x)))
+
+
+def residual(depth, *, divided=True):
+    inputs = keras.Input((16,))
+    x = layers.Dense(32, name="first")(inputs)
+    for block in range(depth):
+        y = layers.Dense(32, "relu", name=f"block_{block}")(x)
+        x = x + layers.Rescaling(2 / depth if divided else 1.0)(y)
+    return keras.Model(inputs, layers.Dense(4, name="last")(x))
+
+
+def check(network, optimizer=adam, *, rates=(), sizes=(), plain=False, factors_of=None, scales=(16, 128)):
+    """Return the check of a network with muP, but for powers of the width on some weights."""
+
+    def build(scale):
+        model = network(scale)
+        initialize(model, recipes.spectral(model), seed=0)
+        table = recipes.mup(model, network(scales[0]))
+        factors = dict(zip(table_paths(table), table.learning_rates(factors_of or optimizer()), strict=True))
+        ratio = scale / scales[0]
+        for path in factors.keys() & dict(rates).keys():
+            factors[path] *= ratio ** dict(rates)[path]
+        for variable, path in zip(model.trainable_variables, factors, strict=True):
+            if path in dict(sizes):
+                variable.assign(variable * ratio ** dict(sizes)[path])
+        used = optimizer() if plain else RateFactors(optimizer(), list(factors.values()))
+        model.compile(used, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model
+
+    generator = np.random.default_rng(0)
+    if "int" in network(scales[0]).inputs[0].dtype:
+        x = generator.integers(0, WORDS, (32, LENGTH))
+        y = (7 * x + 3) % WORDS
+    else:
+        x = generator.normal(size=(64, 16)).astype("float32")
+        y = np.argmax(x[:, :4], axis=1)
+    return recipes.coordinate_check(build, scales, x, y, steps=2)
+
+
+def table_paths(table):
+    return [weight.path for weight in table.weights]
+
+
+heads_of_any_size = functools.partial(attention, heads=2)
+own_scores = functools.partial(attention, own=True)
+tied_with_factor = functools.partial(words, tied="with factor")
+untied = functools.partial(words, tied=False)
+undivided = functools.partial(residual, divided=False)
+DEPTHS = (2, 16)
+
+RIGHT = {
+    "Adam": lambda: check(perceptron),
+    "SGD": lambda: check(perceptron, sgd),
+    "convolutions": lambda: check(convolutions),
+    "more heads": lambda: check(attention),
+    "tied": lambda: check(tied_with_factor),
+    "untied": lambda: check(untied),
+    "depth": lambda: check(residual, scales=DEPTHS),
+    "depth, SGD": lambda: check(residual, sgd, scales=DEPTHS),
+}
+
+# What is wrong, and the layer and the cause that must be named first.
+WRONG = {
+    "no factors": (lambda: check(perceptron, plain=True), "second", "rate"),
+    "no factors, SGD": (lambda: check(perceptron, sgd, plain=True), "first", "rate"),
+    "factors of Adam for SGD": (lambda: check(perceptron, sgd, factors_of="adam"), "first", "rate"),
+    "no factor in a hidden layer": (lambda: check(perceptron, rates={"second/kernel": 1}), "second", "rate"),
+    "a hidden factor twice": (lambda: check(perceptron, rates={"third/kernel": -1}), "third", "rate"),
+    "no factor in the output": (lambda: check(perceptron, rates={"last/kernel": 1}), "last", "rate"),
+    "no factor on the output's weights": (lambda: check(perceptron, sizes={"last/kernel": 0.5}), "last", "std"),
+    "hidden weights of one size": (lambda: check(perceptron, sizes={"second/kernel": 0.5}), "second", "std"),
+    "small hidden weights": (lambda: check(perceptron, sizes={"third/kernel": -0.5}), "third", "std"),
+    "a factor on the first layer": (lambda: check(perceptron, rates={"first/kernel": -1}), "first", "rate"),
+    "a factor on a bias": (lambda: check(perceptron, rates={"second/bias": -1}), "second", "rate"),
+    "a factor on an embedding": (lambda: check(untied, rates={"embedding/embeddings": -1}), "embedding", "rate"),
+    "a small embedding": (lambda: check(untied, sizes={"embedding/embeddings": -0.5}), "embedding", "std"),
+    "a factor on a depthwise kernel": (lambda: check(convolutions, rates={DEPTHWISE: -1}), "depthwise", "rate"),
+    "a small depthwise kernel": (lambda: check(convolutions, sizes={DEPTHWISE: -0.5}), "depthwise", "std"),
+    "tied logits": (lambda: check(words), "last", "tied"),
+    "larger heads": (lambda: check(heads_of_any_size), "attention", "scores"),
+    "branches not divided": (lambda: check(undivided, scales=DEPTHS), "last", "depth"),
+    "depth, no factor for SGD": (
+        lambda: check(residual, sgd, rates={f"block_{i}/kernel": -1 for i in range(16)}, scales=DEPTHS),
+        "block_0",
+        "rate",
+    ),
+    "a sum over units": (lambda: check(summed), "last", "unknown"),
+}
+
+
+# One of each cause; the others are of their kind.
+QUICK = {
+    *("Adam", "tied", "depth"),
+    *("no factors", "no factor in the output", "small hidden weights", "a factor on a depthwise kernel"),
+    *("a factor on an embedding", "tied logits", "larger heads", "branches not divided", "a sum over units"),
+}
+
+
+def in_turn(table):
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.full) for name in table]
+
+
+@pytest.mark.parametrize("name", in_turn(RIGHT))
+def test_nothing_is_found_where_nothing_is_wrong(name):
+    found = RIGHT[name]()
+    assert found.problems == []
+    assert found.uneven == {}
+
+
+@pytest.mark.parametrize("name", in_turn(WRONG))
+def test_the_wrong_layer_is_named_with_the_cause(name):
+    make, layer, cause = WRONG[name]
+    found = make()
+    assert (found.problems[0].layer, found.problems[0].cause) == (layer, cause)
+
+
+def test_a_factor_of_tied_logits_on_others_is_seen_but_not_its_cause():
+    found = check(untied_with_factor)
+    assert (found.problems[0].layer, found.problems[0].cause) == ("last", "unknown")
+
+
+def test_scores_of_a_layer_of_a_user_are_not_seen():
+    assert check(own_scores).problems == []
