@@ -9,14 +9,21 @@
 - `sessions`: the sessions that plain `nox` leaves out, from `noxfile.py`.
 - `problems`: the rules of `diagnose`, from `keras_initx.diagnostics._diagnose.RULES`.
 - `confusion`: the networks that the rules are tried on, from `tests/confusion.py`.
+- `examination`, `programs`, `misses`, `beyond`: what `diagnose` finds in faulty programs of others,
+  from `tests/programs.py` and `docs/examination.json`, which `tests/examination.py` writes.
+- `remedies`: what the printed remedies do to the broken networks, from `docs/remedies.json`, which
+  `tests/remedies.py` writes.
 
 It also writes `docs/site/play/package.js`, see `docs/play_data.py`.
 """
 
 import ast
+import functools
+import importlib
 import json
 import re
 import runpy
+import sys
 import tomllib
 from pathlib import Path
 
@@ -201,6 +208,105 @@ Healthy: {"; ".join(healthy)}.
 """
 
 
+@functools.cache
+def _examined():
+    """Return the script of the examination."""
+    tests = str(DOCS.parent / "tests")
+    if tests not in sys.path:
+        sys.path.insert(0, tests)
+    return importlib.import_module("examination")
+
+
+def _recorded(program):
+    return json.loads(_examined().RECORDED.read_text())[f"{program.source}: {program.id}"]
+
+
+def _linked(program):
+    """Return the name of a program, with a link to its question."""
+    if program.id.isdigit():
+        return f"[{program.id}](https://stackoverflow.com/questions/{program.id})"
+    return program.id
+
+
+def examination():
+    """Return the numbers of each source, and those of other tools on the same programs."""
+    script = _examined()
+    results = json.loads(script.RECORDED.read_text())
+    headers = "source", "programs", "a batch can show", "found", "right remedy", "false alarms"
+    numbers = [tuple(map(str, row)) for row in script.counts(results)]
+    chosen = script.beside()
+    records = {name.partition(": ")[2]: result for name, result in results.items()}
+    found = sum(records[name]["grade"] in ("found", "remedied") for name in chosen)
+    remedied = sum(records[name]["grade"] == "remedied" for name in chosen)
+    tools = []
+    for tool, (detected, diagnosed, located) in script.PUBLISHED.items():
+        both = len(set(script.DIAGNOSED[tool].split()) & set(chosen))
+        tools.append((tool, str(detected), str(diagnosed), str(located), str(both)))
+    tools.append(("`diagnose`, right remedy", "", "", "", str(remedied)))
+    tools.append(("`diagnose`, found", "", "", "", str(found)))
+    of_both = f"diagnosed, of the {len(chosen)} that a batch can show"
+    beside = _rows(
+        ("tool", "detected, of 52", "diagnosed, of 52", "located, of 52", of_both), tools
+    )
+    return f"{_rows(headers, numbers)}\n{beside}"
+
+
+def programs():
+    """Return the table of all programs, folded."""
+    rows = []
+    for program in _examined().PROGRAMS:
+        result = _recorded(program)
+        named = ", ".join(result["problems"] or ()) or "nothing"
+        rows.append((_linked(program), program.fault, program.repair, result["grade"], named))
+    table = _rows(("program", "fault", "accepted repair", "result", "problems named"), rows)
+    return f"<details>\n<summary>All {len(rows)} programs</summary>\n\n{table}\n</details>\n"
+
+
+def misses():
+    """Return why a fault that a batch can show is not found, or not with the accepted remedy."""
+    script = _examined()
+    rows = []
+    for program in script.PROGRAMS:
+        grade = _recorded(program)["grade"]
+        if grade not in ("remedied", "silent"):
+            rows.append((_linked(program), program.fault, grade, script.EXPLAINED[program.id]))
+    return _rows(("program", "fault", "result", "why"), rows)
+
+
+def beyond():
+    """Return the programs whose fault a batch cannot show."""
+    rows = []
+    for program in _examined().PROGRAMS:
+        if not program.expected:
+            rows.append((_linked(program), program.fault, program.repair))
+    return _rows(("program", "fault", "accepted repair"), rows)
+
+
+def remedies():
+    """Return what the printed remedies do to the broken networks."""
+    results = json.loads((DOCS / "remedies.json").read_text())
+    texts = {True: "gone", False: "stays", None: "changes the network: not run"}
+    rows = []
+    for name, result in results.items():
+        losses = ""
+        if result["losses"]:
+            losses = " → ".join(
+                "error" if value is None else f"{value:g}" for value in result["losses"]
+            )
+        rows.append((name, result["problem"], texts[result["gone"]], losses))
+    gone = sum(bool(result["gone"]) for result in results.values())
+    table = _rows(("network", "first verdict", "with its remedy", "loss after 50 steps"), rows)
+    return f"""\
+In {gone} of {len(rows)} broken networks the first verdict goes when its remedy is run as printed.
+
+<details>
+<summary>All {len(rows)} networks</summary>
+
+{table}
+</details>
+"""
+
+
 def _rows(headers, rows):
     """Return a table from cells in Markdown."""
     return "".join(f"| {' | '.join(row)} |\n" for row in (headers, ["---"] * len(headers), *rows))
@@ -215,10 +321,16 @@ TABLES = {
     "sessions": sessions,
     "problems": problems,
     "confusion": confusion,
+    "examination": examination,
+    "programs": programs,
+    "misses": misses,
+    "beyond": beyond,
+    "remedies": remedies,
 }
 PAGES = {
     DOCS.parent / "README.md": {"featured"},
     DOCS / "diagnose.md": {"problems", "confusion"},
+    DOCS / "examination.md": {"examination", "programs", "misses", "beyond", "remedies"},
     INITIALIZERS: {"catalog"},
     DOCS / "releasing.md": {"sessions"},
     DOCS / "support.md": {"versions", "runs"},

@@ -59,6 +59,7 @@ __all__ = [
     "audit",
     "catalog",
     "compare_initializers",
+    "compare_rates",
     "diagnose",
     "initialize",
     "initialize_lora",

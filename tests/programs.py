@@ -21,16 +21,6 @@ from keras.optimizers import SGD, Adam
 OVERFLOW, GITHUB = "DeepLocalize, Stack Overflow", "DeepLocalize, GitHub"
 DEEPFD, AUTOTRAINER, UMLAUT, NEURALINT = "DeepFD", "AUTOTRAINER", "UMLAUT", "NeuraLint"
 
-# Where the programs are.
-REPOSITORIES = {
-    OVERFLOW: "Wardat-ISU/DeepLocalize",
-    GITHUB: "Wardat-ISU/DeepLocalize",
-    DEEPFD: "ArabelaTso/DeepFD",
-    AUTOTRAINER: "DeepDiagnosis/ICSE2022",
-    UMLAUT: "BerkeleyHCI/umlaut",
-    NEURALINT: "neuralint/neuralint",
-}
-
 # The verdicts of which one says that inputs are raw, with what cures them.
 RAW = {"unscaled inputs": "Normalization|Rescaling"}
 

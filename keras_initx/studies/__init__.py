@@ -1,8 +1,10 @@
-"""Studies: compare initializers over repeated trials, and train from several random draws."""
+"""Studies: compare initializers or learning rates over repeated trials, and random draws."""
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
+from keras_initx.studies._compare_rates import *
 from keras_initx.studies._engine import *
+from keras_initx.studies._rate_study import *
 from keras_initx.studies._records import *
 
 # For the rooms above; not part of the public interface.

@@ -141,7 +141,7 @@ def compare_initializers(
     _metric.check_monitor(monitor, mode)
     _metric.check_threshold(threshold)
     check_flag("diagnosis", diagnosis)
-    _check_jobs(n_jobs)
+    check_jobs(n_jobs)
     settings = {
         **_plan.run_settings(build, arrays, epochs, batch_size, seed, title),
         "initializers": _fingerprints(named, out),
@@ -152,7 +152,7 @@ def compare_initializers(
     }
     # The tests need it: fail now rather than after training.
     import_optional("scipy.stats", "studies")
-    with _open_folder(out, "compare", settings) as folder:
+    with open_folder(out, "compare", settings) as folder:
         # As the folder has them: initializers in its order, by which trials are named, and tuples
         # as lists.
         settings = folder.settings("compare")
@@ -248,7 +248,7 @@ def random_restarts(
     """
     arrays = checked_data(data)
     _metric.check_monitor(monitor, mode)
-    _check_jobs(n_jobs)
+    check_jobs(n_jobs)
     check_count("n", n)
     check_count("checks", checks, least=0)
     settings = _plan.run_settings(build, arrays, epochs, batch_size, seed, title)
@@ -257,7 +257,7 @@ def random_restarts(
     if checks:
         # The tests need it: fail now rather than after training.
         import_optional("scipy.stats", "studies")
-    with _open_folder(out, "restarts", settings) as folder:
+    with open_folder(out, "restarts", settings) as folder:
         first = _plan.stage_key(1, 1)
         run = Run(folder, build, arrays, settings["batch_size"], monitor, mode, first)
         _run_rounds(run, settings, n_jobs)
@@ -356,7 +356,7 @@ def _draws_without_seed(initializer: Any) -> bool:
     return not names.isdisjoint(("shape", "dtype"))
 
 
-def _check_jobs(n_jobs: Any) -> None:
+def check_jobs(n_jobs: Any) -> None:
     """Raise `TypeError` or `ValueError` unless `n_jobs` is a number of processes, as in joblib."""
     required = f"`n_jobs` must be an integer other than 0. Received: {n_jobs=!r}"
     if not is_integer(n_jobs):
@@ -366,7 +366,7 @@ def _check_jobs(n_jobs: Any) -> None:
 
 
 @contextlib.contextmanager
-def _open_folder(out: str | Path | None, kind: str, settings: Settings) -> Iterator[Folder]:
+def open_folder(out: str | Path | None, kind: str, settings: Settings) -> Iterator[Folder]:
     """Yield the folder of a run, and forget afterward what was kept for its trials alone.
 
     Raises:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 
@@ -88,6 +88,7 @@ class TrialPlan(NamedTuple):
         keep_state: Whether to keep the final state.
         initializer: Name of the initializer, or `None` if `build` takes none.
         initializer_seed: Seed of its draws.
+        arguments: Other arguments of `build`.
     """
 
     key: str
@@ -99,6 +100,7 @@ class TrialPlan(NamedTuple):
     keep_state: bool = False
     initializer: str | None = None
     initializer_seed: int = 0
+    arguments: tuple[Any, ...] = ()
 
 
 def comparison_keys(settings: Settings) -> dict[tuple[str, int], str]:
@@ -125,6 +127,40 @@ def plan_comparison(settings: Settings) -> list[TrialPlan]:
             end=settings["epochs"],
             initializer=name,
             initializer_seed=derived_seed(seed, "draw"),
+        )
+        plans.append(plan)
+    return plans
+
+
+# The name of a parametrization, a width, a learning rate and the number of a repeat.
+RateTrial: TypeAlias = tuple[str, int, float, int]
+
+
+def rate_keys(settings: Settings) -> dict[RateTrial, str]:
+    """Return the names of the trials of learning rates in the folder.
+
+    The repeats of a model come one after the other, because a process compiles it once.
+    """
+    keys: dict[RateTrial, str] = {}
+    for place, name in enumerate(settings["builds"]):
+        for width in settings["widths"]:
+            for number, rate in enumerate(settings["rates"]):
+                for repeat in range(1, settings["repeats"] + 1):
+                    keys[name, width, rate, repeat] = f"{place}-{width}-{number}-{repeat}"
+    return keys
+
+
+def plan_rates(settings: Settings) -> list[TrialPlan]:
+    """Return the trials of learning rates. All seeds derive from that of the repeat."""
+    plans = []
+    for (name, width, rate, repeat), key in rate_keys(settings).items():
+        seed = derived_seed(settings["seed"], "repeat", repeat)
+        plan = TrialPlan(
+            key,
+            build_seed=derived_seed(seed, "build"),
+            order_seed=derived_seed(seed, "train"),
+            end=settings["epochs"],
+            arguments=(name, width, rate),
         )
         plans.append(plan)
     return plans

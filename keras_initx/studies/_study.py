@@ -256,7 +256,7 @@ def _remarks_on_unfinished_trials(trials: Trials) -> list[str]:
         name = row["initializer"]
         reasons = {
             "diverged": ", so it is last and not tested",
-            "failed": _first_error(trials.trials_of(name).values()),
+            "failed": first_error(trials.trials_of(name).values()),
             "unfinished": "",
         }
         for status, reason in reasons.items():
@@ -266,7 +266,7 @@ def _remarks_on_unfinished_trials(trials: Trials) -> list[str]:
     return remarks
 
 
-def _first_error(trials: Iterable[Trial]) -> str:
+def first_error(trials: Iterable[Trial]) -> str:
     """Return the end of a sentence on trials that failed: the first line of the first error."""
     for trial in trials:
         if "error" in trial.end:

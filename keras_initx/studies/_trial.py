@@ -123,7 +123,7 @@ def initial_model(run: Run, plan: TrialPlan) -> keras.Model:
         BuildError: If an earlier trial has trained it, or a part of it.
         TypeError: If it is not a Keras model that is compiled with an optimizer.
     """
-    arguments = []
+    arguments = list(plan.arguments)
     if plan.initializer is not None:
         # Before the global seed is set: the draws of `build` must not depend on the initializer.
         initializer = run.initializers[plan.initializer]

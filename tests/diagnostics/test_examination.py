@@ -41,3 +41,8 @@ def test_a_repaired_program_has_no_problem(program):
 
 def test_each_program_is_recorded_once():
     assert list(RECORDED) == [named(program) for program in PROGRAMS]
+
+
+def test_each_miss_is_explained():
+    unsolved = {name for name, result in RECORDED.items() if result["grade"] not in ("remedied", "silent")}
+    assert {name.partition(": ")[2] for name in unsolved} <= set(examination.EXPLAINED)

@@ -20,7 +20,7 @@ from keras import layers
 import keras_initx
 from keras_initx import recipes
 from keras_initx.rendering import Result
-from keras_initx.studies import RestartStudy, Study, Trial
+from keras_initx.studies import RateStudy, RestartStudy, Study, Trial
 
 pytestmark = pytest.mark.once
 
@@ -64,6 +64,14 @@ def restart_study():
     return RestartStudy("made up", {**SETTINGS, "n": 2}, draws, [(0.3, 0.4), (0.2, 0.4)], "val_loss", "min")
 
 
+def rate_study():
+    settings = {**SETTINGS, "repeats": 1, "builds": ["muP"], "widths": [8, 16], "rates": [0.1, 0.2, 0.4]}
+    trials = {}
+    for width, rate in itertools.product(settings["widths"], settings["rates"]):
+        trials["muP", width, rate, 1] = Trial("key", "finished", tuple(epochs(1.0, abs(rate - 0.2) + 1 / width)))
+    return RateStudy("made up", settings, trials, "val_loss", "min")
+
+
 def loaded():
     return keras_initx.load_pretrained(network(), {"first/kernel": np.ones((6, 8))}, layout="keras")
 
@@ -73,6 +81,7 @@ EXAMPLES = {
     "diagnose": lambda: keras_initx.diagnose(network(), X, X[:, :3]),
     "compare_initializers": study,
     "random_restarts": restart_study,
+    "compare_rates": rate_study,
     "initialize": lambda: keras_initx.initialize(network(), seed=0),
     "initialize, dry run": lambda: keras_initx.initialize(network(), {"first/*": None}, seed=0, dry_run=True),
     "shrink_and_perturb": lambda: keras_initx.shrink_and_perturb(network(), seed=0),
@@ -93,6 +102,7 @@ COLUMNS = {
     "LSUVResult": "path,before,after,steps,status,reason",
     "LoadingPlan": "path,shape,dtype,names,source_shape,change,reason,problem",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",
+    "RateStudy": "build,width,rate,repeat,status,epoch,val_loss",
     "Report": "name,level,kind,activation,shape,first_inputs_size",
     "RestartStudy": "place,draw,seed,status,epoch,val_loss",
     "Study": "initializer,repeat,status,epoch,val_loss",
@@ -206,7 +216,7 @@ def test_a_url_is_refused(result, method, tmp_path, monkeypatch):
     ("method", "module", "extra"), [("to_pandas", "pandas", "pandas"), ("plot", "matplotlib", "plot")]
 )
 def test_the_error_about_a_missing_module_names_the_extra(result, method, module, extra, monkeypatch):
-    if method == "plot" and isinstance(result, Study | RestartStudy):
+    if method == "plot" and isinstance(result, Study | RestartStudy | RateStudy):
         extra = "studies"
     for name in [module, *(name for name in sys.modules if name.startswith(f"{module}."))]:
         monkeypatch.setitem(sys.modules, name, None)

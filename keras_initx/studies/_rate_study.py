@@ -1,0 +1,344 @@
+"""The result of learning rates over widths: the best rates, how they move, what that costs."""
+
+import collections
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_initx.recipes import CoordinateCheck
+from keras_initx.rendering import COLORS, Column, Plot, counted, format_metric, short_number
+from keras_initx.studies._metric import resolve_metric, sign, unify_metric_names
+from keras_initx.studies._plan import RateTrial, rate_keys
+from keras_initx.studies._plots import new_plot
+from keras_initx.studies._records import (
+    Direction,
+    FloatArray,
+    Folder,
+    Mode,
+    Record,
+    Settings,
+    Trial,
+)
+from keras_initx.studies._result import ResultTable, RunResult
+from keras_initx.studies._statistics import t_interval
+from keras_initx.studies._study import first_error
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["RateStudy"]
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class RateStudy(RunResult):
+    """The result of `compare_rates`, in the form of all results.
+
+    `plot` shows the metric over the learning rate, with a line for each width. The rows of `to_csv`
+    are `records`.
+
+    Attributes:
+        title: Its title.
+        settings: Dict of its settings.
+        trials: Dict from `(build, width, rate, repeat)` to a `Trial`. The name of a single `build`
+            is empty.
+        monitor: Name of the metric that rates are compared by.
+        mode: `"max"` or `"min"`: whether larger or smaller values are better.
+        checks: By the name of `build`, a `CoordinateCheck` at the best rate of the narrowest model,
+            where the best rate moves by a factor of two or more. They are not kept in the folder.
+    """
+
+    title: str
+    settings: Settings
+    trials: dict[RateTrial, Trial]
+    monitor: str
+    mode: Direction
+    checks: dict[str, CoordinateCheck] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def read(
+        cls, path: str | Path, *, monitor: str = "val_loss", mode: Mode = "auto"
+    ) -> "RateStudy":
+        """Read a study from a folder. The study may be unfinished.
+
+        Args:
+            path: Path of the folder.
+            monitor: See `compare_rates`.
+            mode: See `compare_rates`.
+
+        Raises:
+            DamagedFileError: If a file is damaged.
+            FileNotFoundError: If the folder contains no study.
+            TypeError: If an argument has the wrong type.
+            ValueError: If the folder contains another kind of run, there is no metric named
+                `monitor`, or its direction is unknown and not given by `mode`.
+        """
+        folder = Folder(path)
+        settings = folder.settings("rates")
+        records = folder.trials(rate_keys(settings).values())
+        return cls.of_records(settings, records, monitor=monitor, mode=mode)
+
+    @classmethod
+    def of_records(
+        cls, settings: Settings, records: dict[str, Trial], *, monitor: str, mode: Mode
+    ) -> "RateStudy":
+        """Return the study of these records, which are by the keys of the trials in the folder."""
+        keys = rate_keys(settings)
+        trials = unify_metric_names({trial: records[key] for trial, key in keys.items()})
+        monitor, direction = resolve_metric(trials.values(), monitor, mode)
+        return cls(settings["title"], settings, trials, monitor, direction)
+
+    @property
+    def records(self) -> list[Record]:
+        """A list of dicts with names, status and metrics of each epoch of each trial."""
+        records = []
+        for (name, width, rate, repeat), trial in self.trials.items():
+            known = {"build": name, "width": width, "rate": rate, "repeat": repeat}
+            for metrics in trial.epochs:
+                record = {**known, "status": trial.status, **metrics}
+                record.pop("batch_losses", None)
+                records.append(record)
+        return records
+
+    def final_values(self, build: str, width: int) -> FloatArray:
+        """Return the last value of `monitor`, in an array of shape `(repeats, rates)`.
+
+        That of a diverged trial is the worst possible, infinite. It is NaN for a trial that failed
+        or is not finished.
+        """
+        rates = self.settings["rates"]
+        values = np.full((self.settings["repeats"], len(rates)), math.nan)
+        for repeat in range(len(values)):
+            for place, rate in enumerate(rates):
+                trial = self.trials[build, width, rate, repeat + 1]
+                if trial.status == "finished":
+                    values[repeat, place] = trial.epochs[-1][self.monitor]
+                elif trial.status == "diverged":
+                    values[repeat, place] = -sign(self.mode) * math.inf
+        return values
+
+    def best_rate(self, build: str, width: int) -> float:
+        """Return the learning rate whose mean over the repeats is best, or NaN."""
+        place = self._best_place(build, width)
+        return math.nan if place is None else float(self.settings["rates"][place])
+
+    def _best_place(self, build: str, width: int) -> int | None:
+        return _best(sign(self.mode) * self.final_values(build, width).mean(axis=0))
+
+    def _optima(self, build: str, width: int) -> list[float]:
+        """Return the logarithm to base two of the best rate in each repeat.
+
+        Between the rates that were tried, a parabola through the best and its neighbors decides.
+        """
+        powers = np.log2(self.settings["rates"])
+        optima = []
+        for values in sign(self.mode) * self.final_values(build, width):
+            place = _best(values)
+            optima.append(math.nan if place is None else _vertex(powers, values, place))
+        return optima
+
+    def summary(self) -> list[Record]:
+        """Return a dict for each parametrization and width.
+
+        It has the best rate and the ends of its 95 % interval, by Student's t of the logarithms in
+        the repeats; the mean of `monitor` there, that at the best rate of the narrowest model, and
+        how much worse the latter is. `at_edge` says whether no lower or no higher rate was tried.
+        """
+        rows = []
+        for build in self.settings["builds"]:
+            narrow_place = self._best_place(build, self.settings["widths"][0])
+            for width in self.settings["widths"]:
+                place = self._best_place(build, width)
+                if place is None:
+                    continue
+                mean, low, high = t_interval(self._optima(build, width))
+                means = self.final_values(build, width).mean(axis=0)
+                transferred = math.nan if narrow_place is None else float(means[narrow_place])
+                best = float(means[place])
+                row = {
+                    "build": build,
+                    "width": width,
+                    "best_rate": 2.0**mean,
+                    "ci_low": 2.0**low,
+                    "ci_high": 2.0**high,
+                    "at_edge": place in (0, len(means) - 1),
+                    "best": best,
+                    "transferred": transferred,
+                    "loss": sign(self.mode) * (best - transferred),
+                }
+                rows.append(row)
+        return rows
+
+    def drifts(self) -> list[Record]:
+        """Return a dict for each parametrization: how the best rate moves with the width.
+
+        `drift` is the power of two between the best rates of the narrowest and the widest model,
+        with the ends of its 95 % interval over the repeats, which are paired.
+        """
+        rows = []
+        for build in self.settings["builds"]:
+            first, *_, last = self.settings["widths"]
+            pairs = zip(self._optima(build, first), self._optima(build, last), strict=True)
+            drift, low, high = t_interval([wide - narrow for narrow, wide in pairs])
+            rows.append({"build": build, "drift": drift, "ci_low": low, "ci_high": high})
+        return rows
+
+    def _records(self) -> list[Record]:
+        return self.records
+
+    def _content(self) -> Record:
+        return {
+            "title": self.title,
+            "settings": self.settings,
+            "monitor": self.monitor,
+            "mode": self.mode,
+            "summary": self.summary(),
+            "drifts": self.drifts(),
+            "checks": {name: check._content() for name, check in self.checks.items()},
+            "records": self.records,
+        }
+
+    def _headline(self) -> str:
+        statuses = collections.Counter(trial.status for trial in self.trials.values())
+        counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
+        builds = counted(len(self.settings["builds"]), "parametrization")
+        widths = counted(len(self.settings["widths"]), "width")
+        rates = counted(len(self.settings["rates"]), "rate")
+        trials = counted(len(self.trials), "trial")
+        return f" of {builds}, {widths}, {rates}, {trials}: {counts}"
+
+    def _tables(self) -> list[ResultTable]:
+        columns: list[Column[Record]] = [
+            Column("width", lambda row: row["width"]),
+            Column(
+                "best rate",
+                lambda row: _power(row["best_rate"]) + ("*" if row["at_edge"] else ""),
+                note="by a parabola through the best and its neighbors; * at the end of the rates",
+            ),
+            Column(
+                "95 % interval",
+                lambda row: f"{_power(row['ci_low'])} to {_power(row['ci_high'])}",
+                note="Student's t interval over the repeats",
+            ),
+            Column(self.monitor, lambda row: format_metric(row["best"]), note="at the best rate"),
+            Column(
+                "transferred",
+                lambda row: format_metric(row["transferred"]),
+                note="at the best rate of the narrowest model",
+            ),
+            Column("worse by", lambda row: format_metric(row["loss"])),
+        ]
+        if len(self.settings["builds"]) > 1:
+            columns.insert(0, Column("build", lambda row: row["build"], is_text=True))
+        return [ResultTable(columns, self.summary())]
+
+    def remarks(self) -> list[str]:
+        """Return sentences on how the best rate moves, and which layers depend on the width."""
+        first, *_, last = self.settings["widths"]
+        remarks = []
+        failed = [trial for trial in self.trials.values() if trial.status == "failed"]
+        if failed:
+            count = f"{len(failed)} of {len(self.trials)} trials"
+            remarks.append(f"{count} failed{first_error(failed)}.")
+        for row in self.drifts():
+            prefix = f"{row['build']}: " if row["build"] else ""
+            if math.isnan(row["drift"]):
+                remarks.append(f"{prefix}the trials that show how the best rate moves are missing.")
+                continue
+            remarks.append(
+                f"{prefix}from width {first} to {last} the best rate moves by {row['drift']:+.1f} "
+                f"powers of two ({row['ci_low']:+.1f} to {row['ci_high']:+.1f}, 95 %)."
+            )
+            check = self.checks.get(row["build"])
+            if check is None:
+                continue
+            uneven = []
+            for layer, (_, exponent) in check.uneven.items():
+                uneven.append(f"{layer} ({short_number(exponent)})")
+            if uneven:
+                shown = ", ".join(uneven)
+                remarks.append(f"{prefix}outputs that depend on the width, by exponent: {shown}.")
+            remarks.extend(f"{prefix}{problem.reason}" for problem in check.problems)
+        return remarks
+
+    def _plots(self) -> Iterator[Plot]:
+        builds = self.settings["builds"]
+        shown = [self.final_values(build, width) for build in builds for width in self._widths]
+        if not np.isfinite(shown).any():
+            return
+        title = f"{self.monitor} over the learning rate, mean and range of the repeats"
+        size = (1.5 + 3.4 * len(builds), 3.6)
+        figure, (axes,) = new_plot(
+            self.title, title, columns=len(builds), size=size, sharex=True, sharey=True
+        )
+        for axis, build in zip(axes, builds, strict=True):
+            self._plot_build(axis, build)
+        axes[0].set_ylabel(self.monitor)
+        handles, labels = axes[0].get_legend_handles_labels()
+        place = "outside right center"
+        figure.legend(handles, labels, loc=place, frameon=False, fontsize=8, title="width")
+        yield Plot("rates", "Learning rates", figure)
+
+    @property
+    def _widths(self) -> list[int]:
+        widths: list[int] = self.settings["widths"]
+        return widths
+
+    def _plot_build(self, axis: "Axes", build: str) -> None:
+        """Plot a line for each width, with a ring at its best rate."""
+        rates = self.settings["rates"]
+        for place, width in enumerate(self._widths):
+            color = COLORS[place % len(COLORS)]
+            values = self.final_values(build, width)
+            values[~np.isfinite(values)] = np.nan
+            means = values.mean(axis=0)  # no line where a trial diverged
+            axis.plot(
+                rates, means, "o-", color=color, markersize=3, linewidth=1.4, label=f"{width}"
+            )
+            low, high = values.min(axis=0), values.max(axis=0)
+            axis.fill_between(rates, low, high, color=color, alpha=0.12, linewidth=0)
+            best = self._best_place(build, width)
+            if best is not None:
+                axis.plot(
+                    rates[best],
+                    means[best],
+                    "o",
+                    markersize=9,
+                    markerfacecolor="none",
+                    markeredgecolor=color,
+                )
+        axis.set_xscale("log", base=2)
+        if axis.dataLim.ymin > 0:
+            axis.set_yscale("log")
+        axis.set(title=build, xlabel="learning rate")
+
+
+def _best(values: FloatArray) -> int | None:
+    """Return the place of the greatest value, or `None` if none is finite."""
+    comparable = np.where(np.isfinite(values), values, -math.inf)
+    place = int(comparable.argmax())
+    return place if math.isfinite(comparable[place]) else None
+
+
+def _vertex(powers: FloatArray, values: FloatArray, place: int) -> float:
+    """Return where a parabola through a greatest value and its neighbors is greatest.
+
+    Without two finite neighbors it is the place itself.
+    """
+    around = slice(place - 1, place + 2)
+    if not 0 < place < len(values) - 1 or not np.isfinite(values[around]).all():
+        return float(powers[place])
+    curvature, slope, _ = np.polyfit(powers[around] - powers[place], values[around], 2)
+    if curvature >= 0:  # all three are equal
+        return float(powers[place])
+    return float(powers[place] - slope / (2 * curvature))
+
+
+def _power(rate: float) -> str:
+    """Return a rate as a power of two."""
+    if math.isnan(rate):
+        return "-"
+    return f"2^{math.log2(rate):.1f}"

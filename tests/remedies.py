@@ -1,0 +1,188 @@
+"""Apply the remedies that `diagnose` prints to the broken networks, as printed, and train them.
+
+    python tests/remedies.py           # prints what becomes of each network on this backend
+    python tests/remedies.py --write   # also records it for the page and the tests
+
+A remedy is a sentence with code in it. `applied` runs this code on the layers that the verdict names.
+Remedies that change the network, such as residual connections, are left to people.
+"""
+
+import json
+import pathlib
+import re
+import sys
+
+import architectures
+import confusion
+import keras
+import numpy as np
+
+import keras_initx
+from keras_initx.structure import named_layers
+
+RECORDED = pathlib.Path(__file__).parents[1] / "docs" / "remedies.json"
+BROKEN = confusion.BROKEN | architectures.BROKEN
+STEPS = 50
+
+INITIALIZER = re.compile(r"(bias_initializer=)?(keras_initx\.[A-Z]\w*\((?:[^()]|\([^()]*\))*\))")
+LOSS = re.compile(r"loss=(keras\.losses\.\w+\([^()]*\)|\"\w+\")")
+LABELS = re.compile(r"\by = (.+)$")
+OPTIMIZER = re.compile(r"keras\.optimizers\.\w+\([^()]*\)")
+ACTIVATION = re.compile(r"activation=(None|\"\w+\")")
+NAMES = {"keras": keras, "keras_initx": keras_initx}
+
+
+def applied(network, verdict):
+    """Return a network with the remedy of a verdict, or None if the remedy is not code.
+
+    Of several alternatives the first with code counts. Weights are changed in place.
+    """
+    for text in re.split(r"; |, or ", verdict.remedy):
+        changed = _applied(network, verdict, text)
+        if changed is not None:
+            return changed
+    return None
+
+
+def _applied(network, verdict, text):
+    """Return a network with one alternative of a remedy, or None if that is not code."""
+    model, x, y, loss = network
+    done = True
+    if text.startswith("finite inputs"):
+        x = np.nan_to_num(x)
+    elif text.startswith("standardize the inputs"):
+        x = _each(x, _normalized)
+        text = text.partition("then")[2]
+    elif text.startswith("standardized targets"):
+        y = (y - y.mean()) / y.std()
+    elif text.startswith("ones for the scale"):
+        for layer in _named(model, verdict):
+            layer.gamma.assign(keras.ops.ones_like(layer.gamma))
+    elif (found := LABELS.search(text)) is not None:
+        y = eval(found[1], NAMES, {"y": y})
+    elif (found := OPTIMIZER.search(text)) is not None:
+        model.compile(eval(found[0], NAMES), loss)
+    elif "keras_initx.lsuv(model, x)" in text:
+        keras_initx.lsuv(model, x)
+    else:
+        done = False
+    if (found := LOSS.search(text)) is not None:
+        loss, done = eval(found[1], NAMES), True
+    if (found := ACTIVATION.search(text)) is not None:
+        activation = keras.activations.get(eval(found[1], NAMES))
+        for layer in named_layers(model) if "instead of" in text else _named(model, verdict):
+            if "instead of" not in text or _ends_in(layer, text):
+                layer.activation = activation
+        done = True
+    expressions = INITIALIZER.findall(text)
+    if not expressions and '"initx.glorot_uniform"' in text:
+        expressions = [("", "keras_initx.GlorotUniform()")]
+    for place in ("", "bias_initializer="):
+        chosen = [expression for found, expression in expressions if found == place]
+        if chosen:
+            _initialize(_reached(model, verdict, text), chosen[0], place)
+            done = True
+    return (model, x, y, loss) if done else None
+
+
+def _each(x, change):
+    """Return inputs of which those that are numbers are changed."""
+    parts = x if isinstance(x, list) else [x]
+    changed = [change(part) if np.issubdtype(part.dtype, np.floating) else part for part in parts]
+    if not isinstance(x, list) and changed[0] is x:
+        changed = [change(x.astype("float32"))]
+    return changed if isinstance(x, list) else changed[0]
+
+
+def _normalized(x):
+    layer = keras.layers.Normalization()
+    layer.adapt(x)
+    return keras.ops.convert_to_numpy(layer(x))
+
+
+def _named(model, verdict):
+    """Return the layers that a verdict names."""
+    return [layer for layer, name in named_layers(model).items() if name in verdict.layers]
+
+
+def _reached(model, verdict, text):
+    """Return the layers that a remedy is for: the named ones, or all that come before them too."""
+    named = _named(model, verdict)
+    if "queries and keys" in text:
+        return [layer for layer in named_layers(model) if layer.name in ("query", "key")]
+    if "all layers" in text:
+        return list(named_layers(model))
+    if "all earlier layers" in text and named:
+        layers = list(named_layers(model))
+        return layers[: layers.index(named[-1]) + 1]
+    return named
+
+
+def _ends_in(layer, text):
+    activation = getattr(layer, "activation", None)
+    return activation is not None and f"instead of {activation.__name__}" in text
+
+
+def _initialize(layers, expression, place):
+    """Give kernels, or biases, new values, each by an initializer of its own."""
+    for layer in layers:
+        for weight in layer.trainable_weights:
+            is_bias = weight.name == "bias"
+            if is_bias == bool(place) and (is_bias or len(weight.shape) > 1):
+                initializer = eval(expression, NAMES)
+                if is_bias and isinstance(layer, keras.layers.RNN):
+                    layer.cell.bias_initializer = initializer
+                weight.assign(initializer(weight.shape))
+
+
+def loss_after(network, steps=STEPS):
+    """Return the loss after steps of Adam on the whole batch, or None if Keras raises an error.
+
+    A model that is compiled keeps its optimizer.
+    """
+    model, x, y, loss = network
+    if not model.compiled:
+        model.compile(keras.optimizers.Adam(0.01), loss)
+    try:
+        for _ in range(steps):
+            model.reset_metrics()
+            model.train_on_batch(x, y)
+    except (LookupError, RuntimeError, ValueError):
+        return None
+    return float(f"{model.metrics[0].result():.2g}")
+
+
+def treated(name, train=True):
+    """Return what becomes of a broken network: whether its first verdict goes, and what is left.
+
+    With `train` also its loss after some steps, without the remedy and with it.
+    """
+    build, _ = BROKEN[name]
+    keras.utils.set_random_seed(0)
+    model, x, y, loss = build()
+    verdict, *_ = keras_initx.diagnose(model, x, y, loss=loss).problems
+    result = {"problem": verdict.problem, "remedy": verdict.remedy}
+    network = applied((model, x, y, loss), verdict)
+    if network is None:
+        return {**result, "gone": None, "left": None, "losses": None}
+    model, x, y, loss = network
+    left = [other.problem for other in keras_initx.diagnose(model, x, y, loss=loss).problems]
+    result |= {"gone": verdict.problem not in left, "left": left, "losses": None}
+    if y is not None and train:
+        after = loss_after(network)
+        keras.utils.set_random_seed(0)
+        result["losses"] = [loss_after(build()), after]
+    return result
+
+
+def main():
+    results = {}
+    for name in BROKEN:
+        results[name] = result = treated(name)
+        print(f"{result['gone']!s:6}{name}: {result['problem']}; left: {result['left']}; loss: {result['losses']}")
+    if "--write" in sys.argv:
+        RECORDED.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
