@@ -9,8 +9,10 @@ from keras_initx.audits._subjects import Subject
 from keras_initx.initializers import Mode, Scaled, VarianceScaling, fans, stddev_for
 from keras_initx.sampling import truncated_quantiles
 
-# With a larger error, too much could be the cause.
+# With a larger error of the scale, too much could be the cause; of what other weights of the model
+# should be, with a much larger one.
 _COARSEST = 0.05
+_COARSEST_OF_RULES = 0.25
 _SHARDS = (2, 4, 8, 16, 32, 64)
 _MODES: tuple[Mode, ...] = ("fan_in", "fan_out", "fan_avg")
 _FAMILIES: dict[str, tuple[float, Mode]] = {
@@ -74,13 +76,16 @@ def _fitting(finding: Finding, scales: dict[float, str]) -> list[str]:
     size = math.prod(finding.subject.shape)
     # Four times the error of the standard deviation, and of what is rounded.
     tolerance = 4 * math.sqrt(0.5 / size) + 0.002
-    if tolerance > _COARSEST or not finding.keeps_shape:
+    if tolerance > _COARSEST_OF_RULES or not finding.keeps_shape:
         return []
+    candidates = _candidates(finding, scales)
+    if tolerance > _COARSEST:
+        candidates = _depth(finding, scales)
     found: list[str] = []
-    for cause, factor in _candidates(finding, scales):
+    for cause, factor in candidates:
         if abs(math.log(ratio / factor)) < tolerance and cause not in found:
             found.append(cause)
-    if found:
+    if found or tolerance > _COARSEST:
         return found
     for cause, factor in _other_axes(finding):
         if abs(math.log(ratio / factor)) < tolerance:

@@ -109,8 +109,6 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         entry = _find(name)
     except (LookupError, ValueError) as error:
         parser.error(error.args[0])
-    if arguments.plot:
-        _options.require(parser, "plot")
     sys.stdout.write(_documentation(entry))
     sys.stdout.flush()  # before any error
 

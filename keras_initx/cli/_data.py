@@ -7,9 +7,8 @@ import keras
 import numpy as np
 
 from keras_initx._files import check_local
+from keras_initx.cli import _options
 
-DOWNLOADED = ("mnist", "fashion_mnist", "cifar10")
-NAMES = ("digits", *DOWNLOADED, "synthetic")
 # The name in all tables, figures and reports, so that nobody mistakes the images for photographs.
 SYNTHETIC = "synthetic CIFAR-shaped images"
 
@@ -46,7 +45,7 @@ def load(name: str) -> Dataset:
     """Load a dataset by name or from a file.
 
     Args:
-        name: One of `NAMES`, or the path of a `.npz` file with the arrays `x_train`, `y_train`,
+        name: One of `DATA`, or the path of a `.npz` file with the arrays `x_train`, `y_train`,
             `x_test` and `y_test`.
 
     Raises:
@@ -56,11 +55,9 @@ def load(name: str) -> Dataset:
         return digits()
     if name == "synthetic":
         return synthetic()
-    if name in DOWNLOADED:
+    if name in _options.DOWNLOADED:
         return _downloaded(name)
-    if Path(name).suffix == ".npz":
-        return _from_file(Path(check_local("data", name)))
-    raise DataError(f"data must be one of {NAMES} or the path of a .npz file. Received: {name!r}")
+    return _from_file(Path(check_local("data", name)))
 
 
 def digits() -> Dataset:

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from keras_initx._startup import installed_backends
-from keras_initx.cli import _data, _networks, _options
+from keras_initx.cli import _data, _networks
 from keras_initx.rendering import Table
 
 # The networks: their architecture, and the initializers of the weights of their hidden layers.
@@ -44,7 +44,6 @@ def demo(parser: argparse.ArgumentParser, _arguments: argparse.Namespace) -> int
     Returns:
         The exit code: 0 if every network is the same on every backend, otherwise 1.
     """
-    _options.require(parser, "demo")
     from rich.console import Console
 
     backends = installed_backends()

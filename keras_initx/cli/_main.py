@@ -69,6 +69,7 @@ def _run(argv: Sequence[str] | None) -> int:
     if arguments.run is None:
         parser.print_help()
         return 0
+    arguments.check(arguments.parser, arguments)
     # What `import keras_initx` does otherwise: choose a backend, import Keras, register the ids.
     try:
         _startup.use_installed_backend()

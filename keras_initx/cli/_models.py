@@ -16,19 +16,14 @@ import keras
 import numpy as np
 
 from keras_initx import _files, audits, diagnostics, models, recipes
-from keras_initx.cli import _options
 from keras_initx.rendering import page, status
 
-# Those that Keras saves models in.
-_FORMATS = (".keras", ".h5", ".hdf5")
 # Functions for recipes that are none.
 _NOT_RECIPES = ("coordinate_check", "mup")
 
 
 def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `diagnose`: find problems with the weights of a model, showing progress on a terminal."""
-    if arguments.plot:
-        _options.require(parser, "plot")
     try:
         x, y = _read_data(arguments.data, arguments.labels)
     except (OSError, ValueError) as error:
@@ -155,10 +150,6 @@ def _load_compiled(path: Path, *, needs_loss: bool = False) -> keras.Model:
 
 def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `initialize`: initialize the weights of a model, print the plan, and save the model."""
-    if arguments.dry_run == (arguments.out is not None):
-        parser.error("either --out or --dry-run is required")
-    if arguments.out and not str(arguments.out).endswith(_FORMATS):
-        parser.error(f"--out must end in one of {_FORMATS}. Received: {arguments.out}")
     try:
         model = _load_compiled(arguments.model)
         rules = _read_rules(arguments.rules) if arguments.rules else None
@@ -184,8 +175,6 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
 
 def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `audit`: compare the weights of a model or a file with what they should be."""
-    if arguments.plot:
-        _options.require(parser, "plot")
     try:
         weights: Any = arguments.weights
         if audits.is_saved_model(str(weights)):

@@ -10,13 +10,15 @@ from typing import Any, Self
 import keras
 from keras import layers
 
+from keras_initx.cli import _options
+
 
 @dataclasses.dataclass(frozen=True)
 class Network:
     """Build and compile a classifier with one initializer for all of its kernels.
 
     Attributes:
-        name: One of `NAMES`.
+        name: One of `NETWORKS`.
         shape: Shape of an input.
         classes: Number of classes.
         optimizer: Name of the optimizer.
@@ -63,11 +65,7 @@ class FileBuild:
         Raises:
             ValueError: If there is no such function.
         """
-        path, _, function = text.rpartition(":")
-        if not path.endswith(".py") or not Path(path).is_file():
-            raise ValueError(
-                f"a model must be one of {NAMES} or FILE.py:function. Received: {text!r}"
-            )
+        path, function = _options.python_function(text)
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         build = cls(str(Path(path).resolve()), function, digest)
         if not callable(build._load()):
@@ -94,7 +92,7 @@ def network(name: str, shape: tuple[int, ...], classes: int, **initializers: Any
     """Return a classifier that maps inputs of `shape` to class probabilities.
 
     Args:
-        name: One of `NAMES`.
+        name: One of `NETWORKS`.
         shape: Shape of an input: an image with channels; any shape for `"mlp"`, time steps first
             for `"lstm"`.
         classes: Number of classes.
@@ -144,4 +142,3 @@ def _lstm(x: keras.KerasTensor, initializers: dict[str, Any]) -> keras.KerasTens
 
 
 _HIDDEN_LAYERS = {"mlp": _mlp, "cnn": _cnn, "image_study": _image_study, "lstm": _lstm}
-NAMES = tuple(_HIDDEN_LAYERS)

@@ -19,6 +19,12 @@ Number = TypeVar("Number", int, float)
 # scale.
 COMPARED = "glorot_uniform,he_normal,initx.sparse(gain=relu),initx.orthogonal(gain=relu)"
 
+# The formats that Keras saves models in, and the data and networks of `compare` and `restarts`.
+FORMATS = (".keras", ".h5", ".hdf5")
+DOWNLOADED = ("mnist", "fashion_mnist", "cifar10")
+DATA = ("digits", *DOWNLOADED, "synthetic")
+NETWORKS = ("mlp", "cnn", "image_study", "lstm")
+
 _EXTRAS = {
     "demo": ("rich", "scikit-learn"),
     "plot": ("matplotlib",),
@@ -127,6 +133,20 @@ THRESHOLDS: dict[str, Any] = {
     "action": "append",
     "default": [],
 }
+
+
+def python_function(text: str) -> tuple[str, str]:
+    """Parse the path and the function of `FILE.py:function`.
+
+    Raises:
+        ValueError: If there is no such file.
+    """
+    path, _, function = text.rpartition(":")
+    if not path.endswith(".py") or not Path(path).is_file():
+        raise ValueError(
+            f"a model must be one of {NETWORKS} or FILE.py:function. Received: {text!r}"
+        )
+    return path, function
 
 
 def split_initializers(text: str) -> list[str]:

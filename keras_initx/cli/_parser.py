@@ -1,9 +1,9 @@
 """All commands with their options.
 
-The arguments are read before Keras is imported, so that `--help` and errors take no time: this
-module and `_options` import nothing large. The table of commands names the function that runs each,
-which is imported afterwards. It takes the command's parser, for errors, and the arguments, and
-returns the exit code.
+The arguments are read and checked before Keras is imported, so that `--help` and errors take no
+time: this module, `_options` and `_checks` import nothing large. The table of commands names the
+function that runs each, which is imported afterwards. It takes the command's parser, for errors,
+and the arguments, and returns the exit code.
 
 The docstring of the function that adds the options of a command is what `--help` says about it: the
 first line in the list of commands, the rest above the options.
@@ -12,10 +12,11 @@ first line in the list of commands, the rest above the options.
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import keras_initx
 from keras_initx import _kernel, _startup
-from keras_initx.cli import _options
+from keras_initx.cli import _checks, _options
 
 
 def build() -> argparse.ArgumentParser:
@@ -26,13 +27,13 @@ def build() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", metavar="command")
     parser.set_defaults(run=None)  # without a command
-    for name, (run, add_options) in _COMMANDS.items():
+    for name, (run, check, add_options) in _COMMANDS.items():
         docstring = add_options.__doc__ or ""  # none under `python -OO`
         summary, _, description = docstring.partition("\n\n")
         # In the style of argparse: no capital letter, no full stop.
         brief = summary[:1].lower() + summary[1:-1]
         command = commands.add_parser(name, help=brief, description=description)
-        command.set_defaults(parser=command, run=f"keras_initx.cli.{run}")
+        command.set_defaults(parser=command, run=f"keras_initx.cli.{run}", check=check)
         add_options(command)
     return parser
 
@@ -341,15 +342,17 @@ def _add_metric(parser: argparse.ArgumentParser) -> None:
     )
 
 
-# The commands: the function that runs each, and the one that adds its options.
-_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "list": ("_catalog:list_", _add_list),
-    "show": ("_catalog:show", _add_show),
-    "diagnose": ("_models:diagnose", _add_diagnose),
-    "initialize": ("_models:initialize", _add_initialize),
-    "audit": ("_models:audit", _add_audit),
-    "demo": ("_demo:demo", _add_demo),
-    "compare": ("_studies:compare", _add_compare),
-    "restarts": ("_studies:restarts", _add_restarts),
-    "report": ("_studies:report", _add_report),
+# The commands: the function that runs each, the one that checks its arguments before Keras is
+# imported, and the one that adds its options.
+_Check: TypeAlias = Callable[[argparse.ArgumentParser, argparse.Namespace], None]
+_COMMANDS: dict[str, tuple[str, _Check, Callable[[argparse.ArgumentParser], None]]] = {
+    "list": ("_catalog:list_", _checks.nothing, _add_list),
+    "show": ("_catalog:show", _checks.show, _add_show),
+    "diagnose": ("_models:diagnose", _checks.diagnose, _add_diagnose),
+    "initialize": ("_models:initialize", _checks.initialize, _add_initialize),
+    "audit": ("_models:audit", _checks.audit, _add_audit),
+    "demo": ("_demo:demo", _checks.demo, _add_demo),
+    "compare": ("_studies:compare", _checks.compare, _add_compare),
+    "restarts": ("_studies:restarts", _checks.restarts, _add_restarts),
+    "report": ("_studies:report", _checks.report, _add_report),
 }

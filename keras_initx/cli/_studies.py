@@ -28,8 +28,6 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
         names = _options.split_initializers(_options.COMPARED.replace("(gain=relu)", gain))
     with _exits_with(parser, ValueError):
         initializers = {name: identifier(name) for name in names}
-        if len(initializers) < len(names):
-            raise ValueError(f"`initializers` must differ. Received: {', '.join(names)}")
     splits = (data.train, data.validation)
     study = partial(studies.compare_initializers, build, initializers, splits)
     return _run(
@@ -56,7 +54,6 @@ def restarts(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
 
 def report(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `report`: write the table, plots and report of a study again."""
-    _options.require(parser, "studies")
     with _exits_with(parser, OSError, ValueError, studies.DamagedFileError):
         _write(_read(arguments.folder, arguments), arguments.folder)
     return 0
@@ -66,15 +63,9 @@ def _prepare(
     arguments: argparse.Namespace,
 ) -> tuple[_networks.FileBuild | _networks.Network, _data.Dataset]:
     """Return the function that builds a model from an initializer, and the data."""
-    _options.require(arguments.parser, "studies")
     with _exits_with(arguments.parser, ValueError, _data.DataError):
         data = _data.load(arguments.data)
-        if arguments.model not in _networks.NAMES:
-            if arguments.optimizer or arguments.learning_rate:
-                raise ValueError(
-                    "--optimizer and --learning-rate are for built-in networks. Received: --model "
-                    f"{arguments.model}, a function that compiles its model itself"
-                )
+        if arguments.model not in _options.NETWORKS:
             return _networks.FileBuild.parse(arguments.model), data
         build = _networks.Network(
             arguments.model,

@@ -497,3 +497,17 @@ def test_of_two_causes_the_one_is_named_that_explains_other_weights_too():
     assert sole(keras_initx.audit(arrays, rules))[1] == ""
     arrays["b"] = rng.normal(0, std, (128, 300))
     assert {row.cause for row in keras_initx.audit(arrays, rules).off} == {"the fan of one of 2 shards"}
+
+
+@pytest.mark.once
+def test_a_cause_is_named_for_small_weights_too_where_few_are_possible():
+    rng = np.random.default_rng(0)
+    rules = {"*output": keras_initx.RandomNormal(stddev=0.02 / np.sqrt(24)), "*": keras_initx.RandomNormal(stddev=0.02)}
+    arrays = {f"block_{number}/output": rng.normal(0, 0.02, (24, 24)) for number in range(24)}
+    arrays["table"] = rng.normal(0, 0.02, (24, 24))
+    causes = {row.path: row.cause for row in keras_initx.audit(arrays, rules).off}
+    assert set(causes.values()) == {"depth scaling 1/sqrt(24) not applied"}
+    assert len(causes) == 24
+    # By fans: of He, Glorot or the fan of a shard, several fit a scale that is so inexact.
+    row = keras_initx.audit({"a": rng.normal(0, 0.3, (24, 24))}, {"a": "initx.he_normal"}).off[0]
+    assert row.cause == ""

@@ -4,6 +4,8 @@ import contextlib
 import io
 import pathlib
 import re
+import urllib.parse
+import urllib.request
 
 import numpy as np
 import pytest
@@ -178,13 +180,77 @@ def test_the_cases_of_the_guide_have_the_problems_that_it_names(page):
         found = page.evaluate("shown.found.map(({ problem }) => problem)")
         assert (", ".join(found) or "no problem") == problems
         assert page.locator(".cases a[aria-current]").count() == 1
+        assert page.locator(".see").inner_text().count(".") >= 2
+
+
+def test_no_problem_is_explained_by_numbers_and_limits(page):
+    show(page, "activation=relu&weights=he&depth=30")
+    std = page.locator("tbody tr").last.locator("td").nth(1).inner_text()
+    assert f"1 at the inputs and {std} in the last layer; below 0.001 it would be lost" in page.text_content(".why")
+    show(page, "")
+    assert page.text_content(".why") == ""
+
+
+def test_the_table_has_the_numbers_of_the_evidence(page):
+    show(page, "")
+    numbers = page.locator("tbody td:nth-child(3)").all_inner_texts()
+    assert numbers[2] in page.text_content(".problems")
+
+
+def test_a_large_network_is_shown_coarse_and_computed_in_a_worker(page):
+    show(page, "weights=he&activation=relu&depth=30&width=200")
+    assert page.evaluate("shown.net.layers[29].kernel.length") == 200**2
+    std = page.evaluate("shown.net.layers[29].std")
+    page.evaluate("setTo({ ...settings, seed: 1 })")
+    page.wait_for_function("document.body.classList.contains('coarse')")
+    page.wait_for_function("!document.body.classList.contains('coarse')")
+    assert page.evaluate("shown.settings.seed") == 1
+    assert page.evaluate("shown.net.layers[29].std") != std
+    assert page.text_content(".whole") == "No problem found."
+
+
+def test_a_seed_out_of_its_range_is_shown_as_it_was_taken(page):
+    show(page, "")
+    seed = page.get_by_role("spinbutton")
+    seed.fill("123456")
+    seed.press("Tab")
+    assert seed.input_value() == "9999"
+
+
+def test_units_of_the_layer_that_is_chosen_are_shown(page):
+    show(page, "weights=equal")
+    page.locator("tbody tr").nth(4).click()
+    assert page.locator("#look").input_value() == "5"
+    pixels = page.evaluate("""() => {
+      const { data } = document.querySelector(".look canvas").getContext("2d").getImageData(0, 0, 100, 50);
+      return Array.from(data);
+    }""")
+    pixels = np.array(pixels).reshape(50, 100, 4)
+    assert (pixels == pixels[:, :1]).all()  # all units are one
+    assert (pixels != pixels[:1]).any()
+
+
+def test_links_from_a_checkout_lead_to_the_sources_of_pages(page):
+    show(page, "")
+    links = page.evaluate("[...document.querySelectorAll('.brand a, .program .notes a')].map(({ href }) => href)")
+    assert len(links) == 4
+    assert all(pathlib.Path(urllib.request.url2pathname(urllib.parse.urlsplit(link).path)).is_file() for link in links)
+
+
+def test_a_phone_shows_all_layers_and_controls_at_once(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    show(page, "")
+    top = page.locator(".controls").bounding_box()["y"]
+    last = page.locator("tbody tr").last.bounding_box()
+    assert last["y"] + last["height"] <= top
+    assert page.get_by_role("button", name="Draw again").is_visible()
 
 
 def test_a_remedy_cures(page):
     show(page, "")
-    assert page.text_content(".headline") == "2 problems found."
+    assert page.text_content(".whole") == "2 problems found."
     page.get_by_role("button", name="Try GlorotUniform").click()
-    page.get_by_text("No problem found").first.wait_for()
+    page.locator(".whole", has_text="No problem found").wait_for()
     assert page.get_by_role("radio", name="Glorot").is_checked()
 
 
@@ -215,7 +281,7 @@ def test_training_ends_with_a_sentence_and_a_change_stops_it(page):
     show(page, "width=20&depth=5")
     page.get_by_role("button", name="Train").click()
     page.locator(".outcome:not(:empty)").wait_for()
-    assert page.text_content(".outcome").startswith("0.01 N still guesses. Glorot puts ")
+    assert page.text_content(".outcome").startswith("small still guesses. Glorot puts ")
     page.get_by_role("button", name="Train").click()
     page.get_by_role("button", name="Stop").wait_for()
     page.get_by_role("button", name="Draw again").click()
@@ -266,7 +332,7 @@ def test_it_fits_a_phone_and_words_can_be_read(page, case, scheme):
     page.emulate_media(color_scheme=scheme)
     show(page, case)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    for selector in (".lead", ".headline", ".notes", "h1", ".choices :checked + span", "tbody th", "pre", ".cases a"):
+    for selector in (".headline", ".training .notes", "h1", ".choices :checked + span", "tbody th", "pre", ".cases a"):
         assert page.evaluate(CONTRAST, selector) >= 4.5, selector
 
 

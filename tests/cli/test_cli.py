@@ -73,6 +73,27 @@ def test_arguments_are_read_before_anything_large_is_imported(option, output):
     assert not imported & {"jax", "keras", "keras_initx.initializers", "numpy", "tensorflow", "torch"}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("initialize model.keras", "either --out or --dry-run is required"),
+        ("initialize model.keras --out model.npz", "--out must end in one of ('.keras', '.h5', '.hdf5')"),
+        ("initialize nowhere.keras --dry-run", "no such file or folder: nowhere.keras"),
+        ("diagnose nowhere.keras --data x.npy", "no such file or folder: nowhere.keras"),
+        ("audit nowhere.safetensors", "no such file or folder: nowhere.safetensors"),
+        ("report nowhere", "no such file or folder: nowhere"),
+        ("compare --data digit", "data must be one of ('digits', "),
+        ("compare --model cn", "a model must be one of ('mlp', 'cnn', 'image_study', 'lstm') or FILE.py:function"),
+        ("compare --initializers he_normal,he_normal", "`initializers` must differ"),
+        ("restarts --initializer sparse(10", "must have the form id(name=value, ...)"),
+        ("show sparse(10", "must have the form id(name=value, ...)"),
+    ],
+)
+def test_options_files_and_names_are_checked_before_keras_is_imported(capsys, monkeypatch, arguments, message):
+    monkeypatch.setattr(_startup, "use_installed_backend", lambda: pytest.fail("Keras is imported"))
+    assert message in refused(capsys, *arguments.split())
+
+
 @pytest.mark.parametrize("error", [ImportError("no h5py"), ValueError("Unable to import backend : mxnet")], ids=str)
 def test_what_keras_raises_when_it_is_imported_is_an_error(capsys, monkeypatch, error):
     def fail():

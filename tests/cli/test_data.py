@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from modes import to_numpy
 
-from keras_initx.cli import _data, _networks
+from keras_initx.cli import _data, _networks, _options
 
 pytestmark = pytest.mark.once
 
@@ -40,7 +40,7 @@ def test_synthetic_images_have_the_shape_of_cifar_and_a_name_that_says_what_they
     assert data.train[0].max() <= 1
 
 
-@pytest.mark.parametrize("name", _data.DOWNLOADED)
+@pytest.mark.parametrize("name", _options.DOWNLOADED)
 def test_what_cannot_be_downloaded_is_told(monkeypatch, name):
     def offline():
         raise OSError("no route to host")
@@ -142,7 +142,7 @@ def test_other_names_are_an_error(name):
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (32, 32, 3)], ids=str)
-@pytest.mark.parametrize("name", _networks.NAMES)
+@pytest.mark.parametrize("name", _options.NETWORKS)
 def test_networks_suit_images(name, shape):
     model = _networks.Network(name, shape, 10, "adam", 0.25)("initx.he_normal")
     assert model.output_shape == (None, 10)

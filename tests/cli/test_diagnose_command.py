@@ -130,8 +130,8 @@ FORM = "argument --threshold: a threshold must have the form vanishing=1e-4, wit
     ("options", "message"),
     [
         ([], "the following arguments are required: --data"),
-        (["--data", "nowhere.npy"], "cannot read data: "),
-        (["--data", "x.npy", "--labels", "nowhere.npy"], "cannot read data: "),
+        (["--data", "nowhere.npy"], "no such file or folder: nowhere.npy"),
+        (["--data", "x.npy", "--labels", "nowhere.npy"], "no such file or folder: nowhere.npy"),
         (
             ["--data", "x.npy", "--labels", "y.npy"],
             "gradients need --loss, because the model is not compiled with a loss",

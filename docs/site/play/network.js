@@ -5,7 +5,10 @@
 function makeNetwork() {
   const EXAMPLES = 50, BINS = 61, LAST_SEED = 99;
   /** The range of the histograms of an activation: its limits, or where most of a signal of standard size is. */
-  const RANGES = { tanh: [-1, 1], relu: [0, 4], sigmoid: [0, 1], gelu: [-1, 4] };
+  const RANGES = { tanh: [-1, 1], relu: [-1, 4], sigmoid: [0, 1], gelu: [-1, 4] };
+
+  /** The labels of their axes. */
+  const TICKS = { tanh: [-1, 0, 1], relu: [0, 2, 4], sigmoid: [0, 0.5, 1], gelu: [0, 2, 4] };
 
   /** For each activation a function that writes the outputs for `z`, and their slopes. */
   const ACTIVATIONS = {
@@ -131,11 +134,13 @@ function makeNetwork() {
 
   /** Return the network for these settings: statistics of its inputs, and its layers with theirs. */
   function run(settings) {
-    const { width, depth, activation } = settings, dataKey = `${settings.seed} ${width}`;
+    const { width, depth, activation } = settings, dataKey = `${settings.seed} ${width} ${activation}`;
     let isOld = data.key === dataKey;
     if (!isOld) {
       const inputs = initx.examples(seedOf(settings, 0), EXAMPLES, width);
+      // Outputs of the last layer can reach them.
       const targets = initx.examples(seedOf(settings, LAST_SEED), EXAMPLES, width);
+      ACTIVATIONS[activation](targets, targets, new Float32Array(targets.length));
       Object.assign(data, { key: dataKey, inputs, targets, before: moments(inputs) });
     }
     layers.length = Math.min(layers.length, depth);
@@ -220,7 +225,7 @@ function makeNetwork() {
   }
 
   return {
-    run, spread, transposed, multiply, columnSums, gainOf, factorOf, seedOf, ACTIVATIONS, EXAMPLES, BINS, LAST_SEED, RANGES,
+    run, spread, transposed, multiply, columnSums, gainOf, factorOf, seedOf, ACTIVATIONS, EXAMPLES, BINS, LAST_SEED, RANGES, TICKS,
   };
 }
 

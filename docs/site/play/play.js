@@ -7,6 +7,16 @@ const RANGES = { depth: [1, 50, 1], width: [20, 200, 4], scale: [0.1, 10, 0], se
 /** The classes of the package that remedies name, and the choice on this page. */
 const CURES = { HeNormal: "he", GlorotUniform: "glorot", Orthogonal: "orthogonal" };
 
+/** Why weights need a certain size under an activation. */
+const REASONS = {
+  tanh: "Near 0 tanh changes little, so a variance of 1/n keeps the signal.",
+  relu: "ReLU removes half of the mean square; the 2 in He’s variance 2/n makes up for it.",
+  sigmoid: "Its slope is at most 1/4, so each layer shrinks the gradient at a variance of 1/n.",
+  gelu: `GELU keeps ${(100 / PACKAGE.gains.gelu ** 2).toFixed(0)}% of the mean square; He’s 2 nearly makes up for it.`,
+};
+/** Networks with more weights are computed in a worker, and shown with this number of units while it computes. */
+const LARGE = 1e6, COARSE_UNITS = 40;
+
 const $ = (selector) => document.querySelector(selector);
 const form = $("form");
 let settings, shown;
@@ -51,7 +61,7 @@ function setTo(values) {
   show();
 }
 
-let isPlanned = false, pause;
+let isPlanned = false, pause, outlines = [], rested = [];
 
 /** Show the settings before the next frame, and write them down when they rest: browsers limit how often. */
 function show() {
@@ -62,32 +72,119 @@ function show() {
     if (location.hash !== hashOf(settings) && (location.hash || hashOf(settings) !== "#")) {
       history.replaceState(null, "", hashOf(settings));
     }
+    rested = outlines;
+    if (!shown) return;
     const named = shown.found.map(({ problem, level }) => `${problem} (${level})`);
     $("[role=status]").textContent = [$(".headline").textContent, ...named].join(" ");
   }, 400);
 }
 
+/** Show the settings; a large network first as one of few units, and whole when a worker has computed it. */
 function render() {
   isPlanned = false;
-  const { depth, width, scale, activation, weights, seed } = settings;
-  const net = network.run({ depth, width, scale, activation, seed, initializer: weights });
-  const found = rules.diagnose(net);
-  shown = { settings, net, found };
+  const { depth, width, scale } = settings;
   for (const [name, text] of Object.entries({ depth, width, scale: `× ${scale}` })) {
     $(`output[for=${name}]`).textContent = text;
     form.elements[name].setAttribute("aria-valuetext", text);
   }
-  for (const link of document.querySelectorAll(".cases a")) {
-    const isCurrent = hashOf(parsed(link.hash)) === hashOf(settings);
-    if (isCurrent) link.setAttribute("aria-current", "true");
-    else link.removeAttribute("aria-current");
-  }
-  const cures = curesOf(found);
-  renderVerdict(found, cures);
-  renderLayers(net, new Set(found.filter(({ level }) => level !== "note").flatMap(({ layers }) => layers)));
+  renderCase();
+  $(".reason").textContent = REASONS[settings.activation];
   $("#program").textContent = python(settings);
+  const isLarge = depth * width ** 2 > LARGE;
+  document.body.classList.toggle("coarse", isLarge);
+  if (isLarge) {
+    renderLayers(coarse.run(coarseSettings()), new Set());
+    for (const headline of document.querySelectorAll(".headline")) headline.textContent = "Computing …";
+    compute();
+  } else {
+    renderNetwork(network.run(settingsOfNetwork()));
+  }
+}
+
+const settingsOfNetwork = () => ({ ...settings, initializer: settings.weights });
+const coarse = makeNetwork();
+
+/** Return settings of a network of few units, whose signals have about the sizes of those of the whole one. */
+function coarseSettings() {
+  const ratio = settings.width / COARSE_UNITS, exponent = { small: 1 / 2, equal: 1 }[settings.weights] ?? 0;
+  return { ...settingsOfNetwork(), width: COARSE_UNITS, scale: settings.scale * ratio ** exponent };
+}
+
+let computer, isComputing = false;
+
+/** Let the worker compute the network, and again if the settings have changed meanwhile. */
+function compute() {
+  if (isComputing) return;
+  isComputing = true;
+  const asked = settings;
+  computer ??= makeWorker("postMessage(network.run(data))");
+  computer.onmessage = ({ data }) => {
+    isComputing = false;
+    if (settings === asked) renderNetwork(data);
+    else if (document.body.classList.contains("coarse")) compute();
+  };
+  computer.postMessage(settingsOfNetwork());
+}
+
+/** Return a worker that computes with the parts of this page. A page that is a file may not load another into it. */
+function makeWorker(answer) {
+  const source = `"use strict";
+    const PACKAGE = ${JSON.stringify(PACKAGE)};
+    const initx = (${makeInitx})(), network = (${makeNetwork})(), training = (${makeTraining})();
+    onmessage = ({ data }) => { ${answer}; };`;
+  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" })), made = new Worker(address);
+  URL.revokeObjectURL(address);
+  return made;
+}
+
+/** Show a network that was computed, and what `diagnose` says of it. */
+function renderNetwork(net) {
+  document.body.classList.remove("coarse");
+  const found = rules.diagnose(net), cures = curesOf(found);
+  shown = { settings, net, found };
+  renderVerdict(net, cures);
+  renderLayers(net, new Set(found.filter(({ level }) => level !== "note").flatMap(({ layers }) => layers)));
+  renderLook();
   sideBySide.reset(settings, comparedWith(cures));
   $("#training-program").textContent = sideBySide.python(drawnBy);
+}
+
+/** Say what to see in the case that is shown, if it is one of those at the top. */
+function renderCase() {
+  const see = $(".see");
+  see.hidden = true;
+  for (const link of document.querySelectorAll(".cases a")) {
+    if (hashOf(parsed(link.hash)) === hashOf(settings)) {
+      link.setAttribute("aria-current", "true");
+      see.hidden = false;
+      see.replaceChildren(link.nextElementSibling.content.cloneNode(true));
+    } else {
+      link.removeAttribute("aria-current");
+    }
+  }
+}
+
+/** Show the outputs of all units of one layer for all examples. */
+function renderLook() {
+  const look = $("#look"), { layers, width } = shown.net, { activation } = shown.settings;
+  look.max = layers.length;
+  $("output[for=look]").textContent = look.value;
+  const canvas = $(".look canvas"), context = canvas.getContext("2d"), style = getComputedStyle(canvas);
+  const [low, high] = network.RANGES[activation], values = layers[look.value - 1].after;
+  const middle = activation === "sigmoid" ? 0.5 : 0, reach = Math.max(high - middle, middle - low);
+  const colors = ["--first", "--second"].map((name) => style.getPropertyValue(name).trim());
+  canvas.width = width;
+  canvas.height = network.EXAMPLES;
+  values.forEach((value, i) => {
+    const share = Math.min(1, Math.abs(value - middle) / reach);
+    context.globalAlpha = share === share ? share : 1; // a number that left float32 fills its place
+    context.fillStyle = colors[value > middle ? 1 : 0];
+    context.fillRect(i % width, Math.floor(i / width), 1, 1);
+  });
+  canvas.setAttribute("aria-label", `The outputs of layer ${look.value}: ${described(layers[look.value - 1])}`);
+  $(".look .notes").textContent = `A column for each of the ${width} units, a row for each of the ${network.EXAMPLES} `
+    + `examples. Blue is above ${middle}, orange below, blank near it. Equal rows: the examples cannot be told apart; `
+    + "equal columns: the units compute the same.";
 }
 
 /** Create an element with attributes and children. */
@@ -111,10 +208,13 @@ function comparedWith(cures) {
 
 const curedBy = (name) => ({ ...settings, weights: CURES[name], scale: 1 });
 
-function renderVerdict(found, cures) {
-  const count = found.filter(({ level }) => level !== "note").length;
-  $(".verdict").classList.toggle("bad", count > 0);
-  $(".headline").textContent = count ? `${count} problem${count === 1 ? "" : "s"} found.` : "No problem found.";
+function renderVerdict(net, cures) {
+  const { found } = shown, count = found.filter(({ level }) => level !== "note").length;
+  document.body.classList.toggle("bad", count > 0);
+  for (const headline of document.querySelectorAll(".headline")) {
+    headline.textContent = count ? `${count} problem${count === 1 ? "" : "s"} found.` : "No problem found.";
+  }
+  $(".why").textContent = found.length ? "" : whyFine(net);
   $(".problems").replaceChildren(
     ...found.map(({ problem, level, evidence, remedy }) =>
       element("li", {}, element("b", {}, `${problem} (${level})`), `: ${evidence}.`,
@@ -131,13 +231,30 @@ function renderVerdict(found, cures) {
   }));
 }
 
+/** Say which numbers are within the limits of `diagnose`. */
+function whyFine({ inputs, layers }) {
+  const { vanishing, vanishing_gradient: limit, saturated } = PACKAGE.thresholds, last = layers.at(-1);
+  const gradients = layers.map(({ gradient_norm }) => gradient_norm), ratio = gradients[0] / Math.max(...gradients);
+  const most = Math.max(...layers.map((layer) => layer.saturated ?? 0));
+  const parts = [
+    `The signal’s standard deviation is ${exact(inputs.std)} at the inputs and ${exact(last.std)} in the last layer; `
+      + `below ${vanishing} it would be lost.`,
+    `The first layer’s gradient is ${short(ratio)} of the largest; the limit is ${limit}.`,
+  ];
+  if (rules.limits[settings.activation]) {
+    parts.push(`At most ${share(most)} of a layer’s outputs are saturated; the limit is ${share(saturated)}.`);
+  }
+  return parts.join(" ");
+}
+
+const exact = (x) => rules.formatted(x, ".3g"); // as in the evidence of problems
 const short = (x) => rules.formatted(x, ".2g").replace(/e([+-])0?/, (_, sign) => `e${sign === "-" ? sign : ""}`);
 const share = (x) => rules.formatted(x, ".0%");
 
 function newRow() {
   const row = $("tbody").insertRow();
   row.innerHTML = `<th scope="row"></th>
-    <td><svg viewBox="0 0 ${network.BINS} 1" preserveAspectRatio="none" aria-hidden="true"><path/></svg></td>
+    <td><svg viewBox="0 0 ${network.BINS} 1" preserveAspectRatio="none" aria-hidden="true"><path/><path class="was"/></svg></td>
     <td></td><td><span class="bar"><i></i></span></td><td></td>`;
   row.cells[1].append(element("span", { className: "hidden" }));
 }
@@ -147,21 +264,24 @@ function renderLayers({ layers }, marked) {
   while (rows.length < layers.length) newRow();
   while (rows.length > layers.length) rows[rows.length - 1].remove();
   const axis = gradientAxis(layers.map(({ gradient_norm }) => gradient_norm));
+  outlines = layers.map(({ counts }) => outline(counts));
   layers.forEach((layer, index) => {
     const [name, outputs, std, bar, gradient] = rows[index].cells, isMarked = marked.has(layer.name);
     rows[index].classList.toggle("marked", isMarked);
     name.innerHTML = `${isMarked ? '<b title="has a problem">!</b>' : ""}${index + 1}`;
-    outputs.querySelector("path").setAttribute("d", outline(layer.counts));
+    outputs.querySelector("path").setAttribute("d", outlines[index]);
+    outputs.querySelector(".was").setAttribute("d", rested[index] ?? "");
     outputs.lastChild.textContent = described(layer);
-    std.textContent = short(layer.output.std);
+    std.textContent = exact(layer.std);
     bar.querySelector("i").style.width = `${axis.position(layer.gradient_norm)}%`;
     gradient.textContent = short(layer.gradient_norm);
   });
   table.classList.toggle("dense", layers.length > 24);
   table.style.setProperty("--limit", `${axis.position(axis.limit)}%`);
   table.classList.toggle("limited", axis.limit > 10 ** axis.low);
-  const [low, high] = network.RANGES[settings.activation], end = settings.activation.endsWith("elu") ? "≥ " : "";
-  axisLabels(".outputs", [low, (low + high) / 2, `${end}${high}`]);
+  const { activation } = settings, ticks = network.TICKS[activation], [low, high] = network.RANGES[activation];
+  axisLabels(".outputs", ticks.map((tick, i) => (i === 2 && activation.endsWith("elu") ? `≥ ${tick}` : tick)));
+  [...$(".outputs").children].forEach((label, i) => (label.style.left = `${100 * (ticks[i] - low) / (high - low)}%`));
   axisLabels(".gradients", [`1e${axis.low}`, `1e${axis.high}`]);
 }
 
@@ -224,7 +344,7 @@ function python({ activation, weights, depth, width, scale, seed }) {
 import keras
 
 x = ${data(0)}
-y = ${data(network.LAST_SEED)}
+y = keras.ops.${activation}(${data(network.LAST_SEED)}${activation === "gelu" ? ", approximate=False" : ""})
 layers = [
     keras.layers.Dense(
         ${width},
@@ -239,7 +359,19 @@ print(keras_initx.diagnose(model, x, y, loss="mse"))
 `;
 }
 
+// In a checkout, where the pages are not built, links lead to their sources.
+if (location.pathname.endsWith("/docs/site/play/index.html")) {
+  for (const link of document.querySelectorAll('a[href^="../"]')) {
+    link.href = link.getAttribute("href").replace("../", "../../").replace(".html", ".md");
+  }
+}
 form.addEventListener("input", readControls);
+form.addEventListener("change", () => setTo(settings)); // a seed out of its range is shown as it was taken
+$("#look").addEventListener("input", renderLook);
+$("tbody").addEventListener("click", (event) => {
+  $("#look").value = event.target.closest("tr").rowIndex;
+  renderLook();
+});
 form.addEventListener("submit", (event) => event.preventDefault());
 $("#again").addEventListener("click", () => setTo({ ...settings, seed: (settings.seed + 1) % 10000 }));
 for (const name of ["#other", "#rate"]) $(name).addEventListener("input", show);

@@ -33,21 +33,10 @@ const sideBySide = (() => {
     draw();
   }
 
-  /** Return a worker that trains a network. */
-  function worker() {
-    const source = `"use strict";
-      const PACKAGE = ${JSON.stringify(PACKAGE)};
-      const initx = (${makeInitx})(), network = (${makeNetwork})(), training = (${makeTraining})();
-      onmessage = ({ data }) => training.work(data, postMessage);`;
-    const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" })), made = new Worker(address);
-    URL.revokeObjectURL(address);
-    return made;
-  }
-
   function train() {
     restart();
     for (const [index, run] of runs.entries()) {
-      run.worker = worker();
+      run.worker = makeWorker("training.work(data, postMessage)");
       run.worker.onmessage = ({ data: { loss, right, odds } }) => {
         run.odds = odds;
         if (loss !== undefined) {
