@@ -3,6 +3,7 @@
 import _common
 import _rows
 import build
+import rate_factors
 import trials
 
 # The commit that recorded the results, and those of benchmarks that were measured at another time.
@@ -17,6 +18,7 @@ _COUNTED = {
     "trials": "per_minute",
     "places": "warm_seconds",
     "large_models": "measured",
+    "rate_factors": "ratio",
 }
 
 
@@ -42,9 +44,18 @@ def overview(documents):
         ),
         ("How many trials a minute does a study run?", "trials", "cpu", _BACKENDS, _trials),
         ("Where are large arrays computed fastest?", "places", "cpu", _BACKENDS, _places),
+        (
+            "What do factors on learning rates add to a step?",
+            "rate_factors",
+            "cpu",
+            _BACKENDS,
+            _rate_factors,
+        ),
     ):
         found = {name: _find(documents, benchmark, device, name) for name in backends}
         found = {name: document for name, document in found.items() if document}
+        if not found:  # not measured yet
+            continue
         origins = "; ".join(
             f"{_BACKENDS[name]}: {rounds(document)}, {measured(document)}"
             for name, document in found.items()
@@ -158,6 +169,18 @@ def _places(documents, backends):
     return _common.table(
         ("case", *(f"{backend}, {place}" for backend in backends for place in places)), rows
     )
+
+
+def _rate_factors(documents, backends):
+    rows = []
+    for model in rate_factors.MODELS:
+        cells = []
+        for document in documents:
+            case = document["rate_factors"][model]
+            times = [_median(case[form], 1000) for form in ("plain", "ours")]
+            cells.append(f"{times[0]} / {times[1]}: **{_median(case['ratio'])}**")
+        rows.append((model, *cells))
+    return _common.table(("step of Adam", *backends), rows)
 
 
 def _missed(documents):

@@ -12,6 +12,7 @@ import _summary
 import build
 import large_models
 import places
+import rate_factors
 import redraw
 import trials
 
@@ -31,6 +32,7 @@ REPORTS = {
     "build": build.report,
     "large_models": large_models.report,
     "places": places.report,
+    "rate_factors": rate_factors.report,
     "redraw": redraw.report,
     "trials": trials.report,
 }

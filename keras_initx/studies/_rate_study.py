@@ -258,7 +258,9 @@ class RateStudy(RunResult):
             uneven = []
             for layer, (_, exponent) in check.uneven.items():
                 uneven.append(f"{layer} ({short_number(exponent)})")
-            if uneven:
+            if not uneven:
+                remarks.append(f"{prefix}the outputs of no layer depend on the width.")
+            else:
                 shown = ", ".join(uneven)
                 remarks.append(f"{prefix}outputs that depend on the width, by exponent: {shown}.")
             remarks.extend(f"{prefix}{problem.reason}" for problem in check.problems)

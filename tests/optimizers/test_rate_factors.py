@@ -380,3 +380,13 @@ def test_gradients_of_other_weights_are_refused():
     others, _ = variables_and_gradients()
     with pytest.raises(ValueError, match=r"weights that the optimizer was built for\. Received: 'kernel'"):
         optimizer.apply(gradients, others)
+
+
+@pytest.mark.once
+def test_the_callback_that_swaps_averages_says_that_it_does_not_know_them():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="last")])
+    model.compile(RateFactors(keras.optimizers.Adam(0.01, use_ema=True), {"last/kernel": 0.5}), "mse")
+    x, y = np.ones((8, 4), "float32"), np.ones((8, 2), "float32")
+    swap = keras.callbacks.SwapEMAWeights()
+    with pytest.raises(ValueError, match="SwapEMAWeights must be used when `use_ema=True` is set on the optimizer"):
+        model.fit(x, y, validation_data=(x, y), callbacks=[swap], verbose=0)
