@@ -237,6 +237,8 @@ def _axis_of_classes(targets: Tensor, outputs: Tensor) -> int:
     The config of a sparse crossentropy lacks its axis.
     """
     shape = list(outputs.shape)
+    if not shape:
+        return -1
     for axis in (-1, *range(len(shape))):
         others = shape.copy()
         del others[axis]

@@ -19,3 +19,4 @@ from keras_initx.recipes._mup_base import *
 from keras_initx.recipes._networks import *
 from keras_initx.recipes._transformers import *
 from keras_initx.recipes._whisper import *
+from keras_initx.recipes._width_problems import *
