@@ -315,6 +315,12 @@ def few_digits(monkeypatch):
         # Longer than all others together.
         pytest.param("widths", ["--widths", "64", "96"], "Figure: widths.png", marks=pytest.mark.full),
         pytest.param(
+            "rate_transfer",
+            ["mlp", "--sizes", "64", "96", "--repeats", "1", "--epochs", "1"],
+            "muP: from width 64 to 96 the best rate moves by",
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
             "long_memory",
             ["recall", "--layer", "gru", "--epochs", "1", "--repeats", "1"],
             "Recall, GRU: 100 steps",
@@ -324,6 +330,7 @@ def few_digits(monkeypatch):
 )
 def test_scripts_print_a_table(name, options, found, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(figures, "FOLDER", tmp_path)
+    monkeypatch.chdir(tmp_path)  # where one keeps records
     script(name).main(options)
     assert found in capsys.readouterr().out
 

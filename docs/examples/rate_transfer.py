@@ -1,0 +1,141 @@
+"""Find the best learning rate at several widths and depths, with muP and without.
+
+`KERAS_BACKEND=torch python docs/examples/rate_transfer.py`, or the names of some experiments; it
+needs the extra `studies`. Records are kept in the folder `--records`, where an interrupted run
+resumes.
+"""
+
+import functools
+from pathlib import Path
+
+import keras_initx
+from keras_initx import recipes
+
+import _digits
+import _figures
+import keras
+
+layers = keras.layers
+
+
+def perceptron(width):
+    """Return a network of three hidden layers."""
+    hidden = [layers.Dense(width, "relu", name=f"hidden_{number}") for number in (1, 2, 3)]
+    return keras.Sequential([keras.Input((64,)), *hidden, layers.Dense(8, name="logits")])
+
+
+def convolutional(width):
+    """Return a network of three convolutions."""
+    return keras.Sequential(
+        [
+            keras.Input((64,)),
+            layers.Reshape((8, 8, 1)),
+            layers.Conv2D(width, 3, padding="same", activation="relu", name="conv_1"),
+            layers.Conv2D(width, 3, strides=2, padding="same", activation="relu", name="conv_2"),
+            layers.Conv2D(width, 3, strides=2, padding="same", activation="relu", name="conv_3"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(8, name="logits"),
+        ]
+    )
+
+
+def transformer(width):
+    """Return a transformer of two blocks that reads the rows of an image, with heads of 16."""
+    inputs = keras.Input((64,))
+    x = layers.Reshape((8, 8))(inputs)
+    # The bias has a vector for each row.
+    x = layers.EinsumDense("brp,pw->brw", (8, width), bias_axes="rw", name="rows")(x)
+    for block in range(2):
+        y = layers.LayerNormalization(name=f"block_{block}_norm_1")(x)
+        x = x + layers.MultiHeadAttention(width // 16, 16, name=f"block_{block}_attention")(y, y)
+        y = layers.LayerNormalization(name=f"block_{block}_norm_2")(x)
+        y = layers.Dense(4 * width, "gelu", name=f"block_{block}_dense_1")(y)
+        x = x + layers.Dense(width, name=f"block_{block}_dense_2")(y)
+    x = layers.LayerNormalization(name="norm")(x)
+    return keras.Model(inputs, layers.Dense(8, name="logits")(layers.GlobalAveragePooling1D()(x)))
+
+
+def residual(depth, branch=1.0):
+    """Return a residual network of 64 units that multiplies its branches by `branch`."""
+    inputs = keras.Input((64,))
+    x = layers.Dense(64, name="first")(inputs)
+    for block in range(depth):
+        y = layers.LayerNormalization(name=f"block_{block}_norm")(x)
+        y = layers.Dense(64, "relu", name=f"block_{block}_dense_1")(y)
+        y = layers.Dense(64, name=f"block_{block}_dense_2")(y)
+        x = x + layers.Rescaling(branch)(y)
+    return keras.Model(inputs, layers.Dense(8, name="logits")(x))
+
+
+# The network, the optimizer, the widths or depths, and the powers of two of the learning rates.
+EXPERIMENTS = {
+    "mlp": (perceptron, keras.optimizers.Adam, [64, 256, 1024], range(-12, -4)),
+    "sgd": (perceptron, keras.optimizers.SGD, [64, 256, 1024], range(-6, 2)),
+    "cnn": (convolutional, keras.optimizers.Adam, [16, 32, 64, 128], range(-9, -2)),
+    "transformer": (transformer, keras.optimizers.Adam, [32, 64, 128, 256], range(-12, -4)),
+    "depth": (residual, keras.optimizers.Adam, [2, 8, 32], range(-12, -4)),
+}
+TITLES = {
+    "mlp": "Three hidden layers, Adam",
+    "sgd": "Three hidden layers, SGD",
+    "cnn": "Three convolutions, Adam",
+    "transformer": "A transformer of two blocks, Adam",
+    "depth": "A residual network over its depth, Adam",
+}
+
+
+def build(name, parametrization, size, rate):
+    """Return a compiled network of this width or depth, with muP or without.
+
+    The base of muP has the least size.
+    """
+    network, optimizer_class, sizes, _ = EXPERIMENTS[name]
+    optimizer = optimizer_class(rate)
+    model = network(size)
+    if parametrization == "muP":
+        table = recipes.mup(model, network(sizes[0]))
+        if name == "depth":
+            model = network(size, 1 / table.depth)
+        keras_initx.initialize(model, recipes.spectral(model))
+        optimizer = table.optimizer(optimizer)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def study(name, records, sizes, repeats, epochs):
+    """Return the study of an experiment."""
+    powers = EXPERIMENTS[name][-1]
+    builds = {}
+    for parametrization in ("standard", "muP"):
+        builds[parametrization] = functools.partial(build, name, parametrization)
+    return keras_initx.compare_rates(
+        builds,
+        sizes,
+        [2.0**power for power in powers],
+        _digits.load(),
+        repeats=repeats,
+        epochs=epochs,
+        batch_size=64,
+        out=records / name,
+        title=TITLES[name],
+    )
+
+
+def main(arguments=None):
+    """Measure, print and draw."""
+    parser = _figures.parser(__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", default=list(EXPERIMENTS), help="experiments")
+    parser.add_argument("--records", type=Path, default=Path("out", "rate_transfer"), help="folder")
+    parser.add_argument("--sizes", type=int, nargs="+", help="other widths or depths")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=3)
+    options = parser.parse_args(arguments)
+    for name in options.names:
+        sizes = options.sizes or EXPERIMENTS[name][2]
+        found = study(name, options.records, sizes, options.repeats, options.epochs)
+        print(found, end="\n\n")
+        _figures.save(found.plot(), options.out / f"transfer-{name}.png")
+
+
+if __name__ == "__main__":
+    main()
