@@ -312,3 +312,109 @@ def test_a_sum_of_losses_has_no_step_to_compare_with():
     model = network(1)
     model.compile(keras.optimizers.SGD(5.0), LOSSES.MeanSquaredError(reduction="sum"))
     assert "large steps" not in problems(model, X[:, :1])
+
+
+@pytest.mark.parametrize("optimizer", [keras.optimizers.Adam(-1.0), keras.optimizers.SGD(-0.1)])
+def test_a_negative_rate_is_an_error(optimizer):
+    found = verdicts(regression(optimizer), X[:, :1])
+    assert [(verdict.problem, verdict.level) for verdict in found] == [("negative rate", "error")]
+
+
+def test_a_network_that_trains_with_momentum_is_no_alarm():
+    y = X @ np.linspace(-1, 1, 8)[:, None]
+    model = regression(keras.optimizers.SGD(0.1, momentum=0.9))
+    assert problems(model, y) == []
+    course = model.fit(X, y, batch_size=64, epochs=30, verbose=0).history["loss"]
+    assert course[-1] < course[0] / 2
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "Adamax", "Nadam"])
+def test_a_rate_of_adam_that_overwrites_the_weights_is_found(name):
+    y = X[:, :1]
+    optimizer = getattr(keras.optimizers, name)
+    assert problems(regression(optimizer(0.5)), y) == []
+    found = verdicts(regression(optimizer(2.0)), y)
+    assert [verdict.problem for verdict in found] == ["large steps"]
+    assert problems(regression(eval(re.search(r"keras\.optimizers\.Adam\(\)", found[0].remedy)[0])), y) == []
+
+
+def test_rows_of_a_softmax_reach_no_several_ones():
+    found = verdicts(network(4, "softmax"), SEVERAL, "mse")
+    assert [verdict.problem for verdict in found] == ["unreachable targets"]
+    activation, y, loss = applied(found[0].remedy, "softmax", SEVERAL, "mse")
+    assert (activation, loss) == ("sigmoid", "binary_crossentropy")
+    assert problems(network(4, activation), y, loss) == []
+    assert problems(network(4, "softmax"), ONE_HOT, "mse") == []
+
+
+def test_targets_of_another_size_are_to_be_standardized():
+    y = 10_000 * (X @ np.linspace(-1, 1, 8)[:, None])
+    found = verdicts(network(1), y, "mse")
+    assert [verdict.problem for verdict in found] == ["unscaled targets"]
+    y = eval(re.search(r"y = (.+)", found[0].remedy)[1])
+    assert problems(network(1), y, "mse") == []
+
+
+@pytest.mark.parametrize("divisor", [2, 255])
+def test_labels_that_were_divided_like_pixels_are_recognized(divisor):
+    found = verdicts(network(4, "softmax"), LABELS / divisor, "sparse_categorical_crossentropy")
+    assert [verdict.problem for verdict in found] == ["unsuitable labels"]
+    y = LABELS / divisor
+    np.testing.assert_array_equal(eval(re.search(r"y = (.+)", found[0].remedy)[1]), LABELS)
+
+
+def test_numbers_that_are_no_labels_are_not_taken_for_divided_ones():
+    found = verdicts(network(4, "softmax"), abs(X[:, 0]), "sparse_categorical_crossentropy")
+    assert 'loss="mse"' in found[0].remedy
+
+
+def sequence(units, activation):
+    stack = [layers.Conv1D(8, 3, activation="relu", name="conv"), layers.Dense(units, activation, name="out")]
+    return keras.Sequential([keras.Input((8, 3)), *stack])
+
+
+FORGOTTEN = {
+    "one unit": (1, "sigmoid", SIDE, "binary_crossentropy"),
+    "one unit, numbers": (1, "sigmoid", SIDE[:, 0], "binary_crossentropy"),
+    "rows": (4, "softmax", ONE_HOT, "categorical_crossentropy"),
+    "class numbers": (4, "softmax", LABELS, "sparse_categorical_crossentropy"),
+}
+
+
+@pytest.mark.parametrize("name", FORGOTTEN)
+def test_a_forgotten_flatten_is_named(name):
+    units, activation, y, loss = FORGOTTEN[name]
+    x = DRAWS.normal(size=(64, 8, 3))
+    found = verdicts(sequence(units, activation), y, loss, x=x)
+    assert [verdict.problem for verdict in found] == ["unsuitable labels"]
+    assert "keras.layers.Flatten() before out" in found[0].remedy
+    assert "GlobalAveragePooling1D" in found[0].remedy
+
+
+def test_a_binary_loss_takes_a_label_for_each_output():
+    found = verdicts(network(4, "sigmoid"), SIDE, "binary_crossentropy")
+    assert [verdict.problem for verdict in found] == ["unsuitable labels"]
+
+
+def test_a_layer_without_activation_makes_logits_whatever_they_are():
+    model = network(1, kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(0.3))
+    assert "no probabilities" in problems(model, SIDE, "binary_crossentropy")
+
+
+class Squashed(layers.Dense):
+    """Applies a function in its own `call`."""
+
+    def call(self, inputs):
+        return keras.ops.sigmoid(super().call(inputs))
+
+
+def test_a_subclass_of_a_layer_may_make_probabilities():
+    model = keras.Sequential([keras.Input((8,)), Squashed(1)])
+    assert problems(model, SIDE, "binary_crossentropy") == []
+
+
+def test_outputs_of_nan_are_reported_where_the_loss_raises():
+    stack = [layers.Dense(8, "exponential", kernel_initializer=keras.initializers.Constant(9.0)) for _ in range(3)]
+    signs = layers.Dense(1, "sigmoid", kernel_initializer=keras.initializers.RandomNormal(seed=0))
+    model = keras.Sequential([keras.Input((8,)), *stack, signs])
+    assert "exploding" in problems(model, SIDE, "binary_crossentropy")
