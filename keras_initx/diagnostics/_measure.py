@@ -271,7 +271,7 @@ def measure(
 def _optimizer_facts(model: keras.Model) -> OptimizerFacts | None:
     """Return what is known of the optimizer of `model`, `None` if it is not compiled with one."""
     optimizer: Any = getattr(model, "optimizer", None)
-    if optimizer is None:
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
         return None
     rate = float(array_of(optimizer.learning_rate))
     # Normalizations undo the scale of what comes before them, so that large steps only make its

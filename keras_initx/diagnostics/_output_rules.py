@@ -115,8 +115,8 @@ def no_probabilities(measured: Measurements) -> Iterator[Finding]:
     levels={"error": "", "warning": "if rows have several ones"},
     finds="labels that a crossentropy cannot mean: for a sparse one rows, or numbers that are no "
     "integers from 0 to the number of classes less 1; for a categorical one numbers, or rows with "
-    "several ones; for a binary one values beyond [0, 1], or one for several outputs; one label for "
-    "an example of which the output keeps the positions",
+    "several ones; for a binary one values beyond [0, 1], or one for several outputs; one label "
+    "for an example of which the output keeps the positions",
     reason="some backends raise an error, others train towards something else without a word",
     remedy="labels of the form that the loss takes, or the loss that takes these; `Flatten` or a "
     "pooling",
@@ -390,9 +390,10 @@ def negative_rate(measured: Measurements) -> Iterator[Finding]:
     "the squared norm of the gradient is above {large_step} times the loss; or with Adam or its "
     "like, whose rate times the square root of the inputs of a unit is above {large_update}",
     reason="to first order a step of SGD lowers the loss by this product, but a loss cannot fall "
-    "below 0: the step goes too far, and the loss rises. The first step of Adam changes each weight "
-    "by the rate, and usual weights have a standard deviation of 1 over that root: it overwrites "
-    "them. Normalizations undo the scale of weights, so that large steps do no harm before them",
+    "below 0: the step goes too far, and the loss rises. The first step of Adam changes each "
+    "weight by the rate, and usual weights have a standard deviation of 1 over that root: it "
+    "overwrites them. Normalizations undo the scale of weights, so that large steps do no harm "
+    "before them",
     remedy="a lower rate, `Adam`, scaled inputs",
 )
 def large_steps(measured: Measurements) -> Iterator[Finding]:
