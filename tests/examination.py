@@ -50,10 +50,10 @@ NOT_EVALUATED = {
 EXPLAINED = {
     "39217567": "the gradients of the first layer are 0.003 times those of the last, above the threshold of 0.0001: "
     "three layers are not deep",
-    "48934338": "the rate times the squared gradient is 7 times the loss, below the threshold of 20: healthy networks "
-    "of the tests train at more than 10",
-    "37624102": "the rate times the squared gradient is 2.7 times the loss. Momentum adds up ten steps, but healthy "
-    "networks of the tests train with it where the product for one step is above 10",
+    "48934338": "the rate times the squared gradient is 7 times the loss, below the threshold of 20: a healthy network "
+    "of the tests trains at 6.8",
+    "37624102": "the rate times the squared gradient is 2.7 times the loss. Momentum adds up ten steps, but a healthy "
+    "network of the tests trains with it where the product for one step is 6.8",
 }
 
 # What can come of a faulty program, from bad to good.

@@ -412,8 +412,8 @@ def _steps_of_sgd(rate: float, measured: Measurements) -> Iterator[Finding]:
     norms = gradient_norms(measured)
     if loss is None or not loss > 0 or not norms:
         return
-    # Momentum makes the first step no longer, and later ones bend: sound networks train with it at
-    # rates whose product with the steps that it adds up is 100 times the loss.
+    # Momentum makes the first step no longer, and later ones turn: healthy networks train with it
+    # where the steps that it adds up would be far too long.
     squares = sum(norm**2 for _, norm in norms)
     ratio = rate * squares / loss
     if not measured.thresholds.large_step < ratio < math.inf:
