@@ -48,25 +48,12 @@ NOT_EVALUATED = {
 
 # Why a fault that a batch can show is not found, or not with the accepted remedy.
 EXPLAINED = {
-    "38648195": "for squared errors the targets of a softmax are not checked: each is within [0, 1], but rows of "
-    "several ones add up to more than 1",
     "39217567": "the gradients of the first layer are 0.003 times those of the last, above the threshold of 0.0001: "
     "three layers are not deep",
-    "48934338": "the rate times the squared gradient is 7 times the loss, below the threshold",
-    "59325381": "the labels are reported, but the remedy takes them for numbers: that they were class numbers divided "
-    "by 255 is not recognized",
-    "52800582": "the inputs are reported, the targets are not: a loss of squared errors is compared with that of the "
-    "mean, which is as large",
-    "FacialKeypointsDetection": "only the rate of plain SGD is checked, not that of Adam",
-    "kaggle-melbourne_properties": "targets are compared with the loss of their median, which is as large as that of "
-    "outputs near 0",
-    "37624102": "the rate times the squared gradient is 2.7 times the loss; momentum, which makes steps up to ten "
-    "times as long, is left out",
-    "circle, model_0eb8d545": "the outputs are NaN, for which torch's crossentropy raises an error before the report",
-    "B": "a negative rate is not checked; a network without activations is no fault in itself",
-    "61030068": "the labels are reported, but not that a `Flatten` is missing",
-    "53119432": "Keras raises an error for the shapes of labels and outputs, here as in `fit`",
-    "LeNet, missing sigmoid": "the logits of this batch happen to lie between 0 and 1",
+    "48934338": "the rate times the squared gradient is 7 times the loss, below the threshold of 20: a healthy network "
+    "of the tests trains at 6.8",
+    "37624102": "the rate times the squared gradient is 2.7 times the loss. Momentum adds up ten steps, but a healthy "
+    "network of the tests trains with it where the product for one step is 6.8",
 }
 
 # What can come of a faulty program, from bad to good.

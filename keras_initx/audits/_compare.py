@@ -468,13 +468,14 @@ def _poisson_tail(count: int, mean: float) -> float:
     """Return the probability that a Poisson variable is at least `count`."""
     if mean <= 0:
         return 0.0 if count else 1.0
-    counts = np.arange(count)
-    logs = counts * math.log(mean) - mean - _log_factorials(count)
     if mean < count:
-        # Few terms of the tail itself, which one minus the others would round to 0.
+        # Few terms of the tail itself, which one minus the others would round to 0. The others
+        # may be millions, as where all values of a weight are beyond its bounds.
         first = count * math.log(mean) - mean - math.lgamma(count + 1)
         ratios = mean / (count + 1 + np.arange(200))
         return min(1.0, math.exp(first) * (1 + float(np.cumprod(ratios).sum())))
+    counts = np.arange(count)
+    logs = counts * math.log(mean) - mean - _log_factorials(count)
     return max(0.0, 1 - float(np.exp(logs).sum()))
 
 

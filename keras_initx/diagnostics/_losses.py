@@ -220,11 +220,15 @@ def known_loss(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None
     for kind_of_loss, losses in _KINDS.items():
         for one in losses:
             if function in one:
+                axis = -1
+                # The config of this one lacks its axis.
+                if kind_of_loss == "sparse":
+                    axis = _axis_of_classes(targets, outputs)
                 return KnownLoss(
                     kind_of_loss,
                     one[1].__name__,
                     from_logits=config.get("from_logits", False),
-                    axis=config.get("axis", _axis_of_classes(targets, outputs)),
+                    axis=config.get("axis", axis),
                     ignored=config.get("ignore_class"),
                     is_sum=config.get("reduction") == "sum",
                 )
@@ -232,10 +236,7 @@ def known_loss(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None
 
 
 def _axis_of_classes(targets: Tensor, outputs: Tensor) -> int:
-    """Return the axis of `outputs` that class numbers lack, the last where that is not clear.
-
-    The config of a sparse crossentropy lacks its axis.
-    """
+    """Return the axis of `outputs` that class numbers lack, the last where that is not clear."""
     shape = list(outputs.shape)
     if not shape:
         return -1

@@ -138,6 +138,30 @@ class LayerReport:
         return f"<LayerReport of {self.name}, {self.kind}: output {self.after or 'not seen'}>"
 
 
+# The optimizers whose first step changes each weight by about the learning rate.
+_NORMALIZING = (
+    keras.optimizers.Adam,
+    keras.optimizers.Adamax,
+    keras.optimizers.AdamW,
+    keras.optimizers.Nadam,
+)
+_NORMALIZING_NAMES = tuple(optimizer.__name__ for optimizer in _NORMALIZING)
+
+
+@dataclass(frozen=True)
+class OptimizerFacts:
+    """What is known of the optimizer of a model.
+
+    Attributes:
+        rate: Learning rate of the next step.
+        kind: `"sgd"` for SGD without clipping, `"adam"` for Adam and its like, and `None` for
+            others and for networks with normalizations, where large steps may do no harm.
+    """
+
+    rate: float
+    kind: Literal["adam", "sgd"] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Measurements:
     """The measurements of a model.
@@ -151,8 +175,7 @@ class Measurements:
         outputs: Pairs of a layer and the facts of the output of the model that it makes, for each
             known loss.
         loss: The training objective if all of its terms are known means, otherwise `None`.
-        rate: Learning rate of the next step if `model` is compiled with plain SGD without clipping
-            and has no normalizations, otherwise `None`.
+        optimizer: What is known of the optimizer, `None` if `model` is not compiled with one.
     """
 
     layers: list[LayerReport]
@@ -161,7 +184,7 @@ class Measurements:
     targets: Signal | None = None
     outputs: list[tuple[LayerReport, OutputFacts]] = field(default_factory=list)
     loss: float | None = None
-    rate: float | None = None
+    optimizer: OptimizerFacts | None = None
 
 
 def measure(
@@ -201,6 +224,7 @@ def measure(
         with recorder.recording(), backend.preserve_state(layers_of(model)):
             outputs = model(x, training=True)
             recorder.record_model_outputs(outputs)
+            has_nan = any(np.isnan(array_of(tensor)).any() for tensor in _floats_in(outputs))
             if y is not None:
                 if loss is None:
                     check_own_loss(model)
@@ -209,7 +233,8 @@ def measure(
                 seen = seen_losses(y, outputs)
                 recorder.record_outputs(seen)
                 fails = any(facts.loss_fails for _, facts in recorder.outputs)
-                if not fails:
+                # Of NaN some losses raise an error.
+                if not fails and not has_nan:
                     value = array_of(_loss_value(model, loss, x, y, outputs))
                     has_loss = not np.isnan(value).any()
                     has_sums = any(facts.loss.is_sum for _, facts in recorder.outputs)
@@ -239,27 +264,29 @@ def measure(
         _signal_of_floats(y),
         [(reports[layer], facts) for layer, facts in recorder.outputs],
         mean_loss,
-        _plain_rate(model),
+        _optimizer_facts(model),
     )
 
 
-def _plain_rate(model: keras.Model) -> float | None:
-    """Return the rate of the next step of plain SGD, `None` for other optimizers and clipping.
-
-    It is `None` for a network with normalizations too: they undo the scale of what comes before
-    them, so that large steps only make its weights larger.
-    """
-    if any(isinstance(layer, NORMALIZATIONS) for layer in layers_of(model)):
-        return None
+def _optimizer_facts(model: keras.Model) -> OptimizerFacts | None:
+    """Return what is known of the optimizer of `model`, `None` if it is not compiled with one."""
     optimizer: Any = getattr(model, "optimizer", None)
-    # On torch Keras has a subclass of its own.
-    is_plain = isinstance(optimizer, keras.optimizers.SGD) and type(optimizer).__name__ == "SGD"
-    if not is_plain:
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
         return None
+    rate = float(array_of(optimizer.learning_rate))
+    # Normalizations undo the scale of what comes before them, so that large steps only make its
+    # weights larger.
+    if any(isinstance(layer, NORMALIZATIONS) for layer in layers_of(model)):
+        return OptimizerFacts(rate)
+    # On torch Keras has subclasses of its own, with the same names.
+    name = type(optimizer).__name__
+    if isinstance(optimizer, _NORMALIZING) and name in _NORMALIZING_NAMES:
+        return OptimizerFacts(rate, "adam")
+    is_plain = isinstance(optimizer, keras.optimizers.SGD) and name == "SGD"
     clipping = (optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm)
-    if any(limit is not None for limit in clipping):
-        return None
-    return float(array_of(optimizer.learning_rate))
+    if not is_plain or any(limit is not None for limit in clipping):
+        return OptimizerFacts(rate)
+    return OptimizerFacts(rate, "sgd")
 
 
 @contextlib.contextmanager
@@ -456,12 +483,20 @@ def _dead(record: LayerRecord) -> float | None:
     return float((after & ~before).mean())
 
 
+def _floats_in(batch: Batch | None) -> list[Tensor]:
+    """Return the tensors of floating-point numbers."""
+    floats = []
+    for tensor in tensors_in(batch):
+        if "float" in keras.backend.standardize_dtype(tensor.dtype):
+            floats.append(tensor)
+    return floats
+
+
 def _signal_of_floats(batch: Batch | None) -> Signal | None:
     """Return the statistics of the floating-point inputs or targets, `None` if there are none."""
     signal = None
-    for tensor in tensors_in(batch):
-        if "float" in keras.backend.standardize_dtype(tensor.dtype):
-            if signal is None:
-                signal = Signal()
-            signal.add(array_of(tensor))
+    for tensor in _floats_in(batch):
+        if signal is None:
+            signal = Signal()
+        signal.add(array_of(tensor))
     return signal

@@ -1,5 +1,7 @@
 """A callback that diagnoses a model during training."""
 
+import math
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -24,7 +26,17 @@ class SignalMonitor(KerasCallback):
     """Callback that diagnoses the model every `every` steps of `fit`, on a fixed batch.
 
     The first report is made before the first step. The batch is the same each time, a copy, so that
-    only the weights and dropout masks differ. The callback does not affect training.
+    only the weights and dropout masks differ. The callback does not affect training as long as all
+    values are finite.
+
+    The measures of the last report are added to the logs of each epoch, where `History`,
+    `CSVLogger`, `TensorBoard` and other callbacks find them: `"std/NAME"`, the standard deviation
+    of the output of each layer with weights, `"gradient/NAME"`, the norm of its gradient, and
+    `"problems"`, the number of problems. Keras passes the logs from one callback to the next: list
+    the monitor before those that are to show its measures. The progress bar shows them too.
+
+    Training stops at the first step after which the loss or a weight is not finite, with a warning
+    that names the step and the layer. The loss is checked after each step, weights at each report.
 
     Where a call of several steps, by `steps_per_execution`, finds fewer batches, the optimizer
     tells how many. A `LossScaleOptimizer` does not: with it and data of unknown length, the last
@@ -38,6 +50,7 @@ class SignalMonitor(KerasCallback):
 
     Attributes:
         history: Dict from the number of steps taken to the `Report` at that step.
+        stopped: The text of the warning if training was stopped, otherwise `None`.
 
     Raises:
         TypeError: If `every` is not an integer, or another argument is one that `diagnose` refuses.
@@ -73,6 +86,7 @@ class SignalMonitor(KerasCallback):
         self.every: int = check_count("every", every)
         self.arguments: DiagnoseOptions = arguments
         self.history: dict[int, Report] = {}
+        self.stopped: str | None = None
         self._steps = 0
         self._steps_before_epoch = 0
         self._updates_before = 0
@@ -81,6 +95,7 @@ class SignalMonitor(KerasCallback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Clear the history of an earlier `fit`, and make the first report."""
         self.history = {}
+        self.stopped = None
         self._steps = 0
         self._updates_before = self._updates() or 0
         self._record()
@@ -94,7 +109,7 @@ class SignalMonitor(KerasCallback):
         self._first_of_call = batch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Make a report if it is due."""
+        """Make a report if it is due or the loss is not finite, and stop training in this case."""
         last = batch
         # Keras before 3.11 tells the first step of a call, later versions the last.
         if batch == self._first_of_call:
@@ -106,10 +121,18 @@ class SignalMonitor(KerasCallback):
             self._correct()
         if self._is_due(before):
             self._record()
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            self._stop("the loss")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Correct the number of steps: the last call of an epoch may have found fewer batches."""
+        """Correct the number of steps, and add the measures of the last report to `logs`.
+
+        The last call of an epoch may have found fewer batches.
+        """
         self._correct()
+        if logs is not None and self.history:
+            logs.update(_measures(list(self.history.values())[-1]))
 
     def _is_due(self, before: int) -> bool:
         return self._steps // self.every > before // self.every
@@ -151,7 +174,37 @@ class SignalMonitor(KerasCallback):
 
     def _record(self) -> None:
         self._synchronize()
-        self.history[self._steps] = diagnose(self.model, self.x, self.y, **self.arguments)
+        report = diagnose(self.model, self.x, self.y, **self.arguments)
+        self.history[self._steps] = report
+        for layer in report.layers:
+            for weight in layer.weights:
+                if not math.isfinite(weight.norm):
+                    self._stop(f"{layer.name}/{weight.name}")
+                    return
+
+    def _stop(self, what: str) -> None:
+        """Stop training because of a value that is not finite, and name the layer.
+
+        Args:
+            what: The name of the value.
+        """
+        if self.stopped is not None:
+            return
+        before = {step: report for step, report in self.history.items() if step < self._steps}
+        self.stopped = f"training stopped after step {self._steps}, where {what} is not finite"
+        if before:
+            # After a step with gradients of NaN, all weights are NaN.
+            step, report = list(before.items())[-1]
+            largest = _largest(report)
+            if largest is not None:
+                self.stopped += (
+                    f"; after step {step} the largest output was that of {largest[0]}, with "
+                    f"standard deviation {largest[1]:.3g}"
+                )
+        if self._steps not in self.history:
+            self._record()
+        self.model.stop_training = True
+        warnings.warn(self.stopped, stacklevel=2)
 
     def _synchronize(self) -> None:
         if hasattr(self.model, "jax_state_sync"):
@@ -186,3 +239,28 @@ def _own_copy(arrays: Batch | None, count: int) -> Batch | None:
         return np.array(np.asarray(array)[:count])
 
     return keras.tree.map_structure(copied, arrays)
+
+
+def _measures(report: Report) -> dict[str, float]:
+    """Return the measures of a report for the logs of an epoch."""
+    measures: dict[str, float] = {"problems": float(len(report.problems))}
+    for layer in report.layers:
+        if not layer.weights:
+            continue
+        if layer.after is not None:
+            measures[f"std/{layer.name}"] = layer.after.std
+        if layer.gradient_norm is not None:
+            measures[f"gradient/{layer.name}"] = layer.gradient_norm
+    return measures
+
+
+def _largest(report: Report) -> tuple[str, float] | None:
+    """Return the name of the layer with the largest output, and its standard deviation."""
+    sizes = {}
+    for layer in report.layers:
+        if layer.after is not None:
+            sizes[layer.name] = layer.after.std
+    if not sizes:
+        return None
+    name = max(sizes, key=sizes.__getitem__)
+    return name, sizes[name]

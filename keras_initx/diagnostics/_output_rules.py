@@ -75,10 +75,10 @@ def probabilities_as_logits(measured: Measurements) -> Iterator[Finding]:
 
 @rule(
     "no probabilities",
-    levels={"error": "if outputs are negative or above 1, or a ReLU makes them", "warning": ""},
+    levels={"error": "", "warning": "if they are sigmoids"},
     finds="an output that is no probabilities for a crossentropy with `from_logits=False`: values "
-    "beyond [0, 1] for a binary one, values below 0 for the others, a ReLU for both, and sigmoids "
-    "for classes that exclude each other",
+    "beyond [0, 1] for a binary one, values below 0 for the others, a ReLU or a layer without "
+    "activation for both, and sigmoids for classes that exclude each other",
     reason="the loss cuts such values off, where they have no gradient. Rows of sigmoids it "
     "divides by their sums",
     remedy="`from_logits=True` for a last layer without activation, otherwise softmax or sigmoid",
@@ -115,20 +115,39 @@ def no_probabilities(measured: Measurements) -> Iterator[Finding]:
     levels={"error": "", "warning": "if rows have several ones"},
     finds="labels that a crossentropy cannot mean: for a sparse one rows, or numbers that are no "
     "integers from 0 to the number of classes less 1; for a categorical one numbers, or rows with "
-    "several ones; for a binary one values beyond [0, 1]",
+    "several ones; for a binary one values beyond [0, 1], or one for several outputs; one label "
+    "for an example of which the output keeps the positions",
     reason="some backends raise an error, others train towards something else without a word",
-    remedy="labels of the form that the loss takes, or the loss that takes these",
+    remedy="labels of the form that the loss takes, or the loss that takes these; `Flatten` or a "
+    "pooling",
 )
 def unsuitable_labels(measured: Measurements) -> Iterator[Finding]:
     for layer, facts in measured.outputs:
         if gives_one_class(layer, measured):
             continue
-        if facts.loss.kind == "sparse":
+        if facts.form == "examples" or (facts.loss.kind == "binary" and facts.form == "numbers"):
+            yield _single(layer, facts)
+        elif facts.loss.kind == "sparse":
             yield from _sparse(layer, facts)
         elif facts.loss.kind == "categorical":
             yield from _categorical(layer, facts)
         elif facts.loss.kind == "binary":
             yield from _binary(layer, facts)
+
+
+def _single(layer: LayerReport, facts: OutputFacts) -> Finding:
+    """Return the finding on one label for several rows or values of an output."""
+    shape = layer.shape or ()
+    evidence = (
+        f"there is one label for each example, but {layer.name} has an output of shape "
+        f"{shape[1:]} for it"
+    )
+    if len(shape) < 3:
+        return Finding([layer], evidence, f"a {layer.kind} of one unit for {layer.name}", "error")
+    remedy = f"keras.layers.Flatten() before {layer.name}"
+    if len(shape) <= 5:
+        remedy += f", or keras.layers.GlobalAveragePooling{len(shape) - 2}D()"
+    return Finding([layer], evidence, remedy, "error")
 
 
 def _sparse(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
@@ -158,6 +177,8 @@ def _class_numbers(layer: LayerReport, facts: OutputFacts) -> str:
     """Return the remedy for labels that are no class numbers."""
     targets = facts.targets
     low, high = round(targets.min), round(targets.max)
+    if facts.divisor is not None:
+        return f"class numbers as before the division: y = (y * {facts.divisor}).round()"
     if not facts.is_whole:
         return f'for numbers a {layer.kind} of one unit without activation and loss="mse"'
     if low > 0 and high - low < facts.units:
@@ -228,14 +249,22 @@ def _binary(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
     "unreachable targets",
     levels={"warning": ""},
     finds="a fraction above {out_of_reach} of the targets of a distance beyond the range of the "
-    "last activation",
+    "last activation, or of the rows that add up to more than 1 for a softmax",
     reason="the loss cannot become small, and the activation is driven to its limit, where it has "
     "no gradient",
     remedy="no activation in the last layer, or scaled targets",
 )
 def unreachable_targets(measured: Measurements) -> Iterator[Finding]:
+    limit = measured.thresholds.out_of_reach
     for layer, facts in measured.outputs:
-        if not facts.beyond > measured.thresholds.out_of_reach:
+        if facts.sum_beyond > limit >= facts.beyond:
+            evidence = (
+                f"{facts.sum_beyond:.0%} of the rows of targets add up to more than 1, but those "
+                f"of {layer.name} add up to 1"
+            )
+            remedy = f'activation="sigmoid" in {layer.name} and loss="binary_crossentropy"'
+            yield Finding([layer], evidence, remedy)
+        if not facts.beyond > limit:
             continue
         low, high = reach_of(facts.activation)
         reach = f"the outputs of {facts.activation} lie between {low:g} and {high:g}"
@@ -248,6 +277,35 @@ def unreachable_targets(measured: Measurements) -> Iterator[Finding]:
             f"{facts.targets.max:.3g}, are out of reach: {reach}"
         )
         yield Finding([layer], evidence, f"activation=None in {layer.name}{scaled}")
+
+
+@rule(
+    "unscaled targets",
+    levels={"warning": ""},
+    finds="targets of a distance whose standard deviation about their mean is above "
+    "{unscaled_targets} times that of the outputs, or 1 if that is more",
+    reason="outputs start at about 1, and Adam changes a weight by at most its rate in a step, so "
+    "that it takes thousands of steps to reach the targets; the gradients of SGD are as much too "
+    "large",
+    remedy="standardized targets",
+)
+def unscaled_targets(measured: Measurements) -> Iterator[Finding]:
+    limits = measured.thresholds
+    for layer, facts in measured.outputs:
+        if facts.loss.kind != "distance" or layer.blind_loss is None:
+            continue
+        # These have their own verdict, whose remedy scales them too.
+        if facts.beyond > limits.out_of_reach or layer.loss_kind != "distance":
+            continue
+        ratio = layer.blind_loss / max(facts.outputs.std, 1)
+        if not ratio > limits.unscaled_targets:
+            continue
+        evidence = (
+            f"the targets of {layer.name} have standard deviation {layer.blind_loss:.3g}, its "
+            f"outputs {facts.outputs.std:.3g}"
+        )
+        remedy = "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)"
+        yield Finding([layer], evidence, remedy)
 
 
 @rule(
@@ -310,20 +368,52 @@ def _prior(frequencies: np.ndarray, facts: OutputFacts) -> str:
 
 
 @rule(
+    "negative rate",
+    levels={"error": ""},
+    finds="a model that is compiled with a learning rate below 0",
+    reason="each step raises the loss",
+    remedy="a positive rate",
+)
+def negative_rate(measured: Measurements) -> Iterator[Finding]:
+    optimizer = measured.optimizer
+    if optimizer is None or not optimizer.rate < 0:
+        return
+    evidence = f"the learning rate is {optimizer.rate:g}: each step raises the loss"
+    remedy = "a positive learning rate: keras.optimizers.Adam()"
+    yield Finding([], evidence, remedy, "error")
+
+
+@rule(
     "large steps",
     levels={"warning": ""},
-    finds="a model without normalizations that is compiled with plain SGD, whose learning rate "
-    "times the squared norm of the gradient is above {large_step} times the loss",
-    reason="to first order a step lowers the loss by this product, but a loss cannot fall below 0: "
-    "the step goes too far, and the loss rises. Normalizations undo the scale of weights, so that "
-    "large steps do no harm before them",
+    finds="a model without normalizations that is compiled with SGD, whose learning rate times "
+    "the squared norm of the gradient is above {large_step} times the loss; or with Adam or its "
+    "like, whose rate times the square root of the inputs of a unit is above {large_update}",
+    reason="to first order a step of SGD lowers the loss by this product, but a loss cannot fall "
+    "below 0: the step goes too far, and the loss rises. The first step of Adam changes each "
+    "weight by the rate, and usual weights have a standard deviation of 1 over that root: it "
+    "overwrites them. Normalizations undo the scale of weights, so that large steps do no harm "
+    "before them",
     remedy="a lower rate, `Adam`, scaled inputs",
 )
 def large_steps(measured: Measurements) -> Iterator[Finding]:
-    rate, loss = measured.rate, measured.loss
-    norms = gradient_norms(measured)
-    if rate is None or loss is None or not loss > 0 or not norms:
+    optimizer = measured.optimizer
+    if optimizer is None or not optimizer.rate > 0:
         return
+    if optimizer.kind == "sgd":
+        yield from _steps_of_sgd(optimizer.rate, measured)
+    elif optimizer.kind == "adam":
+        yield from _steps_of_adam(optimizer.rate, measured)
+
+
+def _steps_of_sgd(rate: float, measured: Measurements) -> Iterator[Finding]:
+    """Yield the finding on the rate of SGD."""
+    loss = measured.loss
+    norms = gradient_norms(measured)
+    if loss is None or not loss > 0 or not norms:
+        return
+    # Momentum makes the first step no longer, and later ones turn: healthy networks train with it
+    # where the steps that it adds up would be far too long.
     squares = sum(norm**2 for _, norm in norms)
     ratio = rate * squares / loss
     if not measured.thresholds.large_step < ratio < math.inf:
@@ -338,3 +428,27 @@ def large_steps(measured: Measurements) -> Iterator[Finding]:
     suitable = f"keras.optimizers.SGD({rate / ratio / 10:.0e})"
     remedy = f"{inputs_first(measured)}{suitable}, or keras.optimizers.Adam()"
     yield Finding([worst], evidence, remedy)
+
+
+def _steps_of_adam(rate: float, measured: Measurements) -> Iterator[Finding]:
+    """Yield the finding on the rate of Adam and its like."""
+    widest: LayerReport | None = None
+    most = 0
+    for layer in measured.layers:
+        # A row of an embedding is no sum of inputs.
+        if layer.kind == "Embedding":
+            continue
+        for weight in layer.weights:
+            if weight.gradient is not None and weight.fan_in is not None and weight.fan_in > most:
+                widest, most = layer, weight.fan_in
+    if widest is None:
+        return
+    update = rate * math.sqrt(most)
+    if not update > measured.thresholds.large_update:
+        return
+    evidence = (
+        f"the first step changes each weight by about the rate, {rate:.3g}: that is {update:.3g} "
+        f"times 1 / sqrt({most}), the standard deviation that suits the {most} inputs of a unit of "
+        f"{widest.name}"
+    )
+    yield Finding([widest], evidence, "the default rate: keras.optimizers.Adam()")

@@ -13,7 +13,7 @@ from keras_initx.diagnostics._signal import Signal
 from keras_initx.structure import CONVOLUTIONS, LIMITS
 
 # How the targets of a loss are given.
-_Form: TypeAlias = Literal["numbers", "rows"]
+_Form: TypeAlias = Literal["numbers", "rows", "examples"]
 
 # Without an activation these are known to be linear.
 _WITHOUT_ACTIVATION = (keras.layers.Dense, keras.layers.EinsumDense, *CONVOLUTIONS)
@@ -42,13 +42,18 @@ class OutputFacts:
         sums_to_one: Whether the values in each row of the output are probabilities that add up
             to 1.
         form: `"numbers"` where there is one target for each row of outputs, `"rows"` where there
-            is one for each output.
+            is one for each output, `"examples"` where there is a single number or row for an
+            example, of which the output has several rows.
         is_whole: Whether all targets are integers.
         outside: Fraction of the targets that are no class of a sparse crossentropy.
+        divisor: By which class numbers were divided if targets that are no integers are quotients
+            of them, otherwise `None`.
         several: Fraction of the rows of targets with several ones among zeros.
         frequencies: For a crossentropy, the share of each class in the targets; for a binary one,
             the mean of the targets of each unit. Otherwise `None`.
         beyond: Fraction of the targets that the activation does not reach.
+        sum_beyond: Fraction of the rows of targets that add up to more than 1 for an output whose
+            rows add up to 1.
     """
 
     loss: KnownLoss
@@ -60,9 +65,11 @@ class OutputFacts:
     form: _Form
     is_whole: bool
     outside: float
+    divisor: int | None
     several: float
     frequencies: npt.NDArray[np.float64] | None
     beyond: float
+    sum_beyond: float
 
     @property
     def leaves_range(self) -> bool:
@@ -78,10 +85,12 @@ class OutputFacts:
     @property
     def loss_fails(self) -> bool:
         """Whether the loss cannot be computed: some backends raise an error, others go on."""
+        if self.form == "examples":
+            return True
         if self.loss.kind == "sparse":
             return self.form == "rows" or self.outside > 0
         if self.loss.kind == "binary":
-            return self.leaves_range
+            return self.leaves_range or self.form == "numbers"
         return self.loss.kind == "categorical" and self.form == "numbers"
 
 
@@ -120,16 +129,23 @@ def output_facts(
     if not rows.size or not aims.size:
         return None
     outside = 0.0
+    divisor = None
     several = 0.0
     beyond = 0.0
+    sum_beyond = 0.0
     frequencies = None
-    if form == "numbers":
+    if form == "examples":
+        aims = targets.reshape(-1)
+    elif form == "numbers":
         is_class = (aims >= 0) & (aims < units) & (aims == np.round(aims))
         outside = float(np.mean(~is_class))
+        divisor = _divisor(aims, units)
         if not outside:
             frequencies = np.bincount(aims.astype("int64"), minlength=units) / len(aims)
     elif loss.kind == "distance":
         beyond = _share_beyond(aims, activation)
+        if are_of_softmax(rows) and aims.ndim == 2:
+            sum_beyond = float(np.mean(aims.sum(axis=-1) > 1.01))
     else:
         frequencies = aims.mean(axis=0, dtype="float64")
         is_binary = ((aims == 0) | (aims == 1)).all(axis=-1)
@@ -144,9 +160,11 @@ def output_facts(
         form=form,
         is_whole=bool((aims == np.round(aims)).all()),
         outside=outside,
+        divisor=divisor,
         several=several,
         frequencies=frequencies,
         beyond=beyond,
+        sum_beyond=sum_beyond,
     )
 
 
@@ -166,6 +184,32 @@ def _form_of(
         return "numbers"
     if has_one_for_each_row or targets == outputs:
         return "rows"
+    # Without `Flatten` or a pooling the outputs keep the positions of an example.
+    if loss.kind != "distance" and len(rows) > 2 and targets in _of_examples(rows):
+        return "examples"
+    return None
+
+
+def _of_examples(rows: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the shapes of targets with one number or one row for each example."""
+    count, *_, units = rows
+    return [(count,), (count, 1), (count, units)]
+
+
+def _divisor(numbers: Array, units: int) -> int | None:
+    """Return by which class numbers below `units` were divided, `None` if they were not.
+
+    Labels are divided by mistake together with the pixels that they are scaled with.
+    """
+    positive = numbers[numbers > 0]
+    if not positive.size or numbers.min() < 0 or (numbers == np.round(numbers)).all():
+        return None
+    # The smallest label is that of class 1 if there is one, otherwise of a later class.
+    for first in range(1, units):
+        divisor = round(first / float(positive.min()))
+        classes = numbers.astype("float64") * divisor
+        if classes.max() < units - 0.5 and (abs(classes - np.round(classes)) < 1e-3).all():
+            return divisor
     return None
 
 
@@ -211,7 +255,8 @@ def last_activation(producer: keras.Operation | None, activation: str | None) ->
     """
     if activation is not None:
         return activation
-    if isinstance(producer, _WITHOUT_ACTIVATION):
+    # A subclass may apply anything in its own `call`.
+    if type(producer) in _WITHOUT_ACTIVATION:
         return "linear"
     name = type(producer).__name__.lower()
     return name if name in _OPERATIONS else None

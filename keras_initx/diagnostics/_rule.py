@@ -305,6 +305,9 @@ def has_no_probabilities(facts: OutputFacts) -> bool:
     """Return whether a loss takes for probabilities what is none."""
     if facts.loss.kind == "distance" or facts.loss.from_logits:
         return False
+    # Without an activation these are logits, even if those of this batch lie between 0 and 1.
+    if facts.activation == "linear":
+        return True
     # 16 bits round.
     is_beyond = facts.outputs.min < -1e-2
     if facts.loss.kind == "binary":

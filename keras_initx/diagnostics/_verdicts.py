@@ -87,10 +87,14 @@ class Thresholds:
             more, above which training first has to undo the initial weights.
         out_of_reach: Fraction of the targets beyond the range of the last activation above which a
             distance cannot become small.
+        unscaled_targets: Factor between the standard deviation of the targets of a distance and
+            that of the outputs, or 1 if that is more, above which the targets are not scaled.
         rare_class: Factor between the first loss and that of guessing the frequencies of the
             classes, above which a class is rare.
-        large_step: Factor between what a step of plain SGD would lower the loss by, to first order,
-            and the loss, above which the learning rate is too large.
+        large_step: Factor between what a step of SGD would lower the loss by, to first order, and
+            the loss, above which the learning rate is too large.
+        large_update: Product of the rate of Adam and the square root of the inputs of a unit, above
+            which the learning rate is too large.
         least_values: Minimum number of values for a signal to be evaluated, and of examples for
             units to count as dead.
 
@@ -115,8 +119,10 @@ class Thresholds:
     positions_alike: float = 0.9999
     first_loss: float = 8
     out_of_reach: float = 0.1
+    unscaled_targets: float = 100
     rare_class: float = 3
     large_step: float = 20
+    large_update: float = 3
     least_values: float = 16
 
     def __post_init__(self) -> None:
@@ -152,6 +158,8 @@ class ThresholdOptions(TypedDict, total=False):
     positions_alike: float
     first_loss: float
     out_of_reach: float
+    unscaled_targets: float
     rare_class: float
     large_step: float
+    large_update: float
     least_values: float

@@ -197,7 +197,8 @@ def test_losses_and_metrics_may_be_objects_and_functions():
         callbacks = monitors if monitored else []
         history = model.fit(X, y, batch_size=8, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
         courses.append(history.history)
-    assert courses[0] == courses[1]
+    # The monitor adds its measures.
+    assert courses[0].items() <= courses[1].items()
     for monitor in monitors:
         assert list(monitor.history) == [0, 3, 6]
         assert all(layer.gradient_norm > 0 for report in monitor.history.values() for layer in report.layers)
@@ -270,3 +271,59 @@ def test_a_known_number_of_steps_limits_those_of_an_optimizer_that_does_not_coun
     monitor = keras_initx.SignalMonitor(x[:16], every=every)
     model.fit(x, x[:, :1], batch_size=16, epochs=2, verbose=0, callbacks=[monitor])
     assert list(monitor.history) == steps
+
+
+def test_the_measures_are_in_the_logs_of_each_epoch(tmp_path):
+    monitor = keras_initx.SignalMonitor(X, Y, every=6)
+    path = tmp_path / "log.csv"
+    model = network()
+    model.fit(X, Y, batch_size=8, epochs=2, verbose=0, callbacks=[monitor, keras.callbacks.CSVLogger(path)])
+    for epoch, step in enumerate((6, 12)):
+        for layer in monitor.history[step].layers:
+            assert model.history.history[f"std/{layer.name}"][epoch] == layer.after.std
+            assert model.history.history[f"gradient/{layer.name}"][epoch] == layer.gradient_norm
+    header, *rows = path.read_text().splitlines()
+    assert "gradient/hidden" in header.split(",")
+    assert "problems" in header.split(",")
+    assert len(rows) == 2
+
+
+@pytest.mark.once
+def test_a_callback_before_the_monitor_does_not_see_its_measures(tmp_path):
+    monitor = keras_initx.SignalMonitor(X, every=6)
+    path = tmp_path / "log.csv"
+    fit(network(), keras.callbacks.CSVLogger(path), monitor)
+    assert "std/hidden" not in path.read_text()
+
+
+def test_training_stops_at_the_first_loss_that_is_not_finite():
+    x = X.copy()
+    x[24:32] = np.nan  # the fourth batch
+    model, monitor = network(), keras_initx.SignalMonitor(X, Y, every=3)
+    with pytest.warns(UserWarning, match="after step 4, where the loss is not finite; after step 3 .* was that of "):
+        model.fit(x, Y, batch_size=8, epochs=3, shuffle=False, verbose=0, callbacks=[monitor])
+    assert list(monitor.history) == [0, 3, 4]
+    assert len(model.history.history["loss"]) == 1
+    assert monitor.stopped.startswith("training stopped after step 4")
+
+
+@pytest.mark.once
+def test_training_stops_at_a_weight_that_is_not_finite():
+    class Breaking(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                self.model.get_layer("out").kernel.assign(np.full((6, 1), np.inf))
+
+    model, monitor = network(), keras_initx.SignalMonitor(X, every=2)
+    with pytest.warns(UserWarning, match="after step 2, where out/kernel is not finite"):
+        fit(model, Breaking(), monitor)
+    assert list(monitor.history) == [0, 2]
+
+
+@pytest.mark.once
+def test_another_fit_forgets_that_training_was_stopped():
+    model, monitor = network(), keras_initx.SignalMonitor(X, every=3)
+    with pytest.warns(UserWarning, match="the loss is not finite"):
+        model.fit(np.full_like(X, np.nan), Y, batch_size=8, verbose=0, callbacks=[monitor])
+    fit(network(), monitor)
+    assert monitor.stopped is None

@@ -2,6 +2,7 @@
 
 import re
 
+import confusion
 import keras
 import numpy as np
 import pytest
@@ -312,3 +313,117 @@ def test_a_sum_of_losses_has_no_step_to_compare_with():
     model = network(1)
     model.compile(keras.optimizers.SGD(5.0), LOSSES.MeanSquaredError(reduction="sum"))
     assert "large steps" not in problems(model, X[:, :1])
+
+
+@pytest.mark.parametrize("optimizer", [keras.optimizers.Adam(-1.0), keras.optimizers.SGD(-0.1)])
+def test_a_negative_rate_is_an_error(optimizer):
+    found = verdicts(regression(optimizer), X[:, :1])
+    assert [(verdict.problem, verdict.level) for verdict in found] == [("negative rate", "error")]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_network_that_trains_with_steps_beyond_its_loss_is_no_alarm(momentum):
+    keras.utils.set_random_seed(0)
+    model, x, y, loss = confusion.HEALTHY["regression, small targets"]()
+    for seed, layer in enumerate(model.layers):
+        layer.kernel.assign(keras_initx.HeNormal(seed=seed)(layer.kernel.shape))  # the same on every backend
+    model.compile(keras.optimizers.SGD(0.1, momentum=momentum), loss)
+    report = keras_initx.diagnose(model, x, y)
+    assert report.ok
+    squares = sum(layer.gradient_norm**2 for layer in report.layers if layer.gradient_norm)
+    course = model.fit(x, y, batch_size=len(x), epochs=20, verbose=0).history["loss"]
+    # Momentum would add up ten such steps.
+    assert 0.1 * squares > 6 * course[0]
+    assert course[-1] < course[0] / 10
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "Adamax", "Nadam"])
+def test_a_rate_of_adam_that_overwrites_the_weights_is_found(name):
+    y = X[:, :1]
+    optimizer = getattr(keras.optimizers, name)
+    assert problems(regression(optimizer(0.5)), y) == []
+    found = verdicts(regression(optimizer(2.0)), y)
+    assert [verdict.problem for verdict in found] == ["large steps"]
+    assert problems(regression(eval(re.search(r"keras\.optimizers\.Adam\(\)", found[0].remedy)[0])), y) == []
+
+
+def test_rows_of_a_softmax_reach_no_several_ones():
+    found = verdicts(network(4, "softmax"), SEVERAL, "mse")
+    assert [verdict.problem for verdict in found] == ["unreachable targets"]
+    activation, y, loss = applied(found[0].remedy, "softmax", SEVERAL, "mse")
+    assert (activation, loss) == ("sigmoid", "binary_crossentropy")
+    assert problems(network(4, activation), y, loss) == []
+    assert problems(network(4, "softmax"), ONE_HOT, "mse") == []
+
+
+def test_targets_of_another_size_are_to_be_standardized():
+    y = 10_000 * (X @ np.linspace(-1, 1, 8)[:, None])
+    found = verdicts(network(1), y, "mse")
+    assert [verdict.problem for verdict in found] == ["unscaled targets"]
+    _, y, _ = applied(found[0].remedy, None, y, "mse")
+    assert problems(network(1), y, "mse") == []
+
+
+@pytest.mark.parametrize("divisor", [2, 255])
+def test_labels_that_were_divided_like_pixels_are_recognized(divisor):
+    found = verdicts(network(4, "softmax"), LABELS / divisor, "sparse_categorical_crossentropy")
+    assert [verdict.problem for verdict in found] == ["unsuitable labels"]
+    _, restored, _ = applied(found[0].remedy, None, LABELS / divisor, None)
+    np.testing.assert_array_equal(restored, LABELS)
+
+
+def test_numbers_that_are_no_labels_are_not_taken_for_divided_ones():
+    found = verdicts(network(4, "softmax"), abs(X[:, 0]), "sparse_categorical_crossentropy")
+    assert 'loss="mse"' in found[0].remedy
+
+
+def sequence(units, activation):
+    stack = [layers.Conv1D(8, 3, activation="relu", name="conv"), layers.Dense(units, activation, name="out")]
+    return keras.Sequential([keras.Input((8, 3)), *stack])
+
+
+FORGOTTEN = {
+    "one unit": (1, "sigmoid", SIDE, "binary_crossentropy"),
+    "one unit, numbers": (1, "sigmoid", SIDE[:, 0], "binary_crossentropy"),
+    "rows": (4, "softmax", ONE_HOT, "categorical_crossentropy"),
+    "class numbers": (4, "softmax", LABELS, "sparse_categorical_crossentropy"),
+}
+
+
+@pytest.mark.parametrize("name", FORGOTTEN)
+def test_a_forgotten_flatten_is_named(name):
+    units, activation, y, loss = FORGOTTEN[name]
+    x = DRAWS.normal(size=(64, 8, 3))
+    found = verdicts(sequence(units, activation), y, loss, x=x)
+    assert [verdict.problem for verdict in found] == ["unsuitable labels"]
+    assert "keras.layers.Flatten() before out" in found[0].remedy
+    assert "GlobalAveragePooling1D" in found[0].remedy
+
+
+def test_a_binary_loss_takes_a_label_for_each_output():
+    found = verdicts(network(4, "sigmoid"), SIDE, "binary_crossentropy")
+    assert [verdict.problem for verdict in found] == ["unsuitable labels"]
+
+
+def test_a_layer_without_activation_makes_logits_whatever_they_are():
+    model = network(1, kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(0.3))
+    assert "no probabilities" in problems(model, SIDE, "binary_crossentropy")
+
+
+class Squashed(layers.Dense):
+    """Applies a function in its own `call`."""
+
+    def call(self, inputs):
+        return keras.ops.sigmoid(super().call(inputs))
+
+
+def test_a_subclass_of_a_layer_may_make_probabilities():
+    model = keras.Sequential([keras.Input((8,)), Squashed(1)])
+    assert problems(model, SIDE, "binary_crossentropy") == []
+
+
+def test_outputs_of_nan_are_reported_where_the_loss_raises():
+    stack = [layers.Dense(8, "exponential", kernel_initializer=keras.initializers.Constant(9.0)) for _ in range(3)]
+    signs = layers.Dense(1, "sigmoid", kernel_initializer=keras.initializers.RandomNormal(seed=0))
+    model = keras.Sequential([keras.Input((8,)), *stack, signs])
+    assert "exploding" in problems(model, SIDE, "binary_crossentropy")

@@ -489,8 +489,8 @@ def test_targets_far_from_zero_are_the_cause_of_a_large_first_loss():
 def test_targets_far_from_zero_are_the_cause_of_large_gradients():
     model, y = mlp("relu", depth=1), 2e5 + 8e4 * X[:, :5]
     report = keras_initx.diagnose(model, X, y, loss="mse")
-    assert [verdict.problem for verdict in report.verdicts] == ["exploding gradient"]
-    assert report.verdicts[0].remedy == "standardized targets, or a bias of the last layer at their mean"
+    assert [verdict.problem for verdict in report.verdicts] == ["unscaled targets", "exploding gradient"]
+    assert report.verdicts[1].remedy == "standardized targets, or a bias of the last layer at their mean"
     assert keras_initx.diagnose(model, X, (y - y.mean()) / y.std(), loss="mse").verdicts == []
 
 

@@ -17,8 +17,10 @@ const PACKAGE = {
   "positions_alike": 0.9999,
   "first_loss": 8,
   "out_of_reach": 0.1,
+  "unscaled_targets": 100,
   "rare_class": 3,
   "large_step": 20,
+  "large_update": 3,
   "least_values": 16
  },
  "limits": {
