@@ -147,7 +147,7 @@ def loss_after(network, steps=STEPS):
         for _ in range(steps):
             model.reset_metrics()
             model.train_on_batch(x, y)
-    except (LookupError, RuntimeError, ValueError):
+    except Exception:  # each backend has errors of its own
         return None
     return float(f"{model.metrics[0].result():.2g}")
 
