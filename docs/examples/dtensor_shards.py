@@ -53,15 +53,22 @@ def digest(network):
     return weights_digest(arrays)
 
 
-if __name__ == "__main__":
-    distributed.init_process_group("gloo")
+def main(path):
+    """Draw the shards and print the digest of all."""
     mesh = distributed.init_device_mesh("cpu", (distributed.get_world_size(),))
     with torch.device("meta"):
         network = Network()
     fully_shard(network, mesh=mesh)
     network.to_empty(device="cpu")
-    start(network, InitializationPlan.load(sys.argv[1]))
+    start(network, InitializationPlan.load(path))
     found = digest(network)
     if distributed.get_rank() == 0:
         print(found)
+
+
+if __name__ == "__main__":
+    distributed.init_process_group("gloo")
+    main(sys.argv[1])
+    # The network and its mesh are gone: at the exit of Python they would end the threads of the
+    # group with an error.
     distributed.destroy_process_group()

@@ -47,7 +47,8 @@ body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
 th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
-td[style*="left"] { white-space: normal; } th { border-bottom: 2px solid #888; }
+td[style*="left"] { white-space: normal; overflow-wrap: anywhere; min-width: 6rem; }
+th { border-bottom: 2px solid #888; }
 img { max-width: 100%; height: auto; }
 .remarks { font-size: 1.05rem; } .quiet { color: #666; font-size: 0.85rem; }
 """

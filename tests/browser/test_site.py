@@ -54,6 +54,18 @@ def test_the_first_column_of_a_table_stays_in_view_on_a_phone(phone):
     assert box.locator("td").first.bounding_box()["x"] == pytest.approx(before, abs=4)  # the padding of the box
 
 
+def test_a_wide_table_shows_on_a_phone_that_it_scrolls(phone):
+    phone.goto((SITE / "which.html").as_uri())
+    box = phone.locator(".table-wrapper").first
+    assert "gradient" in box.evaluate("box => getComputedStyle(box).backgroundImage")
+
+
+def test_ids_of_initializers_are_not_broken_on_a_phone(phone):
+    phone.goto((SITE / "initializers.html").as_uri())
+    lines = "codes => codes.map(code => code.getClientRects().length)"
+    assert set(phone.locator("td:first-child code.literal", has_text="initx.").evaluate_all(lines)) == {1}
+
+
 def test_neither_prompts_nor_output_are_copied(desktop):
     desktop.goto((SITE / "index.html").as_uri())
     console = desktop.locator(".highlight-pycon")
