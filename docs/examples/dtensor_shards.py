@@ -69,6 +69,6 @@ def main(path):
 if __name__ == "__main__":
     distributed.init_process_group("gloo")
     main(sys.argv[1])
-    # The network and its mesh are gone: at the exit of Python they would end the threads of the
+    # The network and its mesh are gone: at the exit they would end the threads of the
     # group with an error.
     distributed.destroy_process_group()
