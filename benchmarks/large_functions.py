@@ -8,6 +8,7 @@ some of them. docs/large_models.md explains the results.
 
 import itertools
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -77,7 +78,7 @@ def work(function, processes, rank, port, folder):
     """Return the figures of a function in this process."""
     import keras
 
-    if processes > 1 or "=1" not in large_models.os.environ["XLA_FLAGS"]:
+    if processes > 1 or "=1" not in os.environ["XLA_FLAGS"]:
         large_models.share(processes, rank, port)
     keras.utils.set_random_seed(0)
     folder = Path(folder, str(rank))
