@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 import _common
-import _device
 import large_models
 
 WIDTH, DEPTH = 2048, 24
@@ -99,12 +98,9 @@ def prepared(function, width, depth, folder):
     from keras_initx import models
 
     def network():
-        layers = [
-            keras.layers.Dense(
-                width, "relu", use_bias=False, kernel_initializer="initx.he_normal", name=f"d{index}"
-            )
-            for index in range(depth)
-        ]
+        options = {"use_bias": False, "kernel_initializer": "initx.he_normal"}
+        names = [f"d{index}" for index in range(depth)]
+        layers = [keras.layers.Dense(width, "relu", name=name, **options) for name in names]
         return keras.Sequential([keras.Input((width,)), *layers])
 
     name, _, variant = function.partition(", ")

@@ -17,7 +17,7 @@ Y = np.ones((8, 8), "float32")
 
 
 def network():
-    stack = [layers.Dense(24, "relu", name="first"), layers.Dense(16, "relu", name="second"), layers.Dense(8, name="out")]
+    stack = [layers.Dense(24, "relu", name="first"), layers.Dense(16, "relu", name="second"), layers.Dense(8)]
     return keras.Sequential([keras.Input((16,)), *stack])
 
 
