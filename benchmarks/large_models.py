@@ -67,30 +67,11 @@ def main():
 
 def measure(size, dtype, place):
     """Return the figures of each step: the largest memory of a process, and all processor time."""
-    processes, devices = PLACES[place]
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
-        free.bind(("localhost", 0))
-        case = {"size": size, "dtype": dtype, "processes": processes, "port": free.getsockname()[1]}
+    processes, _ = PLACES[place]
+    with tempfile.TemporaryDirectory() as folder:
+        case = {"size": size, "dtype": dtype, "processes": processes}
         case["file"] = str(_weights_file(Path(folder), size, dtype))
-        free.close()
-        environment = {
-            **os.environ,
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        }
-        # Otherwise the allocator of the C library keeps what is freed, for each thread, up to the
-        # size of the model.
-        environment["MALLOC_MMAP_THRESHOLD_"] = str(MIB)
-        command = [sys.executable, __file__, "--worker"]
-        workers = [
-            subprocess.Popen(
-                [*command, json.dumps({**case, "rank": rank})],
-                env=environment,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for rank in range(processes)
-        ]
-        found = [json.loads(worker.communicate()[0].splitlines()[-1]) for worker in workers]
+        found = in_place(__file__, case, place)
     return {
         step: {
             "memory": max(one[step]["memory"] for one in found),
@@ -99,6 +80,28 @@ def measure(size, dtype, place):
         }
         for step in STEPS
     }
+
+
+def in_place(script, case, place):
+    """Return what each process of a place finds, which runs `script --worker` with a case."""
+    processes, devices = PLACES[place]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        case = {**case, "port": free.getsockname()[1]}
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        # Otherwise the allocator of the C library keeps what is freed, for each thread, up to the
+        # size of the model.
+        "MALLOC_MMAP_THRESHOLD_": str(MIB),
+    }
+    workers = []
+    for rank in range(processes):
+        command = [sys.executable, script, "--worker", json.dumps({**case, "rank": rank})]
+        pipe = subprocess.PIPE
+        workers.append(subprocess.Popen(command, env=environment, stdout=pipe, text=True))
+    printed = [worker.communicate()[0] for worker in workers]
+    return [json.loads(text.splitlines()[-1]) for text in printed]
 
 
 def _weights_file(folder, size, dtype):
@@ -131,7 +134,7 @@ def work(size, dtype, processes, rank, port, file):
 
     sharded = "=1" not in os.environ["XLA_FLAGS"]
     if sharded:
-        _share(processes, rank, port)
+        share(processes, rank, port)
     keras.utils.set_random_seed(0)
 
     import numpy as np
@@ -169,7 +172,7 @@ def work(size, dtype, processes, rank, port, file):
     return found
 
 
-def _share(processes, rank, port):
+def share(processes, rank, port):
     """Put a part of the units of each kernel on each device, of all processes."""
     import jax
     import keras
@@ -188,26 +191,38 @@ def _share(processes, rank, port):
 
 def _measured(function, model, processes):
     """Return the peak growth of memory, the processor time, and the bytes that were sent."""
+    figures = measured(function, model, processes)
+    return {key: figures[key] for key in ("memory", "seconds", "sent")}
+
+
+def measured(function, model, processes):
+    """Return what a call of `function` on a model takes, as a dict.
+
+    These are the peak growth of memory and the growth that stays in bytes, the processor time and
+    the time in seconds, and the bytes that all processes have sent.
+    """
     _together(processes)
-    sent, begin = _loopback(), time.process_time()
+    sent = _loopback()
+    begin = time.perf_counter(), time.process_time()
 
     def run():
         function()
         for weight in model.weights:
             _device.synchronize(weight.value)
 
-    memory = _peak_growth(run)
-    seconds = time.process_time() - begin
-    _together(processes)
-    return {
+    memory, kept = _growth(run)
+    figures = {
         "memory": memory,
-        "seconds": seconds,
-        "sent": _loopback() - sent if processes > 1 else 0,
+        "kept": kept,
+        "seconds": time.process_time() - begin[1],
+        "elapsed": time.perf_counter() - begin[0],
     }
+    _together(processes)
+    return {**figures, "sent": _loopback() - sent if processes > 1 else 0}
 
 
-def _peak_growth(run):
-    """Return by how much `run` makes this process grow at its peak, in bytes.
+def _growth(run):
+    """Return by how much `run` makes this process grow, at its peak and for good, in bytes.
 
     Without the pages of files that it reads.
     """
@@ -228,7 +243,9 @@ def _peak_growth(run):
     finally:
         done.set()
         watcher.join()
-    return peak - before
+    gc.collect()
+    _device.trim()
+    return peak - before, _device.resident("RssAnon") - before
 
 
 def _together(processes):

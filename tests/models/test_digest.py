@@ -101,5 +101,5 @@ def test_what_is_read_leaves_no_copy_on_the_host(spec):
         read = [weakref.ref(values) for _, values in backend.parts(tensor)]
         read.append(weakref.ref(backend.host_view(tensor)))
         gc.collect()
-        assert [reference() for reference in read] == [None] * len(read)
+        assert all(reference() is None for reference in read)
         np.testing.assert_array_equal(backend.host_view(tensor), array)
