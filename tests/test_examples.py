@@ -291,6 +291,8 @@ def few_digits(monkeypatch):
         ("variance", [], "Largest difference in any layer: 20.4%"),
         ("matrix_products", [], "50   orthogonal"),
         ("restarts", ["--steps", "10"], "best of 10"),
+        ("search", ["--runs", "1"], "one descent"),
+        ("first_losses", ["--repeats", "1"], "a guess             2.30"),
         ("thirty_layers", ["--layers", "3", "--epochs", "1", "--seeds", "1"], "3 relu layers trained by adam, test"),
         pytest.param(
             "thirty_layers",
@@ -342,3 +344,11 @@ def test_scripts_write_a_figure(name, tmp_path, capsys):
     script(name).main(["--out", str(tmp_path), "--epochs", "1", *options])
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.png"]
     assert f"Figure: {name}.png" in capsys.readouterr().out
+
+
+def test_equal_units_end_on_a_pass_and_different_ones_in_a_valley(tmp_path, capsys):
+    script("valley").main(["--out", str(tmp_path)])
+    assert (tmp_path / "valley.png").exists()
+    printed = capsys.readouterr().out
+    assert "0.06  0.06   0.0500" in printed
+    assert "-0.88  2.15   0.0028" in printed
