@@ -81,6 +81,12 @@ def test_a_weight_that_would_become_infinite_is_refused(dtype, factors):
     assert all(np.array_equal(value, before[name]) for name, value in weights(model).items())
 
 
+def test_the_tensor_that_an_initializer_returns_is_not_changed():
+    kept = keras.ops.ones((6, 5))
+    shrink_and_perturb(network(), {"hidden/kernel": lambda shape, dtype=None: kept}, seed=3)
+    np.testing.assert_array_equal(to_numpy(kept), 1)
+
+
 def test_what_is_infinite_stays_so():
     model = network("float16")
     model.get_layer("hidden").bias.assign([np.inf, -np.inf, np.nan, 1, 2])
