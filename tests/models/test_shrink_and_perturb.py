@@ -83,7 +83,12 @@ def test_a_weight_that_would_become_infinite_is_refused(dtype, factors):
 
 def test_the_tensor_that_an_initializer_returns_is_not_changed():
     kept = keras.ops.ones((6, 5))
-    shrink_and_perturb(network(), {"hidden/kernel": lambda shape, dtype=None: kept}, seed=3)
+
+    class Kept(keras.initializers.Initializer):
+        def __call__(self, shape, dtype=None):
+            return kept
+
+    shrink_and_perturb(network(), {"hidden/kernel": Kept()}, seed=3)
     np.testing.assert_array_equal(to_numpy(kept), 1)
 
 
