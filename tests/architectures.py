@@ -61,9 +61,10 @@ def decoder(kernel=small, final_norm=True, count=4):
 class Experts(layers.Layer):
     """Send each token to the two of eight experts that a router prefers (Shazeer and others, 2017)."""
 
-    def __init__(self, expert):
+    def __init__(self, expert, favored):
         super().__init__()
-        self.router = layers.Dense(8, "softmax", use_bias=False, kernel_initializer=small(), name="router")
+        bias = keras_initx.Concatenated([keras.initializers.Constant(favored), "zeros"], sizes=[1, 7])
+        self.router = layers.Dense(8, "softmax", kernel_initializer=small(), bias_initializer=bias, name="router")
         self.inner = layers.EinsumDense(
             "btd,dek->btek", (None, 8, 32), "relu", kernel_initializer=made(expert), name="inner"
         )
@@ -82,11 +83,11 @@ class Experts(layers.Layer):
         return ops.sum(self.outer(self.inner(inputs)) * chosen[..., None], axis=2)
 
 
-def mixture(expert="he_normal", final_norm=True):
+def mixture(expert="he_normal", final_norm=True, favored=0.0):
     inputs = keras.Input((12, 32))
     hidden = inputs
     for _ in range(2):
-        branch = Experts(expert)(layers.LayerNormalization()(hidden))
+        branch = Experts(expert, favored)(layers.LayerNormalization()(hidden))
         hidden = layers.Add()([hidden, branch])
     hidden = layers.LayerNormalization()(hidden) if final_norm else hidden
     pooled = layers.GlobalAveragePooling1D()(hidden)
@@ -285,6 +286,7 @@ BROKEN = {
         lambda: mixture(lambda: small(2.0), final_norm=False),
         ["large first loss"],
     ),
+    "mixture of experts, one favored by a bias of 5": (lambda: mixture(favored=5.0), ["one-sided router"]),
     "state space, deviation 100, no normalization": (lambda: state_space(100.0, normed=False), ["exploding"]),
     "diffusion transformer, gates and last kernel of deviation 3": (
         lambda: diffusion(lambda: small(3.0), lambda: small(3.0)),

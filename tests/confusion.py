@@ -16,6 +16,7 @@ X = DRAWS.normal(size=(64, 32)).astype("float32")
 LABELS = DRAWS.integers(0, 10, 64)
 IMAGES = DRAWS.normal(size=(16, 8, 8, 3)).astype("float32")
 STEPS = DRAWS.normal(size=(32, 12, 8)).astype("float32")
+LONG = np.random.default_rng(1).normal(size=(16, 12, 64)).astype("float32")
 TOKENS = DRAWS.integers(0, 50, (16, 13))
 BEFORE, AFTER = TOKENS[:, :-1], TOKENS[:, 1:]
 
@@ -468,6 +469,36 @@ def vision_transformer():
     return classes(keras.Model(inputs, layers.Dense(10, kernel_initializer="zeros")(hidden[:, 0])), IMAGES)
 
 
+class OwnAttention(layers.Layer):
+    """Attend with one head of 64 numbers, in code of its own."""
+
+    def __init__(self, divisor=8.0):
+        super().__init__()
+        self.divisor = divisor
+        self.query, self.key, self.value = (layers.Dense(64) for _ in range(3))
+
+    def build(self, shape):
+        for part in (self.query, self.key, self.value):
+            part.build(shape)
+
+    def call(self, inputs):
+        scores = ops.matmul(self.query(inputs), ops.transpose(self.key(inputs), (0, 2, 1)))
+        return ops.matmul(ops.softmax(scores / self.divisor), self.value(inputs))
+
+
+def own_attention(**options):
+    inputs = keras.Input((12, 64))
+    hidden = OwnAttention(**options)(layers.LayerNormalization()(inputs))
+    return classes(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(hidden))), LONG)
+
+
+def keras_attention(divisor=8.0):
+    inputs = keras.Input((12, 64))
+    query, key, value = (layers.Dense(64)(inputs) for _ in range(3))
+    hidden = layers.Attention()([query / divisor, value, key])
+    return classes(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(hidden))), LONG)
+
+
 class Deep(keras.Model):
     """A transformer with normalization behind each branch, in code of its own, which is built in less time."""
 
@@ -608,6 +639,8 @@ HEALTHY = {
     "transformer, normalization behind": lambda: encoder(post=True),
     "transformer, grouped queries, RMS": lambda: encoder(grouped=True, norm=layers.RMSNormalization, activation="silu"),
     "language model, tied": language_model,
+    "attention of its own, scores divided": own_attention,
+    "attention layer of Keras, queries divided": keras_attention,
     "encoder and decoder": translator,
     "vision transformer": vision_transformer,
     "trained, dense": lambda: trained(dense()),
@@ -760,6 +793,14 @@ BROKEN = {
     ),
     "grouped queries, times 6": (without_targets(lambda: encoder(2, grouped=True, factor=6.0)), ["focused attention"]),
     "decoder, queries and keys times 6": (without_targets(lambda: translator(6.0)), ["focused attention"]),
+    "attention of its own, scores not divided": (
+        without_targets(lambda: own_attention(divisor=1.0)),
+        ["focused attention"],
+    ),
+    "attention layer of Keras, queries not divided": (
+        without_targets(lambda: keras_attention(1.0)),
+        ["focused attention"],
+    ),
     "layer normalization before each ReLU, 60 layers": (without_targets(normalized), ["alike"]),
     "transformer, 48 blocks, normalization behind": (deep, ["alike"]),
     "bias -10 before ReLU": (

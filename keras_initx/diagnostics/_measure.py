@@ -74,9 +74,12 @@ class LayerReport:
         examples_alike: Mean cosine between the outputs for different examples, of the first layer
             and of layers that normalize each example, otherwise `None`.
         positions_alike: The same between the positions of an example, if there are several.
-        focus: The largest weight that a query gives to a key, as a mean over some queries, if it
-            makes the queries of an attention layer; otherwise `None`. Masks and rotations are left
-            out.
+        focus: The largest weight that a query gives to a key, as a mean over some queries with at
+            least four keys, if it makes the queries of an attention layer; otherwise `None`. Where
+            the weights themselves are not accessible they are computed from queries and keys,
+            without masks and rotations.
+        router_share: The largest share that one unit has of the weight of a softmax inside the
+            model, of which it makes the input, as a mean over the batch; otherwise `None`.
         normalized_by: Name of the normalization layer that is the only consumer of its output, or
             `None`.
         activated_by: Name of the activation that the only consumer of its output applies to it, or
@@ -117,6 +120,7 @@ class LayerReport:
     examples_alike: float | None = None
     positions_alike: float | None = None
     focus: float | None = None
+    router_share: float | None = None
     normalized_by: str | None = None
     activated_by: str | None = None
     loses_signal: bool = False

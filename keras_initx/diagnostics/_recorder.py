@@ -3,16 +3,15 @@
 import contextlib
 import functools
 import inspect
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import Moments
+from keras_initx.diagnostics._attention import Softmaxes, watched
 from keras_initx.diagnostics._graph import ForwardGraph
 from keras_initx.diagnostics._layers import LayerFacts, layer_facts
 from keras_initx.diagnostics._losses import (
@@ -28,7 +27,7 @@ from keras_initx.diagnostics._outputs import (
     last_activation,
     output_facts,
 )
-from keras_initx.diagnostics._signal import Signal, focus, likeness, spread
+from keras_initx.diagnostics._signal import Signal, likeness, spread
 from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.structure import (
     CONVOLUTIONS,
@@ -40,7 +39,6 @@ from keras_initx.structure import (
     array_of,
     call_name,
     first_float,
-    parts_of,
     replaced,
     tensors_in,
     unit_axis,
@@ -48,8 +46,6 @@ from keras_initx.structure import (
 
 # Is called with the name of each layer after it is measured.
 Progress = Callable[[str], object]
-# The layers that make the queries and the keys of one attention layer.
-_QueriesAndKeys: TypeAlias = tuple[keras.layers.Layer, keras.layers.Layer]
 
 
 @dataclass(eq=False)
@@ -68,6 +64,7 @@ class LayerRecord:
     examples_alike: float | None = None
     positions_alike: float | None = None
     focus: float | None = None
+    router_share: float | None = None
 
 
 # These keep the size of a signal that is the same everywhere, which no other measurement shows
@@ -117,22 +114,12 @@ class Recorder:
         self._logits_spread: dict[keras.layers.Layer, float] = {}
         # By layer, the standard deviation before its activation in its last call.
         self._std_before: dict[keras.layers.Layer, float] = {}
-        # The queries and keys of attention, by the layers that make them, which Keras and KerasHub
-        # name so.
-        self._attention: dict[keras.layers.Layer, _QueriesAndKeys] = {}
-        for layer in self.facts:
-            parts = {part.name: part for part in parts_of(layer, recursive=False)}
-            if "query" in parts and "key" in parts:
-                pair = (parts["query"], parts["key"])
-                for part in pair:
-                    self._attention[part] = pair
-        # By layer, the queries or keys that it has made last.
-        self._projected: dict[keras.layers.Layer, weakref.ref[Tensor]] = {}
+        self._softmaxes = Softmaxes(self.facts)
         self._progress = progress
         # While `progress` runs, what it calls is no part of the pass.
         self._is_paused = False
-        # For each active call, whether a layer inside it has been recorded.
-        self._inside = [False]
+        # For each active call, the first layer inside it that has been recorded.
+        self._inside: list[keras.layers.Layer | None] = [None]
         # Number of active calls of layers that may transform tensors in ways that cannot be
         # observed.
         self._hidden = 0
@@ -162,6 +149,7 @@ class Recorder:
             for operation in operations - self.facts.keys():
                 hooked = self._hooked(operation, operation.call)
                 stack.enter_context(replaced(operation, "call", hooked))
+            stack.enter_context(watched(self._record_softmax, self._record_attention))
             yield
 
     def _hooked(
@@ -196,9 +184,13 @@ class Recorder:
                 kind = "int" if isinstance(operation, _MULTIPLYING) else "uint8"
                 self._record_inputs(operation, first_float(given, or_kind=kind), count)
             self._hidden += is_hidden
-            self._inside.append(False)
+            self._inside.append(None)
+            weights = None
             try:
-                outputs = call(*args, **kwargs)
+                if isinstance(operation, keras.layers.Attention):
+                    outputs, weights = _with_weights(call, args, kwargs)
+                else:
+                    outputs = call(*args, **kwargs)
             finally:
                 self._hidden -= is_hidden
                 inside = self._inside.pop()
@@ -209,9 +201,14 @@ class Recorder:
             output = first_float(outputs)
             if facts is not None and is_reported and output is not None:
                 self._record_call(operation, facts, given, output)
-                inside = True
-            if inside:
-                self._inside[-1] = True
+                inside = operation
+            if self._inside[-1] is None:
+                self._inside[-1] = inside
+            if weights is not None and inputs:
+                self._record_softmax(inputs[0], weights)
+            # The layer, and the operation of a functional model.
+            if type(operation).__name__ == "Softmax" and inputs and output is not None:
+                self._record_softmax(inputs[0], output)
             return outputs
 
         return hooked
@@ -285,8 +282,9 @@ class Recorder:
         if facts.activation and activation_of(layer) is None and given:
             self._record_before(layer, given[0])
         self._record_after(layer, output)
-        if layer in self._attention:
-            self._record_projection(layer, output)
+        self._softmaxes.add_projection(layer, output)
+        if facts.activation == "softmax":
+            self._softmaxes.add_weights(layer, output, is_router=True)
         if self._progress is not None:
             self._is_paused = True
             try:
@@ -323,20 +321,34 @@ class Recorder:
                 record.positions_alike = likeness(positions)
         self.lost.add_output(layer, self._std_before.get(layer, std))
 
-    def _record_projection(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
-        """Record the weights of attention once both its queries and its keys are known."""
-        self._projected[layer] = weakref.ref(tensor)
-        query_layer, key_layer = self._attention[layer]
-        if query_layer not in self._projected or key_layer not in self._projected:
+    def _record_softmax(self, inputs: Tensor, outputs: Tensor) -> None:
+        """Record a softmax that no layer applies as its activation."""
+        # Outside of all calls it is that of a loss.
+        if self._is_paused or len(self._inside) == 1:
             return
-        queries = self._projected[query_layer]()
-        keys = self._projected[key_layer]()
-        if queries is not None and keys is not None:
-            self.records[query_layer].focus = focus(queries, keys)
+        layer = self.graph.origin(inputs)
+        is_router = layer is not None
+        # What was computed in the call of a layer inside the model is due to the layers inside it.
+        if layer is None and len(self._inside) > 2:
+            layer = self._inside[-1]
+        if layer is not None:
+            self._softmaxes.add_weights(layer, outputs, is_router=is_router)
+
+    def _record_attention(self, queries: Tensor, keys: Tensor, scale: float | None) -> None:
+        """Record fast attention, which makes no weights that could be seen."""
+        if self._is_paused or len(self._inside) == 1:
+            return
+        layer = self.graph.origin(queries) or self._inside[-1]
+        if layer is not None:
+            self._softmaxes.add_attention(layer, queries, keys, scale)
 
     def record_model_outputs(self, outputs: Tensor) -> None:
-        """Record which layers produce the outputs of the model, and how saturated these are."""
+        """Record which layers produce the outputs of the model, and how saturated these are.
+
+        Also the softmaxes that are no outputs.
+        """
         for tensor in tensors_in(outputs):
+            self._softmaxes.forget(tuple(tensor.shape))
             layer = self._maker(tensor)
             if layer is None:
                 continue
@@ -349,6 +361,10 @@ class Recorder:
             # The makers of several outputs may not be told apart.
             if record.certain is None or certainty > record.certain:
                 record.certain = certainty
+        for layer, found in self._softmaxes.records.items():
+            if layer in self.records:
+                self.records[layer].focus = found.focus
+                self.records[layer].router_share = found.router_share
 
     def _mark_before_activation(self, layer: keras.layers.Layer) -> None:
         """Record that what makes the inputs of an activation layer makes an output of the model."""
@@ -429,6 +445,24 @@ class Recorder:
         else:
             is_certain = is_high | (values <= self._margin)
         return float(np.mean(is_certain))
+
+
+def _with_weights(
+    call: Callable[..., Tensor], args: tuple[Tensor, ...], kwargs: dict[str, Tensor]
+) -> tuple[Tensor, Tensor | None]:
+    """Call an attention layer of Keras that has no kernels.
+
+    Returns:
+        Its outputs as it was asked for them, and the weights of attention. These are `None` if it
+        gets other arguments by position.
+    """
+    if kwargs.get("return_attention_scores"):
+        outputs = call(*args, **kwargs)
+        return outputs, outputs[1]
+    if len(args) > 1:
+        return call(*args, **kwargs), None
+    outputs, weights = call(*args, **{**kwargs, "return_attention_scores": True})
+    return outputs, weights
 
 
 def _added(signal: Signal, values: Array, axis: int) -> float:

@@ -1,14 +1,12 @@
 """Statistics of a layer's output, accumulated in chunks, so that no output is stored."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from keras_initx._typing import Array, Tensor
+from keras_initx._typing import Array
 from keras_initx.backends import CHUNK, Moments, chunks
-from keras_initx.structure import array_of
 
 __all__ = ["Signal"]
 
@@ -195,34 +193,3 @@ def likeness(values: Array) -> float | None:
     if not pairs:
         return None
     return float((squares - counts).sum() / pairs)
-
-
-def focus(queries: Tensor, keys: Tensor) -> float | None:
-    """Return the largest weight that a query gives to a key, without a mask.
-
-    It is a mean over as many examples and queries as show the size of the scores: all scores may
-    take more memory than any output.
-
-    Args:
-        queries: Tensor of shape `(examples, positions, heads, size)`.
-        keys: The same with other positions, and with fewer heads if several share one.
-
-    Returns:
-        A number of at most 1, or `None` for other shapes or a single key.
-    """
-    q = array_of(queries[:4])
-    k = array_of(keys[:4])
-    if q.ndim != 4 or k.ndim != 4:
-        return None
-    _, q_positions, q_heads, size = q.shape
-    _, k_positions, k_heads, _ = k.shape
-    if k_positions < 2 or q_heads % k_heads:
-        return None
-    step = max(q_positions // 16, 1)
-    q = q[:, ::step]
-    k = k.repeat(q_heads // k_heads, axis=2)
-    scores = np.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(size)
-    with np.errstate(invalid="ignore"):
-        # The largest term of the softmax is 1, so its weight is 1 over their sum.
-        terms = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        return float(np.mean(1 / terms.sum(axis=-1)))

@@ -101,11 +101,13 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "focused attention",
     levels={"warning": ""},
-    finds="an attention layer whose queries give a single key more than {attention_focus} of their "
-    "weight on average",
-    reason="at 0.9 the softmax has a third of its largest derivative, and queries and keys hardly "
-    "learn (Vaswani and others, 2017)",
-    remedy="`GlorotUniform` for queries and keys",
+    finds="an attention layer whose queries give a single one of at least four keys more than "
+    "{attention_focus} of their weight on average",
+    reason="scores of standard deviation 1 give a tenth to a half, those of 6 among 32 keys three "
+    "quarters: then most softmaxes are saturated, and queries and keys hardly learn (Vaswani and "
+    "others, 2017)",
+    remedy="`GlorotUniform` for queries and keys, scores divided by the square root of the size of "
+    "a head",
 )
 def focused_attention(measured: Measurements) -> Iterator[Finding]:
     limit = measured.thresholds.attention_focus
@@ -121,6 +123,44 @@ def focused_attention(measured: Measurements) -> Iterator[Finding]:
     remedy = (
         "smaller kernels of queries and keys: keras_initx.GlorotUniform(), or a normalization "
         "before the attention layer"
+    )
+    # Queries of this size give scores of size 1 if these are scaled.
+    if signal_of(worst).std < _LARGE_QUERIES:
+        remedy = (
+            "scores divided by the square root of the size of a head, as in "
+            "keras.layers.MultiHeadAttention"
+        )
+    yield Finding(hit, evidence, remedy)
+
+
+@rule(
+    "one-sided router",
+    levels={"warning": ""},
+    finds="a softmax inside the model that gives a single unit more than {router_share} of its "
+    "weight, on average over the batch",
+    reason="what the other units stand for, such as experts, is hardly used and gets little "
+    "gradient, so that they do not catch up (Shazeer and others, 2017)",
+    remedy="`SmallNormal` and a bias of zeros for the router, a normalization before it",
+)
+def one_sided_router(measured: Measurements) -> Iterator[Finding]:
+    limit = measured.thresholds.router_share
+    hit = []
+    for layer in measured.layers:
+        if layer.is_output or not _has_enough_values(layer, measured):
+            continue
+        if exceeds(layer.router_share, limit):
+            hit.append(layer)
+    if not hit:
+        return
+    worst = max(hit, key=lambda layer: layer.router_share or 0)
+    evidence = (
+        f"the softmax of {worst.name} gives {worst.router_share:.0%} of its weight to one of "
+        f"{(worst.shape or (0,))[-1]} units for the whole batch{layer_count(hit)}: the others are "
+        "hardly used"
+    )
+    remedy = (
+        f'keras_initx.SmallNormal() and bias_initializer="zeros" in {worst.name}, or a '
+        "normalization before it"
     )
     yield Finding(hit, evidence, remedy)
 
@@ -354,6 +394,10 @@ def _alike(
         "keras_initx.recipes.deepnorm"
     )
     yield Finding(layers, evidence, remedy)
+
+
+# A kernel of He gives standardized inputs a standard deviation of 1.4.
+_LARGE_QUERIES = 2
 
 
 def _has_enough_values(layer: LayerReport, measured: Measurements) -> bool:

@@ -80,6 +80,8 @@ class Thresholds:
             are shut.
         attention_focus: Share of its weight that a query gives to a single key, on average, above
             which the softmax of attention passes little gradient.
+        router_share: Share of its weight that a softmax inside the model gives to a single unit, on
+            average over the batch, above which the other units are hardly used.
         examples_alike: Mean cosine between the normalized outputs for different examples above
             which they have become alike.
         positions_alike: The same between the positions of an example.
@@ -114,7 +116,8 @@ class Thresholds:
     saturated_output: float = 0.5
     wrong_fan: float = 1.5
     shut_gate: float = 0.05
-    attention_focus: float = 0.9
+    attention_focus: float = 0.75
+    router_share: float = 0.9
     examples_alike: float = 0.99
     positions_alike: float = 0.9999
     first_loss: float = 8
@@ -154,6 +157,7 @@ class ThresholdOptions(TypedDict, total=False):
     wrong_fan: float
     shut_gate: float
     attention_focus: float
+    router_share: float
     examples_alike: float
     positions_alike: float
     first_loss: float

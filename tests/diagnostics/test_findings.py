@@ -125,7 +125,7 @@ def test_inputs_that_explode(inputs, remedy):
 
 
 def test_focused_attention():
-    layers = [layer("edge", focus=0.9), layer("first", 3, focus=0.95), layer("worst", 4, focus=0.97)]
+    layers = [layer("edge", focus=0.75), layer("first", 3, focus=0.8), layer("worst", 4, focus=0.97)]
     evidence = (
         "the queries of worst, of standard deviation 4, give a single key 97% of their weight on average (2 layers): "
         "they get little gradient"
@@ -133,6 +133,24 @@ def test_focused_attention():
     smaller = "smaller kernels of queries and keys: keras_initx.GlorotUniform()"
     remedy = f"{smaller}, or a normalization before the attention layer"
     assert found("focused attention", *layers) == [("warning", ("first", "worst"), evidence, remedy)]
+    ((*_, given),) = found("focused attention", layer("small", 1.9, focus=0.8))
+    assert given == "scores divided by the square root of the size of a head, as in keras.layers.MultiHeadAttention"
+
+
+def test_one_sided_router():
+    layers = [
+        layer("edge", router_share=0.9),
+        layer("few", router_share=0.99, size=15),
+        layer("first", router_share=0.92),
+        layer("worst", router_share=0.95, shape=(8, 4, 6)),
+        layer("out", router_share=0.99, is_output=True),
+    ]
+    evidence = (
+        "the softmax of worst gives 95% of its weight to one of 6 units for the whole batch (2 layers): the others are "
+        "hardly used"
+    )
+    remedy = 'keras_initx.SmallNormal() and bias_initializer="zeros" in worst, or a normalization before it'
+    assert found("one-sided router", *layers) == [("warning", ("first", "worst"), evidence, remedy)]
 
 
 @pytest.mark.parametrize(

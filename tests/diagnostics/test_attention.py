@@ -1,0 +1,121 @@
+"""The weights that a softmax inside a model gives are seen wherever they are computed."""
+
+import threading
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+from modes import to_numpy
+
+import keras_initx
+
+SEQUENCES = np.random.default_rng(0).normal(size=(4, 10, 16)).astype("float32")
+# The last queries have three keys.
+MASK = np.arange(10) < np.reshape([8] * 6 + [3] * 4, (10, 1))
+
+
+class Attention(layers.Layer):
+    """Attend with scores that are not divided, in code of its own, by a function of Keras."""
+
+    def __init__(self, softmax, masked=False):
+        super().__init__()
+        self.softmax, self.masked = softmax, masked
+        self.own = layers.Softmax()
+        self.q, self.k = layers.Dense(16, name="q"), layers.Dense(16, name="k")
+
+    def build(self, shape):
+        self.q.build(shape)
+        self.k.build(shape)
+
+    def call(self, inputs):
+        if self.softmax == "fast":
+            queries, keys, values = (part[:, :, None] for part in (self.q(inputs), self.k(inputs), inputs))
+            return ops.dot_product_attention(queries, keys, values, scale=1.0)[:, :, 0]
+        scores = ops.matmul(self.q(inputs), ops.transpose(self.k(inputs), (0, 2, 1)))
+        if self.masked:
+            scores = ops.where(MASK, scores, -1e9)
+        if self.softmax == "ops":
+            weights = ops.softmax(scores)
+        elif self.softmax == "activations":
+            weights = keras.activations.softmax(scores)
+        else:
+            weights = self.own(scores)
+        return ops.matmul(weights, inputs)
+
+
+def focus_of(model, x=SEQUENCES):
+    """Return the focus of each layer that has one."""
+    report = keras_initx.diagnose(model, x)
+    return {layer.name.rpartition("/")[2]: layer.focus for layer in report.layers if layer.focus is not None}
+
+
+def expected(model, masked=False):
+    """Return the largest weights of queries of at least four keys, as a mean."""
+    kernels = {weight.path.split("/")[-2]: to_numpy(weight) for weight in model.weights if weight.name == "kernel"}
+    scores = (SEQUENCES @ kernels["q"]) @ np.swapaxes(SEQUENCES @ kernels["k"], 1, 2)
+    if masked:
+        scores = np.where(MASK, scores, -np.inf)
+    shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    shares /= shares.sum(axis=-1, keepdims=True)
+    return shares.max(axis=-1)[(shares > 0).sum(axis=-1) >= 4].mean()
+
+
+@pytest.mark.parametrize("softmax", ["ops", "activations", "layer", "fast"])
+def test_attention_of_its_own_has_the_weights_that_it_computes(softmax):
+    model = keras.Sequential([keras.Input((10, 16)), Attention(softmax), layers.Dense(2)])
+    assert focus_of(model) == {"q": pytest.approx(expected(model), rel=1e-3)}
+
+
+def test_queries_whose_keys_are_masked_are_left_out():
+    model = keras.Sequential([keras.Input((10, 16)), Attention("ops", masked=True), layers.Dense(2)])
+    assert focus_of(model) == {"q": pytest.approx(expected(model, masked=True), rel=1e-3)}
+
+
+@pytest.mark.parametrize("how", ["operations", "layer of Keras", "asked for the weights"])
+def test_attention_between_layers_is_that_of_the_layer_that_makes_the_queries(how):
+    inputs = keras.Input((10, 16))
+    queries, keys = layers.Dense(16, name="q")(inputs), layers.Dense(16, name="k")(inputs)
+    if how == "operations":
+        weights = ops.softmax(ops.matmul(queries, ops.transpose(keys, (0, 2, 1))))
+        hidden = ops.matmul(weights, inputs)
+    elif how == "layer of Keras":
+        hidden = layers.Attention()([queries, inputs, keys])
+    else:
+        hidden, _ = layers.Attention()([queries, inputs, keys], return_attention_scores=True)
+    model = keras.Model(inputs, layers.Dense(2)(hidden))
+    assert focus_of(model) == {"q": pytest.approx(expected(model), rel=1e-3)}
+
+
+@pytest.mark.parametrize("place", ["inside", "output", "loss"])
+def test_a_softmax_is_a_router_inside_the_model_only(place):
+    inputs = keras.Input((16,))
+    one_sided = {"kernel_initializer": "zeros", "bias_initializer": keras_initx.PriorBias([0.97, 0.01, 0.01, 0.01])}
+    shares = layers.Dense(4, name="router", **one_sided)(inputs)
+    if place == "inside":
+        shares = ops.softmax(shares)
+        shares = ops.sum(shares[..., None] * layers.Reshape((4, 8))(layers.Dense(32)(inputs)), axis=1)
+        shares = layers.Dense(3)(shares)
+    elif place == "output":
+        shares = ops.softmax(shares)
+
+    def loss(y, outputs):
+        return ops.mean(ops.softmax(outputs), axis=-1)
+
+    report = keras_initx.diagnose(keras.Model(inputs, shares), SEQUENCES[:, 0], np.zeros(4), loss=loss)
+    router = next(layer for layer in report.layers if layer.name == "router")
+    assert router.router_share == (pytest.approx(0.97, rel=1e-3) if place == "inside" else None)
+
+
+def test_a_softmax_of_another_thread_is_not_watched():
+    def in_a_thread(inputs):
+        thread = threading.Thread(target=ops.softmax, args=(100 * inputs,))
+        thread.start()
+        thread.join()
+        return inputs
+
+    hidden = layers.Lambda(in_a_thread, output_shape=(10, 16))
+    model = keras.Sequential([keras.Input((10, 16)), layers.Dense(16), hidden, layers.Dense(2)])
+    softmax = ops.softmax
+    assert focus_of(model) == {}
+    assert ops.softmax is softmax
