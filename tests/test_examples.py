@@ -379,3 +379,10 @@ def test_early_stopping_reads_a_study(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "val_accuracy where early stopping ends" in printed
     assert "s at 3600 W are" in printed
+
+
+def test_each_family_has_a_figure_on_its_page(tmp_path, capsys):
+    script("families").main(["--out", str(tmp_path)])
+    page = (DOCS / "initializers.md").read_text()
+    drawn = sorted(path.name for path in tmp_path.iterdir())
+    assert sorted(re.findall(r"figures/(family-.*)$", page, re.MULTILINE)) == drawn
