@@ -414,7 +414,7 @@ def _alike_at_the_end(measured: Measurements) -> Iterator[Finding]:
     evidence = (
         f"the inputs of {last.name} differ between examples by {last.inputs_differ:.1g} of their "
         f"root mean square; the mean cosine of the outputs of {first.name} is "
-        f"{first.examples_alike:.2f}{layer_count(hit)}: the last layer gets the same for all"
+        f"{first.examples_alike:.2g}{layer_count(hit)}: the last layer gets the same for all"
     )
     hidden = measured.layers[: measured.layers.index(last)]
     yield Finding(hit, evidence, remedy_in_depth(hidden))

@@ -376,7 +376,7 @@ def test_alike_at_the_end():
     first = layer("first", activation="tanh", examples_alike=0.5, weights=[weight(axes=((0,), (1,)))])
     evidence = (
         "the inputs of out differ between examples by 0.009 of their root mean square; the mean cosine of the outputs "
-        "of first is 0.50: the last layer gets the same for all"
+        "of first is 0.5: the last layer gets the same for all"
     )
     remedy = "keras_initx.Orthogonal() or keras_initx.GlorotUniform() in all layers"
     out = layer("out", inputs_differ=0.009)
