@@ -154,6 +154,13 @@ class Backend:
         """
         raise NotImplementedError
 
+    def redistributed(self, tensor: Tensor, layout: Any) -> Tensor | None:
+        """Return a copy of a tensor in another layout of the same devices, which all do together.
+
+        It is `None` if the tensor is on others.
+        """
+        return None
+
     def layout_of(self, value: Tensor) -> Any:
         """Return the layout of a value that is spread over devices, otherwise `None`."""
         return None

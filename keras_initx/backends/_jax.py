@@ -108,6 +108,11 @@ class Implementation(Backend):
     def placed(self, read: Callable[[Any], Array], shape: Shape, layout: Any) -> Tensor:
         return jax.make_array_from_callback(shape, layout, read)
 
+    def redistributed(self, tensor: Tensor, layout: Any) -> Tensor | None:
+        if not isinstance(tensor, jax.Array) or tensor.sharding.device_set != layout.device_set:
+            return None
+        return _copy_program(layout)(tensor)
+
     def layout_of(self, value: Tensor) -> Any:
         if len(value.sharding.device_set) == 1:
             return None
@@ -273,6 +278,11 @@ def _made_in_shards(computation: Computation, sharding: Any) -> Tensor:
 def _sharded_program(call: Callable[[Tensor], Tensor], sharding: Any) -> Callable[[Tensor], Tensor]:
     """Return the program of a call as a function of its seed, one for all seeds."""
     return cast(Callable[[Tensor], Tensor], jax.jit(call, out_shardings=sharding))
+
+
+@functools.lru_cache(maxsize=64)
+def _copy_program(sharding: Any) -> Callable[[Tensor], Tensor]:
+    return cast(Callable[[Tensor], Tensor], jax.jit(jax.numpy.copy, out_shardings=sharding))
 
 
 # Programs that depend on a shape. They reuse the memory of their first argument.

@@ -1,9 +1,8 @@
 """The arrays of a source: a file, another model or a dict; and which of them a weight may have."""
 
 import contextlib
-import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -12,8 +11,9 @@ import numpy as np
 from keras_initx._array_files import Region, Stored
 from keras_initx._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx._checks import check_choice, check_type, close_matches
-from keras_initx._typing import Array
+from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
+from keras_initx.models._assign import vote
 from keras_initx.models._layouts import (
     LAYOUTS,
     OTHER_NAMES,
@@ -44,20 +44,24 @@ class ModelMemory:
     """
 
     def __init__(self, weights: Sequence[ModelWeight]) -> None:
-        found: dict[str, list[tuple[int, int]]] = {}
-        for weight in weights:
+        found: dict[str, list[tuple[int, int, int]]] = {}
+        for number, weight in enumerate(weights):
             for device, begin, end in backend.memory(weight.variable.value):
-                found.setdefault(device, []).append((begin, end))
+                found.setdefault(device, []).append((begin, end, number))
         self._ranges = {device: np.array(ranges, "uint64").T for device, ranges in found.items()}
 
     def has(self, value: Any) -> bool:
         """Return whether a part of an array, a tensor or a variable is in this memory."""
+        return bool(self.owners(value))
+
+    def owners(self, value: Any) -> list[int]:
+        """Return the numbers of the weights that have a part of an array, tensor or variable."""
+        found = set()
         for device, begin, end in backend.memory(_tensor(value)):
-            begins, ends = self._ranges.get(device, ((), ()))
+            begins, ends, numbers = self._ranges.get(device, ((), (), np.array([], "uint64")))
             overlaps = np.less(begins, end) & np.less(begin, ends)
-            if overlaps.any():
-                return True
-        return False
+            found.update(numbers[overlaps].tolist())
+        return sorted(found)
 
     def spared(self, value: Any) -> Any:
         """Return a value as it is now, also after the weights have changed.
@@ -78,13 +82,10 @@ def _tensor(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def open_source(
-    source: Source, memory: ModelMemory
-) -> Iterator[tuple[dict[str, Stored], LayoutName | None]]:
+def open_source(source: Source) -> Iterator[tuple[dict[str, Stored], LayoutName | None]]:
     """Yield the arrays of `source` by name, not yet read, and its layout if only one is possible.
 
-    Files stay open for the duration of the block. What is in `memory` is as it is now, also after
-    the model has changed.
+    Files stay open for the duration of the block.
 
     Raises:
         TypeError: If `source` has another type.
@@ -94,9 +95,9 @@ def open_source(
     if isinstance(source, keras.Model):
         check_model("source", source)
         variables = {weight.path: weight.variable for weight in find_weights(source)}
-        yield _checked_arrays(variables, memory), "keras"
+        yield _checked_arrays(variables), "keras"
     elif isinstance(source, Mapping):
-        yield _checked_arrays(source, memory), None
+        yield _checked_arrays(source), None
     else:
         paths = checkpoint_paths(source)
         if paths is None:
@@ -112,13 +113,13 @@ def open_source(
             yield contents, own_layout
 
 
-def _checked_arrays(source: Mapping[Any, Any], memory: ModelMemory) -> dict[str, Stored]:
+def _checked_arrays(source: Mapping[Any, Any]) -> dict[str, Stored]:
     for name in source:
         if not isinstance(name, str):
             raise TypeError(
                 f"`source` must be a dict from names to arrays. Received: {name!r} as a name"
             )
-    contents = {name: as_stored(value, memory) for name, value in source.items()}
+    contents = {name: as_stored(value) for name, value in source.items()}
     nested = [name for name, value in source.items() if isinstance(value, Mapping)]
     if nested and all(found.dtype == "object" or not found.shape for found in contents.values()):
         # A checkpoint of torch, with the number of the epoch and the state of an optimizer.
@@ -134,34 +135,23 @@ def _checked_arrays(source: Mapping[Any, Any], memory: ModelMemory) -> dict[str,
     return contents
 
 
-def as_stored(value: Any, memory: ModelMemory | None = None) -> Stored:
+def as_stored(value: Any) -> Stored:
     """Return a tensor or array in memory in the same form as one in a file.
 
     Its dtype says if it is anything else.
-
-    Args:
-        value: Any object.
-        memory: The memory of a model. What is in it is as it is now, also after the model has
-            changed.
     """
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         try:
             value = np.asarray(value)
         except Exception:  # a `state_dict()` may hold any object, and each fails in its own way
             value = np.array(None)
-    if memory is not None:
-        value = memory.spared(value)
     try:
         dtype = keras.backend.standardize_dtype(value.dtype)
     except ValueError:
         dtype = str(value.dtype)
     if isinstance(value, np.ma.MaskedArray):
         dtype = f"masked {dtype}"
-    shape = tuple(value.shape)
-    is_array = isinstance(value, np.ndarray | keras.Variable) or keras.ops.is_tensor(value)
-    if is_array or _is_torch(value):
-        return Stored(shape, dtype, functools.partial(_read, value))
-    return Stored(shape, dtype, _Late(value))
+    return Stored(tuple(value.shape), dtype, _InMemory(value))
 
 
 def ties_of(arrays: Mapping[str, Any]) -> dict[str, str]:
@@ -185,15 +175,34 @@ def ties_of(arrays: Mapping[str, Any]) -> dict[str, str]:
     return ties
 
 
-def _read(value: Any, region: Region) -> Array:
-    value = _tensor(value)
-    if keras.ops.is_tensor(value):
-        return backend.host_view(value)[region]
-    if _is_torch(value):
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":  # which NumPy does not have
-            value = value.float()
-    return np.asarray(value)[region]
+class _InMemory:
+    """Reads an array, a tensor or a variable, or an object that becomes an array when it is read.
+
+    Such as one of another framework or in a file.
+
+    Attributes:
+        value: The object.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it becomes an array only when it is read."""
+        value = self.value
+        is_array = isinstance(value, np.ndarray | keras.Variable) or keras.ops.is_tensor(value)
+        return not (is_array or _is_torch(value))
+
+    def __call__(self, region: Region) -> Array:
+        value = _tensor(self.value)
+        if keras.ops.is_tensor(value):
+            return backend.host_view(value)[region]
+        if _is_torch(value):
+            value = value.detach().cpu()
+            if str(value.dtype) == "torch.bfloat16":  # which NumPy does not have
+                value = value.float()
+        return np.asarray(value)[region]
 
 
 def _is_torch(value: Any) -> bool:
@@ -201,26 +210,93 @@ def _is_torch(value: Any) -> bool:
     return hasattr(value, "detach")
 
 
-class _Late:
-    """Reads an object that becomes an array only when it is read.
+class Arrays:
+    """The arrays that weights are made from, one weight after the other.
 
-    Such as one of another framework or in a file.
+    What is in the memory of a weight, and is needed for a later one, is copied before that weight
+    changes, and kept until it has been read for the last time.
+
+    Args:
+        contents: The arrays by name.
+        names: Of each weight, the names of the arrays that it is made from.
+        memory: The memory of these weights.
     """
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    def __init__(
+        self, contents: Mapping[str, Stored], names: Sequence[Sequence[str]], memory: ModelMemory
+    ) -> None:
+        self._names = names
+        self._memory = memory
+        # The last weight that is made from each array.
+        self._last: dict[str, int] = {}
+        for number, of_weight in enumerate(names):
+            self._last.update(dict.fromkeys(of_weight, number))
+        self._readers: dict[str, _InMemory] = {}
+        # The arrays that are overwritten with each weight before they are read for the last time.
+        self._overwritten: dict[int, list[str]] = {}
+        for name, last in self._last.items():
+            reader = contents[name].read
+            if not isinstance(reader, _InMemory):
+                continue
+            self._readers[name] = reader
+            if reader.is_late:
+                array = reader(...)
+                if memory.has(array):
+                    reader.value = array
+            for number in memory.owners(reader.value):
+                if number < last:
+                    self._overwritten.setdefault(number, []).append(name)
 
-    def __call__(self, region: Region) -> Array:
-        return np.asarray(self.value)[region]
+    def redistributed(self, number: int, layout: Any) -> Tensor | None:
+        """Return a copy in `layout` of the array that a weight is made from.
 
+        It is `None` if that is no tensor, or one on other devices.
+        """
+        (name,) = self._names[number]
+        value = self._tensors(number).get(name)
+        if value is None:
+            return None
+        return backend.redistributed(value, layout)
 
-def spare_late(arrays: Iterable[Stored], memory: ModelMemory) -> None:
-    """Copy what objects that are read late give of `memory`, before it is overwritten."""
-    for stored in arrays:
-        if isinstance(stored.read, _Late):
-            array = stored.read(...)
-            if memory.has(array):
-                stored.read.value = memory.spared(array)
+    @contextlib.contextmanager
+    def on_host(self, number: int) -> Iterator[None]:
+        """Bring to the host what a weight is made from, once for all regions that are read."""
+        tensors = self._tensors(number)
+        given = {name: self._readers[name].value for name in tensors}
+        for name, value in tensors.items():
+            self._readers[name].value = backend.host_view(value)
+        try:
+            yield
+        finally:
+            for name, value in given.items():
+                self._readers[name].value = value
+
+    def _tensors(self, number: int) -> dict[str, Tensor]:
+        """Return those that are spread over devices among the arrays of a weight.
+
+        If processes have to bring them together, all of them have come this far.
+        """
+        found = {}
+        for name in self._names[number]:
+            if name in self._readers:
+                value = _tensor(self._readers[name].value)
+                if keras.ops.is_tensor(value) and backend.layout_of(value) is not None:
+                    found[name] = value
+        if any(backend.is_shared(value) for value in found.values()):
+            vote()
+        return found
+
+    def spare(self, number: int) -> None:
+        """Copy what is in the memory of a weight, which is about to change."""
+        for name in self._overwritten.get(number, ()):
+            reader = self._readers[name]
+            reader.value = self._memory.spared(reader.value)
+
+    def release(self, number: int) -> None:
+        """Drop what is not read any more after a weight."""
+        for name in self._names[number]:
+            if name in self._readers and self._last[name] == number:
+                self._readers[name].value = None
 
 
 def layout_of_source(given: LayoutName | None, own: LayoutName | None) -> KerasLayout:

@@ -13,7 +13,7 @@ import numpy as np
 from keras_initx._array_files import Region, Stored
 from keras_initx._casts import can_be_cast, cast
 from keras_initx._checks import LISTED, check_flag, close_matches, truncated
-from keras_initx._typing import Array, Shape
+from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers import grown_axis, with_mean
 from keras_initx.models import _arrays, _layouts
@@ -29,6 +29,7 @@ from keras_initx.rendering import (
     plot_in_order,
     progress,
 )
+from keras_initx.sampling import HOST
 from keras_initx.structure import ModelWeight, check_model, find_weights
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def load_pretrained(
             module, where entries that no weight needs may be anything. An object with the
             attributes `shape` and `dtype` and the method `__array__` is read when its weight is
             loaded. Weights of the model itself and views of them are those from before the call:
-            what shares their memory is copied. Nothing is unpickled.
+            what a later weight needs of them is copied. Nothing is unpickled.
         rules: Dict from patterns to names, tried in order. If the pattern is that of a weight, the
             value may be a pair `(name, part)`: an index such as `numpy.s_[:64]` selects a part of
             the source array, before any transposition; a function takes the array and returns the
@@ -245,20 +246,18 @@ def load_pretrained(
     memory = _arrays.ModelMemory(weights)
     with (
         agreed(model, changes=not dry_run),
-        _arrays.open_source(source, memory) as (contents, own_layout),
+        _arrays.open_source(source) as (contents, own_layout),
     ):
         source_layout = _arrays.layout_of_source(layout, own_layout)
         steps = _steps(weights, contents, rules, source_layout, memory)
-        used: set[str] = set()
-        for step in steps:
-            used.update(step.row.names)
+        names = [step.row.names for step in steps]
+        used = {name for of_weight in names for name in of_weight}
         unused = {name: stored.shape for name, stored in contents.items() if name not in used}
         plan = LoadingPlan([step.row for step in steps], unused, dry_run)
         if dry_run:
             return plan
         _check_can_load(plan)
-        _arrays.spare_late([contents[name] for name in used], memory)
-        _load(steps, atomic)
+        _load(steps, _arrays.Arrays(contents, names, memory), atomic)
     return plan
 
 
@@ -267,11 +266,19 @@ _Read: TypeAlias = Callable[[Region], Array]
 
 
 class _Step(NamedTuple):
-    """A weight, its row in the plan, and what reads its new values, `None` if it is left."""
+    """What is done to a weight.
+
+    Attributes:
+        weight: The weight.
+        row: Its row in the plan.
+        read: What reads its new values, `None` if it is left.
+        is_as_stored: Whether they are those of an array, in its order and dtype.
+    """
 
     weight: ModelWeight
     row: LoadedWeight
-    read: _Read | None
+    read: _Read | None = None
+    is_as_stored: bool = False
 
 
 def _steps(
@@ -288,6 +295,7 @@ def _steps(
     for weight in weights:
         row = LoadedWeight(weight.path, weight.shape, weight.dtype)
         read = None
+        is_as_stored = False
         candidates = found.get(weight.path)
         candidate = _first_stored(candidates or [], contents)
         if candidate is not None:
@@ -296,6 +304,7 @@ def _steps(
             try:
                 change, read = _conversion(weight, candidate, stored, layout, memory)
                 row = replace(row, change=change)
+                is_as_stored = not change and [array.dtype for array in stored] == [weight.dtype]
             except _MismatchError as mismatch:
                 row = replace(row, problem=str(mismatch))
         elif candidates is None and weight.path in found:
@@ -309,7 +318,7 @@ def _steps(
             # Comparing all names with all others would be slow.
             known = contents if missing <= LISTED else ()
             row = replace(row, problem=_no_array(candidates, known))
-        steps.append(_Step(weight, row, read))
+        steps.append(_Step(weight, row, read, is_as_stored))
     return steps
 
 
@@ -345,22 +354,34 @@ def _check_can_load(plan: LoadingPlan) -> None:
         )
 
 
-def _load(steps: Sequence[_Step], atomic: bool) -> None:
+def _load(steps: Sequence[_Step], arrays: _arrays.Arrays, atomic: bool) -> None:
     """Read the new values of each weight and assign them."""
     with (
         undone_after_error(atomic) as assign,
         progress("Loading weights", len(steps), "weights") as advance,
     ):
-        for weight, _, read in steps:
-            if read is not None:
-                layout = backend.layout_of(weight.variable.value)
-                if layout is None:
-                    value = read(...)
-                else:
-                    value = backend.placed(read, weight.shape, layout)
-                assign(weight.variable, value)
+        for number, step in enumerate(steps):
+            if step.read is not None:
+                value = _new_value(number, step, step.read, arrays)
+                arrays.spare(number)
+                assign(step.weight.variable, value)
+                del value  # which the next one would come beside
+                arrays.release(number)
             advance(1)
         refresh_normalizations(step.weight.layer for step in steps if step.read is not None)
+
+
+def _new_value(number: int, step: _Step, read: _Read, arrays: _arrays.Arrays) -> Tensor:
+    """Return the new value of a weight, distributed like the one that it has."""
+    layout = backend.layout_of(step.weight.variable.value)
+    if layout is None:
+        return backend.to_tensor(read(...))
+    if step.is_as_stored:
+        value = arrays.redistributed(number, layout)
+        if value is not None:
+            return value
+    with arrays.on_host(number):
+        return backend.placed(read, step.weight.shape, layout)
 
 
 class _MismatchError(Exception):
@@ -401,7 +422,7 @@ def _made_by_function(
         return function(np.array(stored.read(...)))  # a copy, which it may change
 
     first_result = result()
-    made = _arrays.as_stored(first_result, memory)
+    made = _arrays.as_stored(memory.spared(first_result))
     if made.shape != weight.shape:
         raise _MismatchError(f"the function returns shape {made.shape}")
     if not can_be_cast(made.dtype, weight.dtype):
@@ -411,9 +432,9 @@ def _made_by_function(
     def read(region: Region) -> Array:
         again = spared
         if again is None:  # so that not all results are kept until the end
-            again = _arrays.as_stored(result(), memory)
+            again = _arrays.as_stored(result())
         with _in_range(weight, candidate):
-            return cast(again.read(region), weight.dtype)
+            return _own(cast(again.read(region), weight.dtype, copy=False))
 
     name = getattr(function, "__name__", type(function).__name__)
     return f"{name}()", read
@@ -448,13 +469,13 @@ def _rearranged(
                 part = array.read(source_region)
                 if index is not None:
                     part = part[index]
-                parts.append(cast(part, computing_dtype))
+                parts.append(cast(part, computing_dtype, copy=False))
             value = arrangement.apply(parts)
             if is_sum:
                 value = cast(value, weight.dtype)  # rounded once
         if source_region is ...:
             value = value.reshape(weight.shape)[region]
-        return np.asarray(value, order="C")
+        return _own(value)
 
     change = arrangement.description(shapes, weight.shape)
     if index is not None:
@@ -519,10 +540,17 @@ def _extended(
         array = arrangement.apply([stored[0].read(...)])
         with _in_range(weight, candidate):
             value = with_mean(array, weight.shape, weight.dtype)
-        return np.asarray(value[region], order="C")
+        return _own(value[region])
 
     change = arrangement.description([arrangement.source], weight.shape)
     return ", ".join(filter(None, [change, "the rest is the mean"])), read
+
+
+def _own(value: Array) -> Array:
+    """Return a copy of an array that a backend takes over."""
+    own = HOST.empty(value.shape, value.dtype)
+    np.copyto(own, value)
+    return own
 
 
 @contextlib.contextmanager

@@ -923,6 +923,30 @@ def test_only_what_has_the_memory_of_a_weight_is_copied(monkeypatch):
         assert_shifted(model)
 
 
+@pytest.mark.once
+def test_a_model_that_is_loaded_from_itself_is_not_copied(monkeypatch):
+    model = chain()
+    monkeypatch.setattr(type(backend), "snapshot", None)  # which would copy
+    load_pretrained(model, model, atomic=False)
+    assert [to_numpy(weight.value).mean() for weight in model.weights] == [0, 1, 2, 3]
+
+
+@pytest.mark.once
+def test_a_copy_of_a_weight_is_gone_once_it_was_read(monkeypatch):
+    model, snapshot, copies, alive = chain(), backend.snapshot, [], []
+
+    def watched(value):
+        alive.append(sum(copy() is not None for copy in copies))
+        copied = snapshot(value)
+        copies.append(weakref.ref(copied))
+        return copied
+
+    monkeypatch.setattr(backend, "snapshot", watched)
+    load_pretrained(model, model, SHIFTED, atomic=False)
+    assert_shifted(model)
+    assert alive == [0, 1]  # the kernel of a block is copied before that of the block before is dropped
+
+
 def test_a_function_may_change_its_array():
     def swapped(array):
         array[[0, 1]] = array[[1, 0]]

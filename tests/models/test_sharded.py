@@ -1,4 +1,4 @@
-"""Functions for whole models hold little of a model that is spread over devices, and keep nothing of it."""
+"""Functions for whole models, of models that are spread over devices: nothing of them is left on the host."""
 
 import keras
 import numpy as np
@@ -8,6 +8,7 @@ from modes import BACKEND
 
 import keras_initx
 from keras_initx import models
+from keras_initx.backends import backend
 
 pytestmark = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
 layers = keras.layers
@@ -16,14 +17,16 @@ X = RANDOM.normal(size=(8, 16)).astype("float32")
 Y = np.ones((8, 8), "float32")
 
 
-def network():
-    stack = [layers.Dense(24, "relu", name="first"), layers.Dense(16, "relu", name="second"), layers.Dense(8)]
+def network(dtype="float32"):
+    stack = []
+    for name, units in {"first": 24, "second": 16, "last": 8}.items():
+        stack.append(layers.Dense(units, "relu", name=name, dtype=dtype))
     return keras.Sequential([keras.Input((16,)), *stack])
 
 
-def sharded(make=network):
+def sharded(make=network, parts=(2, 4)):
     """Return a model whose kernels are in parts along both axes."""
-    layout_map = distribution.LayoutMap(mesh_of((2, 4)))
+    layout_map = distribution.LayoutMap(mesh_of(parts))
     layout_map[".*kernel"] = ("inputs", "units")
     with distribution.ModelParallel(layout_map=layout_map).scope():
         model = make()
@@ -60,3 +63,26 @@ def test_no_function_leaves_a_copy_on_the_host(name):
     CALLS[name](model)
     for value in [*before, *(variable.value for variable in model.variables)]:
         assert value._npy_value is None
+
+
+@pytest.mark.parametrize("parts", [(2, 4), (8, 1)])
+def test_a_model_is_loaded_from_one_on_the_same_devices_without_the_host(parts, monkeypatch):
+    source = sharded(parts=parts)
+    model = sharded()
+    keras_initx.initialize(model, seed=1)
+    monkeypatch.setattr(type(backend), "host_view", None)
+    monkeypatch.setattr(type(backend), "placed", None)
+    keras_initx.load_pretrained(model, source, {"*/kernel": "{0}/kernel"})
+    monkeypatch.undo()
+    for own, given in zip(model.layers, source.layers, strict=True):
+        np.testing.assert_array_equal(own.kernel, given.kernel)
+        assert own.kernel.value is not given.kernel.value  # training frees the memory of what it replaces
+        assert own.kernel.value.sharding.mesh.shape["inputs"] == 2
+
+
+def test_a_model_is_loaded_from_one_on_the_same_devices_of_another_dtype():
+    source = sharded()
+    model = sharded(lambda: network("bfloat16"))
+    keras_initx.load_pretrained(model, source)
+    for own, given in zip(model.layers, source.layers, strict=True):
+        np.testing.assert_array_equal(own.kernel, np.asarray(given.kernel).astype("bfloat16"))
