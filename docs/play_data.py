@@ -11,10 +11,10 @@ import json
 import math
 from types import SimpleNamespace
 
-from keras_initx.diagnostics import Thresholds, _gradient_rules, _signal_rules
+from keras_initx.diagnostics import Thresholds, _signal_rules
 from keras_initx.diagnostics._diagnose import RULES
 from keras_initx.diagnostics._measure import LayerReport, Measurements
-from keras_initx.diagnostics._rule import suggestion, suggestion_in_depth
+from keras_initx.diagnostics._rule import remedy_in_depth, suggestion, suggestion_in_depth
 from keras_initx.diagnostics._weights import WeightReport
 from keras_initx.initializers._scale import gain_value
 from keras_initx.structure._hooks import LIMITS
@@ -60,6 +60,7 @@ def cases():
     """Yield each problem: its name, the condition of its text, and layers that have it."""
     yield "saturated output", "one", [layer("worst", certain=0.9)]
     yield "large first loss", "one", [layer("worst", std=99.0, loss=99.0, blind_loss=1.0)]
+    yield "alike", "one", [layer("first", examples_alike=0.0), layer("last", inputs_differ=1e-9)]
     constant = WeightReport(
         "kernel", (9, 9), Slot(1, "first.weight"), 0, 0, 0, axes=((0,), (1,)), constant=True
     )
@@ -115,7 +116,7 @@ def remedies(activation):
     return {
         "random": f"random weights: {suggestion(one, KERNEL)}",
         "signals": [of_signals(9), of_signals(10)],
-        "gradients": _gradient_rules._remedy([one]),
+        "gradients": remedy_in_depth([one]),
         "smaller": f"smaller weights: {suggestion_in_depth([one], activation)}",
     }
 

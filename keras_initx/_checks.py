@@ -164,6 +164,20 @@ def close_matches(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     return f"; close matches are {', '.join(map(repr, close))}"
 
 
+def similar_paths(pattern: str, paths: Sequence[str]) -> str:
+    """Return the end of a message about a pattern that matches no path.
+
+    These are the paths that are like it or, if there are none, the first of each kind.
+    """
+    like_it = close_matches(pattern, paths)
+    if like_it:
+        return like_it
+    kinds: dict[str, str] = {}
+    for path in paths:
+        kinds.setdefault(path.rpartition("/")[2], path)
+    return f"; existing paths are {', '.join(map(repr, kinds.values()))}"
+
+
 # Maximum number of names and problems that a message lists.
 LISTED = 20
 

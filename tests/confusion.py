@@ -558,6 +558,7 @@ HEALTHY = {
     "tanh, Glorot, 10 layers": lambda: dense("tanh", "glorot_uniform", 10),
     "tanh, orthogonal, 10 layers": lambda: dense("tanh", keras_initx.Orthogonal, 10),
     "sigmoid, Glorot, 2 layers": lambda: dense("sigmoid", "glorot_uniform", 2),
+    "softsign, Glorot, 10 layers": lambda: dense("softsign", "glorot_uniform", 10),
     "SELU, LeCun, 20 layers": lambda: dense("selu", "lecun_normal", 20),
     "SiLU, He, 5 layers": lambda: dense("silu", depth=5),
     "GELU, He, 5 layers": lambda: dense("gelu", depth=5),
@@ -629,6 +630,10 @@ HEALTHY = {
         LSTM(16, bias_initializer=keras_initx.ChronoBias(100), unit_forget_bias=False)
     ),
     "GRU, update bias 2": lambda: recurrent(gru(2.0)),
+    "simple RNN, small recurrent kernel, few steps": lambda: classes(
+        keras.Sequential([keras.Input((4, 8)), layers.SimpleRNN(16, recurrent_initializer=small()), layers.Dense(10)]),
+        STEPS[:, :4],
+    ),
     "simple RNN": lambda: recurrent(layers.SimpleRNN(16)),
     "LSTMs in both directions": lambda: recurrent(
         layers.Bidirectional(LSTM(16, return_sequences=True)), layers.Bidirectional(LSTM(16))
@@ -732,7 +737,13 @@ BROKEN = {
         in_precision("float16", lambda: dense(kernel=lambda: RandomUniform(-1e4, 1e4))),
         ["exploding", "exploding gradient"],
     ),
-    "relu RNN, recurrent kernel times 6": (exploding_memory, ["exploding", "exploding gradient"]),
+    "relu RNN, recurrent kernel times 6": (exploding_memory, ["recurrent kernel", "exploding", "exploding gradient"]),
+    "tanh RNN, recurrent kernel of 0.5": (
+        lambda: recurrent(layers.SimpleRNN(16, recurrent_initializer=keras_initx.Orthogonal(gain=0.5))),
+        ["recurrent kernel"],
+    ),
+    "one column of 32 times 30": (lambda: inputs_of(np.where(np.arange(32) == 3, 30.0, 1.0)), ["unscaled inputs"]),
+    "softsign, deviation 1": (lambda: dense("softsign", lambda: small(1.0)), ["saturated"]),
     "tanh, deviation 3": (lambda: dense("tanh", lambda: small(3.0)), ["saturated"]),
     "softmax, deviation 4": (
         lambda: classes(mlp(head=layers.Dense(10, "softmax", kernel_initializer=small(4.0))), loss="crossentropy"),
@@ -813,5 +824,9 @@ BROKEN = {
     ),
     "SiLU, Glorot, 30 layers": (lambda: dense("silu", "glorot_uniform", 30), ["vanishing", "vanishing gradient"]),
     "ReLU, LeCun, 30 layers": (lambda: dense(kernel="lecun_normal", depth=30), ["vanishing"]),
-    "sigmoid, Glorot, 10 layers": (lambda: dense("sigmoid", "glorot_uniform", 10), ["vanishing gradient"]),
+    "tanh of half the size, biases of deviation 1, 20 layers": (
+        without_targets(lambda: dense("tanh", scaled("initx.glorot_normal", 0.5), 20, bias_initializer=small(1.0))),
+        ["alike"],
+    ),
+    "sigmoid, Glorot, 10 layers": (lambda: dense("sigmoid", "glorot_uniform", 10), ["alike", "vanishing gradient"]),
 }

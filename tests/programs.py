@@ -309,7 +309,7 @@ def _(repaired):
     "39217567",
     "three layers of sigmoids with weights of deviation 0.05",
     "ReLU",
-    {"vanishing|vanishing gradient": "tanh|ReLU|HeNormal|Glorot|Orthogonal"},
+    {"alike|vanishing|vanishing gradient": "tanh|ReLU|HeNormal|Glorot|Orthogonal"},
 )
 def _(repaired):
     x = (np.arange(256)[:, None] >> np.arange(8)) % 2

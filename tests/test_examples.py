@@ -7,9 +7,12 @@ import runpy
 import sys
 from itertools import pairwise
 
+import keras
 import numpy as np
 import pytest
 from scripts import script
+
+import keras_initx
 
 ten_layers = script("ten_layers")
 variants = script("ten_layers_variants")
@@ -352,3 +355,34 @@ def test_equal_units_end_on_a_pass_and_different_ones_in_a_valley(tmp_path, caps
     printed = capsys.readouterr().out
     assert "0.06  0.06   0.0500" in printed
     assert "-0.88  2.15   0.0028" in printed
+
+
+def test_a_smooth_curve_survives_a_lucky_epoch():
+    early = script("early_stopping")
+    curve = np.array([0.1, 0.2, 0.5, 0.3, 0.4, 0.4, 0.5, 0.6, 0.7])
+    assert early.stop(curve, patience=3) == 5
+    assert early.stop(early.smooth(curve), patience=3) == 8
+
+
+def test_early_stopping_reads_a_study(tmp_path, capsys):
+    inputs = np.random.default_rng(0).normal(size=(32, 4))
+    data = inputs, inputs.argmax(axis=1)
+
+    def build(initializer):
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, "softmax", kernel_initializer=initializer)])
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    initializers = {"he": "he_normal", "zeros": "zeros"}
+    keras_initx.compare_initializers(build, initializers, (data, data), repeats=2, epochs=2, out=tmp_path / "study")
+    script("early_stopping").main([str(tmp_path / "study"), "--watts", "3600"])
+    printed = capsys.readouterr().out
+    assert "val_accuracy where early stopping ends" in printed
+    assert "s at 3600 W are" in printed
+
+
+def test_each_family_has_a_figure_on_its_page(tmp_path, capsys):
+    script("families").main(["--out", str(tmp_path)])
+    page = (DOCS / "initializers.md").read_text()
+    drawn = sorted(path.name for path in tmp_path.iterdir())
+    assert sorted(re.findall(r"figures/(family-.*)$", page, re.MULTILINE)) == drawn

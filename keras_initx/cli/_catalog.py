@@ -19,7 +19,6 @@ from keras_initx.initializers import (
     Initializer,
     catalog,
     entry_of,
-    ids_like,
 )
 from keras_initx.rendering import (
     Column,
@@ -142,16 +141,12 @@ def _find(name: str) -> CatalogEntry:
     """Return the catalog entry for `name`: an id, a class, or a name in another library.
 
     Raises:
-        LookupError: If there is none. The message suggests similar names.
+        LookupError: If there is none, as for `KeepSparse`, which is no initializer.
     """
     entry = entry_of(name)
-    if entry is not None:
-        return entry
-    close = [string_id for string_id in ids_like(name) if string_id.startswith("initx.")]
-    hint = "`list` shows all ids."
-    if close:
-        hint = f"did you mean {' or '.join(close)}?"
-    raise LookupError(f"no initializer is named {name!r}; {hint}")
+    if entry is None:
+        raise LookupError(f"no initializer is named {name!r}; `list` shows all ids.")
+    return entry
 
 
 def _documentation(entry: CatalogEntry) -> str:

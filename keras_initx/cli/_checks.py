@@ -6,6 +6,8 @@ Each function takes the parser of its command and the arguments, and exits with 
 import argparse
 from pathlib import Path
 
+import keras_initx
+from keras_initx import _names
 from keras_initx.cli import _options
 
 
@@ -14,11 +16,12 @@ def nothing(_parser: argparse.ArgumentParser, _arguments: argparse.Namespace) ->
 
 
 def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Check the form of the initializer, and the packages for a plot."""
+    """Check the form and the name of the initializer, and the packages for a plot."""
     try:
-        _options.parse_initializer(arguments.name)
+        name, _ = _options.parse_initializer(arguments.name)
     except ValueError as error:
         parser.error(str(error))
+    _check_name(parser, name)
     if arguments.plot:
         _options.require(parser, "plot")
 
@@ -52,19 +55,19 @@ def demo(parser: argparse.ArgumentParser, _arguments: argparse.Namespace) -> Non
 
 
 def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Check packages, data and network, and the form of the initializers."""
+    """Check packages, data and network, and the form and the names of the initializers."""
     _check_study(parser, arguments)
     names = arguments.initializers or ()
     for name in names:
-        _check_form(parser, name)
+        _check_initializer(parser, name)
     if len(set(names)) < len(names):
         _fail(parser, f"`initializers` must differ. Received: {', '.join(names)}")
 
 
 def restarts(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Check packages, data and network, and the form of the initializer."""
+    """Check packages, data and network, and the form and the name of the initializer."""
     _check_study(parser, arguments)
-    _check_form(parser, arguments.initializer)
+    _check_initializer(parser, arguments.initializer)
 
 
 def report(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
@@ -83,6 +86,9 @@ def _check_study(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
         )
     model = arguments.model
     if model in _options.NETWORKS:
+        if arguments.monitor not in (None, *_options.METRICS):
+            required = f"`monitor` must be one of {_options.METRICS}"
+            _fail(parser, f"{required}. Received: monitor={arguments.monitor!r}")
         return
     if arguments.optimizer or arguments.learning_rate:
         _fail(
@@ -96,11 +102,32 @@ def _check_study(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
         _fail(parser, str(error))
 
 
-def _check_form(parser: argparse.ArgumentParser, text: str) -> None:
+def _check_initializer(parser: argparse.ArgumentParser, text: str) -> None:
+    """Check the form of an initializer and, if it is of this package, its name."""
     try:
-        _options.parse_initializer(text)
+        name, _ = _options.parse_initializer(text)
     except ValueError as error:
         _fail(parser, str(error))
+    if name.startswith("initx."):
+        _check_name(parser, name)
+
+
+def _check_name(parser: argparse.ArgumentParser, name: str) -> None:
+    """Refuse what is no name of an initializer of this package.
+
+    The ids are known to Keras only. They are the names of the classes in another spelling.
+    """
+    known = {_names.spelling(other): string_id for other, string_id in _names.ELSEWHERE.items()}
+    for public in keras_initx.__all__:
+        if public[0].isupper():
+            known[_names.spelling(public)] = f"initx.{public}"
+    if _names.spelling(name) in known:
+        return
+    hint = "`list` shows all ids."
+    close = _names.close_ids(name, known)
+    if close:
+        hint = f"did you mean {' or '.join(close)}?"
+    parser.error(f"no initializer is named {name!r}; {hint}")
 
 
 def _require_files(parser: argparse.ArgumentParser, *paths: Path | None) -> None:

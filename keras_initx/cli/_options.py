@@ -19,11 +19,13 @@ Number = TypeVar("Number", int, float)
 # scale.
 COMPARED = "glorot_uniform,he_normal,initx.sparse(gain=relu),initx.orthogonal(gain=relu)"
 
-# The formats that Keras saves models in, and the data and networks of `compare` and `restarts`.
+# The formats that Keras saves models in, and the data and networks of `compare` and `restarts`, and
+# the metrics of these networks.
 FORMATS = (".keras", ".h5", ".hdf5")
 DOWNLOADED = ("mnist", "fashion_mnist", "cifar10")
 DATA = ("digits", *DOWNLOADED, "synthetic")
 NETWORKS = ("mlp", "cnn", "image_study", "lstm")
+METRICS = ("val_accuracy", "val_loss")
 
 _EXTRAS = {
     "demo": ("rich", "scikit-learn"),

@@ -32,6 +32,7 @@ RULES: tuple[Rule, ...] = (
     _weight_rules.twins,
     _weight_rules.forget_bias,
     _weight_rules.shut_gates,
+    _weight_rules.recurrent_kernel,
     _weight_rules.wrong_fan,
     _signal_rules.unscaled_inputs,
     _output_rules.single_class,

@@ -1,11 +1,11 @@
 """The rules about gradients."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from keras_initx.diagnostics._measure import LayerReport, Measurements
 from keras_initx.diagnostics._rule import (
-    SCALED,
+    RECURRENT,
     STANDARDIZED_TARGETS,
     Finding,
     batch_of_one,
@@ -13,11 +13,14 @@ from keras_initx.diagnostics._rule import (
     exceeds,
     gives_one_class,
     gradient_norms,
+    growing_sums,
+    has_growing_state,
     has_zeros,
     inputs_first,
     is_gate,
     layer_count,
     misses_targets,
+    remedy_in_depth,
     rule,
     signal_of,
     suggestion_in_depth,
@@ -71,32 +74,13 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
         of_first = f"the gradient norm of {first.name} is {norm:.3g}"
         evidence = f"{of_first}, that of {strongest.name} {largest:.3g}"
     until = measured.layers[: measured.layers.index(strongest) + 1]
-    remedy = batch_of_one(measured) or _remedy(until)
+    remedy = batch_of_one(measured) or remedy_in_depth(until)
     yield Finding(layers, evidence + layer_count(layers), remedy, level)
 
 
 def _is_first(layer: LayerReport) -> bool:
     """Return whether `layer` gets inputs of the model."""
     return layer.first_inputs is not None or layer.kind == "Embedding"
-
-
-# Activations whose slope is so small that gradients vanish with any weights.
-_FLAT = ("hard_sigmoid", "sigmoid")
-
-
-def _remedy(layers: Sequence[LayerReport]) -> str:
-    """Return the remedy where gradients vanish in `layers`."""
-    activation = common_activation(layers)
-    if activation in _FLAT:
-        return (
-            f'activation="tanh" with keras_initx.GlorotUniform() instead of {activation}, or '
-            "keras.layers.BatchNormalization() before it: its slope is at most 1/4, which no "
-            "initializer makes up for"
-        )
-    initializers = suggestion_in_depth(layers, activation)
-    if initializers == SCALED:
-        return SCALED
-    return f"{initializers} in all layers"
 
 
 @rule(
@@ -132,6 +116,11 @@ def _smaller_gradients(measured: Measurements) -> str:
     for output in measured.layers:
         if exceeds(output.loss, measured.thresholds.first_loss) and misses_targets(output):
             return STANDARDIZED_TARGETS
+    if any(has_growing_state(layer, measured) for layer in measured.layers):
+        return inputs_first(measured) + RECURRENT
+    sums = growing_sums(measured)
+    if sums is not None and not inputs_first(measured):
+        return sums
     activation = common_activation(measured.layers)
     remedy = f"smaller weights: {suggestion_in_depth(measured.layers, activation)}"
     if not any(signal_of(one).nonfinite for one in measured.layers):

@@ -15,6 +15,8 @@ _RESHAPING = (
     keras.layers.Permute,
     keras.layers.Reshape,
 )
+# These neither shrink nor enlarge a signal.
+_KEEPING = (keras.layers.Dropout, *_RESHAPING)
 
 
 @dataclass(eq=False)
@@ -142,7 +144,7 @@ class ForwardGraph:
         outputs = self._outputs.get(producer, [])
         return [output.consumers if output else [] for output in outputs]
 
-    def only_consumer(self, layer: keras.layers.Layer) -> keras.Operation | None:
+    def only_consumer(self, layer: keras.Operation) -> keras.Operation | None:
         """Return the layer or operation that alone takes the outputs of `layer`, or `None`."""
         found: set[keras.Operation] = set()
         for consumers in self.consumers(layer):
@@ -150,6 +152,30 @@ class ForwardGraph:
         if len(found) != 1:
             return None
         return found.pop()
+
+    def branch_ends(self) -> set[keras.Operation]:
+        """Return the layers whose outputs go to an addition only, each alone among its terms.
+
+        These end residual branches: what they are added to has other consumers too. Layers without
+        weights, such as dropout, are passed over.
+        """
+        by_addition: dict[keras.Operation, set[keras.Operation]] = {}
+        for producer, outputs in self._outputs.items():
+            consumer = self.only_consumer(producer)
+            while isinstance(consumer, _KEEPING):
+                consumer = self.only_consumer(consumer)
+            # The layer, and the operation.
+            if consumer is None or type(consumer).__name__ != "Add":
+                continue
+            for output in outputs:
+                # That of a layer around others is made by the last of these.
+                if output is not None and output.origin is not None:
+                    by_addition.setdefault(consumer, set()).add(output.origin)
+        ends: set[keras.Operation] = set()
+        for origins in by_addition.values():
+            if len(origins) == 1:
+                ends.update(origins)
+        return ends
 
     def normalization_after(self, layer: keras.layers.Layer) -> keras.layers.Layer | None:
         """Return the normalization layer that the outputs of `layer` are passed to, or `None`.

@@ -4,7 +4,7 @@ import contextlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import keras
@@ -27,6 +27,7 @@ from keras_initx.diagnostics._weights import (
     WeightReport,
     forget_bias_overwritten,
     gate_bias,
+    recurrent_gains,
     weight_reports,
 )
 from keras_initx.structure import HOOKS, NORMALIZATIONS, array_of, is_bounded, tensors_in
@@ -73,7 +74,15 @@ class LayerReport:
             follow the layer.
         examples_alike: Mean cosine between the outputs for different examples, of the first layer
             and of layers that normalize each example, otherwise `None`.
-        positions_alike: The same between the positions of an example, if there are several.
+        inputs_differ: Standard deviation between examples of the inputs of its kernel, relative to
+            their root mean square, if it makes an output of the model; otherwise `None`.
+        input_size: Root mean square of its inputs if it makes an output of the model, otherwise
+            `None`.
+        steps: Number of steps of the inputs of a recurrent layer, otherwise `None`.
+        largest_input: Where a kernel multiplies vectors from outside the model, the index of the
+            number with the largest root mean square and this size; otherwise `None`.
+        positions_alike: The same as `examples_alike` between the positions of an example, if there
+            are several.
         focus: The largest weight that a query gives to a key, as a mean over some queries with at
             least four keys, if it makes the queries of an attention layer; otherwise `None`. Where
             the weights themselves are not accessible they are computed from queries and keys,
@@ -90,6 +99,8 @@ class LayerReport:
             layer.
         is_output: Whether its output, possibly after layers without weights, is an output of the
             model.
+        ends_branch: Whether it is the last layer of a residual branch: its output is only added to
+            a signal that passes by.
         gain: Factor by which the first kernel scales its inputs, or `None` without a kernel or for
             a quantized one.
         gradient_norm: Norm of the gradient of all trainable weights of the layer, or `None` without
@@ -98,6 +109,8 @@ class LayerReport:
             if they are zero.
         gate_bias: For an LSTM or a GRU, a pair of `"forget"` or `"update"` and an array with the
             bias of that gate, of the cell that keeps the least if it has several; otherwise `None`.
+        recurrent_gains: For a recurrent layer without gates of at most 1024 units, the geometric
+            mean and the largest of the singular values of its recurrent kernel, otherwise `None`.
         forget_bias_overwritten: Whether it is an LSTM that overwrites the forget-gate bias of its
             initializer with ones.
         weights: A `WeightReport` for each weight.
@@ -118,6 +131,10 @@ class LayerReport:
     blind_loss: float | None = None
     output_size: float | None = None
     examples_alike: float | None = None
+    inputs_differ: float | None = None
+    input_size: float | None = None
+    steps: int | None = None
+    largest_input: tuple[int, float] | None = None
     positions_alike: float | None = None
     focus: float | None = None
     router_share: float | None = None
@@ -126,10 +143,12 @@ class LayerReport:
     loses_signal: bool = False
     is_starved: bool = False
     is_output: bool = False
+    ends_branch: bool = False
     gain: float | None = None
     gradient_norm: float | None = None
     gradient_ratio: float | None = None
     gate_bias: tuple[Literal["forget", "update"], Array] | None = None
+    recurrent_gains: tuple[float, float] | None = None
     forget_bias_overwritten: bool = False
     weights: list[WeightReport] = field(default_factory=list)
 
@@ -259,8 +278,10 @@ def measure(
             for weight, norm in zip(trained, norms, strict=True):
                 gradients[id(weight)] = norm
     reports = {}
+    branch_ends = recorder.graph.branch_ends()
     for layer, weights in _weights_by_layer(model, recorder).items():
-        reports[layer] = _layer_report(recorder, layer, weights, gradients)
+        report = _layer_report(recorder, layer, weights, gradients)
+        reports[layer] = replace(report, ends_branch=layer in branch_ends)
     return Measurements(
         list(reports.values()),
         _signal_of_floats(x),
@@ -433,6 +454,7 @@ def _layer_report(
         gradient_norm=gradient_norm,
         gradient_ratio=gradient_ratio,
         gate_bias=gate_bias(layer),
+        recurrent_gains=recurrent_gains(layer),
         forget_bias_overwritten=forget_bias_overwritten(layer),
         weights=reports,
     )

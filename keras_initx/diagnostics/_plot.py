@@ -134,7 +134,7 @@ def _plot_histograms(
         if layer.name in marked:
             color = RED
             title_color = RED
-        heights = _heights(signal)
+        heights = signal.heights()
         heights /= heights.max() or 1
         # The outline keeps a histogram visible that is thinner than a pixel.
         axis.stairs(heights, signal.edges, fill=True, color=color, edgecolor=color, linewidth=1)
@@ -176,17 +176,6 @@ def _shared_range(layers: Sequence[LayerReport], exploding: float) -> Array:
         high = max(high, min(signal.max, reach))
     margin = (high - low) / 20 or 1
     return np.array([low - margin, high + margin])
-
-
-def _heights(signal: Signal) -> Array:
-    """Return the heights to show for the values other than 0, truncating a dominant bin."""
-    counts = signal.counts.copy()
-    zero = np.clip(np.searchsorted(signal.edges, 0, "right") - 1, 0, len(counts) - 1)
-    counts[zero] = max(counts[zero] - signal.zeros * signal.size, 0)
-    second = np.partition(counts, -2)[-2]
-    if second:
-        counts = np.minimum(counts, 3 * second)
-    return counts
 
 
 def _std_before(layer: LayerReport) -> float | None:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -62,6 +63,10 @@ class LayerRecord:
     blind_loss: float | None = None
     output_size: float | None = None
     examples_alike: float | None = None
+    inputs_differ: float | None = None
+    input_size: float | None = None
+    steps: int | None = None
+    largest_input: tuple[int, float] | None = None
     positions_alike: float | None = None
     focus: float | None = None
     router_share: float | None = None
@@ -72,6 +77,8 @@ class LayerRecord:
 _OF_EACH_EXAMPLE = tuple(
     kind for kind in NORMALIZATIONS if kind is not keras.layers.BatchNormalization
 )
+# The number of examples whose inputs of a kernel are compared.
+_COMPARED = 64
 # To these integers are numbers, to others they may be indices.
 _MULTIPLYING = (
     keras.layers.Dense,
@@ -115,6 +122,12 @@ class Recorder:
         # By layer, the standard deviation before its activation in its last call.
         self._std_before: dict[keras.layers.Layer, float] = {}
         self._softmaxes = Softmaxes(self.facts)
+        # By layer with a kernel, by how much its last inputs differ between examples.
+        self._inputs_differ: dict[keras.layers.Layer, float | None] = {}
+        # By layer, the root mean square of its last inputs.
+        self._input_size: dict[keras.layers.Layer, float] = {}
+        # By layer, the index and the root mean square of the largest of its inputs from outside.
+        self._largest_input: dict[keras.layers.Layer, tuple[int, float]] = {}
         self._progress = progress
         # While `progress` runs, what it calls is no part of the pass.
         self._is_paused = False
@@ -267,8 +280,22 @@ class Recorder:
         else:
             from_outside = self.graph.joined(tensor)
         for part in from_outside:
-            self.first_inputs.setdefault(layer, Signal()).add(array_of(part))
+            self._record_first_inputs(layer, array_of(part))
         self.lost.check_input(layer, tensor)
+        self._inputs_differ[layer] = _difference(tensor)
+
+    def _record_first_inputs(self, layer: keras.layers.Layer, values: Array) -> None:
+        """Record inputs from outside the model of a layer with a kernel."""
+        self.first_inputs.setdefault(layer, Signal()).add(values)
+        # The channels of images are alike.
+        if isinstance(layer, CONVOLUTIONS) or values.ndim < 2:
+            return
+        columns = values.reshape(-1, values.shape[-1])
+        squares = np.einsum("ij,ij->j", columns, columns, dtype="float64") / len(columns)
+        index = int(squares.argmax())
+        size = math.sqrt(squares[index])
+        if size > self._largest_input.get(layer, (0, 0.0))[1]:
+            self._largest_input[layer] = (index, size)
 
     def _record_call(
         self,
@@ -282,6 +309,11 @@ class Recorder:
         if facts.activation and activation_of(layer) is None and given:
             self._record_before(layer, given[0])
         self._record_after(layer, output)
+        inputs = first_float(given)
+        if inputs is not None:
+            self._input_size[layer] = _size_of(array_of(inputs[:_COMPARED]))
+            if isinstance(layer, keras.layers.RNN):
+                self.records[layer].steps = inputs.shape[1]
         self._softmaxes.add_projection(layer, output)
         if facts.activation == "softmax":
             self._softmaxes.add_weights(layer, output, is_router=True)
@@ -309,8 +341,8 @@ class Recorder:
         record = self.records.setdefault(layer, LayerRecord())
         values = array_of(tensor)
         if record.after is None:
-            limits = LIMITS.get(self.facts[layer].activation or "")
-            record.after = Signal(limits, self._margin)
+            activation = self.facts[layer].activation or ""
+            record.after = Signal(LIMITS.get(activation), _margin_of(activation, self._margin))
         std = _added(record.after, values, unit_axis(layer, values.ndim))
         record.shape = values.shape
         if len(self.records) == 1 or isinstance(layer, _OF_EACH_EXAMPLE):
@@ -353,7 +385,7 @@ class Recorder:
             if layer is None:
                 continue
             record = self.records[layer]
-            record.is_output = True
+            self._mark_output(layer)
             self._mark_before_activation(layer)
             certainty = self._certainty(layer, array_of(tensor))
             if certainty is None:
@@ -365,6 +397,9 @@ class Recorder:
             if layer in self.records:
                 self.records[layer].focus = found.focus
                 self.records[layer].router_share = found.router_share
+        for layer, largest in self._largest_input.items():
+            if layer in self.records:
+                self.records[layer].largest_input = largest
 
     def _mark_before_activation(self, layer: keras.layers.Layer) -> None:
         """Record that what makes the inputs of an activation layer makes an output of the model."""
@@ -372,8 +407,15 @@ class Recorder:
             return
         for other, record in self.records.items():
             if not record.is_output and self.graph.only_consumer(other) is layer:
-                record.is_output = True
+                self._mark_output(other)
                 self._mark_before_activation(other)
+
+    def _mark_output(self, layer: keras.layers.Layer) -> None:
+        """Record that `layer` makes an output of the model."""
+        record = self.records[layer]
+        record.is_output = True
+        record.inputs_differ = self._inputs_differ.get(layer)
+        record.input_size = self._input_size.get(layer)
 
     def record_outputs(self, seen: Iterable[SeenLoss]) -> None:
         """Record what is between the last layers and the losses of Keras."""
@@ -405,8 +447,7 @@ class Recorder:
                 record.loss_kind = kind
                 record.loss = loss
                 record.blind_loss = blind_loss
-                values = array_of(tensor)
-                record.output_size = Moments(values).norm / max(values.size, 1) ** 0.5
+                record.output_size = _size_of(array_of(tensor))
 
     def _maker(self, output: Tensor) -> keras.layers.Layer | None:
         """Return the layer that has made an output of the model, `None` if it was not recorded."""
@@ -445,6 +486,35 @@ class Recorder:
         else:
             is_certain = is_high | (values <= self._margin)
         return float(np.mean(is_certain))
+
+
+def _size_of(values: Array) -> float:
+    """Return the root mean square of `values`."""
+    return float(Moments(values).norm / max(values.size, 1) ** 0.5)
+
+
+def _difference(tensor: Tensor) -> float | None:
+    """Return the standard deviation between examples relative to the root mean square.
+
+    It is that of some examples, and `None` for zeros, and without two examples.
+    """
+    step = max(len(tensor) // _COMPARED, 1)
+    values = array_of(tensor[::step])
+    size = _size_of(values)
+    if len(values) < 2 or not size:
+        return None
+    return spread(values) / size
+
+
+def _margin_of(activation: str, margin: float) -> float:
+    """Return the distance from a limit at which an activation has the slope of tanh at `margin`.
+
+    It is relative to the distance between the limits, as `margin` is. Softsign nears its limits
+    slowly.
+    """
+    if activation == "softsign":
+        return math.sqrt(margin * (1 - margin))
+    return margin
 
 
 def _with_weights(

@@ -5,8 +5,10 @@ import html
 import io
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from keras_initx._checks import check_choice
 from keras_initx._extras import import_optional
@@ -48,7 +50,8 @@ class Report(Result):
     """The result of `diagnose`, in the form of all results.
 
     `plot` shows the means and standard deviations of the layers, a histogram of each, and the norms
-    of the gradients if they were measured. The rows of `to_csv` are the layers.
+    of the gradients if they were measured. The table of a notebook has a small histogram of each
+    layer, from its smallest value to its largest. The rows of `to_csv` are the layers.
 
     Attributes:
         layers: A `LayerReport` for each layer that has weights or an activation, in the order of
@@ -191,15 +194,18 @@ class Report(Result):
             (title, evidence), (_, remedy) = verdict.paragraphs()
             items += f"<li><b>{html.escape(title)}</b>: {html.escape(evidence)}"
             items += f"<br>Remedy: {html.escape(remedy)}</li>"
-        return f"<p><b>{self._finding}</b></p><ul>{items}</ul>{self._table().as_html()}"
+        table = self._table(columns=(*_COLUMNS, _HISTOGRAM))
+        return f"<p><b>{self._finding}</b></p><ul>{items}</ul>{table.as_html()}"
 
-    def _table(self, width: int = sys.maxsize) -> Table:
+    def _table(
+        self, width: int = sys.maxsize, columns: Sequence[Column[LayerReport]] | None = None
+    ) -> Table:
         """Return the table with a row for each layer, without empty columns.
 
         Where it is wider than `width` characters, columns are dropped, and names are truncated at
         the start.
         """
-        columns = filled(_COLUMNS, self.layers)
+        columns = filled(columns or _COLUMNS, self.layers)
         widths: dict[str, int] = {}
         for column in columns:
             texts = [column.header, *(str(column.cell(layer)) for layer in self.layers)]
@@ -270,6 +276,16 @@ def _gate(value: tuple[str, Array]) -> str:
     return f"{name} {low}...{high}"
 
 
+def _histogram(signal: Signal) -> str:
+    """Draw the values other than 0 from their minimum to their maximum, with blocks of text."""
+    heights = signal.heights().reshape(_BARS, -1).sum(axis=1)
+    highest = heights.max()
+    if not highest:
+        return ""
+    levels = np.ceil(heights / highest * len(_BLOCKS)).astype(int)
+    return "".join(_BLOCKS[max(level - 1, 0)] for level in levels)
+
+
 def _column(
     header: str, value: Callable[[LayerReport], Any], write: Callable[[Any], str] = short_number
 ) -> Column[LayerReport]:
@@ -297,6 +313,10 @@ _COLUMNS = (
     _column("gradient", lambda layer: layer.gradient_norm),
     _column("ratio", lambda layer: layer.gradient_ratio),
 )
+# In a page only: other fonts draw blocks with gaps.
+_HISTOGRAM = _column("histogram", lambda layer: layer.after, _histogram)
+_BARS = 10  # of a histogram
+_BLOCKS = "▁▂▃▄▅▆▇█"
 # Columns to drop, in this order, if a terminal is too narrow.
 _DISPENSABLE = ("activation", "ratio", "gain", "before", "zeros", "gate bias", "mean")
 # In characters: the narrowest column of names, and the mark before a name.

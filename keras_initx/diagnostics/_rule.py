@@ -130,7 +130,15 @@ def root_mean_square(signal: Signal) -> float:
 
 def has_unscaled_inputs(layer: LayerReport, measured: Measurements) -> bool:
     """Return whether `layer` gets inputs from outside the model that are too large."""
-    return bool(root_mean_square(inputs_of(layer)) > measured.thresholds.unscaled_inputs)
+    limit = measured.thresholds.unscaled_inputs
+    return bool(root_mean_square(inputs_of(layer)) > limit) or has_uneven_inputs(layer, measured)
+
+
+def has_uneven_inputs(layer: LayerReport, measured: Measurements) -> bool:
+    """Return whether a single one of the inputs from outside the model is too large."""
+    if layer.largest_input is None:
+        return False
+    return bool(layer.largest_input[1] > measured.thresholds.unscaled_inputs)
 
 
 def inputs_first(measured: Measurements) -> str:
@@ -186,6 +194,11 @@ def normalization_of(layer: LayerReport) -> str:
     return f"; {layer.normalized_by} directly after {layer.name} normalizes this scale"
 
 
+# Remedies by the gate of which a layer has a bias.
+OPEN_GATES = {
+    "forget": "unit_forget_bias=False with bias_initializer=keras_initx.LSTMForgetBias(1.0)",
+    "update": "bias_initializer=keras_initx.GRUUpdateBias(1.0)",
+}
 LSUV = "keras_initx.lsuv(model, x)"
 # For activations whose signals no initializer keeps at one size in depth.
 SCALED = f"{LSUV}, or keras.layers.LayerNormalization() before each activation"
@@ -224,7 +237,7 @@ def suggestion(layer: LayerReport, weight: WeightReport) -> str:
 def suggestion_for_all(layers: Sequence[LayerReport], measured: Measurements) -> str:
     """Return what keeps a signal in all of `layers`, the last of which is affected."""
     activation = activation_after(layers[-1]) or common_activation(layers)
-    if sum(map(_has_kernel, measured.layers)) < _DEEP:
+    if sum(map(has_kernel, measured.layers)) < _DEEP:
         return f"keras_initx.{_suitable(activation)}()"
     return suggestion_in_depth(layers, activation)
 
@@ -244,9 +257,85 @@ def suggestion_in_depth(layers: Sequence[LayerReport], activation: str | None) -
     return f"keras_initx.Orthogonal({gain}) or {suitable}"
 
 
+# Activations whose slope is so small that gradients vanish with any weights.
+_FLAT = ("hard_sigmoid", "sigmoid")
+
+
+def remedy_in_depth(layers: Sequence[LayerReport]) -> str:
+    """Return the remedy where gradients, or the differences of examples, vanish in `layers`."""
+    activation = common_activation(layers)
+    if activation in _FLAT:
+        return (
+            f'activation="tanh" with keras_initx.GlorotUniform() instead of {activation}, or '
+            "keras.layers.BatchNormalization() before it: its slope is at most 1/4, which no "
+            "initializer makes up for"
+        )
+    if activation == "softplus":
+        return (
+            "keras.layers.BatchNormalization() before each softplus, whose mean makes examples "
+            "alike with any initializer"
+        )
+    initializers = suggestion_in_depth(layers, activation)
+    if initializers == SCALED:
+        return SCALED
+    if has_large_biases(layers):
+        initializers = f'bias_initializer="zeros" and {initializers}'
+    return f"{initializers} in all layers"
+
+
+def has_large_biases(layers: Sequence[LayerReport]) -> bool:
+    """Return whether biases are as large as what kernels give, so that these hardly count."""
+    for layer in layers:
+        for weight in layer.weights:
+            if weight.name == "bias" and weight.norm > math.sqrt(math.prod(weight.shape)) / 2:
+                return True
+    return False
+
+
+RECURRENT = "recurrent_initializer=keras_initx.Orthogonal()"
+
+
+def has_growing_state(layer: LayerReport, measured: Measurements) -> bool:
+    """Return whether the recurrent kernel of `layer` makes a state larger in each step."""
+    if layer.recurrent_gains is None:
+        return False
+    mean, _ = layer.recurrent_gains
+    return mean > measured.thresholds.recurrent_gain
+
+
+def branch_zeros(measured: Measurements) -> str | None:
+    """Return the remedy where the sum of residual branches grows, `None` without branches."""
+    ends = [layer for layer in measured.layers if layer.ends_branch]
+    if not ends:
+        return None
+    return (
+        'kernel_initializer="zeros" in the last layer of each residual branch: '
+        f"{listed(names_of(ends))}"
+    )
+
+
+def growing_sums(measured: Measurements) -> str | None:
+    """Return the remedy where a signal grows by the sum of branches alone, otherwise `None`.
+
+    Then no kernel makes it much larger.
+    """
+    zeros = branch_zeros(measured)
+    if zeros is None or any(exceeds(layer.gain, 2) for layer in measured.layers):
+        return None
+    return f"{zeros}; or a normalization at the start of each branch"
+
+
+def listed(names: Sequence[str], between: str = ", ", shown: int = 4) -> str:
+    """Return the first names, and the number of the others."""
+    text = between.join(names[:shown])
+    if len(names) > shown:
+        text += f" and {len(names) - shown} more"
+    return text
+
+
 def common_activation(layers: Sequence[LayerReport]) -> str | None:
     """Return the most common activation of the layers with a kernel, or of all if none has one."""
-    with_kernel = [layer for layer in layers if _has_kernel(layer)]
+    with_kernel = [layer for layer in layers if has_kernel(layer)]
     activations = [activation_after(layer) for layer in with_kernel or layers]
     return max(activations, key=activations.count)
 
@@ -256,7 +345,7 @@ def activation_after(layer: LayerReport) -> str | None:
     return layer.activation or layer.activated_by
 
 
-def _has_kernel(layer: LayerReport) -> bool:
+def has_kernel(layer: LayerReport) -> bool:
     return any(weight.axes for weight in layer.weights)
 
 

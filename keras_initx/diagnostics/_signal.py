@@ -82,6 +82,16 @@ class Signal:
         """Array with the edges of the bins of `counts`, one more than there are bins."""
         return np.linspace(*self._range(self.min, self.max), BINS + 1)
 
+    def heights(self) -> npt.NDArray[np.float64]:
+        """Return the heights to show for the values other than 0, truncating a dominant bin."""
+        counts = self.counts.copy()
+        zero = np.clip(np.searchsorted(self.edges, 0, "right") - 1, 0, len(counts) - 1)
+        counts[zero] = max(counts[zero] - self.zeros * self.size, 0)
+        second = np.partition(counts, -2)[-2]
+        if second:
+            counts = np.minimum(counts, 3 * second)
+        return counts
+
     def __repr__(self) -> str:
         return f"<Signal of {self.size} values: mean {self.mean:.3g}, std {self.std:.3g}>"
 

@@ -5,14 +5,21 @@ from collections.abc import Callable, Iterator, Sequence
 from keras_initx.diagnostics._measure import LayerReport, Measurements
 from keras_initx.diagnostics._rule import (
     LSUV,
+    OPEN_GATES,
+    RECURRENT,
     SCALED,
     STANDARDIZED_TARGETS,
     Finding,
     batch_of_one,
+    branch_zeros,
     by_level,
     exceeds,
     gives_one_class,
     gradient_norms,
+    growing_sums,
+    has_growing_state,
+    has_kernel,
+    has_large_biases,
     has_unscaled_inputs,
     has_zeros,
     inputs_first,
@@ -22,6 +29,7 @@ from keras_initx.diagnostics._rule import (
     layer_count,
     misses_targets,
     normalization_of,
+    remedy_in_depth,
     root_mean_square,
     rule,
     signal_of,
@@ -35,7 +43,7 @@ from keras_initx.diagnostics._verdicts import Level
     "unscaled inputs",
     levels={"warning": "", "note": "if a normalization follows directly"},
     finds="a kernel whose inputs come from outside the model and have a root mean square above "
-    "{unscaled_inputs}",
+    "{unscaled_inputs}, or a single one of which has in vectors",
     reason="standardized inputs have 1, images in [0, 1] have 0.6, and raw 8-bit images 150; "
     "inputs ten times too large saturate most activations",
     remedy="`Normalization`, `Rescaling`",
@@ -57,6 +65,9 @@ def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
             f"{first.name} gets inputs from {inputs.min:.3g} to {inputs.max:.3g}, with mean "
             f"{inputs.mean:.3g} and standard deviation {inputs.std:.3g}{layer_count(hit)}"
         )
+        if root_mean_square(inputs) <= measured.thresholds.unscaled_inputs:
+            index, size = first.largest_input or (0, 0.0)
+            evidence += f", and at index {index} a root mean square of {size:.3g}"
         if level == "note":
             evidence += normalization_of(first)
         else:
@@ -95,7 +106,11 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
             evidence += f"; {share} of the outputs of {lost[0].name} are not finite"
         if level == "note":
             evidence += normalization_of(first)
-        yield Finding(hit, evidence, _remedy(first, cause, measured), level)
+        remedy = _remedy(first, cause, measured)
+        sums = growing_sums(measured)
+        if cause is None and sums is not None:
+            remedy = sums
+        yield Finding(hit, evidence, remedy, level)
 
 
 @rule(
@@ -250,17 +265,24 @@ def large_first_loss(measured: Measurements) -> Iterator[Finding]:
         f"{layer_count(layers)}"
     )
     size = root_mean_square(worst.after or Signal())
-    remedy = (
-        f"{inputs_first(measured)}smaller weights in the last layer: "
-        "keras_initx.GlorotUniform(); a normalization, or residual branches that end in zeros"
+    smaller_factor = (
+        f"a smaller factor after {worst.name}: a higher temperature, a division by the square "
+        "root of the number of units"
     )
+    remedy = "smaller weights in the last layer: keras_initx.GlorotUniform()"
+    if exceeds(worst.input_size, _LARGE_INPUTS) and not inputs_first(measured):
+        remedy = f"keras.layers.LayerNormalization() before {worst.name}"
+        evidence += f", and its inputs a root mean square of {worst.input_size:.3g}"
+        zeros = branch_zeros(measured)
+        if zeros is not None:
+            remedy = f"{zeros}; or {remedy}"
+    elif worst.weights and not has_kernel(worst):
+        remedy = smaller_factor.replace("after", "in", 1)
+    remedy = inputs_first(measured) + remedy
     # Operations follow the layer.
     if worst.output_size is not None and worst.output_size > 2 * size > 0:
         evidence += f"; what follows makes them {worst.output_size / size:.3g} times as large"
-        remedy = (
-            f"a smaller factor after {worst.name}: a higher temperature, a division by the square "
-            "root of the number of units"
-        )
+        remedy = smaller_factor
     if misses_targets(worst):
         remedy = STANDARDIZED_TARGETS
     yield Finding(layers, evidence, remedy)
@@ -349,11 +371,13 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
     levels={"warning": ""},
     finds="a layer, group or RMS normalization whose outputs have a mean cosine above "
     "{examples_alike} between examples, or above {positions_alike} between positions, if that of "
-    "the first layer is ten times as far from 1",
+    "the first layer is ten times as far from 1; or a last layer whose inputs differ between "
+    "examples by less than {inputs_differ} of their size",
     reason="later layers get almost the same for all, which the standard deviation does not show. "
     "ReLU makes examples alike with depth (Cho and Saul, 2009), attention makes positions alike "
-    "(Dong and others, 2021)",
-    remedy="residual connections, normalization inside the branches",
+    "(Dong and others, 2021), and so do sigmoids, or biases beside small kernels",
+    remedy="residual connections, normalization inside the branches; `Orthogonal` with biases of "
+    "zeros",
 )
 def alike(measured: Measurements) -> Iterator[Finding]:
     examples: list[tuple[LayerReport, float]] = []
@@ -365,6 +389,35 @@ def alike(measured: Measurements) -> Iterator[Finding]:
             positions.append((layer, layer.positions_alike))
     yield from _alike("examples", examples, measured.thresholds.examples_alike)
     yield from _alike("positions", positions, measured.thresholds.positions_alike)
+    yield from _alike_at_the_end(measured)
+
+
+def _alike_at_the_end(measured: Measurements) -> Iterator[Finding]:
+    """Yield the finding on the inputs of the last layers, which differ too little."""
+    limit = measured.thresholds.inputs_differ
+    hit = []
+    for layer in measured.layers:
+        if layer.inputs_differ is not None and layer.inputs_differ < limit:
+            hit.append(layer)
+    starts = [layer for layer in measured.layers if layer.examples_alike is not None]
+    if not hit or not starts:
+        return
+    # Weights that are no random numbers have their own verdicts.
+    for layer in measured.layers:
+        if layer.loses_signal or any(weight.constant or weight.zero for weight in layer.weights):
+            return
+    first = starts[0]
+    # For vectors of one length the mean cosine is 1 less the square of this difference.
+    if first is hit[0] or not (first.examples_alike or 0) < 1 - 10 * limit**2:
+        return
+    last = hit[0]
+    evidence = (
+        f"the inputs of {last.name} differ between examples by {last.inputs_differ:.1g} of their "
+        f"root mean square; the mean cosine of the outputs of {first.name} is "
+        f"{first.examples_alike:.2g}{layer_count(hit)}: the last layer gets the same for all"
+    )
+    hidden = measured.layers[: measured.layers.index(last)]
+    yield Finding(hit, evidence, remedy_in_depth(hidden))
 
 
 def _alike(
@@ -396,6 +449,8 @@ def _alike(
     yield Finding(layers, evidence, remedy)
 
 
+# A network that keeps the size of standardized inputs gives 1 to 2.
+_LARGE_INPUTS = 5
 # A kernel of He gives standardized inputs a standard deviation of 1.4.
 _LARGE_QUERIES = 2
 
@@ -460,6 +515,10 @@ def _remedy(layer: LayerReport, inputs: Signal | None, measured: Measurements) -
     several = batch_of_one(measured)
     if several is not None:
         return several
+    if inputs is None and layer.gate_bias is not None and has_large_biases([layer]):
+        return OPEN_GATES[layer.gate_bias[0]]
+    if inputs is None and has_growing_state(layer, measured):
+        return RECURRENT
     layers = measured.layers[: measured.layers.index(layer) + 1]
     initializer = suggestion_for_all(layers, measured)
     if inputs is None:

@@ -68,8 +68,8 @@ class Thresholds:
         saturation_margin: Distance from a limit within which an output counts as saturated, as a
             fraction of the distance between the limits. For tanh this means beyond 0.99.
         dead: Fraction of units with zero output for the whole batch above which too few are active.
-        unscaled_inputs: Root mean square of the inputs of the first kernels above which inputs are
-            not scaled.
+        unscaled_inputs: Root mean square of the inputs of the first kernels, or of a single one in
+            vectors, above which inputs are not scaled.
         saturated_output: Fraction of the examples above which the final softmax or sigmoid is
             saturated. An example counts if its output is within `saturation_margin` of 1, or of 0
             for a sigmoid. Saturation caused by a bias does not count: then the values before the
@@ -78,6 +78,9 @@ class Thresholds:
             one that its initializer intends.
         shut_gate: Share of the state that forget or update gates keep in a step, below which they
             are shut.
+        recurrent_gain: Factor by which a recurrent kernel without gates makes a state larger in a
+            step, or one over that by which it makes it smaller, above which there is no memory over
+            ten steps.
         attention_focus: Share of its weight that a query gives to a single key, on average, above
             which the softmax of attention passes little gradient.
         router_share: Share of its weight that a softmax inside the model gives to a single unit, on
@@ -85,6 +88,8 @@ class Thresholds:
         examples_alike: Mean cosine between the normalized outputs for different examples above
             which they have become alike.
         positions_alike: The same between the positions of an example.
+        inputs_differ: Standard deviation between examples of the inputs of the last layer, relative
+            to their root mean square, below which they have become alike.
         first_loss: Factor between the loss of an output and that of a blind guess, or 1 if that is
             more, above which training first has to undo the initial weights.
         out_of_reach: Fraction of the targets beyond the range of the last activation above which a
@@ -116,10 +121,12 @@ class Thresholds:
     saturated_output: float = 0.5
     wrong_fan: float = 1.5
     shut_gate: float = 0.05
+    recurrent_gain: float = 1.8
     attention_focus: float = 0.75
     router_share: float = 0.9
     examples_alike: float = 0.99
     positions_alike: float = 0.9999
+    inputs_differ: float = 0.01
     first_loss: float = 8
     out_of_reach: float = 0.1
     unscaled_targets: float = 100
@@ -156,10 +163,12 @@ class ThresholdOptions(TypedDict, total=False):
     saturated_output: float
     wrong_fan: float
     shut_gate: float
+    recurrent_gain: float
     attention_focus: float
     router_share: float
     examples_alike: float
     positions_alike: float
+    inputs_differ: float
     first_loss: float
     out_of_reach: float
     unscaled_targets: float

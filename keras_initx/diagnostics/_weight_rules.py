@@ -4,11 +4,16 @@ from collections.abc import Iterator, Sequence
 
 from keras_initx.diagnostics._measure import LayerReport, Measurements
 from keras_initx.diagnostics._rule import (
+    OPEN_GATES,
+    RECURRENT,
     Finding,
     by_level,
     exceeds,
+    has_growing_state,
     is_gate,
     is_rescaled,
+    layer_count,
+    listed,
     names_of,
     normalization_of,
     rule,
@@ -17,6 +22,8 @@ from keras_initx.diagnostics._rule import (
 from keras_initx.diagnostics._weights import WeightReport, kept_share
 
 _Pair = tuple[LayerReport, WeightReport]
+# The number of steps over which a recurrent layer should have a memory.
+_STEPS = 10
 
 
 @rule(
@@ -147,7 +154,7 @@ def twins(measured: Measurements) -> Iterator[Finding]:
         "a separate initializer for each weight, without a seed or with different seeds: a string "
         'id, `kernel_initializer="initx.glorot_uniform"`, creates a new one for each layer'
     )
-    yield Finding(layers, f"the same random values: {_join(equations, '; ', 3)}", remedy)
+    yield Finding(layers, f"the same random values: {listed(equations, '; ', 3)}", remedy)
 
 
 @rule(
@@ -162,7 +169,7 @@ def forget_bias(measured: Measurements) -> Iterator[Finding]:
     if not hit:
         return
     evidence = (
-        f"{_join(names_of(hit))}: the bias initializer fills the other gates, but the forget-gate "
+        f"{listed(names_of(hit))}: the bias initializer fills the other gates, but the forget-gate "
         "bias is 1, because `unit_forget_bias=True` overwrites it"
     )
     remedy = (
@@ -193,14 +200,51 @@ def shut_gates(measured: Measurements) -> Iterator[Finding]:
     if not hit:
         return
     first, gate, share = hit[0]
-    remedy = "bias_initializer=keras_initx.GRUUpdateBias(1.0)"
-    if gate == "forget":
-        remedy = "unit_forget_bias=False with bias_initializer=keras_initx.LSTMForgetBias(1.0)"
+    remedy = OPEN_GATES[gate]
     yield Finding(
         [layer for layer, _, _ in hit],
         f"the biases of the {gate} gates of {first.name} keep {share:.1%} of the state in a step",
         remedy,
     )
+
+
+@rule(
+    "recurrent kernel",
+    levels={"warning": ""},
+    finds="a recurrent layer without gates, over ten steps or more, whose recurrent kernel has "
+    "singular values that are all below 1 / {recurrent_gain}, or above {recurrent_gain} in their "
+    "geometric mean",
+    reason="a kernel of 0.5 leaves a thousandth of a state, and of its gradient, after ten steps; "
+    "one of 3 drives tanh to its limits, and what is not at them grows (Saxe and others, 2014)",
+    remedy="`Orthogonal` for the recurrent kernel",
+)
+def recurrent_kernel(measured: Measurements) -> Iterator[Finding]:
+    limit = measured.thresholds.recurrent_gain
+    hit = []
+    for layer in measured.layers:
+        if layer.recurrent_gains is None or (layer.steps or 0) < _STEPS:
+            continue
+        _, largest = layer.recurrent_gains
+        # Zeros have their own verdict.
+        if 0 < largest < 1 / limit or has_growing_state(layer, measured):
+            hit.append(layer)
+    if not hit:
+        return
+    first = hit[0]
+    mean, largest = first.recurrent_gains or (1.0, 1.0)
+    if mean > limit:
+        evidence = (
+            f"the singular values of the recurrent kernel of {first.name} are {mean:.3g} in their "
+            f"geometric mean: in {_STEPS} steps a small state grows by a factor of "
+            f"{mean**_STEPS:.1g}"
+        )
+    else:
+        evidence = (
+            f"the singular values of the recurrent kernel of {first.name} are at most "
+            f"{largest:.3g}: of a state, and of its gradient, at most {largest**_STEPS:.1g} is "
+            f"left after {_STEPS} steps"
+        )
+    yield Finding(hit, evidence + layer_count(hit), RECURRENT)
 
 
 @rule(
@@ -260,15 +304,7 @@ def _weight_name(layer: LayerReport, weight: WeightReport) -> str:
 
 def _weight_names(pairs: Sequence[_Pair], between: str = ", ") -> str:
     """Return the names of the first few weights."""
-    return _join([_weight_name(*pair) for pair in pairs], between)
-
-
-def _join(names: Sequence[str], between: str = ", ", shown: int = 4) -> str:
-    """Return the first names, and the number of the others."""
-    text = between.join(names[:shown])
-    if len(names) > shown:
-        text += f" and {len(names) - shown} more"
-    return text
+    return listed([_weight_name(*pair) for pair in pairs], between)
 
 
 def _and_more_weights(pairs: Sequence[_Pair]) -> str:

@@ -40,6 +40,8 @@ __all__ = ["WeightReport"]
 _COMPARABLE = 4
 # The same holds for kernels with fewer weights.
 _TELLING = 8
+# The most units of a recurrent kernel that is factorized.
+_FACTORIZED = 1024
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,24 @@ def gate_bias(layer: keras.layers.Layer) -> tuple[Literal["forget", "update"], A
                 of_gate = gru_gates(bias)[0]
             found.append(("update", of_gate))
     return min(found, key=lambda pair: kept_share(pair[1]), default=None)
+
+
+def recurrent_gains(layer: keras.layers.Layer) -> tuple[float, float] | None:
+    """Return the geometric mean and the largest of the singular values of a recurrent kernel.
+
+    Returns:
+        A pair of numbers, or `None` for layers with gates, which keep the state by themselves, for
+        several cells, and for kernels whose factorization would take long.
+    """
+    cells = _cells_of(layer)
+    if len(cells) != 1 or not isinstance(cells[0], keras.layers.SimpleRNNCell):
+        return None
+    kernel = array_of(cells[0].recurrent_kernel)
+    if len(kernel) > _FACTORIZED or not np.isfinite(kernel).all():
+        return None
+    values = np.linalg.svd(kernel, compute_uv=False)
+    with np.errstate(divide="ignore"):
+        return float(np.exp(np.log(values).mean())), float(values[0])
 
 
 def kept_share(bias: Array) -> float:

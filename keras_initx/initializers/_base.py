@@ -268,9 +268,12 @@ class Initializer(KerasInitializer):
         return {name: getattr(self, name) for name in parameters_of(type(self))}
 
     def __repr__(self) -> str:
-        arguments = _plain(self._arguments(), _readable)
-        listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-        return f"{type(self).__name__}({listed})"
+        parameters = parameters_of(type(self))
+        listed = []
+        for name, value in self._arguments().items():
+            if not are_equal(value, parameters[name].default):
+                listed.append(f"{name}={_plain(value, _readable)!r}")
+        return f"{type(self).__name__}({', '.join(listed)})"
 
     def __eq__(self, other: object) -> bool:
         """Compare by class and arguments: equal initializers give the same values.

@@ -139,7 +139,7 @@ class PriorBias(ConstantInitializer):
 
         Example:
             >>> PriorBias.from_labels([0, 2, 1, 0, 0, 2])
-            PriorBias(frequencies=[3, 1, 2], multi_label=False)
+            PriorBias(frequencies=[3, 1, 2])
             >>> PriorBias.from_labels([[1, 0], [1, 1], [0, 0], [1, 0]], multi_label=True)
             PriorBias(frequencies=[0.75, 0.25], multi_label=True)
         """

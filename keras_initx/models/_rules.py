@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias, cast
 import keras
 import numpy as np
 
-from keras_initx._checks import close_matches
+from keras_initx._checks import similar_paths
 from keras_initx._gates import is_gru, is_lstm
 from keras_initx._seeds import derived_seed, has_seed
 from keras_initx._typing import InitializerLike, Shape
@@ -73,8 +73,7 @@ def initializers_by_rule(
         if not paths:
             hint = ""
             if isinstance(condition, str):
-                like_it = close_matches(condition, [weight.path for weight in weights])
-                hint = like_it or f"; an existing path is {weights[0].path!r}"
+                hint = similar_paths(condition, [weight.path for weight in weights])
             raise ValueError(
                 "Each of `rules` must match a weight. "
                 f"Received: {condition!r}, which matches none{hint}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from keras_initx._checks import check_number, check_type, close_matches
+from keras_initx._checks import check_number, check_type, similar_paths
 from keras_initx._keras import excludes_from_weight_decay
 from keras_initx._typing import KerasOptimizer, Tensor
 from keras_initx.structure import matches_path
@@ -431,8 +431,7 @@ def _factors_of(
             if any(matches_path(pattern, name) for name in names):
                 places.append(place)
         if not places:
-            like_it = close_matches(pattern, {*paths, *short_paths})
-            hint = like_it or f"; an existing path is {paths[0]!r}"
+            hint = similar_paths(pattern, short_paths)
             raise ValueError(
                 "Each of `factors` must match a weight. "
                 f"Received: {pattern!r}, which matches none{hint}"

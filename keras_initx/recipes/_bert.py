@@ -46,7 +46,7 @@ def bert(model: Weights, *, source: BertSource = "bert") -> Recipe:
         >>> round(rules["*.weight"].stddev, 4)
         0.0176
         >>> recipes.bert(arrays, source="transformers")
-        {'*.weight': RandomNormal(mean=0.0, stddev=0.02, seed=None)}
+        {'*.weight': RandomNormal(stddev=0.02)}
 
     Reference:
         Devlin, Chang, Lee and Toutanova, "BERT: pre-training of deep bidirectional transformers for

@@ -133,7 +133,7 @@ def vgg(model: Weights, *, source: VGGSource = "torchvision") -> Recipe:
         >>> parts = [keras.layers.Conv2D(8, 3), keras.layers.Flatten(), keras.layers.Dense(4)]
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), *parts])
         >>> recipes.vgg(model, source="paper")["*kernel"]
-        RandomNormal(mean=0.0, stddev=0.1, seed=None)
+        RandomNormal(stddev=0.1)
 
     Reference:
         Simonyan and Zisserman, "Very deep convolutional networks for large-scale image

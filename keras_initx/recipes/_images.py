@@ -134,7 +134,7 @@ def convnext(model: keras.Model) -> Recipe:
         >>> depthwise = keras.layers.Conv2D(4, 7, padding="same", groups=4)
         >>> parts = [depthwise, keras.layers.LayerNormalization(), keras.layers.Dense(16)]
         >>> recipes.convnext(keras.Sequential([keras.Input((8, 8, 4)), *parts]))
-        {'*kernel': RandomNormal(mean=0.0, stddev=0.02, seed=None), '*bias': 'zeros'}
+        {'*kernel': RandomNormal(stddev=0.02), '*bias': 'zeros'}
 
     Reference:
         Liu, Mao, Wu, Feichtenhofer, Darrell and Xie, "A ConvNet for the 2020s", CVPR 2022, and

@@ -102,7 +102,7 @@ def llama(model: Weights, *, source: LlamaSource = "transformers") -> Recipe:
         >>> list(rules)
         ['*norm.weight', '*.weight']
         >>> rules["*.weight"]
-        RandomNormal(mean=0.0, stddev=0.02, seed=None)
+        RandomNormal(stddev=0.02)
 
     Reference:
         Touvron and others, "LLaMA: open and efficient foundation language models",

@@ -1,5 +1,6 @@
 """Recipes for plain, recurrent and residual networks."""
 
+import difflib
 import fnmatch
 import math
 from collections.abc import Sequence
@@ -283,10 +284,12 @@ def zero_residual(model: keras.Model) -> Recipe:
     for patterns in [*candidates, *_PROJECTIONS]:
         if all(fnmatch.filter(found, pattern) for pattern in patterns):
             return dict.fromkeys(patterns, "zeros")
+    # A kernel of a branch, where there is one.
+    (similar,) = difflib.get_close_matches(_FIRST_KERNEL, found, n=1, cutoff=0)
     raise ValueError(
         f"`model` must have branches with kernels that match {_FIRST_KERNEL!r} or "
         f"{_PROJECTIONS[0]!r}. For other names write your own rules, e.g. "
-        f'{{"*/last/kernel": "zeros"}}. Received: model={model.name!r} with {found[0]!r}'
+        f'{{"*/last/kernel": "zeros"}}. Received: model={model.name!r} with {similar!r}'
     )
 
 

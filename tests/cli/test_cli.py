@@ -63,6 +63,25 @@ def test_missing_extra_is_an_error_that_names_the_remedy(capsys, monkeypatch):
     assert "rich, scikit-learn not found; install with `pip install rich scikit-learn`" in capsys.readouterr().err
 
 
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("show he_norml", "no initializer is named 'he_norml'; did you mean initx.HeNormal?"),
+        ("compare --initializers initx.hee_normal", "did you mean initx.HeNormal"),
+        ("restarts --initializer initx.nothing", "no initializer is named 'initx.nothing'; `list` shows all ids."),
+        ("compare --monitor val_acc", "`monitor` must be one of ('val_accuracy', 'val_loss')"),
+        ("diagnose lost.keras --data lost.npy", "no such file or folder: lost.keras"),
+    ],
+)
+def test_a_slip_is_found_before_keras_is_imported(arguments, message):
+    without = "import sys; sys.argv[0] = 'initx'; sys.modules['keras'] = None"
+    program = f"{without}; import keras_initx.cli as cli; cli.main()"
+    result = subprocess.run([sys.executable, "-c", program, *arguments.split()], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
 @pytest.mark.parametrize(("option", "output"), [("--version", VERSION), ("-h", "")])
 def test_arguments_are_read_before_anything_large_is_imported(option, output):
     command = [sys.executable, "-X", "importtime", "-m", "keras_initx", option]
@@ -299,7 +318,7 @@ def test_show_takes_arguments_as_compare_does(capsys):
 
 
 def test_show_suggests_ids_that_are_close(capsys):
-    assert "no initializer is named 'sprase'; did you mean initx.sparse?" in refused(capsys, "show", "sprase")
+    assert "no initializer is named 'sprase'; did you mean initx.Sparse?" in refused(capsys, "show", "sprase")
     assert "no initializer is named '12345'; `list` shows all ids." in refused(capsys, "show", "12345")
 
 
@@ -334,7 +353,7 @@ def test_show_draws_values_that_are_not_finite(capsys, tmp_path):
 
 def test_show_repeats_itself(capsys):
     first = shown(capsys, "he_normal")
-    assert figure(first, "sample of") == "HeNormal(seed=0, input_axes=None, output_axes=None)"
+    assert figure(first, "sample of") == "HeNormal(seed=0)"
     assert shown(capsys, "he_normal") == first
     assert shown(capsys, "he_normal", "--seed", "1") != first
     assert shown(capsys, "he_normal", "--seed", "1", "--config", '{"seed": 0}') == first

@@ -196,10 +196,7 @@ def test_saturated_output():
     assert ("iation 5: the loss" in evidence, given) == (True, f"standardize the inputs, then {remedy}")
 
 
-SMALLER_AT_THE_END = (
-    "smaller weights in the last layer: keras_initx.GlorotUniform(); a normalization, or residual branches that end "
-    "in zeros"
-)
+SMALLER_AT_THE_END = "smaller weights in the last layer: keras_initx.GlorotUniform()"
 
 
 def test_large_first_loss():
@@ -227,6 +224,57 @@ def test_large_first_loss():
     unscaled = layer("unscaled", inputs=signal(11))
     ((_, _, _, remedy),) = found("large first loss", around, unscaled)
     assert remedy == f"standardize the inputs, then {SMALLER_AT_THE_END}"
+
+
+def test_a_large_first_loss_is_due_to_what_the_last_layer_gets_if_that_is_large():
+    out = layer("out", 40, loss=18.0, blind_loss=0.5, loss_kind="crossentropy", input_size=6.0)
+    ((_, _, evidence, remedy),) = found("large first loss", layer("hidden", 6), out)
+    assert evidence.endswith("standard deviation 40, and its inputs a root mean square of 6")
+    assert remedy == "keras.layers.LayerNormalization() before out"
+    branches = [layer(f"end_{number}", ends_branch=True) for number in range(6)]
+    ((_, _, _, remedy),) = found("large first loss", *branches, out)
+    assert remedy == f"{BRANCHES}; or keras.layers.LayerNormalization() before out"
+    factor = layer("factor", 40, loss=18.0, blind_loss=0.5, loss_kind="crossentropy", weights=[weight()])
+    ((_, _, _, remedy),) = found("large first loss", factor)
+    assert remedy.startswith("a smaller factor in factor: a higher temperature")
+
+
+BRANCHES = 'kernel_initializer="zeros" in the last layer of each residual branch: end_0, end_1, end_2, end_3 and 2 more'
+
+
+@pytest.mark.parametrize("problem", ["exploding", "exploding gradient"])
+def test_branches_are_the_cause_of_what_explodes_if_no_kernel_enlarges(problem):
+    branches = [layer(f"end_{number}", ends_branch=True) for number in range(6)]
+    large = layer("large", 2000, gradient_norm=1e6)
+    ((*_, remedy),) = found(problem, *branches, layer("kernel", gain=2.0), large)
+    assert remedy == f"{BRANCHES}; or a normalization at the start of each branch"
+    ((*_, remedy),) = found(problem, *branches, layer("kernel", gain=2.1), large)
+    assert "zeros" not in remedy
+
+
+def test_recurrent_kernel():
+    options = {"steps": 10}
+    layers = [
+        layer("edge", recurrent_gains=(1.8, 3.0), **options),
+        layer("few steps", recurrent_gains=(0.1, 0.1), steps=9),
+        layer("gated", **options),
+        layer("zeros", recurrent_gains=(0.0, 0.0), **options),
+        layer("some kept", recurrent_gains=(0.2, 0.6), **options),
+        layer("small", recurrent_gains=(0.2, 0.5), **options),
+    ]
+    evidence = (
+        "the singular values of the recurrent kernel of small are at most 0.5: of a state, and of its gradient, at "
+        "most 0.001 is left after 10 steps"
+    )
+    remedy = "recurrent_initializer=keras_initx.Orthogonal()"
+    assert found("recurrent kernel", *layers) == [("warning", ("small",), evidence, remedy)]
+    large = layer("large", recurrent_gains=(3.0, 4.0), gradient_norm=1e6, **options)
+    ((_, names, evidence, _),) = found("recurrent kernel", large, layers[-1])
+    assert names == ("large", "small")
+    assert evidence.endswith("in 10 steps a small state grows by a factor of 6e+04 (2 layers)")
+    # Not smaller weights of all layers.
+    ((*_, given),) = found("exploding gradient", large)
+    assert given == remedy
 
 
 def test_dead_units():
@@ -322,6 +370,24 @@ def test_alike():
     # Ten times as far from 1 as the limit.
     for start, count in ((0.89, 1), (0.91, 0)):
         assert len(found("alike", layer("first", examples_alike=start), layer("norm", examples_alike=0.995))) == count
+
+
+def test_alike_at_the_end():
+    first = layer("first", activation="tanh", examples_alike=0.5, weights=[weight(axes=((0,), (1,)))])
+    evidence = (
+        "the inputs of out differ between examples by 0.009 of their root mean square; the mean cosine of the outputs "
+        "of first is 0.5: the last layer gets the same for all"
+    )
+    remedy = "keras_initx.Orthogonal() or keras_initx.GlorotUniform() in all layers"
+    out = layer("out", inputs_differ=0.009)
+    assert found("alike", first, layer("edge", inputs_differ=0.01), out) == [("warning", ("out",), evidence, remedy)]
+    # What has a verdict of its own.
+    assert found("alike", first, layer("zeros", weights=[weight(**ZERO)]), out) == []
+    assert found("alike", layer("first", examples_alike=0.9995), out) == []
+    assert found("alike", layer("out", examples_alike=0.5, inputs_differ=0.009)) == []
+    bias = WeightReport("bias", (4,), 0.0, 0.6, 0.0, 1.1)
+    ((*_, given),) = found("alike", first, layer("biased", weights=[bias]), out)
+    assert given == f'bias_initializer="zeros" and {remedy}'
 
 
 UNLESS = (

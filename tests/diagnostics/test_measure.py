@@ -656,3 +656,55 @@ def test_sparse_tensors_of_torch_are_refused(dense):
     sparse = keras.ops.convert_to_tensor(X).to_sparse()
     with pytest.raises(TypeError, match=r"`x` must be dense. Received: x with a sparse Tensor"):
         keras_initx.diagnose(sequential(*dense), sparse)
+
+
+def test_the_singular_values_of_a_recurrent_kernel_without_gates():
+    kernel = keras_initx.Orthogonal(gain=0.5)
+    rnn = layers.SimpleRNN(8, recurrent_initializer=kernel, name="rnn")
+    model = keras.Sequential([keras.Input((12, 8)), rnn, layers.Dense(3)])
+    (measured, out) = keras_initx.diagnose(model, np.tile(X[:, None], (1, 12, 1))).layers
+    assert measured.recurrent_gains == pytest.approx((0.5, 0.5), rel=1e-5)
+    assert (measured.steps, out.steps, out.recurrent_gains) == (12, None, None)
+    gated = keras.Sequential([keras.Input((12, 8)), layers.GRU(8, recurrent_initializer=kernel)])
+    assert keras_initx.diagnose(gated, np.tile(X[:, None], (1, 12, 1))).layers[0].recurrent_gains is None
+
+
+def test_the_largest_of_the_inputs():
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(3), layers.Dense(3)])
+    first, last = keras_initx.diagnose(model, X * np.where(np.arange(8) == 5, 20, 1)).layers
+    index, size = first.largest_input
+    assert (index, last.largest_input) == (5, None)
+    assert size == pytest.approx(20 * np.sqrt((X[:, 5] ** 2).mean()), rel=1e-5)
+    images = keras.Sequential([keras.Input((4, 2, 1)), layers.Conv2D(2, 2)])
+    assert keras_initx.diagnose(images, X.reshape(64, 4, 2, 1)).layers[0].largest_input is None
+
+
+def test_what_the_last_layer_gets():
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(8), layers.Rescaling(0.01, 3.0), layers.Dense(3)])
+    hidden, out = keras_initx.diagnose(model, X).layers
+    values = 3.0 + 0.01 * to_numpy(model.layers[0](X))
+    assert out.input_size == pytest.approx(np.sqrt((values**2).mean()), rel=1e-4)
+    assert out.inputs_differ == pytest.approx(np.sqrt(values.var(axis=0).mean()) / out.input_size, rel=1e-2)
+    assert (hidden.input_size, hidden.inputs_differ) == (None, None)
+
+
+def test_the_ends_of_residual_branches():
+    inputs = keras.Input((8,))
+    hidden = layers.Dense(8, name="stem")(inputs)
+    branch = layers.Dropout(0.1)(layers.Dense(8, name="end")(layers.Dense(8, "relu", name="inside")(hidden)))
+    hidden = layers.Add()([hidden, branch])
+    hidden = hidden + layers.Dense(8, name="end by an operation")(hidden)
+    # Neither passes the other by.
+    hidden = layers.Add()([layers.Dense(8, name="one")(hidden), layers.Dense(8, name="two")(hidden)])
+    model = keras.Model(inputs, layers.Dense(3, name="out")(hidden))
+    ends = [layer.name for layer in keras_initx.diagnose(model, X).layers if layer.ends_branch]
+    assert ends == ["end", "end by an operation"]
+
+
+def test_softsign_is_saturated_where_it_has_the_slope_of_a_saturated_tanh():
+    for activation, edge in (("tanh", 2.65), ("softsign", 6.1)):
+        stack = [layers.Dense(8, kernel_initializer="identity"), layers.Activation(activation), layers.Dense(3)]
+        model = keras.Sequential([keras.Input((8,)), *stack])
+        x = np.tile([1.02 * edge, 0.98 * edge], (64, 4))
+        report = by_name(keras_initx.diagnose(model, x))
+        assert report[stack[1].name].saturated == 0.5

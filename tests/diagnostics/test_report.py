@@ -127,6 +127,13 @@ def test_a_notebook_shows_a_table(faulty):
     assert "<b>all-zero weights (error)</b>" in page
 
 
+def test_a_notebook_shows_what_saturates_as_a_histogram():
+    kernel = keras_initx.RandomNormal(stddev=5.0, seed=0)
+    model = keras.Sequential([keras.Input((20,)), layers.Dense(50, "tanh", kernel_initializer=kernel)])
+    x = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
+    assert "█▁▁▁▁▁▁▁▁█" in keras_initx.diagnose(model, x)._repr_html_()
+
+
 def test_names_are_escaped_in_a_notebook():
     report = report_of(keras.Sequential([keras.Input((8,)), layers.Dense(3, name="<b>&")]))
     assert "&lt;b&gt;&amp;" in report._repr_html_()

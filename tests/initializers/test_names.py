@@ -52,7 +52,7 @@ def test_a_known_name_that_lacks_arguments_is_not_its_own_remedy():
 def test_the_command_line_names_the_id_that_is_meant(capsys):
     with pytest.raises(SystemExit):
         cli.main(["compare", "--initializers", "initx.hee_normal", "--out", "none"])
-    assert "did you mean initx.he_normal" in capsys.readouterr().err
+    assert "did you mean initx.HeNormal" in capsys.readouterr().err
 
 
 def test_the_command_line_without_arguments_prints_its_help(capsys):

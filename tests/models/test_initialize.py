@@ -475,7 +475,7 @@ def test_the_first_rule_that_matches_decides():
     ("rules", "error", "message"),
     [
         ({"hiden/kernel": "zeros"}, ValueError, r"Received: 'hiden/kernel', which matches none.*'hidden/kernel'"),
-        ({"xyz": "zeros"}, ValueError, r"which matches none; an existing path is 'conv/kernel'"),
+        ({"xyz": "zeros"}, ValueError, r"which matches none; existing paths are 'conv/kernel', 'conv/bias'"),
         ({layers.LSTM: "zeros"}, ValueError, r"Each of `rules` must match a weight"),
         ({lambda weight: False: "zeros"}, ValueError, r"Each of `rules` must match a weight"),
         ({"*": keras_initx.HeNormal(seed=1)}, ValueError, r"`rules` must have initializers without seeds"),

@@ -162,9 +162,9 @@ class Positional(keras_initx.HeNormal):
 @pytest.mark.parametrize(
     ("initializer", "config", "text"),
     [
-        (Passing(seed=3), {"seed": 3}, "Passing(seed=3, "),
+        (Passing(seed=3), {"seed": 3}, "Passing(seed=3)"),
         (More(3.0, 4.0, seed=1), {"factor": 3.0, "scale": 4.0, "seed": 1}, "More(factor=3.0, scale=4.0, "),
-        (Positional(7), {"seed": 7}, "Positional(seed=7, "),
+        (Positional(7), {"seed": 7}, "Positional(seed=7)"),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -353,7 +353,7 @@ def test_what_does_not_fit_is_refused(optimizer, factors, error, message):
     ("factors", "message"),
     [
         ({"frist/kernel": 2.0}, "'frist/kernel', which matches none; close matches are 'first/kernel'"),
-        ({"": 2.0}, "'', which matches none; an existing path is 'model/first/kernel'"),
+        ({"": 2.0}, "'', which matches none; existing paths are 'first/kernel', 'first/bias'"),
         ([1.0, 2.0], "`factors` must have a factor for each weight. Received: 2 factors for 6 weights"),
     ],
 )

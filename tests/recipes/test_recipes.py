@@ -777,7 +777,7 @@ def test_a_depth_that_is_given_is_that_of_the_rules():
 def test_a_transformer_with_one_of_its_projections_is_not_started_at_zero_in_part():
     tokens = keras.Input((6, WIDTH))
     attended = layers.MultiHeadAttention(2, 16, name="attention")(tokens, tokens)
-    with pytest.raises(ValueError, match=r"`model` must have branches .* with 'attention/query/kernel'"):
+    with pytest.raises(ValueError, match=r"`model` must have branches .* with 'attention/value/kernel'"):
         recipes.zero_residual(keras.Model(tokens, layers.Add()([tokens, attended])))
 
 

@@ -12,10 +12,12 @@ const PACKAGE = {
   "saturated_output": 0.5,
   "wrong_fan": 1.5,
   "shut_gate": 0.05,
+  "recurrent_gain": 1.8,
   "attention_focus": 0.75,
   "router_share": 0.9,
   "examples_alike": 0.99,
   "positions_alike": 0.9999,
+  "inputs_differ": 0.01,
   "first_loss": 8,
   "out_of_reach": 0.1,
   "unscaled_targets": 100,
@@ -87,7 +89,12 @@ const PACKAGE = {
   "large first loss: one": [
    "warning",
    "the loss of {worst} starts at {worst.loss:.3g}, that of a blind guess is {worst.blind_loss:.3g}; its outputs have standard deviation {worst.std:.3g}",
-   "smaller weights in the last layer: keras_initx.GlorotUniform(); a normalization, or residual branches that end in zeros"
+   "smaller weights in the last layer: keras_initx.GlorotUniform()"
+  ],
+  "alike: one": [
+   "warning",
+   "the inputs of {last} differ between examples by {last.inputs_differ:.1g} of their root mean square; the mean cosine of the outputs of {first} is {first.examples_alike:.2g}: the last layer gets the same for all",
+   "{gradients}"
   ],
   "all-zero weights: error, one": [
    "error",
