@@ -53,7 +53,8 @@ def main():
     cases = {}
     with _common.progress("functions", len(combinations)) as advance:
         for function, place in combinations:
-            cases.setdefault(function, {})[place] = {"n": 1, **measure(function, place)}
+            figures = {"n": 1, **measure(function, place)}
+            cases.setdefault(function, {})[place] = {"measured": figures}
             results = {"large_functions": cases, "targets": []}
             # What is done stays if it is interrupted.
             path = _common.write_results(arguments, "large_functions", results)
@@ -179,9 +180,10 @@ def report(results):
 def _cell(figures):
     if figures is None:
         return "-"
+    figures = figures["measured"]
     parts = max(figures["memory"], 0) / figures["part"]
     kept = max(figures["kept"], 0) / large_models.MIB
-    text = f"{parts:.1f} parts; kept {kept:.0f} MiB; {figures['elapsed']:.3g} s"
+    text = f"{parts:.1f} parts; kept {kept:.0f} MiB"
     if figures["sent"]:
         text += f"; sent {figures['sent'] / large_models.MIB:,.1f} MiB"
     return text

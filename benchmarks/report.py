@@ -10,6 +10,7 @@ import _common
 import _overview
 import _summary
 import build
+import large_functions
 import large_models
 import places
 import rate_factors
@@ -30,6 +31,7 @@ or two rounds.
 REPORTS = {
     "sampling": _summary.report,
     "build": build.report,
+    "large_functions": large_functions.report,
     "large_models": large_models.report,
     "places": places.report,
     "rate_factors": rate_factors.report,
@@ -71,7 +73,13 @@ def pages(found):
         for document in documents
         if document["benchmark"] == "large_models"
     ]
+    functions = [
+        large_functions.report(document)
+        for document in documents
+        if document["benchmark"] == "large_functions"
+    ]
     page = _with_part(MODELS.read_text(encoding="utf-8"), "table", "\n\n".join(models))
+    page = _with_part(page, "functions", "\n\n".join(functions))
     return {
         README: _with_part(
             README.read_text(encoding="utf-8"), "summary", _overview.overview(documents)
