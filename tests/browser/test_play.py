@@ -52,6 +52,9 @@ CASES = (
 )
 
 
+MARKS = {"spirals": "np.arange", "digits": "load_digits"}  # of the programs
+
+
 @pytest.fixture
 def page(browser):
     opened, problems = browser.new_page(), []
@@ -255,18 +258,20 @@ def test_a_remedy_cures(page):
 
 
 @pytest.mark.parametrize(
-    "case",
+    ("case", "data"),
     [
-        "width=40&depth=6",
-        "width=40&activation=relu&weights=sparse&depth=12&seed=3",
-        "width=64&activation=gelu&weights=orthogonal&scale=0.7&depth=5",
+        ("width=40&depth=6", "spirals"),
+        ("width=40&activation=relu&weights=sparse&depth=12&seed=3", "spirals"),
+        ("width=64&activation=gelu&weights=orthogonal&scale=0.7&depth=5", "spirals"),
+        ("width=40&activation=relu&weights=he&depth=6", "digits"),
     ],
 )
-def test_both_networks_train_as_in_the_package(page, case):
+def test_both_networks_train_as_in_the_package(page, case, data):
     show(page, case)
+    page.get_by_label("Data").select_option(data)
+    page.wait_for_function(f"document.querySelector('#training-program').textContent.includes('{MARKS[data]}')")
     page.get_by_role("button", name="Train").click()
     page.wait_for_function("sideBySide.runs().every(({ losses }) => losses.length >= 10)")
-    page.get_by_role("button", name="Stop").click()
     found = page.evaluate("sideBySide.runs().map(({ losses, shares }) => [losses.slice(0, 10), shares.slice(0, 10)])")
     program = page.text_content("#training-program").replace("epochs=100", "epochs=10")
     histories = []
@@ -309,6 +314,7 @@ def test_everything_can_be_reached_and_changed_with_the_keyboard(page):
         "seed",
         "again",
         "other",
+        "data",
         "rate",
         "train",
         "PRE",

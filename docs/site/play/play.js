@@ -129,7 +129,7 @@ function compute() {
 /** Return a worker that computes with the parts of this page. A page that is a file may not load another into it. */
 function makeWorker(answer) {
   const source = `"use strict";
-    const PACKAGE = ${JSON.stringify(PACKAGE)};
+    const PACKAGE = ${JSON.stringify(PACKAGE)}, DIGITS = ${JSON.stringify(DIGITS)};
     const initx = (${makeInitx})(), network = (${makeNetwork})(), training = (${makeTraining})();
     onmessage = ({ data }) => { ${answer}; };`;
   const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" })), made = new Worker(address);
@@ -374,7 +374,7 @@ $("tbody").addEventListener("click", (event) => {
 });
 form.addEventListener("submit", (event) => event.preventDefault());
 $("#again").addEventListener("click", () => setTo({ ...settings, seed: (settings.seed + 1) % 10000 }));
-for (const name of ["#other", "#rate"]) $(name).addEventListener("input", show);
+for (const name of ["#other", "#rate", "#data"]) $(name).addEventListener("input", show);
 for (const button of document.querySelectorAll(".copy")) {
   const code = button.nextElementSibling;
   button.addEventListener("click", async () => {

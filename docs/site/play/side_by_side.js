@@ -4,9 +4,10 @@
 
 const sideBySide = (() => {
   const $ = (selector) => document.querySelector(selector);
-  const other = $("#other"), rate = $("#rate"), button = $("#train"), figures = [...document.querySelectorAll(".pair figure")];
+  const other = $("#other"), rate = $("#rate"), data = $("#data"), button = $("#train"), figures = [...document.querySelectorAll(".pair figure")];
   const SIZE = 200, GUESS = Math.LN2, HIGHEST = 1; // of a picture; the loss of guessing; the top of the chart
-  const { x, y } = training.spirals();
+  const DIGITS_IN_ROW = 10;
+  const spirals = training.spirals(), digits = training.digits();
   let runs = [], settings, hasChosen = false;
 
   for (const choice of document.querySelectorAll(".weights input")) {
@@ -46,7 +47,7 @@ const sideBySide = (() => {
         if (run.losses.length === training.EPOCHS) run.worker = run.worker.terminate();
         draw();
       };
-      run.worker.postMessage({ settings: pair()[index], rate: +rate.value });
+      run.worker.postMessage({ settings: pair()[index], rate: +rate.value, data: data.value });
     }
     draw();
   }
@@ -62,47 +63,78 @@ const sideBySide = (() => {
       const [title, state] = figures[index].querySelector("figcaption").children;
       title.textContent = run.title;
       state.textContent = described(run);
-      drawRegions(figures[index].querySelector("canvas"), run.odds);
+      drawAnswers(figures[index].querySelector("canvas"), run.odds);
       $(`.curves path:nth-of-type(${index + 1})`).setAttribute("d", curve(run.losses));
     });
     button.textContent = isRunning() ? "Stop" : "Train";
     $(".outcome").textContent = outcome();
   }
 
+  /** Return a share as a percentage, which is 100 only if all are meant. */
+  const percentOf = (share) => `${Math.floor(100 * share + 1e-9)}%`;
+
   function described({ losses, shares }) {
     if (!losses.length) return "not trained";
     const loss = losses.at(-1);
     return `epoch ${losses.length}, loss ${Number.isFinite(loss) ? loss.toFixed(3) : "not a number"}, `
-      + `${Math.round(100 * shares.at(-1))}% right`;
+      + `${percentOf(shares.at(-1))} right`;
   }
 
   /** Say in words what the curves show, when both networks are trained. */
   function outcome() {
     if (runs.some(({ losses }) => losses.length < training.EPOCHS)) return "";
     return runs.map(({ title, losses, shares }) => {
-      const loss = losses.at(-1), percent = `${Math.round(100 * shares.at(-1))}% of the points`;
+      const loss = losses.at(-1), percent = `${percentOf(shares.at(-1))} of the examples`;
       if (!Number.isFinite(loss)) return `${title}: the numbers left float32, the learning rate is too large.`;
       if (loss > 0.98 * GUESS) return `${title} still guesses.`;
       return `${title} puts ${percent} into the right class.`;
     }).join(" ");
   }
 
-  /** Draw which class a network sees where, and the points. */
-  function drawRegions(canvas, odds) {
+  /** Draw which class a network sees where, and the examples. */
+  function drawAnswers(canvas, odds) {
     const ratio = devicePixelRatio || 1, context = canvas.getContext("2d"), style = getComputedStyle(canvas);
-    const colors = ["--first", "--second"].map((name) => style.getPropertyValue(name).trim());
+    const colors = ["--first", "--second", "--text", "--bad"].map((name) => style.getPropertyValue(name).trim());
     canvas.width = canvas.height = SIZE * ratio;
     context.scale(ratio, ratio);
-    if (odds) {
-      const cell = SIZE / training.GRID;
-      odds.forEach((logit, i) => {
-        const share = Math.abs(2 / (1 + Math.exp(-logit)) - 1);
-        context.globalAlpha = Number.isFinite(share) ? 0.45 * share : 0;
-        context.fillStyle = colors[logit > 0 ? 1 : 0];
-        context.fillRect((i % training.GRID) * cell, Math.floor(i / training.GRID) * cell, cell, cell);
-      });
+    const isSpirals = data.value === "spirals", columns = isSpirals ? training.GRID : DIGITS_IN_ROW;
+    if (odds) drawClasses(context, odds, columns, colors);
+    if (isSpirals) drawPoints(context, colors);
+    else drawDigits(context, odds, colors);
+  }
+
+  /** Fill cells, row by row from the top, with the color of a class, the stronger the surer it is. */
+  function drawClasses(context, odds, columns, colors) {
+    const cell = SIZE / columns;
+    odds.forEach((logit, i) => {
+      const share = Math.abs(2 / (1 + Math.exp(-logit)) - 1);
+      context.globalAlpha = Number.isFinite(share) ? 0.45 * share : 0;
+      context.fillStyle = colors[logit > 0 ? 1 : 0];
+      context.fillRect((i % columns) * cell, Math.floor(i / columns) * cell, cell, cell);
+    });
+    context.globalAlpha = 1;
+  }
+
+  /** Draw digits in rows, and a frame around those whose class is wrong. */
+  function drawDigits(context, odds, [, , ink, wrong]) {
+    const cell = SIZE / DIGITS_IN_ROW, pixel = (cell - 4) / 8;
+    for (let i = 0; i < DIGITS_IN_ROW ** 2; i++) {
+      const left = (i % DIGITS_IN_ROW) * cell + 2, top = Math.floor(i / DIGITS_IN_ROW) * cell + 2;
+      context.fillStyle = ink;
+      for (let j = 0; j < training.PIXELS; j++) {
+        context.globalAlpha = (6 * digits.x[training.PIXELS * i + j] + 5) / 16;
+        context.fillRect(left + (j % 8) * pixel, top + Math.floor(j / 8) * pixel, pixel, pixel);
+      }
       context.globalAlpha = 1;
+      if (odds && (odds[i] > 0) !== (digits.y[i] === 1)) {
+        context.strokeStyle = wrong;
+        context.strokeRect(left - 1.5, top - 1.5, cell - 1, cell - 1);
+      }
     }
+  }
+
+  function drawPoints(context, colors) {
+    const { x, y } = spirals;
     y.forEach((label, i) => {
       const place = (value) => SIZE * (value / training.REACH + 1) / 2;
       context.fillStyle = colors[label];
@@ -118,19 +150,29 @@ const sideBySide = (() => {
     return losses.map((loss, i) => `${i ? "L" : "M"}${i + 1} ${height(loss).toFixed(2)}`).join("");
   }
 
-  /** Return a program that trains the two networks; `drawn` returns the initializer of layer `n`. */
-  function python(drawn) {
-    const { width, depth, activation } = settings, seedOf = (number) => network.seedOf(settings, number);
-    return `import keras_initx  # before keras
-
-import keras
-import numpy as np
+  const PYTHON = {
+    spirals: `import numpy as np
 
 i = np.arange(200) * 37 % 200
 t = (i + 0.5) / 200
 angle = 8 * t + np.pi * (i % 2)
 x = 2 * t[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-y = i[:, None] % 2
+y = i[:, None] % 2`,
+    digits: `from sklearn.datasets import load_digits
+
+images, labels = load_digits(return_X_y=True)
+x = (images[:200] - 5) / 6
+y = labels[:200, None] % 2`,
+  };
+
+  /** Return a program that trains the two networks; `drawn` returns the initializer of layer `n`. */
+  function python(drawn) {
+    const { width, depth, activation } = settings, seedOf = (number) => network.seedOf(settings, number);
+    const size = training.DATA[data.value].size;
+    return `import keras_initx  # before keras
+
+import keras
+${PYTHON[data.value]}
 
 n = range(1, ${depth + 1})
 for kernels in (
@@ -140,7 +182,7 @@ for kernels in (
     first = keras_initx.FanInNormal(seed=${seedOf(training.FIRST_SEED)})
     output = keras_initx.FanInNormal(seed=${seedOf(training.OUTPUT_SEED)})
     layers = [keras.layers.Dense(${width}, "${activation}", kernel_initializer=k) for k in [first, *kernels]]
-    model = keras.Sequential([keras.Input((2,)), *layers, keras.layers.Dense(1, kernel_initializer=output)])
+    model = keras.Sequential([keras.Input((${size},)), *layers, keras.layers.Dense(1, kernel_initializer=output)])
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(${rate.value}), loss, metrics=[keras.metrics.BinaryAccuracy(threshold=0)])
     history = model.fit(x, y, batch_size=50, epochs=${training.EPOCHS}, shuffle=False, verbose=0).history

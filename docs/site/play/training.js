@@ -1,9 +1,9 @@
 "use strict";
-/* Training by stochastic gradient descent on two spirals. Two networks that are compared have the first and the last layer,
-   the data and their order in common, and differ in the weights of the layers between. */
+/* Training by stochastic gradient descent, on two spirals or on digits, which are odd or even. Two networks that are compared
+   have the first and the last layer, the data and their order in common, and differ in the weights of the layers between. */
 
 function makeTraining() {
-  const POINTS = 200, BATCH = 50, EPOCHS = 100, GRID = 20, REACH = 2.1;
+  const POINTS = 200, BATCH = 50, EPOCHS = 100, GRID = 20, REACH = 2.1, PIXELS = 64, SHOWN = 100;
   const FIRST_SEED = 97, OUTPUT_SEED = 98;
 
   /** Return the points of two spirals, in an order in which each batch has points from everywhere, and their classes. */
@@ -28,21 +28,37 @@ function makeTraining() {
     return points;
   }
 
-  /** Return a network before its first step. */
-  function start(settings) {
+  /** Return images of digits, and which of them are odd. */
+  function digits() {
+    const x = new Float32Array(PIXELS * POINTS), y = new Uint8Array(POINTS);
+    DIGITS.forEach((text, row) => {
+      for (let i = 0; i < PIXELS; i++) x[PIXELS * row + i] = (text.charCodeAt(i) - 97 - 5) / 6;
+      y[row] = text[PIXELS] % 2;
+    });
+    return { x, y };
+  }
+
+  /** For each choice of data the numbers of an example, the function that makes them, and what the picture shows. */
+  const DATA = {
+    spirals: { size: 2, make: spirals, shown: grid },
+    digits: { size: PIXELS, make: digits, shown: () => digits().x.subarray(0, PIXELS * SHOWN) },
+  };
+
+  /** Return a network before its first step, for examples of `size` numbers. */
+  function start(settings, size) {
     const { width, depth, activation, initializer } = settings, seedOf = (number) => network.seedOf(settings, number);
     const dense = (kernel) => ({ kernel, bias: new Float32Array(width), gradient: new Float32Array(kernel.length) });
-    const layers = [dense(initx.fanIn(seedOf(FIRST_SEED), 2, width))];
+    const layers = [dense(initx.fanIn(seedOf(FIRST_SEED), size, width))];
     for (let number = 1; number <= depth; number++) {
       const drawn = initx.KERNELS[initializer](seedOf(number), width, network.gainOf(settings));
       layers.push(dense(initx.scaled(drawn, network.factorOf(settings))));
     }
-    return { width, activation, layers, output: initx.fanIn(seedOf(OUTPUT_SEED), width, 1), bias: 0 };
+    return { size, width, activation, layers, output: initx.fanIn(seedOf(OUTPUT_SEED), width, 1), bias: 0 };
   }
 
-  /** Return the outputs of a network: the logarithm of the odds that a point is of the second class. */
-  function outputs({ width, activation, layers, output, bias }, x) {
-    const rows = x.length / 2, found = new Float32Array(rows);
+  /** Return the outputs of a network: the logarithm of the odds that an example is of the second class. */
+  function outputs({ size, width, activation, layers, output, bias }, x) {
+    const rows = x.length / size, found = new Float32Array(rows);
     let inputs = x;
     for (const layer of layers) {
       const before = new Float32Array(rows * width);
@@ -97,25 +113,26 @@ function makeTraining() {
     for (let i = 0; i < weights.length; i++) weights[i] -= rate * gradient[i];
   }
 
-  /** Take the steps of an epoch. Return the mean of their losses, as `fit` does, and the share of points that were right. */
+  /** Take the steps of an epoch. Return the mean of their losses, as `fit` does, and the share of examples that were right. */
   function epoch(net, { x, y }, rate) {
-    const sum = { loss: 0, right: 0 };
+    const { size } = net, sum = { loss: 0, right: 0 };
     for (let first = 0; first < POINTS; first += BATCH) {
-      const last = first + BATCH, taken = step(net, x.subarray(2 * first, 2 * last), y.subarray(first, last), rate);
+      const last = first + BATCH;
+      const taken = step(net, x.subarray(size * first, size * last), y.subarray(first, last), rate);
       sum.loss += taken.loss;
       sum.right += taken.right;
     }
     return { loss: sum.loss / (POINTS / BATCH), right: sum.right / POINTS };
   }
 
-  /** Train a network, and report the outputs over the grid before training and after each epoch. */
-  function work({ settings, rate }, report) {
-    const data = spirals(), points = grid(), net = start(settings);
+  /** Train a network, and report the outputs for what is shown, before training and after each epoch. */
+  function work({ settings, rate, data }, report) {
+    const { size, make, shown } = DATA[data], examples = make(), points = shown(), net = start(settings, size);
     report({ odds: outputs(net, points) });
-    for (let count = 0; count < EPOCHS; count++) report({ ...epoch(net, data, rate), odds: outputs(net, points) });
+    for (let count = 0; count < EPOCHS; count++) report({ ...epoch(net, examples, rate), odds: outputs(net, points) });
   }
 
-  return { spirals, work, EPOCHS, GRID, REACH, FIRST_SEED, OUTPUT_SEED };
+  return { DATA, spirals, digits, work, EPOCHS, GRID, REACH, PIXELS, FIRST_SEED, OUTPUT_SEED };
 }
 
 const training = makeTraining();
