@@ -17,7 +17,6 @@ import _common
 import large_models
 
 WIDTH, DEPTH = 2048, 24
-SMALL = 16  # The width of a model on which each function is called first.
 RANK = 16
 FILES = 4
 FUNCTIONS = (
@@ -82,8 +81,10 @@ def work(function, processes, rank, port, folder):
     keras.utils.set_random_seed(0)
     folder = Path(folder, str(rank))
     folder.mkdir()
-    call, _ = prepared(function, SMALL, 3, folder)
+    # What is compiled once for a shape does not grow with the model.
+    call, _ = prepared(function, WIDTH, 2, folder)
     call()
+    del call
     call, model = prepared(function, WIDTH, DEPTH, folder)
     figures = large_models.measured(call, model, processes)
     return {**figures, "part": 4 * WIDTH**2 // processes}

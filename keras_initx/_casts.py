@@ -42,14 +42,18 @@ def cast(array: Array, dtype: DType, *, copy: bool = True) -> Array:
     return result
 
 
+def is_finite(tensor: Tensor) -> bool:
+    """Return whether all numbers of a tensor are finite."""
+    return bool(keras.ops.all(keras.ops.isfinite(tensor)))
+
+
 def overflows(result: Tensor, *given: Tensor) -> bool:
     """Return whether a number of `result` is infinite where those of `given` are finite."""
     ops = keras.ops
-    is_finite = ops.isfinite(result)
-    if bool(ops.all(is_finite)):
+    if is_finite(result):
         return False
     were_finite = ops.isfinite(given[0])
     for tensor in given[1:]:
         were_finite = ops.logical_and(were_finite, ops.isfinite(tensor))
-    became_infinite = ops.logical_and(were_finite, ops.logical_not(is_finite))
+    became_infinite = ops.logical_and(were_finite, ops.logical_not(ops.isfinite(result)))
     return bool(ops.any(became_infinite))

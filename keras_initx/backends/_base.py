@@ -126,6 +126,9 @@ class Backend:
         """Return the value of a variable, for use after the variable has changed."""
         return keras.ops.copy(value)
 
+    def wait(self, tensor: Tensor) -> None:
+        """Return when `tensor` has been computed, so that what it is computed from is freed."""
+
     def memory(self, value: Any) -> list[Memory]:
         """Return where the numbers of a tensor or an array lie.
 
@@ -194,12 +197,23 @@ class Backend:
         """
         yield None, self.host_view(tensor)
 
+    def has_nonzero(self, tensor: Tensor) -> bool:
+        """Return whether any value of `tensor` is not zero. Processes that share it agree."""
+        return bool(self.host_view(tensor).any())
+
     def from_processes(self, array: Array) -> Array:
         """Return a small array of each process that shares tensors, along a new first axis.
 
         All of them call this together.
         """
         return array[None]
+
+    def added(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return the sum of two tensors, in the memory of the first if possible.
+
+        The first must not be used afterward, nor anywhere else.
+        """
+        return first + second
 
     def scatter(self, places: Tensor, values: Tensor, shape: Shape) -> Tensor:
         """Return zeros of `shape` with `values` at `places`.

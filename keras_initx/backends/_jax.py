@@ -53,6 +53,10 @@ class Implementation(Backend):
     def snapshot(self, value: Tensor) -> Tensor:
         return value  # arrays are immutable
 
+    def wait(self, tensor: Tensor) -> None:
+        if self.is_concrete(tensor):
+            tensor.block_until_ready()
+
     def memory(self, value: Any) -> list[Memory]:
         if not isinstance(value, jax.Array):
             return super().memory(value)
@@ -82,10 +86,14 @@ class Implementation(Backend):
         if is_large and computation.is_exact:
             return _made_in_shards(computation, sharding)
         value = computation.function()
-        if sharding.is_fully_addressable or not self.is_concrete(value):
+        if not self.is_concrete(value):
             return jax.device_put(value, sharding)
-        # `device_put` would compare the values of all processes.
-        if not computation.is_exact:
+        # `device_put` would compare the values of all processes, and on the host take twice the
+        # memory.
+        if sharding.is_fully_addressable:
+            if self.on_accelerator():
+                return jax.device_put(value, sharding)
+        elif not computation.is_exact:
             value = multihost_utils.broadcast_one_to_all(value)
         return self.placed(np.asarray(value).__getitem__, shape, sharding)
 
@@ -123,7 +131,7 @@ class Implementation(Backend):
             return super().host_view(tensor)
         if self.is_shared(tensor):
             # Every process does this at the same point and gets the whole array.
-            return np.asarray(multihost_utils.process_allgather(tensor, tiled=True))
+            return _gathered(tensor)
         found = list(self.parts(tensor))
         region, values = found[0]
         if region is None:
@@ -161,11 +169,20 @@ class Implementation(Backend):
             if not is_copy:
                 yield shard.index, _on_host(shard.data)
 
+    def has_nonzero(self, tensor: Tensor) -> bool:
+        found = any(values.any() for _, values in self.parts(tensor))
+        if self.is_shared(tensor):
+            return bool(self.from_processes(np.array([found], "uint32")).any())
+        return found
+
     def from_processes(self, array: Array) -> Array:
         # Without x64, JAX would drop half of wider numbers.
         words = np.ascontiguousarray(array).view("uint32")
         found = np.asarray(multihost_utils.process_allgather(words))
         return found.reshape(-1, *words.shape).view(array.dtype)
+
+    def added(self, first: Tensor, second: Tensor) -> Tensor:
+        return _sum_in_place(first, second)
 
     def std(self, tensor: Tensor) -> float:
         if len(tensor.sharding.device_set) == 1:
@@ -266,6 +283,67 @@ def _on_host(tensor: Tensor) -> Array:
     return np.asarray(once)
 
 
+def _gathered(tensor: Tensor) -> Array:
+    """Return all values of a tensor, of which several processes hold parts."""
+    owned: dict[int, dict[str, Region]] = {}  # what each process has to send
+    held: dict[int, set[str]] = {}
+    seen = set()
+    for device, region in tensor.sharding.devices_indices_map(tensor.shape).items():
+        bounds = str(region)  # slices have no hash before Python 3.12
+        held.setdefault(device.process_index, set()).add(bounds)
+        if bounds not in seen:
+            owned.setdefault(device.process_index, {})[bounds] = region
+        seen.add(bounds)
+    own = {str(shard.index): shard for shard in tensor.addressable_shards}
+    whole = np.empty(tensor.shape, tensor.dtype)
+    if all(bounds == seen for bounds in held.values()):  # each has all of them
+        for shard in own.values():
+            whole[shard.index] = _on_host(shard.data)
+        return whole
+    sizes = {}
+    for process, regions in owned.items():
+        sizes[process] = sum(whole[region].size for region in regions.values())
+    sent = np.zeros(max(sizes.values()), whole.dtype)
+    begin = 0
+    for bounds in owned.get(jax.process_index(), {}):
+        values = _on_host(own[bounds].data).reshape(-1)
+        sent[begin : begin + values.size] = values
+        begin += values.size
+    found = _exchanged(sent, sorted(held), tensor.sharding.device_set)
+    for process, regions in owned.items():
+        begin = 0
+        for region in regions.values():
+            part = whole[region]
+            part[...] = found[process][begin : begin + part.size].reshape(part.shape)
+            begin += part.size
+    return whole
+
+
+def _exchanged(
+    vector: Array, processes: Sequence[int], devices: Iterable[jax.Device]
+) -> dict[int, Array]:
+    """Return the vectors of some processes, of one length.
+
+    One device of each sends and receives: between all of them the same would travel several times.
+
+    Args:
+        vector: That of this process.
+        processes: Their numbers.
+        devices: Devices of all of them.
+    """
+    first: dict[int, jax.Device] = {}
+    for device in sorted(devices, key=lambda device: device.id):
+        first.setdefault(device.process_index, device)
+    mesh = jax.sharding.Mesh([first[process] for process in processes], ("processes",))
+    one_each = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("processes"))
+    all_of_them = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    own = jax.device_put(vector[None], first[jax.process_index()])
+    shape = (len(processes), *vector.shape)
+    shared = jax.make_array_from_single_device_arrays(shape, one_each, [own])
+    found = np.asarray(_copy_program(all_of_them)(shared).addressable_data(0))
+    return dict(zip(processes, found, strict=True))
+
+
 def _made_in_shards(computation: Computation, sharding: Any) -> Tensor:
     """Return values of which each device makes its shard, by a compiled program."""
     if computation.seeded_call is None:
@@ -301,6 +379,11 @@ def _updated(flat: Tensor, block: Tensor, first: Tensor) -> Tensor:
 @functools.partial(jax.jit, static_argnums=1, donate_argnums=0)
 def _reshaped(flat: Tensor, shape: Shape) -> Tensor:
     return flat.reshape(shape)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _sum_in_place(first: Tensor, second: Tensor) -> Tensor:
+    return first + second
 
 
 @SharedByThreads

@@ -134,6 +134,8 @@ def undone_after_error(atomic: bool = True) -> Iterator[Callable[[keras.Variable
         if atomic:
             former.append((variable, backend.snapshot(variable.value)))
         variable.assign(value)
+        if not atomic:
+            backend.wait(variable.value)
         paths.append(variable.path)
 
     try:

@@ -339,7 +339,7 @@ def carried_out(
     drawn: bool,
     reset: bool,
     atomic: bool,
-    change: Callable[[ModelWeight, Tensor], Tensor] = lambda weight, value: value,
+    changes: Sequence[Callable[[ModelWeight, Tensor], Tensor]] = (),
 ) -> InitializationPlan:
     """Draw and assign the weights of `steps`, and reset what `initialize` resets.
 
@@ -350,7 +350,8 @@ def carried_out(
         drawn: Whether it was drawn, and not given.
         reset: See `initialize`.
         atomic: See `initialize`.
-        change: Function of a weight and its drawn values that returns those to assign.
+        changes: Functions of a weight and its values, which return others. The first gets those
+            that are drawn, each other the result of the one before, which is not needed any more.
     """
     if reset:
         initial_state(model)  # for its errors, before anything is changed
@@ -361,7 +362,10 @@ def carried_out(
             for weight, initializer, row in steps:
                 if initializer is not None:
                     value, row = draw(weight, initializer, row, drawn_root)
-                    assign(weight.variable, change(weight, value))
+                    for change in changes:
+                        value = change(weight, value)
+                    assign(weight.variable, value)
+                    del value  # which the next one would come beside
                 rows.append(row)
                 advance(1)
         if reset:

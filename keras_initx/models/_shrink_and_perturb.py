@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import keras
 
-from keras_initx._casts import overflows
+from keras_initx._casts import is_finite, overflows
 from keras_initx._checks import check_flag, check_not_negative
 from keras_initx._seeds import root_seed
 from keras_initx._typing import Tensor
+from keras_initx.backends import backend
 from keras_initx.models._assign import agreed, vote
 from keras_initx.models._initialize import Step, carried_out, planned
 from keras_initx.models._plan import InitializationPlan
@@ -77,19 +78,35 @@ def shrink_and_perturb(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
 
-    def change(weight: ModelWeight, fresh: Tensor) -> Tensor:
-        dtype = computing_dtype(weight.dtype)
-        old = keras.ops.cast(weight.variable.value, dtype)
-        fresh = keras.ops.cast(fresh, dtype)
-        result = keras.ops.cast(float(shrink) * old + float(perturb) * fresh, weight.dtype)
+    # In two steps: one that had the fresh weights as well would hold three of each.
+    def perturbation(weight: ModelWeight, fresh: Tensor) -> Tensor:
+        fresh = keras.ops.cast(fresh, computing_dtype(weight.dtype))
+        result = float(perturb) * fresh
+        if perturb > 1:
+            vote()
+            check_holds(weight, overflows(result, fresh))
+        return result
+
+    def change(weight: ModelWeight, noise: Tensor) -> Tensor:
+        old = keras.ops.cast(weight.variable.value, computing_dtype(weight.dtype))
         vote()
-        if overflows(result, old, fresh):
+        are_finite = is_finite(old) and is_finite(noise)
+        shrunk = float(shrink) * old
+        if are_finite:
+            result = keras.ops.cast(backend.added(shrunk, noise), weight.dtype)
+            check_holds(weight, not is_finite(result))
+        else:
+            result = keras.ops.cast(shrunk + noise, weight.dtype)
+            check_holds(weight, overflows(result, old, noise))
+        return result
+
+    def check_holds(weight: ModelWeight, is_exceeded: bool) -> None:
+        if is_exceeded:
             raise ValueError(
                 "`shrink` and `perturb` must give numbers that the weights can hold. "
                 f"Received: {shrink=}, {perturb=}, which give numbers beyond the range of "
                 f"{weight.dtype} for {weight.path!r}"
             )
-        return result
 
     with agreed(model, changes=not dry_run):
         root = root_seed(seed)
@@ -101,7 +118,13 @@ def shrink_and_perturb(
         if dry_run:
             return InitializationPlan([step.row for step in steps], root, dry_run)
         return carried_out(
-            model, steps, root, drawn=seed is None, reset=reset, atomic=atomic, change=change
+            model,
+            steps,
+            root,
+            drawn=seed is None,
+            reset=reset,
+            atomic=atomic,
+            changes=(perturbation, change),
         )
 
 

@@ -81,7 +81,7 @@ def multiplies(layer: keras.Layer, weight: keras.Variable) -> bool:
 
 def is_zero(layer: keras.Layer, weight: keras.Variable) -> bool:
     """Return whether `weight` is a trainable kernel, or the scale of a normalization, and all 0."""
-    return multiplies(layer, weight) and not backend.host_view(weight.value).any()
+    return multiplies(layer, weight) and not backend.has_nonzero(weight.value)
 
 
 def is_depthwise(layer: keras.Layer, name: str) -> bool:

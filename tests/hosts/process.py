@@ -84,6 +84,9 @@ class Messages:
 
             for name in ("assert_equal", "broadcast_one_to_all", "process_allgather"):
                 setattr(multihost_utils, name, self.counted(name, getattr(multihost_utils, name)))
+            from keras_initx.backends import _jax
+
+            _jax._exchanged = self.counted("gathered", _jax._exchanged)
 
     def counted(self, name, function):
         def call(value, *args, **kwargs):
@@ -195,6 +198,9 @@ with scope or contextlib.nullcontext():
     keras_initx.initialize(model, seed=1)
     report = keras_initx.diagnose(model, batch, targets, loss="sparse_categorical_crossentropy")
     found["diagnosed"] = [[layer.signal.std, layer.gradient_norm] for layer in report.layers]
+    messages.taken()
+    models.reset_dormant(model, batch, threshold=0, seed=1)
+    found["sent to reset"] = messages.taken()
     result = models.lsuv(model, batch, seed=3)
     found["variances"] = [row.after for row in result.rows]
     found["scaled"] = digest(model)

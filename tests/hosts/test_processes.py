@@ -126,6 +126,12 @@ def test_for_a_digest_processes_send_eight_bytes_of_each_weight(found):
 
 
 @only_jax
+def test_to_reset_units_processes_send_outputs_and_no_kernels(found):
+    for process in found[1]:
+        assert max(process["sent to reset"]["gathered"]) <= 8 * 2048  # the batch has eight examples
+
+
+@only_jax
 def test_initialize_has_no_large_weight_on_the_host(found):
     for process in found[1]:
         assert LARGE not in process["on the host"]

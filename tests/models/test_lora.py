@@ -143,6 +143,41 @@ def test_principal_factors_agree_between_backends():
 
 
 @pytest.mark.once
+def test_of_a_large_kernel_the_principal_part_is_found_without_the_rest(monkeypatch):
+    exact, shapes = np.linalg.svd, []
+    monkeypatch.setattr(
+        np.linalg, "svd", lambda matrix, **options: shapes.append(matrix.shape) or exact(matrix, **options)
+    )
+    bases = [np.linalg.qr(RNG.normal(size=(length, 6)))[0] for length in (1030, 1040)]
+    singular = np.array([9, 7, 5, 3, 0.9, 0.8])
+    dense = layers.Dense(1040, use_bias=False)
+    dense.build((None, 1030))
+    dense.kernel.assign(bases[0] * singular @ bases[1].T)
+    dense.enable_lora(4)
+    initialize_lora(dense, "pissa")
+    principal = weight(dense, "lora_kernel_a") @ weight(dense, "lora_kernel_b")
+    np.testing.assert_allclose(principal, bases[0][:, :4] * singular[:4] @ bases[1][:, :4].T, atol=1e-5)
+    rest = weight(dense, "kernel")
+    np.testing.assert_allclose(rest, bases[0][:, 4:] * singular[4:] @ bases[1][:, 4:].T, atol=1e-5)
+    assert shapes == [(18, 1040)]
+
+
+@pytest.mark.once
+def test_random_numbers_have_nearly_the_best_principal_part():
+    """As the documentation says of another size: their singular values hardly differ."""
+    dense = layers.Dense(1040, use_bias=False)
+    dense.build((None, 1030))
+    kernel = RNG.normal(size=(1030, 1040)).astype("float32")
+    dense.kernel.assign(kernel)
+    dense.enable_lora(16)
+    initialize_lora(dense, "pissa")
+    principal = weight(dense, "lora_kernel_a").astype("float64") @ weight(dense, "lora_kernel_b")
+    best = np.linalg.eigvalsh(kernel.astype("float64") @ kernel.T)[-16:].sum()
+    assert 0.97 < (principal**2).sum() / best < 1
+    np.testing.assert_allclose(principal + weight(dense, "kernel"), kernel, atol=1e-5)
+
+
+@pytest.mark.once
 def test_small_singular_values_count():
     model, _ = images()
     dense = model.get_layer("dense")

@@ -81,6 +81,17 @@ def test_a_weight_that_would_become_infinite_is_refused(dtype, factors):
     assert all(np.array_equal(value, before[name]) for name, value in weights(model).items())
 
 
+def test_the_tensor_that_an_initializer_returns_is_not_changed():
+    kept = keras.ops.ones((6, 5))
+
+    class Kept(keras.initializers.Initializer):
+        def __call__(self, shape, dtype=None):
+            return kept
+
+    shrink_and_perturb(network(), {"hidden/kernel": Kept()}, seed=3)
+    np.testing.assert_array_equal(to_numpy(kept), 1)
+
+
 def test_what_is_infinite_stays_so():
     model = network("float16")
     model.get_layer("hidden").bias.assign([np.inf, -np.inf, np.nan, 1, 2])
