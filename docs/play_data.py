@@ -56,11 +56,14 @@ def layer(role, *, std=1.0, nonfinite=0.0, **measured):
     )
 
 
+LAST = layer("last", inputs_differ=1e-9, is_output=True)
+
+
 def cases():
     """Yield each problem: its name, the condition of its text, and layers that have it."""
     yield "saturated output", "one", [layer("worst", certain=0.9)]
     yield "large first loss", "one", [layer("worst", std=99.0, loss=99.0, blind_loss=1.0)]
-    yield "alike", "one", [layer("first", examples_alike=0.0), layer("last", inputs_differ=1e-9)]
+    yield "alike", "one", [layer("first", inputs_differ=1.0), LAST]
     constant = WeightReport(
         "kernel", (9, 9), Slot(1, "first.weight"), 0, 0, 0, axes=((0,), (1,)), constant=True
     )

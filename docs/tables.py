@@ -283,28 +283,51 @@ def beyond():
 
 
 def remedies():
-    """Return what the printed remedies do to the broken networks."""
-    results = json.loads((DOCS / "remedies.json").read_text())
-    texts = {True: "gone", False: "stays", None: "changes the network: not run"}
+    """Return what the printed remedies do to the broken networks, on each backend."""
+    recorded = json.loads((DOCS / "remedies.json").read_text())
+    names = list(dict.fromkeys(name for results in recorded.values() for name in results))
+    counts = []
+    for backend, results in recorded.items():
+        gone = sum(bool(result["gone"]) for result in results.values())
+        counts.append(f"{gone} of {len(results)} with {_BACKENDS[backend]}")
     rows = []
-    for name, result in results.items():
-        losses = ""
-        if result["losses"]:
-            losses = " → ".join(
-                "error" if value is None else f"{value:g}" for value in result["losses"]
-            )
-        rows.append((name, result["problem"], texts[result["gone"]], losses))
-    gone = sum(bool(result["gone"]) for result in results.values())
-    table = _rows(("network", "first verdict", "with its remedy", "loss after 50 steps"), rows)
+    for name in names:
+        results = [results[name] for results in recorded.values() if name in results]
+        problems = dict.fromkeys(result["problem"] for result in results)
+        cells = [_outcome(results.get(name)) for results in recorded.values()]
+        rows.append((name, ", ".join(problems), *cells))
+    backends = [_BACKENDS[backend] for backend in recorded]
     return f"""\
-In {gone} of {len(rows)} broken networks the first verdict goes when its remedy is run as printed.
+The first verdict goes when its remedy is run as printed in {_listed(counts)}.
 
 <details>
 <summary>All {len(rows)} networks</summary>
 
-{table}
+{_rows(("network", "first verdict", *backends), rows)}
 </details>
 """
+
+
+_BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
+
+
+def _listed(texts):
+    """Return texts with commas and an "and"."""
+    if len(texts) == 1:
+        return texts[0]
+    return f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def _outcome(result):
+    """Return what became of a verdict, and the losses without the remedy and with it."""
+    if result is None:
+        return ""
+    texts = {True: "gone", False: "stays", None: "not run"}
+    text = texts[result["gone"]]
+    if not result["losses"]:
+        return text
+    losses = ["error" if value is None else f"{value:g}" for value in result["losses"]]
+    return f"{text}: {' → '.join(losses)}"
 
 
 def _rows(headers, rows):

@@ -1,7 +1,7 @@
 """Apply the remedies that `diagnose` prints to the broken networks, as printed, and train them.
 
     python tests/remedies.py           # prints what becomes of each network on this backend
-    python tests/remedies.py --write   # also records it for the page and the tests
+    python tests/remedies.py --write   # also records it for the page and the tests, beside the other backends
 
 A remedy is a sentence with code in it. `applied` runs this code on the layers that the verdict names.
 Remedies that change the network, such as residual connections, are left to people.
@@ -24,7 +24,7 @@ RECORDED = pathlib.Path(__file__).parents[1] / "docs" / "remedies.json"
 BROKEN = confusion.BROKEN | architectures.BROKEN
 STEPS = 50
 
-INITIALIZER = re.compile(r"(bias_initializer=)?(keras_initx\.[A-Z]\w*\((?:[^()]|\([^()]*\))*\))")
+INITIALIZER = re.compile(r"(bias_initializer=|recurrent_initializer=)?(keras_initx\.[A-Z]\w*\((?:[^()]|\([^()]*\))*\))")
 LOSS = re.compile(r"loss=(keras\.losses\.\w+\([^()]*\)|\"\w+\")")
 LABELS = re.compile(r"\by = (.+)$")
 OPTIMIZER = re.compile(r"keras\.optimizers\.\w+\([^()]*\)")
@@ -77,7 +77,15 @@ def _applied(network, verdict, text):
     expressions = INITIALIZER.findall(text)
     if not expressions and '"initx.glorot_uniform"' in text:
         expressions = [("", "keras_initx.GlorotUniform()")]
-    for place in ("", "bias_initializer="):
+    if 'bias_initializer="zeros"' in text:
+        expressions.append(("bias_initializer=", "keras.initializers.Zeros()"))
+    if "the last layer of each residual branch" in text:
+        report = keras_initx.diagnose(model, x)
+        ends = {layer.name for layer in report.layers if layer.ends_branch}
+        layers = [layer for layer, name in named_layers(model).items() if name in ends]
+        _initialize(layers, "keras.initializers.Zeros()", "")
+        done = True
+    for place in ("", "bias_initializer=", "recurrent_initializer="):
         chosen = [expression for found, expression in expressions if found == place]
         if chosen:
             _initialize(_reached(model, verdict, text), chosen[0], place)
@@ -124,11 +132,14 @@ def _ends_in(layer, text):
 
 
 def _initialize(layers, expression, place):
-    """Give kernels, or biases, new values, each by an initializer of its own."""
+    """Give kernels, biases or recurrent kernels new values, each by an initializer of its own."""
     for layer in layers:
         for weight in layer.trainable_weights:
             is_bias = weight.name == "bias"
-            if is_bias == bool(place) and (is_bias or len(weight.shape) > 1):
+            kind = {"bias": "bias_initializer="}.get(weight.name, "")
+            if weight.name == "recurrent_kernel" and place.startswith("recurrent"):
+                kind = place
+            if kind == place and (is_bias or len(weight.shape) > 1):
                 initializer = eval(expression, NAMES)
                 if is_bias and isinstance(layer, keras.layers.RNN):
                     layer.cell.bias_initializer = initializer
@@ -181,7 +192,8 @@ def main():
         results[name] = result = treated(name)
         print(f"{result['gone']!s:6}{name}: {result['problem']}; left: {result['left']}; loss: {result['losses']}")
     if "--write" in sys.argv:
-        RECORDED.write_text(json.dumps(results, indent=1) + "\n")
+        recorded = json.loads(RECORDED.read_text()) | {keras.backend.backend(): results}
+        RECORDED.write_text(json.dumps(dict(sorted(recorded.items())), indent=1) + "\n")
 
 
 if __name__ == "__main__":

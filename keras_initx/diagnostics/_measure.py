@@ -75,7 +75,7 @@ class LayerReport:
         examples_alike: Mean cosine between the outputs for different examples, of the first layer
             and of layers that normalize each example, otherwise `None`.
         inputs_differ: Standard deviation between examples of the inputs of its kernel, relative to
-            their root mean square, if it makes an output of the model; otherwise `None`.
+            their root mean square; `None` without a kernel.
         input_size: Root mean square of its inputs if it makes an output of the model, otherwise
             `None`.
         steps: Number of steps of the inputs of a recurrent layer, otherwise `None`.

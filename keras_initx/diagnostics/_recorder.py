@@ -397,6 +397,9 @@ class Recorder:
             if layer in self.records:
                 self.records[layer].focus = found.focus
                 self.records[layer].router_share = found.router_share
+        for layer, difference in self._inputs_differ.items():
+            if layer in self.records:
+                self.records[layer].inputs_differ = difference
         for layer, largest in self._largest_input.items():
             if layer in self.records:
                 self.records[layer].largest_input = largest
@@ -414,7 +417,6 @@ class Recorder:
         """Record that `layer` makes an output of the model."""
         record = self.records[layer]
         record.is_output = True
-        record.inputs_differ = self._inputs_differ.get(layer)
         record.input_size = self._input_size.get(layer)
 
     def record_outputs(self, seen: Iterable[SeenLoss]) -> None:

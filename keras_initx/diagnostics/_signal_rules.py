@@ -372,7 +372,8 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
     finds="a layer, group or RMS normalization whose outputs have a mean cosine above "
     "{examples_alike} between examples, or above {positions_alike} between positions, if that of "
     "the first layer is ten times as far from 1; or a last layer whose inputs differ between "
-    "examples by less than {inputs_differ} of their size",
+    "examples by at most {inputs_differ} of their size, if those of the first do by ten times as "
+    "much",
     reason="later layers get almost the same for all, which the standard deviation does not show. "
     "ReLU makes examples alike with depth (Cho and Saul, 2009), attention makes positions alike "
     "(Dong and others, 2021), and so do sigmoids, or biases beside small kernels",
@@ -395,26 +396,24 @@ def alike(measured: Measurements) -> Iterator[Finding]:
 def _alike_at_the_end(measured: Measurements) -> Iterator[Finding]:
     """Yield the finding on the inputs of the last layers, which differ too little."""
     limit = measured.thresholds.inputs_differ
+    with_inputs = [layer for layer in measured.layers if layer.inputs_differ is not None]
     hit = []
-    for layer in measured.layers:
-        if layer.inputs_differ is not None and layer.inputs_differ < limit:
+    for layer in with_inputs:
+        if layer.is_output and (layer.inputs_differ or 0.0) <= limit:  # not NaN
             hit.append(layer)
-    starts = [layer for layer in measured.layers if layer.examples_alike is not None]
-    if not hit or not starts:
+    # What differs little from the start is not made so by the network.
+    if not hit or not exceeds(with_inputs[0].inputs_differ, 10 * limit):
         return
     # Weights that are no random numbers have their own verdicts.
     for layer in measured.layers:
         if layer.loses_signal or any(weight.constant or weight.zero for weight in layer.weights):
             return
-    first = starts[0]
-    # For vectors of one length the mean cosine is 1 less the square of this difference.
-    if first is hit[0] or not (first.examples_alike or 0) < 1 - 10 * limit**2:
-        return
+    first = with_inputs[0]
     last = hit[0]
     evidence = (
         f"the inputs of {last.name} differ between examples by {last.inputs_differ:.1g} of their "
-        f"root mean square; the mean cosine of the outputs of {first.name} is "
-        f"{first.examples_alike:.2g}{layer_count(hit)}: the last layer gets the same for all"
+        f"root mean square, those of {first.name} by {first.inputs_differ:.1g}{layer_count(hit)}: "
+        "the last layer gets the same for all"
     )
     hidden = measured.layers[: measured.layers.index(last)]
     yield Finding(hit, evidence, remedy_in_depth(hidden))

@@ -373,18 +373,20 @@ def test_alike():
 
 
 def test_alike_at_the_end():
-    first = layer("first", activation="tanh", examples_alike=0.5, weights=[weight(axes=((0,), (1,)))])
+    first = layer("first", activation="tanh", inputs_differ=0.5, weights=[weight(axes=((0,), (1,)))])
     evidence = (
-        "the inputs of out differ between examples by 0.009 of their root mean square; the mean cosine of the outputs "
-        "of first is 0.5: the last layer gets the same for all"
+        "the inputs of out differ between examples by 0.009 of their root mean square, those of first by 0.5: the last "
+        "layer gets the same for all"
     )
     remedy = "keras_initx.Orthogonal() or keras_initx.GlorotUniform() in all layers"
-    out = layer("out", inputs_differ=0.009)
-    assert found("alike", first, layer("edge", inputs_differ=0.01), out) == [("warning", ("out",), evidence, remedy)]
+    gate = layer("gate", inputs_differ=0.001)
+    edge = layer("edge", inputs_differ=0.011, is_output=True)
+    out = layer("out", inputs_differ=0.009, is_output=True)
+    assert found("alike", first, gate, edge, out) == [("warning", ("out",), evidence, remedy)]
     # What has a verdict of its own.
     assert found("alike", first, layer("zeros", weights=[weight(**ZERO)]), out) == []
-    assert found("alike", layer("first", examples_alike=0.9995), out) == []
-    assert found("alike", layer("out", examples_alike=0.5, inputs_differ=0.009)) == []
+    assert found("alike", layer("first", inputs_differ=0.09), out) == []
+    assert found("alike", out) == []
     bias = WeightReport("bias", (4,), 0.0, 0.6, 0.0, 1.1)
     ((*_, given),) = found("alike", first, layer("biased", weights=[bias]), out)
     assert given == f'bias_initializer="zeros" and {remedy}'

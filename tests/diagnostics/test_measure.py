@@ -685,7 +685,8 @@ def test_what_the_last_layer_gets():
     values = 3.0 + 0.01 * to_numpy(model.layers[0](X))
     assert out.input_size == pytest.approx(np.sqrt((values**2).mean()), rel=1e-4)
     assert out.inputs_differ == pytest.approx(np.sqrt(values.var(axis=0).mean()) / out.input_size, rel=1e-2)
-    assert (hidden.input_size, hidden.inputs_differ) == (None, None)
+    assert hidden.input_size is None
+    assert hidden.inputs_differ == pytest.approx(np.sqrt(X.var(axis=0).mean() / (X**2).mean()), rel=1e-4)
 
 
 def test_the_ends_of_residual_branches():

@@ -93,7 +93,7 @@ const PACKAGE = {
   ],
   "alike: one": [
    "warning",
-   "the inputs of {last} differ between examples by {last.inputs_differ:.1g} of their root mean square; the mean cosine of the outputs of {first} is {first.examples_alike:.2g}: the last layer gets the same for all",
+   "the inputs of {last} differ between examples by {last.inputs_differ:.1g} of their root mean square, those of {first} by {first.inputs_differ:.1g}: the last layer gets the same for all",
    "{gradients}"
   ],
   "all-zero weights: error, one": [

@@ -74,23 +74,11 @@ const rules = (() => {
     const first = layers[0], last = layers.at(-1), limit = thresholds.inputs_differ;
     // Weights that are no random numbers have their own verdicts.
     if (first === last || lost.causes.size || layers.some((layer) => layer.isConstant)) return;
-    const squares = last.inputs.reduce((sum, x) => sum + x * x, 0);
-    last.inputs_differ = network.spread(last.inputs) / Math.sqrt(squares / last.inputs.length);
-    first.examples_alike = meanCosine(first.after, width);
-    if (last.inputs_differ < limit && first.examples_alike < 1 - 10 * limit ** 2) add("alike", "", [last], { first });
-  }
-
-  /** Return the mean cosine between the rows of an array, without rows of zeros. */
-  function meanCosine(values, width) {
-    const total = new Float64Array(width);
-    let count = 0;
-    for (let start = 0; start < values.length; start += width) {
-      const row = values.subarray(start, start + width), length = Math.sqrt(row.reduce((sum, x) => sum + x * x, 0));
-      if (length === 0) continue;
-      count += 1;
-      row.forEach((x, i) => { total[i] += x / length; });
+    for (const layer of [first, last]) {
+      const squares = layer.inputs.reduce((sum, x) => sum + x * x, 0);
+      layer.inputs_differ = network.spread(layer.inputs) / Math.sqrt(squares / layer.inputs.length);
     }
-    return (total.reduce((sum, x) => sum + x * x, 0) - count) / (count * (count - 1));
+    if (last.inputs_differ <= limit && first.inputs_differ > 10 * limit) add("alike", "", [last], { first });
   }
 
   function addVanishingGradient(layers, zeros, add) {
