@@ -43,7 +43,6 @@ RULES: tuple[Rule, ...] = (
     _output_rules.unscaled_targets,
     _output_rules.rare_class,
     _output_rules.negative_rate,
-    _output_rules.large_steps,
     _signal_rules.exploding,
     _signal_rules.focused_attention,
     _signal_rules.one_sided_router,
@@ -55,6 +54,8 @@ RULES: tuple[Rule, ...] = (
     _signal_rules.alike,
     _gradient_rules.vanishing_gradient,
     _gradient_rules.exploding_gradient,
+    # Last: other remedies change what rate is suitable.
+    _output_rules.large_steps,
 )
 
 

@@ -304,6 +304,16 @@ def test_a_rate_that_is_too_large_is_found_before_the_first_step():
         assert course[-1] < course[0] / 2
 
 
+def test_the_cause_of_large_gradients_comes_before_the_rate():
+    keras.utils.set_random_seed(0)
+    wide = [layers.Dense(64, "relu", kernel_initializer=keras.initializers.RandomNormal(stddev=1.0)) for _ in range(6)]
+    model = keras.Sequential([keras.Input((8,)), *wide, layers.Dense(1)])
+    model.compile("sgd", "mse")
+    found = problems(model, X[:, :1])
+    assert found[0] == "exploding"
+    assert found[-1] == "large steps"
+
+
 def test_the_rate_of_a_schedule_is_that_of_the_next_step():
     y = X[:, :1]
     warm = keras.optimizers.schedules.CosineDecay(1e-3, 100, warmup_target=5.0, warmup_steps=10)
