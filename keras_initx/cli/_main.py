@@ -1,6 +1,5 @@
 """The entry point: read the arguments, run a command, and return an exit code."""
 
-import argparse
 import contextlib
 import importlib
 import io
@@ -93,8 +92,7 @@ def _flush(stream: TextIO) -> None:
 
 
 def _exit(message: str) -> NoReturn:
-    """Exit with code 2.
-
-    Not with `sys.stderr.write`, which fails if a full disk takes the errors too.
-    """
-    argparse.ArgumentParser(prog=_startup.program()).exit(2, message)
+    """Exit with code 2, also if a full disk does not take the message."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(message)
+    raise SystemExit(2)

@@ -379,10 +379,10 @@ class _Flow(Recorder):
             values = values.reshape(-1, values.shape[-1]).mean(axis=0, dtype="float64")
             self.received[layer] = values + self.received.get(layer, 0.0)
 
-    def _record_after(self, layer: keras.layers.Layer, tensor: Tensor) -> None:
+    def _record_before(self, *_: Any, **__: Any) -> None:
         pass
 
-    _record_before = _record_projection = _record_after
+    _record_call = _record_softmax = _record_attention = _record_before
 
 
 def _recorded(model: keras.Model, x: Batch, *, training: bool) -> _Flow:
