@@ -19,6 +19,7 @@ from confusion import (
     small,
 )
 from keras import layers, ops
+from keras.initializers import RandomUniform
 
 import keras_initx
 
@@ -266,6 +267,30 @@ def wavenet(kernel="glorot_uniform", inputs_factor=1.0):
     return keras.Model(inputs, layers.Conv1D(32, 1)(outputs)), inputs_factor * SIGNALS, y, CLASSES
 
 
+# A network of coordinates.
+
+
+def sine(hidden):
+    return ops.sin(30.0 * hidden)
+
+
+def siren(kernel=None):
+    """Return four layers of sines that learn a wave of two coordinates (Sitzmann and others, 2020)."""
+    first, later = kernel or (lambda: RandomUniform(-1 / 2, 1 / 2)), kernel or of_siren
+    stack = [layers.Dense(64, sine, kernel_initializer=first())]
+    stack += [layers.Dense(64, sine, kernel_initializer=later()) for _ in range(3)]
+    model = keras.Sequential([keras.Input((2,)), *stack, layers.Dense(1, kernel_initializer=of_siren())])
+    # With a rate of 0.01 it learns nothing.
+    model.compile(keras.optimizers.Adam(1e-3), "mse")
+    side = np.linspace(-1, 1, 16, dtype="float32")
+    x = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    return model, x, np.sin(5 * x[:, :1]) * np.cos(3 * x[:, 1:]), "mse"
+
+
+def of_siren():
+    return keras_initx.VarianceScaling(2 / 30**2, distribution="uniform")
+
+
 HEALTHY = {
     "decoder, RMS, grouped queries, SwiGLU": decoder,
     "mixture of experts": mixture,
@@ -275,6 +300,7 @@ HEALTHY = {
     "diffusion U-Net": diffusion_unet,
     "ConvNeXt, layer scale 1e-6": convnext,
     "WaveNet": wavenet,
+    "SIREN": siren,
 }
 
 BROKEN = {
@@ -302,4 +328,6 @@ BROKEN = {
         ["exploding"],
     ),
     "WaveNet, deviation 3": (lambda: wavenet(lambda: small(3.0)), ["saturated"]),
+    "SIREN, Glorot": (lambda: siren(keras_initx.GlorotUniform), ["steep activation"]),
+    "SIREN, deviation 1e-5": (lambda: siren(lambda: small(1e-5)), ["vanishing"]),
 }

@@ -3,8 +3,8 @@
     python tests/remedies.py           # prints what becomes of each network on this backend
     python tests/remedies.py --write   # also records it for the page and the tests, beside the other backends
 
-A remedy is a sentence with code in it. `applied` runs this code on the layers that the verdict names.
-Remedies that change the network, such as residual connections, are left to people.
+A remedy is a sentence with code in it, often with several alternatives. `applied` runs the code of one of them on the
+layers that the verdict names. Those that change the network, such as residual connections, are left to people.
 """
 
 import json
@@ -25,6 +25,7 @@ BROKEN = confusion.BROKEN | architectures.BROKEN
 STEPS = 50
 
 INITIALIZER = re.compile(r"(bias_initializer=|recurrent_initializer=)?(keras_initx\.[A-Z]\w*\((?:[^()]|\([^()]*\))*\))")
+PAIR = re.compile(r"(keras_initx\.\w+\([^()]*\)) or (keras_initx\.\w+\([^()]*\))")
 LOSS = re.compile(r"loss=(keras\.losses\.\w+\([^()]*\)|\"\w+\")")
 LABELS = re.compile(r"\by = (.+)$")
 OPTIMIZER = re.compile(r"keras\.optimizers\.\w+\([^()]*\)")
@@ -32,20 +33,23 @@ ACTIVATION = re.compile(r"activation=(None|\"\w+\")")
 NAMES = {"keras": keras, "keras_initx": keras_initx}
 
 
-def applied(network, verdict):
-    """Return a network with the remedy of a verdict, or None if the remedy is not code.
+def alternatives(remedy):
+    """Return the alternatives of a remedy, each as a text that says where it is for."""
+    texts = []
+    for text in re.split(r"; |, or ", remedy):
+        pair = PAIR.search(text)
+        if pair is None:
+            texts.append(text)
+        else:
+            texts += [text.replace(pair[0], pair[1]), text.replace(pair[0], pair[2])]
+    return texts
 
-    Of several alternatives the first with code counts. Weights are changed in place.
+
+def applied(network, verdict, text):
+    """Return a network with one alternative of a remedy, or None if that is not code.
+
+    Weights are changed in place.
     """
-    for text in re.split(r"; |, or ", verdict.remedy):
-        changed = _applied(network, verdict, text)
-        if changed is not None:
-            return changed
-    return None
-
-
-def _applied(network, verdict, text):
-    """Return a network with one alternative of a remedy, or None if that is not code."""
     model, x, y, loss = network
     done = True
     if text.startswith("finite inputs"):
@@ -164,33 +168,50 @@ def loss_after(network, steps=STEPS):
 
 
 def treated(name, train=True):
-    """Return what becomes of a broken network: whether its first verdict goes, and what is left.
+    """Return what becomes of a broken network: whether its first verdict goes with each alternative of its remedy.
 
-    With `train` also its loss after some steps, without the remedy and with it.
+    With `train` also the loss after some steps, without the remedy and with the first alternative.
     """
-    build, _ = BROKEN[name]
-    keras.utils.set_random_seed(0)
-    model, x, y, loss = build()
-    verdict, *_ = keras_initx.diagnose(model, x, y, loss=loss).problems
-    result = {"problem": verdict.problem, "remedy": verdict.remedy}
-    network = applied((model, x, y, loss), verdict)
-    if network is None:
-        return {**result, "gone": None, "left": None, "losses": None}
-    model, x, y, loss = network
-    left = [other.problem for other in keras_initx.diagnose(model, x, y, loss=loss).problems]
-    result |= {"gone": verdict.problem not in left, "left": left, "losses": None}
-    if y is not None and train:
-        after = loss_after(network)
-        keras.utils.set_random_seed(0)
-        result["losses"] = [loss_after(build()), after]
+    _, first = diagnosed(*built(name))
+    result = {"problem": first.problem, "remedy": first.remedy, "tried": 0, "gone": None, "left": None, "losses": None}
+    for text in alternatives(first.remedy):
+        network = built(name)
+        # Some layers are built by the diagnosis.
+        diagnosed(*network)
+        network = applied(network, first, text)
+        if network is None:
+            continue
+        left, _ = diagnosed(*network)
+        result["tried"] += 1
+        result["gone"] = result["gone"] is not False and first.problem not in left
+        if result["tried"] > 1:
+            continue
+        result["left"] = left
+        if network[2] is not None and train:
+            after = loss_after(network)
+            result["losses"] = [loss_after(built(name)), after]
     return result
+
+
+def built(name):
+    """Return a broken network, each time with the same weights and names."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    build, _ = BROKEN[name]
+    return build()
+
+
+def diagnosed(model, x, y, loss):
+    """Return the names of the problems, and the verdict on the first of them."""
+    problems = keras_initx.diagnose(model, x, y, loss=loss).problems
+    return [verdict.problem for verdict in problems], next(iter(problems), None)
 
 
 def main():
     results = {}
     for name in BROKEN:
         results[name] = result = treated(name)
-        print(f"{result['gone']!s:6}{name}: {result['problem']}; left: {result['left']}; loss: {result['losses']}")
+        print(f"{result['gone']!s:6}{result['tried']} {name}: {result['problem']}; left: {result['left']}; loss: {result['losses']}")
     if "--write" in sys.argv:
         recorded = json.loads(RECORDED.read_text()) | {keras.backend.backend(): results}
         RECORDED.write_text(json.dumps(dict(sorted(recorded.items())), indent=1) + "\n")

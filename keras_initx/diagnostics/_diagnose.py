@@ -46,6 +46,7 @@ RULES: tuple[Rule, ...] = (
     _signal_rules.exploding,
     _signal_rules.focused_attention,
     _signal_rules.one_sided_router,
+    _signal_rules.steep_activation,
     _signal_rules.saturated,
     _signal_rules.saturated_output,
     _signal_rules.large_first_loss,

@@ -18,6 +18,7 @@ from keras_initx.diagnostics._rule import (
     has_zeros,
     inputs_first,
     is_gate,
+    is_steep,
     layer_count,
     misses_targets,
     remedy_in_depth,
@@ -116,6 +117,8 @@ def _smaller_gradients(measured: Measurements) -> str:
     for output in measured.layers:
         if exceeds(output.loss, measured.thresholds.first_loss) and misses_targets(output):
             return STANDARDIZED_TARGETS
+    if measured.inputs is not None and measured.inputs.nonfinite:
+        return f"finite inputs ({measured.inputs.nonfinite:.1%} of them are not)"
     if any(has_growing_state(layer, measured) for layer in measured.layers):
         return inputs_first(measured) + RECURRENT
     sums = growing_sums(measured)
@@ -123,7 +126,8 @@ def _smaller_gradients(measured: Measurements) -> str:
         return sums
     activation = common_activation(measured.layers)
     remedy = f"smaller weights: {suggestion_in_depth(measured.layers, activation)}"
-    if not any(signal_of(one).nonfinite for one in measured.layers):
+    is_certain = any(map(is_steep, measured.layers))
+    if not is_certain and not any(signal_of(one).nonfinite for one in measured.layers):
         logits = "`from_logits=True` if there is no softmax"
         remedy = f"a loss that matches the outputs ({logits}), or {remedy}"
     return inputs_first(measured) + remedy

@@ -93,6 +93,9 @@ class LayerReport:
             `None`.
         activated_by: Name of the activation that the only consumer of its output applies to it, or
             `None`.
+        slopes: The root mean square and the largest of the slopes, at values of the batch, of the
+            activation that is applied to its output, by itself or by its only consumer, if Keras
+            does not have it, such as sin(30 x); otherwise `None`.
         loses_signal: Whether its output is nearly zero, so that a later kernel gets the same input
             for all examples.
         is_starved: Whether its kernel gets the same input for all examples because of an earlier
@@ -140,6 +143,7 @@ class LayerReport:
     router_share: float | None = None
     normalized_by: str | None = None
     activated_by: str | None = None
+    slopes: tuple[float, float] | None = None
     loses_signal: bool = False
     is_starved: bool = False
     is_output: bool = False
@@ -433,9 +437,11 @@ def _layer_report(
     if normalization is not None:
         normalized_by = normalization.name
     activated_by = None
+    slopes = recorder.slopes.get(layer)
     consumer = recorder.facts.get(recorder.graph.only_consumer(layer))
     if consumer is not None and not consumer.has_kernel:
         activated_by = consumer.activation
+        slopes = slopes or recorder.slopes.get(recorder.graph.only_consumer(layer))
     reports = weight_reports(layer, weights, gradients)
     gradient_norm, gradient_ratio = _gradient_sizes(reports)
     return LayerReport(
@@ -448,6 +454,7 @@ def _layer_report(
         dead=dead,
         normalized_by=normalized_by,
         activated_by=activated_by,
+        slopes=slopes,
         loses_signal=layer in recorder.lost.causes,
         is_starved=layer in recorder.lost.starved,
         gain=_gain(reports),

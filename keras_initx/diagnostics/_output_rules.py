@@ -42,7 +42,7 @@ def single_class(measured: Measurements) -> Iterator[Finding]:
     )
     remedy = (
         f'for two classes activation="sigmoid" in {name} and loss="binary_crossentropy"; for '
-        'numbers no activation and loss="mse"'
+        'numbers activation=None and loss="mse"'
     )
     yield Finding(hit, evidence, remedy, "error")
 

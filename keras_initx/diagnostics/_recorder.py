@@ -37,6 +37,7 @@ from keras_initx.structure import (
     NORMALIZATIONS,
     activation_by_values,
     activation_of,
+    activation_slopes,
     array_of,
     call_name,
     first_float,
@@ -103,6 +104,8 @@ class Recorder:
         outputs: Pairs of a layer and the facts of the output of the model that it makes.
         graph: The graph of the forward pass.
         lost: The signals that are lost in it.
+        slopes: Dict from a layer with an activation that Keras does not have to the slopes of this,
+            `None` where it is no function of single values.
     """
 
     def __init__(
@@ -115,6 +118,7 @@ class Recorder:
         self.graph: ForwardGraph = ForwardGraph()
         zero = {layer for layer, facts in self.facts.items() if facts.has_zeros}
         self.lost: LostSignals = LostSignals(zero, thresholds.vanishing)
+        self.slopes: dict[keras.Layer, tuple[float, float] | None] = {}
         self._margin = thresholds.saturation_margin
         # By layer, how much the values before a sigmoid or softmax differ between examples, in the
         # call in which they do most.
@@ -177,6 +181,10 @@ class Recorder:
         is_hidden = not isinstance(operation, keras.Sequential | keras.Function)
         is_origin = facts is not None and bool(operation.weights or facts.activation)
         is_container = facts is not None and not (facts.own_weights or facts.activation)
+        # A function, or a layer of one's own, without weights.
+        is_own = not type(operation).__module__.startswith("keras.")
+        is_own |= isinstance(operation, keras.layers.Lambda)
+        may_be_activation = facts is not None and not is_origin and is_own
 
         @functools.wraps(call)
         def hooked(*args: Tensor, **kwargs: Tensor) -> Tensor:
@@ -219,6 +227,8 @@ class Recorder:
                 self._inside[-1] = inside
             if weights is not None and inputs:
                 self._record_softmax(inputs[0], weights)
+            if may_be_activation and len(given) == 1 and output is not None:
+                self._record_slopes(operation, call, given[0])
             # The layer, and the operation of a functional model.
             if type(operation).__name__ == "Softmax" and inputs and output is not None:
                 self._record_softmax(inputs[0], output)
@@ -247,16 +257,23 @@ class Recorder:
         def hooked(values: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
             outputs = activation(values, *args, **kwargs)
             if first_float(values) is not None and not self._is_paused:
-                self._name_activation(layer, values, outputs)
+                self._name_activation(layer, activation, values, outputs)
                 self._record_before(layer, values)
             return outputs
 
         return hooked
 
-    def _name_activation(self, layer: keras.layers.Layer, values: Tensor, outputs: Tensor) -> None:
+    def _name_activation(
+        self,
+        layer: keras.layers.Layer,
+        activation: Callable[..., Tensor],
+        values: Tensor,
+        outputs: Tensor,
+    ) -> None:
         """Give the activation of `layer` the name of the one of Keras that has these outputs.
 
-        It may be a lambda, or a function that goes by another name.
+        It may be a lambda, or a function that goes by another name. Of one that Keras does not have,
+        record the slopes.
         """
         facts = self.facts[layer]
         if hasattr(keras.activations, facts.activation or "") or first_float(outputs) is None:
@@ -264,6 +281,18 @@ class Recorder:
         name = activation_by_values(array_of(values[:8]), array_of(outputs[:8]))
         if name is not None:
             self.facts[layer] = replace(facts, activation=name)
+        elif not isinstance(activation, keras.layers.Layer):
+            self._record_slopes(layer, activation, values)
+
+    def _record_slopes(
+        self, layer: keras.layers.Layer, activation: Callable[..., Tensor], values: Tensor
+    ) -> None:
+        """Record the slopes of what `layer` applies to single values."""
+        self._is_paused = True
+        try:
+            self.slopes[layer] = activation_slopes(activation, array_of(values[:8]))
+        finally:
+            self._is_paused = False
 
     def _record_inputs(self, layer: keras.layers.Layer, tensor: Tensor | None, count: int) -> None:
         """Record the first of `count` inputs of a layer with a kernel.

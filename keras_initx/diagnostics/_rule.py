@@ -232,11 +232,15 @@ def suggestion(layer: LayerReport, weight: WeightReport) -> str:
     if weight.axes not in (None, default_axes(len(weight.shape))) and layer.kind != "EinsumDense":
         inputs, outputs = weight.axes
         arguments = f"input_axes={list(inputs)}, output_axes={list(outputs)}"
+    if is_steep(layer):
+        return _for_steep([layer], arguments)
     return f"keras_initx.{_suitable(activation_after(layer))}({arguments})"
 
 
 def suggestion_for_all(layers: Sequence[LayerReport], measured: Measurements) -> str:
     """Return what keeps a signal in all of `layers`, the last of which is affected."""
+    if any(map(is_steep, layers)):
+        return _for_steep(layers)
     activation = activation_after(layers[-1]) or common_activation(layers)
     if sum(map(has_kernel, measured.layers)) < _DEEP:
         return f"keras_initx.{_suitable(activation)}()"
@@ -245,6 +249,8 @@ def suggestion_for_all(layers: Sequence[LayerReport], measured: Measurements) ->
 
 def suggestion_in_depth(layers: Sequence[LayerReport], activation: str | None) -> str:
     """Return what keeps signals and gradients in `layers` of this activation, however many."""
+    if any(map(is_steep, layers)):
+        return _for_steep(layers)
     if activation in _UNSTABLE:
         return SCALED
     suitable = f"keras_initx.{_suitable(activation)}()"
@@ -256,6 +262,23 @@ def suggestion_in_depth(layers: Sequence[LayerReport], activation: str | None) -
         # The slope of PReLU starts at 0.
         gain = 'gain="relu"' if activation == "prelu" else f'gain="{activation}"'
     return f"keras_initx.Orthogonal({gain}) or {suitable}"
+
+
+def is_steep(layer: LayerReport) -> bool:
+    """Return whether an activation of slopes that Keras' do not have follows the kernel."""
+    return layer.slopes is not None and layer.slopes[1] > 2
+
+
+def _for_steep(layers: Sequence[LayerReport], arguments: str = "") -> str:
+    """Return what suits the steepest activation, by the rule of Sitzmann and others (2020)."""
+    largest = 0.0
+    for layer in layers:
+        if layer.slopes is not None:
+            largest = max(largest, layer.slopes[1])
+    options = f'2 / {largest:.2g}**2, distribution="uniform"'
+    if arguments:
+        options += f", {arguments}"
+    return f"keras_initx.VarianceScaling({options})"
 
 
 # Activations whose slope is so small that gradients vanish with any weights.

@@ -26,6 +26,7 @@ from keras_initx.diagnostics._rule import (
     inputs_of,
     is_misread,
     is_rescaled,
+    is_steep,
     layer_count,
     misses_targets,
     normalization_of,
@@ -178,6 +179,45 @@ def one_sided_router(measured: Measurements) -> Iterator[Finding]:
         "normalization before it"
     )
     yield Finding(hit, evidence, remedy)
+
+
+@rule(
+    "steep activation",
+    levels={"warning": ""},
+    finds="a kernel inside the model that together with its activation, a function or layer of one's "
+    "own such as sin(30 x), makes differences between examples more than {steep_activation} times "
+    "as large",
+    reason="such layers turn small differences into noise: the network can learn what it sees, and "
+    "gives anything in between (Sitzmann and others, 2020). Those that keep the size have 1",
+    remedy="`VarianceScaling(2 / 30**2, distribution=\"uniform\")` for sin(30 x)",
+)
+def steep_activation(measured: Measurements) -> Iterator[Finding]:
+    limit = measured.thresholds.steep_activation
+    hit: list[LayerReport] = []
+    factors: list[float] = []
+    for layer in measured.layers:
+        # In the first layer the frequencies are chosen.
+        if layer.slopes is None or layer.gain is None or layer.first_inputs is not None:
+            continue
+        slope, largest = layer.slopes
+        # A function with one slope only changes the size of signals.
+        if slope > 0.99 * largest:
+            continue
+        factor = layer.gain * slope
+        if factor > limit and not layer.is_output and _has_enough_values(layer, measured):
+            hit.append(layer)
+            factors.append(factor)
+    if not hit:
+        return
+    factor = max(factors)
+    worst = hit[factors.index(factor)]
+    slope, largest = worst.slopes or (0.0, 0.0)
+    evidence = (
+        f"the activation of {worst.name} has slopes up to {largest:.3g}, and a root mean square of "
+        f"{slope:.3g}; with the kernel it makes differences between examples "
+        f"{factor:.3g} times as large{layer_count(hit)}: what comes out resembles noise"
+    )
+    yield Finding(hit, evidence, f"{suggestion_for_all(hit, measured)} in these layers")
 
 
 @rule(
@@ -341,6 +381,9 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
     for layer in measured.layers:
         # A kernel of zeros causes everything after it, and has its own verdict.
         if layer.loses_signal and has_zeros(layer):
+            break
+        # So does a layer of dead units.
+        if layer.dead == 1:
             break
         signal = signal_of(layer)
         if signal.nonfinite or (has_zeros(layer) and signal.zeros == 1):
@@ -523,6 +566,8 @@ def _remedy(layer: LayerReport, inputs: Signal | None, measured: Measurements) -
     if inputs is None:
         if initializer == SCALED:
             return SCALED
+        if is_steep(layer):
+            return f"{initializer} in this and all earlier layers"
         return f"{initializer} in this and all earlier layers; if they have it, {LSUV}"
     if inputs.nonfinite:
         return f"finite inputs ({inputs.nonfinite:.0%} of them are not), then {initializer}"

@@ -85,6 +85,8 @@ class Thresholds:
             which the softmax of attention passes little gradient.
         router_share: Share of its weight that a softmax inside the model gives to a single unit, on
             average over the batch, above which the other units are hardly used.
+        steep_activation: Factor by which a kernel and its activation, a function that Keras does
+            not have, make differences between examples larger, above which they give noise.
         examples_alike: Mean cosine between the normalized outputs for different examples above
             which they have become alike.
         positions_alike: The same between the positions of an example.
@@ -124,6 +126,7 @@ class Thresholds:
     recurrent_gain: float = 1.8
     attention_focus: float = 0.75
     router_share: float = 0.9
+    steep_activation: float = 3
     examples_alike: float = 0.99
     positions_alike: float = 0.9999
     inputs_differ: float = 0.01
@@ -166,6 +169,7 @@ class ThresholdOptions(TypedDict, total=False):
     recurrent_gain: float
     attention_focus: float
     router_share: float
+    steep_activation: float
     examples_alike: float
     positions_alike: float
     inputs_differ: float

@@ -6,6 +6,7 @@ is copied, it is `Layer.add_weight`, for all layers, but for one thread only.
 """
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
@@ -22,6 +23,7 @@ __all__ = [
     "activation_by_values",
     "activation_name",
     "activation_of",
+    "activation_slopes",
     "call_name",
     "is_bounded",
     "recorded_initializers",
@@ -171,6 +173,35 @@ def activation_by_values(before: Array, after: Array) -> str | None:
         if np.allclose(expected, after, rtol=0, atol=5e-3):
             return name
     return None
+
+
+# The distance of two values between which a slope is measured.
+_STEP = np.float32(1e-3)
+
+
+def activation_slopes(
+    activation: Callable[..., Tensor], values: Array
+) -> tuple[float, float] | None:
+    """Return the root mean square and the largest slope of an activation at `values`.
+
+    The steepest hundredth is left out: a function with steps has steps only there. The result is
+    `None` unless the function computes each output from one value.
+    """
+    is_moved = np.resize([True, False], values.shape)
+    before = values.astype("float32")
+    moved = np.where(is_moved, before + _STEP, before)
+    try:
+        after = keras.ops.convert_to_numpy(activation(keras.ops.convert_to_tensor(before)))
+        after_moved = keras.ops.convert_to_numpy(activation(keras.ops.convert_to_tensor(moved)))
+    except Exception:  # a function of one's own may want another dtype
+        return None
+    if after.shape != values.shape or not np.array_equal(after[~is_moved], after_moved[~is_moved]):
+        return None
+    slopes = np.sort(np.abs(after_moved - after)[is_moved] / _STEP)
+    kept = slopes[: math.ceil(0.99 * len(slopes))]
+    if not kept.size or not np.isfinite(kept).all():
+        return None
+    return float(np.sqrt(np.mean(kept**2))), float(kept[-1])
 
 
 def is_bounded(activation: str | None) -> bool:

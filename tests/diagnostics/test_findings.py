@@ -137,6 +137,25 @@ def test_focused_attention():
     assert given == "scores divided by the square root of the size of a head, as in keras.layers.MultiHeadAttention"
 
 
+def test_steep_activation():
+    layers = [
+        layer("first", inputs=signal(1), slopes=(21, 30), gain=1.0),
+        layer("edge", slopes=(3, 4.2), gain=1.0),
+        layer("few", slopes=(21, 30), gain=1.0, size=15),
+        layer("without kernel", slopes=(21, 30)),
+        layer("linear", slopes=(29.9, 30), gain=1.0),
+        layer("small", slopes=(20, 29.96), gain=0.2),
+        layer("worst", slopes=(21, 29.97), gain=0.5),
+        layer("out", slopes=(21, 30), gain=1.0, is_output=True),
+    ]
+    evidence = (
+        "the activation of worst has slopes up to 30, and a root mean square of 21; with the kernel it makes "
+        "differences between examples 10.5 times as large (2 layers): what comes out resembles noise"
+    )
+    remedy = 'keras_initx.VarianceScaling(2 / 30**2, distribution="uniform") in these layers'
+    assert found("steep activation", *layers) == [("warning", ("small", "worst"), evidence, remedy)]
+
+
 def test_one_sided_router():
     layers = [
         layer("edge", router_share=0.9),

@@ -601,6 +601,44 @@ def test_another_function_is_not_taken_for_a_known_activation(activation):
 
 
 @pytest.mark.once
+class Sine(layers.Layer):
+    def call(self, x):
+        return keras.ops.sin(30.0 * x)
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        lambda: [layers.Dense(64, Sine().call)],
+        lambda: [layers.Dense(64), layers.Activation(Sine().call)],
+        lambda: [layers.Dense(64), layers.Lambda(Sine().call)],
+        lambda: [layers.Dense(64), Sine()],
+        lambda: [layers.Dense(64, Sine().call, dtype="mixed_bfloat16")],
+    ],
+    ids=["function", "activation layer", "lambda layer", "layer", "16 bits"],
+)
+def test_the_slopes_of_an_activation_of_your_own(stack):
+    model = keras.Sequential([keras.Input((8,)), *stack(), layers.Dense(1)])
+    slope, largest = keras_initx.diagnose(model, X).layers[0].slopes
+    assert slope == pytest.approx(30 / 2**0.5, rel=0.05)
+    assert largest == pytest.approx(30, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        "relu",
+        keras.ops.softmax,
+        lambda x: x / (keras.ops.norm(x, axis=-1, keepdims=True) + 1e-3),
+        lambda x: x * x[63],
+    ],
+    ids=["of Keras", "softmax", "normalization", "of the whole batch"],
+)
+def test_no_slopes_of_other_activations(activation):
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(64, activation), layers.Dense(1)])
+    assert keras_initx.diagnose(model, X).layers[0].slopes is None
+
+
 def test_what_progress_calls_is_no_part_of_the_pass():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="hidden"), layers.Dense(2, name="out")])
     seen = []

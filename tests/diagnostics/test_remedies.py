@@ -1,4 +1,4 @@
-"""A remedy, run as it is printed, takes its verdict away, where the record for the page says so."""
+"""Each alternative of a remedy, run as it is printed, takes its verdict away, where the record for the page says so."""
 
 import json
 import pathlib
