@@ -1,4 +1,4 @@
-"""Small networks of eight recent architectures, healthy and broken, as in `confusion.py`."""
+"""Small networks of nine recent architectures, healthy and broken, as in `confusion.py`."""
 
 import keras
 import numpy as np

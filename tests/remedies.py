@@ -211,7 +211,7 @@ def main():
     results = {}
     for name in BROKEN:
         results[name] = result = treated(name)
-        print(f"{result['gone']!s:6}{result['tried']} {name}: {result['problem']}; left: {result['left']}; loss: {result['losses']}")
+        print(f"{result['gone']!s:6}{name}: {result['problem']}; left: {result['left']}; loss: {result['losses']}")
     if "--write" in sys.argv:
         recorded = json.loads(RECORDED.read_text()) | {keras.backend.backend(): results}
         RECORDED.write_text(json.dumps(dict(sorted(recorded.items())), indent=1) + "\n")

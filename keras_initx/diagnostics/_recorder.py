@@ -272,8 +272,8 @@ class Recorder:
     ) -> None:
         """Give the activation of `layer` the name of the one of Keras that has these outputs.
 
-        It may be a lambda, or a function that goes by another name. Of one that Keras does not have,
-        record the slopes.
+        It may be a lambda, or a function that goes by another name. Of a function that Keras does
+        not have, record the slopes.
         """
         facts = self.facts[layer]
         if hasattr(keras.activations, facts.activation or "") or first_float(outputs) is None:

@@ -184,12 +184,12 @@ def one_sided_router(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "steep activation",
     levels={"warning": ""},
-    finds="a kernel inside the model that together with its activation, a function or layer of one's "
-    "own such as sin(30 x), makes differences between examples more than {steep_activation} times "
-    "as large",
+    finds="a kernel inside the model that together with its activation, a function or layer of "
+    "one's own such as sin(30 x), makes differences between examples more than {steep_activation} "
+    "times as large",
     reason="such layers turn small differences into noise: the network can learn what it sees, and "
     "gives anything in between (Sitzmann and others, 2020). Those that keep the size have 1",
-    remedy="`VarianceScaling(2 / 30**2, distribution=\"uniform\")` for sin(30 x)",
+    remedy='`VarianceScaling(2 / 30**2, distribution="uniform")` for sin(30 x)',
 )
 def steep_activation(measured: Measurements) -> Iterator[Finding]:
     limit = measured.thresholds.steep_activation

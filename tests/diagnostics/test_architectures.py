@@ -1,4 +1,4 @@
-"""Of eight recent architectures the healthy networks have no problem, and the broken ones those that were planted."""
+"""Of nine recent architectures the healthy networks have no problem, and the broken ones those that were planted."""
 
 import architectures
 import pytest

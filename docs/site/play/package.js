@@ -15,6 +15,7 @@ const PACKAGE = {
   "recurrent_gain": 1.8,
   "attention_focus": 0.75,
   "router_share": 0.9,
+  "steep_activation": 3,
   "examples_alike": 0.99,
   "positions_alike": 0.9999,
   "inputs_differ": 0.01,
