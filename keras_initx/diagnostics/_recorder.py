@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.backends import Moments
+from keras_initx.backends import Moments, backend
 from keras_initx.diagnostics._attention import Softmaxes, watched
 from keras_initx.diagnostics._graph import ForwardGraph
 from keras_initx.diagnostics._layers import LayerFacts, layer_facts
@@ -227,8 +227,8 @@ class Recorder:
                 self._inside[-1] = inside
             if weights is not None and inputs:
                 self._record_softmax(inputs[0], weights)
-            if may_be_activation and len(given) == 1 and output is not None:
-                self._record_slopes(operation, call, given[0])
+            if may_be_activation and len(inputs) == 1 and output is not None:
+                self._record_slopes(operation, call, inputs[0])
             # The layer, and the operation of a functional model.
             if type(operation).__name__ == "Softmax" and inputs and output is not None:
                 self._record_softmax(inputs[0], output)
@@ -281,7 +281,7 @@ class Recorder:
         name = activation_by_values(array_of(values[:8]), array_of(outputs[:8]))
         if name is not None:
             self.facts[layer] = replace(facts, activation=name)
-        elif not isinstance(activation, keras.layers.Layer):
+        elif not getattr(activation, "weights", None):
             self._record_slopes(layer, activation, values)
 
     def _record_slopes(
@@ -290,7 +290,9 @@ class Recorder:
         """Record the slopes of what `layer` applies to single values."""
         self._is_paused = True
         try:
-            self.slopes[layer] = activation_slopes(activation, array_of(values[:8]))
+            # What these calls draw, count or add as losses is no part of the pass either.
+            with backend.preserve_state([layer]):
+                self.slopes[layer] = activation_slopes(activation, array_of(values[:8]))
         finally:
             self._is_paused = False
 

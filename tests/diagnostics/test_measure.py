@@ -610,12 +610,13 @@ class Sine(layers.Layer):
     "stack",
     [
         lambda: [layers.Dense(64, Sine().call)],
+        lambda: [layers.Dense(64, Sine())],
         lambda: [layers.Dense(64), layers.Activation(Sine().call)],
         lambda: [layers.Dense(64), layers.Lambda(Sine().call)],
         lambda: [layers.Dense(64), Sine()],
         lambda: [layers.Dense(64, Sine().call, dtype="mixed_bfloat16")],
     ],
-    ids=["function", "activation layer", "lambda layer", "layer", "16 bits"],
+    ids=["function", "layer as activation", "activation layer", "lambda layer", "layer", "16 bits"],
 )
 def test_the_slopes_of_an_activation_of_your_own(stack):
     model = keras.Sequential([keras.Input((8,)), *stack(), layers.Dense(1)])
