@@ -200,8 +200,9 @@ OPEN_GATES = {
     "update": "bias_initializer=keras_initx.GRUUpdateBias(1.0)",
 }
 LSUV = "keras_initx.lsuv(model, x)"
-# For activations whose signals no initializer keeps at one size in depth.
-SCALED = f"{LSUV}, or keras.layers.LayerNormalization() before each activation"
+# For activations whose signals no initializer keeps at one size in depth. Normalization before each
+# of them does too, but forty such layers of GELU do not train.
+SCALED = LSUV
 
 # Activations for which He initialization is suitable.
 _RELU_LIKE = (

@@ -74,10 +74,10 @@ const PACKAGE = {
    "random": "random weights: keras_initx.HeNormal()",
    "signals": [
     "keras_initx.HeNormal() in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)",
-    "keras_initx.lsuv(model, x), or keras.layers.LayerNormalization() before each activation"
+    "keras_initx.lsuv(model, x)"
    ],
-   "gradients": "keras_initx.lsuv(model, x), or keras.layers.LayerNormalization() before each activation",
-   "smaller": "smaller weights: keras_initx.lsuv(model, x), or keras.layers.LayerNormalization() before each activation"
+   "gradients": "keras_initx.lsuv(model, x)",
+   "smaller": "smaller weights: keras_initx.lsuv(model, x)"
   }
  },
  "texts": {
