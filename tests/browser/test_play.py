@@ -254,7 +254,7 @@ def test_a_phone_shows_the_case_of_a_link_and_the_reason_for_hes_factor(page):
     show(page, "activation=relu&weights=he&depth=30")
     case = page.locator(".cases a[aria-current]").bounding_box()
     assert 0 <= case["x"] <= case["x"] + case["width"] <= 390
-    assert page.get_by_text("the 2 in He’s variance 2/n").is_visible()
+    assert page.get_by_text("removes half of the mean square").is_visible()
 
 
 def test_a_remedy_cures(page):
