@@ -1,4 +1,4 @@
-"""One of two processes that share a model of JAX, of which the second fails in each function.
+"""One of two processes that share a model of JAX, of which the second fails in each function, or is killed in one.
 
 It prints as JSON, for each function, the type and the text of the error, and whether the weights are the former ones.
 """
@@ -13,7 +13,8 @@ import jax
 import keras
 import numpy as np
 
-RANK, PORT, FOLDER, END = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
+RANK, PORT, FOLDER = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+KILLED = sys.argv[4] if len(sys.argv) > 4 else None  # the function in which the second process ends
 
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
 keras.distribution.initialize(f"localhost:{PORT}", 2, RANK)
@@ -30,7 +31,7 @@ class FailureError(Exception):
 
 
 def fail():
-    if END == "kill":
+    if KILLED is not None:
         os._exit(0)
     raise FailureError("here")
 
@@ -94,8 +95,8 @@ with keras.distribution.ModelParallel(layout_map=layout_map, auto_shard_dataset=
         # Before the kernels are assigned for good, three passes assign them.
         "lsuv": (model, None, functools.partial(models.lsuv, model, batch, seed=1)),
     }
-    if END == "kill":
-        calls = {"initialize": calls["initialize"]}
+    if KILLED is not None:
+        calls = {KILLED: calls[KILLED]}
     for name, (changed, assignments, call) in calls.items():
         if assignments is None:  # the last but one
             with failing_after(10**6) as done:
@@ -111,11 +112,11 @@ with keras.distribution.ModelParallel(layout_map=layout_map, auto_shard_dataset=
                 error = raised
         same = all(map(np.array_equal, shards(changed), former))
         found[name] = [type(error).__name__, str(error), same]
-    if END != "kill":
+    if KILLED is None:
         keras_initx.initialize(model, seed=3)
         found["digest"] = models.weights_digest(model)
 
 sys.stdout.write(json.dumps(found))
 sys.stdout.flush()
-if END == "kill":
+if KILLED is not None:
     os._exit(0)  # JAX would wait for the other
