@@ -316,17 +316,17 @@ def _fit(start: _Values, outputs: Outputs, tolerance: float, max_steps: int) -> 
     and the kernels have their former ones.
     """
     former = [(kernel, kernel.value) for kernel, _ in start]
-    values: _Values = []  # those that were assigned last
+
+    def scaled(factor: float) -> _Values:
+        return [(kernel, _constrained(kernel, factor * value)) for kernel, value in start]
 
     def outputs_with(factor: float) -> Array | None:
-        nonlocal values
-        values = [(kernel, _constrained(kernel, factor * value)) for kernel, value in start]
-        assign(values)
+        assign(scaled(factor))
         return outputs()
 
     fit = unit_variance(outputs_with, 2 * len(start), tolerance, max_steps)
     if not fit.reason:
-        return fit, values
+        return fit, [(kernel, kernel.value) for kernel, _ in start]
     assign(former)
     outputs()
     return fit, []
