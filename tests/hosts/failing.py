@@ -20,7 +20,7 @@ parser.add_argument("rank", type=int)
 parser.add_argument("port")
 parser.add_argument("folder")
 parser.add_argument("--killed", help="the function in which the second process gets the signal")
-parser.add_argument("--signal", type=int, default=signal.SIGKILL)
+parser.add_argument("--signal", type=int, default=signal.SIGKILL, help="with 0 it raises an error there")
 parser.add_argument("--stays", action="store_true", help="wait until JAX ends this process")
 arguments = parser.parse_args()
 RANK, KILLED = arguments.rank, arguments.killed

@@ -84,9 +84,16 @@ def test_a_process_that_is_killed_leaves_the_other_with_the_former_weights(folde
     assert is_former
 
 
-@pytest.mark.parametrize("function", ["reset_dormant in a forward pass", "lsuv in a forward pass"])
-def test_a_process_that_is_killed_in_a_forward_pass_ends_that_of_the_other(folder, function):
-    code, out, error = survivor(folder, function)
+@pytest.mark.parametrize(
+    ("function", "number"),
+    [
+        ("reset_dormant in a forward pass", signal.SIGKILL),
+        ("lsuv in a forward pass", signal.SIGKILL),
+        ("lsuv in a forward pass", 0),  # it raises an error, and ends then
+    ],
+)
+def test_a_process_that_ends_in_a_forward_pass_ends_that_of_the_other(folder, function, number):
+    code, out, error = survivor(folder, function, "--signal", str(int(number)))
     assert code == 0, error[-3000:]
     _, text, is_former = report(out)[function]  # of the type that JAX raises at that operation
     assert "Gloo" in text
